@@ -1,0 +1,5 @@
+"""`python -m aorch`."""
+
+from aorch.cli import main
+
+main()

@@ -1,0 +1,57 @@
+"""What an agent is: the class to extend, and the capability that it offers."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class AgentCapability:
+    """A named skill.
+
+    `parameters` is either the loose form (`{"text": "string"}`: types that are checked where a value is given) or a JSON
+    Schema (draft 2020-12, or the one its `$schema` names) that parameters must satisfy before the agent is called.
+    """
+
+    name: str
+    description: str = ""
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form: `name`, `description`, `parameters`."""
+        return {"name": self.name, "description": self.description, "parameters": self.parameters}
+
+
+class Agent(ABC):
+    """Something that executes tasks.
+
+    Extend it, call `super().__init__`, and implement `execute` and `get_capabilities`. `concurrency` is how many tasks it
+    takes at a time (None: as many as come); `timeout_s` its own limit in seconds (None: the configured one).
+    """
+
+    kind: ClassVar[str] = "python"
+    version: str = ""
+    concurrency: int | None = None
+    timeout_s: float | None = None
+
+    def __init__(self, agent_id: str, name: str, description: str = "") -> None:
+        self.agent_id = agent_id
+        self.name = name
+        self.description = description
+
+    @abstractmethod
+    def execute(self, task: dict[str, Any]) -> Awaitable[dict[str, Any]] | dict[str, Any]:
+        """Do the task and answer `{"success": True, "data": …}` or `{"success": False, "error": "…"}`.
+
+        `task` has `task_id` (the REQUEST's contract id), `session_id`, `capability`, `parameters` and `context`. An
+        `async def` runs on the event loop; a plain `def` runs in a thread of its own.
+        """
+
+    @abstractmethod
+    def get_capabilities(self) -> list[AgentCapability]:
+        """What this agent can do."""
+
+    def problem(self) -> str | None:
+        """Why this agent cannot take a task now, or None. `aorch agents check` asks it."""
+        return None

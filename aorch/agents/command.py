@@ -1,0 +1,190 @@
+"""The command agent: any program, in any language, as an agent.
+
+The program reads the task as one JSON document on its standard input (or the text that `stdin` makes of the parameters) and
+answers on its standard output. Exit code 0 is success; anything else is failure, with the end of standard error as the reason.
+"""
+
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from aorch import json
+from aorch.agents.base import Agent, AgentCapability
+from aorch.config import AgentConfig, Config, program_environment
+from aorch.errors import InvalidJSON, ParametersInvalid
+
+GRACE_S = 2.0
+"""How long a program that was told to end (TERM) has before it is ended (KILL)."""
+DRAIN_S = 0.5
+"""How long standard output may stay open, held by a child, after the program itself ended."""
+STDERR_TAIL = 4096
+CHUNK = 64 * 1024
+
+_PLACE = re.compile(r"\{\{(\w[\w.-]*)\}\}|\{(\w[\w.-]*)\}")
+
+
+class CommandAgent(Agent):
+    """Runs a program for each task, without a shell, in a process group of its own."""
+
+    kind = "command"
+
+    def __init__(self, agent_id: str, declared: AgentConfig, config: Config) -> None:
+        super().__init__(agent_id, declared.name or agent_id, declared.description or " ".join(declared.command or []))
+        self.declared = declared
+        self.config = config
+        self.timeout_s = declared.timeout_s
+        self.concurrency = declared.concurrency or max(4, 2 * (os.cpu_count() or 1))
+
+    def get_capabilities(self) -> list[AgentCapability]:
+        """The capabilities that the configuration declares."""
+        return [AgentCapability(name, c.description, c.parameters) for name, c in self.declared.capabilities.items()]
+
+    def problem(self) -> str | None:
+        """Names the program or the folder that is not there."""
+        folder = self._folder()
+        if not folder.is_dir():
+            return f"its working directory {folder} is not there"
+        program = (self.declared.command or [""])[0]
+        if "{" not in program and self._find(program, os.fspath(folder)) is None:
+            return f"its program {program!r} is not on PATH and not a file that can be run"
+        return None
+
+    async def execute(self, task: dict[str, Any]) -> dict[str, Any]:
+        """Run the program for `task`; a cancelled task ends the whole process group, TERM first, then KILL."""
+        arguments = [fill(argument, task["parameters"]) for argument in self.declared.command or []]
+        given = json.encode(task) if self.declared.stdin is None else fill(self.declared.stdin, task["parameters"])
+        environment = program_environment(self.config, self.declared.env, task["task_id"], task["session_id"])
+        try:
+            process = await asyncio.create_subprocess_exec(
+                self._find(arguments[0], os.fspath(self._folder()), environment.get("PATH")) or arguments[0],
+                *arguments[1:],
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                cwd=self._folder(),
+                env=environment,
+                start_new_session=True,
+            )
+        except (OSError, ValueError) as error:
+            return _failure(f"{arguments[0]} could not be started: {error}")
+        async with _ended_with(process):
+            return await self._converse(process, given)
+
+    async def _converse(self, process: asyncio.subprocess.Process, given: str) -> dict[str, Any]:
+        limit = self.declared.max_output_bytes
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
+        output, tail = bytearray(), bytearray()
+        feeding = asyncio.create_task(_feed(process.stdin, given.encode()))
+        errors = asyncio.create_task(_keep_tail(process.stderr, tail))
+        reading = asyncio.create_task(_read_up_to(process.stdout, output, limit))
+        ending = asyncio.create_task(process.wait())
+        tasks = (feeding, errors, reading, ending)
+        try:
+            await asyncio.wait((reading, ending), return_when=asyncio.FIRST_COMPLETED)
+            if reading.done() and not reading.result():
+                return _failure(
+                    f"its output passed the limit of {limit:,} bytes (max_output_bytes); the program was ended"
+                )
+            code = await ending
+            await asyncio.wait((reading, errors), timeout=DRAIN_S)
+            if reading.done() and not reading.result():
+                return _failure(f"its output passed the limit of {limit:,} bytes (max_output_bytes)")
+            return _answer(code, bytes(output), bytes(tail))
+        finally:
+            for each in tasks:
+                each.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _folder(self) -> Path:
+        base = self.config.file.parent if self.config.file else Path.cwd()
+        return base / Path(self.declared.cwd or ".").expanduser()
+
+    @staticmethod
+    def _find(program: str, folder: str, path: str | None = None) -> str | None:
+        if os.sep in program:
+            program = os.path.join(folder, os.path.expanduser(program))  # noqa: PTH111, PTH118  a program's name, not yet a path
+        return shutil.which(program, path=path)
+
+
+def fill(template: str, parameters: dict[str, Any]) -> str:
+    """`template` with each `{name}` replaced by that parameter, and `{{name}}` by the literal `{name}`.
+
+    A string stands as it is, everything else as JSON. Raises ParametersInvalid for a parameter that was not given.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        literal, name = match.groups()
+        if literal:
+            return f"{{{literal}}}"
+        if name not in parameters:
+            raise ParametersInvalid(f"parameter {name!r} is missing: the agent's command needs it", f"Add {name}=….")
+        given = parameters[name]
+        return given if isinstance(given, str) else json.encode(given)
+
+    return _PLACE.sub(value, template)
+
+
+@contextlib.asynccontextmanager
+async def _ended_with(process: asyncio.subprocess.Process) -> AsyncIterator[None]:
+    """Leave nothing of the process group behind, however the block is left."""
+    try:
+        yield
+    finally:
+        if process.returncode is None:
+            _signal_group(process.pid, signal.SIGTERM)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), GRACE_S)
+        _signal_group(process.pid, signal.SIGKILL)
+        await process.wait()
+
+
+def _signal_group(group: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)
+
+
+async def _feed(stdin: asyncio.StreamWriter, given: bytes) -> None:
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # a program need not read its input
+        stdin.write(given)
+        await stdin.drain()
+        stdin.close()
+        await stdin.wait_closed()
+
+
+async def _read_up_to(stdout: asyncio.StreamReader, output: bytearray, limit: int) -> bool:
+    """Collect what comes until the end; False as soon as it is more than `limit` bytes."""
+    while chunk := await stdout.read(CHUNK):
+        if len(output) + len(chunk) > limit:
+            return False
+        output += chunk
+    return True
+
+
+async def _keep_tail(stderr: asyncio.StreamReader, tail: bytearray) -> None:
+    while chunk := await stderr.read(CHUNK):
+        tail += chunk
+        del tail[:-STDERR_TAIL]
+
+
+def _answer(code: int, output: bytes, tail: bytes) -> dict[str, Any]:
+    if code != 0:
+        said = tail.decode("utf-8", "replace").strip()
+        how = f"exit code {code}" if code > 0 else f"ended by signal {signal.Signals(-code).name}"
+        return _failure(f"{how}: {said}" if said else how)
+    text = output.decode("utf-8", "replace")
+    if text.lstrip().startswith("{"):
+        with contextlib.suppress(InvalidJSON):
+            return {"success": True, "data": json.decode(text)}
+    return {"success": True, "data": {"text": text}}
+
+
+def _failure(error: str) -> dict[str, Any]:
+    return {"success": False, "error": error}

@@ -1,0 +1,31 @@
+"""The agent that is there out of the box: `echo` and `uppercase`."""
+
+from typing import Any
+
+from aorch.agents.base import Agent, AgentCapability
+
+_TEXT = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
+
+
+class ExampleAgent(Agent):
+    """Gives text back, as it is or in capitals."""
+
+    kind = "example"
+
+    def __init__(self) -> None:
+        super().__init__("agent_example_001", "Example Agent", "Gives text back, as it is or in capitals")
+
+    async def execute(self, task: dict[str, Any]) -> dict[str, Any]:
+        """`{"message": …}` for either capability."""
+        text = task["parameters"]["text"]
+        return {
+            "success": True,
+            "data": {"message": text.upper() if task["capability"] == "uppercase" else f"Echo: {text}"},
+        }
+
+    def get_capabilities(self) -> list[AgentCapability]:
+        """`echo` and `uppercase`, each of a `text`."""
+        return [
+            AgentCapability("echo", "Echo text back", _TEXT),
+            AgentCapability("uppercase", "Convert to uppercase", _TEXT),
+        ]

@@ -1,0 +1,122 @@
+"""The agents of one orchestrator: found by id and by capability, with their state."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from aorch.agents.base import Agent, AgentCapability
+from aorch.agents.schema import ParameterCheck
+from aorch.errors import ConfigInvalid, Conflict, NotFound
+
+
+@dataclass(slots=True)
+class Registered:
+    """An agent in the registry, with what it has done here. `running` counts the tasks that it executes now."""
+
+    agent: Agent
+    capabilities: dict[str, AgentCapability]
+    registered_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    running: int = 0
+    completed: int = 0
+    failed: int = 0
+    checks: dict[str, ParameterCheck] = field(default_factory=dict)
+    places: asyncio.Semaphore | None = None
+
+    def __post_init__(self) -> None:
+        if self.agent.concurrency is not None:
+            self.places = asyncio.Semaphore(self.agent.concurrency)
+
+    def status(self) -> str:
+        """`available`, `busy` (as many tasks as it takes at a time), or `error`."""
+        if self.agent.problem():
+            return "error"
+        return "busy" if self.full() else "available"
+
+    def full(self) -> bool:
+        """Whether it executes as many tasks as it takes at a time."""
+        return self.places is not None and self.places.locked()
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """Hold one of its places, waiting for a free one."""
+        if self.places is not None:
+            await self.places.acquire()
+        self.running += 1
+        try:
+            yield
+        finally:
+            self.running -= 1
+            if self.places is not None:
+                self.places.release()
+
+    def check(self, capability: str, parameters: dict[str, Any]) -> None:
+        """Raise ParametersInvalid where `parameters` do not fit the capability's schema."""
+        check = self.checks.get(capability)
+        if check is None:
+            check = self.checks[capability] = ParameterCheck(self.capabilities[capability])
+        check(parameters)
+
+    def check_all(self) -> str | None:
+        """Why this agent cannot work, its capabilities' schemas among the reasons, or None."""
+        try:
+            for name in self.capabilities:
+                self.checks[name] = ParameterCheck(self.capabilities[name])
+        except ConfigInvalid as error:
+            return str(error)
+        return self.agent.problem()
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form of an agent in a list."""
+        return {
+            "agent_id": self.agent.agent_id,
+            "name": self.agent.name,
+            "description": self.agent.description,
+            "kind": self.agent.kind,
+            "version": self.agent.version,
+            "status": self.status(),
+            "problem": self.agent.problem(),
+            "capabilities": [capability.as_dict() for capability in self.capabilities.values()],
+        }
+
+
+class Registry:
+    """Agents by id, in the order in which they came."""
+
+    def __init__(self, agents: Iterable[Agent] = ()) -> None:
+        self._agents: dict[str, Registered] = {}
+        for agent in agents:
+            self.add(agent)
+
+    def add(self, agent: Agent) -> Registered:
+        """Take `agent` in. Raises Conflict where its id is taken, ParametersInvalid for a schema that is none."""
+        if agent.agent_id in self._agents:
+            raise Conflict(
+                f"two agents call themselves {agent.agent_id!r}", "Give one of them another agent_id, or remove it."
+            )
+        capabilities = {capability.name: capability for capability in agent.get_capabilities()}
+        registered = self._agents[agent.agent_id] = Registered(agent, capabilities)
+        return registered
+
+    def get(self, agent_id: str) -> Registered:
+        """The agent of that id. Raises NotFound."""
+        try:
+            return self._agents[agent_id]
+        except KeyError:
+            raise NotFound(f"no agent is called {agent_id!r}", f"There are: {', '.join(self._agents)}.") from None
+
+    def having(self, capability: str) -> list[Registered]:
+        """The agents that have `capability`, in the order in which they came."""
+        return [registered for registered in self._agents.values() if capability in registered.capabilities]
+
+    def capabilities(self) -> list[str]:
+        """The names of all capabilities, each once, in the order in which they came."""
+        return list(dict.fromkeys(name for registered in self for name in registered.capabilities))
+
+    def __iter__(self) -> Iterator[Registered]:
+        return iter(self._agents.values())
+
+    def __len__(self) -> int:
+        return len(self._agents)

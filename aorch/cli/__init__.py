@@ -1,0 +1,90 @@
+"""The command line: one module a command, imported only when that command is used."""
+
+import os
+import sys
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from aorch.errors import AorchError
+
+COMMANDS = {
+    "run": "Call an agent by what it can do",
+    "agents": "See, add and check agents",
+}
+"""Each command's module in this package, with its line in `aorch --help`."""
+
+ABOUT = """
+Any agent, called by what it can do, with every exchange on record.
+
+\b
+Examples:
+  aorch run echo text=hi
+  cat notes.md | aorch run count_words text=@-
+  aorch contracts list --capability echo
+  aorch agents add greet --capability greet -- echo hello {name}
+"""
+
+
+class AorchGroup(TyperGroup):
+    """Loads a command when it is used, and turns every AorchError into a sentence on stderr and its exit code."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The commands, in the order of the way of one task."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of that name, imported now; None where there is none."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = typer.main.get_command(import_module(f"aorch.cli.{cmd_name}").app)
+        command.name = cmd_name
+        return command
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; an error of ours becomes one sentence, its next step, and its exit code."""
+        try:
+            return super().invoke(ctx)
+        except AorchError as error:
+            from aorch.cli.output import complain
+
+            complain(error)
+            raise typer.Exit(error.exit_code) from error
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered must not complain
+            raise typer.Exit(141) from None  # 128 + SIGPIPE, as of any program whose reader went away
+
+
+app = typer.Typer(
+    cls=AorchGroup,
+    help=ABOUT,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from aorch import __version__
+
+        typer.echo(f"aorch {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", is_eager=True, callback=_show_version, help="Show the version and leave."
+    ),
+) -> None:
+    pass
+
+
+def main() -> None:
+    """The console script."""
+    app(prog_name="aorch")

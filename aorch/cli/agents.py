@@ -1,0 +1,191 @@
+"""`aorch agents`: who can do what."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from aorch.cli.options import JsonOption, complete_agents
+
+if TYPE_CHECKING:
+    from aorch.agents.registry import Registry
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="See, add and check agents.")
+
+AgentArgument = Annotated[str, typer.Argument(metavar="ID", help="The agent's id.", autocompletion=complete_agents)]
+
+
+@app.command("list")
+def list_(json: JsonOption = False) -> None:
+    """List all agents with their kind, status and capabilities.
+
+    \b
+    Examples:
+      aorch agents list
+      aorch agents list --json
+    """
+    from aorch.cli.output import print_json, print_table
+
+    agents = [registered.as_dict() for registered in _registry()]
+    if json:
+        return print_json({"agents": agents, "total": len(agents)})
+    rows = [
+        (a["agent_id"], a["kind"], a["status"], ", ".join(c["name"] for c in a["capabilities"]), a["description"])
+        for a in agents
+    ]
+    print_table(("agent", "kind", "status", "capabilities", "description"), rows, stretch="description")
+
+
+@app.command()
+def show(agent_id: AgentArgument, json: JsonOption = False) -> None:
+    """Show one agent: its capabilities, their parameters, and its problem if it has one.
+
+    \b
+    Example:
+      aorch agents show agent_example_001
+    """
+    from aorch.cli.output import print_json, print_text
+
+    agent = _registry().get(agent_id).as_dict()
+    if json:
+        return print_json(agent)
+    print_text("\n".join(_described(agent)))
+
+
+@app.command()
+def add(
+    agent_id: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="The agent's id; a class brings its own.")
+    ] = None,
+    command: Annotated[
+        list[str] | None, typer.Argument(metavar="[-- PROGRAM ARGUMENT...]", help="The program; {name} is a parameter.")
+    ] = None,
+    class_path: Annotated[str | None, typer.Option("--class", metavar="MODULE:CLASS", help="A Python class.")] = None,
+    argument: Annotated[
+        list[str] | None, typer.Option("--argument", metavar="KEY=VALUE", help="A keyword argument of the class.")
+    ] = None,
+    capability: Annotated[
+        list[str] | None, typer.Option("--capability", metavar="NAME", help="What it can do.")
+    ] = None,
+    description: Annotated[str, typer.Option("--description", help="What that is, in a sentence.")] = "",
+    param: Annotated[
+        list[str] | None, typer.Option("--param", metavar="NAME=TYPE", help="A parameter, such as text=string.")
+    ] = None,
+    stdin: Annotated[
+        str | None,
+        typer.Option(
+            "--stdin", metavar="TEXT", help="What the program reads, such as '{text}'; else the task as JSON."
+        ),
+    ] = None,
+    cwd: Annotated[str | None, typer.Option("--cwd", metavar="FOLDER", help="Where the program runs.")] = None,
+    env: Annotated[
+        list[str] | None, typer.Option("--env", metavar="NAME=VALUE", help="Added to its environment.")
+    ] = None,
+    timeout_s: Annotated[
+        float | None, typer.Option("--timeout-s", metavar="SECONDS", help="Its limit in time.")
+    ] = None,
+) -> None:
+    """Add an agent to aorch.toml: a program, or a Python class.
+
+    \b
+    Examples:
+      aorch agents add greet --capability greet -- echo hello {name}
+      aorch agents add wc --capability count_words --param text=string --stdin '{text}' -- wc -w
+      aorch agents add --class my_agents:MyAgent
+    """
+    from aorch import config as configuration
+    from aorch.cli.items import parse_items
+    from aorch.cli.output import print_text
+    from aorch.core.declaring import declare_class, declare_command
+    from aorch.errors import UsageError
+
+    config = configuration.load()
+    if class_path:
+        if agent_id or command or capability:
+            raise UsageError(
+                "a class brings its own id and capabilities", "Leave out ID, --capability and the program."
+            )
+        agent_id, file = declare_class(config, class_path, parse_items(argument or []))
+    elif agent_id and command and capability:
+        about = {"description": description, "parameters": parse_items(param or [])}
+        table = {
+            "command": command,
+            "stdin": stdin,
+            "cwd": cwd,
+            "env": parse_items(env or []),
+            "timeout_s": timeout_s,
+            "capabilities": {name: {key: value for key, value in about.items() if value} for name in capability},
+        }
+        file = declare_command(config, agent_id, {key: value for key, value in table.items() if value})
+    else:
+        raise UsageError(
+            "an agent needs an id, a --capability and a program, or a --class",
+            "Example: aorch agents add greet --capability greet -- echo hello {name}",
+        )
+    print_text(f"{agent_id} added to {file}")
+
+
+@app.command()
+def remove(agent_id: AgentArgument) -> None:
+    """Strike an agent from aorch.toml. Its contracts stay in the ledger.
+
+    \b
+    Example:
+      aorch agents remove greet
+    """
+    from aorch import config as configuration
+    from aorch.cli.output import print_text
+    from aorch.core.declaring import strike
+
+    print_text(f"{agent_id} removed from {strike(configuration.load(), agent_id)}")
+
+
+@app.command()
+def check(
+    agent_id: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="One agent; else all.", autocompletion=complete_agents)
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Check that agents can work: programs and folders are there, classes load, schemas are schemas.
+
+    Exit code 10 where one cannot.
+
+    \b
+    Example:
+      aorch agents check
+    """
+    from aorch.cli.output import print_json, print_table
+    from aorch.errors import AgentFailed
+
+    registry = _registry()
+    chosen = [registry.get(agent_id)] if agent_id else list(registry)
+    found = [(registered.agent.agent_id, registered.check_all()) for registered in chosen]
+    if json:
+        print_json({"agents": [{"agent_id": name, "ok": not problem, "problem": problem} for name, problem in found]})
+    else:
+        print_table(
+            ("agent", "ok", "problem"), [(name, "no" if p else "yes", p or "") for name, p in found], stretch="problem"
+        )
+    broken = [name for name, problem in found if problem]
+    if broken:
+        raise AgentFailed(f"{len(broken)} of {len(found)} agents cannot work: {', '.join(broken)}")
+
+
+def _registry() -> "Registry":
+    from aorch import config as configuration
+    from aorch.core import bootstrap
+
+    return bootstrap.registry(configuration.load())
+
+
+def _described(agent: dict[str, Any]) -> list[str]:
+    from aorch import json as jsons
+
+    lines = [f"{agent['agent_id']}  {agent['name']}", f"{agent['kind']}, {agent['status']}: {agent['description']}"]
+    if agent["problem"]:
+        lines.append(f"problem: {agent['problem']}")
+    for capability in agent["capabilities"]:
+        lines += ["", f"{capability['name']}  {capability['description']}".rstrip()]
+        if capability["parameters"]:
+            lines.append(f"  parameters: {jsons.encode(capability['parameters'])}")
+    return lines

@@ -1,0 +1,75 @@
+"""`key=value` on the command line, written as HTTPie has it (https://httpie.io/docs/cli/request-items).
+
+text=hello        a text              n:=3              JSON
+text=@notes.md    a file's text       doc:=@data.json   a file's JSON
+text=@-           standard input      a\\=b=c            a backslash takes a separator's meaning
+"""
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from aorch import json
+from aorch.errors import InvalidJSON, NotFound, UsageError
+
+_ITEM = re.compile(r"(?P<key>(?:\\.|[^\\=:]|:(?!=))+)(?P<separator>:=@|=@|:=|=)(?P<value>.*)", re.DOTALL)
+_ESCAPED = re.compile(r"\\([=:@\\])")
+
+
+def parse_items(items: list[str]) -> dict[str, Any]:
+    """The parameters that `items` say. Raises UsageError, NotFound (a file) or InvalidJSON, which name the item."""
+    if sum(item.endswith("=@-") for item in items) > 1:
+        raise UsageError("standard input can be read only once, and two parameters ask for it (=@-)")
+    parameters: dict[str, Any] = {}
+    for item in items:
+        key, value = _parse(item)
+        if key in parameters:
+            raise UsageError(f"parameter {key!r} is given twice")
+        parameters[key] = value
+    return parameters
+
+
+def parse_object(option: str, text: str) -> dict[str, Any]:
+    """The JSON object of an option that takes one: its text, `@FILE` or `@-`."""
+    value = _json(option, _content(option, text[1:]) if text.startswith("@") else text)
+    if not isinstance(value, dict):
+        raise UsageError(f"{option} must be a JSON object, not {json.encode(value)[:80]}")
+    return value
+
+
+def _parse(item: str) -> tuple[str, Any]:
+    match = _ITEM.fullmatch(item)
+    if match is None:
+        raise UsageError(
+            f"{item!r} is not a parameter", "Write key=text, key:=JSON, key=@FILE or key:=@FILE; `-` is standard input."
+        )
+    key = _ESCAPED.sub(r"\1", match["key"])
+    separator, value = match["separator"], match["value"]
+    if separator.endswith("@"):
+        value = _content(key, value)
+    elif separator == "=" and value.startswith("\\@"):
+        value = value[1:]
+    return key, _json(f"parameter {key!r}", value) if separator.startswith(":") else value
+
+
+def _content(of: str, name: str) -> str:
+    try:
+        data = sys.stdin.buffer.read() if name == "-" else Path(name).expanduser().read_bytes()
+        return data.decode("utf-8")
+    except FileNotFoundError:
+        raise NotFound(f"the file {name!r} for {of!r} is not there") from None
+    except OSError as error:
+        raise UsageError(f"the file {name!r} for {of!r} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"{name!r} for {of!r} is not UTF-8 text (byte {error.start})", "Give a path instead."
+        ) from error
+
+
+def _json(of: str, text: str) -> Any:
+    try:
+        return json.decode(text)
+    except InvalidJSON as error:
+        hint = "Text is written key=text; JSON text needs its own quotes: key:='\"text\"'."
+        raise InvalidJSON(f"{of} is {error}: {text[:60]!r}", hint) from error

@@ -1,0 +1,58 @@
+"""Options that several commands share, and what the shell completes for them."""
+
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+
+
+def complete_capabilities(incomplete: str) -> Iterator[str]:
+    """The capabilities that begin so."""
+    from aorch import config
+    from aorch.core import bootstrap
+
+    yield from _beginning(incomplete, bootstrap.registry(config.load()).capabilities())
+
+
+def complete_agents(incomplete: str) -> Iterator[str]:
+    """The agents whose id begins so."""
+    from aorch import config
+    from aorch.core import bootstrap
+
+    agents = bootstrap.registry(config.load())
+    yield from _beginning(incomplete, [registered.agent.agent_id for registered in agents])
+
+
+def complete_sessions(incomplete: str) -> Iterator[str]:
+    """The sessions that begin so."""
+    from aorch import config
+    from aorch.ledger.glance import sessions_from
+
+    yield from _beginning(incomplete, sessions_from(config.load().ledger, incomplete))
+
+
+def complete_contracts(incomplete: str) -> Iterator[tuple[str, str]]:
+    """The newest contracts whose id begins so, each with its capability and session."""
+    from aorch import config
+    from aorch.ledger.glance import newest_contracts
+
+    for contract_id, capability, session_id in newest_contracts(config.load().ledger):
+        if contract_id.startswith(incomplete.upper()):
+            yield contract_id, f"{capability} in {session_id[:40]}"
+
+
+def _beginning(incomplete: str, names: list[str]) -> Iterator[str]:
+    return (name for name in names if name.startswith(incomplete) and name.isprintable())
+
+
+LedgerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--ledger", metavar="FILE", help="The ledger's file; else AORCH_LEDGER, aorch.toml, your data folder."
+    ),
+]
+SessionOption = Annotated[
+    str | None,
+    typer.Option("--session", "-s", metavar="ID", help="The session.", autocompletion=complete_sessions),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -1,0 +1,107 @@
+"""How answers, tables and errors look: for a person at a terminal, and for the next program in a pipe."""
+
+import os
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, TextIO
+
+from aorch import json
+from aorch.errors import AorchError
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Whether a person watches that stream."""
+    return stream.isatty()
+
+
+def printable(text: str, *, lines: bool = False) -> str:
+    """`text` with control characters shown as escapes, so that what an agent wrote cannot steer a terminal.
+
+    With `lines`, newlines and tabs stand; without, they are escaped too.
+    """
+    shown = _CONTROL.sub(lambda match: _escape(match[0]), text)
+    return shown if lines else shown.replace("\n", "\\n").replace("\t", "\\t")
+
+
+def _escape(character: str) -> str:
+    return f"\\x{ord(character):02x}" if ord(character) < 256 else f"\\u{ord(character):04x}"
+
+
+def complain(error: AorchError) -> None:
+    """One sentence on stderr, and the next step below it."""
+    print(f"{_red('error:')} {printable(str(error), lines=True)}", file=sys.stderr)
+    if error.hint:
+        print(f"       {printable(error.hint, lines=True)}", file=sys.stderr)
+
+
+def note(text: str) -> None:
+    """Something beside the answer, on stderr, for a person who watches it; silent otherwise."""
+    if is_terminal(sys.stderr):
+        print(_dim(printable(text)), file=sys.stderr)
+
+
+def print_text(text: str) -> None:
+    """`text` on stdout, byte for byte in a pipe, with exactly one newline at the end where it has none."""
+    if is_terminal(sys.stdout):
+        text = printable(text, lines=True)
+    _write(text if text.endswith("\n") else f"{text}\n")
+
+
+def print_json(value: Any) -> None:
+    """`value` as one line of JSON on stdout; several, indented, where a person watches."""
+    text = json.encode(value)
+    if is_terminal(sys.stdout):
+        import msgspec
+
+        text = printable(msgspec.json.format(text, indent=2), lines=True)
+    _write(f"{text}\n")
+
+
+def print_json_line(value: Any) -> None:
+    """`value` as one line of JSON on stdout, wherever it goes."""
+    _write(f"{json.encode(value)}\n")
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, stretch: str = "") -> None:
+    """A table at a terminal, cut to its width; in a pipe tab-separated lines, whole and without a header (as `gh` does).
+
+    `stretch` names the column that gives way where the terminal is too narrow.
+    """
+    if not is_terminal(sys.stdout):
+        for row in rows:
+            _write("\t".join(printable(cell) for cell in row) + "\n")
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, no_wrap=True, overflow="ellipsis", ratio=1 if column == stretch else None)
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    Console().print(table)
+
+
+def _write(text: str) -> None:
+    data = text.encode("utf-8", "replace")
+    sys.stdout.flush()
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def _colour(code: str, text: str) -> str:
+    if "NO_COLOR" in os.environ or not is_terminal(sys.stderr):
+        return text
+    return f"\033[{code}m{text}\033[0m"
+
+
+def _red(text: str) -> str:
+    return _colour("1;31", text)
+
+
+def _dim(text: str) -> str:
+    return _colour("2", text)

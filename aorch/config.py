@@ -1,0 +1,183 @@
+"""`aorch.toml` and the environment, read once, as one frozen Config.
+
+The file is the nearest `aorch.toml` from the working directory upward, else the one in the user's configuration folder.
+Nothing else in the package reads the environment.
+"""
+
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from aorch.errors import ConfigInvalid
+
+FILE_NAME = "aorch.toml"
+
+
+class CapabilityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One capability of a command agent, as the file declares it."""
+
+    description: str = ""
+    parameters: dict[str, Any] = {}
+
+
+class AgentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"class_path": "class"}):
+    """One agent of the file: a command (`command`) or a Python class (`class`)."""
+
+    command: list[str] | None = None
+    class_path: str | None = None
+    arguments: dict[str, Any] = {}
+    name: str | None = None
+    description: str = ""
+    capabilities: dict[str, CapabilityConfig] = {}
+    stdin: str | None = None
+    cwd: str | None = None
+    env: dict[str, str] = {}
+    timeout_s: float | None = None
+    max_output_bytes: int = 10 * 1024 * 1024
+    concurrency: int | None = None
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    ledger: str | None = None
+    timeout_s: float | None = None
+    max_depth: int | None = None
+    agents: dict[str, Any] = {}
+
+
+class Config(msgspec.Struct, frozen=True):
+    """Everything that can be configured, with the defaults filled in.
+
+    `timeout_s` is the limit of one exchange where neither task nor agent says another. `parent_id` and `session_id` are
+    set by a command agent for the `aorch` that its program may call, so that the delegation stands in the ledger.
+    """
+
+    ledger: Path
+    file: Path | None = None
+    agents: dict[str, AgentConfig] = {}
+    timeout_s: float = 600.0
+    max_depth: int = 16
+    parent_id: str | None = None
+    session_id: str | None = None
+    trace_url: str = "http://localhost:8787"
+    memagent_url: str = "http://localhost:8799"
+
+
+def load(ledger: str | Path | None = None) -> Config:
+    """The configuration in force here; `ledger` overrides every other place for it.
+
+    Raises ConfigInvalid, which names the file, the place in it and the reason.
+    """
+    path = find_file()
+    content = _read(path) if path else _File()
+    given: dict[str, Any] = {
+        "timeout_s": content.timeout_s,
+        "max_depth": content.max_depth,
+        "parent_id": os.environ.get("AORCH_PARENT_ID"),
+        "session_id": os.environ.get("AORCH_SESSION_ID"),
+        "trace_url": os.environ.get("TRACE_URL"),
+        "memagent_url": os.environ.get("MEMAGENT_URL"),
+    }
+    return Config(
+        ledger=_ledger_path(ledger, content, path),
+        file=path,
+        agents={agent_id: _agent(path, agent_id, table) for agent_id, table in content.agents.items()},
+        **{key: value for key, value in given.items() if value},
+    )
+
+
+def find_file() -> Path | None:
+    """The `aorch.toml` in force here, or None."""
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / FILE_NAME).is_file():
+            return folder / FILE_NAME
+    return user_file() if user_file().is_file() else None
+
+
+def user_file() -> Path:
+    """Where a user's own `aorch.toml` lies, whether it is there or not."""
+    from platformdirs import user_config_path  # noqa: PLC0415  only where no project has a file
+
+    return user_config_path("aorch") / FILE_NAME
+
+
+def program_environment(config: Config, added: dict[str, str], task_id: str, session_id: str) -> dict[str, str]:
+    """The environment of a command agent's program: this process's own, what the agent adds, and the exchange.
+
+    An `aorch` that the program calls writes to the same ledger, in the same session, below this exchange.
+    """
+    exchange = {"AORCH_LEDGER": str(config.ledger), "AORCH_PARENT_ID": task_id, "AORCH_SESSION_ID": session_id}
+    return {**os.environ, **{name: os.path.expandvars(value) for name, value in added.items()}, **exchange}
+
+
+def check_agent(agent_id: str, table: dict[str, Any]) -> AgentConfig:
+    """The agent that `table` declares under `agents.<agent_id>`. Raises ConfigInvalid, which names the key and the reason."""
+    return _agent(None, agent_id, table)
+
+
+def _ledger_path(given: str | Path | None, content: _File, file: Path | None) -> Path:
+    chosen = given or os.environ.get("AORCH_LEDGER")
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    if content.ledger and file:
+        return (file.parent / Path(content.ledger).expanduser()).absolute()
+    from platformdirs import user_data_path  # noqa: PLC0415  only where nothing else names the place
+
+    return user_data_path("aorch") / "ledger.db"
+
+
+def _read(path: Path) -> _File:
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        reason, place = re.fullmatch(r"(.*?)(?: \(at (.*)\))?", str(error), re.DOTALL).groups()  # type: ignore[union-attr]  # matches any text
+        raise ConfigInvalid(f"{path}, {place or 'somewhere'}: {reason}", "Mend the file there.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigInvalid(f"{path} cannot be read: {error}") from error
+    return _convert(path, "", content, _File)
+
+
+def _agent(path: Path | None, agent_id: str, table: Any) -> AgentConfig:
+    where = f"agents.{agent_id}"
+    if isinstance(table, dict) and isinstance(table.get("capabilities"), dict):
+        for name, capability in table["capabilities"].items():
+            _convert(path, f"{where}.capabilities.{name}", capability, CapabilityConfig)
+    agent = _convert(path, where, table, AgentConfig)
+    if (agent.command is None) == (agent.class_path is None):
+        raise ConfigInvalid(f"{_of(path)}{where} needs either `command` or `class`", "Give it one of the two.")
+    if agent.command is not None and not (agent.command and agent.capabilities):
+        raise ConfigInvalid(
+            f"{_of(path)}{where} needs a program in `command` and at least one capability",
+            f'Add a table [{where}.capabilities.NAME] or a word to `command = ["…"]`.',
+        )
+    for key in ("timeout_s", "max_output_bytes", "concurrency"):
+        if (value := getattr(agent, key)) is not None and value <= 0:
+            raise ConfigInvalid(f"{_of(path)}{where}.{key} is {value}; it must be above 0")
+    return agent
+
+
+Shape = TypeVar("Shape")
+
+
+def _convert(path: Path | None, where: str, value: Any, shape: type[Shape]) -> Shape:
+    try:
+        return msgspec.convert(value, shape)
+    except msgspec.ValidationError as error:
+        reason, _, place = str(error).partition(" - at `$")
+        key = (where + place.rstrip("`")).lstrip(".")
+        unknown = re.search(r"unknown field `(.*)`", reason)
+        if unknown:
+            raise ConfigInvalid(f"{_of(path)}unknown key {f'{key}.'.lstrip('.')}{unknown[1]}", _known(shape)) from error
+        raise ConfigInvalid(f"{_of(path)}{key}: {reason[0].lower()}{reason[1:]}") from error
+
+
+def _of(path: Path | None) -> str:
+    return f"{path}: " if path else ""
+
+
+def _known(shape: type) -> str:
+    return f"Known here: {', '.join(field.encode_name for field in msgspec.structs.fields(shape))}."

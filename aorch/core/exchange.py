@@ -1,0 +1,205 @@
+"""One exchange: route → REQUEST durable → agent executes → RESPONSE durable → answer."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from aorch import json
+from aorch.agents.registry import Registered, Registry
+from aorch.core.execution import Outcome, current_request, execute
+from aorch.core.routing import choose
+from aorch.core.task import Answer, Task
+from aorch.errors import AgentCancelled, AorchError, Conflict, DelegationRefused
+from aorch.ledger.row import Row, new_id, now
+from aorch.ledger.store import CANCELLED, COMPLETED, FAILED, IN_PROGRESS, PENDING, REQUEST, RESPONSE, Ledger
+
+ORCHESTRATOR = "orchestrator"
+
+
+@dataclass(frozen=True, slots=True)
+class Exchanges:
+    """What an exchange needs: the agents, the ledger, and the limits (`timeout_s` in seconds, `max_depth` in contracts)."""
+
+    registry: Registry
+    ledger: Ledger
+    timeout_s: float
+    max_depth: int
+
+    async def perform(self, task: Task) -> Answer:
+        """Do `task`. Both contracts are durable when this returns, whatever came of it.
+
+        Raises LedgerError where the ledger could not keep them; CancelledError, after a RESPONSE that says so.
+        """
+        started = time.perf_counter()
+        parent_id = task.parent_id or current_request.get()
+        request = self._request(task, parent_id)
+        registered: Registered | None = None
+        try:
+            asker = self._delegation(task, parent_id)
+            route = choose(self.registry, task)
+            registered = route.registered
+            request = request._replace(
+                from_agent=task.from_agent or asker or ORCHESTRATOR,
+                to_agent=registered.agent.agent_id,
+                metadata=_metadata(task, routing=route.reason),
+            )
+            registered.check(task.capability, task.parameters)
+        except AorchError as refusal:
+            return await self._refuse(request, refusal, started)
+        return await self._exchange(task, request, registered, started)
+
+    async def _exchange(self, task: Task, request: Row, registered: Registered, started: float) -> Answer:
+        agent = registered.agent
+        timeout_s = task.timeout_s or agent.timeout_s or self.timeout_s
+        try:
+            async with self._placed(request, registered):
+                outcome = await execute(agent, _document(task, request), timeout_s)
+        except asyncio.CancelledError:
+            outcome = Outcome(error="cancelled by the caller", failure=AgentCancelled)
+            await asyncio.shield(self._respond(request, outcome, started))
+            raise
+        return await self._respond(request, outcome, started)
+
+    @asynccontextmanager
+    async def _placed(self, request: Row, registered: Registered) -> AsyncIterator[None]:
+        """Write the REQUEST and hold one of the agent's places; where none is free it stands `pending` until one is."""
+        claimed = request._replace(claimed_by=self.ledger.owner_id, status=IN_PROGRESS)
+        if registered.full():
+            await self.ledger.write_request(claimed._replace(status=PENDING))
+            async with registered.place():
+                await self.ledger.write_start(request.contract_id)
+                yield
+        else:
+            async with registered.place():
+                await self.ledger.write_request(claimed)
+                yield
+
+    async def _respond(self, request: Row, outcome: Outcome, started: float) -> Answer:
+        response = _response(request, outcome, started)
+        _count(self.registry, request, outcome)
+        status = _request_status(outcome)
+        try:
+            await self.ledger.write_response(response, status)
+        except Conflict as conflict:
+            return _answer(request, response, Outcome(error=str(conflict), failure=Conflict), started)
+        return _answer(request, response, outcome, started)
+
+    async def _refuse(self, request: Row, refusal: AorchError, started: float) -> Answer:
+        outcome = Outcome(error=str(refusal), failure=type(refusal))
+        response = _response(request, outcome, started)._replace(from_agent=ORCHESTRATOR)
+        ended = request._replace(status=FAILED, completed_at=response.created_at)
+        await self.ledger.write_refused(ended, response)
+        return _answer(request, response, outcome, started, refusal.hint)
+
+    def _request(self, task: Task, parent_id: str | None) -> Row:
+        return Row(
+            contract_id=new_id(),
+            session_id=task.session_id,
+            contract_type=REQUEST,
+            from_agent=task.from_agent or ORCHESTRATOR,
+            to_agent=task.agent_id,
+            capability=task.capability,
+            payload=json.encode(task.parameters),
+            status=IN_PROGRESS,
+            created_at=now(),
+            metadata=_metadata(task),
+            parent_id=parent_id,
+        )
+
+    def _delegation(self, task: Task, parent_id: str | None) -> str | None:
+        """The agent that asks, where this is asked on a REQUEST's behalf. Raises DelegationRefused."""
+        if parent_id is None:
+            return None
+        above = self.ledger.ancestors(parent_id)
+        if not above:
+            raise DelegationRefused(
+                f"parent {parent_id} is not in the ledger", "Hand on the task_id of the task itself."
+            )
+        if len(above) >= self.max_depth:
+            raise DelegationRefused(
+                f"delegated {len(above)} deep, and {self.max_depth} is the limit (max_depth)",
+                "See the chain with `aorch contracts show` and end it, or raise max_depth in aorch.toml.",
+            )
+        payload = json.encode(task.parameters)
+        for contract_id, _, capability, asked in above:
+            if capability == task.capability and asked == payload:
+                raise DelegationRefused(
+                    f"a circle: {contract_id} further up asks for {capability} with the same parameters",
+                    "See the chain with `aorch contracts show`.",
+                )
+        return above[0][1]
+
+
+def _document(task: Task, request: Row) -> dict[str, Any]:
+    return {
+        "task_id": request.contract_id,
+        "session_id": request.session_id,
+        "capability": task.capability,
+        "parameters": task.parameters,
+        "context": task.context,
+    }
+
+
+def _metadata(task: Task, **more: Any) -> str:
+    context = {"context": task.context} if task.context else {}
+    return json.encode({**task.metadata, **context, **more})
+
+
+def _response(request: Row, outcome: Outcome, started: float) -> Row:
+    moment = now()
+    about: dict[str, Any] = {"duration_ms": _elapsed_ms(started)}
+    if outcome.failure is not None:
+        about["code"] = outcome.failure.code
+    return Row(
+        contract_id=new_id(),
+        session_id=request.session_id,
+        contract_type=RESPONSE,
+        from_agent=request.to_agent or ORCHESTRATOR,
+        to_agent=request.from_agent,
+        capability=request.capability,
+        payload="{}",
+        status=_request_status(outcome),
+        created_at=moment,
+        completed_at=moment,
+        result=outcome.result_text,
+        error=outcome.error,
+        metadata=json.encode(about),
+        request_id=request.contract_id,
+        parent_id=request.parent_id,
+    )
+
+
+def _request_status(outcome: Outcome) -> str:
+    if outcome.failure is None:
+        return COMPLETED
+    return CANCELLED if outcome.failure is AgentCancelled else FAILED
+
+
+def _count(registry: Registry, request: Row, outcome: Outcome) -> None:
+    registered = registry.get(request.to_agent or "")
+    if outcome.failure is None:
+        registered.completed += 1
+    else:
+        registered.failed += 1
+
+
+def _answer(request: Row, response: Row, outcome: Outcome, started: float, hint: str = "") -> Answer:
+    return Answer(
+        success=outcome.failure is None,
+        data=outcome.result,
+        error=outcome.error,
+        contract_id=request.contract_id,
+        agent_id=request.to_agent,
+        session_id=request.session_id,
+        timestamp=response.created_at,
+        duration_ms=_elapsed_ms(started),
+        failure=outcome.failure,
+        hint=hint,
+    )
+
+
+def _elapsed_ms(started: float) -> float:
+    return round((time.perf_counter() - started) * 1000, 3)

@@ -1,0 +1,122 @@
+"""One call of an agent's own code, with its limit in time and whatever it may do wrong."""
+
+import asyncio
+import inspect
+import threading
+import traceback
+from collections.abc import Callable
+from contextvars import ContextVar, copy_context
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aorch import json
+from aorch.agents import Agent
+from aorch.errors import AgentFailed, AgentTimedOut, AorchError
+
+GRACE_S = 5.0
+"""How long an agent that was told to stop (cancelled) may take to clean up before it is left alone."""
+
+current_request: ContextVar[str | None] = ContextVar("aorch_current_request", default=None)
+"""The REQUEST that the code which runs now was called for: the parent of whatever it asks the orchestrator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an agent made of a task: `result` (with its JSON text) or `error` with the kind of `failure`."""
+
+    result: Any = None
+    result_text: str | None = None
+    error: str | None = None
+    failure: type[AorchError] | None = None
+
+
+async def execute(agent: Agent, document: dict[str, Any], timeout_s: float) -> Outcome:
+    """Let `agent` do the task of `document`; every failure of its code comes back as an Outcome.
+
+    A cancelled caller cancels the agent, waits up to GRACE_S for it, and goes on with CancelledError.
+    """
+    context = copy_context()
+    context.run(current_request.set, document["task_id"])
+    call = asyncio.create_task(_call(agent, document), context=context)
+    try:
+        await asyncio.wait((call,), timeout=timeout_s)
+    except asyncio.CancelledError:
+        await _stop(call)
+        raise
+    if not call.done():
+        await _stop(call)
+        return Outcome(error=f"{agent.agent_id} gave no answer within {timeout_s:g} s", failure=AgentTimedOut)
+    return _outcome(agent, call)
+
+
+async def _call(agent: Agent, document: dict[str, Any]) -> Any:
+    if inspect.iscoroutinefunction(agent.execute):
+        return await agent.execute(document)
+    return await _in_thread(lambda: agent.execute(document))
+
+
+async def _in_thread(work: Callable[[], Any]) -> Any:
+    """Run `work` in a daemon thread: unlike an executor's, one that hangs never holds up the end of the process."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[Any] = loop.create_future()
+    context = copy_context()
+
+    def tell(setter: Callable[[Any], None], value: Any) -> None:
+        if not done.done():
+            setter(value)
+
+    def run() -> None:
+        try:
+            answer = (done.set_result, context.run(work))
+        except BaseException as error:  # noqa: BLE001  handed over to the waiting exchange
+            answer = (done.set_exception, _carried(error))
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(tell, *answer)
+
+    threading.Thread(target=run, name="aorch-agent", daemon=True).start()
+    value = await done
+    return await value if inspect.isawaitable(value) else value
+
+
+def _carried(error: BaseException) -> BaseException:
+    """A future refuses StopIteration, and SystemExit would end the loop: they are told as plain failures."""
+    return error if isinstance(error, Exception) and not isinstance(error, StopIteration) else RuntimeError(repr(error))
+
+
+async def _stop(call: asyncio.Future[Any]) -> None:
+    call.cancel()
+    await asyncio.wait((call,), timeout=GRACE_S)
+    if call.done() and not call.cancelled():
+        call.exception()  # seen: what it raised on the way out changes nothing
+
+
+def _outcome(agent: Agent, call: asyncio.Future[Any]) -> Outcome:
+    if call.cancelled():
+        return Outcome(error=f"{agent.agent_id} cancelled itself", failure=AgentFailed)
+    error = call.exception()
+    if isinstance(error, AorchError):
+        return Outcome(error=str(error), failure=type(error))
+    if error is not None:
+        return Outcome(error=_described(error), failure=AgentFailed)
+    return _checked(agent, call.result())
+
+
+def _checked(agent: Agent, answer: Any) -> Outcome:
+    if not (isinstance(answer, dict) and isinstance(answer.get("success"), bool)):
+        wrong = f"{agent.agent_id} answered with {type(answer).__name__}, not with {{'success': True or False, …}}"
+        return Outcome(error=wrong, failure=AgentFailed)
+    if not answer["success"]:
+        return Outcome(error=json.storable_text(str(answer.get("error") or "no reason given")), failure=AgentFailed)
+    result = answer.get("data")
+    try:
+        return Outcome(result=result, result_text=json.encode(result))
+    except AorchError as error:
+        return Outcome(error=f"{agent.agent_id}'s data cannot be kept: {error}", failure=AgentFailed)
+
+
+def _described(error: BaseException) -> str:
+    """`ValueError: reason (my_agents.py, line 12)`: enough to find it, without a stack trace that may hold secrets."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    return json.storable_text(f"{type(error).__name__}: {error}{place}")

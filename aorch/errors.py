@@ -1,0 +1,174 @@
+"""Every error that aorch raises, with its stable code, its exit code and its HTTP status.
+
+AorchError                      1   500  a bug of ours, until a subclass says otherwise
+├── UsageError                  2   400  what was asked makes no sense as it stands
+│   ├── ConfigInvalid           2   500
+│   ├── InvalidJSON             2   400
+│   ├── ParametersInvalid       2   422
+│   └── DelegationRefused       2   422  too deep, or a circle
+├── ServiceUnreachable          3   502
+├── NotAuthorised               4   401
+├── AgentFailed                10   200  an exchange took place; its agent reported failure
+│   ├── AgentTimedOut           5   504
+│   └── AgentCancelled        130   499
+├── Interrupted                10   200  the process that ran the exchange ended first
+├── NoAgent                    11   404
+│   └── NoAgentAvailable       11   503
+├── NotFound                   12   404
+├── Conflict                   13   409
+└── LedgerError                14   500
+    ├── LedgerBusy             14   503
+    ├── LedgerFull             14   507
+    ├── LedgerReadOnly         14   500
+    ├── LedgerInvalid          14   500
+    └── LedgerTooNew           14   500
+"""
+
+from typing import ClassVar
+
+
+class AorchError(Exception):
+    """The family's root. `str(error)` is one clear sentence; `hint` is the next step, or empty."""
+
+    code: ClassVar[str] = "internal_error"
+    exit_code: ClassVar[int] = 1
+    http_status: ClassVar[int] = 500
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UsageError(AorchError):
+    """What was asked makes no sense as it stands."""
+
+    code, exit_code, http_status = "usage", 2, 400
+
+
+class ConfigInvalid(UsageError):
+    """`aorch.toml` or a variable of the environment cannot be understood."""
+
+    code, exit_code, http_status = "config_invalid", 2, 500
+
+
+class InvalidJSON(UsageError):
+    """A text that should be JSON (RFC 8259) is not."""
+
+    code, exit_code, http_status = "invalid_json", 2, 400
+
+
+class ParametersInvalid(UsageError):
+    """The parameters do not fit the capability's schema; the message names the parameter."""
+
+    code, exit_code, http_status = "parameters_invalid", 2, 422
+
+
+class DelegationRefused(UsageError):
+    """An agent called on through the orchestrator too deeply, or in a circle."""
+
+    code, exit_code, http_status = "delegation_refused", 2, 422
+
+
+class ServiceUnreachable(AorchError):
+    """A service did not answer at its address."""
+
+    code, exit_code, http_status = "service_unreachable", 3, 502
+
+
+class NotAuthorised(AorchError):
+    """The caller may not do this."""
+
+    code, exit_code, http_status = "not_authorised", 4, 401
+
+
+class AgentFailed(AorchError):
+    """The agent answered with a failure, raised, or gave no usable answer."""
+
+    code, exit_code, http_status = "agent_failed", 10, 200
+
+
+class AgentTimedOut(AgentFailed):
+    """The agent gave no answer within its `timeout_s` (seconds)."""
+
+    code, exit_code, http_status = "agent_timed_out", 5, 504
+
+
+class AgentCancelled(AgentFailed):
+    """The caller gave up the exchange before the agent answered."""
+
+    code, exit_code, http_status = "cancelled", 130, 499
+
+
+class Interrupted(AorchError):
+    """The process that ran the exchange ended before the agent answered."""
+
+    code, exit_code, http_status = "interrupted", 10, 200
+
+
+class NoAgent(AorchError):
+    """No agent has the capability."""
+
+    code, exit_code, http_status = "no_agent", 11, 404
+
+
+class NoAgentAvailable(NoAgent):
+    """An agent has the capability, but none that has it can take a task now."""
+
+    code, exit_code, http_status = "no_agent_available", 11, 503
+
+
+class NotFound(AorchError):
+    """No such contract, agent, session or file."""
+
+    code, exit_code, http_status = "not_found", 12, 404
+
+
+class Conflict(AorchError):
+    """What is there already contradicts what was asked."""
+
+    code, exit_code, http_status = "conflict", 13, 409
+
+
+class LedgerError(AorchError):
+    """The ledger could not be read or written."""
+
+    code, exit_code, http_status = "ledger_error", 14, 500
+
+
+class LedgerBusy(LedgerError):
+    """Another process held the write lock for longer than the busy timeout."""
+
+    code, http_status = "ledger_busy", 503
+
+
+class LedgerFull(LedgerError):
+    """The disk below the ledger is full."""
+
+    code, http_status = "ledger_full", 507
+
+
+class LedgerReadOnly(LedgerError):
+    """The ledger's file or folder may not be written."""
+
+    code = "ledger_read_only"
+
+
+class LedgerInvalid(LedgerError):
+    """The file is not a ledger: not SQLite, damaged, or another program's database."""
+
+    code = "ledger_invalid"
+
+
+class LedgerTooNew(LedgerError):
+    """The ledger was written by a newer aorch than this one."""
+
+    code = "ledger_too_new"
+
+
+def by_code() -> dict[str, type[AorchError]]:
+    """Each error class by its `code`, the root among them."""
+
+    def family(cls: type[AorchError]) -> list[type[AorchError]]:
+        return [cls, *(member for child in cls.__subclasses__() for member in family(child))]
+
+    return {cls.code: cls for cls in family(AorchError)}

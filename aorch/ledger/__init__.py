@@ -1,0 +1,12 @@
+"""The store of contracts: one SQLite file that its owner can query, verify and carry away.
+
+contract.py    the table, once, for migrations, reading and writing
+statements.py  the few writing statements, compiled from that table ahead of time
+database.py    opening a file: pragmas, revision, migration under the lock
+batch.py       group commit: one writer thread a process
+store.py       the Ledger: writing, and what a start must know
+reading.py     lists, pages, whole exchanges
+search.py      full text
+transfer.py    export and import
+owners.py      which processes live
+"""

@@ -1,0 +1,130 @@
+"""Group commit: one writer thread a process commits whatever is queued in one transaction.
+
+No lingering for a fuller batch: what arrives while a commit syncs is the next batch.
+"""
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from aorch.errors import AorchError
+
+Statement = tuple[str, Sequence[Any]]
+"""SQL text and its parameters."""
+
+_CLOSE: Any = object()
+
+
+class _Unit:
+    """Statements that stand or fall together, and the waiter to tell."""
+
+    __slots__ = ("error", "loop", "statements", "waiter")
+
+    def __init__(self, statements: Sequence[Statement], loop: asyncio.AbstractEventLoop) -> None:
+        self.statements = statements
+        self.loop = loop
+        self.waiter: asyncio.Future[None] = loop.create_future()
+        self.error: BaseException | None = None
+
+    def tell(self) -> None:
+        if self.waiter.done():
+            return
+        if self.error is None:
+            self.waiter.set_result(None)
+        else:
+            self.waiter.set_exception(self.error)
+
+
+class Writer:
+    """The writer thread of one connection, which is its alone from here on."""
+
+    def __init__(self, connection: sqlite3.Connection, translate: Callable[[sqlite3.Error], AorchError]) -> None:
+        self._connection = connection
+        self._translate = translate
+        self._queue: queue.SimpleQueue[_Unit] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="aorch-ledger-writer", daemon=True)
+        self._thread.start()
+
+    async def commit(self, *statements: Statement) -> None:
+        """Commit `statements` together, in order; they are durable when this returns.
+
+        A cancelled caller does not take them back: they are committed all the same. Raises LedgerError, and
+        sqlite3.IntegrityError where a unique index refuses one.
+        """
+        unit = _Unit(statements, asyncio.get_running_loop())
+        self._queue.put(unit)
+        await unit.waiter
+
+    def close(self) -> None:
+        """Commit what is queued, then close the connection."""
+        self._queue.put(_CLOSE)
+        self._thread.join()
+
+    def _work(self) -> None:
+        open_ = True
+        while open_:
+            units = [self._queue.get()]
+            while not self._queue.empty():
+                units.append(self._queue.get())
+            if _CLOSE in units:
+                open_ = False
+                units = [unit for unit in units if unit is not _CLOSE]
+            if units:
+                self._write(units)
+                _tell(units)
+        self._connection.close()
+
+    def _write(self, units: list[_Unit]) -> None:
+        """The fast way: one executemany for each kind of statement. Units never depend on each other's rows."""
+        rows: defaultdict[str, list[Sequence[Any]]] = defaultdict(list)
+        for unit in units:
+            for sql, parameters in unit.statements:
+                rows[sql].append(parameters)
+        try:
+            self._transaction(rows.items())
+        except sqlite3.OperationalError as error:  # the file's trouble (locked, full, gone), so everybody's
+            for unit in units:
+                unit.error = self._translate(error)
+        except Exception:  # noqa: BLE001  a row's trouble: that unit alone fails, and the thread must live
+            self._one_by_one(units)
+
+    def _one_by_one(self, units: list[_Unit]) -> None:
+        for unit in units:
+            try:
+                self._transaction([(sql, [parameters]) for sql, parameters in unit.statements])
+            except sqlite3.IntegrityError as error:
+                unit.error = error
+            except sqlite3.Error as error:
+                unit.error = self._translate(error)
+            except Exception as error:  # noqa: BLE001  the waiter must be told, whatever it was
+                unit.error = error
+
+    def _transaction(self, work: Iterable[tuple[str, list[Sequence[Any]]]]) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            for sql, rows in work:
+                self._connection.executemany(sql, rows)
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+
+
+def _tell(units: list[_Unit]) -> None:
+    """Wake all waiters of a loop by one call into it."""
+    by_loop: defaultdict[asyncio.AbstractEventLoop, list[_Unit]] = defaultdict(list)
+    for unit in units:
+        by_loop[unit.loop].append(unit)
+    for loop, its in by_loop.items():
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(_tell_each, its)
+
+
+def _tell_each(units: list[_Unit]) -> None:
+    for unit in units:
+        unit.tell()

@@ -1,0 +1,96 @@
+"""The table of contracts: the one definition, for migrations, reading and writing.
+
+`from __future__ import annotations` must not stand here: SQLModel reads the annotations.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import JSON, Column, DateTime, Index, Text, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator
+from sqlmodel import Field, MetaData, SQLModel
+
+from aorch.ledger.row import from_rfc3339, rfc3339
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+metadata = MetaData(naming_convention=NAMING)
+Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC datetime; RFC 3339 text with milliseconds and `Z` where the database has no such type (SQLite)."""
+
+    impl = DateTime(timezone=True).with_variant(Text(), "sqlite")
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        """Into the database."""
+        return rfc3339(value) if value is not None and dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        """Out of the database."""
+        return from_rfc3339(value) if isinstance(value, str) else value and value.astimezone(UTC)
+
+
+class Contract(SQLModel, table=True):
+    """One record of the ledger: a REQUEST, or the RESPONSE that answers it.
+
+    `position` is its place in the order of commits. Only `status`, `completed_at` and `claimed_by` change after writing.
+    """
+
+    __tablename__ = "contracts"
+    metadata = metadata
+    __table_args__ = (
+        Index(None, "session_id", "position"),
+        Index(
+            None,
+            "request_id",
+            unique=True,
+            sqlite_where=text("request_id IS NOT NULL"),
+            postgresql_where=text("request_id IS NOT NULL"),
+        ),
+        Index(
+            None,
+            "parent_id",
+            sqlite_where=text("parent_id IS NOT NULL"),
+            postgresql_where=text("parent_id IS NOT NULL"),
+        ),
+        Index(
+            None,
+            "claimed_by",
+            sqlite_where=text("claimed_by IS NOT NULL"),
+            postgresql_where=text("claimed_by IS NOT NULL"),
+        ),
+        Index(
+            None,
+            "status",
+            "position",
+            sqlite_where=text("status <> 'completed'"),
+            postgresql_where=text("status <> 'completed'"),
+        ),
+    )
+
+    position: int | None = Field(default=None, primary_key=True)
+    contract_id: str = Field(unique=True)
+    session_id: str
+    contract_type: str
+    from_agent: str
+    to_agent: str | None
+    capability: str
+    payload: dict[str, Any] = Field(sa_column=Column("payload", Json, nullable=False))
+    status: str
+    created_at: datetime = Field(sa_column=Column("created_at", UtcDateTime(), nullable=False))
+    completed_at: datetime | None = Field(default=None, sa_column=Column("completed_at", UtcDateTime()))
+    result: Any = Field(default=None, sa_column=Column("result", Json))
+    error: str | None = None
+    details: dict[str, Any] = Field(default_factory=dict, sa_column=Column("metadata", Json, nullable=False))
+    request_id: str | None = None
+    parent_id: str | None = None
+    claimed_by: str | None = None

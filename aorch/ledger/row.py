@@ -1,0 +1,88 @@
+"""A contract as a plain row, and the scalars in it: ids, times, JSON text.
+
+An instance of the table's class costs 36 µs, of the 145 that a durable request may take in all; a row costs less than one.
+"""
+
+import os
+import threading
+import time
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from aorch import json
+
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_PAIRS = [a + b for a in _ALPHABET for b in _ALPHABET]
+
+
+class Row(NamedTuple):
+    """The columns of a contract as they are written: times RFC 3339 text, `payload`, `result` and `metadata` JSON text."""
+
+    contract_id: str
+    session_id: str
+    contract_type: str
+    from_agent: str
+    to_agent: str | None
+    capability: str
+    payload: str
+    status: str
+    created_at: str
+    completed_at: str | None = None
+    result: str | None = None
+    error: str | None = None
+    metadata: str = "{}"
+    request_id: str | None = None
+    parent_id: str | None = None
+    claimed_by: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The contract's JSON form, the same in every answer, export and file. `claimed_by` is not part of it."""
+        return {
+            **dict(zip(FIELDS, self, strict=False)),
+            "payload": json.decode(self.payload),
+            "result": None if self.result is None else json.decode(self.result),
+            "metadata": json.decode(self.metadata),
+        }
+
+
+FIELDS = Row._fields[:-1]
+"""The names in a contract's JSON form, in order."""
+
+
+def rfc3339(moment: datetime) -> str:
+    """`moment` in UTC with milliseconds and `Z`."""
+    return f"{moment.astimezone(UTC).isoformat(timespec='milliseconds')[:-6]}Z"
+
+
+def from_rfc3339(text: str) -> datetime:
+    """The aware UTC moment that `text` names; a text without a zone is UTC. Raises ValueError."""
+    moment = datetime.fromisoformat(text)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def now() -> str:
+    """This moment, as it stands in a contract."""
+    return f"{datetime.now(UTC).isoformat(timespec='milliseconds')[:-6]}Z"
+
+
+class _Ids:
+    """ULIDs (48 bits of milliseconds, 80 of chance) that increase within this process.
+
+    Within one millisecond, and when the clock steps back, the last id is counted up by one, as the specification's
+    monotonic form says. python-ulid makes the same ids but costs 50 ms to import and has no monotonic form.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._last = 0
+
+    def next(self) -> str:
+        fresh = int(time.time() * 1000) << 80 | int.from_bytes(os.urandom(10), "big") >> 1
+        with self._lock:
+            self._last = value = fresh if fresh >> 80 > self._last >> 80 else self._last + 1
+        return "".join([_PAIRS[value >> shift & 1023] for shift in range(120, -1, -10)])
+
+
+_ids = _Ids()
+new_id = _ids.next
+"""A new ULID, greater than any that this process made before."""

@@ -1,0 +1,14 @@
+"""Alembic's environment: runs inside the connection that aorch.ledger.migration hands over."""
+
+from alembic import context
+
+from aorch.ledger.contract import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    render_as_batch=True,
+    transaction_per_migration=False,
+)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,119 @@
+"""What the tests stand on: the real program in a real process, real files, and bounded waits."""
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+WAIT_S = 5.0
+"""No wait in a test is longer."""
+
+
+@dataclass
+class Home:
+    """A person's machine: an empty home, a working directory, a ledger; and `aorch` in it."""
+
+    folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def ledger(self) -> Path:
+        return self.folder / "ledger.db"
+
+    def aorch(self, *arguments: str, stdin: str | bytes | None = None, timeout: float = 60) -> "Result":
+        """Run the console command to its end."""
+        given = stdin.encode() if isinstance(stdin, str) else stdin
+        done = subprocess.run(
+            self.command(*arguments),
+            input=given,
+            stdin=subprocess.DEVNULL if given is None else None,
+            capture_output=True,
+            cwd=self.folder,
+            env=self.environment,
+            timeout=timeout,
+        )
+        return Result(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[bytes]:
+        """Start the console command and leave it running."""
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL} | options
+        return subprocess.Popen(self.command(*arguments), cwd=self.folder, env=self.environment, **options)
+
+    @staticmethod
+    def command(*arguments: str) -> list[str]:
+        return [sys.executable, "-m", "aorch", *arguments]
+
+    def write(self, name: str, content: str) -> Path:
+        path = self.folder / name
+        path.write_text(content, encoding="utf-8")
+        return path
+
+    def rows(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """What the ledger's file holds, read by SQLite alone."""
+        connection = sqlite3.connect(f"{self.ledger.as_uri()}?mode=ro", uri=True)
+        try:
+            return connection.execute(sql, parameters).fetchall()
+        finally:
+            connection.close()
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """An empty machine: nothing of this one's configuration is seen."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "XDG_DATA_HOME": str(tmp_path / "data"),
+        "XDG_CONFIG_HOME": str(tmp_path / "config"),
+        "AORCH_LEDGER": str(tmp_path / "ledger.db"),
+        "LANG": "C.UTF-8",
+        "PYTHONWARNINGS": "error",
+    }
+    (tmp_path / "aorch.toml").touch()
+    return Home(tmp_path, environment)
+
+
+@pytest.fixture
+def wait_for() -> Callable[[Callable[[], Any]], Any]:
+    """Ask again until the answer is true, at most WAIT_S; the answer."""
+
+    def wait(ask: Callable[[], Any]) -> Any:
+        end = time.monotonic() + WAIT_S
+        while not (answer := ask()):
+            assert time.monotonic() < end, f"still not so after {WAIT_S:g} s"
+            os.sched_yield()
+        return answer
+
+    return wait
+
+
+@pytest.fixture
+def no_leftovers() -> Iterator[None]:
+    """No child of this process outlives the test."""
+    import psutil
+
+    before = set(psutil.Process().children(recursive=True))
+    yield
+    _, alive = psutil.wait_procs(set(psutil.Process().children(recursive=True)) - before, timeout=WAIT_S)
+    assert not alive
