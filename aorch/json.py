@@ -17,13 +17,14 @@ _decoder = msgspec.json.Decoder()
 def encode(value: Any) -> str:
     """`value` as one line of JSON. Raises InvalidJSON for what has no JSON form (a function, a circle)."""
     try:
-        text = _encoder.encode(value).decode()
-    except UnicodeEncodeError:
-        return _encoder.encode(_storable(value)).decode()
+        try:
+            text = _encoder.encode(value).decode()
+        except UnicodeEncodeError:
+            text = "\\u0000"
+        if "\\u0000" in text:
+            text = _encoder.encode(_storable(msgspec.to_builtins(value))).decode()
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidJSON(f"a value has no JSON form: {error}") from error
-    if "\\u0000" in text:
-        return _encoder.encode(_storable(value)).decode()
     return text
 
 
@@ -37,6 +38,8 @@ def decode(text: str | bytes) -> Any:
 
 def storable_text(text: str) -> str:
     """`text` with U+0000 and lone surrogates replaced by U+FFFD, so that every database takes it."""
+    if text.isascii() and "\x00" not in text:
+        return text
     return text.replace("\x00", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 

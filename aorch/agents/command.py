@@ -51,7 +51,9 @@ class CommandAgent(Agent):
         if not folder.is_dir():
             return f"its working directory {folder} is not there"
         program = (self.declared.command or [""])[0]
-        if "{" not in program and self._find(program, os.fspath(folder)) is None:
+        added = self.declared.env
+        path = program_environment(self.config, added, "", "")["PATH"] if "PATH" in added else None
+        if "{" not in program and self._find(program, os.fspath(folder), path) is None:
             return f"its program {program!r} is not on PATH and not a file that can be run"
         return None
 
@@ -60,23 +62,19 @@ class CommandAgent(Agent):
         arguments = [fill(argument, task["parameters"]) for argument in self.declared.command or []]
         given = json.encode(task) if self.declared.stdin is None else fill(self.declared.stdin, task["parameters"])
         environment = program_environment(self.config, self.declared.env, task["task_id"], task["session_id"])
+        program = self._find(arguments[0], os.fspath(self._folder()), environment.get("PATH")) or arguments[0]
         try:
-            process = await asyncio.create_subprocess_exec(
-                self._find(arguments[0], os.fspath(self._folder()), environment.get("PATH")) or arguments[0],
-                *arguments[1:],
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                cwd=self._folder(),
-                env=environment,
-                start_new_session=True,
+            transport, process = await asyncio.get_running_loop().subprocess_exec(
+                _Process, program, *arguments[1:], cwd=self._folder(), env=environment, start_new_session=True
             )
         except (OSError, ValueError) as error:
             return _failure(f"{arguments[0]} could not be started: {error}")
-        async with _ended_with(process):
-            return await self._converse(process, given)
+        async with _ended_with(transport, process):
+            return await self._converse(transport, process, given)
 
-    async def _converse(self, process: asyncio.subprocess.Process, given: str) -> dict[str, Any]:
+    async def _converse(
+        self, transport: asyncio.SubprocessTransport, process: "_Process", given: str
+    ) -> dict[str, Any]:
         limit = self.declared.max_output_bytes
         assert process.stdin
         assert process.stdout
@@ -85,19 +83,18 @@ class CommandAgent(Agent):
         feeding = asyncio.create_task(_feed(process.stdin, given.encode()))
         errors = asyncio.create_task(_keep_tail(process.stderr, tail))
         reading = asyncio.create_task(_read_up_to(process.stdout, output, limit))
-        ending = asyncio.create_task(process.wait())
-        tasks = (feeding, errors, reading, ending)
+        tasks = (feeding, errors, reading)
         try:
-            await asyncio.wait((reading, ending), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((reading, process.ended), return_when=asyncio.FIRST_COMPLETED)
             if reading.done() and not reading.result():
                 return _failure(
                     f"its output passed the limit of {limit:,} bytes (max_output_bytes); the program was ended"
                 )
-            code = await ending
+            await asyncio.wait((process.ended,))
             await asyncio.wait((reading, errors), timeout=DRAIN_S)
             if reading.done() and not reading.result():
                 return _failure(f"its output passed the limit of {limit:,} bytes (max_output_bytes)")
-            return _answer(code, bytes(output), bytes(tail))
+            return _answer(transport.get_returncode() or 0, bytes(output), bytes(tail))
         finally:
             for each in tasks:
                 each.cancel()
@@ -112,6 +109,23 @@ class CommandAgent(Agent):
         if os.sep in program:
             program = os.path.join(folder, os.path.expanduser(program))  # noqa: PTH111, PTH118  a program's name, not yet a path
         return shutil.which(program, path=path)
+
+
+class _Process(asyncio.subprocess.SubprocessStreamProtocol):
+    """The streams of a process, and `ended`, which is done once the process is.
+
+    `asyncio.subprocess.Process.wait` (up to CPython 3.13) waits for the pipes as well, which a child may hold open.
+    """
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        super().__init__(limit=CHUNK, loop=loop)
+        self.ended: asyncio.Future[None] = loop.create_future()
+
+    def process_exited(self) -> None:
+        """Called by the loop."""
+        super().process_exited()
+        self.ended.set_result(None)
 
 
 def fill(template: str, parameters: dict[str, Any]) -> str:
@@ -133,17 +147,20 @@ def fill(template: str, parameters: dict[str, Any]) -> str:
 
 
 @contextlib.asynccontextmanager
-async def _ended_with(process: asyncio.subprocess.Process) -> AsyncIterator[None]:
-    """Leave nothing of the process group behind, however the block is left."""
+async def _ended_with(transport: asyncio.SubprocessTransport, process: _Process) -> AsyncIterator[None]:
+    """Leave nothing of the process group behind, however the block is left, and however often it is cancelled."""
+    group = transport.get_pid()
     try:
         yield
     finally:
-        if process.returncode is None:
-            _signal_group(process.pid, signal.SIGTERM)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(process.wait(), GRACE_S)
-        _signal_group(process.pid, signal.SIGKILL)
-        await process.wait()
+        try:
+            if not process.ended.done():
+                _signal_group(group, signal.SIGTERM)
+                await asyncio.wait((process.ended,), timeout=GRACE_S)
+        finally:
+            _signal_group(group, signal.SIGKILL)
+            transport.close()
+            await asyncio.wait((process.ended,))
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:
@@ -177,13 +194,17 @@ async def _keep_tail(stderr: asyncio.StreamReader, tail: bytearray) -> None:
 def _answer(code: int, output: bytes, tail: bytes) -> dict[str, Any]:
     if code != 0:
         said = tail.decode("utf-8", "replace").strip()
-        how = f"exit code {code}" if code > 0 else f"ended by signal {signal.Signals(-code).name}"
+        how = f"exit code {code}" if code > 0 else f"ended by signal {_signal_name(-code)}"
         return _failure(f"{how}: {said}" if said else how)
     text = output.decode("utf-8", "replace")
     if text.lstrip().startswith("{"):
         with contextlib.suppress(InvalidJSON):
             return {"success": True, "data": json.decode(text)}
     return {"success": True, "data": {"text": text}}
+
+
+def _signal_name(number: int) -> str:
+    return signal.Signals(number).name if number in set(signal.Signals) else str(number)  # real-time ones have no name
 
 
 def _failure(error: str) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from aorch.errors import AorchError
 COMMANDS = {
     "run": "Call an agent by what it can do",
     "agents": "See, add and check agents",
+    "contracts": "Read, follow and carry away the ledger",
+    "status": "Sum up ledger, agents and services",
 }
 """Each command's module in this package, with its line in `aorch --help`."""
 

@@ -72,7 +72,6 @@ def run(
         context=parse_object("--context", context) if context else {},
         agent_id=agent,
         timeout_s=timeout,
-        parent_id=config.parent_id,
     )
     _show(asyncio.run(_perform(config, task)), json)
 

@@ -15,4 +15,4 @@ def registry(config: Config) -> Registry:
 
 def exchanges(config: Config, agents: Registry) -> Exchanges:
     """`agents` over the configured ledger, which is opened: made, upgraded and recovered where that is due."""
-    return Exchanges(agents, Ledger(config.ledger), config.timeout_s, config.max_depth)
+    return Exchanges(agents, Ledger(config.ledger), config.timeout_s, config.max_depth, config.parent_id)

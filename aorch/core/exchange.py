@@ -21,12 +21,16 @@ ORCHESTRATOR = "orchestrator"
 
 @dataclass(frozen=True, slots=True)
 class Exchanges:
-    """What an exchange needs: the agents, the ledger, and the limits (`timeout_s` in seconds, `max_depth` in contracts)."""
+    """What an exchange needs: the agents, the ledger, and the limits (`timeout_s` in seconds, `max_depth` in contracts).
+
+    `parent_id` is the REQUEST on whose behalf this whole process was started, if it was by a command agent.
+    """
 
     registry: Registry
     ledger: Ledger
     timeout_s: float
     max_depth: int
+    parent_id: str | None = None
 
     async def perform(self, task: Task) -> Answer:
         """Do `task`. Both contracts are durable when this returns, whatever came of it.
@@ -34,7 +38,7 @@ class Exchanges:
         Raises LedgerError where the ledger could not keep them; CancelledError, after a RESPONSE that says so.
         """
         started = time.perf_counter()
-        parent_id = task.parent_id or current_request.get()
+        parent_id = task.parent_id or current_request.get() or self.parent_id
         request = self._request(task, parent_id)
         registered: Registered | None = None
         try:

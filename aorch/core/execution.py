@@ -51,9 +51,12 @@ async def execute(agent: Agent, document: dict[str, Any], timeout_s: float) -> O
 
 
 async def _call(agent: Agent, document: dict[str, Any]) -> Any:
-    if inspect.iscoroutinefunction(agent.execute):
+    if not inspect.iscoroutinefunction(agent.execute):
+        return await _in_thread(lambda: agent.execute(document))
+    try:
         return await agent.execute(document)
-    return await _in_thread(lambda: agent.execute(document))
+    except (SystemExit, KeyboardInterrupt) as error:
+        raise _carried(error) from None
 
 
 async def _in_thread(work: Callable[[], Any]) -> Any:
@@ -81,14 +84,28 @@ async def _in_thread(work: Callable[[], Any]) -> Any:
 
 def _carried(error: BaseException) -> BaseException:
     """A future refuses StopIteration, and SystemExit would end the loop: they are told as plain failures."""
-    return error if isinstance(error, Exception) and not isinstance(error, StopIteration) else RuntimeError(repr(error))
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        return error
+    return RuntimeError(repr(error)).with_traceback(error.__traceback__)
 
 
-async def _stop(call: asyncio.Future[Any]) -> None:
+async def _stop(call: asyncio.Task[Any]) -> None:
     call.cancel()
     await asyncio.wait((call,), timeout=GRACE_S)
+    if not call.done():
+        await _end_where_it_stands(call)
     if call.done() and not call.cancelled():
         call.exception()  # seen: what it raised on the way out changes nothing
+
+
+async def _end_where_it_stands(call: asyncio.Task[Any]) -> None:
+    """Close a coroutine that swallowed its cancellation: `asyncio.run` would wait for it for ever when it ends."""
+    try:
+        call.get_coro().close()
+    except RuntimeError:  # it swallows GeneratorExit as well
+        return
+    call.cancel()  # wakes the task, which finds its coroutine closed
+    await asyncio.wait((call,), timeout=GRACE_S)
 
 
 def _outcome(agent: Agent, call: asyncio.Future[Any]) -> Outcome:
@@ -96,7 +113,7 @@ def _outcome(agent: Agent, call: asyncio.Future[Any]) -> Outcome:
         return Outcome(error=f"{agent.agent_id} cancelled itself", failure=AgentFailed)
     error = call.exception()
     if isinstance(error, AorchError):
-        return Outcome(error=str(error), failure=type(error))
+        return Outcome(error=_text(error), failure=type(error))
     if error is not None:
         return Outcome(error=_described(error), failure=AgentFailed)
     return _checked(agent, call.result())
@@ -107,7 +124,7 @@ def _checked(agent: Agent, answer: Any) -> Outcome:
         wrong = f"{agent.agent_id} answered with {type(answer).__name__}, not with {{'success': True or False, …}}"
         return Outcome(error=wrong, failure=AgentFailed)
     if not answer["success"]:
-        return Outcome(error=json.storable_text(str(answer.get("error") or "no reason given")), failure=AgentFailed)
+        return Outcome(error=_text(answer.get("error") or "no reason given"), failure=AgentFailed)
     result = answer.get("data")
     try:
         return Outcome(result=result, result_text=json.encode(result))
@@ -119,4 +136,11 @@ def _described(error: BaseException) -> str:
     """`ValueError: reason (my_agents.py, line 12)`: enough to find it, without a stack trace that may hold secrets."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    return json.storable_text(f"{type(error).__name__}: {error}{place}")
+    return json.storable_text(f"{type(error).__name__}: {_text(error)}{place}")
+
+
+def _text(reason: Any) -> str:
+    try:
+        return json.storable_text(str(reason))
+    except Exception as error:  # noqa: BLE001  a stranger's `__str__` may raise anything
+        return f"({type(reason).__name__} whose text could not be made: {type(error).__name__})"

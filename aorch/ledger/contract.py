@@ -12,7 +12,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, MetaData, SQLModel
 
-from aorch.ledger.row import from_rfc3339, rfc3339
+from aorch.ledger.row import FIELDS, from_rfc3339, rfc3339
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -37,6 +37,16 @@ class UtcDateTime(TypeDecorator[datetime]):
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         """Out of the database."""
         return from_rfc3339(value) if isinstance(value, str) else value and value.astimezone(UTC)
+
+
+class UtcText(UtcDateTime):
+    """The same column, read as the RFC 3339 text that stands in a contract's JSON form."""
+
+    cache_ok = True
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        """Out of the database."""
+        return value if value is None or isinstance(value, str) else rfc3339(value)
 
 
 class Contract(SQLModel, table=True):
@@ -94,3 +104,10 @@ class Contract(SQLModel, table=True):
     request_id: str | None = None
     parent_id: str | None = None
     claimed_by: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The contract's JSON form, the same as `Row.as_dict` gives. `position` and `claimed_by` are not part of it."""
+        form = {name: getattr(self, "details" if name == "metadata" else name) for name in FIELDS}
+        form["created_at"] = rfc3339(self.created_at)
+        form["completed_at"] = None if self.completed_at is None else rfc3339(self.completed_at)
+        return form

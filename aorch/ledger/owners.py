@@ -27,7 +27,7 @@ class Owner:
             self._file = _folder(ledger) / self.owner_id
             with contextlib.suppress(BlockingIOError):
                 self._descriptor = _locked(self._file, os.O_CREAT | os.O_EXCL)
-            if not self._file.exists() and self._descriptor >= 0:
+            if self._descriptor >= 0 and not _is_at(self._file, self._descriptor):
                 os.close(self._descriptor)
                 self._descriptor = -1
 
@@ -65,6 +65,14 @@ def left_behind(ledger: Path) -> list[str]:
 
 def _folder(ledger: Path) -> Path:
     return ledger.with_name(f"{ledger.name}-owners")
+
+
+def _is_at(file: Path, descriptor: int) -> bool:
+    """Whether the file at that path is still the one that was opened: a sweep may have removed, another made it anew."""
+    try:
+        return os.path.samestat(file.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _locked(file: Path, how: int) -> int:

@@ -6,6 +6,7 @@ An instance of the table's class costs 36 µs, of the 145 that a durable request
 import os
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -65,24 +66,30 @@ def now() -> str:
     return f"{datetime.now(UTC).isoformat(timespec='milliseconds')[:-6]}Z"
 
 
-class _Ids:
+class Ids:
     """ULIDs (48 bits of milliseconds, 80 of chance) that increase within this process.
 
     Within one millisecond, and when the clock steps back, the last id is counted up by one, as the specification's
     monotonic form says. python-ulid makes the same ids but costs 50 ms to import and has no monotonic form.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
         self._lock = threading.Lock()
         self._last = 0
 
     def next(self) -> str:
-        fresh = int(time.time() * 1000) << 80 | int.from_bytes(os.urandom(10), "big") >> 1
+        """A new id, greater than every one before."""
+        now_ms = int(self._clock() * 1000)
         with self._lock:
-            self._last = value = fresh if fresh >> 80 > self._last >> 80 else self._last + 1
+            if now_ms > self._last >> 80:
+                self._last = now_ms << 80 | int.from_bytes(os.urandom(10), "big") >> 1  # room to count up
+            else:
+                self._last += 1
+            value = self._last
         return "".join([_PAIRS[value >> shift & 1023] for shift in range(120, -1, -10)])
 
 
-_ids = _Ids()
+_ids = Ids()
 new_id = _ids.next
 """A new ULID, greater than any that this process made before."""

@@ -4,10 +4,11 @@ Writing: every method returns when its rows are durable (committed with `synchro
 Starting: what a dead process left open is answered by an `interrupted` RESPONSE; nothing is run again.
 """
 
+import errno
 import sqlite3
 from pathlib import Path
 
-from aorch.errors import AorchError, Conflict, Interrupted
+from aorch.errors import AorchError, Conflict, Interrupted, LedgerFull, LedgerReadOnly
 from aorch.ledger import owners, statements
 from aorch.ledger.batch import Writer
 from aorch.ledger.database import connect, translated
@@ -39,7 +40,8 @@ class Ledger:
                 _recover(connection, path)
             except OSError as error:
                 connection.close()
-                raise AorchError(f"{error.filename} could not be written: {error.strerror}") from error
+                reason = f"{error.filename} could not be written: {error.strerror}"
+                raise (LedgerFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else LedgerReadOnly)(reason) from error
         self._writer = Writer(connection, self._translate)
         self._reading: sqlite3.Connection | None = None
 
@@ -79,7 +81,7 @@ class Ledger:
         """From that contract to the root of its delegation: contract_id, to_agent, capability, payload (JSON text)."""
         with translated(self.path):
             if self._reading is None:
-                self._reading = sqlite3.connect(self.path, isolation_level=None)
+                self._reading = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
             return self._reading.execute(statements.ANCESTORS, (contract_id,)).fetchall()
 
     def close(self) -> None:

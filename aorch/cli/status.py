@@ -1,0 +1,52 @@
+"""`aorch status`: the sum of it."""
+
+from typing import Any
+
+import typer
+
+from aorch.cli.options import JsonOption, LedgerOption
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def status(json: JsonOption = False, ledger: LedgerOption = None) -> None:
+    """Sum up ledger, agents and services.
+
+    \b
+    Examples:
+      aorch status
+      aorch status --json
+    """
+    import asyncio
+
+    from aorch import config as configuration
+    from aorch.cli.output import print_json, print_text
+    from aorch.core.status import summary
+
+    found = asyncio.run(summary(configuration.load(ledger)))
+    if json:
+        return print_json(found)
+    print_text("\n".join(_lines(found)))
+
+
+def _lines(found: dict[str, Any]) -> list[str]:
+    orchestrator, agents, contracts = found["orchestrator"], found["agents"], found["contracts"]
+    lines = [
+        f"ledger     {orchestrator['ledger']}",
+        f"config     {orchestrator['configuration'] or 'none (no aorch.toml from here upward, none of your own)'}",
+        f"agents     {agents['total']}: {_counted(agents['by_status'])}",
+        f"contracts  {contracts['total_contracts']} in {contracts['total_sessions']} sessions{_after(contracts['by_status'])}",
+    ]
+    for name in ("trace", "memagent"):
+        service = found["integrations"][name]
+        lines.append(f"{name:<9}  {'listening' if service['listening'] else 'not listening'} at {service['url']}")
+    return lines
+
+
+def _after(by_status: dict[str, int]) -> str:
+    return f": {_counted(by_status)}" if by_status else ""
+
+
+def _counted(by_status: dict[str, int]) -> str:
+    return ", ".join(f"{count} {status}" for status, count in sorted(by_status.items()))

@@ -1,0 +1,1 @@
+"""Other systems that an orchestrator may speak with: Trace and MemAgent."""

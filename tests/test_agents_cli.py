@@ -1,0 +1,148 @@
+"""`aorch agents` and `aorch status`: who can do what, and whether they can."""
+
+import socket
+from pathlib import Path
+
+import pytest
+from conftest import Home
+
+GREET = (
+    "agents",
+    "add",
+    "greet",
+    "--capability",
+    "greet",
+    "--param",
+    "name=string",
+    "--",
+    "echo",
+    "hello {name}",
+    "-n",
+)
+
+
+def test_a_program_becomes_an_agent_and_works_at_once(home: Home) -> None:
+    added = home.aorch(*GREET)
+    assert (added.code, added.out) == (0, f"greet added to {home.folder}/aorch.toml\n")
+    assert home.aorch("run", "greet", "name=Ann; rm -rf /").out == "hello Ann; rm -rf / -n\n"
+
+
+def test_comments_and_order_of_the_file_are_kept(home: Home) -> None:
+    before = '# mine\ntimeout_s = 5 # short\n\n[agents.a] # first\ncommand = ["true"]\n[agents.a.capabilities.go]\n'
+    home.write("aorch.toml", before)
+    home.aorch(*GREET)
+    assert (home.folder / "aorch.toml").read_text().startswith(before)
+    home.aorch("agents", "remove", "greet")
+    assert (home.folder / "aorch.toml").read_text().strip() == before.strip()
+
+
+def test_the_users_own_file_takes_the_agent_where_no_project_has_one(home: Home) -> None:
+    (home.folder / "aorch.toml").unlink()
+    home.aorch(*GREET)
+    assert (home.folder / "config/aorch/aorch.toml").is_file()
+    assert home.aorch("run", "greet", "name=Ann").code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "reason"),
+    [
+        (("greet", "--", "echo"), 2, "needs an id, a --capability and a program"),
+        (("--class", "nowhere:Agent"), 2, "nowhere:Agent could not be loaded: ModuleNotFoundError"),
+        (("--class", "json:JSONDecoder"), 2, "not a class that extends aorch.agents.Agent"),
+        (("greet", "--capability", "g", "--timeout-s", "-1", "--", "echo"), 2, "agents.greet.timeout_s is -1.0"),
+    ],
+)
+def test_what_makes_no_agent_is_refused(home: Home, arguments: tuple[str, ...], code: int, reason: str) -> None:
+    done = home.aorch("agents", "add", *arguments)
+    assert done.code == code
+    assert reason in done.err
+    assert (home.folder / "aorch.toml").read_text() == ""
+
+
+def test_an_id_that_is_taken_is_a_conflict(home: Home) -> None:
+    home.aorch(*GREET)
+    done = home.aorch(*GREET)
+    assert done.code == 13
+    assert "First `aorch agents remove greet`." in done.err
+
+
+def test_removing_what_is_not_declared_is_not_found(home: Home) -> None:
+    assert home.aorch("agents", "remove", "agent_example_001").code == 12
+    assert home.aorch("agents", "show", "nobody").code == 12
+
+
+def test_check_names_what_is_wrong_and_the_others_still_work(home: Home) -> None:
+    home.write(
+        "aorch.toml",
+        '[agents.gone]\ncommand = ["no-such-program"]\n[agents.gone.capabilities.a]\n'
+        '[agents.odd]\ncommand = ["true"]\n[agents.odd.capabilities.b]\nparameters = {type = "object", required = 3}\n'
+        '[agents.lost]\nclass = "lost:Agent"\n',
+    )
+    done = home.aorch("agents", "check", "--json")
+    assert done.code == 10
+    assert "3 of 4 agents cannot work: gone, odd, lost" in done.err
+    problems = {agent["agent_id"]: agent["problem"] for agent in done.json["agents"]}
+    assert "'no-such-program' is not on PATH" in problems["gone"]
+    assert "no JSON Schema" in problems["odd"]
+    assert "No module named 'lost'" in problems["lost"]
+    assert home.aorch("run", "echo", "text=a").code == 0
+    unavailable = home.aorch("run", "a")
+    assert unavailable.code == 11
+    assert "no-such-program" in unavailable.err
+
+
+def test_the_list_is_tab_separated_in_a_pipe_and_json_on_request(home: Home) -> None:
+    assert home.aorch("agents", "list").out.split("\t")[:4] == [
+        "agent_example_001",
+        "example",
+        "available",
+        "echo, uppercase",
+    ]
+    listed = home.aorch("agents", "list", "--json").json
+    assert listed["total"] == 1
+    assert listed["agents"][0]["capabilities"][0]["name"] == "echo"
+
+
+def test_no_command_makes_a_ledger_that_only_reads(home: Home) -> None:
+    for command in (("agents", "list"), ("agents", "check"), ("status",)):
+        assert home.aorch(*command).code == 0
+    assert not home.ledger.exists()
+
+
+def test_status_sums_up_ledger_agents_and_services(home: Home) -> None:
+    home.aorch("run", "echo", "text=a", "--session", "s")
+    home.aorch("run", "fly", "--session", "t")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        home.environment["TRACE_URL"] = f"http://127.0.0.1:{server.getsockname()[1]}"
+        home.environment["MEMAGENT_URL"] = "http://127.0.0.1:9"
+        found = home.aorch("status", "--json").json
+    assert found["agents"] == {"total": 1, "by_status": {"available": 1}, "registered": ["agent_example_001"]}
+    assert found["contracts"] == {
+        "total_sessions": 2,
+        "total_contracts": 4,
+        "by_status": {"completed": 2, "failed": 2},
+    }
+    assert found["integrations"]["trace"]["listening"] is True
+    assert found["integrations"]["memagent"]["listening"] is False
+    assert found["integrations"]["all_healthy"] is False
+    assert found["orchestrator"]["ledger"] == str(home.ledger)
+    assert str(home.ledger) in home.aorch("status").out
+
+
+def test_a_class_is_added_under_the_id_that_it_gives_itself(home: Home) -> None:
+    home.write(
+        "shouting.py",
+        "from aorch.agents import Agent, AgentCapability\n"
+        "class Shouter(Agent):\n"
+        "    def __init__(self, times=1):\n"
+        "        super().__init__(agent_id='shouter', name='Shouter', description='Shouts')\n"
+        "        self.times = times\n"
+        "    def execute(self, task):\n"
+        "        return {'success': True, 'data': task['parameters']['text'].upper() + '!' * self.times}\n"
+        "    def get_capabilities(self):\n"
+        "        return [AgentCapability(name='shout', description='Shout', parameters={'text': 'string'})]\n",
+    )
+    added = home.aorch("agents", "add", "--class", "shouting:Shouter", "--argument", "times:=3")
+    assert added.out.startswith("shouter added to ")
+    assert home.aorch("run", "shout", "text=hey").out == "HEY!!!\n"
+    assert "times" in Path(home.folder / "aorch.toml").read_text()

@@ -1,0 +1,220 @@
+"""`aorch run`: parameters in, the answer on stdout, the truth in the exit code, both contracts in the ledger."""
+
+import json
+import os
+import pty
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import Home
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aorch.cli.items import parse_items
+from aorch.errors import AorchError
+
+
+def test_the_answer_is_a_text_on_stdout_and_nothing_else_is_said_in_a_pipe(home: Home) -> None:
+    done = home.aorch("run", "echo", "text=hi")
+    assert (done.code, done.out, done.err) == (0, "Echo: hi\n", "")
+
+
+def test_both_contracts_stand_in_the_ledger(home: Home) -> None:
+    home.aorch("run", "uppercase", "text=hi", "--session", "s1")
+    request, response = home.rows("SELECT contract_id, contract_type, status, from_agent, to_agent, result, request_id "
+                                  "FROM contracts WHERE session_id = 's1' ORDER BY position")  # fmt: skip
+    assert request[1:6] == ("REQUEST", "completed", "orchestrator", "agent_example_001", None)
+    assert response[1:] == (
+        "RESPONSE", "completed", "agent_example_001", "orchestrator", '{"message":"HI"}', request[0]
+    )  # fmt: skip
+
+
+def test_json_is_the_response_object_in_one_line(home: Home) -> None:
+    done = home.aorch("run", "echo", "text=hi", "--session", "s1", "--json")
+    assert done.out.count("\n") == 1
+    assert list(done.json) == ["success", "data", "error", "contract_id", "agent_id", "session_id", "timestamp"]
+    assert done.json["data"] == {"message": "Echo: hi"}
+    assert done.json["session_id"] == "s1"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", done.json["timestamp"])
+
+
+def test_a_session_that_is_not_named_is_a_new_one_each_time(home: Home) -> None:
+    first, second = (home.aorch("run", "echo", "text=a", "--json").json["session_id"] for _ in range(2))
+    assert first.startswith("session_")
+    assert first < second
+
+
+def test_a_parameter_comes_from_a_file_or_from_standard_input(home: Home) -> None:
+    home.write("notes.md", "From a file\n")
+    assert home.aorch("run", "uppercase", "text=@notes.md").out == "FROM A FILE\n"
+    assert home.aorch("run", "uppercase", "text=@-", stdin="from a pipe").out == "FROM A PIPE\n"
+
+
+def test_one_run_feeds_the_next(home: Home) -> None:
+    pipeline = "$AORCH run uppercase text=a | $AORCH run echo text=@-".replace("$AORCH", " ".join(home.command()))
+    done = subprocess.run(
+        ["bash", "-c", pipeline], cwd=home.folder, env=home.environment, capture_output=True, timeout=60
+    )
+    assert done.stdout == b"Echo: A\n"
+
+
+def test_params_is_one_object_and_items_override_it(home: Home) -> None:
+    home.write("task.json", '{"text": "x"}')
+    assert home.aorch("run", "echo", "--params", '{"text": "a"}').out == "Echo: a\n"
+    assert home.aorch("run", "echo", "--params", "@task.json").out == "Echo: x\n"
+    assert home.aorch("run", "echo", "text=b", "--params", '{"text": "a"}').out == "Echo: b\n"
+    refused = home.aorch("run", "echo", "--params", "[1]")
+    assert refused.code == 2
+    assert "--params must be a JSON object" in refused.err
+
+
+def test_data_that_is_not_one_text_is_json(home: Home) -> None:
+    home.write(
+        "aorch.toml",
+        '[agents.j]\ncommand = ["printf", "{out}"]\n[agents.j.capabilities.print]\n',
+    )
+    done = home.aorch("run", "print", 'out={"n": 12345678901234567890123, "list": [1, "é"]}')
+    assert done.out == '{"n":12345678901234567890123,"list":[1,"é"]}\n'
+
+
+def test_the_context_reaches_the_agent_and_the_ledger(home: Home) -> None:
+    home.write("aorch.toml", '[agents.cat]\ncommand = ["cat"]\n[agents.cat.capabilities.see]\n')
+    done = home.aorch("run", "see", "--context", '{"why": "test"}', "--session", "s")
+    assert done.json["context"] == {"why": "test"}
+    ((metadata,),) = home.rows("SELECT metadata FROM contracts WHERE contract_type = 'REQUEST'")
+    assert json.loads(metadata)["context"] == {"why": "test"}
+
+
+def test_insisting_on_an_agent_that_cannot_do_it_is_a_miss(home: Home) -> None:
+    assert home.aorch("run", "echo", "text=a", "--agent", "agent_example_001").code == 0
+    done = home.aorch("run", "echo", "text=a", "--agent", "agent_example_002")
+    assert done.code == 11
+    assert "Did you mean agent_example_001?" in done.err
+
+
+def test_the_reason_for_the_choice_stands_in_the_request(home: Home) -> None:
+    home.aorch("run", "echo", "text=a")
+    ((metadata,),) = home.rows("SELECT metadata FROM contracts WHERE contract_type = 'REQUEST'")
+    assert json.loads(metadata)["routing"] == {"chosen": "the only one"}
+
+
+def _at_a_terminal(home: Home, *arguments: str, **environment: str) -> str:
+    reader, writer = pty.openpty()
+    process = home.start(*arguments, stdout=writer, stderr=writer)
+    os.close(writer)
+    said = b""
+    try:
+        while chunk := os.read(reader, 65536):
+            said += chunk
+    except OSError:  # Linux says EIO where the other end has closed
+        pass
+    os.close(reader)
+    process.wait(timeout=5)
+    return said.decode()
+
+
+def test_at_a_terminal_it_says_who_answered_how_fast_and_under_which_contract(home: Home) -> None:
+    said = _at_a_terminal(home, "run", "echo", "text=hi", "--session", "s1")
+    assert "Echo: hi" in said
+    assert re.search(r"agent_example_001 · \d+ ms · contract [0-9A-Z]{26} · session s1", said)
+
+
+def test_no_color_is_respected(home: Home) -> None:
+    home.environment["NO_COLOR"] = "1"
+    assert "\x1b" not in _at_a_terminal(home, "run", "ecko", "text=hi")
+
+
+def test_what_an_agent_writes_cannot_steer_a_terminal(home: Home) -> None:
+    said = _at_a_terminal(home, "run", "echo", "text=\x1b]0;owned\x07")
+    assert "\\x1b]0;owned\\x07" in said
+    assert home.aorch("run", "echo", "text=\x1b]0;x\x07").out == "Echo: \x1b]0;x\x07\n"
+
+
+def test_a_reader_that_goes_away_is_no_error_message(home: Home) -> None:
+    command = " ".join(home.command("run", "echo", "text=@big"))
+    home.write("big", "x" * 1_000_000)
+    done = subprocess.run(
+        ["bash", "-c", f"{command} | head -c 1"], cwd=home.folder, env=home.environment, capture_output=True, timeout=60
+    )
+    assert (done.stdout, done.stderr) == (b"E", b"")
+
+
+def test_the_ledger_lies_where_the_option_the_environment_or_the_file_says(home: Home) -> None:
+    home.aorch("run", "echo", "text=a", "--ledger", "here/by-option.db")
+    assert (home.folder / "here/by-option.db").is_file()
+    home.aorch("run", "echo", "text=a")
+    assert home.ledger.is_file()
+    del home.environment["AORCH_LEDGER"]
+    home.write("aorch.toml", 'ledger = "by-file.db"')
+    below = home.folder / "deep/er"
+    below.mkdir(parents=True)
+    subprocess.run(home.command("run", "echo", "text=a"), cwd=below, env=home.environment, check=True, timeout=60)
+    assert (home.folder / "by-file.db").is_file()
+    (home.folder / "aorch.toml").unlink()
+    home.aorch("run", "echo", "text=a")
+    assert (home.folder / "data/aorch/ledger.db").is_file()
+
+
+@pytest.mark.parametrize("command", ["", "run", "agents", "agents add", "agents check", "contracts", "status"])
+def test_every_help_has_an_example_or_leads_to_one(home: Home, command: str) -> None:
+    done = home.aorch(*command.split(), "--help")
+    assert done.code == 0
+    assert "Example" in done.out or "Commands" in done.out
+
+
+def test_help_fits_a_narrow_terminal(home: Home) -> None:
+    home.environment["COLUMNS"] = "40"
+    assert max(len(line) for line in home.aorch("run", "--help").out.splitlines()) <= 40
+
+
+def test_the_shell_completes_capabilities_agents_sessions_and_contracts(home: Home) -> None:
+    contract_id = home.aorch("run", "echo", "text=a", "--session", "alpha", "--json").json["contract_id"]
+
+    def completed(*words: str) -> str:
+        line = " ".join(("aorch", *words))
+        home.environment |= {"_AORCH_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words))}
+        return home.aorch().out
+
+    assert completed("run", "ec").split() == ["echo"]
+    assert completed("run", "echo", "--agent", "agent_").split() == ["agent_example_001"]
+    assert completed("run", "echo", "--session", "al").split() == ["alpha"]
+    assert completed("contracts", "show", contract_id[:20]).startswith(contract_id[:20])
+
+
+@given(st.dictionaries(st.text(min_size=1), st.text()))
+def test_any_text_survives_the_way_through_an_item(parameters: dict[str, str]) -> None:
+    def escaped(key: str) -> str:
+        return re.sub(r"([\\=:@])", r"\\\1", key)
+
+    items = [
+        f"{escaped(key)}={'' if not value.startswith('@') else chr(92)}{value}" for key, value in parameters.items()
+    ]
+    assert parse_items([item for item in items if not item.endswith("=\\@-")]) == {
+        key: value for key, value in parameters.items() if value != "@-"
+    }
+
+
+@given(st.text())
+def test_any_item_is_understood_or_refused_with_a_sentence(item: str) -> None:
+    try:
+        parse_items([item])
+    except AorchError as refusal:
+        assert str(refusal)
+
+
+def test_numbers_and_structures_are_written_as_json(tmp_path: Path) -> None:
+    (tmp_path / "d.json").write_text('{"a": [1]}')
+    assert parse_items(["n:=3", "t=3", f"doc:=@{tmp_path}/d.json", r"a\=b=c", "url=http://x/?a=b"]) == {
+        "n": 3, "t": "3", "doc": {"a": [1]}, "a=b": "c", "url": "http://x/?a=b"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("item", "reason"),
+    [("text", "is not a parameter"), ("n:=x", "not JSON"), ("=x", "is not a parameter"), ("text=@/no", "is not there")],
+)
+def test_a_bad_item_is_refused_by_name(item: str, reason: str) -> None:
+    with pytest.raises(AorchError, match=reason):
+        parse_items([item])
