@@ -41,10 +41,31 @@ class AgentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, renam
     concurrency: int | None = None
 
 
+class ServeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`aorch serve`: where it listens, and its limits.
+
+    `read_timeout_s` is how long a client may take to send a request; `rate_per_s` how many requests a token may send a
+    second, on average, with bursts of ten times that (0: any number). `cors_origins` may call from a page in a browser.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8888
+    workers: int = 1
+    grace_s: float = 10.0
+    token_file: str | None = None
+    cors_origins: list[str] = []
+    max_body_bytes: int = 1024 * 1024
+    max_json_depth: int = 64
+    max_concurrent: int = 1000
+    read_timeout_s: float = 10.0
+    rate_per_s: float = 0.0
+
+
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ledger: str | None = None
     timeout_s: float | None = None
     max_depth: int | None = None
+    serve: ServeConfig = ServeConfig()
     agents: dict[str, Any] = {}
 
 
@@ -60,6 +81,7 @@ class Config(msgspec.Struct, frozen=True):
     agents: dict[str, AgentConfig] = {}
     timeout_s: float = 600.0
     max_depth: int = 16
+    serve: ServeConfig = ServeConfig()
     parent_id: str | None = None
     session_id: str | None = None
     trace_url: str = "http://localhost:8787"
@@ -84,6 +106,7 @@ def load(ledger: str | Path | None = None) -> Config:
     return Config(
         ledger=_ledger_path(ledger, content, path),
         file=path,
+        serve=_serve(content.serve),
         agents={agent_id: _agent(path, agent_id, table) for agent_id, table in content.agents.items()},
         **{key: value for key, value in given.items() if value},
     )
@@ -128,6 +151,15 @@ def _ledger_path(given: str | Path | None, content: _File, file: Path | None) ->
     from platformdirs import user_data_path  # noqa: PLC0415  only where nothing else names the place
 
     return user_data_path("aorch") / "ledger.db"
+
+
+def _serve(serve: ServeConfig) -> ServeConfig:
+    port = os.environ.get("ORCHESTRATOR_PORT")
+    if not port:
+        return serve
+    if not (port.isdecimal() and int(port) < 65536):
+        raise ConfigInvalid(f"ORCHESTRATOR_PORT is {port!r}, which is no port", "Set it to a number below 65536.")
+    return msgspec.structs.replace(serve, port=int(port))
 
 
 def _read(path: Path) -> _File:

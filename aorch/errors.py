@@ -7,7 +7,8 @@ AorchError                      1   500  a bug of ours, until a subclass says ot
 │   ├── ParametersInvalid       2   422
 │   └── DelegationRefused       2   422  too deep, or a circle
 ├── ServiceUnreachable          3   502
-├── NotAuthorised               4   401
+├── NotAuthorised               4   401  who calls is not known
+│   └── Forbidden               4   403  who calls is known, and may not do this
 ├── AgentFailed                10   200  an exchange took place; its agent reported failure
 │   ├── AgentTimedOut           5   504
 │   └── AgentCancelled        130   499
@@ -76,9 +77,15 @@ class ServiceUnreachable(AorchError):
 
 
 class NotAuthorised(AorchError):
-    """The caller may not do this."""
+    """The caller shows no token that is in force."""
 
     code, exit_code, http_status = "not_authorised", 4, 401
+
+
+class Forbidden(NotAuthorised):
+    """The caller's token does not allow this."""
+
+    code, http_status = "forbidden", 403
 
 
 class AgentFailed(AorchError):
@@ -166,9 +173,9 @@ class LedgerTooNew(LedgerError):
 
 
 def by_code() -> dict[str, type[AorchError]]:
-    """Each error class by its `code`, the root among them."""
+    """Each error class by its `code`, the root among them; not one whose instances have each a code of their own."""
 
     def family(cls: type[AorchError]) -> list[type[AorchError]]:
         return [cls, *(member for child in cls.__subclasses__() for member in family(child))]
 
-    return {cls.code: cls for cls in family(AorchError)}
+    return {cls.code: cls for cls in family(AorchError) if "code" in vars(cls)}

@@ -94,6 +94,15 @@ def home(tmp_path: Path) -> Home:
     return Home(tmp_path, environment)
 
 
+@pytest.fixture(scope="session")
+def made_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ledger as it is on any day but the first: making one takes longer than most tests."""
+    ledger = tmp_path_factory.mktemp("made") / "ledger.db"
+    python = "import sys, pathlib; from aorch.ledger.store import Ledger; Ledger(pathlib.Path(sys.argv[1])).close()"
+    subprocess.run([sys.executable, "-c", python, ledger], check=True, timeout=60)
+    return ledger
+
+
 @pytest.fixture
 def wait_for() -> Callable[[Callable[[], Any]], Any]:
     """Ask again until the answer is true, at most WAIT_S; the answer."""

@@ -20,18 +20,6 @@ ARGUMENTS = "import json, sys; print(json.dumps({'arguments': sys.argv[1:]}))"
 """A program that tells what arguments it was given."""
 
 
-@pytest.fixture(scope="module")
-def made_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A ledger as it is on any day but the first: making one takes longer than most of these tests."""
-    folder = tmp_path_factory.mktemp("made")
-    ledger = str(folder / "ledger.db")
-    python = (
-        "import sys; from pathlib import Path; from aorch.ledger.store import Ledger; Ledger(Path(sys.argv[1])).close()"
-    )
-    subprocess.run([sys.executable, "-c", python, ledger], check=True, timeout=60)
-    return folder / "ledger.db"
-
-
 @pytest.fixture
 def home(home: Home, made_ledger: Path) -> Home:
     """An empty machine whose ledger is there, and empty."""

@@ -1,5 +1,6 @@
 """`aorch run`: parameters in, the answer on stdout, the truth in the exit code, both contracts in the ledger."""
 
+import contextlib
 import json
 import os
 import pty
@@ -197,11 +198,9 @@ def test_any_text_survives_the_way_through_an_item(parameters: dict[str, str]) -
 
 
 @given(st.text())
-def test_any_item_is_understood_or_refused_with_a_sentence(item: str) -> None:
-    try:
-        parse_items([item])
-    except AorchError as refusal:
-        assert str(refusal)
+def test_any_item_is_understood_or_refused_with_an_error_of_ours(item: str) -> None:
+    with contextlib.suppress(AorchError):
+        assert len(parse_items([item])) == 1
 
 
 def test_numbers_and_structures_are_written_as_json(tmp_path: Path) -> None:

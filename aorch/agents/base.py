@@ -52,6 +52,10 @@ class Agent(ABC):
     def get_capabilities(self) -> list[AgentCapability]:
         """What this agent can do."""
 
+    def endpoint(self) -> str | None:
+        """What is called outside this process, for people to see; None for code in it."""
+        return None
+
     def problem(self) -> str | None:
         """Why this agent cannot take a task now, or None. `aorch agents check` asks it."""
         return None

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import os
 import re
+import shlex
 import shutil
 import signal
 from collections.abc import AsyncIterator
@@ -45,6 +46,10 @@ class CommandAgent(Agent):
         """The capabilities that the configuration declares."""
         return [AgentCapability(name, c.description, c.parameters) for name, c in self.declared.capabilities.items()]
 
+    def endpoint(self) -> str | None:
+        """The command line."""
+        return shlex.join(self.declared.command or [])
+
     def problem(self) -> str | None:
         """Names the program or the folder that is not there."""
         folder = self._folder()
@@ -63,13 +68,16 @@ class CommandAgent(Agent):
         given = json.encode(task) if self.declared.stdin is None else fill(self.declared.stdin, task["parameters"])
         environment = program_environment(self.config, self.declared.env, task["task_id"], task["session_id"])
         program = self._find(arguments[0], os.fspath(self._folder()), environment.get("PATH")) or arguments[0]
-        try:
-            transport, process = await asyncio.get_running_loop().subprocess_exec(
+        starting = asyncio.ensure_future(
+            asyncio.get_running_loop().subprocess_exec(
                 _Process, program, *arguments[1:], cwd=self._folder(), env=environment, start_new_session=True
             )
-        except (OSError, ValueError) as error:
-            return _failure(f"{arguments[0]} could not be started: {error}")
-        async with _ended_with(transport, process):
+        )
+        async with _nothing_left_of(starting):
+            try:
+                transport, process = await asyncio.shield(starting)
+            except (OSError, ValueError) as error:
+                return _failure(f"{arguments[0]} could not be started: {error}")
             return await self._converse(transport, process, given)
 
     async def _converse(
@@ -147,20 +155,28 @@ def fill(template: str, parameters: dict[str, Any]) -> str:
 
 
 @contextlib.asynccontextmanager
-async def _ended_with(transport: asyncio.SubprocessTransport, process: _Process) -> AsyncIterator[None]:
-    """Leave nothing of the process group behind, however the block is left, and however often it is cancelled."""
-    group = transport.get_pid()
+async def _nothing_left_of(
+    starting: asyncio.Future[tuple[asyncio.SubprocessTransport, _Process]],
+) -> AsyncIterator[None]:
+    """End the process group, however the block is left: while the program starts as well, and cancelled twice."""
     try:
         yield
     finally:
-        try:
-            if not process.ended.done():
-                _signal_group(group, signal.SIGTERM)
-                await asyncio.wait((process.ended,), timeout=GRACE_S)
-        finally:
-            _signal_group(group, signal.SIGKILL)
-            transport.close()
-            await asyncio.wait((process.ended,))
+        await asyncio.wait((starting,))
+        if starting.exception() is None:
+            await _end_group(*starting.result())
+
+
+async def _end_group(transport: asyncio.SubprocessTransport, process: _Process) -> None:
+    group = transport.get_pid()
+    try:
+        if not process.ended.done():
+            _signal_group(group, signal.SIGTERM)
+            await asyncio.wait((process.ended,), timeout=GRACE_S)
+    finally:
+        _signal_group(group, signal.SIGKILL)
+        transport.close()
+        await asyncio.wait((process.ended,))
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:

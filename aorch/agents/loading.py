@@ -62,7 +62,7 @@ def _python_agent(agent_id: str, declared: AgentConfig, file: Path | None) -> Ag
     class_path = declared.class_path or ""
     try:
         agent = make(class_path, declared.arguments, file.parent if file else None)
-    except Exception as error:  # noqa: BLE001  a stranger's code may raise anything while it is imported or made
+    except (Exception, SystemExit) as error:  # noqa: BLE001  a stranger's code may raise anything while it is imported or made
         return BrokenAgent(agent_id, "python", _reason(class_path, error))
     if agent.agent_id != agent_id:
         reason = f"{class_path} calls itself {agent.agent_id!r}; name its table [agents.{agent.agent_id}]"
@@ -93,11 +93,11 @@ def make(class_path: str, arguments: dict[str, Any], folder: Path | None = None)
 def _entry_point_agent(entry: "EntryPoint") -> Agent:
     try:
         return make(entry.value, {})
-    except Exception as error:  # noqa: BLE001  a stranger's code may raise anything while it is imported or made
+    except (Exception, SystemExit) as error:  # noqa: BLE001  a stranger's code may raise anything while it is imported or made
         return BrokenAgent(entry.name, "python", _reason(entry.value, error))
 
 
-def _reason(class_path: str, error: Exception) -> str:
+def _reason(class_path: str, error: BaseException) -> str:
     return f"{class_path} could not be loaded: {type(error).__name__}: {error}"
 
 

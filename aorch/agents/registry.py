@@ -1,15 +1,14 @@
 """The agents of one orchestrator: found by id and by capability, with their state."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 from aorch.agents.base import Agent, AgentCapability
 from aorch.agents.schema import ParameterCheck
 from aorch.errors import ConfigInvalid, Conflict, NotFound
+from aorch.moments import now
 
 
 @dataclass(slots=True)
@@ -18,7 +17,8 @@ class Registered:
 
     agent: Agent
     capabilities: dict[str, AgentCapability]
-    registered_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    registered_at: str = field(default_factory=now)
+    answered_at: str | None = None
     running: int = 0
     completed: int = 0
     failed: int = 0
@@ -39,18 +39,25 @@ class Registered:
         """Whether it executes as many tasks as it takes at a time."""
         return self.places is not None and self.places.locked()
 
-    @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
-        """Hold one of its places, waiting for a free one."""
+    async def take_place(self) -> None:
+        """Take one of its places, waiting for a free one."""
         if self.places is not None:
             await self.places.acquire()
         self.running += 1
-        try:
-            yield
-        finally:
-            self.running -= 1
-            if self.places is not None:
-                self.places.release()
+
+    def leave_place(self) -> None:
+        """Give the place back."""
+        self.running -= 1
+        if self.places is not None:
+            self.places.release()
+
+    def count(self, *, success: bool) -> None:
+        """Remember that it answered."""
+        self.answered_at = now()
+        if success:
+            self.completed += 1
+        else:
+            self.failed += 1
 
     def check(self, capability: str, parameters: dict[str, Any]) -> None:
         """Raise ParametersInvalid where `parameters` do not fit the capability's schema."""
@@ -76,9 +83,14 @@ class Registered:
             "description": self.agent.description,
             "kind": self.agent.kind,
             "version": self.agent.version,
+            "endpoint": self.agent.endpoint(),
             "status": self.status(),
             "problem": self.agent.problem(),
             "capabilities": [capability.as_dict() for capability in self.capabilities.values()],
+            "tasks_completed": self.completed,
+            "tasks_failed": self.failed,
+            "registered_at": self.registered_at,
+            "last_heartbeat": self.answered_at or self.registered_at,
         }
 
 
@@ -87,6 +99,7 @@ class Registry:
 
     def __init__(self, agents: Iterable[Agent] = ()) -> None:
         self._agents: dict[str, Registered] = {}
+        self._having: dict[str, list[Registered]] = {}
         for agent in agents:
             self.add(agent)
 
@@ -98,6 +111,8 @@ class Registry:
             )
         capabilities = {capability.name: capability for capability in agent.get_capabilities()}
         registered = self._agents[agent.agent_id] = Registered(agent, capabilities)
+        for name in capabilities:
+            self._having.setdefault(name, []).append(registered)
         return registered
 
     def get(self, agent_id: str) -> Registered:
@@ -109,11 +124,11 @@ class Registry:
 
     def having(self, capability: str) -> list[Registered]:
         """The agents that have `capability`, in the order in which they came."""
-        return [registered for registered in self._agents.values() if capability in registered.capabilities]
+        return self._having.get(capability, [])
 
     def capabilities(self) -> list[str]:
         """The names of all capabilities, each once, in the order in which they came."""
-        return list(dict.fromkeys(name for registered in self for name in registered.capabilities))
+        return list(self._having)
 
     def __iter__(self) -> Iterator[Registered]:
         return iter(self._agents.values())

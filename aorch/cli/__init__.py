@@ -1,12 +1,14 @@
 """The command line: one module a command, imported only when that command is used."""
 
 import os
+import signal
 import sys
+import threading
 from importlib import import_module
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from aorch.errors import AorchError
 
@@ -14,6 +16,8 @@ COMMANDS = {
     "run": "Call an agent by what it can do",
     "agents": "See, add and check agents",
     "contracts": "Read, follow and carry away the ledger",
+    "serve": "Serve the /v1 API over the same agents and ledger",
+    "tokens": "Make and revoke the tokens that callers of the API show",
     "status": "Sum up ledger, agents and services",
 }
 """Each command's module in this package, with its line in `aorch --help`."""
@@ -33,6 +37,14 @@ Examples:
 class AorchGroup(TyperGroup):
     """Loads a command when it is used, and turns every AorchError into a sentence on stderr and its exit code."""
 
+    _lists = False
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Help on the group, with each command's line but without loading any."""
+        self._lists = True
+        super().format_help(ctx, formatter)
+        self._lists = False
+
     def list_commands(self, ctx: Any) -> list[str]:
         """The commands, in the order of the way of one task."""
         return list(COMMANDS)
@@ -41,12 +53,16 @@ class AorchGroup(TyperGroup):
         """The command of that name, imported now; None where there is none."""
         if cmd_name not in COMMANDS:
             return None
+        if self._lists:
+            return TyperCommand(cmd_name, help=COMMANDS[cmd_name])
         command = typer.main.get_command(import_module(f"aorch.cli.{cmd_name}").app)
         command.name = cmd_name
         return command
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; an error of ours becomes one sentence, its next step, and its exit code."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             return super().invoke(ctx)
         except AorchError as error:
@@ -85,8 +101,3 @@ def _root(
     ),
 ) -> None:
     pass
-
-
-def main() -> None:
-    """The console script."""
-    app(prog_name="aorch")

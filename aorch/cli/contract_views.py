@@ -39,7 +39,6 @@ def show_list(contracts: Sequence["Contract"], *, one_session: bool = False) -> 
         print_table(PIPED, map(_piped, contracts))
         return
     width = shutil.get_terminal_size().columns
-    said = {contract.contract_id: _cut(printable(_said(contract)[:width]), width) for contract in contracts}
     rows = [_columns(contract) for contract in contracts]
     dropped = {"session"} if one_session else set()
     for name in ("", *_DROPPED):
@@ -51,7 +50,8 @@ def show_list(contracts: Sequence["Contract"], *, one_session: bool = False) -> 
     table = [tuple(row[column] for column in kept) for row in rows]
     if room >= _SAID:
         kept.append("said")
-        table = [(*row, _cut(said[row[0]], room)) for row in table]
+        said = (_cut(printable(_said(contract)[:width]), room) for contract in contracts)
+        table = [(*row, what) for row, what in zip(table, said, strict=True)]
     print_table(kept, table, stretch=kept[-1])
 
 
@@ -63,7 +63,7 @@ def show_line(contract: "Contract") -> None:
     width = shutil.get_terminal_size().columns
     row = _columns(contract)
     words = (row["created (UTC)"][11:], f"{row['type']:<8}", row["from → to"], row["capability"], row["status"])
-    text = "  ".join((*words, contract.contract_id, printable(_said(contract)[:width])))
+    text = "  ".join((*words, row["contract"], printable(_said(contract)[:width])))
     print_text(_cut(text, width))
 
 
@@ -81,7 +81,7 @@ _COLUMNS = ("contract", "created (UTC)", "type", "capability", "status", "sessio
 
 def _columns(contract: "Contract") -> dict[str, str]:
     cells = (
-        contract.contract_id[:64],
+        contract.contract_id,
         f"{contract.created_at:%Y-%m-%d %H:%M:%S}",
         contract.contract_type,
         contract.capability,
@@ -110,7 +110,7 @@ def _said(contract: "Contract") -> str:
 
 def _described(contract: "Contract", indent: str) -> Iterator[str]:
     form = contract.as_dict()
-    yield f"{indent}{form['contract_type']} {printable(form['contract_id'])}  {form['status']}"
+    yield indent + printable(f"{contract.contract_type} {contract.contract_id}  {contract.status}")
     for label, name in (
         ("session", "session_id"),
         ("from", "from_agent"),

@@ -1,8 +1,6 @@
 """`aorch contracts`: the ledger, read, followed, carried away and taken in."""
 
-import re
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -20,10 +18,9 @@ from aorch.cli.options import (
     complete_capabilities,
     complete_contracts,
 )
+from aorch.cli.times import TIME_HELP, ago
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from aorch.ledger.reading import Filter
     from aorch.ledger.search import Progress
 
@@ -33,8 +30,6 @@ ContractType = StrEnum("ContractType", {"REQUEST": "REQUEST", "RESPONSE": "RESPO
 Status = StrEnum("Status", ["pending", "in_progress", "completed", "failed", "cancelled", "interrupted"])
 Form = StrEnum("Form", ["jsonl", "csv"])
 
-SHOW_PROGRESS_AFTER_S = 0.5
-TIME_HELP = "a time (2026-01-31T09:00:00Z; without a zone UTC) or an age (90s, 15m, 1h, 2d, 1w)"
 
 AgentOption = Annotated[
     str | None,
@@ -270,29 +265,10 @@ def _filter(
         contract_type=contract_type,
         capability=capability,
         status=status,
-        since=None if since is None else _moment("--since", since),
-        until=None if until is None else _moment("--until", until),
+        since=None if since is None else ago("--since", since),
+        until=None if until is None else ago("--until", until),
         text=text,
     )
-
-
-_AGE = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-
-
-def _moment(option: str, text: str) -> "datetime":
-    """The time that `text` names, or that long ago. Raises UsageError."""
-    from datetime import UTC, datetime, timedelta
-
-    from aorch.errors import UsageError
-    from aorch.ledger.row import from_rfc3339
-
-    try:
-        if age := _AGE.fullmatch(text.strip()):
-            return datetime.now(UTC) - timedelta(seconds=float(age[1]) * _SECONDS[age[2]])
-        return from_rfc3339(text.strip())
-    except (ValueError, OverflowError):
-        raise UsageError(f"{option} {text!r} is neither a time nor an age", f"Write {TIME_HELP}.") from None
 
 
 def _print_lines(forms: Any) -> None:
@@ -311,12 +287,12 @@ def _progress(what: str, *, wanted: bool = True) -> "Iterator[Progress | None]":
     if not (wanted and is_terminal(sys.stderr)):
         yield None
         return
-    begun, shown = time.monotonic(), -1
+    shown = -1
 
     def tell(done: int, total: int) -> None:
         nonlocal shown
         percent = 100 * done // max(total, 1)
-        if percent != shown and time.monotonic() - begun > SHOW_PROGRESS_AFTER_S:
+        if percent != shown and (percent < 100 or shown >= 0):  # what is done at once needs no telling
             shown = percent
             print(f"\r{what} … {percent} %", end="", file=sys.stderr, flush=True)
 

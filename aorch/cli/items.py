@@ -39,6 +39,8 @@ def parse_object(option: str, text: str) -> dict[str, Any]:
 
 
 def _parse(item: str) -> tuple[str, Any]:
+    if any("\ud800" <= character <= "\udfff" for character in item):
+        raise UsageError(f"the parameter {item!r} is not valid UTF-8", "Give such bytes in a file, and its path.")
     match = _ITEM.fullmatch(item)
     if match is None:
         raise UsageError(

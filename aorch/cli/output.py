@@ -62,7 +62,7 @@ def print_json(value: Any) -> None:
 
 def print_json_line(value: Any) -> None:
     """`value` as one line of JSON on stdout, wherever it goes."""
-    _write(f"{json.encode(value)}\n")
+    print_text(json.encode(value))
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, stretch: str = "") -> None:

@@ -1,6 +1,7 @@
 """`aorch run`: call an agent by what it can do."""
 
 import asyncio
+import os
 import signal
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
@@ -73,34 +74,65 @@ def run(
         agent_id=agent,
         timeout_s=timeout,
     )
-    _show(asyncio.run(_perform(config, task)), json)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a KeyboardInterrupt can get lost while modules are imported
+    raise typer.Exit(asyncio.run(_perform(config, task, as_json=json)))
 
 
-async def _perform(config: "Config", task: "Task") -> "Answer":
+async def _perform(config: "Config", task: "Task", *, as_json: bool) -> int:
+    """Do the task and show what came of it; the exit code."""
     from aorch.core.orchestrator import Orchestrator
 
     async with Orchestrator(config=config) as orchestrator:
         performing = asyncio.ensure_future(orchestrator.perform(task))
-        ended_by: list[int] = []
-
-        def stop(number: int) -> None:
-            ended_by.append(number)
-            performing.cancel()
-
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(number, stop, number)
+        ended_by = _cancel_on_signals(performing)
         try:
-            return await performing
+            code = _show(await performing, as_json)
         except asyncio.CancelledError:
             from aorch.cli.output import complain
             from aorch.errors import AgentCancelled
 
             complain(AgentCancelled(f"interrupted; the contract in session {task.session_id} says cancelled"))
-            raise typer.Exit(128 + ended_by[0] if ended_by else 130) from None
+            code = 128 + ended_by[0] if ended_by else AgentCancelled.exit_code
+    _end_now_if_threads_remain(code)
+    return code
 
 
-def _show(answer: "Answer", as_json: bool) -> None:
+def _cancel_on_signals(performing: "asyncio.Future[Answer]") -> list[int]:
+    """Cancel on INT, TERM or HUP; where an agent holds up the loop, the second of them raises KeyboardInterrupt in it.
+
+    Plain handlers, since the loop's own are heard only when the loop turns. The list holds what was heard.
+    """
+    heard: list[int] = []
+    acted_on: list[int] = []
+    loop = asyncio.get_running_loop()
+
+    def act(number: int) -> None:
+        acted_on.append(number)
+        performing.cancel()
+
+    def hear(number: int, _: object) -> None:
+        heard.append(number)
+        if len(heard) > 1 and not acted_on:
+            raise KeyboardInterrupt
+        loop.call_soon_threadsafe(act, number)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, hear)
+    return heard
+
+
+def _end_now_if_threads_remain(code: int) -> None:
+    """End without waiting for threads that an agent left behind: the interpreter would, for as long as they run."""
+    import threading
+
+    if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _show(answer: "Answer", as_json: bool) -> int:
+    """Show the answer; the exit code that tells the truth about it."""
     from aorch.cli.output import complain, note, print_json, print_json_line, print_text
 
     if as_json:
@@ -117,9 +149,7 @@ def _show(answer: "Answer", as_json: bool) -> None:
         f"{answer.agent_id or 'no agent'} · {answer.duration_ms:.0f} ms · contract {answer.contract_id}"
         f" · session {answer.session_id}"
     )
-    sys.stdout.flush()
-    if answer.failure is not None:
-        raise typer.Exit(answer.failure.exit_code)
+    return answer.failure.exit_code if answer.failure else 0
 
 
 def _single_text(data: Any) -> str | None:

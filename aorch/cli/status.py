@@ -22,9 +22,15 @@ def status(json: JsonOption = False, ledger: LedgerOption = None) -> None:
 
     from aorch import config as configuration
     from aorch.cli.output import print_json, print_text
+    from aorch.core import bootstrap
     from aorch.core.status import summary
+    from aorch.ledger.reading import Reader
 
-    found = asyncio.run(summary(configuration.load(ledger)))
+    config = configuration.load(ledger)
+    with Reader(config.ledger) as reader:
+        counts = reader.counts()
+    agents = [registered.as_dict() for registered in bootstrap.registry(config)]
+    found = asyncio.run(summary(config, agents, counts))
     if json:
         return print_json(found)
     print_text("\n".join(_lines(found)))

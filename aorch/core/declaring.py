@@ -28,7 +28,7 @@ def declare_class(config: Config, class_path: str, arguments: dict[str, Any]) ->
     file = config.file or configuration.user_file()
     try:
         agent = loading.make(class_path, arguments, file.parent)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigInvalid(
             f"{class_path} could not be loaded: {type(error).__name__}: {error}",
             f"A module is looked for beside {file} and among the installed packages.",

@@ -2,8 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +11,9 @@ from aorch.core.execution import Outcome, current_request, execute
 from aorch.core.routing import choose
 from aorch.core.task import Answer, Task
 from aorch.errors import AgentCancelled, AorchError, Conflict, DelegationRefused
-from aorch.ledger.row import Row, new_id, now
+from aorch.ledger.row import Row, new_id
 from aorch.ledger.store import CANCELLED, COMPLETED, FAILED, IN_PROGRESS, PENDING, REQUEST, RESPONSE, Ledger
+from aorch.moments import now
 
 ORCHESTRATOR = "orchestrator"
 
@@ -35,55 +34,52 @@ class Exchanges:
     async def perform(self, task: Task) -> Answer:
         """Do `task`. Both contracts are durable when this returns, whatever came of it.
 
-        Raises LedgerError where the ledger could not keep them; CancelledError, after a RESPONSE that says so.
+        Raises LedgerError where the ledger could not keep them; Conflict where the task's idempotency key has been used;
+        CancelledError, after a RESPONSE that says so. A task that no agent was called for leaves its key unused.
         """
         started = time.perf_counter()
         parent_id = task.parent_id or current_request.get() or self.parent_id
-        request = self._request(task, parent_id)
-        registered: Registered | None = None
+        asker, registered, reason = None, None, None
         try:
-            asker = self._delegation(task, parent_id)
-            route = choose(self.registry, task)
-            registered = route.registered
-            request = request._replace(
-                from_agent=task.from_agent or asker or ORCHESTRATOR,
-                to_agent=registered.agent.agent_id,
-                metadata=_metadata(task, routing=route.reason),
-            )
+            if parent_id is not None:
+                asker = self._asker(task, parent_id)
+            registered, reason = choose(self.registry, task)
             registered.check(task.capability, task.parameters)
         except AorchError as refusal:
-            return await self._refuse(request, refusal, started)
-        return await self._exchange(task, request, registered, started)
+            return await self._refuse(self._request(task, parent_id, asker, registered, reason), refusal, started)
+        return await self._exchange(
+            task, self._request(task, parent_id, asker, registered, reason), registered, started
+        )
 
     async def _exchange(self, task: Task, request: Row, registered: Registered, started: float) -> Answer:
-        agent = registered.agent
-        timeout_s = task.timeout_s or agent.timeout_s or self.timeout_s
         try:
-            async with self._placed(request, registered):
-                outcome = await execute(agent, _document(task, request), timeout_s)
+            outcome = await self._called(task, request, registered)
         except asyncio.CancelledError:
             outcome = Outcome(error="cancelled by the caller", failure=AgentCancelled)
             await asyncio.shield(self._respond(request, outcome, started))
             raise
         return await self._respond(request, outcome, started)
 
-    @asynccontextmanager
-    async def _placed(self, request: Row, registered: Registered) -> AsyncIterator[None]:
-        """Write the REQUEST and hold one of the agent's places; where none is free it stands `pending` until one is."""
-        claimed = request._replace(claimed_by=self.ledger.owner_id, status=IN_PROGRESS)
+    async def _called(self, task: Task, request: Row, registered: Registered) -> Outcome:
+        """Write the REQUEST and call the agent in one of its places; `pending` until one is free."""
+        agent = registered.agent
+        timeout_s = task.timeout_s or agent.timeout_s or self.timeout_s
         if registered.full():
-            await self.ledger.write_request(claimed._replace(status=PENDING))
-            async with registered.place():
-                await self.ledger.write_start(request.contract_id)
-                yield
+            await self.ledger.write_request(request._replace(status=PENDING), task.idempotency)
+            await registered.take_place()
+            begin = self.ledger.write_start(request.contract_id)
         else:
-            async with registered.place():
-                await self.ledger.write_request(claimed)
-                yield
+            await registered.take_place()
+            begin = self.ledger.write_request(request, task.idempotency)
+        try:
+            await begin
+            return await execute(agent, _document(task, request), timeout_s)
+        finally:
+            registered.leave_place()
 
     async def _respond(self, request: Row, outcome: Outcome, started: float) -> Answer:
         response = _response(request, outcome, started)
-        _count(self.registry, request, outcome)
+        self.registry.get(request.to_agent or "").count(success=outcome.failure is None)
         status = _request_status(outcome)
         try:
             await self.ledger.write_response(response, status)
@@ -94,29 +90,30 @@ class Exchanges:
     async def _refuse(self, request: Row, refusal: AorchError, started: float) -> Answer:
         outcome = Outcome(error=str(refusal), failure=type(refusal))
         response = _response(request, outcome, started)._replace(from_agent=ORCHESTRATOR)
-        ended = request._replace(status=FAILED, completed_at=response.created_at)
+        ended = request._replace(status=FAILED, completed_at=response.created_at, claimed_by=None)
         await self.ledger.write_refused(ended, response)
         return _answer(request, response, outcome, started, refusal.hint)
 
-    def _request(self, task: Task, parent_id: str | None) -> Row:
+    def _request(
+        self, task: Task, parent_id: str | None, asker: str | None, registered: Registered | None, reason: Any
+    ) -> Row:
         return Row(
             contract_id=new_id(),
             session_id=task.session_id,
             contract_type=REQUEST,
-            from_agent=task.from_agent or ORCHESTRATOR,
-            to_agent=task.agent_id,
+            from_agent=task.from_agent or asker or ORCHESTRATOR,
+            to_agent=registered.agent.agent_id if registered else task.agent_id,
             capability=task.capability,
             payload=json.encode(task.parameters),
             status=IN_PROGRESS,
             created_at=now(),
-            metadata=_metadata(task),
+            metadata=_request_metadata(task, reason),
             parent_id=parent_id,
+            claimed_by=self.ledger.owner_id,
         )
 
-    def _delegation(self, task: Task, parent_id: str | None) -> str | None:
-        """The agent that asks, where this is asked on a REQUEST's behalf. Raises DelegationRefused."""
-        if parent_id is None:
-            return None
+    def _asker(self, task: Task, parent_id: str) -> str | None:
+        """The agent on whose behalf this is asked. Raises DelegationRefused: too deep, or a circle."""
         above = self.ledger.ancestors(parent_id)
         if not above:
             raise DelegationRefused(
@@ -144,12 +141,17 @@ def _document(task: Task, request: Row) -> dict[str, Any]:
         "capability": task.capability,
         "parameters": task.parameters,
         "context": task.context,
+        **({"metadata": task.metadata} if task.metadata else {}),
     }
 
 
-def _metadata(task: Task, **more: Any) -> str:
-    context = {"context": task.context} if task.context else {}
-    return json.encode({**task.metadata, **context, **more})
+def _request_metadata(task: Task, reason: dict[str, Any] | None) -> str:
+    about = dict(task.metadata)
+    if task.context:
+        about["context"] = task.context
+    if reason is not None:
+        about["routing"] = reason
+    return json.encode(about)
 
 
 def _response(request: Row, outcome: Outcome, started: float) -> Row:
@@ -180,14 +182,6 @@ def _request_status(outcome: Outcome) -> str:
     if outcome.failure is None:
         return COMPLETED
     return CANCELLED if outcome.failure is AgentCancelled else FAILED
-
-
-def _count(registry: Registry, request: Row, outcome: Outcome) -> None:
-    registered = registry.get(request.to_agent or "")
-    if outcome.failure is None:
-        registered.completed += 1
-    else:
-        registered.failed += 1
 
 
 def _answer(request: Row, response: Row, outcome: Outcome, started: float, hint: str = "") -> Answer:

@@ -70,10 +70,14 @@ class Orchestrator:
             self._exchanges = bootstrap.exchanges(self.config, self.registry)
         return self._exchanges
 
+    def open(self) -> None:
+        """Open the ledger now rather than with the first exchange. Raises LedgerError."""
+        _ = self.exchanges
+
     async def aclose(self) -> None:
         """Commit what is queued and let go of the ledger."""
         if self._exchanges is not None:
-            await asyncio.to_thread(self._exchanges.ledger.close)
+            self._exchanges.ledger.close()
             self._exchanges = None
 
     async def __aenter__(self) -> Self:

@@ -1,22 +1,16 @@
 """Which agent does a task."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from aorch.agents.registry import Registered, Registry
 from aorch.core.task import Task
 from aorch.errors import NoAgent, NoAgentAvailable
 
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """The agent that was chosen, and why: `reason` stands in the REQUEST's metadata."""
-
-    registered: Registered
-    reason: dict[str, Any]
+Choice = tuple[Registered, dict[str, Any]]
+"""The agent that was chosen, and why, as it stands in the REQUEST's metadata."""
 
 
-def choose(registry: Registry, task: Task) -> Route:
+def choose(registry: Registry, task: Task) -> Choice:
     """The agent for `task`: the one that it insists on; else one with a free place, running least; else the first.
 
     Raises NoAgent, with near misses, or NoAgentAvailable, with each candidate's problem.
@@ -36,10 +30,10 @@ def choose(registry: Registry, task: Task) -> Route:
         raise NoAgentAvailable(
             f"No agent available for capability: {task.capability} ({problems})", "See `aorch agents check`."
         )
-    return Route(*_least_loaded(able, task))
+    return _least_loaded(able, task)
 
 
-def _least_loaded(able: list[Registered], task: Task) -> tuple[Registered, dict[str, Any]]:
+def _least_loaded(able: list[Registered], task: Task) -> Choice:
     if len(able) == 1:
         return able[0], {"chosen": "asked for by id" if task.agent_id else "the only one"}
     best = min(able, key=lambda candidate: (candidate.full(), candidate.running))

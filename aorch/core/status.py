@@ -5,16 +5,13 @@ from collections import Counter
 from typing import Any
 
 from aorch.config import Config
-from aorch.core import bootstrap
-from aorch.ledger.reading import Reader
 from aorch.services.reach import listening
 
 
-async def summary(config: Config) -> dict[str, Any]:
-    """The seed document's status object: `orchestrator`, `agents`, `contracts`, `integrations`."""
-    agents = [registered.as_dict() for registered in bootstrap.registry(config)]
-    with Reader(config.ledger) as reader:
-        counts = reader.counts()
+async def summary(config: Config, agents: list[dict[str, Any]], contracts: dict[str, Any]) -> dict[str, Any]:
+    """The seed document's status object: `orchestrator`, `agents` (from their JSON forms), `contracts` (as counted by a
+    Reader), `integrations`.
+    """
     trace, memagent = await asyncio.gather(listening(config.trace_url), listening(config.memagent_url))
     return {
         "orchestrator": {"ledger": str(config.ledger), "configuration": str(config.file) if config.file else None},
@@ -23,7 +20,7 @@ async def summary(config: Config) -> dict[str, Any]:
             "by_status": dict(Counter(agent["status"] for agent in agents)),
             "registered": [agent["agent_id"] for agent in agents],
         },
-        "contracts": counts,
+        "contracts": contracts,
         "integrations": {
             "memagent": {"url": config.memagent_url, "listening": memagent},
             "trace": {"url": config.trace_url, "listening": trace},

@@ -7,12 +7,13 @@ from aorch import json
 from aorch.errors import AorchError, UsageError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Task:
     """What a caller asks.
 
     `agent_id` insists on one agent; `timeout_s` (seconds) overrides the agent's own limit; `from_agent` is who asks
     (default: the agent on whose behalf this is, else `orchestrator`); `parent_id` is the REQUEST on whose behalf.
+    `idempotency` (caller, key, the body's fingerprint) is kept with the REQUEST, and no second one of that caller's key is.
     """
 
     capability: str
@@ -24,6 +25,7 @@ class Task:
     from_agent: str | None = None
     parent_id: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+    idempotency: tuple[str, str, str] | None = None
 
     def __post_init__(self) -> None:
         """Raises UsageError for a field of the wrong shape."""
@@ -38,7 +40,7 @@ class Task:
             raise UsageError(f"timeout_s must be a number of seconds above 0, not {self.timeout_s!r}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """What came of a task. `contract_id` is its REQUEST's; `failure` the kind of failure, None after success."""
 

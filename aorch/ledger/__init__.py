@@ -5,7 +5,9 @@ statements.py  the few writing statements, compiled from that table ahead of tim
 database.py    opening a file: pragmas, revision, migration under the lock
 batch.py       group commit: one writer thread a process
 store.py       the Ledger: writing, and what a start must know
-reading.py     lists, pages, whole exchanges
+reading.py     lists, pages, whole exchanges, what is new
+which.py       a Filter, and the selects that are made of it
+sessions.py    the selects of sessions
 search.py      full text
 transfer.py    export and import
 owners.py      which processes live

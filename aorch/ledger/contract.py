@@ -7,12 +7,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import JSON, Column, DateTime, Index, Text, text
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, MetaData, SQLModel
 
-from aorch.ledger.row import FIELDS, from_rfc3339, rfc3339
+from aorch.ledger.row import FIELDS
+from aorch.moments import from_rfc3339, rfc3339
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -21,7 +24,22 @@ NAMING = {
 }
 
 metadata = MetaData(naming_convention=NAMING)
-Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+
+
+class SqliteJson(sqlite.JSON):
+    """JSON in a column of text. SQLite takes the type JSON for a numeric one and would make 1 of a bare `1.0`."""
+
+
+@compiles(SqliteJson, "sqlite")
+def _as_text(*_: object, **__: object) -> str:
+    return "TEXT"
+
+
+Json = (
+    JSON(none_as_null=True)
+    .with_variant(JSONB(none_as_null=True), "postgresql")
+    .with_variant(SqliteJson(none_as_null=True), "sqlite")
+)
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -111,3 +129,33 @@ class Contract(SQLModel, table=True):
         form["created_at"] = rfc3339(self.created_at)
         form["completed_at"] = None if self.completed_at is None else rfc3339(self.completed_at)
         return form
+
+
+class Token(SQLModel, table=True):
+    """A caller's token: `sha256` of it (hex), never itself. `agent_id` is whom it speaks for, and nobody else then does."""
+
+    __tablename__ = "tokens"
+    metadata = metadata
+
+    token_id: str = Field(primary_key=True)
+    name: str
+    sha256: str = Field(unique=True)
+    scopes: list[str] = Field(sa_column=Column("scopes", Json, nullable=False))
+    agent_id: str | None = None
+    created_at: datetime = Field(sa_column=Column("created_at", UtcDateTime(), nullable=False))
+    expires_at: datetime | None = Field(default=None, sa_column=Column("expires_at", UtcDateTime()))
+    revoked_at: datetime | None = Field(default=None, sa_column=Column("revoked_at", UtcDateTime()))
+
+
+class IdempotencyKey(SQLModel, table=True):
+    """A key under which `caller` (a token's id; empty where none is needed) asked for something, and the REQUEST that came
+    of it. `fingerprint` is the SHA-256 (hex) of the body.
+    """
+
+    __tablename__ = "idempotency_keys"
+    metadata = metadata
+
+    caller: str = Field(primary_key=True)
+    key: str = Field(primary_key=True)
+    fingerprint: str
+    request_id: str

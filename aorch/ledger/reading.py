@@ -4,40 +4,29 @@ Everything is a select on the one table, so that PostgreSQL can be read the same
 thing: a search for text first lets the full-text index catch up (search.py).
 """
 
-import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from sqlite3 import Connection
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import (
-    ColumnElement,
-    Engine,
-    Text,
-    cast,
-    create_engine,
-    func,
-    literal_column,
-    or_,
-    pool,
-    select,
-    type_coerce,
-)
+from sqlalchemy import Engine, create_engine, func, literal_column, pool, select
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session, col
 
 from aorch import json
 from aorch.errors import NotFound, UsageError
-from aorch.ledger import search
-from aorch.ledger.contract import Contract, UtcText
+from aorch.ledger import search, sessions
+from aorch.ledger.contract import Contract, IdempotencyKey
 from aorch.ledger.database import connect_reading, translated
-from aorch.ledger.row import FIELDS, Row
+from aorch.ledger.row import Row
 from aorch.ledger.store import COMPLETED, REQUEST
+from aorch.ledger.which import EVERYTHING, Filter, begins_or_ends, bounded, matching, position, row_columns
+
+__all__ = ["EVERYTHING", "Exchange", "Filter", "Reader"]
 
 CHUNK, CHUNK_CHARACTERS = 1000, 4_000_000
 """Contracts that a stream holds at a time, and about how much they may say together."""
@@ -47,31 +36,6 @@ SHORTEST_PART = 4
 """Characters that a part of an id must have: one of fewer would be anybody's."""
 DEEPEST = 64
 """Levels of delegation that an exchange shows."""
-MANY_SESSIONS = 10_000
-"""From here on reading the whole index is faster than skipping through it: 37 ms for 1,000,000 contracts, 1.8 µs a skip."""
-
-position: ColumnElement[Any] = col(Contract.position)  # type: ignore[assignment]  # Mapped is one, untold
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """Which contracts; what is None lets all pass.
-
-    `agent` is either side of a contract. `since` (inclusive) and `until` (exclusive) are aware moments of `created_at`.
-    `text` is words that must all stand in payload, result or error (see search.py).
-    """
-
-    session_id: str | None = None
-    agent: str | None = None
-    contract_type: str | None = None
-    capability: str | None = None
-    status: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-    text: str | None = None
-
-
-EVERYTHING = Filter()
 
 
 @dataclass(slots=True)
@@ -95,7 +59,7 @@ class Exchange:
 
 
 class Reader:
-    """The ledger at `path`, open for reading inside a `with` block; one thread at a time.
+    """The ledger at `path`, open for reading inside a `with` block or until `close`; one thread at a time.
 
     A file that is not there yet reads as an empty ledger and is not made. `progress` hears how far the full-text index
     has come where a search needs it to catch up. Every method raises LedgerError where the file cannot be read.
@@ -114,6 +78,10 @@ class Reader:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
         if self._engine is not None and self._connection is not None:
             self._engine.dispose()
             self._connection.close()
@@ -133,7 +101,7 @@ class Reader:
         """
         self._ready_for(which)
         return self._contracts(
-            _bounded(*_matching(which, Contract), before=before, after=after, newest_first=newest_first).limit(limit)
+            bounded(*matching(which, Contract), before=before, after=after, newest_first=newest_first).limit(limit)
         )
 
     def find(self, part: str) -> Contract:
@@ -145,17 +113,38 @@ class Reader:
         contract_id = col(Contract.contract_id)
         exact = self._contracts(select(Contract).where(contract_id.in_((part, part.upper()))))
         if exact:
-            return exact[0]
+            return next((contract for contract in exact if contract.contract_id == part), exact[0])
         if len(part) < SHORTEST_PART:
             raise UsageError(f"{part!r} is too short for a part of an id", f"Give {SHORTEST_PART} characters or more.")
         most = 10
-        ids = [row[0] for row in self._rows(select(contract_id).where(_begins_or_ends(part.upper())).limit(most + 1))]
+        ids = [row[0] for row in self._rows(select(contract_id).where(begins_or_ends(part.upper())).limit(most + 1))]
         if not ids:
             raise NotFound(f"no contract's id is, begins with or ends with {part!r}", "See `aorch contracts list`.")
         if len(ids) > 1:
             shown = ", ".join(ids[:most]) + (" and more" if len(ids) > most else "")
             raise UsageError(f"{part!r} is part of several ids: {shown}", "Write more of the one that you mean.")
         return self._contracts(select(Contract).where(contract_id == ids[0]))[0]
+
+    def with_counterpart(self, contract_id: str) -> tuple[Contract, Contract | None]:
+        """The contract of exactly that id, and the other half of its exchange: the RESPONSE or the REQUEST, if it is there.
+
+        Raises NotFound.
+        """
+        contract = self._first(Contract.contract_id, contract_id)
+        if contract is None:
+            raise NotFound(f"no contract's id is {contract_id!r}", "See `aorch contracts list`.")
+        if contract.contract_type == REQUEST:
+            return contract, self._first(Contract.request_id, contract.contract_id)
+        return contract, self._first(Contract.contract_id, contract.request_id)
+
+    def under_key(self, caller: str, key: str) -> tuple[str, Contract | None, Contract | None] | None:
+        """What `caller` asked for under that idempotency key: the body's fingerprint, the REQUEST, and its RESPONSE if any."""
+        used = select(col(IdempotencyKey.fingerprint), col(IdempotencyKey.request_id))
+        rows = self._rows(used.where(col(IdempotencyKey.caller) == caller, col(IdempotencyKey.key) == key))
+        if not rows:
+            return None
+        ((fingerprint, request_id),) = rows
+        return fingerprint, self._first(Contract.contract_id, request_id), self._first(Contract.request_id, request_id)
 
     def exchange(self, contract: Contract) -> Exchange:
         """The whole exchange that `contract` is part of, with all that was delegated, up to DEEPEST levels down."""
@@ -184,9 +173,7 @@ class Reader:
         Contracts are never deleted, so the last position is their number; all but the completed ones stand in an index
         of their own; sessions are found by skipping through theirs, or where they are many by reading through it.
         """
-        status = col(Contract.status)
-        counted = select(status, func.count()).where(status != literal_column(f"'{COMPLETED}'")).group_by(status)
-        others: dict[str, int] = dict(self._rows(counted))
+        others = self._not_completed()
         total = self.last_position()
         completed = total - sum(others.values())
         return {
@@ -195,9 +182,32 @@ class Reader:
             "by_status": {**({COMPLETED: completed} if completed else {}), **others},
         }
 
+    def total(self, which: Filter) -> int:
+        """How many contracts `which` lets pass. All, those of a session and those in a status are counted in an index."""
+        if which == EVERYTHING:
+            return self.last_position()
+        if which == Filter(status=COMPLETED):
+            others = self._not_completed()
+            return self.last_position() - sum(others.values())
+        self._ready_for(which)
+        return self._number(matching(which, func.count())[0])
+
+    def sessions(self, *, after: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
+        """Up to `limit` sessions in the order of their ids, those after that one: `session_id`, `contracts` (how many),
+        `first_at` and `last_at` (when the first and the last of them was written).
+        """
+        names = ("session_id", "contracts", "first_at", "last_at")
+        after = None if after is None else json.storable_text(after)
+        return [dict(zip(names, row, strict=True)) for row in self._rows(sessions.listed(after, limit))]
+
+    def _not_completed(self) -> dict[str, int]:
+        status = col(Contract.status)
+        counted = select(status, func.count()).where(status != literal_column(f"'{COMPLETED}'")).group_by(status)
+        return dict(self._rows(counted))
+
     def _sessions(self) -> int:
-        few = self._number(_few_sessions())
-        return few if few < MANY_SESSIONS else self._number(select(func.count(col(Contract.session_id).distinct())))
+        few = self._number(sessions.few())
+        return few if few < sessions.MANY else self._number(sessions.many())
 
     def last_position(self) -> int:
         """The position of the newest contract; 0 in an empty ledger."""
@@ -211,9 +221,9 @@ class Reader:
         """
         self._ready_for(which)
         last, reached = self.last_position(), 0
-        statement, key = _matching(which, position, *_row_columns())
+        statement, key = matching(which, position, *row_columns())
         while reached < last:
-            chunk = self._chunk(_bounded(statement, key, before=last + 1, after=reached).limit(CHUNK))
+            chunk = self._chunk(bounded(statement, key, before=last + 1, after=reached).limit(CHUNK))
             yield from (row for _, row in chunk)
             reached = chunk[-1][0] if chunk else last
             if progress is not None:
@@ -229,6 +239,29 @@ class Reader:
                 yield from page
                 after = page[-1].position or after
 
+    def rows(
+        self, which: Filter = EVERYTHING, *, after: int, limit: int = CHUNK, characters: int = CHUNK_CHARACTERS
+    ) -> list[tuple[int, Row]]:
+        """The contracts after that position, oldest first, each with its own: up to `limit`, and no more of them once
+        they say more than `characters` together.
+        """
+        self._ready_for(which)
+        statement, key = matching(which, position, *row_columns())
+        return self._chunk(bounded(statement, key, before=None, after=after).limit(limit), characters)
+
+    def news(self, after: int, of: frozenset[str] | None = None) -> tuple[int, list[tuple[int, Row]]]:
+        """What was committed after that position, oldest first, in the sessions `of` (None: in all); and the position up
+        to which this is all of it. No rows: up to now there is nothing.
+        """
+        last = self.last_position()
+        fresh = (position > after, position <= last)
+        statement = select(position, *row_columns()).where(*fresh)
+        if of is not None:
+            heard = self._rows(select(col(Contract.session_id)).where(*fresh).distinct())
+            statement = statement.where(col(Contract.session_id).in_(of.intersection(name for (name,) in heard)))
+        found = self._chunk(statement.order_by(position).limit(CHUNK), CHUNK_CHARACTERS)
+        return (found[-1][0] if found else max(last, after)), found
+
     def changed(self) -> bool:
         """Whether anybody committed anything since this was asked last; true at first, once the ledger is there."""
         if self._open() is None or self._connection is None:
@@ -241,6 +274,10 @@ class Reader:
     def _ready_for(self, which: Filter) -> None:
         if which.text is not None and self._open() is not None and self._connection is not None:
             search.catch_up(self.path, self._connection, self._progress)
+
+    def _first(self, column: Any, value: str | None) -> Contract | None:
+        found = [] if value is None else self._in(column, [json.storable_text(value)])
+        return found[0] if found else None
 
     def _exchanges(self, requests: Sequence[Contract]) -> list[Exchange]:
         answers = {each.request_id: each for each in self._in(Contract.request_id, [r.contract_id for r in requests])}
@@ -268,7 +305,7 @@ class Reader:
         with self._foreign_errors(), engine.connect() as connection:
             return connection.execute(statement).all()
 
-    def _chunk(self, statement: search.Statement) -> list[tuple[int, Row]]:
+    def _chunk(self, statement: search.Statement, characters: int = CHUNK_CHARACTERS) -> list[tuple[int, Row]]:
         engine, chunk, said = self._open(), [], 0
         if engine is None:
             return []
@@ -277,7 +314,7 @@ class Reader:
                 row = Row(*columns)
                 chunk.append((reached, row))
                 said += len(row.payload) + len(row.result or "")
-                if said > CHUNK_CHARACTERS:
+                if said > characters:
                     break
         return chunk
 
@@ -315,77 +352,3 @@ def _is_there(path: Path) -> bool:
     except OSError:
         return True  # there or not, SQLite will say what is wrong
     return True
-
-
-def _matching(which: Filter, *what: Any) -> tuple[search.Statement, ColumnElement[Any]]:
-    """A select of `what`, and the column that its order goes by."""
-    statement = select(*what).where(*_conditions(which))
-    if which.text is None:
-        return statement, position
-    return search.narrowed(statement, which.text)
-
-
-def _conditions(which: Filter) -> Iterator[ColumnElement[bool]]:
-    equal = {
-        Contract.session_id: which.session_id,
-        Contract.contract_type: which.contract_type,
-        Contract.capability: which.capability,
-        Contract.status: which.status,
-    }
-    for column, value in equal.items():
-        if value is not None:
-            yield col(column) == json.storable_text(value)
-    if which.status not in (None, COMPLETED):
-        # the index on status holds only these rows, and SQLite uses it only where the query says the same, literally
-        yield col(Contract.status) != literal_column(f"'{COMPLETED}'")
-    if which.agent is not None:
-        agent = json.storable_text(which.agent)
-        yield or_(col(Contract.from_agent) == agent, col(Contract.to_agent) == agent)
-    if which.since is not None:
-        yield col(Contract.created_at) >= which.since
-    if which.until is not None:
-        yield col(Contract.created_at) < which.until
-
-
-def _bounded(
-    statement: search.Statement,
-    key: ColumnElement[Any],
-    *,
-    before: int | None,
-    after: int | None,
-    newest_first: bool = False,
-) -> search.Statement:
-    if before is not None:
-        statement = statement.where(key < before)
-    if after is not None:
-        statement = statement.where(key > after)
-    return statement.order_by(key.desc() if newest_first else key)
-
-
-def _begins_or_ends(part: str) -> ColumnElement[bool]:
-    """LIKE, which SQLite does not let capitals bother, over the index of ids: 140 ms in 1,000,000 of them."""
-    literally = re.sub(r"([%_/])", r"/\1", part)
-    contract_id, escape = col(Contract.contract_id), None if literally == part else "/"
-    return or_(contract_id.like(f"{literally}%", escape=escape), contract_id.like(f"%{literally}", escape=escape))
-
-
-def _row_columns() -> list[Any]:
-    """The columns of a Row, as the texts that it holds."""
-    as_text = {
-        "payload": cast(Contract.payload, Text),
-        "result": cast(Contract.result, Text),
-        "metadata": cast(Contract.details, Text),
-        "created_at": type_coerce(Contract.created_at, UtcText()),
-        "completed_at": type_coerce(Contract.completed_at, UtcText()),
-    }
-    return [as_text.get(name, getattr(Contract, name)) for name in FIELDS]
-
-
-def _few_sessions() -> search.Statement:
-    """How many sessions there are, up to MANY_SESSIONS, by skipping from each to the next one in the index."""
-    session_id = col(Contract.session_id)
-    found = select(func.min(session_id).label("session_id")).cte("found", recursive=True)
-    following = select(func.min(session_id)).where(session_id > found.c.session_id).scalar_subquery()
-    found = found.union_all(select(following).where(found.c.session_id.is_not(None)))
-    few = select(found.c.session_id).where(found.c.session_id.is_not(None)).limit(MANY_SESSIONS).subquery()
-    return select(func.count()).select_from(few)

@@ -7,7 +7,6 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from aorch import json
@@ -50,22 +49,6 @@ FIELDS = Row._fields[:-1]
 """The names in a contract's JSON form, in order."""
 
 
-def rfc3339(moment: datetime) -> str:
-    """`moment` in UTC with milliseconds and `Z`."""
-    return f"{moment.astimezone(UTC).isoformat(timespec='milliseconds')[:-6]}Z"
-
-
-def from_rfc3339(text: str) -> datetime:
-    """The aware UTC moment that `text` names; a text without a zone is UTC. Raises ValueError."""
-    moment = datetime.fromisoformat(text)
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
-def now() -> str:
-    """This moment, as it stands in a contract."""
-    return f"{datetime.now(UTC).isoformat(timespec='milliseconds')[:-6]}Z"
-
-
 class Ids:
     """ULIDs (48 bits of milliseconds, 80 of chance) that increase within this process.
 
@@ -77,6 +60,7 @@ class Ids:
         self._clock = clock
         self._lock = threading.Lock()
         self._last = 0
+        self._top, self._beginning = -1, ""  # the first 18 of 26 characters seldom change
 
     def next(self) -> str:
         """A new id, greater than every one before."""
@@ -86,10 +70,20 @@ class Ids:
                 self._last = now_ms << 80 | int.from_bytes(os.urandom(10), "big") >> 1  # room to count up
             else:
                 self._last += 1
-            value = self._last
-        return "".join([_PAIRS[value >> shift & 1023] for shift in range(120, -1, -10)])
+            top, low = divmod(self._last, 1 << 40)
+            if top != self._top:
+                self._top = top
+                self._beginning = "".join([_PAIRS[top >> shift & 1023] for shift in range(80, -1, -10)])
+            beginning = self._beginning
+        return beginning + _PAIRS[low >> 30] + _PAIRS[low >> 20 & 1023] + _PAIRS[low >> 10 & 1023] + _PAIRS[low & 1023]
+
+    def forget(self) -> None:
+        """Begin anew, as a forked child must: it and its parent would count up from the same id."""
+        self._lock = threading.Lock()
+        self._last = 0
 
 
 _ids = Ids()
+os.register_at_fork(after_in_child=_ids.forget)
 new_id = _ids.next
 """A new ULID, greater than any that this process made before."""

@@ -29,7 +29,10 @@ BATCH, BATCH_CHARACTERS = 500, 1_000_000
 _INDEX = table("contracts_text", column("rowid", Integer), column("contracts_text"))
 _REACHED = "SELECT coalesce(max(id), 0) FROM contracts_text_docsize"
 _LAST = "SELECT coalesce(max(position), 0) FROM contracts"
-_NEXT = "SELECT position, payload, result, error FROM contracts WHERE position > ? ORDER BY position LIMIT ?"
+_NEXT = (
+    "SELECT position, CAST(payload AS TEXT), CAST(result AS TEXT), error FROM contracts"
+    " WHERE position > ? ORDER BY position LIMIT ?"
+)
 _ADD = "INSERT INTO contracts_text (rowid, words) VALUES (?, ?)"
 
 

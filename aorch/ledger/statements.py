@@ -4,7 +4,7 @@ They are compiled from the table in contract.py ahead of time, so that `aorch ru
 `tests/test_statements.py` holds the two equal.
 """
 
-REVISION = "0001"
+REVISION = "0002"
 """The newest revision in migrations/versions."""
 
 INSERT = (
@@ -13,6 +13,8 @@ INSERT = (
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 """A whole Row."""
+
+INSERT_KEY = 'INSERT INTO idempotency_keys (caller, "key", fingerprint, request_id) VALUES (?, ?, ?, ?)'
 
 START = "UPDATE contracts SET status=? WHERE contracts.contract_id = ? AND contracts.status = ?"
 """(in_progress, contract_id, pending)"""

@@ -4,6 +4,7 @@ Writing: every method returns when its rows are durable (committed with `synchro
 Starting: what a dead process left open is answered by an `interrupted` RESPONSE; nothing is run again.
 """
 
+import asyncio
 import errno
 import sqlite3
 from pathlib import Path
@@ -12,7 +13,8 @@ from aorch.errors import AorchError, Conflict, Interrupted, LedgerFull, LedgerRe
 from aorch.ledger import owners, statements
 from aorch.ledger.batch import Writer
 from aorch.ledger.database import connect, translated
-from aorch.ledger.row import Row, new_id, now
+from aorch.ledger.row import Row, new_id
+from aorch.moments import now
 
 PENDING, IN_PROGRESS, COMPLETED, FAILED, CANCELLED, INTERRUPTED = (
     "pending",
@@ -38,8 +40,12 @@ class Ledger:
             try:
                 self._owner = owners.Owner(path)
                 _recover(connection, path)
-            except OSError as error:
+            except BaseException as error:
                 connection.close()
+                if hasattr(self, "_owner"):
+                    self._owner.close()
+                if not isinstance(error, OSError):
+                    raise
                 reason = f"{error.filename} could not be written: {error.strerror}"
                 raise (LedgerFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else LedgerReadOnly)(reason) from error
         self._writer = Writer(connection, self._translate)
@@ -52,9 +58,16 @@ class Ledger:
 
     # Writing
 
-    async def write_request(self, request: Row) -> None:
-        """Commit a REQUEST that is about to be executed, or waits for its agent (status `pending`)."""
-        await self._writer.commit((statements.INSERT, request))
+    async def write_request(self, request: Row, key: tuple[str, str, str] | None = None) -> None:
+        """Commit a REQUEST that is about to be executed, or waits for its agent (status `pending`).
+
+        `key` (caller, idempotency key, the body's fingerprint) is committed with it. Raises Conflict where that caller
+        has used it already: then neither is in the ledger.
+        """
+        if key is None:
+            await self._writer.commit((statements.INSERT, request))
+        else:
+            await self._write_once(request, key)
 
     async def write_refused(self, request: Row, response: Row) -> None:
         """Commit a REQUEST together with the RESPONSE that says why no agent was called."""
@@ -74,6 +87,21 @@ class Ledger:
             await self._writer.commit((statements.INSERT, response), (statements.COMPLETE, end))
         except sqlite3.IntegrityError as error:
             raise Conflict(f"request {response.request_id} has been answered already") from error
+
+    async def _write_once(self, request: Row, key: tuple[str, str, str]) -> None:
+        commit = asyncio.ensure_future(
+            self._writer.commit((statements.INSERT_KEY, (*key, request.contract_id)), (statements.INSERT, request))
+        )
+        try:
+            try:
+                await asyncio.shield(commit)
+            except asyncio.CancelledError:
+                await commit  # a used key goes before the cancellation: there is no REQUEST then to be answered
+                raise
+        except sqlite3.IntegrityError as error:
+            if error.sqlite_errorname != "SQLITE_CONSTRAINT_PRIMARYKEY":  # a contract has none that could be taken
+                raise
+            raise Conflict(f"the idempotency key {key[1]!r} has been used already") from error
 
     # Reading what writing depends on
 

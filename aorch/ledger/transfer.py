@@ -16,8 +16,9 @@ import msgspec
 
 from aorch import json
 from aorch.errors import AorchError, Conflict, InvalidJSON, UsageError
-from aorch.ledger.row import FIELDS, Row, from_rfc3339, rfc3339
+from aorch.ledger.row import FIELDS, Row
 from aorch.ledger.statements import INSERT
+from aorch.moments import from_rfc3339, rfc3339
 
 BATCH, BATCH_CHARACTERS = 500, 4_000_000
 """Contracts that one transaction of an import takes in, and about how much they may say together."""
@@ -27,7 +28,8 @@ LONGEST_LINE = 256 * 1024 * 1024
 Placed = tuple[str, Row]
 """A contract of a file, and where it stands: `contracts.jsonl, line 3`."""
 
-_FOUND = f"SELECT {', '.join(FIELDS)} FROM contracts WHERE contract_id = ?"  # noqa: S608  names of columns
+_TEXTS = ", ".join(f"CAST({name} AS TEXT)" for name in FIELDS)
+_FOUND = f"SELECT {_TEXTS} FROM contracts WHERE contract_id = ?"  # noqa: S608  names of columns
 _ANSWER = "SELECT contract_id FROM contracts WHERE request_id = ?"
 
 Name = Annotated[str, msgspec.Meta(min_length=1)]

@@ -13,7 +13,7 @@ def _when(condition: str) -> dict[str, sa.TextClause]:
 
 
 def upgrade() -> None:
-    json = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
+    json = sa.JSON().with_variant(postgresql.JSONB(), "postgresql").with_variant(sa.Text(), "sqlite")
     moment = sa.DateTime(timezone=True).with_variant(sa.Text(), "sqlite")
     op.create_table(
         "contracts",
@@ -42,5 +42,5 @@ def upgrade() -> None:
     op.create_index("ix_contracts_parent_id", "contracts", ["parent_id"], **_when("parent_id IS NOT NULL"))
     op.create_index("ix_contracts_claimed_by", "contracts", ["claimed_by"], **_when("claimed_by IS NOT NULL"))
     op.create_index("ix_contracts_status_position", "contracts", ["status", "position"], **_when("status <> 'completed'"))
-    if op.get_bind().dialect.name == "sqlite":
+    if op.get_context().dialect.name == "sqlite":
         op.execute("CREATE VIRTUAL TABLE contracts_text USING fts5(words, content='')")

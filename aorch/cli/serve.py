@@ -1,0 +1,75 @@
+"""`aorch serve`: the /v1 API."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from aorch.cli.options import LedgerOption
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option("--host", metavar="ADDRESS", help="Where to listen; 127.0.0.1.")] = None,
+    port: Annotated[
+        int | None,
+        typer.Option("--port", "-p", min=0, max=65535, help="Its port: ORCHESTRATOR_PORT, else 8888; 0: any free one."),
+    ] = None,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes on that port.")] = None,
+    grace: Annotated[
+        float | None,
+        typer.Option("--grace", min=0, metavar="SECONDS", help="For what runs when it is told to stop; 10."),
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option("--token-file", metavar="FILE", help="Tokens that are let in, one a line, besides the ledger's."),
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Without any token, let everybody in who reaches that address.")
+    ] = False,
+    log_json: Annotated[bool, typer.Option("--log-json", help="Log JSON lines.")] = False,
+    worker: Annotated[bool, typer.Option("--worker", hidden=True)] = False,
+    ledger: LedgerOption = None,
+) -> None:
+    """Serve the /v1 API over the same agents and the same ledger.
+
+    Where there are tokens (`aorch tokens create`, --token-file), callers need one. Without any, 127.0.0.1 is open to
+    every program of this machine, and any other address is refused unless you say --insecure.
+
+    \b
+    Examples:
+      aorch serve
+      aorch serve --port 0 --log-json
+      curl -d '{"session_id": "s", "capability": "echo", "parameters": {"text": "hi"}}' \\
+           -H 'Content-Type: application/json' http://127.0.0.1:8888/v1/orchestrate
+    """
+    import asyncio
+    import sys
+
+    import msgspec
+
+    from aorch import config as configuration
+    from aorch.server import running
+
+    config = configuration.load(ledger)
+    file = str(token_file.absolute()) if token_file else None
+    given = {"host": host, "port": port, "workers": workers, "grace_s": grace, "token_file": file}
+    settings = msgspec.structs.replace(
+        config.serve, **{key: value for key, value in given.items() if value is not None}
+    )
+    config = msgspec.structs.replace(config, serve=settings)
+    if settings.workers > 1 and not worker:
+        raise typer.Exit(running.supervise(config, _without_port(sys.argv[2:]), insecure=insecure))
+    asyncio.run(running.serve(config, log_json=log_json, worker=worker, insecure=insecure))
+
+
+def _without_port(arguments: list[str]) -> list[str]:
+    """What a worker is told as well; the port comes from its supervisor, since 0 is any."""
+    kept, skip = [], False
+    for argument in arguments:
+        if not (skip or argument.startswith(("--port", "-p"))):
+            kept.append(argument)
+        skip = argument in ("--port", "-p")
+    return kept

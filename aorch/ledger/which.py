@@ -1,0 +1,103 @@
+"""Which contracts: a Filter, and the selects that are made of it."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Text, cast, literal_column, or_, select, type_coerce
+from sqlmodel import col
+
+from aorch import json
+from aorch.ledger import search
+from aorch.ledger.contract import Contract, UtcText
+from aorch.ledger.row import FIELDS
+from aorch.ledger.store import COMPLETED
+
+position: ColumnElement[Any] = col(Contract.position)  # type: ignore[assignment]  # Mapped is one, untold
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which contracts; what is None lets all pass.
+
+    `agent` is either side of a contract. `since` (inclusive) and `until` (exclusive) are aware moments of `created_at`.
+    `text` is words that must all stand in payload, result or error (see search.py).
+    """
+
+    session_id: str | None = None
+    agent: str | None = None
+    contract_type: str | None = None
+    capability: str | None = None
+    status: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    text: str | None = None
+
+
+EVERYTHING = Filter()
+
+
+def matching(which: Filter, *what: Any) -> tuple[search.Statement, ColumnElement[Any]]:
+    """A select of `what`, and the column that its order goes by."""
+    statement = select(*what).where(*_conditions(which))
+    if which.text is None:
+        return statement, position
+    return search.narrowed(statement, which.text)
+
+
+def _conditions(which: Filter) -> Iterator[ColumnElement[bool]]:
+    equal = {
+        Contract.session_id: which.session_id,
+        Contract.contract_type: which.contract_type,
+        Contract.capability: which.capability,
+        Contract.status: which.status,
+    }
+    for column, value in equal.items():
+        if value is not None:
+            yield col(column) == json.storable_text(value)
+    if which.status not in (None, COMPLETED):
+        # the index on status holds only these rows, and SQLite uses it only where the query says the same, literally
+        yield col(Contract.status) != literal_column(f"'{COMPLETED}'")
+    if which.agent is not None:
+        agent = json.storable_text(which.agent)
+        yield or_(col(Contract.from_agent) == agent, col(Contract.to_agent) == agent)
+    if which.since is not None:
+        yield col(Contract.created_at) >= which.since
+    if which.until is not None:
+        yield col(Contract.created_at) < which.until
+
+
+def bounded(
+    statement: search.Statement,
+    key: ColumnElement[Any],
+    *,
+    before: int | None,
+    after: int | None,
+    newest_first: bool = False,
+) -> search.Statement:
+    if before is not None:
+        statement = statement.where(key < before)
+    if after is not None:
+        statement = statement.where(key > after)
+    return statement.order_by(key.desc() if newest_first else key)
+
+
+def begins_or_ends(part: str) -> ColumnElement[bool]:
+    """LIKE, which SQLite does not let capitals bother, over the index of ids: 140 ms in 1,000,000 of them."""
+    literally = re.sub(r"([%_/])", r"/\1", part)
+    contract_id, escape = col(Contract.contract_id), None if literally == part else "/"
+    return or_(contract_id.like(f"{literally}%", escape=escape), contract_id.like(f"%{literally}", escape=escape))
+
+
+def row_columns() -> list[Any]:
+    """The columns of a Row, as the texts that it holds."""
+    as_text = {
+        "payload": cast(Contract.payload, Text),
+        "result": cast(Contract.result, Text),
+        "metadata": cast(Contract.details, Text),
+        "created_at": type_coerce(Contract.created_at, UtcText()),
+        "completed_at": type_coerce(Contract.completed_at, UtcText()),
+    }
+    return [as_text.get(name, getattr(Contract, name)) for name in FIELDS]

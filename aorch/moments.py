@@ -1,0 +1,27 @@
+"""Times: UTC, RFC 3339 with milliseconds and `Z`, everywhere."""
+
+import time
+from datetime import UTC, datetime
+
+
+def rfc3339(moment: datetime) -> str:
+    """`moment` in UTC with milliseconds and `Z`."""
+    return f"{moment.astimezone(UTC).isoformat(timespec='milliseconds')[:-6]}Z"
+
+
+def from_rfc3339(text: str) -> datetime:
+    """The aware UTC moment that `text` names; a text without a zone is UTC. Raises ValueError."""
+    moment = datetime.fromisoformat(text)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def now() -> str:
+    """This moment, as it stands in a contract."""
+    global _this_second
+    second, ms = divmod(time.time_ns() // 1_000_000, 1000)
+    if second != _this_second[0]:
+        _this_second = (second, f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}.")
+    return f"{_this_second[1]}{ms:03d}Z"
+
+
+_this_second = (-1, "")

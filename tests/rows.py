@@ -1,0 +1,63 @@
+"""Contracts to put in a ledger without agents, and the putting."""
+
+from pathlib import Path
+from typing import Any
+
+from aorch import json
+from aorch.ledger.database import connect
+from aorch.ledger.row import Row, new_id
+from aorch.ledger.statements import INSERT
+from aorch.moments import now
+
+
+def request(session: str = "s", text: str = "hi", **more: Any) -> Row:
+    """A REQUEST of `echo` that was completed; `more` are columns."""
+    row = Row(
+        contract_id=new_id(),
+        session_id=session,
+        contract_type="REQUEST",
+        from_agent="orchestrator",
+        to_agent="agent_example_001",
+        capability="echo",
+        payload=json.encode({"text": text}),
+        status="completed",
+        created_at=now(),
+        completed_at=now(),
+    )
+    return row._replace(**more)
+
+
+def response(to: Row, result: Any = "ok", **more: Any) -> Row:
+    """The RESPONSE to that REQUEST."""
+    row = Row(
+        contract_id=new_id(),
+        session_id=to.session_id,
+        contract_type="RESPONSE",
+        from_agent=to.to_agent or "orchestrator",
+        to_agent=to.from_agent,
+        capability=to.capability,
+        payload="{}",
+        status=to.status,
+        created_at=now(),
+        completed_at=now(),
+        result=json.encode(result),
+        metadata='{"duration_ms":1.5}',
+        request_id=to.contract_id,
+        parent_id=to.parent_id,
+    )
+    return row._replace(**more)
+
+
+def pairs(count: int, session: str = "s", **more: Any) -> list[Row]:
+    """`count` exchanges, each its REQUEST and its RESPONSE."""
+    requests = [request(session, f"word{number}", **more) for number in range(count)]
+    return [row for each in requests for row in (each, response(each))]
+
+
+def put(ledger: Path, *rows: Row) -> None:
+    """Write `rows` in one transaction, in their order; the ledger is made where it is not there."""
+    connection = connect(ledger)
+    connection.execute("BEGIN IMMEDIATE")
+    connection.executemany(INSERT, rows)
+    connection.execute("COMMIT")
+    connection.close()

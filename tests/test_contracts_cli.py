@@ -1,0 +1,324 @@
+"""`aorch contracts`: lists, exchanges and what comes next, at a terminal and in a pipe."""
+
+import fcntl
+import json
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import termios
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from conftest import WAIT_S, Home
+from rows import pairs, put, request, response
+
+from aorch.ledger.row import new_id
+
+UNKIND = "\x1b[2J\x1b]0;owned\x07\x9b31m\u202e[bold red]\r\n\ttab"
+"""What would clear a screen, name a window, colour, turn round, or break a line."""
+
+
+def at_terminal(home: Home, *arguments: str, columns: int = 100, **environment: str) -> str:
+    """What `aorch` shows at a terminal of so many columns, and at whose end it exits 0."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    environment = {**home.environment, "TERM": "xterm-256color", **environment}
+    process = subprocess.Popen(
+        home.command(*arguments), stdin=theirs, stdout=theirs, stderr=theirs, cwd=home.folder, env=environment
+    )
+    os.close(theirs)
+    shown = b"".join(_read(ours))
+    os.close(ours)
+    assert process.wait(timeout=60) == 0, shown
+    return shown.decode().replace("\r\n", "\n")
+
+
+def _read(descriptor: int) -> Iterator[bytes]:
+    while True:
+        try:
+            data = os.read(descriptor, 65536)
+        except OSError:  # what Linux says where the last writer is gone
+            return
+        if not data:
+            return
+        yield data
+
+
+def plain(shown: str) -> str:
+    """Without the colours that we give ourselves."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", shown)
+
+
+def line_of(process: subprocess.Popen[bytes]) -> bytes:
+    """The next line of its standard output, waited for at most WAIT_S."""
+    assert process.stdout is not None
+    line = b""
+    end = time.monotonic() + WAIT_S
+    while not line.endswith(b"\n"):
+        ready, _, _ = select.select([process.stdout], [], [], max(0, end - time.monotonic()))
+        assert ready, f"no line within {WAIT_S:g} s, only {line!r}"
+        line += os.read(process.stdout.fileno(), 1)
+    return line
+
+
+def test_a_list_in_a_pipe_is_tab_separated_whole_and_newest_first(home: Home) -> None:
+    asked = request("s" * 10_240, text="x" * 300)
+    answered = response(asked, {"message": "y" * 300})
+    put(home.ledger, asked, answered)
+    result = home.aorch("contracts", "list")
+    assert (result.code, result.err) == (0, "")
+    newest, oldest = (line.split("\t") for line in result.out.splitlines())
+    assert newest[0] == answered.contract_id
+    assert newest[8] == json.dumps({"message": "y" * 300}, separators=(",", ":"))
+    assert oldest == [
+        *(asked.contract_id, asked.created_at, "REQUEST", "orchestrator", "agent_example_001", "echo", "completed"),
+        *("s" * 10_240, '{"text":"' + "x" * 300 + '"}'),
+    ]
+
+
+def test_a_session_after_a_run_holds_request_and_response(home: Home) -> None:
+    home.aorch("run", "echo", "text=hi", "--session", "mine")
+    home.aorch("run", "echo", "text=hi", "--session", "other")
+    found = home.aorch("contracts", "list", "--session", "mine", "--json").json
+    assert found["next"] is None
+    answered, asked = found["contracts"]
+    assert (asked["contract_type"], asked["status"], asked["payload"]) == ("REQUEST", "completed", {"text": "hi"})
+    assert (answered["contract_type"], answered["result"]) == ("RESPONSE", {"message": "Echo: hi"})
+    assert answered["request_id"] == asked["contract_id"]
+
+
+def test_pages_go_on_before_the_last_contract_shown(home: Home) -> None:
+    rows = pairs(4)
+    put(home.ledger, *rows)
+    seen: list[str] = []
+    following: list[str] = []
+    while True:
+        page = home.aorch("contracts", "list", "--limit", "3", "--json", *following).json
+        seen += [contract["contract_id"] for contract in page["contracts"]]
+        if page["next"] is None:
+            break
+        following = ["--before", page["next"]]
+    assert seen == [row.contract_id for row in reversed(rows)]
+
+
+def test_jsonl_is_a_contract_a_line(home: Home) -> None:
+    rows = [request(f"a\nb{number}", text="\u2028") for number in range(3)]
+    put(home.ledger, *rows)
+    lines = home.aorch("contracts", "list", "--jsonl").out.rstrip("\n").split("\n")
+    assert [json.loads(line) for line in lines] == [row.as_dict() for row in reversed(rows)]
+
+
+def test_filters_are_read_from_options(home: Home) -> None:
+    old = request("old", created_at="2020-01-01T00:00:00.000Z", completed_at=None, status="failed", text="needle one")
+    new = request("new", to_agent="scanner", capability="scan", text="needle two")
+    put(home.ledger, old, new, response(new, "needle three"))
+
+    def found(*options: str) -> list[str]:
+        result = home.aorch("contracts", "list", *options)
+        assert result.code == 0, result.err
+        return [line.split("\t")[7] for line in result.out.splitlines()]
+
+    assert found("--session", "old") == ["old"]
+    assert found("--agent", "scanner", "--type", "request") == ["new"]
+    assert found("--capability", "scan", "--type", "RESPONSE") == ["new"]
+    assert found("--status", "failed") == found("--until", "1h") == found("--until", "2020-01-02") == ["old"]
+    assert found("--since", "90s") == found("--since", "2020-01-01T02:00:00+01:00") == ["new", "new"]
+    assert found("--text", "needle") == ["new", "new", "old"]
+    assert found("--text", "NEEDLE tw*") == ["new"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("list", "--since", "yesterday"),
+        ("list", "--until", "5x"),
+        ("list", "--since", "99999999999d"),
+        ("list", "--text", "--"),
+        ("list", "--type", "question"),
+        ("list", "--status", "done"),
+        ("list", "--limit", "0"),
+        ("export", "--format", "xml"),
+        ("tail", "-n", "-1"),
+        ("import",),
+    ],
+)
+def test_options_that_make_no_sense_exit_2(home: Home, options: tuple[str, ...]) -> None:
+    put(home.ledger, request())
+    result = home.aorch("contracts", *options)
+    assert (result.code, result.out) == (2, "")
+    assert result.err
+
+
+def test_show_takes_the_end_of_an_id_and_shows_the_whole_exchange(home: Home) -> None:
+    home.aorch("run", "echo", "text=hi", "--session", "mine")
+    (answered, *_), (asked, *_) = (line.split("\t") for line in home.aorch("contracts", "list").out.splitlines())
+    shown = home.aorch("contracts", "show", answered[-8:].lower()).out
+    assert shown == home.aorch("contracts", "show", asked).out
+    assert f"REQUEST {asked}  completed\n" in shown
+    assert f"RESPONSE {answered}  completed\n" in shown
+    assert '  payload       {"text":"hi"}\n' in shown
+    assert '  result        {"message":"Echo: hi"}\n' in shown
+    exchange = home.aorch("contracts", "show", asked, "--json").json
+    assert exchange["request"]["contract_id"] == asked
+    assert exchange["response"]["contract_id"] == answered
+    assert exchange["children"] == []
+
+
+def test_show_indents_what_was_delegated(home: Home) -> None:
+    top = request()
+    below = request(parent_id=top.contract_id, status="in_progress", completed_at=None)
+    failed = response(top, None, status="failed", error="first line\nsecond line")
+    put(home.ledger, top, below, failed)
+    shown = home.aorch("contracts", "show", top.contract_id).out
+    assert f"\n    REQUEST {below.contract_id}  in_progress\n" in shown
+    assert shown.endswith("\n    no RESPONSE yet\n")
+    assert "  error         first line\n                second line\n" in shown
+
+
+def test_show_of_an_unknown_contract_exits_12_and_of_an_ambiguous_part_2(home: Home) -> None:
+    put(home.ledger, request(contract_id="01SAMEA"), request(contract_id="01SAMEB"))
+    unknown = home.aorch("contracts", "show", new_id())
+    assert (unknown.code, unknown.out) == (12, "")
+    several = home.aorch("contracts", "show", "01same")
+    assert several.code == 2
+    assert "01SAMEA, 01SAMEB" in several.err
+    assert home.aorch("contracts", "list", "--before", "nobody").code == 12
+
+
+def test_tail_shows_the_last_contracts_the_newest_last(home: Home) -> None:
+    rows = pairs(10)
+    put(home.ledger, *rows)
+    lines = home.aorch("contracts", "tail", "-n", "3").out.splitlines()
+    assert [line.split("\t")[0] for line in lines] == [row.contract_id for row in rows[-3:]]
+    lines = home.aorch("contracts", "tail", "--jsonl", "--type", "request").out.splitlines()
+    assert [json.loads(line)["contract_id"] for line in lines] == [
+        row.contract_id for row in rows if not row.request_id
+    ]
+    assert home.aorch("contracts", "tail", "-n", "0").out == ""
+
+
+def test_tail_follows_what_others_write_until_it_is_interrupted(home: Home) -> None:
+    put(home.ledger, *pairs(3, "before"))
+    tail = home.start("contracts", "tail", "-f", "-n", "1", "--jsonl")
+    assert json.loads(line_of(tail))["session_id"] == "before"
+    home.aorch("run", "echo", "text=hi", "--session", "after")
+    assert [json.loads(line_of(tail))["contract_type"] for _ in range(2)] == ["REQUEST", "RESPONSE"]
+    tail.send_signal(signal.SIGINT)
+    out, err = tail.communicate(timeout=WAIT_S)
+    assert (tail.returncode, out, err) == (130, b"", b"")
+
+
+def test_tail_waits_for_a_ledger_that_is_not_there_yet(home: Home) -> None:
+    tail = home.start("contracts", "tail", "-f")
+    home.aorch("run", "echo", "text=hi", "--session", "first")
+    assert line_of(tail).split(b"\t")[2] == b"REQUEST"
+    tail.terminate()
+    tail.communicate(timeout=WAIT_S)
+
+
+def test_a_reader_that_goes_away_ends_tail_in_silence(home: Home) -> None:
+    put(home.ledger, request())
+    tail = home.start("contracts", "tail", "-f")
+    line_of(tail)
+    assert tail.stdout is not None
+    tail.stdout.close()
+    put(home.ledger, request())
+    assert tail.wait(timeout=WAIT_S) == 141
+    assert tail.stderr is not None
+    assert tail.stderr.read() == b""
+    tail.stderr.close()
+
+
+def test_reading_makes_no_ledger(home: Home) -> None:
+    for arguments in (("list",), ("list", "--text", "x"), ("tail",), ("export",)):
+        result = home.aorch("contracts", *arguments)
+        assert (result.code, result.out, result.err) == (0, "", "")
+    assert not home.ledger.exists()
+
+
+@pytest.mark.parametrize("columns", [40, 80, 100, 160, 240])
+def test_a_table_fits_its_terminal_and_keeps_ids_whole(home: Home, columns: int) -> None:
+    rows = pairs(3, "s" * 10_240)
+    put(home.ledger, *rows)
+    header, *lines = plain(at_terminal(home, "contracts", "list", columns=columns)).splitlines()
+    assert len(lines) == 6
+    assert header.startswith("contract")
+    assert [line[:26] for line in lines] == [row.contract_id for row in reversed(rows)]
+    assert max(map(len, lines)) <= columns
+    assert ("status" in header) == (columns >= 80)
+    assert ("session" in header) == (columns >= 160)
+    assert ("from → to" in header) == (columns >= 240)
+
+
+COMMANDS: list[tuple[str, ...]] = [
+    ("list",),
+    ("list", "--json"),
+    ("list", "--jsonl"),
+    ("tail",),
+    ("tail", "--jsonl"),
+    ("show", "01UNKIND"),
+    ("show", "01UNKIND", "--json"),
+    ("export",),
+    ("export", "--format", "csv"),
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_strangers_wrote_cannot_steer_a_terminal(home: Home, command: tuple[str, ...]) -> None:
+    asked = request(UNKIND, UNKIND, capability=UNKIND, to_agent=UNKIND, contract_id="01UNKIND")
+    put(home.ledger, asked, response(asked, {UNKIND: UNKIND}, error=UNKIND, contract_id=f"x{UNKIND}"))
+    shown = plain(at_terminal(home, "contracts", *command, columns=240))
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]", shown)
+    assert "[bold red]" in shown
+    if command in (("list",), ("tail",)):
+        assert len(shown.splitlines()) == (3 if command == ("list",) else 2)
+
+
+def test_a_terminal_is_told_how_to_go_on(home: Home) -> None:
+    rows = pairs(2)
+    put(home.ledger, *rows)
+    shown = plain(at_terminal(home, "contracts", "list", "--limit", "3"))
+    assert shown.endswith(f"There is more: --before {rows[1].contract_id}\n")
+    assert "There is more" not in at_terminal(home, "contracts", "list", "--limit", "4")
+    assert "No contract is like that." in at_terminal(home, "contracts", "list", "--session", "nobody")
+
+
+def test_long_work_tells_how_far_it_is(home: Home) -> None:
+    put(home.ledger, *pairs(1_000))
+    shown = at_terminal(home, "contracts", "list", "--text", "word7")
+    assert [int(percent) for percent in re.findall(r"\rindexing text … (\d+) %", shown)] == [25, 50, 75, 100]
+    assert "%" not in at_terminal(home, "contracts", "list", "--text", "word7")
+
+
+def test_no_color_means_none(home: Home) -> None:
+    put(home.ledger, request())
+    assert "\x1b[3" not in at_terminal(home, "contracts", "list", NO_COLOR="1")
+
+
+def test_json_at_a_terminal_is_indented_and_still_json(home: Home) -> None:
+    row = request(text="é")
+    put(home.ledger, row)
+    shown = at_terminal(home, "contracts", "list", "--json")
+    assert json.loads(shown) == {"contracts": [row.as_dict()], "next": None}
+    assert shown.count("\n") > 10
+
+
+@pytest.mark.parametrize("command", ["list", "show", "tail", "export", "import"])
+def test_each_help_has_an_example(home: Home, command: str) -> None:
+    shown = home.aorch("contracts", command, "--help").out
+    assert f"aorch contracts {command}" in shown.partition("Example")[2]
+
+
+def test_the_types_and_statuses_of_the_options_are_those_of_the_ledger() -> None:
+    from aorch.cli.contracts import ContractType, Status
+    from aorch.ledger import store
+
+    known: Any = (store.PENDING, store.IN_PROGRESS, store.COMPLETED, store.FAILED, store.CANCELLED, store.INTERRUPTED)
+    assert tuple(Status) == known
+    assert tuple(ContractType) == (store.REQUEST, store.RESPONSE)

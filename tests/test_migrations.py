@@ -1,0 +1,170 @@
+"""Migrations are the only way that a schema appears, and what they make is what is declared."""
+
+import re
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from alembic.script import ScriptDirectory
+from conftest import Home
+from sqlalchemy import Engine, create_engine, create_mock_engine, pool
+
+from aorch.ledger.contract import metadata
+from aorch.ledger.database import connect, connect_reading
+from aorch.ledger.migration import configuration, upgrade
+from aorch.ledger.row import Row
+from aorch.ledger.statements import INSERT, REVISION
+
+SCRIPTS = ScriptDirectory.from_config(configuration())
+REVISIONS = [script.revision for script in reversed(list(SCRIPTS.walk_revisions()))]
+"""From the oldest to the newest."""
+
+SEARCH = "contracts_text"
+"""SQLite's full-text index: its tables are FTS5's own, and no part of the declared schema."""
+
+ROWS = [
+    Row("01A", "it's a \U0001f600\n/session", "REQUEST", "orchestrator", "agent", "echo", '{"text":"hi"}', "completed",
+        "2026-01-01T00:00:00.000Z", "2026-01-01T00:00:00.500Z", metadata='{"routing":{"chosen":"the only one"}}'),
+    Row("01B", "it's a \U0001f600\n/session", "RESPONSE", "agent", "orchestrator", "echo", "{}", "completed",
+        "2026-01-01T00:00:00.500Z", "2026-01-01T00:00:00.500Z", '{"message":"Echo: hi"}', request_id="01A"),
+    Row("01C", "other", "REQUEST", "orchestrator", None, "fly", "{}", "failed", "2026-01-01T00:00:01.000Z",
+        "2026-01-01T00:00:01.000Z", error="No agent", parent_id="01A"),
+]  # fmt: skip
+
+
+def test_revision_is_the_newest_migration() -> None:
+    """There is one line of them, and their numbers grow: the program compares them as text."""
+    assert SCRIPTS.get_heads() == [REVISION] == REVISIONS[-1:]
+    assert sorted(REVISIONS) == REVISIONS
+
+
+def test_migrations_make_exactly_the_declared_schema(tmp_path: Path) -> None:
+    """Alembic finds nothing that a further migration would have to do."""
+    upgrade(tmp_path / "migrated.db")
+    with engine_of(tmp_path / "migrated.db").connect() as connection:
+        options = {"compare_type": True, "compare_server_default": True, "include_name": _declared}
+        assert compare_metadata(MigrationContext.configure(connection, opts=options), metadata) == []
+
+
+def test_migrations_make_the_same_file_as_the_declaration(tmp_path: Path) -> None:
+    """What Alembic does not compare on SQLite too: the order of columns, conditions and uniqueness of indexes."""
+    upgrade(tmp_path / "migrated.db")
+    metadata.create_all(engine_of(tmp_path / "declared.db"))
+    assert schema(tmp_path / "migrated.db") == schema(tmp_path / "declared.db")
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_a_ledger_of_each_revision_upgrades_with_its_rows(tmp_path: Path, revision: str) -> None:
+    """Opening it is enough; every contract says what it said."""
+    path = tmp_path / "ledger.db"
+    ledger_at(path, revision)
+    with closing(sqlite3.connect(path)) as connection:
+        columns = {name for _, name, *_ in connection.execute("PRAGMA table_info(contracts)")}
+        names = [name for name in Row._fields if name in columns]
+        for row in ROWS:
+            values = [getattr(row, name) for name in names]
+            connection.execute(
+                f"INSERT INTO contracts ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})", values
+            )
+        connection.commit()
+
+    with closing(connect(path)) as connection:
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(REVISION,)]
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        found = connection.execute(f"SELECT {', '.join(Row._fields)} FROM contracts ORDER BY position").fetchall()
+        for row, after in zip(ROWS, map(Row._make, found), strict=True):
+            for name in names:
+                assert getattr(after, name) == getattr(row, name)
+    assert schema(path) == fresh_schema(tmp_path)
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_the_program_reads_and_writes_a_ledger_of_each_revision(home: Home, revision: str) -> None:
+    """With what stood in it before."""
+    ledger_at(home.ledger, revision)
+    assert home.aorch("run", "echo", "text=hi").out == "Echo: hi\n"
+    assert home.rows("SELECT contract_type, status FROM contracts") == [
+        ("REQUEST", "completed"),
+        ("RESPONSE", "completed"),
+    ]
+    with closing(connect_reading(home.ledger)) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_opening_twice_changes_nothing(tmp_path: Path) -> None:
+    """A second upgrade finds nothing to do, and the rows stand."""
+    path = tmp_path / "ledger.db"
+    with closing(connect(path)) as connection:
+        connection.executemany(INSERT, ROWS)
+    before = schema(path)
+    upgrade(path)
+    connect(path).close()
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM contracts").fetchone() == (len(ROWS),)
+    assert schema(path) == before
+
+
+def test_the_migrations_are_sql_that_postgresql_takes(tmp_path: Path) -> None:
+    """Compiled for it, without a server: its own types, and nothing of SQLite's."""
+    said: list[str] = []
+    engine = create_mock_engine(
+        "postgresql+psycopg://", lambda sql, *_, **__: said.append(str(sql.compile(dialect=engine.dialect)))
+    )
+    context = MigrationContext(engine.dialect, engine, {"as_sql": False})
+    with Operations.context(context):
+        for revision in REVISIONS:
+            SCRIPTS.get_revision(revision).module.upgrade()
+    text = re.sub(r"\s+", " ", ";\n".join(said))
+    assert "payload JSONB NOT NULL" in text
+    assert "created_at TIMESTAMP WITH TIME ZONE NOT NULL" in text
+    assert "position SERIAL NOT NULL" in text
+    assert re.search(r"CREATE UNIQUE INDEX \w+ ON contracts \(request_id\) WHERE request_id IS NOT NULL", text)
+    assert "VIRTUAL" not in text
+
+
+def ledger_at(path: Path, revision: str) -> None:
+    """A ledger as the program of that revision left it."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+    with engine_of(path).begin() as connection:
+        command.upgrade(configuration(connection), revision)
+
+
+def engine_of(path: Path) -> Engine:
+    """A plain engine, whose connections close as they are given back."""
+    return create_engine(f"sqlite:///{path}", poolclass=pool.NullPool)
+
+
+def schema(path: Path) -> dict[str, Any]:
+    """What `path` declares: each table's columns in order, and each index as SQL."""
+    found: dict[str, Any] = {}
+    with closing(sqlite3.connect(path)) as connection:
+        for kind, name, sql in connection.execute("SELECT type, name, sql FROM sqlite_master").fetchall():
+            if not _declared(name, kind, {}):
+                continue
+            if kind == "table":
+                found[name] = connection.execute(f"PRAGMA table_xinfo({name})").fetchall()
+                found[f"unique in {name}"] = sorted(
+                    tuple(column for _, _, column in connection.execute(f"PRAGMA index_info({index})"))
+                    for _, index, unique, *_ in connection.execute(f"PRAGMA index_list({name})").fetchall()
+                    if unique
+                )
+            elif sql is not None:
+                found[name] = re.sub(r"\s+", " ", sql)
+    return found
+
+
+def fresh_schema(folder: Path) -> dict[str, Any]:
+    """That of a ledger which never was an older one."""
+    upgrade(folder / "fresh.db")
+    return schema(folder / "fresh.db")
+
+
+def _declared(name: str | None, _kind: str, _parents: Any) -> bool:
+    return not (name or "").startswith((SEARCH, "alembic_version", "sqlite_"))

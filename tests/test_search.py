@@ -1,0 +1,226 @@
+"""Full text: which words find which contracts, and an index that catches up without standing in anybody's way."""
+
+import contextlib
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import WAIT_S, Home
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as some
+from rows import pairs, put, request, response
+
+from aorch import json
+from aorch.errors import UsageError
+from aorch.ledger.reading import Filter, Reader
+from aorch.ledger.row import Row
+
+Find = Callable[[str], list[str]]
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Path:
+    """Where a ledger may be put."""
+    return tmp_path / "ledger.db"
+
+
+@pytest.fixture
+def find(ledger: Path) -> Find:
+    """The ids of the contracts in which some words stand, the oldest first."""
+
+    def ids(text: str) -> list[str]:
+        with Reader(ledger) as reader:
+            return [contract.contract_id for contract in reader.page(Filter(text=text), limit=None, newest_first=False)]
+
+    return ids
+
+
+def indexed(ledger: Path) -> int:
+    connection = sqlite3.connect(ledger)
+    (count,) = connection.execute("SELECT count(*) FROM contracts_text_docsize").fetchone()
+    connection.close()
+    return int(count)
+
+
+def test_words_are_found_in_payload_result_and_error(ledger: Path, find: Find) -> None:
+    asked = request(payload=json.encode({"question": "who wrote Middlemarch"}))
+    answered = response(asked, {"author": ["George Eliot", {"born": 1819}]})
+    failed = response(request(), None, error="connection refused by db-7.internal")
+    put(ledger, asked, answered, failed)
+    assert find("middlemarch") == [asked.contract_id]
+    assert find("question wrote") == [asked.contract_id]
+    assert find("eliot 1819") == find("author") == [answered.contract_id]
+    assert find("refused db-7.internal") == [failed.contract_id]
+    assert find("middlemarch eliot") == []
+
+
+def test_a_word_after_an_escape_is_found(ledger: Path, find: Find) -> None:
+    row = request(text='first\nsecond\tthird"fourth\\fifth→sixth é')
+    put(ledger, row)
+    for word in ("second", "third", "fourth", "fifth", "sixth", "é"):
+        assert find(word) == [row.contract_id]
+    assert find("nsecond") == find("tthird") == []
+
+
+def test_an_identifier_is_a_phrase(ledger: Path, find: Find) -> None:
+    whole, apart = request(text="user mia_li_3668 asked"), request(text="li 3668 and mia")
+    put(ledger, whole, apart)
+    assert find("mia_li_3668") == [whole.contract_id]
+    assert find("mia li 3668") == [whole.contract_id, apart.contract_id]
+
+
+def test_a_word_is_whole_unless_a_star_says_otherwise(ledger: Path, find: Find) -> None:
+    twelve, more = request(text="order 12"), request(text="order 123 refused")
+    put(ledger, twelve, more)
+    assert find("order 12") == [twelve.contract_id]
+    assert find("order 12*") == [twelve.contract_id, more.contract_id]
+    assert find("refus*") == [more.contract_id]
+
+
+@pytest.mark.parametrize(
+    "text", ['a"b', "a AND", "NOT hi", "hi OR", "NEAR(hi)", "words:hi", "hi)", "^hi", "-hi", "*hi", "{hi}: hi"]
+)
+def test_what_fts5_would_take_for_syntax_is_words(ledger: Path, find: Find, text: str) -> None:
+    row = request(text=f"before {text} after")
+    put(ledger, row, request(text="nothing of it"))
+    assert find(text) == [row.contract_id]
+
+
+@pytest.mark.parametrize("text", ["", " ", "*", '"', "-- ()", "\x00"])
+def test_a_text_without_a_word_is_refused(ledger: Path, find: Find, text: str) -> None:
+    put(ledger, request())
+    with pytest.raises(UsageError, match="no word"):
+        find(text)
+
+
+latin = some.characters(max_codepoint=0x24F, categories=("L", "N", "P", "S", "Z", "Cc"), exclude_characters="\u0000")
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=100)
+@given(text=some.text(latin, max_size=40), pick=some.randoms())
+def test_every_word_of_a_text_finds_it(ledger: Path, find: Find, text: str, pick: Any) -> None:
+    row = request(text=text)
+    put(ledger, row)
+    words = [word for word in text.split() if any(character.isalnum() for character in word)]
+    asked = " ".join(pick.sample(words, k=min(3, len(words)))) or "hello"
+    assert (row.contract_id in find(asked)) == bool(words)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=100)
+@given(text=some.text() | some.text('"*() ^:-+{}ANDORT\x00\ud800'))
+def test_no_query_breaks_the_search(ledger: Path, find: Find, text: str) -> None:
+    put(ledger, request())
+    with contextlib.suppress(UsageError):
+        find(text)
+
+
+def test_a_query_of_a_thousand_words_is_answered(ledger: Path, find: Find) -> None:
+    words = " ".join(f"w{number}" for number in range(1_000))
+    row = request(text=words)
+    put(ledger, row)
+    assert find(words) == [row.contract_id]
+    assert find(f"{words} more") == []
+
+
+def test_the_index_catches_up_only_when_a_search_needs_it(ledger: Path, find: Find) -> None:
+    put(ledger, *pairs(3))
+    with Reader(ledger) as reader:
+        reader.page()
+        assert indexed(ledger) == 0
+    find("word1")
+    assert indexed(ledger) == 6
+    put(ledger, *pairs(1))
+    assert indexed(ledger) == 6
+    assert len(find("word0")) == 2
+    assert indexed(ledger) == 8
+
+
+def test_progress_is_told_up_to_the_end(ledger: Path) -> None:
+    put(ledger, *pairs(700))
+    heard: list[tuple[int, int]] = []
+    with Reader(ledger, progress=lambda *so: heard.append(so)) as reader:
+        reader.page(Filter(text="x"))
+        reader.page(Filter(text="x"))
+    assert heard == [(500, 1_400), (1_000, 1_400), (1_400, 1_400)]
+
+
+def test_pages_of_a_search_join_without_gap_or_repetition(ledger: Path) -> None:
+    rows = [request(text="needle" if number % 3 else "hay") for number in range(90)]
+    put(ledger, *rows)
+    seen: list[str] = []
+    before = None
+    with Reader(ledger) as reader:
+        while page := reader.page(Filter(text="needle", session_id="s"), limit=7, before=before):
+            seen += [contract.contract_id for contract in page]
+            before = page[-1].position
+        streamed = [row.contract_id for row in reader.stream(Filter(text="needle"))]
+    wanted = [row.contract_id for number, row in enumerate(rows) if number % 3]
+    assert seen == wanted[::-1]
+    assert streamed == wanted
+
+
+def test_two_processes_may_catch_up_at_once(home: Home) -> None:
+    put(home.ledger, *pairs(4_000), request(text="needle"))
+    searches = [home.start("contracts", "list", "--text", "needle") for _ in range(3)]
+    for search in searches:
+        out, err = search.communicate(timeout=60)
+        assert (search.returncode, out.count(b"\n"), err) == (0, 1, b"")
+    assert indexed(home.ledger) == 8_001
+    connection = sqlite3.connect(home.ledger)
+    connection.execute("INSERT INTO contracts_text (contracts_text) VALUES ('integrity-check')")
+    connection.close()
+
+
+def test_writers_get_through_while_the_index_catches_up(ledger: Path) -> None:
+    put(ledger, *pairs(20_000))
+    caught_up = threading.Event()
+
+    def search() -> None:
+        with Reader(ledger) as reader:
+            reader.page(Filter(text="needle"))
+        caught_up.set()
+
+    searching = threading.Thread(target=search)
+    searching.start()
+    connection = sqlite3.connect(ledger, timeout=WAIT_S, isolation_level=None)
+    written = 0
+    while not caught_up.is_set():
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("UPDATE contracts SET status = status WHERE position = 1")
+        connection.execute("COMMIT")
+        written += 1
+    searching.join()
+    connection.close()
+    assert written > 10
+
+
+def test_a_read_only_ledger_is_searched_as_long_as_its_index_is_whole(home: Home) -> None:
+    put(home.ledger, request(text="needle"))
+    assert home.aorch("contracts", "list", "--text", "needle").out.count("\n") == 1
+    assert read_only(home, "contracts", "list", "--text", "needle").stdout.count(b"\n") == 1
+    put(home.ledger, request(text="later"))
+    behind = read_only(home, "contracts", "list", "--text", "later")
+    assert behind.returncode == 14
+    assert b"1 contracts behind, and the ledger is read-only" in behind.stderr
+    assert read_only(home, "contracts", "list").stdout.count(b"\n") == 2
+
+
+def read_only(home: Home, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    """Run `aorch` where the home cannot be written: a mount of its own, which anybody may make in a namespace."""
+    script = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
+    unshare = ["unshare", "--user", "--map-root-user", "--mount"]
+    if subprocess.run([*unshare, "true"], capture_output=True).returncode != 0:
+        pytest.skip("no namespaces here")
+    command = [*unshare, "sh", "-c", script, str(home.folder), sys.executable, "-m", "aorch", *arguments]
+    return subprocess.run(command, capture_output=True, env=home.environment, cwd=home.folder, timeout=60)
+
+
+def test_a_row_of_another_program_does_not_stop_the_index(ledger: Path, find: Find) -> None:
+    put(ledger, Row(**{**request()._asdict(), "payload": "{not json"}), request(text="needle"))
+    assert len(find("needle")) == 1
+    assert indexed(ledger) == 2

@@ -1,0 +1,388 @@
+"""Export and import: what is carried away comes back the same, and nothing half or wrong gets in unseen."""
+
+import csv
+import io
+import json
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+from datetime import UTC
+from pathlib import Path
+from shutil import copy
+from typing import Any
+
+import pytest
+from conftest import Home
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as some
+from rows import pairs, put, request, response
+
+from aorch import json as jsons
+from aorch.core.transfer import export_contracts, import_contracts
+from aorch.errors import Conflict, InvalidJSON, UsageError
+from aorch.ledger.reading import Filter, Reader
+from aorch.ledger.row import FIELDS, Row
+from aorch.ledger.transfer import Taken
+from aorch.moments import rfc3339
+
+
+@pytest.fixture
+def blank(tmp_path: Path) -> Path:
+    """An empty ledger to copy: making one takes longer than all the rest of an example."""
+    put(tmp_path / "blank.db")
+    return tmp_path / "blank.db"
+
+
+def exported(ledger: Path, form: str = "jsonl", which: Filter | None = None) -> bytes:
+    out = io.BytesIO()
+    export_contracts(ledger, which or Filter(), form, out)
+    return out.getvalue()
+
+
+def write(path: Path, *forms: Any) -> Path:
+    """A file of JSONL; a text stands as it is, everything else as its JSON."""
+    lines = [form if isinstance(form, str) else json.dumps(form) for form in forms]
+    path.write_text("\n".join(lines), encoding="utf-8", errors="surrogatepass")
+    return path
+
+
+def old(contract_id: str, contract_type: str = "REQUEST", **more: Any) -> dict[str, Any]:
+    """A contract as the older JSON store wrote it."""
+    return {
+        "contract_id": contract_id,
+        "session_id": "session_001",
+        "contract_type": contract_type,
+        "from_agent": "orchestrator",
+        "to_agent": "agent_example_001",
+        "capability": "echo",
+        "payload": {"text": "hi"},
+        "status": "completed",
+        "created_at": "2025-10-30T17:41:07.123456",
+        **more,
+    }
+
+
+name = some.text(some.characters(exclude_characters="\x00", exclude_categories=["Cs"]), min_size=1, max_size=30)
+values = some.recursive(
+    some.none() | some.booleans() | some.integers() | some.floats(allow_nan=False, allow_infinity=False) | some.text(),
+    lambda inner: some.lists(inner, max_size=3) | some.dictionaries(some.text(), inner, max_size=3),
+    max_leaves=6,
+)
+objects = some.dictionaries(some.text(), values, max_size=3)
+moments = some.datetimes(timezones=some.just(UTC)).map(rfc3339)
+rows = some.builds(
+    Row,
+    contract_id=name,
+    session_id=name,
+    contract_type=some.sampled_from(["REQUEST", "RESPONSE"]),
+    from_agent=name,
+    to_agent=some.none() | name,
+    capability=name,
+    payload=objects.map(jsons.encode),
+    status=some.sampled_from(["pending", "in_progress", "completed", "failed", "cancelled", "interrupted"]),
+    created_at=moments,
+    completed_at=some.none() | moments,
+    result=some.none() | values.map(jsons.encode),
+    error=some.none() | some.text().map(jsons.storable_text),
+    metadata=objects.map(jsons.encode),
+    request_id=some.none(),
+    parent_id=some.none() | name,
+)
+
+
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None, max_examples=40
+)
+@given(wild=some.lists(rows, max_size=4, unique_by=lambda row: row.contract_id))
+def test_what_is_exported_and_imported_is_the_same_to_the_byte(blank: Path, wild: list[Row]) -> None:
+    one, two = (Path(copy(blank, blank.with_name(name))) for name in ("one.db", "two.db"))
+    file = blank.with_name("one.jsonl")
+    put(one, *wild)
+    export_contracts(one, Filter(), "jsonl", file)
+    assert import_contracts(two, file) == Taken(new=len(wild))
+    assert exported(two) == file.read_bytes()
+    assert [json.loads(line) for line in exported(two).splitlines()] == [row.as_dict() for row in wild]
+    assert import_contracts(one, file) == Taken(present=len(wild))
+
+
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None, max_examples=40
+)
+@given(wild=some.lists(rows, max_size=4, unique_by=lambda row: row.contract_id))
+def test_csv_is_read_back_as_what_was_written(blank: Path, wild: list[Row]) -> None:
+    ledger = Path(copy(blank, blank.with_name("one.db")))
+    put(ledger, *wild)
+    header, *lines = csv.reader(io.StringIO(exported(ledger, "csv").decode(), newline=""))
+    assert tuple(header) == FIELDS
+    assert lines == [[column or "" for column in row[: len(FIELDS)]] for row in wild]
+
+
+def test_an_export_keeps_to_its_filters(tmp_path: Path) -> None:
+    put(tmp_path / "a.db", *pairs(2, "one"), *pairs(3, "two"))
+    lines = exported(
+        tmp_path / "a.db", which=Filter(session_id="two", contract_type="REQUEST", text="word*")
+    ).splitlines()
+    assert [json.loads(line)["payload"]["text"] for line in lines] == ["word0", "word1", "word2"]
+
+
+def test_a_row_with_json_on_several_lines_is_exported_on_one(tmp_path: Path) -> None:
+    put(tmp_path / "a.db", request(payload='{\n  "text": "hi"\n}'))
+    (line,) = exported(tmp_path / "a.db").splitlines()
+    assert json.loads(line)["payload"] == {"text": "hi"}
+
+
+def test_the_older_stores_session_file_is_taken_in(tmp_path: Path) -> None:
+    answer = old("b", "RESPONSE", completed_at="2025-10-30T19:41:08+02:00", result={"message": "Echo: hi"}, error=None)
+    del answer["capability"], answer["payload"]
+    file = write(tmp_path / "session_001.json", json.dumps([old("a", metadata={"n": float("nan")}), answer], indent=2))
+    assert import_contracts(tmp_path / "a.db", file) == Taken(new=2)
+    first, second = map(json.loads, exported(tmp_path / "a.db").splitlines())
+    assert first == {
+        **old("a"),
+        "created_at": "2025-10-30T17:41:07.123Z",
+        "metadata": {"n": None},
+        **dict.fromkeys(("completed_at", "result", "error", "request_id", "parent_id")),
+    }
+    assert second["completed_at"] == "2025-10-30T17:41:08.000Z"
+    assert (second["capability"], second["payload"], second["result"]) == ("", {}, {"message": "Echo: hi"})
+    assert import_contracts(tmp_path / "a.db", file) == Taken(present=2)
+
+
+def test_blank_lines_and_a_byte_order_mark_are_passed_over(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.jsonl", "\ufeff" + json.dumps(old("a")), "", "  ", old("b"), "")
+    assert import_contracts(tmp_path / "a.db", file) == Taken(new=2)
+    assert import_contracts(tmp_path / "a.db", write(tmp_path / "empty", "")) == Taken()
+    assert import_contracts(tmp_path / "a.db", write(tmp_path / "list", "\n\n ", "[", "]")) == Taken()
+
+
+def test_whole_numbers_survive_at_any_size(tmp_path: Path) -> None:
+    number = 12345678901234567890123456789012345678901234567890
+    import_contracts(tmp_path / "a.db", write(tmp_path / "a.jsonl", old("a", result={"n": number})))
+    assert json.loads(exported(tmp_path / "a.db"))["result"] == {"n": number}
+
+
+BROKEN: list[tuple[Any, type[Exception], str]] = [
+    ("{", InvalidJSON, "not JSON"),
+    ("\ufffd{}", InvalidJSON, "not JSON"),
+    ("[" * 100_000, UsageError, "Expected `object`"),
+    ('{"payload": {"a": ' + "[" * 100_000, InvalidJSON, "not JSON"),
+    ("7", UsageError, "Expected `object`"),
+    ({}, UsageError, "contract_id"),
+    (old(""), UsageError, "contract_id"),
+    (old("x", session_id=7), UsageError, "session_id"),
+    (old("x", session_id="a\x00b"), UsageError, "session_id"),
+    ('{"contract_id": "\\ud800"}', UsageError, "missing required field"),
+    (json.dumps(old("\ud800")), UsageError, "contract_id"),
+    (old("x", contract_type="QUESTION"), UsageError, "contract_type"),
+    (old("x", status="done"), UsageError, "status"),
+    (old("x", created_at="yesterday"), UsageError, "created_at is not a time of RFC 3339: 'yesterday'"),
+    (old("x", created_at="0001-01-01T00:00:00+14:00"), UsageError, "created_at"),
+    (old("x", payload=[1]), UsageError, "payload"),
+    (old("x", mood="good"), UsageError, "unknown field `mood`"),
+]
+
+
+@pytest.mark.parametrize(("line", "kind", "reason"), BROKEN)
+def test_what_is_no_contract_is_told_with_its_place_and_all_before_it_stays(
+    tmp_path: Path, line: Any, kind: type[Exception], reason: str
+) -> None:
+    file = write(tmp_path / "a.jsonl", old("a"), "", line, old("b"))
+    with pytest.raises(kind) as refusal:
+        import_contracts(tmp_path / "a.db", file)
+    assert str(refusal.value).startswith(f"{file}, line 3: ")
+    assert reason in str(refusal.value)
+    assert "1 were taken in" in refusal.value.hint  # type: ignore[attr-defined]  # it is one of ours
+    assert [json.loads(each)["contract_id"] for each in exported(tmp_path / "a.db").splitlines()] == ["a"]
+
+
+def test_a_place_in_a_list_is_told(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.json", json.dumps([old("a"), old("b", status="done")]))
+    with pytest.raises(UsageError, match=r"a\.json, contract 2 of the list: status: Invalid enum value 'done'"):
+        import_contracts(tmp_path / "a.db", file)
+    with pytest.raises(InvalidJSON, match=r"b\.json: not JSON"):
+        import_contracts(tmp_path / "a.db", write(tmp_path / "b.json", '[{"contract_id"'))
+
+
+DIFFERENT: list[tuple[str, Any]] = [
+    ("status", "failed"),
+    ("payload", {"text": "HI"}),
+    ("payload", {"text": True}),
+    ("result", 1),
+    ("error", "no"),
+    ("created_at", "2025-10-30T17:41:07.124"),
+    ("to_agent", None),
+    ("parent_id", "p"),
+]
+
+
+@pytest.mark.parametrize(("field", "value"), DIFFERENT)
+def test_a_contract_that_differs_is_refused_by_name(tmp_path: Path, field: str, value: Any) -> None:
+    import_contracts(tmp_path / "a.db", write(tmp_path / "a.jsonl", old("first"), old("same")))
+    before = exported(tmp_path / "a.db")
+    with pytest.raises(
+        Conflict, match=rf"b\.jsonl, line 2: contract same is in the ledger already, and differs in {field}"
+    ):
+        import_contracts(tmp_path / "a.db", write(tmp_path / "b.jsonl", old("first"), old("same", **{field: value})))
+    assert exported(tmp_path / "a.db") == before
+
+
+def test_true_and_one_differ_while_the_order_of_keys_does_not(tmp_path: Path) -> None:
+    import_contracts(tmp_path / "a.db", write(tmp_path / "a.jsonl", old("a", payload={"x": True, "y": 1})))
+    assert (
+        import_contracts(tmp_path / "a.db", write(tmp_path / "b", old("a", payload={"y": 1, "x": True}))).present == 1
+    )
+    with pytest.raises(Conflict, match="payload"):
+        import_contracts(tmp_path / "a.db", write(tmp_path / "b", old("a", payload={"y": 1, "x": 1})))
+
+
+def test_one_file_may_hold_a_contract_twice_but_not_two_of_one_id(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.jsonl", old("a"), old("a"), old("a", error="no"))
+    with pytest.raises(Conflict, match="line 3: contract a "):
+        import_contracts(tmp_path / "a.db", file)
+    assert len(exported(tmp_path / "a.db").splitlines()) == 1
+
+
+def test_a_second_answer_to_a_request_is_refused(tmp_path: Path) -> None:
+    asked = request()
+    put(tmp_path / "a.db", asked, response(asked, contract_id="first answer"))
+    second = response(asked, contract_id="second answer").as_dict()
+    with pytest.raises(
+        Conflict, match=r"contract second answer answers request .* first answer in the ledger answers already"
+    ):
+        import_contracts(tmp_path / "a.db", write(tmp_path / "a.jsonl", second))
+
+
+def test_an_import_that_was_refused_is_taken_up_where_it_stopped(tmp_path: Path) -> None:
+    forms = [old(f"c{number}") for number in range(1_200)]
+    file = write(tmp_path / "a.jsonl", *forms[:777], "{", *forms[777:])
+    with pytest.raises(InvalidJSON, match="line 778") as refusal:
+        import_contracts(tmp_path / "a.db", file)
+    assert refusal.value.hint == "Before it, 777 were taken in and 0 were there already."
+    write(file, *forms)
+    assert import_contracts(tmp_path / "a.db", file) == Taken(new=423, present=777)
+
+
+def test_a_ledger_is_piped_into_another(home: Home) -> None:
+    put(home.ledger, *pairs(40))
+    source = home.start("contracts", "export")
+    sink = home.start("contracts", "import", "-", "--json", "--ledger", "other.db", stdin=source.stdout)
+    out, err = sink.communicate(timeout=60)
+    source.communicate(timeout=60)
+    assert source.wait(timeout=60) == sink.returncode == 0
+    assert json.loads(out) == {"files": [{"file": "-", "new": 80, "skipped": 0}]}
+    assert err == b""
+    assert exported(home.folder / "other.db") == exported(home.ledger)
+
+
+def test_import_exits_13_with_one_sentence_for_a_contract_that_differs(home: Home) -> None:
+    home.write("a.jsonl", json.dumps(old("a")))
+    home.write("b.jsonl", json.dumps(old("a", status="failed")))
+    assert home.aorch("contracts", "import", "a.jsonl").out == "a.jsonl: 1 taken in, 0 there already\n"
+    result = home.aorch("contracts", "import", "a.jsonl", "b.jsonl")
+    assert result.code == 13
+    assert result.out == "a.jsonl: 0 taken in, 1 there already\n"
+    assert result.err == "error: b.jsonl, line 1: contract a is in the ledger already, and differs in status\n"
+
+
+def test_import_of_a_file_that_is_not_there_exits_12_and_makes_no_ledger(home: Home) -> None:
+    assert home.aorch("contracts", "import", "no.jsonl").code == 12
+    assert home.aorch("contracts", "import", ".").code == 2
+    assert not home.ledger.exists()
+
+
+def test_an_export_replaces_its_file_only_when_whole(home: Home) -> None:
+    put(home.ledger, *pairs(2))
+    target = home.write("out.jsonl", "what was there")
+    assert home.aorch("contracts", "export", "--output", "out.jsonl", "--text", "--").code == 2
+    assert target.read_text() == "what was there"
+    assert home.aorch("contracts", "export", "--output", "out.jsonl").code == 0
+    assert target.read_bytes() == exported(home.ledger)
+    assert sorted(path.name for path in home.folder.glob("out*")) == ["out.jsonl"]
+
+
+def test_an_export_over_the_ledger_or_into_nowhere_is_refused(home: Home) -> None:
+    put(home.ledger, *pairs(2))
+    before = home.ledger.read_bytes()
+    (home.folder / "link").symlink_to(home.ledger)
+    for output, reason in (
+        ("ledger.db", "the ledger itself"),
+        ("link", "the ledger itself"),
+        ("no/where", "No such file"),
+    ):
+        result = home.aorch("contracts", "export", "-o", output)
+        assert result.code == 2
+        assert reason in result.err
+    assert home.ledger.read_bytes() == before
+
+
+def test_an_export_goes_into_a_named_pipe(home: Home) -> None:
+    put(home.ledger, *pairs(2))
+    os.mkfifo(home.folder / "pipe")
+    reading = subprocess.Popen(["cat", home.folder / "pipe"], stdout=subprocess.PIPE)
+    assert home.aorch("contracts", "export", "-o", "pipe").code == 0
+    assert reading.communicate(timeout=5)[0] == exported(home.ledger)
+    assert stat.S_ISFIFO((home.folder / "pipe").stat().st_mode)
+
+
+def test_an_export_of_a_ledger_that_is_not_there_is_empty_and_makes_none(home: Home) -> None:
+    assert (result := home.aorch("contracts", "export")).code == 0
+    assert result.out == ""
+    assert not home.ledger.exists()
+
+
+def test_a_reader_that_goes_away_ends_an_export_in_silence(home: Home) -> None:
+    put(home.ledger, *pairs(2_000))
+    exporting = home.start("contracts", "export")
+    assert exporting.stdout is not None
+    exporting.stdout.readline()
+    exporting.stdout.close()
+    assert exporting.wait(timeout=60) == 141
+    assert exporting.stderr is not None
+    assert exporting.stderr.read() == b""
+    exporting.stderr.close()
+
+
+PEAK = "; print(open('/proc/self/status').read().partition('VmHWM:')[2].split()[0])"
+"""Python that prints the most memory (KiB) that this process held; getrusage would count its parent's."""
+
+
+def test_contracts_of_ten_megabytes_pass_in_and_out_a_few_at_a_time(tmp_path: Path) -> None:
+    put(tmp_path / "a.db", *(request(text="x" * 10_000_000) for _ in range(12)))
+    script = (
+        "import sys; from pathlib import Path; from aorch.core.transfer import *; folder = Path(sys.argv[1]);"
+        "export_contracts(folder / 'a.db', Filter(), 'jsonl', folder / 'a.jsonl');"
+        "import_contracts(folder / 'b.db', folder / 'a.jsonl')"
+    )
+    command = [sys.executable, "-c", script + PEAK, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, timeout=60, check=True)
+    assert int(done.stdout) < 180 * 1024
+    with Reader(tmp_path / "b.db") as reader:
+        assert reader.last_position() == 12
+
+
+@pytest.mark.torture
+def test_a_million_contracts_are_exported_in_less_than_100_mib(home: Home) -> None:
+    put(home.ledger, request())
+    connection = sqlite3.connect(home.ledger)
+    columns = ", ".join(FIELDS[1:])
+    numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 999999)"
+    connection.execute(
+        f"{numbers} INSERT INTO contracts (contract_id, {columns}) SELECT printf('01X%023d', i), {columns} FROM n, contracts"
+    )
+    connection.commit()
+    connection.close()
+    script = "import sys; from aorch.cli import app; app(sys.argv[1:], standalone_mode=False)" + PEAK
+    command = [sys.executable, "-c", script, "contracts", "export", "--output", "all.jsonl"]
+    done = subprocess.run(command, cwd=home.folder, env=home.environment, capture_output=True, check=True, timeout=300)
+    assert int(done.stdout) < 100 * 1024
+    with (home.folder / "all.jsonl").open("rb") as lines:
+        assert sum(1 for _ in lines) == 1_000_000
+
+
+@pytest.mark.parametrize("text", ["1.0", "0.1e-7", "123456789012345678901234567890"])
+def test_a_bare_number_is_kept_as_it_was_written(tmp_path: Path, text: str) -> None:
+    put(tmp_path / "a.db", request(result=text))
+    with Reader(tmp_path / "a.db") as reader:
+        assert [row.result for row in reader.stream()] == [text]
