@@ -1,0 +1,145 @@
+"""One connection: aiohttp's own protocol, with limits in time that it lacks, and its refusals as problem+json.
+
+aiohttp has no limit for the time that a client takes to send its header, nor for one that takes no answer (version 3.14:
+`keepalive_timeout` alone closes both, if at all), and answers what is no HTTP itself, as text, before any middleware.
+"""
+
+import asyncio
+from typing import Any
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+
+from aorch.errors import AorchError
+from aorch.ledger.row import new_id
+from aorch.server.app import REQUEST_ID, http_refusal
+from aorch.server.log import RequestLog
+from aorch.server.problems import Refusal, problem
+
+MAX_LINE_BYTES = 8192
+"""Of the request line."""
+MAX_HEADER_BYTES = 8190
+"""Of each header, its name included."""
+MAX_HEADERS = 100
+IDLE_S = 75.0
+"""How long a connection may be without a request."""
+LINGER_S = 2.0
+"""How long what a client goes on sending after it has been answered is read and thrown away, so that it sees the answer."""
+STUCK_S = 60.0
+"""How long a client may take nothing of an answer that waits for it."""
+
+
+class Connection(web.RequestHandler):
+    """A connection to `server`. A header must be whole within `read_timeout_s` from its first byte, else 408."""
+
+    __slots__ = ("_log", "_read_timeout_s", "_stuck", "_stuck_s", "_unfinished")
+
+    def __init__(
+        self,
+        server: web.Server,
+        log: RequestLog,
+        read_timeout_s: float,
+        *,
+        idle_s: float = IDLE_S,
+        stuck_s: float = STUCK_S,
+    ) -> None:
+        super().__init__(
+            server,
+            loop=asyncio.get_running_loop(),
+            access_log=None,  # type: ignore[arg-type]  # which means none
+            keepalive_timeout=idle_s,
+            lingering_time=LINGER_S,
+            max_line_size=MAX_LINE_BYTES,
+            max_field_size=MAX_HEADER_BYTES,
+            max_headers=MAX_HEADERS,
+        )
+        self._log = log
+        self._read_timeout_s = read_timeout_s
+        self._stuck_s = stuck_s
+        self._unfinished: asyncio.TimerHandle | None = None
+        self._stuck: asyncio.TimerHandle | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Take `data`. What came while a request was waited for, and did not make one, is a part of a header."""
+        super().data_received(data)
+        waiter = self._waiter
+        if waiter is None or waiter.done():
+            if self._unfinished is not None:
+                self._unfinished.cancel()
+                self._unfinished = None
+        elif self._unfinished is None:
+            self._unfinished = self._loop.call_later(self._read_timeout_s, self._give_up)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Nothing comes or goes any more."""
+        for timer in (self._unfinished, self._stuck):
+            if timer is not None:
+                timer.cancel()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The client takes less than it is sent."""
+        super().pause_writing()
+        if self.transport is not None:
+            self._stuck = self._loop.call_later(self._stuck_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """The client has taken most of it."""
+        super().resume_writing()
+        if self._stuck is not None:
+            self._stuck.cancel()
+
+    def finish_response(self, request: Any, resp: Any, start_time: float | None) -> Any:
+        """Send `resp`; one that aiohttp made up outside of the middleware (417) as problem+json."""
+        if isinstance(resp, web.HTTPException):
+            resp = self._logged(problem(http_refusal(resp)))
+        return super().finish_response(request, resp, start_time)
+
+    def handle_error(
+        self, request: Any, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        """The answer to what is no HTTP, and to a fault outside of the middleware; the connection ends with it."""
+        if isinstance(exc, HttpProcessingError):
+            response = problem(_not_http(exc))
+        else:
+            self.logger.error("a fault of the server", exc_info=exc)
+            if request.writer.output_size:
+                raise ConnectionError("the answer has begun")
+            response = problem(AorchError("a fault of the server; its log has the trace"))
+        response.force_close()
+        return self._logged(response)
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """Log a fault of the server; a body that is not what its headers say is none, and has been answered."""
+        if not isinstance(kw.get("exc_info"), web.RequestPayloadError):
+            super().log_exception(*args, **kw)
+
+    def _give_up(self) -> None:
+        """Say why, if anybody listens, and close."""
+        response = problem(Refusal(408, "too_slow", f"the header took longer than {self._read_timeout_s:g} s"))
+        if self.transport is not None:
+            self.transport.write(_raw(self._logged(response)))
+        self.force_close()
+
+    def _logged(self, response: web.Response) -> web.Response:
+        response.headers[REQUEST_ID] = request_id = new_id()
+        self._log.write("-", "-", response.status, 0.0, request_id, {})
+        return response
+
+
+def _not_http(error: HttpProcessingError) -> Refusal:
+    """The reasons quote what was sent, which may hold a secret: only their own words are told."""
+    if not isinstance(error, LineTooLong):
+        reason = error.message.partition("\n")[0].partition(":")[0] if "\n" in error.message else "it is malformed"
+        return Refusal(400, "not_http", f"this is not HTTP: {reason}")
+    if error.args[1] == MAX_LINE_BYTES:
+        return Refusal(414, "uri_too_long", f"the path and query are longer than {MAX_LINE_BYTES} bytes")
+    return Refusal(431, "headers_too_large", f"a header is longer than {MAX_HEADER_BYTES} bytes")
+
+
+def _raw(response: web.Response) -> bytes:
+    body = response.body
+    assert isinstance(body, bytes)
+    headers = {**response.headers, "Content-Length": len(body), "Connection": "close"}
+    head = [f"HTTP/1.1 {response.status} {response.reason}", *(f"{name}: {value}" for name, value in headers.items())]
+    return "\r\n".join([*head, "", ""]).encode() + body

@@ -1,0 +1,292 @@
+"""The routes: each reads what came, calls one core function, and answers."""
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from urllib.parse import urlencode
+
+from aiohttp import web
+from pydantic import BaseModel, ValidationError
+
+import aorch
+from aorch import json
+from aorch.core.orchestrator import new_session_id
+from aorch.core.status import summary
+from aorch.core.task import Answer, Task
+from aorch.errors import AgentFailed, Interrupted, InvalidJSON
+from aorch.ledger.reading import Filter, Reader
+from aorch.moments import now
+from aorch.server import bodies
+from aorch.server.app import GATE, ID, ORCHESTRATOR, READERS, SETTINGS, Handler, tell_log
+from aorch.server.auth import caller_of, speaks_as, stamped
+from aorch.server.events import FOLLOWER, EventsQuery
+from aorch.server.events import HEADERS as STREAM_HEADERS
+from aorch.server.idempotency import key_of, once
+from aorch.server.problems import Refusal, not_understood, problem
+
+Shape = TypeVar("Shape", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Route:
+    """A route with what the OpenAPI document says of it: `refusals` are the HTTP statuses besides the common ones."""
+
+    method: str
+    path: str
+    handler: Handler
+    answer: type[BaseModel] | None
+    scope: str
+    body: type[BaseModel] | None = None
+    query: type[BaseModel] | None = None
+    refusals: tuple[int, ...] = ()
+    tags: tuple[str, ...] = field(default=("orchestrator",))
+
+    @property
+    def name(self) -> str:
+        """Its operation id."""
+        return self.handler.__name__
+
+
+async def orchestrate(request: web.Request) -> web.Response:
+    """Do a task: route it to an agent that can, keep the exchange in the ledger, and answer.
+
+    200 is an exchange that took place, also where the agent reports failure (`success` is false then).
+    """
+    body = await read_body(request, bodies.OrchestrateBody)
+    key = await key_of(request, caller_of(request).caller_id)
+    task = Task(
+        capability=body.capability,
+        parameters=body.parameters,
+        session_id=body.session_id or new_session_id(),
+        context=body.context,
+        agent_id=body.agent_id,
+        timeout_s=body.timeout_s,
+        from_agent=speaks_as(request, body.from_agent, body.parent_id),
+        parent_id=body.parent_id,
+        metadata=stamped(request, _traced(request)),
+        idempotency=key,
+    )
+    if key is None:
+        return _answered(request, await request.app[ORCHESTRATOR].perform(task))
+    answer, replayed = await once(request.app[READERS], key, lambda: request.app[ORCHESTRATOR].perform(task))
+    response = _answered(request, answer)
+    if replayed:
+        response.headers["Idempotency-Replayed"] = "true"
+    return response
+
+
+async def events(request: web.Request) -> web.StreamResponse:
+    """Contracts as they are written: `id` is a contract's place in the ledger, `event` its type, `data` its JSON form.
+
+    A stream (server-sent events) that begins with what comes next, or after the event of `Last-Event-ID`.
+    """
+    query = read_query(request, EventsQuery, **_resumed(request))
+    after = None if query.last_event_id is None else int(query.last_event_id)
+    response = web.StreamResponse(headers={**STREAM_HEADERS, "X-Request-ID": request[ID]})
+    with request.app[GATE].outside(), contextlib.suppress(ConnectionResetError):
+        async with request.app[FOLLOWER].stream(query.session_id, after) as stream:
+            await response.prepare(request)
+            await stream.send(response, request.transport)
+    return response
+
+
+async def health(request: web.Request) -> web.Response:
+    """Whether the service and its ledger answer."""
+    await request.app[READERS].read(Reader.last_position)
+    return _json({"status": "healthy", "service": "aorch", "version": aorch.__version__, "timestamp": now()})
+
+
+async def index(request: web.Request) -> web.Response:
+    """What there is."""
+    endpoints = [f"{route.method} {route.path}" for route in ROUTES]
+    return _json({"service": "aorch", "version": aorch.__version__, "endpoints": endpoints})
+
+
+async def list_agents(request: web.Request) -> web.Response:
+    """All agents, with what each can do and has done in this process."""
+    agents = request.app[ORCHESTRATOR].list_agents()
+    return _json({"agents": agents, "total": len(agents)})
+
+
+async def show_agent(request: web.Request) -> web.Response:
+    """One agent."""
+    return _json(request.app[ORCHESTRATOR].registry.get(request.match_info["agent_id"]).as_dict())
+
+
+async def list_contracts(request: web.Request) -> web.Response:
+    """Contracts, oldest first, a page at a time."""
+    query = read_query(request, bodies.ContractQuery)
+    which = Filter(
+        session_id=query.session_id,
+        agent=query.agent,
+        contract_type=query.type,
+        capability=query.capability,
+        status=query.status,
+        since=query.since,
+        until=query.until,
+        text=query.text,
+    )
+    newest_first = query.order == "desc"
+    cursor = {"before" if newest_first else "after": int(query.cursor) if query.cursor else None}
+
+    def read(reader: Reader) -> tuple[list[Any], int]:
+        if query.text is not None and not any(map(str.isalnum, query.text)):
+            return [], 0  # a text without a word stands in no contract
+        page = reader.page(which, limit=query.limit + 1, newest_first=newest_first, **cursor)
+        return page, reader.total(which)
+
+    page, total = await request.app[READERS].read(read)
+    following = str(page[query.limit - 1].position) if len(page) > query.limit else None
+    contracts = [contract.as_dict() for contract in page[: query.limit]]
+    return _json({"contracts": contracts, "total": total, "next": following}, headers=_link(request, following))
+
+
+async def show_contract(request: web.Request) -> web.Response:
+    """One contract, by its whole id, with the other half of its exchange."""
+    contract, counterpart = await request.app[READERS].read(
+        lambda reader: reader.with_counterpart(request.match_info["contract_id"])
+    )
+    return _json({**contract.as_dict(), "counterpart": counterpart and counterpart.as_dict()})
+
+
+async def list_sessions(request: web.Request) -> web.Response:
+    """Sessions in the order of their ids, a page at a time."""
+    query = read_query(request, bodies.SessionQuery)
+    found = await request.app[READERS].read(lambda reader: reader.sessions(after=query.cursor, limit=query.limit + 1))
+    following = found[query.limit - 1]["session_id"] if len(found) > query.limit else None
+    return _json({"sessions": found[: query.limit], "next": following}, headers=_link(request, following))
+
+
+async def status(request: web.Request) -> web.Response:
+    """The sum of it: agents, contracts, integrations."""
+    orchestrator = request.app[ORCHESTRATOR]
+    counts = await request.app[READERS].read(Reader.counts)
+    return _json(await summary(orchestrator.config, orchestrator.list_agents(), counts))
+
+
+async def read_body(request: web.Request, shape: type[Shape]) -> Shape:
+    """The body as `shape`. Raises Refusal (408, 415, 422 …) and UsageError (400), which name the field."""
+    if request.content_type != "application/json":
+        raise Refusal(415, "not_json", f"the body is {request.content_type}", "Send it as application/json.")
+    settings = request.app[SETTINGS]
+    if request.content.is_eof():  # it is here already: no timer is needed
+        raw = await request.read()
+    else:
+        try:
+            async with asyncio.timeout(settings.read_timeout_s):
+                raw = await request.read()
+        except TimeoutError:
+            raise Refusal(408, "too_slow", f"the body took longer than {settings.read_timeout_s:g} s") from None
+    if _deeper_than(settings.max_json_depth, raw):
+        raise InvalidJSON(f"the body is nested deeper than {settings.max_json_depth} levels (max_json_depth)")
+    try:
+        return shape.model_validate_json(raw)
+    except ValidationError as error:
+        raise not_understood(error, "body") from error
+
+
+def read_query(request: web.Request, shape: type[Shape], **besides: str) -> Shape:
+    """The query as `shape`; what is given `besides` goes before. Raises Refusal (422), which names the parameter."""
+    try:
+        query = shape.model_validate(dict(request.query))
+        return shape.model_validate({**request.query, **besides}) if besides else query
+    except ValidationError as error:
+        raise not_understood(error, "query") from error
+
+
+def _resumed(request: web.Request) -> dict[str, str]:
+    """Where a client that lost its stream goes on, which it says in a header (WHATWG HTML, 9.2.4)."""
+    last = request.headers.get("Last-Event-ID")
+    return {"last_event_id": last} if last else {}
+
+
+def _deeper_than(most: int, raw: bytes) -> bool:
+    if raw.count(b"{") + raw.count(b"[") <= most:
+        return False
+    depth, in_text, escaped = 0, False, False
+    for byte in raw:
+        if in_text:
+            in_text, escaped = escaped or byte != 0x22, byte == 0x5C and not escaped
+        elif byte == 0x22:
+            in_text = True
+        elif byte in b"{[":
+            depth += 1
+            if depth > most:
+                return True
+        elif byte in b"}]":
+            depth -= 1
+    return False
+
+
+def _traced(request: web.Request) -> dict[str, Any]:
+    """What ties the exchange to its caller's traces: `X-Request-ID`, and `traceparent` and `tracestate` (W3C)."""
+    headers = request.headers
+    names = {"request_id": "X-Request-ID", "traceparent": "traceparent", "tracestate": "tracestate"}
+    return {key: headers[name][:512] for key, name in names.items() if name in headers}
+
+
+def _link(request: web.Request, cursor: str | None) -> dict[str, str]:
+    if cursor is None:
+        return {}
+    query = urlencode({**request.query, "cursor": cursor})
+    return {"Link": f'<{request.path}?{query}>; rel="next"'}
+
+
+def _answered(request: web.Request, answer: Answer) -> web.Response:
+    tell_log(request, contract_id=answer.contract_id)
+    if answer.failure is None or answer.failure in (AgentFailed, Interrupted):
+        return _json(answer.as_dict())
+    return problem(
+        answer.failure(answer.error or "", answer.hint),
+        contract_id=answer.contract_id,
+        agent_id=answer.agent_id,
+        session_id=answer.session_id,
+    )
+
+
+def _json(value: Any, headers: dict[str, str] | None = None) -> web.Response:
+    return web.Response(body=json.encode(value).encode(), content_type="application/json", headers=headers)
+
+
+_READ = ("ledger",)
+ROUTES = (
+    Route("GET", "/v1/", index, bodies.Index, "none"),
+    Route("GET", "/v1/health", health, bodies.Health, "none"),
+    Route("GET", "/v1/status", status, bodies.Status, "read"),
+    Route("GET", "/v1/agents", list_agents, bodies.AgentList, "read", tags=("agents",)),
+    Route("GET", "/v1/agents/{agent_id}", show_agent, bodies.AgentForm, "read", refusals=(404,), tags=("agents",)),
+    Route(
+        "POST",
+        "/v1/orchestrate",
+        orchestrate,
+        bodies.OrchestrateAnswer,
+        "run",
+        body=bodies.OrchestrateBody,
+        refusals=(400, 404, 408, 409, 413, 415, 422, 503, 504, 507),
+    ),
+    Route(
+        "GET",
+        "/v1/contracts",
+        list_contracts,
+        bodies.ContractPage,
+        "read",
+        query=bodies.ContractQuery,
+        refusals=(422,),
+        tags=_READ,
+    ),
+    Route(
+        "GET", "/v1/contracts/{contract_id}", show_contract, bodies.ContractDetail, "read", refusals=(404,), tags=_READ
+    ),
+    Route(
+        "GET",
+        "/v1/sessions",
+        list_sessions,
+        bodies.SessionPage,
+        "read",
+        query=bodies.SessionQuery,
+        refusals=(422,),
+        tags=_READ,
+    ),
+    Route("GET", "/v1/events", events, None, "read", query=EventsQuery, refusals=(422,), tags=_READ),
+)

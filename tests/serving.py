@@ -1,0 +1,82 @@
+"""A real `aorch serve` in a process of its own, on a free local port."""
+
+import re
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+from conftest import Home
+
+START_S = 30.0
+"""How long a start or a stop may take on a machine where every core is busy with other tests."""
+
+
+class Server:
+    """One that runs. `log` is what it wrote on standard error so far, its first line among that."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+        self.process = process
+        self._lines: list[str] = []
+        self._started = threading.Event()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+        if not self._started.wait(START_S):
+            process.kill()
+        said = re.match(r"aorch serves (http://\S+) over ", self.log)
+        assert said, f"it did not start: {self.log}"
+        self.url = said[1]
+        self.client = httpx.Client(base_url=self.url, timeout=START_S, trust_env=False)
+
+    @property
+    def log(self) -> str:
+        return "".join(self._lines)
+
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        return self.client.get(path, **options)
+
+    def post(self, path: str, **options: Any) -> httpx.Response:
+        return self.client.post(path, **options)
+
+    def stop(self) -> int:
+        """Tell it to stop (SIGTERM) and wait until it has; its exit code."""
+        self.process.terminate()
+        try:
+            code = self.process.wait(START_S)
+        finally:
+            self.process.kill()
+        self._listener.join(START_S)
+        return code
+
+    def kill(self) -> None:
+        """End it at once (SIGKILL)."""
+        self.process.kill()
+        self.process.wait(START_S)
+        self._listener.join(START_S)
+
+    def _listen(self) -> None:
+        assert self.process.stderr is not None
+        with self.process.stderr as lines:
+            for line in lines:
+                self._lines.append(line.decode())
+                self._started.set()
+        self._started.set()
+
+
+@contextmanager
+def serving(home: Home, *arguments: str) -> Iterator[Server]:
+    """`aorch serve --port 0 ARGUMENTS` in that home, until the end of the block; unless the test ended it, it ends cleanly."""
+    process = home.start("serve", "--port", "0", *arguments, stdout=subprocess.DEVNULL)
+    try:
+        server = Server(process)
+        with server.client:
+            yield server
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    if process.poll() is None:
+        code = server.stop()
+        assert code == 0, f"it ended with {code}: {server.log}"

@@ -1,0 +1,191 @@
+"""GET /v1/events: contracts as they are written, as server-sent events."""
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psutil
+import pytest
+from api import Event, ask, event, home_in, listening, problem
+from conftest import WAIT_S, Home
+from rows import pairs, put
+from serving import Server, serving
+
+from aorch.ledger.database import connect
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, made_ledger: Path) -> Home:
+    """One for all tests here: each has its own session."""
+    return home_in(tmp_path_factory.mktemp("home"), made_ledger)
+
+
+@pytest.fixture(scope="module")
+def server(home: Home) -> Iterator[Server]:
+    """A server that all tests here share."""
+    with serving(home) as server:
+        yield server
+
+
+def take(events: Iterator[Event], count: int) -> list[Event]:
+    """The next so many."""
+    return list(islice(events, count))
+
+
+def positions(home: Home, session: str) -> list[int]:
+    """The positions of that session's contracts in the ledger."""
+    return [
+        number for (number,) in home.rows("SELECT position FROM contracts WHERE session_id = ? ORDER BY 1", session)
+    ]
+
+
+def test_a_contract_is_told_as_it_is_written_in_its_json_form(home: Home, server: Server) -> None:
+    with listening(server, session_id="live") as events:
+        ask(server, session="live")
+        told = take(events, 2)
+        ask(server, session="live", parameters={"text": "two\nlines \u2028 and a half"})
+        told += take(events, 2)
+    assert [each.type for each in told] == ["request", "response"] * 2
+    assert [each.id for each in told] == positions(home, "live")
+    listed = server.get("/v1/contracts?session_id=live").json()["contracts"]
+    assert [each.contract["contract_id"] for each in told] == [each["contract_id"] for each in listed]
+    assert [each.contract for each in told if each.type == "response"] == listed[1::2]
+    assert told[2].contract["payload"] == {"text": "two\nlines \u2028 and a half"}
+
+
+def test_a_stream_may_be_of_all_sessions_or_of_one(home: Home, server: Server) -> None:
+    with listening(server) as everything, listening(server, session_id="one") as one:
+        for session in ("other", "one", "another", "one"):
+            ask(server, session=session)
+        told = [each for each in take(everything, 8) if each.contract["session_id"] != "noise"]
+        assert [each.contract["session_id"] for each in told[::2]] == ["other", "one", "another", "one"]
+        assert [each.id for each in take(one, 4)] == positions(home, "one")
+
+
+def test_a_stream_goes_on_after_the_last_event_that_was_seen(home: Home, server: Server) -> None:
+    for _ in range(3):
+        ask(server, session="resumed")
+    there = positions(home, "resumed")
+    for headers, query in (({"Last-Event-ID": f"{there[1]}"}, {}), ({}, {"last_event_id": there[1]})):
+        with listening(server, headers, session_id="resumed", **query) as events:
+            assert [each.id for each in take(events, 4)] == there[2:6]
+            ask(server, session="resumed")
+            there = positions(home, "resumed")
+            assert [each.id for each in take(events, len(there) - 6)] == there[6:]
+            there = there[:6]
+
+
+def test_the_header_goes_before_the_query_since_a_browser_repeats_the_first_address(home: Home, server: Server) -> None:
+    for _ in range(2):
+        ask(server, session="browser")
+    there = positions(home, "browser")
+    with listening(server, {"Last-Event-ID": f"{there[2]}"}, last_event_id=0, session_id="browser") as events:
+        assert next(events).id == there[3]
+
+
+def test_an_event_that_is_not_there_yet_means_from_now_on(server: Server) -> None:
+    with listening(server, last_event_id=10**17, session_id="ahead") as events:
+        ask(server, session="ahead")
+        assert next(events).contract["session_id"] == "ahead"
+
+
+def test_an_event_id_that_is_none_is_refused(server: Server) -> None:
+    for headers, query in (({"Last-Event-ID": "yesterday"}, ""), ({}, "?last_event_id=-1")):
+        response = server.get(f"/v1/events{query}", headers=headers)
+        assert "last_event_id" in problem(response, 422, "parameters_invalid")["detail"]
+
+
+def test_what_another_process_writes_is_told_as_well(home: Home, server: Server) -> None:
+    with listening(server, session_id="terminal") as events:
+        assert home.aorch("run", "echo", "text=hi", "--session", "terminal").code == 0
+        assert [each.type for each in take(events, 2)] == ["request", "response"]
+        assert home.aorch("run", "echo", "text=ho", "--session", "terminal").code == 0
+        assert [each.id for each in take(events, 2)] == positions(home, "terminal")[2:]
+
+
+def test_more_than_the_ring_holds_is_told_without_a_gap(home: Home, server: Server) -> None:
+    """Written at once, so that no stream is fast enough: 10 MB in one commit, and 3,000 contracts in the next."""
+    with listening(server, session_id="burst") as events:
+        put(home.ledger, *pairs(10, "burst", payload=f'{{"text":"{"x" * 1_000_000}"}}'))
+        put(home.ledger, *pairs(1_500, "burst"))
+        assert [each.id for each in take(events, 3_020)] == positions(home, "burst")
+
+
+def test_a_stream_from_the_beginning_tells_all_there_is(home: Home, server: Server) -> None:
+    put(home.ledger, *pairs(1_000, "history"))
+    with listening(server, last_event_id=0, session_id="history") as events:
+        assert [each.id for each in take(events, 2_000)] == positions(home, "history")
+
+
+def test_a_reader_that_does_not_read_holds_up_nobody_and_loses_nothing(home: Home, server: Server) -> None:
+    memory = psutil.Process(server.process.pid).memory_info
+    text, count = "x" * 50_000, 200
+    with closing(deaf(server, "/v1/events?session_id=deaf")) as reader, listening(server, session_id="deaf") as events:
+        first = reader.recv(4096)
+        assert first.startswith(b"HTTP/1.1 200 ")
+        while b":\n\n" not in first:
+            first += reader.recv(4096)
+        ask(server, session="deaf", parameters={"text": text})
+        before = memory().rss
+        for _ in range(count - 1):
+            assert ask(server, session="deaf", parameters={"text": text}).json()["success"] is True
+        there = positions(home, "deaf")
+        assert [each.id for each in take(events, 2 * count)] == there
+        assert memory().rss - before < 40 * 2**20, "20 MB were written, of which the ring holds 4"
+        assert [each.id for each in take(chunked(reader), 2 * count)] == there
+
+
+def test_a_client_that_leaves_is_let_go_of(home: Home, server: Server, wait_for: Callable[[Any], Any]) -> None:
+    process = psutil.Process(server.process.pid)
+    before = len(process.net_connections())
+    streams = [deaf(server, "/v1/events") for _ in range(20)]
+    for stream in streams:
+        assert stream.recv(4096)
+    wait_for(lambda: len(process.net_connections()) >= before + 20)
+    for stream in streams:
+        stream.close()
+    wait_for(lambda: len(process.net_connections()) <= before)
+    assert ask(server, session="left").json()["success"] is True
+
+
+def test_streams_end_when_the_server_stops_whether_they_read_or_not(tmp_path: Path, made_ledger: Path) -> None:
+    home = home_in(tmp_path, made_ledger)
+    with serving(home, "--grace", "30") as server, closing(deaf(server, "/v1/events?last_event_id=0")) as reader:
+        assert reader.recv(16)
+        with listening(server, last_event_id=0) as events:
+            put(home.ledger, *pairs(20, payload=f'{{"text":"{"x" * 1_000_000}"}}'))
+            assert next(events).id == 1
+            assert server.stop() == 0
+            assert 0 < len(list(events)) < 40
+
+
+def test_looking_for_what_is_new_writes_nothing(home: Home, server: Server) -> None:
+    with closing(connect(home.ledger)) as connection, listening(server, session_id="quiet"), listening(server):
+        before = connection.execute("PRAGMA data_version").fetchone()
+        assert home.aorch("status").code == 0, "which takes a few looks' time and writes nothing either"
+        assert connection.execute("PRAGMA data_version").fetchone() == before
+
+
+def deaf(server: Server, path: str) -> socket.socket:
+    """A connection that has asked for `path` and takes as little of the answer as it can unless it is read."""
+    address = urlsplit(server.url)
+    connection = socket.socket()
+    connection.settimeout(WAIT_S)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.connect((address.hostname, address.port))
+    connection.sendall(f"GET {path} HTTP/1.1\r\nHost: {address.netloc}\r\n\r\n".encode())
+    return connection
+
+
+def chunked(connection: socket.socket) -> Iterator[Event]:
+    """The events on that connection, out of HTTP's chunks."""
+    waiting = b""
+    with connection.makefile("rb") as stream:
+        while size := int(stream.readline(), 16):
+            *whole, waiting = (waiting + stream.read(size)).split(b"\n\n")
+            stream.readline()
+            yield from (event(block) for block in whole if block != b":")

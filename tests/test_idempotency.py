@@ -1,0 +1,165 @@
+"""`Idempotency-Key`: what is sent again is answered again, and done once."""
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from api import ask, hold, home_in, problem
+from conftest import Home
+from serving import Server, serving
+
+REPLAYED = "Idempotency-Replayed"
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, made_ledger: Path) -> Home:
+    """One for all tests here: each has keys and a session of its own."""
+    return home_in(tmp_path_factory.mktemp("home"), made_ledger)
+
+
+@pytest.fixture(scope="module")
+def server(home: Home) -> Iterator[Server]:
+    """A server that all tests here share."""
+    with serving(home) as server:
+        yield server
+
+
+def keyed(key: str) -> dict[str, str]:
+    """The header."""
+    return {"Idempotency-Key": key}
+
+
+def exchanges(home: Home, session: str) -> int:
+    """How many REQUESTs that session has."""
+    ((count,),) = home.rows(
+        "SELECT count(*) FROM contracts WHERE session_id = ? AND contract_type = 'REQUEST'", session
+    )
+    return int(count)
+
+
+def same(first: httpx.Response, again: httpx.Response) -> bool:
+    """Whether `again` is the recorded answer of `first`, and says so."""
+    told = (REPLAYED in first.headers, again.headers.get(REPLAYED)) == (False, "true")
+    return told and first.status_code == again.status_code and first.content == again.content
+
+
+def test_the_same_request_again_is_given_the_recorded_answer(home: Home, server: Server) -> None:
+    first, again = (ask(server, session="again", headers=keyed('"8e03978e-40d5"')) for _ in range(2))
+    assert first.json()["data"] == {"message": "Echo: hi"}
+    assert same(first, again)
+    assert exchanges(home, "again") == 1
+
+
+def test_a_key_may_be_bare_and_is_the_same_in_quotes(home: Home, server: Server) -> None:
+    given = ("0d3b:a/b~c", '"0d3b:a/b~c"', "0d3b:a/b~c")
+    first, *others = (ask(server, session="bare", headers=keyed(key)) for key in given)
+    assert all(same(first, again) for again in others)
+    assert exchanges(home, "bare") == 1
+
+
+def test_a_session_that_the_server_named_stays_the_same(server: Server) -> None:
+    body = {"capability": "echo", "parameters": {"text": "hi"}}
+    first, again = (server.post("/v1/orchestrate", json=body, headers=keyed("unnamed")) for _ in range(2))
+    assert same(first, again)
+
+
+def test_another_body_under_the_same_key_is_refused(home: Home, server: Server) -> None:
+    ask(server, session="other body", headers=keyed("other-body"))
+    again = ask(server, session="other body", parameters={"text": "ho"}, headers=keyed("other-body"))
+    problem(again, 422, "idempotency_key_reused")
+    assert exchanges(home, "other body") == 1
+
+
+def test_another_key_is_another_request(home: Home, server: Server) -> None:
+    for key in ("k1", "k2", '"K1"', '"k 1"', r'"k\"1"', r'"k\\1"'):
+        assert REPLAYED not in ask(server, session="other keys", headers=keyed(key)).headers
+    assert exchanges(home, "other keys") == 6
+
+
+@pytest.mark.parametrize("key", ["", '""', '"open', 'in"side', '"a" b', "a b", "ключ", '"a\\b"', "a,b", "x" * 256])
+def test_a_key_that_is_none_is_a_bad_request(server: Server, key: str) -> None:
+    response = ask(server, session="malformed", headers={b"Idempotency-Key": key.encode()})
+    problem(response, 400, "idempotency_key_invalid")
+
+
+def test_two_keys_at_once_are_a_bad_request(server: Server) -> None:
+    response = ask(server, session="malformed", headers=[("Idempotency-Key", "a"), ("Idempotency-Key", "b")])
+    problem(response, 400, "idempotency_key_invalid")
+
+
+def test_a_failure_of_the_agent_is_recorded_as_well(home: Home, server: Server) -> None:
+    first, again = (ask(server, "fail", session="failed", headers=keyed("failed")) for _ in range(2))
+    assert first.json()["success"] is False
+    assert same(first, again)
+    assert exchanges(home, "failed") == 1
+
+
+def test_a_timeout_is_recorded_with_its_status(home: Home, server: Server) -> None:
+    os.mkfifo(gate := home.folder / "timed out")
+    first, again = (hold(server, gate, session="timed", timeout_s=0.1, headers=keyed("timed")) for _ in range(2))
+    problem(first, 504, "agent_timed_out")
+    assert same(first, again)
+    assert exchanges(home, "timed") == 1
+
+
+def test_a_request_for_which_no_agent_was_called_may_be_sent_again(home: Home, server: Server) -> None:
+    for capability, status in (("absent", 503), ("nothing", 404)):
+        for _ in range(2):
+            response = ask(server, capability, session="refused", headers=keyed("refused"))
+            assert response.status_code == status
+            assert REPLAYED not in response.headers
+    assert ask(server, session="refused", headers=keyed("refused")).json()["success"] is True
+
+
+def test_a_request_that_is_still_running_is_a_conflict(home: Home, server: Server) -> None:
+    os.mkfifo(gate := home.folder / "still running")
+    with ThreadPoolExecutor() as threads:
+        running = threads.submit(hold, server, gate, session="running", headers=keyed("running"))
+        with gate.open("w") as released:
+            again = hold(server, gate, session="running", headers=keyed("running"))
+            problem(again, 409, "idempotency_in_progress")
+            assert int(again.headers["Retry-After"]) > 0
+            released.write("done")
+        first = running.result()
+    assert first.json()["data"] == {"text": "done"}
+    assert same(first, hold(server, gate, session="running", headers=keyed("running")))
+    assert exchanges(home, "running") == 1
+
+
+def test_of_many_at_once_one_is_done(home: Home, server: Server) -> None:
+    def at_once(number: int) -> list[httpx.Response]:
+        return list(
+            threads.map(lambda _: ask(server, session=f"at once {number}", headers=keyed(f"{number}")), range(8))
+        )
+
+    with ThreadPoolExecutor(8) as threads:
+        for number in range(10):
+            responses = at_once(number)
+            first = next(each for each in responses if each.status_code == 200 and REPLAYED not in each.headers)
+            for each in responses:
+                assert each is first or same(first, each) or problem(each, 409, "idempotency_in_progress")
+            assert exchanges(home, f"at once {number}") == 1
+
+
+def test_a_key_is_kept_over_a_restart_and_for_an_interrupted_exchange(
+    tmp_path: Path, made_ledger: Path, wait_for: Callable[[Callable[[], Any]], Any]
+) -> None:
+    home = home_in(tmp_path, made_ledger)
+    os.mkfifo(gate := tmp_path / "gate")
+    with serving(home) as server, ThreadPoolExecutor() as threads:
+        first = ask(server, headers=keyed("kept"))
+        running = threads.submit(hold, server, gate, session="cut off", headers=keyed("cut-off"))
+        wait_for(lambda: exchanges(home, "cut off"))
+        server.kill()
+        assert isinstance(running.exception(), httpx.TransportError)
+    with serving(home) as server:
+        assert same(first, ask(server, headers=keyed("kept")))
+        again = hold(server, gate, session="cut off", headers=keyed("cut-off"))
+        assert (again.status_code, again.headers[REPLAYED]) == (200, "true")
+        assert again.json()["success"] is False
+        assert again.json()["error"].startswith("interrupted")
+        assert exchanges(home, "s") == exchanges(home, "cut off") == 1

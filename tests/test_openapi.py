@@ -1,0 +1,160 @@
+"""/openapi.json: valid, whole, and made of what the server runs on, so that it cannot say anything else."""
+
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator, validate
+
+from aorch.errors import by_code
+from aorch.server import bodies, openapi
+from aorch.server.bodies import Body
+from aorch.server.openapi import PROBLEM
+from aorch.server.routes import ROUTES, Route
+
+SERVER = Path(inspect.getfile(openapi)).parent
+Json = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def document() -> Json:
+    """The document of a server that needs tokens."""
+    return openapi.document(is_open=False)
+
+
+def operation_of(document: Json, route: Route) -> Json:
+    operation: Json = document["paths"][route.path][route.method.lower()]
+    return operation
+
+
+def resolved(document: Json, part: Json) -> Json:
+    """What `part` refers to, where it does."""
+    while "$ref" in part:
+        _, *steps = part["$ref"].split("/")
+        part = document
+        for step in steps:
+            part = part[step]
+    return part
+
+
+def references(part: Any) -> Iterator[str]:
+    """Every `$ref` below `part`."""
+    if isinstance(part, dict):
+        if "$ref" in part:
+            yield part["$ref"]
+        for value in part.values():
+            yield from references(value)
+    elif isinstance(part, list):
+        for value in part:
+            yield from references(value)
+
+
+def answers(document: Json) -> Iterator[tuple[Route, str, Json]]:
+    """Every answer of every operation, with its status."""
+    for route in ROUTES:
+        for status, answer in operation_of(document, route)["responses"].items():
+            yield route, status, resolved(document, answer)
+
+
+def fits(document: Json, schema: Json, value: Any) -> None:
+    """Raise where `value` is not as `schema` says, formats among that."""
+    jsonschema_rs.validator_for({**schema, "components": document["components"]}, validate_formats=True).validate(value)
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_the_document_is_valid_openapi_3_1(is_open: bool) -> None:
+    document = openapi.document(is_open=is_open)
+    assert document["openapi"].startswith("3.1")
+    validate(document, cls=OpenAPIV31SpecValidator)
+
+
+def test_every_route_is_in_the_document_and_nothing_else(document: Json) -> None:
+    said = {(method.upper(), path) for path, item in document["paths"].items() for method in item}
+    assert said == {(route.method, route.path) for route in ROUTES}
+    assert len({operation_of(document, route)["operationId"] for route in ROUTES}) == len(ROUTES)
+    for route in ROUTES:
+        operation = operation_of(document, route)
+        assert operation["summary"]
+        assert operation["description"]
+
+
+def test_every_shape_is_used_and_every_reference_leads_somewhere(document: Json) -> None:
+    shapes = {name for name, shape in vars(bodies).items() if inspect.isclass(shape) and issubclass(shape, Body)}
+    queries = {route.query.__name__ for route in ROUTES if route.query}
+    assert shapes - {"Body"} - queries == set(document["components"]["schemas"])
+    found = set(references(document))
+    for reference in found:
+        assert resolved(document, {"$ref": reference})
+    kept = {
+        f"#/components/{kind}/{name}"
+        for kind in ("schemas", "responses", "headers")
+        for name in document["components"][kind]
+    }
+    assert kept == found
+
+
+def test_every_parameter_of_a_query_is_documented_with_its_meaning(document: Json) -> None:
+    for route in ROUTES:
+        said = {each["name"]: each for each in operation_of(document, route)["parameters"]}
+        assert set(route.query.model_fields if route.query else ()) <= set(said)
+        assert set(re.findall(r"{(\w+)}", route.path)) <= set(said)
+        assert all(each["description"] for each in said.values())
+
+
+def test_every_answer_has_examples_of_its_own_shape(document: Json) -> None:
+    for _, status, answer in answers(document):
+        for kind, content in answer["content"].items():
+            assert kind == PROBLEM or status == "200"
+            assert content["examples"]
+            for example in content["examples"].values():
+                if kind != "text/event-stream":
+                    fits(document, content["schema"], example["value"])
+                if kind == PROBLEM:
+                    assert example["value"]["status"] == int(status)
+
+
+def test_the_example_of_a_body_is_one(document: Json) -> None:
+    for route in ROUTES:
+        if route.body:
+            schema = operation_of(document, route)["requestBody"]["content"]["application/json"]["schema"]
+            for example in resolved(document, schema)["examples"]:
+                fits(document, schema, example)
+                route.body.model_validate(example)
+
+
+def test_every_refusal_that_the_server_knows_is_documented(document: Json) -> None:
+    shown = {
+        (int(status), code)
+        for _, status, answer in answers(document)
+        for code in answer["content"].get(PROBLEM, {}).get("examples", ())
+    }
+    written = {
+        (int(status), code)
+        for file in SERVER.glob("*.py")
+        if file.name != "examples.py"
+        for status, code in re.findall(r'Refusal\(\s*(\d+),\s*"(\w+)"', file.read_text())
+    }
+    assert written - shown == {(404, "no_route"), (405, "method_not_allowed")}, "these two are of no operation"
+    of_classes = {(error.http_status, code) for code, error in by_code().items()}
+    assert shown - written - of_classes == {(417, "refused")}, "what aiohttp refuses by itself"
+
+
+def test_each_route_s_own_refusals_are_documented(document: Json) -> None:
+    common = set.intersection(*({status for each, status, _ in answers(document) if each is route} for route in ROUTES))
+    for route in ROUTES:
+        said = {int(status) for status in operation_of(document, route)["responses"]}
+        assert set(route.refusals) <= said
+        assert said - {200, 401} - {int(status) for status in common} <= set(route.refusals), route.name
+
+
+def test_a_scope_is_named_where_one_is_needed_and_open_servers_say_that_none_is(document: Json) -> None:
+    for route in ROUTES:
+        needed = [] if route.scope == "none" else [{"bearer": [route.scope]}]
+        assert operation_of(document, route)["security"] == needed
+        opened = operation_of(openapi.document(is_open=True), route)["security"]
+        assert opened == (needed and [*needed, {}])
+        assert ("401" in operation_of(document, route)["responses"]) == bool(needed)

@@ -1,0 +1,169 @@
+"""/docs, /redoc and /openapi.json: from the package alone, without a token, and harmless whatever they show."""
+
+import hashlib
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from api import home_in
+from conftest import Home
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from serving import Server, serving
+
+from aorch.server import pages
+
+CHROMIUM = shutil.which("chromium")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--no-first-run",
+    "--disable-component-update",
+    "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+]
+PAGES = ("/docs", "/redoc")
+SLOW_MS = 30_000
+"""A megabyte of JavaScript, on a machine where every core is busy."""
+
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's package chromium, which .ci/run installs")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, made_ledger: Path) -> Home:
+    """One for all tests here."""
+    return home_in(tmp_path_factory.mktemp("home"), made_ledger)
+
+
+@pytest.fixture(scope="module")
+def server(home: Home) -> Iterator[Server]:
+    """A server that all tests here share."""
+    with serving(home) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A Chromium without a window, which can reach this machine only."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser, server: Server) -> Iterator[Page]:
+    """A page of its own, in which nothing may go wrong and which may ask nobody but the server."""
+    complaints: list[str] = []
+    asked: list[str] = []
+    page = browser.new_page(viewport={"width": 1400, "height": 1200})
+    page.set_default_timeout(SLOW_MS)
+    expect.set_options(timeout=SLOW_MS)
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+    yield page
+    page.close()
+    assert complaints == []
+    assert [url for url in asked if not url.startswith((f"{server.url}/", f"blob:{server.url}/", "data:"))] == []
+
+
+@needs_chromium
+def test_swagger_ui_executes_orchestrate_by_its_try_it_out(page: Page, server: Server) -> None:
+    page.goto(f"{server.url}/docs")
+    operation = page.locator("#operations-orchestrator-orchestrate")
+    operation.locator(".opblock-summary-control").click()
+    operation.get_by_role("button", name="Try it out").click()
+    task = '{"session_id": "by hand", "capability": "echo", "parameters": {"text": "from a browser"}}'
+    operation.locator("textarea.body-param__text").fill(task)
+    operation.get_by_role("button", name="Execute").click()
+    answer = operation.locator(".live-responses-table .response")
+    expect(answer.locator(".response-col_status")).to_contain_text("200")
+    expect(answer).to_contain_text("Echo: from a browser")
+    (asked, answered) = server.get("/v1/contracts", params={"session_id": "by hand"}).json()["contracts"]
+    assert asked["payload"] == {"text": "from a browser"}
+    assert answered["result"] == {"message": "Echo: from a browser"}
+
+
+@needs_chromium
+def test_swagger_ui_shows_every_operation(page: Page, server: Server) -> None:
+    page.goto(f"{server.url}/docs")
+    operations = server.get("/openapi.json").json()["paths"]
+    expect(page.locator(".opblock")).to_have_count(sum(len(item) for item in operations.values()))
+
+
+@needs_chromium
+def test_redoc_shows_every_operation_and_finds_them_by_a_word(page: Page, server: Server) -> None:
+    page.goto(f"{server.url}/redoc")
+    for item in server.get("/openapi.json").json()["paths"].values():
+        for operation in item.values():
+            section = page.locator(f"[id='tag/{operation['tags'][0]}/operation/{operation['operationId']}']")
+            expect(section.locator("h2").first).to_have_text(operation["summary"])
+    page.get_by_placeholder("Search").fill("orchestrate")
+    expect(page.locator("[data-role='search:results'] [role=menuitem]").last).to_contain_text("Do a task")
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_has_a_policy_that_allows_the_package_s_files_only(server: Server, path: str) -> None:
+    answer = server.get(path)
+    assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+    policy = dict(rule.strip().split(" ", 1) for rule in answer.headers["Content-Security-Policy"].split(";"))
+    assert policy["default-src"] == "'none'"
+    assert policy["script-src"] == "'self'"
+    assert policy["connect-src"] == "'self'"
+    assert policy["frame-ancestors"] == "'none'"
+    assert "unsafe" not in answer.headers["Content-Security-Policy"]
+    assert not re.search(r"https?:|\*", answer.headers["Content-Security-Policy"])
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_names_nothing_but_what_the_server_has(server: Server, path: str) -> None:
+    text = server.get(path).text
+    assert not re.search(r"<(script|style)>|\son\w+=|style=", text)
+    named = re.findall(r'(?:src|href)="([^"]*)"', text)
+    assert named
+    for address in named:
+        assert not re.match(r"\w+:|/", address), "relative, so that it works below a proxy's path as well"
+        assert server.get(f"/{address}").status_code == 200
+
+
+@pytest.mark.parametrize("path", [*PAGES, "/openapi.json", *(f"/static/{name}" for name in pages.FILES)])
+def test_what_a_browser_has_already_is_not_sent_again(server: Server, path: str) -> None:
+    first = server.get(path)
+    assert first.status_code == 200
+    assert first.headers["Cache-Control"] == "no-cache"
+    again = server.get(path, headers={"If-None-Match": first.headers["ETag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    assert server.get(path, headers={"If-None-Match": '"another"'}).status_code == 200
+
+
+def test_nothing_else_of_the_package_is_served(server: Server) -> None:
+    for path in (
+        "/static/",
+        "/static/README.md",
+        "/static/../pages.py",
+        "/static/%2e%2e/pages.py",
+        "/static/docs.html",
+    ):
+        assert server.get(path).status_code == 404
+
+
+def test_the_pages_need_no_token_where_the_api_does(tmp_path: Path, made_ledger: Path) -> None:
+    home = home_in(tmp_path, made_ledger)
+    home.write("tokens", "a-token-of-the-token-file\n").chmod(0o600)
+    with serving(home, "--token-file", "tokens") as server:
+        assert server.get("/v1/agents").status_code == 401
+        for path in (*PAGES, "/openapi.json", "/static/docs.js"):
+            assert server.get(path).status_code == 200
+        assert {} not in server.get("/openapi.json").json()["paths"]["/v1/agents"]["get"]["security"]
+
+
+def test_the_shipped_files_are_those_of_npm() -> None:
+    sums = re.findall(r"^([0-9a-f]{64})  (\S+)$", (pages.STATIC / "README.md").read_text(), re.MULTILINE)
+    shipped = {f"{path.parent.name}/{path.name}" for path in pages.STATIC.glob("*/*")}
+    assert {name for _, name in sums} == shipped
+    for digest, name in sums:
+        assert hashlib.sha256((pages.STATIC / name).read_bytes()).hexdigest() == digest, name

@@ -1,0 +1,60 @@
+"""The server does what /openapi.json says of it, and refuses what that does not allow: schemathesis, with all of its checks.
+
+What it is told of this API stands in schemathesis.toml, its one further check in schemathesis_checks.py.
+"""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from api import home_in
+from conftest import Home
+from serving import Server, serving
+
+ROOT = Path(__file__).parent.parent
+TOKEN = "a-token-of-the-token-file"
+
+
+@pytest.fixture
+def home(tmp_path: Path, made_ledger: Path) -> Home:
+    """A home with agents and a ledger."""
+    home = home_in(tmp_path, made_ledger)
+    home.write("tokens", f"{TOKEN} admin\n").chmod(0o600)
+    return home
+
+
+def find_nothing(server: Server, home: Home, *arguments: str, timeout_s: float = 120) -> None:
+    """Let schemathesis look for a difference between the server and its document, which there must not be."""
+    program = Path(sys.executable).with_name("schemathesis")
+    address = f"{server.url}/openapi.json"
+    done = subprocess.run(
+        [program, "--config-file", ROOT / "schemathesis.toml", "run", address, "--checks", "all", *arguments],
+        cwd=home.folder,
+        env=home.environment | {"PYTHONPATH": str(ROOT / "tests"), "SCHEMATHESIS_HOOKS": "schemathesis_checks"},
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"Operations: +(\d+) selected / \1 total", done.stdout), done.stdout
+    assert "No issues found" in done.stdout, done.stdout
+    assert "Traceback" not in server.log
+
+
+def test_schemathesis_finds_nothing(home: Home) -> None:
+    with serving(home) as server:
+        find_nothing(server, home, "--max-examples", "10", "--generation-deterministic")
+
+
+def test_schemathesis_finds_nothing_where_a_token_is_needed(home: Home) -> None:
+    with serving(home, "--token-file", "tokens") as server:
+        arguments = ("-H", f"Authorization: Bearer {TOKEN}", "--max-examples", "5", "--generation-deterministic")
+        find_nothing(server, home, *arguments)
+
+
+@pytest.mark.torture
+def test_schemathesis_finds_nothing_in_a_long_search(home: Home) -> None:
+    with serving(home) as server:
+        find_nothing(server, home, "--max-examples", "300", "--continue-on-failure", timeout_s=1800)

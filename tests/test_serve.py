@@ -1,0 +1,194 @@
+"""`aorch serve` as a process: its start, its port, its workers, its log, its end, and others on the same ledger."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import psutil
+import pytest
+from api import ask, hold, home_in, problem
+from conftest import Home
+from serving import START_S, Server, serving
+
+WaitFor = Callable[[Callable[[], Any]], Any]
+STATUSES = "SELECT contract_type, status FROM contracts WHERE session_id = ? ORDER BY position"
+
+
+@pytest.fixture
+def home(tmp_path: Path, made_ledger: Path) -> Home:
+    """A home for one test, with the agents of api.CONFIG."""
+    return home_in(tmp_path, made_ledger)
+
+
+def refused(server: Server) -> httpx.Response | None:
+    """The answer to a task where it is that the server is about to stop."""
+    response = ask(server, session="late")
+    return response if response.status_code == 503 else None
+
+
+# Its start
+
+
+def test_a_first_start_makes_the_ledger(home: Home) -> None:
+    home.ledger.unlink()
+    with serving(home) as server:
+        assert ask(server).json()["success"] is True
+    assert len(home.rows("SELECT * FROM contracts")) == 2
+
+
+def test_port_0_is_any_free_one_which_the_first_line_says(home: Home) -> None:
+    with serving(home) as server:
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+", server.url)
+        assert server.log.splitlines()[0].startswith(f"aorch serves {server.url} over {home.ledger}")
+
+
+def test_the_port_comes_from_the_environment_or_from_the_file(home: Home) -> None:
+    for source in ("environment", "file"):
+        with closing(socket.create_server(("127.0.0.1", 0))) as free:
+            port = free.getsockname()[1]
+        if source == "environment":
+            home.environment["ORCHESTRATOR_PORT"] = f"{port}"
+        else:
+            del home.environment["ORCHESTRATOR_PORT"]
+            home.write("aorch.toml", f"[serve]\nport = {port}\n")
+        server = Server(home.start("serve", stdout=subprocess.DEVNULL))
+        with server.client:
+            assert server.url == f"http://127.0.0.1:{port}"
+            assert server.get("/v1/health").status_code == 200
+            assert server.stop() == 0
+
+
+def test_a_port_that_is_taken_is_refused_in_one_line(home: Home) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+        for workers in ((), ("--workers", "2")):
+            ended = home.aorch("serve", "--port", f"{port}", *workers)
+            assert (ended.code, ended.out) == (2, "")
+            assert f"127.0.0.1:{port}" in ended.err
+            assert "in use" in ended.err
+            assert "Traceback" not in ended.err
+
+
+# Its log
+
+
+def test_the_log_is_a_line_a_request_with_its_ids_and_milliseconds(home: Home) -> None:
+    with serving(home) as server:
+        contract_id = ask(server, headers={"X-Request-ID": "order-42"}).json()["contract_id"]
+        server.stop()
+        (line,) = server.log.splitlines()[1:]
+    assert re.fullmatch(
+        r"\S+Z POST /v1/orchestrate 200 \d+\.\d ms request_id=order-42 contract_id=" + contract_id, line
+    )
+
+
+def test_log_json_is_a_json_document_a_line(home: Home) -> None:
+    with serving(home, "--log-json") as server:
+        answer = ask(server, headers={"X-Request-ID": "order-42"}).json()
+        server.get("/nowhere?a=%1B%5B31m")
+        server.stop()
+        asked, lost = (json.loads(line) for line in server.log.splitlines()[1:])
+    told = {"method": "POST", "path": "/v1/orchestrate", "status": 200, "request_id": "order-42"}
+    assert {name: asked[name] for name in told} == told
+    assert asked["contract_id"] == answer["contract_id"]
+    assert 0 < asked["duration_ms"] < 1000 * START_S
+    assert (lost["status"], lost["path"]) == (404, "/nowhere?a=%1B%5B31m")
+
+
+# Its end
+
+
+def test_a_stop_lets_what_runs_finish_and_refuses_what_comes(home: Home, wait_for: WaitFor) -> None:
+    os.mkfifo(gate := home.folder / "gate")
+    with serving(home, "--grace", "30") as server, ThreadPoolExecutor() as threads:
+        running = threads.submit(hold, server, gate)
+        with gate.open("w") as released:
+            server.process.terminate()
+            late = wait_for(lambda: refused(server))
+            problem(late, 503, "stopping")
+            assert int(late.headers["Retry-After"]) > 0
+            released.write("done")
+        assert running.result().json()["data"] == {"text": "done"}
+        assert server.stop() == 0
+    assert home.rows(STATUSES, "s") == [("REQUEST", "completed"), ("RESPONSE", "completed")]
+
+
+def test_a_stop_cancels_what_runs_past_its_grace_and_the_contracts_say_so(home: Home) -> None:
+    os.mkfifo(gate := home.folder / "gate")
+    with serving(home, "--grace", "0.1") as server, ThreadPoolExecutor() as threads:
+        running = threads.submit(hold, server, gate)
+        with gate.open("w"):
+            (agent,) = (each for each in psutil.Process(server.process.pid).children() if each.name() == "cat")
+            assert server.stop() == 0
+            assert not agent.is_running()
+        assert running.exception() or running.result().json()["success"] is False
+    assert home.rows(STATUSES, "s") == [("REQUEST", "cancelled"), ("RESPONSE", "cancelled")]
+
+
+def test_an_idle_connection_does_not_hold_up_a_stop(home: Home) -> None:
+    with serving(home, "--grace", "30") as server:
+        address = urlsplit(server.url)
+        with closing(socket.create_connection((address.hostname, address.port))):
+            assert server.get("/v1/health").status_code == 200
+            assert server.stop() == 0
+
+
+# Several
+
+
+def test_workers_share_a_port_and_one_that_is_killed_is_started_again(home: Home, wait_for: WaitFor) -> None:
+    with serving(home, "--workers", "2") as server:
+        supervisor, port = psutil.Process(server.process.pid), urlsplit(server.url).port
+
+        def listening() -> set[psutil.Process]:
+            found = set()
+            for worker in supervisor.children():
+                with suppress(psutil.NoSuchProcess):
+                    if any(each.laddr.port == port and each.status == "LISTEN" for each in worker.net_connections()):
+                        found.add(worker)
+            return found
+
+        wait_for(lambda: len(listening()) == 2)
+        with ThreadPoolExecutor(8) as threads:
+            answers = list(threads.map(lambda _: httpx.get(f"{server.url}/v1/health").status_code, range(40)))
+            assert answers == [200] * 40
+            assert all(threads.map(lambda _: ask(server).json()["success"], range(40)))
+        before = listening()
+        next(iter(before)).kill()
+        wait_for(lambda: len(listening() - before) == 1)
+        wait_for(lambda: len(listening()) == 2)
+        assert ask(server).json()["success"] is True
+        everyone = supervisor.children(recursive=True)
+        assert server.stop() == 0
+    assert not [process for process in everyone if process.is_running()]
+    assert len(home.rows("SELECT * FROM contracts")) == 82
+
+
+def test_two_servers_and_ten_commands_share_a_ledger_at_once(home: Home) -> None:
+    with serving(home) as one, serving(home) as other, ThreadPoolExecutor(8) as threads:
+        commands = [home.start("run", "echo", f"text={number}", "--session", "terminal") for number in range(10)]
+        numbers = range(200)
+        answers = threads.map(
+            lambda number: ask((one, other)[number % 2], session="http", parameters={"text": f"{number}"}), numbers
+        )
+        for number, response in zip(numbers, answers, strict=True):
+            assert response.json()["data"] == {"message": f"Echo: {number}"}
+        for command in commands:
+            assert command.communicate(timeout=START_S)[1] == b""
+            assert command.returncode == 0
+    pairs = home.rows(
+        "SELECT q.session_id, count(*), count(DISTINCT q.contract_id) FROM contracts q JOIN contracts r"
+        " ON r.request_id = q.contract_id WHERE q.status = 'completed' AND r.status = 'completed' GROUP BY 1 ORDER BY 1"
+    )
+    assert pairs == [("http", 200, 200), ("terminal", 10, 10)]
+    assert home.rows("SELECT count(*) FROM contracts") == [(420,)]
+    assert home.rows("PRAGMA integrity_check") == [("ok",)]

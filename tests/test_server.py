@@ -1,0 +1,414 @@
+"""The /v1 API, as a client of another language meets it: a real server in a process of its own, and HTTP."""
+
+import json as standard_json
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from api import ask, hold, home_in, problem
+from conftest import Home
+from serving import Server, serving
+
+from aorch.ledger.row import FIELDS, new_id
+
+SEED_ANSWER = {"success", "data", "error", "contract_id", "agent_id", "session_id", "timestamp"}
+MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, made_ledger: Path) -> Home:
+    """One for all tests here: each has its own session."""
+    return home_in(tmp_path_factory.mktemp("home"), made_ledger)
+
+
+@pytest.fixture(scope="module")
+def server(home: Home) -> Iterator[Server]:
+    """A server that all tests here share."""
+    with serving(home) as server:
+        yield server
+
+
+def curl(*arguments: str) -> Any:
+    """What `curl` prints, which must be JSON."""
+    done = subprocess.run(["curl", "-sS", *arguments], capture_output=True, timeout=30, check=True)
+    return standard_json.loads(done.stdout)
+
+
+def session_of(server: Server, session: str, **query: Any) -> list[dict[str, Any]]:
+    """The contracts of that session."""
+    found: list[dict[str, Any]] = server.get("/v1/contracts", params={"session_id": session, **query}).json()[
+        "contracts"
+    ]
+    return found
+
+
+# The seed document's own examples
+
+
+def test_the_seed_s_manual_testing_works_as_it_stands(server: Server) -> None:
+    assert curl(f"{server.url}/v1/health")["status"] == "healthy"
+    assert curl(f"{server.url}/v1/agents")["agents"]
+    answer = curl(
+        *("-X", "POST", f"{server.url}/v1/orchestrate", "-H", "Content-Type: application/json"),
+        *("-d", '{"session_id": "test", "capability": "echo", "parameters": {"text": "hi"}}'),
+    )
+    assert answer["success"] is True
+    assert answer["data"] == {"message": "Echo: hi"}
+
+
+def test_the_seed_s_custom_agent_is_called_by_the_seed_s_curl(server: Server) -> None:
+    answer = curl(
+        *("-X", "POST", f"{server.url}/v1/orchestrate"),
+        *("-H", "Content-Type: application/json"),
+        *(
+            "-d",
+            """{
+    "session_id": "session_001",
+    "capability": "my_capability",
+    "parameters": {"param1": "value"}
+  }""",
+        ),
+    )
+    assert answer["success"] is True
+    assert answer["data"] == {"seen": "value"}
+    assert answer["agent_id"] == "my_agent_001"
+
+
+def test_the_seed_s_list_of_agents_has_the_seed_s_fields(server: Server) -> None:
+    listed = curl(f"{server.url}/v1/agents")
+    example = next(agent for agent in listed["agents"] if agent["agent_id"] == "agent_example_001")
+    assert (example["name"], example["status"]) == ("Example Agent", "available")
+    told = [(capability["name"], capability["description"]) for capability in example["capabilities"]]
+    assert told == [("echo", "Echo text back"), ("uppercase", "Convert to uppercase")]
+    assert listed["total"] == len(listed["agents"]) == 6
+
+
+def test_the_seed_s_exchange_is_answered_and_listed_in_the_seed_s_words(server: Server) -> None:
+    body = '{"session_id": "seed", "capability": "echo", "parameters": {"text": "Hello, world!"}}'
+    answer = curl("-X", "POST", f"{server.url}/v1/orchestrate", "-H", "Content-Type: application/json", "-d", body)
+    assert set(answer) == SEED_ANSWER
+    assert answer["success"] is True
+    assert answer["data"] == {"message": "Echo: Hello, world!"}
+    assert answer["agent_id"] == "agent_example_001"
+    assert MOMENT.fullmatch(answer["timestamp"])
+    listed = curl(f"{server.url}/v1/contracts?session_id=seed")
+    asked, answered = listed["contracts"]
+    assert listed["total"] == 2
+    assert set(asked) == set(answered) == set(FIELDS)
+    seed = ("contract_type", "from_agent", "to_agent", "status")
+    assert [asked[name] for name in seed] == ["REQUEST", "orchestrator", "agent_example_001", "completed"]
+    assert [answered[name] for name in seed] == ["RESPONSE", "agent_example_001", "orchestrator", "completed"]
+    assert (asked["contract_id"], asked["capability"]) == (answer["contract_id"], "echo")
+    assert answered["result"] == {"message": "Echo: Hello, world!"}
+
+
+def test_the_seed_s_status_has_the_parts_of_the_seed_s_system(server: Server) -> None:
+    ask(server, session="status")
+    said = curl(f"{server.url}/v1/status")
+    assert set(said) == {"orchestrator", "agents", "contracts", "integrations"}
+    assert (
+        said["agents"]["total"] == len(said["agents"]["registered"]) == sum(said["agents"]["by_status"].values()) == 6
+    )
+    assert said["agents"]["by_status"]["error"] == 1
+    assert set(said["contracts"]) == {"total_sessions", "total_contracts", "by_status"}
+    assert sum(said["contracts"]["by_status"].values()) == said["contracts"]["total_contracts"] > 0
+    assert set(said["integrations"]) == {"memagent", "trace", "all_healthy"}
+
+
+# Endpoints
+
+
+def test_the_index_names_every_endpoint(server: Server) -> None:
+    endpoints = server.get("/v1/").json()["endpoints"]
+    for path in ("GET /v1/health", "POST /v1/orchestrate", "GET /v1/contracts/{contract_id}", "GET /v1/events"):
+        assert path in endpoints
+
+
+def test_a_session_is_named_where_the_caller_names_none(server: Server) -> None:
+    answer = server.post("/v1/orchestrate", json={"capability": "echo", "parameters": {"text": "hi"}}).json()
+    assert len(session_of(server, answer["session_id"])) == 2
+
+
+def test_an_agent_carries_what_it_did_here(home: Home, server: Server) -> None:
+    before = server.get("/v1/agents/broken").json()
+    assert (before["kind"], before["status"], before["problem"]) == ("command", "available", None)
+    assert before["endpoint"].startswith("sh -c ")
+    assert MOMENT.fullmatch(before["registered_at"])
+    ask(server, "fail", session="counted")
+    after = server.get("/v1/agents/broken").json()
+    assert after["tasks_failed"] == before["tasks_failed"] + 1
+    assert after["tasks_completed"] == 0
+    assert after["last_heartbeat"] > before["registered_at"] == after["registered_at"]
+    example = server.get("/v1/agents/agent_example_001").json()["tasks_completed"]
+    ask(server, session="counted")
+    assert server.get("/v1/agents/agent_example_001").json()["tasks_completed"] == example + 1
+
+
+def test_an_agent_that_nobody_knows_is_not_found(server: Server) -> None:
+    assert "nobody" in problem(server.get("/v1/agents/nobody"), 404, "not_found")["detail"]
+
+
+def test_contracts_come_oldest_first_a_page_at_a_time_with_a_link_to_the_next(server: Server) -> None:
+    asked = [ask(server, session="paged").json()["contract_id"] for _ in range(5)]
+    seen, path, pages = [], "/v1/contracts?session_id=paged&limit=4", 0
+    while path:
+        response = server.get(path)
+        page = response.json()
+        assert page["total"] == 10
+        seen += page["contracts"]
+        link = re.fullmatch(r'<(.+)>; rel="next"', response.headers.get("Link", ""))
+        assert (link is None) == (page["next"] is None)
+        path, pages = (link[1] if link else ""), pages + 1
+    assert pages == 3
+    assert [contract["contract_id"] for contract in seen if contract["contract_type"] == "REQUEST"] == asked
+    newest = session_of(server, "paged", order="desc", limit=3)
+    assert [each["contract_id"] for each in newest] == [each["contract_id"] for each in reversed(seen[-3:])]
+
+
+def test_a_cursor_goes_backwards_as_well(server: Server) -> None:
+    for _ in range(2):
+        ask(server, session="backwards")
+    first = server.get("/v1/contracts?session_id=backwards&order=desc&limit=3").json()
+    second = server.get(f"/v1/contracts?session_id=backwards&order=desc&limit=3&cursor={first['next']}").json()
+    found = [contract["contract_id"] for contract in first["contracts"] + second["contracts"]]
+    assert found == [contract["contract_id"] for contract in reversed(session_of(server, "backwards"))]
+    assert second["next"] is None
+
+
+def test_each_filter_lets_pass_what_it_names(server: Server) -> None:
+    begun = ask(server, session="filtered", parameters={"text": "pomegranate"}).json()["timestamp"]
+    ask(server, "fail", session="filtered", from_agent="auditor")
+
+    def found(**query: Any) -> list[tuple[str, str]]:
+        return [(each["contract_type"], each["capability"]) for each in session_of(server, "filtered", **query)]
+
+    assert len(found()) == 4
+    assert found(type="RESPONSE") == [("RESPONSE", "echo"), ("RESPONSE", "fail")]
+    assert found(capability="fail") == [("REQUEST", "fail"), ("RESPONSE", "fail")]
+    assert found(agent="auditor", type="REQUEST") == [("REQUEST", "fail")]
+    assert found(status="failed") == [("REQUEST", "fail"), ("RESPONSE", "fail")]
+    assert found(status="completed", text="pomegranate") == [("REQUEST", "echo"), ("RESPONSE", "echo")]
+    assert found(until=begun) == [("REQUEST", "echo")]
+    assert found(since=begun, capability="echo") == [("RESPONSE", "echo")]
+    for query in ({}, {"status": "completed"}, {"status": "failed"}, {"capability": "fail"}):
+        page = server.get("/v1/contracts", params=query).json()
+        assert page["total"] == len(page["contracts"]), query
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["limit=0", "limit=1001", "limit=x", "status=odd", "type=request", "since=yesterday", "cursor=-1", "order=up"],
+)
+def test_a_query_that_makes_no_sense_is_refused_by_the_parameter_s_name(server: Server, query: str) -> None:
+    said = problem(server.get(f"/v1/contracts?{query}"), 422, "parameters_invalid")
+    assert query.partition("=")[0] in said["detail"]
+
+
+def test_a_contract_comes_with_the_other_half_of_its_exchange(server: Server) -> None:
+    ask(server, session="halves")
+    asked, answered = session_of(server, "halves")
+    assert server.get(f"/v1/contracts/{asked['contract_id']}").json() == {**asked, "counterpart": answered}
+    assert server.get(f"/v1/contracts/{answered['contract_id']}").json() == {**answered, "counterpart": asked}
+
+
+def test_a_contract_is_found_by_its_whole_id_only(server: Server) -> None:
+    contract_id = ask(server, session="whole").json()["contract_id"]
+    for part in (contract_id[:-1], contract_id[-8:], new_id(), "%00", "..%2f..%2fetc%2fpasswd", "%F0%9F%A6%89"):
+        problem(server.get(f"/v1/contracts/{part}"), 404, "not_found")
+
+
+def test_a_request_without_an_answer_has_no_counterpart(home: Home, server: Server) -> None:
+    gate = home.folder / "no counterpart"
+    os.mkfifo(gate)
+    with ThreadPoolExecutor() as threads:
+        running = threads.submit(hold, server, gate, session="unanswered")
+        with gate.open("w") as released:
+            (asked,) = session_of(server, "unanswered")
+            assert asked["status"] == "in_progress"
+            assert server.get(f"/v1/contracts/{asked['contract_id']}").json() == {**asked, "counterpart": None}
+            released.write("done")
+        assert running.result().json()["data"] == {"text": "done"}
+
+
+def test_sessions_come_in_order_a_page_at_a_time(server: Server) -> None:
+    for number in (3, 1, 2, 1):
+        ask(server, session=f"sessions {number}")
+    first = server.get("/v1/sessions", params={"cursor": "sessions", "limit": 2})
+    assert [(each["session_id"], each["contracts"]) for each in first.json()["sessions"]] == [
+        ("sessions 1", 4),
+        ("sessions 2", 2),
+    ]
+    link = re.fullmatch(r'<(.+)>; rel="next"', first.headers["Link"])
+    assert link
+    (third, *_) = server.get(link[1]).json()["sessions"]
+    contracts = session_of(server, "sessions 3")
+    assert third == {
+        "session_id": "sessions 3",
+        "contracts": 2,
+        "first_at": contracts[0]["created_at"],
+        "last_at": contracts[1]["created_at"],
+    }
+    assert server.get("/v1/sessions", params={"cursor": "\U0010ffff"}).json() == {"sessions": [], "next": None}
+
+
+# What goes wrong
+
+
+def test_a_failing_agent_is_answered_200_in_the_seed_s_words(server: Server) -> None:
+    response = ask(server, "fail", session="failing")
+    answer = response.json()
+    assert response.status_code == 200
+    assert (answer["success"], answer["agent_id"]) == (False, "broken")
+    assert "no such table" in answer["error"]
+    asked, answered = session_of(server, "failing")
+    assert (asked["contract_id"], asked["status"]) == (answer["contract_id"], "failed")
+    assert answered["error"] == answer["error"]
+
+
+def test_the_seed_s_agent_that_reports_failure_is_answered_in_its_own_words(server: Server) -> None:
+    answer = ask(server, "another_capability", session="own words").json()
+    assert (answer["success"], answer["error"]) == (False, "Unknown capability: another_capability")
+
+
+def test_a_capability_that_no_agent_has_is_not_found_and_stands_in_the_ledger(server: Server) -> None:
+    said = problem(ask(server, "ecko", session="nobody"), 404, "no_agent")
+    assert said["detail"] == "No agent available for capability: ecko"
+    assert "echo" in said["hint"]
+    asked, answered = session_of(server, "nobody")
+    assert (said["contract_id"], said["session_id"]) == (asked["contract_id"], "nobody")
+    assert (asked["status"], answered["status"], asked["to_agent"]) == ("failed", "failed", None)
+
+
+def test_a_capability_that_no_agent_can_do_now_is_to_be_tried_again(server: Server) -> None:
+    response = ask(server, "absent", session="absent")
+    assert "no-such-program" in problem(response, 503, "no_agent_available")["detail"]
+    assert int(response.headers["Retry-After"]) > 0
+
+
+def test_an_agent_that_is_too_slow_is_timed_out(home: Home, server: Server) -> None:
+    gate = home.folder / "never opened"
+    os.mkfifo(gate)
+    said = problem(hold(server, gate, session="slow", timeout_s=0.2), 504, "agent_timed_out")
+    assert said["agent_id"] == "held"
+    asked, answered = session_of(server, "slow")
+    assert (asked["contract_id"], asked["status"], answered["status"]) == (said["contract_id"], "failed", "failed")
+
+
+def test_parameters_that_do_not_fit_are_refused_by_name_before_the_agent_is_called(server: Server) -> None:
+    said = problem(ask(server, session="unfit", parameters={"txt": "hi"}), 422, "parameters_invalid")
+    assert "text" in said["detail"]
+    assert [contract["status"] for contract in session_of(server, "unfit")] == ["failed", "failed"]
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"parameters": {}}, "capability"),
+        ({"capability": ""}, "capability"),
+        ({"capability": 3}, "capability"),
+        ({"capability": "echo", "parameters": []}, "parameters"),
+        ({"capability": "echo", "session_id": ""}, "session_id"),
+        ({"capability": "echo", "timeout_s": 0}, "timeout_s"),
+        ({"capability": "echo", "timeout_s": "3"}, "timeout_s"),
+        ([], "body"),
+    ],
+)
+def test_a_field_of_the_wrong_shape_is_refused_by_its_name(server: Server, body: Any, field: str) -> None:
+    said = problem(server.post("/v1/orchestrate", json=body), 422, "parameters_invalid")
+    assert field in said["detail"]
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b'{"capability": "echo"', b"\xff", b"capability=echo", b'{"capability": nan}']
+)
+def test_a_body_that_is_not_json_is_a_bad_request(server: Server, body: bytes) -> None:
+    response = server.post("/v1/orchestrate", content=body, headers={"Content-Type": "application/json"})
+    assert response.status_code == 400
+    assert problem(response, 400, response.json()["code"])
+
+
+def test_a_body_that_is_nested_too_deeply_is_a_bad_request(server: Server) -> None:
+    text = '{"capability": "echo", "parameters": {"text": %s}}'
+    for deep in ("[" * 100 + "]" * 100, '{"a":' * 100 + "1" + "}" * 100, "[" * 300_000):
+        response = server.post("/v1/orchestrate", content=text % deep, headers={"Content-Type": "application/json"})
+        assert response.status_code == 400
+    brackets = "[" * 1000
+    assert ask(server, session="brackets", parameters={"text": f'\\"{brackets}'}).json()["success"] is True
+
+
+def test_a_body_that_is_too_large_is_refused(server: Server) -> None:
+    response = ask(server, session="large", parameters={"text": "x" * 1024 * 1024})
+    problem(response, 413, "too_large")
+    assert session_of(server, "large") == []
+
+
+def test_a_body_of_another_type_is_refused(server: Server) -> None:
+    for content_type in ("text/plain", "application/x-www-form-urlencoded", ""):
+        response = server.post(
+            "/v1/orchestrate", content=b'{"capability": "echo"}', headers={"Content-Type": content_type}
+        )
+        problem(response, 415, "not_json")
+
+
+def test_a_path_or_a_method_that_is_none_is_told(server: Server) -> None:
+    problem(server.get("/v2/health"), 404, "no_route")
+    refused = server.get("/v1/orchestrate")
+    problem(refused, 405, "method_not_allowed")
+    assert refused.headers["Allow"] == "POST"
+
+
+# Who asks, and for what
+
+
+def test_the_caller_s_ids_stand_in_the_contract_and_reach_the_agent(server: Server) -> None:
+    traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    headers = {"X-Request-ID": "order-42", "traceparent": traceparent, "tracestate": "vendor=1"}
+    response = ask(server, "parrot", session="traced", headers=headers, context={"locale": "de"})
+    assert response.headers["X-Request-ID"] == "order-42"
+    traced = {"request_id": "order-42", "traceparent": traceparent, "tracestate": "vendor=1"}
+    asked, _ = session_of(server, "traced")
+    assert {name: asked["metadata"][name] for name in traced} == traced
+    assert asked["metadata"]["context"] == {"locale": "de"}
+    assert response.json()["data"] == {
+        "task_id": asked["contract_id"],
+        "session_id": "traced",
+        "capability": "parrot",
+        "parameters": {"text": "hi"},
+        "context": {"locale": "de"},
+        "metadata": traced,
+    }
+
+
+def test_a_request_is_given_an_id_where_it_has_none_that_can_be_one(server: Server) -> None:
+    for given in ({}, {"X-Request-ID": "two words"}, {"X-Request-ID": "x" * 129}):
+        named = server.get("/v1/health", headers=given).headers["X-Request-ID"]
+        assert re.fullmatch("[0-9A-Z]{26}", named)
+
+
+def test_a_request_may_be_on_another_s_behalf(server: Server) -> None:
+    parent_id = ask(server, session="family").json()["contract_id"]
+    ask(server, "uppercase", session="family", parent_id=parent_id)
+    assert [each["parent_id"] for each in session_of(server, "family")] == [None, None, parent_id, parent_id]
+    assert session_of(server, "family")[2]["from_agent"] == "agent_example_001"
+    said = problem(ask(server, session="orphan", parent_id=new_id()), 422, "delegation_refused")
+    assert "not in the ledger" in said["detail"]
+
+
+def test_what_a_client_says_comes_back_unchanged(server: Server) -> None:
+    text = "naïve \u2028 \U0001f989 \\u0000 </script> ' OR 1=1 --"
+    session = "../../s 'x' %00 \u202e"
+    assert ask(server, session=session, parameters={"text": text}).json()["data"] == {"message": f"Echo: {text}"}
+    assert session_of(server, session)[0]["payload"] == {"text": text}
+
+
+def test_whole_numbers_of_any_size_come_back_exactly(server: Server) -> None:
+    body = (
+        b'{"capability": "parrot", "session_id": "whole numbers", "parameters": {"n": 123456789012345678901234567890}}'
+    )
+    response = server.post("/v1/orchestrate", content=body, headers={"Content-Type": "application/json"})
+    assert response.json()["data"]["parameters"] == {"n": 123456789012345678901234567890}
