@@ -112,9 +112,21 @@ def load(ledger: str | Path | None = None) -> Config:
     )
 
 
+def ledger_path(given: str | Path | None = None) -> Path:
+    """Where the ledger lies. A file is read only where neither `given` nor AORCH_LEDGER says so: a broken one never
+    stands between a person and a ledger that they name.
+    """
+    if given or os.environ.get("AORCH_LEDGER"):
+        return _ledger_path(given, _File(), None)
+    return load().ledger
+
+
 def find_file() -> Path | None:
     """The `aorch.toml` in force here, or None."""
-    here = Path.cwd()
+    try:
+        here = Path.cwd()
+    except FileNotFoundError as error:
+        raise ConfigInvalid("the working directory is gone", "Go to one that is there.") from error
     for folder in (here, *here.parents):
         if (folder / FILE_NAME).is_file():
             return folder / FILE_NAME
@@ -186,6 +198,8 @@ def _agent(path: Path | None, agent_id: str, table: Any) -> AgentConfig:
             f"{_of(path)}{where} needs a program in `command` and at least one capability",
             f'Add a table [{where}.capabilities.NAME] or a word to `command = ["…"]`.',
         )
+    if "" in agent.capabilities:
+        raise ConfigInvalid(f"{_of(path)}{where} has a capability without a name")
     for key in ("timeout_s", "max_output_bytes", "concurrency"):
         if (value := getattr(agent, key)) is not None and value <= 0:
             raise ConfigInvalid(f"{_of(path)}{where}.{key} is {value}; it must be above 0")
@@ -204,7 +218,9 @@ def _convert(path: Path | None, where: str, value: Any, shape: type[Shape]) -> S
         unknown = re.search(r"unknown field `(.*)`", reason)
         if unknown:
             raise ConfigInvalid(f"{_of(path)}unknown key {f'{key}.'.lstrip('.')}{unknown[1]}", _known(shape)) from error
-        raise ConfigInvalid(f"{_of(path)}{key}: {reason[0].lower()}{reason[1:]}") from error
+        reason = reason.replace(" | null`", "`")
+        hint = 'Write it as a list: command = ["wc", "-w"].' if key.endswith(".command") else ""
+        raise ConfigInvalid(f"{_of(path)}{key}: {reason[0].lower()}{reason[1:]}", hint) from error
 
 
 def _of(path: Path | None) -> str:

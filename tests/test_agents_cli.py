@@ -36,11 +36,49 @@ def test_comments_and_order_of_the_file_are_kept(home: Home) -> None:
     assert (home.folder / "aorch.toml").read_text().strip() == before.strip()
 
 
-def test_the_users_own_file_takes_the_agent_where_no_project_has_one(home: Home) -> None:
+def test_a_file_is_made_here_where_none_is_in_force(home: Home) -> None:
     (home.folder / "aorch.toml").unlink()
-    home.aorch(*GREET)
-    assert (home.folder / "config/aorch/aorch.toml").is_file()
+    assert home.aorch(*GREET).out == f"greet added to {home.folder}/aorch.toml\n"
     assert home.aorch("run", "greet", "name=Ann").code == 0
+
+
+def test_the_users_own_file_takes_the_agent_where_it_is_in_force(home: Home) -> None:
+    (home.folder / "config/aorch").mkdir(parents=True)
+    (home.folder / "aorch.toml").rename(home.folder / "config/aorch/aorch.toml")
+    assert home.aorch(*GREET).out == f"greet added to {home.folder}/config/aorch/aorch.toml\n"
+    assert home.aorch("run", "greet", "name=Ann").code == 0
+
+
+def test_an_id_that_aorch_itself_uses_is_refused(home: Home) -> None:
+    assert home.aorch("agents", "add", "agent_example_001", "--capability", "c", "--", "true").code == 13
+    assert home.aorch("run", "echo", "text=a").code == 0
+
+
+def test_an_agent_that_cannot_work_yet_is_added_with_a_warning(home: Home) -> None:
+    added = home.aorch("agents", "add", "later", "--capability", "c", "--", "no-such-program")
+    assert added.code == 0
+    assert added.err.startswith("warning: later cannot work yet: its program 'no-such-program' is not on PATH")
+
+
+def test_what_an_agent_prints_is_not_part_of_the_answer(home: Home) -> None:
+    home.write(
+        "noisy.py",
+        "print('imported')\n"
+        "from aorch.agents import Agent, AgentCapability\n"
+        "class Noisy(Agent):\n"
+        "    def __init__(self):\n"
+        "        super().__init__('noisy', 'Noisy')\n"
+        "    def execute(self, task):\n"
+        "        print('at work')\n"
+        "        return {'success': True, 'data': [1]}\n"
+        "    def get_capabilities(self):\n"
+        "        return [AgentCapability('shout')]\n",
+    )
+    home.write("aorch.toml", '[agents.noisy]\nclass = "noisy:Noisy"\n')
+    done = home.aorch("run", "shout")
+    assert done.out == "[1]\n"
+    assert done.err == "imported\nat work\n"
+    assert home.aorch("agents", "list", "--json").json["total"] == 2
 
 
 @pytest.mark.parametrize(
@@ -49,7 +87,8 @@ def test_the_users_own_file_takes_the_agent_where_no_project_has_one(home: Home)
         (("greet", "--", "echo"), 2, "needs an id, a --capability and a program"),
         (("--class", "nowhere:Agent"), 2, "nowhere:Agent could not be loaded: ModuleNotFoundError"),
         (("--class", "json:JSONDecoder"), 2, "not a class that extends aorch.agents.Agent"),
-        (("greet", "--capability", "g", "--timeout-s", "-1", "--", "echo"), 2, "agents.greet.timeout_s is -1.0"),
+        (("greet", "--capability", "g", "--timeout-s", "0", "--", "echo"), 2, "agents.greet.timeout_s is 0.0"),
+        (("greet", "--capability", "", "--", "echo"), 2, "a capability without a name"),
     ],
 )
 def test_what_makes_no_agent_is_refused(home: Home, arguments: tuple[str, ...], code: int, reason: str) -> None:

@@ -148,7 +148,7 @@ def test_a_program_is_found_on_the_path_that_the_agent_adds_and_beside_the_file(
     worker(home, "bin/mine")
     assert home.aorch("run", "work").out == "mine\n"
     (home.folder / "elsewhere").mkdir()
-    worker(home, "../bin/mine", more='cwd = "elsewhere"')
+    worker(home, "bin/mine", more='cwd = "elsewhere"')
     assert home.aorch("run", "work").out == "mine\n"
 
 

@@ -140,16 +140,39 @@ def test_a_reader_that_does_not_read_holds_up_nobody_and_loses_nothing(home: Hom
 
 
 def test_a_client_that_leaves_is_let_go_of(home: Home, server: Server, wait_for: Callable[[Any], Any]) -> None:
-    process = psutil.Process(server.process.pid)
-    before = len(process.net_connections())
     streams = [deaf(server, "/v1/events") for _ in range(20)]
+    ports = {stream.getsockname()[1] for stream in streams}
+
+    def connected() -> set[int]:
+        connections = psutil.Process(server.process.pid).net_connections()
+        return ports & {each.raddr.port for each in connections if each.raddr}
+
     for stream in streams:
         assert stream.recv(4096)
-    wait_for(lambda: len(process.net_connections()) >= before + 20)
+    assert connected() == ports
     for stream in streams:
         stream.close()
-    wait_for(lambda: len(process.net_connections()) <= before)
+    wait_for(lambda: not connected())
     assert ask(server, session="left").json()["success"] is True
+
+
+def test_a_stream_ends_once_its_token_is_revoked(
+    tmp_path: Path, made_ledger: Path, wait_for: Callable[[Callable[[], Any]], Any]
+) -> None:
+    home = home_in(tmp_path, made_ledger)
+
+    def bearer(name: str) -> dict[str, str]:
+        return {"Authorization": f"Bearer {home.aorch('tokens', 'create', name, '--json').json['token']}"}
+
+    kept, leaked = bearer("kept"), bearer("leaked")
+    with serving(home) as server, listening(server, kept) as everything, listening(server, leaked) as events:
+        ask(server, headers=kept)
+        assert [each.type for each in take(events, 2)] == ["request", "response"]
+        assert home.aorch("tokens", "revoke", "leaked").code == 0
+        wait_for(lambda: server.get("/v1/status", headers=leaked).status_code == 401)
+        ask(server, headers=kept)
+        assert list(events) == []
+        assert len(take(everything, 4)) == 4
 
 
 def test_streams_end_when_the_server_stops_whether_they_read_or_not(tmp_path: Path, made_ledger: Path) -> None:

@@ -482,7 +482,7 @@ def test_an_interrupted_run_cancels_the_contract_and_leaves_no_process(
     os.killpg(running.pid, number)  # as a terminal does it: the whole foreground group
     out, err = running.communicate(timeout=30)
     assert (running.returncode, out) == (code, b"")
-    assert err == b"error: interrupted; the contract in session s says cancelled\n"
+    assert err == b"error: interrupted; the contract says cancelled\n       aorch contracts list -s s\n"
     assert wait_for(lambda: are_gone(home, "a"))
     assert home.rows("SELECT contract_type, status, error, claimed_by FROM contracts ORDER BY position") == [
         ("REQUEST", "cancelled", None, None),
@@ -523,6 +523,17 @@ def test_the_next_start_answers_what_a_killed_process_left_and_leaves_a_living_o
                          "JOIN contracts q ON q.contract_id = a.request_id WHERE a.session_id = 'killed'")  # fmt: skip
     assert response == [("interrupted: the process that ran this ended before waiter answered", "orchestrator", 1)]
     assert os.listdir(home.folder / "ledger.db-owners") == []
+
+
+@pytest.mark.parametrize("reading", [("contracts", "list", "--status", "interrupted"), ("status", "--json")])
+def test_who_reads_after_a_kill_is_told_what_became_of_it(home: Home, wait_for: Wait, reading: tuple[str, ...]) -> None:
+    home.write("aorch.toml", WAITING)
+    living = start_waiting(home, wait_for, "living", "--session", "living")
+    kill_at_work(home, wait_for, "killed")
+    assert "interrupted" in home.aorch(*reading).out
+    assert home.rows("SELECT status FROM contracts WHERE session_id = 'living'") == [("in_progress",)]
+    home.write("living.go", "")
+    assert living.communicate(timeout=30) == (b"living\n", b"")
 
 
 def test_many_starts_at_once_answer_an_orphan_once(home: Home, wait_for: Wait) -> None:

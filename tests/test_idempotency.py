@@ -1,5 +1,6 @@
 """`Idempotency-Key`: what is sent again is answered again, and done once."""
 
+import asyncio
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,9 @@ import pytest
 from api import ask, hold, home_in, problem
 from conftest import Home
 from serving import Server, serving
+
+from aorch import Orchestrator, Task
+from aorch.errors import Conflict
 
 REPLAYED = "Idempotency-Replayed"
 
@@ -143,6 +147,20 @@ def test_of_many_at_once_one_is_done(home: Home, server: Server) -> None:
             for each in responses:
                 assert each is first or same(first, each) or problem(each, 409, "idempotency_in_progress")
             assert exchanges(home, f"at once {number}") == 1
+
+
+async def test_a_used_key_goes_before_a_cancellation_so_that_no_answer_is_to_nothing(
+    tmp_path: Path, made_ledger: Path
+) -> None:
+    home = home_in(tmp_path, made_ledger)
+    async with Orchestrator(home.ledger) as orchestrator:
+        first, again = (Task("echo", {"text": "hi"}, "s", idempotency=("", "key", "same")) for _ in range(2))
+        assert (await orchestrator.perform(first)).success
+        running = asyncio.create_task(orchestrator.perform(again))
+        asyncio.get_running_loop().call_soon(running.cancel)
+        with pytest.raises(Conflict, match="'key' has been used"):
+            await running
+    assert home.rows("SELECT contract_type FROM contracts ORDER BY position") == [("REQUEST",), ("RESPONSE",)]
 
 
 def test_a_key_is_kept_over_a_restart_and_for_an_interrupted_exchange(

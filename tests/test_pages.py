@@ -135,8 +135,9 @@ def test_what_a_browser_has_already_is_not_sent_again(server: Server, path: str)
     first = server.get(path)
     assert first.status_code == 200
     assert first.headers["Cache-Control"] == "no-cache"
-    again = server.get(path, headers={"If-None-Match": first.headers["ETag"]})
-    assert (again.status_code, again.content) == (304, b"")
+    for known in (first.headers["ETag"], f"W/{first.headers['ETag']}"):  # a proxy that compresses makes it weak
+        again = server.get(path, headers={"If-None-Match": known})
+        assert (again.status_code, again.content) == (304, b"")
     assert server.get(path, headers={"If-None-Match": '"another"'}).status_code == 200
 
 

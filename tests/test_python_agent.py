@@ -154,6 +154,7 @@ def test_an_installed_package_brings_its_agents_by_an_entry_point(home: Home) ->
 
 def test_an_agent_registered_in_code_works_until_its_id_is_taken(home: Home) -> None:
     home.write("my_agents.py", MY_AGENT)
+    home.write("aorch.toml", '[agents.my_agent_001]\nclass = "my_agents:MyAgent"\n')
     done = python(
         home,
         """
@@ -163,7 +164,7 @@ from my_agents import MyAgent
 
 async def main():
     async with Orchestrator() as orchestrator:
-        orchestrator.register_agent(MyAgent())
+        orchestrator.register_agent(MyAgent())  # in the place of the declared one
         task = {"capability": "my_capability", "parameters": {"param1": "value"}}
         answer = await orchestrator.orchestrate(session_id="s", task=task)
         print(answer["success"], answer["data"], answer["agent_id"])

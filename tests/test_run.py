@@ -217,3 +217,22 @@ def test_numbers_and_structures_are_written_as_json(tmp_path: Path) -> None:
 def test_a_bad_item_is_refused_by_name(item: str, reason: str) -> None:
     with pytest.raises(AorchError, match=reason):
         parse_items([item])
+
+
+def test_a_ledger_that_is_named_is_read_whatever_the_configuration_says(home: Home) -> None:
+    home.aorch("run", "echo", "text=a")
+    home.write("aorch.toml", "this is no TOML")
+    assert home.aorch("run", "echo", "text=a").code == 2
+    assert home.aorch("contracts", "list", "--ledger", str(home.ledger)).out.count("\n") == 2
+
+
+@pytest.mark.parametrize("where", ["> /dev/full", ">&-"])
+def test_an_output_that_cannot_be_written_is_one_sentence_and_the_exchange_is_on_record(home: Home, where: str) -> None:
+    command = " ".join(home.command("run", "echo", "text=a"))
+    done = subprocess.run(
+        ["bash", "-c", f"{command} {where}"], cwd=home.folder, env=home.environment, capture_output=True, timeout=60
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"error: standard output cannot be written")
+    assert done.stderr.count(b"\n") == 2
+    assert home.rows("SELECT count(*) FROM contracts WHERE status = 'completed'") == [(2,)]

@@ -2,7 +2,9 @@
 
 import asyncio
 import random
+import time
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -91,3 +93,12 @@ async def test_256_clients_for_20_seconds_meet_no_error_and_lose_no_row(tmp_path
     exchanges = {contract_id: said for contract_id, _, _, said in home.rows(EXCHANGES)}
     assert load.answered.items() <= exchanges.items()
     assert load.asked - 512 <= len(load.answered) <= len(exchanges) <= load.asked
+
+
+def test_a_stream_that_hears_nothing_is_kept_awake_by_a_comment(tmp_path: Path, made_ledger: Path) -> None:
+    """Every 15 seconds, since proxies end what is silent for a minute or so."""
+    with serving(home_in(tmp_path, made_ledger)) as server, server.client.stream("GET", "/v1/events") as response:
+        started = time.monotonic()
+        comments = list(islice(response.iter_raw(), 3))
+        assert comments == [b":\n\n"] * 3
+        assert 29 < time.monotonic() - started < 40

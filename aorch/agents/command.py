@@ -58,7 +58,7 @@ class CommandAgent(Agent):
         program = (self.declared.command or [""])[0]
         added = self.declared.env
         path = program_environment(self.config, added, "", "")["PATH"] if "PATH" in added else None
-        if "{" not in program and self._find(program, os.fspath(folder), path) is None:
+        if "{" not in program and self._find(program, os.fspath(self._base()), path) is None:
             return f"its program {program!r} is not on PATH and not a file that can be run"
         return None
 
@@ -67,7 +67,7 @@ class CommandAgent(Agent):
         arguments = [fill(argument, task["parameters"]) for argument in self.declared.command or []]
         given = json.encode(task) if self.declared.stdin is None else fill(self.declared.stdin, task["parameters"])
         environment = program_environment(self.config, self.declared.env, task["task_id"], task["session_id"])
-        program = self._find(arguments[0], os.fspath(self._folder()), environment.get("PATH")) or arguments[0]
+        program = self._find(arguments[0], os.fspath(self._base()), environment.get("PATH")) or arguments[0]
         starting = asyncio.ensure_future(
             asyncio.get_running_loop().subprocess_exec(
                 _Process, program, *arguments[1:], cwd=self._folder(), env=environment, start_new_session=True
@@ -109,8 +109,11 @@ class CommandAgent(Agent):
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def _folder(self) -> Path:
-        base = self.config.file.parent if self.config.file else Path.cwd()
-        return base / Path(self.declared.cwd or ".").expanduser()
+        return self._base() / Path(self.declared.cwd).expanduser() if self.declared.cwd else Path.cwd()
+
+    def _base(self) -> Path:
+        """What a relative path in the configuration is relative to."""
+        return self.config.file.parent if self.config.file else Path.cwd()
 
     @staticmethod
     def _find(program: str, folder: str, path: str | None = None) -> str | None:

@@ -63,10 +63,10 @@ def _python_agent(agent_id: str, declared: AgentConfig, file: Path | None) -> Ag
     try:
         agent = make(class_path, declared.arguments, file.parent if file else None)
     except (Exception, SystemExit) as error:  # noqa: BLE001  a stranger's code may raise anything while it is imported or made
-        return BrokenAgent(agent_id, "python", _reason(class_path, error))
+        return BrokenAgent(agent_id, "python", reason(class_path, error))
     if agent.agent_id != agent_id:
-        reason = f"{class_path} calls itself {agent.agent_id!r}; name its table [agents.{agent.agent_id}]"
-        return BrokenAgent(agent_id, "python", reason)
+        other = f"{class_path} calls itself {agent.agent_id!r}; name its table [agents.{agent.agent_id}]"
+        return BrokenAgent(agent_id, "python", other)
     agent.timeout_s = declared.timeout_s or agent.timeout_s
     agent.concurrency = declared.concurrency or agent.concurrency
     return agent
@@ -94,11 +94,13 @@ def _entry_point_agent(entry: "EntryPoint") -> Agent:
     try:
         return make(entry.value, {})
     except (Exception, SystemExit) as error:  # noqa: BLE001  a stranger's code may raise anything while it is imported or made
-        return BrokenAgent(entry.name, "python", _reason(entry.value, error))
+        return BrokenAgent(entry.name, "python", reason(entry.value, error))
 
 
-def _reason(class_path: str, error: BaseException) -> str:
-    return f"{class_path} could not be loaded: {type(error).__name__}: {error}"
+def reason(class_path: str, error: BaseException) -> str:
+    """Why the class could not be made into an agent, in one line."""
+    said = str(error) if isinstance(error, AorchError) else f"{type(error).__name__}: {error}"
+    return f"{class_path} could not be loaded: {said}"
 
 
 def _some_package_offers_agents() -> bool:

@@ -17,6 +17,7 @@ class Registered:
 
     agent: Agent
     capabilities: dict[str, AgentCapability]
+    declared: bool = False
     registered_at: str = field(default_factory=now)
     answered_at: str | None = None
     running: int = 0
@@ -101,19 +102,33 @@ class Registry:
         self._agents: dict[str, Registered] = {}
         self._having: dict[str, list[Registered]] = {}
         for agent in agents:
-            self.add(agent)
+            self._refuse_taken(agent)
+            self._take(agent, declared=True)
 
-    def add(self, agent: Agent) -> Registered:
-        """Take `agent` in. Raises Conflict where its id is taken, ParametersInvalid for a schema that is none."""
+    def add(self, agent: Agent) -> None:
+        """Take `agent` in. It takes the place of one that was declared with the same class and id.
+
+        Raises Conflict where another agent has its id.
+        """
+        before = self._agents.get(agent.agent_id)
+        if before is None or not before.declared or type(before.agent) is not type(agent):
+            self._refuse_taken(agent)
+        self._take(agent, declared=False)
+
+    def _refuse_taken(self, agent: Agent) -> None:
         if agent.agent_id in self._agents:
             raise Conflict(
                 f"two agents call themselves {agent.agent_id!r}", "Give one of them another agent_id, or remove it."
             )
+
+    def _take(self, agent: Agent, *, declared: bool) -> None:
+        before = self._agents.get(agent.agent_id)
         capabilities = {capability.name: capability for capability in agent.get_capabilities()}
-        registered = self._agents[agent.agent_id] = Registered(agent, capabilities)
+        registered = self._agents[agent.agent_id] = Registered(agent, capabilities, declared=declared)
+        for having in self._having.values():
+            having[:] = [other for other in having if other is not before]
         for name in capabilities:
             self._having.setdefault(name, []).append(registered)
-        return registered
 
     def get(self, agent_id: str) -> Registered:
         """The agent of that id. Raises NotFound."""

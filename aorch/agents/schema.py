@@ -65,6 +65,9 @@ class ParameterCheck:
         if self._validator is None or self._validator.is_valid(parameters):
             return
         error = next(iter(self._validator.iter_errors(parameters)))
+        missing = getattr(error.kind, "property", None)
+        if missing is not None and "required" in error.message:
+            raise ParametersInvalid(f"parameter {missing!r} of {self._capability!r} is missing", f"Add {missing}=….")
         place = ".".join(str(step) for step in error.instance_path)
         subject = f"parameter {place!r}" if place else "the parameters"
         raise ParametersInvalid(

@@ -32,7 +32,7 @@ def list_(json: JsonOption = False) -> None:
         (a["agent_id"], a["kind"], a["status"], ", ".join(c["name"] for c in a["capabilities"]), a["description"])
         for a in agents
     ]
-    print_table(("agent", "kind", "status", "capabilities", "description"), rows, stretch="description")
+    print_table(("agent", "kind", "status", "capabilities", "description"), rows, cut="description")
 
 
 @app.command()
@@ -94,7 +94,7 @@ def add(
     """
     from aorch import config as configuration
     from aorch.cli.items import parse_items
-    from aorch.cli.output import print_text
+    from aorch.cli.output import print_text, warn
     from aorch.core.declaring import declare_class, declare_command
     from aorch.errors import UsageError
 
@@ -115,13 +115,18 @@ def add(
             "timeout_s": timeout_s,
             "capabilities": {name: {key: value for key, value in about.items() if value} for name in capability},
         }
-        file = declare_command(config, agent_id, {key: value for key, value in table.items() if value})
+        file = declare_command(
+            config, agent_id, {key: value for key, value in table.items() if value not in (None, "", {})}
+        )
     else:
         raise UsageError(
             "an agent needs an id, a --capability and a program, or a --class",
             "Example: aorch agents add greet --capability greet -- echo hello {name}",
         )
     print_text(f"{agent_id} added to {file}")
+    problem = _registry().get(agent_id).check_all()
+    if problem:
+        warn(f"{agent_id} cannot work yet: {problem}")
 
 
 @app.command()
@@ -164,7 +169,7 @@ def check(
         print_json({"agents": [{"agent_id": name, "ok": not problem, "problem": problem} for name, problem in found]})
     else:
         print_table(
-            ("agent", "ok", "problem"), [(name, "no" if p else "yes", p or "") for name, p in found], stretch="problem"
+            ("agent", "ok", "problem"), [(name, "no" if p else "yes", p or "") for name, p in found], wrap="problem"
         )
     broken = [name for name, problem in found if problem]
     if broken:
@@ -172,10 +177,14 @@ def check(
 
 
 def _registry() -> "Registry":
+    import sys
+    from contextlib import redirect_stdout
+
     from aorch import config as configuration
     from aorch.core import bootstrap
 
-    return bootstrap.registry(configuration.load())
+    with redirect_stdout(sys.stderr):  # what a module prints while it is imported is not the answer
+        return bootstrap.registry(configuration.load())
 
 
 def _described(agent: dict[str, Any]) -> list[str]:

@@ -52,7 +52,7 @@ def show_list(contracts: Sequence["Contract"], *, one_session: bool = False) -> 
         kept.append("said")
         said = (_cut(printable(_said(contract)[:width]), room) for contract in contracts)
         table = [(*row, what) for row, what in zip(table, said, strict=True)]
-    print_table(kept, table, stretch=kept[-1])
+    print_table(kept, table, cut=kept[-1])
 
 
 def show_line(contract: "Contract") -> None:

@@ -94,10 +94,11 @@ def list_(
     from aorch import config as configuration
     from aorch.cli.contract_views import show_list
     from aorch.cli.output import note, print_json
+    from aorch.core.recovery import recover
     from aorch.ledger.reading import Reader
 
     which = _filter(session, agent, contract_type, capability, status, since, until, text)
-    with _progress("indexing text") as progress, Reader(configuration.load(ledger).ledger, progress) as reader:
+    with _progress("indexing text") as progress, Reader(recover(configuration.ledger_path(ledger)), progress) as reader:
         older = reader.find(before).position if before else None
         found = reader.page(which, limit=limit + 1, before=older)
     page, following = found[:limit], found[limit - 1].contract_id if len(found) > limit else None
@@ -133,9 +134,10 @@ def show(
     from aorch import config as configuration
     from aorch.cli.contract_views import exchange_text
     from aorch.cli.output import print_json, print_text
+    from aorch.core.recovery import recover
     from aorch.ledger.reading import Reader
 
-    with Reader(configuration.load(ledger).ledger) as reader:
+    with Reader(recover(configuration.ledger_path(ledger))) as reader:
         exchange = reader.exchange(reader.find(contract_id))
     if json:
         return print_json(exchange.as_dict())
@@ -165,10 +167,11 @@ def tail(
     """
     from aorch import config as configuration
     from aorch.cli.contract_views import show_line
+    from aorch.core.recovery import recover
     from aorch.ledger.reading import Reader
 
     which = _filter(session, agent, contract_type, capability, status)
-    with Reader(configuration.load(ledger).ledger) as reader:
+    with Reader(recover(configuration.ledger_path(ledger))) as reader:
         last = reader.last_position()
         found = reversed(reader.page(which, limit=lines, before=last + 1))
         for contract in chain(found, reader.follow(which, after=last) if follow else ()):
@@ -209,7 +212,7 @@ def export(
     watched = output is None and is_terminal(sys.stdout)
     out = output or (cast("BinaryIO", _Screen()) if watched else sys.stdout.buffer)
     with _progress("exporting", wanted=not watched) as progress:
-        export_contracts(configuration.load(ledger).ledger, which, form, out, progress)
+        export_contracts(configuration.ledger_path(ledger), which, form, out, progress)
     if output:
         note(f"Written to {output}")
 
@@ -235,7 +238,7 @@ def import_(
     from aorch.cli.output import print_json, print_text, printable
     from aorch.core.transfer import import_contracts
 
-    path = configuration.load(ledger).ledger
+    path = configuration.ledger_path(ledger)
     report = []
     for file in files:
         with _progress(f"importing {printable(str(file))}") as progress:

@@ -14,6 +14,7 @@ from aorch import json
 from aorch.errors import InvalidJSON, NotFound, UsageError
 
 _ITEM = re.compile(r"(?P<key>(?:\\.|[^\\=:]|:(?!=))+)(?P<separator>:=@|=@|:=|=)(?P<value>.*)", re.DOTALL)
+TEXT_HINT = "Text is written key=text; JSON text needs its own quotes: key:='\"text\"'."
 _ESCAPED = re.compile(r"\\([=:@\\])")
 
 
@@ -52,7 +53,10 @@ def _parse(item: str) -> tuple[str, Any]:
         value = _content(key, value)
     elif separator == "=" and value.startswith("\\@"):
         value = value[1:]
-    return key, _json(f"parameter {key!r}", value) if separator.startswith(":") else value
+    if not separator.startswith(":"):
+        return key, value
+    of = f"parameter {key!r}" if separator == ":=" else f"the file {match['value']!r} for parameter {key!r}"
+    return key, _json(of, value, TEXT_HINT if separator == ":=" else "")
 
 
 def _content(of: str, name: str) -> str:
@@ -69,9 +73,8 @@ def _content(of: str, name: str) -> str:
         ) from error
 
 
-def _json(of: str, text: str) -> Any:
+def _json(of: str, text: str, hint: str = "") -> Any:
     try:
         return json.decode(text)
     except InvalidJSON as error:
-        hint = "Text is written key=text; JSON text needs its own quotes: key:='\"text\"'."
         raise InvalidJSON(f"{of} is {error}: {text[:60]!r}", hint) from error

@@ -1,5 +1,6 @@
 """How answers, tables and errors look: for a person at a terminal, and for the next program in a pipe."""
 
+import errno
 import os
 import re
 import sys
@@ -7,14 +8,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
 from aorch import json
-from aorch.errors import AorchError
+from aorch.errors import AorchError, UsageError
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
-def is_terminal(stream: TextIO) -> bool:
-    """Whether a person watches that stream."""
-    return stream.isatty()
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether a person watches that stream; a closed one nobody does."""
+    return stream is not None and stream.isatty()
 
 
 def printable(text: str, *, lines: bool = False) -> str:
@@ -35,6 +36,11 @@ def complain(error: AorchError) -> None:
     print(f"{_red('error:')} {printable(str(error), lines=True)}", file=sys.stderr)
     if error.hint:
         print(f"       {printable(error.hint, lines=True)}", file=sys.stderr)
+
+
+def warn(text: str) -> None:
+    """Something that is not right, though what was asked was done."""
+    print(f"{_red('warning:')} {printable(text)}", file=sys.stderr)
 
 
 def note(text: str) -> None:
@@ -65,10 +71,10 @@ def print_json_line(value: Any) -> None:
     print_text(json.encode(value))
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, stretch: str = "") -> None:
-    """A table at a terminal, cut to its width; in a pipe tab-separated lines, whole and without a header (as `gh` does).
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, cut: str = "", wrap: str = "") -> None:
+    """A table at a terminal; in a pipe tab-separated lines, whole and without a header (as `gh` does).
 
-    `stretch` names the column that gives way where the terminal is too narrow.
+    `cut` names the column that is cut where the terminal is too narrow, `wrap` the one that goes on below.
     """
     if not is_terminal(sys.stdout):
         for row in rows:
@@ -79,18 +85,29 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, stretc
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, no_wrap=True, overflow="ellipsis", ratio=1 if column == stretch else None)
+    cell = {name: {} if name == wrap else {"no_wrap": True, "overflow": "ellipsis"} for name in columns}
+    for name in columns:
+        table.add_column(Text(name, **cell[name]), no_wrap=name not in (cut, wrap))  # type: ignore[arg-type]  # its options
     for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
+        table.add_row(*(Text(printable(text), **cell[name]) for name, text in zip(columns, row, strict=True)))  # type: ignore[arg-type]  # likewise
     Console().print(table)
 
 
 def _write(text: str) -> None:
     data = text.encode("utf-8", "replace")
-    sys.stdout.flush()
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
+    try:
+        if sys.stdout is None:
+            raise OSError(errno.EBADF, "it is closed")
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        sys.stdout = None  # what is still buffered would complain again at the end
+        raise UsageError(
+            f"standard output cannot be written: {error.strerror}", "What was done is on record."
+        ) from error
 
 
 def _colour(code: str, text: str) -> str:

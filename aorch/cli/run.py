@@ -69,7 +69,7 @@ def run(
     task = Task(
         capability=capability,
         parameters=parameters,
-        session_id=session or config.session_id or new_session_id(),
+        session_id=session if session is not None else config.session_id or new_session_id(),
         context=parse_object("--context", context) if context else {},
         agent_id=agent,
         timeout_s=timeout,
@@ -82,16 +82,22 @@ async def _perform(config: "Config", task: "Task", *, as_json: bool) -> int:
     """Do the task and show what came of it; the exit code."""
     from aorch.core.orchestrator import Orchestrator
 
+    said = sys.stdout
+    sys.stdout = sys.stderr  # what an agent prints is not the answer
     async with Orchestrator(config=config) as orchestrator:
         performing = asyncio.ensure_future(orchestrator.perform(task))
         ended_by = _cancel_on_signals(performing)
         try:
-            code = _show(await performing, as_json)
+            answer = await performing
+            sys.stdout = said
+            code = _show(answer, as_json)
         except asyncio.CancelledError:
             from aorch.cli.output import complain
             from aorch.errors import AgentCancelled
 
-            complain(AgentCancelled(f"interrupted; the contract in session {task.session_id} says cancelled"))
+            complain(
+                AgentCancelled("interrupted; the contract says cancelled", f"aorch contracts list -s {task.session_id}")
+            )
             code = 128 + ended_by[0] if ended_by else AgentCancelled.exit_code
     _end_now_if_threads_remain(code)
     return code

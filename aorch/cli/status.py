@@ -23,11 +23,12 @@ def status(json: JsonOption = False, ledger: LedgerOption = None) -> None:
     from aorch import config as configuration
     from aorch.cli.output import print_json, print_text
     from aorch.core import bootstrap
+    from aorch.core.recovery import recover
     from aorch.core.status import summary
     from aorch.ledger.reading import Reader
 
     config = configuration.load(ledger)
-    with Reader(config.ledger) as reader:
+    with Reader(recover(config.ledger)) as reader:
         counts = reader.counts()
     agents = [registered.as_dict() for registered in bootstrap.registry(config)]
     found = asyncio.run(summary(config, agents, counts))
@@ -46,7 +47,9 @@ def _lines(found: dict[str, Any]) -> list[str]:
     ]
     for name in ("trace", "memagent"):
         service = found["integrations"][name]
-        lines.append(f"{name:<9}  {'listening' if service['listening'] else 'not listening'} at {service['url']}")
+        lines.append(
+            f"{name:<9}  {'listening' if service['listening'] else 'nothing listens'} at {service['url']} (optional)"
+        )
     return lines
 
 

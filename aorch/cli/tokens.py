@@ -89,7 +89,7 @@ def list_(json: JsonOption = False, ledger: LedgerOption = None) -> None:
             (row.token_id, row.name, ", ".join(row.scopes), row.agent_id or "", row.expires_at or "", tokens.state(row))
             for row in rows
         ],
-        stretch="name",
+        cut="name",
     )
 
 

@@ -11,6 +11,7 @@ from tomlkit.exceptions import TOMLKitError
 from aorch import config as configuration
 from aorch.agents import loading
 from aorch.config import Config
+from aorch.core import bootstrap
 from aorch.errors import AorchError, ConfigInvalid, Conflict, NotFound
 
 
@@ -25,13 +26,13 @@ def declare_command(config: Config, agent_id: str, table: dict[str, Any]) -> Pat
 
 def declare_class(config: Config, class_path: str, arguments: dict[str, Any]) -> tuple[str, Path]:
     """Write a Python agent's table under the id that the class gives itself. Raises ConfigInvalid where it cannot be made."""
-    file = config.file or configuration.user_file()
+    file = _file(config)
     try:
         agent = loading.make(class_path, arguments, file.parent)
     except (Exception, SystemExit) as error:
+        where = f"A module is looked for beside {file} and among the installed packages."
         raise ConfigInvalid(
-            f"{class_path} could not be loaded: {type(error).__name__}: {error}",
-            f"A module is looked for beside {file} and among the installed packages.",
+            loading.reason(class_path, error), where if isinstance(error, ImportError) else ""
         ) from error
     table = {"class": class_path, **({"arguments": arguments} if arguments else {})}
     return agent.agent_id, _declare(config, agent.agent_id, table)
@@ -53,7 +54,11 @@ def _declare(config: Config, agent_id: str, table: dict[str, Any]) -> Path:
         raise Conflict(
             f"an agent {agent_id!r} is declared in {config.file}", f"First `aorch agents remove {agent_id}`."
         )
-    file = config.file or configuration.user_file()
+    if agent_id in (registered.agent.agent_id for registered in bootstrap.registry(config)):
+        raise Conflict(
+            f"an agent {agent_id!r} is there already, brought by aorch or a package", "Give yours another id."
+        )
+    file = _file(config)
     document = _read(file) if file.is_file() else tomlkit.document()
     agents = document.setdefault("agents", tomlkit.table(is_super_table=True))
     capabilities = table.pop("capabilities", {})
@@ -70,6 +75,11 @@ def _declare(config: Config, agent_id: str, table: dict[str, Any]) -> Path:
     agents[agent_id] = written
     _write(file, document)
     return file
+
+
+def _file(config: Config) -> Path:
+    """The file in force; where there is none, a new one here."""
+    return config.file or Path.cwd() / configuration.FILE_NAME
 
 
 def _read(file: Path) -> tomlkit.TOMLDocument:

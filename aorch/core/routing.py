@@ -22,8 +22,13 @@ def choose(registry: Registry, task: Task) -> Choice:
             raise NoAgent(f"No agent is called {task.agent_id}", _near(task.agent_id, registry_ids, "agents"))
         candidates = [candidate for candidate in candidates if candidate.agent.agent_id == task.agent_id]
     if not candidates:
-        of = f" of agent {task.agent_id}" if task.agent_id else ""
-        raise NoAgent(f"No agent available for capability: {task.capability}{of}", _advice(registry, task.capability))
+        if task.agent_id is not None:
+            skills = ", ".join(registry.get(task.agent_id).capabilities) or "nothing"
+            raise NoAgent(
+                f"No agent available for capability: {task.capability} of agent {task.agent_id}",
+                f"It can do: {skills}.",
+            )
+        raise NoAgent(f"No agent available for capability: {task.capability}", _advice(registry, task.capability))
     able = [candidate for candidate in candidates if candidate.agent.problem() is None]
     if not able:
         problems = "; ".join(f"{each.agent.agent_id}: {each.agent.problem()}" for each in candidates)

@@ -73,12 +73,16 @@ def _open(uri: str, path: Path) -> sqlite3.Connection:
 
 
 def _open_read_only(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+    connection = sqlite3.connect(
+        f"{path.as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+    )
     try:
         found = revision(connection)
     except sqlite3.OperationalError:  # a WAL file on a read-only disk can be read only as one that nobody writes
         connection.close()
-        connection = sqlite3.connect(f"{path.as_uri()}?immutable=1", uri=True, isolation_level=None)
+        connection = sqlite3.connect(
+            f"{path.as_uri()}?immutable=1", uri=True, isolation_level=None, check_same_thread=False
+        )
         found = revision(connection)
     if found != REVISION:
         connection.close()

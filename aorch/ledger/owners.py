@@ -57,6 +57,23 @@ def if_dead(ledger: Path, owner_id: str) -> Iterator[bool]:
         os.close(descriptor)
 
 
+def lives(ledger: Path, owner_id: str) -> bool:
+    """Whether that owner's process is there, as far as a look without a lock of one's own tells."""
+    if not _ID.fullmatch(owner_id):
+        return False
+    try:
+        descriptor = os.open(_folder(ledger) / owner_id, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def left_behind(ledger: Path) -> list[str]:
     """The ids of all owners whose file is there, living or dead."""
     folder = _folder(ledger)

@@ -7,9 +7,10 @@ Starting: what a dead process left open is answered by an `interrupted` RESPONSE
 import asyncio
 import errno
 import sqlite3
+from contextlib import closing, suppress
 from pathlib import Path
 
-from aorch.errors import AorchError, Conflict, Interrupted, LedgerFull, LedgerReadOnly
+from aorch.errors import AorchError, Conflict, Interrupted, LedgerError, LedgerFull, LedgerReadOnly
 from aorch.ledger import owners, statements
 from aorch.ledger.batch import Writer
 from aorch.ledger.database import connect, translated
@@ -125,6 +126,26 @@ class Ledger:
                 raise error
         except AorchError as translation:
             return translation
+
+
+def recover(path: Path) -> None:
+    """Answer what dead processes left open in the ledger at `path`, so that a reader sees how it ended.
+
+    Writes only where there is such a thing; a ledger that is not there or may not be written stays as it is.
+    """
+    if not _orphaned(path):
+        return
+    with suppress(LedgerError), closing(connect(path)) as connection, translated(path):
+        _recover(connection, path)
+
+
+def _orphaned(path: Path) -> bool:
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=1)) as connection:
+            claimed = connection.execute(statements.CLAIMED).fetchall()
+    except sqlite3.Error:
+        return False
+    return any(not owners.lives(path, owner_id) for (owner_id,) in claimed)
 
 
 def _recover(connection: sqlite3.Connection, path: Path) -> None:

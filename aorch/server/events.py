@@ -8,6 +8,7 @@ from the ledger, at its own position, so that it holds one PIECE in memory, lose
 import asyncio
 import bisect
 import contextlib
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from aorch.errors import InvalidJSON, LedgerError
 from aorch.ledger.reading import Filter, Reader
 from aorch.ledger.row import FIELDS, Row
 from aorch.server.app import READERS
+from aorch.server.auth import ACCESS
 from aorch.server.bodies import Body
 from aorch.server.problems import Refusal
 
@@ -33,6 +35,8 @@ PIECE = 32 * 1024
 """About how many bytes are sent in one go."""
 PAGE = 100
 """Most contracts that a stream reads from the ledger at a time."""
+SCOPE = "read"
+"""Of the route, which a caller must keep for as long as the stream lasts."""
 MOST = 4096
 """Streams at a time."""
 CATCHING_UP = 2
@@ -158,11 +162,12 @@ class Follower:
 
     async def _follow(self) -> None:
         while self._hearers and not self.ended:
-            of = frozenset(self._hearers)
+            of, more = frozenset(self._hearers), False
             with contextlib.suppress(LedgerError):  # it cannot be read now: nothing is lost, the next look tries again
                 reached, events = await asyncio.to_thread(self._look, self.reached, of)
                 self._tell(of, reached, events)
-            if not self._stale:
+                more = self._stale
+            if not more:
                 await asyncio.sleep(POLL_S)
 
     def _look(self, after: int, of: frozenset[str | None]) -> tuple[int, list[_Event]]:
@@ -206,13 +211,17 @@ class Stream:
         self.woken = asyncio.Event()
         self._sending: asyncio.Transport | None = None
 
-    async def send(self, response: web.StreamResponse, transport: asyncio.Transport | None) -> None:
-        """Send events as they come until the follower ends. Raises ConnectionResetError once the client is gone."""
+    async def send(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Send events as they come until the follower ends, and as long as the caller is let in.
+
+        Raises ConnectionResetError once the client is gone, Refusal once its token is, and LedgerError: it may come again.
+        """
         await response.write(b":\n\n")  # else the headers wait for the first event
         while not self._follower.ended:
             piece = await self._next()
             if piece:
-                self._sending = transport
+                await _check(request)
+                self._sending = request.transport
                 await response.write(piece)
                 self._sending = None
 
@@ -244,11 +253,13 @@ class Stream:
     async def _from_ledger(self) -> bytes:
         which, after, reached = Filter(session_id=self._session_id), self.position, self._follower.reached
         async with self._follower.catching_up:
-            rows = await self._follower.readers.read(
-                lambda reader: reader.rows(which, after=after, limit=PAGE, characters=PIECE)
+            events = await self._follower.readers.read(
+                lambda reader: [
+                    _event(*found) for found in reader.rows(which, after=after, limit=PAGE, characters=PIECE)
+                ]
             )
-        self.position = rows[-1][0] if rows else max(self.position, reached)
-        return b"".join([_event(position, row).text for position, row in rows])
+        self.position = events[-1].position if events else max(self.position, reached)
+        return b"".join([event.text for event in events])
 
     async def _silence(self) -> bytes:
         with contextlib.suppress(TimeoutError):
@@ -265,6 +276,14 @@ def _event(position: int, row: Row) -> _Event:
         form = dict(zip(FIELDS, row, strict=False))
     text = f"id: {position}\nevent: {row.contract_type.lower()}\ndata: {json.encode(form)}\n\n"
     return _Event(position, row.session_id, text.encode())
+
+
+async def _check(request: web.Request) -> None:
+    """Let nobody be told anything whose token has expired or was revoked since the stream began. Raises Refusal."""
+    access = request.app[ACCESS]
+    if access.look_at <= time.perf_counter():
+        await access.look(request.app[READERS])
+    access.admit(request, SCOPE)
 
 
 def attach(app: web.Application, ledger: Path) -> None:

@@ -27,7 +27,7 @@ PREFLIGHT_S = 600
 _ORIGIN = re.compile(r"https?://[^/\s*]+")
 _LOCAL = r"localhost|127(?:\.\d{1,3}){3}|\[::1\]"
 _TAKEN = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-Request-ID, traceparent, tracestate"
-_SHOWN = "Link, Retry-After, WWW-Authenticate, X-Request-ID"
+_SHOWN = "Idempotency-Replayed, Link, Retry-After, WWW-Authenticate, X-Request-ID"
 
 
 class Guard:

@@ -11,7 +11,6 @@ from functools import cache, partial
 from pathlib import Path
 
 from aiohttp import web
-from aiohttp.helpers import ETag
 
 from aorch import json
 from aorch.server import openapi
@@ -75,12 +74,11 @@ def add_pages(app: web.Application) -> None:
 def _handler(content: Callable[[], Content]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def serve(request: web.Request) -> web.Response:
         found = content()
-        etag = ETag(found.etag)
-        if etag in (request.if_none_match or ()):
+        if any(known.value in (found.etag, "*") for known in request.if_none_match or ()):
             response = web.Response(status=304)
         else:
             response = web.Response(body=found.body, headers={"Content-Type": found.content_type})
-        response.etag = etag
+        response.etag = found.etag
         response.headers["Cache-Control"] = "no-cache"
         response.headers["Content-Security-Policy"] = found.policy
         response.headers["X-Content-Type-Options"] = "nosniff"

@@ -14,7 +14,7 @@ from aorch import json
 from aorch.core.orchestrator import new_session_id
 from aorch.core.status import summary
 from aorch.core.task import Answer, Task
-from aorch.errors import AgentFailed, Interrupted, InvalidJSON
+from aorch.errors import AgentFailed, AorchError, Interrupted, InvalidJSON
 from aorch.ledger.reading import Filter, Reader
 from aorch.moments import now
 from aorch.server import bodies
@@ -87,7 +87,8 @@ async def events(request: web.Request) -> web.StreamResponse:
     with request.app[GATE].outside(), contextlib.suppress(ConnectionResetError):
         async with request.app[FOLLOWER].stream(query.session_id, after) as stream:
             await response.prepare(request)
-            await stream.send(response, request.transport)
+            with contextlib.suppress(AorchError):  # no other answer can follow one that has begun
+                await stream.send(request, response)
     return response
 
 

@@ -1,0 +1,106 @@
+"""The seed document's own examples: a client that was written for it works unchanged, and the first of them is `curl`."""
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from api import ask, home_in
+from conftest import Home
+from serving import Server, serving
+
+from aorch.ledger.row import FIELDS
+
+ANSWER = {"success", "data", "error", "contract_id", "agent_id", "session_id", "timestamp"}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, made_ledger: Path) -> Home:
+    """One for all tests here: each has its own session."""
+    return home_in(tmp_path_factory.mktemp("home"), made_ledger)
+
+
+@pytest.fixture(scope="module")
+def server(home: Home) -> Iterator[Server]:
+    """A server that all tests here share."""
+    with serving(home) as server:
+        yield server
+
+
+def curl(*arguments: str) -> Any:
+    """What `curl` prints, which must be JSON."""
+    done = subprocess.run(["curl", "-sS", *arguments], capture_output=True, timeout=30, check=True)
+    return json.loads(done.stdout)
+
+
+def test_the_manual_testing_works_as_it_stands(server: Server) -> None:
+    assert curl(f"{server.url}/v1/health")["status"] == "healthy"
+    assert curl(f"{server.url}/v1/agents")["agents"]
+    answer = curl(
+        *("-X", "POST", f"{server.url}/v1/orchestrate", "-H", "Content-Type: application/json"),
+        *("-d", '{"session_id": "test", "capability": "echo", "parameters": {"text": "hi"}}'),
+    )
+    assert answer["success"] is True
+    assert answer["data"] == {"message": "Echo: hi"}
+
+
+def test_the_custom_agent_is_called_by_the_seed_s_curl(server: Server) -> None:
+    answer = curl(
+        *("-X", "POST", f"{server.url}/v1/orchestrate"),
+        *("-H", "Content-Type: application/json"),
+        *(
+            "-d",
+            """{
+    "session_id": "session_001",
+    "capability": "my_capability",
+    "parameters": {"param1": "value"}
+  }""",
+        ),
+    )
+    assert answer["success"] is True
+    assert answer["data"] == {"seen": "value"}
+    assert answer["agent_id"] == "my_agent_001"
+
+
+def test_the_list_of_agents_has_the_seed_s_fields(server: Server) -> None:
+    listed = curl(f"{server.url}/v1/agents")
+    example = next(agent for agent in listed["agents"] if agent["agent_id"] == "agent_example_001")
+    assert (example["name"], example["status"]) == ("Example Agent", "available")
+    told = [(capability["name"], capability["description"]) for capability in example["capabilities"]]
+    assert told == [("echo", "Echo text back"), ("uppercase", "Convert to uppercase")]
+    assert listed["total"] == len(listed["agents"]) == 6
+
+
+def test_the_exchange_is_answered_and_listed_in_the_seed_s_words(server: Server) -> None:
+    body = '{"session_id": "seed", "capability": "echo", "parameters": {"text": "Hello, world!"}}'
+    answer = curl("-X", "POST", f"{server.url}/v1/orchestrate", "-H", "Content-Type: application/json", "-d", body)
+    assert set(answer) == ANSWER
+    assert answer["success"] is True
+    assert answer["data"] == {"message": "Echo: Hello, world!"}
+    assert answer["agent_id"] == "agent_example_001"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", answer["timestamp"])
+    listed = curl(f"{server.url}/v1/contracts?session_id=seed")
+    asked, answered = listed["contracts"]
+    assert listed["total"] == 2
+    assert set(asked) == set(answered) == set(FIELDS)
+    seed = ("contract_type", "from_agent", "to_agent", "status")
+    assert [asked[name] for name in seed] == ["REQUEST", "orchestrator", "agent_example_001", "completed"]
+    assert [answered[name] for name in seed] == ["RESPONSE", "agent_example_001", "orchestrator", "completed"]
+    assert (asked["contract_id"], asked["capability"]) == (answer["contract_id"], "echo")
+    assert answered["result"] == {"message": "Echo: Hello, world!"}
+
+
+def test_the_status_has_the_parts_of_the_seed_s_system(server: Server) -> None:
+    ask(server, session="status")
+    said = curl(f"{server.url}/v1/status")
+    assert set(said) == {"orchestrator", "agents", "contracts", "integrations"}
+    assert (
+        said["agents"]["total"] == len(said["agents"]["registered"]) == sum(said["agents"]["by_status"].values()) == 6
+    )
+    assert said["agents"]["by_status"]["error"] == 1
+    assert set(said["contracts"]) == {"total_sessions", "total_contracts", "by_status"}
+    assert sum(said["contracts"]["by_status"].values()) == said["contracts"]["total_contracts"] > 0
+    assert set(said["integrations"]) == {"memagent", "trace", "all_healthy"}
