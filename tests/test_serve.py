@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 from collections.abc import Callable
@@ -131,6 +132,20 @@ def test_a_stop_cancels_what_runs_past_its_grace_and_the_contracts_say_so(home: 
             assert server.stop() == 0
             assert not agent.is_running()
         assert running.exception() or running.result().json()["success"] is False
+    assert home.rows(STATUSES, "s") == [("REQUEST", "cancelled"), ("RESPONSE", "cancelled")]
+
+
+def test_ctrl_c_says_how_long_it_waits_and_a_second_one_ends_the_wait(home: Home, wait_for: WaitFor) -> None:
+    os.mkfifo(gate := home.folder / "gate")
+    with serving(home, "--grace", "30") as server, ThreadPoolExecutor() as threads:
+        running = threads.submit(hold, server, gate)
+        with gate.open("w"):
+            server.process.send_signal(signal.SIGINT)
+            wait_for(lambda: refused(server))
+            server.process.send_signal(signal.SIGINT)
+            assert server.process.wait(timeout=5) == 0
+        assert running.exception() or running.result().json()["success"] is False
+    assert "aorch stops: 30 s more for 1 requests; Ctrl-C cancels them" in "".join(server.log)
     assert home.rows(STATUSES, "s") == [("REQUEST", "cancelled"), ("RESPONSE", "cancelled")]
 
 

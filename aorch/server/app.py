@@ -66,15 +66,25 @@ class Gate:
         self.leave(asyncio.current_task())
         yield
 
-    async def close(self, grace_s: float, cancel_s: float) -> None:
-        """Let nobody in any more. Wait up to `grace_s` seconds for those inside, cancel the others, and wait for these."""
+    async def close(self, grace_s: float, cancel_s: float, hurry: asyncio.Event) -> None:
+        """Let nobody in any more. Wait up to `grace_s` seconds for those inside, cancel the others, and wait for these.
+
+        Once `hurry` is set the grace is over.
+        """
         self.closing = True
         if inside := self._tasks():
-            await asyncio.wait(inside, timeout=grace_s)
+            ended, hurried = asyncio.ensure_future(asyncio.wait(inside)), asyncio.ensure_future(hurry.wait())
+            await asyncio.wait((ended, hurried), timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)
+            ended.cancel()
+            hurried.cancel()
         if inside := self._tasks():
             for task in inside:
                 task.cancel()
             await asyncio.wait(inside, timeout=cancel_s)
+
+    def inside(self) -> int:
+        """How many requests are being answered."""
+        return len(self._tasks())
 
     def _tasks(self) -> list[asyncio.Task[Any]]:
         return [task for task in self._inside if task is not None]

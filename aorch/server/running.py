@@ -47,12 +47,16 @@ async def serve(config: Config, *, log_json: bool, worker: bool, insecure: bool 
     runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=END_S)
     await runner.setup()
     listener = await _listen(runner, listening, log, config.serve.read_timeout_s)
-    stop = _told_to_stop(worker=worker)
+    stop, hurry = _told_to_stop(worker=worker)
     if not worker:
         _announce(config, listening.getsockname()[1], access)
     _spare_the_collector()
     await stop.wait()
-    await app[GATE].close(config.serve.grace_s, CANCEL_S)
+    if running := app[GATE].inside():
+        grace = f"{config.serve.grace_s:g} s more for {running} requests"
+        sys.stderr.write(f"aorch stops: {grace}; Ctrl-C cancels them\n")
+        sys.stderr.flush()
+    await app[GATE].close(config.serve.grace_s, CANCEL_S, hurry=hurry)
     listener.close()
     await runner.cleanup()
 
@@ -147,12 +151,17 @@ def _spare_the_collector() -> None:
     gc.set_threshold(50_000, 20, 20)
 
 
-def _told_to_stop(*, worker: bool) -> asyncio.Event:
-    """Set once somebody wants it to stop."""
-    stop = asyncio.Event()
+def _told_to_stop(*, worker: bool) -> tuple[asyncio.Event, asyncio.Event]:
+    """Set once somebody wants it to stop; and once a person who sees it stopping presses Ctrl-C."""
+    stop, hurry = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+
+    def interrupted() -> None:
+        (hurry if stop.is_set() else stop).set()
+
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    # a terminal's Ctrl-C reaches the workers too, and they leave it to their supervisor
+    loop.add_signal_handler(signal.SIGINT, (lambda: None) if worker else interrupted)
 
     def gone() -> None:
         loop.remove_reader(sys.stdin)
@@ -160,4 +169,4 @@ def _told_to_stop(*, worker: bool) -> asyncio.Event:
 
     if worker:
         loop.add_reader(sys.stdin, gone)  # nothing is ever written there: it becomes readable when it closes
-    return stop
+    return stop, hurry
