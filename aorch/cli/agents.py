@@ -96,37 +96,36 @@ def add(
     from aorch.cli.items import parse_items
     from aorch.cli.output import print_text, warn
     from aorch.core.declaring import declare_class, declare_command
-    from aorch.errors import UsageError
 
     config = configuration.load()
     if class_path:
-        if agent_id or command or capability:
-            raise UsageError(
-                "a class brings its own id and capabilities", "Leave out ID, --capability and the program."
-            )
+        _refuse(bool(agent_id or command or capability), "a class brings its own id, capabilities and program")
         agent_id, file = declare_class(config, class_path, parse_items(argument or []))
-    elif agent_id and command and capability:
-        about = {"description": description, "parameters": parse_items(param or [])}
-        table = {
-            "command": command,
-            "stdin": stdin,
-            "cwd": cwd,
-            "env": parse_items(env or []),
-            "timeout_s": timeout_s,
-            "capabilities": {name: {key: value for key, value in about.items() if value} for name in capability},
-        }
-        file = declare_command(
-            config, agent_id, {key: value for key, value in table.items() if value not in (None, "", {})}
-        )
     else:
-        raise UsageError(
-            "an agent needs an id, a --capability and a program, or a --class",
-            "Example: aorch agents add greet --capability greet -- echo hello {name}",
-        )
+        _refuse(not (agent_id and command and capability), "an agent needs an id, a --capability and a program")
+        about = {"description": description, "parameters": parse_items(param or [])}
+        table = {"command": command, "stdin": stdin, "cwd": cwd, "env": parse_items(env or []), "timeout_s": timeout_s}
+        table["capabilities"] = {name: _given(about) for name in capability or []}
+        file = declare_command(config, agent_id or "", _given(table))
     print_text(f"{agent_id} added to {file}")
-    problem = _registry().get(agent_id).check_all()
+    problem = _registry().get(agent_id or "").check_all()
     if problem:
         warn(f"{agent_id} cannot work yet: {problem}")
+
+
+def _refuse(wrong: bool, why: str) -> None:
+    from aorch.errors import UsageError
+
+    if wrong:
+        raise UsageError(
+            why,
+            "aorch agents add greet --capability greet -- echo hello {name}, or aorch agents add --class MODULE:CLASS",
+        )
+
+
+def _given(table: dict[str, Any]) -> dict[str, Any]:
+    """What was said, of what could be."""
+    return {key: value for key, value in table.items() if value not in (None, "", {})}
 
 
 @app.command()
