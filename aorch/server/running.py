@@ -59,6 +59,9 @@ async def serve(config: Config, *, log_json: bool, worker: bool, insecure: bool 
     await app[GATE].close(config.serve.grace_s, CANCEL_S, hurry=hurry)
     listener.close()
     await runner.cleanup()
+    for number in (signal.SIGTERM, signal.SIGINT):  # it ends now anyway: a late one must not change the exit code
+        asyncio.get_running_loop().remove_signal_handler(number)
+        signal.signal(number, signal.SIG_IGN)
 
 
 def supervise(config: Config, arguments: list[str], *, insecure: bool = False) -> int:
