@@ -4,6 +4,8 @@ import asyncio
 import os
 import signal
 import sys
+import time
+from contextlib import redirect_stdout, suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,6 +15,9 @@ from aorch.cli.options import JsonOption, LedgerOption, complete_agents, complet
 if TYPE_CHECKING:
     from aorch.config import Config
     from aorch.core.task import Answer, Task
+
+HELD_UP_S = 0.1
+"""A loop that has not turned for so long after a signal is held up; two signals at once tell nothing of it."""
 
 app = typer.Typer(add_completion=False)
 
@@ -82,34 +87,34 @@ async def _perform(config: "Config", task: "Task", *, as_json: bool) -> int:
     """Do the task and show what came of it; the exit code."""
     from aorch.core.orchestrator import Orchestrator
 
-    said = sys.stdout
-    sys.stdout = sys.stderr  # what an agent prints is not the answer
-    async with Orchestrator(config=config) as orchestrator:
-        performing = asyncio.ensure_future(orchestrator.perform(task))
-        ended_by = _cancel_on_signals(performing)
-        try:
-            answer = await performing
-            sys.stdout = said
-            code = _show(answer, as_json)
-        except asyncio.CancelledError:
-            from aorch.cli.output import complain
-            from aorch.errors import AgentCancelled
-
-            complain(
-                AgentCancelled("interrupted; the contract says cancelled", f"aorch contracts list -s {task.session_id}")
-            )
-            code = 128 + ended_by[0] if ended_by else AgentCancelled.exit_code
+    answer = None
+    with redirect_stdout(sys.stderr):  # what an agent prints is not the answer
+        async with Orchestrator(config=config) as orchestrator:
+            performing = asyncio.ensure_future(orchestrator.perform(task))
+            ended_by = _cancel_on_signals(performing)
+            with suppress(asyncio.CancelledError):
+                answer = await performing
+    code = _show(answer, as_json) if answer else _tell_cancelled(task, ended_by)
     _end_now_if_threads_remain(code)
     return code
 
 
+def _tell_cancelled(task: "Task", ended_by: list[int]) -> int:
+    from aorch.cli.output import complain
+    from aorch.errors import AgentCancelled
+
+    complain(AgentCancelled("interrupted; the contract says cancelled", f"aorch contracts list -s {task.session_id}"))
+    return 128 + ended_by[0] if ended_by else AgentCancelled.exit_code
+
+
 def _cancel_on_signals(performing: "asyncio.Future[Answer]") -> list[int]:
-    """Cancel on INT, TERM or HUP; where an agent holds up the loop, the second of them raises KeyboardInterrupt in it.
+    """Cancel on INT, TERM or HUP; where an agent holds up the loop, a later one of them raises KeyboardInterrupt in it.
 
     Plain handlers, since the loop's own are heard only when the loop turns. The list holds what was heard.
     """
     heard: list[int] = []
     acted_on: list[int] = []
+    heard_at: list[float] = []
     loop = asyncio.get_running_loop()
 
     def act(number: int) -> None:
@@ -118,7 +123,8 @@ def _cancel_on_signals(performing: "asyncio.Future[Answer]") -> list[int]:
 
     def hear(number: int, _: object) -> None:
         heard.append(number)
-        if len(heard) > 1 and not acted_on:
+        heard_at.append(time.monotonic())
+        if not acted_on and time.monotonic() - heard_at[0] > HELD_UP_S:
             raise KeyboardInterrupt
         loop.call_soon_threadsafe(act, number)
 
