@@ -1,6 +1,5 @@
 """The API in tests: a home with agents of every kind of conduct, and how a server in it is spoken to."""
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from conftest import Home
+from conftest import Home, empty_home
 from serving import Server
 
 from aorch import json
@@ -80,16 +79,7 @@ class MyAgent(Agent):
 
 def home_in(folder: Path, made_ledger: Path) -> Home:
     """A home with the agents of CONFIG, and a ledger that is there already."""
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(folder),
-        "XDG_DATA_HOME": str(folder / "data"),
-        "XDG_CONFIG_HOME": str(folder / "config"),
-        "AORCH_LEDGER": str(folder / "ledger.db"),
-        "LANG": "C.UTF-8",
-        "PYTHONWARNINGS": "error",
-    }
-    home = Home(folder, environment)
+    home = empty_home(folder)
     shutil.copy(made_ledger, home.ledger)
     home.write("my_agents.py", SEED_AGENT)
     home.write("aorch.toml", CONFIG + '[agents.my_agent_001]\nclass = "my_agents:MyAgent"\n')

@@ -78,20 +78,25 @@ class Result:
         return json.loads(self.out)
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    """An empty machine: nothing of this one's configuration is seen."""
+def empty_home(folder: Path) -> Home:
+    """An empty machine in `folder`: nothing of this one's configuration is seen."""
     environment = {
         "PATH": os.environ["PATH"],
-        "HOME": str(tmp_path),
-        "XDG_DATA_HOME": str(tmp_path / "data"),
-        "XDG_CONFIG_HOME": str(tmp_path / "config"),
-        "AORCH_LEDGER": str(tmp_path / "ledger.db"),
+        "HOME": str(folder),
+        "XDG_DATA_HOME": str(folder / "data"),
+        "XDG_CONFIG_HOME": str(folder / "config"),
+        "AORCH_LEDGER": str(folder / "ledger.db"),
         "LANG": "C.UTF-8",
         "PYTHONWARNINGS": "error",
     }
-    (tmp_path / "aorch.toml").touch()
-    return Home(tmp_path, environment)
+    (folder / "aorch.toml").touch()
+    return Home(folder, environment)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """An empty machine."""
+    return empty_home(tmp_path)
 
 
 @pytest.fixture(scope="session")
