@@ -10,19 +10,24 @@ import msgspec
 
 from aorch.errors import InvalidJSON
 
-_encoder = msgspec.json.Encoder()
+_encode = msgspec.json.Encoder().encode
 _decoder = msgspec.json.Decoder()
 
 
 def encode(value: Any) -> str:
     """`value` as one line of JSON. Raises InvalidJSON for what has no JSON form (a function, a circle)."""
+    return encode_bytes(value).decode()
+
+
+def encode_bytes(value: Any) -> bytes:
+    """What `encode` gives, in UTF-8."""
     try:
         try:
-            text = _encoder.encode(value).decode()
+            text = _encode(value)
         except UnicodeEncodeError:
-            text = "\\u0000"
-        if "\\u0000" in text:
-            text = _encoder.encode(_storable(msgspec.to_builtins(value))).decode()
+            text = b"\\u0000"
+        if b"\\u0000" in text:
+            text = _encode(_storable(msgspec.to_builtins(value)))
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidJSON(f"a value has no JSON form: {error}") from error
     return text

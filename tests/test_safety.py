@@ -540,7 +540,9 @@ async def test_a_connection_that_is_idle_or_takes_nothing_of_its_answer_ends() -
     manager, log = runner.server, RequestLog(as_json=False)
     assert manager is not None
     loop = asyncio.get_running_loop()
-    listener = await loop.create_server(lambda: Connection(manager, log, 5, idle_s=0.1, stuck_s=0.1), "127.0.0.1", 0)
+    listener = await loop.create_server(
+        lambda: Connection(manager, app._handle, log, 5, idle_s=0.1, stuck_s=0.1), "127.0.0.1", 0
+    )
     port = listener.sockets[0].getsockname()[1]
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     async with asyncio.timeout(WAIT_S):

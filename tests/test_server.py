@@ -330,3 +330,16 @@ def test_whole_numbers_of_any_size_come_back_exactly(server: Server) -> None:
     )
     response = server.post("/v1/orchestrate", content=body, headers={"Content-Type": "application/json"})
     assert response.json()["data"]["parameters"] == {"n": 123456789012345678901234567890}
+
+
+@pytest.mark.parametrize("path", ["/v1/", "/v1/health", "/v1/agents", "/v1/nothing"])
+def test_an_answer_is_the_same_whether_the_connection_stays_open_or_ends(server: Server, path: str) -> None:
+    """The first goes out in one piece, past aiohttp's own way of writing (server/answer.py)."""
+    kept, ended = (
+        server.get(path, headers={"X-Request-ID": "same", "Connection": kind}) for kind in ("keep-alive", "close")
+    )
+    assert kept.headers.pop("connection", None) is None
+    assert ended.headers.pop("connection") == "close"
+    assert kept.status_code == ended.status_code
+    assert {**kept.headers, "date": ""} == {**ended.headers, "date": ""}
+    assert re.sub(MOMENT, "", kept.text) == re.sub(MOMENT, "", ended.text)

@@ -56,9 +56,9 @@ class Exchanges:
             outcome = await self._called(task, request, registered)
         except asyncio.CancelledError:
             outcome = Outcome(error="cancelled by the caller", failure=AgentCancelled)
-            await asyncio.shield(self._respond(request, outcome, started))
+            await asyncio.shield(self._respond(request, registered, outcome, started))
             raise
-        return await self._respond(request, outcome, started)
+        return await self._respond(request, registered, outcome, started)
 
     async def _called(self, task: Task, request: Row, registered: Registered) -> Outcome:
         """Write the REQUEST and call the agent in one of its places; `pending` until one is free."""
@@ -77,12 +77,11 @@ class Exchanges:
         finally:
             registered.leave_place()
 
-    async def _respond(self, request: Row, outcome: Outcome, started: float) -> Answer:
+    async def _respond(self, request: Row, registered: Registered, outcome: Outcome, started: float) -> Answer:
         response = _response(request, outcome, started)
-        self.registry.get(request.to_agent or "").count(success=outcome.failure is None)
-        status = _request_status(outcome)
+        registered.count(success=outcome.failure is None)
         try:
-            await self.ledger.write_response(response, status)
+            await self.ledger.write_response(response, response.status)
         except Conflict as conflict:
             return _answer(request, response, Outcome(error=str(conflict), failure=Conflict), started)
         return _answer(request, response, outcome, started)
@@ -98,15 +97,15 @@ class Exchanges:
         self, task: Task, parent_id: str | None, asker: str | None, registered: Registered | None, reason: Any
     ) -> Row:
         return Row(
-            contract_id=new_id(),
-            session_id=task.session_id,
-            contract_type=REQUEST,
-            from_agent=task.from_agent or asker or ORCHESTRATOR,
-            to_agent=registered.agent.agent_id if registered else task.agent_id,
-            capability=task.capability,
-            payload=json.encode(task.parameters),
-            status=IN_PROGRESS,
-            created_at=now(),
+            new_id(),
+            task.session_id,
+            REQUEST,
+            task.from_agent or asker or ORCHESTRATOR,
+            registered.agent.agent_id if registered else task.agent_id,
+            task.capability,
+            json.encode(task.parameters),
+            IN_PROGRESS,
+            now(),
             metadata=_request_metadata(task, reason),
             parent_id=parent_id,
             claimed_by=self.ledger.owner_id,
@@ -160,21 +159,21 @@ def _response(request: Row, outcome: Outcome, started: float) -> Row:
     if outcome.failure is not None:
         about["code"] = outcome.failure.code
     return Row(
-        contract_id=new_id(),
-        session_id=request.session_id,
-        contract_type=RESPONSE,
-        from_agent=request.to_agent or ORCHESTRATOR,
-        to_agent=request.from_agent,
-        capability=request.capability,
-        payload="{}",
-        status=_request_status(outcome),
-        created_at=moment,
-        completed_at=moment,
-        result=outcome.result_text,
-        error=outcome.error,
-        metadata=json.encode(about),
-        request_id=request.contract_id,
-        parent_id=request.parent_id,
+        new_id(),
+        request.session_id,
+        RESPONSE,
+        request.to_agent or ORCHESTRATOR,
+        request.from_agent,
+        request.capability,
+        "{}",
+        _request_status(outcome),
+        moment,
+        moment,
+        outcome.result_text,
+        outcome.error,
+        json.encode(about),
+        request.contract_id,
+        request.parent_id,
     )
 
 

@@ -29,13 +29,14 @@ class Task:
 
     def __post_init__(self) -> None:
         """Raises UsageError for a field of the wrong shape."""
-        for name in ("capability", "session_id"):
-            _check_text(name, getattr(self, name), needed=True)
+        _check_text("capability", self.capability, needed=True)
+        _check_text("session_id", self.session_id, needed=True)
         for name in ("agent_id", "from_agent", "parent_id"):
-            _check_text(name, getattr(self, name), needed=False)
-        for name in ("parameters", "context", "metadata"):
-            if not isinstance(getattr(self, name), dict):
-                raise UsageError(f"{name} must be a JSON object, not {json.encode(getattr(self, name))[:80]}")
+            if getattr(self, name) is not None:
+                _check_text(name, getattr(self, name), needed=False)
+        _check_object("parameters", self.parameters)
+        _check_object("context", self.context)
+        _check_object("metadata", self.metadata)
         if self.timeout_s is not None and not (isinstance(self.timeout_s, int | float) and self.timeout_s > 0):
             raise UsageError(f"timeout_s must be a number of seconds above 0, not {self.timeout_s!r}")
 
@@ -68,9 +69,12 @@ class Answer:
         }
 
 
+def _check_object(name: str, value: object) -> None:
+    if not isinstance(value, dict):
+        raise UsageError(f"{name} must be a JSON object, not {json.encode(value)[:80]}")
+
+
 def _check_text(name: str, value: object, *, needed: bool) -> None:
-    if value is None and not needed:
-        return
     if not isinstance(value, str) or (needed and not value):
         raise UsageError(f"{name} must be a text that is not empty, not {value!r}")
     if json.storable_text(value) != value:

@@ -17,7 +17,6 @@ import time
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
-from typing import Any
 
 from aiohttp import hdrs, web
 
@@ -28,6 +27,7 @@ from aorch.errors import AorchError, ConfigInvalid, Forbidden, NotAuthorised, Us
 from aorch.ledger import tokens
 from aorch.ledger.tokens import TokenRow
 from aorch.moments import from_rfc3339
+from aorch.server.call import CALL, services_of
 from aorch.server.problems import Refusal
 
 STALE_AFTER_S = 1.0
@@ -60,7 +60,7 @@ Callers = dict[bytes, Caller]
 """By the SHA-256 of their tokens."""
 
 _EVERYTHING = frozenset({PUBLIC, *SCOPES})
-_ANONYMOUS = Caller("", "", _EVERYTHING)
+ANONYMOUS = Caller("", "", _EVERYTHING)
 
 
 class Access:
@@ -97,7 +97,7 @@ class Access:
     def admit(self, request: web.Request, scope: str) -> Caller:
         """Who sends `request`, to a route of that scope. Raises Refusal: 401, or 403 where the token lacks the scope."""
         if self.open or scope == PUBLIC:
-            return _ANONYMOUS
+            return ANONYMOUS
         sent = request.headers.get(hdrs.AUTHORIZATION)
         if sent is None or sent[:7].lower() != "bearer ":
             raise _refused(NotAuthorised, "this needs a token", "Bearer")
@@ -133,34 +133,18 @@ class Access:
         self.look_at = moment + LOOK_AFTER_S
 
 
-ACCESS: web.AppKey[Access] = web.AppKey("access", Access)
-CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)
-
-
-def caller_of(request: web.Request) -> Caller:
-    """Who sends `request`, once it has been let in."""
-    return request[CALLER]
-
-
-def stamped(request: web.Request, metadata: dict[str, Any]) -> dict[str, Any]:
-    """`metadata`, in which it now stands who called."""
-    if stamp := caller_of(request).stamp:
-        metadata["caller"] = stamp
-    return metadata
-
-
 def speaks_as(request: web.Request, from_agent: str | None, parent_id: str | None = None) -> str | None:
     """The agent in whose name `request` is made; None where it is in nobody's.
 
     A caller whose token is bound to an agent speaks as that one and no other; no other caller speaks as that one, nor on
     behalf of a REQUEST that was made to it. Raises Forbidden.
     """
-    bound_to = caller_of(request).agent_id
+    bound_to = request[CALL].caller.agent_id
     if bound_to is not None:
         if from_agent not in (None, bound_to):
             raise Forbidden(f"this token speaks for {bound_to}, not for {from_agent}", "Leave out from_agent.")
         return bound_to
-    bound = request.app[ACCESS].bound
+    bound = services_of(request).access.bound
     if bound and (from_agent or _implied(request, parent_id)) in bound:
         raise Forbidden("only the token that is bound to this agent speaks for it", "Name another from_agent.")
     return from_agent
@@ -175,9 +159,7 @@ def _implied(request: web.Request, parent_id: str | None) -> str | None:
     """Who asks where only the REQUEST is given on whose behalf: the agent that it was made to."""
     if parent_id is None:
         return None
-    from aorch.server.app import ORCHESTRATOR  # noqa: PLC0415  which imports this module
-
-    above = request.app[ORCHESTRATOR].exchanges.ledger.ancestors(parent_id)
+    above = services_of(request).orchestrator.exchanges.ledger.ancestors(parent_id)
     return above[0][1] if above else None
 
 

@@ -12,7 +12,7 @@ from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
 from aorch.errors import AorchError
 from aorch.ledger.row import new_id
-from aorch.server.app import REQUEST_ID, http_refusal
+from aorch.server.app import REQUEST_ID, Handler, http_refusal
 from aorch.server.log import RequestLog
 from aorch.server.problems import Refusal, problem
 
@@ -30,13 +30,17 @@ STUCK_S = 60.0
 
 
 class Connection(web.RequestHandler):
-    """A connection to `server`. A header must be whole within `read_timeout_s` from its first byte, else 408."""
+    """A connection to `server`, whose requests go to `entrance`.
+
+    A header must be whole within `read_timeout_s` from its first byte, else 408.
+    """
 
     __slots__ = ("_log", "_read_timeout_s", "_stuck", "_stuck_s", "_unfinished")
 
     def __init__(
         self,
         server: web.Server,
+        entrance: Handler,
         log: RequestLog,
         read_timeout_s: float,
         *,
@@ -53,6 +57,7 @@ class Connection(web.RequestHandler):
             max_field_size=MAX_HEADER_BYTES,
             max_headers=MAX_HEADERS,
         )
+        self._request_handler = entrance  # type: ignore[assignment]  # its requests are an application's
         self._log = log
         self._read_timeout_s = read_timeout_s
         self._stuck_s = stuck_s

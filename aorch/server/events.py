@@ -21,9 +21,8 @@ from aorch.core.readers import Readers
 from aorch.errors import InvalidJSON, LedgerError
 from aorch.ledger.reading import Filter, Reader
 from aorch.ledger.row import FIELDS, Row
-from aorch.server.app import READERS
-from aorch.server.auth import ACCESS
 from aorch.server.bodies import Body
+from aorch.server.call import SERVICES, services_of
 from aorch.server.problems import Refusal
 
 POLL_S = 0.1
@@ -280,9 +279,9 @@ def _event(position: int, row: Row) -> _Event:
 
 async def _check(request: web.Request) -> None:
     """Let nobody be told anything whose token has expired or was revoked since the stream began. Raises Refusal."""
-    access = request.app[ACCESS]
+    access, readers = services_of(request).access, services_of(request).readers
     if access.look_at <= time.perf_counter():
-        await access.look(request.app[READERS])
+        await access.look(readers)
     access.admit(request, SCOPE)
 
 
@@ -292,5 +291,5 @@ def attach(app: web.Application, ledger: Path) -> None:
     async def end(app: web.Application) -> None:
         await app[FOLLOWER].end()
 
-    app[FOLLOWER] = Follower(ledger, app[READERS])
+    app[FOLLOWER] = Follower(ledger, app[SERVICES].readers)
     app.on_shutdown.append(end)

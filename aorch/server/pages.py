@@ -14,7 +14,7 @@ from aiohttp import web
 
 from aorch import json
 from aorch.server import openapi
-from aorch.server.auth import ACCESS
+from aorch.server.call import SERVICES
 
 STATIC = Path(__file__).with_name("static")
 FILES = (
@@ -62,7 +62,7 @@ class Content:
 def add_pages(app: web.Application) -> None:
     """Let `app` answer /openapi.json, /docs, /redoc, and /static/ with what these two need."""
     contents: dict[str, Callable[[], Content]] = {
-        "/openapi.json": lambda: _document(is_open=app[ACCESS].open),
+        "/openapi.json": lambda: _document(is_open=app[SERVICES].access.open),
         "/docs": partial(_file, "docs.html"),
         "/redoc": partial(_file, "redoc.html"),
         **{f"/static/{name}": partial(_file, name) for name in FILES},

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from aorch import json
 from aorch.errors import AorchError, LedgerBusy, NoAgentAvailable, ParametersInvalid, UsageError
+from aorch.server.answer import JsonAnswer
 
 RETRY_AFTER_S = 1
 
@@ -63,9 +64,7 @@ def problem(error: AorchError, **more: Any) -> web.Response:
     headers = dict(getattr(error, "headers", {}))
     if isinstance(error, LedgerBusy | NoAgentAvailable) or status == 503:
         headers.setdefault("Retry-After", str(RETRY_AFTER_S))
-    return web.Response(
-        body=json.encode(body).encode(), status=status, content_type="application/problem+json", headers=headers
-    )
+    return JsonAnswer(json.encode_bytes(body), status=status, content_type="application/problem+json", headers=headers)
 
 
 def not_understood(error: ValidationError, what: str) -> AorchError:

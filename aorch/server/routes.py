@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
-from aiohttp import web
+from aiohttp import hdrs, web
+from multidict import istr
 from pydantic import BaseModel, ValidationError
 
 import aorch
@@ -18,8 +19,10 @@ from aorch.errors import AgentFailed, AorchError, Interrupted, InvalidJSON
 from aorch.ledger.reading import Filter, Reader
 from aorch.moments import now
 from aorch.server import bodies
-from aorch.server.app import GATE, ID, ORCHESTRATOR, READERS, SETTINGS, Handler, tell_log
-from aorch.server.auth import caller_of, speaks_as, stamped
+from aorch.server.answer import JSON, JsonAnswer
+from aorch.server.app import Handler
+from aorch.server.auth import speaks_as
+from aorch.server.call import CALL, Call, services_of
 from aorch.server.events import FOLLOWER, EventsQuery
 from aorch.server.events import HEADERS as STREAM_HEADERS
 from aorch.server.idempotency import key_of, once
@@ -53,8 +56,9 @@ async def orchestrate(request: web.Request) -> web.Response:
 
     200 is an exchange that took place, also where the agent reports failure (`success` is false then).
     """
-    body = await read_body(request, bodies.OrchestrateBody)
-    key = await key_of(request, caller_of(request).caller_id)
+    call, raw = request[CALL], await read_raw(request)
+    body = parse(raw, bodies.OrchestrateBody)
+    orchestrator, key = call.services.orchestrator, key_of(request, call.caller.caller_id, raw)
     task = Task(
         capability=body.capability,
         parameters=body.parameters,
@@ -64,13 +68,13 @@ async def orchestrate(request: web.Request) -> web.Response:
         timeout_s=body.timeout_s,
         from_agent=speaks_as(request, body.from_agent, body.parent_id),
         parent_id=body.parent_id,
-        metadata=stamped(request, _traced(request)),
+        metadata=_traced(call, request),
         idempotency=key,
     )
     if key is None:
-        return _answered(request, await request.app[ORCHESTRATOR].perform(task))
-    answer, replayed = await once(request.app[READERS], key, lambda: request.app[ORCHESTRATOR].perform(task))
-    response = _answered(request, answer)
+        return _answered(call, await orchestrator.perform(task))
+    answer, replayed = await once(call.services.readers, key, lambda: orchestrator.perform(task))
+    response = _answered(call, answer)
     if replayed:
         response.headers["Idempotency-Replayed"] = "true"
     return response
@@ -83,8 +87,8 @@ async def events(request: web.Request) -> web.StreamResponse:
     """
     query = read_query(request, EventsQuery, **_resumed(request))
     after = None if query.last_event_id is None else int(query.last_event_id)
-    response = web.StreamResponse(headers={**STREAM_HEADERS, "X-Request-ID": request[ID]})
-    with request.app[GATE].outside(), contextlib.suppress(ConnectionResetError):
+    response = web.StreamResponse(headers={**STREAM_HEADERS, "X-Request-ID": request[CALL].request_id})
+    with services_of(request).gate.outside(), contextlib.suppress(ConnectionResetError):
         async with request.app[FOLLOWER].stream(query.session_id, after) as stream:
             await response.prepare(request)
             with contextlib.suppress(AorchError):  # no other answer can follow one that has begun
@@ -94,7 +98,7 @@ async def events(request: web.Request) -> web.StreamResponse:
 
 async def health(request: web.Request) -> web.Response:
     """Whether the service and its ledger answer."""
-    await request.app[READERS].read(Reader.last_position)
+    await services_of(request).readers.read(Reader.last_position)
     return _json({"status": "healthy", "service": "aorch", "version": aorch.__version__, "timestamp": now()})
 
 
@@ -106,13 +110,13 @@ async def index(request: web.Request) -> web.Response:
 
 async def list_agents(request: web.Request) -> web.Response:
     """All agents, with what each can do and has done in this process."""
-    agents = request.app[ORCHESTRATOR].list_agents()
+    agents = services_of(request).orchestrator.list_agents()
     return _json({"agents": agents, "total": len(agents)})
 
 
 async def show_agent(request: web.Request) -> web.Response:
     """One agent."""
-    return _json(request.app[ORCHESTRATOR].registry.get(request.match_info["agent_id"]).as_dict())
+    return _json(services_of(request).orchestrator.registry.get(request.match_info["agent_id"]).as_dict())
 
 
 async def list_contracts(request: web.Request) -> web.Response:
@@ -137,7 +141,7 @@ async def list_contracts(request: web.Request) -> web.Response:
         page = reader.page(which, limit=query.limit + 1, newest_first=newest_first, **cursor)
         return page, reader.total(which)
 
-    page, total = await request.app[READERS].read(read)
+    page, total = await services_of(request).readers.read(read)
     following = str(page[query.limit - 1].position) if len(page) > query.limit else None
     contracts = [contract.as_dict() for contract in page[: query.limit]]
     return _json({"contracts": contracts, "total": total, "next": following}, headers=_link(request, following))
@@ -145,7 +149,7 @@ async def list_contracts(request: web.Request) -> web.Response:
 
 async def show_contract(request: web.Request) -> web.Response:
     """One contract, by its whole id, with the other half of its exchange."""
-    contract, counterpart = await request.app[READERS].read(
+    contract, counterpart = await services_of(request).readers.read(
         lambda reader: reader.with_counterpart(request.match_info["contract_id"])
     )
     return _json({**contract.as_dict(), "counterpart": counterpart and counterpart.as_dict()})
@@ -154,25 +158,27 @@ async def show_contract(request: web.Request) -> web.Response:
 async def list_sessions(request: web.Request) -> web.Response:
     """Sessions in the order of their ids, a page at a time."""
     query = read_query(request, bodies.SessionQuery)
-    found = await request.app[READERS].read(lambda reader: reader.sessions(after=query.cursor, limit=query.limit + 1))
+    found = await services_of(request).readers.read(
+        lambda reader: reader.sessions(after=query.cursor, limit=query.limit + 1)
+    )
     following = found[query.limit - 1]["session_id"] if len(found) > query.limit else None
     return _json({"sessions": found[: query.limit], "next": following}, headers=_link(request, following))
 
 
 async def status(request: web.Request) -> web.Response:
     """The sum of it: agents, contracts, integrations."""
-    orchestrator = request.app[ORCHESTRATOR]
-    counts = await request.app[READERS].read(Reader.counts)
+    orchestrator = services_of(request).orchestrator
+    counts = await services_of(request).readers.read(Reader.counts)
     return _json(await summary(orchestrator.config, orchestrator.list_agents(), counts))
 
 
-async def read_body(request: web.Request, shape: type[Shape]) -> Shape:
-    """The body as `shape`. Raises Refusal (408, 415, 422 …) and UsageError (400), which name the field."""
-    if request.content_type != "application/json":
+async def read_raw(request: web.Request) -> bytes:
+    """The body, which is JSON by what its sender says. Raises Refusal (408, 413, 415) and InvalidJSON (too deep)."""
+    if request.headers.get(hdrs.CONTENT_TYPE) != JSON and request.content_type != JSON:
         raise Refusal(415, "not_json", f"the body is {request.content_type}", "Send it as application/json.")
-    settings = request.app[SETTINGS]
-    if request.content.is_eof():  # it is here already: no timer is needed
-        raw = await request.read()
+    settings = services_of(request).settings
+    if request.content.is_eof() and request.content.total_bytes <= settings.max_body_bytes:
+        raw = request.content.read_nowait()  # all of it is here: no timer is needed, nor any of `read`'s other care
     else:
         try:
             async with asyncio.timeout(settings.read_timeout_s):
@@ -181,6 +187,11 @@ async def read_body(request: web.Request, shape: type[Shape]) -> Shape:
             raise Refusal(408, "too_slow", f"the body took longer than {settings.read_timeout_s:g} s") from None
     if _deeper_than(settings.max_json_depth, raw):
         raise InvalidJSON(f"the body is nested deeper than {settings.max_json_depth} levels (max_json_depth)")
+    return raw
+
+
+def parse(raw: bytes, shape: type[Shape]) -> Shape:
+    """A body as `shape`. Raises Refusal (422) and UsageError (400), which name the field."""
     try:
         return shape.model_validate_json(raw)
     except ValidationError as error:
@@ -220,11 +231,16 @@ def _deeper_than(most: int, raw: bytes) -> bool:
     return False
 
 
-def _traced(request: web.Request) -> dict[str, Any]:
-    """What ties the exchange to its caller's traces: `X-Request-ID`, and `traceparent` and `tracestate` (W3C)."""
+_TRACES = {"request_id": istr("X-Request-ID"), "traceparent": istr("traceparent"), "tracestate": istr("tracestate")}
+
+
+def _traced(call: Call, request: web.Request) -> dict[str, Any]:
+    """Who called, and what ties the exchange to its traces: `X-Request-ID`, `traceparent` and `tracestate` (W3C)."""
     headers = request.headers
-    names = {"request_id": "X-Request-ID", "traceparent": "traceparent", "tracestate": "tracestate"}
-    return {key: headers[name][:512] for key, name in names.items() if name in headers}
+    metadata: dict[str, Any] = {key: headers[name][:512] for key, name in _TRACES.items() if name in headers}
+    if stamp := call.caller.stamp:
+        metadata["caller"] = stamp
+    return metadata
 
 
 def _link(request: web.Request, cursor: str | None) -> dict[str, str]:
@@ -234,8 +250,8 @@ def _link(request: web.Request, cursor: str | None) -> dict[str, str]:
     return {"Link": f'<{request.path}?{query}>; rel="next"'}
 
 
-def _answered(request: web.Request, answer: Answer) -> web.Response:
-    tell_log(request, contract_id=answer.contract_id)
+def _answered(call: Call, answer: Answer) -> web.Response:
+    call.about["contract_id"] = answer.contract_id
     if answer.failure is None or answer.failure in (AgentFailed, Interrupted):
         return _json(answer.as_dict())
     return problem(
@@ -247,7 +263,7 @@ def _answered(request: web.Request, answer: Answer) -> web.Response:
 
 
 def _json(value: Any, headers: dict[str, str] | None = None) -> web.Response:
-    return web.Response(body=json.encode(value).encode(), content_type="application/json", headers=headers)
+    return JsonAnswer(json.encode_bytes(value), headers=headers)
 
 
 _READ = ("ledger",)

@@ -13,8 +13,9 @@ from aiohttp import web
 from aorch.config import Config
 from aorch.core.orchestrator import Orchestrator
 from aorch.errors import UsageError
-from aorch.server.app import GATE, make_app
+from aorch.server.app import ENTRANCE, Handler, make_app
 from aorch.server.auth import Access
+from aorch.server.call import SERVICES
 from aorch.server.connection import Connection
 from aorch.server.guard import Guard
 from aorch.server.log import RequestLog
@@ -46,17 +47,18 @@ async def serve(config: Config, *, log_json: bool, worker: bool, insecure: bool 
     app = make_app(orchestrator, config.serve, log, access=access, guard=guard)
     runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=END_S)
     await runner.setup()
-    listener = await _listen(runner, listening, log, config.serve.read_timeout_s)
+    listener = await _listen(runner, app[ENTRANCE], listening, log, config.serve.read_timeout_s)
     stop, hurry = _told_to_stop(worker=worker)
     if not worker:
         _announce(config, listening.getsockname()[1], access)
     _spare_the_collector()
     await stop.wait()
-    if running := app[GATE].inside():
+    gate = app[SERVICES].gate
+    if running := gate.inside():
         grace = f"{config.serve.grace_s:g} s more for {running} requests"
         sys.stderr.write(f"aorch stops: {grace}; Ctrl-C cancels them\n")
         sys.stderr.flush()
-    await app[GATE].close(config.serve.grace_s, CANCEL_S, hurry=hurry)
+    await gate.close(config.serve.grace_s, CANCEL_S, hurry=hurry)
     listener.close()
     await runner.cleanup()
     for number in (signal.SIGTERM, signal.SIGINT):  # it ends now anyway: a late one must not change the exit code
@@ -115,13 +117,17 @@ class _Workers:
 
 
 async def _listen(
-    runner: web.AppRunner, listening: socket.socket, log: RequestLog, read_timeout_s: float
+    runner: web.AppRunner, entrance: Handler, listening: socket.socket, log: RequestLog, read_timeout_s: float
 ) -> asyncio.Server:
     """Accept connections; what aiohttp's own site does, but for the class of the connections."""
     server = runner.server
     assert server is not None
     loop = asyncio.get_running_loop()
-    return await loop.create_server(lambda: Connection(server, log, read_timeout_s), sock=listening, backlog=BACKLOG)
+
+    def connection() -> Connection:
+        return Connection(server, entrance, log, read_timeout_s)
+
+    return await loop.create_server(connection, sock=listening, backlog=BACKLOG)
 
 
 def _announce(config: Config, port: int, access: Access) -> None:

@@ -1,0 +1,44 @@
+"""What goes with a request: its id, who calls, what its line in the log says, and the services that answer it."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from aorch.config import ServeConfig
+from aorch.core.orchestrator import Orchestrator
+from aorch.core.readers import Readers
+from aorch.server.gate import Gate
+
+if TYPE_CHECKING:
+    from aorch.server.auth import Access, Caller
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What answers requests, the same for all of them."""
+
+    orchestrator: Orchestrator
+    readers: Readers
+    settings: ServeConfig
+    access: "Access"
+    gate: Gate
+
+
+@dataclass(slots=True)
+class Call:
+    """A request on its way. `about` is what its line in the log says besides."""
+
+    request_id: str
+    caller: "Caller"
+    services: Services
+    about: dict[str, Any]
+
+
+CALL: web.RequestKey[Call] = web.RequestKey("call", Call)
+SERVICES: web.AppKey[Services] = web.AppKey("services", Services)
+
+
+def services_of(request: web.Request) -> Services:
+    """What answers `request`."""
+    return request[CALL].services
