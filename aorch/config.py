@@ -22,6 +22,7 @@ class CapabilityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     description: str = ""
     parameters: dict[str, Any] = {}
+    idempotent: bool = False
 
 
 class AgentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"class_path": "class"}):

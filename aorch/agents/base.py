@@ -12,15 +12,22 @@ class AgentCapability:
 
     `parameters` is either the loose form (`{"text": "string"}`: types that are checked where a value is given) or a JSON
     Schema (draft 2020-12, or the one its `$schema` names) that parameters must satisfy before the agent is called.
+    `idempotent` says that doing a task twice comes to the same as once: only then is it done again after a crash.
     """
 
     name: str
     description: str = ""
     parameters: dict[str, Any] = field(default_factory=dict)
+    idempotent: bool = False
 
     def as_dict(self) -> dict[str, Any]:
-        """The JSON form: `name`, `description`, `parameters`."""
-        return {"name": self.name, "description": self.description, "parameters": self.parameters}
+        """The JSON form: `name`, `description`, `parameters`, `idempotent`."""
+        return {
+            "name": self.name,
+            "description": self.description,
+            "parameters": self.parameters,
+            "idempotent": self.idempotent,
+        }
 
 
 class Agent(ABC):

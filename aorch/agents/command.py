@@ -44,7 +44,8 @@ class CommandAgent(Agent):
 
     def get_capabilities(self) -> list[AgentCapability]:
         """The capabilities that the configuration declares."""
-        return [AgentCapability(name, c.description, c.parameters) for name, c in self.declared.capabilities.items()]
+        declared = self.declared.capabilities.items()
+        return [AgentCapability(name, c.description, c.parameters, c.idempotent) for name, c in declared]
 
     def endpoint(self) -> str | None:
         """The command line."""

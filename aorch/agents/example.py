@@ -26,6 +26,6 @@ class ExampleAgent(Agent):
     def get_capabilities(self) -> list[AgentCapability]:
         """`echo` and `uppercase`, each of a `text`."""
         return [
-            AgentCapability("echo", "Echo text back", _TEXT),
-            AgentCapability("uppercase", "Convert to uppercase", _TEXT),
+            AgentCapability("echo", "Echo text back", _TEXT, idempotent=True),
+            AgentCapability("uppercase", "Convert to uppercase", _TEXT, idempotent=True),
         ]

@@ -119,6 +119,7 @@ class CapabilityForm(Body):
     name: str
     description: str
     parameters: Json = Field(description="JSON Schema, or the loose form: name to type.")
+    idempotent: bool = Field(description="Whether doing it twice comes to the same as once.")
 
 
 class AgentForm(Body):

@@ -73,6 +73,7 @@ _agent = {
             "name": "echo",
             "description": "Echo text back",
             "parameters": {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]},
+            "idempotent": True,
         }
     ],
     "tasks_completed": 1,
