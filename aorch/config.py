@@ -62,11 +62,23 @@ class ServeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rate_per_s: float = 0.0
 
 
+class QueueConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The queue: how many tasks a worker does at a time (0: `aorch serve` does none), and how many may wait (0: any number).
+
+    `webhook_secret_env` names the variable of the environment that holds the secret by which webhooks are signed.
+    """
+
+    parallel: int = 32
+    max_waiting: int = 1_000_000
+    webhook_secret_env: str = ""
+
+
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ledger: str | None = None
     timeout_s: float | None = None
     max_depth: int | None = None
     serve: ServeConfig = ServeConfig()
+    queue: QueueConfig = QueueConfig()
     agents: dict[str, Any] = {}
 
 
@@ -83,6 +95,7 @@ class Config(msgspec.Struct, frozen=True):
     timeout_s: float = 600.0
     max_depth: int = 16
     serve: ServeConfig = ServeConfig()
+    queue: QueueConfig = QueueConfig()
     parent_id: str | None = None
     session_id: str | None = None
     trace_url: str = "http://localhost:8787"
@@ -108,6 +121,7 @@ def load(ledger: str | Path | None = None) -> Config:
         ledger=_ledger_path(ledger, content, path),
         file=path,
         serve=_serve(content.serve),
+        queue=content.queue,
         agents={agent_id: _agent(path, agent_id, table) for agent_id, table in content.agents.items()},
         **{key: value for key, value in given.items() if value},
     )
@@ -120,6 +134,12 @@ def ledger_path(given: str | Path | None = None) -> Path:
     if given or os.environ.get("AORCH_LEDGER"):
         return _ledger_path(given, _File(), None)
     return load().ledger
+
+
+def webhook_secret(config: Config) -> str | None:
+    """What webhooks are signed by. It is read when it is needed, so that it stands in no Config."""
+    name = config.queue.webhook_secret_env
+    return os.environ.get(name) if name else None
 
 
 def find_file() -> Path | None:

@@ -13,6 +13,10 @@ AorchError                      1   500  a bug of ours, until a subclass says ot
 │   ├── AgentTimedOut           5   504
 │   └── AgentCancelled        130   499
 ├── Interrupted                10   200  the process that ran the exchange ended first
+├── WaitedTooLong               5   504  there was no answer in the time that the caller would wait
+├── WebhooksOff                 2   403  no secret is configured to sign webhooks by
+├── Expired                     5   504  nobody began the task before its `expires_at`
+├── QueueFull                  15   503  as many tasks wait as may
 ├── NoAgent                    11   404
 │   └── NoAgentAvailable       11   503
 ├── NotFound                   12   404
@@ -110,6 +114,30 @@ class Interrupted(AorchError):
     """The process that ran the exchange ended before the agent answered."""
 
     code, exit_code, http_status = "interrupted", 10, 200
+
+
+class Expired(AorchError):
+    """Nobody began the task before its `expires_at`."""
+
+    code, exit_code, http_status = "expired", 5, 504
+
+
+class WaitedTooLong(AorchError):
+    """There was no answer in the time that the caller would wait."""
+
+    code, exit_code, http_status = "waited_too_long", 5, 504
+
+
+class WebhooksOff(AorchError):
+    """No secret is configured to sign webhooks by."""
+
+    code, exit_code, http_status = "webhooks_off", 2, 403
+
+
+class QueueFull(AorchError):
+    """As many tasks wait in the queue as may (`queue.max_waiting` in aorch.toml)."""
+
+    code, exit_code, http_status = "queue_full", 15, 503
 
 
 class NoAgent(AorchError):

@@ -3,6 +3,8 @@
 import time
 from datetime import UTC, datetime
 
+from aorch.errors import UsageError
+
 
 def rfc3339(moment: datetime) -> str:
     """`moment` in UTC with milliseconds and `Z`."""
@@ -13,6 +15,14 @@ def from_rfc3339(text: str) -> datetime:
     """The aware UTC moment that `text` names; a text without a zone is UTC. Raises ValueError."""
     moment = datetime.fromisoformat(text)
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def utc(text: str) -> str:
+    """`text`, a moment in RFC 3339, as it stands in a contract. Raises UsageError for what is none."""
+    try:
+        return rfc3339(from_rfc3339(text))
+    except (ValueError, OverflowError) as error:
+        raise UsageError(f"{text!r} is no moment", "Write it so: 2026-01-31T09:00:00Z.") from error
 
 
 def now() -> str:

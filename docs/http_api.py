@@ -63,7 +63,7 @@ def _endpoint(api: Json, method: str, path: str, operation: Json, common: set[Re
 
 
 def _curl(api: Json, method: str, path: str, operation: Json) -> str:
-    words = ["curl", "-N" if "text/event-stream" in operation["responses"]["200"]["content"] else "-s"]
+    words = ["curl", "-N" if "text/event-stream" in _success(operation)["content"] else "-s"]
     for parameter in operation["parameters"]:
         if parameter["in"] == "path":
             path = path.replace(f"{{{parameter['name']}}}", parameter["schema"]["examples"][0])
@@ -75,17 +75,24 @@ def _curl(api: Json, method: str, path: str, operation: Json) -> str:
 
 
 def _shown(operation: Json) -> list[str]:
-    (content,) = operation["responses"]["200"]["content"].values()
+    (content,) = _success(operation)["content"].values()
     example = next(iter(content["examples"].values()))["value"]
     text = example if isinstance(example, str) else json.dumps(example, indent=2, ensure_ascii=False)
     return text.strip().splitlines()
 
 
 def _answer(operation: Json) -> str:
-    answer = operation["responses"]["200"]
+    answer = _success(operation)
+    status = next(iter(operation["responses"]))
     ((kind, content),) = answer["content"].items()
     headers = ", ".join(f"`{name}`" for name in answer["headers"])
-    return f"200 `{kind}`, {_type(content['schema'])}; headers {headers}."
+    return f"{status} `{kind}`, {_type(content['schema'])}; headers {headers}."
+
+
+def _success(operation: Json) -> Json:
+    """The answer where all went well, which comes first."""
+    answer: Json = next(iter(operation["responses"].values()))
+    return answer
 
 
 def _common(api: Json, operations: list[Json]) -> set[Refusal]:

@@ -317,8 +317,8 @@ def test_each_help_has_an_example(home: Home, command: str) -> None:
 
 def test_the_types_and_statuses_of_the_options_are_those_of_the_ledger() -> None:
     from aorch.cli.contracts import ContractType, Status
-    from aorch.ledger import store
+    from aorch.ledger import row
 
-    known: Any = (store.PENDING, store.IN_PROGRESS, store.COMPLETED, store.FAILED, store.CANCELLED, store.INTERRUPTED)
+    known: Any = (row.PENDING, row.IN_PROGRESS, row.COMPLETED, row.FAILED, row.CANCELLED, row.INTERRUPTED)
     assert tuple(Status) == known
-    assert tuple(ContractType) == (store.REQUEST, store.RESPONSE)
+    assert tuple(ContractType) == (row.REQUEST, row.RESPONSE)

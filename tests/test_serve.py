@@ -145,7 +145,7 @@ def test_ctrl_c_says_how_long_it_waits_and_a_second_one_ends_the_wait(home: Home
             server.process.send_signal(signal.SIGINT)
             assert server.process.wait(timeout=5) == 0
         assert running.exception() or running.result().json()["success"] is False
-    assert "aorch stops: 30 s more for 1 requests; Ctrl-C cancels them" in "".join(server.log)
+    assert "aorch stops: 30 s more for 1 running; Ctrl-C cancels them" in "".join(server.log)
     assert home.rows(STATUSES, "s") == [("REQUEST", "cancelled"), ("RESPONSE", "cancelled")]
 
 

@@ -40,6 +40,10 @@ class Registered:
         """Whether it executes as many tasks as it takes at a time."""
         return self.places is not None and self.places.locked()
 
+    def free(self, most: int) -> int:
+        """How many tasks more it takes now, `most` where it takes any number."""
+        return most if self.agent.concurrency is None else max(0, self.agent.concurrency - self.running)
+
     async def take_place(self) -> None:
         """Take one of its places, waiting for a free one."""
         if self.places is not None:
@@ -52,13 +56,14 @@ class Registered:
         if self.places is not None:
             self.places.release()
 
-    def count(self, *, success: bool) -> None:
-        """Remember that it answered."""
+    def count(self, *, success: bool) -> str:
+        """Remember that it answered; its id."""
         self.answered_at = now()
         if success:
             self.completed += 1
         else:
             self.failed += 1
+        return self.agent.agent_id
 
     def check(self, capability: str, parameters: dict[str, Any]) -> None:
         """Raise ParametersInvalid where `parameters` do not fit the capability's schema."""

@@ -16,6 +16,7 @@ COMMANDS = {
     "run": "Call an agent by what it can do",
     "agents": "See, add and check agents",
     "contracts": "Read, follow and carry away the ledger",
+    "worker": "Do what waits in the queue",
     "serve": "Serve the /v1 API over the same agents and ledger",
     "tokens": "Make and revoke the tokens that callers of the API show",
     "status": "Sum up ledger, agents and services",

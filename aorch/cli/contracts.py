@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, cast
 
 import typer
 
+from aorch.cli import detached
 from aorch.cli.options import (
     JsonOption,
     LedgerOption,
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from aorch.ledger.search import Progress
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Read, follow and carry away the ledger.")
+app.command()(detached.wait)
+app.command()(detached.cancel)
 
 ContractType = StrEnum("ContractType", {"REQUEST": "REQUEST", "RESPONSE": "RESPONSE"})
 Status = StrEnum("Status", ["pending", "in_progress", "completed", "failed", "cancelled", "interrupted"])

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from aorch.cli.options import JsonOption, LedgerOption, complete_agents, complete_capabilities, complete_sessions
+from aorch.cli.times import AHEAD_HELP, ahead
+from aorch.errors import UsageError
 
 if TYPE_CHECKING:
     from aorch.config import Config
-    from aorch.core.task import Answer, Task
+    from aorch.core.task import Answer, Task, Wish
 
 HELD_UP_S = 0.1
 """A loop that has not turned for so long after a signal is held up; two signals at once tell nothing of it."""
@@ -50,6 +52,18 @@ def run(
     timeout: Annotated[
         float | None, typer.Option("--timeout", metavar="SECONDS", help="Give up after so long.")
     ] = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Put it into the queue for a worker; print its contract id.")
+    ] = False,
+    priority: Annotated[
+        int | None, typer.Option("--priority", min=1, max=5, help="In the queue: 1 goes first; 3.")
+    ] = None,
+    not_before: Annotated[
+        str | None, typer.Option("--not-before", metavar="TIME", help=f"In the queue: not before {AHEAD_HELP}.")
+    ] = None,
+    expires: Annotated[
+        str | None, typer.Option("--expires", metavar="TIME", help="In the queue: not from then on, written likewise.")
+    ] = None,
     json: JsonOption = False,
     ledger: LedgerOption = None,
 ) -> None:
@@ -63,6 +77,7 @@ def run(
       aorch run echo text=hi
       git diff | aorch run summarize text=@- --session review
       aorch run resize width:=640 path=photo.jpg --timeout 30 --json
+      aorch run report --detach --priority 1 --not-before 2h
     """
     from aorch import config as configuration
     from aorch.cli.items import parse_items, parse_object
@@ -79,8 +94,25 @@ def run(
         agent_id=agent,
         timeout_s=timeout,
     )
+    if detach:
+        from aorch.cli.detached import submit
+
+        return submit(config, task, _wish(priority, not_before, expires), as_json=json)
+    if (priority, not_before, expires) != (None, None, None):
+        raise UsageError("--priority, --not-before and --expires are for the queue", "Add --detach.")
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # a KeyboardInterrupt can get lost while modules are imported
     raise typer.Exit(asyncio.run(_perform(config, task, as_json=json)))
+
+
+def _wish(priority: int | None, not_before: str | None, expires: str | None) -> "Wish":
+    from aorch.core.task import Wish
+    from aorch.moments import rfc3339
+
+    begin = ahead("--not-before", not_before) if not_before else None
+    end = ahead("--expires", expires) if expires else None
+    if begin and end and end <= begin:
+        raise UsageError("--expires is not after --not-before", "Give it longer.")
+    return Wish(priority or 3, rfc3339(begin) if begin else None, rfc3339(end) if end else None)
 
 
 async def _perform(config: "Config", task: "Task", *, as_json: bool) -> int:
@@ -94,7 +126,7 @@ async def _perform(config: "Config", task: "Task", *, as_json: bool) -> int:
             ended_by = _cancel_on_signals(performing)
             with suppress(asyncio.CancelledError):
                 answer = await performing
-    code = _show(answer, as_json) if answer else _tell_cancelled(task, ended_by)
+    code = show_answer(answer, as_json) if answer else _tell_cancelled(task, ended_by)
     _end_now_if_threads_remain(code)
     return code
 
@@ -143,7 +175,7 @@ def _end_now_if_threads_remain(code: int) -> None:
         os._exit(code)
 
 
-def _show(answer: "Answer", as_json: bool) -> int:
+def show_answer(answer: "Answer", as_json: bool) -> int:
     """Show the answer; the exit code that tells the truth about it."""
     from aorch.cli.output import complain, note, print_json, print_json_line, print_text
 

@@ -2,20 +2,22 @@
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from aorch import json
 from aorch.agents.registry import Registered, Registry
-from aorch.core.execution import Outcome, current_request, execute
-from aorch.core.routing import choose
-from aorch.core.task import Answer, Task
-from aorch.errors import AgentCancelled, AorchError, Conflict, DelegationRefused
-from aorch.ledger.row import Row, new_id
-from aorch.ledger.store import CANCELLED, COMPLETED, FAILED, IN_PROGRESS, PENDING, REQUEST, RESPONSE, Ledger
+from aorch.core.execution import Outcome, Running, current_request, execute
+from aorch.core.routing import capability_for, choose
+from aorch.core.task import Answer, Task, Wish
+from aorch.errors import AgentCancelled, AorchError, Conflict, DelegationRefused, LedgerError
+from aorch.ledger.row import CANCELLED, COMPLETED, FAILED, IN_PROGRESS, PENDING, REQUEST, RESPONSE, Row, new_id
+from aorch.ledger.store import Ledger
 from aorch.moments import now
 
 ORCHESTRATOR = "orchestrator"
+WRITE_AGAIN_S = 1.0
+"""How soon a RESPONSE is written again that the ledger did not take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,10 @@ class Exchanges:
     timeout_s: float
     max_depth: int
     parent_id: str | None = None
+    running: Running = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "running", Running(self.ledger))
 
     async def perform(self, task: Task) -> Answer:
         """Do `task`. Both contracts are durable when this returns, whatever came of it.
@@ -50,6 +56,28 @@ class Exchanges:
         return await self._exchange(
             task, self._request(task, parent_id, asker, registered, reason), registered, started
         )
+
+    async def enqueue(self, task: Task, wish: Wish) -> Row | Answer:
+        """Commit the REQUEST of `task`, which whoever works on the queue does later, and return it.
+
+        An Answer is a refusal: no agent can do it. Both contracts are in the ledger then. Raises Conflict for a used
+        idempotency key, and LedgerError.
+        """
+        started = time.perf_counter()
+        parent_id = task.parent_id or current_request.get() or self.parent_id
+        asker = None
+        try:
+            if parent_id is not None:
+                asker = self._asker(task, parent_id)
+            capability = capability_for(self.registry, task)
+        except AorchError as refusal:
+            return await self._refuse(self._request(task, parent_id, asker, None, None), refusal, started)
+        task.queue = wish.as_dict(idempotent=capability.idempotent, timeout_s=task.timeout_s)
+        request = self._request(task, parent_id, asker, None, None)._replace(status=PENDING, claimed_by=None)
+        await self.ledger.enqueue(
+            request, wish.priority, wish.not_before, wish.expires_at, wish.webhook, task.idempotency
+        )
+        return request
 
     async def _exchange(self, task: Task, request: Row, registered: Registered, started: float) -> Answer:
         try:
@@ -73,25 +101,55 @@ class Exchanges:
             begin = self.ledger.write_request(request, task.idempotency)
         try:
             await begin
-            return await execute(agent, _document(task, request), timeout_s)
+            return await execute(agent, _document(task, request), timeout_s, self.running)
         finally:
             registered.leave_place()
 
+    async def take_up(self, task: Task, request: Row) -> None:
+        """Do `task`, whose REQUEST was claimed from the queue. Where the ledger fails, its RESPONSE is written once it can be.
+
+        A cancelled caller gives it back: it waits again where that is safe, and is `interrupted` where it is not.
+        """
+        started = time.perf_counter()
+        try:
+            registered, _ = choose(self.registry, task)
+            registered.check(task.capability, task.parameters)
+            await registered.take_place()
+            try:
+                timeout_s = task.timeout_s or registered.agent.timeout_s or self.timeout_s
+                outcome = await execute(registered.agent, _document(task, request), timeout_s, self.running)
+            finally:
+                registered.leave_place()
+            agent_id = registered.count(success=outcome.failure is None)
+        except AorchError as refusal:
+            agent_id, outcome = None, Outcome(error=str(refusal), failure=type(refusal))
+        except asyncio.CancelledError:
+            await asyncio.shield(self.ledger.give_back(request.contract_id))
+            raise
+        response = _response(request, agent_id, outcome, started)
+        while True:
+            try:
+                return await self.ledger.write_response(response, response.status, webhook="webhook" in task.queue)
+            except Conflict:  # it was answered meanwhile, and the first answer stands
+                return None
+            except LedgerError:
+                await asyncio.sleep(WRITE_AGAIN_S)
+
     async def _respond(self, request: Row, registered: Registered, outcome: Outcome, started: float) -> Answer:
-        response = _response(request, outcome, started)
-        registered.count(success=outcome.failure is None)
+        agent_id = registered.count(success=outcome.failure is None)
+        response = _response(request, agent_id, outcome, started)
         try:
             await self.ledger.write_response(response, response.status)
         except Conflict as conflict:
-            return _answer(request, response, Outcome(error=str(conflict), failure=Conflict), started)
-        return _answer(request, response, outcome, started)
+            return _answer(response, agent_id, Outcome(error=str(conflict), failure=Conflict), started)
+        return _answer(response, agent_id, outcome, started)
 
     async def _refuse(self, request: Row, refusal: AorchError, started: float) -> Answer:
         outcome = Outcome(error=str(refusal), failure=type(refusal))
-        response = _response(request, outcome, started)._replace(from_agent=ORCHESTRATOR)
+        response = _response(request, None, outcome, started)
         ended = request._replace(status=FAILED, completed_at=response.created_at, claimed_by=None)
         await self.ledger.write_refused(ended, response)
-        return _answer(request, response, outcome, started, refusal.hint)
+        return _answer(response, request.to_agent, outcome, started, refusal.hint)
 
     def _request(
         self, task: Task, parent_id: str | None, asker: str | None, registered: Registered | None, reason: Any
@@ -148,12 +206,14 @@ def _request_metadata(task: Task, reason: dict[str, Any] | None) -> str:
     about = dict(task.metadata)
     if task.context:
         about["context"] = task.context
+    if task.queue:
+        about["queue"] = task.queue
     if reason is not None:
         about["routing"] = reason
     return json.encode(about)
 
 
-def _response(request: Row, outcome: Outcome, started: float) -> Row:
+def _response(request: Row, agent_id: str | None, outcome: Outcome, started: float) -> Row:
     moment = now()
     about: dict[str, Any] = {"duration_ms": _elapsed_ms(started)}
     if outcome.failure is not None:
@@ -162,7 +222,7 @@ def _response(request: Row, outcome: Outcome, started: float) -> Row:
         new_id(),
         request.session_id,
         RESPONSE,
-        request.to_agent or ORCHESTRATOR,
+        agent_id or ORCHESTRATOR,
         request.from_agent,
         request.capability,
         "{}",
@@ -183,14 +243,14 @@ def _request_status(outcome: Outcome) -> str:
     return CANCELLED if outcome.failure is AgentCancelled else FAILED
 
 
-def _answer(request: Row, response: Row, outcome: Outcome, started: float, hint: str = "") -> Answer:
+def _answer(response: Row, agent_id: str | None, outcome: Outcome, started: float, hint: str = "") -> Answer:
     return Answer(
         success=outcome.failure is None,
         data=outcome.result,
         error=outcome.error,
-        contract_id=request.contract_id,
-        agent_id=request.to_agent,
-        session_id=request.session_id,
+        contract_id=response.request_id or "",
+        agent_id=agent_id,
+        session_id=response.session_id,
         timestamp=response.created_at,
         duration_ms=_elapsed_ms(started),
         failure=outcome.failure,

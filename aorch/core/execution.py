@@ -1,6 +1,7 @@
 """One call of an agent's own code, with its limit in time and whatever it may do wrong."""
 
 import asyncio
+import contextlib
 import inspect
 import threading
 import traceback
@@ -12,8 +13,11 @@ from typing import Any
 
 from aorch import json
 from aorch.agents import Agent
-from aorch.errors import AgentFailed, AgentTimedOut, AorchError
+from aorch.errors import AgentCancelled, AgentFailed, AgentTimedOut, AorchError, LedgerError
+from aorch.ledger.store import Ledger
 
+LOOK_S = 0.05
+"""How soon this process hears of a cancellation."""
 GRACE_S = 5.0
 """How long an agent that was told to stop (cancelled) may take to clean up before it is left alone."""
 
@@ -31,7 +35,47 @@ class Outcome:
     failure: type[AorchError] | None = None
 
 
-async def execute(agent: Agent, document: dict[str, Any], timeout_s: float) -> Outcome:
+class Running:
+    """What this process runs, so that a cancellation that somebody else commits to the ledger reaches it.
+
+    The ledger is looked at LOOK_S after something began, and then as often as that for as long as anything runs.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._over: dict[str, asyncio.Future[None]] = {}
+        self._cancelled: dict[str, str] = {}
+        self._version = -1
+        self._looking = False
+
+    def begin(self, request_id: str, over: "asyncio.Future[None]") -> None:
+        """That one runs from here on; `over` is released when it is cancelled."""
+        self._over[request_id] = over
+        if request_id in self._cancelled:  # while it waited for its agent
+            _release(over)
+        if not self._looking:
+            self._looking = True
+            asyncio.get_running_loop().call_later(LOOK_S, self._look)
+
+    def end(self, request_id: str) -> str | None:
+        """That one runs no more; who cancelled it."""
+        self._over.pop(request_id, None)
+        return self._cancelled.pop(request_id, None) if self._cancelled else None
+
+    def _look(self) -> None:
+        self._looking = bool(self._over)
+        if not self._looking:
+            return
+        asyncio.get_running_loop().call_later(LOOK_S, self._look)
+        with contextlib.suppress(LedgerError):  # it cannot be read now: the next look tries again
+            version = self._ledger.version()
+            if version != self._version:
+                self._cancelled, self._version = self._ledger.cancelled(), version
+                for request_id in self._cancelled.keys() & self._over.keys():
+                    _release(self._over[request_id])
+
+
+async def execute(agent: Agent, document: dict[str, Any], timeout_s: float, running: Running) -> Outcome:
     """Let `agent` do the task of `document`; every failure of its code comes back as an Outcome.
 
     A cancelled caller cancels the agent, waits up to GRACE_S for it, and goes on with CancelledError.
@@ -40,6 +84,7 @@ async def execute(agent: Agent, document: dict[str, Any], timeout_s: float) -> O
     over: asyncio.Future[None] = loop.create_future()  # what asyncio.wait does, in half of its time
     call = loop.create_task(_call(agent, document, over))
     timer = loop.call_later(timeout_s, _release, over)
+    running.begin(document["task_id"], over)
     try:
         await over
     except asyncio.CancelledError:
@@ -47,8 +92,11 @@ async def execute(agent: Agent, document: dict[str, Any], timeout_s: float) -> O
         raise
     finally:
         timer.cancel()
+        cancelled_by = running.end(document["task_id"])
     if not call.done():
         await _stop(call)
+        if cancelled_by is not None:
+            return Outcome(error=f"cancelled by {cancelled_by}", failure=AgentCancelled)
         return Outcome(error=f"{agent.agent_id} gave no answer within {timeout_s:g} s", failure=AgentTimedOut)
     return _outcome(agent, call)
 

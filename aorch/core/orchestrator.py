@@ -8,10 +8,13 @@ from typing import Any, Self
 from aorch import config as configuration
 from aorch.agents import Agent
 from aorch.core import bootstrap
-from aorch.core.exchange import Exchanges
-from aorch.core.task import Answer, Task
+from aorch.core.exchange import ORCHESTRATOR, Exchanges
+from aorch.core.queue import Queue
+from aorch.core.task import Answer, Task, Wish
+from aorch.core.waiting import Waiting
 from aorch.errors import UsageError
 from aorch.ledger.row import new_id
+from aorch.moments import utc
 
 _FIELDS = {"capability", "parameters", "context", "agent_id", "timeout_s", "from_agent", "parent_id", "metadata"}
 
@@ -27,6 +30,7 @@ class Orchestrator:
         self.config = config or configuration.load(ledger)
         self.registry = bootstrap.registry(self.config)
         self._exchanges: Exchanges | None = None
+        self._queue: Queue | None = None
 
     def register_agent(self, agent: Agent) -> None:
         """Take `agent` in. Raises Conflict where its id is taken."""
@@ -42,15 +46,50 @@ class Orchestrator:
         The answer has `success`, `data`, `error`, `contract_id` (the REQUEST's), `agent_id`, `session_id`, `timestamp`;
         a failure of any kind is an answer with `success` False. Raises UsageError where `task` is none, and LedgerError.
         """
-        unknown = set(task) - _FIELDS
-        if unknown or "capability" not in task:
-            wrong = f"does not know {', '.join(sorted(unknown))}" if unknown else "needs a capability"
-            raise UsageError(f"a task {wrong}", f"Known: {', '.join(sorted(_FIELDS))}.")
-        return (await self.perform(Task(session_id=session_id, **task))).as_dict()
+        return (await self.perform(_task(session_id, task))).as_dict()
 
     async def perform(self, task: Task) -> Answer:
         """Do `task`, as `orchestrate` does, in types."""
         return await self.exchanges.perform(task)
+
+    async def submit(
+        self,
+        session_id: str,
+        task: dict[str, Any],
+        *,
+        priority: int = 3,
+        not_before: str | None = None,
+        expires_at: str | None = None,
+    ) -> str:
+        """Put `task` (as for `orchestrate`) into the queue, where `aorch serve` or `aorch worker` does it; its contract id.
+
+        It is durable when this returns. `priority` is from 1 (highest) to 5; the moments are RFC 3339. Raises UsageError,
+        NoAgent where no agent has the capability, QueueFull, and LedgerError.
+        """
+        wish = Wish(priority, not_before and utc(not_before), expires_at and utc(expires_at))
+        accepted = await self.queue.submit(_task(session_id, task), wish)
+        if isinstance(accepted, Answer):
+            raise accepted.as_error()
+        return accepted.contract_id
+
+    async def wait(self, contract_id: str, timeout_s: float | None = None) -> dict[str, Any] | None:
+        """The answer to that REQUEST, as `orchestrate` gives it, once it is there; None after `timeout_s` (seconds).
+
+        Raises NotFound, for a RESPONSE's id too.
+        """
+        waiting = Waiting(self.config.ledger)
+        try:
+            answer = await waiting.wait(contract_id, timeout_s)
+        finally:
+            waiting.close()
+        return None if answer is None else answer.as_dict()
+
+    async def cancel(self, contract_id: str, by: str = ORCHESTRATOR) -> str:
+        """Cancel that REQUEST, whoever does it, and return its status: `in_progress` as long as that is under way.
+
+        Cancelling again changes nothing. Raises NotFound, for a RESPONSE's id too.
+        """
+        return await self.exchanges.ledger.cancel(contract_id, by)
 
     async def get_contracts(self, session_id: str | None = None, limit: int | None = None) -> list[dict[str, Any]]:
         """The contracts of a session (or all), oldest first, in their JSON form."""
@@ -70,6 +109,13 @@ class Orchestrator:
             self._exchanges = bootstrap.exchanges(self.config, self.registry)
         return self._exchanges
 
+    @property
+    def queue(self) -> Queue:
+        """What takes tasks in for later."""
+        if self._queue is None:
+            self._queue = Queue(self.exchanges, self.config.queue.max_waiting)
+        return self._queue
+
     def open(self) -> None:
         """Open the ledger now rather than with the first exchange. Raises LedgerError."""
         _ = self.exchanges
@@ -78,7 +124,7 @@ class Orchestrator:
         """Commit what is queued and let go of the ledger."""
         if self._exchanges is not None:
             self._exchanges.ledger.close()
-            self._exchanges = None
+            self._exchanges = self._queue = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -87,6 +133,14 @@ class Orchestrator:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
+
+
+def _task(session_id: str, said: dict[str, Any]) -> Task:
+    unknown = set(said) - _FIELDS
+    if unknown or "capability" not in said:
+        wrong = f"does not know {', '.join(sorted(unknown))}" if unknown else "needs a capability"
+        raise UsageError(f"a task {wrong}", f"Known: {', '.join(sorted(_FIELDS))}.")
+    return Task(session_id=session_id, **said)
 
 
 def new_session_id() -> str:

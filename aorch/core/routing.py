@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from aorch.agents.base import AgentCapability
 from aorch.agents.registry import Registered, Registry
 from aorch.core.task import Task
 from aorch.errors import NoAgent, NoAgentAvailable
@@ -36,6 +37,19 @@ def choose(registry: Registry, task: Task) -> Choice:
             f"No agent available for capability: {task.capability} ({problems})", "See `aorch agents check`."
         )
     return _least_loaded(able, task)
+
+
+def capability_for(registry: Registry, task: Task) -> AgentCapability:
+    """The capability that `task` waits for, once an agent can do it: what it needs now may be there later.
+
+    Raises NoAgent where none will, and ParametersInvalid.
+    """
+    try:
+        registered, _ = choose(registry, task)
+    except NoAgentAvailable:
+        registered = registry.having(task.capability)[0]
+    registered.check(task.capability, task.parameters)
+    return registered.capabilities[task.capability]
 
 
 def _least_loaded(able: list[Registered], task: Task) -> Choice:

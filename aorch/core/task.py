@@ -4,7 +4,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aorch import json
-from aorch.errors import AorchError, UsageError
+from aorch.errors import AgentFailed, AorchError, UsageError, by_code
+
+_ERRORS = by_code()
 
 
 @dataclass(slots=True)
@@ -13,6 +15,7 @@ class Task:
 
     `agent_id` insists on one agent; `timeout_s` (seconds) overrides the agent's own limit; `from_agent` is who asks
     (default: the agent on whose behalf this is, else `orchestrator`); `parent_id` is the REQUEST on whose behalf.
+    `queue` is what was said when it was enqueued.
     `idempotency` (caller, key, the body's fingerprint) is kept with the REQUEST, and no second one of that caller's key is.
     """
 
@@ -26,6 +29,7 @@ class Task:
     parent_id: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     idempotency: tuple[str, str, str] | None = None
+    queue: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raises UsageError for a field of the wrong shape."""
@@ -39,6 +43,31 @@ class Task:
         _check_object("metadata", self.metadata)
         if self.timeout_s is not None and not (isinstance(self.timeout_s, int | float) and self.timeout_s > 0):
             raise UsageError(f"timeout_s must be a number of seconds above 0, not {self.timeout_s!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How a task is to wait in the queue: its `priority` from 1 (highest) to 5, not before and not after a moment (RFC 3339
+    text), and the URL that is to hear of its end.
+    """
+
+    priority: int = 3
+    not_before: str | None = None
+    expires_at: str | None = None
+    webhook: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raises UsageError for a priority that is none."""
+        if self.priority not in PRIORITIES:
+            raise UsageError(f"priority is {self.priority!r}", "Give 1 (highest), 2, 3, 4 or 5.")
+
+    def as_dict(self, **besides: Any) -> dict[str, Any]:
+        """The JSON form, without what was not said."""
+        said = {name: getattr(self, name) for name in ("priority", "not_before", "expires_at", "webhook")}
+        return {name: value for name, value in (said | besides).items() if value is not None}
+
+
+PRIORITIES = range(1, 6)
 
 
 @dataclass(slots=True)
@@ -56,6 +85,10 @@ class Answer:
     failure: type[AorchError] | None = None
     hint: str = ""
 
+    def as_error(self) -> AorchError:
+        """A failure as what could be raised."""
+        return (self.failure or AgentFailed)(self.error or "", self.hint)
+
     def as_dict(self) -> dict[str, Any]:
         """The seed document's response object."""
         return {
@@ -67,6 +100,24 @@ class Answer:
             "session_id": self.session_id,
             "timestamp": self.timestamp,
         }
+
+
+def recorded(request: dict[str, Any], response: dict[str, Any]) -> Answer:
+    """The answer that these two contracts (JSON forms) are the record of, but for its hint, which is in no contract."""
+    about = response["metadata"]
+    succeeded = response["status"] == "completed"
+    agent_id = request["to_agent"] or response["from_agent"]
+    return Answer(
+        success=succeeded,
+        data=response["result"],
+        error=response["error"],
+        contract_id=request["contract_id"],
+        agent_id=None if agent_id == "orchestrator" else agent_id,
+        session_id=request["session_id"],
+        timestamp=response["created_at"],
+        duration_ms=about.get("duration_ms", 0.0),
+        failure=None if succeeded else _ERRORS.get(about.get("code", AgentFailed.code), AgentFailed),
+    )
 
 
 def _check_object(name: str, value: object) -> None:

@@ -9,32 +9,38 @@ import sqlite3
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from aorch.errors import AorchError, LedgerError
 
 Statement = tuple[str, Sequence[Any]]
 """SQL text and its parameters."""
 
+Action = Callable[[sqlite3.Connection], Any]
+"""What reads and writes inside a transaction of the writer, in its thread."""
+Result = TypeVar("Result")
+
 _CLOSE: Any = object()
 
 
 class _Unit:
-    """Statements that stand or fall together, and the waiter to tell."""
+    """Statements that stand or fall together, or `action`, and the waiter to tell."""
 
-    __slots__ = ("error", "loop", "statements", "waiter")
+    __slots__ = ("action", "error", "loop", "result", "statements", "waiter")
 
-    def __init__(self, statements: Sequence[Statement], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, statements: Sequence[Statement], action: Action | None, loop: asyncio.AbstractEventLoop) -> None:
         self.statements = statements
+        self.action = action
         self.loop = loop
-        self.waiter: asyncio.Future[None] = loop.create_future()
+        self.waiter: asyncio.Future[Any] = loop.create_future()
+        self.result: Any = None
         self.error: BaseException | None = None
 
     def tell(self) -> None:
         if self.waiter.done():
             return
         if self.error is None:
-            self.waiter.set_result(None)
+            self.waiter.set_result(self.result)
         else:
             self.waiter.set_exception(self.error)
 
@@ -57,16 +63,27 @@ class Writer:
         A cancelled caller does not take them back: they are committed all the same. Raises LedgerError, and
         sqlite3.IntegrityError where a unique index refuses one.
         """
+        await self._queued(statements, None)
+
+    async def work(self, action: Callable[[sqlite3.Connection], Result]) -> Result:
+        """What `action` returns, once what it wrote is durable. It must bear being done again: a batch may be rolled back.
+
+        Raises what it raises, which takes back what it wrote, and LedgerError.
+        """
+        result: Result = await self._queued((), action)
+        return result
+
+    def _queued(self, statements: Sequence[Statement], action: Action | None) -> asyncio.Future[Any]:
         if self._closed:
             raise LedgerError("the ledger is closed", "Open it again: nothing more can be written here.")
         loop = asyncio.get_running_loop()
-        unit = _Unit(statements, loop)
+        unit = _Unit(statements, action, loop)
         gathered = self._gathered.get(loop)
         if gathered is None:
             gathered = self._gathered[loop] = []
             loop.call_soon(self._hand_over, loop)
         gathered.append(unit)
-        await unit.waiter
+        return unit.waiter
 
     def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
         """Hand the writer what one turn of the loop gathered: at 32 in flight half as many transactions as one by one."""
@@ -102,7 +119,7 @@ class Writer:
             for sql, parameters in unit.statements:
                 rows[sql].append(parameters)
         try:
-            self._transaction(rows.items())
+            self._transaction(rows.items(), [unit for unit in units if unit.action is not None])
         except sqlite3.OperationalError as error:  # the file's trouble (locked, full, gone), so everybody's
             for unit in units:
                 unit.error = self._translate(error)
@@ -112,7 +129,8 @@ class Writer:
     def _one_by_one(self, units: list[_Unit]) -> None:
         for unit in units:
             try:
-                self._transaction([(sql, [parameters]) for sql, parameters in unit.statements])
+                rows = [(sql, [parameters]) for sql, parameters in unit.statements]
+                self._transaction(rows, [unit] if unit.action is not None else [])
             except sqlite3.IntegrityError as error:
                 unit.error = error
             except sqlite3.Error as error:
@@ -120,11 +138,13 @@ class Writer:
             except Exception as error:  # noqa: BLE001  the waiter must be told, whatever it was
                 unit.error = error
 
-    def _transaction(self, work: Iterable[tuple[str, list[Sequence[Any]]]]) -> None:
+    def _transaction(self, work: Iterable[tuple[str, list[Sequence[Any]]]], actions: list[_Unit]) -> None:
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             for sql, rows in work:
                 self._connection.executemany(sql, rows)
+            for unit in actions:
+                unit.result = unit.action(self._connection)  # type: ignore[misc]  # those that have one
             self._connection.execute("COMMIT")
         except BaseException:
             if self._connection.in_transaction:

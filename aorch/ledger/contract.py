@@ -6,7 +6,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, Column, DateTime, Index, Text, text
+from sqlalchemy import JSON, Column, DateTime, Index, Integer, Text, text
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Dialect
@@ -67,10 +67,15 @@ class UtcText(UtcDateTime):
         return value if value is None or isinstance(value, str) else rfc3339(value)
 
 
+def _partial(*columns: str, where: str, name: str | None = None) -> Index:
+    return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where))
+
+
 class Contract(SQLModel, table=True):
     """One record of the ledger: a REQUEST, or the RESPONSE that answers it.
 
-    `position` is its place in the order of commits. Only `status`, `completed_at` and `claimed_by` change after writing.
+    `position` is its place in the order of commits. Only `status`, `completed_at`, `claimed_by` and what the queue knows of
+    a REQUEST (the columns after it, see queue.py) change after writing.
     """
 
     __tablename__ = "contracts"
@@ -84,24 +89,17 @@ class Contract(SQLModel, table=True):
             sqlite_where=text("request_id IS NOT NULL"),
             postgresql_where=text("request_id IS NOT NULL"),
         ),
-        Index(
-            None,
-            "parent_id",
-            sqlite_where=text("parent_id IS NOT NULL"),
-            postgresql_where=text("parent_id IS NOT NULL"),
-        ),
-        Index(
-            None,
+        _partial("parent_id", where="parent_id IS NOT NULL"),
+        _partial("claimed_by", where="claimed_by IS NOT NULL"),
+        _partial("status", "position", where="status <> 'completed'"),
+        _partial("capability", "priority", "turn", where="turn IS NOT NULL"),
+        _partial("session_id", "priority", "turn", where="turn IS NOT NULL"),
+        _partial("due_at", where="due_at IS NOT NULL"),
+        _partial("expires_at", where="expires_at IS NOT NULL"),
+        _partial(
             "claimed_by",
-            sqlite_where=text("claimed_by IS NOT NULL"),
-            postgresql_where=text("claimed_by IS NOT NULL"),
-        ),
-        Index(
-            None,
-            "status",
-            "position",
-            sqlite_where=text("status <> 'completed'"),
-            postgresql_where=text("status <> 'completed'"),
+            where="cancelled_by IS NOT NULL AND claimed_by IS NOT NULL",
+            name="ix_contracts_cancelled",
         ),
     )
 
@@ -122,9 +120,15 @@ class Contract(SQLModel, table=True):
     request_id: str | None = None
     parent_id: str | None = None
     claimed_by: str | None = None
+    priority: int | None = None
+    turn: int | None = None
+    due_at: datetime | None = Field(default=None, sa_column=Column("due_at", UtcDateTime()))
+    expires_at: datetime | None = Field(default=None, sa_column=Column("expires_at", UtcDateTime()))
+    attempts: int | None = None
+    cancelled_by: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """The contract's JSON form, the same as `Row.as_dict` gives. `position` and `claimed_by` are not part of it."""
+        """The contract's JSON form, the same as `Row.as_dict` gives. `position`, `claimed_by` and the queue's are no part."""
         form = {name: getattr(self, "details" if name == "metadata" else name) for name in FIELDS}
         form["created_at"] = rfc3339(self.created_at)
         form["completed_at"] = None if self.completed_at is None else rfc3339(self.completed_at)
@@ -159,3 +163,27 @@ class IdempotencyKey(SQLModel, table=True):
     key: str = Field(primary_key=True)
     fingerprint: str
     request_id: str
+
+
+class QueueClock(SQLModel, table=True):
+    """How far the queue has come in a priority: the turn of what was claimed last (see queue.py)."""
+
+    __tablename__ = "queue_clock"
+    metadata = metadata
+
+    priority: int = Field(sa_column=Column("priority", Integer, primary_key=True, autoincrement=False))
+    turn: int
+
+
+class Webhook(SQLModel, table=True):
+    """Who is to be told of the end of a REQUEST. `due_at` is when to try next: None before that end, and once given up."""
+
+    __tablename__ = "webhooks"
+    metadata = metadata
+    __table_args__ = (_partial("due_at", where="due_at IS NOT NULL"),)
+
+    request_id: str = Field(primary_key=True)
+    url: str
+    attempts: int
+    due_at: datetime | None = Field(default=None, sa_column=Column("due_at", UtcDateTime()))
+    error: str | None = None

@@ -38,6 +38,21 @@ class Owner:
 
 
 @contextlib.contextmanager
+def only_one(ledger: Path, what: str) -> Iterator[bool]:
+    """Whether this is the one process of all on that ledger that does `what` while the block runs."""
+    _folder(ledger).mkdir(exist_ok=True)
+    try:
+        descriptor = _locked(_folder(ledger) / what, os.O_CREAT)
+    except BlockingIOError:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
 def if_dead(ledger: Path, owner_id: str) -> Iterator[bool]:
     """Whether that owner's process is gone; while the block runs, nobody else finds it dead as well."""
     if not _ID.fullmatch(owner_id):

@@ -22,8 +22,7 @@ from aorch.errors import NotFound, UsageError
 from aorch.ledger import search, sessions
 from aorch.ledger.contract import Contract, IdempotencyKey
 from aorch.ledger.database import connect_reading, translated
-from aorch.ledger.row import Row
-from aorch.ledger.store import COMPLETED, REQUEST
+from aorch.ledger.row import COMPLETED, REQUEST, Row
 from aorch.ledger.which import EVERYTHING, Filter, begins_or_ends, bounded, matching, position, row_columns
 
 __all__ = ["EVERYTHING", "Exchange", "Filter", "Reader"]

@@ -15,6 +15,17 @@ _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS = [a + b for a in _ALPHABET for b in _ALPHABET]
 
 
+PENDING, IN_PROGRESS, COMPLETED, FAILED, CANCELLED, INTERRUPTED = (
+    "pending",
+    "in_progress",
+    "completed",
+    "failed",
+    "cancelled",
+    "interrupted",
+)
+REQUEST, RESPONSE = "REQUEST", "RESPONSE"
+
+
 class Row(NamedTuple):
     """The columns of a contract as they are written: times RFC 3339 text, `payload`, `result` and `metadata` JSON text."""
 

@@ -4,7 +4,7 @@ They are compiled from the table in contract.py ahead of time, so that `aorch ru
 `tests/test_statements.py` holds the two equal.
 """
 
-REVISION = "0002"
+REVISION = "0003"
 """The newest revision in migrations/versions."""
 
 INSERT = (
@@ -24,10 +24,7 @@ COMPLETE = "UPDATE contracts SET status=?, completed_at=?, claimed_by=? WHERE co
 
 CLAIMED = "SELECT DISTINCT contracts.claimed_by FROM contracts WHERE contracts.claimed_by IS NOT NULL"
 
-ORPHANS = (
-    "SELECT contracts.contract_id, contracts.session_id, contracts.from_agent, contracts.to_agent, contracts.capability,"
-    " contracts.parent_id FROM contracts WHERE contracts.claimed_by = ?"
-)
+ORPHANS = "SELECT contracts.contract_id FROM contracts WHERE contracts.claimed_by = ?"
 
 ANCESTORS = (
     "WITH RECURSIVE ancestors(contract_id, to_agent, capability, payload, parent_id) AS"
@@ -48,3 +45,101 @@ SESSIONS_FROM = (
 """(first, how many): distinct sessions in order, by skipping through the index instead of reading it all."""
 
 NEWEST_IDS = "SELECT contract_id, capability, session_id FROM contracts ORDER BY position DESC LIMIT ?"
+
+# The queue
+
+ENQUEUE = (
+    "INSERT INTO contracts (contract_id, session_id, contract_type, from_agent, to_agent, capability, payload, status,"
+    " created_at, completed_at, result, error, metadata, request_id, parent_id, claimed_by, priority, due_at, expires_at,"
+    " turn) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19,"
+    " CASE WHEN ?18 IS NULL THEN max((SELECT turn FROM queue_clock WHERE priority = ?17),"
+    " (SELECT coalesce(max(turn) + 1, 0) FROM contracts WHERE session_id = ?2 AND priority = ?17 AND turn IS NOT NULL))"
+    " END)"
+)
+"""A whole Row, priority, due_at, expires_at."""
+
+ENQUEUE_WEBHOOK = "INSERT INTO webhooks (request_id, url, attempts) VALUES (?, ?, 0)"
+
+WAITING = (
+    "SELECT 1 FROM contracts WHERE capability = ?1 AND turn IS NOT NULL"
+    " AND (to_agent IS NULL OR to_agent IN (SELECT value FROM json_each(?2))) LIMIT 1"
+)
+"""(capability, the agents that are here as a JSON list)"""
+
+FIRST = (
+    "SELECT priority, turn, position FROM contracts WHERE capability = ?1 AND turn IS NOT NULL"
+    " AND (to_agent IS NULL OR to_agent IN (SELECT value FROM json_each(?2)))"
+    " ORDER BY priority, turn, position LIMIT ?3"
+)
+"""The same, and how many at most: those that come first, in order."""
+
+CLAIM = (
+    "UPDATE contracts SET status = 'in_progress', claimed_by = ?1, turn = NULL, expires_at = NULL,"
+    " attempts = coalesce(attempts, 0) + 1 WHERE position = ?2"
+)
+
+CLOCK = "UPDATE queue_clock SET turn = max(turn, ?2) WHERE priority = ?1"
+
+_ROW = (
+    "SELECT contract_id, session_id, contract_type, from_agent, to_agent, capability, payload, status, created_at,"
+    " completed_at, result, error, metadata, request_id, parent_id, claimed_by FROM contracts WHERE "
+)
+BY_POSITION = _ROW + "position = ?"
+BY_ID = _ROW + "contract_id = ?"
+BY_REQUEST = _ROW + "request_id = ?"
+"""The RESPONSE to that REQUEST."""
+
+ANSWERED = "SELECT request_id FROM contracts WHERE request_id IN (SELECT value FROM json_each(?))"
+
+DUE = "SELECT position, session_id, priority FROM contracts WHERE due_at <= ?1 ORDER BY due_at LIMIT ?2"
+
+PROMOTE = (
+    "UPDATE contracts SET due_at = NULL, turn = max((SELECT turn FROM queue_clock WHERE priority = ?3),"
+    " (SELECT coalesce(max(turn) + 1, 0) FROM contracts WHERE session_id = ?2 AND priority = ?3 AND turn IS NOT NULL))"
+    " WHERE position = ?1"
+)
+"""(position, session_id, priority)"""
+
+EXPIRED = "SELECT position FROM contracts WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2"
+
+NEXT_MOMENT = (
+    "SELECT min(moment) FROM (SELECT min(due_at) AS moment FROM contracts WHERE due_at IS NOT NULL"
+    " UNION ALL SELECT min(expires_at) FROM contracts WHERE expires_at IS NOT NULL)"
+)
+"""When the next one is due, or expires."""
+
+CLAIMED_STATE = "SELECT position, attempts, cancelled_by, priority IS NOT NULL FROM contracts WHERE contract_id = ?"
+
+STATE = (
+    "SELECT status, contract_type, turn IS NOT NULL OR due_at IS NOT NULL, claimed_by, position FROM contracts"
+    " WHERE contract_id = ?"
+)
+
+END = (
+    "UPDATE contracts SET status = ?, completed_at = ?, claimed_by = NULL, turn = NULL, due_at = NULL, expires_at = NULL"
+    " WHERE contract_id = ?"
+)
+"""(status, completed_at, contract_id): COMPLETE for one that may still wait."""
+
+REQUEUE = (
+    "UPDATE contracts SET status = 'pending', claimed_by = NULL,"
+    " turn = (SELECT turn FROM queue_clock WHERE priority = contracts.priority) WHERE contract_id = ?"
+)
+"""At the head of its priority."""
+
+CANCEL = "UPDATE contracts SET cancelled_by = ?1 WHERE contract_id = ?2 AND cancelled_by IS NULL"
+
+CANCELLED = (
+    "SELECT contract_id, cancelled_by FROM contracts WHERE claimed_by = ? AND cancelled_by IS NOT NULL"
+    " AND claimed_by IS NOT NULL"
+)
+
+LENGTH = "SELECT count(*) FROM contracts WHERE turn IS NOT NULL"
+
+DUE_WEBHOOKS = "SELECT request_id, url, attempts FROM webhooks WHERE due_at <= ? ORDER BY due_at LIMIT ?"
+
+WEBHOOK_SENT = "DELETE FROM webhooks WHERE request_id = ?"
+
+WEBHOOK_FAILED = "UPDATE webhooks SET attempts = ?, due_at = ?, error = ? WHERE request_id = ?"
+
+WEBHOOK_DUE = "UPDATE webhooks SET due_at = ? WHERE request_id = ?"

@@ -7,25 +7,25 @@ Starting: what a dead process left open is answered by an `interrupted` RESPONSE
 import asyncio
 import errno
 import sqlite3
+from collections.abc import Iterable, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import NamedTuple
 
-from aorch.errors import AorchError, Conflict, Interrupted, LedgerError, LedgerFull, LedgerReadOnly
-from aorch.ledger import owners, statements
-from aorch.ledger.batch import Writer
+from aorch import json
+from aorch.errors import AorchError, Conflict, LedgerError, LedgerFull, LedgerReadOnly
+from aorch.ledger import owners, queue, statements
+from aorch.ledger.batch import Statement, Writer
 from aorch.ledger.database import connect, translated
-from aorch.ledger.row import Row, new_id
-from aorch.moments import now
+from aorch.ledger.row import IN_PROGRESS, PENDING, Row
 
-PENDING, IN_PROGRESS, COMPLETED, FAILED, CANCELLED, INTERRUPTED = (
-    "pending",
-    "in_progress",
-    "completed",
-    "failed",
-    "cancelled",
-    "interrupted",
-)
-REQUEST, RESPONSE = "REQUEST", "RESPONSE"
+
+class DueWebhook(NamedTuple):
+    """A webhook that is to be sent now, after so many attempts."""
+
+    request_id: str
+    url: str
+    attempts: int
 
 
 class Ledger:
@@ -68,31 +68,88 @@ class Ledger:
         if key is None:
             await self._writer.commit((statements.INSERT, request))
         else:
-            await self._write_once(request, key)
+            await self._write_once(request, key, [(statements.INSERT, request)])
 
     async def write_refused(self, request: Row, response: Row) -> None:
         """Commit a REQUEST together with the RESPONSE that says why no agent was called."""
         await self._writer.commit((statements.INSERT, request), (statements.INSERT, response))
 
+    async def enqueue(
+        self,
+        request: Row,
+        priority: int,
+        due_at: str | None = None,
+        expires_at: str | None = None,
+        webhook: str | None = None,
+        key: tuple[str, str, str] | None = None,
+    ) -> None:
+        """Commit a pending REQUEST that whoever works on the queue may claim, from `due_at` on (RFC 3339), else at once.
+
+        `key` as with `write_request`; `webhook` is the URL that is to hear of its end.
+        """
+        entry: list[Statement] = [(statements.ENQUEUE, (*request, priority, due_at, expires_at))]
+        if webhook is not None:
+            entry.append((statements.ENQUEUE_WEBHOOK, (request.contract_id, webhook)))
+        await (self._writer.commit(*entry) if key is None else self._write_once(request, key, entry))
+
+    async def claim(self, places: Mapping[str, int], agents: Iterable[str], most: int) -> list[Row]:
+        """Claim for this process what comes first of the queue (queue.py says how), and commit that.
+
+        `places`: how many of each capability; `agents`: the ids of those that are here. Writes nothing where there is
+        nothing to claim.
+        """
+        ids = json.encode(list(agents))
+        with translated(self.path):
+            if not queue.waiting(self._for_reading(), list(places), ids):
+                return []
+        return await self._writer.work(lambda connection: queue.claim(connection, self.owner_id, places, ids, most))
+
+    async def cancel(self, request_id: str, by: str) -> str:
+        """Cancel a REQUEST, whoever runs it, and return its status: `in_progress` where its owner has yet to hear of it.
+
+        Raises NotFound, for a RESPONSE too.
+        """
+        return await self._writer.work(lambda connection: queue.cancel(connection, request_id, by))
+
+    async def give_back(self, request_id: str) -> None:
+        """Let a claimed REQUEST wait again where that is safe, and answer it with `interrupted` where it is not."""
+        await self._writer.work(lambda connection: queue.lose(connection, request_id))
+
+    async def recover_lost(self) -> None:
+        """Take care of what processes that died since left open. Writes nothing where none did."""
+        with translated(self.path):
+            claimed = self._for_reading().execute(statements.CLAIMED).fetchall()
+        if any(not owners.lives(self.path, owner_id) for (owner_id,) in claimed):
+            await asyncio.to_thread(recover, self.path)
+
+    async def webhook_sent(self, request_id: str) -> None:
+        """Commit that its webhook was taken."""
+        await self._writer.commit((statements.WEBHOOK_SENT, (request_id,)))
+
+    async def webhook_failed(self, request_id: str, attempts: int, again_at: str | None, error: str) -> None:
+        """Commit that its webhook was not taken, why, and when to try again (None: no more)."""
+        await self._writer.commit((statements.WEBHOOK_FAILED, (attempts, again_at, error, request_id)))
+
     async def write_start(self, request_id: str) -> None:
         """Commit that a pending REQUEST is now in progress."""
         await self._writer.commit((statements.START, (IN_PROGRESS, request_id, PENDING)))
 
-    async def write_response(self, response: Row, request_status: str) -> None:
-        """Commit a RESPONSE and its REQUEST's end.
+    async def write_response(self, response: Row, request_status: str, *, webhook: bool = False) -> None:
+        """Commit a RESPONSE and its REQUEST's end; where it has a `webhook`, that it is due.
 
         Raises Conflict where the REQUEST has been answered already: the first answer stands.
         """
         end = (request_status, response.created_at, None, response.request_id)
+        rows: list[Statement] = [(statements.INSERT, response), (statements.COMPLETE, end)]
+        if webhook:
+            rows.append((statements.WEBHOOK_DUE, (response.created_at, response.request_id)))
         try:
-            await self._writer.commit((statements.INSERT, response), (statements.COMPLETE, end))
+            await self._writer.commit(*rows)
         except sqlite3.IntegrityError as error:
             raise Conflict(f"request {response.request_id} has been answered already") from error
 
-    async def _write_once(self, request: Row, key: tuple[str, str, str]) -> None:
-        commit = asyncio.ensure_future(
-            self._writer.commit((statements.INSERT_KEY, (*key, request.contract_id)), (statements.INSERT, request))
-        )
+    async def _write_once(self, request: Row, key: tuple[str, str, str], rows: list[Statement]) -> None:
+        commit = asyncio.ensure_future(self._writer.commit((statements.INSERT_KEY, (*key, request.contract_id)), *rows))
         try:
             try:
                 await asyncio.shield(commit)
@@ -109,9 +166,32 @@ class Ledger:
     def ancestors(self, contract_id: str) -> list[tuple[str, str, str, str]]:
         """From that contract to the root of its delegation: contract_id, to_agent, capability, payload (JSON text)."""
         with translated(self.path):
-            if self._reading is None:
-                self._reading = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
-            return self._reading.execute(statements.ANCESTORS, (contract_id,)).fetchall()
+            return self._for_reading().execute(statements.ANCESTORS, (contract_id,)).fetchall()
+
+    def due_webhooks(self, moment: str, most: int) -> list[DueWebhook]:
+        """Up to `most` webhooks that are due at that moment (RFC 3339), the longest due first."""
+        with translated(self.path):
+            return [DueWebhook(*row) for row in self._for_reading().execute(statements.DUE_WEBHOOKS, (moment, most))]
+
+    def version(self) -> int:
+        """A number that changes whenever anybody, this process included, commits anything."""
+        with translated(self.path):
+            return int(self._for_reading().execute("PRAGMA data_version").fetchone()[0])
+
+    def next_moment(self) -> str | None:
+        """When something in the queue will be due, or expire (RFC 3339)."""
+        with translated(self.path):
+            return queue.next_moment(self._for_reading())
+
+    def cancelled(self) -> dict[str, str]:
+        """What this process runs and somebody has cancelled: contract_id, and by whom."""
+        with translated(self.path):
+            return dict(self._for_reading().execute(statements.CANCELLED, (self.owner_id,)))
+
+    def queue_length(self) -> int:
+        """How many REQUESTs wait for a worker, those for their time not counted. Reads an index from end to end."""
+        with translated(self.path):
+            return int(self._for_reading().execute(statements.LENGTH).fetchone()[0])
 
     def close(self) -> None:
         """Commit what is queued and let go of the file."""
@@ -119,6 +199,11 @@ class Ledger:
         if self._reading is not None:
             self._reading.close()
         self._owner.close()
+
+    def _for_reading(self) -> sqlite3.Connection:
+        if self._reading is None:
+            self._reading = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        return self._reading
 
     def _translate(self, error: sqlite3.Error) -> AorchError:
         try:
@@ -159,28 +244,7 @@ def _recover(connection: sqlite3.Connection, path: Path) -> None:
 def _answer_orphans(connection: sqlite3.Connection, owner_id: str) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
-        for request_id, session_id, from_agent, to_agent, capability, parent_id in connection.execute(
-            statements.ORPHANS, (owner_id,)
-        ).fetchall():
-            moment = now()
-            response = Row(
-                contract_id=new_id(),
-                session_id=session_id,
-                contract_type=RESPONSE,
-                from_agent="orchestrator",
-                to_agent=from_agent,
-                capability=capability,
-                payload="{}",
-                status=INTERRUPTED,
-                created_at=moment,
-                completed_at=moment,
-                error=f"interrupted: the process that ran this ended before {to_agent} answered",
-                metadata=f'{{"code":"{Interrupted.code}"}}',
-                request_id=request_id,
-                parent_id=parent_id,
-            )
-            connection.execute(statements.INSERT, response)
-            connection.execute(statements.COMPLETE, (FAILED, moment, None, request_id))
+        queue.lost(connection, owner_id)
         connection.execute("COMMIT")
     except BaseException:
         connection.execute("ROLLBACK")

@@ -12,8 +12,7 @@ from sqlmodel import col
 from aorch import json
 from aorch.ledger import search
 from aorch.ledger.contract import Contract, UtcText
-from aorch.ledger.row import FIELDS
-from aorch.ledger.store import COMPLETED
+from aorch.ledger.row import COMPLETED, FIELDS
 
 position: ColumnElement[Any] = col(Contract.position)  # type: ignore[assignment]  # Mapped is one, untold
 

@@ -2,11 +2,14 @@
 
 import time
 from email.utils import formatdate
+from typing import Any
 
 from aiohttp import ClientConnectionResetError, HttpVersion11, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import SERVER_SOFTWARE
 from aiohttp.http_writer import _serialize_headers
+
+from aorch import json
 
 JSON = "application/json"
 LARGE = 32_768
@@ -58,6 +61,11 @@ class JsonAnswer(web.Response):
             headers[hdrs.SERVER] = SERVER_SOFTWARE
             transport.write(_serialize_headers(f"HTTP/1.1 {self._status} {self._reason}", headers) + self._body)
         return None
+
+
+def json_answer(value: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> JsonAnswer:
+    """The response whose body is `value`."""
+    return JsonAnswer(json.encode_bytes(value), status=status, headers=headers)
 
 
 def _date() -> str:

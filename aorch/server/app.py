@@ -13,6 +13,7 @@ from multidict import istr
 from aorch.config import ServeConfig
 from aorch.core.orchestrator import Orchestrator
 from aorch.core.readers import Readers
+from aorch.core.waiting import Waiting
 from aorch.errors import AgentCancelled, AorchError
 from aorch.ledger.row import new_id
 from aorch.server.auth import ANONYMOUS, PUBLIC, Access
@@ -41,7 +42,8 @@ def make_app(
     from aorch.server.routes import ROUTES  # noqa: PLC0415
 
     readers = Readers(orchestrator.config.ledger)
-    services = Services(orchestrator, readers, settings, access, Gate(settings.max_concurrent))
+    waiting = Waiting(orchestrator.config.ledger)
+    services = Services(orchestrator, readers, settings, access, Gate(settings.max_concurrent), waiting)
     limit = RateLimit(settings.rate_per_s) if settings.rate_per_s else None
     scopes = {route.handler: route.scope for route in ROUTES}  # pages, and paths that are none, need no token
     through = _through(services, guard, limit, log, scopes)
@@ -59,6 +61,7 @@ def make_app(
 
     async def clean_up(_: web.Application) -> None:
         readers.close()
+        waiting.close()
         await orchestrator.aclose()
         log.flush()
 

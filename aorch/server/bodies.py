@@ -27,6 +27,11 @@ def _like(pattern: str, form: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
+def _whole(value: object) -> object:
+    """3.0 is a whole number to JSON Schema."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _in_utc(moment: datetime) -> datetime:
     try:
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
@@ -41,6 +46,13 @@ QueryMoment = Annotated[
     WithJsonSchema({"type": "string", "anyOf": [{"format": "date-time"}, {"format": "date"}]}),
 ]
 """A time, or a day; without a zone UTC."""
+LaterMoment = Annotated[
+    datetime,
+    _like(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T", "a moment, such as 2026-01-31T09:00:00Z"),
+    AfterValidator(_in_utc),
+    Field(strict=False, examples=["2026-01-31T09:00:00.000Z"]),
+]
+"""A moment in a body; without a zone UTC."""
 Limit = Annotated[int, Field(ge=1, le=1000, description="How many a page."), _like(r"[0-9]+\Z", "a whole number")]
 
 
@@ -69,6 +81,32 @@ class OrchestrateBody(Body):
     timeout_s: float | None = Field(None, gt=0, description="Give up after so many seconds.", allow_inf_nan=False)
 
 
+class TaskBody(OrchestrateBody):
+    """A task for the queue."""
+
+    priority: Annotated[int, BeforeValidator(_whole)] = Field(
+        3, ge=1, le=5, description="From 1, which goes first, to 5."
+    )
+    not_before: LaterMoment | None = Field(None, description="Not to be begun before this moment.")
+    expires_at: LaterMoment | None = Field(
+        None, description="Not to be begun from this moment on; then it fails as `expired`."
+    )
+    webhook: Text | None = Field(
+        None,
+        max_length=2048,
+        pattern=r"^https?://[^\x00-\x20]+$",
+        description="Where to POST the answer to, signed (see docs/queue.md).",
+    )
+
+
+class TaskQuery(Body):
+    """How long to wait for a task."""
+
+    model_config = ConfigDict(strict=False)
+
+    wait_s: float | None = Field(None, ge=0, le=60, description="Answer once it is done, or after so many seconds.")
+
+
 class OrchestrateAnswer(Body):
     """What came of a task that reached an agent, its own failure among that."""
 
@@ -95,6 +133,18 @@ class OrchestrateAnswer(Body):
     agent_id: str | None
     session_id: str
     timestamp: Moment
+
+
+class TaskForm(Body):
+    """How a task stands; `answer` once it is answered."""
+
+    contract_id: ContractId
+    session_id: str
+    capability: str
+    status: ContractStatus
+    created_at: Moment
+    completed_at: Moment | None
+    answer: OrchestrateAnswer | None
 
 
 class Problem(Body):

@@ -8,6 +8,7 @@ from aiohttp import web
 from aorch.config import ServeConfig
 from aorch.core.orchestrator import Orchestrator
 from aorch.core.readers import Readers
+from aorch.core.waiting import Waiting
 from aorch.server.gate import Gate
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ class Services:
     settings: ServeConfig
     access: "Access"
     gate: Gate
+    waiting: Waiting
 
 
 @dataclass(slots=True)

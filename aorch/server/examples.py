@@ -20,7 +20,9 @@ from aorch.errors import (
     NotAuthorised,
     NotFound,
     ParametersInvalid,
+    QueueFull,
     UsageError,
+    WebhooksOff,
 )
 from aorch.server.problems import Refusal, problem
 
@@ -84,11 +86,24 @@ _agent = {
 _exchange = {"contract_id": REQUEST_ID, "agent_id": AGENT, "session_id": SESSION}
 _done = {"success": True, "data": {"message": "Echo: Hello, world!"}, "error": None, **_exchange, "timestamp": MOMENT}
 
+_task = {
+    "contract_id": REQUEST_ID,
+    "session_id": SESSION,
+    "capability": "echo",
+    "status": "completed",
+    "created_at": "2026-01-25T18:18:50.845Z",
+    "completed_at": MOMENT,
+    "answer": _done,
+}
+
 ANSWERS: dict[str, dict[str, Any]] = {
     "orchestrate": {
         "done": _done,
         "the agent failed": {**_done, "success": False, "data": None, "error": "the model is not loaded"},
     },
+    "submit_task": {"accepted": {**_task, "status": "pending", "completed_at": None, "answer": None}},
+    "show_task": {"done": _task},
+    "cancel_task": {"under way": {**_task, "status": "in_progress", "completed_at": None, "answer": None}},
     "index": {"all": {"service": "aorch", "version": "0.1.0", "endpoints": ["GET /v1/", "POST /v1/orchestrate"]}},
     "health": {"healthy": {"status": "healthy", "service": "aorch", "version": "0.1.0", "timestamp": MOMENT}},
     "status": {
@@ -170,6 +185,29 @@ REFUSALS: dict[str, tuple[AorchError, ...]] = {
         ),
         *_EXCHANGED,
         Conflict(f"request {REQUEST_ID} has been answered already"),
+        LedgerBusy("the ledger /srv/ledger.db was locked by another process for 30 s", "Try again."),
+        LedgerFull("the disk of the ledger /srv/ledger.db is full", "Make room, then try again."),
+    ),
+    "submit_task": (
+        Refusal(400, "idempotency_key_invalid", "the Idempotency-Key is not one key of 1 to 255 characters"),
+        Refusal(
+            422, "idempotency_key_reused", "the Idempotency-Key 'k1' came with another body before", "Use a new key."
+        ),
+        NoAgent("No agent available for capability: translate", "See `aorch agents list`."),
+        ParametersInvalid("parameter 'text' of 'echo': 3 is not of type \"string\""),
+        DelegationRefused(f"parent {RESPONSE_ID} is not in the ledger", "Hand on the task_id of the task itself."),
+        Conflict("the idempotency key 'k1' has been used already"),
+        WebhooksOff("webhook https://example.org/: nothing is sent from here, since there is no secret to sign it by"),
+        QueueFull("1000000 tasks wait in the queue, which is the limit (queue.max_waiting)", "Try again later."),
+        LedgerBusy("the ledger /srv/ledger.db was locked by another process for 30 s", "Try again."),
+        LedgerFull("the disk of the ledger /srv/ledger.db is full", "Make room, then try again."),
+    ),
+    "show_task": (
+        NotFound(f"no contract's id is '{RESPONSE_ID}'", "See `aorch contracts list`."),
+        ParametersInvalid("query: wait_s: Input should be less than or equal to 60"),
+    ),
+    "cancel_task": (
+        NotFound(f"no contract's id is '{RESPONSE_ID}'", "See `aorch contracts list --status pending`."),
         LedgerBusy("the ledger /srv/ledger.db was locked by another process for 30 s", "Try again."),
         LedgerFull("the disk of the ledger /srv/ledger.db is full", "Make room, then try again."),
     ),

@@ -12,10 +12,8 @@ from aiohttp import web
 from multidict import istr
 
 from aorch.core.readers import Readers
-from aorch.core.task import Answer
-from aorch.errors import AgentFailed, Conflict, by_code
-from aorch.ledger.contract import Contract
-from aorch.moments import rfc3339
+from aorch.core.task import Answer, recorded
+from aorch.errors import Conflict
 from aorch.server.problems import Refusal
 
 HEADER = istr("Idempotency-Key")
@@ -26,7 +24,6 @@ Key = tuple[str, str, str]
 
 _BARE = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~:/=@]+")
 _STRING = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])+)"')
-_ERRORS = by_code()
 
 
 def key_of(request: web.Request, caller: str, body: bytes) -> Key | None:
@@ -63,6 +60,26 @@ async def once(readers: Readers, key: Key, perform: Callable[[], Awaitable[Answe
     return recorded, True
 
 
+async def first_of(readers: Readers, key: Key) -> dict[str, object] | None:
+    """The task that was accepted under that key, as it stands now (`TaskForm`). Raises Refusal (422) for another body."""
+    found = await readers.read(lambda reader: reader.under_key(key[0], key[1]))
+    if found is None:
+        return None
+    kept, request, response = found
+    if kept != key[2]:
+        raise _reused(key[1])
+    assert request is not None  # the key is committed with it
+    form, answer = request.as_dict(), response and recorded(request.as_dict(), response.as_dict())
+    names = ("contract_id", "session_id", "capability", "status", "created_at", "completed_at")
+    return {**{name: form[name] for name in names}, "answer": answer and answer.as_dict()}
+
+
+def _reused(name: str) -> Refusal:
+    return Refusal(
+        422, "idempotency_key_reused", f"the {HEADER} {name!r} came with another body before", "Use a new key."
+    )
+
+
 async def _recorded(readers: Readers, key: Key) -> Answer | None:
     caller, name, fingerprint = key
     found = await readers.read(lambda reader: reader.under_key(caller, name))
@@ -70,9 +87,7 @@ async def _recorded(readers: Readers, key: Key) -> Answer | None:
         return None
     kept, request, response = found
     if kept != fingerprint:
-        raise Refusal(
-            422, "idempotency_key_reused", f"the {HEADER} {name!r} came with another body before", "Use a new key."
-        )
+        raise _reused(name)
     if request is None or response is None:
         raise Refusal(
             409,
@@ -81,20 +96,4 @@ async def _recorded(readers: Readers, key: Key) -> Answer | None:
             "Send it again later.",
             Retry_After="1",
         )
-    return _answer(request, response)
-
-
-def _answer(request: Contract, response: Contract) -> Answer:
-    """The answer that these two contracts are the record of, but for its hint, which is in no contract."""
-    code = response.details.get("code", AgentFailed.code)
-    return Answer(
-        success=response.status == "completed",
-        data=response.result,
-        error=response.error,
-        contract_id=request.contract_id,
-        agent_id=request.to_agent,
-        session_id=request.session_id,
-        timestamp=rfc3339(response.created_at),
-        duration_ms=response.details.get("duration_ms", 0.0),
-        failure=None if response.status == "completed" else _ERRORS.get(code, AgentFailed),
-    )
+    return recorded(request.as_dict(), response.as_dict())

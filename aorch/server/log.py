@@ -36,9 +36,16 @@ class RequestLog:
         else:
             said = "".join([f" {name}={value}" for name, value in about.items()])
             line = f"{now()} {method} {path} {status} {duration_ms:.1f} ms request_id={request_id}{said}"
+        self._add(line)
+
+    def _add(self, line: str) -> None:
         if not self._lines:
             asyncio.get_running_loop().call_later(FLUSH_AFTER_S, self.flush)
         self._lines.append(line)
+
+    def tell(self, text: str) -> None:
+        """Log something that belongs to no request."""
+        self._add(json.encode({"time": now(), "text": text}) if self._as_json else f"{now()} {text}")
 
     def flush(self) -> None:
         """Write what waits."""

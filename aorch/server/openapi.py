@@ -27,6 +27,7 @@ A field that is not known is passed over.
 _TAGS = {
     "orchestrator": "Tasks, and the service itself.",
     "agents": "Who can do what.",
+    "queue": "Tasks that are accepted now and done later.",
     "ledger": "The contracts: what was asked, and what was answered.",
 }
 _PATH_PARAMETERS = {
@@ -61,6 +62,7 @@ _ASKED: dict[str, dict[str, Json]] = {
         }
     },
 }
+_ASKED["submit_task"] = _ASKED["orchestrate"]
 """The headers that an operation reads."""
 _SAID: dict[str, Json] = {
     "X-Request-ID": {
@@ -82,6 +84,11 @@ _SAID: dict[str, Json] = {
     "Link": {
         "description": 'The next page (RFC 8288, `rel="next"`); absent on the last.',
         "schema": {"type": "string", "examples": ['</v1/contracts?limit=100&cursor=100>; rel="next"']},
+    },
+    "Location": {
+        "description": "Where to ask for what came of it.",
+        "required": True,
+        "schema": {"type": "string", "format": "uri-reference", "examples": [f"/v1/tasks/{examples.REQUEST_ID}"]},
     },
     "Idempotency-Replayed": {
         "description": "`true` where this is the answer to an earlier request with the same key.",
@@ -168,7 +175,7 @@ def _operation(route: Route, *, is_open: bool) -> Json:
         "tags": list(route.tags),
         "security": [],
         "parameters": [*_path_parameters(route), *_query_parameters(route), *_header_parameters(route)],
-        "responses": {"200": _answer(route), **_refusals(route)},
+        "responses": {f"{route.success}": _answer(route), **_refusals(route)},
     }
     if route.scope != PUBLIC:
         operation["security"] = [{"bearer": [route.scope]}, *([{}] if is_open else [])]
@@ -223,7 +230,8 @@ def _answer(route: Route) -> Json:
         shown = {name: {"value": value} for name, value in examples.ANSWERS[route.name].items()}
         content = {"application/json": {"schema": _ref(route.answer), "examples": shown}}
         headers += ["Link"] if "next" in route.answer.model_fields else []
-    headers += ["Idempotency-Replayed"] if route.name == "orchestrate" else []
+    headers += ["Idempotency-Replayed"] if "Idempotency-Key" in _ASKED.get(route.name, {}) else []
+    headers += ["Location"] if route.success == 202 else []
     about = "What came of it." if route.body else "What was asked for."
     return {"description": about, "headers": {name: _header(name) for name in headers}, "content": content}
 

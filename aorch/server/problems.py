@@ -6,6 +6,7 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from aorch import json
+from aorch.core.task import Answer
 from aorch.errors import AorchError, LedgerBusy, NoAgentAvailable, ParametersInvalid, UsageError
 from aorch.server.answer import JsonAnswer
 
@@ -65,6 +66,13 @@ def problem(error: AorchError, **more: Any) -> web.Response:
     if isinstance(error, LedgerBusy | NoAgentAvailable) or status == 503:
         headers.setdefault("Retry-After", str(RETRY_AFTER_S))
     return JsonAnswer(json.encode_bytes(body), status=status, content_type="application/problem+json", headers=headers)
+
+
+def refused(answer: Answer) -> web.Response:
+    """The response that says a failure which is in the ledger."""
+    return problem(
+        answer.as_error(), contract_id=answer.contract_id, agent_id=answer.agent_id, session_id=answer.session_id
+    )
 
 
 def not_understood(error: ValidationError, what: str) -> AorchError:

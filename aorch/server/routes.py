@@ -1,34 +1,31 @@
 """The routes: each reads what came, calls one core function, and answers."""
 
-import asyncio
 import contextlib
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlencode
 
-from aiohttp import hdrs, web
-from multidict import istr
-from pydantic import BaseModel, ValidationError
+from aiohttp import web
+from pydantic import BaseModel
 
 import aorch
-from aorch import json
 from aorch.core.orchestrator import new_session_id
 from aorch.core.status import summary
 from aorch.core.task import Answer, Task
-from aorch.errors import AgentFailed, AorchError, Interrupted, InvalidJSON
+from aorch.errors import AgentFailed, AorchError, Interrupted
 from aorch.ledger.reading import Filter, Reader
 from aorch.moments import now
 from aorch.server import bodies
-from aorch.server.answer import JSON, JsonAnswer
+from aorch.server.answer import json_answer
 from aorch.server.app import Handler
 from aorch.server.auth import speaks_as
 from aorch.server.call import CALL, Call, services_of
 from aorch.server.events import FOLLOWER, EventsQuery
 from aorch.server.events import HEADERS as STREAM_HEADERS
 from aorch.server.idempotency import key_of, once
-from aorch.server.problems import Refusal, not_understood, problem
-
-Shape = TypeVar("Shape", bound=BaseModel)
+from aorch.server.problems import refused
+from aorch.server.reading import parse, read_query, read_raw, traced
+from aorch.server.tasks import cancel_task, show_task, submit_task
 
 
 @dataclass(frozen=True)
@@ -44,6 +41,7 @@ class Route:
     query: type[BaseModel] | None = None
     refusals: tuple[int, ...] = ()
     tags: tuple[str, ...] = field(default=("orchestrator",))
+    success: int = 200
 
     @property
     def name(self) -> str:
@@ -68,7 +66,7 @@ async def orchestrate(request: web.Request) -> web.Response:
         timeout_s=body.timeout_s,
         from_agent=speaks_as(request, body.from_agent, body.parent_id),
         parent_id=body.parent_id,
-        metadata=_traced(call, request),
+        metadata=traced(call, request),
         idempotency=key,
     )
     if key is None:
@@ -99,24 +97,24 @@ async def events(request: web.Request) -> web.StreamResponse:
 async def health(request: web.Request) -> web.Response:
     """Whether the service and its ledger answer."""
     await services_of(request).readers.read(Reader.last_position)
-    return _json({"status": "healthy", "service": "aorch", "version": aorch.__version__, "timestamp": now()})
+    return json_answer({"status": "healthy", "service": "aorch", "version": aorch.__version__, "timestamp": now()})
 
 
 async def index(request: web.Request) -> web.Response:
     """What there is."""
     endpoints = [f"{route.method} {route.path}" for route in ROUTES]
-    return _json({"service": "aorch", "version": aorch.__version__, "endpoints": endpoints})
+    return json_answer({"service": "aorch", "version": aorch.__version__, "endpoints": endpoints})
 
 
 async def list_agents(request: web.Request) -> web.Response:
     """All agents, with what each can do and has done in this process."""
     agents = services_of(request).orchestrator.list_agents()
-    return _json({"agents": agents, "total": len(agents)})
+    return json_answer({"agents": agents, "total": len(agents)})
 
 
 async def show_agent(request: web.Request) -> web.Response:
     """One agent."""
-    return _json(services_of(request).orchestrator.registry.get(request.match_info["agent_id"]).as_dict())
+    return json_answer(services_of(request).orchestrator.registry.get(request.match_info["agent_id"]).as_dict())
 
 
 async def list_contracts(request: web.Request) -> web.Response:
@@ -144,7 +142,7 @@ async def list_contracts(request: web.Request) -> web.Response:
     page, total = await services_of(request).readers.read(read)
     following = str(page[query.limit - 1].position) if len(page) > query.limit else None
     contracts = [contract.as_dict() for contract in page[: query.limit]]
-    return _json({"contracts": contracts, "total": total, "next": following}, headers=_link(request, following))
+    return json_answer({"contracts": contracts, "total": total, "next": following}, headers=_link(request, following))
 
 
 async def show_contract(request: web.Request) -> web.Response:
@@ -152,7 +150,7 @@ async def show_contract(request: web.Request) -> web.Response:
     contract, counterpart = await services_of(request).readers.read(
         lambda reader: reader.with_counterpart(request.match_info["contract_id"])
     )
-    return _json({**contract.as_dict(), "counterpart": counterpart and counterpart.as_dict()})
+    return json_answer({**contract.as_dict(), "counterpart": counterpart and counterpart.as_dict()})
 
 
 async def list_sessions(request: web.Request) -> web.Response:
@@ -162,85 +160,20 @@ async def list_sessions(request: web.Request) -> web.Response:
         lambda reader: reader.sessions(after=query.cursor, limit=query.limit + 1)
     )
     following = found[query.limit - 1]["session_id"] if len(found) > query.limit else None
-    return _json({"sessions": found[: query.limit], "next": following}, headers=_link(request, following))
+    return json_answer({"sessions": found[: query.limit], "next": following}, headers=_link(request, following))
 
 
 async def status(request: web.Request) -> web.Response:
     """The sum of it: agents, contracts, integrations."""
     orchestrator = services_of(request).orchestrator
     counts = await services_of(request).readers.read(Reader.counts)
-    return _json(await summary(orchestrator.config, orchestrator.list_agents(), counts))
-
-
-async def read_raw(request: web.Request) -> bytes:
-    """The body, which is JSON by what its sender says. Raises Refusal (408, 413, 415) and InvalidJSON (too deep)."""
-    if request.headers.get(hdrs.CONTENT_TYPE) != JSON and request.content_type != JSON:
-        raise Refusal(415, "not_json", f"the body is {request.content_type}", "Send it as application/json.")
-    settings = services_of(request).settings
-    if request.content.is_eof() and request.content.total_bytes <= settings.max_body_bytes:
-        raw = request.content.read_nowait()  # all of it is here: no timer is needed, nor any of `read`'s other care
-    else:
-        try:
-            async with asyncio.timeout(settings.read_timeout_s):
-                raw = await request.read()
-        except TimeoutError:
-            raise Refusal(408, "too_slow", f"the body took longer than {settings.read_timeout_s:g} s") from None
-    if _deeper_than(settings.max_json_depth, raw):
-        raise InvalidJSON(f"the body is nested deeper than {settings.max_json_depth} levels (max_json_depth)")
-    return raw
-
-
-def parse(raw: bytes, shape: type[Shape]) -> Shape:
-    """A body as `shape`. Raises Refusal (422) and UsageError (400), which name the field."""
-    try:
-        return shape.model_validate_json(raw)
-    except ValidationError as error:
-        raise not_understood(error, "body") from error
-
-
-def read_query(request: web.Request, shape: type[Shape], **besides: str) -> Shape:
-    """The query as `shape`; what is given `besides` goes before. Raises Refusal (422), which names the parameter."""
-    try:
-        query = shape.model_validate(dict(request.query))
-        return shape.model_validate({**request.query, **besides}) if besides else query
-    except ValidationError as error:
-        raise not_understood(error, "query") from error
+    return json_answer(await summary(orchestrator.config, orchestrator.list_agents(), counts))
 
 
 def _resumed(request: web.Request) -> dict[str, str]:
     """Where a client that lost its stream goes on, which it says in a header (WHATWG HTML, 9.2.4)."""
     last = request.headers.get("Last-Event-ID")
     return {"last_event_id": last} if last else {}
-
-
-def _deeper_than(most: int, raw: bytes) -> bool:
-    if raw.count(b"{") + raw.count(b"[") <= most:
-        return False
-    depth, in_text, escaped = 0, False, False
-    for byte in raw:
-        if in_text:
-            in_text, escaped = escaped or byte != 0x22, byte == 0x5C and not escaped
-        elif byte == 0x22:
-            in_text = True
-        elif byte in b"{[":
-            depth += 1
-            if depth > most:
-                return True
-        elif byte in b"}]":
-            depth -= 1
-    return False
-
-
-_TRACES = {"request_id": istr("X-Request-ID"), "traceparent": istr("traceparent"), "tracestate": istr("tracestate")}
-
-
-def _traced(call: Call, request: web.Request) -> dict[str, Any]:
-    """Who called, and what ties the exchange to its traces: `X-Request-ID`, `traceparent` and `tracestate` (W3C)."""
-    headers = request.headers
-    metadata: dict[str, Any] = {key: headers[name][:512] for key, name in _TRACES.items() if name in headers}
-    if stamp := call.caller.stamp:
-        metadata["caller"] = stamp
-    return metadata
 
 
 def _link(request: web.Request, cursor: str | None) -> dict[str, str]:
@@ -253,20 +186,11 @@ def _link(request: web.Request, cursor: str | None) -> dict[str, str]:
 def _answered(call: Call, answer: Answer) -> web.Response:
     call.about["contract_id"] = answer.contract_id
     if answer.failure is None or answer.failure in (AgentFailed, Interrupted):
-        return _json(answer.as_dict())
-    return problem(
-        answer.failure(answer.error or "", answer.hint),
-        contract_id=answer.contract_id,
-        agent_id=answer.agent_id,
-        session_id=answer.session_id,
-    )
+        return json_answer(answer.as_dict())
+    return refused(answer)
 
 
-def _json(value: Any, headers: dict[str, str] | None = None) -> web.Response:
-    return JsonAnswer(json.encode_bytes(value), headers=headers)
-
-
-_READ = ("ledger",)
+_READ, _QUEUE = ("ledger",), ("queue",)
 ROUTES = (
     Route("GET", "/v1/", index, bodies.Index, "none"),
     Route("GET", "/v1/health", health, bodies.Health, "none"),
@@ -281,6 +205,36 @@ ROUTES = (
         "run",
         body=bodies.OrchestrateBody,
         refusals=(400, 404, 408, 409, 413, 415, 422, 503, 504, 507),
+    ),
+    Route(
+        "POST",
+        "/v1/tasks",
+        submit_task,
+        bodies.TaskForm,
+        "run",
+        body=bodies.TaskBody,
+        refusals=(400, 403, 404, 408, 409, 413, 415, 422, 503, 507),
+        tags=_QUEUE,
+        success=202,
+    ),
+    Route(
+        "GET",
+        "/v1/tasks/{contract_id}",
+        show_task,
+        bodies.TaskForm,
+        "read",
+        query=bodies.TaskQuery,
+        refusals=(404, 422),
+        tags=_QUEUE,
+    ),
+    Route(
+        "POST",
+        "/v1/tasks/{contract_id}/cancel",
+        cancel_task,
+        bodies.TaskForm,
+        "run",
+        refusals=(404, 503, 507),
+        tags=_QUEUE,
     ),
     Route(
         "GET",

@@ -15,6 +15,7 @@ from aorch.core.orchestrator import Orchestrator
 from aorch.errors import UsageError
 from aorch.server.app import ENTRANCE, Handler, make_app
 from aorch.server.auth import Access
+from aorch.server.background import Background
 from aorch.server.call import SERVICES
 from aorch.server.connection import Connection
 from aorch.server.guard import Guard
@@ -48,17 +49,22 @@ async def serve(config: Config, *, log_json: bool, worker: bool, insecure: bool 
     runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=END_S)
     await runner.setup()
     listener = await _listen(runner, app[ENTRANCE], listening, log, config.serve.read_timeout_s)
+    background = Background(orchestrator, log)
     stop, hurry = _told_to_stop(worker=worker)
     if not worker:
         _announce(config, listening.getsockname()[1], access)
     _spare_the_collector()
+    background.start()
     await stop.wait()
     gate = app[SERVICES].gate
-    if running := gate.inside():
-        grace = f"{config.serve.grace_s:g} s more for {running} requests"
+    if running := gate.inside() + background.running():
+        grace = f"{config.serve.grace_s:g} s more for {running} running"
         sys.stderr.write(f"aorch stops: {grace}; Ctrl-C cancels them\n")
         sys.stderr.flush()
-    await gate.close(config.serve.grace_s, CANCEL_S, hurry=hurry)
+    await asyncio.gather(
+        gate.close(config.serve.grace_s, CANCEL_S, hurry=hurry),
+        background.stop(config.serve.grace_s, CANCEL_S, hurry=hurry),
+    )
     listener.close()
     await runner.cleanup()
     for number in (signal.SIGTERM, signal.SIGINT):  # it ends now anyway: a late one must not change the exit code

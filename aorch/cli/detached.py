@@ -1,0 +1,141 @@
+"""Tasks that somebody else does: put into the queue, waited for, cancelled."""
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from aorch.cli.options import JsonOption, LedgerOption, complete_contracts
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from aorch.config import Config
+    from aorch.core.task import Answer, Task, Wish
+    from aorch.ledger.row import Row
+
+LOOK_AFTER_S = 0.5
+"""How soon it is seen that whoever did a task has died."""
+
+IdsArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="ID...", help="REQUESTs: their ids, or how these begin or end.", autocompletion=complete_contracts
+    ),
+]
+
+
+def submit(config: "Config", task: "Task", wish: "Wish", *, as_json: bool) -> None:
+    """Put `task` into the queue and print the id of its REQUEST."""
+    from aorch.cli.output import note, print_json_line, print_text
+    from aorch.core.orchestrator import Orchestrator
+    from aorch.core.task import Answer
+
+    async def queue() -> "Row | Answer":
+        async with Orchestrator(config=config) as orchestrator:
+            return await orchestrator.queue.submit(task, wish)
+
+    accepted = asyncio.run(queue())
+    contract_id = accepted.contract_id
+    if isinstance(accepted, Answer):
+        note(f"contract {contract_id} · session {task.session_id}")
+        raise accepted.as_error()
+    if as_json:
+        print_json_line({"contract_id": contract_id, "session_id": task.session_id, "status": "pending"})
+    else:
+        print_text(contract_id)
+    note(f"aorch contracts wait {contract_id}")
+
+
+def wait(
+    contract_ids: IdsArgument,
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", metavar="SECONDS", help="Give up after so long.")
+    ] = None,
+    json: JsonOption = False,
+    ledger: LedgerOption = None,
+) -> None:
+    """Wait until REQUESTs are answered, and show the answers: one as `aorch run` does, several as lines of JSON.
+
+    Exit code: that of the first which failed, as of `aorch run`; 5 where one is not answered in time.
+
+    \b
+    Examples:
+      aorch contracts wait $(aorch run report --detach)
+      aorch contracts wait 01K8VF9XK83SYH1HAX57ZGJDYS --timeout 60 --json
+    """
+    from aorch import config as configuration
+    from aorch.cli.output import print_json_line
+    from aorch.cli.run import show_answer
+
+    path = configuration.ledger_path(ledger)
+    whole = _whole(path, contract_ids)
+    codes = []
+    for answer in asyncio.run(_answers(path, whole, timeout)):
+        if len(whole) > 1:
+            print_json_line(answer.as_dict())
+            codes.append(answer.failure.exit_code if answer.failure else 0)
+        else:
+            codes.append(show_answer(answer, json))
+    raise typer.Exit(next((code for code in codes if code), 0))
+
+
+def cancel(contract_ids: IdsArgument, json: JsonOption = False, ledger: LedgerOption = None) -> None:
+    """Cancel REQUESTs, whoever does them: agents are told to stop, and the RESPONSE says cancelled.
+
+    Prints each with its status: in_progress as long as its agent has yet to stop. Again changes nothing.
+
+    \b
+    Examples:
+      aorch contracts cancel 01K8VF9XK83SYH1HAX57ZGJDYS
+      aorch contracts list --status pending | cut -f1 | xargs aorch contracts cancel
+    """
+    from aorch import config as configuration
+    from aorch.cli.output import print_json, print_text
+    from aorch.core.orchestrator import Orchestrator
+
+    config = configuration.load(ledger)
+    whole = _whole(config.ledger, contract_ids)
+
+    async def each() -> list[str]:
+        async with Orchestrator(config=config) as orchestrator:
+            return [await orchestrator.cancel(contract_id, by="aorch contracts cancel") for contract_id in whole]
+
+    statuses = asyncio.run(each())
+    forms = [{"contract_id": one, "status": status} for one, status in zip(whole, statuses, strict=True)]
+    if json:
+        return print_json(forms)
+    for form in forms:
+        print_text(f"{form['contract_id']}\t{form['status']}")
+
+
+def _whole(path: "Path", parts: list[str]) -> list[str]:
+    """Whole ids. Raises NotFound, and UsageError for a part of several."""
+    from aorch.ledger.reading import Reader
+
+    with Reader(path) as reader:
+        return [reader.find(part).contract_id for part in parts]
+
+
+async def _answers(path: "Path", contract_ids: list[str], timeout_s: float | None) -> "list[Answer]":
+    """Their answers, in that order. Raises AgentTimedOut where one is not there within `timeout_s` seconds."""
+    from aorch.core.recovery import recover
+    from aorch.core.waiting import Waiting
+    from aorch.errors import WaitedTooLong
+
+    waiting = Waiting(path)
+    asked = [asyncio.create_task(waiting.wait(contract_id)) for contract_id in contract_ids]
+    try:
+        async with asyncio.timeout(timeout_s):
+            while (await asyncio.wait(asked, timeout=LOOK_AFTER_S))[1]:
+                await asyncio.to_thread(recover, path)
+    except TimeoutError:
+        missing = [one for one, task in zip(contract_ids, asked, strict=True) if not task.done()]
+        raise WaitedTooLong(
+            f"not answered within {timeout_s:g} s: {', '.join(missing)}", "Is a worker running? See `aorch worker`."
+        ) from None
+    finally:
+        for task in asked:
+            task.cancel()
+        waiting.close()
+    return [answer for task in asked if (answer := task.result()) is not None]

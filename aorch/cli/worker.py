@@ -1,0 +1,86 @@
+"""`aorch worker`: do what waits in the queue."""
+
+import asyncio
+import signal
+import sys
+from contextlib import redirect_stdout
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from aorch.cli.options import LedgerOption
+
+if TYPE_CHECKING:
+    from aorch.config import Config
+
+CANCEL_S = 5.0
+"""How long an agent that is told to stop may take."""
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command(epilog="Exit code: 0 it was told to stop, or nothing is left to do; 14 ledger.")
+def worker(
+    parallel: Annotated[
+        int | None,
+        typer.Option("--parallel", "-n", min=1, metavar="N", help="Tasks at a time; else queue.parallel, which is 32."),
+    ] = None,
+    drain: Annotated[bool, typer.Option("--drain", help="Leave once nothing waits that can be done now.")] = False,
+    grace: Annotated[
+        float, typer.Option("--grace", min=0, metavar="SECONDS", help="For what runs when it is told to stop.")
+    ] = 10.0,
+    ledger: LedgerOption = None,
+) -> None:
+    """Do what waits in the queue: what `aorch run --detach` and POST /v1/tasks accepted.
+
+    As many workers as you like share a ledger, and `aorch serve` is one too. When one is killed its tasks are done again
+    where their capability is idempotent, and end as interrupted where it is not.
+
+    \b
+    Examples:
+      aorch worker
+      aorch worker --parallel 4
+      aorch worker --drain
+    """
+    from aorch import config as configuration
+
+    config = configuration.load(ledger)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a KeyboardInterrupt can get lost while modules are imported
+    asyncio.run(_work(config, parallel or config.queue.parallel or 1, grace, drain=drain))
+
+
+async def _work(config: "Config", parallel: int, grace_s: float, *, drain: bool) -> None:
+    from aorch.cli.output import complain, note
+    from aorch.core.orchestrator import Orchestrator
+    from aorch.core.queue import Worker
+    from aorch.core.webhooks import Webhooks, secret
+
+    key = secret(config)
+    with redirect_stdout(sys.stderr):  # what agents print is nobody's answer
+        async with Orchestrator(config=config) as orchestrator:
+            worker = Worker(orchestrator.exchanges, parallel, complain)
+            stop, hurry = _told_to_stop()
+            tasks = [asyncio.create_task(worker.run(drain=drain)), asyncio.create_task(stop.wait())]
+            if key is not None:
+                sending = Webhooks(orchestrator.exchanges.ledger, key, complain)
+                tasks.append(asyncio.create_task(sending.run()))
+            if not drain:
+                note(f"aorch works on {config.ledger}, {parallel} tasks at a time")
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            await worker.stop(grace_s, CANCEL_S, hurry)
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+    note(f"{worker.done} tasks done")
+
+
+def _told_to_stop() -> tuple[asyncio.Event, asyncio.Event]:
+    """Set by the first INT or TERM, and by the second."""
+    stop, hurry = asyncio.Event(), asyncio.Event()
+
+    def heard() -> None:
+        (hurry if stop.is_set() else stop).set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, heard)
+    return stop, hurry

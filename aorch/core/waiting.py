@@ -1,0 +1,96 @@
+"""Waiting for the RESPONSE to what somebody else does."""
+
+import asyncio
+import contextlib
+import sqlite3
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from aorch import json
+from aorch.core.task import Answer, recorded
+from aorch.errors import LedgerError, NotFound
+from aorch.ledger import statements
+from aorch.ledger.database import connect_reading, translated
+from aorch.ledger.row import REQUEST, Row
+
+POLL_S = 0.02
+"""How soon a RESPONSE that another process commits is seen."""
+
+
+class Waiting:
+    """Looks at the ledger at `path` for answers; one look for all that are waited for, and only where somebody waits."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+        self._asking: Counter[str] = Counter()
+        self._waiters: dict[str, asyncio.Future[None]] = {}
+        self._looking: asyncio.Task[None] | None = None
+
+    def request(self, request_id: str) -> Row:
+        """That REQUEST. Raises NotFound."""
+        found = self._rows(statements.BY_ID, request_id)
+        if not found:
+            raise NotFound(f"no contract's id is {request_id!r}", "See `aorch contracts list`.")
+        if found[0].contract_type != REQUEST:
+            raise NotFound(f"{request_id} is a RESPONSE", f"Name the REQUEST that it answers: {found[0].request_id}.")
+        return found[0]
+
+    def answer(self, request: Row) -> Answer | None:
+        """What came of `request`; None where it has no RESPONSE yet."""
+        found = self._rows(statements.BY_REQUEST, request.contract_id)
+        return recorded(request.as_dict(), found[0].as_dict()) if found else None
+
+    async def wait(self, request_id: str, timeout_s: float | None = None) -> Answer | None:
+        """What came of that REQUEST, once it is answered; None after `timeout_s`. Raises NotFound."""
+        request = self.request(request_id)
+        self._asking[request_id] += 1
+        try:
+            async with asyncio.timeout(timeout_s):
+                while (answer := self.answer(request)) is None:
+                    await asyncio.shield(self._next(request_id))
+                return answer
+        except TimeoutError:
+            return None
+        finally:
+            self._asking[request_id] -= 1
+            if not self._asking[request_id]:
+                del self._asking[request_id]
+                self._waiters.pop(request_id, None)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._looking is not None:
+            self._looking.cancel()
+        if self._connection is not None:
+            self._connection.close()
+
+    def _next(self, request_id: str) -> "asyncio.Future[None]":
+        waiter = self._waiters.get(request_id)
+        if waiter is None:
+            waiter = self._waiters[request_id] = asyncio.get_running_loop().create_future()
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look())
+        return waiter
+
+    async def _look(self) -> None:
+        """Release whoever waits for what is answered, as long as anybody waits."""
+        version = -1
+        while self._waiters:
+            with contextlib.suppress(LedgerError):  # it cannot be read now: the next look tries again
+                (now,) = self._fetch("PRAGMA data_version")[0]
+                if now != version:
+                    version = now
+                    for (request_id,) in self._fetch(statements.ANSWERED, json.encode(list(self._waiters))):
+                        self._waiters.pop(request_id).set_result(None)
+            await asyncio.sleep(POLL_S)
+
+    def _rows(self, statement: str, *parameters: Any) -> list[Row]:
+        return [Row(*found) for found in self._fetch(statement, *parameters)]
+
+    def _fetch(self, statement: str, *parameters: Any) -> list[Any]:
+        with translated(self._path):
+            if self._connection is None:
+                self._connection = connect_reading(self._path)
+            return self._connection.execute(statement, parameters).fetchall()

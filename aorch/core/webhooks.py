@@ -1,0 +1,125 @@
+"""Telling whoever asked for it of the end of a task: signed, and again until it is taken."""
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import hmac
+import random
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from aorch import config as configuration
+from aorch import json
+from aorch.config import Config
+from aorch.core.waiting import Waiting
+from aorch.errors import AorchError, ConfigInvalid, LedgerError, ServiceUnreachable, WebhooksOff
+from aorch.ledger.owners import only_one
+from aorch.ledger.store import DueWebhook, Ledger
+from aorch.moments import now, rfc3339
+
+if TYPE_CHECKING:
+    from aorch.services.webhook import Poster
+
+POLL_S = 0.2
+"""How soon a webhook is sent once it is due."""
+FIRST_WAIT_S, LONGEST_WAIT_S = 5.0, 3600.0
+"""Between two attempts: twice as long each time, and up to a fifth longer by chance."""
+MOST_ATTEMPTS = 10
+"""After which, an hour and a half later, it is given up: its row in `webhooks` stays, with the reason."""
+AT_ONCE = 16
+"""How many are under way at a time."""
+PREFIX = "whsec_"
+
+
+def check_webhook(config: Config, url: str) -> None:
+    """Raises WebhooksOff where no secret is configured by which it could be signed."""
+    if secret(config) is None:
+        raise WebhooksOff(
+            f"webhook {url}: nothing is sent from here, since there is no secret to sign it by",
+            "Name one by queue.webhook_secret_env in aorch.toml, and set that variable of the environment.",
+        )
+
+
+def secret(config: Config) -> bytes | None:
+    """What webhooks are signed by; None where nothing is configured. Raises ConfigInvalid."""
+    given = configuration.webhook_secret(config)
+    if not given:
+        return None
+    if not given.startswith(PREFIX):
+        return given.encode()
+    try:
+        return base64.b64decode(given.removeprefix(PREFIX), validate=True)
+    except binascii.Error as error:
+        name = config.queue.webhook_secret_env
+        raise ConfigInvalid(f"{name} begins with {PREFIX} and is no base64 after it") from error
+
+
+def signed(key: bytes, webhook_id: str, seconds: int, body: bytes) -> dict[str, str]:
+    """The headers of a webhook (https://www.standardwebhooks.com, version 1): HMAC-SHA256 of id, seconds and body."""
+    mac = hmac.new(key, b".".join((webhook_id.encode(), str(seconds).encode(), body)), hashlib.sha256)
+    return {
+        "webhook-id": webhook_id,
+        "webhook-timestamp": str(seconds),
+        "webhook-signature": f"v1,{base64.b64encode(mac.digest()).decode()}",
+    }
+
+
+class Webhooks:
+    """Sends what is due of `ledger`, signed with `key`. Of all processes that do so on it one sends at a time."""
+
+    def __init__(self, ledger: Ledger, key: bytes, tell: Callable[[AorchError], None]) -> None:
+        self._ledger = ledger
+        self._key = key
+        self._tell = tell
+        self._waiting = Waiting(ledger.path)
+
+    async def run(self) -> None:
+        """Send until it is cancelled."""
+        from aorch.services.webhook import Poster  # noqa: PLC0415  aiohttp takes 190 ms
+
+        try:
+            async with Poster() as poster:
+                while True:
+                    try:
+                        with only_one(self._ledger.path, "webhooks") as mine:
+                            while mine:
+                                due = self._ledger.due_webhooks(now(), AT_ONCE)
+                                await asyncio.gather(*[self._send(poster, each) for each in due])
+                                if not due:
+                                    await asyncio.sleep(POLL_S)
+                    except LedgerError as error:
+                        self._tell(error)
+                    await asyncio.sleep(1)
+        finally:
+            self._waiting.close()
+
+    async def _send(self, poster: "Poster", due: DueWebhook) -> None:
+        request = self._waiting.request(due.request_id)
+        answer = self._waiting.answer(request)
+        assert answer is not None  # it became due with the RESPONSE
+        form = {
+            "type": "task.ended",
+            "timestamp": answer.timestamp,
+            "data": {**answer.as_dict(), "status": request.status},
+        }
+        body = json.encode_bytes(form)
+        try:
+            await poster.post(due.url, signed(self._key, due.request_id, int(time.time()), body), body)
+        except ServiceUnreachable as error:
+            attempts = due.attempts + 1
+            again_at = _again_at(attempts)
+            until = f"again at {again_at}" if again_at else "given up"
+            self._tell(ServiceUnreachable(f"webhook of {due.request_id} to {due.url} {error}; {until}"))
+            await self._ledger.webhook_failed(due.request_id, attempts, again_at, str(error))
+        else:
+            await self._ledger.webhook_sent(due.request_id)
+
+
+def _again_at(attempts: int) -> str | None:
+    if attempts >= MOST_ATTEMPTS:
+        return None
+    wait_s = min(FIRST_WAIT_S * 2 ** (attempts - 1), LONGEST_WAIT_S) * random.uniform(1, 1.2)  # noqa: S311  not a secret
+    return rfc3339(datetime.now(UTC) + timedelta(seconds=wait_s))

@@ -1,0 +1,140 @@
+"""The queue: REQUESTs in status `pending` that nobody has claimed yet. Every function works inside a transaction of its caller.
+
+Who comes first: the lower `priority` (1 to 5), and in it the lower `turn`, then what was asked first. A REQUEST's turn is
+one after the last that waits of its session, but no lower than the turn of what was claimed last. So a session that asks
+for 100,000 things and one that asks for a single thing later take turns: start-time fair queueing (Goyal, Vin and Cheng,
+1996), with no state but that clock.
+
+A lease is `claimed_by` together with the lock that its owner holds for as long as it lives (owners.py): no clock can break
+it. One that is lost is answered by `interrupted`, unless its capability is `idempotent`: then it waits again, up to
+MOST_ATTEMPTS times.
+"""
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from heapq import merge
+from itertools import islice
+
+from aorch import json
+from aorch.errors import AgentCancelled, AorchError, Expired, Interrupted, NotFound
+from aorch.ledger import statements
+from aorch.ledger.row import CANCELLED, FAILED, INTERRUPTED, REQUEST, RESPONSE, Row, new_id
+from aorch.moments import now
+
+MOST_ATTEMPTS = 3
+"""How often a task is begun whose worker died each time."""
+AT_ONCE = 500
+"""How many REQUESTs one transaction promotes or lets expire."""
+
+
+def waiting(connection: sqlite3.Connection, capabilities: Sequence[str], agents: str) -> bool:
+    """Whether a claim for these would find something, or time has made something due or let it expire."""
+    moment = connection.execute(statements.NEXT_MOMENT).fetchone()[0]
+    if moment is not None and moment <= now():
+        return True
+    return any(connection.execute(statements.WAITING, (name, agents)).fetchone() for name in capabilities)
+
+
+def claim(
+    connection: sqlite3.Connection, owner_id: str, places: Mapping[str, int], agents: str, most: int
+) -> list[Row]:
+    """Claim what comes first: up to `most`, and of each capability as many as it has `places`. `agents`: their ids as JSON.
+
+    What is due has been let in, and what is too late has been answered before.
+    """
+    _promote(connection)
+    _expire(connection)
+    heads = [connection.execute(statements.FIRST, (name, agents, min(most, n))) for name, n in places.items()]
+    first = list(islice(merge(*heads), most))
+    connection.executemany(statements.CLAIM, [(owner_id, position) for _, _, position in first])
+    connection.executemany(statements.CLOCK, {priority: turn for priority, turn, _ in first}.items())
+    return [_row(connection, position) for _, _, position in first]
+
+
+def next_moment(connection: sqlite3.Connection) -> str | None:
+    """When something will be due, or expire (RFC 3339); None where nothing waits for its time."""
+    found: str | None = connection.execute(statements.NEXT_MOMENT).fetchone()[0]
+    return found
+
+
+def cancel(connection: sqlite3.Connection, request_id: str, by: str) -> str:
+    """Cancel that REQUEST; its status afterwards: as it ended, or `in_progress` where its owner has yet to hear of it.
+
+    Raises NotFound, for a RESPONSE too.
+    """
+    found = connection.execute(statements.STATE, (request_id,)).fetchone()
+    if found is None:
+        raise NotFound(f"no contract's id is {request_id!r}", "See `aorch contracts list --status pending`.")
+    status, contract_type, waits, claimed_by, position = found
+    if contract_type != REQUEST:
+        raise NotFound(f"{request_id} is a RESPONSE", "Name the REQUEST that it answers.")
+    if waits:
+        answer(connection, _row(connection, position), CANCELLED, f"cancelled by {by}", AgentCancelled)
+        return CANCELLED
+    if claimed_by is not None:
+        connection.execute(statements.CANCEL, (by, request_id))
+    return str(status)
+
+
+def lost(connection: sqlite3.Connection, owner_id: str) -> None:
+    """Answer what that dead owner left open, or let it wait again where that is safe."""
+    for (request_id,) in connection.execute(statements.ORPHANS, (owner_id,)).fetchall():
+        lose(connection, request_id)
+
+
+def lose(connection: sqlite3.Connection, request_id: str) -> None:
+    """The same for one REQUEST, which nobody runs any more."""
+    position, attempts, cancelled_by, waited = connection.execute(statements.CLAIMED_STATE, (request_id,)).fetchone()
+    request = _row(connection, position)
+    if cancelled_by is not None:
+        answer(connection, request, CANCELLED, f"cancelled by {cancelled_by}", AgentCancelled)
+    elif waited and (attempts or 0) < MOST_ATTEMPTS and queued(request).get("idempotent") is True:
+        connection.execute(statements.REQUEUE, (request_id,))
+    else:
+        reason = f"interrupted: the process that ran this ended before {request.to_agent or 'an agent'} answered"
+        answer(connection, request, INTERRUPTED, reason, Interrupted)
+
+
+def answer(connection: sqlite3.Connection, request: Row, status: str, error: str, kind: type[AorchError]) -> None:
+    """End `request` by a RESPONSE that no agent gave."""
+    moment = now()
+    response = Row(
+        contract_id=new_id(),
+        session_id=request.session_id,
+        contract_type=RESPONSE,
+        from_agent="orchestrator",
+        to_agent=request.from_agent,
+        capability=request.capability,
+        payload="{}",
+        status=status,
+        created_at=moment,
+        completed_at=moment,
+        error=error,
+        metadata=json.encode({"code": kind.code}),
+        request_id=request.contract_id,
+        parent_id=request.parent_id,
+    )
+    connection.execute(statements.INSERT, response)
+    connection.execute(statements.END, (CANCELLED if status == CANCELLED else FAILED, moment, request.contract_id))
+    connection.execute(statements.WEBHOOK_DUE, (moment, request.contract_id))
+
+
+def queued(request: Row) -> dict[str, object]:
+    """What was said of `request` when it was enqueued; empty where it never was."""
+    said = json.decode(request.metadata).get("queue")
+    return said if isinstance(said, dict) else {}
+
+
+def _promote(connection: sqlite3.Connection) -> None:
+    due = connection.execute(statements.DUE, (now(), AT_ONCE)).fetchall()
+    connection.executemany(statements.PROMOTE, due)
+
+
+def _expire(connection: sqlite3.Connection) -> None:
+    for (position,) in connection.execute(statements.EXPIRED, (now(), AT_ONCE)).fetchall():
+        request = _row(connection, position)
+        answer(connection, request, FAILED, f"nobody began it before {queued(request).get('expires_at')}", Expired)
+
+
+def _row(connection: sqlite3.Connection, position: int) -> Row:
+    return Row(*connection.execute(statements.BY_POSITION, (position,)).fetchone())
