@@ -1,0 +1,126 @@
+"""A memory block: what a session's contracts came to, each claim of it with the contracts that it comes from.
+
+A block covers a run of contracts. A session that grows gets further blocks for what is new; none is made from another.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from aorch import json
+
+SECTIONS = ("aims", "decisions", "failures", "results", "preferences", "open_points", "literals")
+"""The kinds of claims, as they are named in a block."""
+
+
+class Claim(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One statement of a block.
+
+    `text` is a sentence on one line, without control characters. Each of `quotes` stands exactly so in one of the
+    contracts that `contract_ids` names. `importance` is between 0 and 1. `brief` is a shorter wording of the same, or empty.
+    """
+
+    text: str
+    contract_ids: tuple[str, ...]
+    quotes: tuple[str, ...] = ()
+    importance: float = 0.5
+    brief: str = ""
+
+
+class Covered(msgspec.Struct, frozen=True):
+    """The run of contracts that a block was made from; the ids are empty where there was none."""
+
+    count: int
+    first_contract_id: str
+    last_contract_id: str
+    first_created_at: str
+    last_created_at: str
+
+
+class Size(msgspec.Struct, frozen=True):
+    """Tokens of the contracts as compact JSON, and of the block as text for a model; `ratio` is before / after."""
+
+    tokens_before: int
+    tokens_after: int
+    counted: str
+    ratio: float
+
+
+class Compressor(msgspec.Struct, frozen=True):
+    """What made a block. `model` is empty where no model was asked."""
+
+    name: str
+    version: str
+    model: str = ""
+
+
+class LeftOut(msgspec.Struct, frozen=True):
+    """Claims of one kind that were found and not kept: how many, and some of the contracts that they stand in."""
+
+    count: int
+    contract_ids: tuple[str, ...] = ()
+
+
+class MemoryBlock(msgspec.Struct, frozen=True, kw_only=True):
+    """The memory of a run of contracts of one session.
+
+    `agents` and `capabilities` count contracts and requests. `quality` is between 0 and 1: of the aims, decisions, failures
+    and exact strings that were found, the share that the block keeps, as the mean over those four kinds that occurred.
+    `answered_before` names REQUESTs of earlier contracts that were answered in these: what earlier blocks hold open.
+    """
+
+    block_id: str
+    session_id: str
+    created_at: str
+    intent: str
+    summary: str
+    aims: tuple[Claim, ...] = ()
+    decisions: tuple[Claim, ...] = ()
+    failures: tuple[Claim, ...] = ()
+    results: tuple[Claim, ...] = ()
+    preferences: tuple[Claim, ...] = ()
+    open_points: tuple[Claim, ...] = ()
+    literals: tuple[Claim, ...] = ()
+    agents: dict[str, int]
+    capabilities: dict[str, int]
+    covered: Covered
+    size: Size
+    compressor: Compressor
+    quality: float
+    left_out: dict[str, LeftOut]
+    answered_before: tuple[str, ...] = ()
+
+    def claims(self) -> Iterator[tuple[str, Claim]]:
+        """Each claim with the name of its section."""
+        for section in SECTIONS:
+            for claim in getattr(self, section):
+                yield section, claim
+
+    def as_dict(self) -> dict[str, Any]:
+        """The block's JSON form."""
+        form: dict[str, Any] = msgspec.to_builtins(self)
+        return form
+
+
+def intent_of(aims: Sequence[Claim]) -> str:
+    """What a session was about, in its own words: its first aim, without the marks of quotation."""
+    if not aims:
+        return ""
+    first = aims[-1]
+    return " ".join(first.quotes) if first.text.startswith("«") else first.text
+
+
+def from_dict(form: Any) -> MemoryBlock:
+    """The block whose JSON form this is. Raises msgspec.ValidationError where it is none."""
+    return msgspec.convert(form, MemoryBlock)
+
+
+def to_json(block: MemoryBlock) -> str:
+    """The block as one line of JSON."""
+    return json.encode(block.as_dict())
+
+
+def from_json(text: str) -> MemoryBlock:
+    """The block that `text` holds. Raises InvalidJSON, or msgspec.ValidationError where it is something else."""
+    return from_dict(json.decode(text))

@@ -1,0 +1,321 @@
+"""What is worth remembering of a stream of contracts, gathered in one pass and in bounded space."""
+
+import heapq
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from aorch import json
+from aorch.errors import InvalidJSON
+from aorch.memory import reading
+from aorch.memory import text as texts
+from aorch.memory.errors import telling_lines
+from aorch.memory.listening import Said, hear, is_phrase
+from aorch.memory.literals import found, weight
+from aorch.memory.reading import Contract, Leaf
+
+MOST_OPEN, MOST_CALLS, MOST_KINDS, MOST_CITES = 1000, 24, 60, 6
+MOST_SAID, MOST_NAMED, MOST_SEEN, MOST_RESULTS = 800, 3000, 50_000, 24
+_UNTELLING = frozenset(("id", "key", "name", "value", "text"))
+_MOST_VALUES = 4
+_LONG, _LONGEST_ERROR = 200, 240
+
+
+class Asked(NamedTuple):
+    """A REQUEST as it is remembered until it is answered; `outermost` where no other contract led to it."""
+
+    contract_id: str
+    number: int
+    from_agent: str
+    agent: str
+    capability: str
+    arguments: list[Leaf]
+    said: str
+    outermost: bool
+    changes: bool | None
+
+
+class Call(NamedTuple):
+    """A REQUEST with the RESPONSE that answered it; `news` is what no earlier result had under the same key."""
+
+    asked: Asked
+    contract_id: str
+    number: int
+    results: list[Leaf]
+    news: list[Leaf]
+
+
+@dataclass
+class Failure:
+    """The same error of the same capability, as often as it came; `last` is the newest call that ended in it."""
+
+    lines: list[tuple[str, ...]]
+    last: Call
+    contract_ids: list[str] = field(default_factory=list)
+    count: int = 0
+
+
+@dataclass
+class Series:
+    """The same call as often as it was made: its newest end, how its values changed, and with which ends."""
+
+    last: Call
+    count: int = 1
+    changed: dict[tuple[str, str, int], list[Leaf]] = field(default_factory=dict)
+    ends: list[str] = field(default_factory=list)
+
+    def again(self, call: Call) -> None:
+        """Take the call's next end."""
+        before = {(leaf.top, leaf.key, leaf.group): leaf for leaf in self.last.results}
+        self.ends = self.ends or [self.last.contract_id]
+        for leaf in call.results:
+            path = (leaf.top, leaf.key, leaf.group)
+            if path in before and before[path].text != leaf.text:
+                values = self.changed.setdefault(path, [before[path]])
+                values.append(leaf)
+                del values[1 : -_MOST_VALUES + 1]
+        self.ends.append(call.contract_id)
+        del self.ends[1 : -_MOST_VALUES + 1]
+        self.last, self.count = call, self.count + 1
+
+
+@dataclass
+class Calls:
+    """The calls of one capability: the different ones, by their arguments, that with the newest end last."""
+
+    series: dict[tuple[str, ...], Series] = field(default_factory=dict)
+    count: int = 0
+
+    def add(self, call: Call, most: int) -> None:
+        """Take a call, and forget the one that was made longest ago where there are more than `most`."""
+        self.count += 1
+        key = tuple(leaf.text for leaf in call.asked.arguments)
+        series = self.series.pop(key, None)
+        if series is None:
+            series = Series(call)
+        else:
+            series.again(call)
+        self.series[key] = series
+        if len(self.series) > most:
+            del self.series[next(iter(self.series))]
+
+
+class Named(NamedTuple):
+    """An exact string: how much it matters, the key that it stood under, and where it stood first."""
+
+    worth: float
+    label: str
+    contract_id: str
+
+
+@dataclass
+class Gathered:
+    """Everything that a block is made from, after the last contract was taken."""
+
+    count: int = 0
+    chars: int = 0
+    first: Contract = field(default_factory=dict)
+    last: Contract = field(default_factory=dict)
+    agents: Counter[str] = field(default_factory=Counter)
+    capabilities: Counter[str] = field(default_factory=Counter)
+    open: dict[str, Asked] = field(default_factory=dict)
+    aim: Asked | None = None
+    done: dict[str, Calls] = field(default_factory=dict)
+    passed_over: Counter[str] = field(default_factory=Counter)
+    failures: dict[tuple[str, str], Failure] = field(default_factory=dict)
+    lookups: dict[str, Calls] = field(default_factory=dict)
+    helpers: set[str] = field(default_factory=set)
+    seen: set[tuple[str, str]] = field(default_factory=set)
+    said: list[Said] = field(default_factory=list)
+    named: dict[str, Named] = field(default_factory=dict)
+    answer: tuple[str, str, str] | None = None
+    answered_before: list[str] = field(default_factory=list)
+
+
+def gather(contracts: Iterable[Contract]) -> Gathered:
+    """Take each of `contracts`, oldest first, once; none is kept."""
+    gathered = Gathered()
+    for contract in contracts:
+        _take(gathered, contract)
+    return gathered
+
+
+def _take(g: Gathered, contract: Contract) -> None:
+    g.first = g.first or _outline(contract)
+    g.last = _outline(contract)
+    g.count += 1
+    g.chars += _length(contract)
+    g.agents[texts.line(_string(contract, "from_agent"))[:80]] += 1
+    if contract.get("contract_type") == "RESPONSE":
+        _take_response(g, contract)
+    else:
+        _take_request(g, contract)
+
+
+def _take_request(g: Gathered, contract: Contract) -> None:
+    payload = contract.get("payload")
+    capability = texts.line(_string(contract, "capability"))[:80]
+    g.capabilities[capability] += 1
+    arguments = reading.leaves(payload)
+    said = reading.speech(payload)
+    command = "" if said else next((leaf.text for leaf in arguments if leaf.is_string), "")
+    asked = Asked(
+        contract_id=_string(contract, "contract_id"),
+        number=g.count,
+        from_agent=texts.line(_string(contract, "from_agent"))[:80],
+        agent=texts.line(_string(contract, "to_agent"))[:80],
+        capability=capability,
+        arguments=arguments,
+        said="\n".join(texts.ends_of(said)),
+        outermost=not contract.get("parent_id"),
+        changes=reading.changes(capability, command),
+    )
+    g.helpers.add(asked.agent)
+    if said:
+        _listen(g, said, asked.contract_id, asked.from_agent, asked.outermost and asked.from_agent not in g.helpers)
+    if g.aim is None or (asked.outermost and not g.aim.outermost) or (asked.outermost and said and _is_mere(g.aim)):
+        g.aim = asked
+    if not said:
+        _name_arguments(g, asked)
+    g.open[asked.contract_id] = asked
+    if len(g.open) > MOST_OPEN:
+        del g.open[next(iter(g.open))]
+        g.passed_over["open_points"] += 1
+
+
+def _is_mere(aim: Asked) -> bool:
+    return bool(aim.said) and is_phrase(aim.said)
+
+
+def _take_response(g: Gathered, contract: Contract) -> None:
+    identity = _string(contract, "contract_id")
+    request_id = _string(contract, "request_id")
+    asked = g.open.pop(request_id, None) or _unasked(g, contract)
+    if asked.contract_id == identity and request_id and len(g.answered_before) < MOST_OPEN:
+        g.answered_before.append(request_id)
+    results = reading.leaves(contract.get("result"))
+    call = Call(asked, identity, g.count, results[:MOST_RESULTS], _news(g, results)[:MOST_RESULTS])
+    if reading.failed(contract):
+        _take_failure(g, contract, call)
+        return
+    said = reading.speech(contract.get("result"))
+    if said and (asked.said or not asked.arguments or (len(said) > _LONG and not asked.changes)):
+        _listen(g, said, identity, texts.line(_string(contract, "from_agent"))[:80], False)
+        if asked.outermost:
+            g.answer = (identity, asked.agent, "\n".join(texts.ends_of(said)))
+    if asked.changes or (asked.changes is None and not asked.said and asked.arguments):
+        _keep(g, g.done, call, "decisions")
+    elif asked.arguments and not asked.said:
+        _keep(g, g.lookups, call, "results")
+    if not said:
+        _name_results(g, results, identity)
+
+
+def _news(g: Gathered, results: list[Leaf]) -> list[Leaf]:
+    """Those values of a result that no earlier one had under the same key."""
+    new = [leaf for leaf in results if (leaf.key, leaf.text) not in g.seen]
+    if len(g.seen) < MOST_SEEN:
+        g.seen.update((leaf.key, leaf.text) for leaf in new)
+    return new
+
+
+def _take_failure(g: Gathered, contract: Contract, call: Call) -> None:
+    error = contract.get("error") or reading.speech(contract.get("result")) or contract.get("status")
+    lines = [_clipped(pieces) for pieces in telling_lines(error if isinstance(error, str) else json.encode(error))]
+    key = (call.asked.capability, " ".join(lines[-1]) if lines else "")
+    failure = g.failures.pop(key, None)
+    if failure is None:
+        failure = Failure(lines, call)
+    elif len(failure.contract_ids) >= MOST_CITES:
+        del failure.contract_ids[1]
+    failure.count += 1
+    failure.last = call
+    failure.contract_ids.append(call.contract_id)
+    g.failures[key] = failure  # the newest stands last
+    if len(g.failures) > MOST_KINDS:
+        del g.failures[next(iter(g.failures))]
+        g.passed_over["failures"] += 1
+
+
+def _clipped(pieces: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(texts.clip(piece, _LONGEST_ERROR) for piece in pieces[:6])
+
+
+def _keep(g: Gathered, kinds: dict[str, Calls], call: Call, section: str) -> None:
+    kinds.setdefault(call.asked.capability, Calls()).add(call, MOST_CALLS)
+    if len(kinds) > MOST_KINDS:
+        g.passed_over[section] += len(kinds.pop(next(iter(kinds))).series)
+
+
+def _listen(g: Gathered, said: str, contract_id: str, agent: str, by_caller: bool) -> None:
+    for one in hear(said, g.count, contract_id, agent, by_caller):
+        for name in one.names:
+            if by_caller or weight(name) > 0.5:
+                worth = (0.4 if by_caller else 0.2) * weight(name) or 0.15  # a proper name has no weight of its own
+                _name(g, name, worth, "", contract_id)
+        (heapq.heappushpop if len(g.said) >= MOST_SAID else heapq.heappush)(g.said, one)
+
+
+def _name_arguments(g: Gathered, asked: Asked) -> None:
+    factor = 1.0 if asked.changes else 0.7
+    for leaf in asked.arguments:
+        if " " in leaf.text:
+            for name in found(leaf.text)[:8]:
+                _name(g, name, 0.5 * factor * weight(name), "", asked.contract_id)
+        elif leaf.is_string and leaf.worth >= 0.5:
+            _name(
+                g, leaf.text, factor * leaf.worth, leaf.top if leaf.key in _UNTELLING else leaf.key, asked.contract_id
+            )
+
+
+def _name_results(g: Gathered, results: list[Leaf], contract_id: str) -> None:
+    """The fewer there are in a result, the more each of them matters."""
+    telling = [leaf for leaf in results if leaf.is_string and leaf.worth >= 0.6]
+    for leaf in telling:
+        factor = (0.12 if weight(leaf.text) == 1 else 0.05) * min(1.0, 8 / len(telling))
+        _name(g, leaf.text, factor, leaf.top if leaf.key in _UNTELLING else leaf.key, contract_id)
+
+
+def _name(g: Gathered, name: str, worth: float, label: str, contract_id: str) -> None:
+    known = g.named.get(name)
+    if known is None:
+        g.named[name] = Named(worth, label, contract_id)
+    else:
+        g.named[name] = Named(known.worth + worth, known.label or label, known.contract_id)
+    if len(g.named) > MOST_NAMED:
+        least = heapq.nsmallest(MOST_NAMED // 2, g.named.items(), key=lambda item: item[1].worth)
+        for word, _ in least:
+            del g.named[word]
+        g.passed_over["literals"] += len(least)
+
+
+def _unasked(g: Gathered, contract: Contract) -> Asked:
+    capability = texts.line(_string(contract, "capability"))[:80]
+    return Asked(
+        contract_id=_string(contract, "contract_id"),
+        number=g.count,
+        from_agent=texts.line(_string(contract, "to_agent"))[:80],
+        agent=texts.line(_string(contract, "from_agent"))[:80],
+        capability=capability,
+        arguments=[],
+        said="",
+        outermost=not contract.get("parent_id"),
+        changes=reading.changes(capability),
+    )
+
+
+def _outline(contract: Contract) -> Contract:
+    return {name: contract.get(name) for name in ("contract_id", "session_id", "created_at")}
+
+
+def _string(contract: Contract, name: str) -> str:
+    value: Any = contract.get(name)
+    return value if isinstance(value, str) else "" if value is None else str(value)[:200]
+
+
+def _length(contract: Contract) -> int:
+    try:
+        return len(json.encode(contract))
+    except InvalidJSON:  # nested deeper than the encoder goes
+        return 0

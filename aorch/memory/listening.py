@@ -1,0 +1,84 @@
+"""What agents and their callers said in words: the sentences that speak for being kept."""
+
+import heapq
+import re
+from typing import NamedTuple
+
+from aorch.memory import text as texts
+from aorch.memory.literals import found, proper_names
+
+_MOST_SENTENCES = {True: 8, False: 5}
+_SHORTEST, _MOST_HEARD = 12, 20
+_WANTS = re.compile(
+    r"\b(?:want|prefer|would like|['’]d like|need|must|should|don['’]?t|do not|never|always|only|instead|rather|because|"
+    r"make sure|ensure|avoid|without|at most|at least|no more than|unless|as long as|important|actually)\b",
+    re.IGNORECASE,
+)
+_POLITE = re.compile(
+    r"\b(?:feel free|hesitate|let me know|(?:more|other|further|any) (?:questions?|assistance|help)|thank(?:s| you)|"
+    r"you['’]re welcome|happy to|glad to|have a (?:great|nice|good|wonderful)|apologi[sz]e|sorry for|appreciate)\b"
+)
+_CONCLUDES = re.compile(
+    r"\b(?:answer|result|conclu\w{1,10}|therefore|thus|found|cause\w{0,3}|because|fixed|decided|decision|recommend\w{0,6}|total|"
+    r"in summary|final\w{0,2}|success\w{0,6}|fail\w{0,4}|confirmed|verified|cannot|unable|need\w{0,2} to)\b"
+)
+
+_FINAL = re.compile(r"\b(?:final answer|in conclusion|in summary|the answer is|root cause|cause was)\b")
+_CODE = re.compile(r"[;{}\\]|\w\(\w|\w = \S|^File |^(?:import|from|def|class|return|print)\b|[^\s\w]{4}")
+
+
+class Said(NamedTuple):
+    """A sentence that somebody spoke, with what speaks for keeping it. Sorted by that."""
+
+    worth: float
+    number: int
+    order: int
+    sentence: str
+    contract_id: str
+    agent: str
+    by_caller: bool
+    names: list[str]
+
+
+def hear(said: str, number: int, contract_id: str, agent: str, by_caller: bool) -> list[Said]:
+    """The best sentences of what was said in the contract of that number; of a long text from its beginning and end."""
+    sentences = [(n, one) for n, one in enumerate(texts.sentences(said)) if len(one) >= _SHORTEST or by_caller]
+    if len(sentences) > _MOST_HEARD:
+        sentences = sentences[: _MOST_HEARD // 2] + sentences[-_MOST_HEARD // 2 :]
+    heard = []
+    for order, sentence in sentences:
+        clipped = texts.clip(sentence, 300)
+        names = found(clipped)[:20] + (proper_names(clipped)[:8] if by_caller else [])
+        worth = spoken_worth(clipped, names, by_caller)
+        heard.append(Said(worth, number, -order, clipped, contract_id, agent, by_caller, names))
+    return heapq.nlargest(_MOST_SENTENCES[by_caller], heard)
+
+
+def is_phrase(said: str) -> bool:
+    """Whether a caller's words are mere thanks or a single word, which wait for no answer."""
+    sentences = [*texts.sentences(said)][:_MOST_HEARD]
+    if len(said.split(maxsplit=1)) < 2:
+        return True
+    return any(_POLITE.search(one[:400].lower()) for one in sentences) and all(
+        spoken_worth(one, found(one), True) <= 0.3 for one in sentences
+    )
+
+
+def spoken_worth(sentence: str, names: list[str], by_caller: bool) -> float:
+    """What speaks for keeping a sentence: a wish of the caller's, a conclusion, exact strings; against it that it is a phrase."""
+    words = sentence.count(" ") + 1
+    worth = 0.3 if by_caller else 0.1
+    if by_caller and _WANTS.search(sentence):
+        worth += 0.25
+    folded = sentence.lower()
+    if _CONCLUDES.search(folded):
+        worth += 0.4 if _FINAL.search(folded) else 0.15
+    if not by_caller and _CODE.search(sentence[:120]):
+        worth -= 0.2
+    else:
+        worth += min(0.3, 0.1 * len(names))
+    if (words < 7 and not names) or (words < 30 and _POLITE.search(folded)):
+        worth -= 0.3
+    if sentence.endswith(("!", ":", "?")) and not by_caller:
+        worth -= 0.15
+    return worth

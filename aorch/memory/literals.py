@@ -1,0 +1,64 @@
+"""What an exact string looks like that must survive: an identifier, path, address, date, amount, name of a thing.
+
+Told by form alone. The weight says how sure the form is: 1 for what mixes letters and digits, less for mere numbers.
+"""
+
+import re
+from functools import lru_cache
+
+_INSIDE = r"\w./:@%+#~$€£=&?-"
+_FOUND = re.compile(
+    r"(?<![\w.,])[$€£]?\d{1,3}(?:,\d{3}){1,5}(?:\.\d{1,4})?(?![\w,])"  # 1,200.50
+    rf"|(?<![{_INSIDE}\\])(?=[{_INSIDE}]{{0,119}}?[\d_/@]|[A-Z]{{5}})[{_INSIDE}]{{2,400}}+"
+)
+_ENDS = ".:-?,=&+/"
+_DATE = re.compile(r"\d{4}-\d\d(?:-\d\d)?(?:T[\d:.]{4,15}Z?)?$|\d{1,2}[./]\d{1,2}[./]\d{2,4}$")
+_AMOUNT = re.compile(r"[$€£~+-]{0,2}\d[\d.,:]{0,20}(?:%|[a-zA-Zµ]{1,2}|[a-z]{1,5}|[KMGT]i?B)?(?:/[a-z]{1,4})?$")
+_NAME = re.compile(r"[^\W\d_]+(?:[-'’][^\W\d_]+)?$")
+
+_ADDRESS = re.compile(r"[a-zA-Z]{1,12}://|\.{0,2}/|~/|[\w.-]+@|[\w-]+\.[\w./-]*/")
+_INNER_NAME = re.compile(r"(?<=[a-z,] )[A-Z][a-z]{2,20}\b")
+
+
+@lru_cache(4096)
+def weight(word: str) -> float:
+    """How much `word` looks like an exact string: 1 for an identifier, 0 for an ordinary word."""
+    if len(word) < 2 or len(word) > 160:
+        return 0.0
+    if len(word) > 48 and not _ADDRESS.match(word):
+        return 0.2  # encoded data rather than a name
+    if word.isdigit():
+        return 0.5 if len(word) > 4 else 0.15
+    if _DATE.match(word):
+        return 0.9
+    if _AMOUNT.match(word):
+        return 0.35
+    if any(map(str.isdigit, word)):
+        return 1.0 if any(map(str.isalpha, word)) else 0.5
+    return _undigited(word)
+
+
+def _undigited(word: str) -> float:
+    if "@" in word or "://" in word or word.count("/") > 1 or word.startswith("./"):
+        return 0.9
+    if word.isupper() and word.isalpha():
+        return 0.5 if len(word) > 4 else 0.2
+    if "_" in word.strip("_") or "/" in word or "." in word:
+        return 0.4
+    return 0.0
+
+
+def is_name(word: str) -> bool:
+    """Whether `word` is written as a proper name is: one capitalised word."""
+    return word[:1].isupper() and not word.isupper() and len(word) <= 30 and bool(_NAME.match(word))
+
+
+def found(text: str) -> list[str]:
+    """The exact strings in `text`, in order, as they stand there."""
+    words = (word.rstrip(_ENDS) for word in _FOUND.findall(text))
+    return [word for word in words if weight(word) > 0.3]
+
+
+def proper_names(sentence: str) -> list[str]:
+    """The capitalised words in `sentence` that do not begin it."""
+    return _INNER_NAME.findall(sentence)

@@ -1,0 +1,117 @@
+"""What one contract holds, read within bounds: the leaves of its JSON, and whether it speaks, calls or failed."""
+
+import re
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Any, NamedTuple
+
+from aorch.memory import text as texts
+from aorch.memory.literals import is_name, weight
+from aorch.memory.verbs import CHANGING, READING
+
+MOST_LEAVES = 50
+_MOST_STEPS = 400
+_WIDEST = 240
+_DEEPEST = 16
+
+Contract = Mapping[str, Any]
+
+_TALK = frozenset(("text", "message", "prompt", "question", "content", "utterance"))
+_NO_TALK = frozenset(
+    ("command", "cmd", "code", "script", "sql", "query", "expression", "path", "file", "url", "pattern", "args")
+)
+FINE = frozenset(("completed", "pending", "running", "in_progress", "queued", "accepted", ""))
+_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+
+
+class Leaf(NamedTuple):
+    """A scalar in a contract's JSON: the outermost and innermost key above it, which element of a list it is in, itself.
+
+    `text` is exact as far as it goes; `cut` where there was more.
+    """
+
+    top: str
+    key: str
+    group: int
+    text: str
+    is_string: bool
+    cut: bool
+
+    @property
+    def worth(self) -> float:
+        """How much it matters that this string survives."""
+        if not self.is_string:
+            return 0.1
+        if " " not in self.text:
+            return max(weight(self.text), 0.5 if is_name(self.text) else 0.1)
+        return 0.3
+
+
+def leaves(value: Any, limit: int = MOST_LEAVES) -> list[Leaf]:
+    """The first scalars in `value`, in order. Nulls, empty strings and what is nested very deep are passed over."""
+    return list(islice(_leaves(value), limit))
+
+
+def _leaves(value: Any) -> Iterator[Leaf]:
+    stack = [iter([("", "", 0, value)])]
+    for _ in range(_MOST_STEPS):
+        if not stack:
+            return
+        top, key, group, item = next(stack[-1], ("", "", -1, None))
+        if group < 0:
+            stack.pop()
+        elif isinstance(item, Mapping | list | tuple) and len(stack) > _DEEPEST:
+            continue
+        elif isinstance(item, Mapping):
+            stack.append(iter([(top or str(k), str(k), group, v) for k, v in islice(item.items(), MOST_LEAVES)]))
+        elif isinstance(item, list | tuple):
+            nested = [(top, key, n if len(stack) < 4 else group, v) for n, v in enumerate(item[:MOST_LEAVES])]
+            stack.append(iter(nested))
+        elif isinstance(item, str):
+            if text := texts.clip(texts.line(item), _WIDEST):
+                yield Leaf(top, key, group, text, True, len(text) < len(item))
+        elif item is not None:
+            shown = {True: "true", False: "false"}[item] if isinstance(item, bool) else f"{item}"[:40]
+            yield Leaf(top, key, group, shown, False, False)
+
+
+def verbs(capability: str) -> list[str]:
+    """The words that a capability's name is made of, in lower case."""
+    return [word.lower() for word in _WORDS.findall(capability[:80])]
+
+
+def changes(capability: str, command: str = "") -> bool | None:
+    """Whether a call of that name changes the world (True), only looks (False), or nobody can say.
+
+    A name says it by its first telling word; one that does not (`run`, `shell`) by the first words of its command.
+    """
+    for word in verbs(capability):
+        if word in CHANGING or word in READING:
+            return word in CHANGING
+    for word in _WORDS.findall(command[:80])[:4]:
+        if word.lower() in CHANGING or word.lower() in READING:
+            return word.lower() in CHANGING
+    return None
+
+
+def failed(contract: Contract) -> bool:
+    """Whether an exchange ended badly: an error, or a status that is none of those of a good or open one."""
+    return bool(contract.get("error")) or str(contract.get("status") or "") not in FINE
+
+
+def speech(value: Any) -> str:
+    """What `value` says in words: its only string of several words, where the rest is small and no command; else nothing."""
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, Mapping) or len(value) > 3:
+        return ""
+    strings = [item for key, item in value.items() if isinstance(item, str) and _is_words(str(key), item)]
+    others = [item for item in value.values() if item not in strings and item not in (None, "", [], {})]
+    if len(strings) != 1 or any(isinstance(item, Mapping | list) for item in others):
+        return ""
+    return strings[0]
+
+
+def _is_words(key: str, text: str) -> bool:
+    key = key.lower()
+    return key not in _NO_TALK and (" " in text[: texts.HEAD].strip() or (key in _TALK and bool(text)))

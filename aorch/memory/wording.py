@@ -1,0 +1,131 @@
+"""How contracts become sentences: a capability, the arguments that tell, what came of it. Words of ours join exact strings."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from aorch.memory import text as texts
+from aorch.memory.gathering import Asked, Call, Series
+from aorch.memory.reading import Leaf
+
+TELLING = 0.5
+"""From this worth on, an argument stands in the brief wording too."""
+
+
+class Wording(NamedTuple):
+    """Text for people and models, and the exact strings in it."""
+
+    text: str
+    quotes: tuple[str, ...]
+
+
+def head(asked: Asked) -> str:
+    """The capability, and who has it where the name does not tell."""
+    capability = texts.shown(asked.capability) or "call"
+    if not asked.agent or asked.capability in asked.agent:
+        return capability
+    return f"{capability} ({texts.shown(asked.agent)})"
+
+
+def said(pieces: Iterable[str], limit: int) -> Wording:
+    """One quotation of consecutive lines, joined by spaces, at most about `limit` characters."""
+    shown, exact, more = [], [], False
+    for piece in pieces:
+        if limit < 12:
+            more = True
+            break
+        part = texts.clip(piece, limit)
+        shown.append(texts.shown(part))
+        exact.append(part)
+        more = len(part) < len(piece)
+        limit -= len(part) + 1
+    return Wording(f"«{' '.join(shown)}{'…' if more else ''}»", tuple(exact))
+
+
+def briefly(leaves: Sequence[Leaf], room: int, between: str = ", ") -> Wording:
+    """Only the strings that look like identifiers, dates and names, each once, as far as there is room."""
+    parts: list[str] = []
+    quotes: dict[str, None] = {}
+    group: object = None
+    for leaf in leaves:
+        if not leaf.is_string or leaf.worth < TELLING or leaf.text in quotes:
+            continue
+        value, exact = _value(leaf, 60)
+        room -= len(value) + 2
+        if room < 0:
+            break
+        if parts and (leaf.top, leaf.group) == group:
+            parts[-1] += f" {value}"
+        else:
+            parts.append(value)
+        group = (leaf.top, leaf.group)
+        quotes[exact] = None
+    return Wording(between.join(parts), tuple(quotes))
+
+
+def fully(leaves: Sequence[Leaf], room: int, width: int = 90) -> Wording:
+    """All of them, each under its key, as far as there is room: `to ann@x.org, items A1 count 2; B7 count 1`."""
+    text = ""
+    before: Leaf | None = None
+    quotes: list[str] = []
+    for leaf in leaves:
+        value, exact = _value(leaf, width)
+        if not leaf.is_string and leaf.key != leaf.top:
+            value = f"{_label(leaf.key)} {value}"
+        if before is None or leaf.top != before.top:
+            label = _label(leaf.top)
+            part = f"{', ' if text else ''}{label}{' ' if label else ''}{value}"
+        else:
+            part = f"{'; ' if leaf.group != before.group else ' '}{value}"
+        if len(text) + len(part) > room:
+            return Wording(f"{text} …" if text else "", tuple(quotes))
+        text += part
+        before = leaf
+        if leaf.is_string:
+            quotes.append(exact)
+    return Wording(text, tuple(dict.fromkeys(quotes)))
+
+
+def unasked(call: Call) -> list[Leaf]:
+    """The news in a call's result, without what its arguments held already."""
+    given = {leaf.text for leaf in call.asked.arguments}
+    return [leaf for leaf in call.news if leaf.text not in given]
+
+
+def changed(series: Series, room: int) -> Wording:
+    """Which values of a repeated call changed, and how: `state degraded → healthy`."""
+    parts: list[str] = []
+    quotes: list[str] = []
+    for leaves in series.changed.values():
+        values = [_value(leaf, 40) for leaf in leaves]
+        part = f"{_label(leaves[0].key)} {' → '.join(value for value, _ in values)}".strip()
+        room -= len(part) + 2
+        if room < 0:
+            break
+        parts.append(part)
+        quotes += [exact for leaf, (_, exact) in zip(leaves, values, strict=True) if leaf.is_string]
+    return Wording(", ".join(parts), tuple(quotes))
+
+
+def outcome(call: Call, room: int) -> Wording:
+    """What a call gave that it was not given: identifiers before other values, in their order."""
+    keys = {leaf.top for leaf in call.asked.arguments}
+    new = [leaf for leaf in unasked(call) if leaf.top not in keys]
+    if not new:
+        return Wording("completed", ())
+    if len(new) == 1 and new[0].is_string:
+        return fully([new[0]._replace(top="", key="")], room, room)
+    telling = [leaf for leaf in new if leaf.is_string and leaf.worth >= TELLING][:6]
+    others = [leaf for leaf in new if leaf not in telling][: 10 - len(telling)]
+    return fully([leaf for leaf in new if leaf in telling or leaf in others], room, 60)
+
+
+def _label(key: str) -> str:
+    return texts.shown(texts.line(key)[:30])
+
+
+def _value(leaf: Leaf, width: int) -> tuple[str, str]:
+    if not leaf.is_string:
+        return leaf.text, leaf.text
+    if " " in leaf.text or len(leaf.text) > width or leaf.cut:
+        return texts.quoted(leaf.text, width)
+    return texts.shown(leaf.text), leaf.text
