@@ -8,7 +8,8 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -73,12 +74,29 @@ class QueueConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     webhook_secret_env: str = ""
 
 
+class LlmConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The model that may be asked for memory blocks, and where it is.
+
+    `key_env` names the environment variable that holds the key. `max_input_tokens` is how much a request may hold (a token
+    is reckoned as three bytes), `max_requests` how many requests a block may take, `timeout_s` how long each may.
+    """
+
+    provider: Literal["anthropic", "openai"] = "anthropic"
+    url: str = ""
+    model: str = ""
+    key_env: str = ""
+    max_input_tokens: int = 32_000
+    max_requests: int = 32
+    timeout_s: float = 120.0
+
+
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ledger: str | None = None
     timeout_s: float | None = None
     max_depth: int | None = None
     serve: ServeConfig = ServeConfig()
     queue: QueueConfig = QueueConfig()
+    llm: LlmConfig | None = None
     agents: dict[str, Any] = {}
 
 
@@ -87,6 +105,8 @@ class Config(msgspec.Struct, frozen=True):
 
     `timeout_s` is the limit of one exchange where neither task nor agent says another. `parent_id` and `session_id` are
     set by a command agent for the `aorch` that its program may call, so that the delegation stands in the ledger.
+    `llm` is None where the file has no such table; `memagent_configured` says whether MEMAGENT_URL names a service, rather
+    than its documented default.
     """
 
     ledger: Path
@@ -100,6 +120,8 @@ class Config(msgspec.Struct, frozen=True):
     session_id: str | None = None
     trace_url: str = "http://localhost:8787"
     memagent_url: str = "http://localhost:8799"
+    memagent_configured: bool = False
+    llm: LlmConfig | None = None
 
 
 def load(ledger: str | Path | None = None) -> Config:
@@ -116,6 +138,8 @@ def load(ledger: str | Path | None = None) -> Config:
         "session_id": os.environ.get("AORCH_SESSION_ID"),
         "trace_url": os.environ.get("TRACE_URL"),
         "memagent_url": os.environ.get("MEMAGENT_URL"),
+        "memagent_configured": bool(os.environ.get("MEMAGENT_URL")),
+        "llm": content.llm and checked_llm(content.llm, path),
     }
     return Config(
         ledger=_ledger_path(ledger, content, path),
@@ -168,6 +192,45 @@ def program_environment(config: Config, added: dict[str, str], task_id: str, ses
     """
     exchange = {"AORCH_LEDGER": str(config.ledger), "AORCH_PARENT_ID": task_id, "AORCH_SESSION_ID": session_id}
     return {**os.environ, **{name: os.path.expandvars(value) for name, value in added.items()}, **exchange}
+
+
+def secret(name: str) -> str:
+    """What the environment variable `name` holds, or nothing. It belongs in a request's header and nowhere else."""
+    return os.environ.get(name, "").strip()
+
+
+def checked_llm(llm: LlmConfig, path: Path | None = None) -> LlmConfig:
+    """`llm` with the defaults of its provider filled in. Raises ConfigInvalid, which names the key and the reason."""
+    if llm.provider == "anthropic":
+        llm = msgspec.structs.replace(
+            llm,
+            url=llm.url or "https://api.anthropic.com",
+            model=llm.model or "claude-haiku-4-5",
+            key_env=llm.key_env or "ANTHROPIC_API_KEY",
+        )
+    for key in ("url", "model"):
+        if not getattr(llm, key):
+            example = 'url = "http://localhost:11434/v1"' if key == "url" else 'model = "llama3.1:8b"'
+            raise ConfigInvalid(f"{_of(path)}llm.{key} is missing", f"Add it, for example {example}.")
+    _check_url(path, "llm.url", llm.url)
+    for key, least in (("max_input_tokens", 4000), ("max_requests", 1), ("timeout_s", 0.1)):
+        if not getattr(llm, key) >= least:
+            raise ConfigInvalid(f"{_of(path)}llm.{key} is {getattr(llm, key)}; it must be at least {least}")
+    return llm
+
+
+def _check_url(path: Path | None, key: str, url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        named = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        named = False
+    if not named:
+        raise ConfigInvalid(f"{_of(path)}{key} is no address", "Begin it with http:// or https://.")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise ConfigInvalid(
+            f"{_of(path)}{key} may hold neither a name, a password nor a query", "Name the key's variable in `key_env`."
+        )
 
 
 def check_agent(agent_id: str, table: dict[str, Any]) -> AgentConfig:

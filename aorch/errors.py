@@ -7,6 +7,7 @@ AorchError                      1   500  a bug of ours, until a subclass says ot
 │   ├── ParametersInvalid       2   422
 │   └── DelegationRefused       2   422  too deep, or a circle
 ├── ServiceUnreachable          3   502
+│   └── ServiceFailed           3   502  it answered, but not with what was asked for
 ├── NotAuthorised               4   401  who calls is not known
 │   └── Forbidden               4   403  who calls is known, and may not do this
 ├── AgentFailed                10   200  an exchange took place; its agent reported failure
@@ -78,6 +79,12 @@ class ServiceUnreachable(AorchError):
     """A service did not answer at its address."""
 
     code, exit_code, http_status = "service_unreachable", 3, 502
+
+
+class ServiceFailed(ServiceUnreachable):
+    """A service answered with a refusal or with nothing that could be used; the message says which."""
+
+    code, exit_code, http_status = "service_failed", 3, 502
 
 
 class NotAuthorised(AorchError):

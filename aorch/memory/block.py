@@ -48,11 +48,15 @@ class Size(msgspec.Struct, frozen=True):
 
 
 class Compressor(msgspec.Struct, frozen=True):
-    """What made a block. `model` is empty where no model was asked."""
+    """What made a block. `model` is empty where no model was asked.
+
+    `fallback_reason` says why it was the local compressor where another was asked for.
+    """
 
     name: str
     version: str
     model: str = ""
+    fallback_reason: str = ""
 
 
 class LeftOut(msgspec.Struct, frozen=True):

@@ -1,0 +1,62 @@
+"""Blocks by a model's double, and what is asked of them."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from llm_double import KEY, LlmDouble
+from memory_sessions import Contract, operations
+
+from aorch.config import LlmConfig
+from aorch.core.compressing.llm import compress_by_llm
+from aorch.memory import MemoryBlock, compress, verify
+from aorch.services.llm import Llm
+
+PROVIDERS = ("anthropic", "openai")
+OPERATIONS = operations()
+Configured = Callable[..., LlmConfig]
+
+
+@pytest.fixture
+def configured(monkeypatch: pytest.MonkeyPatch) -> Configured:
+    """The configuration of a double for a provider, with a key in the environment."""
+    monkeypatch.setenv("TEST_LLM_KEY", KEY)
+
+    def configure(double: LlmDouble, provider: str = "openai", **more: Any) -> LlmConfig:
+        url = f"{double.url}/v1" if provider == "openai" else double.url
+        given = {"model": "test-model-1", "key_env": "TEST_LLM_KEY", "timeout_s": 5.0, **more}
+        return LlmConfig(provider=provider, url=url, **given)  # type: ignore[arg-type]
+
+    return configure
+
+
+def block_by(llm_config: LlmConfig, contracts: list[Contract], **options: Any) -> MemoryBlock:
+    """A block of `contracts` by that model."""
+
+    async def run() -> MemoryBlock:
+        async with Llm(llm_config) as llm:
+            return await compress_by_llm(iter(contracts), llm, block_id="mem_1", created_at="t", **options)
+
+    return asyncio.run(run())
+
+
+def local(contracts: list[Contract], **options: Any) -> MemoryBlock:
+    return compress(contracts, block_id="mem_1", created_at="t", **options)
+
+
+def faults(block: MemoryBlock, contracts: list[Contract]) -> list[str]:
+    return verify(block, {contract["contract_id"]: contract for contract in contracts}.get)
+
+
+def reason(block: MemoryBlock) -> str:
+    """Why the local compressor stood in, as the block's JSON form says it."""
+    return str(block.as_dict()["compressor"].get("fallback_reason", ""))
+
+
+def assert_stood_in(block: MemoryBlock, contracts: list[Contract], why: str) -> None:
+    assert why in reason(block)
+    assert block.compressor.name == "local"
+    same = local(contracts)
+    assert list(block.claims()) == list(same.claims())
+    assert (block.summary, block.quality, block.size) == (same.summary, same.quality, same.size)

@@ -1,0 +1,213 @@
+"""The model's client: what it does with servers that are overloaded, gone or chatty, its configuration, its key."""
+
+import asyncio
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from conftest import Home
+from doubles import running
+from llm_blocks import OPERATIONS, PROVIDERS, Configured, assert_stood_in, block_by, configured, reason
+from llm_double import KEY, LlmDouble
+
+from aorch import config
+from aorch.config import LlmConfig
+from aorch.errors import AorchError, ConfigInvalid
+from aorch.services.llm import Llm
+
+__all__ = ["configured"]
+
+
+# bad servers
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_an_overloaded_server_is_asked_again(provider: str, configured: Configured) -> None:
+    with running(LlmDouble("overloaded", "overloaded", "broken", "good")) as double:
+        block = block_by(configured(double, provider), OPERATIONS)
+    assert block.compressor.name == "llm"
+    assert len(double.asked) == 4
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_the_wait_is_the_one_that_the_server_asks_for(provider: str, configured: Configured) -> None:
+    with running(LlmDouble("busy", "good")) as double:
+        start = time.monotonic()
+        block = block_by(configured(double, provider), OPERATIONS)
+    assert time.monotonic() - start >= 1
+    assert block.compressor.name == "llm"
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize(
+    ("modes", "requests", "why"),
+    [
+        (["overloaded"], 4, "HTTP 429: "),
+        (["patient"], 1, "asks to wait 3600 s"),
+        (["unauthorised"], 1, "does not let us in (HTTP 401)"),
+        (["too_long"], 1, "maximum context length is 8192 tokens"),
+        (["prose"], 2, "an answer without a JSON object, twice"),
+        (["truncated"], 2, "twice"),
+        (["empty"], 1, "made no claim that holds"),
+    ],
+)
+def test_the_local_block_stands_in_and_says_why(
+    provider: str, modes: list[str], requests: int, why: str, configured: Configured
+) -> None:
+    with running(LlmDouble(*modes)) as double:
+        block = block_by(configured(double, provider), OPERATIONS)
+    assert_stood_in(block, OPERATIONS, why)
+    assert len(double.asked) == requests
+    assert KEY not in str(block.as_dict())
+    assert "\x1b" not in reason(block)
+
+
+def test_a_page_instead_of_an_answer_counts_as_cut_off(configured: Configured) -> None:
+    with running(LlmDouble("html")) as double:
+        assert_stood_in(block_by(configured(double), OPERATIONS), OPERATIONS, "cut off, twice")
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_an_answer_that_is_good_the_second_time_is_taken(provider: str, configured: Configured) -> None:
+    for bad in ("truncated", "prose"):
+        with running(LlmDouble(bad, "good")) as double:
+            assert block_by(configured(double, provider), OPERATIONS).compressor.name == "llm"
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_json_between_other_words_is_found(provider: str, configured: Configured) -> None:
+    with running(LlmDouble("fenced")) as double:
+        assert block_by(configured(double, provider), OPERATIONS).compressor.name == "llm"
+
+
+@pytest.mark.parametrize(
+    ("provider", "mode", "left"),
+    [
+        ("anthropic", "no_temperature", "temperature"),
+        ("anthropic", "no_schema", None),
+        ("openai", "no_temperature", "temperature"),
+        ("openai", "no_schema", "response_format"),
+        ("openai", "no_max_tokens", "max_tokens"),
+    ],
+)
+def test_what_a_server_does_not_take_is_left_out(
+    provider: str, mode: str, left: str | None, configured: Configured
+) -> None:
+    with running(LlmDouble(mode)) as double:
+        assert block_by(configured(double, provider), OPERATIONS).compressor.name == "llm"
+    assert len(double.asked) == 2
+    assert left not in double.asked[-1]
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_silent_server_ends_in_the_local_block_within_the_timeouts(provider: str, configured: Configured) -> None:
+    with running(LlmDouble("hanging")) as double:
+        start = time.monotonic()
+        block = block_by(configured(double, provider, timeout_s=0.2), OPERATIONS)
+        assert time.monotonic() - start < 20
+    assert_stood_in(block, OPERATIONS, "gave no answer in 2 attempts: silent for 0.2 s")
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_nobody_listening_ends_in_the_local_block(provider: str, configured: Configured) -> None:
+    with running(LlmDouble()) as double:
+        nobody = configured(double, provider)
+    assert_stood_in(block_by(nobody, OPERATIONS), OPERATIONS, "gave no answer in 4 attempts")
+
+
+# configuration and secrets
+
+
+@contextmanager
+def in_home(home: Home, monkeypatch: pytest.MonkeyPatch, toml: str) -> Iterator[None]:
+    home.write("aorch.toml", toml)
+    monkeypatch.chdir(home.folder)
+    for name in ("ANTHROPIC_API_KEY", "AORCH_LEDGER"):
+        monkeypatch.delenv(name, raising=False)
+    yield
+
+
+def test_without_a_table_there_is_no_model(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    with in_home(home, monkeypatch, ""):
+        assert config.load(home.ledger).llm is None
+
+
+def test_a_table_alone_is_claude_with_the_seeds_variable(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    with in_home(home, monkeypatch, "[llm]\n"):
+        llm = config.load(home.ledger).llm
+        assert llm is not None
+        assert (llm.provider, llm.key_env, llm.url) == (
+            "anthropic", "ANTHROPIC_API_KEY", "https://api.anthropic.com"
+        )  # fmt: skip
+        with pytest.raises(ConfigInvalid, match="ANTHROPIC_API_KEY is empty"):
+            Llm(llm)
+
+
+@pytest.mark.parametrize(
+    ("toml", "said"),
+    [
+        ('[llm]\nprovider = "openai"\nmodel = "m"\n', "llm.url is missing"),
+        ('[llm]\nprovider = "openai"\nurl = "http://localhost:1/v1"\n', "llm.model is missing"),
+        ('[llm]\nprovider = "other"\n', "llm.provider"),
+        ('[llm]\nurl = "localhost:80"\n', "llm.url is no address"),
+        ('[llm]\nurl = "https://ann:secret@example.org"\n', "neither a name, a password nor a query"),
+        ("[llm]\nmax_input_tokens = 100\n", "llm.max_input_tokens is 100; it must be at least 4000"),
+        ('[llm]\nkey = "sk-x"\n', "unknown key llm.key"),
+    ],
+)
+def test_a_table_that_cannot_be_understood_says_so(
+    toml: str, said: str, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with in_home(home, monkeypatch, toml), pytest.raises(ConfigInvalid) as refused:
+        config.load(home.ledger)
+    assert said in str(refused.value)
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize("mode", ["unauthorised", "too_long", "overloaded", "hanging", "broken"])
+def test_the_key_stands_in_no_error_and_no_log(
+    provider: str, mode: str, configured: Configured, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def ask(llm_config: LlmConfig) -> None:
+        async with Llm(llm_config) as llm:
+            await llm.ask("system", "text", {"required": ["aims"], "properties": {}, "type": "object"}, 100)
+
+    with caplog.at_level(logging.DEBUG), running(LlmDouble(mode)) as double, pytest.raises(AorchError) as failed:
+        asyncio.run(ask(configured(double, provider, timeout_s=0.2)))
+    seen: BaseException | None = failed.value
+    while seen is not None:
+        assert KEY not in f"{seen!r} {vars(seen)}"
+        seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
+    assert KEY not in getattr(failed.value, "hint", "")
+    assert KEY not in caplog.text
+
+
+def test_a_server_without_a_key_gets_none(configured: Configured) -> None:
+    os.environ.pop("NO_SUCH_KEY", None)
+    with running(LlmDouble()) as double:
+        block_by(configured(double, key_env=""), OPERATIONS)
+    assert double.keys == [""]
+
+
+def test_without_the_package_claude_is_refused_with_the_way_to_get_it(home: Home) -> None:
+    python = (
+        "import sys; sys.modules['anthropic'] = None\n"
+        "from aorch.config import LlmConfig; from aorch.services.llm import Llm\n"
+        "try: Llm(LlmConfig())\n"
+        "except Exception as error: print(type(error).__name__, error, error.hint)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", python],
+        env={**home.environment, "ANTHROPIC_API_KEY": KEY},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout == "ConfigInvalid the package `anthropic` is not installed pip install 'aorch[anthropic]'\n"

@@ -1,0 +1,312 @@
+"""MemAgent: our block as notes, its answer beside ours, and none of its traps stepped into."""
+
+import asyncio
+import re
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from doubles import running
+from hypothesis import given
+from hypothesis import strategies as st
+from memagent_double import SAMPLE, MemAgentDouble
+from memory_sessions import Session, operations, review
+
+from aorch.core.compressing.memagent import Handed, answer_of, hand_to_memagent, note_hash, notes
+from aorch.errors import ServiceFailed, ServiceUnreachable
+from aorch.memory import Claim, MemoryBlock, compress
+from aorch.services.memagent import MemAgent, memagent_id
+
+
+def block_of(session: Session | None = None, **options: Any) -> MemoryBlock:
+    return compress(session.contracts if session else OPERATIONS, block_id="mem_1", created_at="t", **options)
+
+
+OPERATIONS = operations()
+BLOCK = block_of()
+
+
+def asked(url: str, ask: Callable[[MemAgent], Awaitable[Any]], timeout_s: float = 10) -> Any:
+    async def run() -> Any:
+        async with MemAgent(url, timeout_s) as memagent:
+            return await ask(memagent)
+
+    return asyncio.run(run())
+
+
+def hand(url: str, block: MemoryBlock = BLOCK, sent: tuple[str, ...] = ()) -> Handed:
+    handed: Handed = asked(url, lambda memagent: hand_to_memagent(block, memagent, sent))
+    return handed
+
+
+# the mapping of ids
+
+
+@pytest.mark.parametrize(
+    "plain", ["session_001", "session_a-b_c", "session_01KFV70H4T8M2N6P9QRSTVWXYZ", "session_" + "a" * 64]
+)
+def test_an_id_that_is_safe_stays_as_it_is(plain: str) -> None:
+    assert memagent_id(plain) == plain
+
+
+HARMFUL = [
+    "", "session_", "s", "..", "session_..", "session_../../etc/passwd", "session_a/b", "session_a\\b", "session_a b",
+    "session_a\n", "session_A", "session_01kfv70h4t8m2n6p9qrstvwxyz", "session_é", "数据", "\ud800",
+    "session_" + "a" * 65, "session_%2e%2e", "session_a?b#c",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("harmful", HARMFUL)
+def test_any_other_id_becomes_one_that_can_do_no_harm(harmful: str) -> None:
+    assert re.fullmatch(r"session_x[a-z2-7]{52}", memagent_id(harmful))
+    assert memagent_id(harmful) == memagent_id(harmful)
+
+
+@given(st.lists(st.one_of(st.sampled_from(HARMFUL), st.text(), st.from_regex(r"session_[\w./-]*")), unique=True))
+def test_no_two_sessions_share_an_id_even_where_case_does_not_count(sessions: list[str]) -> None:
+    mapped = {memagent_id(session).lower() for session in sessions}
+    assert len(mapped) == len(sessions)
+
+
+def test_an_id_that_looks_like_a_mapped_one_is_mapped_itself() -> None:
+    mapped = memagent_id("a/b")
+    assert memagent_id(mapped) != mapped
+
+
+def test_no_id_leads_out_of_its_folder() -> None:
+    s = Session("../../../tmp/owned")
+    s.calls("ann", "shell", "run", {"command": "ls"}, {"stdout": "a"})
+    with running(MemAgentDouble()) as double:
+        handed = hand(double.url, block_of(s))
+    assert handed.error == ""
+    assert double.outside == []
+    assert handed.memagent_session_id == memagent_id("../../../tmp/owned")
+    assert all(".." not in path for _, path, _ in double.asked)
+
+
+# handing over
+
+
+def test_a_block_goes_over_as_notes_and_the_answer_stands_beside_it() -> None:
+    with running(MemAgentDouble()) as double:
+        handed = hand(double.url)
+    assert [path.rsplit("/", 1)[1] for _, path, _ in double.asked] == [
+        "init", "memory-block", *["note"] * handed.sent, "compress"
+    ]  # fmt: skip
+    init = double.asked[0][2]
+    assert init["session_id"].startswith("session_")
+    assert init["intent"]
+    assert init["created_by"] == "aorch"
+    assert double.notes_posted == notes(BLOCK)
+    assert handed.notes == tuple(map(note_hash, notes(BLOCK)))
+    assert (handed.error, handed.refused, handed.memory_block_id) == ("", 0, "mem_0")
+    assert handed.answer is not None
+    assert handed.answer.summary == SAMPLE["summary"]
+    assert handed.answer.events_processed == 11, "of events that are not ours, which shows"
+    assert handed.answer.key_decisions == ("Chose a teal palette", "Set the headline in Futura")
+
+
+def test_notes_are_short_and_hold_every_claim_with_its_citations() -> None:
+    listed = notes(block_of(max_tokens=2048))
+    assert max(map(len, listed)) <= 500
+    whole = "\n".join(listed)
+    for _, claim in BLOCK.claims():
+        assert claim.text in whole
+        assert claim.contract_ids[0] in whole
+    assert "\x1b" not in whole
+
+
+def test_a_claim_that_is_too_long_for_a_note_is_cut_and_keeps_its_citation() -> None:
+    from msgspec.structs import replace
+
+    long = Claim("word " * 200, ("01KFV70H4T8M2N6P9QRSTVWXYZ",), importance=1.0)
+    literal = Claim("x" * 900, ("01KFV70H4T8M2N6P9QRSTVWXYZ",), ("x" * 900,))
+    listed = notes(replace(BLOCK, decisions=(long,), literals=(literal,) * 3))
+    assert max(map(len, listed)) <= 500
+    (cut,) = [note for note in listed if note.startswith("Done: word")]
+    assert cut.endswith("word… [01KFV70H4T8M2N6P9QRSTVWXYZ]")
+
+
+def test_each_note_is_sent_once() -> None:
+    with running(MemAgentDouble()) as double:
+        first = hand(double.url)
+        again = hand(double.url, sent=first.notes)
+        forgotten = hand(double.url)
+    assert double.notes_posted == notes(BLOCK)
+    assert (again.sent, forgotten.sent) == (0, 0)
+    assert again.notes == forgotten.notes == first.notes
+    assert again.error == ""
+    assert again.answer is not None
+
+
+def test_a_session_that_it_forgot_gets_its_notes_again() -> None:
+    with running(MemAgentDouble()) as double:
+        first = hand(double.url)
+        double.sessions.clear()
+        again = hand(double.url, sent=first.notes)
+    assert again.sent == len(first.notes)
+
+
+def test_what_was_sent_before_a_failure_is_remembered() -> None:
+    with running(MemAgentDouble()) as double:
+        double.refuse_notes_after = 3
+        broken = hand(double.url)
+        double.refuse_notes_after = None
+        whole = hand(double.url, sent=broken.notes)
+    assert len(broken.notes) == 3
+    assert "answered note with HTTP 500" in broken.error
+    assert broken.answer is None
+    assert whole.error == ""
+    twice = {note for note in double.notes_posted if double.notes_posted.count(note) > 1}
+    assert len(twice) == 1, "the one that was refused"
+
+
+def test_an_empty_intent_is_never_sent() -> None:
+    empty = compress([], block_id="mem_1", created_at="t", session_id="session_empty")
+    with running(MemAgentDouble("no_events")) as double:
+        handed = hand(double.url, empty)
+    assert double.asked[0][2]["intent"] == "session_empty"
+    assert handed.answer is not None
+    assert (handed.answer.message, handed.answer.events_processed) == ("No events to compress", 0)
+    assert handed.answer.summary == ""
+
+
+def test_a_summary_in_prose_is_kept_as_harmless_text() -> None:
+    with running(MemAgentDouble("prose")) as double:
+        handed = hand(double.url)
+    assert handed.answer is not None
+    assert handed.answer.summary.startswith("Here is the summary you asked for: **Summary**")
+    assert "\x1b" not in handed.answer.summary
+    assert "\n" not in handed.answer.summary
+
+
+def test_its_model_failing_leaves_our_notes_and_a_reason() -> None:
+    with running(MemAgentDouble("llm_down")) as double:
+        handed = hand(double.url)
+    assert handed.answer is None
+    assert handed.notes == tuple(map(note_hash, notes(BLOCK)))
+    assert handed.error.endswith("HTTP 500: Compression failed: Error code: 529 - overloaded [31m")
+
+
+def test_the_own_block_is_never_changed() -> None:
+    before = BLOCK.as_dict()
+    with running(MemAgentDouble()) as double:
+        hand(double.url)
+    assert BLOCK.as_dict() == before
+
+
+def test_nobody_there_is_a_reason_and_no_exception() -> None:
+    with running(MemAgentDouble()) as double:
+        url = double.url
+    handed = hand(url)
+    assert "cannot be reached" in handed.error
+    assert (handed.notes, handed.answer) == ((), None)
+
+
+def test_a_compression_that_takes_too_long_is_a_reason() -> None:
+    with running(MemAgentDouble("held")) as double:
+        handed = asked(double.url, lambda memagent: hand_to_memagent(BLOCK, memagent), timeout_s=0.5)
+        double.release.set()
+    assert "gave no answer in time" in handed.error
+    assert len(handed.notes) == len(notes(BLOCK))
+
+
+# single calls
+
+
+def test_what_it_refuses_says_so() -> None:
+    with running(MemAgentDouble()) as double:
+        with pytest.raises(ServiceFailed, match="HTTP 404: SESSION_NOT_FOUND"):
+            asked(double.url, lambda memagent: memagent.compress("session_unknown"))
+        with pytest.raises(ServiceFailed, match="answered init with HTTP 422"):
+            asked(double.url, lambda memagent: memagent.init("unprefixed", "x"))
+        asked(double.url, lambda memagent: memagent.init("session_a", "x"))
+        assert asked(double.url, lambda memagent: memagent.init("session_a", "x")) == ""
+        assert asked(double.url, lambda memagent: memagent.note("session_a", "x" * 501)) is False
+
+
+@pytest.mark.parametrize("body", [{}, {"compression": None}, {"compression": []}, {"status": "ok"}])
+def test_an_answer_that_says_nothing_is_refused(body: dict[str, Any]) -> None:
+    with pytest.raises(ServiceFailed, match="neither a summary nor a reason"):
+        answer_of(body)
+
+
+def test_an_answer_of_other_kinds_is_read_as_far_as_it_goes() -> None:
+    answer = answer_of(
+        {
+            "compression": {
+                "summary": ["a", "b"],
+                "key_decisions": "one",
+                "active_modifiers": [{"k": 1}, None, 5],
+                "user_preferences": 7,
+                "events_processed": "many",
+                "tokens_in": True,
+            },
+            "memory_block_id": 5,
+        }
+    )
+    assert answer.summary == '["a", "b"]'
+    assert answer.key_decisions == ("one",)
+    assert answer.active_modifiers == ('{"k": 1}', "5")
+    assert (answer.events_processed, answer.tokens_in) == (0, 0)
+
+
+# health
+
+
+def test_health_is_asked_for_where_it_really_is() -> None:
+    with running(MemAgentDouble()) as double:
+        assert asked(double.url, lambda memagent: memagent.health()) == "healthy"
+    assert [path for _, path, _ in double.asked] == ["/v1/health"]
+
+
+class OlderMemAgent(MemAgentDouble):
+    """One that has its health where older notes say."""
+
+    def _do(self, method: str, path: str, body: Any) -> tuple[int, Any]:
+        return (200, {"status": "ok"}) if path == "/health" else (404, {"detail": "Not Found"})
+
+
+def test_the_older_place_is_asked_second() -> None:
+    with running(OlderMemAgent()) as double:
+        assert asked(double.url, lambda memagent: memagent.health()) == "healthy"
+    assert [path for _, path, _ in double.asked] == ["/v1/health", "/health"]
+
+
+def test_a_service_that_compresses_is_busy_and_not_dead() -> None:
+    with running(MemAgentDouble("held")) as double:
+        compressing = threading.Thread(target=hand, args=(double.url,))
+        compressing.start()
+        assert double.compressing.wait(5)
+        assert asked(double.url, lambda memagent: memagent.health(0.3)) == "busy"
+        double.release.set()
+        compressing.join(5)
+        assert asked(double.url, lambda memagent: memagent.health()) == "healthy"
+
+
+def test_nobody_listening_is_absent() -> None:
+    with running(MemAgentDouble()) as double:
+        url = double.url
+    assert asked(url, lambda memagent: memagent.health()) == "absent"
+
+
+def test_a_call_to_nobody_names_the_address() -> None:
+    with running(MemAgentDouble()) as double:
+        url = double.url
+    with pytest.raises(ServiceUnreachable, match=url):
+        asked(url, lambda memagent: memagent.compress("session_a"))
+
+
+def test_blocks_of_a_growing_session_share_their_notes() -> None:
+    """A later block's notes come on top of those of earlier ones, in the same session there."""
+    contracts = review()
+    first, second = (
+        compress(part, block_id="m", created_at="t", session_id="review-88") for part in (contracts[:8], contracts[8:])
+    )
+    with running(MemAgentDouble()) as double:
+        one = hand(double.url, first)
+        two = hand(double.url, second, sent=one.notes)
+    assert one.memagent_session_id == two.memagent_session_id
+    assert len(double.sessions) == 1
+    assert len(set(double.notes_posted)) == len(double.notes_posted)
