@@ -2,6 +2,7 @@
 
     Agent, AgentCapability   extend and declare                         aorch/agents/base.py
     Orchestrator             register, orchestrate, list, read          aorch/core/orchestrator.py
+    Pipeline, Step           steps as one capability                    aorch/core/pipeline.py
     Task, Answer             what is asked and what comes of it         aorch/core/task.py
     AorchError               the root of every error, with its codes    aorch/errors.py
 
@@ -14,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from aorch.agents import Agent, AgentCapability
     from aorch.core.orchestrator import Orchestrator
+    from aorch.core.pipeline import Pipeline
     from aorch.core.task import Answer, Task
     from aorch.errors import AorchError
+    from aorch.pipelines import Step
 
 __version__ = "0.1.0"
 
@@ -25,9 +28,11 @@ _HOMES = {
     "Answer": "aorch.core.task",
     "AorchError": "aorch.errors",
     "Orchestrator": "aorch.core.orchestrator",
+    "Pipeline": "aorch.core.pipeline",
+    "Step": "aorch.pipelines",
     "Task": "aorch.core.task",
 }
-__all__ = ["Agent", "AgentCapability", "Answer", "AorchError", "Orchestrator", "Task"]
+__all__ = ["Agent", "AgentCapability", "Answer", "AorchError", "Orchestrator", "Pipeline", "Step", "Task"]
 
 
 def __getattr__(name: str) -> Any:

@@ -8,12 +8,15 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
 
 from aorch.errors import ConfigInvalid
+
+if TYPE_CHECKING:
+    from aorch.pipelines import PipelineConfig
 
 FILE_NAME = "aorch.toml"
 
@@ -98,6 +101,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     queue: QueueConfig = QueueConfig()
     llm: LlmConfig | None = None
     agents: dict[str, Any] = {}
+    pipelines: dict[str, Any] = {}
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -112,6 +116,7 @@ class Config(msgspec.Struct, frozen=True):
     ledger: Path
     file: Path | None = None
     agents: dict[str, AgentConfig] = {}
+    pipelines: dict[str, "PipelineConfig"] = {}
     timeout_s: float = 600.0
     max_depth: int = 16
     serve: ServeConfig = ServeConfig()
@@ -147,6 +152,7 @@ def load(ledger: str | Path | None = None) -> Config:
         serve=_serve(content.serve),
         queue=content.queue,
         agents={agent_id: _agent(path, agent_id, table) for agent_id, table in content.agents.items()},
+        pipelines={name: _pipeline(path, name, table, content.agents) for name, table in content.pipelines.items()},
         **{key: value for key, value in given.items() if value},
     )
 
@@ -238,6 +244,11 @@ def check_agent(agent_id: str, table: dict[str, Any]) -> AgentConfig:
     return _agent(None, agent_id, table)
 
 
+def check_pipeline(name: str, table: dict[str, Any]) -> "PipelineConfig":
+    """The pipeline that `table` declares under `pipelines.<name>`. Raises ConfigInvalid: the key, or the step, and the reason."""
+    return _pipeline(None, name, table, {})
+
+
 def _ledger_path(given: str | Path | None, content: _File, file: Path | None) -> Path:
     chosen = given or os.environ.get("AORCH_LEDGER")
     if chosen:
@@ -290,6 +301,23 @@ def _agent(path: Path | None, agent_id: str, table: Any) -> AgentConfig:
     return agent
 
 
+def _pipeline(path: Path | None, name: str, table: Any, agents: dict[str, Any]) -> "PipelineConfig":
+    from aorch import pipelines  # noqa: PLC0415  only where there is one
+
+    where = f"pipelines.{name}"
+    if not name:
+        raise ConfigInvalid(f"{_of(path)}a pipeline has no name", "Write [pipelines.NAME].")
+    if name in agents:
+        raise ConfigInvalid(f"{_of(path)}{where}: an agent is called {name!r} too", "Give one of them another name.")
+    if isinstance(table, dict) and isinstance(table.get("steps"), list):
+        for number, step in enumerate(table["steps"]):
+            called = step.get("name") if isinstance(step, dict) else None
+            _convert(path, f"{where}.steps.{called or number}", step, pipelines.Step)
+    pipeline = _convert(path, where, table, pipelines.PipelineConfig)
+    pipelines.check(f"{_of(path)}{where}", pipeline)
+    return pipeline
+
+
 Shape = TypeVar("Shape")
 
 
@@ -303,7 +331,11 @@ def _convert(path: Path | None, where: str, value: Any, shape: type[Shape]) -> S
         if unknown:
             raise ConfigInvalid(f"{_of(path)}unknown key {f'{key}.'.lstrip('.')}{unknown[1]}", _known(shape)) from error
         reason = reason.replace(" | null`", "`")
-        hint = 'Write it as a list: command = ["wc", "-w"].' if key.endswith(".command") else ""
+        hints = {
+            "command": 'Write it as a list: command = ["wc", "-w"].',
+            "on_error": "There are stop, continue, keep.",
+        }
+        hint = hints.get(key.rpartition(".")[2], "")
         raise ConfigInvalid(f"{_of(path)}{key}: {reason[0].lower()}{reason[1:]}", hint) from error
 
 

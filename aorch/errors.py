@@ -5,6 +5,7 @@ AorchError                      1   500  a bug of ours, until a subclass says ot
 │   ├── ConfigInvalid           2   500
 │   ├── InvalidJSON             2   400
 │   ├── ParametersInvalid       2   422
+│   ├── ReferenceInvalid        2   422  {{ a template }} that leads nowhere
 │   └── DelegationRefused       2   422  too deep, or a circle
 ├── ServiceUnreachable          3   502
 │   └── ServiceFailed           3   502  it answered, but not with what was asked for
@@ -67,6 +68,12 @@ class ParametersInvalid(UsageError):
     """The parameters do not fit the capability's schema; the message names the parameter."""
 
     code, exit_code, http_status = "parameters_invalid", 2, 422
+
+
+class ReferenceInvalid(UsageError):
+    """A template of a pipeline refers to what is not there; the message names the reference and what is."""
+
+    code, exit_code, http_status = "reference_invalid", 2, 422
 
 
 class DelegationRefused(UsageError):

@@ -42,3 +42,28 @@ def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
         "{'text': 'Hello, Ann!'}",
         "{'text': 'Hello, Bob!'}",
     ]
+
+
+def test_the_pipelines_of_their_page_work(tmp_path: Path) -> None:
+    page = (ROOT / "docs/pipelines.md").read_text()
+    (table,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    (program,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    counting = '[agents.wc]\ncommand = ["wc", "-w"]\nstdin = "{text}"\n[agents.wc.capabilities.count_words]\n'
+    (tmp_path / "aorch.toml").write_text(counting + table)
+    command = [
+        sys.executable,
+        "-m",
+        "aorch",
+        "run",
+        "report",
+        'texts:=["one text", "another one"]',
+        "--ledger",
+        "ledger.db",
+    ]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.replace(" ", "") in page.replace(" ", "")
+    program = f"import asyncio\n{program}\nasyncio.run(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == "Echo: HI!\n"

@@ -38,10 +38,12 @@ COMPILED = {
         select(COLUMNS.contract_id).where(COLUMNS.claimed_by == bindparam("owner")),
         None,
     ),
+    "PAYLOAD": (select(COLUMNS.payload).where(COLUMNS.contract_id == bindparam("id")), None),
+    "RESULT": (select(COLUMNS.result).where(COLUMNS.request_id == bindparam("id")), None),
 }
 """Each statement as SQLAlchemy would make it, with the columns that it sets."""
 
-WRITTEN = {"ANCESTORS", "SESSIONS_FROM", "NEWEST_IDS"}
+WRITTEN = {"ANCESTORS", "TRIED", "SESSIONS_FROM", "NEWEST_IDS"}
 """Those that are written by hand; each has a test of its answers below."""
 
 
@@ -145,18 +147,53 @@ def test_orphans_are_found_by_their_owner(ledger: sqlite3.Connection) -> None:
 def test_ancestors_lead_from_a_contract_to_the_root(ledger: sqlite3.Connection) -> None:
     """In that order; nothing for one that is not there; and an end, should they form a circle."""
     for child, parent in (("root", None), ("a", "root"), ("b", "a"), ("other", "root"), ("x", "y"), ("y", "x")):
-        ledger.execute(
-            statements.INSERT, row(child, parent_id=parent, to_agent=f"agent of {child}", payload=f'"{child}"')
-        )
+        ledger.execute(statements.INSERT, row(child, parent_id=parent, to_agent=f"agent of {child}"))
 
     ledger.set_progress_handler(lambda: 1, 1_000_000)  # a circle without an end is an error and not a full machine
 
     def above(contract_id: str) -> list[Any]:
         return ledger.execute(statements.ANCESTORS, (contract_id,)).fetchall()
 
-    assert above("b") == [(name, f"agent of {name}", "echo", f'"{name}"') for name in ("b", "a", "root")]
+    assert above("b") == [(name, f"agent of {name}", "echo") for name in ("b", "a", "root")]
     assert [name for name, *_ in above("x")] == ["x", "y"]
     assert above("nowhere") == []
+
+
+def test_tried_is_what_one_agent_asked_for_in_a_request_and_in_those_that_it_resumes(
+    ledger: sqlite3.Connection,
+) -> None:
+    """Not what another asked for, nor in a REQUEST of another session or capability, whatever the metadata says."""
+    above = {
+        "first": {},
+        "second": {"metadata": '{"resumes":"first"}'},
+        "third": {"metadata": '{"resumes":"second"}'},
+        "foreign": {"metadata": '{"resumes":"first"}', "session_id": "other"},
+        "unlike": {"metadata": '{"resumes":"first"}', "capability": "other"},
+        "x": {"metadata": '{"resumes":"y"}'},
+        "y": {"metadata": '{"resumes":"x"}'},
+        "odd": {"metadata": '{"resumes":["first"]}'},
+    }
+    for name, different in above.items():
+        ledger.execute(statements.INSERT, row(name, **different))
+        ledger.execute(statements.INSERT, row(f"{name} 1", parent_id=name, from_agent="pipe", metadata='{"step":"a"}'))
+    ledger.execute(statements.INSERT, row("another's", parent_id="first", from_agent="else"))
+    ledger.execute(
+        statements.INSERT,
+        row("answer", parent_id="first", from_agent="pipe", contract_type="RESPONSE", request_id="first 1"),
+    )
+    ledger.set_progress_handler(lambda: 1, 1_000_000)
+
+    def tried(contract_id: str) -> list[str]:
+        return [row[0] for row in ledger.execute(statements.TRIED, (contract_id, "pipe"))]
+
+    assert tried("third") == ["first 1", "second 1", "third 1"]
+    assert tried("first") == ["first 1"]
+    assert [tried(name) for name in ("foreign", "unlike", "odd")] == [["foreign 1"], ["unlike 1"], ["odd 1"]]
+    assert tried("x") == ["x 1", "y 1"]
+    assert tried("nowhere") == []
+    assert ledger.execute(statements.TRIED, ("first", "pipe")).fetchone() == (
+        "first 1", "agent", "echo", "{}", "in_progress", '{"step":"a"}'
+    )  # fmt: skip
 
 
 def test_newest_ids_come_newest_first(ledger: sqlite3.Connection) -> None:
@@ -198,6 +235,9 @@ def test_sessions_come_in_order_from_the_first_on_and_each_once(
         ("CLAIMED", ()),
         ("ORPHANS", ("",)),
         ("ANCESTORS", ("",)),
+        ("PAYLOAD", ("",)),
+        ("TRIED", ("", "")),
+        ("RESULT", ("",)),
         ("SESSIONS_FROM", ("", 1)),
     ],
 )

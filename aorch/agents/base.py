@@ -34,13 +34,15 @@ class Agent(ABC):
     """Something that executes tasks.
 
     Extend it, call `super().__init__`, and implement `execute` and `get_capabilities`. `concurrency` is how many tasks it
-    takes at a time (None: as many as come); `timeout_s` its own limit in seconds (None: the configured one).
+    takes at a time (None: as many as come); `timeout_s` its own limit in seconds (None: the configured one); `grace_s` how
+    many seconds it may take to clean up once its task is cancelled, before it is left alone (None: however many it takes).
     """
 
     kind: ClassVar[str] = "python"
     version: str = ""
     concurrency: int | None = None
     timeout_s: float | None = None
+    grace_s: float | None = 5.0
 
     def __init__(self, agent_id: str, name: str, description: str = "") -> None:
         self.agent_id = agent_id
@@ -62,6 +64,10 @@ class Agent(ABC):
     def endpoint(self) -> str | None:
         """What is called outside this process, for people to see; None for code in it."""
         return None
+
+    def asks_for(self) -> list[str]:
+        """The capabilities that it needs others to have, where that is known before it is called."""
+        return []
 
     def problem(self) -> str | None:
         """Why this agent cannot take a task now, or None. `aorch agents check` asks it."""

@@ -146,6 +146,11 @@ class Registry:
         """The agents that have `capability`, in the order in which they came."""
         return self._having.get(capability, [])
 
+    def check(self, registered: Registered) -> str | None:
+        """Why that agent cannot work, or None: its own reasons, and what it needs others for that nobody can do."""
+        missing = [name for name in dict.fromkeys(registered.agent.asks_for()) if not self.having(name)]
+        return registered.check_all() or (f"no agent has the capability {', '.join(missing)}" if missing else None)
+
     def capabilities(self) -> list[str]:
         """The names of all capabilities, each once, in the order in which they came."""
         return list(self._having)

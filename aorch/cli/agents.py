@@ -163,7 +163,7 @@ def check(
 
     registry = _registry()
     chosen = [registry.get(agent_id)] if agent_id else list(registry)
-    found = [(registered.agent.agent_id, registered.check_all()) for registered in chosen]
+    found = [(registered.agent.agent_id, registry.check(registered)) for registered in chosen]
     if json:
         print_json({"agents": [{"agent_id": name, "ok": not problem, "problem": problem} for name, problem in found]})
     else:

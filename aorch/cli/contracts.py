@@ -19,11 +19,13 @@ from aorch.cli.options import (
     complete_capabilities,
     complete_contracts,
 )
+from aorch.cli.resume import resume
 from aorch.cli.times import TIME_HELP, ago
 
 if TYPE_CHECKING:
     from aorch.ledger.reading import Filter
     from aorch.ledger.search import Progress
+    from aorch.ledger.tree import Branch
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Read, follow and carry away the ledger.")
 app.command()(detached.wait)
@@ -124,6 +126,10 @@ def show(
             metavar="ID", help="A contract's id, or how it begins or ends.", autocompletion=complete_contracts
         ),
     ],
+    tree: Annotated[
+        bool, typer.Option("--tree", help="The tree of REQUESTs: up to its root, and all below it.")
+    ] = False,
+    all_: Annotated[bool, typer.Option("--all", help="Every branch of the tree, however many.")] = False,
     json: JsonOption = False,
     ledger: LedgerOption = None,
 ) -> None:
@@ -133,6 +139,7 @@ def show(
     Examples:
       aorch contracts show 01K8VF9XK83SYH1HAX57ZGJDYS
       aorch contracts show zgjdys --json
+      aorch contracts show zgjdys --tree
     """
     from aorch import config as configuration
     from aorch.cli.contract_views import exchange_text
@@ -141,10 +148,22 @@ def show(
     from aorch.ledger.reading import Reader
 
     with Reader(recover(configuration.ledger_path(ledger))) as reader:
+        if tree or all_:
+            return _show_tree(reader.tree(reader.find(contract_id), *([None] if all_ else [])), as_json=json)
         exchange = reader.exchange(reader.find(contract_id))
     if json:
         return print_json(exchange.as_dict())
     print_text(exchange_text(exchange))
+
+
+def _show_tree(root: "Branch", *, as_json: bool) -> None:
+    from aorch.cli.output import print_json
+    from aorch.cli.tree_view import show_tree
+
+    if as_json:
+        print_json(root.as_dict())
+    else:
+        show_tree(root)
 
 
 @app.command()
@@ -251,6 +270,9 @@ def import_(
             print_text(f"{printable(str(file))}: {taken.new} taken in, {taken.present} there already")
     if json:
         print_json({"files": report})
+
+
+app.command()(resume)
 
 
 def _filter(

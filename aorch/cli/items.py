@@ -5,7 +5,9 @@ text=@notes.md    a file's text       doc:=@data.json   a file's JSON
 text=@-           standard input      a\\=b=c            a backslash takes a separator's meaning
 """
 
+import os
 import re
+import stat
 import sys
 from pathlib import Path
 from typing import Any
@@ -55,13 +57,14 @@ def _parse(item: str) -> tuple[str, Any]:
         value = value[1:]
     if not separator.startswith(":"):
         return key, value
-    of = f"parameter {key!r}" if separator == ":=" else f"the file {match['value']!r} for parameter {key!r}"
+    origin = "standard input" if match["value"] == "-" else f"the file {match['value']!r}"
+    of = f"parameter {key!r}" if separator == ":=" else f"{origin} for parameter {key!r}"
     return key, _json(of, value, TEXT_HINT if separator == ":=" else "")
 
 
 def _content(of: str, name: str) -> str:
     try:
-        data = sys.stdin.buffer.read() if name == "-" else Path(name).expanduser().read_bytes()
+        data = _standard_input(of) if name == "-" else Path(name).expanduser().read_bytes()
         return data.decode("utf-8")
     except FileNotFoundError:
         raise NotFound(f"the file {name!r} for {of!r} is not there") from None
@@ -71,6 +74,17 @@ def _content(of: str, name: str) -> str:
         raise UsageError(
             f"{name!r} for {of!r} is not UTF-8 text (byte {error.start})", "Give a path instead."
         ) from error
+
+
+def _standard_input(of: str) -> bytes:
+    """All of it. Raises UsageError where it is a pipe that brought nothing: most likely the program before it failed."""
+    data = sys.stdin.buffer.read()
+    if not data and stat.S_ISFIFO(os.fstat(sys.stdin.fileno()).st_mode):
+        raise UsageError(
+            f"standard input, for {of!r}, is a pipe that brought nothing",
+            "See why the program before it said nothing. Where an empty text is meant, write key= or key=@/dev/null.",
+        )
+    return data
 
 
 def _json(of: str, text: str, hint: str = "") -> Any:

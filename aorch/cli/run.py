@@ -15,8 +15,11 @@ from aorch.cli.times import AHEAD_HELP, ahead
 from aorch.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
     from aorch.config import Config
-    from aorch.core.task import Answer, Task, Wish
+    from aorch.core.orchestrator import Orchestrator
+    from aorch.core.task import Answer, Wish
 
 HELD_UP_S = 0.1
 """A loop that has not turned for so long after a signal is held up; two signals at once tell nothing of it."""
@@ -77,6 +80,7 @@ def run(
       aorch run echo text=hi
       git diff | aorch run summarize text=@- --session review
       aorch run resize width:=640 path=photo.jpg --timeout 30 --json
+      aorch run fetch url=https://example.org | aorch run count_words text=@-
       aorch run report --detach --priority 1 --not-before 2h
     """
     from aorch import config as configuration
@@ -101,7 +105,8 @@ def run(
     if (priority, not_before, expires) != (None, None, None):
         raise UsageError("--priority, --not-before and --expires are for the queue", "Add --detach.")
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # a KeyboardInterrupt can get lost while modules are imported
-    raise typer.Exit(asyncio.run(_perform(config, task, as_json=json)))
+    after = f"aorch contracts list -s {task.session_id}"
+    raise typer.Exit(asyncio.run(perform(config, lambda o: o.perform(task), cancelled_hint=after, as_json=json)))
 
 
 def _wish(priority: int | None, not_before: str | None, expires: str | None) -> "Wish":
@@ -115,27 +120,36 @@ def _wish(priority: int | None, not_before: str | None, expires: str | None) -> 
     return Wish(priority or 3, rfc3339(begin) if begin else None, rfc3339(end) if end else None)
 
 
-async def _perform(config: "Config", task: "Task", *, as_json: bool) -> int:
-    """Do the task and show what came of it; the exit code."""
+async def perform(
+    config: "Config",
+    begin: "Callable[[Orchestrator], Coroutine[Any, Any, Answer]]",
+    *,
+    cancelled_hint: str,
+    as_json: bool,
+    besides: "Callable[[Answer], None] | None" = None,
+) -> int:
+    """Do what `begin` begins, and show what came of it, and what `besides` says of it; the exit code."""
     from aorch.core.orchestrator import Orchestrator
 
     answer = None
     with redirect_stdout(sys.stderr):  # what an agent prints is not the answer
         async with Orchestrator(config=config) as orchestrator:
-            performing = asyncio.ensure_future(orchestrator.perform(task))
+            performing = asyncio.ensure_future(begin(orchestrator))
             ended_by = _cancel_on_signals(performing)
             with suppress(asyncio.CancelledError):
                 answer = await performing
-    code = show_answer(answer, as_json) if answer else _tell_cancelled(task, ended_by)
+    if answer and besides:
+        besides(answer)
+    code = show_answer(answer, as_json) if answer else _tell_cancelled(cancelled_hint, ended_by)
     _end_now_if_threads_remain(code)
     return code
 
 
-def _tell_cancelled(task: "Task", ended_by: list[int]) -> int:
+def _tell_cancelled(hint: str, ended_by: list[int]) -> int:
     from aorch.cli.output import complain
     from aorch.errors import AgentCancelled
 
-    complain(AgentCancelled("interrupted; the contract says cancelled", f"aorch contracts list -s {task.session_id}"))
+    complain(AgentCancelled("interrupted; the contract says cancelled", hint))
     return 128 + ended_by[0] if ended_by else AgentCancelled.exit_code
 
 

@@ -1,6 +1,8 @@
 """The composition root: from a Config to the objects that do the work. Nothing else builds them."""
 
-from aorch.agents import loading
+from collections.abc import Iterator
+
+from aorch.agents import Agent, loading
 from aorch.agents.example import ExampleAgent
 from aorch.agents.registry import Registry
 from aorch.config import Config
@@ -9,8 +11,16 @@ from aorch.ledger.store import Ledger
 
 
 def registry(config: Config) -> Registry:
-    """The example agent, the configured agents in the file's order, then those that installed packages offer."""
-    return Registry([ExampleAgent(), *loading.configured(config), *loading.installed()])
+    """The example agent, the configured agents and pipelines in the file's order, then what installed packages offer."""
+    return Registry([ExampleAgent(), *loading.configured(config), *_pipelines(config), *loading.installed()])
+
+
+def _pipelines(config: Config) -> Iterator[Agent]:
+    if config.pipelines:
+        from aorch.core.pipeline import Pipeline  # noqa: PLC0415  only where there is one
+
+        for name, declared in config.pipelines.items():
+            yield Pipeline.of(name, declared)
 
 
 def exchanges(config: Config, agents: Registry) -> Exchanges:

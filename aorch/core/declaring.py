@@ -40,6 +40,8 @@ def declare_class(config: Config, class_path: str, arguments: dict[str, Any]) ->
 
 def strike(config: Config, agent_id: str) -> Path:
     """Remove an agent's table. Raises NotFound where the file has none of that id."""
+    if agent_id in config.pipelines:
+        raise NotFound(f"{agent_id!r} is a pipeline and no agent", f"Strike [pipelines.{agent_id}] from {config.file}.")
     if config.file is None or agent_id not in config.agents:
         where = config.file or "a configuration file, and there is none"
         raise NotFound(f"no agent {agent_id!r} is declared in {where}", "See `aorch agents list`.")
@@ -54,6 +56,8 @@ def _declare(config: Config, agent_id: str, table: dict[str, Any]) -> Path:
         raise Conflict(
             f"an agent {agent_id!r} is declared in {config.file}", f"First `aorch agents remove {agent_id}`."
         )
+    if agent_id in config.pipelines:
+        raise Conflict(f"a pipeline {agent_id!r} is declared in {config.file}", "Give yours another id.")
     if agent_id in (registered.agent.agent_id for registered in bootstrap.registry(config)):
         raise Conflict(
             f"an agent {agent_id!r} is there already, brought by aorch or a package", "Give yours another id."

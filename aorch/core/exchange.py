@@ -7,7 +7,7 @@ from typing import Any
 
 from aorch import json
 from aorch.agents.registry import Registered, Registry
-from aorch.core.execution import Outcome, Running, current_request, execute
+from aorch.core.execution import Call, Outcome, Running, current_request, execute
 from aorch.core.routing import capability_for, choose
 from aorch.core.task import Answer, Task, Wish
 from aorch.errors import AgentCancelled, AorchError, Conflict, DelegationRefused, LedgerError
@@ -80,15 +80,16 @@ class Exchanges:
         return request
 
     async def _exchange(self, task: Task, request: Row, registered: Registered, started: float) -> Answer:
+        call = Call(self)
         try:
-            outcome = await self._called(task, request, registered)
+            outcome = await self._called(task, request, registered, call)
         except asyncio.CancelledError:
             outcome = Outcome(error="cancelled by the caller", failure=AgentCancelled)
-            await asyncio.shield(self._respond(request, registered, outcome, started))
+            await asyncio.shield(self._respond(request, registered, outcome, started, call.about))
             raise
-        return await self._respond(request, registered, outcome, started)
+        return await self._respond(request, registered, outcome, started, call.about)
 
-    async def _called(self, task: Task, request: Row, registered: Registered) -> Outcome:
+    async def _called(self, task: Task, request: Row, registered: Registered, call: Call) -> Outcome:
         """Write the REQUEST and call the agent in one of its places; `pending` until one is free."""
         agent = registered.agent
         timeout_s = task.timeout_s or agent.timeout_s or self.timeout_s
@@ -101,7 +102,7 @@ class Exchanges:
             begin = self.ledger.write_request(request, task.idempotency)
         try:
             await begin
-            return await execute(agent, _document(task, request), timeout_s, self.running)
+            return await execute(agent, _document(task, request), timeout_s, call)
         finally:
             registered.leave_place()
 
@@ -111,13 +112,14 @@ class Exchanges:
         A cancelled caller gives it back: it waits again where that is safe, and is `interrupted` where it is not.
         """
         started = time.perf_counter()
+        call = Call(self)
         try:
             registered, _ = choose(self.registry, task)
             registered.check(task.capability, task.parameters)
             await registered.take_place()
             try:
                 timeout_s = task.timeout_s or registered.agent.timeout_s or self.timeout_s
-                outcome = await execute(registered.agent, _document(task, request), timeout_s, self.running)
+                outcome = await execute(registered.agent, _document(task, request), timeout_s, call)
             finally:
                 registered.leave_place()
             agent_id = registered.count(success=outcome.failure is None)
@@ -126,7 +128,7 @@ class Exchanges:
         except asyncio.CancelledError:
             await asyncio.shield(self.ledger.give_back(request.contract_id))
             raise
-        response = _response(request, agent_id, outcome, started)
+        response = _response(request, agent_id, outcome, started, call.about)
         while True:
             try:
                 return await self.ledger.write_response(response, response.status, webhook="webhook" in task.queue)
@@ -135,18 +137,20 @@ class Exchanges:
             except LedgerError:
                 await asyncio.sleep(WRITE_AGAIN_S)
 
-    async def _respond(self, request: Row, registered: Registered, outcome: Outcome, started: float) -> Answer:
+    async def _respond(
+        self, request: Row, registered: Registered, outcome: Outcome, started: float, about: dict[str, Any]
+    ) -> Answer:
         agent_id = registered.count(success=outcome.failure is None)
-        response = _response(request, agent_id, outcome, started)
+        response = _response(request, agent_id, outcome, started, about)
         try:
             await self.ledger.write_response(response, response.status)
         except Conflict as conflict:
             return _answer(response, agent_id, Outcome(error=str(conflict), failure=Conflict), started)
-        return _answer(response, agent_id, outcome, started)
+        return _answer(response, agent_id, outcome, started, outcome.hint, about)
 
     async def _refuse(self, request: Row, refusal: AorchError, started: float) -> Answer:
         outcome = Outcome(error=str(refusal), failure=type(refusal))
-        response = _response(request, None, outcome, started)
+        response = _response(request, None, outcome, started, {})
         ended = request._replace(status=FAILED, completed_at=response.created_at, claimed_by=None)
         await self.ledger.write_refused(ended, response)
         return _answer(response, request.to_agent, outcome, started, refusal.hint)
@@ -181,9 +185,8 @@ class Exchanges:
                 f"delegated {len(above)} deep, and {self.max_depth} is the limit (max_depth)",
                 "See the chain with `aorch contracts show` and end it, or raise max_depth in aorch.toml.",
             )
-        payload = json.encode(task.parameters)
-        for contract_id, _, capability, asked in above:
-            if capability == task.capability and asked == payload:
+        for contract_id, _, capability in above:
+            if capability == task.capability and self.ledger.payload(contract_id) == json.encode(task.parameters):
                 raise DelegationRefused(
                     f"a circle: {contract_id} further up asks for {capability} with the same parameters",
                     "See the chain with `aorch contracts show`.",
@@ -213,9 +216,9 @@ def _request_metadata(task: Task, reason: dict[str, Any] | None) -> str:
     return json.encode(about)
 
 
-def _response(request: Row, agent_id: str | None, outcome: Outcome, started: float) -> Row:
+def _response(request: Row, agent_id: str | None, outcome: Outcome, started: float, besides: dict[str, Any]) -> Row:
     moment = now()
-    about: dict[str, Any] = {"duration_ms": _elapsed_ms(started)}
+    about: dict[str, Any] = {"duration_ms": _elapsed_ms(started), **besides}
     if outcome.failure is not None:
         about["code"] = outcome.failure.code
     return Row(
@@ -243,7 +246,14 @@ def _request_status(outcome: Outcome) -> str:
     return CANCELLED if outcome.failure is AgentCancelled else FAILED
 
 
-def _answer(response: Row, agent_id: str | None, outcome: Outcome, started: float, hint: str = "") -> Answer:
+def _answer(
+    response: Row,
+    agent_id: str | None,
+    outcome: Outcome,
+    started: float,
+    hint: str = "",
+    about: dict[str, Any] | None = None,
+) -> Answer:
     return Answer(
         success=outcome.failure is None,
         data=outcome.result,
@@ -255,6 +265,7 @@ def _answer(response: Row, agent_id: str | None, outcome: Outcome, started: floa
         duration_ms=_elapsed_ms(started),
         failure=outcome.failure,
         hint=hint,
+        reused=None if about is None else about.get("reused"),
     )
 
 

@@ -7,32 +7,50 @@ import threading
 import traceback
 from collections.abc import Callable
 from contextvars import ContextVar, copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aorch import json
 from aorch.agents import Agent
 from aorch.errors import AgentCancelled, AgentFailed, AgentTimedOut, AorchError, LedgerError
 from aorch.ledger.store import Ledger
 
+if TYPE_CHECKING:
+    from aorch.core.exchange import Exchanges
+
 LOOK_S = 0.05
 """How soon this process hears of a cancellation."""
-GRACE_S = 5.0
-"""How long an agent that was told to stop (cancelled) may take to clean up before it is left alone."""
+CLOSE_S = 5.0
+"""How long an agent that took longer than its `grace_s` may take to end once its coroutine is closed."""
 
 current_request: ContextVar[str | None] = ContextVar("aorch_current_request", default=None)
 """The REQUEST that the code which runs now was called for: the parent of whatever it asks the orchestrator."""
 
 
 @dataclass(slots=True)
+class Call:
+    """A call of an agent of this package's own (a pipeline): what performs the tasks that it asks for, and what the
+    metadata of its RESPONSE says besides, however the call ends.
+    """
+
+    exchanges: "Exchanges"
+    about: dict[str, Any] = field(default_factory=dict)
+
+
+current_call: ContextVar[Call | None] = ContextVar("aorch_current_call", default=None)
+"""The call whose code runs now."""
+
+
+@dataclass(slots=True)
 class Outcome:
-    """What an agent made of a task: `result` (with its JSON text) or `error` with the kind of `failure`."""
+    """What an agent made of a task: `result` (with its JSON text) or `error` with the kind of `failure` and the next step."""
 
     result: Any = None
     result_text: str | None = None
     error: str | None = None
     failure: type[AorchError] | None = None
+    hint: str = ""
 
 
 class Running:
@@ -75,26 +93,27 @@ class Running:
                     _release(self._over[request_id])
 
 
-async def execute(agent: Agent, document: dict[str, Any], timeout_s: float, running: Running) -> Outcome:
+async def execute(agent: Agent, document: dict[str, Any], timeout_s: float, called: Call) -> Outcome:
     """Let `agent` do the task of `document`; every failure of its code comes back as an Outcome.
 
-    A cancelled caller cancels the agent, waits up to GRACE_S for it, and goes on with CancelledError.
+    A cancelled caller cancels the agent, waits up to its `grace_s` for it, and goes on with CancelledError.
     """
     loop = asyncio.get_running_loop()
     over: asyncio.Future[None] = loop.create_future()  # what asyncio.wait does, in half of its time
-    call = loop.create_task(_call(agent, document, over))
+    call = loop.create_task(_call(agent, document, over, called))
     timer = loop.call_later(timeout_s, _release, over)
+    running = called.exchanges.running
     running.begin(document["task_id"], over)
     try:
         await over
     except asyncio.CancelledError:
-        await _stop(call)
+        await _stop(call, agent.grace_s)
         raise
     finally:
         timer.cancel()
         cancelled_by = running.end(document["task_id"])
     if not call.done():
-        await _stop(call)
+        await _stop(call, agent.grace_s)
         if cancelled_by is not None:
             return Outcome(error=f"cancelled by {cancelled_by}", failure=AgentCancelled)
         return Outcome(error=f"{agent.agent_id} gave no answer within {timeout_s:g} s", failure=AgentTimedOut)
@@ -106,9 +125,10 @@ def _release(over: asyncio.Future[None]) -> None:
         over.set_result(None)
 
 
-async def _call(agent: Agent, document: dict[str, Any], over: asyncio.Future[None]) -> Any:
+async def _call(agent: Agent, document: dict[str, Any], over: asyncio.Future[None], called: Call) -> Any:
     """What the agent's own code returns, in a task of its own; `over` is released in the step in which that ends."""
     current_request.set(document["task_id"])
+    current_call.set(called)
     try:
         if not inspect.iscoroutinefunction(agent.execute):
             return await _in_thread(lambda: agent.execute(document))
@@ -149,9 +169,9 @@ def _carried(error: BaseException) -> BaseException:
     return RuntimeError(repr(error)).with_traceback(error.__traceback__)
 
 
-async def _stop(call: asyncio.Task[Any]) -> None:
+async def _stop(call: asyncio.Task[Any], grace_s: float | None) -> None:
     call.cancel()
-    await asyncio.wait((call,), timeout=GRACE_S)
+    await asyncio.wait((call,), timeout=grace_s)
     if not call.done():
         await _end_where_it_stands(call)
     if call.done() and not call.cancelled():
@@ -165,7 +185,7 @@ async def _end_where_it_stands(call: asyncio.Task[Any]) -> None:
     except RuntimeError:  # it swallows GeneratorExit as well
         return
     call.cancel()  # wakes the task, which finds its coroutine closed
-    await asyncio.wait((call,), timeout=GRACE_S)
+    await asyncio.wait((call,), timeout=CLOSE_S)
 
 
 def _outcome(agent: Agent, call: asyncio.Future[Any]) -> Outcome:
@@ -173,7 +193,7 @@ def _outcome(agent: Agent, call: asyncio.Future[Any]) -> Outcome:
         return Outcome(error=f"{agent.agent_id} cancelled itself", failure=AgentFailed)
     error = call.exception()
     if isinstance(error, AorchError):
-        return Outcome(error=_text(error), failure=type(error))
+        return Outcome(error=_text(error), failure=type(error), hint=error.hint)
     if error is not None:
         return Outcome(error=_described(error), failure=AgentFailed)
     return _checked(agent, call.result())

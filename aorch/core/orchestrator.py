@@ -52,6 +52,16 @@ class Orchestrator:
         """Do `task`, as `orchestrate` does, in types."""
         return await self.exchanges.perform(task)
 
+    async def resume(self, contract_id: str) -> Answer:
+        """Perform the task of that REQUEST again, as a new one in the same session; what a pipeline completed is taken over.
+
+        Raises NotFound, Conflict (it completed, it still runs, it was resumed already), and what `perform` raises.
+        """
+        from aorch.core.resuming import task_again  # noqa: PLC0415  SQLAlchemy is for reading only
+
+        self.open()  # what a dead process left open is answered first
+        return await self.perform(await asyncio.to_thread(task_again, self.config.ledger, contract_id, self.registry))
+
     async def submit(
         self,
         session_id: str,

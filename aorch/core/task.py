@@ -72,7 +72,10 @@ PRIORITIES = range(1, 6)
 
 @dataclass(slots=True)
 class Answer:
-    """What came of a task. `contract_id` is its REQUEST's; `failure` the kind of failure, None after success."""
+    """What came of a task. `contract_id` is its REQUEST's; `failure` the kind of failure, None after success.
+
+    `reused` are the contracts whose results a resumed pipeline took over (None: it was none that is resumed).
+    """
 
     success: bool
     data: Any
@@ -84,6 +87,7 @@ class Answer:
     duration_ms: float
     failure: type[AorchError] | None = None
     hint: str = ""
+    reused: list[str] | None = None
 
     def as_error(self) -> AorchError:
         """A failure as what could be raised."""

@@ -8,6 +8,7 @@ store.py       the Ledger: writing, and what a start must know
 reading.py     lists, pages, whole exchanges, what is new
 which.py       a Filter, and the selects that are made of it
 sessions.py    the selects of sessions
+tree.py        what was delegated, as a tree, and the selects that read it
 search.py      full text
 transfer.py    export and import
 owners.py      which processes live

@@ -23,6 +23,7 @@ from aorch.ledger import search, sessions
 from aorch.ledger.contract import Contract, IdempotencyKey
 from aorch.ledger.database import connect_reading, translated
 from aorch.ledger.row import COMPLETED, REQUEST, Row
+from aorch.ledger.tree import SHOWN, Branch, grown
 from aorch.ledger.which import EVERYTHING, Filter, begins_or_ends, bounded, matching, position, row_columns
 
 __all__ = ["EVERYTHING", "Exchange", "Filter", "Reader"]
@@ -165,6 +166,17 @@ class Reader:
                 seen.add(each.request.contract_id)
                 parents[each.request.parent_id or ""].children.append(each)
         return found[0]
+
+    def tree(self, contract: Contract, most: int | None = SHOWN) -> Branch:
+        """The tree that the exchange of `contract` stands in: what is above it, up to the root, and all that is below it.
+
+        `most` (None: all) children of each REQUEST. Raises NotFound for a RESPONSE whose REQUEST is not in the ledger.
+        """
+        request_id = contract.contract_id if contract.contract_type == REQUEST else contract.request_id
+        root = grown(self._rows, request_id or "", most)
+        if root is None:
+            raise NotFound(f"the REQUEST that {contract.contract_id} answers is not in the ledger")
+        return root
 
     def counts(self) -> dict[str, Any]:
         """`total_contracts`, `total_sessions` and `by_status`, without a look at every row.

@@ -27,13 +27,31 @@ CLAIMED = "SELECT DISTINCT contracts.claimed_by FROM contracts WHERE contracts.c
 ORPHANS = "SELECT contracts.contract_id FROM contracts WHERE contracts.claimed_by = ?"
 
 ANCESTORS = (
-    "WITH RECURSIVE ancestors(contract_id, to_agent, capability, payload, parent_id) AS"
-    " (SELECT contract_id, to_agent, capability, payload, parent_id FROM contracts WHERE contract_id = ?"
-    " UNION SELECT c.contract_id, c.to_agent, c.capability, c.payload, c.parent_id FROM contracts c"
+    "WITH RECURSIVE ancestors(contract_id, to_agent, capability, parent_id) AS"
+    " (SELECT contract_id, to_agent, capability, parent_id FROM contracts WHERE contract_id = ?"
+    " UNION SELECT c.contract_id, c.to_agent, c.capability, c.parent_id FROM contracts c"
     " JOIN ancestors a ON c.contract_id = a.parent_id)"
-    " SELECT contract_id, to_agent, capability, payload FROM ancestors"
+    " SELECT contract_id, to_agent, capability FROM ancestors"
 )
 """From a contract to the root of its delegation."""
+
+PAYLOAD = "SELECT contracts.payload FROM contracts WHERE contracts.contract_id = ?"
+
+TRIED = (
+    "WITH RECURSIVE tries(contract_id, capability, session_id, resumes) AS"
+    " (SELECT contract_id, capability, session_id, json_extract(metadata, '$.resumes') FROM contracts WHERE contract_id = ?"
+    " UNION SELECT c.contract_id, c.capability, c.session_id, json_extract(c.metadata, '$.resumes') FROM contracts c"
+    " JOIN tries t ON c.contract_id = t.resumes WHERE c.capability = t.capability AND c.session_id = t.session_id)"
+    " SELECT c.contract_id, c.to_agent, c.capability, c.payload, c.status, c.metadata"
+    " FROM tries t CROSS JOIN contracts c ON c.parent_id = t.contract_id"
+    " WHERE c.contract_type = 'REQUEST' AND c.from_agent = ? ORDER BY c.position"
+)
+"""(contract_id, from_agent): what that agent asked for on behalf of a REQUEST and of those that it resumes, oldest first.
+
+Only tries of one capability in one session count: what `metadata.resumes` says comes from outside."""
+
+RESULT = "SELECT contracts.result FROM contracts WHERE contracts.request_id = ?"
+"""What the RESPONSE to that REQUEST holds."""
 
 SESSIONS_FROM = (
     "WITH RECURSIVE found(session_id, n) AS"

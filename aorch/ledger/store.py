@@ -7,10 +7,10 @@ Starting: what a dead process left open is answered by an `interrupted` RESPONSE
 import asyncio
 import errno
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from aorch import json
 from aorch.errors import AorchError, Conflict, LedgerError, LedgerFull, LedgerReadOnly
@@ -18,6 +18,9 @@ from aorch.ledger import owners, queue, statements
 from aorch.ledger.batch import Statement, Writer
 from aorch.ledger.database import connect, translated
 from aorch.ledger.row import IN_PROGRESS, PENDING, Row
+
+REMEMBERED = 256
+"""REQUESTs whose ancestors are kept in memory."""
 
 
 class DueWebhook(NamedTuple):
@@ -51,6 +54,7 @@ class Ledger:
                 raise (LedgerFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else LedgerReadOnly)(reason) from error
         self._writer = Writer(connection, self._translate)
         self._reading: sqlite3.Connection | None = None
+        self._ancestors: dict[str, list[tuple[str, str, str]]] = {}
 
     @property
     def owner_id(self) -> str:
@@ -163,10 +167,41 @@ class Ledger:
 
     # Reading what writing depends on
 
-    def ancestors(self, contract_id: str) -> list[tuple[str, str, str, str]]:
-        """From that contract to the root of its delegation: contract_id, to_agent, capability, payload (JSON text)."""
+    def ancestors(self, contract_id: str) -> list[tuple[str, str, str]]:
+        """From that contract to the root of its delegation: contract_id, to_agent, capability.
+
+        Remembered for the last ones asked for, since they never change: a fan-out asks for the same ten thousand times.
+        """
+        above = self._ancestors.pop(contract_id, None)
+        if above is None:
+            above = self._read(statements.ANCESTORS, contract_id).fetchall()
+        if above:
+            self._ancestors[contract_id] = above
+            if len(self._ancestors) > REMEMBERED:
+                del self._ancestors[next(iter(self._ancestors))]
+        return above
+
+    def payload(self, contract_id: str) -> str | None:
+        """What that REQUEST asks, JSON text; None where it is not there."""
+        found = self._read(statements.PAYLOAD, contract_id).fetchone()
+        return None if found is None else str(found[0])
+
+    def tried(self, contract_id: str, from_agent: str) -> Iterator[tuple[str, str | None, str, str, str, str]]:
+        """What `from_agent` asked for on behalf of that REQUEST, and of those that it resumes (`metadata.resumes`).
+
+        Oldest first: contract_id, to_agent, capability, payload, status, metadata (both JSON text).
+        """
         with translated(self.path):
-            return self._for_reading().execute(statements.ANCESTORS, (contract_id,)).fetchall()
+            yield from self._read(statements.TRIED, contract_id, from_agent)
+
+    def result(self, request_id: str) -> Any:
+        """The data of the RESPONSE to that REQUEST; None where there is none."""
+        found = self._read(statements.RESULT, request_id).fetchone()
+        return None if found is None or found[0] is None else json.decode(found[0])
+
+    def _read(self, sql: str, *parameters: str) -> sqlite3.Cursor:
+        with translated(self.path):
+            return self._for_reading().execute(sql, parameters)
 
     def due_webhooks(self, moment: str, most: int) -> list[DueWebhook]:
         """Up to `most` webhooks that are due at that moment (RFC 3339), the longest due first."""

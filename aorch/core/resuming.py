@@ -1,0 +1,77 @@
+"""A task performed again, as a new REQUEST whose `metadata.resumes` names the one before."""
+
+from pathlib import Path
+from typing import Any
+
+from aorch.agents.registry import Registry
+from aorch.core.task import Task
+from aorch.errors import Conflict, NotFound
+from aorch.ledger.contract import Contract
+from aorch.ledger.reading import Reader
+from aorch.ledger.row import COMPLETED, REQUEST
+
+CALLER = "resume"
+"""Whose idempotency key the id of a resumed REQUEST is: of two who resume it at once, one does."""
+_OURS = {"routing", "queue", "context", "step", "index", "resumes"}
+"""What the metadata of a REQUEST holds besides what its caller gave."""
+
+
+def task_again(ledger: Path, part: str, registry: Registry) -> Task:
+    """The task of the REQUEST of that id (or the one that a RESPONSE of that id answers), to be performed again.
+
+    `part` may be how the id begins or ends. A pipeline asks the same agent again, anything else whoever has the capability,
+    unless an agent was insisted on. Raises NotFound; UsageError where several ids are like that; Conflict where the REQUEST
+    completed, still runs, or was resumed already.
+    """
+    with Reader(ledger) as reader:
+        request = _request(reader, part)
+        _refuse_running(request)
+        used = reader.under_key(CALLER, request.contract_id)
+        if used is not None and used[1] is not None:
+            _refuse_resumed(request, used[1])
+    return Task(
+        capability=request.capability,
+        parameters=request.payload,
+        session_id=request.session_id,
+        context=request.details.get("context", {}),
+        agent_id=_insisted(request, registry),
+        metadata={**_given(request.details), "resumes": request.contract_id},
+        idempotency=(CALLER, request.contract_id, ""),
+    )
+
+
+def _request(reader: Reader, part: str) -> Contract:
+    found, other = reader.with_counterpart(reader.find(part).contract_id)
+    request = found if found.contract_type == REQUEST else other
+    if request is None:
+        raise NotFound(f"the REQUEST that {found.contract_id} answers is not in the ledger")
+    return request
+
+
+def _refuse_running(request: Contract) -> None:
+    if request.status == COMPLETED:
+        raise Conflict(
+            f"{request.contract_id} completed: there is nothing to resume",
+            f"See it by `aorch contracts show {request.contract_id}`.",
+        )
+    if request.completed_at is None:
+        raise Conflict(f"{request.contract_id} is {request.status}, and who runs it lives", "Wait for its end.")
+
+
+def _refuse_resumed(request: Contract, later: Contract) -> None:
+    done = f"See it by `aorch contracts show {later.contract_id}`."
+    hint = f"Resume that one: aorch contracts resume {later.contract_id}" if later.status != COMPLETED else done
+    raise Conflict(f"{request.contract_id} was resumed by {later.contract_id}, which is {later.status}", hint)
+
+
+def _given(details: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in details.items() if key not in _OURS}
+
+
+def _insisted(request: Contract, registry: Registry) -> str | None:
+    """The agent that must do it: one that the caller insisted on, or the pipeline, whose id is its capability's name."""
+    if request.details.get("routing", {}).get("chosen") == "asked for by id":
+        return request.to_agent
+    name = request.to_agent or request.capability  # nobody is named in a REQUEST that waited in the queue
+    found = (each.agent for each in registry if each.agent.agent_id == name == request.capability)
+    return next((agent.agent_id for agent in found if agent.kind == "pipeline"), None)
