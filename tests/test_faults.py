@@ -385,6 +385,35 @@ def test_a_full_disk_is_told_and_all_works_again_once_there_is_room(disk: Disk) 
     ]
 
 
+def test_a_disk_that_fills_in_the_middle_of_a_batch_is_told_once_and_the_batch_goes_on_once_there_is_room(
+    disk: Disk,
+) -> None:
+    assert disk.aorch("run", "echo", "text=a").code == 0
+    tasks = [{"parameters": {"text": f"{number} {'x' * 200}"}, "id": number} for number in range(2000)]
+    disk.home.write("b.jsonl", "".join(json.dumps(task) + "\n" for task in tasks))
+    batch = ("run", "echo", "--batch", "b.jsonl", "--session", "s", "--parallel", "4")
+    full = disk.aorch(*batch)
+    assert full.code == 14
+    said = full.err.splitlines()
+    assert said[0].startswith("broken off: ")
+    assert said[1:] == [
+        f"error: the disk of the ledger {disk.folder}/ledger.db is full",
+        "       Make room, then try again.",
+    ]
+    told = {result["id"]: result for result in map(json.loads, full.out.splitlines())}
+    assert 0 < len(told) < 2000
+    disk.run("mount", "-o", "remount,size=64m", str(disk.folder))
+    kept = disk.sql("SELECT request_id FROM contracts WHERE contract_type = 'RESPONSE' AND status = 'completed'")
+    assert {result["contract_id"] for result in told.values()} <= {request_id for (request_id,) in kept}
+    done = disk.aorch(*batch, "--resume")
+    assert done.code == 0
+    results = [json.loads(line) for line in done.out.splitlines()]
+    assert sorted(result["id"] for result in results) == list(range(2000))
+    assert all(result["data"]["message"].startswith(f"Echo: {result['id']} ") for result in results)
+    assert all(result == told.get(result["id"], result) for result in results)
+    assert disk.sql("PRAGMA integrity_check") == [["ok"]]
+
+
 def test_no_ledger_can_be_made_on_a_full_disk_until_there_is_room(disk: Disk) -> None:
     disk.fill()
     assert failed_with(disk.aorch("run", "echo", "text=a"), 14, "full")

@@ -21,6 +21,13 @@ HEAVY = {"sqlalchemy", "sqlmodel", "alembic", "aiohttp", "httpx", "pydantic", "u
     ("arguments", "environment", "printed", "allowed"),
     [
         pytest.param(["run", "echo", "text=hi"], {}, "Echo: hi\n", START | {"jsonschema_rs"}, id="run"),
+        pytest.param(
+            ["run", "echo", "text=hi", "--batch", "one.jsonl"],
+            {},
+            '"Echo: hi"',
+            START | {"jsonschema_rs"},
+            id="run --batch",
+        ),
         pytest.param(["agents", "list"], {}, "agent_example_001", START, id="agents list"),
         pytest.param(["--help"], {}, "Examples:", TYPER | HELP | {"aorch"}, id="--help"),
         pytest.param([], COMPLETION, "echo\n", START, id="completion of a capability"),
@@ -37,6 +44,7 @@ def test_a_command_imports_only_what_it_uses(
     home: Home, arguments: list[str], environment: dict[str, str], printed: str, allowed: set[str]
 ) -> None:
     """Beyond the standard library, on a ledger that is there already."""
+    home.write("one.jsonl", "{}\n")
     home.aorch("run", "echo", "text=first", "--session", "a line of work")
     out, imported = watched(home, environment, "-m", "aorch", *arguments)
     assert printed in out

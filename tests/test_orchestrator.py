@@ -161,3 +161,96 @@ def test_a_reference_to_another_host_in_a_schema_is_not_fetched(tmp_path: Path) 
 
     with pytest.raises(ConfigInvalid, match="nothing is fetched"):
         ParameterCheck(AgentCapability("c", "", {"type": "object", "$ref": "http://localhost:9/schema.json"}))
+
+
+class Held(Agent):
+    """Tells what it was asked; `wait` ends when it is let go, or cancelled."""
+
+    def __init__(self) -> None:
+        super().__init__(agent_id="held", name="Held")
+        self.asked: list[Any] = []
+        self.go = asyncio.Event()
+        self.cancelled = 0
+
+    async def execute(self, task: dict[str, Any]) -> dict[str, Any]:
+        self.asked.append(task["parameters"]["n"])
+        if task["parameters"].get("wait"):
+            try:
+                await self.go.wait()
+            except asyncio.CancelledError:
+                self.cancelled += 1
+                raise
+        return {"success": True, "data": task["parameters"]["n"]}
+
+    def get_capabilities(self) -> list[AgentCapability]:
+        return [AgentCapability("tell")]
+
+
+@pytest.fixture
+def held(orchestrator: Orchestrator) -> Held:
+    """One that is registered."""
+    agent = Held()
+    orchestrator.register_agent(agent)
+    return agent
+
+
+async def test_map_yields_answers_as_they_come_each_with_its_item(orchestrator: Orchestrator, held: Held) -> None:
+    items = [{"n": n, "wait": n == 0} for n in range(5)]
+    answers = []
+    async for answer in orchestrator.map("tell", items, limit=2, session_id="s"):
+        answers.append(answer)
+        if len(answers) == 4:
+            held.go.set()
+    assert [answer["data"] for answer in answers] == [1, 2, 3, 4, 0]
+    assert [(answer["item"], answer["index"]) for answer in answers] == [(items[n], n) for n in (1, 2, 3, 4, 0)]
+    assert {answer["session_id"] for answer in answers} == {"s"}
+    assert len(await orchestrator.get_contracts("s")) == 10
+
+
+async def test_map_takes_an_async_iterable_and_no_more_than_its_consumer_takes(
+    orchestrator: Orchestrator, held: Held
+) -> None:
+    taken = []
+
+    async def endless() -> AsyncIterator[dict[str, Any]]:
+        while True:
+            taken.append(len(taken))
+            yield {"n": taken[-1]}
+
+    answers = orchestrator.map("tell", endless(), limit=3)
+    first = [await anext(answers) for _ in range(10)]
+    assert {answer["success"] for answer in first} == {True}
+    assert len({answer["session_id"] for answer in first}) == 1
+    await answers.aclose()
+    assert 10 <= len(taken) <= 14
+
+
+async def test_closing_a_map_cancels_what_runs_and_the_ledger_says_so(orchestrator: Orchestrator, held: Held) -> None:
+    answers = orchestrator.map("tell", ({"n": n, "wait": n > 0} for n in range(100)), limit=4, session_id="s")
+    assert (await anext(answers))["data"] == 0
+    await answers.aclose()
+    statuses = [contract["status"] for contract in await orchestrator.get_contracts("s")]
+    assert statuses.count("cancelled") == 2 * held.cancelled > 0
+    assert set(statuses) == {"completed", "cancelled"}
+
+
+async def test_a_map_raises_what_its_items_raise_and_what_is_no_item(orchestrator: Orchestrator, held: Held) -> None:
+    def broken() -> Any:
+        yield {"n": 1, "wait": True}
+        raise LookupError("the source is gone")
+
+    with pytest.raises(LookupError, match="the source is gone"):
+        [answer async for answer in orchestrator.map("tell", broken(), session_id="s")]
+    assert {contract["status"] for contract in await orchestrator.get_contracts("s")} <= {"cancelled"}
+    with pytest.raises(AorchError, match="parameters must be a JSON object"):
+        [answer async for answer in orchestrator.map("tell", [[1]])]  # type: ignore[list-item]  # that is the point
+    with pytest.raises(AorchError, match="limit"):
+        await anext(orchestrator.map("tell", [], limit=0))
+    assert [answer async for answer in orchestrator.map("tell", [])] == []
+
+
+async def test_a_failure_in_a_map_is_an_answer_like_any_other(orchestrator: Orchestrator, held: Held) -> None:
+    answers = [answer async for answer in orchestrator.map("fly", [{}, {}])]
+    assert [(answer["success"], answer["error"]) for answer in answers] == [
+        (False, "No agent available for capability: fly")
+    ] * 2

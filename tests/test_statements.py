@@ -22,9 +22,15 @@ from aorch.ledger.row import Row
 from aorch.moments import from_rfc3339
 
 COLUMNS = Contract.__table__.c  # type: ignore[attr-defined]  # SQLModel adds it
+KEYS = IdempotencyKey.__table__.c  # type: ignore[attr-defined]  # likewise
 COMPILED = {
     "INSERT": (insert(Contract), list(Row._fields)),
     "INSERT_KEY": (insert(IdempotencyKey), None),
+    "REPLACE_KEY": (insert(IdempotencyKey).prefix_with("OR REPLACE"), None),
+    "UNDER_KEY": (
+        select(KEYS.request_id).where(KEYS.caller == bindparam("caller"), KEYS.key == bindparam("key")),
+        None,
+    ),
     "START": (
         update(Contract).where(COLUMNS.contract_id == bindparam("id"), COLUMNS.status == bindparam("pending")),
         ["status"],
@@ -43,7 +49,7 @@ COMPILED = {
 }
 """Each statement as SQLAlchemy would make it, with the columns that it sets."""
 
-WRITTEN = {"ANCESTORS", "TRIED", "SESSIONS_FROM", "NEWEST_IDS"}
+WRITTEN = {"ANCESTORS", "TRIED", "SESSIONS_FROM", "NEWEST_IDS", "RECORDED", "UNDONE", "ASKED"}
 """Those that are written by hand; each has a test of its answers below."""
 
 
@@ -202,6 +208,48 @@ def test_newest_ids_come_newest_first(ledger: sqlite3.Connection) -> None:
     assert ledger.execute(statements.NEWEST_IDS, (2,)).fetchall() == [("C", "echo", "session"), ("A", "echo", "second")]
 
 
+def test_what_came_of_keys_is_read_with_their_contracts(ledger: sqlite3.Connection) -> None:
+    """Of that caller's used keys alone; a result that is too long is left out, and told."""
+    for key in ("done", "open", "long"):
+        ledger.execute(statements.INSERT_KEY, ("me", key, "", f"Q-{key}"))
+        ledger.execute(statements.INSERT, row(f"Q-{key}", metadata='{"retry_of":"Q"}' if key == "open" else "{}"))
+    ledger.execute(statements.INSERT_KEY, ("other", "done", "", "Q-open"))
+    about = {
+        "contract_type": "RESPONSE",
+        "status": "failed",
+        "metadata": '{"code":"c","duration_ms":1.5,"called":false}',
+    }
+    ledger.execute(statements.INSERT, row("R-done", request_id="Q-done", error="e", **about))
+    ledger.execute(statements.INSERT, row("R-long", request_id="Q-long", result='"123456"', **about))
+    moment = "2026-01-01T00:00:00.000Z"
+    asked = ("me", '["done","open","long","never"]', 5)
+    assert ledger.execute(statements.RECORDED, asked).fetchall() == [
+        ("done", "Q-done", "session", "agent", "echo", None, "failed", moment, None, None, "e", "c", 1.5, 0),
+        ("open", "Q-open", "session", "agent", "echo", "Q", None, None, None, None, None, None, None, None),
+        ("long", "Q-long", "session", "agent", "echo", None, "failed", moment, None, 1, None, "c", 1.5, 0),
+    ]
+
+
+def test_what_is_undone_are_the_first_trials_whose_last_came_to_nothing(ledger: sqlite3.Connection) -> None:
+    """Not what an agent asked for, not what is being tried now, and nothing of another session."""
+    rows = [
+        row("never again", status="failed"),
+        row("succeeded", status="completed"),
+        row("failed again", status="cancelled"),
+        row("then done", status="failed"),
+        row("now running", status="failed"),
+        row("a child", status="failed", parent_id="never again"),
+        row("elsewhere", status="failed", session_id="other"),
+    ]
+    trials = {"failed again": ["failed", "cancelled"], "then done": ["failed", "completed"], "now running": ["pending"]}
+    for root, its in trials.items():
+        for number, status in enumerate(its):
+            rows.append(row(f"{root} {number}", status=status, metadata=f'{{"retry_of":"{root}"}}'))
+    ledger.executemany(statements.INSERT, rows)
+    assert ledger.execute(statements.UNDONE, ("session",)).fetchall() == [(1, "never again"), (3, "failed again 1")]
+    assert [row[0] for row in ledger.execute(statements.ASKED, ("[3,1]",))] == ["never again", "failed again"]
+
+
 @pytest.fixture(scope="module")
 def scratch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]:
     """A migrated ledger for examples that each roll back."""
@@ -239,14 +287,17 @@ def test_sessions_come_in_order_from_the_first_on_and_each_once(
         ("TRIED", ("", "")),
         ("RESULT", ("",)),
         ("SESSIONS_FROM", ("", 1)),
+        ("RECORDED", ("", "[]", 1)),
+        ("UNDONE", ("",)),
+        ("ASKED", ("[]",)),
     ],
 )
 def test_no_statement_reads_the_whole_table(ledger: sqlite3.Connection, name: str, parameters: tuple[Any, ...]) -> None:
     """Each finds its rows through an index, so that a ledger of a million starts as one of ten."""
     plan = [detail for *_, detail in ledger.execute(f"EXPLAIN QUERY PLAN {getattr(statements, name)}", parameters)]
-    of_table = [line for line in plan if re.search(r"\b(contracts|c)\b", line)]
+    of_table = [line for line in plan if re.search(r"(SEARCH|SCAN) (contracts|c|k|q|r)\b", line)]
     assert of_table
-    assert all("INDEX" in line for line in of_table), plan
+    assert all("INDEX" in line or "PRIMARY KEY" in line for line in of_table), plan
 
 
 def compile_for_sqlite(statement: Executable, columns: list[str] | None) -> str:

@@ -41,7 +41,8 @@ def parse_object(option: str, text: str) -> dict[str, Any]:
     return value
 
 
-def _parse(item: str) -> tuple[str, Any]:
+def split(item: str) -> tuple[str, str, str]:
+    """Key, separator and value of `item`, as they are written. Raises UsageError."""
     if any("\ud800" <= character <= "\udfff" for character in item):
         raise UsageError(f"the parameter {item!r} is not valid UTF-8", "Give such bytes in a file, and its path.")
     match = _ITEM.fullmatch(item)
@@ -49,15 +50,19 @@ def _parse(item: str) -> tuple[str, Any]:
         raise UsageError(
             f"{item!r} is not a parameter", "Write key=text, key:=JSON, key=@FILE or key:=@FILE; `-` is standard input."
         )
-    key = _ESCAPED.sub(r"\1", match["key"])
-    separator, value = match["separator"], match["value"]
+    return _ESCAPED.sub(r"\1", match["key"]), match["separator"], match["value"]
+
+
+def _parse(item: str) -> tuple[str, Any]:
+    key, separator, value = split(item)
+    given = value
     if separator.endswith("@"):
         value = _content(key, value)
     elif separator == "=" and value.startswith("\\@"):
         value = value[1:]
     if not separator.startswith(":"):
         return key, value
-    origin = "standard input" if match["value"] == "-" else f"the file {match['value']!r}"
+    origin = "standard input" if given == "-" else f"the file {given!r}"
     of = f"parameter {key!r}" if separator == ":=" else f"{origin} for parameter {key!r}"
     return key, _json(of, value, TEXT_HINT if separator == ":=" else "")
 

@@ -1,15 +1,15 @@
 """`aorch run`: call an agent by what it can do."""
 
 import asyncio
-import os
 import signal
 import sys
-import time
 from contextlib import redirect_stdout, suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from aorch.cli import batch as many
+from aorch.cli.ending import cancel_on_signals, end_now_if_threads_remain
 from aorch.cli.options import JsonOption, LedgerOption, complete_agents, complete_capabilities, complete_sessions
 from aorch.cli.times import AHEAD_HELP, ahead
 from aorch.errors import UsageError
@@ -21,17 +21,19 @@ if TYPE_CHECKING:
     from aorch.core.orchestrator import Orchestrator
     from aorch.core.task import Answer, Wish
 
-HELD_UP_S = 0.1
-"""A loop that has not turned for so long after a signal is held up; two signals at once tell nothing of it."""
-
 app = typer.Typer(add_completion=False)
 
 
 @app.command(
-    epilog="Exit code: 0 success, 2 usage, 5 timed out, 10 the agent failed, 11 no agent, 14 ledger, 130 interrupted."
+    epilog="Exit code: 0 success, 2 usage, 5 timed out, 10 the agent failed, 11 no agent, 14 ledger, 130 interrupted. "
+    "Of many tasks: 0 where all succeeded, else the code that all failures share (2: only broken lines), else 10."
 )
 def run(
-    capability: Annotated[str, typer.Argument(help="What is to be done.", autocompletion=complete_capabilities)],
+    ctx: typer.Context,
+    capability: Annotated[
+        str | None,
+        typer.Argument(help="What is to be done; of all lines, with --batch.", autocompletion=complete_capabilities),
+    ] = None,
     items: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Its parameters, as HTTPie writes them.")
     ] = None,
@@ -69,6 +71,14 @@ def run(
     ] = None,
     json: JsonOption = False,
     ledger: LedgerOption = None,
+    batch: many.FileOption = None,
+    csv: many.CsvOption = False,
+    parallel: many.ParallelOption = None,
+    ordered: many.OrderedOption = False,
+    fail_fast: many.FailFastOption = None,
+    resume: many.ResumeOption = False,
+    batch_name: many.NameOption = None,
+    retry_failed: many.RetryOption = None,
 ) -> None:
     """Call an agent by what it can do, and keep the exchange in the ledger.
 
@@ -82,7 +92,14 @@ def run(
       aorch run resize width:=640 path=photo.jpg --timeout 30 --json
       aorch run fetch url=https://example.org | aorch run count_words text=@-
       aorch run report --detach --priority 1 --not-before 2h
+      aorch run --batch tasks.jsonl --parallel 32 > results.jsonl
+      aorch run summarize text={body} --batch mails.csv --csv --resume
+      aorch run --retry-failed review
     """
+    options = many.Options(**ctx.params)
+    if options.check():
+        raise typer.Exit(many.run(options))
+    assert capability is not None  # options.check() sees to that
     from aorch import config as configuration
     from aorch.cli.items import parse_items, parse_object
     from aorch.core.orchestrator import new_session_id
@@ -102,8 +119,6 @@ def run(
         from aorch.cli.detached import submit
 
         return submit(config, task, _wish(priority, not_before, expires), as_json=json)
-    if (priority, not_before, expires) != (None, None, None):
-        raise UsageError("--priority, --not-before and --expires are for the queue", "Add --detach.")
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # a KeyboardInterrupt can get lost while modules are imported
     after = f"aorch contracts list -s {task.session_id}"
     raise typer.Exit(asyncio.run(perform(config, lambda o: o.perform(task), cancelled_hint=after, as_json=json)))
@@ -135,13 +150,13 @@ async def perform(
     with redirect_stdout(sys.stderr):  # what an agent prints is not the answer
         async with Orchestrator(config=config) as orchestrator:
             performing = asyncio.ensure_future(begin(orchestrator))
-            ended_by = _cancel_on_signals(performing)
+            ended_by = cancel_on_signals(performing)
             with suppress(asyncio.CancelledError):
                 answer = await performing
     if answer and besides:
         besides(answer)
     code = show_answer(answer, as_json) if answer else _tell_cancelled(cancelled_hint, ended_by)
-    _end_now_if_threads_remain(code)
+    end_now_if_threads_remain(code)
     return code
 
 
@@ -151,42 +166,6 @@ def _tell_cancelled(hint: str, ended_by: list[int]) -> int:
 
     complain(AgentCancelled("interrupted; the contract says cancelled", hint))
     return 128 + ended_by[0] if ended_by else AgentCancelled.exit_code
-
-
-def _cancel_on_signals(performing: "asyncio.Future[Answer]") -> list[int]:
-    """Cancel on INT, TERM or HUP; where an agent holds up the loop, a later one of them raises KeyboardInterrupt in it.
-
-    Plain handlers, since the loop's own are heard only when the loop turns. The list holds what was heard.
-    """
-    heard: list[int] = []
-    acted_on: list[int] = []
-    heard_at: list[float] = []
-    loop = asyncio.get_running_loop()
-
-    def act(number: int) -> None:
-        acted_on.append(number)
-        performing.cancel()
-
-    def hear(number: int, _: object) -> None:
-        heard.append(number)
-        heard_at.append(time.monotonic())
-        if not acted_on and time.monotonic() - heard_at[0] > HELD_UP_S:
-            raise KeyboardInterrupt
-        loop.call_soon_threadsafe(act, number)
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, hear)
-    return heard
-
-
-def _end_now_if_threads_remain(code: int) -> None:
-    """End without waiting for threads that an agent left behind: the interpreter would, for as long as they run."""
-    import threading
-
-    if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
 
 
 def show_answer(answer: "Answer", as_json: bool) -> int:

@@ -20,6 +20,10 @@ WRITE_AGAIN_S = 1.0
 """How soon a RESPONSE is written again that the ledger did not take."""
 
 
+class _CancelledBefore(asyncio.CancelledError):
+    """The caller gave up before the agent was called."""
+
+
 @dataclass(frozen=True, slots=True)
 class Exchanges:
     """What an exchange needs: the agents, the ledger, and the limits (`timeout_s` in seconds, `max_depth` in contracts).
@@ -83,28 +87,41 @@ class Exchanges:
         call = Call(self)
         try:
             outcome = await self._called(task, request, registered, call)
-        except asyncio.CancelledError:
-            outcome = Outcome(error="cancelled by the caller", failure=AgentCancelled)
+        except asyncio.CancelledError as cancelled:
+            called = not isinstance(cancelled, _CancelledBefore)
+            outcome = Outcome(error="cancelled by the caller", failure=AgentCancelled, called=called)
             await asyncio.shield(self._respond(request, registered, outcome, started, call.about))
             raise
         return await self._respond(request, registered, outcome, started, call.about)
 
     async def _called(self, task: Task, request: Row, registered: Registered, call: Call) -> Outcome:
-        """Write the REQUEST and call the agent in one of its places; `pending` until one is free."""
+        """Write the REQUEST and call the agent in one of its places."""
         agent = registered.agent
         timeout_s = task.timeout_s or agent.timeout_s or self.timeout_s
+        try:
+            await self._begun(task, request, registered)
+        except asyncio.CancelledError as cancelled:
+            raise _CancelledBefore from cancelled
+        try:
+            return await execute(agent, _document(task, request), timeout_s, call)
+        finally:
+            registered.leave_place()
+
+    async def _begun(self, task: Task, request: Row, registered: Registered) -> None:
+        """Write the REQUEST and take a place of the agent's; `pending` until one is free."""
         if registered.full():
-            await self.ledger.write_request(request._replace(status=PENDING), task.idempotency)
+            pending = request._replace(status=PENDING)
+            await self.ledger.write_request(pending, task.idempotency, replaces=task.replaces_key)
             await registered.take_place()
             begin = self.ledger.write_start(request.contract_id)
         else:
             await registered.take_place()
-            begin = self.ledger.write_request(request, task.idempotency)
+            begin = self.ledger.write_request(request, task.idempotency, replaces=task.replaces_key)
         try:
             await begin
-            return await execute(agent, _document(task, request), timeout_s, call)
-        finally:
+        except BaseException:
             registered.leave_place()
+            raise
 
     async def take_up(self, task: Task, request: Row) -> None:
         """Do `task`, whose REQUEST was claimed from the queue. Where the ledger fails, its RESPONSE is written once it can be.
@@ -221,6 +238,8 @@ def _response(request: Row, agent_id: str | None, outcome: Outcome, started: flo
     about: dict[str, Any] = {"duration_ms": _elapsed_ms(started), **besides}
     if outcome.failure is not None:
         about["code"] = outcome.failure.code
+    if not outcome.called:
+        about["called"] = False
     return Row(
         new_id(),
         request.session_id,

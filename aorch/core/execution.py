@@ -44,13 +44,17 @@ current_call: ContextVar[Call | None] = ContextVar("aorch_current_call", default
 
 @dataclass(slots=True)
 class Outcome:
-    """What an agent made of a task: `result` (with its JSON text) or `error` with the kind of `failure` and the next step."""
+    """What an agent made of a task: `result` (with its JSON text) or `error` with the kind of `failure` and the next step.
+
+    `called` is False where it was cancelled before the agent saw it.
+    """
 
     result: Any = None
     result_text: str | None = None
     error: str | None = None
     failure: type[AorchError] | None = None
     hint: str = ""
+    called: bool = True
 
 
 class Running:

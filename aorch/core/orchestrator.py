@@ -1,6 +1,8 @@
 """The Orchestrator: the public class, in front of registry, exchanges and ledger."""
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -9,6 +11,7 @@ from aorch import config as configuration
 from aorch.agents import Agent
 from aorch.core import bootstrap
 from aorch.core.exchange import ORCHESTRATOR, Exchanges
+from aorch.core.mapping import Items, mapped
 from aorch.core.queue import Queue
 from aorch.core.task import Answer, Task, Wish
 from aorch.core.waiting import Waiting
@@ -47,6 +50,27 @@ class Orchestrator:
         a failure of any kind is an answer with `success` False. Raises UsageError where `task` is none, and LedgerError.
         """
         return (await self.perform(_task(session_id, task))).as_dict()
+
+    async def map(
+        self, capability: str, items: Items, limit: int = 32, session_id: str | None = None
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """Have `capability` done for each of `items` (parameters; any iterable, or an async one), and yield answers as they come.
+
+        An answer is `orchestrate`'s, with its `item` and its `index` (from 0). At most `limit` items are taken whose answers
+        have not been yielded, so a slow consumer holds all up and nothing piles up. Without `session_id` they share a new
+        session. Closing the generator (`contextlib.aclosing`) cancels what runs. Raises UsageError where an item is no
+        object or `limit` is below 1, what `items` raises, and LedgerError.
+        """
+        if limit < 1:
+            raise UsageError(f"limit must be 1 or more, not {limit}")
+        session = session_id if session_id is not None else new_session_id()
+
+        async def ask(parameters: dict[str, Any]) -> dict[str, Any]:
+            return (await self.perform(Task(capability, parameters, session))).as_dict()
+
+        async with aclosing(mapped(ask, items, limit)) as answers:
+            async for answer in answers:
+                yield answer
 
     async def perform(self, task: Task) -> Answer:
         """Do `task`, as `orchestrate` does, in types."""

@@ -11,5 +11,6 @@ sessions.py    the selects of sessions
 tree.py        what was delegated, as a tree, and the selects that read it
 search.py      full text
 transfer.py    export and import
+recorded.py    what came of a batch's lines, without SQLAlchemy
 owners.py      which processes live
 """

@@ -26,7 +26,7 @@ _CLOSE: Any = object()
 class _Unit:
     """Statements that stand or fall together, or `action`, and the waiter to tell."""
 
-    __slots__ = ("action", "error", "loop", "result", "statements", "waiter")
+    __slots__ = ("action", "error", "loop", "result", "statements", "told", "waiter")
 
     def __init__(self, statements: Sequence[Statement], action: Action | None, loop: asyncio.AbstractEventLoop) -> None:
         self.statements = statements
@@ -35,8 +35,10 @@ class _Unit:
         self.waiter: asyncio.Future[Any] = loop.create_future()
         self.result: Any = None
         self.error: BaseException | None = None
+        self.told = False
 
     def tell(self) -> None:
+        self.told = True
         if self.waiter.done():
             return
         if self.error is None:
@@ -63,17 +65,30 @@ class Writer:
         A cancelled caller does not take them back: they are committed all the same. Raises LedgerError, and
         sqlite3.IntegrityError where a unique index refuses one.
         """
-        await self._queued(statements, None)
+        await self._gather(statements, None).waiter
+
+    async def commit_or_refuse(self, *statements: Statement) -> None:
+        """The same, but that a refusal goes before the caller's cancellation."""
+        unit = self._gather(statements, None)
+        try:
+            await unit.waiter
+        except asyncio.CancelledError:
+            if not unit.told:
+                unit.waiter = unit.loop.create_future()
+                await unit.waiter
+            elif unit.error is not None:
+                raise unit.error from None
+            raise
 
     async def work(self, action: Callable[[sqlite3.Connection], Result]) -> Result:
         """What `action` returns, once what it wrote is durable. It must bear being done again: a batch may be rolled back.
 
         Raises what it raises, which takes back what it wrote, and LedgerError.
         """
-        result: Result = await self._queued((), action)
+        result: Result = await self._gather((), action).waiter
         return result
 
-    def _queued(self, statements: Sequence[Statement], action: Action | None) -> asyncio.Future[Any]:
+    def _gather(self, statements: Sequence[Statement], action: Action | None) -> _Unit:
         if self._closed:
             raise LedgerError("the ledger is closed", "Open it again: nothing more can be written here.")
         loop = asyncio.get_running_loop()
@@ -83,7 +98,7 @@ class Writer:
             gathered = self._gathered[loop] = []
             loop.call_soon(self._hand_over, loop)
         gathered.append(unit)
-        return unit.waiter
+        return unit
 
     def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
         """Hand the writer what one turn of the loop gathered: at 32 in flight half as many transactions as one by one."""

@@ -18,7 +18,7 @@ from itertools import islice
 from aorch import json
 from aorch.errors import AgentCancelled, AorchError, Expired, Interrupted, NotFound
 from aorch.ledger import statements
-from aorch.ledger.row import CANCELLED, FAILED, INTERRUPTED, REQUEST, RESPONSE, Row, new_id
+from aorch.ledger.row import CANCELLED, FAILED, INTERRUPTED, PENDING, REQUEST, RESPONSE, Row, new_id
 from aorch.moments import now
 
 MOST_ATTEMPTS = 3
@@ -91,13 +91,15 @@ def lose(connection: sqlite3.Connection, request_id: str) -> None:
     elif waited and (attempts or 0) < MOST_ATTEMPTS and queued(request).get("idempotent") is True:
         connection.execute(statements.REQUEUE, (request_id,))
     else:
-        reason = f"interrupted: the process that ran this ended before {request.to_agent or 'an agent'} answered"
+        ended = "was called" if request.status == PENDING else "answered"
+        reason = f"interrupted: the process that ran this ended before {request.to_agent or 'an agent'} {ended}"
         answer(connection, request, INTERRUPTED, reason, Interrupted)
 
 
 def answer(connection: sqlite3.Connection, request: Row, status: str, error: str, kind: type[AorchError]) -> None:
-    """End `request` by a RESPONSE that no agent gave."""
+    """End `request` by a RESPONSE that no agent gave; one that was still pending no agent has seen (`called` is false)."""
     moment = now()
+    about = {"code": kind.code, **({"called": False} if request.status == PENDING else {})}
     response = Row(
         contract_id=new_id(),
         session_id=request.session_id,
@@ -110,7 +112,7 @@ def answer(connection: sqlite3.Connection, request: Row, status: str, error: str
         created_at=moment,
         completed_at=moment,
         error=error,
-        metadata=json.encode({"code": kind.code}),
+        metadata=json.encode(about),
         request_id=request.contract_id,
         parent_id=request.parent_id,
     )

@@ -16,6 +16,13 @@ INSERT = (
 
 INSERT_KEY = 'INSERT INTO idempotency_keys (caller, "key", fingerprint, request_id) VALUES (?, ?, ?, ?)'
 
+REPLACE_KEY = 'INSERT OR REPLACE INTO idempotency_keys (caller, "key", fingerprint, request_id) VALUES (?, ?, ?, ?)'
+
+UNDER_KEY = (
+    "SELECT idempotency_keys.request_id FROM idempotency_keys"
+    ' WHERE idempotency_keys.caller = ? AND idempotency_keys."key" = ?'
+)
+
 START = "UPDATE contracts SET status=? WHERE contracts.contract_id = ? AND contracts.status = ?"
 """(in_progress, contract_id, pending)"""
 
@@ -161,3 +168,33 @@ WEBHOOK_SENT = "DELETE FROM webhooks WHERE request_id = ?"
 WEBHOOK_FAILED = "UPDATE webhooks SET attempts = ?, due_at = ?, error = ? WHERE request_id = ?"
 
 WEBHOOK_DUE = "UPDATE webhooks SET due_at = ? WHERE request_id = ?"
+RECORDED = (
+    "SELECT k.key, q.contract_id, q.session_id, q.to_agent, q.capability, json_extract(q.metadata, '$.retry_of'), r.status,"
+    " r.created_at, CASE WHEN length(r.result) <= ?3 THEN r.result END, length(r.result) > ?3, r.error,"
+    " json_extract(r.metadata, '$.code'), json_extract(r.metadata, '$.duration_ms'), json_extract(r.metadata, '$.called')"
+    " FROM json_each(?2) AS wanted"
+    " CROSS JOIN idempotency_keys AS k ON k.caller = ?1 AND k.key = wanted.value"
+    " CROSS JOIN contracts AS q ON q.contract_id = k.request_id"
+    " LEFT JOIN contracts AS r ON r.request_id = k.request_id"
+)
+"""(caller, keys as a JSON list, how long a result is left out): what came of each key that has been used.
+
+CROSS JOIN keeps SQLite from reading all keys of the caller first."""
+
+UNDONE = (
+    "WITH again AS (SELECT json_extract(metadata, '$.retry_of') AS root, max(position), contract_id, status FROM contracts"
+    " WHERE session_id = ?1 AND contract_type = 'REQUEST' AND root IS NOT NULL GROUP BY root)"
+    " SELECT q.position, coalesce(again.contract_id, q.contract_id) FROM contracts q"
+    " LEFT JOIN again ON again.root = q.contract_id"
+    " WHERE q.session_id = ?1 AND q.contract_type = 'REQUEST' AND q.status IN ('failed', 'cancelled')"
+    " AND q.parent_id IS NULL AND json_extract(q.metadata, '$.retry_of') IS NULL"
+    " AND coalesce(again.status, q.status) IN ('failed', 'cancelled') ORDER BY q.position"
+)
+"""(session): the position of each REQUEST of a caller's own that came to nothing, also when it was tried again, and the id
+of its last trial."""
+
+ASKED = (
+    "SELECT contract_id, from_agent, to_agent, capability, payload, metadata FROM contracts"
+    " WHERE position IN (SELECT value FROM json_each(?)) ORDER BY position"
+)
+"""(positions as a JSON list)"""

@@ -19,6 +19,8 @@ from aorch.ledger.batch import Statement, Writer
 from aorch.ledger.database import connect, translated
 from aorch.ledger.row import IN_PROGRESS, PENDING, Row
 
+BATCH = "batch"
+"""The caller under whom a batch's name is a key, for the generation that its lines are known by."""
 REMEMBERED = 256
 """REQUESTs whose ancestors are kept in memory."""
 
@@ -63,16 +65,26 @@ class Ledger:
 
     # Writing
 
-    async def write_request(self, request: Row, key: tuple[str, str, str] | None = None) -> None:
+    async def write_request(
+        self, request: Row, key: tuple[str, str, str] | None = None, *, replaces: bool = False
+    ) -> None:
         """Commit a REQUEST that is about to be executed, or waits for its agent (status `pending`).
 
         `key` (caller, idempotency key, the body's fingerprint) is committed with it. Raises Conflict where that caller
-        has used it already: then neither is in the ledger.
+        has used it already: then neither is in the ledger. With `replaces` the key stands for this REQUEST from now on.
         """
         if key is None:
             await self._writer.commit((statements.INSERT, request))
+        elif replaces:
+            await self._writer.commit(
+                (statements.REPLACE_KEY, (*key, request.contract_id)), (statements.INSERT, request)
+            )
         else:
             await self._write_once(request, key, [(statements.INSERT, request)])
+
+    async def write_generation(self, name: str, generation: str) -> None:
+        """Commit that the batch of that name begins anew: from now on its lines are known by that `generation`."""
+        await self._writer.commit((statements.REPLACE_KEY, (BATCH, name, "", generation)))
 
     async def write_refused(self, request: Row, response: Row) -> None:
         """Commit a REQUEST together with the RESPONSE that says why no agent was called."""
@@ -153,13 +165,9 @@ class Ledger:
             raise Conflict(f"request {response.request_id} has been answered already") from error
 
     async def _write_once(self, request: Row, key: tuple[str, str, str], rows: list[Statement]) -> None:
-        commit = asyncio.ensure_future(self._writer.commit((statements.INSERT_KEY, (*key, request.contract_id)), *rows))
+        """A used key goes before a cancellation: there is no REQUEST then to be answered."""
         try:
-            try:
-                await asyncio.shield(commit)
-            except asyncio.CancelledError:
-                await commit  # a used key goes before the cancellation: there is no REQUEST then to be answered
-                raise
+            await self._writer.commit_or_refuse((statements.INSERT_KEY, (*key, request.contract_id)), *rows)
         except sqlite3.IntegrityError as error:
             if error.sqlite_errorname != "SQLITE_CONSTRAINT_PRIMARYKEY":  # a contract has none that could be taken
                 raise

@@ -1,0 +1,46 @@
+"""How a command that runs agents is ended: by signals, and at once."""
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+import time
+from typing import Any
+
+HELD_UP_S = 0.1
+"""A loop that has not turned for so long after a signal is held up; two signals at once tell nothing of it."""
+
+
+def cancel_on_signals(performing: "asyncio.Future[Any]") -> list[int]:
+    """Cancel on INT, TERM or HUP; where an agent holds up the loop, a later one of them raises KeyboardInterrupt in it.
+
+    Plain handlers, since the loop's own are heard only when the loop turns. The list holds what was heard.
+    """
+    heard: list[int] = []
+    acted_on: list[int] = []
+    heard_at: list[float] = []
+    loop = asyncio.get_running_loop()
+
+    def act(number: int) -> None:
+        acted_on.append(number)
+        performing.cancel()
+
+    def hear(number: int, _: object) -> None:
+        heard.append(number)
+        heard_at.append(time.monotonic())
+        if not acted_on and time.monotonic() - heard_at[0] > HELD_UP_S:
+            raise KeyboardInterrupt
+        loop.call_soon_threadsafe(act, number)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, hear)
+    return heard
+
+
+def end_now_if_threads_remain(code: int) -> None:
+    """End without waiting for threads that an agent left behind: the interpreter would, for as long as they run."""
+    if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)

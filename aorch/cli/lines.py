@@ -1,0 +1,280 @@
+"""The lines of a batch: JSON objects or the rows of a CSV file (RFC 4180), each made into a task or told why it is none."""
+
+import csv
+import hashlib
+import os
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import msgspec
+
+from aorch import json
+from aorch.cli.templates import Templates, missing_columns
+from aorch.core.line import HIGHEST, LOWEST, PRIORITY, Line
+from aorch.core.task import Task
+from aorch.errors import AorchError, InvalidJSON, UsageError
+
+LONGEST_LINE = 16 * 1024 * 1024
+"""Bytes of one line; a longer one is refused."""
+READ = 64 * 1024
+LONGEST_ID = 64
+"""Characters of a line's own id that stand in its key."""
+
+Numbered = list[tuple[int, bytes | None]]
+"""Lines with their numbers, from 1; None is one that is too long."""
+
+
+class _Given(msgspec.Struct, forbid_unknown_fields=True):
+    capability: str | None = None
+    parameters: dict[str, Any] | None = None
+    session_id: str | None = None
+    priority: Annotated[int, msgspec.Meta(ge=HIGHEST, le=LOWEST)] | None = None
+    id: str | int | None = None
+    context: dict[str, Any] | None = None
+    agent_id: str | None = None
+    timeout_s: float | None = None
+
+
+_EXPECTED = {
+    "capability": "a text",
+    "parameters": "a JSON object",
+    "session_id": "a text",
+    "priority": f"a whole number from {HIGHEST} (goes first) to {LOWEST}",
+    "id": "a text or a whole number",
+    "context": "a JSON object",
+    "agent_id": "a text",
+    "timeout_s": "a number of seconds",
+}
+_given = msgspec.json.Decoder(_Given).decode
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What a line's task is made of where the line does not say. `parameters` come before `items`, which may be templates."""
+
+    capability: str | None
+    items: Templates
+    session_id: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+    context: dict[str, Any] = field(default_factory=dict)
+    agent_id: str | None = None
+    timeout_s: float | None = None
+
+
+class Lines:
+    """Makes lines; `seed` is all that decides, beside a line itself, what its task is."""
+
+    def __init__(self, defaults: Defaults, seed: bytes) -> None:
+        self._defaults = defaults
+        self._are_rows = bool(defaults.items.columns)
+        self._parameters = {} if self._are_rows else {**defaults.parameters, **defaults.items.fill({})}
+        self._seed = hashlib.sha256(seed)
+
+    def from_json(self, descriptor: int) -> Iterator[list[Line]]:
+        """A line for each that is not blank, as they come."""
+        for whole in physical_lines(descriptor):
+            yield [self._json_line(number, text) for number, text in whole if text is None or text.strip()]
+
+    def from_csv(self, descriptor: int) -> Iterator[list[Line]]:
+        """A line for each row below the header. Raises UsageError where the header is none, or lacks a column."""
+        text = _Text(physical_lines(descriptor))
+        rows = csv.reader(text, strict=True)
+        csv.field_size_limit(LONGEST_LINE)
+        header = self._header(rows)
+        made: list[Line] = []
+        while True:
+            first = text.number + 1
+            try:
+                cells = next(rows)
+            except StopIteration:
+                break
+            except (csv.Error, UsageError) as error:
+                made.append(_broken(first, first, text.taken(), UsageError(f"not CSV: {error}")))
+            else:
+                if cells:
+                    made.append(self._row(first, header, cells, text.taken()))
+            if text.is_empty:
+                yield made
+                made = []
+        yield made
+
+    def _header(self, rows: Iterator[list[str]]) -> list[str]:
+        try:
+            header = next(rows, [])
+        except (csv.Error, UsageError) as error:
+            raise UsageError(f"the header of the CSV cannot be read: {error}") from error
+        twice = sorted({name for name in header if header.count(name) > 1})
+        if not header or "" in header or twice:
+            wrong = f"names {', '.join(map(repr, twice))} twice" if twice else "must name every column"
+            raise UsageError(f"the header (the first line of the CSV) {wrong}: {','.join(header)!r}")
+        if missing := self._defaults.items.columns - set(header):
+            raise missing_columns(missing, header)
+        return header
+
+    def _row(self, number: int, header: list[str], cells: list[str], size: int) -> Line:
+        row = dict(zip(header, cells, strict=False))
+        own = row.get("id") or number
+        if len(cells) != len(header):
+            wrong = UsageError(f"the row has {len(cells)} cells, and the header names {len(header)} columns")
+            return _broken(number, own, size, wrong)
+        try:
+            return self._from_row(number, own, row, json.encode_bytes(row), size)
+        except AorchError as error:
+            return _broken(number, own, size, error)
+
+    def _json_line(self, number: int, text: bytes | None) -> Line:
+        if text is None:
+            return _broken(number, number, 0, UsageError(f"longer than {LONGEST_LINE:,} bytes"))
+        size, text = len(text) + 1, text.strip()
+        try:
+            if self._are_rows:
+                row = json.decode(text)
+                if not isinstance(row, dict):
+                    raise UsageError(f"must be a JSON object, not {text[:60].decode()}")
+                return self._from_row(number, _own_id(row, number), row, text, size)
+            given = _given(text)
+            own = number if given.id is None else given.id
+            return self._line(number, own, self._task(given), text, size, given.priority)
+        except (msgspec.ValidationError, msgspec.DecodeError, UnicodeError, RecursionError, AorchError) as error:
+            return _broken(number, *_what_is_wrong(number, text, size, error))
+
+    def _task(self, given: _Given) -> Task:
+        defaults = self._defaults
+        capability = defaults.capability if given.capability is None else given.capability
+        if capability is None:
+            raise UsageError("needs a capability, as the line's field or on the command line")
+        parameters = given.parameters or {}
+        context = given.context or {}
+        return Task(
+            capability,
+            {**self._parameters, **parameters} if self._parameters else parameters,
+            defaults.session_id if given.session_id is None else given.session_id,
+            {**defaults.context, **context} if defaults.context else context,
+            defaults.agent_id if given.agent_id is None else given.agent_id,
+            defaults.timeout_s if given.timeout_s is None else given.timeout_s,
+            metadata={} if given.priority is None else {"priority": given.priority},
+        )
+
+    def _from_row(self, number: int, own: str | int, row: dict[str, Any], text: bytes, size: int) -> Line:
+        """A row is data: its columns fill the items or are the parameters, and an `id` is the line's own besides."""
+        defaults = self._defaults
+        if defaults.capability is None:
+            raise UsageError("a capability is needed on the command line where lines are rows of data")
+        filled = {**defaults.parameters, **defaults.items.fill(row)} if self._are_rows else {**self._parameters, **row}
+        task = Task(
+            defaults.capability,
+            filled,
+            defaults.session_id,
+            defaults.context,
+            defaults.agent_id,
+            defaults.timeout_s,
+        )
+        return self._line(number, own, task, text, size, None)
+
+    def _line(self, number: int, own: str | int, task: Task, text: bytes, size: int, priority: int | None) -> Line:
+        digest = self._seed.copy()
+        digest.update(text)
+        key = f"{own}"[:LONGEST_ID] + ":" + digest.hexdigest()[:16]
+        return Line(number, own, size, task, None, PRIORITY if priority is None else priority, json.storable_text(key))
+
+
+def physical_lines(descriptor: int) -> Iterator[Numbered]:
+    """The lines of a file or a pipe without their newlines, those that are there at once together.
+
+    A byte order mark is left out. Raises UsageError where it cannot be read.
+    """
+    begun: list[bytes] = []
+    length, number = 0, 1
+    for data in _read(descriptor):
+        *whole, rest = data.split(b"\n")
+        ended: Numbered = []
+        for part in whole:
+            text = b"".join([*begun, part]) if begun else part
+            ended.append((number, text if length + len(part) <= LONGEST_LINE else None))
+            number, length = number + 1, 0
+            begun.clear()
+        if ended:
+            yield ended
+        length += len(rest)
+        if length > LONGEST_LINE:
+            begun.clear()
+        elif rest:
+            begun.append(rest)
+    if length:
+        yield [(number, b"".join(begun) if length <= LONGEST_LINE else None)]
+
+
+def _read(descriptor: int) -> Iterator[bytes]:
+    try:
+        data = os.read(descriptor, READ)
+        data = data.removeprefix(b"\xef\xbb\xbf")
+        while data:
+            yield data
+            data = os.read(descriptor, READ)
+    except OSError as error:
+        raise UsageError(f"the batch cannot be read: {error.strerror}") from error
+
+
+class _Text:
+    """The lines as text, for the CSV reader; goes on after one that is none. `number` is that of the last."""
+
+    def __init__(self, lines: Iterator[Numbered]) -> None:
+        self.number = 0
+        self._lines = lines
+        self._waiting: deque[tuple[int, bytes | None]] = deque()
+        self._size = 0
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._waiting
+
+    def taken(self) -> int:
+        """The bytes that were taken since this was last asked."""
+        size, self._size = self._size, 0
+        return size
+
+    def __iter__(self) -> "_Text":
+        return self
+
+    def __next__(self) -> str:
+        if not self._waiting:
+            self._waiting.extend(next(self._lines))
+        self.number, line = self._waiting.popleft()
+        if line is None:
+            raise UsageError(f"longer than {LONGEST_LINE:,} bytes")
+        self._size += len(line) + 1
+        try:
+            return line.decode() + "\n"
+        except UnicodeDecodeError as error:
+            raise UsageError(f"not UTF-8 text (byte {error.start})") from error
+
+
+def _own_id(row: Any, number: int) -> str | int:
+    own = row.get("id") if isinstance(row, dict) else None
+    return own if isinstance(own, str | int) and not isinstance(own, bool) and own != "" else number
+
+
+def _broken(number: int, own: str | int, size: int, error: AorchError) -> Line:
+    return Line(number, own, size, refusal=type(error)(f"line {number}: {error}", error.hint))
+
+
+def _what_is_wrong(number: int, text: bytes, size: int, error: Exception) -> tuple[str | int, int, AorchError]:
+    """(the line's id, its size, the error in words)."""
+    try:
+        given = json.decode(text)
+    except InvalidJSON as broken:
+        return number, size, broken
+    own = _own_id(given, number)
+    if isinstance(error, AorchError):
+        return own, size, error
+    if not isinstance(given, dict):
+        return own, size, UsageError(f"a task must be a JSON object, not {json.encode(given)[:60]}")
+    if unknown := sorted(given.keys() - _EXPECTED.keys()):
+        known = f"Known: {', '.join(_EXPECTED)}."
+        return own, size, UsageError(f"a task does not know {', '.join(map(repr, unknown))}. {known}")
+    for name, expected in _EXPECTED.items():
+        if f"`$.{name}" in str(error):
+            return own, size, UsageError(f"{name} must be {expected}, not {json.encode(given[name])[:60]}")
+    return own, size, UsageError(str(error))

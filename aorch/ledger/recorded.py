@@ -1,0 +1,101 @@
+"""What came of a batch's lines, and what a session left undone: read by plain SQLite, since a batch starts without SQLAlchemy."""
+
+import sqlite3
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+from aorch import json
+from aorch.ledger import statements
+from aorch.ledger.database import connect_reading, translated
+from aorch.ledger.store import BATCH
+
+LONGEST_RESULT = 64 * 1024
+"""Characters of a result that are read among many; a longer one is read alone, when it is due."""
+
+
+class Past(NamedTuple):
+    """What came of a key. `status` and what follows are the RESPONSE's, None where there is none yet.
+
+    `result` is JSON text; `left_out` says that it was too long to be read among many; `called` is 0 where the agent never
+    saw it.
+    """
+
+    key: str
+    contract_id: str
+    session_id: str
+    agent_id: str | None
+    capability: str
+    retry_of: str | None
+    status: str | None
+    created_at: str
+    result: str | None
+    left_out: int | None
+    error: str | None
+    code: str | None
+    duration_ms: float | None
+    called: int | None
+
+
+class Asked(NamedTuple):
+    """A REQUEST as it was asked; `payload` and `metadata` are JSON text."""
+
+    contract_id: str
+    from_agent: str
+    to_agent: str | None
+    capability: str
+    payload: str
+    metadata: str
+
+
+class Recorded:
+    """The ledger at `path`, which must be there, open for reading until `close`, by any thread.
+
+    Every method raises LedgerError where the file cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection = connect_reading(path)
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._lock:
+            self._connection.close()
+
+    def generation(self, name: str) -> str | None:
+        """By which generation the lines of the batch of that name are known; None where none was begun here."""
+        found = self._rows(statements.UNDER_KEY, BATCH, name)
+        return str(found[0][0]) if found else None
+
+    def under_keys(self, caller: str, keys: Sequence[str], longest: int = LONGEST_RESULT) -> dict[str, Past]:
+        """What came of those of `keys` that have been used; results of more than `longest` characters are left out."""
+        rows = self._rows(statements.RECORDED, caller, json.encode(keys), longest)
+        return {row[0]: Past(*row) for row in rows}
+
+    def undone(self, session_id: str) -> list[tuple[int, str]]:
+        """Each exchange of that session that came to nothing: its REQUEST's position, and the id of its last trial.
+
+        Those that an agent asked for are not among them: whoever asked asks again.
+        """
+        return self._rows(statements.UNDONE, session_id)
+
+    def has_session(self, session_id: str) -> bool:
+        """Whether any contract is of that session."""
+        return bool(self._rows(statements.SESSIONS_FROM, session_id, 1) == [(session_id,)])
+
+    def asked(self, positions: Sequence[int]) -> list[Asked]:
+        """The REQUESTs at those positions, in order."""
+        return [Asked(*row) for row in self._rows(statements.ASKED, json.encode(positions))]
+
+    def _rows(self, sql: str, *parameters: Any) -> list[Any]:
+        with self._lock, translated(self._path):
+            return self._connection.execute(sql, parameters).fetchall()

@@ -1,0 +1,409 @@
+"""`aorch run --batch`: each line has one result, whatever is in it; what a person sees of it, and how it ends."""
+
+import contextlib
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from batches import home_with_witness, lines, results, seen, task
+from conftest import Home
+
+Wait = Callable[[Callable[[], Any]], Any]
+
+
+@pytest.fixture
+def home(tmp_path: Path, made_ledger: Path) -> Home:
+    """A machine with the witness."""
+    return home_with_witness(tmp_path, made_ledger)
+
+
+def statuses(home: Home, session: str = "%") -> list[tuple[str, str, int]]:
+    """(type, status, how many) of the contracts in that session."""
+    return home.rows(
+        "SELECT contract_type, status, count(*) FROM contracts WHERE session_id LIKE ? GROUP BY 1, 2", session
+    )
+
+
+# Lines and results
+
+
+def test_each_line_has_a_result_with_its_id_and_both_contracts(home: Home) -> None:
+    home.write("b.jsonl", lines(task(1), task(2, about={"id": "two", "session_id": "other"})))
+    done = home.aorch("run", "--batch", "b.jsonl", "--session", "s")
+    first, second = sorted(results(done), key=str)
+    assert list(first) == ["id", "success", "data", "error", "contract_id", "agent_id", "session_id", "timestamp"]
+    assert (first["id"], first["success"], first["data"], first["session_id"]) == ("two", True, 2, "other")
+    assert (second["id"], second["data"], second["session_id"], second["agent_id"]) == (1, 1, "s", "witness")
+    assert statuses(home) == [("REQUEST", "completed", 2), ("RESPONSE", "completed", 2)]
+    assert done.code == 0
+    assert re.fullmatch(r"2 lines: 2 succeeded · [\d.]+ s, \d+/s · session s\n", done.err)
+
+
+def test_results_come_as_tasks_end_or_in_the_order_of_the_lines(home: Home) -> None:
+    home.write("b.jsonl", lines(task(1, sleep=0.3), task(2), task(3, sleep=0.1)))
+    assert [result["id"] for result in results(home.aorch("run", "--batch", "b.jsonl"))] == [2, 3, 1]
+    assert [result["id"] for result in results(home.aorch("run", "--batch", "b.jsonl", "--ordered"))] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        ("nope", "not JSON"),
+        ("[1]", "a task must be a JSON object, not [1]"),
+        ('{"capability": "once", "params": {}}', "does not know 'params'. Known: capability, parameters"),
+        ('{"parameters": {}}', "needs a capability"),
+        ('{"capability": 1}', "capability must be a text, not 1"),
+        ('{"capability": "once", "parameters": [1]}', "parameters must be a JSON object"),
+        ('{"capability": "once", "priority": 6}', "priority must be a whole number from 1 (goes first) to 5, not 6"),
+        ('{"capability": "once", "priority": true}', "priority must be a whole number"),
+        ('{"capability": "once", "id": 1.5}', "id must be a text or a whole number"),
+        ('{"capability": "once", "timeout_s": -1}', "timeout_s"),
+        ('{"capability": "once", "session_id": ""}', "session_id"),
+        ("\udcff", "not JSON"),
+    ],
+)
+def test_a_broken_line_is_an_error_line_with_its_number_and_not_the_end(home: Home, broken: str, said: str) -> None:
+    text = f"{lines(task(1))}\n{broken}\n{lines(task(2))}"
+    done = home.aorch("run", "--batch", "-", "--ordered", stdin=text.encode("utf-8", "surrogateescape"))
+    first, wrong, last = results(done)
+    assert (first["data"], last["data"], last["id"]) == (1, 2, 4)
+    assert (wrong["id"], wrong["success"], wrong["contract_id"]) == (3, False, None)
+    assert wrong["error"].startswith("line 3: ")
+    assert said in wrong["error"]
+    assert done.code == 2
+    assert "2 succeeded, 1 broken" in done.err
+
+
+def test_a_line_that_is_too_long_is_an_error_line_and_the_next_is_done(home: Home) -> None:
+    done = home.aorch(
+        "run", "--batch", "-", "--ordered", stdin=lines(task(1)) + "x" * 17_000_000 + "\n" + lines(task(3))
+    )
+    assert [result["success"] for result in results(done)] == [True, False, True]
+    assert results(done)[1]["error"] == "line 2: longer than 16,777,216 bytes"
+
+
+def test_a_last_line_without_newline_a_byte_order_mark_and_windows_line_ends_are_taken(home: Home) -> None:
+    text = "\ufeff" + lines(task(1), task(2)).replace("\n", "\r\n") + json.dumps(task(3))
+    done = home.aorch("run", "--batch", "-", "--ordered", stdin=text)
+    assert [(result["id"], result["data"]) for result in results(done)] == [(1, 1), (2, 2), (3, 3)]
+
+
+def test_an_empty_batch_succeeds(home: Home) -> None:
+    done = home.aorch("run", "--batch", "-", stdin="")
+    assert (done.code, done.out) == (0, "")
+    assert done.err.startswith("0 lines: 0 succeeded")
+
+
+def test_a_result_comes_before_the_next_line_is_written(home: Home) -> None:
+    running = home.start("run", "--batch", "-", stdin=subprocess.PIPE)
+    assert running.stdin
+    assert running.stdout
+    for n in (1, 2):
+        running.stdin.write(lines(task(n)).encode())
+        running.stdin.flush()
+        assert json.loads(running.stdout.readline())["data"] == n
+    running.communicate(timeout=30)
+    assert running.returncode == 0
+
+
+def test_the_urgent_of_those_that_wait_go_first_and_the_contract_says_how_urgent(home: Home) -> None:
+    ranked = [task(n, about={"priority": priority}) for n, priority in enumerate((5, 3, 1, 2, 1))]
+    home.write("b.jsonl", lines(*ranked, task("usual")))
+    done = home.aorch("run", "--batch", "b.jsonl", "--parallel", "1")
+    assert [result["data"] for result in results(done)] == [2, 4, 3, 1, "usual", 0]
+    kept = home.rows("SELECT json_extract(payload, '$.n'), json_extract(metadata, '$.priority') FROM contracts "
+                     "WHERE contract_type = 'REQUEST' AND metadata LIKE '%priority%' ORDER BY 1")  # fmt: skip
+    assert kept == [(0, 5), (1, 3), (2, 1), (3, 2), (4, 1)]
+
+
+def test_a_slow_first_line_holds_up_reading_and_never_piles_up_results(home: Home, wait_for: Wait) -> None:
+    """In order, 20,000 lines: about a thousand are done while the first is not, and all of them afterwards."""
+    home.write("b.jsonl", lines(task(0, wait="go"), *(task(n) for n in range(1, 20_000))))
+    with (home.folder / "out").open("wb") as out:
+        running = home.start("run", "--batch", "b.jsonl", "--ordered", stdout=out)
+        wait_for(lambda: len(seen(home)) > 999)
+        assert home.aorch("run", "echo", "text=a").code == 0  # as long as a whole start takes, for more to be done
+        assert len(seen(home)) < 3000
+        assert (home.folder / "out").read_bytes() == b""
+        home.write("go", "")
+        running.communicate(timeout=60)
+    assert running.returncode == 0
+    assert [result["data"] for result in results((home.folder / "out").read_text())] == list(range(20_000))
+
+
+def test_the_command_line_says_what_the_lines_do_not(home: Home) -> None:
+    home.write("b.jsonl", lines({"parameters": {"n": 1}}, {"id": "x", "context": {"b": 2}}, task(3, "again")))
+    done = home.aorch(
+        "run", "once", "n:=7", "--batch", "b.jsonl", "--ordered", "--session", "s", "--context", '{"a": 1}',
+        "--agent", "witness", "--params", '{"n": 8, "more": "m"}',
+    )  # fmt: skip
+    assert [result["data"] for result in results(done)] == [1, 7, 3]
+    requests = (
+        "SELECT capability, payload, json_extract(metadata, '$.context') FROM contracts "
+        "WHERE contract_type = 'REQUEST' ORDER BY json_extract(payload, '$.n')"
+    )
+    assert home.rows(requests) == [
+        ("once", '{"n":1,"more":"m"}', '{"a":1}'),
+        ("again", '{"n":3,"more":"m"}', '{"a":1}'),
+        ("once", '{"n":7,"more":"m"}', '{"a":1,"b":2}'),
+    ]
+
+
+# Columns
+
+
+def test_columns_are_the_parameters(home: Home) -> None:
+    home.write("b.csv", '\ufefftext,n\n"a, ""b""\nc",1\n\nü,2\n')
+    done = home.aorch("run", "once", "--batch", "b.csv", "--csv", "--ordered")
+    assert [(result["id"], result["data"]) for result in results(done)] == [(2, "1"), (5, "2")]
+    assert home.rows("SELECT payload FROM contracts WHERE contract_type = 'REQUEST' ORDER BY position") == [
+        ('{"text":"a, \\"b\\"\\nc","n":"1"}',),
+        ('{"text":"ü","n":"2"}',),
+    ]
+
+
+def test_columns_fill_templates(home: Home) -> None:
+    rows = 'id,First Name,count,tags\na,Ann,3,"[""x""]"\nb,{id},four,[]\n'
+    items = [
+        "n=Dear {First Name}, {{id}}",
+        "count:={count}",
+        "all:={tags}",
+        'doc:={"who": "{First Name}", "{id}": ["{id}"]}',
+        "lang=en",
+    ]
+    done = home.aorch("run", "once", *items, "--batch", "-", "--csv", "--ordered", stdin=rows)
+    first, second = results(done)
+    assert (first["id"], first["data"]) == ("a", "Dear Ann, {id}")
+    assert second["error"] == "line 3: column 'count' is not JSON: Input data was truncated: 'four'"
+    assert home.rows("SELECT payload FROM contracts WHERE contract_type = 'REQUEST'") == [
+        ('{"lang":"en","n":"Dear Ann, {id}","doc":{"who":"Ann","{id}":["a"]},"count":3,"all":["x"]}',)
+    ]
+    assert done.code == 2
+
+
+def test_templates_are_filled_from_the_fields_of_json_objects(home: Home) -> None:
+    rows = lines(
+        {"body": "x", "count": 12345678901234567890123, "priority": "high"},
+        {"body": ["y"], "id": 7, "count": None},
+        {"count": 1},
+    )
+    done = home.aorch("run", "once", "n={body}", "count:={count}", "--batch", "-", "--ordered", stdin=rows)
+    first, second, third = results(done)
+    assert (first["id"], first["data"], second["id"], second["data"]) == (1, "x", 7, '["y"]')
+    assert third["error"] == "line 3: there is no column 'body'; there are: count"
+    assert home.rows(
+        "SELECT payload FROM contracts WHERE contract_type = 'REQUEST' ORDER BY position LIMIT 1"
+    ) == [('{"n":"x","count":12345678901234567890123}',)]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ("", "the header"),
+        ("a,a\n1,2\n", "names 'a' twice"),
+        ("a,\n1,2\n", "must name every column"),
+        ('"a\n', "the header of the CSV cannot be read"),
+        ("body,text\n1,2\n", "there is no column 'id'; there are: body, text"),
+    ],
+)
+def test_a_header_that_is_none_or_lacks_a_column_is_refused_before_anything_is_done(
+    home: Home, rows: str, said: str
+) -> None:
+    done = home.aorch("run", "once", "n={id}", "--batch", "-", "--csv", stdin=rows)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("error: ")
+    assert said in done.err
+    assert statuses(home) == []
+
+
+def test_broken_rows_are_error_lines_and_the_others_are_done(home: Home) -> None:
+    rows = b'n\n1\n1,2\n\xff\n"x"y\n5\n"6\n'
+    done = home.aorch("run", "once", "--batch", "-", "--csv", "--ordered", stdin=rows)
+    assert [(result["id"], result["success"]) for result in results(done)] == [
+        (2, True), (3, False), (4, False), (5, False), (6, True), (7, False)
+    ]  # fmt: skip
+    assert [result["error"].partition(":")[0] for result in results(done) if result["error"]] == [
+        "line 3", "line 4", "line 5", "line 7"
+    ]  # fmt: skip
+
+
+# How it ends
+
+
+@pytest.mark.parametrize(
+    ("tasks", "code"),
+    [
+        ([task(1), task(2, fail=True)], 10),
+        ([task(1), task(2, sleep=9, about={"timeout_s": 0.01})], 5),
+        ([task(1), task(1, "fly")], 11),
+        ([task(1), {}], 2),
+        ([task(2, fail=True), task(1, "fly")], 10),
+    ],
+)
+def test_the_exit_code_is_the_one_that_all_failures_share_else_10(home: Home, tasks: list[Any], code: int) -> None:
+    done = home.aorch("run", "--batch", "-", stdin=lines(*tasks))
+    assert (done.code, len(results(done))) == (code, 2)
+
+
+def test_fail_fast_begins_nothing_after_a_failure_and_keep_going_does(home: Home) -> None:
+    home.write("b.jsonl", lines(task(0), task(1, fail=True), *(task(n) for n in range(2, 500))))
+    done = home.aorch("run", "--batch", "b.jsonl", "--parallel", "1", "--fail-fast")
+    assert ([result["success"] for result in results(done)], done.code) == ([True, False], 10)
+    assert len(results(home.aorch("run", "--batch", "b.jsonl", "--keep-going"))) == 500
+
+
+def test_fail_fast_ends_although_standard_input_stays_open(home: Home) -> None:
+    running = home.start("run", "--batch", "-", "--fail-fast", stdin=subprocess.PIPE)
+    assert running.stdin
+    running.stdin.write(lines(task(1, fail=True)).encode())
+    running.stdin.flush()
+    assert running.wait(timeout=30) == 10
+    running.communicate()
+
+
+@pytest.mark.usefixtures("no_leftovers")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_cancels_what_is_in_flight_and_tells_what_completed(
+    home: Home, wait_for: Wait, number: signal.Signals, code: int
+) -> None:
+    running = home.start("run", "--batch", "-", "--parallel", "3", "--session", "s", stdin=subprocess.PIPE)
+    assert running.stdin
+    running.stdin.write(lines(task(1), task(2, wait="never"), task(3, wait="never")).encode())
+    running.stdin.flush()
+    wait_for(lambda: len(seen(home)) == 3 and ("RESPONSE", "completed", 1) in statuses(home, "s"))
+    running.send_signal(number)
+    running.wait(timeout=30)  # standard input is still open
+    out, err = running.communicate()
+    assert [result["data"] for result in results(out.decode())] == [1]
+    assert (running.returncode, err.decode().startswith("interrupted: 1 line: 1 succeeded · ")) == (code, True)
+    assert statuses(home, "s") == [
+        ("REQUEST", "cancelled", 2),
+        ("REQUEST", "completed", 1),
+        ("RESPONSE", "cancelled", 2),
+        ("RESPONSE", "completed", 1),
+    ]
+
+
+@pytest.mark.usefixtures("no_leftovers")
+def test_a_reader_that_goes_away_ends_it_cleanly(home: Home) -> None:
+    home.write("b.jsonl", lines(*(task(n) for n in range(100_000))))
+    command = " ".join(home.command("run", "--batch", "b.jsonl"))
+    done = subprocess.run(
+        ["bash", "-c", f"{command} | head -1; exit ${{PIPESTATUS[0]}}"],
+        cwd=home.folder,
+        env=home.environment,
+        capture_output=True,
+        timeout=60,
+    )
+    assert done.returncode == 141
+    assert done.stdout.count(b"\n") == 1
+    assert re.fullmatch(r"broken off: [\d,]+ lines: [\d,]+ succeeded · .*\n", done.stderr.decode())
+    assert len(seen(home)) < 50_000
+    assert not home.rows("SELECT * FROM contracts WHERE status IN ('pending', 'in_progress')")
+
+
+def test_results_that_cannot_be_written_end_it_with_the_reason(home: Home) -> None:
+    home.write("b.jsonl", lines(*(task(n) for n in range(100))))
+    command = " ".join(home.command("run", "--batch", "b.jsonl"))
+    for where, said in (("> /dev/full", "No space left"), (">&-", "standard output is closed")):
+        done = subprocess.run(
+            ["bash", "-c", f"{command} {where}"],
+            cwd=home.folder,
+            env=home.environment,
+            capture_output=True,
+            timeout=60,
+        )
+        assert done.returncode == 2
+        assert said in done.stderr.decode()
+        assert done.stderr.count(b"error: ") == 1
+        assert b"Traceback" not in done.stderr
+
+
+def test_what_an_agent_prints_is_not_a_result(home: Home) -> None:
+    home.write("loud.py", """if True:
+        from aorch.agents import Agent, AgentCapability
+        class Loud(Agent):
+            def __init__(self): super().__init__("loud", "Loud")
+            def get_capabilities(self): return [AgentCapability("shout")]
+            def execute(self, task): print("LOUD"); return {"success": True, "data": "quiet"}
+    """)  # fmt: skip
+    home.write("aorch.toml", '[agents.loud]\nclass = "loud:Loud"\n')
+    done = home.aorch("run", "shout", "--batch", "-", stdin="{}\n{}\n")
+    assert [result["data"] for result in results(done)] == ["quiet", "quiet"]
+    assert done.err.count("LOUD") == 2
+
+
+# What makes no sense
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        ((), 2, "a capability is needed"),
+        (("echo", "text=a", "--csv"), 2, "--csv needs --batch"),
+        (("echo", "text=a", "--parallel", "2"), 2, "--parallel needs --batch"),
+        (("--batch", "missing.jsonl"), 12, "missing.jsonl"),
+        (("--batch", "."), 2, "is a folder"),
+        (("n=1", "--batch", "-"), 2, "'n=1' stands where the capability is"),
+        (("once", "n=@-", "--batch", "-"), 2, "standard input is the batch"),
+        (("once", "n=@{file}", "--batch", "-"), 2, "names a file"),
+        (("once", "n:=[{n}]", "--batch", "-"), 2, "'n' is not JSON"),
+        (("once", "n={n}", "n=1", "--batch", "-"), 2, "given twice"),
+        (("--batch", "-", "--resume"), 2, "--batch-name"),
+        (("--batch", "aorch.toml", "--resume"), 12, "Start it without --resume"),
+        (("--retry-failed", "s", "--batch", "-"), 2, "--retry-failed"),
+        (("echo", "--retry-failed", "s"), 2, "CAPABILITY"),
+        (("--retry-failed", "nobody's"), 12, 'no session is called "nobody\'s"'),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_one_sentence(
+    home: Home, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    done = home.aorch("run", *arguments, stdin="")
+    assert (done.code, done.out) == (code, "")
+    assert done.err.startswith("error: ")
+    assert said in done.err
+    assert done.err.count("\n") <= 2
+    assert statuses(home) == []
+
+
+# What a person sees
+
+
+def watched(home: Home, *arguments: str, out: bool) -> tuple[str, str]:
+    """What a command writes to a terminal that its standard error is, and with `out` its standard output too; and the rest."""
+    reader, writer = pty.openpty()
+    process = home.start(*arguments, stderr=writer, **({"stdout": writer} if out else {}))
+    os.close(writer)
+    said = b""
+    with contextlib.suppress(OSError):  # Linux says EIO where the other end has closed
+        while chunk := os.read(reader, 65536):
+            said += chunk
+    os.close(reader)
+    rest, _ = process.communicate(timeout=30)
+    return said.decode(), (rest or b"").decode()
+
+
+def test_at_a_terminal_a_bar_tells_how_many_how_fast_and_how_long_still(home: Home) -> None:
+    home.write("b.jsonl", lines(*(task(n, sleep=0.05) for n in range(80))))
+    said, out = watched(home, "run", "--batch", "b.jsonl", out=False)
+    assert len(results(out)) == 80
+    plain = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", said)
+    assert re.search(r"\d+ lines .*━.* \d+/s 0:00:\d\d", plain)
+    assert re.search(r"80 lines: 80 succeeded · .*\r\n$", said)
+
+
+def test_results_stand_above_the_bar_where_both_are_on_a_terminal(home: Home) -> None:
+    home.write("b.jsonl", lines(task("\x1b[2J"), task("x" * 300), task(3, fail=True)))
+    said, _ = watched(home, "run", "--batch", "b.jsonl", "--ordered", out=True)
+    assert '"data":"\\u001b[2J"' in said
+    assert f'"data":"{"x" * 300}"' in said
+    assert "\x1b[2J" not in said
+    assert "3 lines: 2 succeeded, 1 failed" in said
