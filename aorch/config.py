@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from aorch.pipelines import PipelineConfig
 
 FILE_NAME = "aorch.toml"
+OFF = "off"
+"""Instead of a service's address: it is not spoken with."""
+_URL = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[^\s/@:?#\[\]]+)(:\d{1,5})?(/[^\s@?#]*)?", re.ASCII)
+"""No user, no password: it is shown."""
 
 
 class CapabilityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -93,6 +97,12 @@ class LlmConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timeout_s: float = 120.0
 
 
+class TraceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Trace: its address, or `off`."""
+
+    url: str | None = None
+
+
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ledger: str | None = None
     timeout_s: float | None = None
@@ -100,6 +110,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     serve: ServeConfig = ServeConfig()
     queue: QueueConfig = QueueConfig()
     llm: LlmConfig | None = None
+    trace: TraceConfig = TraceConfig()
     agents: dict[str, Any] = {}
     pipelines: dict[str, Any] = {}
 
@@ -111,6 +122,7 @@ class Config(msgspec.Struct, frozen=True):
     set by a command agent for the `aorch` that its program may call, so that the delegation stands in the ledger.
     `llm` is None where the file has no such table; `memagent_configured` says whether MEMAGENT_URL names a service, rather
     than its documented default.
+    `trace_url` is empty where Trace is switched off; `trace_configured`: somebody said where Trace is.
     """
 
     ledger: Path
@@ -124,6 +136,7 @@ class Config(msgspec.Struct, frozen=True):
     parent_id: str | None = None
     session_id: str | None = None
     trace_url: str = "http://localhost:8787"
+    trace_configured: bool = False
     memagent_url: str = "http://localhost:8799"
     memagent_configured: bool = False
     llm: LlmConfig | None = None
@@ -141,7 +154,6 @@ def load(ledger: str | Path | None = None) -> Config:
         "max_depth": content.max_depth,
         "parent_id": os.environ.get("AORCH_PARENT_ID"),
         "session_id": os.environ.get("AORCH_SESSION_ID"),
-        "trace_url": os.environ.get("TRACE_URL"),
         "memagent_url": os.environ.get("MEMAGENT_URL"),
         "memagent_configured": bool(os.environ.get("MEMAGENT_URL")),
         "llm": content.llm and checked_llm(content.llm, path),
@@ -153,6 +165,7 @@ def load(ledger: str | Path | None = None) -> Config:
         queue=content.queue,
         agents={agent_id: _agent(path, agent_id, table) for agent_id, table in content.agents.items()},
         pipelines={name: _pipeline(path, name, table, content.agents) for name, table in content.pipelines.items()},
+        **_trace(content.trace, path),
         **{key: value for key, value in given.items() if value},
     )
 
@@ -258,6 +271,19 @@ def _ledger_path(given: str | Path | None, content: _File, file: Path | None) ->
     from platformdirs import user_data_path  # noqa: PLC0415  only where nothing else names the place
 
     return user_data_path("aorch") / "ledger.db"
+
+
+def _trace(trace: TraceConfig, file: Path | None) -> dict[str, Any]:
+    """Where Trace is, if anybody says: TRACE_URL, else the file."""
+    said = os.environ.get("TRACE_URL")
+    url, where = (said, "TRACE_URL") if said else (trace.url, f"{_of(file)}trace.url")
+    if not url:
+        return {}
+    if url == OFF:
+        return {"trace_url": ""}
+    if not _URL.fullmatch(url):
+        raise ConfigInvalid(f"{where} is no address of a service", f"Write http://HOST:PORT, or {OFF}.")
+    return {"trace_url": url.rstrip("/"), "trace_configured": True}
 
 
 def _serve(serve: ServeConfig) -> ServeConfig:

@@ -7,8 +7,9 @@ AorchError                      1   500  a bug of ours, until a subclass says ot
 │   ├── ParametersInvalid       2   422
 │   ├── ReferenceInvalid        2   422  {{ a template }} that leads nowhere
 │   └── DelegationRefused       2   422  too deep, or a circle
-├── ServiceUnreachable          3   502
-│   └── ServiceFailed           3   502  it answered, but not with what was asked for
+├── ServiceUnreachable          3   502  nothing is left with it
+│   ├── ServiceFailed           3   502  what it was sent may have arrived all the same
+│   └── ServiceRefused          3   502  it will not take that, however often it is sent
 ├── NotAuthorised               4   401  who calls is not known
 │   └── Forbidden               4   403  who calls is known, and may not do this
 ├── AgentFailed                10   200  an exchange took place; its agent reported failure
@@ -89,9 +90,15 @@ class ServiceUnreachable(AorchError):
 
 
 class ServiceFailed(ServiceUnreachable):
-    """A service answered with a refusal or with nothing that could be used; the message says which."""
+    """A service gave a wrong answer or none, which the message tells; what it was sent may have arrived all the same."""
 
-    code, exit_code, http_status = "service_failed", 3, 502
+    code = "service_failed"
+
+
+class ServiceRefused(ServiceUnreachable):
+    """A service refused for good what it was sent."""
+
+    code = "service_refused"
 
 
 class NotAuthorised(AorchError):

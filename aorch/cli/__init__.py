@@ -19,6 +19,7 @@ COMMANDS = {
     "worker": "Do what waits in the queue",
     "serve": "Serve the /v1 API over the same agents and ledger",
     "tokens": "Make and revoke the tokens that callers of the API show",
+    "trace": "Deliver contracts to Trace, and see how that stands",
     "status": "Sum up ledger, agents and services",
 }
 """Each command's module in this package, with its line in `aorch --help`."""

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import sys
+import time
 from contextlib import redirect_stdout, suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from aorch.config import Config
     from aorch.core.orchestrator import Orchestrator
     from aorch.core.task import Answer, Wish
+
+DELIVERY_S = 1.8
+"""How long a delivery to Trace may keep the command after its answer; with what an end takes, under 2 s."""
 
 app = typer.Typer(add_completion=False)
 
@@ -156,8 +160,28 @@ async def perform(
     if answer and besides:
         besides(answer)
     code = show_answer(answer, as_json) if answer else _tell_cancelled(cancelled_hint, ended_by)
+    if config.trace_configured and answer and config.parent_id is None:  # else who is above waits for this to end
+        await _deliver(config)
     end_now_if_threads_remain(code)
     return code
+
+
+async def _deliver(config: "Config") -> None:
+    """Tell Trace, for a moment; what it does not take by then stays due. The answer is out and the exit code is its own."""
+    sys.stdout.flush()
+    until = time.monotonic() + DELIVERY_S
+    from aorch.cli.output import warn
+    from aorch.core.trace import push_until
+    from aorch.errors import LedgerError
+
+    delivering = asyncio.ensure_future(push_until(config, until))
+    cancel_on_signals(delivering)
+    try:
+        await delivering
+    except LedgerError as error:
+        warn(str(error))
+    except (TimeoutError, asyncio.CancelledError):
+        pass
 
 
 def _tell_cancelled(hint: str, ended_by: list[int]) -> int:

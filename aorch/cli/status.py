@@ -46,11 +46,18 @@ def _lines(found: dict[str, Any]) -> list[str]:
         f"contracts  {contracts['total_contracts']} in {contracts['total_sessions']} sessions{_after(contracts['by_status'])}",
     ]
     for name in ("trace", "memagent"):
-        service = found["integrations"][name]
-        lines.append(
-            f"{name:<9}  {'listening' if service['listening'] else 'nothing listens'} at {service['url']} (optional)"
-        )
+        lines.append(f"{name:<9}  {_service(found['integrations'][name])}")
     return lines
+
+
+def _service(service: dict[str, Any]) -> str:
+    if service["url"] is None:
+        return "switched off"
+    delivered = service.get("delivered") or service.get("parked")
+    deliveries = (
+        f": {service['due']} due, {service['delivered']} delivered, {service['parked']} parked" if delivered else ""
+    )
+    return f"{'listening' if service['listening'] else 'nothing listens'} at {service['url']} (optional){deliveries}"
 
 
 def _after(by_status: dict[str, int]) -> str:

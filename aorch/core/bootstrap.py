@@ -1,6 +1,7 @@
 """The composition root: from a Config to the objects that do the work. Nothing else builds them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from aorch.agents import Agent, loading
 from aorch.agents.example import ExampleAgent
@@ -8,6 +9,9 @@ from aorch.agents.registry import Registry
 from aorch.config import Config
 from aorch.core.exchange import Exchanges
 from aorch.ledger.store import Ledger
+
+if TYPE_CHECKING:
+    from aorch.core.delivering import Background
 
 
 def registry(config: Config) -> Registry:
@@ -26,3 +30,10 @@ def _pipelines(config: Config) -> Iterator[Agent]:
 def exchanges(config: Config, agents: Registry) -> Exchanges:
     """`agents` over the configured ledger, which is opened: made, upgraded and recovered where that is due."""
     return Exchanges(agents, Ledger(config.ledger), config.timeout_s, config.max_depth, config.parent_id)
+
+
+def background(config: Config, tell: Callable[[str], None]) -> "Background":
+    """Delivery to Trace beside a service, not started yet; `tell` hears how it goes."""
+    from aorch.core.delivering import Background  # noqa: PLC0415  it takes aiohttp, which `aorch run` does not
+
+    return Background(config, tell)

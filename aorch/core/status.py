@@ -2,9 +2,11 @@
 
 import asyncio
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from aorch.config import Config
+from aorch.ledger.outbox import Outbox
 from aorch.services.reach import listening
 
 
@@ -12,7 +14,9 @@ async def summary(config: Config, agents: list[dict[str, Any]], contracts: dict[
     """The seed document's status object: `orchestrator`, `agents` (from their JSON forms), `contracts` (as counted by a
     Reader), `integrations`.
     """
-    trace, memagent = await asyncio.gather(listening(config.trace_url), listening(config.memagent_url))
+    trace, memagent, deliveries = await asyncio.gather(
+        _trace(config), listening(config.memagent_url), asyncio.to_thread(deliveries_of, config.ledger)
+    )
     return {
         "orchestrator": {"ledger": str(config.ledger), "configuration": str(config.file) if config.file else None},
         "agents": {
@@ -23,7 +27,19 @@ async def summary(config: Config, agents: list[dict[str, Any]], contracts: dict[
         "contracts": contracts,
         "integrations": {
             "memagent": {"url": config.memagent_url, "listening": memagent},
-            "trace": {"url": config.trace_url, "listening": trace},
-            "all_healthy": memagent and trace,
+            "trace": {"url": config.trace_url or None, "listening": trace, **deliveries},
+            "all_healthy": memagent and (trace or not config.trace_url),
         },
     }
+
+
+async def _trace(config: Config) -> bool:
+    return bool(config.trace_url) and await listening(config.trace_url)
+
+
+def deliveries_of(ledger: Path) -> dict[str, int]:
+    """`due`, `delivered` and `parked`: how many contracts stand how towards Trace. Raises LedgerError."""
+    if not ledger.exists():
+        return {"due": 0, "delivered": 0, "parked": 0}
+    with Outbox(ledger, reading=True) as outbox:
+        return outbox.counts()

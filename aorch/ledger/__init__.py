@@ -13,4 +13,6 @@ search.py      full text
 transfer.py    export and import
 recorded.py    what came of a batch's lines, without SQLAlchemy
 owners.py      which processes live
+outbox.py      how far deliveries to Trace have come, and what was passed over
+lease.py       which process delivers
 """

@@ -187,3 +187,34 @@ class Webhook(SQLModel, table=True):
     attempts: int
     due_at: datetime | None = Field(default=None, sa_column=Column("due_at", UtcDateTime()))
     error: str | None = None
+
+
+class Outbox(SQLModel, table=True):
+    """How far the deliveries to `destination` (`trace`) have come: each contract up to `position` is delivered or parked.
+
+    What is due needs no row: it is each contract after that, from its own commit on. Contracts up to `reach` may have been
+    sent.
+    """
+
+    __tablename__ = "outbox"
+    metadata = metadata
+
+    destination: str = Field(primary_key=True)
+    position: int
+    reach: int
+
+
+class ParkedDelivery(SQLModel, table=True):
+    """A delivery of a contract that was passed over. `state`: `refused`, `unknown` (whether it arrived) or `due` (again)."""
+
+    __tablename__ = "parked_deliveries"
+    metadata = metadata
+
+    position: int = Field(primary_key=True)
+    kind: str = Field(primary_key=True)
+    contract_id: str
+    session_id: str
+    state: str
+    reason: str
+    attempts: int
+    parked_at: datetime = Field(sa_column=Column("parked_at", UtcDateTime(), nullable=False))

@@ -11,6 +11,7 @@ import sys
 from aiohttp import web
 
 from aorch.config import Config
+from aorch.core import bootstrap
 from aorch.core.orchestrator import Orchestrator
 from aorch.errors import UsageError
 from aorch.server.app import ENTRANCE, Handler, make_app
@@ -50,6 +51,8 @@ async def serve(config: Config, *, log_json: bool, worker: bool, insecure: bool 
     await runner.setup()
     listener = await _listen(runner, app[ENTRANCE], listening, log, config.serve.read_timeout_s)
     background = Background(orchestrator, log)
+    deliveries = bootstrap.background(config, log.tell)
+    deliveries.start()
     stop, hurry = _told_to_stop(worker=worker)
     if not worker:
         _announce(config, listening.getsockname()[1], access)
@@ -65,6 +68,7 @@ async def serve(config: Config, *, log_json: bool, worker: bool, insecure: bool 
         gate.close(config.serve.grace_s, CANCEL_S, hurry=hurry),
         background.stop(config.serve.grace_s, CANCEL_S, hurry=hurry),
     )
+    await deliveries.close()
     listener.close()
     await runner.cleanup()
     for number in (signal.SIGTERM, signal.SIGINT):  # it ends now anyway: a late one must not change the exit code

@@ -1,0 +1,174 @@
+"""Who delivers to Trace, and when: turns under the lease, in the background of a service or as somebody asks for it."""
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from aorch.config import Config
+from aorch.core.delivery import Delivery, placed
+from aorch.errors import AorchError, LedgerError, ServiceFailed, ServiceUnreachable
+from aorch.ledger.lease import Lease, State, take
+from aorch.ledger.outbox import Outbox
+from aorch.moments import now
+from aorch.services.reach import listening
+from aorch.services.trace import Trace
+
+TURN_S = 3.0
+"""How long a turn lasts while there is more to do: Trace may need a tenth of that to show that it is well."""
+GAP_S = 0.03
+"""How long the lease is free between two turns, so that who else waits for it comes in."""
+POLL_S = 0.25
+"""How often a service looks whether something is due. A look reads two rows."""
+FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.5, 60.0
+SLOW_S = 1.0
+"""A request that is given up after so long has failed."""
+
+
+@dataclass(slots=True)
+class Turn:
+    """What came of a turn. `elsewhere`: another process has the lease. `wait_s`: Trace is let alone for so long (seconds).
+    `more`: there may be more to do at once.
+    """
+
+    delivered: int = 0
+    parked: int = 0
+    elsewhere: bool = False
+    wait_s: float = 0.0
+    more: bool = False
+    error: ServiceUnreachable | None = None
+
+
+class Deliverer:
+    """Delivers the contracts of the ledger at `path`, which must be there, to Trace at `url`; open until `close`."""
+
+    def __init__(self, path: Path, url: str) -> None:
+        self._path, self._url = path, url
+        self._outbox = Outbox(path)
+
+    def close(self) -> None:
+        """Let go of the ledger."""
+        self._outbox.close()
+
+    async def due(self) -> int:
+        """How many contracts are due. Raises LedgerError."""
+        return await asyncio.to_thread(self._outbox.due)
+
+    async def turn(self, *, insist: bool = False) -> Turn:
+        """Deliver what is due for TURN_S or so; with `insist` also where Trace failed and is let alone for a while.
+
+        Cancelled, it leaves behind how far it came. Raises LedgerError.
+        """
+        lease = take(self._path)
+        if lease is None:
+            return Turn(elsewhere=True)
+        try:
+            delivery = Delivery(self._outbox, lease, await asyncio.to_thread(placed, self._outbox, lease))
+            wait_s = min(delivery.state.next_at - time.time(), LONGEST_BACKOFF_S)
+            if wait_s > 0 and not insist:
+                return Turn(wait_s=wait_s)
+            return await self._of(delivery, lease)
+        finally:
+            lease.close()
+
+    async def _of(self, delivery: Delivery, lease: Lease) -> Turn:
+        state, turn = delivery.state, Turn()
+        state.pid = os.getpid()
+        try:
+            await delivery.rest()
+            async with Trace(self._url, delivery.in_flight) as trace:
+                turn.more = await delivery.run(trace, time.monotonic() + TURN_S)
+            state.failures, state.next_at = 0, 0.0
+        except ServiceUnreachable as error:
+            turn.error, turn.wait_s = error, _failed(state, error)
+        except asyncio.CancelledError:
+            if state.asked_at is not None and (waited_s := time.time() - state.asked_at) > SLOW_S:
+                _failed(state, ServiceFailed(f"Trace at {self._url} had given no answer after {waited_s:.1f} s"))
+            raise
+        finally:
+            lease.write(state)
+        await asyncio.to_thread(delivery.commit)
+        turn.delivered, turn.parked = delivery.delivered, delivery.parked
+        return turn
+
+
+class Background:
+    """Delivery in the background of a service, from `start` to `close`. `tell` hears a sentence when Trace begins to fail and
+    when it is well again; where nobody said that there is one, not that it is missing.
+    """
+
+    def __init__(self, config: Config, tell: Callable[[str], None]) -> None:
+        self._config, self._tell = config, tell
+        self._failing = False
+        self._absent = 0
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin, in the loop that runs; where Trace is switched off there is nothing to begin."""
+        if self._config.trace_url:
+            self._task = asyncio.create_task(self._run())
+
+    async def close(self) -> None:
+        """End; what is not delivered stays due."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _run(self) -> None:
+        try:
+            deliverer = await asyncio.to_thread(Deliverer, self._config.ledger, self._config.trace_url)
+        except LedgerError as error:
+            self._tell(f"nothing is delivered to Trace: {error}")
+            return
+        try:
+            while True:
+                wait_s = await self._step(deliverer)
+                await asyncio.sleep(wait_s)
+        finally:
+            deliverer.close()
+
+    async def _step(self, deliverer: Deliverer) -> float:
+        """Do what is to be done now; how long to wait then (seconds)."""
+        try:
+            if not await deliverer.due():
+                return POLL_S
+            if not (self._config.trace_configured or await listening(self._config.trace_url)):
+                self._absent += 1
+                return _backoff_s(self._absent)
+            turn = await deliverer.turn()
+        except AorchError as error:
+            self._say(f"nothing is delivered to Trace: {error}")
+            return LONGEST_BACKOFF_S
+        except Exception as error:  # noqa: BLE001  a service serves on, whatever a delivery met
+            self._say(f"a fault of aorch's own in a delivery to Trace: {error!r}")
+            return LONGEST_BACKOFF_S
+        self._absent = 0
+        if turn.error is not None:
+            self._say(f"{turn.error}; contracts wait for it (aorch trace status)")
+        elif self._failing and not (turn.elsewhere or turn.wait_s):
+            self._failing = False
+            self._tell("Trace is well again")
+        return turn.wait_s or (GAP_S if turn.more else POLL_S)
+
+    def _say(self, what: str) -> None:
+        if not self._failing:
+            self._tell(what)
+        self._failing = True
+
+
+def _failed(state: State, error: ServiceUnreachable) -> float:
+    """Note that Trace failed; how long it is let alone now (seconds)."""
+    wait_s = _backoff_s(state.failures)
+    state.failures, state.next_at = min(state.failures + 1, 20), time.time() + wait_s
+    state.error, state.error_at = f"{error} {error.hint}".strip(), now()
+    return wait_s
+
+
+def _backoff_s(failures: int) -> float:
+    longest: float = min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2 ** min(failures, 20))
+    return longest * random.uniform(0.5, 1)  # noqa: S311  so that many processes do not come at once

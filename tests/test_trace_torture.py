@@ -1,0 +1,147 @@
+"""5,000 contracts of four processes, with Trace and the deliverers killed again and again: each is told once, in order."""
+
+import asyncio
+import random
+import shutil
+import time
+from collections import defaultdict
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from conftest import Home
+from rows import pairs, put
+from serving import Server, serving
+from trace_double import Double, doubling
+
+pytestmark = pytest.mark.torture
+
+LONGEST_S = 240
+
+
+async def ask_all(servers: list[Server], exchanges: int, sessions: int) -> None:
+    """So many exchanges through each server, eight at a time, in sessions that all of them share."""
+
+    async def ask(client: httpx.AsyncClient, numbers: list[int]) -> None:
+        for number in numbers:
+            body = {"session_id": f"s{number % sessions}", "capability": "echo", "parameters": {"text": f"{number}"}}
+            answer = await client.post("/v1/orchestrate", json=body)
+            assert answer.json()["data"] == {"message": f"Echo: {number}"}
+
+    async with ExitStackOfClients(servers) as clients:
+        await asyncio.gather(*(ask(each, list(range(start, exchanges, 8))) for each in clients for start in range(8)))
+
+
+class ExitStackOfClients:
+    """A client of each server."""
+
+    def __init__(self, servers: list[Server]) -> None:
+        self.clients = [httpx.AsyncClient(base_url=server.url, timeout=60, trust_env=False) for server in servers]
+
+    async def __aenter__(self) -> list[httpx.AsyncClient]:
+        return self.clients
+
+    async def __aexit__(self, *_: object) -> None:
+        for client in self.clients:
+            await client.aclose()
+
+
+def by_session(keys: list[tuple[str, str]]) -> dict[str, list[str]]:
+    found = defaultdict(list)
+    for session, key in keys:
+        found[session].append(key)
+    return found
+
+
+def assert_each_told_once_in_order(home: Home, double: Double) -> None:
+    rows = home.rows(
+        "SELECT session_id, contract_id || ':contract.' || lower(contract_type) FROM contracts ORDER BY position"
+    )
+    there = [(event["session_id"], event["data"]["idempotency_key"]) for event in double.events]
+    assert len(there) == len(set(there)), "something was told twice"
+    assert sorted(there) == sorted(rows), "something was not told"
+    assert by_session(there) == by_session(rows), "the order of a session is another"
+    asked = home.rows("SELECT contract_id FROM contracts WHERE contract_type = 'REQUEST' ORDER BY position")
+    assert [node["node_id"] for node in double.nodes] == [contract_id for (contract_id,) in asked]
+    assert double.collisions == []
+
+
+def status(home: Home) -> dict[str, Any]:
+    found: dict[str, Any] = home.aorch("trace", "status", "--json").json
+    return found
+
+
+def test_five_thousand_contracts_of_four_processes_with_ten_deaths_of_trace(home: Home, made_ledger: Path) -> None:
+    shutil.copy(made_ledger, home.ledger)
+    deaths = 0
+    with doubling(home.folder / "trace") as double, ExitStack() as running:
+        home.environment["TRACE_URL"] = double.url
+        double.mode(delay_s=0.002)
+        servers = [running.enter_context(serving(home)) for _ in range(4)]
+        asyncio.run(ask_all(servers, 625, sessions=125))
+        assert home.rows("SELECT count(*) FROM contracts") == [(5000,)]
+        end = time.monotonic() + LONGEST_S
+        while deaths < 10 or double.count < 4900 or status(home)["due"]:
+            assert time.monotonic() < end, status(home)
+            if deaths < 10 and double.count > 400 * (deaths + 1):
+                time.sleep(random.uniform(0, 0.01))  # so that it dies at any point of a request
+                double.restart()
+                deaths += 1
+    found = status(home)
+    assert (found["due"], found["delivered"], found["parked"]) == (0, 5000, 0)
+    assert_each_told_once_in_order(home, double)
+
+
+def test_forty_deaths_of_deliverers_and_of_trace(home: Home, made_ledger: Path) -> None:
+    """Each of the deliverers is killed at any point of its work, and sometimes Trace with it."""
+    shutil.copy(made_ledger, home.ledger)
+    put(home.ledger, *(row for number in range(30) for row in pairs(20, f"s{number}")))
+    killed = 0
+    with doubling(home.folder / "trace") as double:
+        home.environment["TRACE_URL"] = double.url
+        double.mode(delay_s=0.004)
+        while killed < 40:
+            before = double.count
+            pushing = home.start("trace", "push")
+            end = time.monotonic() + 30
+            while double.count < before + 8 and pushing.poll() is None:
+                assert time.monotonic() < end
+            time.sleep(random.uniform(0, 0.02))
+            pushing.kill()
+            pushing.communicate()
+            killed += 1
+            if random.random() < 0.3:
+                double.restart()
+        double.mode()
+        done = home.aorch("trace", "push")
+        assert (done.code, done.err) == (0, "")
+    assert_each_told_once_in_order(home, double)
+
+
+def test_a_thousand_contracts_in_sessions_that_trace_does_not_read_back_are_never_doubled(
+    home: Home, made_ledger: Path
+) -> None:
+    """What is in doubt there is parked, and only that."""
+    shutil.copy(made_ledger, home.ledger)
+    put(home.ledger, *(row for number in range(2) for row in pairs(250, f"s{number}")))
+    deaths = 0
+    with doubling(home.folder / "trace") as double:
+        home.environment["TRACE_URL"] = double.url
+        double.mode(delay_s=0.002)
+        end = time.monotonic() + LONGEST_S
+        with serving(home):
+            while deaths < 10 or double.count < 980 or status(home)["due"]:
+                assert time.monotonic() < end
+                if deaths < 10 and double.count > 80 * (deaths + 1):
+                    time.sleep(random.uniform(0, 0.01))
+                    double.restart()
+                    deaths += 1
+    found = status(home)
+    assert len(found["parked_deliveries"]) <= deaths
+    unknown = {each["contract_id"] for each in found["parked_deliveries"]}
+    there = [key.split(":")[0] for key in double.keys]
+    assert len(there) == len(set(there))
+    assert {contract_id for (contract_id,) in home.rows("SELECT contract_id FROM contracts")} - set(there) <= unknown
+    assert double.collisions == []
