@@ -107,7 +107,7 @@ def test_forty_deaths_of_deliverers_and_of_trace(home: Home, made_ledger: Path) 
             pushing = home.start("trace", "push")
             end = time.monotonic() + 30
             while double.count < before + 8 and pushing.poll() is None:
-                assert time.monotonic() < end
+                assert time.monotonic() < end, status(home)
             time.sleep(random.uniform(0, 0.02))
             pushing.kill()
             pushing.communicate()
@@ -133,7 +133,7 @@ def test_a_thousand_contracts_in_sessions_that_trace_does_not_read_back_are_neve
         end = time.monotonic() + LONGEST_S
         with serving(home):
             while deaths < 10 or double.count < 980 or status(home)["due"]:
-                assert time.monotonic() < end
+                assert time.monotonic() < end, (deaths, double.count, status(home))
                 if deaths < 10 and double.count > 80 * (deaths + 1):
                     time.sleep(random.uniform(0, 0.01))
                     double.restart()

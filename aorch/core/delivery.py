@@ -140,7 +140,7 @@ class Delivery:
             await self._park(step, REFUSED, reason)
         elif step.place > state.sent or not await self._settled(trace, step):
             await self._send(trace, step)
-        state.sure, state.contract_id, state.tries = step.place, step.row.contract_id, 0
+        state.sure, state.contract_id, state.tries, state.failures = step.place, step.row.contract_id, 0, 0
         state.sent = max(state.sent, state.sure)
         self._lease.write(state)
 
