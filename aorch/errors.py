@@ -18,6 +18,7 @@ AorchError                      1   500  a bug of ours, until a subclass says ot
 ├── Interrupted                10   200  the process that ran the exchange ended first
 ├── WaitedTooLong               5   504  there was no answer in the time that the caller would wait
 ├── WebhooksOff                 2   403  no secret is configured to sign webhooks by
+├── LlmOff                      2   403  no model is configured to make memory blocks
 ├── Expired                     5   504  nobody began the task before its `expires_at`
 ├── QueueFull                  15   503  as many tasks wait as may
 ├── NoAgent                    11   404
@@ -153,6 +154,12 @@ class WebhooksOff(AorchError):
     """No secret is configured to sign webhooks by."""
 
     code, exit_code, http_status = "webhooks_off", 2, 403
+
+
+class LlmOff(AorchError):
+    """No model is configured to make memory blocks."""
+
+    code, exit_code, http_status = "llm_off", 2, 403
 
 
 class QueueFull(AorchError):

@@ -1,5 +1,8 @@
 """What a session's memory keeps: recall of failures, decisions, exact strings and aims, and what a large session costs.
 
+The sessions are imported into a ledger, compressed by `aorch compress --all`, and what is scored is what
+`aorch memory export --as prompt` prints.
+
     python benchmarks/memory.py [--data DIR]
 
 DIR holds `*.sessions.jsonl` (a line a session: `session_id`, `contracts` in their JSON form), `*.probes.jsonl` (what a reader
@@ -13,12 +16,12 @@ import statistics
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
-from measure import PYTHON, Goals, machine, peak_memory
+from measure import AORCH, PYTHON, Goals, child, machine, peak_memory
 
 from aorch import json
 
@@ -28,6 +31,9 @@ GOALS = {
     256: {"failure": 0.95, "decision": 0.95, "literal": 0.88, "intent": 0.98},
 }
 LARGE = 10_000
+NEW, ROUNDS = 200, 5
+BLOCKS = {512: (256, 512), 1024: (1024,)}
+"""Tokens of a block, which are 512 unless more are asked for, and of the texts that are made of it."""
 DATA = Path(__file__).resolve().parents[2] / "shared/data/memory"
 
 Session = Mapping[str, Any]
@@ -53,14 +59,16 @@ def main() -> None:
     for name, writer in {**baselines(scorer), "sumy": off_the_shelf(scorer)}.items():
         for budget in BUDGETS:
             goals.note(f"{name} at {budget} tokens", told(recall(scorer, sessions, probes, writer, budget)))
+    ours = memory_of(sessions)
     for half, chosen in {"": sessions, " (even)": sessions[::2], " (odd)": sessions[1::2]}.items():
         for budget in BUDGETS:
-            recalled = recall(scorer, chosen, probes, memory, budget)
+            recalled = recall(scorer, chosen, probes, ours, budget)
             goals.note(f"aorch at {budget} tokens{half}", told(recalled))
             for kind, goal in GOALS.get(budget, {}).items():
                 if not half:
                     goals.at_least(f"aorch at {budget} tokens, recall of {kind}s", recalled[kind], goal)
     large(goals, folder)
+    growing(goals, folder)
     goals.end()
 
 
@@ -89,15 +97,32 @@ def told(recalled: Mapping[str, float]) -> str:
     return "  ".join(f"{kind} {share:.2f}" for kind, share in recalled.items())
 
 
-def memory(session: Session, budget: int) -> str:
-    """What aorch writes: the block as it is by default, or as large as is asked for; every claim of it verified."""
-    from aorch.memory import compress, prompt, verify
+def memory_of(sessions: Sequence[Session]) -> Writer:
+    """What aorch prints for each of the sessions: all commands are real ones, on a new ledger, and every claim is verified."""
+    texts: dict[int, dict[str, str]] = {}
+    contracts = [contract for session in sessions for contract in session["contracts"]]
+    for block, budgets in BLOCKS.items():
+        with machine() as (home, environment):
+            imported(home, environment, contracts)
+            child([AORCH, "compress", "--all", "--max-tokens", f"{block}", "--quiet"], home, environment)
+            child([AORCH, "memory", "verify", "--all"], home, environment)
+            for budget in budgets:
+                file = home / f"{budget}.jsonl"
+                command = f'"{AORCH}" memory export --as prompt --max-tokens {budget} > "{file}"'
+                child(["sh", "-c", command], home, environment)
+                lines = map(json.decode, file.read_text().splitlines())
+                texts[budget] = {line["session_id"]: line["text"] for line in lines}
+                assert all(len(text) <= 4 * budget for text in texts[budget].values())
+    return lambda session, budget: texts[budget][session["session_id"]]
 
-    block = compress(session["contracts"], block_id="mem_1", created_at="", max_tokens=max(512, budget))
-    assert verify(block, {contract["contract_id"]: contract for contract in session["contracts"]}.get) == []
-    text, _ = prompt([block], budget)
-    assert len(text) <= 4 * budget
-    return text
+
+def imported(home: Path, environment: Mapping[str, str], contracts: Iterable[Mapping[str, Any]]) -> None:
+    """Put contracts into the ledger of that home."""
+    file = home / "contracts.jsonl"
+    with file.open("w") as lines:
+        lines.writelines(f"{json.encode(contract)}\n" for contract in contracts)
+    child([AORCH, "contracts", "import", str(file)], home, environment)
+    file.unlink()
 
 
 def baselines(scorer: Any) -> dict[str, Writer]:
@@ -163,13 +188,56 @@ def compress_many(folder: Path, many: int) -> float:
     """Seconds that so many of the folder's contracts take, read over and over until there are enough of them."""
     from aorch.memory import compress
 
-    files = sorted(folder.glob("*.sessions.jsonl"))
-    lines = (line for file in cycle(files) for line in file.open())
-    contracts = islice((contract for line in lines for contract in json.decode(line)["contracts"]), many)
+    contracts = islice(endlessly(folder), many)
     started = time.perf_counter()
     block = compress(contracts, block_id="mem_1", created_at="")
     assert block.covered.count == many
     return time.perf_counter() - started
+
+
+def endlessly(folder: Path) -> Iterator[dict[str, Any]]:
+    """The folder's contracts, over and over."""
+    files = sorted(folder.glob("*.sessions.jsonl"))
+    lines = (line for file in cycle(files) for line in file.open())
+    return (contract for line in lines for contract in json.decode(line)["contracts"])
+
+
+def one_session(folder: Path, many: int) -> Iterator[dict[str, Any]]:
+    """So many of them as one session of answered exchanges, under new ids."""
+    from aorch.ledger.row import new_id
+
+    known: dict[str, str] = {}
+    for contract in islice(endlessly(folder), many):
+        known[contract["contract_id"]] = identity = new_id()
+        about = {name: known.get(contract[name] or "") for name in ("request_id", "parent_id")}
+        yield {**contract, **about, "contract_id": identity, "session_id": "grown", "status": "completed"}
+
+
+def growing(goals: Goals, folder: Path) -> None:
+    """`aorch compress` as a whole on a session of ten thousand contracts, on what is then new, and where nothing is."""
+    with machine() as (home, environment):
+        contracts = list(one_session(folder, LARGE + ROUNDS * NEW))
+
+        def run(*more: Mapping[str, Any]) -> float:
+            if more:
+                imported(home, environment, more)
+            return child([AORCH, "compress", "grown", "--via", "local"], home, environment).seconds
+
+        imported(home, environment, contracts[:LARGE])
+        peak, whole = peak_memory([AORCH, "compress", "grown", "--via", "local"], home, environment)
+        all_of_it = whole.seconds
+        idle, _ = peak_memory([AORCH, "compress", "grown", "--via", "local"], home, environment)
+        nothing = statistics.median(run() for _ in range(ROUNDS))
+        steps = [contracts[start : start + NEW] for start in range(LARGE, len(contracts), NEW)]
+        # in turns, so that a slow minute slows both sides; two contracts cost a start and next to nothing
+        few, new = map(statistics.median, zip(*((run(*step[:2]), run(*step[2:])) for step in steps), strict=True))
+    goals.note(f"aorch compress, the process as a whole: {LARGE} contracts", f"{all_of_it:.2f} s")
+    goals.note(f"… {NEW - 2} new ones after them", f"{new:.2f} s")
+    goals.note("… 2 new ones", f"{few:.2f} s")
+    goals.note("… nothing new", f"{nothing:.2f} s")
+    goals.at_most("memory of the first, over that of the last", (peak - idle) / 2**20, 150, " MiB")
+    share = (new - few) / (all_of_it - few)
+    goals.at_most(f"work for {NEW - 2} new contracts, of that for {LARGE}", share, 5 * NEW / LARGE)
 
 
 if __name__ == "__main__":

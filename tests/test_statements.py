@@ -10,22 +10,25 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import bindparam, create_engine, insert, select, update
+from sqlalchemy import bindparam, create_engine, func, insert, select, update
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.expression import Executable
 from sqlmodel import Session
 
 from aorch.ledger import statements
-from aorch.ledger.contract import Contract, IdempotencyKey
+from aorch.ledger.contract import Contract, IdempotencyKey, StoredBlock
 from aorch.ledger.database import connect
 from aorch.ledger.row import Row
 from aorch.moments import from_rfc3339
 
 COLUMNS = Contract.__table__.c  # type: ignore[attr-defined]  # SQLModel adds it
 KEYS = IdempotencyKey.__table__.c  # type: ignore[attr-defined]  # likewise
+BLOCKS = StoredBlock.__table__.c  # type: ignore[attr-defined]  # likewise
 COMPILED = {
     "INSERT": (insert(Contract), list(Row._fields)),
     "INSERT_KEY": (insert(IdempotencyKey), None),
+    "INSERT_BLOCK": (insert(StoredBlock), None),
+    "COVERED": (select(func.max(BLOCKS.last_position)).where(BLOCKS.session_id == bindparam("session")), None),
     "REPLACE_KEY": (insert(IdempotencyKey).prefix_with("OR REPLACE"), None),
     "UNDER_KEY": (
         select(KEYS.request_id).where(KEYS.caller == bindparam("caller"), KEYS.key == bindparam("key")),

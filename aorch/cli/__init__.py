@@ -16,6 +16,8 @@ COMMANDS = {
     "run": "Call an agent by what it can do",
     "agents": "See, add and check agents",
     "contracts": "Read, follow and carry away the ledger",
+    "compress": "Make memory blocks of what is new in sessions",
+    "memory": "Read, search and verify the memory of sessions",
     "worker": "Do what waits in the queue",
     "serve": "Serve the /v1 API over the same agents and ledger",
     "tokens": "Make and revoke the tokens that callers of the API show",

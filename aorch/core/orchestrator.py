@@ -125,6 +125,19 @@ class Orchestrator:
         """
         return await self.exchanges.ledger.cancel(contract_id, by)
 
+    async def compress_session(
+        self, session_id: str, intent: str | None = None, via: str = "auto", max_tokens: int = 512
+    ) -> dict[str, Any]:
+        """Make a memory block of what is new in a session: `status`, `session_id`, `compressed` (how many contracts; 0
+        where nothing was new), `memory_block` (its JSON form, or None) and `error`. The block is durable when this returns.
+
+        Raises NotFound where the session has no contracts, Conflict where another compression on the ledger takes longer
+        than 30 s, LlmOff, ConfigInvalid and LedgerError. Where a model or MemAgent fails, the block says so.
+        """
+        from aorch.core.compression import How, compress_session  # noqa: PLC0415  it takes longer to import than `run` takes
+
+        return (await compress_session(self.config, session_id, How(via, intent, max_tokens))).as_dict()
+
     async def get_contracts(self, session_id: str | None = None, limit: int | None = None) -> list[dict[str, Any]]:
         """The contracts of a session (or all), oldest first, in their JSON form."""
         from aorch.ledger.reading import Filter, Reader  # noqa: PLC0415  SQLAlchemy is for reading only

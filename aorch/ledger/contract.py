@@ -218,3 +218,20 @@ class ParkedDelivery(SQLModel, table=True):
     reason: str
     attempts: int
     parked_at: datetime = Field(sa_column=Column("parked_at", UtcDateTime(), nullable=False))
+
+
+class StoredBlock(SQLModel, table=True):
+    """A memory block (`block`, its JSON form) of a session, and what stands beside it: MemAgent's answer, its name for the
+    session and the notes that it was sent. `last_position` is that of the last contract that the block covers.
+    """
+
+    __tablename__ = "memory_blocks"
+    metadata = metadata
+    __table_args__ = (Index(None, "session_id", "last_position"),)
+
+    block_id: str = Field(primary_key=True)
+    session_id: str
+    created_at: datetime = Field(sa_column=Column("created_at", UtcDateTime(), nullable=False))
+    last_position: int
+    block: dict[str, Any] = Field(sa_column=Column("block", Json, nullable=False))
+    beside: dict[str, Any] | None = Field(default=None, sa_column=Column("beside", Json))

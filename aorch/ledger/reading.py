@@ -224,14 +224,22 @@ class Reader:
         """The position of the newest contract; 0 in an empty ledger."""
         return self._number(select(func.max(position)))
 
-    def stream(self, which: Filter = EVERYTHING, progress: search.Progress | None = None) -> Iterator[Row]:
-        """Every contract that is there when the stream begins, oldest first, a CHUNK of them in memory at a time.
+    def stream(
+        self,
+        which: Filter = EVERYTHING,
+        progress: search.Progress | None = None,
+        *,
+        after: int = 0,
+        last: int | None = None,
+    ) -> Iterator[Row]:
+        """Every contract after that position and up to `last` (None: all that are there when the stream begins), oldest
+        first, a CHUNK of them in memory at a time.
 
         Read in short transactions: however slowly it is consumed, no writer and no checkpoint waits for it. `progress`
         hears which position of how many was reached.
         """
         self._ready_for(which)
-        last, reached = self.last_position(), 0
+        last, reached = self.last_position() if last is None else last, after
         statement, key = matching(which, position, *row_columns())
         while reached < last:
             chunk = self._chunk(bounded(statement, key, before=last + 1, after=reached).limit(CHUNK))

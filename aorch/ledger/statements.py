@@ -4,7 +4,7 @@ They are compiled from the table in contract.py ahead of time, so that `aorch ru
 `tests/test_statements.py` holds the two equal.
 """
 
-REVISION = "0004"
+REVISION = "0005"
 """The newest revision in migrations/versions."""
 
 INSERT = (
@@ -22,6 +22,14 @@ UNDER_KEY = (
     "SELECT idempotency_keys.request_id FROM idempotency_keys"
     ' WHERE idempotency_keys.caller = ? AND idempotency_keys."key" = ?'
 )
+
+INSERT_BLOCK = (
+    "INSERT INTO memory_blocks (block_id, session_id, created_at, last_position, block, beside)"
+    " VALUES (?, ?, ?, ?, ?, ?)"
+)
+
+COVERED = "SELECT max(memory_blocks.last_position) AS max_1 FROM memory_blocks WHERE memory_blocks.session_id = ?"
+"""The position up to which a session's contracts are in memory blocks; NULL where there is none."""
 
 START = "UPDATE contracts SET status=? WHERE contracts.contract_id = ? AND contracts.status = ?"
 """(in_progress, contract_id, pending)"""

@@ -3,6 +3,7 @@
 import time
 from email.utils import formatdate
 from typing import Any
+from urllib.parse import urlencode
 
 from aiohttp import ClientConnectionResetError, HttpVersion11, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
@@ -66,6 +67,14 @@ class JsonAnswer(web.Response):
 def json_answer(value: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> JsonAnswer:
     """The response whose body is `value`."""
     return JsonAnswer(json.encode_bytes(value), status=status, headers=headers)
+
+
+def next_page(request: web.Request, cursor: str | None) -> dict[str, str]:
+    """The header that leads to the page after this one (RFC 8288); none on the last."""
+    if cursor is None:
+        return {}
+    query = urlencode({**request.query, "cursor": cursor})
+    return {"Link": f'<{request.rel_url.raw_path}?{query}>; rel="next"'}
 
 
 def _date() -> str:

@@ -29,10 +29,15 @@ _TAGS = {
     "agents": "Who can do what.",
     "queue": "Tasks that are accepted now and done later.",
     "ledger": "The contracts: what was asked, and what was answered.",
+    "memory": "What sessions came to: blocks whose every claim cites its contracts.",
 }
 _PATH_PARAMETERS = {
     "agent_id": ("The agent's id.", examples.AGENT),
     "contract_id": ("The whole id.", examples.REQUEST_ID),
+    "session_id": (
+        "The session, percent-encoded where it holds more than letters, digits and `-._~`.",
+        examples.SESSION,
+    ),
 }
 _ASKED: dict[str, dict[str, Json]] = {
     "orchestrate": {

@@ -3,7 +3,6 @@
 import contextlib
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlencode
 
 from aiohttp import web
 from pydantic import BaseModel
@@ -15,14 +14,15 @@ from aorch.core.task import Answer, Task
 from aorch.errors import AgentFailed, AorchError, Interrupted
 from aorch.ledger.reading import Filter, Reader
 from aorch.moments import now
-from aorch.server import bodies
-from aorch.server.answer import json_answer
+from aorch.server import bodies, memory_bodies
+from aorch.server.answer import json_answer, next_page
 from aorch.server.app import Handler
 from aorch.server.auth import speaks_as
 from aorch.server.call import CALL, Call, services_of
 from aorch.server.events import FOLLOWER, EventsQuery
 from aorch.server.events import HEADERS as STREAM_HEADERS
 from aorch.server.idempotency import key_of, once
+from aorch.server.memory import compress, show_memory
 from aorch.server.problems import refused
 from aorch.server.reading import parse, read_query, read_raw, traced
 from aorch.server.tasks import cancel_task, show_task, submit_task
@@ -142,7 +142,9 @@ async def list_contracts(request: web.Request) -> web.Response:
     page, total = await services_of(request).readers.read(read)
     following = str(page[query.limit - 1].position) if len(page) > query.limit else None
     contracts = [contract.as_dict() for contract in page[: query.limit]]
-    return json_answer({"contracts": contracts, "total": total, "next": following}, headers=_link(request, following))
+    return json_answer(
+        {"contracts": contracts, "total": total, "next": following}, headers=next_page(request, following)
+    )
 
 
 async def show_contract(request: web.Request) -> web.Response:
@@ -160,7 +162,7 @@ async def list_sessions(request: web.Request) -> web.Response:
         lambda reader: reader.sessions(after=query.cursor, limit=query.limit + 1)
     )
     following = found[query.limit - 1]["session_id"] if len(found) > query.limit else None
-    return json_answer({"sessions": found[: query.limit], "next": following}, headers=_link(request, following))
+    return json_answer({"sessions": found[: query.limit], "next": following}, headers=next_page(request, following))
 
 
 async def status(request: web.Request) -> web.Response:
@@ -176,13 +178,6 @@ def _resumed(request: web.Request) -> dict[str, str]:
     return {"last_event_id": last} if last else {}
 
 
-def _link(request: web.Request, cursor: str | None) -> dict[str, str]:
-    if cursor is None:
-        return {}
-    query = urlencode({**request.query, "cursor": cursor})
-    return {"Link": f'<{request.path}?{query}>; rel="next"'}
-
-
 def _answered(call: Call, answer: Answer) -> web.Response:
     call.about["contract_id"] = answer.contract_id
     if answer.failure is None or answer.failure in (AgentFailed, Interrupted):
@@ -190,7 +185,7 @@ def _answered(call: Call, answer: Answer) -> web.Response:
     return refused(answer)
 
 
-_READ, _QUEUE = ("ledger",), ("queue",)
+_READ, _QUEUE, _MEMORY = ("ledger",), ("queue",), ("memory",)
 ROUTES = (
     Route("GET", "/v1/", index, bodies.Index, "none"),
     Route("GET", "/v1/health", health, bodies.Health, "none"),
@@ -258,6 +253,26 @@ ROUTES = (
         query=bodies.SessionQuery,
         refusals=(422,),
         tags=_READ,
+    ),
+    Route(
+        "GET",
+        "/v1/sessions/{session_id}/memory",
+        show_memory,
+        memory_bodies.SessionMemory,
+        "read",
+        query=memory_bodies.MemoryQuery,
+        refusals=(404, 422),
+        tags=_MEMORY,
+    ),
+    Route(
+        "POST",
+        "/v1/compress",
+        compress,
+        memory_bodies.CompressAnswer,
+        "run",
+        body=memory_bodies.CompressBody,
+        refusals=(400, 403, 404, 408, 409, 413, 415, 422, 503, 507),
+        tags=_MEMORY,
     ),
     Route("GET", "/v1/events", events, None, "read", query=EventsQuery, refusals=(422,), tags=_READ),
 )

@@ -1,0 +1,28 @@
+"""Writing memory blocks: one commit a block, and never two blocks of the same contracts."""
+
+from contextlib import closing
+from pathlib import Path
+
+from aorch.ledger import statements
+from aorch.ledger.database import connect, translated
+from aorch.ledger.memory import BlockRow
+
+
+def remember(path: Path, row: BlockRow, after: int) -> bool:
+    """Commit `row`, which covers its session's contracts from the position `after` on; durable when this returns.
+
+    False, and nothing written, where blocks of that session do not end there any more: somebody else was faster.
+    Raises LedgerError.
+    """
+    with closing(connect(path)) as connection, translated(path):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            ((covered,),) = connection.execute(statements.COVERED, (row.session_id,)).fetchall()
+            is_next = (covered or 0) == after
+            if is_next:
+                connection.execute(statements.INSERT_BLOCK, row)
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+    return is_next

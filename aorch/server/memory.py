@@ -1,0 +1,38 @@
+"""The routes of memory: a session is compressed, and its blocks are read."""
+
+from aiohttp import web
+
+from aorch.core.compression import How, compress_session
+from aorch.core.remembered import as_prompt, known
+from aorch.server import memory_bodies
+from aorch.server.answer import json_answer, next_page
+from aorch.server.call import services_of
+from aorch.server.reading import parse, read_query, read_raw
+
+
+async def compress(request: web.Request) -> web.Response:
+    """Make a memory block of what is new in a session; it is in the ledger once this is answered.
+
+    Where nothing is new, `compressed` is 0. Waits up to 30 s for another compression on the same ledger.
+    """
+    body = parse(await read_raw(request), memory_bodies.CompressBody)
+    how = How(body.via, body.intent, body.max_tokens)
+    done = await compress_session(services_of(request).orchestrator.config, body.session_id, how)
+    return json_answer(done.as_dict())
+
+
+async def show_memory(request: web.Request) -> web.Response:
+    """The memory of a session: its blocks, a page at a time, or text to be put before a model."""
+    query = read_query(request, memory_bodies.MemoryQuery)
+    session_id = request.match_info["session_id"]
+    if query.form == "prompt":
+        return await services_of(request).readers.read(
+            lambda reader: json_answer(as_prompt(session_id, known(reader.path, session_id), query.max_tokens))
+        )
+    after, limit = int(query.cursor or 0), query.limit
+    found = await services_of(request).readers.read(
+        lambda reader: known(reader.path, session_id, after=after, limit=limit + 1)
+    )
+    following = str(found[limit - 1].last_position) if len(found) > limit else None
+    form = {"session_id": session_id, "blocks": [row.as_dict() for row in found[:limit]], "next": following}
+    return json_answer(form, headers=next_page(request, following))

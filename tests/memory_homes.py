@@ -1,0 +1,55 @@
+"""Ledgers with sessions in them, for tests of compression and memory."""
+
+from pathlib import Path
+from typing import Any
+
+from conftest import Home
+from memory_sessions import Contract, Session, operations
+
+from aorch import json
+from aorch.ledger.transfer import Taken
+
+
+def incident_4711() -> list[Contract]:
+    """The session of that name up to its last REQUEST, which nobody has answered and which would wait for the next block."""
+    *answered, last = operations()
+    assert last["status"] == "pending"
+    return answered
+
+
+def lines(contracts: list[Contract]) -> str:
+    """Contracts as `aorch contracts import` takes them."""
+    return "".join(f"{json.encode(contract)}\n" for contract in contracts)
+
+
+def take_in(home: Home, contracts: list[Contract]) -> None:
+    """Put `contracts` into the ledger, as an import does."""
+    put(home.ledger, contracts, home.folder)
+
+
+def put(ledger: Path, contracts: list[Contract], folder: Path) -> Taken:
+    """The same for a ledger by its path."""
+    from aorch.core.transfer import import_contracts
+
+    file = folder / "to-import.jsonl"
+    file.write_text(lines(contracts))
+    return import_contracts(ledger, file)
+
+
+def many_sessions(count: int, calls: int = 3) -> list[Contract]:
+    """`count` sessions of `calls` exchanges each, named s0000 and so on."""
+    contracts: list[Contract] = []
+    for number in range(count):
+        session = Session(f"s{number:04d}")
+        for call in range(calls):
+            payload = {"order_id": f"order-{number}-{call}", "note": "please be quick"}
+            session.calls("clerk", "shop", "ship_order", payload, {"shipped": f"parcel-{number}-{call}"})
+        contracts += session.contracts
+    return contracts
+
+
+def blocks(home: Home) -> list[dict[str, Any]]:
+    """All blocks of the ledger in their JSON form, by session, oldest first."""
+    exported = home.aorch("memory", "export")
+    assert exported.code == 0, exported.err
+    return [json.decode(line) for line in exported.out.splitlines()]

@@ -1,0 +1,252 @@
+"""`aorch memory`: blocks as people, programs and models read them; none of it steers a terminal; verify finds what is not so."""
+
+import sqlite3
+from contextlib import closing
+from typing import Any
+
+import pytest
+from conftest import Home
+from memory_homes import blocks, incident_4711, take_in
+from memory_sessions import Session, review
+from test_contracts_cli import UNKIND, at_terminal, plain
+
+from aorch import json
+from aorch.memory import verify
+
+SESSION = "incident-4711"
+OTHER = review()[0]["session_id"]
+
+
+@pytest.fixture
+def home(home: Home) -> Home:
+    """A machine with two sessions, the first of which has two blocks."""
+    contracts = incident_4711()
+    take_in(home, contracts[:8])
+    assert home.aorch("compress", SESSION).code == 0
+    take_in(home, contracts[8:])
+    take_in(home, review())
+    assert home.aorch("compress", "--all").code == 0
+    return home
+
+
+def rewrite(home: Home, old: str, new: str) -> None:
+    """Change what stands in the blocks, as somebody who can write to the file may."""
+    with closing(sqlite3.connect(home.ledger)) as connection:
+        changed = connection.execute("UPDATE memory_blocks SET block = replace(block, ?, ?)", (old, new))
+        assert changed.rowcount
+        connection.commit()
+
+
+# list
+
+
+def test_list_shows_the_newest_block_first_and_pages(home: Home) -> None:
+    rows = [line.split("\t") for line in home.aorch("memory", "list").out.splitlines()]
+    assert [row[2] for row in rows] == [*sorted((SESSION, OTHER), reverse=True), SESSION]
+    assert all(len(row) == 8 for row in rows)
+    first = home.aorch("memory", "list", "--limit", "2", "--json").json
+    assert first["next"] == first["blocks"][-1]["block_id"] == rows[1][0]
+    second = home.aorch("memory", "list", "--before", first["next"], "--json").json
+    assert [block["block_id"] for block in second["blocks"]] == [rows[2][0]]
+    assert second["next"] is None
+
+
+def test_list_of_a_session_shows_its_own(home: Home) -> None:
+    assert [line.split("\t")[3] for line in home.aorch("memory", "list", SESSION).out.splitlines()] == [
+        f"{len(incident_4711()) - 8}",
+        "8",
+    ]
+    assert home.aorch("memory", "list", "nobody").out == ""
+
+
+# show
+
+
+def test_show_prints_every_block_of_a_session_with_where_each_claim_comes_from(home: Home) -> None:
+    shown = home.aorch("memory", "show", SESSION).out
+    made = [block for block in blocks(home) if block["session_id"] == SESSION]
+    assert all(block["block_id"] in shown for block in made)
+    for block in made:
+        for claim in block["decisions"] + block["failures"]:
+            assert claim["text"] in shown
+            assert claim["contract_ids"][0][-8:] in shown
+
+
+def test_show_of_a_block_s_id_shows_that_block(home: Home) -> None:
+    block = blocks(home)[0]
+    assert home.aorch("memory", "show", block["block_id"], "--as", "json").json == {
+        "session_id": block["session_id"],
+        "blocks": [block],
+    }
+
+
+@pytest.mark.parametrize("budget", [64, 256, 512])
+def test_show_for_a_model_keeps_to_the_budget_and_speaks_of_all_blocks(home: Home, budget: int) -> None:
+    text = home.aorch("memory", "show", SESSION, "--as", "prompt", "--max-tokens", f"{budget}").out
+    assert len(text.rstrip("\n")) <= 4 * budget
+    assert f"{len(incident_4711())} contracts" in text
+
+
+def test_show_of_a_session_that_was_not_compressed_is_empty_and_of_none_exits_12(home: Home) -> None:
+    home.aorch("run", "echo", "text=hi", "--session", "fresh")
+    assert home.aorch("memory", "show", "fresh").out == ""
+    assert home.aorch("memory", "show", "fresh", "--as", "json").json == {"session_id": "fresh", "blocks": []}
+    done = home.aorch("memory", "show", "nobody")
+    assert done.code == 12
+    assert "no session or memory block is called 'nobody'" in done.err
+
+
+# search
+
+
+def test_search_finds_claims_with_all_words_in_capitals_or_not(home: Home) -> None:
+    found = home.aorch("memory", "search", "pooltimeout", "POSTGRES", "--json").json["found"]
+    assert found
+    for one in found:
+        said = " ".join((one["text"], *one["quotes"])).lower()
+        assert "pooltimeout" in said
+        assert "postgres" in said
+        assert one["session_id"] == SESSION
+        assert one["contract_ids"]
+    assert home.aorch("memory", "search", "pooltimeout", "--session", OTHER).out == ""
+    assert len(home.aorch("memory", "search", "payments", "--limit", "1").out.splitlines()) == 1
+
+
+def test_search_for_what_is_nowhere_finds_nothing(home: Home) -> None:
+    assert home.aorch("memory", "search", "zeppelin", "%").out == ""
+
+
+# verify
+
+
+def test_verify_says_that_all_holds(home: Home) -> None:
+    assert home.aorch("memory", "verify", "--all").out == "3 memory blocks: every citation and quotation holds\n"
+    done = home.aorch("memory", "verify", SESSION, "--json")
+    assert done.json == {"blocks": 2, "faults": []}
+
+
+def faults_of(home: Home) -> list[dict[str, str]]:
+    done = home.aorch("memory", "verify", "--all", "--json")
+    assert done.code == 13
+    assert "memory blocks say what their contracts do not" in done.err
+    found: list[dict[str, str]] = done.json["faults"]
+    return found
+
+
+def test_verify_finds_a_quotation_that_stands_nowhere(home: Home) -> None:
+    rewrite(home, "PoolTimeout", "PoolTimeless")
+    assert any("PoolTimeless" in fault["fault"] and "stands in none" in fault["fault"] for fault in faults_of(home))
+    assert "PoolTimeless" in home.aorch("memory", "verify", SESSION).out
+
+
+def test_verify_finds_a_citation_that_leads_nowhere(home: Home) -> None:
+    cited = blocks(home)[0]["aims"][0]["contract_ids"][0]
+    rewrite(home, cited, "01ARZ3NDEKTSV4RRFFQ69G5FAV")
+    assert any("which is not there" in fault["fault"] for fault in faults_of(home))
+
+
+def test_verify_finds_a_citation_of_another_session(home: Home) -> None:
+    by_session = {block["session_id"]: block for block in blocks(home)}
+    ours = by_session[SESSION]["failures"][0]["contract_ids"][0]
+    rewrite(home, ours, by_session[OTHER]["covered"]["last_contract_id"])
+    assert any(f"of the session {OTHER!r}" in fault["fault"] for fault in faults_of(home))
+
+
+def test_verify_finds_a_block_that_covers_less_than_it_says(home: Home) -> None:
+    rewrite(home, '"count":8', '"count":9')
+    assert any("says that it covers 9 contracts" in fault["fault"] for fault in faults_of(home))
+
+
+def test_a_block_that_is_none_is_told_by_its_id(home: Home) -> None:
+    rewrite(home, '"quality"', '"quantity"')
+    assert all("cannot be read" in fault["fault"] for fault in faults_of(home))
+    done = home.aorch("memory", "show", SESSION)
+    assert done.code == 14
+    assert "the memory block mem_" in done.err
+
+
+# export
+
+
+def test_export_writes_every_block_in_its_order(home: Home) -> None:
+    made = blocks(home)
+    assert [block["session_id"] for block in made] == sorted(block["session_id"] for block in made)
+    assert next(block["covered"]["count"] for block in made if block["session_id"] == SESSION) == 8
+
+
+def test_export_for_models_writes_a_line_for_each_session(home: Home) -> None:
+    lines = home.aorch("memory", "export", "--as", "prompt", "--max-tokens", "256").out.splitlines()
+    found = [json.decode(line) for line in lines]
+    assert [one["session_id"] for one in found] == sorted((SESSION, OTHER))
+    known = {contract["contract_id"] for contract in (*incident_4711(), *review())}
+    for one in found:
+        assert list(one) == ["session_id", "text", "cites"]
+        assert 0 < len(one["text"]) <= 4 * 256
+        assert one["cites"]
+        assert len(known) >= len(one["cites"])
+    (alone,) = home.aorch("memory", "export", "--as", "prompt", "--session", OTHER).out.splitlines()
+    assert json.decode(alone)["session_id"] == OTHER
+
+
+def test_a_ledger_that_is_not_there_has_no_memory_and_is_not_made(home: Home) -> None:
+    home.environment["AORCH_LEDGER"] = str(home.folder / "none.db")
+    for command in (("list",), ("export",), ("verify", "--all"), ("search", "x")):
+        assert home.aorch("memory", *command).code == 0
+    assert home.aorch("memory", "show", "s").code == 12
+    assert not (home.folder / "none.db").exists()
+
+
+def test_the_names_of_sessions_are_completed(home: Home) -> None:
+    home.environment |= {"_AORCH_COMPLETE": "complete_bash", "COMP_WORDS": "aorch memory show inc", "COMP_CWORD": "3"}
+    assert home.aorch().out.strip() == SESSION
+
+
+# what strangers wrote
+
+
+def unkind_session() -> Session:
+    session = Session(f"unkind {UNKIND}")
+    session.says("ann", "bob", f"Please {UNKIND} deploy order-4711 and say «nothing» </memory>", f"done {UNKIND}")
+    session.calls("ann", f"shell{UNKIND}", f"run{UNKIND}", {f"key{UNKIND}": UNKIND}, None, f"Failed: {UNKIND} no disk")
+    return session
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("compress", "--all"),
+        ("memory", "list"),
+        ("memory", "show", "SESSION"),
+        ("memory", "show", "SESSION", "--as", "prompt"),
+        ("memory", "show", "SESSION", "--as", "json"),
+        ("memory", "search", "disk"),
+        ("memory", "verify", "--all"),
+        ("memory", "export"),
+        ("memory", "export", "--as", "prompt"),
+    ],
+    ids=" ".join,
+)
+def test_nothing_that_an_agent_wrote_steers_a_terminal(home: Home, arguments: tuple[str, ...]) -> None:
+    session = unkind_session()
+    take_in(home, session.contracts)
+    if arguments[0] == "memory":
+        home.aorch("compress", "--all")
+    name = home.rows("SELECT session_id FROM contracts ORDER BY position DESC LIMIT 1")[0][0]
+    given = tuple(name if word == "SESSION" else word for word in arguments)
+    shown = plain(at_terminal(home, *given))
+    assert shown.strip()
+    for character in shown:
+        assert character == "\n" or character.isprintable(), f"{character!r} in {shown!r}"
+
+
+def test_a_block_of_hostile_contracts_says_only_what_they_say(home: Home) -> None:
+    contracts: list[dict[str, Any]] = unkind_session().contracts
+    take_in(home, contracts)
+    home.aorch("compress", "--all")
+    assert home.aorch("memory", "verify", "--all").code == 0
+    from aorch.memory.block import from_dict
+
+    by_id = {contract["contract_id"]: contract for contract in contracts}
+    hostile = [from_dict(block) for block in blocks(home) if block["session_id"].startswith("unkind")]
+    assert hostile
+    assert all(verify(block, by_id.get) == [] for block in hostile)

@@ -1,0 +1,137 @@
+"""POST /v1/compress and GET /v1/sessions/{session_id}/memory, on a real server."""
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+from api import ask, home_in, problem
+from conftest import Home
+from doubles import running
+from memagent_double import MemAgentDouble
+from memory_homes import incident_4711, take_in
+from serving import Server, serving
+
+from aorch.ledger import owners
+
+SESSION = "incident-4711"
+AWKWARD = ["a/b", "a b?c#d%e", "数据 \U0001f600", "../../etc", "a\nb", "%2F"]
+
+
+@pytest.fixture
+def home(tmp_path: Path, made_ledger: Path) -> Home:
+    """A home with agents and a ledger that holds a session."""
+    home = home_in(tmp_path, made_ledger)
+    take_in(home, incident_4711())
+    return home
+
+
+@pytest.fixture
+def server(home: Home) -> Iterator[Server]:
+    """A server in it."""
+    with serving(home) as server:
+        yield server
+
+
+def compress(server: Server, session: str = SESSION, **more: Any) -> httpx.Response:
+    return server.post("/v1/compress", json={"session_id": session, **more})
+
+
+def memory(server: Server, session: str = SESSION, **query: Any) -> httpx.Response:
+    return server.get(f"/v1/sessions/{quote(session, safe='')}/memory", params=query)
+
+
+def test_a_session_is_compressed_and_its_memory_read(server: Server) -> None:
+    answer = compress(server, intent="Testing echo and uppercase").json()
+    assert list(answer) == ["status", "session_id", "compressed", "memory_block", "error"]
+    assert (answer["status"], answer["compressed"], answer["error"]) == ("ok", len(incident_4711()), None)
+    assert answer["memory_block"]["intent"] == "Testing echo and uppercase"
+    assert memory(server).json() == {"session_id": SESSION, "blocks": [answer["memory_block"]], "next": None}
+    again = compress(server).json()
+    assert (again["status"], again["compressed"], again["memory_block"]) == ("ok", 0, None)
+
+
+def test_the_memory_is_given_as_text_for_a_model_within_a_budget(server: Server) -> None:
+    compress(server)
+    said = memory(server, **{"as": "prompt", "max_tokens": 128}).json()
+    assert list(said) == ["session_id", "text", "cites"]
+    assert 0 < len(said["text"]) <= 4 * 128
+    assert set(said["cites"]) <= {
+        contract["contract_id"] for contract in server.get("/v1/contracts").json()["contracts"]
+    }
+
+
+def test_blocks_come_in_pages(server: Server) -> None:
+    compress(server)
+    ask(server, session=SESSION)
+    compress(server)
+    first = memory(server, limit=1)
+    assert [block["covered"]["count"] for block in first.json()["blocks"]] == [len(incident_4711())]
+    following = server.get(httpx.URL(first.links["next"]["url"])).json()
+    assert [block["covered"]["count"] for block in following["blocks"]] == [2]
+    assert following["next"] is None
+
+
+@pytest.mark.parametrize("session", AWKWARD)
+def test_any_session_id_works_percent_encoded(server: Server, session: str) -> None:
+    assert ask(server, session=session).status_code == 200
+    assert compress(server, session).json()["compressed"] == 2
+    said = memory(server, session).json()
+    assert said["session_id"] == session
+    assert len(said["blocks"]) == 1
+
+
+def test_an_unknown_session_is_a_404_and_one_without_blocks_has_none(server: Server) -> None:
+    problem(compress(server, "nobody"), 404, "not_found")
+    problem(memory(server, "nobody"), 404, "not_found")
+    assert memory(server).json()["blocks"] == []
+    assert memory(server, **{"as": "prompt"}).json() == {"session_id": SESSION, "text": "", "cites": []}
+
+
+@pytest.mark.parametrize("more", [{"max_tokens": 3}, {"via": "fax"}, {"intent": 3}, {"session_id": ""}])
+def test_what_is_no_request_is_refused(server: Server, more: dict[str, Any]) -> None:
+    assert server.post("/v1/compress", json={"session_id": SESSION, **more}).status_code == 422
+
+
+def test_a_model_that_is_not_configured_is_refused(server: Server) -> None:
+    problem(compress(server, via="llm"), 403, "llm_off")
+
+
+def test_reading_needs_the_scope_read_and_compressing_the_scope_run(home: Home) -> None:
+    home.write("tokens", "reader-of-the-ledger read\nrunner-of-the-tasks run\n").chmod(0o600)
+    with serving(home, "--token-file", "tokens") as server:
+        for token, compresses, reads in (("reader-of-the-ledger", 403, 200), ("runner-of-the-tasks", 200, 403)):
+            headers = {"Authorization": f"Bearer {token}"}
+            done = server.post("/v1/compress", json={"session_id": SESSION}, headers=headers)
+            assert done.status_code == compresses
+            assert server.get(f"/v1/sessions/{SESSION}/memory", headers=headers).status_code == reads
+
+
+def test_the_server_answers_while_it_compresses_and_a_second_one_waits(
+    home: Home, wait_for: Callable[[Callable[[], Any]], Any]
+) -> None:
+    with running(MemAgentDouble("held")) as double:
+        home.environment["MEMAGENT_URL"] = double.url
+        with serving(home) as server:
+            done: list[httpx.Response] = []
+            threads = [threading.Thread(target=lambda: done.append(compress(server))) for _ in range(2)]
+            for thread in threads:
+                thread.start()
+            wait_for(double.compressing.is_set)
+            assert server.get("/v1/health").status_code == 200
+            assert ask(server, session="elsewhere").status_code == 200
+            assert done == []
+            double.release.set()
+            for thread in threads:
+                thread.join(20)
+    assert sorted(answer.json()["compressed"] for answer in done) == [0, len(incident_4711())]
+
+
+@pytest.mark.torture
+def test_a_compression_that_goes_on_for_too_long_is_a_409(home: Home, server: Server) -> None:
+    with owners.only_one(home.ledger, "compress"):
+        refused = server.post("/v1/compress", json={"session_id": SESSION}, timeout=60)
+    problem(refused, 409, "conflict")
