@@ -27,6 +27,8 @@ from aorch.server.problems import Refusal
 
 POLL_S = 0.1
 """How long the follower rests between two looks. A look that finds nothing new reads no row."""
+LAST_S = 0.5
+"""How long a client may take for the piece that is under way when the server stops."""
 AWAKE_S = 15.0
 """After so long without an event a comment is sent, as the specification advises, since proxies end what is silent."""
 RING_BYTES = 4 * 1024 * 1024
@@ -225,9 +227,9 @@ class Stream:
                 self._sending = None
 
     def end(self) -> None:
-        """Wake it, since the follower has ended; a client that does not read is let go of."""
+        """Wake it, since the follower has ended; a client that does not take the piece under way in LAST_S is let go of."""
         if self._sending is not None:
-            self._sending.abort()
+            asyncio.get_running_loop().call_later(LAST_S, self._sending.abort)
         self.woken.set()
 
     async def _next(self) -> bytes:
