@@ -93,6 +93,7 @@ class Options:
     priority: int | None
     not_before: str | None
     expires: str | None
+    webhook: str | None
 
     def check(self) -> bool:
         """Whether these ask for many tasks. Raises UsageError where they make no sense together."""
@@ -126,7 +127,12 @@ class Options:
     def _check_queue(self) -> None:
         from aorch.errors import UsageError
 
-        of_queue = {"--priority": self.priority, "--not-before": self.not_before, "--expires": self.expires}
+        of_queue = {
+            "--priority": self.priority,
+            "--not-before": self.not_before,
+            "--expires": self.expires,
+            "--webhook": self.webhook,
+        }
         many = self.batch is not None or self.retry_failed is not None
         for option, given in (of_queue | {"--detach": self.detach}).items():
             if given and many:

@@ -31,6 +31,11 @@ def submit(config: "Config", task: "Task", wish: "Wish", *, as_json: bool) -> No
     from aorch.core.orchestrator import Orchestrator
     from aorch.core.task import Answer
 
+    if wish.webhook is not None:
+        from aorch.core.webhooks import check_webhook
+
+        check_webhook(config, wish.webhook)
+
     async def queue() -> "Row | Answer":
         async with Orchestrator(config=config) as orchestrator:
             return await orchestrator.queue.submit(task, wish)
@@ -118,7 +123,7 @@ def _whole(path: "Path", parts: list[str]) -> list[str]:
 
 
 async def _answers(path: "Path", contract_ids: list[str], timeout_s: float | None) -> "list[Answer]":
-    """Their answers, in that order. Raises AgentTimedOut where one is not there within `timeout_s` seconds."""
+    """Their answers, in that order. Raises WaitedTooLong where one is not there within `timeout_s` seconds."""
     from aorch.core.recovery import recover
     from aorch.core.waiting import Waiting
     from aorch.errors import WaitedTooLong

@@ -73,6 +73,9 @@ def run(
     expires: Annotated[
         str | None, typer.Option("--expires", metavar="TIME", help="In the queue: not from then on, written likewise.")
     ] = None,
+    webhook: Annotated[
+        str | None, typer.Option("--webhook", metavar="URL", help="In the queue: who is to be told of its end, signed.")
+    ] = None,
     json: JsonOption = False,
     ledger: LedgerOption = None,
     batch: many.FileOption = None,
@@ -122,13 +125,13 @@ def run(
     if detach:
         from aorch.cli.detached import submit
 
-        return submit(config, task, _wish(priority, not_before, expires), as_json=json)
+        return submit(config, task, _wish(priority, not_before, expires, webhook), as_json=json)
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # a KeyboardInterrupt can get lost while modules are imported
     after = f"aorch contracts list -s {task.session_id}"
     raise typer.Exit(asyncio.run(perform(config, lambda o: o.perform(task), cancelled_hint=after, as_json=json)))
 
 
-def _wish(priority: int | None, not_before: str | None, expires: str | None) -> "Wish":
+def _wish(priority: int | None, not_before: str | None, expires: str | None, webhook: str | None) -> "Wish":
     from aorch.core.task import Wish
     from aorch.moments import rfc3339
 
@@ -136,7 +139,7 @@ def _wish(priority: int | None, not_before: str | None, expires: str | None) -> 
     end = ahead("--expires", expires) if expires else None
     if begin and end and end <= begin:
         raise UsageError("--expires is not after --not-before", "Give it longer.")
-    return Wish(priority or 3, rfc3339(begin) if begin else None, rfc3339(end) if end else None)
+    return Wish(priority or 3, rfc3339(begin) if begin else None, rfc3339(end) if end else None, webhook)
 
 
 async def perform(

@@ -50,6 +50,7 @@ def worker(
 
 
 async def _work(config: "Config", parallel: int, grace_s: float, *, drain: bool) -> None:
+    from aorch.cli.ending import end_now_if_threads_remain
     from aorch.cli.output import complain, note
     from aorch.core.orchestrator import Orchestrator
     from aorch.core.queue import Worker
@@ -60,18 +61,22 @@ async def _work(config: "Config", parallel: int, grace_s: float, *, drain: bool)
         async with Orchestrator(config=config) as orchestrator:
             worker = Worker(orchestrator.exchanges, parallel, complain)
             stop, hurry = _told_to_stop()
-            tasks = [asyncio.create_task(worker.run(drain=drain)), asyncio.create_task(stop.wait())]
+            works: list[asyncio.Task[object]] = [asyncio.create_task(worker.run(drain=drain))]
+            works.append(asyncio.create_task(stop.wait()))
             if key is not None:
                 sending = Webhooks(orchestrator.exchanges.ledger, key, complain)
-                tasks.append(asyncio.create_task(sending.run()))
+                works.append(asyncio.create_task(sending.run()))
             if not drain:
                 note(f"aorch works on {config.ledger}, {parallel} tasks at a time")
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(works, return_when=asyncio.FIRST_COMPLETED)
             await worker.stop(grace_s, CANCEL_S, hurry)
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
-    note(f"{worker.done} tasks done")
+            for work in works:
+                work.cancel()
+            for ended in await asyncio.gather(*works, return_exceptions=True):
+                if isinstance(ended, Exception):
+                    raise ended
+    note(f"{worker.done} {'task' if worker.done == 1 else 'tasks'} done")
+    end_now_if_threads_remain(0)
 
 
 def _told_to_stop() -> tuple[asyncio.Event, asyncio.Event]:

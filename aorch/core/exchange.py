@@ -1,7 +1,9 @@
 """One exchange: route → REQUEST durable → agent executes → RESPONSE durable → answer."""
 
 import asyncio
+import contextlib
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +12,7 @@ from aorch.agents.registry import Registered, Registry
 from aorch.core.execution import Call, Outcome, Running, current_request, execute
 from aorch.core.routing import capability_for, choose
 from aorch.core.task import Answer, Task, Wish
-from aorch.errors import AgentCancelled, AorchError, Conflict, DelegationRefused, LedgerError
+from aorch.errors import AgentCancelled, AorchError, Conflict, DelegationRefused, LedgerError, NoAgentAvailable
 from aorch.ledger.row import CANCELLED, COMPLETED, FAILED, IN_PROGRESS, PENDING, REQUEST, RESPONSE, Row, new_id
 from aorch.ledger.store import Ledger
 from aorch.moments import now
@@ -77,7 +79,7 @@ class Exchanges:
         except AorchError as refusal:
             return await self._refuse(self._request(task, parent_id, asker, None, None), refusal, started)
         task.queue = wish.as_dict(idempotent=capability.idempotent, timeout_s=task.timeout_s)
-        request = self._request(task, parent_id, asker, None, None)._replace(status=PENDING, claimed_by=None)
+        request = self._request(task, parent_id, asker, None, None, waits=True)
         await self.ledger.enqueue(
             request, wish.priority, wish.not_before, wish.expires_at, wish.webhook, task.idempotency
         )
@@ -99,20 +101,23 @@ class Exchanges:
         agent = registered.agent
         timeout_s = task.timeout_s or agent.timeout_s or self.timeout_s
         try:
-            await self._begun(task, request, registered)
+            cancelled_by = await self._begun(task, request, registered)
         except asyncio.CancelledError as cancelled:
             raise _CancelledBefore from cancelled
+        if cancelled_by is not None:
+            return _cancelled(cancelled_by)
         try:
             return await execute(agent, _document(task, request), timeout_s, call)
         finally:
             registered.leave_place()
 
-    async def _begun(self, task: Task, request: Row, registered: Registered) -> None:
-        """Write the REQUEST and take a place of the agent's; `pending` until one is free."""
+    async def _begun(self, task: Task, request: Row, registered: Registered) -> str | None:
+        """Write the REQUEST and take a place of the agent's; `pending` until one is free. Who cancelled it before that."""
         if registered.full():
             pending = request._replace(status=PENDING)
             await self.ledger.write_request(pending, task.idempotency, replaces=task.replaces_key)
-            await registered.take_place()
+            if (cancelled_by := await self.running.take_place(request.contract_id, registered)) is not None:
+                return cancelled_by
             begin = self.ledger.write_start(request.contract_id)
         else:
             await registered.take_place()
@@ -122,37 +127,48 @@ class Exchanges:
         except BaseException:
             registered.leave_place()
             raise
+        return None
 
-    async def take_up(self, task: Task, request: Row) -> None:
-        """Do `task`, whose REQUEST was claimed from the queue. Where the ledger fails, its RESPONSE is written once it can be.
+    async def take_up(self, task: Task, request: Row) -> Row:
+        """Do `task`, whose REQUEST was claimed from the queue; its RESPONSE, which `keep` is to commit.
 
-        A cancelled caller gives it back: it waits again where that is safe, and is `interrupted` where it is not.
+        A cancelled caller gives it back: it waits again where that is safe, and is `interrupted` where it is not. Raises
+        NoAgentAvailable, after it was given back, where its agent cannot work any more.
         """
         started = time.perf_counter()
-        call = Call(self)
+        agent_id, call = None, Call(self)
         try:
             registered, _ = choose(self.registry, task)
             registered.check(task.capability, task.parameters)
-            await registered.take_place()
+            outcome = await self._taken_up(task, request, registered, call)
+            agent_id = registered.count(success=outcome.failure is None)
+        except NoAgentAvailable:
+            await _until_kept(lambda: self.ledger.give_back(request.contract_id, called=False))
+            raise
+        except AorchError as refusal:
+            outcome = Outcome(error=str(refusal), failure=type(refusal))
+        return _response(request, agent_id, outcome, started, call.about)
+
+    async def keep(self, task: Task, response: Row) -> None:
+        """Commit the RESPONSE to a task that was taken up; where the ledger fails, once it can be."""
+        webhook = "webhook" in task.queue
+        with contextlib.suppress(Conflict):  # it was answered meanwhile, and the first answer stands
+            await _until_kept(lambda: self.ledger.write_response(response, response.status, webhook=webhook))
+
+    async def _taken_up(self, task: Task, request: Row, registered: Registered, call: Call) -> Outcome:
+        called = False
+        try:
+            if (cancelled_by := await self.running.take_place(request.contract_id, registered)) is not None:
+                return _cancelled(cancelled_by)
             try:
+                called = True
                 timeout_s = task.timeout_s or registered.agent.timeout_s or self.timeout_s
-                outcome = await execute(registered.agent, _document(task, request), timeout_s, call)
+                return await execute(registered.agent, _document(task, request), timeout_s, call)
             finally:
                 registered.leave_place()
-            agent_id = registered.count(success=outcome.failure is None)
-        except AorchError as refusal:
-            agent_id, outcome = None, Outcome(error=str(refusal), failure=type(refusal))
         except asyncio.CancelledError:
-            await asyncio.shield(self.ledger.give_back(request.contract_id))
+            await asyncio.shield(self.ledger.give_back(request.contract_id, called=called))
             raise
-        response = _response(request, agent_id, outcome, started, call.about)
-        while True:
-            try:
-                return await self.ledger.write_response(response, response.status, webhook="webhook" in task.queue)
-            except Conflict:  # it was answered meanwhile, and the first answer stands
-                return None
-            except LedgerError:
-                await asyncio.sleep(WRITE_AGAIN_S)
 
     async def _respond(
         self, request: Row, registered: Registered, outcome: Outcome, started: float, about: dict[str, Any]
@@ -173,7 +189,14 @@ class Exchanges:
         return _answer(response, request.to_agent, outcome, started, refusal.hint)
 
     def _request(
-        self, task: Task, parent_id: str | None, asker: str | None, registered: Registered | None, reason: Any
+        self,
+        task: Task,
+        parent_id: str | None,
+        asker: str | None,
+        registered: Registered | None,
+        reason: Any,
+        *,
+        waits: bool = False,
     ) -> Row:
         return Row(
             new_id(),
@@ -183,11 +206,11 @@ class Exchanges:
             registered.agent.agent_id if registered else task.agent_id,
             task.capability,
             json.encode(task.parameters),
-            IN_PROGRESS,
+            PENDING if waits else IN_PROGRESS,
             now(),
             metadata=_request_metadata(task, reason),
             parent_id=parent_id,
-            claimed_by=self.ledger.owner_id,
+            claimed_by=None if waits else self.ledger.owner_id,
         )
 
     def _asker(self, task: Task, parent_id: str) -> str | None:
@@ -209,6 +232,19 @@ class Exchanges:
                     "See the chain with `aorch contracts show`.",
                 )
         return above[0][1]
+
+
+async def _until_kept(write: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        try:
+            return await write()
+        except LedgerError:
+            await asyncio.sleep(WRITE_AGAIN_S)
+
+
+def _cancelled(by: str) -> Outcome:
+    """Somebody cancelled it before an agent was called."""
+    return Outcome(error=f"cancelled by {by}", failure=AgentCancelled, called=False)
 
 
 def _document(task: Task, request: Row) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from aorch import json
 from aorch.agents import Agent
+from aorch.agents.registry import Registered
 from aorch.errors import AgentCancelled, AgentFailed, AgentTimedOut, AorchError, LedgerError
 from aorch.ledger.store import Ledger
 
@@ -70,6 +71,28 @@ class Running:
         self._version = -1
         self._looking = False
 
+    async def take_place(self, request_id: str, registered: Registered) -> str | None:
+        """Take a place of that agent for that REQUEST, waiting for a free one; who cancelled it first, if somebody did."""
+        if not registered.full():
+            await registered.take_place()
+            return None
+        loop = asyncio.get_running_loop()
+        over: asyncio.Future[None] = loop.create_future()
+        taking = loop.create_task(registered.take_place())
+        taking.add_done_callback(lambda _: _release(over))
+        self.begin(request_id, over)
+        try:
+            await over
+        except asyncio.CancelledError:
+            if not taking.cancel():
+                registered.leave_place()
+            raise
+        finally:
+            cancelled_by = self.end(request_id)
+        if taking.cancel():
+            return cancelled_by
+        return None
+
     def begin(self, request_id: str, over: "asyncio.Future[None]") -> None:
         """That one runs from here on; `over` is released when it is cancelled."""
         self._over[request_id] = over
@@ -82,7 +105,7 @@ class Running:
     def end(self, request_id: str) -> str | None:
         """That one runs no more; who cancelled it."""
         self._over.pop(request_id, None)
-        return self._cancelled.pop(request_id, None) if self._cancelled else None
+        return self._cancelled.get(request_id) if self._cancelled else None
 
     def _look(self) -> None:
         self._looking = bool(self._over)

@@ -65,8 +65,9 @@ class Wish:
 
     def as_dict(self, **besides: Any) -> dict[str, Any]:
         """The JSON form, without what was not said."""
-        said = {name: getattr(self, name) for name in ("priority", "not_before", "expires_at", "webhook")}
-        return {name: value for name, value in (said | besides).items() if value is not None}
+        said = {"priority": self.priority, "not_before": self.not_before, "expires_at": self.expires_at, **besides}
+        said["webhook"] = self.webhook
+        return {name: value for name, value in said.items() if value is not None}
 
 
 PRIORITIES = range(1, 6)

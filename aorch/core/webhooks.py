@@ -6,16 +6,18 @@ import binascii
 import hashlib
 import hmac
 import random
+import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
+from urllib.parse import SplitResult, urlsplit
 
 from aorch import config as configuration
 from aorch import json
 from aorch.config import Config
 from aorch.core.waiting import Waiting
-from aorch.errors import AorchError, ConfigInvalid, LedgerError, ServiceUnreachable, WebhooksOff
+from aorch.errors import AorchError, ConfigInvalid, LedgerError, ServiceUnreachable, UsageError, WebhooksOff
 from aorch.ledger.owners import only_one
 from aorch.ledger.store import DueWebhook, Ledger
 from aorch.moments import now, rfc3339
@@ -27,20 +29,39 @@ POLL_S = 0.2
 """How soon a webhook is sent once it is due."""
 FIRST_WAIT_S, LONGEST_WAIT_S = 5.0, 3600.0
 """Between two attempts: twice as long each time, and up to a fifth longer by chance."""
+NEXT_SENDER_S = 1.0
+"""How soon another process goes on sending where the one that did so ended, or the ledger failed."""
 MOST_ATTEMPTS = 10
 """After which, an hour and a half later, it is given up: its row in `webhooks` stays, with the reason."""
 AT_ONCE = 16
 """How many are under way at a time."""
 PREFIX = "whsec_"
+_ADDRESS = re.compile(r"[^\x00-\x20\x7f]{1,2048}")
 
 
 def check_webhook(config: Config, url: str) -> None:
-    """Raises WebhooksOff where no secret is configured by which it could be signed."""
+    """Raises UsageError for an address that is none or holds a password, and WebhooksOff where no secret is configured by
+    which it could be signed.
+    """
+    parts = _parts(url)
+    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname or not _ADDRESS.fullmatch(url):
+        raise UsageError("the webhook's address is none", "Begin it with http:// or https:// and a host.")
+    if "@" in parts.netloc:
+        raise UsageError("the webhook's address holds a name or a password", "Verify the signature instead of them.")
     if secret(config) is None:
         raise WebhooksOff(
             f"webhook {url}: nothing is sent from here, since there is no secret to sign it by",
             "Name one by queue.webhook_secret_env in aorch.toml, and set that variable of the environment.",
         )
+
+
+def _parts(url: str) -> SplitResult | None:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # a number that can be one
+    except ValueError:
+        return None
+    return parts
 
 
 def secret(config: Config) -> bytes | None:
@@ -68,33 +89,61 @@ def signed(key: bytes, webhook_id: str, seconds: int, body: bytes) -> dict[str, 
 
 
 class Webhooks:
-    """Sends what is due of `ledger`, signed with `key`. Of all processes that do so on it one sends at a time."""
+    """Sends what is due of `ledger`, signed with `key`. Of all processes that do so on it one sends at a time.
 
-    def __init__(self, ledger: Ledger, key: bytes, tell: Callable[[AorchError], None]) -> None:
+    `first_wait_s` (seconds) is how long it waits after the first attempt.
+    """
+
+    def __init__(
+        self, ledger: Ledger, key: bytes, tell: Callable[[AorchError], None], *, first_wait_s: float = FIRST_WAIT_S
+    ) -> None:
         self._ledger = ledger
         self._key = key
         self._tell = tell
+        self._first_wait_s = first_wait_s
         self._waiting = Waiting(ledger.path)
+        self._under_way: dict[str, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
         """Send until it is cancelled."""
         from aorch.services.webhook import Poster  # noqa: PLC0415  aiohttp takes 190 ms
 
+        told = ""
         try:
             async with Poster() as poster:
                 while True:
                     try:
                         with only_one(self._ledger.path, "webhooks") as mine:
-                            while mine:
-                                due = self._ledger.due_webhooks(now(), AT_ONCE)
-                                await asyncio.gather(*[self._send(poster, each) for each in due])
-                                if not due:
-                                    await asyncio.sleep(POLL_S)
+                            if mine:
+                                await self._send_all(poster)
                     except LedgerError as error:
-                        self._tell(error)
-                    await asyncio.sleep(1)
+                        if str(error) != told:
+                            self._tell(error)
+                        told = str(error)
+                    await asyncio.sleep(NEXT_SENDER_S)
         finally:
             self._waiting.close()
+
+    async def _send_all(self, poster: "Poster") -> None:
+        """Send until the ledger fails (LedgerError), or it is cancelled; then nothing is under way any more."""
+        try:
+            while True:
+                due = self._ledger.due_webhooks(now(), AT_ONCE)
+                new = [each for each in due if each.request_id not in self._under_way]
+                for each in new[: AT_ONCE - len(self._under_way)]:
+                    self._under_way[each.request_id] = asyncio.create_task(self._send(poster, each))
+                if self._under_way:
+                    tasks = self._under_way.values()
+                    await asyncio.wait(tasks, timeout=POLL_S, return_when=asyncio.FIRST_COMPLETED)
+                else:
+                    await asyncio.sleep(POLL_S)
+                for request_id in [name for name, task in self._under_way.items() if task.done()]:
+                    self._under_way.pop(request_id).result()
+        finally:
+            for task in self._under_way.values():
+                task.cancel()
+            await asyncio.gather(*self._under_way.values(), return_exceptions=True)
+            self._under_way.clear()
 
     async def _send(self, poster: "Poster", due: DueWebhook) -> None:
         request = self._waiting.request(due.request_id)
@@ -110,16 +159,15 @@ class Webhooks:
             await poster.post(due.url, signed(self._key, due.request_id, int(time.time()), body), body)
         except ServiceUnreachable as error:
             attempts = due.attempts + 1
-            again_at = _again_at(attempts)
+            again_at = self._again_at(attempts)
             until = f"again at {again_at}" if again_at else "given up"
             self._tell(ServiceUnreachable(f"webhook of {due.request_id} to {due.url} {error}; {until}"))
             await self._ledger.webhook_failed(due.request_id, attempts, again_at, str(error))
         else:
             await self._ledger.webhook_sent(due.request_id)
 
-
-def _again_at(attempts: int) -> str | None:
-    if attempts >= MOST_ATTEMPTS:
-        return None
-    wait_s = min(FIRST_WAIT_S * 2 ** (attempts - 1), LONGEST_WAIT_S) * random.uniform(1, 1.2)  # noqa: S311  not a secret
-    return rfc3339(datetime.now(UTC) + timedelta(seconds=wait_s))
+    def _again_at(self, attempts: int) -> str | None:
+        if attempts >= MOST_ATTEMPTS:
+            return None
+        wait_s = min(self._first_wait_s * 2 ** (attempts - 1), LONGEST_WAIT_S) * random.uniform(1, 1.2)  # noqa: S311  not a secret
+        return rfc3339(datetime.now(UTC) + timedelta(seconds=wait_s))

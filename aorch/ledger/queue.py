@@ -1,9 +1,10 @@
 """The queue: REQUESTs in status `pending` that nobody has claimed yet. Every function works inside a transaction of its caller.
 
 Who comes first: the lower `priority` (1 to 5), and in it the lower `turn`, then what was asked first. A REQUEST's turn is
-one after the last that waits of its session, but no lower than the turn of what was claimed last. So a session that asks
-for 100,000 things and one that asks for a single thing later take turns: start-time fair queueing (Goyal, Vin and Cheng,
-1996), with no state but that clock.
+one after the last that waits of its session, and at least one after the turn of what was claimed last. So the turns of a
+session only grow, and one that asks for 100,000 things takes turns with one that asks for a single thing later, and with
+one that always asks for the next when the last was begun: start-time fair queueing (Goyal, Vin and Cheng, 1996), with no
+state but that clock.
 
 A lease is `claimed_by` together with the lock that its owner holds for as long as it lives (owners.py): no clock can break
 it. One that is lost is answered by `interrupted`, unless its capability is `idempotent`: then it waits again, up to
@@ -11,9 +12,10 @@ MOST_ATTEMPTS times.
 """
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from heapq import merge
-from itertools import islice
+from typing import NamedTuple
 
 from aorch import json
 from aorch.errors import AgentCancelled, AorchError, Expired, Interrupted, NotFound
@@ -21,34 +23,49 @@ from aorch.ledger import statements
 from aorch.ledger.row import CANCELLED, FAILED, INTERRUPTED, PENDING, REQUEST, RESPONSE, Row, new_id
 from aorch.moments import now
 
-MOST_ATTEMPTS = 3
+MOST_ATTEMPTS = 5
 """How often a task is begun whose worker died each time."""
 AT_ONCE = 500
 """How many REQUESTs one transaction promotes or lets expire."""
 
 
-def waiting(connection: sqlite3.Connection, capabilities: Sequence[str], agents: str) -> bool:
+class Places(NamedTuple):
+    """How many tasks of `capability` can be begun: in all, and of those that insist on one of these agents."""
+
+    capability: str
+    free: int
+    of_agents: dict[str, int]
+
+    def heads(self) -> list[tuple[str, str | None, int]]:
+        """What FIRST is asked."""
+        return [(self.capability, None, self.free), *((self.capability, *each) for each in self.of_agents.items())]
+
+
+Head = tuple[int, int, int, str]
+"""What FIRST answers: priority, turn, position, capability."""
+
+
+def waiting(connection: sqlite3.Connection, places: Sequence[Places]) -> bool:
     """Whether a claim for these would find something, or time has made something due or let it expire."""
     moment = connection.execute(statements.NEXT_MOMENT).fetchone()[0]
     if moment is not None and moment <= now():
         return True
-    return any(connection.execute(statements.WAITING, (name, agents)).fetchone() for name in capabilities)
+    heads = [(capability, agent_id, 1) for each in places for capability, agent_id, _ in each.heads()]
+    return any(connection.execute(statements.FIRST, head).fetchone() for head in heads)
 
 
-def claim(
-    connection: sqlite3.Connection, owner_id: str, places: Mapping[str, int], agents: str, most: int
-) -> list[Row]:
-    """Claim what comes first: up to `most`, and of each capability as many as it has `places`. `agents`: their ids as JSON.
+def claim(connection: sqlite3.Connection, owner_id: str, places: Sequence[Places], most: int) -> list[Row]:
+    """Claim what comes first: up to `most`, for which there are places.
 
     What is due has been let in, and what is too late has been answered before.
     """
     _promote(connection)
     _expire(connection)
-    heads = [connection.execute(statements.FIRST, (name, agents, min(most, n))) for name, n in places.items()]
-    first = list(islice(merge(*heads), most))
-    connection.executemany(statements.CLAIM, [(owner_id, position) for _, _, position in first])
-    connection.executemany(statements.CLOCK, {priority: turn for priority, turn, _ in first}.items())
-    return [_row(connection, position) for _, _, position in first]
+    heads = [connection.execute(statements.FIRST, head) for each in places for head in each.heads()]
+    first = _with_places(merge(*heads), {each.capability: each.free for each in places}, most)
+    connection.executemany(statements.CLAIM, [(owner_id, position) for _, _, position, _ in first])
+    connection.executemany(statements.CLOCK, {priority: turn for priority, turn, _, _ in first}.items())
+    return [_row(connection, position) for _, _, position, _ in first]
 
 
 def next_moment(connection: sqlite3.Connection) -> str | None:
@@ -82,14 +99,18 @@ def lost(connection: sqlite3.Connection, owner_id: str) -> None:
         lose(connection, request_id)
 
 
-def lose(connection: sqlite3.Connection, request_id: str) -> None:
-    """The same for one REQUEST, which nobody runs any more."""
-    position, attempts, cancelled_by, waited = connection.execute(statements.CLAIMED_STATE, (request_id,)).fetchone()
+def lose(connection: sqlite3.Connection, request_id: str, *, called: bool = True) -> None:
+    """The same for one REQUEST, which nobody runs any more; `called` says whether its agent may have heard of it."""
+    found = connection.execute(statements.CLAIMED_STATE, (request_id,)).fetchone()
+    if found is None:  # it has been answered
+        return
+    position, attempts, cancelled_by, waited = found
     request = _row(connection, position)
+    again = not called or ((attempts or 0) < MOST_ATTEMPTS and queued(request).get("idempotent") is True)
     if cancelled_by is not None:
         answer(connection, request, CANCELLED, f"cancelled by {cancelled_by}", AgentCancelled)
-    elif waited and (attempts or 0) < MOST_ATTEMPTS and queued(request).get("idempotent") is True:
-        connection.execute(statements.REQUEUE, (request_id,))
+    elif waited and again:
+        connection.execute(statements.REQUEUE, (int(not called), request_id))
     else:
         ended = "was called" if request.status == PENDING else "answered"
         reason = f"interrupted: the process that ran this ended before {request.to_agent or 'an agent'} {ended}"
@@ -125,6 +146,19 @@ def queued(request: Row) -> dict[str, object]:
     """What was said of `request` when it was enqueued; empty where it never was."""
     said = json.decode(request.metadata).get("queue")
     return said if isinstance(said, dict) else {}
+
+
+def _with_places(heads: Iterable[Head], free: dict[str, int], most: int) -> list[Head]:
+    """The first `most` of these, and of each capability no more than are `free`: those that insist on an agent among them."""
+    taken: Counter[str] = Counter()
+    first: list[Head] = []
+    for head in heads:
+        if len(first) == most:
+            break
+        if taken[head[3]] < free[head[3]]:
+            taken[head[3]] += 1
+            first.append(head)
+    return first
 
 
 def _promote(connection: sqlite3.Connection) -> None:

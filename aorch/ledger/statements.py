@@ -85,7 +85,7 @@ ENQUEUE = (
     "INSERT INTO contracts (contract_id, session_id, contract_type, from_agent, to_agent, capability, payload, status,"
     " created_at, completed_at, result, error, metadata, request_id, parent_id, claimed_by, priority, due_at, expires_at,"
     " turn) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19,"
-    " CASE WHEN ?18 IS NULL THEN max((SELECT turn FROM queue_clock WHERE priority = ?17),"
+    " CASE WHEN ?18 IS NULL THEN max((SELECT turn + 1 FROM queue_clock WHERE priority = ?17),"
     " (SELECT coalesce(max(turn) + 1, 0) FROM contracts WHERE session_id = ?2 AND priority = ?17 AND turn IS NOT NULL))"
     " END)"
 )
@@ -93,18 +93,11 @@ ENQUEUE = (
 
 ENQUEUE_WEBHOOK = "INSERT INTO webhooks (request_id, url, attempts) VALUES (?, ?, 0)"
 
-WAITING = (
-    "SELECT 1 FROM contracts WHERE capability = ?1 AND turn IS NOT NULL"
-    " AND (to_agent IS NULL OR to_agent IN (SELECT value FROM json_each(?2))) LIMIT 1"
-)
-"""(capability, the agents that are here as a JSON list)"""
-
 FIRST = (
-    "SELECT priority, turn, position FROM contracts WHERE capability = ?1 AND turn IS NOT NULL"
-    " AND (to_agent IS NULL OR to_agent IN (SELECT value FROM json_each(?2)))"
-    " ORDER BY priority, turn, position LIMIT ?3"
+    "SELECT priority, turn, position, capability FROM contracts WHERE capability = ? AND to_agent IS ?"
+    " AND turn IS NOT NULL ORDER BY priority, turn, position LIMIT ?"
 )
-"""The same, and how many at most: those that come first, in order."""
+"""(capability, the agent that it insists on or None, how many at most): those that come first, in order."""
 
 CLAIM = (
     "UPDATE contracts SET status = 'in_progress', claimed_by = ?1, turn = NULL, expires_at = NULL,"
@@ -127,7 +120,7 @@ ANSWERED = "SELECT request_id FROM contracts WHERE request_id IN (SELECT value F
 DUE = "SELECT position, session_id, priority FROM contracts WHERE due_at <= ?1 ORDER BY due_at LIMIT ?2"
 
 PROMOTE = (
-    "UPDATE contracts SET due_at = NULL, turn = max((SELECT turn FROM queue_clock WHERE priority = ?3),"
+    "UPDATE contracts SET due_at = NULL, turn = max((SELECT turn + 1 FROM queue_clock WHERE priority = ?3),"
     " (SELECT coalesce(max(turn) + 1, 0) FROM contracts WHERE session_id = ?2 AND priority = ?3 AND turn IS NOT NULL))"
     " WHERE position = ?1"
 )
@@ -141,7 +134,10 @@ NEXT_MOMENT = (
 )
 """When the next one is due, or expires."""
 
-CLAIMED_STATE = "SELECT position, attempts, cancelled_by, priority IS NOT NULL FROM contracts WHERE contract_id = ?"
+CLAIMED_STATE = (
+    "SELECT position, attempts, cancelled_by, priority IS NOT NULL FROM contracts"
+    " WHERE contract_id = ? AND claimed_by IS NOT NULL"
+)
 
 STATE = (
     "SELECT status, contract_type, turn IS NOT NULL OR due_at IS NOT NULL, claimed_by, position FROM contracts"
@@ -155,10 +151,10 @@ END = (
 """(status, completed_at, contract_id): COMPLETE for one that may still wait."""
 
 REQUEUE = (
-    "UPDATE contracts SET status = 'pending', claimed_by = NULL,"
-    " turn = (SELECT turn FROM queue_clock WHERE priority = contracts.priority) WHERE contract_id = ?"
+    "UPDATE contracts SET status = 'pending', claimed_by = NULL, attempts = attempts - ?1,"
+    " turn = (SELECT turn FROM queue_clock WHERE priority = contracts.priority) WHERE contract_id = ?2"
 )
-"""At the head of its priority."""
+"""(1 where its agent was not called, else 0; contract_id): it waits at the head of its priority."""
 
 CANCEL = "UPDATE contracts SET cancelled_by = ?1 WHERE contract_id = ?2 AND cancelled_by IS NULL"
 
@@ -167,7 +163,10 @@ CANCELLED = (
     " AND claimed_by IS NOT NULL"
 )
 
-LENGTH = "SELECT count(*) FROM contracts WHERE turn IS NOT NULL"
+LENGTH = (
+    "SELECT (SELECT count(*) FROM contracts WHERE turn IS NOT NULL)"
+    " + (SELECT count(*) FROM contracts WHERE due_at IS NOT NULL)"
+)
 
 DUE_WEBHOOKS = "SELECT request_id, url, attempts FROM webhooks WHERE due_at <= ? ORDER BY due_at LIMIT ?"
 

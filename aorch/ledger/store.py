@@ -7,7 +7,7 @@ Starting: what a dead process left open is answered by an `interrupted` RESPONSE
 import asyncio
 import errno
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -108,17 +108,16 @@ class Ledger:
             entry.append((statements.ENQUEUE_WEBHOOK, (request.contract_id, webhook)))
         await (self._writer.commit(*entry) if key is None else self._write_once(request, key, entry))
 
-    async def claim(self, places: Mapping[str, int], agents: Iterable[str], most: int) -> list[Row]:
+    async def claim(self, places: Sequence[queue.Places], most: int) -> list[Row]:
         """Claim for this process what comes first of the queue (queue.py says how), and commit that.
 
-        `places`: how many of each capability; `agents`: the ids of those that are here. Writes nothing where there is
-        nothing to claim.
+        Up to `most`, for which there are `places`. Writes nothing where there is nothing to claim, and nothing whose time
+        has come.
         """
-        ids = json.encode(list(agents))
         with translated(self.path):
-            if not queue.waiting(self._for_reading(), list(places), ids):
+            if not queue.waiting(self._for_reading(), places):
                 return []
-        return await self._writer.work(lambda connection: queue.claim(connection, self.owner_id, places, ids, most))
+        return await self._writer.work(lambda connection: queue.claim(connection, self.owner_id, places, most))
 
     async def cancel(self, request_id: str, by: str) -> str:
         """Cancel a REQUEST, whoever runs it, and return its status: `in_progress` where its owner has yet to hear of it.
@@ -127,9 +126,12 @@ class Ledger:
         """
         return await self._writer.work(lambda connection: queue.cancel(connection, request_id, by))
 
-    async def give_back(self, request_id: str) -> None:
-        """Let a claimed REQUEST wait again where that is safe, and answer it with `interrupted` where it is not."""
-        await self._writer.work(lambda connection: queue.lose(connection, request_id))
+    async def give_back(self, request_id: str, *, called: bool) -> None:
+        """Let a claimed REQUEST wait again where that is safe, and answer it with `interrupted` where it is not.
+
+        It is where its agent was not `called`, and where its capability is idempotent.
+        """
+        await self._writer.work(lambda connection: queue.lose(connection, request_id, called=called))
 
     async def recover_lost(self) -> None:
         """Take care of what processes that died since left open. Writes nothing where none did."""
@@ -218,8 +220,11 @@ class Ledger:
 
     def version(self) -> int:
         """A number that changes whenever anybody, this process included, commits anything."""
-        with translated(self.path):
-            return int(self._for_reading().execute("PRAGMA data_version").fetchone()[0])
+        try:
+            (number,) = self._for_reading().execute("PRAGMA data_version").fetchone()
+        except sqlite3.Error as error:
+            raise self._translate(error) from error
+        return int(number)
 
     def next_moment(self) -> str | None:
         """When something in the queue will be due, or expire (RFC 3339)."""
@@ -232,7 +237,7 @@ class Ledger:
             return dict(self._for_reading().execute(statements.CANCELLED, (self.owner_id,)))
 
     def queue_length(self) -> int:
-        """How many REQUESTs wait for a worker, those for their time not counted. Reads an index from end to end."""
+        """How many REQUESTs wait for a worker or for their time. Reads two indexes from end to end."""
         with translated(self.path):
             return int(self._for_reading().execute(statements.LENGTH).fetchone()[0])
 

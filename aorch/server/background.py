@@ -35,8 +35,9 @@ class Background:
             await self._worker.stop(grace_s, cancel_s, hurry)
         for task in self._tasks:
             task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        for ended in await asyncio.gather(*self._tasks, return_exceptions=True):
+            if isinstance(ended, Exception):
+                raise ended
 
     def _tell(self, error: AorchError) -> None:
         self._log.tell(str(error))

@@ -20,7 +20,12 @@ def upgrade() -> None:
     op.add_column("contracts", sa.Column("attempts", sa.Integer()))
     op.add_column("contracts", sa.Column("cancelled_by", sa.String()))
     waits = _when("turn IS NOT NULL")
-    op.create_index("ix_contracts_capability_priority_turn", "contracts", ["capability", "priority", "turn"], **waits)
+    op.create_index(
+        "ix_contracts_capability_to_agent_priority_turn",
+        "contracts",
+        ["capability", "to_agent", "priority", "turn"],
+        **waits,
+    )
     op.create_index("ix_contracts_session_id_priority_turn", "contracts", ["session_id", "priority", "turn"], **waits)
     op.create_index("ix_contracts_due_at", "contracts", ["due_at"], **_when("due_at IS NOT NULL"))
     op.create_index("ix_contracts_expires_at", "contracts", ["expires_at"], **_when("expires_at IS NOT NULL"))

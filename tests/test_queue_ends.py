@@ -1,0 +1,267 @@
+"""How what is in the queue ends before its time: cancelled at any stage, its worker stopped or killed, the disk full."""
+
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Home
+from queueing import detach, end, furnish, noted, owners, said, working
+from serving import START_S, serving
+from test_faults import Disk, are_gone, disk  # noqa: F401  a fixture
+
+Wait = Callable[[Callable[[], Any]], Any]
+
+
+@pytest.fixture
+def home(home: Home, made_ledger: Path) -> Home:
+    """An empty machine with the queue's agents."""
+    shutil.copy(made_ledger, home.ledger)
+    return furnish(home)
+
+
+def cancel(home: Home, request_id: str) -> str:
+    """`aorch contracts cancel`; the status that it says."""
+    done = home.aorch("contracts", "cancel", request_id)
+    assert (done.code, done.err) == (0, ""), done
+    same, status = done.out.split()
+    assert same == request_id
+    return status
+
+
+BY_COMMAND = ("cancelled", "cancelled", "cancelled by aorch contracts cancel")
+
+# Cancelling
+
+
+@pytest.mark.parametrize("more", [(), ("--not-before", "1h")], ids=["waiting", "delayed"])
+def test_what_waits_is_cancelled_at_once_and_stays_so(home: Home, more: tuple[str, ...]) -> None:
+    request_id = detach(home, "note", *more)
+    assert [cancel(home, request_id) for _ in range(2)] == ["cancelled", "cancelled"]
+    assert said(home, request_id) == BY_COMMAND
+    assert home.aorch("worker", "--drain").code == 0
+    assert noted(home, "note") == []
+    assert home.aorch("contracts", "wait", request_id).code == 130
+
+
+def test_a_python_agent_at_work_is_cancelled(home: Home, wait_for: Wait) -> None:
+    request_id = detach(home, "hold", "text=a")
+    with working(home):
+        wait_for(lambda: noted(home, "hold"))
+        assert cancel(home, request_id) == "in_progress"
+        done = home.aorch("contracts", "wait", request_id, "--timeout", "20")
+    assert done.code == 130
+    assert said(home, request_id) == BY_COMMAND
+    assert (home.folder / "a.stopped").exists()
+    assert cancel(home, request_id) == "cancelled"
+
+
+def test_a_program_at_work_is_ended_with_its_children(home: Home, wait_for: Wait) -> None:
+    request_id = detach(home, "wait", "name=a")
+    with working(home):
+        pids = home.folder / "a.pids"
+        wait_for(lambda: pids.exists() and pids.read_text().endswith("\n"))
+        assert cancel(home, request_id) == "in_progress"
+        assert home.aorch("contracts", "wait", request_id, "--timeout", "20").code == 130
+        wait_for(lambda: are_gone(home, "a"))
+    assert said(home, request_id) == BY_COMMAND
+
+
+def test_what_is_done_is_not_cancelled(home: Home) -> None:
+    request_id = detach(home, "note")
+    home.aorch("worker", "--drain")
+    assert cancel(home, request_id) == "completed"
+    assert said(home, request_id) == ("completed", "completed", None)
+
+
+def test_only_a_request_can_be_cancelled(home: Home) -> None:
+    home.aorch("run", "note")
+    ((response,),) = home.rows("SELECT contract_id FROM contracts WHERE request_id IS NOT NULL")
+    for name in (response, "01K8VF9XK83SYH1HAX57ZGJDYS"):
+        done = home.aorch("contracts", "cancel", name)
+        assert (done.code, done.out) == (12, "")
+    assert "RESPONSE" in home.aorch("contracts", "cancel", response).err
+
+
+def test_a_plain_run_is_cancelled_by_another_process(home: Home, wait_for: Wait) -> None:
+    running = home.start("run", "hold", "text=a")
+    wait_for(lambda: noted(home, "hold"))
+    ((request_id,),) = home.rows("SELECT contract_id FROM contracts")
+    assert cancel(home, request_id) == "in_progress"
+    _, err = running.communicate(timeout=20)
+    assert running.returncode == 130
+    assert b"cancelled by aorch contracts cancel" in err
+    assert said(home, request_id) == BY_COMMAND
+
+
+def test_a_request_over_http_is_cancelled_at_work_and_while_it_waits_for_its_agent(home: Home, wait_for: Wait) -> None:
+    """The agent takes one at a time; the one that waits for it is cancelled first."""
+    with serving(home) as server:
+        answers: dict[str, Any] = {}
+
+        def ask(text: str) -> None:
+            body = {"session_id": text, "capability": "hold_alone", "parameters": {"text": text}}
+            answers[text] = server.post("/v1/orchestrate", json=body)
+
+        threads = [threading.Thread(target=ask, args=(text,)) for text in "ab"]
+        threads[0].start()
+        wait_for(lambda: noted(home, "hold_alone"))
+        threads[1].start()
+        wait_for(lambda: len(home.rows("SELECT 1 FROM contracts")) == 2)
+        for text, thread in ((1, threads[1]), (0, threads[0])):
+            ((request_id,),) = home.rows("SELECT contract_id FROM contracts WHERE session_id = ?", "ab"[text])
+            form = server.post(f"/v1/tasks/{request_id}/cancel").json()
+            assert form["status"] in ("pending", "in_progress", "cancelled")
+            thread.join(20)
+            assert said(home, request_id) == ("cancelled", "cancelled", "cancelled by an HTTP client")
+            again = server.post(f"/v1/tasks/{request_id}/cancel").json()
+            assert (again["status"], again["answer"]["success"]) == ("cancelled", False)
+        assert noted(home, "hold_alone") == ["a"]
+        assert [answers[text].json()["code"] for text in "ab"] == ["cancelled", "cancelled"]
+
+
+# Stopping
+
+
+def test_a_worker_that_is_told_to_stop_finishes_what_it_began(home: Home, wait_for: Wait) -> None:
+    request_id = detach(home, "hold", "text=a")
+    with working(home) as worker:
+        wait_for(lambda: noted(home, "hold"))
+        worker.terminate()
+        late = detach(home, "note")
+        home.write("a.go", "")
+        assert worker.wait(START_S) == 0
+        worker.communicate()
+    assert said(home, request_id)[0] == "completed"
+    assert said(home, late)[0] == "pending"
+
+
+@pytest.mark.parametrize("capability", ["hold", "hold_again"])
+def test_what_a_worker_cannot_finish_waits_again_only_where_that_is_safe(
+    home: Home, wait_for: Wait, capability: str
+) -> None:
+    request_id = detach(home, capability, "text=a")
+    with working(home, "--grace", "0"):
+        wait_for(lambda: noted(home, capability))
+    if capability == "hold":
+        assert said(home, request_id)[:2] == ("failed", "interrupted")
+    else:
+        assert said(home, request_id) == ("pending", None, None)
+        home.write("a.go", "")
+        home.aorch("worker", "--drain")
+        assert said(home, request_id)[0] == "completed"
+
+
+def test_a_second_signal_hurries(home: Home, wait_for: Wait) -> None:
+    detach(home, "hold_again", "text=a")
+    with working(home, "--grace", "600") as worker:
+        wait_for(lambda: noted(home, "hold_again"))
+        worker.send_signal(signal.SIGINT)
+        detach(home, "note")  # by the time that this is done the first was heard
+        assert end(worker, signal.SIGINT) == (0, "")
+
+
+# Killing
+
+
+def test_an_idempotent_task_of_a_killed_worker_is_done_by_another_at_once(home: Home, wait_for: Wait) -> None:
+    again, once = detach(home, "hold_again", "text=a"), detach(home, "hold", "text=b")
+    first = home.start("worker")
+    wait_for(lambda: noted(home, "hold_again") and noted(home, "hold"))
+    with working(home):
+        wait_for(lambda: len(owners(home)) == 2)
+        first.kill()
+        first.communicate()
+        killed_at = time.monotonic()
+        wait_for(lambda: len(noted(home, "hold_again")) == 2)
+        assert time.monotonic() - killed_at < 3
+        assert said(home, once) == (
+            "failed", "interrupted", "interrupted: the process that ran this ended before an agent answered"
+        )  # fmt: skip
+        home.write("a.go", "")
+        assert home.aorch("contracts", "wait", again, "--timeout", "20").out == "a\n"
+    assert noted(home, "hold") == ["b"]
+
+
+def test_a_task_that_kills_its_worker_each_time_is_given_up(home: Home) -> None:
+    home.write(
+        "deadly.py",
+        "import os\nfrom aorch.agents import Agent, AgentCapability\n\n\nclass Deadly(Agent):\n"
+        "    def __init__(self):\n        super().__init__('deadly', 'Deadly')\n\n"
+        "    def get_capabilities(self):\n        return [AgentCapability('die', idempotent=True)]\n\n"
+        "    async def execute(self, task):\n        os.kill(os.getpid(), 9)\n",
+    )
+    home.write("aorch.toml", '[agents.deadly]\nclass = "deadly:Deadly"\n')
+    request_id = detach(home, "die")
+    codes = [home.aorch("worker", "--drain").code for _ in range(7)]
+    assert codes == [-9] * 5 + [0, 0]
+    assert said(home, request_id)[:2] == ("failed", "interrupted")
+
+
+def test_a_cancelled_task_whose_worker_died_ends_as_cancelled(home: Home, wait_for: Wait) -> None:
+    """Though its capability is idempotent."""
+    request_id = detach(home, "hold_again", "text=a")
+    worker = home.start("worker")
+    wait_for(lambda: noted(home, "hold_again"))
+    worker.send_signal(signal.SIGSTOP)
+    assert cancel(home, request_id) == "in_progress"
+    worker.kill()
+    worker.communicate()
+    assert home.aorch("contracts", "wait", request_id, "--timeout", "20").code == 130
+    assert said(home, request_id) == BY_COMMAND
+
+
+def test_no_clock_ends_a_lease(home: Home, wait_for: Wait) -> None:
+    """A worker that does not get one step further, and so could renew nothing, keeps what it does as long as it lives; and
+    no moment stands in the ledger that a clock could pass.
+    """
+    request_id = detach(home, "hold_again", "text=a")
+    with working(home) as stopped:
+        wait_for(lambda: noted(home, "hold_again"))
+        stopped.send_signal(signal.SIGSTOP)
+        with working(home):
+            assert home.aorch("contracts", "wait", request_id, "--timeout", "2").code == 5
+        moments = "SELECT due_at, expires_at, completed_at, status FROM contracts"
+        assert home.rows(moments) == [(None, None, None, "in_progress")]
+        stopped.send_signal(signal.SIGCONT)
+        home.write("a.go", "")
+        assert home.aorch("contracts", "wait", request_id, "--timeout", "20").code == 0
+    assert noted(home, "hold_again") == ["a"]
+
+
+# A full disk
+
+
+def test_a_full_disk_loses_nothing_and_the_work_goes_on_once_there_is_room(disk: Disk, wait_for: Wait) -> None:  # noqa: F811
+    furnish(disk.home)
+    ids = [disk.aorch("run", "hold_again", f"text={name}", "--detach").out.strip() for name in "abcdef"]
+    command = disk.home.command("worker", "--parallel", "3")
+    worker = subprocess.Popen(
+        [*disk.enter, "sh", "-c", 'cd "$0" && exec "$@"', str(disk.home.folder), *command],
+        env=disk.home.environment,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        wait_for(lambda: len(noted(disk.home, "hold_again")) == 3)
+        disk.fill()
+        for name in "abcdef":
+            disk.home.write(f"{name}.go", "")
+        assert "full" in disk.aorch("run", "echo", "text=a").err
+        disk.run("rm", f"{disk.folder}/filler")
+        done = disk.aorch("contracts", "wait", *ids, "--timeout", "20")
+        assert (done.code, len(done.out.splitlines())) == (0, 6)
+        assert disk.sql("PRAGMA integrity_check") == [["ok"]]
+        code, err = end(worker)
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(worker.pid, signal.SIGKILL)
+    assert code == 0
+    assert err == "" or "full" in err
+    assert sorted(noted(disk.home, "hold_again")) == list("abcdef")
