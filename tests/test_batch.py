@@ -123,6 +123,7 @@ def test_the_urgent_of_those_that_wait_go_first_and_the_contract_says_how_urgent
     assert kept == [(0, 5), (1, 3), (2, 1), (3, 2), (4, 1)]
 
 
+@pytest.mark.torture
 def test_a_slow_first_line_holds_up_reading_and_never_piles_up_results(home: Home, wait_for: Wait) -> None:
     """In order, 20,000 lines: about a thousand are done while the first is not, and all of them afterwards."""
     home.write("b.jsonl", lines(task(0, wait="go"), *(task(n) for n in range(1, 20_000))))

@@ -1,9 +1,11 @@
 """`aorch compress` and `compress_session`: blocks are segments, made once, by whatever was asked for, or it says why not."""
 
 import asyncio
+import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,8 +23,9 @@ SESSION = "incident-4711"
 
 
 @pytest.fixture
-def incident(home: Home) -> Home:
+def incident(home: Home, made_ledger: Path) -> Home:
     """A machine whose ledger holds one session."""
+    shutil.copy(made_ledger, home.ledger)
     take_in(home, incident_4711())
     return home
 

@@ -1,5 +1,7 @@
 """`aorch compress` through a model or MemAgent: what they say is checked or kept apart, and their failing is told."""
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +16,9 @@ SESSION = "incident-4711"
 
 
 @pytest.fixture
-def incident(home: Home) -> Home:
+def incident(home: Home, made_ledger: Path) -> Home:
     """A machine whose ledger holds one session."""
+    shutil.copy(made_ledger, home.ledger)
     take_in(home, incident_4711())
     return home
 

@@ -487,6 +487,7 @@ def test_twenty_processes_write_at_once_and_no_row_is_lost(home: Home) -> None:
     assert os.listdir(home.folder / "ledger.db-owners") == []
 
 
+@pytest.mark.torture
 def test_twenty_processes_open_a_ledger_that_does_not_exist_yet(home: Home) -> None:
     home.ledger.unlink()
     start_many(

@@ -1,11 +1,13 @@
 """`aorch memory`: blocks as people, programs and models read them; none of it steers a terminal; verify finds what is not so."""
 
+import shutil
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Home
+from conftest import Home, empty_home
 from memory_homes import blocks, incident_4711, take_in
 from memory_sessions import Session, review
 from test_contracts_cli import UNKIND, at_terminal, plain
@@ -17,15 +19,34 @@ SESSION = "incident-4711"
 OTHER = review()[0]["session_id"]
 
 
-@pytest.fixture
-def home(home: Home) -> Home:
-    """A machine with two sessions, the first of which has two blocks."""
+@pytest.fixture(scope="module")
+def remembered(tmp_path_factory: pytest.TempPathFactory, made_ledger: Path) -> Path:
+    """A ledger with two sessions, the first of which has two blocks."""
+    home = empty_home(tmp_path_factory.mktemp("remembered"))
+    shutil.copy(made_ledger, home.ledger)
     contracts = incident_4711()
     take_in(home, contracts[:8])
     assert home.aorch("compress", SESSION).code == 0
     take_in(home, contracts[8:])
     take_in(home, review())
     assert home.aorch("compress", "--all").code == 0
+    return home.ledger
+
+
+@pytest.fixture
+def home(home: Home, remembered: Path) -> Home:
+    """A machine with that ledger."""
+    shutil.copy(remembered, home.ledger)
+    return home
+
+
+@pytest.fixture(scope="module")
+def unkind(tmp_path_factory: pytest.TempPathFactory, remembered: Path) -> Home:
+    """A machine whose ledger holds a hostile session as well, compressed."""
+    home = empty_home(tmp_path_factory.mktemp("unkind"))
+    shutil.copy(remembered, home.ledger)
+    take_in(home, unkind_session().contracts)
+    home.aorch("compress", "--all")
     return home
 
 
@@ -226,14 +247,12 @@ def unkind_session() -> Session:
     ],
     ids=" ".join,
 )
-def test_nothing_that_an_agent_wrote_steers_a_terminal(home: Home, arguments: tuple[str, ...]) -> None:
-    session = unkind_session()
-    take_in(home, session.contracts)
-    if arguments[0] == "memory":
-        home.aorch("compress", "--all")
-    name = home.rows("SELECT session_id FROM contracts ORDER BY position DESC LIMIT 1")[0][0]
+def test_nothing_that_an_agent_wrote_steers_a_terminal(unkind: Home, arguments: tuple[str, ...]) -> None:
+    if arguments[0] == "compress":
+        take_in(unkind, unkind_session().contracts)
+    name = unkind.rows("SELECT session_id FROM contracts ORDER BY position DESC LIMIT 1")[0][0]
     given = tuple(name if word == "SESSION" else word for word in arguments)
-    shown = plain(at_terminal(home, *given))
+    shown = plain(at_terminal(unkind, *given))
     assert shown.strip()
     for character in shown:
         assert character == "\n" or character.isprintable(), f"{character!r} in {shown!r}"

@@ -234,6 +234,7 @@ def test_chained_exceptions_are_told_by_their_first_and_their_last() -> None:
     assert "«FileNotFoundError: [Errno 2] No such file or directory: 'x'» then «setup.SetupError: no x»" in text
 
 
+@pytest.mark.torture
 def test_ten_thousand_contracts_take_seconds_and_little_memory() -> None:
     def contracts() -> Iterator[Contract]:
         s = Session()

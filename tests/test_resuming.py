@@ -70,6 +70,7 @@ def test_a_killed_pipeline_resumes_at_what_was_open(home: Home, wait_for: Callab
     assert home.aorch("contracts", "resume", done.json["contract_id"]).code == 13
 
 
+@pytest.mark.torture
 def test_a_resumed_pipeline_that_is_killed_is_resumed_in_turn(
     home: Home, wait_for: Callable[[Callable[[], Any]], Any]
 ) -> None:

@@ -48,6 +48,7 @@ def test_schemathesis_finds_nothing(home: Home) -> None:
         find_nothing(server, home, "--max-examples", "10", "--generation-deterministic")
 
 
+@pytest.mark.torture
 def test_schemathesis_finds_nothing_where_a_token_is_needed(home: Home) -> None:
     with serving(home, "--token-file", "tokens") as server:
         arguments = ("-H", f"Authorization: Bearer {TOKEN}", "--max-examples", "5", "--generation-deterministic")

@@ -206,9 +206,9 @@ def test_where_nobody_speaks_of_trace_and_none_is_there_all_is_quiet(home: Home,
     assert standing(home) == (4, 0, 0)
 
 
-@pytest.mark.parametrize("answer", [500, "drop"])
+@pytest.mark.parametrize("answer", [500, pytest.param("drop", marks=pytest.mark.torture)])
 @pytest.mark.parametrize("stores", [True, False])
-@pytest.mark.parametrize("before", [0, 3])
+@pytest.mark.parametrize("before", [pytest.param(0, marks=pytest.mark.torture), 3])
 def test_what_failed_is_looked_for_before_it_is_sent_again(
     told: Home, double: Double, answer: int | str, stores: bool, before: int
 ) -> None:
@@ -263,6 +263,7 @@ def test_what_is_refused_for_good_is_parked_and_the_rest_goes_on_and_it_can_be_r
     assert standing(told) == (0, 6, 0)
 
 
+@pytest.mark.torture
 def test_what_trace_always_fails_at_does_not_hold_up_the_rest(told: Home, double: Double) -> None:
     put(told.ledger, *pairs(2))
     for _ in range(6):
@@ -339,6 +340,7 @@ def told_in(double: Double, session: str) -> list[str]:
     return [event["data"]["idempotency_key"] for event in double.events if event["session_id"] == session]
 
 
+@pytest.mark.torture
 def test_a_deliverer_that_is_killed_leaves_nothing_doubled_and_trace_in_peace(
     told: Home, double: Double, wait_for: WaitFor
 ) -> None:
@@ -426,6 +428,7 @@ def test_whatever_is_not_trace_is_sent_nothing(home: Home, made_ledger: Path) ->
     assert standing(home) == (2, 0, 0)
 
 
+@pytest.mark.torture
 def test_two_services_and_a_push_share_one_trace(told: Home, double: Double, wait_for: WaitFor) -> None:
     """Trace is killed and started again while they deliver."""
     double.mode(delay_s=0.002)

@@ -348,6 +348,7 @@ PEAK = "; print(open('/proc/self/status').read().partition('VmHWM:')[2].split()[
 """Python that prints the most memory (KiB) that this process held; getrusage would count its parent's."""
 
 
+@pytest.mark.torture
 def test_contracts_of_ten_megabytes_pass_in_and_out_a_few_at_a_time(tmp_path: Path) -> None:
     put(tmp_path / "a.db", *(request(text="x" * 10_000_000) for _ in range(12)))
     script = (

@@ -104,6 +104,7 @@ def test_at_a_terminal_it_is_drawn_and_what_agents_wrote_cannot_steer_it(home: H
     assert "\\x1b[31m[bold]x: LEAF" in said.decode()
 
 
+@pytest.mark.torture
 def test_a_fan_out_of_thousands_is_summed_up_unless_all_are_wanted(home: Home) -> None:
     put(home.ledger, *exchange("ROOT"), *pairs(9_990, parent_id="ROOT"), *pairs(10, parent_id="ROOT", status="failed"))
     put(home.ledger, *exchange("AFTER", None))
