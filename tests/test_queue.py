@@ -305,6 +305,22 @@ async def test_python_submits_waits_and_cancels(home: Home) -> None:
             await orchestrator.submit("s", {"capability": "nothing"})
 
 
+async def test_many_are_put_in_at_once_and_the_refused_among_them_are_answered(home: Home) -> None:
+    asked = [("echo", {"text": "a"}), ("nothing", {}), ("echo", {"text": 3}), ("echo", {"text": "b"})]
+    async with Orchestrator(home.ledger) as orchestrator:
+        given = [("s", {"capability": name, "parameters": parameters}) for name, parameters in asked]
+        ids = await orchestrator.submit_all(given)
+        assert [said(home, each)[:2] for each in ids] == [
+            ("pending", None),
+            ("failed", "failed"),
+            ("failed", "failed"),
+            ("pending", None),
+        ]
+        await Worker(orchestrator.exchanges, 4, fail).run(drain=True)
+        answers = [await orchestrator.wait(each, 5) for each in ids]
+        assert [answer and answer["success"] for answer in answers] == [True, False, False, True]
+
+
 # Over HTTP
 
 

@@ -90,7 +90,8 @@ def kill_and_start_again(home: Home, kills: int, most_wait_s: float) -> None:
         assert (drained.code, drained.err) == (0, "")
         for worker in workers:
             worker.terminate()
-        assert [(worker.communicate(timeout=60)[1], worker.returncode) for worker in workers] == [(b"", 0)] * WORKERS
+        ends = [(worker.communicate(timeout=60)[1], worker.returncode) for worker in workers]
+        assert set(ends) <= {(b"", 0), (b"", -signal.SIGTERM)}, "the latter while it started"
     finally:
         for worker in workers:
             worker.kill()

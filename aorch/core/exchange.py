@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from aorch.core.routing import capability_for, choose
 from aorch.core.task import Answer, Task, Wish
 from aorch.errors import AgentCancelled, AorchError, Conflict, DelegationRefused, LedgerError, NoAgentAvailable
 from aorch.ledger.row import CANCELLED, COMPLETED, FAILED, IN_PROGRESS, PENDING, REQUEST, RESPONSE, Row, new_id
-from aorch.ledger.store import Ledger
+from aorch.ledger.store import Entry, Ledger
 from aorch.moments import now
 
 ORCHESTRATOR = "orchestrator"
@@ -70,6 +70,31 @@ class Exchanges:
         idempotency key, and LedgerError.
         """
         started = time.perf_counter()
+        request, refusal = self._entry(task, wish)
+        if refusal is not None:
+            return await self._refuse(request, refusal, started)
+        await self.ledger.enqueue(Entry(request, *wish), task.idempotency)
+        return request
+
+    async def enqueue_all(self, asked: Iterable[tuple[Task, Wish]]) -> list[Row]:
+        """Commit the REQUESTs of all these in one transaction, and return them, in that order; their keys are not looked at.
+
+        One that no agent can do is answered in the same transaction. Raises LedgerError.
+        """
+        started = time.perf_counter()
+        requests, entries, refused = [], [], []
+        for task, wish in asked:
+            request, refusal = self._entry(task, wish)
+            if refusal is None:
+                entries.append(Entry(request, *wish))
+            else:
+                refused.append(_refused(request, refusal, started)[:2])
+            requests.append(request)
+        await self.ledger.enqueue_all(entries, refused)
+        return requests
+
+    def _entry(self, task: Task, wish: Wish) -> tuple[Row, AorchError | None]:
+        """The REQUEST of `task`, and why it cannot be put into the queue."""
         parent_id = task.parent_id or current_request.get() or self.parent_id
         asker = None
         try:
@@ -77,13 +102,9 @@ class Exchanges:
                 asker = self._asker(task, parent_id)
             capability = capability_for(self.registry, task)
         except AorchError as refusal:
-            return await self._refuse(self._request(task, parent_id, asker, None, None), refusal, started)
+            return self._request(task, parent_id, asker, None, None), refusal
         task.queue = wish.as_dict(idempotent=capability.idempotent, timeout_s=task.timeout_s)
-        request = self._request(task, parent_id, asker, None, None, waits=True)
-        await self.ledger.enqueue(
-            request, wish.priority, wish.not_before, wish.expires_at, wish.webhook, task.idempotency
-        )
-        return request
+        return self._request(task, parent_id, asker, None, None, waits=True), None
 
     async def _exchange(self, task: Task, request: Row, registered: Registered, started: float) -> Answer:
         call = Call(self)
@@ -182,9 +203,7 @@ class Exchanges:
         return _answer(response, agent_id, outcome, started, outcome.hint, about)
 
     async def _refuse(self, request: Row, refusal: AorchError, started: float) -> Answer:
-        outcome = Outcome(error=str(refusal), failure=type(refusal))
-        response = _response(request, None, outcome, started, {})
-        ended = request._replace(status=FAILED, completed_at=response.created_at, claimed_by=None)
+        ended, response, outcome = _refused(request, refusal, started)
         await self.ledger.write_refused(ended, response)
         return _answer(response, request.to_agent, outcome, started, refusal.hint)
 
@@ -232,6 +251,14 @@ class Exchanges:
                     "See the chain with `aorch contracts show`.",
                 )
         return above[0][1]
+
+
+def _refused(request: Row, refusal: AorchError, started: float) -> tuple[Row, Row, Outcome]:
+    """Both contracts of a task that no agent was called for, and the outcome that they tell of."""
+    outcome = Outcome(error=str(refusal), failure=type(refusal))
+    response = _response(request, None, outcome, started, {})
+    ended = request._replace(status=FAILED, completed_at=response.created_at, claimed_by=None)
+    return ended, response, outcome
 
 
 async def _until_kept(write: Callable[[], Awaitable[None]]) -> None:

@@ -1,7 +1,7 @@
 """The Orchestrator: the public class, in front of registry, exchanges and ledger."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
@@ -105,6 +105,16 @@ class Orchestrator:
         if isinstance(accepted, Answer):
             raise accepted.as_error()
         return accepted.contract_id
+
+    async def submit_all(self, asked: Iterable[tuple[str, dict[str, Any]]], *, priority: int = 3) -> list[str]:
+        """Put all these (session id and task, as for `submit`) into the queue, in one transaction; their contract ids.
+
+        One that no agent can do is answered at once, as `wait` tells. Raises UsageError and QueueFull, then with none of them
+        accepted, and LedgerError.
+        """
+        wish = Wish(priority)
+        tasks = [(_task(session_id, task), wish) for session_id, task in asked]
+        return [request.contract_id for request in await self.queue.submit_all(tasks)]
 
     async def wait(self, contract_id: str, timeout_s: float | None = None) -> dict[str, Any] | None:
         """The answer to that REQUEST, as `orchestrate` gives it, once it is there; None after `timeout_s` (seconds).

@@ -1,5 +1,6 @@
 """What a caller asks, and what comes of it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,6 +63,10 @@ class Wish:
         """Raises UsageError for a priority that is none."""
         if self.priority not in PRIORITIES:
             raise UsageError(f"priority is {self.priority!r}", "Give 1 (highest), 2, 3, 4 or 5.")
+
+    def __iter__(self) -> Iterator[Any]:
+        """Priority, not before, not after, webhook."""
+        return iter((self.priority, self.not_before, self.expires_at, self.webhook))
 
     def as_dict(self, **besides: Any) -> dict[str, Any]:
         """The JSON form, without what was not said."""

@@ -7,7 +7,7 @@ Starting: what a dead process left open is answered by an `interrupted` RESPONSE
 import asyncio
 import errno
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +31,27 @@ class DueWebhook(NamedTuple):
     request_id: str
     url: str
     attempts: int
+
+
+class Entry(NamedTuple):
+    """A pending REQUEST for the queue, which may be claimed from `due_at` on (RFC 3339), else at once; `webhook` is the URL
+    that is to hear of its end.
+    """
+
+    request: Row
+    priority: int
+    due_at: str | None = None
+    expires_at: str | None = None
+    webhook: str | None = None
+
+    def statements(self) -> list[Statement]:
+        """What puts it there."""
+        entry: list[Statement] = [
+            (statements.ENQUEUE, (*self.request, self.priority, self.due_at, self.expires_at)),
+        ]
+        if self.webhook is not None:
+            entry.append((statements.ENQUEUE_WEBHOOK, (self.request.contract_id, self.webhook)))
+        return entry
 
 
 class Ledger:
@@ -90,23 +111,17 @@ class Ledger:
         """Commit a REQUEST together with the RESPONSE that says why no agent was called."""
         await self._writer.commit((statements.INSERT, request), (statements.INSERT, response))
 
-    async def enqueue(
-        self,
-        request: Row,
-        priority: int,
-        due_at: str | None = None,
-        expires_at: str | None = None,
-        webhook: str | None = None,
-        key: tuple[str, str, str] | None = None,
-    ) -> None:
-        """Commit a pending REQUEST that whoever works on the queue may claim, from `due_at` on (RFC 3339), else at once.
+    async def enqueue(self, entry: Entry, key: tuple[str, str, str] | None = None) -> None:
+        """Commit a REQUEST that whoever works on the queue may claim; `key` as with `write_request`."""
+        if key is None:
+            await self._writer.commit(*entry.statements())
+        else:
+            await self._write_once(entry.request, key, entry.statements())
 
-        `key` as with `write_request`; `webhook` is the URL that is to hear of its end.
-        """
-        entry: list[Statement] = [(statements.ENQUEUE, (*request, priority, due_at, expires_at))]
-        if webhook is not None:
-            entry.append((statements.ENQUEUE_WEBHOOK, (request.contract_id, webhook)))
-        await (self._writer.commit(*entry) if key is None else self._write_once(request, key, entry))
+    async def enqueue_all(self, entries: Iterable[Entry], refused: Iterable[tuple[Row, Row]]) -> None:
+        """Commit these together, in their order, and REQUESTs that were refused, each with its RESPONSE."""
+        rows = [statement for entry in entries for statement in entry.statements()]
+        await self._writer.commit(*rows, *((statements.INSERT, row) for pair in refused for row in pair))
 
     async def claim(self, places: Sequence[queue.Places], most: int) -> list[Row]:
         """Claim for this process what comes first of the queue (queue.py says how), and commit that.
