@@ -184,14 +184,15 @@ def test_the_shell_completes_capabilities_agents_sessions_and_contracts(home: Ho
     assert completed("contracts", "show", contract_id[:20]).startswith(contract_id[:20])
 
 
-@given(st.dictionaries(st.text(min_size=1), st.text()))
+@given(st.dictionaries(st.text(min_size=1), st.text() | st.text("\\@-", max_size=4)))
 def test_any_text_survives_the_way_through_an_item(parameters: dict[str, str]) -> None:
     def escaped(key: str) -> str:
         return re.sub(r"([\\=:@])", r"\\\1", key)
 
-    items = [
-        f"{escaped(key)}={'' if not value.startswith('@') else chr(92)}{value}" for key, value in parameters.items()
-    ]
+    def literal(value: str) -> str:
+        return "\\" + value if value.lstrip("\\").startswith("@") else value
+
+    items = [f"{escaped(key)}={literal(value)}" for key, value in parameters.items()]
     assert parse_items([item for item in items if not item.endswith("=\\@-")]) == {
         key: value for key, value in parameters.items() if value != "@-"
     }

@@ -18,6 +18,8 @@ from aorch.errors import InvalidJSON, NotFound, UsageError
 _ITEM = re.compile(r"(?P<key>(?:\\.|[^\\=:]|:(?!=))+)(?P<separator>:=@|=@|:=|=)(?P<value>.*)", re.DOTALL)
 TEXT_HINT = "Text is written key=text; JSON text needs its own quotes: key:='\"text\"'."
 _ESCAPED = re.compile(r"\\([=:@\\])")
+ESCAPED_AT = re.compile(r"\\+@")
+"""At the beginning of a text: one backslash less of it is what is meant."""
 
 
 def parse_items(items: list[str]) -> dict[str, Any]:
@@ -58,7 +60,7 @@ def _parse(item: str) -> tuple[str, Any]:
     given = value
     if separator.endswith("@"):
         value = _content(key, value)
-    elif separator == "=" and value.startswith("\\@"):
+    elif separator == "=" and ESCAPED_AT.match(value):
         value = value[1:]
     if not separator.startswith(":"):
         return key, value

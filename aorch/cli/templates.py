@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from aorch import json
-from aorch.cli.items import TEXT_HINT, parse_items, split
+from aorch.cli.items import ESCAPED_AT, TEXT_HINT, parse_items, split
 from aorch.errors import InvalidJSON, UsageError
 
 _NAME = r"\w(?:[\w .-]*[\w.-])?"
@@ -40,7 +40,7 @@ class Templates:
         if separator.endswith("@"):
             raise UsageError(f"{item!r} names a file, which is the same for all lines: it cannot come from a column")
         if separator == "=":
-            self._filled[key] = value[1:] if value.startswith("\\@") else value
+            self._filled[key] = value[1:] if ESCAPED_AT.match(value) else value
         elif alone := _ALONE.fullmatch(value):
             self._alone[key] = alone[1]
         else:
