@@ -8,7 +8,7 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
 from urllib.parse import urlsplit
 
 import msgspec
@@ -23,6 +23,12 @@ OFF = "off"
 """Instead of a service's address: it is not spoken with."""
 _URL = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[^\s/@:?#\[\]]+)(:\d{1,5})?(/[^\s@?#]*)?", re.ASCII)
 """No user, no password: it is shown."""
+
+
+_Any = Annotated[int, msgspec.Meta(ge=0)]
+_Some = Annotated[int, msgspec.Meta(ge=1)]
+_NoLess = Annotated[float, msgspec.Meta(ge=0)]
+_Positive = Annotated[float, msgspec.Meta(gt=0)]
 
 
 class CapabilityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,16 +64,16 @@ class ServeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     host: str = "127.0.0.1"
-    port: int = 8888
-    workers: int = 1
-    grace_s: float = 10.0
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8888
+    workers: _Some = 1
+    grace_s: _NoLess = 10.0
     token_file: str | None = None
     cors_origins: list[str] = []
-    max_body_bytes: int = 1024 * 1024
-    max_json_depth: int = 64
-    max_concurrent: int = 1000
-    read_timeout_s: float = 10.0
-    rate_per_s: float = 0.0
+    max_body_bytes: _Some = 1024 * 1024
+    max_json_depth: _Some = 64
+    max_concurrent: _Some = 1000
+    read_timeout_s: _Positive = 10.0
+    rate_per_s: _NoLess = 0.0
 
 
 class QueueConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -76,8 +82,8 @@ class QueueConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `webhook_secret_env` names the variable of the environment that holds the secret by which webhooks are signed.
     """
 
-    parallel: int = 32
-    max_waiting: int = 1_000_000
+    parallel: _Any = 32
+    max_waiting: _Any = 1_000_000
     webhook_secret_env: str = ""
 
 
@@ -105,8 +111,8 @@ class TraceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ledger: str | None = None
-    timeout_s: float | None = None
-    max_depth: int | None = None
+    timeout_s: _Positive | None = None
+    max_depth: _Some | None = None
     serve: ServeConfig = ServeConfig()
     queue: QueueConfig = QueueConfig()
     llm: LlmConfig | None = None
@@ -355,7 +361,9 @@ def _convert(path: Path | None, where: str, value: Any, shape: type[Shape]) -> S
         key = (where + place.rstrip("`")).lstrip(".")
         unknown = re.search(r"unknown field `(.*)`", reason)
         if unknown:
-            raise ConfigInvalid(f"{_of(path)}unknown key {f'{key}.'.lstrip('.')}{unknown[1]}", _known(shape)) from error
+            raise ConfigInvalid(
+                f"{_of(path)}unknown key {f'{key}.'.lstrip('.')}{unknown[1]}", _known(shape, place)
+            ) from error
         reason = reason.replace(" | null`", "`")
         hints = {
             "command": 'Write it as a list: command = ["wc", "-w"].',
@@ -369,5 +377,10 @@ def _of(path: Path | None) -> str:
     return f"{path}: " if path else ""
 
 
-def _known(shape: type) -> str:
+def _known(shape: type, place: str) -> str:
+    """What may stand at that place (`.queue`) in what has that shape."""
+    for name in filter(None, place.rstrip("`").split(".")):
+        kinds = {field.encode_name: field.type for field in msgspec.structs.fields(shape)}
+        inner = [kind for kind in (kinds.get(name), *get_args(kinds.get(name))) if hasattr(kind, "__struct_fields__")]
+        shape = inner[0] if inner else shape
     return f"Known here: {', '.join(field.encode_name for field in msgspec.structs.fields(shape))}."

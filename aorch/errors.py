@@ -7,6 +7,7 @@ AorchError                      1   500  a bug of ours, until a subclass says ot
 │   ├── ParametersInvalid       2   422
 │   ├── ReferenceInvalid        2   422  {{ a template }} that leads nowhere
 │   └── DelegationRefused       2   422  too deep, or a circle
+├── OutputFailed               74   500  what was done is on record, but could not be shown
 ├── ServiceUnreachable          3   502  nothing is left with it
 │   ├── ServiceFailed           3   502  what it was sent may have arrived all the same
 │   └── ServiceRefused          3   502  it will not take that, however often it is sent
@@ -82,6 +83,12 @@ class DelegationRefused(UsageError):
     """An agent called on through the orchestrator too deeply, or in a circle."""
 
     code, exit_code, http_status = "delegation_refused", 2, 422
+
+
+class OutputFailed(AorchError):
+    """Standard output cannot be written; what was done is on record. 74 is EX_IOERR of BSD's sysexits.h."""
+
+    code, exit_code = "output_failed", 74
 
 
 class ServiceUnreachable(AorchError):

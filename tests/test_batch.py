@@ -313,7 +313,7 @@ def test_a_reader_that_goes_away_ends_it_cleanly(home: Home) -> None:
 def test_results_that_cannot_be_written_end_it_with_the_reason(home: Home) -> None:
     home.write("b.jsonl", lines(*(task(n) for n in range(100))))
     command = " ".join(home.command("run", "--batch", "b.jsonl"))
-    for where, said in (("> /dev/full", "No space left"), (">&-", "standard output is closed")):
+    for where, code, said in (("> /dev/full", 74, "No space left"), (">&-", 2, "standard output is closed")):
         done = subprocess.run(
             ["bash", "-c", f"{command} {where}"],
             cwd=home.folder,
@@ -321,7 +321,7 @@ def test_results_that_cannot_be_written_end_it_with_the_reason(home: Home) -> No
             capture_output=True,
             timeout=60,
         )
-        assert done.returncode == 2
+        assert done.returncode == code
         assert said in done.stderr.decode()
         assert done.stderr.count(b"error: ") == 1
         assert b"Traceback" not in done.stderr
@@ -408,3 +408,8 @@ def test_results_stand_above_the_bar_where_both_are_on_a_terminal(home: Home) ->
     assert f'"data":"{"x" * 300}"' in said
     assert "\x1b[2J" not in said
     assert "3 lines: 2 succeeded, 1 failed" in said
+
+
+def test_rows_of_csv_without_a_capability_are_refused_before_they_are_read(home: Home) -> None:
+    done = home.aorch("run", "--batch", "nothing.csv", "--csv")
+    assert (done.code, "say no capability" in done.err) == (2, True)

@@ -90,6 +90,13 @@ def test_only_a_request_can_be_cancelled(home: Home) -> None:
     assert "RESPONSE" in home.aorch("contracts", "cancel", response).err
 
 
+def test_what_expired_is_told_to_whoever_asks_though_nobody_works(home: Home) -> None:
+    contract_id = home.aorch("run", "echo", "text=a", "--detach", "--expires", "0.05s").out.strip()
+    done = home.aorch("contracts", "wait", contract_id)
+    assert (done.code, "nobody began it before" in done.err) == (5, True)
+    assert home.aorch("run", "echo", "text=a", "--detach", "--expires", "2020-01-01").code == 2
+
+
 def test_a_plain_run_is_cancelled_by_another_process(home: Home, wait_for: Wait) -> None:
     running = home.start("run", "hold", "text=a")
     wait_for(lambda: noted(home, "hold"))

@@ -233,7 +233,17 @@ def test_an_output_that_cannot_be_written_is_one_sentence_and_the_exchange_is_on
     done = subprocess.run(
         ["bash", "-c", f"{command} {where}"], cwd=home.folder, env=home.environment, capture_output=True, timeout=60
     )
-    assert done.returncode == 2
+    assert done.returncode == 74
     assert done.stderr.startswith(b"error: standard output cannot be written")
     assert done.stderr.count(b"\n") == 2
     assert home.rows("SELECT count(*) FROM contracts WHERE status = 'completed'") == [(2,)]
+
+
+def test_an_export_that_cannot_be_written_is_one_sentence(home: Home) -> None:
+    home.aorch("run", "echo", "text=a")
+    command = " ".join(home.command("contracts", "export"))
+    done = subprocess.run(
+        ["bash", "-c", f"{command} > /dev/full"], cwd=home.folder, env=home.environment, capture_output=True, timeout=60
+    )
+    assert (done.returncode, done.stderr.count(b"\n")) == (74, 2)
+    assert done.stderr.startswith(b"error: standard output cannot be written")

@@ -118,6 +118,8 @@ class Options:
             for option, given in of_one.items():
                 if given is not None:
                     raise UsageError(f"--retry-failed asks for the same again, so {option} has no place beside it")
+        elif self.csv and self.capability is None:
+            raise UsageError("rows of CSV say no capability", "Name one: aorch run CAPABILITY --batch FILE --csv")
         elif self.batch is None and self.capability is None:
             raise UsageError("a capability is needed", "aorch run CAPABILITY key=value …; see `aorch agents list`.")
         if self.batch is not None and self.capability is not None and "=" in self.capability:

@@ -272,7 +272,7 @@ def _what_is_wrong(number: int, text: bytes, size: int, error: Exception) -> tup
     if not isinstance(given, dict):
         return own, size, UsageError(f"a task must be a JSON object, not {json.encode(given)[:60]}")
     if unknown := sorted(given.keys() - _EXPECTED.keys()):
-        known = f"Known: {', '.join(_EXPECTED)}."
+        known = f"Known: {', '.join(_EXPECTED)}. A parameter stands under `parameters`, or is taken by an item: text={{text}}"
         return own, size, UsageError(f"a task does not know {', '.join(map(repr, unknown))}. {known}")
     for name, expected in _EXPECTED.items():
         if f"`$.{name}" in str(error):

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
 from aorch import json
-from aorch.errors import AorchError, UsageError
+from aorch.errors import AorchError, OutputFailed
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
@@ -105,9 +105,12 @@ def _write(text: str) -> None:
         raise
     except OSError as error:
         sys.stdout = None  # what is still buffered would complain again at the end
-        raise UsageError(
-            f"standard output cannot be written: {error.strerror}", "What was done is on record."
-        ) from error
+        raise output_failed(error) from error
+
+
+def output_failed(error: OSError) -> OutputFailed:
+    """`error`, which writing to standard output raised, in our words."""
+    return OutputFailed(f"standard output cannot be written: {error.strerror}", "What was done is on record.")
 
 
 def _colour(code: str, text: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from aorch.cli.output import is_terminal, printable
 from aorch.core.batch import Tally
-from aorch.errors import UsageError
+from aorch.errors import OutputFailed, UsageError
 
 WAITING = 1024 * 1024
 """Bytes that may wait to be written before tasks are held back."""
@@ -25,7 +25,7 @@ FLUSH_S = 5.0
 class Results:
     """Standard output. A reader that is slow holds up the tasks, but never the loop: a thread writes, unless it is a file.
 
-    `failed` is done once nothing can be written any more, with BrokenPipeError or UsageError.
+    `failed` is done once nothing can be written any more, with BrokenPipeError or OutputFailed.
     """
 
     def __init__(self, write: Callable[[bytes], None]) -> None:
@@ -87,7 +87,7 @@ class Results:
             return len(text), broken
         except OSError as broken:
             reason = f"standard output cannot be written: {broken.strerror}"
-            return len(text), UsageError(reason, "What was done is on record; see --resume.")
+            return len(text), OutputFailed(reason, "What was done is on record; see --resume.")
         return len(text), None
 
     def _written(self, size: int, error: Exception | None) -> None:

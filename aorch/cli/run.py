@@ -12,7 +12,7 @@ import typer
 from aorch.cli import batch as many
 from aorch.cli.ending import cancel_on_signals, end_now_if_threads_remain
 from aorch.cli.options import JsonOption, LedgerOption, complete_agents, complete_capabilities, complete_sessions
-from aorch.cli.times import AHEAD_HELP, ahead
+from aorch.cli.times import AHEAD_HELP, ago, ahead
 from aorch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -137,8 +137,8 @@ def _wish(priority: int | None, not_before: str | None, expires: str | None, web
 
     begin = ahead("--not-before", not_before) if not_before else None
     end = ahead("--expires", expires) if expires else None
-    if begin and end and end <= begin:
-        raise UsageError("--expires is not after --not-before", "Give it longer.")
+    if end and end <= (begin or ago("--expires", "0s")):
+        raise UsageError(f"--expires is not after {'--not-before' if begin else 'now'}", "Give it longer.")
     return Wish(priority or 3, rfc3339(begin) if begin else None, rfc3339(end) if end else None, webhook)
 
 

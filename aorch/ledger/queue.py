@@ -60,7 +60,7 @@ def claim(connection: sqlite3.Connection, owner_id: str, places: Sequence[Places
     What is due has been let in, and what is too late has been answered before.
     """
     _promote(connection)
-    _expire(connection)
+    expire(connection)
     heads = [connection.execute(statements.FIRST, head) for each in places for head in each.heads()]
     first = _with_places(merge(*heads), {each.capability: each.free for each in places}, most)
     connection.executemany(statements.CLAIM, [(owner_id, position) for _, _, position, _ in first])
@@ -166,7 +166,8 @@ def _promote(connection: sqlite3.Connection) -> None:
     connection.executemany(statements.PROMOTE, due)
 
 
-def _expire(connection: sqlite3.Connection) -> None:
+def expire(connection: sqlite3.Connection) -> None:
+    """Answer what nobody began before its `expires_at`, AT_ONCE of it at most."""
     for (position,) in connection.execute(statements.EXPIRED, (now(), AT_ONCE)).fetchall():
         request = _row(connection, position)
         answer(connection, request, FAILED, f"nobody began it before {queued(request).get('expires_at')}", Expired)

@@ -7,8 +7,9 @@ Starting: what a dead process left open is answered by an `interrupted` RESPONSE
 import asyncio
 import errno
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from aorch.ledger import owners, queue, statements
 from aorch.ledger.batch import Statement, Writer
 from aorch.ledger.database import connect, translated
 from aorch.ledger.row import IN_PROGRESS, PENDING, Row
+from aorch.moments import now
 
 BATCH = "batch"
 """The caller under whom a batch's name is a key, for the generation that its lines are known by."""
@@ -277,19 +279,21 @@ class Ledger:
 
 
 def recover(path: Path) -> None:
-    """Answer what dead processes left open in the ledger at `path`, so that a reader sees how it ended.
+    """Answer what dead processes left open in the ledger at `path`, and what expired, so that a reader sees how it ended.
 
     Writes only where there is such a thing; a ledger that is not there or may not be written stays as it is.
     """
-    if not _orphaned(path):
+    if not _overdue(path):
         return
     with suppress(LedgerError), closing(connect(path)) as connection, translated(path):
         _recover(connection, path)
 
 
-def _orphaned(path: Path) -> bool:
+def _overdue(path: Path) -> bool:
     try:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=1)) as connection:
+            if connection.execute(statements.EXPIRED, (now(), 1)).fetchone():
+                return True
             claimed = connection.execute(statements.CLAIMED).fetchall()
     except sqlite3.Error:
         return False
@@ -297,17 +301,20 @@ def _orphaned(path: Path) -> bool:
 
 
 def _recover(connection: sqlite3.Connection, path: Path) -> None:
+    if connection.execute(statements.EXPIRED, (now(), 1)).fetchone():
+        _inside(connection, queue.expire)
     claimed = [owner_id for (owner_id,) in connection.execute(statements.CLAIMED)]
     for owner_id in dict.fromkeys([*claimed, *owners.left_behind(path)]):
         with owners.if_dead(path, owner_id) as dead:
             if dead:
-                _answer_orphans(connection, owner_id)
+                _inside(connection, partial(queue.lost, owner_id=owner_id))
 
 
-def _answer_orphans(connection: sqlite3.Connection, owner_id: str) -> None:
+def _inside(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], None]) -> None:
+    """Do `work` in a transaction of its own."""
     connection.execute("BEGIN IMMEDIATE")
     try:
-        queue.lost(connection, owner_id)
+        work(connection)
         connection.execute("COMMIT")
     except BaseException:
         connection.execute("ROLLBACK")

@@ -133,7 +133,7 @@ def _columns() -> Statement:
         col(Contract.contract_id),
         _parent_id,
         col(Contract.capability),
-        col(Contract.to_agent),
+        func.coalesce(col(Contract.to_agent), func.nullif(col(_answer.from_agent), "orchestrator")),
         col(Contract.status),
         col(Contract.created_at),
         col(Contract.details),
