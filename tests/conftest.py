@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -93,9 +94,22 @@ def empty_home(folder: Path) -> Home:
     return Home(folder, environment)
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One more than there are processors: many a test waits for a process."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
-    """An empty machine."""
+def home(tmp_path: Path, made_ledger: Path) -> Home:
+    """A machine with an empty ledger, which is there already: making it would be most of a test's time."""
+    home = empty_home(tmp_path)
+    shutil.copy(made_ledger, home.ledger)
+    return home
+
+
+@pytest.fixture
+def bare_home(tmp_path: Path) -> Home:
+    """A machine on which there is no ledger yet."""
     return empty_home(tmp_path)
 
 

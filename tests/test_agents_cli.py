@@ -142,10 +142,10 @@ def test_the_list_is_tab_separated_in_a_pipe_and_json_on_request(home: Home) -> 
     assert listed["agents"][0]["capabilities"][0]["name"] == "echo"
 
 
-def test_no_command_makes_a_ledger_that_only_reads(home: Home) -> None:
+def test_no_command_makes_a_ledger_that_only_reads(bare_home: Home) -> None:
     for command in (("agents", "list"), ("agents", "check"), ("status",)):
-        assert home.aorch(*command).code == 0
-    assert not home.ledger.exists()
+        assert bare_home.aorch(*command).code == 0
+    assert not bare_home.ledger.exists()
 
 
 def test_status_sums_up_ledger_agents_and_services(home: Home) -> None:

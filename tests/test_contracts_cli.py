@@ -235,11 +235,11 @@ def test_a_reader_that_goes_away_ends_tail_in_silence(home: Home) -> None:
     tail.stderr.close()
 
 
-def test_reading_makes_no_ledger(home: Home) -> None:
+def test_reading_makes_no_ledger(bare_home: Home) -> None:
     for arguments in (("list",), ("list", "--text", "x"), ("tail",), ("export",)):
-        result = home.aorch("contracts", *arguments)
+        result = bare_home.aorch("contracts", *arguments)
         assert (result.code, result.out, result.err) == (0, "", "")
-    assert not home.ledger.exists()
+    assert not bare_home.ledger.exists()
 
 
 @pytest.mark.parametrize("columns", [40, 80, 100, 160, 240])

@@ -404,6 +404,7 @@ def test_the_pipeline_says_which_folder_is_not_there(tmp_path):
 # The page about all of them
 
 
+@pytest.mark.torture
 def test_every_command_of_the_examples_page_works_in_order(clone, tmp_path):
     page = (REPOSITORY / "examples" / "README.md").read_text()
     commands = [line for block in re.findall(r"```bash\n(.*?)```", page, re.DOTALL) for line in block.splitlines()]

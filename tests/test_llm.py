@@ -170,7 +170,9 @@ def test_a_table_that_cannot_be_understood_says_so(
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
-@pytest.mark.parametrize("mode", ["unauthorised", "too_long", "overloaded", "hanging", "broken"])
+@pytest.mark.parametrize(
+    "mode", ["unauthorised", "too_long", "overloaded", "hanging", pytest.param("broken", marks=pytest.mark.torture)]
+)
 def test_the_key_stands_in_no_error_and_no_log(
     provider: str, mode: str, configured: Configured, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -176,6 +176,7 @@ def test_agents_are_given_no_more_than_they_take_at_a_time(home: Home, wait_for:
     assert noted(home, "hold_alone") == ["a", "b", "c"]
 
 
+@pytest.mark.torture
 def test_an_idle_worker_writes_nothing(home: Home, wait_for: Wait) -> None:
     """Not one byte in more than fifty looks, nor a commit that leaves none."""
     detach(home, "note", "--not-before", "1h")

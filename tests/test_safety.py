@@ -275,6 +275,7 @@ def test_a_token_file_of_everybodys_ends_the_start(home: Home) -> None:
 # Addresses
 
 
+@pytest.mark.torture
 def test_another_address_than_loopback_wants_a_token_or_an_explicit_word(home: Home) -> None:
     for workers in ("1", "2"):
         done = home.aorch("serve", "--host", "0.0.0.0", "--port", "0", "--workers", workers)

@@ -176,6 +176,7 @@ def test_two_processes_may_catch_up_at_once(home: Home) -> None:
     connection.close()
 
 
+@pytest.mark.torture
 def test_writers_get_through_while_the_index_catches_up(ledger: Path) -> None:
     put(ledger, *pairs(20_000))
     caught_up = threading.Event()
@@ -199,6 +200,7 @@ def test_writers_get_through_while_the_index_catches_up(ledger: Path) -> None:
     assert written > 10
 
 
+@pytest.mark.torture
 def test_a_read_only_ledger_is_searched_as_long_as_its_index_is_whole(home: Home) -> None:
     put(home.ledger, request(text="needle"))
     assert home.aorch("contracts", "list", "--text", "needle").out.count("\n") == 1

@@ -188,6 +188,7 @@ def test_workers_share_a_port_and_one_that_is_killed_is_started_again(home: Home
     assert len(home.rows("SELECT * FROM contracts")) == 82
 
 
+@pytest.mark.torture
 def test_two_servers_and_ten_commands_share_a_ledger_at_once(home: Home) -> None:
     with serving(home) as one, serving(home) as other, ThreadPoolExecutor(8) as threads:
         commands = [home.start("run", "echo", f"text={number}", "--session", "terminal") for number in range(10)]

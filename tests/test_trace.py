@@ -157,6 +157,7 @@ def test_run_is_kept_by_a_hanging_trace_for_two_seconds_after_its_answer(told: H
     assert_each_told_once(told, double)
 
 
+@pytest.mark.torture
 def test_a_run_on_behalf_of_another_leaves_telling_to_that_one(told: Home, double: Double) -> None:
     """Which waits for it to end."""
     command = json.dumps([*told.command("run", "echo", "text=hi")])

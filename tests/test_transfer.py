@@ -286,10 +286,10 @@ def test_import_exits_13_with_one_sentence_for_a_contract_that_differs(home: Hom
     assert result.err == "error: b.jsonl, line 1: contract a is in the ledger already, and differs in status\n"
 
 
-def test_import_of_a_file_that_is_not_there_exits_12_and_makes_no_ledger(home: Home) -> None:
-    assert home.aorch("contracts", "import", "no.jsonl").code == 12
-    assert home.aorch("contracts", "import", ".").code == 2
-    assert not home.ledger.exists()
+def test_import_of_a_file_that_is_not_there_exits_12_and_makes_no_ledger(bare_home: Home) -> None:
+    assert bare_home.aorch("contracts", "import", "no.jsonl").code == 12
+    assert bare_home.aorch("contracts", "import", ".").code == 2
+    assert not bare_home.ledger.exists()
 
 
 def test_an_export_replaces_its_file_only_when_whole(home: Home) -> None:
@@ -326,10 +326,10 @@ def test_an_export_goes_into_a_named_pipe(home: Home) -> None:
     assert stat.S_ISFIFO((home.folder / "pipe").stat().st_mode)
 
 
-def test_an_export_of_a_ledger_that_is_not_there_is_empty_and_makes_none(home: Home) -> None:
-    assert (result := home.aorch("contracts", "export")).code == 0
+def test_an_export_of_a_ledger_that_is_not_there_is_empty_and_makes_none(bare_home: Home) -> None:
+    assert (result := bare_home.aorch("contracts", "export")).code == 0
     assert result.out == ""
-    assert not home.ledger.exists()
+    assert not bare_home.ledger.exists()
 
 
 def test_a_reader_that_goes_away_ends_an_export_in_silence(home: Home) -> None:

@@ -234,6 +234,7 @@ async def test_a_refusal_is_tried_again_with_the_same_id_until_it_is_taken(home:
     assert "again at" in told[0]
 
 
+@pytest.mark.torture
 async def test_a_receiver_that_is_down_is_tried_until_it_is_given_up(home: Home) -> None:
     told: list[str] = []
     async with sending(home.ledger, told=told) as orchestrator:
@@ -245,6 +246,7 @@ async def test_a_receiver_that_is_down_is_tried_until_it_is_given_up(home: Home)
     assert "given up" in told[-1]
 
 
+@pytest.mark.torture
 async def test_sixteen_are_under_way_at_once_and_no_more(home: Home, receiver: Receiver) -> None:
     receiver.hold.clear()
     async with sending(home.ledger) as orchestrator:

@@ -40,19 +40,19 @@ _ADDRESS = re.compile(r"[^\x00-\x20\x7f]{1,2048}")
 
 
 def check_webhook(config: Config, url: str) -> None:
-    """Raises UsageError for an address that is none or holds a password, and WebhooksOff where no secret is configured by
-    which it could be signed.
+    """Raises WebhooksOff where no secret is configured by which it could be signed, and UsageError for an address that is
+    none or holds a password.
     """
+    if secret(config) is None:
+        raise WebhooksOff(
+            "nothing is sent to webhooks from here, since there is no secret to sign them by",
+            "Name one by queue.webhook_secret_env in aorch.toml, and set that variable of the environment.",
+        )
     parts = _parts(url)
     if parts is None or parts.scheme not in ("http", "https") or not parts.hostname or not _ADDRESS.fullmatch(url):
         raise UsageError("the webhook's address is none", "Begin it with http:// or https:// and a host.")
     if "@" in parts.netloc:
         raise UsageError("the webhook's address holds a name or a password", "Verify the signature instead of them.")
-    if secret(config) is None:
-        raise WebhooksOff(
-            f"webhook {url}: nothing is sent from here, since there is no secret to sign it by",
-            "Name one by queue.webhook_secret_env in aorch.toml, and set that variable of the environment.",
-        )
 
 
 def _parts(url: str) -> SplitResult | None:

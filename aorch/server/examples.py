@@ -238,7 +238,7 @@ REFUSALS: dict[str, tuple[AorchError, ...]] = {
         ParametersInvalid("parameter 'text' of 'echo': 3 is not of type \"string\""),
         DelegationRefused(f"parent {RESPONSE_ID} is not in the ledger", "Hand on the task_id of the task itself."),
         Conflict("the idempotency key 'k1' has been used already"),
-        WebhooksOff("webhook https://example.org/: nothing is sent from here, since there is no secret to sign it by"),
+        WebhooksOff("nothing is sent to webhooks from here, since there is no secret to sign them by"),
         QueueFull("1000000 tasks wait in the queue, which is the limit (queue.max_waiting)", "Try again later."),
         LedgerBusy("the ledger /srv/ledger.db was locked by another process for 30 s", "Try again."),
         LedgerFull("the disk of the ledger /srv/ledger.db is full", "Make room, then try again."),
