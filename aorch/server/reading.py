@@ -7,9 +7,14 @@ from aiohttp import hdrs, web
 from multidict import istr
 from pydantic import BaseModel, ValidationError
 
+from aorch.core.orchestrator import new_session_id
+from aorch.core.task import Task
 from aorch.errors import InvalidJSON
 from aorch.server.answer import JSON
+from aorch.server.auth import speaks_as
+from aorch.server.bodies import OrchestrateBody
 from aorch.server.call import Call, services_of
+from aorch.server.idempotency import Key
 from aorch.server.problems import Refusal, not_understood
 
 Shape = TypeVar("Shape", bound=BaseModel)
@@ -50,6 +55,22 @@ def read_query(request: web.Request, shape: type[Shape], **besides: str) -> Shap
         raise not_understood(error, "query") from error
 
 
+def asked(call: Call, request: web.Request, body: OrchestrateBody, key: Key | None) -> Task:
+    """The task that `body` asks for, under that idempotency key. Raises Forbidden where the caller speaks for another."""
+    return Task(
+        capability=body.capability,
+        parameters=body.parameters,
+        session_id=body.session_id or new_session_id(),
+        context=body.context,
+        agent_id=body.agent_id,
+        timeout_s=body.timeout_s,
+        from_agent=speaks_as(request, body.from_agent, body.parent_id),
+        parent_id=body.parent_id,
+        metadata=_traced(call, request),
+        idempotency=key,
+    )
+
+
 def _deeper_than(most: int, raw: bytes) -> bool:
     if raw.count(b"{") + raw.count(b"[") <= most:
         return False
@@ -71,7 +92,7 @@ def _deeper_than(most: int, raw: bytes) -> bool:
 _TRACES = {"request_id": istr("X-Request-ID"), "traceparent": istr("traceparent"), "tracestate": istr("tracestate")}
 
 
-def traced(call: Call, request: web.Request) -> dict[str, Any]:
+def _traced(call: Call, request: web.Request) -> dict[str, Any]:
     """Who called, and what ties the exchange to its traces: `X-Request-ID`, `traceparent` and `tracestate` (W3C)."""
     headers = request.headers
     metadata: dict[str, Any] = {key: headers[name][:512] for key, name in _TRACES.items() if name in headers}

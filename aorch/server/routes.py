@@ -8,23 +8,21 @@ from aiohttp import web
 from pydantic import BaseModel
 
 import aorch
-from aorch.core.orchestrator import new_session_id
 from aorch.core.status import summary
-from aorch.core.task import Answer, Task
+from aorch.core.task import Answer
 from aorch.errors import AgentFailed, AorchError, Interrupted
 from aorch.ledger.reading import Filter, Reader
 from aorch.moments import now
 from aorch.server import bodies, memory_bodies
 from aorch.server.answer import json_answer, next_page
 from aorch.server.app import Handler
-from aorch.server.auth import speaks_as
 from aorch.server.call import CALL, Call, services_of
 from aorch.server.events import FOLLOWER, EventsQuery
 from aorch.server.events import HEADERS as STREAM_HEADERS
 from aorch.server.idempotency import key_of, once
 from aorch.server.memory import compress, show_memory
 from aorch.server.problems import refused
-from aorch.server.reading import parse, read_query, read_raw, traced
+from aorch.server.reading import asked, parse, read_query, read_raw
 from aorch.server.tasks import cancel_task, show_task, submit_task
 
 
@@ -57,18 +55,7 @@ async def orchestrate(request: web.Request) -> web.Response:
     call, raw = request[CALL], await read_raw(request)
     body = parse(raw, bodies.OrchestrateBody)
     orchestrator, key = call.services.orchestrator, key_of(request, call.caller.caller_id, raw)
-    task = Task(
-        capability=body.capability,
-        parameters=body.parameters,
-        session_id=body.session_id or new_session_id(),
-        context=body.context,
-        agent_id=body.agent_id,
-        timeout_s=body.timeout_s,
-        from_agent=speaks_as(request, body.from_agent, body.parent_id),
-        parent_id=body.parent_id,
-        metadata=traced(call, request),
-        idempotency=key,
-    )
+    task = asked(call, request, body, key)
     if key is None:
         return _answered(call, await orchestrator.perform(task))
     answer, replayed = await once(call.services.readers, key, lambda: orchestrator.perform(task))

@@ -4,19 +4,17 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from aorch.core.orchestrator import new_session_id
-from aorch.core.task import Answer, Task, Wish
+from aorch.core.task import Answer, Wish
 from aorch.core.webhooks import check_webhook
 from aorch.errors import Conflict
 from aorch.ledger.row import Row
 from aorch.moments import rfc3339
 from aorch.server import bodies
 from aorch.server.answer import JsonAnswer, json_answer
-from aorch.server.auth import speaks_as
 from aorch.server.call import CALL, Call, services_of
 from aorch.server.idempotency import first_of, key_of
 from aorch.server.problems import refused
-from aorch.server.reading import parse, read_query, read_raw, traced
+from aorch.server.reading import asked, parse, read_query, read_raw
 
 
 async def submit_task(request: web.Request) -> web.Response:
@@ -29,18 +27,7 @@ async def submit_task(request: web.Request) -> web.Response:
     key = key_of(request, call.caller.caller_id, raw)
     if key is not None and (earlier := await first_of(call.services.readers, key)) is not None:
         return _accepted(call, earlier, replayed=True)
-    task = Task(
-        capability=body.capability,
-        parameters=body.parameters,
-        session_id=body.session_id or new_session_id(),
-        context=body.context,
-        agent_id=body.agent_id,
-        timeout_s=body.timeout_s,
-        from_agent=speaks_as(request, body.from_agent, body.parent_id),
-        parent_id=body.parent_id,
-        metadata=traced(call, request),
-        idempotency=key,
-    )
+    task = asked(call, request, body, key)
     orchestrator = call.services.orchestrator
     try:
         accepted = await orchestrator.queue.submit(task, _wish(call, body))
