@@ -169,7 +169,7 @@ def test_agents_are_given_no_more_than_they_take_at_a_time(home: Home, wait_for:
         detach(home, "note", "text=beside")
         wait_for(lambda: noted(home, "note"))
         assert noted(home, "hold_alone") == ["a"]
-        assert home.rows("SELECT count(*) FROM contracts WHERE claimed_by IS NOT NULL") == [(1,)]
+        wait_for(lambda: home.rows("SELECT count(*) FROM contracts WHERE claimed_by IS NOT NULL") == [(1,)])
         for name in "abc":
             home.write(f"{name}.go", "")
         assert home.aorch("contracts", "wait", *ids, "--timeout", "20").code == 0
