@@ -108,6 +108,15 @@ def home(tmp_path: Path, made_ledger: Path) -> Home:
 
 
 @pytest.fixture
+def incident(home: Home) -> Home:
+    """A machine whose ledger holds one session."""
+    from memory_homes import incident_4711, take_in
+
+    take_in(home, incident_4711())
+    return home
+
+
+@pytest.fixture
 def bare_home(tmp_path: Path) -> Home:
     """A machine on which there is no ledger yet."""
     return empty_home(tmp_path)

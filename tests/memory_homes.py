@@ -53,3 +53,17 @@ def blocks(home: Home) -> list[dict[str, Any]]:
     exported = home.aorch("memory", "export")
     assert exported.code == 0, exported.err
     return [json.decode(line) for line in exported.out.splitlines()]
+
+
+def compressed(home: Home, *arguments: str) -> dict[str, Any]:
+    """What `aorch compress` answers, in JSON."""
+    done = home.aorch("compress", *arguments, "--json")
+    assert done.code == 0, done.err
+    answer: dict[str, Any] = done.json
+    return answer
+
+
+def verified(home: Home) -> None:
+    """Every citation and quotation of every block holds."""
+    done = home.aorch("memory", "verify", "--all")
+    assert done.code == 0, done.out + done.err

@@ -1,16 +1,13 @@
 """`aorch compress` and `compress_session`: blocks are segments, made once, by whatever was asked for, or it says why not."""
 
 import asyncio
-import shutil
 import signal
 import subprocess
 import sys
-from pathlib import Path
-from typing import Any
 
 import pytest
 from conftest import Home
-from memory_homes import blocks, incident_4711, many_sessions, take_in
+from memory_homes import blocks, compressed, incident_4711, many_sessions, take_in, verified
 from memory_sessions import Session
 from rows import pairs, put, request, response
 
@@ -20,26 +17,6 @@ from aorch.errors import Conflict, LlmOff, NotFound, UsageError
 from aorch.ledger import owners
 
 SESSION = "incident-4711"
-
-
-@pytest.fixture
-def incident(home: Home, made_ledger: Path) -> Home:
-    """A machine whose ledger holds one session."""
-    shutil.copy(made_ledger, home.ledger)
-    take_in(home, incident_4711())
-    return home
-
-
-def compressed(home: Home, *arguments: str) -> dict[str, Any]:
-    done = home.aorch("compress", *arguments, "--json")
-    assert done.code == 0, done.err
-    answer: dict[str, Any] = done.json
-    return answer
-
-
-def verified(home: Home) -> None:
-    done = home.aorch("memory", "verify", "--all")
-    assert done.code == 0, done.out + done.err
 
 
 # segments

@@ -1,38 +1,14 @@
 """`aorch compress` through a model or MemAgent: what they say is checked or kept apart, and their failing is told."""
 
-import shutil
-from pathlib import Path
-from typing import Any
-
 import pytest
 from conftest import Home
 from doubles import running
 from llm_double import KEY, LlmDouble, contracts_in
 from memagent_double import SAMPLE, MemAgentDouble
-from memory_homes import blocks, incident_4711, take_in
+from memory_homes import blocks, compressed, incident_4711, take_in, verified
 from memory_sessions import review
 
 SESSION = "incident-4711"
-
-
-@pytest.fixture
-def incident(home: Home, made_ledger: Path) -> Home:
-    """A machine whose ledger holds one session."""
-    shutil.copy(made_ledger, home.ledger)
-    take_in(home, incident_4711())
-    return home
-
-
-def compressed(home: Home, *arguments: str) -> dict[str, Any]:
-    done = home.aorch("compress", *arguments, "--json")
-    assert done.code == 0, done.err
-    answer: dict[str, Any] = done.json
-    return answer
-
-
-def verified(home: Home) -> None:
-    done = home.aorch("memory", "verify", "--all")
-    assert done.code == 0, done.out + done.err
 
 
 def llm_of(home: Home, double: LlmDouble, provider: str = "openai") -> None:
