@@ -1,7 +1,9 @@
 """The Python API, as the seed document writes it."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -254,3 +256,58 @@ async def test_a_failure_in_a_map_is_an_answer_like_any_other(orchestrator: Orch
     assert [(answer["success"], answer["error"]) for answer in answers] == [
         (False, "No agent available for capability: fly")
     ] * 2
+
+
+async def test_each_of_many_tasks_ends_when_its_own_time_is_up(orchestrator: Orchestrator, held: Held) -> None:
+    """None before, whatever the order in which they began; one that has time left goes on."""
+    ended: list[float] = []
+
+    async def ask(timeout_s: float) -> dict[str, Any]:
+        task = {"capability": "tell", "parameters": {"n": timeout_s, "wait": True}, "timeout_s": timeout_s}
+        begun = time.monotonic()
+        answer = await orchestrator.orchestrate("s", task)
+        assert answer["success"] or time.monotonic() - begun >= timeout_s
+        ended.append(timeout_s)
+        if len(ended) == 4:
+            held.go.set()
+        return answer
+
+    answers = await asyncio.gather(*(ask(timeout_s) for timeout_s in (60, 0.3, 0.05, 0.2, 0.1)))
+    assert ended[-1] == 60
+    assert answers[0]["success"]
+    late = [f"held gave no answer within {limit} s" for limit in (0.3, 0.05, 0.2, 0.1)]
+    assert [answer["error"] for answer in answers[1:]] == late
+
+
+class Silent(Agent):
+    """Never answers."""
+
+    def __init__(self) -> None:
+        super().__init__(agent_id="silent", name="Silent")
+
+    async def execute(self, task: dict[str, Any]) -> dict[str, Any]:
+        await asyncio.Future()
+        raise AssertionError
+
+    def get_capabilities(self) -> list[AgentCapability]:
+        return [AgentCapability("keep_silent")]
+
+
+def test_one_orchestrator_serves_several_event_loops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One after the other, and side by side in threads: each task's time is up in its own loop."""
+    (tmp_path / "aorch.toml").touch()
+    monkeypatch.chdir(tmp_path)
+    orchestrator = Orchestrator(tmp_path / "ledger.db")
+    orchestrator.register_agent(Silent())
+
+    def ask(timeout_s: float) -> str:
+        task = {"capability": "keep_silent", "timeout_s": timeout_s}
+        return str(asyncio.run(orchestrator.orchestrate("s", task))["error"])
+
+    for _ in range(2):
+        assert ask(0.05) == "silent gave no answer within 0.05 s"
+    with ThreadPoolExecutor(4) as threads:
+        limits = [0.05, 0.1, 0.15, 0.2]
+        assert list(threads.map(ask, limits)) == [f"silent gave no answer within {limit:g} s" for limit in limits]
+    assert len(asyncio.run(orchestrator.get_contracts())) == 12
+    asyncio.run(orchestrator.aclose())

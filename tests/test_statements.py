@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import bindparam, create_engine, func, insert, select, update
+from sqlalchemy import bindparam, create_engine, func, insert, null, select, update
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.expression import Executable
 from sqlmodel import Session
@@ -26,6 +26,7 @@ KEYS = IdempotencyKey.__table__.c  # type: ignore[attr-defined]  # likewise
 BLOCKS = StoredBlock.__table__.c  # type: ignore[attr-defined]  # likewise
 COMPILED = {
     "INSERT": (insert(Contract), list(Row._fields)),
+    "INSERT_BEGUN": (insert(Contract), [*Row._fields[:9], "metadata", "parent_id", "claimed_by"]),
     "INSERT_KEY": (insert(IdempotencyKey), None),
     "INSERT_BLOCK": (insert(StoredBlock), None),
     "COVERED": (select(func.max(BLOCKS.last_position)).where(BLOCKS.session_id == bindparam("session")), None),
@@ -39,7 +40,7 @@ COMPILED = {
         ["status"],
     ),
     "COMPLETE": (
-        update(Contract).where(COLUMNS.contract_id == bindparam("id")),
+        update(Contract).where(COLUMNS.contract_id == bindparam("id")).values(claimed_by=null()),
         ["status", "completed_at", "claimed_by"],
     ),
     "CLAIMED": (select(COLUMNS.claimed_by).where(COLUMNS.claimed_by.is_not(None)).distinct(), None),
@@ -145,7 +146,7 @@ def test_start_and_complete_change_only_what_changes(ledger: sqlite3.Connection)
         row("C0", status="in_progress", claimed_by="me"),
         row("C1", status="cancelled", claimed_by="me"),
     ]
-    ledger.execute(statements.COMPLETE, ("completed", "2026-01-01T00:00:01.000Z", None, "C0"))
+    ledger.execute(statements.COMPLETE, ("completed", "2026-01-01T00:00:01.000Z", "C0"))
     assert everything(ledger)[0] == row("C0", status="completed", completed_at="2026-01-01T00:00:01.000Z")
     assert everything(ledger)[1] == row("C1", status="cancelled", claimed_by="me")
 
@@ -287,7 +288,7 @@ def test_sessions_come_in_order_from_the_first_on_and_each_once(
     ("name", "parameters"),
     [
         ("START", ("", "", "")),
-        ("COMPLETE", ("", "", "", "")),
+        ("COMPLETE", ("", "", "")),
         ("CLAIMED", ()),
         ("ORPHANS", ("",)),
         ("ANCESTORS", ("",)),
@@ -482,7 +483,7 @@ def test_a_cancellation_is_found_by_the_owner_and_the_first_one_stands(ledger: s
         ledger.execute(statements.CANCEL, (by, "A"))
     ledger.execute(statements.CANCEL, ("Ann", "B"))
     assert ledger.execute(statements.CANCELLED, ("me",)).fetchall() == [("A", "Ann")]
-    ledger.execute(statements.COMPLETE, ("cancelled", "2026-01-02T00:00:00.000Z", None, "A"))
+    ledger.execute(statements.COMPLETE, ("cancelled", "2026-01-02T00:00:00.000Z", "A"))
     assert ledger.execute(statements.CANCELLED, ("me",)).fetchall() == []
 
 

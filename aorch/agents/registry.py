@@ -56,14 +56,13 @@ class Registered:
         if self.places is not None:
             self.places.release()
 
-    def count(self, *, success: bool) -> str:
-        """Remember that it answered; its id."""
-        self.answered_at = now()
+    def count(self, answered_at: str, *, success: bool) -> None:
+        """Remember that it answered, at that moment (RFC 3339)."""
+        self.answered_at = answered_at
         if success:
             self.completed += 1
         else:
             self.failed += 1
-        return self.agent.agent_id
 
     def check(self, capability: str, parameters: dict[str, Any]) -> None:
         """Raise ParametersInvalid where `parameters` do not fit the capability's schema."""

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,10 +22,6 @@ WRITE_AGAIN_S = 1.0
 """How soon a RESPONSE is written again that the ledger did not take."""
 
 
-class _CancelledBefore(asyncio.CancelledError):
-    """The caller gave up before the agent was called."""
-
-
 @dataclass(frozen=True, slots=True)
 class Exchanges:
     """What an exchange needs: the agents, the ledger, and the limits (`timeout_s` in seconds, `max_depth` in contracts).
@@ -38,10 +34,18 @@ class Exchanges:
     timeout_s: float
     max_depth: int
     parent_id: str | None = None
-    running: Running = field(init=False)
+    _running: dict[asyncio.AbstractEventLoop, Running] = field(init=False, default_factory=dict)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "running", Running(self.ledger))
+    @property
+    def running(self) -> Running:
+        """What runs in this event loop."""
+        loop = asyncio.get_running_loop()
+        running = self._running.get(loop)
+        if running is None:
+            for ended in [known for known in self._running if known.is_closed()]:
+                del self._running[ended]
+            running = self._running[loop] = Running(self.ledger, loop)
+        return running
 
     async def perform(self, task: Task) -> Answer:
         """Do `task`. Both contracts are durable when this returns, whatever came of it.
@@ -59,9 +63,14 @@ class Exchanges:
             registered.check(task.capability, task.parameters)
         except AorchError as refusal:
             return await self._refuse(self._request(task, parent_id, asker, registered, reason), refusal, started)
-        return await self._exchange(
-            task, self._request(task, parent_id, asker, registered, reason), registered, started
-        )
+        request, call = self._request(task, parent_id, asker, registered, reason), Call(self)
+        try:
+            outcome = await self._called(task, request, registered, call)
+        except asyncio.CancelledError:
+            outcome = Outcome(error="cancelled by the caller", failure=AgentCancelled, called=call.begun)
+            await asyncio.shield(self._respond(request, registered, outcome, started, call.about))
+            raise
+        return await self._respond(request, registered, outcome, started, call.about)
 
     async def enqueue(self, task: Task, wish: Wish) -> Row | Answer:
         """Commit the REQUEST of `task`, which whoever works on the queue does later, and return it.
@@ -106,49 +115,28 @@ class Exchanges:
         task.queue = wish.as_dict(idempotent=capability.idempotent, timeout_s=task.timeout_s)
         return self._request(task, parent_id, asker, None, None, waits=True), None
 
-    async def _exchange(self, task: Task, request: Row, registered: Registered, started: float) -> Answer:
-        call = Call(self)
-        try:
-            outcome = await self._called(task, request, registered, call)
-        except asyncio.CancelledError as cancelled:
-            called = not isinstance(cancelled, _CancelledBefore)
-            outcome = Outcome(error="cancelled by the caller", failure=AgentCancelled, called=called)
-            await asyncio.shield(self._respond(request, registered, outcome, started, call.about))
-            raise
-        return await self._respond(request, registered, outcome, started, call.about)
-
     async def _called(self, task: Task, request: Row, registered: Registered, call: Call) -> Outcome:
-        """Write the REQUEST and call the agent in one of its places."""
-        agent = registered.agent
-        timeout_s = task.timeout_s or agent.timeout_s or self.timeout_s
-        try:
-            cancelled_by = await self._begun(task, request, registered)
-        except asyncio.CancelledError as cancelled:
-            raise _CancelledBefore from cancelled
-        if cancelled_by is not None:
-            return _cancelled(cancelled_by)
-        try:
-            return await execute(agent, _document(task, request), timeout_s, call)
-        finally:
-            registered.leave_place()
-
-    async def _begun(self, task: Task, request: Row, registered: Registered) -> str | None:
-        """Write the REQUEST and take a place of the agent's; `pending` until one is free. Who cancelled it before that."""
-        if registered.full():
+        """Write the REQUEST, `pending` until one of the agent's places is free, and call the agent in that."""
+        waits = registered.full()
+        if waits:
             pending = request._replace(status=PENDING)
             await self.ledger.write_request(pending, task.idempotency, replaces=task.replaces_key)
             if (cancelled_by := await self.running.take_place(request.contract_id, registered)) is not None:
-                return cancelled_by
-            begin = self.ledger.write_start(request.contract_id)
+                return _cancelled(cancelled_by)
         else:
             await registered.take_place()
-            begin = self.ledger.write_request(request, task.idempotency, replaces=task.replaces_key)
         try:
-            await begin
-        except BaseException:
+            if waits:
+                await self.ledger.write_start(request.contract_id)
+            else:
+                await self.ledger.write_request(request, task.idempotency, replaces=task.replaces_key)
+            return await self._execute(task, request, registered, call)
+        finally:
             registered.leave_place()
-            raise
-        return None
+
+    def _execute(self, task: Task, request: Row, registered: Registered, call: Call) -> Coroutine[Any, Any, Outcome]:
+        timeout_s = task.timeout_s or registered.agent.timeout_s or self.timeout_s
+        return execute(registered.agent, _document(task, request), timeout_s, call)
 
     async def take_up(self, task: Task, request: Row) -> Row:
         """Do `task`, whose REQUEST was claimed from the queue; its RESPONSE, which `keep` is to commit.
@@ -157,18 +145,18 @@ class Exchanges:
         NoAgentAvailable, after it was given back, where its agent cannot work any more.
         """
         started = time.perf_counter()
-        agent_id, call = None, Call(self)
+        call = Call(self)
         try:
             registered, _ = choose(self.registry, task)
             registered.check(task.capability, task.parameters)
             outcome = await self._taken_up(task, request, registered, call)
-            agent_id = registered.count(success=outcome.failure is None)
+            return _counted(request, registered, outcome, started, call.about)
         except NoAgentAvailable:
             await _until_kept(lambda: self.ledger.give_back(request.contract_id, called=False))
             raise
         except AorchError as refusal:
             outcome = Outcome(error=str(refusal), failure=type(refusal))
-        return _response(request, agent_id, outcome, started, call.about)
+            return _response(request, None, outcome, started, call.about)
 
     async def keep(self, task: Task, response: Row) -> None:
         """Commit the RESPONSE to a task that was taken up; where the ledger fails, once it can be."""
@@ -177,25 +165,21 @@ class Exchanges:
             await _until_kept(lambda: self.ledger.write_response(response, response.status, webhook=webhook))
 
     async def _taken_up(self, task: Task, request: Row, registered: Registered, call: Call) -> Outcome:
-        called = False
         try:
             if (cancelled_by := await self.running.take_place(request.contract_id, registered)) is not None:
                 return _cancelled(cancelled_by)
             try:
-                called = True
-                timeout_s = task.timeout_s or registered.agent.timeout_s or self.timeout_s
-                return await execute(registered.agent, _document(task, request), timeout_s, call)
+                return await self._execute(task, request, registered, call)
             finally:
                 registered.leave_place()
         except asyncio.CancelledError:
-            await asyncio.shield(self.ledger.give_back(request.contract_id, called=called))
+            await asyncio.shield(self.ledger.give_back(request.contract_id, called=call.begun))
             raise
 
     async def _respond(
         self, request: Row, registered: Registered, outcome: Outcome, started: float, about: dict[str, Any]
     ) -> Answer:
-        agent_id = registered.count(success=outcome.failure is None)
-        response = _response(request, agent_id, outcome, started, about)
+        response, agent_id = _counted(request, registered, outcome, started, about), registered.agent.agent_id
         try:
             await self.ledger.write_response(response, response.status)
         except Conflict as conflict:
@@ -294,6 +278,13 @@ def _request_metadata(task: Task, reason: dict[str, Any] | None) -> str:
     if reason is not None:
         about["routing"] = reason
     return json.encode(about)
+
+
+def _counted(request: Row, registered: Registered, outcome: Outcome, started: float, besides: dict[str, Any]) -> Row:
+    """The RESPONSE of an agent, which remembers that it gave one."""
+    response = _response(request, registered.agent.agent_id, outcome, started, besides)
+    registered.count(response.created_at, success=outcome.failure is None)
+    return response
 
 
 def _response(request: Row, agent_id: str | None, outcome: Outcome, started: float, besides: dict[str, Any]) -> Row:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import inspect
+import math
 import threading
 import traceback
 from collections.abc import Callable
@@ -31,12 +32,15 @@ current_request: ContextVar[str | None] = ContextVar("aorch_current_request", de
 
 @dataclass(slots=True)
 class Call:
-    """A call of an agent of this package's own (a pipeline): what performs the tasks that it asks for, and what the
-    metadata of its RESPONSE says besides, however the call ends.
+    """A call of an agent; `begun` once that has seen the task.
+
+    For an agent of this package's own (a pipeline): what performs the tasks that it asks for, and what the metadata of its
+    RESPONSE says besides, however the call ends.
     """
 
     exchanges: "Exchanges"
     about: dict[str, Any] = field(default_factory=dict)
+    begun: bool = False
 
 
 current_call: ContextVar[Call | None] = ContextVar("aorch_current_call", default=None)
@@ -59,14 +63,18 @@ class Outcome:
 
 
 class Running:
-    """What this process runs, so that a cancellation that somebody else commits to the ledger reaches it.
+    """What this process runs in one event loop, so that each hears of its end: its time is up, or somebody cancelled it.
 
-    The ledger is looked at LOOK_S after something began, and then as often as that for as long as anything runs.
+    A cancellation is committed to the ledger, by whatever process. So that is looked at LOOK_S after something began, and
+    then as often as that for as long as anything runs. One timer, for whoever's time is up first, stands for all (one for
+    each takes 1.4 µs).
     """
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, loop: asyncio.AbstractEventLoop) -> None:
         self._ledger = ledger
-        self._over: dict[str, asyncio.Future[None]] = {}
+        self._loop = loop
+        self._over: dict[str, tuple[asyncio.Future[None], float]] = {}
+        self._timer: asyncio.TimerHandle | None = None
         self._cancelled: dict[str, str] = {}
         self._version = -1
         self._looking = False
@@ -76,9 +84,8 @@ class Running:
         if not registered.full():
             await registered.take_place()
             return None
-        loop = asyncio.get_running_loop()
-        over: asyncio.Future[None] = loop.create_future()
-        taking = loop.create_task(registered.take_place())
+        over: asyncio.Future[None] = self._loop.create_future()
+        taking = self._loop.create_task(registered.take_place())
         taking.add_done_callback(lambda _: _release(over))
         self.begin(request_id, over)
         try:
@@ -93,31 +100,47 @@ class Running:
             return cancelled_by
         return None
 
-    def begin(self, request_id: str, over: "asyncio.Future[None]") -> None:
-        """That one runs from here on; `over` is released when it is cancelled."""
-        self._over[request_id] = over
+    def begin(self, request_id: str, over: "asyncio.Future[None]", timeout_s: float = math.inf) -> None:
+        """That one runs from here on; `over` is released when it is cancelled, and after `timeout_s` seconds."""
+        ends_at = self._loop.time() + timeout_s
+        self._over[request_id] = over, ends_at
+        if self._timer is None or ends_at < self._timer.when():
+            self._look_at(ends_at)
         if request_id in self._cancelled:  # while it waited for its agent
             _release(over)
         if not self._looking:
             self._looking = True
-            asyncio.get_running_loop().call_later(LOOK_S, self._look)
+            self._loop.call_later(LOOK_S, self._look)
 
     def end(self, request_id: str) -> str | None:
         """That one runs no more; who cancelled it."""
         self._over.pop(request_id, None)
         return self._cancelled.get(request_id) if self._cancelled else None
 
+    def _look_at(self, ends_at: float) -> None:
+        """Look at that moment for those whose time has passed."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None if ends_at == math.inf else self._loop.call_at(ends_at, self._end_late)
+
+    def _end_late(self) -> None:
+        moment, self._timer = self._loop.time(), None
+        for over, ends_at in self._over.values():
+            if ends_at <= moment:
+                _release(over)
+        self._look_at(min((ends_at for _, ends_at in self._over.values() if ends_at > moment), default=math.inf))
+
     def _look(self) -> None:
         self._looking = bool(self._over)
         if not self._looking:
             return
-        asyncio.get_running_loop().call_later(LOOK_S, self._look)
+        self._loop.call_later(LOOK_S, self._look)
         with contextlib.suppress(LedgerError):  # it cannot be read now: the next look tries again
             version = self._ledger.version()
             if version != self._version:
                 self._cancelled, self._version = self._ledger.cancelled(), version
                 for request_id in self._cancelled.keys() & self._over.keys():
-                    _release(self._over[request_id])
+                    _release(self._over[request_id][0])
 
 
 async def execute(agent: Agent, document: dict[str, Any], timeout_s: float, called: Call) -> Outcome:
@@ -128,16 +151,15 @@ async def execute(agent: Agent, document: dict[str, Any], timeout_s: float, call
     loop = asyncio.get_running_loop()
     over: asyncio.Future[None] = loop.create_future()  # what asyncio.wait does, in half of its time
     call = loop.create_task(_call(agent, document, over, called))
-    timer = loop.call_later(timeout_s, _release, over)
+    called.begun = True
     running = called.exchanges.running
-    running.begin(document["task_id"], over)
+    running.begin(document["task_id"], over, timeout_s)
     try:
         await over
     except asyncio.CancelledError:
         await _stop(call, agent.grace_s)
         raise
     finally:
-        timer.cancel()
         cancelled_by = running.end(document["task_id"])
     if not call.done():
         await _stop(call, agent.grace_s)

@@ -1,7 +1,7 @@
 """The Orchestrator: the public class, in front of registry, exchanges and ledger."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Coroutine, Iterable
 from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
@@ -72,9 +72,9 @@ class Orchestrator:
             async for answer in answers:
                 yield answer
 
-    async def perform(self, task: Task) -> Answer:
+    def perform(self, task: Task) -> Coroutine[Any, Any, Answer]:
         """Do `task`, as `orchestrate` does, in types."""
-        return await self.exchanges.perform(task)
+        return self.exchanges.perform(task)
 
     async def resume(self, contract_id: str) -> Answer:
         """Perform the task of that REQUEST again, as a new one in the same session; what a pipeline completed is taken over.

@@ -38,9 +38,12 @@ class Task:
         """Raises UsageError for a field of the wrong shape."""
         _check_text("capability", self.capability, needed=True)
         _check_text("session_id", self.session_id, needed=True)
-        for name in ("agent_id", "from_agent", "parent_id"):
-            if getattr(self, name) is not None:
-                _check_text(name, getattr(self, name), needed=False)
+        if self.agent_id is not None:
+            _check_text("agent_id", self.agent_id, needed=False)
+        if self.from_agent is not None:
+            _check_text("from_agent", self.from_agent, needed=False)
+        if self.parent_id is not None:
+            _check_text("parent_id", self.parent_id, needed=False)
         _check_object("parameters", self.parameters)
         _check_object("context", self.context)
         _check_object("metadata", self.metadata)

@@ -7,6 +7,7 @@ import asyncio
 import queue
 import sqlite3
 import threading
+from asyncio import Future
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
@@ -20,22 +21,18 @@ Action = Callable[[sqlite3.Connection], Any]
 """What reads and writes inside a transaction of the writer, in its thread."""
 Result = TypeVar("Result")
 
-_CLOSE: Any = object()
-
 
 class _Unit:
     """Statements that stand or fall together, or `action`, and the waiter to tell."""
 
-    __slots__ = ("action", "error", "loop", "result", "statements", "told", "waiter")
+    result: Any = None
+    error: BaseException | None = None
+    told = False
 
-    def __init__(self, statements: Sequence[Statement], action: Action | None, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, statements: Sequence[Statement], action: Action | None, waiter: Future[Any]) -> None:
         self.statements = statements
         self.action = action
-        self.loop = loop
-        self.waiter: asyncio.Future[Any] = loop.create_future()
-        self.result: Any = None
-        self.error: BaseException | None = None
-        self.told = False
+        self.waiter = waiter
 
     def tell(self) -> None:
         self.told = True
@@ -55,17 +52,17 @@ class Writer:
         self._translate = translate
         self._closed = False
         self._gathered: dict[asyncio.AbstractEventLoop, list[_Unit]] = {}
-        self._queue: queue.SimpleQueue[list[_Unit]] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[asyncio.AbstractEventLoop, list[_Unit]] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="aorch-ledger-writer", daemon=True)
         self._thread.start()
 
-    async def commit(self, *statements: Statement) -> None:
-        """Commit `statements` together, in order; they are durable when this returns.
+    def commit(self, *statements: Statement) -> Future[None]:
+        """Commit `statements` together, in order; they are durable once what this returns is done.
 
         A cancelled caller does not take them back: they are committed all the same. Raises LedgerError, and
         sqlite3.IntegrityError where a unique index refuses one.
         """
-        await self._gather(statements, None).waiter
+        return self._gather(statements, None).waiter
 
     async def commit_or_refuse(self, *statements: Statement) -> None:
         """The same, but that a refusal goes before the caller's cancellation."""
@@ -74,7 +71,7 @@ class Writer:
             await unit.waiter
         except asyncio.CancelledError:
             if not unit.told:
-                unit.waiter = unit.loop.create_future()
+                unit.waiter = asyncio.get_running_loop().create_future()
                 await unit.waiter
             elif unit.error is not None:
                 raise unit.error from None
@@ -92,7 +89,7 @@ class Writer:
         if self._closed:
             raise LedgerError("the ledger is closed", "Open it again: nothing more can be written here.")
         loop = asyncio.get_running_loop()
-        unit = _Unit(statements, action, loop)
+        unit = _Unit(statements, action, loop.create_future())
         gathered = self._gathered.get(loop)
         if gathered is None:
             gathered = self._gathered[loop] = []
@@ -103,28 +100,27 @@ class Writer:
     def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
         """Hand the writer what one turn of the loop gathered: at 32 in flight half as many transactions as one by one."""
         if gathered := self._gathered.pop(loop, None):
-            self._queue.put(gathered)
+            self._queue.put((loop, gathered))
 
     def close(self) -> None:
         """Commit what is queued, then close the connection."""
         self._closed = True
         for loop in list(self._gathered):
             self._hand_over(loop)
-        self._queue.put([_CLOSE])
+        self._queue.put(None)
         self._thread.join()
 
     def _work(self) -> None:
         open_ = True
         while open_:
-            units = self._queue.get()
+            handed_over = [self._queue.get()]
             while not self._queue.empty():
-                units += self._queue.get()
-            if _CLOSE in units:
-                open_ = False
-                units = [unit for unit in units if unit is not _CLOSE]
-            if units:
-                self._write(units)
-                _tell(units)
+                handed_over.append(self._queue.get())
+            open_ = None not in handed_over
+            gathered = [each for each in handed_over if each is not None]
+            if gathered:
+                self._write([unit for _, units in gathered for unit in units])
+                _tell(gathered)
         self._connection.close()
 
     def _write(self, units: list[_Unit]) -> None:
@@ -167,11 +163,11 @@ class Writer:
             raise
 
 
-def _tell(units: list[_Unit]) -> None:
+def _tell(gathered: list[tuple[asyncio.AbstractEventLoop, list[_Unit]]]) -> None:
     """Wake all waiters of a loop by one call into it."""
     by_loop: defaultdict[asyncio.AbstractEventLoop, list[_Unit]] = defaultdict(list)
-    for unit in units:
-        by_loop[unit.loop].append(unit)
+    for loop, units in gathered:
+        by_loop[loop] += units
     for loop, its in by_loop.items():
         if not loop.is_closed():
             loop.call_soon_threadsafe(_tell_each, its)

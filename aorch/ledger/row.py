@@ -13,6 +13,8 @@ from aorch import json
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS = [a + b for a in _ALPHABET for b in _ALPHABET]
+_LOW = (1 << 40) - 1
+"""The bits of an id's last eight characters."""
 
 
 PENDING, IN_PROGRESS, COMPLETED, FAILED, CANCELLED, INTERRUPTED = (
@@ -70,28 +72,28 @@ class Ids:
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._last = 0
-        self._top, self._beginning = -1, ""  # the first 18 of 26 characters seldom change
+        self._ms, self._low, self._beginning = -1, 0, ""
 
     def next(self) -> str:
         """A new id, greater than every one before."""
         now_ms = int(self._clock() * 1000)
         with self._lock:
-            if now_ms > self._last >> 80:
-                self._last = now_ms << 80 | int.from_bytes(os.urandom(10), "big") >> 1  # room to count up
-            else:
-                self._last += 1
-            top, low = divmod(self._last, 1 << 40)
-            if top != self._top:
-                self._top = top
+            if now_ms > self._ms:
+                chance = int.from_bytes(os.urandom(10), "big")
+                top, low = (
+                    now_ms << 40 | chance >> 40,
+                    (chance & _LOW) >> 1,
+                )  # room to count up by half a million million
+                self._ms, self._low = now_ms, low
                 self._beginning = "".join([_PAIRS[top >> shift & 1023] for shift in range(80, -1, -10)])
+            else:
+                self._low = low = self._low + 1
             beginning = self._beginning
         return beginning + _PAIRS[low >> 30] + _PAIRS[low >> 20 & 1023] + _PAIRS[low >> 10 & 1023] + _PAIRS[low & 1023]
 
     def forget(self) -> None:
         """Begin anew, as a forked child must: it and its parent would count up from the same id."""
-        self._lock = threading.Lock()
-        self._last = 0
+        Ids.__init__(self, self._clock)
 
 
 _ids = Ids()

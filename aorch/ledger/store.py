@@ -7,7 +7,7 @@ Starting: what a dead process left open is answered by an `interrupted` RESPONSE
 import asyncio
 import errno
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
@@ -88,22 +88,20 @@ class Ledger:
 
     # Writing
 
-    async def write_request(
+    def write_request(
         self, request: Row, key: tuple[str, str, str] | None = None, *, replaces: bool = False
-    ) -> None:
+    ) -> Awaitable[None]:
         """Commit a REQUEST that is about to be executed, or waits for its agent (status `pending`).
 
         `key` (caller, idempotency key, the body's fingerprint) is committed with it. Raises Conflict where that caller
         has used it already: then neither is in the ledger. With `replaces` the key stands for this REQUEST from now on.
         """
+        insert = (statements.INSERT_BEGUN, (*request[:9], request.metadata, request.parent_id, request.claimed_by))
         if key is None:
-            await self._writer.commit((statements.INSERT, request))
-        elif replaces:
-            await self._writer.commit(
-                (statements.REPLACE_KEY, (*key, request.contract_id)), (statements.INSERT, request)
-            )
-        else:
-            await self._write_once(request, key, [(statements.INSERT, request)])
+            return self._writer.commit(insert)
+        if replaces:
+            return self._writer.commit((statements.REPLACE_KEY, (*key, request.contract_id)), insert)
+        return self._write_once(request, key, [insert])
 
     async def write_generation(self, name: str, generation: str) -> None:
         """Commit that the batch of that name begins anew: from now on its lines are known by that `generation`."""
@@ -165,16 +163,16 @@ class Ledger:
         """Commit that its webhook was not taken, why, and when to try again (None: no more)."""
         await self._writer.commit((statements.WEBHOOK_FAILED, (attempts, again_at, error, request_id)))
 
-    async def write_start(self, request_id: str) -> None:
+    def write_start(self, request_id: str) -> Awaitable[None]:
         """Commit that a pending REQUEST is now in progress."""
-        await self._writer.commit((statements.START, (IN_PROGRESS, request_id, PENDING)))
+        return self._writer.commit((statements.START, (IN_PROGRESS, request_id, PENDING)))
 
     async def write_response(self, response: Row, request_status: str, *, webhook: bool = False) -> None:
         """Commit a RESPONSE and its REQUEST's end; where it has a `webhook`, that it is due.
 
         Raises Conflict where the REQUEST has been answered already: the first answer stands.
         """
-        end = (request_status, response.created_at, None, response.request_id)
+        end = (request_status, response.created_at, response.request_id)
         rows: list[Statement] = [(statements.INSERT, response), (statements.COMPLETE, end)]
         if webhook:
             rows.append((statements.WEBHOOK_DUE, (response.created_at, response.request_id)))

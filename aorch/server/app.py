@@ -82,12 +82,12 @@ def _entrance(
 ) -> Handler:
     """Where every request comes in. Those to `known` paths go past the router, which takes 8 µs to find the same."""
 
-    async def enter(request: web.Request) -> web.StreamResponse:
+    def enter(request: web.Request) -> Awaitable[web.StreamResponse]:
         found = known.get((request.method, request.raw_path))
         if found is None or hdrs.EXPECT in request.headers:
-            return await app._handle(request)  # the application itself, as its runner calls it
+            return app._handle(request)  # the application itself, as its runner calls it
         request._match_info = found
-        return await through(request, found.handler)
+        return through(request, found.handler)
 
     return enter
 
