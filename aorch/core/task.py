@@ -141,6 +141,8 @@ def _check_object(name: str, value: object) -> None:
 
 
 def _check_text(name: str, value: object, *, needed: bool) -> None:
+    if isinstance(value, str) and value and value.isascii() and "\x00" not in value:
+        return
     if not isinstance(value, str) or (needed and not value):
         raise UsageError(f"{name} must be a text that is not empty, not {value!r}")
     if json.storable_text(value) != value:

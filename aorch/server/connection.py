@@ -12,6 +12,7 @@ from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
 from aorch.errors import AorchError
 from aorch.ledger.row import new_id
+from aorch.server.answer import JsonAnswer
 from aorch.server.app import REQUEST_ID, Handler, http_refusal
 from aorch.server.log import RequestLog
 from aorch.server.problems import Refusal, problem
@@ -94,11 +95,17 @@ class Connection(web.RequestHandler):
         if self._stuck is not None:
             self._stuck.cancel()
 
-    def finish_response(self, request: Any, resp: Any, start_time: float | None) -> Any:
+    async def finish_response(self, request: Any, resp: Any, start_time: float | None) -> Any:
         """Send `resp`; one that aiohttp made up outside of the middleware (417) as problem+json."""
+        if isinstance(resp, JsonAnswer) and self.transport is not None and not self._upgraded:
+            message = resp.at_once(request)
+            if message is not None:
+                request._finish()
+                self.transport.write(message)
+                return resp, False
         if isinstance(resp, web.HTTPException):
             resp = self._logged(problem(http_refusal(resp)))
-        return super().finish_response(request, resp, start_time)
+        return await super().finish_response(request, resp, start_time)
 
     def handle_error(
         self, request: Any, status: int = 500, exc: BaseException | None = None, message: str | None = None

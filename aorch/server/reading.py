@@ -72,7 +72,7 @@ def asked(call: Call, request: web.Request, body: OrchestrateBody, key: Key | No
 
 
 def _deeper_than(most: int, raw: bytes) -> bool:
-    if raw.count(b"{") + raw.count(b"[") <= most:
+    if len(raw) <= 2 * most or raw.count(b"{") + raw.count(b"[") <= most:  # what opens must close, or it is no JSON
         return False
     depth, in_text, escaped = 0, False, False
     for byte in raw:
