@@ -73,13 +73,17 @@ class Ids:
         self._clock = clock
         self._lock = threading.Lock()
         self._ms, self._low, self._beginning = -1, 0, ""
+        self._chances: list[bytes] = []
 
     def next(self) -> str:
         """A new id, greater than every one before."""
         now_ms = int(self._clock() * 1000)
         with self._lock:
             if now_ms > self._ms:
-                chance = int.from_bytes(os.urandom(10), "big")
+                if not self._chances:  # many at a time: each look at the system's lets go of the interpreter's lock
+                    drawn = os.urandom(10 * 64)
+                    self._chances = [drawn[start : start + 10] for start in range(0, len(drawn), 10)]
+                chance = int.from_bytes(self._chances.pop(), "big")
                 top, low = (
                     now_ms << 40 | chance >> 40,
                     (chance & _LOW) >> 1,
