@@ -172,6 +172,7 @@ def test_workers_share_a_port_and_one_that_is_killed_is_started_again(home: Home
                         found.add(worker)
             return found
 
+        assert server.get("/v1/health").status_code == 200  # once it has said its address somebody listens there
         wait_for(lambda: len(listening()) == 2)
         with ThreadPoolExecutor(8) as threads:
             answers = list(threads.map(lambda _: httpx.get(f"{server.url}/v1/health").status_code, range(40)))
@@ -186,6 +187,27 @@ def test_workers_share_a_port_and_one_that_is_killed_is_started_again(home: Home
         assert server.stop() == 0
     assert not [process for process in everyone if process.is_running()]
     assert len(home.rows("SELECT * FROM contracts")) == 82
+
+
+def test_a_second_ctrl_c_ends_the_wait_of_workers_too(home: Home, wait_for: WaitFor) -> None:
+    """A terminal sends it to all of them, and the supervisor tells its workers besides."""
+    os.mkfifo(gate := home.folder / "gate")
+    with serving(home, "--workers", "2", "--grace", "60") as server, ThreadPoolExecutor() as threads:
+        supervisor = psutil.Process(server.process.pid)
+
+        def ctrl_c() -> None:
+            for each in (supervisor, *supervisor.children()):
+                each.send_signal(signal.SIGINT)
+
+        running = threads.submit(hold, server, gate)
+        with gate.open("w"):
+            ctrl_c()
+            wait_for(lambda: "aorch stops: 60 s more for 1 running; Ctrl-C cancels them" in server.log)
+            assert not running.done()
+            ctrl_c()
+            assert server.process.wait(START_S) == 0
+        assert running.exception() or running.result().json()["success"] is False
+    assert home.rows(STATUSES, "s") == [("REQUEST", "cancelled"), ("RESPONSE", "cancelled")]
 
 
 @pytest.mark.torture

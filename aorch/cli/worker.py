@@ -54,6 +54,7 @@ async def _work(config: "Config", parallel: int, grace_s: float, *, drain: bool)
     from aorch.cli.output import complain, note
     from aorch.core.orchestrator import Orchestrator
     from aorch.core.queue import Worker
+    from aorch.core.stopping import hear_no_more
     from aorch.core.webhooks import Webhooks, secret
 
     key = secret(config)
@@ -75,17 +76,16 @@ async def _work(config: "Config", parallel: int, grace_s: float, *, drain: bool)
             for ended in await asyncio.gather(*works, return_exceptions=True):
                 if isinstance(ended, Exception):
                     raise ended
+    hear_no_more()
     note(f"{worker.done} {'task' if worker.done == 1 else 'tasks'} done")
     end_now_if_threads_remain(0)
 
 
 def _told_to_stop() -> tuple[asyncio.Event, asyncio.Event]:
     """Set by the first INT or TERM, and by the second."""
+    from aorch.core.stopping import hear
+
     stop, hurry = asyncio.Event(), asyncio.Event()
 
-    def heard() -> None:
-        (hurry if stop.is_set() else stop).set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, heard)
+    hear(lambda _: (hurry if stop.is_set() else stop).set())
     return stop, hurry

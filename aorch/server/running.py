@@ -7,12 +7,14 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 from aiohttp import web
 
 from aorch.config import Config
 from aorch.core import bootstrap
 from aorch.core.orchestrator import Orchestrator
+from aorch.core.stopping import hear, hear_no_more
 from aorch.errors import UsageError
 from aorch.server.app import ENTRANCE, Handler, make_app
 from aorch.server.auth import Access
@@ -28,6 +30,8 @@ CANCEL_S = 5.0
 """How long what was cancelled at the end may take to say so in the ledger."""
 END_S = 1.0
 """How long streams may take to end, after all that."""
+LISTEN_S = 0.01
+"""How often a supervisor looks whether its workers listen by now."""
 LOOK_S = 0.5
 """How often a supervisor looks after its workers."""
 
@@ -71,9 +75,7 @@ async def serve(config: Config, *, log_json: bool, worker: bool, insecure: bool 
     await deliveries.close()
     listener.close()
     await runner.cleanup()
-    for number in (signal.SIGTERM, signal.SIGINT):  # it ends now anyway: a late one must not change the exit code
-        asyncio.get_running_loop().remove_signal_handler(number)
-        signal.signal(number, signal.SIG_IGN)
+    hear_no_more()
 
 
 def supervise(config: Config, arguments: list[str], *, insecure: bool = False) -> int:
@@ -88,7 +90,8 @@ def supervise(config: Config, arguments: list[str], *, insecure: bool = False) -
         Guard(config.serve, address)
         command = [sys.executable, "-m", "aorch", "serve", *arguments, "--port", str(port), "--worker"]
         workers = _Workers(command, config.serve.workers)
-        _announce(config, port, access)
+        if workers.listen(held):
+            _announce(config, port, access)
         return workers.keep_alive()
 
 
@@ -101,6 +104,15 @@ class _Workers:
         signal.signal(signal.SIGINT, self._stop)
         while len(self._workers) < count and not self._stopping:
             self._workers.append(self._start())
+
+    def listen(self, held: socket.socket) -> bool:
+        """Wait until one of them accepts connections where `held` is bound; False where that will not be."""
+        while not self._stopping and all(worker.poll() is None for worker in self._workers):
+            with socket.socket(held.family) as connection:
+                if connection.connect_ex(held.getsockname()) == 0:
+                    return True
+            time.sleep(LISTEN_S)
+        return False
 
     def keep_alive(self) -> int:
         refused = 0
@@ -171,16 +183,22 @@ def _spare_the_collector() -> None:
 
 
 def _told_to_stop(*, worker: bool) -> tuple[asyncio.Event, asyncio.Event]:
-    """Set once somebody wants it to stop; and once a person who sees it stopping presses Ctrl-C."""
+    """Set once somebody wants it to stop; and once a person who sees it stopping presses Ctrl-C.
+
+    A terminal's Ctrl-C reaches a worker twice, as INT and as its supervisor's TERM: there only a second INT is a hurry.
+    """
     stop, hurry = asyncio.Event(), asyncio.Event()
+    interrupts = 0
+
+    def told(number: int) -> None:
+        nonlocal interrupts
+        interrupts += number == signal.SIGINT
+        if interrupts > 1 or (number == signal.SIGINT and stop.is_set() and not worker):
+            hurry.set()
+        stop.set()
+
+    hear(told)
     loop = asyncio.get_running_loop()
-
-    def interrupted() -> None:
-        (hurry if stop.is_set() else stop).set()
-
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
-    # a terminal's Ctrl-C reaches the workers too, and they leave it to their supervisor
-    loop.add_signal_handler(signal.SIGINT, (lambda: None) if worker else interrupted)
 
     def gone() -> None:
         loop.remove_reader(sys.stdin)
