@@ -235,10 +235,17 @@ def test_a_reader_that_goes_away_ends_tail_in_silence(home: Home) -> None:
     tail.stderr.close()
 
 
-def test_reading_makes_no_ledger(bare_home: Home) -> None:
+def test_reading_makes_no_ledger_and_warns_of_one_that_was_named(bare_home: Home) -> None:
+    """A mistyped name must not look like an empty ledger; the one of a person's own is not there before its first use."""
+    warning = f"warning: there is no ledger at {bare_home.ledger}: it reads as empty\n"
     for arguments in (("list",), ("list", "--text", "x"), ("tail",), ("export",)):
         result = bare_home.aorch("contracts", *arguments)
-        assert (result.code, result.out, result.err) == (0, "", "")
+        assert (result.code, result.out, result.err) == (0, "", warning)
+    del bare_home.environment["AORCH_LEDGER"]
+    result = bare_home.aorch("contracts", "list", "--ledger", str(bare_home.ledger))
+    assert (result.code, result.out, result.err) == (0, "", warning)
+    result = bare_home.aorch("contracts", "list")
+    assert (result.code, result.out, result.err) == (0, "", "")
     assert not bare_home.ledger.exists()
 
 

@@ -18,6 +18,7 @@ from aorch.cli.options import (
     complete_agents,
     complete_capabilities,
     complete_contracts,
+    ledger_to_read,
 )
 from aorch.cli.resume import resume
 from aorch.cli.times import TIME_HELP, ago
@@ -96,14 +97,13 @@ def list_(
       aorch contracts list --status failed --since 2d
       aorch contracts list --text 'connection refused' --jsonl
     """
-    from aorch import config as configuration
     from aorch.cli.contract_views import show_list
     from aorch.cli.output import note, print_json
     from aorch.core.recovery import recover
     from aorch.ledger.reading import Reader
 
     which = _filter(session, agent, contract_type, capability, status, since, until, text)
-    with _progress("indexing text") as progress, Reader(recover(configuration.ledger_path(ledger)), progress) as reader:
+    with _progress("indexing text") as progress, Reader(recover(ledger_to_read(ledger)), progress) as reader:
         older = reader.find(before).position if before else None
         found = reader.page(which, limit=limit + 1, before=older)
     page, following = found[:limit], found[limit - 1].contract_id if len(found) > limit else None
@@ -141,13 +141,12 @@ def show(
       aorch contracts show zgjdys --json
       aorch contracts show zgjdys --tree
     """
-    from aorch import config as configuration
     from aorch.cli.contract_views import exchange_text
     from aorch.cli.output import print_json, print_text
     from aorch.core.recovery import recover
     from aorch.ledger.reading import Reader
 
-    with Reader(recover(configuration.ledger_path(ledger))) as reader:
+    with Reader(recover(ledger_to_read(ledger))) as reader:
         if tree or all_:
             return _show_tree(reader.tree(reader.find(contract_id), *([None] if all_ else [])), as_json=json)
         exchange = reader.exchange(reader.find(contract_id))
@@ -187,13 +186,12 @@ def tail(
       aorch contracts tail -n 20
       aorch contracts tail -f --agent agent_example_001 --jsonl
     """
-    from aorch import config as configuration
     from aorch.cli.contract_views import show_line
     from aorch.core.recovery import recover
     from aorch.ledger.reading import Reader
 
     which = _filter(session, agent, contract_type, capability, status)
-    with Reader(recover(configuration.ledger_path(ledger))) as reader:
+    with Reader(recover(ledger_to_read(ledger))) as reader:
         last = reader.last_position()
         found = reversed(reader.page(which, limit=lines, before=last + 1))
         for contract in chain(found, reader.follow(which, after=last) if follow else ()):
@@ -226,7 +224,6 @@ def export(
       aorch contracts export > ledger.jsonl
       aorch contracts export --since 7d --format csv --output week.csv
     """
-    from aorch import config as configuration
     from aorch.cli.output import is_terminal, note, output_failed
     from aorch.core.transfer import export_contracts
 
@@ -235,7 +232,7 @@ def export(
     out = output or (cast("BinaryIO", _Screen()) if watched else sys.stdout.buffer)
     with _progress("exporting", wanted=not watched) as progress:
         try:
-            export_contracts(configuration.ledger_path(ledger), which, form, out, progress)
+            export_contracts(ledger_to_read(ledger), which, form, out, progress)
             if output is None:
                 sys.stdout.flush()
         except BrokenPipeError:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from aorch.cli.compress import MaxTokensOption
-from aorch.cli.options import JsonOption, LedgerOption, SessionOption, complete_sessions
+from aorch.cli.options import JsonOption, LedgerOption, SessionOption, complete_sessions, ledger_to_read
 
 if TYPE_CHECKING:
     from aorch.core.remembered import Found
@@ -39,13 +39,12 @@ def list_(
       aorch memory list
       aorch memory list review --json
     """
-    from aorch import config as configuration
     from aorch.cli.memory_views import show_list
     from aorch.cli.output import note, print_json
     from aorch.core.remembered import opened
     from aorch.ledger.memory import Memory
 
-    with Memory(configuration.ledger_path(ledger)) as memory:
+    with Memory(ledger_to_read(ledger)) as memory:
         found = memory.newest(session, before=before, limit=limit + 1)
     page, following = found[:limit], found[limit - 1].block_id if len(found) > limit else None
     if json:
@@ -78,12 +77,11 @@ def show(
       aorch memory show review --as prompt --max-tokens 256
       aorch memory show mem_01K8VF9XK83SYH1HAX57ZGJDYS --as json
     """
-    from aorch import config as configuration
     from aorch.cli.memory_views import block_text
     from aorch.cli.output import note, print_json, print_text
     from aorch.core.remembered import as_prompt, blocks_of, opened
 
-    rows = blocks_of(configuration.ledger_path(ledger), reference)
+    rows = blocks_of(ledger_to_read(ledger), reference)
     if form == As.json:
         return print_json({"session_id": rows[0].session_id if rows else reference, "blocks": _forms(rows)})
     if not rows:
@@ -112,12 +110,11 @@ def search(
     """
     from itertools import islice
 
-    from aorch import config as configuration
     from aorch.cli.memory_views import show_found
     from aorch.cli.output import note, print_json
     from aorch.core.remembered import search as found_in
 
-    path = configuration.ledger_path(ledger)
+    path = ledger_to_read(ledger)
     found: list[Found] = list(islice(found_in(path, " ".join(words), session), limit))
     if json:
         return print_json({"found": [one.as_dict() for one in found]})
@@ -145,7 +142,6 @@ def verify(
       aorch memory verify review
       aorch memory verify --all --json
     """
-    from aorch import config as configuration
     from aorch.cli.memory_views import show_faults
     from aorch.cli.output import print_json
     from aorch.core.remembered import verified
@@ -154,7 +150,7 @@ def verify(
     if bool(references) == all_:
         raise UsageError("name sessions or blocks, or give --all" if not all_ else "give either names or --all")
     blocks, faults = 0, []
-    for row, found in verified(configuration.ledger_path(ledger), references or None):
+    for row, found in verified(ledger_to_read(ledger), references or None):
         blocks += 1
         faults += [{"block_id": row.block_id, "session_id": row.session_id, "fault": fault} for fault in found]
     if json:
@@ -184,11 +180,10 @@ def export(
       aorch memory export > blocks.jsonl
       aorch memory export --as prompt --max-tokens 256 | jq -r .text
     """
-    from aorch import config as configuration
     from aorch.cli.output import print_json_line
     from aorch.core.remembered import as_prompt, every_session
 
-    for session_id, rows in every_session(configuration.ledger_path(ledger), session):
+    for session_id, rows in every_session(ledger_to_read(ledger), session):
         if form == ExportAs.prompt and rows:
             print_json_line(as_prompt(session_id, rows, max_tokens))
         elif form == ExportAs.json:

@@ -1,6 +1,8 @@
 """Options that several commands share, and what the shell completes for them."""
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -39,6 +41,17 @@ def complete_contracts(incomplete: str) -> Iterator[tuple[str, str]]:
     for contract_id, capability, session_id in newest_contracts(config.load().ledger):
         if contract_id.startswith(incomplete.upper()):
             yield contract_id, f"{capability} in {session_id[:40]}"
+
+
+def ledger_to_read(given: str | None) -> Path:
+    """Where the ledger lies that is only read. Warns of one that was named and is not there, which reads as empty."""
+    from aorch import config
+    from aorch.cli.output import warn
+
+    path = config.ledger_path(given)
+    if not path.exists() and (given or os.environ.get("AORCH_LEDGER")):
+        warn(f"there is no ledger at {path}: it reads as empty")
+    return path
 
 
 def _beginning(incomplete: str, names: list[str]) -> Iterator[str]:
