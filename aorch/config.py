@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from aorch.errors import ConfigInvalid
+from aorch.errors import ConfigInvalid, UsageError
 
 if TYPE_CHECKING:
     from aorch.pipelines import PipelineConfig
@@ -180,7 +180,7 @@ def ledger_path(given: str | Path | None = None) -> Path:
     """Where the ledger lies. A file is read only where neither `given` nor AORCH_LEDGER says so: a broken one never
     stands between a person and a ledger that they name.
     """
-    if given or os.environ.get("AORCH_LEDGER"):
+    if given is not None or os.environ.get("AORCH_LEDGER"):
         return _ledger_path(given, _File(), None)
     return load().ledger
 
@@ -269,6 +269,8 @@ def check_pipeline(name: str, table: dict[str, Any]) -> "PipelineConfig":
 
 
 def _ledger_path(given: str | Path | None, content: _File, file: Path | None) -> Path:
+    if given == "":  # an unset variable of a shell, most likely: the default would take what was meant for another
+        raise UsageError("the name of the ledger is empty", "Name a file by --ledger, or leave it out.")
     chosen = given or os.environ.get("AORCH_LEDGER")
     if chosen:
         return Path(chosen).expanduser().absolute()

@@ -223,6 +223,12 @@ class LedgerReadOnly(LedgerError):
     code = "ledger_read_only"
 
 
+class LedgerGone(LedgerError):
+    """The ledger's file was removed, or another put in its place, while this process had it open."""
+
+    code, http_status = "ledger_gone", 503
+
+
 class LedgerInvalid(LedgerError):
     """The file is not a ledger: not SQLite, damaged, or another program's database."""
 

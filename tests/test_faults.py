@@ -293,6 +293,18 @@ def test_a_folder_in_the_ledgers_place_is_told(home: Home) -> None:
     assert failed_with(home.aorch("run", "echo", "text=a"), 14, str(home.ledger), "is a folder")
 
 
+def test_a_folder_in_the_ledgers_place_is_told_to_readers_too(home: Home) -> None:
+    for command in (("contracts", "list"), ("status",), ("memory", "list")):
+        assert failed_with(home.aorch(*command, "--ledger", str(home.folder)), 14, str(home.folder), "is a folder")
+
+
+def test_an_empty_name_is_no_ledger(home: Home) -> None:
+    """It is what a shell makes of a variable that is not set: nothing is written to another ledger instead."""
+    for command in (("run", "echo", "text=a"), ("contracts", "list")):
+        assert failed_with(home.aorch(*command, "--ledger", ""), 2, "the name of the ledger is empty")
+    assert home.rows("SELECT * FROM contracts") == []
+
+
 def test_a_ledger_below_a_file_is_told(home: Home) -> None:
     home.environment["AORCH_LEDGER"] = str(home.folder / "aorch.toml" / "ledger.db")
     assert failed_with(home.aorch("run", "echo", "text=a"), 14, "aorch.toml/ledger.db")

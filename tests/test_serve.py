@@ -105,6 +105,27 @@ def test_log_json_is_a_json_document_a_line(home: Home) -> None:
     assert (lost["status"], lost["path"]) == (404, "/nowhere?a=%1B%5B31m")
 
 
+# Its ledger
+
+
+def test_nothing_is_written_to_a_ledger_that_nobody_finds(home: Home) -> None:
+    """One that was removed, or replaced, is open still, and what is written there is lost with the process."""
+    aside = home.folder / "aside.db"
+    with serving(home) as server:
+        assert ask(server).json()["success"] is True
+        home.ledger.rename(aside)
+        assert home.ledger.name in problem(ask(server), 503, "ledger_gone")["detail"]
+        problem(server.get("/v1/health"), 503, "ledger_gone")
+        assert not home.ledger.exists()
+        aside.rename(home.ledger)
+        assert ask(server).json()["success"] is True
+        assert server.get("/v1/health").json()["status"] == "healthy"
+        home.ledger.rename(aside)
+        home.aorch("run", "echo", "text=a")
+        problem(ask(server), 503, "ledger_gone")
+    assert home.rows("SELECT count(*) FROM contracts") == [(2,)]
+
+
 # Its end
 
 

@@ -45,10 +45,16 @@ class _Unit:
 
 
 class Writer:
-    """The writer thread of one connection, which is its alone from here on."""
+    """The writer thread of one connection, which is its alone from here on; `check` is called before each transaction."""
 
-    def __init__(self, connection: sqlite3.Connection, translate: Callable[[sqlite3.Error], AorchError]) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        check: Callable[[], None],
+        translate: Callable[[sqlite3.Error], AorchError],
+    ) -> None:
         self._connection = connection
+        self._check = check
         self._translate = translate
         self._closed = False
         self._gathered: dict[asyncio.AbstractEventLoop, list[_Unit]] = {}
@@ -150,6 +156,7 @@ class Writer:
                 unit.error = error
 
     def _transaction(self, work: Iterable[tuple[str, list[Sequence[Any]]]], actions: list[_Unit]) -> None:
+        self._check()
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             for sql, rows in work:

@@ -105,6 +105,8 @@ def _check_revision(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _translate(path: Path, error: sqlite3.Error) -> LedgerError:
+    if path.is_dir():
+        return _read_only(path)
     name = getattr(error, "sqlite_errorname", "")
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return LedgerBusy(f"the ledger {path} was locked by another process for {BUSY_TIMEOUT_S:g} s", "Try again.")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from aorch import json
-from aorch.errors import AorchError, Conflict, LedgerError, LedgerFull, LedgerReadOnly
+from aorch.errors import AorchError, Conflict, LedgerError, LedgerFull, LedgerGone, LedgerReadOnly
 from aorch.ledger import owners, queue, statements
 from aorch.ledger.batch import Statement, Writer
 from aorch.ledger.database import connect, translated
@@ -77,7 +77,8 @@ class Ledger:
                     raise
                 reason = f"{error.filename} could not be written: {error.strerror}"
                 raise (LedgerFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else LedgerReadOnly)(reason) from error
-        self._writer = Writer(connection, self._translate)
+        self._file = _identity(path)
+        self._writer = Writer(connection, self.check_file, self._translate)
         self._reading: sqlite3.Connection | None = None
         self._ancestors: dict[str, list[tuple[str, str, str]]] = {}
 
@@ -85,6 +86,14 @@ class Ledger:
     def owner_id(self) -> str:
         """What stands in `claimed_by` of the exchanges that this process runs."""
         return self._owner.owner_id
+
+    def check_file(self) -> None:
+        """Raise LedgerGone where the file at `path` is not the one that is open here: what is written to that, nobody finds."""
+        if _identity(self.path) != self._file:
+            raise LedgerGone(
+                f"the ledger {self.path} was removed, or another file was put in its place",
+                "Put the file back, or start this process anew.",
+            )
 
     # Writing
 
@@ -265,7 +274,9 @@ class Ledger:
 
     def _for_reading(self) -> sqlite3.Connection:
         if self._reading is None:
-            self._reading = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+            self._reading = sqlite3.connect(
+                f"{self.path.as_uri()}?mode=rw", uri=True, isolation_level=None, check_same_thread=False
+            )
         return self._reading
 
     def _translate(self, error: sqlite3.Error) -> AorchError:
@@ -274,6 +285,14 @@ class Ledger:
                 raise error
         except AorchError as translation:
             return translation
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def recover(path: Path) -> None:

@@ -83,7 +83,9 @@ async def events(request: web.Request) -> web.StreamResponse:
 
 async def health(request: web.Request) -> web.Response:
     """Whether the service and its ledger answer."""
-    await services_of(request).readers.read(Reader.last_position)
+    services = services_of(request)
+    services.orchestrator.exchanges.ledger.check_file()
+    await services.readers.read(Reader.last_position)
     return json_answer({"status": "healthy", "service": "aorch", "version": aorch.__version__, "timestamp": now()})
 
 
