@@ -1,9 +1,12 @@
 """The Python API, as the seed document writes it."""
 
 import asyncio
+import os
+import sqlite3
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -277,6 +280,44 @@ async def test_each_of_many_tasks_ends_when_its_own_time_is_up(orchestrator: Orc
     assert answers[0]["success"]
     late = [f"held gave no answer within {limit} s" for limit in (0.3, 0.05, 0.2, 0.1)]
     assert [answer["error"] for answer in answers[1:]] == late
+
+
+async def test_a_task_cancelled_before_its_request_is_durable_is_cancelled_in_the_ledger(
+    orchestrator: Orchestrator, held: Held, tmp_path: Path
+) -> None:
+    """Also where both of its contracts are committed together with another's answer, and the ledger opens again."""
+
+    async def turns() -> None:
+        for _ in range(20):
+            await asyncio.sleep(0)
+            os.sched_yield()
+
+    def ask(session_id: str, **parameters: Any) -> asyncio.Task[dict[str, Any]]:
+        task = {"capability": "tell", "parameters": {"n": 0, **parameters}}
+        return asyncio.create_task(orchestrator.orchestrate(session_id, task))
+
+    answered = ask("answered", wait=True)
+    while not held.asked:
+        await turns()
+    with closing(sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        first = ask("first")
+        await turns()  # the writer waits for the lock with this one's REQUEST, and the rest gathers
+        held.go.set()
+        await turns()
+        cancelled = ask("cancelled")
+        await turns()
+        cancelled.cancel()
+        await turns()
+        other.execute("COMMIT")
+    await asyncio.gather(answered, first, cancelled, return_exceptions=True)
+    assert cancelled.cancelled()
+    request, response = await orchestrator.get_contracts("cancelled")
+    assert (request["contract_type"], request["status"]) == ("REQUEST", "cancelled")
+    assert (response["contract_type"], response["status"]) == ("RESPONSE", "cancelled")
+    assert response["metadata"]["called"] is False
+    await orchestrator.aclose()
+    assert (await orchestrator.orchestrate("s", {"capability": "echo", "parameters": {"text": "hi"}}))["success"]
 
 
 class Silent(Agent):

@@ -68,7 +68,7 @@ class Exchanges:
             outcome = await self._called(task, request, registered, call)
         except asyncio.CancelledError:
             outcome = Outcome(error="cancelled by the caller", failure=AgentCancelled, called=call.begun)
-            await asyncio.shield(self._respond(request, registered, outcome, started, call.about))
+            await asyncio.shield(self._respond(request, registered, outcome, started, call.about, last=True))
             raise
         return await self._respond(request, registered, outcome, started, call.about)
 
@@ -177,11 +177,18 @@ class Exchanges:
             raise
 
     async def _respond(
-        self, request: Row, registered: Registered, outcome: Outcome, started: float, about: dict[str, Any]
+        self,
+        request: Row,
+        registered: Registered,
+        outcome: Outcome,
+        started: float,
+        about: dict[str, Any],
+        *,
+        last: bool = False,
     ) -> Answer:
         response, agent_id = _counted(request, registered, outcome, started, about), registered.agent.agent_id
         try:
-            await self.ledger.write_response(response, response.status)
+            await self.ledger.write_response(response, response.status, last=last)
         except Conflict as conflict:
             return _answer(response, agent_id, Outcome(error=str(conflict), failure=Conflict), started)
         return _answer(response, agent_id, outcome, started, outcome.hint, about)

@@ -70,6 +70,15 @@ class Writer:
         """
         return self._gather(statements, None).waiter
 
+    def commit_last(self, *statements: Statement) -> Future[None]:
+        """The same for statements that depend on rows which were handed over before and need not be durable yet."""
+
+        def execute(connection: sqlite3.Connection) -> None:
+            for sql, parameters in statements:
+                connection.execute(sql, parameters)
+
+        return self._gather((), execute).waiter
+
     async def commit_or_refuse(self, *statements: Statement) -> None:
         """The same, but that a refusal goes before the caller's cancellation."""
         unit = self._gather(statements, None)
@@ -130,7 +139,9 @@ class Writer:
         self._connection.close()
 
     def _write(self, units: list[_Unit]) -> None:
-        """The fast way: one executemany for each kind of statement. Units never depend on each other's rows."""
+        """The fast way: one executemany for each kind of statement, then the actions. So statements of one unit never depend
+        on another's rows, whereas an action may.
+        """
         rows: defaultdict[str, list[Sequence[Any]]] = defaultdict(list)
         for unit in units:
             for sql, parameters in unit.statements:

@@ -176,9 +176,12 @@ class Ledger:
         """Commit that a pending REQUEST is now in progress."""
         return self._writer.commit((statements.START, (IN_PROGRESS, request_id, PENDING)))
 
-    async def write_response(self, response: Row, request_status: str, *, webhook: bool = False) -> None:
+    async def write_response(
+        self, response: Row, request_status: str, *, webhook: bool = False, last: bool = False
+    ) -> None:
         """Commit a RESPONSE and its REQUEST's end; where it has a `webhook`, that it is due.
 
+        `last` is for where nobody waited for the REQUEST to be durable: what was to be written before goes first.
         Raises Conflict where the REQUEST has been answered already: the first answer stands.
         """
         end = (request_status, response.created_at, response.request_id)
@@ -186,7 +189,7 @@ class Ledger:
         if webhook:
             rows.append((statements.WEBHOOK_DUE, (response.created_at, response.request_id)))
         try:
-            await self._writer.commit(*rows)
+            await (self._writer.commit_last(*rows) if last else self._writer.commit(*rows))
         except sqlite3.IntegrityError as error:
             raise Conflict(f"request {response.request_id} has been answered already") from error
 
