@@ -558,6 +558,26 @@ async def test_a_connection_that_is_idle_or_takes_nothing_of_its_answer_ends() -
     log.flush()
 
 
+def test_a_client_that_reads_no_answer_gets_no_more_of_them(home: Home, wait_for: WaitFor) -> None:
+    """What it has sent waits on its own side: the server neither reads nor answers it before it takes what is there."""
+    with serving(home) as server, socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect((server.client.base_url.host, server.client.base_url.port))
+        connection.setblocking(False)
+        pipelined = b"GET /v1/agents HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100
+
+        def is_held_up() -> bool:
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    connection.send(pipelined)
+            before = server.log.count("GET /v1/agents")
+            server.get("/v1/health", headers={"X-Request-ID": f"probe-{before}"})
+            wait_for(lambda: f"request_id=probe-{before}" in server.log)
+            return before > 0 and server.log.count("GET /v1/agents") == before
+
+        wait_for(is_held_up)
+
+
 # Whatever comes
 
 _json = st.recursive(

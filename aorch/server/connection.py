@@ -102,6 +102,8 @@ class Connection(web.RequestHandler):
             if message is not None:
                 request._finish()
                 self.transport.write(message)
+                if self._paused:
+                    await self._drain_helper()
                 return resp, False
         if isinstance(resp, web.HTTPException):
             resp = self._logged(problem(http_refusal(resp)))
