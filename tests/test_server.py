@@ -306,6 +306,9 @@ def test_a_request_is_given_an_id_where_it_has_none_that_can_be_one(server: Serv
     for given in ({}, {"X-Request-ID": "two words"}, {"X-Request-ID": "x" * 129}):
         named = server.get("/v1/health", headers=given).headers["X-Request-ID"]
         assert re.fullmatch("[0-9A-Z]{26}", named)
+    response = ask(server, session="renamed", headers={"X-Request-ID": "two words"})
+    asked, _ = session_of(server, "renamed")
+    assert asked["metadata"]["request_id"] == response.headers["X-Request-ID"]
 
 
 def test_a_request_may_be_on_another_s_behalf(server: Server) -> None:

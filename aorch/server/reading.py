@@ -96,6 +96,8 @@ def _traced(call: Call, request: web.Request) -> dict[str, Any]:
     """Who called, and what ties the exchange to its traces: `X-Request-ID`, `traceparent` and `tracestate` (W3C)."""
     headers = request.headers
     metadata: dict[str, Any] = {key: headers[name][:512] for key, name in _TRACES.items() if name in headers}
+    if "request_id" in metadata:
+        metadata["request_id"] = call.request_id  # another one where what was sent is none
     if stamp := call.caller.stamp:
         metadata["caller"] = stamp
     return metadata
