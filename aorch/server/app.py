@@ -30,6 +30,8 @@ REQUEST_ID = istr("X-Request-ID")
 ENTRANCE: web.AppKey[Handler] = web.AppKey("entrance")
 """What answers a request."""
 
+_UNREAD = frozenset({408, 413})
+"""The statuses of a body that was not read to its end."""
 _REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 
 
@@ -122,6 +124,8 @@ def _through(services: Services, guard: Guard, limit: RateLimit | None, log: Req
             if request.writer.output_size:
                 raise  # a stream that has begun can only be broken off
             response = guard.preflight(request, error) or problem(_refusal(error, request))
+            if response.status in _UNREAD or request.content.exception() is not None:
+                response.force_close()  # what is left of the body stands before the next request
         if not response.prepared:
             response.headers[REQUEST_ID] = request_id
         duration_ms = (time.perf_counter() - started) * 1000

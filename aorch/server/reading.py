@@ -27,6 +27,8 @@ async def read_raw(request: web.Request) -> bytes:
     settings = services_of(request).settings
     if request.content.is_eof() and request.content.total_bytes <= settings.max_body_bytes:
         raw = request.content.read_nowait()  # all of it is here: no timer is needed, nor any of `read`'s other care
+    elif (announced := request.content_length or 0) > settings.max_body_bytes:
+        raise web.HTTPRequestEntityTooLarge(settings.max_body_bytes, announced)
     else:
         try:
             async with asyncio.timeout(settings.read_timeout_s):
