@@ -352,3 +352,28 @@ def test_one_orchestrator_serves_several_event_loops(tmp_path: Path, monkeypatch
         assert list(threads.map(ask, limits)) == [f"silent gave no answer within {limit:g} s" for limit in limits]
     assert len(asyncio.run(orchestrator.get_contracts())) == 12
     asyncio.run(orchestrator.aclose())
+
+
+def test_an_agent_takes_only_so_many_tasks_at_a_time_whatever_event_loops_they_come_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One loop after the other, and several side by side in threads."""
+    (tmp_path / "aorch.toml").touch()
+    monkeypatch.chdir(tmp_path)
+    orchestrator = Orchestrator(tmp_path / "ledger.db")
+    counter = Counter(concurrency=2)
+    orchestrator.register_agent(counter)
+
+    async def ask() -> list[bool]:
+        tasks = [{"capability": "count", "parameters": {"items": [1]}} for _ in range(20)]
+        answers = await asyncio.gather(*(orchestrator.orchestrate("s", task) for task in tasks))
+        return [answer["success"] for answer in answers]
+
+    for _ in range(2):
+        assert asyncio.run(ask()) == [True] * 20
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(lambda _: asyncio.run(ask()), range(4))) == [[True] * 20] * 4
+    assert counter.most == 2
+    (form,) = [agent for agent in orchestrator.list_agents() if agent["agent_id"] == "counter"]
+    assert (form["status"], form["tasks_completed"]) == ("available", 120)
+    asyncio.run(orchestrator.aclose())

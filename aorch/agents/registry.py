@@ -1,6 +1,9 @@
 """The agents of one orchestrator: found by id and by capability, with their state."""
 
 import asyncio
+import contextlib
+import threading
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +12,50 @@ from aorch.agents.base import Agent, AgentCapability
 from aorch.agents.schema import ParameterCheck
 from aorch.errors import ConfigInvalid, Conflict, NotFound
 from aorch.moments import now
+
+
+class Places:
+    """How many tasks an agent takes at a time, from all event loops together; whoever waited longest goes first."""
+
+    def __init__(self, most: int) -> None:
+        self._free = most
+        self._lock = threading.Lock()
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    def all_taken(self) -> bool:
+        """Whether whoever comes now must wait."""
+        return self._free == 0
+
+    async def take(self) -> None:
+        """Take one, waiting for a free one."""
+        with self._lock:
+            if self._free:
+                self._free -= 1
+                return
+            place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(place)
+        try:
+            await place
+        except asyncio.CancelledError:
+            if not place.cancelled():  # it was given in the same turn
+                self.leave()
+            raise
+
+    def leave(self) -> None:
+        """Give one to whoever waits, or back."""
+        with self._lock:
+            while self._waiting:
+                place = self._waiting.popleft()
+                with contextlib.suppress(RuntimeError):  # its loop is closed
+                    place.get_loop().call_soon_threadsafe(self._give, place)
+                    return
+            self._free += 1
+
+    def _give(self, place: asyncio.Future[None]) -> None:
+        if place.cancelled():
+            self.leave()
+        else:
+            place.set_result(None)
 
 
 @dataclass(slots=True)
@@ -24,11 +71,11 @@ class Registered:
     completed: int = 0
     failed: int = 0
     checks: dict[str, ParameterCheck] = field(default_factory=dict)
-    places: asyncio.Semaphore | None = None
+    places: Places | None = None
 
     def __post_init__(self) -> None:
         if self.agent.concurrency is not None:
-            self.places = asyncio.Semaphore(self.agent.concurrency)
+            self.places = Places(self.agent.concurrency)
 
     def status(self) -> str:
         """`available`, `busy` (as many tasks as it takes at a time), or `error`."""
@@ -38,7 +85,7 @@ class Registered:
 
     def full(self) -> bool:
         """Whether it executes as many tasks as it takes at a time."""
-        return self.places is not None and self.places.locked()
+        return self.places is not None and self.places.all_taken()
 
     def free(self, most: int) -> int:
         """How many tasks more it takes now, `most` where it takes any number."""
@@ -47,14 +94,14 @@ class Registered:
     async def take_place(self) -> None:
         """Take one of its places, waiting for a free one."""
         if self.places is not None:
-            await self.places.acquire()
+            await self.places.take()
         self.running += 1
 
     def leave_place(self) -> None:
         """Give the place back."""
         self.running -= 1
         if self.places is not None:
-            self.places.release()
+            self.places.leave()
 
     def count(self, answered_at: str, *, success: bool) -> None:
         """Remember that it answered, at that moment (RFC 3339)."""
