@@ -138,8 +138,10 @@ def test_a_stop_lets_what_runs_finish_and_refuses_what_comes(home: Home, wait_fo
             late = wait_for(lambda: refused(server))
             problem(late, 503, "stopping")
             assert int(late.headers["Retry-After"]) > 0
+            assert late.headers["Connection"] == "close"
             released.write("done")
         assert running.result().json()["data"] == {"text": "done"}
+        assert running.result().headers["Connection"] == "close"
         assert server.stop() == 0
     assert home.rows(STATUSES, "s") == [("REQUEST", "completed"), ("RESPONSE", "completed")]
 

@@ -128,6 +128,8 @@ def _through(services: Services, guard: Guard, limit: RateLimit | None, log: Req
                 response.force_close()  # what is left of the body stands before the next request
         if not response.prepared:
             response.headers[REQUEST_ID] = request_id
+            if gate.closing:
+                response.force_close()  # the next request is better off elsewhere
         duration_ms = (time.perf_counter() - started) * 1000
         log.write(request.method, request.raw_path, response.status, duration_ms, request_id, about)
         return response
