@@ -280,6 +280,14 @@ def test_a_path_or_a_method_that_is_none_is_told(server: Server) -> None:
     assert refused.headers["Allow"] == "POST"
 
 
+def test_head_answers_as_get_does_without_the_body(server: Server) -> None:
+    for path, status in (("/v1/health", 200), ("/v1/agents/parrot", 200), ("/v1/agents/nobody", 404)):
+        told = server.client.head(path)
+        assert (told.status_code, told.content) == (status, b"")
+        assert told.headers["Content-Length"] == str(len(server.get(path).content))
+    assert server.client.head("/v1/events").status_code == 405
+
+
 # Who asks, and for what
 
 

@@ -54,6 +54,8 @@ def make_app(
     known = {}
     for route in ROUTES:
         added = app.router.add_route(route.method, route.path, route.handler, name=route.name)
+        if route.method == hdrs.METH_GET and route.answer is not None:  # a stream has no end, so HEAD has no answer
+            app.router.add_route(hdrs.METH_HEAD, route.path, route.handler)
         if "{" not in route.path:
             known[route.method, route.path] = _found(app, added)
     app[ENTRANCE] = _entrance(app, known, through)
