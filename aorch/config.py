@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 FILE_NAME = "aorch.toml"
 OFF = "off"
 """Instead of a service's address: it is not spoken with."""
+_VARIABLE = re.compile(r"\$(?:(\w+)|\{([^}]*)\})", re.ASCII)
+"""What `os.path.expandvars` takes for one."""
 _URL = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[^\s/@:?#\[\]]+)(:\d{1,5})?(/[^\s@?#]*)?", re.ASCII)
 """No user, no password: it is shown."""
 
@@ -210,6 +212,12 @@ def user_file() -> Path:
     return user_config_path("aorch") / FILE_NAME
 
 
+def unset(added: dict[str, str]) -> list[str]:
+    """The variables that the values of an agent's `env` refer to and that are not set."""
+    named = (first or second for value in added.values() for first, second in _VARIABLE.findall(value))
+    return [name for name in dict.fromkeys(named) if name not in os.environ]
+
+
 def program_environment(config: Config, added: dict[str, str], task_id: str, session_id: str) -> dict[str, str]:
     """The environment of a command agent's program: this process's own, what the agent adds, and the exchange.
 
@@ -309,8 +317,10 @@ def _read(path: Path) -> _File:
     except tomllib.TOMLDecodeError as error:
         reason, place = re.fullmatch(r"(.*?)(?: \(at (.*)\))?", str(error), re.DOTALL).groups()  # type: ignore[union-attr]  # matches any text
         raise ConfigInvalid(f"{path}, {place or 'somewhere'}: {reason}", "Mend the file there.") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigInvalid(f"{path} cannot be read: {error}") from error
+    except OSError as error:
+        raise ConfigInvalid(f"{path} cannot be read: {error.strerror}", "Mend that, or move the file away.") from error
+    except UnicodeDecodeError as error:
+        raise ConfigInvalid(f"{path} is not UTF-8 text (byte {error.start})", "Save it as UTF-8.") from error
     return _convert(path, "", content, _File)
 
 
@@ -366,7 +376,7 @@ def _convert(path: Path | None, where: str, value: Any, shape: type[Shape]) -> S
             raise ConfigInvalid(
                 f"{_of(path)}unknown key {f'{key}.'.lstrip('.')}{unknown[1]}", _known(shape, place)
             ) from error
-        reason = reason.replace(" | null`", "`")
+        reason = reason.replace(" | null`", "`").replace("`object`", "a table").replace("`array`", "a list")
         hints = {
             "command": 'Write it as a list: command = ["wc", "-w"].',
             "on_error": "There are stop, continue, keep.",

@@ -30,6 +30,7 @@ AorchError                      1   500  a bug of ours, until a subclass says ot
     ├── LedgerBusy             14   503
     ├── LedgerFull             14   507
     ├── LedgerReadOnly         14   500
+    ├── LedgerGone             14   503
     ├── LedgerInvalid          14   500
     └── LedgerTooNew           14   500
 """

@@ -84,7 +84,10 @@ def test_what_an_agent_prints_is_not_part_of_the_answer(home: Home) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "reason"),
     [
-        (("greet", "--", "echo"), 2, "needs an id, a --capability and a program"),
+        (("greet", "--", "echo"), 2, "the agent lacks a --capability"),
+        (("greet", "--capability", "g"), 2, "the agent lacks a program after --"),
+        (("greet", "--capability", "g", "--param", "text", "--", "echo"), 2, "Write --param text=string."),
+        (("greet", "--capability", "g", "--param", "text=strng", "--", "echo"), 2, "there is no type 'strng'"),
         (("--class", "nowhere:Agent"), 2, "nowhere:Agent could not be loaded: ModuleNotFoundError"),
         (("--class", "json:JSONDecoder"), 2, "not a class that extends aorch.agents.Agent"),
         (("greet", "--capability", "g", "--timeout-s", "0", "--", "echo"), 2, "agents.greet.timeout_s is 0.0"),

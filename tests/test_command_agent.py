@@ -130,6 +130,17 @@ def test_stdin_may_be_a_text_made_of_the_parameters(home: Home) -> None:
     assert home.aorch("run", "work", "text=it's; $HOME").out == "it's; $HOME {text}\n"
 
 
+def test_a_variable_that_is_not_set_is_named_before_the_program_runs(home: Home) -> None:
+    """Its name would reach the program in place of a key."""
+    worker(home, "touch", "seen", more='env = {KEY = "$NOT_SET", MORE = "a${NOT_SET_EITHER}b$HOME"}')
+    done = home.aorch("run", "work")
+    assert done.code == 11
+    assert "its env refers to NOT_SET, NOT_SET_EITHER, which is not set" in done.err
+    assert not (home.folder / "seen").exists()
+    home.environment |= {"NOT_SET": "", "NOT_SET_EITHER": "now"}
+    assert home.aorch("run", "work").code == 0
+
+
 def test_it_runs_in_its_cwd_with_the_variables_that_are_added(home: Home) -> None:
     (home.folder / "place").mkdir()
     home.environment |= {"SECRET": "s3cret", "OUTER": "outer"}

@@ -1,58 +1,23 @@
 """`aorch contracts`: lists, exchanges and what comes next, at a terminal and in a pipe."""
 
-import fcntl
 import json
 import os
-import pty
 import re
 import select
 import signal
-import struct
 import subprocess
-import termios
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from conftest import WAIT_S, Home
 from rows import pairs, put, request, response
+from terminal import at_terminal, plain
 
 from aorch.ledger.row import new_id
 
 UNKIND = "\x1b[2J\x1b]0;owned\x07\x9b31m\u202e[bold red]\r\n\ttab"
 """What would clear a screen, name a window, colour, turn round, or break a line."""
-
-
-def at_terminal(home: Home, *arguments: str, columns: int = 100, **environment: str) -> str:
-    """What `aorch` shows at a terminal of so many columns, and at whose end it exits 0."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-    environment = {**home.environment, "TERM": "xterm-256color", **environment}
-    process = subprocess.Popen(
-        home.command(*arguments), stdin=theirs, stdout=theirs, stderr=theirs, cwd=home.folder, env=environment
-    )
-    os.close(theirs)
-    shown = b"".join(_read(ours))
-    os.close(ours)
-    assert process.wait(timeout=60) == 0, shown
-    return shown.decode().replace("\r\n", "\n")
-
-
-def _read(descriptor: int) -> Iterator[bytes]:
-    while True:
-        try:
-            data = os.read(descriptor, 65536)
-        except OSError:  # what Linux says where the last writer is gone
-            return
-        if not data:
-            return
-        yield data
-
-
-def plain(shown: str) -> str:
-    """Without the colours that we give ourselves."""
-    return re.sub(r"\x1b\[[0-9;]*m", "", shown)
 
 
 def line_of(process: subprocess.Popen[bytes]) -> bytes:
@@ -258,7 +223,8 @@ def test_a_table_fits_its_terminal_and_keeps_ids_whole(home: Home, columns: int)
     assert header.startswith("contract")
     assert [line[:26] for line in lines] == [row.contract_id for row in reversed(rows)]
     assert max(map(len, lines)) <= columns
-    assert ("status" in header) == (columns >= 80)
+    assert "status" in header
+    assert ("capability" in header) == (columns >= 80)
     assert ("session" in header) == (columns >= 160)
     assert ("from → to" in header) == (columns >= 240)
 
@@ -291,9 +257,32 @@ def test_a_terminal_is_told_how_to_go_on(home: Home) -> None:
     rows = pairs(2)
     put(home.ledger, *rows)
     shown = plain(at_terminal(home, "contracts", "list", "--limit", "3"))
-    assert shown.endswith(f"There is more: --before {rows[1].contract_id}\n")
+    more = f"There is more: --before {rows[1].contract_id}, or a greater --limit than 3\n"
+    assert shown.endswith(more)
     assert "There is more" not in at_terminal(home, "contracts", "list", "--limit", "4")
     assert "No contract is like that." in at_terminal(home, "contracts", "list", "--session", "nobody")
+
+
+def test_a_pipe_is_told_that_there_is_more(home: Home) -> None:
+    """Whoever counts its lines, or cancels each of them, would take a page for all."""
+    rows = pairs(2)
+    put(home.ledger, *rows)
+    for form in ((), ("--jsonl",)):
+        listed = home.aorch("contracts", "list", "--limit", "3", *form)
+        assert len(listed.out.splitlines()) == 3
+        assert listed.err == f"There is more: --before {rows[1].contract_id}, or a greater --limit than 3\n"
+        assert home.aorch("contracts", "list", "--limit", "4", *form).err == ""
+
+
+def test_a_line_of_tail_keeps_the_id_and_the_status_whole_at_80_columns(home: Home) -> None:
+    asked, answered = pairs(1, "s" * 100)
+    put(home.ledger, asked, answered)
+    for row, line in zip(
+        (asked, answered), plain(at_terminal(home, "contracts", "tail", columns=80)).splitlines(), strict=True
+    ):
+        assert row.contract_id in line
+        assert row.status in line
+        assert len(line) <= 80
 
 
 def test_long_work_tells_how_far_it_is(home: Home) -> None:

@@ -1,5 +1,6 @@
 """What the documentation says is what the code does."""
 
+import os
 import re
 import subprocess
 import sys
@@ -35,9 +36,11 @@ def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
     agent, program = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     (tmp_path / "aorch.toml").touch()
     (tmp_path / "my_agents.py").write_text(agent)
+    environment = {**os.environ, "AORCH_LEDGER": str(tmp_path / "ledger.db")}
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60
-    )
+        [sys.executable, "-c", program],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
     assert [line.split(" 01")[0] for line in done.stdout.splitlines()] == [
         "{'text': 'Hello, Ann!'}",
         "{'text': 'Hello, Bob!'}",

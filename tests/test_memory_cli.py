@@ -10,7 +10,8 @@ import pytest
 from conftest import Home, empty_home
 from memory_homes import blocks, incident_4711, take_in
 from memory_sessions import Session, review
-from test_contracts_cli import UNKIND, at_terminal, plain
+from terminal import at_terminal, plain
+from test_contracts_cli import UNKIND
 
 from aorch import json
 from aorch.memory import verify

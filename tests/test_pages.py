@@ -143,6 +143,12 @@ def test_what_a_browser_has_already_is_not_sent_again(server: Server, path: str)
     assert server.get(path, headers={"If-None-Match": '"another"'}).status_code == 200
 
 
+def test_the_address_that_is_printed_leads_to_the_pages(server: Server) -> None:
+    to_pages = server.get("/")
+    assert (to_pages.status_code, to_pages.headers["Location"]) == (307, "/docs")
+    assert server.get("/", follow_redirects=True).headers["Content-Type"] == "text/html; charset=utf-8"
+
+
 def test_nothing_else_of_the_package_is_served(server: Server) -> None:
     for path in (
         "/static/",

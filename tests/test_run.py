@@ -2,8 +2,6 @@
 
 import contextlib
 import json
-import os
-import pty
 import re
 import subprocess
 from pathlib import Path
@@ -12,6 +10,7 @@ import pytest
 from conftest import Home
 from hypothesis import given
 from hypothesis import strategies as st
+from terminal import at_terminal, plain
 
 from aorch.cli.items import parse_items
 from aorch.errors import AorchError
@@ -101,34 +100,20 @@ def test_the_reason_for_the_choice_stands_in_the_request(home: Home) -> None:
     assert json.loads(metadata)["routing"] == {"chosen": "the only one"}
 
 
-def _at_a_terminal(home: Home, *arguments: str, **environment: str) -> str:
-    reader, writer = pty.openpty()
-    process = home.start(*arguments, stdout=writer, stderr=writer)
-    os.close(writer)
-    said = b""
-    try:
-        while chunk := os.read(reader, 65536):
-            said += chunk
-    except OSError:  # Linux says EIO where the other end has closed
-        pass
-    os.close(reader)
-    process.wait(timeout=5)
-    return said.decode()
-
-
 def test_at_a_terminal_it_says_who_answered_how_fast_and_under_which_contract(home: Home) -> None:
-    said = _at_a_terminal(home, "run", "echo", "text=hi", "--session", "s1")
+    said = plain(at_terminal(home, "run", "echo", "text=hi", "--session", "s1"))
     assert "Echo: hi" in said
     assert re.search(r"agent_example_001 · \d+ ms · contract [0-9A-Z]{26} · session s1", said)
 
 
-def test_no_color_is_respected(home: Home) -> None:
-    home.environment["NO_COLOR"] = "1"
-    assert "\x1b" not in _at_a_terminal(home, "run", "ecko", "text=hi")
+@pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=["NO_COLOR", "TERM=dumb"])
+def test_colours_are_left_out_where_they_are_not_wanted(home: Home, environment: dict[str, str]) -> None:
+    assert "\x1b" not in at_terminal(home, "run", "ecko", "text=hi", code=11, **environment)
+    assert "\x1b" in at_terminal(home, "run", "ecko", "text=hi", code=11)
 
 
 def test_what_an_agent_writes_cannot_steer_a_terminal(home: Home) -> None:
-    said = _at_a_terminal(home, "run", "echo", "text=\x1b]0;owned\x07")
+    said = at_terminal(home, "run", "echo", "text=\x1b]0;owned\x07")
     assert "\\x1b]0;owned\\x07" in said
     assert home.aorch("run", "echo", "text=\x1b]0;x\x07").out == "Echo: \x1b]0;x\x07\n"
 

@@ -166,6 +166,7 @@ def test_each_route_wants_its_scope(home: Home) -> None:
                 assert (response.status_code == 401) is (route.scope != "none"), path
         lacking = server.get("/v1/agents", headers=bearer(held["run"]))
         assert refused(lacking, 403, "forbidden")["detail"] == "the token does not allow this: it lacks the scope read"
+        assert lacking.json()["hint"] == "`aorch tokens create` makes one with --scope read."
         assert 'scope="read"' in lacking.headers["WWW-Authenticate"]
 
 

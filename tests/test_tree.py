@@ -1,7 +1,5 @@
 """`aorch contracts show --tree`: who was asked on whose behalf, from the root down."""
 
-import os
-import pty
 import time
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ from conftest import Home, empty_home
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rows import pairs, put, request, response
+from terminal import at_terminal
 
 from aorch.ledger.reading import Reader
 from aorch.ledger.row import Row
@@ -89,19 +88,9 @@ def test_failure_interruption_and_what_still_runs_are_told(home: Home) -> None:
 
 def test_at_a_terminal_it_is_drawn_and_what_agents_wrote_cannot_steer_it(home: Home) -> None:
     put(home.ledger, *exchange("ROOT"), *exchange("LEAF", "ROOT", metadata='{"step":"\\u001b[31m[bold]x"}'))
-    reader, writer = pty.openpty()
-    process = home.start("contracts", "show", "ROOT", "--tree", stdout=writer)
-    os.close(writer)
-    said = b""
-    try:
-        while chunk := os.read(reader, 65536):
-            said += chunk
-    except OSError:  # Linux says EIO where the other end has closed
-        pass
-    os.close(reader)
-    process.communicate(timeout=5)
-    assert "└── " in said.decode()
-    assert "\\x1b[31m[bold]x: LEAF" in said.decode()
+    said = at_terminal(home, "contracts", "show", "ROOT", "--tree")
+    assert "└── " in said
+    assert "\\x1b[31m[bold]x: LEAF" in said
 
 
 @pytest.mark.torture

@@ -17,7 +17,7 @@ from typing import Any
 
 from aorch import json
 from aorch.agents.base import Agent, AgentCapability
-from aorch.config import AgentConfig, Config, program_environment
+from aorch.config import AgentConfig, Config, program_environment, unset
 from aorch.errors import InvalidJSON, ParametersInvalid
 
 GRACE_S = 2.0
@@ -52,12 +52,14 @@ class CommandAgent(Agent):
         return shlex.join(self.declared.command or [])
 
     def problem(self) -> str | None:
-        """Names the program or the folder that is not there."""
+        """Names the program, the folder or the variable that is not there."""
         folder = self._folder()
         if not folder.is_dir():
             return f"its working directory {folder} is not there"
         program = (self.declared.command or [""])[0]
         added = self.declared.env
+        if missing := unset(added):
+            return f"its env refers to {', '.join(missing)}, which is not set"
         path = program_environment(self.config, added, "", "")["PATH"] if "PATH" in added else None
         if "{" not in program and self._find(program, os.fspath(self._base()), path) is None:
             return f"its program {program!r} is not on PATH and not a file that can be run"

@@ -5,7 +5,7 @@ from typing import Any
 from aorch.agents.base import AgentCapability
 from aorch.errors import ConfigInvalid, ParametersInvalid
 
-_TYPES = {
+TYPES = {
     **{name: name for name in ("string", "integer", "number", "boolean", "object", "array", "null")},
     **{"str": "string", "int": "integer", "float": "number", "bool": "boolean", "dict": "object", "list": "array"},
 }
@@ -35,7 +35,7 @@ def json_schema(parameters: dict[str, Any]) -> dict[str, Any]:
 def _property(said: Any) -> dict[str, Any]:
     if isinstance(said, dict):
         return said
-    return {"type": _TYPES[said]} if isinstance(said, str) and said in _TYPES else {"description": str(said)}
+    return {"type": TYPES[said]} if isinstance(said, str) and said in TYPES else {"description": str(said)}
 
 
 def _refuse_to_fetch(uri: str) -> Any:

@@ -102,8 +102,10 @@ def add(
         _refuse(bool(agent_id or command or capability), "a class brings its own id, capabilities and program")
         agent_id, file = declare_class(config, class_path, parse_items(argument or []))
     else:
-        _refuse(not (agent_id and command and capability), "an agent needs an id, a --capability and a program")
-        about = {"description": description, "parameters": parse_items(param or [])}
+        needed = {"an id": agent_id, "a --capability": capability, "a program after --": command}
+        missing = [name for name, given in needed.items() if not given]
+        _refuse(bool(missing), f"the agent lacks {' and '.join(missing)}")
+        about = {"description": description, "parameters": _parameters(param or [])}
         table = {"command": command, "stdin": stdin, "cwd": cwd, "env": parse_items(env or []), "timeout_s": timeout_s}
         table["capabilities"] = {name: _given(about) for name in capability or []}
         file = declare_command(config, agent_id or "", _given(table))
@@ -111,6 +113,23 @@ def add(
     problem = _registry().get(agent_id or "").check_all()
     if problem:
         warn(f"{agent_id} cannot work yet: {problem}")
+
+
+def _parameters(said: list[str]) -> dict[str, Any]:
+    """What `--param` says of a capability's parameters: a type's name, or (as JSON) a schema."""
+    from aorch.agents.schema import TYPES
+    from aorch.cli.items import parse_items, split
+    from aorch.errors import UsageError
+
+    for one in said:
+        if "=" not in one:
+            raise UsageError(f"--param {one} names no type", f"Write --param {one}=string.")
+        name, separator, kind = split(one)
+        if separator == "=" and kind not in TYPES:
+            raise UsageError(
+                f"--param {one}: there is no type {kind!r}", f"Write {name}= and one of: {', '.join(TYPES)}."
+            )
+    return parse_items(said)
 
 
 def _refuse(wrong: bool, why: str) -> None:

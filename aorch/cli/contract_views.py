@@ -25,7 +25,7 @@ PIPED = (
 )
 """The tab-separated columns of a pipe, in order. `said` is the error, else the result, else the payload, as JSON."""
 
-_DROPPED = ("from → to", "session", "created (UTC)", "status", "type")
+_DROPPED = ("from → to", "session", "created (UTC)", "type", "capability")
 """Columns that give way at a narrow terminal, the first of them first."""
 _LONGEST = {"capability": 24, "session": 28, "from → to": 48}
 _GAP = 2
@@ -62,8 +62,8 @@ def show_line(contract: "Contract") -> None:
         return
     width = shutil.get_terminal_size().columns
     row = _columns(contract)
-    words = (row["created (UTC)"][11:], f"{row['type']:<8}", row["from → to"], row["capability"], row["status"])
-    text = "  ".join((*words, row["contract"], printable(_said(contract)[:width])))
+    words = (row["created (UTC)"][11:], row["contract"], f"{row['type']:<8}", row["status"], row["capability"])
+    text = "  ".join((*words, row["from → to"], printable(_said(contract)[:width])))
     print_text(_cut(text, width))
 
 

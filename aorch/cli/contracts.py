@@ -98,7 +98,7 @@ def list_(
       aorch contracts list --text 'connection refused' --jsonl
     """
     from aorch.cli.contract_views import show_list
-    from aorch.cli.output import note, print_json
+    from aorch.cli.output import note, print_json, tell
     from aorch.core.recovery import recover
     from aorch.ledger.reading import Reader
 
@@ -110,11 +110,12 @@ def list_(
     if json:
         return print_json({"contracts": [contract.as_dict() for contract in page], "next": following})
     if jsonl:
-        return _print_lines(contract.as_dict() for contract in page)
-    show_list(page, one_session=session is not None)
+        _print_lines(contract.as_dict() for contract in page)
+    else:
+        show_list(page, one_session=session is not None)
     if following:
-        note(f"There is more: --before {following}")
-    elif not page:
+        tell(f"There is more: --before {following}, or a greater --limit than {limit}")
+    elif not page and not jsonl:
         note("No contract is like that.")
 
 

@@ -40,7 +40,7 @@ def list_(
       aorch memory list review --json
     """
     from aorch.cli.memory_views import show_list
-    from aorch.cli.output import note, print_json
+    from aorch.cli.output import note, print_json, tell
     from aorch.core.remembered import opened
     from aorch.ledger.memory import Memory
 
@@ -51,7 +51,7 @@ def list_(
         return print_json({"blocks": [row.as_dict() for row in page], "next": following})
     show_list([opened(row) for row in page])
     if following:
-        note(f"There is more: --before {following}")
+        tell(f"There is more: --before {following}, or a greater --limit than {limit}")
     elif not page:
         note("There is no memory block. See `aorch compress --help`.")
 

@@ -43,7 +43,7 @@ def show_list(blocks: Sequence["MemoryBlock"]) -> None:
             for block in blocks
         ]
         columns = ("block", "made (UTC)", "session", "contracts", "tokens", "quality", "by")
-        return print_table(columns, rows, cut="session")
+        return print_table(columns, rows, cut="session", drop=("by", "quality", "made (UTC)", "tokens", "contracts"))
     return print_table(PIPED, map(_piped, blocks))
 
 

@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
@@ -10,6 +11,8 @@ from typing import Any, TextIO
 from aorch import json
 from aorch.errors import AorchError, OutputFailed
 
+SHORTEST_CUT = 12
+"""Characters below which a column that is cut says nothing any more."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
@@ -49,6 +52,11 @@ def note(text: str) -> None:
         print(_dim(printable(text)), file=sys.stderr)
 
 
+def tell(text: str) -> None:
+    """Something that whoever reads the answer must know, on stderr, also where nobody watches it."""
+    print(_dim(printable(text)), file=sys.stderr)
+
+
 def print_text(text: str) -> None:
     """`text` on stdout, byte for byte in a pipe, with exactly one newline at the end where it has none."""
     if is_terminal(sys.stdout):
@@ -71,10 +79,13 @@ def print_json_line(value: Any) -> None:
     print_text(json.encode(value))
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, cut: str = "", wrap: str = "") -> None:
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], *, cut: str = "", wrap: str = "", drop: Sequence[str] = ()
+) -> None:
     """A table at a terminal; in a pipe tab-separated lines, whole and without a header (as `gh` does).
 
-    `cut` names the column that is cut where the terminal is too narrow, `wrap` the one that goes on below.
+    `cut` names the column that is cut where the terminal is too narrow, `wrap` the one that goes on below, and `drop` those
+    that are left out, the first of them first, before the one that is cut has less than SHORTEST_CUT characters.
     """
     if not is_terminal(sys.stdout):
         for row in rows:
@@ -84,13 +95,31 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, cut: s
     from rich.table import Table
     from rich.text import Text
 
+    columns, rows = _fitting(columns, [[printable(text) for text in row] for row in rows], cut or wrap, drop)
     table = Table(box=None, pad_edge=False, header_style="bold")
     cell = {name: {} if name == wrap else {"no_wrap": True, "overflow": "ellipsis"} for name in columns}
     for name in columns:
         table.add_column(Text(name, **cell[name]), no_wrap=name not in (cut, wrap))  # type: ignore[arg-type]  # its options
     for row in rows:
-        table.add_row(*(Text(printable(text), **cell[name]) for name, text in zip(columns, row, strict=True)))  # type: ignore[arg-type]  # likewise
+        table.add_row(*(Text(text, **cell[name]) for name, text in zip(columns, row, strict=True)))  # type: ignore[arg-type]  # likewise
     Console().print(table)
+
+
+def _fitting(
+    columns: Sequence[str], rows: list[list[str]], yielding: str, drop: Sequence[str]
+) -> tuple[Sequence[str], list[list[str]]]:
+    """What of a table has room: without those to drop that have none."""
+    from rich.cells import cell_len
+
+    widths = {name: max(map(cell_len, (name, *cells))) for name, *cells in zip(columns, *rows, strict=True)}
+    widths[yielding] = min(widths.get(yielding, 0), SHORTEST_CUT)
+    room, kept = shutil.get_terminal_size().columns, list(columns)
+    for name in drop:
+        if sum(widths[column] + 2 for column in kept) - 2 <= room:
+            break
+        kept.remove(name)
+    places = [columns.index(name) for name in kept]
+    return kept, [[row[place] for place in places] for row in rows]
 
 
 def _write(text: str) -> None:
@@ -114,7 +143,7 @@ def output_failed(error: OSError) -> OutputFailed:
 
 
 def _colour(code: str, text: str) -> str:
-    if "NO_COLOR" in os.environ or not is_terminal(sys.stderr):
+    if "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb" or not is_terminal(sys.stderr):
         return text
     return f"\033[{code}m{text}\033[0m"
 

@@ -90,6 +90,7 @@ def list_(json: JsonOption = False, ledger: LedgerOption = None) -> None:
             for row in rows
         ],
         cut="name",
+        drop=("expires", "agent", "scopes"),
     )
 
 

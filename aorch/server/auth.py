@@ -36,6 +36,7 @@ LOOK_AFTER_S = 0.5
 """From then on they are looked up beside the requests, so that under load none waits for it."""
 SHORTEST = 16
 """Characters of a token in a file: a shorter one could be guessed."""
+HINT = "Send `Authorization: Bearer TOKEN`; `aorch tokens create` makes one."
 PUBLIC = "none"
 """The scope of a route that needs no token."""
 
@@ -108,7 +109,8 @@ class Access:
             raise _refused(NotAuthorised, "the token has expired", 'Bearer error="invalid_token"')
         if scope not in caller.scopes:
             challenge = f'Bearer error="insufficient_scope", scope="{scope}"'
-            raise _refused(Forbidden, f"the token does not allow this: it lacks the scope {scope}", challenge)
+            lacks = f"the token does not allow this: it lacks the scope {scope}"
+            raise _refused(Forbidden, lacks, challenge, f"`aorch tokens create` makes one with --scope {scope}.")
         return caller
 
     def _read(self) -> Callers:
@@ -163,8 +165,7 @@ def _implied(request: web.Request, parent_id: str | None) -> str | None:
     return above[0][1] if above else None
 
 
-def _refused(kind: type[AorchError], message: str, challenge: str) -> Refusal:
-    hint = "Send `Authorization: Bearer TOKEN`; `aorch tokens create` makes one."
+def _refused(kind: type[AorchError], message: str, challenge: str, hint: str = HINT) -> Refusal:
     return Refusal(kind.http_status, kind.code, message, hint, WWW_Authenticate=challenge)
 
 

@@ -196,7 +196,9 @@ ALWAYS = (
 _MAKE_ONE = "Send `Authorization: Bearer TOKEN`; `aorch tokens create` makes one."
 TOKEN = (
     NotAuthorised("this needs a token", _MAKE_ONE),
-    Forbidden("the token does not allow this: it lacks the scope read", _MAKE_ONE),
+    Forbidden(
+        "the token does not allow this: it lacks the scope read", "`aorch tokens create` makes one with --scope read."
+    ),
 )
 BODY = (
     UsageError("the body is not JSON: expected value at line 1 column 1"),

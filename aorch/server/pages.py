@@ -60,7 +60,7 @@ class Content:
 
 
 def add_pages(app: web.Application) -> None:
-    """Let `app` answer /openapi.json, /docs, /redoc, and /static/ with what these two need."""
+    """Let `app` answer /openapi.json, /docs (and / with the way there), /redoc, and /static/ with what these two need."""
     contents: dict[str, Callable[[], Content]] = {
         "/openapi.json": lambda: _document(is_open=app[SERVICES].access.open),
         "/docs": partial(_file, "docs.html"),
@@ -69,6 +69,12 @@ def add_pages(app: web.Application) -> None:
     }
     for path, content in contents.items():
         app.router.add_get(path, _handler(content))
+    app.router.add_get("/", _to_docs)
+
+
+async def _to_docs(_: web.Request) -> web.Response:
+    """A person who opens the address that `aorch serve` prints finds what it is."""
+    return web.Response(status=307, text="See /docs.\n", headers={"Location": "/docs"})
 
 
 def _handler(content: Callable[[], Content]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
