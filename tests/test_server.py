@@ -98,6 +98,23 @@ def test_a_cursor_goes_backwards_as_well(server: Server) -> None:
     assert second["next"] is None
 
 
+@pytest.mark.parametrize(
+    ("path", "known"),
+    [
+        ("/v1/contracts?session=team", "session_id, agent, type"),
+        ("/v1/sessions?session_id=s", "cursor, limit"),
+        ("/v1/events?session=team", "session_id, last_event_id"),
+        ("/v1/sessions/s/memory?form=prompt", "as, max_tokens"),
+        ("/v1/tasks/01X?wait=3", "wait_s"),
+    ],
+)
+def test_a_name_that_is_not_known_in_a_query_is_refused(server: Server, path: str, known: str) -> None:
+    """A filter that is mistyped would let everything pass."""
+    said = problem(server.get(path), 422, "parameters_invalid")
+    assert said["detail"] == f"query: there is no {re.split('[?=]', path)[1]!r}"
+    assert said["hint"].startswith(f"There are: {known}")
+
+
 def test_each_filter_lets_pass_what_it_names(server: Server) -> None:
     ask(server, session="filtered", parameters={"text": "pomegranate"})
     ended = ask(server, "fail", session="filtered", from_agent="auditor").json()["timestamp"]

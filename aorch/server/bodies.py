@@ -62,6 +62,12 @@ class Body(BaseModel):
     model_config = ConfigDict(strict=True, ser_json_inf_nan="null")
 
 
+class Query(BaseModel):
+    """What all queries have in common: a name that is not known is refused, since without its filter the answer is another."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
 class OrchestrateBody(Body):
     """A task."""
 
@@ -99,10 +105,8 @@ class TaskBody(OrchestrateBody):
     )
 
 
-class TaskQuery(Body):
+class TaskQuery(Query):
     """How long to wait for a task."""
-
-    model_config = ConfigDict(strict=False)
 
     wait_s: float | None = Field(None, ge=0, le=60, description="Answer once it is done, or after so many seconds.")
 
@@ -231,10 +235,8 @@ class ContractPage(Body):
     next: str | None = Field(description="The `cursor` of the next page; null on the last.")
 
 
-class ContractQuery(Body):
+class ContractQuery(Query):
     """Which contracts."""
-
-    model_config = ConfigDict(strict=False)
 
     session_id: str | None = Field(None, description="Of this session.")
     agent: str | None = Field(None, description="From or to this agent.")
@@ -265,10 +267,8 @@ class SessionPage(Body):
     next: str | None = Field(description="The `cursor` of the next page; null on the last.")
 
 
-class SessionQuery(Body):
+class SessionQuery(Query):
     """Which sessions."""
-
-    model_config = ConfigDict(strict=False)
 
     cursor: str | None = Field(None, description="`next` of the page before.")
     limit: Limit = 100

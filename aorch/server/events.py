@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aiohttp import web
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from aorch import json
 from aorch.core.readers import Readers
 from aorch.errors import InvalidJSON, LedgerError
 from aorch.ledger.reading import Filter, Reader
 from aorch.ledger.row import FIELDS, Row
-from aorch.server.bodies import Body
+from aorch.server.bodies import Query
 from aorch.server.call import SERVICES, services_of
 from aorch.server.problems import Refusal
 
@@ -52,10 +52,8 @@ HEADERS = {
 }
 
 
-class EventsQuery(Body):
+class EventsQuery(Query):
     """Which events."""
-
-    model_config = ConfigDict(strict=False)
 
     session_id: str | None = Field(None, description="Of this session.")
     last_event_id: str | None = Field(

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from aorch.core.compression import DEFAULT_TOKENS, FEWEST_TOKENS, MOST_TOKENS
-from aorch.server.bodies import Body, ContractId, Json, Limit, Moment, Text, _like, _whole
+from aorch.server.bodies import Body, ContractId, Json, Limit, Moment, Query, Text, _like, _whole
 
 BlockId = Annotated[str, Field(description="`mem_` and a ULID.", examples=["mem_01KFV7EE0W1V1FJ7BTS47TG9Y2"])]
 Claims = Annotated[list["ClaimForm"], Field(description="Empty where there is nothing.")]
@@ -119,10 +119,8 @@ class SessionMemory(Body):
     cites: list[ContractId] = Field([], description="The contracts that the text cites.")
 
 
-class MemoryQuery(Body):
+class MemoryQuery(Query):
     """How the memory is to be shown."""
-
-    model_config = ConfigDict(strict=False)
 
     form: Literal["blocks", "prompt"] = Field(
         "blocks", alias="as", description="Blocks, or text to be put before a model."

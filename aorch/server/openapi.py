@@ -22,7 +22,7 @@ _ABOUT = """\
 Any agent, called by what it can do, with every exchange on record.
 
 Errors are `application/problem+json` (RFC 9457); the member `code` is stable. Times are RFC 3339 in UTC with milliseconds.
-A field that is not known is passed over.
+A field of a body that is not known is passed over; a name in a query that is not known is refused.
 """
 _TAGS = {
     "orchestrator": "Tasks, and the service itself.",

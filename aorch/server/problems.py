@@ -1,5 +1,6 @@
 """Every refusal as `application/problem+json` (RFC 9457). The status comes from the error's class and from nowhere else."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from aiohttp import web
@@ -75,10 +76,15 @@ def refused(answer: Answer) -> web.Response:
     )
 
 
-def not_understood(error: ValidationError, what: str) -> AorchError:
-    """A body or a query that does not fit its shape: 400 where it is no JSON at all, else 422, naming the field."""
+def not_understood(error: ValidationError, what: str, known: Iterable[str] = ()) -> AorchError:
+    """A body or a query that does not fit its shape: 400 where it is no JSON at all, else 422, naming the field.
+
+    `known` are the names that it may have.
+    """
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     if first["type"] == "json_invalid":
         return UsageError(f"the {what} is not JSON: {first['msg'].removeprefix('Invalid JSON: ')}")
     place = ".".join(str(step) for step in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return ParametersInvalid(f"{what}: there is no {place!r}", f"There are: {', '.join(known)}.")
     return ParametersInvalid(f"{what}: {f'{place}: ' if place else ''}{first['msg']}")

@@ -54,7 +54,8 @@ def read_query(request: web.Request, shape: type[Shape], **besides: str) -> Shap
         query = shape.model_validate(dict(request.query))
         return shape.model_validate({**request.query, **besides}) if besides else query
     except ValidationError as error:
-        raise not_understood(error, "query") from error
+        known = (field.alias or name for name, field in shape.model_fields.items())
+        raise not_understood(error, "query", known) from error
 
 
 def asked(call: Call, request: web.Request, body: OrchestrateBody, key: Key | None) -> Task:
