@@ -7,12 +7,14 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from aorch import Orchestrator
 
 WAIT_S = 5.0
 """No wait in a test is longer."""
@@ -154,3 +156,12 @@ def no_leftovers() -> Iterator[None]:
     yield
     _, alive = psutil.wait_procs(set(psutil.Process().children(recursive=True)) - before, timeout=WAIT_S)
     assert not alive
+
+
+@pytest.fixture
+async def orchestrator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Orchestrator]:
+    """An orchestrator over a new ledger, with the example agent and nothing of this machine's configuration."""
+    (tmp_path / "aorch.toml").touch()
+    monkeypatch.chdir(tmp_path)
+    async with Orchestrator(tmp_path / "ledger.db") as orchestrator:
+        yield orchestrator

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
-import pytest
+import shared
 from api import Event, ask, event, home_in, listening, problem
 from conftest import WAIT_S, Home
 from rows import pairs, put
@@ -17,18 +17,7 @@ from serving import Server, serving
 
 from aorch.ledger.database import connect
 
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory, made_ledger: Path) -> Home:
-    """One for all tests here: each has its own session."""
-    return home_in(tmp_path_factory.mktemp("home"), made_ledger)
-
-
-@pytest.fixture(scope="module")
-def server(home: Home) -> Iterator[Server]:
-    """A server that all tests here share."""
-    with serving(home) as server:
-        yield server
+home, server = shared.home, shared.server
 
 
 def take(events: Iterator[Event], count: int) -> list[Event]:

@@ -2,13 +2,14 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import shared
 from api import ask, hold, home_in, problem
 from conftest import Home
 from serving import Server, serving
@@ -19,17 +20,7 @@ from aorch.errors import Conflict
 REPLAYED = "Idempotency-Replayed"
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory, made_ledger: Path) -> Home:
-    """One for all tests here: each has keys and a session of its own."""
-    return home_in(tmp_path_factory.mktemp("home"), made_ledger)
-
-
-@pytest.fixture(scope="module")
-def server(home: Home) -> Iterator[Server]:
-    """A server that all tests here share."""
-    with serving(home) as server:
-        yield server
+home, server = shared.home, shared.server
 
 
 def keyed(key: str) -> dict[str, str]:

@@ -35,15 +35,6 @@ class Counter(Agent):
         return [AgentCapability(name="count", description="Count", parameters={"items": "array", "note": "anything"})]
 
 
-@pytest.fixture
-async def orchestrator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Orchestrator]:
-    """An orchestrator over a new ledger, with the example agent and nothing of this machine's configuration."""
-    (tmp_path / "aorch.toml").touch()
-    monkeypatch.chdir(tmp_path)
-    async with Orchestrator(tmp_path / "ledger.db") as orchestrator:
-        yield orchestrator
-
-
 async def test_a_task_is_orchestrated_as_the_seed_document_writes_it(orchestrator: Orchestrator) -> None:
     orchestrator.register_agent(Counter())
     result = await orchestrator.orchestrate(

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import shared
 from api import home_in
-from conftest import Home
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from serving import Server, serving
 
@@ -31,17 +31,7 @@ SLOW_MS = 30_000
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's package chromium, which .ci/run installs")
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory, made_ledger: Path) -> Home:
-    """One for all tests here."""
-    return home_in(tmp_path_factory.mktemp("home"), made_ledger)
-
-
-@pytest.fixture(scope="module")
-def server(home: Home) -> Iterator[Server]:
-    """A server that all tests here share."""
-    with serving(home) as server:
-        yield server
+home, server = shared.home, shared.server
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from pipes import AGENTS, Worker, give, pipeline_home, requests, statuses
 from typing import Any
@@ -53,15 +53,6 @@ def shell(home: Home) -> Callable[[str], subprocess.CompletedProcess[str]]:
         )
 
     return run
-
-
-@pytest.fixture
-async def orchestrator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Orchestrator]:
-    """An orchestrator over a new ledger, with the example agent and nothing of this machine's configuration."""
-    (tmp_path / "aorch.toml").touch()
-    monkeypatch.chdir(tmp_path)
-    async with Orchestrator(tmp_path / "ledger.db") as orchestrator:
-        yield orchestrator
 
 
 # One run hands on to the next

@@ -10,51 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from api import SEED_AGENT
 from conftest import Home, Result
-
-MY_AGENT = """
-from typing import Any, Dict, List
-
-from aorch.agents import Agent, AgentCapability
-
-class MyAgent(Agent):
-    def __init__(self):
-        super().__init__(
-            agent_id="my_agent_001",
-            name="My Custom Agent",
-            description="Does custom things"
-        )
-
-    async def execute(self, task: Dict[str, Any]) -> Dict[str, Any]:
-        capability = task["capability"]
-        parameters = task["parameters"]
-
-        if capability == "my_capability":
-            # Do something
-            result = self.process(parameters)
-            return {
-                "success": True,
-                "data": result
-            }
-        else:
-            return {
-                "success": False,
-                "error": f"Unknown capability: {capability}"
-            }
-
-    def get_capabilities(self) -> List[AgentCapability]:
-        return [
-            AgentCapability(
-                name="my_capability",
-                description="My custom capability",
-                parameters={"param1": "string"}
-            )
-        ]
-
-    def process(self, parameters):
-        return {"done": parameters["param1"]}
-"""
-"""The seed document's own text (`process`, which it leaves out, added)."""
 
 
 @pytest.fixture
@@ -101,14 +58,14 @@ def response(home: Home) -> tuple[Any, ...]:
 
 
 def test_the_seeds_agent_pasted_into_a_file_and_named_in_aorch_toml_works(home: Home) -> None:
-    home.write("my_agents.py", MY_AGENT)
+    home.write("my_agents.py", SEED_AGENT)
     home.write("aorch.toml", '[agents.my_agent_001]\nclass = "my_agents:MyAgent"\n')
     assert home.aorch("run", "my_capability", "param1=value").out == "value\n"
-    assert response(home) == ("completed", "completed", None, '{"done":"value"}')
+    assert response(home) == ("completed", "completed", None, '{"seen":"value"}')
 
 
 def test_the_seeds_agent_is_added_by_its_class(home: Home) -> None:
-    home.write("my_agents.py", MY_AGENT)
+    home.write("my_agents.py", SEED_AGENT)
     assert home.aorch("agents", "add", "--class", "my_agents:MyAgent").code == 0
     assert home.aorch("run", "my_capability", "param1=value").out == "value\n"
     assert "my_agent_001" in home.aorch("agents", "list").out
@@ -116,7 +73,7 @@ def test_the_seeds_agent_is_added_by_its_class(home: Home) -> None:
 
 
 def test_a_file_beside_aorch_toml_is_found_from_a_folder_below(home: Home) -> None:
-    home.write("my_agents.py", MY_AGENT)
+    home.write("my_agents.py", SEED_AGENT)
     home.write("aorch.toml", '[agents.my_agent_001]\nclass = "my_agents:MyAgent"\n')
     (home.folder / "deep" / "down").mkdir(parents=True)
     done = subprocess.run(
@@ -140,7 +97,7 @@ def test_a_class_is_given_its_keyword_arguments(home: Home) -> None:
 def test_an_installed_package_brings_its_agents_by_an_entry_point(home: Home) -> None:
     site = home.folder / "site"
     (site / "my_agents-1.0.dist-info").mkdir(parents=True)
-    home.write("site/my_agents.py", MY_AGENT)
+    home.write("site/my_agents.py", SEED_AGENT)
     home.write("site/my_agents-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: my-agents\nVersion: 1.0\n")
     entries = "[aorch.agents]\nmine = my_agents:MyAgent\nbroken = my_agents:NotThere\n"
     home.write("site/my_agents-1.0.dist-info/entry_points.txt", entries)
@@ -153,7 +110,7 @@ def test_an_installed_package_brings_its_agents_by_an_entry_point(home: Home) ->
 
 
 def test_an_agent_registered_in_code_works_until_its_id_is_taken(home: Home) -> None:
-    home.write("my_agents.py", MY_AGENT)
+    home.write("my_agents.py", SEED_AGENT)
     home.write("aorch.toml", '[agents.my_agent_001]\nclass = "my_agents:MyAgent"\n')
     done = python(
         home,
@@ -177,7 +134,7 @@ asyncio.run(main())
 """,
     )
     assert done.err == ""
-    assert done.out == "True {'done': 'value'} my_agent_001\nconflict two agents call themselves 'my_agent_001'\n"
+    assert done.out == "True {'seen': 'value'} my_agent_001\nconflict two agents call themselves 'my_agent_001'\n"
 
 
 # Classes that cannot be loaded
@@ -227,7 +184,7 @@ def test_two_agents_with_one_id_are_a_conflict(home: Home) -> None:
 
 
 def test_an_agent_added_a_second_time_is_a_conflict(home: Home) -> None:
-    home.write("my_agents.py", MY_AGENT)
+    home.write("my_agents.py", SEED_AGENT)
     assert home.aorch("agents", "add", "--class", "my_agents:MyAgent").code == 0
     again = home.aorch("agents", "add", "--class", "my_agents:MyAgent")
     assert again.code == 13

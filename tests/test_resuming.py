@@ -5,8 +5,7 @@ import contextlib
 import random
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from collections.abc import Callable
 from pipes import AGENTS, Worker, give, pipeline_home, requests, statuses
 from typing import Any
 
@@ -15,15 +14,6 @@ import tomlkit
 from conftest import Home
 
 from aorch import Orchestrator, Pipeline, Step, Task, json
-
-
-@pytest.fixture
-async def orchestrator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Orchestrator]:
-    """An orchestrator over a new ledger, with the example agent and nothing of this machine's configuration."""
-    (tmp_path / "aorch.toml").touch()
-    monkeypatch.chdir(tmp_path)
-    async with Orchestrator(tmp_path / "ledger.db") as orchestrator:
-        yield orchestrator
 
 
 def files(home: Home) -> dict[str, int]:

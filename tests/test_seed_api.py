@@ -3,31 +3,18 @@
 import json
 import re
 import subprocess
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
-from api import ask, home_in
-from conftest import Home
-from serving import Server, serving
+import shared
+from api import ask
+from serving import Server
 
 from aorch.ledger.row import FIELDS
 
 ANSWER = {"success", "data", "error", "contract_id", "agent_id", "session_id", "timestamp"}
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory, made_ledger: Path) -> Home:
-    """One for all tests here: each has its own session."""
-    return home_in(tmp_path_factory.mktemp("home"), made_ledger)
-
-
-@pytest.fixture(scope="module")
-def server(home: Home) -> Iterator[Server]:
-    """A server that all tests here share."""
-    with serving(home) as server:
-        yield server
+home, server = shared.home, shared.server
 
 
 def curl(*arguments: str) -> Any:

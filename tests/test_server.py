@@ -2,32 +2,21 @@
 
 import os
 import re
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
-from api import ask, hold, home_in, problem
+import shared
+from api import ask, hold, problem
 from conftest import Home
-from serving import Server, serving
+from serving import Server
 
 from aorch.ledger.row import new_id
 
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory, made_ledger: Path) -> Home:
-    """One for all tests here: each has its own session."""
-    return home_in(tmp_path_factory.mktemp("home"), made_ledger)
-
-
-@pytest.fixture(scope="module")
-def server(home: Home) -> Iterator[Server]:
-    """A server that all tests here share."""
-    with serving(home) as server:
-        yield server
+home, server = shared.home, shared.server
 
 
 def session_of(server: Server, session: str, **query: Any) -> list[dict[str, Any]]:
