@@ -42,8 +42,7 @@ def serve(
     Examples:
       aorch serve
       aorch serve --port 0 --log-json
-      curl -d '{"session_id": "s", "capability": "echo", "parameters": {"text": "hi"}}' \\
-           -H 'Content-Type: application/json' http://127.0.0.1:8888/v1/orchestrate
+      curl --json '{"session_id": "s", "capability": "echo", "parameters": {"text": "hi"}}' 127.0.0.1:8888/v1/orchestrate
     """
     import asyncio
     import sys
