@@ -42,7 +42,7 @@ def serve(
     Examples:
       aorch serve
       aorch serve --port 0 --log-json
-      curl --json '{"session_id": "s", "capability": "echo", "parameters": {"text": "hi"}}' 127.0.0.1:8888/v1/orchestrate
+      curl localhost:8888/v1/agents
     """
     import asyncio
     import sys
