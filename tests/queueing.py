@@ -1,5 +1,6 @@
 """The queue in tests: agents that say in files what they did, and workers in processes of their own."""
 
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -106,17 +107,31 @@ def owners(home: Home) -> list[Path]:
     return list((home.folder / "ledger.db-owners").glob("0*"))
 
 
+LOG_LINE = re.compile(
+    r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z \w+ (completed \d+\.\d ms|(failed|cancelled) \d+\.\d ms(?=.* code=\w+$))"
+    r" contract_id=\w{26} session=\w+( code=\w+)?"
+)
+"""What a worker says of each task that has ended."""
+
+
+def besides_log(err: str) -> str:
+    """What a worker said on stderr but for the lines of its log, whole as they must be."""
+    return "".join(line for line in err.splitlines(keepends=True) if not LOG_LINE.fullmatch(line.rstrip("\n")))
+
+
 def end(process: "subprocess.Popen[bytes]", number: int = signal.SIGTERM) -> tuple[int, str]:
-    """Tell a worker to end; its exit code and what it said."""
+    """Tell a worker to end; its exit code and what it said besides its log."""
     if process.poll() is None:
         process.send_signal(number)
     err = process.communicate(timeout=START_S)[1].decode()
-    return process.returncode, err
+    return process.returncode, besides_log(err)
 
 
 @contextmanager
 def working(home: Home, *arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """`aorch worker ARGUMENTS`, until the end of the block; unless the test ended it, it ends cleanly and says nothing."""
+    """`aorch worker ARGUMENTS`, until the end of the block; unless the test ended it, it ends cleanly and says nothing besides
+    its log.
+    """
     process = home.start("worker", *arguments)
     try:
         yield process

@@ -35,6 +35,22 @@ def killed(home: Home, wait_for: Wait, when: Callable[[], Any], *arguments: str)
         return out.read().decode()
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run", "--retry-failed", "s"),
+        ("run", "--batch", "b.jsonl", "--resume"),
+        ("contracts", "resume", "01K8VF9XK83SYH1HAX57ZGJDYS"),
+    ],
+    ids=["retry", "batch", "pipeline"],
+)
+def test_what_goes_on_in_a_ledger_that_is_not_there_makes_none(bare_home: Home, arguments: tuple[str, ...]) -> None:
+    bare_home.write("b.jsonl", "")
+    done = bare_home.aorch(*arguments, "--ledger", "typo.db")
+    assert (done.code, done.out) == (12, "")
+    assert not list(bare_home.folder.glob("typo.db*"))
+
+
 def test_what_is_done_is_not_done_again_and_its_results_are_told_from_the_ledger(home: Home) -> None:
     home.write("b.jsonl", lines(task(1), task(2, fail=True), "broken", task(4, big="x" * 100_000)))
     first = home.aorch("run", "--batch", "b.jsonl", "--ordered")

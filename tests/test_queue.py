@@ -16,7 +16,8 @@ from api import problem
 from conftest import Home, empty_home
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from queueing import detach, furnish, noted, said, working
+from queueing import besides_log, detach, furnish, noted, said, working
+from rows import put, request
 from serving import Server, serving
 
 from aorch import Agent, AgentCapability, Orchestrator
@@ -58,7 +59,7 @@ def test_a_worker_drains_what_there_is_and_leaves(home: Home) -> None:
     ids = [detach(home, "note", f"text={number}") for number in range(3)]
     later = detach(home, "note", "text=later", "--not-before", "1h")
     done = home.aorch("worker", "--drain")
-    assert (done.code, done.out, done.err) == (0, "", "")
+    assert (done.code, done.out, besides_log(done.err)) == (0, "", "")
     assert sorted(noted(home, "note")) == ["0", "1", "2"]
     assert [said(home, each)[0] for each in (*ids, later)] == ["completed"] * 3 + ["pending"]
     lines = home.aorch("contracts", "wait", *ids).out.splitlines()
@@ -82,6 +83,73 @@ def test_a_failure_has_the_exit_code_that_run_gives(home: Home) -> None:
     done = home.aorch("contracts", "wait", request_id)
     assert (done.code, home.aorch("run", "fail").code) == (10, 10)
     assert "no" in done.err
+
+
+def test_each_task_is_a_line_of_the_log(home: Home) -> None:
+    home.write("aorch.toml", '[agents.no]\ncommand = ["sh", "-c", "exit 3"]\n[agents.no.capabilities.fail]\n')
+    failed = detach(home, "fail", "-s", "night")
+    completed = detach(home, "echo", "text=hi", "-s", "a\nb")
+    done = home.aorch("worker", "--drain")
+    assert done.code == 0
+    lines = {line.split(" contract_id=")[1].split()[0]: line for line in done.err.splitlines()}
+    assert lines.keys() == {failed, completed}
+    when, capability, status, milliseconds, _ = lines[failed].split(" ", 4)
+    ((moment,),) = home.rows("SELECT created_at FROM contracts WHERE request_id = ?", failed)
+    assert (when, capability, status) == (moment, "fail", "failed")
+    assert float(milliseconds) > 0
+    assert lines[failed].endswith(f" ms contract_id={failed} session=night code=agent_failed")
+    assert lines[completed].endswith(f" ms contract_id={completed} session=a\\nb")
+
+
+def test_what_no_agent_here_can_do_is_told_at_the_start_and_once(home: Home, wait_for: Wait) -> None:
+    """`wait` names both reasons why nobody has done a task."""
+    first = detach(home, "note")
+    detach(home, "note")
+    detach(home, "hold", "--agent", "noter")
+    home.write("aorch.toml", "")
+    done = home.aorch("worker", "--drain")
+    assert (done.code, done.out) == (0, "")
+    assert done.err.splitlines() == [
+        f"warning: 1 task waits for hold by noter, which no agent of {home.folder}/aorch.toml has",
+        f"warning: 2 tasks wait for note, which no agent of {home.folder}/aorch.toml has",
+    ]
+    (home.folder / "aorch.toml").unlink()
+    worker = home.start("worker")
+    assert worker.stderr is not None
+    assert b"no agent here has, and there is no aorch.toml" in worker.stderr.readline()
+    hint = home.aorch("contracts", "wait", first, "--timeout", "0.1").err
+    assert "aorch worker" in hint
+    assert "capability" in hint
+    worker.terminate()
+    assert worker.wait(20) == 0
+    worker.communicate()
+
+
+def test_draining_tells_at_its_end_what_came_meanwhile(home: Home, wait_for: Wait) -> None:
+    """From another folder, whose agents this one does not have; what was told at the start is told no second time."""
+    detach(home, "appear")
+    detach(home, "hold", "text=a")
+    worker = home.start("worker", "--drain")
+    wait_for(lambda: noted(home, "hold"))
+    (home.folder / "other").mkdir()
+    other = Home(home.folder / "other", home.environment)
+    other.write("aorch.toml", '[agents.b]\ncommand = ["true"]\n[agents.b.capabilities.build]\n')
+    detach(other, "build")
+    home.write("a.go", "")
+    _, err = worker.communicate(timeout=20)
+    assert worker.returncode == 0
+    first, last = besides_log(err.decode()).splitlines()
+    assert first.startswith("warning: 1 task waits for appear, and absent cannot work now (")
+    assert last == f"warning: 1 task waits for build, which no agent of {home.folder}/aorch.toml has"
+
+
+def test_a_worker_warns_of_a_ledger_that_was_named_and_is_not_there(home: Home) -> None:
+    done = home.aorch("worker", "--drain", "--ledger", "typo.db")
+    assert done.code == 0
+    assert (
+        done.err
+        == f"warning: there is no ledger at {home.folder}/typo.db: nothing waits in it, and an empty one is made\n"
+    )
 
 
 def test_the_options_of_the_queue_need_detach(home: Home) -> None:
@@ -132,7 +200,9 @@ def test_a_task_whose_program_is_missing_waits_for_it(home: Home, wait_for: Wait
     request_id = detach(home, "appear")
     assert home.aorch("worker", "--drain").code == 0
     assert said(home, request_id) == ("pending", None, None)
-    with working(home):
+    with working(home) as worker:
+        assert worker.stderr is not None
+        assert b"warning: 1 task waits for appear, and absent cannot work now (" in worker.stderr.readline()
         program = home.write("arrives", "#!/bin/sh\necho here\n")
         program.chmod(0o755)
         program.rename(home.folder / "appears")
@@ -402,6 +472,18 @@ def test_a_priority_that_is_none_is_refused(server: Server) -> None:
 def test_an_unknown_task_is_not_found(server: Server) -> None:
     for answer in (server.get("/v1/tasks/none"), server.post("/v1/tasks/none/cancel")):
         problem(answer, 404, "not_found")
+
+
+def test_an_imported_task_that_is_open_is_shown_at_once_and_cannot_be_cancelled(
+    server: Server, busy_home: Home
+) -> None:
+    asked = request(status="in_progress", completed_at=None)
+    put(busy_home.ledger, asked)
+    started = time.monotonic()
+    shown = server.get(f"/v1/tasks/{asked.contract_id}", params={"wait_s": 60}).json()
+    assert (shown["status"], shown["answer"]) == ("in_progress", None)
+    assert time.monotonic() - started < 5
+    problem(server.post(f"/v1/tasks/{asked.contract_id}/cancel"), 409, "conflict")
 
 
 def test_a_full_queue_says_when_to_come_again(home: Home) -> None:

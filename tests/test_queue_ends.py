@@ -90,6 +90,23 @@ def test_only_a_request_can_be_cancelled(home: Home) -> None:
     assert "RESPONSE" in home.aorch("contracts", "cancel", response).err
 
 
+def test_what_can_be_cancelled_is_and_of_each_of_the_others_there_is_a_complaint(home: Home) -> None:
+    first, second = detach(home, "note"), detach(home, "note")
+    home.aorch("run", "note")
+    ((response,),) = home.rows("SELECT contract_id FROM contracts WHERE request_id IS NOT NULL")
+    done = home.aorch("contracts", "cancel", "abc", first, response, "no-such-id", second)
+    assert (done.code, done.out) == (2, f"{first}\tcancelled\n{second}\tcancelled\n")
+    complaints = [line for line in done.err.splitlines() if line.startswith("error: ")]
+    assert [name in line for name, line in zip(("abc", response, "no-such-id"), complaints, strict=True)] == [True] * 3
+    again = home.aorch("contracts", "cancel", "no-such-id", first, "--json")
+    assert (again.code, again.json) == (12, [{"contract_id": first, "status": "cancelled"}])
+
+
+def test_cancelling_on_a_ledger_that_is_not_there_makes_none(bare_home: Home) -> None:
+    assert bare_home.aorch("contracts", "cancel", "01K8VF9XK83SYH1HAX57ZGJDYS").code == 12
+    assert not bare_home.ledger.exists()
+
+
 def test_what_expired_is_told_to_whoever_asks_though_nobody_works(home: Home) -> None:
     contract_id = home.aorch("run", "echo", "text=a", "--detach", "--expires", "0.05s").out.strip()
     done = home.aorch("contracts", "wait", contract_id)

@@ -54,7 +54,7 @@ COMPILED = {
 """Each statement as SQLAlchemy would make it, with the columns that it sets."""
 
 WRITTEN = {"ANCESTORS", "TRIED", "SESSIONS_FROM", "NEWEST_IDS", "RECORDED", "UNDONE", "ASKED"} | {
-    *("ENQUEUE", "FIRST", "CLAIM", "CLOCK", "DUE", "PROMOTE", "EXPIRED", "NEXT_MOMENT", "LENGTH"),
+    *("ENQUEUE", "FIRST", "CLAIM", "CLOCK", "DUE", "PROMOTE", "EXPIRED", "NEXT_MOMENT", "LENGTH", "WAITING"),
     *("STATE", "CLAIMED_STATE", "END", "REQUEUE", "CANCEL", "CANCELLED"),
     *("BY_POSITION", "BY_ID", "BY_REQUEST", "ANSWERED"),
     *("ENQUEUE_WEBHOOK", "DUE_WEBHOOKS", "WEBHOOK_SENT", "WEBHOOK_FAILED", "WEBHOOK_DUE"),
@@ -307,6 +307,7 @@ def test_sessions_come_in_order_from_the_first_on_and_each_once(
         ("EXPIRED", ("", 1)),
         ("NEXT_MOMENT", ()),
         ("LENGTH", ()),
+        ("WAITING", ()),
         ("STATE", ("",)),
         ("CLAIMED_STATE", ("",)),
         ("END", ("", "", "")),
@@ -405,6 +406,9 @@ def test_first_goes_by_priority_then_turn_then_order(ledger: sqlite3.Connection)
     assert first(ledger, most=2) == ["E", "A"]
     assert first(ledger, "agent") == ["F"]
     assert first(ledger, "another") == []
+    assert sorted(ledger.execute(statements.WAITING), key=str) == [
+        ("echo", "agent", 1), ("echo", None, 5), ("other", None, 1)
+    ]  # fmt: skip
 
 
 def test_a_claim_leaves_the_queue_and_moves_its_clock(ledger: sqlite3.Connection) -> None:

@@ -151,10 +151,20 @@ def run(options: Options) -> int:
     from aorch.cli.results import standard_output
 
     config = configuration.load(options.ledger)
+    if options.retry_failed is not None or options.resume:
+        _refuse_missing(config.ledger)
     write = standard_output()
     work: _Work = _Retry(options) if options.retry_failed is not None else _File(options)
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # a KeyboardInterrupt can get lost while modules are imported
     return asyncio.run(_perform(config, options, work, write))
+
+
+def _refuse_missing(ledger: Path) -> None:
+    """Raise NotFound where `ledger`, in which something is to be gone on with, is not there; none is made then."""
+    from aorch.errors import NotFound
+
+    if not ledger.exists():
+        raise NotFound(f"there is no ledger at {ledger}: nothing was begun in it", "Name another by --ledger.")
 
 
 class _Work(Protocol):

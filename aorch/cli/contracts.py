@@ -253,8 +253,9 @@ def import_(
 ) -> None:
     """Take contracts in: JSONL as exported, or session files of the older JSON store.
 
-    A contract that is there already is skipped. One that differs is refused (exit code 13), and so is what is no
-    contract. The import ends there, with all before it taken in; once mended, the same file can be imported again.
+    A contract that is there already is skipped, and a REQUEST that was open and has ended meanwhile is updated: so the
+    same ledger can be imported again and again. One that differs otherwise is refused (exit code 13), and so is what is
+    no contract. The import ends there, with all before it taken in; once mended, the file can be imported again.
 
     \b
     Examples:
@@ -271,9 +272,10 @@ def import_(
     for file in files:
         with _progress(f"importing {printable(str(file))}") as progress:
             taken = import_contracts(path, file, progress)
-        report.append({"file": str(file), "new": taken.new, "skipped": taken.present})
+        report.append({"file": str(file), "new": taken.new, "updated": taken.updated, "skipped": taken.present})
+        updated = f"{taken.updated} updated, " if taken.updated else ""
         if not json:
-            print_text(f"{printable(str(file))}: {taken.new} taken in, {taken.present} there already")
+            print_text(f"{printable(str(file))}: {taken.new} taken in, {updated}{taken.present} there already")
     if json:
         print_json({"files": report})
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from aorch.config import Config
     from aorch.core.task import Answer, Task, Wish
+    from aorch.errors import AorchError
     from aorch.ledger.row import Row
 
 LOOK_AFTER_S = 0.5
@@ -88,7 +89,8 @@ def wait(
 def cancel(contract_ids: IdsArgument, json: JsonOption = False, ledger: LedgerOption = None) -> None:
     """Cancel REQUESTs, whoever does them: agents are told to stop, and the RESPONSE says cancelled.
 
-    Prints each with its status: in_progress as long as its agent has yet to stop. Again changes nothing.
+    Prints each with its status: in_progress as long as its agent has yet to stop. Again changes nothing. Whatever cannot
+    be cancelled is told, the others are cancelled all the same; the exit code is that of the first failure.
 
     \b
     Examples:
@@ -96,22 +98,39 @@ def cancel(contract_ids: IdsArgument, json: JsonOption = False, ledger: LedgerOp
       aorch contracts list --status pending | cut -f1 | xargs -r aorch contracts cancel
     """
     from aorch import config as configuration
-    from aorch.cli.output import print_json, print_text
-    from aorch.core.orchestrator import Orchestrator
+    from aorch.cli.output import complain, print_json, print_text
 
-    config = configuration.load(ledger)
-    whole = _whole(config.ledger, contract_ids)
-
-    async def each() -> list[str]:
-        async with Orchestrator(config=config) as orchestrator:
-            return [await orchestrator.cancel(contract_id, by="aorch contracts cancel") for contract_id in whole]
-
-    statuses = asyncio.run(each())
-    forms = [{"contract_id": one, "status": status} for one, status in zip(whole, statuses, strict=True)]
+    forms, failures = asyncio.run(_cancel(configuration.load(ledger), contract_ids))
     if json:
-        return print_json(forms)
-    for form in forms:
-        print_text(f"{form['contract_id']}\t{form['status']}")
+        print_json(forms)
+    else:
+        for form in forms:
+            print_text(f"{form['contract_id']}\t{form['status']}")
+    for failure in failures:
+        complain(failure)
+    raise typer.Exit(failures[0].exit_code if failures else 0)
+
+
+async def _cancel(config: "Config", parts: list[str]) -> "tuple[list[dict[str, str]], list[AorchError]]":
+    """Cancel what can be cancelled: each with its status, and why the others cannot be. Raises LedgerError."""
+    from aorch.core.orchestrator import Orchestrator
+    from aorch.errors import AorchError, LedgerError
+    from aorch.ledger.reading import Reader
+
+    forms: list[dict[str, str]] = []
+    failures: list[AorchError] = []
+    with Reader(config.ledger) as reader:
+        async with Orchestrator(config=config) as orchestrator:
+            for part in parts:
+                try:
+                    contract_id = reader.find(part).contract_id
+                    status = await orchestrator.cancel(contract_id, by="aorch contracts cancel")
+                    forms.append({"contract_id": contract_id, "status": status})
+                except LedgerError:
+                    raise
+                except AorchError as failure:
+                    failures.append(failure)
+    return forms, failures
 
 
 def _whole(path: "Path", parts: list[str]) -> list[str]:
@@ -132,12 +151,14 @@ async def _answers(path: "Path", contract_ids: list[str], timeout_s: float | Non
     asked = [asyncio.create_task(waiting.wait(contract_id)) for contract_id in contract_ids]
     try:
         async with asyncio.timeout(timeout_s):
-            while (await asyncio.wait(asked, timeout=LOOK_AFTER_S))[1]:
+            while left := (await asyncio.wait(asked, timeout=LOOK_AFTER_S, return_when=asyncio.FIRST_EXCEPTION))[1]:
+                _ = [task.result() for task in asked if task not in left]  # one that will never be answered ends it
                 await asyncio.to_thread(recover, path)
     except TimeoutError:
         missing = [one for one, task in zip(contract_ids, asked, strict=True) if not task.done()]
         raise WaitedTooLong(
-            f"not answered within {timeout_s:g} s: {', '.join(missing)}", "Is a worker running? See `aorch worker`."
+            f"not answered within {timeout_s:g} s: {', '.join(missing)}",
+            "Does an `aorch worker` run, and has an agent of its aorch.toml the capability?",
         ) from None
     finally:
         for task in asked:

@@ -46,12 +46,18 @@ def complete_contracts(incomplete: str) -> Iterator[tuple[str, str]]:
 def ledger_to_read(given: str | None) -> Path:
     """Where the ledger lies that is only read. Warns of one that was named and is not there, which reads as empty."""
     from aorch import config
-    from aorch.cli.output import warn
 
     path = config.ledger_path(given)
-    if not path.exists() and (given or os.environ.get("AORCH_LEDGER")):
-        warn(f"there is no ledger at {path}: it reads as empty")
+    warn_of_missing(path, given, "it reads as empty")
     return path
+
+
+def warn_of_missing(path: Path, given: str | None, so: str) -> None:
+    """Warn where a ledger was named that is not there; `so` is what that comes to."""
+    if not path.exists() and (given or os.environ.get("AORCH_LEDGER")):
+        from aorch.cli.output import warn
+
+        warn(f"there is no ledger at {path}: {so}")
 
 
 def _beginning(incomplete: str, names: list[str]) -> Iterator[str]:

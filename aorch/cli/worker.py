@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aorch.cli.options import LedgerOption
+from aorch.cli.options import LedgerOption, warn_of_missing
 
 if TYPE_CHECKING:
     from aorch.config import Config
+    from aorch.ledger.row import Row
 
 CANCEL_S = 5.0
 """How long an agent that is told to stop may take."""
@@ -34,7 +35,9 @@ def worker(
     """Do what waits in the queue: what `aorch run --detach` and POST /v1/tasks accepted.
 
     As many workers as you like share a ledger, and `aorch serve` is one too. When one is killed its tasks are done again
-    where their capability is idempotent, and end as interrupted where it is not.
+    where their capability is idempotent, and end as interrupted where it is not. The agents are those of the aorch.toml in
+    force here, whoever accepted a task. Each task is a line on stderr once it has ended, and what waits for a capability that
+    no agent here has is a warning there.
 
     \b
     Examples:
@@ -45,22 +48,24 @@ def worker(
     from aorch import config as configuration
 
     config = configuration.load(ledger)
+    warn_of_missing(config.ledger, ledger, "nothing waits in it, and an empty one is made")
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # a KeyboardInterrupt can get lost while modules are imported
     asyncio.run(_work(config, parallel or config.queue.parallel or 1, grace, drain=drain))
 
 
 async def _work(config: "Config", parallel: int, grace_s: float, *, drain: bool) -> None:
     from aorch.cli.ending import end_now_if_threads_remain
-    from aorch.cli.output import complain, note
+    from aorch.cli.output import complain, note, warn
+    from aorch.core.log import Log
     from aorch.core.orchestrator import Orchestrator
-    from aorch.core.queue import Worker
+    from aorch.core.queue import Worker, undoable
     from aorch.core.stopping import hear_no_more
     from aorch.core.webhooks import Webhooks, secret
 
-    key = secret(config)
+    key, log = secret(config), Log()
     with redirect_stdout(sys.stderr):  # what agents print is nobody's answer
         async with Orchestrator(config=config) as orchestrator:
-            worker = Worker(orchestrator.exchanges, parallel, complain)
+            worker = Worker(orchestrator.exchanges, parallel, complain, lambda response: log.add(_line(response)))
             stop, hurry = _told_to_stop()
             works: list[asyncio.Task[object]] = [asyncio.create_task(worker.run(drain=drain))]
             works.append(asyncio.create_task(stop.wait()))
@@ -69,16 +74,36 @@ async def _work(config: "Config", parallel: int, grace_s: float, *, drain: bool)
                 works.append(asyncio.create_task(sending.run()))
             if not drain:
                 note(f"aorch works on {config.ledger}, {parallel} tasks at a time")
+            warned = undoable(orchestrator.exchanges, config.file)
+            for sentence in warned:
+                warn(sentence)
             await asyncio.wait(works, return_when=asyncio.FIRST_COMPLETED)
             await worker.stop(grace_s, CANCEL_S, hurry)
+            log.flush()
             for work in works:
                 work.cancel()
             for ended in await asyncio.gather(*works, return_exceptions=True):
                 if isinstance(ended, Exception):
                     raise ended
+            for sentence in undoable(orchestrator.exchanges, config.file) if drain else ():
+                if sentence not in warned:
+                    warn(sentence)
     hear_no_more()
     note(f"{worker.done} {'task' if worker.done == 1 else 'tasks'} done")
     end_now_if_threads_remain(0)
+
+
+def _line(response: "Row") -> str:
+    """How a task ended, as a line of the log."""
+    from aorch import json
+    from aorch.cli.output import printable
+
+    about = json.decode(response.metadata)
+    code = f" code={about['code']}" if "code" in about else ""
+    return printable(
+        f"{response.created_at} {response.capability} {response.status} {about['duration_ms']:.1f} ms"
+        f" contract_id={response.request_id} session={response.session_id}{code}"
+    )
 
 
 def _told_to_stop() -> tuple[asyncio.Event, asyncio.Event]:

@@ -83,7 +83,8 @@ class Orchestrator:
         """
         from aorch.core.resuming import task_again  # noqa: PLC0415  SQLAlchemy is for reading only
 
-        self.open()  # what a dead process left open is answered first
+        if self.config.ledger.exists():
+            self.open()  # what a dead process left open is answered first
         return await self.perform(await asyncio.to_thread(task_again, self.config.ledger, contract_id, self.registry))
 
     async def submit(
@@ -119,7 +120,7 @@ class Orchestrator:
     async def wait(self, contract_id: str, timeout_s: float | None = None) -> dict[str, Any] | None:
         """The answer to that REQUEST, as `orchestrate` gives it, once it is there; None after `timeout_s` (seconds).
 
-        Raises NotFound, for a RESPONSE's id too.
+        Raises NotFound, for a RESPONSE's id too; Conflict for a REQUEST that was imported without its RESPONSE.
         """
         waiting = Waiting(self.config.ledger)
         try:
@@ -131,7 +132,8 @@ class Orchestrator:
     async def cancel(self, contract_id: str, by: str = ORCHESTRATOR) -> str:
         """Cancel that REQUEST, whoever does it, and return its status: `in_progress` as long as that is under way.
 
-        Cancelling again changes nothing. Raises NotFound, for a RESPONSE's id too.
+        Cancelling again changes nothing. Raises NotFound, for a RESPONSE's id too; Conflict for a REQUEST that was imported
+        while it was open.
         """
         return await self.exchanges.ledger.cancel(contract_id, by)
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from aorch import json
 from aorch.agents.registry import Registered
@@ -84,14 +85,41 @@ def task_of(request: Row) -> Task:
     )
 
 
+def undoable(exchanges: Exchanges, file: Path | None) -> list[str]:
+    """What waits and cannot be done here, a sentence for each capability; `file` is the aorch.toml of these agents."""
+    return [
+        f"{'1 task waits' if count == 1 else f'{count} tasks wait'} for {name}{f' by {agent_id}' if agent_id else ''}, {reason}"
+        for name, agent_id, count in exchanges.ledger.waiting()
+        if (reason := _why_undoable(exchanges, name, agent_id, file))
+    ]
+
+
+def _why_undoable(exchanges: Exchanges, capability: str, agent_id: str | None, file: Path | None) -> str | None:
+    having = [each for each in exchanges.registry.having(capability) if agent_id in (None, each.agent.agent_id)]
+    problems = {each.agent.agent_id: each.agent.problem() for each in having}
+    if not having:
+        return f"which no agent of {file} has" if file else "which no agent here has, and there is no aorch.toml"
+    if all(problems.values()):
+        return "and " + ", ".join(f"{name} cannot work now ({problem})" for name, problem in problems.items())
+    return None
+
+
 class Worker:
-    """Does what waits in the queue of `exchanges`, up to `parallel` tasks at a time. `trouble` hears of a failing ledger.
+    """Does what waits in the queue of `exchanges`, up to `parallel` tasks at a time. `trouble` hears of a failing ledger,
+    `ended` of each RESPONSE once it is kept.
 
     Where nothing waits it looks every POLL_S whether anybody committed anything, which writes nothing.
     """
 
-    def __init__(self, exchanges: Exchanges, parallel: int, trouble: Callable[[AorchError], None]) -> None:
+    def __init__(
+        self,
+        exchanges: Exchanges,
+        parallel: int,
+        trouble: Callable[[AorchError], None],
+        ended: Callable[[Row], None] | None = None,
+    ) -> None:
         self._exchanges = exchanges
+        self._ended_with = ended
         self._ledger = exchanges.ledger
         self._parallel = parallel
         self._trouble = trouble
@@ -192,6 +220,8 @@ class Worker:
             self._woken.set()
         await self._exchanges.keep(task, response)
         self.done += 1
+        if self._ended_with is not None:
+            self._ended_with(response)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)

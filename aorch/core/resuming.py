@@ -6,6 +6,7 @@ from typing import Any
 from aorch.agents.registry import Registry
 from aorch.core.task import Task
 from aorch.errors import Conflict, NotFound
+from aorch.ledger import queue
 from aorch.ledger.contract import Contract
 from aorch.ledger.reading import Reader
 from aorch.ledger.row import COMPLETED, REQUEST
@@ -54,6 +55,8 @@ def _refuse_running(request: Contract) -> None:
             f"{request.contract_id} completed: there is nothing to resume",
             f"See it by `aorch contracts show {request.contract_id}`.",
         )
+    if request.status in queue.OPEN and request.claimed_by is None and request.turn is None and request.due_at is None:
+        raise queue.imported(request.contract_id)
     if request.completed_at is None:
         raise Conflict(f"{request.contract_id} is {request.status}, and who runs it lives", "Wait for its end.")
 

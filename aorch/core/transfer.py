@@ -33,7 +33,8 @@ def export_contracts(
 def import_contracts(ledger: Path, file: Path, progress: Progress | None = None) -> Taken:
     """Take in the contracts of `file` (`-` is stdin): JSONL, or a session file of the older JSON store.
 
-    A contract that is there already and equal is skipped. At the first that cannot be taken the import stops; all before
+    A contract that is there already and equal is skipped; a REQUEST that has come further in `file` comes as far here, and
+    one that has come further here stays. At the first that cannot be taken the import stops; all before
     it are durable, and the error's hint says how many, so that a mended file can be imported again. Raises NotFound,
     InvalidJSON, UsageError, Conflict or LedgerError. `progress` hears bytes, where the file has a size.
     """
@@ -46,8 +47,9 @@ def import_contracts(ledger: Path, file: Path, progress: Progress | None = None)
                 if progress is not None and size:
                     progress(min(stream.tell(), size), size)
     except AorchError as error:
-        if taken.new or taken.present:
-            before = f"Before it, {taken.new} were taken in and {taken.present} were there already."
+        if taken.new or taken.updated or taken.present:
+            updated = f", {taken.updated} updated" if taken.updated else ""
+            before = f"Before it, {taken.new} were taken in{updated} and {taken.present} were there already."
             error.hint = f"{error.hint} {before}".strip()
         raise
     return taken

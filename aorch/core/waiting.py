@@ -10,7 +10,7 @@ from typing import Any
 from aorch import json
 from aorch.core.task import Answer, recorded
 from aorch.errors import LedgerError, NotFound
-from aorch.ledger import statements
+from aorch.ledger import queue, statements
 from aorch.ledger.database import connect_reading, translated
 from aorch.ledger.row import REQUEST, Row
 
@@ -43,8 +43,16 @@ class Waiting:
         return recorded(request.as_dict(), found[0].as_dict()) if found else None
 
     async def wait(self, request_id: str, timeout_s: float | None = None) -> Answer | None:
-        """What came of that REQUEST, once it is answered; None after `timeout_s`. Raises NotFound."""
-        request = self.request(request_id)
+        """What came of that REQUEST, once it is answered; None after `timeout_s`.
+
+        Raises NotFound; Conflict where it was imported without its RESPONSE, for which one would wait in vain.
+        """
+        request, nobodys = (
+            self.request(request_id),
+            self._is_nobodys(request_id),
+        )  # before the answer: it may end meanwhile
+        if nobodys and self.answer(request) is None:
+            raise queue.imported(request_id)
         self._asking[request_id] += 1
         try:
             async with asyncio.timeout(timeout_s):
@@ -89,8 +97,15 @@ class Waiting:
     def _rows(self, statement: str, *parameters: Any) -> list[Row]:
         return [Row(*found) for found in self._fetch(statement, *parameters)]
 
+    def _is_nobodys(self, request_id: str) -> bool:
+        with translated(self._path):
+            return queue.is_nobodys(self._connected(), request_id)
+
     def _fetch(self, statement: str, *parameters: Any) -> list[Any]:
         with translated(self._path):
-            if self._connection is None:
-                self._connection = connect_reading(self._path)
-            return self._connection.execute(statement, parameters).fetchall()
+            return self._connected().execute(statement, parameters).fetchall()
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._connection = connect_reading(self._path)
+        return self._connection

@@ -18,13 +18,14 @@ from heapq import merge
 from typing import NamedTuple
 
 from aorch import json
-from aorch.errors import AgentCancelled, AorchError, Expired, Interrupted, NotFound
+from aorch.errors import AgentCancelled, AorchError, Conflict, Expired, Interrupted, NotFound
 from aorch.ledger import statements
-from aorch.ledger.row import CANCELLED, FAILED, INTERRUPTED, PENDING, REQUEST, RESPONSE, Row, new_id
+from aorch.ledger.row import CANCELLED, FAILED, IN_PROGRESS, INTERRUPTED, PENDING, REQUEST, RESPONSE, Row, new_id
 from aorch.moments import now
 
 MOST_ATTEMPTS = 5
 """How often a task is begun whose worker died each time."""
+OPEN = (PENDING, IN_PROGRESS)
 AT_ONCE = 500
 """How many REQUESTs one transaction promotes or lets expire."""
 
@@ -77,7 +78,7 @@ def next_moment(connection: sqlite3.Connection) -> str | None:
 def cancel(connection: sqlite3.Connection, request_id: str, by: str) -> str:
     """Cancel that REQUEST; its status afterwards: as it ended, or `in_progress` where its owner has yet to hear of it.
 
-    Raises NotFound, for a RESPONSE too.
+    Raises NotFound, for a RESPONSE too; Conflict for one that was imported while it was open.
     """
     found = connection.execute(statements.STATE, (request_id,)).fetchone()
     if found is None:
@@ -88,9 +89,25 @@ def cancel(connection: sqlite3.Connection, request_id: str, by: str) -> str:
     if waits:
         answer(connection, _row(connection, position), CANCELLED, f"cancelled by {by}", AgentCancelled)
         return CANCELLED
+    if claimed_by is None and status in OPEN:
+        raise imported(request_id)
     if claimed_by is not None:
         connection.execute(statements.CANCEL, (by, request_id))
     return str(status)
+
+
+def is_nobodys(connection: sqlite3.Connection, request_id: str) -> bool:
+    """Whether that REQUEST is here and nobody runs it here, nor does it wait for anybody: it has ended, or was imported."""
+    found = connection.execute(statements.STATE, (request_id,)).fetchone()
+    return found is not None and not found[2] and found[3] is None
+
+
+def imported(request_id: str) -> Conflict:
+    """Why a REQUEST that is nobody's here can be neither cancelled nor waited for."""
+    return Conflict(
+        f"{request_id} was imported without its RESPONSE: whoever runs it does so on another ledger",
+        "Export from there and import again to see its end.",
+    )
 
 
 def lost(connection: sqlite3.Connection, owner_id: str) -> None:

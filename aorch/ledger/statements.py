@@ -174,6 +174,9 @@ LENGTH = (
     " + (SELECT count(*) FROM contracts WHERE due_at IS NOT NULL)"
 )
 
+WAITING = "SELECT capability, to_agent, count(*) FROM contracts WHERE turn IS NOT NULL GROUP BY capability, to_agent"
+"""What waits for whom, read from its index alone."""
+
 DUE_WEBHOOKS = "SELECT request_id, url, attempts FROM webhooks WHERE due_at <= ? ORDER BY due_at LIMIT ?"
 
 WEBHOOK_SENT = "DELETE FROM webhooks WHERE request_id = ?"

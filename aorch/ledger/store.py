@@ -146,7 +146,7 @@ class Ledger:
     async def cancel(self, request_id: str, by: str) -> str:
         """Cancel a REQUEST, whoever runs it, and return its status: `in_progress` where its owner has yet to hear of it.
 
-        Raises NotFound, for a RESPONSE too.
+        Raises NotFound, for a RESPONSE too; Conflict for one that was imported while it was open.
         """
         return await self._writer.work(lambda connection: queue.cancel(connection, request_id, by))
 
@@ -267,6 +267,11 @@ class Ledger:
         """How many REQUESTs wait for a worker or for their time. Reads two indexes from end to end."""
         with translated(self.path):
             return int(self._for_reading().execute(statements.LENGTH).fetchone()[0])
+
+    def waiting(self) -> list[tuple[str, str | None, int]]:
+        """What could be begun now: a capability, the agent that is insisted on or None, how many. Reads one index."""
+        with translated(self.path):
+            return self._for_reading().execute(statements.WAITING).fetchall()
 
     def close(self) -> None:
         """Commit what is queued and let go of the file."""

@@ -8,6 +8,7 @@ import csv
 import json as standard_json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Annotated, Any, BinaryIO, Literal
@@ -16,8 +17,8 @@ import msgspec
 
 from aorch import json
 from aorch.errors import AorchError, Conflict, InvalidJSON, UsageError
-from aorch.ledger.row import FIELDS, Row
-from aorch.ledger.statements import INSERT
+from aorch.ledger import queue, statements
+from aorch.ledger.row import FIELDS, IN_PROGRESS, PENDING, REQUEST, Row
 from aorch.moments import from_rfc3339, rfc3339
 
 BATCH, BATCH_CHARACTERS = 500, 4_000_000
@@ -203,19 +204,30 @@ def _time(name: str, text: str) -> str:
 
 @dataclass(slots=True)
 class Taken:
-    """What an import did so far: contracts that were new, and those that were present already, equal."""
+    """What an import did so far: contracts that were new, that were here in an earlier state, and that were here already."""
 
     new: int = 0
+    updated: int = 0
     present: int = 0
+
+    def add(self, more: "Taken") -> None:
+        """Count `more` too."""
+        self.new, self.updated = self.new + more.new, self.updated + more.updated
+        self.present += more.present
 
 
 def take_in(connection: sqlite3.Connection, contracts: Iterator[Placed], taken: Taken) -> Iterator[Taken]:
     """Take `contracts` in, BATCH a transaction; yields `taken` after each, once it is durable.
 
+    A REQUEST that is open here and has ended in the file ends here too, in the transaction of its RESPONSE; where the file
+    holds none, at the file's end. One that has ended here and is open in the file stays as it is, and of two open ones
+    `in_progress` stands. So files that were exported at any moments come to the same in any order.
+
     At the first contract that cannot be taken it stops, with all before that one durable. Raises Conflict where one is
-    there already and differs, or answers a REQUEST that has another answer; and what `contracts` raises.
+    there already and differs otherwise, or answers a REQUEST that has another answer; and what `contracts` raises.
     """
     refusal: AorchError | None = None
+    ends: _Ends = {}
     while refusal is None:
         batch: list[Placed] = []
         try:
@@ -224,10 +236,21 @@ def take_in(connection: sqlite3.Connection, contracts: Iterator[Placed], taken: 
             refusal = error
         if not batch:
             break
-        refusal = _take_batch(connection, batch, taken) or refusal
+        refusal = _take_batch(connection, batch, ends, taken) or refusal
         yield taken
     if refusal is not None:
         raise refusal
+    if ends:
+        with _transaction(connection):
+            for request_id in ends:
+                _end(connection, request_id, ends[request_id])
+        taken.updated += len(ends)
+        yield taken
+
+
+_Ends = dict[str, dict[str, str | None]]
+"""REQUESTs that are open here and have ended in the file, by id, each with its `status` and `completed_at` there, as long as
+their RESPONSE has not come."""
 
 
 def _fill(batch: list[Placed], contracts: Iterator[Placed]) -> None:
@@ -239,45 +262,110 @@ def _fill(batch: list[Placed], contracts: Iterator[Placed]) -> None:
             return
 
 
-def _take_batch(connection: sqlite3.Connection, batch: list[Placed], taken: Taken) -> Conflict | None:
-    new = present = 0
+def _take_batch(connection: sqlite3.Connection, batch: list[Placed], ends: _Ends, taken: Taken) -> Conflict | None:
     refusal = None
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    more = Taken()
+    with _transaction(connection):
         for place, row in batch:
             try:
-                is_new = _take(connection, row)
+                _take(connection, row, ends, more)
             except Conflict as conflict:
                 refusal = Conflict(f"{place}: {conflict}", conflict.hint)
                 break
-            new, present = new + is_new, present + (not is_new)
+    taken.add(more)
+    return refusal
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
-    taken.new, taken.present = taken.new + new, taken.present + present
-    return refusal
 
 
-def _take(connection: sqlite3.Connection, row: Row) -> bool:
-    """Whether it was new. Raises Conflict."""
+def _take(connection: sqlite3.Connection, row: Row, ends: _Ends, taken: Taken) -> None:
+    """Take one contract in and count it. Raises Conflict."""
     found = connection.execute(_FOUND, (row.contract_id,)).fetchone()
-    if found is not None:
-        different = [name for name, said, ours in zip(FIELDS, row, found, strict=False) if not _same(name, said, ours)]
-        if different:
-            raise Conflict(
-                f"contract {row.contract_id} is in the ledger already, and differs in {', '.join(different)}"
-            )
-        return False
+    if found is None:
+        _insert(connection, row)
+        taken.new += 1
+    elif different := [
+        name for name, said, ours in zip(FIELDS, row, found, strict=False) if not _same(name, said, ours)
+    ]:
+        _update(connection, row, dict(zip(FIELDS, found, strict=True)), different, ends, taken)
+    else:
+        taken.present += 1
+    if row.request_id in ends:
+        _end(connection, row.request_id, ends.pop(row.request_id))
+        taken.updated += 1
+
+
+def _insert(connection: sqlite3.Connection, row: Row) -> None:
     try:
-        connection.execute(INSERT, row)
+        connection.execute(statements.INSERT, row)
     except sqlite3.IntegrityError:
         (answer,) = connection.execute(_ANSWER, (row.request_id,)).fetchone()
         raise Conflict(
-            f"contract {row.contract_id} answers request {row.request_id}, which {answer} in the ledger answers already"
+            f"contract {row.contract_id} answers request {row.request_id}, which {answer} in the ledger answers already",
+            _keep(answer),
         ) from None
-    return True
+
+
+def _update(
+    connection: sqlite3.Connection,
+    row: Row,
+    ours: dict[str, str | None],
+    different: list[str],
+    ends: _Ends,
+    taken: Taken,
+) -> None:
+    """Take over what may change of a contract that is here as `ours`: how far a REQUEST has come. Raises Conflict."""
+    ours |= ends.get(row.contract_id, {})
+    said = {"status": row.status, "completed_at": row.completed_at}
+    if row.contract_type != REQUEST or not said.keys() >= set(different):
+        raise _differs(row, different)
+    if ours["status"] not in queue.OPEN:
+        if row.status not in queue.OPEN and not said.items() <= ours.items():
+            raise _differs(row, different)
+        taken.present += 1
+    elif row.status not in queue.OPEN:
+        ends[row.contract_id] = _unless_run_here(connection, row, said)
+        if connection.execute(_ANSWER, (row.contract_id,)).fetchone():
+            _end(connection, row.contract_id, ends.pop(row.contract_id))
+            taken.updated += 1
+    elif row.status == IN_PROGRESS and queue.is_nobodys(connection, row.contract_id):
+        connection.execute(statements.START, (IN_PROGRESS, row.contract_id, PENDING))
+        taken.updated += 1
+    else:
+        taken.present += 1
+
+
+def _unless_run_here(connection: sqlite3.Connection, row: Row, said: dict[str, str | None]) -> dict[str, str | None]:
+    if connection.execute(statements.CLAIMED_STATE, (row.contract_id,)).fetchone():
+        raise Conflict(
+            f"contract {row.contract_id} is {row.status} in the file, while a process runs it here",
+            f"It can end only once: leave it and its RESPONSE out. See `aorch contracts show {row.contract_id}`.",
+        )
+    return said
+
+
+def _end(connection: sqlite3.Connection, request_id: str, said: dict[str, str | None]) -> None:
+    connection.execute(statements.END, (said["status"], said["completed_at"], request_id))
+
+
+def _differs(row: Row, different: list[str]) -> Conflict:
+    names = ", ".join(different)
+    message = f"contract {row.contract_id} is in the ledger already, and differs in {names}"
+    return Conflict(message, _keep(row.contract_id))
+
+
+def _keep(contract_id: str) -> str:
+    return f"Compare it with `aorch contracts show {contract_id}`; leave its line out to keep what is in the ledger."
 
 
 def _same(name: str, said: str | None, ours: str | None) -> bool:

@@ -251,6 +251,10 @@ REFUSALS: dict[str, tuple[AorchError, ...]] = {
     ),
     "cancel_task": (
         NotFound(f"no contract's id is '{RESPONSE_ID}'", "See `aorch contracts list --status pending`."),
+        Conflict(
+            f"{REQUEST_ID} was imported without its RESPONSE: whoever runs it does so on another ledger",
+            "Export from there and import again to see its end.",
+        ),
         LedgerBusy("the ledger /srv/ledger.db was locked by another process for 30 s", "Try again."),
         LedgerFull("the disk of the ledger /srv/ledger.db is full", "Make room, then try again."),
     ),

@@ -217,7 +217,7 @@ ROUTES = (
         cancel_task,
         bodies.TaskForm,
         "run",
-        refusals=(404, 503, 507),
+        refusals=(404, 409, 503, 507),
         tags=_QUEUE,
     ),
     Route(

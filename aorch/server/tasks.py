@@ -1,5 +1,6 @@
 """The routes of the queue: a task is accepted now, done later, asked after, and cancelled."""
 
+import contextlib
 from urllib.parse import quote
 
 from aiohttp import web
@@ -46,7 +47,10 @@ async def show_task(request: web.Request) -> web.Response:
     query = read_query(request, bodies.TaskQuery)
     waiting = services_of(request).waiting
     contract_id = request.match_info["contract_id"]
-    answer = await waiting.wait(contract_id, query.wait_s) if query.wait_s else None
+    answer = None
+    if query.wait_s:
+        with contextlib.suppress(Conflict):  # it was imported, and nobody here will answer it
+            answer = await waiting.wait(contract_id, query.wait_s)
     asked = waiting.request(contract_id)
     return json_answer(_form(asked, answer or waiting.answer(asked)))
 
