@@ -105,6 +105,24 @@ def test_log_json_is_a_json_document_a_line(home: Home) -> None:
     assert (lost["status"], lost["path"]) == (404, "/nowhere?a=%1B%5B31m")
 
 
+def test_the_log_has_a_line_for_each_task_of_the_queue(home: Home) -> None:
+    for options in ((), ("--log-json",)):
+        with serving(home, *options) as server:
+            asked = {"capability": "fail", "parameters": {}, "session_id": "night"}
+            contract_id = server.post("/v1/tasks", json=asked).json()["contract_id"]
+            server.get(f"/v1/tasks/{contract_id}", params={"wait_s": 30})
+            server.stop()
+            (line,) = (line for line in server.log.splitlines()[1:] if "/v1/tasks" not in line)
+        if options:
+            said = json.loads(line)
+            assert [said[name] for name in ("capability", "status", "contract_id", "session", "code")] == [
+                "fail", "failed", contract_id, "night", "agent_failed"
+            ]  # fmt: skip
+        else:
+            ended = rf'\S+Z task fail failed \d+\.\d ms contract_id={contract_id} session="night" code=agent_failed'
+            assert re.fullmatch(ended, line)
+
+
 # Its ledger
 
 

@@ -95,15 +95,12 @@ async def _work(config: "Config", parallel: int, grace_s: float, *, drain: bool)
 
 def _line(response: "Row") -> str:
     """How a task ended, as a line of the log."""
-    from aorch import json
     from aorch.cli.output import printable
+    from aorch.core.log import end_of_task
 
-    about = json.decode(response.metadata)
-    code = f" code={about['code']}" if "code" in about else ""
-    return printable(
-        f"{response.created_at} {response.capability} {response.status} {about['duration_ms']:.1f} ms"
-        f" contract_id={response.request_id} session={response.session_id}{code}"
-    )
+    capability, status, duration_ms, *_ = (said := end_of_task(response)).values()
+    besides = "".join([f" {name}={value}" for name, value in said.items()][3:])
+    return printable(f"{response.created_at} {capability} {status} {duration_ms:.1f} ms{besides}")
 
 
 def _told_to_stop() -> tuple[asyncio.Event, asyncio.Event]:

@@ -2,8 +2,25 @@
 
 import asyncio
 import sys
+from typing import Any
+
+from aorch import json
+from aorch.ledger.row import Row
 
 FLUSH_AFTER_S = 0.1
+
+
+def end_of_task(response: Row) -> dict[str, Any]:
+    """What a log says of a task of the queue that `response` answers."""
+    about = json.decode(response.metadata)
+    return {
+        "capability": response.capability,
+        "status": response.status,
+        "duration_ms": about["duration_ms"],
+        "contract_id": response.request_id,
+        "session": response.session_id,
+        **({"code": about["code"]} if "code" in about else {}),
+    }
 
 
 class Log:

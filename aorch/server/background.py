@@ -16,7 +16,7 @@ class Background:
         self._log = log
         exchanges, key = orchestrator.exchanges, secret(orchestrator.config)
         parallel = orchestrator.config.queue.parallel
-        self._worker = Worker(exchanges, parallel, self._tell) if parallel else None
+        self._worker = Worker(exchanges, parallel, self._tell, log.ended) if parallel else None
         self._webhooks = None if key is None else Webhooks(exchanges.ledger, key, self._tell)
         self._tasks: list[asyncio.Task[None]] = []
 
