@@ -65,3 +65,10 @@ def seen(home: Home) -> list[str]:
     """The `n` of each task that the agent was called for, in order."""
     file = home.folder / "seen"
     return file.read_text().split() if file.exists() else []
+
+
+def statuses(home: Home, session: str = "%") -> list[tuple[str, str, int]]:
+    """(type, status, how many) of the contracts in that session."""
+    return home.rows(
+        "SELECT contract_type, status, count(*) FROM contracts WHERE session_id LIKE ? GROUP BY 1, 2", session
+    )

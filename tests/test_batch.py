@@ -1,18 +1,14 @@
-"""`aorch run --batch`: each line has one result, whatever is in it; what a person sees of it, and how it ends."""
+"""`aorch run --batch`: each line has one result, whatever is in it."""
 
-import contextlib
 import json
-import os
-import pty
 import re
-import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from batches import home_with_witness, lines, results, seen, task
+from batches import home_with_witness, lines, results, seen, statuses, task
 from conftest import Home
 
 Wait = Callable[[Callable[[], Any]], Any]
@@ -22,13 +18,6 @@ Wait = Callable[[Callable[[], Any]], Any]
 def home(tmp_path: Path, made_ledger: Path) -> Home:
     """A machine with the witness."""
     return home_with_witness(tmp_path, made_ledger)
-
-
-def statuses(home: Home, session: str = "%") -> list[tuple[str, str, int]]:
-    """(type, status, how many) of the contracts in that session."""
-    return home.rows(
-        "SELECT contract_type, status, count(*) FROM contracts WHERE session_id LIKE ? GROUP BY 1, 2", session
-    )
 
 
 # Lines and results
@@ -43,7 +32,7 @@ def test_each_line_has_a_result_with_its_id_and_both_contracts(home: Home) -> No
     assert (second["id"], second["data"], second["session_id"], second["agent_id"]) == (1, 1, "s", "witness")
     assert statuses(home) == [("REQUEST", "completed", 2), ("RESPONSE", "completed", 2)]
     assert done.code == 0
-    assert re.fullmatch(r"2 lines: 2 succeeded · [\d.]+ s, \d+/s · session s\n", done.err)
+    assert re.fullmatch(r"2 lines: 2 succeeded · [\d.]+ s, \d+/s · sessions (s, other|other, s)\n", done.err)
 
 
 def test_results_come_as_tasks_end_or_in_the_order_of_the_lines(home: Home) -> None:
@@ -57,7 +46,14 @@ def test_results_come_as_tasks_end_or_in_the_order_of_the_lines(home: Home) -> N
     [
         ("nope", "not JSON"),
         ("[1]", "a task must be a JSON object, not [1]"),
-        ('{"capability": "once", "params": {}}', "does not know 'params'. Known: capability, parameters"),
+        (
+            '{"capability": "once", "n": 1, "text": "a"}',
+            "a task has no fields 'n', 'text'; it has capability, parameters, session_id, priority, id, context, agent_id, "
+            'timeout_s. Write {"parameters": {"n": …, "text": …}}, or take parameters from the fields of each line: '
+            "aorch run once n:={n} text={text} --batch -",
+        ),
+        ('{"parameters": {}, "n": 1}', "a task has no field 'n'; it has capability, parameters, "),
+        ('{"capability": "once", "a:b": 1}', 'Write {"parameters": {"a:b": …}}'),
         ('{"parameters": {}}', "needs a capability"),
         ('{"capability": 1}', "capability must be a text, not 1"),
         ('{"capability": "once", "parameters": [1]}', "parameters must be a JSON object"),
@@ -87,6 +83,25 @@ def test_a_line_that_is_too_long_is_an_error_line_and_the_next_is_done(home: Hom
     )
     assert [result["success"] for result in results(done)] == [True, False, True]
     assert results(done)[1]["error"] == "line 2: longer than 16,777,216 bytes"
+
+
+@pytest.mark.parametrize("first", ["id,n", '"id","n"', "nope", "\n\nid"])
+def test_a_first_line_that_looks_nothing_like_json_is_refused_once_with_csv_as_the_next_step(
+    home: Home, first: str
+) -> None:
+    home.write("b c.csv", f"{first}\na,1\nb,2\n")
+    done = home.aorch("run", "once", "--batch", "b c.csv")
+    assert (done.code, done.out, statuses(home)) == (2, "", [])
+    assert done.err.splitlines() == [
+        f"error: the first line is no JSON, so nothing was done: {first.strip()}",
+        "       Where b c.csv is CSV with a header: aorch run once --batch 'b c.csv' --csv",
+    ]
+
+
+@pytest.mark.parametrize("first", ['{"n": 1', "[1,", "1", "x" * 17_000_000])
+def test_a_first_line_that_is_broken_is_one_error_line(home: Home, first: str) -> None:
+    done = home.aorch("run", "once", "--batch", "-", "--ordered", stdin=f"{first}\n{lines(task(2))}")
+    assert [result["success"] for result in results(done)] == [False, True]
 
 
 def test_a_last_line_without_newline_a_byte_order_mark_and_windows_line_ends_are_taken(home: Home) -> None:
@@ -233,183 +248,3 @@ def test_broken_rows_are_error_lines_and_the_others_are_done(home: Home) -> None
     assert [result["error"].partition(":")[0] for result in results(done) if result["error"]] == [
         "line 3", "line 4", "line 5", "line 7"
     ]  # fmt: skip
-
-
-# How it ends
-
-
-@pytest.mark.parametrize(
-    ("tasks", "code"),
-    [
-        ([task(1), task(2, fail=True)], 10),
-        ([task(1), task(2, sleep=9, about={"timeout_s": 0.01})], 5),
-        ([task(1), task(1, "fly")], 11),
-        ([task(1), {}], 2),
-        ([task(2, fail=True), task(1, "fly")], 10),
-    ],
-)
-def test_the_exit_code_is_the_one_that_all_failures_share_else_10(home: Home, tasks: list[Any], code: int) -> None:
-    done = home.aorch("run", "--batch", "-", stdin=lines(*tasks))
-    assert (done.code, len(results(done))) == (code, 2)
-
-
-def test_fail_fast_begins_nothing_after_a_failure_and_keep_going_does(home: Home) -> None:
-    home.write("b.jsonl", lines(task(0), task(1, fail=True), *(task(n) for n in range(2, 500))))
-    done = home.aorch("run", "--batch", "b.jsonl", "--parallel", "1", "--fail-fast")
-    assert ([result["success"] for result in results(done)], done.code) == ([True, False], 10)
-    assert len(results(home.aorch("run", "--batch", "b.jsonl", "--keep-going"))) == 500
-
-
-def test_fail_fast_ends_although_standard_input_stays_open(home: Home) -> None:
-    running = home.start("run", "--batch", "-", "--fail-fast", stdin=subprocess.PIPE)
-    assert running.stdin
-    running.stdin.write(lines(task(1, fail=True)).encode())
-    running.stdin.flush()
-    assert running.wait(timeout=30) == 10
-    running.communicate()
-
-
-@pytest.mark.usefixtures("no_leftovers")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_cancels_what_is_in_flight_and_tells_what_completed(
-    home: Home, wait_for: Wait, number: signal.Signals, code: int
-) -> None:
-    running = home.start("run", "--batch", "-", "--parallel", "3", "--session", "s", stdin=subprocess.PIPE)
-    assert running.stdin
-    running.stdin.write(lines(task(1), task(2, wait="never"), task(3, wait="never")).encode())
-    running.stdin.flush()
-    wait_for(lambda: len(seen(home)) == 3 and ("RESPONSE", "completed", 1) in statuses(home, "s"))
-    running.send_signal(number)
-    running.wait(timeout=30)  # standard input is still open
-    out, err = running.communicate()
-    assert [result["data"] for result in results(out.decode())] == [1]
-    assert (running.returncode, err.decode().startswith("interrupted: 1 line: 1 succeeded · ")) == (code, True)
-    assert statuses(home, "s") == [
-        ("REQUEST", "cancelled", 2),
-        ("REQUEST", "completed", 1),
-        ("RESPONSE", "cancelled", 2),
-        ("RESPONSE", "completed", 1),
-    ]
-
-
-@pytest.mark.usefixtures("no_leftovers")
-def test_a_reader_that_goes_away_ends_it_cleanly(home: Home) -> None:
-    home.write("b.jsonl", lines(*(task(n) for n in range(100_000))))
-    command = " ".join(home.command("run", "--batch", "b.jsonl"))
-    done = subprocess.run(
-        ["bash", "-c", f"{command} | head -1; exit ${{PIPESTATUS[0]}}"],
-        cwd=home.folder,
-        env=home.environment,
-        capture_output=True,
-        timeout=60,
-    )
-    assert done.returncode == 141
-    assert done.stdout.count(b"\n") == 1
-    assert re.fullmatch(r"broken off: [\d,]+ lines: [\d,]+ succeeded · .*\n", done.stderr.decode())
-    assert len(seen(home)) < 50_000
-    assert not home.rows("SELECT * FROM contracts WHERE status IN ('pending', 'in_progress')")
-
-
-def test_results_that_cannot_be_written_end_it_with_the_reason(home: Home) -> None:
-    home.write("b.jsonl", lines(*(task(n) for n in range(100))))
-    command = " ".join(home.command("run", "--batch", "b.jsonl"))
-    for where, code, said in (("> /dev/full", 74, "No space left"), (">&-", 2, "standard output is closed")):
-        done = subprocess.run(
-            ["bash", "-c", f"{command} {where}"],
-            cwd=home.folder,
-            env=home.environment,
-            capture_output=True,
-            timeout=60,
-        )
-        assert done.returncode == code
-        assert said in done.stderr.decode()
-        assert done.stderr.count(b"error: ") == 1
-        assert b"Traceback" not in done.stderr
-
-
-def test_what_an_agent_prints_is_not_a_result(home: Home) -> None:
-    home.write("loud.py", """if True:
-        from aorch.agents import Agent, AgentCapability
-        class Loud(Agent):
-            def __init__(self): super().__init__("loud", "Loud")
-            def get_capabilities(self): return [AgentCapability("shout")]
-            def execute(self, task): print("LOUD"); return {"success": True, "data": "quiet"}
-    """)  # fmt: skip
-    home.write("aorch.toml", '[agents.loud]\nclass = "loud:Loud"\n')
-    done = home.aorch("run", "shout", "--batch", "-", stdin="{}\n{}\n")
-    assert [result["data"] for result in results(done)] == ["quiet", "quiet"]
-    assert done.err.count("LOUD") == 2
-
-
-# What makes no sense
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "said"),
-    [
-        ((), 2, "a capability is needed"),
-        (("echo", "text=a", "--csv"), 2, "--csv needs --batch"),
-        (("echo", "text=a", "--parallel", "2"), 2, "--parallel needs --batch"),
-        (("--batch", "missing.jsonl"), 12, "missing.jsonl"),
-        (("--batch", "."), 2, "is a folder"),
-        (("n=1", "--batch", "-"), 2, "'n=1' stands where the capability is"),
-        (("once", "n=@-", "--batch", "-"), 2, "standard input is the batch"),
-        (("once", "n=@{file}", "--batch", "-"), 2, "names a file"),
-        (("once", "n:=[{n}]", "--batch", "-"), 2, "'n' is not JSON"),
-        (("once", "n={n}", "n=1", "--batch", "-"), 2, "given twice"),
-        (("--batch", "-", "--resume"), 2, "--batch-name"),
-        (("--batch", "aorch.toml", "--resume"), 12, "Start it without --resume"),
-        (("--retry-failed", "s", "--batch", "-"), 2, "--retry-failed"),
-        (("echo", "--retry-failed", "s"), 2, "CAPABILITY"),
-        (("--retry-failed", "nobody's"), 12, 'no session is called "nobody\'s"'),
-    ],
-)
-def test_what_makes_no_sense_is_refused_in_one_sentence(
-    home: Home, arguments: tuple[str, ...], code: int, said: str
-) -> None:
-    done = home.aorch("run", *arguments, stdin="")
-    assert (done.code, done.out) == (code, "")
-    assert done.err.startswith("error: ")
-    assert said in done.err
-    assert done.err.count("\n") <= 2
-    assert statuses(home) == []
-
-
-# What a person sees
-
-
-def watched(home: Home, *arguments: str, out: bool) -> tuple[str, str]:
-    """What a command writes to a terminal that its standard error is, and with `out` its standard output too; and the rest."""
-    reader, writer = pty.openpty()
-    process = home.start(*arguments, stderr=writer, **({"stdout": writer} if out else {}))
-    os.close(writer)
-    said = b""
-    with contextlib.suppress(OSError):  # Linux says EIO where the other end has closed
-        while chunk := os.read(reader, 65536):
-            said += chunk
-    os.close(reader)
-    rest, _ = process.communicate(timeout=30)
-    return said.decode(), (rest or b"").decode()
-
-
-def test_at_a_terminal_a_bar_tells_how_many_how_fast_and_how_long_still(home: Home) -> None:
-    home.write("b.jsonl", lines(*(task(n, sleep=0.05) for n in range(80))))
-    said, out = watched(home, "run", "--batch", "b.jsonl", out=False)
-    assert len(results(out)) == 80
-    plain = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", said)
-    assert re.search(r"\d+ lines .*━.* \d+/s 0:00:\d\d", plain)
-    assert re.search(r"80 lines: 80 succeeded · .*\r\n$", said)
-
-
-def test_results_stand_above_the_bar_where_both_are_on_a_terminal(home: Home) -> None:
-    home.write("b.jsonl", lines(task("\x1b[2J"), task("x" * 300), task(3, fail=True)))
-    said, _ = watched(home, "run", "--batch", "b.jsonl", "--ordered", out=True)
-    assert '"data":"\\u001b[2J"' in said
-    assert f'"data":"{"x" * 300}"' in said
-    assert "\x1b[2J" not in said
-    assert "3 lines: 2 succeeded, 1 failed" in said
-
-
-def test_rows_of_csv_without_a_capability_are_refused_before_they_are_read(home: Home) -> None:
-    done = home.aorch("run", "--batch", "nothing.csv", "--csv")
-    assert (done.code, "say no capability" in done.err) == (2, True)

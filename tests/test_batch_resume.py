@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import subprocess
 from collections import Counter
 from collections.abc import Callable
@@ -197,9 +198,11 @@ def test_a_line_that_another_process_is_doing_is_not_done_beside_it(home: Home, 
 def test_what_failed_is_done_again_until_it_succeeds(home: Home) -> None:
     home.write("broken", "")
     about = {"context": {"why": "c"}, "priority": 2, "agent_id": "witness"}
-    home.write("b.jsonl", lines(task(1), task(2, about=about), task(3, "fly")))
+    home.write("b.jsonl", lines(task(1), task(2, about={"id": "two", **about}), task(3, "fly")))
     home.aorch("run", "--batch", "b.jsonl", "--session", "s")
     home.aorch("run", "once", "n:=9", "--session", "other")
+    alone = home.aorch("run", "once", "n:=9", "--session", "alone", "--json").json
+    assert results(home.aorch("run", "--retry-failed", "alone"))[0]["id"] == alone["contract_id"]
     first = home.aorch("run", "--retry-failed", "s", "--ordered")
     assert ([result["success"] for result in results(first)], first.code) == ([False] * 3, 10)
     (home.folder / "broken").unlink()
@@ -207,11 +210,11 @@ def test_what_failed_is_done_again_until_it_succeeds(home: Home) -> None:
     assert [result["data"] for result in results(second)] == [2, 1, None]  # in the order in which they were first asked
     assert (second.code, "2 succeeded, 1 failed" in second.err) == (11, True)
     third = home.aorch("run", "--retry-failed", "s")
-    assert [result["id"] for result in results(third)] == [results(second)[2]["id"]]
+    assert [result["id"] for result in results(third)] == [3]
     requests = home.rows("SELECT contract_id, session_id, metadata FROM contracts WHERE capability = 'once' "
                          "AND json_extract(payload, '$.n') = 2 AND contract_type = 'REQUEST' ORDER BY position")  # fmt: skip
     (root, _, asked), *again = requests
-    assert [results(first)[0]["id"], results(second)[0]["id"]] == [root, root]
+    assert [[result["id"] for result in results(done)] for done in (first, second)] == [["two", 1, 3]] * 2
     for _, session, metadata in again:
         assert session == "s"
         assert json.loads(metadata) == {**json.loads(asked), "retry_of": root}
@@ -226,6 +229,68 @@ def test_what_was_interrupted_is_done_again_when_that_is_asked_for(home: Home, w
     assert ([result["data"] for result in results(done)], done.code) == (["a"], 0)
     assert Counter(seen(home)) == {"a": 2, "b": 2}
     assert home.aorch("run", "--retry-failed", "s").out == ""
+
+
+def test_a_killed_batch_comes_out_whole_after_its_interrupted_lines_were_done_again(home: Home, wait_for: Wait) -> None:
+    """However often that takes: a line's result is that of its last trial, under its own id."""
+    home.write("b.jsonl", lines(*(task(n, wait="go", about={"id": f"L{n}"}) for n in range(4)), task(4)))
+    batch = ("run", "--batch", "b.jsonl", "--ordered")
+    completed = f"{REQUESTS} AND status = 'completed'"
+    killed(home, wait_for, lambda: len(seen(home)) == 5 and home.rows(completed) == [(1,)], *batch[1:])
+    told = home.aorch(*batch, "--resume")
+    assert [result["success"] for result in results(told)] == [False] * 4 + [True]
+    retry = re.search("^next: aorch (run --retry-failed .*)$", told.err, re.MULTILINE)
+    assert retry
+    killed(home, wait_for, lambda: len(seen(home)) == 9, *retry[1].split()[1:])
+    assert [result["code"] for result in results(home.aorch(*batch, "--resume"))[:4]] == ["interrupted"] * 4
+    home.write("broken", "")
+    home.write("go", "")
+    assert [result["code"] for result in results(home.aorch(*retry[1].split()))] == ["agent_failed"] * 4
+    (home.folder / "broken").unlink()
+    again = home.aorch(*retry[1].split(), "--ordered")
+    assert [(result["id"], result["data"]) for result in results(again)] == [(f"L{n}", n) for n in range(4)]
+    whole = home.aorch(*batch, "--resume")
+    assert results(whole)[:4] == results(again)
+    assert ([result["data"] for result in results(whole)], whole.code) == ([0, 1, 2, 3, 4], 0)
+    assert Counter(seen(home)) == {**{str(n): 4 for n in range(4)}, "4": 1}
+
+
+def test_a_line_that_no_agent_could_do_is_done_once_by_whichever_comes_first(home: Home) -> None:
+    """Resuming and retrying know of each other, also where the first trial was refused."""
+    home.write("b.jsonl", lines(task(1, "late", about={"id": "a"})))
+    config = (home.folder / "aorch.toml").read_text()
+    for first, then in ((("--batch", "b.jsonl", "--resume"), ("--retry-failed", "s")), (("--retry-failed", "s"), ())):
+        assert home.aorch("run", "--batch", "b.jsonl", "--session", "s").code == 11
+        assert home.aorch("run", *first).code == 11
+        home.aorch("agents", "add", "late", "--capability", "late", "--", "sh", "-c", "echo {n} | tee -a seen")
+        done = home.aorch("run", *first)
+        assert [(result["id"], result["success"]) for result in results(done)] == [("a", True)]
+        if then:
+            assert home.aorch("run", *then).out == ""
+        told = home.aorch("run", "--batch", "b.jsonl", "--resume")
+        assert results(told) == results(done)
+        assert seen(home) == ["1"]
+        (home.folder / "seen").unlink()
+        home.write("aorch.toml", config)
+
+
+def test_two_that_resume_at_once_do_each_line_once(home: Home, wait_for: Wait) -> None:
+    home.write("b.jsonl", lines(*(task(n, "again", wait="go") for n in range(100))))
+    killed(home, wait_for, lambda: len(seen(home)) == 32, "--batch", "b.jsonl", "--parallel", "32")
+    home.write("go", "")
+    both = [home.start("run", "--batch", "b.jsonl", "--resume", "--parallel", "32") for _ in range(2)]
+    for each in both:
+        assert len(results(each.communicate(timeout=60)[0].decode())) == 100
+    assert Counter(seen(home)) == {str(n): 2 if n < 32 else 1 for n in range(100)}
+
+
+def test_a_resumed_batch_names_the_sessions_in_which_its_contracts_are(home: Home, wait_for: Wait) -> None:
+    """Not the one that it would begin for more lines; and what is done again stays where it was."""
+    home.write("b.jsonl", lines(task("a", "again", wait="go"), task("b", "again")))
+    killed(home, wait_for, lambda: len(seen(home)) == 2, "--batch", "b.jsonl", "--session", "mine")
+    home.write("go", "")
+    assert home.aorch("run", "--batch", "b.jsonl", "--resume").err.endswith(" · session mine\n")
+    assert home.rows("SELECT DISTINCT session_id FROM contracts") == [("mine",)]
 
 
 def test_two_retries_at_once_do_each_task_once(home: Home) -> None:

@@ -218,11 +218,15 @@ def test_newest_ids_come_newest_first(ledger: sqlite3.Connection) -> None:
 
 
 def test_what_came_of_keys_is_read_with_their_contracts(ledger: sqlite3.Connection) -> None:
-    """Of that caller's used keys alone; a result that is too long is left out, and told."""
+    """In their last trials, of that caller's used keys alone; a result that is too long is left out, and told."""
     for key in ("done", "open", "long"):
         ledger.execute(statements.INSERT_KEY, ("me", key, "", f"Q-{key}"))
         ledger.execute(statements.INSERT, row(f"Q-{key}", metadata='{"retry_of":"Q"}' if key == "open" else "{}"))
     ledger.execute(statements.INSERT_KEY, ("other", "done", "", "Q-open"))
+    ledger.execute(statements.INSERT_KEY, ("me", "again", "", "Q-first"))
+    for before, after in (("Q-first", "Q-second"), ("Q-second", "Q-last")):
+        ledger.execute(statements.INSERT_KEY, ("retry", before, "", after))
+        ledger.execute(statements.INSERT, row(after, metadata='{"retry_of":"Q-first"}'))
     about = {
         "contract_type": "RESPONSE",
         "status": "failed",
@@ -230,12 +234,13 @@ def test_what_came_of_keys_is_read_with_their_contracts(ledger: sqlite3.Connecti
     }
     ledger.execute(statements.INSERT, row("R-done", request_id="Q-done", error="e", **about))
     ledger.execute(statements.INSERT, row("R-long", request_id="Q-long", result='"123456"', **about))
-    moment = "2026-01-01T00:00:00.000Z"
-    asked = ("me", '["done","open","long","never"]', 5)
+    moment, none = "2026-01-01T00:00:00.000Z", (None,) * 8
+    asked = ("me", '["done","open","long","again","never"]', 5)
     assert ledger.execute(statements.RECORDED, asked).fetchall() == [
         ("done", "Q-done", "session", "agent", "echo", None, "failed", moment, None, None, "e", "c", 1.5, 0),
         ("open", "Q-open", "session", "agent", "echo", "Q", None, None, None, None, None, None, None, None),
         ("long", "Q-long", "session", "agent", "echo", None, "failed", moment, None, 1, None, "c", 1.5, 0),
+        ("again", "Q-last", "session", "agent", "echo", "Q-first", *none),
     ]
 
 

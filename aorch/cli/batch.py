@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
-from aorch.cli.options import complete_sessions
+from aorch.cli.options import MOST_PARALLEL, complete_sessions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,7 +37,14 @@ CsvOption = Annotated[
 ]
 ParallelOption = Annotated[
     int | None,
-    typer.Option("--parallel", min=1, metavar="N", help=f"So many at a time; {PARALLEL}.", rich_help_panel=PANEL),
+    typer.Option(
+        "--parallel",
+        min=1,
+        max=MOST_PARALLEL,
+        metavar="N",
+        help=f"So many at a time; {PARALLEL}.",
+        rich_help_panel=PANEL,
+    ),
 ]
 OrderedOption = Annotated[
     bool, typer.Option("--ordered", help="Results in the order of the lines.", rich_help_panel=PANEL)
@@ -168,10 +175,10 @@ def _refuse_missing(ledger: Path) -> None:
 
 
 class _Work(Protocol):
-    """Where the lines come from. `size` is their bytes, None where that is not known; `session` their own."""
+    """Where the lines come from. `size` is their bytes, None where that is not known; `resumable` whether --resume finds it."""
 
     size: int | None
-    session: str
+    resumable: bool
 
     async def begin(self, orchestrator: "Orchestrator") -> "tuple[Iterator[list[Line]], Earlier | None]":
         """The lines, and what earlier runs did of them."""
@@ -182,15 +189,16 @@ class _Retry:
     """What failed in a session."""
 
     size: int | None = None
+    resumable = False
 
     def __init__(self, options: Options) -> None:
-        self.session = options.retry_failed or ""
+        self._session = options.retry_failed or ""
         self._timeout_s = options.timeout
 
     async def begin(self, orchestrator: "Orchestrator") -> "tuple[Iterator[list[Line]], Earlier | None]":
         from aorch.core.earlier import undone
 
-        return undone(orchestrator.config.ledger, self.session, self._timeout_s), None
+        return undone(orchestrator.config.ledger, self._session, self._timeout_s), None
 
 
 class _File:
@@ -216,7 +224,8 @@ class _File:
             raise UsageError(
                 f"{file} is no file that is there again; --resume cannot know it", "Add --batch-name NAME."
             )
-        self.session = ""
+        self.resumable = self._name is not None
+        self._session = ""
 
     async def begin(self, orchestrator: "Orchestrator") -> "tuple[Iterator[list[Line]], Earlier | None]":
         from aorch.core.earlier import Earlier, begin, begun
@@ -227,14 +236,14 @@ class _File:
         given = options.session if options.session is not None else config.session_id
         orchestrator.open()
         if self._name is None:
-            self.session = given if given is not None else f"batch_{new_id()}"
+            self._session = given if given is not None else f"batch_{new_id()}"
             return self._lines(), None
         recorded = Recorded(config.ledger)
         if options.resume:
             generation = begun(recorded, self._name)
         else:
             generation = await begin(orchestrator.exchanges.ledger, self._name)
-        self.session = given if given is not None else f"batch_{generation}"
+        self._session = given if given is not None else f"batch_{generation}"
         earlier = Earlier(recorded, orchestrator.registry, generation)
         return (earlier.resumed if options.resume else earlier.known)(self._lines()), earlier
 
@@ -246,11 +255,12 @@ class _File:
         defaults = Defaults(
             options.capability,
             self._templates,
-            self.session,
+            self._session,
             self._parameters,
             self._context,
             options.agent,
             options.timeout,
+            options.batch or STDIN,
         )
         decisive = [
             options.capability, options.items, self._parameters, self._context, options.agent, options.csv
@@ -282,10 +292,12 @@ async def _perform(config: "Config", options: Options, work: _Work, write: "Call
     import asyncio
 
     from aorch.cli.ending import cancel_on_signals, end_now_if_threads_remain
+    from aorch.cli.results import next_steps, summary
     from aorch.core.batch import Tally
     from aorch.core.orchestrator import Orchestrator
+    from aorch.errors import AorchError
 
-    tally, ended = Tally(), "broken off: "
+    tally, ended, failure = Tally(), "broken off: ", None
     with redirect_stdout(sys.stderr):  # what an agent prints is not a result
         async with Orchestrator(config=config) as orchestrator:
             performing = asyncio.ensure_future(_results(orchestrator, options, work, tally, write))
@@ -295,9 +307,14 @@ async def _perform(config: "Config", options: Options, work: _Work, write: "Call
                 ended = ""
             except asyncio.CancelledError:
                 ended = "interrupted: "
+            except AorchError as error:
+                failure = error
+                raise
             finally:
                 if tally.lines or ended != "broken off: ":
-                    _say(work, tally, ended)
+                    _say(summary(tally, ended))
+                if failure is None:  # else that says what comes next
+                    _say(*next_steps(tally, ended, options.ledger, resumable=work.resumable))
     code = 128 + (ended_by or [signal.SIGINT])[0] if ended else tally.exit_code()
     end_now_if_threads_remain(code)
     return code
@@ -336,8 +353,7 @@ async def _results(
         await results.flush()
 
 
-def _say(work: _Work, tally: "Tally", ended: str) -> None:
-    from aorch.cli.results import summary
-
+def _say(*lines: str) -> None:
     with suppress(OSError, ValueError):
-        print(summary(tally, work.session, ended), file=sys.stderr)
+        for line in lines:
+            print(line, file=sys.stderr)

@@ -3,6 +3,8 @@
 import csv
 import hashlib
 import os
+import re
+import shlex
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -48,11 +50,16 @@ _EXPECTED = {
     "timeout_s": "a number of seconds",
 }
 _given = msgspec.json.Decoder(_Given).decode
+_NAME = re.compile(r"\w+")
+"""A field's name that can stand in an item as it is."""
 
 
 @dataclass(frozen=True)
 class Defaults:
-    """What a line's task is made of where the line does not say. `parameters` come before `items`, which may be templates."""
+    """What a line's task is made of where the line does not say. `parameters` come before `items`, which may be templates.
+
+    `file` is what `--batch` names, for a next step that is said to a person.
+    """
 
     capability: str | None
     items: Templates
@@ -61,6 +68,12 @@ class Defaults:
     context: dict[str, Any] = field(default_factory=dict)
     agent_id: str | None = None
     timeout_s: float | None = None
+    file: str = "FILE"
+
+    def command(self, items: str = "", capability: str | None = None) -> str:
+        """The command that does such a batch with those items."""
+        said = shlex.quote(self.capability or capability or "CAPABILITY")
+        return " ".join(filter(None, ("aorch run", said, items, "--batch", shlex.quote(self.file))))
 
 
 class Lines:
@@ -73,9 +86,27 @@ class Lines:
         self._seed = hashlib.sha256(seed)
 
     def from_json(self, descriptor: int) -> Iterator[list[Line]]:
-        """A line for each that is not blank, as they come."""
+        """A line for each that is not blank, as they come. Raises UsageError where the first looks nothing like JSON."""
+        is_first = True
         for whole in physical_lines(descriptor):
-            yield [self._json_line(number, text) for number, text in whole if text is None or text.strip()]
+            said = [(number, text) for number, text in whole if text is None or text.strip()]
+            if said and is_first:
+                self._check_first(said[0][1] or b"{")
+                is_first = False
+            yield [self._json_line(number, text) for number, text in said]
+
+    def _check_first(self, text: bytes) -> None:
+        """One that is begun as JSON and broken is one broken line; any other means that all the lines are something else."""
+        if text.lstrip()[:1] in (b"{", b"["):
+            return
+        try:
+            json.decode(text)
+        except InvalidJSON as error:
+            said = text.strip()[:60].decode(errors="replace")
+            raise UsageError(
+                f"the first line is no JSON, so nothing was done: {said}",
+                f"Where {self._defaults.file} is CSV with a header: {self._defaults.command()} --csv",
+            ) from error
 
     def from_csv(self, descriptor: int) -> Iterator[list[Line]]:
         """A line for each row below the header. Raises UsageError where the header is none, or lacks a column."""
@@ -138,7 +169,27 @@ class Lines:
             own = number if given.id is None else given.id
             return self._line(number, own, self._task(given), text, size, given.priority)
         except (msgspec.ValidationError, msgspec.DecodeError, UnicodeError, RecursionError, AorchError) as error:
-            return _broken(number, *_what_is_wrong(number, text, size, error))
+            return _broken(number, *self._what_is_wrong(number, text, size, error))
+
+    def _what_is_wrong(
+        self, number: int, text: bytes, size: int, error: Exception
+    ) -> tuple[str | int, int, AorchError]:
+        """(the line's id, its size, the error in words)."""
+        try:
+            given = json.decode(text)
+        except InvalidJSON as broken:
+            return number, size, broken
+        own = _own_id(given, number)
+        if isinstance(error, AorchError):
+            return own, size, error
+        if not isinstance(given, dict):
+            return own, size, UsageError(f"a task must be a JSON object, not {json.encode(given)[:60]}")
+        if unknown := [name for name in given if name not in _EXPECTED]:
+            return own, size, UsageError(_unknown(given, unknown, self._defaults))
+        for name, expected in _EXPECTED.items():
+            if f"`$.{name}" in str(error):
+                return own, size, UsageError(f"{name} must be {expected}, not {json.encode(given[name])[:60]}")
+        return own, size, UsageError(str(error))
 
     def _task(self, given: _Given) -> Task:
         defaults = self._defaults
@@ -177,6 +228,7 @@ class Lines:
         digest = self._seed.copy()
         digest.update(text)
         key = f"{own}"[:LONGEST_ID] + ":" + digest.hexdigest()[:16]
+        task.metadata["line"] = own
         return Line(number, own, size, task, None, PRIORITY if priority is None else priority, json.storable_text(key))
 
 
@@ -260,21 +312,14 @@ def _broken(number: int, own: str | int, size: int, error: AorchError) -> Line:
     return Line(number, own, size, refusal=type(error)(f"line {number}: {error}", error.hint))
 
 
-def _what_is_wrong(number: int, text: bytes, size: int, error: Exception) -> tuple[str | int, int, AorchError]:
-    """(the line's id, its size, the error in words)."""
-    try:
-        given = json.decode(text)
-    except InvalidJSON as broken:
-        return number, size, broken
-    own = _own_id(given, number)
-    if isinstance(error, AorchError):
-        return own, size, error
-    if not isinstance(given, dict):
-        return own, size, UsageError(f"a task must be a JSON object, not {json.encode(given)[:60]}")
-    if unknown := sorted(given.keys() - _EXPECTED.keys()):
-        known = f"Known: {', '.join(_EXPECTED)}. A parameter stands under `parameters`, or is taken by an item: text={{text}}"
-        return own, size, UsageError(f"a task does not know {', '.join(map(repr, unknown))}. {known}")
-    for name, expected in _EXPECTED.items():
-        if f"`$.{name}" in str(error):
-            return own, size, UsageError(f"{name} must be {expected}, not {json.encode(given[name])[:60]}")
-    return own, size, UsageError(str(error))
+def _unknown(given: dict[str, Any], unknown: list[str], defaults: Defaults) -> str:
+    """Which fields of that line are none of a task, and where they could stand instead."""
+    names, their = ", ".join(map(repr, unknown)), "s" if len(unknown) > 1 else ""
+    inside = ", ".join(f"{json.encode(name)}: …" for name in unknown)
+    said = f'a task has no field{their} {names}; it has {", ".join(_EXPECTED)}. Write {{"parameters": {{{inside}}}}}'
+    if "parameters" in given or not all(_NAME.fullmatch(name) for name in unknown):
+        return said
+    items = " ".join(f"{name}{'=' if isinstance(given[name], str) else ':='}{{{name}}}" for name in unknown)
+    capability = given.get("capability")
+    command = defaults.command(items, capability if isinstance(capability, str) else None)
+    return f"{said}, or take parameters from the fields of each line: {command}"

@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+MOST_PARALLEL = 4096
+"""Tasks at a time: each takes its memory, and more than some hundred at once are no faster."""
+
 
 def complete_capabilities(incomplete: str) -> Iterator[str]:
     """The capabilities that begin so."""

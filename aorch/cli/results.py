@@ -3,6 +3,7 @@
 import asyncio
 import os
 import queue
+import shlex
 import stat
 import sys
 import threading
@@ -11,7 +12,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from aorch.cli.output import is_terminal, printable
-from aorch.core.batch import Tally
+from aorch.core.batch import SESSIONS, Tally
 from aorch.errors import OutputFailed, UsageError
 
 WAITING = 1024 * 1024
@@ -152,15 +153,38 @@ async def progress(tally: Tally, total: int | None, write: Callable[[bytes], Non
             drawing.cancel()
 
 
-def summary(tally: Tally, session: str, ended: str = "") -> str:
+def summary(tally: Tally, ended: str = "") -> str:
     """The line at the end."""
     parts = [f"{tally.succeeded:,} succeeded"]
     parts += [f"{tally.failed:,} failed"] if tally.failed else []
+    parts += [f"{tally.cancelled:,} cancelled"] if tally.cancelled else []
     parts += [f"{tally.broken:,} broken"] if tally.broken else []
     parts += [f"{tally.earlier:,} of them on record before"] if tally.earlier else []
     took = f"{tally.elapsed_s():.1f} s, {tally.rate():,.0f}/s"
     noun = "line" if tally.lines == 1 else "lines"
-    return f"{ended}{tally.lines:,} {noun}: {', '.join(parts)} · {took} · session {printable(session)}"
+    return f"{ended}{tally.lines:,} {noun}: {', '.join(parts)} · {took}{_in_sessions(tally)}"
+
+
+def next_steps(tally: Tally, ended: str, ledger: str | None, *, resumable: bool) -> list[str]:
+    """What a person can do about what came to nothing, a line for each."""
+    if ended and resumable:
+        return ["next: this command again with --resume goes on"]
+    at = f" --ledger {shlex.quote(ledger)}" if ledger is not None else ""
+    steps = [f"aorch run --retry-failed {shlex.quote(session)}{at}" for session in [*tally.undone][:SESSIONS]]
+    if len(tally.undone) > SESSIONS:
+        steps.append("and so for the other sessions in which something failed")
+    if steps and resumable:
+        steps.append("then this command with --resume prints what came, last, of every line")
+    return [f"next: {printable(step)}" for step in steps]
+
+
+def _in_sessions(tally: Tally) -> str:
+    named = [printable(session) for session in tally.sessions]
+    if not named:
+        return ""
+    if len(named) > SESSIONS:
+        named[SESSIONS:] = ["…"]
+    return f" · {'session' if len(named) == 1 else 'sessions'} {', '.join(named)}"
 
 
 def _failed(tally: Tally) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aorch.cli.options import LedgerOption, warn_of_missing
+from aorch.cli.options import MOST_PARALLEL, LedgerOption, warn_of_missing
 
 if TYPE_CHECKING:
     from aorch.config import Config
@@ -24,7 +24,14 @@ app = typer.Typer(add_completion=False)
 def worker(
     parallel: Annotated[
         int | None,
-        typer.Option("--parallel", "-n", min=1, metavar="N", help="Tasks at a time; else queue.parallel, which is 32."),
+        typer.Option(
+            "--parallel",
+            "-n",
+            min=1,
+            max=MOST_PARALLEL,
+            metavar="N",
+            help="Tasks at a time; else queue.parallel, which is 32.",
+        ),
     ] = None,
     drain: Annotated[bool, typer.Option("--drain", help="Leave once nothing waits that can be done now.")] = False,
     grace: Annotated[

@@ -10,11 +10,13 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 from aorch import json
 from aorch.core.earlier import Earlier
 from aorch.core.exchange import Exchanges
+from aorch.core.execution import Outcome
 from aorch.core.line import Line
 from aorch.core.pulling import Puller
 from aorch.core.task import Answer
@@ -23,6 +25,8 @@ from aorch.moments import now
 
 LOOK_AHEAD, LOOK_AHEAD_BYTES = 1000, 8 * 1024 * 1024
 """How many lines are read ahead, and how much they may say together, before reading rests."""
+SESSIONS = 3
+"""How many sessions are named; a batch may be of as many as it has lines."""
 
 
 class Output(Protocol):
@@ -41,20 +45,27 @@ class Output(Protocol):
 
 @dataclass(slots=True)
 class Tally:
-    """How a batch is going. `failures` counts the exit codes of what failed, broken lines among them."""
+    """How a batch is going. `failures` counts the exit codes of what failed, broken lines among them.
+
+    `sessions` are those of the contracts that the results tell of, and `undone` those in which `--retry-failed` finds
+    something: the first SESSIONS of them, and one more where there are more.
+    """
 
     lines: int = 0
     size: int = 0
     succeeded: int = 0
     broken: int = 0
+    cancelled: int = 0
     earlier: int = 0
+    sessions: dict[str, None] = field(default_factory=dict)
+    undone: dict[str, None] = field(default_factory=dict)
     failures: "Counter[int]" = field(default_factory=Counter)
     started: float = field(default_factory=time.monotonic)
 
     @property
     def failed(self) -> int:
-        """Tasks that failed, refused ones among them; not broken lines."""
-        return self.lines - self.succeeded - self.broken
+        """Tasks that failed, refused ones among them; not broken lines, and not what was cancelled."""
+        return self.lines - self.succeeded - self.broken - self.cancelled
 
     def elapsed_s(self) -> float:
         """Seconds since it began."""
@@ -70,16 +81,26 @@ class Tally:
             return 0
         return next(iter(self.failures)) if len(self.failures) == 1 else AgentFailed.exit_code
 
-    def count(self, line: Line, answer: Answer) -> None:
-        """Take the result of `line` into account."""
+    def count(self, line: Line, failure: type[AorchError] | None, session_id: str | None) -> None:
+        """Take into account what came of `line`; `session_id` is None where there is no contract of it."""
         self.lines += 1
         self.size += line.size
         self.earlier += line.past is not None
-        if answer.failure is None:
+        if session_id is not None:
+            _name(session_id, self.sessions)
+        if failure is None:
             self.succeeded += 1
             return
         self.broken += line.refusal is not None
-        self.failures[AgentFailed.exit_code if answer.failure is AgentCancelled else answer.failure.exit_code] += 1
+        self.cancelled += failure is AgentCancelled
+        self.failures[AgentFailed.exit_code if failure is AgentCancelled else failure.exit_code] += 1
+        if session_id is not None and failure is not Conflict:
+            _name(session_id, self.undone)
+
+
+def _name(session_id: str, named: dict[str, None]) -> None:
+    if len(named) <= SESSIONS:
+        named[session_id] = None
 
 
 class Batch:
@@ -214,9 +235,13 @@ class Batch:
         if line.key:
             self._twins[line.key] = []
         try:
-            return await self._exchanges.perform(line.task)
+            return await self._exchanges.perform(line.task, partial(self._cut_off, line, line.task.session_id))
         except Conflict:  # a line of that id and text was done before, or another process is doing it now
             return self._on_record(line) or _refused(Conflict("another process has taken this line before"))
+
+    def _cut_off(self, line: Line, session_id: str, outcome: Outcome) -> None:
+        """What came of `line` in the ledger, of which there will be no result, since this is broken off."""
+        self.tally.count(line, outcome.failure, session_id)
 
     def _on_record(self, line: Line) -> Answer | None:
         if self._earlier is None:
@@ -227,12 +252,13 @@ class Batch:
 
     def _tell(self, place: int, line: Line, answer: Answer) -> bool:
         """Put the result where it goes; whether the next should be held back."""
-        self.tally.count(line, answer)
+        self.tally.count(line, answer.failure, answer.session_id)
         if answer.failure is not None and self._fail_fast:
             self._over = True
             if self._feeding is not None:
                 self._feeding.cancel()
-        text = json.encode_bytes({"id": line.line_id, **answer.as_dict()}) + b"\n"
+        code = {} if answer.failure is None else {"code": answer.failure.code}
+        text = json.encode_bytes({"id": line.line_id, **answer.as_dict(), **code}) + b"\n"
         if self._telling is None:
             return self._output.put(text)
         held_back = self._telling.put(place, text)

@@ -15,11 +15,9 @@ from aorch.core.task import Answer, Task
 from aorch.errors import AgentFailed, Conflict, NotFound, by_code
 from aorch.ledger.recorded import Asked, Past, Recorded
 from aorch.ledger.row import CANCELLED, COMPLETED, INTERRUPTED, new_id
-from aorch.ledger.store import BATCH, Ledger
+from aorch.ledger.store import BATCH, RETRY, Ledger
 
 CHUNK = 500
-RETRY = "retry"
-"""The caller of a retry's key, which is the id of the trial that it comes after: no two come after the same one."""
 EVERYTHING = 2**60
 _ERRORS = by_code()
 
@@ -42,7 +40,7 @@ class Earlier:
         for lines in chunks:
             for line in lines:
                 if line.task is not None:
-                    line.task.idempotency = (self._caller, line.key, "")
+                    line.task.idempotency, line.task.refusal_uses_key = (self._caller, line.key, ""), True
             yield lines
 
     def resumed(self, chunks: Iterator[list[Line]]) -> Iterator[list[Line]]:
@@ -54,7 +52,8 @@ class Earlier:
                 if past is None or line.task is None:
                     continue
                 if self._may_be_done_again(line.task, past):
-                    line.task.replaces_key = True
+                    line.task.idempotency = (RETRY, past.contract_id, "")
+                    line.task.session_id = past.session_id
                     line.task.metadata["retry_of"] = past.retry_of or past.contract_id
                 else:
                     line.past = past
@@ -85,11 +84,11 @@ class Earlier:
         )
 
     def _may_be_done_again(self, task: Task, past: Past) -> bool:
-        """Whether it was broken off, and no agent saw it, or doing it twice comes to the same as once, whoever does it."""
-        if past.status not in (INTERRUPTED, CANCELLED):
-            return False
+        """Whether no agent saw it, or it was broken off and doing it twice comes to the same as once, whoever does it."""
         if past.called == 0:
             return True
+        if past.status not in (INTERRUPTED, CANCELLED):
+            return False
         able = [each for each in self._registry.having(task.capability) if task.agent_id in (None, each.agent.agent_id)]
         return bool(able) and all(each.capabilities[task.capability].idempotent for each in able)
 
@@ -125,9 +124,10 @@ def undone(ledger: Path, session_id: str, timeout_s: float | None) -> Iterator[l
             for asked, last in zip(recorded.asked(list(some)), some.values(), strict=True):
                 number += 1
                 task = _again(asked, session_id, timeout_s)
-                task.idempotency = (RETRY, last, "")
-                kept = task.metadata.get("priority")
-                line = Line(number, asked.contract_id, len(asked.payload), task)
+                task.idempotency, task.refusal_uses_key = (RETRY, last, ""), True
+                own, kept = task.metadata.get("line"), task.metadata.get("priority")
+                own = own if isinstance(own, str | int) else asked.contract_id
+                line = Line(number, own, len(asked.payload), task)
                 line.priority = kept if isinstance(kept, int) else PRIORITY
                 lines.append(line)
             yield lines
@@ -137,7 +137,7 @@ def _again(asked: Asked, session_id: str, timeout_s: float | None) -> Task:
     about: dict[str, Any] = json.decode(asked.metadata)
     routing = about.get("routing")
     insisted = routing is None or routing.get("chosen") == "asked for by id"
-    kept = {"priority": about["priority"]} if "priority" in about else {}
+    kept = {name: said for name, said in about.items() if name in ("priority", "line")}
     return Task(
         capability=asked.capability,
         parameters=json.decode(asked.payload),

@@ -47,11 +47,11 @@ class Exchanges:
             running = self._running[loop] = Running(self.ledger, loop)
         return running
 
-    async def perform(self, task: Task) -> Answer:
+    async def perform(self, task: Task, cut_off: Callable[[Outcome], None] | None = None) -> Answer:
         """Do `task`. Both contracts are durable when this returns, whatever came of it.
 
         Raises LedgerError where the ledger could not keep them; Conflict where the task's idempotency key has been used;
-        CancelledError, after a RESPONSE that says so. A task that no agent was called for leaves its key unused.
+        CancelledError, after a RESPONSE that says so, or what its agent had answered by then: `cut_off` hears which.
         """
         started = time.perf_counter()
         parent_id = task.parent_id or current_request.get() or self.parent_id
@@ -62,15 +62,19 @@ class Exchanges:
             registered, reason = choose(self.registry, task)
             registered.check(task.capability, task.parameters)
         except AorchError as refusal:
-            return await self._refuse(self._request(task, parent_id, asker, registered, reason), refusal, started)
-        request, call = self._request(task, parent_id, asker, registered, reason), Call(self)
+            key = task.idempotency if task.refusal_uses_key else None
+            return await self._refuse(self._request(task, parent_id, asker, registered, reason), refusal, started, key)
+        request, call, outcome = self._request(task, parent_id, asker, registered, reason), Call(self), None
         try:
             outcome = await self._called(task, request, registered, call)
+            return await self._respond(request, registered, outcome, started, call.about)
         except asyncio.CancelledError:
-            outcome = Outcome(error="cancelled by the caller", failure=AgentCancelled, called=call.begun)
-            await asyncio.shield(self._respond(request, registered, outcome, started, call.about, last=True))
+            if outcome is None:
+                outcome = Outcome(error="cancelled by the caller", failure=AgentCancelled, called=call.begun)
+                await asyncio.shield(self._respond(request, registered, outcome, started, call.about, last=True))
+            if cut_off is not None:
+                cut_off(outcome)
             raise
-        return await self._respond(request, registered, outcome, started, call.about)
 
     async def enqueue(self, task: Task, wish: Wish) -> Row | Answer:
         """Commit the REQUEST of `task`, which whoever works on the queue does later, and return it.
@@ -120,7 +124,7 @@ class Exchanges:
         waits = registered.full()
         if waits:
             pending = request._replace(status=PENDING)
-            await self.ledger.write_request(pending, task.idempotency, replaces=task.replaces_key)
+            await self.ledger.write_request(pending, task.idempotency)
             if (cancelled_by := await self.running.take_place(request.contract_id, registered)) is not None:
                 return _cancelled(cancelled_by)
         else:
@@ -129,7 +133,7 @@ class Exchanges:
             if waits:
                 await self.ledger.write_start(request.contract_id)
             else:
-                await self.ledger.write_request(request, task.idempotency, replaces=task.replaces_key)
+                await self.ledger.write_request(request, task.idempotency)
             return await self._execute(task, request, registered, call)
         finally:
             registered.leave_place()
@@ -193,9 +197,11 @@ class Exchanges:
             return _answer(response, agent_id, Outcome(error=str(conflict), failure=Conflict), started)
         return _answer(response, agent_id, outcome, started, outcome.hint, about)
 
-    async def _refuse(self, request: Row, refusal: AorchError, started: float) -> Answer:
+    async def _refuse(
+        self, request: Row, refusal: AorchError, started: float, key: tuple[str, str, str] | None = None
+    ) -> Answer:
         ended, response, outcome = _refused(request, refusal, started)
-        await self.ledger.write_refused(ended, response)
+        await self.ledger.write_refused(ended, response, key)
         return _answer(response, request.to_agent, outcome, started, refusal.hint)
 
     def _request(
@@ -246,7 +252,7 @@ class Exchanges:
 
 def _refused(request: Row, refusal: AorchError, started: float) -> tuple[Row, Row, Outcome]:
     """Both contracts of a task that no agent was called for, and the outcome that they tell of."""
-    outcome = Outcome(error=str(refusal), failure=type(refusal))
+    outcome = Outcome(error=str(refusal), failure=type(refusal), called=False)
     response = _response(request, None, outcome, started, {})
     ended = request._replace(status=FAILED, completed_at=response.created_at, claimed_by=None)
     return ended, response, outcome

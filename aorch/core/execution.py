@@ -51,7 +51,7 @@ current_call: ContextVar[Call | None] = ContextVar("aorch_current_call", default
 class Outcome:
     """What an agent made of a task: `result` (with its JSON text) or `error` with the kind of `failure` and the next step.
 
-    `called` is False where it was cancelled before the agent saw it.
+    `called` is False where it was refused or cancelled before an agent saw it.
     """
 
     result: Any = None

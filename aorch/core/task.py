@@ -17,8 +17,8 @@ class Task:
     `agent_id` insists on one agent; `timeout_s` (seconds) overrides the agent's own limit; `from_agent` is who asks
     (default: the agent on whose behalf this is, else `orchestrator`); `parent_id` is the REQUEST on whose behalf.
     `queue` is what was said when it was enqueued.
-    `idempotency` (caller, key, the body's fingerprint) is kept with the REQUEST, and no second one of that caller's key is,
-    unless it `replaces_key`: then the key stands for this REQUEST from now on.
+    `idempotency` (caller, key, the body's fingerprint) is kept with the REQUEST, and no second one of that caller's key is;
+    where no agent is called the key is left unused, unless `refusal_uses_key`.
     """
 
     capability: str
@@ -32,7 +32,7 @@ class Task:
     metadata: dict[str, Any] = field(default_factory=dict)
     idempotency: tuple[str, str, str] | None = None
     queue: dict[str, Any] = field(default_factory=dict)
-    replaces_key: bool = False
+    refusal_uses_key: bool = False
 
     def __post_init__(self) -> None:
         """Raises UsageError for a field of the wrong shape."""

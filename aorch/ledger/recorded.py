@@ -16,7 +16,7 @@ LONGEST_RESULT = 64 * 1024
 
 
 class Past(NamedTuple):
-    """What came of a key. `status` and what follows are the RESPONSE's, None where there is none yet.
+    """What came of a key in its last trial. `status` and what follows are the RESPONSE's, None where there is none yet.
 
     `result` is JSON text; `left_out` says that it was too long to be read among many; `called` is 0 where the agent never
     saw it.
@@ -77,7 +77,7 @@ class Recorded:
         return str(found[0][0]) if found else None
 
     def under_keys(self, caller: str, keys: Sequence[str], longest: int = LONGEST_RESULT) -> dict[str, Past]:
-        """What came of those of `keys` that have been used; results of more than `longest` characters are left out."""
+        """What came, last, of those of `keys` that have been used; results of more than `longest` characters are left out."""
         rows = self._rows(statements.RECORDED, caller, json.encode(keys), longest)
         return {row[0]: Past(*row) for row in rows}
 

@@ -185,17 +185,22 @@ WEBHOOK_FAILED = "UPDATE webhooks SET attempts = ?, due_at = ?, error = ? WHERE 
 
 WEBHOOK_DUE = "UPDATE webhooks SET due_at = ? WHERE request_id = ?"
 RECORDED = (
-    "SELECT k.key, q.contract_id, q.session_id, q.to_agent, q.capability, json_extract(q.metadata, '$.retry_of'), r.status,"
+    "WITH RECURSIVE trials(key, request_id) AS"
+    " (SELECT k.key, k.request_id FROM json_each(?2) AS wanted"
+    " CROSS JOIN idempotency_keys AS k ON k.caller = ?1 AND k.key = wanted.value"
+    " UNION ALL SELECT t.key, k.request_id FROM trials AS t"
+    " CROSS JOIN idempotency_keys AS k ON k.caller = 'retry' AND k.key = t.request_id)"
+    " SELECT t.key, q.contract_id, q.session_id, q.to_agent, q.capability, json_extract(q.metadata, '$.retry_of'), r.status,"
     " r.created_at, CASE WHEN length(r.result) <= ?3 THEN r.result END, length(r.result) > ?3, r.error,"
     " json_extract(r.metadata, '$.code'), json_extract(r.metadata, '$.duration_ms'), json_extract(r.metadata, '$.called')"
-    " FROM json_each(?2) AS wanted"
-    " CROSS JOIN idempotency_keys AS k ON k.caller = ?1 AND k.key = wanted.value"
-    " CROSS JOIN contracts AS q ON q.contract_id = k.request_id"
-    " LEFT JOIN contracts AS r ON r.request_id = k.request_id"
+    " FROM trials AS t CROSS JOIN contracts AS q ON q.contract_id = t.request_id"
+    " LEFT JOIN contracts AS r ON r.request_id = t.request_id"
+    " WHERE NOT EXISTS (SELECT 1 FROM idempotency_keys AS k WHERE k.caller = 'retry' AND k.key = t.request_id)"
 )
-"""(caller, keys as a JSON list, how long a result is left out): what came of each key that has been used.
+"""(caller, keys as a JSON list, how long a result is left out): what came of each key that has been used, in its last trial.
 
-CROSS JOIN keeps SQLite from reading all keys of the caller first."""
+The key of a trial is the id of the one that it comes after (store.RETRY). CROSS JOIN keeps SQLite from reading all keys of
+the caller first."""
 
 UNDONE = (
     "WITH again AS (SELECT json_extract(metadata, '$.retry_of') AS root, max(position), contract_id, status FROM contracts"

@@ -23,6 +23,8 @@ from aorch.moments import now
 
 BATCH = "batch"
 """The caller under whom a batch's name is a key, for the generation that its lines are known by."""
+RETRY = "retry"
+"""The caller of a retry's key, which is the id of the trial that it comes after: no two come after the same one."""
 REMEMBERED = 256
 """REQUESTs whose ancestors are kept in memory."""
 
@@ -97,28 +99,28 @@ class Ledger:
 
     # Writing
 
-    def write_request(
-        self, request: Row, key: tuple[str, str, str] | None = None, *, replaces: bool = False
-    ) -> Awaitable[None]:
+    def write_request(self, request: Row, key: tuple[str, str, str] | None = None) -> Awaitable[None]:
         """Commit a REQUEST that is about to be executed, or waits for its agent (status `pending`).
 
         `key` (caller, idempotency key, the body's fingerprint) is committed with it. Raises Conflict where that caller
-        has used it already: then neither is in the ledger. With `replaces` the key stands for this REQUEST from now on.
+        has used it already: then neither is in the ledger.
         """
         insert = (statements.INSERT_BEGUN, (*request[:9], request.metadata, request.parent_id, request.claimed_by))
         if key is None:
             return self._writer.commit(insert)
-        if replaces:
-            return self._writer.commit((statements.REPLACE_KEY, (*key, request.contract_id)), insert)
         return self._write_once(request, key, [insert])
 
     async def write_generation(self, name: str, generation: str) -> None:
         """Commit that the batch of that name begins anew: from now on its lines are known by that `generation`."""
         await self._writer.commit((statements.REPLACE_KEY, (BATCH, name, "", generation)))
 
-    async def write_refused(self, request: Row, response: Row) -> None:
-        """Commit a REQUEST together with the RESPONSE that says why no agent was called."""
-        await self._writer.commit((statements.INSERT, request), (statements.INSERT, response))
+    async def write_refused(self, request: Row, response: Row, key: tuple[str, str, str] | None = None) -> None:
+        """Commit a REQUEST together with the RESPONSE that says why no agent was called; `key` as with `write_request`."""
+        rows: list[Statement] = [(statements.INSERT, request), (statements.INSERT, response)]
+        if key is None:
+            await self._writer.commit(*rows)
+        else:
+            await self._write_once(request, key, rows)
 
     async def enqueue(self, entry: Entry, key: tuple[str, str, str] | None = None) -> None:
         """Commit a REQUEST that whoever works on the queue may claim; `key` as with `write_request`."""
