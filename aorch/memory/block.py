@@ -60,7 +60,7 @@ class Compressor(msgspec.Struct, frozen=True):
 
 
 class LeftOut(msgspec.Struct, frozen=True):
-    """Claims of one kind that were found and not kept: how many, and some of the contracts that they stand in."""
+    """What was found of one section and stands in no claim: how many, and some of the contracts that they stand in."""
 
     count: int
     contract_ids: tuple[str, ...] = ()
@@ -69,8 +69,9 @@ class LeftOut(msgspec.Struct, frozen=True):
 class MemoryBlock(msgspec.Struct, frozen=True, kw_only=True):
     """The memory of a run of contracts of one session.
 
-    `agents` and `capabilities` count contracts and requests. `quality` is between 0 and 1: of the aims, decisions, failures
-    and exact strings that were found, the share that the block keeps, as the mean over those four kinds that occurred.
+    `agents` and `capabilities` count contracts and requests. `quality` is between 0 and 1: of what was found, the share that
+    stands in the block in some form, as the mean over the sections in which anything was found; it is 1 only where
+    `left_out` is empty.
     `answered_before` names REQUESTs of earlier contracts that were answered in these: what earlier blocks hold open.
     """
 

@@ -4,38 +4,61 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from dataclasses import dataclass, field
 
 from aorch.memory import text as texts
 from aorch.memory.block import Claim
 from aorch.memory.gathering import Call, Failure, Gathered, Series
-from aorch.memory.listening import Said, is_phrase, spoken_worth
-from aorch.memory.literals import found, weight
+from aorch.memory.listening import is_phrase
+from aorch.memory.literals import weight
 from aorch.memory.packing import Item
-from aorch.memory.ranking import ranks
-from aorch.memory.wording import TELLING, Wording, briefly, changed, fully, head, outcome, said, unasked
+from aorch.memory.statements import decided, sentences
+from aorch.memory.wording import (
+    OPEN_WIDTH,
+    TELLING,
+    Wording,
+    briefly,
+    changed,
+    claim_of,
+    fully,
+    head,
+    outcome,
+    said,
+    unasked,
+)
 
-MOST_SENTENCES, MOST_NAMES, MOST_OF_LABEL = 40, 120, 12
+MOST_NAMES, MOST_OF_LABEL = 120, 12
+_MOST_WAITING = 40
 _SELDOM = 0.03  # a date or an address that one long result holds once
-_TELLING = 0.25
-_ANSWER, _CONCLUSIVE = 0.9, 0.7
 _SINGLE, _VITAL_OF_A_KIND, _VITAL_FAILURES = 8, 5, 14
 _NUMBER = re.compile(r"\d+")
 _ALIKE = 0.5  # of all their arguments: then a later call is the failed one done again
-_SAME = 0.6  # of the shorter sentence's words: then it says nothing new
 
 
-def candidates(gathered: Gathered, intent: str | None) -> list[Item]:
-    """All claims with their sections."""
+@dataclass
+class Tally:
+    """How much was found by section that no claim says: older open points, calls that are only counted where many are told
+    together. And how many calls a claim tells that tells several.
+    """
+
+    unsaid: Counter[str] = field(default_factory=Counter)
+    told: dict[Claim, int] = field(default_factory=dict)
+
+
+def candidates(gathered: Gathered, intent: str | None) -> tuple[list[Item], Tally]:
+    """All claims with their sections, and what they do not say."""
+    tally = Tally()
     question = f"{intent or ''} {_aim_text(gathered)}"
-    items = [("aims", claim) for claim in _aims(gathered)]
-    items += [("decisions", claim) for claim in _decisions(gathered)]
+    aims = list(_aims(gathered))
+    items = [("aims", claim) for claim in aims]
+    items += [("decisions", claim) for claim in decided(gathered)]
+    items += [("decisions", claim) for claim in _decisions(gathered, tally)]
     items += [("failures", claim) for claim in _failures(gathered)]
-    items += [("open_points", claim) for claim in _open_points(gathered)]
-    items += _sentences(gathered, question)
-    items += [("results", claim) for claim in _lookups(gathered)]
+    items += [("open_points", claim) for claim in _open_points(gathered, tally)]
+    items += sentences(gathered, question, aims)
+    items += [("results", claim) for claim in _lookups(gathered, tally)]
     items += [("literals", claim) for claim in _literals(gathered)]
-    return items
+    return items, tally
 
 
 def _aim_text(g: Gathered) -> str:
@@ -51,7 +74,7 @@ def _aims(g: Gathered) -> Iterator[Claim]:
         text, quotes = fully(g.aim.arguments, 240)
         wording = f"{head(g.aim)} {text}".rstrip()
         brief = f"{head(g.aim)} {briefly(g.aim.arguments, 100).text}".rstrip()
-        yield _claim(wording, brief, quotes, [g.aim.contract_id], 1.0)
+        yield claim_of(wording, brief, quotes, [g.aim.contract_id], 1.0)
         return
     lines = list(texts.lines(g.aim.said))[:12]
     full = said(lines, 320)
@@ -60,10 +83,10 @@ def _aims(g: Gathered) -> Iterator[Claim]:
     if question and len(question) <= 240 and not any(question in quote for quote in quotes):
         wording, quotes = f"{wording} «{texts.shown(question)}»", (*quotes, question)
     importance = 0.5 if is_phrase(g.aim.said) else 1.0
-    yield _claim(wording, said(lines, 150).text, quotes, [g.aim.contract_id], importance)
+    yield claim_of(wording, said(lines, 150).text, quotes, [g.aim.contract_id], importance)
 
 
-def _decisions(g: Gathered) -> Iterator[Claim]:
+def _decisions(g: Gathered, tally: Tally) -> Iterator[Claim]:
     """What was done, call by call; of many of one capability the newest, and the others together."""
     single: list[tuple[Series, float]] = []
     for calls in g.done.values():
@@ -72,7 +95,11 @@ def _decisions(g: Gathered) -> Iterator[Claim]:
             base = 0.96 if series.last.asked.changes else 0.6
             single.append((series, base - place * (0.002 if place < _VITAL_OF_A_KIND else 0.02)))
         if older := newest_first[_SINGLE:]:
-            yield _together(older, calls.count - sum(series.count for series in newest_first[:_SINGLE]), 0.7)
+            count = calls.count - sum(series.count for series in newest_first[:_SINGLE])
+            claim, told = _together(older, count, 0.7)
+            tally.told[claim] = told
+            tally.unsaid["decisions"] += len(older) - told
+            yield claim
     for series, importance in sorted(single, key=lambda pair: -pair[0].last.number):
         yield _decision(series, importance)
 
@@ -88,7 +115,7 @@ def _decision(series: Series, importance: float) -> Claim:
     wording = f"{head(call.asked)}{times} {arguments.text} → {result.text}"
     brief = f"{head(call.asked)}{times} {short.text}{f' → {short_result.text}' if short_result.text else ''}"
     quotes = (*arguments.quotes, *result.quotes, *short.quotes, *short_result.quotes)
-    return _claim(wording, brief.rstrip(), quotes, [call.contract_id, call.asked.contract_id], importance)
+    return claim_of(wording, brief.rstrip(), quotes, [call.contract_id, call.asked.contract_id], importance)
 
 
 def _failures(g: Gathered) -> Iterator[Claim]:
@@ -115,7 +142,7 @@ def _failure(g: Gathered, failure: Failure, importance: float) -> Claim:
     after = f"; {'the same' if likeness == 1 else 'much the same'} went well later" if later else ""
     newest, *others = reversed(failure.contract_ids)
     later_ids = [later.contract_id] if later else []
-    return _claim(
+    return claim_of(
         f"{what}{times}: {told or 'no reason given'}{after}",
         f"{head(last.asked)}{times}: {brief or 'failed, no reason given'}",
         [*arguments.quotes, *(quote for words in full for quote in words.quotes)],
@@ -150,50 +177,59 @@ def _tried(failed: Call, later: Call | None) -> Wording:
     return briefly(arguments, 90) if any(leaf.worth >= TELLING for leaf in arguments) else fully(arguments, 90, 70)
 
 
-def _open_points(g: Gathered) -> Iterator[Claim]:
+def _open_points(g: Gathered, tally: Tally) -> Iterator[Claim]:
     waiting = list(g.open.values())
-    for asked in reversed(waiting[-40:]):
+    tally.unsaid["open_points"] += max(0, len(waiting) - _MOST_WAITING)
+    for asked in reversed(waiting[-_MOST_WAITING:]):
         if asked.said:
             if is_phrase(asked.said):
                 continue
-            words = said(texts.lines(asked.said), 160)
+            words = said(texts.lines(asked.said), OPEN_WIDTH)
             text, importance = f"{texts.shown(asked.from_agent)} said {words.text}, not answered", 0.6
         else:
-            words = fully(asked.arguments, 160)
+            words = fully(asked.arguments, OPEN_WIDTH)
             text, importance = f"{head(asked)} {words.text}: no response", 0.75
-        yield _claim(text, "", words.quotes, [asked.contract_id], importance)
+        yield claim_of(text, "", words.quotes, [asked.contract_id], importance)
     if g.answer and not any(asked.outermost for asked in waiting):
         identity, agent, answer = g.answer
         last = [*texts.sentences(answer)][-1:]
         if last and last[0].endswith("?"):
             words = said(last, 200)
-            yield _claim(f"{texts.shown(agent)} asked {words.text}", "", words.quotes, [identity], 0.55)
+            yield claim_of(f"{texts.shown(agent)} asked {words.text}", "", words.quotes, [identity], 0.55)
 
 
-def _lookups(g: Gathered) -> Iterator[Claim]:
+def _lookups(g: Gathered, tally: Tally) -> Iterator[Claim]:
     for calls in reversed(g.lookups.values()):
         newest_first = list(reversed(calls.series.values()))
         worth = sum(leaf.worth for one in newest_first for leaf in one.last.asked.arguments if leaf.worth >= TELLING)
-        yield _together(newest_first, calls.count, 0.5 + 0.2 * min(1.0, worth / 6))
+        claim, told = _together(newest_first, calls.count, 0.5 + 0.2 * min(1.0, worth / 6))
+        tally.told[claim] = told
+        tally.unsaid["results"] += len(newest_first) - told
+        yield claim
 
 
-def _together(newest_first: Sequence[Series], count: int, importance: float) -> Claim:
-    """Calls of one capability in a sentence: how many, with what, what the newest gave or how its values changed."""
+def _together(newest_first: Sequence[Series], count: int, importance: float) -> tuple[Claim, int]:
+    """Calls of one capability in a sentence: how many, with what, what the newest gave or how its values changed.
+
+    And how many of them it tells.
+    """
     newest = newest_first[0]
     times = f" ×{count}" if count > 1 else ""
     parts: list[str] = []
     quotes: list[str] = []
-    cited, room = [], 240
+    cited, room, told = [], 240, 0
     for series in newest_first:
         arguments = briefly(series.last.asked.arguments, 110, " ")
         if not arguments.text:
             arguments = fully(series.last.asked.arguments, 80, 60)
         part = arguments.text
         if part in parts:
+            told += 1
             continue
         room -= len(part) + 2
         if room < 0:
             break
+        told += 1
         parts.append(part)
         quotes += arguments.quotes
         cited.append(series.last.asked.contract_id)
@@ -201,7 +237,7 @@ def _together(newest_first: Sequence[Series], count: int, importance: float) -> 
     result, cites = _came_of_it(newest)
     text = f"{brief}{': ' if cites else ' → '}{result.text}" if result.text else brief
     cites = [newest.last.contract_id, *cites, *reversed(cited)]
-    return _claim(text, brief, (*quotes, *result.quotes), cites, importance)
+    return claim_of(text, brief, (*quotes, *result.quotes), cites, importance), told
 
 
 def _came_of_it(series: Series) -> tuple[Wording, list[str]]:
@@ -209,88 +245,6 @@ def _came_of_it(series: Series) -> tuple[Wording, list[str]]:
     if series.changed and (values := changed(series, 170)).text:
         return values, series.ends
     return (outcome(series.last, 170) if series.last.news else Wording("", ())), []
-
-
-def _sentences(g: Gathered, question: str) -> list[Item]:
-    """What was said, the best sentences of it, those of one contract together."""
-    chosen = _chosen(g, question)
-    chosen.sort(key=lambda pair: (-pair[1].number, -pair[1].order))
-    items: list[Item] = []
-    for _, group in groupby(chosen, key=lambda pair: (pair[1].contract_id, pair[1].by_caller)):
-        pairs = list(group)
-        section = "preferences" if pairs[0][1].by_caller else "results"
-        answer = g.answer is not None and pairs[0][1].contract_id == g.answer[0]
-        answer = answer and max(one.worth for _, one in pairs) >= _CONCLUSIVE
-        importance = _ANSWER if answer else min(0.84, max(importance for importance, _ in pairs))
-        items.append((section, _sentence([one for _, one in pairs], importance)))
-    return items
-
-
-def _chosen(g: Gathered, question: str) -> list[tuple[float, Said]]:
-    """The weightiest sentences, none of which says much that another one says."""
-    aim = _aim_text(g)
-    spoken = [
-        one
-        for one in [*g.said, *_answered(g)]
-        if one.worth > 0 and one.sentence[:60] not in aim and one.contract_id not in g.open
-    ]
-    fits = ranks([one.sentence for one in spoken], question)
-    weighed = [(_weigh(one, fit, g.count), one) for one, fit in zip(spoken, fits, strict=True)]
-    weighed.sort(key=lambda pair: pair[0], reverse=True)
-    chosen: list[tuple[float, Said]] = []
-    known: list[set[str]] = [set(aim.lower().split())]
-    names: set[str] = set()
-    of_contract = Counter({g.answer[0]: -2} if g.answer else {})  # the answer may say more
-    for importance, one in weighed:
-        if importance < _TELLING or len(chosen) == MOST_SENTENCES:
-            break
-        words = set(one.sentence.lower().split())
-        new = not names.issuperset(one.names) or all(len(words & others) < _SAME * len(words) for others in known)
-        if new and of_contract[one.contract_id] < 4:
-            chosen.append((importance, one))
-            known.append(words)
-            names.update(one.names)
-            of_contract[one.contract_id] += 1
-    return chosen
-
-
-def _answered(g: Gathered) -> list[Said]:
-    """The sentences of the newest answer to a caller."""
-    if g.answer is None:
-        return []
-    identity, agent, answer = g.answer
-    sentences = [texts.clip(sentence, 300) for sentence in texts.sentences(answer)][:30]
-    heard = [(sentence, found(sentence)) for sentence in sentences]
-    return [
-        Said(
-            worth + 0.3 if (worth := spoken_worth(sentence, names, False)) > 0 else 0.0,
-            g.count,
-            -n,
-            sentence,
-            identity,
-            agent,
-            False,
-            names,
-        )
-        for n, (sentence, names) in enumerate(heard)
-    ]
-
-
-def _weigh(one: Said, fit: float, count: int) -> float:
-    return 0.15 + one.worth * 0.6 + 0.2 * fit + 0.1 * one.number / count
-
-
-def _sentence(together: Sequence[Said], importance: float) -> Claim:
-    who = texts.shown(together[0].agent)
-    full = [said([one.sentence], 300) for one in together]
-    best = max(together, key=lambda one: one.worth)
-    return _claim(
-        f"{who}: {' '.join(wording.text for wording in full)}",
-        f"{who}: {said([best.sentence], 140).text}",
-        [quote for wording in full for quote in wording.quotes],
-        [together[0].contract_id],
-        importance,
-    )
 
 
 def _literals(g: Gathered) -> Iterator[Claim]:
@@ -303,9 +257,3 @@ def _literals(g: Gathered) -> Iterator[Claim]:
         label = texts.shown(texts.line(named.label)[:24])
         text = f"{label} {texts.shown(name)}" if label else texts.shown(name)
         yield Claim(text, (named.contract_id,), (name,), round(0.84 - 0.64 * math.exp(-named.worth), 4))
-
-
-def _claim(text: str, brief: str, quotes: Sequence[str], contract_ids: Sequence[str], importance: float) -> Claim:
-    ids = tuple(dict.fromkeys(identity for identity in contract_ids if identity))
-    kept = tuple(dict.fromkeys(quote for quote in quotes if quote))
-    return Claim(text, ids, kept, round(importance, 3), "" if brief == text or len(brief) > len(text) else brief)

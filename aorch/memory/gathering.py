@@ -11,15 +11,16 @@ from aorch.errors import InvalidJSON
 from aorch.memory import reading
 from aorch.memory import text as texts
 from aorch.memory.errors import telling_lines
-from aorch.memory.listening import Said, hear, is_phrase
+from aorch.memory.listening import TELLING, Said, decisions, hear, is_phrase, only_decides, telling
 from aorch.memory.literals import found, weight
 from aorch.memory.reading import Contract, Leaf
 
 MOST_OPEN, MOST_CALLS, MOST_KINDS, MOST_CITES = 1000, 24, 60, 6
-MOST_SAID, MOST_NAMED, MOST_SEEN, MOST_RESULTS = 800, 3000, 50_000, 24
+MOST_SAID, MOST_DECIDED, MOST_NAMED, MOST_SEEN, MOST_RESULTS = 800, 200, 3000, 50_000, 24
 _UNTELLING = frozenset(("id", "key", "name", "value", "text"))
 _MOST_VALUES = 4
 _LONG, _LONGEST_ERROR = 200, 240
+_MOST_NAMING = {True: 8, False: 5}
 
 
 class Asked(NamedTuple):
@@ -87,8 +88,8 @@ class Calls:
     series: dict[tuple[str, ...], Series] = field(default_factory=dict)
     count: int = 0
 
-    def add(self, call: Call, most: int) -> None:
-        """Take a call, and forget the one that was made longest ago where there are more than `most`."""
+    def add(self, call: Call, most: int) -> bool:
+        """Take a call, and forget the one that was made longest ago where there are more than `most`; whether one was."""
         self.count += 1
         key = tuple(leaf.text for leaf in call.asked.arguments)
         series = self.series.pop(key, None)
@@ -97,8 +98,10 @@ class Calls:
         else:
             series.again(call)
         self.series[key] = series
-        if len(self.series) > most:
-            del self.series[next(iter(self.series))]
+        if len(self.series) <= most:
+            return False
+        del self.series[next(iter(self.series))]
+        return True
 
 
 class Named(NamedTuple):
@@ -128,6 +131,7 @@ class Gathered:
     helpers: set[str] = field(default_factory=set)
     seen: set[tuple[str, str]] = field(default_factory=set)
     said: list[Said] = field(default_factory=list)
+    decided: list[Said] = field(default_factory=list)
     named: dict[str, Named] = field(default_factory=dict)
     answer: tuple[str, str, str] | None = None
     answered_before: list[str] = field(default_factory=list)
@@ -174,7 +178,9 @@ def _take_request(g: Gathered, contract: Contract) -> None:
     g.helpers.add(asked.agent)
     if said:
         _listen(g, said, asked.contract_id, asked.from_agent, asked.outermost and asked.from_agent not in g.helpers)
-    if g.aim is None or (asked.outermost and not g.aim.outermost) or (asked.outermost and said and _is_mere(g.aim)):
+    else:
+        _overhear(g, payload, asked.contract_id, asked.from_agent)
+    if g.aim is None or (asked.outermost and (not g.aim.outermost or _is_better_aim(said, g.aim.said))):
         g.aim = asked
     if not said:
         _name_arguments(g, asked)
@@ -184,8 +190,11 @@ def _take_request(g: Gathered, contract: Contract) -> None:
         g.passed_over["open_points"] += 1
 
 
-def _is_mere(aim: Asked) -> bool:
-    return bool(aim.said) and is_phrase(aim.said)
+def _is_better_aim(said: str, before: str) -> bool:
+    """Whether a caller's words say rather what is wanted than those before, which are a phrase or only state a decision."""
+    if not said or not before:
+        return False
+    return is_phrase(before) or (only_decides(before) and not is_phrase(said))
 
 
 def _take_response(g: Gathered, contract: Contract) -> None:
@@ -196,20 +205,35 @@ def _take_response(g: Gathered, contract: Contract) -> None:
         g.answered_before.append(request_id)
     results = reading.leaves(contract.get("result"))
     call = Call(asked, identity, g.count, results[:MOST_RESULTS], _news(g, results)[:MOST_RESULTS])
+    agent = texts.line(_string(contract, "from_agent"))[:80]
     if reading.failed(contract):
+        _overhear(g, [contract.get("result"), contract.get("error")], identity, agent)
         _take_failure(g, contract, call)
         return
     said = reading.speech(contract.get("result"))
-    if said and (asked.said or not asked.arguments or (len(said) > _LONG and not asked.changes)):
-        _listen(g, said, identity, texts.line(_string(contract, "from_agent"))[:80], False)
+    if _is_echo(said, asked):
+        pass
+    elif said and (asked.said or not asked.arguments or (len(said) > _LONG and not asked.changes)):
+        _listen(g, said, identity, agent, False)
         if asked.outermost:
             g.answer = (identity, asked.agent, "\n".join(texts.ends_of(said)))
+    else:
+        _overhear(g, contract.get("result"), identity, agent)
     if asked.changes or (asked.changes is None and not asked.said and asked.arguments):
         _keep(g, g.done, call, "decisions")
     elif asked.arguments and not asked.said:
         _keep(g, g.lookups, call, "results")
     if not said:
         _name_results(g, results, identity)
+
+
+def _is_echo(said: str, asked: Asked) -> bool:
+    """Whether a response says nothing but what was asked, and the name of its capability."""
+    if not said or not asked.said:
+        return False
+    own = reading.verbs(asked.capability)
+    answered, given = telling("\n".join(texts.ends_of(said))), telling(asked.said)
+    return [word for word in answered if word not in own] == [word for word in given if word not in own]
 
 
 def _news(g: Gathered, results: list[Leaf]) -> list[Leaf]:
@@ -243,18 +267,41 @@ def _clipped(pieces: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _keep(g: Gathered, kinds: dict[str, Calls], call: Call, section: str) -> None:
-    kinds.setdefault(call.asked.capability, Calls()).add(call, MOST_CALLS)
+    g.passed_over[section] += kinds.setdefault(call.asked.capability, Calls()).add(call, MOST_CALLS)
     if len(kinds) > MOST_KINDS:
         g.passed_over[section] += len(kinds.pop(next(iter(kinds))).series)
 
 
 def _listen(g: Gathered, said: str, contract_id: str, agent: str, by_caller: bool) -> None:
-    for one in hear(said, g.count, contract_id, agent, by_caller):
+    heard = hear(said, g.count, contract_id, agent, by_caller)
+    for one in heard[: _MOST_NAMING[by_caller]]:
         for name in one.names:
             if by_caller or weight(name) > 0.5:
                 worth = (0.4 if by_caller else 0.2) * weight(name) or 0.15  # a proper name has no weight of its own
                 _name(g, name, worth, "", contract_id)
-        (heapq.heappushpop if len(g.said) >= MOST_SAID else heapq.heappush)(g.said, one)
+    _keep_said(g, heard)
+
+
+def _overhear(g: Gathered, value: Any, contract_id: str, agent: str) -> None:
+    """Take the decisions that are stated in what nobody spoke."""
+    _keep_said(g, decisions(reading.strings(value), g.count, contract_id, agent))
+
+
+def _keep_said(g: Gathered, heard: Iterable[Said]) -> None:
+    """Decisions are kept by age, the newest; other sentences by worth."""
+    for one in heard:
+        if one.decides:
+            g.decided.append(one)
+            continue
+        if len(g.said) < MOST_SAID:
+            heapq.heappush(g.said, one)
+            continue
+        least = heapq.heappushpop(g.said, one)
+        g.passed_over["preferences" if least.by_caller else "results"] += least.worth >= TELLING
+    over = len(g.decided) - MOST_DECIDED
+    if over > 0:
+        del g.decided[:over]
+        g.passed_over["decisions"] += over
 
 
 def _name_arguments(g: Gathered, asked: Asked) -> None:

@@ -1,14 +1,16 @@
-"""What agents and their callers said in words: the sentences that speak for being kept."""
+"""What agents and their callers said in words: the sentences that speak for being kept, and those that state a decision."""
 
-import heapq
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from aorch.memory import text as texts
 from aorch.memory.literals import found, proper_names
 
-_MOST_SENTENCES = {True: 8, False: 5}
 _SHORTEST, _MOST_HEARD = 12, 20
+TELLING = 0.17
+"""From this worth on a sentence is weighed for the block whatever else speaks for it."""
+
 _WANTS = re.compile(
     r"\b(?:want|prefer|would like|['’]d like|need|must|should|don['’]?t|do not|never|always|only|instead|rather|because|"
     r"make sure|ensure|avoid|without|at most|at least|no more than|unless|as long as|important|actually)\b",
@@ -26,9 +28,23 @@ _CONCLUDES = re.compile(
 _FINAL = re.compile(r"\b(?:final answer|in conclusion|in summary|the answer is|root cause|cause was)\b")
 _CODE = re.compile(r"[;{}\\]|\w\(\w|\w = \S|^File |^(?:import|from|def|class|return|print)\b|[^\s\w]{4}")
 
+_DECIDED = re.compile(
+    r"\b(?:decided|agreed (?:to|on|that)|settled on|opted (?:to|for)|decision (?:is|was)\b|decision:)"
+)
+_OWN = re.compile(
+    r"(?:^|\b(?:we|i|team|it|all)(?:['’]\w{1,3})?(?: \w{1,12}){0,2} )(?:decided|agreed|settled|opted)"
+    r"|\b(?:our|final|the) decision\b|^decision\b"
+)
+_UNDECIDED = re.compile(
+    r"(?:\b(?:not|never|nothing|nobody|if|whether|once|until|unless|before|still|to be)|n['’]t)"
+    r"(?: \w{1,20}){0,3} (?:decided|agreed)"
+)
+_FILLING = frozenset(("a", "an", "the", "please", "so", "also", "just", "well", "ok", "okay"))
+_MARKS = ".,;:!?\"'()[]«»“”*"
+
 
 class Said(NamedTuple):
-    """A sentence that somebody spoke, with what speaks for keeping it. Sorted by that."""
+    """A sentence that somebody spoke, with what speaks for keeping it. Sorted by that. `decides` where it states a decision."""
 
     worth: float
     number: int
@@ -38,20 +54,55 @@ class Said(NamedTuple):
     agent: str
     by_caller: bool
     names: list[str]
+    decides: bool
 
 
 def hear(said: str, number: int, contract_id: str, agent: str, by_caller: bool) -> list[Said]:
-    """The best sentences of what was said in the contract of that number; of a long text from its beginning and end."""
+    """The sentences of what was said in the contract of that number, the best first.
+
+    Of many those at the beginning and the end, and those between that state a decision.
+    """
     sentences = [(n, one) for n, one in enumerate(texts.sentences(said)) if len(one) >= _SHORTEST or by_caller]
+    half = _MOST_HEARD // 2
+    between = [pair for pair in sentences[half:-half] if decides(pair[1], by_caller)]
     if len(sentences) > _MOST_HEARD:
-        sentences = sentences[: _MOST_HEARD // 2] + sentences[-_MOST_HEARD // 2 :]
+        sentences = sentences[:half] + between + sentences[-half:]
     heard = []
     for order, sentence in sentences:
         clipped = texts.clip(sentence, 300)
         names = found(clipped)[:20] + (proper_names(clipped)[:8] if by_caller else [])
         worth = spoken_worth(clipped, names, by_caller)
-        heard.append(Said(worth, number, -order, clipped, contract_id, agent, by_caller, names))
-    return heapq.nlargest(_MOST_SENTENCES[by_caller], heard)
+        decision = decides(clipped, by_caller)
+        heard.append(Said(worth, number, -order, clipped, contract_id, agent, by_caller, names, decision))
+    return sorted(heard, reverse=True)
+
+
+def decisions(strings: Sequence[str], number: int, contract_id: str, agent: str) -> list[Said]:
+    """The sentences that state a decision in texts that nobody spoke: arguments, results, errors."""
+    stated = [
+        texts.clip(one, 300) for text in strings if " " in text for one in texts.sentences(text) if decides(one, False)
+    ]
+    return [
+        Said(spoken_worth(one, found(one)[:20], False), number, -n, one, contract_id, agent, False, [], True)
+        for n, one in enumerate(stated)
+    ]
+
+
+def decides(sentence: str, by_caller: bool) -> bool:
+    """Whether a sentence states a decision; where no caller says it, one of those who speak."""
+    folded = sentence[:300].lower()
+    return (
+        bool(_DECIDED.search(folded))
+        and (by_caller or bool(_OWN.search(folded)))
+        and not sentence.endswith("?")
+        and not _UNDECIDED.search(folded)
+    )
+
+
+def telling(text: str) -> tuple[str, ...]:
+    """The words that say something, in their order. Texts with the same ones repeat each other; no others do."""
+    words = (word.strip(_MARKS) for word in text.lower().split())
+    return tuple(word for word in words if word and word not in _FILLING)
 
 
 def is_phrase(said: str) -> bool:
@@ -62,6 +113,11 @@ def is_phrase(said: str) -> bool:
     return any(_POLITE.search(one[:400].lower()) for one in sentences) and all(
         spoken_worth(one, found(one), True) <= 0.3 for one in sentences
     )
+
+
+def only_decides(said: str) -> bool:
+    """Whether a caller's words are decisions and nothing else, so that they ask for nothing."""
+    return all(decides(one, True) for one in [*texts.sentences(said)][:_MOST_HEARD])
 
 
 def spoken_worth(sentence: str, names: list[str], by_caller: bool) -> float:

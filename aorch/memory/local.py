@@ -1,5 +1,6 @@
 """The local compressor: it selects and quotes, invents nothing, asks nobody, and gives the same block for the same contracts."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 
@@ -14,9 +15,9 @@ from aorch.memory.prompt import fitted, prompt
 from aorch.memory.reading import Contract
 
 NAME, VERSION = "local", "1"
-_RATED = ("aims", "decisions", "failures", "literals")
 _TOLD = ("aims", "decisions", "results")
 _MOST_COUNTED = 50
+_LEAST = 0.2  # what an exact string weighs that was not even weighed
 _SOME = 5
 
 
@@ -35,18 +36,31 @@ def compress(
     belongs to it is kept first. `session_id` is needed only where there may be no contracts.
     """
     gathered = gather(contracts)
-    items = candidates(gathered, intent)
+    items, tally = candidates(gathered, intent)
+    passed_over = gathered.passed_over + tally.unsaid
     outline = _block(gathered, block_id, created_at, session_id, intent, [])
-    packed = fitted([outline], items, max_tokens)
-    places = set(packed.wordings) if packed else set()
-    kept = [item for place, item in enumerate(items) if place in places]
+    places = _fitting(outline, items, max_tokens)
+    kept = [items[place] for place in places]
     block = _block(gathered, block_id, created_at, session_id, intent, kept)
+    out = _out(items, places)
+    passed_over["literals"] += _unnamed(gathered, items, kept)
     return replace(
         block,
         size=_size(gathered, len(prompt([block], max_tokens)[0])),
-        quality=_quality(items, kept, gathered.passed_over),
-        left_out=_left_out(items, places, gathered.passed_over),
+        quality=_quality(items, out, passed_over, tally.told),
+        left_out=_left_out(out, passed_over, tally.told),
     )
+
+
+def _fitting(outline: MemoryBlock, items: list[Item], max_tokens: int) -> list[int]:
+    """The places of those items that are all shown where they are packed without the others, too."""
+    places = list(range(len(items)))
+    while True:
+        packed = fitted([outline], [items[place] for place in places], max_tokens)
+        fitting = [places[n] for n in sorted(packed.wordings)] if packed else []
+        if len(fitting) == len(places):
+            return places
+        places = fitting
 
 
 def _block(
@@ -95,36 +109,42 @@ def _size(g: Gathered, chars_after: int) -> Size:
     return Size(before, after, texts.HOW_COUNTED, round(before / after, 2) if after else 0.0)
 
 
-def _quality(items: list[Item], kept: list[Item], passed_over: Counter[str]) -> float:
+def _quality(items: list[Item], out: list[Item], passed_over: Counter[str], told: dict[Claim, int]) -> float:
+    """The mean, over the sections in which something was found, of the share of it that is not left out."""
     shares = []
-    for section in _RATED:
-        found = sum(_weight(item) for item in items if item[0] == section)
+    for section in SECTIONS:
+        least = _LEAST if section == "literals" else 1.0
+        missing = sum(_weight(item, told) for item in out if item[0] == section) + least * passed_over[section]
+        found = sum(_weight(item, told) for item in items if item[0] == section) + least * passed_over[section]
         if found:
-            held = sum(_weight(item) for item in items if item[0] == section and (item in kept or _named(item, kept)))
-            shares.append(held / (found + passed_over[section]))
-    return round(sum(shares) / len(shares), 3) if shares else 1.0
+            shares.append(1 - missing / found)
+    return math.floor(1000 * sum(shares) / len(shares) + 1e-9) / 1000 if shares else 1.0
 
 
-def _weight(item: Item) -> float:
-    return item[1].importance if item[0] == "literals" else 1.0
+def _weight(item: Item, told: dict[Claim, int]) -> float:
+    return item[1].importance if item[0] == "literals" else told.get(item[1], 1)
 
 
-def _named(item: Item, kept: list[Item]) -> bool:
-    """Whether an exact string stands in a sentence that was kept."""
-    return item[0] == "literals" and any(
-        item[1].quotes[0] in claim.text for section, claim in kept if section != "literals"
-    )
+def _out(items: list[Item], places: list[int]) -> list[Item]:
+    """What is not in the block in any form: an exact string may stand in a sentence that was kept."""
+    kept = set(places)
+    shown = "\n".join(items[place][1].text for place in places if items[place][0] != "literals")
+    left = (item for place, item in enumerate(items) if place not in kept)
+    return [item for item in left if item[0] != "literals" or item[1].quotes[0] not in shown]
 
 
-def _left_out(items: list[Item], places: set[int], passed_over: Counter[str]) -> dict[str, LeftOut]:
-    kept = [items[place] for place in places]
+def _unnamed(g: Gathered, items: list[Item], kept: list[Item]) -> int:
+    """How many exact strings were found that were not even weighed for the block and stand in no sentence of it."""
+    weighed = {quote for section, claim in items if section == "literals" for quote in claim.quotes}
+    shown = "\n".join(claim.text for _, claim in kept)
+    return sum(name not in weighed and name not in shown for name in g.named)
+
+
+def _left_out(out: list[Item], passed_over: Counter[str], told: dict[Claim, int]) -> dict[str, LeftOut]:
     left: dict[str, LeftOut] = {}
     for section in SECTIONS:
-        out = [
-            item[1] for n, item in enumerate(items) if item[0] == section and n not in places and not _named(item, kept)
-        ]
-        count = len(out) + passed_over[section]
-        if count:
-            ids = dict.fromkeys(identity for claim in out for identity in claim.contract_ids[-1:])
+        claims = [claim for kind, claim in out if kind == section]
+        if count := sum(told.get(claim, 1) for claim in claims) + passed_over[section]:
+            ids = dict.fromkeys(identity for claim in claims for identity in claim.contract_ids[-1:])
             left[section] = LeftOut(count, tuple(ids)[:_SOME])
     return left

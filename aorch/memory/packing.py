@@ -19,6 +19,9 @@ TITLES = {
 
 _VITAL = 0.85
 _WANTED = 0.25
+SPARE = 0.125
+"""Below this importance a sentence takes only room that nothing else needs."""
+
 _OVERHEAD = 120
 
 Item = tuple[str, Claim]
@@ -86,21 +89,24 @@ def pack(items: Sequence[Item], room: int, mark: int) -> Packed:
     """Choose from `items` what fits into `room` characters, citations of `mark` characters included.
 
     What is vital comes first, at least in brief, then what else matters most, keeping room for the exact strings that no
-    sentence holds; these take a quarter at most. What is left over goes to fuller wordings.
+    sentence holds; these take a quarter at most. What is left over goes to fuller wordings, and then to what is to spare.
     """
     packed = Packed(items, room, mark)
     by_importance = sorted(range(len(items)), key=lambda place: -items[place][1].importance)
     sentences = [place for place in by_importance if items[place][0] != "literals"]
     names = [place for place in by_importance if items[place][0] == "literals"]
     vital = [place for place in sentences if items[place][1].importance >= _VITAL]
-    others = [place for place in sentences if items[place][1].importance < _VITAL]
+    others = [place for place in sentences if SPARE <= items[place][1].importance < _VITAL]
+    spare = [place for place in sentences if items[place][1].importance < SPARE]
     _brief(packed, vital, room * 7 // 8)
     _full(packed, vital, room // 2)
     _best(packed, others, names)
     _name(packed, names)
     _full(packed, vital, room)
-    _brief(packed, [place for place in sentences if place not in packed.wordings], room)
+    _brief(packed, [place for place in [*vital, *others] if place not in packed.wordings], room)
     _full(packed, others, room)
+    _brief(packed, spare, room)
+    _full(packed, spare, room)
     for place in [place for place in names if place in packed.wordings and packed.shows(_name_of(items[place]))]:
         packed.drop(place)
     return packed

@@ -49,10 +49,16 @@ class Leaf(NamedTuple):
 
 def leaves(value: Any, limit: int = MOST_LEAVES) -> list[Leaf]:
     """The first scalars in `value`, in order. Nulls, empty strings and what is nested very deep are passed over."""
-    return list(islice(_leaves(value), limit))
+    return list(islice((leaf for scalar in _scalars(value) if (leaf := _leaf(*scalar))), limit))
 
 
-def _leaves(value: Any) -> Iterator[Leaf]:
+def strings(value: Any) -> list[str]:
+    """The texts beneath `value` as much of them as is ever looked at, as far down and along as its scalars are read."""
+    found = (item for _, _, _, item in islice(_scalars(value), MOST_LEAVES) if isinstance(item, str))
+    return ["\n".join(texts.ends_of(item)) for item in found]
+
+
+def _scalars(value: Any) -> Iterator[tuple[str, str, int, Any]]:
     stack = [iter([("", "", 0, value)])]
     for _ in range(_MOST_STEPS):
         if not stack:
@@ -67,12 +73,16 @@ def _leaves(value: Any) -> Iterator[Leaf]:
         elif isinstance(item, list | tuple):
             nested = [(top, key, n if len(stack) < 4 else group, v) for n, v in enumerate(item[:MOST_LEAVES])]
             stack.append(iter(nested))
-        elif isinstance(item, str):
-            if text := texts.clip(texts.line(item), _WIDEST):
-                yield Leaf(top, key, group, text, True, len(text) < len(item))
-        elif item is not None:
-            shown = {True: "true", False: "false"}[item] if isinstance(item, bool) else f"{item}"[:40]
-            yield Leaf(top, key, group, shown, False, False)
+        elif item is not None and item != "":
+            yield top, key, group, item
+
+
+def _leaf(top: str, key: str, group: int, item: Any) -> Leaf | None:
+    if isinstance(item, str):
+        text = texts.clip(texts.line(item), _WIDEST)
+        return Leaf(top, key, group, text, True, len(text) < len(item)) if text else None
+    shown = {True: "true", False: "false"}[item] if isinstance(item, bool) else f"{item}"[:40]
+    return Leaf(top, key, group, shown, False, False)
 
 
 def verbs(capability: str) -> list[str]:

@@ -4,11 +4,15 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from aorch.memory import text as texts
+from aorch.memory.block import Claim
 from aorch.memory.gathering import Asked, Call, Series
 from aorch.memory.reading import Leaf
 
 TELLING = 0.5
 """From this worth on, an argument stands in the brief wording too."""
+
+OPEN_WIDTH = 160
+"""How much is shown of what waits for an answer, in characters."""
 
 
 class Wording(NamedTuple):
@@ -117,6 +121,13 @@ def outcome(call: Call, room: int) -> Wording:
     telling = [leaf for leaf in new if leaf.is_string and leaf.worth >= TELLING][:6]
     others = [leaf for leaf in new if leaf not in telling][: 10 - len(telling)]
     return fully([leaf for leaf in new if leaf in telling or leaf in others], room, 60)
+
+
+def claim_of(text: str, brief: str, quotes: Sequence[str], contract_ids: Sequence[str], importance: float) -> Claim:
+    """The claim, each of its quotations and citations once; without its brief wording where that is none."""
+    ids = tuple(dict.fromkeys(identity for identity in contract_ids if identity))
+    kept = tuple(dict.fromkeys(quote for quote in quotes if quote))
+    return Claim(text, ids, kept, round(importance, 3), "" if brief == text or len(brief) > len(text) else brief)
 
 
 def _label(key: str) -> str:

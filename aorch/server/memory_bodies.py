@@ -94,7 +94,7 @@ class MemoryBlockForm(Body):
     size: SizeForm
     compressor: CompressorForm
     quality: float = Field(ge=0, le=1, description="Of what was found, the share that is kept and holds.")
-    left_out: dict[str, LeftOutForm] = Field(description="What is not in the block.")
+    left_out: dict[str, LeftOutForm] = Field(description="What was found and stands in no form in the block.")
     answered_before: list[str] = Field(description="REQUESTs of earlier contracts that were answered in these.")
     beside: Json | None = Field(description="MemAgent's answer and what it was sent, where it was asked.")
 
