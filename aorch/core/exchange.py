@@ -9,7 +9,7 @@ from typing import Any
 
 from aorch import json
 from aorch.agents.registry import Registered, Registry
-from aorch.core.execution import Call, Outcome, Running, current_request, execute
+from aorch.core.execution import Call, Outcome, Running, current_call, execute
 from aorch.core.routing import capability_for, choose
 from aorch.core.task import Answer, Task, Wish
 from aorch.errors import AgentCancelled, AorchError, Conflict, DelegationRefused, LedgerError, NoAgentAvailable
@@ -54,7 +54,7 @@ class Exchanges:
         CancelledError, after a RESPONSE that says so, or what its agent had answered by then: `cut_off` hears which.
         """
         started = time.perf_counter()
-        parent_id = task.parent_id or current_request.get() or self.parent_id
+        parent_id = task.parent_id or self._caller()
         asker, registered, reason = None, None, None
         try:
             if parent_id is not None:
@@ -64,7 +64,8 @@ class Exchanges:
         except AorchError as refusal:
             key = task.idempotency if task.refusal_uses_key else None
             return await self._refuse(self._request(task, parent_id, asker, registered, reason), refusal, started, key)
-        request, call, outcome = self._request(task, parent_id, asker, registered, reason), Call(self), None
+        request = self._request(task, parent_id, asker, registered, reason)
+        call, outcome = Call(self, request.contract_id), None
         try:
             outcome = await self._called(task, request, registered, call)
             return await self._respond(request, registered, outcome, started, call.about)
@@ -108,7 +109,7 @@ class Exchanges:
 
     def _entry(self, task: Task, wish: Wish) -> tuple[Row, AorchError | None]:
         """The REQUEST of `task`, and why it cannot be put into the queue."""
-        parent_id = task.parent_id or current_request.get() or self.parent_id
+        parent_id = task.parent_id or self._caller()
         asker = None
         try:
             if parent_id is not None:
@@ -149,7 +150,7 @@ class Exchanges:
         NoAgentAvailable, after it was given back, where its agent cannot work any more.
         """
         started = time.perf_counter()
-        call = Call(self)
+        call = Call(self, request.contract_id)
         try:
             registered, _ = choose(self.registry, task)
             registered.check(task.capability, task.parameters)
@@ -228,6 +229,11 @@ class Exchanges:
             parent_id=parent_id,
             claimed_by=None if waits else self.ledger.owner_id,
         )
+
+    def _caller(self) -> str | None:
+        """The REQUEST whose agent asks now."""
+        call = current_call.get()
+        return self.parent_id if call is None else call.request_id
 
     def _asker(self, task: Task, parent_id: str) -> str | None:
         """The agent on whose behalf this is asked. Raises DelegationRefused: too deep, or a circle."""

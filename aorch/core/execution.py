@@ -26,25 +26,23 @@ LOOK_S = 0.05
 CLOSE_S = 5.0
 """How long an agent that took longer than its `grace_s` may take to end once its coroutine is closed."""
 
-current_request: ContextVar[str | None] = ContextVar("aorch_current_request", default=None)
-"""The REQUEST that the code which runs now was called for: the parent of whatever it asks the orchestrator."""
-
 
 @dataclass(slots=True)
 class Call:
-    """A call of an agent; `begun` once that has seen the task.
+    """The call of an agent for that REQUEST; `begun` once the agent has seen the task.
 
     For an agent of this package's own (a pipeline): what performs the tasks that it asks for, and what the metadata of its
     RESPONSE says besides, however the call ends.
     """
 
     exchanges: "Exchanges"
+    request_id: str
     about: dict[str, Any] = field(default_factory=dict)
     begun: bool = False
 
 
 current_call: ContextVar[Call | None] = ContextVar("aorch_current_call", default=None)
-"""The call whose code runs now."""
+"""The call whose code runs now: what that asks the orchestrator is on behalf of its REQUEST."""
 
 
 @dataclass(slots=True)
@@ -153,14 +151,14 @@ async def execute(agent: Agent, document: dict[str, Any], timeout_s: float, call
     call = loop.create_task(_call(agent, document, over, called))
     called.begun = True
     running = called.exchanges.running
-    running.begin(document["task_id"], over, timeout_s)
+    running.begin(called.request_id, over, timeout_s)
     try:
         await over
     except asyncio.CancelledError:
         await _stop(call, agent.grace_s)
         raise
     finally:
-        cancelled_by = running.end(document["task_id"])
+        cancelled_by = running.end(called.request_id)
     if not call.done():
         await _stop(call, agent.grace_s)
         if cancelled_by is not None:
@@ -176,7 +174,6 @@ def _release(over: asyncio.Future[None]) -> None:
 
 async def _call(agent: Agent, document: dict[str, Any], over: asyncio.Future[None], called: Call) -> Any:
     """What the agent's own code returns, in a task of its own; `over` is released in the step in which that ends."""
-    current_request.set(document["task_id"])
     current_call.set(called)
     try:
         if not inspect.iscoroutinefunction(agent.execute):
