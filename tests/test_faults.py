@@ -218,7 +218,7 @@ def test_a_session_id_is_kept_exactly_whatever_is_in_it(home: Home) -> None:
         ("[queue]\nparalel = 3\n", ["unknown key queue.paralel", "parallel"]),
         ("[serve]\nworkers = 0\n", ["serve.workers", ">= 1"]),
         ('[agents.x]\ncommand = ["true"]\ntimeout = 5\n[agents.x.capabilities.c]\n', ["agents.x.timeout", "timeout_s"]),
-        ('[agents.x]\ncommand = "true"\n[agents.x.capabilities.c]\n', ["agents.x.command", "array"]),
+        ('[agents.x]\ncommand = "true"\n[agents.x.capabilities.c]\n', ["agents.x.command", "expected a list"]),
         ('[agents.x]\ncommand = ["true", 3]\n[agents.x.capabilities.c]\n', ["agents.x.command[1]"]),
         ('timeout_s = "soon"\n', ["timeout_s", "float"]),
         ("agents = 3\n", ["agents"]),

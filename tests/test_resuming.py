@@ -162,7 +162,7 @@ async def test_a_request_that_is_executed_again_under_its_own_id_takes_over_what
     answer = await orchestrator.perform(Task("p", {}, "s"))
     assert worker.done == ["a", "b"]
     document = {"task_id": answer.contract_id, "session_id": "s", "capability": "p", "parameters": {}, "context": {}}
-    call = Call(orchestrator.exchanges)
+    call = Call(orchestrator.exchanges, answer.contract_id)
     outcome = await execute(pipeline, document, 10, call)
     assert outcome.error == "step b: 1"
     assert worker.done == ["a", "b", "b"]
