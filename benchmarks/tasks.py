@@ -29,7 +29,7 @@ CLAIMS, OF = 20, 32
 TASKS = {"aorch": 10_000, "huey": 2_000, "dbos": 200}
 PARALLEL = 256
 HUEY_THREADS = 16
-"""What 1, 2, 4, 8 and 16 threads did best with."""
+"""The most of those that were tried (1, 2, 4, 8, 16): its rate varies more between runs than between these."""
 IDLE_S = 20.0
 STARTS = 200
 END_S = 300.0

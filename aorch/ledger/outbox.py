@@ -6,14 +6,15 @@ order, whichever process writes: once a contract is seen, none with a smaller po
 since `aorch run` may end with a delivery. Writing is core's. The tables are `Outbox` and `ParkedDelivery` in contract.py.
 """
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, Self
+from sqlite3 import Connection
+from typing import NamedTuple
 
-from aorch.ledger.database import connect, connect_reading, translated
+from aorch.ledger.database import connect, connect_reading
 from aorch.ledger.row import Row
+from aorch.ledger.shared import Shared
 
 DESTINATION = "trace"
 REFUSED, UNKNOWN, DUE = "refused", "unknown", "due"
@@ -51,59 +52,44 @@ _EARLIER = (
 )
 
 
-class Outbox:
+class Outbox(Shared):
     """The outbox of the ledger at `path`, which must be there; open until `close`, one thread at a time. Raises LedgerError."""
 
     def __init__(self, path: Path, *, reading: bool = False) -> None:
-        self._path = path
-        self._connection = (connect_reading if reading else connect)(path)
-        self._lock = threading.Lock()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let go of the file."""
-        with self._lock:
-            self._connection.close()
+        super().__init__(path, (connect_reading if reading else connect)(path))
 
     # Reading
 
     def reached(self) -> tuple[int, int]:
         """Up to which position contracts are delivered or parked, and up to which they may have been sent."""
-        with self._reading():
+        with self._using() as connection:
             select = "SELECT position, reach FROM outbox WHERE destination = ?"
-            row = self._connection.execute(select, (DESTINATION,)).fetchone()
+            row = connection.execute(select, (DESTINATION,)).fetchone()
         return (0, 0) if row is None else (int(row[0]), int(row[1]))
 
     def last(self) -> int:
         """The position of the newest contract."""
-        with self._reading():
-            return int(self._connection.execute("SELECT coalesce(max(position), 0) FROM contracts").fetchone()[0])
+        with self._using() as connection:
+            return int(connection.execute("SELECT coalesce(max(position), 0) FROM contracts").fetchone()[0])
 
     def due(self) -> int:
         """How many contracts are due, those that are due again among them."""
-        with self._reading():
+        with self._using() as connection:
             again = "SELECT count(DISTINCT position) FROM parked_deliveries WHERE state = ?"
-            (count,) = self._connection.execute(again, (DUE,)).fetchone()
+            (count,) = connection.execute(again, (DUE,)).fetchone()
         return self.last() - self.reached()[0] + int(count)
 
     def contract_id(self, position: int) -> str | None:
         """That of the contract at `position`."""
-        with self._reading():
-            row = self._connection.execute(
-                "SELECT contract_id FROM contracts WHERE position = ?", (position,)
-            ).fetchone()
+        with self._using() as connection:
+            row = connection.execute("SELECT contract_id FROM contracts WHERE position = ?", (position,)).fetchone()
         return None if row is None else str(row[0])
 
     def contracts(self, after: int, last: int) -> list[tuple[int, Row]]:
         """The contracts after that position up to `last`, fewer where they say more than CHARACTERS together."""
         found, said = [], 0
-        with self._reading():
-            for position, *columns in self._connection.execute(_CONTRACTS, (after, last)):
+        with self._using() as connection:
+            for position, *columns in connection.execute(_CONTRACTS, (after, last)):
                 row = Row(*columns)
                 found.append((position, row))
                 said += len(row.payload) + len(row.result or "")
@@ -113,61 +99,56 @@ class Outbox:
 
     def session(self, session_id: str) -> Iterator[tuple[int, Row]]:
         """The contracts of a session, each with its position, in order."""
-        with self._reading():
-            for position, *columns in self._connection.execute(_SESSION, (session_id,)):
+        with self._using() as connection:
+            for position, *columns in connection.execute(_SESSION, (session_id,)):
                 yield position, Row(*columns)
 
     def earlier(self, session_id: str, position: int, *, nodes: bool) -> bool:
         """Whether an event (or a provenance node) of a contract of that session before that position was delivered."""
-        with self._reading():
-            (found,) = self._connection.execute(_EARLIER, (session_id, position, nodes)).fetchone()
+        with self._using() as connection:
+            (found,) = connection.execute(_EARLIER, (session_id, position, nodes)).fetchone()
         return bool(found)
 
     def parked(self, state: str | None = None) -> list[Parked]:
         """What was passed over, in the order of the contracts; in that state, or in any."""
         where, values = (" WHERE state = ?", (state,)) if state else ("", ())
-        with self._reading():
-            rows = self._connection.execute(f"{_PARKED_ROWS}{where} ORDER BY position, kind", values).fetchall()
+        with self._using() as connection:
+            rows = connection.execute(f"{_PARKED_ROWS}{where} ORDER BY position, kind", values).fetchall()
         return [Parked(*row) for row in rows]
 
     def counts(self) -> dict[str, int]:
         """`due`, `delivered` and `parked` contracts."""
-        with self._reading():
+        with self._using() as connection:
             rows = "SELECT count(DISTINCT position), count(DISTINCT CASE WHEN state <> 'due' THEN position END) FROM "
-            passed_over, parked = self._connection.execute(f"{rows}parked_deliveries").fetchone()
+            passed_over, parked = connection.execute(f"{rows}parked_deliveries").fetchone()
         return {"due": self.due(), "delivered": self.reached()[0] - passed_over, "parked": parked}
 
     # Writing
 
     def advance(self, position: int, reach: int) -> None:
         """Commit that contracts up to `position` are delivered or parked, and that up to `reach` may be sent from here on."""
-        with self._writing():
-            self._connection.execute(_ADVANCE, (DESTINATION, position, reach))
+        with self._writing() as connection:
+            connection.execute(_ADVANCE, (DESTINATION, position, reach))
 
     def park(self, *parked: Parked) -> None:
         """Commit these, in place of what stands for the same deliveries."""
-        with self._writing():
-            self._connection.executemany(_PARK, parked)
+        with self._writing() as connection:
+            connection.executemany(_PARK, parked)
 
     def unpark(self, parked: Parked) -> None:
         """Commit that this one is delivered."""
-        with self._writing():
-            self._connection.execute(
+        with self._writing() as connection:
+            connection.execute(
                 "DELETE FROM parked_deliveries WHERE position = ? AND kind = ?", (parked.position, parked.kind)
             )
 
     @contextmanager
-    def _reading(self) -> Iterator[None]:
-        with self._lock, translated(self._path):
-            yield
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        with self._lock, translated(self._path):
-            self._connection.execute("BEGIN IMMEDIATE")
+    def _writing(self) -> Iterator[Connection]:
+        with self._using() as connection:
+            connection.execute("BEGIN IMMEDIATE")
             try:
-                yield
-                self._connection.execute("COMMIT")
+                yield connection
+                connection.execute("COMMIT")
             except BaseException:
-                self._connection.execute("ROLLBACK")
+                connection.execute("ROLLBACK")
                 raise

@@ -1,14 +1,13 @@
 """What came of a batch's lines, and what a session left undone: read by plain SQLite, since a batch starts without SQLAlchemy."""
 
-import sqlite3
-import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 from aorch import json
 from aorch.ledger import statements
-from aorch.ledger.database import connect_reading, translated
+from aorch.ledger.database import connect_reading
+from aorch.ledger.shared import Shared
 from aorch.ledger.store import BATCH
 
 LONGEST_RESULT = 64 * 1024
@@ -49,27 +48,14 @@ class Asked(NamedTuple):
     metadata: str
 
 
-class Recorded:
+class Recorded(Shared):
     """The ledger at `path`, which must be there, open for reading until `close`, by any thread.
 
     Every method raises LedgerError where the file cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._connection: sqlite3.Connection = connect_reading(path)
-        self._lock = threading.Lock()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let go of the file."""
-        with self._lock:
-            self._connection.close()
+        super().__init__(path, connect_reading(path))
 
     def generation(self, name: str) -> str | None:
         """By which generation the lines of the batch of that name are known; None where none was begun here."""
@@ -97,5 +83,5 @@ class Recorded:
         return [Asked(*row) for row in self._rows(statements.ASKED, json.encode(positions))]
 
     def _rows(self, sql: str, *parameters: Any) -> list[Any]:
-        with self._lock, translated(self._path):
-            return self._connection.execute(sql, parameters).fetchall()
+        with self._using() as connection:
+            return connection.execute(sql, parameters).fetchall()
