@@ -244,6 +244,7 @@ def test_an_agent_that_hangs_times_out(home: Home, body: str, sync: bool) -> Non
     assert response(home) == ("failed", "failed", "mine gave no answer within 0.3 s", None)
 
 
+@pytest.mark.torture
 @pytest.mark.usefixtures("no_leftovers")
 def test_an_agent_that_swallows_its_cancellation_again_and_again_is_left_alone(home: Home) -> None:
     agent(

@@ -242,6 +242,7 @@ def test_a_cancelled_task_whose_worker_died_ends_as_cancelled(home: Home, wait_f
     assert said(home, request_id) == BY_COMMAND
 
 
+@pytest.mark.torture
 def test_no_clock_ends_a_lease(home: Home, wait_for: Wait) -> None:
     """A worker that does not get one step further, and so could renew nothing, keeps what it does as long as it lives; and
     no moment stands in the ledger that a clock could pass.
@@ -263,6 +264,7 @@ def test_no_clock_ends_a_lease(home: Home, wait_for: Wait) -> None:
 # A full disk
 
 
+@pytest.mark.torture
 def test_a_full_disk_loses_nothing_and_the_work_goes_on_once_there_is_room(disk: Disk, wait_for: Wait) -> None:  # noqa: F811
     furnish(disk.home)
     ids = [disk.aorch("run", "hold_again", f"text={name}", "--detach").out.strip() for name in "abcdef"]

@@ -43,6 +43,7 @@ def find_nothing(server: Server, home: Home, *arguments: str, timeout_s: float =
     assert "Traceback" not in server.log
 
 
+@pytest.mark.torture
 def test_schemathesis_finds_nothing(home: Home) -> None:
     with serving(home) as server:
         find_nothing(server, home, "--max-examples", "10", "--generation-deterministic")

@@ -238,7 +238,8 @@ def test_a_second_ctrl_c_ends_the_wait_of_workers_too(home: Home, wait_for: Wait
 
         def ctrl_c() -> None:
             for each in (supervisor, *supervisor.children()):
-                each.send_signal(signal.SIGINT)
+                with suppress(psutil.NoSuchProcess):  # the supervisor has told it already, and it is gone
+                    each.send_signal(signal.SIGINT)
 
         running = threads.submit(hold, server, gate)
         with gate.open("w"):

@@ -140,6 +140,7 @@ def test_run_tells_trace_where_it_is_configured_and_all_that_was_due_before(told
     assert_each_told_once(told, double)
 
 
+@pytest.mark.torture
 def test_run_is_kept_by_a_hanging_trace_for_two_seconds_after_its_answer(told: Home, double: Double) -> None:
     """And the next one lets Trace alone for a while."""
     double.mode(answer="hang")
@@ -225,6 +226,7 @@ def test_what_failed_is_looked_for_before_it_is_sent_again(
     assert_each_told_once(told, double)
 
 
+@pytest.mark.torture
 def test_in_a_session_that_trace_does_not_read_back_what_is_in_doubt_is_parked_and_not_doubled(
     told: Home, double: Double
 ) -> None:
@@ -299,6 +301,7 @@ def test_a_trace_without_its_backend_stores_nothing_and_nothing_is_in_doubt(told
     assert_each_told_once(told, double)
 
 
+@pytest.mark.torture
 @pytest.mark.parametrize("shift", ["words", "content"])
 def test_mixed_up_answers_are_seen_and_after_a_restart_each_is_told_once(
     told: Home, double: Double, shift: str
