@@ -42,8 +42,9 @@ class Exchanges:
         loop = asyncio.get_running_loop()
         running = self._running.get(loop)
         if running is None:
-            for ended in [known for known in self._running if known.is_closed()]:
-                del self._running[ended]
+            for known in list(self._running):  # at once: another thread may add its own
+                if known.is_closed():
+                    self._running.pop(known, None)
             running = self._running[loop] = Running(self.ledger, loop)
         return running
 
@@ -160,7 +161,7 @@ class Exchanges:
             await _until_kept(lambda: self.ledger.give_back(request.contract_id, called=False))
             raise
         except AorchError as refusal:
-            outcome = Outcome(error=str(refusal), failure=type(refusal))
+            outcome = Outcome(error=str(refusal), failure=type(refusal), called=False)
             return _response(request, None, outcome, started, call.about)
 
     async def keep(self, task: Task, response: Row) -> None:
