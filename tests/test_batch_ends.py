@@ -108,17 +108,16 @@ def test_a_signal_cancels_what_is_in_flight_and_tells_what_completed(
     ]
 
 
+def in_bash(home: Home, line: str) -> "subprocess.CompletedProcess[bytes]":
+    """What bash makes of that line."""
+    return subprocess.run(["bash", "-c", line], cwd=home.folder, env=home.environment, capture_output=True, timeout=60)
+
+
 @pytest.mark.usefixtures("no_leftovers")
 def test_a_reader_that_goes_away_ends_it_cleanly(home: Home) -> None:
     home.write("b.jsonl", lines(*(task(n) for n in range(100_000))))
     command = " ".join(home.command("run", "--batch", "b.jsonl"))
-    done = subprocess.run(
-        ["bash", "-c", f"{command} | head -1; exit ${{PIPESTATUS[0]}}"],
-        cwd=home.folder,
-        env=home.environment,
-        capture_output=True,
-        timeout=60,
-    )
+    done = in_bash(home, f"{command} | head -1; exit ${{PIPESTATUS[0]}}")
     assert done.returncode == 141
     assert done.stdout.count(b"\n") == 1
     summary, *steps = done.stderr.decode().splitlines()
@@ -136,13 +135,7 @@ def test_results_that_cannot_be_written_end_it_with_the_reason(home: Home) -> No
     home.write("b.jsonl", lines(*(task(n) for n in range(100))))
     command = " ".join(home.command("run", "--batch", "b.jsonl"))
     for where, code, said in (("> /dev/full", 74, "No space left"), (">&-", 2, "standard output is closed")):
-        done = subprocess.run(
-            ["bash", "-c", f"{command} {where}"],
-            cwd=home.folder,
-            env=home.environment,
-            capture_output=True,
-            timeout=60,
-        )
+        done = in_bash(home, f"{command} {where}")
         assert done.returncode == code
         assert said in done.stderr.decode()
         assert done.stderr.count(b"error: ") == 1

@@ -46,12 +46,15 @@ def complete_contracts(incomplete: str) -> Iterator[tuple[str, str]]:
             yield contract_id, f"{capability} in {session_id[:40]}"
 
 
+READS_AS_EMPTY = "it reads as empty"
+
+
 def ledger_to_read(given: str | None) -> Path:
     """Where the ledger lies that is only read. Warns of one that was named and is not there, which reads as empty."""
     from aorch import config
 
     path = config.ledger_path(given)
-    warn_of_missing(path, given, "it reads as empty")
+    warn_of_missing(path, given, READS_AS_EMPTY)
     return path
 
 

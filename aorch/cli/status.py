@@ -4,7 +4,7 @@ from typing import Any
 
 import typer
 
-from aorch.cli.options import JsonOption, LedgerOption, ledger_to_read
+from aorch.cli.options import READS_AS_EMPTY, JsonOption, LedgerOption, warn_of_missing
 
 app = typer.Typer(add_completion=False)
 
@@ -28,7 +28,8 @@ def status(json: JsonOption = False, ledger: LedgerOption = None) -> None:
     from aorch.ledger.reading import Reader
 
     config = configuration.load(ledger)
-    with Reader(recover(ledger_to_read(ledger))) as reader:
+    warn_of_missing(config.ledger, ledger, READS_AS_EMPTY)
+    with Reader(recover(config.ledger)) as reader:
         counts = reader.counts()
     agents = [registered.as_dict() for registered in bootstrap.registry(config)]
     found = asyncio.run(summary(config, agents, counts))

@@ -103,11 +103,9 @@ async def _work(config: "Config", parallel: int, grace_s: float, *, drain: bool)
 def _line(response: "Row") -> str:
     """How a task ended, as a line of the log."""
     from aorch.cli.output import printable
-    from aorch.core.log import end_of_task
+    from aorch.core.log import as_text, end_of_task
 
-    capability, status, duration_ms, *_ = (said := end_of_task(response)).values()
-    besides = "".join([f" {name}={value}" for name, value in said.items()][3:])
-    return printable(f"{response.created_at} {capability} {status} {duration_ms:.1f} ms{besides}")
+    return printable(f"{response.created_at} {as_text(end_of_task(response))}")
 
 
 def _told_to_stop() -> tuple[asyncio.Event, asyncio.Event]:

@@ -23,6 +23,13 @@ def end_of_task(response: Row) -> dict[str, Any]:
     }
 
 
+def as_text(said: dict[str, Any]) -> str:
+    """That as words, with what follows the duration as `name=value`."""
+    capability, status, duration_ms, *_ = said.values()
+    besides = "".join([f" {name}={value}" for name, value in said.items()][3:])
+    return f"{capability} {status} {duration_ms:.1f} ms{besides}"
+
+
 class Log:
     """Lines are written together, FLUSH_AFTER_S after the first: a line of its own write costs 10 µs of each request."""
 

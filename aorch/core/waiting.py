@@ -47,10 +47,8 @@ class Waiting:
 
         Raises NotFound; Conflict where it was imported without its RESPONSE, for which one would wait in vain.
         """
-        request, nobodys = (
-            self.request(request_id),
-            self._is_nobodys(request_id),
-        )  # before the answer: it may end meanwhile
+        request = self.request(request_id)
+        nobodys = self._is_nobodys(request_id)  # before the answer: it may end meanwhile
         if nobodys and self.answer(request) is None:
             raise queue.imported(request_id)
         self._asking[request_id] += 1

@@ -3,7 +3,7 @@
 from typing import Any
 
 from aorch import json
-from aorch.core.log import Log, end_of_task
+from aorch.core.log import Log, as_text, end_of_task
 from aorch.ledger.row import Row
 from aorch.moments import now
 
@@ -41,12 +41,8 @@ class RequestLog(Log):
         said = end_of_task(response)
         if self._as_json:
             return self.add(json.encode({"time": response.created_at, **said}))
-        said |= {
-            "session": json.encode(response.session_id)
-        }  # whoever enqueued it chose it, control characters and all
-        capability, status, duration_ms, *_ = said.values()
-        besides = "".join([f" {name}={value}" for name, value in said.items()][3:])
-        return self.add(f"{response.created_at} task {capability} {status} {duration_ms:.1f} ms{besides}")
+        said["session"] = json.encode(response.session_id)  # whoever enqueued it chose it, control characters and all
+        return self.add(f"{response.created_at} task {as_text(said)}")
 
     def tell(self, text: str) -> None:
         """Log something that belongs to no request."""
