@@ -95,7 +95,7 @@ def cancel(contract_ids: IdsArgument, json: JsonOption = False, ledger: LedgerOp
     \b
     Examples:
       aorch contracts cancel 01K8VF9XK83SYH1HAX57ZGJDYS
-      aorch contracts list --status pending | cut -f1 | xargs -r aorch contracts cancel
+      aorch contracts list --status pending -n 100000 | cut -f1 | xargs -r aorch contracts cancel
     """
     from aorch import config as configuration
     from aorch.cli.output import complain, print_json, print_text
