@@ -24,6 +24,7 @@ AorchError                      1   500  a bug of ours, until a subclass says ot
 ├── QueueFull                  15   503  as many tasks wait as may
 ├── NoAgent                    11   404
 │   └── NoAgentAvailable       11   503
+│       └── AgentNotStarted    11   503  too few descriptors, processes or memory: the agent was not called
 ├── NotFound                   12   404
 ├── Conflict                   13   409
 └── LedgerError                14   500
@@ -186,6 +187,15 @@ class NoAgentAvailable(NoAgent):
     """An agent has the capability, but none that has it can take a task now."""
 
     code, exit_code, http_status = "no_agent_available", 11, 503
+
+
+class AgentNotStarted(NoAgentAvailable):
+    """The agent's program could not be started now: too few descriptors, processes or memory. The agent was not called.
+
+    Whoever calls the agent waits and tries again; a queued task is queued again.
+    """
+
+    code = "agent_not_started"
 
 
 class NotFound(AorchError):

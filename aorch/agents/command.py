@@ -6,6 +6,7 @@ answers on its standard output. Exit code 0 is success; anything else is failure
 
 import asyncio
 import contextlib
+import errno
 import os
 import re
 import shlex
@@ -18,13 +19,16 @@ from typing import Any
 from aorch import json
 from aorch.agents.base import Agent, AgentCapability
 from aorch.config import AgentConfig, Config, program_environment, unset
-from aorch.errors import InvalidJSON, ParametersInvalid
+from aorch.errors import AgentNotStarted, InvalidJSON, ParametersInvalid
 
 GRACE_S = 2.0
 """How long a program that was told to end (TERM) has before it is ended (KILL)."""
 DRAIN_S = 0.5
 """How long standard output may stay open, held by a child, after the program itself ended."""
 STDERR_TAIL = 4096
+LACKS = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
+"""What starting a program fails with when descriptors, processes or memory are short: it may work a moment later."""
+LACK_HINT = "Raise the limits (ulimit -n, ulimit -u), or run fewer tasks at once."
 CHUNK = 64 * 1024
 
 _PLACE = re.compile(r"\{\{(\w[\w.-]*)\}\}|\{(\w[\w.-]*)\}")
@@ -80,6 +84,10 @@ class CommandAgent(Agent):
             try:
                 transport, process = await asyncio.shield(starting)
             except (OSError, ValueError) as error:
+                if isinstance(error, OSError) and error.errno in LACKS:
+                    raise AgentNotStarted(
+                        f"{arguments[0]} cannot be started now: {error.strerror}", LACK_HINT
+                    ) from error
                 return _failure(f"{arguments[0]} could not be started: {error}")
             return await self._converse(transport, process, given)
 

@@ -12,7 +12,15 @@ from aorch.agents.registry import Registered, Registry
 from aorch.core.execution import Call, Outcome, Running, current_call, execute
 from aorch.core.routing import capability_for, choose
 from aorch.core.task import Answer, Task, Wish
-from aorch.errors import AgentCancelled, AorchError, Conflict, DelegationRefused, LedgerError, NoAgentAvailable
+from aorch.errors import (
+    AgentCancelled,
+    AgentNotStarted,
+    AorchError,
+    Conflict,
+    DelegationRefused,
+    LedgerError,
+    NoAgentAvailable,
+)
 from aorch.ledger.row import CANCELLED, COMPLETED, FAILED, IN_PROGRESS, PENDING, REQUEST, RESPONSE, Row, new_id
 from aorch.ledger.store import Entry, Ledger
 from aorch.moments import now
@@ -20,6 +28,8 @@ from aorch.moments import now
 ORCHESTRATOR = "orchestrator"
 WRITE_AGAIN_S = 1.0
 """How soon a RESPONSE is written again that the ledger did not take."""
+START_AGAIN_S = 0.2
+"""How soon a program is started again that could not be started for lack of descriptors, processes or memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,13 +146,28 @@ class Exchanges:
                 await self.ledger.write_start(request.contract_id)
             else:
                 await self.ledger.write_request(request, task.idempotency)
-            return await self._execute(task, request, registered, call)
+            return await self._execute_once_started(task, request, registered, call)
         finally:
             registered.leave_place()
 
+    async def _execute_once_started(self, task: Task, request: Row, registered: Registered, call: Call) -> Outcome:
+        """Call the agent; while its program cannot be started, wait and try again, within the task's limit in time."""
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + self._timeout_s(task, registered)
+        while True:
+            try:
+                return await self._execute(task, request, registered, call)
+            except AgentNotStarted as lack:
+                if loop.time() > ends_at:
+                    return Outcome(error=str(lack), failure=AgentNotStarted, hint=lack.hint, called=False)
+            if (cancelled_by := await self.running.pause(request.contract_id, START_AGAIN_S)) is not None:
+                return _cancelled(cancelled_by)
+
+    def _timeout_s(self, task: Task, registered: Registered) -> float:
+        return task.timeout_s or registered.agent.timeout_s or self.timeout_s
+
     def _execute(self, task: Task, request: Row, registered: Registered, call: Call) -> Coroutine[Any, Any, Outcome]:
-        timeout_s = task.timeout_s or registered.agent.timeout_s or self.timeout_s
-        return execute(registered.agent, _document(task, request), timeout_s, call)
+        return execute(registered.agent, _document(task, request), self._timeout_s(task, registered), call)
 
     async def take_up(self, task: Task, request: Row) -> Row:
         """Do `task`, whose REQUEST was claimed from the queue; its RESPONSE, which `keep` is to commit.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from aorch import json
 from aorch.agents import Agent
 from aorch.agents.registry import Registered
-from aorch.errors import AgentCancelled, AgentFailed, AgentTimedOut, AorchError, LedgerError
+from aorch.errors import AgentCancelled, AgentFailed, AgentNotStarted, AgentTimedOut, AorchError, LedgerError
 from aorch.ledger.store import Ledger
 
 if TYPE_CHECKING:
@@ -98,6 +98,16 @@ class Running:
             return cancelled_by
         return None
 
+    async def pause(self, request_id: str, seconds: float) -> str | None:
+        """Wait so long; who cancelled that REQUEST before or meanwhile, which ends the wait."""
+        over: asyncio.Future[None] = self._loop.create_future()
+        self.begin(request_id, over, seconds)
+        try:
+            await over
+        finally:
+            cancelled_by = self.end(request_id)
+        return cancelled_by
+
     def begin(self, request_id: str, over: "asyncio.Future[None]", timeout_s: float = math.inf) -> None:
         """That one runs from here on; `over` is released when it is cancelled, and after `timeout_s` seconds."""
         ends_at = self._loop.time() + timeout_s
@@ -144,7 +154,8 @@ class Running:
 async def execute(agent: Agent, document: dict[str, Any], timeout_s: float, called: Call) -> Outcome:
     """Let `agent` do the task of `document`; every failure of its code comes back as an Outcome.
 
-    A cancelled caller cancels the agent, waits up to its `grace_s` for it, and goes on with CancelledError.
+    A cancelled caller cancels the agent, waits up to its `grace_s` for it, and goes on with CancelledError. Raises
+    AgentNotStarted where its program could not be started for lack of descriptors, processes or memory.
     """
     loop = asyncio.get_running_loop()
     over: asyncio.Future[None] = loop.create_future()  # what asyncio.wait does, in half of its time
@@ -164,7 +175,11 @@ async def execute(agent: Agent, document: dict[str, Any], timeout_s: float, call
         if cancelled_by is not None:
             return Outcome(error=f"cancelled by {cancelled_by}", failure=AgentCancelled)
         return Outcome(error=f"{agent.agent_id} gave no answer within {timeout_s:g} s", failure=AgentTimedOut)
-    return _outcome(agent, call)
+    try:
+        return _outcome(agent, call)
+    except AgentNotStarted:
+        called.begun = False
+        raise
 
 
 def _release(over: asyncio.Future[None]) -> None:
@@ -238,6 +253,8 @@ def _outcome(agent: Agent, call: asyncio.Future[Any]) -> Outcome:
     if call.cancelled():
         return Outcome(error=f"{agent.agent_id} cancelled itself", failure=AgentFailed)
     error = call.exception()
+    if isinstance(error, AgentNotStarted):
+        raise error
     if isinstance(error, AorchError):
         return Outcome(error=_text(error), failure=type(error), hint=error.hint)
     if error is not None:

@@ -10,7 +10,7 @@ from aorch import json
 from aorch.agents.registry import Registered
 from aorch.core.exchange import Exchanges
 from aorch.core.task import Answer, Task, Wish
-from aorch.errors import AorchError, LedgerError, NoAgentAvailable, QueueFull
+from aorch.errors import AgentNotStarted, AorchError, LedgerError, NoAgentAvailable, QueueFull
 from aorch.ledger.queue import Places
 from aorch.ledger.row import Row
 from aorch.moments import now
@@ -212,8 +212,10 @@ class Worker:
         task = task_of(request)
         try:
             response = await self._exchanges.take_up(task, request)
-        except NoAgentAvailable:  # since its agent was looked at; it waits again
+        except NoAgentAvailable as lack:  # since its agent was looked at; it waits again
             self._looked_after_at = float("-inf")
+            if isinstance(lack, AgentNotStarted):
+                await asyncio.sleep(REST_S)  # with its place taken, so that less is claimed
             return
         finally:
             self._at_work -= 1

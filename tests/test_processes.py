@@ -1,0 +1,82 @@
+"""Starting programs where descriptors or processes are short."""
+
+import asyncio
+import json
+import resource
+from collections.abc import Callable
+from typing import Any
+
+from conftest import Home
+
+from aorch import Orchestrator
+from aorch.agents import Agent, AgentCapability
+from aorch.config import Config, check_agent
+from aorch.core.task import Task
+from aorch.errors import AgentNotStarted
+
+SLOW = '[agents.c]\ncommand = ["sh", "-c", "sleep 0.1; echo ok"]\nconcurrency = 32\n[agents.c.capabilities.c]\n'
+
+
+def short_of_descriptors(most: int) -> Callable[[], None]:
+    """What a child does so that it can have `most` descriptors and no more."""
+    return lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+class Reluctant(Agent):
+    """Cannot be started the first `times` times."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__("reluctant", "Reluctant")
+        self.times = times
+        self.calls = 0
+
+    def get_capabilities(self) -> list[AgentCapability]:
+        return [AgentCapability("work")]
+
+    async def execute(self, task: dict[str, Any]) -> dict[str, Any]:
+        self.calls += 1
+        if self.calls <= self.times:
+            raise AgentNotStarted("too many open files")
+        return {"success": True, "data": self.calls}
+
+
+def test_tasks_of_a_batch_wait_for_descriptors_and_none_fails(home: Home) -> None:
+    home.write("aorch.toml", SLOW)
+    home.write("t.jsonl", '{"capability": "c"}\n' * 60)
+    batch = home.start("run", "--batch", "t.jsonl", "--parallel", "32", preexec_fn=short_of_descriptors(64))
+    out, err = batch.communicate(timeout=30)
+    assert batch.returncode == 0, err.decode()
+    assert [json.loads(line)["success"] for line in out.splitlines()] == [True] * 60
+
+
+def test_queued_tasks_wait_for_descriptors_and_none_fails(home: Home) -> None:
+    home.write("aorch.toml", SLOW)
+
+    async def submit() -> None:
+        table = {"command": ["true"], "capabilities": {"c": {}}}
+        config = Config(ledger=home.ledger, agents={"c": check_agent("c", table)})
+        async with Orchestrator(config=config) as orchestrator:
+            await orchestrator.submit_all([("s", {"capability": "c"})] * 40)
+
+    asyncio.run(submit())
+    worker = home.start("worker", "--drain", "--parallel", "32", preexec_fn=short_of_descriptors(64))
+    _, err = worker.communicate(timeout=30)
+    assert worker.returncode == 0, err.decode()
+    ended = home.rows("SELECT status, count(*) FROM contracts WHERE contract_type = 'REQUEST' GROUP BY status")
+    assert ended == [("completed", 40)]
+
+
+async def test_an_agent_that_could_not_be_started_is_tried_again(orchestrator: Orchestrator) -> None:
+    agent = Reluctant(2)
+    orchestrator.register_agent(agent)
+    answer = await orchestrator.perform(Task("work", session_id="s"))
+    assert (answer.data, agent.calls) == (3, 3)
+
+
+async def test_an_agent_that_cannot_be_started_in_time_was_not_called(orchestrator: Orchestrator) -> None:
+    orchestrator.register_agent(Reluctant(1000))
+    answer = await orchestrator.perform(Task("work", session_id="s", timeout_s=0.1))
+    assert answer.failure is AgentNotStarted
+    assert answer.error == "too many open files"
+    (response,) = (c for c in await orchestrator.get_contracts("s") if c["contract_type"] == "RESPONSE")
+    assert response["metadata"]["called"] is False
