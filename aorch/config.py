@@ -1,7 +1,6 @@
 """`aorch.toml` and the environment, read once, as one frozen Config.
 
-The file is the nearest `aorch.toml` from the working directory upward, else the one in the user's configuration folder.
-Nothing else in the package reads the environment.
+`config_file` decides which file that is. Nothing else in the package reads the environment.
 """
 
 import os
@@ -13,12 +12,12 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from aorch import config_file
 from aorch.errors import ConfigInvalid, UsageError
 
 if TYPE_CHECKING:
     from aorch.pipelines import PipelineConfig
 
-FILE_NAME = "aorch.toml"
 OFF = "off"
 """Instead of a service's address: it is not spoken with."""
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{([^}]*)\})", re.ASCII)
@@ -155,7 +154,7 @@ def load(ledger: str | Path | None = None) -> Config:
 
     Raises ConfigInvalid, which names the file, the place in it and the reason.
     """
-    path = find_file()
+    path = config_file.find()
     content = _read(path) if path else _File()
     given: dict[str, Any] = {
         "timeout_s": content.timeout_s,
@@ -191,25 +190,6 @@ def webhook_secret(config: Config) -> str | None:
     """What webhooks are signed by. It is read when it is needed, so that it stands in no Config."""
     name = config.queue.webhook_secret_env
     return os.environ.get(name) if name else None
-
-
-def find_file() -> Path | None:
-    """The `aorch.toml` in force here, or None."""
-    try:
-        here = Path.cwd()
-    except FileNotFoundError as error:
-        raise ConfigInvalid("the working directory is gone", "Go to one that is there.") from error
-    for folder in (here, *here.parents):
-        if (folder / FILE_NAME).is_file():
-            return folder / FILE_NAME
-    return user_file() if user_file().is_file() else None
-
-
-def user_file() -> Path:
-    """Where a user's own `aorch.toml` lies, whether it is there or not."""
-    from platformdirs import user_config_path  # noqa: PLC0415  only where no project has a file
-
-    return user_config_path("aorch") / FILE_NAME
 
 
 def unset(added: dict[str, str]) -> list[str]:
@@ -281,12 +261,15 @@ def _ledger_path(given: str | Path | None, content: _File, file: Path | None) ->
         raise UsageError("the name of the ledger is empty", "Name a file by --ledger, or leave it out.")
     chosen = given or os.environ.get("AORCH_LEDGER")
     if chosen:
-        return Path(chosen).expanduser().absolute()
+        return config_file.absolute(chosen, "--ledger" if given else "AORCH_LEDGER")
     if content.ledger and file:
-        return (file.parent / Path(content.ledger).expanduser()).absolute()
-    from platformdirs import user_data_path  # noqa: PLC0415  only where nothing else names the place
-
-    return user_data_path("aorch") / "ledger.db"
+        return config_file.absolute(content.ledger, f"{file}: ledger", file.parent)
+    folder = config_file.user_folder("data")
+    if folder is None:
+        raise ConfigInvalid(
+            "there is no directory for the ledger: HOME is not set", "Set HOME, or name the ledger with --ledger FILE."
+        )
+    return folder / "ledger.db"
 
 
 def _trace(trace: TraceConfig, file: Path | None) -> dict[str, Any]:
@@ -313,14 +296,12 @@ def _serve(serve: ServeConfig) -> ServeConfig:
 
 def _read(path: Path) -> _File:
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(config_file.read(path))
     except tomllib.TOMLDecodeError as error:
         reason, place = re.fullmatch(r"(.*?)(?: \(at (.*)\))?", str(error), re.DOTALL).groups()  # type: ignore[union-attr]  # matches any text
-        raise ConfigInvalid(f"{path}, {place or 'somewhere'}: {reason}", "Mend the file there.") from error
-    except OSError as error:
-        raise ConfigInvalid(f"{path} cannot be read: {error.strerror}", "Mend that, or move the file away.") from error
-    except UnicodeDecodeError as error:
-        raise ConfigInvalid(f"{path} is not UTF-8 text (byte {error.start})", "Save it as UTF-8.") from error
+        raise ConfigInvalid(
+            f"{path}, {place or 'somewhere'}: {reason}", "Fix the syntax error, or pass --config FILE."
+        ) from error
     return _convert(path, "", content, _File)
 
 

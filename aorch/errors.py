@@ -3,6 +3,7 @@
 AorchError                      1   500  a bug of ours, until a subclass says otherwise
 ├── UsageError                  2   400  what was asked makes no sense as it stands
 │   ├── ConfigInvalid           2   500
+│   │   └── ConfigUntrusted     2   500  aorch.toml belongs to another user
 │   ├── InvalidJSON             2   400
 │   ├── ParametersInvalid       2   422
 │   ├── ReferenceInvalid        2   422  {{ a template }} that leads nowhere
@@ -61,6 +62,12 @@ class ConfigInvalid(UsageError):
     """`aorch.toml` or a variable of the environment cannot be understood."""
 
     code, exit_code, http_status = "config_invalid", 2, 500
+
+
+class ConfigUntrusted(ConfigInvalid):
+    """The `aorch.toml` found here belongs to another user, and the caller has not trusted it."""
+
+    code = "config_untrusted"
 
 
 class InvalidJSON(UsageError):

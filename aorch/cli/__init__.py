@@ -4,11 +4,12 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from aorch.errors import AorchError
 
@@ -23,8 +24,11 @@ COMMANDS = {
     "tokens": "Make and revoke the tokens that callers of the API show",
     "trace": "Deliver contracts to Trace, and see how that stands",
     "status": "Sum up ledger, agents and services",
+    "config": "Trust an aorch.toml that belongs to another user",
 }
 """Each command's module in this package, with its line in `aorch --help`."""
+
+CONFIG_HELP = "Read FILE instead of the aorch.toml found here."
 
 ABOUT = """
 Any agent, called by what it can do, with every exchange on record.
@@ -61,6 +65,8 @@ class AorchGroup(TyperGroup):
             return TyperCommand(cmd_name, help=COMMANDS[cmd_name])
         command = typer.main.get_command(import_module(f"aorch.cli.{cmd_name}").app)
         command.name = cmd_name
+        for each in _leaves(command) if cmd_name != "config" else ():
+            each.params.append(_config_option())
         return command
 
     def invoke(self, ctx: Any) -> Any:
@@ -79,6 +85,46 @@ class AorchGroup(TyperGroup):
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered must not complain
             raise typer.Exit(141) from None  # 128 + SIGPIPE, as of any program whose reader went away
+
+
+def _leaves(command: Any) -> Iterator[Any]:
+    for each in getattr(command, "commands", {}).values():
+        yield from _leaves(each)
+    if not hasattr(command, "commands"):
+        yield command
+
+
+def _config_option() -> TyperOption:
+    """`--config`, which every command but `config` has. Eager, since other options' callbacks may read the configuration."""
+    return TyperOption(
+        param_decls=["--config"],
+        type=str,
+        metavar="FILE",
+        help=CONFIG_HELP,
+        expose_value=False,
+        is_eager=True,
+        callback=_use_config,
+    )
+
+
+def _use_config(ctx: Any, _: Any, value: str | None) -> None:
+    """Name FILE in the environment: `config_file` reads it there, and so does an `aorch` that an agent starts."""
+    if value is None:
+        return
+    from aorch import config_file
+
+    before = os.environ.get(config_file.VARIABLE)
+    if not ctx.resilient_parsing:
+        value = str(config_file.named_file(value))
+    os.environ[config_file.VARIABLE] = value
+
+    def restore() -> None:
+        if before is None:
+            del os.environ[config_file.VARIABLE]
+        else:
+            os.environ[config_file.VARIABLE] = before
+
+    ctx.call_on_close(restore)
 
 
 app = typer.Typer(
@@ -100,8 +146,10 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
+    ctx: typer.Context,
+    config: str | None = typer.Option(None, "--config", metavar="FILE", help=CONFIG_HELP),
     version: bool = typer.Option(
         False, "--version", is_eager=True, callback=_show_version, help="Show the version and leave."
     ),
 ) -> None:
-    pass
+    _use_config(ctx, None, config)

@@ -7,43 +7,59 @@ from typing import Annotated
 
 import typer
 
+from aorch.errors import AorchError
+
 MOST_PARALLEL = 4096
 """Tasks at a time: each takes its memory, and more than some hundred at once are no faster."""
 
 
 def complete_capabilities(incomplete: str) -> Iterator[str]:
-    """The capabilities that begin so."""
-    from aorch import config
-    from aorch.core import bootstrap
-
-    yield from _beginning(incomplete, bootstrap.registry(config.load()).capabilities())
+    """The capabilities that start with `incomplete`."""
+    names = [name for offered in _known_agents().values() for name in offered]
+    yield from _beginning(incomplete, list(dict.fromkeys(names)))
 
 
 def complete_agents(incomplete: str) -> Iterator[str]:
-    """The agents whose id begins so."""
-    from aorch import config
-    from aorch.core import bootstrap
-
-    agents = bootstrap.registry(config.load())
-    yield from _beginning(incomplete, [registered.agent.agent_id for registered in agents])
+    """The agents whose id starts with `incomplete`."""
+    yield from _beginning(incomplete, list(_known_agents()))
 
 
 def complete_sessions(incomplete: str) -> Iterator[str]:
-    """The sessions that begin so."""
-    from aorch import config
+    """The sessions that start with `incomplete`."""
     from aorch.ledger.glance import sessions_from
 
-    yield from _beginning(incomplete, sessions_from(config.load().ledger, incomplete))
+    if (ledger := _ledger()) is not None:
+        yield from _beginning(incomplete, sessions_from(ledger, incomplete))
 
 
 def complete_contracts(incomplete: str) -> Iterator[tuple[str, str]]:
-    """The newest contracts whose id begins so, each with its capability and session."""
-    from aorch import config
+    """The newest contracts whose id starts with `incomplete`, each with its capability and session."""
     from aorch.ledger.glance import newest_contracts
 
-    for contract_id, capability, session_id in newest_contracts(config.load().ledger):
+    ledger = _ledger()
+    for contract_id, capability, session_id in newest_contracts(ledger) if ledger else ():
         if contract_id.startswith(incomplete.upper()):
             yield contract_id, f"{capability} in {session_id[:40]}"
+
+
+def _known_agents() -> dict[str, list[str]]:
+    """The agents in force with their capabilities, by no agent's code; none if the configuration cannot be used."""
+    from aorch import config
+    from aorch.core import completion_cache
+
+    try:
+        return completion_cache.known(config.load())
+    except AorchError:  # completion has nowhere to report it; the command itself does
+        return {}
+
+
+def _ledger() -> Path | None:
+    from aorch import config
+
+    try:
+        return config.ledger_path()
+    except AorchError:  # likewise
+        return None
 
 
 READS_AS_EMPTY = "it reads as empty"

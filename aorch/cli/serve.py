@@ -60,7 +60,9 @@ def serve(
     )
     config = msgspec.structs.replace(config, serve=settings)
     if settings.workers > 1 and not worker:
-        raise typer.Exit(running.supervise(config, _without_port(sys.argv[2:]), insecure=insecure))
+        raise typer.Exit(
+            running.supervise(config, _without_port(sys.argv[sys.argv.index("serve") + 1 :]), insecure=insecure)
+        )
     asyncio.run(running.serve(config, log_json=log_json, worker=worker, insecure=insecure))
 
 

@@ -7,6 +7,7 @@ from aorch.agents import Agent, loading
 from aorch.agents.example import ExampleAgent
 from aorch.agents.registry import Registry
 from aorch.config import Config
+from aorch.core import completion_cache
 from aorch.core.exchange import Exchanges
 from aorch.ledger.store import Ledger
 
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 
 def registry(config: Config) -> Registry:
     """The example agent, the configured agents and pipelines in the file's order, then what installed packages offer."""
-    return Registry([ExampleAgent(), *loading.configured(config), *_pipelines(config), *loading.installed()])
+    agents = Registry([ExampleAgent(), *loading.configured(config), *_pipelines(config), *loading.installed()])
+    completion_cache.remember(config, agents)
+    return agents
 
 
 def _pipelines(config: Config) -> Iterator[Agent]:

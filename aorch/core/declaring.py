@@ -9,6 +9,7 @@ import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
 from aorch import config as configuration
+from aorch import config_file
 from aorch.agents import loading
 from aorch.config import Config
 from aorch.core import bootstrap
@@ -83,7 +84,7 @@ def _declare(config: Config, agent_id: str, table: dict[str, Any]) -> Path:
 
 def _file(config: Config) -> Path:
     """The file in force; where there is none, a new one here."""
-    return config.file or Path.cwd() / configuration.FILE_NAME
+    return config.file or config_file.working_folder() / config_file.FILE_NAME
 
 
 def _read(file: Path) -> tomlkit.TOMLDocument:

@@ -1,0 +1,187 @@
+"""Which `aorch.toml` is in force, whether it may be used, and its text.
+
+`--config FILE` (AORCH_CONFIG) is always used. Otherwise it is the nearest `aorch.toml` from the working directory upward, then
+the one in the user's configuration folder. A file that was found that way and belongs to another user is rejected, because its
+agents are programs that would run as the caller; root's files are accepted, and those that `aorch config trust` remembered.
+"""
+
+import os
+from pathlib import Path
+
+from aorch.errors import AorchError, ConfigInvalid, ConfigUntrusted, NotFound, UsageError
+
+FILE_NAME = "aorch.toml"
+VARIABLE = "AORCH_CONFIG"
+"""The environment variable that `--config` sets, so that an `aorch` started by an agent reads the same file."""
+_TRUSTED = "trusted"
+"""The file in the user's configuration folder that lists trusted paths, one a line."""
+_BOM = "\ufeff"
+
+
+def find() -> Path | None:
+    """The file in force here, or None. Raises ConfigUntrusted if it belongs to another user."""
+    if (named := os.environ.get(VARIABLE)) is not None:
+        return named_file(named)
+    found = search()
+    if found is not None and (owner := _foreign_owner(found)) is not None and not _is_trusted(found):
+        raise ConfigUntrusted(
+            f"{found} belongs to another user ({_user_name(owner)})",
+            "Its agents would run as you. Trust it with `aorch config trust`, or name a file with --config FILE.",
+        )
+    return found
+
+
+def search() -> Path | None:
+    """The nearest `aorch.toml` upward, else the user's own, whoever owns it. A folder that may not be read has none."""
+    here = working_folder()
+    for folder in (here, *here.parents):
+        if _is_file(folder / FILE_NAME):
+            return folder / FILE_NAME
+    own = user_file()
+    return own if own is not None and _is_file(own) else None
+
+
+def named_file(name: str) -> Path:
+    """The file that `--config` names, as an absolute path. Raises UsageError or NotFound."""
+    if not name:
+        raise UsageError("--config: the file name is empty", "Name a file, or omit the option.")
+    path = absolute(name, "--config")
+    try:
+        path.stat()
+    except FileNotFoundError:
+        raise NotFound(f"--config: {path} does not exist") from None
+    except (OSError, ValueError) as error:
+        raise ConfigInvalid(f"--config: cannot read {path}: {reason_of(error)}") from error
+    return path
+
+
+def trust(file: Path | None) -> Path:
+    """Remember `file`, or the file in force here, as trusted, and return its path. Raises NotFound and AorchError."""
+    found = search() if file is None else absolute(file, "FILE")
+    if found is None or not _is_file(found):
+        raise NotFound(
+            f"{found or FILE_NAME} does not exist{'' if found else ' here or in a parent directory'}",
+            "Name the file: aorch config trust FILE.",
+        )
+    known = _known_as(found)
+    if b"\n" in known:
+        raise UsageError(f"a path with a line break cannot be remembered: {str(found)!r}", "Use --config FILE instead.")
+    folder = user_folder("config")
+    if folder is None:
+        raise ConfigInvalid("there is no configuration directory: HOME is not set", "Set HOME or XDG_CONFIG_HOME.")
+    if known not in _trusted():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with (folder / _TRUSTED).open("ab") as trusted:
+                trusted.write(known + b"\n")
+        except OSError as error:
+            raise AorchError(f"cannot write {folder / _TRUSTED}: {reason_of(error)}") from error
+    return found
+
+
+def read(path: Path) -> str:
+    """The text of `path`, without a byte order mark. Raises ConfigInvalid."""
+    try:
+        return path.read_bytes().decode("utf-8").removeprefix(_BOM)
+    except UnicodeDecodeError as error:
+        raise ConfigInvalid(f"{path} is not UTF-8 text (byte {error.start})", "Save it as UTF-8.") from error
+    except OSError as error:
+        raise ConfigInvalid(f"cannot read {path}: {reason_of(error)}", "Fix that, or pass --config FILE.") from error
+
+
+def working_folder() -> Path:
+    """The working directory. Raises ConfigInvalid if it was removed or may not be read."""
+    try:
+        return Path.cwd()
+    except OSError as error:
+        said = "was removed" if isinstance(error, FileNotFoundError) else f"cannot be read: {reason_of(error)}"
+        raise ConfigInvalid(f"the working directory {said}", "Change to another directory and try again.") from error
+
+
+def absolute(name: str | Path, what: str, base: Path | None = None) -> Path:
+    """`name` as an absolute path, below `base` (default: the working directory) if it is relative, with `~` expanded.
+
+    Raises UsageError, which begins with `what` (an option or a key).
+    """
+    try:
+        path = Path(name).expanduser()
+    except RuntimeError as error:  # what pathlib raises for an unknown user, or no HOME
+        raise UsageError(f"{what}: there is no home directory for {Path(name).parts[0]!r}") from error
+    return path if path.is_absolute() else (base or working_folder()) / path
+
+
+def user_folder(kind: str) -> Path | None:
+    """The user's `config` or `data` folder of aorch; None without a home directory. It may not exist."""
+    import platformdirs  # noqa: PLC0415  only if nothing else names the place
+
+    folder: Path = getattr(platformdirs, f"user_{kind}_path")("aorch")
+    return folder if folder.is_absolute() else None
+
+
+def cache_folder() -> Path | None:
+    """Where aorch keeps what it can make again; None without a home directory. It may not exist.
+
+    By the XDG rules on every system: importing platformdirs would cost each command 8 ms.
+    """
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))  # noqa: PTH111  it never raises
+    return folder / "aorch" if folder.is_absolute() else None
+
+
+def user_file() -> Path | None:
+    """Where the user's own `aorch.toml` would be; None without a home directory."""
+    folder = user_folder("config")
+    return folder / FILE_NAME if folder else None
+
+
+def reason_of(error: Exception) -> str:
+    """Why a file could not be used, in a few words."""
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+
+
+def _is_file(path: Path) -> bool:
+    """False as well for one that may not be looked at, as a shell's PATH search has it."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def _foreign_owner(path: Path) -> int | None:
+    """The user who owns `path`, or the symbolic link that it is, if that is neither the caller nor root."""
+    own = (os.geteuid(), 0)
+    try:
+        owners = (path.lstat().st_uid, path.stat().st_uid)
+    except OSError as error:
+        raise ConfigInvalid(f"cannot read {path}: {reason_of(error)}", "Fix that, or pass --config FILE.") from error
+    return next((owner for owner in owners if owner not in own), None)
+
+
+def _is_trusted(path: Path) -> bool:
+    return _known_as(path) in _trusted()
+
+
+def _known_as(path: Path) -> bytes:
+    """The name under which a path is remembered: that of its real folder, since modules are imported from there."""
+    return os.fsencode(path.parent.resolve() / path.name)
+
+
+def _trusted() -> list[bytes]:
+    """The remembered paths. A list that belongs to another user is not believed: HOME may be somebody else's."""
+    folder = user_folder("config")
+    if folder is None:
+        return []
+    try:
+        if _foreign_owner(folder / _TRUSTED) is not None:
+            return []
+        return (folder / _TRUSTED).read_bytes().splitlines()
+    except (OSError, ConfigInvalid):
+        return []
+
+
+def _user_name(owner: int) -> str:
+    import pwd  # noqa: PLC0415  only for a rejected file
+
+    try:
+        return pwd.getpwuid(owner).pw_name
+    except KeyError:
+        return f"uid {owner}"
