@@ -23,6 +23,7 @@ from rows import pairs, put, request, response
 from aorch import json as jsons
 from aorch.core.transfer import export_contracts, import_contracts
 from aorch.errors import Conflict, InvalidJSON, UsageError
+from aorch.ledger.owners import Owner
 from aorch.ledger.reading import Filter, Reader
 from aorch.ledger.row import FIELDS, Row
 from aorch.ledger.transfer import Taken
@@ -409,12 +410,21 @@ def test_what_waits_here_and_ended_elsewhere_is_taken_from_the_queue(home: Home)
 
 
 def test_what_runs_here_is_not_ended_by_a_file(tmp_path: Path) -> None:
+    """Neither by its REQUEST nor by its RESPONSE alone; what a process that died ran is."""
     ledger, ended, answer = ended_meanwhile(tmp_path)
-    with closing(sqlite3.connect(ledger)) as connection, connection:
-        connection.execute("UPDATE contracts SET claimed_by = '01M8'")
-    with pytest.raises(Conflict, match="a process runs it here") as refusal:
-        import_contracts(ledger, write(tmp_path / "a.jsonl", ended.as_dict(), answer.as_dict()))
-    assert ended.contract_id in refusal.value.hint
+    whole, alone = (
+        write(tmp_path / f"{len(rows)}", *rows) for rows in ([ended.as_dict(), answer.as_dict()], [answer.as_dict()])
+    )
+    with closing(Owner(ledger)) as owner:
+        with closing(sqlite3.connect(ledger)) as connection, connection:
+            connection.execute("UPDATE contracts SET claimed_by = ?", (owner.owner_id,))
+        before = exported(ledger)
+        for file in (whole, alone):
+            with pytest.raises(Conflict, match="a process runs that REQUEST here") as refusal:
+                import_contracts(ledger, file)
+            assert ended.contract_id in refusal.value.hint
+        assert exported(ledger) == before
+    assert import_contracts(ledger, alone) == Taken(new=1, updated=1)
 
 
 @pytest.mark.parametrize("status", ["pending", "in_progress"])

@@ -220,6 +220,8 @@ def export(
 ) -> None:
     """Write contracts to a file, the oldest first; JSONL can be imported again.
 
+    JSONL with --since also has older REQUESTs that are open or have ended since TIME.
+
     \b
     Examples:
       aorch contracts export > ledger.jsonl
@@ -254,8 +256,9 @@ def import_(
     """Take contracts in: JSONL as exported, or session files of the older JSON store.
 
     A contract that is there already is skipped, and a REQUEST that was open and has ended meanwhile is updated: so the
-    same ledger can be imported again and again. One that differs otherwise is refused (exit code 13), and so is what is
-    no contract. The import ends there, with all before it taken in; once mended, the file can be imported again.
+    same ledger can be imported again and again. A contract that differs otherwise, or ends a REQUEST that a process runs
+    here, is refused (exit code 13). The import stops at the first contract that is refused or invalid, with all before it
+    imported; once the file is fixed, it can be imported again.
 
     \b
     Examples:

@@ -4,11 +4,12 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 from aorch.errors import AorchError, NotFound, UsageError
-from aorch.ledger import transfer
+from aorch.ledger import contract_files, transfer
 from aorch.ledger.database import connect, translated
 from aorch.ledger.reading import Filter, Reader
 from aorch.ledger.search import Progress
@@ -22,11 +23,14 @@ def export_contracts(
 ) -> None:
     """Write the contracts that `which` lets pass, oldest first, as `jsonl` or `csv`.
 
+    JSONL with `since` also has the REQUESTs before it that are open or have ended since, so that it brings a copy up to date.
     In constant memory, whatever the ledger's size. A file appears (or is replaced) only once it is whole. Raises
     UsageError where it cannot be written, and LedgerError. `progress` hears the position that was reached, of how many.
     """
+    if form == "jsonl":
+        which = replace(which, since=None, changed_since=which.since)
     with _opened(output, ledger) as out, Reader(ledger, progress) as reader:
-        transfer.WRITERS[form](reader.stream(which, progress), out)
+        contract_files.WRITERS[form](reader.stream(which, progress), out)
         out.flush()
 
 
@@ -42,8 +46,8 @@ def import_contracts(ledger: Path, file: Path, progress: Progress | None = None)
     try:
         with _reading(file) as stream, closing(connect(ledger)) as connection, translated(ledger):
             size = os.fstat(stream.fileno()).st_size
-            contracts = transfer.read(stream, "standard input" if file == STDIN else str(file))
-            for _ in transfer.take_in(connection, contracts, taken):
+            contracts = contract_files.read(stream, "standard input" if file == STDIN else str(file))
+            for _ in transfer.take_in(connection, ledger, contracts, taken):
                 if progress is not None and size:
                     progress(min(stream.tell(), size), size)
     except AorchError as error:

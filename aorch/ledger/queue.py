@@ -20,7 +20,18 @@ from typing import NamedTuple
 from aorch import json
 from aorch.errors import AgentCancelled, AorchError, Conflict, Expired, Interrupted, NotFound
 from aorch.ledger import statements
-from aorch.ledger.row import CANCELLED, FAILED, IN_PROGRESS, INTERRUPTED, PENDING, REQUEST, RESPONSE, Row, new_id
+from aorch.ledger.row import (
+    CANCELLED,
+    COMPLETED,
+    FAILED,
+    IN_PROGRESS,
+    INTERRUPTED,
+    PENDING,
+    REQUEST,
+    RESPONSE,
+    Row,
+    new_id,
+)
 from aorch.moments import now
 
 MOST_ATTEMPTS = 5
@@ -87,8 +98,7 @@ def cancel(connection: sqlite3.Connection, request_id: str, by: str) -> str:
     if contract_type != REQUEST:
         raise NotFound(f"{request_id} is a RESPONSE", "Name the REQUEST that it answers.")
     if waits:
-        answer(connection, _row(connection, position), CANCELLED, f"cancelled by {by}", AgentCancelled)
-        return CANCELLED
+        return answer(connection, _row(connection, position), CANCELLED, f"cancelled by {by}", AgentCancelled)
     if claimed_by is None and status in OPEN:
         raise imported(request_id)
     if claimed_by is not None:
@@ -134,8 +144,13 @@ def lose(connection: sqlite3.Connection, request_id: str, *, called: bool = True
         answer(connection, request, INTERRUPTED, reason, Interrupted)
 
 
-def answer(connection: sqlite3.Connection, request: Row, status: str, error: str, kind: type[AorchError]) -> None:
-    """End `request` by a RESPONSE that no agent gave; one that was still pending no agent has seen (`called` is false)."""
+def answer(connection: sqlite3.Connection, request: Row, status: str, error: str, kind: type[AorchError]) -> str:
+    """End `request` by a RESPONSE that no agent gave; one that was still pending no agent has seen (`called` is false).
+
+    If it has a RESPONSE already, it ends as that one says. Returns the status of `request` after that.
+    """
+    if (found := connection.execute(statements.BY_REQUEST, (request.contract_id,)).fetchone()) is not None:
+        return end_by(connection, Row(*found))
     moment = now()
     about = {"code": kind.code, **({"called": False} if request.status == PENDING else {})}
     response = Row(
@@ -155,8 +170,19 @@ def answer(connection: sqlite3.Connection, request: Row, status: str, error: str
         parent_id=request.parent_id,
     )
     connection.execute(statements.INSERT, response)
-    connection.execute(statements.END, (CANCELLED if status == CANCELLED else FAILED, moment, request.contract_id))
     connection.execute(statements.WEBHOOK_DUE, (moment, request.contract_id))
+    return end_by(connection, response)
+
+
+def end_by(connection: sqlite3.Connection, response: Row) -> str:
+    """End the REQUEST that `response` answers as that says, and return its status then."""
+    status = response.status
+    if status in OPEN:  # another program wrote it
+        status = COMPLETED if response.error is None else FAILED
+    elif status == INTERRUPTED:
+        status = FAILED
+    connection.execute(statements.END, (status, response.completed_at or response.created_at, response.request_id))
+    return status
 
 
 def queued(request: Row) -> dict[str, object]:

@@ -1,205 +1,30 @@
-"""Contracts carried out of a ledger, and into one.
+"""Importing contracts into a ledger: what is new is added, and what has gone on elsewhere is brought up to date."""
 
-Out: JSONL (a contract's JSON form a line) or CSV (RFC 4180; payload, result and metadata as JSON text).
-In: such JSONL, or a session file of the older JSON store: one JSON list of contracts with the seed document's field names.
-"""
-
-import csv
-import json as standard_json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import chain, islice
-from typing import Annotated, Any, BinaryIO, Literal
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
 
 import msgspec
 
 from aorch import json
-from aorch.errors import AorchError, Conflict, InvalidJSON, UsageError
-from aorch.ledger import queue, statements
+from aorch.errors import AorchError, Conflict
+from aorch.ledger import owners, queue, statements
+from aorch.ledger.contract_files import Placed
 from aorch.ledger.row import FIELDS, IN_PROGRESS, PENDING, REQUEST, Row
-from aorch.moments import from_rfc3339, rfc3339
 
 BATCH, BATCH_CHARACTERS = 500, 4_000_000
 """Contracts that one transaction of an import takes in, and about how much they may say together."""
-LONGEST_LINE = 256 * 1024 * 1024
-"""Bytes of one contract in JSONL, so that a file that is something else does not end up in memory."""
-
-Placed = tuple[str, Row]
-"""A contract of a file, and where it stands: `contracts.jsonl, line 3`."""
 
 _TEXTS = ", ".join(f"CAST({name} AS TEXT)" for name in FIELDS)
 _FOUND = f"SELECT {_TEXTS} FROM contracts WHERE contract_id = ?"  # noqa: S608  names of columns
-_ANSWER = "SELECT contract_id FROM contracts WHERE request_id = ?"
-
-Name = Annotated[str, msgspec.Meta(min_length=1)]
-
-
-class _Form(msgspec.Struct, forbid_unknown_fields=True):
-    """A contract's JSON form as it may come in: what the older store or another program left out is allowed to be."""
-
-    contract_id: Name
-    session_id: Name
-    contract_type: Literal["REQUEST", "RESPONSE"]
-    from_agent: Name
-    status: Literal["pending", "in_progress", "completed", "failed", "cancelled", "interrupted"]
-    created_at: str
-    to_agent: str | None = None
-    capability: str | None = None
-    payload: dict[str, Any] | None = None
-    completed_at: str | None = None
-    result: Any = None
-    error: str | None = None
-    metadata: dict[str, Any] | None = None
-    request_id: Name | None = None
-    parent_id: Name | None = None
-
-
-_decoder = msgspec.json.Decoder(_Form)
-_list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
-_encoder = msgspec.json.Encoder()
+_ANSWER = f"SELECT {_TEXTS} FROM contracts WHERE request_id = ?"  # noqa: S608  names of columns
+_TO_AGENT = "UPDATE contracts SET to_agent = ? WHERE contract_id = ?"
+_MAY_CHANGE = {"status", "completed_at", "to_agent"}
+"""What of a REQUEST may change after writing; `to_agent` only if it was queued, when an agent's process claims it."""
 _sorted_encoder = msgspec.json.Encoder(order="sorted")
-
-
-# Out
-
-
-def write_jsonl(rows: Iterable[Row], out: BinaryIO) -> None:
-    """Each contract's JSON form on a line of its own."""
-    for row in rows:
-        out.write(_line(row))
-
-
-def write_csv(rows: Iterable[Row], out: BinaryIO) -> None:
-    """A header and a line for each contract; what is null is empty."""
-    lines = csv.writer(_Utf8(out))
-    lines.writerow(FIELDS)
-    lines.writerows(row[: len(FIELDS)] for row in rows)
-
-
-WRITERS: dict[str, Callable[[Iterable[Row], BinaryIO], None]] = {"jsonl": write_jsonl, "csv": write_csv}
-"""By the name of their format."""
-
-
-class _Utf8:
-    """A text file over a binary one. io.TextIOWrapper would close it when an export ends early."""
-
-    def __init__(self, out: BinaryIO) -> None:
-        self._out = out
-
-    def write(self, text: str) -> int:
-        return self._out.write(text.encode())
-
-
-def _line(row: Row) -> bytes:
-    form: dict[str, Any] = dict(zip(FIELDS, row, strict=False))
-    for name in ("payload", "result", "metadata"):
-        if form[name] is not None:
-            form[name] = msgspec.Raw(form[name])
-    line = _encoder.encode(form)
-    if b"\n" in line:  # another program wrote this row, with JSON on several lines
-        line = _encoder.encode(row.as_dict())
-    return line + b"\n"
-
-
-# In
-
-
-def read(stream: BinaryIO, name: str) -> Iterator[Placed]:
-    """The contracts of an open file, in its order: a line at a time, or from one list as a whole.
-
-    Raises InvalidJSON or UsageError, which name the file and the place in it, when it comes to what is no contract.
-    """
-    first = stream.readline(LONGEST_LINE).removeprefix(b"\xef\xbb\xbf")
-    while first and not first.strip():  # blank lines before a list
-        first = stream.readline(LONGEST_LINE)
-    if first.lstrip().startswith(b"["):
-        for number, item in enumerate(_items(first + stream.read(), name), 1):
-            yield _placed(item, f"{name}, contract {number} of the list")
-        return
-    for number, line in enumerate(chain((first,), iter(lambda: stream.readline(LONGEST_LINE), b"")), 1):
-        if len(line) == LONGEST_LINE:
-            raise UsageError(f"{name}, line {number}: longer than {LONGEST_LINE:,} bytes", "Is it a file of contracts?")
-        if line.strip():
-            yield _placed(line, f"{name}, line {number}")
-
-
-def _items(text: bytes, name: str) -> Iterable[bytes]:
-    try:
-        return [bytes(item) for item in _list_decoder.decode(text)]
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        found = _as_python_writes(text)
-        if not isinstance(found, list):
-            raise InvalidJSON(f"{name}: not JSON: {error}") from error
-        return [standard_json.dumps(item).encode() for item in found]
-
-
-def _placed(text: bytes, place: str) -> Placed:
-    try:
-        return place, _row(_form(text))
-    except msgspec.ValidationError as error:
-        raise UsageError(f"{place}: {_reason(error)}", "A line holds one contract in its JSON form.") from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidJSON(f"{place}: not JSON: {error}") from error
-    except (UsageError, ValueError, OverflowError) as error:
-        raise UsageError(f"{place}: {error}") from error
-
-
-def _form(text: bytes) -> _Form:
-    try:
-        return _decoder.decode(text)
-    except msgspec.ValidationError:
-        raise
-    except msgspec.DecodeError:
-        value = _as_python_writes(text)
-        if value is None:
-            raise
-        return msgspec.convert(value, _Form)
-
-
-def _as_python_writes(text: bytes) -> Any:
-    """What Python's own json makes of `text`, or None: the older store wrote by it, NaN and lone surrogates included."""
-    try:
-        return standard_json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _reason(error: msgspec.ValidationError) -> str:
-    reason, _, path = str(error).partition(" - at `$.")
-    return f"{path.rstrip('`')}: {reason}" if path else reason
-
-
-def _row(form: _Form) -> Row:
-    for name in ("contract_id", "session_id", "from_agent", "to_agent", "capability", "request_id", "parent_id"):
-        value = getattr(form, name)
-        if value is not None and json.storable_text(value) != value:
-            raise UsageError(f"{name} holds U+0000 or is not valid Unicode: {value!r}")
-    return Row(
-        contract_id=form.contract_id,
-        session_id=form.session_id,
-        contract_type=form.contract_type,
-        from_agent=form.from_agent,
-        to_agent=form.to_agent,
-        capability=form.capability or "",
-        payload=json.encode(form.payload or {}),
-        status=form.status,
-        created_at=_time("created_at", form.created_at),
-        completed_at=None if form.completed_at is None else _time("completed_at", form.completed_at),
-        result=None if form.result is None else json.encode(form.result),
-        error=None if form.error is None else json.storable_text(form.error),
-        metadata=json.encode(form.metadata or {}),
-        request_id=form.request_id,
-        parent_id=form.parent_id,
-    )
-
-
-def _time(name: str, text: str) -> str:
-    try:
-        return rfc3339(from_rfc3339(text))
-    except (ValueError, OverflowError) as error:
-        raise UsageError(f"{name} is not a time of RFC 3339: {text!r}") from error
 
 
 @dataclass(slots=True)
@@ -215,19 +40,24 @@ class Taken:
         self.new, self.updated = self.new + more.new, self.updated + more.updated
         self.present += more.present
 
+    def set(self, other: "Taken") -> None:
+        """Count what `other` does."""
+        self.new, self.updated, self.present = other.new, other.updated, other.present
 
-def take_in(connection: sqlite3.Connection, contracts: Iterator[Placed], taken: Taken) -> Iterator[Taken]:
-    """Take `contracts` in, BATCH a transaction; yields `taken` after each, once it is durable.
 
-    A REQUEST that is open here and has ended in the file ends here too, in the transaction of its RESPONSE; where the file
-    holds none, at the file's end. One that has ended here and is open in the file stays as it is, and of two open ones
-    `in_progress` stands. So files that were exported at any moments come to the same in any order.
+def take_in(connection: sqlite3.Connection, ledger: Path, contracts: Iterator[Placed], taken: Taken) -> Iterator[Taken]:
+    """Import `contracts` into `ledger`, BATCH a transaction; yields `taken` after each, once it is durable.
 
-    At the first contract that cannot be taken it stops, with all before that one durable. Raises Conflict where one is
-    there already and differs otherwise, or answers a REQUEST that has another answer; and what `contracts` raises.
+    A REQUEST that is open here and has ended in the file ends here too, in the transaction of its RESPONSE; if the file
+    holds none, at the file's end. A RESPONSE alone ends its REQUEST as well. A REQUEST that has ended here and is open in the
+    file stays as it is, and of two open ones `in_progress` stands. So files that were exported at any moments come to the same
+    in any order.
+
+    At the first contract that cannot be taken the import stops, with all before that one durable. Raises Conflict if a contract
+    is here already and differs, answers a REQUEST that has another answer, or ends one that a process runs here; and what
+    `contracts` raises.
     """
-    refusal: AorchError | None = None
-    ends: _Ends = {}
+    importing, refusal = _Import(connection, ledger, taken), None
     while refusal is None:
         batch: list[Placed] = []
         try:
@@ -236,21 +66,12 @@ def take_in(connection: sqlite3.Connection, contracts: Iterator[Placed], taken: 
             refusal = error
         if not batch:
             break
-        refusal = _take_batch(connection, batch, ends, taken) or refusal
+        refusal = importing.take(batch) or refusal
         yield taken
     if refusal is not None:
         raise refusal
-    if ends:
-        with _transaction(connection):
-            for request_id in ends:
-                _end(connection, request_id, ends[request_id])
-        taken.updated += len(ends)
+    if importing.end_the_rest():
         yield taken
-
-
-_Ends = dict[str, dict[str, str | None]]
-"""REQUESTs that are open here and have ended in the file, by id, each with its `status` and `completed_at` there, as long as
-their RESPONSE has not come."""
 
 
 def _fill(batch: list[Placed], contracts: Iterator[Placed]) -> None:
@@ -262,18 +83,130 @@ def _fill(batch: list[Placed], contracts: Iterator[Placed]) -> None:
             return
 
 
-def _take_batch(connection: sqlite3.Connection, batch: list[Placed], ends: _Ends, taken: Taken) -> Conflict | None:
-    refusal = None
-    more = Taken()
-    with _transaction(connection):
-        for place, row in batch:
-            try:
-                _take(connection, row, ends, more)
-            except Conflict as conflict:
-                refusal = Conflict(f"{place}: {conflict}", conflict.hint)
-                break
-    taken.add(more)
-    return refusal
+class _Import:
+    """One import. `_ends` has the REQUESTs that are open here and have ended in the file, until their RESPONSE comes."""
+
+    def __init__(self, connection: sqlite3.Connection, ledger: Path, taken: Taken) -> None:
+        self._connection = connection
+        self._ledger = ledger
+        self._taken = taken
+        self._ends: dict[str, Row] = {}
+
+    def take(self, batch: list[Placed]) -> Conflict | None:
+        """Take these in one transaction, up to the first that is refused."""
+        refusal, before = None, replace(self._taken)
+        try:
+            with _transaction(self._connection):
+                for place, row in batch:
+                    try:
+                        self._take(row)
+                    except Conflict as conflict:
+                        refusal = Conflict(f"{place}: {conflict}", conflict.hint)
+                        break
+        except BaseException:  # nothing of the batch was kept
+            self._taken.set(before)
+            raise
+        return refusal
+
+    def end_the_rest(self) -> bool:
+        """End those whose RESPONSE did not come; whether there were any."""
+        if not self._ends:
+            return False
+        with _transaction(self._connection):
+            for row in self._ends.values():
+                self._end_as(row)
+        return True
+
+    def _take(self, row: Row) -> None:
+        ours = self._row(_FOUND, row.contract_id)
+        if ours is None:
+            self._insert(row)
+        elif different := [
+            name for name, said, kept in zip(FIELDS, row, ours, strict=False) if not _same(name, said, kept)
+        ]:
+            self._update(row, ours, different)
+        else:
+            self._taken.present += 1
+
+    def _row(self, sql: str, contract_id: str | None) -> Row | None:
+        found = self._connection.execute(sql, (contract_id,)).fetchone()
+        return None if found is None else Row(*found)
+
+    def _insert(self, row: Row) -> None:
+        if row.contract_type == REQUEST:
+            self._connection.execute(statements.INSERT, row)
+            self._taken.new += 1
+            answer = self._row(_ANSWER, row.contract_id) if row.status in queue.OPEN else None
+            if answer is not None:
+                queue.end_by(self._connection, answer)
+            return
+        answer = self._row(_ANSWER, row.request_id)
+        if answer is not None:
+            other = answer.contract_id
+            message = f"contract {row.contract_id} answers request {row.request_id}, which {other} in the ledger answers already"
+            raise Conflict(message, _keep(other))
+        self._answer(row)
+
+    def _answer(self, row: Row) -> None:
+        """Insert a RESPONSE and end its REQUEST: as the file says of it, else as the RESPONSE does."""
+        asked = self._row(_FOUND, row.request_id)
+        open_here = asked is not None and asked.contract_type == REQUEST and asked.status in queue.OPEN
+        if open_here:
+            self._refuse_if_run_here(
+                row.request_id or "", f"contract {row.contract_id} answers {row.request_id}, which"
+            )
+        self._connection.execute(statements.INSERT, row)
+        self._taken.new += 1
+        if (ended := self._ends.pop(row.request_id or "", None)) is not None:
+            self._end_as(ended)
+        elif open_here:
+            queue.end_by(self._connection, row)
+            self._taken.updated += 1
+
+    def _update(self, row: Row, ours: Row, different: list[str]) -> None:
+        """Take over what may change of a contract that is here as `ours`: how far a REQUEST has come. Raises Conflict."""
+        ours = self._ends.get(row.contract_id, ours)
+        if row.contract_type != REQUEST or not set(different) <= _MAY_CHANGE or not _agents_agree(row, ours):
+            raise _differs(row, different)
+        if ours.status not in queue.OPEN:
+            self._compare_ends(row, ours, different)
+        elif row.status not in queue.OPEN:
+            self._refuse_if_run_here(row.contract_id, f"contract {row.contract_id} is {row.status} in the file, but")
+            self._ends[row.contract_id] = row
+            if self._row(_ANSWER, row.contract_id) is not None:
+                self._end_as(self._ends.pop(row.contract_id))
+        elif _further(row, ours) and queue.is_nobodys(self._connection, row.contract_id):
+            self._connection.execute(statements.START, (IN_PROGRESS, row.contract_id, PENDING))
+            if row.to_agent is not None:
+                self._set_agent(row)
+            self._taken.updated += 1
+        else:
+            self._taken.present += 1
+
+    def _compare_ends(self, row: Row, ours: Row, different: list[str]) -> None:
+        if row.status not in queue.OPEN and (row.status, row.completed_at) != (ours.status, ours.completed_at):
+            raise _differs(row, different)
+        if row.status not in queue.OPEN and ours.to_agent is None and row.to_agent is not None:
+            self._set_agent(row)
+            self._taken.updated += 1
+        else:
+            self._taken.present += 1
+
+    def _refuse_if_run_here(self, request_id: str, what: str) -> None:
+        claimed_by = self._connection.execute(statements.STATE, (request_id,)).fetchone()[3]
+        if claimed_by is not None and owners.lives(self._ledger, claimed_by):
+            raise Conflict(
+                f"{what} a process runs that REQUEST here",
+                f"It can end only once: leave it and its RESPONSE out. See `aorch contracts show {request_id}`.",
+            )
+
+    def _end_as(self, row: Row) -> None:
+        self._connection.execute(statements.END, (row.status, row.completed_at, row.contract_id))
+        self._set_agent(row)
+        self._taken.updated += 1
+
+    def _set_agent(self, row: Row) -> None:
+        self._connection.execute(_TO_AGENT, (row.to_agent, row.contract_id))
 
 
 @contextmanager
@@ -288,74 +221,19 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def _take(connection: sqlite3.Connection, row: Row, ends: _Ends, taken: Taken) -> None:
-    """Take one contract in and count it. Raises Conflict."""
-    found = connection.execute(_FOUND, (row.contract_id,)).fetchone()
-    if found is None:
-        _insert(connection, row)
-        taken.new += 1
-    elif different := [
-        name for name, said, ours in zip(FIELDS, row, found, strict=False) if not _same(name, said, ours)
-    ]:
-        _update(connection, row, dict(zip(FIELDS, found, strict=True)), different, ends, taken)
-    else:
-        taken.present += 1
-    if row.request_id in ends:
-        _end(connection, row.request_id, ends.pop(row.request_id))
-        taken.updated += 1
+def _further(row: Row, ours: Row) -> bool:
+    """Whether an open REQUEST has gone further than the open one here."""
+    named = ours.to_agent is None and row.to_agent is not None
+    return row.status == IN_PROGRESS and (ours.status == PENDING or named)
 
 
-def _insert(connection: sqlite3.Connection, row: Row) -> None:
-    try:
-        connection.execute(statements.INSERT, row)
-    except sqlite3.IntegrityError:
-        (answer,) = connection.execute(_ANSWER, (row.request_id,)).fetchone()
-        raise Conflict(
-            f"contract {row.contract_id} answers request {row.request_id}, which {answer} in the ledger answers already",
-            _keep(answer),
-        ) from None
-
-
-def _update(
-    connection: sqlite3.Connection,
-    row: Row,
-    ours: dict[str, str | None],
-    different: list[str],
-    ends: _Ends,
-    taken: Taken,
-) -> None:
-    """Take over what may change of a contract that is here as `ours`: how far a REQUEST has come. Raises Conflict."""
-    ours |= ends.get(row.contract_id, {})
-    said = {"status": row.status, "completed_at": row.completed_at}
-    if row.contract_type != REQUEST or not said.keys() >= set(different):
-        raise _differs(row, different)
-    if ours["status"] not in queue.OPEN:
-        if row.status not in queue.OPEN and not said.items() <= ours.items():
-            raise _differs(row, different)
-        taken.present += 1
-    elif row.status not in queue.OPEN:
-        ends[row.contract_id] = _unless_run_here(connection, row, said)
-        if connection.execute(_ANSWER, (row.contract_id,)).fetchone():
-            _end(connection, row.contract_id, ends.pop(row.contract_id))
-            taken.updated += 1
-    elif row.status == IN_PROGRESS and queue.is_nobodys(connection, row.contract_id):
-        connection.execute(statements.START, (IN_PROGRESS, row.contract_id, PENDING))
-        taken.updated += 1
-    else:
-        taken.present += 1
-
-
-def _unless_run_here(connection: sqlite3.Connection, row: Row, said: dict[str, str | None]) -> dict[str, str | None]:
-    if connection.execute(statements.CLAIMED_STATE, (row.contract_id,)).fetchone():
-        raise Conflict(
-            f"contract {row.contract_id} is {row.status} in the file, while a process runs it here",
-            f"It can end only once: leave it and its RESPONSE out. See `aorch contracts show {row.contract_id}`.",
-        )
-    return said
-
-
-def _end(connection: sqlite3.Connection, request_id: str, said: dict[str, str | None]) -> None:
-    connection.execute(statements.END, (said["status"], said["completed_at"], request_id))
+def _agents_agree(row: Row, ours: Row) -> bool:
+    """Whether both name the same agent, or the REQUEST was queued and one of them is of a time before an agent took it."""
+    if row.to_agent == ours.to_agent:
+        return True
+    if "queue" not in json.decode(row.metadata):
+        return False
+    return None in (row.to_agent, ours.to_agent) or ours.status in queue.OPEN
 
 
 def _differs(row: Row, different: list[str]) -> Conflict:

@@ -12,7 +12,7 @@ from sqlmodel import col
 from aorch import json
 from aorch.ledger import search
 from aorch.ledger.contract import Contract, UtcText
-from aorch.ledger.row import COMPLETED, FIELDS
+from aorch.ledger.row import COMPLETED, FIELDS, IN_PROGRESS, PENDING
 
 position: ColumnElement[Any] = col(Contract.position)  # type: ignore[assignment]  # Mapped is one, untold
 
@@ -22,7 +22,8 @@ class Filter:
     """Which contracts; what is None lets all pass.
 
     `agent` is either side of a contract. `since` (inclusive) and `until` (exclusive) are aware moments of `created_at`.
-    `text` is words that must all stand in payload, result or error (see search.py).
+    `changed_since` also lets a REQUEST pass that was written before that moment and is open or has ended since. `text` is
+    words that must all stand in payload, result or error (see search.py).
     """
 
     session_id: str | None = None
@@ -33,6 +34,7 @@ class Filter:
     since: datetime | None = None
     until: datetime | None = None
     text: str | None = None
+    changed_since: datetime | None = None
 
 
 EVERYTHING = Filter()
@@ -64,6 +66,10 @@ def _conditions(which: Filter) -> Iterator[ColumnElement[bool]]:
         yield or_(col(Contract.from_agent) == agent, col(Contract.to_agent) == agent)
     if which.since is not None:
         yield col(Contract.created_at) >= which.since
+    if which.changed_since is not None:
+        moment = which.changed_since
+        is_open = col(Contract.status).in_((PENDING, IN_PROGRESS))
+        yield or_(col(Contract.created_at) >= moment, col(Contract.completed_at) >= moment, is_open)
     if which.until is not None:
         yield col(Contract.created_at) < which.until
 

@@ -1,0 +1,67 @@
+"""Session files of the older JSON store, whose RESPONSEs do not name the REQUEST that they answer."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from aorch import json
+from aorch.ledger.row import REQUEST, RESPONSE, Row
+from aorch.moments import from_rfc3339
+
+
+def linked(rows: Sequence[Row]) -> list[Row]:
+    """The contracts of one file, each RESPONSE with the id of the REQUEST that it answers, as far as that can be told.
+
+    A REQUEST whose id is a value in the RESPONSE's metadata or payload comes first. Otherwise it is a REQUEST of the same
+    session, agents and capability that was written before and has no other answer: if there are several, one of the same status,
+    then the one that completed closest to the RESPONSE, then the oldest.
+    """
+    requests = {row.contract_id: row for row in rows if row.contract_type == REQUEST}
+    answered = {row.request_id for row in rows}
+    answers: dict[str, Row] = {}
+    unlinked = [row for row in rows if row.contract_type == RESPONSE and row.request_id is None]
+    for row in unlinked:
+        named = next((each for each in _texts(row) if each in requests and each not in answered), None)
+        if named is not None:
+            answered.add(named)
+            answers[row.contract_id] = _answer(row, requests[named])
+    waiting: defaultdict[tuple[str, str], list[Row]] = defaultdict(list)
+    for request in requests.values():
+        if request.contract_id not in answered:
+            waiting[request.session_id, request.from_agent].append(request)
+    for row in unlinked:
+        if row.contract_id not in answers:
+            candidates = waiting[row.session_id, row.to_agent or ""]
+            request_found = _closest(row, candidates)
+            if request_found is not None:
+                candidates.remove(request_found)
+                answers[row.contract_id] = _answer(row, request_found)
+    return [answers.get(row.contract_id, row) for row in rows]
+
+
+def _texts(row: Row) -> Iterable[str]:
+    for text in (row.metadata, row.payload):
+        yield from (value for value in json.decode(text).values() if isinstance(value, str))
+
+
+def _answer(row: Row, request: Row) -> Row:
+    return row._replace(request_id=request.contract_id, capability=row.capability or request.capability)
+
+
+def _closest(row: Row, requests: Iterable[Row]) -> Row | None:
+    fitting = [
+        request
+        for request in requests
+        if request.to_agent == row.from_agent
+        and row.capability in ("", request.capability)
+        and request.created_at <= row.created_at
+    ]
+    return min(
+        fitting, key=lambda request: (request.status != row.status, _seconds_between(request, row)), default=None
+    )
+
+
+def _seconds_between(request: Row, row: Row) -> float:
+    if request.completed_at is None:
+        return 0.0
+    ended = from_rfc3339(row.completed_at or row.created_at)
+    return abs((from_rfc3339(request.completed_at) - ended).total_seconds())

@@ -1,0 +1,305 @@
+"""A RESPONSE ends its REQUEST wherever it is imported, and mirrors by `export --since` become equal to their ledger."""
+
+import io
+import json
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from shutil import copy
+from typing import Any
+
+import pytest
+from conftest import Home
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as some
+from rows import put, request, response
+
+from aorch import json as jsons
+from aorch.core.recovery import recover
+from aorch.core.transfer import export_contracts, import_contracts
+from aorch.errors import Conflict
+from aorch.ledger import queue, statements
+from aorch.ledger.database import connect
+from aorch.ledger.reading import Filter, Reader
+from aorch.ledger.row import Row, new_id
+from aorch.ledger.store import Entry
+from aorch.ledger.transfer import Taken
+from aorch.moments import now
+
+
+@pytest.fixture
+def blank(tmp_path: Path) -> Path:
+    """An empty ledger to copy."""
+    put(tmp_path / "blank.db")
+    return tmp_path / "blank.db"
+
+
+def exported(ledger: Path, since: datetime | None = None) -> bytes:
+    out = io.BytesIO()
+    export_contracts(ledger, Filter(since=since), "jsonl", out)
+    return out.getvalue()
+
+
+def contracts(ledger: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in exported(ledger).splitlines()]
+
+
+def write(path: Path, *rows: Row) -> Path:
+    path.write_text("\n".join(json.dumps(row.as_dict()) for row in rows))
+    return path
+
+
+class Written:
+    """A ledger on which processes work that this one plays: it asks, claims, answers, cancels, and its owner dies."""
+
+    def __init__(self, ledger: Path) -> None:
+        self.connection = connect(ledger)
+        self.running: list[Row] = []
+
+    def step(self, kind: str) -> None:
+        self.connection.execute("BEGIN IMMEDIATE")
+        getattr(self, kind)()
+        self.connection.execute("COMMIT")
+
+    def ask(self) -> None:
+        row = request(text=new_id(), status="in_progress", completed_at=None, claimed_by=new_id())
+        self.connection.execute(statements.INSERT, row)
+        self.running.append(row)
+
+    def enqueue(self, idempotent: bool = False) -> None:
+        about = jsons.encode({"queue": {"idempotent": idempotent}})
+        row = request(text=new_id(), status="pending", completed_at=None, to_agent=None, metadata=about)
+        for statement in Entry(row, 3).statements():
+            self.connection.execute(*statement)
+
+    def enqueue_idempotent(self) -> None:
+        self.enqueue(idempotent=True)
+
+    def claim(self) -> None:
+        for row in queue.claim(self.connection, new_id(), [queue.Places("echo", 1, {"bot": 1})], 1):
+            self.connection.execute("UPDATE contracts SET to_agent = 'bot' WHERE contract_id = ?", (row.contract_id,))
+            self.running.append(row)
+
+    def succeed(self, status: str = "completed") -> None:
+        for row in self.running[:1]:
+            self.running.remove(row)
+            moment = now()
+            answer = response(row._replace(status=status), created_at=moment, completed_at=moment)
+            self.connection.execute(statements.INSERT, answer)
+            self.connection.execute(statements.COMPLETE, (status, moment, row.contract_id))
+
+    def fail(self) -> None:
+        self.succeed("failed")
+
+    def die(self) -> None:
+        for row in self.running[:1]:
+            self.running.remove(row)
+            queue.lose(self.connection, row.contract_id)
+
+    def cancel(self) -> None:
+        for (request_id,) in self.connection.execute(
+            "SELECT contract_id FROM contracts WHERE turn IS NOT NULL LIMIT 1"
+        ).fetchall():
+            queue.cancel(self.connection, request_id, "somebody")
+
+    def end_all(self) -> None:
+        while self.running:
+            self.step("fail")
+        while self.connection.execute("SELECT 1 FROM contracts WHERE turn IS NOT NULL").fetchone():
+            self.step("cancel")
+
+
+STEPS = [
+    "ask",
+    "enqueue",
+    "enqueue_idempotent",
+    "claim",
+    "claim",
+    "succeed",
+    "fail",
+    "die",
+    "cancel",
+    "mirror",
+    "mirror",
+    "copy",
+]
+
+
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None, max_examples=25
+)
+@given(steps=some.lists(some.sampled_from(STEPS), max_size=25))
+def test_mirrors_by_repeated_export_since_become_equal(blank: Path, steps: list[str]) -> None:
+    """To the byte, whether a mirror began empty or as a copy of the file at any moment, open REQUESTs and queue included."""
+    home, file = blank.with_name("home.db"), blank.with_name("since.jsonl")
+    mirrors: dict[Path, datetime] = {}
+    for path in blank.parent.glob("*.db*"):
+        if path.is_file() and path.name != "blank.db":
+            path.unlink()
+    copy(blank, home)
+    written = Written(home)
+
+    def copied(name: str) -> None:
+        mirrors[blank.with_name(name)] = datetime.now(UTC)
+        with closing(sqlite3.connect(blank.with_name(name))) as target:
+            written.connection.backup(target)
+
+    def mirror() -> None:
+        for path, since in mirrors.items():
+            mirrors[path] = datetime.now(UTC)
+            file.write_bytes(exported(home, since))
+            import_contracts(path, file)
+
+    with closing(written.connection):
+        copied("from_the_start.db")
+        for number, step in enumerate(steps):
+            if step == "copy":
+                copied(f"{number}.db")
+            elif step == "mirror":
+                mirror()
+            else:
+                written.step(step)
+        written.end_all()
+        mirror()
+    for path in mirrors:
+        assert exported(path) == exported(home), path.name
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "end"),
+    [
+        ("completed", None, "completed"),
+        ("failed", "no", "failed"),
+        ("cancelled", "by x", "cancelled"),
+        ("interrupted", "died", "failed"),
+        ("pending", None, "completed"),
+        ("pending", "no", "failed"),
+    ],
+)
+@pytest.mark.parametrize("first", ["request", "response"])
+def test_a_response_without_its_request_ends_the_one_that_is_open_here(
+    tmp_path: Path, status: str, error: str | None, end: str, first: str
+) -> None:
+    asked = request(status="in_progress", completed_at=None)
+    answer = response(asked, status=status, error=error)
+    ledger = tmp_path / "a.db"
+    for row in (asked, answer) if first == "request" else (answer, asked):
+        import_contracts(ledger, write(tmp_path / "a.jsonl", row))
+    ended = next(each for each in contracts(ledger) if each["contract_type"] == "REQUEST")
+    assert (ended["status"], ended["completed_at"]) == (end, answer.completed_at)
+    assert import_contracts(ledger, write(tmp_path / "a.jsonl", asked, answer)) == Taken(present=2)
+    with pytest.raises(Conflict, match="answers already"):
+        import_contracts(ledger, write(tmp_path / "b.jsonl", response(asked)))
+
+
+def test_a_response_takes_its_request_from_the_queue(blank: Path) -> None:
+    written = Written(blank)
+    written.step("enqueue")
+    (waiting,) = contracts(blank)
+    written.connection.close()
+    import_contracts(
+        blank,
+        write(
+            blank.with_name("a.jsonl"),
+            response(Row(waiting["contract_id"], "s", "REQUEST", "x", "bot", "echo", "{}", "completed", now())),
+        ),
+    )
+    with closing(connect(blank)) as connection:
+        places = [queue.Places("echo", 1, {"bot": 1})]
+        assert not queue.waiting(connection, places)
+        assert queue.cancel(connection, waiting["contract_id"], "me") == "completed"
+
+
+def test_a_claim_that_was_answered_is_recovered_as_its_answer_says(home: Home) -> None:
+    """Older versions imported the RESPONSE of what ran: every later start failed on that ledger."""
+    asked = request(status="in_progress", completed_at=None, claimed_by=new_id())
+    waiting = request(status="pending", completed_at=None, capability="other")
+    put(home.ledger, asked, response(asked, status="completed"), response(waiting, status="failed"))
+    with closing(connect(home.ledger)) as connection:
+        for statement in Entry(waiting, 3).statements():
+            connection.execute(*statement)
+    recover(home.ledger)
+    with Reader(home.ledger) as reader:
+        assert reader.find(asked.contract_id).status == "completed"
+    assert home.aorch("contracts", "cancel", waiting.contract_id).out == f"{waiting.contract_id}\tfailed\n"
+    assert home.aorch("run", "echo", "text=hi").code == 0
+
+
+def test_a_request_that_answers_is_no_contract(tmp_path: Path) -> None:
+    """It would keep the RESPONSE of what it names from ever being written."""
+    asked = request(status="in_progress", completed_at=None)
+    with pytest.raises(Exception, match="request_id: a REQUEST answers no other contract"):
+        import_contracts(tmp_path / "a.db", write(tmp_path / "a.jsonl", asked, request(request_id=asked.contract_id)))
+
+
+def test_a_refused_task_of_the_queue_ends_by_its_file(blank: Path) -> None:
+    """What both sides have without a common agent is no difference as long as one of them is of a time before the claim."""
+    about = jsons.encode({"queue": {}})
+    waits = request(status="pending", completed_at=None, to_agent=None, metadata=about)
+    put(blank, waits)
+    ended = waits._replace(status="failed", completed_at=now(), to_agent="bot")
+    assert (
+        import_contracts(
+            blank, write(blank.with_name("a.jsonl"), waits._replace(status="in_progress", to_agent="bot"))
+        ).updated
+        == 1
+    )
+    assert import_contracts(blank, write(blank.with_name("a.jsonl"), ended)).updated == 1
+    assert import_contracts(
+        blank, write(blank.with_name("a.jsonl"), waits, waits._replace(status="in_progress"))
+    ) == Taken(present=2)
+    assert contracts(blank) == [ended.as_dict()]
+    with pytest.raises(Conflict, match="differs in to_agent"):
+        import_contracts(blank, write(blank.with_name("a.jsonl"), ended._replace(to_agent="other")))
+
+
+# The older JSON store
+
+
+def old(contract_id: str, contract_type: str, at: str, **more: Any) -> dict[str, Any]:
+    """A contract as the older store wrote it: a RESPONSE names neither its REQUEST nor its capability."""
+    asks = contract_type == "REQUEST"
+    about = {"from_agent": "orchestrator" if asks else "bot", "to_agent": "bot" if asks else "orchestrator"}
+    said = {"capability": "echo", "payload": {"text": contract_id}} if asks else {"result": {"message": contract_id}}
+    fixed = {
+        "contract_id": contract_id,
+        "session_id": "session_001",
+        "contract_type": contract_type,
+        "status": "completed",
+    }
+    return {**fixed, **about, **said, "created_at": f"2025-10-30T17:41:{at}", **more}
+
+
+def test_a_session_file_of_the_older_store_links_each_response_to_its_request(home: Home) -> None:
+    """Side by side and with one that was never answered; `show`, `compress` and `verify` go by it."""
+    file = home.folder / "session_001.json"
+    session = [
+        old("lost", "REQUEST", "00.000", status="in_progress"),
+        old("slow", "REQUEST", "01.000", completed_at="2025-10-30T17:41:09.000"),
+        old("fast", "REQUEST", "02.000", completed_at="2025-10-30T17:41:03.000"),
+        old("fast answer", "RESPONSE", "03.000"),
+        old("shout", "REQUEST", "04.000", capability="uppercase"),
+        old(
+            "shout answer", "RESPONSE", "05.000", capability="uppercase", status="failed", result=None, error="no text"
+        ),
+        old("told", "REQUEST", "05.500", status="pending"),
+        old("slow answer", "RESPONSE", "09.000"),
+        old("told answer", "RESPONSE", "10.000", metadata={"request_contract": "told"}),
+        old("nobody's", "RESPONSE", "11.000"),
+        old("stranger's", "RESPONSE", "12.000", from_agent="stranger"),
+    ]
+    file.write_text(json.dumps(session, indent=2))
+    assert import_contracts(home.ledger, file) == Taken(new=11, updated=2)
+    found = {each["contract_id"]: each for each in contracts(home.ledger)}
+    links = {name: each["request_id"] for name, each in found.items() if each["contract_type"] == "RESPONSE"}
+    assert links == {
+        "fast answer": "fast", "shout answer": "shout", "slow answer": "slow", "told answer": "told",
+        "nobody's": "lost", "stranger's": None,
+    }  # fmt: skip
+    assert found["fast answer"]["capability"] == "echo"
+    assert found["told"]["status"] == "completed"
+    assert import_contracts(home.ledger, file).new == 0
+    assert "fast answer" in home.aorch("contracts", "show", "fast").out
+    assert home.aorch("compress", "session_001").code == 0
+    assert home.aorch("memory", "verify", "--all").code == 0
