@@ -1,11 +1,13 @@
 """Trace as it really behaves (wire/trace.md), in a process of its own, with a store that outlives it.
 
 One request in flight, reads included: of two at once one gets a 500, though it is stored, and from then on each reply belongs
-to the request before, until the process is started anew. Health is not asked of anything. A session of more than 64 KiB of
-events reads back as empty. `%2F` in a path gets a 404, a wrong shape a 422. What is stored is never lost.
+to the request before, until the process is started anew. Health is not asked of anything. A read of more than 64 KiB of
+events, nodes or sessions comes back as empty; one of more than 300 KiB also makes replies lag, as two at once do. `%2F` in a
+path gets a 404, a wrong shape a 422 (`modifiers` is a map of numbers). What is stored is never lost.
 
-`python tests/trace_double.py FOLDER PORT`; in FOLDER stand `events.jsonl`, `nodes.jsonl`, `collisions` (a line for each), and
-`mode`, which a test writes: what to do with requests of `only` that method (else any) from now on, `times` times (else ever).
+`python tests/trace_double.py FOLDER PORT`; in FOLDER stand `events.jsonl`, `nodes.jsonl`, `collisions` and `large_reads` (a line
+for each), and `mode`, which a test writes: what to do with requests of `only` that method (else any) from now on, `times` times
+(else ever).
 """
 
 import asyncio
@@ -22,6 +24,7 @@ from typing import Any
 from aiohttp import web
 
 LARGEST_READ = 64 * 1024
+BREAKS_AT = 300 * 1024
 
 
 class Backend:
@@ -32,14 +35,16 @@ class Backend:
         self.in_flight = 0
         self.lags = False
         self.last: Any = None
-        self.files = {name: _appending(folder / name) for name in ("events.jsonl", "nodes.jsonl", "collisions")}
-        self.sizes: dict[str, int] = {}
+        self.files = {
+            name: _appending(folder / name) for name in ("events.jsonl", "nodes.jsonl", "collisions", "large_reads")
+        }
+        self.sizes: dict[tuple[str, str], int] = {}
         self.events: dict[str, list[dict[str, Any]]] = {}
         self.nodes: dict[str, list[dict[str, Any]]] = {}
         for event in stored(folder, "events.jsonl"):
             self._keep(event.pop("session_id"), event)
         for node in stored(folder, "nodes.jsonl"):
-            self.nodes.setdefault(node["session_id"], []).append(node)
+            self._keep_node(node)
 
     def mode(self, method: str) -> dict[str, Any]:
         """What to do with a request of that method now."""
@@ -58,18 +63,35 @@ class Backend:
 
     def add_node(self, node: dict[str, Any]) -> None:
         os.write(self.files["nodes.jsonl"], json.dumps(node).encode() + b"\n")
-        self.nodes.setdefault(node["session_id"], []).append(node)
+        self._keep_node(node)
 
     def collided(self, what: str) -> None:
         os.write(self.files["collisions"], f"{what}\n".encode())
         self.lags = True
 
-    def read(self, session_id: str) -> list[dict[str, Any]]:
-        return [] if self.sizes.get(session_id, 0) > LARGEST_READ else self.events.get(session_id, [])
+    def read(self, what: str, session_id: str) -> list[dict[str, Any]]:
+        """The events or nodes of a session, or the list of sessions, if the reply is small enough for the wrapper."""
+        found = {
+            "events": self.events.get(session_id, []),
+            "nodes": self.nodes.get(session_id, []),
+            "sessions": [{"session_id": name} for name in self.events],
+        }[what]
+        size = 100 * len(found) if what == "sessions" else self.sizes.get((what, session_id), 0)
+        if size > LARGEST_READ:
+            os.write(self.files["large_reads"], f"{what} {session_id} {size}\n".encode())
+            self.lags |= size > BREAKS_AT
+        return [] if size > LARGEST_READ else found
 
     def _keep(self, session_id: str, event: dict[str, Any]) -> None:
         self.events.setdefault(session_id, []).append(event)
-        self.sizes[session_id] = self.sizes.get(session_id, 0) + len(json.dumps(event))
+        self._grow("events", session_id, event)
+
+    def _keep_node(self, node: dict[str, Any]) -> None:
+        self.nodes.setdefault(node["session_id"], []).append(node)
+        self._grow("nodes", node["session_id"], node)
+
+    def _grow(self, what: str, session_id: str, stored: dict[str, Any]) -> None:
+        self.sizes[what, session_id] = self.sizes.get((what, session_id), 0) + len(json.dumps(stored))
 
 
 BACKEND: web.AppKey[Backend] = web.AppKey("backend")
@@ -120,11 +142,9 @@ def _done(request: web.Request, backend: Backend, body: bytes) -> tuple[int, Any
     session_id = request.match_info.get("session_id", "")
     where = request.match_info.route.name
     if where == "sessions":
-        return 200, [{"session_id": name} for name in backend.events], {"list": "sessions"}
-    if where == "read":
-        return 200, backend.read(session_id), {"session_id": session_id, "list": "events"}
-    if where == "provenance":
-        return 200, backend.nodes.get(session_id, []), {"session_id": session_id, "list": "nodes"}
+        return 200, backend.read("sessions", ""), {"list": "sessions"}
+    if where in ("events", "nodes"):
+        return 200, backend.read(where, session_id), {"session_id": session_id, "list": where}
     try:
         said = json.loads(body)
     except ValueError:
@@ -135,6 +155,9 @@ def _done(request: web.Request, backend: Backend, body: bytes) -> tuple[int, Any
     if not isinstance(said, dict) or not all(name in said and isinstance(said[name], shape[name]) for name in shape):
         return 422, "wrong shape", {}
     if where == "node":
+        for name, value in said["modifiers"].items():
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                return 422, [{"loc": ["body", "modifiers", name], "msg": "Input should be a valid number"}], {}
         backend.add_node({name: said[name] for name in shape})
         words = {"message": f"Provenance node added: {said['node_id']}", "session_id": said["session_id"]}
     else:
@@ -170,9 +193,9 @@ def main(folder: Path, port: int) -> None:
     for method, path, name in (
         ("GET", "/v1/health", "health"),
         ("GET", "/v1/sessions", "sessions"),
-        ("GET", "/v1/sessions/{session_id}/events", "read"),
+        ("GET", "/v1/sessions/{session_id}/events", "events"),
         ("POST", "/v1/sessions/{session_id}/events", "event"),
-        ("GET", "/v1/sessions/{session_id}/provenance", "provenance"),
+        ("GET", "/v1/sessions/{session_id}/provenance", "nodes"),
         ("POST", "/v1/provenance/node", "node"),
     ):
         app.router.add_route(method, path, one_at_a_time, name=name)  # the middleware answers all of them
@@ -235,6 +258,12 @@ class Double:
     @property
     def collisions(self) -> list[str]:
         file = self.folder / "collisions"
+        return file.read_text().splitlines() if file.exists() else []
+
+    @property
+    def large_reads(self) -> list[str]:
+        """The reads that passed what the wrapper can carry."""
+        file = self.folder / "large_reads"
         return file.read_text().splitlines() if file.exists() else []
 
 

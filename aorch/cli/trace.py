@@ -6,6 +6,9 @@ import typer
 
 from aorch.cli.options import JsonOption, LedgerOption, complete_sessions
 
+FEW = 10
+"""So many parked deliveries are listed one by one."""
+
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Deliver contracts to Trace, and see how that stands."
 )
@@ -71,7 +74,8 @@ def retry(
 
 
 @app.command(
-    "import", epilog="Exit code: 0 nothing differs, 3 Trace does not read it back, 12 no such session, 13 it differs."
+    "import",
+    epilog="Exit code: 0 nothing differs, 3 Trace cannot read it back, 12 the ledger has no such session, 13 it differs.",
 )
 def import_(
     session: Annotated[str, typer.Argument(help="The session.", autocompletion=complete_sessions)],
@@ -79,6 +83,8 @@ def import_(
     ledger: LedgerOption = None,
 ) -> None:
     """Read a session back from Trace and report what differs from the ledger. Nothing is changed.
+
+    A session that may have passed 64 KiB in Trace is refused: Trace does not read it back, and may break if it is asked to.
 
     \b
     Examples:
@@ -125,6 +131,8 @@ def _lines(found: dict[str, Any]) -> list[str]:
         f"trace      {found['url'] or 'switched off'}{said}",
         f"contracts  {found['due']} due, {found['delivered']} delivered, {found['parked']} parked",
     ]
+    if found["parked_nodes"]:
+        lines.append(f"nodes      {found['parked_nodes']} parked (provenance)")
     if delivering := found["delivering"]:
         waits = delivering["waiting_s"]
         lines.append(
@@ -134,11 +142,20 @@ def _lines(found: dict[str, Any]) -> list[str]:
         again = f"; tried again in {last['next_in_s']:.0f} s" if last["next_in_s"] else ""
         how = f"{last['failures']} in a row{again}" if last["failures"] else "it went well since"
         lines.append(f"last error {last['at']} {last['error']} ({how})")
-    for each in found["parked_deliveries"]:
-        lines.append(
+    return lines + _parked(found)
+
+
+def _parked(found: dict[str, Any]) -> list[str]:
+    """Each parked delivery if they are few, else how many there are of each kind."""
+    if sum(each["deliveries"] for each in found["parked_summary"]) <= FEW:
+        return [
             f"{each['state']:<10} {each['contract_id']} {each['kind']} in {each['session_id']!r}: {each['reason']}"
-        )
-    return lines
+            for each in found["parked_deliveries"]
+        ]
+    return [
+        f"{each['state']:<10} {each['deliveries']} × {each['kind']}, first {each['contract_id']}: {each['reason']}"
+        for each in found["parked_summary"]
+    ]
 
 
 def _differences(found: dict[str, Any]) -> list[str]:

@@ -1,10 +1,11 @@
 """A session as Trace has it against the ledger: what differs."""
 
 from collections import Counter
+from contextlib import closing
 from typing import Any
 
 from aorch.config import Config
-from aorch.core.provenance import AS_WRITTEN, EVENTS, NODE, event_data, key, not_carried
+from aorch.core.provenance import AS_WRITTEN, EVENTS, NODE, can_be_read_back, event_data, key, not_carried
 from aorch.core.trace import speaking
 from aorch.errors import NotFound, ServiceFailed, UsageError
 from aorch.ledger.outbox import Outbox
@@ -20,8 +21,8 @@ async def compare(config: Config, session_id: str) -> dict[str, Any]:
     `missing_there`, `missing_here` (contract ids), `different` (`contract_id`, `fields`), `doubled` (contract ids), and
     `out_of_order` (those that stand after a later one). `others`: events that are not aorch's. `differs` sums it up.
 
-    Raises UsageError where Trace is switched off or cannot carry the id, NotFound where neither side knows the session,
-    ServiceFailed where Trace does not read it back, ServiceUnreachable and LedgerError.
+    Raises UsageError where Trace is switched off or cannot carry the id, NotFound where the ledger has no such session (how
+    large it is in Trace is not known then), ServiceFailed where Trace cannot read it back, ServiceUnreachable and LedgerError.
     """
     if not config.trace_url:
         raise UsageError("Trace is switched off (`off`)", "Say where it is by TRACE_URL or [trace] url in aorch.toml.")
@@ -30,11 +31,11 @@ async def compare(config: Config, session_id: str) -> dict[str, Any]:
     if not config.ledger.exists():
         raise NotFound(f"the ledger {config.ledger} is not there yet")
     with Outbox(config.ledger) as outbox:
+        _check_readable(outbox, session_id)
         async with speaking(config, outbox) as trace:
+            _check_readable(outbox, session_id)  # again: another process may have delivered meanwhile
             events = await trace.events(session_id)
             rows, (reached, _), parked = list(outbox.session(session_id)), outbox.reached(), outbox.parked()
-    if not (rows or events):
-        raise NotFound(f"neither Trace nor the ledger knows session {session_id!r}", "See `aorch contracts list`.")
     passed_over = {each.contract_id for each in parked if each.kind != NODE}
     expected = [row for position, row in rows if position <= reached and row.contract_id not in passed_over]
     if expected and not events:
@@ -46,6 +47,21 @@ async def compare(config: Config, session_id: str) -> dict[str, Any]:
     found["due"] = [row.contract_id for position, row in rows if position > reached]
     found["parked"] = [row.contract_id for _, row in rows if row.contract_id in passed_over]
     return {"session_id": session_id, **found}
+
+
+def _check_readable(outbox: Outbox, session_id: str) -> None:
+    """Raise unless the session is here, and all that may have been sent of it is small enough for Trace to read back."""
+    with closing(outbox.session(session_id)) as rows:
+        known = next(rows, None) is not None
+    if not known:
+        raise NotFound(f"the ledger has no session {session_id!r}", "See `aorch contracts list`.")
+    _, reach = outbox.reached()
+    with closing(outbox.sent_to(session_id, reach)) as sent:
+        if not can_be_read_back(sent):
+            raise ServiceFailed(
+                f"session {session_id!r} may have passed 64 KiB in Trace, which reads back no larger session",
+                "It is not asked to: reading a large session breaks Trace. `aorch trace status` shows what was delivered.",
+            )
 
 
 def _difference(expected: list[Row], rows: list[Row], events: list[Event]) -> dict[str, Any]:

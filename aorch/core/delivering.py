@@ -25,6 +25,8 @@ GAP_S = 0.03
 POLL_S = 0.25
 """How often a service looks whether something is due. A look reads two rows."""
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.5, 60.0
+PARKED_S = 60.0
+"""How often a service says that deliveries were parked."""
 SLOW_S = 1.0
 """A request that is given up after so long has failed."""
 
@@ -32,11 +34,12 @@ SLOW_S = 1.0
 @dataclass(slots=True)
 class Turn:
     """What came of a turn. `elsewhere`: another process has the lease. `wait_s`: Trace is let alone for so long (seconds).
-    `more`: there may be more to do at once.
+    `more`: there may be more to do at once. `reason`: why the last of the `parked` ones was.
     """
 
     delivered: int = 0
     parked: int = 0
+    reason: str = ""
     elsewhere: bool = False
     wait_s: float = 0.0
     more: bool = False
@@ -54,9 +57,13 @@ class Deliverer:
         """Let go of the ledger."""
         self._outbox.close()
 
+    async def any_due(self) -> bool:
+        """Whether anything is due. Raises LedgerError."""
+        return await asyncio.to_thread(self._outbox.any_due)
+
     async def due(self) -> int:
         """How many contracts are due. Raises LedgerError."""
-        return await asyncio.to_thread(self._outbox.due)
+        return (await asyncio.to_thread(self._outbox.counts))["due"]
 
     async def turn(self, *, insist: bool = False) -> Turn:
         """Deliver what is due for TURN_S or so; with `insist` also where Trace failed and is let alone for a while.
@@ -92,7 +99,7 @@ class Deliverer:
         finally:
             lease.write(state)
         await asyncio.to_thread(delivery.commit)
-        turn.delivered, turn.parked = delivery.delivered, delivery.parked
+        turn.delivered, turn.parked, turn.reason = delivery.delivered, delivery.parked, delivery.reason
         return turn
 
 
@@ -105,6 +112,7 @@ class Background:
         self._config, self._tell = config, tell
         self._failing = False
         self._absent = 0
+        self._parked, self._parked_told_at = 0, float("-inf")
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -135,7 +143,7 @@ class Background:
     async def _step(self, deliverer: Deliverer) -> float:
         """Do what is to be done now; how long to wait then (seconds)."""
         try:
-            if not await deliverer.due():
+            if not await deliverer.any_due():
                 return POLL_S
             if not (self._config.trace_configured or await listening(self._config.trace_url)):
                 self._absent += 1
@@ -148,12 +156,21 @@ class Background:
             self._say(f"a fault of aorch's own in a delivery to Trace: {error!r}")
             return LONGEST_BACKOFF_S
         self._absent = 0
+        self._tell_parked(turn)
         if turn.error is not None:
             self._say(f"{turn.error}; contracts wait for it (aorch trace status)")
         elif self._failing and not (turn.elsewhere or turn.wait_s):
             self._failing = False
             self._tell("Trace is well again")
         return turn.wait_s or (GAP_S if turn.more else POLL_S)
+
+    def _tell_parked(self, turn: Turn) -> None:
+        """Say that deliveries were parked: the first ones at once, then what came since, once in PARKED_S."""
+        self._parked += turn.parked
+        if turn.parked and time.monotonic() > self._parked_told_at + PARKED_S:
+            deliveries = "1 delivery to Trace was" if self._parked == 1 else f"{self._parked} deliveries to Trace were"
+            self._tell(f"{deliveries} parked: {turn.reason} (aorch trace status)")
+            self._parked, self._parked_told_at = 0, time.monotonic()
 
     def _say(self, what: str) -> None:
         if not self._failing:

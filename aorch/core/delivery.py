@@ -12,10 +12,11 @@ Trace before it is sent again:
 - the machine stopped, or the State is lost: those up to the outbox's `reach`;
 - Trace was found to mix up answers: all since it was last seen not to.
 
-Looking for it: it is among the session's events (or nodes): delivered. Others are and it is not: sent. Nothing is read back:
-where nothing was delivered to that session before, it is sent; where something was, the session has passed the 64 KiB beyond
-which Trace reads back nothing. Then, if it was answered 200 (and only the mixing puts it in doubt), it counts; else it is
-parked as `unknown`, for a person to look at and to retry: not lost, not doubled.
+Looking for it: it is among the session's events (or nodes): delivered. Others are and it is not: sent. Nothing is read back and
+nothing was delivered to that session before: sent. A session is not read if what may have been sent to it passes 64 KiB: Trace
+reads back nothing of such a session, and reading a larger one breaks it. Then, or if nothing is read back although something
+was delivered before, the delivery counts if it was answered 200 (and only the mixing puts it in doubt); else it is parked as
+`unknown`, for a person to look at and to retry: not lost, not doubled.
 
 Not in doubt: no connection, and 503, 429, 3xx, 401, 403: nothing was stored, and it is sent again after a rest. What 422 and
 its like refuse, sessions that Trace has no path for, and what fails MOST_TRIES times while Trace takes other requests, is
@@ -25,8 +26,9 @@ at work in Trace: the next holder of the lease lets it alone for REST_S.
 
 import asyncio
 import time
+from contextlib import closing
 
-from aorch.core.provenance import NODE, Step, event_data, key, node, not_carried, steps
+from aorch.core.provenance import NODE, Step, can_be_read_back, event_data, key, node, not_carried, steps
 from aorch.errors import ServiceFailed, ServiceRefused, ServiceUnreachable
 from aorch.ledger.lease import Lease, State, boot
 from aorch.ledger.outbox import DUE, REFUSED, UNKNOWN, Outbox, Parked
@@ -40,7 +42,7 @@ REST_S = 2.0
 """How long Trace is let alone after a request whose answer nobody awaits: it takes 0.01 to 0.15 s for one."""
 MOST_TRIES = 6
 
-_UNKNOWN = "it was sent and not answered, and Trace reads back nothing of its session (it does not beyond 64 KiB)"
+_UNKNOWN = "it was sent and not answered, and Trace cannot tell (it reads back no session beyond 64 KiB)"
 _FAILED = f"Trace took other requests, and failed {MOST_TRIES} times at this one"
 
 
@@ -62,12 +64,15 @@ def placed(outbox: Outbox, lease: Lease) -> State:
 
 
 class Delivery:
-    """Deliveries under `lease`, from `state` on. `delivered` and `parked` count contracts and deliveries."""
+    """Deliveries under `lease`, from `state` on. `delivered` and `parked` count contracts and deliveries; `reason` is why the
+    last one was parked.
+    """
 
     def __init__(self, outbox: Outbox, lease: Lease, state: State) -> None:
         self._outbox, self._lease, self.state = outbox, lease, state
         self._committed, self._reach = outbox.reached()
         self.delivered = self.parked = 0
+        self.reason = ""
 
     async def run(self, trace: Trace, until: float) -> bool:
         """Deliver what is due until that moment (of `time.monotonic`) or so; whether there may be more.
@@ -118,10 +123,23 @@ class Delivery:
             self._committed, self._reach = position, reach
         return batch
 
+    async def known(self) -> str | None:
+        """A session that has events in Trace and may be read back; None if there is none among those looked at."""
+        return await asyncio.to_thread(self._known)
+
+    def _known(self) -> str | None:
+        sessions = dict.fromkeys(self._outbox.sessions(self.state.sure // 2, WINDOW))
+        return next((each for each in sessions if not not_carried(each) and self._readable(each)), None)
+
+    def _readable(self, session_id: str, *, nodes: bool = False) -> bool:
+        """Whether that session may be read back: all that may have been sent to it is known to fit."""
+        with closing(self._outbox.sent_to(session_id, self.state.sent // 2)) as rows:
+            return can_be_read_back(rows, nodes=nodes)
+
     async def _see(self, trace: Trace) -> None:
         """See that Trace gives each answer to its own request, which proves what it answered before."""
         try:
-            await trace.check()
+            await trace.check(await self.known())
         except AnswersMixedUp:
             await self._doubt()
             raise
@@ -172,7 +190,16 @@ class Delivery:
 
     async def _settled(self, trace: Trace, step: Step) -> bool:
         """Whether a delivery in doubt needs no sending: it arrived, or is parked."""
-        arrived = await self._arrived(trace, step)
+        try:
+            arrived = await self._arrived(trace, step)
+        except AnswersMixedUp:
+            await self._doubt()
+            raise
+        except ServiceFailed:
+            self.state.tries += 1
+            if self.state.tries < MOST_TRIES:
+                raise
+            arrived = None
         if arrived is False and self.state.tries >= MOST_TRIES:
             await self._park(step, REFUSED, _FAILED)
         elif arrived is None and step.place > self.state.answered:
@@ -184,36 +211,46 @@ class Delivery:
         return True
 
     async def _arrived(self, trace: Trace, step: Step) -> bool | None:
-        """Whether Trace has it; None where that cannot be told."""
-        row = step.row
-        if not_carried(row.session_id):
+        """Whether Trace has it; None if that cannot be told."""
+        session_id, nodes = step.row.session_id, step.kind == NODE
+        if not_carried(session_id) or not await asyncio.to_thread(self._readable, session_id, nodes=nodes):
             return None
         try:
             found = await _keys(trace, step)
         except ServiceRefused:
             return None
         if found:
-            return key(row, step.kind) in found
-        nodes = step.kind == NODE
-        before = await asyncio.to_thread(self._outbox.earlier, row.session_id, step.position, nodes=nodes)
+            return key(step.row, step.kind) in found
+        before = await asyncio.to_thread(self._outbox.earlier, session_id, step.position, nodes=nodes)
         return None if before else False
 
     async def _park(self, step: Step, state: str, reason: str, attempts: int = 1) -> None:
         row = step.row
         parked = Parked(step.position, step.kind, row.contract_id, row.session_id, state, reason, attempts, now())
         await asyncio.to_thread(self._outbox.park, parked)
-        self.parked += 1
+        self.parked, self.reason = self.parked + 1, reason
 
     async def _again(self, trace: Trace) -> None:
         """Deliver what somebody wants retried. While it is sent it stands as `unknown`: that is what a kill leaves."""
         for parked in await asyncio.to_thread(self._outbox.parked, DUE):
-            ((position, row),) = await asyncio.to_thread(self._outbox.contracts, parked.position - 1, parked.position)
-            step = Step(position, parked.kind, row)
-            if step.kind != NODE and (reason := not_carried(row.session_id)):
+            found = await asyncio.to_thread(self._outbox.contracts, parked.position - 1, parked.position)
+            if not found:  # its contract was removed from the ledger
+                await asyncio.to_thread(self._outbox.unpark, parked)
+                continue
+            step = Step(parked.position, parked.kind, found[0][1])
+            if step.kind != NODE and (reason := not_carried(parked.session_id)):
                 await self._park(step, REFUSED, reason, parked.attempts + 1)
-            elif await self._arrived(trace, step) or await self._sent_again(trace, step, parked):
+            elif await self._arrived_before(trace, step, parked) or await self._sent_again(trace, step, parked):
                 await asyncio.to_thread(self._outbox.unpark, parked)
                 self.delivered += step.kind != NODE
+
+    async def _arrived_before(self, trace: Trace, step: Step, parked: Parked) -> bool | None:
+        """As `_arrived`. If Trace fails at being read, the delivery is parked again, so that it does not hold up the rest."""
+        try:
+            return await self._arrived(trace, step)
+        except ServiceFailed as error:
+            await self._park(step, UNKNOWN, str(error), parked.attempts + 1)
+            raise
 
     async def _sent_again(self, trace: Trace, step: Step, parked: Parked) -> bool:
         attempts = parked.attempts + 1

@@ -5,7 +5,8 @@ after it; so all of a contract is done at 2 · position + 1.
 """
 
 import hashlib
-from collections.abc import Iterator
+import json as plain_json
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -21,6 +22,12 @@ LONGEST_ID = 4000
 """Characters of a session id in a path; servers take about twice that for the whole of it."""
 KEPT = 500
 """Characters of a larger error that are told."""
+LARGEST_READ = 64 * 1024
+"""Bytes of events (or nodes) beyond which Trace reads a session back as empty. From about 300 KiB on, reading it breaks Trace:
+every later answer belongs to an earlier request.
+"""
+_BESIDE = 150
+"""Bytes that Trace adds to an event: its id, its type and its time."""
 AS_WRITTEN = ("contract_id", "from_agent", "to_agent", "capability", "payload", "result", "error", "request_id",
               "parent_id", "created_at")  # fmt: skip
 """What of an event's `data` never changes after writing; `status` and `completed_at` of a REQUEST do."""
@@ -77,14 +84,31 @@ def node(row: Row) -> dict[str, Any]:
         "session_id": row.session_id,
         "node_id": row.contract_id,
         "parent_id": row.parent_id,
-        "modifiers": {"capability": row.capability},
+        "modifiers": {},  # Trace takes numbers only here
         "metadata": {
             "idempotency_key": key(row, NODE),
+            "capability": row.capability,
             "from_agent": row.from_agent,
             "to_agent": row.to_agent,
             "created_at": row.created_at,
         },
     }
+
+
+def can_be_read_back(rows: Iterable[Row], *, nodes: bool = False) -> bool:
+    """Whether the events (or the nodes) of `rows`, all that may have been sent to one session, fit in LARGEST_READ.
+
+    Trace reads its own backend's answer, in which the events are JSON inside a JSON string, with all but ASCII escaped. So
+    that is what is counted: a session that may not fit must never be read.
+    """
+    size = 0
+    for row in rows:
+        if not nodes or row.contract_type == REQUEST:
+            stored = node(row) if nodes else event_data(row)
+            size += len(plain_json.dumps(plain_json.dumps(stored))) + _BESIDE
+        if size > LARGEST_READ:
+            return False
+    return True
 
 
 def not_carried(session_id: str) -> str | None:

@@ -38,8 +38,8 @@ async def _trace(config: Config) -> bool:
 
 
 def deliveries_of(ledger: Path) -> dict[str, int]:
-    """`due`, `delivered` and `parked`: how many contracts stand how towards Trace. Raises LedgerError."""
+    """`due`, `delivered` and `parked` as numbers of contracts, and `parked_nodes`. Raises LedgerError."""
     if not ledger.exists():
-        return {"due": 0, "delivered": 0, "parked": 0}
+        return {"due": 0, "delivered": 0, "parked": 0, "parked_nodes": 0}
     with Outbox(ledger, reading=True) as outbox:
         return outbox.counts()

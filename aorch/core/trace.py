@@ -15,13 +15,14 @@ from aorch.core.delivery import Delivery, placed
 from aorch.core.status import deliveries_of
 from aorch.errors import NotFound, ServiceUnreachable, UsageError
 from aorch.ledger.lease import Lease, look, take
-from aorch.ledger.outbox import DUE, Outbox, Parked
+from aorch.ledger.outbox import DUE, Outbox, Parked, ParkedKind
 from aorch.services.trace import Trace
 
 LONGEST_WAIT_S = 10.0
 """How long somebody waits for another process that delivers: it lets go of the lease every few seconds, unless Trace hangs."""
 LOOK_S = GAP_S / 6
 MOST_SHOWN = 100
+MOST_KINDS = 20
 
 
 @dataclass(slots=True)
@@ -47,7 +48,7 @@ async def push(config: Config) -> Pushed:
     deliverer = await asyncio.to_thread(Deliverer, config.ledger, config.trace_url)
     pushed, since = Pushed(), time.monotonic()
     try:
-        while await deliverer.due():
+        while await deliverer.any_due():
             turn = await deliverer.turn(insist=True)
             pushed.delivered, pushed.parked = pushed.delivered + turn.delivered, pushed.parked + turn.parked
             pushed.error = turn.error
@@ -68,7 +69,7 @@ async def push_until(config: Config, until: float) -> None:
     async with asyncio.timeout(until - time.monotonic()):
         deliverer = await asyncio.to_thread(Deliverer, config.ledger, config.trace_url)
         try:
-            while await deliverer.due():
+            while await deliverer.any_due():
                 turn = await deliverer.turn()
                 if turn.error is not None or turn.wait_s:
                     return
@@ -80,16 +81,18 @@ async def push_until(config: Config, until: float) -> None:
 def status(config: Config) -> dict[str, Any]:
     """How deliveries stand, without a word to Trace. Raises LedgerError.
 
-    `url` (null where it is switched off), `configured`; `due`, `delivered` and `parked` as numbers of contracts;
+    `url` (null where it is switched off), `configured`; `due`, `delivered` and `parked` as numbers of contracts, and
+    `parked_nodes`; `parked_summary` (at most MOST_KINDS: `state`, `kind`, `reason`, `deliveries`, the first one's `contract_id`);
     `parked_deliveries` (at most MOST_SHOWN: `contract_id`, `kind`, `session_id`, `state`, `reason`, `attempts`, `parked_at`);
     `delivering` (`pid`, `waiting_s`: since when it awaits an answer) or null; `last_error` (`error`, `at`, `failures` in a
     row, `next_in_s`) or null.
     """
     state, held = look(config.ledger)
     parked: list[Parked] = []
+    kinds: list[ParkedKind] = []
     if config.ledger.exists():
         with Outbox(config.ledger, reading=True) as outbox:
-            parked = outbox.parked()
+            parked, kinds = outbox.parked(most=MOST_SHOWN), outbox.parked_kinds(MOST_KINDS)
     waiting_s = None if state.asked_at is None else round(max(time.time() - state.asked_at, 0), 3)
     next_in_s = round(max(state.next_at - time.time(), 0), 3)
     last = {"error": state.error, "at": state.error_at, "failures": state.failures, "next_in_s": next_in_s}
@@ -97,7 +100,8 @@ def status(config: Config) -> dict[str, Any]:
         "url": config.trace_url or None,
         "configured": config.trace_configured,
         **deliveries_of(config.ledger),
-        "parked_deliveries": [_shown(each) for each in parked[:MOST_SHOWN]],
+        "parked_summary": [each._asdict() for each in kinds],
+        "parked_deliveries": [_shown(each) for each in parked],
         "delivering": {"pid": state.pid, "waiting_s": waiting_s} if held else None,
         "last_error": last if state.error else None,
     }
@@ -131,7 +135,7 @@ async def speaking(config: Config, outbox: Outbox) -> AsyncIterator[Trace]:
         delivery.state.pid = os.getpid()
         await delivery.rest()
         async with Trace(config.trace_url, delivery.in_flight) as trace:
-            await trace.check()
+            await trace.check(await delivery.known())
             yield trace
     finally:
         lease.close()

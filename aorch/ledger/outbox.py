@@ -6,7 +6,7 @@ order, whichever process writes: once a contract is seen, none with a smaller po
 since `aorch run` may end with a delivery. Writing is core's. The tables are `Outbox` and `ParkedDelivery` in contract.py.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from sqlite3 import Connection
@@ -35,9 +35,23 @@ class Parked(NamedTuple):
     parked_at: str
 
 
+class ParkedKind(NamedTuple):
+    """So many parked `deliveries` of one state, kind and reason; `contract_id` is the first one's."""
+
+    state: str
+    kind: str
+    reason: str
+    deliveries: int
+    contract_id: str
+
+
 _PARKED = ", ".join(Parked._fields)
 _ROW = ", ".join(Row._fields)
 _PARKED_ROWS = f"SELECT {_PARKED} FROM parked_deliveries"  # noqa: S608  names of our own, here and below
+_PARKED_KINDS = (
+    "SELECT state, kind, reason, count(*), min(contract_id) FROM parked_deliveries"
+    " GROUP BY state, kind, reason ORDER BY count(*) DESC, min(position), kind LIMIT ?"
+)
 _PARK = f"INSERT OR REPLACE INTO parked_deliveries ({_PARKED}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
 _CONTRACTS = f"SELECT position, {_ROW} FROM contracts WHERE position > ? AND position <= ? ORDER BY position"  # noqa: S608
 _SESSION = f"SELECT position, {_ROW} FROM contracts WHERE session_id = ? ORDER BY position"  # noqa: S608
@@ -45,10 +59,33 @@ _ADVANCE = (
     "INSERT INTO outbox (destination, position, reach) VALUES (?, ?, ?)"
     " ON CONFLICT (destination) DO UPDATE SET position = excluded.position, reach = excluded.reach"
 )
+_SENT_TO = f"SELECT {_ROW} FROM contracts WHERE session_id = ? AND position <= ? ORDER BY position"  # noqa: S608
+_SESSIONS = (
+    "SELECT DISTINCT session_id FROM (SELECT session_id FROM contracts WHERE position <= :last"
+    " ORDER BY position DESC LIMIT :most)"
+    " UNION ALL SELECT DISTINCT session_id FROM (SELECT session_id FROM contracts WHERE position <= :last"
+    " ORDER BY position LIMIT :most)"
+)
+_ANY_DUE = (
+    "SELECT EXISTS (SELECT 1 FROM contracts WHERE position > ?)"
+    " OR EXISTS (SELECT 1 FROM parked_deliveries WHERE state = 'due')"
+)
+_COUNTS = """
+    SELECT total, beyond, again, parked, parked_beyond, nodes FROM (
+        SELECT count(*) AS total, coalesce(sum(position > :reached), 0) AS beyond FROM contracts
+    ), (
+        SELECT coalesce(sum(event AND state = 'due' AND position <= :reached), 0) AS again,
+               coalesce(sum(event AND state <> 'due'), 0) AS parked,
+               coalesce(sum(event AND state <> 'due' AND position > :reached), 0) AS parked_beyond,
+               coalesce(sum(NOT event), 0) AS nodes
+        FROM (SELECT p.position, p.state, p.kind <> 'provenance.node' AS event
+              FROM parked_deliveries p JOIN contracts c ON c.position = p.position)
+    )"""
+"""Rows are counted, never positions: rows may have been removed. The first part reads the smallest index from end to end."""
 _EARLIER = (
-    "SELECT EXISTS (SELECT 1 FROM contracts c WHERE c.session_id = ?1 AND c.position < ?2"
-    " AND (NOT ?3 OR c.contract_type = 'REQUEST') AND NOT EXISTS (SELECT 1 FROM parked_deliveries p"
-    " WHERE p.position = c.position AND (p.kind = 'provenance.node') = ?3))"
+    "SELECT EXISTS (SELECT 1 FROM contracts c WHERE c.session_id = :session AND c.position < :position"
+    " AND (NOT :nodes OR c.contract_type = 'REQUEST') AND NOT EXISTS (SELECT 1 FROM parked_deliveries p"
+    " WHERE p.position = c.position AND (p.kind = 'provenance.node') = :nodes))"
 )
 
 
@@ -67,17 +104,12 @@ class Outbox(Shared):
             row = connection.execute(select, (DESTINATION,)).fetchone()
         return (0, 0) if row is None else (int(row[0]), int(row[1]))
 
-    def last(self) -> int:
-        """The position of the newest contract."""
+    def any_due(self) -> bool:
+        """Whether a delivery is due, one that is due again among them. Reads two rows."""
+        reached, _ = self.reached()
         with self._using() as connection:
-            return int(connection.execute("SELECT coalesce(max(position), 0) FROM contracts").fetchone()[0])
-
-    def due(self) -> int:
-        """How many contracts are due, those that are due again among them."""
-        with self._using() as connection:
-            again = "SELECT count(DISTINCT position) FROM parked_deliveries WHERE state = ?"
-            (count,) = connection.execute(again, (DUE,)).fetchone()
-        return self.last() - self.reached()[0] + int(count)
+            (found,) = connection.execute(_ANY_DUE, (reached,)).fetchone()
+        return bool(found)
 
     def contract_id(self, position: int) -> str | None:
         """That of the contract at `position`."""
@@ -97,31 +129,51 @@ class Outbox(Shared):
                     break
         return found
 
-    def session(self, session_id: str) -> Iterator[tuple[int, Row]]:
+    def session(self, session_id: str) -> Generator[tuple[int, Row], None, None]:
         """The contracts of a session, each with its position, in order."""
         with self._using() as connection:
             for position, *columns in connection.execute(_SESSION, (session_id,)):
                 yield position, Row(*columns)
 
+    def sent_to(self, session_id: str, last: int) -> Generator[Row, None, None]:
+        """The contracts of a session up to the position `last`, in order."""
+        with self._using() as connection:
+            for columns in connection.execute(_SENT_TO, (session_id, last)):
+                yield Row(*columns)
+
+    def sessions(self, last: int, most: int) -> list[str]:
+        """The sessions of the newest `most` contracts up to the position `last`, then those of the oldest `most`."""
+        with self._using() as connection:
+            return [session for (session,) in connection.execute(_SESSIONS, {"last": last, "most": most})]
+
     def earlier(self, session_id: str, position: int, *, nodes: bool) -> bool:
         """Whether an event (or a provenance node) of a contract of that session before that position was delivered."""
         with self._using() as connection:
-            (found,) = connection.execute(_EARLIER, (session_id, position, nodes)).fetchone()
+            (found,) = connection.execute(
+                _EARLIER, {"session": session_id, "position": position, "nodes": nodes}
+            ).fetchone()
         return bool(found)
 
-    def parked(self, state: str | None = None) -> list[Parked]:
-        """What was passed over, in the order of the contracts; in that state, or in any."""
-        where, values = (" WHERE state = ?", (state,)) if state else ("", ())
+    def parked(self, state: str | None = None, most: int = -1) -> list[Parked]:
+        """What was passed over, in the order of the contracts; in that state, or in any; the first `most` (-1: all)."""
+        where, values = (" WHERE state = ?", (state, most)) if state else ("", (most,))
         with self._using() as connection:
-            rows = connection.execute(f"{_PARKED_ROWS}{where} ORDER BY position, kind", values).fetchall()
+            rows = connection.execute(f"{_PARKED_ROWS}{where} ORDER BY position, kind LIMIT ?", values).fetchall()
         return [Parked(*row) for row in rows]
 
-    def counts(self) -> dict[str, int]:
-        """`due`, `delivered` and `parked` contracts."""
+    def parked_kinds(self, most: int) -> list[ParkedKind]:
+        """Parked deliveries grouped by state, kind and reason: the `most` largest groups, the largest first."""
         with self._using() as connection:
-            rows = "SELECT count(DISTINCT position), count(DISTINCT CASE WHEN state <> 'due' THEN position END) FROM "
-            passed_over, parked = connection.execute(f"{rows}parked_deliveries").fetchone()
-        return {"due": self.due(), "delivered": self.reached()[0] - passed_over, "parked": parked}
+            return [ParkedKind(*row) for row in connection.execute(_PARKED_KINDS, (most,))]
+
+    def counts(self) -> dict[str, int]:
+        """`due`, `delivered` and `parked` contracts, by their events, which add up to all; and `parked_nodes`."""
+        reached, _ = self.reached()
+        with self._using() as connection:
+            row = connection.execute(_COUNTS, {"reached": reached}).fetchone()
+        total, beyond, again, parked, parked_beyond, nodes = row
+        due = beyond - parked_beyond + again
+        return {"due": due, "delivered": total - due - parked, "parked": parked, "parked_nodes": nodes}
 
     # Writing
 
@@ -150,5 +202,6 @@ class Outbox(Shared):
                 yield connection
                 connection.execute("COMMIT")
             except BaseException:
-                connection.execute("ROLLBACK")
+                if connection.in_transaction:  # after a full disk SQLite has rolled back already
+                    connection.execute("ROLLBACK")
                 raise

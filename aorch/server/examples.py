@@ -141,7 +141,14 @@ ANSWERS: dict[str, dict[str, Any]] = {
             "contracts": {"total_sessions": 1, "total_contracts": 2, "by_status": {"completed": 2}},
             "integrations": {
                 "memagent": {"url": "http://localhost:8799", "listening": False},
-                "trace": {"url": "http://localhost:8787", "listening": False, "due": 2, "delivered": 0, "parked": 0},
+                "trace": {
+                    "url": "http://localhost:8787",
+                    "listening": False,
+                    "due": 2,
+                    "delivered": 0,
+                    "parked": 0,
+                    "parked_nodes": 0,
+                },
                 "all_healthy": False,
             },
         }
