@@ -6,9 +6,11 @@ import signal
 def main() -> None:
     """The console script."""
     # Ctrl-C ends it at once, without a trace, until a command says otherwise: start-up is nothing but imports.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from aorch.cli import app  # noqa: PLC0415  see above
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from aorch.cli import app, streams  # noqa: PLC0415  see above
 
+    streams.prepare()
     app(prog_name="aorch")
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
+from aorch.core.stopping import heed
 from aorch.errors import AorchError
 
 COMMANDS = {
@@ -72,7 +73,7 @@ class AorchGroup(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command; an error of ours becomes one sentence, its next step, and its exit code."""
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+            heed(signal.SIGINT, signal.default_int_handler)
         try:
             return super().invoke(ctx)
         except AorchError as error:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from aorch.cli.options import JsonOption, complete_agents
+from aorch.cli.streams import kept_from_agents
 
 if TYPE_CHECKING:
     from aorch.agents.registry import Registry
@@ -100,7 +101,9 @@ def add(
     config = configuration.load()
     if class_path:
         _refuse(bool(agent_id or command or capability), "a class brings its own id, capabilities and program")
-        agent_id, file = declare_class(config, class_path, parse_items(argument or []))
+        given = parse_items(argument or [])
+        with kept_from_agents():
+            agent_id, file = declare_class(config, class_path, given)
     else:
         needed = {"an id": agent_id, "a --capability": capability, "a program after --": command}
         missing = [name for name, given in needed.items() if not given]
@@ -108,7 +111,8 @@ def add(
         about = {"description": description, "parameters": _parameters(param or [])}
         table = {"command": command, "stdin": stdin, "cwd": cwd, "env": parse_items(env or []), "timeout_s": timeout_s}
         table["capabilities"] = {name: _given(about) for name in capability or []}
-        file = declare_command(config, agent_id or "", _given(table))
+        with kept_from_agents():
+            file = declare_command(config, agent_id or "", _given(table))
     print_text(f"{agent_id} added to {file}")
     problem = _registry().get(agent_id or "").check_all()
     if problem:
@@ -195,13 +199,10 @@ def check(
 
 
 def _registry() -> "Registry":
-    import sys
-    from contextlib import redirect_stdout
-
     from aorch import config as configuration
     from aorch.core import bootstrap
 
-    with redirect_stdout(sys.stderr):  # what a module prints while it is imported is not the answer
+    with kept_from_agents():  # what a module prints while it is imported is not the answer
         return bootstrap.registry(configuration.load())
 
 

@@ -4,7 +4,7 @@ import os
 import signal
 import stat
 import sys
-from contextlib import redirect_stdout, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Protocol
@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 import typer
 
 from aorch.cli.options import MOST_PARALLEL, complete_sessions
+from aorch.cli.streams import kept_from_agents, set_aside, standard_input
+from aorch.core.stopping import heed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
+    from aorch.cli.results import StandardOutput
     from aorch.config import Config
     from aorch.core.batch import Tally
     from aorch.core.earlier import Earlier
@@ -155,15 +158,16 @@ def run(options: Options) -> int:
     import asyncio
 
     from aorch import config as configuration
-    from aorch.cli.results import standard_output
+    from aorch.cli.results import StandardOutput
 
     config = configuration.load(options.ledger)
     if options.retry_failed is not None or options.resume:
         _refuse_missing(config.ledger)
-    write = standard_output()
+    set_aside()
+    out = StandardOutput()
     work: _Work = _Retry(options) if options.retry_failed is not None else _File(options)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a KeyboardInterrupt can get lost while modules are imported
-    return asyncio.run(_perform(config, options, work, write))
+    heed(signal.SIGINT, signal.SIG_DFL)  # a KeyboardInterrupt can get lost while modules are imported
+    return asyncio.run(_perform(config, options, work, out))
 
 
 def _refuse_missing(ledger: Path) -> None:
@@ -274,7 +278,7 @@ def _opened(file: str) -> tuple[int, int | None]:
     from aorch.errors import NotFound, UsageError
 
     if file == STDIN:
-        return 0, None
+        return standard_input().fileno(), None
     try:
         descriptor = os.open(Path(file).expanduser(), os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -287,7 +291,7 @@ def _opened(file: str) -> tuple[int, int | None]:
     return descriptor, status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
-async def _perform(config: "Config", options: Options, work: _Work, write: "Callable[[bytes], None]") -> int:
+async def _perform(config: "Config", options: Options, work: _Work, out: "StandardOutput") -> int:
     """Do all of it and say how it went; the exit code."""
     import asyncio
 
@@ -298,9 +302,9 @@ async def _perform(config: "Config", options: Options, work: _Work, write: "Call
     from aorch.errors import AorchError
 
     tally, ended, failure = Tally(), "broken off: ", None
-    with redirect_stdout(sys.stderr):  # what an agent prints is not a result
+    with kept_from_agents():  # what an agent prints is not a result
         async with Orchestrator(config=config) as orchestrator:
-            performing = asyncio.ensure_future(_results(orchestrator, options, work, tally, write))
+            performing = asyncio.ensure_future(_results(orchestrator, options, work, tally, out))
             ended_by = cancel_on_signals(performing)
             try:
                 await performing
@@ -321,7 +325,7 @@ async def _perform(config: "Config", options: Options, work: _Work, write: "Call
 
 
 async def _results(
-    orchestrator: "Orchestrator", options: Options, work: _Work, tally: "Tally", write: "Callable[[bytes], None]"
+    orchestrator: "Orchestrator", options: Options, work: _Work, tally: "Tally", out: "StandardOutput"
 ) -> None:
     import asyncio
 
@@ -330,8 +334,8 @@ async def _results(
 
     orchestrator.open()
     chunks, earlier = await work.begin(orchestrator)
-    async with progress(tally, work.size, write) as put:
-        results = Results(put)
+    async with progress(tally, work.size, out) as put:
+        results = Results(put, is_file=out.is_file)
         batch = Batch(
             orchestrator.exchanges,
             results,
@@ -354,6 +358,5 @@ async def _results(
 
 
 def _say(*lines: str) -> None:
-    with suppress(OSError, ValueError):
-        for line in lines:
-            print(line, file=sys.stderr)
+    for line in lines:
+        print(line, file=sys.stderr)

@@ -29,6 +29,7 @@ IdsArgument = Annotated[
 def submit(config: "Config", task: "Task", wish: "Wish", *, as_json: bool) -> None:
     """Put `task` into the queue and print the id of its REQUEST."""
     from aorch.cli.output import note, print_json_line, print_text
+    from aorch.cli.streams import kept_from_agents
     from aorch.core.orchestrator import Orchestrator
     from aorch.core.task import Answer
 
@@ -41,7 +42,8 @@ def submit(config: "Config", task: "Task", wish: "Wish", *, as_json: bool) -> No
         async with Orchestrator(config=config) as orchestrator:
             return await orchestrator.queue.submit(task, wish)
 
-    accepted = asyncio.run(queue())
+    with kept_from_agents():
+        accepted = asyncio.run(queue())
     contract_id = accepted.contract_id
     if isinstance(accepted, Answer):
         note(f"contract {contract_id} · session {task.session_id}")
@@ -99,8 +101,11 @@ def cancel(contract_ids: IdsArgument, json: JsonOption = False, ledger: LedgerOp
     """
     from aorch import config as configuration
     from aorch.cli.output import complain, print_json, print_text
+    from aorch.cli.streams import kept_from_agents
 
-    forms, failures = asyncio.run(_cancel(configuration.load(ledger), contract_ids))
+    config = configuration.load(ledger)
+    with kept_from_agents():
+        forms, failures = asyncio.run(_cancel(config, contract_ids))
     if json:
         print_json(forms)
     else:

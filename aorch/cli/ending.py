@@ -2,11 +2,12 @@
 
 import asyncio
 import os
-import signal
 import sys
 import threading
 import time
 from typing import Any
+
+from aorch.core.stopping import SIGNALS, heed
 
 HELD_UP_S = 0.1
 """A loop that has not turned for so long after a signal is held up; two signals at once tell nothing of it."""
@@ -33,8 +34,8 @@ def cancel_on_signals(performing: "asyncio.Future[Any]") -> list[int]:
             raise KeyboardInterrupt
         loop.call_soon_threadsafe(act, number)
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, hear)
+    for number in SIGNALS:
+        heed(number, hear)
     return heard
 
 

@@ -8,11 +8,11 @@ text=@-           standard input      a\\=b=c            a backslash takes a sep
 import os
 import re
 import stat
-import sys
 from pathlib import Path
 from typing import Any
 
 from aorch import json
+from aorch.cli.streams import standard_input
 from aorch.errors import InvalidJSON, NotFound, UsageError
 
 _ITEM = re.compile(r"(?P<key>(?:\\.|[^\\=:]|:(?!=))+)(?P<separator>:=@|=@|:=|=)(?P<value>.*)", re.DOTALL)
@@ -85,8 +85,9 @@ def _content(of: str, name: str) -> str:
 
 def _standard_input(of: str) -> bytes:
     """All of it. Raises UsageError where it is a pipe that brought nothing: most likely the program before it failed."""
-    data = sys.stdin.buffer.read()
-    if not data and stat.S_ISFIFO(os.fstat(sys.stdin.fileno()).st_mode):
+    stream = standard_input()
+    data = stream.read()
+    if not data and stat.S_ISFIFO(os.fstat(stream.fileno()).st_mode):
         raise UsageError(
             f"standard input, for {of!r}, is a pipe that brought nothing",
             "See why the program before it said nothing. Where an empty text is meant, write key= or key=@/dev/null.",

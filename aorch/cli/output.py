@@ -3,7 +3,6 @@
 import errno
 import os
 import re
-import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
@@ -13,6 +12,8 @@ from aorch.errors import AorchError, OutputFailed
 
 SHORTEST_CUT = 12
 """Characters below which a column that is cut says nothing any more."""
+FALLBACK_WIDTH = 80
+"""Columns of a terminal that does not say how many it has."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
@@ -102,7 +103,7 @@ def print_table(
         table.add_column(Text(name, **cell[name]), no_wrap=name not in (cut, wrap))  # type: ignore[arg-type]  # its options
     for row in rows:
         table.add_row(*(Text(text, **cell[name]) for name, text in zip(columns, row, strict=True)))  # type: ignore[arg-type]  # likewise
-    Console().print(table)
+    Console(width=_width()).print(table)
 
 
 def _fitting(
@@ -113,13 +114,24 @@ def _fitting(
 
     widths = {name: max(map(cell_len, (name, *cells))) for name, *cells in zip(columns, *rows, strict=True)}
     widths[yielding] = min(widths.get(yielding, 0), SHORTEST_CUT)
-    room, kept = shutil.get_terminal_size().columns, list(columns)
+    room, kept = _width(), list(columns)
     for name in drop:
         if sum(widths[column] + 2 for column in kept) - 2 <= room:
             break
         kept.remove(name)
     places = [columns.index(name) for name in kept]
     return kept, [[row[place] for place in places] for row in rows]
+
+
+def _width() -> int:
+    """Columns of the terminal that standard output is, wherever descriptor 1 leads."""
+    said = os.environ.get("COLUMNS", "")
+    if said.isdecimal() and int(said):
+        return int(said)
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or FALLBACK_WIDTH
+    except OSError:
+        return FALLBACK_WIDTH
 
 
 def _write(text: str) -> None:

@@ -9,7 +9,6 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
 
 from aorch.cli.output import is_terminal, printable
 from aorch.core.batch import SESSIONS, Tally
@@ -29,7 +28,7 @@ class Results:
     `failed` is done once nothing can be written any more, with BrokenPipeError or OutputFailed.
     """
 
-    def __init__(self, write: Callable[[bytes], None]) -> None:
+    def __init__(self, write: Callable[[bytes], None], *, is_file: bool) -> None:
         self._loop = asyncio.get_running_loop()
         self.failed: asyncio.Future[None] = self._loop.create_future()
         self._write = write
@@ -38,7 +37,7 @@ class Results:
         self._writing = False
         self._turned = asyncio.Event()
         self._queue: queue.SimpleQueue[list[bytes]] = queue.SimpleQueue()
-        self._is_file = sys.__stdout__ is not None and stat.S_ISREG(os.fstat(sys.__stdout__.fileno()).st_mode)
+        self._is_file = is_file
         if not self._is_file:
             threading.Thread(target=self._work, name="aorch-results", daemon=True).start()
 
@@ -104,29 +103,33 @@ class Results:
         self._turned.set()
 
 
-def standard_output() -> Callable[[bytes], None]:
-    """Writes bytes to standard output, past whatever stands in its place later. Raises UsageError where it is closed."""
-    if sys.stdout is None:
-        raise UsageError("standard output is closed, and results go there", "Name a file: … > results.jsonl")
-    descriptor, escape = sys.stdout.fileno(), is_terminal(sys.stdout)
+class StandardOutput:
+    """Standard output as it is now, whatever stands in its place later."""
 
-    def write(text: bytes) -> None:
-        if escape:
+    def __init__(self) -> None:
+        """Raises UsageError where it is closed."""
+        if sys.stdout is None:
+            raise UsageError("standard output is closed, and results go there", "Name a file: … > results.jsonl")
+        self._descriptor = sys.stdout.fileno()
+        self.is_terminal = is_terminal(sys.stdout)
+        self.is_file = stat.S_ISREG(os.fstat(self._descriptor).st_mode)
+
+    def write(self, text: bytes) -> None:
+        """Write all of `text`."""
+        if self.is_terminal:
             text = printable(text.decode(), lines=True).encode()
         while text:
-            text = text[os.write(descriptor, text) :]
-
-    return write
+            text = text[os.write(self._descriptor, text) :]
 
 
 @asynccontextmanager
-async def progress(tally: Tally, total: int | None, write: Callable[[bytes], None]) -> AsyncIterator[Any]:
+async def progress(tally: Tally, total: int | None, out: StandardOutput) -> AsyncIterator[Callable[[bytes], None]]:
     """A bar on standard error while the block runs, where a person watches it; `total` is bytes, None where unknown.
 
     Gives the function that results are written with: above the bar, where both are on a terminal.
     """
     if not is_terminal(sys.stderr):
-        yield write
+        yield out.write
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -148,7 +151,7 @@ async def progress(tally: Tally, total: int | None, write: Callable[[bytes], Non
 
         drawing = asyncio.create_task(draw())
         try:
-            yield above if is_terminal(sys.__stdout__) else write
+            yield above if out.is_terminal else out.write
         finally:
             drawing.cancel()
 

@@ -36,9 +36,10 @@ def resume(
 
     from aorch import config as configuration
     from aorch.cli.run import perform
+    from aorch.core.stopping import heed
 
     config = configuration.load(ledger)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # as in `aorch run`
+    heed(signal.SIGINT, signal.SIG_DFL)  # as in `aorch run`
     after = f"Go on again: aorch contracts resume {contract_id}"
     code = asyncio.run(
         perform(config, lambda o: o.resume(contract_id), cancelled_hint=after, as_json=json, besides=_say)

@@ -4,7 +4,7 @@ import asyncio
 import signal
 import sys
 import time
-from contextlib import redirect_stdout, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,7 +12,9 @@ import typer
 from aorch.cli import batch as many
 from aorch.cli.ending import cancel_on_signals, end_now_if_threads_remain
 from aorch.cli.options import JsonOption, LedgerOption, complete_agents, complete_capabilities, complete_sessions
+from aorch.cli.streams import kept_from_agents
 from aorch.cli.times import AHEAD_HELP, ago, ahead
+from aorch.core.stopping import heed
 from aorch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -126,7 +128,7 @@ def run(
         from aorch.cli.detached import submit
 
         return submit(config, task, _wish(priority, not_before, expires, webhook), as_json=json)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a KeyboardInterrupt can get lost while modules are imported
+    heed(signal.SIGINT, signal.SIG_DFL)  # a KeyboardInterrupt can get lost while modules are imported
     after = f"aorch contracts list -s {task.session_id}"
     raise typer.Exit(asyncio.run(perform(config, lambda o: o.perform(task), cancelled_hint=after, as_json=json)))
 
@@ -154,7 +156,7 @@ async def perform(
     from aorch.core.orchestrator import Orchestrator
 
     answer = None
-    with redirect_stdout(sys.stderr):  # what an agent prints is not the answer
+    with kept_from_agents():  # what an agent prints is not the answer
         async with Orchestrator(config=config) as orchestrator:
             performing = asyncio.ensure_future(begin(orchestrator))
             ended_by = cancel_on_signals(performing)

@@ -46,10 +46,12 @@ def serve(
     """
     import asyncio
     import sys
+    from contextlib import redirect_stdout
 
     import msgspec
 
     from aorch import config as configuration
+    from aorch.cli.streams import kept_from_agents, set_aside
     from aorch.server import running
 
     config = configuration.load(ledger)
@@ -63,7 +65,9 @@ def serve(
         raise typer.Exit(
             running.supervise(config, _without_port(sys.argv[sys.argv.index("serve") + 1 :]), insecure=insecure)
         )
-    asyncio.run(running.serve(config, log_json=log_json, worker=worker, insecure=insecure))
+    set_aside()
+    with redirect_stdout(sys.stderr) if worker else kept_from_agents():  # a worker watches its standard input
+        asyncio.run(running.serve(config, log_json=log_json, worker=worker, insecure=insecure))
 
 
 def _without_port(arguments: list[str]) -> list[str]:

@@ -2,13 +2,13 @@
 
 import asyncio
 import signal
-import sys
-from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from aorch.cli.options import MOST_PARALLEL, LedgerOption, warn_of_missing
+from aorch.cli.streams import kept_from_agents
+from aorch.core.stopping import heed
 
 if TYPE_CHECKING:
     from aorch.config import Config
@@ -56,7 +56,7 @@ def worker(
 
     config = configuration.load(ledger)
     warn_of_missing(config.ledger, ledger, "nothing waits in it, and an empty one is made")
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a KeyboardInterrupt can get lost while modules are imported
+    heed(signal.SIGINT, signal.SIG_DFL)  # a KeyboardInterrupt can get lost while modules are imported
     asyncio.run(_work(config, parallel or config.queue.parallel or 1, grace, drain=drain))
 
 
@@ -70,7 +70,7 @@ async def _work(config: "Config", parallel: int, grace_s: float, *, drain: bool)
     from aorch.core.webhooks import Webhooks, secret
 
     key, log = secret(config), Log()
-    with redirect_stdout(sys.stderr):  # what agents print is nobody's answer
+    with kept_from_agents():  # what agents print is nobody's answer
         async with Orchestrator(config=config) as orchestrator:
             worker = Worker(orchestrator.exchanges, parallel, complain, lambda response: log.add(_line(response)))
             stop, hurry = _told_to_stop()

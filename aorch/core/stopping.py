@@ -1,24 +1,32 @@
-"""Hearing that a process which works until it is told to stop is told so."""
+"""The signals that end a process, and which of them it hears."""
 
-import asyncio
 import signal
 from collections.abc import Callable
+from typing import Any
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def heed(number: int, handler: Any) -> None:
+    """Set `handler` (or SIG_DFL) for that signal, unless it is ignored: what was ignored at the start stays so (nohup)."""
+    if signal.getsignal(number) is not signal.SIG_IGN:
+        signal.signal(number, handler)
 
 
 def hear(act: Callable[[int], None]) -> None:
-    """Call `act` in this loop with the number of each INT or TERM that comes.
+    """Call `act` in this loop with the number of each INT, TERM or HUP that comes.
 
     Plain handlers: the loop's own are taken off when it closes, and a signal after that would end the process.
     """
+    import asyncio  # noqa: PLC0415  40 ms, and every command uses `heed`
+
     loop = asyncio.get_running_loop()
 
     def heard(number: int, _: object) -> None:
         loop.call_soon_threadsafe(act, number)
 
     for number in SIGNALS:
-        signal.signal(number, heard)
+        heed(number, heard)
 
 
 def hear_no_more() -> None:

@@ -61,6 +61,8 @@ def import_contracts(ledger: Path, file: Path, progress: Progress | None = None)
 
 @contextmanager
 def _reading(file: Path) -> Iterator[BinaryIO]:
+    if file == STDIN and sys.stdin is None:
+        raise UsageError("standard input is closed", "Give it a pipe or a file: … < FILE.")
     try:
         with nullcontext(sys.stdin.buffer) if file == STDIN else file.open("rb") as stream:
             yield stream

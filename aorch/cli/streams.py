@@ -1,0 +1,84 @@
+"""The streams and descriptors of an `aorch` process: what is closed or cannot be written, and what agents may not touch."""
+
+import io
+import os
+import resource
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from typing import Any, BinaryIO
+
+from aorch.errors import UsageError
+
+MOST_DESCRIPTORS = 65_536
+"""How far the soft limit is raised: some programs close every descriptor up to it when they start."""
+
+
+def prepare() -> None:
+    """What every command needs before anything else: descriptors enough, 0 to 2 open, and a stderr that never fails."""
+    _raise_descriptor_limit()
+    for number in range(3):  # else the next file that is opened, perhaps the ledger, would be what agents print to
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    encoding = sys.stderr.encoding if sys.stderr else "utf-8"
+    raw = _StandardError(2, "w", closefd=False)
+    sys.stderr = io.TextIOWrapper(io.BufferedWriter(raw), encoding, "backslashreplace", line_buffering=True)
+
+
+class _StandardError(io.FileIO):
+    """Drops what cannot be written (a full disk, a reader that went away): the exit code tells what the command did."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data) or len(data)
+        except OSError:
+            return len(data)
+
+
+def _raise_descriptor_limit() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+def set_aside() -> None:
+    """Move standard input and output to other descriptors, which `sys.stdin` and `sys.stdout` use from then on.
+
+    Descriptor 0 becomes /dev/null and descriptor 1 standard error, for good: what agents start, and their C code, uses those.
+    """
+    if sys.stdin is not None and sys.stdin.fileno() == 0:
+        moved = io.FileIO(os.dup(0), "r", closefd=False)
+        sys.stdin = io.TextIOWrapper(io.BufferedReader(moved), sys.stdin.encoding, sys.stdin.errors)
+    if sys.stdout is not None and sys.stdout.fileno() == 1:
+        sys.stdout.flush()
+        out = io.BufferedWriter(io.FileIO(os.dup(1), "w", closefd=False))
+        sys.stdout = io.TextIOWrapper(out, sys.stdout.encoding, sys.stdout.errors, line_buffering=sys.stdout.isatty())
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+
+
+@contextmanager
+def kept_from_agents() -> Iterator[None]:
+    """Load and run agents within: what they print goes to standard error, and their standard input is empty.
+
+    That holds for what they start as well, also after the block, when `sys.stdin` and `sys.stdout` are aorch's again.
+    """
+    set_aside()
+    own = sys.stdin
+    with open(os.devnull, encoding="utf-8") as sys.stdin, redirect_stdout(sys.stderr):  # noqa: PTH123  no path of ours
+        try:
+            yield
+        finally:
+            sys.stdin = own
+
+
+def standard_input() -> BinaryIO:
+    """Standard input, as bytes. Raises UsageError if it is closed."""
+    if sys.stdin is None:
+        raise UsageError("standard input is closed", "Give it a pipe or a file: … < FILE.")
+    return sys.stdin.buffer
