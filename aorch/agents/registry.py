@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aorch.agents.base import Agent, AgentCapability
+from aorch.agents.failure import described
 from aorch.agents.schema import ParameterCheck
 from aorch.errors import ConfigInvalid, Conflict, NotFound
 from aorch.moments import now
@@ -77,11 +78,12 @@ class Registered:
         if self.agent.concurrency is not None:
             self.places = Places(self.agent.concurrency)
 
-    def status(self) -> str:
-        """`available`, `busy` (as many tasks as it takes at a time), or `error`."""
-        if self.agent.problem():
-            return "error"
-        return "busy" if self.full() else "available"
+    def problem(self) -> str | None:
+        """Why this agent cannot take a task now, or None. A `problem` of its own that raises is the reason itself."""
+        try:
+            return self.agent.problem()
+        except (Exception, SystemExit) as error:  # noqa: BLE001  an agent's own code may raise anything
+            return f"its problem() raised {described(error)}"
 
     def full(self) -> bool:
         """Whether it executes as many tasks as it takes at a time."""
@@ -125,10 +127,11 @@ class Registered:
                 self.checks[name] = ParameterCheck(self.capabilities[name])
         except ConfigInvalid as error:
             return str(error)
-        return self.agent.problem()
+        return self.problem()
 
     def as_dict(self) -> dict[str, Any]:
-        """The JSON form of an agent in a list."""
+        """The JSON form of an agent in a list; `busy` is one that executes as many tasks as it takes at a time."""
+        problem = self.problem()
         return {
             "agent_id": self.agent.agent_id,
             "name": self.agent.name,
@@ -136,8 +139,8 @@ class Registered:
             "kind": self.agent.kind,
             "version": self.agent.version,
             "endpoint": self.agent.endpoint(),
-            "status": self.status(),
-            "problem": self.agent.problem(),
+            "status": "error" if problem else "busy" if self.full() else "available",
+            "problem": problem,
             "capabilities": [capability.as_dict() for capability in self.capabilities.values()],
             "tasks_completed": self.completed,
             "tasks_failed": self.failed,

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -66,7 +67,9 @@ async def _work(config: "Config", parallel: int, grace_s: float, *, drain: bool)
     from aorch.core.log import Log
     from aorch.core.orchestrator import Orchestrator
     from aorch.core.queue import Worker, undoable
+    from aorch.core.recovery import keep_recovering
     from aorch.core.stopping import hear_no_more
+    from aorch.core.supervision import Supervisor
     from aorch.core.webhooks import Webhooks, secret
 
     key, log = secret(config), Log()
@@ -74,24 +77,22 @@ async def _work(config: "Config", parallel: int, grace_s: float, *, drain: bool)
         async with Orchestrator(config=config) as orchestrator:
             worker = Worker(orchestrator.exchanges, parallel, complain, lambda response: log.add(_line(response)))
             stop, hurry = _told_to_stop()
-            works: list[asyncio.Task[object]] = [asyncio.create_task(worker.run(drain=drain))]
-            works.append(asyncio.create_task(stop.wait()))
+            supervisor = Supervisor(warn)
+            working = supervisor.start("queue", partial(worker.run, drain=drain))
+            supervisor.start("recovery", partial(keep_recovering, orchestrator.exchanges.ledger))
             if key is not None:
-                sending = Webhooks(orchestrator.exchanges.ledger, key, complain)
-                works.append(asyncio.create_task(sending.run()))
+                supervisor.start("webhooks", Webhooks(orchestrator.exchanges.ledger, key, complain).run)
             if not drain:
                 note(f"aorch works on {config.ledger}, {parallel} tasks at a time")
             warned = undoable(orchestrator.exchanges, config.file)
             for sentence in warned:
                 warn(sentence)
-            await asyncio.wait(works, return_when=asyncio.FIRST_COMPLETED)
+            told = asyncio.create_task(stop.wait())
+            await asyncio.wait((working, told), return_when=asyncio.FIRST_COMPLETED)
+            told.cancel()
             await worker.stop(grace_s, CANCEL_S, hurry)
+            await supervisor.stop()
             log.flush()
-            for work in works:
-                work.cancel()
-            for ended in await asyncio.gather(*works, return_exceptions=True):
-                if isinstance(ended, Exception):
-                    raise ended
             for sentence in undoable(orchestrator.exchanges, config.file) if drain else ():
                 if sentence not in warned:
                     warn(sentence)

@@ -5,13 +5,13 @@ import os
 import random
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from aorch.config import Config
 from aorch.core.delivery import Delivery, placed
-from aorch.errors import AorchError, LedgerError, ServiceFailed, ServiceUnreachable
+from aorch.core.supervision import Turned
+from aorch.errors import ServiceFailed, ServiceUnreachable
 from aorch.ledger.lease import Lease, State, take
 from aorch.ledger.outbox import Outbox
 from aorch.moments import now
@@ -104,8 +104,8 @@ class Deliverer:
 
 
 class Background:
-    """Delivery in the background of a service, from `start` to `close`. `tell` hears a sentence when Trace begins to fail and
-    when it is well again; where nobody said that there is one, not that it is missing.
+    """Delivery in the background of a service. `tell` hears a sentence when Trace begins to fail and when it is well again;
+    where nobody said that there is one, not that it is missing.
     """
 
     def __init__(self, config: Config, tell: Callable[[str], None]) -> None:
@@ -113,53 +113,32 @@ class Background:
         self._failing = False
         self._absent = 0
         self._parked, self._parked_told_at = 0, float("-inf")
-        self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Begin, in the loop that runs; where Trace is switched off there is nothing to begin."""
-        if self._config.trace_url:
-            self._task = asyncio.create_task(self._run())
-
-    async def close(self) -> None:
-        """End; what is not delivered stays due."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
-
-    async def _run(self) -> None:
-        try:
-            deliverer = await asyncio.to_thread(Deliverer, self._config.ledger, self._config.trace_url)
-        except LedgerError as error:
-            self._tell(f"nothing is delivered to Trace: {error}")
-            return
+    async def run(self, turned: Turned) -> None:
+        """Deliver what is due until it is cancelled; what is not delivered then stays due. A loop for supervision.py."""
+        deliverer = await asyncio.to_thread(Deliverer, self._config.ledger, self._config.trace_url)
         try:
             while True:
                 wait_s = await self._step(deliverer)
+                turned()
                 await asyncio.sleep(wait_s)
         finally:
             deliverer.close()
 
     async def _step(self, deliverer: Deliverer) -> float:
         """Do what is to be done now; how long to wait then (seconds)."""
-        try:
-            if not await deliverer.any_due():
-                return POLL_S
-            if not (self._config.trace_configured or await listening(self._config.trace_url)):
-                self._absent += 1
-                return _backoff_s(self._absent)
-            turn = await deliverer.turn()
-        except AorchError as error:
-            self._say(f"nothing is delivered to Trace: {error}")
-            return LONGEST_BACKOFF_S
-        except Exception as error:  # noqa: BLE001  a service serves on, whatever a delivery met
-            self._say(f"a fault of aorch's own in a delivery to Trace: {error!r}")
-            return LONGEST_BACKOFF_S
+        if not await deliverer.any_due():
+            return POLL_S
+        if not (self._config.trace_configured or await listening(self._config.trace_url)):
+            self._absent += 1
+            return _backoff_s(self._absent)
+        turn = await deliverer.turn()
         self._absent = 0
         self._tell_parked(turn)
-        if turn.error is not None:
-            self._say(f"{turn.error}; contracts wait for it (aorch trace status)")
-        elif self._failing and not (turn.elsewhere or turn.wait_s):
+        if turn.error is not None and not self._failing:
+            self._failing = True
+            self._tell(f"{turn.error}; contracts wait for it (aorch trace status)")
+        elif turn.error is None and self._failing and not (turn.elsewhere or turn.wait_s):
             self._failing = False
             self._tell("Trace is well again")
         return turn.wait_s or (GAP_S if turn.more else POLL_S)
@@ -171,11 +150,6 @@ class Background:
             deliveries = "1 delivery to Trace was" if self._parked == 1 else f"{self._parked} deliveries to Trace were"
             self._tell(f"{deliveries} parked: {turn.reason} (aorch trace status)")
             self._parked, self._parked_told_at = 0, time.monotonic()
-
-    def _say(self, what: str) -> None:
-        if not self._failing:
-            self._tell(what)
-        self._failing = True
 
 
 def _failed(state: State, error: ServiceUnreachable) -> float:

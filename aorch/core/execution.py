@@ -5,15 +5,14 @@ import contextlib
 import inspect
 import math
 import threading
-import traceback
 from collections.abc import Callable
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aorch import json
 from aorch.agents import Agent
+from aorch.agents.failure import described, text_of
 from aorch.agents.registry import Registered
 from aorch.errors import AgentCancelled, AgentFailed, AgentNotStarted, AgentTimedOut, AorchError, LedgerError
 from aorch.ledger.store import Ledger
@@ -256,9 +255,9 @@ def _outcome(agent: Agent, call: asyncio.Future[Any]) -> Outcome:
     if isinstance(error, AgentNotStarted):
         raise error
     if isinstance(error, AorchError):
-        return Outcome(error=_text(error), failure=type(error), hint=error.hint)
+        return Outcome(error=text_of(error), failure=type(error), hint=error.hint)
     if error is not None:
-        return Outcome(error=_described(error), failure=AgentFailed)
+        return Outcome(error=described(error), failure=AgentFailed)
     return _checked(agent, call.result())
 
 
@@ -267,23 +266,9 @@ def _checked(agent: Agent, answer: Any) -> Outcome:
         wrong = f"{agent.agent_id} answered with {type(answer).__name__}, not with {{'success': True or False, …}}"
         return Outcome(error=wrong, failure=AgentFailed)
     if not answer["success"]:
-        return Outcome(error=_text(answer.get("error") or "no reason given"), failure=AgentFailed)
+        return Outcome(error=text_of(answer.get("error") or "no reason given"), failure=AgentFailed)
     result = answer.get("data")
     try:
         return Outcome(result=result, result_text=json.encode(result))
     except AorchError as error:
         return Outcome(error=f"{agent.agent_id}'s data cannot be kept: {error}", failure=AgentFailed)
-
-
-def _described(error: BaseException) -> str:
-    """`ValueError: reason (my_agents.py, line 12)`: enough to find it, without a stack trace that may hold secrets."""
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    return json.storable_text(f"{type(error).__name__}: {_text(error)}{place}")
-
-
-def _text(reason: Any) -> str:
-    try:
-        return json.storable_text(str(reason))
-    except Exception as error:  # noqa: BLE001  a stranger's `__str__` may raise anything
-        return f"({type(reason).__name__} whose text could not be made: {type(error).__name__})"

@@ -1,7 +1,6 @@
 """The queue: tasks that are accepted now and done later, by whoever works on the ledger."""
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -9,8 +8,9 @@ from pathlib import Path
 from aorch import json
 from aorch.agents.registry import Registered
 from aorch.core.exchange import Exchanges
+from aorch.core.supervision import Turned, unheard
 from aorch.core.task import Answer, Task, Wish
-from aorch.errors import AgentNotStarted, AorchError, LedgerError, NoAgentAvailable, QueueFull
+from aorch.errors import AgentNotStarted, AorchError, NoAgentAvailable, QueueFull
 from aorch.ledger.queue import Places
 from aorch.ledger.row import Row
 from aorch.moments import now
@@ -21,10 +21,10 @@ POLL_S = 0.03
 """How soon a worker hears of what another process commits. A look takes 5 µs of reading, and waking up for it 130 (measured):
 at 20 ms that was more than a hundredth of a core.
 """
-LOOK_AFTER_S = 0.5
-"""How soon what a dead worker left is taken care of."""
 REST_S = 1.0
-"""How long a worker rests where the ledger fails."""
+"""How long a place stays taken whose task could not be started for lack of descriptors, processes or memory."""
+LOOK_AFTER_S = 0.5
+"""How soon a worker sees that an agent can work again, or no longer."""
 
 
 class Queue:
@@ -96,7 +96,7 @@ def undoable(exchanges: Exchanges, file: Path | None) -> list[str]:
 
 def _why_undoable(exchanges: Exchanges, capability: str, agent_id: str | None, file: Path | None) -> str | None:
     having = [each for each in exchanges.registry.having(capability) if agent_id in (None, each.agent.agent_id)]
-    problems = {each.agent.agent_id: each.agent.problem() for each in having}
+    problems = {each.agent.agent_id: each.problem() for each in having}
     if not having:
         return f"which no agent of {file} has" if file else "which no agent here has, and there is no aorch.toml"
     if all(problems.values()):
@@ -105,8 +105,8 @@ def _why_undoable(exchanges: Exchanges, capability: str, agent_id: str | None, f
 
 
 class Worker:
-    """Does what waits in the queue of `exchanges`, up to `parallel` tasks at a time. `trouble` hears of a failing ledger,
-    `ended` of each RESPONSE once it is kept.
+    """Does what waits in the queue of `exchanges`, up to `parallel` tasks at a time. `trouble` is told what aorch itself did
+    wrong in a task, `ended` of each RESPONSE once it is kept.
 
     Where nothing waits it looks every POLL_S whether anybody committed anything, which writes nothing.
     """
@@ -128,24 +128,19 @@ class Worker:
         self._stopping = False
         self._woken = asyncio.Event()
         self._claiming = asyncio.Lock()
-        self._told = ""
-        self._looked_after_at = float("-inf")
+        self._looked_at = float("-inf")
         self._able: dict[str, list[Registered]] = {}
         self.done = 0
 
-    async def run(self, *, drain: bool = False) -> None:
-        """Work until `stop`; with `drain` until nothing runs and nothing waits that could be begun now."""
+    async def run(self, turned: Turned = unheard, *, drain: bool = False) -> None:
+        """Work until `stop`; with `drain` until nothing runs and nothing waits that could be begun now. See supervision.py."""
         while not self._stopping:
-            try:
-                await self._look_after()
-                version, idle = self._ledger.version(), not self._running
-                if await self._begin():
-                    continue
-            except LedgerError as error:
-                self._tell(error)
-                await self._rest(REST_S)
+            self._look_at_agents()
+            version, idle = self._ledger.version(), not self._running
+            begun = await self._begin()
+            turned()
+            if begun:
                 continue
-            self._told = ""
             if drain and idle:
                 return
             await self._change(version)
@@ -172,18 +167,17 @@ class Worker:
         """How many tasks it does now."""
         return len(self._running)
 
-    async def _look_after(self) -> None:
-        """Now and then: take care of what a dead worker left, and see which agents can work."""
-        if time.monotonic() - self._looked_after_at < LOOK_AFTER_S:
+    def _look_at_agents(self) -> None:
+        """Now and then: see which agents can work."""
+        if time.monotonic() - self._looked_at < LOOK_AFTER_S:
             return
-        await self._ledger.recover_lost()
         registry = self._exchanges.registry
         self._able = {
             name: able
             for name in registry.capabilities()
-            if (able := [each for each in registry.having(name) if each.agent.problem() is None])
+            if (able := [each for each in registry.having(name) if each.problem() is None])
         }
-        self._looked_after_at = time.monotonic()
+        self._looked_at = time.monotonic()
 
     async def _begin(self) -> int:
         """Claim and begin as much as there are places for; how much that was."""
@@ -213,7 +207,7 @@ class Worker:
         try:
             response = await self._exchanges.take_up(task, request)
         except NoAgentAvailable as lack:  # since its agent was looked at; it waits again
-            self._looked_after_at = float("-inf")
+            self._looked_at = float("-inf")
             if isinstance(lack, AgentNotStarted):
                 await asyncio.sleep(REST_S)  # with its place taken, so that less is claimed
             return
@@ -230,12 +224,6 @@ class Worker:
         self._woken.set()
         if not task.cancelled() and (error := task.exception()) is not None:
             self._trouble(error if isinstance(error, AorchError) else AorchError(f"a fault of aorch: {error!r}"))
-
-    def _tell(self, error: AorchError) -> None:
-        """Once, however often the same happens in a row."""
-        if str(error) != self._told:
-            self._trouble(error)
-            self._told = str(error)
 
     async def _change(self, version: int) -> None:
         """Wait until a place is free, or there may be something new to begin since `version`.
@@ -260,15 +248,9 @@ class Worker:
         self._woken.clear()
 
     def _is_time(self, version: int, moment: str | None) -> bool:
-        if time.monotonic() > self._looked_after_at + LOOK_AFTER_S or (moment is not None and moment <= now()):
+        if time.monotonic() > self._looked_at + LOOK_AFTER_S or (moment is not None and moment <= now()):
             return True
         try:
             return self._at_work < self._parallel and self._ledger.version() != version
-        except LedgerError:  # which is told where it is met again
+        except Exception:  # noqa: BLE001  `run` meets it again, under supervision
             return True
-
-    async def _rest(self, seconds: float) -> None:
-        self._woken.clear()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._woken.wait()

@@ -30,9 +30,9 @@ def choose(registry: Registry, task: Task) -> Choice:
                 f"It can do: {skills}.",
             )
         raise NoAgent(f"No agent available for capability: {task.capability}", _advice(registry, task.capability))
-    able = [candidate for candidate in candidates if candidate.agent.problem() is None]
+    able = [candidate for candidate in candidates if candidate.problem() is None]
     if not able:
-        problems = "; ".join(f"{each.agent.agent_id}: {each.agent.problem()}" for each in candidates)
+        problems = "; ".join(f"{each.agent.agent_id}: {each.problem()}" for each in candidates)
         raise NoAgentAvailable(
             f"No agent available for capability: {task.capability} ({problems})", "See `aorch agents check`."
         )

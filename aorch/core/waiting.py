@@ -78,7 +78,15 @@ class Waiting:
             waiter = self._waiters[request_id] = asyncio.get_running_loop().create_future()
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._look())
+            self._looking.add_done_callback(self._looked)
         return waiter
+
+    def _looked(self, looking: asyncio.Task[None]) -> None:
+        """Hand a failure of the looks to all who wait; the next one who comes begins anew."""
+        if not looking.cancelled() and (error := looking.exception()) is not None:
+            waiters, self._waiters = self._waiters, {}
+            for waiter in waiters.values():
+                waiter.set_exception(error)
 
     async def _look(self) -> None:
         """Release whoever waits for what is answered, as long as anybody waits."""

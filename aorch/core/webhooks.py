@@ -16,8 +16,17 @@ from urllib.parse import SplitResult, urlsplit
 from aorch import config as configuration
 from aorch import json
 from aorch.config import Config
+from aorch.core.supervision import Turned, unheard
 from aorch.core.waiting import Waiting
-from aorch.errors import AorchError, ConfigInvalid, LedgerError, ServiceUnreachable, UsageError, WebhooksOff
+from aorch.errors import (
+    AorchError,
+    ConfigInvalid,
+    InvalidJSON,
+    NotFound,
+    ServiceUnreachable,
+    UsageError,
+    WebhooksOff,
+)
 from aorch.ledger.owners import only_one
 from aorch.ledger.store import DueWebhook, Ledger
 from aorch.moments import now, rfc3339
@@ -104,31 +113,28 @@ class Webhooks:
         self._waiting = Waiting(ledger.path)
         self._under_way: dict[str, asyncio.Task[None]] = {}
 
-    async def run(self) -> None:
-        """Send until it is cancelled."""
+    async def run(self, turned: Turned = unheard) -> None:
+        """Send until it is cancelled. A loop for supervision.py."""
         from aorch.services.webhook import Poster  # noqa: PLC0415  aiohttp takes 190 ms
 
-        told = ""
+        self._waiting = Waiting(self._ledger.path)
         try:
             async with Poster() as poster:
                 while True:
-                    try:
-                        with only_one(self._ledger.path, "webhooks") as mine:
-                            if mine:
-                                await self._send_all(poster)
-                    except LedgerError as error:
-                        if str(error) != told:
-                            self._tell(error)
-                        told = str(error)
+                    with only_one(self._ledger.path, "webhooks") as mine:
+                        if mine:
+                            await self._send_all(poster, turned)
+                    turned()
                     await asyncio.sleep(NEXT_SENDER_S)
         finally:
             self._waiting.close()
 
-    async def _send_all(self, poster: "Poster") -> None:
+    async def _send_all(self, poster: "Poster", turned: Turned) -> None:
         """Send until the ledger fails (LedgerError), or it is cancelled; then nothing is under way any more."""
         try:
             while True:
                 due = self._ledger.due_webhooks(now(), AT_ONCE)
+                turned()
                 new = [each for each in due if each.request_id not in self._under_way]
                 for each in new[: AT_ONCE - len(self._under_way)]:
                     self._under_way[each.request_id] = asyncio.create_task(self._send(poster, each))
@@ -146,25 +152,31 @@ class Webhooks:
             self._under_way.clear()
 
     async def _send(self, poster: "Poster", due: DueWebhook) -> None:
-        request = self._waiting.request(due.request_id)
-        answer = self._waiting.answer(request)
-        assert answer is not None  # it became due with the RESPONSE
-        form = {
-            "type": "task.ended",
-            "timestamp": answer.timestamp,
-            "data": {**answer.as_dict(), "status": request.status},
-        }
-        body = json.encode_bytes(form)
+        attempts = due.attempts + 1
         try:
+            body = self._body(due.request_id)
             await poster.post(due.url, signed(self._key, due.request_id, int(time.time()), body), body)
-        except ServiceUnreachable as error:
-            attempts = due.attempts + 1
-            again_at = self._again_at(attempts)
+        except (ServiceUnreachable, NotFound, InvalidJSON) as error:
+            again_at = self._again_at(attempts) if isinstance(error, ServiceUnreachable) else None
             until = f"again at {again_at}" if again_at else "given up"
             self._tell(ServiceUnreachable(f"webhook of {due.request_id} to {due.url} {error}; {until}"))
             await self._ledger.webhook_failed(due.request_id, attempts, again_at, str(error))
         else:
             await self._ledger.webhook_sent(due.request_id)
+
+    def _body(self, request_id: str) -> bytes:
+        """What is sent. Raises NotFound and InvalidJSON where another program removed or changed the contracts."""
+        request = self._waiting.request(request_id)
+        answer = self._waiting.answer(request)
+        if answer is None:
+            raise NotFound(f"{request_id} has no RESPONSE")
+        return json.encode_bytes(
+            {
+                "type": "task.ended",
+                "timestamp": answer.timestamp,
+                "data": {**answer.as_dict(), "status": request.status},
+            }
+        )
 
     def _again_at(self, attempts: int) -> str | None:
         if attempts >= MOST_ATTEMPTS:

@@ -8,13 +8,13 @@ import asyncio
 import errno
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from aorch import json
-from aorch.errors import AorchError, Conflict, LedgerError, LedgerFull, LedgerGone, LedgerReadOnly
+from aorch.errors import AorchError, Conflict, LedgerFull, LedgerGone, LedgerReadOnly
 from aorch.ledger import owners, queue, statements
 from aorch.ledger.batch import Statement, Writer
 from aorch.ledger.database import connect, translated
@@ -308,11 +308,11 @@ def _identity(path: Path) -> tuple[int, int] | None:
 def recover(path: Path) -> None:
     """Answer what dead processes left open in the ledger at `path`, and what expired, so that a reader sees how it ended.
 
-    Writes only where there is such a thing; a ledger that is not there or may not be written stays as it is.
+    Writes only where there is such a thing. Raises LedgerError where it cannot be written, and OSError.
     """
     if not _overdue(path):
         return
-    with suppress(LedgerError), closing(connect(path)) as connection, translated(path):
+    with closing(connect(path)) as connection, translated(path):
         _recover(connection, path)
 
 

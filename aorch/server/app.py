@@ -13,6 +13,7 @@ from multidict import istr
 from aorch.config import ServeConfig
 from aorch.core.orchestrator import Orchestrator
 from aorch.core.readers import Readers
+from aorch.core.supervision import Supervisor
 from aorch.core.waiting import Waiting
 from aorch.errors import AgentCancelled, AorchError
 from aorch.ledger.row import new_id
@@ -45,7 +46,8 @@ def make_app(
 
     readers = Readers(orchestrator.config.ledger)
     waiting = Waiting(orchestrator.config.ledger)
-    services = Services(orchestrator, readers, settings, access, Gate(settings.max_concurrent), waiting)
+    gate, supervisor = Gate(settings.max_concurrent), Supervisor(log.tell)
+    services = Services(orchestrator, readers, settings, access, gate, waiting, supervisor)
     limit = RateLimit(settings.rate_per_s) if settings.rate_per_s else None
     scopes = {route.handler: route.scope for route in ROUTES}  # pages, and paths that are none, need no token
     through = _through(services, guard, limit, log, scopes)
@@ -64,6 +66,7 @@ def make_app(
     guard.add_to(app)
 
     async def clean_up(_: web.Application) -> None:
+        await supervisor.stop()
         readers.close()
         waiting.close()
         await orchestrator.aclose()

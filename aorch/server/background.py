@@ -1,9 +1,13 @@
-"""What a server does besides answering requests: the tasks of the queue, and their webhooks."""
+"""What a server does besides answering requests, each as a supervised loop: queue, recovery, webhooks, deliveries to Trace."""
 
 import asyncio
+from functools import partial
 
+from aorch.core import bootstrap
 from aorch.core.orchestrator import Orchestrator
 from aorch.core.queue import Worker
+from aorch.core.recovery import keep_recovering
+from aorch.core.supervision import Loop, Supervisor
 from aorch.core.webhooks import Webhooks, secret
 from aorch.errors import AorchError
 from aorch.server.log import RequestLog
@@ -12,18 +16,24 @@ from aorch.server.log import RequestLog
 class Background:
     """The background work of one server. Raises ConfigInvalid for a webhook secret that cannot be used."""
 
-    def __init__(self, orchestrator: Orchestrator, log: RequestLog) -> None:
+    def __init__(self, orchestrator: Orchestrator, log: RequestLog, supervisor: Supervisor) -> None:
         self._log = log
-        exchanges, key = orchestrator.exchanges, secret(orchestrator.config)
-        parallel = orchestrator.config.queue.parallel
+        self._supervisor = supervisor
+        config, exchanges = orchestrator.config, orchestrator.exchanges
+        parallel, key = config.queue.parallel, secret(config)
         self._worker = Worker(exchanges, parallel, self._tell, log.ended) if parallel else None
-        self._webhooks = None if key is None else Webhooks(exchanges.ledger, key, self._tell)
-        self._tasks: list[asyncio.Task[None]] = []
+        self._loops: dict[str, Loop] = {"recovery": partial(keep_recovering, exchanges.ledger)}
+        if self._worker is not None:
+            self._loops["queue"] = self._worker.run
+        if key is not None:
+            self._loops["webhooks"] = Webhooks(exchanges.ledger, key, self._tell).run
+        if config.trace_url:
+            self._loops["trace"] = bootstrap.background(config, log.tell).run
 
     def start(self) -> None:
         """Begin."""
-        works = [work.run() for work in (self._worker, self._webhooks) if work is not None]
-        self._tasks = [asyncio.create_task(work) for work in works]
+        for name, loop in self._loops.items():
+            self._supervisor.start(name, loop)
 
     def running(self) -> int:
         """How many tasks are being done."""
@@ -33,11 +43,6 @@ class Background:
         """Begin nothing more, wait up to `grace_s` for what runs (until `hurry` is set), and give the rest back."""
         if self._worker:
             await self._worker.stop(grace_s, cancel_s, hurry)
-        for task in self._tasks:
-            task.cancel()
-        for ended in await asyncio.gather(*self._tasks, return_exceptions=True):
-            if isinstance(ended, Exception):
-                raise ended
 
     def _tell(self, error: AorchError) -> None:
         self._log.tell(str(error))

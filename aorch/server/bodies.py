@@ -274,10 +274,18 @@ class SessionQuery(Query):
     limit: Limit = 100
 
 
-class Health(Body):
-    """That the service answers, and its ledger too."""
+class LoopDown(Body):
+    """A background loop that failed and has not run since; it is started again until it does."""
 
-    status: Literal["healthy"]
+    loop: Literal["queue", "recovery", "webhooks", "trace", "events"]
+    since: Moment
+
+
+class Health(Body):
+    """That the service answers, and its ledger too; `degraded` if one of its background loops is down."""
+
+    status: Literal["healthy", "degraded"]
+    down: list[LoopDown] = Field(description="The background loops that are down. The log has the reasons.")
     service: Literal["aorch"]
     version: str
     timestamp: Moment

@@ -8,6 +8,7 @@ from aiohttp import web
 from aorch.config import ServeConfig
 from aorch.core.orchestrator import Orchestrator
 from aorch.core.readers import Readers
+from aorch.core.supervision import Supervisor
 from aorch.core.waiting import Waiting
 from aorch.server.gate import Gate
 
@@ -25,6 +26,7 @@ class Services:
     access: "Access"
     gate: Gate
     waiting: Waiting
+    supervisor: Supervisor
 
 
 @dataclass(slots=True)

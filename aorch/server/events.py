@@ -18,7 +18,8 @@ from pydantic import Field
 
 from aorch import json
 from aorch.core.readers import Readers
-from aorch.errors import InvalidJSON, LedgerError
+from aorch.core.supervision import Supervisor, Turned, ended
+from aorch.errors import InvalidJSON
 from aorch.ledger.reading import Filter, Reader
 from aorch.ledger.row import FIELDS, Row
 from aorch.server.bodies import Query
@@ -116,8 +117,9 @@ class _Hearers:
 class Follower:
     """Finds what is committed to the ledger at `path` and wakes the streams that want it. All but `_look` is the loop's."""
 
-    def __init__(self, path: Path, readers: Readers) -> None:
+    def __init__(self, path: Path, readers: Readers, supervisor: Supervisor) -> None:
         self.readers = readers
+        self._supervisor = supervisor
         self.catching_up = asyncio.Semaphore(CATCHING_UP)
         self.ended = False
         self.ring = _Ring(0)
@@ -138,7 +140,7 @@ class Follower:
         newest = await self.readers.read(Reader.last_position)
         if self._following is None or self._following.done():
             self.ring, self.reached = _Ring(newest), newest
-            self._following = asyncio.create_task(self._follow())
+            self._following = self._supervisor.start("events", self._follow)
         hearers = self._hearers.setdefault(session_id, _Hearers(self.reached))
         stream = Stream(self, hearers, session_id, newest if after is None else min(after, newest))
         hearers.streams.add(stream)
@@ -156,17 +158,17 @@ class Follower:
             for stream in hearers.streams:
                 stream.end()
         if self._following is not None:
-            await self._following
+            await ended(self._following)
         self._reader.close()
 
-    async def _follow(self) -> None:
+    async def _follow(self, turned: Turned) -> None:
+        """Look as long as anybody listens. A loop for supervision.py: what a look that failed did not find, the next does."""
         while self._hearers and not self.ended:
-            of, more = frozenset(self._hearers), False
-            with contextlib.suppress(LedgerError):  # it cannot be read now: nothing is lost, the next look tries again
-                reached, events = await asyncio.to_thread(self._look, self.reached, of)
-                self._tell(of, reached, events)
-                more = self._stale
-            if not more:
+            of = frozenset(self._hearers)
+            reached, events = await asyncio.to_thread(self._look, self.reached, of)
+            self._tell(of, reached, events)
+            turned()
+            if not self._stale:
                 await asyncio.sleep(POLL_S)
 
     def _look(self, after: int, of: frozenset[str | None]) -> tuple[int, list[_Event]]:
@@ -291,5 +293,5 @@ def attach(app: web.Application, ledger: Path) -> None:
     async def end(app: web.Application) -> None:
         await app[FOLLOWER].end()
 
-    app[FOLLOWER] = Follower(ledger, app[SERVICES].readers)
+    app[FOLLOWER] = Follower(ledger, app[SERVICES].readers, app[SERVICES].supervisor)
     app.on_shutdown.append(end)

@@ -133,7 +133,16 @@ ANSWERS: dict[str, dict[str, Any]] = {
     "show_task": {"done": _task},
     "cancel_task": {"under way": {**_task, "status": "in_progress", "completed_at": None, "answer": None}},
     "index": {"all": {"service": "aorch", "version": "0.1.0", "endpoints": ["GET /v1/", "POST /v1/orchestrate"]}},
-    "health": {"healthy": {"status": "healthy", "service": "aorch", "version": "0.1.0", "timestamp": MOMENT}},
+    "health": {
+        "healthy": {"status": "healthy", "service": "aorch", "version": "0.1.0", "timestamp": MOMENT, "down": []},
+        "the queue is down": {
+            "status": "degraded",
+            "service": "aorch",
+            "version": "0.1.0",
+            "timestamp": MOMENT,
+            "down": [{"loop": "queue", "since": MOMENT}],
+        },
+    },
     "status": {
         "some": {
             "orchestrator": {"ledger": "/home/ann/.local/share/aorch/ledger.db", "configuration": None},

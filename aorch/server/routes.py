@@ -1,7 +1,7 @@
 """The routes: each reads what came, calls one core function, and answers."""
 
 import contextlib
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from aiohttp import web
@@ -82,11 +82,14 @@ async def events(request: web.Request) -> web.StreamResponse:
 
 
 async def health(request: web.Request) -> web.Response:
-    """Whether the service and its ledger answer."""
+    """Whether the service and its ledger answer, and which of its background loops are down."""
     services = services_of(request)
     services.orchestrator.exchanges.ledger.check_file()
     await services.readers.read(Reader.last_position)
-    return json_answer({"status": "healthy", "service": "aorch", "version": aorch.__version__, "timestamp": now()})
+    down = [asdict(loop) for loop in services.supervisor.down()]
+    status = "degraded" if down else "healthy"
+    about = {"service": "aorch", "version": aorch.__version__, "timestamp": now()}
+    return json_answer({"status": status, **about, "down": down})
 
 
 async def index(request: web.Request) -> web.Response:

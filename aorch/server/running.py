@@ -12,7 +12,6 @@ import time
 from aiohttp import web
 
 from aorch.config import Config
-from aorch.core import bootstrap
 from aorch.core.orchestrator import Orchestrator
 from aorch.core.stopping import hear, hear_no_more
 from aorch.errors import UsageError
@@ -54,9 +53,7 @@ async def serve(config: Config, *, log_json: bool, worker: bool, insecure: bool 
     runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=END_S)
     await runner.setup()
     listener = await _listen(runner, app[ENTRANCE], listening, log, config.serve.read_timeout_s)
-    background = Background(orchestrator, log)
-    deliveries = bootstrap.background(config, log.tell)
-    deliveries.start()
+    background = Background(orchestrator, log, app[SERVICES].supervisor)
     stop, hurry = _told_to_stop(worker=worker)
     if not worker:
         _announce(config, listening.getsockname()[1], access)
@@ -72,7 +69,6 @@ async def serve(config: Config, *, log_json: bool, worker: bool, insecure: bool 
         gate.close(config.serve.grace_s, CANCEL_S, hurry=hurry),
         background.stop(config.serve.grace_s, CANCEL_S, hurry=hurry),
     )
-    await deliveries.close()
     listener.close()
     await runner.cleanup()
     hear_no_more()
