@@ -1,5 +1,6 @@
 """`aorch contracts resume`: a task that did not complete, performed again."""
 
+import shlex
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -40,7 +41,13 @@ def resume(
 
     config = configuration.load(ledger)
     heed(signal.SIGINT, signal.SIG_DFL)  # as in `aorch run`
-    after = f"Go on again: aorch contracts resume {contract_id}"
+
+    def after() -> str:
+        from aorch.core.resuming import resumable
+
+        at = f" --ledger {shlex.quote(ledger)}" if ledger is not None else ""
+        return f"Go on again: aorch contracts resume {resumable(config.ledger, contract_id)}{at}"
+
     code = asyncio.run(
         perform(config, lambda o: o.resume(contract_id), cancelled_hint=after, as_json=json, besides=_say)
     )

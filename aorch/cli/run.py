@@ -130,7 +130,8 @@ def run(
         return submit(config, task, _wish(priority, not_before, expires, webhook), as_json=json)
     heed(signal.SIGINT, signal.SIG_DFL)  # a KeyboardInterrupt can get lost while modules are imported
     after = f"aorch contracts list -s {task.session_id}"
-    raise typer.Exit(asyncio.run(perform(config, lambda o: o.perform(task), cancelled_hint=after, as_json=json)))
+    code = asyncio.run(perform(config, lambda o: o.perform(task), cancelled_hint=lambda: after, as_json=json))
+    raise typer.Exit(code)
 
 
 def _wish(priority: int | None, not_before: str | None, expires: str | None, webhook: str | None) -> "Wish":
@@ -148,7 +149,7 @@ async def perform(
     config: "Config",
     begin: "Callable[[Orchestrator], Coroutine[Any, Any, Answer]]",
     *,
-    cancelled_hint: str,
+    cancelled_hint: "Callable[[], str]",
     as_json: bool,
     besides: "Callable[[Answer], None] | None" = None,
 ) -> int:
@@ -164,7 +165,7 @@ async def perform(
                 answer = await performing
     if answer and besides:
         besides(answer)
-    code = show_answer(answer, as_json) if answer else _tell_cancelled(cancelled_hint, ended_by)
+    code = show_answer(answer, as_json) if answer else _tell_cancelled(cancelled_hint(), ended_by)
     if config.trace_configured and answer and config.parent_id is None:  # else who is above waits for this to end
         await _deliver(config)
     end_now_if_threads_remain(code)

@@ -106,8 +106,9 @@ def _name(session_id: str, named: dict[str, None]) -> None:
 class Batch:
     """Performs lines with `exchanges`, `parallel` at a time, and puts each one's result into `output`; `tally` counts them.
 
-    Results come as tasks end, or in the order of the lines (`ordered`). With `fail_fast` nothing is begun after the first
-    failure; what runs is finished. `earlier` knows what earlier runs of a named batch did.
+    Results come as tasks end, or in the order of the lines (`ordered`), also if some lines have none because the batch ended
+    early. With `fail_fast` nothing is begun after the first failure; what runs is finished. `earlier` knows what earlier runs
+    of a named batch did.
     """
 
     def __init__(
@@ -155,6 +156,8 @@ class Batch:
             for each in (feeding, *working):
                 each.cancel()
             await asyncio.gather(ended, feeding, *working, return_exceptions=True)
+            if self._telling is not None and not self._output.failed.done():
+                self._telling.tell_the_rest()
 
     async def _feed(self, chunks: Iterator[list[Line]]) -> None:
         """Read ahead until there is no more, or no more is wanted."""
@@ -281,6 +284,11 @@ class _InOrder:
             full = self._output.put(self._held.pop(self.told))
             self.told += 1
         return full
+
+    def tell_the_rest(self) -> None:
+        """Tell what is held: there will be no result of the lines in between, since the batch has ended."""
+        for place in sorted(self._held):
+            self._output.put(self._held.pop(place))
 
 
 def _refused(refusal: AorchError) -> Answer:

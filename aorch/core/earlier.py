@@ -14,7 +14,7 @@ from aorch.core.line import PRIORITY, Line
 from aorch.core.task import Answer, Task
 from aorch.errors import AgentFailed, Conflict, NotFound, by_code
 from aorch.ledger.recorded import Asked, Past, Recorded
-from aorch.ledger.row import CANCELLED, COMPLETED, INTERRUPTED, new_id
+from aorch.ledger.row import CANCELLED, COMPLETED, INTERRUPTED, new_id, object_in
 from aorch.ledger.store import BATCH, RETRY, Ledger
 
 CHUNK = 500
@@ -135,14 +135,13 @@ def undone(ledger: Path, session_id: str, timeout_s: float | None) -> Iterator[l
 
 def _again(asked: Asked, session_id: str, timeout_s: float | None) -> Task:
     about: dict[str, Any] = json.decode(asked.metadata)
-    routing = about.get("routing")
-    insisted = routing is None or routing.get("chosen") == "asked for by id"
+    insisted = "routing" not in about or object_in(about, "routing").get("chosen") == "asked for by id"
     kept = {name: said for name, said in about.items() if name in ("priority", "line")}
     return Task(
         capability=asked.capability,
         parameters=json.decode(asked.payload),
         session_id=session_id,
-        context=about.get("context", {}),
+        context=object_in(about, "context"),
         agent_id=asked.to_agent if insisted else None,
         timeout_s=timeout_s,
         from_agent=asked.from_agent,

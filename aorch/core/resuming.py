@@ -9,10 +9,10 @@ from aorch.errors import Conflict, NotFound
 from aorch.ledger import queue
 from aorch.ledger.contract import Contract
 from aorch.ledger.reading import Reader
-from aorch.ledger.row import COMPLETED, REQUEST
+from aorch.ledger.recorded import Recorded
+from aorch.ledger.row import COMPLETED, REQUEST, object_in
+from aorch.ledger.store import RETRY
 
-CALLER = "resume"
-"""Whose idempotency key the id of a resumed REQUEST is: of two who resume it at once, one does."""
 _OURS = {"routing", "queue", "context", "step", "index", "resumes"}
 """What the metadata of a REQUEST holds besides what its caller gave."""
 
@@ -22,23 +22,30 @@ def task_again(ledger: Path, part: str, registry: Registry) -> Task:
 
     `part` may be how the id begins or ends. A pipeline asks the same agent again, anything else whoever has the capability,
     unless an agent was insisted on. Raises NotFound; UsageError where several ids are like that; Conflict where the REQUEST
-    completed, still runs, or was resumed already.
+    completed, still runs, or was done again already.
     """
     with Reader(ledger) as reader:
         request = _request(reader, part)
-        _refuse_running(request)
-        used = reader.under_key(CALLER, request.contract_id)
-        if used is not None and used[1] is not None:
-            _refuse_resumed(request, used[1])
+    _refuse_running(request)
+    with Recorded(ledger) as recorded:
+        _refuse_done_again(request, *recorded.last_try(request.session_id, request.contract_id))
     return Task(
         capability=request.capability,
         parameters=request.payload,
         session_id=request.session_id,
-        context=request.details.get("context", {}),
+        context=object_in(request.details, "context"),
         agent_id=_insisted(request, registry),
         metadata={**_given(request.details), "resumes": request.contract_id},
-        idempotency=(CALLER, request.contract_id, ""),
+        idempotency=(RETRY, request.contract_id, ""),
     )
+
+
+def resumable(ledger: Path, part: str) -> str:
+    """The id of the last try of what that REQUEST asks for: the one that can be resumed."""
+    with Reader(ledger) as reader:
+        request = _request(reader, part)
+    with Recorded(ledger) as recorded:
+        return recorded.last_try(request.session_id, request.contract_id)[0]
 
 
 def _request(reader: Reader, part: str) -> Contract:
@@ -61,10 +68,15 @@ def _refuse_running(request: Contract) -> None:
         raise Conflict(f"{request.contract_id} is {request.status}, and who runs it lives", "Wait for its end.")
 
 
-def _refuse_resumed(request: Contract, later: Contract) -> None:
-    done = f"See it by `aorch contracts show {later.contract_id}`."
-    hint = f"Resume that one: aorch contracts resume {later.contract_id}" if later.status != COMPLETED else done
-    raise Conflict(f"{request.contract_id} was resumed by {later.contract_id}, which is {later.status}", hint)
+def _refuse_done_again(request: Contract, last: str, status: str) -> None:
+    if last == request.contract_id:
+        return
+    hint = f"Resume that one: aorch contracts resume {last}"
+    if status == COMPLETED:
+        hint = f"See it by `aorch contracts show {last}`."
+    elif status in queue.OPEN:
+        hint = f"Wait for its end: aorch contracts wait {last}"
+    raise Conflict(f"{request.contract_id} was resumed by {last}, which is {status}", hint)
 
 
 def _given(details: dict[str, Any]) -> dict[str, Any]:
@@ -73,7 +85,7 @@ def _given(details: dict[str, Any]) -> dict[str, Any]:
 
 def _insisted(request: Contract, registry: Registry) -> str | None:
     """The agent that must do it: one that the caller insisted on, or the pipeline, whose id is its capability's name."""
-    if request.details.get("routing", {}).get("chosen") == "asked for by id":
+    if object_in(request.details, "routing").get("chosen") == "asked for by id":
         return request.to_agent
     name = request.to_agent or request.capability  # nobody is named in a REQUEST that waited in the queue
     found = (each.agent for each in registry if each.agent.agent_id == name == request.capability)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from aorch import json
 from aorch.ledger import statements
 from aorch.ledger.database import connect_reading
+from aorch.ledger.row import COMPLETED
 from aorch.ledger.shared import Shared
 from aorch.ledger.store import BATCH
 
@@ -64,8 +65,14 @@ class Recorded(Shared):
 
     def under_keys(self, caller: str, keys: Sequence[str], longest: int = LONGEST_RESULT) -> dict[str, Past]:
         """What came, last, of those of `keys` that have been used; results of more than `longest` characters are left out."""
-        rows = self._rows(statements.RECORDED, caller, json.encode(keys), longest)
-        return {row[0]: Past(*row) for row in rows}
+        found: dict[str, Past] = {}
+        for row in self._rows(statements.RECORDED, caller, json.encode(keys), longest):
+            past = Past(*row)
+            if (
+                past.key not in found or found[past.key].status != COMPLETED
+            ):  # older versions let two commands try it again
+                found[past.key] = past
+        return found
 
     def undone(self, session_id: str) -> list[tuple[int, str]]:
         """Each exchange of that session that came to nothing: its REQUEST's position, and the id of its last trial.
@@ -73,6 +80,13 @@ class Recorded(Shared):
         Those that an agent asked for are not among them: whoever asked asks again.
         """
         return self._rows(statements.UNDONE, session_id)
+
+    def last_try(self, session_id: str, request_id: str) -> tuple[str, str]:
+        """The id and the status of the last try of what that REQUEST asks for, which may be itself; of one that completed if
+        there is one.
+        """
+        ((contract_id, status),) = self._rows(statements.LAST_TRY, session_id, request_id)
+        return str(contract_id), str(status)
 
     def has_session(self, session_id: str) -> bool:
         """Whether any contract is of that session."""

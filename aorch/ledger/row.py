@@ -6,7 +6,7 @@ An instance of the table's class costs 36 µs, of the 145 that a durable request
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from aorch import json
@@ -60,6 +60,15 @@ class Row(NamedTuple):
 
 FIELDS = Row._fields[:-1]
 """The names in a contract's JSON form, in order."""
+
+
+def object_in(metadata: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The object under that name in a contract's metadata; empty if there is none.
+
+    An imported contract may have anything there.
+    """
+    found = metadata.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 class Ids:

@@ -59,17 +59,31 @@ ANCESTORS = (
 PAYLOAD = "SELECT contracts.payload FROM contracts WHERE contracts.contract_id = ?"
 
 TRIED = (
-    "WITH RECURSIVE tries(contract_id, capability, session_id, resumes) AS"
-    " (SELECT contract_id, capability, session_id, json_extract(metadata, '$.resumes') FROM contracts WHERE contract_id = ?"
-    " UNION SELECT c.contract_id, c.capability, c.session_id, json_extract(c.metadata, '$.resumes') FROM contracts c"
-    " JOIN tries t ON c.contract_id = t.resumes WHERE c.capability = t.capability AND c.session_id = t.session_id)"
-    " SELECT c.contract_id, c.to_agent, c.capability, c.payload, c.status, c.metadata"
-    " FROM tries t CROSS JOIN contracts c ON c.parent_id = t.contract_id"
-    " WHERE c.contract_type = 'REQUEST' AND c.from_agent = ? ORDER BY c.position"
+    "WITH RECURSIVE tries(contract_id, capability, session_id, resumes, retry_of) AS"
+    " (SELECT contract_id, capability, session_id, json_extract(metadata, '$.resumes'), json_extract(metadata, '$.retry_of')"
+    " FROM contracts WHERE contract_id = ?1"
+    " UNION SELECT c.contract_id, c.capability, c.session_id, json_extract(c.metadata, '$.resumes'),"
+    " json_extract(c.metadata, '$.retry_of') FROM tries t CROSS JOIN contracts c ON c.contract_id IN (t.resumes, t.retry_of)"
+    " WHERE c.capability = t.capability AND c.session_id = t.session_id"
+    " UNION SELECT c.contract_id, c.capability, c.session_id, json_extract(c.metadata, '$.resumes'),"
+    " json_extract(c.metadata, '$.retry_of') FROM tries t"
+    " CROSS JOIN idempotency_keys k ON k.caller IN ('retry', 'resume') AND k.key = t.contract_id"
+    " CROSS JOIN contracts c ON c.contract_id = k.request_id"
+    " WHERE c.capability = t.capability AND c.session_id = t.session_id),"
+    " steps(first, contract_id) AS"
+    " (SELECT c.contract_id, c.contract_id FROM tries t CROSS JOIN contracts c ON c.parent_id = t.contract_id"
+    " WHERE c.contract_type = 'REQUEST' AND c.from_agent = ?2"
+    " UNION SELECT s.first, k.request_id FROM steps s"
+    " CROSS JOIN idempotency_keys k ON k.caller IN ('retry', 'resume') AND k.key = s.contract_id)"
+    " SELECT c.contract_id, c.to_agent, q.capability, q.payload, c.status, q.metadata FROM steps s"
+    " CROSS JOIN contracts q ON q.contract_id = s.first CROSS JOIN contracts c ON c.contract_id = s.contract_id"
+    " WHERE c.capability = q.capability ORDER BY c.position"
 )
-"""(contract_id, from_agent): what that agent asked for on behalf of a REQUEST and of those that it resumes, oldest first.
+"""(contract_id, from_agent): what that agent asked for on behalf of a REQUEST and of its other tries, oldest first, and the
+later tries of those, with what identifies the first of them.
 
-Only tries of one capability in one session count: what `metadata.resumes` says comes from outside."""
+Only tries of one capability in one session count: what `metadata` says comes from outside. The key of a try is the id of the
+one before it (store.RETRY; `resume` in ledgers of older versions)."""
 
 RESULT = "SELECT contracts.result FROM contracts WHERE contracts.request_id = ?"
 """What the RESPONSE to that REQUEST holds."""
@@ -189,30 +203,57 @@ RECORDED = (
     " (SELECT k.key, k.request_id FROM json_each(?2) AS wanted"
     " CROSS JOIN idempotency_keys AS k ON k.caller = ?1 AND k.key = wanted.value"
     " UNION ALL SELECT t.key, k.request_id FROM trials AS t"
-    " CROSS JOIN idempotency_keys AS k ON k.caller = 'retry' AND k.key = t.request_id)"
+    " CROSS JOIN idempotency_keys AS k ON k.caller IN ('retry', 'resume') AND k.key = t.request_id)"
     " SELECT t.key, q.contract_id, q.session_id, q.to_agent, q.capability, json_extract(q.metadata, '$.retry_of'), r.status,"
     " r.created_at, CASE WHEN length(r.result) <= ?3 THEN r.result END, length(r.result) > ?3, r.error,"
     " json_extract(r.metadata, '$.code'), json_extract(r.metadata, '$.duration_ms'), json_extract(r.metadata, '$.called')"
     " FROM trials AS t CROSS JOIN contracts AS q ON q.contract_id = t.request_id"
     " LEFT JOIN contracts AS r ON r.request_id = t.request_id"
-    " WHERE NOT EXISTS (SELECT 1 FROM idempotency_keys AS k WHERE k.caller = 'retry' AND k.key = t.request_id)"
+    " WHERE NOT EXISTS (SELECT 1 FROM idempotency_keys AS k WHERE k.caller IN ('retry', 'resume')"
+    " AND k.key = t.request_id)"
 )
 """(caller, keys as a JSON list, how long a result is left out): what came of each key that has been used, in its last trial.
 
 The key of a trial is the id of the one that it comes after (store.RETRY). CROSS JOIN keeps SQLite from reading all keys of
 the caller first."""
 
+_TRIES = (
+    "WITH RECURSIVE found AS MATERIALIZED (SELECT contract_id, capability, position, status,"
+    " coalesce(json_extract(metadata, '$.retry_of'), json_extract(metadata, '$.resumes')) AS before FROM contracts"
+    " WHERE session_id = ?1 AND contract_type = 'REQUEST' AND before IS NOT NULL),"
+    " tries(contract_id, capability, position, status, before) AS (SELECT * FROM found"
+    " UNION SELECT t.contract_id, t.capability, t.position, t.status, coalesce(json_extract(c.metadata, '$.retry_of'),"
+    " json_extract(c.metadata, '$.resumes')) AS further FROM tries t CROSS JOIN contracts c ON c.contract_id = t.before"
+    " WHERE further IS NOT NULL AND c.session_id = ?1 AND c.capability = t.capability)"
+)
+"""`tries` has a row for each REQUEST of a session that does another one (`before`) again, and for each before that."""
+
 UNDONE = (
-    "WITH again AS (SELECT json_extract(metadata, '$.retry_of') AS root, max(position), contract_id, status FROM contracts"
-    " WHERE session_id = ?1 AND contract_type = 'REQUEST' AND root IS NOT NULL GROUP BY root)"
+    _TRIES  # noqa: S608  a constant
+    + ", again AS (SELECT before, capability, max(position), contract_id, status, sum(status = 'completed') AS done"
+    " FROM tries GROUP BY before, capability)"
     " SELECT q.position, coalesce(again.contract_id, q.contract_id) FROM contracts q"
-    " LEFT JOIN again ON again.root = q.contract_id"
+    " LEFT JOIN again ON again.before = q.contract_id AND again.capability = q.capability"
     " WHERE q.session_id = ?1 AND q.contract_type = 'REQUEST' AND q.status IN ('failed', 'cancelled')"
-    " AND q.parent_id IS NULL AND json_extract(q.metadata, '$.retry_of') IS NULL"
+    " AND q.parent_id IS NULL AND q.contract_id NOT IN (SELECT t.contract_id FROM tries t"
+    " CROSS JOIN contracts c ON c.contract_id = t.before WHERE c.session_id = ?1 AND c.capability = t.capability)"
+    " AND coalesce(again.done, 0) = 0"
     " AND coalesce(again.status, q.status) IN ('failed', 'cancelled') ORDER BY q.position"
 )
-"""(session): the position of each REQUEST of a caller's own that came to nothing, also when it was tried again, and the id
-of its last trial."""
+"""(session): the position of each REQUEST of a caller's own that came to nothing, also when it was tried again by whatever
+command, and the id of its last try."""
+
+LAST_TRY = (
+    _TRIES  # noqa: S608  a constant
+    + ", firsts(contract_id) AS (SELECT ?2 UNION SELECT t.before FROM tries t"
+    " CROSS JOIN contracts c ON c.contract_id = t.before AND c.session_id = ?1 AND c.capability = t.capability"
+    " WHERE t.contract_id = ?2)"
+    " SELECT c.contract_id, c.status FROM contracts c WHERE c.contract_id IN (SELECT contract_id FROM firsts"
+    " UNION SELECT t.contract_id FROM tries t WHERE t.before IN (SELECT contract_id FROM firsts)"
+    " AND t.capability = (SELECT capability FROM contracts WHERE contract_id = ?2))"
+    " ORDER BY c.status = 'completed' DESC, c.position DESC LIMIT 1"
+)
+"""(session, contract_id): the id and the status of the last try of what that REQUEST asks for; a completed one goes first."""
 
 ASKED = (
     "SELECT contract_id, from_agent, to_agent, capability, payload, metadata FROM contracts"
