@@ -477,14 +477,10 @@ MISTAKEN = [
 def test_a_body_that_is_not_read_to_its_end_ends_the_connection_which_the_answer_says(home: Home) -> None:
     whole = "GET /v1/health HTTP/1.1\r\nHost: localhost\r\n\r\n"
     with serving(home) as server:
-        for body, status in (
-            (post("no gzip", "Content-Encoding: gzip"), b"400 Bad Request"),
-            (post("{", length=10**9), b"413 Request Entity Too Large"),
-        ):
-            with raw(server, body) as connection, connection.makefile("rb") as answered:
-                head = list(iter(answered.readline, b"\r\n"))
-                assert head[0] == b"HTTP/1.1 " + status + b"\r\n"
-                assert b"Connection: close\r\n" in head
+        with raw(server, post("{", length=10**9)) as connection, connection.makefile("rb") as answered:
+            head = list(iter(answered.readline, b"\r\n"))
+            assert head[0] == b"HTTP/1.1 413 Request Entity Too Large\r\n"
+            assert b"Connection: close\r\n" in head
         with raw(server, whole) as connection:
             assert answer(connection)[0] == 200
     assert "Traceback" not in server.log

@@ -9,6 +9,8 @@ from aorch.errors import NoAgent, NoAgentAvailable
 
 Choice = tuple[Registered, dict[str, Any]]
 """The agent that was chosen, and why, as it stands in the REQUEST's metadata."""
+LONGEST_MISSPELT = 100
+"""Characters of a name that near misses are looked for: the time that takes grows with the square."""
 
 
 def choose(registry: Registry, task: Task) -> Choice:
@@ -71,6 +73,6 @@ def _advice(registry: Registry, capability: str) -> str:
 def _near(name: str, known: list[str], what: str) -> str:
     import difflib  # noqa: PLC0415  4 ms, only for a miss
 
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5) if len(name) <= LONGEST_MISSPELT else []
     meant = f"Did you mean {' or '.join(close)}? " if close else ""
     return f"{meant}Available {what}: {', '.join(known) or 'none'}."

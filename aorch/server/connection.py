@@ -57,6 +57,7 @@ class Connection(web.RequestHandler):
             max_line_size=MAX_LINE_BYTES,
             max_field_size=MAX_HEADER_BYTES,
             max_headers=MAX_HEADERS,
+            auto_decompress=False,  # nothing is decompressed that nobody reads: see request_body.py
         )
         self._request_handler = entrance  # type: ignore[assignment]  # its requests are an application's
         self._log = log

@@ -222,6 +222,13 @@ BODY = (
     Refusal(400, "body_broken", "the body is not encoded as its headers say"),
     Refusal(413, "too_large", "the body is larger than max_body_bytes", "Send less, or raise the limit."),
     Refusal(415, "not_json", "the body is text/plain", "Send it as application/json."),
+    Refusal(
+        415,
+        "encoding_not_supported",
+        "the Content-Encoding 'br' is not supported",
+        "Send it as gzip or deflate, or without Content-Encoding.",
+        Accept_Encoding="gzip, deflate",
+    ),
 )
 _EXCHANGED = (
     NoAgent("No agent available for capability: translate", "See `aorch agents list`."),

@@ -7,7 +7,8 @@ from aorch.core.remembered import as_prompt, known
 from aorch.server import memory_bodies
 from aorch.server.answer import json_answer, next_page
 from aorch.server.call import services_of
-from aorch.server.reading import parse, read_query, read_raw
+from aorch.server.reading import parse, read_query
+from aorch.server.request_body import read_raw
 
 
 async def compress(request: web.Request) -> web.Response:

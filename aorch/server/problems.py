@@ -23,7 +23,7 @@ _TITLES = {
     409: "Conflict",
     413: "Too large",
     414: "Path too long",
-    415: "Not JSON",
+    415: "Unsupported body",
     417: "Expectation refused",
     421: "Another server's",
     422: "Not understood",

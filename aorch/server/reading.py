@@ -1,43 +1,20 @@
-"""What comes with a request: its body, its query, and what ties it to its caller's traces."""
+"""What comes with a request: its body's fields, its query, and what ties it to its caller's traces."""
 
-import asyncio
 from typing import Any, TypeVar
 
-from aiohttp import hdrs, web
+from aiohttp import web
 from multidict import istr
 from pydantic import BaseModel, ValidationError
 
 from aorch.core.orchestrator import new_session_id
 from aorch.core.task import Task
-from aorch.errors import InvalidJSON
-from aorch.server.answer import JSON
 from aorch.server.auth import speaks_as
 from aorch.server.bodies import OrchestrateBody
-from aorch.server.call import Call, services_of
+from aorch.server.call import Call
 from aorch.server.idempotency import Key
-from aorch.server.problems import Refusal, not_understood
+from aorch.server.problems import not_understood
 
 Shape = TypeVar("Shape", bound=BaseModel)
-
-
-async def read_raw(request: web.Request) -> bytes:
-    """The body, which is JSON by what its sender says. Raises Refusal (408, 413, 415) and InvalidJSON (too deep)."""
-    if request.headers.get(hdrs.CONTENT_TYPE) != JSON and request.content_type != JSON:
-        raise Refusal(415, "not_json", f"the body is {request.content_type}", "Send it as application/json.")
-    settings = services_of(request).settings
-    if request.content.is_eof() and request.content.total_bytes <= settings.max_body_bytes:
-        raw = request.content.read_nowait()  # all of it is here: no timer is needed, nor any of `read`'s other care
-    elif (announced := request.content_length or 0) > settings.max_body_bytes:
-        raise web.HTTPRequestEntityTooLarge(settings.max_body_bytes, announced)
-    else:
-        try:
-            async with asyncio.timeout(settings.read_timeout_s):
-                raw = await request.read()
-        except TimeoutError:
-            raise Refusal(408, "too_slow", f"the body took longer than {settings.read_timeout_s:g} s") from None
-    if _deeper_than(settings.max_json_depth, raw):
-        raise InvalidJSON(f"the body is nested deeper than {settings.max_json_depth} levels (max_json_depth)")
-    return raw
 
 
 def parse(raw: bytes, shape: type[Shape]) -> Shape:
@@ -72,24 +49,6 @@ def asked(call: Call, request: web.Request, body: OrchestrateBody, key: Key | No
         metadata=_traced(call, request),
         idempotency=key,
     )
-
-
-def _deeper_than(most: int, raw: bytes) -> bool:
-    if len(raw) <= 2 * most or raw.count(b"{") + raw.count(b"[") <= most:  # what opens must close, or it is no JSON
-        return False
-    depth, in_text, escaped = 0, False, False
-    for byte in raw:
-        if in_text:
-            in_text, escaped = escaped or byte != 0x22, byte == 0x5C and not escaped
-        elif byte == 0x22:
-            in_text = True
-        elif byte in b"{[":
-            depth += 1
-            if depth > most:
-                return True
-        elif byte in b"}]":
-            depth -= 1
-    return False
 
 
 _TRACES = {"request_id": istr("X-Request-ID"), "traceparent": istr("traceparent"), "tracestate": istr("tracestate")}

@@ -22,7 +22,8 @@ from aorch.server.events import HEADERS as STREAM_HEADERS
 from aorch.server.idempotency import key_of, once
 from aorch.server.memory import compress, show_memory
 from aorch.server.problems import refused
-from aorch.server.reading import asked, parse, read_query, read_raw
+from aorch.server.reading import asked, parse, read_query
+from aorch.server.request_body import read_raw
 from aorch.server.tasks import cancel_task, show_task, submit_task
 
 

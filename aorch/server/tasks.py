@@ -15,7 +15,8 @@ from aorch.server.answer import JsonAnswer, json_answer
 from aorch.server.call import CALL, Call, services_of
 from aorch.server.idempotency import first_of, key_of
 from aorch.server.problems import refused
-from aorch.server.reading import asked, parse, read_query, read_raw
+from aorch.server.reading import asked, parse, read_query
+from aorch.server.request_body import read_raw
 
 
 async def submit_task(request: web.Request) -> web.Response:

@@ -1,0 +1,94 @@
+"""Bodies: what codings they may have, and that an attacker's cost no more than their bytes."""
+
+import gzip
+import json
+import zlib
+from itertools import product
+
+import psutil
+import pytest
+import shared
+from api import ask, problem
+from hypothesis import given
+from hypothesis import strategies as st
+from serving import Server
+
+from aorch.server.request_body import _deeper_than
+
+TASK = json.dumps({"session_id": "coded", "capability": "echo", "parameters": {"text": "hi"}}).encode()
+
+home, server = shared.home, shared.server
+
+
+def headers(coding: str) -> dict[str, str]:
+    return {"Content-Type": "application/json", "Content-Encoding": coding}
+
+
+def raw_deflate(body: bytes) -> bytes:
+    deflater = zlib.compressobj(wbits=-15)
+    return deflater.compress(body) + deflater.flush()
+
+
+def test_gzip_and_deflate_are_understood_by_all_their_names(server: Server) -> None:
+    bodies = {"gzip": gzip.compress, "x-gzip": gzip.compress, "deflate": zlib.compress, "Identity": bytes}
+    for coding, compress in [*bodies.items(), ("DEFLATE", raw_deflate)]:
+        response = server.post("/v1/orchestrate", content=compress(TASK), headers=headers(coding))
+        assert (response.status_code, response.json()["success"]) == (200, True), coding
+
+
+def test_any_other_coding_is_refused_by_its_name(server: Server) -> None:
+    for coding, path in product(("br", "zstd", "gzip, gzip", "gzip;q=1"), ("/v1/orchestrate", "/v1/compress")):
+        response = server.post(path, content=gzip.compress(TASK), headers=headers(coding))
+        assert coding in problem(response, 415, "encoding_not_supported")["detail"]
+        assert response.headers["Accept-Encoding"] == "gzip, deflate"
+    twice = [("Content-Type", "application/json"), ("Content-Encoding", "gzip"), ("Content-Encoding", "gzip")]
+    problem(server.post("/v1/orchestrate", content=gzip.compress(TASK), headers=twice), 415, "encoding_not_supported")
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"no gzip", gzip.compress(TASK)[:-9], gzip.compress(TASK) + b"more", zlib.compress(TASK)]
+)
+def test_a_body_that_is_not_as_its_coding_says_is_a_bad_request(server: Server, body: bytes) -> None:
+    problem(server.post("/v1/orchestrate", content=body, headers=headers("gzip")), 400, "body_broken")
+
+
+def test_nothing_is_decompressed_that_nobody_reads_and_no_more_than_the_limit(server: Server) -> None:
+    bomb = gzip.compress(b"0" * 300_000_000)
+    process = psutil.Process(server.process.pid)
+    before = process.cpu_times().user
+    for _ in range(3):
+        problem(server.post("/nothing", content=bomb, headers=headers("gzip")), 404, "no_route")
+        problem(server.post("/v1/orchestrate", content=bomb, headers=headers("gzip")), 413, "too_large")
+        text = {"Content-Encoding": "gzip", "Content-Type": "text/plain"}
+        problem(server.post("/v1/orchestrate", content=bomb, headers=text), 415, "not_json")
+    assert process.cpu_times().user - before < 0.5  # unpacked they are 2.7 GB, which takes seconds
+
+
+def test_a_byte_order_mark_is_no_part_of_the_body(server: Server) -> None:
+    response = server.post("/v1/orchestrate", content=b"\xef\xbb\xbf" + TASK, headers=headers("identity"))
+    assert response.json()["success"] is True
+
+
+def test_a_name_of_a_megabyte_is_answered_at_once(server: Server) -> None:
+    process = psutil.Process(server.process.pid)
+    before = process.cpu_times().user
+    assert "Available" in problem(ask(server, "e" * 1_000_000), 404, "no_agent")["hint"]
+    assert "Available" in problem(ask(server, agent_id="e" * 1_000_000), 404, "no_agent")["hint"]
+    assert process.cpu_times().user - before < 0.5
+    assert "Did you mean echo" in problem(ask(server, "ehco"), 404, "no_agent")["hint"]
+
+
+nested = st.recursive(
+    st.text(alphabet='[]{}"\\a', max_size=4), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+)
+
+
+@given(nested, st.integers(1, 12), st.integers(0, 12))
+def test_the_depth_is_that_of_the_parsed_value(value: object, most: int, more: int) -> None:
+    def depth(value: object) -> int:
+        inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+        return 0 if inner is None else 1 + max(map(depth, inner), default=0)
+
+    for _ in range(more):
+        value = [value, "]"]
+    assert _deeper_than(most, json.dumps(value).encode()) is (depth(value) > most)
