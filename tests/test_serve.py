@@ -30,10 +30,17 @@ def home(tmp_path: Path, made_ledger: Path) -> Home:
     return home_in(tmp_path, made_ledger)
 
 
-def refused(server: Server) -> httpx.Response | None:
-    """The answer to a task where it is that the server is about to stop."""
-    response = ask(server, session="late")
-    return response if response.status_code == 503 else None
+def is_free(server: Server) -> bool:
+    """Whether another service could listen at its address."""
+    address = urlsplit(server.url)
+    with closing(socket.socket()) as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            other.bind((address.hostname, address.port))
+            other.listen()
+        except OSError:
+            return False
+    return True
 
 
 # Its start
@@ -147,13 +154,18 @@ def test_nothing_is_written_to_a_ledger_that_nobody_finds(home: Home) -> None:
 # Its end
 
 
-def test_a_stop_lets_what_runs_finish_and_refuses_what_comes(home: Home, wait_for: WaitFor) -> None:
+def test_a_stop_lets_running_work_finish_and_refuses_the_next_request_of_a_kept_connection(
+    home: Home, wait_for: WaitFor
+) -> None:
     os.mkfifo(gate := home.folder / "gate")
     with serving(home, "--grace", "30") as server, ThreadPoolExecutor() as threads:
         running = threads.submit(hold, server, gate)
-        with gate.open("w") as released:
+        with gate.open("w") as released, httpx.Client(base_url=server.url, trust_env=False) as kept:
+            assert kept.get("/v1/health").status_code == 200
             server.process.terminate()
-            late = wait_for(lambda: refused(server))
+            wait_for(lambda: "aorch stops" in server.log)
+            assert is_free(server)
+            late = kept.get("/v1/health")
             problem(late, 503, "stopping")
             assert int(late.headers["Retry-After"]) > 0
             assert late.headers["Connection"] == "close"
@@ -182,7 +194,7 @@ def test_ctrl_c_says_how_long_it_waits_and_a_second_one_ends_the_wait(home: Home
         running = threads.submit(hold, server, gate)
         with gate.open("w"):
             server.process.send_signal(signal.SIGINT)
-            wait_for(lambda: refused(server))
+            wait_for(lambda: "aorch stops" in server.log)
             server.process.send_signal(signal.SIGINT)
             assert server.process.wait(timeout=5) == 0
         assert running.exception() or running.result().json()["success"] is False

@@ -30,7 +30,7 @@ def serve(
         bool, typer.Option("--insecure", help="Without any token, let everybody in who reaches that address.")
     ] = False,
     log_json: Annotated[bool, typer.Option("--log-json", help="Log JSON lines.")] = False,
-    worker: Annotated[bool, typer.Option("--worker", hidden=True)] = False,
+    worker: Annotated[str | None, typer.Option("--worker", hidden=True)] = None,
     ledger: LedgerOption = None,
 ) -> None:
     """Serve the /v1 API over the same agents and the same ledger.
@@ -45,15 +45,22 @@ def serve(
       curl localhost:8888/v1/agents
     """
     import asyncio
-    import sys
-    from contextlib import redirect_stdout
 
     import msgspec
 
     from aorch import config as configuration
-    from aorch.cli.streams import kept_from_agents, set_aside
+    from aorch.cli.streams import kept_from_agents
     from aorch.server import running
+    from aorch.server import workers as processes
 
+    if worker is not None:  # "CONNECTION,LISTENING": the descriptors that its supervisor passed
+        supervised = processes.Supervised(*map(int, worker.split(",")))
+        order = supervised.order
+        with kept_from_agents():
+            starting = running.serve(
+                order.config, log_json=order.log_json, insecure=order.insecure, supervised=supervised
+            )
+            return asyncio.run(starting)
     config = configuration.load(ledger)
     file = str(token_file.absolute()) if token_file else None
     given = {"host": host, "port": port, "workers": workers, "grace_s": grace, "token_file": file}
@@ -61,20 +68,7 @@ def serve(
         config.serve, **{key: value for key, value in given.items() if value is not None}
     )
     config = msgspec.structs.replace(config, serve=settings)
-    if settings.workers > 1 and not worker:
-        raise typer.Exit(
-            running.supervise(config, _without_port(sys.argv[sys.argv.index("serve") + 1 :]), insecure=insecure)
-        )
-    set_aside()
-    with redirect_stdout(sys.stderr) if worker else kept_from_agents():  # a worker watches its standard input
-        asyncio.run(running.serve(config, log_json=log_json, worker=worker, insecure=insecure))
-
-
-def _without_port(arguments: list[str]) -> list[str]:
-    """What a worker is told as well; the port comes from its supervisor, since 0 is any."""
-    kept, skip = [], False
-    for argument in arguments:
-        if not (skip or argument.startswith(("--port", "-p"))):
-            kept.append(argument)
-        skip = argument in ("--port", "-p")
-    return kept
+    if settings.workers > 1:
+        raise typer.Exit(processes.supervise(config, log_json=log_json, insecure=insecure))
+    with kept_from_agents():
+        return asyncio.run(running.serve(config, log_json=log_json, insecure=insecure))

@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from aorch.config import Config
     from aorch.ledger.row import Row
 
-CANCEL_S = 5.0
-"""How long an agent that is told to stop may take."""
-
 app = typer.Typer(add_completion=False)
 
 
@@ -68,6 +65,7 @@ async def _work(config: "Config", parallel: int, grace_s: float, *, drain: bool)
     from aorch.core.orchestrator import Orchestrator
     from aorch.core.queue import Worker, undoable
     from aorch.core.recovery import keep_recovering
+    from aorch.core.stop import CANCEL_S, Stop
     from aorch.core.stopping import hear_no_more
     from aorch.core.supervision import Supervisor
     from aorch.core.webhooks import Webhooks, secret
@@ -76,7 +74,8 @@ async def _work(config: "Config", parallel: int, grace_s: float, *, drain: bool)
     with kept_from_agents():  # what agents print is nobody's answer
         async with Orchestrator(config=config) as orchestrator:
             worker = Worker(orchestrator.exchanges, parallel, complain, lambda response: log.add(_line(response)))
-            stop, hurry = _told_to_stop()
+            stop = Stop(grace_s)
+            stop.on_signals()
             supervisor = Supervisor(warn)
             working = supervisor.start("queue", partial(worker.run, drain=drain))
             supervisor.start("recovery", partial(keep_recovering, orchestrator.exchanges.ledger))
@@ -87,10 +86,10 @@ async def _work(config: "Config", parallel: int, grace_s: float, *, drain: bool)
             warned = undoable(orchestrator.exchanges, config.file)
             for sentence in warned:
                 warn(sentence)
-            told = asyncio.create_task(stop.wait())
+            told = asyncio.create_task(stop.told.wait())
             await asyncio.wait((working, told), return_when=asyncio.FIRST_COMPLETED)
             told.cancel()
-            await worker.stop(grace_s, CANCEL_S, hurry)
+            await worker.stop(grace_s, CANCEL_S, stop.hurry)
             await supervisor.stop()
             log.flush()
             for sentence in undoable(orchestrator.exchanges, config.file) if drain else ():
@@ -107,13 +106,3 @@ def _line(response: "Row") -> str:
     from aorch.core.log import as_text, end_of_task
 
     return printable(f"{response.created_at} {as_text(end_of_task(response))}")
-
-
-def _told_to_stop() -> tuple[asyncio.Event, asyncio.Event]:
-    """Set by the first INT or TERM, and by the second."""
-    from aorch.core.stopping import hear
-
-    stop, hurry = asyncio.Event(), asyncio.Event()
-
-    hear(lambda _: (hurry if stop.is_set() else stop).set())
-    return stop, hurry

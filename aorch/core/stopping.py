@@ -14,16 +14,13 @@ def heed(number: int, handler: Any) -> None:
 
 
 def hear(act: Callable[[int], None]) -> None:
-    """Call `act` in this loop with the number of each INT, TERM or HUP that comes.
+    """Call `act` with the number of each INT, TERM or HUP, in the main thread, even while an agent blocks its loop.
 
     Plain handlers: the loop's own are taken off when it closes, and a signal after that would end the process.
     """
-    import asyncio  # noqa: PLC0415  40 ms, and every command uses `heed`
-
-    loop = asyncio.get_running_loop()
 
     def heard(number: int, _: object) -> None:
-        loop.call_soon_threadsafe(act, number)
+        act(number)
 
     for number in SIGNALS:
         heed(number, heard)

@@ -27,6 +27,7 @@ class Waiting:
         self._asking: Counter[str] = Counter()
         self._waiters: dict[str, asyncio.Future[None]] = {}
         self._looking: asyncio.Task[None] | None = None
+        self._ended = False
 
     def request(self, request_id: str) -> Row:
         """That REQUEST. Raises NotFound."""
@@ -43,7 +44,7 @@ class Waiting:
         return recorded(request.as_dict(), found[0].as_dict()) if found else None
 
     async def wait(self, request_id: str, timeout_s: float | None = None) -> Answer | None:
-        """What came of that REQUEST, once it is answered; None after `timeout_s`.
+        """What came of that REQUEST, once it is answered; None after `timeout_s`, or after `end`.
 
         Raises NotFound; Conflict where it was imported without its RESPONSE, for which one would wait in vain.
         """
@@ -54,7 +55,7 @@ class Waiting:
         self._asking[request_id] += 1
         try:
             async with asyncio.timeout(timeout_s):
-                while (answer := self.answer(request)) is None:
+                while (answer := self.answer(request)) is None and not self._ended:
                     await asyncio.shield(self._next(request_id))
                 return answer
         except TimeoutError:
@@ -64,6 +65,13 @@ class Waiting:
             if not self._asking[request_id]:
                 del self._asking[request_id]
                 self._waiters.pop(request_id, None)
+
+    def end(self) -> None:
+        """End every wait now, and each later one at once: without an answer, unless there is one."""
+        self._ended = True
+        for waiter in self._waiters.values():
+            waiter.set_result(None)
+        self._waiters.clear()
 
     def close(self) -> None:
         """Let go of the file."""

@@ -14,6 +14,7 @@ import os
 import re
 import stat
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
@@ -65,23 +66,34 @@ ANONYMOUS = Caller("", "", _EVERYTHING)
 
 
 class Access:
-    """Who is let in at `address`, where the server listens.
+    """Who is let in at `address`, where the server listens. `closed`: callers need a token, even if there is none.
 
+    `on_close` is called when the first token closes what was open until then.
     Raises UsageError where that would be anybody from elsewhere, ConfigInvalid for a token file that cannot be used, and
     LedgerError.
     """
 
-    def __init__(self, config: Config, address: str, *, insecure: bool = False) -> None:
+    def __init__(self, config: Config, address: str, *, insecure: bool = False, closed: bool = False) -> None:
+        self.on_close: Callable[[], None] | None = None
         self._ledger = config.ledger
         self._of_file = _read_file(config)
         self._looking: asyncio.Task[None] | None = None
         self.open = may_be_open = insecure or is_loopback(address)
         self._take(self._read(), time.perf_counter())
-        if not (may_be_open or self._callers):
+        if closed:
+            self.close()
+        elif not (may_be_open or self._callers):
             raise UsageError(
                 f"{config.serve.host} can be reached from elsewhere, and no token is there for callers to show",
                 "Make one by `aorch tokens create NAME`, name a --token-file, or let everybody in by --insecure.",
             )
+
+    def close(self) -> None:
+        """Need a token from every caller from now on."""
+        if self.open:
+            self.open = False
+            if self.on_close is not None:
+                self.on_close()
 
     async def look(self, readers: Readers) -> None:
         """Look the ledger's tokens up again, which is due once `time.perf_counter()` is past `look_at`.
@@ -130,7 +142,8 @@ class Access:
     def _take(self, callers: Callers, moment: float) -> None:
         self._callers = callers
         self.bound = frozenset(caller.agent_id for caller in callers.values() if caller.agent_id is not None)
-        self.open = self.open and not callers
+        if callers:
+            self.close()
         self._looked = moment
         self.look_at = moment + LOOK_AFTER_S
 

@@ -152,7 +152,7 @@ class Follower:
                 del self._hearers[session_id]
 
     async def end(self) -> None:
-        """End all streams."""
+        """End all streams, which may have been done already."""
         self.ended = True
         for hearers in self._hearers.values():
             for stream in hearers.streams:

@@ -46,11 +46,11 @@ async def submit_task(request: web.Request) -> web.Response:
 async def show_task(request: web.Request) -> web.Response:
     """How a task stands; with `wait_s` once it is answered, or after so many seconds."""
     query = read_query(request, bodies.TaskQuery)
-    waiting = services_of(request).waiting
+    waiting, gate = services_of(request).waiting, services_of(request).gate
     contract_id = request.match_info["contract_id"]
     answer = None
     if query.wait_s:
-        with contextlib.suppress(Conflict):  # it was imported, and nobody here will answer it
+        with contextlib.suppress(Conflict), gate.outside():  # it was imported, and nobody here will answer it
             answer = await waiting.wait(contract_id, query.wait_s)
     asked = waiting.request(contract_id)
     return json_answer(_form(asked, answer or waiting.answer(asked)))
