@@ -45,6 +45,7 @@ class Exchanges:
     max_depth: int
     parent_id: str | None = None
     _running: dict[asyncio.AbstractEventLoop, Running] = field(init=False, default_factory=dict)
+    _ended_by: list[str] = field(init=False, default_factory=list)
 
     @property
     def running(self) -> Running:
@@ -55,8 +56,15 @@ class Exchanges:
             for known in list(self._running):  # at once: another thread may add its own
                 if known.is_closed():
                     self._running.pop(known, None)
-            running = self._running[loop] = Running(self.ledger, loop)
+            running = self._running[loop] = Running(self.ledger, loop, self._ended_by)
         return running
+
+    def cancel_all(self, by: str) -> None:
+        """Cancel what runs in any loop, and what begins from now on: its RESPONSE and its answer say so."""
+        self._ended_by.append(by)
+        for loop, running in list(self._running.items()):
+            with contextlib.suppress(RuntimeError):  # that loop is closed
+                loop.call_soon_threadsafe(running.release_all)
 
     async def perform(self, task: Task, cut_off: Callable[[Outcome], None] | None = None) -> Answer:
         """Do `task`. Both contracts are durable when this returns, whatever came of it.

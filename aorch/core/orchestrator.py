@@ -1,8 +1,10 @@
 """The Orchestrator: the public class, in front of registry, exchanges and ledger."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -11,6 +13,7 @@ from aorch import config as configuration
 from aorch.agents import Agent
 from aorch.core import bootstrap
 from aorch.core.exchange import ORCHESTRATOR, Exchanges
+from aorch.core.lifecycle import Lifecycle, in_thread
 from aorch.core.mapping import Items, mapped
 from aorch.core.queue import Queue
 from aorch.core.task import Answer, Task, Wish
@@ -30,9 +33,9 @@ class Orchestrator:
     """
 
     def __init__(self, ledger: str | Path | None = None, *, config: configuration.Config | None = None) -> None:
-        self.config = config or configuration.load(ledger)
-        self.registry = bootstrap.registry(self.config)
-        self._exchanges: Exchanges | None = None
+        self.config = config = config or configuration.load(ledger)
+        self.registry = registry = bootstrap.registry(config)
+        self._lifecycle = Lifecycle(lambda: bootstrap.exchanges(config, registry))
         self._queue: Queue | None = None
 
     def register_agent(self, agent: Agent) -> None:
@@ -72,20 +75,29 @@ class Orchestrator:
             async for answer in answers:
                 yield answer
 
-    def perform(self, task: Task) -> Coroutine[Any, Any, Answer]:
+    async def perform(self, task: Task) -> Answer:
         """Do `task`, as `orchestrate` does, in types."""
-        return self.exchanges.perform(task)
+        exchanges = self._lifecycle.exchanges or await self._lifecycle.opened()
+        entry = self._lifecycle.begin()
+        try:
+            return await exchanges.perform(task)
+        finally:
+            self._lifecycle.end(entry)
 
     async def resume(self, contract_id: str) -> Answer:
         """Perform the task of that REQUEST again, as a new one in the same session; what a pipeline completed is taken over.
 
         Raises NotFound, Conflict (it completed, it still runs, it was resumed already), and what `perform` raises.
         """
-        from aorch.core.resuming import task_again  # noqa: PLC0415  SQLAlchemy is for reading only
+
+        def read() -> Task:
+            from aorch.core.resuming import task_again  # noqa: PLC0415  SQLAlchemy is for reading only
+
+            return task_again(self.config.ledger, contract_id, self.registry)
 
         if self.config.ledger.exists():
-            self.open()  # what a dead process left open is answered first
-        return await self.perform(await asyncio.to_thread(task_again, self.config.ledger, contract_id, self.registry))
+            await self._lifecycle.opened()  # what a dead process left open is answered first
+        return await self.perform(await asyncio.to_thread(read))
 
     async def submit(
         self,
@@ -102,7 +114,9 @@ class Orchestrator:
         NoAgent where no agent has the capability, QueueFull, and LedgerError.
         """
         wish = Wish(priority, not_before and utc(not_before), expires_at and utc(expires_at))
-        accepted = await self.queue.submit(_task(session_id, task), wish)
+        asked = _task(session_id, task)
+        await self._lifecycle.opened()
+        accepted = await self.queue.submit(asked, wish)
         if isinstance(accepted, Answer):
             raise accepted.as_error()
         return accepted.contract_id
@@ -115,6 +129,7 @@ class Orchestrator:
         """
         wish = Wish(priority)
         tasks = [(_task(session_id, task), wish) for session_id, task in asked]
+        await self._lifecycle.opened()
         return [request.contract_id for request in await self.queue.submit_all(tasks)]
 
     async def wait(self, contract_id: str, timeout_s: float | None = None) -> dict[str, Any] | None:
@@ -124,6 +139,7 @@ class Orchestrator:
         """
         waiting = Waiting(self.config.ledger)
         try:
+            await in_thread(waiting.open)
             answer = await waiting.wait(contract_id, timeout_s)
         finally:
             waiting.close()
@@ -135,7 +151,8 @@ class Orchestrator:
         Cancelling again changes nothing. Raises NotFound, for a RESPONSE's id too; Conflict for a REQUEST that was imported
         while it was open.
         """
-        return await self.exchanges.ledger.cancel(contract_id, by)
+        exchanges = await self._lifecycle.opened()
+        return await exchanges.ledger.cancel(contract_id, by)
 
     async def compress_session(
         self, session_id: str, intent: str | None = None, via: str = "auto", max_tokens: int = 512
@@ -146,15 +163,17 @@ class Orchestrator:
         Raises NotFound where the session has no contracts, Conflict where another compression on the ledger takes longer
         than 30 s, LlmOff, ConfigInvalid and LedgerError. Where a model or MemAgent fails, the block says so.
         """
-        from aorch.core.compression import How, compress_session  # noqa: PLC0415  it takes longer to import than `run` takes
+        await in_thread(partial(import_module, "aorch.core.compression"))  # it takes longer to import than `run` takes
+        from aorch.core.compression import How, compress_session  # noqa: PLC0415
 
         return (await compress_session(self.config, session_id, How(via, intent, max_tokens))).as_dict()
 
     async def get_contracts(self, session_id: str | None = None, limit: int | None = None) -> list[dict[str, Any]]:
         """The contracts of a session (or all), oldest first, in their JSON form."""
-        from aorch.ledger.reading import Filter, Reader  # noqa: PLC0415  SQLAlchemy is for reading only
 
         def read() -> list[dict[str, Any]]:
+            from aorch.ledger.reading import Filter, Reader  # noqa: PLC0415  SQLAlchemy is for reading only
+
             with Reader(self.config.ledger) as reader:
                 page = reader.page(Filter(session_id=session_id), limit=limit, newest_first=False)
                 return [contract.as_dict() for contract in page]
@@ -163,10 +182,8 @@ class Orchestrator:
 
     @property
     def exchanges(self) -> Exchanges:
-        """What performs tasks; the ledger is open from the first look at it."""
-        if self._exchanges is None:
-            self._exchanges = bootstrap.exchanges(self.config, self.registry)
-        return self._exchanges
+        """What performs tasks. The first look opens the ledger in this thread."""
+        return self._lifecycle.open()
 
     @property
     def queue(self) -> Queue:
@@ -176,14 +193,17 @@ class Orchestrator:
         return self._queue
 
     def open(self) -> None:
-        """Open the ledger now rather than with the first exchange. Raises LedgerError."""
-        _ = self.exchanges
+        """Open the ledger now, in this thread, rather than with the first exchange. Raises LedgerError."""
+        self._lifecycle.open()
 
     async def aclose(self) -> None:
-        """Commit what is queued and let go of the ledger."""
-        if self._exchanges is not None:
-            self._exchanges.ledger.close()
-            self._exchanges = self._queue = None
+        """Cancel what runs, wait until each RESPONSE is written, and let go of the ledger. It can be used again afterwards.
+
+        A task whose agent has answered keeps its answer; each other one ends as `cancelled`, which its caller gets as its
+        answer. Raises UsageError when an agent calls it that this orchestrator runs.
+        """
+        await self._lifecycle.close()
+        self._queue = None
 
     async def __aenter__(self) -> Self:
         return self

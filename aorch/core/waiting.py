@@ -73,6 +73,11 @@ class Waiting:
             waiter.set_result(None)
         self._waiters.clear()
 
+    def open(self) -> None:
+        """Open the file now, in this thread, rather than with the first question. Raises LedgerError."""
+        with translated(self._path):
+            self._connected()
+
     def close(self) -> None:
         """Let go of the file."""
         if self._looking is not None:

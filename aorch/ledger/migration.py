@@ -1,6 +1,7 @@
 """Bringing a ledger to the newest revision. The only module that imports Alembic."""
 
 import sqlite3
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from sqlalchemy.exc import DBAPIError
 
 from aorch.ledger.database import BUSY_TIMEOUT_S, revision
 from aorch.ledger.statements import REVISION
+
+_one_at_a_time = threading.Lock()
+"""Alembic's context is global: two threads that migrate two ledgers at once would take each other's connection."""
 
 
 def upgrade(path: Path) -> None:
@@ -25,7 +29,7 @@ def upgrade(path: Path) -> None:
     event.listen(engine, "connect", _by_hand)
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     try:
-        with engine.begin() as connection:
+        with _one_at_a_time, engine.begin() as connection:
             if revision(connection.connection.driver_connection) != REVISION:  # type: ignore[arg-type]  # it is sqlite3's
                 command.upgrade(configuration(connection), "head")
     except DBAPIError as error:

@@ -1,0 +1,154 @@
+"""When an orchestrator's ledger is opened and closed: by whoever comes first, and after everything that runs has ended."""
+
+import asyncio
+import contextlib
+import os
+import threading
+import warnings
+import weakref
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+from aorch.core.exchange import Exchanges
+from aorch.core.execution import current_call
+from aorch.errors import UsageError
+from aorch.ledger.store import Ledger
+
+Result = TypeVar("Result")
+
+LOOK_S = 0.5
+"""How often closing looks whether another thread's loop has stopped with exchanges under way, which nobody tells."""
+CLOSING = "the closing of its orchestrator"
+"""Who cancelled what ran when it was closed."""
+
+
+async def in_thread(work: Callable[[], Result]) -> Result:
+    """What `work` returns in a daemon thread. Unlike an executor's thread, it never holds up the end of the process."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[Result] = loop.create_future()
+
+    def tell(result: Result | None, error: BaseException | None) -> None:
+        if done.cancelled():
+            return
+        if error is None:
+            done.set_result(result)  # type: ignore[arg-type]  # without an error there is a result
+        else:
+            done.set_exception(error)
+
+    def run() -> None:
+        result, error = None, None
+        try:
+            result = work()
+        except BaseException as raised:  # noqa: BLE001  handed over to whoever awaits it
+            error = raised
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(tell, result, error)
+
+    threading.Thread(target=run, name="aorch-ledger", daemon=True).start()
+    return await done
+
+
+class Lifecycle:
+    """The exchanges of one orchestrator, for any number of threads with a loop each; `make` opens their ledger."""
+
+    def __init__(self, make: Callable[[], Exchanges]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self.exchanges: Exchanges | None = None
+        """What is open; None before the first exchange and after `close`."""
+        self._given_up = threading.Event()
+        self._opening: dict[asyncio.AbstractEventLoop, asyncio.Task[None]] = {}
+        self._under_way: dict[object, asyncio.AbstractEventLoop] = {}
+        self._told: Callable[[], None] | None = None
+        self._forgotten: weakref.finalize[..., Lifecycle] | None = None
+
+    def open(self) -> Exchanges:
+        """Open the ledger if it is not open, in this thread. Raises LedgerError."""
+        while (exchanges := self.exchanges) is None:
+            self._open(self._given_up)
+        return exchanges
+
+    async def opened(self) -> Exchanges:
+        """As `open`, in a thread of its own: this loop goes on, and so does whoever is cancelled meanwhile."""
+        loop = asyncio.get_running_loop()
+        while (exchanges := self.exchanges) is None:
+            opening = self._opening.get(loop)
+            if opening is None:
+                opening = self._opening[loop] = loop.create_task(in_thread(partial(self._open, self._given_up)))
+                opening.add_done_callback(self._is_open)
+            await asyncio.shield(opening)
+        return exchanges
+
+    def begin(self) -> object:
+        """Note that an exchange is under way in this loop, until `end`."""
+        entry = object()
+        self._under_way[entry] = asyncio.get_running_loop()
+        return entry
+
+    def end(self, entry: object) -> None:
+        """Note that it has ended: its RESPONSE is in the ledger."""
+        del self._under_way[entry]
+        if self._told is not None:
+            self._told()
+
+    async def close(self) -> None:
+        """Cancel what runs, wait until each RESPONSE is written, and close the ledger. Raises UsageError inside an exchange."""
+        self._given_up.set()
+        self._given_up = threading.Event()
+        exchanges = self.exchanges
+        if exchanges is None:
+            return
+        call = current_call.get()
+        if call is not None and call.exchanges is exchanges:
+            raise UsageError("an agent cannot close the orchestrator that runs it", "Close it where it was opened.")
+        try:
+            exchanges.cancel_all(CLOSING)
+            await self._ended()
+        finally:
+            if self.exchanges is exchanges:  # not closed meanwhile by another call
+                self.exchanges = None
+                if self._forgotten is not None:
+                    self._forgotten.detach()
+                await in_thread(exchanges.ledger.close)
+
+    async def _ended(self) -> None:
+        """Wait until no exchange is under way in a loop that runs."""
+        loop, changed = asyncio.get_running_loop(), asyncio.Event()
+
+        def tell() -> None:
+            with contextlib.suppress(RuntimeError):  # that loop is closed
+                loop.call_soon_threadsafe(changed.set)
+
+        self._told = tell
+        while any(each.is_running() for each in list(self._under_way.values())):
+            changed.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(changed.wait(), LOOK_S)
+
+    def _open(self, given_up: threading.Event) -> None:
+        exchanges = self._make()
+        with self._lock:
+            if self.exchanges is None and not given_up.is_set():
+                self._forgotten = weakref.finalize(self, _close_forgotten, exchanges.ledger, os.getpid())
+                self._told = None
+                self.exchanges = exchanges
+                return
+        exchanges.ledger.close()  # another thread was first, or `close` came meanwhile
+
+    def _is_open(self, opening: "asyncio.Task[None]") -> None:
+        self._opening.pop(opening.get_loop(), None)
+        if not opening.cancelled():
+            opening.exception()  # seen, also if nobody awaits it any more
+
+
+def _close_forgotten(ledger: Ledger, pid: int) -> None:
+    """Close the ledger of an orchestrator that nobody closed, so that its thread ends; a forked child leaves it alone."""
+    if os.getpid() != pid:
+        return
+    if threading.current_thread() is threading.main_thread():
+        ledger.close()
+    else:  # the collector may have run in the ledger's own thread, which cannot wait for its own end
+        threading.Thread(target=ledger.close, name="aorch-ledger", daemon=True).start()
+    message = f"an Orchestrator over {ledger.path} was not closed: use `async with`, or await its aclose()"
+    warnings.warn(message, ResourceWarning, stacklevel=2)

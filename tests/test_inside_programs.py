@@ -1,0 +1,216 @@
+"""aorch inside other programs: it closes cleanly, leaves nothing behind, and never blocks the caller's event loop."""
+
+import asyncio
+import gc
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from typing import Any
+
+import pytest
+from conftest import Home
+
+from aorch import Agent, AgentCapability, Orchestrator
+from aorch.errors import UsageError
+from aorch.ledger.database import connect
+
+
+class Waits(Agent):
+    """Answers once `released` is set; `wait` does so on the loop, `block` in a thread."""
+
+    def __init__(self, concurrency: int | None = None) -> None:
+        super().__init__("waits", "Waits")
+        self.concurrency = concurrency
+        self.begun, self.released, self.cancelled = asyncio.Event(), asyncio.Event(), False
+
+    async def execute(self, task: dict[str, Any]) -> dict[str, Any]:
+        self.begun.set()
+        try:
+            await self.released.wait()
+        except asyncio.CancelledError:
+            self.cancelled = True
+            raise
+        return {"success": True, "data": "done"}
+
+    def get_capabilities(self) -> list[AgentCapability]:
+        return [AgentCapability("wait")]
+
+
+@pytest.fixture
+def here(home: Home, monkeypatch: pytest.MonkeyPatch) -> Home:
+    """The machine's folder is the working directory."""
+    monkeypatch.chdir(home.folder)
+    return home
+
+
+@pytest.fixture
+def no_threads_left() -> Iterator[None]:
+    """No thread that the test started outlives it."""
+    before = set(threading.enumerate())
+    yield
+    for thread in set(threading.enumerate()) - before:
+        thread.join(5)
+    assert set(threading.enumerate()) <= before
+
+
+def statuses(home: Home) -> list[tuple[str, str, str | None]]:
+    return home.rows("SELECT contract_type, status, error FROM contracts ORDER BY position")
+
+
+async def test_closing_cancels_what_runs_and_waits_and_each_response_is_written(
+    here: Home, no_threads_left: None
+) -> None:
+    agent = Waits(concurrency=1)
+    orchestrator = Orchestrator(here.ledger)
+    orchestrator.register_agent(agent)
+    runs = asyncio.create_task(orchestrator.orchestrate("s", {"capability": "wait"}))
+    await agent.begun.wait()
+    waits = asyncio.create_task(orchestrator.orchestrate("s", {"capability": "wait"}))
+    begins = asyncio.create_task(orchestrator.orchestrate("s", {"capability": "wait"}))
+    await asyncio.sleep(0)
+    await asyncio.wait_for(orchestrator.aclose(), 5)
+    assert agent.cancelled
+    for answer in await asyncio.gather(runs, waits, begins):
+        assert (answer["success"], answer["error"]) == (False, "cancelled by the closing of its orchestrator")
+    assert (
+        sorted(statuses(here))
+        == [("REQUEST", "cancelled", None)] * 3
+        + [("RESPONSE", "cancelled", "cancelled by the closing of its orchestrator")] * 3
+    )
+    assert (await orchestrator.orchestrate("s", {"capability": "echo", "parameters": {"text": "a"}}))["success"]
+    await orchestrator.aclose()
+
+
+async def test_an_answer_that_an_agent_has_given_is_kept_when_the_block_ends(here: Home) -> None:
+    agent = Waits()
+    agent.released.set()
+    async with Orchestrator(here.ledger) as orchestrator:
+        orchestrator.register_agent(agent)
+        performing = asyncio.create_task(orchestrator.orchestrate("s", {"capability": "wait"}))
+        await agent.begun.wait()
+    assert (await performing)["data"] == "done"
+    assert statuses(here) == [("REQUEST", "completed", None), ("RESPONSE", "completed", None)]
+
+
+async def test_what_was_cancelled_without_being_awaited_says_so_when_the_block_ends(here: Home) -> None:
+    agent = Waits()
+    async with Orchestrator(here.ledger) as orchestrator:
+        orchestrator.register_agent(agent)
+        performing = asyncio.create_task(orchestrator.orchestrate("s", {"capability": "wait"}))
+        await agent.begun.wait()
+        performing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await performing
+    assert [status for _, status, _ in statuses(here)] == ["cancelled", "cancelled"]
+
+
+async def test_closing_ends_what_another_threads_loop_runs(here: Home) -> None:
+    answers: list[dict[str, Any]] = []
+    begun = threading.Event()
+
+    class Sleeps(Waits):
+        async def execute(self, task: dict[str, Any]) -> dict[str, Any]:
+            begun.set()
+            return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
+
+    orchestrator = Orchestrator(here.ledger)
+    orchestrator.register_agent(Sleeps())
+    other = threading.Thread(
+        target=lambda: answers.append(asyncio.run(orchestrator.orchestrate("s", {"capability": "wait"})))
+    )
+    other.start()
+    assert await asyncio.to_thread(begun.wait, 5)
+    await asyncio.wait_for(orchestrator.aclose(), 5)
+    await asyncio.to_thread(other.join, 5)
+    assert [answer["success"] for answer in answers] == [False]
+    assert [status for _, status, _ in statuses(here)] == ["cancelled", "cancelled"]
+
+
+async def test_an_agent_that_closes_its_own_orchestrator_is_told_why_it_cannot(here: Home) -> None:
+    class Closes(Waits):
+        async def execute(self, task: dict[str, Any]) -> dict[str, Any]:
+            await orchestrator.aclose()
+            raise AssertionError
+
+    async with Orchestrator(here.ledger) as orchestrator:
+        orchestrator.register_agent(Closes())
+        answer = await orchestrator.orchestrate("s", {"capability": "wait"})
+    assert answer["error"] == "an agent cannot close the orchestrator that runs it"
+    assert UsageError.code == "usage"
+
+
+@pytest.mark.parametrize("new", [True, False])
+async def test_opening_and_closing_leave_the_callers_loop_alone(here: Home, new: bool) -> None:
+    """Another connection holds the write lock meanwhile, which is as slow as a disk can be."""
+    if new:
+        here.ledger.unlink()
+    longest, last, beats, passed = 0.0, time.monotonic(), 0, asyncio.Event()
+
+    async def beat() -> None:
+        nonlocal longest, last, beats
+        while True:
+            await asyncio.sleep(0.005)
+            longest, last, beats = max(longest, time.monotonic() - last), time.monotonic(), beats + 1
+            if beats % 50 == 0:
+                passed.set()
+
+    async def goes_on() -> None:
+        nonlocal beats
+        beats = 0
+        passed.clear()
+        await passed.wait()
+
+    beating = asyncio.create_task(beat())
+    orchestrator = Orchestrator(here.ledger)
+    if not new:  # opening needs the lock, since a dead process left something open
+        with closing(connect(here.ledger)) as holder:
+            holder.execute(
+                "INSERT INTO contracts (contract_id, session_id, contract_type, from_agent, capability, payload, status,"
+                " created_at, metadata, claimed_by) VALUES ('01', 's', 'REQUEST', 'o', 'echo', '{}', 'in_progress',"
+                " '2026-01-01T00:00:00.000Z', '{}', '01K8VF9XK83SYH1HAX57ZGJDYS')"
+            )
+            holder.execute("BEGIN IMMEDIATE")
+            last = time.monotonic()
+            asking = asyncio.create_task(orchestrator.orchestrate("s", {"capability": "fly"}))
+            await goes_on()
+            assert not asking.done()
+            holder.execute("COMMIT")
+    else:
+        last = time.monotonic()
+        asking = asyncio.create_task(orchestrator.orchestrate("s", {"capability": "fly"}))
+    await asking
+    with closing(connect(here.ledger)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        accepted = asyncio.create_task(orchestrator.orchestrate("s", {"capability": "fly"}))
+        await asyncio.sleep(0)
+        ending = asyncio.create_task(orchestrator.aclose())
+        await goes_on()
+        assert not ending.done()
+        holder.execute("COMMIT")
+    await asyncio.gather(accepted, ending)
+    beating.cancel()
+    assert longest < 0.2  # opening a new ledger takes 1 s, and a lock was held for 0.25
+
+
+async def test_opening_that_nobody_awaits_any_more_is_closed_again(here: Home, no_threads_left: None) -> None:
+    orchestrator = Orchestrator(here.ledger)
+    asking = asyncio.create_task(orchestrator.orchestrate("s", {"capability": "fly"}))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    asking.cancel()
+    with suppress(asyncio.CancelledError):
+        await asking
+    await orchestrator.aclose()
+    assert statuses(here) == []
+
+
+def test_a_forgotten_orchestrator_is_a_resource_warning_and_leaves_no_thread(here: Home, no_threads_left: None) -> None:
+
+    with warnings.catch_warnings(record=True, action="always") as warned:
+        asyncio.run(Orchestrator(here.ledger).orchestrate("s", {"capability": "echo", "parameters": {"text": "a"}}))
+        gc.collect()
+    (warning,) = [each for each in warned if each.category is ResourceWarning]
+    assert "was not closed: use `async with`" in str(warning.message)
+    assert statuses(here) == [("REQUEST", "completed", None), ("RESPONSE", "completed", None)]
