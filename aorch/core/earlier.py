@@ -12,9 +12,9 @@ from aorch import json
 from aorch.agents.registry import Registry
 from aorch.core.line import PRIORITY, Line
 from aorch.core.task import Answer, Task
-from aorch.errors import AgentFailed, Conflict, NotFound, by_code
+from aorch.errors import AgentFailed, Conflict, NotFound, UsageError, by_code
 from aorch.ledger.recorded import Asked, Past, Recorded
-from aorch.ledger.row import CANCELLED, COMPLETED, INTERRUPTED, new_id, object_in
+from aorch.ledger.row import CANCELLED, COMPLETED, INTERRUPTED, finite, new_id, object_in
 from aorch.ledger.store import BATCH, RETRY, Ledger
 
 CHUNK = 500
@@ -67,7 +67,7 @@ class Earlier:
         """The answer that is on record; where there is none yet, that another process is at it."""
         if past.left_out:
             past = self._recorded.under_keys(self._caller, [past.key], EVERYTHING)[past.key]
-        failure = None if past.status == COMPLETED else _ERRORS.get(past.code or "", AgentFailed)
+        failure = None if past.status == COMPLETED else _ERRORS.get(str(past.code), AgentFailed)
         error = past.error
         if past.status is None:
             failure, error = Conflict, f"another process is doing this line (contract {past.contract_id})"
@@ -79,7 +79,7 @@ class Earlier:
             agent_id=past.agent_id,
             session_id=past.session_id,
             timestamp=past.created_at,
-            duration_ms=past.duration_ms or 0.0,
+            duration_ms=finite(past.duration_ms) or 0.0,
             failure=failure,
         )
 
@@ -123,18 +123,20 @@ def undone(ledger: Path, session_id: str, timeout_s: float | None) -> Iterator[l
             lines = []
             for asked, last in zip(recorded.asked(list(some)), some.values(), strict=True):
                 number += 1
-                task = _again(asked, session_id, timeout_s)
-                task.idempotency, task.refusal_uses_key = (RETRY, last, ""), True
-                own, kept = task.metadata.get("line"), task.metadata.get("priority")
-                own = own if isinstance(own, str | int) else asked.contract_id
-                line = Line(number, own, len(asked.payload), task)
+                about = json.decode(asked.metadata)
+                own, kept = about.get("line"), about.get("priority")
+                line = Line(number, own if isinstance(own, str | int) else asked.contract_id, len(asked.payload))
                 line.priority = kept if isinstance(kept, int) else PRIORITY
+                try:
+                    line.task = _again(asked, about, session_id, timeout_s)
+                    line.task.idempotency, line.task.refusal_uses_key = (RETRY, last, ""), True
+                except UsageError as error:  # it was imported, and cannot be asked for as it is
+                    line.refusal = error
                 lines.append(line)
             yield lines
 
 
-def _again(asked: Asked, session_id: str, timeout_s: float | None) -> Task:
-    about: dict[str, Any] = json.decode(asked.metadata)
+def _again(asked: Asked, about: dict[str, Any], session_id: str, timeout_s: float | None) -> Task:
     insisted = "routing" not in about or object_in(about, "routing").get("chosen") == "asked for by id"
     kept = {name: said for name, said in about.items() if name in ("priority", "line")}
     return Task(

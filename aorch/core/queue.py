@@ -12,7 +12,7 @@ from aorch.core.supervision import Turned, unheard
 from aorch.core.task import Answer, Task, Wish
 from aorch.errors import AgentNotStarted, AorchError, NoAgentAvailable, QueueFull
 from aorch.ledger.queue import Places
-from aorch.ledger.row import Row
+from aorch.ledger.row import Row, number_in, object_in
 from aorch.moments import now
 
 COUNT_AFTER_S = 1.0
@@ -70,17 +70,17 @@ class Queue:
 def task_of(request: Row) -> Task:
     """The task that `request` asks for, as it was when it was enqueued."""
     about = json.decode(request.metadata)
-    said = about.pop("queue", {})
+    said, context = object_in(about, "queue"), object_in(about, "context")
     return Task(
         capability=request.capability,
         parameters=json.decode(request.payload),
         session_id=request.session_id,
-        context=about.pop("context", {}),
+        context=context,
         agent_id=request.to_agent,
-        timeout_s=said.get("timeout_s"),
+        timeout_s=number_in(said, "timeout_s"),
         from_agent=request.from_agent,
         parent_id=request.parent_id,
-        metadata=about,
+        metadata={name: value for name, value in about.items() if name not in ("queue", "context")},
         queue=said,
     )
 

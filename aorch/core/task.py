@@ -6,6 +6,7 @@ from typing import Any
 
 from aorch import json
 from aorch.errors import AgentFailed, AorchError, UsageError, by_code
+from aorch.ledger.row import number_in, text_in
 
 _ERRORS = by_code()
 
@@ -130,8 +131,8 @@ def recorded(request: dict[str, Any], response: dict[str, Any]) -> Answer:
         agent_id=None if agent_id == "orchestrator" else agent_id,
         session_id=request["session_id"],
         timestamp=response["created_at"],
-        duration_ms=about.get("duration_ms", 0.0),
-        failure=None if succeeded else _ERRORS.get(about.get("code", AgentFailed.code), AgentFailed),
+        duration_ms=number_in(about, "duration_ms") or 0.0,
+        failure=None if succeeded else _ERRORS.get(text_in(about, "code") or "", AgentFailed),
     )
 
 

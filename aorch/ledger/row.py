@@ -4,6 +4,7 @@ An instance of the table's class costs 36 µs, of the 145 that a durable request
 """
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -69,6 +70,24 @@ def object_in(metadata: Mapping[str, Any], name: str) -> dict[str, Any]:
     """
     found = metadata.get(name)
     return found if isinstance(found, dict) else {}
+
+
+def text_in(metadata: Mapping[str, Any], name: str) -> str | None:
+    """The text under that name in a contract's metadata; None if there is none."""
+    found = metadata.get(name)
+    return found if isinstance(found, str) else None
+
+
+def number_in(metadata: Mapping[str, Any], name: str) -> float | None:
+    """The finite number under that name in a contract's metadata; None if there is none."""
+    return finite(metadata.get(name))
+
+
+def finite(value: object) -> float | None:
+    """`value` as a finite number, if it is one."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > sys.float_info.max:
+        return None
+    return float(value)
 
 
 class Ids:

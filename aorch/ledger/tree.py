@@ -13,7 +13,7 @@ from sqlalchemy.orm import aliased
 from sqlmodel import col
 
 from aorch.ledger.contract import Contract
-from aorch.ledger.row import INTERRUPTED, REQUEST
+from aorch.ledger.row import INTERRUPTED, REQUEST, number_in
 from aorch.moments import rfc3339
 
 Statement: TypeAlias = Select[*tuple[Any, ...]]
@@ -151,8 +151,8 @@ def _branch(row: Any) -> Branch:
         branch.status = INTERRUPTED
     branch.reused = len(told["reused"]) if isinstance(told.get("reused"), list) else 0
     # metadata comes from outside as well, and says anything
+    branch.duration_ms = number_in(told, "duration_ms")
     for name, kind, said in (
-        ("duration_ms", int | float, told),
         ("step", str, about),
         ("index", int, about),
         ("resumes", str, about),

@@ -1,0 +1,95 @@
+"""Metadata of any shape comes in by an import, and no command that reads it crashes on it."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+from conftest import Home
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as some
+from rows import request, response
+
+ALL_COMMANDS = """
+import json, sys, traceback
+from aorch.cli import app
+from aorch.errors import AorchError
+for arguments in json.load(sys.stdin):
+    try:
+        app(arguments, prog_name="aorch", standalone_mode=False)
+    except (AorchError, SystemExit):
+        pass
+    except BaseException:
+        traceback.print_exc()
+        sys.exit(f"crashed: aorch {' '.join(arguments)}")
+"""
+"""Runs many commands in one process: starting one for each would take minutes."""
+
+NAMES = [
+    "routing", "context", "queue", "step", "index", "resumes", "retry_of", "line", "priority", "code", "duration_ms",
+    "called", "reused", "caller", "request_id", "memory", "attempts",
+]  # fmt: skip
+scalars = (
+    some.none()
+    | some.booleans()
+    | some.integers()
+    | some.sampled_from([10**400, -1, 0.5, 1e308, "x", "", "A\u0300", "\x00", "true", "A1", "asked for by id"])
+)
+shapes = some.recursive(
+    scalars,
+    lambda inner: (
+        some.lists(inner, max_size=3) | some.dictionaries(some.sampled_from([*NAMES, "chosen", "x"]), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+metadata = some.dictionaries(some.sampled_from(NAMES), shapes, max_size=6)
+DEEP: Any = "deep"
+for _ in range(150):
+    DEEP = {"x": [DEEP]}
+
+
+def commands(names: list[str]) -> list[list[str]]:
+    of_each = ("contracts show", "contracts show --tree", "contracts show --json", "contracts wait", "contracts resume")
+    each = [[*command.split()[:2], name, *command.split()[2:]] for command in of_each for name in names]
+    whole = (
+        "contracts list", "contracts list --json", "contracts list --text x", "contracts export", "contracts tail --lines 50",
+        "status", "run --retry-failed s", "compress s", "compress --all", "memory show s", "memory export --as prompt",
+        "memory verify --all", "trace status", "worker --drain", "contracts list --status failed",
+        "run --batch b.jsonl --session s", "run --batch b.jsonl --resume",
+    )  # fmt: skip
+    return [*each, *(command.split() for command in whole), *(["contracts", "cancel", name] for name in names)]
+
+
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None, max_examples=3
+)
+@example(
+    about=[
+        ({"routing": "round robin", "context": "none"}, {"code": ["x"], "duration_ms": "many"}),
+        ({"x": DEEP}, {"reused": DEEP}),
+    ]
+)
+@given(about=some.lists(some.tuples(metadata, metadata), min_size=8, max_size=12))
+def test_no_command_crashes_on_imported_metadata(
+    home: Home, about: list[tuple[dict[str, Any], dict[str, Any]]]
+) -> None:
+    for file in home.folder.glob("ledger.db*"):
+        if file.is_file():
+            file.write_bytes(b"") if file.name == "ledger.db" else file.unlink()
+    forms = []
+    for number, (asks, answers) in enumerate(about):
+        status = ["failed", "cancelled", "completed", "in_progress"][number % 4]
+        asked = request(contract_id=f"ASKED{number}", status=status, capability="" if number == 5 else "echo")
+        forms.append({**asked.as_dict(), "metadata": asks})
+        if status != "in_progress":
+            answer = response(asked, contract_id=f"ANSWER{number}", error=None if status == "completed" else "no")
+            forms.append({**answer.as_dict(), "metadata": answers})
+    home.write("odd.jsonl", "\n".join(json.dumps(form) for form in forms))
+    home.write("b.jsonl", '{"capability": "echo", "parameters": {"text": "x"}}')
+    asked = [["contracts", "import", "odd.jsonl"], *commands([form["contract_id"] for form in forms])]
+    done = subprocess.run(
+        [sys.executable, "-c", ALL_COMMANDS], input=json.dumps(asked).encode(),
+        capture_output=True, cwd=home.folder, env=home.environment, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr.decode()[-3000:]
+    assert home.rows("SELECT count(*) FROM contracts WHERE contract_id LIKE 'A%'") == [(len(forms),)]
