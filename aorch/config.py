@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 OFF = "off"
 """Instead of a service's address: it is not spoken with."""
-_VARIABLE = re.compile(r"\$(?:(\w+)|\{([^}]*)\})", re.ASCII)
-"""What `os.path.expandvars` takes for one."""
+_VARIABLE = re.compile(r"\$(?:(?P<dollar>\$)|(\w+)|\{([^}]*)\})", re.ASCII)
+"""`$NAME` or `${NAME}`; `$$` is a dollar."""
+_SECRET = re.compile("token|key|secret|passw|credential", re.IGNORECASE)
 _URL = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[^\s/@:?#\[\]]+)(:\d{1,5})?(/[^\s@?#]*)?", re.ASCII)
 """No user, no password: it is shown."""
 
@@ -54,6 +55,7 @@ class AgentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, renam
     env: dict[str, str] = {}
     timeout_s: float | None = None
     max_output_bytes: int = 10 * 1024 * 1024
+    ok_exit_codes: tuple[Annotated[int, msgspec.Meta(ge=0, le=255)], ...] = (0,)
     concurrency: int | None = None
 
 
@@ -194,17 +196,36 @@ def webhook_secret(config: Config) -> str | None:
 
 def unset(added: dict[str, str]) -> list[str]:
     """The variables that the values of an agent's `env` refer to and that are not set."""
-    named = (first or second for value in added.values() for first, second in _VARIABLE.findall(value))
-    return [name for name in dict.fromkeys(named) if name not in os.environ]
+    return [name for name in _referred_to(added) if name not in os.environ]
+
+
+def _referred_to(added: dict[str, str]) -> list[str]:
+    found = (match for value in added.values() for match in _VARIABLE.finditer(value) if not match["dollar"])
+    return list(dict.fromkeys(match[2] or match[3] for match in found))
+
+
+def _expanded(value: str) -> str:
+    """`value` with its variables filled in; one that is not set stays as it is written."""
+
+    def of(match: re.Match[str]) -> str:
+        return "$" if match["dollar"] else os.environ.get(match[2] or match[3], match[0])
+
+    return _VARIABLE.sub(of, value)
 
 
 def program_environment(config: Config, added: dict[str, str], task_id: str, session_id: str) -> dict[str, str]:
-    """The environment of a command agent's program: this process's own, what the agent adds, and the exchange.
+    """The environment of a command agent's program: this process's own without secrets, what the agent adds, and the exchange.
 
+    Secrets are the variables that the configuration names: `webhook_secret_env`, `key_env`, and what some agent's `env`
+    refers to and is called a token, key, secret or password. A program has those that its own agent's `env` adds.
     An `aorch` that the program calls writes to the same ledger, in the same session, below this exchange.
     """
     exchange = {"AORCH_LEDGER": str(config.ledger), "AORCH_PARENT_ID": task_id, "AORCH_SESSION_ID": session_id}
-    return {**os.environ, **{name: os.path.expandvars(value) for name, value in added.items()}, **exchange}
+    secrets = {config.queue.webhook_secret_env, config.llm.key_env if config.llm else ""}
+    for agent in config.agents.values():
+        secrets.update(name for name in _referred_to(agent.env) if _SECRET.search(name))
+    inherited = {name: value for name, value in os.environ.items() if name not in secrets}
+    return {**inherited, **{name: _expanded(value) for name, value in added.items()}, **exchange}
 
 
 def secret(name: str) -> str:
@@ -317,6 +338,10 @@ def _agent(path: Path | None, agent_id: str, table: Any) -> AgentConfig:
         raise ConfigInvalid(
             f"{_of(path)}{where} needs a program in `command` and at least one capability",
             f'Add a table [{where}.capabilities.NAME] or a word to `command = ["…"]`.',
+        )
+    if not agent.ok_exit_codes:
+        raise ConfigInvalid(
+            f"{_of(path)}{where}.ok_exit_codes is empty", "Write the codes that are success, such as [0, 1]."
         )
     if "" in agent.capabilities:
         raise ConfigInvalid(f"{_of(path)}{where} has a capability without a name")

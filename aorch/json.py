@@ -4,6 +4,7 @@ Whole numbers of any size survive exactly. NaN and the infinities, which JSON do
 surrogates, which PostgreSQL and UTF-8 refuse, become U+FFFD.
 """
 
+import re
 from typing import Any
 
 import msgspec
@@ -12,6 +13,12 @@ from aorch.errors import InvalidJSON
 
 _encode = msgspec.json.Encoder().encode
 _decoder = msgspec.json.Decoder()
+_ESCAPES = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<half>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
+"""Each escape sequence of a JSON text, surrogate pairs as one; `half` is a surrogate without its other half."""
+_UNKNOWN = re.compile(r'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}|(?P<unknown>.))', re.DOTALL)
 
 
 def encode(value: Any) -> str:
@@ -34,11 +41,40 @@ def encode_bytes(value: Any) -> bytes:
 
 
 def decode(text: str | bytes) -> Any:
-    """The value that `text` holds. Raises InvalidJSON, which says where the text breaks."""
+    """The value that `text` holds; an escape that is half a surrogate pair is U+FFFD.
+
+    Raises InvalidJSON, which says where the text breaks.
+    """
     try:
         return _decoder.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        whole = without_half_pairs(text)
+        if whole is not None:
+            return decode(whole)
         raise InvalidJSON(f"not JSON: {error}") from error
+
+
+def without_half_pairs(text: str | bytes) -> bytes | None:
+    """JSON text with U+FFFD for each escape that is half a surrogate pair; None if there is none."""
+    raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    whole = _ESCAPES.sub(lambda escape: b"\\ufffd" if escape["half"] else escape[0], raw)
+    return None if whole == raw else whole
+
+
+def is_nearly_object(text: str) -> bool:
+    """Whether `text`, which `decode` refuses, was meant as a JSON object.
+
+    It is one but for NaN, an infinity, an unknown escape or a raw control character in a string, or nested too deeply.
+    """
+    import json as lenient  # noqa: PLC0415  8 ms, only for a text that is no JSON
+
+    try:
+        known = _UNKNOWN.sub(lambda escape: "\\ufffd" if escape["unknown"] else escape[0], text)
+        return isinstance(lenient.loads(known, strict=False), dict)
+    except RecursionError:
+        return True
+    except ValueError:
+        return False
 
 
 def storable_text(text: str) -> str:

@@ -176,7 +176,12 @@ def test_a_program_is_found_on_the_path_that_the_agent_adds_and_beside_the_file(
         ("[1, 2]", {"text": "[1, 2]"}),
         ('{"broken": ', {"text": '{"broken": '}),
         ('{"a": 1} {"b": 2}', {"text": '{"a": 1} {"b": 2}'}),
-        ('{"a": NaN}', {"text": '{"a": NaN}'}),
+        ("{a: 1}", {"text": "{a: 1}"}),
+        ('\ufeff{"a": 1}', {"a": 1}),
+        (
+            r'{"half": "\ud83d", "pair": "\ud83d\ude00", "not": "\\ud83d"}',
+            {"half": "\ufffd", "pair": "😀", "not": "\\ud83d"},
+        ),
     ],
 )
 def test_an_object_on_stdout_is_the_data_and_anything_else_is_text(home: Home, printed: str, data: Any) -> None:
@@ -191,7 +196,7 @@ def test_an_exit_code_other_than_0_is_a_failure_with_the_end_of_stderr(home: Hom
         home, "sh", "-c", "echo half an answer; head -c 100000 /dev/zero | tr '\\0' x >&2; echo the reason >&2; exit 3"
     )
     done = home.aorch("run", "work")
-    assert (done.code, done.out) == (10, "")
+    assert (done.code, done.out) == (10, "half an answer\n")
     assert "exit code 3: xxx" in done.err
     assert done.err.endswith("xxxthe reason\n")
     assert 4000 < len(done.err) < 4200

@@ -65,6 +65,10 @@ class Agent(ABC):
         """What is called outside this process, for people to see; None for code in it."""
         return None
 
+    def variables(self) -> list[str]:
+        """The names of the environment variables that its program is given besides those of this process."""
+        return []
+
     def asks_for(self) -> list[str]:
         """The capabilities that it needs others to have, where that is known before it is called."""
         return []

@@ -1,37 +1,47 @@
 """The command agent: any program, in any language, as an agent.
 
 The program reads the task as one JSON document on its standard input (or the text that `stdin` makes of the parameters) and
-answers on its standard output. Exit code 0 is success; anything else is failure, with the end of standard error as the reason.
+answers on its standard output. Exit code 0 (or one of `ok_exit_codes`) is success; anything else is failure, with the end of
+standard error as the reason. Either way the answer has the output, the exit code and the end of standard error.
 """
 
 import asyncio
 import contextlib
 import errno
+import functools
 import os
 import re
 import shlex
 import shutil
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from aorch import json
 from aorch.agents.base import Agent, AgentCapability
 from aorch.config import AgentConfig, Config, program_environment, unset
-from aorch.errors import AgentNotStarted, InvalidJSON, ParametersInvalid
+from aorch.errors import AgentFailed, AgentNotStarted, InvalidJSON, ParametersInvalid
 
 GRACE_S = 2.0
 """How long a program that was told to end (TERM) has before it is ended (KILL)."""
 DRAIN_S = 0.5
 """How long standard output may stay open, held by a child, after the program itself ended."""
 STDERR_TAIL = 4096
+KEPT = 64 * 1024
+"""How much is kept of an output that passed its limit, from its beginning."""
 LACKS = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
 """What starting a program fails with when descriptors, processes or memory are short: it may work a moment later."""
 LACK_HINT = "Raise the limits (ulimit -n, ulimit -u), or run fewer tasks at once."
 CHUNK = 64 * 1024
 
-_PLACE = re.compile(r"\{\{(\w[\w.-]*)\}\}|\{(\w[\w.-]*)\}")
+_PLACE = re.compile(r"\{\{(\$?\w[\w.-]*(?:\|\w+)?)\}\}|\{(\w[\w.-]*)(?:\|(\w+))?\}|\{\$(\w+)\}")
+ENCODINGS: dict[str, Callable[[Any], str]] = {
+    "json": json.encode,
+    "url": lambda value: quote(_plain(value), safe=""),
+}
+"""What may stand behind the name in a placeholder, as in `{name|url}`: RFC 8259, and RFC 3986 (every reserved character)."""
 
 
 class CommandAgent(Agent):
@@ -45,6 +55,11 @@ class CommandAgent(Agent):
         self.config = config
         self.timeout_s = declared.timeout_s
         self.concurrency = declared.concurrency or max(4, 2 * (os.cpu_count() or 1))
+        self._fault = _fault_of_places(self._command, declared.stdin)
+
+    @property
+    def _command(self) -> list[str]:
+        return self.declared.command or []
 
     def get_capabilities(self) -> list[AgentCapability]:
         """The capabilities that the configuration declares."""
@@ -53,27 +68,37 @@ class CommandAgent(Agent):
 
     def endpoint(self) -> str | None:
         """The command line."""
-        return shlex.join(self.declared.command or [])
+        return shlex.join(self._command)
+
+    def variables(self) -> list[str]:
+        """The names in `env`."""
+        return list(self.declared.env)
 
     def problem(self) -> str | None:
-        """Names the program, the folder or the variable that is not there."""
+        """Names the program, its interpreter, the folder or the variable that is not there."""
         folder = self._folder()
         if not folder.is_dir():
             return f"its working directory {folder} is not there"
-        program = (self.declared.command or [""])[0]
+        program = self._command[0]
         added = self.declared.env
         if missing := unset(added):
             return f"its env refers to {', '.join(missing)}, which is not set"
+        if self._fault:
+            return self._fault
+        if "{" in program:
+            return None
         path = program_environment(self.config, added, "", "")["PATH"] if "PATH" in added else None
-        if "{" not in program and self._find(program, os.fspath(self._base()), path) is None:
+        found = self._find(program, os.fspath(self._base()), path)
+        if found is None:
             return f"its program {program!r} is not on PATH and not a file that can be run"
-        return None
+        return _script_problem(found)
 
     async def execute(self, task: dict[str, Any]) -> dict[str, Any]:
         """Run the program for `task`; a cancelled task ends the whole process group, TERM first, then KILL."""
-        arguments = [fill(argument, task["parameters"]) for argument in self.declared.command or []]
-        given = json.encode(task) if self.declared.stdin is None else fill(self.declared.stdin, task["parameters"])
+        parameters, template = task["parameters"], self.declared.stdin
         environment = program_environment(self.config, self.declared.env, task["task_id"], task["session_id"])
+        arguments = [fill(argument, parameters) for argument in self._command]
+        given = json.encode(task) if template is None else fill(template, parameters, environment)
         program = self._find(arguments[0], os.fspath(self._base()), environment.get("PATH")) or arguments[0]
         starting = asyncio.ensure_future(
             asyncio.get_running_loop().subprocess_exec(
@@ -107,13 +132,14 @@ class CommandAgent(Agent):
             await asyncio.wait((reading, process.ended), return_when=asyncio.FIRST_COMPLETED)
             if reading.done() and not reading.result():
                 return _failure(
-                    f"its output passed the limit of {limit:,} bytes (max_output_bytes); the program was ended"
+                    f"its output passed the limit of {limit:,} bytes (max_output_bytes); the program was ended",
+                    output[:KEPT],
                 )
             await asyncio.wait((process.ended,))
             await asyncio.wait((reading, errors), timeout=DRAIN_S)
             if reading.done() and not reading.result():
-                return _failure(f"its output passed the limit of {limit:,} bytes (max_output_bytes)")
-            return _answer(transport.get_returncode() or 0, bytes(output), bytes(tail))
+                return _failure(f"its output passed the limit of {limit:,} bytes (max_output_bytes)", output[:KEPT])
+            return _answer(transport.get_returncode() or 0, output, tail, self.declared.ok_exit_codes)
         finally:
             for each in tasks:
                 each.cancel()
@@ -133,6 +159,29 @@ class CommandAgent(Agent):
         return shutil.which(program, path=path)
 
 
+def _script_problem(program: str) -> str | None:
+    """Why the kernel cannot run that script; it would only say that there is no such file."""
+    try:
+        line = _first_line(program, Path(program).stat().st_mtime_ns)
+    except OSError:  # it may be run without being read
+        return None
+    words = line.removeprefix(b"#!").split(maxsplit=1)
+    if not (line.startswith(b"#!") and words):
+        return None
+    if line.endswith(b"\r\n"):
+        return f"the #! line of its program {program!r} ends in a carriage return (save it with Unix line endings)"
+    interpreter = os.fsdecode(words[0])
+    if interpreter.startswith("/") and not Path(interpreter).exists():
+        return f"the interpreter {interpreter!r} of its program {program!r} does not exist"
+    return None
+
+
+@functools.lru_cache(maxsize=1024)
+def _first_line(program: str, _modified_ns: int) -> bytes:
+    with Path(program).open("rb") as file:
+        return file.readline(256)
+
+
 class _Process(asyncio.subprocess.SubprocessStreamProtocol):
     """The streams of a process, and `ended`, which is done once the process is.
 
@@ -150,22 +199,44 @@ class _Process(asyncio.subprocess.SubprocessStreamProtocol):
         self.ended.set_result(None)
 
 
-def fill(template: str, parameters: dict[str, Any]) -> str:
-    """`template` with each `{name}` replaced by that parameter, and `{{name}}` by the literal `{name}`.
+def fill(template: str, parameters: dict[str, Any], environment: dict[str, str] | None = None) -> str:
+    """`template` with each `{name}` replaced by that parameter, `{$NAME}` by that variable of `environment`, and `{{name}}`
+    by the literal `{name}`.
 
-    A string stands as it is, everything else as JSON. Raises ParametersInvalid for a parameter that was not given.
+    A string stands as it is, everything else as JSON; `{name|json}` and `{name|url}` encode both. Raises ParametersInvalid
+    for a parameter that was not given, and AgentFailed for a variable that is not set.
     """
 
     def value(match: re.Match[str]) -> str:
-        literal, name = match.groups()
+        literal, name, encoding, variable = match.groups()
         if literal:
             return f"{{{literal}}}"
+        if variable:
+            if variable not in (environment or {}):
+                raise AgentFailed(f"its stdin refers to {{${variable}}}, which is not set")
+            return (environment or {})[variable]
         if name not in parameters:
             raise ParametersInvalid(f"parameter {name!r} is missing: the agent's command needs it", f"Add {name}=….")
-        given = parameters[name]
-        return given if isinstance(given, str) else json.encode(given)
+        return ENCODINGS.get(encoding, _plain)(parameters[name])
 
     return _PLACE.sub(value, template)
+
+
+def _fault_of_places(command: list[str], stdin: str | None) -> str | None:
+    """What is wrong with the placeholders, whatever the parameters are."""
+    in_command = [place for argument in command for place in _PLACE.finditer(argument)]
+    for place in (*in_command, *_PLACE.finditer(stdin or "")):
+        if place[3] and place[3] not in ENCODINGS:
+            known = " and ".join(f"{{NAME|{name}}}" for name in ENCODINGS)
+            return f"{place[0]} has an unknown encoding (there are {known})"
+    for place in in_command:
+        if place[4]:
+            return f"{place[0]} is in its command line, which every user can read (give it in `stdin` or `env`)"
+    return None
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.encode(value)
 
 
 @contextlib.asynccontextmanager
@@ -221,21 +292,35 @@ async def _keep_tail(stderr: asyncio.StreamReader, tail: bytearray) -> None:
         del tail[:-STDERR_TAIL]
 
 
-def _answer(code: int, output: bytes, tail: bytes) -> dict[str, Any]:
-    if code != 0:
-        said = tail.decode("utf-8", "replace").strip()
-        how = f"exit code {code}" if code > 0 else f"ended by signal {_signal_name(-code)}"
-        return _failure(f"{how}: {said}" if said else how)
+def _answer(code: int, output: bytearray, tail: bytearray, ok: tuple[int, ...]) -> dict[str, Any]:
+    """What the program said, and how it ended; a program that signal N ended has the exit code 128 + N, as in a shell."""
+    said = json.storable_text(tail.decode("utf-8", "replace"))
+    ended = {"exit_code": code if code >= 0 else 128 - code, "stderr": said}
+    if code in ok:
+        return {"success": True, **_said(output), **ended}
+    how = f"exit code {code}" if code >= 0 else f"ended by signal {_signal_name(-code)}"
+    return {**_failure(f"{how}: {said.strip()}" if said.strip() else how, output), **ended}
+
+
+def _said(output: bytearray) -> dict[str, Any]:
+    """`data`: the JSON object that `output` is, else its text. Nearly such an object is an error, and kept as `stdout`."""
     text = output.decode("utf-8", "replace")
-    if text.lstrip().startswith("{"):
-        with contextlib.suppress(InvalidJSON):
-            return {"success": True, "data": json.decode(text)}
-    return {"success": True, "data": {"text": text}}
+    document = text.lstrip("\ufeff \t\r\n")
+    if not document.startswith("{"):
+        return {"data": {"text": text}}
+    try:
+        return {"data": json.decode(document)}
+    except InvalidJSON as error:
+        if not json.is_nearly_object(document):
+            return {"data": {"text": text}}
+        wrong = f"its output is not valid JSON (RFC 8259): {str(error).removeprefix('not JSON: ')}"
+        return {"success": False, "error": wrong, "stdout": json.storable_text(text)}
 
 
 def _signal_name(number: int) -> str:
     return signal.Signals(number).name if number in set(signal.Signals) else str(number)  # real-time ones have no name
 
 
-def _failure(error: str) -> dict[str, Any]:
-    return {"success": False, "error": error}
+def _failure(error: str, output: bytearray | None = None) -> dict[str, Any]:
+    """`output` is what the program had printed, which is kept."""
+    return {**(_said(output) if output else {}), "success": False, "error": error}

@@ -139,6 +139,7 @@ class Registered:
             "kind": self.agent.kind,
             "version": self.agent.version,
             "endpoint": self.agent.endpoint(),
+            "env": self.agent.variables(),
             "status": "error" if problem else "busy" if self.full() else "available",
             "problem": problem,
             "capabilities": [capability.as_dict() for capability in self.capabilities.values()],

@@ -26,14 +26,23 @@ def list_(json: JsonOption = False) -> None:
     """
     from aorch.cli.output import print_json, print_table
 
-    agents = [registered.as_dict() for registered in _registry()]
+    with kept_from_agents():
+        agents = [registered.as_dict() for registered in _registry()]
     if json:
         return print_json({"agents": agents, "total": len(agents)})
     rows = [
-        (a["agent_id"], a["kind"], a["status"], ", ".join(c["name"] for c in a["capabilities"]), a["description"])
+        (
+            a["agent_id"],
+            a["kind"],
+            a["status"],
+            ", ".join(c["name"] for c in a["capabilities"]),
+            a["description"],
+            ", ".join(a["env"]),
+        )
         for a in agents
     ]
-    print_table(("agent", "kind", "status", "capabilities", "description"), rows, cut="description")
+    columns = ("agent", "kind", "status", "capabilities", "description", "env")
+    print_table(columns, rows, cut="description", drop=("env",))
 
 
 @app.command()
@@ -46,7 +55,8 @@ def show(agent_id: AgentArgument, json: JsonOption = False) -> None:
     """
     from aorch.cli.output import print_json, print_text
 
-    agent = _registry().get(agent_id).as_dict()
+    with kept_from_agents():
+        agent = _registry().get(agent_id).as_dict()
     if json:
         return print_json(agent)
     print_text("\n".join(_described(agent)))
@@ -84,6 +94,16 @@ def add(
     timeout_s: Annotated[
         float | None, typer.Option("--timeout-s", metavar="SECONDS", help="Its limit in time.")
     ] = None,
+    ok_exit_code: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--ok-exit-code",
+            metavar="CODE",
+            min=0,
+            max=255,
+            help="Exit code that is success besides 0, such as 1 of grep.",
+        ),
+    ] = None,
 ) -> None:
     """Add an agent to aorch.toml: a program, or a Python class.
 
@@ -91,6 +111,7 @@ def add(
     Examples:
       aorch agents add greet --capability greet -- echo hello {name}
       aorch agents add wc --capability count_words --param text=string --stdin '{text}' -- wc -w
+      aorch agents add grep --capability search --ok-exit-code 1 -- grep -rn -e {pattern} .
       aorch agents add --class my_agents:MyAgent
     """
     from aorch import config as configuration
@@ -109,12 +130,15 @@ def add(
         missing = [name for name, given in needed.items() if not given]
         _refuse(bool(missing), f"the agent lacks {' and '.join(missing)}")
         about = {"description": description, "parameters": _parameters(param or [])}
-        table = {"command": command, "stdin": stdin, "cwd": cwd, "env": parse_items(env or []), "timeout_s": timeout_s}
+        table: dict[str, Any] = {"command": command, "stdin": stdin, "cwd": cwd, "timeout_s": timeout_s}
+        table["env"] = parse_items(env or [])
+        table["ok_exit_codes"] = sorted({0, *ok_exit_code}) if ok_exit_code else None
         table["capabilities"] = {name: _given(about) for name in capability or []}
         with kept_from_agents():
             file = declare_command(config, agent_id or "", _given(table))
     print_text(f"{agent_id} added to {file}")
-    problem = _registry().get(agent_id or "").check_all()
+    with kept_from_agents():
+        problem = _registry().get(agent_id or "").check_all()
     if problem:
         warn(f"{agent_id} cannot work yet: {problem}")
 
@@ -184,9 +208,10 @@ def check(
     from aorch.cli.output import print_json, print_table
     from aorch.errors import AgentFailed
 
-    registry = _registry()
-    chosen = [registry.get(agent_id)] if agent_id else list(registry)
-    found = [(registered.agent.agent_id, registry.check(registered)) for registered in chosen]
+    with kept_from_agents():
+        registry = _registry()
+        chosen = [registry.get(agent_id)] if agent_id else list(registry)
+        found = [(registered.agent.agent_id, registry.check(registered)) for registered in chosen]
     if json:
         print_json({"agents": [{"agent_id": name, "ok": not problem, "problem": problem} for name, problem in found]})
     else:
@@ -199,17 +224,19 @@ def check(
 
 
 def _registry() -> "Registry":
+    """The agents, for use within `kept_from_agents`: modules print while they are imported, and agents when asked."""
     from aorch import config as configuration
     from aorch.core import bootstrap
 
-    with kept_from_agents():  # what a module prints while it is imported is not the answer
-        return bootstrap.registry(configuration.load())
+    return bootstrap.registry(configuration.load())
 
 
 def _described(agent: dict[str, Any]) -> list[str]:
     from aorch import json as jsons
 
     lines = [f"{agent['agent_id']}  {agent['name']}", f"{agent['kind']}, {agent['status']}: {agent['description']}"]
+    if agent["env"]:
+        lines.append(f"environment variables: {', '.join(agent['env'])}")
     if agent["problem"]:
         lines.append(f"problem: {agent['problem']}")
     for capability in agent["capabilities"]:

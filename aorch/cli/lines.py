@@ -49,7 +49,19 @@ _EXPECTED = {
     "agent_id": "a text",
     "timeout_s": "a number of seconds",
 }
-_given = msgspec.json.Decoder(_Given).decode
+_decode = msgspec.json.Decoder(_Given).decode
+
+
+def _given(text: bytes) -> _Given:
+    try:
+        return _decode(text)
+    except msgspec.DecodeError:
+        whole = json.without_half_pairs(text)
+        if whole is None:
+            raise
+        return _decode(whole)
+
+
 _NAME = re.compile(r"\w+")
 """A field's name that can stand in an item as it is."""
 

@@ -65,6 +65,12 @@ def print_text(text: str) -> None:
     _write(text if text.endswith("\n") else f"{text}\n")
 
 
+def print_stderr(text: str) -> None:
+    """What a program wrote on its standard error, on ours."""
+    shown = printable(text, lines=True) if is_terminal(sys.stderr) else text
+    print(shown, end="" if text.endswith("\n") else "\n", file=sys.stderr)
+
+
 def print_json(value: Any) -> None:
     """`value` as one line of JSON on stdout; several, indented, where a person watches."""
     text = json.encode(value)

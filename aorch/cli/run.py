@@ -200,20 +200,23 @@ def _tell_cancelled(hint: str, ended_by: list[int]) -> int:
 
 def show_answer(answer: "Answer", as_json: bool) -> int:
     """Show the answer; the exit code that tells the truth about it."""
-    from aorch.cli.output import complain, note, print_json, print_json_line, print_text
+    from aorch.cli.output import complain, note, print_json, print_json_line, print_stderr, print_text
 
     if as_json:
         print_json_line(answer.as_dict())
-    elif answer.success:
+    elif answer.success or answer.data is not None:
         text = _single_text(answer.data)
         if text is None:
             print_json(answer.data)
-        else:
+        elif text or answer.success:
             print_text(text)
     if answer.failure is not None:
         complain(answer.failure(answer.error or "", answer.hint))
+    elif answer.stderr and not as_json:
+        print_stderr(answer.stderr)
+    ended = f" · exit code {answer.exit_code}" if answer.exit_code else ""
     note(
-        f"{answer.agent_id or 'no agent'} · {answer.duration_ms:.0f} ms · contract {answer.contract_id}"
+        f"{answer.agent_id or 'no agent'} · {answer.duration_ms:.0f} ms{ended} · contract {answer.contract_id}"
         f" · session {answer.session_id}"
     )
     return answer.failure.exit_code if answer.failure else 0

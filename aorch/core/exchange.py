@@ -380,6 +380,7 @@ def _answer(
     hint: str = "",
     about: dict[str, Any] | None = None,
 ) -> Answer:
+    about = about or {}
     return Answer(
         success=outcome.failure is None,
         data=outcome.result,
@@ -391,7 +392,9 @@ def _answer(
         duration_ms=_elapsed_ms(started),
         failure=outcome.failure,
         hint=hint,
-        reused=None if about is None else about.get("reused"),
+        reused=about.get("reused"),
+        exit_code=about.get("exit_code"),
+        stderr=about.get("stderr"),
     )
 
 

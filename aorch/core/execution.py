@@ -46,7 +46,8 @@ current_call: ContextVar[Call | None] = ContextVar("aorch_current_call", default
 
 @dataclass(slots=True)
 class Outcome:
-    """What an agent made of a task: `result` (with its JSON text) or `error` with the kind of `failure` and the next step.
+    """What an agent made of a task: `result` (with its JSON text); after a failure also `error`, the kind of `failure` and
+    the next step, and `result` only if the agent gave data all the same.
 
     `called` is False where it was refused or cancelled before an agent saw it.
     """
@@ -199,8 +200,11 @@ async def _call(agent: Agent, document: dict[str, Any], over: asyncio.Future[Non
     current_call.set(called)
     try:
         if not inspect.iscoroutinefunction(agent.execute):
-            return await _in_thread(lambda: agent.execute(document))
-        return await agent.execute(document)
+            answer = await _in_thread(lambda: agent.execute(document))
+        else:
+            answer = await agent.execute(document)
+        called.about.update(_of_program(answer))
+        return answer
     except (SystemExit, KeyboardInterrupt) as error:
         raise _carried(error) from None
     finally:
@@ -256,6 +260,13 @@ async def _end_where_it_stands(call: asyncio.Task[Any]) -> None:
     await asyncio.wait((call,), timeout=CLOSE_S)
 
 
+def _of_program(answer: Any) -> dict[str, Any]:
+    """Of `exit_code`, `stderr` and `stdout` what an answer has: a program's agent says the first two after success as well."""
+    kinds = {"exit_code": int, "stderr": str, "stdout": str}
+    said = answer if isinstance(answer, dict) else {}
+    return {name: said[name] for name, kind in kinds.items() if type(said.get(name)) is kind}
+
+
 def _outcome(agent: Agent, call: asyncio.Future[Any]) -> Outcome:
     if call.cancelled():
         return Outcome(error=f"{agent.agent_id} cancelled itself", failure=AgentFailed)
@@ -273,10 +284,13 @@ def _checked(agent: Agent, answer: Any) -> Outcome:
     if not (isinstance(answer, dict) and isinstance(answer.get("success"), bool)):
         wrong = f"{agent.agent_id} answered with {type(answer).__name__}, not with {{'success': True or False, …}}"
         return Outcome(error=wrong, failure=AgentFailed)
-    if not answer["success"]:
-        return Outcome(error=text_of(answer.get("error") or "no reason given"), failure=AgentFailed)
+    failure = None if answer["success"] else AgentFailed
+    reason = None if failure is None else text_of(answer.get("error") or "no reason given")
     result = answer.get("data")
+    if failure and result is None:
+        return Outcome(error=reason, failure=failure)
     try:
-        return Outcome(result=result, result_text=json.encode(result))
+        return Outcome(result, json.encode(result), reason, failure)
     except AorchError as error:
-        return Outcome(error=f"{agent.agent_id}'s data cannot be kept: {error}", failure=AgentFailed)
+        lost = f"{agent.agent_id}'s data cannot be kept: {error}"
+        return Outcome(error=f"{reason}; {lost}" if reason else lost, failure=AgentFailed)

@@ -86,7 +86,8 @@ PRIORITIES = range(1, 6)
 class Answer:
     """What came of a task. `contract_id` is its REQUEST's; `failure` the kind of failure, None after success.
 
-    `reused` are the contracts whose results a resumed pipeline took over (None: it was none that is resumed).
+    `reused` are the contracts whose results a resumed pipeline took over (None: it was none that is resumed). `exit_code` and
+    `stderr` (its end) are those of a program, after success as well; a program that a signal ended has 128 + its number.
     """
 
     success: bool
@@ -100,13 +101,16 @@ class Answer:
     failure: type[AorchError] | None = None
     hint: str = ""
     reused: list[str] | None = None
+    exit_code: int | None = None
+    stderr: str | None = None
 
     def as_error(self) -> AorchError:
         """A failure as what could be raised."""
         return (self.failure or AgentFailed)(self.error or "", self.hint)
 
     def as_dict(self) -> dict[str, Any]:
-        """The seed document's response object."""
+        """The seed document's response object, and how the program ended, if a program answered."""
+        of_program = {} if self.exit_code is None else {"exit_code": self.exit_code, "stderr": self.stderr or ""}
         return {
             "success": self.success,
             "data": self.data,
@@ -115,6 +119,7 @@ class Answer:
             "agent_id": self.agent_id,
             "session_id": self.session_id,
             "timestamp": self.timestamp,
+            **of_program,
         }
 
 
@@ -133,6 +138,8 @@ def recorded(request: dict[str, Any], response: dict[str, Any]) -> Answer:
         timestamp=response["created_at"],
         duration_ms=number_in(about, "duration_ms") or 0.0,
         failure=None if succeeded else _ERRORS.get(text_in(about, "code") or "", AgentFailed),
+        exit_code=None if (code := number_in(about, "exit_code")) is None else int(code),
+        stderr=text_in(about, "stderr"),
     )
 
 

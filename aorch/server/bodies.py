@@ -131,12 +131,14 @@ class OrchestrateAnswer(Body):
     )
 
     success: bool
-    data: Any = Field(None, description="The agent's data; null after a failure.")
+    data: Any = Field(None, description="The agent's data. After a failure: what a program printed, else null.")
     error: str | None = Field(description="Why it failed; null after success.")
     contract_id: ContractId
     agent_id: str | None
     session_id: str
     timestamp: Moment
+    exit_code: int | None = Field(None, description="The program's exit code; 128 + N if signal N ended it.")
+    stderr: str | None = Field(None, description="The end of what the program wrote on standard error.")
 
 
 class TaskForm(Body):
@@ -185,6 +187,9 @@ class AgentForm(Body):
     kind: str
     version: str
     endpoint: str | None = Field(description="What is called; null for code in this process.")
+    env: list[str] = Field(
+        description="Names of the environment variables that its program is given; never their values."
+    )
     status: Literal["available", "busy", "offline", "error"]
     problem: str | None = Field(description="Why it cannot take a task now.")
     capabilities: list[CapabilityForm]

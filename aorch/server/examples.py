@@ -70,6 +70,7 @@ _agent = {
     "kind": "example",
     "version": "",
     "endpoint": None,
+    "env": [],
     "status": "available",
     "problem": None,
     "capabilities": [

@@ -6,6 +6,7 @@ from aiohttp import web
 from multidict import istr
 from pydantic import BaseModel, ValidationError
 
+from aorch import json
 from aorch.core.orchestrator import new_session_id
 from aorch.core.task import Task
 from aorch.server.auth import speaks_as
@@ -18,10 +19,13 @@ Shape = TypeVar("Shape", bound=BaseModel)
 
 
 def parse(raw: bytes, shape: type[Shape]) -> Shape:
-    """A body as `shape`. Raises Refusal (422) and UsageError (400), which name the field."""
+    """A body as `shape`; half a surrogate pair is U+FFFD. Raises Refusal (422) and UsageError (400), which name the field."""
     try:
         return shape.model_validate_json(raw)
     except ValidationError as error:
+        whole = json.without_half_pairs(raw)
+        if whole is not None:
+            return parse(whole, shape)
         raise not_understood(error, "body") from error
 
 
