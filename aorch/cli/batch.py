@@ -355,6 +355,26 @@ async def _results(
             if earlier is not None:
                 earlier.close()
         await results.flush()
+    await _saved(orchestrator)
+
+
+async def _saved(orchestrator: "Orchestrator") -> None:
+    """Wait until the ledger has taken every answer. Raises LedgerError where a signal gives that up."""
+    import asyncio
+
+    from aorch.cli.output import warn
+    from aorch.errors import LedgerError
+
+    saver = orchestrator.exchanges.saver
+    if not saver.unsaved:
+        return
+    warn(
+        f"answers that are not in the ledger yet: {saver.unsaved}; aorch tries again until they are, and Ctrl-C gives up"
+    )
+    try:
+        await saver.saved()
+    except asyncio.CancelledError:
+        raise LedgerError(f"gave up: {saver.unsaved} answers are not in the ledger") from None
 
 
 def _say(*lines: str) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import signal
 import sys
 import time
-from contextlib import suppress
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from aorch.config import Config
     from aorch.core.orchestrator import Orchestrator
+    from aorch.core.saving import Unsaved
     from aorch.core.task import Answer, Wish
 
 DELIVERY_S = 1.8
@@ -155,21 +156,47 @@ async def perform(
 ) -> int:
     """Do what `begin` begins, and show what came of it, and what `besides` says of it; the exit code."""
     from aorch.core.orchestrator import Orchestrator
+    from aorch.core.saving import Unsaved
 
-    answer = None
-    with kept_from_agents():  # what an agent prints is not the answer
-        async with Orchestrator(config=config) as orchestrator:
+    answer, unsaved = None, None
+    async with AsyncExitStack() as opened:
+        with kept_from_agents():  # what an agent prints is not the answer
+            orchestrator = await opened.enter_async_context(Orchestrator(config=config))
             performing = asyncio.ensure_future(begin(orchestrator))
             ended_by = cancel_on_signals(performing)
-            with suppress(asyncio.CancelledError):
+            try:
                 answer = await performing
-    if answer and besides:
-        besides(answer)
-    code = show_answer(answer, as_json) if answer else _tell_cancelled(cancelled_hint(), ended_by)
+            except Unsaved as error:
+                answer, unsaved = error.answer, error
+                cancel_on_signals(unsaved.saving)
+            except asyncio.CancelledError:
+                pass
+        if unsaved is None:
+            await opened.aclose()
+        if answer and besides:
+            besides(answer)
+        code = show_answer(answer, as_json) if answer else _tell_cancelled(cancelled_hint(), ended_by)
+        if unsaved is not None and not await _saved(unsaved):
+            code = unsaved.exit_code
     if config.trace_configured and answer and config.parent_id is None:  # else who is above waits for this to end
         await _deliver(config)
     end_now_if_threads_remain(code)
     return code
+
+
+async def _saved(unsaved: "Unsaved") -> bool:
+    """Wait until the ledger takes the answer, which has been shown; whether it did before a signal came."""
+    from aorch.cli.output import complain, warn
+    from aorch.errors import LedgerError
+
+    sys.stdout.flush()
+    warn(f"{unsaved}; aorch tries again until it is, and Ctrl-C gives up")
+    try:
+        await unsaved.saving
+    except asyncio.CancelledError:
+        complain(LedgerError("gave up: the answer above is not in the ledger", unsaved.reason.hint))
+        return False
+    return True
 
 
 async def _deliver(config: "Config") -> None:

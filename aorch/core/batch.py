@@ -19,6 +19,7 @@ from aorch.core.exchange import Exchanges
 from aorch.core.execution import Outcome
 from aorch.core.line import Line
 from aorch.core.pulling import Puller
+from aorch.core.saving import Unsaved
 from aorch.core.task import Answer
 from aorch.errors import AgentCancelled, AgentFailed, AorchError, Conflict
 from aorch.moments import now
@@ -239,6 +240,8 @@ class Batch:
             self._twins[line.key] = []
         try:
             return await self._exchanges.perform(line.task, partial(self._cut_off, line, line.task.session_id))
+        except Unsaved as unsaved:  # its RESPONSE is written as soon as the ledger takes it
+            return unsaved.answer
         except Conflict:  # a line of that id and text was done before, or another process is doing it now
             return self._on_record(line) or _refused(Conflict("another process has taken this line before"))
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
@@ -10,7 +11,18 @@ from typing import Any
 from aorch import json
 from aorch.agents.registry import Registered, Registry
 from aorch.core.execution import Call, Outcome, Running, current_call, execute
+from aorch.core.record import (
+    ORCHESTRATOR,
+    answer_of,
+    cancelled_before,
+    document_of,
+    refused_exchange,
+    request_metadata,
+    response_of_agent,
+    response_to,
+)
 from aorch.core.routing import capability_for, choose
+from aorch.core.saving import PATIENCE_S, Saver, Unsaved
 from aorch.core.task import Answer, Task, Wish
 from aorch.errors import (
     AgentCancelled,
@@ -21,13 +33,14 @@ from aorch.errors import (
     LedgerError,
     NoAgentAvailable,
 )
-from aorch.ledger.row import CANCELLED, COMPLETED, FAILED, IN_PROGRESS, PENDING, REQUEST, RESPONSE, Row, new_id
+from aorch.ledger.row import IN_PROGRESS, PENDING, REQUEST, Row, new_id
 from aorch.ledger.store import Entry, Ledger
 from aorch.moments import now
 
-ORCHESTRATOR = "orchestrator"
 WRITE_AGAIN_S = 1.0
-"""How soon a RESPONSE is written again that the ledger did not take."""
+"""How soon a task is given back to the queue again when the ledger did not take that."""
+CANCELLED_PATIENCE_S = 0.3
+"""How long a cancelled caller waits for the ledger to take the RESPONSE that says so."""
 START_AGAIN_S = 0.2
 """How soon a program is started again that could not be started for lack of descriptors, processes or memory."""
 
@@ -44,33 +57,43 @@ class Exchanges:
     timeout_s: float
     max_depth: int
     parent_id: str | None = None
-    _running: dict[asyncio.AbstractEventLoop, Running] = field(init=False, default_factory=dict)
+    _loops: dict[asyncio.AbstractEventLoop, tuple[Running, Saver]] = field(init=False, default_factory=dict)
     _ended_by: list[str] = field(init=False, default_factory=list)
 
     @property
     def running(self) -> Running:
         """What runs in this event loop."""
+        return self._here()[0]
+
+    @property
+    def saver(self) -> Saver:
+        """What commits the RESPONSEs of this event loop."""
+        return self._here()[1]
+
+    def _here(self) -> tuple[Running, Saver]:
         loop = asyncio.get_running_loop()
-        running = self._running.get(loop)
-        if running is None:
-            for known in list(self._running):  # at once: another thread may add its own
+        here = self._loops.get(loop)
+        if here is None:
+            for known in list(self._loops):  # at once: another thread may add its own
                 if known.is_closed():
-                    self._running.pop(known, None)
-            running = self._running[loop] = Running(self.ledger, loop, self._ended_by)
-        return running
+                    self._loops.pop(known, None)
+            here = self._loops[loop] = Running(self.ledger, loop, self._ended_by), Saver(self.ledger, loop)
+        return here
 
     def cancel_all(self, by: str) -> None:
         """Cancel what runs in any loop, and what begins from now on: its RESPONSE and its answer say so."""
         self._ended_by.append(by)
-        for loop, running in list(self._running.items()):
+        for loop, (running, _) in list(self._loops.items()):
             with contextlib.suppress(RuntimeError):  # that loop is closed
                 loop.call_soon_threadsafe(running.release_all)
 
     async def perform(self, task: Task, cut_off: Callable[[Outcome], None] | None = None) -> Answer:
         """Do `task`. Both contracts are durable when this returns, whatever came of it.
 
-        Raises LedgerError where the ledger could not keep them; Conflict where the task's idempotency key has been used;
-        CancelledError, after a RESPONSE that says so, or what its agent had answered by then: `cut_off` hears which.
+        Raises Unsaved where the ledger does not take the RESPONSE for PATIENCE_S; LedgerError where it does not take the
+        REQUEST; Conflict where the task's idempotency key has been used; CancelledError, after a RESPONSE that says so, or
+        what its agent had answered by then: `cut_off` hears which. What another task of this process asks for waits for its
+        RESPONSE as long as that one may take.
         """
         started = time.perf_counter()
         parent_id = task.parent_id or self._caller()
@@ -87,11 +110,16 @@ class Exchanges:
         call, outcome = Call(self, request.contract_id), None
         try:
             outcome = await self._called(task, request, registered, call)
-            return await self._respond(request, registered, outcome, started, call.about)
+            patience_s = PATIENCE_S if current_call.get() is None else math.inf
+            return await self._respond(request, registered, outcome, started, call.about, patience_s)
         except asyncio.CancelledError:
             if outcome is None:
                 outcome = Outcome(error="cancelled by the caller", failure=AgentCancelled, called=call.begun)
-                await asyncio.shield(self._respond(request, registered, outcome, started, call.about, last=True))
+                response = self._respond(
+                    request, registered, outcome, started, call.about, CANCELLED_PATIENCE_S, last=True
+                )
+                with contextlib.suppress(Unsaved):
+                    await asyncio.shield(response)
             if cut_off is not None:
                 cut_off(outcome)
             raise
@@ -121,7 +149,7 @@ class Exchanges:
             if refusal is None:
                 entries.append(Entry(request, *wish))
             else:
-                refused.append(_refused(request, refusal, started)[:2])
+                refused.append(refused_exchange(request, refusal, started)[:2])
             requests.append(request)
         await self.ledger.enqueue_all(entries, refused)
         return requests
@@ -146,12 +174,15 @@ class Exchanges:
             pending = request._replace(status=PENDING)
             await self.ledger.write_request(pending, task.idempotency)
             if (cancelled_by := await self.running.take_place(request.contract_id, registered)) is not None:
-                return _cancelled(cancelled_by)
+                return cancelled_before(cancelled_by)
         else:
             await registered.take_place()
         try:
             if waits:
-                await self.ledger.write_start(request.contract_id)
+                try:
+                    await self.ledger.write_start(request.contract_id)
+                except LedgerError as error:  # the REQUEST is in the ledger, so it gets a RESPONSE
+                    return Outcome(error=str(error), failure=type(error), hint=error.hint, called=False)
             else:
                 await self.ledger.write_request(request, task.idempotency)
             return await self._execute_once_started(task, request, registered, call)
@@ -169,13 +200,13 @@ class Exchanges:
                 if loop.time() > ends_at:
                     return Outcome(error=str(lack), failure=AgentNotStarted, hint=lack.hint, called=False)
             if (cancelled_by := await self.running.pause(request.contract_id, START_AGAIN_S)) is not None:
-                return _cancelled(cancelled_by)
+                return cancelled_before(cancelled_by)
 
     def _timeout_s(self, task: Task, registered: Registered) -> float:
         return task.timeout_s or registered.agent.timeout_s or self.timeout_s
 
     def _execute(self, task: Task, request: Row, registered: Registered, call: Call) -> Coroutine[Any, Any, Outcome]:
-        return execute(registered.agent, _document(task, request), self._timeout_s(task, registered), call)
+        return execute(registered.agent, document_of(task, request), self._timeout_s(task, registered), call)
 
     async def take_up(self, task: Task, request: Row) -> Row:
         """Do `task`, whose REQUEST was claimed from the queue; its RESPONSE, which `keep` is to commit.
@@ -189,24 +220,27 @@ class Exchanges:
             registered, _ = choose(self.registry, task)
             registered.check(task.capability, task.parameters)
             outcome = await self._taken_up(task, request, registered, call)
-            return _counted(request, registered, outcome, started, call.about)
+            return response_of_agent(request, registered, outcome, started, call.about)
         except NoAgentAvailable:
             await _until_kept(lambda: self.ledger.give_back(request.contract_id, called=False))
             raise
         except AorchError as refusal:
             outcome = Outcome(error=str(refusal), failure=type(refusal), called=False)
-            return _response(request, None, outcome, started, call.about)
+            return response_to(request, None, outcome, started, call.about)
 
-    async def keep(self, task: Task, response: Row) -> None:
-        """Commit the RESPONSE to a task that was taken up; where the ledger fails, once it can be."""
-        webhook = "webhook" in task.queue
+    async def keep(self, task: Task, response: Row, trouble: Callable[[AorchError], None]) -> None:
+        """Commit the RESPONSE to a task that was taken up; `trouble` is told if the ledger does not take it for PATIENCE_S."""
         with contextlib.suppress(Conflict):  # it was answered meanwhile, and the first answer stands
-            await _until_kept(lambda: self.ledger.write_response(response, response.status, webhook=webhook))
+            try:
+                await self.saver.save(response, webhook="webhook" in task.queue)
+            except Unsaved as unsaved:
+                trouble(unsaved)
+                await asyncio.shield(unsaved.saving)
 
     async def _taken_up(self, task: Task, request: Row, registered: Registered, call: Call) -> Outcome:
         try:
             if (cancelled_by := await self.running.take_place(request.contract_id, registered)) is not None:
-                return _cancelled(cancelled_by)
+                return cancelled_before(cancelled_by)
             try:
                 return await self._execute(task, request, registered, call)
             finally:
@@ -222,22 +256,26 @@ class Exchanges:
         outcome: Outcome,
         started: float,
         about: dict[str, Any],
+        patience_s: float,
         *,
         last: bool = False,
     ) -> Answer:
-        response, agent_id = _counted(request, registered, outcome, started, about), registered.agent.agent_id
+        response, agent_id = response_of_agent(request, registered, outcome, started, about), registered.agent.agent_id
         try:
-            await self.ledger.write_response(response, response.status, last=last)
+            await self.saver.save(response, last=last, patience_s=patience_s)
+        except Unsaved as unsaved:
+            unsaved.answer = answer_of(response, agent_id, outcome, started, outcome.hint, about)
+            raise
         except Conflict as conflict:
-            return _answer(response, agent_id, Outcome(error=str(conflict), failure=Conflict), started)
-        return _answer(response, agent_id, outcome, started, outcome.hint, about)
+            return answer_of(response, agent_id, Outcome(error=str(conflict), failure=Conflict), started)
+        return answer_of(response, agent_id, outcome, started, outcome.hint, about)
 
     async def _refuse(
         self, request: Row, refusal: AorchError, started: float, key: tuple[str, str, str] | None = None
     ) -> Answer:
-        ended, response, outcome = _refused(request, refusal, started)
+        ended, response, outcome = refused_exchange(request, refusal, started)
         await self.ledger.write_refused(ended, response, key)
-        return _answer(response, request.to_agent, outcome, started, refusal.hint)
+        return answer_of(response, request.to_agent, outcome, started, refusal.hint)
 
     def _request(
         self,
@@ -259,7 +297,7 @@ class Exchanges:
             json.encode(task.parameters),
             PENDING if waits else IN_PROGRESS,
             now(),
-            metadata=_request_metadata(task, reason),
+            metadata=request_metadata(task, reason),
             parent_id=parent_id,
             claimed_by=None if waits else self.ledger.owner_id,
         )
@@ -290,113 +328,9 @@ class Exchanges:
         return above[0][1]
 
 
-def _refused(request: Row, refusal: AorchError, started: float) -> tuple[Row, Row, Outcome]:
-    """Both contracts of a task that no agent was called for, and the outcome that they tell of."""
-    outcome = Outcome(error=str(refusal), failure=type(refusal), called=False)
-    response = _response(request, None, outcome, started, {})
-    ended = request._replace(status=FAILED, completed_at=response.created_at, claimed_by=None)
-    return ended, response, outcome
-
-
 async def _until_kept(write: Callable[[], Awaitable[None]]) -> None:
     while True:
         try:
             return await write()
         except LedgerError:
             await asyncio.sleep(WRITE_AGAIN_S)
-
-
-def _cancelled(by: str) -> Outcome:
-    """Somebody cancelled it before an agent was called."""
-    return Outcome(error=f"cancelled by {by}", failure=AgentCancelled, called=False)
-
-
-def _document(task: Task, request: Row) -> dict[str, Any]:
-    return {
-        "task_id": request.contract_id,
-        "session_id": request.session_id,
-        "capability": task.capability,
-        "parameters": task.parameters,
-        "context": task.context,
-        **({"metadata": task.metadata} if task.metadata else {}),
-    }
-
-
-def _request_metadata(task: Task, reason: dict[str, Any] | None) -> str:
-    about = dict(task.metadata)
-    if task.context:
-        about["context"] = task.context
-    if task.queue:
-        about["queue"] = task.queue
-    if reason is not None:
-        about["routing"] = reason
-    return json.encode(about)
-
-
-def _counted(request: Row, registered: Registered, outcome: Outcome, started: float, besides: dict[str, Any]) -> Row:
-    """The RESPONSE of an agent, which remembers that it gave one."""
-    response = _response(request, registered.agent.agent_id, outcome, started, besides)
-    registered.count(response.created_at, success=outcome.failure is None)
-    return response
-
-
-def _response(request: Row, agent_id: str | None, outcome: Outcome, started: float, besides: dict[str, Any]) -> Row:
-    moment = now()
-    about: dict[str, Any] = {"duration_ms": _elapsed_ms(started), **besides}
-    if outcome.failure is not None:
-        about["code"] = outcome.failure.code
-    if not outcome.called:
-        about["called"] = False
-    return Row(
-        new_id(),
-        request.session_id,
-        RESPONSE,
-        agent_id or ORCHESTRATOR,
-        request.from_agent,
-        request.capability,
-        "{}",
-        _request_status(outcome),
-        moment,
-        moment,
-        outcome.result_text,
-        outcome.error,
-        json.encode(about),
-        request.contract_id,
-        request.parent_id,
-    )
-
-
-def _request_status(outcome: Outcome) -> str:
-    if outcome.failure is None:
-        return COMPLETED
-    return CANCELLED if outcome.failure is AgentCancelled else FAILED
-
-
-def _answer(
-    response: Row,
-    agent_id: str | None,
-    outcome: Outcome,
-    started: float,
-    hint: str = "",
-    about: dict[str, Any] | None = None,
-) -> Answer:
-    about = about or {}
-    return Answer(
-        success=outcome.failure is None,
-        data=outcome.result,
-        error=outcome.error,
-        contract_id=response.request_id or "",
-        agent_id=agent_id,
-        session_id=response.session_id,
-        timestamp=response.created_at,
-        duration_ms=_elapsed_ms(started),
-        failure=outcome.failure,
-        hint=hint,
-        reused=about.get("reused"),
-        exit_code=about.get("exit_code"),
-        stderr=about.get("stderr"),
-    )
-
-
-def _elapsed_ms(started: float) -> float:
-    return round((time.perf_counter() - started) * 1000, 3)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import threading
 import warnings
@@ -16,6 +17,8 @@ from aorch.errors import UsageError
 from aorch.ledger.store import Ledger
 
 Result = TypeVar("Result")
+
+_log = logging.getLogger("aorch")
 
 LOOK_S = 0.5
 """How often closing looks whether another thread's loop has stopped with exchanges under way, which nobody tells."""
@@ -110,7 +113,10 @@ class Lifecycle:
                 self.exchanges = None
                 if self._forgotten is not None:
                     self._forgotten.detach()
-                await in_thread(exchanges.ledger.close)
+                if lost := await exchanges.saver.close(partial(in_thread, exchanges.ledger.close)):
+                    _log.error(
+                        "the ledger did not take %d RESPONSEs; their REQUESTs will be answered as interrupted", lost
+                    )
 
     async def _ended(self) -> None:
         """Wait until no exchange is under way in a loop that runs."""

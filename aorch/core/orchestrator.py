@@ -12,10 +12,11 @@ from typing import Any, Self
 from aorch import config as configuration
 from aorch.agents import Agent
 from aorch.core import bootstrap
-from aorch.core.exchange import ORCHESTRATOR, Exchanges
+from aorch.core.exchange import Exchanges
 from aorch.core.lifecycle import Lifecycle, in_thread
 from aorch.core.mapping import Items, mapped
 from aorch.core.queue import Queue
+from aorch.core.record import ORCHESTRATOR
 from aorch.core.task import Answer, Task, Wish
 from aorch.core.waiting import Waiting
 from aorch.errors import UsageError

@@ -214,7 +214,7 @@ class Worker:
         finally:
             self._at_work -= 1
             self._woken.set()
-        await self._exchanges.keep(task, response)
+        await self._exchanges.keep(task, response, self._trouble)
         self.done += 1
         if self._ended_with is not None:
             self._ended_with(response)

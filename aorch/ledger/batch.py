@@ -70,15 +70,6 @@ class Writer:
         """
         return self._gather(statements, None).waiter
 
-    def commit_last(self, *statements: Statement) -> Future[None]:
-        """The same for statements that depend on rows which were handed over before and need not be durable yet."""
-
-        def execute(connection: sqlite3.Connection) -> None:
-            for sql, parameters in statements:
-                connection.execute(sql, parameters)
-
-        return self._gather((), execute).waiter
-
     async def commit_or_refuse(self, *statements: Statement) -> None:
         """The same, but that a refusal goes before the caller's cancellation."""
         unit = self._gather(statements, None)

@@ -183,15 +183,19 @@ class Ledger:
     ) -> None:
         """Commit a RESPONSE and its REQUEST's end; where it has a `webhook`, that it is due.
 
-        `last` is for where nobody waited for the REQUEST to be durable: what was to be written before goes first.
-        Raises Conflict where the REQUEST has been answered already: the first answer stands.
+        `last` is for where nobody waited for the REQUEST to be durable: what was to be written before goes first, and
+        nothing is written where the REQUEST was not. Raises Conflict where the REQUEST has been answered already: the
+        first answer stands.
         """
         end = (request_status, response.created_at, response.request_id)
         rows: list[Statement] = [(statements.INSERT, response), (statements.COMPLETE, end)]
         if webhook:
             rows.append((statements.WEBHOOK_DUE, (response.created_at, response.request_id)))
         try:
-            await (self._writer.commit_last(*rows) if last else self._writer.commit(*rows))
+            if last:
+                await self._writer.work(partial(_answer_if_asked, response.request_id, rows))
+            else:
+                await self._writer.commit(*rows)
         except sqlite3.IntegrityError as error:
             raise Conflict(f"request {response.request_id} has been answered already") from error
 
@@ -232,6 +236,12 @@ class Ledger:
         """
         with translated(self.path):
             yield from self._read(statements.TRIED, contract_id, from_agent)
+
+    def response_id(self, request_id: str) -> str | None:
+        """The contract id of the RESPONSE to that REQUEST; None where there is none."""
+        with translated(self.path):
+            found = self._for_reading().execute(statements.BY_REQUEST, (request_id,)).fetchone()
+        return None if found is None else str(found[0])
 
     def result(self, request_id: str) -> Any:
         """The data of the RESPONSE to that REQUEST; None where there is none."""
@@ -295,6 +305,12 @@ class Ledger:
                 raise error
         except AorchError as translation:
             return translation
+
+
+def _answer_if_asked(request_id: str | None, rows: list[Statement], connection: sqlite3.Connection) -> None:
+    if connection.execute(statements.STATE, (request_id,)).fetchone() is not None:
+        for sql, parameters in rows:
+            connection.execute(sql, parameters)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

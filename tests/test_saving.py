@@ -1,0 +1,257 @@
+"""A RESPONSE that the ledger cannot take is written again until it can, and whoever waits for it is told in time."""
+
+import asyncio
+import json
+import signal
+import sqlite3
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from api import ask, problem
+from conftest import Home
+from serving import serving
+
+from aorch import Agent, AgentCapability, Orchestrator
+from aorch.core.lifecycle import in_thread
+from aorch.core.saving import Saver, Unsaved
+from aorch.errors import Conflict
+from aorch.ledger.row import RESPONSE, Row, new_id
+from aorch.ledger.store import Ledger
+from aorch.moments import now
+
+Wait = Callable[[Callable[[], Any]], Any]
+
+BREAKER = """
+import sqlite3
+from aorch.agents import Agent, AgentCapability
+
+class Breaker(Agent):
+    '''Renames a table while it is at work: nothing can be written to the ledger afterwards.'''
+
+    def __init__(self):
+        super().__init__("breaker", "Breaker")
+
+    def get_capabilities(self):
+        return [AgentCapability("break")]
+
+    async def execute(self, task):
+        rename("contracts", "away")
+        return {"success": True, "data": "broken"}
+
+def rename(table, to):
+    connection = sqlite3.connect("ledger.db")
+    connection.execute(f"ALTER TABLE {table} RENAME TO {to}")
+    connection.close()
+"""
+
+
+def rename(ledger: Path, table: str, to: str) -> None:
+    with closing(sqlite3.connect(ledger)) as connection:
+        connection.execute(f"ALTER TABLE {table} RENAME TO {to}")
+
+
+@contextmanager
+def locked(ledger: Path) -> Iterator[None]:
+    """Hold the write lock, as another process would."""
+    with closing(sqlite3.connect(ledger, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+        connection.execute("ROLLBACK")
+
+
+def answered(ledger: Path) -> list[tuple[Any, ...]]:
+    """Status of each REQUEST of `break`, with status, result and error of its RESPONSE."""
+    with closing(sqlite3.connect(ledger)) as connection:
+        return connection.execute(
+            "SELECT q.status, a.status, a.result, a.error FROM contracts q LEFT JOIN contracts a ON a.request_id = q.contract_id"
+            " WHERE q.contract_type = 'REQUEST' AND q.capability = 'break' ORDER BY q.position"
+        ).fetchall()
+
+
+class Breaker(Agent):
+    """Makes the ledger refuse all writing while it is at work; `broken` is set then. With `hold`, goes on until that is set."""
+
+    def __init__(self, ledger: Path, hold: asyncio.Event | None = None) -> None:
+        super().__init__("breaker", "Breaker")
+        self.ledger, self.hold, self.broken = ledger, hold, asyncio.Event()
+
+    async def execute(self, task: dict[str, Any]) -> dict[str, Any]:
+        rename(self.ledger, "contracts", "away")
+        self.broken.set()
+        if self.hold is not None:
+            await self.hold.wait()
+        return {"success": True, "data": "broken"}
+
+    def get_capabilities(self) -> list[AgentCapability]:
+        return [AgentCapability("break")]
+
+
+BREAK = {"capability": "break"}
+
+
+async def test_an_answer_waits_for_a_ledger_that_takes_it_soon(orchestrator: Orchestrator) -> None:
+    ledger = orchestrator.config.ledger
+    orchestrator.register_agent(breaker := Breaker(ledger))
+    performing = asyncio.create_task(orchestrator.orchestrate("s", BREAK))
+    async with asyncio.timeout(5):
+        await breaker.broken.wait()
+        await asyncio.sleep(0)
+        rename(ledger, "away", "contracts")
+        assert (await performing)["data"] == "broken"
+    assert answered(ledger) == [("completed", "completed", '"broken"', None)]
+
+
+async def test_a_cancelled_caller_is_let_go_and_the_response_is_written_later(orchestrator: Orchestrator) -> None:
+    ledger = orchestrator.config.ledger
+    orchestrator.register_agent(breaker := Breaker(ledger, asyncio.Event()))
+    performing = asyncio.create_task(orchestrator.orchestrate("s", BREAK))
+    async with asyncio.timeout(5):
+        await breaker.broken.wait()
+        performing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await performing
+        rename(ledger, "away", "contracts")
+        await orchestrator.exchanges.saver.saved()
+    assert answered(ledger) == [("cancelled", "cancelled", None, "cancelled by the caller")]
+
+
+async def test_closing_writes_what_the_ledger_did_not_take_before(orchestrator: Orchestrator) -> None:
+    ledger = orchestrator.config.ledger
+    orchestrator.register_agent(breaker := Breaker(ledger, asyncio.Event()))
+    performing = asyncio.create_task(orchestrator.orchestrate("s", BREAK))
+    async with asyncio.timeout(5):
+        await breaker.broken.wait()
+        performing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await performing
+        rename(ledger, "away", "contracts")
+        await orchestrator.aclose()
+    assert answered(ledger) == [("cancelled", "cancelled", None, "cancelled by the caller")]
+
+
+async def test_closing_says_how_many_responses_are_lost(
+    orchestrator: Orchestrator, caplog: pytest.LogCaptureFixture
+) -> None:
+    orchestrator.register_agent(breaker := Breaker(orchestrator.config.ledger, asyncio.Event()))
+    performing = asyncio.create_task(orchestrator.orchestrate("s", BREAK))
+    async with asyncio.timeout(5):
+        await breaker.broken.wait()
+        performing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await performing
+        await orchestrator.aclose()
+    assert "did not take 1 RESPONSE" in caplog.text
+
+
+async def test_a_task_whose_start_cannot_be_written_is_answered_without_a_call(orchestrator: Orchestrator) -> None:
+    ledger = orchestrator.config.ledger
+    breaker = Breaker(ledger, asyncio.Event())
+    breaker.concurrency = 1
+    orchestrator.register_agent(breaker)
+    first, second = (asyncio.create_task(orchestrator.orchestrate("s", BREAK)) for _ in range(2))
+    async with asyncio.timeout(5):
+        await breaker.broken.wait()
+        assert breaker.hold is not None
+        breaker.hold.set()
+        while orchestrator.exchanges.saver.unsaved < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        rename(ledger, "away", "contracts")
+        answers = [await first, await second]
+    assert [answer["success"] for answer in answers] == [True, False]
+    (_, (status, *_, error)) = answered(ledger)
+    assert (status, "no such table" in error) == ("failed", True)
+
+
+def response(request_id: str) -> Row:
+    moment = now()
+    return Row(new_id(), "s", RESPONSE, "a", "o", "break", "{}", "completed", moment, moment, request_id=request_id)
+
+
+async def test_who_waits_too_long_for_the_write_lock_is_told_and_the_response_is_written_once(home: Home) -> None:
+    ledger, asked = Ledger(home.ledger), home.aorch("run", "fails").code
+    ((request_id,),) = home.rows("SELECT contract_id FROM contracts WHERE contract_type = 'REQUEST'")
+    with closing(sqlite3.connect(home.ledger)) as connection, connection:
+        connection.execute("DELETE FROM contracts WHERE contract_type = 'RESPONSE'")
+    saver = Saver(ledger, asyncio.get_running_loop())
+    async with asyncio.timeout(5):
+        with locked(home.ledger), pytest.raises(Unsaved) as unsaved:
+            await saver.save(response(request_id), patience_s=0.1)
+        assert (unsaved.value.code, unsaved.value.http_status, unsaved.value.exit_code) == ("ledger_busy", 503, 14)
+        await saver.saved()
+        with pytest.raises(Conflict):
+            await saver.save(response(request_id))
+    assert home.rows("SELECT count(*) FROM contracts WHERE request_id = ?", request_id) == [(1,)], asked
+    assert await saver.close(partial(in_thread, ledger.close)) == 0
+
+
+async def test_a_request_that_was_never_written_gets_no_response(home: Home) -> None:
+    ledger = Ledger(home.ledger)
+    await ledger.write_response(response(new_id()), "cancelled", last=True)
+    ledger.close()
+    assert home.rows("SELECT count(*) FROM contracts") == [(0,)]
+
+
+@pytest.fixture
+def breaking(home: Home) -> Home:
+    home.write("breaker.py", BREAKER)
+    home.write("aorch.toml", '[agents.breaker]\nclass = "breaker:Breaker"\n')
+    return home
+
+
+@pytest.mark.torture
+def test_run_prints_the_answer_and_goes_on_trying_until_it_is_written(breaking: Home) -> None:
+    running = breaking.start("run", "break")
+    assert running.stdout is not None
+    assert running.stdout.readline() == b"broken\n"  # after 5 s
+    rename(breaking.ledger, "away", "contracts")
+    _, err = running.communicate(timeout=10)
+    assert running.returncode == 0
+    assert b"is not in the ledger yet" in err
+    assert answered(breaking.ledger) == [("completed", "completed", '"broken"', None)]
+
+
+@pytest.mark.torture
+def test_run_exits_14_when_it_is_told_to_give_up(breaking: Home) -> None:
+    running = breaking.start("run", "break")
+    assert running.stdout is not None
+    assert running.stdout.readline() == b"broken\n"
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=10)
+    assert running.returncode == 14
+    assert b"error: gave up: the answer above is not in the ledger" in err
+    rename(breaking.ledger, "away", "contracts")
+
+
+@pytest.mark.torture
+def test_a_batch_prints_its_results_and_goes_on_trying_until_they_are_written(breaking: Home) -> None:
+    running = breaking.start("run", "break", "--batch", "-", stdin=subprocess.PIPE)
+    assert running.stdin is not None
+    assert running.stdout is not None
+    running.stdin.write(b"{}\n")
+    running.stdin.close()
+    assert json.loads(running.stdout.readline())["data"] == "broken"
+    rename(breaking.ledger, "away", "contracts")
+    assert (running.wait(10), answered(breaking.ledger)) == (0, [("completed", "completed", '"broken"', None)])
+    running.stdout.close()
+    assert running.stderr is not None
+    assert "aorch tries again" in running.stderr.read().decode()
+    running.stderr.close()
+
+
+@pytest.mark.torture
+def test_an_http_caller_is_answered_after_5_s_and_the_response_is_written_later(breaking: Home, wait_for: Wait) -> None:
+    with serving(breaking) as server:
+        refused = problem(ask(server, "break", parameters={}), 503, "ledger_error")
+        assert "is not in the ledger yet" in refused["detail"]
+        rename(breaking.ledger, "away", "contracts")
+        wait_for(lambda: answered(breaking.ledger) == [("completed", "completed", '"broken"', None)])
+        queued = server.post("/v1/tasks", json={"session_id": "s", "capability": "break", "parameters": {}}).json()
+        wait_for(lambda: breaking.rows("SELECT 1 FROM sqlite_master WHERE name = 'away'"))
+        rename(breaking.ledger, "away", "contracts")
+        done = server.get(f"/v1/tasks/{queued['contract_id']}?wait_s=10").json()
+        assert done["answer"]["data"] == "broken"
