@@ -1,0 +1,261 @@
+"""Several workers on one port: their start, their restarts, and how a service stops."""
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import psutil
+import pytest
+from api import ask, hold, home_in
+from conftest import Home
+from queueing import detach
+from serving import START_S, Server, serving
+
+WaitFor = Callable[[Callable[[], Any]], Any]
+
+STOP_S = 2.0
+"""How long an agent that blocks the loop may hold up a stop after the grace period."""
+SLACK_S = 3.0
+"""What the loaded machine of a test may add."""
+
+SILENT: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+
+SLEEPER = """
+import time
+from pathlib import Path
+from aorch.agents import Agent, AgentCapability
+
+
+class Sleeper(Agent):
+    def __init__(self):
+        super().__init__("sleeper", "Sleeper")
+
+    def get_capabilities(self):
+        return [AgentCapability("sleep")]
+
+    async def execute(self, task):
+        Path("asleep").touch()
+        time.sleep(60)  # blocks the loop
+        return {"success": True, "data": {}}
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path, made_ledger: Path) -> Home:
+    """A home for one test, with the agents of api.CONFIG and one that blocks the loop."""
+    home = home_in(tmp_path, made_ledger)
+    home.write("sleepers.py", SLEEPER)
+    home.write("aorch.toml", (tmp_path / "aorch.toml").read_text() + '[agents.sleeper]\nclass = "sleepers:Sleeper"\n')
+    return home
+
+
+def eventually(is_so: Callable[[], Any]) -> Any:
+    """Wait for what takes the start of a process; the answer."""
+    end = time.monotonic() + START_S
+    while not (answer := is_so()):
+        assert time.monotonic() < end, f"still not so after {START_S:g} s"
+        os.sched_yield()
+    return answer
+
+
+def workers_of(server: Server) -> list[psutil.Process]:
+    return psutil.Process(server.process.pid).children()
+
+
+def port_of(server: Server) -> str:
+    return str(urlsplit(server.url).port)
+
+
+@contextmanager
+def clean_end(process: "subprocess.Popen[bytes]") -> Iterator[None]:
+    """Whatever happens, that process has ended at the end of the block."""
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+        if process.stderr is not None:
+            process.stderr.close()
+
+
+def test_workers_that_end_are_started_again_with_the_supervisors_configuration_and_never_disturb_the_others(
+    home: Home,
+) -> None:
+    with serving(home, "--workers", "2") as server:
+        home.write("aorch.toml", "[mistake")
+        home.write("yarl.py", "raise ImportError('imported from the working directory')")
+        first, healthy = workers_of(server)
+        first.kill()
+        eventually(lambda: f"worker {first.pid} ended with signal 9; it is started again in 0.2 s" in server.log)
+        eventually(lambda: len(workers_of(server)) == 2)
+        second = next(each for each in workers_of(server) if each != healthy)
+        healthy.suspend()
+        assert ask(server, "my_capability", parameters={"param1": "x"}).json()["success"] is True
+        healthy.resume()
+
+        shutil.move(home.ledger, home.folder / "aside")
+        home.ledger.mkdir()
+        second.kill()
+        eventually(lambda: server.log.count("before it was ready; it is started again") >= 2)
+        assert "again in 0.4 s" in server.log
+        assert server.get("/v1/").status_code == 200
+        assert healthy.is_running()
+        home.ledger.rmdir()
+        shutil.move(home.folder / "aside", home.ledger)
+        eventually(lambda: len(workers_of(server)) == 2)
+        assert server.stop() == 0
+    assert "Traceback" not in server.log
+
+
+def test_a_worker_that_cannot_start_the_first_time_ends_them_all_with_its_exit_code(home: Home) -> None:
+    home.ledger.unlink()
+    home.ledger.mkdir()
+    ended = home.aorch("serve", "--port", "0", "--workers", "2")
+    assert ended.code == 14
+    assert "Traceback" not in ended.err
+
+
+def test_a_second_service_on_a_port_is_refused_with_workers_too(home: Home) -> None:
+    with serving(home, "--workers", "2") as server:
+        for workers in ("1", "2"):
+            second = home.aorch("serve", "--port", port_of(server), "--workers", workers)
+            assert (second.code, second.out) == (2, "")
+            assert "in use" in second.err
+            assert second.err.count("\n") == 2
+        assert server.get("/v1/health").status_code == 200
+
+
+def test_a_service_that_needed_a_token_needs_one_in_workers_that_start_later(home: Home) -> None:
+    with serving(home, "--workers", "2") as server:
+        assert server.get("/v1/agents").status_code == 200
+        token = home.aorch("tokens", "create", "one").out.strip()
+        eventually(lambda: server.get("/v1/agents").status_code == 401)
+        assert server.get("/v1/agents", headers={"Authorization": f"Bearer {token}"}).status_code == 200
+        home.aorch("tokens", "revoke", "one")
+        eventually(lambda: server.get("/v1/agents", headers={"Authorization": f"Bearer {token}"}).status_code == 401)
+        before = workers_of(server)
+        for worker in before:
+            worker.kill()
+        eventually(lambda: len(workers_of(server)) == 2 and not set(before) & set(workers_of(server)))
+        answers = {httpx.get(f"{server.url}/v1/agents", timeout=START_S).status_code for _ in range(10)}
+        assert answers == {401}
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.02, 0.3])
+def test_term_ends_the_supervisor_and_all_workers_while_they_start(home: Home, after_s: float) -> None:
+    process = home.start("serve", "--port", "0", "--workers", "3", "--grace", "1", **SILENT)
+    with clean_end(process):
+        supervisor = psutil.Process(process.pid)
+        eventually(supervisor.children)
+        moment = time.monotonic() + after_s
+        while time.monotonic() < moment:
+            os.sched_yield()
+        family = [supervisor, *supervisor.children()]
+        process.terminate()
+        assert process.wait(START_S) == 0
+        assert not [each for each in family if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_workers_free_the_port_when_their_supervisor_is_killed_and_finish_what_they_accepted(home: Home) -> None:
+    os.mkfifo(gate := home.folder / "gate")
+    with serving(home, "--workers", "2", "--grace", "30") as server, ThreadPoolExecutor() as threads:
+        workers = workers_of(server)
+        running = threads.submit(hold, server, gate)
+        with gate.open("w") as released:
+            server.process.kill()
+            eventually(lambda: not listens(server))
+            second = home.start("serve", "--port", port_of(server), stdout=subprocess.DEVNULL)
+            with clean_end(second):
+                with Server(second).client as client:
+                    assert client.post("/v1/orchestrate", json=ECHO).json()["success"] is True
+                released.write("done")
+                released.close()
+                assert running.result().json()["data"] == {"text": "done"}
+        psutil.wait_procs(workers, timeout=START_S)
+        assert not [worker for worker in workers if worker.is_running()]
+
+
+ECHO = {"capability": "echo", "session_id": "s", "parameters": {"text": "hi"}}
+
+
+def listens(server: Server) -> bool:
+    """Whether anybody accepts connections at its address. A service that stops lets none in, and the client waits for it."""
+    address = urlsplit(server.url)
+    with suppress(OSError):
+        socket.create_connection((address.hostname, address.port), 5).close()
+        return True
+    return False
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_long_polls_and_streams_are_ended_at_once_when_the_service_stops(home: Home, workers: str) -> None:
+    waiting = detach(home, "hold", "gate=nowhere", "--not-before", "2999-01-01T00:00:00Z")
+    with serving(home, "--workers", workers, "--grace", "30") as server, ThreadPoolExecutor() as threads:
+        clients = [httpx.Client(base_url=server.url, timeout=START_S, trust_env=False) for _ in range(4)]
+        for client in clients:
+            assert client.get("/v1/").status_code == 200  # its connection is accepted
+        polls = [threads.submit(client.get, f"/v1/tasks/{waiting}?wait_s=60") for client in clients]
+        with httpx.stream("GET", f"{server.url}/v1/events", timeout=START_S) as stream:
+            next(stream.iter_raw())
+            begun = time.monotonic()
+            assert server.stop() == 0
+            assert time.monotonic() - begun < STOP_S + SLACK_S
+        answers = {(poll.result().status_code, poll.result().json()["status"]) for poll in polls}
+        assert (200, "pending") in answers
+        assert answers <= {(200, "pending"), (503, 503)}  # one that came while it stopped
+        for client in clients:
+            client.close()
+    assert "more for" not in server.log
+
+
+@pytest.mark.parametrize("command", [("serve", "--port", "0"), ("serve", "--port", "0", "--workers", "2"), ("worker",)])
+def test_an_agent_that_blocks_the_loop_cannot_hold_up_a_stop(home: Home, command: tuple[str, ...]) -> None:
+    detach(home, "sleep")
+    process = home.start(*command, "--grace", "0.3", **SILENT)
+    with clean_end(process):
+        eventually((home.folder / "asleep").exists)
+        family = psutil.Process(process.pid).children(recursive=True)
+        begun = time.monotonic()
+        process.terminate()
+        assert process.wait(START_S) == 0
+        assert time.monotonic() - begun < 0.3 + STOP_S + SLACK_S
+        psutil.wait_procs(family, timeout=STOP_S)
+        assert not [each for each in family if each.is_running()]
+    home.aorch("contracts", "list")  # whoever opens the ledger next
+    assert home.rows("SELECT status FROM contracts ORDER BY position") == [("failed",), ("interrupted",)]
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_stop_under_load_resets_no_connection(home: Home, workers: str) -> None:
+    """Clients that keep their connection, and clients that open one for each request."""
+    broken: list[str] = []
+    answered: list[int] = []
+
+    def call(url: str, *, keep: bool) -> None:
+        limits = httpx.Limits(max_keepalive_connections=int(keep))
+        with httpx.Client(base_url=url, limits=limits, timeout=START_S, trust_env=False) as client:
+            while True:
+                try:
+                    answered.append(client.post("/v1/orchestrate", json=ECHO).status_code)
+                except httpx.ConnectError:
+                    return  # refused: nobody listens any more
+                except httpx.TransportError as error:
+                    broken.append(repr(error))
+                    return
+
+    with serving(home, "--workers", workers) as server, ThreadPoolExecutor(12) as threads:
+        for number in range(12):
+            threads.submit(call, server.url, keep=number % 2 == 0)
+        eventually(lambda: len(answered) > 100)
+        assert server.stop() == 0
+    assert broken == []
+    assert set(answered) <= {200, 503}
