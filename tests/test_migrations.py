@@ -46,7 +46,7 @@ def test_revision_is_the_newest_migration() -> None:
 
 def test_migrations_make_exactly_the_declared_schema(tmp_path: Path) -> None:
     """Alembic finds nothing that a further migration would have to do."""
-    upgrade(tmp_path / "migrated.db")
+    connect(tmp_path / "migrated.db").close()
     with engine_of(tmp_path / "migrated.db").connect() as connection:
         options = {"compare_type": True, "compare_server_default": True, "include_name": _declared}
         assert compare_metadata(MigrationContext.configure(connection, opts=options), metadata) == []
@@ -54,7 +54,7 @@ def test_migrations_make_exactly_the_declared_schema(tmp_path: Path) -> None:
 
 def test_migrations_make_the_same_file_as_the_declaration(tmp_path: Path) -> None:
     """What Alembic does not compare on SQLite too: the order of columns, conditions and uniqueness of indexes."""
-    upgrade(tmp_path / "migrated.db")
+    connect(tmp_path / "migrated.db").close()
     metadata.create_all(engine_of(tmp_path / "declared.db"))
     assert schema(tmp_path / "migrated.db") == schema(tmp_path / "declared.db")
 
@@ -103,8 +103,8 @@ def test_opening_twice_changes_nothing(tmp_path: Path) -> None:
     with closing(connect(path)) as connection:
         connection.executemany(INSERT, ROWS)
     before = schema(path)
-    upgrade(path)
-    connect(path).close()
+    with closing(connect(path)) as connection:
+        upgrade(connection)
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT count(*) FROM contracts").fetchone() == (len(ROWS),)
     assert schema(path) == before
@@ -162,7 +162,7 @@ def schema(path: Path) -> dict[str, Any]:
 
 def fresh_schema(folder: Path) -> dict[str, Any]:
     """That of a ledger which never was an older one."""
-    upgrade(folder / "fresh.db")
+    connect(folder / "fresh.db").close()
     return schema(folder / "fresh.db")
 
 

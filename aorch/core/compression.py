@@ -14,7 +14,7 @@ import msgspec
 from aorch import json
 from aorch.config import Config
 from aorch.core.recovery import recover
-from aorch.errors import AorchError, ConfigInvalid, Conflict, LedgerError, LedgerReadOnly, LlmOff, NotFound, UsageError
+from aorch.errors import AorchError, ConfigInvalid, Conflict, LedgerError, LlmOff, NotFound, UsageError
 from aorch.ledger import owners
 from aorch.ledger.memory import BlockRow, Memory, Segment
 from aorch.ledger.remember import remember
@@ -175,10 +175,7 @@ async def _alone(ledger: Path, wait_s: float) -> AsyncIterator[None]:
 def _held(ledger: Path, held: contextlib.ExitStack) -> bool:
     if not ledger.exists():
         return True  # nothing is there to be compressed
-    try:
-        return held.enter_context(owners.only_one(ledger, "compress"))
-    except OSError as error:
-        raise LedgerReadOnly(f"{error.filename} could not be written: {error.strerror}") from error
+    return held.enter_context(owners.only_one(ledger, "compress"))
 
 
 @contextlib.asynccontextmanager

@@ -10,7 +10,8 @@ from typing import BinaryIO
 
 from aorch.errors import AorchError, NotFound, UsageError
 from aorch.ledger import contract_files, transfer
-from aorch.ledger.database import connect, translated
+from aorch.ledger.connection import translated
+from aorch.ledger.database import connect
 from aorch.ledger.reading import Filter, Reader
 from aorch.ledger.search import Progress
 from aorch.ledger.transfer import Taken

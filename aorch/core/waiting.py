@@ -11,7 +11,8 @@ from aorch import json
 from aorch.core.task import Answer, recorded
 from aorch.errors import LedgerError, NotFound
 from aorch.ledger import queue, statements
-from aorch.ledger.database import connect_reading, translated
+from aorch.ledger.connection import translated
+from aorch.ledger.database import connect_reading
 from aorch.ledger.row import REQUEST, Row
 
 POLL_S = 0.02

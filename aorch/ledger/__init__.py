@@ -2,7 +2,9 @@
 
 contract.py    the table, once, for migrations, reading and writing
 statements.py  the few writing statements, compiled from that table ahead of time
-database.py    opening a file: pragmas, revision, migration under the lock
+connection.py  waiting for locks, transactions, SQLite errors as LedgerError
+files.py       which file a path means, the files beside it, their modes
+database.py    opening a file: revision, migration under the lock, reading without write permission
 batch.py       group commit: one writer thread a process
 store.py       the Ledger: writing, and what a start must know
 reading.py     lists, pages, whole exchanges, what is new
@@ -12,6 +14,8 @@ tree.py        what was delegated, as a tree, and the selects that read it
 search.py      full text
 transfer.py    export and import
 recorded.py    what came of a batch's lines, without SQLAlchemy
+locks.py       a lock that one process holds
+forking.py     what a forked child must not keep
 owners.py      which processes live
 outbox.py      how far deliveries to Trace have come, and what was passed over
 lease.py       which process delivers

@@ -7,12 +7,15 @@ import asyncio
 import queue
 import sqlite3
 import threading
+import time
 from asyncio import Future
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from aorch.errors import AorchError, LedgerError
+from aorch.ledger.connection import Connection, is_of_the_file, transaction
 
 Statement = tuple[str, Sequence[Any]]
 """SQL text and its parameters."""
@@ -20,6 +23,14 @@ Statement = tuple[str, Sequence[Any]]
 Action = Callable[[sqlite3.Connection], Any]
 """What reads and writes inside a transaction of the writer, in its thread."""
 Result = TypeVar("Result")
+
+CLOSE_S = 0.3
+"""How long `close` waits for another process that holds the write lock: whoever presses Ctrl-C waits for it too."""
+CLOSED = ("the ledger is closed", "Open it again: nothing more can be written here.")
+FORKED = (
+    "the ledger was opened before this process was forked",
+    "Open it anew in the child: make an Orchestrator there.",
+)
 
 
 class _Unit:
@@ -33,6 +44,12 @@ class _Unit:
         self.statements = statements
         self.action = action
         self.waiter = waiter
+
+    def execute(self, connection: sqlite3.Connection) -> None:
+        for sql, parameters in self.statements:
+            connection.execute(sql, parameters)
+        if self.action is not None:
+            self.result = self.action(connection)
 
     def tell(self) -> None:
         self.told = True
@@ -49,14 +66,17 @@ class Writer:
 
     def __init__(
         self,
-        connection: sqlite3.Connection,
+        connection: Connection,
         check: Callable[[], None],
         translate: Callable[[sqlite3.Error], AorchError],
     ) -> None:
+        connection.may_wait = self._may_wait
         self._connection = connection
         self._check = check
         self._translate = translate
-        self._closed = False
+        self._lock = threading.Lock()
+        self._refusal: tuple[str, str] | None = None
+        self._close_by = 0.0
         self._gathered: dict[asyncio.AbstractEventLoop, list[_Unit]] = {}
         self._queue: queue.SimpleQueue[tuple[asyncio.AbstractEventLoop, list[_Unit]] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="aorch-ledger-writer", daemon=True)
@@ -84,37 +104,52 @@ class Writer:
             raise
 
     async def work(self, action: Callable[[sqlite3.Connection], Result]) -> Result:
-        """What `action` returns, once what it wrote is durable. It must bear being done again: a batch may be rolled back.
-
-        Raises what it raises, which takes back what it wrote, and LedgerError.
+        """What `action` returns, once what it wrote is durable. Raises what it raises, which takes back
+        what it wrote, and LedgerError.
         """
         result: Result = await self._gather((), action).waiter
         return result
 
     def _gather(self, statements: Sequence[Statement], action: Action | None) -> _Unit:
-        if self._closed:
-            raise LedgerError("the ledger is closed", "Open it again: nothing more can be written here.")
         loop = asyncio.get_running_loop()
         unit = _Unit(statements, action, loop.create_future())
-        gathered = self._gathered.get(loop)
-        if gathered is None:
-            gathered = self._gathered[loop] = []
-            loop.call_soon(self._hand_over, loop)
-        gathered.append(unit)
+        with self._lock:
+            if self._refusal is not None:
+                raise LedgerError(*self._refusal)
+            gathered = self._gathered.get(loop)
+            if gathered is None:
+                gathered = self._gathered[loop] = []
+                loop.call_soon(self._hand_over, loop)
+            gathered.append(unit)
         return unit
 
     def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
         """Hand the writer what one turn of the loop gathered: at 32 in flight half as many transactions as one by one."""
-        if gathered := self._gathered.pop(loop, None):
-            self._queue.put((loop, gathered))
+        with self._lock:
+            if gathered := self._gathered.pop(loop, None):
+                self._queue.put((loop, gathered))
 
     def close(self) -> None:
-        """Commit what is queued, then close the connection."""
-        self._closed = True
-        for loop in list(self._gathered):
-            self._hand_over(loop)
-        self._queue.put(None)
+        """Commit what is queued, then close the connection.
+
+        Where another process holds the write lock for CLOSE_S from now on, what is queued is dropped: its waiters get
+        LedgerBusy.
+        """
+        with self._lock:
+            if self._refusal is None:
+                self._refusal = CLOSED
+                for handed_over in self._gathered.items():
+                    self._queue.put(handed_over)
+                self._gathered.clear()
+                self._close_by = time.monotonic() + CLOSE_S
+                self._queue.put(None)
         self._thread.join()
+
+    def forget(self) -> None:
+        """In a forked child: there is no thread here to write, and SQLite forbids the use of the parent's connection."""
+        self._lock = threading.Lock()
+        self._gathered = {}
+        self._refusal = FORKED
 
     def _work(self) -> None:
         open_ = True
@@ -130,46 +165,55 @@ class Writer:
         self._connection.close()
 
     def _write(self, units: list[_Unit]) -> None:
-        """The fast way: one executemany for each kind of statement, then the actions. So statements of one unit never depend
-        on another's rows, whereas an action may.
+        """Commit `units` in one transaction. What fails of one costs only that one; what fails of the file costs all."""
+        statements = [unit for unit in units if unit.action is None]
+        actions = [unit for unit in units if unit.action is not None]
+        try:
+            self._check()
+            try:
+                with transaction(self._connection):
+                    self._execute_by_kind(statements)
+                    self._each(actions)
+            except (sqlite3.Error, OverflowError, UnicodeError) as error:  # those of a row: SQLite's, and of binding it
+                if is_of_the_file(error):
+                    raise
+                with transaction(self._connection):
+                    self._each(statements)
+                    self._each(actions)
+        except Exception as error:  # noqa: BLE001  the waiters must be told, whatever it was, and the thread must live
+            failure = self._translate(error) if isinstance(error, sqlite3.Error) else error
+            for unit in units:
+                unit.error = unit.error or failure
+
+    def _execute_by_kind(self, units: list[_Unit]) -> None:
+        """The fast way: one executemany for each kind of statement. So statements of one unit never depend on another's
+        rows, whereas an action may.
         """
         rows: defaultdict[str, list[Sequence[Any]]] = defaultdict(list)
         for unit in units:
             for sql, parameters in unit.statements:
                 rows[sql].append(parameters)
-        try:
-            self._transaction(rows.items(), [unit for unit in units if unit.action is not None])
-        except sqlite3.OperationalError as error:  # the file's trouble (locked, full, gone), so everybody's
-            for unit in units:
-                unit.error = self._translate(error)
-        except Exception:  # noqa: BLE001  a row's trouble: that unit alone fails, and the thread must live
-            self._one_by_one(units)
+        for sql, of_kind in rows.items():
+            self._connection.executemany(sql, of_kind)
 
-    def _one_by_one(self, units: list[_Unit]) -> None:
+    def _each(self, units: list[_Unit]) -> None:
+        """Execute them one by one, each in a savepoint: what a failing one wrote is taken back, and no other's."""
+        connection = self._connection
         for unit in units:
+            connection.execute("SAVEPOINT unit")
             try:
-                rows = [(sql, [parameters]) for sql, parameters in unit.statements]
-                self._transaction(rows, [unit] if unit.action is not None else [])
-            except sqlite3.IntegrityError as error:
+                unit.execute(connection)
+            except Exception as error:
+                if is_of_the_file(error) or not connection.in_transaction:
+                    raise
+                connection.execute("ROLLBACK TO unit")
                 unit.error = error
-            except sqlite3.Error as error:
-                unit.error = self._translate(error)
-            except Exception as error:  # noqa: BLE001  the waiter must be told, whatever it was
-                unit.error = error
+                if isinstance(error, sqlite3.Error) and not isinstance(error, sqlite3.IntegrityError):
+                    unit.error = self._translate(error)
+            connection.execute("RELEASE unit")
 
-    def _transaction(self, work: Iterable[tuple[str, list[Sequence[Any]]]], actions: list[_Unit]) -> None:
-        self._check()
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            for sql, rows in work:
-                self._connection.executemany(sql, rows)
-            for unit in actions:
-                unit.result = unit.action(self._connection)  # type: ignore[misc]  # those that have one
-            self._connection.execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise
+    def _may_wait(self) -> bool:
+        return self._refusal is None or time.monotonic() < self._close_by
 
 
 def _tell(gathered: list[tuple[asyncio.AbstractEventLoop, list[_Unit]]]) -> None:
@@ -178,7 +222,7 @@ def _tell(gathered: list[tuple[asyncio.AbstractEventLoop, list[_Unit]]]) -> None
     for loop, units in gathered:
         by_loop[loop] += units
     for loop, its in by_loop.items():
-        if not loop.is_closed():
+        with suppress(RuntimeError):  # the loop is closed, so nobody waits in it
             loop.call_soon_threadsafe(_tell_each, its)
 
 

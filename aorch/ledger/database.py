@@ -1,41 +1,53 @@
-"""Opening a ledger's SQLite file: pragmas, its revision, and its migration under the lock.
+"""Opening a ledger's SQLite file: its revision, its migration under the lock, and reading without write permission.
 
 Only the standard library is imported here; Alembic comes in where a file is new or behind.
 """
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from aorch.errors import LedgerBusy, LedgerError, LedgerFull, LedgerInvalid, LedgerReadOnly, LedgerTooNew
+from aorch.errors import LedgerError, LedgerInvalid, LedgerReadOnly, LedgerTooNew
+from aorch.ledger import files
+from aorch.ledger.connection import Connection, connection_to, not_writable, translated
 from aorch.ledger.statements import REVISION
 
-BUSY_TIMEOUT_S = 30.0
-"""How long a writer waits for the write lock before LedgerBusy."""
 
-
-def connect(path: Path) -> sqlite3.Connection:
+def connect(path: Path) -> Connection:
     """A connection for writing to the ledger at `path`, which is made or upgraded where that is due.
 
-    Autocommit (`isolation_level=None`): transactions are begun by hand, with BEGIN IMMEDIATE. Raises LedgerError.
+    Autocommit: transactions are begun by hand (`connection.transaction`). Raises LedgerError.
     """
     with translated(path):
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            files.make_ledger(path)
         except OSError as error:
-            raise _read_only(path) from error
-        connection = _open(f"{path.as_uri()}?mode=rwc", path)
+            raise not_writable(path) from error
+        connection = _open(path)
+        try:
+            _to_write_ahead_log(connection)
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
 
-def connect_reading(path: Path) -> sqlite3.Connection:
-    """A connection for reading the ledger at `path`, which must be there; it is upgraded where that is due."""
+def connect_reading(path: Path) -> Connection:
+    """A connection for reading the ledger at `path`, which must exist; it is upgraded where that is due. Raises LedgerError."""
     with translated(path):
-        try:
-            return _open(f"{path.as_uri()}?mode=rw", path)
-        except (LedgerReadOnly, sqlite3.OperationalError):
-            return _open_read_only(path)
+        if files.may_write(path):
+            try:
+                return _open(path)
+            except (LedgerReadOnly, sqlite3.OperationalError) as error:
+                if not _is_for_want_of_permission(error):
+                    raise
+        return _open_read_only(path)
+
+
+def open_without_upgrade(path: Path) -> Connection:
+    """A connection for reading the ledger at `path` as it is. Raises sqlite3.Error, and LedgerReadOnly."""
+    if files.may_write(path):
+        return connection_to(path, "mode=rw")
+    return _connection_read_only(path)
 
 
 def revision(connection: sqlite3.Connection) -> str | None:
@@ -48,21 +60,8 @@ def revision(connection: sqlite3.Connection) -> str | None:
     return None
 
 
-@contextmanager
-def translated(path: Path) -> Iterator[None]:
-    """SQLite's own errors as ours, each with the file's name, the reason and the next step."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise _translate(path, error) from error
-    except LedgerInvalid as error:
-        raise LedgerInvalid(
-            f"{path} is not a ledger: {error}", "Name another file by --ledger or AORCH_LEDGER."
-        ) from error
-
-
-def _open(uri: str, path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+def _open(path: Path) -> Connection:
+    connection = connection_to(path, "mode=rw")
     try:
         connection.execute("PRAGMA synchronous = FULL")
         _check_revision(connection, path)
@@ -72,25 +71,49 @@ def _open(uri: str, path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _open_read_only(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        f"{path.as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-    )
+def _is_for_want_of_permission(error: Exception) -> bool:
+    """Whether reading alone may go well: not where another process holds the file, or where it is damaged."""
+    name = getattr(error, "sqlite_errorname", "SQLITE_READONLY")
+    return name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM"))
+
+
+def _open_read_only(path: Path) -> Connection:
+    connection = _connection_read_only(path)
     try:
-        found = revision(connection)
-    except sqlite3.OperationalError:  # a WAL file on a read-only disk can be read only as one that nobody writes
+        if revision(connection) != REVISION:
+            raise LedgerReadOnly(
+                f"the ledger {path} is of an older form and read-only", "Make it writable, or copy it."
+            )
+    except BaseException:
         connection.close()
-        connection = sqlite3.connect(
-            f"{path.as_uri()}?immutable=1", uri=True, isolation_level=None, check_same_thread=False
-        )
-        found = revision(connection)
-    if found != REVISION:
-        connection.close()
-        raise LedgerReadOnly(f"the ledger {path} is of an older form and read-only", "Make it writable, or copy it.")
+        raise
     return connection
 
 
-def _check_revision(connection: sqlite3.Connection, path: Path) -> None:
+def _connection_read_only(path: Path) -> Connection:
+    """A connection that makes no file beside the ledger: `-wal` and `-shm` would be this user's, and lock its owner out.
+
+    With nothing in them the file alone is the ledger, and is read as one that nobody writes (`immutable`). Raises
+    LedgerReadOnly where something is in them that cannot be read: without it the ledger would be read only in part.
+    """
+    logs = [log for log in (files.beside(path, "wal"), files.beside(path, "journal")) if files.holds_something(log)]
+    if not logs:
+        return connection_to(path, "mode=ro&immutable=1")
+    connection = connection_to(path, "mode=ro&readonly_shm=1")
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
+    except sqlite3.OperationalError as error:
+        connection.close()
+        if not _is_for_want_of_permission(error):
+            raise
+        raise LedgerReadOnly(
+            f"the newest contracts of the ledger {path} are in {logs[0].name}, which cannot be read without writing there",
+            f"Copy {path.name} and {logs[0].name} together into a folder that you may write, and name the copy.",
+        ) from error
+    return connection
+
+
+def _check_revision(connection: Connection, path: Path) -> None:
     found = revision(connection)
     if found == REVISION:
         return
@@ -101,24 +124,14 @@ def _check_revision(connection: sqlite3.Connection, path: Path) -> None:
         )
     from aorch.ledger.migration import upgrade  # noqa: PLC0415  Alembic and SQLAlchemy take 400 ms
 
-    upgrade(path)
+    _to_write_ahead_log(connection)
+    upgrade(connection)
 
 
-def _translate(path: Path, error: sqlite3.Error) -> LedgerError:
-    if path.is_dir():
-        return _read_only(path)
-    name = getattr(error, "sqlite_errorname", "")
-    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return LedgerBusy(f"the ledger {path} was locked by another process for {BUSY_TIMEOUT_S:g} s", "Try again.")
-    if name in ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE"):  # the latter: no room for the index of the write-ahead log
-        return LedgerFull(f"the disk of the ledger {path} is full", "Make room, then try again.")
-    if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
-        return _read_only(path)
-    if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
-        return LedgerInvalid(f"{path} is not a ledger: {error}", "Name another file by --ledger or AORCH_LEDGER.")
-    return LedgerError(f"the ledger {path} failed: {error} ({name or type(error).__name__})")
-
-
-def _read_only(path: Path) -> LedgerReadOnly:
-    reason = "is a folder" if path.is_dir() else "cannot be written (read-only, or its folder is)"
-    return LedgerReadOnly(f"the ledger {path} {reason}", "Name another place by --ledger or AORCH_LEDGER.")
+def _to_write_ahead_log(connection: Connection) -> None:
+    """Switch to WAL, which the file remembers; a copy that SQLite made (VACUUM INTO, .dump) is not in it."""
+    if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+        return
+    (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+    if mode != "wal":
+        raise LedgerError("the file system of the ledger takes no write-ahead log", "Put the ledger on a local disk.")

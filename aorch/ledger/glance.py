@@ -5,7 +5,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from aorch.errors import LedgerReadOnly
 from aorch.ledger import statements
+from aorch.ledger.database import open_without_upgrade
 
 MOST = 100
 
@@ -22,7 +24,8 @@ def newest_contracts(path: Path) -> list[tuple[str, str, str]]:
 
 def _read(path: Path, sql: str, parameters: tuple[Any, ...]) -> list[Any]:
     try:
-        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=1)) as connection:
+        with closing(open_without_upgrade(path)) as connection:
+            connection.may_wait = lambda: False  # somebody waits for the shell
             return connection.execute(sql, parameters).fetchall()
-    except sqlite3.Error:
+    except (sqlite3.Error, LedgerReadOnly):
         return []

@@ -6,16 +6,15 @@ after each request without a sync: it survives `kill -9`, and a machine that sta
 """
 
 import contextlib
-import errno
-import fcntl
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
-from aorch.errors import LedgerFull, LedgerReadOnly
+from aorch.ledger import files
+from aorch.ledger.connection import translated_os
+from aorch.ledger.locks import FileLock, is_held
 
 _SIZE = 4000
 """Bytes of the file: less than a page, so that no reader sees half a State."""
@@ -53,53 +52,47 @@ class State(msgspec.Struct):
 class Lease:
     """Held by this process until `close`, or until it ends."""
 
-    def __init__(self, ledger: Path, descriptor: int) -> None:
-        self._ledger, self._descriptor = ledger, descriptor
+    def __init__(self, ledger: Path, lock: FileLock) -> None:
+        self._ledger, self._lock = ledger, lock
 
     def read(self) -> State:
         """What the last holder left."""
-        return _read(self._descriptor)
+        return _read(self._lock.descriptor)
 
     def write(self, state: State) -> None:
         """Leave `state` for whoever looks, and for the next holder. Raises LedgerError."""
         state.error = state.error[:LONGEST_ERROR]
-        with _translated(self._ledger):
-            os.pwrite(self._descriptor, _encode(state).ljust(_SIZE), 0)
+        with translated_os():
+            try:
+                os.pwrite(self._lock.descriptor, _encode(state).ljust(_SIZE), 0)
+            except OSError as error:
+                error.filename = _file(self._ledger)
+                raise
 
     def close(self) -> None:
         """Let another process have it."""
-        os.close(self._descriptor)
+        self._lock.close()
 
 
 def take(ledger: Path) -> Lease | None:
     """The lease, where no other process holds it. Raises LedgerError where its file cannot be made."""
-    with _translated(ledger):
-        descriptor = os.open(_file(ledger), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BaseException as error:
-        os.close(descriptor)
-        if isinstance(error, BlockingIOError):
+    with translated_os():
+        try:
+            return Lease(ledger, FileLock(_file(ledger), os.O_CREAT))
+        except BlockingIOError:
             return None
-        raise
-    return Lease(ledger, descriptor)
 
 
 def look(ledger: Path) -> tuple[State, bool]:
     """What stands in the file now, and whether somebody holds the lease. Nothing is written."""
-    try:
-        descriptor = os.open(_file(ledger), os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return State(), False
-    try:
-        state = _read(descriptor)
+    file, state = _file(ledger), State()
+    with contextlib.suppress(OSError):
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return state, True
-        return state, False
-    finally:
-        os.close(descriptor)
+            state = _read(descriptor)
+        finally:
+            os.close(descriptor)
+    return state, is_held(file)
 
 
 def boot() -> str:
@@ -111,17 +104,8 @@ def boot() -> str:
     return f"started at {round((time.time() - time.monotonic()) / 10) * 10}"
 
 
-@contextlib.contextmanager
-def _translated(ledger: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        kind = LedgerFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else LedgerReadOnly
-        raise kind(f"{_file(ledger)} could not be written: {error.strerror}") from error
-
-
 def _file(ledger: Path) -> Path:
-    return ledger.with_name(f"{ledger.name}-trace")
+    return files.beside(ledger, "trace")
 
 
 def _read(descriptor: int) -> State:

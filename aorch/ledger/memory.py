@@ -11,7 +11,8 @@ from typing import Any, NamedTuple, Self
 
 from aorch import json
 from aorch.ledger import statements
-from aorch.ledger.database import connect_reading, translated
+from aorch.ledger.connection import translated
+from aorch.ledger.database import connect_reading
 from aorch.ledger.row import Row
 
 PAGE = 500

@@ -12,6 +12,7 @@ from pathlib import Path
 from sqlite3 import Connection
 from typing import NamedTuple
 
+from aorch.ledger.connection import transaction
 from aorch.ledger.database import connect, connect_reading
 from aorch.ledger.row import Row
 from aorch.ledger.shared import Shared
@@ -196,12 +197,5 @@ class Outbox(Shared):
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
-        with self._using() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:  # after a full disk SQLite has rolled back already
-                    connection.execute("ROLLBACK")
-                raise
+        with self._using() as connection, transaction(connection):
+            yield connection

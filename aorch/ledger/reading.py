@@ -20,8 +20,9 @@ from sqlmodel import Session, col
 from aorch import json
 from aorch.errors import NotFound, UsageError
 from aorch.ledger import search, sessions
+from aorch.ledger.connection import translated
 from aorch.ledger.contract import Contract, IdempotencyKey
-from aorch.ledger.database import connect_reading, translated
+from aorch.ledger.database import connect_reading
 from aorch.ledger.row import COMPLETED, REQUEST, Row
 from aorch.ledger.tree import SHOWN, Branch, grown
 from aorch.ledger.which import EVERYTHING, Filter, begins_or_ends, bounded, matching, position, row_columns

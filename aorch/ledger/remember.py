@@ -4,7 +4,8 @@ from contextlib import closing
 from pathlib import Path
 
 from aorch.ledger import statements
-from aorch.ledger.database import connect, translated
+from aorch.ledger.connection import transaction, translated
+from aorch.ledger.database import connect
 from aorch.ledger.memory import BlockRow
 
 
@@ -14,15 +15,9 @@ def remember(path: Path, row: BlockRow, after: int) -> bool:
     False, and nothing written, where blocks of that session do not end there any more: somebody else was faster.
     Raises LedgerError.
     """
-    with closing(connect(path)) as connection, translated(path):
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            ((covered,),) = connection.execute(statements.COVERED, (row.session_id,)).fetchall()
-            is_next = (covered or 0) == after
-            if is_next:
-                connection.execute(statements.INSERT_BLOCK, row)
-            connection.execute("COMMIT")
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
+    with closing(connect(path)) as connection, translated(path), transaction(connection):
+        ((covered,),) = connection.execute(statements.COVERED, (row.session_id,)).fetchall()
+        is_next = (covered or 0) == after
+        if is_next:
+            connection.execute(statements.INSERT_BLOCK, row)
     return is_next

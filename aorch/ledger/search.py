@@ -16,8 +16,9 @@ from sqlmodel import col
 
 from aorch import json
 from aorch.errors import InvalidJSON, LedgerReadOnly, UsageError
+from aorch.ledger.connection import transaction, translated
 from aorch.ledger.contract import Contract
-from aorch.ledger.database import connect, translated
+from aorch.ledger.database import connect
 
 Statement: TypeAlias = Select[*tuple[Any, ...]]
 Progress = Callable[[int, int], None]
@@ -110,17 +111,11 @@ def _next(writing: Connection, reached: int) -> list[tuple[int, str]]:
 
 def _add(writing: Connection, expected: int, words: list[tuple[int, str]]) -> int:
     """Add `words` to the index, unless another process came first; how far the index reaches now."""
-    writing.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(writing):
         (reached,) = writing.execute(_REACHED).fetchone()
         if reached == expected:
             writing.executemany(_ADD, words)
             reached = words[-1][0]
-        writing.execute("COMMIT")
-    except BaseException:
-        if writing.in_transaction:
-            writing.execute("ROLLBACK")
-        raise
     return int(reached)
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
-from aorch.ledger.database import translated
+from aorch.ledger.connection import translated
 
 
 class Shared:

@@ -5,19 +5,21 @@ Starting: what a dead process left open is answered by an `interrupted` RESPONSE
 """
 
 import asyncio
-import errno
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+import threading
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from aorch import json
-from aorch.errors import AorchError, Conflict, LedgerFull, LedgerGone, LedgerReadOnly
+from aorch.errors import Conflict, LedgerError, LedgerGone, LedgerReadOnly
 from aorch.ledger import owners, queue, statements
-from aorch.ledger.batch import Statement, Writer
-from aorch.ledger.database import connect, translated
+from aorch.ledger.batch import FORKED, Statement, Writer
+from aorch.ledger.connection import as_ledger_error, connection_to, transaction, translated
+from aorch.ledger.database import connect, open_without_upgrade
+from aorch.ledger.forking import forget_in_child
 from aorch.ledger.row import IN_PROGRESS, PENDING, Row
 from aorch.moments import now
 
@@ -67,21 +69,18 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self.path = path
         connection = connect(path)
-        with translated(path):
-            try:
-                self._owner = owners.Owner(path)
-                _recover(connection, path)
-            except BaseException as error:
-                connection.close()
-                if hasattr(self, "_owner"):
-                    self._owner.close()
-                if not isinstance(error, OSError):
-                    raise
-                reason = f"{error.filename} could not be written: {error.strerror}"
-                raise (LedgerFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else LedgerReadOnly)(reason) from error
+        with ExitStack() as opened, translated(path):
+            opened.callback(connection.close)
+            self._owner = owners.Owner(path)
+            opened.callback(self._owner.close)
+            _recover(connection, path)
+            opened.pop_all()
         self._file = _identity(path)
-        self._writer = Writer(connection, self.check_file, self._translate)
+        self._writer = Writer(connection, self.check_file, partial(as_ledger_error, path))
         self._reading: sqlite3.Connection | None = None
+        self._opening = threading.Lock()
+        self._forked = False
+        forget_in_child(self)
         self._ancestors: dict[str, list[tuple[str, str, str]]] = {}
 
     @property
@@ -217,7 +216,7 @@ class Ledger:
         """
         above = self._ancestors.pop(contract_id, None)
         if above is None:
-            above = self._read(statements.ANCESTORS, contract_id).fetchall()
+            above = self._read(statements.ANCESTORS, contract_id)
         if above:
             self._ancestors[contract_id] = above
             if len(self._ancestors) > REMEMBERED:
@@ -226,8 +225,8 @@ class Ledger:
 
     def payload(self, contract_id: str) -> str | None:
         """What that REQUEST asks, JSON text; None where it is not there."""
-        found = self._read(statements.PAYLOAD, contract_id).fetchone()
-        return None if found is None else str(found[0])
+        found = self._read(statements.PAYLOAD, contract_id)
+        return str(found[0][0]) if found else None
 
     def tried(self, contract_id: str, from_agent: str) -> Iterator[tuple[str, str | None, str, str, str, str]]:
         """What `from_agent` asked for on behalf of that REQUEST, and of those that it resumes (`metadata.resumes`).
@@ -235,7 +234,7 @@ class Ledger:
         Oldest first: contract_id, to_agent, capability, payload, status, metadata (both JSON text).
         """
         with translated(self.path):
-            yield from self._read(statements.TRIED, contract_id, from_agent)
+            yield from self._for_reading().execute(statements.TRIED, (contract_id, from_agent))
 
     def response_id(self, request_id: str) -> str | None:
         """The contract id of the RESPONSE to that REQUEST; None where there is none."""
@@ -245,12 +244,12 @@ class Ledger:
 
     def result(self, request_id: str) -> Any:
         """The data of the RESPONSE to that REQUEST; None where there is none."""
-        found = self._read(statements.RESULT, request_id).fetchone()
-        return None if found is None or found[0] is None else json.decode(found[0])
+        found = self._read(statements.RESULT, request_id)
+        return json.decode(found[0][0]) if found and found[0][0] is not None else None
 
-    def _read(self, sql: str, *parameters: str) -> sqlite3.Cursor:
+    def _read(self, sql: str, *parameters: str) -> list[Any]:
         with translated(self.path):
-            return self._for_reading().execute(sql, parameters)
+            return self._for_reading().execute(sql, parameters).fetchall()
 
     def due_webhooks(self, moment: str, most: int) -> list[DueWebhook]:
         """Up to `most` webhooks that are due at that moment (RFC 3339), the longest due first."""
@@ -262,7 +261,7 @@ class Ledger:
         try:
             (number,) = self._for_reading().execute("PRAGMA data_version").fetchone()
         except sqlite3.Error as error:
-            raise self._translate(error) from error
+            raise as_ledger_error(self.path, error) from error
         return int(number)
 
     def next_moment(self) -> str | None:
@@ -287,24 +286,27 @@ class Ledger:
 
     def close(self) -> None:
         """Commit what is queued and let go of the file."""
+        if self._forked:
+            return
         self._writer.close()
         if self._reading is not None:
             self._reading.close()
         self._owner.close()
 
-    def _for_reading(self) -> sqlite3.Connection:
-        if self._reading is None:
-            self._reading = sqlite3.connect(
-                f"{self.path.as_uri()}?mode=rw", uri=True, isolation_level=None, check_same_thread=False
-            )
-        return self._reading
+    def forget(self) -> None:
+        """In a forked child: every method raises LedgerError from now on, and `close` leaves the parent's files alone."""
+        self._forked = True
+        self._opening = threading.Lock()
+        self._writer.forget()
 
-    def _translate(self, error: sqlite3.Error) -> AorchError:
-        try:
-            with translated(self.path):
-                raise error
-        except AorchError as translation:
-            return translation
+    def _for_reading(self) -> sqlite3.Connection:
+        if self._forked:
+            raise LedgerError(*FORKED)
+        if self._reading is None:
+            with self._opening:  # threads with loops of their own may come at once
+                if self._reading is None:
+                    self._reading = connection_to(self.path, "mode=rw")
+        return self._reading
 
 
 def _answer_if_asked(request_id: str | None, rows: list[Statement], connection: sqlite3.Connection) -> None:
@@ -334,31 +336,22 @@ def recover(path: Path) -> None:
 
 def _overdue(path: Path) -> bool:
     try:
-        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=1)) as connection:
+        with closing(open_without_upgrade(path)) as connection:
             if connection.execute(statements.EXPIRED, (now(), 1)).fetchone():
                 return True
             claimed = connection.execute(statements.CLAIMED).fetchall()
-    except sqlite3.Error:
+    except (sqlite3.Error, LedgerReadOnly):
         return False
     return any(not owners.lives(path, owner_id) for (owner_id,) in claimed)
 
 
 def _recover(connection: sqlite3.Connection, path: Path) -> None:
     if connection.execute(statements.EXPIRED, (now(), 1)).fetchone():
-        _inside(connection, queue.expire)
+        with transaction(connection):
+            queue.expire(connection)
     claimed = [owner_id for (owner_id,) in connection.execute(statements.CLAIMED)]
     for owner_id in dict.fromkeys([*claimed, *owners.left_behind(path)]):
         with owners.if_dead(path, owner_id) as dead:
             if dead:
-                _inside(connection, partial(queue.lost, owner_id=owner_id))
-
-
-def _inside(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], None]) -> None:
-    """Do `work` in a transaction of its own."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        work(connection)
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
+                with transaction(connection):
+                    queue.lost(connection, owner_id)

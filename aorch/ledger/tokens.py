@@ -10,7 +10,8 @@ from sqlite3 import Connection
 from typing import Any, NamedTuple
 
 from aorch import json
-from aorch.ledger.database import connect, connect_reading, translated
+from aorch.ledger.connection import transaction, translated
+from aorch.ledger.database import connect, connect_reading
 
 
 class TokenRow(NamedTuple):
@@ -50,14 +51,8 @@ def read(path: Path) -> list[TokenRow]:
 @contextmanager
 def writing(path: Path) -> Iterator["Tokens"]:
     """The tokens of the ledger at `path`, under its write lock; committed at the end of the block. Raises LedgerError."""
-    with closing(connect(path)) as connection, translated(path):
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield Tokens(connection)
-            connection.execute("COMMIT")
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
+    with closing(connect(path)) as connection, translated(path), transaction(connection):
+        yield Tokens(connection)
 
 
 class Tokens:

@@ -2,7 +2,6 @@
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -12,6 +11,7 @@ import msgspec
 from aorch import json
 from aorch.errors import AorchError, Conflict
 from aorch.ledger import owners, queue, statements
+from aorch.ledger.connection import transaction
 from aorch.ledger.contract_files import Placed
 from aorch.ledger.row import FIELDS, IN_PROGRESS, PENDING, REQUEST, Row
 
@@ -96,7 +96,7 @@ class _Import:
         """Take these in one transaction, up to the first that is refused."""
         refusal, before = None, replace(self._taken)
         try:
-            with _transaction(self._connection):
+            with transaction(self._connection):
                 for place, row in batch:
                     try:
                         self._take(row)
@@ -112,7 +112,7 @@ class _Import:
         """End those whose RESPONSE did not come; whether there were any."""
         if not self._ends:
             return False
-        with _transaction(self._connection):
+        with transaction(self._connection):
             for row in self._ends.values():
                 self._end_as(row)
         return True
@@ -207,18 +207,6 @@ class _Import:
 
     def _set_agent(self, row: Row) -> None:
         self._connection.execute(_TO_AGENT, (row.to_agent, row.contract_id))
-
-
-@contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
 
 
 def _further(row: Row, ours: Row) -> bool:

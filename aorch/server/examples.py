@@ -252,7 +252,7 @@ REFUSALS: dict[str, tuple[AorchError, ...]] = {
         ),
         *_EXCHANGED,
         Conflict(f"request {REQUEST_ID} has been answered already"),
-        LedgerBusy("the ledger /srv/ledger.db was locked by another process for 30 s", "Try again."),
+        LedgerBusy("the ledger /srv/ledger.db is locked by another process", "Try again when that has ended."),
         LedgerFull("the disk of the ledger /srv/ledger.db is full", "Make room, then try again."),
     ),
     "submit_task": (
@@ -266,7 +266,7 @@ REFUSALS: dict[str, tuple[AorchError, ...]] = {
         Conflict("the idempotency key 'k1' has been used already"),
         WebhooksOff("nothing is sent to webhooks from here, since there is no secret to sign them by"),
         QueueFull("1000000 tasks wait in the queue, which is the limit (queue.max_waiting)", "Try again later."),
-        LedgerBusy("the ledger /srv/ledger.db was locked by another process for 30 s", "Try again."),
+        LedgerBusy("the ledger /srv/ledger.db is locked by another process", "Try again when that has ended."),
         LedgerFull("the disk of the ledger /srv/ledger.db is full", "Make room, then try again."),
     ),
     "show_task": (
@@ -279,7 +279,7 @@ REFUSALS: dict[str, tuple[AorchError, ...]] = {
             f"{REQUEST_ID} was imported without its RESPONSE: whoever runs it does so on another ledger",
             "Export from there and import again to see its end.",
         ),
-        LedgerBusy("the ledger /srv/ledger.db was locked by another process for 30 s", "Try again."),
+        LedgerBusy("the ledger /srv/ledger.db is locked by another process", "Try again when that has ended."),
         LedgerFull("the disk of the ledger /srv/ledger.db is full", "Make room, then try again."),
     ),
     "compress": (
@@ -290,7 +290,7 @@ REFUSALS: dict[str, tuple[AorchError, ...]] = {
         LlmOff("no model is configured to be asked", "Add a table [llm] to aorch.toml (docs/compressors.md)."),
         NotFound("no session is called 'session_9'", "See `aorch contracts list`."),
         Conflict("another compression is running on the ledger /srv/ledger.db", "Try again when it has ended."),
-        LedgerBusy("the ledger /srv/ledger.db was locked by another process for 30 s", "Try again."),
+        LedgerBusy("the ledger /srv/ledger.db is locked by another process", "Try again when that has ended."),
         LedgerFull("the disk of the ledger /srv/ledger.db is full", "Make room, then try again."),
     ),
     "show_memory": (

@@ -1,0 +1,67 @@
+"""The files of a ledger: which file a path means, the files beside it, and who may use them.
+
+A ledger is the resolved path of its file: through a symlink it is the same ledger, with the same locks.
+What is made in a private folder is its owner's alone (0600, 0700). In a folder that is shared with a group (setgid, or
+writable by its group), the group may use it too, as far as the umask allows.
+"""
+
+import contextlib
+import os
+import stat
+import threading
+from pathlib import Path
+
+_making = threading.Lock()
+
+
+def resolved(ledger: Path) -> Path:
+    """The path of the file itself, behind all symlinks; a folder that may not be looked into is taken as it stands."""
+    return Path(os.path.realpath(ledger))
+
+
+def beside(ledger: Path, what: str) -> Path:
+    """The path of the file `LEDGER-what`, which lies beside the ledger's own file."""
+    file = resolved(ledger)
+    return file.with_name(f"{file.name}-{what}")
+
+
+def make_folder(folder: Path) -> None:
+    """Make `folder` and those above it that do not exist. Raises OSError."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(_mode(folder.parent, private=0o700, shared=0o770))
+
+
+def make_ledger(ledger: Path) -> None:
+    """Make an empty file for the ledger, unless there is one: SQLite would let everybody read it. Raises OSError."""
+    file = resolved(ledger)
+    make_folder(file.parent)
+    # The lock is for threads that open the same new ledger: closing a descriptor of a file drops SQLite's locks on it.
+    with _making, contextlib.suppress(FileExistsError):
+        if not file.exists():
+            os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, file_mode(file.parent)))
+
+
+def file_mode(folder: Path) -> int:
+    """The mode to make a file in `folder` with; the umask still applies."""
+    return _mode(folder, private=0o600, shared=0o660)
+
+
+def may_write(ledger: Path) -> bool:
+    """Whether this user may write the file; where nobody can tell, SQLite will."""
+    return os.access(ledger, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+
+
+def holds_something(file: Path) -> bool:
+    """Whether the file exists and is not empty."""
+    try:
+        return file.stat().st_size > 0
+    except OSError:
+        return False
+
+
+def _mode(folder: Path, *, private: int, shared: int) -> int:
+    mode = folder.stat().st_mode
+    for_all = mode & stat.S_ISVTX and mode & stat.S_IWOTH  # as /tmp: what users make there they do not share
+    return shared if mode & (stat.S_ISGID | stat.S_IWGRP) and not for_all else private

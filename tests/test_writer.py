@@ -1,0 +1,155 @@
+"""The writer thread: what fails costs only itself, and whoever waits is told."""
+
+import asyncio
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+
+import pytest
+from rows import request, response
+
+from aorch.errors import Conflict, LedgerBusy, LedgerError, NotFound
+from aorch.ledger.batch import Writer
+from aorch.ledger.connection import as_ledger_error, connection_to
+from aorch.ledger.database import connect
+from aorch.ledger.statements import INSERT
+from aorch.ledger.store import Ledger
+
+
+@pytest.fixture
+def path(tmp_path: Path, made_ledger: Path) -> Path:
+    """An empty ledger."""
+    path = tmp_path / "ledger.db"
+    path.write_bytes(made_ledger.read_bytes())
+    return path
+
+
+@pytest.fixture
+def ledger(path: Path) -> Iterator[Ledger]:
+    """The same, open for writing."""
+    with closing(Ledger(path)) as ledger:
+        yield ledger
+
+
+def count(path: Path) -> int:
+    with closing(connection_to(path, "mode=ro")) as connection:
+        return int(connection.execute("SELECT count(*) FROM contracts").fetchone()[0])
+
+
+def writer_of(path: Path, said: list[str]) -> Writer:
+    """A writer whose SQL goes to `said`."""
+    connection = connect(path)
+    connection.set_trace_callback(said.append)
+    return Writer(connection, lambda: None, lambda error: as_ledger_error(path, error))
+
+
+async def test_a_cancel_of_an_unknown_id_costs_the_others_no_transaction(ledger: Ledger, path: Path) -> None:
+    """Four hundred exchanges and one such cancel are two transactions' work: here, each of two turns is one."""
+    said: list[str] = []
+    with closing(writer_of(path, said)) as writer:
+
+        def refuse(connection: sqlite3.Connection) -> None:
+            connection.execute(INSERT, request("taken back"))
+            raise NotFound("NOPE")
+
+        commits = [writer.commit((INSERT, request(text=str(number)))) for number in range(400)]
+        with pytest.raises(NotFound):
+            await writer.work(refuse)
+        await asyncio.gather(*commits)
+    assert said.count("COMMIT") == 1
+    assert count(path) == 400
+    with pytest.raises(NotFound):
+        await ledger.cancel("NOPE", "a test")
+
+
+async def test_statements_that_fail_are_taken_back_alone_in_one_more_transaction(path: Path) -> None:
+    """A row that is there already, a statement that SQLite does not understand, a number that it cannot hold."""
+    said: list[str] = []
+    there = request()
+    with closing(writer_of(path, said)) as writer:
+        good = [writer.commit((INSERT, request())), writer.commit((INSERT, there))]
+        bad = [
+            writer.commit((INSERT, request("before it")), (INSERT, there)),
+            writer.commit((INSERT, request("before it")), ("INSERT INTO nowhere VALUES (?)", (1,))),
+            writer.commit((INSERT, request("before it")), ("SELECT ?", (2**64,))),
+        ]
+        counted = writer.work(lambda connection: connection.execute("SELECT count(*) FROM contracts").fetchone()[0])
+        *ended, rows = await asyncio.gather(*good, *bad, counted, return_exceptions=True)
+    assert ended[:2] == [None, None]
+    assert [type(each) for each in ended[2:]] == [sqlite3.IntegrityError, LedgerError, OverflowError]
+    assert "nowhere" in str(ended[3])
+    assert said.count("COMMIT") == 1
+    assert rows == count(path) == 2
+
+
+async def test_a_second_answer_is_a_conflict_and_the_first_stands(ledger: Ledger, path: Path) -> None:
+    """Also in the same batch."""
+    asked = request(status="in_progress", completed_at=None)
+    await ledger.write_request(asked)
+    answers = [ledger.write_response(response(asked, text), "completed") for text in ("first", "second")]
+    first, second = await asyncio.gather(*answers, return_exceptions=True)
+    assert first is None
+    assert isinstance(second, Conflict)
+    assert count(path) == 2
+
+
+def test_the_writer_outlives_a_loop_that_closed_before_it_was_told(ledger: Ledger, path: Path) -> None:
+    """The lock is held until that loop is closed; what it asked for is committed, and so is what the next one asks for."""
+
+    async def ask_and_leave() -> None:
+        ledger.write_request(request())
+        await asyncio.sleep(0)
+
+    with closing(connect(path)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        asyncio.run(ask_and_leave())
+        other.execute("ROLLBACK")
+
+    async def ask() -> None:
+        await asyncio.wait_for(asyncio.shield(ledger.write_request(request())), 5)
+
+    asyncio.run(ask())
+    assert count(path) == 2
+
+
+@pytest.mark.parametrize("turn", range(10))
+def test_whoever_writes_while_another_thread_closes_is_told(path: Path, turn: int) -> None:
+    """What was promised is committed, and the rest is refused; nobody waits for ever."""
+    ledger = Ledger(path)
+    written: list[int] = []
+
+    async def write() -> None:
+        with suppress(LedgerError):
+            while True:
+                await asyncio.wait_for(asyncio.shield(ledger.write_request(request())), 5)
+                written.append(1)
+
+    threads = [threading.Thread(target=asyncio.run, args=(write(),)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    while len(written) < turn:
+        assert any(thread.is_alive() for thread in threads)
+    ledger.close()
+    for thread in threads:
+        thread.join(5)
+        assert not thread.is_alive()
+    assert count(path) == len(written)
+
+
+async def test_closing_waits_no_second_for_a_lock_that_another_program_holds(path: Path) -> None:
+    """What could not be written by then is dropped, and its waiter is told."""
+    ledger = Ledger(path)
+    with closing(connect(path)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        waiting = ledger.write_request(request())
+        await asyncio.sleep(0)
+        begun = time.monotonic()
+        ledger.close()
+        assert time.monotonic() - begun < 1
+        with pytest.raises(LedgerBusy):
+            await waiting
+        other.execute("ROLLBACK")
+    assert count(path) == 0
