@@ -1,10 +1,12 @@
 """aorch: any agent, called by what it can do, with every exchange on record.
 
-    Agent, AgentCapability   extend and declare                         aorch/agents/base.py
-    Orchestrator             register, orchestrate, list, read          aorch/core/orchestrator.py
-    Pipeline, Step           steps as one capability                    aorch/core/pipeline.py
-    Task, Answer             what is asked and what comes of it         aorch/core/task.py
-    AorchError               the root of every error, with its codes    aorch/errors.py
+    Agent, AgentCapability      extend and declare                             aorch/agents/base.py
+    AgentTask, AgentAnswer      what an agent is given, and what it returns    aorch/agents/base.py
+    Orchestrator                register, orchestrate, list, read              aorch/core/orchestrator.py
+    TaskDict, AnswerDict        what `orchestrate` takes and answers           aorch/core/task.py
+    Task, Answer                the same, as `perform` takes and answers       aorch/core/task.py
+    Pipeline, Step              steps as one capability                        aorch/core/pipeline.py
+    AorchError, NotFound, …     the root of every error, and each one          aorch/errors.py
 
 Where a REQUEST is written: `aorch/core/exchange.py` asks for it, `aorch/ledger/store.py` does it.
 The layers, each importing only downward: cli → core → ledger and agents → config → json → errors.
@@ -13,32 +15,137 @@ The layers, each importing only downward: cli → core → ledger and agents →
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from aorch.agents import Agent, AgentCapability
+    from aorch.agents import (
+        Agent,
+        AgentAnswer,
+        AgentCapability,
+        AgentMetadata,
+        AgentStatus,
+        AgentTask,
+    )
     from aorch.core.orchestrator import Orchestrator
     from aorch.core.pipeline import Pipeline
-    from aorch.core.task import Answer, Task
-    from aorch.errors import AorchError
+    from aorch.core.task import Answer, AnswerDict, MappedAnswerDict, Task, TaskDict
+    from aorch.errors import (
+        AgentCancelled,
+        AgentFailed,
+        AgentNotStarted,
+        AgentTimedOut,
+        AorchError,
+        ConfigInvalid,
+        ConfigUntrusted,
+        Conflict,
+        DelegationRefused,
+        Expired,
+        Forbidden,
+        Interrupted,
+        InvalidJSON,
+        LedgerBusy,
+        LedgerError,
+        LedgerFull,
+        LedgerGone,
+        LedgerInvalid,
+        LedgerReadOnly,
+        LedgerTooNew,
+        LlmOff,
+        NoAgent,
+        NoAgentAvailable,
+        NotAuthorised,
+        NotFound,
+        OutputFailed,
+        ParametersInvalid,
+        QueueFull,
+        ReferenceInvalid,
+        ServiceFailed,
+        ServiceRefused,
+        ServiceUnreachable,
+        UsageError,
+        WaitedTooLong,
+        WebhooksOff,
+    )
     from aorch.pipelines import Step
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Agent": "aorch.agents",
+    "AgentAnswer": "aorch.agents",
     "AgentCapability": "aorch.agents",
+    "AgentMetadata": "aorch.agents",
+    "AgentStatus": "aorch.agents",
+    "AgentTask": "aorch.agents",
     "Answer": "aorch.core.task",
-    "AorchError": "aorch.errors",
+    "AnswerDict": "aorch.core.task",
+    "MappedAnswerDict": "aorch.core.task",
     "Orchestrator": "aorch.core.orchestrator",
     "Pipeline": "aorch.core.pipeline",
     "Step": "aorch.pipelines",
     "Task": "aorch.core.task",
+    "TaskDict": "aorch.core.task",
 }
-__all__ = ["Agent", "AgentCapability", "Answer", "AorchError", "Orchestrator", "Pipeline", "Step", "Task"]
+"""Where a public name is defined; every other one is an error."""
+__all__ = [
+    "Agent",
+    "AgentAnswer",
+    "AgentCancelled",
+    "AgentCapability",
+    "AgentFailed",
+    "AgentMetadata",
+    "AgentNotStarted",
+    "AgentStatus",
+    "AgentTask",
+    "AgentTimedOut",
+    "Answer",
+    "AnswerDict",
+    "AorchError",
+    "ConfigInvalid",
+    "ConfigUntrusted",
+    "Conflict",
+    "DelegationRefused",
+    "Expired",
+    "Forbidden",
+    "Interrupted",
+    "InvalidJSON",
+    "LedgerBusy",
+    "LedgerError",
+    "LedgerFull",
+    "LedgerGone",
+    "LedgerInvalid",
+    "LedgerReadOnly",
+    "LedgerTooNew",
+    "LlmOff",
+    "MappedAnswerDict",
+    "NoAgent",
+    "NoAgentAvailable",
+    "NotAuthorised",
+    "NotFound",
+    "Orchestrator",
+    "OutputFailed",
+    "ParametersInvalid",
+    "Pipeline",
+    "QueueFull",
+    "ReferenceInvalid",
+    "ServiceFailed",
+    "ServiceRefused",
+    "ServiceUnreachable",
+    "Step",
+    "Task",
+    "TaskDict",
+    "UsageError",
+    "WaitedTooLong",
+    "WebhooksOff",
+]
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, so that `import aorch` costs nothing."""
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module  # noqa: PLC0415  see above
 
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_HOMES.get(name, "aorch.errors")), name)
+
+
+def __dir__() -> list[str]:
+    """The public names, also those that nobody has used yet."""
+    return sorted({*globals(), *__all__} - {"Any", "TYPE_CHECKING"})

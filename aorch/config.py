@@ -179,6 +179,20 @@ def load(ledger: str | Path | None = None) -> Config:
     )
 
 
+def with_services(config: Config, trace_url: str | None, memagent_url: str | None) -> Config:
+    """`config` with these addresses in place of its own; None keeps its own, `off` switches Trace off. Raises ConfigInvalid."""
+    changes: dict[str, Any] = {}
+    if trace_url == OFF:
+        changes |= {"trace_url": "", "trace_configured": False}
+    elif trace_url is not None:
+        _check_url(None, "trace_url", trace_url)
+        changes |= {"trace_url": trace_url.rstrip("/"), "trace_configured": True}
+    if memagent_url is not None:
+        _check_url(None, "memagent_url", memagent_url)
+        changes |= {"memagent_url": memagent_url.rstrip("/"), "memagent_configured": True}
+    return msgspec.structs.replace(config, **changes)
+
+
 def ledger_path(given: str | Path | None = None) -> Path:
     """Where the ledger lies. A file is read only where neither `given` nor AORCH_LEDGER says so: a broken one never
     stands between a person and a ledger that they name.

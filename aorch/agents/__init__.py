@@ -1,5 +1,6 @@
 """Where work is done: `Agent` to extend, and the kinds that aorch brings along."""
 
-from aorch.agents.base import Agent, AgentCapability
+from aorch.agents.base import Agent, AgentAnswer, AgentCapability, AgentMetadata, AgentStatus, AgentTask
+from aorch.agents.example import ExampleAgent
 
-__all__ = ["Agent", "AgentCapability"]
+__all__ = ["Agent", "AgentAnswer", "AgentCapability", "AgentMetadata", "AgentStatus", "AgentTask", "ExampleAgent"]

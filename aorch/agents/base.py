@@ -1,9 +1,39 @@
 """What an agent is: the class to extend, and the capability that it offers."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from enum import StrEnum
+from typing import Any, ClassVar, NotRequired, TypedDict
+
+
+class AgentTask(TypedDict):
+    """What `execute` is given. `task_id` is the REQUEST's contract id."""
+
+    task_id: str
+    session_id: str
+    capability: str
+    parameters: dict[str, Any]
+    context: dict[str, Any]
+    metadata: NotRequired[dict[str, Any]]
+
+
+class AgentAnswer(TypedDict, total=False):
+    """What `execute` returns: `success` with `data` (any JSON), or `success` False with `error` (a sentence)."""
+
+    success: bool
+    data: Any
+    error: str | None
+
+
+class AgentStatus(StrEnum):
+    """How an agent stands."""
+
+    AVAILABLE = "available"
+    BUSY = "busy"
+    OFFLINE = "offline"
+    ERROR = "error"
+    DRAINING = "draining"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +60,38 @@ class AgentCapability:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class AgentMetadata:
+    """What an agent says about itself."""
+
+    agent_id: str
+    name: str
+    description: str = ""
+    version: str = ""
+    capabilities: list[AgentCapability] = field(default_factory=list)
+    status: AgentStatus = AgentStatus.AVAILABLE
+    endpoint: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return {
+            "agent_id": self.agent_id,
+            "name": self.name,
+            "description": self.description,
+            "version": self.version,
+            "capabilities": [capability.as_dict() for capability in self.capabilities],
+            "status": self.status.value,
+            "endpoint": self.endpoint,
+        }
+
+
 class Agent(ABC):
     """Something that executes tasks.
 
     Extend it, call `super().__init__`, and implement `execute` and `get_capabilities`. `concurrency` is how many tasks it
     takes at a time (None: as many as come); `timeout_s` its own limit in seconds (None: the configured one); `grace_s` how
     many seconds it may take to clean up once its task is cancelled, before it is left alone (None: however many it takes).
+    `version` and `endpoint` (what is called outside this process; None for code in it) are for people to see.
     """
 
     kind: ClassVar[str] = "python"
@@ -44,26 +100,51 @@ class Agent(ABC):
     timeout_s: float | None = None
     grace_s: float | None = 5.0
 
-    def __init__(self, agent_id: str, name: str, description: str = "") -> None:
+    endpoint: str | None = None
+
+    def __init__(
+        self,
+        agent_id: str,
+        name: str,
+        description: str = "",
+        version: str | None = None,
+        endpoint: str | None = None,
+    ) -> None:
         self.agent_id = agent_id
         self.name = name
         self.description = description
+        if version is not None:
+            self.version = version
+        if endpoint is not None:
+            self.endpoint = endpoint
 
     @abstractmethod
-    def execute(self, task: dict[str, Any]) -> Awaitable[dict[str, Any]] | dict[str, Any]:
+    def execute(self, task: Any) -> Awaitable[Mapping[str, object]] | Mapping[str, object]:
         """Do the task and answer `{"success": True, "data": …}` or `{"success": False, "error": "…"}`.
 
-        `task` has `task_id` (the REQUEST's contract id), `session_id`, `capability`, `parameters` and `context`. An
-        `async def` runs on the event loop; a plain `def` runs in a thread of its own.
+        `task` is a dict with `task_id` (the REQUEST's contract id), `session_id`, `capability`, `parameters` and `context`:
+        annotate it as `AgentTask` and the answer as `AgentAnswer`, and type checkers find a misspelt key. An `async def` runs
+        on the event loop; a plain `def` runs in a thread.
         """
 
     @abstractmethod
     def get_capabilities(self) -> list[AgentCapability]:
         """What this agent can do."""
 
-    def endpoint(self) -> str | None:
-        """What is called outside this process, for people to see; None for code in it."""
-        return None
+    def can_handle(self, capability: str) -> bool:
+        """Whether it has that capability."""
+        return any(each.name == capability for each in self.get_capabilities())
+
+    def get_metadata(self) -> AgentMetadata:
+        """What it says about itself now."""
+        status = AgentStatus.AVAILABLE if self.problem() is None else AgentStatus.ERROR
+        return AgentMetadata(
+            self.agent_id, self.name, self.description, self.version, self.get_capabilities(), status, self.endpoint
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its JSON form: `agent_id`, `name`, `description`, `version`, `capabilities`, `status`, `endpoint`."""
+        return self.get_metadata().to_dict()
 
     def variables(self) -> list[str]:
         """The names of the environment variables that its program is given besides those of this process."""

@@ -51,6 +51,7 @@ class CommandAgent(Agent):
 
     def __init__(self, agent_id: str, declared: AgentConfig, config: Config) -> None:
         super().__init__(agent_id, declared.name or agent_id, declared.description or " ".join(declared.command or []))
+        self.endpoint = shlex.join(declared.command or [])
         self.declared = declared
         self.config = config
         self.timeout_s = declared.timeout_s
@@ -65,10 +66,6 @@ class CommandAgent(Agent):
         """The capabilities that the configuration declares."""
         declared = self.declared.capabilities.items()
         return [AgentCapability(name, c.description, c.parameters, c.idempotent) for name, c in declared]
-
-    def endpoint(self) -> str | None:
-        """The command line."""
-        return shlex.join(self._command)
 
     def variables(self) -> list[str]:
         """The names in `env`."""

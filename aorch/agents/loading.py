@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aorch.agents.base import Agent, AgentCapability
+from aorch.agents.checking import capabilities_of
 from aorch.agents.command import CommandAgent
 from aorch.config import AgentConfig, Config
 from aorch.errors import AorchError
@@ -86,7 +87,7 @@ def make(class_path: str, arguments: dict[str, Any], folder: Path | None = None)
     if not (isinstance(found, type) and issubclass(found, Agent)):
         raise AorchError("it is not a class that extends aorch.agents.Agent")
     agent = found(**arguments)
-    agent.get_capabilities()
+    capabilities_of(agent)
     return agent
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aorch.agents.base import Agent, AgentCapability
+from aorch.agents.checking import capabilities_of
 from aorch.agents.failure import described
 from aorch.agents.schema import ParameterCheck
 from aorch.errors import ConfigInvalid, Conflict, NotFound
@@ -138,7 +139,7 @@ class Registered:
             "description": self.agent.description,
             "kind": self.agent.kind,
             "version": self.agent.version,
-            "endpoint": self.agent.endpoint(),
+            "endpoint": self.agent.endpoint,
             "env": self.agent.variables(),
             "status": "error" if problem else "busy" if self.full() else "available",
             "problem": problem,
@@ -160,30 +161,48 @@ class Registry:
             self._refuse_taken(agent)
             self._take(agent, declared=True)
 
-    def add(self, agent: Agent) -> None:
-        """Take `agent` in. It takes the place of one that was declared with the same class and id.
+    def add(self, agent: Agent, *, replace: bool = False) -> None:
+        """Take `agent` in. It takes the place of one that was declared with the same class and id; with `replace`, of any
+        that has its id, which still ends what it runs.
 
-        Raises Conflict where another agent has its id.
+        Raises UsageError if it is not an agent, and Conflict if another agent has its id.
         """
+        capabilities_of(agent)
         before = self._agents.get(agent.agent_id)
-        if before is None or not before.declared or type(before.agent) is not type(agent):
+        declared = before is not None and before.declared and type(before.agent) is type(agent)
+        if not (replace or declared):
             self._refuse_taken(agent)
         self._take(agent, declared=False)
+
+    def remove(self, agent_id: str) -> bool:
+        """Take that agent out, and say whether there was one; it still ends what it runs."""
+        removed = self._agents.pop(agent_id, None)
+        self._forget(removed)
+        return removed is not None
 
     def _refuse_taken(self, agent: Agent) -> None:
         if agent.agent_id in self._agents:
             raise Conflict(
-                f"two agents call themselves {agent.agent_id!r}", "Give one of them another agent_id, or remove it."
+                f"two agents call themselves {agent.agent_id!r}",
+                "Give one of them another agent_id, or remove it; in Python, `replace=True` puts it in the other's place.",
             )
 
     def _take(self, agent: Agent, *, declared: bool) -> None:
-        before = self._agents.get(agent.agent_id)
+        self._forget(self._agents.get(agent.agent_id))
         capabilities = {capability.name: capability for capability in agent.get_capabilities()}
         registered = self._agents[agent.agent_id] = Registered(agent, capabilities, declared=declared)
-        for having in self._having.values():
-            having[:] = [other for other in having if other is not before]
         for name in capabilities:
             self._having.setdefault(name, []).append(registered)
+
+    def _forget(self, removed: Registered | None) -> None:
+        for name in removed.capabilities if removed is not None else ():
+            self._having[name] = [each for each in self._having[name] if each is not removed]
+            if not self._having[name]:
+                del self._having[name]
+
+    def find(self, agent_id: str) -> Registered | None:
+        """The agent of that id, or None."""
+        return self._agents.get(agent_id)
 
     def get(self, agent_id: str) -> Registered:
         """The agent of that id. Raises NotFound."""

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any
 
+from aorch.core.task import AnswerDict, MappedAnswerDict
+
 Item = dict[str, Any]
 Items = Iterable[Item] | AsyncIterable[Item]
 
@@ -11,8 +13,8 @@ _NO_MORE: Any = object()
 
 
 async def mapped(
-    ask: Callable[[Item], Awaitable[dict[str, Any]]], items: Items, limit: int
-) -> AsyncGenerator[dict[str, Any], None]:
+    ask: Callable[[Item], Awaitable[AnswerDict]], items: Items, limit: int
+) -> AsyncGenerator[MappedAnswerDict, None]:
     """What `ask` makes of each of `items`, as it comes, with the `item` and its `index` (from 0).
 
     At most `limit` items are taken whose answers have not been handed out. Ending this early cancels what runs, and waits
@@ -30,7 +32,8 @@ async def mapped(
             done = await ended.get()
             if done is not next_item:
                 number, item = running.pop(done)
-                yield {**done.result(), "item": item, "index": number}
+                answer: AnswerDict = done.result()
+                yield {**answer, "item": item, "index": number}
                 continue
             next_item, item = None, done.result()
             over = item is _NO_MORE

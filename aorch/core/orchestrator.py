@@ -17,7 +17,7 @@ from aorch.core.lifecycle import Lifecycle, in_thread
 from aorch.core.mapping import Items, mapped
 from aorch.core.queue import Queue
 from aorch.core.record import ORCHESTRATOR
-from aorch.core.task import Answer, Task, Wish
+from aorch.core.task import Answer, AnswerDict, MappedAnswerDict, Task, TaskDict, Wish
 from aorch.core.waiting import Waiting
 from aorch.errors import UsageError
 from aorch.ledger.row import new_id
@@ -33,31 +33,61 @@ class Orchestrator:
     else the configured one; it is opened by the first exchange and closed by `aclose` (or the end of an `async with`).
     """
 
-    def __init__(self, ledger: str | Path | None = None, *, config: configuration.Config | None = None) -> None:
-        self.config = config = config or configuration.load(ledger)
+    def __init__(
+        self,
+        ledger: str | Path | None = None,
+        *,
+        config: configuration.Config | None = None,
+        trace_url: str | None = None,
+        memagent_url: str | None = None,
+    ) -> None:
+        """`trace_url` (or `off`) and `memagent_url` take the place of the configured ones. Raises ConfigInvalid."""
+        loaded = config or configuration.load(ledger)
+        self.config = config = configuration.with_services(loaded, trace_url, memagent_url)
         self.registry = registry = bootstrap.registry(config)
         self._lifecycle = Lifecycle(lambda: bootstrap.exchanges(config, registry))
         self._queue: Queue | None = None
 
-    def register_agent(self, agent: Agent) -> None:
-        """Take `agent` in. Raises Conflict where its id is taken."""
-        self.registry.add(agent)
+    def register_agent(self, agent: Agent, *, replace: bool = False) -> bool:
+        """Take `agent` in, and return True. With `replace` it takes the place of one that has its id, as notebooks want it.
+
+        Raises UsageError, which says what is wrong, if `agent` is not an agent, and Conflict if its id is taken.
+        """
+        self.registry.add(agent, replace=replace)
+        return True
+
+    def deregister_agent(self, agent_id: str) -> bool:
+        """Take that agent out, and return whether there was one; what it runs, it still ends."""
+        return self.registry.remove(agent_id)
+
+    def get_agent(self, agent_id: str) -> Agent | None:
+        """The agent of that id, or None."""
+        found = self.registry.find(agent_id)
+        return None if found is None else found.agent
+
+    def find_agent_by_capability(self, capability: str) -> Agent | None:
+        """The first registered agent that has `capability` and can take a task now, or None."""
+        able = (each.agent for each in self.registry.having(capability) if each.agent.problem() is None)
+        return next(able, None)
 
     def list_agents(self) -> list[dict[str, Any]]:
         """Each agent's JSON form, in the order in which they came."""
         return [registered.as_dict() for registered in self.registry]
 
-    async def orchestrate(self, session_id: str, task: dict[str, Any]) -> dict[str, Any]:
+    async def orchestrate(self, session_id: str, task: TaskDict, from_agent: str | None = None) -> AnswerDict:
         """Do `task` (`capability`, `parameters`, optional `context`, `agent_id`, `timeout_s`, …) in that session.
 
-        The answer has `success`, `data`, `error`, `contract_id` (the REQUEST's), `agent_id`, `session_id`, `timestamp`;
-        a failure of any kind is an answer with `success` False. Raises UsageError where `task` is none, and LedgerError.
+        `from_agent` is who asks (default: the agent that calls this, else `orchestrator`). The answer has `success`, `data`,
+        `error`, `contract_id` (the REQUEST's), `agent_id`, `session_id`, `timestamp`; a failure of any kind is an answer with
+        `success` False. Raises UsageError where `task` is none, and LedgerError.
         """
-        return (await self.perform(_task(session_id, task))).as_dict()
+        asked = _task(session_id, task)
+        asked.from_agent = asked.from_agent if from_agent is None else from_agent
+        return (await self.perform(asked)).as_dict()
 
     async def map(
         self, capability: str, items: Items, limit: int = 32, session_id: str | None = None
-    ) -> AsyncGenerator[dict[str, Any], None]:
+    ) -> AsyncGenerator[MappedAnswerDict, None]:
         """Have `capability` done for each of `items` (parameters; any iterable, or an async one), and yield answers as they come.
 
         An answer is `orchestrate`'s, with its `item` and its `index` (from 0). At most `limit` items are taken whose answers
@@ -69,7 +99,7 @@ class Orchestrator:
             raise UsageError(f"limit must be 1 or more, not {limit}")
         session = session_id if session_id is not None else new_session_id()
 
-        async def ask(parameters: dict[str, Any]) -> dict[str, Any]:
+        async def ask(parameters: dict[str, Any]) -> AnswerDict:
             return (await self.perform(Task(capability, parameters, session))).as_dict()
 
         async with aclosing(mapped(ask, items, limit)) as answers:
@@ -103,7 +133,7 @@ class Orchestrator:
     async def submit(
         self,
         session_id: str,
-        task: dict[str, Any],
+        task: TaskDict,
         *,
         priority: int = 3,
         not_before: str | None = None,
@@ -122,7 +152,7 @@ class Orchestrator:
             raise accepted.as_error()
         return accepted.contract_id
 
-    async def submit_all(self, asked: Iterable[tuple[str, dict[str, Any]]], *, priority: int = 3) -> list[str]:
+    async def submit_all(self, asked: Iterable[tuple[str, TaskDict]], *, priority: int = 3) -> list[str]:
         """Put all these (session id and task, as for `submit`) into the queue, in one transaction; their contract ids.
 
         One that no agent can do is answered at once, as `wait` tells. Raises UsageError and QueueFull, then with none of them
@@ -133,7 +163,7 @@ class Orchestrator:
         await self._lifecycle.opened()
         return [request.contract_id for request in await self.queue.submit_all(tasks)]
 
-    async def wait(self, contract_id: str, timeout_s: float | None = None) -> dict[str, Any] | None:
+    async def wait(self, contract_id: str, timeout_s: float | None = None) -> AnswerDict | None:
         """The answer to that REQUEST, as `orchestrate` gives it, once it is there; None after `timeout_s` (seconds).
 
         Raises NotFound, for a RESPONSE's id too; Conflict for a REQUEST that was imported without its RESPONSE.
@@ -181,6 +211,25 @@ class Orchestrator:
 
         return await asyncio.to_thread(read)
 
+    async def get_conversation(self, session_id: str) -> list[dict[str, Any]]:
+        """All contracts of a session, oldest first, in their JSON form."""
+        return await self.get_contracts(session_id)
+
+    async def get_status(self) -> dict[str, Any]:
+        """What `GET /v1/status` answers: the orchestrator, its agents, the ledger's contracts, and the two services."""
+
+        def count() -> dict[str, Any]:
+            from aorch.core.status import summary  # noqa: F401, PLC0415  imported here, outside the loop
+            from aorch.ledger.reading import Reader  # noqa: PLC0415  SQLAlchemy is for reading only
+
+            with Reader(self.config.ledger) as reader:
+                return reader.counts()
+
+        contracts = await in_thread(count)
+        from aorch.core.status import summary  # noqa: PLC0415
+
+        return await summary(self.config, self.list_agents(), contracts)
+
     @property
     def exchanges(self) -> Exchanges:
         """What performs tasks. The first look opens the ledger in this thread."""
@@ -215,7 +264,7 @@ class Orchestrator:
         await self.aclose()
 
 
-def _task(session_id: str, said: dict[str, Any]) -> Task:
+def _task(session_id: str, said: TaskDict) -> Task:
     unknown = set(said) - _FIELDS
     if unknown or "capability" not in said:
         wrong = f"does not know {', '.join(sorted(unknown))}" if unknown else "needs a capability"

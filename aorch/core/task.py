@@ -2,13 +2,47 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NotRequired, Required, TypedDict
 
 from aorch import json
 from aorch.errors import AgentFailed, AorchError, UsageError, by_code
 from aorch.ledger.row import number_in, text_in
 
 _ERRORS = by_code()
+
+
+class TaskDict(TypedDict, total=False):
+    """What `orchestrate` and `submit` are asked: a Task as a dict, in which type checkers find a misspelt key."""
+
+    capability: Required[str]
+    parameters: dict[str, Any]
+    context: dict[str, Any]
+    agent_id: str | None
+    timeout_s: float | None
+    from_agent: str | None
+    parent_id: str | None
+    metadata: dict[str, Any]
+
+
+class AnswerDict(TypedDict):
+    """What `orchestrate` answers. `contract_id` is the REQUEST's, `timestamp` RFC 3339; how a program ended, if one answered."""
+
+    success: bool
+    data: Any
+    error: str | None
+    contract_id: str
+    agent_id: str | None
+    session_id: str
+    timestamp: str
+    exit_code: NotRequired[int]
+    stderr: NotRequired[str]
+
+
+class MappedAnswerDict(AnswerDict):
+    """What `map` yields: the answer, with its `item` (the parameters) and its `index` from 0."""
+
+    item: dict[str, Any]
+    index: int
 
 
 @dataclass(slots=True)
@@ -108,10 +142,9 @@ class Answer:
         """A failure as what could be raised."""
         return (self.failure or AgentFailed)(self.error or "", self.hint)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> AnswerDict:
         """The seed document's response object, and how the program ended, if a program answered."""
-        of_program = {} if self.exit_code is None else {"exit_code": self.exit_code, "stderr": self.stderr or ""}
-        return {
+        answer: AnswerDict = {
             "success": self.success,
             "data": self.data,
             "error": self.error,
@@ -119,8 +152,10 @@ class Answer:
             "agent_id": self.agent_id,
             "session_id": self.session_id,
             "timestamp": self.timestamp,
-            **of_program,
         }
+        if self.exit_code is not None:
+            answer["exit_code"], answer["stderr"] = self.exit_code, self.stderr or ""
+        return answer
 
 
 def recorded(request: dict[str, Any], response: dict[str, Any]) -> Answer:
