@@ -441,5 +441,5 @@ def test_a_parent_that_is_not_in_the_ledger_is_refused(home: Home) -> None:
     home.environment["AORCH_PARENT_ID"] = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
     done = home.aorch("run", "echo", "text=a")
     assert done.code == 2
-    assert "01ARZ3NDEKTSV4RRFFQ69G5FAV is not in the ledger" in done.err
+    assert "01ARZ3NDEKTSV4RRFFQ69G5FAV is no REQUEST of the ledger" in done.err
     assert response(home)[:2] == ("failed", "failed")

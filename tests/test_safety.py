@@ -208,7 +208,7 @@ def test_nobody_speaks_for_a_bound_agent_by_naming_a_request_that_was_made_to_it
         task = {**TASK, "parameters": {"text": "below"}, "parent_id": parent}
         refused(server.post("/v1/orchestrate", json=task, headers=bearer(other)), 403, "forbidden")
         named = {**task, "from_agent": "eve"}
-        assert server.post("/v1/orchestrate", json=named, headers=bearer(other)).status_code == 200
+        refused(server.post("/v1/orchestrate", json=named, headers=bearer(other)), 403, "forbidden")
         assert server.post("/v1/orchestrate", json=task, headers=bearer(bound)).status_code == 200
 
 

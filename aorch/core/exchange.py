@@ -312,7 +312,7 @@ class Exchanges:
         above = self.ledger.ancestors(parent_id)
         if not above:
             raise DelegationRefused(
-                f"parent {parent_id} is not in the ledger", "Hand on the task_id of the task itself."
+                f"parent {parent_id} is no REQUEST of the ledger", "Hand on the task_id of the task itself."
             )
         if len(above) >= self.max_depth:
             raise DelegationRefused(

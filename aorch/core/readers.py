@@ -16,9 +16,9 @@ THREADS = 4
 class Readers:
     """Runs reading functions in threads, so that a long page never holds up the loop."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, threads: int = THREADS) -> None:
         self._path = path
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="aorch-reader")
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="aorch-reader")
         self._here = threading.local()
         self._opened: list[Reader] = []
 

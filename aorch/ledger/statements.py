@@ -49,12 +49,13 @@ ORPHANS = "SELECT contracts.contract_id FROM contracts WHERE contracts.claimed_b
 
 ANCESTORS = (
     "WITH RECURSIVE ancestors(contract_id, to_agent, capability, parent_id) AS"
-    " (SELECT contract_id, to_agent, capability, parent_id FROM contracts WHERE contract_id = ?"
+    " (SELECT contract_id, to_agent, capability, parent_id FROM contracts"
+    " WHERE contract_id = ? AND contract_type = 'REQUEST'"
     " UNION SELECT c.contract_id, c.to_agent, c.capability, c.parent_id FROM contracts c"
     " JOIN ancestors a ON c.contract_id = a.parent_id)"
     " SELECT contract_id, to_agent, capability FROM ancestors"
 )
-"""From a contract to the root of its delegation."""
+"""From a REQUEST to the root of its delegation; nothing for a RESPONSE."""
 
 PAYLOAD = "SELECT contracts.payload FROM contracts WHERE contracts.contract_id = ?"
 

@@ -210,7 +210,7 @@ class Ledger:
     # Reading what writing depends on
 
     def ancestors(self, contract_id: str) -> list[tuple[str, str, str]]:
-        """From that contract to the root of its delegation: contract_id, to_agent, capability.
+        """From that REQUEST to the root of its delegation: contract_id, to_agent, capability. Nothing for a RESPONSE.
 
         Remembered for the last ones asked for, since they never change: a fan-out asks for the same ten thousand times.
         """

@@ -25,7 +25,8 @@ from aorch.server.log import RequestLog
 from aorch.server.problems import Refusal, problem
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Scopes = dict[Handler, str]
+Rules = dict[Handler, tuple[str, bool, RateLimit | None]]
+"""Of each route: its scope, whether its requests count against `max_concurrent`, and their rate limit."""
 REQUEST_ID = istr("X-Request-ID")
 
 ENTRANCE: web.AppKey[Handler] = web.AppKey("entrance")
@@ -40,17 +41,22 @@ def make_app(
     orchestrator: Orchestrator, settings: ServeConfig, log: RequestLog, *, access: Access, guard: Guard
 ) -> web.Application:
     """The /v1 API over `orchestrator`, for those whom `access` and `guard` let in."""
-    from aorch.server import events  # noqa: PLC0415  these three use the keys above
+    from aorch.server import events  # noqa: PLC0415  these use the keys above
+    from aorch.server.long_requests import LongRequests  # noqa: PLC0415
     from aorch.server.pages import add_pages  # noqa: PLC0415
     from aorch.server.routes import ROUTES  # noqa: PLC0415
 
     readers = Readers(orchestrator.config.ledger)
     waiting = Waiting(orchestrator.config.ledger)
     gate, supervisor = Gate(settings.max_concurrent), Supervisor(log.tell)
-    services = Services(orchestrator, readers, settings, access, gate, waiting, supervisor)
+    long_requests, health_readers = LongRequests(access, readers, supervisor), Readers(orchestrator.config.ledger, 1)
+    gate.on_close.append(long_requests.wake)
+    services = Services(
+        orchestrator, readers, settings, access, gate, waiting, supervisor, long_requests, health_readers
+    )
     limit = RateLimit(settings.rate_per_s) if settings.rate_per_s else None
-    scopes = {route.handler: route.scope for route in ROUTES}  # pages, and paths that are none, need no token
-    through = _through(services, guard, limit, log, scopes)
+    rules = {route.handler: (route.scope, route.counted, limit if route.limited else None) for route in ROUTES}
+    through = _through(services, guard, limit, log, rules)
     app = web.Application(middlewares=[through], client_max_size=settings.max_body_bytes)
     app[SERVICES] = services
     known = {}
@@ -68,6 +74,7 @@ def make_app(
     async def clean_up(_: web.Application) -> None:
         await supervisor.stop()
         readers.close()
+        health_readers.close()
         waiting.close()
         await orchestrator.aclose()
         log.flush()
@@ -99,9 +106,10 @@ def _entrance(
     return enter
 
 
-def _through(services: Services, guard: Guard, limit: RateLimit | None, log: RequestLog, scopes: Scopes) -> Middleware:
+def _through(services: Services, guard: Guard, limit: RateLimit | None, log: RequestLog, rules: Rules) -> Middleware:
     """What every request goes through. It is one function over local names because it costs every request its time."""
     access, gate, readers = services.access, services.gate, services.readers
+    page = (PUBLIC, True, limit)  # pages, and paths that are none, need no token
 
     @web.middleware
     async def through(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -112,15 +120,15 @@ def _through(services: Services, guard: Guard, limit: RateLimit | None, log: Req
         request[CALL] = call = Call(request_id, ANONYMOUS, services, about)
         try:
             guard.check(request)
-            scope = scopes.get(handler, PUBLIC)
+            scope, counted, rate = rules.get(handler, page)
             if access.look_at <= started and scope != PUBLIC:
                 await access.look(readers)
             call.caller = caller = access.admit(request, scope)
             if caller.name:
                 about["caller"] = caller.name
-            if limit is not None:
-                limit.take(caller.caller_id or request.remote or "")
-            task = gate.enter()
+            if rate is not None:
+                rate.take(caller.caller_id or request.remote or "")
+            task = gate.enter(counted=counted)
             try:
                 response = await handler(request)
             finally:
@@ -128,7 +136,7 @@ def _through(services: Services, guard: Guard, limit: RateLimit | None, log: Req
         except (Exception, asyncio.CancelledError) as error:
             if request.writer.output_size:
                 raise  # a stream that has begun can only be broken off
-            response = guard.preflight(request, error) or problem(_refusal(error, request))
+            response = guard.preflight(request, error) or problem(_refusal(error, request, limit))
             if response.status in _UNREAD or request.content.exception() is not None:
                 response.force_close()  # what is left of the body stands before the next request
         if not response.prepared:
@@ -142,9 +150,9 @@ def _through(services: Services, guard: Guard, limit: RateLimit | None, log: Req
     return through
 
 
-def _refusal(error: Exception | asyncio.CancelledError, request: web.Request) -> AorchError:
+def _refusal(error: Exception | asyncio.CancelledError, request: web.Request, limit: RateLimit | None) -> AorchError:
     if isinstance(error, AorchError):
-        return error
+        return _counted(error, request, limit) if error.http_status == 401 and limit is not None else error
     if isinstance(error, asyncio.CancelledError):
         if not services_of(request).gate.closing:
             raise error
@@ -158,6 +166,15 @@ def _refusal(error: Exception | asyncio.CancelledError, request: web.Request) ->
     request_id = request[CALL].request_id
     request.app.logger.error("request %s failed", request_id, exc_info=error)
     return AorchError("a fault of the server; its log has the trace", f"Name the request {request_id}.")
+
+
+def _counted(refusal: AorchError, request: web.Request, limit: RateLimit) -> AorchError:
+    """A missing or wrong token counts against the rate of its address: `refusal`, or that there are too many of them."""
+    try:
+        limit.take(request.remote or "")
+    except Refusal as too_many:
+        return too_many
+    return refusal
 
 
 def http_refusal(error: web.HTTPException) -> Refusal:

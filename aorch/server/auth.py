@@ -40,6 +40,8 @@ SHORTEST = 16
 HINT = "Send `Authorization: Bearer TOKEN`; `aorch tokens create` makes one."
 PUBLIC = "none"
 """The scope of a route that needs no token."""
+READ = "read"
+"""The scope of routes that tell what contracts hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,11 @@ class Caller:
     agent_id: str | None = None
     expires_at: float = inf
     stamp: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def reads(self) -> bool:
+        """Whether it may be told what contracts hold."""
+        return READ in self.scopes
 
 
 Callers = dict[bytes, Caller]
@@ -95,16 +102,16 @@ class Access:
             if self.on_close is not None:
                 self.on_close()
 
-    async def look(self, readers: Readers) -> None:
+    async def look(self, readers: Readers, *, wait: bool = False) -> None:
         """Look the ledger's tokens up again, which is due once `time.perf_counter()` is past `look_at`.
 
-        Waits for that only where what is known is stale. Raises LedgerError.
+        Waits for the answer if what is known is stale, or if told to `wait`. Raises LedgerError.
         """
         if self._looking is None:
             self.look_at = self._looked + STALE_AFTER_S
             self._looking = asyncio.create_task(self._look(readers))
             self._looking.add_done_callback(self._has_looked)
-        if time.perf_counter() - self._looked >= STALE_AFTER_S:
+        if wait or time.perf_counter() - self._looked >= STALE_AFTER_S:
             await asyncio.shield(self._looking)
 
     def admit(self, request: web.Request, scope: str) -> Caller:
@@ -124,6 +131,14 @@ class Access:
             lacks = f"the token does not allow this: it lacks the scope {scope}"
             raise _refused(Forbidden, lacks, challenge, f"`aorch tokens create` makes one with --scope {scope}.")
         return caller
+
+    def admits(self, request: web.Request, scope: str) -> bool:
+        """Whether `admit` would let the caller in."""
+        try:
+            self.admit(request, scope)
+        except Refusal:
+            return False
+        return True
 
     def _read(self) -> Callers:
         """All callers, from the file and from the ledger. An expired token stands for as long as it is not revoked."""
@@ -151,18 +166,19 @@ class Access:
 def speaks_as(request: web.Request, from_agent: str | None, parent_id: str | None = None) -> str | None:
     """The agent in whose name `request` is made; None where it is in nobody's.
 
-    A caller whose token is bound to an agent speaks as that one and no other; no other caller speaks as that one, nor on
-    behalf of a REQUEST that was made to it. Raises Forbidden.
+    A caller whose token is bound to an agent speaks as that agent and no other. No other caller speaks as that agent, nor
+    on behalf of a REQUEST that was made to it, whomever it names as `from_agent`. Raises Forbidden.
     """
-    bound_to = request[CALL].caller.agent_id
-    if bound_to is not None:
-        if from_agent not in (None, bound_to):
-            raise Forbidden(f"this token speaks for {bound_to}, not for {from_agent}", "Leave out from_agent.")
-        return bound_to
-    bound = services_of(request).access.bound
-    if bound and (from_agent or _implied(request, parent_id)) in bound:
+    bound_to, bound = request[CALL].caller.agent_id, services_of(request).access.bound
+    if bound_to is not None and from_agent not in (None, bound_to):
+        raise Forbidden(f"this token speaks for {bound_to}, not for {from_agent}", "Leave out from_agent.")
+    if bound and from_agent in bound - {bound_to}:
         raise Forbidden("only the token that is bound to this agent speaks for it", "Name another from_agent.")
-    return from_agent
+    if bound and parent_id is not None and _asked_of(request, parent_id) in bound - {bound_to}:
+        raise Forbidden(
+            "only the token that is bound to the agent of this REQUEST asks on its behalf", "Leave out parent_id."
+        )
+    return bound_to or from_agent
 
 
 def is_loopback(address: str) -> bool:
@@ -170,10 +186,8 @@ def is_loopback(address: str) -> bool:
     return ipaddress.ip_address(address.partition("%")[0]).is_loopback
 
 
-def _implied(request: web.Request, parent_id: str | None) -> str | None:
-    """Who asks where only the REQUEST is given on whose behalf: the agent that it was made to."""
-    if parent_id is None:
-        return None
+def _asked_of(request: web.Request, parent_id: str) -> str | None:
+    """The agent that this REQUEST was made to."""
     above = services_of(request).orchestrator.exchanges.ledger.ancestors(parent_id)
     return above[0][1] if above else None
 

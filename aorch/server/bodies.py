@@ -282,7 +282,7 @@ class SessionQuery(Query):
 class LoopDown(Body):
     """A background loop that failed and has not run since; it is started again until it does."""
 
-    loop: Literal["queue", "recovery", "webhooks", "trace", "events"]
+    loop: Literal["queue", "recovery", "webhooks", "trace", "events", "tokens"]
     since: Moment
 
 

@@ -14,6 +14,7 @@ from aorch.server.gate import Gate
 
 if TYPE_CHECKING:
     from aorch.server.auth import Access, Caller
+    from aorch.server.long_requests import LongRequests
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,8 @@ class Services:
     gate: Gate
     waiting: Waiting
     supervisor: Supervisor
+    long_requests: "LongRequests"
+    health_readers: Readers
 
 
 @dataclass(slots=True)

@@ -22,9 +22,9 @@ from aorch.core.supervision import Supervisor, Turned, ended
 from aorch.errors import InvalidJSON
 from aorch.ledger.reading import Filter, Reader
 from aorch.ledger.row import FIELDS, Row
+from aorch.server.auth import READ
 from aorch.server.bodies import Query
 from aorch.server.call import SERVICES, services_of
-from aorch.server.problems import Refusal
 
 POLL_S = 0.1
 """How long the follower rests between two looks. A look that finds nothing new reads no row."""
@@ -37,10 +37,6 @@ PIECE = 32 * 1024
 """About how many bytes are sent in one go."""
 PAGE = 100
 """Most contracts that a stream reads from the ledger at a time."""
-SCOPE = "read"
-"""Of the route, which a caller must keep for as long as the stream lasts."""
-MOST = 4096
-"""Streams at a time."""
 CATCHING_UP = 2
 """Streams that may read from the ledger at the same time: the other threads are for the rest of the API."""
 
@@ -131,12 +127,7 @@ class Follower:
 
     @contextlib.asynccontextmanager
     async def stream(self, session_id: str | None, after: int | None) -> AsyncIterator["Stream"]:
-        """A stream of what is committed after that position, or from now on, in that session (None: in all).
-
-        Raises Refusal (503) where MOST streams are open.
-        """
-        if sum(len(hearers.streams) for hearers in self._hearers.values()) >= MOST:
-            raise Refusal(503, "overloaded", f"{MOST} streams are open, which is the limit", "Try again later.")
+        """A stream of what is committed after that position, or from now on, in that session (None: in all)."""
         newest = await self.readers.read(Reader.last_position)
         if self._following is None or self._following.done():
             self.ring, self.reached = _Ring(newest), newest
@@ -220,8 +211,8 @@ class Stream:
         await response.write(b":\n\n")  # else the headers wait for the first event
         while not self._follower.ended:
             piece = await self._next()
+            await _check(request)
             if piece:
-                await _check(request)
                 self._sending = request.transport
                 await response.write(piece)
                 self._sending = None
@@ -284,7 +275,7 @@ async def _check(request: web.Request) -> None:
     access, readers = services_of(request).access, services_of(request).readers
     if access.look_at <= time.perf_counter():
         await access.look(readers)
-    access.admit(request, SCOPE)
+    access.admit(request, READ)
 
 
 def attach(app: web.Application, ledger: Path) -> None:

@@ -234,7 +234,7 @@ BODY = (
 _EXCHANGED = (
     NoAgent("No agent available for capability: translate", "See `aorch agents list`."),
     ParametersInvalid("parameter 'text' of 'echo': 3 is not of type \"string\""),
-    DelegationRefused(f"parent {RESPONSE_ID} is not in the ledger", "Hand on the task_id of the task itself."),
+    DelegationRefused(f"parent {RESPONSE_ID} is no REQUEST of the ledger", "Hand on the task_id of the task itself."),
     NoAgentAvailable(
         "No agent available for capability: summarize (summarizer: the program 'summarize' is not there)",
         "See `aorch agents check`.",
@@ -262,7 +262,9 @@ REFUSALS: dict[str, tuple[AorchError, ...]] = {
         ),
         NoAgent("No agent available for capability: translate", "See `aorch agents list`."),
         ParametersInvalid("parameter 'text' of 'echo': 3 is not of type \"string\""),
-        DelegationRefused(f"parent {RESPONSE_ID} is not in the ledger", "Hand on the task_id of the task itself."),
+        DelegationRefused(
+            f"parent {RESPONSE_ID} is no REQUEST of the ledger", "Hand on the task_id of the task itself."
+        ),
         Conflict("the idempotency key 'k1' has been used already"),
         WebhooksOff("nothing is sent to webhooks from here, since there is no secret to sign them by"),
         QueueFull("1000000 tasks wait in the queue, which is the limit (queue.max_waiting)", "Try again later."),

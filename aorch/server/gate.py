@@ -1,8 +1,7 @@
 """How many requests are answered at a time, and how that ends."""
 
 import asyncio
-import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 from aorch.server.problems import Refusal
@@ -14,12 +13,19 @@ class Gate:
     def __init__(self, most: int) -> None:
         self.most = most
         self.closing = False
+        self.on_close: list[Callable[[], None]] = []
+        """Called once it closes."""
         self._inside: set[asyncio.Task[Any] | None] = set()
 
-    def enter(self) -> asyncio.Task[Any] | None:
-        """Let the current task in; it, for `leave`. Raises Refusal (503) where the server is full or about to stop."""
+    def enter(self, *, counted: bool = True) -> asyncio.Task[Any] | None:
+        """Let the current task in; it, for `leave`. Raises Refusal (503) where the server is full or about to stop.
+
+        One that is not `counted` is let in when the server is full, and the server does not wait for it when it stops.
+        """
         if self.closing:
             raise Refusal(503, "stopping", "the server is about to stop", "Try again, here or elsewhere.")
+        if not counted:
+            return None
         if len(self._inside) >= self.most:
             raise Refusal(
                 503, "overloaded", f"{self.most} requests are running, which is the limit", "Try again later."
@@ -32,18 +38,14 @@ class Gate:
         """That one is about to be answered."""
         self._inside.discard(task)
 
-    @contextlib.contextmanager
-    def outside(self) -> Iterator[None]:
-        """While the block runs, the request in which it does is none of those inside: a stream may last for days."""
-        self.leave(asyncio.current_task())
-        yield
-
     async def close(self, grace_s: float, cancel_s: float, hurry: asyncio.Event) -> None:
         """Let nobody in any more. Wait up to `grace_s` seconds for those inside, cancel the others, and wait for these.
 
         Once `hurry` is set the grace is over.
         """
         self.closing = True
+        for told in self.on_close:
+            told()
         if inside := self._tasks():
             ended, hurried = asyncio.ensure_future(asyncio.wait(inside)), asyncio.ensure_future(hurry.wait())
             await asyncio.wait((ended, hurried), timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)

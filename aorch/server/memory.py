@@ -6,7 +6,7 @@ from aorch.core.compression import How, compress_session
 from aorch.core.remembered import as_prompt, known
 from aorch.server import memory_bodies
 from aorch.server.answer import json_answer, next_page
-from aorch.server.call import services_of
+from aorch.server.call import CALL, services_of
 from aorch.server.reading import parse, read_query
 from aorch.server.request_body import read_raw
 
@@ -14,12 +14,14 @@ from aorch.server.request_body import read_raw
 async def compress(request: web.Request) -> web.Response:
     """Make a memory block of what is new in a session; it is in the ledger once this is answered.
 
-    Where nothing is new, `compressed` is 0. Waits up to 30 s for another compression on the same ledger.
+    Where nothing is new, `compressed` is 0. Waits up to 30 s for another compression on the same ledger. `memory_block` is
+    null for a token without the scope `read`.
     """
     body = parse(await read_raw(request), memory_bodies.CompressBody)
     how = How(body.via, body.intent, body.max_tokens)
     done = await compress_session(services_of(request).orchestrator.config, body.session_id, how)
-    return json_answer(done.as_dict())
+    form = done.as_dict()
+    return json_answer(form if request[CALL].caller.reads else {**form, "memory_block": None})
 
 
 async def show_memory(request: web.Request) -> web.Response:

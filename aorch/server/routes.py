@@ -16,6 +16,7 @@ from aorch.moments import now
 from aorch.server import bodies, memory_bodies
 from aorch.server.answer import json_answer, next_page
 from aorch.server.app import Handler
+from aorch.server.auth import PUBLIC
 from aorch.server.call import CALL, Call, services_of
 from aorch.server.events import FOLLOWER, EventsQuery
 from aorch.server.events import HEADERS as STREAM_HEADERS
@@ -29,7 +30,10 @@ from aorch.server.tasks import cancel_task, show_task, submit_task
 
 @dataclass(frozen=True)
 class Route:
-    """A route with what the OpenAPI document says of it: `refusals` are the HTTP statuses besides the common ones."""
+    """A route with what the OpenAPI document says of it: `refusals` are the HTTP statuses besides the common ones.
+
+    Requests that are not `counted` (health, long polls, streams) are served also when `max_concurrent` others run.
+    """
 
     method: str
     path: str
@@ -41,6 +45,12 @@ class Route:
     refusals: tuple[int, ...] = ()
     tags: tuple[str, ...] = field(default=("orchestrator",))
     success: int = 200
+    counted: bool = True
+
+    @property
+    def limited(self) -> bool:
+        """Whether the rate limit holds for it: for all but health."""
+        return self.counted or self.scope != PUBLIC
 
     @property
     def name(self) -> str:
@@ -74,11 +84,12 @@ async def events(request: web.Request) -> web.StreamResponse:
     query = read_query(request, EventsQuery, **_resumed(request))
     after = None if query.last_event_id is None else int(query.last_event_id)
     response = web.StreamResponse(headers={**STREAM_HEADERS, "X-Request-ID": request[CALL].request_id})
-    with services_of(request).gate.outside(), contextlib.suppress(ConnectionResetError):
+    with contextlib.suppress(ConnectionResetError):
         async with request.app[FOLLOWER].stream(query.session_id, after) as stream:
-            await response.prepare(request)
-            with contextlib.suppress(AorchError):  # no other answer can follow one that has begun
-                await stream.send(request, response)
+            with services_of(request).long_requests.hold(request, stream.woken.set):
+                await response.prepare(request)
+                with contextlib.suppress(AorchError):  # no other answer can follow one that has begun
+                    await stream.send(request, response)
     return response
 
 
@@ -86,7 +97,7 @@ async def health(request: web.Request) -> web.Response:
     """Whether the service and its ledger answer, and which of its background loops are down."""
     services = services_of(request)
     services.orchestrator.exchanges.ledger.check_file()
-    await services.readers.read(Reader.last_position)
+    await services.health_readers.read(Reader.last_position)  # no page holds it up
     down = [asdict(loop) for loop in services.supervisor.down()]
     status = "degraded" if down else "healthy"
     about = {"service": "aorch", "version": aorch.__version__, "timestamp": now()}
@@ -181,7 +192,7 @@ def _answered(call: Call, answer: Answer) -> web.Response:
 _READ, _QUEUE, _MEMORY = ("ledger",), ("queue",), ("memory",)
 ROUTES = (
     Route("GET", "/v1/", index, bodies.Index, "none"),
-    Route("GET", "/v1/health", health, bodies.Health, "none"),
+    Route("GET", "/v1/health", health, bodies.Health, "none", counted=False),
     Route("GET", "/v1/status", status, bodies.Status, "read"),
     Route("GET", "/v1/agents", list_agents, bodies.AgentList, "read", tags=("agents",)),
     Route("GET", "/v1/agents/{agent_id}", show_agent, bodies.AgentForm, "read", refusals=(404,), tags=("agents",)),
@@ -214,6 +225,7 @@ ROUTES = (
         query=bodies.TaskQuery,
         refusals=(404, 422),
         tags=_QUEUE,
+        counted=False,
     ),
     Route(
         "POST",
@@ -267,5 +279,5 @@ ROUTES = (
         refusals=(400, 403, 404, 408, 409, 413, 415, 422, 503, 507),
         tags=_MEMORY,
     ),
-    Route("GET", "/v1/events", events, None, "read", query=EventsQuery, refusals=(422,), tags=_READ),
+    Route("GET", "/v1/events", events, None, "read", query=EventsQuery, refusals=(422,), tags=_READ, counted=False),
 )

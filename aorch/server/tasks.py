@@ -1,6 +1,6 @@
 """The routes of the queue: a task is accepted now, done later, asked after, and cancelled."""
 
-import contextlib
+import asyncio
 from urllib.parse import quote
 
 from aiohttp import web
@@ -12,6 +12,7 @@ from aorch.ledger.row import Row
 from aorch.moments import rfc3339
 from aorch.server import bodies
 from aorch.server.answer import JsonAnswer, json_answer
+from aorch.server.auth import READ
 from aorch.server.call import CALL, Call, services_of
 from aorch.server.idempotency import first_of, key_of
 from aorch.server.problems import refused
@@ -46,26 +47,44 @@ async def submit_task(request: web.Request) -> web.Response:
 async def show_task(request: web.Request) -> web.Response:
     """How a task stands; with `wait_s` once it is answered, or after so many seconds."""
     query = read_query(request, bodies.TaskQuery)
-    waiting, gate = services_of(request).waiting, services_of(request).gate
+    waiting = services_of(request).waiting
     contract_id = request.match_info["contract_id"]
-    answer = None
-    if query.wait_s:
-        with contextlib.suppress(Conflict), gate.outside():  # it was imported, and nobody here will answer it
-            answer = await waiting.wait(contract_id, query.wait_s)
+    answer = await _waited(request, contract_id, query.wait_s) if query.wait_s else None
     asked = waiting.request(contract_id)
     return json_answer(_form(asked, answer or waiting.answer(asked)))
+
+
+async def _waited(request: web.Request, contract_id: str, wait_s: float) -> Answer | None:
+    """The answer to a long poll; None after `wait_s` seconds, and at once when the server stops.
+
+    Raises Refusal (401) once the caller's token is not valid any more.
+    """
+    services = services_of(request)
+    waiting = asyncio.ensure_future(services.waiting.wait(contract_id, wait_s))
+    try:
+        with services.long_requests.hold(request, waiting.cancel):
+            await asyncio.wait((waiting,))
+    finally:
+        waiting.cancel()
+    services.access.admit(request, READ)
+    if waiting.cancelled():
+        return None
+    try:
+        return waiting.result()
+    except Conflict:  # it was imported, and nobody here will answer it
+        return None
 
 
 async def cancel_task(request: web.Request) -> web.Response:
     """Cancel a task, whoever does it. Its agent is told to stop, and the RESPONSE says `cancelled`; again changes nothing.
 
-    `status` is `in_progress` as long as the agent has yet to stop.
+    `status` is `in_progress` as long as the agent has yet to stop. `answer` is null for a token without the scope `read`.
     """
     call, contract_id = request[CALL], request.match_info["contract_id"]
     by = call.caller.agent_id or call.caller.name or "an HTTP client"
     await call.services.orchestrator.cancel(contract_id, by)
     asked = call.services.waiting.request(contract_id)
-    return json_answer(_form(asked, call.services.waiting.answer(asked)))
+    return json_answer(_form(asked, call.services.waiting.answer(asked) if call.caller.reads else None))
 
 
 def _wish(call: Call, body: bodies.TaskBody) -> Wish:
@@ -89,6 +108,8 @@ def _form(request: Row, answer: Answer | None) -> dict[str, object]:
 
 
 def _accepted(call: Call, form: dict[str, object], *, replayed: bool = False) -> JsonAnswer:
+    if not call.caller.reads:
+        form["answer"] = None
     call.about["contract_id"] = form["contract_id"]
     headers = {"Location": f"/v1/tasks/{quote(str(form['contract_id']))}"}
     if replayed:

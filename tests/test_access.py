@@ -1,0 +1,133 @@
+"""What a token lets its caller do, and what waits: long polls and streams neither hold up others nor outlive their token."""
+
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from api import ask, hold, home_in, listening, problem
+from conftest import WAIT_S, Home
+from serving import Server, serving
+
+WaitFor = Callable[[Callable[[], Any]], Any]
+Headers = dict[str, str]
+
+FAR = "2099-01-01T00:00:00Z"
+
+
+@pytest.fixture
+def home(tmp_path: Path, made_ledger: Path) -> Home:
+    return home_in(tmp_path, made_ledger)
+
+
+def bearer(home: Home, name: str, *arguments: str) -> Headers:
+    made = home.aorch("tokens", "create", name, "--json", *arguments)
+    return {"Authorization": f"Bearer {made.json['token']}"}
+
+
+def later(server: Server, headers: Headers | None = None) -> str:
+    """A task that nobody begins today; its id."""
+    task = {"capability": "echo", "session_id": "later", "parameters": {"text": "hi"}, "not_before": FAR}
+    return str(server.post("/v1/tasks", json=task, headers=headers).json()["contract_id"])
+
+
+def test_a_token_without_read_is_told_nothing_of_what_contracts_hold(home: Home) -> None:
+    runs, reads, both = (
+        bearer(home, "runs", "--scope", "run"),
+        bearer(home, "reads", "--scope", "read"),
+        bearer(home, "b"),
+    )
+    with serving(home) as server:
+        secret = ask(server, session="secret", parameters={"text": "hunter2"}, headers=both).json()["contract_id"]
+        cancelled = server.post(f"/v1/tasks/{secret}/cancel", headers=runs)
+        assert (cancelled.json()["status"], cancelled.json()["answer"]) == ("completed", None)
+        compressed = server.post("/v1/compress", json={"session_id": "secret"}, headers=runs)
+        assert (compressed.json()["compressed"], compressed.json()["memory_block"]) == (2, None)
+        assert "hunter2" not in cancelled.text + compressed.text
+        assert "hunter2" in server.post(f"/v1/tasks/{secret}/cancel", headers=both).text
+        assert "hunter2" in server.get("/v1/sessions/secret/memory", headers=reads).text
+        task = {"capability": "echo", "session_id": "own", "parameters": {"text": "swordfish"}}
+        again = {**runs, "Idempotency-Key": "k"}
+        accepted = server.post("/v1/tasks", json=task, headers=again).json()["contract_id"]
+        server.get(f"/v1/tasks/{accepted}", params={"wait_s": 5}, headers=reads)
+        replayed = server.post("/v1/tasks", json=task, headers=again)
+        assert (replayed.headers["Idempotency-Replayed"], replayed.json()["status"]) == ("true", "completed")
+        assert "swordfish" not in replayed.text
+
+
+def test_only_the_bound_token_asks_on_behalf_of_its_agent_s_requests_and_never_on_that_of_a_response(
+    home: Home,
+) -> None:
+    bound = bearer(home, "parrot's", "--agent", "parrot")
+    others, other = bearer(home, "broken's", "--agent", "broken"), bearer(home, "other")
+    with serving(home) as server:
+        asked = ask(server, "parrot", headers=other).json()["contract_id"]
+        (answer,) = home.rows("SELECT contract_id FROM contracts WHERE request_id = ?", asked)[0]
+
+        def below(headers: Headers, **body: Any) -> httpx.Response:
+            return ask(server, session="below", headers=headers, **body)
+
+        for named in ({}, {"from_agent": "eve"}, {"from_agent": "orchestrator"}):
+            problem(below(other, parent_id=asked, **named), 403, "forbidden")
+        problem(below(others, parent_id=asked), 403, "forbidden")
+        problem(below(other, from_agent="broken"), 403, "forbidden")
+        problem(below(bound, from_agent="broken"), 403, "forbidden")
+        for headers in (bound, other):
+            problem(below(headers, parent_id=answer, from_agent=None), 422, "delegation_refused")
+        assert below(bound, parent_id=asked).json()["success"] is True
+
+
+def test_long_polls_and_streams_hold_up_nobody_and_health_always_answers(home: Home, wait_for: WaitFor) -> None:
+    home.write("aorch.toml", (home.folder / "aorch.toml").read_text() + "[serve]\nmax_concurrent = 2\n")
+    gates = [home.folder / name for name in ("one", "two")]
+    for gate in gates:
+        os.mkfifo(gate)
+    with serving(home, "--grace", "0") as server, ThreadPoolExecutor(8) as threads:
+        task = later(server)
+        polls = [threads.submit(server.get, f"/v1/tasks/{task}", params={"wait_s": 60}) for _ in range(4)]
+        assert ask(server).json()["success"] is True
+        held = [threads.submit(hold, server, gate) for gate in gates]
+        problem(wait_for(lambda: (got := server.get("/v1/agents")).is_error and got), 503, "overloaded")
+        assert server.get("/v1/health").status_code == 200
+        assert server.get(f"/v1/tasks/{task}", params={"wait_s": 0.01}).json()["status"] == "pending"
+        with listening(server):
+            pass
+        started = time.monotonic()
+        server.process.terminate()
+        for poll in polls:
+            assert poll.result(WAIT_S).json()["status"] == "pending"
+        assert time.monotonic() - started < WAIT_S
+        assert {each.result(WAIT_S).status_code for each in held} == {503}
+
+
+def test_what_waits_ends_within_a_second_of_its_token(home: Home) -> None:
+    kept, leaked = bearer(home, "kept"), bearer(home, "leaked")
+    with serving(home) as server, ThreadPoolExecutor(4) as threads:
+        task = later(server, kept)
+        poll = threads.submit(server.get, f"/v1/tasks/{task}", params={"wait_s": 60}, headers=leaked)
+        stream = threads.submit(server.get, "/v1/events", headers=leaked)
+        other = threads.submit(server.get, f"/v1/tasks/{task}", params={"wait_s": 60}, headers=kept)
+        assert home.aorch("tokens", "revoke", "leaked").code == 0
+        revoked = time.monotonic()
+        problem(poll.result(WAIT_S), 401, "not_authorised")
+        assert stream.result(WAIT_S).text.replace(":\n\n", "") == ""
+        assert time.monotonic() - revoked < 1.5
+        assert not other.done()
+        server.post(f"/v1/tasks/{task}/cancel", headers=kept)
+        assert other.result(WAIT_S).json()["status"] == "cancelled"
+
+
+def test_wrong_tokens_count_against_the_rate_of_their_address(home: Home) -> None:
+    home.write("aorch.toml", "[serve]\nrate_per_s = 1\n")
+    good = bearer(home, "good")
+    with serving(home) as server:
+        guesses = [server.get("/v1/agents", headers={"Authorization": f"Bearer guess{n}"}) for n in range(20)]
+        assert [guess.status_code for guess in guesses[:10]] == [401] * 10
+        problem(guesses[-1], 429, "too_many")
+        assert int(guesses[-1].headers["Retry-After"]) >= 1
+        assert server.get("/v1/agents", headers=good).status_code == 200
+        assert {server.get("/v1/health").status_code for _ in range(20)} == {200}
