@@ -50,7 +50,6 @@ def make_app(
     waiting = Waiting(orchestrator.config.ledger)
     gate, supervisor = Gate(settings.max_concurrent), Supervisor(log.tell)
     long_requests, health_readers = LongRequests(access, readers, supervisor), Readers(orchestrator.config.ledger, 1)
-    gate.on_close.append(long_requests.wake)
     services = Services(
         orchestrator, readers, settings, access, gate, waiting, supervisor, long_requests, health_readers
     )

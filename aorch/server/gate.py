@@ -1,7 +1,6 @@
 """How many requests are answered at a time, and how that ends."""
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 from aorch.server.problems import Refusal
@@ -13,8 +12,6 @@ class Gate:
     def __init__(self, most: int) -> None:
         self.most = most
         self.closing = False
-        self.on_close: list[Callable[[], None]] = []
-        """Called once it closes."""
         self._inside: set[asyncio.Task[Any] | None] = set()
 
     def enter(self, *, counted: bool = True) -> asyncio.Task[Any] | None:
@@ -44,8 +41,6 @@ class Gate:
         Once `hurry` is set the grace is over.
         """
         self.closing = True
-        for told in self.on_close:
-            told()
         if inside := self._tasks():
             ended, hurried = asyncio.ensure_future(asyncio.wait(inside)), asyncio.ensure_future(hurry.wait())
             await asyncio.wait((ended, hurried), timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)

@@ -1,7 +1,7 @@
 """Requests that wait for something to happen: long polls and streams of events.
 
-They are not counted by `max_concurrent`, but have a limit of their own. They end when the server stops, and within a second of
-the moment at which their token is revoked or expires.
+They are not counted by `max_concurrent`, but have a limit of their own. They end within a second of the moment at which their
+token is revoked or expires.
 """
 
 import asyncio
@@ -49,11 +49,6 @@ class LongRequests:
             yield
         finally:
             del self._open[key]
-
-    def wake(self) -> None:
-        """Wake all of them: the server stops."""
-        for _, wake in list(self._open.values()):
-            wake()
 
     async def _watch(self, turned: Turned) -> None:
         """Wake those whose token is not valid any more."""
