@@ -534,6 +534,7 @@ async def test_a_connection_that_is_idle_or_takes_nothing_of_its_answer_ends() -
     from aiohttp import web
 
     from aorch.server.connection import Connection
+    from aorch.server.connection_limit import ConnectionLimit
     from aorch.server.log import RequestLog
 
     async def much(request: web.Request) -> web.StreamResponse:
@@ -551,11 +552,11 @@ async def test_a_connection_that_is_idle_or_takes_nothing_of_its_answer_ends() -
     app.router.add_get("/", much)
     runner = web.AppRunner(app)
     await runner.setup()
-    manager, log = runner.server, RequestLog(as_json=False)
+    manager, log, limit = runner.server, RequestLog(as_json=False), ConnectionLimit(5, str)
     assert manager is not None
     loop = asyncio.get_running_loop()
     listener = await loop.create_server(
-        lambda: Connection(manager, app._handle, log, 5, idle_s=0.1, stuck_s=0.1), "127.0.0.1", 0
+        lambda: Connection(manager, app._handle, log, 5, limit, idle_s=0.1, stuck_s=0.1), "127.0.0.1", 0
     )
     port = listener.sockets[0].getsockname()[1]
     reader, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -14,6 +14,7 @@ from aorch.errors import AorchError
 from aorch.ledger.row import new_id
 from aorch.server.answer import JsonAnswer
 from aorch.server.app import REQUEST_ID, Handler, http_refusal
+from aorch.server.connection_limit import ConnectionLimit
 from aorch.server.log import RequestLog
 from aorch.server.problems import Refusal, problem
 
@@ -30,13 +31,18 @@ STUCK_S = 60.0
 """How long a client may take nothing of an answer that waits for it."""
 
 
+TOO_MANY = Refusal(
+    503, "too_many_connections", "too many connections are open", "Close idle connections, or raise ulimit -n."
+)
+
+
 class Connection(web.RequestHandler):
     """A connection to `server`, whose requests go to `entrance`.
 
     A header must be whole within `read_timeout_s` from its first byte, else 408.
     """
 
-    __slots__ = ("_log", "_read_timeout_s", "_stuck", "_stuck_s", "_unfinished")
+    __slots__ = ("_limit", "_log", "_read_timeout_s", "_silent", "_stuck", "_stuck_s", "_unfinished")
 
     def __init__(
         self,
@@ -44,6 +50,7 @@ class Connection(web.RequestHandler):
         entrance: Handler,
         log: RequestLog,
         read_timeout_s: float,
+        limit: ConnectionLimit,
         *,
         idle_s: float = IDLE_S,
         stuck_s: float = STUCK_S,
@@ -62,12 +69,27 @@ class Connection(web.RequestHandler):
         self._request_handler = entrance  # type: ignore[assignment]  # its requests are an application's
         self._log = log
         self._read_timeout_s = read_timeout_s
+        self._limit = limit
+        self._silent = True
         self._stuck_s = stuck_s
         self._unfinished: asyncio.TimerHandle | None = None
         self._stuck: asyncio.TimerHandle | None = None
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin, or say that there are too many connections and close."""
+        super().connection_made(transport)
+        if not self._limit.let_in(self):
+            self._end_with(problem(TOO_MANY))
+
+    def give_way(self) -> None:
+        """Close, without a word: nothing was asked."""
+        self.force_close()
+
     def data_received(self, data: bytes) -> None:
         """Take `data`. What came while a request was waited for, and did not make one, is a part of a header."""
+        if self._silent:
+            self._silent = False
+            self._limit.heard(self)
         super().data_received(data)
         waiter = self._waiter
         if waiter is None or waiter.done():
@@ -79,6 +101,7 @@ class Connection(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Nothing comes or goes any more."""
+        self._limit.left(self)
         for timer in (self._unfinished, self._stuck):
             if timer is not None:
                 timer.cancel()
@@ -130,10 +153,14 @@ class Connection(web.RequestHandler):
             super().log_exception(*args, **kw)
 
     def _give_up(self) -> None:
-        """Say why, if anybody listens, and close."""
+        """The header takes too long."""
         response = problem(Refusal(408, "too_slow", f"the header took longer than {self._read_timeout_s:g} s"))
+        self._end_with(self._logged(response))
+
+    def _end_with(self, response: web.Response) -> None:
+        """Send `response`, if anybody listens, and close."""
         if self.transport is not None:
-            self.transport.write(_raw(self._logged(response)))
+            self.transport.write(_raw(response))
         self.force_close()
 
     def _logged(self, response: web.Response) -> web.Response:

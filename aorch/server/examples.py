@@ -195,9 +195,15 @@ STREAM = f"id: 1\nevent: request\ndata: {json.encode(_request)}\n\n"
 BEFORE_ROUTES = (
     Refusal(400, "not_http", "this is not HTTP: it is malformed"),
     Refusal(408, "too_slow", "the header took longer than 10 s"),
+    Refusal(
+        503, "too_many_connections", "too many connections are open", "Close idle connections, or raise ulimit -n."
+    ),
     Refusal(414, "uri_too_long", "the path and query are longer than 8192 bytes"),
     Refusal(417, "refused", "refused: Expectation Failed"),
     Refusal(431, "headers_too_large", "a header is longer than 8190 bytes"),
+    Refusal(
+        503, "too_many_connections", "too many connections are open", "Close idle connections, or raise ulimit -n."
+    ),
 )
 """Of the connection, before anything is known of the request: these say no `X-Request-ID`."""
 ALWAYS = (

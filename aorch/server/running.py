@@ -19,6 +19,7 @@ from aorch.server.auth import Access
 from aorch.server.background import Background
 from aorch.server.call import SERVICES
 from aorch.server.connection import Connection
+from aorch.server.connection_limit import ConnectionLimit
 from aorch.server.events import FOLLOWER
 from aorch.server.guard import Guard
 from aorch.server.listening import Listener, announce, bind, listen, stop_listening
@@ -112,7 +113,8 @@ def _accepting(
     """What makes the protocol of a new connection."""
     server = runner.server
     assert server is not None
-    return lambda: Connection(server, entrance, log, read_timeout_s)
+    limit = ConnectionLimit(read_timeout_s, log.tell)
+    return lambda: Connection(server, entrance, log, read_timeout_s, limit)
 
 
 async def _finish(runner: web.AppRunner, background: Background, stop: Stop, grace_s: float) -> None:

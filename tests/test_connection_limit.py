@@ -1,0 +1,72 @@
+"""How many connections a service holds: fewer than it may have descriptors, so that those that are open are answered."""
+
+import json
+import resource
+import socket
+import subprocess
+from contextlib import ExitStack
+
+from conftest import Home
+from serving import START_S, Server
+
+from aorch.server.connection_limit import ConnectionLimit
+
+
+class Line:
+    """A connection that remembers whether it was closed."""
+
+    def __init__(self) -> None:
+        self.closed = False
+
+    def give_way(self) -> None:
+        self.closed = True
+
+
+async def test_at_the_limit_one_that_has_sent_nothing_for_long_gives_way() -> None:
+    limit, lines = ConnectionLimit(0.0, print, most=3), [Line() for _ in range(5)]
+    for line in lines[:3]:
+        assert limit.let_in(line)
+    limit.heard(lines[0])
+    assert limit.let_in(lines[3])
+    limit.left(lines[1])
+    assert [line.closed for line in lines] == [False, True, False, False, False]
+    limit.heard(lines[2])
+    limit.heard(lines[3])
+    limit.left(lines[3])
+    assert limit.let_in(lines[4])
+
+
+async def test_one_more_than_the_limit_is_turned_away_which_is_told_once() -> None:
+    told: list[str] = []
+    limit, lines = ConnectionLimit(60.0, told.append, most=2), [Line() for _ in range(4)]
+    assert [limit.let_in(line) for line in lines] == [True, True, False, False]
+    assert len(told) == 1
+    assert told[0].startswith("2 connections are open")
+    for line in lines[1:]:
+        limit.left(line)
+    assert limit.let_in(Line())
+
+
+def test_idle_connections_neither_stop_answers_nor_flood_the_log(home: Home) -> None:
+    process = home.start(
+        "serve", "--port", "0", stdout=subprocess.DEVNULL,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256)),
+    )  # fmt: skip
+    server = Server(process)
+    url = server.client.base_url
+    with server.client as open_before, ExitStack() as idle:
+        assert open_before.get("/v1/health").status_code == 200
+        for _ in range(300):
+            idle.enter_context(socket.create_connection((url.host, url.port), START_S))
+        assert open_before.get("/v1/health").status_code == 200
+        with socket.create_connection((url.host, url.port), START_S) as late:
+            refused = b"".join(iter(lambda: late.recv(4096), b""))
+        assert refused.startswith(b"HTTP/1.1 503 ")
+        assert json.loads(refused.partition(b"\r\n\r\n")[2])["code"] == "too_many_connections"
+        answer = open_before.post(
+            "/v1/orchestrate", json={"session_id": "s", "capability": "echo", "parameters": {"text": "x"}}
+        )
+        assert answer.json()["success"]
+    assert server.stop() == 0
+    assert "192 connections are open, which is the limit" in server.log
+    assert len(server.log.splitlines()) < 12, server.log
