@@ -10,11 +10,28 @@ from contextlib import closing, suppress
 from typing import Any
 
 import pytest
+from api import ask
 from conftest import Home
+from serving import serving
+from test_trace import WaitFor
 
 from aorch import Agent, AgentCapability, Orchestrator
 from aorch.errors import UsageError
 from aorch.ledger.database import connect
+
+RAISING = """
+from aorch import Agent, AgentCapability
+
+class Raising(Agent):
+    def __init__(self):
+        super().__init__("raising", "Raising")
+
+    def execute(self, task):
+        raise ValueError("no such model\\n2026-01-01 a line of its own")
+
+    def get_capabilities(self):
+        return [AgentCapability("raise")]
+"""
 
 
 class Waits(Agent):
@@ -221,3 +238,40 @@ def test_a_forgotten_orchestrator_is_a_resource_warning_and_leaves_no_thread(her
     (warning,) = [each for each in warned if each.category is ResourceWarning]
     assert "was not closed: use `async with`" in str(warning.message)
     assert statuses(here) == [("REQUEST", "completed", None), ("RESPONSE", "completed", None)]
+
+
+class Raises(Waits):
+    async def execute(self, task: dict[str, Any]) -> dict[str, Any]:
+        raise ValueError("no such model\n2026-01-01 a line of its own")
+
+
+async def test_an_agents_traceback_goes_to_the_logger_and_its_message_to_the_ledger(
+    here: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Orchestrator(here.ledger) as orchestrator:
+        orchestrator.register_agent(Raises())
+        answer = await orchestrator.orchestrate("s", {"capability": "wait"})
+    (record,) = [each for each in caplog.records if each.name == "aorch.agents"]
+    assert record.levelname == "ERROR"
+    assert "'waits'" in record.getMessage()
+    assert answer["contract_id"] in record.getMessage()
+    assert record.exc_info is not None
+    assert isinstance(record.exc_info[1], ValueError)
+    assert "in execute" in caplog.text
+    (_, (_, _, error)) = statuses(here)
+    assert str(error).startswith("ValueError: no such model")
+    assert "Traceback" not in str(error)
+
+
+def test_a_service_logs_the_traceback_of_an_agent_and_a_command_does_not(home: Home, wait_for: WaitFor) -> None:
+    home.write("my.py", RAISING)
+    home.write("aorch.toml", '[agents.raising]\nclass = "my:Raising"\n')
+    done = home.aorch("run", "raise")
+    assert done.code == 10
+    assert "Traceback" not in done.err
+    with serving(home) as server:
+        assert not ask(server, capability="raise").json()["success"]
+        wait_for(lambda: "in execute" in server.log)
+        assert "agent 'raising' failed at 'raise'" in server.log
+        assert "\n  ValueError: no such model" in server.log
+        assert "\n2026-01-01" not in server.log

@@ -14,6 +14,7 @@ from aorch import json
 from aorch.agents import Agent
 from aorch.agents.failure import described, text_of
 from aorch.agents.registry import Registered
+from aorch.core import agent_log
 from aorch.errors import AgentCancelled, AgentFailed, AgentNotStarted, AgentTimedOut, AorchError, LedgerError
 from aorch.ledger.store import Ledger
 
@@ -184,7 +185,7 @@ async def execute(agent: Agent, document: dict[str, Any], timeout_s: float, call
             return Outcome(error=f"cancelled by {cancelled_by}", failure=AgentCancelled)
         return Outcome(error=f"{agent.agent_id} gave no answer within {timeout_s:g} s", failure=AgentTimedOut)
     try:
-        return _outcome(agent, call)
+        return _outcome(agent, call, document)
     except AgentNotStarted:
         called.begun = False
         raise
@@ -267,7 +268,7 @@ def _of_program(answer: Any) -> dict[str, Any]:
     return {name: said[name] for name, kind in kinds.items() if type(said.get(name)) is kind}
 
 
-def _outcome(agent: Agent, call: asyncio.Future[Any]) -> Outcome:
+def _outcome(agent: Agent, call: asyncio.Future[Any], document: dict[str, Any]) -> Outcome:
     if call.cancelled():
         return Outcome(error=f"{agent.agent_id} cancelled itself", failure=AgentFailed)
     error = call.exception()
@@ -276,6 +277,7 @@ def _outcome(agent: Agent, call: asyncio.Future[Any]) -> Outcome:
     if isinstance(error, AorchError):
         return Outcome(error=text_of(error), failure=type(error), hint=error.hint)
     if error is not None:
+        agent_log.raised(agent.agent_id, document["capability"], document["task_id"], error)
         return Outcome(error=described(error), failure=AgentFailed)
     return _checked(agent, call.result())
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 from aiohttp import web
 
 from aorch.config import Config
+from aorch.core import agent_log
 from aorch.core.orchestrator import Orchestrator
 from aorch.core.stop import CANCEL_S, Stop
 from aorch.core.stopping import hear_no_more
@@ -52,6 +53,7 @@ async def serve(
     orchestrator = Orchestrator(config=config)
     orchestrator.open()
     log = RequestLog(as_json=log_json)
+    agent_log.tell_to(log.tell)
     app = make_app(orchestrator, config.serve, log, access=access, guard=guard)
     runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=END_S)
     await runner.setup()
