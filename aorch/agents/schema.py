@@ -10,6 +10,12 @@ TYPES = {
     **{"str": "string", "int": "integer", "float": "number", "bool": "boolean", "dict": "object", "list": "array"},
 }
 
+NAMES_ELSEWHERE = {
+    *("$ref", "$dynamicRef", "allOf", "anyOf", "oneOf", "if", "dependentSchemas"),
+    *("patternProperties", "additionalProperties", "unevaluatedProperties"),
+}
+"""Keywords of a JSON Schema that allow, or refuse by themselves, names which `properties` does not have."""
+
 
 def is_json_schema(parameters: dict[str, Any]) -> bool:
     """Whether `parameters` is a JSON Schema rather than the loose form (name to type)."""
@@ -30,6 +36,14 @@ def json_schema(parameters: dict[str, Any]) -> dict[str, Any]:
         return parameters
     properties = {name: _property(said) for name, said in parameters.items()}
     return {"type": "object", "properties": properties}
+
+
+def undeclared(capability: AgentCapability, parameters: dict[str, Any]) -> list[str]:
+    """The names among `parameters` that the capability does not declare; none if its schema does not list all names."""
+    schema = json_schema(capability.parameters) if capability.parameters else {}
+    if not isinstance(schema.get("properties"), dict) or NAMES_ELSEWHERE & schema.keys():
+        return []
+    return [name for name in parameters if name not in schema["properties"]]
 
 
 def _property(said: Any) -> dict[str, Any]:

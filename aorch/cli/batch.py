@@ -329,6 +329,7 @@ async def _results(
 ) -> None:
     import asyncio
 
+    from aorch.cli.hints import warning_of_undeclared
     from aorch.cli.results import FLUSH_S, Results, progress
     from aorch.core.batch import Batch
 
@@ -346,7 +347,7 @@ async def _results(
             earlier=earlier,
         )
         try:
-            await batch.run(chunks)
+            await batch.run(warning_of_undeclared(orchestrator.registry, chunks))
         except BaseException:
             with suppress(Exception):  # why it was broken off is said, and this would only be said besides
                 await asyncio.wait_for(results.flush(), FLUSH_S)

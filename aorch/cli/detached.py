@@ -28,6 +28,7 @@ IdsArgument = Annotated[
 
 def submit(config: "Config", task: "Task", wish: "Wish", *, as_json: bool) -> None:
     """Put `task` into the queue and print the id of its REQUEST."""
+    from aorch.cli.hints import warn_of_undeclared
     from aorch.cli.output import note, print_json_line, print_text
     from aorch.cli.streams import kept_from_agents
     from aorch.core.orchestrator import Orchestrator
@@ -40,6 +41,7 @@ def submit(config: "Config", task: "Task", wish: "Wish", *, as_json: bool) -> No
 
     async def queue() -> "Row | Answer":
         async with Orchestrator(config=config) as orchestrator:
+            warn_of_undeclared(orchestrator.registry, task)
             return await orchestrator.queue.submit(task, wish)
 
     with kept_from_agents():

@@ -20,10 +20,11 @@ from aorch.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from aorch.agents.registry import Registry
     from aorch.config import Config
     from aorch.core.orchestrator import Orchestrator
     from aorch.core.saving import Unsaved
-    from aorch.core.task import Answer, Wish
+    from aorch.core.task import Answer, Task, Wish
 
 DELIVERY_S = 1.8
 """How long a delivery to Trace may keep the command after its answer; with what an end takes, under 2 s."""
@@ -131,8 +132,26 @@ def run(
         return submit(config, task, _wish(priority, not_before, expires, webhook), as_json=json)
     heed(signal.SIGINT, signal.SIG_DFL)  # a KeyboardInterrupt can get lost while modules are imported
     after = f"aorch contracts list -s {task.session_id}"
-    code = asyncio.run(perform(config, lambda o: o.perform(task), cancelled_hint=lambda: after, as_json=json))
-    raise typer.Exit(code)
+    raise typer.Exit(asyncio.run(_perform_task(config, task, after, as_json=json)))
+
+
+async def _perform_task(config: "Config", task: "Task", after: str, *, as_json: bool) -> int:
+    from aorch.cli.hints import tell_choice, warn_of_undeclared
+
+    registries: list[Registry] = []
+
+    def begin(orchestrator: "Orchestrator") -> "Coroutine[Any, Any, Answer]":
+        registries.append(orchestrator.registry)
+        warn_of_undeclared(orchestrator.registry, task)
+        return orchestrator.perform(task)
+
+    return await perform(
+        config,
+        begin,
+        cancelled_hint=lambda: after,
+        as_json=as_json,
+        besides=lambda answer: tell_choice(registries[0], task, answer),
+    )
 
 
 def _wish(priority: int | None, not_before: str | None, expires: str | None, webhook: str | None) -> "Wish":

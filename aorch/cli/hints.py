@@ -1,0 +1,69 @@
+"""What `aorch run` says about a task besides its answer: parameters that nobody declared, and which agent was chosen."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from aorch.cli.output import tell, warn
+from aorch.errors import AorchError
+
+if TYPE_CHECKING:
+    from aorch.agents.registry import Registered, Registry
+    from aorch.core.line import Line
+    from aorch.core.task import Answer, Task
+
+MOST_WARNINGS = 20
+"""Of one batch."""
+
+
+def warn_of_undeclared(registry: "Registry", task: "Task") -> None:
+    """Warn of parameters that no agent which may get the task declares."""
+    for name in _undeclared(registry, task):
+        warn(_sentence(registry, task, name))
+
+
+def warning_of_undeclared(registry: "Registry", chunks: "Iterator[list[Line]]") -> "Iterator[list[Line]]":
+    """These lines, with a warning for each parameter that is not declared, once for its name and capability."""
+    warned: set[tuple[str, str]] = set()
+    for lines in chunks:
+        for task in (line.task for line in lines if line.task is not None):
+            for name in _undeclared(registry, task):
+                if (task.capability, name) not in warned and len(warned) < MOST_WARNINGS:
+                    warned.add((task.capability, name))
+                    warn(_sentence(registry, task, name))
+        yield lines
+
+
+def tell_choice(registry: "Registry", task: "Task", answer: "Answer") -> None:
+    """Say which agent answered if several have the capability and the caller insisted on none."""
+    others = [
+        each.agent.agent_id for each in registry.having(task.capability) if each.agent.agent_id != answer.agent_id
+    ]
+    if task.agent_id is None and answer.agent_id is not None and others:
+        tell(f"chosen agent: {answer.agent_id} (--agent ID chooses another: {', '.join(others)})")
+
+
+def _undeclared(registry: "Registry", task: "Task") -> list[str]:
+    if not task.parameters:
+        return []
+    from aorch.agents.schema import undeclared
+
+    candidates = [each for each in registry.having(task.capability) if task.agent_id in (None, each.agent.agent_id)]
+    missing = [undeclared(each.capabilities[task.capability], task.parameters) for each in candidates]
+    names = [name for name in task.parameters if missing and all(name in each for each in missing)]
+    return names if names and any(_accepts(each, task) for each in candidates) else []
+
+
+def _accepts(registered: "Registered", task: "Task") -> bool:
+    """Whether the parameters fit otherwise; if not, the task's own error says what is wrong."""
+    try:
+        registered.check(task.capability, task.parameters)
+    except AorchError:
+        return False
+    return True
+
+
+def _sentence(registry: "Registry", task: "Task", name: str) -> str:
+    from aorch.agents.schema import json_schema
+
+    declared = json_schema(registry.having(task.capability)[0].capabilities[task.capability].parameters)
+    return f"{task.capability} does not declare the parameter {name!r} (it has: {', '.join(declared['properties'])})"

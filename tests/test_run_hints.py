@@ -1,0 +1,74 @@
+"""What `aorch run` says on stderr besides the answer: which agent was chosen, and parameters that are not declared."""
+
+import json
+
+import pytest
+from conftest import Home
+
+TWO = """
+[agents.first]
+command = ["echo", "first"]
+[agents.first.capabilities.work]
+parameters = { text = "string" }
+[agents.second]
+command = ["echo", "second"]
+[agents.second.capabilities.work]
+parameters = { text = "string", extra = "string" }
+"""
+STRICT = """
+[agents.strict]
+command = ["true"]
+[agents.strict.capabilities.work]
+parameters = { type = "object", properties = { text = {} }, additionalProperties = false }
+"""
+
+
+def test_the_agent_that_was_chosen_among_several_is_told(home: Home) -> None:
+    home.write("aorch.toml", TWO)
+    done = home.aorch("run", "work")
+    assert (done.out, done.err) == ("first\n", "chosen agent: first (--agent ID chooses another: second)\n")
+    assert home.aorch("run", "work", "--agent", "second").err == ""
+    assert home.aorch("run", "echo", "text=x").err == ""
+
+
+def test_a_parameter_that_no_agent_declares_is_a_warning(home: Home) -> None:
+    home.write("aorch.toml", TWO)
+    said = "warning: work does not declare the parameter 'txet' (it has: text)\n"
+    for more in ((), ("--detach",)):
+        done = home.aorch("run", "work", "txet=x", "text=y", *more)
+        assert done.code == 0
+        assert said in done.err
+    assert "warning" not in home.aorch("run", "work", "extra=x").err
+    assert "warning" in home.aorch("run", "work", "extra=x", "--agent", "first").err
+
+
+def test_a_batch_warns_of_each_such_name_once(home: Home) -> None:
+    home.write("aorch.toml", TWO)
+    lines = [{"capability": "work", "parameters": {"txet": str(n), "other": 1}} for n in range(3)]
+    done = home.aorch("run", "--batch", "-", stdin="".join(json.dumps(line) + "\n" for line in lines))
+    assert done.code == 0
+    assert [done.err.count(f"parameter {name!r}") for name in ("txet", "other")] == [1, 1]
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_it_is_an_error_if_the_schema_says_so(home: Home, batch: bool) -> None:
+    home.write("aorch.toml", STRICT)
+    line = json.dumps({"capability": "work", "parameters": {"txet": "x"}})
+    done = home.aorch("run", "--batch", "-", stdin=line) if batch else home.aorch("run", "work", "txet=x")
+    assert done.code == 2
+    assert "txet" in done.err + done.out
+    assert "warning" not in done.err
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        "{}",
+        '{ type = "object" }',
+        '{ type = "object", properties = { text = {} }, additionalProperties = true }',
+        '{ type = "object", properties = { text = {} }, patternProperties = { "^o" = {} } }',
+    ],
+)
+def test_where_other_names_are_allowed_there_is_no_warning(home: Home, parameters: str) -> None:
+    home.write("aorch.toml", f'[agents.a]\ncommand = ["true"]\n[agents.a.capabilities.a]\nparameters = {parameters}\n')
+    assert home.aorch("run", "a", "other=x").err == ""
