@@ -7,24 +7,23 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
 from aorch import config_file
+from aorch.config_shape import convert, of
 from aorch.errors import ConfigInvalid, UsageError
+from aorch.service_urls import check_model_url, service_url
 
 if TYPE_CHECKING:
     from aorch.pipelines import PipelineConfig
 
-OFF = "off"
-"""Instead of a service's address: it is not spoken with."""
 _VARIABLE = re.compile(r"\$(?:(?P<dollar>\$)|(\w+)|\{([^}]*)\})", re.ASCII)
 """`$NAME` or `${NAME}`; `$$` is a dollar."""
 _SECRET = re.compile("token|key|secret|passw|credential", re.IGNORECASE)
-_URL = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[^\s/@:?#\[\]]+)(:\d{1,5})?(/[^\s@?#]*)?", re.ASCII)
-"""No user, no password: it is shown."""
+_DEFAULT_LEDGER = ("aorch", "ledger.db")
+"""The end of the path of the default ledger."""
 
 
 _Any = Annotated[int, msgspec.Meta(ge=0)]
@@ -129,9 +128,9 @@ class Config(msgspec.Struct, frozen=True):
 
     `timeout_s` is the limit of one exchange where neither task nor agent says another. `parent_id` and `session_id` are
     set by a command agent for the `aorch` that its program may call, so that the delegation stands in the ledger.
-    `llm` is None where the file has no such table; `memagent_configured` says whether MEMAGENT_URL names a service, rather
-    than its documented default.
-    `trace_url` is empty where Trace is switched off; `trace_configured`: somebody said where Trace is.
+    `llm` is None where the file has no such table. `trace_url` and `memagent_url` are empty if the service is switched off,
+    and `trace_url` is if the default address is not meant for this ledger; `…_configured`: the address was set, rather than
+    being the documented default.
     """
 
     ledger: Path
@@ -163,33 +162,29 @@ def load(ledger: str | Path | None = None) -> Config:
         "max_depth": content.max_depth,
         "parent_id": os.environ.get("AORCH_PARENT_ID"),
         "session_id": os.environ.get("AORCH_SESSION_ID"),
-        "memagent_url": os.environ.get("MEMAGENT_URL"),
-        "memagent_configured": bool(os.environ.get("MEMAGENT_URL")),
         "llm": content.llm and checked_llm(content.llm, path),
     }
+    chosen = _ledger_path(ledger, content, path)
     return Config(
-        ledger=_ledger_path(ledger, content, path),
+        ledger=chosen,
         file=path,
         serve=_serve(content.serve),
         queue=content.queue,
         agents={agent_id: _agent(path, agent_id, table) for agent_id, table in content.agents.items()},
         pipelines={name: _pipeline(path, name, table, content.agents) for name, table in content.pipelines.items()},
-        **_trace(content.trace, path),
+        **_memagent(),
+        **_trace(content.trace, path, chosen),
         **{key: value for key, value in given.items() if value},
     )
 
 
 def with_services(config: Config, trace_url: str | None, memagent_url: str | None) -> Config:
-    """`config` with these addresses in place of its own; None keeps its own, `off` switches Trace off. Raises ConfigInvalid."""
+    """`config` with these addresses in place of its own; None keeps its own, `off` switches one off. Raises ConfigInvalid."""
     changes: dict[str, Any] = {}
-    if trace_url == OFF:
-        changes |= {"trace_url": "", "trace_configured": False}
-    elif trace_url is not None:
-        _check_url(None, "trace_url", trace_url)
-        changes |= {"trace_url": trace_url.rstrip("/"), "trace_configured": True}
-    if memagent_url is not None:
-        _check_url(None, "memagent_url", memagent_url)
-        changes |= {"memagent_url": memagent_url.rstrip("/"), "memagent_configured": True}
+    for name, url in (("trace", trace_url), ("memagent", memagent_url)):
+        if url is not None:
+            checked = service_url(f"{name}_url", url)
+            changes |= {f"{name}_url": checked, f"{name}_configured": bool(checked)}
     return msgspec.structs.replace(config, **changes)
 
 
@@ -259,26 +254,12 @@ def checked_llm(llm: LlmConfig, path: Path | None = None) -> LlmConfig:
     for key in ("url", "model"):
         if not getattr(llm, key):
             example = 'url = "http://localhost:11434/v1"' if key == "url" else 'model = "llama3.1:8b"'
-            raise ConfigInvalid(f"{_of(path)}llm.{key} is missing", f"Add it, for example {example}.")
-    _check_url(path, "llm.url", llm.url)
+            raise ConfigInvalid(f"{of(path)}llm.{key} is missing", f"Add it, for example {example}.")
+    check_model_url(f"{of(path)}llm.url", llm.url)
     for key, least in (("max_input_tokens", 4000), ("max_requests", 1), ("timeout_s", 0.1)):
         if not getattr(llm, key) >= least:
-            raise ConfigInvalid(f"{_of(path)}llm.{key} is {getattr(llm, key)}; it must be at least {least}")
+            raise ConfigInvalid(f"{of(path)}llm.{key} is {getattr(llm, key)}; it must be at least {least}")
     return llm
-
-
-def _check_url(path: Path | None, key: str, url: str) -> None:
-    try:
-        parts = urlsplit(url)
-        named = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        named = False
-    if not named:
-        raise ConfigInvalid(f"{_of(path)}{key} is no address", "Begin it with http:// or https://.")
-    if "@" in parts.netloc or parts.query or parts.fragment:
-        raise ConfigInvalid(
-            f"{_of(path)}{key} may hold neither a name, a password nor a query", "Name the key's variable in `key_env`."
-        )
 
 
 def check_agent(agent_id: str, table: dict[str, Any]) -> AgentConfig:
@@ -304,20 +285,37 @@ def _ledger_path(given: str | Path | None, content: _File, file: Path | None) ->
         raise ConfigInvalid(
             "there is no directory for the ledger: HOME is not set", "Set HOME, or name the ledger with --ledger FILE."
         )
-    return folder / "ledger.db"
+    return folder / _DEFAULT_LEDGER[-1]
 
 
-def _trace(trace: TraceConfig, file: Path | None) -> dict[str, Any]:
-    """Where Trace is, if anybody says: TRACE_URL, else the file."""
+def _trace(trace: TraceConfig, file: Path | None, ledger: Path) -> dict[str, Any]:
+    """Trace's address: TRACE_URL, else the file, else the default address if `ledger` is the default ledger.
+
+    Two ledgers that deliver to one Trace break it, so a ledger of one's own needs an address that was meant for it.
+    """
     said = os.environ.get("TRACE_URL")
-    url, where = (said, "TRACE_URL") if said else (trace.url, f"{_of(file)}trace.url")
+    url, where = (said, "TRACE_URL") if said else (trace.url, f"{of(file)}trace.url")
+    if not url:
+        return {} if _is_default(ledger) else {"trace_url": ""}
+    checked = service_url(where, url)
+    return {"trace_url": checked, "trace_configured": bool(checked)}
+
+
+def _memagent() -> dict[str, Any]:
+    """MemAgent's address, if MEMAGENT_URL is set."""
+    url = os.environ.get("MEMAGENT_URL")
     if not url:
         return {}
-    if url == OFF:
-        return {"trace_url": ""}
-    if not _URL.fullmatch(url):
-        raise ConfigInvalid(f"{where} is no address of a service", f"Write http://HOST:PORT, or {OFF}.")
-    return {"trace_url": url.rstrip("/"), "trace_configured": True}
+    checked = service_url("MEMAGENT_URL", url)
+    return {"memagent_url": checked, "memagent_configured": bool(checked)}
+
+
+def _is_default(ledger: Path) -> bool:
+    """Whether that is the ledger that is used when nothing names one (an agent's own `aorch` is told its path)."""
+    if ledger.parts[-2:] != _DEFAULT_LEDGER:  # most are ruled out without importing platformdirs
+        return False
+    folder = config_file.user_folder("data")
+    return folder is not None and ledger == folder / ledger.name
 
 
 def _serve(serve: ServeConfig) -> ServeConfig:
@@ -337,31 +335,31 @@ def _read(path: Path) -> _File:
         raise ConfigInvalid(
             f"{path}, {place or 'somewhere'}: {reason}", "Fix the syntax error, or pass --config FILE."
         ) from error
-    return _convert(path, "", content, _File)
+    return convert(path, "", content, _File)
 
 
 def _agent(path: Path | None, agent_id: str, table: Any) -> AgentConfig:
     where = f"agents.{agent_id}"
     if isinstance(table, dict) and isinstance(table.get("capabilities"), dict):
         for name, capability in table["capabilities"].items():
-            _convert(path, f"{where}.capabilities.{name}", capability, CapabilityConfig)
-    agent = _convert(path, where, table, AgentConfig)
+            convert(path, f"{where}.capabilities.{name}", capability, CapabilityConfig)
+    agent = convert(path, where, table, AgentConfig)
     if (agent.command is None) == (agent.class_path is None):
-        raise ConfigInvalid(f"{_of(path)}{where} needs either `command` or `class`", "Give it one of the two.")
+        raise ConfigInvalid(f"{of(path)}{where} needs either `command` or `class`", "Give it one of the two.")
     if agent.command is not None and not (agent.command and agent.capabilities):
         raise ConfigInvalid(
-            f"{_of(path)}{where} needs a program in `command` and at least one capability",
+            f"{of(path)}{where} needs a program in `command` and at least one capability",
             f'Add a table [{where}.capabilities.NAME] or a word to `command = ["…"]`.',
         )
     if not agent.ok_exit_codes:
         raise ConfigInvalid(
-            f"{_of(path)}{where}.ok_exit_codes is empty", "Write the codes that are success, such as [0, 1]."
+            f"{of(path)}{where}.ok_exit_codes is empty", "Write the codes that are success, such as [0, 1]."
         )
     if "" in agent.capabilities:
-        raise ConfigInvalid(f"{_of(path)}{where} has a capability without a name")
+        raise ConfigInvalid(f"{of(path)}{where} has a capability without a name")
     for key in ("timeout_s", "max_output_bytes", "concurrency"):
         if (value := getattr(agent, key)) is not None and value <= 0:
-            raise ConfigInvalid(f"{_of(path)}{where}.{key} is {value}; it must be above 0")
+            raise ConfigInvalid(f"{of(path)}{where}.{key} is {value}; it must be above 0")
     return agent
 
 
@@ -370,49 +368,13 @@ def _pipeline(path: Path | None, name: str, table: Any, agents: dict[str, Any]) 
 
     where = f"pipelines.{name}"
     if not name:
-        raise ConfigInvalid(f"{_of(path)}a pipeline has no name", "Write [pipelines.NAME].")
+        raise ConfigInvalid(f"{of(path)}a pipeline has no name", "Write [pipelines.NAME].")
     if name in agents:
-        raise ConfigInvalid(f"{_of(path)}{where}: an agent is called {name!r} too", "Give one of them another name.")
+        raise ConfigInvalid(f"{of(path)}{where}: an agent is called {name!r} too", "Give one of them another name.")
     if isinstance(table, dict) and isinstance(table.get("steps"), list):
         for number, step in enumerate(table["steps"]):
             called = step.get("name") if isinstance(step, dict) else None
-            _convert(path, f"{where}.steps.{called or number}", step, pipelines.Step)
-    pipeline = _convert(path, where, table, pipelines.PipelineConfig)
-    pipelines.check(f"{_of(path)}{where}", pipeline)
+            convert(path, f"{where}.steps.{called or number}", step, pipelines.Step)
+    pipeline = convert(path, where, table, pipelines.PipelineConfig)
+    pipelines.check(f"{of(path)}{where}", pipeline)
     return pipeline
-
-
-Shape = TypeVar("Shape")
-
-
-def _convert(path: Path | None, where: str, value: Any, shape: type[Shape]) -> Shape:
-    try:
-        return msgspec.convert(value, shape)
-    except msgspec.ValidationError as error:
-        reason, _, place = str(error).partition(" - at `$")
-        key = (where + place.rstrip("`")).lstrip(".")
-        unknown = re.search(r"unknown field `(.*)`", reason)
-        if unknown:
-            raise ConfigInvalid(
-                f"{_of(path)}unknown key {f'{key}.'.lstrip('.')}{unknown[1]}", _known(shape, place)
-            ) from error
-        reason = reason.replace(" | null`", "`").replace("`object`", "a table").replace("`array`", "a list")
-        hints = {
-            "command": 'Write it as a list: command = ["wc", "-w"].',
-            "on_error": "There are stop, continue, keep.",
-        }
-        hint = hints.get(key.rpartition(".")[2], "")
-        raise ConfigInvalid(f"{_of(path)}{key}: {reason[0].lower()}{reason[1:]}", hint) from error
-
-
-def _of(path: Path | None) -> str:
-    return f"{path}: " if path else ""
-
-
-def _known(shape: type, place: str) -> str:
-    """What may stand at that place (`.queue`) in what has that shape."""
-    for name in filter(None, place.rstrip("`").split(".")):
-        kinds = {field.encode_name: field.type for field in msgspec.structs.fields(shape)}
-        inner = [kind for kind in (kinds.get(name), *get_args(kinds.get(name))) if hasattr(kind, "__struct_fields__")]
-        shape = inner[0] if inner else shape
-    return f"Known here: {', '.join(field.encode_name for field in msgspec.structs.fields(shape))}."

@@ -8,7 +8,7 @@ agents are programs that would run as the caller; root's files are accepted, and
 import os
 from pathlib import Path
 
-from aorch.errors import AorchError, ConfigInvalid, ConfigUntrusted, NotFound, UsageError
+from aorch.errors import AorchError, ConfigInvalid, ConfigUntrusted, LedgerError, NotFound, UsageError
 
 FILE_NAME = "aorch.toml"
 VARIABLE = "AORCH_CONFIG"
@@ -110,11 +110,27 @@ def absolute(name: str | Path, what: str, base: Path | None = None) -> Path:
     return path if path.is_absolute() else (base or working_folder()) / path
 
 
+def exists(ledger: Path) -> bool:
+    """Whether there is a file at that path. Raises LedgerError if that cannot be known, or none could be there."""
+    try:
+        ledger.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError) as error:
+        raise LedgerError(
+            f"cannot open the ledger {ledger}: {reason_of(error)}", "Name another with --ledger."
+        ) from error
+    return True
+
+
 def user_folder(kind: str) -> Path | None:
     """The user's `config` or `data` folder of aorch; None without a home directory. It may not exist."""
     import platformdirs  # noqa: PLC0415  only if nothing else names the place
 
-    folder: Path = getattr(platformdirs, f"user_{kind}_path")("aorch")
+    try:
+        folder: Path = getattr(platformdirs, f"user_{kind}_path")("aorch")
+    except RuntimeError:  # a user without an entry in passwd, and no HOME
+        return None
     return folder if folder.is_absolute() else None
 
 

@@ -3,6 +3,7 @@
 The shape of `[pipelines.NAME]` in aorch.toml, and of the `Pipeline` of Python, which core/pipeline.py performs.
 """
 
+import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -69,8 +70,8 @@ def needs_of(pipeline: PipelineConfig) -> dict[str, list[str]]:
 
 def check(where: str, pipeline: PipelineConfig) -> None:
     """Raise ConfigInvalid, which begins with `where` and names the step and the reason, for what could never work."""
-    if pipeline.timeout_s is not None and pipeline.timeout_s <= 0:
-        raise ConfigInvalid(f"{where}.timeout_s is {pipeline.timeout_s:g}; it must be above 0")
+    if pipeline.timeout_s is not None and not 0 < pipeline.timeout_s < math.inf:
+        raise ConfigInvalid(f"{where}.timeout_s is {pipeline.timeout_s:g}; it must be a finite number above 0")
     if not pipeline.steps:
         raise ConfigInvalid(f"{where} has no steps", f"Add a table [[{where.rpartition(': ')[2]}.steps]].")
     names = [step.name for step in pipeline.steps]
@@ -97,8 +98,8 @@ def _wrong(step: Step) -> Iterator[str]:
         yield ".capability is empty"
     if step.parallel < 1:
         yield f".parallel is {step.parallel}; it must be 1 or more"
-    if step.timeout_s is not None and step.timeout_s <= 0:
-        yield f".timeout_s is {step.timeout_s:g}; it must be above 0"
+    if step.timeout_s is not None and not 0 < step.timeout_s < math.inf:
+        yield f".timeout_s is {step.timeout_s:g}; it must be a finite number above 0"
     if step.agent_id == "":
         yield ".agent_id is empty"
     if isinstance(step.parameters, str) and not templates.is_reference(step.parameters):

@@ -154,7 +154,7 @@ def test_a_table_alone_is_claude_with_the_seeds_variable(home: Home, monkeypatch
         ('[llm]\nprovider = "openai"\nmodel = "m"\n', "llm.url is missing"),
         ('[llm]\nprovider = "openai"\nurl = "http://localhost:1/v1"\n', "llm.model is missing"),
         ('[llm]\nprovider = "other"\n', "llm.provider"),
-        ('[llm]\nurl = "localhost:80"\n', "llm.url is no address"),
+        ('[llm]\nurl = "localhost:80"\n', "llm.url is not an address"),
         ('[llm]\nurl = "https://ann:secret@example.org"\n', "neither a name, a password nor a query"),
         ("[llm]\nmax_input_tokens = 100\n", "llm.max_input_tokens is 100; it must be at least 4000"),
         ('[llm]\nkey = "sk-x"\n', "unknown key llm.key"),

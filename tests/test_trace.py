@@ -507,7 +507,7 @@ def test_off_switches_it_off(home: Home, made_ledger: Path, where: str) -> None:
     assert (push(home, 2).err).startswith("error: Trace is switched off")
     assert status(home)["url"] is None
     assert home.aorch("status", "--json").json["integrations"]["trace"]["url"] is None
-    assert "trace      switched off" in home.aorch("status").out
+    assert "trace      not in use" in home.aorch("status").out
 
 
 def test_the_file_names_trace_and_the_environment_goes_before(told: Home, double: Double) -> None:
@@ -524,5 +524,5 @@ def test_what_is_no_address_is_refused_without_being_repeated(home: Home, url: s
     home.environment["TRACE_URL"] = url
     done = home.aorch("status")
     assert done.code == 2
-    assert "TRACE_URL is no address" in done.err
+    assert "TRACE_URL is not the address of a service" in done.err
     assert "secret" not in done.err

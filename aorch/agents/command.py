@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from aorch import json
+from aorch import config_file, json
 from aorch.agents.base import Agent, AgentCapability
 from aorch.config import AgentConfig, Config, program_environment, unset
-from aorch.errors import AgentFailed, AgentNotStarted, InvalidJSON, ParametersInvalid
+from aorch.errors import AgentFailed, AgentNotStarted, InvalidJSON, ParametersInvalid, UsageError
 
 GRACE_S = 2.0
 """How long a program that was told to end (TERM) has before it is ended (KILL)."""
@@ -73,8 +73,11 @@ class CommandAgent(Agent):
 
     def problem(self) -> str | None:
         """Names the program, its interpreter, the folder or the variable that is not there."""
-        folder = self._folder()
-        if not folder.is_dir():
+        try:
+            folder = self._folder()
+        except UsageError as error:  # nobody's home, or the working directory was removed
+            return str(error)
+        if not os.path.isdir(folder):  # noqa: PTH112  Path.is_dir raises for a folder that may not be searched
             return f"its working directory {folder} is not there"
         program = self._command[0]
         added = self.declared.env
@@ -143,11 +146,11 @@ class CommandAgent(Agent):
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def _folder(self) -> Path:
-        return self._base() / Path(self.declared.cwd).expanduser() if self.declared.cwd else Path.cwd()
+        return config_file.absolute(self.declared.cwd or ".", "cwd", self._base() if self.declared.cwd else None)
 
     def _base(self) -> Path:
         """What a relative path in the configuration is relative to."""
-        return self.config.file.parent if self.config.file else Path.cwd()
+        return self.config.file.parent if self.config.file else config_file.working_folder()
 
     @staticmethod
     def _find(program: str, folder: str, path: str | None = None) -> str | None:

@@ -66,8 +66,12 @@ class AorchGroup(TyperGroup):
             return TyperCommand(cmd_name, help=COMMANDS[cmd_name])
         command = typer.main.get_command(import_module(f"aorch.cli.{cmd_name}").app)
         command.name = cmd_name
-        for each in _leaves(command) if cmd_name != "config" else ():
-            each.params.append(_config_option())
+        from aorch.cli.argument_checks import with_checks
+
+        for each in _leaves(command):
+            each.callback = with_checks(each)
+            if cmd_name != "config":
+                each.params.append(_config_option())
         return command
 
     def invoke(self, ctx: Any) -> Any:

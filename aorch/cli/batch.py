@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
+from aorch import config_file
 from aorch.cli.options import MOST_PARALLEL, complete_sessions
 from aorch.cli.streams import kept_from_agents, set_aside, standard_input
 from aorch.core.stopping import heed
@@ -174,7 +175,7 @@ def _refuse_missing(ledger: Path) -> None:
     """Raise NotFound where `ledger`, in which something is to be gone on with, is not there; none is made then."""
     from aorch.errors import NotFound
 
-    if not ledger.exists():
+    if not config_file.exists(ledger):
         raise NotFound(f"there is no ledger at {ledger}: nothing was begun in it", "Name another by --ledger.")
 
 
@@ -223,7 +224,7 @@ class _File:
         self._parameters = parse_object("--params", options.params) if options.params else {}
         self._context = parse_object("--context", options.context) if options.context else {}
         self._descriptor, self.size = _opened(file)
-        self._name = options.batch_name or (str(Path(file).absolute()) if self.size is not None else None)
+        self._name = options.batch_name or (_known_as(file) if self.size is not None else None)
         if options.resume and self._name is None:
             raise UsageError(
                 f"{file} is no file that is there again; --resume cannot know it", "Add --batch-name NAME."
@@ -273,6 +274,11 @@ class _File:
         return (lines.from_csv if options.csv else lines.from_json)(self._descriptor)
 
 
+def _known_as(file: str) -> str:
+    """The name of a batch that nobody named: its file's path, with bytes that are not UTF-8 escaped."""
+    return os.fsencode(config_file.absolute(file, "--batch")).decode("utf-8", "backslashreplace")
+
+
 def _opened(file: str) -> tuple[int, int | None]:
     """A descriptor of `file`, and its size where it is one that is there again."""
     from aorch.errors import NotFound, UsageError
@@ -280,7 +286,7 @@ def _opened(file: str) -> tuple[int, int | None]:
     if file == STDIN:
         return standard_input().fileno(), None
     try:
-        descriptor = os.open(Path(file).expanduser(), os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(config_file.absolute(file, "--batch"), os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         raise NotFound(f"the file {file!r} of --batch is not there") from None
     except (OSError, ValueError) as error:

@@ -8,10 +8,9 @@ text=@-           standard input      a\\=b=c            a backslash takes a sep
 import os
 import re
 import stat
-from pathlib import Path
 from typing import Any
 
-from aorch import json
+from aorch import config_file, json
 from aorch.cli.streams import standard_input
 from aorch.errors import InvalidJSON, NotFound, UsageError
 
@@ -45,9 +44,10 @@ def parse_object(option: str, text: str) -> dict[str, Any]:
 
 def split(item: str) -> tuple[str, str, str]:
     """Key, separator and value of `item`, as they are written. Raises UsageError."""
-    if any("\ud800" <= character <= "\udfff" for character in item):
-        raise UsageError(f"the parameter {item!r} is not valid UTF-8", "Give such bytes in a file, and its path.")
     match = _ITEM.fullmatch(item)
+    text = match["key"] if match and match["separator"].endswith("@") else item  # a file's name may be any bytes
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise UsageError(f"the parameter {item!r} is not valid UTF-8", "Put such bytes into a file: key=@FILE.")
     if match is None:
         raise UsageError(
             f"{item!r} is not a parameter", "Write key=text, key:=JSON, key=@FILE or key:=@FILE; `-` is standard input."
@@ -71,12 +71,12 @@ def _parse(item: str) -> tuple[str, Any]:
 
 def _content(of: str, name: str) -> str:
     try:
-        data = _standard_input(of) if name == "-" else Path(name).expanduser().read_bytes()
-        return data.decode("utf-8")
+        data = _standard_input(of) if name == "-" else config_file.absolute(name, of).read_bytes()
+        return data.decode("utf-8").removeprefix("\ufeff")
     except FileNotFoundError:
         raise NotFound(f"the file {name!r} for {of!r} is not there") from None
     except OSError as error:
-        raise UsageError(f"the file {name!r} for {of!r} cannot be read: {error.strerror}") from error
+        raise UsageError(f"cannot read the file {name!r} for {of!r}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise UsageError(
             f"{name!r} for {of!r} is not UTF-8 text (byte {error.start})", "Give a path instead."

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from aorch import config_file
 from aorch.errors import AorchError
 
 MOST_PARALLEL = 4096
@@ -76,7 +77,7 @@ def ledger_to_read(given: str | None) -> Path:
 
 def warn_of_missing(path: Path, given: str | None, so: str) -> None:
     """Warn where a ledger was named that is not there; `so` is what that comes to."""
-    if not path.exists() and (given or os.environ.get("AORCH_LEDGER")):
+    if not config_file.exists(path) and (given or os.environ.get("AORCH_LEDGER")):
         from aorch.cli.output import warn
 
         warn(f"there is no ledger at {path}: {so}")

@@ -177,7 +177,7 @@ async def perform(
     from aorch.core.orchestrator import Orchestrator
     from aorch.core.saving import Unsaved
 
-    answer, unsaved = None, None
+    answer, unsaved, outermost = None, None, False
     async with AsyncExitStack() as opened:
         with kept_from_agents():  # what an agent prints is not the answer
             orchestrator = await opened.enter_async_context(Orchestrator(config=config))
@@ -190,6 +190,7 @@ async def perform(
                 cancel_on_signals(unsaved.saving)
             except asyncio.CancelledError:
                 pass
+            outermost = answer is not None and orchestrator.exchanges.parent_id is None
         if unsaved is None:
             await opened.aclose()
         if answer and besides:
@@ -197,7 +198,7 @@ async def perform(
         code = show_answer(answer, as_json) if answer else _tell_cancelled(cancelled_hint(), ended_by)
         if unsaved is not None and not await _saved(unsaved):
             code = unsaved.exit_code
-    if config.trace_configured and answer and config.parent_id is None:  # else who is above waits for this to end
+    if config.trace_configured and outermost:  # else who is above waits for this to end
         await _deliver(config)
     end_now_if_threads_remain(code)
     return code

@@ -49,6 +49,7 @@ def serve(
     import msgspec
 
     from aorch import config as configuration
+    from aorch import config_file
     from aorch.cli.streams import kept_from_agents
     from aorch.server import running
     from aorch.server import workers as processes
@@ -62,7 +63,7 @@ def serve(
             )
             return asyncio.run(starting)
     config = configuration.load(ledger)
-    file = str(token_file.absolute()) if token_file else None
+    file = str(config_file.absolute(token_file, "--token-file")) if token_file else None
     given = {"host": host, "port": port, "workers": workers, "grace_s": grace, "token_file": file}
     settings = msgspec.structs.replace(
         config.serve, **{key: value for key, value in given.items() if value is not None}

@@ -55,7 +55,7 @@ def _lines(found: dict[str, Any]) -> list[str]:
 
 def _service(service: dict[str, Any]) -> str:
     if service["url"] is None:
-        return "switched off"
+        return "not in use"
     delivered = service.get("delivered") or service.get("parked")
     deliveries = (
         f": {service['due']} due, {service['delivered']} delivered, {service['parked']} parked" if delivered else ""

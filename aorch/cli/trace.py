@@ -128,7 +128,7 @@ def _push(config: Any, json: bool) -> None:
 def _lines(found: dict[str, Any]) -> list[str]:
     said = "" if found["configured"] or found["url"] is None else " (nobody said so: the default)"
     lines = [
-        f"trace      {found['url'] or 'switched off'}{said}",
+        f"trace      {found['url'] or 'not in use'}{said}",
         f"contracts  {found['due']} due, {found['delivered']} delivered, {found['parked']} parked",
     ]
     if found["parked_nodes"]:

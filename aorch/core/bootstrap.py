@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from aorch import json
 from aorch.agents import Agent, loading
 from aorch.agents.example import ExampleAgent
 from aorch.agents.registry import Registry
@@ -32,7 +33,12 @@ def _pipelines(config: Config) -> Iterator[Agent]:
 
 def exchanges(config: Config, agents: Registry) -> Exchanges:
     """`agents` over the configured ledger, which is opened: made, upgraded and recovered where that is due."""
-    return Exchanges(agents, Ledger(config.ledger), config.timeout_s, config.max_depth, config.parent_id)
+    ledger = Ledger(config.ledger)
+    # AORCH_PARENT_ID is inherited by whatever an agent starts, and may be another ledger's
+    parent_id = json.storable_text(config.parent_id) if config.parent_id else None
+    if parent_id and not ledger.ancestors(parent_id):
+        parent_id = None
+    return Exchanges(agents, ledger, config.timeout_s, config.max_depth, parent_id)
 
 
 def background(config: Config, tell: Callable[[str], None]) -> "Background":

@@ -4,6 +4,7 @@ from collections import Counter
 from contextlib import closing
 from typing import Any
 
+from aorch import config_file
 from aorch.config import Config
 from aorch.core.provenance import AS_WRITTEN, EVENTS, NODE, can_be_read_back, event_data, key, not_carried
 from aorch.core.trace import speaking
@@ -28,7 +29,7 @@ async def compare(config: Config, session_id: str) -> dict[str, Any]:
         raise UsageError("Trace is switched off (`off`)", "Say where it is by TRACE_URL or [trace] url in aorch.toml.")
     if reason := not_carried(session_id):
         raise UsageError(f"session {session_id!r} cannot be read back: {reason}")
-    if not config.ledger.exists():
+    if not config_file.exists(config.ledger):
         raise NotFound(f"the ledger {config.ledger} is not there yet")
     with Outbox(config.ledger) as outbox:
         _check_readable(outbox, session_id)

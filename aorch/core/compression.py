@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from aorch import json
+from aorch import config_file, json
 from aorch.config import Config
 from aorch.core.recovery import recover
 from aorch.errors import AorchError, ConfigInvalid, Conflict, LedgerError, LlmOff, NotFound, UsageError
@@ -21,6 +21,7 @@ from aorch.ledger.remember import remember
 from aorch.ledger.row import new_id
 from aorch.memory import MemoryBlock, compress
 from aorch.moments import now, rfc3339
+from aorch.services.reach import listening
 
 VIAS = ("auto", "local", "llm", "memagent")
 FEWEST_TOKENS, DEFAULT_TOKENS, MOST_TOKENS = 64, 512, 65_536
@@ -173,7 +174,7 @@ async def _alone(ledger: Path, wait_s: float) -> AsyncIterator[None]:
 
 
 def _held(ledger: Path, held: contextlib.ExitStack) -> bool:
-    if not ledger.exists():
+    if not config_file.exists(ledger):
         return True  # nothing is there to be compressed
     return held.enter_context(owners.only_one(ledger, "compress"))
 
@@ -183,7 +184,7 @@ async def _making(config: Config, how: How) -> AsyncIterator[Make]:
     """What makes blocks: `auto` takes the model where one is configured, else MemAgent where that is, else nobody."""
     via = how.via
     if via == "auto":
-        via = "llm" if config.llm else "memagent" if config.memagent_configured else "local"
+        via = "llm" if config.llm else "memagent" if await _memagent_is_there(config) else "local"
     if via == "local":
         yield lambda segment: _by_nobody(config.ledger, segment, how)
     elif via == "llm":
@@ -201,8 +202,22 @@ async def _making(config: Config, how: How) -> AsyncIterator[Make]:
     else:
         from aorch.services.memagent import MemAgent  # noqa: PLC0415  likewise
 
+        if not config.memagent_url:
+            raise UsageError("MemAgent is switched off", "Set MEMAGENT_URL=http://HOST:PORT.")
         async with MemAgent(config.memagent_url) as memagent:
             yield lambda segment: _by_memagent(config.ledger, segment, how, memagent)
+
+
+async def _memagent_is_there(config: Config) -> bool:
+    """Whether MEMAGENT_URL names a MemAgent, or one answers at the documented default address."""
+    if config.memagent_configured or not config.memagent_url:
+        return config.memagent_configured
+    if not await listening(config.memagent_url):  # mostly so, and known without importing aiohttp
+        return False
+    from aorch.services.memagent import MemAgent  # noqa: PLC0415  an optional service begins here
+
+    async with MemAgent(config.memagent_url) as memagent:
+        return await memagent.health() != "absent"
 
 
 async def _by_nobody(ledger: Path, segment: Segment, how: How) -> Made:

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from aorch import config as configuration
+from aorch import config_file
 from aorch.agents import Agent
 from aorch.core import bootstrap
 from aorch.core.exchange import Exchanges
@@ -126,7 +127,7 @@ class Orchestrator:
 
             return task_again(self.config.ledger, contract_id, self.registry)
 
-        if self.config.ledger.exists():
+        if config_file.exists(self.config.ledger):
             await self._lifecycle.opened()  # what a dead process left open is answered first
         return await self.perform(await asyncio.to_thread(read))
 

@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from aorch import config_file
 from aorch.config import Config
 from aorch.ledger.outbox import Outbox
 from aorch.services.reach import listening
@@ -15,7 +16,7 @@ async def summary(config: Config, agents: list[dict[str, Any]], contracts: dict[
     Reader), `integrations`.
     """
     trace, memagent, deliveries = await asyncio.gather(
-        _trace(config), listening(config.memagent_url), asyncio.to_thread(deliveries_of, config.ledger)
+        _listens(config.trace_url), _listens(config.memagent_url), asyncio.to_thread(deliveries_of, config.ledger)
     )
     return {
         "orchestrator": {"ledger": str(config.ledger), "configuration": str(config.file) if config.file else None},
@@ -26,20 +27,21 @@ async def summary(config: Config, agents: list[dict[str, Any]], contracts: dict[
         },
         "contracts": contracts,
         "integrations": {
-            "memagent": {"url": config.memagent_url, "listening": memagent},
+            "memagent": {"url": config.memagent_url or None, "listening": memagent},
             "trace": {"url": config.trace_url or None, "listening": trace, **deliveries},
-            "all_healthy": memagent and (trace or not config.trace_url),
+            "all_healthy": (memagent or not config.memagent_url) and (trace or not config.trace_url),
         },
     }
 
 
-async def _trace(config: Config) -> bool:
-    return bool(config.trace_url) and await listening(config.trace_url)
+async def _listens(url: str) -> bool:
+    """False for a service that is switched off."""
+    return bool(url) and await listening(url)
 
 
 def deliveries_of(ledger: Path) -> dict[str, int]:
     """`due`, `delivered` and `parked` as numbers of contracts, and `parked_nodes`. Raises LedgerError."""
-    if not ledger.exists():
+    if not config_file.exists(ledger):
         return {"due": 0, "delivered": 0, "parked": 0, "parked_nodes": 0}
     with Outbox(ledger, reading=True) as outbox:
         return outbox.counts()

@@ -1,5 +1,6 @@
 """What a caller asks, and what comes of it."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NotRequired, Required, TypedDict
@@ -82,7 +83,9 @@ class Task:
         _check_object("parameters", self.parameters)
         _check_object("context", self.context)
         _check_object("metadata", self.metadata)
-        if self.timeout_s is not None and not (isinstance(self.timeout_s, int | float) and self.timeout_s > 0):
+        if self.timeout_s is not None and not (
+            isinstance(self.timeout_s, int | float) and 0 < self.timeout_s < math.inf
+        ):
             raise UsageError(f"timeout_s must be a number of seconds above 0, not {self.timeout_s!r}")
 
 

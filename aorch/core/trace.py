@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aorch import config_file
 from aorch.config import Config
 from aorch.core.delivering import GAP_S, Deliverer
 from aorch.core.delivery import Delivery, placed
@@ -43,7 +44,7 @@ class Pushed:
 async def push(config: Config) -> Pushed:
     """Deliver all that is due now. Raises UsageError where Trace is switched off, and LedgerError."""
     _check_on(config)
-    if not config.ledger.exists():
+    if not config_file.exists(config.ledger):
         return Pushed()
     deliverer = await asyncio.to_thread(Deliverer, config.ledger, config.trace_url)
     pushed, since = Pushed(), time.monotonic()
@@ -90,7 +91,7 @@ def status(config: Config) -> dict[str, Any]:
     state, held = look(config.ledger)
     parked: list[Parked] = []
     kinds: list[ParkedKind] = []
-    if config.ledger.exists():
+    if config_file.exists(config.ledger):
         with Outbox(config.ledger, reading=True) as outbox:
             parked, kinds = outbox.parked(most=MOST_SHOWN), outbox.parked_kinds(MOST_KINDS)
     waiting_s = None if state.asked_at is None else round(max(time.time() - state.asked_at, 0), 3)
@@ -113,7 +114,7 @@ def retry(config: Config, ids: Iterable[str]) -> list[Parked]:
     Raises NotFound for an id that none has, UsageError where Trace is switched off, and LedgerError.
     """
     _check_on(config)
-    if not config.ledger.exists():
+    if not config_file.exists(config.ledger):
         raise NotFound(f"the ledger {config.ledger} is not there yet")
     wanted = tuple(each.upper() for each in ids)
     with Outbox(config.ledger) as outbox:
@@ -160,7 +161,10 @@ def _held(ledger: Path) -> ServiceUnreachable:
 
 def _check_on(config: Config) -> None:
     if not config.trace_url:
-        raise UsageError("Trace is switched off (`off`)", "Say where it is by TRACE_URL or [trace] url in aorch.toml.")
+        raise UsageError(
+            "Trace is switched off, or not configured for this ledger (the default address is for the default ledger)",
+            "Set TRACE_URL, or url in [trace] of aorch.toml.",
+        )
 
 
 def _shown(parked: Parked) -> dict[str, Any]:

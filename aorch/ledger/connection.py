@@ -1,6 +1,7 @@
 """A connection to a ledger's file: waiting for locks, transactions, and SQLite's errors as ours."""
 
 import errno
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -115,7 +116,7 @@ def translated(path: Path) -> Iterator[None]:
 
 def as_ledger_error(path: Path, error: sqlite3.Error) -> LedgerError:
     """The LedgerError that tells of `error`."""
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112  Path.is_dir raises for a name that is too long
         return not_writable(path)
     name = getattr(error, "sqlite_errorname", "")
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
@@ -144,5 +145,8 @@ def translated_os() -> Iterator[None]:
 
 def not_writable(path: Path) -> LedgerReadOnly:
     """The error of a ledger that cannot be opened for writing."""
-    reason = "is a folder" if path.is_dir() else "cannot be written (read-only, or its folder is)"
+    try:
+        reason = "is a folder" if path.is_dir() else "cannot be written (read-only, or its folder is)"
+    except OSError as error:
+        reason = f"cannot be opened: {error.strerror}"
     return LedgerReadOnly(f"the ledger {path} {reason}", "Name another place by --ledger or AORCH_LEDGER.")

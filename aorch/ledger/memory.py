@@ -9,7 +9,7 @@ from sqlite3 import Connection
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from aorch import json
+from aorch import config_file, json
 from aorch.ledger import statements
 from aorch.ledger.connection import translated
 from aorch.ledger.database import connect_reading
@@ -93,7 +93,7 @@ class Memory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._connection: Connection | None = connect_reading(path) if path.exists() else None
+        self._connection: Connection | None = connect_reading(path) if config_file.exists(path) else None
 
     def __enter__(self) -> Self:
         return self

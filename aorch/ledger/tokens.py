@@ -9,7 +9,7 @@ from pathlib import Path
 from sqlite3 import Connection
 from typing import Any, NamedTuple
 
-from aorch import json
+from aorch import config_file, json
 from aorch.ledger.connection import transaction, translated
 from aorch.ledger.database import connect, connect_reading
 
@@ -42,7 +42,7 @@ def read(path: Path) -> list[TokenRow]:
 
     Raises LedgerError.
     """
-    if not path.exists():
+    if not config_file.exists(path):
         return []
     with closing(connect_reading(path)) as connection, translated(path):
         return _rows(connection)

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from aiohttp import hdrs, web
 
+from aorch import config_file
 from aorch.config import Config
 from aorch.core.readers import Readers
 from aorch.core.tokens import DEFAULT_SCOPES, SCOPES, check_agent, check_name, check_scopes, digest
@@ -217,9 +218,9 @@ _OTHERS = stat.S_IWGRP | stat.S_IRWXO
 def _read_file(config: Config) -> Callers:
     if config.serve.token_file is None:
         return {}
-    path = Path(config.serve.token_file).expanduser()
-    if config.file is not None:
-        path = config.file.parent / path
+    path = config_file.absolute(
+        config.serve.token_file, "serve.token_file", config.file.parent if config.file else None
+    )
     found: Callers = {}
     for number, line in enumerate(_lines(path), 1):
         words = line.partition("#")[0].split()

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 
+from aorch import config_file
 from aorch.config import Config
 from aorch.errors import UsageError
 
@@ -37,7 +38,7 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         bound = socket.socket(family, kind, protocol)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the latter for a text that cannot be a host's name
         raise _refused(host, port, error) from error
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -129,7 +130,8 @@ class Listener:
             self._loop.add_reader(self._listening, self._accept)
 
 
-def _refused(host: str, port: int, error: OSError) -> UsageError:
+def _refused(host: str, port: int, error: OSError | UnicodeError) -> UsageError:
     return UsageError(
-        f"cannot listen on {host}:{port}: {error.strerror}", "Choose another --host or --port (0: any free port)."
+        f"cannot listen on {host}:{port}: {config_file.reason_of(error)}",
+        "Choose another --host or --port (0: any free port).",
     )

@@ -1,0 +1,106 @@
+"""Which Trace, which MemAgent, which parent: what the environment says, and for which ledger it counts."""
+
+import socket
+from pathlib import Path
+
+import pytest
+from conftest import Home
+
+from aorch import config
+from aorch.errors import ConfigInvalid
+
+
+@pytest.fixture
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An empty home, in which nothing is configured."""
+    for name in ("TRACE_URL", "MEMAGENT_URL", "AORCH_LEDGER", "AORCH_PARENT_ID", "AORCH_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("XDG_DATA_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / "user"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "aorch.toml").touch()
+    monkeypatch.chdir(tmp_path)
+    return monkeypatch
+
+
+def test_only_the_default_ledger_uses_the_default_address_of_trace(environment: pytest.MonkeyPatch) -> None:
+    default = config.load()
+    assert (default.trace_url, default.trace_configured) == ("http://localhost:8787", False)
+    assert config.load(default.ledger).trace_url == "http://localhost:8787", "named, it is the same ledger"
+    assert config.load("other.db").trace_url == ""
+    assert config.load("elsewhere/aorch/ledger.db").trace_url == ""
+    environment.setenv("TRACE_URL", "http://127.0.0.1:9/")
+    assert (config.load("other.db").trace_url, config.load("other.db").trace_configured) == ("http://127.0.0.1:9", True)
+    environment.setenv("TRACE_URL", "off")
+    assert (config.load().trace_url, config.load().trace_configured) == ("", False)
+
+
+def test_memagent_s_address_is_validated_and_can_be_switched_off(environment: pytest.MonkeyPatch) -> None:
+    assert (config.load().memagent_url, config.load().memagent_configured) == ("http://localhost:8799", False)
+    environment.setenv("MEMAGENT_URL", "http://127.0.0.1:9/")
+    assert (config.load().memagent_url, config.load().memagent_configured) == ("http://127.0.0.1:9", True)
+    environment.setenv("MEMAGENT_URL", "off")
+    assert (config.load().memagent_url, config.load().memagent_configured) == ("", False)
+    environment.setenv("MEMAGENT_URL", "http://ann:secret@127.0.0.1:9")
+    with pytest.raises(ConfigInvalid, match="MEMAGENT_URL is not the address of a service") as raised:
+        config.load()
+    assert "secret" not in f"{raised.value}{raised.value.hint}"
+
+
+def test_memagent_at_its_default_address_is_used_when_it_listens_there(incident: Home) -> None:
+    session = incident.rows("SELECT session_id FROM contracts LIMIT 1")[0][0]
+    server = socket.socket()
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        server.bind(("127.0.0.1", 8799))
+    except OSError:
+        pytest.skip("another program listens at MemAgent's default address")
+    server.listen()
+    with server:
+        compressing = incident.start("compress", session, "--json")
+        server.settimeout(30)
+        caller, _ = server.accept()  # the look whether it listens
+        caller.close()
+        caller, _ = server.accept()  # its health
+        asked = caller.recv(4096)
+        caller.close()
+    compressing.communicate(timeout=60)
+    assert asked.startswith(b"GET /v1/health ")
+    incident.environment["MEMAGENT_URL"] = "off"
+    assert incident.aorch("compress", session, "--via", "memagent").code == 2
+
+
+def test_a_parent_of_another_ledger_is_ignored_and_one_of_this_ledger_counts(home: Home) -> None:
+    parent = home.aorch("run", "echo", "text=outer", "--json").json["contract_id"]
+    home.environment["AORCH_PARENT_ID"] = parent
+    inner = home.aorch("run", "echo", "text=inner", "--json").json["contract_id"]
+    assert home.rows("SELECT parent_id FROM contracts WHERE contract_id = ?", inner) == [(parent,)]
+    assert home.aorch("run", "echo", "text=inner", "--ledger", "other.db").code == 0
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("timeout_s", "timeout_s = nan"),
+        ("timeout_s", "timeout_s = inf"),
+        ("serve.grace_s", "[serve]\ngrace_s = nan"),
+        ("serve.read_timeout_s", "[serve]\nread_timeout_s = inf"),
+        ("queue.max_waiting", "[queue]\nmax_waiting = 9223372036854775808"),
+        ("llm.timeout_s", "[llm]\ntimeout_s = nan"),
+        ("agents.a.timeout_s", '[agents.a]\ncommand = ["true"]\ntimeout_s = nan\n[agents.a.capabilities.a]'),
+        ("agents.a.concurrency", '[agents.a]\ncommand = ["true"]\nconcurrency = 10e18\n[agents.a.capabilities.a]'),
+        ("pipelines.p.timeout_s", '[pipelines.p]\ntimeout_s = nan\n[[pipelines.p.steps]]\nname="a"\ncapability="b"'),
+        ("pipelines.p.steps.a.timeout_s", '[[pipelines.p.steps]]\nname="a"\ncapability="b"\ntimeout_s = inf'),
+    ],
+)
+def test_limits_in_aorch_toml_are_finite_numbers_of_at_most_64_bits(
+    environment: pytest.MonkeyPatch, key: str, text: str
+) -> None:
+    Path("aorch.toml").write_text(text)
+    with pytest.raises(ConfigInvalid, match=rf"{key}\b"):
+        config.load()
+
+
+def test_a_byte_order_mark_in_aorch_toml_is_accepted(environment: pytest.MonkeyPatch) -> None:
+    Path("aorch.toml").write_bytes(b"\xef\xbb\xbftimeout_s = 5\n")
+    assert config.load().timeout_s == 5
