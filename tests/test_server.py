@@ -90,7 +90,7 @@ def test_a_cursor_goes_backwards_as_well(server: Server) -> None:
 @pytest.mark.parametrize(
     ("path", "known"),
     [
-        ("/v1/contracts?session=team", "session_id, agent, type"),
+        ("/v1/contracts?session=team", "session_id, agent, from_agent"),
         ("/v1/sessions?session_id=s", "cursor, limit"),
         ("/v1/events?session=team", "session_id, last_event_id"),
         ("/v1/sessions/s/memory?form=prompt", "as, max_tokens"),
@@ -331,7 +331,7 @@ def test_a_request_may_be_on_another_s_behalf(server: Server) -> None:
     assert [each["parent_id"] for each in session_of(server, "family")] == [None, None, parent_id, parent_id]
     assert session_of(server, "family")[2]["from_agent"] == "agent_example_001"
     said = problem(ask(server, session="orphan", parent_id=new_id()), 422, "delegation_refused")
-    assert "not in the ledger" in said["detail"]
+    assert "no REQUEST of the ledger" in said["detail"]
 
 
 def test_what_a_client_says_comes_back_unchanged(server: Server) -> None:

@@ -25,7 +25,16 @@ from aorch.ledger.contract import Contract, IdempotencyKey
 from aorch.ledger.database import connect_reading
 from aorch.ledger.row import COMPLETED, REQUEST, Row
 from aorch.ledger.tree import SHOWN, Branch, grown
-from aorch.ledger.which import EVERYTHING, Filter, begins_or_ends, bounded, matching, position, row_columns
+from aorch.ledger.which import (
+    EVERYTHING,
+    Filter,
+    begins_or_ends,
+    bounded,
+    matching,
+    position,
+    row_columns,
+    shown_result,
+)
 
 __all__ = ["EVERYTHING", "Exchange", "Filter", "Reader"]
 
@@ -269,6 +278,18 @@ class Reader:
         statement, key = matching(which, position, *row_columns())
         return self._chunk(bounded(statement, key, before=None, after=after).limit(limit), characters)
 
+    def shown(
+        self, which: Filter, *, limit: int, characters: int, newest_first: bool, **cursor: int | None
+    ) -> tuple[list[tuple[int, Row]], bool]:
+        """A page as a list shows it, each contract with its position, a completed REQUEST with the result of its RESPONSE;
+        and whether there may be more. `cursor` is `before` or `after`. No more are read once they have more `characters`.
+        """
+        self._ready_for(which)
+        statement, key = matching(which, position, *row_columns(result=shown_result()))
+        statement = bounded(statement, key, newest_first=newest_first, **cursor)
+        found = self._chunk(statement.limit(limit + 1), characters)
+        return found, len(found) > limit or sum(row.length() for _, row in found) > characters
+
     def news(self, after: int, of: frozenset[str] | None = None) -> tuple[int, list[tuple[int, Row]]]:
         """What was committed after that position, oldest first, in the sessions `of` (None: in all); and the position up
         to which this is all of it. No rows: up to now there is nothing.
@@ -333,7 +354,7 @@ class Reader:
             for reached, *columns in found:
                 row = Row(*columns)
                 chunk.append((reached, row))
-                said += len(row.payload) + len(row.result or "")
+                said += row.length()
                 if said > characters:
                     break
         return chunk

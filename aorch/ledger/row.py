@@ -49,6 +49,10 @@ class Row(NamedTuple):
     parent_id: str | None = None
     claimed_by: str | None = None
 
+    def length(self) -> int:
+        """How many characters it has."""
+        return sum([len(text) for text in self if text is not None])
+
     def as_dict(self) -> dict[str, Any]:
         """The contract's JSON form, the same in every answer, export and file. `claimed_by` is not part of it."""
         return {

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Text, cast, literal_column, or_, select, type_coerce
+from sqlalchemy import ColumnElement, Text, and_, case, cast, literal_column, or_, select, type_coerce
+from sqlalchemy.orm import aliased
 from sqlmodel import col
 
 from aorch import json
 from aorch.ledger import search
 from aorch.ledger.contract import Contract, UtcText
-from aorch.ledger.row import COMPLETED, FIELDS, IN_PROGRESS, PENDING
+from aorch.ledger.row import COMPLETED, FIELDS, IN_PROGRESS, PENDING, REQUEST
 
 position: ColumnElement[Any] = col(Contract.position)  # type: ignore[assignment]  # Mapped is one, untold
 
@@ -35,6 +36,8 @@ class Filter:
     until: datetime | None = None
     text: str | None = None
     changed_since: datetime | None = None
+    from_agent: str | None = None
+    to_agent: str | None = None
 
 
 EVERYTHING = Filter()
@@ -54,6 +57,8 @@ def _conditions(which: Filter) -> Iterator[ColumnElement[bool]]:
         Contract.contract_type: which.contract_type,
         Contract.capability: which.capability,
         Contract.status: which.status,
+        Contract.from_agent: which.from_agent,
+        Contract.to_agent: which.to_agent,
     }
     for column, value in equal.items():
         if value is not None:
@@ -78,8 +83,8 @@ def bounded(
     statement: search.Statement,
     key: ColumnElement[Any],
     *,
-    before: int | None,
-    after: int | None,
+    before: int | None = None,
+    after: int | None = None,
     newest_first: bool = False,
 ) -> search.Statement:
     if before is not None:
@@ -96,13 +101,22 @@ def begins_or_ends(part: str) -> ColumnElement[bool]:
     return or_(contract_id.like(f"{literally}%", escape=escape), contract_id.like(f"%{literally}", escape=escape))
 
 
-def row_columns() -> list[Any]:
-    """The columns of a Row, as the texts that it holds."""
+def shown_result() -> Any:
+    """The result of a contract as a list shows it: a completed REQUEST has that of its RESPONSE."""
+    response = aliased(Contract)
+    answered = select(cast(response.result, Text)).where(col(response.request_id) == col(Contract.contract_id))
+    is_request = and_(col(Contract.contract_type) == REQUEST, col(Contract.status) == COMPLETED)
+    return case((is_request, answered.scalar_subquery()), else_=cast(Contract.result, Text))
+
+
+def row_columns(**others: Any) -> list[Any]:
+    """The columns of a Row, as the texts that it holds; `others` instead of those of that name."""
     as_text = {
         "payload": cast(Contract.payload, Text),
         "result": cast(Contract.result, Text),
         "metadata": cast(Contract.details, Text),
         "created_at": type_coerce(Contract.created_at, UtcText()),
         "completed_at": type_coerce(Contract.completed_at, UtcText()),
+        **others,
     }
     return [as_text.get(name, getattr(Contract, name)) for name in FIELDS]

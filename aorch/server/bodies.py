@@ -219,7 +219,7 @@ class ContractForm(Body):
     status: ContractStatus
     created_at: Moment
     completed_at: Moment | None
-    result: Any
+    result: Any = Field(description="What the agent answered; a completed REQUEST shows the result of its RESPONSE.")
     error: str | None
     metadata: Json
     request_id: ContractId | None
@@ -233,8 +233,9 @@ class ContractDetail(ContractForm):
 
 
 class ContractPage(Body):
-    """Contracts, with the way to the next page (in the header `Link` as well)."""
+    """Contracts, with the way to the next page (in the header `Link` as well). A page ends at 8 MiB."""
 
+    session_id: str | None = Field(description="The session that was asked for; null if all were.")
     contracts: list[ContractForm]
     total: int = Field(description="How many there are in all, on whatever page.")
     next: str | None = Field(description="The `cursor` of the next page; null on the last.")
@@ -245,6 +246,8 @@ class ContractQuery(Query):
 
     session_id: str | None = Field(None, description="Of this session.")
     agent: str | None = Field(None, description="From or to this agent.")
+    from_agent: str | None = Field(None, description="From this agent.")
+    to_agent: str | None = Field(None, description="To this agent.")
     type: ContractType | None = Field(None, description="Only what was asked, or only the answers.")
     capability: str | None = Field(None, description="For this capability.")
     status: ContractStatus | None = Field(None, description="In this status.")

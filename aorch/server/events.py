@@ -19,12 +19,12 @@ from pydantic import Field
 from aorch import json
 from aorch.core.readers import Readers
 from aorch.core.supervision import Supervisor, Turned, ended
-from aorch.errors import InvalidJSON
 from aorch.ledger.reading import Filter, Reader
-from aorch.ledger.row import FIELDS, Row
+from aorch.ledger.row import Row
 from aorch.server.auth import READ
 from aorch.server.bodies import Query
 from aorch.server.call import SERVICES, services_of
+from aorch.server.listing import form_of
 
 POLL_S = 0.1
 """How long the follower rests between two looks. A look that finds nothing new reads no row."""
@@ -262,11 +262,7 @@ class Stream:
 
 
 def _event(position: int, row: Row) -> _Event:
-    try:
-        form = row.as_dict()
-    except InvalidJSON:  # another program wrote it: its texts are told as they stand
-        form = dict(zip(FIELDS, row, strict=False))
-    text = f"id: {position}\nevent: {row.contract_type.lower()}\ndata: {json.encode(form)}\n\n"
+    text = f"id: {position}\nevent: {row.contract_type.lower()}\ndata: {json.encode(form_of(row))}\n\n"
     return _Event(position, row.session_id, text.encode())
 
 

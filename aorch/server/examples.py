@@ -63,6 +63,7 @@ _response = {
     "metadata": {"duration_ms": 1.734},
     "request_id": REQUEST_ID,
 }
+_shown = {**_request, "result": _response["result"]}
 _agent = {
     "agent_id": AGENT,
     "name": "Example Agent",
@@ -165,8 +166,10 @@ ANSWERS: dict[str, dict[str, Any]] = {
     },
     "list_agents": {"one": {"agents": [_agent], "total": 1}},
     "show_agent": {"one": _agent},
-    "list_contracts": {"an exchange": {"contracts": [_request, _response], "total": 2, "next": None}},
-    "show_contract": {"a REQUEST": {**_request, "counterpart": _response}},
+    "list_contracts": {
+        "an exchange": {"session_id": SESSION, "contracts": [_shown, _response], "total": 2, "next": None}
+    },
+    "show_contract": {"a REQUEST": {**_shown, "counterpart": _response}},
     "compress": {
         "a block": _compressed,
         "nothing is new": {**_compressed, "compressed": 0, "memory_block": None},

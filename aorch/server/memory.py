@@ -1,14 +1,23 @@
 """The routes of memory: a session is compressed, and its blocks are read."""
 
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
 from aiohttp import web
 
 from aorch.core.compression import How, compress_session
 from aorch.core.remembered import as_prompt, known
+from aorch.ledger.reading import Reader
 from aorch.server import memory_bodies
-from aorch.server.answer import json_answer, next_page
+from aorch.server.answer import json_answer
 from aorch.server.call import CALL, services_of
+from aorch.server.listing import Page, page_answer, page_of
 from aorch.server.reading import parse, read_query
 from aorch.server.request_body import read_raw
+
+FEW = 16
+"""Blocks that are read at a time: one may have a quarter of a megabyte."""
 
 
 async def compress(request: web.Request) -> web.Response:
@@ -32,10 +41,17 @@ async def show_memory(request: web.Request) -> web.Response:
         return await services_of(request).readers.read(
             lambda reader: json_answer(as_prompt(session_id, known(reader.path, session_id), query.max_tokens))
         )
-    after, limit = int(query.cursor or 0), query.limit
-    found = await services_of(request).readers.read(
-        lambda reader: known(reader.path, session_id, after=after, limit=limit + 1)
-    )
-    following = str(found[limit - 1].last_position) if len(found) > limit else None
-    form = {"session_id": session_id, "blocks": [row.as_dict() for row in found[:limit]], "next": following}
-    return json_answer(form, headers=next_page(request, following))
+
+    def read(reader: Reader) -> Page:
+        return page_of(_blocks(reader.path, session_id, int(query.cursor or 0)), query.limit)
+
+    page = await services_of(request).readers.read(read)
+    return page_answer(request, "blocks", page, session_id=session_id)
+
+
+def _blocks(ledger: Path, session_id: str, after: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The blocks of a session after that position, oldest first, read a few at a time. Raises NotFound."""
+    while found := known(ledger, session_id, after=after, limit=FEW):
+        for row in found:
+            yield str(row.last_position), row.as_dict()
+        after = found[-1].last_position

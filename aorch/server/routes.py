@@ -2,7 +2,6 @@
 
 import contextlib
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from aiohttp import web
 from pydantic import BaseModel
@@ -12,15 +11,17 @@ from aorch.core.status import summary
 from aorch.core.task import Answer
 from aorch.errors import AgentFailed, AorchError, Interrupted
 from aorch.ledger.reading import Filter, Reader
+from aorch.ledger.row import COMPLETED, REQUEST
 from aorch.moments import now
 from aorch.server import bodies, memory_bodies
-from aorch.server.answer import json_answer, next_page
+from aorch.server.answer import json_answer
 from aorch.server.app import Handler
 from aorch.server.auth import PUBLIC
 from aorch.server.call import CALL, Call, services_of
 from aorch.server.events import FOLLOWER, EventsQuery
 from aorch.server.events import HEADERS as STREAM_HEADERS
 from aorch.server.idempotency import key_of, once
+from aorch.server.listing import PAGE_BYTES, Page, form_of, page_answer, page_of
 from aorch.server.memory import compress, show_memory
 from aorch.server.problems import refused
 from aorch.server.reading import asked, parse, read_query
@@ -126,6 +127,8 @@ async def list_contracts(request: web.Request) -> web.Response:
     query = read_query(request, bodies.ContractQuery)
     which = Filter(
         session_id=query.session_id,
+        from_agent=query.from_agent,
+        to_agent=query.to_agent,
         agent=query.agent,
         contract_type=query.type,
         capability=query.capability,
@@ -137,36 +140,38 @@ async def list_contracts(request: web.Request) -> web.Response:
     newest_first = query.order == "desc"
     cursor = {"before" if newest_first else "after": int(query.cursor) if query.cursor else None}
 
-    def read(reader: Reader) -> tuple[list[Any], int]:
+    def read(reader: Reader) -> tuple[Page, int]:
         if query.text is not None and not any(map(str.isalnum, query.text)):
-            return [], 0  # a text without a word stands in no contract
-        page = reader.page(which, limit=query.limit + 1, newest_first=newest_first, **cursor)
-        return page, reader.total(which)
+            return ([], None), 0  # a text without a word stands in no contract
+        found, more = reader.shown(which, limit=query.limit, characters=PAGE_BYTES, newest_first=newest_first, **cursor)
+        forms = ((str(position), form_of(row)) for position, row in found)
+        return page_of(forms, query.limit, more=more), reader.total(which)
 
     page, total = await services_of(request).readers.read(read)
-    following = str(page[query.limit - 1].position) if len(page) > query.limit else None
-    contracts = [contract.as_dict() for contract in page[: query.limit]]
-    return json_answer(
-        {"contracts": contracts, "total": total, "next": following}, headers=next_page(request, following)
-    )
+    return page_answer(request, "contracts", page, session_id=query.session_id, total=total)
 
 
 async def show_contract(request: web.Request) -> web.Response:
-    """One contract, by its whole id, with the other half of its exchange."""
-    contract, counterpart = await services_of(request).readers.read(
+    """One contract, by its whole id, with the other half of its exchange. A completed REQUEST has its RESPONSE's result."""
+    found = await services_of(request).readers.read(
         lambda reader: reader.with_counterpart(request.match_info["contract_id"])
     )
-    return json_answer({**contract.as_dict(), "counterpart": counterpart and counterpart.as_dict()})
+    form, counterpart = found[0].as_dict(), found[1].as_dict() if found[1] else None
+    if counterpart is not None:
+        asked, answered = (form, counterpart) if form["contract_type"] == REQUEST else (counterpart, form)
+        asked["result"] = answered["result"] if asked["status"] == COMPLETED else None
+    return json_answer({**form, "counterpart": counterpart})
 
 
 async def list_sessions(request: web.Request) -> web.Response:
     """Sessions in the order of their ids, a page at a time."""
     query = read_query(request, bodies.SessionQuery)
-    found = await services_of(request).readers.read(
-        lambda reader: reader.sessions(after=query.cursor, limit=query.limit + 1)
-    )
-    following = found[query.limit - 1]["session_id"] if len(found) > query.limit else None
-    return json_answer({"sessions": found[: query.limit], "next": following}, headers=next_page(request, following))
+
+    def read(reader: Reader) -> Page:
+        found = reader.sessions(after=query.cursor, limit=query.limit + 1)
+        return page_of(((session["session_id"], session) for session in found), query.limit)
+
+    return page_answer(request, "sessions", await services_of(request).readers.read(read))
 
 
 async def status(request: web.Request) -> web.Response:
