@@ -424,15 +424,15 @@ def test_delegation_that_grows_without_end_stops_at_the_depth_limit(home: Home) 
     assert home.rows("SELECT count(*), count(parent_id) FROM contracts WHERE contract_type = 'REQUEST'") == [(5, 4)]
 
 
-def test_an_agent_that_waits_for_its_own_only_place_times_out_and_leaves_nothing_open(home: Home) -> None:
-    home.write("aorch.toml", "timeout_s = 0.5\n")
+def test_an_agent_that_would_wait_for_its_own_only_place_is_refused_and_leaves_nothing_open(home: Home) -> None:
     deeper = 'lambda task: {"capability": "top", "parameters": {"n": task["parameters"]["n"] + 1}}'
     done = tree(
         home,
         f'agent = Asking("a", orchestrator, "top", {deeper})\nagent.concurrency = 1\norchestrator.register_agent(agent)',
     )
-    assert (done.out, done.err) == ("False a gave no answer within 0.5 s\n", "")
-    assert [row[4] for row in home.rows(REQUESTS)] == ["failed", "cancelled"]
+    assert done.out == "False a calls back into itself and takes 1 at a time: it would wait for its own end\n"
+    assert done.err == ""
+    assert [row[4] for row in home.rows(REQUESTS)] == ["failed", "failed"]
     assert home.rows("SELECT count(*) FROM contracts WHERE contract_type = 'RESPONSE'") == [(2,)]
     assert os.listdir(home.folder / "ledger.db-owners") == []
 

@@ -124,7 +124,8 @@ class Agent(ABC):
 
         `task` is a dict with `task_id` (the REQUEST's contract id), `session_id`, `capability`, `parameters` and `context`:
         annotate it as `AgentTask` and the answer as `AgentAnswer`, and type checkers find a misspelt key. An `async def` runs
-        on the event loop; a plain `def` runs in a thread.
+        on the event loop; a plain `def` runs in a thread, and up to 64 such threads at a time.
+        A thread that runs on after the task's time was up keeps its place of the agent's `concurrency` until it ends.
         """
 
     @abstractmethod

@@ -1,6 +1,7 @@
 """What makes an object an agent, and what is wrong with one that is not."""
 
 import inspect
+import math
 from typing import Any
 
 from aorch import json
@@ -27,7 +28,21 @@ def capabilities_of(agent: object) -> list[AgentCapability]:
             raise UsageError(f"the {attribute} of {name} is {value!r}", "It must be text that is not empty.")
     if not (agent.description is None or isinstance(agent.description, str)):
         raise UsageError(f"the description of {name} is {agent.description!r}", "It must be text.")
+    _check_limits(name, agent)
     return _listed(name, _asked(agent))
+
+
+def _check_limits(name: str, agent: Agent) -> None:
+    most: Any = agent.concurrency
+    if most is not None and (type(most) is not int or most < 1):
+        raise UsageError(f"the concurrency of {name} is {most!r}", "It must be a whole number above 0, or None.")
+    for attribute, least in (("timeout_s", "above 0"), ("grace_s", "of 0 or more")):
+        value: Any = getattr(agent, attribute)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
+        if value is not None and not (is_number and (value or attribute == "grace_s")):
+            raise UsageError(
+                f"the {attribute} of {name} is {value!r}", f"It must be a number of seconds {least}, or None."
+            )
 
 
 def _asked(agent: Agent) -> Any:

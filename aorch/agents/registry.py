@@ -62,14 +62,14 @@ class Places:
 
 @dataclass(slots=True)
 class Registered:
-    """An agent in the registry, with what it has done here. `running` counts the tasks that it executes now."""
+    """An agent in the registry, with what it has done here. `holders` are the REQUESTs whose tasks it executes now."""
 
     agent: Agent
     capabilities: dict[str, AgentCapability]
     declared: bool = False
     registered_at: str = field(default_factory=now)
     answered_at: str | None = None
-    running: int = 0
+    holders: set[str] = field(default_factory=set)
     completed: int = 0
     failed: int = 0
     checks: dict[str, ParameterCheck] = field(default_factory=dict)
@@ -94,15 +94,20 @@ class Registered:
         """How many tasks more it takes now, `most` where it takes any number."""
         return most if self.agent.concurrency is None else max(0, self.agent.concurrency - self.running)
 
-    async def take_place(self) -> None:
-        """Take one of its places, waiting for a free one."""
+    @property
+    def running(self) -> int:
+        """How many tasks it executes now, those among them that go on after their time was up."""
+        return len(self.holders)
+
+    async def take_place(self, request_id: str) -> None:
+        """Take one of its places for that REQUEST, waiting for a free one."""
         if self.places is not None:
             await self.places.take()
-        self.running += 1
+        self.holders.add(request_id)
 
-    def leave_place(self) -> None:
-        """Give the place back."""
-        self.running -= 1
+    def leave_place(self, request_id: str) -> None:
+        """Give the place back; from any thread."""
+        self.holders.discard(request_id)
         if self.places is not None:
             self.places.leave()
 

@@ -239,7 +239,8 @@ class Batch:
         if line.key:
             self._twins[line.key] = []
         try:
-            return await self._exchanges.perform(line.task, partial(self._cut_off, line, line.task.session_id))
+            cut_off = partial(self._cut_off, line, line.task.session_id)
+            return await self._exchanges.perform(line.task, cut_off, in_line=True)
         except Unsaved as unsaved:  # its RESPONSE is written as soon as the ledger takes it
             return unsaved.answer
         except Conflict:  # a line of that id and text was done before, or another process is doing it now

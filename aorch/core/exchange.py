@@ -4,13 +4,13 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from aorch import json
-from aorch.agents.registry import Registered, Registry
-from aorch.core.execution import Call, Outcome, Running, current_call, execute
+from aorch.agents.registry import Places, Registered, Registry
+from aorch.core.execution import MOST_THREADS, Call, Outcome, Running, current_call, execute
 from aorch.core.record import (
     ORCHESTRATOR,
     answer_of,
@@ -27,6 +27,7 @@ from aorch.core.task import Answer, Task, Wish
 from aorch.errors import (
     AgentCancelled,
     AgentNotStarted,
+    AgentTimedOut,
     AorchError,
     Conflict,
     DelegationRefused,
@@ -58,6 +59,8 @@ class Exchanges:
     max_depth: int
     parent_id: str | None = None
     _loops: dict[asyncio.AbstractEventLoop, tuple[Running, Saver]] = field(init=False, default_factory=dict)
+    threads: Places = field(init=False, default_factory=lambda: Places(MOST_THREADS))
+    """Those in which agents with a plain `def execute` run."""
     _ended_by: list[str] = field(init=False, default_factory=list)
 
     @property
@@ -87,8 +90,13 @@ class Exchanges:
             with contextlib.suppress(RuntimeError):  # that loop is closed
                 loop.call_soon_threadsafe(running.release_all)
 
-    async def perform(self, task: Task, cut_off: Callable[[Outcome], None] | None = None) -> Answer:
+    async def perform(
+        self, task: Task, cut_off: Callable[[Outcome], None] | None = None, *, in_line: bool = False
+    ) -> Answer:
         """Do `task`. Both contracts are durable when this returns, whatever came of it.
+
+        Its limit in time holds for the wait for one of the agent's places as well, unless it stands `in_line`: its caller
+        asks for more at a time than the agent takes, and will wait.
 
         Raises Unsaved where the ledger does not take the RESPONSE for PATIENCE_S; LedgerError where it does not take the
         REQUEST; Conflict where the task's idempotency key has been used; CancelledError, after a RESPONSE that says so, or
@@ -103,14 +111,16 @@ class Exchanges:
                 asker = self._asker(task, parent_id)
             registered, reason = choose(self.registry, task)
             registered.check(task.capability, task.parameters)
+            if parent_id is not None and registered.full():
+                self._refuse_deadlock(registered, parent_id)
         except AorchError as refusal:
             key = task.idempotency if task.refusal_uses_key else None
             return await self._refuse(self._request(task, parent_id, asker, registered, reason), refusal, started, key)
         request = self._request(task, parent_id, asker, registered, reason)
-        call, outcome = Call(self, request.contract_id), None
+        call, outcome = Call(self, request.contract_id, current_call.get()), None
         try:
-            outcome = await self._called(task, request, registered, call)
-            patience_s = PATIENCE_S if current_call.get() is None else math.inf
+            outcome = await self._called(task, request, registered, call, in_line=in_line)
+            patience_s = PATIENCE_S if call.outer is None else math.inf
             return await self._respond(request, registered, outcome, started, call.about, patience_s)
         except asyncio.CancelledError:
             if outcome is None:
@@ -167,46 +177,61 @@ class Exchanges:
         task.queue = wish.as_dict(idempotent=capability.idempotent, timeout_s=task.timeout_s)
         return self._request(task, parent_id, asker, None, None, waits=True), None
 
-    async def _called(self, task: Task, request: Row, registered: Registered, call: Call) -> Outcome:
+    async def _called(self, task: Task, request: Row, registered: Registered, call: Call, *, in_line: bool) -> Outcome:
         """Write the REQUEST, `pending` until one of the agent's places is free, and call the agent in that."""
-        waits = registered.full()
+        request_id, limit_s = request.contract_id, self._timeout_s(task, registered)
+        waits, ends_at = registered.full(), None
         if waits:
+            if task.timeout_s and not in_line:
+                ends_at = asyncio.get_running_loop().time() + limit_s
             pending = request._replace(status=PENDING)
             await self.ledger.write_request(pending, task.idempotency)
-            if (cancelled_by := await self.running.take_place(request.contract_id, registered)) is not None:
+            try:
+                cancelled_by = await self.running.take_place(request_id, registered, math.inf if in_line else limit_s)
+            except AgentTimedOut as late:
+                return _not_called(late)
+            if cancelled_by is not None:
                 return cancelled_before(cancelled_by)
         else:
-            await registered.take_place()
+            await registered.take_place(request_id)
         try:
             if waits:
                 try:
-                    await self.ledger.write_start(request.contract_id)
+                    await self.ledger.write_start(request_id)
                 except LedgerError as error:  # the REQUEST is in the ledger, so it gets a RESPONSE
-                    return Outcome(error=str(error), failure=type(error), hint=error.hint, called=False)
+                    return _not_called(error)
             else:
                 await self.ledger.write_request(request, task.idempotency)
-            return await self._execute_once_started(task, request, registered, call)
-        finally:
-            registered.leave_place()
-
-    async def _execute_once_started(self, task: Task, request: Row, registered: Registered, call: Call) -> Outcome:
-        """Call the agent; while its program cannot be started, wait and try again, within the task's limit in time."""
-        loop = asyncio.get_running_loop()
-        ends_at = loop.time() + self._timeout_s(task, registered)
-        while True:
             try:
-                return await self._execute(task, request, registered, call)
+                return await execute(registered.agent, document_of(task, request), call, limit_s, ends_at)
             except AgentNotStarted as lack:
-                if loop.time() > ends_at:
-                    return Outcome(error=str(lack), failure=AgentNotStarted, hint=lack.hint, called=False)
+                return await self._execute_once_started(task, request, registered, call, lack, ends_at)
+        finally:
+            call.when_over(registered.leave_place)
+
+    async def _execute_once_started(
+        self,
+        task: Task,
+        request: Row,
+        registered: Registered,
+        call: Call,
+        lack: AgentNotStarted,
+        ends_at: float | None,
+    ) -> Outcome:
+        """Call an agent whose program could not be started: wait and try again, for as long as the limit in time."""
+        loop, limit_s = asyncio.get_running_loop(), self._timeout_s(task, registered)
+        ends_at = ends_at or loop.time() + limit_s
+        while loop.time() < ends_at:
             if (cancelled_by := await self.running.pause(request.contract_id, START_AGAIN_S)) is not None:
                 return cancelled_before(cancelled_by)
+            try:
+                return await execute(registered.agent, document_of(task, request), call, limit_s, ends_at)
+            except AgentNotStarted as error:
+                lack = error
+        return _not_called(lack)
 
     def _timeout_s(self, task: Task, registered: Registered) -> float:
         return task.timeout_s or registered.agent.timeout_s or self.timeout_s
-
-    def _execute(self, task: Task, request: Row, registered: Registered, call: Call) -> Coroutine[Any, Any, Outcome]:
-        return execute(registered.agent, document_of(task, request), self._timeout_s(task, registered), call)
 
     async def take_up(self, task: Task, request: Row) -> Row:
         """Do `task`, whose REQUEST was claimed from the queue; its RESPONSE, which `keep` is to commit.
@@ -238,16 +263,24 @@ class Exchanges:
                 await asyncio.shield(unsaved.saving)
 
     async def _taken_up(self, task: Task, request: Row, registered: Registered, call: Call) -> Outcome:
+        request_id, limit_s = request.contract_id, self._timeout_s(task, registered)
         try:
-            if (cancelled_by := await self.running.take_place(request.contract_id, registered)) is not None:
+            if (cancelled_by := await self._place_for_queued(request_id, registered, limit_s)) is not None:
                 return cancelled_before(cancelled_by)
             try:
-                return await self._execute(task, request, registered, call)
+                return await execute(registered.agent, document_of(task, request), call, limit_s)
             finally:
-                registered.leave_place()
+                call.when_over(registered.leave_place)
         except asyncio.CancelledError:
-            await asyncio.shield(self.ledger.give_back(request.contract_id, called=call.begun))
+            await asyncio.shield(self.ledger.give_back(request_id, called=call.begun))
             raise
+
+    async def _place_for_queued(self, request_id: str, registered: Registered, limit_s: float) -> str | None:
+        """As `Running.take_place`. Raises NoAgentAvailable after `limit_s`: it waits in the queue as well as here."""
+        try:
+            return await self.running.take_place(request_id, registered, limit_s)
+        except AgentTimedOut as late:
+            raise NoAgentAvailable(str(late), late.hint) from late
 
     async def _respond(
         self,
@@ -326,6 +359,20 @@ class Exchanges:
                     "See the chain with `aorch contracts show`.",
                 )
         return above[0][1]
+
+    def _refuse_deadlock(self, registered: Registered, parent_id: str) -> None:
+        """Raise DelegationRefused where each place of the agent is held by a task that waits for this one."""
+        above = {contract_id for contract_id, _, _ in self.ledger.ancestors(parent_id)}
+        agent_id, most = registered.agent.agent_id, registered.agent.concurrency
+        if len(registered.holders & above) == most:
+            raise DelegationRefused(
+                f"{agent_id} calls back into itself and takes {most} at a time: it would wait for its own end",
+                "Raise its concurrency, or let another agent do this part.",
+            )
+
+
+def _not_called(reason: AorchError) -> Outcome:
+    return Outcome(error=str(reason), failure=type(reason), hint=reason.hint, called=False)
 
 
 async def _until_kept(write: Callable[[], Awaitable[None]]) -> None:

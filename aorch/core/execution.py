@@ -1,6 +1,7 @@
 """One call of an agent's own code, with its limit in time and whatever it may do wrong."""
 
 import asyncio
+import concurrent.futures
 import contextlib
 import inspect
 import math
@@ -23,13 +24,15 @@ if TYPE_CHECKING:
 
 LOOK_S = 0.05
 """How soon this process hears of a cancellation."""
+MOST_THREADS = 64
+"""How many threads agents with a plain `def execute` run in at a time, whatever their `concurrency`."""
 CLOSE_S = 5.0
 """How long an agent that took longer than its `grace_s` may take to end once its coroutine is closed."""
 
 
 @dataclass(slots=True)
 class Call:
-    """The call of an agent for that REQUEST; `begun` once the agent has seen the task.
+    """The call of an agent for that REQUEST, asked for by what `outer` calls; `begun` once the agent has seen the task.
 
     For an agent of this package's own (a pipeline): what performs the tasks that it asks for, and what the metadata of its
     RESPONSE says besides, however the call ends.
@@ -37,8 +40,28 @@ class Call:
 
     exchanges: "Exchanges"
     request_id: str
+    outer: "Call | None" = None
     about: dict[str, Any] = field(default_factory=dict)
     begun: bool = False
+    code: asyncio.Task[Any] | None = None
+    thread: concurrent.futures.Future[None] | None = None
+
+    def when_over(self, act: Callable[[str], None]) -> None:
+        """Call `act` with the REQUEST's id once none of the agent's code runs any more: a thread, and a coroutine that will
+        not be cancelled, go on after their time was up. It may be called in that thread.
+        """
+        if self.code is not None and not self.code.done():
+            self.code.add_done_callback(lambda _: self.when_over(act))
+        elif self.thread is not None:
+            self.thread.add_done_callback(lambda _: act(self.request_id))
+        else:
+            act(self.request_id)
+
+    def in_thread(self) -> bool:
+        """Whether this runs in a thread, or something does on whose behalf it is."""
+        if self.thread is not None and not self.thread.done():
+            return True
+        return self.outer is not None and self.outer.in_thread()
 
 
 current_call: ContextVar[Call | None] = ContextVar("aorch_current_call", default=None)
@@ -79,40 +102,48 @@ class Running:
         self._version = -1
         self._looking = False
 
-    async def take_place(self, request_id: str, registered: Registered) -> str | None:
-        """Take a place of that agent for that REQUEST, waiting for a free one; who cancelled it first, if somebody did."""
+    async def take_place(self, request_id: str, registered: Registered, timeout_s: float) -> str | None:
+        """Take a place of that agent for that REQUEST, waiting for a free one; who cancelled it first, if somebody did.
+
+        Raises AgentTimedOut after `timeout_s` (seconds; math.inf: never).
+        """
         if not registered.full():
-            await registered.take_place()
+            await registered.take_place(request_id)
             return None
         over: asyncio.Future[None] = self._loop.create_future()
-        taking = self._loop.create_task(registered.take_place())
+        taking = self._loop.create_task(registered.take_place(request_id))
         taking.add_done_callback(lambda _: _release(over))
-        self.begin(request_id, over)
+        self.begin(request_id, over, self._loop.time() + timeout_s)
         try:
             await over
         except asyncio.CancelledError:
             if not taking.cancel():
-                registered.leave_place()
+                registered.leave_place(request_id)
             raise
         finally:
             cancelled_by = self.end(request_id)
-        if taking.cancel():
-            return cancelled_by
-        return None
+        if not taking.cancel():
+            return None
+        if cancelled_by is None:
+            agent_id, most = registered.agent.agent_id, registered.agent.concurrency
+            raise AgentTimedOut(
+                f"{agent_id} was not called within {timeout_s:g} s: it runs as many tasks as it takes at a time ({most})",
+                "Allow more time, or raise the agent's concurrency.",
+            )
+        return cancelled_by
 
     async def pause(self, request_id: str, seconds: float) -> str | None:
         """Wait so long; who cancelled that REQUEST before or meanwhile, which ends the wait."""
         over: asyncio.Future[None] = self._loop.create_future()
-        self.begin(request_id, over, seconds)
+        self.begin(request_id, over, self._loop.time() + seconds)
         try:
             await over
         finally:
             cancelled_by = self.end(request_id)
         return cancelled_by
 
-    def begin(self, request_id: str, over: "asyncio.Future[None]", timeout_s: float = math.inf) -> None:
-        """That one runs from here on; `over` is released when it is cancelled, and after `timeout_s` seconds."""
-        ends_at = self._loop.time() + timeout_s
+    def begin(self, request_id: str, over: "asyncio.Future[None]", ends_at: float) -> None:
+        """That one runs from here on; `over` is released when it is cancelled, and at `ends_at` (of the loop's clock)."""
         self._over[request_id] = over, ends_at
         if self._timer is None or ends_at < self._timer.when():
             self._look_at(ends_at)
@@ -160,18 +191,21 @@ class Running:
                     _release(self._over[request_id][0])
 
 
-async def execute(agent: Agent, document: dict[str, Any], timeout_s: float, called: Call) -> Outcome:
+async def execute(
+    agent: Agent, document: dict[str, Any], called: Call, timeout_s: float, ends_at: float | None = None
+) -> Outcome:
     """Let `agent` do the task of `document`; every failure of its code comes back as an Outcome.
+
+    It has `timeout_s` seconds, or what is left of them until `ends_at` (of the loop's clock).
 
     A cancelled caller cancels the agent, waits up to its `grace_s` for it, and goes on with CancelledError. Raises
     AgentNotStarted where its program could not be started for lack of descriptors, processes or memory.
     """
     loop = asyncio.get_running_loop()
     over: asyncio.Future[None] = loop.create_future()  # what asyncio.wait does, in half of its time
-    call = loop.create_task(_call(agent, document, over, called))
-    called.begun = True
+    call = called.code = loop.create_task(_call(agent, document, over, called))
     running = called.exchanges.running
-    running.begin(called.request_id, over, timeout_s)
+    running.begin(called.request_id, over, ends_at or loop.time() + timeout_s)
     try:
         await over
     except asyncio.CancelledError:
@@ -182,8 +216,11 @@ async def execute(agent: Agent, document: dict[str, Any], timeout_s: float, call
     if not call.done():
         await _stop(call, agent.grace_s)
         if cancelled_by is not None:
-            return Outcome(error=f"cancelled by {cancelled_by}", failure=AgentCancelled)
-        return Outcome(error=f"{agent.agent_id} gave no answer within {timeout_s:g} s", failure=AgentTimedOut)
+            return Outcome(error=f"cancelled by {cancelled_by}", failure=AgentCancelled, called=called.begun)
+        late = "gave no answer" if called.begun else f"was not called ({MOST_THREADS} threads of agents are busy)"
+        return Outcome(
+            error=f"{agent.agent_id} {late} within {timeout_s:g} s", failure=AgentTimedOut, called=called.begun
+        )
     try:
         return _outcome(agent, call, document)
     except AgentNotStarted:
@@ -201,8 +238,9 @@ async def _call(agent: Agent, document: dict[str, Any], over: asyncio.Future[Non
     current_call.set(called)
     try:
         if not inspect.iscoroutinefunction(agent.execute):
-            answer = await _in_thread(lambda: agent.execute(document))
+            answer = await _in_thread(lambda: agent.execute(document), called)
         else:
+            called.begun = True
             answer = await agent.execute(document)
         called.about.update(_of_program(answer))
         return answer
@@ -212,11 +250,20 @@ async def _call(agent: Agent, document: dict[str, Any], over: asyncio.Future[Non
         _release(over)
 
 
-async def _in_thread(work: Callable[[], Any]) -> Any:
-    """Run `work` in a daemon thread: unlike an executor's, one that hangs never holds up the end of the process."""
+async def _in_thread(work: Callable[[], Any], called: Call) -> Any:
+    """Run `work` in a daemon thread: unlike an executor's, one that hangs never holds up the end of the process.
+
+    Waits while MOST_THREADS run, unless a thread waits for this one.
+    """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[Any] = loop.create_future()
+    over: concurrent.futures.Future[None] = concurrent.futures.Future()
     context = copy_context()
+    threads = called.exchanges.threads
+    if called.outer is None or not called.outer.in_thread():
+        await threads.take()
+        over.add_done_callback(lambda _: threads.leave())
+    called.thread, called.begun = over, True
 
     def tell(setter: Callable[[Any], None], value: Any) -> None:
         if not done.done():
@@ -227,10 +274,17 @@ async def _in_thread(work: Callable[[], Any]) -> Any:
             answer = (done.set_result, context.run(work))
         except BaseException as error:  # noqa: BLE001  handed over to the waiting exchange
             answer = (done.set_exception, _carried(error))
-        if not loop.is_closed():
+        over.set_result(None)
+        with contextlib.suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(tell, *answer)
 
-    threading.Thread(target=run, name="aorch-agent", daemon=True).start()
+    try:
+        threading.Thread(target=run, name="aorch-agent", daemon=True).start()
+    except RuntimeError as error:
+        over.set_result(None)
+        raise AgentNotStarted(
+            f"no thread could be started: {error}", "Raise the limit of threads (ulimit -u)."
+        ) from error
     value = await done
     return await value if inspect.isawaitable(value) else value
 

@@ -101,18 +101,18 @@ class Orchestrator:
         session = session_id if session_id is not None else new_session_id()
 
         async def ask(parameters: dict[str, Any]) -> AnswerDict:
-            return (await self.perform(Task(capability, parameters, session))).as_dict()
+            return (await self.perform(Task(capability, parameters, session), in_line=True)).as_dict()
 
         async with aclosing(mapped(ask, items, limit)) as answers:
             async for answer in answers:
                 yield answer
 
-    async def perform(self, task: Task) -> Answer:
-        """Do `task`, as `orchestrate` does, in types."""
+    async def perform(self, task: Task, *, in_line: bool = False) -> Answer:
+        """Do `task`, as `orchestrate` does, in types; `in_line` as with `Exchanges.perform`."""
         exchanges = self._lifecycle.exchanges or await self._lifecycle.opened()
         entry = self._lifecycle.begin()
         try:
-            return await exchanges.perform(task)
+            return await exchanges.perform(task, in_line=in_line)
         finally:
             self._lifecycle.end(entry)
 

@@ -241,7 +241,7 @@ class _Course:
             parent_id=self.task["task_id"],
             metadata=about if before is None else {**about, "resumes": before.contract_id},
         )
-        answer = await self._performed(task)
+        answer = await self._performed(task, in_line=index is not None)
         if answer is None:
             return _Result(failure=AgentFailed(f"{where}: cancelled"))
         if answer.failure is None:
@@ -249,9 +249,9 @@ class _Course:
         kind = AgentFailed if answer.failure is AgentCancelled else answer.failure
         return _Result(None, kind(f"{where}: {answer.error}", answer.hint), answer.contract_id)
 
-    async def _performed(self, task: Task) -> Answer | None:
+    async def _performed(self, task: Task, *, in_line: bool) -> Answer | None:
         """The answer; None where that task alone was cancelled, by somebody else."""
-        performing = asyncio.ensure_future(self.call.exchanges.perform(task))
+        performing = asyncio.ensure_future(self.call.exchanges.perform(task, in_line=in_line))
         try:
             return await performing
         except asyncio.CancelledError:

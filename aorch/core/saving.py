@@ -67,16 +67,26 @@ class Saver:
         Raises Unsaved after `patience_s` seconds, and Conflict where the REQUEST has another RESPONSE. After Unsaved, and
         after the caller was cancelled, the attempts go on until `close`.
         """
-        write = partial(self._ledger.write_response, response, response.status, webhook=webhook, last=last)
-        ends_at = self._loop.time() + patience_s
+        caller = asyncio.current_task()
+        assert caller is not None
+        cancelling = caller.cancelling()
+        self._callers[caller] = ends_at = self._loop.time() + patience_s
+        if not self._looking:
+            self._looking = True
+            self._loop.call_later(LOOK_S, self._look)
         try:
-            return await self._in_time(write, ends_at)
+            return await self._ledger.write_response(response, response.status, webhook=webhook, last=last)
         except LedgerError as error:
             reason = error
-            saving = self._go_on(response, write)
-        except asyncio.CancelledError:
-            self._go_on(response, write)
-            raise
+        except asyncio.CancelledError:  # by `_look`, as by `asyncio.timeout`, or by somebody else
+            if caller not in self._late or caller.uncancel() > cancelling:
+                self._go_on(response, webhook=webhook, last=last)
+                raise
+            reason = LedgerBusy("another process holds the write lock, or the disk is slow", "Try again.")
+        finally:
+            del self._callers[caller]
+            self._late.discard(caller)
+        saving = self._go_on(response, webhook=webhook, last=last)
         if (left_s := ends_at - self._loop.time()) > 0:
             await asyncio.wait((saving,), timeout=None if left_s == math.inf else left_s)
         if saving.done():
@@ -99,25 +109,6 @@ class Saver:
         ended = await asyncio.gather(*writes, return_exceptions=True)
         return sum(isinstance(error, LedgerError) for error in ended)
 
-    async def _in_time(self, write: Write, ends_at: float) -> None:
-        """`write`, which LedgerBusy ends at that moment (of the loop's clock). What `asyncio.timeout_at` does, for less."""
-        caller = asyncio.current_task()
-        assert caller is not None
-        cancelling = caller.cancelling()
-        self._callers[caller] = ends_at
-        if not self._looking:
-            self._looking = True
-            self._loop.call_later(LOOK_S, self._look)
-        try:
-            await write()
-        except asyncio.CancelledError:
-            if caller not in self._late or caller.uncancel() > cancelling:
-                raise
-            raise LedgerBusy("another process holds the write lock, or the disk is slow", "Try again.") from None
-        finally:
-            del self._callers[caller]
-            self._late.discard(caller)
-
     def _look(self) -> None:
         """Interrupt the callers whose time has passed."""
         self._looking = bool(self._callers)
@@ -130,7 +121,8 @@ class Saver:
                 self._late.add(caller)
                 caller.cancel()
 
-    def _go_on(self, response: Row, write: Write) -> "asyncio.Task[None]":
+    def _go_on(self, response: Row, *, webhook: bool, last: bool) -> "asyncio.Task[None]":
+        write = partial(self._ledger.write_response, response, response.status, webhook=webhook, last=last)
         saving = self._loop.create_task(self._until_saved(response, write))
         self._unsaved[saving] = response, write
         saving.add_done_callback(self._ended)

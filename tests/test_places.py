@@ -1,0 +1,160 @@
+"""An agent's places: its `concurrency` holds whatever becomes of its tasks, and nobody waits for one for ever."""
+
+import asyncio
+import math
+import threading
+from typing import Any
+
+import pytest
+
+from aorch import Agent, AgentCapability, Orchestrator
+from aorch.core import execution
+from aorch.errors import UsageError
+
+
+class Held(Agent):
+    """A plain `def` that runs until `go` is set, and counts how many run at once."""
+
+    grace_s = 0.01
+
+    def __init__(self, concurrency: int | None = None) -> None:
+        super().__init__("held", "Held")
+        self.concurrency = concurrency
+        self.go = threading.Event()
+        self.inside = self.most_inside = 0
+        self.lock = threading.Lock()
+
+    def execute(self, task: dict[str, Any]) -> dict[str, Any]:
+        with self.lock:
+            self.inside += 1
+            self.most_inside = max(self.most_inside, self.inside)
+        self.go.wait(10)
+        with self.lock:
+            self.inside -= 1
+        return {"success": True, "data": task["parameters"]}
+
+    def get_capabilities(self) -> list[AgentCapability]:
+        return [AgentCapability("hold")]
+
+
+class Brief(Agent):
+    """One at a time, for 50 ms each, and 300 ms at most."""
+
+    concurrency, timeout_s = 1, 0.3
+
+    def __init__(self) -> None:
+        super().__init__("brief", "Brief")
+
+    async def execute(self, task: dict[str, Any]) -> dict[str, Any]:
+        await asyncio.sleep(0.05)
+        return {"success": True, "data": {}}
+
+    def get_capabilities(self) -> list[AgentCapability]:
+        return [AgentCapability("brief")]
+
+
+class Calling(Agent):
+    """Asks for `capability` on behalf of its own task, with one call fewer to go."""
+
+    def __init__(self, orchestrator: Orchestrator, agent_id: str, capability: str, asks_for: str) -> None:
+        super().__init__(agent_id, agent_id)
+        self.concurrency = 1
+        self.orchestrator, self.capability, self.asks = orchestrator, capability, asks_for
+
+    async def execute(self, task: dict[str, Any]) -> dict[str, Any]:
+        left = task["parameters"]["left"]
+        if not left:
+            return {"success": True, "data": "bottom"}
+        asked = {"capability": self.asks, "parameters": {"left": left - 1}}
+        answer = await self.orchestrator.orchestrate(task["session_id"], asked)
+        return {"success": answer["success"], "data": answer["data"], "error": answer["error"]}
+
+    def get_capabilities(self) -> list[AgentCapability]:
+        return [AgentCapability(self.capability)]
+
+
+async def hold(orchestrator: Orchestrator, timeout_s: float) -> dict[str, Any]:
+    return await orchestrator.orchestrate("s", {"capability": "hold", "timeout_s": timeout_s})
+
+
+async def test_code_that_runs_on_after_its_timeout_keeps_its_place(orchestrator: Orchestrator) -> None:
+    held = Held(concurrency=2)
+    orchestrator.register_agent(held)
+    async with asyncio.timeout(5):
+        answers = [await hold(orchestrator, 0.02) for _ in range(6)]
+        assert {answer["success"] for answer in answers} == {False}
+        assert (held.inside, held.most_inside) == (2, 2)
+        assert "gave no answer within 0.02 s" in answers[0]["error"]
+        assert "was not called within 0.02 s: it runs as many tasks as it takes at a time (2)" in answers[5]["error"]
+        assert orchestrator.registry.get("held").as_dict()["status"] == "busy"
+        held.go.set()
+        answer = await orchestrator.orchestrate("s", {"capability": "hold", "parameters": {"n": 1}})
+    assert answer["data"] == {"n": 1}
+    assert held.most_inside == 2
+    contracts = await orchestrator.get_contracts("s")
+    called = [each["metadata"].get("called") for each in contracts if each["contract_type"] == "RESPONSE"]
+    assert called == [None, None, False, False, False, False, None]
+
+
+async def test_the_time_limit_holds_for_the_wait_and_the_call_together(orchestrator: Orchestrator) -> None:
+    held = Held(concurrency=1)
+    orchestrator.register_agent(held)
+    async with asyncio.timeout(5):
+        first = asyncio.create_task(hold(orchestrator, 0.4))
+        await asyncio.sleep(0)
+        second = asyncio.create_task(hold(orchestrator, 0.5))
+        assert (await first)["success"] is False
+        held.go.set()
+        assert (await second)["success"] is True
+
+
+async def test_tasks_of_a_map_wait_in_line_as_long_as_it_takes(orchestrator: Orchestrator) -> None:
+    orchestrator.register_agent(Brief())
+    async with asyncio.timeout(5):
+        answers = [answer["success"] async for answer in orchestrator.map("brief", [{"n": n} for n in range(12)])]
+    assert answers == [True] * 12
+
+
+async def test_plain_functions_run_in_so_many_threads_and_no_more(orchestrator: Orchestrator) -> None:
+    held = Held()
+    orchestrator.register_agent(held)
+    async with asyncio.timeout(5):
+        tasks = [asyncio.create_task(hold(orchestrator, 0.5)) for _ in range(execution.MOST_THREADS + 6)]
+        answers = [await task for task in tasks]
+    assert held.most_inside == execution.MOST_THREADS
+    errors = [answer["error"] for answer in answers]
+    assert sum("was not called" in error for error in errors) == 6
+    held.go.set()
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value"),
+    [("concurrency", 0), ("concurrency", -1), ("concurrency", 2.5), ("concurrency", "4"), ("concurrency", True),
+     ("timeout_s", 0), ("timeout_s", math.nan), ("timeout_s", "3"), ("grace_s", -1), ("grace_s", math.inf)],
+)  # fmt: skip
+async def test_limits_that_are_none_are_refused(orchestrator: Orchestrator, attribute: str, value: Any) -> None:
+    brief = Brief()
+    setattr(brief, attribute, value)
+    with pytest.raises(UsageError, match=f"the {attribute} of Brief is"):
+        orchestrator.register_agent(brief)
+
+
+async def test_an_agent_that_calls_back_into_itself_is_refused_at_once(orchestrator: Orchestrator) -> None:
+    orchestrator.register_agent(Calling(orchestrator, "itself", "recur", "recur"))
+    async with asyncio.timeout(5):
+        answer = await orchestrator.orchestrate("s", {"capability": "recur", "parameters": {"left": 1}})
+    assert (answer["success"], "itself calls back into itself and takes 1 at a time" in answer["error"]) == (
+        False,
+        True,
+    )
+    inner = (await orchestrator.get_contracts("s"))[1]
+    assert (inner["status"], inner["from_agent"], inner["to_agent"]) == ("failed", "itself", "itself")
+
+
+async def test_one_that_comes_back_to_it_through_another_agent_is_refused_too(orchestrator: Orchestrator) -> None:
+    orchestrator.register_agent(Calling(orchestrator, "ping", "ping", "pong"))
+    orchestrator.register_agent(Calling(orchestrator, "pong", "pong", "ping"))
+    async with asyncio.timeout(5):
+        assert (await orchestrator.orchestrate("s", {"capability": "ping", "parameters": {"left": 1}}))["success"]
+        answer = await orchestrator.orchestrate("s", {"capability": "ping", "parameters": {"left": 2}})
+    assert "ping calls back into itself" in answer["error"]
