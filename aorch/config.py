@@ -14,7 +14,7 @@ import msgspec
 from aorch import config_file
 from aorch.config_shape import convert, of
 from aorch.errors import ConfigInvalid, UsageError
-from aorch.service_urls import check_model_url, service_url
+from aorch.service_urls import check_url, service_url
 
 if TYPE_CHECKING:
     from aorch.pipelines import PipelineConfig
@@ -82,18 +82,21 @@ class QueueConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The queue: how many tasks a worker does at a time (0: `aorch serve` does none), and how many may wait (0: any number).
 
     `webhook_secret_env` names the variable of the environment that holds the secret by which webhooks are signed.
+    `webhook_proxy` is the address of the HTTP proxy that they are sent through, except to this machine.
     """
 
     parallel: _Any = 32
     max_waiting: _Any = 1_000_000
     webhook_secret_env: str = ""
+    webhook_proxy: str = ""
 
 
 class LlmConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The model that may be asked for memory blocks, and where it is.
 
     `key_env` names the environment variable that holds the key. `max_input_tokens` is how much a request may hold (a token
-    is reckoned as three bytes), `max_requests` how many requests a block may take, `timeout_s` how long each may.
+    is reckoned as three bytes), `max_requests` how many requests a block may take, `timeout_s` how long each may. `proxy` is
+    the address of the HTTP proxy that they are sent through, except to this machine.
     """
 
     provider: Literal["anthropic", "openai"] = "anthropic"
@@ -103,6 +106,7 @@ class LlmConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_input_tokens: int = 32_000
     max_requests: int = 32
     timeout_s: float = 120.0
+    proxy: str = ""
 
 
 class TraceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -157,6 +161,8 @@ def load(ledger: str | Path | None = None) -> Config:
     """
     path = config_file.find()
     content = _read(path) if path else _File()
+    if content.queue.webhook_proxy:
+        check_url(f"{of(path)}queue.webhook_proxy", content.queue.webhook_proxy)
     given: dict[str, Any] = {
         "timeout_s": content.timeout_s,
         "max_depth": content.max_depth,
@@ -255,7 +261,9 @@ def checked_llm(llm: LlmConfig, path: Path | None = None) -> LlmConfig:
         if not getattr(llm, key):
             example = 'url = "http://localhost:11434/v1"' if key == "url" else 'model = "llama3.1:8b"'
             raise ConfigInvalid(f"{of(path)}llm.{key} is missing", f"Add it, for example {example}.")
-    check_model_url(f"{of(path)}llm.url", llm.url)
+    check_url(f"{of(path)}llm.url", llm.url)
+    if llm.proxy:
+        check_url(f"{of(path)}llm.proxy", llm.proxy)
     for key, least in (("max_input_tokens", 4000), ("max_requests", 1), ("timeout_s", 0.1)):
         if not getattr(llm, key) >= least:
             raise ConfigInvalid(f"{of(path)}llm.{key} is {getattr(llm, key)}; it must be at least {least}")

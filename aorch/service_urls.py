@@ -3,6 +3,7 @@
 import re
 from urllib.parse import urlsplit
 
+from aorch.addresses import fault_of
 from aorch.errors import ConfigInvalid
 
 OFF = "off"
@@ -15,8 +16,7 @@ def service_url(where: str, url: str) -> str:
     """`url` without a slash at its end; empty for `off`. Raises ConfigInvalid without repeating it: it may hold a password."""
     if url == OFF:
         return ""
-    match = _URL.fullmatch(url)
-    if match is None or int((match[2] or ":0")[1:]) > 65535:
+    if fault_of(url) or not _URL.fullmatch(url):
         raise ConfigInvalid(
             f"{where} is not the address of a service",
             f"Write http://HOST:PORT without a user or a password, or {OFF}.",
@@ -24,15 +24,11 @@ def service_url(where: str, url: str) -> str:
     return url.rstrip("/")
 
 
-def check_model_url(where: str, url: str) -> None:
-    """Raise ConfigInvalid unless `url` can be the address of a model, without a secret in it."""
-    try:
-        parts = urlsplit(url)
-        named = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        named = False
-    if not named:
-        raise ConfigInvalid(f"{where} is not an address", "Write http://… or https://….")
+def check_url(where: str, url: str) -> None:
+    """Raise ConfigInvalid unless `url` can be the address of a model or a proxy, without a secret in it."""
+    if fault := fault_of(url):
+        raise ConfigInvalid(f"{where} is not an address: {fault}", "Write http://… or https://….")
+    parts = urlsplit(url)
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise ConfigInvalid(
             f"{where} may hold neither a name, a password nor a query", "Name the key's variable in `key_env`."

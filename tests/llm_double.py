@@ -18,12 +18,13 @@ class LlmDouble(Double):
 
     good, fenced, prose, truncated, html, empty, invented_citations, invented_numbers, invented_quotes, obedient, mad,
     overloaded (429, at once again), busy (529, a second), patient (429, in an hour), broken, hanging, unauthorised,
-    too_long, no_temperature, no_schema, no_max_tokens.
+    too_long, no_temperature, no_schema, no_max_tokens, moved (307, to the address `elsewhere`).
     """
 
     def __init__(self, *modes: str) -> None:
         super().__init__()
         self.modes = list(modes or ("good",))
+        self.elsewhere = ""
         self.asked: list[dict[str, Any]] = []
         self.keys: list[str] = []
 
@@ -56,6 +57,7 @@ class LlmDouble(Double):
             "overloaded": (429, "rate limited", {"Retry-After": "0"}),
             "busy": (529, "Overloaded", {"Retry-After": "1"}),
             "patient": (429, "come back later", {"Retry-After": "3600"}),
+            "moved": (307, "it is elsewhere", {"Location": self.elsewhere}),
             "unauthorised": (401, f"Incorrect API key provided: {KEY}", {}),
             "too_long": (400, f"maximum context length is 8192 tokens\x1b[31m, key {KEY}", {}),
         }

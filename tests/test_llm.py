@@ -105,6 +105,20 @@ def test_what_a_server_does_not_take_is_left_out(
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
+def test_contracts_go_to_the_configured_address_and_nowhere_else(
+    provider: str, configured: Configured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither where a redirect leads, nor through a proxy of the environment."""
+    with running(LlmDouble("good")) as other, running(LlmDouble("moved")) as double:
+        double.elsewhere = f"{other.url}{'/v1/messages' if provider == 'anthropic' else '/v1/chat/completions'}"
+        for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
+            monkeypatch.setenv(name, other.url)
+        assert_stood_in(block_by(configured(double, provider), OPERATIONS), OPERATIONS, "HTTP 307")
+    assert len(double.asked) == 1
+    assert other.asked == []
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
 def test_a_silent_server_ends_in_the_local_block_within_the_timeouts(provider: str, configured: Configured) -> None:
     with running(LlmDouble("hanging")) as double:
         start = time.monotonic()

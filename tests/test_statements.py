@@ -324,7 +324,7 @@ def test_sessions_come_in_order_from_the_first_on_and_each_once(
         ("BY_ID", ("",)),
         ("BY_REQUEST", ("",)),
         ("ANSWERED", ("[]",)),
-        ("DUE_WEBHOOKS", ("", 1)),
+        ("DUE_WEBHOOKS", ("", "[]", "[]", 1)),
         ("WEBHOOK_SENT", ("",)),
         ("WEBHOOK_FAILED", (1, "", "", "")),
         ("WEBHOOK_DUE", ("", "")),
@@ -513,16 +513,23 @@ def test_a_webhook_is_due_from_its_task_s_end_until_it_is_sent_or_given_up(ledge
     for name in "ABC":
         ledger.execute(statements.ENQUEUE_WEBHOOK, (name, f"http://{name}"))
     late = "2026-12-01T00:00:00.000Z"
-    assert ledger.execute(statements.DUE_WEBHOOKS, (late, 5)).fetchall() == []
+    assert ledger.execute(statements.DUE_WEBHOOKS, (late, "[]", "[]", 5)).fetchall() == []
     for name, moment in (("B", "2026-02-01T00:00:00.000Z"), ("A", "2026-02-02T00:00:00.000Z"), ("none", late)):
         ledger.execute(statements.WEBHOOK_DUE, (moment, name))
-    assert ledger.execute(statements.DUE_WEBHOOKS, (late, 5)).fetchall() == [("B", "http://B", 0), ("A", "http://A", 0)]
-    assert ledger.execute(statements.DUE_WEBHOOKS, ("2026-02-01T00:00:00.000Z", 5)).fetchall() == [("B", "http://B", 0)]
+    assert ledger.execute(statements.DUE_WEBHOOKS, (late, "[]", "[]", 5)).fetchall() == [
+        ("B", "http://B", 0),
+        ("A", "http://A", 0),
+    ]
+    assert ledger.execute(statements.DUE_WEBHOOKS, ("2026-02-01T00:00:00.000Z", "[]", "[]", 5)).fetchall() == [
+        ("B", "http://B", 0)
+    ]
+    for hosts, urls in (('["http://B/"]', "[]"), ("[]", '["http://B"]')):
+        assert ledger.execute(statements.DUE_WEBHOOKS, (late, hosts, urls, 5)).fetchall() == [("A", "http://A", 0)]
     ledger.execute(statements.WEBHOOK_SENT, ("B",))
     ledger.execute(statements.WEBHOOK_FAILED, (1, "2026-03-01T00:00:00.000Z", "answered 500", "A"))
-    assert ledger.execute(statements.DUE_WEBHOOKS, (late, 5)).fetchall() == [("A", "http://A", 1)]
+    assert ledger.execute(statements.DUE_WEBHOOKS, (late, "[]", "[]", 5)).fetchall() == [("A", "http://A", 1)]
     ledger.execute(statements.WEBHOOK_FAILED, (2, None, "answered 501", "A"))
-    assert ledger.execute(statements.DUE_WEBHOOKS, (late, 5)).fetchall() == []
+    assert ledger.execute(statements.DUE_WEBHOOKS, (late, "[]", "[]", 5)).fetchall() == []
     assert ledger.execute("SELECT request_id, attempts, due_at, error FROM webhooks ORDER BY 1").fetchall() == [
         ("A", 2, None, "answered 501"),
         ("C", 0, None, None),

@@ -82,7 +82,8 @@ async def _work(config: "Config", parallel: int, grace_s: float, *, drain: bool)
             working = supervisor.start("queue", partial(worker.run, drain=drain))
             supervisor.start("recovery", partial(keep_recovering, orchestrator.exchanges.ledger))
             if key is not None:
-                supervisor.start("webhooks", Webhooks(orchestrator.exchanges.ledger, key, complain).run)
+                ledger, proxy = orchestrator.exchanges.ledger, config.queue.webhook_proxy
+                supervisor.start("webhooks", Webhooks(ledger, key, complain, proxy=proxy).run)
             if not drain:
                 note(f"aorch works on {config.ledger}, {parallel} tasks at a time")
             warned = undoable(orchestrator.exchanges, config.file)

@@ -6,16 +6,17 @@ import binascii
 import hashlib
 import hmac
 import random
-import re
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
-from urllib.parse import SplitResult, urlsplit
 
 from aorch import config as configuration
 from aorch import json
+from aorch.addresses import fault_of, holds_credentials
 from aorch.config import Config
+from aorch.core.receivers import Receivers
 from aorch.core.supervision import Turned, unheard
 from aorch.core.waiting import Waiting
 from aorch.errors import (
@@ -23,6 +24,7 @@ from aorch.errors import (
     ConfigInvalid,
     InvalidJSON,
     NotFound,
+    ServiceRefused,
     ServiceUnreachable,
     UsageError,
     WebhooksOff,
@@ -42,35 +44,28 @@ NEXT_SENDER_S = 1.0
 """How soon another process goes on sending where the one that did so ended, or the ledger failed."""
 MOST_ATTEMPTS = 10
 """After which, an hour and a half later, it is given up: its row in `webhooks` stays, with the reason."""
-AT_ONCE = 16
-"""How many are under way at a time."""
+AT_ONCE = 32
+"""How many are under way at a time; receivers.py limits how many of them to the same host."""
+LONGEST_RETRY_AFTER_S = 86_400.0
+"""A receiver that asks by `Retry-After` for a longer pause is called again after this."""
+GONE = 410
+"""The status by which a receiver says that it never wants this webhook again (Standard Webhooks)."""
 PREFIX = "whsec_"
-_ADDRESS = re.compile(r"[^\x00-\x20\x7f]{1,2048}")
 
 
 def check_webhook(config: Config, url: str) -> None:
-    """Raises WebhooksOff where no secret is configured by which it could be signed, and UsageError for an address that is
-    none or holds a password.
+    """Raises WebhooksOff if no secret is configured to sign with, and UsageError for an address that can never work or that
+    holds a password.
     """
     if secret(config) is None:
         raise WebhooksOff(
             "nothing is sent to webhooks from here, since there is no secret to sign them by",
             "Name one by queue.webhook_secret_env in aorch.toml, and set that variable of the environment.",
         )
-    parts = _parts(url)
-    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname or not _ADDRESS.fullmatch(url):
-        raise UsageError("the webhook's address is none", "Begin it with http:// or https:// and a host.")
-    if "@" in parts.netloc:
-        raise UsageError("the webhook's address holds a name or a password", "Verify the signature instead of them.")
-
-
-def _parts(url: str) -> SplitResult | None:
-    try:
-        parts = urlsplit(url)
-        _ = parts.port  # a number that can be one
-    except ValueError:
-        return None
-    return parts
+    if fault := fault_of(url):
+        raise UsageError(f"invalid webhook URL: {fault}", "Write http://HOST/PATH or https://HOST/PATH.")
+    if holds_credentials(url):
+        raise UsageError("the webhook URL holds a user name or a password", "Verify the signature instead of them.")
 
 
 def secret(config: Config) -> bytes | None:
@@ -97,19 +92,38 @@ def signed(key: bytes, webhook_id: str, seconds: int, body: bytes) -> dict[str, 
     }
 
 
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """Why an attempt failed. `silent`: no answer came; `pause_s`: how long the receiver asked not to be called."""
+
+    reason: str
+    for_good: bool = False
+    silent: bool = False
+    pause_s: float = 0.0
+
+
 class Webhooks:
     """Sends what is due of `ledger`, signed with `key`. Of all processes that do so on it one sends at a time.
 
-    `first_wait_s` (seconds) is how long it waits after the first attempt.
+    `proxy` is the address of the HTTP proxy to send through, if any. `first_wait_s` (seconds) is how long it waits after the
+    first attempt.
     """
 
     def __init__(
-        self, ledger: Ledger, key: bytes, tell: Callable[[AorchError], None], *, first_wait_s: float = FIRST_WAIT_S
+        self,
+        ledger: Ledger,
+        key: bytes,
+        tell: Callable[[AorchError], None],
+        *,
+        proxy: str = "",
+        first_wait_s: float = FIRST_WAIT_S,
     ) -> None:
         self._ledger = ledger
         self._key = key
         self._tell = tell
+        self._proxy = proxy
         self._first_wait_s = first_wait_s
+        self._receivers = Receivers()
         self._waiting = Waiting(ledger.path)
         self._under_way: dict[str, asyncio.Task[None]] = {}
 
@@ -119,7 +133,7 @@ class Webhooks:
 
         self._waiting = Waiting(self._ledger.path)
         try:
-            async with Poster() as poster:
+            async with Poster(self._proxy) as poster:
                 while True:
                     with only_one(self._ledger.path, "webhooks") as mine:
                         if mine:
@@ -133,11 +147,13 @@ class Webhooks:
         """Send until the ledger fails (LedgerError), or it is cancelled; then nothing is under way any more."""
         try:
             while True:
-                due = self._ledger.due_webhooks(now(), AT_ONCE)
+                full, resting = self._receivers.full(), self._receivers.resting()
+                due = self._ledger.due_webhooks(now(), AT_ONCE, full, resting)
                 turned()
                 new = [each for each in due if each.request_id not in self._under_way]
                 for each in new[: AT_ONCE - len(self._under_way)]:
-                    self._under_way[each.request_id] = asyncio.create_task(self._send(poster, each))
+                    if self._receivers.begin(each.url):
+                        self._under_way[each.request_id] = asyncio.create_task(self._send(poster, each))
                 if self._under_way:
                     tasks = self._under_way.values()
                     await asyncio.wait(tasks, timeout=POLL_S, return_when=asyncio.FIRST_COMPLETED)
@@ -152,17 +168,33 @@ class Webhooks:
             self._under_way.clear()
 
     async def _send(self, poster: "Poster", due: DueWebhook) -> None:
+        failure: _Failure | None = None
+        try:
+            failure = await self._attempt(poster, due)
+        finally:
+            self._receivers.end(
+                due.url, silent=bool(failure and failure.silent), pause_s=failure.pause_s if failure else 0
+            )
+        if failure is None:
+            return await self._ledger.webhook_sent(due.request_id)
         attempts = due.attempts + 1
+        again_at = None if failure.for_good else self._again_at(attempts, failure.pause_s)
+        until = f"again at {again_at}" if again_at else "given up"
+        self._tell(ServiceUnreachable(f"webhook of {due.request_id} to {due.url} {failure.reason}; {until}"))
+        return await self._ledger.webhook_failed(due.request_id, attempts, again_at, failure.reason)
+
+    async def _attempt(self, poster: "Poster", due: DueWebhook) -> "_Failure | None":
         try:
             body = self._body(due.request_id)
-            await poster.post(due.url, signed(self._key, due.request_id, int(time.time()), body), body)
-        except (ServiceUnreachable, NotFound, InvalidJSON) as error:
-            again_at = self._again_at(attempts) if isinstance(error, ServiceUnreachable) else None
-            until = f"again at {again_at}" if again_at else "given up"
-            self._tell(ServiceUnreachable(f"webhook of {due.request_id} to {due.url} {error}; {until}"))
-            await self._ledger.webhook_failed(due.request_id, attempts, again_at, str(error))
-        else:
-            await self._ledger.webhook_sent(due.request_id)
+            headers = signed(self._key, due.request_id, int(time.time()), body)
+            status, retry_after_s = await poster.post(due.url, headers, body)
+        except (ServiceRefused, NotFound, InvalidJSON) as error:
+            return _Failure(str(error), for_good=True)
+        except ServiceUnreachable as error:
+            return _Failure(str(error), silent=True)
+        if 200 <= status < 300:
+            return None
+        return _Failure(f"answered {status}", status == GONE, pause_s=min(retry_after_s, LONGEST_RETRY_AFTER_S))
 
     def _body(self, request_id: str) -> bytes:
         """What is sent. Raises NotFound and InvalidJSON where another program removed or changed the contracts."""
@@ -178,8 +210,9 @@ class Webhooks:
             }
         )
 
-    def _again_at(self, attempts: int) -> str | None:
+    def _again_at(self, attempts: int, pause_s: float) -> str | None:
+        """When to try again, `pause_s` from now at the earliest; None after MOST_ATTEMPTS."""
         if attempts >= MOST_ATTEMPTS:
             return None
         wait_s = min(self._first_wait_s * 2 ** (attempts - 1), LONGEST_WAIT_S) * random.uniform(1, 1.2)  # noqa: S311  not a secret
-        return rfc3339(datetime.now(UTC) + timedelta(seconds=wait_s))
+        return rfc3339(datetime.now(UTC) + timedelta(seconds=max(wait_s, pause_s)))

@@ -192,7 +192,12 @@ LENGTH = (
 WAITING = "SELECT capability, to_agent, count(*) FROM contracts WHERE turn IS NOT NULL GROUP BY capability, to_agent"
 """What waits for whom, read from its index alone."""
 
-DUE_WEBHOOKS = "SELECT request_id, url, attempts FROM webhooks WHERE due_at <= ? ORDER BY due_at LIMIT ?"
+DUE_WEBHOOKS = (
+    "SELECT request_id, url, attempts FROM webhooks WHERE due_at <= ?"
+    " AND substr(url || '/', 1, instr(substr(url || '/', 9), '/') + 8) NOT IN (SELECT value FROM json_each(?))"
+    " AND url NOT IN (SELECT value FROM json_each(?)) ORDER BY due_at LIMIT ?"
+)
+"""(moment, hosts as `addresses.host_of` writes them, URLs, how many at most): what is due, but not to these."""
 
 WEBHOOK_SENT = "DELETE FROM webhooks WHERE request_id = ?"
 

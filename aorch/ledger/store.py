@@ -7,7 +7,7 @@ Starting: what a dead process left open is answered by an `interrupted` RESPONSE
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Awaitable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
@@ -251,10 +251,13 @@ class Ledger:
         with translated(self.path):
             return self._for_reading().execute(sql, parameters).fetchall()
 
-    def due_webhooks(self, moment: str, most: int) -> list[DueWebhook]:
-        """Up to `most` webhooks that are due at that moment (RFC 3339), the longest due first."""
+    def due_webhooks(self, moment: str, most: int, hosts: Collection[str], urls: Collection[str]) -> list[DueWebhook]:
+        """Up to `most` webhooks that are due at that moment (RFC 3339), the longest due first; none to these `hosts`
+        (`addresses.host_of`) and `urls`.
+        """
+        given = (moment, json.encode(list(hosts)), json.encode(list(urls)), most)
         with translated(self.path):
-            return [DueWebhook(*row) for row in self._for_reading().execute(statements.DUE_WEBHOOKS, (moment, most))]
+            return [DueWebhook(*row) for row in self._for_reading().execute(statements.DUE_WEBHOOKS, given)]
 
     def version(self) -> int:
         """A number that changes whenever anybody, this process included, commits anything."""

@@ -26,7 +26,7 @@ class Background:
         if self._worker is not None:
             self._loops["queue"] = self._worker.run
         if key is not None:
-            self._loops["webhooks"] = Webhooks(exchanges.ledger, key, self._tell).run
+            self._loops["webhooks"] = Webhooks(exchanges.ledger, key, self._tell, proxy=config.queue.webhook_proxy).run
         if config.trace_url:
             self._loops["trace"] = bootstrap.background(config, log.tell).run
 

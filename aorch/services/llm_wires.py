@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from aorch.addresses import is_loopback
 from aorch.config import LlmConfig
 from aorch.errors import ConfigInvalid
 
 if TYPE_CHECKING:
-    from aiohttp import ClientSession
     from anthropic import AsyncAnthropic
+
+    from aorch.services.http_client import HttpClient
 
 MOST_BYTES = 4 * 1024 * 1024
 """How much of an answer is read."""
@@ -94,8 +96,15 @@ class AnthropicWire:
         self._client: AsyncAnthropic | None = None
 
     async def __aenter__(self) -> Self:
+        proxy = None if is_loopback(self._config.url) else self._config.proxy or None
+        # as http_client.py: nothing from the environment, no redirect
+        client = self._package.DefaultAsyncHttpxClient(trust_env=False, follow_redirects=False, proxy=proxy)
         self._client = self._package.AsyncAnthropic(
-            api_key=self._key, base_url=self._config.url, max_retries=0, timeout=self._config.timeout_s
+            api_key=self._key,
+            base_url=self._config.url,
+            max_retries=0,
+            timeout=self._config.timeout_s,
+            http_client=client,
         )
         return self
 
@@ -151,32 +160,29 @@ class OpenAiWire:
     def __init__(self, config: LlmConfig, key: str) -> None:
         self._config = config
         self._key = key
-        self._session: ClientSession | None = None
+        self._client: HttpClient | None = None
 
     async def __aenter__(self) -> Self:
-        import aiohttp  # noqa: PLC0415  190 ms of start-up
+        from aorch.services.http_client import HttpClient  # noqa: PLC0415  aiohttp takes 190 ms
 
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
-        self._session = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=self._config.timeout_s), headers=headers
-        )
+        self._client = HttpClient(self._config.timeout_s, headers=headers, proxy=self._config.proxy)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._session is not None
-        await self._session.close()
+        assert self._client is not None
+        await self._client.close()
 
     async def send(self, question: Question) -> Reply:
         """Ask once. Raises Refused and Unreached."""
         from aiohttp import ClientError  # noqa: PLC0415  likewise
 
-        assert self._session is not None
+        assert self._client is not None
         url = f"{self._config.url.rstrip('/')}/chat/completions"
         try:
-            # no redirect is followed: what was configured is where contracts go
-            async with self._session.post(url, json=self._body(question), allow_redirects=False) as answer:
+            async with self._client.request("POST", url, json=self._body(question)) as answer:
                 text = (await _read(answer.content)).decode("utf-8", "replace")
         except TimeoutError as error:
             raise Unreached(_late(self._config), late=True) from error

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from aorch.errors import ServiceFailed, ServiceUnreachable
 
 if TYPE_CHECKING:
-    from aiohttp import ClientSession, ClientTimeout
+    from aorch.services.http_client import HttpClient
 
 MOST_NOTE_CHARS = 500
 MOST_BYTES = 1024 * 1024
@@ -57,29 +57,27 @@ class MemAgent:
     def __init__(self, url: str, timeout_s: float = TIMEOUT_S) -> None:
         self.url = url.rstrip("/")
         self._timeout_s = timeout_s
-        self._session: ClientSession | None = None
-        self._limits: ClientTimeout | None = None
+        self._client: HttpClient | None = None
 
     async def __aenter__(self) -> Self:
-        import aiohttp  # noqa: PLC0415  190 ms of start-up
+        from aorch.services.http_client import HttpClient  # noqa: PLC0415  aiohttp takes 190 ms
 
-        self._limits = aiohttp.ClientTimeout(total=self._timeout_s, sock_connect=CONNECT_TIMEOUT_S)
-        self._session = aiohttp.ClientSession()
+        self._client = HttpClient(self._timeout_s, CONNECT_TIMEOUT_S)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._session is not None
-        await self._session.close()
+        assert self._client is not None
+        await self._client.close()
 
     async def health(self, timeout_s: float = HEALTH_TIMEOUT_S) -> Literal["healthy", "busy", "absent"]:
         """`busy` where it takes a connection and is silent: while it compresses, its health waits, 5.7 s as measured."""
-        from aiohttp import ClientTimeout, ConnectionTimeoutError  # noqa: PLC0415  likewise
+        from aiohttp import ConnectionTimeoutError  # noqa: PLC0415  likewise
 
         for path in ("/v1/health", "/health"):
             try:
-                said = await self._send("GET", path, ClientTimeout(timeout_s, sock_connect=CONNECT_TIMEOUT_S))
+                said = await self._send("GET", path, timeout_s)
             except ServiceUnreachable as error:
                 cause = error.__cause__
                 late = isinstance(cause, TimeoutError) and not isinstance(cause, ConnectionTimeoutError)
@@ -125,15 +123,11 @@ class MemAgent:
             raise ServiceFailed(f"MemAgent at {self.url} answered {call} with HTTP {said.status}{reason}")
         return said
 
-    async def _send(self, method: str, path: str, limits: "ClientTimeout | None" = None, **body: str) -> Said:
+    async def _send(self, method: str, path: str, timeout_s: float | None = None, **body: str) -> Said:
         from aiohttp import ClientError  # noqa: PLC0415  likewise
 
-        assert self._session is not None
-        url = f"{self.url}{path}"
-        # no redirect is followed: what was configured is where memories go
-        request = self._session.request(
-            method, url, json=body or None, timeout=limits or self._limits, allow_redirects=False
-        )
+        assert self._client is not None
+        request = self._client.request(method, f"{self.url}{path}", json=body or None, timeout_s=timeout_s)
         try:
             async with request as answer:
                 return Said(answer.status, _object(await _whole(answer.content)))

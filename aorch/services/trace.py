@@ -21,6 +21,7 @@ from yarl import URL
 
 from aorch import json
 from aorch.errors import InvalidJSON, ServiceFailed, ServiceRefused, ServiceUnreachable
+from aorch.services.http_client import HttpClient
 
 TIMEOUT_S = 35.0
 """How long an answer may take: the wrapper itself gives its backend 30 s, and answers 500 then."""
@@ -49,11 +50,8 @@ class Trace:
     def __init__(self, url: str, in_flight: Callable[[bool], None], timeout_s: float = TIMEOUT_S) -> None:
         self.url = url
         self._in_flight = in_flight
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(force_close=True),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_TIMEOUT_S),
-            headers={"Accept": "application/json"},
+        self._client = HttpClient(
+            timeout_s, CONNECT_TIMEOUT_S, headers={"Accept": "application/json"}, keep_connections=False
         )
 
     async def __aenter__(self) -> Self:
@@ -62,7 +60,7 @@ class Trace:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._session.close()
+        await self._client.close()
 
     async def add_event(self, session_id: str, event_type: str, data: dict[str, Any]) -> None:
         """Store an event; answered 200, and about this event, when it returns."""
@@ -131,9 +129,7 @@ class Trace:
         headers = None if body is None else {"Content-Type": "application/json"}
         url = URL(self.url + path, encoded=True)
         try:
-            async with self._session.request(
-                method, url, data=data, headers=headers, allow_redirects=False
-            ) as response:
+            async with self._client.request(method, url, data=data, headers=headers) as response:
                 text = bytearray()
                 async for chunk in response.content.iter_any():
                     text += chunk
