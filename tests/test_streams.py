@@ -195,3 +195,48 @@ def test_the_soft_limit_of_descriptors_is_raised(home: Home) -> None:
     home.write("aorch.toml", '[agents.l]\ncommand = ["sh", "-c", "ulimit -n"]\n[agents.l.capabilities.limit]\n')
     process = home.start("run", "limit", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 4000)))
     assert process.communicate(timeout=10)[0] == b"4000\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--version",),
+        ("--help",),
+        ("run", "--help"),
+        ("contracts", "list"),
+        ("contracts", "export"),
+        ("agents", "list"),
+    ],
+    ids=lambda arguments: " ".join(arguments),
+)
+def test_a_standard_output_that_is_full_is_one_sentence_whatever_is_printed(
+    incident: Home, arguments: tuple[str, ...]
+) -> None:
+    with Path("/dev/full").open("wb") as full:
+        process = incident.start(*arguments, stdout=full)
+    _, err = process.communicate(timeout=10)
+    assert process.returncode == 74
+    assert err.decode().startswith("error: standard output cannot be written: No space left on device\n")
+    assert b"Traceback" not in err
+
+
+def test_an_export_to_a_closed_standard_output_is_told(incident: Home) -> None:
+    process = incident.start("contracts", "export", stdout=None, preexec_fn=closing(1))
+    _, err = process.communicate(timeout=10)
+    assert (process.returncode, err.decode().splitlines()[0]) == (
+        74,
+        "error: standard output cannot be written: it is closed",
+    )
+
+
+def test_a_pipe_that_does_not_block_gets_everything(home: Home) -> None:
+    home.write("aorch.toml", '[agents.a]\ncommand = ["seq", "200000"]\n[agents.a.capabilities.a]\n')
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    process = home.start("run", "a", stdout=writing)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as out:
+        printed = out.read()
+    process.communicate(timeout=10)
+    assert process.returncode == 0
+    assert printed.splitlines()[-1] == b"200000"

@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -12,7 +13,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from aorch.core.stopping import heed
-from aorch.errors import AorchError
+from aorch.errors import AorchError, OutputFailed
 
 COMMANDS = {
     "run": "Call an agent by what it can do",
@@ -74,22 +75,36 @@ class AorchGroup(TyperGroup):
                 each.params.append(_config_option())
         return command
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the options before the command, of which some print and exit."""
+        with _errors_told():
+            return super().parse_args(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; an error of ours becomes one sentence, its next step, and its exit code."""
+        """Run the command."""
         if threading.current_thread() is threading.main_thread():
             heed(signal.SIGINT, signal.default_int_handler)
-        try:
+        with _errors_told():
             return super().invoke(ctx)
-        except AorchError as error:
-            from aorch.cli.output import complain
 
-            complain(error)
-            raise typer.Exit(error.exit_code) from error
-        except KeyboardInterrupt:
-            raise typer.Exit(130) from None
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered must not complain
-            raise typer.Exit(141) from None  # 128 + SIGPIPE, as of any program whose reader went away
+
+@contextmanager
+def _errors_told() -> Iterator[None]:
+    """Turn an error of ours into one sentence, its next step, and its exit code."""
+    try:
+        yield
+    except AorchError as error:
+        from aorch.cli.output import complain
+
+        complain(error)
+        if isinstance(error, OutputFailed):
+            sys.stdout = None  # what is still buffered would complain again at the end
+        raise typer.Exit(error.exit_code) from error
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    except BrokenPipeError:
+        sys.stdout = None
+        raise typer.Exit(141) from None  # 128 + SIGPIPE, as of any program whose reader went away
 
 
 def _leaves(command: Any) -> Iterator[Any]:

@@ -19,7 +19,7 @@ from aorch.core.stopping import heed
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from aorch.cli.results import StandardOutput
+    from aorch.cli.results import ResultsOutput
     from aorch.config import Config
     from aorch.core.batch import Tally
     from aorch.core.earlier import Earlier
@@ -159,13 +159,13 @@ def run(options: Options) -> int:
     import asyncio
 
     from aorch import config as configuration
-    from aorch.cli.results import StandardOutput
+    from aorch.cli.results import ResultsOutput
 
     config = configuration.load(options.ledger)
     if options.retry_failed is not None or options.resume:
         _refuse_missing(config.ledger)
     set_aside()
-    out = StandardOutput()
+    out = ResultsOutput()
     work: _Work = _Retry(options) if options.retry_failed is not None else _File(options)
     heed(signal.SIGINT, signal.SIG_DFL)  # a KeyboardInterrupt can get lost while modules are imported
     return asyncio.run(_perform(config, options, work, out))
@@ -297,7 +297,7 @@ def _opened(file: str) -> tuple[int, int | None]:
     return descriptor, status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
-async def _perform(config: "Config", options: Options, work: _Work, out: "StandardOutput") -> int:
+async def _perform(config: "Config", options: Options, work: _Work, out: "ResultsOutput") -> int:
     """Do all of it and say how it went; the exit code."""
     import asyncio
 
@@ -331,7 +331,7 @@ async def _perform(config: "Config", options: Options, work: _Work, out: "Standa
 
 
 async def _results(
-    orchestrator: "Orchestrator", options: Options, work: _Work, tally: "Tally", out: "StandardOutput"
+    orchestrator: "Orchestrator", options: Options, work: _Work, tally: "Tally", out: "ResultsOutput"
 ) -> None:
     import asyncio
 

@@ -227,22 +227,17 @@ def export(
       aorch contracts export > ledger.jsonl
       aorch contracts export --since 7d --format csv --output week.csv
     """
-    from aorch.cli.output import is_terminal, note, output_failed
+    from aorch.cli.output import is_terminal, note
+    from aorch.cli.streams import standard_output
     from aorch.core.transfer import export_contracts
 
     which = _filter(session, agent, contract_type, capability, status, since, until, text)
     watched = output is None and is_terminal(sys.stdout)
-    out = output or (cast("BinaryIO", _Screen()) if watched else sys.stdout.buffer)
+    out = output or (cast("BinaryIO", _Screen()) if watched else standard_output())
     with _progress("exporting", wanted=not watched) as progress:
-        try:
-            export_contracts(ledger_to_read(ledger), which, form, out, progress)
-            if output is None:
-                sys.stdout.flush()
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            sys.stdout = None  # what is still buffered would complain again at the end
-            raise output_failed(error) from error
+        export_contracts(ledger_to_read(ledger), which, form, out, progress)
+        if output is None:
+            sys.stdout.flush()
     if output:
         note(f"Written to {output}")
 

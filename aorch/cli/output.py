@@ -1,6 +1,5 @@
 """How answers, tables and errors look: for a person at a terminal, and for the next program in a pipe."""
 
-import errno
 import os
 import re
 import sys
@@ -8,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
 from aorch import json
-from aorch.errors import AorchError, OutputFailed
+from aorch.cli.streams import standard_output
+from aorch.errors import AorchError
 
 SHORTEST_CUT = 12
 """Characters below which a column that is cut says nothing any more."""
@@ -142,22 +142,10 @@ def _width() -> int:
 
 def _write(text: str) -> None:
     data = text.encode("utf-8", "replace")
-    try:
-        if sys.stdout is None:
-            raise OSError(errno.EBADF, "it is closed")
-        sys.stdout.flush()
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        sys.stdout = None  # what is still buffered would complain again at the end
-        raise output_failed(error) from error
-
-
-def output_failed(error: OSError) -> OutputFailed:
-    """`error`, which writing to standard output raised, in our words."""
-    return OutputFailed(f"standard output cannot be written: {error.strerror}", "What was done is on record.")
+    out = standard_output()
+    sys.stdout.flush()
+    out.write(data)
+    out.flush()
 
 
 def _colour(code: str, text: str) -> str:

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from aorch.cli.output import is_terminal, printable
+from aorch.cli.streams import StandardOutput
 from aorch.core.batch import SESSIONS, Tally
 from aorch.errors import OutputFailed, UsageError
 
@@ -85,9 +86,8 @@ class Results:
             self._write(text)
         except BrokenPipeError as broken:
             return len(text), broken
-        except OSError as broken:
-            reason = f"standard output cannot be written: {broken.strerror}"
-            return len(text), OutputFailed(reason, "What was done is on record; see --resume.")
+        except OutputFailed as broken:
+            return len(text), OutputFailed(str(broken), "What was done is on record; see --resume.")
         return len(text), None
 
     def _written(self, size: int, error: Exception | None) -> None:
@@ -103,27 +103,27 @@ class Results:
         self._turned.set()
 
 
-class StandardOutput:
+class ResultsOutput:
     """Standard output as it is now, whatever stands in its place later."""
 
     def __init__(self) -> None:
         """Raises UsageError where it is closed."""
         if sys.stdout is None:
             raise UsageError("standard output is closed, and results go there", "Name a file: … > results.jsonl")
-        self._descriptor = sys.stdout.fileno()
+        self._raw = StandardOutput(sys.stdout.fileno(), "w", closefd=False)
         self.is_terminal = is_terminal(sys.stdout)
-        self.is_file = stat.S_ISREG(os.fstat(self._descriptor).st_mode)
+        self.is_file = stat.S_ISREG(os.fstat(self._raw.fileno()).st_mode)
 
     def write(self, text: bytes) -> None:
         """Write all of `text`."""
         if self.is_terminal:
             text = printable(text.decode(), lines=True).encode()
         while text:
-            text = text[os.write(self._descriptor, text) :]
+            text = text[self._raw.write(text) :]
 
 
 @asynccontextmanager
-async def progress(tally: Tally, total: int | None, out: StandardOutput) -> AsyncIterator[Callable[[bytes], None]]:
+async def progress(tally: Tally, total: int | None, out: ResultsOutput) -> AsyncIterator[Callable[[bytes], None]]:
     """A bar on standard error while the block runs, where a person watches it; `total` is bytes, None where unknown.
 
     Gives the function that results are written with: above the bar, where both are on a terminal.

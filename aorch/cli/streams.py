@@ -1,14 +1,15 @@
-"""The streams and descriptors of an `aorch` process: what is closed or cannot be written, and what agents may not touch."""
+"""The streams and descriptors of an `aorch` process: closed ones, ones that cannot be written, and keeping them from agents."""
 
 import io
 import os
 import resource
+import select
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import Any, BinaryIO
 
-from aorch.errors import UsageError
+from aorch.errors import OutputFailed, UsageError
 
 MOST_DESCRIPTORS = 65_536
 """How far the soft limit is raised: some programs close every descriptor up to it when they start."""
@@ -25,6 +26,8 @@ def prepare() -> None:
     encoding = sys.stderr.encoding if sys.stderr else "utf-8"
     raw = _StandardError(2, "w", closefd=False)
     sys.stderr = io.TextIOWrapper(io.BufferedWriter(raw), encoding, "backslashreplace", line_buffering=True)
+    if sys.stdout is not None:
+        _use_for_stdout(sys.stdout.fileno())
 
 
 class _StandardError(io.FileIO):
@@ -35,6 +38,32 @@ class _StandardError(io.FileIO):
             return super().write(data) or len(data)
         except OSError:
             return len(data)
+
+
+class StandardOutput(io.FileIO):
+    """Waits while it takes nothing, as a non-blocking pipe may.
+
+    `write` raises OutputFailed if it cannot be written, and BrokenPipeError if its reader went away.
+    """
+
+    def write(self, data: Any) -> int:
+        """Write some of `data`; how much."""
+        try:
+            while (written := super().write(data)) is None:
+                select.select((), (self,), ())
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise OutputFailed(
+                f"standard output cannot be written: {error.strerror}", "What was done is on record."
+            ) from error
+        return written
+
+
+def _use_for_stdout(descriptor: int) -> None:
+    raw = StandardOutput(descriptor, "w", closefd=False)
+    encoding, errors, line_buffering = sys.stdout.encoding, sys.stdout.errors, raw.isatty()
+    sys.stdout = io.TextIOWrapper(io.BufferedWriter(raw), encoding, errors, line_buffering=line_buffering)
 
 
 def _raise_descriptor_limit() -> None:
@@ -54,8 +83,7 @@ def set_aside() -> None:
         sys.stdin = io.TextIOWrapper(io.BufferedReader(moved), sys.stdin.encoding, sys.stdin.errors)
     if sys.stdout is not None and sys.stdout.fileno() == 1:
         sys.stdout.flush()
-        out = io.BufferedWriter(io.FileIO(os.dup(1), "w", closefd=False))
-        sys.stdout = io.TextIOWrapper(out, sys.stdout.encoding, sys.stdout.errors, line_buffering=sys.stdout.isatty())
+        _use_for_stdout(os.dup(1))
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
@@ -75,6 +103,13 @@ def kept_from_agents() -> Iterator[None]:
             yield
         finally:
             sys.stdin = own
+
+
+def standard_output() -> BinaryIO:
+    """Standard output, as bytes. Raises OutputFailed if it is closed."""
+    if sys.stdout is None:
+        raise OutputFailed("standard output cannot be written: it is closed", "What was done is on record.")
+    return sys.stdout.buffer
 
 
 def standard_input() -> BinaryIO:
