@@ -54,9 +54,9 @@ class Segment(NamedTuple):
 
 _COLUMNS = ", ".join(BlockRow._fields)
 _SELECT = f"SELECT {_COLUMNS} FROM memory_blocks"  # noqa: S608  names of our own
-_OF_SESSION = f"{_SELECT} WHERE session_id = ?1 AND last_position > ?2 ORDER BY last_position LIMIT ?3"
-_NEWEST = f"{_SELECT} WHERE block_id < ?1 ORDER BY block_id DESC LIMIT ?2"
-_NEWEST_OF = f"{_SELECT} WHERE session_id = ?3 AND block_id < ?1 ORDER BY block_id DESC LIMIT ?2"
+_OF_SESSION = f"{_SELECT} WHERE session_id = ? AND last_position > ? ORDER BY last_position LIMIT ?"
+_NEWEST = f"{_SELECT} WHERE block_id < ? ORDER BY block_id DESC LIMIT ?"
+_NEWEST_OF = f"{_SELECT} WHERE session_id = ? AND block_id < ? ORDER BY block_id DESC LIMIT ?"
 _GET = f"{_SELECT} WHERE block_id = ?"
 _BESIDE = "SELECT beside FROM memory_blocks WHERE session_id = ? AND beside IS NOT NULL"
 _REMEMBERED = "SELECT DISTINCT session_id FROM memory_blocks ORDER BY session_id"
@@ -68,15 +68,15 @@ _LAST_CLOSED = (
 )
 _COUNT = "SELECT count(*) FROM contracts WHERE session_id = ? AND position > ? AND position <= ?"
 _SPAN = (
-    "SELECT count(*) FROM contracts WHERE session_id = ?1"
-    " AND position BETWEEN (SELECT position FROM contracts WHERE contract_id = ?2)"
-    " AND (SELECT position FROM contracts WHERE contract_id = ?3)"
+    "SELECT count(*) FROM contracts WHERE session_id = ?"
+    " AND position BETWEEN (SELECT position FROM contracts WHERE contract_id = ?)"
+    " AND (SELECT position FROM contracts WHERE contract_id = ?)"
 )
 _GROWN = (
     "WITH RECURSIVE found(session_id, n) AS"
-    " (SELECT min(session_id), 1 FROM contracts WHERE session_id {} ?1"
+    " (SELECT min(session_id), 1 FROM contracts WHERE session_id {} ?"
     " UNION ALL SELECT (SELECT min(session_id) FROM contracts WHERE session_id > found.session_id), n + 1 FROM found"
-    " WHERE found.session_id IS NOT NULL AND n < ?2)"
+    " WHERE found.session_id IS NOT NULL AND n < ?)"
     " SELECT session_id,"
     " (SELECT position FROM contracts c WHERE c.session_id = found.session_id ORDER BY position DESC LIMIT 1)"
     " > (SELECT coalesce(max(last_position), 0) FROM memory_blocks b WHERE b.session_id = found.session_id)"
@@ -113,7 +113,7 @@ class Memory:
         place = (before or "n", limit)  # ids begin with mem_
         if session_id is None:
             return [BlockRow(*row) for row in self._all(_NEWEST, *place)]
-        return [BlockRow(*row) for row in self._all(_NEWEST_OF, *place, json.storable_text(session_id))]
+        return [BlockRow(*row) for row in self._all(_NEWEST_OF, json.storable_text(session_id), *place)]
 
     def block(self, block_id: str) -> BlockRow | None:
         """The block of exactly that id."""

@@ -62,7 +62,7 @@ PAYLOAD = "SELECT contracts.payload FROM contracts WHERE contracts.contract_id =
 TRIED = (
     "WITH RECURSIVE tries(contract_id, capability, session_id, resumes, retry_of) AS"
     " (SELECT contract_id, capability, session_id, json_extract(metadata, '$.resumes'), json_extract(metadata, '$.retry_of')"
-    " FROM contracts WHERE contract_id = ?1"
+    " FROM contracts WHERE contract_id = ?"
     " UNION SELECT c.contract_id, c.capability, c.session_id, json_extract(c.metadata, '$.resumes'),"
     " json_extract(c.metadata, '$.retry_of') FROM tries t CROSS JOIN contracts c ON c.contract_id IN (t.resumes, t.retry_of)"
     " WHERE c.capability = t.capability AND c.session_id = t.session_id"
@@ -73,7 +73,7 @@ TRIED = (
     " WHERE c.capability = t.capability AND c.session_id = t.session_id),"
     " steps(first, contract_id) AS"
     " (SELECT c.contract_id, c.contract_id FROM tries t CROSS JOIN contracts c ON c.parent_id = t.contract_id"
-    " WHERE c.contract_type = 'REQUEST' AND c.from_agent = ?2"
+    " WHERE c.contract_type = 'REQUEST' AND c.from_agent = ?"
     " UNION SELECT s.first, k.request_id FROM steps s"
     " CROSS JOIN idempotency_keys k ON k.caller IN ('retry', 'resume') AND k.key = s.contract_id)"
     " SELECT c.contract_id, c.to_agent, q.capability, q.payload, c.status, q.metadata FROM steps s"
@@ -91,9 +91,9 @@ RESULT = "SELECT contracts.result FROM contracts WHERE contracts.request_id = ?"
 
 SESSIONS_FROM = (
     "WITH RECURSIVE found(session_id, n) AS"
-    " (SELECT min(session_id), 1 FROM contracts WHERE session_id >= ?1"
+    " (SELECT min(session_id), 1 FROM contracts WHERE session_id >= ?"
     " UNION ALL SELECT (SELECT min(session_id) FROM contracts WHERE session_id > found.session_id), n + 1 FROM found"
-    " WHERE found.session_id IS NOT NULL AND n < ?2)"
+    " WHERE found.session_id IS NOT NULL AND n < ?)"
     " SELECT session_id FROM found WHERE session_id IS NOT NULL"
 )
 """(first, how many): distinct sessions in order, by skipping through the index instead of reading it all."""
@@ -105,10 +105,11 @@ NEWEST_IDS = "SELECT contract_id, capability, session_id FROM contracts ORDER BY
 ENQUEUE = (
     "INSERT INTO contracts (contract_id, session_id, contract_type, from_agent, to_agent, capability, payload, status,"
     " created_at, completed_at, result, error, metadata, request_id, parent_id, claimed_by, priority, due_at, expires_at,"
-    " turn) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19,"
-    " CASE WHEN ?18 IS NULL THEN max((SELECT turn + 1 FROM queue_clock WHERE priority = ?17),"
-    " (SELECT coalesce(max(turn) + 1, 0) FROM contracts WHERE session_id = ?2 AND priority = ?17 AND turn IS NOT NULL))"
-    " END)"
+    " turn) SELECT given.*,"
+    " CASE WHEN given.due_at IS NULL THEN max((SELECT turn + 1 FROM queue_clock WHERE priority = given.priority),"
+    " (SELECT coalesce(max(c.turn) + 1, 0) FROM contracts AS c"
+    " WHERE c.session_id = given.session_id AND c.priority = given.priority AND c.turn IS NOT NULL))"
+    " END FROM (SELECT ?, ? AS session_id, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? AS priority, ? AS due_at, ?) AS given"
 )
 """A whole Row, priority, due_at, expires_at."""
 
@@ -121,11 +122,14 @@ FIRST = (
 """(capability, the agent that it insists on or None, how many at most): those that come first, in order."""
 
 CLAIM = (
-    "UPDATE contracts SET status = 'in_progress', claimed_by = ?1, turn = NULL, expires_at = NULL,"
-    " attempts = coalesce(attempts, 0) + 1 WHERE position = ?2"
+    "UPDATE contracts SET status = 'in_progress', claimed_by = ?, turn = NULL, expires_at = NULL,"
+    " attempts = coalesce(attempts, 0) + 1 WHERE position = ?"
 )
 
-CLOCK = "UPDATE queue_clock SET turn = max(turn, ?2) WHERE priority = ?1"
+CLOCK = (
+    "INSERT INTO queue_clock (priority, turn) VALUES (?, ?)"
+    " ON CONFLICT (priority) DO UPDATE SET turn = max(turn, excluded.turn)"
+)
 
 _ROW = (
     "SELECT contract_id, session_id, contract_type, from_agent, to_agent, capability, payload, status, created_at,"
@@ -138,16 +142,18 @@ BY_REQUEST = _ROW + "request_id = ?"
 
 ANSWERED = "SELECT request_id FROM contracts WHERE request_id IN (SELECT value FROM json_each(?))"
 
-DUE = "SELECT position, session_id, priority FROM contracts WHERE due_at <= ?1 ORDER BY due_at LIMIT ?2"
+DUE = "SELECT position, session_id, priority FROM contracts WHERE due_at <= ? ORDER BY due_at LIMIT ?"
 
 PROMOTE = (
-    "UPDATE contracts SET due_at = NULL, turn = max((SELECT turn + 1 FROM queue_clock WHERE priority = ?3),"
-    " (SELECT coalesce(max(turn) + 1, 0) FROM contracts WHERE session_id = ?2 AND priority = ?3 AND turn IS NOT NULL))"
-    " WHERE position = ?1"
+    "UPDATE contracts SET due_at = NULL, turn = max("
+    "(SELECT turn + 1 FROM queue_clock WHERE priority = contracts.priority),"
+    " (SELECT coalesce(max(c.turn) + 1, 0) FROM contracts AS c"
+    " WHERE c.session_id = contracts.session_id AND c.priority = contracts.priority AND c.turn IS NOT NULL))"
+    " WHERE position = ? AND session_id = ? AND priority = ?"
 )
 """(position, session_id, priority)"""
 
-EXPIRED = "SELECT position FROM contracts WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2"
+EXPIRED = "SELECT position FROM contracts WHERE expires_at <= ? ORDER BY expires_at LIMIT ?"
 
 NEXT_MOMENT = (
     "SELECT min(moment) FROM (SELECT min(due_at) AS moment FROM contracts WHERE due_at IS NOT NULL"
@@ -172,12 +178,12 @@ END = (
 """(status, completed_at, contract_id): COMPLETE for one that may still wait."""
 
 REQUEUE = (
-    "UPDATE contracts SET status = 'pending', claimed_by = NULL, attempts = attempts - ?1,"
-    " turn = (SELECT turn FROM queue_clock WHERE priority = contracts.priority) WHERE contract_id = ?2"
+    "UPDATE contracts SET status = 'pending', claimed_by = NULL, attempts = attempts - ?,"
+    " turn = (SELECT turn FROM queue_clock WHERE priority = contracts.priority) WHERE contract_id = ?"
 )
 """(1 where its agent was not called, else 0; contract_id): it waits at the head of its priority."""
 
-CANCEL = "UPDATE contracts SET cancelled_by = ?1 WHERE contract_id = ?2 AND cancelled_by IS NULL"
+CANCEL = "UPDATE contracts SET cancelled_by = ? WHERE contract_id = ? AND cancelled_by IS NULL"
 
 CANCELLED = (
     "SELECT contract_id, cancelled_by FROM contracts WHERE claimed_by = ? AND cancelled_by IS NOT NULL"
@@ -205,15 +211,15 @@ WEBHOOK_FAILED = "UPDATE webhooks SET attempts = ?, due_at = ?, error = ? WHERE 
 
 WEBHOOK_DUE = "UPDATE webhooks SET due_at = ? WHERE request_id = ?"
 RECORDED = (
-    "WITH RECURSIVE trials(key, request_id) AS"
-    " (SELECT k.key, k.request_id FROM json_each(?2) AS wanted"
-    " CROSS JOIN idempotency_keys AS k ON k.caller = ?1 AND k.key = wanted.value"
+    "WITH RECURSIVE given(caller, keys, longest) AS (SELECT ?, ?, ?), trials(key, request_id) AS"
+    " (SELECT k.key, k.request_id FROM given CROSS JOIN json_each(given.keys) AS wanted"
+    " CROSS JOIN idempotency_keys AS k ON k.caller = given.caller AND k.key = wanted.value"
     " UNION ALL SELECT t.key, k.request_id FROM trials AS t"
     " CROSS JOIN idempotency_keys AS k ON k.caller IN ('retry', 'resume') AND k.key = t.request_id)"
     " SELECT t.key, q.contract_id, q.session_id, q.to_agent, q.capability, json_extract(q.metadata, '$.retry_of'), r.status,"
-    " r.created_at, CASE WHEN length(r.result) <= ?3 THEN r.result END, length(r.result) > ?3, r.error,"
+    " r.created_at, CASE WHEN length(r.result) <= given.longest THEN r.result END, length(r.result) > given.longest, r.error,"
     " json_extract(r.metadata, '$.code'), json_extract(r.metadata, '$.duration_ms'), json_extract(r.metadata, '$.called')"
-    " FROM trials AS t CROSS JOIN contracts AS q ON q.contract_id = t.request_id"
+    " FROM given CROSS JOIN trials AS t CROSS JOIN contracts AS q ON q.contract_id = t.request_id"
     " LEFT JOIN contracts AS r ON r.request_id = t.request_id"
     " WHERE NOT EXISTS (SELECT 1 FROM idempotency_keys AS k WHERE k.caller IN ('retry', 'resume')"
     " AND k.key = t.request_id)"
@@ -224,25 +230,27 @@ The key of a trial is the id of the one that it comes after (store.RETRY). CROSS
 the caller first."""
 
 _TRIES = (
-    "WITH RECURSIVE found AS MATERIALIZED (SELECT contract_id, capability, position, status,"
+    "found AS MATERIALIZED (SELECT contract_id, capability, position, status,"
     " coalesce(json_extract(metadata, '$.retry_of'), json_extract(metadata, '$.resumes')) AS before FROM contracts"
-    " WHERE session_id = ?1 AND contract_type = 'REQUEST' AND before IS NOT NULL),"
+    " WHERE session_id = (SELECT session FROM given) AND contract_type = 'REQUEST' AND before IS NOT NULL),"
     " tries(contract_id, capability, position, status, before) AS (SELECT * FROM found"
     " UNION SELECT t.contract_id, t.capability, t.position, t.status, coalesce(json_extract(c.metadata, '$.retry_of'),"
     " json_extract(c.metadata, '$.resumes')) AS further FROM tries t CROSS JOIN contracts c ON c.contract_id = t.before"
-    " WHERE further IS NOT NULL AND c.session_id = ?1 AND c.capability = t.capability)"
+    " WHERE further IS NOT NULL AND c.session_id = (SELECT session FROM given) AND c.capability = t.capability)"
 )
 """`tries` has a row for each REQUEST of a session that does another one (`before`) again, and for each before that."""
 
 UNDONE = (
-    _TRIES  # noqa: S608  a constant
+    "WITH RECURSIVE given(session) AS (SELECT ?), "  # noqa: S608  a constant
+    + _TRIES
     + ", again AS (SELECT before, capability, max(position), contract_id, status, sum(status = 'completed') AS done"
     " FROM tries GROUP BY before, capability)"
     " SELECT q.position, coalesce(again.contract_id, q.contract_id) FROM contracts q"
     " LEFT JOIN again ON again.before = q.contract_id AND again.capability = q.capability"
-    " WHERE q.session_id = ?1 AND q.contract_type = 'REQUEST' AND q.status IN ('failed', 'cancelled')"
+    " WHERE q.session_id = (SELECT session FROM given) AND q.contract_type = 'REQUEST' AND q.status IN ('failed', 'cancelled')"
     " AND q.parent_id IS NULL AND q.contract_id NOT IN (SELECT t.contract_id FROM tries t"
-    " CROSS JOIN contracts c ON c.contract_id = t.before WHERE c.session_id = ?1 AND c.capability = t.capability)"
+    " CROSS JOIN contracts c ON c.contract_id = t.before WHERE c.session_id = (SELECT session FROM given)"
+    " AND c.capability = t.capability)"
     " AND coalesce(again.done, 0) = 0"
     " AND coalesce(again.status, q.status) IN ('failed', 'cancelled') ORDER BY q.position"
 )
@@ -250,13 +258,15 @@ UNDONE = (
 command, and the id of its last try."""
 
 LAST_TRY = (
-    _TRIES  # noqa: S608  a constant
-    + ", firsts(contract_id) AS (SELECT ?2 UNION SELECT t.before FROM tries t"
-    " CROSS JOIN contracts c ON c.contract_id = t.before AND c.session_id = ?1 AND c.capability = t.capability"
-    " WHERE t.contract_id = ?2)"
+    "WITH RECURSIVE given(session, request) AS (SELECT ?, ?), "  # noqa: S608  a constant
+    + _TRIES
+    + ", firsts(contract_id) AS (SELECT request FROM given UNION SELECT t.before FROM tries t"
+    " CROSS JOIN contracts c ON c.contract_id = t.before AND c.session_id = (SELECT session FROM given)"
+    " AND c.capability = t.capability"
+    " WHERE t.contract_id = (SELECT request FROM given))"
     " SELECT c.contract_id, c.status FROM contracts c WHERE c.contract_id IN (SELECT contract_id FROM firsts"
     " UNION SELECT t.contract_id FROM tries t WHERE t.before IN (SELECT contract_id FROM firsts)"
-    " AND t.capability = (SELECT capability FROM contracts WHERE contract_id = ?2))"
+    " AND t.capability = (SELECT capability FROM contracts WHERE contract_id = (SELECT request FROM given)))"
     " ORDER BY c.status = 'completed' DESC, c.position DESC LIMIT 1"
 )
 """(session, contract_id): the id and the status of the last try of what that REQUEST asks for; a completed one goes first."""
