@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import aorch
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -45,6 +47,22 @@ def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
         "{'text': 'Hello, Ann!'}",
         "{'text': 'Hello, Bob!'}",
     ]
+
+
+def test_the_python_of_the_python_page_runs(tmp_path: Path) -> None:
+    program = "".join(re.findall(r"```python\n(.*?)```", (ROOT / "docs/python.md").read_text(), re.DOTALL))
+    (tmp_path / "aorch.toml").touch()
+    environment = {**os.environ, "AORCH_LEDGER": str(tmp_path / "ledger.db"), "PYTHONWARNINGS": "error"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert (done.stdout, done.stderr) == ("{'text': 'Hello, Ann!'}\n", "")
+
+
+def test_the_python_page_names_every_public_method_of_an_orchestrator() -> None:
+    page = (ROOT / "docs/python.md").read_text()
+    methods = {name for name in vars(aorch.Orchestrator) if not name.startswith("_")} - {"exchanges", "queue"}
+    assert [name for name in sorted(methods) if not re.search(rf"\b{name}\(", page)] == []
 
 
 def test_the_pipelines_of_their_page_work(tmp_path: Path) -> None:
