@@ -49,7 +49,7 @@ def test_a_detached_task_is_done_by_a_worker_and_waited_for(home: Home) -> None:
     request, response = home.rows(
         "SELECT status, from_agent, to_agent, claimed_by, request_id FROM contracts ORDER BY position"
     )
-    assert request == ("completed", "orchestrator", None, None, None)
+    assert request == ("completed", "orchestrator", "noter", None, None)
     assert response == ("completed", "noter", "orchestrator", None, request_id)
     again = home.aorch("contracts", "wait", request_id[-6:], "--json").json
     assert (again["contract_id"], again["data"], again["agent_id"]) == (request_id, {"text": "hi"}, "noter")

@@ -48,6 +48,7 @@ COMPILED = {
         select(COLUMNS.contract_id).where(COLUMNS.claimed_by == bindparam("owner")),
         None,
     ),
+    "AGENT": (select(COLUMNS.to_agent).where(COLUMNS.contract_id == bindparam("id")), None),
     "PAYLOAD": (select(COLUMNS.payload).where(COLUMNS.contract_id == bindparam("id")), None),
     "RESULT": (select(COLUMNS.result).where(COLUMNS.request_id == bindparam("id")), None),
 }
@@ -297,6 +298,7 @@ def test_sessions_come_in_order_from_the_first_on_and_each_once(
         ("CLAIMED", ()),
         ("ORPHANS", ("",)),
         ("ANCESTORS", ("",)),
+        ("AGENT", ("",)),
         ("PAYLOAD", ("",)),
         ("TRIED", ("", "")),
         ("RESULT", ("",)),
@@ -307,7 +309,7 @@ def test_sessions_come_in_order_from_the_first_on_and_each_once(
         ("ASKED", ("[]",)),
         ("ENQUEUE", ("",) * 19),
         ("FIRST", ("", "", 1)),
-        ("CLAIM", ("", 1)),
+        ("CLAIM", ("", "", 1)),
         ("DUE", ("", 1)),
         ("PROMOTE", (1, "", 3)),
         ("EXPIRED", ("", 1)),
@@ -317,7 +319,7 @@ def test_sessions_come_in_order_from_the_first_on_and_each_once(
         ("STATE", ("",)),
         ("CLAIMED_STATE", ("",)),
         ("END", ("", "", "")),
-        ("REQUEUE", (0, "")),
+        ("REQUEUE", (0, None, "")),
         ("CANCEL", ("", "")),
         ("CANCELLED", ("",)),
         ("BY_POSITION", (1,)),
@@ -378,7 +380,7 @@ def claim(connection: sqlite3.Connection, contract_id: str, owner: str = "me") -
     ((position, priority, turn),) = connection.execute(
         "SELECT position, priority, turn FROM contracts WHERE contract_id = ?", (contract_id,)
     )
-    connection.execute(statements.CLAIM, (owner, position))
+    connection.execute(statements.CLAIM, (owner, "an agent", position))
     connection.execute(statements.CLOCK, (priority, turn))
 
 
@@ -473,8 +475,8 @@ def test_what_is_given_back_waits_at_the_head_and_remembers_its_attempts(ledger:
     for contract_id in "AB":
         claim(ledger, contract_id)
     assert ledger.execute(statements.CLAIMED_STATE, ("A",)).fetchone() == (1, 1, None, 1)
-    ledger.execute(statements.REQUEUE, (0, "A"))
-    ledger.execute(statements.REQUEUE, (1, "B"))
+    ledger.execute(statements.REQUEUE, (0, None, "A"))
+    ledger.execute(statements.REQUEUE, (1, None, "B"))
     assert ledger.execute("SELECT status, claimed_by, attempts FROM contracts").fetchall() == [
         ("pending", None, 1),
         ("pending", None, 0),

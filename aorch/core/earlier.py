@@ -14,7 +14,7 @@ from aorch.core.line import PRIORITY, Line
 from aorch.core.task import Answer, Task
 from aorch.errors import AgentFailed, Conflict, NotFound, UsageError, by_code
 from aorch.ledger.recorded import Asked, Past, Recorded
-from aorch.ledger.row import CANCELLED, COMPLETED, INTERRUPTED, finite, new_id, object_in
+from aorch.ledger.row import CANCELLED, COMPLETED, INTERRUPTED, finite, insisted_on, new_id, object_in
 from aorch.ledger.store import BATCH, RETRY, Ledger
 
 CHUNK = 500
@@ -137,14 +137,13 @@ def undone(ledger: Path, session_id: str, timeout_s: float | None) -> Iterator[l
 
 
 def _again(asked: Asked, about: dict[str, Any], session_id: str, timeout_s: float | None) -> Task:
-    insisted = "routing" not in about or object_in(about, "routing").get("chosen") == "asked for by id"
     kept = {name: said for name, said in about.items() if name in ("priority", "line")}
     return Task(
         capability=asked.capability,
         parameters=json.decode(asked.payload),
         session_id=session_id,
         context=object_in(about, "context"),
-        agent_id=asked.to_agent if insisted else None,
+        agent_id=insisted_on(about, asked.to_agent),
         timeout_s=timeout_s,
         from_agent=asked.from_agent,
         metadata={**kept, "retry_of": asked.contract_id},

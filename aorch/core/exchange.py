@@ -117,7 +117,7 @@ class Exchanges:
             key = task.idempotency if task.refusal_uses_key else None
             return await self._refuse(self._request(task, parent_id, asker, registered, reason), refusal, started, key)
         request = self._request(task, parent_id, asker, registered, reason)
-        call, outcome = Call(self, request.contract_id, current_call.get()), None
+        call, outcome = Call(self, request.contract_id, registered.agent.agent_id, current_call.get()), None
         try:
             outcome = await self._called(task, request, registered, call, in_line=in_line)
             patience_s = PATIENCE_S if call.outer is None else math.inf
@@ -174,7 +174,8 @@ class Exchanges:
             capability = capability_for(self.registry, task)
         except AorchError as refusal:
             return self._request(task, parent_id, asker, None, None), refusal
-        task.queue = wish.as_dict(idempotent=capability.idempotent, timeout_s=task.timeout_s)
+        said = wish.as_dict(idempotent=capability.idempotent, timeout_s=task.timeout_s)
+        task.queue = {**said, "agent_id": task.agent_id}  # `to_agent` will be the agent that claims it
         return self._request(task, parent_id, asker, None, None, waits=True), None
 
     async def _called(self, task: Task, request: Row, registered: Registered, call: Call, *, in_line: bool) -> Outcome:
@@ -203,7 +204,7 @@ class Exchanges:
             else:
                 await self.ledger.write_request(request, task.idempotency)
             try:
-                return await execute(registered.agent, document_of(task, request), call, limit_s, ends_at)
+                return await execute(registered.agent, document_of(task, request), limit_s, call, ends_at)
             except AgentNotStarted as lack:
                 return await self._execute_once_started(task, request, registered, call, lack, ends_at)
         finally:
@@ -225,7 +226,7 @@ class Exchanges:
             if (cancelled_by := await self.running.pause(request.contract_id, START_AGAIN_S)) is not None:
                 return cancelled_before(cancelled_by)
             try:
-                return await execute(registered.agent, document_of(task, request), call, limit_s, ends_at)
+                return await execute(registered.agent, document_of(task, request), limit_s, call, ends_at)
             except AgentNotStarted as error:
                 lack = error
         return _not_called(lack)
@@ -240,7 +241,7 @@ class Exchanges:
         NoAgentAvailable, after it was given back, where its agent cannot work any more.
         """
         started = time.perf_counter()
-        call = Call(self, request.contract_id)
+        call = Call(self, request.contract_id, request.to_agent)
         try:
             registered, _ = choose(self.registry, task)
             registered.check(task.capability, task.parameters)
@@ -268,7 +269,7 @@ class Exchanges:
             if (cancelled_by := await self._place_for_queued(request_id, registered, limit_s)) is not None:
                 return cancelled_before(cancelled_by)
             try:
-                return await execute(registered.agent, document_of(task, request), call, limit_s)
+                return await execute(registered.agent, document_of(task, request), limit_s, call)
             finally:
                 call.when_over(registered.leave_place)
         except asyncio.CancelledError:
@@ -352,17 +353,19 @@ class Exchanges:
                 f"delegated {len(above)} deep, and {self.max_depth} is the limit (max_depth)",
                 "See the chain with `aorch contracts show` and end it, or raise max_depth in aorch.toml.",
             )
-        for contract_id, _, capability in above:
+        for contract_id, capability in above:
             if capability == task.capability and self.ledger.payload(contract_id) == json.encode(task.parameters):
                 raise DelegationRefused(
                     f"a circle: {contract_id} further up asks for {capability} with the same parameters",
                     "See the chain with `aorch contracts show`.",
                 )
-        return above[0][1]
+        call = current_call.get()
+        known = call.agent_id if call is not None and call.exchanges is self and call.request_id == parent_id else None
+        return known or self.ledger.agent_of(parent_id)
 
     def _refuse_deadlock(self, registered: Registered, parent_id: str) -> None:
         """Raise DelegationRefused where each place of the agent is held by a task that waits for this one."""
-        above = {contract_id for contract_id, _, _ in self.ledger.ancestors(parent_id)}
+        above = {contract_id for contract_id, _ in self.ledger.ancestors(parent_id)}
         agent_id, most = registered.agent.agent_id, registered.agent.concurrency
         if len(registered.holders & above) == most:
             raise DelegationRefused(

@@ -32,7 +32,7 @@ CLOSE_S = 5.0
 
 @dataclass(slots=True)
 class Call:
-    """The call of an agent for that REQUEST, asked for by what `outer` calls; `begun` once the agent has seen the task.
+    """The call of that agent for that REQUEST, asked for by what `outer` calls; `begun` once the agent has seen the task.
 
     For an agent of this package's own (a pipeline): what performs the tasks that it asks for, and what the metadata of its
     RESPONSE says besides, however the call ends.
@@ -40,6 +40,7 @@ class Call:
 
     exchanges: "Exchanges"
     request_id: str
+    agent_id: str | None = None
     outer: "Call | None" = None
     about: dict[str, Any] = field(default_factory=dict)
     begun: bool = False
@@ -192,7 +193,7 @@ class Running:
 
 
 async def execute(
-    agent: Agent, document: dict[str, Any], called: Call, timeout_s: float, ends_at: float | None = None
+    agent: Agent, document: dict[str, Any], timeout_s: float, called: Call, ends_at: float | None = None
 ) -> Outcome:
     """Let `agent` do the task of `document`; every failure of its code comes back as an Outcome.
 

@@ -199,7 +199,8 @@ class Worker:
         for name, able in self._able.items():
             of_agents = {each.agent.agent_id: count for each in able if (count := min(free, each.free(free)))}
             if of_agents:
-                yield Places(name, min(free, sum(of_agents.values())), of_agents)
+                running = {each.agent.agent_id: each.running for each in able}
+                yield Places(name, min(free, sum(of_agents.values())), of_agents, running)
 
     async def _do(self, request: Row) -> None:
         """Do what was claimed. Its place is free before its RESPONSE is committed, so that the next claim goes with that."""

@@ -10,7 +10,7 @@ from aorch.ledger import queue
 from aorch.ledger.contract import Contract
 from aorch.ledger.reading import Reader
 from aorch.ledger.recorded import Recorded
-from aorch.ledger.row import COMPLETED, REQUEST, object_in
+from aorch.ledger.row import COMPLETED, REQUEST, insisted_on, object_in
 from aorch.ledger.store import RETRY
 
 _OURS = {"routing", "queue", "context", "step", "index", "resumes"}
@@ -85,8 +85,8 @@ def _given(details: dict[str, Any]) -> dict[str, Any]:
 
 def _insisted(request: Contract, registry: Registry) -> str | None:
     """The agent that must do it: one that the caller insisted on, or the pipeline, whose id is its capability's name."""
-    if object_in(request.details, "routing").get("chosen") == "asked for by id":
-        return request.to_agent
-    name = request.to_agent or request.capability  # nobody is named in a REQUEST that waited in the queue
+    if (agent_id := insisted_on(request.details, request.to_agent)) is not None:
+        return agent_id
+    name = request.to_agent or request.capability  # nobody is named in a REQUEST that waits in the queue
     found = (each.agent for each in registry if each.agent.agent_id == name == request.capability)
     return next((agent.agent_id for agent in found if agent.kind == "pipeline"), None)

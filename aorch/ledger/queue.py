@@ -13,8 +13,9 @@ MOST_ATTEMPTS times.
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from heapq import merge
+from types import MappingProxyType
 from typing import NamedTuple
 
 from aorch import json
@@ -30,6 +31,7 @@ from aorch.ledger.row import (
     REQUEST,
     RESPONSE,
     Row,
+    insisted_on,
     new_id,
 )
 from aorch.moments import now
@@ -42,11 +44,19 @@ AT_ONCE = 500
 
 
 class Places(NamedTuple):
-    """How many tasks of `capability` can be begun: in all, and of those that insist on one of these agents."""
+    """How many tasks of `capability` can be begun: in all, and by each agent, which runs so many (`running`) already."""
 
     capability: str
     free: int
     of_agents: dict[str, int]
+    running: Mapping[str, int] = MappingProxyType({})
+
+    def agent_for(self, given: "Counter[str]") -> str:
+        """The agent for the next task, when each was `given` so many: of those that have a free place the one that runs least."""
+        return min(
+            self.of_agents,
+            key=lambda name: (given[name] >= self.of_agents[name], self.running.get(name, 0) + given[name]),
+        )
 
     def heads(self) -> list[tuple[str, str | None, int]]:
         """What FIRST is asked."""
@@ -75,9 +85,23 @@ def claim(connection: sqlite3.Connection, owner_id: str, places: Sequence[Places
     expire(connection)
     heads = [connection.execute(statements.FIRST, head) for each in places for head in each.heads()]
     first = _with_places(merge(*heads), {each.capability: each.free for each in places}, most)
-    connection.executemany(statements.CLAIM, [(owner_id, position) for _, _, position, _ in first])
+    rows = _with_agents([_row(connection, position) for _, _, position, _ in first], places)
+    taken = [(owner_id, row.to_agent, position) for (_, _, position, _), row in zip(first, rows, strict=True)]
+    connection.executemany(statements.CLAIM, taken)
     connection.executemany(statements.CLOCK, {priority: turn for priority, turn, _, _ in first}.items())
-    return [_row(connection, position) for _, _, position, _ in first]
+    return [row._replace(status=IN_PROGRESS, claimed_by=owner_id) for row in rows]
+
+
+def _with_agents(rows: list[Row], places: Sequence[Places]) -> list[Row]:
+    """Each with the agent that is to do it: the one that it insists on, else one that has a place for it."""
+    of_capability = {each.capability: each for each in places}
+    given: Counter[str] = Counter()
+    named = []
+    for row in rows:
+        agent_id = row.to_agent or of_capability[row.capability].agent_for(given)
+        given[agent_id] += 1
+        named.append(row._replace(to_agent=agent_id))
+    return named
 
 
 def next_moment(connection: sqlite3.Connection) -> str | None:
@@ -137,7 +161,8 @@ def lose(connection: sqlite3.Connection, request_id: str, *, called: bool = True
     if cancelled_by is not None:
         answer(connection, request, CANCELLED, f"cancelled by {cancelled_by}", AgentCancelled)
     elif waited and again:
-        connection.execute(statements.REQUEUE, (int(not called), request_id))
+        insists_on = insisted_on(json.decode(request.metadata), request.to_agent)
+        connection.execute(statements.REQUEUE, (int(not called), insists_on, request_id))
     else:
         ended = "was called" if request.status == PENDING else "answered"
         reason = f"interrupted: the process that ran this ended before {request.to_agent or 'an agent'} {ended}"

@@ -57,6 +57,8 @@ ANCESTORS = (
 )
 """From a REQUEST to the root of its delegation; nothing for a RESPONSE."""
 
+AGENT = "SELECT contracts.to_agent FROM contracts WHERE contracts.contract_id = ?"
+
 PAYLOAD = "SELECT contracts.payload FROM contracts WHERE contracts.contract_id = ?"
 
 TRIED = (
@@ -122,9 +124,10 @@ FIRST = (
 """(capability, the agent that it insists on or None, how many at most): those that come first, in order."""
 
 CLAIM = (
-    "UPDATE contracts SET status = 'in_progress', claimed_by = ?, turn = NULL, expires_at = NULL,"
+    "UPDATE contracts SET status = 'in_progress', claimed_by = ?, to_agent = ?, turn = NULL, expires_at = NULL,"
     " attempts = coalesce(attempts, 0) + 1 WHERE position = ?"
 )
+"""(owner, the agent that is to do it, position)"""
 
 CLOCK = (
     "INSERT INTO queue_clock (priority, turn) VALUES (?, ?)"
@@ -178,10 +181,11 @@ END = (
 """(status, completed_at, contract_id): COMPLETE for one that may still wait."""
 
 REQUEUE = (
-    "UPDATE contracts SET status = 'pending', claimed_by = NULL, attempts = attempts - ?,"
+    "UPDATE contracts SET status = 'pending', claimed_by = NULL, attempts = attempts - ?, to_agent = ?,"
     " turn = (SELECT turn FROM queue_clock WHERE priority = contracts.priority) WHERE contract_id = ?"
 )
-"""(1 where its agent was not called, else 0; contract_id): it waits at the head of its priority."""
+"""(1 where its agent was not called, else 0; the agent that it insists on, else NULL; contract_id): it waits at the head of
+its priority."""
 
 CANCEL = "UPDATE contracts SET cancelled_by = ? WHERE contract_id = ? AND cancelled_by IS NULL"
 

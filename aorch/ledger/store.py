@@ -81,7 +81,7 @@ class Ledger:
         self._opening = threading.Lock()
         self._forked = False
         forget_in_child(self)
-        self._ancestors: dict[str, list[tuple[str, str, str]]] = {}
+        self._ancestors: dict[str, list[tuple[str, str]]] = {}
 
     @property
     def owner_id(self) -> str:
@@ -209,19 +209,24 @@ class Ledger:
 
     # Reading what writing depends on
 
-    def ancestors(self, contract_id: str) -> list[tuple[str, str, str]]:
-        """From that REQUEST to the root of its delegation: contract_id, to_agent, capability. Nothing for a RESPONSE.
+    def ancestors(self, contract_id: str) -> list[tuple[str, str]]:
+        """From that REQUEST to the root of its delegation: contract_id, capability. Nothing for a RESPONSE.
 
         Remembered for the last ones asked for, since they never change: a fan-out asks for the same ten thousand times.
         """
         above = self._ancestors.pop(contract_id, None)
         if above is None:
-            above = self._read(statements.ANCESTORS, contract_id)
+            above = [(found, capability) for found, _, capability in self._read(statements.ANCESTORS, contract_id)]
         if above:
             self._ancestors[contract_id] = above
             if len(self._ancestors) > REMEMBERED:
                 del self._ancestors[next(iter(self._ancestors))]
         return above
+
+    def agent_of(self, contract_id: str) -> str | None:
+        """The agent that does that REQUEST; None where it is queued for any, or not there. A claim changes it."""
+        found = self._read(statements.AGENT, contract_id)
+        return found[0][0] if found else None
 
     def payload(self, contract_id: str) -> str | None:
         """What that REQUEST asks, JSON text; None where it is not there."""

@@ -189,8 +189,7 @@ def is_loopback(address: str) -> bool:
 
 def _asked_of(request: web.Request, parent_id: str) -> str | None:
     """The agent that this REQUEST was made to."""
-    above = services_of(request).orchestrator.exchanges.ledger.ancestors(parent_id)
-    return above[0][1] if above else None
+    return services_of(request).orchestrator.exchanges.ledger.agent_of(parent_id)
 
 
 def _refused(kind: type[AorchError], message: str, challenge: str, hint: str = HINT) -> Refusal:
