@@ -190,3 +190,13 @@ def test_lists_of_agents_show_names_of_variables_and_never_values(home: Home) ->
         assert "HOOK" in text
         assert not any(value in text for value in ("literal-secret", "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0", "ghp_1"))
     assert [agent["env"] for agent in as_json.json["agents"]] == [[], ["PRICE"], ["HOOK", "API"]]
+
+
+def test_a_program_that_is_cut_off_keeps_what_it_had_printed(home: Home) -> None:
+    script = "echo half; echo reason >&2; exec sleep 60"
+    home.write("aorch.toml", f'[agents.a]\ncommand = ["sh", "-c", "{script}"]\n[agents.a.capabilities.a]\n')
+    done = home.aorch("run", "a", "--timeout", "1")
+    assert (done.code, done.out) == (5, "half\n")
+    assert done.err == "reason\nerror: a gave no answer within 1 s\n"
+    result, metadata = recorded(home)
+    assert (result, metadata["stderr"], metadata["code"]) == ({"text": "half\n"}, "reason\n", "agent_timed_out")

@@ -1,5 +1,6 @@
 """What an agent is: the class to extend, and the capability that it offers."""
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
@@ -83,6 +84,14 @@ class AgentMetadata:
             "status": self.status.value,
             "endpoint": self.endpoint,
         }
+
+
+class CutOff(asyncio.CancelledError):
+    """Raised by an agent that is cancelled, with the `answer` that it can give so far: `data`, `stderr`."""
+
+    def __init__(self, answer: dict[str, Any]) -> None:
+        super().__init__()
+        self.answer = answer
 
 
 class Agent(ABC):

@@ -11,6 +11,7 @@ import errno
 import functools
 import os
 import re
+import resource
 import shlex
 import shutil
 import signal
@@ -20,7 +21,7 @@ from typing import Any
 from urllib.parse import quote
 
 from aorch import config_file, json
-from aorch.agents.base import Agent, AgentCapability
+from aorch.agents.base import Agent, AgentCapability, CutOff
 from aorch.config import AgentConfig, Config, program_environment, unset
 from aorch.errors import AgentFailed, AgentNotStarted, InvalidJSON, ParametersInvalid, UsageError
 
@@ -33,6 +34,8 @@ KEPT = 64 * 1024
 """How much is kept of an output that passed its limit, from its beginning."""
 LACKS = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
 """What starting a program fails with when descriptors, processes or memory are short: it may work a moment later."""
+SPARE = 16
+"""Descriptors that no program's pipes may take, or an eighth of the limit if that is less."""
 LACK_HINT = "Raise the limits (ulimit -n, ulimit -u), or run fewer tasks at once."
 CHUNK = 64 * 1024
 
@@ -100,6 +103,7 @@ class CommandAgent(Agent):
         arguments = [fill(argument, parameters) for argument in self._command]
         given = json.encode(task) if template is None else fill(template, parameters, environment)
         program = self._find(arguments[0], os.fspath(self._base()), environment.get("PATH")) or arguments[0]
+        _leave_descriptors(arguments[0])
         starting = asyncio.ensure_future(
             asyncio.get_running_loop().subprocess_exec(
                 _Process, program, *arguments[1:], cwd=self._folder(), env=environment, start_new_session=True
@@ -140,6 +144,9 @@ class CommandAgent(Agent):
             if reading.done() and not reading.result():
                 return _failure(f"its output passed the limit of {limit:,} bytes (max_output_bytes)", output[:KEPT])
             return _answer(transport.get_returncode() or 0, output, tail, self.declared.ok_exit_codes)
+        except asyncio.CancelledError:
+            said = json.storable_text(tail.decode("utf-8", "replace"))
+            raise CutOff({**(_said(output) if output else {}), "stderr": said}) from None
         finally:
             for each in tasks:
                 each.cancel()
@@ -157,6 +164,18 @@ class CommandAgent(Agent):
         if os.sep in program:
             program = os.path.join(folder, os.path.expanduser(program))  # noqa: PTH111, PTH118  a program's name, not yet a path
         return shutil.which(program, path=path)
+
+
+def _leave_descriptors(program: str) -> None:
+    """Raise AgentNotStarted if only those descriptors are free that the ledger and the service need."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    try:
+        lowest = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        os.close(lowest)
+    except OSError:
+        lowest = limit
+    if limit != resource.RLIM_INFINITY and lowest >= limit - min(SPARE, limit // 8):
+        raise AgentNotStarted(f"{program} cannot be started now: {os.strerror(errno.EMFILE)}", LACK_HINT)
 
 
 def _script_problem(program: str) -> str | None:

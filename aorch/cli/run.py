@@ -257,10 +257,10 @@ def show_answer(answer: "Answer", as_json: bool) -> int:
             print_json(answer.data)
         elif text or answer.success:
             print_text(text)
+    if answer.stderr and not as_json and answer.stderr.strip() not in (answer.error or ""):
+        print_stderr(answer.stderr)
     if answer.failure is not None:
         complain(answer.failure(answer.error or "", answer.hint))
-    elif answer.stderr and not as_json:
-        print_stderr(answer.stderr)
     ended = f" · exit code {answer.exit_code}" if answer.exit_code else ""
     note(
         f"{answer.agent_id or 'no agent'} · {answer.duration_ms:.0f} ms{ended} · contract {answer.contract_id}"

@@ -124,7 +124,7 @@ class Exchanges:
             return await self._respond(request, registered, outcome, started, call.about, patience_s)
         except asyncio.CancelledError:
             if outcome is None:
-                outcome = Outcome(error="cancelled by the caller", failure=AgentCancelled, called=call.begun)
+                outcome = Outcome(*call.kept, "cancelled by the caller", AgentCancelled, called=call.begun)
                 response = self._respond(
                     request, registered, outcome, started, call.about, CANCELLED_PATIENCE_S, last=True
                 )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from aorch import json
 from aorch.agents import Agent
+from aorch.agents.base import CutOff
 from aorch.agents.failure import described, text_of
 from aorch.agents.registry import Registered
 from aorch.core import agent_log
@@ -35,7 +36,7 @@ class Call:
     """The call of that agent for that REQUEST, asked for by what `outer` calls; `begun` once the agent has seen the task.
 
     For an agent of this package's own (a pipeline): what performs the tasks that it asks for, and what the metadata of its
-    RESPONSE says besides, however the call ends.
+    RESPONSE says besides, however the call ends. `kept` is the data, with its JSON text, of a call that was cut off.
     """
 
     exchanges: "Exchanges"
@@ -44,6 +45,7 @@ class Call:
     outer: "Call | None" = None
     about: dict[str, Any] = field(default_factory=dict)
     begun: bool = False
+    kept: tuple[Any, str | None] = (None, None)
     code: asyncio.Task[Any] | None = None
     thread: concurrent.futures.Future[None] | None = None
 
@@ -217,11 +219,10 @@ async def execute(
     if not call.done():
         await _stop(call, agent.grace_s)
         if cancelled_by is not None:
-            return Outcome(error=f"cancelled by {cancelled_by}", failure=AgentCancelled, called=called.begun)
+            return Outcome(*called.kept, f"cancelled by {cancelled_by}", AgentCancelled, called=called.begun)
         late = "gave no answer" if called.begun else f"was not called ({MOST_THREADS} threads of agents are busy)"
-        return Outcome(
-            error=f"{agent.agent_id} {late} within {timeout_s:g} s", failure=AgentTimedOut, called=called.begun
-        )
+        error = f"{agent.agent_id} {late} within {timeout_s:g} s"
+        return Outcome(*called.kept, error, AgentTimedOut, called=called.begun)
     try:
         return _outcome(agent, call, document)
     except AgentNotStarted:
@@ -245,6 +246,11 @@ async def _call(agent: Agent, document: dict[str, Any], over: asyncio.Future[Non
             answer = await agent.execute(document)
         called.about.update(_of_program(answer))
         return answer
+    except CutOff as cut_off:
+        called.about.update(_of_program(cut_off.answer))
+        if (data := cut_off.answer.get("data")) is not None:
+            called.kept = data, json.encode(data)
+        raise
     except (SystemExit, KeyboardInterrupt) as error:
         raise _carried(error) from None
     finally:

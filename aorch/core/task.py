@@ -157,7 +157,9 @@ class Answer:
             "timestamp": self.timestamp,
         }
         if self.exit_code is not None:
-            answer["exit_code"], answer["stderr"] = self.exit_code, self.stderr or ""
+            answer["exit_code"] = self.exit_code
+        if self.stderr is not None:
+            answer["stderr"] = self.stderr
         return answer
 
 
