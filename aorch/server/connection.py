@@ -12,9 +12,9 @@ from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
 from aorch.errors import AorchError
 from aorch.ledger.row import new_id
-from aorch.server.answer import JsonAnswer
 from aorch.server.app import REQUEST_ID, Handler, http_refusal
 from aorch.server.connection_limit import ConnectionLimit
+from aorch.server.fast_path import MAX_HEAD_BYTES, HeadTooLarge, Protocol
 from aorch.server.log import RequestLog
 from aorch.server.problems import Refusal, problem
 
@@ -36,13 +36,14 @@ TOO_MANY = Refusal(
 )
 
 
-class Connection(web.RequestHandler):
+class Connection(Protocol):
     """A connection to `server`, whose requests go to `entrance`.
 
-    A header must be whole within `read_timeout_s` from its first byte, else 408.
+    A header must be whole within `read_timeout_s` from its first byte, else 408. A client that closes its sending side gets
+    the answers to the requests that it sent whole.
     """
 
-    __slots__ = ("_limit", "_log", "_read_timeout_s", "_silent", "_stuck", "_stuck_s", "_unfinished")
+    __slots__ = ("_is_stream", "_limit", "_log", "_read_timeout_s", "_silent", "_stuck", "_stuck_s", "_unfinished")
 
     def __init__(
         self,
@@ -55,10 +56,11 @@ class Connection(web.RequestHandler):
         idle_s: float = IDLE_S,
         stuck_s: float = STUCK_S,
     ) -> None:
+        server.request_handler = entrance  # type: ignore[assignment]  # its requests are an application's
         super().__init__(
             server,
             loop=asyncio.get_running_loop(),
-            access_log=None,  # type: ignore[arg-type]  # which means none
+            access_log=None,
             keepalive_timeout=idle_s,
             lingering_time=LINGER_S,
             max_line_size=MAX_LINE_BYTES,
@@ -66,8 +68,8 @@ class Connection(web.RequestHandler):
             max_headers=MAX_HEADERS,
             auto_decompress=False,  # nothing is decompressed that nobody reads: see request_body.py
         )
-        self._request_handler = entrance  # type: ignore[assignment]  # its requests are an application's
         self._log = log
+        self._is_stream = False
         self._read_timeout_s = read_timeout_s
         self._limit = limit
         self._silent = True
@@ -91,13 +93,26 @@ class Connection(web.RequestHandler):
             self._silent = False
             self._limit.heard(self)
         super().data_received(data)
-        waiter = self._waiter
-        if waiter is None or waiter.done():
-            if self._unfinished is not None:
-                self._unfinished.cancel()
-                self._unfinished = None
+        if not self.is_idle():
+            self._is_finished()
         elif self._unfinished is None:
-            self._unfinished = self._loop.call_later(self._read_timeout_s, self._give_up)
+            self._unfinished = asyncio.get_running_loop().call_later(self._read_timeout_s, self._give_up)
+
+    def begun(self) -> None:
+        """A request has reached the application, so that its header was whole."""
+        super().begun()
+        self._is_finished()
+
+    def begin_stream(self) -> None:
+        """What is answered now has no end: it ends with the client, which is gone once it closes its sending side."""
+        self._is_stream = True
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio allows it
+        """The client sends nothing more. Whether to stay open, for the answers that are due."""
+        is_due = not self._is_stream and self.is_whole() and not (self.is_idle() and self._unfinished is None)
+        if is_due:
+            self.half_close()
+        return is_due
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Nothing comes or goes any more."""
@@ -111,7 +126,7 @@ class Connection(web.RequestHandler):
         """The client takes less than it is sent."""
         super().pause_writing()
         if self.transport is not None:
-            self._stuck = self._loop.call_later(self._stuck_s, self.transport.abort)
+            self._stuck = asyncio.get_running_loop().call_later(self._stuck_s, self.transport.abort)
 
     def resume_writing(self) -> None:
         """The client has taken most of it."""
@@ -119,19 +134,9 @@ class Connection(web.RequestHandler):
         if self._stuck is not None:
             self._stuck.cancel()
 
-    async def finish_response(self, request: Any, resp: Any, start_time: float | None) -> Any:
-        """Send `resp`; one that aiohttp made up outside of the middleware (417) as problem+json."""
-        if isinstance(resp, JsonAnswer) and self.transport is not None and not self._upgraded:
-            message = resp.at_once(request)
-            if message is not None:
-                request._finish()
-                self.transport.write(message)
-                if self._paused:
-                    await self._drain_helper()
-                return resp, False
-        if isinstance(resp, web.HTTPException):
-            resp = self._logged(problem(http_refusal(resp)))
-        return await super().finish_response(request, resp, start_time)
+    def refined(self, response: Any) -> Any:
+        """What aiohttp made up outside of the middleware (417) as problem+json."""
+        return self._logged(problem(http_refusal(response))) if isinstance(response, web.HTTPException) else response
 
     def handle_error(
         self, request: Any, status: int = 500, exc: BaseException | None = None, message: str | None = None
@@ -152,6 +157,12 @@ class Connection(web.RequestHandler):
         if not isinstance(kw.get("exc_info"), web.RequestPayloadError):
             super().log_exception(*args, **kw)
 
+    def _is_finished(self) -> None:
+        """The header is whole."""
+        if self._unfinished is not None:
+            self._unfinished.cancel()
+            self._unfinished = None
+
     def _give_up(self) -> None:
         """The header takes too long."""
         response = problem(Refusal(408, "too_slow", f"the header took longer than {self._read_timeout_s:g} s"))
@@ -169,8 +180,17 @@ class Connection(web.RequestHandler):
         return response
 
 
+def until_client_leaves(request: web.Request) -> None:
+    """Let the answer to `request`, a stream, end once its client closes its sending side."""
+    connection = request.protocol
+    if isinstance(connection, Connection):
+        connection.begin_stream()
+
+
 def _not_http(error: HttpProcessingError) -> Refusal:
     """The reasons quote what was sent, which may hold a secret: only their own words are told."""
+    if isinstance(error, HeadTooLarge):
+        return Refusal(431, "headers_too_large", f"the headers are larger than {MAX_HEAD_BYTES} bytes together")
     if not isinstance(error, LineTooLong):
         reason = error.message.partition("\n")[0].partition(":")[0] if "\n" in error.message else "it is malformed"
         return Refusal(400, "not_http", f"this is not HTTP: {reason}")

@@ -8,7 +8,8 @@ from aiohttp import web
 from aorch import json
 from aorch.errors import InvalidJSON
 from aorch.ledger.row import FIELDS, Row
-from aorch.server.answer import JsonAnswer, next_page
+from aorch.server.answer import JSON, next_page
+from aorch.server.fast_path import JsonAnswer
 
 PAGE_BYTES = 8 * 1024 * 1024
 """A page ends with the item before the one that would make it larger; it has one item at least."""
@@ -36,7 +37,7 @@ def page_answer(request: web.Request, name: str, page: Page, **others: Any) -> J
     items, following = page
     rest = json.encode_bytes({**others, "next": following})
     body = b'{"%s":[%s],%s' % (name.encode(), b",".join(items), rest[1:])
-    return JsonAnswer(body, headers=next_page(request, following))
+    return JsonAnswer(body, content_type=JSON, headers=next_page(request, following))
 
 
 def form_of(row: Row) -> dict[str, Any]:

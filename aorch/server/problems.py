@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from aorch import json
 from aorch.core.task import Answer
 from aorch.errors import AorchError, LedgerBusy, NoAgentAvailable, ParametersInvalid, UsageError
-from aorch.server.answer import JsonAnswer
+from aorch.server.fast_path import JsonAnswer
 
 RETRY_AFTER_S = 1
 

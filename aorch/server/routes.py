@@ -18,6 +18,7 @@ from aorch.server.answer import json_answer
 from aorch.server.app import Handler
 from aorch.server.auth import PUBLIC
 from aorch.server.call import CALL, Call, services_of
+from aorch.server.connection import until_client_leaves
 from aorch.server.events import FOLLOWER, EventsQuery
 from aorch.server.events import HEADERS as STREAM_HEADERS
 from aorch.server.idempotency import key_of, once
@@ -89,6 +90,7 @@ async def events(request: web.Request) -> web.StreamResponse:
         async with request.app[FOLLOWER].stream(query.session_id, after) as stream:
             with services_of(request).long_requests.hold(request, stream.woken.set):
                 await response.prepare(request)
+                until_client_leaves(request)
                 with contextlib.suppress(AorchError):  # no other answer can follow one that has begun
                     await stream.send(request, response)
     return response

@@ -110,13 +110,13 @@ async def _follow(
 
 
 def _accepting(
-    runner: web.AppRunner, entrance: Handler, log: RequestLog, read_timeout_s: float
+    runner: web.AppRunner, entrance: Callable[[Handler], Handler], log: RequestLog, read_timeout_s: float
 ) -> Callable[[], Connection]:
     """What makes the protocol of a new connection."""
     server = runner.server
     assert server is not None
-    limit = ConnectionLimit(read_timeout_s, log.tell)
-    return lambda: Connection(server, entrance, log, read_timeout_s, limit)
+    limit, enter = ConnectionLimit(read_timeout_s, log.tell), entrance(server.request_handler)
+    return lambda: Connection(server, enter, log, read_timeout_s, limit)
 
 
 async def _finish(runner: web.AppRunner, background: Background, stop: Stop, grace_s: float) -> None:

@@ -11,9 +11,10 @@ from aorch.errors import Conflict
 from aorch.ledger.row import Row
 from aorch.moments import rfc3339
 from aorch.server import bodies
-from aorch.server.answer import JsonAnswer, json_answer
+from aorch.server.answer import json_answer
 from aorch.server.auth import READ
 from aorch.server.call import CALL, Call, services_of
+from aorch.server.fast_path import JsonAnswer
 from aorch.server.idempotency import first_of, key_of
 from aorch.server.problems import refused
 from aorch.server.reading import asked, parse, read_query

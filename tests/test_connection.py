@@ -1,0 +1,171 @@
+"""Connections: half-closed ones, the size of what waits on them, and the same answers by aiohttp's public names alone."""
+
+import re
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psutil
+import pytest
+from api import ask, home_in, problem
+from conftest import WAIT_S, Home
+from serving import Server, serving
+
+ROOT = Path(__file__).parent.parent
+PRIVATE = re.compile(r"(?<![\w.])(?:request|response|resp|app|connection)\._[a-z]\w*|aiohttp[\w.]* import .*\b_[a-z]")
+
+ECHO = b'{"session_id": "s", "capability": "echo", "parameters": {"text": "%s"}}'
+UNTESTED = "import aiohttp; aiohttp.__version__ = '3.99.0'; from aorch.__main__ import main; main()"
+"""`aorch` with a version of aiohttp whose private names nobody knows."""
+
+
+class Untested(Home):
+    """A home in which that `aorch` runs."""
+
+    @staticmethod
+    def command(*arguments: str) -> list[str]:
+        return [sys.executable, "-c", UNTESTED, *arguments]
+
+
+@pytest.fixture(scope="module", params=[Home, Untested], ids=["tested aiohttp", "any aiohttp"])
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, made_ledger: Path
+) -> Iterator[Server]:
+    home = home_in(tmp_path_factory.mktemp("home"), made_ledger)
+    home.write("aorch.toml", (home.folder / "aorch.toml").read_text() + "[serve]\nread_timeout_s = 1\n")
+    with serving(request.param(home.folder, home.environment)) as server:
+        yield server
+
+
+def post(text: bytes, more: bytes = b"") -> bytes:
+    body = ECHO % text
+    head = b"POST /v1/orchestrate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    return head + b"Content-Length: %d\r\n%s\r\n" % (len(body), more) + body
+
+
+def connected(server: Server) -> socket.socket:
+    url = server.client.base_url
+    return socket.create_connection((url.host, url.port), timeout=WAIT_S)
+
+
+def all_of(connection: socket.socket) -> bytes:
+    """What comes until the server closes the connection."""
+    return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def test_a_client_that_half_closes_gets_its_answer_and_the_end(server: Server) -> None:
+    with closing(connected(server)) as connection:
+        connection.sendall(post(b"half"))
+        connection.shutdown(socket.SHUT_WR)
+        got = all_of(connection)
+    assert got.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"Echo: half" in got
+
+
+def test_a_client_that_half_closes_later_gets_its_answer_as_well(server: Server) -> None:
+    with closing(connected(server)) as connection:
+        connection.sendall(b"POST /v1/orchestrate HTTP/1.1\r\nHost: localhost\r\n")
+        connection.sendall(post(b"slow").partition(b"localhost\r\n")[2])
+        task = b"GET /v1/tasks/none?wait_s=1 HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 OK\r\n")
+        connection.sendall(task)
+        connection.shutdown(socket.SHUT_WR)
+        assert all_of(connection).startswith(b"HTTP/1.1 404 ")
+
+
+def test_what_a_half_closed_client_has_not_sent_whole_is_not_waited_for_long(server: Server) -> None:
+    for part in (b"", b"GET / HT", post(b"x")[:-5]):
+        with closing(connected(server)) as connection:
+            connection.sendall(part)
+            connection.shutdown(socket.SHUT_WR)
+            got = all_of(connection)
+            assert got == b"" or got.startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_head_that_is_not_finished_is_given_up(server: Server) -> None:
+    with closing(connected(server)) as connection:
+        connection.sendall(b"GET /v1/health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 OK\r\n")
+        connection.sendall(b"GET /v1/health HTTP/1.1\r\n")
+        assert all_of(connection).startswith(b"HTTP/1.1 408 ")
+
+
+def test_small_and_large_answers_and_refusals_are_the_same(server: Server) -> None:
+    assert ask(server, session="same").json()["data"] == {"message": "Echo: hi"}
+    assert len(ask(server, session="same", parameters={"text": "x" * 100_000}).json()["data"]["message"]) == 100_006
+    problem(server.get("/nothing"), 404, "no_route")
+    problem(server.client.delete("/v1/health"), 405, "method_not_allowed")
+    assert server.client.head("/v1/health").content == b""
+    response = server.get("/v1/health")
+    assert {"Content-Length", "Date", "Server", "Content-Type", "X-Request-ID"} <= {
+        name.title().replace("-Id", "-ID") for name in response.headers
+    }
+    assert "Traceback" not in server.log
+
+
+@pytest.fixture
+def tested(tmp_path: Path, made_ledger: Path) -> Iterator[Server]:
+    with serving(home_in(tmp_path, made_ledger)) as server:
+        yield server
+
+
+def test_half_closed_pipelined_requests_are_all_answered(tested: Server) -> None:
+    with closing(connected(tested)) as connection:
+        connection.sendall(b"".join(post(b"no%d" % number) for number in range(5)))
+        connection.shutdown(socket.SHUT_WR)
+        got = all_of(connection)
+    assert re.findall(rb"Echo: no(\d)", got) == [b"0", b"1", b"2", b"3", b"4"]
+
+
+def test_the_heads_that_wait_on_a_connection_are_bounded_together(tested: Server) -> None:
+    """One large head, one that is never finished, and many pipelined ones, while a request is answered or not."""
+    large = b"".join(b"X-%d: %s\r\n" % (number, b"x" * 8000) for number in range(9))
+    fair = b"".join(b"X-%d: %s\r\n" % (number, b"x" * 6000) for number in range(10))
+    start = b"GET /v1/health HTTP/1.1\r\nHost: localhost\r\n"
+    task = {"session_id": "s", "capability": "echo", "not_before": "2099-01-01T00:00:00Z", "parameters": {"text": "hi"}}
+    path = f"/v1/tasks/{tested.post('/v1/tasks', json=task).json()['contract_id']}"
+    busy = f"GET {path}?wait_s=%d HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    for sent, answers in (
+        (start + large + b"\r\n", [b"431"]),
+        (start + large, [b"431"]),
+        (post(b"first") + start + large + b"\r\n", [b"200", b"431"]),
+        ((busy % 1).encode() + (start + fair + b"\r\n") * 4, [b"200", b"200", b"431"]),
+    ):
+        with closing(connected(tested)) as connection:
+            connection.sendall(sent)
+            got = all_of(connection)
+            assert re.findall(rb"HTTP/1.[01] (\d+) ", got) == answers
+            assert b"65536 bytes together" in got
+    with closing(connected(tested)) as connection:
+        connection.sendall(start + fair + b"\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 OK\r\n")
+    process = psutil.Process(tested.process.pid)
+    before, held = process.memory_info().rss, []
+    for _ in range(10):
+        held.append(connected(tested))
+        for _ in range(50):  # what is too much is read and thrown away
+            held[-1].sendall((busy % 30).encode() + start + large + b"\r\n")
+    assert process.memory_info().rss - before < 60_000_000
+    for connection in held:
+        connection.close()
+
+
+def test_private_names_of_aiohttp_are_used_in_one_module(tmp_path: Path) -> None:
+    found = {
+        path.name
+        for path in (ROOT / "aorch" / "server").glob("*.py")
+        if PRIVATE.search(path.read_text(encoding="utf-8"))
+    }
+    assert found == {"fast_path.py"}
+
+
+def test_the_tested_version_of_aiohttp_is_the_one_that_is_required() -> None:
+    from aorch.server.fast_path import AVAILABLE, TESTED
+
+    bound = re.search(r'"aiohttp>=(\d+\.\d+),<(\d+\.\d+)"', (ROOT / "pyproject.toml").read_text())
+    assert bound is not None
+    major, minor = bound[1].split(".")
+    assert (f"{bound[1]}.", bound[2]) == (TESTED, f"{major}.{int(minor) + 1}")
+    assert AVAILABLE
