@@ -15,8 +15,9 @@ from aorch.errors import Conflict, LedgerBusy, LedgerError, NotFound
 from aorch.ledger.batch import Writer
 from aorch.ledger.connection import as_ledger_error, connection_to
 from aorch.ledger.database import connect
+from aorch.ledger.queue import Places
 from aorch.ledger.statements import INSERT
-from aorch.ledger.store import Ledger
+from aorch.ledger.store import Entry, Ledger
 
 
 @pytest.fixture
@@ -153,3 +154,20 @@ async def test_closing_waits_no_second_for_a_lock_that_another_program_holds(pat
             await waiting
         other.execute("ROLLBACK")
     assert count(path) == 0
+
+
+async def test_a_claim_that_is_not_wanted_any_more_claims_nothing(ledger: Ledger, path: Path) -> None:
+    """A worker that is told to stop while another program holds the lock need not wait for it."""
+    await ledger.enqueue(Entry(request(status="pending", to_agent=None, completed_at=None), 3))
+    wanted = [True]
+    places = [Places("echo", 1, {})]
+    with closing(connect(path)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        claiming = asyncio.ensure_future(ledger.claim(places, 1, lambda: bool(wanted)))
+        await asyncio.wait((claiming,), timeout=0.1)
+        wanted.clear()
+        assert await asyncio.wait_for(claiming, 1) == []
+        other.execute("ROLLBACK")
+    assert await ledger.claim(places, 1, lambda: bool(wanted)) == []
+    wanted.append(True)
+    assert len(await ledger.claim(places, 1, lambda: bool(wanted))) == 1

@@ -151,6 +151,7 @@ def _whole(path: "Path", parts: list[str]) -> list[str]:
 async def _answers(path: "Path", contract_ids: list[str], timeout_s: float | None) -> "list[Answer]":
     """Their answers, in that order. Raises WaitedTooLong where one is not there within `timeout_s` seconds."""
     from aorch.core.recovery import recover
+    from aorch.core.threads import in_thread
     from aorch.core.waiting import Waiting
     from aorch.errors import WaitedTooLong
 
@@ -160,7 +161,7 @@ async def _answers(path: "Path", contract_ids: list[str], timeout_s: float | Non
         async with asyncio.timeout(timeout_s):
             while left := (await asyncio.wait(asked, timeout=LOOK_AFTER_S, return_when=asyncio.FIRST_EXCEPTION))[1]:
                 _ = [task.result() for task in asked if task not in left]  # one that will never be answered ends it
-                await asyncio.to_thread(recover, path)
+                await in_thread(recover, path)
     except TimeoutError:
         missing = [one for one, task in zip(contract_ids, asked, strict=True) if not task.done()]
         raise WaitedTooLong(

@@ -45,12 +45,14 @@ def serve(
       curl localhost:8888/v1/agents
     """
     import asyncio
+    import signal
 
     import msgspec
 
     from aorch import config as configuration
     from aorch import config_file
     from aorch.cli.streams import kept_from_agents
+    from aorch.core.stopping import heed
     from aorch.server import running
     from aorch.server import workers as processes
 
@@ -71,5 +73,6 @@ def serve(
     config = msgspec.structs.replace(config, serve=settings)
     if settings.workers > 1:
         raise typer.Exit(processes.supervise(config, log_json=log_json, insecure=insecure))
+    heed(signal.SIGINT, signal.SIG_DFL)  # until the server listens: opening the ledger may wait for its lock
     with kept_from_agents():
         return asyncio.run(running.serve(config, log_json=log_json, insecure=insecure))

@@ -14,6 +14,7 @@ import msgspec
 from aorch import config_file, json
 from aorch.config import Config
 from aorch.core.recovery import recover
+from aorch.core.threads import in_thread
 from aorch.errors import AorchError, ConfigInvalid, Conflict, LedgerError, LlmOff, NotFound, UsageError
 from aorch.ledger import owners
 from aorch.ledger.memory import BlockRow, Memory, Segment
@@ -109,7 +110,7 @@ async def compress_sessions(config: Config, sessions: Iterable[str] | None, how:
     another compression is running, and what concerns every session: LlmOff, ConfigInvalid, LedgerError.
     """
     async with _alone(config.ledger, 0), _making(config, how) as make:
-        await asyncio.to_thread(recover, config.ledger)
+        await in_thread(recover, config.ledger)
         for session_id, grown in await asyncio.to_thread(_chosen, config.ledger, sessions):
             if not grown:
                 yield Compressed(session_id)
@@ -137,7 +138,7 @@ async def _compress(ledger: Path, session_id: str, how: How, make: Make) -> Comp
         block=json.encode(block.as_dict()),
         beside=None if beside is None else json.encode(beside),
     )
-    if not await asyncio.to_thread(remember, ledger, row, segment.after):
+    if not await in_thread(remember, ledger, row, segment.after):
         raise Conflict(f"the session {session_id!r} was compressed by somebody else meanwhile", "Ask again.")
     return Compressed(session_id, segment.contracts, block, beside)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from aorch.config import Config
 from aorch.core.delivery import Delivery, placed
 from aorch.core.supervision import Turned
+from aorch.core.threads import in_thread
 from aorch.errors import ServiceFailed, ServiceUnreachable
 from aorch.ledger.lease import Lease, State, take
 from aorch.ledger.outbox import Outbox
@@ -116,7 +117,7 @@ class Background:
 
     async def run(self, turned: Turned) -> None:
         """Deliver what is due until it is cancelled; what is not delivered then stays due. A loop for supervision.py."""
-        deliverer = await asyncio.to_thread(Deliverer, self._config.ledger, self._config.trace_url)
+        deliverer = await in_thread(Deliverer, self._config.ledger, self._config.trace_url)
         try:
             while True:
                 wait_s = await self._step(deliverer)

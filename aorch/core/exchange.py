@@ -273,7 +273,10 @@ class Exchanges:
             finally:
                 call.when_over(registered.leave_place)
         except asyncio.CancelledError:
-            await asyncio.shield(self.ledger.give_back(request_id, called=call.begun))
+            # if the ledger does not take it now, the next process that opens it does the same
+            giving_back = asyncio.ensure_future(self.ledger.give_back(request_id, called=call.begun))
+            giving_back.add_done_callback(lambda given_back: given_back.cancelled() or given_back.exception())
+            await asyncio.wait((giving_back,), timeout=CANCELLED_PATIENCE_S)
             raise
 
     async def _place_for_queued(self, request_id: str, registered: Registered, limit_s: float) -> str | None:

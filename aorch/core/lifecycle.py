@@ -9,14 +9,12 @@ import warnings
 import weakref
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
 
 from aorch.core.exchange import Exchanges
 from aorch.core.execution import current_call
+from aorch.core.threads import in_thread
 from aorch.errors import UsageError
 from aorch.ledger.store import Ledger
-
-Result = TypeVar("Result")
 
 _log = logging.getLogger("aorch")
 
@@ -24,32 +22,6 @@ LOOK_S = 0.5
 """How often closing looks whether another thread's loop has stopped with exchanges under way, which nobody tells."""
 CLOSING = "the closing of its orchestrator"
 """Who cancelled what ran when it was closed."""
-
-
-async def in_thread(work: Callable[[], Result]) -> Result:
-    """What `work` returns in a daemon thread. Unlike an executor's thread, it never holds up the end of the process."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[Result] = loop.create_future()
-
-    def tell(result: Result | None, error: BaseException | None) -> None:
-        if done.cancelled():
-            return
-        if error is None:
-            done.set_result(result)  # type: ignore[arg-type]  # without an error there is a result
-        else:
-            done.set_exception(error)
-
-    def run() -> None:
-        result, error = None, None
-        try:
-            result = work()
-        except BaseException as raised:  # noqa: BLE001  handed over to whoever awaits it
-            error = raised
-        with contextlib.suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(tell, result, error)
-
-    threading.Thread(target=run, name="aorch-ledger", daemon=True).start()
-    return await done
 
 
 class Lifecycle:

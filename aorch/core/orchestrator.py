@@ -14,11 +14,12 @@ from aorch import config_file
 from aorch.agents import Agent
 from aorch.core import bootstrap
 from aorch.core.exchange import Exchanges
-from aorch.core.lifecycle import Lifecycle, in_thread
+from aorch.core.lifecycle import Lifecycle
 from aorch.core.mapping import Items, mapped
 from aorch.core.queue import Queue
 from aorch.core.record import ORCHESTRATOR
 from aorch.core.task import Answer, AnswerDict, MappedAnswerDict, Task, TaskDict, Wish
+from aorch.core.threads import in_thread
 from aorch.core.waiting import Waiting
 from aorch.errors import UsageError
 from aorch.ledger.row import new_id

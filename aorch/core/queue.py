@@ -185,7 +185,7 @@ class Worker:
             if self._stopping:
                 return 0
             free = min(self._parallel - self._at_work, 2 * self._parallel - len(self._running))
-            claimed = await self._ledger.claim(list(self._places(free)), free)
+            claimed = await self._ledger.claim(list(self._places(free)), free, lambda: not self._stopping)
             for request in claimed:
                 task = asyncio.create_task(self._do(request))
                 self._running.add(task)

@@ -14,6 +14,7 @@ from aorch.config import Config
 from aorch.core.delivering import GAP_S, Deliverer
 from aorch.core.delivery import Delivery, placed
 from aorch.core.status import deliveries_of
+from aorch.core.threads import in_thread
 from aorch.errors import NotFound, ServiceUnreachable, UsageError
 from aorch.ledger.lease import Lease, look, take
 from aorch.ledger.outbox import DUE, Outbox, Parked, ParkedKind
@@ -46,7 +47,7 @@ async def push(config: Config) -> Pushed:
     _check_on(config)
     if not config_file.exists(config.ledger):
         return Pushed()
-    deliverer = await asyncio.to_thread(Deliverer, config.ledger, config.trace_url)
+    deliverer = await in_thread(Deliverer, config.ledger, config.trace_url)
     pushed, since = Pushed(), time.monotonic()
     try:
         while await deliverer.any_due():
@@ -68,7 +69,7 @@ async def push(config: Config) -> Pushed:
 async def push_until(config: Config, until: float) -> None:
     """Deliver what is due, where Trace is not let alone now. Raises TimeoutError at `until` (`time.monotonic`), LedgerError."""
     async with asyncio.timeout(until - time.monotonic()):
-        deliverer = await asyncio.to_thread(Deliverer, config.ledger, config.trace_url)
+        deliverer = await in_thread(Deliverer, config.ledger, config.trace_url)
         try:
             while await deliverer.any_due():
                 turn = await deliverer.turn()

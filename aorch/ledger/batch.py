@@ -24,7 +24,7 @@ Action = Callable[[sqlite3.Connection], Any]
 """What reads and writes inside a transaction of the writer, in its thread."""
 Result = TypeVar("Result")
 
-CLOSE_S = 0.3
+CLOSE_S = 0.2
 """How long `close` waits for another process that holds the write lock: whoever presses Ctrl-C waits for it too."""
 CLOSED = ("the ledger is closed", "Open it again: nothing more can be written here.")
 FORKED = (
@@ -39,6 +39,8 @@ class _Unit:
     result: Any = None
     error: BaseException | None = None
     told = False
+    wanted: Callable[[], bool] = staticmethod(lambda: True)
+    """Whether it is still to be done; asked in the writer's thread."""
 
     def __init__(self, statements: Sequence[Statement], action: Action | None, waiter: Future[Any]) -> None:
         self.statements = statements
@@ -48,7 +50,7 @@ class _Unit:
     def execute(self, connection: sqlite3.Connection) -> None:
         for sql, parameters in self.statements:
             connection.execute(sql, parameters)
-        if self.action is not None:
+        if self.action is not None and self.wanted():
             self.result = self.action(connection)
 
     def tell(self) -> None:
@@ -77,6 +79,7 @@ class Writer:
         self._lock = threading.Lock()
         self._refusal: tuple[str, str] | None = None
         self._close_by = 0.0
+        self._units: list[_Unit] = []
         self._gathered: dict[asyncio.AbstractEventLoop, list[_Unit]] = {}
         self._queue: queue.SimpleQueue[tuple[asyncio.AbstractEventLoop, list[_Unit]] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="aorch-ledger-writer", daemon=True)
@@ -102,6 +105,15 @@ class Writer:
             elif unit.error is not None:
                 raise unit.error from None
             raise
+
+    async def work_while(
+        self, wanted: Callable[[], bool], action: Callable[[sqlite3.Connection], Result]
+    ) -> Result | None:
+        """As `work`, but None, and nothing done, if `wanted` answers False before the write lock is there."""
+        unit = self._gather((), action)
+        unit.wanted = wanted
+        result: Result | None = await unit.waiter
+        return result
 
     async def work(self, action: Callable[[sqlite3.Connection], Result]) -> Result:
         """What `action` returns, once what it wrote is durable. Raises what it raises, which takes back
@@ -166,6 +178,7 @@ class Writer:
 
     def _write(self, units: list[_Unit]) -> None:
         """Commit `units` in one transaction. What fails of one costs only that one; what fails of the file costs all."""
+        self._units = units
         statements = [unit for unit in units if unit.action is None]
         actions = [unit for unit in units if unit.action is not None]
         try:
@@ -183,7 +196,7 @@ class Writer:
         except Exception as error:  # noqa: BLE001  the waiters must be told, whatever it was, and the thread must live
             failure = self._translate(error) if isinstance(error, sqlite3.Error) else error
             for unit in units:
-                unit.error = unit.error or failure
+                unit.error = unit.error or (failure if unit.wanted() else None)
 
     def _execute_by_kind(self, units: list[_Unit]) -> None:
         """The fast way: one executemany for each kind of statement. So statements of one unit never depend on another's
@@ -213,7 +226,8 @@ class Writer:
             connection.execute("RELEASE unit")
 
     def _may_wait(self) -> bool:
-        return self._refusal is None or time.monotonic() < self._close_by
+        in_time = self._refusal is None or time.monotonic() < self._close_by
+        return in_time and any(unit.wanted() for unit in self._units)
 
 
 def _tell(gathered: list[tuple[asyncio.AbstractEventLoop, list[_Unit]]]) -> None:

@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
-from aorch.ledger.connection import translated
+from aorch.ledger.connection import Connection, translated
 
 
 class Shared:
     """`connection` to the ledger at `path`, for any thread, one at a time; open inside a `with` block, or until `close`."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+    def __init__(self, path: Path, connection: Connection) -> None:
         self._path = path
         self._connection = connection
         self._lock = threading.Lock()
@@ -25,7 +25,8 @@ class Shared:
         self.close()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of the file. A thread that waits for another process's lock stops waiting (LedgerBusy)."""
+        self._connection.may_wait = lambda: False
         with self._lock:
             self._connection.close()
 

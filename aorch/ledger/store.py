@@ -4,10 +4,9 @@ Writing: every method returns when its rows are durable (committed with `synchro
 Starting: what a dead process left open is answered by an `interrupted` RESPONSE; nothing is run again.
 """
 
-import asyncio
 import sqlite3
 import threading
-from collections.abc import Awaitable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
@@ -133,16 +132,21 @@ class Ledger:
         rows = [statement for entry in entries for statement in entry.statements()]
         await self._writer.commit(*rows, *((statements.INSERT, row) for pair in refused for row in pair))
 
-    async def claim(self, places: Sequence[queue.Places], most: int) -> list[Row]:
+    async def claim(
+        self, places: Sequence[queue.Places], most: int, wanted: Callable[[], bool] = lambda: True
+    ) -> list[Row]:
         """Claim for this process what comes first of the queue (queue.py says how), and commit that.
 
         Up to `most`, for which there are `places`. Writes nothing where there is nothing to claim, and nothing whose time
-        has come.
+        has come. Claims nothing if `wanted` answers False while this waits for the write lock.
         """
         with translated(self.path):
             if not queue.waiting(self._for_reading(), places):
                 return []
-        return await self._writer.work(lambda connection: queue.claim(connection, self.owner_id, places, most))
+        claimed = await self._writer.work_while(
+            wanted, lambda connection: queue.claim(connection, self.owner_id, places, most)
+        )
+        return claimed or []
 
     async def cancel(self, request_id: str, by: str) -> str:
         """Cancel a REQUEST, whoever runs it, and return its status: `in_progress` where its owner has yet to hear of it.
@@ -160,10 +164,9 @@ class Ledger:
 
     async def recover_lost(self) -> None:
         """Take care of what processes that died since left open. Writes nothing where none did."""
-        with translated(self.path):
-            claimed = self._for_reading().execute(statements.CLAIMED).fetchall()
-        if any(not owners.lives(self.path, owner_id) for (owner_id,) in claimed):
-            await asyncio.to_thread(recover, self.path)
+        claimed = [owner_id for (owner_id,) in self._read(statements.CLAIMED)]
+        if dead := [owner_id for owner_id in claimed if not owners.lives(self.path, owner_id)]:
+            await self._writer.work(lambda connection: _answer_lost(connection, self.path, dead))
 
     async def webhook_sent(self, request_id: str) -> None:
         """Commit that its webhook was taken."""
@@ -358,8 +361,15 @@ def _recover(connection: sqlite3.Connection, path: Path) -> None:
         with transaction(connection):
             queue.expire(connection)
     claimed = [owner_id for (owner_id,) in connection.execute(statements.CLAIMED)]
-    for owner_id in dict.fromkeys([*claimed, *owners.left_behind(path)]):
+    dead = [each for each in dict.fromkeys([*claimed, *owners.left_behind(path)]) if not owners.lives(path, each)]
+    if dead:
+        with transaction(connection):
+            _answer_lost(connection, path, dead)
+
+
+def _answer_lost(connection: sqlite3.Connection, path: Path, owner_ids: Iterable[str]) -> None:
+    """Answer what those owners left open, as far as they are dead; in a transaction of the caller."""
+    for owner_id in owner_ids:
         with owners.if_dead(path, owner_id) as dead:
             if dead:
-                with transaction(connection):
-                    queue.lost(connection, owner_id)
+                queue.lost(connection, owner_id)
