@@ -81,13 +81,14 @@ def show(
     from aorch.cli.output import note, print_json, print_text
     from aorch.core.remembered import as_prompt, blocks_of, opened
 
-    rows = blocks_of(ledger_to_read(ledger), reference)
+    path = ledger_to_read(ledger)
+    rows = blocks_of(path, reference)
     if form == As.json:
         return print_json({"session_id": rows[0].session_id if rows else reference, "blocks": _forms(rows)})
     if not rows:
         return note("This session was not compressed yet. See `aorch compress --help`.")
     if form == As.prompt:
-        return print_text(str(as_prompt(rows[0].session_id, rows, max_tokens)["text"]))
+        return print_text(str(as_prompt(path, rows[0].session_id, rows, max_tokens)["text"]))
     print_text("\n\n".join(block_text(opened(row), row.as_dict()["beside"]) for row in rows))
 
 
@@ -183,9 +184,10 @@ def export(
     from aorch.cli.output import print_json_line
     from aorch.core.remembered import as_prompt, every_session
 
-    for session_id, rows in every_session(ledger_to_read(ledger), session):
+    path = ledger_to_read(ledger)
+    for session_id, rows in every_session(path, session):
         if form == ExportAs.prompt and rows:
-            print_json_line(as_prompt(session_id, rows, max_tokens))
+            print_json_line(as_prompt(path, session_id, rows, max_tokens))
         elif form == ExportAs.json:
             for row in rows:
                 print_json_line(row.as_dict())

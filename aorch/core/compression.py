@@ -255,4 +255,5 @@ def _labels(segment: Segment, how: How) -> dict[str, Any]:
         "session_id": segment.session_id,
         "intent": how.intent,
         "max_tokens": how.max_tokens,
+        "asked_before": segment.asked_before,
     }

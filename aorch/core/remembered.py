@@ -10,7 +10,7 @@ import msgspec
 from aorch.errors import InvalidJSON, LedgerError, NotFound
 from aorch.ledger.memory import BlockRow, Memory
 from aorch.memory import Claim, MemoryBlock, prompt, verify
-from aorch.memory.block import from_json, intent_of
+from aorch.memory.block import from_json, is_given
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +66,14 @@ def _known(memory: Memory, session_id: str, after: int, limit: int, what: str) -
     return rows
 
 
-def as_prompt(session_id: str, rows: list[BlockRow], max_tokens: int) -> dict[str, Any]:
-    """`text` of a session's blocks to be put before a model, within `max_tokens`, and the contract ids that it `cites`."""
-    text, cites = prompt([opened(row) for row in rows], max_tokens)
+def as_prompt(ledger: Path, session_id: str, rows: list[BlockRow], max_tokens: int) -> dict[str, Any]:
+    """`text` of a session's blocks to be put before a model, within `max_tokens`, and the contract ids that it `cites`.
+
+    The text says how many newer contracts of the session it does not cover.
+    """
+    with Memory(ledger) as memory:
+        newer = memory.newer(session_id, rows[-1].last_position) if rows else 0
+    text, cites = prompt([opened(row) for row in rows], max_tokens, newer)
     return {"session_id": session_id, "text": text, "cites": list(cites)}
 
 
@@ -86,7 +91,7 @@ def search(ledger: Path, words: str, session_id: str | None = None) -> Iterator[
 def _matching(block: MemoryBlock, wanted: list[str]) -> Iterator[Found]:
     ends = (block.covered.first_contract_id, block.covered.last_contract_id)
     texts = list(block.claims())  # which hold what the summary says, but for its counts
-    if block.intent != intent_of(block.aims):
+    if is_given(block):
         texts.insert(0, ("intent", Claim(block.intent, ends)))
     for section, claim in texts:
         said = "\n".join((claim.text, *claim.quotes)).casefold()
@@ -96,7 +101,7 @@ def _matching(block: MemoryBlock, wanted: list[str]) -> Iterator[Found]:
 
 def faults(ledger: Path, row: BlockRow) -> list[str]:
     """What does not hold in a block, a sentence each: every citation must lead to a contract of the session in which what
-    is quoted stands, and the block must cover as many contracts as it says.
+    is quoted stands, and the block's counts and what it calls its contracts must be so.
     """
     try:
         block = opened(row)
@@ -111,8 +116,10 @@ def faults(ledger: Path, row: BlockRow) -> list[str]:
                 strangers[contract_id] = contract["session_id"]
             return contract
 
-        found = verify(block, contract_of)
         covered = block.covered
+        contracts = memory.between(row.session_id, covered.first_contract_id, covered.last_contract_id)
+        asked_before = memory.asked_before(row.session_id, covered.first_contract_id)
+        found = verify(block, contract_of, contracts, asked_before)
         there = memory.count(row.session_id, covered.first_contract_id, covered.last_contract_id)
     found += [f"cites {contract_id}, which is of the session {other!r}" for contract_id, other in strangers.items()]
     if there != covered.count:

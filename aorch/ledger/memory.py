@@ -50,6 +50,7 @@ class Segment(NamedTuple):
     last: int
     contracts: int
     newest_at: str
+    asked_before: tuple[str, ...] = ()
 
 
 _COLUMNS = ", ".join(BlockRow._fields)
@@ -66,12 +67,22 @@ _LAST_CLOSED = (
     "SELECT position FROM contracts WHERE session_id = ? AND position > ?"
     " AND NOT (contract_type = 'REQUEST' AND status IN ('pending', 'in_progress')) ORDER BY position DESC LIMIT 1"
 )
+_ASKED_BEFORE = (
+    "SELECT DISTINCT to_agent FROM (SELECT to_agent, contract_type FROM contracts WHERE session_id = ? AND position <= ?"
+    " ORDER BY position DESC LIMIT 20000) WHERE contract_type = 'REQUEST' AND to_agent IS NOT NULL"
+)
+"""Looks at so many contracts only, since the cost of a compression follows what is new."""
 _COUNT = "SELECT count(*) FROM contracts WHERE session_id = ? AND position > ? AND position <= ?"
+_ASKED_BEFORE_CONTRACT = _ASKED_BEFORE.replace(
+    "position <= ?", "position < (SELECT position FROM contracts WHERE contract_id = ?)"
+)
+_NEWER = "SELECT count(*) FROM contracts WHERE session_id = ? AND position > ?"
 _SPAN = (
     "SELECT count(*) FROM contracts WHERE session_id = ?"
     " AND position BETWEEN (SELECT position FROM contracts WHERE contract_id = ?)"
     " AND (SELECT position FROM contracts WHERE contract_id = ?)"
 )
+_BETWEEN = f"{statements.ROW} session_id = ?1 {_SPAN.partition('session_id = ?1')[2]} ORDER BY position"
 _GROWN = (
     "WITH RECURSIVE found(session_id, n) AS"
     " (SELECT min(session_id), 1 FROM contracts WHERE session_id {} ?"
@@ -142,7 +153,12 @@ class Memory:
         closed = self._all(_LAST_CLOSED, session_id, after)
         last = closed[0][0] if closed else after
         count = self._all(_COUNT, session_id, after, last)[0][0] if closed else 0
-        return Segment(session_id, after, last, count, newest[0][0])
+        asked_before = self._all(_ASKED_BEFORE, session_id, after) if after and count else []
+        return Segment(session_id, after, last, count, newest[0][0], tuple(agent for (agent,) in asked_before))
+
+    def newer(self, session_id: str, position: int) -> int:
+        """How many contracts of that session came after a position."""
+        return int(self._all(_NEWER, json.storable_text(session_id), position)[0][0])
 
     def every_session(self) -> Iterator[tuple[str, bool]]:
         """Each session in the order of their ids, and whether it has contracts that no block covers."""
@@ -160,8 +176,20 @@ class Memory:
         """How many contracts of the session there are from the first to the last of these, both counted."""
         return int(self._all(_SPAN, session_id, first_contract_id, last_contract_id)[0][0])
 
+    def between(self, session_id: str, first_contract_id: str, last_contract_id: str) -> Iterator[dict[str, Any]]:
+        """Those contracts in their JSON form, oldest first, one at a time."""
+        if self._connection is None:
+            return
+        with translated(self.path):
+            for row in self._connection.execute(_BETWEEN, (session_id, first_contract_id, last_contract_id)):
+                yield Row(*row).as_dict()
+
+    def asked_before(self, session_id: str, contract_id: str) -> list[str]:
+        """The agents that were asked in the session before that contract."""
+        return [agent for (agent,) in self._all(_ASKED_BEFORE_CONTRACT, session_id, contract_id)]
+
     def _all(self, sql: str, *parameters: Any) -> list[Any]:
         if self._connection is None:
-            return [(0,)] if sql == _SPAN else []
+            return [(0,)] if sql in (_SPAN, _NEWER) else []
         with translated(self.path):
             return self._connection.execute(sql, parameters).fetchall()

@@ -3,15 +3,18 @@
 A block covers a run of contracts. A session that grows gets further blocks for what is new; none is made from another.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from aorch import json
+from aorch.memory import text as texts
 
 SECTIONS = ("aims", "decisions", "failures", "results", "preferences", "open_points", "literals")
 """The kinds of claims, as they are named in a block."""
+NOTHING = ("failed", "cancelled", "interrupted")
+"""The statuses of RESPONSEs that say that nothing came of it."""
 
 
 class Claim(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -73,6 +76,7 @@ class MemoryBlock(msgspec.Struct, frozen=True, kw_only=True):
     stands in the block in some form, as the mean over the sections in which anything was found; it is 1 only where
     `left_out` is empty.
     `answered_before` names REQUESTs of earlier contracts that were answered in these: what earlier blocks hold open.
+    `ends` counts the RESPONSEs by their status (None in blocks of older versions).
     """
 
     block_id: str
@@ -95,6 +99,7 @@ class MemoryBlock(msgspec.Struct, frozen=True, kw_only=True):
     quality: float
     left_out: dict[str, LeftOut]
     answered_before: tuple[str, ...] = ()
+    ends: dict[str, int] | None = None
 
     def claims(self) -> Iterator[tuple[str, Claim]]:
         """Each claim with the name of its section."""
@@ -110,10 +115,24 @@ class MemoryBlock(msgspec.Struct, frozen=True, kw_only=True):
 
 def intent_of(aims: Sequence[Claim]) -> str:
     """What a session was about, in its own words: its first aim, without the marks of quotation."""
-    if not aims:
-        return ""
-    first = aims[-1]
-    return " ".join(first.quotes) if first.text.startswith("«") else first.text
+    return words_of(aims[0]) if aims else ""
+
+
+def words_of(aim: Claim) -> str:
+    """An aim without the marks of quotation."""
+    return " ".join(aim.quotes) if aim.text.startswith("«") else aim.text
+
+
+def is_given(block: MemoryBlock) -> bool:
+    """Whether a caller said what the block was wanted for, rather than its contracts."""
+    return bool(block.intent) and block.intent not in map(words_of, block.aims)
+
+
+def counted(count: int, capabilities: Mapping[str, int], ends: Mapping[str, int] | None) -> list[str]:
+    """The counts with which a summary begins: contracts, requests of the most used capabilities, and what came to nothing."""
+    used = ", ".join(f"{texts.shown(name)} ×{number}" for name, number in list(capabilities.items())[:5])
+    parts = [f"{count} contracts: {used}" if used else f"{count} contracts"]
+    return parts + [f"{(ends or {})[status]} {status}" for status in NOTHING if (ends or {}).get(status)]
 
 
 def from_dict(form: Any) -> MemoryBlock:

@@ -8,14 +8,18 @@ from dataclasses import dataclass, field
 
 from aorch.memory import text as texts
 from aorch.memory.block import Claim
-from aorch.memory.gathering import Call, Failure, Gathered, Series
+from aorch.memory.calls import Call, Failure, Series
+from aorch.memory.gathering import Gathered
 from aorch.memory.listening import is_phrase
 from aorch.memory.literals import weight
 from aorch.memory.packing import Item
 from aorch.memory.statements import decided, sentences
 from aorch.memory.wording import (
+    NO_RESPONSE,
+    NOT_ANSWERED,
     OPEN_WIDTH,
     TELLING,
+    WENT_WELL,
     Wording,
     briefly,
     changed,
@@ -55,7 +59,9 @@ def candidates(gathered: Gathered, intent: str | None) -> tuple[list[Item], Tall
     items += [("decisions", claim) for claim in _decisions(gathered, tally)]
     items += [("failures", claim) for claim in _failures(gathered)]
     items += [("open_points", claim) for claim in _open_points(gathered, tally)]
-    items += sentences(gathered, question, aims)
+    spoken, unsaid = sentences(gathered, question, aims)
+    items += spoken
+    tally.unsaid += unsaid
     items += [("results", claim) for claim in _lookups(gathered, tally)]
     items += [("literals", claim) for claim in _literals(gathered)]
     return items, tally
@@ -132,38 +138,44 @@ def _failures(g: Gathered) -> Iterator[Claim]:
 
 def _failure(g: Gathered, failure: Failure, importance: float) -> Claim:
     last = failure.last
-    later, likeness = _done_later(g, last)
+    later = _done_later(g, last)
     arguments = _tried(last, later)
     full = [said(pieces, 240) for pieces in failure.lines]
     told = " then ".join(words.text for words in full)
     brief = " then ".join(said(pieces, 110).text for pieces in failure.lines)
-    what = f"{head(last.asked)}{' with ' if arguments.text else ''}{arguments.text} failed"
+    ended = "was cancelled" if failure.cancelled else "failed"
+    what = f"{head(last.asked)}{' with ' if arguments.text else ''}{arguments.text} {ended}"
     times = f" ×{failure.count}" if failure.count > 1 else ""
-    after = f"; {'the same' if likeness == 1 else 'much the same'} went well later" if later else ""
+    the_same = later is not None and failure.alike and later.asked.digest == last.asked.digest
+    after = f"; {WENT_WELL}" if the_same else ""
     newest, *others = reversed(failure.contract_ids)
-    later_ids = [later.contract_id] if later else []
+    later_ids = [later.contract_id] if later and the_same else []
     return claim_of(
         f"{what}{times}: {told or 'no reason given'}{after}",
-        f"{head(last.asked)}{times}: {brief or 'failed, no reason given'}",
+        f"{head(last.asked)}{times}: {brief or f'{ended}, no reason given'}",
         [*arguments.quotes, *(quote for words in full for quote in words.quotes)],
         [newest, *later_ids, last.asked.contract_id, *others],
         importance,
     )
 
 
-def _done_later(g: Gathered, failed: Call) -> tuple[Call | None, float]:
-    """The later call of the same that went well with the most of the same arguments, at least half, and what share."""
+def _done_later(g: Gathered, failed: Call) -> Call | None:
+    """The later call of the same that went well with the very same arguments, else with the most of them, at least half."""
     tried = {(leaf.key, leaf.text) for leaf in failed.asked.arguments}
     best: Call | None = None
     likeness = 0.0
     for kind in (g.done, g.lookups):
         known = kind.get(failed.asked.capability)
-        for series in known.series.values() if known and tried else ():
+        for series in known.series.values() if known else ():
+            if series.last.number < failed.number:
+                continue
+            if series.last.asked.digest == failed.asked.digest:
+                return series.last
             worked = {(leaf.key, leaf.text) for leaf in series.last.asked.arguments}
-            share = len(tried & worked) / len(tried | worked)
-            if series.last.number > failed.number and share >= max(_ALIKE, likeness):
+            share = len(tried & worked) / len(tried | worked) if tried | worked else 0.0
+            if share >= max(_ALIKE, likeness):
                 best, likeness = series.last, share
-    return best, likeness
+    return best
 
 
 def _tried(failed: Call, later: Call | None) -> Wording:
@@ -178,22 +190,23 @@ def _tried(failed: Call, later: Call | None) -> Wording:
 
 
 def _open_points(g: Gathered, tally: Tally) -> Iterator[Claim]:
-    waiting = list(g.open.values())
+    waiting = [asked for asked in g.open.values() if g.waiting(asked.contract_id)]
     tally.unsaid["open_points"] += max(0, len(waiting) - _MOST_WAITING)
     for asked in reversed(waiting[-_MOST_WAITING:]):
         if asked.said:
             if is_phrase(asked.said):
+                tally.unsaid["open_points"] += 1
                 continue
             words = said(texts.lines(asked.said), OPEN_WIDTH)
-            text, importance = f"{texts.shown(asked.from_agent)} said {words.text}, not answered", 0.6
+            text, importance = f"{texts.shown(asked.from_agent)} said {words.text}, {NOT_ANSWERED}", 0.6
         else:
             words = fully(asked.arguments, OPEN_WIDTH)
-            text, importance = f"{head(asked)} {words.text}: no response", 0.75
+            text, importance = f"{head(asked)} {words.text}: {NO_RESPONSE}", 0.75
         yield claim_of(text, "", words.quotes, [asked.contract_id], importance)
-    if g.answer and not any(asked.outermost for asked in waiting):
+    if g.answer and not any(asked.outermost for asked in g.open.values()):
         identity, agent, answer = g.answer
         last = [*texts.sentences(answer)][-1:]
-        if last and last[0].endswith("?"):
+        if last and last[0].endswith(("?", "？")):
             words = said(last, 200)
             yield claim_of(f"{texts.shown(agent)} asked {words.text}", "", words.quotes, [identity], 0.55)
 

@@ -4,104 +4,28 @@ import heapq
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any, NamedTuple
+
+import msgspec
 
 from aorch import json
 from aorch.errors import InvalidJSON
-from aorch.memory import reading
+from aorch.memory import prompts, reading
 from aorch.memory import text as texts
+from aorch.memory.calls import Asked, Call, Calls, Failure
 from aorch.memory.errors import telling_lines
-from aorch.memory.listening import TELLING, Said, decisions, hear, is_phrase, only_decides, telling
+from aorch.memory.listening import Said, decisions, hear, is_phrase, only_decides, section_of, telling
 from aorch.memory.literals import found, weight
 from aorch.memory.reading import Contract, Leaf
 
 MOST_OPEN, MOST_CALLS, MOST_KINDS, MOST_CITES = 1000, 24, 60, 6
 MOST_SAID, MOST_DECIDED, MOST_NAMED, MOST_SEEN, MOST_RESULTS = 800, 200, 3000, 50_000, 24
 _UNTELLING = frozenset(("id", "key", "name", "value", "text"))
-_MOST_VALUES = 4
 _LONG, _LONGEST_ERROR = 200, 240
 _MOST_NAMING = {True: 8, False: 5}
-
-
-class Asked(NamedTuple):
-    """A REQUEST as it is remembered until it is answered; `outermost` where no other contract led to it."""
-
-    contract_id: str
-    number: int
-    from_agent: str
-    agent: str
-    capability: str
-    arguments: list[Leaf]
-    said: str
-    outermost: bool
-    changes: bool | None
-
-
-class Call(NamedTuple):
-    """A REQUEST with the RESPONSE that answered it; `news` is what no earlier result had under the same key."""
-
-    asked: Asked
-    contract_id: str
-    number: int
-    results: list[Leaf]
-    news: list[Leaf]
-
-
-@dataclass
-class Failure:
-    """The same error of the same capability, as often as it came; `last` is the newest call that ended in it."""
-
-    lines: list[tuple[str, ...]]
-    last: Call
-    contract_ids: list[str] = field(default_factory=list)
-    count: int = 0
-
-
-@dataclass
-class Series:
-    """The same call as often as it was made: its newest end, how its values changed, and with which ends."""
-
-    last: Call
-    count: int = 1
-    changed: dict[tuple[str, str, int], list[Leaf]] = field(default_factory=dict)
-    ends: list[str] = field(default_factory=list)
-
-    def again(self, call: Call) -> None:
-        """Take the call's next end."""
-        before = {(leaf.top, leaf.key, leaf.group): leaf for leaf in self.last.results}
-        self.ends = self.ends or [self.last.contract_id]
-        for leaf in call.results:
-            path = (leaf.top, leaf.key, leaf.group)
-            if path in before and before[path].text != leaf.text:
-                values = self.changed.setdefault(path, [before[path]])
-                values.append(leaf)
-                del values[1 : -_MOST_VALUES + 1]
-        self.ends.append(call.contract_id)
-        del self.ends[1 : -_MOST_VALUES + 1]
-        self.last, self.count = call, self.count + 1
-
-
-@dataclass
-class Calls:
-    """The calls of one capability: the different ones, by their arguments, that with the newest end last."""
-
-    series: dict[tuple[str, ...], Series] = field(default_factory=dict)
-    count: int = 0
-
-    def add(self, call: Call, most: int) -> bool:
-        """Take a call, and forget the one that was made longest ago where there are more than `most`; whether one was."""
-        self.count += 1
-        key = tuple(leaf.text for leaf in call.asked.arguments)
-        series = self.series.pop(key, None)
-        if series is None:
-            series = Series(call)
-        else:
-            series.again(call)
-        self.series[key] = series
-        if len(self.series) <= most:
-            return False
-        del self.series[next(iter(self.series))]
-        return True
+_unlike = count(-1, -1)
+_encoder = msgspec.json.Encoder(order="sorted")
 
 
 class Named(NamedTuple):
@@ -120,14 +44,18 @@ class Gathered:
     chars: int = 0
     first: Contract = field(default_factory=dict)
     last: Contract = field(default_factory=dict)
+    ends: Counter[str] = field(default_factory=Counter)
     agents: Counter[str] = field(default_factory=Counter)
     capabilities: Counter[str] = field(default_factory=Counter)
     open: dict[str, Asked] = field(default_factory=dict)
     aim: Asked | None = None
     done: dict[str, Calls] = field(default_factory=dict)
     passed_over: Counter[str] = field(default_factory=Counter)
-    failures: dict[tuple[str, str], Failure] = field(default_factory=dict)
+    failures: dict[tuple[str, str, bool], Failure] = field(default_factory=dict)
     lookups: dict[str, Calls] = field(default_factory=dict)
+    times: Counter[int] = field(default_factory=Counter)
+    last_act: dict[str, int] = field(default_factory=dict)
+    acted_on: set[str] = field(default_factory=set)
     helpers: set[str] = field(default_factory=set)
     seen: set[tuple[str, str]] = field(default_factory=set)
     said: list[Said] = field(default_factory=list)
@@ -136,10 +64,18 @@ class Gathered:
     answer: tuple[str, str, str] | None = None
     answered_before: list[str] = field(default_factory=list)
 
+    def waiting(self, contract_id: str) -> Asked | None:
+        """The REQUEST of that id if it is not answered, and nobody who was told something by it has acted since."""
+        asked = self.open.get(contract_id)
+        if asked is None or not asked.said:
+            return asked
+        acted = contract_id in self.acted_on or self.last_act.get(asked.agent, 0) > asked.number
+        return None if acted else asked
 
-def gather(contracts: Iterable[Contract]) -> Gathered:
-    """Take each of `contracts`, oldest first, once; none is kept."""
-    gathered = Gathered()
+
+def gather(contracts: Iterable[Contract], asked_before: Iterable[str] = ()) -> Gathered:
+    """Take each of `contracts`, oldest first, once; none is kept. `asked_before` are the agents that were asked earlier."""
+    gathered = Gathered(helpers={texts.line(agent)[:80] for agent in asked_before})
     for contract in contracts:
         _take(gathered, contract)
     return gathered
@@ -150,7 +86,9 @@ def _take(g: Gathered, contract: Contract) -> None:
     g.last = _outline(contract)
     g.count += 1
     g.chars += _length(contract)
-    g.agents[texts.line(_string(contract, "from_agent"))[:80]] += 1
+    agent = texts.line(_string(contract, "from_agent"))[:80]
+    g.agents[agent] += 1
+    g.last_act[agent] = g.count
     if contract.get("contract_type") == "RESPONSE":
         _take_response(g, contract)
     else:
@@ -163,31 +101,41 @@ def _take_request(g: Gathered, contract: Contract) -> None:
     g.capabilities[capability] += 1
     arguments = reading.leaves(payload)
     said = reading.speech(payload)
-    command = "" if said else next((leaf.text for leaf in arguments if leaf.is_string), "")
+    from_agent = texts.line(_string(contract, "from_agent"))[:80]
     asked = Asked(
         contract_id=_string(contract, "contract_id"),
         number=g.count,
-        from_agent=texts.line(_string(contract, "from_agent"))[:80],
+        from_agent=from_agent,
         agent=texts.line(_string(contract, "to_agent"))[:80],
         capability=capability,
         arguments=arguments,
         said="\n".join(texts.ends_of(said)),
-        outermost=not contract.get("parent_id"),
-        changes=reading.changes(capability, command),
+        outermost=not contract.get("parent_id") and from_agent not in g.helpers,
+        changes=reading.changes(capability, *(() if said else reading.command(payload))),
+        digest=digest(payload),
     )
+    if contract.get("parent_id") in g.open:
+        g.acted_on.add(_string(contract, "parent_id"))
     g.helpers.add(asked.agent)
     if said:
-        _listen(g, said, asked.contract_id, asked.from_agent, asked.outermost and asked.from_agent not in g.helpers)
+        _listen(g, prompts.without_examples(said), asked.contract_id, from_agent, asked.outermost, asks=True)
     else:
-        _overhear(g, payload, asked.contract_id, asked.from_agent)
-    if g.aim is None or (asked.outermost and (not g.aim.outermost or _is_better_aim(said, g.aim.said))):
-        g.aim = asked
-    if not said:
+        _overhear(g, prompts.spoken(payload), asked.contract_id, from_agent, asks=True)
         _name_arguments(g, asked)
+    if asked.outermost and (g.aim is None or _is_better_aim(said, g.aim.said)):
+        g.aim = asked
     g.open[asked.contract_id] = asked
     if len(g.open) > MOST_OPEN:
         del g.open[next(iter(g.open))]
         g.passed_over["open_points"] += 1
+
+
+def digest(payload: Any) -> int:
+    """A number that is the same for the very same arguments, within this process."""
+    try:
+        return hash(_encoder.encode(payload))
+    except (TypeError, ValueError, RecursionError):  # nested deeper than the encoder goes: like no other
+        return next(_unlike)
 
 
 def _is_better_aim(said: str, before: str) -> bool:
@@ -203,17 +151,20 @@ def _take_response(g: Gathered, contract: Contract) -> None:
     asked = g.open.pop(request_id, None) or _unasked(g, contract)
     if asked.contract_id == identity and request_id and len(g.answered_before) < MOST_OPEN:
         g.answered_before.append(request_id)
+    g.ends[_string(contract, "status")] += 1
     results = reading.leaves(contract.get("result"))
-    call = Call(asked, identity, g.count, results[:MOST_RESULTS], _news(g, results)[:MOST_RESULTS])
+    news = _news(g, results)[:MOST_RESULTS]
+    call = Call(asked, identity, g.count, results[:MOST_RESULTS], news)
     agent = texts.line(_string(contract, "from_agent"))[:80]
     if reading.failed(contract):
         _overhear(g, [contract.get("result"), contract.get("error")], identity, agent)
         _take_failure(g, contract, call)
         return
     said = reading.speech(contract.get("result"))
+    listens = bool(said) and (asked.said or not asked.arguments or (len(said) > _LONG and not asked.changes))
     if _is_echo(said, asked):
-        pass
-    elif said and (asked.said or not asked.arguments or (len(said) > _LONG and not asked.changes)):
+        listens = True
+    elif listens:
         _listen(g, said, identity, agent, False)
         if asked.outermost:
             g.answer = (identity, asked.agent, "\n".join(texts.ends_of(said)))
@@ -223,6 +174,8 @@ def _take_response(g: Gathered, contract: Contract) -> None:
         _keep(g, g.done, call, "decisions")
     elif asked.arguments and not asked.said:
         _keep(g, g.lookups, call, "results")
+    elif results and not listens:
+        g.passed_over["results"] += 1  # what it gave is told by no claim
     if not said:
         _name_results(g, results, identity)
 
@@ -247,13 +200,15 @@ def _news(g: Gathered, results: list[Leaf]) -> list[Leaf]:
 def _take_failure(g: Gathered, contract: Contract, call: Call) -> None:
     error = contract.get("error") or reading.speech(contract.get("result")) or contract.get("status")
     lines = [_clipped(pieces) for pieces in telling_lines(error if isinstance(error, str) else json.encode(error))]
-    key = (call.asked.capability, " ".join(lines[-1]) if lines else "")
+    cancelled = contract.get("status") == "cancelled"
+    key = (call.asked.capability, " ".join(lines[-1]) if lines else "", cancelled)
     failure = g.failures.pop(key, None)
     if failure is None:
-        failure = Failure(lines, call)
+        failure = Failure(lines, call, cancelled=cancelled)
     elif len(failure.contract_ids) >= MOST_CITES:
         del failure.contract_ids[1]
-    failure.count += 1
+    failure.count = max(failure.count + 1, _times(g, key))
+    failure.alike = failure.alike and failure.last.asked.digest == call.asked.digest
     failure.last = call
     failure.contract_ids.append(call.contract_id)
     g.failures[key] = failure  # the newest stands last
@@ -266,14 +221,28 @@ def _clipped(pieces: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(texts.clip(piece, _LONGEST_ERROR) for piece in pieces[:6])
 
 
+def _times(g: Gathered, *what: Any) -> int:
+    """The how manyth of its kind this is, though the kind may have been forgotten meanwhile; 0 if nobody can say."""
+    key = hash(what)
+    if key not in g.times and len(g.times) >= MOST_SEEN:
+        return 0
+    g.times[key] += 1
+    return g.times[key]
+
+
 def _keep(g: Gathered, kinds: dict[str, Calls], call: Call, section: str) -> None:
-    g.passed_over[section] += kinds.setdefault(call.asked.capability, Calls()).add(call, MOST_CALLS)
+    capability = call.asked.capability
+    calls = kinds.setdefault(capability, Calls())
+    calls.count = max(calls.count, _times(g, section, capability) - 1)
+    times = _times(g, section, capability, call.asked.digest)
+    g.passed_over[section] += calls.add(call, times, MOST_CALLS)
     if len(kinds) > MOST_KINDS:
         g.passed_over[section] += len(kinds.pop(next(iter(kinds))).series)
 
 
-def _listen(g: Gathered, said: str, contract_id: str, agent: str, by_caller: bool) -> None:
-    heard = hear(said, g.count, contract_id, agent, by_caller)
+def _listen(g: Gathered, said: str, contract_id: str, agent: str, by_caller: bool, *, asks: bool = False) -> None:
+    heard, unheard = hear(said, g.count, contract_id, agent, by_caller, asks=asks)
+    g.passed_over[section_of(asks)] += unheard
     for one in heard[: _MOST_NAMING[by_caller]]:
         for name in one.names:
             if by_caller or weight(name) > 0.5:
@@ -282,9 +251,9 @@ def _listen(g: Gathered, said: str, contract_id: str, agent: str, by_caller: boo
     _keep_said(g, heard)
 
 
-def _overhear(g: Gathered, value: Any, contract_id: str, agent: str) -> None:
+def _overhear(g: Gathered, value: Any, contract_id: str, agent: str, *, asks: bool = False) -> None:
     """Take the decisions that are stated in what nobody spoke."""
-    _keep_said(g, decisions(reading.strings(value), g.count, contract_id, agent))
+    _keep_said(g, decisions(reading.strings(value), g.count, contract_id, agent, asks=asks))
 
 
 def _keep_said(g: Gathered, heard: Iterable[Said]) -> None:
@@ -296,8 +265,7 @@ def _keep_said(g: Gathered, heard: Iterable[Said]) -> None:
         if len(g.said) < MOST_SAID:
             heapq.heappush(g.said, one)
             continue
-        least = heapq.heappushpop(g.said, one)
-        g.passed_over["preferences" if least.by_caller else "results"] += least.worth >= TELLING
+        g.passed_over[section_of(heapq.heappushpop(g.said, one).asks)] += 1
     over = len(g.decided) - MOST_DECIDED
     if over > 0:
         del g.decided[:over]
@@ -349,6 +317,7 @@ def _unasked(g: Gathered, contract: Contract) -> Asked:
         said="",
         outermost=not contract.get("parent_id"),
         changes=reading.changes(capability),
+        digest=hash(_string(contract, "contract_id")),
     )
 
 

@@ -4,12 +4,11 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from aorch.memory import prompts
 from aorch.memory import text as texts
 from aorch.memory.literals import found, proper_names
 
-_SHORTEST, _MOST_HEARD = 12, 20
-TELLING = 0.17
-"""From this worth on a sentence is weighed for the block whatever else speaks for it."""
+_SHORTEST, _FEWEST, _MOST_HEARD = 12, 4, 20
 
 _WANTS = re.compile(
     r"\b(?:want|prefer|would like|['’]d like|need|must|should|don['’]?t|do not|never|always|only|instead|rather|because|"
@@ -44,7 +43,10 @@ _MARKS = ".,;:!?\"'()[]«»“”*"
 
 
 class Said(NamedTuple):
-    """A sentence that somebody spoke, with what speaks for keeping it. Sorted by that. `decides` where it states a decision."""
+    """A sentence that somebody spoke, with what speaks for keeping it. Sorted by that.
+
+    `decides` if it states a decision; `asks` if it stands in a REQUEST, so that it tells nothing that was found.
+    """
 
     worth: float
     number: int
@@ -55,48 +57,70 @@ class Said(NamedTuple):
     by_caller: bool
     names: list[str]
     decides: bool
+    asks: bool = False
 
 
-def hear(said: str, number: int, contract_id: str, agent: str, by_caller: bool) -> list[Said]:
-    """The sentences of what was said in the contract of that number, the best first.
+def section_of(asks: bool) -> str:
+    """The section in which what was said belongs: asked and told, or found."""
+    return "preferences" if asks else "results"
+
+
+def hear(
+    said: str, number: int, contract_id: str, agent: str, by_caller: bool, *, asks: bool = False
+) -> tuple[list[Said], int]:
+    """The sentences of what was said in the contract of that number, the best first, and how many others there are.
 
     Of many those at the beginning and the end, and those between that state a decision.
     """
-    sentences = [(n, one) for n, one in enumerate(texts.sentences(said)) if len(one) >= _SHORTEST or by_caller]
+    everything = list(texts.sentences(said))
+    sentences = [(n, one) for n, one in enumerate(everything) if by_caller or _is_long(one)]
     half = _MOST_HEARD // 2
-    between = [pair for pair in sentences[half:-half] if decides(pair[1], by_caller)]
     if len(sentences) > _MOST_HEARD:
+        between = [pair for pair in sentences[half:-half] if decides(pair[1], by_caller, asks=asks)]
         sentences = sentences[:half] + between + sentences[-half:]
     heard = []
     for order, sentence in sentences:
         clipped = texts.clip(sentence, 300)
         names = found(clipped)[:20] + (proper_names(clipped)[:8] if by_caller else [])
         worth = spoken_worth(clipped, names, by_caller)
-        decision = decides(clipped, by_caller)
-        heard.append(Said(worth, number, -order, clipped, contract_id, agent, by_caller, names, decision))
-    return sorted(heard, reverse=True)
+        decision = decides(clipped, by_caller, asks=asks)
+        heard.append(Said(worth, number, -order, clipped, contract_id, agent, by_caller, names, decision, asks))
+    return sorted(heard, reverse=True), len(everything) - len(sentences)
 
 
-def decisions(strings: Sequence[str], number: int, contract_id: str, agent: str) -> list[Said]:
+def _is_long(sentence: str) -> bool:
+    return len(sentence) >= _SHORTEST or texts.word_count(sentence) >= _FEWEST
+
+
+def decisions(strings: Sequence[str], number: int, contract_id: str, agent: str, *, asks: bool = False) -> list[Said]:
     """The sentences that state a decision in texts that nobody spoke: arguments, results, errors."""
     stated = [
-        texts.clip(one, 300) for text in strings if " " in text for one in texts.sentences(text) if decides(one, False)
+        texts.clip(one, 300)
+        for text in strings
+        if " " in text
+        for one in texts.sentences(text)
+        if decides(one, False, asks=asks)
     ]
     return [
-        Said(spoken_worth(one, found(one)[:20], False), number, -n, one, contract_id, agent, False, [], True)
+        Said(spoken_worth(one, found(one)[:20], False), number, -n, one, contract_id, agent, False, [], True, asks)
         for n, one in enumerate(stated)
     ]
 
 
-def decides(sentence: str, by_caller: bool) -> bool:
-    """Whether a sentence states a decision; where no caller says it, one of those who speak."""
+def decides(sentence: str, by_caller: bool, *, asks: bool = False) -> bool:
+    """Whether a sentence states a decision; if no caller says it, one of those who speak.
+
+    What a REQUEST quotes, or tells an agent to do or to say, is no decision.
+    """
     folded = sentence[:300].lower()
-    return (
-        bool(_DECIDED.search(folded))
-        and (by_caller or bool(_OWN.search(folded)))
-        and not sentence.endswith("?")
-        and not _UNDECIDED.search(folded)
-    )
+    if not _DECIDED.search(folded) or sentence.endswith("?") or _UNDECIDED.search(folded):
+        return False
+    if asks:
+        folded = prompts.unquoted(folded)
+        stated = _DECIDED.search(folded)
+        if stated is None or prompts.instructs(folded[: stated.end()]):
+            return False
+    return by_caller or bool(_OWN.search(folded))
 
 
 def telling(text: str) -> tuple[str, ...]:
@@ -108,7 +132,7 @@ def telling(text: str) -> tuple[str, ...]:
 def is_phrase(said: str) -> bool:
     """Whether a caller's words are mere thanks or a single word, which wait for no answer."""
     sentences = [*texts.sentences(said)][:_MOST_HEARD]
-    if len(said.split(maxsplit=1)) < 2:
+    if texts.word_count(said[: texts.HEAD]) < 2:
         return True
     return any(_POLITE.search(one[:400].lower()) for one in sentences) and all(
         spoken_worth(one, found(one), True) <= 0.3 for one in sentences
@@ -117,12 +141,12 @@ def is_phrase(said: str) -> bool:
 
 def only_decides(said: str) -> bool:
     """Whether a caller's words are decisions and nothing else, so that they ask for nothing."""
-    return all(decides(one, True) for one in [*texts.sentences(said)][:_MOST_HEARD])
+    return all(decides(one, True, asks=True) for one in [*texts.sentences(said)][:_MOST_HEARD])
 
 
 def spoken_worth(sentence: str, names: list[str], by_caller: bool) -> float:
     """What speaks for keeping a sentence: a wish of the caller's, a conclusion, exact strings; against it that it is a phrase."""
-    words = sentence.count(" ") + 1
+    words = texts.word_count(sentence)
     worth = 0.3 if by_caller else 0.1
     if by_caller and _WANTS.search(sentence):
         worth += 0.25

@@ -7,14 +7,14 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from aorch.memory import text as texts
-from aorch.memory.block import SECTIONS, Claim, Compressor, Covered, LeftOut, MemoryBlock, Size, intent_of
+from aorch.memory.block import SECTIONS, Claim, Compressor, Covered, LeftOut, MemoryBlock, Size, counted, intent_of
 from aorch.memory.candidates import candidates
 from aorch.memory.gathering import Gathered, gather
 from aorch.memory.packing import Item
 from aorch.memory.prompt import fitted, prompt
 from aorch.memory.reading import Contract
 
-NAME, VERSION = "local", "1"
+NAME, VERSION = "local", "2"
 _TOLD = ("aims", "decisions", "results")
 _MOST_COUNTED = 50
 _LEAST = 0.2  # what an exact string weighs that was not even weighed
@@ -29,13 +29,15 @@ def compress(
     session_id: str = "",
     intent: str | None = None,
     max_tokens: int = 512,
+    asked_before: Iterable[str] = (),
 ) -> MemoryBlock:
     """The memory of `contracts`, which are of one session and come oldest first; they are read once and not kept.
 
     `prompt` shows the whole block within `max_tokens`. `intent`, where given, says what the memory is wanted for: what
-    belongs to it is kept first. `session_id` is needed only where there may be no contracts.
+    belongs to it is kept first. `session_id` is needed only where there may be no contracts. `asked_before` are the agents
+    that were asked in earlier contracts of the session: what they ask for is no aim of the session.
     """
-    gathered = gather(contracts)
+    gathered = gather(contracts, asked_before)
     items, tally = candidates(gathered, intent)
     passed_over = gathered.passed_over + tally.unsaid
     outline = _block(gathered, block_id, created_at, session_id, intent, [])
@@ -83,6 +85,7 @@ def _block(
         quality=0.0,
         left_out={},
         answered_before=tuple(g.answered_before),
+        ends=dict(g.ends),
         **sections,
     )
 
@@ -94,12 +97,7 @@ def _covered(g: Gathered) -> Covered:
 
 def _summary(g: Gathered, sections: dict[str, tuple[Claim, ...]]) -> str:
     """Counts, and the weightiest claim each of what was aimed at, done and answered: all of it is in the claims as well."""
-    used = ", ".join(f"{texts.shown(name)} ×{count}" for name, count in g.capabilities.most_common(5))
-    failures = sum(failure.count for failure in g.failures.values())
-    parts = [
-        f"{g.count} contracts: {used}" if used else f"{g.count} contracts",
-        f"{failures} failed" if failures else "",
-    ]
+    parts = counted(g.count, dict(g.capabilities.most_common(5)), g.ends)
     parts += [max(sections[kind], key=lambda claim: claim.importance).text for kind in _TOLD if sections[kind]]
     return ". ".join(part for part in parts if part)
 

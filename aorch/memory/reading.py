@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from aorch.memory import text as texts
 from aorch.memory.literals import is_name, weight
-from aorch.memory.verbs import CHANGING, READING
+from aorch.memory.verbs import CHANGING, LOOKING, READING, THINGS
 
 MOST_LEAVES = 50
 _MOST_STEPS = 400
@@ -20,7 +20,9 @@ _TALK = frozenset(("text", "message", "prompt", "question", "content", "utteranc
 _NO_TALK = frozenset(
     ("command", "cmd", "code", "script", "sql", "query", "expression", "path", "file", "url", "pattern", "args")
 )
-FINE = frozenset(("completed", "pending", "running", "in_progress", "queued", "accepted", ""))
+OPEN = frozenset(("pending", "running", "in_progress", "queued", "accepted", "", "None"))
+FINE = OPEN | {"completed"}
+_COMMANDS = frozenset(("method", "command", "cmd", "code", "script", "sql", "query", "expression", "statement"))
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
 
@@ -58,6 +60,19 @@ def strings(value: Any) -> list[str]:
     return ["\n".join(texts.ends_of(item)) for item in found]
 
 
+def all_strings(value: Any) -> Iterator[str]:
+    """Every text beneath `value`, keys too."""
+    stack: list[Any] = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, Mapping):
+            stack += [*item, *item.values()]
+        elif isinstance(item, list | tuple):
+            stack += item
+
+
 def _scalars(value: Any) -> Iterator[tuple[str, str, int, Any]]:
     stack = [iter([("", "", 0, value)])]
     for _ in range(_MOST_STEPS):
@@ -90,15 +105,33 @@ def verbs(capability: str) -> list[str]:
     return [word.lower() for word in _WORDS.findall(capability[:80])]
 
 
-def changes(capability: str, command: str = "") -> bool | None:
+def command(payload: Any) -> tuple[str, str]:
+    """What a call's payload says of what it does: its method, command or statement if it has one, and its first text."""
+    first = ""
+    for _, key, _, item in islice(_scalars(payload), MOST_LEAVES):
+        if isinstance(item, str):
+            first = first or texts.clip(texts.line(item), _WIDEST)
+            if key.lower() in _COMMANDS:
+                return texts.clip(texts.line(item), _WIDEST), first
+    return "", first
+
+
+def changes(capability: str, command: str = "", first: str = "") -> bool | None:
     """Whether a call of that name changes the world (True), only looks (False), or nobody can say.
 
-    A name says it by its first telling word; one that does not (`run`, `shell`) by the first words of its command.
+    A name says it by its first telling word, unless that is a thing as well (`order_status`, `log_search`) and the last word
+    says that it looks. A name that says nothing (`run`, `shell`) leaves it to the first words of its command or text.
     """
-    for word in verbs(capability):
+    words = verbs(capability)
+    for word in words:
+        if word in THINGS and words[-1] in READING:
+            return False
         if word in CHANGING or word in READING:
             return word in CHANGING
-    for word in _WORDS.findall(command[:80])[:4]:
+    program = command.split(maxsplit=1)[0] if command.strip() else ""
+    if program.rsplit("/", 1)[-1].lower() in LOOKING:
+        return False
+    for word in _WORDS.findall((command or first)[:80])[:4]:
         if word.lower() in CHANGING or word.lower() in READING:
             return word.lower() in CHANGING
     return None

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from aorch.memory import text as texts
 from aorch.memory.block import Claim
 from aorch.memory.gathering import Gathered
-from aorch.memory.listening import Said, hear, is_phrase, telling
+from aorch.memory.listening import Said, hear, is_phrase, section_of, telling
 from aorch.memory.packing import SPARE, Item
 from aorch.memory.ranking import ranks
 from aorch.memory.wording import OPEN_WIDTH, claim_of, said
@@ -43,15 +43,19 @@ def decided(g: Gathered) -> Iterator[Claim]:
         yield _claim([one], _DECIDED - 0.002 * place if vital else max(0.3, _OLDER - 0.01 * (place - _VITAL_DECISIONS)))
 
 
-def sentences(g: Gathered, question: str, aims: Sequence[Claim]) -> list[Item]:
-    """What else was said: the best sentences, those of one contract together, and the spare ones each for itself."""
+def sentences(g: Gathered, question: str, aims: Sequence[Claim]) -> tuple[list[Item], Counter[str]]:
+    """What else was said: the best sentences, those of one contract together, and the spare ones each for itself; and how
+    many by section are too little to be weighed.
+    """
     choice = _Choice(g)
-    for one in _weighed(g, question, aims):
+    weighed, unsaid = _weighed(g, question, aims)
+    for one in weighed:
         choice.take(one)
     ordered = sorted(choice.all(), key=lambda one: (-one.said.number, one.spare, -one.said.order))
     items: list[Item] = []
     for _, group in groupby(
-        ordered, key=lambda one: (one.said.contract_id, one.said.by_caller, one.spare and one.said.order)
+        ordered,
+        key=lambda one: (one.said.contract_id, one.said.by_caller, one.spare, one.said.order if one.spare else None),
     ):
         together = list(group)
         importance = max(one.importance for one in together)
@@ -63,13 +67,14 @@ def sentences(g: Gathered, question: str, aims: Sequence[Claim]) -> list[Item]:
             and max(one.said.worth for one in together) >= _CONCLUSIVE
         ):
             importance = _ANSWER
-        section = "preferences" if together[0].said.by_caller else "results"
-        items.append((section, _claim([one.said for one in together], importance)))
-    return items
+        items.append((section_of(together[0].said.asks), _claim([one.said for one in together], importance)))
+    return items, unsaid
 
 
-def _weighed(g: Gathered, question: str, aims: Sequence[Claim]) -> list[Weighed]:
-    """Every sentence that tells something and stands in no claim that is made anyway, once, the weightiest first."""
+def _weighed(g: Gathered, question: str, aims: Sequence[Claim]) -> tuple[list[Weighed], Counter[str]]:
+    """Every sentence that tells something and stands in no claim that is made anyway, once, the weightiest first; and how
+    many others there are by section.
+    """
     shown = _read(quote for claim in aims for quote in claim.quotes)
     by_age = sorted([*g.said, *_answered(g)], key=lambda one: (one.by_caller, one.number, one.worth))
     last = {telling(one.sentence): one for one in by_age}
@@ -80,7 +85,11 @@ def _weighed(g: Gathered, question: str, aims: Sequence[Claim]) -> list[Weighed]
         Weighed(0.15 + one.worth * 0.6 + 0.2 * fit + 0.1 * one.number / g.count, one)
         for one, fit in zip(spoken, fits, strict=True)
     ]
-    return sorted((one for one in weighed if one.importance >= _TELLING or one.said.by_caller), reverse=True)
+    telling_ones = [one for one in weighed if one.importance >= _TELLING or one.said.by_caller]
+    silent = [one for one in last.values() if not one.decides and not _tells(one) and not _stands(one, g, shown, heard)]
+    unsaid = Counter(section_of(one.asks) for one in silent)
+    unsaid.update(section_of(one.said.asks) for one in weighed if one.importance < _TELLING and not one.said.by_caller)
+    return sorted(telling_ones, reverse=True), unsaid
 
 
 def _tells(one: Said) -> bool:
@@ -97,7 +106,7 @@ def _stands(one: Said, g: Gathered, aims: set[tuple[str, ...]], heard: Sequence[
 
     The aim's caller saying it again is news where they said something else about the same between.
     """
-    waiting = g.open.get(one.contract_id)
+    waiting = g.waiting(one.contract_id)
     if waiting is not None and telling(one.sentence) in _read(said(texts.lines(waiting.said), OPEN_WIDTH).quotes):
         return True
     if g.aim is None or telling(one.sentence) not in aims:
@@ -114,7 +123,7 @@ def _answered(g: Gathered) -> list[Said]:
     if g.answer is None:
         return []
     identity, agent, answer = g.answer
-    heard = hear(answer, g.count, identity, agent, False)
+    heard, _ = hear(answer, g.count, identity, agent, False)
     return [one._replace(worth=one.worth + 0.3) if one.worth > 0 else one for one in heard]
 
 

@@ -19,6 +19,9 @@ _CUT = re.compile(
 _SENTENCE_END = re.compile(r"(?<=[.!?])[ \u00a0]+(?=\S)|(?<=[。！？])")
 _MARKING = re.compile(r"^(?:[#>*•\-\s]|\d{1,2}[.)]\s)+|[\s*_]+$")
 _BOLD = re.compile(r"\*\*(?![^\s.,:;!?()])|(?<![^\s(])\*\*(?=\S)")
+_UNSPACED = re.compile(
+    r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+)
 _FENCES = str.maketrans({"«": "‹", "»": "›", "`": "'"})
 
 
@@ -61,6 +64,12 @@ def sentences(text: str) -> Iterator[str]:
         for sentence in _SENTENCE_END.split(piece):
             if bare := _MARKING.sub("", sentence):
                 yield bare
+
+
+def word_count(text: str) -> int:
+    """How many words `text` has; in scripts without spaces two characters are counted as one."""
+    unspaced = len(_UNSPACED.findall(text))
+    return len(text.split()) + max(0, unspaced // 2 - 1) if unspaced else len(text.split())
 
 
 def clip(text: str, limit: int) -> str:

@@ -22,5 +22,21 @@ _READING = """
     watch whoami
 """
 
+_THINGS = """
+    archive backup ban block book build cancel change charge claim commit deploy drop email export fix forward
+    grant import insert invite invoice issue launch link lock log merge mount move open order patch pay pin
+    post publish purchase queue record refund register release reply request reserve reset restore return ship
+    sign start stop store submit switch sync tag train transfer update upgrade
+"""
+_LOOKING = """
+    awk cal cut date df dig du egrep env fgrep file history hostname id jq ldd less lsof man md5sum more netstat nl nm
+    nslookup objdump od pgrep ping printenv ps pwd readelf select sha256sum stat strings tail top tree type uname uniq
+    uptime w wc which who with xxd zcat zgrep explain describe desc pragma show values
+"""
+
 CHANGING = frozenset(_CHANGING.split())
 READING = frozenset(_READING.split())
+THINGS = CHANGING & frozenset(_THINGS.split())
+"""Those that name a thing as well, so that the last word of `order_status` says what is done."""
+LOOKING = frozenset(_LOOKING.split())
+"""Programs and statements that only look, as the first word of a command."""

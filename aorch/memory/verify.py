@@ -5,16 +5,26 @@ from typing import Any
 
 from aorch import json
 from aorch.errors import InvalidJSON
+from aorch.memory import reading
 from aorch.memory.block import MemoryBlock
+from aorch.memory.labels import misstated
 
 
-def verify(block: MemoryBlock, contract_of: Callable[[str], Mapping[str, Any] | None]) -> list[str]:
+def verify(
+    block: MemoryBlock,
+    contract_of: Callable[[str], Mapping[str, Any] | None],
+    covered: Iterable[Mapping[str, Any]] | None = None,
+    asked_before: Iterable[str] = (),
+) -> list[str]:
     """What does not hold in `block`, a sentence each; nothing where all of it does.
 
     Each citation must lead to a contract (`contract_of` gives it in its JSON form, or None), and each quoted string must
-    stand in one of the contracts that its claim cites: within a string of it, as a key, or in its compact JSON text.
+    stand in one of the contracts that its claim cites: within a string of it, as a key, or in its compact JSON text. If the
+    contracts that the block covers are given (`covered`, oldest first, and the agents that were `asked_before`), its counts
+    and what its claims call those contracts must be so (labels.py).
     """
-    return list(_faults(block, contract_of))
+    faults = list(_faults(block, contract_of))
+    return faults if covered is None else faults + misstated(block, covered, asked_before)
 
 
 def _faults(block: MemoryBlock, contract_of: Callable[[str], Mapping[str, Any] | None]) -> Iterator[str]:
@@ -44,15 +54,7 @@ def _missing(quotes: Iterable[str], contracts: Iterable[Mapping[str, Any]]) -> l
 
 
 def _texts(contract: Mapping[str, Any]) -> Iterator[str]:
-    stack: list[Any] = [contract]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, str):
-            yield item
-        elif isinstance(item, Mapping):
-            stack += [*item, *item.values()]
-        elif isinstance(item, list | tuple):
-            stack += item
+    yield from reading.all_strings(contract)
     try:
         yield json.encode(contract)
     except InvalidJSON:  # nested deeper than the encoder goes; its strings were looked at

@@ -5,12 +5,14 @@ from typing import NamedTuple
 
 from aorch.memory import text as texts
 from aorch.memory.block import Claim
-from aorch.memory.gathering import Asked, Call, Series
+from aorch.memory.calls import Asked, Call, Series
 from aorch.memory.reading import Leaf
 
 TELLING = 0.5
 """From this worth on, an argument stands in the brief wording too."""
 
+NOT_ANSWERED, NO_RESPONSE, WENT_WELL = "not answered", "no response", "the same went well later"
+"""What claims say of calls besides what was asked and given; verify.py holds each against the contracts."""
 OPEN_WIDTH = 160
 """How much is shown of what waits for an answer, in characters."""
 

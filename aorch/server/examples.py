@@ -118,10 +118,11 @@ _block = {
         "last_created_at": MOMENT,
     },
     "size": {"tokens_before": 212, "tokens_after": 44, "counted": "4 characters a token", "ratio": 4.82},
-    "compressor": {"name": "local", "version": "1", "model": "", "fallback_reason": ""},
+    "compressor": {"name": "local", "version": "2", "model": "", "fallback_reason": ""},
     "quality": 1.0,
     "left_out": {},
     "answered_before": [],
+    "ends": {"completed": 1},
     "beside": None,
 }
 _compressed = {"status": "ok", "session_id": SESSION, "compressed": 2, "memory_block": _block, "error": None}

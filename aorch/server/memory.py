@@ -39,7 +39,9 @@ async def show_memory(request: web.Request) -> web.Response:
     session_id = request.match_info["session_id"]
     if query.form == "prompt":
         return await services_of(request).readers.read(
-            lambda reader: json_answer(as_prompt(session_id, known(reader.path, session_id), query.max_tokens))
+            lambda reader: json_answer(
+                as_prompt(reader.path, session_id, known(reader.path, session_id), query.max_tokens)
+            )
         )
 
     def read(reader: Reader) -> Page:

@@ -96,6 +96,7 @@ class MemoryBlockForm(Body):
     quality: float = Field(ge=0, le=1, description="Of what was found, the share that is kept and holds.")
     left_out: dict[str, LeftOutForm] = Field(description="What was found and stands in no form in the block.")
     answered_before: list[str] = Field(description="REQUESTs of earlier contracts that were answered in these.")
+    ends: dict[str, int] | None = Field(None, description="RESPONSEs by status; not in blocks of older versions.")
     beside: Json | None = Field(description="MemAgent's answer and what it was sent, where it was asked.")
 
 

@@ -18,7 +18,7 @@ from aorch.core.compressing.proving import Proven, prove
 from aorch.errors import ServiceUnreachable
 from aorch.memory import compress, prompt
 from aorch.memory import text as texts
-from aorch.memory.block import SECTIONS, Claim, Compressor, LeftOut, MemoryBlock, intent_of
+from aorch.memory.block import SECTIONS, Claim, Compressor, LeftOut, MemoryBlock, counted, intent_of, is_given
 from aorch.memory.literals import found, weight
 from aorch.memory.packing import Item
 from aorch.memory.prompt import fitted
@@ -31,7 +31,6 @@ UNPROVEN, CUT = "unproven", "contents"
 _AT_ONCE = 4
 _SOME = 5
 _TOLD = ("aims", "decisions", "results")
-_RATED = ("aims", "decisions", "failures", "literals")
 _ADDED = ("aims", "decisions", "failures", "open_points", "literals")
 _FADED, _SECOND = 0.85, 0.8
 _VERBATIM = {"aims": 0, "failures": -1}
@@ -47,6 +46,7 @@ async def compress_by_llm(
     session_id: str = "",
     intent: str | None = None,
     max_tokens: int = 512,
+    asked_before: Iterable[str] = (),
 ) -> MemoryBlock:
     """The memory of `contracts`, as `aorch.memory.compress` takes them: of one session, oldest first, read once
     (in another thread).
@@ -65,6 +65,7 @@ async def compress_by_llm(
         session_id=session_id,
         intent=intent,
         max_tokens=max_tokens,
+        asked_before=asked_before,
     )
     windows = excerpts.windows()
     if excerpts.too_many or len(windows) > config.max_requests:
@@ -117,7 +118,7 @@ def _block(
     claims = merged(proven.claims, order)
     added = _passed_over(local, claims, excerpts)
     items = [*(_second_to(added, item) for item in claims), *added]
-    items.sort(key=lambda item: (SECTIONS.index(item[0]), -_newest(item[1], order)))
+    items.sort(key=lambda item: (SECTIONS.index(item[0]), _place(item, order)))
     packed = fitted([local], items, max_tokens)
     places = set(packed.wordings) if packed else set()
     kept = [item for place, item in enumerate(items) if place in places]
@@ -130,20 +131,29 @@ def _block(
         size=replace(local.size, tokens_after=after, ratio=ratio),
         compressor=model,
         quality=round(_coverage(local, kept) * proven.share, 3),
-        left_out=_left_out(out, proven, excerpts),
+        left_out=_left_out(local, kept, out, proven, excerpts),
     )
 
 
 def _with_claims(local: MemoryBlock, kept: Sequence[Item]) -> MemoryBlock:
     sections = {section: tuple(claim for kind, claim in kept if kind == section) for section in SECTIONS}
-    given = local.intent != intent_of(local.aims)
-    used = ", ".join(f"{texts.shown(name)} ×{count}" for name, count in list(local.capabilities.items())[:5])
-    parts = [f"{local.covered.count} contracts: {used}" if used else f"{local.covered.count} contracts"]
+    given = is_given(local)
+    parts = counted(local.covered.count, local.capabilities, local.ends)
     parts += [
         max(sections[kind], key=lambda claim: claim.importance).text.rstrip(". ") for kind in _TOLD if sections[kind]
     ]
     intent = local.intent if given else intent_of(sections["aims"])
     return replace(local, intent=intent, summary=". ".join(parts), **sections)
+
+
+def _place(item: Item, order: Mapping[str, int]) -> int:
+    """The first aim comes first, of everything else the newest."""
+    section, claim = item
+    return (
+        min((order.get(one, 0) for one in claim.contract_ids), default=0)
+        if section == "aims"
+        else -_newest(claim, order)
+    )
 
 
 def _newest(claim: Claim, order: Mapping[str, int]) -> int:
@@ -213,27 +223,40 @@ def _shown(item: Item, kept: Sequence[Item]) -> bool:
 
 def _coverage(local: MemoryBlock, kept: Sequence[Item]) -> float:
     """The mean, over the kinds that occurred, of the share of what the local compressor found that `kept` holds."""
-    shown = "\n".join(claim.text for _, claim in kept)
     shares = []
-    for section in _RATED:
+    for section in SECTIONS:
         claims: tuple[Claim, ...] = getattr(local, section)
-        if section == "literals":
-            held = [claim for claim in claims if claim.quotes[0] in shown]
-        else:
-            held = [claim for claim in claims if _covered((section, claim), kept)]
         found_there = len(claims) + (local.left_out[section].count if section in local.left_out else 0)
         if found_there:
-            shares.append(len(held) / found_there)
+            shares.append(1 - _missing(local, section, kept) / found_there)
     return sum(shares) / len(shares) if shares else 1.0
 
 
-def _left_out(out: Sequence[Item], proven: Proven, excerpts: Sequence[Excerpt]) -> dict[str, LeftOut]:
+def _missing(local: MemoryBlock, section: str, kept: Sequence[Item]) -> int:
+    """How much of what the local compressor found of a kind is not in `kept`: of its claims those that are not covered; of
+    what it left out itself as much as the model does not tell besides.
+    """
+    shown = "\n".join(claim.text for _, claim in kept)
+    claims: tuple[Claim, ...] = getattr(local, section)
+    if section == "literals":
+        held = [claim for claim in claims if claim.quotes[0] in shown]
+    else:
+        held = [claim for claim in claims if _covered((section, claim), kept)]
+    besides = max(0, sum(kind == section for kind, _ in kept) - len(held))
+    left = local.left_out[section].count if section in local.left_out else 0
+    return len(claims) - len(held) + max(0, left - besides)
+
+
+def _left_out(
+    local: MemoryBlock, kept: Sequence[Item], out: Sequence[Item], proven: Proven, excerpts: Sequence[Excerpt]
+) -> dict[str, LeftOut]:
     left: dict[str, LeftOut] = {}
     for section in SECTIONS:
         claims = [claim for kind, claim in out if kind == section]
-        if claims:
+        if count := max(len(claims), _missing(local, section, kept)):
             ids = dict.fromkeys(identity for claim in claims for identity in claim.contract_ids[-1:])
-            left[section] = LeftOut(len(claims), tuple(ids)[:_SOME])
+            ids.update(dict.fromkeys(local.left_out[section].contract_ids if section in local.left_out else ()))
+            left[section] = LeftOut(count, tuple(ids)[:_SOME])
     if proven.faults:
         left[UNPROVEN] = LeftOut(proven.faults.total(), tuple(proven.suspect_ids)[:_SOME])
     cut = [excerpt.contract_id for excerpt in excerpts if excerpt.cut]

@@ -91,7 +91,7 @@ def _proven(section: str, said: Any, known: Mapping[str, Excerpt]) -> Claim:
         shown, kept = texts.shown(text), [_exact(text, quotes, haystack)]
     else:
         shown, copied = _marked(text, haystack)
-        kept = [*dict.fromkeys((*copied, *quotes))]
+        kept = sorted(dict.fromkeys((*copied, *quotes)), key=haystack.find)  # as they stand there
         if shown.startswith("«") and shown.find("»") >= len(shown) - 2:
             shown = f"{texts.shown(cited[0].from_agent)}: {shown}"  # nothing but what an agent said
     ids = tuple(excerpt.contract_id for excerpt in cited)

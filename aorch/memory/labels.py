@@ -1,0 +1,242 @@
+"""Whether what a block says of its contracts as a whole is so: its counts, and what its claims call them."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from aorch.memory import prompts, reading
+from aorch.memory import text as texts
+from aorch.memory.block import NOTHING, Claim, MemoryBlock, counted
+from aorch.memory.gathering import digest
+from aorch.memory.wording import NO_RESPONSE, NOT_ANSWERED
+
+Contract = Mapping[str, Any]
+
+_TIMES = re.compile(r"^(?P<head>[^«»]{1,200}?) ×(?P<times>\d+)(?=[ :]|$)")
+_SPOKEN = re.compile(r"^(?P<who>[^«»]{0,200}): «")
+_WELL = re.compile(r"went well later")
+_STATED = re.compile(r"(\d[\d,]*) (contracts|failed|cancelled|interrupted)\b")
+
+
+def misstated(block: MemoryBlock, covered: Iterable[Contract], asked_before: Iterable[str] = ()) -> list[str]:
+    """What of the counts and labels of `block` is not so, a sentence each.
+
+    `covered` are the contracts that it covers, oldest first; `asked_before` the agents that were asked before them.
+    """
+    facts = _Facts(covered, asked_before)
+    return [*_counts(block, facts), *_labels(block, facts)]
+
+
+class _Facts:
+    """What the covered contracts are, for looking up."""
+
+    def __init__(self, covered: Iterable[Contract], asked_before: Iterable[str]) -> None:
+        self.count = 0
+        self.agents: Counter[str] = Counter()
+        self.capabilities: Counter[str] = Counter()
+        self.ends: Counter[str] = Counter()
+        self.requests: dict[str, Contract] = {}
+        self.responses: dict[str, Contract] = {}
+        self.answers: dict[str, Contract] = {}
+        self.numbers: dict[str, int] = {}
+        self.inner: set[str] = set()
+        self.parents: set[str] = set()
+        self.last_act: dict[str, int] = {}
+        helpers = set(asked_before)
+        for contract in covered:
+            self._take(contract, helpers)
+
+    def _take(self, contract: Contract, helpers: set[str]) -> None:
+        self.count += 1
+        identity, agent = str(contract["contract_id"]), str(contract["from_agent"])
+        self.numbers[identity] = self.last_act[agent] = self.count
+        self.agents[_line(agent)] += 1
+        if contract["contract_type"] == "REQUEST":
+            self.capabilities[_line(contract["capability"])] += 1
+            self.requests[identity] = contract
+            if contract["parent_id"] or agent in helpers:
+                self.inner.add(identity)
+            helpers.add(str(contract["to_agent"] or ""))
+            self.parents.add(str(contract["parent_id"]))
+        else:
+            self.ends[str(contract["status"])] += 1
+            self.responses[identity] = contract
+            self.answers[str(contract["request_id"])] = contract
+
+    def asked(self, identity: str) -> Contract | None:
+        """The REQUEST of that id, or the one that the RESPONSE of that id answers."""
+        response = self.responses.get(identity)
+        return self.requests.get(str(response["request_id"]) if response else identity)
+
+    def calls(self, claim: Claim) -> list[Contract]:
+        """The REQUESTs that a claim cites, or whose RESPONSEs it cites, each once."""
+        found = {str(one["contract_id"]): one for identity in claim.contract_ids if (one := self.asked(identity))}
+        return list(found.values())
+
+
+def _line(value: Any) -> str:
+    return texts.line(str(value or ""))[:80]
+
+
+def _counts(block: MemoryBlock, facts: _Facts) -> Iterator[str]:
+    for name, stated, there in (
+        ("agents", block.agents, facts.agents),
+        ("capabilities", block.capabilities, facts.capabilities),
+        ("ends", block.ends or {}, facts.ends),
+    ):
+        for key, count in stated.items():
+            if there[key] != count:
+                yield f"{name}: counts {count} of {key!r}; there are {there[key]}"
+    if block.covered.count != facts.count:
+        return  # which is told anyway
+    right = {"contracts": facts.count, **{status: facts.ends[status] for status in NOTHING}}
+    summary = block.summary
+    for claim in sorted((claim for _, claim in block.claims()), key=lambda claim: -len(claim.text)):
+        summary = summary.replace(claim.text, "")  # whose words are no counts of the block's
+    for number, name in _STATED.findall(summary):
+        if int(number.replace(",", "")) != right[name]:
+            yield f"summary: says {number} {name}; there are {right[name]}"
+    if block.ends is not None and summary and not summary.startswith(counted(facts.count, {}, None)[0]):
+        yield f"summary: does not say that it is of {facts.count} contracts"
+
+
+def _labels(block: MemoryBlock, facts: _Facts) -> Iterator[str]:
+    checks = (_aim, _done, _well_later, _open, _asks, _order, _times)
+    for section, claim in block.claims():
+        for check in checks:
+            if fault := check(section, claim, facts):
+                yield f"{section}: {claim.text[:60]!r} {fault}"
+
+
+def _aim(section: str, claim: Claim, facts: _Facts) -> str:
+    if (
+        section == "aims"
+        and facts.calls(claim)
+        and all(str(c["contract_id"]) in facts.inner for c in facts.calls(claim))
+    ):
+        return "is called an aim, but is a call within the session"
+    return ""
+
+
+def _done(section: str, claim: Claim, facts: _Facts) -> str:
+    if section != "decisions" or _SPOKEN.match(claim.text):
+        return ""
+    calls = [one for one in facts.calls(claim) if claim.text.startswith(texts.shown(_line(one["capability"])))]
+    if calls and all(_only_looks(one) for one in calls):
+        return "is called done, but only reads"
+    return ""
+
+
+def _only_looks(request: Contract) -> bool:
+    payload = request["payload"]
+    said = reading.speech(payload)
+    return reading.changes(_line(request["capability"]), *(() if said else reading.command(payload))) is False
+
+
+def _well_later(section: str, claim: Claim, facts: _Facts) -> str:
+    if not _WELL.search(claim.text.rpartition("»")[2]):
+        return ""
+    cited = [facts.responses[identity] for identity in claim.contract_ids if identity in facts.responses]
+    failed = [one for one in cited if reading.failed(one)]
+    for good in (one for one in cited if not reading.failed(one)):
+        same = [one for one in failed if _same_call(facts, one, good)]
+        if failed and same == failed:
+            return ""
+    return "says that the same went well later; no cited call with the very same arguments did"
+
+
+def _same_call(facts: _Facts, failed: Contract, good: Contract) -> bool:
+    one, other = facts.asked(str(failed["contract_id"])), facts.asked(str(good["contract_id"]))
+    later = facts.numbers[str(good["contract_id"])] > facts.numbers[str(failed["contract_id"])]
+    return (
+        one is not None
+        and other is not None
+        and later
+        and one["capability"] == other["capability"]
+        and digest(one["payload"]) == digest(other["payload"])
+    )
+
+
+def _open(section: str, claim: Claim, facts: _Facts) -> str:
+    if section != "open_points" or not claim.text.endswith((NOT_ANSWERED, NO_RESPONSE)):
+        return ""
+    for identity in claim.contract_ids:
+        request = facts.requests.get(identity)
+        if identity in facts.answers:
+            return f"is called open, but {facts.answers[identity]['contract_id']} answers it"
+        acted = request is not None and (
+            identity in facts.parents or facts.last_act.get(str(request["to_agent"]), 0) > facts.numbers[identity]
+        )
+        if acted and claim.text.endswith(NOT_ANSWERED):
+            return f"says that it was not answered; {request and request['to_agent']} acted on it"
+    return ""
+
+
+def _asks(section: str, claim: Claim, facts: _Facts) -> str:
+    """What a REQUEST says is not found; what it gives as an example, or tells somebody to say, is not decided either."""
+    requests = [facts.requests[identity] for identity in claim.contract_ids if identity in facts.requests]
+    if (
+        section not in ("decisions", "results")
+        or not _SPOKEN.match(claim.text)
+        or len(requests) != len(claim.contract_ids)
+    ):
+        return ""
+    if section == "results" and requests:
+        return "is called found, but a REQUEST says it"
+    for quote in claim.quotes:
+        if requests and not any(_states(request["payload"], quote) for request in requests):
+            return f"quotes {quote[:60]!r}, which is an instruction or an example"
+    return ""
+
+
+def _states(payload: Any, quote: str) -> bool:
+    said = reading.speech(payload)
+    pieces = [prompts.without_examples(said)] if said else reading.strings(prompts.spoken(payload))
+    return any(quote in piece for piece in pieces) and not prompts.instructs_to_say(quote)
+
+
+def _order(section: str, claim: Claim, facts: _Facts) -> str:
+    """Quotations of one text stand in its order."""
+    if len(claim.contract_ids) != 1 or len(claim.quotes) < 2 or section == "literals":
+        return ""
+    contract = facts.requests.get(claim.contract_ids[0]) or facts.responses.get(claim.contract_ids[0])
+    for text in reading.all_strings([contract["payload"], contract["result"], contract["error"]]) if contract else ():
+        if all(quote in text for quote in claim.quotes) and not _in_order(claim.quotes, text):
+            return "quotes in another order than the record"
+    return ""
+
+
+def _in_order(quotes: Iterable[str], text: str) -> bool:
+    place = 0
+    for quote in quotes:
+        place = text.find(quote, place)
+        if place < 0:
+            return False
+        place += 1
+    return True
+
+
+def _times(section: str, claim: Claim, facts: _Facts) -> str:
+    """`name ×3`: there are that many calls of that capability, or more."""
+    found = _TIMES.match(claim.text)
+    calls = facts.calls(claim)
+    if found is None or section == "literals" or not calls or not found["head"].startswith(_shown(calls[0])):
+        return ""
+    there = facts.capabilities[_line(calls[0]["capability"])]
+    stated = int(found["times"])
+    if section == "failures":
+        there = sum(
+            reading.failed(one) and _capability(facts, one) == _line(calls[0]["capability"])
+            for one in facts.responses.values()
+        )
+    return f"counts {stated}; there are {there}" if stated > there else ""
+
+
+def _capability(facts: _Facts, response: Contract) -> str:
+    request = facts.asked(str(response["contract_id"]))
+    return _line((request or response)["capability"])
+
+
+def _shown(request: Contract) -> str:
+    return texts.shown(_line(request["capability"]))

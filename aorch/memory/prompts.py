@@ -1,0 +1,104 @@
+"""What a REQUEST says for itself: without the examples, formats and instructions that a prompt surrounds it with."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from aorch.memory import text as texts
+
+_FENCE = re.compile(r"(?ms)^[ \t]*(```|~~~).*?(?:^[ \t]*\1[^\n]*$|\Z)")
+_EXAMPLE = re.compile(
+    r"\b(?:for example|for instance|e\.g\.|such as|like this|as follows|in the form(?:at)?\b|few.shot|templates?:|"
+    r"(?:example|sample|expected|desired)s?(?: \w{1,20}){0,3} ?[:：]|(?:output|answer|response|reply) (?:format|template|schema))"
+    r"|(?:例如|比如|示例|例子|举例|格式)",
+    re.IGNORECASE,
+)
+_HEADING = re.compile(
+    r"^[#*\s]{0,8}(?:few.shot )?(?:examples?|samples?|(?:output |answer )?format|template)\b[^.!?]{0,40}$",
+    re.IGNORECASE,
+)
+_TURN = re.compile(
+    r"^\s{0,8}[*\"']{0,2}(?:user|human|assistant|ai|bot|system|customer|agent|input|output|question|answer|[qa])\s{0,2}\d{0,3}[*]{0,2}\s{0,2}[:：]",
+    re.IGNORECASE,
+)
+_QUOTED = re.compile(
+    r"\"[^\"\n]{8,2000}\"|“[^”\n]{8,2000}”|«[^»\n]{8,2000}»|`[^`\n]{8,2000}`|(?<![^\s(:,])'[^'\n]{8,2000}'(?![^\s.,;:!?)])"
+)
+_INSTRUCTS = re.compile(
+    r"^(?:\W{0,4}|please |then |if [^,]{1,80}, )(?:say|write|answer|reply|respond|state|output|return|print|report|assume|"
+    r"pretend|imagine|suppose|include|begin|start|finish|end|format|summari[sz]e|list|extract|find|check|explain|decide|describe|tell|give)\b"
+    r"|\byou(?:['’](?:re|ll)|['’]ve)?(?: (?:are|must|should|will|can|may|need|have))\b"
+    r"|\byour (?:task|job|role|goal|answer|reply|output|response)\b",
+    re.IGNORECASE,
+)
+_UNSPOKEN = frozenset(
+    (
+        "system", "system_prompt", "instruction", "instructions", "example", "examples", "few_shot", "fewshot", "shots",
+        "template", "prompt_template", "format", "output_format", "response_format", "schema", "rules", "guidelines",
+    )
+)  # fmt: skip
+"""Keys under which a prompt's instructions and examples stand."""
+_DEEPEST = 16
+
+
+def without_examples(said: str) -> str:
+    """As much of `said` as is ever looked at, without code, examples, formats and the turns of a sample dialogue."""
+    return "\n".join(_lines(_FENCE.sub("\n\n", "\n".join(texts.ends_of(said))).split("\n")))
+
+
+def _lines(lines: list[str]) -> Iterator[str]:
+    sample = sum(bool(_TURN.match(line)) for line in lines) > 1
+    inside = False
+    for line in lines:
+        inside = inside and bool(line.strip())
+        if inside or (sample and _TURN.match(line)):
+            continue
+        if _HEADING.match(line):
+            inside = True
+            continue
+        cue = _EXAMPLE.search(line)
+        if cue is None:
+            yield line
+            continue
+        inside = line.rstrip().endswith((":", "："))
+        yield from _before(line, cue.start())
+
+
+def _before(line: str, end: int) -> Iterator[str]:
+    """The sentences of `line` but for that from `end` on, of which the beginning is kept."""
+    place = 0
+    for sentence in texts.sentences(line):
+        start = line.find(sentence, place)
+        place = start + len(sentence)
+        if start <= end < place:
+            yield sentence[: end - start].rstrip(" ,;:(")
+        else:
+            yield sentence
+
+
+def spoken(payload: Any, depth: int = 0) -> Any:
+    """`payload` without what stands under the keys of instructions and examples, and without the turns of a system."""
+    if depth > _DEEPEST:
+        return None
+    if isinstance(payload, Mapping):
+        if str(payload.get("role")).lower() in ("system", "developer"):
+            return None
+        return {key: spoken(value, depth + 1) for key, value in payload.items() if str(key).lower() not in _UNSPOKEN}
+    if isinstance(payload, list | tuple):
+        return [spoken(item, depth + 1) for item in payload[:400]]
+    return without_examples(payload) if isinstance(payload, str) and " " in payload else payload
+
+
+def instructs(sentence: str) -> bool:
+    """Whether a sentence tells an agent what to do or to say, so that it states nothing itself."""
+    return bool(_INSTRUCTS.search(sentence[:300]))
+
+
+def instructs_to_say(sentence: str) -> bool:
+    """Whether a sentence that states something begins by telling an agent to say it."""
+    return bool(_INSTRUCTS.match(sentence[:300]))
+
+
+def unquoted(sentence: str) -> str:
+    """`sentence` without the words that it quotes."""
+    return _QUOTED.sub(" … ", sentence)
