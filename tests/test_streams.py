@@ -76,8 +76,9 @@ def gone(pid_file: Path) -> bool:
 # Agents
 
 
-def test_agents_read_nothing_of_a_batch_and_write_nothing_among_its_results(noisy: Home) -> None:
-    done = noisy.aorch("run", "--batch", "-", "--parallel", "2", stdin='{"capability": "noise"}\n' * 6)
+@pytest.mark.parametrize("file", ["-", "/dev/stdin"])
+def test_agents_read_nothing_of_a_batch_and_write_nothing_among_its_results(noisy: Home, file: str) -> None:
+    done = noisy.aorch("run", "--batch", file, "--parallel", "2", stdin='{"capability": "noise"}\n' * 6)
     assert [json.loads(line)["data"] for line in done.out.splitlines()] == [{"read": 0}] * 6
     for noise in ("while loading", "of C code", "of Python", "of a child"):
         assert f"noise {noise}" in done.err

@@ -164,9 +164,9 @@ def run(options: Options) -> int:
     config = configuration.load(options.ledger)
     if options.retry_failed is not None or options.resume:
         _refuse_missing(config.ledger)
-    set_aside()
-    out = ResultsOutput()
     work: _Work = _Retry(options) if options.retry_failed is not None else _File(options)
+    set_aside()  # not before: FILE may be /dev/stdin
+    out = ResultsOutput()
     heed(signal.SIGINT, signal.SIG_DFL)  # a KeyboardInterrupt can get lost while modules are imported
     return asyncio.run(_perform(config, options, work, out))
 
@@ -284,7 +284,7 @@ def _opened(file: str) -> tuple[int, int | None]:
     from aorch.errors import NotFound, UsageError
 
     if file == STDIN:
-        return standard_input().fileno(), None
+        return os.dup(standard_input().fileno()), None
     try:
         descriptor = os.open(config_file.absolute(file, "--batch"), os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
