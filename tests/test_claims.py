@@ -1,8 +1,9 @@
 """A queued REQUEST says which agent took it, from the claim on; what that agent asks for is recorded as asked by it."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from typing import Any
 
 import pytest
@@ -126,6 +127,33 @@ async def test_a_queued_task_that_is_resumed_insists_on_an_agent_only_if_its_cal
         await asyncio.to_thread(task_again, orchestrator.config.ledger, each, orchestrator.registry) for each in ids
     ]
     assert [task.agent_id for task in again] == [None, "helper"]
+
+
+async def test_a_queued_request_that_cannot_be_read_is_answered_and_costs_no_place(orchestrator: Orchestrator) -> None:
+    told: list[str] = []
+    ids = [await orchestrator.submit("s", {"capability": "echo", "parameters": {"text": "hi"}}) for _ in range(4)]
+    with closing(sqlite3.connect(orchestrator.config.ledger)) as connection, connection:
+        connection.execute("UPDATE contracts SET payload = '[' WHERE contract_id = ?", (ids[0],))
+        connection.execute("UPDATE contracts SET payload = '3' WHERE contract_id = ?", (ids[1],))
+        connection.execute("UPDATE contracts SET metadata = '3' WHERE contract_id = ?", (ids[2],))
+    worker = Worker(orchestrator.exchanges, 1, lambda error: told.append(str(error)))
+    async with asyncio.timeout(5):
+        await worker.run(drain=True)
+    with closing(sqlite3.connect(orchestrator.config.ledger)) as connection:
+        ends = dict(connection.execute("SELECT request_id, status FROM contracts WHERE contract_type = 'RESPONSE'"))
+    assert ends == dict(zip(ids, ["failed", "failed", "failed", "completed"], strict=True))
+    assert [line.partition(":")[0] for line in told] == ids[:3]
+
+
+async def test_a_fault_after_the_request_was_written_leaves_nothing_open(orchestrator: Orchestrator) -> None:
+    helper = Delegating("helper", orchestrator)
+    orchestrator.register_agent(helper)
+    helper.grace_s = "soon"  # type: ignore[assignment]
+    task = {"capability": "delegate", "parameters": {"hold": True}, "timeout_s": 0.05}
+    async with asyncio.timeout(5):
+        with pytest.raises(TypeError):
+            await orchestrator.orchestrate("s", task)
+    assert await requests(orchestrator) == [("delegate", "orchestrator", "helper", "failed")]
 
 
 def test_only_the_agents_own_token_asks_on_behalf_of_a_queued_request_once_it_took_it(home: Home) -> None:

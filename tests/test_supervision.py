@@ -85,7 +85,7 @@ async def test_a_loop_that_has_nothing_more_to_do_ends_and_is_not_down() -> None
     assert (started, supervisor.down()) == ([1], [])
 
 
-def test_an_agent_whose_problem_raises_is_in_error_and_holds_up_no_other(home: Home) -> None:
+def test_an_agent_whose_problem_raises_is_in_error_and_holds_up_no_other(home: Home, wait_for: Wait) -> None:
     home.write("moody.py", MOODY)
     furnish(home, '[agents.moody]\nclass = "moody:Moody"\n')
     home.write("mood", "")
@@ -97,6 +97,7 @@ def test_an_agent_whose_problem_raises_is_in_error_and_holds_up_no_other(home: H
         assert agent["status"] == "error"
         assert "RuntimeError: in no mood (moody.py, line 17)" in agent["problem"]
         assert ask(server, "brood").status_code == 503
+        wait_for(lambda: "agent moody: its problem() raised RuntimeError: in no mood" in server.log)
         (home.folder / "mood").unlink()
         assert server.get(f"/v1/tasks/{brooding}?wait_s=20").json()["answer"]["data"] == "brooded"
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -14,6 +15,9 @@ from aorch.agents.failure import described
 from aorch.agents.schema import ParameterCheck
 from aorch.errors import ConfigInvalid, Conflict, NotFound
 from aorch.moments import now
+
+_LOGGER = logging.getLogger("aorch.agents")
+_LOGGER.addHandler(logging.NullHandler())
 
 
 class Places:
@@ -74,6 +78,7 @@ class Registered:
     failed: int = 0
     checks: dict[str, ParameterCheck] = field(default_factory=dict)
     places: Places | None = None
+    logged: str = ""
 
     def __post_init__(self) -> None:
         if self.agent.concurrency is not None:
@@ -83,8 +88,12 @@ class Registered:
         """Why this agent cannot take a task now, or None. A `problem` of its own that raises is the reason itself."""
         try:
             return self.agent.problem()
-        except (Exception, SystemExit) as error:  # noqa: BLE001  an agent's own code may raise anything
-            return f"its problem() raised {described(error)}"
+        except (Exception, SystemExit) as error:
+            reason = f"its problem() raised {described(error)}"
+            if reason != self.logged:
+                self.logged = reason
+                _LOGGER.error("agent %s: %s", self.agent.agent_id, reason, exc_info=error)
+            return reason
 
     def full(self) -> bool:
         """Whether it executes as many tasks as it takes at a time."""

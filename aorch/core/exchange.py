@@ -16,6 +16,7 @@ from aorch.core.record import (
     answer_of,
     cancelled_before,
     document_of,
+    outcome_of_fault,
     refused_exchange,
     request_metadata,
     response_of_agent,
@@ -125,13 +126,14 @@ class Exchanges:
         except asyncio.CancelledError:
             if outcome is None:
                 outcome = Outcome(*call.kept, "cancelled by the caller", AgentCancelled, called=call.begun)
-                response = self._respond(
-                    request, registered, outcome, started, call.about, CANCELLED_PATIENCE_S, last=True
-                )
-                with contextlib.suppress(Unsaved):
-                    await asyncio.shield(response)
+                await self._respond_at_last(request, registered, outcome, started, call)
             if cut_off is not None:
                 cut_off(outcome)
+            raise
+        except (LedgerError, Conflict):  # the REQUEST is not in the ledger, or its RESPONSE soon will be
+            raise
+        except Exception as error:  # a fault of aorch, or of the agent's attributes, must not leave the REQUEST open
+            await self._respond_at_last(request, registered, outcome_of_fault(error, call.begun), started, call)
             raise
 
     async def enqueue(self, task: Task, wish: Wish) -> Row | Answer:
@@ -254,11 +256,14 @@ class Exchanges:
             outcome = Outcome(error=str(refusal), failure=type(refusal), called=False)
             return response_to(request, None, outcome, started, call.about)
 
-    async def keep(self, task: Task, response: Row, trouble: Callable[[AorchError], None]) -> None:
-        """Commit the RESPONSE to a task that was taken up; `trouble` is told if the ledger does not take it for PATIENCE_S."""
+    async def keep(self, response: Row, trouble: Callable[[AorchError], None], *, webhook: bool) -> None:
+        """Commit the RESPONSE to a task that was taken up; `trouble` is told if the ledger does not take it for PATIENCE_S.
+
+        With `webhook`, that one is due then, if there is one.
+        """
         with contextlib.suppress(Conflict):  # it was answered meanwhile, and the first answer stands
             try:
-                await self.saver.save(response, webhook="webhook" in task.queue)
+                await self.saver.save(response, webhook=webhook)
             except Unsaved as unsaved:
                 trouble(unsaved)
                 await asyncio.shield(unsaved.saving)
@@ -306,6 +311,14 @@ class Exchanges:
         except Conflict as conflict:
             return answer_of(response, agent_id, Outcome(error=str(conflict), failure=Conflict), started)
         return answer_of(response, agent_id, outcome, started, outcome.hint, about)
+
+    async def _respond_at_last(
+        self, request: Row, registered: Registered, outcome: Outcome, started: float, call: Call
+    ) -> None:
+        """As `_respond`, where nobody waits for the answer, and the REQUEST may not be durable, or not even written."""
+        response = self._respond(request, registered, outcome, started, call.about, CANCELLED_PATIENCE_S, last=True)
+        with contextlib.suppress(Unsaved):
+            await asyncio.shield(response)
 
     async def _refuse(
         self, request: Row, refusal: AorchError, started: float, key: tuple[str, str, str] | None = None

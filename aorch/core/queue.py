@@ -8,9 +8,10 @@ from pathlib import Path
 from aorch import json
 from aorch.agents.registry import Registered
 from aorch.core.exchange import Exchanges
+from aorch.core.record import outcome_of_fault, response_to
 from aorch.core.supervision import Turned, unheard
 from aorch.core.task import Answer, Task, Wish
-from aorch.errors import AgentNotStarted, AorchError, NoAgentAvailable, QueueFull
+from aorch.errors import AgentNotStarted, AorchError, LedgerError, NoAgentAvailable, QueueFull
 from aorch.ledger.queue import Places
 from aorch.ledger.row import Row, number_in, object_in
 from aorch.moments import now
@@ -204,18 +205,26 @@ class Worker:
 
     async def _do(self, request: Row) -> None:
         """Do what was claimed. Its place is free before its RESPONSE is committed, so that the next claim goes with that."""
-        task = task_of(request)
+        started, webhook = time.perf_counter(), True
         try:
+            task = task_of(request)
+            webhook = "webhook" in task.queue
             response = await self._exchanges.take_up(task, request)
         except NoAgentAvailable as lack:  # since its agent was looked at; it waits again
             self._looked_at = float("-inf")
             if isinstance(lack, AgentNotStarted):
                 await asyncio.sleep(REST_S)  # with its place taken, so that less is claimed
             return
+        except LedgerError:  # it could not be given back: it is, or is answered, when this process has ended
+            raise
+        except Exception as error:  # noqa: BLE001  whatever it was, the REQUEST gets a RESPONSE
+            outcome = outcome_of_fault(error, called=not isinstance(error, AorchError))
+            self._trouble(AorchError(f"{request.contract_id}: {outcome.error}"))
+            response = response_to(request, None, outcome, started, {})
         finally:
             self._at_work -= 1
             self._woken.set()
-        await self._exchanges.keep(task, response, self._trouble)
+        await self._exchanges.keep(response, self._trouble, webhook=webhook)
         self.done += 1
         if self._ended_with is not None:
             self._ended_with(response)

@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 from aorch import json
+from aorch.agents.failure import described
 from aorch.agents.registry import Registered
 from aorch.core.execution import Outcome
 from aorch.core.task import Answer, Task
@@ -25,6 +26,13 @@ def refused_exchange(request: Row, refusal: AorchError, started: float) -> tuple
 def cancelled_before(by: str) -> Outcome:
     """Somebody cancelled it before an agent was called."""
     return Outcome(error=f"cancelled by {by}", failure=AgentCancelled, called=False)
+
+
+def outcome_of_fault(error: Exception, called: bool) -> Outcome:
+    """An exception that nobody expected ended it; `called` says whether its agent may have seen it by then."""
+    if isinstance(error, AorchError):
+        return Outcome(error=str(error), failure=type(error), hint=error.hint, called=called)
+    return Outcome(error=f"a fault of aorch: {described(error)}", failure=AorchError, called=called)
 
 
 def document_of(task: Task, request: Row) -> dict[str, Any]:
