@@ -82,7 +82,7 @@ _SPAN = (
     " AND position BETWEEN (SELECT position FROM contracts WHERE contract_id = ?)"
     " AND (SELECT position FROM contracts WHERE contract_id = ?)"
 )
-_BETWEEN = f"{statements.ROW} session_id = ?1 {_SPAN.partition('session_id = ?1')[2]} ORDER BY position"
+_BETWEEN = f"{statements.ROW}{_SPAN.partition('WHERE ')[2]} ORDER BY position"
 _GROWN = (
     "WITH RECURSIVE found(session_id, n) AS"
     " (SELECT min(session_id), 1 FROM contracts WHERE session_id {} ?"
