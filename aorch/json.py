@@ -4,6 +4,7 @@ Whole numbers of any size survive exactly. NaN and the infinities, which JSON do
 surrogates, which PostgreSQL and UTF-8 refuse, become U+FFFD.
 """
 
+import codecs
 import re
 from typing import Any
 
@@ -41,17 +42,25 @@ def encode_bytes(value: Any) -> bytes:
 
 
 def decode(text: str | bytes) -> Any:
-    """The value that `text` holds; an escape that is half a surrogate pair is U+FFFD.
+    """The value that `text` holds; an escape that is half a surrogate pair is U+FFFD. A byte order mark before it is ignored.
 
     Raises InvalidJSON, which says where the text breaks.
     """
     try:
         return _decoder.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        if (unmarked := without_mark(text)) is not None:
+            return decode(unmarked)
         whole = without_half_pairs(text)
         if whole is not None:
             return decode(whole)
         raise InvalidJSON(f"not JSON: {error}") from error
+
+
+def without_mark(text: str | bytes) -> bytes | None:
+    """JSON text without the byte order mark before it, which some programs write; None if there is none."""
+    raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    return raw.removeprefix(codecs.BOM_UTF8) if raw.startswith(codecs.BOM_UTF8) else None
 
 
 def without_half_pairs(text: str | bytes) -> bytes | None:

@@ -72,7 +72,7 @@ def _parse(item: str) -> tuple[str, Any]:
 def _content(of: str, name: str) -> str:
     try:
         data = _standard_input(of) if name == "-" else config_file.absolute(name, of).read_bytes()
-        return data.decode("utf-8").removeprefix("\ufeff")
+        return data.decode("utf-8")
     except FileNotFoundError:
         raise NotFound(f"the file {name!r} for {of!r} is not there") from None
     except OSError as error:

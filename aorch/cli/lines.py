@@ -1,5 +1,6 @@
 """The lines of a batch: JSON objects or the rows of a CSV file (RFC 4180), each made into a task or told why it is none."""
 
+import codecs
 import csv
 import hashlib
 import os
@@ -24,8 +25,18 @@ READ = 64 * 1024
 LONGEST_ID = 64
 """Characters of a line's own id that stand in its key."""
 
-Numbered = list[tuple[int, bytes | None]]
-"""Lines with their numbers, from 1; None is one that is too long."""
+_END = "Is its closing quote missing? Nothing after it was read."
+
+
+@dataclass(frozen=True)
+class TooLong:
+    """A line that is left out. `quotes` says whether the number of quotes in it is odd: a cell of CSV begins or ends in it."""
+
+    quotes: bool
+
+
+Numbered = list[tuple[int, bytes | TooLong]]
+"""Lines with their numbers, from 1."""
 
 
 class _Given(msgspec.Struct, forbid_unknown_fields=True):
@@ -101,15 +112,15 @@ class Lines:
         """A line for each that is not blank, as they come. Raises UsageError where the first looks nothing like JSON."""
         is_first = True
         for whole in physical_lines(descriptor):
-            said = [(number, text) for number, text in whole if text is None or text.strip()]
+            said = [(number, text) for number, text in whole if isinstance(text, TooLong) or text.strip()]
             if said and is_first:
-                self._check_first(said[0][1] or b"{")
+                self._check_first(said[0][1])
                 is_first = False
             yield [self._json_line(number, text) for number, text in said]
 
-    def _check_first(self, text: bytes) -> None:
+    def _check_first(self, text: bytes | TooLong) -> None:
         """One that is begun as JSON and broken is one broken line; any other means that all the lines are something else."""
-        if text.lstrip()[:1] in (b"{", b"["):
+        if isinstance(text, TooLong) or text.lstrip()[:1] in (b"{", b"["):
             return
         try:
             json.decode(text)
@@ -125,29 +136,38 @@ class Lines:
         text = _Text(physical_lines(descriptor))
         rows = csv.reader(text, strict=True)
         csv.field_size_limit(LONGEST_LINE)
-        header = self._header(rows)
+        header = self._header(text, rows)
         made: list[Line] = []
         while True:
-            first = text.number + 1
+            first, wrong = text.number + 1, ""
             try:
                 cells = next(rows)
             except StopIteration:
                 break
-            except (csv.Error, UsageError) as error:
-                made.append(_broken(first, first, text.taken(), UsageError(f"not CSV: {error}")))
-            else:
-                if cells:
-                    made.append(self._row(first, header, cells, text.taken()))
+            except csv.Error as error:
+                cells, wrong = [], f"not CSV: {error}"
+            size, unusable = text.taken()
+            if wrong or unusable:
+                made.append(_broken(first, first, size, UsageError(unusable or wrong)))
+                if "field limit" in wrong:  # the rest of the cell would be taken for rows
+                    made[-1].refusal = UsageError(
+                        f"line {first}: a cell does not end within {LONGEST_LINE:,} bytes", _END
+                    )
+                    break
+            elif cells:
+                made.append(self._row(first, header, cells, size))
             if text.is_empty:
                 yield made
                 made = []
         yield made
 
-    def _header(self, rows: Iterator[list[str]]) -> list[str]:
+    def _header(self, text: "_Text", rows: Iterator[list[str]]) -> list[str]:
         try:
-            header = next(rows, [])
-        except (csv.Error, UsageError) as error:
+            header = next((cells for cells in rows if cells), [])  # after blank lines
+        except csv.Error as error:
             raise UsageError(f"the header of the CSV cannot be read: {error}") from error
+        if unusable := text.taken()[1]:
+            raise UsageError(f"the header of the CSV cannot be read: {unusable}")
         twice = sorted({name for name in header if header.count(name) > 1})
         if not header or "" in header or twice:
             wrong = f"names {', '.join(map(repr, twice))} twice" if twice else "must name every column"
@@ -167,8 +187,8 @@ class Lines:
         except AorchError as error:
             return _broken(number, own, size, error)
 
-    def _json_line(self, number: int, text: bytes | None) -> Line:
-        if text is None:
+    def _json_line(self, number: int, text: bytes | TooLong) -> Line:
+        if isinstance(text, TooLong):
             return _broken(number, number, 0, UsageError(f"longer than {LONGEST_LINE:,} bytes"))
         size, text = len(text) + 1, text.strip()
         try:
@@ -250,54 +270,69 @@ def physical_lines(descriptor: int) -> Iterator[Numbered]:
     A byte order mark is left out. Raises UsageError where it cannot be read.
     """
     begun: list[bytes] = []
-    length, number = 0, 1
+    number, length, quotes = 1, 0, 0
+
+    def line(last: bytes) -> bytes | TooLong:
+        text = b"".join([*begun, last]) if begun else last
+        return text if length + len(last) <= LONGEST_LINE else TooLong((quotes + text.count(b'"')) % 2 == 1)
+
     for data in _read(descriptor):
         *whole, rest = data.split(b"\n")
         ended: Numbered = []
         for part in whole:
-            text = b"".join([*begun, part]) if begun else part
-            ended.append((number, text if length + len(part) <= LONGEST_LINE else None))
-            number, length = number + 1, 0
+            ended.append((number, line(part)))
+            number, length, quotes = number + 1, 0, 0
             begun.clear()
         if ended:
             yield ended
         length += len(rest)
-        if length > LONGEST_LINE:
-            begun.clear()
-        elif rest:
+        if rest:
             begun.append(rest)
+        if length > LONGEST_LINE:
+            quotes += sum(part.count(b'"') for part in begun)
+            begun.clear()
     if length:
-        yield [(number, b"".join(begun) if length <= LONGEST_LINE else None)]
+        yield [(number, line(b""))]
 
 
 def _read(descriptor: int) -> Iterator[bytes]:
+    """What there is, as it comes, without a byte order mark, which may come in parts."""
+    begun: bytes | None = b""
     try:
-        data = os.read(descriptor, READ)
-        data = data.removeprefix(b"\xef\xbb\xbf")
-        while data:
-            yield data
-            data = os.read(descriptor, READ)
+        while data := os.read(descriptor, READ):
+            if begun is not None:
+                data = begun + data
+                begun = data if codecs.BOM_UTF8.startswith(data) and data != codecs.BOM_UTF8 else None
+                data = b"" if begun else data.removeprefix(codecs.BOM_UTF8)
+            if data:
+                yield data
+        if begun:
+            yield begun
     except OSError as error:
         raise UsageError(f"the batch cannot be read: {error.strerror}") from error
 
 
 class _Text:
-    """The lines as text, for the CSV reader; goes on after one that is none. `number` is that of the last."""
+    """The lines as text, for the CSV reader. `number` is that of the last.
+
+    A line that cannot be used is given as well, as far as the reader needs it to find where its row ends.
+    """
 
     def __init__(self, lines: Iterator[Numbered]) -> None:
         self.number = 0
         self._lines = lines
-        self._waiting: deque[tuple[int, bytes | None]] = deque()
-        self._size = 0
+        self._waiting: deque[tuple[int, bytes | TooLong]] = deque()
+        self._size, self._unusable = 0, ""
 
     @property
     def is_empty(self) -> bool:
         return not self._waiting
 
-    def taken(self) -> int:
-        """The bytes that were taken since this was last asked."""
-        size, self._size = self._size, 0
-        return size
+    def taken(self) -> tuple[int, str]:
+        """The bytes that were taken since this was last asked, and what is wrong with them, if anything is."""
+        taken = self._size, self._unusable
+        self._size, self._unusable = 0, ""
+        return taken
 
     def __iter__(self) -> "_Text":
         return self
@@ -306,13 +341,19 @@ class _Text:
         if not self._waiting:
             self._waiting.extend(next(self._lines))
         self.number, line = self._waiting.popleft()
-        if line is None:
-            raise UsageError(f"longer than {LONGEST_LINE:,} bytes")
-        self._size += len(line) + 1
-        try:
-            return line.decode() + "\n"
-        except UnicodeDecodeError as error:
-            raise UsageError(f"not UTF-8 text (byte {error.start})") from error
+        is_first, wrong = self._size == 0, ""
+        if isinstance(line, TooLong):
+            wrong, text = f"longer than {LONGEST_LINE:,} bytes", '"' if line.quotes else "" if is_first else " "
+            self._size += 1
+        else:
+            self._size += len(line) + 1
+            try:
+                text = line.decode()
+            except UnicodeDecodeError as error:
+                wrong, text = f"not UTF-8 text (byte {error.start})", line.decode(errors="replace")
+        if wrong and not self._unusable:
+            self._unusable = wrong if is_first else f"{wrong} in line {self.number}"
+        return f"{text}\n"
 
 
 def _own_id(row: Any, number: int) -> str | int:

@@ -23,7 +23,7 @@ def parse(raw: bytes, shape: type[Shape]) -> Shape:
     try:
         return shape.model_validate_json(raw)
     except ValidationError as error:
-        whole = json.without_half_pairs(raw)
+        whole = json.without_mark(raw) or json.without_half_pairs(raw)
         if whole is not None:
             return parse(whole, shape)
         raise not_understood(error, "body") from error
