@@ -46,6 +46,7 @@ def test_tasks_of_a_batch_wait_for_descriptors_and_none_fails(home: Home) -> Non
     batch = home.start("run", "--batch", "t.jsonl", "--parallel", "32", preexec_fn=short_of_descriptors(64))
     out, err = batch.communicate(timeout=30)
     assert batch.returncode == 0, err.decode()
+    assert err.decode().count("warning: tasks wait: sh cannot be started now: Too many open files") == 1
     assert [json.loads(line)["success"] for line in out.splitlines()] == [True] * 60
 
 
@@ -62,6 +63,7 @@ def test_queued_tasks_wait_for_descriptors_and_none_fails(home: Home) -> None:
     worker = home.start("worker", "--drain", "--parallel", "32", preexec_fn=short_of_descriptors(64))
     _, err = worker.communicate(timeout=30)
     assert worker.returncode == 0, err.decode()
+    assert err.decode().count("tasks wait: sh cannot be started now: Too many open files") == 1
     ended = home.rows("SELECT status, count(*) FROM contracts WHERE contract_type = 'REQUEST' GROUP BY status")
     assert ended == [("completed", 40)]
 

@@ -302,12 +302,15 @@ async def _perform(config: "Config", options: Options, work: _Work, out: "Result
     import asyncio
 
     from aorch.cli.ending import cancel_on_signals, end_now_if_threads_remain
+    from aorch.cli.output import warn
     from aorch.cli.results import next_steps, summary
+    from aorch.core.agent_log import tell_to
     from aorch.core.batch import Tally
     from aorch.core.orchestrator import Orchestrator
     from aorch.errors import AorchError
 
     tally, ended, failure = Tally(), "broken off: ", None
+    tell_to(warn, tracebacks=False)
     with kept_from_agents():  # what an agent prints is not a result
         async with Orchestrator(config=config) as orchestrator:
             performing = asyncio.ensure_future(_results(orchestrator, options, work, tally, out))

@@ -174,10 +174,13 @@ async def perform(
     besides: "Callable[[Answer], None] | None" = None,
 ) -> int:
     """Do what `begin` begins, and show what came of it, and what `besides` says of it; the exit code."""
+    from aorch.cli.output import warn
+    from aorch.core.agent_log import tell_to
     from aorch.core.orchestrator import Orchestrator
     from aorch.core.saving import Unsaved
 
     answer, unsaved, outermost = None, None, False
+    tell_to(warn, tracebacks=False)
     async with AsyncExitStack() as opened:
         with kept_from_agents():  # what an agent prints is not the answer
             orchestrator = await opened.enter_async_context(Orchestrator(config=config))

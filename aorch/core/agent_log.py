@@ -1,13 +1,19 @@
-"""The standard logger `aorch.agents`: the traceback of an agent that raised. The ledger keeps only the error's message.
+"""The standard logger `aorch.agents`: the traceback of an agent that raised (the ledger keeps only the error's message), and a
+warning when tasks wait because their agent cannot be started.
 
 Silent until a program or a service adds a handler, as loggers of libraries are.
 """
 
 import logging
+import math
+import time
 from collections.abc import Callable
+
+from aorch.errors import AgentNotStarted
 
 LOGGER = logging.getLogger("aorch.agents")
 LOGGER.addHandler(logging.NullHandler())
+WAITS_AGAIN_S = 60.0
 
 
 def raised(agent_id: str, capability: str, request_id: str, error: BaseException) -> None:
@@ -15,9 +21,25 @@ def raised(agent_id: str, capability: str, request_id: str, error: BaseException
     LOGGER.error("agent %r failed at %r (contract %s)", agent_id, capability, request_id, exc_info=error)
 
 
-def tell_to(tell: Callable[[str], None]) -> None:
-    """From now on `tell` gets each record as text, in the thread that logs it."""
-    LOGGER.addHandler(_Telling(tell))
+class Waits:
+    """Logs that tasks wait, at most once in WAITS_AGAIN_S."""
+
+    def __init__(self) -> None:
+        self._at = -math.inf
+
+    def because(self, lack: AgentNotStarted) -> None:
+        """A task waits because of `lack`."""
+        if time.monotonic() - self._at > WAITS_AGAIN_S:
+            self._at = time.monotonic()
+            LOGGER.warning("tasks wait: %s. %s", lack, lack.hint)
+
+
+def tell_to(tell: Callable[[str], None], *, tracebacks: bool = True) -> None:
+    """From now on `tell` gets each record as text, in the thread that logs it; warnings only if it wants no `tracebacks`."""
+    handler = _Telling(tell)
+    if not tracebacks:
+        handler.addFilter(lambda record: record.levelno <= logging.WARNING)
+    LOGGER.addHandler(handler)
 
 
 class _Telling(logging.Handler):

@@ -10,6 +10,7 @@ from typing import Any
 
 from aorch import json
 from aorch.agents.registry import Places, Registered, Registry
+from aorch.core.agent_log import Waits
 from aorch.core.execution import MOST_THREADS, Call, Outcome, Running, current_call, execute
 from aorch.core.record import (
     ORCHESTRATOR,
@@ -62,6 +63,7 @@ class Exchanges:
     _loops: dict[asyncio.AbstractEventLoop, tuple[Running, Saver]] = field(init=False, default_factory=dict)
     threads: Places = field(init=False, default_factory=lambda: Places(MOST_THREADS))
     """Those in which agents with a plain `def execute` run."""
+    waits: Waits = field(init=False, default_factory=Waits)
     _ended_by: list[str] = field(init=False, default_factory=list)
 
     @property
@@ -224,6 +226,7 @@ class Exchanges:
         """Call an agent whose program could not be started: wait and try again, for as long as the limit in time."""
         loop, limit_s = asyncio.get_running_loop(), self._timeout_s(task, registered)
         ends_at = ends_at or loop.time() + limit_s
+        self.waits.because(lack)
         while loop.time() < ends_at:
             if (cancelled_by := await self.running.pause(request.contract_id, START_AGAIN_S)) is not None:
                 return cancelled_before(cancelled_by)

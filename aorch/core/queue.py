@@ -213,6 +213,7 @@ class Worker:
         except NoAgentAvailable as lack:  # since its agent was looked at; it waits again
             self._looked_at = float("-inf")
             if isinstance(lack, AgentNotStarted):
+                self._exchanges.waits.because(lack)
                 await asyncio.sleep(REST_S)  # with its place taken, so that less is claimed
             return
         except LedgerError:  # it could not be given back: it is, or is answered, when this process has ended
