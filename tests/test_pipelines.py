@@ -211,7 +211,7 @@ def test_adding_and_removing_agents_tells_pipelines_apart(home: Home) -> None:
     taken = home.aorch("agents", "add", "p", "--capability", "x", "--", "true")
     assert taken.code == 13
     assert "a pipeline 'p' is declared in" in taken.err
-    assert "Strike [pipelines.p] from" in home.aorch("agents", "remove", "p").err
+    assert "Remove [pipelines.p] from" in home.aorch("agents", "remove", "p").err
 
 
 def test_a_later_step_may_stand_first_where_it_needs_nothing(home: Home) -> None:

@@ -43,17 +43,23 @@ class _StandardError(io.FileIO):
 class StandardOutput(io.FileIO):
     """Waits while it takes nothing, as a non-blocking pipe may.
 
-    `write` raises OutputFailed if it cannot be written, and BrokenPipeError if its reader went away.
+    `write` raises OutputFailed if it cannot be written, and BrokenPipeError if its reader went away. After that it drops
+    what comes: what is still buffered is written once more when the stream is closed, and Python 3.13 tells of that failure.
     """
+
+    _failed = False
 
     def write(self, data: Any) -> int:
         """Write some of `data`; how much."""
+        if self._failed:
+            return len(data)
         try:
             while (written := super().write(data)) is None:
                 select.select((), (self,), ())
-        except BrokenPipeError:
-            raise
         except OSError as error:
+            self._failed = True
+            if isinstance(error, BrokenPipeError):
+                raise
             raise OutputFailed(
                 f"standard output cannot be written: {error.strerror}", "What was done is on record."
             ) from error
