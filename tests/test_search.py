@@ -1,6 +1,7 @@
 """Full text: which words find which contracts, and an index that catches up without standing in anybody's way."""
 
 import contextlib
+import re
 import sqlite3
 import subprocess
 import sys
@@ -17,8 +18,11 @@ from rows import pairs, put, request, response
 
 from aorch import json
 from aorch.errors import UsageError
+from aorch.ledger.bigrams import CATEGORIES
+from aorch.ledger.bigrams import indexed as index_form
 from aorch.ledger.reading import Filter, Reader
 from aorch.ledger.row import Row
+from aorch.ledger.search import expression
 
 Find = Callable[[str], list[str]]
 
@@ -226,3 +230,42 @@ def test_a_row_of_another_program_does_not_stop_the_index(ledger: Path, find: Fi
     put(ledger, Row(**{**request()._asdict(), "payload": "{not json"}), request(text="needle"))
     assert len(find("needle")) == 1
     assert indexed(ledger) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("今天天气很好,我们去公园散步", ["天气", "公园", "散步", "我们去公园", "去", "好", "天气。", "《天气》", "天气 公园"]),
+        ("東京都の天気予報です", ["東京", "天気", "予報", "天気予報です", "す"]),
+        ("半角ｶﾅとカタカナのテスト", ["ｶﾅ", "カタカナ", "テスト", "と"]),
+        ("วันนี้อากาศดีมาก", ["อากาศ", "วันนี้", "ดี"]),
+        ("新しいiPhone手机を買う", ["iPhone手机", "iphone", "手机", "しいiPhone", "買う"]),
+        ("cafe\u0301 と がくせい".replace("が", "か\u3099"), ["café", "がくせい", "がく"]),
+    ],
+    ids=["Chinese", "Japanese", "half-width", "Thai", "mixed", "decomposed"],
+)  # fmt: skip
+def test_a_word_in_text_without_spaces_is_found(ledger: Path, find: Find, text: str, words: list[str]) -> None:
+    """By a part of a sentence, by one letter, with punctuation after it; and not where its letters only stand apart."""
+    row = request(text=text)
+    put(ledger, row, request(text="气天 园公 京東 気天 もう"), request(text="unrelated"))
+    for word in words:
+        assert find(word) == [row.contract_id], word
+    assert find("天好") == find("公散") == find("東予") == find("อาศ") == []
+
+
+@given(some.text(some.sampled_from("天气很好あいอากา a1。"), min_size=1), some.data())
+def test_every_part_of_text_without_spaces_is_found_in_it(text: str, drawn: some.DataObject) -> None:
+    """As FTS5 takes it, for any text and any part of one of its runs of such letters."""
+    runs = [run for run in re.findall("[天气很好あいอากา]+", text) if run]
+    connection = sqlite3.connect(":memory:")
+    connection.execute(
+        f"CREATE VIRTUAL TABLE found USING fts5(words, tokenize=\"unicode61 categories '{CATEGORIES}'\")"
+    )
+    connection.execute("INSERT INTO found VALUES (?)", (index_form(text),))
+    for run in runs:
+        start = drawn.draw(some.integers(0, len(run) - 1))
+        part = run[start : drawn.draw(some.integers(start + 1, len(run)))]
+        assert connection.execute("SELECT count(*) FROM found WHERE found MATCH ?", (expression(part),)).fetchone() == (
+            1,
+        )
+    connection.close()

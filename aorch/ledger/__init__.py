@@ -12,6 +12,7 @@ which.py       a Filter, and the selects that are made of it
 sessions.py    the selects of sessions
 tree.py        what was delegated, as a tree, and the selects that read it
 search.py      full text
+bigrams.py     words of scripts without spaces, for full text
 transfer.py    export and import
 recorded.py    what came of a batch's lines, without SQLAlchemy
 locks.py       a lock that one process holds

@@ -6,7 +6,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, Column, DateTime, Index, Integer, Text, text
+from sqlalchemy import DDL, JSON, Column, DateTime, Index, Integer, Text, event, text
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Dialect
@@ -74,8 +74,8 @@ def _partial(*columns: str, where: str, name: str | None = None) -> Index:
 class Contract(SQLModel, table=True):
     """One record of the ledger: a REQUEST, or the RESPONSE that answers it.
 
-    `position` is its place in the order of commits. Only `status`, `completed_at`, `claimed_by` and what the queue knows of
-    a REQUEST (the columns after it, see queue.py) change after writing.
+    `position` is its place in the order of commits; one that was deleted is not given again. Only `status`,
+    `completed_at`, `claimed_by` and what the queue knows of a REQUEST (the columns after it, see queue.py) change after writing.
     """
 
     __tablename__ = "contracts"
@@ -101,6 +101,7 @@ class Contract(SQLModel, table=True):
             where="cancelled_by IS NOT NULL AND claimed_by IS NOT NULL",
             name="ix_contracts_cancelled",
         ),
+        {"sqlite_autoincrement": True},
     )
 
     position: int | None = Field(default=None, primary_key=True)
@@ -133,6 +134,23 @@ class Contract(SQLModel, table=True):
         form["created_at"] = rfc3339(self.created_at)
         form["completed_at"] = None if self.completed_at is None else rfc3339(self.completed_at)
         return form
+
+
+class Counter(SQLModel, table=True):
+    """What is counted: `deleted_contracts`, by a trigger. As many contracts are there as positions were given, less these."""
+
+    __tablename__ = "counters"
+    metadata = metadata
+
+    name: str = Field(primary_key=True)
+    value: int
+
+
+_count_deletions = DDL(  # type: ignore[no-untyped-call]  # SQLAlchemy says no types of it
+    "CREATE TRIGGER contracts_deleted AFTER DELETE ON contracts BEGIN"
+    " UPDATE counters SET value = value + 1 WHERE name = 'deleted_contracts'; END"
+)
+event.listen(metadata, "after_create", _count_deletions.execute_if(dialect="sqlite"))
 
 
 class Token(SQLModel, table=True):

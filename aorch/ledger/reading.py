@@ -13,7 +13,18 @@ from sqlite3 import Connection
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import Engine, create_engine, func, literal_column, pool, select
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Engine,
+    Integer,
+    create_engine,
+    func,
+    literal,
+    literal_column,
+    pool,
+    select,
+)
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session, col
 
@@ -46,6 +57,13 @@ SHORTEST_PART = 4
 """Characters that a part of an id must have: one of fewer would be anybody's."""
 DEEPEST = 64
 """Levels of delegation that an exchange shows."""
+
+_all: ColumnElement[int] = literal_column(
+    "(SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'contracts')"
+    " - (SELECT value FROM counters WHERE name = 'deleted_contracts')",
+    Integer,
+)
+"""How many contracts there are: as many as positions were given (SQLite notes the last), less those that were deleted."""
 
 
 @dataclass(slots=True)
@@ -191,25 +209,18 @@ class Reader:
     def counts(self) -> dict[str, Any]:
         """`total_contracts`, `total_sessions` and `by_status`, without a look at every row.
 
-        Contracts are never deleted, so the last position is their number; all but the completed ones stand in an index
-        of their own; sessions are found by skipping through theirs, or where they are many by reading through it.
+        How many there are is known without counting them (`_all`); all but the completed ones stand in an index of their
+        own; sessions are found by skipping through theirs, or where they are many by reading through it.
         """
-        others = self._not_completed()
-        total = self.last_position()
-        completed = total - sum(others.values())
-        return {
-            "total_contracts": total,
-            "total_sessions": self._sessions(),
-            "by_status": {**({COMPLETED: completed} if completed else {}), **others},
-        }
+        total, by_status = self._by_status()
+        return {"total_contracts": total, "total_sessions": self._sessions(), "by_status": by_status}
 
     def total(self, which: Filter) -> int:
         """How many contracts `which` lets pass. All, those of a session and those in a status are counted in an index."""
         if which == EVERYTHING:
-            return self.last_position()
+            return self._number(select(_all))
         if which == Filter(status=COMPLETED):
-            others = self._not_completed()
-            return self.last_position() - sum(others.values())
+            return self._by_status()[1].get(COMPLETED, 0)
         self._ready_for(which)
         return self._number(matching(which, func.count())[0])
 
@@ -221,10 +232,16 @@ class Reader:
         after = None if after is None else json.storable_text(after)
         return [dict(zip(names, row, strict=True)) for row in self._rows(sessions.listed(after, limit))]
 
-    def _not_completed(self) -> dict[str, int]:
+    def _by_status(self) -> tuple[int, dict[str, int]]:
+        """How many contracts there are, in all and in each status; one select, so that a writer changes nothing between."""
         status = col(Contract.status)
-        counted = select(status, func.count()).where(status != literal_column(f"'{COMPLETED}'")).group_by(status)
-        return dict(self._rows(counted))
+        others = select(status, func.count()).where(status != literal_column(f"'{COMPLETED}'")).group_by(status)
+        rows = self._rows(select(literal(COMPLETED), _all).union_all(others))
+        if not rows:
+            return 0, {}
+        (_, total), *counted = rows
+        completed = total - sum(count for _, count in counted)
+        return total, {**({COMPLETED: completed} if completed else {}), **dict(counted)}
 
     def _sessions(self) -> int:
         few = self._number(sessions.few())
@@ -339,7 +356,7 @@ class Reader:
         with self._foreign_errors(), Session(engine) as session:
             return list(session.execute(statement).scalars())
 
-    def _rows(self, statement: search.Statement) -> Sequence[Any]:
+    def _rows(self, statement: search.Statement | CompoundSelect[Any, Any]) -> Sequence[Any]:
         engine = self._open()
         if engine is None:
             return []

@@ -2,6 +2,7 @@
 
 The index (`contracts_text`) is not kept up by writers: it catches up when a search needs it. A query is words, all of which
 must stand in the contract; a word with punctuation in it (`mia_li_3668`) is a phrase, one that ends in `*` a beginning.
+In scripts without spaces a word is found wherever it stands (bigrams.py).
 """
 
 import time
@@ -16,6 +17,7 @@ from sqlmodel import col
 
 from aorch import json
 from aorch.errors import InvalidJSON, LedgerReadOnly, UsageError
+from aorch.ledger.bigrams import indexed, searched
 from aorch.ledger.connection import transaction, translated
 from aorch.ledger.contract import Contract
 from aorch.ledger.database import connect
@@ -60,7 +62,8 @@ def expression(text: str) -> str:
 
 
 def _quoted(word: str) -> str:
-    return '"{}"{}'.format(word.replace('"', '""'), "*" if word.endswith("*") else "")
+    phrase, is_beginning = searched(word.removesuffix("*"))
+    return '"{}"{}'.format(phrase.replace('"', '""'), "*" if is_beginning or word.endswith("*") else "")
 
 
 def catch_up(path: Path, reading: Connection, progress: Progress | None = None) -> None:
@@ -123,11 +126,11 @@ def _words(payload: str, result: str | None, error: str | None) -> Iterator[str]
     for text in (payload, result):
         if text is not None:
             try:
-                yield from _texts(json.decode(text))
+                yield from map(indexed, _texts(json.decode(text)))
             except InvalidJSON:  # another program wrote it: its words are found as they stand
-                yield text
+                yield indexed(text)
     if error is not None:
-        yield error
+        yield indexed(error)
 
 
 def _texts(value: Any) -> Iterator[str]:

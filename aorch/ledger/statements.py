@@ -4,7 +4,7 @@ They are compiled from the table in contract.py ahead of time, so that `aorch ru
 `tests/test_statements.py` holds the two equal.
 """
 
-REVISION = "0005"
+REVISION = "0006"
 """The newest revision in migrations/versions."""
 
 INSERT = (

@@ -1,0 +1,40 @@
+"""Words of scripts that are written without spaces, as pairs of letters: FTS5's tokenizer would take a sentence for one word.
+
+`天气很好` is indexed as `天气 气很 很好 好`. The single letter at the end makes every letter the beginning of a token, so that
+one letter is found as well, as a beginning. What is searched for is a phrase of such pairs.
+"""
+
+import re
+from unicodedata import normalize
+
+_LETTERS = (
+    "々〆〇\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"  # Han
+    "\u3041-\u3096\u3099-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff\uff66-\uff9f"  # kana
+    "\u0e01-\u0e3a\u0e40-\u0e4e\u0e81-\u0ecd\u0edc-\u0edf"  # Thai, Lao
+    "\u1780-\u17d3\u17d7\u17dc\u17dd\u1000-\u103f\u1050-\u109f"  # Khmer, Burmese
+)
+_RUN = re.compile(f"([{_LETTERS}]+)")
+_END = re.compile(f"[^\\w{_LETTERS}]+$")
+"""What punctuation stands at the end of a word; the signs of Thai vowels are no part of `\\w`."""
+
+CATEGORIES = "L* N* Co Mn Mc"
+"""The Unicode categories of letters for FTS5's tokenizer: its own ones and signs of vowels (Mn, Mc), as Thai has them."""
+
+
+def indexed(text: str) -> str:
+    """`text` as it is indexed."""
+    return text if text.isascii() else _RUN.sub(lambda run: f" {_pairs(run[0])} ", normalize("NFC", text))
+
+
+def searched(word: str) -> tuple[str, bool]:
+    """The phrase to search for, to find `word` within texts; and whether its last token is the beginning of one."""
+    *inner, after = [word] if word.isascii() else _RUN.split(_END.sub("", normalize("NFC", word)))
+    if after:  # it ends with letters of another script
+        return indexed(word), False
+    last = inner.pop()
+    pairs = _pairs(last) if len(last) == 1 else _pairs(last)[:-2]
+    return f"{indexed(''.join(inner))} {pairs}".strip(), len(last) == 1
+
+
+def _pairs(run: str) -> str:
+    return " ".join(run[start : start + 2] for start in range(len(run)))
