@@ -57,7 +57,7 @@ COMPILED = {
 WRITTEN = {"ANCESTORS", "TRIED", "SESSIONS_FROM", "NEWEST_IDS", "RECORDED", "UNDONE", "LAST_TRY", "ASKED"} | {
     *("ENQUEUE", "FIRST", "CLAIM", "CLOCK", "DUE", "PROMOTE", "EXPIRED", "NEXT_MOMENT", "LENGTH", "WAITING"),
     *("STATE", "CLAIMED_STATE", "END", "REQUEUE", "CANCEL", "CANCELLED"),
-    *("BY_POSITION", "BY_ID", "BY_REQUEST", "ANSWERED"),
+    *("BY_POSITION", "BY_ID", "BY_REQUEST", "BETWEEN", "ANSWERED"),
     *("ENQUEUE_WEBHOOK", "DUE_WEBHOOKS", "WEBHOOK_SENT", "WEBHOOK_FAILED", "WEBHOOK_DUE"),
 }
 """Those that are written by hand; each has a test of its answers below."""
@@ -325,6 +325,7 @@ def test_sessions_come_in_order_from_the_first_on_and_each_once(
         ("BY_POSITION", (1,)),
         ("BY_ID", ("",)),
         ("BY_REQUEST", ("",)),
+        ("BETWEEN", ("", "", "")),
         ("ANSWERED", ("[]",)),
         ("DUE_WEBHOOKS", ("", "[]", "[]", 1)),
         ("WEBHOOK_SENT", ("",)),
@@ -564,3 +565,18 @@ def everything(connection: sqlite3.Connection) -> list[Row]:
     """All rows in the order of commits."""
     rows = connection.execute(f"SELECT {', '.join(Row._fields)} FROM contracts ORDER BY position")
     return [Row(*each) for each in rows]
+
+
+def test_the_contracts_between_two_of_a_session_come_oldest_first(ledger: sqlite3.Connection) -> None:
+    """Both ends included, and none of another session; and the last try of a REQUEST is found by its session."""
+    rows = [
+        row("a"),
+        row("b", session_id="other"),
+        row("c", status="failed"),
+        row("d", metadata='{"resumes":"c"}'),
+        row("e"),
+    ]
+    ledger.executemany(statements.INSERT, rows)
+    assert [found[0] for found in ledger.execute(statements.BETWEEN, ("session", "a", "d"))] == ["a", "c", "d"]
+    assert ledger.execute(statements.LAST_TRY, ("session", "c")).fetchall() == [("d", "in_progress")]
+    assert ledger.execute(statements.LAST_TRY, ("session", "a")).fetchall() == [("a", "in_progress")]

@@ -82,7 +82,6 @@ _SPAN = (
     " AND position BETWEEN (SELECT position FROM contracts WHERE contract_id = ?)"
     " AND (SELECT position FROM contracts WHERE contract_id = ?)"
 )
-_BETWEEN = f"{statements.ROW}{_SPAN.partition('WHERE ')[2]} ORDER BY position"
 _GROWN = (
     "WITH RECURSIVE found(session_id, n) AS"
     " (SELECT min(session_id), 1 FROM contracts WHERE session_id {} ?"
@@ -181,7 +180,7 @@ class Memory:
         if self._connection is None:
             return
         with translated(self.path):
-            for row in self._connection.execute(_BETWEEN, (session_id, first_contract_id, last_contract_id)):
+            for row in self._connection.execute(statements.BETWEEN, (session_id, first_contract_id, last_contract_id)):
                 yield Row(*row).as_dict()
 
     def asked_before(self, session_id: str, contract_id: str) -> list[str]:

@@ -134,13 +134,18 @@ CLOCK = (
     " ON CONFLICT (priority) DO UPDATE SET turn = max(turn, excluded.turn)"
 )
 
-ROW = (
+_ROW = (
     "SELECT contract_id, session_id, contract_type, from_agent, to_agent, capability, payload, status, created_at,"
     " completed_at, result, error, metadata, request_id, parent_id, claimed_by FROM contracts WHERE "
 )
-BY_POSITION = ROW + "position = ?"
-BY_ID = ROW + "contract_id = ?"
-BY_REQUEST = ROW + "request_id = ?"
+BY_POSITION = _ROW + "position = ?"
+BY_ID = _ROW + "contract_id = ?"
+BETWEEN = (
+    _ROW + "session_id = ? AND position BETWEEN (SELECT position FROM contracts WHERE contract_id = ?)"
+    " AND (SELECT position FROM contracts WHERE contract_id = ?) ORDER BY position"
+)
+"""(session, first contract_id, last contract_id): the contracts of a session from one to another, oldest first."""
+BY_REQUEST = _ROW + "request_id = ?"
 """The RESPONSE to that REQUEST."""
 
 ANSWERED = "SELECT request_id FROM contracts WHERE request_id IN (SELECT value FROM json_each(?))"
