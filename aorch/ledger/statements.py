@@ -141,7 +141,8 @@ _ROW = (
 BY_POSITION = _ROW + "position = ?"
 BY_ID = _ROW + "contract_id = ?"
 BETWEEN = (
-    _ROW + "session_id = ? AND position BETWEEN (SELECT position FROM contracts WHERE contract_id = ?)"
+    _ROW  # noqa: S608  a constant
+    + "session_id = ? AND position BETWEEN (SELECT position FROM contracts WHERE contract_id = ?)"
     " AND (SELECT position FROM contracts WHERE contract_id = ?) ORDER BY position"
 )
 """(session, first contract_id, last contract_id): the contracts of a session from one to another, oldest first."""
