@@ -207,7 +207,7 @@ def test_an_idempotent_task_of_a_killed_worker_is_done_by_another_at_once(home: 
         wait_for(lambda: len(noted(home, "hold_again")) == 2)
         assert time.monotonic() - killed_at < 3
         assert said(home, once) == (
-            "failed", "interrupted", "interrupted: the process that ran this ended before an agent answered"
+            "failed", "interrupted", "interrupted: the process that ran this ended before noter answered"
         )  # fmt: skip
         home.write("a.go", "")
         assert home.aorch("contracts", "wait", again, "--timeout", "20").out == "a\n"

@@ -10,19 +10,9 @@ from typing import Any
 
 from aorch import json
 from aorch.agents.registry import Places, Registered, Registry
+from aorch.core import record
 from aorch.core.agent_log import Waits
 from aorch.core.execution import MOST_THREADS, Call, Outcome, Running, current_call, execute
-from aorch.core.record import (
-    ORCHESTRATOR,
-    answer_of,
-    cancelled_before,
-    document_of,
-    outcome_of_fault,
-    refused_exchange,
-    request_metadata,
-    response_of_agent,
-    response_to,
-)
 from aorch.core.routing import capability_for, choose
 from aorch.core.saving import PATIENCE_S, Saver, Unsaved
 from aorch.core.task import Answer, Task, Wish
@@ -124,7 +114,7 @@ class Exchanges:
         try:
             outcome = await self._called(task, request, registered, call, in_line=in_line)
             patience_s = PATIENCE_S if call.outer is None else math.inf
-            return await self._respond(request, registered, outcome, started, call.about, patience_s)
+            return await self._respond(request, registered, outcome, started, call, patience_s)
         except asyncio.CancelledError:
             if outcome is None:
                 outcome = Outcome(*call.kept, "cancelled by the caller", AgentCancelled, called=call.begun)
@@ -135,7 +125,7 @@ class Exchanges:
         except (LedgerError, Conflict):  # the REQUEST is not in the ledger, or its RESPONSE soon will be
             raise
         except Exception as error:  # a fault of aorch, or of the agent's attributes, must not leave the REQUEST open
-            await self._respond_at_last(request, registered, outcome_of_fault(error, call.begun), started, call)
+            await self._respond_at_last(request, registered, record.outcome_of_fault(error, call.begun), started, call)
             raise
 
     async def enqueue(self, task: Task, wish: Wish) -> Row | Answer:
@@ -163,7 +153,7 @@ class Exchanges:
             if refusal is None:
                 entries.append(Entry(request, *wish))
             else:
-                refused.append(refused_exchange(request, refusal, started)[:2])
+                refused.append(record.refused_exchange(request, refusal, started)[:2])
             requests.append(request)
         await self.ledger.enqueue_all(entries, refused)
         return requests
@@ -196,7 +186,7 @@ class Exchanges:
             except AgentTimedOut as late:
                 return _not_called(late)
             if cancelled_by is not None:
-                return cancelled_before(cancelled_by)
+                return record.cancelled_before(cancelled_by)
         else:
             await registered.take_place(request_id)
         try:
@@ -208,7 +198,7 @@ class Exchanges:
             else:
                 await self.ledger.write_request(request, task.idempotency)
             try:
-                return await execute(registered.agent, document_of(task, request), limit_s, call, ends_at)
+                return await execute(registered.agent, record.document_of(task, request), limit_s, call, ends_at)
             except AgentNotStarted as lack:
                 return await self._execute_once_started(task, request, registered, call, lack, ends_at)
         finally:
@@ -229,9 +219,9 @@ class Exchanges:
         self.waits.because(lack)
         while loop.time() < ends_at:
             if (cancelled_by := await self.running.pause(request.contract_id, START_AGAIN_S)) is not None:
-                return cancelled_before(cancelled_by)
+                return record.cancelled_before(cancelled_by)
             try:
-                return await execute(registered.agent, document_of(task, request), limit_s, call, ends_at)
+                return await execute(registered.agent, record.document_of(task, request), limit_s, call, ends_at)
             except AgentNotStarted as error:
                 lack = error
         return _not_called(lack)
@@ -251,13 +241,13 @@ class Exchanges:
             registered, _ = choose(self.registry, task)
             registered.check(task.capability, task.parameters)
             outcome = await self._taken_up(task, request, registered, call)
-            return response_of_agent(request, registered, outcome, started, call.about)
+            return record.response_of_agent(request, registered, outcome, started, call.about)
         except NoAgentAvailable:
             await _until_kept(lambda: self.ledger.give_back(request.contract_id, called=False))
             raise
         except AorchError as refusal:
             outcome = Outcome(error=str(refusal), failure=type(refusal), called=False)
-            return response_to(request, None, outcome, started, call.about)
+            return record.response_to(request, None, outcome, started, call.about)
 
     async def keep(self, response: Row, trouble: Callable[[AorchError], None], *, webhook: bool) -> None:
         """Commit the RESPONSE to a task that was taken up; `trouble` is told if the ledger does not take it for PATIENCE_S.
@@ -275,9 +265,9 @@ class Exchanges:
         request_id, limit_s = request.contract_id, self._timeout_s(task, registered)
         try:
             if (cancelled_by := await self._place_for_queued(request_id, registered, limit_s)) is not None:
-                return cancelled_before(cancelled_by)
+                return record.cancelled_before(cancelled_by)
             try:
-                return await execute(registered.agent, document_of(task, request), limit_s, call)
+                return await execute(registered.agent, record.document_of(task, request), limit_s, call)
             finally:
                 call.when_over(registered.leave_place)
         except asyncio.CancelledError:
@@ -300,35 +290,36 @@ class Exchanges:
         registered: Registered,
         outcome: Outcome,
         started: float,
-        about: dict[str, Any],
+        call: Call,
         patience_s: float,
         *,
         last: bool = False,
     ) -> Answer:
-        response, agent_id = response_of_agent(request, registered, outcome, started, about), registered.agent.agent_id
+        agent_id, about = registered.agent.agent_id, call.about
+        response = record.response_of_agent(request, registered, outcome, started, about)
         try:
-            await self.saver.save(response, last=last, patience_s=patience_s)
+            await self._here()[1].save(response, last=last, patience_s=patience_s)
         except Unsaved as unsaved:
-            unsaved.answer = answer_of(response, agent_id, outcome, started, outcome.hint, about)
+            unsaved.answer = record.answer_of(response, agent_id, outcome, started, outcome.hint, about)
             raise
         except Conflict as conflict:
-            return answer_of(response, agent_id, Outcome(error=str(conflict), failure=Conflict), started)
-        return answer_of(response, agent_id, outcome, started, outcome.hint, about)
+            return record.answer_of(response, agent_id, Outcome(error=str(conflict), failure=Conflict), started)
+        return record.answer_of(response, agent_id, outcome, started, outcome.hint, about)
 
     async def _respond_at_last(
         self, request: Row, registered: Registered, outcome: Outcome, started: float, call: Call
     ) -> None:
         """As `_respond`, where nobody waits for the answer, and the REQUEST may not be durable, or not even written."""
-        response = self._respond(request, registered, outcome, started, call.about, CANCELLED_PATIENCE_S, last=True)
+        response = self._respond(request, registered, outcome, started, call, CANCELLED_PATIENCE_S, last=True)
         with contextlib.suppress(Unsaved):
             await asyncio.shield(response)
 
     async def _refuse(
         self, request: Row, refusal: AorchError, started: float, key: tuple[str, str, str] | None = None
     ) -> Answer:
-        ended, response, outcome = refused_exchange(request, refusal, started)
+        ended, response, outcome = record.refused_exchange(request, refusal, started)
         await self.ledger.write_refused(ended, response, key)
-        return answer_of(response, request.to_agent, outcome, started, refusal.hint)
+        return record.answer_of(response, request.to_agent, outcome, started, refusal.hint)
 
     def _request(
         self,
@@ -344,13 +335,13 @@ class Exchanges:
             new_id(),
             task.session_id,
             REQUEST,
-            task.from_agent or asker or ORCHESTRATOR,
+            task.from_agent or asker or record.ORCHESTRATOR,
             registered.agent.agent_id if registered else task.agent_id,
             task.capability,
             json.encode(task.parameters),
             PENDING if waits else IN_PROGRESS,
             now(),
-            metadata=request_metadata(task, reason),
+            metadata=record.request_metadata(task, reason),
             parent_id=parent_id,
             claimed_by=None if waits else self.ledger.owner_id,
         )

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import math
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING
@@ -70,7 +71,7 @@ class Saver:
         caller = asyncio.current_task()
         assert caller is not None
         cancelling = caller.cancelling()
-        self._callers[caller] = ends_at = self._loop.time() + patience_s
+        self._callers[caller] = ends_at = time.monotonic() + patience_s
         if not self._looking:
             self._looking = True
             self._loop.call_later(LOOK_S, self._look)
@@ -79,15 +80,16 @@ class Saver:
         except LedgerError as error:
             reason = error
         except asyncio.CancelledError:  # by `_look`, as by `asyncio.timeout`, or by somebody else
-            if caller not in self._late or caller.uncancel() > cancelling:
+            late = caller in self._late
+            self._late.discard(caller)
+            if not late or caller.uncancel() > cancelling:
                 self._go_on(response, webhook=webhook, last=last)
                 raise
             reason = LedgerBusy("another process holds the write lock, or the disk is slow", "Try again.")
         finally:
             del self._callers[caller]
-            self._late.discard(caller)
         saving = self._go_on(response, webhook=webhook, last=last)
-        if (left_s := ends_at - self._loop.time()) > 0:
+        if (left_s := ends_at - time.monotonic()) > 0:
             await asyncio.wait((saving,), timeout=None if left_s == math.inf else left_s)
         if saving.done():
             return saving.result()
@@ -115,7 +117,7 @@ class Saver:
         if not self._looking:
             return
         self._loop.call_later(LOOK_S, self._look)
-        moment = self._loop.time()
+        moment = time.monotonic()
         for caller, ends_at in self._callers.items():
             if ends_at <= moment and caller not in self._late:
                 self._late.add(caller)
