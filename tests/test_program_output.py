@@ -132,6 +132,7 @@ stdin = 'url = {q|json} {q|url}'
     [
         ('command = ["echo", "{a|base64}"]', "{a|base64} has an unknown encoding"),
         ('command = ["echo", "{$TOKEN}"]', "{$TOKEN} is in its command line, which every user can read"),
+        ('command = ["cat"]\nstdin = "{$NO_SUCH_TOKEN}"', "its stdin refers to NO_SUCH_TOKEN, which is not set"),
         ('command = ["./crlf"]', "ends in a carriage return"),
         ('command = ["./gone"]', "the interpreter '/nowhere/python' of its program"),
     ],

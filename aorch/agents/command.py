@@ -60,6 +60,7 @@ class CommandAgent(Agent):
         self.timeout_s = declared.timeout_s
         self.concurrency = declared.concurrency or max(4, 2 * (os.cpu_count() or 1))
         self._fault = _fault_of_places(self._command, declared.stdin)
+        self._variables_of_stdin = [place[4] for place in _PLACE.finditer(declared.stdin or "") if place[4]]
 
     @property
     def _command(self) -> list[str]:
@@ -88,6 +89,10 @@ class CommandAgent(Agent):
             return f"its env refers to {', '.join(missing)}, which is not set"
         if self._fault:
             return self._fault
+        if self._variables_of_stdin:
+            environment = program_environment(self.config, added, "", "")
+            if missing := [name for name in self._variables_of_stdin if name not in environment]:
+                return f"its stdin refers to {', '.join(missing)}, which is not set (secrets must be in its env)"
         if "{" in program:
             return None
         path = program_environment(self.config, added, "", "")["PATH"] if "PATH" in added else None
