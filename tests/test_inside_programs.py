@@ -6,7 +6,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -32,6 +32,14 @@ class Raising(Agent):
     def get_capabilities(self):
         return [AgentCapability("raise")]
 """
+
+
+OPEN_REQUEST = (
+    "INSERT INTO contracts (contract_id, session_id, contract_type, from_agent, capability, payload, status, created_at,"
+    " metadata, claimed_by) VALUES ('01', 's', 'REQUEST', 'o', 'echo', '{}', 'in_progress', '2026-01-01T00:00:00.000Z', '{}',"
+    " '01K8VF9XK83SYH1HAX57ZGJDYS')"
+)
+"""Left by a process that died: whoever opens the ledger answers it, which takes the write lock."""
 
 
 class Waits(Agent):
@@ -195,11 +203,7 @@ async def test_opening_and_closing_wait_for_the_write_lock_outside_the_callers_l
     orchestrator = Orchestrator(here.ledger)
     with closing(connect(here.ledger)) as holder:
         # opening needs the lock, since a process that died left something open
-        holder.execute(
-            "INSERT INTO contracts (contract_id, session_id, contract_type, from_agent, capability, payload, status,"
-            " created_at, metadata, claimed_by) VALUES ('01', 's', 'REQUEST', 'o', 'echo', '{}', 'in_progress',"
-            " '2026-01-01T00:00:00.000Z', '{}', '01K8VF9XK83SYH1HAX57ZGJDYS')"
-        )
+        holder.execute(OPEN_REQUEST)
         holder.execute("BEGIN IMMEDIATE")
         opening = asyncio.create_task(orchestrator.orchestrate("s", {"capability": "fly"}))
         await beats.go_on()
@@ -218,16 +222,61 @@ async def test_opening_and_closing_wait_for_the_write_lock_outside_the_callers_l
     assert beats.longest < 0.2  # each time the lock was held for 0.25 s
 
 
-async def test_opening_that_nobody_awaits_any_more_is_closed_again(here: Home, no_threads_left: None) -> None:
+async def test_tasks_whose_ledger_is_not_open_yet_are_recorded_as_cancelled(here: Home, no_threads_left: None) -> None:
     orchestrator = Orchestrator(here.ledger)
-    asking = asyncio.create_task(orchestrator.orchestrate("s", {"capability": "fly"}))
+    orchestrator.register_agent(Waits())
+    asking = [asyncio.create_task(orchestrator.orchestrate("s", {"capability": "wait"})) for _ in range(3)]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    asking.cancel()
-    with suppress(asyncio.CancelledError):
-        await asking
+    asking[0].cancel()
     await orchestrator.aclose()
-    assert statuses(here) == []
+    first, *rest = await asyncio.gather(*asking, return_exceptions=True)
+    assert isinstance(first, asyncio.CancelledError)
+    assert [each["error"] for each in rest if isinstance(each, dict)] == [
+        "cancelled by the closing of its orchestrator"
+    ] * 2
+    assert [status for _, status, _ in statuses(here)] == ["cancelled"] * 4
+
+
+async def test_opening_that_nobody_awaits_any_more_is_closed_again(here: Home, no_threads_left: None) -> None:
+    with closing(connect(here.ledger)) as holder:
+        holder.execute(OPEN_REQUEST)
+        holder.execute("BEGIN IMMEDIATE")
+        orchestrator = Orchestrator(here.ledger)
+        asking = asyncio.create_task(orchestrator.orchestrate("s", {"capability": "fly"}))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        await asyncio.wait_for(orchestrator.aclose(), 2)  # it does not wait for the lock
+        holder.execute("COMMIT")
+    assert [kind for kind, _, _ in statuses(here)][:1] == ["REQUEST"]
+
+
+async def test_closing_in_the_middle_of_much_work_leaves_no_request_open_and_complains_of_nothing(
+    here: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Asks(Waits):
+        async def execute(self, task: dict[str, Any]) -> dict[str, Any]:
+            self.begun.set()
+            while True:
+                await orchestrator.orchestrate("s", {"capability": "echo", "parameters": {"text": "a"}})
+
+    orchestrator, agent = Orchestrator(here.ledger), Asks()
+    orchestrator.register_agent(agent)
+    asking = [asyncio.create_task(orchestrator.orchestrate("s", {"capability": "wait"})) for _ in range(20)]
+    await agent.begun.wait()
+    for _ in range(50):
+        await orchestrator.orchestrate("s", {"capability": "echo", "parameters": {"text": "b"}})
+    await orchestrator.aclose()
+    assert {answer["error"] for answer in await asyncio.gather(*asking)} == {
+        "cancelled by the closing of its orchestrator"
+    }
+    counts = dict(here.rows("SELECT contract_type, count(*) FROM contracts GROUP BY 1"))
+    assert counts["REQUEST"] == counts["RESPONSE"] > 70
+    assert {status for _, status, _ in statuses(here)} == {"completed", "cancelled"}
+    assert caplog.text == ""
 
 
 def test_a_forgotten_orchestrator_is_a_resource_warning_and_leaves_no_thread(here: Home, no_threads_left: None) -> None:

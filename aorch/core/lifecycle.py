@@ -34,6 +34,7 @@ class Lifecycle:
         """What is open; None before the first exchange and after `close`."""
         self._given_up = threading.Event()
         self._opening: dict[asyncio.AbstractEventLoop, asyncio.Task[None]] = {}
+        self._waiting: dict[object, asyncio.AbstractEventLoop] = {}
         self._under_way: dict[object, asyncio.AbstractEventLoop] = {}
         self._told: Callable[[], None] | None = None
         self._forgotten: weakref.finalize[..., Lifecycle] | None = None
@@ -46,13 +47,17 @@ class Lifecycle:
 
     async def opened(self) -> Exchanges:
         """As `open`, in a thread of its own: this loop goes on, and so does whoever is cancelled meanwhile."""
-        loop = asyncio.get_running_loop()
+        loop, waiter = asyncio.get_running_loop(), object()
         while (exchanges := self.exchanges) is None:
             opening = self._opening.get(loop)
             if opening is None:
                 opening = self._opening[loop] = loop.create_task(in_thread(partial(self._open, self._given_up)))
                 opening.add_done_callback(self._is_open)
-            await asyncio.shield(opening)
+            self._waiting[waiter] = loop
+            try:
+                await asyncio.shield(opening)
+            finally:
+                self._end(self._waiting, waiter)
         return exchanges
 
     def begin(self) -> object:
@@ -63,35 +68,44 @@ class Lifecycle:
 
     def end(self, entry: object) -> None:
         """Note that it has ended: its RESPONSE is in the ledger."""
-        del self._under_way[entry]
-        if self._told is not None:
-            self._told()
+        self._end(self._under_way, entry)
 
     async def close(self) -> None:
-        """Cancel what runs, wait until each RESPONSE is written, and close the ledger. Raises UsageError inside an exchange."""
-        self._given_up.set()
-        self._given_up = threading.Event()
-        exchanges = self.exchanges
-        if exchanges is None:
-            return
+        """Cancel what runs, wait until each RESPONSE is written, and close the ledger. Raises UsageError inside an exchange.
+
+        A ledger that is being opened is waited for if a task waits for it, which is then recorded as cancelled.
+        """
         call = current_call.get()
-        if call is not None and call.exchanges is exchanges:
+        if call is not None and call.exchanges is self.exchanges:
             raise UsageError("an agent cannot close the orchestrator that runs it", "Close it where it was opened.")
         try:
-            exchanges.cancel_all(CLOSING)
-            await self._ended()
+            await self._while(lambda: self.exchanges is None and _any_runs(self._waiting))
+            if self.exchanges is not None:
+                self.exchanges.cancel_all(CLOSING)
+                await self._while(lambda: _any_runs(self._under_way))
         finally:
-            if self.exchanges is exchanges:  # not closed meanwhile by another call
-                self.exchanges = None
-                if self._forgotten is not None:
-                    self._forgotten.detach()
-                if lost := await exchanges.saver.close(partial(in_thread, exchanges.ledger.close)):
-                    _log.error(
-                        "the ledger did not take %d RESPONSEs; their REQUESTs will be answered as interrupted", lost
-                    )
+            self._told = None
+            self._given_up.set()  # where the ledger is still being opened, and nobody waits for it
+            self._given_up = threading.Event()
+            await self._close()
 
-    async def _ended(self) -> None:
-        """Wait until no exchange is under way in a loop that runs."""
+    async def _close(self) -> None:
+        with self._lock:
+            exchanges, self.exchanges = self.exchanges, None
+        if exchanges is None:  # never opened, or closed meanwhile by another call
+            return
+        if self._forgotten is not None:
+            self._forgotten.detach()
+        if lost := await exchanges.saver.close(partial(in_thread, exchanges.ledger.close)):
+            _log.error("the ledger did not take %d RESPONSEs; their REQUESTs will be answered as interrupted", lost)
+
+    def _end(self, entries: dict[object, asyncio.AbstractEventLoop], entry: object) -> None:
+        del entries[entry]
+        if (tell := self._told) is not None:
+            tell()
+
+    async def _while(self, holds: Callable[[], bool]) -> None:
+        """Wait for as long as that holds. It is looked at when an entry ends, and every LOOK_S seconds."""
         loop, changed = asyncio.get_running_loop(), asyncio.Event()
 
         def tell() -> None:
@@ -99,7 +113,7 @@ class Lifecycle:
                 loop.call_soon_threadsafe(changed.set)
 
         self._told = tell
-        while any(each.is_running() for each in list(self._under_way.values())):
+        while holds():
             changed.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(changed.wait(), LOOK_S)
@@ -109,7 +123,6 @@ class Lifecycle:
         with self._lock:
             if self.exchanges is None and not given_up.is_set():
                 self._forgotten = weakref.finalize(self, _close_forgotten, exchanges.ledger, os.getpid())
-                self._told = None
                 self.exchanges = exchanges
                 return
         exchanges.ledger.close()  # another thread was first, or `close` came meanwhile
@@ -118,6 +131,11 @@ class Lifecycle:
         self._opening.pop(opening.get_loop(), None)
         if not opening.cancelled():
             opening.exception()  # seen, also if nobody awaits it any more
+
+
+def _any_runs(entries: dict[object, asyncio.AbstractEventLoop]) -> bool:
+    """Whether one of them is in a loop that runs: in any other, nothing ends any more."""
+    return any(loop.is_running() for loop in list(entries.values()))
 
 
 def _close_forgotten(ledger: Ledger, pid: int) -> None:

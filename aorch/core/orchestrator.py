@@ -110,9 +110,9 @@ class Orchestrator:
 
     async def perform(self, task: Task, *, in_line: bool = False) -> Answer:
         """Do `task`, as `orchestrate` does, in types; `in_line` as with `Exchanges.perform`."""
-        exchanges = self._lifecycle.exchanges or await self._lifecycle.opened()
         entry = self._lifecycle.begin()
         try:
+            exchanges = self._lifecycle.exchanges or await self._lifecycle.opened()
             return await exchanges.perform(task, in_line=in_line)
         finally:
             self._lifecycle.end(entry)

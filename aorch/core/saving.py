@@ -105,7 +105,7 @@ class Saver:
         unsaved = self._unsaved.copy()
         for saving in unsaved:
             saving.cancel()
-        writes = [asyncio.ensure_future(self._once(*each)) for each in unsaved.values()]
+        writes = [asyncio.ensure_future(write()) for _, write in unsaved.values()]  # Conflict: it was written already
         await asyncio.sleep(0)  # each is with the writer now, which closing waits for
         await close_ledger()
         ended = await asyncio.gather(*writes, return_exceptions=True)
