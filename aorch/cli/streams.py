@@ -6,7 +6,7 @@ import resource
 import select
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Any, BinaryIO
 
 from aorch.errors import OutputFailed, UsageError
@@ -76,7 +76,8 @@ def _raise_descriptor_limit() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < most:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        with suppress(OSError, ValueError):  # macOS has another limit below an infinite hard one: the soft one stays
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def set_aside() -> None:
