@@ -9,6 +9,7 @@ from typing import Any
 
 from aorch.core.stopping import SIGNALS, heed
 
+LEAVE_S = 0.2
 HELD_UP_S = 0.1
 """A loop that has not turned for so long after a signal is held up; two signals at once tell nothing of it."""
 
@@ -45,3 +46,15 @@ def end_now_if_threads_remain(code: int) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+async def end_now_if_work_remains(code: int) -> None:
+    """End without waiting for tasks and threads that an agent left behind and that do not end within LEAVE_S."""
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    if left and (await asyncio.wait(left, timeout=LEAVE_S))[1]:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    end_now_if_threads_remain(code)

@@ -1,11 +1,14 @@
 """`aorch serve`: the /v1 API."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from aorch.cli.options import LedgerOption
+
+if TYPE_CHECKING:
+    from aorch.config import Config
 
 app = typer.Typer(add_completion=False)
 
@@ -53,17 +56,15 @@ def serve(
     from aorch import config_file
     from aorch.cli.streams import kept_from_agents
     from aorch.core.stopping import heed
-    from aorch.server import running
     from aorch.server import workers as processes
 
     if worker is not None:  # "CONNECTION,LISTENING": the descriptors that its supervisor passed
         supervised = processes.Supervised(*map(int, worker.split(",")))
         order = supervised.order
         with kept_from_agents():
-            starting = running.serve(
-                order.config, log_json=order.log_json, insecure=order.insecure, supervised=supervised
+            return asyncio.run(
+                _serve(order.config, log_json=order.log_json, insecure=order.insecure, supervised=supervised)
             )
-            return asyncio.run(starting)
     config = configuration.load(ledger)
     file = str(config_file.absolute(token_file, "--token-file")) if token_file else None
     given = {"host": host, "port": port, "workers": workers, "grace_s": grace, "token_file": file}
@@ -75,4 +76,12 @@ def serve(
         raise typer.Exit(processes.supervise(config, log_json=log_json, insecure=insecure))
     heed(signal.SIGINT, signal.SIG_DFL)  # until the server listens: opening the ledger may wait for its lock
     with kept_from_agents():
-        return asyncio.run(running.serve(config, log_json=log_json, insecure=insecure))
+        return asyncio.run(_serve(config, log_json=log_json, insecure=insecure))
+
+
+async def _serve(config: "Config", **options: Any) -> None:
+    from aorch.cli.ending import end_now_if_work_remains
+    from aorch.server import running
+
+    await running.serve(config, **options)
+    await end_now_if_work_remains(0)

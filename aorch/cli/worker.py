@@ -59,7 +59,7 @@ def worker(
 
 
 async def _work(config: "Config", parallel: int, grace_s: float, *, drain: bool) -> None:
-    from aorch.cli.ending import end_now_if_threads_remain
+    from aorch.cli.ending import end_now_if_work_remains
     from aorch.cli.output import complain, note, printable, warn
     from aorch.core import agent_log
     from aorch.core.log import Log
@@ -100,7 +100,7 @@ async def _work(config: "Config", parallel: int, grace_s: float, *, drain: bool)
                     warn(sentence)
     hear_no_more()
     note(f"{worker.done} {'task' if worker.done == 1 else 'tasks'} done")
-    end_now_if_threads_remain(0)
+    await end_now_if_work_remains(0)
 
 
 def _line(response: "Row") -> str:

@@ -14,13 +14,13 @@ from pathlib import Path
 
 from aorch.core.stopping import SIGNALS, hear
 
-CANCEL_S = 5.0
+CANCEL_S = 1.5
 """How long a cancelled agent may take to end after the grace period."""
-LATE_S = 1.2
+LATE_S = 1.0
 """After the grace period the event loop must run a callback within this time, or the process ends at once."""
-CHECK_S = 0.3
+CHECK_S = 0.2
 """How often that is checked."""
-LONGEST_S = CANCEL_S + 3.0
+LONGEST_S = CANCEL_S + 4.0
 """After the grace period plus this time the process ends, whatever still runs."""
 
 
@@ -49,6 +49,8 @@ class Stop:
         """
 
         def heard(number: int) -> None:
+            if not self._numbers:
+                _end_later(self._grace_s + LATE_S + CHECK_S)  # the thread may never run, and sets this again if it does
             self.stop()
             self._numbers.append(number)
             times = self._numbers.count(number) if supervised else len(self._numbers)

@@ -122,6 +122,10 @@ class Connection(Protocol):
                 timer.cancel()
         super().connection_lost(exc)
 
+    def is_sending(self) -> bool:
+        """Whether a part of an answer waits for the client to take it."""
+        return self.transport is not None and self.transport.get_write_buffer_size() > 0
+
     def pause_writing(self) -> None:
         """The client takes less than it is sent."""
         super().pause_writing()

@@ -27,8 +27,8 @@ from aorch.server.listening import Listener, announce, bind, listen, stop_listen
 from aorch.server.log import RequestLog
 from aorch.server.workers import Supervised
 
-END_S = 1.0
-"""How long answers that are being sent at the end may take, after all that."""
+END_S = 0.2
+"""How long handlers that even cancelling did not end may take, twice."""
 IDLE_S = 1.0
 """How long after the stop began a client may still send a request over a connection that it kept: it is answered 503."""
 IDLE_CHECK_S = 0.02
@@ -120,8 +120,11 @@ def _accepting(
 
 
 async def _finish(runner: web.AppRunner, background: Background, stop: Stop, grace_s: float) -> None:
-    """End long polls and streams at once, running work within the grace period, and then connections that are idle."""
-    idle_until = time.monotonic() + IDLE_S
+    """End long polls and streams at once, running work within the grace period, and then connections that are idle.
+
+    A client may take its answer until the end of the grace period.
+    """
+    begun = time.monotonic()
     services = runner.app[SERVICES]
     services.waiting.end()
     if running := services.gate.inside() + background.running():
@@ -132,10 +135,17 @@ async def _finish(runner: web.AppRunner, background: Background, stop: Stop, gra
         services.gate.close(grace_s, CANCEL_S, hurry=stop.hurry),
         background.stop(grace_s, CANCEL_S, hurry=stop.hurry),
     )
-    server = runner.server
-    assert server is not None
-    while server.connections and time.monotonic() < idle_until:  # noqa: ASYNC110  aiohttp has no event for it
+    while _is_answering(runner, time.monotonic() - begun, 0 if stop.hurry.is_set() else grace_s):  # noqa: ASYNC110  aiohttp has no event for it
         await asyncio.sleep(IDLE_CHECK_S)
+
+
+def _is_answering(runner: web.AppRunner, stopping_s: float, grace_s: float) -> bool:
+    """Whether a connection still needs time: to send an answer, or a client to send one more request over one it kept."""
+    assert runner.server is not None
+    connections = runner.server.connections
+    if stopping_s < IDLE_S:
+        return bool(connections)
+    return stopping_s < grace_s and any(isinstance(each, Connection) and each.is_sending() for each in connections)
 
 
 def _spare_the_collector() -> None:

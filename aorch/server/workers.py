@@ -53,7 +53,10 @@ class Supervised:
         self.listening = socket.socket(fileno=listening)
         self._socket = socket.socket(fileno=connection)
         self._file = self._socket.makefile("rb")
-        self.order: Order = pickle.load(self._file)  # noqa: S301  from the supervisor, over a socket that nobody else has
+        try:
+            self.order: Order = pickle.load(self._file)  # noqa: S301  from the supervisor, over a socket that nobody else has
+        except (EOFError, OSError) as error:
+            raise AorchError("the supervisor of this worker is gone") from error
 
     def say(self, word: str) -> None:
         """Tell the supervisor."""
