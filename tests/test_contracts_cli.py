@@ -200,6 +200,29 @@ def test_a_reader_that_goes_away_ends_tail_in_silence(home: Home) -> None:
     tail.stderr.close()
 
 
+def test_writing_to_a_ledger_that_was_named_and_does_not_exist_warns_that_one_is_created(bare_home: Home) -> None:
+    """Once: then it exists. A ledger that nobody named is created without a word."""
+    bare_home.write("tasks.jsonl", '{"capability": "echo", "parameters": {"text": "hi"}}\n')
+    bare_home.write("contracts.jsonl", "")
+    commands = [
+        ("run", "echo", "text=hi"),
+        ("run", "echo", "text=hi", "--detach"),
+        ("run", "--batch", "tasks.jsonl"),
+        ("tokens", "create", "ci"),
+        ("contracts", "import", "contracts.jsonl"),
+    ]
+    for number, command in enumerate(commands):
+        ledger = bare_home.folder / f"typo{number}.db"
+        warning = f"warning: there is no ledger at {ledger}: a new one is created\n"
+        first, again = (bare_home.aorch(*command, "--ledger", ledger.name) for _ in range(2))
+        assert first.code == 0
+        assert first.err.count(warning) == 1
+        assert "warning" not in again.err
+        assert ledger.exists()
+    del bare_home.environment["AORCH_LEDGER"]
+    assert "warning" not in bare_home.aorch("run", "echo", "text=hi").err
+
+
 def test_reading_makes_no_ledger_and_warns_of_one_that_was_named(bare_home: Home) -> None:
     """A mistyped name must not look like an empty ledger; the one of a person's own is not there before its first use."""
     warning = f"warning: there is no ledger at {bare_home.ledger}: it reads as empty\n"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 import typer
 
 from aorch import config_file
-from aorch.cli.options import MOST_PARALLEL, complete_sessions
+from aorch.cli.options import IS_CREATED, MOST_PARALLEL, complete_sessions, warn_of_missing
 from aorch.cli.streams import kept_from_agents, set_aside, standard_input
 from aorch.core.stopping import heed
 
@@ -164,6 +164,7 @@ def run(options: Options) -> int:
     config = configuration.load(options.ledger)
     if options.retry_failed is not None or options.resume:
         _refuse_missing(config.ledger)
+    warn_of_missing(config.ledger, options.ledger, IS_CREATED)
     work: _Work = _Retry(options) if options.retry_failed is not None else _File(options)
     set_aside()  # not before: FILE may be /dev/stdin
     out = ResultsOutput()

@@ -12,6 +12,7 @@ import typer
 
 from aorch.cli import detached
 from aorch.cli.options import (
+    IS_CREATED,
     JsonOption,
     LedgerOption,
     SessionOption,
@@ -19,6 +20,7 @@ from aorch.cli.options import (
     complete_capabilities,
     complete_contracts,
     ledger_to_read,
+    warn_of_missing,
 )
 from aorch.cli.resume import resume
 from aorch.cli.times import TIME_HELP, ago
@@ -266,6 +268,7 @@ def import_(
     from aorch.core.transfer import import_contracts
 
     path = configuration.ledger_path(ledger)
+    warn_of_missing(path, ledger, IS_CREATED)
     report = []
     for file in files:
         with _progress(f"importing {printable(str(file))}") as progress:

@@ -64,6 +64,7 @@ def _ledger() -> Path | None:
 
 
 READS_AS_EMPTY = "it reads as empty"
+IS_CREATED = "a new one is created"
 
 
 def ledger_to_read(given: str | None) -> Path:

@@ -11,7 +11,15 @@ import typer
 
 from aorch.cli import batch as many
 from aorch.cli.ending import cancel_on_signals, end_now_if_threads_remain
-from aorch.cli.options import JsonOption, LedgerOption, complete_agents, complete_capabilities, complete_sessions
+from aorch.cli.options import (
+    IS_CREATED,
+    JsonOption,
+    LedgerOption,
+    complete_agents,
+    complete_capabilities,
+    complete_sessions,
+    warn_of_missing,
+)
 from aorch.cli.streams import kept_from_agents
 from aorch.cli.times import AHEAD_HELP, ago, ahead
 from aorch.core.stopping import heed
@@ -118,6 +126,7 @@ def run(
 
     parameters = {**(parse_object("--params", params) if params else {}), **parse_items(items or [])}
     config = configuration.load(ledger)
+    warn_of_missing(config.ledger, ledger, IS_CREATED)
     task = Task(
         capability=capability,
         parameters=parameters,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aorch.cli.options import LedgerOption
+from aorch.cli.options import IS_CREATED, LedgerOption, warn_of_missing
 
 if TYPE_CHECKING:
     from aorch.config import Config
@@ -66,6 +66,7 @@ def serve(
                 _serve(order.config, log_json=order.log_json, insecure=order.insecure, supervised=supervised)
             )
     config = configuration.load(ledger)
+    warn_of_missing(config.ledger, ledger, IS_CREATED)
     file = str(config_file.absolute(token_file, "--token-file")) if token_file else None
     given = {"host": host, "port": port, "workers": workers, "grace_s": grace, "token_file": file}
     settings = msgspec.structs.replace(

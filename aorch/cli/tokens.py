@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from aorch.cli.options import JsonOption, LedgerOption, complete_agents
+from aorch.cli.options import IS_CREATED, JsonOption, LedgerOption, complete_agents, warn_of_missing
 from aorch.cli.times import AHEAD_HELP
 
 app = typer.Typer(
@@ -54,8 +54,10 @@ def create(
     from aorch.cli.times import ahead
     from aorch.core import tokens
 
+    path = configuration.load(ledger).ledger
+    warn_of_missing(path, ledger, IS_CREATED)
     token, row = tokens.create(
-        configuration.load(ledger).ledger,
+        path,
         name,
         [str(each) for each in scope] if scope else tokens.DEFAULT_SCOPES,
         agent,
