@@ -81,7 +81,8 @@ class Orchestrator:
 
         `from_agent` is who asks (default: the agent that calls this, else `orchestrator`). The answer has `success`, `data`,
         `error`, `contract_id` (the REQUEST's), `agent_id`, `session_id`, `timestamp`; a failure of any kind is an answer with
-        `success` False. Raises UsageError where `task` is none, and LedgerError.
+        `success` False. Raises UsageError where `task` is none, and LedgerError: also after 5 s in which the ledger did not take
+        the RESPONSE, which is written as soon as it does.
         """
         asked = _task(session_id, task)
         asked.from_agent = asked.from_agent if from_agent is None else from_agent
