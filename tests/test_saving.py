@@ -246,10 +246,13 @@ def test_a_batch_prints_its_results_and_goes_on_trying_until_they_are_written(br
 @pytest.mark.torture
 def test_an_http_caller_is_answered_after_5_s_and_the_response_is_written_later(breaking: Home, wait_for: Wait) -> None:
     with serving(breaking) as server:
-        refused = problem(ask(server, "break", parameters={}), 503, "ledger_error")
+        response = ask(server, "break", parameters={})
+        refused = problem(response, 503, "ledger_error")
+        assert "Retry-After" not in response.headers  # it was done, and is not to be done again
         assert "is not in the ledger yet" in refused["detail"]
         rename(breaking.ledger, "away", "contracts")
         wait_for(lambda: answered(breaking.ledger) == [("completed", "completed", '"broken"', None)])
+        assert server.get(f"/v1/tasks/{refused['contract_id']}").json()["answer"]["data"] == "broken"
         queued = server.post("/v1/tasks", json={"session_id": "s", "capability": "break", "parameters": {}}).json()
         wait_for(lambda: breaking.rows("SELECT 1 FROM sqlite_master WHERE name = 'away'"))
         rename(breaking.ledger, "away", "contracts")

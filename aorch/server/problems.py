@@ -7,6 +7,7 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from aorch import json
+from aorch.core.saving import Unsaved
 from aorch.core.task import Answer
 from aorch.errors import AorchError, LedgerBusy, NoAgentAvailable, ParametersInvalid, UsageError
 from aorch.server.fast_path import JsonAnswer
@@ -52,6 +53,9 @@ def problem(error: AorchError, **more: Any) -> web.Response:
     """The response that says `error`; `more` are further members, such as the contract's id."""
     status = error.http_status
     detail = str(error)
+    if isinstance(error, Unsaved):
+        answer = error.answer
+        more = {"contract_id": answer.contract_id, "agent_id": answer.agent_id, "session_id": answer.session_id}
     body = {
         "type": f"urn:aorch:error:{error.code}",
         "title": _TITLES.get(status, "Refused"),
@@ -64,7 +68,8 @@ def problem(error: AorchError, **more: Any) -> web.Response:
         **more,
     }
     headers = dict(getattr(error, "headers", {}))
-    if isinstance(error, LedgerBusy | NoAgentAvailable) or status == 503:
+    again = isinstance(error, LedgerBusy | NoAgentAvailable) or status == 503
+    if again and not isinstance(error, Unsaved):  # that task was done, and must not be done again
         headers.setdefault("Retry-After", str(RETRY_AFTER_S))
     return JsonAnswer(json.encode_bytes(body), status=status, content_type="application/problem+json", headers=headers)
 
