@@ -114,6 +114,20 @@ async def test_a_worker_shares_tasks_out_among_the_agents_that_run_least(orchest
         ]
 
 
+async def test_no_more_is_claimed_of_all_capabilities_of_an_agent_than_it_takes(orchestrator: Orchestrator) -> None:
+    both = Delegating("both", orchestrator, concurrency=1)
+    both.get_capabilities = lambda: [AgentCapability("delegate"), AgentCapability("other")]  # type: ignore[method-assign]
+    orchestrator.register_agent(both)
+    for capability in ("delegate", "other"):
+        await orchestrator.submit("s", {"capability": capability, "parameters": {"hold": True}, "timeout_s": 0.2})
+    async with asyncio.timeout(5), working(orchestrator) as worker:
+        await both.begun.wait()
+        assert worker.running() == 1
+        assert [each[2:] for each in await requests(orchestrator)] == [("both", "in_progress"), (None, "pending")]
+        while worker.done < 2:  # noqa: ASYNC110  it says so nowhere else
+            await asyncio.sleep(0.01)
+
+
 async def test_a_queued_task_that_is_resumed_insists_on_an_agent_only_if_its_caller_did(
     orchestrator: Orchestrator,
 ) -> None:

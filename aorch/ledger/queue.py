@@ -85,22 +85,28 @@ def claim(connection: sqlite3.Connection, owner_id: str, places: Sequence[Places
     expire(connection)
     heads = [connection.execute(statements.FIRST, head) for each in places for head in each.heads()]
     first = _with_places(merge(*heads), {each.capability: each.free for each in places}, most)
-    rows = _with_agents([_row(connection, position) for _, _, position, _ in first], places)
-    taken = [(owner_id, row.to_agent, position) for (_, _, position, _), row in zip(first, rows, strict=True)]
-    connection.executemany(statements.CLAIM, taken)
-    connection.executemany(statements.CLOCK, {priority: turn for priority, turn, _, _ in first}.items())
-    return [row._replace(status=IN_PROGRESS, claimed_by=owner_id) for row in rows]
+    taken = _with_agents([(position, _row(connection, position)) for _, _, position, _ in first], places)
+    connection.executemany(statements.CLAIM, [(owner_id, row.to_agent, position) for position, row in taken])
+    claimed = {position for position, _ in taken}
+    turns = {priority: turn for priority, turn, position, _ in first if position in claimed}
+    connection.executemany(statements.CLOCK, turns.items())
+    return [row._replace(status=IN_PROGRESS, claimed_by=owner_id) for _, row in taken]
 
 
-def _with_agents(rows: list[Row], places: Sequence[Places]) -> list[Row]:
-    """Each with the agent that is to do it: the one that it insists on, else one that has a place for it."""
+def _with_agents(rows: list[tuple[int, Row]], places: Sequence[Places]) -> list[tuple[int, Row]]:
+    """Each with the agent that is to do it: the one that it insists on, else one that has a place for it.
+
+    Without those whose agent has no place left: it may have other capabilities, of which these are.
+    """
     of_capability = {each.capability: each for each in places}
     given: Counter[str] = Counter()
     named = []
-    for row in rows:
-        agent_id = row.to_agent or of_capability[row.capability].agent_for(given)
-        given[agent_id] += 1
-        named.append(row._replace(to_agent=agent_id))
+    for position, row in rows:
+        there = of_capability[row.capability]
+        agent_id = row.to_agent or there.agent_for(given)
+        if given[agent_id] < there.of_agents[agent_id]:
+            given[agent_id] += 1
+            named.append((position, row._replace(to_agent=agent_id)))
     return named
 
 
