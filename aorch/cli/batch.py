@@ -311,7 +311,7 @@ async def _perform(config: "Config", options: Options, work: _Work, out: "Result
     from aorch.errors import AorchError
 
     tally, ended, failure = Tally(), "broken off: ", None
-    tell_to(warn, tracebacks=False)
+    tell_to(warn, service=False)
     with kept_from_agents():  # what an agent prints is not a result
         async with Orchestrator(config=config) as orchestrator:
             performing = asyncio.ensure_future(_results(orchestrator, options, work, tally, out))

@@ -189,7 +189,7 @@ async def perform(
     from aorch.core.saving import Unsaved
 
     answer, unsaved, outermost = None, None, False
-    tell_to(warn, tracebacks=False)
+    tell_to(warn, service=False)
     async with AsyncExitStack() as opened:
         with kept_from_agents():  # what an agent prints is not the answer
             orchestrator = await opened.enter_async_context(Orchestrator(config=config))

@@ -60,7 +60,7 @@ def worker(
 
 async def _work(config: "Config", parallel: int, grace_s: float, *, drain: bool) -> None:
     from aorch.cli.ending import end_now_if_work_remains
-    from aorch.cli.output import complain, note, printable, warn
+    from aorch.cli.output import complain, note, warn
     from aorch.core import agent_log
     from aorch.core.log import Log
     from aorch.core.orchestrator import Orchestrator
@@ -72,7 +72,7 @@ async def _work(config: "Config", parallel: int, grace_s: float, *, drain: bool)
     from aorch.core.webhooks import Webhooks, secret
 
     key, log = secret(config), Log()
-    agent_log.tell_to(lambda text: log.add(printable(text, lines=True)))
+    agent_log.tell_to(log.add)
     with kept_from_agents():  # what agents print is nobody's answer
         async with Orchestrator(config=config) as orchestrator:
             worker = Worker(orchestrator.exchanges, parallel, complain, lambda response: log.add(_line(response)))

@@ -14,6 +14,8 @@ from aorch.errors import AgentNotStarted
 LOGGER = logging.getLogger("aorch.agents")
 LOGGER.addHandler(logging.NullHandler())
 WAITS_AGAIN_S = 60.0
+TOLD = ("aorch", "aiohttp", "asyncio")
+"""The loggers whose records, and those of loggers below them, a service has in its own log."""
 
 
 def raised(agent_id: str, capability: str, request_id: str, error: BaseException) -> None:
@@ -34,12 +36,17 @@ class Waits:
             LOGGER.warning("tasks wait: %s. %s", lack, lack.hint)
 
 
-def tell_to(tell: Callable[[str], None], *, tracebacks: bool = True) -> None:
-    """From now on `tell` gets each record as text, in the thread that logs it; warnings only if it wants no `tracebacks`."""
+def tell_to(tell: Callable[[str], None], *, service: bool = True) -> None:
+    """From now on `tell` gets each record as text, in the thread that logs it: of the loggers TOLD if a `service` logs, else
+    only the warnings of LOGGER.
+    """
     handler = _Telling(tell)
-    if not tracebacks:
+    if service:
+        for name in TOLD:
+            logging.getLogger(name).addHandler(handler)
+    else:
         handler.addFilter(lambda record: record.levelno <= logging.WARNING)
-    LOGGER.addHandler(handler)
+        LOGGER.addHandler(handler)
 
 
 class _Telling(logging.Handler):

@@ -1,0 +1,72 @@
+"""Logs: nothing that somebody else chose steers a terminal, hides what a line says or passes for another line."""
+
+import json
+import socket
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+
+import pytest
+from conftest import WAIT_S, Home
+from hypothesis import given
+from hypothesis import strategies as st
+from serving import serving
+
+from aorch.core.log import escaped
+
+WaitFor = Callable[[Callable[[], Any]], Any]
+
+STEERING = "\x1b[2J\x07\x9b\x7f\u202e\u2066\u200f\u061c\u2028\u0085\U000e0041"
+RAISES = """
+from aorch.agents import Agent, AgentCapability
+
+class Raises(Agent):
+    def __init__(self):
+        super().__init__("raises", "Raises", "Fails")
+
+    async def execute(self, task):
+        raise ValueError(task["parameters"]["text"])
+
+    def get_capabilities(self):
+        return [AgentCapability("raise")]
+"""
+
+
+@given(st.text())
+def test_an_escaped_text_is_printable_and_says_the_same(text: str) -> None:
+    lines = escaped(text).split("\n")
+    assert all(line.isprintable() for line in lines)
+    assert all(line.startswith("  ") for line in lines[1:])
+    quoted = json.dumps(text, ensure_ascii=False)
+    if "\n" not in quoted:
+        assert json.loads(escaped(quoted)) == json.loads(quoted)
+
+
+def test_usual_texts_stay_as_they_are() -> None:
+    for text in ("GET /v1/health 200", "naïve 数据 天気 \U0001f989", "a\n  b"):
+        assert escaped(text) == text
+
+
+@pytest.mark.parametrize("options", [(), ("--log-json",)], ids=["text", "json"])
+def test_no_log_of_a_service_has_control_or_bidirectional_characters(
+    home: Home, wait_for: WaitFor, options: tuple[str, ...]
+) -> None:
+    home.write("raising.py", RAISES)
+    home.write("aorch.toml", '[agents.raises]\nclass = "raising:Raises"\n')
+    with serving(home, *options) as server:
+        url = server.client.base_url
+        with closing(socket.create_connection((url.host, url.port), timeout=WAIT_S)) as connection:
+            path = "/v1/\u202e\u2066x".encode()
+            connection.sendall(b"GET " + path + b" HTTP/1.1\r\nHost: localhost\r\nX-Request-ID: \xc2\x9b\r\n\r\n")
+            assert connection.recv(65536)
+        task = {"session_id": f"s\n{STEERING}", "capability": "raise", "parameters": {"text": f"a\n{STEERING}\nb"}}
+        server.post("/v1/orchestrate", json=task)
+        server.post("/v1/tasks", json=task)
+        server.post("/v1/tasks", json={**task, "capability": f"echo\n{STEERING}"})
+        wait_for(
+            lambda: server.log.count("ValueError") >= 2 and " failed " in server.log.replace('"failed"', " failed ")
+        )
+    lines = server.log.removesuffix("\n").split("\n")
+    assert [line for line in lines if not line.isprintable()] == []
+    if options:
+        assert all(json.loads(line) for line in lines if line.startswith("{"))
