@@ -158,16 +158,18 @@ def test_status_sums_up_ledger_agents_and_services(home: Home) -> None:
         home.environment["TRACE_URL"] = f"http://127.0.0.1:{server.getsockname()[1]}"
         home.environment["MEMAGENT_URL"] = "http://127.0.0.1:9"
         found = home.aorch("status", "--json").json
-    assert found["agents"] == {"total": 1, "by_status": {"available": 1}, "registered": ["agent_example_001"]}
+    (agent,) = found["agents"].pop("registered")
+    assert found["agents"] == {"total": 1, "by_status": {"available": 1}}
+    assert (agent["agent_id"], agent["status"]) == ("agent_example_001", "available")
     assert found["contracts"] == {
         "total_sessions": 2,
         "total_contracts": 4,
         "by_status": {"completed": 2, "failed": 2},
     }
-    assert found["integrations"]["trace"]["listening"] is True
-    assert found["integrations"]["memagent"]["listening"] is False
+    assert found["integrations"]["trace"] is found["integrations"]["details"]["trace"]["listening"] is True
+    assert found["integrations"]["memagent"] is found["integrations"]["details"]["memagent"]["listening"] is False
     assert found["integrations"]["all_healthy"] is False
-    assert found["orchestrator"]["ledger"] == str(home.ledger)
+    assert (found["orchestrator"], found["ledger"]) == ("healthy", str(home.ledger))
     assert str(home.ledger) in home.aorch("status").out
 
 

@@ -56,12 +56,6 @@ def test_a_key_may_be_bare_and_is_the_same_in_quotes(home: Home, server: Server)
     assert exchanges(home, "bare") == 1
 
 
-def test_a_session_that_the_server_named_stays_the_same(server: Server) -> None:
-    body = {"capability": "echo", "parameters": {"text": "hi"}}
-    first, again = (server.post("/v1/orchestrate", json=body, headers=keyed("unnamed")) for _ in range(2))
-    assert same(first, again)
-
-
 def test_another_body_under_the_same_key_is_refused(home: Home, server: Server) -> None:
     ask(server, session="other body", headers=keyed("other-body"))
     again = ask(server, session="other body", parameters={"text": "ho"}, headers=keyed("other-body"))

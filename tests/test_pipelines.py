@@ -329,14 +329,14 @@ async def test_a_pipeline_in_python_is_registered_like_any_agent(orchestrator: O
             "shout",
             [
                 Step("up", "uppercase", {"text": "{{ input.text }}"}),
-                Step("echo", "echo", {"text": "{{ steps.up.data.message }}!"}),
+                Step("echo", "echo", {"text": "{{ steps.up.data.result }}!"}),
             ],
             parameters={"type": "object", "properties": {"text": {"type": "string", "default": "hi"}}},
             result={"said": "{{ steps.echo.data.message }}", "first": "{{ steps.up.data }}"},
         )
     )
     answer = await orchestrator.orchestrate("s", {"capability": "shout", "parameters": {"text": "a"}})
-    assert answer["data"] == {"said": "Echo: A!", "first": {"message": "A"}}
+    assert answer["data"] == {"said": "Echo: A!", "first": {"result": "A"}}
     assert (await orchestrator.perform(Task("shout", {}, "s"))).data["said"] == "Echo: HI!"
 
 

@@ -27,7 +27,7 @@ def test_both_contracts_stand_in_the_ledger(home: Home) -> None:
                                   "FROM contracts WHERE session_id = 's1' ORDER BY position")  # fmt: skip
     assert request[1:6] == ("REQUEST", "completed", "orchestrator", "agent_example_001", None)
     assert response[1:] == (
-        "RESPONSE", "completed", "agent_example_001", "orchestrator", '{"message":"HI"}', request[0]
+        "RESPONSE", "completed", "agent_example_001", "orchestrator", '{"result":"HI"}', request[0]
     )  # fmt: skip
 
 

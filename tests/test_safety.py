@@ -372,7 +372,7 @@ def test_more_requests_than_the_limit_are_turned_away_at_once(home: Home, wait_f
         "[serve]\nmax_concurrent = 2\n[agents.slow]\ncommand = ['sleep', '60']\n[agents.slow.capabilities.wait]\n",
     )
     with serving(home, "--grace", "0") as server:
-        task = json.dumps({"capability": "wait"})
+        task = json.dumps({"capability": "wait", "session_id": "s"})
         waiting = [raw(server, post(task)) for _ in range(2)]
         full = wait_for(lambda: (got := server.get("/v1/agents")).is_error and got)
         refused(full, 503, "overloaded")

@@ -2,12 +2,14 @@
 
 import json
 import re
+import socket
 import subprocess
 from typing import Any
 
 import shared
-from api import ask
-from serving import Server
+from api import ask, problem
+from conftest import Home
+from serving import Server, serving
 
 from aorch.ledger.row import FIELDS
 
@@ -83,11 +85,72 @@ def test_the_exchange_is_answered_and_listed_in_the_seed_s_words(server: Server)
 def test_the_status_has_the_parts_of_the_seed_s_system(server: Server) -> None:
     ask(server, session="status")
     said = curl(f"{server.url}/v1/status")
-    assert set(said) == {"orchestrator", "agents", "contracts", "integrations"}
-    assert (
-        said["agents"]["total"] == len(said["agents"]["registered"]) == sum(said["agents"]["by_status"].values()) == 6
-    )
-    assert said["agents"]["by_status"]["error"] == 1
+    assert set(said) == {"orchestrator", "ledger", "configuration", "agents", "contracts", "integrations"}
+    assert said["orchestrator"] == "healthy"
+    agents = said["agents"]
+    assert agents["total"] == len(agents["registered"]) == sum(agents["by_status"].values()) == 6
+    assert agents["registered"] == curl(f"{server.url}/v1/agents")["agents"]
+    assert agents["by_status"]["error"] == 1
     assert set(said["contracts"]) == {"total_sessions", "total_contracts", "by_status"}
     assert sum(said["contracts"]["by_status"].values()) == said["contracts"]["total_contracts"] > 0
-    assert set(said["integrations"]) == {"memagent", "trace", "all_healthy"}
+    assert set(said["integrations"]) == {"memagent", "trace", "all_healthy", "details"}
+
+
+def test_the_seed_s_own_client_checks_pass_with_its_services_down(bare_home: Home) -> None:
+    """Health, agents, echo, uppercase, contracts and status, as the original's test suite asks for them, one after another."""
+    closed = f"http://127.0.0.1:{shut_port()}"
+    bare_home.environment |= {"TRACE_URL": closed, "MEMAGENT_URL": closed}
+    with serving(bare_home) as server:
+        orchestrate, session = f"{server.url}/v1/orchestrate", "test_session_001"
+
+        def done(capability: str, text: str) -> Any:
+            body = json.dumps({"session_id": session, "capability": capability, "parameters": {"text": text}})
+            return curl("-X", "POST", orchestrate, "-H", "Content-Type: application/json", "-d", body)
+
+        health = curl(f"{server.url}/v1/health")
+        assert (health["status"], bool(health["service"]), bool(health["version"])) == ("healthy", True, True)
+        agents = curl(f"{server.url}/v1/agents")
+        assert agents["total"] == len(agents["agents"]) == 1
+        assert [each["name"] for each in agents["agents"][0]["capabilities"]] == ["echo", "uppercase"]
+        echo = done("echo", "Hello, Agent Orchestrator!")
+        assert (echo["success"], echo["data"]) == (True, {"message": "Echo: Hello, Agent Orchestrator!"})
+        upper = done("uppercase", "hello world")
+        assert (upper["success"], upper["data"], upper["data"]["result"]) == (
+            True,
+            {"result": "HELLO WORLD"},
+            "HELLO WORLD",
+        )
+        listed = curl(f"{server.url}/v1/contracts?session_id={session}")
+        assert (listed["session_id"], listed["total"], len(listed["contracts"])) == (session, 4, 4)
+        assert [(each["contract_type"], each["status"], each["result"]) for each in listed["contracts"]] == [
+            (kind, "completed", answer["data"]) for answer in (echo, upper) for kind in ("REQUEST", "RESPONSE")
+        ]
+        by_agent = curl(f"{server.url}/v1/contracts?session_id={session}&from_agent=agent_example_001")
+        assert {each["contract_type"] for each in by_agent["contracts"]} == {"RESPONSE"}
+        status = curl(f"{server.url}/v1/status")
+        assert status["orchestrator"] == "healthy"
+        (agent,) = status["agents"]["registered"]
+        assert (agent["agent_id"], agent["name"], agent["status"]) == (
+            "agent_example_001",
+            "Example Agent",
+            "available",
+        )
+        assert (agent["tasks_completed"], agent["tasks_failed"]) == (2, 0)
+        assert (status["contracts"]["total_contracts"], status["contracts"]["total_sessions"]) == (4, 1)
+        services = status["integrations"]
+        assert (services["trace"], services["memagent"], services["all_healthy"]) == (False, False, False)
+        assert {each["listening"] for each in services["details"].values()} == {False}
+        assert services["details"]["trace"]["due"] == 4
+        assert server.client.get("/v1", follow_redirects=True).json()["service"] == "aorch"
+
+
+def test_a_task_without_a_session_is_refused_but_in_the_queue(server: Server) -> None:
+    task = {"capability": "echo", "parameters": {"text": "hi"}}
+    assert "session_id" in problem(server.post("/v1/orchestrate", json=task), 422, "parameters_invalid")["detail"]
+    assert server.post("/v1/tasks", json=task).json()["session_id"]
+
+
+def shut_port() -> int:
+    """A port at which nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])

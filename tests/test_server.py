@@ -36,11 +36,6 @@ def test_the_index_names_every_endpoint(server: Server) -> None:
         assert path in endpoints
 
 
-def test_a_session_is_named_where_the_caller_names_none(server: Server) -> None:
-    answer = server.post("/v1/orchestrate", json={"capability": "echo", "parameters": {"text": "hi"}}).json()
-    assert len(session_of(server, answer["session_id"])) == 2
-
-
 def test_an_agent_carries_what_it_did_here(home: Home, server: Server) -> None:
     before = server.get("/v1/agents/broken").json()
     assert (before["kind"], before["status"], before["problem"]) == ("command", "available", None)
@@ -229,16 +224,21 @@ def test_parameters_that_do_not_fit_are_refused_by_name_before_the_agent_is_call
     assert [contract["status"] for contract in session_of(server, "unfit")] == ["failed", "failed"]
 
 
+S = {"session_id": "s"}
+
+
 @pytest.mark.parametrize(
     ("body", "field"),
     [
-        ({"parameters": {}}, "capability"),
-        ({"capability": ""}, "capability"),
-        ({"capability": 3}, "capability"),
-        ({"capability": "echo", "parameters": []}, "parameters"),
+        ({"parameters": {}, **S}, "capability"),
+        ({"capability": "", **S}, "capability"),
+        ({"capability": 3, **S}, "capability"),
+        ({"capability": "echo", "parameters": [], **S}, "parameters"),
         ({"capability": "echo", "session_id": ""}, "session_id"),
-        ({"capability": "echo", "timeout_s": 0}, "timeout_s"),
-        ({"capability": "echo", "timeout_s": "3"}, "timeout_s"),
+        ({"capability": "echo"}, "session_id"),
+        ({"capability": "echo", "session_id": None}, "session_id"),
+        ({"capability": "echo", "timeout_s": 0, **S}, "timeout_s"),
+        ({"capability": "echo", "timeout_s": "3", **S}, "timeout_s"),
         ([], "body"),
     ],
 )

@@ -189,7 +189,7 @@ def test_a_service_delivers_in_the_background_and_an_outage_is_told_once(
         double.start()
         wait_for(lambda: double.count == 10)
         wait_for(lambda: "Trace is well again" in server.log)
-        assert server.get("/v1/status").json()["integrations"]["trace"]["parked"] == 0
+        assert server.get("/v1/status").json()["integrations"]["details"]["trace"]["parked"] == 0
         said = [line for line in server.log.splitlines() if "Trace" in line or "nothing listens" in line]
         assert len(said) == 2
     assert_each_told_once(told, double)
@@ -506,7 +506,7 @@ def test_off_switches_it_off(home: Home, made_ledger: Path, where: str) -> None:
     assert home.aorch("run", "echo", "text=hi").code == 0
     assert (push(home, 2).err).startswith("error: Trace is switched off")
     assert status(home)["url"] is None
-    assert home.aorch("status", "--json").json["integrations"]["trace"]["url"] is None
+    assert home.aorch("status", "--json").json["integrations"]["details"]["trace"]["url"] is None
     assert "trace      not in use" in home.aorch("status").out
 
 

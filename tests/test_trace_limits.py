@@ -136,7 +136,7 @@ def test_many_parked_deliveries_are_summed_up_and_a_service_says_that_it_parks(
         assert ask(server).status_code == 200
         said = [line for line in server.log.splitlines() if "parked: Trace refused POST /v1/" in line]
         assert len(said) == 1
-        assert server.get("/v1/status").json()["integrations"]["trace"]["parked"] >= 16
+        assert server.get("/v1/status").json()["integrations"]["details"]["trace"]["parked"] >= 16
     double.mode()
     summary = status(told)["parked_summary"]
     assert {(each["kind"], each["state"]) for each in summary} == {

@@ -16,12 +16,10 @@ class ExampleAgent(Agent):
         super().__init__("agent_example_001", "Example Agent", "Gives text back, as it is or in capitals")
 
     async def execute(self, task: dict[str, Any]) -> dict[str, Any]:
-        """`{"message": …}` for either capability."""
+        """`{"message": …}` for `echo`, `{"result": …}` for `uppercase`."""
         text = task["parameters"]["text"]
-        return {
-            "success": True,
-            "data": {"message": text.upper() if task["capability"] == "uppercase" else f"Echo: {text}"},
-        }
+        data = {"result": text.upper()} if task["capability"] == "uppercase" else {"message": f"Echo: {text}"}
+        return {"success": True, "data": data}
 
     def get_capabilities(self) -> list[AgentCapability]:
         """`echo` and `uppercase`, each of a `text`."""

@@ -41,15 +41,15 @@ def status(json: JsonOption = False, ledger: LedgerOption = None) -> None:
 
 
 def _lines(found: dict[str, Any]) -> list[str]:
-    orchestrator, agents, contracts = found["orchestrator"], found["agents"], found["contracts"]
+    agents, contracts = found["agents"], found["contracts"]
     lines = [
-        f"ledger     {orchestrator['ledger']}",
-        f"config     {orchestrator['configuration'] or 'none (no aorch.toml from here upward, none of your own)'}",
+        f"ledger     {found['ledger']}",
+        f"config     {found['configuration'] or 'none (no aorch.toml from here upward, none of your own)'}",
         f"agents     {agents['total']}: {_counted(agents['by_status'])}",
         f"contracts  {contracts['total_contracts']} in {contracts['total_sessions']} sessions{_after(contracts['by_status'])}",
     ]
     for name in ("trace", "memagent"):
-        lines.append(f"{name:<9}  {_service(found['integrations'][name])}")
+        lines.append(f"{name:<9}  {_service(found['integrations']['details'][name])}")
     return lines
 
 

@@ -11,25 +11,33 @@ from aorch.ledger.outbox import Outbox
 from aorch.services.reach import listening
 
 
-async def summary(config: Config, agents: list[dict[str, Any]], contracts: dict[str, Any]) -> dict[str, Any]:
-    """The seed document's status object: `orchestrator`, `agents` (from their JSON forms), `contracts` (as counted by a
-    Reader), `integrations`.
+async def summary(
+    config: Config, agents: list[dict[str, Any]], contracts: dict[str, Any], orchestrator: str = "healthy"
+) -> dict[str, Any]:
+    """The status of everything: `orchestrator` (`healthy` or `degraded`), `agents` in their JSON form, `contracts` as counted
+    by a Reader, `integrations` (whether each service listens), and the files `ledger` and `configuration`.
     """
     trace, memagent, deliveries = await asyncio.gather(
         _listens(config.trace_url), _listens(config.memagent_url), asyncio.to_thread(deliveries_of, config.ledger)
     )
     return {
-        "orchestrator": {"ledger": str(config.ledger), "configuration": str(config.file) if config.file else None},
+        "orchestrator": orchestrator,
+        "ledger": str(config.ledger),
+        "configuration": str(config.file) if config.file else None,
         "agents": {
             "total": len(agents),
             "by_status": dict(Counter(agent["status"] for agent in agents)),
-            "registered": [agent["agent_id"] for agent in agents],
+            "registered": agents,
         },
         "contracts": contracts,
         "integrations": {
-            "memagent": {"url": config.memagent_url or None, "listening": memagent},
-            "trace": {"url": config.trace_url or None, "listening": trace, **deliveries},
+            "memagent": memagent,
+            "trace": trace,
             "all_healthy": (memagent or not config.memagent_url) and (trace or not config.trace_url),
+            "details": {
+                "memagent": {"url": config.memagent_url or None, "listening": memagent},
+                "trace": {"url": config.trace_url or None, "listening": trace, **deliveries},
+            },
         },
     }
 

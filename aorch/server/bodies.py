@@ -68,7 +68,7 @@ class Query(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class OrchestrateBody(Body):
+class AnyTask(Body):
     """A task."""
 
     model_config = ConfigDict(
@@ -87,7 +87,13 @@ class OrchestrateBody(Body):
     timeout_s: float | None = Field(None, gt=0, description="Give up after so many seconds.", allow_inf_nan=False)
 
 
-class TaskBody(OrchestrateBody):
+class OrchestrateBody(AnyTask):
+    """A task that is done now."""
+
+    session_id: Text = Field(min_length=1, description="The line of work.")
+
+
+class TaskBody(AnyTask):
     """A task for the queue."""
 
     priority: Annotated[int, BeforeValidator(_whole)] = Field(
@@ -312,7 +318,7 @@ class AgentCounts(Body):
 
     total: int
     by_status: dict[str, int]
-    registered: list[str]
+    registered: list[AgentForm]
 
 
 class ContractCounts(Body):
@@ -323,10 +329,21 @@ class ContractCounts(Body):
     by_status: dict[str, int]
 
 
-class Status(Body):
-    """The sum of it."""
+class Integrations(Body):
+    """Whether the services listen."""
 
-    orchestrator: Json
+    memagent: bool
+    trace: bool
+    all_healthy: bool = Field(description="Whether all that are configured listen.")
+    details: Json = Field(description="Of each service, its address, and of Trace the deliveries.")
+
+
+class Status(Body):
+    """The status of everything."""
+
+    orchestrator: Literal["healthy", "degraded"] = Field(description="`degraded` if a background loop is down.")
+    ledger: str
+    configuration: str | None
     agents: AgentCounts
     contracts: ContractCounts
-    integrations: Json
+    integrations: Integrations

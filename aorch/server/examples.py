@@ -148,20 +148,26 @@ ANSWERS: dict[str, dict[str, Any]] = {
     },
     "status": {
         "some": {
-            "orchestrator": {"ledger": "/home/ann/.local/share/aorch/ledger.db", "configuration": None},
-            "agents": {"total": 1, "by_status": {"available": 1}, "registered": [AGENT]},
+            "orchestrator": "healthy",
+            "ledger": "/home/ann/.local/share/aorch/ledger.db",
+            "configuration": None,
+            "agents": {"total": 1, "by_status": {"available": 1}, "registered": [_agent]},
             "contracts": {"total_sessions": 1, "total_contracts": 2, "by_status": {"completed": 2}},
             "integrations": {
-                "memagent": {"url": "http://localhost:8799", "listening": False},
-                "trace": {
-                    "url": "http://localhost:8787",
-                    "listening": False,
-                    "due": 2,
-                    "delivered": 0,
-                    "parked": 0,
-                    "parked_nodes": 0,
-                },
+                "memagent": False,
+                "trace": False,
                 "all_healthy": False,
+                "details": {
+                    "memagent": {"url": "http://localhost:8799", "listening": False},
+                    "trace": {
+                        "url": "http://localhost:8787",
+                        "listening": False,
+                        "due": 2,
+                        "delivered": 0,
+                        "parked": 0,
+                        "parked_nodes": 0,
+                    },
+                },
             },
         }
     },

@@ -70,11 +70,17 @@ def add_pages(app: web.Application) -> None:
     for path, content in contents.items():
         app.router.add_get(path, _handler(content))
     app.router.add_get("/", _to_docs)
+    app.router.add_get("/v1", _to_index)
 
 
 async def _to_docs(_: web.Request) -> web.Response:
     """A person who opens the address that `aorch serve` prints finds what it is."""
     return web.Response(status=307, text="See /docs.\n", headers={"Location": "/docs"})
+
+
+async def _to_index(_: web.Request) -> web.Response:
+    """The index of the API has a slash at its end."""
+    return web.Response(status=308, text="See /v1/.\n", headers={"Location": "/v1/"})
 
 
 def _handler(content: Callable[[], Content]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:

@@ -10,7 +10,7 @@ from aorch import json
 from aorch.core.orchestrator import new_session_id
 from aorch.core.task import Task
 from aorch.server.auth import speaks_as
-from aorch.server.bodies import OrchestrateBody
+from aorch.server.bodies import AnyTask
 from aorch.server.call import Call
 from aorch.server.idempotency import Key
 from aorch.server.problems import not_understood
@@ -39,7 +39,7 @@ def read_query(request: web.Request, shape: type[Shape], **besides: str) -> Shap
         raise not_understood(error, "query", known) from error
 
 
-def asked(call: Call, request: web.Request, body: OrchestrateBody, key: Key | None) -> Task:
+def asked(call: Call, request: web.Request, body: AnyTask, key: Key | None) -> Task:
     """The task that `body` asks for, under that idempotency key. Raises Forbidden where the caller speaks for another."""
     return Task(
         capability=body.capability,

@@ -178,9 +178,10 @@ async def list_sessions(request: web.Request) -> web.Response:
 
 async def status(request: web.Request) -> web.Response:
     """The sum of it: agents, contracts, integrations."""
-    orchestrator = services_of(request).orchestrator
-    counts = await services_of(request).readers.read(Reader.counts)
-    return json_answer(await summary(orchestrator.config, orchestrator.list_agents(), counts))
+    services = services_of(request)
+    counts = await services.readers.read(Reader.counts)
+    health = "degraded" if services.supervisor.down() else "healthy"
+    return json_answer(await summary(services.orchestrator.config, services.orchestrator.list_agents(), counts, health))
 
 
 def _resumed(request: web.Request) -> dict[str, str]:
