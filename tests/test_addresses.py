@@ -1,7 +1,11 @@
-"""Addresses: which of them could ever work."""
+"""Addresses: which of them could ever work, and what requests are sent with."""
+
+import re
+from pathlib import Path
 
 import pytest
 
+import aorch
 from aorch.addresses import fault_of, host_of, is_loopback
 
 
@@ -49,3 +53,11 @@ def test_the_host_of_an_address_is_its_receiver() -> None:
 def test_this_machine_is_recognised() -> None:
     assert all(is_loopback(url) for url in ("http://localhost:1/", "http://127.0.0.2/", "https://[::1]/"))
     assert not any(is_loopback(url) for url in ("http://example.org/", "http://10.0.0.1/"))
+
+
+def test_one_module_makes_every_http_client() -> None:
+    """So that what it forbids (netrc, redirects, the environment's proxies) is forbidden for all of them."""
+    package = Path(aorch.__file__).parent
+    making = re.compile(r"\bClientSession\(|\bhttpx\.|\burlopen\(|\bHTTPConnection\(|^import requests", re.MULTILINE)
+    makers = [path.name for path in package.rglob("*.py") if making.search(path.read_text(encoding="utf-8"))]
+    assert makers == ["http_client.py"]
