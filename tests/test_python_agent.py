@@ -13,6 +13,8 @@ import pytest
 from api import SEED_AGENT
 from conftest import Home, Result
 
+from aorch import Orchestrator
+
 
 @pytest.fixture
 def home(home: Home, made_ledger: Path) -> Home:
@@ -437,9 +439,11 @@ def test_an_agent_that_would_wait_for_its_own_only_place_is_refused_and_leaves_n
     assert os.listdir(home.folder / "ledger.db-owners") == []
 
 
-def test_a_parent_that_is_not_in_the_ledger_is_refused(home: Home) -> None:
-    home.environment["AORCH_PARENT_ID"] = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
-    done = home.aorch("run", "echo", "text=a")
-    assert done.code == 2
-    assert "01ARZ3NDEKTSV4RRFFQ69G5FAV is no REQUEST of the ledger" in done.err
-    assert response(home)[:2] == ("failed", "failed")
+async def test_a_parent_that_is_not_in_the_ledger_is_refused(orchestrator: Orchestrator) -> None:
+    parent = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
+    answer = await orchestrator.orchestrate(
+        "s", {"capability": "echo", "parameters": {"text": "a"}, "parent_id": parent}
+    )
+    assert not answer["success"]
+    assert f"{parent} is no REQUEST of the ledger" in str(answer["error"])
+    assert [contract["status"] for contract in await orchestrator.get_contracts("s")] == ["failed", "failed"]
