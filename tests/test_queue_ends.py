@@ -291,3 +291,13 @@ def test_a_full_disk_loses_nothing_and_the_work_goes_on_once_there_is_room(disk:
     assert code == 0
     assert err == "" or "full" in err
     assert sorted(noted(disk.home, "hold_again")) == list("abcdef")
+
+
+def test_waiting_for_no_time_prints_an_answer_that_exists_and_else_exits_with_5(home: Home) -> None:
+    done = home.aorch("run", "echo", "text=hi", "--json").json["contract_id"]
+    waits = home.aorch("run", "echo", "text=later", "--detach").out.strip()
+    assert home.aorch("contracts", "wait", done, "--timeout", "0").out == "Echo: hi\n"
+    assert home.aorch("contracts", "wait", waits, "--timeout", "0").code == 5
+    both = home.aorch("contracts", "wait", done, waits, "--timeout", "0")
+    assert (both.code, both.out) == (5, "")
+    assert home.aorch("contracts", "wait", waits, "--timeout", "-1").code == 2

@@ -38,7 +38,7 @@ Any agent, called by what it can do, with every exchange on record.
 \b
 Examples:
   aorch run echo text=hi
-  cat notes.md | aorch run count_words text=@-
+  cat notes.md | aorch run uppercase text=@-
   aorch contracts list --capability echo
   aorch agents add greet --capability greet -- echo hello {name}
 """

@@ -28,7 +28,7 @@ def trust(
     \b
     Examples:
       aorch config trust
-      aorch config trust /srv/team/aorch.toml
+      aorch config trust team/aorch.toml
     """
     from aorch import config_file
     from aorch.cli.output import print_text, printable

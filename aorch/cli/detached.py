@@ -60,7 +60,8 @@ def submit(config: "Config", task: "Task", wish: "Wish", *, as_json: bool) -> No
 def wait(
     contract_ids: IdsArgument,
     timeout: Annotated[
-        float | None, typer.Option("--timeout", metavar="SECONDS", help="Give up after so long.")
+        float | None,
+        typer.Option("--timeout", min=0, metavar="SECONDS", help="Seconds to wait; 0: print what is answered already."),
     ] = None,
     json: JsonOption = False,
     ledger: LedgerOption = None,
@@ -71,7 +72,7 @@ def wait(
 
     \b
     Examples:
-      aorch contracts wait $(aorch run report --detach)
+      aorch contracts wait $(aorch run echo text=hi --detach)
       aorch contracts wait 01K8VF9XK83SYH1HAX57ZGJDYS --timeout 60 --json
     """
     from aorch import config as configuration
@@ -158,10 +159,13 @@ async def _answers(path: "Path", contract_ids: list[str], timeout_s: float | Non
     waiting = Waiting(path)
     asked = [asyncio.create_task(waiting.wait(contract_id)) for contract_id in contract_ids]
     try:
-        async with asyncio.timeout(timeout_s):
-            while left := (await asyncio.wait(asked, timeout=LOOK_AFTER_S, return_when=asyncio.FIRST_EXCEPTION))[1]:
-                _ = [task.result() for task in asked if task not in left]  # one that will never be answered ends it
+        answered, left = await asyncio.wait(asked, timeout=0)  # an answer that exists needs no time
+        _ = [task.result() for task in answered]  # one that will never be answered ends it
+        async with asyncio.timeout(timeout_s if left else None):
+            while left:
                 await in_thread(recover, path)
+                _, left = await asyncio.wait(asked, timeout=LOOK_AFTER_S, return_when=asyncio.FIRST_EXCEPTION)
+                _ = [task.result() for task in asked if task not in left]
     except TimeoutError:
         missing = [one for one, task in zip(contract_ids, asked, strict=True) if not task.done()]
         raise WaitedTooLong(

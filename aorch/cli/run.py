@@ -107,12 +107,13 @@ def run(
     \b
     Examples:
       aorch run echo text=hi
-      git diff | aorch run summarize text=@- --session review
-      aorch run resize width:=640 path=photo.jpg --timeout 30 --json
-      aorch run fetch url=https://example.org | aorch run count_words text=@-
-      aorch run report --detach --priority 1 --not-before 2h
+      cat notes.md | aorch run uppercase text=@- --session review
+      aorch run echo --params '{"text": "hi"}' --timeout 30 --json
+      aorch run uppercase text=hi | aorch run echo text=@-
+      aorch run echo text=hi --detach --priority 1 --not-before 2h
       aorch run --batch tasks.jsonl --parallel 32 > results.jsonl
-      aorch run summarize text={body} --batch mails.csv --csv --resume
+      aorch run --batch tasks.jsonl --resume > results.jsonl
+      aorch run uppercase text={body} --batch mails.csv --csv
       aorch run --retry-failed review
     """
     options = many.Options(**ctx.params)

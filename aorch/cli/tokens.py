@@ -46,7 +46,7 @@ def create(
 
     \b
     Examples:
-      aorch tokens create ci --scope run --expires 30d
+      aorch tokens create ci --scope read --scope run --expires 30d
       aorch tokens create reviewer --scope read --scope run --agent code_reviewer
     """
     from aorch import config as configuration

@@ -1,0 +1,215 @@
+"""Every command in README.md and docs/ runs as it is printed there; docs/cli.md holds those of `--help`.
+
+A page has a home of its own, in which its commands run one after the other: what one makes, the next may use. Ids that a page
+shows stand for contracts of that home, and port 8888 for a free one. What a command needs besides (notes.md, a session `review`,
+another machine to `ssh` to) is there already. Lines without `$` are output.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from trace_double import doubling
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md")])
+USAGE = "[OPTIONS]"
+"""In the lines of docs/cli.md that say how a command is written."""
+SKIPPED = {
+    "pip install -q uv": "downloads everything, and is what these tests run in",
+    "systemctl": "changes the services of this machine",
+    "journalctl": "reads the log of this machine",
+}
+EXIT_CODES = {
+    "aorch agents add greet": 13,  # the second of two examples: it is there already
+    "aorch trace retry 01": 12,  # nothing is parked
+    "aorch contracts resume": 13,  # only what failed can be resumed, and what is shown completed
+}
+ENDLESS = re.compile(r"contracts tail .*-f|curl -N")
+CONTRACT = re.compile(r"\b01[0-9A-HJKMNP-TV-Z]{8,24}\b")
+BLOCK = re.compile(r"\bmem_[0-9A-HJKMNP-TV-Z]{26}\b")
+SESSIONS = ("review", "incident-4711", "session_001", "team")
+AGENTS = """
+from aorch.agents import Agent, AgentCapability
+
+
+class MyAgent(Agent):
+    def __init__(self):
+        super().__init__("my_agent_001", "Mine")
+
+    def execute(self, task):
+        return {"success": True, "data": task["parameters"]}
+
+    def get_capabilities(self):
+        return [AgentCapability("my_capability")]
+"""
+
+
+def commands(page: Path) -> list[str]:
+    """The commands of a page's console blocks, each with the lines that continue it."""
+    found: list[str] = []
+    for block in re.findall(r"```console\n(.*?)```", page.read_text(), re.DOTALL):
+        continues = False
+        for line in block.splitlines():
+            if line.startswith("$ ") and USAGE not in line:
+                found.append(line[2:])
+            elif continues:
+                found[-1] += f"\n{line}"
+            continues = line.endswith("\\") and bool(found)
+    return [command for command in found if not any(command.startswith(name) for name in SKIPPED)]
+
+
+class Reader:
+    """Somebody who reads a page at a machine with an empty home, and types what it says."""
+
+    def __init__(self, folder: Path, made_ledger: Path) -> None:
+        self.folder = folder
+        self.ledger = folder / ".local/share/aorch/ledger.db"
+        self.ledger.parent.mkdir(parents=True)
+        shutil.copy(made_ledger, self.ledger)
+        self.port = self._free_port()
+        self.serving: list[subprocess.Popen[bytes]] = []
+        programs = self._programs()
+        path = f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+        self.environment = {"PATH": path, "HOME": str(folder), "LANG": "C.UTF-8", "TRACE_URL": "off"}
+        self._prepare()
+
+    def _programs(self) -> Path:
+        """Stand-ins: another machine that is this one, GitHub's tool with one issue, and curl that fails when refused."""
+        folder = self.folder / "bin"
+        folder.mkdir()
+        issue = json.dumps({"title": "T", "body": "B"})
+        for name, text in (
+            ("ssh", 'shift; exec "$@"'),
+            ("gh", f"echo '{issue}'"),
+            ("curl", f'exec {shutil.which("curl")} --silent --fail-with-body "$@"'),
+        ):
+            (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+            (folder / name).chmod(0o755)
+        return folder
+
+    def _prepare(self) -> None:
+        task = {"capability": "echo", "parameters": {"text": "We decided to deploy on Friday."}}
+        files = {
+            "aorch.toml": '[agents.flaky]\ncommand = ["false"]\n[agents.flaky.capabilities.fail]\n',
+            "notes.md": "# Notes\nSome words.\n",
+            "photo.jpg": "",
+            "team/aorch.toml": "",
+            "my_agents.py": AGENTS
+            + "\n"
+            + re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[0],
+            "tasks.jsonl": json.dumps(task) + "\n",
+            "texts.csv": "text\nhello\n",
+            "mails.csv": "title,body,words\nT,hello,3\n",
+            "sessions.jsonl": "".join(json.dumps({**task, "session_id": session}) + "\n" for session in SESSIONS),
+        }
+        (self.folder / "team").mkdir()
+        for name, text in files.items():
+            (self.folder / name).write_text(text)
+        self.run("aorch run --batch sessions.jsonl && aorch contracts export > ledger.jsonl")
+        (self.folder / "data/contracts").mkdir(parents=True)
+        exported = (self.folder / "ledger.jsonl").read_text().splitlines()
+        (self.folder / "data/contracts/session_001.json").write_text(f"[{','.join(exported)}]")
+
+    def _free_port(self) -> int:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            return int(free.getsockname()[1])
+
+    def row(self, sql: str) -> str:
+        with closing(sqlite3.connect(f"{self.ledger.as_uri()}?mode=ro", uri=True)) as connection:
+            return str(connection.execute(sql).fetchone()[0])
+
+    def typed(self, command: str) -> str:
+        """What is typed for `command`: with ids and a port of this machine."""
+        wanted = "pending" if "contracts cancel" in command else "completed"
+        request = self.row(
+            "SELECT contract_id FROM contracts WHERE contract_type = 'REQUEST'"
+            f" ORDER BY status = '{wanted}' DESC, position DESC"
+        )
+        command = CONTRACT.sub(request, command).replace("8888", str(self.port))
+        command = re.sub(r"(?<=contracts show )[0-9A-Za-z]{6,8}\b", request[-8:].lower(), command)
+        command = re.sub(r"http://localhost:8787", self.environment["TRACE_URL"], command)
+        if BLOCK.search(command):
+            command = BLOCK.sub(self.row("SELECT block_id FROM memory_blocks ORDER BY 1 DESC"), command)
+        if re.match(r"aorch worker\b(?!.*--drain)", command):
+            return re.sub("aorch worker", "aorch worker --drain", command)
+        return f"timeout --preserve-status -s INT 2 {command}" if ENDLESS.search(command) else command
+
+    def run(self, command: str) -> tuple[int, str]:
+        """Type `command` into bash; its exit code and what it prints."""
+        done = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", f"{command}\n{{ code=$?; env -0 >&3; exit $code; }} 3>.env"],
+            cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        kept = dict(line.split("=", 1) for line in (self.folder / ".env").read_text().split("\0") if "=" in line)
+        self.environment |= {name: value for name, value in kept.items() if command.startswith("export ")}
+        if "aorch tokens create" in command:
+            self.environment["TOKEN"] = done.stdout.strip()
+        return done.returncode, done.stdout + done.stderr
+
+    def serve(self, command: str) -> None:
+        """Start the service that `command` starts; it is stopped when the page is read."""
+        for serving in self.serving:
+            self._stop(serving)
+        words = f"exec {re.sub(r' --port [0-9]+', '', command.partition('#')[0]).rstrip()} --port {self.port}"
+        serving = subprocess.Popen(
+            ["bash", "-c", words],
+            cwd=self.folder,
+            env=self.environment,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+        )
+        self.serving.append(serving)
+        assert serving.stderr is not None
+        assert b"aorch serves" in serving.stderr.readline()
+
+    def _stop(self, serving: subprocess.Popen[bytes]) -> None:
+        serving.send_signal(signal.SIGTERM)
+        serving.communicate(timeout=20)
+
+    def leave(self) -> None:
+        for serving in self.serving:
+            if serving.poll() is None:
+                self._stop(serving)
+
+
+@pytest.fixture
+def reader(tmp_path: Path, made_ledger: Path) -> Iterator[Reader]:
+    reader = Reader(tmp_path, made_ledger)
+    yield reader
+    reader.leave()
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=lambda page: page.name)
+def test_every_command_of_a_page_runs(page: Path, reader: Reader) -> None:
+    for block in re.findall(r"```toml\n(.*?)```", page.read_text(), re.DOTALL):
+        if "\nledger" not in f"\n{block}":
+            with (reader.folder / "aorch.toml").open("a") as file:
+                file.write(f"\n{block}")
+    with doubling(reader.folder / "trace") as double:
+        if page.name in ("trace.md", "cli.md"):
+            reader.environment["TRACE_URL"] = double.url
+        wrong = []
+        for command in commands(page):
+            if re.match(r"aorch serve\b", command):
+                reader.serve(command)
+                continue
+            if ("8888" in command or "contracts wait" in command) and not reader.serving:
+                reader.serve("aorch serve")
+            code, said = reader.run(reader.typed(command))
+            allowed = [code for beginning, code in EXIT_CODES.items() if command.startswith(beginning)]
+            if code not in (0, *allowed, *((130, 124) if ENDLESS.search(command) else ())):
+                wrong.append(f"$ {reader.typed(command)}\nexit code {code}: {said[-400:]}")
+        reader.leave()
+    assert not wrong, "\n\n".join(wrong)
