@@ -6,12 +6,13 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from conftest import Home, Result
+from conftest import WAIT_S, Home, Result
 from rows import pairs, put, request
 
 from aorch.ledger import lease, owners
@@ -32,13 +33,18 @@ def umask() -> Iterator[None]:
     os.umask(before)
 
 
+def without_privileges() -> list[str]:
+    """What begins a command that is to run without root's power over files: where the tests run as root, as root without it."""
+    if os.geteuid() != 0:
+        return []
+    if shutil.which("setpriv") is None:
+        pytest.skip("needs setpriv")
+    return ["setpriv", "--bounding-set=-dac_override,-dac_read_search,-chown,-fowner", "--inh-caps=-all"]
+
+
 def unprivileged(home: Home, *arguments: str) -> Result:
-    """`aorch`, run without root's power over files: where the tests run as root, as root without it."""
-    prefix = []
-    if os.geteuid() == 0:
-        if shutil.which("setpriv") is None:
-            pytest.skip("needs setpriv")
-        prefix = ["setpriv", "--bounding-set=-dac_override,-dac_read_search,-chown,-fowner", "--inh-caps=-all"]
+    """`aorch`, run without root's power over files."""
+    prefix = without_privileges()
     done = subprocess.run(
         [*prefix, *home.command(*arguments)], capture_output=True, cwd=home.folder, env=home.environment, timeout=60
     )
@@ -155,6 +161,36 @@ def test_who_may_only_read_leaves_nothing_behind_that_locks_the_owner_out(home: 
     listed = unprivileged(home, "contracts", "export")
     assert (listed.code, listed.out.count("\n")) == (0, 4), listed
     assert not [name for name in os.listdir(home.folder) if name.startswith("ledger.db-")]
+
+
+def test_who_may_only_read_and_tries_to_write_is_refused_and_leaves_nothing_behind(home: Home) -> None:
+    """By a command that writes, by a search whose index is behind, and by a list that finds a dead process's task."""
+    put(home.ledger, *pairs(1), request(status="in_progress", completed_at=None, claimed_by="0" * 26))
+    home.ledger.chmod(0o444)
+    refused = unprivileged(home, "run", "echo", "text=hi")
+    assert (refused.code, refused.out) == (14, ""), refused
+    assert "cannot be written" in refused.err
+    assert unprivileged(home, "contracts", "list", "--text", "word0").code == 14
+    assert unprivileged(home, "contracts", "list").code == 0
+    assert not [name for name in os.listdir(home.folder) if name.startswith("ledger.db-")]
+
+
+def test_who_may_only_read_follows_what_others_write(home: Home) -> None:
+    """Though the ledger was at rest when it was opened."""
+    put(home.ledger, *pairs(1))
+    home.ledger.chmod(0o444)
+    command = [*without_privileges(), *home.command("contracts", "tail", "-f", "--jsonl")]
+    with subprocess.Popen(command, cwd=home.folder, env=home.environment, stdout=subprocess.PIPE) as tail:
+        assert tail.stdout
+        assert [b"word0" in tail.stdout.readline() for _ in range(2)] == [True, False]
+        home.ledger.chmod(0o644)
+        put(home.ledger, request(text="written since"))
+        home.ledger.chmod(0o444)
+        bound = threading.Timer(WAIT_S, tail.terminate)
+        bound.start()
+        assert b"written since" in tail.stdout.readline()
+        bound.cancel()
+        tail.terminate()
 
 
 # The write-ahead log

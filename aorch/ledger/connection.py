@@ -49,6 +49,8 @@ class Connection(sqlite3.Connection):
     """A connection whose cursors wait for locks in slices, for as long as `may_wait` says."""
 
     may_wait: Callable[[], bool] = staticmethod(lambda: True)
+    read_at: object = None
+    """Where the file is read as one that nobody writes: its state (`files.state`) when it was opened."""
 
     def cursor(self, factory: Any = Cursor) -> Any:
         """A Cursor."""

@@ -22,6 +22,8 @@ def connect(path: Path) -> Connection:
             files.make_ledger(path)
         except OSError as error:
             raise not_writable(path) from error
+        if not files.may_write(path):  # SQLite would open it for reading, and leave files of this user beside it
+            raise not_writable(path)
         connection = _open(path)
         try:
             _to_write_ahead_log(connection)
@@ -48,6 +50,11 @@ def open_without_upgrade(path: Path) -> Connection:
     if files.may_write(path):
         return connection_to(path, "mode=rw")
     return _connection_read_only(path)
+
+
+def is_outdated(connection: Connection, path: Path) -> bool:
+    """Whether somebody has written to a file that `connection` reads as one that nobody writes: it must be opened anew."""
+    return connection.read_at is not None and connection.read_at != files.state(path)
 
 
 def revision(connection: sqlite3.Connection) -> str | None:
@@ -98,7 +105,10 @@ def _connection_read_only(path: Path) -> Connection:
     """
     logs = [log for log in (files.beside(path, "wal"), files.beside(path, "journal")) if files.holds_something(log)]
     if not logs:
-        return connection_to(path, "mode=ro&immutable=1")
+        state = files.state(path)
+        connection = connection_to(path, "mode=ro&immutable=1")
+        connection.read_at = state
+        return connection
     connection = connection_to(path, "mode=ro&readonly_shm=1")
     try:
         connection.execute("SELECT count(*) FROM sqlite_master").fetchall()

@@ -61,6 +61,18 @@ def holds_something(file: Path) -> bool:
         return False
 
 
+def state(ledger: Path) -> object:
+    """What changes whenever somebody writes to the ledger: size and time of its file and of its write-ahead log."""
+    found: list[tuple[int, int] | None] = []
+    for file in (ledger, beside(ledger, "wal")):
+        try:
+            about = file.stat()
+            found.append((about.st_mtime_ns, about.st_size))
+        except OSError:
+            found.append(None)
+    return found
+
+
 def _mode(folder: Path, *, private: int, shared: int) -> int:
     mode = folder.stat().st_mode
     for_all = mode & stat.S_ISVTX and mode & stat.S_IWOTH  # as /tmp: what users make there they do not share

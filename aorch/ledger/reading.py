@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from sqlite3 import Connection
 from types import TracebackType
 from typing import Any, Self
 
@@ -31,9 +30,9 @@ from sqlmodel import Session, col
 from aorch import json
 from aorch.errors import NotFound, UsageError
 from aorch.ledger import search, sessions
-from aorch.ledger.connection import translated
+from aorch.ledger.connection import Connection, translated
 from aorch.ledger.contract import Contract, IdempotencyKey
-from aorch.ledger.database import connect_reading
+from aorch.ledger.database import connect_reading, is_outdated
 from aorch.ledger.row import COMPLETED, REQUEST, Row
 from aorch.ledger.tree import SHOWN, Branch, grown
 from aorch.ledger.which import (
@@ -382,6 +381,9 @@ class Reader:
 
     def _open(self) -> Engine | None:
         """The engine over one connection of ours; None as long as the file is not there."""
+        if self._connection is not None and is_outdated(self._connection, self.path):
+            self.close()
+            self._engine = self._connection = self._version = None
         if self._engine is None and _is_there(self.path):
             self._connection = connection = connect_reading(self.path)
             connection.execute("PRAGMA query_only = ON")
