@@ -4,7 +4,7 @@ What is cut is told in the line itself. Control characters and escape sequences 
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -24,7 +24,7 @@ _NAMES = ("contract_type", "created_at", "from_agent", "to_agent", "capability",
 @dataclass(frozen=True)
 class Excerpt:
     """One contract as it is shown. `pieces` are the exact strings that the line holds; `cut` whether there was more;
-    `asks` whether it is a REQUEST.
+    `asks` whether it is a REQUEST, `outermost` whether it is one that no other contract led to.
     """
 
     label: str
@@ -34,6 +34,7 @@ class Excerpt:
     line: str
     pieces: tuple[str, ...]
     cut: bool
+    outermost: bool = False
 
     @property
     def tokens(self) -> int:
@@ -43,10 +44,14 @@ class Excerpt:
 
 @dataclass
 class Excerpts:
-    """The excerpts of a session, in order, for `most_windows` of `window` tokens; `too_many` where there was more."""
+    """The excerpts of a session, in order, for `most_windows` of `window` tokens; `too_many` where there was more.
+
+    `asked` are the agents that were asked before.
+    """
 
     window: int
     most_windows: int
+    asked: set[str] = field(default_factory=set)
     listed: list[Excerpt] = field(default_factory=list)
     tokens: int = 0
     too_many: bool = False
@@ -83,7 +88,11 @@ class Excerpts:
             self.too_many = True
             self.listed.clear()
             return
-        self.listed.append(excerpt)
+        sender = str(contract.get("from_agent"))
+        outermost = excerpt.asks and not contract.get("parent_id") and sender not in self.asked
+        if excerpt.asks:
+            self.asked.add(str(contract.get("to_agent")))
+        self.listed.append(replace(excerpt, outermost=outermost))
         self._labels[excerpt.contract_id] = excerpt.label
 
 

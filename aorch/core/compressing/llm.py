@@ -55,7 +55,7 @@ async def compress_by_llm(
     compressor's measure of what it found and the block holds, times the share of the model's claims that held.
     """
     config = llm.config
-    excerpts = Excerpts(config.max_input_tokens - OVERHEAD_TOKENS, config.max_requests)
+    excerpts = Excerpts(config.max_input_tokens - OVERHEAD_TOKENS, config.max_requests, set(asked_before))
     # in a thread: ten thousand contracts are a second's work
     local = await asyncio.to_thread(
         compress,

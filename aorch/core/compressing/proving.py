@@ -78,6 +78,10 @@ def _proven(section: str, said: Any, known: Mapping[str, Excerpt]) -> Claim:
     cited = _cited(said.get("cites"), known)
     if section in _ASKED and not any(excerpt.asks for excerpt in cited):
         raise _Unproven("a wish that nobody asked for")
+    if section == "aims" and not any(excerpt.outermost for excerpt in cited):
+        raise _Unproven("an aim that is a call within the session")
+    if section == "results" and all(excerpt.asks for excerpt in cited):
+        raise _Unproven("a result that no RESPONSE tells")
     text = _LABELS.sub("", " ".join(texts.lines(said["text"])))
     if not text:
         raise _Unproven("no claim by its form")
