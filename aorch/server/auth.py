@@ -87,7 +87,9 @@ class Access:
         self._of_file = _read_file(config)
         self._looking: asyncio.Task[None] | None = None
         self.open = may_be_open = insecure or is_loopback(address)
-        self._take(self._read(), time.perf_counter())
+        found = self._read()
+        self._revoked = found[1]
+        self._take(*found, time.perf_counter())
         if closed:
             self.close()
         elif not (may_be_open or self._callers):
@@ -141,24 +143,28 @@ class Access:
             return False
         return True
 
-    def _read(self) -> Callers:
-        """All callers, from the file and from the ledger. An expired token stands for as long as it is not revoked."""
-        of_ledger = {bytes.fromhex(row.sha256): _caller(row) for row in tokens.read(self._ledger) if not row.revoked_at}
-        return of_ledger | self._of_file
+    def _read(self) -> tuple[Callers, int]:
+        """All callers, from the file and from the ledger, and how many tokens were revoked.
+
+        An expired token stands for as long as it is not revoked.
+        """
+        rows = tokens.read(self._ledger)
+        of_ledger = {bytes.fromhex(row.sha256): _caller(row) for row in rows if not row.revoked_at}
+        return of_ledger | self._of_file, len(rows) - len(of_ledger)
 
     async def _look(self, readers: Readers) -> None:
         begun = time.perf_counter()
-        self._take(await readers.read(lambda _: self._read()), begun)
+        self._take(*await readers.read(lambda _: self._read()), begun)
 
     def _has_looked(self, looking: asyncio.Task[None]) -> None:
         self._looking = None
         if not looking.cancelled():
             looking.exception()  # told to whoever waited; where nobody did, the next request looks again
 
-    def _take(self, callers: Callers, moment: float) -> None:
+    def _take(self, callers: Callers, revoked: int, moment: float) -> None:
         self._callers = callers
         self.bound = frozenset(caller.agent_id for caller in callers.values() if caller.agent_id is not None)
-        if callers:
+        if callers or revoked > self._revoked:  # a token may have come and gone since the last look
             self.close()
         self._looked = moment
         self.look_at = moment + LOOK_AFTER_S
