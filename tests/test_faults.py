@@ -329,17 +329,20 @@ class Disk:
     folder: Path
     enter: list[str]
 
+    def command(self, *command: str) -> list[str]:
+        return [*self.enter, "sh", "-c", 'cd "$0" && exec "$@"', str(self.home.folder), *command]
+
     def run(self, *command: str) -> Result:
-        done = subprocess.run(
-            [*self.enter, "sh", "-c", 'cd "$0" && exec "$@"', str(self.home.folder), *command],
-            env=self.home.environment,
-            capture_output=True,
-            timeout=30,
-        )
+        done = subprocess.run(self.command(*command), env=self.home.environment, capture_output=True, timeout=30)
         return Result(done.returncode, done.stdout.decode(), done.stderr.decode())
 
     def aorch(self, *arguments: str) -> Result:
         return self.run(*self.home.command(*arguments))
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start the console command; every program on the way to it replaces itself, so its process id is aorch's."""
+        command, pipe = self.command(*self.home.command(*arguments)), subprocess.PIPE
+        return subprocess.Popen(command, env=self.home.environment, stdout=pipe, stderr=pipe, text=True)
 
     def sql(self, statement: str) -> list[list[Any]]:
         program = (
@@ -449,20 +452,31 @@ def test_a_disk_that_has_no_room_for_one_more_file_is_told(disk: Disk) -> None:
     assert disk.aorch("run", "echo", "text=a").code == 0
 
 
-def test_an_answer_that_the_disk_has_no_room_for_is_interrupted_once_it_has(disk: Disk) -> None:
+@pytest.mark.parametrize("gives_up", [False, True])
+def test_an_answer_that_the_disk_has_no_room_for_is_written_once_it_has_or_interrupted_if_aorch_gives_up(
+    disk: Disk, gives_up: bool
+) -> None:
     disk.home.write(
         "aorch.toml",
         f"[agents.filler]\ncommand = ['sh', '-c', 'head -c 10M /dev/zero > {disk.folder}/filler 2>/dev/null; echo x']\n"
         "[agents.filler.capabilities.fill]\n",
     )
     assert disk.aorch("run", "echo", "text=a").code == 0
-    assert failed_with(disk.aorch("run", "fill"), 14, "full")
-    disk.run("rm", f"{disk.folder}/filler")
+    with disk.start("run", "fill") as running:
+        assert running.stdout
+        assert running.stderr
+        assert "is full; aorch tries again" in running.stderr.readline()
+        if gives_up:
+            running.terminate()
+            assert running.wait(5) == 14
+        disk.run("rm", f"{disk.folder}/filler")
+        assert running.wait(10) == (14 if gives_up else 0)
+        assert running.stdout.read() == "x\n"
     assert disk.sql("PRAGMA integrity_check") == [["ok"]]
     assert disk.aorch("run", "echo", "text=b").code == 0
     assert disk.sql("SELECT contract_type, status FROM contracts WHERE capability = 'fill' ORDER BY position") == [
-        ["REQUEST", "failed"],
-        ["RESPONSE", "interrupted"],
+        ["REQUEST", "failed" if gives_up else "completed"],
+        ["RESPONSE", "interrupted" if gives_up else "completed"],
     ]
 
 
