@@ -191,6 +191,7 @@ def reader(tmp_path: Path, made_ledger: Path) -> Iterator[Reader]:
     reader.leave()
 
 
+@pytest.mark.torture
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=lambda page: page.name)
 def test_every_command_of_a_page_runs(page: Path, reader: Reader) -> None:
     for block in re.findall(r"```toml\n(.*?)```", page.read_text(), re.DOTALL):

@@ -360,3 +360,13 @@ def test_an_answer_is_the_same_whether_the_connection_stays_open_or_ends(server:
     assert kept.status_code == ended.status_code
     assert {**kept.headers, "date": ""} == {**ended.headers, "date": ""}
     assert re.sub(MOMENT, "", kept.text) == re.sub(MOMENT, "", ended.text)
+
+
+def test_a_byte_order_mark_before_a_body_is_accepted_and_limits_are_finite(server: Server) -> None:
+    body = b'{"capability": "echo", "session_id": "s", "parameters": {"text": "hi"}%s}'
+    headers = {"Content-Type": "application/json"}
+    marked = server.client.post("/v1/orchestrate", content=b"\xef\xbb\xbf" + body % b"", headers=headers)
+    assert (marked.status_code, marked.json()["data"]) == (200, {"message": "Echo: hi"})
+    for limit in (b"NaN", b"1e999", b"-Infinity"):
+        refused = server.client.post("/v1/orchestrate", content=body % (b', "timeout_s": ' + limit), headers=headers)
+        assert refused.status_code == 422
