@@ -5,25 +5,32 @@ import subprocess
 import sys
 from typing import Any
 
+import pytest
 from conftest import Home
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 from rows import request, response
 
 ALL_COMMANDS = """
-import json, sys, traceback
+import json, os, sys, traceback
 from aorch.cli import app
 from aorch.errors import AorchError
+import aorch.cli.contracts, aorch.core.compression, aorch.core.orchestrator, aorch.core.remembered, aorch.ledger.reading
 for arguments in json.load(sys.stdin):
-    try:
-        app(arguments, prog_name="aorch", standalone_mode=False)
-    except (AorchError, SystemExit):
-        pass
-    except BaseException:
-        traceback.print_exc()
+    if (child := os.fork()) == 0:
+        try:
+            app(arguments, prog_name="aorch", standalone_mode=False)
+        except (AorchError, SystemExit):
+            pass
+        except BaseException:
+            traceback.print_exc()
+            os._exit(99)
+        os._exit(0)
+    if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 99:
         sys.exit(f"crashed: aorch {' '.join(arguments)}")
+print("all of them")
 """
-"""Runs many commands in one process: starting one for each would take minutes."""
+"""Runs many commands, each in a fork of one process: starting one for each would take minutes."""
 
 NAMES = [
     "routing", "context", "queue", "step", "index", "resumes", "retry_of", "line", "priority", "code", "duration_ms",
@@ -52,7 +59,7 @@ def commands(names: list[str]) -> list[list[str]]:
     of_each = ("contracts show", "contracts show --tree", "contracts show --json", "contracts wait", "contracts resume")
     each = [[*command.split()[:2], name, *command.split()[2:]] for command in of_each for name in names]
     whole = (
-        "contracts list", "contracts list --json", "contracts list --text x", "contracts export", "contracts tail --lines 50",
+        "contracts list", "contracts list --json", "contracts list --text x", "contracts export",
         "status", "run --retry-failed s", "compress s", "compress --all", "memory show s", "memory export --as prompt",
         "memory verify --all", "trace status", "worker --drain", "contracts list --status failed",
         "run --batch b.jsonl --session s", "run --batch b.jsonl --resume",
@@ -60,19 +67,29 @@ def commands(names: list[str]) -> list[list[str]]:
     return [*each, *(command.split() for command in whole), *(["contracts", "cancel", name] for name in names)]
 
 
+ODD: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"routing": "round robin", "context": "none"}, {"code": ["x"], "duration_ms": "many"}),
+    ({"x": DEEP, "line": [1], "priority": 10**400}, {"reused": DEEP, "duration_ms": 10**400, "called": "x"}),
+]
+
+
+def test_no_command_crashes_on_odd_metadata(home: Home) -> None:
+    check(home, ODD)
+
+
+@pytest.mark.torture
 @settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None, max_examples=3
-)
-@example(
-    about=[
-        ({"routing": "round robin", "context": "none"}, {"code": ["x"], "duration_ms": "many"}),
-        ({"x": DEEP}, {"reused": DEEP}),
-    ]
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None, max_examples=5
 )
 @given(about=some.lists(some.tuples(metadata, metadata), min_size=8, max_size=12))
-def test_no_command_crashes_on_imported_metadata(
+def test_no_command_crashes_on_metadata_of_any_shape(
     home: Home, about: list[tuple[dict[str, Any], dict[str, Any]]]
 ) -> None:
+    check(home, about)
+
+
+def check(home: Home, about: list[tuple[dict[str, Any], dict[str, Any]]]) -> None:
+    """Import a REQUEST and a RESPONSE with each of these, and run every command that reads contracts."""
     for file in home.folder.glob("ledger.db*"):
         if file.is_file():
             file.write_bytes(b"") if file.name == "ledger.db" else file.unlink()
@@ -92,4 +109,5 @@ def test_no_command_crashes_on_imported_metadata(
         capture_output=True, cwd=home.folder, env=home.environment, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr.decode()[-3000:]
+    assert done.stdout.endswith(b"all of them\n")
     assert home.rows("SELECT count(*) FROM contracts WHERE contract_id LIKE 'A%'") == [(len(forms),)]
