@@ -274,7 +274,7 @@ def test_a_ledger_is_piped_into_another(home: Home) -> None:
     source.communicate(timeout=60)
     assert source.wait(timeout=60) == sink.returncode == 0
     assert json.loads(out) == {"files": [{"file": "-", "new": 80, "updated": 0, "skipped": 0}]}
-    assert err == b""
+    assert err.decode() == f"warning: there is no ledger at {home.folder}/other.db: a new one is created\n"
     assert exported(home.folder / "other.db") == exported(home.ledger)
 
 
