@@ -1,13 +1,16 @@
 """The Python API: its names, its types, and what `register_agent` says about an object that is not an agent."""
 
+import asyncio
 import pydoc
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import Home
+from trace_double import doubling
 
 import aorch
 from aorch import Agent, AgentCapability, AgentStatus, AorchError, Conflict, Orchestrator, UsageError
@@ -87,6 +90,29 @@ async def test_the_addresses_of_the_services_are_given_to_the_orchestrator(home:
             Orchestrator(home.ledger, **wrong)
         assert next(iter(wrong)) in str(refused.value)
         assert "secret" not in str(refused.value)
+
+
+async def test_an_orchestrator_with_a_trace_url_delivers_to_trace_itself(
+    home: Home, wait_for: Callable[[Callable[[], Any]], Any]
+) -> None:
+    with doubling(home.folder / "trace") as double:
+        async with Orchestrator(home.ledger, trace_url=double.url) as orchestrator:
+            await orchestrator.orchestrate("s", {"capability": "echo", "parameters": {"text": "one"}})
+            await asyncio.to_thread(wait_for, lambda: double.count == 2)
+            await orchestrator.orchestrate("s", {"capability": "echo", "parameters": {"text": "two"}})
+        assert double.count == 4  # what was due at the close too
+        async with Orchestrator(home.ledger) as only_records:
+            await only_records.orchestrate("s", {"capability": "echo", "parameters": {"text": "three"}})
+        assert double.count == 4
+        double.kill()
+        async with Orchestrator(home.ledger, trace_url=double.url) as orchestrator:
+            answer = await orchestrator.orchestrate("s", {"capability": "echo", "parameters": {"text": "four"}})
+            assert answer["success"]
+        double.start()
+        async with Orchestrator(home.ledger, trace_url=double.url) as orchestrator:
+            await orchestrator.orchestrate("s", {"capability": "echo", "parameters": {"text": "five"}})
+            await asyncio.to_thread(wait_for, lambda: double.count == 10)
+        assert not double.collisions
 
 
 async def test_a_registered_agent_is_replaced_on_demand(orchestrator: Orchestrator) -> None:

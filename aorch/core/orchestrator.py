@@ -16,6 +16,7 @@ from aorch.core import bootstrap
 from aorch.core.exchange import Exchanges
 from aorch.core.lifecycle import Lifecycle
 from aorch.core.mapping import Items, mapped
+from aorch.core.own_delivery import OwnDelivery
 from aorch.core.queue import Queue
 from aorch.core.record import ORCHESTRATOR
 from aorch.core.task import Answer, AnswerDict, MappedAnswerDict, Task, TaskDict, Wish
@@ -43,12 +44,15 @@ class Orchestrator:
         trace_url: str | None = None,
         memagent_url: str | None = None,
     ) -> None:
-        """`trace_url` (or `off`) and `memagent_url` take the place of the configured ones. Raises ConfigInvalid."""
+        """`trace_url` (or `off`) and `memagent_url` override the configured addresses. With a `trace_url` this orchestrator
+        delivers to Trace itself, from its first exchange until `aclose`. Raises ConfigInvalid.
+        """
         loaded = config or configuration.load(ledger)
         self.config = config = configuration.with_services(loaded, trace_url, memagent_url)
         self.registry = registry = bootstrap.registry(config)
         self._lifecycle = Lifecycle(lambda: bootstrap.exchanges(config, registry))
         self._queue: Queue | None = None
+        self._delivery = OwnDelivery(config) if trace_url and config.trace_url else None
 
     def register_agent(self, agent: Agent, *, replace: bool = False) -> bool:
         """Take `agent` in, and return True. With `replace` it takes the place of one that has its id, as notebooks want it.
@@ -113,7 +117,7 @@ class Orchestrator:
         """Do `task`, as `orchestrate` does, in types; `in_line` as with `Exchanges.perform`."""
         entry = self._lifecycle.begin()
         try:
-            exchanges = self._lifecycle.exchanges or await self._lifecycle.opened()
+            exchanges = self._lifecycle.exchanges or await self._opened()
             return await exchanges.perform(task, in_line=in_line)
         finally:
             self._lifecycle.end(entry)
@@ -130,7 +134,7 @@ class Orchestrator:
             return task_again(self.config.ledger, contract_id, self.registry)
 
         if config_file.exists(self.config.ledger):
-            await self._lifecycle.opened()  # what a dead process left open is answered first
+            await self._opened()  # what a dead process left open is answered first
         return await self.perform(await asyncio.to_thread(read))
 
     async def submit(
@@ -149,7 +153,7 @@ class Orchestrator:
         """
         wish = Wish(priority, not_before and utc(not_before), expires_at and utc(expires_at))
         asked = _task(session_id, task)
-        await self._lifecycle.opened()
+        await self._opened()
         accepted = await self.queue.submit(asked, wish)
         if isinstance(accepted, Answer):
             raise accepted.as_error()
@@ -163,7 +167,7 @@ class Orchestrator:
         """
         wish = Wish(priority)
         tasks = [(_task(session_id, task), wish) for session_id, task in asked]
-        await self._lifecycle.opened()
+        await self._opened()
         return [request.contract_id for request in await self.queue.submit_all(tasks)]
 
     async def wait(self, contract_id: str, timeout_s: float | None = None) -> AnswerDict | None:
@@ -185,7 +189,7 @@ class Orchestrator:
         Cancelling again changes nothing. Raises NotFound, for a RESPONSE's id too; Conflict for a REQUEST that was imported
         while it was open.
         """
-        exchanges = await self._lifecycle.opened()
+        exchanges = await self._opened()
         return await exchanges.ledger.cancel(contract_id, by)
 
     async def compress_session(
@@ -249,14 +253,25 @@ class Orchestrator:
         """Open the ledger now, in this thread, rather than with the first exchange. Raises LedgerError."""
         self._lifecycle.open()
 
+    async def _opened(self) -> Exchanges:
+        exchanges = await self._lifecycle.opened()
+        if self._delivery is not None:
+            await self._delivery.start()
+        return exchanges
+
     async def aclose(self) -> None:
         """Cancel what runs, wait until each RESPONSE is written, and let go of the ledger. It can be used again afterwards.
 
         A task whose agent has answered keeps its answer; each other one ends as `cancelled`, which its caller gets as its
         answer. Raises UsageError when an agent calls it that this orchestrator runs.
         """
+        delivery = self._delivery if self._lifecycle.exchanges is not None else None
+        if delivery is not None:
+            await delivery.stop()
         await self._lifecycle.close()
         self._queue = None
+        if delivery is not None:
+            await delivery.finish()
 
     async def __aenter__(self) -> Self:
         return self

@@ -1,0 +1,58 @@
+"""Delivery to Trace by an orchestrator that was given its address (`Orchestrator(trace_url=…)`)."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from functools import partial
+from importlib import import_module
+
+from aorch.config import Config
+from aorch.core import bootstrap
+from aorch.core.supervision import Supervisor
+from aorch.core.threads import in_thread
+from aorch.errors import LedgerError
+
+LAST_S = 1.8
+"""How long `finish` waits for Trace (seconds)."""
+
+_log = logging.getLogger("aorch.trace")
+
+
+class OwnDelivery:
+    """Delivers the contracts of `config.ledger` in the event loop that started it, until that loop ends or `stop`."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._running: tuple[asyncio.AbstractEventLoop, Supervisor] | None = None
+
+    async def start(self) -> None:
+        """Start, unless it runs already. The ledger must exist."""
+        if self._running is not None and self._running[0].is_running():
+            return
+        supervisor = Supervisor(_log.warning)
+        self._running = asyncio.get_running_loop(), supervisor
+        await in_thread(partial(import_module, "aorch.core.delivering"))  # aiohttp takes 190 ms
+        if self._running is not None and self._running[1] is supervisor:  # `stop` did not come meanwhile
+            supervisor.start("trace", bootstrap.background(self._config, _log.warning).run)
+
+    async def stop(self) -> None:
+        """Stop delivering; what is not delivered stays due."""
+        running, self._running = self._running, None
+        if running is None:
+            return
+        loop, supervisor = running
+        if loop is asyncio.get_running_loop():
+            await supervisor.stop()
+        elif loop.is_running():
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(supervisor.stop(), loop))
+
+    async def finish(self) -> None:
+        """Deliver what is still due, for at most LAST_S; the rest stays due."""
+        from aorch.core.trace import push_until  # noqa: PLC0415  SQLAlchemy and aiohttp are for delivering only
+
+        try:
+            with contextlib.suppress(TimeoutError):
+                await push_until(self._config, time.monotonic() + LAST_S)
+        except LedgerError as error:
+            _log.warning("%s", error)
