@@ -14,10 +14,17 @@ from conftest import Home
 Wait = Callable[[Callable[[], Any]], Any]
 
 NOISY = """
-import os, subprocess, sys
+import atexit, os, subprocess, sys, threading
 from aorch.agents import Agent, AgentCapability
 
 os.system("echo noise while loading")
+atexit.register(print, "noise at the exit")
+
+
+def go_on(ended=threading.main_thread()):
+    ended.join()
+    print("noise of a thread")
+
 
 
 class Noisy(Agent):
@@ -33,6 +40,7 @@ class Noisy(Agent):
         sys.__stdout__.flush()
         read = subprocess.run(["cat"], stdout=subprocess.PIPE).stdout + sys.stdin.read().encode() + os.read(0, 99)
         subprocess.run(["echo", "noise of a child"])
+        threading.Thread(target=go_on).start()
         return {"success": True, "data": {"read": len(read)}}
 """
 SLEEPER = """

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
 from aorch import json
-from aorch.cli.streams import standard_output
+from aorch.cli.streams import standard_output, stdout
 from aorch.errors import AorchError
 
 SHORTEST_CUT = 12
@@ -60,7 +60,7 @@ def tell(text: str) -> None:
 
 def print_text(text: str) -> None:
     """`text` on stdout, byte for byte in a pipe, with exactly one newline at the end where it has none."""
-    if is_terminal(sys.stdout):
+    if is_terminal(stdout()):
         text = printable(text, lines=True)
     _write(text if text.endswith("\n") else f"{text}\n")
 
@@ -74,7 +74,7 @@ def print_stderr(text: str) -> None:
 def print_json(value: Any) -> None:
     """`value` as one line of JSON on stdout; several, indented, where a person watches."""
     text = json.encode(value)
-    if is_terminal(sys.stdout):
+    if is_terminal(stdout()):
         import msgspec
 
         text = printable(msgspec.json.format(text, indent=2), lines=True)
@@ -94,7 +94,7 @@ def print_table(
     `cut` names the column that is cut where the terminal is too narrow, `wrap` the one that goes on below, and `drop` those
     that are left out, the first of them first, before the one that is cut has less than SHORTEST_CUT characters.
     """
-    if not is_terminal(sys.stdout):
+    if not is_terminal(stdout()):
         for row in rows:
             _write("\t".join(printable(cell) for cell in row) + "\n")
         return
@@ -109,7 +109,7 @@ def print_table(
         table.add_column(Text(name, **cell[name]), no_wrap=name not in (cut, wrap))  # type: ignore[arg-type]  # its options
     for row in rows:
         table.add_row(*(Text(text, **cell[name]) for name, text in zip(columns, row, strict=True)))  # type: ignore[arg-type]  # likewise
-    Console(width=_width()).print(table)
+    Console(file=stdout(), width=_width()).print(table)
 
 
 def _fitting(
@@ -135,7 +135,7 @@ def _width() -> int:
     if said.isdecimal() and int(said):
         return int(said)
     try:
-        return os.get_terminal_size(sys.stdout.fileno()).columns or FALLBACK_WIDTH
+        return os.get_terminal_size(standard_output().fileno()).columns or FALLBACK_WIDTH
     except OSError:
         return FALLBACK_WIDTH
 
@@ -143,7 +143,6 @@ def _width() -> int:
 def _write(text: str) -> None:
     data = text.encode("utf-8", "replace")
     out = standard_output()
-    sys.stdout.flush()
     out.write(data)
     out.flush()
 

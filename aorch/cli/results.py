@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from aorch.cli.output import is_terminal, printable
-from aorch.cli.streams import StandardOutput
+from aorch.cli.streams import StandardOutput, stdout
 from aorch.core.batch import SESSIONS, Tally
 from aorch.errors import OutputFailed, UsageError
 
@@ -108,10 +108,10 @@ class ResultsOutput:
 
     def __init__(self) -> None:
         """Raises UsageError where it is closed."""
-        if sys.stdout is None:
+        if (own := stdout()) is None:
             raise UsageError("standard output is closed, and results go there", "Name a file: … > results.jsonl")
-        self._raw = StandardOutput(sys.stdout.fileno(), "w", closefd=False)
-        self.is_terminal = is_terminal(sys.stdout)
+        self._raw = StandardOutput(own.fileno(), "w", closefd=False)
+        self.is_terminal = is_terminal(own)
         self.is_file = stat.S_ISREG(os.fstat(self._raw.fileno()).st_mode)
 
     def write(self, text: bytes) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import sys
 import time
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Annotated, Any
@@ -222,7 +221,6 @@ async def _saved(unsaved: "Unsaved") -> bool:
     from aorch.cli.output import complain, warn
     from aorch.errors import LedgerError
 
-    sys.stdout.flush()
     warn(f"{unsaved}; aorch tries again until it is, and Ctrl-C gives up")
     try:
         await unsaved.saving
@@ -234,7 +232,6 @@ async def _saved(unsaved: "Unsaved") -> bool:
 
 async def _deliver(config: "Config") -> None:
     """Tell Trace, for a moment; what it does not take by then stays due. The answer is out and the exit code is its own."""
-    sys.stdout.flush()
     until = time.monotonic() + DELIVERY_S
     from aorch.cli.output import warn
     from aorch.core.trace import push_until

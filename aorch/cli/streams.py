@@ -6,13 +6,15 @@ import resource
 import select
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout, suppress
-from typing import Any, BinaryIO
+from contextlib import contextmanager, suppress
+from typing import Any, BinaryIO, TextIO
 
 from aorch.errors import OutputFailed, UsageError
 
 MOST_DESCRIPTORS = 65_536
 """How far the soft limit is raised: some programs close every descriptor up to it when they start."""
+_aside: dict[str, TextIO | None] = {}
+"""The process's standard streams, once agents have others in their place."""
 
 
 def prepare() -> None:
@@ -24,20 +26,27 @@ def prepare() -> None:
         except OSError:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     encoding = sys.stderr.encoding if sys.stderr else "utf-8"
-    raw = _StandardError(2, "w", closefd=False)
-    sys.stderr = io.TextIOWrapper(io.BufferedWriter(raw), encoding, "backslashreplace", line_buffering=True)
+    sys.stderr = _for_messages(2, encoding)
     if sys.stdout is not None:
-        _use_for_stdout(sys.stdout.fileno())
+        sys.stdout = _writer(sys.stdout.fileno(), sys.stdout)
+
+
+def _for_messages(descriptor: int, encoding: str) -> TextIO:
+    # no BufferedWriter: if a daemon thread of an agent holds its lock when the interpreter ends, that aborts the process
+    raw = _StandardError(descriptor, "w", closefd=False)
+    return io.TextIOWrapper(raw, encoding, "backslashreplace", line_buffering=True)  # as python -u does
 
 
 class _StandardError(io.FileIO):
     """Drops what cannot be written (a full disk, a reader that went away): the exit code tells what the command did."""
 
     def write(self, data: Any) -> int:
-        try:
-            return super().write(data) or len(data)
-        except OSError:
-            return len(data)
+        """Write all of `data`."""
+        left = memoryview(data)
+        with suppress(OSError):
+            while left and (written := super().write(left)):
+                left = left[written:]
+        return len(data)
 
 
 class StandardOutput(io.FileIO):
@@ -66,10 +75,9 @@ class StandardOutput(io.FileIO):
         return written
 
 
-def _use_for_stdout(descriptor: int) -> None:
+def _writer(descriptor: int, like: TextIO) -> TextIO:
     raw = StandardOutput(descriptor, "w", closefd=False)
-    encoding, errors, line_buffering = sys.stdout.encoding, sys.stdout.errors, raw.isatty()
-    sys.stdout = io.TextIOWrapper(io.BufferedWriter(raw), encoding, errors, line_buffering=line_buffering)
+    return io.TextIOWrapper(io.BufferedWriter(raw), like.encoding, like.errors, line_buffering=raw.isatty())
 
 
 def _raise_descriptor_limit() -> None:
@@ -81,46 +89,50 @@ def _raise_descriptor_limit() -> None:
 
 
 def set_aside() -> None:
-    """Move standard input and output to other descriptors, which `sys.stdin` and `sys.stdout` use from then on.
+    """Keep standard input and output from agents, for good: their threads, children and exit handlers outlive their tasks.
 
-    Descriptor 0 becomes /dev/null and descriptor 1 standard error, for good: what agents start, and their C code, uses those.
+    Both move to other descriptors, which only `standard_input`, `stdout` and `standard_output` know. Descriptor 0 and
+    `sys.stdin` are empty from then on, and descriptor 1 and `sys.stdout` are standard error.
     """
+    if _aside:
+        return
+    _aside.update(stdin=sys.stdin, stdout=sys.stdout)
     if sys.stdin is not None and sys.stdin.fileno() == 0:
         moved = io.FileIO(os.dup(0), "r", closefd=False)
-        sys.stdin = io.TextIOWrapper(io.BufferedReader(moved), sys.stdin.encoding, sys.stdin.errors)
-    if sys.stdout is not None and sys.stdout.fileno() == 1:
+        _aside["stdin"] = io.TextIOWrapper(io.BufferedReader(moved), sys.stdin.encoding, sys.stdin.errors)
+    if sys.stdout is not None:
         sys.stdout.flush()
-        _use_for_stdout(os.dup(1))
+        if sys.stdout.fileno() == 1:
+            _aside["stdout"] = _writer(os.dup(1), sys.stdout)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
     os.dup2(2, 1)
+    sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, "r", closefd=False)), "utf-8")
+    sys.stdout = _for_messages(1, sys.stderr.encoding)
 
 
 @contextmanager
 def kept_from_agents() -> Iterator[None]:
-    """Load and run agents within: what they print goes to standard error, and their standard input is empty.
-
-    That holds for what they start as well, also after the block, when `sys.stdin` and `sys.stdout` are aorch's again.
-    """
+    """Load and run agents within, after `set_aside`."""
     set_aside()
-    own = sys.stdin
-    with open(os.devnull, encoding="utf-8") as sys.stdin, redirect_stdout(sys.stderr):  # noqa: PTH123  no path of ours
-        try:
-            yield
-        finally:
-            sys.stdin = own
+    yield
+
+
+def stdout() -> TextIO | None:
+    """Standard output, which agents do not write to; None if it is closed."""
+    return _aside.get("stdout", sys.stdout)
 
 
 def standard_output() -> BinaryIO:
     """Standard output, as bytes. Raises OutputFailed if it is closed."""
-    if sys.stdout is None:
+    if (own := stdout()) is None:
         raise OutputFailed("standard output cannot be written: it is closed", "What was done is on record.")
-    return sys.stdout.buffer
+    return own.buffer
 
 
 def standard_input() -> BinaryIO:
     """Standard input, as bytes. Raises UsageError if it is closed."""
-    if sys.stdin is None:
+    if (own := _aside.get("stdin", sys.stdin)) is None:
         raise UsageError("standard input is closed", "Give it a pipe or a file: … < FILE.")
-    return sys.stdin.buffer
+    return own.buffer
