@@ -34,7 +34,7 @@ print("all of them")
 
 NAMES = [
     "routing", "context", "queue", "step", "index", "resumes", "retry_of", "line", "priority", "code", "duration_ms",
-    "called", "reused", "caller", "request_id", "memory", "attempts",
+    "called", "reused", "caller", "request_id", "memory", "attempts", "exit_code", "stderr", "resumes",
 ]  # fmt: skip
 scalars = (
     some.none()

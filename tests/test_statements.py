@@ -219,7 +219,7 @@ def test_newest_ids_come_newest_first(ledger: sqlite3.Connection) -> None:
 
 
 def test_what_came_of_keys_is_read_with_their_contracts(ledger: sqlite3.Connection) -> None:
-    """In their last trials, of that caller's used keys alone; a result that is too long is left out, and told."""
+    """In their last trials, of that caller's used keys alone; what is too long is left out."""
     for key in ("done", "open", "long"):
         ledger.execute(statements.INSERT_KEY, ("me", key, "", f"Q-{key}"))
         ledger.execute(statements.INSERT, row(f"Q-{key}", metadata='{"retry_of":"Q"}' if key == "open" else "{}"))
@@ -231,17 +231,17 @@ def test_what_came_of_keys_is_read_with_their_contracts(ledger: sqlite3.Connecti
     about = {
         "contract_type": "RESPONSE",
         "status": "failed",
-        "metadata": '{"code":"c","duration_ms":1.5,"called":false}',
+        "metadata": '{"called":false}',
     }
     ledger.execute(statements.INSERT, row("R-done", request_id="Q-done", error="e", **about))
     ledger.execute(statements.INSERT, row("R-long", request_id="Q-long", result='"123456"', **about))
-    moment, none = "2026-01-01T00:00:00.000Z", (None,) * 8
-    asked = ("me", '["done","open","long","again","never"]', 5)
+    moment, none = "2026-01-01T00:00:00.000Z", (None,) * 7
+    asked = ("me", '["done","open","long","again","never"]', len(about["metadata"]) + 5)
     assert ledger.execute(statements.RECORDED, asked).fetchall() == [
-        ("done", "Q-done", "session", "agent", "echo", None, "failed", moment, None, None, "e", "c", 1.5, 0),
-        ("open", "Q-open", "session", "agent", "echo", "Q", None, None, None, None, None, None, None, None),
-        ("long", "Q-long", "session", "agent", "echo", None, "failed", moment, None, 1, None, "c", 1.5, 0),
-        ("again", "Q-last", "session", "agent", "echo", "Q-first", *none),
+        ("done", "Q-done", "session", "agent", None, "orchestrator", "failed", moment, "e", 0, None, about["metadata"]),
+        ("open", "Q-open", "session", "agent", "Q", *none),
+        ("long", "Q-long", "session", "agent", None, "orchestrator", "failed", moment, None, 0, None, None),
+        ("again", "Q-last", "session", "agent", "Q-first", *none),
     ]
 
 

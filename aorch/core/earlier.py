@@ -11,15 +11,15 @@ from typing import Any
 from aorch import json
 from aorch.agents.registry import Registry
 from aorch.core.line import PRIORITY, Line
-from aorch.core.task import Answer, Task
-from aorch.errors import AgentFailed, Conflict, NotFound, UsageError, by_code
+from aorch.core.task import Answer, Task, recorded
+from aorch.errors import Conflict, NotFound, UsageError
 from aorch.ledger.recorded import Asked, Past, Recorded
-from aorch.ledger.row import CANCELLED, COMPLETED, INTERRUPTED, finite, insisted_on, new_id, object_in
+from aorch.ledger.row import CANCELLED, INTERRUPTED, insisted_on, new_id, object_in
 from aorch.ledger.store import BATCH, RETRY, Ledger
+from aorch.moments import now
 
 CHUNK = 500
 EVERYTHING = 2**60
-_ERRORS = by_code()
 
 
 class Earlier:
@@ -67,20 +67,20 @@ class Earlier:
         """The answer that is on record; where there is none yet, that another process is at it."""
         if past.left_out:
             past = self._recorded.under_keys(self._caller, [past.key], EVERYTHING)[past.key]
-        failure = None if past.status == COMPLETED else _ERRORS.get(str(past.code), AgentFailed)
-        error = past.error
-        if past.status is None:
-            failure, error = Conflict, f"another process is doing this line (contract {past.contract_id})"
+        if past.metadata is not None:
+            result = None if past.result is None else json.decode(past.result)
+            response = {**past._asdict(), "result": result, "metadata": json.decode(past.metadata)}
+            return recorded(past._asdict(), response)
         return Answer(
-            success=failure is None,
-            data=None if past.result is None else json.decode(past.result),
-            error=error,
+            success=False,
+            data=None,
+            error=f"another process is doing this line (contract {past.contract_id})",
             contract_id=past.contract_id,
-            agent_id=past.agent_id,
+            agent_id=past.to_agent,
             session_id=past.session_id,
-            timestamp=past.created_at,
-            duration_ms=finite(past.duration_ms) or 0.0,
-            failure=failure,
+            timestamp=now(),
+            duration_ms=0.0,
+            failure=Conflict,
         )
 
     def _may_be_done_again(self, task: Task, past: Past) -> bool:

@@ -178,7 +178,7 @@ def recorded(request: dict[str, Any], response: dict[str, Any]) -> Answer:
         timestamp=response["created_at"],
         duration_ms=number_in(about, "duration_ms") or 0.0,
         failure=None if succeeded else _ERRORS.get(text_in(about, "code") or "", AgentFailed),
-        exit_code=None if (code := number_in(about, "exit_code")) is None else int(code),
+        exit_code=code if type(code := about.get("exit_code")) is int else None,
         stderr=text_in(about, "stderr"),
     )
 

@@ -12,30 +12,33 @@ from aorch.ledger.shared import Shared
 from aorch.ledger.store import BATCH
 
 LONGEST_RESULT = 64 * 1024
-"""Characters of a result that are read among many; a longer one is read alone, when it is due."""
+"""Characters of a result with its metadata that are read among many; a longer one is read alone, when it is due."""
 
 
 class Past(NamedTuple):
-    """What came of a key in its last trial. `status` and what follows are the RESPONSE's, None where there is none yet.
+    """The last trial of a key. `from_agent` and what follows are the RESPONSE's, None if there is none yet.
 
-    `result` is JSON text; `left_out` says that it was too long to be read among many; `called` is 0 where the agent never
-    saw it.
+    `called` is 0 if the agent never saw it. `result` and `metadata` are JSON text, and both None if they are too long to be
+    read among many.
     """
 
     key: str
     contract_id: str
     session_id: str
-    agent_id: str | None
-    capability: str
+    to_agent: str | None
     retry_of: str | None
+    from_agent: str | None
     status: str | None
-    created_at: str
-    result: str | None
-    left_out: int | None
+    created_at: str | None
     error: str | None
-    code: str | None
-    duration_ms: float | None
     called: int | None
+    result: str | None
+    metadata: str | None
+
+    @property
+    def left_out(self) -> bool:
+        """Whether there is a result that was too long to be read among many."""
+        return self.status is not None and self.metadata is None
 
 
 class Asked(NamedTuple):

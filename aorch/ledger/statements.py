@@ -226,15 +226,16 @@ RECORDED = (
     " CROSS JOIN idempotency_keys AS k ON k.caller = given.caller AND k.key = wanted.value"
     " UNION ALL SELECT t.key, k.request_id FROM trials AS t"
     " CROSS JOIN idempotency_keys AS k ON k.caller IN ('retry', 'resume') AND k.key = t.request_id)"
-    " SELECT t.key, q.contract_id, q.session_id, q.to_agent, q.capability, json_extract(q.metadata, '$.retry_of'), r.status,"
-    " r.created_at, CASE WHEN length(r.result) <= given.longest THEN r.result END, length(r.result) > given.longest, r.error,"
-    " json_extract(r.metadata, '$.code'), json_extract(r.metadata, '$.duration_ms'), json_extract(r.metadata, '$.called')"
+    " SELECT t.key, q.contract_id, q.session_id, q.to_agent, json_extract(q.metadata, '$.retry_of'), r.from_agent, r.status,"
+    " r.created_at, r.error, json_extract(r.metadata, '$.called'),"
+    " iif(length(r.metadata) + coalesce(length(r.result), 0) <= given.longest, r.result, NULL),"
+    " iif(length(r.metadata) + coalesce(length(r.result), 0) <= given.longest, r.metadata, NULL)"
     " FROM given CROSS JOIN trials AS t CROSS JOIN contracts AS q ON q.contract_id = t.request_id"
     " LEFT JOIN contracts AS r ON r.request_id = t.request_id"
     " WHERE NOT EXISTS (SELECT 1 FROM idempotency_keys AS k WHERE k.caller IN ('retry', 'resume')"
     " AND k.key = t.request_id)"
 )
-"""(caller, keys as a JSON list, how long a result is left out): what came of each key that has been used, in its last trial.
+"""(caller, keys as a JSON list, length above which result and metadata are left out): the last trial of each used key.
 
 The key of a trial is the id of the one that it comes after (store.RETRY). CROSS JOIN keeps SQLite from reading all keys of
 the caller first."""
