@@ -26,6 +26,9 @@ _DEFAULT_LEDGER = ("aorch", "ledger.db")
 """The end of the path of the default ledger."""
 
 
+MOST_WORKERS = 256
+"""Processes of one service: each takes about 60 MB, and more of them than cores make nothing faster."""
+
 _Any = Annotated[int, msgspec.Meta(ge=0)]
 _Some = Annotated[int, msgspec.Meta(ge=1)]
 _NoLess = Annotated[float, msgspec.Meta(ge=0)]
@@ -67,7 +70,7 @@ class ServeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     host: str = "127.0.0.1"
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8888
-    workers: _Some = 1
+    workers: Annotated[int, msgspec.Meta(ge=1, le=MOST_WORKERS)] = 1
     grace_s: _NoLess = 10.0
     token_file: str | None = None
     cors_origins: list[str] = []

@@ -223,6 +223,15 @@ def test_writing_to_a_ledger_that_was_named_and_does_not_exist_warns_that_one_is
     assert "warning" not in bare_home.aorch("run", "echo", "text=hi").err
 
 
+def test_a_named_ledger_that_cannot_be_created_is_an_error_without_that_warning(bare_home: Home) -> None:
+    bare_home.write("file", "")
+    for command in (("run", "echo", "text=hi"), ("tokens", "create", "ci"), ("serve", "--port", "0")):
+        result = bare_home.aorch(*command, "--ledger", "file/ledger.db")
+        assert result.code == 14
+        assert "warning" not in result.err
+        assert "error: the ledger" in result.err
+
+
 def test_reading_makes_no_ledger_and_warns_of_one_that_was_named(bare_home: Home) -> None:
     """A mistyped name must not look like an empty ledger; the one of a person's own is not there before its first use."""
     warning = f"warning: there is no ledger at {bare_home.ledger}: it reads as empty\n"

@@ -95,7 +95,7 @@ CASES = [
     *each(2, "", *option("--lines", "-1", BIG, "x", after=("contracts", "tail"))),
     *each(2, "too large", *option("--limit", BIG, after=("memory", "search", "x"))),
     *each(2, "", *option("--parallel", "0", "4097", BIG, after=("worker", "--drain"))),
-    *each(2, "", ("serve", "--port", "70000"), ("serve", "--port", BIG), ("serve", "--workers", "0")),
+    *each(2, "", *option("--port", "70000", BIG, after=("serve",)), *option("--workers", "0", "257", after=("serve",))),
     *each(2, "neither a time nor", *option("--since", "x", "", f"{BIG}d", "nan", "2026-13-01", after=("contracts", "list"))),
     *each(2, "neither a time nor", *option("--not-before", "x", "-1h", f"{BIG}d", after=(*ECHO, "--detach"))),
     # parameters

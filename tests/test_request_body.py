@@ -92,3 +92,18 @@ def test_the_depth_is_that_of_the_parsed_value(value: object, most: int, more: i
     for _ in range(more):
         value = [value, "]"]
     assert _deeper_than(most, json.dumps(value).encode()) is (depth(value) > most)
+
+
+def test_a_number_that_json_does_not_have_is_refused_wherever_it_is_in_a_body(server: Server) -> None:
+    given = (
+        '{"session_id": "numbers", "capability": "echo", "parameters": {"text": "hi", "n": %s}, "context": {"n": %s}}'
+    )
+    for numbers in (("NaN", "1"), ("1", "Infinity"), ("-Infinity", "1"), ("1e999", "1"), ("1", "[-1e400]")):
+        for path in ("/v1/orchestrate", "/v1/tasks"):
+            response = server.post(path, content=given % numbers, headers={"Content-Type": "application/json"})
+            assert "the body is not JSON" in problem(response, 400, "invalid_json")["detail"]
+    assert server.get("/v1/contracts", params={"session_id": "numbers"}).json()["total"] == 0
+    numbers = ("12345678901234567890123", "1e300")
+    server.post("/v1/orchestrate", content=given % numbers, headers={"Content-Type": "application/json"})
+    kept = server.get("/v1/contracts", params={"session_id": "numbers"})
+    assert "12345678901234567890123" in kept.text

@@ -13,6 +13,7 @@ from queueing import detach, end, furnish, said
 from serving import serving
 
 from aorch.core.supervision import Supervisor, Turned
+from aorch.errors import LedgerBusy
 from aorch.moments import from_rfc3339
 
 Wait = Callable[[Callable[[], Any]], Any]
@@ -73,6 +74,20 @@ async def test_a_loop_that_raises_is_logged_once_named_and_started_again() -> No
         assert supervisor.down() == []
         await supervisor.stop()
     assert running.cancelled()
+
+
+async def test_the_log_has_the_hint_of_an_error_as_a_sentence_of_its_own() -> None:
+    told: asyncio.Queue[str] = asyncio.Queue()
+    supervisor = Supervisor(told.put_nowait)
+
+    async def loop(turned: Turned) -> None:
+        raise LedgerBusy("the ledger is locked by another process", "Try again when that has ended.")
+
+    async with asyncio.timeout(5):
+        supervisor.start("queue", loop)
+        expected = "the ledger is locked by another process. Try again when that has ended; it is started again"
+        assert await told.get() == f"queue: {expected}"
+        await supervisor.stop()
 
 
 async def test_a_loop_that_has_nothing_more_to_do_ends_and_is_not_down() -> None:

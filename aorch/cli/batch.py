@@ -235,11 +235,14 @@ class _File:
 
     async def begin(self, orchestrator: "Orchestrator") -> "tuple[Iterator[list[Line]], Earlier | None]":
         from aorch.core.earlier import Earlier, begin, begun
+        from aorch.core.task import named_session
         from aorch.ledger.recorded import Recorded
         from aorch.ledger.row import new_id
 
         options, config = self._options, orchestrator.config
         given = options.session if options.session is not None else config.session_id
+        if given is not None:
+            named_session(given)
         orchestrator.open()
         if self._name is None:
             self._session = given if given is not None else f"batch_{new_id()}"

@@ -16,7 +16,7 @@ import msgspec
 from aorch import json
 from aorch.cli.templates import Templates, missing_columns
 from aorch.core.line import HIGHEST, LOWEST, PRIORITY, Line
-from aorch.core.task import Task
+from aorch.core.task import Task, named_session
 from aorch.errors import AorchError, InvalidJSON, UsageError
 
 LONGEST_LINE = 16 * 1024 * 1024
@@ -233,7 +233,7 @@ class Lines:
         return Task(
             capability,
             {**self._parameters, **parameters} if self._parameters else parameters,
-            defaults.session_id if given.session_id is None else given.session_id,
+            defaults.session_id if given.session_id is None else named_session(given.session_id),
             {**defaults.context, **context} if defaults.context else context,
             defaults.agent_id if given.agent_id is None else given.agent_id,
             defaults.timeout_s if given.timeout_s is None else given.timeout_s,

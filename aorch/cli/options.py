@@ -9,6 +9,7 @@ import typer
 
 from aorch import config_file
 from aorch.errors import AorchError
+from aorch.ledger import files
 
 MOST_PARALLEL = 4096
 """Tasks at a time: each takes its memory, and more than some hundred at once are no faster."""
@@ -77,8 +78,9 @@ def ledger_to_read(given: str | None) -> Path:
 
 
 def warn_of_missing(path: Path, given: str | None, so: str) -> None:
-    """Warn where a ledger was named that is not there; `so` is what that comes to."""
-    if not config_file.exists(path) and (given or os.environ.get("AORCH_LEDGER")):
+    """Warn where a ledger was named that is not there; `so` is what that comes to. Opening it says so if none can be made."""
+    named = given or os.environ.get("AORCH_LEDGER")
+    if named and not config_file.exists(path) and (so == READS_AS_EMPTY or files.may_be_made(path)):
         from aorch.cli.output import warn
 
         warn(f"there is no ledger at {path}: {so}")

@@ -122,19 +122,19 @@ def run(
     from aorch import config as configuration
     from aorch.cli.items import parse_items, parse_object
     from aorch.core.orchestrator import new_session_id
-    from aorch.core.task import Task
+    from aorch.core.task import Task, named_session
 
     parameters = {**(parse_object("--params", params) if params else {}), **parse_items(items or [])}
     config = configuration.load(ledger)
-    warn_of_missing(config.ledger, ledger, IS_CREATED)
     task = Task(
         capability=capability,
         parameters=parameters,
-        session_id=session if session is not None else config.session_id or new_session_id(),
+        session_id=named_session(session if session is not None else config.session_id or new_session_id()),
         context=parse_object("--context", context) if context else {},
         agent_id=agent,
         timeout_s=timeout,
     )
+    warn_of_missing(config.ledger, ledger, IS_CREATED)
     if detach:
         from aorch.cli.detached import submit
 

@@ -20,7 +20,9 @@ def serve(
         int | None,
         typer.Option("--port", "-p", min=0, max=65535, help="Its port: ORCHESTRATOR_PORT, else 8888; 0: any free one."),
     ] = None,
-    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes on that port.")] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, max=256, help="Processes on that port (default: 1).")
+    ] = None,  # MOST_WORKERS
     grace: Annotated[
         float | None,
         typer.Option("--grace", min=0, metavar="SECONDS", help="For what runs when it is told to stop; 10."),

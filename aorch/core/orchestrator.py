@@ -19,7 +19,7 @@ from aorch.core.mapping import Items, mapped
 from aorch.core.own_delivery import OwnDelivery
 from aorch.core.queue import Queue
 from aorch.core.record import ORCHESTRATOR
-from aorch.core.task import Answer, AnswerDict, MappedAnswerDict, Task, TaskDict, Wish
+from aorch.core.task import Answer, AnswerDict, MappedAnswerDict, Task, TaskDict, Wish, named_session
 from aorch.core.threads import in_thread
 from aorch.core.waiting import Waiting
 from aorch.errors import UsageError
@@ -104,7 +104,7 @@ class Orchestrator:
         """
         if limit < 1:
             raise UsageError(f"limit must be 1 or more, not {limit}")
-        session = session_id if session_id is not None else new_session_id()
+        session = named_session(session_id) if session_id is not None else new_session_id()
 
         async def ask(parameters: dict[str, Any]) -> AnswerDict:
             return (await self.perform(Task(capability, parameters, session), in_line=True)).as_dict()
@@ -287,7 +287,7 @@ def _task(session_id: str, said: TaskDict) -> Task:
     if unknown or "capability" not in said:
         wrong = f"does not know {', '.join(sorted(unknown))}" if unknown else "needs a capability"
         raise UsageError(f"a task {wrong}", f"Known: {', '.join(sorted(_FIELDS))}.")
-    return Task(session_id=session_id, **said)
+    return Task(session_id=named_session(session_id), **said)
 
 
 def new_session_id() -> str:

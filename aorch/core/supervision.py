@@ -85,7 +85,7 @@ class Supervisor:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, AorchError):
-        return f"{error} {error.hint}".strip().rstrip(".")
+        return ". ".join(filter(None, (f"{error}".rstrip("."), error.hint.rstrip("."))))
     return described(error)
 
 

@@ -11,6 +11,9 @@ from aorch.ledger.row import number_in, text_in
 
 _ERRORS = by_code()
 
+LONGEST_SESSION_ID = 255
+"""Characters in the session id of a new task."""
+
 
 class TaskDict(TypedDict, total=False):
     """What `orchestrate` and `submit` are asked: a Task as a dict, in which type checkers find a misspelt key."""
@@ -181,6 +184,18 @@ def recorded(request: dict[str, Any], response: dict[str, Any]) -> Answer:
         exit_code=code if type(code := about.get("exit_code")) is int else None,
         stderr=text_in(about, "stderr"),
     )
+
+
+def named_session(session_id: str) -> str:
+    """`session_id`, which a caller gave to a new task. Raises UsageError if it is too long.
+
+    A Task takes a longer one, because a ledger that was imported may have it.
+    """
+    if isinstance(session_id, str) and len(session_id) > LONGEST_SESSION_ID:
+        raise UsageError(
+            f"session_id has {len(session_id):,} characters; the limit is {LONGEST_SESSION_ID}", "Use a shorter one."
+        )
+    return session_id
 
 
 def _check_object(name: str, value: object) -> None:

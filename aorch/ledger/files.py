@@ -48,6 +48,15 @@ def file_mode(folder: Path) -> int:
     return _mode(folder, private=0o600, shared=0o660)
 
 
+def may_be_made(ledger: Path) -> bool:
+    """Whether this user could make the file, with the folders that it needs, as far as permissions tell."""
+    folder = resolved(ledger).parent
+    while not os.path.lexists(folder):
+        folder = folder.parent
+    is_folder = os.path.isdir(folder)  # noqa: PTH112  Path.is_dir raises where it may not look
+    return is_folder and os.access(folder, os.W_OK | os.X_OK)
+
+
 def may_write(ledger: Path) -> bool:
     """Whether this user may write the file; where nobody can tell, SQLite will."""
     return os.access(ledger, os.W_OK, effective_ids=os.access in os.supports_effective_ids)

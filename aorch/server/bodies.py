@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from aorch.core.task import LONGEST_SESSION_ID
+
 Json = dict[str, Any]
 Moment = Annotated[datetime, Field(examples=["2026-01-25T18:18:50.850Z"])]
 ContractId = Annotated[str, Field(description="A ULID.", examples=["01K8VF9XK83SYH1HAX57ZGJDYS"])]
@@ -78,7 +80,12 @@ class AnyTask(Body):
     )
 
     capability: Text = Field(min_length=1, description="What is to be done.")
-    session_id: Text | None = Field(None, min_length=1, description="The line of work; a new one when it is not given.")
+    session_id: Text | None = Field(
+        None,
+        min_length=1,
+        max_length=LONGEST_SESSION_ID,
+        description="The line of work; a new one when it is not given.",
+    )
     parameters: Json = Field(default_factory=dict, description="The capability's parameters.")
     context: Json = Field(default_factory=dict, description="What the agent should know besides.")
     agent_id: Text | None = Field(None, description="Insist on this agent.")
@@ -90,7 +97,7 @@ class AnyTask(Body):
 class OrchestrateBody(AnyTask):
     """A task that is done now."""
 
-    session_id: Text = Field(min_length=1, description="The line of work.")
+    session_id: Text = Field(min_length=1, max_length=LONGEST_SESSION_ID, description="The line of work.")
 
 
 class TaskBody(AnyTask):

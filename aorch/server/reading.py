@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 from aorch import json
 from aorch.core.orchestrator import new_session_id
 from aorch.core.task import Task
+from aorch.errors import InvalidJSON
 from aorch.server.auth import speaks_as
 from aorch.server.bodies import AnyTask
 from aorch.server.call import Call
@@ -21,12 +22,17 @@ Shape = TypeVar("Shape", bound=BaseModel)
 def parse(raw: bytes, shape: type[Shape]) -> Shape:
     """A body as `shape`; half a surrogate pair is U+FFFD. Raises Refusal (422) and UsageError (400), which name the field."""
     try:
-        return shape.model_validate_json(raw)
+        shaped = shape.model_validate_json(raw)
     except ValidationError as error:
         whole = json.without_mark(raw) or json.without_half_pairs(raw)
         if whole is not None:
             return parse(whole, shape)
         raise not_understood(error, "body") from error
+    try:
+        json.decode(raw)  # pydantic takes NaN, Infinity and 1e999, which would be written as null
+    except InvalidJSON as error:
+        raise InvalidJSON(f"the body is {error}") from error
+    return shaped
 
 
 def read_query(request: web.Request, shape: type[Shape], **besides: str) -> Shape:
