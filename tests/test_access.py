@@ -1,11 +1,14 @@
 """What a token lets its caller do, and what waits: long polls and streams neither hold up others nor outlive their token."""
 
 import os
+import socket
+import struct
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -102,6 +105,22 @@ def test_long_polls_and_streams_hold_up_nobody_and_health_always_answers(home: H
             assert poll.result(WAIT_S).json()["status"] == "pending"
         assert time.monotonic() - started < WAIT_S
         assert {each.result(WAIT_S).status_code for each in held} == {503}
+
+
+def test_a_long_poll_ends_once_its_client_has_left(home: Home, wait_for: WaitFor) -> None:
+    with serving(home) as server:
+        path = f"/v1/tasks/{later(server)}?wait_s=60"
+        address = urlsplit(server.url)
+        request = f"GET {path} HTTP/1.1\r\nHost: {address.netloc}\r\n\r\n".encode()
+        with socket.create_connection((address.hostname, address.port)) as lost:
+            lost.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # so that closing resets it
+            lost.sendall(request)
+        wait_for(lambda: f"GET {path} 499 " in server.log)
+        with socket.create_connection((address.hostname, address.port)) as half_closed:
+            half_closed.settimeout(2 * WAIT_S)
+            half_closed.sendall(request)
+            half_closed.shutdown(socket.SHUT_WR)
+            assert half_closed.recv(65536).startswith(b"HTTP/1.1 200 OK\r\n")
 
 
 def test_what_waits_ends_within_a_second_of_its_token(home: Home) -> None:

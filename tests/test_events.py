@@ -15,7 +15,9 @@ from conftest import WAIT_S, Home
 from rows import pairs, put
 from serving import Server, serving
 
+from aorch import json
 from aorch.ledger.database import connect
+from aorch.server.listing import PAGE_BYTES
 
 home, server = shared.home, shared.server
 
@@ -108,6 +110,22 @@ def test_a_stream_from_the_beginning_tells_all_there_is(home: Home, server: Serv
     put(home.ledger, *pairs(1_000, "history"))
     with listening(server, last_event_id=0, session_id="history") as events:
         assert [each.id for each in take(events, 2_000)] == positions(home, "history")
+
+
+def test_what_was_written_before_ends_at_8_mib_with_the_place_to_go_on_from(home: Home, server: Server) -> None:
+    put(home.ledger, *pairs(11, "replayed", payload=f'{{"text":"{"x" * 1_000_000}"}}'))
+    seen, streams, last = [], 0, 0
+    while streams < 2:
+        with listening(server, {"Last-Event-ID": f"{last}"}, session_id="replayed") as events:
+            of_stream = list(events) if streams == 0 else take(events, 22 - len(seen))
+        if streams == 0:
+            *of_stream, end = of_stream
+            assert (end.type, end.contract) == ("next", {"next": f"{end.id}"})
+            assert sum(len(json.encode(each.contract)) for each in of_stream) <= PAGE_BYTES
+            last = end.id
+        seen += [each.id for each in of_stream]
+        streams += 1
+    assert seen == positions(home, "replayed")
 
 
 def test_a_reader_that_does_not_read_holds_up_nobody_and_loses_nothing(home: Home, server: Server) -> None:

@@ -24,6 +24,7 @@ from aorch.errors import ConfigInvalid
 from aorch.server.auth import Access
 from aorch.server.guard import MOST_CALLERS, Guard, RateLimit
 from aorch.server.problems import Refusal
+from aorch.server.unsent import Unsent
 
 TASK = {"capability": "echo", "parameters": {"text": "hi"}, "session_id": "s"}
 WaitFor = Callable[[Callable[[], Any]], Any]
@@ -556,7 +557,7 @@ async def test_a_connection_that_is_idle_or_takes_nothing_of_its_answer_ends() -
     assert manager is not None
     loop = asyncio.get_running_loop()
     listener = await loop.create_server(
-        lambda: Connection(manager, app._handle, log, 5, limit, idle_s=0.1, stuck_s=0.1), "127.0.0.1", 0
+        lambda: Connection(manager, app._handle, log, 5, limit, Unsent(), idle_s=0.1, stuck_s=0.1), "127.0.0.1", 0
     )
     port = listener.sockets[0].getsockname()[1]
     reader, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -24,6 +24,7 @@ from aorch.server.gate import Gate
 from aorch.server.guard import Guard, RateLimit
 from aorch.server.log import RequestLog
 from aorch.server.problems import Refusal, problem
+from aorch.server.unsent import Unsent
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Rules = dict[Handler, tuple[str, bool, RateLimit | None]]
@@ -52,7 +53,7 @@ def make_app(
     gate, supervisor = Gate(settings.max_concurrent), Supervisor(log.tell)
     long_requests, health_readers = LongRequests(access, readers, supervisor), Readers(orchestrator.config.ledger, 1)
     services = Services(
-        orchestrator, readers, settings, access, gate, waiting, supervisor, long_requests, health_readers
+        orchestrator, readers, settings, access, gate, waiting, supervisor, long_requests, health_readers, Unsent()
     )
     limit = RateLimit(settings.rate_per_s) if settings.rate_per_s else None
     rules = {route.handler: (route.scope, route.counted, limit if route.limited else None) for route in ROUTES}

@@ -11,6 +11,7 @@ from aorch.core.readers import Readers
 from aorch.core.supervision import Supervisor
 from aorch.core.waiting import Waiting
 from aorch.server.gate import Gate
+from aorch.server.unsent import Unsent
 
 if TYPE_CHECKING:
     from aorch.server.auth import Access, Caller
@@ -30,6 +31,7 @@ class Services:
     supervisor: Supervisor
     long_requests: "LongRequests"
     health_readers: Readers
+    unsent: Unsent
 
 
 @dataclass(slots=True)

@@ -17,6 +17,7 @@ from aorch.server.connection_limit import ConnectionLimit
 from aorch.server.fast_path import MAX_HEAD_BYTES, HeadTooLarge, Protocol
 from aorch.server.log import RequestLog
 from aorch.server.problems import Refusal, problem
+from aorch.server.unsent import Unsent
 
 MAX_LINE_BYTES = 8192
 """Of the request line."""
@@ -43,7 +44,18 @@ class Connection(Protocol):
     the answers to the requests that it sent whole.
     """
 
-    __slots__ = ("_is_stream", "_limit", "_log", "_read_timeout_s", "_silent", "_stuck", "_stuck_s", "_unfinished")
+    __slots__ = (
+        "_ended_at",
+        "_is_stream",
+        "_limit",
+        "_log",
+        "_read_timeout_s",
+        "_silent",
+        "_stuck",
+        "_stuck_s",
+        "_unfinished",
+        "_unsent",
+    )
 
     def __init__(
         self,
@@ -52,6 +64,7 @@ class Connection(Protocol):
         log: RequestLog,
         read_timeout_s: float,
         limit: ConnectionLimit,
+        unsent: Unsent,
         *,
         idle_s: float = IDLE_S,
         stuck_s: float = STUCK_S,
@@ -69,9 +82,11 @@ class Connection(Protocol):
             auto_decompress=False,  # nothing is decompressed that nobody reads: see request_body.py
         )
         self._log = log
+        self._ended_at: float | None = None
         self._is_stream = False
         self._read_timeout_s = read_timeout_s
         self._limit = limit
+        self._unsent = unsent
         self._silent = True
         self._stuck_s = stuck_s
         self._unfinished: asyncio.TimerHandle | None = None
@@ -112,11 +127,19 @@ class Connection(Protocol):
         is_due = not self._is_stream and self.is_whole() and not (self.is_idle() and self._unfinished is None)
         if is_due:
             self.half_close()
+            self._ended_at = asyncio.get_running_loop().time()
         return is_due
+
+    def may_have_left(self, after_s: float) -> bool:
+        """Whether the connection is lost, or its client closed its sending side so long ago: as if it left, or half-closed."""
+        if self.transport is None:
+            return True
+        return self._ended_at is not None and asyncio.get_running_loop().time() - self._ended_at >= after_s
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Nothing comes or goes any more."""
         self._limit.left(self)
+        self._unsent.remove(self)
         for timer in (self._unfinished, self._stuck):
             if timer is not None:
                 timer.cancel()
@@ -130,13 +153,20 @@ class Connection(Protocol):
         """The client takes less than it is sent."""
         super().pause_writing()
         if self.transport is not None:
-            self._stuck = asyncio.get_running_loop().call_later(self._stuck_s, self.transport.abort)
+            self._stuck = asyncio.get_running_loop().call_later(self._stuck_s, self.abort)
+            self._unsent.add(self, self.transport.get_write_buffer_size())
 
     def resume_writing(self) -> None:
         """The client has taken most of it."""
         super().resume_writing()
+        self._unsent.remove(self)
         if self._stuck is not None:
             self._stuck.cancel()
+
+    def abort(self) -> None:
+        """Close at once: the client takes nothing of its answer."""
+        if self.transport is not None:
+            self.transport.abort()
 
     def refined(self, response: Any) -> Any:
         """What aiohttp made up outside of the middleware (417) as problem+json."""
@@ -182,6 +212,12 @@ class Connection(Protocol):
         response.headers[REQUEST_ID] = request_id = new_id()
         self._log.write("-", "-", response.status, 0.0, request_id, {})
         return response
+
+
+def may_have_left(request: web.Request, after_s: float) -> bool:
+    """See Connection."""
+    connection = request.protocol
+    return isinstance(connection, Connection) and connection.may_have_left(after_s)
 
 
 def until_client_leaves(request: web.Request) -> None:

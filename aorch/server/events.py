@@ -24,7 +24,7 @@ from aorch.ledger.row import Row
 from aorch.server.auth import READ
 from aorch.server.bodies import Query
 from aorch.server.call import SERVICES, services_of
-from aorch.server.listing import form_of
+from aorch.server.listing import PAGE_BYTES, form_of
 
 POLL_S = 0.1
 """How long the follower rests between two looks. A look that finds nothing new reads no row."""
@@ -35,6 +35,8 @@ AWAKE_S = 15.0
 RING_BYTES = 4 * 1024 * 1024
 PIECE = 32 * 1024
 """About how many bytes are sent in one go."""
+REPLAY_BYTES = PAGE_BYTES
+"""What was written before a stream began ends after so much of it, with the event `next`."""
 PAGE = 100
 """Most contracts that a stream reads from the ledger at a time."""
 CATCHING_UP = 2
@@ -133,7 +135,7 @@ class Follower:
             self.ring, self.reached = _Ring(newest), newest
             self._following = self._supervisor.start("events", self._follow)
         hearers = self._hearers.setdefault(session_id, _Hearers(self.reached))
-        stream = Stream(self, hearers, session_id, newest if after is None else min(after, newest))
+        stream = Stream(self, hearers, session_id, newest if after is None else min(after, newest), newest)
         hearers.streams.add(stream)
         try:
             yield stream
@@ -191,27 +193,38 @@ class Follower:
 
 
 class Stream:
-    """What one client is sent; `position` is how far it has come."""
+    """What one client is sent; `position` is how far it has come. What is up to `newest` was written before the stream began."""
 
-    __slots__ = ("_follower", "_hearers", "_sending", "_session_id", "position", "woken")
+    __slots__ = ("_follower", "_hearers", "_newest", "_sending", "_session_id", "position", "woken")
 
-    def __init__(self, follower: Follower, hearers: _Hearers, session_id: str | None, position: int) -> None:
+    def __init__(
+        self, follower: Follower, hearers: _Hearers, session_id: str | None, position: int, newest: int
+    ) -> None:
         self._follower = follower
         self._hearers = hearers
         self._session_id = session_id
         self.position = position
+        self._newest = newest
         self.woken = asyncio.Event()
         self._sending: asyncio.Transport | None = None
 
     async def send(self, request: web.Request, response: web.StreamResponse) -> None:
         """Send events as they come until the follower ends, and as long as the caller is let in.
 
+        After REPLAY_BYTES of what was written before, the last one is `next`: the client asks again for what follows.
+
         Raises ConnectionResetError once the client is gone, Refusal once its token is, and LedgerError: it may come again.
         """
         await response.write(b":\n\n")  # else the headers wait for the first event
+        replayed = 0
         while not self._follower.ended:
+            reached = self.position
             piece = await self._next()
             await _check(request)
+            if reached < self._newest:
+                if replayed and replayed + len(piece) > REPLAY_BYTES:
+                    return await response.write(_go_on_after(reached))
+                replayed += len(piece)
             if piece:
                 self._sending = request.transport
                 await response.write(piece)
@@ -264,6 +277,10 @@ class Stream:
 def _event(position: int, row: Row) -> _Event:
     text = f"id: {position}\nevent: {row.contract_type.lower()}\ndata: {json.encode(form_of(row))}\n\n"
     return _Event(position, row.session_id, text.encode())
+
+
+def _go_on_after(position: int) -> bytes:
+    return f'id: {position}\nevent: next\ndata: {{"next": "{position}"}}\n\n'.encode()
 
 
 async def _check(request: web.Request) -> None:

@@ -1,19 +1,22 @@
 """Lists, a page at a time: no page is larger than PAGE_BYTES, and none is encoded on the event loop."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 from aiohttp import web
 
 from aorch import json
 from aorch.errors import InvalidJSON
+from aorch.ledger.reading import Reader
 from aorch.ledger.row import FIELDS, Row
 from aorch.server.answer import JSON, next_page
+from aorch.server.call import services_of
 from aorch.server.fast_path import JsonAnswer
 
 PAGE_BYTES = 8 * 1024 * 1024
 """A page ends with the item before the one that would make it larger; it has one item at least."""
 
+Result = TypeVar("Result")
 Page = tuple[list[bytes], str | None]
 """The items as JSON, and the cursor of the page after this one."""
 
@@ -30,6 +33,13 @@ def page_of(found: Iterable[tuple[str, dict[str, Any]]], limit: int, *, more: bo
         items.append(item)
         last = cursor
     return items, last if more else None
+
+
+async def read_page(request: web.Request, read: Callable[[Reader], Result]) -> Result:
+    """What `read` makes of a Reader, in a thread, once there is room for a page. Raises Refusal (503), LedgerError."""
+    services = services_of(request)
+    async with services.unsent.room():
+        return await services.readers.read(read)
 
 
 def page_answer(request: web.Request, name: str, page: Page, **others: Any) -> JsonAnswer:

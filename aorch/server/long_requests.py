@@ -1,7 +1,8 @@
 """Requests that wait for something to happen: long polls and streams of events.
 
 They are not counted by `max_concurrent`, but have a limit of their own. They end within a second of the moment at which their
-token is revoked or expires.
+connection is lost, or their token is revoked or expires. A client that left often looks like one that half-closed: it gets its
+answer, but is not waited for longer than HALF_CLOSED_S.
 """
 
 import asyncio
@@ -13,12 +14,14 @@ from aiohttp import web
 from aorch.core.readers import Readers
 from aorch.core.supervision import Supervisor, Turned
 from aorch.server.auth import READ, Access
+from aorch.server.connection import may_have_left
 from aorch.server.problems import Refusal
 
 MOST = 4096
 """Long polls and streams at a time."""
+HALF_CLOSED_S = 5.0
 LOOK_S = 0.4
-"""How often tokens are looked up as long as any of them waits."""
+"""How often clients and tokens are looked at as long as any of them waits."""
 
 
 class LongRequests:
@@ -51,11 +54,11 @@ class LongRequests:
             del self._open[key]
 
     async def _watch(self, turned: Turned) -> None:
-        """Wake those whose token is not valid any more."""
+        """Wake those whose client has left, or whose token is not valid any more."""
         while self._open:
             await asyncio.sleep(LOOK_S)
             await self._access.look(self._readers, wait=True)
             for request, wake in list(self._open.values()):
-                if not self._access.admits(request, READ):
+                if may_have_left(request, HALF_CLOSED_S) or not self._access.admits(request, READ):
                     wake()
             turned()

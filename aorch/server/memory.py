@@ -12,7 +12,7 @@ from aorch.ledger.reading import Reader
 from aorch.server import memory_bodies
 from aorch.server.answer import json_answer
 from aorch.server.call import CALL, services_of
-from aorch.server.listing import Page, page_answer, page_of
+from aorch.server.listing import Page, page_answer, page_of, read_page
 from aorch.server.reading import parse, read_query
 from aorch.server.request_body import read_raw
 
@@ -47,7 +47,7 @@ async def show_memory(request: web.Request) -> web.Response:
     def read(reader: Reader) -> Page:
         return page_of(_blocks(reader.path, session_id, int(query.cursor or 0)), query.limit)
 
-    page = await services_of(request).readers.read(read)
+    page = await read_page(request, read)
     return page_answer(request, "blocks", page, session_id=session_id)
 
 

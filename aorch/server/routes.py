@@ -22,7 +22,7 @@ from aorch.server.connection import until_client_leaves
 from aorch.server.events import FOLLOWER, EventsQuery
 from aorch.server.events import HEADERS as STREAM_HEADERS
 from aorch.server.idempotency import key_of, once
-from aorch.server.listing import PAGE_BYTES, Page, form_of, page_answer, page_of
+from aorch.server.listing import PAGE_BYTES, Page, form_of, page_answer, page_of, read_page
 from aorch.server.memory import compress, show_memory
 from aorch.server.problems import refused
 from aorch.server.reading import asked, parse, read_query
@@ -81,7 +81,8 @@ async def orchestrate(request: web.Request) -> web.Response:
 async def events(request: web.Request) -> web.StreamResponse:
     """Contracts as they are written: `id` is a contract's place in the ledger, `event` its type, `data` its JSON form.
 
-    A stream (server-sent events) that begins with what comes next, or after the event of `Last-Event-ID`.
+    A stream (server-sent events) that begins with what comes next, or after the event of `Last-Event-ID`. After 8 MiB of what
+    was written before it began, it ends with the event `next`, whose `id` leads on: browsers connect again with it by themselves.
     """
     query = read_query(request, EventsQuery, **_resumed(request))
     after = None if query.last_event_id is None else int(query.last_event_id)
@@ -149,7 +150,7 @@ async def list_contracts(request: web.Request) -> web.Response:
         forms = ((str(position), form_of(row)) for position, row in found)
         return page_of(forms, query.limit, more=more), reader.total(which)
 
-    page, total = await services_of(request).readers.read(read)
+    page, total = await read_page(request, read)
     return page_answer(request, "contracts", page, session_id=query.session_id, total=total)
 
 
@@ -173,7 +174,7 @@ async def list_sessions(request: web.Request) -> web.Response:
         found = reader.sessions(after=query.cursor, limit=query.limit + 1)
         return page_of(((session["session_id"], session) for session in found), query.limit)
 
-    return page_answer(request, "sessions", await services_of(request).readers.read(read))
+    return page_answer(request, "sessions", await read_page(request, read))
 
 
 async def status(request: web.Request) -> web.Response:

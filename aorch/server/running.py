@@ -116,7 +116,8 @@ def _accepting(
     server = runner.server
     assert server is not None
     limit, enter = ConnectionLimit(read_timeout_s, log.tell), entrance(server.request_handler)
-    return lambda: Connection(server, enter, log, read_timeout_s, limit)
+    unsent = runner.app[SERVICES].unsent
+    return lambda: Connection(server, enter, log, read_timeout_s, limit, unsent)
 
 
 async def _finish(runner: web.AppRunner, background: Background, stop: Stop, grace_s: float) -> None:

@@ -1,6 +1,7 @@
 """The routes of the queue: a task is accepted now, done later, asked after, and cancelled."""
 
 import asyncio
+from math import inf
 from urllib.parse import quote
 
 from aiohttp import web
@@ -14,6 +15,7 @@ from aorch.server import bodies
 from aorch.server.answer import json_answer
 from aorch.server.auth import READ
 from aorch.server.call import CALL, Call, services_of
+from aorch.server.connection import may_have_left
 from aorch.server.fast_path import JsonAnswer
 from aorch.server.idempotency import first_of, key_of
 from aorch.server.problems import refused
@@ -58,7 +60,7 @@ async def show_task(request: web.Request) -> web.Response:
 async def _waited(request: web.Request, contract_id: str, wait_s: float) -> Answer | None:
     """The answer to a long poll; None after `wait_s` seconds, and at once when the server stops.
 
-    Raises Refusal (401) once the caller's token is not valid any more.
+    Raises Refusal (401) once the caller's token is not valid any more, and ConnectionError once its client has left.
     """
     services = services_of(request)
     waiting = asyncio.ensure_future(services.waiting.wait(contract_id, wait_s))
@@ -67,6 +69,8 @@ async def _waited(request: web.Request, contract_id: str, wait_s: float) -> Answ
             await asyncio.wait((waiting,))
     finally:
         waiting.cancel()
+    if may_have_left(request, inf):
+        raise ConnectionResetError
     services.access.admit(request, READ)
     if waiting.cancelled():
         return None

@@ -1,0 +1,72 @@
+"""Answers that wait for slow clients: together they take a bounded amount of memory."""
+
+import asyncio
+import time
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import psutil
+import pytest
+from api import home_in
+from rows import pairs, put
+from serving import serving
+from test_events import deaf
+
+from aorch import json
+from aorch.server.problems import Refusal
+from aorch.server.unsent import Unsent
+
+
+class Line:
+    """A connection whose client takes nothing."""
+
+    aborted = False
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+async def test_the_answers_that_have_waited_for_longest_give_way_once_there_is_no_room() -> None:
+    unsent, lines = Unsent(most=10, patience_s=0.0), [Line() for _ in range(4)]
+    for line in lines:
+        unsent.add(line, 4)
+    assert [line.aborted for line in lines] == [True, True, False, False]
+    unsent.remove(lines[2])
+    unsent.add(lines[2], 6)
+    assert not lines[3].aborted
+
+
+async def test_a_page_begins_once_there_is_room_for_it_or_is_refused() -> None:
+    unsent, slow = Unsent(most=10, patience_s=60.0, room_s=0.05), Line()
+    unsent.add(slow, 11)
+    with pytest.raises(Refusal, match="slow clients"):
+        async with unsent.room():
+            pass
+    assert not slow.aborted
+    asyncio.get_running_loop().call_later(0.01, unsent.remove, slow)
+    for _ in range(20):
+        async with unsent.room():
+            pass
+
+
+async def test_a_page_waits_no_longer_than_the_patience_with_those_who_take_nothing() -> None:
+    unsent, slow = Unsent(most=10, patience_s=0.05, room_s=5.0), Line()
+    unsent.add(slow, 11)
+    async with unsent.room():
+        assert slow.aborted
+
+
+@pytest.mark.torture
+def test_pages_that_nobody_reads_take_a_bounded_amount_of_memory(tmp_path: Path, made_ledger: Path) -> None:
+    home = home_in(tmp_path, made_ledger)
+    put(home.ledger, *pairs(10, payload=json.encode({"text": "x" * 1_000_000})))
+    with serving(home) as server, ExitStack() as readers:
+        resident = psutil.Process(server.process.pid).memory_info().rss
+        for _ in range(60):
+            readers.enter_context(closing(deaf(server, "/v1/contracts")))
+        until, largest = time.monotonic() + 12, 0
+        while time.monotonic() < until:
+            assert server.get("/v1/health").status_code == 200
+            largest = max(largest, psutil.Process(server.process.pid).memory_info().rss - resident)
+        assert largest < 300 * 2**20, "60 pages take 480 MiB"
+        assert len(server.get("/v1/contracts").content) > 2**20
