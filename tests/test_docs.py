@@ -1,6 +1,5 @@
 """What the documentation says is what the code does."""
 
-import os
 import re
 import subprocess
 import sys
@@ -34,41 +33,15 @@ def test_every_error_class_is_drawn_in_the_tree_with_its_facts() -> None:
     }
 
 
-def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
-    agent, program = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    (tmp_path / "aorch.toml").touch()
-    (tmp_path / "my_agents.py").write_text(agent)
-    environment = {**os.environ, "AORCH_LEDGER": str(tmp_path / "ledger.db")}
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, check=True, timeout=60,
-    )  # fmt: skip
-    assert [line.split(" 01")[0] for line in done.stdout.splitlines()] == [
-        "{'text': 'Hello, Ann!'}",
-        "{'text': 'Hello, Bob!'}",
-    ]
-
-
-def test_the_python_of_the_python_page_runs(tmp_path: Path) -> None:
-    program = "".join(re.findall(r"```python\n(.*?)```", (ROOT / "docs/python.md").read_text(), re.DOTALL))
-    (tmp_path / "aorch.toml").touch()
-    environment = {**os.environ, "AORCH_LEDGER": str(tmp_path / "ledger.db"), "PYTHONWARNINGS": "error"}
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
-    )
-    assert (done.stdout, done.stderr) == ("{'text': 'Hello, Ann!'}\n", "")
-
-
 def test_the_python_page_names_every_public_method_of_an_orchestrator() -> None:
     page = (ROOT / "docs/python.md").read_text()
     methods = {name for name in vars(aorch.Orchestrator) if not name.startswith("_")} - {"exchanges", "queue"}
     assert [name for name in sorted(methods) if not re.search(rf"\b{name}\(", page)] == []
 
 
-def test_the_pipelines_of_their_page_work(tmp_path: Path) -> None:
+def test_the_pipeline_of_its_page_answers_as_shown_there(tmp_path: Path) -> None:
     page = (ROOT / "docs/pipelines.md").read_text()
     (table,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
-    (program,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     counting = '[agents.wc]\ncommand = ["wc", "-w"]\nstdin = "{text}"\n[agents.wc.capabilities.count_words]\n'
     (tmp_path / "aorch.toml").write_text(counting + table)
     command = [
@@ -83,8 +56,3 @@ def test_the_pipelines_of_their_page_work(tmp_path: Path) -> None:
     ]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.replace(" ", "") in page.replace(" ", "")
-    program = f"import asyncio\n{program}\nasyncio.run(main())"
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60
-    )
-    assert done.stdout == "Echo: HI!\n"

@@ -30,11 +30,8 @@ SKIPPED = {
     "systemctl": "changes the services of this machine",
     "journalctl": "reads the log of this machine",
 }
-EXIT_CODES = {
-    "aorch agents add greet": 13,  # the second of two examples: it is there already
-    "aorch trace retry 01": 12,  # nothing is parked
-    "aorch contracts resume": 13,  # only what failed can be resumed, and what is shown completed
-}
+FAILURES = {"aorch trace retry 01": (12, "no parked delivery")}
+"""How a command begins that fails in this home, with the exit code and what it says; it must fail just so."""
 ENDLESS = re.compile(r"contracts tail .*-f|curl -N")
 CONTRACT = re.compile(r"\b01[0-9A-HJKMNP-TV-Z]{8,24}\b")
 BLOCK = re.compile(r"\bmem_[0-9A-HJKMNP-TV-Z]{26}\b")
@@ -101,7 +98,8 @@ class Reader:
     def _prepare(self) -> None:
         task = {"capability": "echo", "parameters": {"text": "We decided to deploy on Friday."}}
         files = {
-            "aorch.toml": '[agents.flaky]\ncommand = ["false"]\n[agents.flaky.capabilities.fail]\n',
+            "aorch.toml": '[agents.flaky]\ncommand = ["sh", "-c", "test -e tried || { touch tried; false; }"]\n'
+            "[agents.flaky.capabilities.fail]\n",
             "notes.md": "# Notes\nSome words.\n",
             "photo.jpg": "",
             "team/aorch.toml": "",
@@ -116,6 +114,7 @@ class Reader:
         (self.folder / "team").mkdir()
         for name, text in files.items():
             (self.folder / name).write_text(text)
+        self.run("aorch run fail")
         self.run("aorch run --batch sessions.jsonl && aorch contracts export > ledger.jsonl")
         (self.folder / "data/contracts").mkdir(parents=True)
         exported = (self.folder / "ledger.jsonl").read_text().splitlines()
@@ -132,7 +131,9 @@ class Reader:
 
     def typed(self, command: str) -> str:
         """What is typed for `command`: with ids and a port of this machine."""
-        wanted = "pending" if "contracts cancel" in command else "completed"
+        wanted = (
+            "pending" if "contracts cancel" in command else "failed" if "contracts resume" in command else "completed"
+        )
         request = self.row(
             "SELECT contract_id FROM contracts WHERE contract_type = 'REQUEST'"
             f" ORDER BY status = '{wanted}' DESC, position DESC"
@@ -147,7 +148,9 @@ class Reader:
         return f"timeout --preserve-status -s INT 2 {command}" if ENDLESS.search(command) else command
 
     def run(self, command: str) -> tuple[int, str]:
-        """Type `command` into bash; its exit code and what it prints."""
+        """Type `command` into bash; its exit code and what it prints. An agent that it adds is not there before."""
+        if added := re.match(r"aorch agents add ([a-z]\w*)", command):
+            self.run(f"aorch agents remove {added[1]}")
         done = subprocess.run(
             ["bash", "-o", "pipefail", "-c", f"{command}\n{{ code=$?; env -0 >&3; exit $code; }} 3>.env"],
             cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
@@ -209,8 +212,9 @@ def test_every_command_of_a_page_runs(page: Path, reader: Reader) -> None:
             if ("8888" in command or "contracts wait" in command) and not reader.serving:
                 reader.serve("aorch serve")
             code, said = reader.run(reader.typed(command))
-            allowed = [code for beginning, code in EXIT_CODES.items() if command.startswith(beginning)]
-            if code not in (0, *allowed, *((130, 124) if ENDLESS.search(command) else ())):
+            expected = [failure for beginning, failure in FAILURES.items() if command.startswith(beginning)]
+            expected = expected or [(130 if ENDLESS.search(command) else 0, "")]
+            if code != expected[0][0] or expected[0][1] not in said:
                 wrong.append(f"$ {reader.typed(command)}\nexit code {code}: {said[-400:]}")
         reader.leave()
     assert not wrong, "\n\n".join(wrong)

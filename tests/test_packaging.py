@@ -68,7 +68,7 @@ def test_the_source_distribution_passes_its_own_tests(built: Path, tmp_path: Pat
     (root,) = tmp_path.iterdir()
     tests = [
         "tests/test_docs.py",
-        "tests/test_memory_docs.py",
+        "tests/test_docs_blocks.py",
         "tests/test_migrations.py",
         "tests/test_schemathesis.py",
         "tests/test_packaging.py",
