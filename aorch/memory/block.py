@@ -13,6 +13,10 @@ from aorch.memory import text as texts
 
 SECTIONS = ("aims", "decisions", "failures", "results", "preferences", "open_points", "literals")
 """The kinds of claims, as they are named in a block."""
+LOCAL = ("local", "2")
+"""The name and the version of the local compressor."""
+MOST_COUNTED = 50
+"""How many agents and capabilities a block counts: the most used."""
 NOTHING = ("failed", "cancelled", "interrupted")
 """The statuses of RESPONSEs that say that nothing came of it."""
 

@@ -79,8 +79,9 @@ def _aims(g: Gathered) -> Iterator[Claim]:
     if not g.aim.said:
         text, quotes = fully(g.aim.arguments, 240)
         wording = f"{head(g.aim)} {text}".rstrip()
-        brief = f"{head(g.aim)} {briefly(g.aim.arguments, 100).text}".rstrip()
-        yield claim_of(wording, brief, quotes, [g.aim.contract_id], 1.0)
+        short = briefly(g.aim.arguments, 100)
+        brief = f"{head(g.aim)} {short.text}".rstrip()
+        yield claim_of(wording, brief, (*quotes, *short.quotes), [g.aim.contract_id], 1.0)
         return
     lines = list(texts.lines(g.aim.said))[:12]
     full = said(lines, 320)

@@ -24,6 +24,8 @@ MOST_SAID, MOST_DECIDED, MOST_NAMED, MOST_SEEN, MOST_RESULTS = 800, 200, 3000, 5
 _UNTELLING = frozenset(("id", "key", "name", "value", "text"))
 _LONG, _LONGEST_ERROR = 200, 240
 _MOST_NAMING = {True: 8, False: 5}
+FailureKind = tuple[str, str, bool]
+"""The capability, the line that tells most of the error, and whether it was cancelled."""
 _unlike = count(-1, -1)
 _encoder = msgspec.json.Encoder(order="sorted")
 
@@ -51,7 +53,7 @@ class Gathered:
     aim: Asked | None = None
     done: dict[str, Calls] = field(default_factory=dict)
     passed_over: Counter[str] = field(default_factory=Counter)
-    failures: dict[tuple[str, str, bool], Failure] = field(default_factory=dict)
+    failures: dict[FailureKind, Failure] = field(default_factory=dict)
     lookups: dict[str, Calls] = field(default_factory=dict)
     times: Counter[int] = field(default_factory=Counter)
     last_act: dict[str, int] = field(default_factory=dict)
@@ -198,13 +200,10 @@ def _news(g: Gathered, results: list[Leaf]) -> list[Leaf]:
 
 
 def _take_failure(g: Gathered, contract: Contract, call: Call) -> None:
-    error = contract.get("error") or reading.speech(contract.get("result")) or contract.get("status")
-    lines = [_clipped(pieces) for pieces in telling_lines(error if isinstance(error, str) else json.encode(error))]
-    cancelled = contract.get("status") == "cancelled"
-    key = (call.asked.capability, " ".join(lines[-1]) if lines else "", cancelled)
+    key, lines = failure_kind(call.asked.capability, contract)
     failure = g.failures.pop(key, None)
     if failure is None:
-        failure = Failure(lines, call, cancelled=cancelled)
+        failure = Failure(lines, call, cancelled=key[2])
     elif len(failure.contract_ids) >= MOST_CITES:
         del failure.contract_ids[1]
     failure.count = max(failure.count + 1, _times(g, key))
@@ -215,6 +214,13 @@ def _take_failure(g: Gathered, contract: Contract, call: Call) -> None:
     if len(g.failures) > MOST_KINDS:
         del g.failures[next(iter(g.failures))]
         g.passed_over["failures"] += 1
+
+
+def failure_kind(capability: str, contract: Contract) -> tuple[FailureKind, list[tuple[str, ...]]]:
+    """What counts as the same failure, and the lines that tell what happened."""
+    error = contract.get("error") or reading.speech(contract.get("result")) or contract.get("status")
+    lines = [_clipped(pieces) for pieces in telling_lines(error if isinstance(error, str) else json.encode(error))]
+    return (capability, " ".join(lines[-1]) if lines else "", contract.get("status") == "cancelled"), lines
 
 
 def _clipped(pieces: tuple[str, ...]) -> tuple[str, ...]:
@@ -296,8 +302,9 @@ def _name(g: Gathered, name: str, worth: float, label: str, contract_id: str) ->
     known = g.named.get(name)
     if known is None:
         g.named[name] = Named(worth, label, contract_id)
-    else:
-        g.named[name] = Named(known.worth + worth, known.label or label, known.contract_id)
+    else:  # cited is where it stood first, or first under a key
+        first = known if known.label or not label else Named(0.0, label, contract_id)
+        g.named[name] = first._replace(worth=known.worth + worth)
     if len(g.named) > MOST_NAMED:
         least = heapq.nsmallest(MOST_NAMED // 2, g.named.items(), key=lambda item: item[1].worth)
         for word, _ in least:

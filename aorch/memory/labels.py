@@ -1,17 +1,15 @@
 """Whether what a block says of its contracts as a whole is so: its counts, and what its claims call them."""
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from aorch.memory import prompts, reading
-from aorch.memory import text as texts
-from aorch.memory.block import NOTHING, Claim, MemoryBlock, counted
+from aorch.memory.block import LOCAL, MOST_COUNTED, NOTHING, Claim, MemoryBlock, counted
+from aorch.memory.facts import Contract, Facts, changes, line, shown_capability
 from aorch.memory.gathering import digest
+from aorch.memory.local_labels import faults as local_faults
 from aorch.memory.wording import NO_RESPONSE, NOT_ANSWERED
-
-Contract = Mapping[str, Any]
 
 _TIMES = re.compile(r"^(?P<head>[^«»]{1,200}?) ×(?P<times>\d+)(?=[ :]|$)")
 _SPOKEN = re.compile(r"^(?P<who>[^«»]{0,200}): «")
@@ -24,62 +22,11 @@ def misstated(block: MemoryBlock, covered: Iterable[Contract], asked_before: Ite
 
     `covered` are the contracts that it covers, oldest first; `asked_before` the agents that were asked before them.
     """
-    facts = _Facts(covered, asked_before)
+    facts = Facts(covered, asked_before)
     return [*_counts(block, facts), *_labels(block, facts)]
 
 
-class _Facts:
-    """What the covered contracts are, for looking up."""
-
-    def __init__(self, covered: Iterable[Contract], asked_before: Iterable[str]) -> None:
-        self.count = 0
-        self.agents: Counter[str] = Counter()
-        self.capabilities: Counter[str] = Counter()
-        self.ends: Counter[str] = Counter()
-        self.requests: dict[str, Contract] = {}
-        self.responses: dict[str, Contract] = {}
-        self.answers: dict[str, Contract] = {}
-        self.numbers: dict[str, int] = {}
-        self.inner: set[str] = set()
-        self.parents: set[str] = set()
-        self.last_act: dict[str, int] = {}
-        helpers = set(asked_before)
-        for contract in covered:
-            self._take(contract, helpers)
-
-    def _take(self, contract: Contract, helpers: set[str]) -> None:
-        self.count += 1
-        identity, agent = str(contract["contract_id"]), str(contract["from_agent"])
-        self.numbers[identity] = self.last_act[agent] = self.count
-        self.agents[_line(agent)] += 1
-        if contract["contract_type"] == "REQUEST":
-            self.capabilities[_line(contract["capability"])] += 1
-            self.requests[identity] = contract
-            if contract["parent_id"] or agent in helpers:
-                self.inner.add(identity)
-            helpers.add(str(contract["to_agent"] or ""))
-            self.parents.add(str(contract["parent_id"]))
-        else:
-            self.ends[str(contract["status"])] += 1
-            self.responses[identity] = contract
-            self.answers[str(contract["request_id"])] = contract
-
-    def asked(self, identity: str) -> Contract | None:
-        """The REQUEST of that id, or the one that the RESPONSE of that id answers."""
-        response = self.responses.get(identity)
-        return self.requests.get(str(response["request_id"]) if response else identity)
-
-    def calls(self, claim: Claim) -> list[Contract]:
-        """The REQUESTs that a claim cites, or whose RESPONSEs it cites, each once."""
-        found = {str(one["contract_id"]): one for identity in claim.contract_ids if (one := self.asked(identity))}
-        return list(found.values())
-
-
-def _line(value: Any) -> str:
-    return texts.line(str(value or ""))[:80]
-
-
-def _counts(block: MemoryBlock, facts: _Facts) -> Iterator[str]:
+def _counts(block: MemoryBlock, facts: Facts) -> Iterator[str]:
     for name, stated, there in (
         ("agents", block.agents, facts.agents),
         ("capabilities", block.capabilities, facts.capabilities),
@@ -88,8 +35,23 @@ def _counts(block: MemoryBlock, facts: _Facts) -> Iterator[str]:
         for key, count in stated.items():
             if there[key] != count:
                 yield f"{name}: counts {count} of {key!r}; there are {there[key]}"
+        if block.ends is not None and len(stated) < min(len(there), MOST_COUNTED):
+            yield f"{name}: counts {len(stated)} kinds; there are {len(there)}"
     if block.covered.count != facts.count:
         return  # which is told anyway
+    yield from _summary(block, facts) if block.ends is not None else _older_summary(block, facts)
+    yield from _outline(block, facts)
+
+
+def _summary(block: MemoryBlock, facts: Facts) -> Iterator[str]:
+    right = ". ".join(counted(facts.count, block.capabilities, facts.ends))
+    if not f"{block.summary}. ".startswith(f"{right}. "):
+        yield f"summary: does not begin with {right!r}"
+
+
+def _older_summary(block: MemoryBlock, facts: Facts) -> Iterator[str]:
+    if (block.compressor.name, block.compressor.version) == LOCAL:
+        yield "ends: does not count the RESPONSEs"
     right = {"contracts": facts.count, **{status: facts.ends[status] for status in NOTHING}}
     summary = block.summary
     for claim in sorted((claim for _, claim in block.claims()), key=lambda claim: -len(claim.text)):
@@ -97,19 +59,35 @@ def _counts(block: MemoryBlock, facts: _Facts) -> Iterator[str]:
     for number, name in _STATED.findall(summary):
         if int(number.replace(",", "")) != right[name]:
             yield f"summary: says {number} {name}; there are {right[name]}"
-    if block.ends is not None and summary and not summary.startswith(counted(facts.count, {}, None)[0]):
-        yield f"summary: does not say that it is of {facts.count} contracts"
 
 
-def _labels(block: MemoryBlock, facts: _Facts) -> Iterator[str]:
+def _outline(block: MemoryBlock, facts: Facts) -> Iterator[str]:
+    """The first and the last contract, what was answered of earlier blocks, and quality beside `left_out`."""
+    covered = block.covered
+    for name, stated, there in (
+        ("first contract", (covered.first_contract_id, covered.first_created_at), facts.first),
+        ("last contract", (covered.last_contract_id, covered.last_created_at), facts.last),
+    ):
+        right = tuple(there.get(each, "") for each in ("contract_id", "created_at"))
+        if stated != right:
+            yield f"covered: calls {' of '.join(stated)} its {name}; it is {' of '.join(right)}"
+    for identity in block.answered_before:
+        if identity not in facts.answers or identity in facts.requests:
+            yield f"answered_before: names {identity}, an earlier REQUEST that no covered contract answers"
+    if not 0 <= block.quality <= 1 or (block.quality == 1 and block.left_out):
+        yield f"quality: is {block.quality}, although something was left out"
+
+
+def _labels(block: MemoryBlock, facts: Facts) -> Iterator[str]:
     checks = (_aim, _done, _well_later, _open, _asks, _order, _times)
+    local = (block.compressor.name, block.compressor.version) == LOCAL
     for section, claim in block.claims():
-        for check in checks:
-            if fault := check(section, claim, facts):
-                yield f"{section}: {claim.text[:60]!r} {fault}"
+        found = [fault for check in checks if (fault := check(section, claim, facts))]
+        for fault in (*found, *(local_faults(section, claim, facts) if local else ())):
+            yield f"{section}: {claim.text[:60]!r} {fault}"
 
 
-def _aim(section: str, claim: Claim, facts: _Facts) -> str:
+def _aim(section: str, claim: Claim, facts: Facts) -> str:
     if (
         section == "aims"
         and facts.calls(claim)
@@ -119,22 +97,16 @@ def _aim(section: str, claim: Claim, facts: _Facts) -> str:
     return ""
 
 
-def _done(section: str, claim: Claim, facts: _Facts) -> str:
+def _done(section: str, claim: Claim, facts: Facts) -> str:
     if section != "decisions" or _SPOKEN.match(claim.text):
         return ""
-    calls = [one for one in facts.calls(claim) if claim.text.startswith(texts.shown(_line(one["capability"])))]
-    if calls and all(_only_looks(one) for one in calls):
+    calls = [one for one in facts.calls(claim) if claim.text.startswith(shown_capability(one))]
+    if calls and all(changes(one) is False for one in calls):
         return "is called done, but only reads"
     return ""
 
 
-def _only_looks(request: Contract) -> bool:
-    payload = request["payload"]
-    said = reading.speech(payload)
-    return reading.changes(_line(request["capability"]), *(() if said else reading.command(payload))) is False
-
-
-def _well_later(section: str, claim: Claim, facts: _Facts) -> str:
+def _well_later(section: str, claim: Claim, facts: Facts) -> str:
     if not _WELL.search(claim.text.rpartition("»")[2]):
         return ""
     cited = [facts.responses[identity] for identity in claim.contract_ids if identity in facts.responses]
@@ -146,7 +118,7 @@ def _well_later(section: str, claim: Claim, facts: _Facts) -> str:
     return "says that the same went well later; no cited call with the very same arguments did"
 
 
-def _same_call(facts: _Facts, failed: Contract, good: Contract) -> bool:
+def _same_call(facts: Facts, failed: Contract, good: Contract) -> bool:
     one, other = facts.asked(str(failed["contract_id"])), facts.asked(str(good["contract_id"]))
     later = facts.numbers[str(good["contract_id"])] > facts.numbers[str(failed["contract_id"])]
     return (
@@ -158,7 +130,7 @@ def _same_call(facts: _Facts, failed: Contract, good: Contract) -> bool:
     )
 
 
-def _open(section: str, claim: Claim, facts: _Facts) -> str:
+def _open(section: str, claim: Claim, facts: Facts) -> str:
     if section != "open_points" or not claim.text.endswith((NOT_ANSWERED, NO_RESPONSE)):
         return ""
     for identity in claim.contract_ids:
@@ -173,7 +145,7 @@ def _open(section: str, claim: Claim, facts: _Facts) -> str:
     return ""
 
 
-def _asks(section: str, claim: Claim, facts: _Facts) -> str:
+def _asks(section: str, claim: Claim, facts: Facts) -> str:
     """What a REQUEST says is not found; what it gives as an example, or tells somebody to say, is not decided either."""
     requests = [facts.requests[identity] for identity in claim.contract_ids if identity in facts.requests]
     if (
@@ -196,11 +168,13 @@ def _states(payload: Any, quote: str) -> bool:
     return any(quote in piece for piece in pieces) and not prompts.instructs_to_say(quote)
 
 
-def _order(section: str, claim: Claim, facts: _Facts) -> str:
+def _order(section: str, claim: Claim, facts: Facts) -> str:
     """Quotations of one text stand in its order."""
     if len(claim.contract_ids) != 1 or len(claim.quotes) < 2 or section == "literals":
         return ""
     contract = facts.requests.get(claim.contract_ids[0]) or facts.responses.get(claim.contract_ids[0])
+    if contract and claim.text.startswith(shown_capability(contract)):
+        return ""  # a call's arguments, each of which is a text of its own
     for text in reading.all_strings([contract["payload"], contract["result"], contract["error"]]) if contract else ():
         if all(quote in text for quote in claim.quotes) and not _in_order(claim.quotes, text):
             return "quotes in another order than the record"
@@ -217,26 +191,17 @@ def _in_order(quotes: Iterable[str], text: str) -> bool:
     return True
 
 
-def _times(section: str, claim: Claim, facts: _Facts) -> str:
+def _times(section: str, claim: Claim, facts: Facts) -> str:
     """`name ×3`: there are that many calls of that capability, or more."""
     found = _TIMES.match(claim.text)
     calls = facts.calls(claim)
-    if found is None or section == "literals" or not calls or not found["head"].startswith(_shown(calls[0])):
+    if found is None or section == "literals" or not calls or not found["head"].startswith(shown_capability(calls[0])):
         return ""
-    there = facts.capabilities[_line(calls[0]["capability"])]
+    there = facts.capabilities[line(calls[0]["capability"])]
     stated = int(found["times"])
     if section == "failures":
         there = sum(
-            reading.failed(one) and _capability(facts, one) == _line(calls[0]["capability"])
+            reading.failed(one) and facts.capability(one) == line(calls[0]["capability"])
             for one in facts.responses.values()
         )
     return f"counts {stated}; there are {there}" if stated > there else ""
-
-
-def _capability(facts: _Facts, response: Contract) -> str:
-    request = facts.asked(str(response["contract_id"]))
-    return _line((request or response)["capability"])
-
-
-def _shown(request: Contract) -> str:
-    return texts.shown(_line(request["capability"]))

@@ -7,16 +7,27 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from aorch.memory import text as texts
-from aorch.memory.block import SECTIONS, Claim, Compressor, Covered, LeftOut, MemoryBlock, Size, counted, intent_of
+from aorch.memory.block import (
+    LOCAL,
+    MOST_COUNTED,
+    SECTIONS,
+    Claim,
+    Compressor,
+    Covered,
+    LeftOut,
+    MemoryBlock,
+    Size,
+    counted,
+    intent_of,
+)
 from aorch.memory.candidates import candidates
 from aorch.memory.gathering import Gathered, gather
 from aorch.memory.packing import Item
 from aorch.memory.prompt import fitted, prompt
 from aorch.memory.reading import Contract
 
-NAME, VERSION = "local", "2"
+NAME, VERSION = LOCAL
 _TOLD = ("aims", "decisions", "results")
-_MOST_COUNTED = 50
 _LEAST = 0.2  # what an exact string weighs that was not even weighed
 _SOME = 5
 
@@ -77,8 +88,8 @@ def _block(
         created_at=created_at,
         intent=texts.clip(texts.line(intent), 400) if intent else intent_of(sections["aims"]),
         summary=_summary(g, sections),
-        agents=dict(g.agents.most_common(_MOST_COUNTED)),
-        capabilities=dict(g.capabilities.most_common(_MOST_COUNTED)),
+        agents=dict(g.agents.most_common(MOST_COUNTED)),
+        capabilities=dict(g.capabilities.most_common(MOST_COUNTED)),
         covered=_covered(g),
         size=_size(g, 0),
         compressor=Compressor(NAME, VERSION),

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, NamedTuple
 
+from aorch import json
 from aorch.memory import text as texts
 from aorch.memory.literals import is_name, weight
 from aorch.memory.verbs import CHANGING, LOOKING, READING, THINGS
@@ -96,7 +97,7 @@ def _leaf(top: str, key: str, group: int, item: Any) -> Leaf | None:
     if isinstance(item, str):
         text = texts.clip(texts.line(item), _WIDEST)
         return Leaf(top, key, group, text, True, len(text) < len(item)) if text else None
-    shown = {True: "true", False: "false"}[item] if isinstance(item, bool) else f"{item}"[:40]
+    shown = json.encode(item)[:40] if isinstance(item, bool | int | float) else f"{item}"[:40]
     return Leaf(top, key, group, shown, False, False)
 
 

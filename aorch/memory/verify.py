@@ -3,10 +3,8 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from aorch import json
-from aorch.errors import InvalidJSON
-from aorch.memory import reading
 from aorch.memory.block import MemoryBlock
+from aorch.memory.facts import strings_of
 from aorch.memory.labels import misstated
 
 
@@ -46,16 +44,8 @@ def _faults(block: MemoryBlock, contract_of: Callable[[str], Mapping[str, Any] |
 def _missing(quotes: Iterable[str], contracts: Iterable[Mapping[str, Any]]) -> list[str]:
     missing = list(quotes)
     for contract in contracts:
-        for text in _texts(contract):
+        for text in strings_of(contract):
             missing = [quote for quote in missing if quote not in text]
             if not missing:
                 return []
     return missing
-
-
-def _texts(contract: Mapping[str, Any]) -> Iterator[str]:
-    yield from reading.all_strings(contract)
-    try:
-        yield json.encode(contract)
-    except InvalidJSON:  # nested deeper than the encoder goes; its strings were looked at
-        return

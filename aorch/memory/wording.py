@@ -139,6 +139,6 @@ def _label(key: str) -> str:
 def _value(leaf: Leaf, width: int) -> tuple[str, str]:
     if not leaf.is_string:
         return leaf.text, leaf.text
-    if " " in leaf.text or len(leaf.text) > width or leaf.cut:
+    if " " in leaf.text or len(leaf.text) > width or leaf.cut or leaf.text.startswith("×"):
         return texts.quoted(leaf.text, width)
     return texts.shown(leaf.text), leaf.text

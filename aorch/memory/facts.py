@@ -1,0 +1,106 @@
+"""What a run of contracts is, for looking up whether a block that covers it says so."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from aorch import json
+from aorch.errors import InvalidJSON
+from aorch.memory import reading
+from aorch.memory import text as texts
+from aorch.memory.block import Claim
+from aorch.memory.gathering import FailureKind, failure_kind
+
+Contract = Mapping[str, Any]
+
+
+class Facts:
+    """What the covered contracts are, for looking up."""
+
+    def __init__(self, covered: Iterable[Contract], asked_before: Iterable[str]) -> None:
+        self.count = 0
+        self.agents: Counter[str] = Counter()
+        self.capabilities: Counter[str] = Counter()
+        self.ends: Counter[str] = Counter()
+        self.requests: dict[str, Contract] = {}
+        self.responses: dict[str, Contract] = {}
+        self.answers: dict[str, Contract] = {}
+        self.numbers: dict[str, int] = {}
+        self.inner: set[str] = set()
+        self.parents: set[str] = set()
+        self.last_act: dict[str, int] = {}
+        self.failures: Counter[FailureKind] = Counter()
+        self.first: Contract = {}
+        self.last: Contract = {}
+        helpers = set(asked_before)
+        for contract in covered:
+            self._take(contract, helpers)
+
+    def _take(self, contract: Contract, helpers: set[str]) -> None:
+        self.count += 1
+        self.first = self.first or _outline(contract)
+        self.last = _outline(contract)
+        identity, agent = str(contract["contract_id"]), str(contract["from_agent"])
+        self.numbers[identity] = self.last_act[agent] = self.count
+        self.agents[line(agent)] += 1
+        if contract["contract_type"] == "REQUEST":
+            self.capabilities[line(contract["capability"])] += 1
+            self.requests[identity] = contract
+            if contract["parent_id"] or agent in helpers:
+                self.inner.add(identity)
+            helpers.add(str(contract["to_agent"] or ""))
+            self.parents.add(str(contract["parent_id"]))
+        else:
+            self.ends[str(contract["status"])] += 1
+            self.responses[identity] = contract
+            self.answers[str(contract["request_id"])] = contract
+            if reading.failed(contract):
+                self.failures[self.failure_kind(contract)] += 1
+
+    def asked(self, identity: str) -> Contract | None:
+        """The REQUEST of that id, or the one that the RESPONSE of that id answers."""
+        response = self.responses.get(identity)
+        return self.requests.get(str(response["request_id"]) if response else identity)
+
+    def calls(self, claim: Claim) -> list[Contract]:
+        """The REQUESTs that a claim cites, or whose RESPONSEs it cites, each once."""
+        found = {str(one["contract_id"]): one for identity in claim.contract_ids if (one := self.asked(identity))}
+        return list(found.values())
+
+    def capability(self, response: Contract) -> str:
+        """That of the REQUEST which it answers, or else its own."""
+        return line((self.asked(str(response["contract_id"])) or response)["capability"])
+
+    def failure_kind(self, response: Contract) -> FailureKind:
+        """What counts as the same failure."""
+        return failure_kind(self.capability(response), response)[0]
+
+
+def line(value: Any) -> str:
+    """A name as it stands in a block, but for what `texts.shown` replaces."""
+    return texts.line(str(value or ""))[:80]
+
+
+def shown_capability(request: Contract) -> str:
+    """Its capability as it stands in a claim."""
+    return texts.shown(line(request["capability"]))
+
+
+def changes(request: Contract) -> bool | None:
+    """Whether that call changes the world (True), only looks (False), or nobody can say."""
+    payload = request["payload"]
+    said = reading.speech(payload)
+    return reading.changes(line(request["capability"]), *(() if said else reading.command(payload)))
+
+
+def strings_of(contract: Contract) -> Iterator[str]:
+    """Every text in a contract, keys too, and its compact JSON."""
+    yield from reading.all_strings(contract)
+    try:
+        yield json.encode(contract)
+    except InvalidJSON:  # nested deeper than the encoder goes; its strings were looked at
+        return
+
+
+def _outline(contract: Contract) -> Contract:
+    return {name: str(contract[name] or "") for name in ("contract_id", "created_at")}
