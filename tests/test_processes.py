@@ -3,13 +3,16 @@
 import asyncio
 import json
 import resource
+import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from conftest import Home
 
 from aorch import Orchestrator
 from aorch.agents import Agent, AgentCapability
+from aorch.agents.command import CommandAgent
 from aorch.config import Config, check_agent
 from aorch.core.task import Task
 from aorch.errors import AgentNotStarted
@@ -20,6 +23,13 @@ SLOW = '[agents.c]\ncommand = ["sh", "-c", "sleep 0.1; echo ok"]\nconcurrency = 
 def short_of_descriptors(most: int) -> Callable[[], None]:
     """What a child does so that it can have `most` descriptors and no more."""
     return lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+async def until(ask: Callable[[], Any]) -> None:
+    """Ask again until the answer is true, at most 5 s."""
+    async with asyncio.timeout(5):
+        while not ask():  # noqa: ASYNC110  what it waits for is in a file
+            await asyncio.sleep(0)
 
 
 class Reluctant(Agent):
@@ -82,3 +92,19 @@ async def test_an_agent_that_cannot_be_started_in_time_was_not_called(orchestrat
     assert answer.error == "too many open files"
     (response,) = (c for c in await orchestrator.get_contracts("s") if c["contract_type"] == "RESPONSE")
     assert response["metadata"]["called"] is False
+
+
+async def test_a_program_that_runs_takes_no_thread_of_this_process(tmp_path: Path) -> None:
+    """A thread that could not be started for it, once the program runs, would fail the task and leave the program."""
+    waiting = "touch begun; until [ -e go ]; do sleep 0.02; done"
+    table = {"command": ["sh", "-c", waiting], "cwd": str(tmp_path), "capabilities": {"c": {}}}
+    agent = CommandAgent("a", check_agent("a", table), Config(tmp_path / "ledger.db"))
+    before = threading.active_count()
+    doing = asyncio.create_task(agent.execute({"parameters": {}, "task_id": "t", "session_id": "s"}))
+    try:
+        await until(lambda: (tmp_path / "begun").exists())
+        assert threading.active_count() == before
+    finally:
+        (tmp_path / "go").touch()
+        answer = await doing
+    assert answer["success"]

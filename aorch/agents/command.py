@@ -22,6 +22,7 @@ from urllib.parse import quote
 
 from aorch import config_file, json
 from aorch.agents.base import Agent, AgentCapability, CutOff
+from aorch.agents.child_watcher import wait_by_pidfd
 from aorch.config import AgentConfig, Config, program_environment, unset
 from aorch.errors import AgentFailed, AgentNotStarted, InvalidJSON, ParametersInvalid, UsageError
 
@@ -109,6 +110,7 @@ class CommandAgent(Agent):
         given = json.encode(task) if template is None else fill(template, parameters, environment)
         program = self._find(arguments[0], os.fspath(self._base()), environment.get("PATH")) or arguments[0]
         _leave_descriptors(arguments[0])
+        wait_by_pidfd()
         starting = asyncio.ensure_future(
             asyncio.get_running_loop().subprocess_exec(
                 _Process, program, *arguments[1:], cwd=self._folder(), env=environment, start_new_session=True
