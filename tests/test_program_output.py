@@ -87,6 +87,13 @@ def test_what_is_nearly_json_is_an_error_that_says_so_and_is_kept(home: Home, ou
     assert recorded(home)[1]["stdout"] == out
 
 
+def test_what_is_nearly_json_is_printed_and_told_after_an_exit_code_too(home: Home) -> None:
+    done = lint(home, '{"a": NaN}', 3)
+    assert (done.code, done.out) == (10, '{"a": NaN}\n')
+    assert "error: exit code 3" in done.err
+    assert "; its output is not valid JSON (RFC 8259): " in done.err
+
+
 # Exit codes that are success
 
 

@@ -349,4 +349,5 @@ def _signal_name(number: int) -> str:
 
 def _failure(error: str, output: bytearray | None = None) -> dict[str, Any]:
     """`output` is what the program had printed, which is kept."""
-    return {**(_said(output) if output else {}), "success": False, "error": error}
+    said = _said(output) if output else {}
+    return {**said, "success": False, "error": f"{error}; {said['error']}" if "error" in said else error}

@@ -267,6 +267,8 @@ def show_answer(answer: "Answer", as_json: bool) -> int:
             print_json(answer.data)
         elif text or answer.success:
             print_text(text)
+    elif answer.stdout:
+        print_text(answer.stdout)
     if answer.stderr and not as_json and answer.stderr.strip() not in (answer.error or ""):
         print_stderr(answer.stderr)
     if answer.failure is not None:

@@ -125,6 +125,7 @@ def answer_of(
         reused=about.get("reused"),
         exit_code=about.get("exit_code"),
         stderr=about.get("stderr"),
+        stdout=about.get("stdout"),
     )
 
 

@@ -128,6 +128,7 @@ class Answer:
 
     `reused` are the contracts whose results a resumed pipeline took over (None: it was none that is resumed). `exit_code` and
     `stderr` (its end) are those of a program, after success as well; a program that a signal ended has 128 + its number.
+    `stdout` is an output that is nearly JSON, and so is no data.
     """
 
     success: bool
@@ -143,6 +144,7 @@ class Answer:
     reused: list[str] | None = None
     exit_code: int | None = None
     stderr: str | None = None
+    stdout: str | None = None
 
     def as_error(self) -> AorchError:
         """A failure as what could be raised."""
@@ -183,6 +185,7 @@ def recorded(request: dict[str, Any], response: dict[str, Any]) -> Answer:
         failure=None if succeeded else _ERRORS.get(text_in(about, "code") or "", AgentFailed),
         exit_code=code if type(code := about.get("exit_code")) is int else None,
         stderr=text_in(about, "stderr"),
+        stdout=text_in(about, "stdout"),
     )
 
 
