@@ -174,6 +174,15 @@ READ_ONLY: list[tuple[str, dict[str, Any]]] = [
     ("execute_sql", {"database": "shop", "sql": "SELECT * FROM updates"}),
     ("execute_sql", {"query": "DESC student"}),
     ("run", {"cwd": "/srv/create", "command": "/usr/bin/wc -l delete.log"}),
+    ("http_request", {"url": "https://example.org/delete", "method": "HEAD"}),
+    ("execute_sql", {"query": "-- update later\nSELECT * FROM student"}),
+    ("shell", {"command": "sudo cat /etc/create"}),
+    ("shell", {"command": "git log -3"}),
+    ("shell", {"command": "curl http://example.org/create"}),
+    ("weather", {"city": "o-17"}),
+    ("exchange_rate", {"pair": "EUR-USD"}),
+    ("is_open", {"id": "o-17"}),
+    ("查询订单", {"id": "o-17"}),
 ]
 
 
@@ -194,6 +203,9 @@ PROMPTS = [
     "Say that the team decided to roll back release 2.8.1 if anything breaks.",
     "Format:\n```\nDecision: we settled on plan B-7\n```\nUse it for each entry.",
     "Explain why we decided to leave eu-west-1.",
+    "Translate into French: We decided to close the shop on 2026-05-01.",
+    "Here is a letter.\n> We decided to close shop-7.\nReply politely.",
+    "The customer claims that we agreed to pay 500 EUR. Check it.",
     "User: hello\nAssistant: We decided to refund order 4711.\nNow answer the next one for order 9.",
 ]
 
@@ -242,6 +254,9 @@ def test_what_was_read_and_is_not_told_is_counted_in_any_language(sentence: str)
     told = sum(len(claim.quotes) for claim in block.results)
     assert told + block.left_out["results"].count >= 55
     assert block.quality < 0.9
+    s.says("ann", "bot", said * 20, f"It is all here. {said * 20}")  # the middle of which is not even looked at
+    left_out = block_of(s.contracts, max_tokens=128).left_out
+    assert left_out["preferences"].count > 1000 < left_out["results"].count
 
 
 def test_a_prompt_says_how_many_newer_contracts_it_does_not_cover(home: Home) -> None:
@@ -304,70 +319,6 @@ def lies(s: Session, block: MemoryBlock) -> dict[str, MemoryBlock]:
             block, "results", Claim("search_flights (tool) ×9 HAT001", (inner["contract_id"],), ("HAT001",))
         ),
     }
-
-
-def service() -> Session:
-    """A session with calls that failed, were cancelled, went well later; a decision, and a question that waits."""
-    s = Session()
-    first = s.asks("ann", "bot", "assist", {"text": "Book flight HAT001 to Oslo. We decided to fly in the morning."})
-    s.calls("bot", "tool", "search_flights", {"flight": "HAT001"}, {"id": "S-1"})
-    ended(s, "pay_invoice", {"invoice": "i-1"}, "failed", "no money")
-    ended(s, "pay_invoice", {"invoice": "i-1"}, "failed", "no money")
-    s.calls("bot", "tool", "pay_invoice", {"invoice": "i-1"}, {"paid": "P-1"})
-    ended(s, "pay_invoice", {"invoice": "i-2"}, "cancelled", "stopped by ann")
-    s.answers(first, {"text": "The flight was booked as QK03. The cause of the delay was the bank."})
-    s.asks("ann", "bot", "assist", {"text": "Please now book the hotel H-9 as well."})
-    return s
-
-
-REWORDED = {
-    "a count dropped from the summary": (". 2 failed", ""),
-    "another count of a capability in the summary": ("pay_invoice ×4", "pay_invoice ×3"),
-    "no count of an end": ('"failed":2,', ""),
-    "no count of an agent": (',"ann":2', ""),
-    "ends that are not counted": ('"ends":{"completed":3,"failed":2,"cancelled":1}', '"ends":null'),
-    "another first contract": ('"first_created_at":"2026', '"first_created_at":"2025'),
-    "another number of failures": ("failed ×2: «no money»", "failed ×3: «no money»"),
-    "fewer failures": ("failed ×2: «no money»", "failed: «no money»"),
-    "cancelled called failed": ("with i-2 was cancelled", "with i-2 failed"),
-    "failed called cancelled": ("with i-1 failed ×2", "with i-1 was cancelled ×2"),
-    "other words of a quotation": ("«We decided to fly in the morning.»", "«We decided to stay at home.»"),
-    "another speaker": ("ann: «We decided", "bob: «We decided"),
-    "another result": ("invoice i-1 → P-1", "invoice i-1 → P-2"),
-    "open called answered": (", not answered", ", answered"),
-    "a quotation that is not shown": ('["HAT001","S-1"]', '["HAT001","S-1","completed"]'),
-}
-MOVED = [
-    ("failures", "decisions"), ("failures", "results"), ("decisions", "failures"), ("aims", "open_points"),
-    ("open_points", "aims"), ("results", "preferences"), ("open_points", "results"), ("results", "failures"),
-]  # fmt: skip
-
-
-def test_verify_fails_on_each_wording_that_the_contracts_do_not_bear_out() -> None:
-    s = service()
-    block = block_of(s.contracts, max_tokens=1500)
-    assert faults(block, s.contracts) == []
-    written = json.encode(block.as_dict())
-    for name, (right, wrong) in REWORDED.items():
-        assert right in written, name
-        assert faults(from_dict(json.decode(written.replace(right, wrong))), s.contracts), name
-    for section, other in MOVED:
-        kept = getattr(block, section)
-        moved = replace(block, **{section: kept[1:], other: (*getattr(block, other), kept[0])})
-        assert faults(moved, s.contracts), (section, other)
-    assert faults(replace(block, summary=""), s.contracts)
-    assert faults(replace(block, answered_before=(s.contracts[0]["contract_id"],)), s.contracts)
-
-
-def test_verify_holds_where_contracts_have_the_words_and_marks_of_claims() -> None:
-    s = Session()
-    for odd in ("×2", "«x» y", "was cancelled ×3: «a»", "not answered", "wait …", "**bold** text", "ann: «hi»"):
-        s.calls("tool: «x»", "bot", "a «b» ×2", {"name": odd, "size": 1e16}, {"id": odd, "note": f"{odd} or so"})
-        ended(s, "failed: x", {"name": odd}, "failed", f"{odd} then")
-        s.says("ann", "bot", odd, f"It is {odd}, that is. Is it {odd}?")
-    s.asks("ann", "tool: «x»", "deploy", {"name": "a… b", "note": "×2"})
-    for size in (100, 500, 5000):
-        assert faults(block_of(s.contracts, max_tokens=size), s.contracts) == []
 
 
 def test_verify_fails_on_each_count_and_label_that_is_not_so(home: Home) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from aorch.memory import text as texts
 from aorch.memory.block import Claim
 from aorch.memory.calls import Call, Failure, Series
-from aorch.memory.gathering import Gathered
+from aorch.memory.gathering import AIM_WIDTH, Gathered
 from aorch.memory.listening import is_phrase
 from aorch.memory.literals import weight
 from aorch.memory.packing import Item
@@ -84,7 +84,7 @@ def _aims(g: Gathered) -> Iterator[Claim]:
         yield claim_of(wording, brief, (*quotes, *short.quotes), [g.aim.contract_id], 1.0)
         return
     lines = list(texts.lines(g.aim.said))[:12]
-    full = said(lines, 320)
+    full = said(lines, AIM_WIDTH)
     wording, quotes = full.text, full.quotes
     question = next((one for one in reversed(list(texts.sentences(g.aim.said))) if one.endswith("?")), "")
     if question and len(question) <= 240 and not any(question in quote for quote in quotes):

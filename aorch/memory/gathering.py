@@ -23,6 +23,8 @@ MOST_OPEN, MOST_CALLS, MOST_KINDS, MOST_CITES = 1000, 24, 60, 6
 MOST_SAID, MOST_DECIDED, MOST_NAMED, MOST_SEEN, MOST_RESULTS = 800, 200, 3000, 50_000, 24
 _UNTELLING = frozenset(("id", "key", "name", "value", "text"))
 _LONG, _LONGEST_ERROR = 200, 240
+AIM_WIDTH = 320
+"""How many characters of an aim's text a claim shows."""
 _MOST_NAMING = {True: 8, False: 5}
 FailureKind = tuple[str, str, bool]
 """The capability, the line that tells most of the error, and whether it was cancelled."""
@@ -120,7 +122,13 @@ def _take_request(g: Gathered, contract: Contract) -> None:
         g.acted_on.add(_string(contract, "parent_id"))
     g.helpers.add(asked.agent)
     if said:
-        _listen(g, prompts.without_examples(said), asked.contract_id, from_agent, asked.outermost, asks=True)
+        own = prompts.without_examples(said)
+        _listen(g, own, asked.contract_id, from_agent, asked.outermost, asks=True)
+        if (
+            g.aim is not None or len(said) > AIM_WIDTH or not asked.outermost
+        ):  # else it is the aim, which shows all of it
+            unheard = max(0, texts.sentence_count(asked.said) - texts.sentence_count(own))
+            g.passed_over["preferences"] += unheard + texts.unread_count(said)
     else:
         _overhear(g, prompts.spoken(payload), asked.contract_id, from_agent, asks=True)
         _name_arguments(g, asked)
@@ -248,7 +256,7 @@ def _keep(g: Gathered, kinds: dict[str, Calls], call: Call, section: str) -> Non
 
 def _listen(g: Gathered, said: str, contract_id: str, agent: str, by_caller: bool, *, asks: bool = False) -> None:
     heard, unheard = hear(said, g.count, contract_id, agent, by_caller, asks=asks)
-    g.passed_over[section_of(asks)] += unheard
+    g.passed_over[section_of(asks)] += unheard + texts.unread_count(said)
     for one in heard[: _MOST_NAMING[by_caller]]:
         for name in one.names:
             if by_caller or weight(name) > 0.5:

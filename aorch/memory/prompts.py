@@ -9,6 +9,7 @@ from aorch.memory import text as texts
 _FENCE = re.compile(r"(?ms)^[ \t]*(```|~~~).*?(?:^[ \t]*\1[^\n]*$|\Z)")
 _EXAMPLE = re.compile(
     r"\b(?:for example|for instance|e\.g\.|such as|like this|as follows|in the form(?:at)?\b|few.shot|templates?:|"
+    r"beispiel\b|z\. ?b\.|par exemple|por ejemplo|например|"
     r"(?:example|sample|expected|desired)s?(?: \w{1,20}){0,3} ?[:：]|(?:output|answer|response|reply) (?:format|template|schema))"
     r"|(?:例如|比如|示例|例子|举例|格式)",
     re.IGNORECASE,
@@ -26,7 +27,9 @@ _QUOTED = re.compile(
 )
 _INSTRUCTS = re.compile(
     r"^(?:\W{0,4}|please |then |if [^,]{1,80}, )(?:say|write|answer|reply|respond|state|output|return|print|report|assume|"
-    r"pretend|imagine|suppose|include|begin|start|finish|end|format|summari[sz]e|list|extract|find|check|explain|decide|describe|tell|give)\b"
+    r"pretend|imagine|suppose|include|begin|start|finish|end|format|summari[sz]e|list|extract|find|check|explain|decide|describe|tell|give|translate|correct|proofread|rewrite|rephrase|paraphrase|"
+    r"shorten|classify|label|rate|analy[sz]e|review|repeat|quote|read|parse|convert|improve|continue|complete)\b"
+    r"|\b(?:claim|allege|pretend|believe|think|say|wr[io]te|heard?|read)(?:s|d|ed)? that\b"
     r"|\byou(?:['’](?:re|ll)|['’]ve)?(?: (?:are|must|should|will|can|may|need|have))\b"
     r"|\byour (?:task|job|role|goal|answer|reply|output|response)\b",
     re.IGNORECASE,
@@ -51,7 +54,7 @@ def _lines(lines: list[str]) -> Iterator[str]:
     inside = False
     for line in lines:
         inside = inside and bool(line.strip())
-        if inside or (sample and _TURN.match(line)):
+        if inside or (sample and _TURN.match(line)) or line.lstrip().startswith(">"):
             continue
         if _HEADING.match(line):
             inside = True

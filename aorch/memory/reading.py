@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from aorch import json
 from aorch.memory import text as texts
 from aorch.memory.literals import is_name, weight
-from aorch.memory.verbs import CHANGING, LOOKING, READING, THINGS
+from aorch.memory.verbs import CHANGING, FACTS, FOREIGN_READING, LOOKING, METHODS, READING, SUBCOMMANDS, THINGS
 
 MOST_LEAVES = 50
 _MOST_STEPS = 400
@@ -25,6 +25,12 @@ OPEN = frozenset(("pending", "running", "in_progress", "queued", "accepted", "",
 FINE = OPEN | {"completed"}
 _COMMANDS = frozenset(("method", "command", "cmd", "code", "script", "sql", "query", "expression", "statement"))
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+_COMMENTS = re.compile(r"\A(?:\s{1,99}|--[^\n]*\n|/\*.*?\*/|\(|#(?!!)[^\n]*\n){1,40}", re.DOTALL)
+"""What stands before a statement or a command: comments of SQL and of shells, and brackets."""
+_BEFORE = re.compile(r"^(?:(?:sudo|env|time|nice|nohup|[A-Z_]{1,40}=\S{0,200})\s+){1,9}")
+_SENDS = re.compile(
+    r"\s(?:-X\s?|--request[ =])(?!GET|HEAD)|\s(?:-d|-F|-T|--data\S{0,20}|--json|--form|--upload-file)\b"
+)
 
 
 class Leaf(NamedTuple):
@@ -113,26 +119,44 @@ def command(payload: Any) -> tuple[str, str]:
         if isinstance(item, str):
             first = first or texts.clip(texts.line(item), _WIDEST)
             if key.lower() in _COMMANDS:
-                return texts.clip(texts.line(item), _WIDEST), first
+                return texts.clip(texts.line(_COMMENTS.sub("", item[: texts.HEAD])), _WIDEST), first
     return "", first
 
 
 def changes(capability: str, command: str = "", first: str = "") -> bool | None:
     """Whether a call of that name changes the world (True), only looks (False), or nobody can say.
 
-    A name says it by its first telling word, unless that is a thing as well (`order_status`, `log_search`) and the last word
-    says that it looks. A name that says nothing (`run`, `shell`) leaves it to the first words of its command or text.
+    An HTTP method says it for sure. A name says it by its first telling word, unless that is a thing as well (`order_status`,
+    `log_search`, `exchange_rate`) and the last word says that it looks. A name that says nothing (`run`, `shell`) leaves it to
+    the first words of its command or text, and then to its last word (`weather`).
     """
+    if (method := METHODS.get(command.lower())) is not None:
+        return method
+    if capability.lower().startswith(FOREIGN_READING):
+        return False
     words = verbs(capability)
+    looks = bool(words) and (words[-1] in READING or words[-1] in FACTS)
     for word in words:
-        if word in THINGS and words[-1] in READING:
+        if word in THINGS and looks and word != words[-1]:
             return False
         if word in CHANGING or word in READING:
             return word in CHANGING
-    program = command.split(maxsplit=1)[0] if command.strip() else ""
-    if program.rsplit("/", 1)[-1].lower() in LOOKING:
+    if (stated := _command_changes(command or first, is_command=bool(command))) is not None:
+        return stated
+    return False if looks else None
+
+
+def _command_changes(command: str, *, is_command: bool) -> bool | None:
+    """As `changes`, by the first words of a command, a statement, a URL's caller or a text."""
+    words = _BEFORE.sub("", command).split(maxsplit=2) if is_command else []
+    program = words[0].rsplit("/", 1)[-1].lower() if words else ""
+    if program == "curl":
+        return bool(_SENDS.search(command))
+    if program in LOOKING or (
+        program in ("git", "docker", "kubectl", "podman") and words[1:2] and words[1] in SUBCOMMANDS
+    ):
         return False
-    for word in _WORDS.findall((command or first)[:80])[:4]:
+    for word in _WORDS.findall(command[:80])[:4]:
         if word.lower() in CHANGING or word.lower() in READING:
             return word.lower() in CHANGING
     return None

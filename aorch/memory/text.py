@@ -17,6 +17,7 @@ _CUT = re.compile(
     r"|[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff\U000e0000-\U000e007f]+"
 )
 _SENTENCE_END = re.compile(r"(?<=[.!?])[ \u00a0]+(?=\S)|(?<=[。！？])")
+_ENDINGS = (". ", "! ", "? ", "\n", "。", "！", "？")
 _MARKING = re.compile(r"^(?:[#>*•\-\s]|\d{1,2}[.)]\s)+|[\s*_]+$")
 _BOLD = re.compile(r"\*\*(?![^\s.,:;!?()])|(?<![^\s(])\*\*(?=\S)")
 _UNSPACED = re.compile(
@@ -64,6 +65,19 @@ def sentences(text: str) -> Iterator[str]:
         for sentence in _SENTENCE_END.split(piece):
             if bare := _MARKING.sub("", sentence):
                 yield bare
+
+
+def sentence_count(text: str) -> int:
+    """How many sentences of `text` are looked at."""
+    return sum(1 for _ in sentences(text))
+
+
+def unread_count(text: str) -> int:
+    """About how many sentences stand between the beginning and the end of `text` that are looked at."""
+    if len(text) <= HEAD + TAIL:
+        return 0
+    between = text[HEAD:-TAIL]
+    return max(1, sum(map(between.count, _ENDINGS)))
 
 
 def word_count(text: str) -> int:

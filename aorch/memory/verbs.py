@@ -19,21 +19,40 @@ _READING = """
     head help inspect investigate lint list load look lookup ls measure monitor observe parse peek ping plan poll
     predict preview print profile query read reason recall respond retrieve review say scan score search select show
     solve sort speak stat status suggest summarise summarize tail talk think translate validate verify view wait
-    watch whoami
+    watch whoami are can contains count do does exists has have is lint should sleep test tests uppercase was were
+"""
+_FACTS = """
+    availability balance calendar contents description details docs documentation events exists fact facts forecast
+    history info information metadata news price prices quote quotes rate rates statistics stats summary time
+    version weather wiki wikipedia
 """
 
 _THINGS = """
     archive backup ban block book build cancel change charge claim commit deploy drop email export fix forward
-    grant import insert invite invoice issue launch link lock log merge mount move open order patch pay pin
+    exchange grant import insert invite invoice issue launch link lock log merge mount move open order patch pay pin
     post publish purchase queue record refund register release reply request reserve reset restore return ship
-    sign start stop store submit switch sync tag train transfer update upgrade
+    sign start stop store submit switch sync tag train transfer upgrade
 """
 _LOOKING = """
     awk cal cut date df dig du egrep env fgrep file history hostname id jq ldd less lsof man md5sum more netstat nl nm
     nslookup objdump od pgrep ping printenv ps pwd readelf select sha256sum stat strings tail top tree type uname uniq
     uptime w wc which who with xxd zcat zgrep explain describe desc pragma show values
 """
+_SUBCOMMANDS = "blame describe diff images info inspect log logs ls-files ps show status version get"
 
+METHODS = {
+    **dict.fromkeys(("get", "head", "options"), False),
+    **dict.fromkeys(("post", "put", "patch", "delete"), True),
+}
+"""Whether an HTTP method changes the world (RFC 9110, section 9.2.1)."""
+SUBCOMMANDS = frozenset(_SUBCOMMANDS.split())
+"""What git, docker, kubectl and their like do without changing anything."""
+FACTS = frozenset(_FACTS.split())
+"""What is looked up: `weather`, `exchange_rate`, `book_details`."""
+FOREIGN_READING = (
+    "查", "搜", "看", "读", "获取", "列出", "检查", "найти", "получить", "показать", "прочитать", "поиск", "список", "проверить",
+)  # fmt: skip
+"""How the names of capabilities that look begin in Chinese and Russian."""
 CHANGING = frozenset(_CHANGING.split())
 READING = frozenset(_READING.split())
 THINGS = CHANGING & frozenset(_THINGS.split())

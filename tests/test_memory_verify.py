@@ -1,0 +1,89 @@
+"""`memory verify` fails on each wording of the local compressor that the contracts do not bear out, and on no other."""
+
+from typing import Any
+
+from memory_sessions import Contract, Session
+from msgspec.structs import replace
+
+from aorch import json
+from aorch.memory import MemoryBlock, compress, verify
+from aorch.memory.block import from_dict
+
+
+def block_of(contracts: list[Contract], **options: Any) -> MemoryBlock:
+    return compress(iter(contracts), block_id="mem_1", created_at="2026-06-01T00:00:00.000Z", **options)
+
+
+def faults(block: MemoryBlock, contracts: list[Contract]) -> list[str]:
+    return verify(block, {each["contract_id"]: each for each in contracts}.get, contracts)
+
+
+def ended(s: Session, capability: str, payload: Any, status: str, error: str) -> None:
+    """A call that ended otherwise than well."""
+    s.answers(s.asks("bot", "tool", capability, payload), None, error=error)
+    for contract in s.contracts[-2:]:
+        contract["status"] = status
+
+
+def service() -> Session:
+    """A session with calls that failed, were cancelled, went well later; a decision, and a question that waits."""
+    s = Session()
+    first = s.asks("ann", "bot", "assist", {"text": "Book flight HAT001 to Oslo. We decided to fly in the morning."})
+    s.calls("bot", "tool", "search_flights", {"flight": "HAT001"}, {"id": "S-1"})
+    ended(s, "pay_invoice", {"invoice": "i-1"}, "failed", "no money")
+    ended(s, "pay_invoice", {"invoice": "i-1"}, "failed", "no money")
+    s.calls("bot", "tool", "pay_invoice", {"invoice": "i-1"}, {"paid": "P-1"})
+    ended(s, "pay_invoice", {"invoice": "i-2"}, "cancelled", "stopped by ann")
+    s.answers(first, {"text": "The flight was booked as QK03. The cause of the delay was the bank."})
+    s.asks("ann", "bot", "assist", {"text": "Please now book the hotel H-9 as well."})
+    return s
+
+
+REWORDED = {
+    "a count dropped from the summary": (". 2 failed", ""),
+    "another count of a capability in the summary": ("pay_invoice ×4", "pay_invoice ×3"),
+    "no count of an end": ('"failed":2,', ""),
+    "no count of an agent": (',"ann":2', ""),
+    "ends that are not counted": ('"ends":{"completed":3,"failed":2,"cancelled":1}', '"ends":null'),
+    "another first contract": ('"first_created_at":"2026', '"first_created_at":"2025'),
+    "another number of failures": ("failed ×2: «no money»", "failed ×3: «no money»"),
+    "fewer failures": ("failed ×2: «no money»", "failed: «no money»"),
+    "cancelled called failed": ("with i-2 was cancelled", "with i-2 failed"),
+    "failed called cancelled": ("with i-1 failed ×2", "with i-1 was cancelled ×2"),
+    "other words of a quotation": ("«We decided to fly in the morning.»", "«We decided to stay at home.»"),
+    "another speaker": ("ann: «We decided", "bob: «We decided"),
+    "another result": ("invoice i-1 → P-1", "invoice i-1 → P-2"),
+    "open called answered": (", not answered", ", answered"),
+    "a quotation that is not shown": ('["HAT001","S-1"]', '["HAT001","S-1","completed"]'),
+}
+MOVED = [
+    ("failures", "decisions"), ("failures", "results"), ("decisions", "failures"), ("aims", "open_points"),
+    ("open_points", "aims"), ("results", "preferences"), ("open_points", "results"), ("results", "failures"),
+]  # fmt: skip
+
+
+def test_verify_fails_on_each_wording_that_the_contracts_do_not_bear_out() -> None:
+    s = service()
+    block = block_of(s.contracts, max_tokens=1500)
+    assert faults(block, s.contracts) == []
+    written = json.encode(block.as_dict())
+    for name, (right, wrong) in REWORDED.items():
+        assert right in written, name
+        assert faults(from_dict(json.decode(written.replace(right, wrong))), s.contracts), name
+    for section, other in MOVED:
+        kept = getattr(block, section)
+        moved = replace(block, **{section: kept[1:], other: (*getattr(block, other), kept[0])})
+        assert faults(moved, s.contracts), (section, other)
+    assert faults(replace(block, summary=""), s.contracts)
+    assert faults(replace(block, answered_before=(s.contracts[0]["contract_id"],)), s.contracts)
+
+
+def test_verify_holds_where_contracts_have_the_words_and_marks_of_claims() -> None:
+    s = Session()
+    for odd in ("×2", "«x» y", "was cancelled ×3: «a»", "not answered", "wait …", "**bold** text", "ann: «hi»"):
+        s.calls("tool: «x»", "bot", "a «b» ×2", {"name": odd, "size": 1e16}, {"id": odd, "note": f"{odd} or so"})
+        ended(s, "failed: x", {"name": odd}, "failed", f"{odd} then")
+        s.says("ann", "bot", odd, f"It is {odd}, that is. Is it {odd}?")
+    s.asks("ann", "tool: «x»", "deploy", {"name": "a… b", "note": "×2"})
+    for size in (100, 500, 5000):
+        assert faults(block_of(s.contracts, max_tokens=size), s.contracts) == []
