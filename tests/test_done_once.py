@@ -1,5 +1,6 @@
 """What `contracts resume`, `--resume`, `--retry-failed` or a resumed pipeline completed, none of the others does again."""
 
+import asyncio
 import re
 import signal
 from collections.abc import Callable
@@ -22,12 +23,14 @@ Wait = Callable[[Callable[[], Any]], Any]
 
 
 class Flaky(Agent):
-    """Fails what is in `broken`, and remembers what it was asked."""
+    """Fails what is in `broken`, and remembers what it was asked; does not end what is in `held` until `go` is set."""
 
     def __init__(self) -> None:
         super().__init__("flaky", "Flaky")
         self.broken: set[str] = set()
         self.done: list[str] = []
+        self.held = ""
+        self.began, self.go = asyncio.Event(), asyncio.Event()
 
     def get_capabilities(self) -> list[AgentCapability]:
         return [AgentCapability("work")]
@@ -35,6 +38,9 @@ class Flaky(Agent):
     async def execute(self, task: dict[str, Any]) -> dict[str, Any]:
         name = task["parameters"]["name"]
         self.done.append(name)
+        if name == self.held:
+            self.began.set()
+            await self.go.wait()
         return {"success": name not in self.broken, "data": name, "error": "broken"}
 
 
@@ -115,6 +121,44 @@ async def test_a_step_that_a_resumed_pipeline_completed_is_not_resumed(
     with pytest.raises(Conflict, match="which is completed"):
         await orchestrator.resume(step)
     assert flaky.done == ["a", "b", "b", "c"]
+
+
+async def test_a_step_that_is_resumed_alone_now_is_not_done_beside_it(orchestrator: Orchestrator, flaky: Flaky) -> None:
+    flaky.broken = {"b"}
+    first = await orchestrator.perform(Task("p", {}, "s"))
+    flaky.broken, flaky.held = set(), "b"
+    step = await failed_step(orchestrator)
+    alone = asyncio.create_task(orchestrator.resume(step))
+    await asyncio.wait_for(flaky.began.wait(), 5)
+    second = await asyncio.wait_for(orchestrator.resume(first.contract_id or ""), 5)
+    assert (second.failure, flaky.done) == (Conflict, ["a", "b", "b"])
+    flaky.go.set()
+    done = await alone
+    assert second.error == f"step b: it is being done already ({done.contract_id})"
+    third = await orchestrator.resume(second.contract_id or "")
+    assert (third.success, flaky.done) == (True, ["a", "b", "b", "c"])
+
+
+async def test_a_step_that_is_resumed_alone_while_its_pipeline_resumes_is_taken_over(
+    orchestrator: Orchestrator, flaky: Flaky
+) -> None:
+    """Before the pipeline comes to it; and one that the pipeline does is not resumed alone meanwhile."""
+    each = Step("each", "work", {"name": "{{ item }}"}, for_each="{{ input.names }}", parallel=1, on_error="continue")
+    orchestrator.register_agent(Pipeline("q", [each], parameters={"names": "array"}))
+    flaky.broken = {"x", "y"}
+    first = await orchestrator.perform(Task("q", {"names": ["x", "y"]}, "s"))
+    flaky.broken, flaky.held = set(), "x"
+    step = await failed_step(orchestrator)
+    resumed = asyncio.create_task(orchestrator.resume(first.contract_id or ""))
+    await asyncio.wait_for(flaky.began.wait(), 5)
+    (x,) = [
+        each["contract_id"] for each in await orchestrator.get_contracts("s") if each["metadata"].get("index") == 0
+    ][:1]
+    with pytest.raises(Conflict, match="which is in_progress"):
+        await orchestrator.resume(x)
+    assert (await orchestrator.resume(step)).data == "y"
+    flaky.go.set()
+    assert ((await resumed).data, flaky.done) == (["x", "y"], ["x", "y", "x", "y"])
 
 
 async def test_only_tries_of_the_same_session_and_capability_count(orchestrator: Orchestrator, flaky: Flaky) -> None:

@@ -208,7 +208,7 @@ def test_tried_is_what_one_agent_asked_for_in_a_request_and_in_those_that_it_res
     assert tried("x") == ["x 1", "y 1"]
     assert tried("nowhere") == []
     assert ledger.execute(statements.TRIED, ("first", "pipe")).fetchone() == (
-        "first 1", "agent", "echo", "{}", "in_progress", '{"step":"a"}'
+        "first 1", "agent", "echo", "{}", "in_progress", 0, '{"step":"a"}'
     )  # fmt: skip
 
 

@@ -19,8 +19,9 @@ from aorch.agents import Agent, AgentCapability
 from aorch.agents.schema import json_schema
 from aorch.core.execution import Call, current_call
 from aorch.core.task import Answer, Task
-from aorch.errors import AgentCancelled, AgentFailed, AorchError, ReferenceInvalid, UsageError
+from aorch.errors import AgentCancelled, AgentFailed, AorchError, Conflict, ReferenceInvalid, UsageError
 from aorch.ledger.row import COMPLETED
+from aorch.ledger.store import RETRY
 from aorch.pipelines import PipelineConfig, Step, needs_of
 
 __all__ = ["Pipeline", "Step"]
@@ -89,6 +90,7 @@ class _Earlier:
     contract_id: str
     to_agent: str | None
     completed: bool
+    running: bool
 
 
 @dataclass(slots=True)
@@ -200,12 +202,19 @@ class _Course:
                 raise ReferenceInvalid(f"{step.parameters} must be an object, not {json.encode(parameters)[:60]}")
         except ReferenceInvalid as error:
             return _Result(failure=ReferenceInvalid(f"{where}: {error}", error.hint))
-        before = self._before(step, parameters, index)
-        if before is not None and before.completed:
-            await asyncio.sleep(0)  # ten thousands of them must not hold up the loop
-            self.call.about["reused"].append(before.contract_id)
-            return _Result(self.call.exchanges.ledger.result(before.contract_id), None, before.contract_id)
-        return await self._exchange(step, parameters, index, before, where)
+        while (before := self._before(step, parameters, index)) is not None:
+            if before.completed:
+                await asyncio.sleep(0)  # ten thousands of them must not hold up the loop
+                self.call.about["reused"].append(before.contract_id)
+                return _Result(self.call.exchanges.ledger.result(before.contract_id), None, before.contract_id)
+            if before.running:
+                hint = f"Wait for its end: aorch contracts wait {before.contract_id}"
+                return _Result(failure=Conflict(f"{where}: it is being done already ({before.contract_id})", hint))
+            try:
+                return await self._exchange(step, parameters, index, before, where)
+            except Conflict:  # that step alone was resumed a moment earlier
+                self.earlier = self._earlier()
+        return await self._exchange(step, parameters, index, None, where)
 
     def _before(self, step: Step, parameters: dict[str, Any], index: int | None) -> _Earlier | None:
         if not self.earlier:
@@ -214,21 +223,22 @@ class _Course:
         return None if before and step.agent_id not in (None, before.to_agent) else before
 
     def _earlier(self) -> dict[bytes, _Earlier]:
-        """By `_key`, what earlier tries asked for: the last one that completed, else the last one."""
+        """By `_key`, what earlier tries asked for: the last one that completed, else the last one, which may run still."""
         found: dict[bytes, _Earlier] = {}
         ledger = self.call.exchanges.ledger
-        for contract_id, to_agent, capability, payload, status, metadata in ledger.tried(
+        for contract_id, to_agent, capability, payload, status, running, metadata in ledger.tried(
             self.task["task_id"], self.pipeline.agent_id
         ):
             about = json.decode(metadata)
             key = _key(about.get("step"), about.get("index"), capability, payload)
             if status == COMPLETED or key not in found or not found[key].completed:
-                found[key] = _Earlier(contract_id, to_agent, status == COMPLETED)
+                found[key] = _Earlier(contract_id, to_agent, status == COMPLETED, bool(running))
         return found
 
     async def _exchange(
         self, step: Step, parameters: dict[str, Any], index: int | None, before: _Earlier | None, where: str
     ) -> _Result:
+        """Raises Conflict if `before` has been tried again already."""
         about = {"step": step.name, **({} if index is None else {"index": index})}
         task = Task(
             capability=step.capability,
@@ -240,6 +250,7 @@ class _Course:
             from_agent=self.pipeline.agent_id,
             parent_id=self.task["task_id"],
             metadata=about if before is None else {**about, "resumes": before.contract_id},
+            idempotency=None if before is None else (RETRY, before.contract_id, ""),
         )
         answer = await self._performed(task, in_line=index is not None)
         if answer is None:

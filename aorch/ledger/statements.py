@@ -78,12 +78,13 @@ TRIED = (
     " WHERE c.contract_type = 'REQUEST' AND c.from_agent = ?"
     " UNION SELECT s.first, k.request_id FROM steps s"
     " CROSS JOIN idempotency_keys k ON k.caller IN ('retry', 'resume') AND k.key = s.contract_id)"
-    " SELECT c.contract_id, c.to_agent, q.capability, q.payload, c.status, q.metadata FROM steps s"
+    " SELECT c.contract_id, c.to_agent, q.capability, q.payload, c.status, c.completed_at IS NULL AND"
+    " coalesce(c.claimed_by, c.turn, c.due_at) IS NOT NULL, q.metadata FROM steps s"
     " CROSS JOIN contracts q ON q.contract_id = s.first CROSS JOIN contracts c ON c.contract_id = s.contract_id"
     " WHERE c.capability = q.capability ORDER BY c.position"
 )
 """(contract_id, from_agent): what that agent asked for on behalf of a REQUEST and of its other tries, oldest first, and the
-later tries of those, with what identifies the first of them.
+later tries of those: whether it waits or runs here now (not if it was imported open), and what identifies the first of them.
 
 Only tries of one capability in one session count: what `metadata` says comes from outside. The key of a try is the id of the
 one before it (store.RETRY; `resume` in ledgers of older versions)."""

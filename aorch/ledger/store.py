@@ -236,10 +236,11 @@ class Ledger:
         found = self._read(statements.PAYLOAD, contract_id)
         return str(found[0][0]) if found else None
 
-    def tried(self, contract_id: str, from_agent: str) -> Iterator[tuple[str, str | None, str, str, str, str]]:
+    def tried(self, contract_id: str, from_agent: str) -> Iterator[tuple[str, str | None, str, str, str, int, str]]:
         """What `from_agent` asked for on behalf of that REQUEST, and of those that it resumes (`metadata.resumes`).
 
-        Oldest first: contract_id, to_agent, capability, payload, status, metadata (both JSON text).
+        Oldest first: contract_id, to_agent, capability, payload (JSON text), status, 1 if it waits or runs here now,
+        metadata (JSON text).
         """
         with translated(self.path):
             yield from self._for_reading().execute(statements.TRIED, (contract_id, from_agent))
