@@ -244,6 +244,34 @@ def test_a_batch_prints_its_results_and_goes_on_trying_until_they_are_written(br
 
 
 @pytest.mark.torture
+def test_a_batch_that_ends_as_a_request_cannot_be_written_goes_on_with_the_answers_that_it_has(breaking: Home) -> None:
+    breaking.write("lines", "{}\n{}\n")
+    running = breaking.start("run", "break", "--batch", "lines", "--parallel", "1")
+    assert running.stdout is not None
+    assert running.stderr is not None
+    assert json.loads(running.stdout.readline())["data"] == "broken"  # after 5 s
+    assert b"aorch tries again" in running.stderr.readline()
+    rename(breaking.ledger, "away", "contracts")
+    _, err = running.communicate(timeout=10)
+    assert (running.returncode, b"error: " in err) == (14, True)
+    assert answered(breaking.ledger) == [("completed", "completed", '"broken"', None)]
+
+
+@pytest.mark.torture
+async def test_a_map_yields_an_answer_that_is_not_in_the_ledger_yet_and_goes_on(orchestrator: Orchestrator) -> None:
+    ledger = orchestrator.config.ledger
+    orchestrator.register_agent(Breaker(ledger))
+    answers = []
+    async with asyncio.timeout(20):
+        async for answer in orchestrator.map("break", [{}, {}], limit=1):
+            answers.append((answer["index"], answer["data"]))
+            rename(ledger, "away", "contracts")
+        await orchestrator.exchanges.saver.saved()
+    assert answers == [(0, "broken"), (1, "broken")]
+    assert answered(ledger) == [("completed", "completed", '"broken"', None)] * 2
+
+
+@pytest.mark.torture
 def test_an_http_caller_is_answered_after_5_s_and_the_response_is_written_later(breaking: Home, wait_for: Wait) -> None:
     with serving(breaking) as server:
         response = ask(server, "break", parameters={})

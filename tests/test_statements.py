@@ -58,7 +58,7 @@ WRITTEN = {"ANCESTORS", "TRIED", "SESSIONS_FROM", "NEWEST_IDS", "RECORDED", "UND
     *("ENQUEUE", "FIRST", "CLAIM", "CLOCK", "DUE", "PROMOTE", "EXPIRED", "NEXT_MOMENT", "LENGTH", "WAITING"),
     *("STATE", "CLAIMED_STATE", "END", "REQUEUE", "CANCEL", "CANCELLED"),
     *("BY_POSITION", "BY_ID", "BY_REQUEST", "BETWEEN", "ANSWERED"),
-    *("ENQUEUE_WEBHOOK", "DUE_WEBHOOKS", "WEBHOOK_SENT", "WEBHOOK_FAILED", "WEBHOOK_DUE"),
+    *("ENQUEUE_WEBHOOK", "DUE_WEBHOOKS", "WEBHOOK_SENT", "WEBHOOK_FAILED", "WEBHOOK_DUE", "WEBHOOKS_GONE"),
 }
 """Those that are written by hand; each has a test of its answers below."""
 
@@ -536,6 +536,24 @@ def test_a_webhook_is_due_from_its_task_s_end_until_it_is_sent_or_given_up(ledge
     assert ledger.execute("SELECT request_id, attempts, due_at, error FROM webhooks ORDER BY 1").fetchall() == [
         ("A", 2, None, "answered 501"),
         ("C", 0, None, None),
+    ]
+
+
+def test_all_webhooks_that_wait_for_a_url_that_is_gone_are_given_up(ledger: sqlite3.Connection) -> None:
+    """Also that of a task which ends later; not what was given up before, and not another URL's."""
+    moment = "2026-02-01T00:00:00.000Z"
+    for name, url in (("A", "http://x/1"), ("B", "http://x/1"), ("C", "http://x/1"), ("D", "http://x/2")):
+        ledger.execute(statements.ENQUEUE_WEBHOOK, (name, url))
+    for name in "AD":
+        ledger.execute(statements.WEBHOOK_DUE, (moment, name))
+    ledger.execute(statements.WEBHOOK_FAILED, (10, None, "answered 500", "C"))
+    ledger.execute(statements.WEBHOOKS_GONE, ("answered 410", "http://x/1"))
+    ledger.execute(statements.WEBHOOK_DUE, (moment, "B"))
+    assert ledger.execute("SELECT request_id, due_at, error FROM webhooks ORDER BY 1").fetchall() == [
+        ("A", None, "answered 410"),
+        ("B", None, "answered 410"),
+        ("C", None, "answered 500"),
+        ("D", moment, None),
     ]
 
 

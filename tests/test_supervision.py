@@ -12,6 +12,8 @@ from conftest import Home
 from queueing import detach, end, furnish, said
 from serving import serving
 
+from aorch import Agent, AgentAnswer, AgentCapability, AgentTask
+from aorch.agents.registry import Registry
 from aorch.core.supervision import Supervisor, Turned
 from aorch.errors import LedgerBusy
 from aorch.moments import from_rfc3339
@@ -88,6 +90,42 @@ async def test_the_log_has_the_hint_of_an_error_as_a_sentence_of_its_own() -> No
         expected = "the ledger is locked by another process. Try again when that has ended; it is started again"
         assert await told.get() == f"queue: {expected}"
         await supervisor.stop()
+
+
+async def test_a_loop_that_ends_as_something_it_awaits_is_cancelled_is_started_again() -> None:
+    told: asyncio.Queue[str] = asyncio.Queue()
+    supervisor, starts, again = Supervisor(told.put_nowait), iter((1,)), asyncio.Event()
+
+    async def loop(turned: Turned) -> None:
+        if next(starts, None):
+            (awaited := asyncio.get_running_loop().create_future()).cancel()
+            await awaited
+        again.set()
+        await asyncio.Event().wait()
+
+    async with asyncio.timeout(5):
+        running = supervisor.start("queue", loop)
+        assert await told.get() == "queue: something that it waited for was cancelled; it is started again"
+        await again.wait()
+        assert [each.loop for each in supervisor.down()] == ["queue"]
+        await supervisor.stop()
+    assert running.cancelled()
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, SystemExit, asyncio.CancelledError, GeneratorExit])
+def test_whatever_a_problem_raises_is_the_problem(kind: type[BaseException]) -> None:
+    class Moody(Agent):
+        def execute(self, task: AgentTask) -> AgentAnswer:
+            raise AssertionError
+
+        def get_capabilities(self) -> list[AgentCapability]:
+            return [AgentCapability("brood")]
+
+        def problem(self) -> str | None:
+            raise kind("in no mood")
+
+    (registered,) = Registry([Moody("moody", "Moody")])
+    assert str(registered.problem()).startswith(f"its problem() raised {kind.__name__}: in no mood")
 
 
 async def test_a_loop_that_has_nothing_more_to_do_ends_and_is_not_down() -> None:

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -154,11 +155,14 @@ def test_sixty_interrupts_leave_no_process_and_no_open_exchange(
     home.write("witness.py", WITNESS)
     home.write("aorch.toml", CONFIG)
     home.aorch("run", "echo", "text=a")
+    begun = time.monotonic()
+    home.aorch("run", "echo", "text=b")
+    longest_s = 1.5 * (time.monotonic() - begun)  # so that many meet a task that runs, however busy the machine is
     lost = 0
     for _ in range(60):
         process = start(home, *home.command("run", "wait"))
         for number in random.choices((signal.SIGINT, signal.SIGTERM), k=random.choice((1, 1, 2, 3))):
-            after(random.uniform(0, 0.4), process, number)
+            after(random.uniform(0, longest_s), process, number)
         lost += after(8, process, signal.SIGTERM)
         process.communicate(timeout=30)
         assert process.returncode != 0
@@ -181,7 +185,8 @@ def test_thirty_kills_while_a_ledger_is_made_leave_one_that_the_next_start_makes
         killed += after(random.uniform(0.1, 0.7), process, signal.SIGKILL)
         process.communicate()
         again = home.aorch("run", "echo", "text=b", "--session", "next")
-        assert (again.code, again.out, again.err) == (0, "Echo: b\n", "")
+        assert (again.code, again.out) == (0, "Echo: b\n")
+        assert again.err == "" or "there is no ledger" in again.err  # the first was killed before it made the file
         assert home.rows("PRAGMA integrity_check") == [("ok",)]
         assert home.rows("SELECT contract_type, status FROM contracts WHERE session_id = 'next' ORDER BY position") == [
             ("REQUEST", "completed"),

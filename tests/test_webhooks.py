@@ -5,8 +5,11 @@ import base64
 import hashlib
 import hmac
 import json
+import math
 import shutil
 import socket
+import ssl
+import subprocess
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -30,6 +33,7 @@ from aorch.core.task import Task, Wish
 from aorch.core.webhooks import MOST_ATTEMPTS, Webhooks
 from aorch.errors import AorchError
 from aorch.moments import rfc3339
+from aorch.services.webhook import retry_after_s
 
 Wait = Callable[[Callable[[], Any]], Any]
 
@@ -287,8 +291,70 @@ async def test_a_receiver_that_is_gone_is_not_called_again(home: Home, receiver:
     async with sending(home.ledger, told=told) as orchestrator:
         await submit(orchestrator, receiver.url)
         await until(lambda: told)
-    assert [(attempts, due_at, error) for _, attempts, due_at, error in left(home)] == [(1, None, "answered 410")]
-    assert told[0].endswith("given up")
+        await until(lambda: left(home)[0][1] == 1)
+        assert [(attempts, due_at, error) for _, attempts, due_at, error in left(home)] == [(1, None, "answered 410")]
+        assert told[0].endswith("given up, like all others that wait for this URL")
+        receiver.statuses = [500] * AT_ONCE_PER_HOST + [410]
+        receiver.taken.clear()
+        await submit(orchestrator, receiver.url, 20)
+        await until(lambda: all(error == "answered 410" for *_, error in left(home)))
+    assert len(receiver.taken) < 20
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ("7", 7),
+        ("Mon, 01 Jan 99999999999 00:00:00 GMT", 0),
+        ("Mon, 01 Jan 2001 00:00:00 +99999999999999", 0),
+        ("9" * 400, math.inf),
+        ("soon", 0),
+    ],
+)
+def test_a_pause_that_nobody_can_name_is_none(said: str, seconds: float) -> None:
+    assert retry_after_s(said) == seconds
+
+
+def test_a_date_of_http_is_in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    soon = datetime.now(UTC) + timedelta(hours=2)
+    try:
+        assert 7100 < retry_after_s(f"{soon:%a, %d %b %Y %H:%M:%S} -0000") <= 7200
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+@pytest.fixture
+def unknown_certificate(tmp_path: Path) -> Iterator[str]:
+    """The URL of a server whose certificate nobody vouches for."""
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    making = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1"]
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    subprocess.run([*making, *names, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # a handshake that its client ends is no news
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    yield f"https://localhost:{server.server_port}/hook"
+    server.shutdown()
+    server.server_close()
+    thread.join(5)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="it makes the certificate")
+async def test_a_certificate_that_is_not_accepted_may_be_renewed_so_it_is_tried_again(
+    home: Home, unknown_certificate: str
+) -> None:
+    told: list[str] = []
+    async with sending(home.ledger, told=told) as orchestrator:
+        await submit(orchestrator, unknown_certificate)
+        await until(lambda: len(told) == 2)
+    assert all("certificate verify failed" in each and "; again at" in each for each in told)
 
 
 async def test_a_receiver_that_names_a_pause_is_not_called_before(home: Home, receiver: Receiver) -> None:

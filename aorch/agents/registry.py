@@ -88,7 +88,9 @@ class Registered:
         """Why this agent cannot take a task now, or None. A `problem` of its own that raises is the reason itself."""
         try:
             return self.agent.problem()
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # SystemExit, CancelledError: it is an agent's own code
             reason = f"its problem() raised {described(error)}"
             if reason != self.logged:
                 self.logged = reason
@@ -237,6 +239,10 @@ class Registry:
     def capabilities(self) -> list[str]:
         """The names of all capabilities, each once, in the order in which they came."""
         return list(self._having)
+
+    def runs_code(self) -> bool:
+        """Whether code that is not aorch's own runs in this process when its agents do."""
+        return any(not type(each.agent).__module__.startswith("aorch.") for each in self)
 
     def __iter__(self) -> Iterator[Registered]:
         return iter(self._agents.values())

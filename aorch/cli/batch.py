@@ -345,6 +345,7 @@ async def _results(
     from aorch.cli.hints import warning_of_undeclared
     from aorch.cli.results import FLUSH_S, Results, progress
     from aorch.core.batch import Batch
+    from aorch.errors import AorchError
 
     orchestrator.open()
     chunks, earlier = await work.begin(orchestrator)
@@ -361,9 +362,11 @@ async def _results(
         )
         try:
             await batch.run(warning_of_undeclared(orchestrator.registry, chunks))
-        except BaseException:
+        except BaseException as error:
             with suppress(Exception):  # why it was broken off is said, and this would only be said besides
                 await asyncio.wait_for(results.flush(), FLUSH_S)
+            if isinstance(error, AorchError):  # else a signal ended it, which gives up
+                await _saved(orchestrator)
             raise
         finally:
             if earlier is not None:

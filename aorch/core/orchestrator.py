@@ -19,6 +19,7 @@ from aorch.core.mapping import Items, mapped
 from aorch.core.own_delivery import OwnDelivery
 from aorch.core.queue import Queue
 from aorch.core.record import ORCHESTRATOR
+from aorch.core.saving import Unsaved
 from aorch.core.task import Answer, AnswerDict, MappedAnswerDict, Task, TaskDict, Wish, named_session
 from aorch.core.threads import in_thread
 from aorch.core.waiting import Waiting
@@ -100,14 +101,18 @@ class Orchestrator:
         An answer is `orchestrate`'s, with its `item` and its `index` (from 0). At most `limit` items are taken whose answers
         have not been yielded, so a slow consumer holds all up and nothing piles up. Without `session_id` they share a new
         session. Closing the generator (`contextlib.aclosing`) cancels what runs. Raises UsageError where an item is no
-        object or `limit` is below 1, what `items` raises, and LedgerError.
+        object or `limit` is below 1, what `items` raises, and LedgerError where the ledger does not take a REQUEST. An answer
+        that it does not take within 5 s is yielded, and written as soon as it does.
         """
         if limit < 1:
             raise UsageError(f"limit must be 1 or more, not {limit}")
         session = named_session(session_id) if session_id is not None else new_session_id()
 
         async def ask(parameters: dict[str, Any]) -> AnswerDict:
-            return (await self.perform(Task(capability, parameters, session), in_line=True)).as_dict()
+            try:
+                return (await self.perform(Task(capability, parameters, session), in_line=True)).as_dict()
+            except Unsaved as unsaved:  # one answer that is late does not end the others
+                return unsaved.answer.as_dict()
 
         async with aclosing(mapped(ask, items, limit)) as answers:
             async for answer in answers:

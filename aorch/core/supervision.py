@@ -69,7 +69,7 @@ class Supervisor:
         try:
             while True:
                 try:
-                    await loop(turned)
+                    await _unless_cancelled(loop(turned))
                     return
                 except Exception as error:  # noqa: BLE001  the one place where whatever ends a background loop arrives
                     reason = _reason(error)
@@ -81,6 +81,17 @@ class Supervisor:
                 failures += 1
         finally:
             self._down.pop(name, None)
+
+
+async def _unless_cancelled(running: Coroutine[Any, Any, None]) -> None:
+    """Await it. A CancelledError of something that it waited for, while nobody cancels this task, is a failure like any other."""
+    try:
+        await running
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise AorchError("something that it waited for was cancelled") from error
 
 
 def _reason(error: Exception) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from aorch import config as configuration
 from aorch import json
 from aorch.addresses import fault_of, holds_credentials
+from aorch.agents.failure import described
 from aorch.config import Config
 from aorch.core.receivers import Receivers
 from aorch.core.supervision import Turned, unheard
@@ -23,6 +24,7 @@ from aorch.errors import (
     AorchError,
     ConfigInvalid,
     InvalidJSON,
+    LedgerError,
     NotFound,
     ServiceRefused,
     ServiceUnreachable,
@@ -49,7 +51,7 @@ AT_ONCE = 32
 LONGEST_RETRY_AFTER_S = 86_400.0
 """A receiver that asks by `Retry-After` for a longer pause is called again after this."""
 GONE = 410
-"""The status by which a receiver says that it never wants this webhook again (Standard Webhooks)."""
+"""The status by which a receiver says that nothing must be sent to this URL any more (Standard Webhooks)."""
 PREFIX = "whsec_"
 
 
@@ -94,10 +96,13 @@ def signed(key: bytes, webhook_id: str, seconds: int, body: bytes) -> dict[str, 
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """Why an attempt failed. `silent`: no answer came; `pause_s`: how long the receiver asked not to be called."""
+    """Why an attempt failed. `for_good`: it is not tried again; `gone`: nor is any other webhook for this URL that waits;
+    `silent`: no answer came; `pause_s`: how long the receiver asked not to be called.
+    """
 
     reason: str
     for_good: bool = False
+    gone: bool = False
     silent: bool = False
     pause_s: float = 0.0
 
@@ -178,8 +183,11 @@ class Webhooks:
         if failure is None:
             return await self._ledger.webhook_sent(due.request_id)
         attempts = due.attempts + 1
-        again_at = None if failure.for_good else self._again_at(attempts, failure.pause_s)
+        again_at = None if failure.for_good or failure.gone else self._again_at(attempts, failure.pause_s)
         until = f"again at {again_at}" if again_at else "given up"
+        if failure.gone:
+            until += ", like all others that wait for this URL"
+            await self._ledger.webhooks_gone(due.url, failure.reason)
         self._tell(ServiceUnreachable(f"webhook of {due.request_id} to {due.url} {failure.reason}; {until}"))
         return await self._ledger.webhook_failed(due.request_id, attempts, again_at, failure.reason)
 
@@ -192,9 +200,13 @@ class Webhooks:
             return _Failure(str(error), for_good=True)
         except ServiceUnreachable as error:
             return _Failure(str(error), silent=True)
+        except LedgerError:
+            raise
+        except Exception as error:  # noqa: BLE001  one webhook that cannot be sent does not hold up the others
+            return _Failure(f"could not be sent: {described(error)}")
         if 200 <= status < 300:
             return None
-        return _Failure(f"answered {status}", status == GONE, pause_s=min(retry_after_s, LONGEST_RETRY_AFTER_S))
+        return _Failure(f"answered {status}", gone=status == GONE, pause_s=min(retry_after_s, LONGEST_RETRY_AFTER_S))
 
     def _body(self, request_id: str) -> bytes:
         """What is sent. Raises NotFound and InvalidJSON where another program removed or changed the contracts."""

@@ -220,7 +220,10 @@ WEBHOOK_SENT = "DELETE FROM webhooks WHERE request_id = ?"
 
 WEBHOOK_FAILED = "UPDATE webhooks SET attempts = ?, due_at = ?, error = ? WHERE request_id = ?"
 
-WEBHOOK_DUE = "UPDATE webhooks SET due_at = ? WHERE request_id = ?"
+WEBHOOKS_GONE = "UPDATE webhooks SET due_at = NULL, error = ? WHERE url = ? AND (due_at IS NOT NULL OR error IS NULL)"
+"""(error, URL): gives up all that wait for this URL, also those of tasks that have not ended."""
+
+WEBHOOK_DUE = "UPDATE webhooks SET due_at = ? WHERE request_id = ? AND error IS NULL"
 RECORDED = (
     "WITH RECURSIVE given(caller, keys, longest) AS (SELECT ?, ?, ?), trials(key, request_id) AS"
     " (SELECT k.key, k.request_id FROM given CROSS JOIN json_each(given.keys) AS wanted"

@@ -176,6 +176,10 @@ class Ledger:
         """Commit that its webhook was not taken, why, and when to try again (None: no more)."""
         await self._writer.commit((statements.WEBHOOK_FAILED, (attempts, again_at, error, request_id)))
 
+    async def webhooks_gone(self, url: str, error: str) -> None:
+        """Commit that no webhook that waits for `url` is to be sent, and why."""
+        await self._writer.commit((statements.WEBHOOKS_GONE, (error, url)))
+
     def write_start(self, request_id: str) -> Awaitable[None]:
         """Commit that a pending REQUEST is now in progress."""
         return self._writer.commit((statements.START, (IN_PROGRESS, request_id, PENDING)))

@@ -22,6 +22,7 @@ PAUSE_S = 1.0
 """How long accepting pauses when the process has no descriptor or memory left for another connection."""
 
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_SHUT_DOWN = frozenset({errno.EINVAL, errno.EBADF})
 _SO_ATTACH_FILTER = 26
 _DROP_NEW_CONNECTIONS = (
     (0x30, 0, 0, 13),  # load the flags of the TCP header
@@ -111,11 +112,11 @@ class Listener:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
-                if error.errno in _EXHAUSTED:
-                    self._pause()
-                else:  # it was shut down, here or in another process
+                if error.errno in _SHUT_DOWN:  # here or in another process
                     self.close()
-                return
+                elif error.errno in _EXHAUSTED:
+                    self._pause()
+                return  # any other error is that of one connection (accept(2)): the next call accepts the next one
             accepted.setblocking(False)
             task = self._loop.create_task(self._loop.connect_accepted_socket(self._connection, accepted))
             self._beginning.add(task)

@@ -3,6 +3,7 @@
 import email.utils
 import time
 from collections.abc import Mapping
+from datetime import UTC
 from types import TracebackType
 from typing import Self
 
@@ -41,20 +42,25 @@ class Poster:
         given = {**headers, "Content-Type": "application/json"}
         try:
             async with self._client.request("POST", url, data=body, headers=given) as answer:
-                return answer.status, _retry_after_s(answer.headers.get("Retry-After", ""))
+                return answer.status, retry_after_s(answer.headers.get("Retry-After", ""))
         except TimeoutError as error:
             raise ServiceUnreachable(f"gave no answer within {TIMEOUT_S:g} s") from error
+        except OSError as error:  # among them a certificate that is not accepted, which is a ValueError as well
+            raise ServiceUnreachable(f"{type(error).__name__}: {error}") from error
         except ValueError as error:  # aiohttp.InvalidURL is one of them
             raise ServiceRefused(f"has an invalid address: {error}") from error
-        except (aiohttp.ClientError, OSError) as error:
+        except aiohttp.ClientError as error:
             raise ServiceUnreachable(f"{type(error).__name__}: {error}") from error
 
 
-def _retry_after_s(said: str) -> float:
+def retry_after_s(said: str) -> float:
     """Seconds from now (RFC 9110, section 10.2.3: a number of seconds, or a date); 0 if it says nothing valid."""
     if said.isascii() and said.isdigit():
         return float(said)
     try:
-        return max(0.0, email.utils.parsedate_to_datetime(said).timestamp() - time.time())
-    except ValueError:
+        moment = email.utils.parsedate_to_datetime(said)
+    except (ValueError, OverflowError):
         return 0.0
+    if moment.tzinfo is None:  # -0000; a date of HTTP is in UTC
+        moment = moment.replace(tzinfo=UTC)
+    return max(0.0, moment.timestamp() - time.time())
