@@ -76,7 +76,7 @@ async def _work(config: "Config", parallel: int, grace_s: float, *, drain: bool)
     with kept_from_agents():  # what agents print is nobody's answer
         async with Orchestrator(config=config) as orchestrator:
             worker = Worker(orchestrator.exchanges, parallel, complain, lambda response: log.add(_line(response)))
-            stop = Stop(grace_s)
+            stop = Stop(grace_s, runs_code=orchestrator.registry.runs_code())
             stop.on_signals()
             supervisor = Supervisor(warn)
             working = supervisor.start("queue", partial(worker.run, drain=drain))

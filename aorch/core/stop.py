@@ -2,17 +2,16 @@
 
 import asyncio
 import contextlib
-import faulthandler
+import math
 import os
 import queue
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 from aorch.core.stopping import SIGNALS, hear
+from aorch.core.watchdog import Watchdog, end_programs_of, say_it_ends
 
 CANCEL_S = 1.5
 """How long a cancelled agent may take to end after the grace period."""
@@ -29,12 +28,15 @@ class Stop:
 
     Its thread calls `first` before `told` is set. If the event loop does not run within LATE_S after `grace_s`, an agent
     blocks it: the thread then kills the agents' programs and ends the process, with exit code 0. The tasks that it cuts off
-    are recorded as interrupted by the next process that opens the ledger.
+    are recorded as interrupted by the next process that opens the ledger. If `runs_code` of agents that may keep the whole
+    process from running, a Watchdog does the same then, by SIGKILL if need be.
     """
 
-    def __init__(self, grace_s: float, first: Callable[[], None] | None = None) -> None:
+    def __init__(self, grace_s: float, first: Callable[[], None] | None = None, *, runs_code: bool) -> None:
         self.told, self.hurry = asyncio.Event(), asyncio.Event()
-        self._grace_s, self._first = grace_s, first
+        self._grace_s, self._first, self._runs_code = grace_s, first, runs_code
+        self._watchdog: Watchdog | None = None
+        self._beats_until = math.inf
         self._loop = asyncio.get_running_loop()
         # SimpleQueue.put is reentrant, so that a signal handler may call it
         self._orders: queue.SimpleQueue[asyncio.Event] = queue.SimpleQueue()
@@ -50,7 +52,9 @@ class Stop:
 
         def heard(number: int) -> None:
             if not self._numbers:
-                _end_later(self._grace_s + LATE_S + CHECK_S)  # the thread may never run, and sets this again if it does
+                self._beats_until = time.monotonic() + self._grace_s + LATE_S + CHECK_S
+            elif time.monotonic() > self._beats_until:  # the thread does not run, and the watchdog sends this
+                _end_now()
             self.stop()
             self._numbers.append(number)
             times = self._numbers.count(number) if supervised else len(self._numbers)
@@ -58,6 +62,8 @@ class Stop:
                 self.hasten()
 
         hear(heard)
+        if self._runs_code:
+            self._watchdog = Watchdog(self._grace_s, [signal.SIGINT] if supervised else [*hurried_by])
 
     def stop(self) -> None:
         """Tell the process to stop. Any thread or signal handler may call this."""
@@ -78,7 +84,7 @@ class Stop:
                 if self._orders.get(timeout=left_s) is self.hurry:
                     break
         self._set(self.hurry)
-        _end_later(LATE_S + CHECK_S)
+        self._beat()
         self._watch(time.monotonic() + LONGEST_S)
         _end_now()
 
@@ -90,36 +96,22 @@ class Stop:
                 self._loop.call_soon_threadsafe(turned.set)
                 if not turned.wait(LATE_S):
                     return
-            _end_later(LATE_S + 2 * CHECK_S)
+            self._beat()
             time.sleep(CHECK_S)
+
+    def _beat(self) -> None:
+        """Put off the end by the watchdog: this thread runs."""
+        self._beats_until = time.monotonic() + LATE_S + CHECK_S
+        if self._watchdog is not None:
+            self._watchdog.beat()
 
     def _set(self, event: asyncio.Event) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(event.set)
 
 
-def _end_later(seconds: float) -> None:
-    """End the process in so many seconds, unless this is called again: against C code that never gives up Python's lock."""
-    with contextlib.suppress(OSError, RuntimeError, ValueError):  # it needs a stderr, which may be closed
-        faulthandler.dump_traceback_later(seconds, exit=True)
-
-
 def _end_now() -> None:
     """End the process, and the programs that it started."""
-    with contextlib.suppress(OSError, ValueError):  # a closed stderr must not keep it alive
-        sys.stderr.write(
-            "aorch stops without waiting: an agent does not give way; its task is recorded as interrupted\n"
-        )
-        sys.stderr.flush()
-    for child in _children():
-        with contextlib.suppress(OSError):
-            os.killpg(child, signal.SIGKILL)  # a command agent's program leads a process group
+    say_it_ends()
+    end_programs_of(os.getpid())
     os._exit(0)
-
-
-def _children() -> list[int]:
-    """The direct child processes, on Linux; elsewhere none are found."""
-    try:
-        return [int(pid) for each in Path("/proc/self/task").glob("*/children") for pid in each.read_text().split()]
-    except OSError:
-        return []

@@ -60,14 +60,15 @@ async def serve(
     background = Background(orchestrator, log, app[SERVICES].supervisor)
     _spare_the_collector()
     accept = _accepting(runner, app[ENTRANCE], log, config.serve.read_timeout_s)
+    runs_code = orchestrator.registry.runs_code()
     if supervised is None:
-        stop = Stop(config.serve.grace_s, lambda: stop_listening(listening))
+        stop = Stop(config.serve.grace_s, lambda: stop_listening(listening), runs_code=runs_code)
         stop.on_signals((signal.SIGINT,))
         listen(listening)
         listener: Listener | None = Listener(listening, accept, AT_ONCE)
         announce(config, port, closed=not access.open)
     else:
-        stop = Stop(config.serve.grace_s)
+        stop = Stop(config.serve.grace_s, runs_code=runs_code)
         stop.on_signals((signal.SIGINT,), supervised=True)
         listener = await _follow(supervised, stop, access, accept)
     background.start()

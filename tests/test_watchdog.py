@@ -1,0 +1,88 @@
+"""An agent whose C code keeps Python's lock holds up the end of a service by no more than any other."""
+
+import time
+from typing import Any
+
+import pytest
+from conftest import Home
+from queueing import detach, end
+from serving import serving
+
+AGENTS = """
+import re
+from pathlib import Path
+from aorch import Agent, AgentCapability
+
+def hog():
+    Path("begun").touch()
+    re.match(r"(a+)+$", "a" * 40 + "b")  # hours
+    return {"success": True}
+
+class OnLoop(Agent):
+    def __init__(self):
+        super().__init__("on_loop", "On the loop")
+
+    def get_capabilities(self):
+        return [AgentCapability("hog_loop")]
+
+    async def execute(self, task):
+        return hog()
+
+class InThread(Agent):
+    def __init__(self):
+        super().__init__("in_thread", "In a thread")
+
+    def get_capabilities(self):
+        return [AgentCapability("hog_thread")]
+
+    def execute(self, task):
+        return hog()
+"""
+CONFIG = """
+[agents.on_loop]
+class = "hogs:OnLoop"
+[agents.in_thread]
+class = "hogs:InThread"
+"""
+SAID = "aorch stops without waiting: an agent does not give way; its task is recorded as interrupted"
+MOST_S = 4.0
+"""It takes less than 2 s after the grace period, and a busy machine some more."""
+
+
+@pytest.fixture
+def hogs(home: Home) -> Home:
+    home.write("hogs.py", AGENTS)
+    home.write("aorch.toml", CONFIG)
+    return home
+
+
+def left_open(home: Home) -> list[tuple[Any, ...]]:
+    """The errors of RESPONSEs to hogs, once the next command has answered what was left open."""
+    home.aorch("run", "echo", "text=a")
+    return home.rows("SELECT status, substr(error, 1, 11) FROM contracts WHERE request_id IS NOT NULL AND error > ''")
+
+
+@pytest.mark.parametrize(("where", "code"), [("loop", 0), ("thread", -9)])
+def test_a_service_ends_in_time_though_python_does_not_run(hogs: Home, wait_for: Any, where: str, code: int) -> None:
+    with serving(hogs, "--grace", "0.2") as server:
+        server.post("/v1/tasks", json={"session_id": "s", "capability": f"hog_{where}"})
+        wait_for((hogs.folder / "begun").exists)
+        begun = time.monotonic()
+        assert server.stop() == code
+        assert time.monotonic() - begun < 0.2 + MOST_S
+        assert SAID in server.log
+        assert "Traceback" not in server.log
+    assert left_open(hogs) == [("interrupted", "interrupted")]
+
+
+def test_a_worker_ends_in_time_though_python_does_not_run(hogs: Home, wait_for: Any) -> None:
+    detach(hogs, "hog_thread")
+    working = hogs.start("worker", "--grace", "0.2")
+    wait_for((hogs.folder / "begun").exists)
+    begun = time.monotonic()
+    working.terminate()
+    working.wait(10)
+    assert time.monotonic() - begun < 0.2 + MOST_S
+    code, err = end(working)
+    assert (code, SAID in err) == (-9, True)
+    assert left_open(hogs) == [("interrupted", "interrupted")]
