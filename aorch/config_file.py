@@ -71,8 +71,9 @@ def trust(file: Path | None) -> Path:
         raise ConfigInvalid("there is no configuration directory: HOME is not set", "Set HOME or XDG_CONFIG_HOME.")
     if known not in _trusted():
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with (folder / _TRUSTED).open("ab") as trusted:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC  # the mode: nobody else may add a path to it
+            with os.fdopen(os.open(folder / _TRUSTED, flags, 0o600), "ab") as trusted:
                 trusted.write(known + b"\n")
         except OSError as error:
             raise AorchError(f"cannot write {folder / _TRUSTED}: {reason_of(error)}") from error

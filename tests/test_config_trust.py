@@ -1,6 +1,7 @@
 """An aorch.toml is other people's code: whose is used, and what completion may run."""
 
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -99,7 +100,9 @@ def test_trust_says_what_it_cannot_find_and_remembers_a_path_once(project: Home)
     assert project.aorch("config", "trust", "nowhere.toml").code == 12
     for _ in range(2):
         assert project.aorch("config", "trust", "aorch.toml").code == 0
-    assert (project.folder / "config/aorch/trusted").read_text() == f"{project.folder}/aorch.toml\n"
+    trusted = project.folder / "config/aorch/trusted"
+    assert trusted.read_text() == f"{project.folder}/aorch.toml\n"
+    assert stat.S_IMODE(trusted.stat().st_mode) == 0o600
 
 
 def test_completion_knows_python_agents_from_the_last_time_they_loaded_and_never_runs_their_code(

@@ -279,6 +279,11 @@ def test_a_body_of_another_type_is_refused(server: Server) -> None:
         problem(response, 415, "not_json")
 
 
+def test_a_parameter_that_a_query_gives_twice_is_refused_by_its_name(server: Server) -> None:
+    for path in ("/v1/contracts?session_id=a&session_id=b", "/v1/events?session_id=a&session_id=a"):
+        assert "'session_id'" in problem(server.get(path), 422, "parameters_invalid")["detail"]
+
+
 def test_a_path_or_a_method_that_is_none_is_told(server: Server) -> None:
     problem(server.get("/v2/health"), 404, "no_route")
     refused = server.get("/v1/orchestrate")

@@ -1,5 +1,6 @@
 """What comes with a request: its body's fields, its query, and what ties it to its caller's traces."""
 
+from collections import Counter
 from typing import Any, TypeVar
 
 from aiohttp import web
@@ -9,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from aorch import json
 from aorch.core.orchestrator import new_session_id
 from aorch.core.task import Task
-from aorch.errors import InvalidJSON
+from aorch.errors import InvalidJSON, ParametersInvalid
 from aorch.server.auth import speaks_as
 from aorch.server.bodies import AnyTask
 from aorch.server.call import Call
@@ -37,6 +38,8 @@ def parse(raw: bytes, shape: type[Shape]) -> Shape:
 
 def read_query(request: web.Request, shape: type[Shape], **besides: str) -> Shape:
     """The query as `shape`; what is given `besides` goes before. Raises Refusal (422), which names the parameter."""
+    if twice := [name for name, count in Counter(request.query.keys()).items() if count > 1]:
+        raise ParametersInvalid(f"query: {twice[0]!r} is given more than once", "Give each parameter once.")
     try:
         query = shape.model_validate(dict(request.query))
         return shape.model_validate({**request.query, **besides}) if besides else query
