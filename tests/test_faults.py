@@ -173,7 +173,7 @@ HOSTILE_SESSIONS = [
     "[bold]<script>alert(1)</script>[/bold]",
     "--help",
     " ",
-    "ü" * 5120,  # 10 KB
+    "ü" * 255,  # the longest
 ]
 
 
