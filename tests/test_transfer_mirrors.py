@@ -299,7 +299,26 @@ def test_a_session_file_of_the_older_store_links_each_response_to_its_request(ho
     }  # fmt: skip
     assert found["fast answer"]["capability"] == "echo"
     assert found["told"]["status"] == "completed"
-    assert import_contracts(home.ledger, file).new == 0
+    assert import_contracts(home.ledger, file) == Taken(present=11)
     assert "fast answer" in home.aorch("contracts", "show", "fast").out
     assert home.aorch("compress", "session_001").code == 0
     assert home.aorch("memory", "verify", "--all").code == 0
+
+
+def test_what_was_imported_without_its_request_is_linked_by_importing_the_file_again(home: Home) -> None:
+    """As by a version that linked nothing. A ledger that is linked does not lose that to one that is not."""
+    file = home.folder / "session_001.json"
+    file.write_text(json.dumps([old("q", "REQUEST", "01.000"), old("r", "RESPONSE", "02.000")]))
+    import_contracts(home.ledger, file)
+    linked = exported(home.ledger)
+    with closing(sqlite3.connect(home.ledger)) as connection, connection:
+        connection.execute("UPDATE contracts SET request_id = NULL, capability = '' WHERE contract_id = 'r'")
+    copy(home.ledger, home.folder / "unlinked.db")
+    assert import_contracts(home.ledger, file) == Taken(present=1, updated=1)
+    assert exported(home.ledger) == linked
+    (home.folder / "a.jsonl").write_bytes(exported(home.folder / "unlinked.db"))
+    assert import_contracts(home.ledger, home.folder / "a.jsonl") == Taken(present=2)
+    assert exported(home.ledger) == linked
+    file.write_text(json.dumps([old("q", "REQUEST", "01.000"), old("r", "RESPONSE", "02.000", error="x")]))
+    with pytest.raises(Conflict, match="differs in error"):
+        import_contracts(home.ledger, file)

@@ -22,6 +22,9 @@ _TEXTS = ", ".join(f"CAST({name} AS TEXT)" for name in FIELDS)
 _FOUND = f"SELECT {_TEXTS} FROM contracts WHERE contract_id = ?"  # noqa: S608  names of columns
 _ANSWER = f"SELECT {_TEXTS} FROM contracts WHERE request_id = ?"  # noqa: S608  names of columns
 _TO_AGENT = "UPDATE contracts SET to_agent = ? WHERE contract_id = ?"
+_LINK = "UPDATE contracts SET request_id = ?, capability = ? WHERE contract_id = ?"
+_LINKS = {"request_id", "capability"}
+"""What an import of a session file of the older JSON store adds to its RESPONSEs; versions before did not."""
 _MAY_CHANGE = {"status", "completed_at", "to_agent"}
 """What of a REQUEST may change after writing; `to_agent` only if it was queued, when an agent's process claims it."""
 _sorted_encoder = msgspec.json.Encoder(order="sorted")
@@ -121,6 +124,8 @@ class _Import:
         ours = self._row(_FOUND, row.contract_id)
         if ours is None:
             self._insert(row)
+        elif row.contract_type != REQUEST and _linked_alike(row, ours):
+            self._link(row, ours)
         elif different := [
             name for name, said, kept in zip(FIELDS, row, ours, strict=False) if not _same(name, said, kept)
         ]:
@@ -140,23 +145,38 @@ class _Import:
             if answer is not None:
                 queue.end_by(self._connection, answer)
             return
+        open_here = self._may_answer(row)
+        self._connection.execute(statements.INSERT, row)
+        self._taken.new += 1
+        self._end_request(row, open_here)
+
+    def _link(self, row: Row, ours: Row) -> None:
+        """Take over which REQUEST a RESPONSE answers, which is here as `ours`, if only the file says so."""
+        if ours.request_id is None:
+            open_here = self._may_answer(row)
+            self._connection.execute(_LINK, (row.request_id, row.capability, row.contract_id))
+            self._taken.updated += 1
+            self._end_request(row, open_here)
+        else:
+            self._taken.present += 1
+
+    def _may_answer(self, row: Row) -> bool:
+        """Whether the REQUEST of this RESPONSE is open here. Raises Conflict if it has another answer, or runs here."""
         answer = self._row(_ANSWER, row.request_id)
         if answer is not None:
             other = answer.contract_id
             message = f"contract {row.contract_id} answers request {row.request_id}, which {other} in the ledger answers already"
             raise Conflict(message, _keep(other))
-        self._answer(row)
-
-    def _answer(self, row: Row) -> None:
-        """Insert a RESPONSE and end its REQUEST: as the file says of it, else as the RESPONSE does."""
         asked = self._row(_FOUND, row.request_id)
         open_here = asked is not None and asked.contract_type == REQUEST and asked.status in queue.OPEN
         if open_here:
             self._refuse_if_run_here(
                 row.request_id or "", f"contract {row.contract_id} answers {row.request_id}, which"
             )
-        self._connection.execute(statements.INSERT, row)
-        self._taken.new += 1
+        return open_here
+
+    def _end_request(self, row: Row, open_here: bool) -> None:
+        """End the REQUEST of this RESPONSE: as the file says of it, else as the RESPONSE does if it is open here."""
         if (ended := self._ends.pop(row.request_id or "", None)) is not None:
             self._end_as(ended)
         elif open_here:
@@ -222,6 +242,15 @@ def _agents_agree(row: Row, ours: Row) -> bool:
     if "queue" not in json.decode(row.metadata):
         return False
     return None in (row.to_agent, ours.to_agent) or ours.status in queue.OPEN
+
+
+def _linked_alike(row: Row, ours: Row) -> bool:
+    """Whether two forms of a RESPONSE say the same, but that one of them alone names the REQUEST that it answers."""
+    if (row.request_id is None) == (ours.request_id is None):
+        return False
+    if row.capability != ours.capability and (row if row.request_id is None else ours).capability:
+        return False
+    return all(name in _LINKS or _same(name, *both) for name, *both in zip(FIELDS, row, ours, strict=False))
 
 
 def _differs(row: Row, different: list[str]) -> Conflict:
