@@ -1,5 +1,7 @@
 """An agent whose C code keeps Python's lock holds up the end of a service by no more than any other."""
 
+import subprocess
+import sys
 import time
 from typing import Any
 
@@ -73,6 +75,33 @@ def test_a_service_ends_in_time_though_python_does_not_run(hogs: Home, wait_for:
         assert SAID in server.log
         assert "Traceback" not in server.log
     assert left_open(hogs) == [("interrupted", "interrupted")]
+
+
+FORKS = """
+import os, signal, threading
+from aorch.core.watchdog import Watchdog
+
+Watchdog(0.0, [signal.SIGINT])
+signal.signal(signal.SIGTERM, lambda *_: os._exit(7))
+
+def fork():
+    if not (child := os.fork()):
+        threading.Event().wait(20)
+        os._exit(8)
+    os.kill(child, signal.SIGTERM)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+thread = threading.Thread(target=fork)
+thread.start()
+thread.join()
+threading.Event().wait(2.5)  # the watchdog would end this within 1.55 s
+"""
+
+
+def test_a_signal_to_a_forked_process_does_not_end_its_parent(home: Home) -> None:
+    home.write("forks.py", FORKS)
+    done = subprocess.run([sys.executable, "-W", "ignore", "forks.py"], cwd=home.folder, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "7\n"), done.stderr
 
 
 def test_a_worker_ends_in_time_though_python_does_not_run(hogs: Home, wait_for: Any) -> None:

@@ -41,11 +41,31 @@ class Watchdog:
                 setsigmask=SIGNALS,
             )
             signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+            _keep_from_children()
 
     def beat(self) -> None:
         """Say that Python runs."""
         with contextlib.suppress(OSError):
             os.write(self._write, bytes([ALIVE]))
+
+
+def _keep_from_children() -> None:
+    """See to it that a signal to a process that an agent forks is not written into the pipe of this one.
+
+    Signals wait meanwhile: one that came between the fork and `after_in_child` would be written.
+    """
+
+    def before() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+    def after() -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+    def after_in_child() -> None:
+        signal.set_wakeup_fd(-1)
+        after()
+
+    os.register_at_fork(before=before, after_in_parent=after, after_in_child=after_in_child)
 
 
 def end_programs_of(process: int) -> None:
