@@ -4,6 +4,7 @@ import asyncio
 import pydoc
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from trace_double import doubling
 import aorch
 from aorch import Agent, AgentCapability, AgentStatus, AorchError, Conflict, Orchestrator, UsageError
 from aorch.agents import AgentMetadata, ExampleAgent
+from aorch.core.trace import push_until
+from aorch.ledger.lease import State, take
 
 
 class Greeter(Agent):
@@ -101,9 +104,15 @@ async def test_an_orchestrator_with_a_trace_url_delivers_to_trace_itself(
             await asyncio.to_thread(wait_for, lambda: double.count == 2)
             await orchestrator.orchestrate("s", {"capability": "echo", "parameters": {"text": "two"}})
         assert double.count == 4  # what was due at the close too
+        double.mode(delay_s=0.1)
+        async with Orchestrator(home.ledger, trace_url=double.url) as orchestrator:
+            await orchestrator.orchestrate("s", {"capability": "echo", "parameters": {"text": "slow"}})
+            await asyncio.to_thread(wait_for, lambda: double.count == 5)  # a request is in flight at the close
+        assert double.count == 6
+        double.mode()
         async with Orchestrator(home.ledger) as only_records:
             await only_records.orchestrate("s", {"capability": "echo", "parameters": {"text": "three"}})
-        assert double.count == 4
+        assert double.count == 6
         double.kill()
         async with Orchestrator(home.ledger, trace_url=double.url) as orchestrator:
             answer = await orchestrator.orchestrate("s", {"capability": "echo", "parameters": {"text": "four"}})
@@ -111,8 +120,22 @@ async def test_an_orchestrator_with_a_trace_url_delivers_to_trace_itself(
         double.start()
         async with Orchestrator(home.ledger, trace_url=double.url) as orchestrator:
             await orchestrator.orchestrate("s", {"capability": "echo", "parameters": {"text": "five"}})
-            await asyncio.to_thread(wait_for, lambda: double.count == 10)
+            await asyncio.to_thread(wait_for, lambda: double.count == 12)
         assert not double.collisions
+
+
+async def test_closing_while_trace_is_let_alone_after_a_kill_says_nothing_against_trace(home: Home) -> None:
+    with doubling(home.folder / "trace") as double:
+        async with Orchestrator(home.ledger) as orchestrator:
+            await orchestrator.orchestrate("s", {"capability": "echo", "parameters": {"text": "one"}})
+        lease = take(home.ledger)
+        assert lease is not None
+        lease.write(State(asked_at=time.time()))  # as a process leaves it that was killed while it awaited an answer
+        lease.close()
+        with pytest.raises(TimeoutError):
+            await push_until(Orchestrator(home.ledger, trace_url=double.url).config, time.monotonic() + 1.5)
+        assert home.aorch("trace", "status", "--json").json["last_error"] is None
+        assert not double.count
 
 
 async def test_a_registered_agent_is_replaced_on_demand(orchestrator: Orchestrator) -> None:

@@ -147,3 +147,16 @@ def test_many_parked_deliveries_are_summed_up_and_a_service_says_that_it_parks(
     assert sum(each["deliveries"] for each in summary) >= 24
     assert f" × contract.request, first {rows[0].contract_id}: Trace refused" in told.aorch("trace", "status").out
     assert len(told.aorch("trace", "status").out.splitlines()) < 10
+
+
+def test_a_session_of_which_contracts_were_deleted_is_not_read_back(told: Home, double: Double) -> None:
+    put(told.ledger, *large(50))
+    push(told)
+    remove(told, "position > 2")  # what is left of the session would fit
+    found = told.aorch("trace", "import", "s")
+    assert (found.code, "contracts were deleted" in found.err) == (3, True)
+    put(told.ledger, *pairs(2))
+    double.mode(only="POST", answer="drop", times=1)
+    push(told, 3)
+    assert push(told, 13).out == "3 delivered, 1 parked, 0 due\n"
+    assert not double.large_reads

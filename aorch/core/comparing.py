@@ -56,6 +56,11 @@ def _check_readable(outbox: Outbox, session_id: str) -> None:
         known = next(rows, None) is not None
     if not known:
         raise NotFound(f"the ledger has no session {session_id!r}", "See `aorch contracts list`.")
+    if outbox.any_deleted():
+        raise ServiceFailed(
+            f"contracts were deleted from this ledger, so the size of session {session_id!r} in Trace is not known",
+            "It is not read: reading a large session breaks Trace. `aorch trace status` shows what was delivered.",
+        )
     _, reach = outbox.reached()
     with closing(outbox.sent_to(session_id, reach)) as sent:
         if not can_be_read_back(sent):

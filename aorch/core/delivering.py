@@ -84,17 +84,18 @@ class Deliverer:
             lease.close()
 
     async def _of(self, delivery: Delivery, lease: Lease) -> Turn:
-        state, turn = delivery.state, Turn()
+        state, turn, rested = delivery.state, Turn(), False
         state.pid = os.getpid()
         try:
             await delivery.rest()
+            rested = True
             async with Trace(self._url, delivery.in_flight) as trace:
                 turn.more = await delivery.run(trace, time.monotonic() + TURN_S)
             state.failures, state.next_at = 0, 0.0
         except ServiceUnreachable as error:
             turn.error, turn.wait_s = error, _failed(state, error)
         except asyncio.CancelledError:
-            if state.asked_at is not None and (waited_s := time.time() - state.asked_at) > SLOW_S:
+            if rested and state.asked_at is not None and (waited_s := time.time() - state.asked_at) > SLOW_S:
                 _failed(state, ServiceFailed(f"Trace at {self._url} had given no answer after {waited_s:.1f} s"))
             raise
         finally:

@@ -13,10 +13,11 @@ Trace before it is sent again:
 - Trace was found to mix up answers: all since it was last seen not to.
 
 Looking for it: it is among the session's events (or nodes): delivered. Others are and it is not: sent. Nothing is read back and
-nothing was delivered to that session before: sent. A session is not read if what may have been sent to it passes 64 KiB: Trace
-reads back nothing of such a session, and reading a larger one breaks it. Then, or if nothing is read back although something
-was delivered before, the delivery counts if it was answered 200 (and only the mixing puts it in doubt); else it is parked as
-`unknown`, for a person to look at and to retry: not lost, not doubled.
+nothing was delivered to that session before: sent. A session is not read if what may have been sent to it passes 64 KiB, or
+is not known because contracts were deleted from the ledger: Trace reads back nothing of a session beyond 64 KiB, and reading a
+larger one breaks it. Then, or if nothing is read back although something was delivered before, the delivery counts if it was
+answered 200 (and only the mixing puts it in doubt); else it is parked as `unknown`, for a person to look at and to retry: not
+lost, not doubled.
 
 Not in doubt: no connection, and 503, 429, 3xx, 401, 403: nothing was stored, and it is sent again after a rest. What 422 and
 its like refuse, sessions that Trace has no path for, and what fails MOST_TRIES times while Trace takes other requests, is
@@ -132,7 +133,9 @@ class Delivery:
         return next((each for each in sessions if not not_carried(each) and self._readable(each)), None)
 
     def _readable(self, session_id: str, *, nodes: bool = False) -> bool:
-        """Whether that session may be read back: all that may have been sent to it is known to fit."""
+        """Whether that session may be read back: all that may have been sent to it is known, and fits."""
+        if self._outbox.any_deleted():
+            return False
         with closing(self._outbox.sent_to(session_id, self.state.sent // 2)) as rows:
             return can_be_read_back(rows, nodes=nodes)
 

@@ -271,8 +271,6 @@ class Orchestrator:
         answer. Raises UsageError when an agent calls it that this orchestrator runs.
         """
         delivery = self._delivery if self._lifecycle.exchanges is not None else None
-        if delivery is not None:
-            await delivery.stop()
         await self._lifecycle.close()
         self._queue = None
         if delivery is not None:

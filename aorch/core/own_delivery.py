@@ -15,12 +15,14 @@ from aorch.errors import LedgerError
 
 LAST_S = 1.8
 """How long `finish` waits for Trace (seconds)."""
+OTHER_LOOP_S = 1.0
+"""How long `finish` waits for another event loop to stop delivering (seconds)."""
 
 _log = logging.getLogger("aorch.trace")
 
 
 class OwnDelivery:
-    """Delivers the contracts of `config.ledger` in the event loop that started it, until that loop ends or `stop`."""
+    """Delivers the contracts of `config.ledger` in the event loop that started it, until that loop ends or `finish`."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -33,10 +35,25 @@ class OwnDelivery:
         supervisor = Supervisor(_log.warning)
         self._running = asyncio.get_running_loop(), supervisor
         await in_thread(partial(import_module, "aorch.core.delivering"))  # aiohttp takes 190 ms
-        if self._running is not None and self._running[1] is supervisor:  # `stop` did not come meanwhile
+        if self._running is not None and self._running[1] is supervisor:  # `_stop` did not come meanwhile
             supervisor.start("trace", bootstrap.background(self._config, _log.warning).run)
 
-    async def stop(self) -> None:
+    async def finish(self) -> None:
+        """Deliver what is still due, for at most LAST_S, and stop; the rest stays due.
+
+        What delivers meanwhile goes on until then: a request that is given up keeps every other one waiting for 2 s.
+        """
+        from aorch.core.trace import push_until  # noqa: PLC0415  SQLAlchemy and aiohttp are for delivering only
+
+        try:
+            with contextlib.suppress(TimeoutError):
+                await push_until(self._config, time.monotonic() + LAST_S)
+        except LedgerError as error:
+            _log.warning("%s", error)
+        finally:
+            await self._stop()
+
+    async def _stop(self) -> None:
         """Stop delivering; what is not delivered stays due."""
         running, self._running = self._running, None
         if running is None:
@@ -45,14 +62,6 @@ class OwnDelivery:
         if loop is asyncio.get_running_loop():
             await supervisor.stop()
         elif loop.is_running():
-            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(supervisor.stop(), loop))
-
-    async def finish(self) -> None:
-        """Deliver what is still due, for at most LAST_S; the rest stays due."""
-        from aorch.core.trace import push_until  # noqa: PLC0415  SQLAlchemy and aiohttp are for delivering only
-
-        try:
-            with contextlib.suppress(TimeoutError):
-                await push_until(self._config, time.monotonic() + LAST_S)
-        except LedgerError as error:
-            _log.warning("%s", error)
+            stopped = asyncio.run_coroutine_threadsafe(supervisor.stop(), loop)
+            with contextlib.suppress(TimeoutError):  # that loop may end, or be blocked, before it gets to it
+                await asyncio.wait_for(asyncio.wrap_future(stopped), OTHER_LOOP_S)

@@ -112,6 +112,12 @@ class Outbox(Shared):
             (found,) = connection.execute(_ANY_DUE, (reached,)).fetchone()
         return bool(found)
 
+    def any_deleted(self) -> bool:
+        """Whether contracts were ever deleted: nobody knows then how much was sent to a session. Reads a row."""
+        with self._using() as connection:
+            row = connection.execute("SELECT value FROM counters WHERE name = 'deleted_contracts'").fetchone()
+        return row is not None and row[0] > 0
+
     def contract_id(self, position: int) -> str | None:
         """That of the contract at `position`."""
         with self._using() as connection:
