@@ -55,3 +55,10 @@ def test_a_longer_session_id_of_an_older_ledger_is_read_exported_and_imported(ho
     assert home.aorch("contracts", "import", "-", "--ledger", str(other), stdin=exported.out).code == 0
     listed = home.aorch("contracts", "list", "--session", "y" * 3000, "--json", "--ledger", str(other))
     assert listed.out.count("y" * 3000) == 2
+
+
+def test_a_page_that_ends_with_a_longer_session_id_of_an_import_has_no_endless_link(home: Home, server: Server) -> None:
+    put(home.ledger, *pairs(1, "zy" * 100_000), *pairs(1, "zz"))
+    response = server.get("/v1/sessions", params={"cursor": "zx", "limit": 1})
+    assert response.json()["next"] == "zy" * 100_000
+    assert "Link" not in response.headers

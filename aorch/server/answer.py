@@ -9,6 +9,8 @@ from aorch import json
 from aorch.server.fast_path import JsonAnswer
 
 JSON = "application/json"
+LONGEST_ADDRESS = 8000
+"""Characters in a `Link`: a request line has at most 8 KiB."""
 
 
 def json_answer(value: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> JsonAnswer:
@@ -17,8 +19,11 @@ def json_answer(value: Any, *, status: int = 200, headers: dict[str, str] | None
 
 
 def next_page(request: web.Request, cursor: str | None) -> dict[str, str]:
-    """The header that leads to the page after this one (RFC 8288); none on the last."""
+    """The header that leads to the page after this one (RFC 8288); none on the last.
+
+    None either if the address is longer than a request line may be: an import may have a session id of any length.
+    """
     if cursor is None:
         return {}
-    query = urlencode({**request.query, "cursor": cursor})
-    return {"Link": f'<{request.rel_url.raw_path}?{query}>; rel="next"'}
+    address = f"{request.rel_url.raw_path}?{urlencode({**request.query, 'cursor': cursor})}"
+    return {} if len(address) > LONGEST_ADDRESS else {"Link": f'<{address}>; rel="next"'}
