@@ -24,7 +24,11 @@ _UNKNOWN = re.compile(r'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}|(?P<unknown>.))', re.DO
 
 def encode(value: Any) -> str:
     """`value` as one line of JSON. Raises InvalidJSON for what has no JSON form (a function, a circle)."""
-    return encode_bytes(value).decode()
+    try:
+        text = _encode(value)
+    except (TypeError, ValueError, RecursionError):
+        return encode_bytes(value).decode()
+    return (encode_bytes(value) if b"\\u0000" in text else text).decode()
 
 
 def encode_bytes(value: Any) -> bytes:

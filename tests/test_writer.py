@@ -160,7 +160,7 @@ async def test_a_claim_that_is_not_wanted_any_more_claims_nothing(ledger: Ledger
     """A worker that is told to stop while another program holds the lock need not wait for it."""
     await ledger.enqueue(Entry(request(status="pending", to_agent=None, completed_at=None), 3))
     wanted = [True]
-    places = [Places("echo", 1, {})]
+    places = [Places("echo", 1, {"agent": 1})]
     with closing(connect(path)) as other:
         other.execute("BEGIN IMMEDIATE")
         claiming = asyncio.ensure_future(ledger.claim(places, 1, lambda: bool(wanted)))

@@ -59,12 +59,12 @@ class Exchanges:
     @property
     def running(self) -> Running:
         """What runs in this event loop."""
-        return self._here()[0]
+        return (self._loops.get(asyncio.get_running_loop()) or self._here())[0]
 
     @property
     def saver(self) -> Saver:
         """What commits the RESPONSEs of this event loop."""
-        return self._here()[1]
+        return (self._loops.get(asyncio.get_running_loop()) or self._here())[1]
 
     def _here(self) -> tuple[Running, Saver]:
         loop = asyncio.get_running_loop()
@@ -298,7 +298,7 @@ class Exchanges:
         agent_id, about = registered.agent.agent_id, call.about
         response = record.response_of_agent(request, registered, outcome, started, about)
         try:
-            await self._here()[1].save(response, last=last, patience_s=patience_s)
+            await self.saver.save(response, last=last, patience_s=patience_s)
         except Unsaved as unsaved:
             unsaved.answer = record.answer_of(response, agent_id, outcome, started, outcome.hint, about)
             raise

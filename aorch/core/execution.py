@@ -9,6 +9,8 @@ import threading
 from collections.abc import Callable
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
+from inspect import CO_COROUTINE
+from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 from aorch import json
@@ -205,7 +207,7 @@ async def execute(
     AgentNotStarted where its program could not be started for lack of descriptors, processes or memory.
     """
     loop = asyncio.get_running_loop()
-    over: asyncio.Future[None] = loop.create_future()  # what asyncio.wait does, in half of its time
+    over: asyncio.Future[None] = asyncio.Future(loop=loop)  # what asyncio.wait does, in half of its time
     call = called.code = loop.create_task(_call(agent, document, over, called))
     running = called.exchanges.running
     running.begin(called.request_id, over, ends_at or loop.time() + timeout_s)
@@ -239,12 +241,13 @@ async def _call(agent: Agent, document: dict[str, Any], over: asyncio.Future[Non
     """What the agent's own code returns, in a task of its own; `over` is released in the step in which that ends."""
     current_call.set(called)
     try:
-        if not inspect.iscoroutinefunction(agent.execute):
+        if not _is_async(agent.execute):
             answer = await _in_thread(lambda: agent.execute(document), called)
         else:
             called.begun = True
-            answer = await agent.execute(document)
-        called.about.update(_of_program(answer))
+            answer = await agent.execute(document)  # type: ignore[misc]  # an `async def`
+        if isinstance(answer, dict) and not _OF_PROGRAM.keys().isdisjoint(answer):
+            called.about.update(_of_program(answer))
         return answer
     except CutOff as cut_off:
         called.about.update(_of_program(cut_off.answer))
@@ -322,11 +325,18 @@ async def _end_where_it_stands(call: asyncio.Task[Any]) -> None:
     await asyncio.wait((call,), timeout=CLOSE_S)
 
 
-def _of_program(answer: Any) -> dict[str, Any]:
+_OF_PROGRAM = {"exit_code": int, "stderr": str, "stdout": str}
+
+
+def _of_program(answer: dict[str, Any]) -> dict[str, Any]:
     """Of `exit_code`, `stderr` and `stdout` what an answer has: a program's agent says the first two after success as well."""
-    kinds = {"exit_code": int, "stderr": str, "stdout": str}
-    said = answer if isinstance(answer, dict) else {}
-    return {name: said[name] for name, kind in kinds.items() if type(said.get(name)) is kind}
+    return {name: answer[name] for name, kind in _OF_PROGRAM.items() if type(answer.get(name)) is kind}
+
+
+def _is_async(execute: Callable[..., Any]) -> bool:
+    """As inspect.iscoroutinefunction, in a tenth of its time for an `async def`."""
+    code = getattr(execute, "__code__", None)
+    return (isinstance(code, CodeType) and bool(code.co_flags & CO_COROUTINE)) or inspect.iscoroutinefunction(execute)
 
 
 def _outcome(agent: Agent, call: asyncio.Future[Any], document: dict[str, Any]) -> Outcome:

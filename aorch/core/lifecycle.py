@@ -57,7 +57,9 @@ class Lifecycle:
             try:
                 await asyncio.shield(opening)
             finally:
-                self._end(self._waiting, waiter)
+                del self._waiting[waiter]
+                if (tell := self._told) is not None:
+                    tell()
         return exchanges
 
     def begin(self) -> object:
@@ -68,7 +70,9 @@ class Lifecycle:
 
     def end(self, entry: object) -> None:
         """Note that it has ended: its RESPONSE is in the ledger."""
-        self._end(self._under_way, entry)
+        del self._under_way[entry]
+        if (tell := self._told) is not None:
+            tell()
 
     async def close(self) -> None:
         """Cancel what runs, wait until each RESPONSE is written, and close the ledger. Raises UsageError inside an exchange.
@@ -98,11 +102,6 @@ class Lifecycle:
             self._forgotten.detach()
         if lost := await exchanges.saver.close(partial(in_thread, exchanges.ledger.close)):
             _log.error("the ledger did not take %d RESPONSEs; their REQUESTs will be answered as interrupted", lost)
-
-    def _end(self, entries: dict[object, asyncio.AbstractEventLoop], entry: object) -> None:
-        del entries[entry]
-        if (tell := self._told) is not None:
-            tell()
 
     async def _while(self, holds: Callable[[], bool]) -> None:
         """Wait for as long as that holds. It is looked at when an entry ends, and every LOOK_S seconds."""

@@ -91,7 +91,12 @@ class Orchestrator:
         """
         asked = _task(session_id, task)
         asked.from_agent = asked.from_agent if from_agent is None else from_agent
-        return (await self.perform(asked)).as_dict()
+        entry = self._lifecycle.begin()  # what `perform` does, in place: a coroutine more is woken with each step
+        try:
+            exchanges = self._lifecycle.exchanges or await self._opened()
+            return (await exchanges.perform(asked)).as_dict()
+        finally:
+            self._lifecycle.end(entry)
 
     async def map(
         self, capability: str, items: Items, limit: int = 32, session_id: str | None = None

@@ -32,6 +32,8 @@ def choose(registry: Registry, task: Task) -> Choice:
                 f"It can do: {skills}.",
             )
         raise NoAgent(f"No agent available for capability: {task.capability}", _advice(registry, task.capability))
+    if len(candidates) == 1 and candidates[0].problem() is None:
+        return candidates[0], {"chosen": "asked for by id" if task.agent_id else "the only one"}
     able = [candidate for candidate in candidates if candidate.problem() is None]
     if not able:
         problems = "; ".join(f"{each.agent.agent_id}: {each.problem()}" for each in candidates)

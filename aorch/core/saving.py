@@ -50,8 +50,7 @@ class Saver:
     def __init__(self, ledger: Ledger, loop: asyncio.AbstractEventLoop) -> None:
         self._ledger = ledger
         self._loop = loop
-        self._callers: dict[asyncio.Task[object], float] = {}
-        self._late: set[asyncio.Task[object]] = set()
+        self._writing: dict[asyncio.Future[None], float] = {}
         self._looking = False
         self._unsaved: dict[asyncio.Task[None], tuple[Row, Write]] = {}
 
@@ -68,26 +67,22 @@ class Saver:
         Raises Unsaved after `patience_s` seconds, and Conflict where the REQUEST has another RESPONSE. After Unsaved, and
         after the caller was cancelled, the attempts go on until `close`.
         """
-        caller = asyncio.current_task()
-        assert caller is not None
-        cancelling = caller.cancelling()
-        self._callers[caller] = ends_at = time.monotonic() + patience_s
-        if not self._looking:
-            self._looking = True
-            self._loop.call_later(LOOK_S, self._look)
+        ends_at = time.monotonic() + patience_s
         try:
-            return await self._ledger.write_response(response, response.status, webhook=webhook, last=last)
+            written = self._ledger.write_response(response, response.status, webhook=webhook, last=last)
+            self._writing[written] = ends_at
+            if not self._looking:
+                self._looking = True
+                self._loop.call_later(LOOK_S, self._look)
+            try:
+                return await written
+            finally:
+                del self._writing[written]
         except LedgerError as error:
             reason = error
-        except asyncio.CancelledError:  # by `_look`, as by `asyncio.timeout`, or by somebody else
-            late = caller in self._late
-            self._late.discard(caller)
-            if not late or caller.uncancel() > cancelling:
-                self._go_on(response, webhook=webhook, last=last)
-                raise
-            reason = LedgerBusy("another process holds the write lock, or the disk is slow", "Try again.")
-        finally:
-            del self._callers[caller]
+        except asyncio.CancelledError:
+            self._go_on(response, webhook=webhook, last=last)
+            raise
         saving = self._go_on(response, webhook=webhook, last=last)
         if (left_s := ends_at - time.monotonic()) > 0:
             await asyncio.wait((saving,), timeout=None if left_s == math.inf else left_s)
@@ -112,16 +107,17 @@ class Saver:
         return sum(isinstance(error, LedgerError) for error in ended)
 
     def _look(self) -> None:
-        """Interrupt the callers whose time has passed."""
-        self._looking = bool(self._callers)
+        """Tell the callers whose time has passed. What they wait for is still written if the ledger takes it."""
+        self._looking = bool(self._writing)
         if not self._looking:
             return
         self._loop.call_later(LOOK_S, self._look)
         moment = time.monotonic()
-        for caller, ends_at in self._callers.items():
-            if ends_at <= moment and caller not in self._late:
-                self._late.add(caller)
-                caller.cancel()
+        for written, ends_at in self._writing.items():
+            if ends_at <= moment and not written.done():
+                written.set_exception(
+                    LedgerBusy("another process holds the write lock, or the disk is slow", "Try again.")
+                )
 
     def _go_on(self, response: Row, *, webhook: bool, last: bool) -> "asyncio.Task[None]":
         write = partial(self._ledger.write_response, response, response.status, webhook=webhook, last=last)

@@ -83,9 +83,10 @@ class Task:
             _check_text("from_agent", self.from_agent, needed=False)
         if self.parent_id is not None:
             _check_text("parent_id", self.parent_id, needed=False)
-        _check_object("parameters", self.parameters)
-        _check_object("context", self.context)
-        _check_object("metadata", self.metadata)
+        if not (
+            isinstance(self.parameters, dict) and isinstance(self.context, dict) and isinstance(self.metadata, dict)
+        ):
+            _check_objects(parameters=self.parameters, context=self.context, metadata=self.metadata)
         if self.timeout_s is not None and not (
             isinstance(self.timeout_s, int | float) and 0 < self.timeout_s < math.inf
         ):
@@ -201,9 +202,10 @@ def named_session(session_id: str) -> str:
     return session_id
 
 
-def _check_object(name: str, value: object) -> None:
-    if not isinstance(value, dict):
-        raise UsageError(f"{name} must be a JSON object, not {json.encode(value)[:80]}")
+def _check_objects(**values: object) -> None:
+    for name, value in values.items():
+        if not isinstance(value, dict):
+            raise UsageError(f"{name} must be a JSON object, not {json.encode(value)[:80]}")
 
 
 def _check_text(name: str, value: object, *, needed: bool) -> None:

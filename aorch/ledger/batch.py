@@ -11,10 +11,9 @@ import time
 from asyncio import Future
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any, TypeVar
 
-from aorch.errors import AorchError, LedgerError
+from aorch.errors import AorchError, Conflict, LedgerError
 from aorch.ledger.connection import Connection, is_of_the_file, transaction
 
 Statement = tuple[str, Sequence[Any]]
@@ -41,6 +40,8 @@ class _Unit:
     told = False
     wanted: Callable[[], bool] = staticmethod(lambda: True)
     """Whether it is still to be done; asked in the writer's thread."""
+    answers: str | None = None
+    """The REQUEST that it answers: a unique index refuses a second answer."""
 
     def __init__(self, statements: Sequence[Statement], action: Action | None, waiter: Future[Any]) -> None:
         self.statements = statements
@@ -59,6 +60,10 @@ class _Unit:
             return
         if self.error is None:
             self.waiter.set_result(self.result)
+        elif self.answers is not None and isinstance(self.error, sqlite3.IntegrityError):
+            conflict = Conflict(f"request {self.answers} has been answered already")
+            conflict.__cause__ = self.error
+            self.waiter.set_exception(conflict)
         else:
             self.waiter.set_exception(self.error)
 
@@ -93,6 +98,14 @@ class Writer:
         """
         return self._gather(statements, None).waiter
 
+    def commit_answer(
+        self, request_id: str | None, statements: Sequence[Statement], action: Action | None = None
+    ) -> Future[None]:
+        """As `commit`, of what answers that REQUEST, or as `work`. Raises Conflict where it has been answered already."""
+        unit = self._gather(statements, action)
+        unit.answers = request_id
+        return unit.waiter
+
     async def commit_or_refuse(self, *statements: Statement) -> None:
         """The same, but that a refusal goes before the caller's cancellation."""
         unit = self._gather(statements, None)
@@ -124,7 +137,7 @@ class Writer:
 
     def _gather(self, statements: Sequence[Statement], action: Action | None) -> _Unit:
         loop = asyncio.get_running_loop()
-        unit = _Unit(statements, action, loop.create_future())
+        unit = _Unit(statements, action, Future(loop=loop))
         with self._lock:
             if self._refusal is not None:
                 raise LedgerError(*self._refusal)
@@ -236,8 +249,10 @@ def _tell(gathered: list[tuple[asyncio.AbstractEventLoop, list[_Unit]]]) -> None
     for loop, units in gathered:
         by_loop[loop] += units
     for loop, its in by_loop.items():
-        with suppress(RuntimeError):  # the loop is closed, so nobody waits in it
+        try:
             loop.call_soon_threadsafe(_tell_each, its)
+        except RuntimeError:  # the loop is closed, so nobody waits in it
+            continue
 
 
 def _tell_each(units: list[_Unit]) -> None:

@@ -58,8 +58,7 @@ class Connection(sqlite3.Connection):
 
     def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
         """As of sqlite3, by a Cursor."""
-        cursor: Cursor = self.cursor()
-        return cursor.execute(sql, parameters)
+        return Cursor(self).execute(sql, parameters)
 
 
 def connection_to(path: Path, query: str) -> Connection:
@@ -87,20 +86,28 @@ def is_of_the_file(error: Exception) -> bool:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in _OF_THE_FILE
 
 
-@contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """A write transaction around the block: committed at its end, rolled back if it raises.
+class transaction:
+    """A write transaction around a block: committed at its end, rolled back if it raises.
 
-    The write lock is taken first (BEGIN IMMEDIATE): a transaction that begins by reading cannot wait for it later.
+    The write lock is taken first (BEGIN IMMEDIATE): a transaction that begins by reading cannot wait for it later. A class,
+    since a generator takes three times as long.
     """
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:  # SQLite has rolled back by itself if, say, the disk is full
-            connection.execute("ROLLBACK")
-        raise
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        try:
+            if kind is None:
+                self._connection.execute("COMMIT")
+        finally:
+            if self._connection.in_transaction:  # SQLite has rolled back by itself if, say, the disk is full
+                self._connection.execute("ROLLBACK")
 
 
 @contextmanager

@@ -6,6 +6,7 @@ Starting: what a dead process left open is answered by an `interrupted` RESPONSE
 
 import sqlite3
 import threading
+from asyncio import Future
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
@@ -184,9 +185,9 @@ class Ledger:
         """Commit that a pending REQUEST is now in progress."""
         return self._writer.commit((statements.START, (IN_PROGRESS, request_id, PENDING)))
 
-    async def write_response(
+    def write_response(
         self, response: Row, request_status: str, *, webhook: bool = False, last: bool = False
-    ) -> None:
+    ) -> Future[None]:
         """Commit a RESPONSE and its REQUEST's end; where it has a `webhook`, that it is due.
 
         `last` is for where nobody waited for the REQUEST to be durable: what was to be written before goes first, and
@@ -197,13 +198,10 @@ class Ledger:
         rows: list[Statement] = [(statements.INSERT, response), (statements.COMPLETE, end)]
         if webhook:
             rows.append((statements.WEBHOOK_DUE, (response.created_at, response.request_id)))
-        try:
-            if last:
-                await self._writer.work(partial(_answer_if_asked, response.request_id, rows))
-            else:
-                await self._writer.commit(*rows)
-        except sqlite3.IntegrityError as error:
-            raise Conflict(f"request {response.request_id} has been answered already") from error
+        request_id = response.request_id
+        if last:
+            return self._writer.commit_answer(request_id, (), partial(_answer_if_asked, request_id, rows))
+        return self._writer.commit_answer(request_id, rows)
 
     async def _write_once(self, request: Row, key: tuple[str, str, str], rows: list[Statement]) -> None:
         """A used key goes before a cancellation: there is no REQUEST then to be answered."""
