@@ -139,6 +139,16 @@ def _blocks(ledger: Any) -> list[MemoryBlock]:
     return [opened(row) for row in blocks_of(ledger, "a-session")]
 
 
+def test_of_callers_who_say_one_word_each_the_first_has_the_aim() -> None:
+    s = Session()
+    for word in ("Alpha", "Beta", "Gamma"):
+        s.says("ann", "bot", word, word)
+    assert texts(block_of(s.contracts), "aims") == ["«Alpha»"]
+    s.says("ann", "bot", "Please move order 4711 to Oslo.", "It is moved.")
+    s.says("ann", "bot", "Please cancel order 99.", "It is cancelled.")
+    assert texts(block_of(s.contracts), "aims") == ["«Please move order 4711 to Oslo.»"]
+
+
 def test_went_well_later_is_said_of_the_very_same_arguments_only() -> None:
     s = Session()
     ended(s, "deploy", {"service": "shop", "host": "a-1", "port": 80}, "failed", "no such host")

@@ -150,9 +150,9 @@ def digest(payload: Any) -> int:
 
 def _is_better_aim(said: str, before: str) -> bool:
     """Whether a caller's words say rather what is wanted than those before, which are a phrase or only state a decision."""
-    if not said or not before:
+    if not said or not before or is_phrase(said):
         return False
-    return is_phrase(before) or (only_decides(before) and not is_phrase(said))
+    return is_phrase(before) or only_decides(before)
 
 
 def _take_response(g: Gathered, contract: Contract) -> None:
