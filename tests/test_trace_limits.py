@@ -15,6 +15,7 @@ from serving import serving
 from test_trace import WaitFor, expected, push, standing, status
 from trace_double import Double, doubling
 
+from aorch.core.provenance import can_be_read_back, event_data
 from aorch.ledger.row import Row
 
 
@@ -160,3 +161,13 @@ def test_a_session_of_which_contracts_were_deleted_is_not_read_back(told: Home, 
     push(told, 3)
     assert push(told, 13).out == "3 delivered, 1 parked, 0 due\n"
     assert not double.large_reads
+
+
+def test_what_indentation_adds_is_counted_before_a_session_is_read_back() -> None:
+    rows = large(8)
+    small = [request("s", "x") for _ in range(200)]
+    for kept in (rows, small):
+        fitting = next(n for n in range(len(kept), 0, -1) if can_be_read_back(kept[:n]))
+        events = [{"event_id": "x" * 36, "timestamp": "2026", "data": event_data(row)} for row in kept[:fitting]]
+        answer = json.dumps({"text": json.dumps({"events": events}, indent=2)})
+        assert 32 * 1024 < len(answer) <= 64 * 1024

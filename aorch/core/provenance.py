@@ -98,14 +98,14 @@ def node(row: Row) -> dict[str, Any]:
 def can_be_read_back(rows: Iterable[Row], *, nodes: bool = False) -> bool:
     """Whether the events (or the nodes) of `rows`, all that may have been sent to one session, fit in LARGEST_READ.
 
-    Trace reads its own backend's answer, in which the events are JSON inside a JSON string, with all but ASCII escaped. So
-    that is what is counted: a session that may not fit must never be read.
+    Trace reads its own backend's answer, in which the events are JSON inside a JSON string, with all but ASCII escaped and
+    perhaps indented. So that is what is counted: a session that may not fit must never be read.
     """
     size = 0
     for row in rows:
         if not nodes or row.contract_type == REQUEST:
             stored = node(row) if nodes else event_data(row)
-            size += len(plain_json.dumps(plain_json.dumps(stored))) + _BESIDE
+            size += len(plain_json.dumps(plain_json.dumps([[[stored]]], indent=2))) + _BESIDE
         if size > LARGEST_READ:
             return False
     return True
