@@ -77,7 +77,9 @@ async def test_statements_that_fail_are_taken_back_alone_in_one_more_transaction
             writer.commit((INSERT, request("before it")), ("INSERT INTO nowhere VALUES (?)", (1,))),
             writer.commit((INSERT, request("before it")), ("SELECT ?", (2**64,))),
         ]
-        counted = writer.work(lambda connection: connection.execute("SELECT count(*) FROM contracts").fetchone()[0])
+        counted = writer.commit_answer(  # in this turn of the loop, so that it is in the same transaction
+            None, (), lambda connection: connection.execute("SELECT count(*) FROM contracts").fetchone()[0]
+        )
         *ended, rows = await asyncio.gather(*good, *bad, counted, return_exceptions=True)
     assert ended[:2] == [None, None]
     assert [type(each) for each in ended[2:]] == [sqlite3.IntegrityError, LedgerError, OverflowError]
