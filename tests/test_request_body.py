@@ -46,7 +46,9 @@ def test_any_other_coding_is_refused_by_its_name(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"no gzip", gzip.compress(TASK)[:-9], gzip.compress(TASK) + b"more", zlib.compress(TASK)]
+    "body",
+    [b"", b"no gzip", gzip.compress(TASK)[:-9], gzip.compress(TASK) + b"more", zlib.compress(TASK)],
+    ids=["empty", "plain", "cut short", "too long", "another coding"],
 )
 def test_a_body_that_is_not_as_its_coding_says_is_a_bad_request(server: Server, body: bytes) -> None:
     problem(server.post("/v1/orchestrate", content=body, headers=headers("gzip")), 400, "body_broken")
