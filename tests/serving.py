@@ -12,10 +12,11 @@ from conftest import Home
 
 START_S = 30.0
 """How long a start or a stop may take on a machine where every core is busy with other tests."""
+ANNOUNCED = re.compile(r"^aorch serves (http://\S+) over ", re.MULTILINE)
 
 
 class Server:
-    """One that runs. `log` is what it wrote on standard error so far, its first line among that."""
+    """One that runs. `log` is what it wrote on standard error so far, the line "aorch serves …" among that."""
 
     def __init__(self, process: "subprocess.Popen[bytes]") -> None:
         self.process = process
@@ -25,7 +26,7 @@ class Server:
         self._listener.start()
         if not self._started.wait(START_S):
             process.kill()
-        said = re.match(r"aorch serves (http://\S+) over ", self.log)
+        said = ANNOUNCED.search(self.log)
         assert said, f"it did not start: {self.log}"
         self.url = said[1]
         self.client = httpx.Client(base_url=self.url, timeout=START_S, trust_env=False)
@@ -61,7 +62,8 @@ class Server:
         with self.process.stderr as lines:
             for line in lines:
                 self._lines.append(line.decode())
-                self._started.set()
+                if ANNOUNCED.match(self._lines[-1]):
+                    self._started.set()
         self._started.set()
 
 
