@@ -51,11 +51,8 @@ def test_the_wheel_carries_the_licences_and_its_page_has_no_broken_link(built: P
     files = said.get_all("License-File") or []
     assert "aorch/server/static/swagger-ui/NOTICE" in files
     assert all(any(name.endswith(f".dist-info/licenses/{file}") for name in names) for file in files)
-    assert len(said.get_all("Project-URL") or []) >= 3
     page = str(said.get_payload())
-    links = re.findall(r"\]\(([^)]*)\)", page)
-    assert len(links) > 10
-    assert all(link.startswith("https://") for link in links)
+    assert not [link for link in re.findall(r"\]\(([^)]*)\)", page) if not link.startswith("https://")]
     assert "`docs/queue.md`" in page
     assert any(name.startswith("aorch/_migrations/versions/") for name in names)
 
