@@ -152,11 +152,12 @@ def test_wrong_tokens_count_against_the_rate_of_their_address(home: Home) -> Non
         assert {server.get("/v1/health").status_code for _ in range(20)} == {200}
 
 
-def test_a_token_that_came_and_went_unseen_closes_the_service_as_well(home: Home) -> None:
+def test_a_token_that_came_and_went_unseen_closes_the_service_as_well(home: Home, wait_for: WaitFor) -> None:
     bearer(home, "old")
     assert home.aorch("tokens", "revoke", "old").code == 0
     with serving(home) as server:
         assert server.get("/v1/agents").status_code == 200  # it was revoked before this server began
         bearer(home, "short")
         assert home.aorch("tokens", "revoke", "short").code == 0
+        wait_for(lambda: server.get("/v1/agents").status_code == 401)
         problem(server.get("/v1/agents"), 401, "not_authorised")
