@@ -29,7 +29,13 @@ class Untested(Home):
         return [sys.executable, "-c", UNTESTED, *arguments]
 
 
-@pytest.fixture(scope="module", params=[Home, Untested], ids=["tested aiohttp", "any aiohttp"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(Home, id="tested aiohttp"),
+        pytest.param(Untested, id="any aiohttp", marks=pytest.mark.torture),
+    ],
+)
 def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, made_ledger: Path
 ) -> Iterator[Server]:

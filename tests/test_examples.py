@@ -21,6 +21,8 @@ import pytest
 
 from aorch import Orchestrator
 
+pytestmark = pytest.mark.torture  # the examples' own libraries, on real input
+
 REPOSITORY = Path(__file__).parents[1]
 RAW_TABLE = Path(distribution("palmerpenguins").locate_file("palmerpenguins/data/penguins-raw.csv"))
 SMALL_PACKAGE = {
@@ -404,7 +406,6 @@ def test_the_pipeline_says_which_folder_is_not_there(tmp_path):
 # The page about all of them
 
 
-@pytest.mark.torture
 def test_every_command_of_the_examples_page_works_in_order(clone, tmp_path):
     page = (REPOSITORY / "examples" / "README.md").read_text()
     commands = [line for block in re.findall(r"```bash\n(.*?)```", page, re.DOTALL) for line in block.splitlines()]

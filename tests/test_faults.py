@@ -452,6 +452,7 @@ def test_a_disk_that_has_no_room_for_one_more_file_is_told(disk: Disk) -> None:
     assert disk.aorch("run", "echo", "text=a").code == 0
 
 
+@pytest.mark.torture
 @pytest.mark.parametrize("gives_up", [False, True])
 def test_an_answer_that_the_disk_has_no_room_for_is_written_once_it_has_or_interrupted_if_aorch_gives_up(
     disk: Disk, gives_up: bool

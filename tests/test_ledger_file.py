@@ -297,6 +297,7 @@ def test_a_forked_child_keeps_no_lock_and_is_told_to_open_the_ledger_anew(tmp_pa
         owner_id = process.stdout.readline().strip()
         said = [process.stdout.readline() for _ in range(2)]
         assert said == ["the ledger was opened before this process was forked\n"] * 2
+        assert process.wait(5) == -9
         assert owner_id in owners.left_behind(path)
         assert not owners.lives(path, owner_id)
         process.stdin.close()

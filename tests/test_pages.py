@@ -14,6 +14,8 @@ from serving import Server, serving
 
 from aorch.server import pages
 
+pytestmark = pytest.mark.torture  # a real browser
+
 CHROMIUM = shutil.which("chromium")
 ARGUMENTS = [
     "--no-sandbox",
@@ -77,7 +79,6 @@ def test_swagger_ui_executes_orchestrate_by_its_try_it_out(page: Page, server: S
     assert answered["result"] == {"message": "Echo: from a browser"}
 
 
-@pytest.mark.torture
 @needs_chromium
 def test_swagger_ui_shows_every_operation(page: Page, server: Server) -> None:
     page.goto(f"{server.url}/docs")
@@ -85,7 +86,6 @@ def test_swagger_ui_shows_every_operation(page: Page, server: Server) -> None:
     expect(page.locator(".opblock")).to_have_count(sum(len(item) for item in operations.values()))
 
 
-@pytest.mark.torture
 @needs_chromium
 def test_redoc_shows_every_operation_and_finds_them_by_a_word(page: Page, server: Server) -> None:
     page.goto(f"{server.url}/redoc")

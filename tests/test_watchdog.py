@@ -10,6 +10,8 @@ from conftest import Home
 from queueing import detach, end
 from serving import serving
 
+pytestmark = pytest.mark.torture  # each stop takes its seconds
+
 AGENTS = """
 import re
 from pathlib import Path

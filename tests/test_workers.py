@@ -20,6 +20,8 @@ from conftest import Home
 from queueing import detach
 from serving import START_S, Server, serving
 
+pytestmark = pytest.mark.torture  # many processes for each test
+
 WaitFor = Callable[[Callable[[], Any]], Any]
 
 STOP_S = 2.0
