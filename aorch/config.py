@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _VARIABLE = re.compile(r"\$(?:(?P<dollar>\$)|(\w+)|\{([^}]*)\})", re.ASCII)
 """`$NAME` or `${NAME}`; `$$` is a dollar."""
+_STDIN_VARIABLE = re.compile(r"\{\$(\w+)\}")
 _SECRET = re.compile("token|key|secret|passw|credential", re.IGNORECASE)
 _DEFAULT_LEDGER = ("aorch", "ledger.db")
 """The end of the path of the default ledger."""
@@ -231,19 +232,25 @@ def _expanded(value: str) -> str:
     return _VARIABLE.sub(of, value)
 
 
-def program_environment(config: Config, added: dict[str, str], task_id: str, session_id: str) -> dict[str, str]:
-    """The environment of a command agent's program: this process's own without secrets, what the agent adds, and the exchange.
+def program_environment(config: Config, agent: AgentConfig, task_id: str, session_id: str) -> dict[str, str]:
+    """The environment of `agent`'s program: this process's own without secrets, what the agent adds, and the exchange.
 
-    Secrets are the variables that the configuration names: `webhook_secret_env`, `key_env`, and what some agent's `env`
-    refers to and is called a token, key, secret or password. A program has those that its own agent's `env` adds.
+    Secrets are the variables that the configuration names: `webhook_secret_env`, `key_env`, and those in the `env` or `stdin` of
+    some agent that are called a token, key, secret or password. A program has those in its own agent's `env` and `stdin`.
     An `aorch` that the program calls writes to the same ledger, in the same session, below this exchange.
     """
     exchange = {"AORCH_LEDGER": str(config.ledger), "AORCH_PARENT_ID": task_id, "AORCH_SESSION_ID": session_id}
     secrets = {config.queue.webhook_secret_env, config.llm.key_env if config.llm else ""}
-    for agent in config.agents.values():
-        secrets.update(name for name in _referred_to(agent.env) if _SECRET.search(name))
-    inherited = {name: value for name, value in os.environ.items() if name not in secrets}
-    return {**inherited, **{name: _expanded(value) for name, value in added.items()}, **exchange}
+    for each in config.agents.values():
+        names = (*_referred_to(each.env), *_in_stdin(each))
+        secrets.update(name for name in names if _SECRET.search(name))
+    own = _in_stdin(agent)
+    inherited = {name: value for name, value in os.environ.items() if name not in secrets or name in own}
+    return {**inherited, **{name: _expanded(value) for name, value in agent.env.items()}, **exchange}
+
+
+def _in_stdin(agent: AgentConfig) -> list[str]:
+    return _STDIN_VARIABLE.findall(agent.stdin or "")
 
 
 def secret(name: str) -> str:

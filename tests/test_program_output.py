@@ -187,6 +187,14 @@ def test_a_program_has_only_the_secrets_that_its_env_lists(home: Home) -> None:
     assert not [line for line in trusted if line.startswith(("ANTHROPIC_API_KEY=", "GITHUB_TOKEN="))]
 
 
+def test_a_secret_that_is_named_in_stdin_alone_reaches_that_program_alone(home: Home) -> None:
+    teller = '[agents.teller]\ncommand = ["cat"]\nstdin = "{$TELLER_KEY}"\n[agents.teller.capabilities.tell]\n'
+    home.write("aorch.toml", teller + '[agents.plain]\ncommand = ["env"]\n[agents.plain.capabilities.plain]\n')
+    home.environment["TELLER_KEY"] = "k-1"
+    assert home.aorch("run", "tell").out == "k-1\n"
+    assert "TELLER_KEY" not in home.aorch("run", "plain").out
+
+
 def test_lists_of_agents_show_names_of_variables_and_never_values(home: Home) -> None:
     home.write("aorch.toml", SECRETS.replace('"$HOOK"', '"literal-secret"'))
     home.environment |= {"HOOK": "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0", "GITHUB_TOKEN": "ghp_1"}

@@ -91,12 +91,12 @@ class CommandAgent(Agent):
         if self._fault:
             return self._fault
         if self._variables_of_stdin:
-            environment = program_environment(self.config, added, "", "")
+            environment = program_environment(self.config, self.declared, "", "")
             if missing := [name for name in self._variables_of_stdin if name not in environment]:
-                return f"its stdin refers to {', '.join(missing)}, which is not set (secrets must be in its env)"
+                return f"its stdin refers to {', '.join(missing)}, which is not set"
         if "{" in program:
             return None
-        path = program_environment(self.config, added, "", "")["PATH"] if "PATH" in added else None
+        path = program_environment(self.config, self.declared, "", "")["PATH"] if "PATH" in added else None
         found = self._find(program, os.fspath(self._base()), path)
         if found is None:
             return f"its program {program!r} is not on PATH and not a file that can be run"
@@ -105,7 +105,7 @@ class CommandAgent(Agent):
     async def execute(self, task: dict[str, Any]) -> dict[str, Any]:
         """Run the program for `task`; a cancelled task ends the whole process group, TERM first, then KILL."""
         parameters, template = task["parameters"], self.declared.stdin
-        environment = program_environment(self.config, self.declared.env, task["task_id"], task["session_id"])
+        environment = program_environment(self.config, self.declared, task["task_id"], task["session_id"])
         arguments = [fill(argument, parameters) for argument in self._command]
         given = json.encode(task) if template is None else fill(template, parameters, environment)
         program = self._find(arguments[0], os.fspath(self._base()), environment.get("PATH")) or arguments[0]
