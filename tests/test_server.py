@@ -114,6 +114,7 @@ def test_each_filter_lets_pass_what_it_names(server: Server) -> None:
     assert found(status="completed", text="pomegranate") == [("REQUEST", "echo"), ("RESPONSE", "echo")]
     assert found(until=ended) == [("REQUEST", "echo"), ("RESPONSE", "echo"), ("REQUEST", "fail")]
     assert found(since=ended) == [("RESPONSE", "fail")]
+    assert found(until="0001-01-01T01:00:00+03:04") == found(since="9999-12-31T23:00:00-03:04") == []
     for query in ({}, {"status": "completed"}, {"status": "failed"}, {"capability": "fail"}):
         page = server.get("/v1/contracts", params=query).json()
         assert page["total"] == len(page["contracts"]), query

@@ -35,10 +35,11 @@ def _whole(value: object) -> object:
 
 
 def _in_utc(moment: datetime) -> datetime:
+    """`moment` in UTC. RFC 3339 allows hours before the year 1 and after 9999 there: these become the first or last moment."""
     try:
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except OverflowError:
-        raise PydanticCustomError("year", "Input should be between the years 1 and 9999 in UTC") from None
+        return (datetime.min if moment.year == 1 else datetime.max).replace(tzinfo=UTC)
 
 
 QueryMoment = Annotated[
