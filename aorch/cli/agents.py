@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from aorch.cli.options import JsonOption, complete_agents
-from aorch.cli.streams import kept_from_agents
+from aorch.cli.streams import set_aside
 
 if TYPE_CHECKING:
     from aorch.agents.registry import Registry
@@ -26,8 +26,7 @@ def list_(json: JsonOption = False) -> None:
     """
     from aorch.cli.output import print_json, print_table
 
-    with kept_from_agents():
-        agents = [registered.as_dict() for registered in _registry()]
+    agents = [registered.as_dict() for registered in _registry()]
     if json:
         return print_json({"agents": agents, "total": len(agents)})
     rows = [
@@ -55,8 +54,7 @@ def show(agent_id: AgentArgument, json: JsonOption = False) -> None:
     """
     from aorch.cli.output import print_json, print_text
 
-    with kept_from_agents():
-        agent = _registry().get(agent_id).as_dict()
+    agent = _registry().get(agent_id).as_dict()
     if json:
         return print_json(agent)
     print_text("\n".join(_described(agent)))
@@ -123,8 +121,8 @@ def add(
     if class_path:
         _refuse(bool(agent_id or command or capability), "a class brings its own id, capabilities and program")
         given = parse_items(argument or [])
-        with kept_from_agents():
-            agent_id, file = declare_class(config, class_path, given)
+        set_aside()
+        agent_id, file = declare_class(config, class_path, given)
     else:
         needed = {"an id": agent_id, "a --capability": capability, "a program after --": command}
         missing = [name for name, given in needed.items() if not given]
@@ -134,11 +132,10 @@ def add(
         table["env"] = parse_items(env or [])
         table["ok_exit_codes"] = sorted({0, *ok_exit_code}) if ok_exit_code else None
         table["capabilities"] = {name: _given(about) for name in capability or []}
-        with kept_from_agents():
-            file = declare_command(config, agent_id or "", _given(table))
+        set_aside()
+        file = declare_command(config, agent_id or "", _given(table))
     print_text(f"{agent_id} added to {file}")
-    with kept_from_agents():
-        problem = _registry().get(agent_id or "").check_all()
+    problem = _registry().get(agent_id or "").check_all()
     if problem:
         warn(f"{agent_id} cannot work yet: {problem}")
 
@@ -208,10 +205,9 @@ def check(
     from aorch.cli.output import print_json, print_table
     from aorch.errors import AgentFailed
 
-    with kept_from_agents():
-        registry = _registry()
-        chosen = [registry.get(agent_id)] if agent_id else list(registry)
-        found = [(registered.agent.agent_id, registry.check(registered)) for registered in chosen]
+    registry = _registry()
+    chosen = [registry.get(agent_id)] if agent_id else list(registry)
+    found = [(registered.agent.agent_id, registry.check(registered)) for registered in chosen]
     if json:
         print_json({"agents": [{"agent_id": name, "ok": not problem, "problem": problem} for name, problem in found]})
     else:
@@ -224,10 +220,11 @@ def check(
 
 
 def _registry() -> "Registry":
-    """The agents, for use within `kept_from_agents`: modules print while they are imported, and agents when asked."""
+    """The agents, loaded with standard output set aside: modules print while they are imported, and agents when asked."""
     from aorch import config as configuration
     from aorch.core import bootstrap
 
+    set_aside()
     return bootstrap.registry(configuration.load())
 
 

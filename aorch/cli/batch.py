@@ -13,7 +13,7 @@ import typer
 
 from aorch import config_file
 from aorch.cli.options import IS_CREATED, MOST_PARALLEL, complete_sessions, warn_of_missing
-from aorch.cli.streams import kept_from_agents, set_aside, standard_input
+from aorch.cli.streams import set_aside, standard_input
 from aorch.core.stopping import heed
 
 if TYPE_CHECKING:
@@ -315,23 +315,22 @@ async def _perform(config: "Config", options: Options, work: _Work, out: "Result
 
     tally, ended, failure = Tally(), "broken off: ", None
     tell_to(warn, service=False)
-    with kept_from_agents():  # what an agent prints is not a result
-        async with Orchestrator(config=config) as orchestrator:
-            performing = asyncio.ensure_future(_results(orchestrator, options, work, tally, out))
-            ended_by = cancel_on_signals(performing)
-            try:
-                await performing
-                ended = ""
-            except asyncio.CancelledError:
-                ended = "interrupted: "
-            except AorchError as error:
-                failure = error
-                raise
-            finally:
-                if tally.lines or ended != "broken off: ":
-                    _say(summary(tally, ended))
-                if failure is None:  # else that says what comes next
-                    _say(*next_steps(tally, ended, options.ledger, resumable=work.resumable))
+    async with Orchestrator(config=config) as orchestrator:
+        performing = asyncio.ensure_future(_results(orchestrator, options, work, tally, out))
+        ended_by = cancel_on_signals(performing)
+        try:
+            await performing
+            ended = ""
+        except asyncio.CancelledError:
+            ended = "interrupted: "
+        except AorchError as error:
+            failure = error
+            raise
+        finally:
+            if tally.lines or ended != "broken off: ":
+                _say(summary(tally, ended))
+            if failure is None:  # else that says what comes next
+                _say(*next_steps(tally, ended, options.ledger, resumable=work.resumable))
     code = 128 + (ended_by or [signal.SIGINT])[0] if ended else tally.exit_code()
     end_now_if_threads_remain(code)
     return code

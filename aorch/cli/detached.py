@@ -30,7 +30,7 @@ def submit(config: "Config", task: "Task", wish: "Wish", *, as_json: bool) -> No
     """Put `task` into the queue and print the id of its REQUEST."""
     from aorch.cli.hints import warn_of_undeclared
     from aorch.cli.output import note, print_json_line, print_text
-    from aorch.cli.streams import kept_from_agents
+    from aorch.cli.streams import set_aside
     from aorch.core.orchestrator import Orchestrator
     from aorch.core.task import Answer
 
@@ -44,8 +44,8 @@ def submit(config: "Config", task: "Task", wish: "Wish", *, as_json: bool) -> No
             warn_of_undeclared(orchestrator.registry, task)
             return await orchestrator.queue.submit(task, wish)
 
-    with kept_from_agents():
-        accepted = asyncio.run(queue())
+    set_aside()
+    accepted = asyncio.run(queue())
     contract_id = accepted.contract_id
     if isinstance(accepted, Answer):
         note(f"contract {contract_id} · session {task.session_id}")
@@ -104,11 +104,11 @@ def cancel(contract_ids: IdsArgument, json: JsonOption = False, ledger: LedgerOp
     """
     from aorch import config as configuration
     from aorch.cli.output import complain, print_json, print_text
-    from aorch.cli.streams import kept_from_agents
+    from aorch.cli.streams import set_aside
 
     config = configuration.load(ledger)
-    with kept_from_agents():
-        forms, failures = asyncio.run(_cancel(config, contract_ids))
+    set_aside()
+    forms, failures = asyncio.run(_cancel(config, contract_ids))
     if json:
         print_json(forms)
     else:

@@ -19,7 +19,7 @@ from aorch.cli.options import (
     complete_sessions,
     warn_of_missing,
 )
-from aorch.cli.streams import kept_from_agents
+from aorch.cli.streams import set_aside
 from aorch.cli.times import AHEAD_HELP, ago, ahead
 from aorch.core.stopping import heed
 from aorch.errors import UsageError
@@ -191,18 +191,18 @@ async def perform(
     answer, unsaved, outermost = None, None, False
     tell_to(warn, service=False)
     async with AsyncExitStack() as opened:
-        with kept_from_agents():  # what an agent prints is not the answer
-            orchestrator = await opened.enter_async_context(Orchestrator(config=config))
-            performing = asyncio.ensure_future(begin(orchestrator))
-            ended_by = cancel_on_signals(performing)
-            try:
-                answer = await performing
-            except Unsaved as error:
-                answer, unsaved = error.answer, error
-                cancel_on_signals(unsaved.saving)
-            except asyncio.CancelledError:
-                pass
-            outermost = answer is not None and orchestrator.exchanges.parent_id is None
+        set_aside()  # what an agent prints is not the answer
+        orchestrator = await opened.enter_async_context(Orchestrator(config=config))
+        performing = asyncio.ensure_future(begin(orchestrator))
+        ended_by = cancel_on_signals(performing)
+        try:
+            answer = await performing
+        except Unsaved as error:
+            answer, unsaved = error.answer, error
+            cancel_on_signals(unsaved.saving)
+        except asyncio.CancelledError:
+            pass
+        outermost = answer is not None and orchestrator.exchanges.parent_id is None
         if unsaved is None:
             await opened.aclose()
         if answer and besides:

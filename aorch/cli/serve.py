@@ -56,17 +56,17 @@ def serve(
 
     from aorch import config as configuration
     from aorch import config_file
-    from aorch.cli.streams import kept_from_agents
+    from aorch.cli.streams import set_aside
     from aorch.core.stopping import heed
     from aorch.server import workers as processes
 
     if worker is not None:  # "CONNECTION,LISTENING": the descriptors that its supervisor passed
         supervised = processes.Supervised(*map(int, worker.split(",")))
         order = supervised.order
-        with kept_from_agents():
-            return asyncio.run(
-                _serve(order.config, log_json=order.log_json, insecure=order.insecure, supervised=supervised)
-            )
+        set_aside()
+        return asyncio.run(
+            _serve(order.config, log_json=order.log_json, insecure=order.insecure, supervised=supervised)
+        )
     config = configuration.load(ledger)
     warn_of_missing(config.ledger, ledger, IS_CREATED)
     file = str(config_file.absolute(token_file, "--token-file")) if token_file else None
@@ -78,8 +78,8 @@ def serve(
     if settings.workers > 1:
         raise typer.Exit(processes.supervise(config, log_json=log_json, insecure=insecure))
     heed(signal.SIGINT, signal.SIG_DFL)  # until the server listens: opening the ledger may wait for its lock
-    with kept_from_agents():
-        return asyncio.run(_serve(config, log_json=log_json, insecure=insecure))
+    set_aside()
+    return asyncio.run(_serve(config, log_json=log_json, insecure=insecure))
 
 
 async def _serve(config: "Config", **options: Any) -> None:

@@ -22,7 +22,7 @@ def status(json: JsonOption = False, ledger: LedgerOption = None) -> None:
 
     from aorch import config as configuration
     from aorch.cli.output import print_json, print_text
-    from aorch.cli.streams import kept_from_agents
+    from aorch.cli.streams import set_aside
     from aorch.core import bootstrap
     from aorch.core.recovery import recover
     from aorch.core.status import summary
@@ -32,8 +32,8 @@ def status(json: JsonOption = False, ledger: LedgerOption = None) -> None:
     warn_of_missing(config.ledger, ledger, READS_AS_EMPTY)
     with Reader(recover(config.ledger)) as reader:
         counts = reader.counts()
-    with kept_from_agents():
-        agents = [registered.as_dict() for registered in bootstrap.registry(config)]
+    set_aside()
+    agents = [registered.as_dict() for registered in bootstrap.registry(config)]
     found = asyncio.run(summary(config, agents, counts))
     if json:
         return print_json(found)

@@ -5,8 +5,7 @@ import os
 import resource
 import select
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any, BinaryIO, TextIO
 
 from aorch.errors import OutputFailed, UsageError
@@ -110,13 +109,6 @@ def set_aside() -> None:
     os.dup2(2, 1)
     sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, "r", closefd=False)), "utf-8")
     sys.stdout = _for_messages(1, sys.stderr.encoding)
-
-
-@contextmanager
-def kept_from_agents() -> Iterator[None]:
-    """Load and run agents within, after `set_aside`."""
-    set_aside()
-    yield
 
 
 def stdout() -> TextIO | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aorch.cli.options import MOST_PARALLEL, LedgerOption, warn_of_missing
-from aorch.cli.streams import kept_from_agents
+from aorch.cli.streams import set_aside
 from aorch.core.stopping import heed
 
 if TYPE_CHECKING:
@@ -73,31 +73,31 @@ async def _work(config: "Config", parallel: int, grace_s: float, *, drain: bool)
 
     key, log = secret(config), Log()
     agent_log.tell_to(log.add)
-    with kept_from_agents():  # what agents print is nobody's answer
-        async with Orchestrator(config=config) as orchestrator:
-            worker = Worker(orchestrator.exchanges, parallel, complain, lambda response: log.add(_line(response)))
-            stop = Stop(grace_s, runs_code=orchestrator.registry.runs_code())
-            stop.on_signals()
-            supervisor = Supervisor(warn)
-            working = supervisor.start("queue", partial(worker.run, drain=drain))
-            supervisor.start("recovery", partial(keep_recovering, orchestrator.exchanges.ledger))
-            if key is not None:
-                ledger, proxy = orchestrator.exchanges.ledger, config.queue.webhook_proxy
-                supervisor.start("webhooks", Webhooks(ledger, key, complain, proxy=proxy).run)
-            if not drain:
-                note(f"aorch works on {config.ledger}, {parallel} tasks at a time")
-            warned = undoable(orchestrator.exchanges, config.file)
-            for sentence in warned:
+    set_aside()  # what agents print is nobody's answer
+    async with Orchestrator(config=config) as orchestrator:
+        worker = Worker(orchestrator.exchanges, parallel, complain, lambda response: log.add(_line(response)))
+        stop = Stop(grace_s, runs_code=orchestrator.registry.runs_code())
+        stop.on_signals()
+        supervisor = Supervisor(warn)
+        working = supervisor.start("queue", partial(worker.run, drain=drain))
+        supervisor.start("recovery", partial(keep_recovering, orchestrator.exchanges.ledger))
+        if key is not None:
+            ledger, proxy = orchestrator.exchanges.ledger, config.queue.webhook_proxy
+            supervisor.start("webhooks", Webhooks(ledger, key, complain, proxy=proxy).run)
+        if not drain:
+            note(f"aorch works on {config.ledger}, {parallel} tasks at a time")
+        warned = undoable(orchestrator.exchanges, config.file)
+        for sentence in warned:
+            warn(sentence)
+        told = asyncio.create_task(stop.told.wait())
+        await asyncio.wait((working, told), return_when=asyncio.FIRST_COMPLETED)
+        told.cancel()
+        await worker.stop(grace_s, CANCEL_S, stop.hurry)
+        await supervisor.stop()
+        log.flush()
+        for sentence in undoable(orchestrator.exchanges, config.file) if drain else ():
+            if sentence not in warned:
                 warn(sentence)
-            told = asyncio.create_task(stop.told.wait())
-            await asyncio.wait((working, told), return_when=asyncio.FIRST_COMPLETED)
-            told.cancel()
-            await worker.stop(grace_s, CANCEL_S, stop.hurry)
-            await supervisor.stop()
-            log.flush()
-            for sentence in undoable(orchestrator.exchanges, config.file) if drain else ():
-                if sentence not in warned:
-                    warn(sentence)
     hear_no_more()
     note(f"{worker.done} {'task' if worker.done == 1 else 'tasks'} done")
     await end_now_if_work_remains(0)
