@@ -10,11 +10,14 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from aorch import Orchestrator
+
+if TYPE_CHECKING:
+    from trace_double import Double
 
 WAIT_S = 5.0
 """No wait in a test is longer."""
@@ -115,6 +118,22 @@ def incident(home: Home) -> Home:
     from memory_homes import incident_4711, take_in
 
     take_in(home, incident_4711())
+    return home
+
+
+@pytest.fixture
+def double(tmp_path: Path) -> "Iterator[Double]":
+    """Trace, at an address of its own."""
+    from trace_double import doubling
+
+    with doubling(tmp_path / "trace") as double:
+        yield double
+
+
+@pytest.fixture
+def told(home: Home, double: "Double") -> Home:
+    """A home that is configured to tell that Trace."""
+    home.environment["TRACE_URL"] = double.url
     return home
 
 

@@ -7,7 +7,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +17,9 @@ from api import ask
 from conftest import Home, Result
 from rows import pairs, put, request, response
 from serving import serving
-from trace_double import Double, doubling
+from trace_double import Double
 
 WaitFor = Callable[[Callable[[], Any]], Any]
-
-
-@pytest.fixture
-def double(tmp_path: Path) -> Iterator[Double]:
-    """Trace, at an address of its own."""
-    with doubling(tmp_path / "trace") as double:
-        yield double
-
-
-@pytest.fixture
-def told(home: Home, double: Double, made_ledger: Path) -> Home:
-    """A home that is configured to tell that Trace."""
-    shutil.copy(made_ledger, home.ledger)
-    home.environment["TRACE_URL"] = double.url
-    return home
 
 
 def expected(home: Home) -> list[str]:

@@ -1,11 +1,8 @@
 """What Trace cannot stand is never asked of it, and `aorch trace status` says how deliveries stand."""
 
 import json
-import shutil
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 from api import ask
@@ -13,25 +10,10 @@ from conftest import Home
 from rows import pairs, put, request, response
 from serving import serving
 from test_trace import WaitFor, expected, push, standing, status
-from trace_double import Double, doubling
+from trace_double import Double
 
 from aorch.core.provenance import can_be_read_back, event_data
 from aorch.ledger.row import Row
-
-
-@pytest.fixture
-def double(tmp_path: Path) -> Iterator[Double]:
-    """Trace, at an address of its own."""
-    with doubling(tmp_path / "trace") as double:
-        yield double
-
-
-@pytest.fixture
-def told(home: Home, double: Double, made_ledger: Path) -> Home:
-    """A home that is configured to tell that Trace."""
-    shutil.copy(made_ledger, home.ledger)
-    home.environment["TRACE_URL"] = double.url
-    return home
 
 
 def large(exchanges: int, session: str = "s") -> list[Row]:
