@@ -2,14 +2,15 @@
 
     Agent, AgentCapability      extend and declare                             aorch/agents/base.py
     AgentTask, AgentAnswer      what an agent is given, and what it returns    aorch/agents/base.py
-    Orchestrator                register, orchestrate, list, read              aorch/core/orchestrator.py
-    TaskDict, AnswerDict        what `orchestrate` takes and answers           aorch/core/task.py
-    Task, Answer                the same, as `perform` takes and answers       aorch/core/task.py
-    Pipeline, Step              steps as one capability                        aorch/core/pipeline.py
+    Orchestrator                register, orchestrate, list, read              aorch/orchestrator.py
+    TaskDict, AnswerDict        what `orchestrate` takes and answers           aorch/engine/task.py
+    Task, Answer                the same, as `perform` takes and answers       aorch/engine/task.py
+    Pipeline, Step              steps as one capability                        aorch/engine/pipeline.py
     AorchError, NotFound, …     the root of every error, and each one          aorch/errors.py
 
-Where a REQUEST is written: `aorch/core/exchange.py` asks for it, `aorch/ledger/store.py` does it.
-The layers, each importing only downward: cli → core → ledger and agents → config → json → errors.
+Where a REQUEST is written: `engine/exchange.py` asks for it, `ledger/ledger.py` writes it.
+Imports point one way: cli → server → orchestrator → bootstrap → worker, batch, trace, memory, govern → engine →
+agents, ledger → config → net, process → jsonio, clock, ids → errors.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
         AgentStatus,
         AgentTask,
     )
-    from aorch.core.orchestrator import Orchestrator
-    from aorch.core.pipeline import Pipeline
-    from aorch.core.task import Answer, AnswerDict, MappedAnswerDict, Task, TaskDict
+    from aorch.config.pipeline_config import Step
+    from aorch.engine.pipeline import Pipeline
+    from aorch.engine.task import Answer, AnswerDict, MappedAnswerDict, Task, TaskDict
     from aorch.errors import (
         AgentCancelled,
         AgentFailed,
@@ -63,7 +64,7 @@ if TYPE_CHECKING:
         WaitedTooLong,
         WebhooksOff,
     )
-    from aorch.pipelines import Step
+    from aorch.orchestrator import Orchestrator
 
 __version__ = "0.1.0"
 
@@ -74,14 +75,14 @@ _HOMES = {
     "AgentMetadata": "aorch.agents",
     "AgentStatus": "aorch.agents",
     "AgentTask": "aorch.agents",
-    "Answer": "aorch.core.task",
-    "AnswerDict": "aorch.core.task",
-    "MappedAnswerDict": "aorch.core.task",
-    "Orchestrator": "aorch.core.orchestrator",
-    "Pipeline": "aorch.core.pipeline",
-    "Step": "aorch.pipelines",
-    "Task": "aorch.core.task",
-    "TaskDict": "aorch.core.task",
+    "Answer": "aorch.engine.task",
+    "AnswerDict": "aorch.engine.task",
+    "MappedAnswerDict": "aorch.engine.task",
+    "Orchestrator": "aorch.orchestrator",
+    "Pipeline": "aorch.engine.pipeline",
+    "Step": "aorch.config.pipeline_config",
+    "Task": "aorch.engine.task",
+    "TaskDict": "aorch.engine.task",
 }
 """Where a public name is defined; every other one is an error."""
 __all__ = [

@@ -8,7 +8,8 @@ def main() -> None:
     # Ctrl-C ends it at once, without a trace, until a command says otherwise: start-up is nothing but imports.
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from aorch.cli import app, streams  # noqa: PLC0415  see above
+    from aorch.cli import streams  # noqa: PLC0415  see above
+    from aorch.cli.main import app  # noqa: PLC0415  see above
 
     streams.prepare()
     app(prog_name="aorch")

@@ -23,7 +23,7 @@ from typing import Any
 
 from measure import AORCH, PYTHON, Goals, child, machine, peak_memory
 
-from aorch import json
+from aorch import jsonio
 
 BUDGETS = (256, 512, 1024)
 GOALS = {
@@ -110,7 +110,7 @@ def memory_of(sessions: Sequence[Session]) -> Writer:
                 file = home / f"{budget}.jsonl"
                 command = f'"{AORCH}" memory export --as prompt --max-tokens {budget} > "{file}"'
                 child(["sh", "-c", command], home, environment)
-                lines = map(json.decode, file.read_text().splitlines())
+                lines = map(jsonio.decode, file.read_text().splitlines())
                 texts[budget] = {line["session_id"]: line["text"] for line in lines}
                 assert all(len(text) <= 4 * budget for text in texts[budget].values())
     return lambda session, budget: texts[budget][session["session_id"]]
@@ -120,7 +120,7 @@ def imported(home: Path, environment: Mapping[str, str], contracts: Iterable[Map
     """Put contracts into the ledger of that home."""
     file = home / "contracts.jsonl"
     with file.open("w") as lines:
-        lines.writelines(f"{json.encode(contract)}\n" for contract in contracts)
+        lines.writelines(f"{jsonio.encode(contract)}\n" for contract in contracts)
     child([AORCH, "contracts", "import", str(file)], home, environment)
     file.unlink()
 
@@ -199,12 +199,12 @@ def endlessly(folder: Path) -> Iterator[dict[str, Any]]:
     """The folder's contracts, over and over."""
     files = sorted(folder.glob("*.sessions.jsonl"))
     lines = (line for file in cycle(files) for line in file.open())
-    return (contract for line in lines for contract in json.decode(line)["contracts"])
+    return (contract for line in lines for contract in jsonio.decode(line)["contracts"])
 
 
 def one_session(folder: Path, many: int) -> Iterator[dict[str, Any]]:
     """So many of them as one session of answered exchanges, under new ids."""
-    from aorch.ledger.row import new_id
+    from aorch.ids import new_id
 
     known: dict[str, str] = {}
     for contract in islice(endlessly(folder), many):

@@ -51,7 +51,7 @@ def make_both(folder: Path, environment: dict[str, str]) -> dict[int, Path]:
 
 def make(many: int, ledger: Path) -> None:
     """A new ledger of `many` contracts."""
-    from aorch.ledger.database import connect
+    from aorch.ledger.sqlite.opening import connect
     from aorch.ledger.statements import INSERT
 
     building = ledger.with_suffix(".building")
@@ -66,8 +66,9 @@ def make(many: int, ledger: Path) -> None:
 
 def contracts(many: int) -> Iterator[tuple[str | None, ...]]:
     """REQUEST and RESPONSE by turns, as `orchestrate` writes them; one exchange in 20 has failed."""
-    from aorch.ledger.row import Ids, Row
-    from aorch.moments import rfc3339
+    from aorch.clock import rfc3339
+    from aorch.ids import Ids
+    from aorch.ledger.record import Row
 
     chance, moment = random.Random(2), BEGIN_S
     vocabulary = ["".join(chance.choices("abcdefghijklmnopqrstuvwxyz", k=chance.randint(3, 9))) for _ in range(2000)]
@@ -170,7 +171,7 @@ def newest(ledger: Path, condition: str) -> list[str]:
 
 def measure_queries(goals: Goals, ledgers: dict[int, Path], rounds: int) -> None:
     """The same pages without the start of a process, whose imports would hide a slow query."""
-    from aorch.ledger.reading import Filter, Reader
+    from aorch.ledger.reader import Filter, Reader
 
     pages = {
         "newest 50": (Filter(), 50),

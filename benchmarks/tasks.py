@@ -152,11 +152,12 @@ def enqueueing(goals: Goals, fresh: Callable[[], Path], rounds: int) -> None:
 
 def claiming(goals: Goals, fresh: Callable[[], Path], rounds: int) -> None:
     """Goal: as fast among 1,000,000 as among 1,000."""
-    from aorch.ledger.queue import Places
-    from aorch.ledger.row import Row, new_id
+    from aorch.clock import now
+    from aorch.ids import new_id
+    from aorch.ledger.ledger import Ledger
+    from aorch.ledger.record import Row
     from aorch.ledger.statements import ENQUEUE
-    from aorch.ledger.store import Ledger
-    from aorch.moments import now
+    from aorch.ledger.task_queue import Places
 
     def filled(many: int) -> Path:
         ledger = fresh()
@@ -344,7 +345,7 @@ def main(rounds: int) -> None:
     """Measure, check, print."""
     goals = Goals(f"The queue, durable; medians of {rounds} interleaved rounds")
     with machine() as (folder, environment):
-        from aorch.ledger.store import Ledger
+        from aorch.ledger.ledger import Ledger
 
         template, numbers = folder / "template.db", count()
         Ledger(template).close()

@@ -92,8 +92,8 @@ def plain_call(engine: Any) -> Call:
     from sqlmodel import Session
 
     from aorch.agents.example import ExampleAgent
-    from aorch.ledger.contract import Contract
-    from aorch.ledger.row import new_id
+    from aorch.ids import new_id
+    from aorch.ledger.schema import Contract
 
     agent = ExampleAgent()
 

@@ -8,7 +8,7 @@ import typer
 from http_api import http_page
 from typer.cli import get_docs_for_click
 
-from aorch.cli import app
+from aorch.cli.main import app
 from aorch.errors import by_code
 
 HERE = Path(__file__).parent

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from aorch import Agent, AgentCapability, AorchError, Orchestrator
-from aorch.agents.command import CommandAgent
-from aorch.config import AgentConfig, CapabilityConfig
+from aorch.agents.program import CommandAgent
+from aorch.config.settings import AgentConfig, CapabilityConfig
 
 FOLDER = {"type": "object", "properties": {"folder": {"type": "string"}}, "required": ["folder"]}
 FOLDER_TO_FILE = {

@@ -1,8 +1,8 @@
-"""Alembic's environment: runs inside the connection that aorch.ledger.migration hands over."""
+"""Alembic's environment: runs inside the connection that aorch.ledger.sqlite.migrate hands over."""
 
 from alembic import context
 
-from aorch.ledger.contract import metadata
+from aorch.ledger.schema import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

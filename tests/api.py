@@ -11,7 +11,7 @@ import httpx
 from conftest import Home, empty_home
 from serving import Server
 
-from aorch import json
+from aorch import jsonio
 
 CONFIG = """
 [agents.parrot]
@@ -137,7 +137,7 @@ def event(block: bytes) -> Event:
     assert id_.startswith(b"id: ")
     assert type_.startswith(b"event: ")
     assert data.startswith(b"data: ")
-    return Event(int(id_[4:]), type_[7:].decode(), json.decode(data[6:]))
+    return Event(int(id_[4:]), type_[7:].decode(), jsonio.decode(data[6:]))
 
 
 def _blocks(chunks: Iterator[bytes]) -> Iterator[bytes]:

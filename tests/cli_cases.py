@@ -59,16 +59,4 @@ def run(case: dict[str, Any]) -> tuple[int, str, str]:
 
 
 if __name__ == "__main__":
-    import aorch.cli.agents
-    import aorch.cli.compress
-    import aorch.cli.contracts
-    import aorch.cli.memory
-    import aorch.cli.run
-    import aorch.cli.serve
-    import aorch.cli.tokens
-    import aorch.cli.trace
-    import aorch.cli.worker
-    import aorch.core.orchestrator
-    import aorch.ledger.reading  # noqa: F401  the heavy modules are imported once, before the forks
-
     json.dump([run(case) for case in json.load(sys.stdin)], sys.stdout)

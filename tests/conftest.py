@@ -147,7 +147,7 @@ def bare_home(tmp_path: Path) -> Home:
 def made_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A ledger as it is on any day but the first: making one takes longer than most tests."""
     ledger = tmp_path_factory.mktemp("made") / "ledger.db"
-    python = "import sys, pathlib; from aorch.ledger.store import Ledger; Ledger(pathlib.Path(sys.argv[1])).close()"
+    python = "import sys, pathlib; from aorch.ledger.ledger import Ledger; Ledger(pathlib.Path(sys.argv[1])).close()"
     subprocess.run([sys.executable, "-c", python, ledger], check=True, timeout=60)
     return ledger
 

@@ -8,10 +8,10 @@ import pytest
 from llm_double import KEY, LlmDouble
 from memory_sessions import Contract, operations
 
-from aorch.config import LlmConfig
-from aorch.core.compressing.llm import compress_by_llm
+from aorch.config.settings import LlmConfig
 from aorch.memory import MemoryBlock, compress, verify
-from aorch.services.llm import Llm
+from aorch.memory.llm.llm_client import Llm
+from aorch.memory.llm.llm_compressor import compress_by_llm
 
 PROVIDERS = ("anthropic", "openai")
 OPERATIONS = operations()

@@ -6,8 +6,8 @@ from typing import Any
 from conftest import Home
 from memory_sessions import Contract, Session, operations
 
-from aorch import json
-from aorch.ledger.transfer import Taken
+from aorch import jsonio
+from aorch.ledger.importing import Taken
 
 
 def incident_4711() -> list[Contract]:
@@ -19,7 +19,7 @@ def incident_4711() -> list[Contract]:
 
 def lines(contracts: list[Contract]) -> str:
     """Contracts as `aorch contracts import` takes them."""
-    return "".join(f"{json.encode(contract)}\n" for contract in contracts)
+    return "".join(f"{jsonio.encode(contract)}\n" for contract in contracts)
 
 
 def take_in(home: Home, contracts: list[Contract]) -> None:
@@ -29,7 +29,7 @@ def take_in(home: Home, contracts: list[Contract]) -> None:
 
 def put(ledger: Path, contracts: list[Contract], folder: Path) -> Taken:
     """The same for a ledger by its path."""
-    from aorch.core.transfer import import_contracts
+    from aorch.ledger.transfer import import_contracts
 
     file = folder / "to-import.jsonl"
     file.write_text(lines(contracts))
@@ -52,7 +52,7 @@ def blocks(home: Home) -> list[dict[str, Any]]:
     """All blocks of the ledger in their JSON form, by session, oldest first."""
     exported = home.aorch("memory", "export")
     assert exported.code == 0, exported.err
-    return [json.decode(line) for line in exported.out.splitlines()]
+    return [jsonio.decode(line) for line in exported.out.splitlines()]
 
 
 def compressed(home: Home, *arguments: str) -> dict[str, Any]:

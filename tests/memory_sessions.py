@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from aorch.ledger.row import Ids
+from aorch.ids import Ids
 
 Contract = dict[str, Any]
 

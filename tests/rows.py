@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from aorch import json
-from aorch.ledger.database import connect
-from aorch.ledger.row import Row, new_id
+from aorch import jsonio
+from aorch.clock import now
+from aorch.ids import new_id
+from aorch.ledger.record import Row
+from aorch.ledger.sqlite.opening import connect
 from aorch.ledger.statements import INSERT
-from aorch.moments import now
 
 
 def request(session: str = "s", text: str = "hi", **more: Any) -> Row:
@@ -19,7 +20,7 @@ def request(session: str = "s", text: str = "hi", **more: Any) -> Row:
         from_agent="orchestrator",
         to_agent="agent_example_001",
         capability="echo",
-        payload=json.encode({"text": text}),
+        payload=jsonio.encode({"text": text}),
         status="completed",
         created_at=now(),
         completed_at=now(),
@@ -40,7 +41,7 @@ def response(to: Row, result: Any = "ok", **more: Any) -> Row:
         status=to.status,
         created_at=now(),
         completed_at=now(),
-        result=json.encode(result),
+        result=jsonio.encode(result),
         metadata='{"duration_ms":1.5}',
         request_id=to.contract_id,
         parent_id=to.parent_id,

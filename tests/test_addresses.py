@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import aorch
-from aorch.addresses import fault_of, host_of, is_loopback
+from aorch.net.addresses import fault_of, host_of, is_loopback
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ from conftest import Home
 from serving import serving
 
 from aorch import Agent, AgentCapability, Orchestrator
-from aorch.core.queue import Worker
-from aorch.core.resuming import task_again
-from aorch.ledger.row import REQUEST
+from aorch.engine.resume import task_again
+from aorch.ledger.record import REQUEST
+from aorch.worker.queue_worker import Worker
 
 
 class Delegating(Agent):

@@ -11,10 +11,10 @@ from memory_homes import blocks, compressed, incident_4711, many_sessions, take_
 from memory_sessions import Session
 from rows import pairs, put, request, response
 
-from aorch import Orchestrator, json
-from aorch.core.compression import How, compress_session
+from aorch import Orchestrator, jsonio
 from aorch.errors import Conflict, LlmOff, NotFound, UsageError
-from aorch.ledger import owners
+from aorch.ledger.sqlite import process_locks
+from aorch.memory.compressor import How, compress_session
 
 SESSION = "incident-4711"
 
@@ -92,7 +92,7 @@ def test_an_unknown_session_exits_12_and_the_others_are_compressed(incident: Hom
     assert done.code == 12
     assert "no session is called 'nobody'" in done.err
     assert "1 session compressed, 1 failed" in done.err
-    unknown, known = map(json.decode, done.out.splitlines())
+    unknown, known = map(jsonio.decode, done.out.splitlines())
     assert (unknown["status"], unknown["session_id"], unknown["compressed"]) == ("error", "nobody", 0)
     assert unknown["error"] == "no session is called 'nobody'"
     assert known["status"] == "ok"
@@ -135,7 +135,7 @@ def test_all_as_json_prints_a_line_for_each_session_that_had_something_new(home:
     put(home.ledger, *pairs(1, "a"), *pairs(1, "b"))
     compressed(home, "a")
     done = home.aorch("compress", "--all", "--json")
-    assert [json.decode(line)["session_id"] for line in done.out.splitlines()] == ["b"]
+    assert [jsonio.decode(line)["session_id"] for line in done.out.splitlines()] == ["b"]
 
 
 def test_in_a_pipe_each_block_is_a_line(home: Home) -> None:
@@ -156,7 +156,7 @@ def test_what_the_memory_is_wanted_for_is_kept_and_the_budget_is_kept_to(inciden
 
 
 def test_a_second_compression_leaves_at_once_with_13(incident: Home) -> None:
-    with owners.only_one(incident.ledger, "compress") as mine:
+    with process_locks.only_one(incident.ledger, "compress") as mine:
         assert mine
         done = incident.aorch("compress", "--all")
     assert done.code == 13
@@ -167,7 +167,7 @@ def test_a_second_compression_leaves_at_once_with_13(incident: Home) -> None:
 
 async def test_from_python_it_waits_for_the_other_and_gives_up_with_a_conflict(incident: Home) -> None:
     async with Orchestrator(incident.ledger) as orchestrator:
-        with owners.only_one(incident.ledger, "compress"):
+        with process_locks.only_one(incident.ledger, "compress"):
             waiting = asyncio.create_task(orchestrator.compress_session(SESSION))
             with pytest.raises(Conflict, match="another compression is running"):
                 await compress_session(orchestrator.config, SESSION, How(), wait_s=0.2)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import Home
 
-from aorch import config, config_file
+from aorch.config import config_file, settings
 from aorch.errors import ConfigUntrusted
 
 NOBODY = 65534
@@ -93,7 +93,7 @@ def test_root_s_files_and_one_s_own_are_used_and_a_strange_link_is_not(
     assert config_file.find() == project.folder / "below/aorch.toml"
     os.chown(project.folder / "config/aorch/trusted", NOBODY, NOBODY)
     with pytest.raises(ConfigUntrusted):
-        config.load()
+        settings.load()
 
 
 def test_trust_says_what_it_cannot_find_and_remembers_a_path_once(project: Home) -> None:

@@ -14,7 +14,7 @@ from conftest import WAIT_S, Home
 from rows import pairs, put, request, response
 from terminal import at_terminal, plain
 
-from aorch.ledger.row import new_id
+from aorch.ids import new_id
 
 UNKIND = "\x1b[2J\x1b]0;owned\x07\x9b31m\u202e[bold red]\r\n\ttab"
 """What would clear a screen, name a window, colour, turn round, or break a line."""
@@ -343,8 +343,8 @@ def test_each_help_has_an_example(home: Home, command: str) -> None:
 
 
 def test_the_types_and_statuses_of_the_options_are_those_of_the_ledger() -> None:
-    from aorch.cli.contracts import ContractType, Status
-    from aorch.ledger import row
+    from aorch.cli.commands.contracts import ContractType, Status
+    from aorch.ledger import record as row
 
     known: Any = (row.PENDING, row.IN_PROGRESS, row.COMPLETED, row.FAILED, row.CANCELLED, row.INTERRUPTED)
     assert tuple(Status) == known

@@ -9,9 +9,9 @@ from conftest import Home
 from rows import pairs, put, request
 from test_migrations import ledger_at
 
-from aorch.ledger.reading import EVERYTHING, Filter, Reader
-from aorch.ledger.row import Row
-from aorch.ledger.store import Ledger
+from aorch.ledger.ledger import Ledger
+from aorch.ledger.reader import EVERYTHING, Filter, Reader
+from aorch.ledger.record import Row
 
 
 def delete(ledger: Path, where: str) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from conftest import Home
 
-from aorch import config
-from aorch.core import declaring
+from aorch import agent_declarations
+from aorch.config import settings
 from aorch.errors import ConfigInvalid, Conflict
 
 TABLE = {"command": ["echo", "{name}"], "capabilities": {"c": {"parameters": {"name": "string"}}}}
@@ -26,11 +26,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def add(agent_id: str) -> None:
-    declaring.declare_command(config.load(), agent_id, json.loads(json.dumps(TABLE)))
+    agent_declarations.declare_command(settings.load(), agent_id, json.loads(json.dumps(TABLE)))
 
 
 def remove(agent_id: str) -> None:
-    declaring.strike(config.load(), agent_id)
+    agent_declarations.strike(settings.load(), agent_id)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_an_agent_is_added_and_removed_and_the_rest_stays_byte_for_byte(
     added = file.read_bytes()
     assert added.startswith(data)
     assert not before or added.count(b"\n") == added.count(newline.encode())
-    assert config.load().agents["new"].command == ["echo", "{name}"]
+    assert settings.load().agents["new"].command == ["echo", "{name}"]
     remove("new")
     left = file.read_bytes().removeprefix(BOM).decode()
     assert tomllib.loads(left).get("agents", {}) == tomllib.loads(before).get("agents", {})
@@ -74,13 +74,13 @@ def test_a_form_that_cannot_be_edited_stays_and_the_hint_is_what_to_write(folder
     with pytest.raises(Conflict):
         add("a")
     remove("a")
-    assert config.load().agents == {}
+    assert settings.load().agents == {}
 
 
 def test_what_toml_does_not_have_is_refused(folder: Path) -> None:
     with pytest.raises(ConfigInvalid, match="cannot be written as TOML"):
-        declaring.declare_command(
-            config.load(), "a", {"command": ["cat"], "capabilities": {"c": {"parameters": {"x": None}}}}
+        agent_declarations.declare_command(
+            settings.load(), "a", {"command": ["cat"], "capabilities": {"c": {"parameters": {"x": None}}}}
         )
     assert (folder / "aorch.toml").read_text() == ""
 

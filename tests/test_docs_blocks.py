@@ -19,7 +19,7 @@ from memory_sessions import review
 from serving import serving
 from trace_double import doubling
 
-from aorch.core.webhooks import signed
+from aorch.worker.webhooks import signed
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md")])

@@ -13,11 +13,11 @@ from batches import home_with_witness, lines, results, seen, task
 from conftest import Home
 
 from aorch import Agent, AgentCapability, Orchestrator, Pipeline, Step, Task
-from aorch.core.earlier import undone
-from aorch.core.resuming import resumable
-from aorch.core.task import Answer
+from aorch.batch.batch_history import undone
+from aorch.engine.resume import resumable
+from aorch.engine.task import Answer
 from aorch.errors import Conflict
-from aorch.ledger.recorded import Recorded
+from aorch.ledger.batch_register import Recorded
 
 Wait = Callable[[Callable[[], Any]], Any]
 

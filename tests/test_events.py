@@ -15,9 +15,9 @@ from conftest import WAIT_S, Home
 from rows import pairs, put
 from serving import Server, serving
 
-from aorch import json
-from aorch.ledger.database import connect
-from aorch.server.listing import PAGE_BYTES
+from aorch import jsonio
+from aorch.ledger.sqlite.opening import connect
+from aorch.server.pagination import PAGE_BYTES
 
 home, server = shared.home, shared.server
 
@@ -121,7 +121,7 @@ def test_what_was_written_before_ends_at_8_mib_with_the_place_to_go_on_from(home
         if streams == 0:
             *of_stream, end = of_stream
             assert (end.type, end.contract) == ("next", {"next": f"{end.id}"})
-            assert sum(len(json.encode(each.contract)) for each in of_stream) <= PAGE_BYTES
+            assert sum(len(jsonio.encode(each.contract)) for each in of_stream) <= PAGE_BYTES
             last = end.id
         seen += [each.id for each in of_stream]
         streams += 1

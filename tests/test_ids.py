@@ -12,9 +12,9 @@ import ulid
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from aorch import json
+from aorch import jsonio
 from aorch.errors import InvalidJSON
-from aorch.ledger.row import Ids, new_id
+from aorch.ids import Ids, new_id
 
 MOMENTS = st.floats(min_value=0, max_value=2**48 / 1000 - 1)
 
@@ -77,35 +77,35 @@ def values(text: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
 @example([2**53 + 1, 2**63, 2**64, -(2**63) - 1, 10**300, -0.0, 5e-324, 1e22, 1.0])
 def test_a_value_survives_json_text_exactly(value: Any) -> None:
     """Whole numbers stay whole and of any size; floats stay floats, to the last bit; text stays text."""
-    text = json.encode(value)
+    text = jsonio.encode(value)
     assert "\n" not in text
-    assert exact(json.decode(text)) == exact(value)
-    assert exact(json.decode(text.encode())) == exact(value)
+    assert exact(jsonio.decode(text)) == exact(value)
+    assert exact(jsonio.decode(text.encode())) == exact(value)
 
 
 @given(values(ANY_TEXT))
 @example(["\x00", {"\ud800": "\udfff\x00"}])
 def test_every_value_becomes_text_that_every_database_takes(value: Any) -> None:
     """No U+0000 and no lone surrogate is left, in a string or in a key, and nothing else is changed."""
-    text = json.encode(value)
+    text = jsonio.encode(value)
     text.encode("utf-8")
-    assert exact(json.decode(text)) == exact(stored(value))
+    assert exact(jsonio.decode(text)) == exact(stored(value))
 
 
 @given(ANY_TEXT)
 @example("\ud83d\ude00")
 def test_storable_text_replaces_only_what_no_database_takes(text: str) -> None:
     """And does so once: what is storable stays as it is. Two surrogates that make a pair are its character."""
-    storable = json.storable_text(text)
+    storable = jsonio.storable_text(text)
     assert "\x00" not in storable
-    assert json.storable_text(storable) == storable
+    assert jsonio.storable_text(storable) == storable
     assert storable == stored(text)
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
 def test_what_json_has_no_number_for_becomes_null(number: float) -> None:
     """RFC 8259, section 6."""
-    assert json.encode({"a": [number]}) == '{"a":[null]}'
+    assert jsonio.encode({"a": [number]}) == '{"a":[null]}'
 
 
 @dataclass(frozen=True)
@@ -131,25 +131,25 @@ def circle() -> list[Any]:
 def test_what_has_no_json_form_is_refused_in_words(first: str, value: Any) -> None:
     """Whatever text stands before it."""
     with pytest.raises(InvalidJSON, match="no JSON form"):
-        json.encode([first, value])
+        jsonio.encode([first, value])
 
 
 @pytest.mark.parametrize("value", [{"\ud800"}, ("\ud800",), Holder("\ud800"), Holder({"\ud800": 1})], ids=ascii)
 def test_text_inside_what_msgspec_takes_for_json_is_made_storable_too(value: Any) -> None:
     """Sets, tuples and dataclasses, which an agent may answer with."""
-    text = json.encode([value])
+    text = jsonio.encode([value])
     text.encode("utf-8")
     assert "�" in text
 
 
 def test_half_a_surrogate_pair_is_the_replacement_character() -> None:
-    assert json.decode(r'["\ud83d", "\ude00\ud83d\ude00", "\\ud83d", "\ud83d\u0041"]') == [
+    assert jsonio.decode(r'["\ud83d", "\ude00\ud83d\ude00", "\\ud83d", "\ud83d\u0041"]') == [
         "\ufffd",
         "\ufffd😀",
         r"\ud83d",
         "\ufffdA",
     ]
-    assert json.decode(rb'"\uD83D"') == "\ufffd"
+    assert jsonio.decode(rb'"\uD83D"') == "\ufffd"
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_half_a_surrogate_pair_is_the_replacement_character() -> None:
 def test_broken_json_is_refused_in_words(text: str | bytes) -> None:
     """RFC 8259 and no more, and never an error that is not ours."""
     with pytest.raises(InvalidJSON, match="not JSON: "):
-        json.decode(text)
+        jsonio.decode(text)
 
 
 def exact(value: Any) -> Any:

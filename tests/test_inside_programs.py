@@ -17,7 +17,7 @@ from test_trace import WaitFor
 
 from aorch import Agent, AgentCapability, Orchestrator
 from aorch.errors import UsageError
-from aorch.ledger.database import connect
+from aorch.ledger.sqlite.opening import connect
 
 RAISING = """
 from aorch import Agent, AgentCapability

@@ -7,10 +7,10 @@ import threading
 import pytest
 from conftest import Home
 
+from aorch.batch.batch_line import Line
 from aorch.cli import lines as lines_module
+from aorch.cli.columns import Templates
 from aorch.cli.lines import LONGEST_LINE, Defaults, Lines
-from aorch.cli.templates import Templates
-from aorch.core.line import Line
 
 BOM = b"\xef\xbb\xbf"
 TASK = b'{"capability":"echo","parameters":{"text":"a"}}\n'

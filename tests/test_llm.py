@@ -15,10 +15,10 @@ from doubles import running
 from llm_blocks import OPERATIONS, PROVIDERS, Configured, assert_stood_in, block_by, configured, reason
 from llm_double import KEY, LlmDouble
 
-from aorch import config
-from aorch.config import LlmConfig
+from aorch.config import settings
+from aorch.config.settings import LlmConfig
 from aorch.errors import AorchError, ConfigInvalid
-from aorch.services.llm import Llm
+from aorch.memory.llm.llm_client import Llm
 
 __all__ = ["configured"]
 
@@ -148,12 +148,12 @@ def in_home(home: Home, monkeypatch: pytest.MonkeyPatch, toml: str) -> Iterator[
 
 def test_without_a_table_there_is_no_model(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     with in_home(home, monkeypatch, ""):
-        assert config.load(home.ledger).llm is None
+        assert settings.load(home.ledger).llm is None
 
 
 def test_a_table_alone_is_claude_with_the_seeds_variable(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     with in_home(home, monkeypatch, "[llm]\n"):
-        llm = config.load(home.ledger).llm
+        llm = settings.load(home.ledger).llm
         assert llm is not None
         assert (llm.provider, llm.key_env, llm.url) == (
             "anthropic", "ANTHROPIC_API_KEY", "https://api.anthropic.com"
@@ -178,7 +178,7 @@ def test_a_table_that_cannot_be_understood_says_so(
     toml: str, said: str, home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with in_home(home, monkeypatch, toml), pytest.raises(ConfigInvalid) as refused:
-        config.load(home.ledger)
+        settings.load(home.ledger)
     assert said in str(refused.value)
     assert "secret" not in str(refused.value)
 
@@ -214,7 +214,7 @@ def test_a_server_without_a_key_gets_none(configured: Configured) -> None:
 def test_without_the_package_claude_is_refused_with_the_way_to_get_it(home: Home) -> None:
     python = (
         "import sys; sys.modules['anthropic'] = None\n"
-        "from aorch.config import LlmConfig; from aorch.services.llm import Llm\n"
+        "from aorch.config.settings import LlmConfig; from aorch.memory.llm.llm_client import Llm\n"
         "try: Llm(LlmConfig())\n"
         "except Exception as error: print(type(error).__name__, error, error.hint)"
     )

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from memagent_double import SAMPLE, MemAgentDouble
 from memory_sessions import Session, operations, review
 
-from aorch.core.compressing.memagent import Handed, answer_of, hand_to_memagent, note_hash, notes
 from aorch.errors import ServiceFailed, ServiceUnreachable
 from aorch.memory import Claim, MemoryBlock, compress
-from aorch.services.memagent import MemAgent, memagent_id
+from aorch.memory.memagent.memagent_client import MemAgent, memagent_id
+from aorch.memory.memagent.memagent_compressor import Handed, answer_of, hand_to_memagent, note_hash, notes
 
 
 def block_of(session: Session | None = None, **options: Any) -> MemoryBlock:

@@ -13,7 +13,7 @@ from memory_sessions import Session, review
 from terminal import at_terminal, plain
 from test_contracts_cli import UNKIND
 
-from aorch import json
+from aorch import jsonio
 from aorch.memory import verify
 
 SESSION = "incident-4711"
@@ -198,7 +198,7 @@ def test_export_writes_every_block_in_its_order(home: Home) -> None:
 
 def test_export_for_models_writes_a_line_for_each_session(home: Home) -> None:
     lines = home.aorch("memory", "export", "--as", "prompt", "--max-tokens", "256").out.splitlines()
-    found = [json.decode(line) for line in lines]
+    found = [jsonio.decode(line) for line in lines]
     assert [one["session_id"] for one in found] == sorted((SESSION, OTHER))
     known = {contract["contract_id"] for contract in (*incident_4711(), *review())}
     for one in found:
@@ -207,7 +207,7 @@ def test_export_for_models_writes_a_line_for_each_session(home: Home) -> None:
         assert one["cites"]
         assert len(known) >= len(one["cites"])
     (alone,) = home.aorch("memory", "export", "--as", "prompt", "--session", OTHER).out.splitlines()
-    assert json.decode(alone)["session_id"] == OTHER
+    assert jsonio.decode(alone)["session_id"] == OTHER
 
 
 def test_a_ledger_that_is_not_there_has_no_memory_and_is_not_made(home: Home) -> None:

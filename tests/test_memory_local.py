@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from memory_sessions import Contract, Session, analysis, operations, review
 
-from aorch import json
+from aorch import jsonio
 from aorch.memory import MemoryBlock, compress, prompt, verify
 
 
@@ -162,7 +162,7 @@ def test_sizes_and_the_range_of_contracts_are_recorded() -> None:
     assert block.covered.count == len(contracts) == 22
     assert block.covered.first_contract_id == contracts[0]["contract_id"]
     assert block.covered.last_contract_id == contracts[-1]["contract_id"]
-    assert block.size.tokens_before == -(-sum(len(json.encode(c)) for c in contracts) // 4)
+    assert block.size.tokens_before == -(-sum(len(jsonio.encode(c)) for c in contracts) // 4)
     assert block.size.ratio == round(block.size.tokens_before / block.size.tokens_after, 2)
     assert block.agents["operator"] == 11
     assert block.capabilities["query_latency"] == 3

@@ -10,7 +10,7 @@ from memory_homes import put, take_in
 from memory_sessions import Contract, Session
 from msgspec.structs import replace
 
-from aorch import json
+from aorch import jsonio
 from aorch.memory import Claim, MemoryBlock, compress, prompt, verify
 from aorch.memory.block import from_dict
 
@@ -127,14 +127,14 @@ def test_aims_come_from_outermost_requests_alone_wherever_a_session_is_cut(home:
 def _compress(ledger: Any) -> bool:
     import asyncio
 
-    from aorch.config import load
-    from aorch.core.compression import How, compress_session
+    from aorch.config.settings import load
+    from aorch.memory.compressor import How, compress_session
 
     return asyncio.run(compress_session(load(str(ledger)), "a-session", How("local"))).error is None
 
 
 def _blocks(ledger: Any) -> list[MemoryBlock]:
-    from aorch.core.remembered import blocks_of, opened
+    from aorch.memory.memory_queries import blocks_of, opened
 
     return [opened(row) for row in blocks_of(ledger, "a-session")]
 
@@ -344,7 +344,7 @@ def test_verify_fails_on_each_count_and_label_that_is_not_so(home: Home) -> None
     assert home.aorch("memory", "verify", "a-session").code == 0
     with closing(sqlite3.connect(home.ledger)) as connection, connection:
         (text,) = connection.execute("SELECT block FROM memory_blocks").fetchone()
-        kept = from_dict(json.decode(text))
-        connection.execute("UPDATE memory_blocks SET block = ?", (json.encode(lies(s, kept)["agents"].as_dict()),))
+        kept = from_dict(jsonio.decode(text))
+        connection.execute("UPDATE memory_blocks SET block = ?", (jsonio.encode(lies(s, kept)["agents"].as_dict()),))
     done = home.aorch("memory", "verify", "--all")
     assert (done.code, "agents: counts 99 of 'ann'" in done.out + done.err) == (13, True)

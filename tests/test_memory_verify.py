@@ -5,7 +5,7 @@ from typing import Any
 from memory_sessions import Contract, Session
 from msgspec.structs import replace
 
-from aorch import json
+from aorch import jsonio
 from aorch.memory import MemoryBlock, compress, verify
 from aorch.memory.block import from_dict
 
@@ -66,10 +66,10 @@ def test_verify_fails_on_each_wording_that_the_contracts_do_not_bear_out() -> No
     s = service()
     block = block_of(s.contracts, max_tokens=1500)
     assert faults(block, s.contracts) == []
-    written = json.encode(block.as_dict())
+    written = jsonio.encode(block.as_dict())
     for name, (right, wrong) in REWORDED.items():
         assert right in written, name
-        assert faults(from_dict(json.decode(written.replace(right, wrong))), s.contracts), name
+        assert faults(from_dict(jsonio.decode(written.replace(right, wrong))), s.contracts), name
     for section, other in MOVED:
         kept = getattr(block, section)
         moved = replace(block, **{section: kept[1:], other: (*getattr(block, other), kept[0])})

@@ -15,10 +15,10 @@ from alembic.script import ScriptDirectory
 from conftest import Home
 from sqlalchemy import Engine, create_engine, create_mock_engine, pool
 
-from aorch.ledger.contract import metadata
-from aorch.ledger.database import connect, connect_reading
-from aorch.ledger.migration import configuration, upgrade
-from aorch.ledger.row import Row
+from aorch.ledger.record import Row
+from aorch.ledger.schema import metadata
+from aorch.ledger.sqlite.migrate import configuration, upgrade
+from aorch.ledger.sqlite.opening import connect, connect_reading
 from aorch.ledger.statements import INSERT, REVISION
 
 SCRIPTS = ScriptDirectory.from_config(configuration())

@@ -13,9 +13,9 @@ from rows import request, response
 
 ALL_COMMANDS = """
 import json, os, sys, traceback
-from aorch.cli import app
+from aorch.cli.main import app
 from aorch.errors import AorchError
-import aorch.cli.contracts, aorch.core.compression, aorch.core.orchestrator, aorch.core.remembered, aorch.ledger.reading
+import aorch.cli.commands.contracts, aorch.memory.compressor, aorch.orchestrator, aorch.memory.memory_queries, aorch.ledger.reader
 for arguments in json.load(sys.stdin):
     if (child := os.fork()) == 0:
         try:

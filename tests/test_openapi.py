@@ -11,10 +11,11 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 
 from aorch.errors import by_code
-from aorch.server import bodies, memory_bodies, openapi
-from aorch.server.bodies import Body
+from aorch.server import openapi
 from aorch.server.openapi import PROBLEM
-from aorch.server.routes import ROUTES, Route
+from aorch.server.routes.table import ROUTES, Route
+from aorch.server.schemas import bodies, memory
+from aorch.server.schemas.bodies import Body
 
 SERVER = Path(inspect.getfile(openapi)).parent
 Json = dict[str, Any]
@@ -83,7 +84,7 @@ def test_every_route_is_in_the_document_and_nothing_else(document: Json) -> None
 
 
 def test_every_shape_is_used_and_every_reference_leads_somewhere(document: Json) -> None:
-    named = {**vars(bodies), **vars(memory_bodies)}
+    named = {**vars(bodies), **vars(memory)}
     shapes = {name for name, shape in named.items() if inspect.isclass(shape) and issubclass(shape, Body)}
     queries = {route.query.__name__ for route in ROUTES if route.query}
     assert shapes - {"Body", "AnyTask"} - queries == set(document["components"]["schemas"])
@@ -136,8 +137,8 @@ def test_every_refusal_that_the_server_knows_is_documented(document: Json) -> No
     }
     written = {
         (int(status), code)
-        for file in SERVER.glob("*.py")
-        if file.name != "examples.py"
+        for file in SERVER.rglob("*.py")
+        if file.name != "openapi_examples.py"
         for status, code in re.findall(r'Refusal\(\s*(\d+),\s*"(\w+)"', file.read_text())
     }
     assert written - shown == {(404, "no_route"), (405, "method_not_allowed")}, "these two are of no operation"

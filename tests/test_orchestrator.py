@@ -152,7 +152,7 @@ async def test_texts_that_databases_refuse_are_kept_readable(orchestrator: Orche
 
 
 def test_a_reference_to_another_host_in_a_schema_is_not_fetched(tmp_path: Path) -> None:
-    from aorch.agents.schema import ParameterCheck
+    from aorch.agents.parameters import ParameterCheck
     from aorch.errors import ConfigInvalid
 
     with pytest.raises(ConfigInvalid, match="nothing is fetched"):

@@ -12,7 +12,7 @@ from api import home_in
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from serving import Server, serving
 
-from aorch.server import pages
+from aorch.server import docs_pages
 
 pytestmark = pytest.mark.torture  # a real browser
 
@@ -122,7 +122,7 @@ def test_a_page_names_nothing_but_what_the_server_has(server: Server, path: str)
         assert server.get(f"/{address}").status_code == 200
 
 
-@pytest.mark.parametrize("path", [*PAGES, "/openapi.json", *(f"/static/{name}" for name in pages.FILES)])
+@pytest.mark.parametrize("path", [*PAGES, "/openapi.json", *(f"/static/{name}" for name in docs_pages.FILES)])
 def test_what_a_browser_has_already_is_not_sent_again(server: Server, path: str) -> None:
     first = server.get(path)
     assert first.status_code == 200
@@ -161,8 +161,8 @@ def test_the_pages_need_no_token_where_the_api_does(tmp_path: Path, made_ledger:
 
 
 def test_the_shipped_files_are_those_of_npm() -> None:
-    sums = re.findall(r"^([0-9a-f]{64})  (\S+)$", (pages.STATIC / "README.md").read_text(), re.MULTILINE)
-    shipped = {f"{path.parent.name}/{path.name}" for path in pages.STATIC.glob("*/*")}
+    sums = re.findall(r"^([0-9a-f]{64})  (\S+)$", (docs_pages.STATIC / "README.md").read_text(), re.MULTILINE)
+    shipped = {f"{path.parent.name}/{path.name}" for path in docs_pages.STATIC.glob("*/*")}
     assert {name for _, name in sums} == shipped
     for digest, name in sums:
-        assert hashlib.sha256((pages.STATIC / name).read_bytes()).hexdigest() == digest, name
+        assert hashlib.sha256((docs_pages.STATIC / name).read_bytes()).hexdigest() == digest, name

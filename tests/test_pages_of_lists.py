@@ -9,16 +9,16 @@ from conftest import Home
 from rows import pairs, put
 from serving import Server, serving
 
-from aorch import json
-from aorch.ledger.reading import Filter, Reader
-from aorch.server.listing import PAGE_BYTES, page_of
+from aorch import jsonio
+from aorch.ledger.reader import Filter, Reader
+from aorch.server.pagination import PAGE_BYTES, page_of
 
 home, server = shared.home, shared.server
 
 
 def test_a_page_ends_at_8_mib_and_the_next_one_goes_on_from_there(tmp_path: Path, made_ledger: Path) -> None:
     home = home_in(tmp_path, made_ledger)
-    put(home.ledger, *pairs(30, payload=json.encode({"text": "x" * 1_000_000})))
+    put(home.ledger, *pairs(30, payload=jsonio.encode({"text": "x" * 1_000_000})))
     with serving(home) as server:
         resident = psutil.Process(server.process.pid).memory_info().rss
         for order in ("asc", "desc"):
@@ -51,7 +51,7 @@ def test_an_item_that_is_larger_than_a_page_is_a_page() -> None:
 
 
 def test_everything_that_a_contract_says_counts_for_the_length_of_a_page(home: Home) -> None:
-    put(home.ledger, *pairs(3, session_id="long", metadata=json.encode({"context": "x" * 1000}), payload="{}"))
+    put(home.ledger, *pairs(3, session_id="long", metadata=jsonio.encode({"context": "x" * 1000}), payload="{}"))
     with Reader(home.ledger) as reader:
         found, more = reader.shown(Filter(session_id="long"), limit=10, characters=2000, newest_first=False)
         assert (len(found), more) == (3, True)

@@ -15,7 +15,7 @@ from api import ask
 from conftest import Home
 from serving import serving
 
-from aorch import AorchError, Orchestrator, Pipeline, Step, Task, json
+from aorch import AorchError, Orchestrator, Pipeline, Step, Task, jsonio
 from aorch.errors import ConfigInvalid
 
 REPORT = """
@@ -102,7 +102,7 @@ def test_a_pipeline_is_a_capability_and_its_steps_are_child_contracts(home: Home
     home.write("aorch.toml", AGENTS + REPORT)
     done = home.aorch("run", "report", 'words:=[{"name":"a"},{"name":"b"}]', "--session", "s", "--json")
     assert done.code == 0, done.err
-    assert json.decode(done.json["data"]["text"]) == [{"text": "0 a of 2\n"}, {"text": "1 b of 2\n"}]
+    assert jsonio.decode(done.json["data"]["text"]) == [{"text": "0 a of 2\n"}, {"text": "1 b of 2\n"}]
     rows = home.rows(
         "SELECT capability, from_agent, parent_id, session_id, json_extract(metadata, '$.step'),"
         " json_extract(metadata, '$.index') FROM contracts WHERE contract_type = 'REQUEST' ORDER BY contract_id"
@@ -134,7 +134,7 @@ def test_a_pipeline_is_called_over_http(home: Home) -> None:
     home.write("aorch.toml", AGENTS + REPORT)
     with serving(home) as server:
         answer = ask(server, "report", parameters={"words": [{"name": "a"}]}).json()
-        assert json.decode(answer["data"]["text"]) == [{"text": "0 a of 2\n"}]
+        assert jsonio.decode(answer["data"]["text"]) == [{"text": "0 a of 2\n"}]
         failed = ask(server, "report", parameters={"words": [{}]}).json()
         assert "{{ item.name }} leads nowhere: item is an empty object" in failed["error"]
 
@@ -189,12 +189,12 @@ def test_what_could_never_work_is_refused_when_the_file_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str, said: str
 ) -> None:
     """With the file, the place in it, and the reason."""
-    from aorch import config
+    from aorch.config import settings
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "aorch.toml").write_text(f"[pipelines.p]\n{table}\n")
     with pytest.raises(ConfigInvalid) as refusal:
-        config.load()
+        settings.load()
     assert str(refusal.value).startswith(f"{tmp_path / 'aorch.toml'}: ")
     assert said in str(refusal.value)
 
@@ -434,7 +434,7 @@ def test_who_has_no_pipeline_pays_for_none(home: Home, arguments: tuple[str, ...
     )
     imported = set(re.findall(r"^import '([\w.]+)' #", done.stderr, re.MULTILINE))
     assert "aorch.config" in imported
-    assert not imported & {"aorch.pipelines", "aorch.templates", "aorch.core.pipeline"}
+    assert not imported & {"aorch.config.pipeline_config", "aorch.config.templates", "aorch.engine.pipeline"}
 
 
 def test_who_has_one_needs_no_sqlalchemy_to_run_it(home: Home) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from aorch import Agent, AgentCapability, Orchestrator
-from aorch.core import execution
+from aorch.engine import invocation
 from aorch.errors import UsageError
 
 
@@ -119,9 +119,9 @@ async def test_plain_functions_run_in_so_many_threads_and_no_more(orchestrator: 
     held = Held()
     orchestrator.register_agent(held)
     async with asyncio.timeout(5):
-        tasks = [asyncio.create_task(hold(orchestrator, 0.5)) for _ in range(execution.MOST_THREADS + 6)]
+        tasks = [asyncio.create_task(hold(orchestrator, 0.5)) for _ in range(invocation.MOST_THREADS + 6)]
         answers = [await task for task in tasks]
-    assert held.most_inside == execution.MOST_THREADS
+    assert held.most_inside == invocation.MOST_THREADS
     errors = [answer["error"] for answer in answers]
     assert sum("was not called" in error for error in errors) == 6
     held.go.set()

@@ -12,9 +12,9 @@ from conftest import Home
 
 from aorch import Orchestrator
 from aorch.agents import Agent, AgentCapability
-from aorch.agents.command import CommandAgent
-from aorch.config import Config, check_agent
-from aorch.core.task import Task
+from aorch.agents.program import CommandAgent
+from aorch.config.settings import Config, check_agent
+from aorch.engine.task import Task
 from aorch.errors import AgentNotStarted
 
 SLOW = '[agents.c]\ncommand = ["sh", "-c", "sleep 0.1; echo ok"]\nconcurrency = 32\n[agents.c.capabilities.c]\n'

@@ -16,8 +16,8 @@ from trace_double import doubling
 import aorch
 from aorch import Agent, AgentCapability, AgentStatus, AorchError, Conflict, Orchestrator, UsageError
 from aorch.agents import AgentMetadata, ExampleAgent
-from aorch.core.trace import push_until
-from aorch.ledger.lease import State, take
+from aorch.trace.lease import State, take
+from aorch.trace.operations import push_until
 
 
 class Greeter(Agent):

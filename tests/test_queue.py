@@ -21,9 +21,9 @@ from rows import put, request
 from serving import Server, serving
 
 from aorch import Agent, AgentCapability, Orchestrator
-from aorch.core.queue import Worker
 from aorch.errors import AorchError, NoAgent, QueueFull
-from aorch.ledger.database import connect
+from aorch.ledger.sqlite.opening import connect
+from aorch.worker.queue_worker import Worker
 
 Wait = Callable[[Callable[[], Any]], Any]
 
@@ -499,7 +499,7 @@ def test_python_hears_of_a_full_queue(home: Home) -> None:
     furnish(home, "[queue]\nmax_waiting = 1\n")
 
     async def submit_two() -> None:
-        from aorch import config
+        from aorch.config import settings as config
 
         given = config.Config(ledger=home.ledger, queue=config.QueueConfig(max_waiting=1))
         async with Orchestrator(config=given) as orchestrator:

@@ -12,8 +12,8 @@ import pytest
 from conftest import Home
 from queueing import besides_log
 
-from aorch import config
-from aorch.core.orchestrator import Orchestrator
+from aorch.config import settings
+from aorch.orchestrator import Orchestrator
 
 AGENT = """
 import asyncio, os, random
@@ -48,7 +48,7 @@ def submitted(home: Home, count: int) -> dict[str, str]:
 
     async def submit() -> dict[str, str]:
         ids = {}
-        async with Orchestrator(config=config.Config(ledger=home.ledger)) as orchestrator:
+        async with Orchestrator(config=settings.Config(ledger=home.ledger)) as orchestrator:
             orchestrator.register_agent(_loaded(home))
             for start in range(0, count, 500):
                 names = [("once", "again")[number % 2] for number in range(start, min(start + 500, count))]

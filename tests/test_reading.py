@@ -13,11 +13,12 @@ from hypothesis import strategies as some
 from rows import pairs, put, request, response
 from sqlalchemy import Engine, event
 
-from aorch import json
+from aorch import jsonio
+from aorch.clock import rfc3339
 from aorch.errors import LedgerInvalid, NotFound, UsageError
-from aorch.ledger.reading import Filter, Reader
-from aorch.ledger.row import FIELDS, new_id
-from aorch.moments import rfc3339
+from aorch.ids import new_id
+from aorch.ledger.reader import Filter, Reader
+from aorch.ledger.record import FIELDS
 
 
 @pytest.fixture
@@ -132,7 +133,7 @@ values = some.recursive(
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
 @given(payload=some.dictionaries(some.text(), values, max_size=4), result=values)
 def test_a_contract_and_its_row_have_one_json_form(ledger: Path, payload: dict[str, Any], result: Any) -> None:
-    asked = request(payload=json.encode(payload), completed_at=None)
+    asked = request(payload=jsonio.encode(payload), completed_at=None)
     answered = response(asked, result, error=None, parent_id=new_id())
     put(ledger, asked, answered)
     with Reader(ledger) as reader:

@@ -13,7 +13,7 @@ import pytest
 import tomlkit
 from conftest import Home
 
-from aorch import Orchestrator, Pipeline, Step, Task, json
+from aorch import Orchestrator, Pipeline, Step, Task, jsonio
 
 
 def files(home: Home) -> dict[str, int]:
@@ -47,7 +47,7 @@ def test_a_killed_pipeline_resumes_at_what_was_open(home: Home, wait_for: Callab
     )
     assert resumes == request_id
     ((metadata,),) = home.rows("SELECT metadata FROM contracts WHERE request_id = ?", done.json["contract_id"])
-    reused = json.decode(metadata)["reused"]
+    reused = jsonio.decode(metadata)["reused"]
     completed = home.rows(
         "SELECT contract_id FROM contracts WHERE parent_id = ? AND contract_type = 'REQUEST' AND status = 'completed'"
         " ORDER BY position",
@@ -133,7 +133,7 @@ def test_any_other_task_is_simply_done_again(home: Home) -> None:
     done = home.aorch("contracts", "resume", request_id[:20], "--json")
     assert (done.code, done.json["data"], done.json["session_id"]) == (0, {"text": "done\n"}, "s")
     ((metadata,),) = home.rows("SELECT metadata FROM contracts WHERE contract_id = ?", done.json["contract_id"])
-    assert json.decode(metadata) == {
+    assert jsonio.decode(metadata) == {
         "context": {"why": "test"}, "resumes": request_id, "routing": {"chosen": "the only one"}
     }  # fmt: skip
 
@@ -153,7 +153,7 @@ async def test_a_request_that_is_executed_again_under_its_own_id_takes_over_what
     orchestrator: Orchestrator,
 ) -> None:
     """As a worker does that takes a REQUEST over from one that died."""
-    from aorch.core.execution import Call, execute
+    from aorch.engine.invocation import Call, execute
 
     worker = Worker()
     pipeline = Pipeline("p", [give("a", 1), Step("b", "work", {"name": "b", "fail": "{{ steps.a.data }}"})])
@@ -238,7 +238,7 @@ def test_a_pipeline_whose_worker_was_killed_is_taken_up_by_the_next_where_it_was
     assert answer.json["data"] == {"text": "last c\n\n"}, answer.err
     assert files(home) == {"one": 1, "a": 1, "b": 2, "c": 1, "last c\n": 1}
     ((metadata,),) = home.rows("SELECT metadata FROM contracts WHERE request_id = ?", request_id)
-    assert len(json.decode(metadata)["reused"]) == 2
+    assert len(jsonio.decode(metadata)["reused"]) == 2
 
 
 @pytest.mark.usefixtures("no_leftovers")

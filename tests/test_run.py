@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from terminal import at_terminal, plain
 
-from aorch.cli.items import parse_items
+from aorch.cli.parameters_cli import parse_items
 from aorch.errors import AorchError
 
 

@@ -19,10 +19,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from serving import START_S, Server, serving
 
-from aorch.config import Config, ServeConfig
+from aorch.config.settings import Config, ServeConfig
 from aorch.errors import ConfigInvalid
-from aorch.server.auth import Access
-from aorch.server.guard import MOST_CALLERS, Guard, RateLimit
+from aorch.server.authentication import Access
+from aorch.server.origin_policy import MOST_CALLERS, Guard, RateLimit
 from aorch.server.problems import Refusal
 from aorch.server.unsent import Unsent
 
@@ -109,8 +109,8 @@ def test_a_token_is_revoked_by_id_or_name_or_when_it_leaked_by_itself(home: Home
 
 
 def test_the_statements_name_the_columns_of_the_table() -> None:
-    from aorch.ledger.contract import Token
-    from aorch.ledger.tokens import TokenRow
+    from aorch.ledger.schema import Token
+    from aorch.ledger.token_store import TokenRow
 
     assert list(TokenRow._fields) == [column.name for column in Token.__table__.columns]  # type: ignore[attr-defined]
 
@@ -153,7 +153,7 @@ def test_a_token_ends_when_it_expires(home: Home, wait_for: WaitFor) -> None:
 
 
 def test_each_route_wants_its_scope(home: Home) -> None:
-    from aorch.server.routes import ROUTES
+    from aorch.server.routes.table import ROUTES
 
     held = {scope: token(home, scope, "--scope", scope) for scope in ("read", "run", "agents", "admin")}
     with serving(home) as server:
@@ -534,9 +534,9 @@ def test_a_caller_that_goes_away_in_the_middle_of_its_body_leaves_no_trace(home:
 async def test_a_connection_that_is_idle_or_takes_nothing_of_its_answer_ends() -> None:
     from aiohttp import web
 
-    from aorch.server.connection import Connection
+    from aorch.server.access_log import RequestLog
     from aorch.server.connection_limit import ConnectionLimit
-    from aorch.server.log import RequestLog
+    from aorch.server.http_protocol import Connection
 
     async def much(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()

@@ -17,12 +17,13 @@ from conftest import Home
 from serving import serving
 
 from aorch import Agent, AgentCapability, Orchestrator
-from aorch.core.lifecycle import in_thread
-from aorch.core.saving import Saver, Unsaved
+from aorch.clock import now
+from aorch.engine.lifecycle import in_thread
+from aorch.engine.response_saver import Saver, Unsaved
 from aorch.errors import Conflict
-from aorch.ledger.row import RESPONSE, Row, new_id
-from aorch.ledger.store import Ledger
-from aorch.moments import now
+from aorch.ids import new_id
+from aorch.ledger.ledger import Ledger
+from aorch.ledger.record import RESPONSE, Row
 
 Wait = Callable[[Callable[[], Any]], Any]
 

@@ -16,13 +16,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 from rows import pairs, put, request, response
 
-from aorch import json
+from aorch import jsonio
 from aorch.errors import UsageError
-from aorch.ledger.bigrams import CATEGORIES
-from aorch.ledger.bigrams import indexed as index_form
-from aorch.ledger.reading import Filter, Reader
-from aorch.ledger.row import Row
-from aorch.ledger.search import expression
+from aorch.ledger.reader import Filter, Reader
+from aorch.ledger.record import Row
+from aorch.ledger.sqlite.bigrams import CATEGORIES
+from aorch.ledger.sqlite.bigrams import indexed as index_form
+from aorch.ledger.sqlite.fulltext import expression
 
 Find = Callable[[str], list[str]]
 
@@ -52,7 +52,7 @@ def indexed(ledger: Path) -> int:
 
 
 def test_words_are_found_in_payload_result_and_error(ledger: Path, find: Find) -> None:
-    asked = request(payload=json.encode({"question": "who wrote Middlemarch"}))
+    asked = request(payload=jsonio.encode({"question": "who wrote Middlemarch"}))
     answered = response(asked, {"author": ["George Eliot", {"born": 1819}]})
     failed = response(request(), None, error="connection refused by db-7.internal")
     put(ledger, asked, answered, failed)

@@ -11,7 +11,7 @@ from api import ask, problem
 from conftest import Home
 from serving import Server, serving
 
-from aorch.ledger.row import FIELDS
+from aorch.ledger.record import FIELDS
 
 ANSWER = {"success", "data", "error", "contract_id", "agent_id", "session_id", "timestamp"}
 

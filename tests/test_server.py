@@ -11,7 +11,7 @@ from api import ask, hold, problem
 from conftest import Home
 from serving import Server
 
-from aorch.ledger.row import new_id
+from aorch.ids import new_id
 
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 

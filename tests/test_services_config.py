@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from conftest import Home
 
-from aorch import config
+from aorch.config import settings
 from aorch.errors import ConfigInvalid
 
 
@@ -24,26 +24,29 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.Monke
 
 
 def test_only_the_default_ledger_uses_the_default_address_of_trace(environment: pytest.MonkeyPatch) -> None:
-    default = config.load()
+    default = settings.load()
     assert (default.trace_url, default.trace_configured) == ("http://localhost:8787", False)
-    assert config.load(default.ledger).trace_url == "http://localhost:8787", "named, it is the same ledger"
-    assert config.load("other.db").trace_url == ""
-    assert config.load("elsewhere/aorch/ledger.db").trace_url == ""
+    assert settings.load(default.ledger).trace_url == "http://localhost:8787", "named, it is the same ledger"
+    assert settings.load("other.db").trace_url == ""
+    assert settings.load("elsewhere/aorch/ledger.db").trace_url == ""
     environment.setenv("TRACE_URL", "http://127.0.0.1:9/")
-    assert (config.load("other.db").trace_url, config.load("other.db").trace_configured) == ("http://127.0.0.1:9", True)
+    assert (settings.load("other.db").trace_url, settings.load("other.db").trace_configured) == (
+        "http://127.0.0.1:9",
+        True,
+    )
     environment.setenv("TRACE_URL", "off")
-    assert (config.load().trace_url, config.load().trace_configured) == ("", False)
+    assert (settings.load().trace_url, settings.load().trace_configured) == ("", False)
 
 
 def test_memagent_s_address_is_validated_and_can_be_switched_off(environment: pytest.MonkeyPatch) -> None:
-    assert (config.load().memagent_url, config.load().memagent_configured) == ("http://localhost:8799", False)
+    assert (settings.load().memagent_url, settings.load().memagent_configured) == ("http://localhost:8799", False)
     environment.setenv("MEMAGENT_URL", "http://127.0.0.1:9/")
-    assert (config.load().memagent_url, config.load().memagent_configured) == ("http://127.0.0.1:9", True)
+    assert (settings.load().memagent_url, settings.load().memagent_configured) == ("http://127.0.0.1:9", True)
     environment.setenv("MEMAGENT_URL", "off")
-    assert (config.load().memagent_url, config.load().memagent_configured) == ("", False)
+    assert (settings.load().memagent_url, settings.load().memagent_configured) == ("", False)
     environment.setenv("MEMAGENT_URL", "http://ann:secret@127.0.0.1:9")
     with pytest.raises(ConfigInvalid, match="MEMAGENT_URL is not the address of a service") as raised:
-        config.load()
+        settings.load()
     assert "secret" not in f"{raised.value}{raised.value.hint}"
 
 
@@ -98,9 +101,9 @@ def test_limits_in_aorch_toml_are_finite_numbers_of_at_most_64_bits(
 ) -> None:
     Path("aorch.toml").write_text(text)
     with pytest.raises(ConfigInvalid, match=rf"{key}\b"):
-        config.load()
+        settings.load()
 
 
 def test_a_byte_order_mark_in_aorch_toml_is_accepted(environment: pytest.MonkeyPatch) -> None:
     Path("aorch.toml").write_bytes(b"\xef\xbb\xbftimeout_s = 5\n")
-    assert config.load().timeout_s == 5
+    assert settings.load().timeout_s == 5

@@ -10,7 +10,7 @@ from rows import pairs, put
 from serving import Server
 
 from aorch import Orchestrator, UsageError
-from aorch.core.task import LONGEST_SESSION_ID
+from aorch.engine.task import LONGEST_SESSION_ID
 
 home, server = shared.home, shared.server
 LONGEST = "s" * LONGEST_SESSION_ID

@@ -15,11 +15,11 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.expression import Executable
 from sqlmodel import Session
 
+from aorch.clock import from_rfc3339
 from aorch.ledger import statements
-from aorch.ledger.contract import Contract, IdempotencyKey, StoredBlock
-from aorch.ledger.database import connect
-from aorch.ledger.row import Row
-from aorch.moments import from_rfc3339
+from aorch.ledger.record import Row
+from aorch.ledger.schema import Contract, IdempotencyKey, StoredBlock
+from aorch.ledger.sqlite.opening import connect
 
 COLUMNS = Contract.__table__.c  # type: ignore[attr-defined]  # SQLModel adds it
 KEYS = IdempotencyKey.__table__.c  # type: ignore[attr-defined]  # likewise

@@ -14,9 +14,9 @@ from serving import serving
 
 from aorch import Agent, AgentAnswer, AgentCapability, AgentTask
 from aorch.agents.registry import Registry
-from aorch.core.supervision import Supervisor, Turned
+from aorch.clock import from_rfc3339
+from aorch.engine.supervision import Supervisor, Turned
 from aorch.errors import LedgerBusy
-from aorch.moments import from_rfc3339
 
 Wait = Callable[[Callable[[], Any]], Any]
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aorch import Orchestrator, Pipeline, Step, Task, json, templates
+from aorch import Orchestrator, Pipeline, Step, Task, jsonio
+from aorch.config import templates
 from aorch.errors import ReferenceInvalid
 
 VALUES = st.recursive(
@@ -30,12 +31,12 @@ def test_a_template_that_is_the_whole_text_is_the_value_itself(value: Any) -> No
 def test_a_template_within_other_text_is_text(value: Any, before: str, after: str) -> None:
     before, after = before.replace("{", ""), after.replace("{", "").replace("}", "")
     filled = templates.fill(f"{before}|{{{{ input.x }}}}|{after}", {"input": {"x": value}})
-    assert filled == f"{before}|{value if isinstance(value, str) else json.encode(value)}|{after}"
+    assert filled == f"{before}|{value if isinstance(value, str) else jsonio.encode(value)}|{after}"
 
 
 @given(VALUES)
 def test_a_value_without_references_stands_as_it_is(value: Any) -> None:
-    text = json.encode(value)
+    text = jsonio.encode(value)
     if "{{" not in text:
         assert list(templates.references(value)) == []
         assert templates.fill(value, {}) == value

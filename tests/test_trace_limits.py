@@ -12,8 +12,8 @@ from serving import serving
 from test_trace import WaitFor, expected, push, standing, status
 from trace_double import Double
 
-from aorch.core.provenance import can_be_read_back, event_data
-from aorch.ledger.row import Row
+from aorch.ledger.record import Row
+from aorch.trace.payload import can_be_read_back, event_data
 
 
 def large(exchanges: int, session: str = "s") -> list[Row]:

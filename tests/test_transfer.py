@@ -20,14 +20,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 from rows import pairs, put, request, response
 
-from aorch import json as jsons
-from aorch.core.transfer import export_contracts, import_contracts
+from aorch import jsonio
+from aorch.clock import rfc3339
 from aorch.errors import Conflict, InvalidJSON, UsageError
-from aorch.ledger.owners import Owner
-from aorch.ledger.reading import Filter, Reader
-from aorch.ledger.row import FIELDS, Row
-from aorch.ledger.transfer import Taken
-from aorch.moments import rfc3339
+from aorch.ledger.importing import Taken
+from aorch.ledger.reader import Filter, Reader
+from aorch.ledger.record import FIELDS, Row
+from aorch.ledger.sqlite.process_locks import Owner
+from aorch.ledger.transfer import export_contracts, import_contracts
 
 
 @pytest.fixture
@@ -82,13 +82,13 @@ rows = some.builds(
     from_agent=name,
     to_agent=some.none() | name,
     capability=name,
-    payload=objects.map(jsons.encode),
+    payload=objects.map(jsonio.encode),
     status=some.sampled_from(["pending", "in_progress", "completed", "failed", "cancelled", "interrupted"]),
     created_at=moments,
     completed_at=some.none() | moments,
-    result=some.none() | values.map(jsons.encode),
-    error=some.none() | some.text().map(jsons.storable_text),
-    metadata=objects.map(jsons.encode),
+    result=some.none() | values.map(jsonio.encode),
+    error=some.none() | some.text().map(jsonio.storable_text),
+    metadata=objects.map(jsonio.encode),
     request_id=some.none(),
     parent_id=some.none() | name,
 )
@@ -529,7 +529,7 @@ PEAK = "; print(open('/proc/self/status').read().partition('VmHWM:')[2].split()[
 def test_contracts_of_ten_megabytes_pass_in_and_out_a_few_at_a_time(tmp_path: Path) -> None:
     put(tmp_path / "a.db", *(request(text="x" * 10_000_000) for _ in range(12)))
     script = (
-        "import sys; from pathlib import Path; from aorch.core.transfer import *; folder = Path(sys.argv[1]);"
+        "import sys; from pathlib import Path; from aorch.ledger.transfer import *; folder = Path(sys.argv[1]);"
         "export_contracts(folder / 'a.db', Filter(), 'jsonl', folder / 'a.jsonl');"
         "import_contracts(folder / 'b.db', folder / 'a.jsonl')"
     )
@@ -551,7 +551,7 @@ def test_a_million_contracts_are_exported_in_less_than_100_mib(home: Home) -> No
     )
     connection.commit()
     connection.close()
-    script = "import sys; from aorch.cli import app; app(sys.argv[1:], standalone_mode=False)" + PEAK
+    script = "import sys; from aorch.cli.main import app; app(sys.argv[1:], standalone_mode=False)" + PEAK
     command = [sys.executable, "-c", script, "contracts", "export", "--output", "all.jsonl"]
     done = subprocess.run(command, cwd=home.folder, env=home.environment, capture_output=True, check=True, timeout=300)
     assert int(done.stdout) < 100 * 1024

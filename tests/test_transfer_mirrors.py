@@ -15,17 +15,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 from rows import put, request, response
 
-from aorch import json as jsons
-from aorch.core.recovery import recover
-from aorch.core.transfer import export_contracts, import_contracts
+from aorch import jsonio
+from aorch.clock import now
+from aorch.engine.recovery import recover
 from aorch.errors import Conflict
-from aorch.ledger import queue, statements
-from aorch.ledger.database import connect
-from aorch.ledger.reading import Filter, Reader
-from aorch.ledger.row import Row, new_id
-from aorch.ledger.store import Entry
-from aorch.ledger.transfer import Taken
-from aorch.moments import now
+from aorch.ids import new_id
+from aorch.ledger import statements, task_queue
+from aorch.ledger.importing import Taken
+from aorch.ledger.ledger import Entry
+from aorch.ledger.reader import Filter, Reader
+from aorch.ledger.record import Row
+from aorch.ledger.sqlite.opening import connect
+from aorch.ledger.transfer import export_contracts, import_contracts
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ class Written:
         self.running.append(row)
 
     def enqueue(self, idempotent: bool = False) -> None:
-        about = jsons.encode({"queue": {"idempotent": idempotent}})
+        about = jsonio.encode({"queue": {"idempotent": idempotent}})
         row = request(text=new_id(), status="pending", completed_at=None, to_agent=None, metadata=about)
         for statement in Entry(row, 3).statements():
             self.connection.execute(*statement)
@@ -77,7 +78,7 @@ class Written:
         self.enqueue(idempotent=True)
 
     def claim(self) -> None:
-        for row in queue.claim(self.connection, new_id(), [queue.Places("echo", 1, {"bot": 1})], 1):
+        for row in task_queue.claim(self.connection, new_id(), [task_queue.Places("echo", 1, {"bot": 1})], 1):
             self.connection.execute("UPDATE contracts SET to_agent = 'bot' WHERE contract_id = ?", (row.contract_id,))
             self.running.append(row)
 
@@ -95,13 +96,13 @@ class Written:
     def die(self) -> None:
         for row in self.running[:1]:
             self.running.remove(row)
-            queue.lose(self.connection, row.contract_id)
+            task_queue.lose(self.connection, row.contract_id)
 
     def cancel(self) -> None:
         for (request_id,) in self.connection.execute(
             "SELECT contract_id FROM contracts WHERE turn IS NOT NULL LIMIT 1"
         ).fetchall():
-            queue.cancel(self.connection, request_id, "somebody")
+            task_queue.cancel(self.connection, request_id, "somebody")
 
     def end_all(self) -> None:
         while self.running:
@@ -206,9 +207,9 @@ def test_a_response_takes_its_request_from_the_queue(blank: Path) -> None:
         ),
     )
     with closing(connect(blank)) as connection:
-        places = [queue.Places("echo", 1, {"bot": 1})]
-        assert not queue.waiting(connection, places)
-        assert queue.cancel(connection, waiting["contract_id"], "me") == "completed"
+        places = [task_queue.Places("echo", 1, {"bot": 1})]
+        assert not task_queue.waiting(connection, places)
+        assert task_queue.cancel(connection, waiting["contract_id"], "me") == "completed"
 
 
 def test_a_claim_that_was_answered_is_recovered_as_its_answer_says(home: Home) -> None:
@@ -235,7 +236,7 @@ def test_a_request_that_answers_is_no_contract(tmp_path: Path) -> None:
 
 def test_a_refused_task_of_the_queue_ends_by_its_file(blank: Path) -> None:
     """What both sides have without a common agent is no difference as long as one of them is of a time before the claim."""
-    about = jsons.encode({"queue": {}})
+    about = jsonio.encode({"queue": {}})
     waits = request(status="pending", completed_at=None, to_agent=None, metadata=about)
     put(blank, waits)
     ended = waits._replace(status="failed", completed_at=now(), to_agent="bot")

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from rows import pairs, put, request, response
 from terminal import at_terminal
 
-from aorch.ledger.reading import Reader
-from aorch.ledger.row import Row
+from aorch.ledger.reader import Reader
+from aorch.ledger.record import Row
 
 
 def exchange(name: str, parent: str | None = None, **more: Any) -> list[Row]:

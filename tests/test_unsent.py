@@ -12,7 +12,7 @@ from rows import pairs, put
 from serving import serving
 from test_events import deaf
 
-from aorch import json
+from aorch import jsonio
 from aorch.server.problems import Refusal
 from aorch.server.unsent import Unsent
 
@@ -59,7 +59,7 @@ async def test_a_page_waits_no_longer_than_the_patience_with_those_who_take_noth
 @pytest.mark.torture
 def test_pages_that_nobody_reads_take_a_bounded_amount_of_memory(tmp_path: Path, made_ledger: Path) -> None:
     home = home_in(tmp_path, made_ledger)
-    put(home.ledger, *pairs(10, payload=json.encode({"text": "x" * 1_000_000})))
+    put(home.ledger, *pairs(10, payload=jsonio.encode({"text": "x" * 1_000_000})))
     with serving(home) as server, ExitStack() as readers:
         resident = psutil.Process(server.process.pid).memory_info().rss
         for _ in range(60):

@@ -81,7 +81,7 @@ def test_a_service_ends_in_time_though_python_does_not_run(hogs: Home, wait_for:
 
 FORKS = """
 import os, signal, threading
-from aorch.core.watchdog import Watchdog
+from aorch.process.watchdog import Watchdog
 
 Watchdog(0.0, [signal.SIGINT])
 signal.signal(signal.SIGTERM, lambda *_: os._exit(7))

@@ -27,13 +27,13 @@ from queueing import furnish, noted, said, working
 from serving import serving
 
 from aorch import Orchestrator
-from aorch.core.queue import Worker
-from aorch.core.receivers import AT_ONCE_PER_HOST
-from aorch.core.task import Task, Wish
-from aorch.core.webhooks import MOST_ATTEMPTS, Webhooks
+from aorch.clock import rfc3339
+from aorch.engine.task import Task, Wish
 from aorch.errors import AorchError
-from aorch.moments import rfc3339
-from aorch.services.webhook import retry_after_s
+from aorch.worker.queue_worker import Worker
+from aorch.worker.webhook_client import retry_after_s
+from aorch.worker.webhook_receivers import AT_ONCE_PER_HOST
+from aorch.worker.webhooks import MOST_ATTEMPTS, Webhooks
 
 Wait = Callable[[Callable[[], Any]], Any]
 

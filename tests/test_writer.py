@@ -12,12 +12,12 @@ import pytest
 from rows import request, response
 
 from aorch.errors import Conflict, LedgerBusy, LedgerError, NotFound
-from aorch.ledger.batch import Writer
-from aorch.ledger.connection import as_ledger_error, connection_to
-from aorch.ledger.database import connect
-from aorch.ledger.queue import Places
+from aorch.ledger.ledger import Entry, Ledger
+from aorch.ledger.sqlite.driver import as_ledger_error, connection_to
+from aorch.ledger.sqlite.opening import connect
 from aorch.ledger.statements import INSERT
-from aorch.ledger.store import Entry, Ledger
+from aorch.ledger.task_queue import Places
+from aorch.ledger.writer import Writer
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from aorch.agents.agent_checks import capabilities_of
 from aorch.agents.base import Agent, AgentCapability
-from aorch.agents.checking import capabilities_of
 from aorch.agents.failure import described
-from aorch.agents.schema import ParameterCheck
+from aorch.agents.parameters import ParameterCheck
+from aorch.clock import now
 from aorch.errors import ConfigInvalid, Conflict, NotFound
-from aorch.moments import now
 
 _LOGGER = logging.getLogger("aorch.agents")
 _LOGGER.addHandler(logging.NullHandler())

@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from aorch.cli.output import tell, warn
+from aorch.cli.render.console import tell, warn
 from aorch.errors import AorchError
 
 if TYPE_CHECKING:
     from aorch.agents.registry import Registered, Registry
-    from aorch.core.line import Line
-    from aorch.core.task import Answer, Task
+    from aorch.batch.batch_line import Line
+    from aorch.engine.task import Answer, Task
 
 MOST_WARNINGS = 20
 """Of one batch."""
@@ -45,7 +45,7 @@ def tell_choice(registry: "Registry", task: "Task", answer: "Answer") -> None:
 def _undeclared(registry: "Registry", task: "Task") -> list[str]:
     if not task.parameters:
         return []
-    from aorch.agents.schema import undeclared
+    from aorch.agents.parameters import undeclared
 
     candidates = [each for each in registry.having(task.capability) if task.agent_id in (None, each.agent.agent_id)]
     missing = [undeclared(each.capabilities[task.capability], task.parameters) for each in candidates]
@@ -63,7 +63,7 @@ def _accepts(registered: "Registered", task: "Task") -> bool:
 
 
 def _sentence(registry: "Registry", task: "Task", name: str) -> str:
-    from aorch.agents.schema import json_schema
+    from aorch.agents.parameters import json_schema
 
     declared = json_schema(registry.having(task.capability)[0].capabilities[task.capability].parameters)
     return f"{task.capability} does not declare the parameter {name!r} (it has: {', '.join(declared['properties'])})"

@@ -13,10 +13,10 @@ from typing import Annotated, Any
 
 import msgspec
 
-from aorch import json
-from aorch.cli.templates import Templates, missing_columns
-from aorch.core.line import HIGHEST, LOWEST, PRIORITY, Line
-from aorch.core.task import Task, named_session
+from aorch import jsonio
+from aorch.batch.batch_line import HIGHEST, LOWEST, PRIORITY, Line
+from aorch.cli.columns import Templates, missing_columns
+from aorch.engine.task import Task, named_session
 from aorch.errors import AorchError, InvalidJSON, UsageError
 
 LONGEST_LINE = 16 * 1024 * 1024
@@ -67,7 +67,7 @@ def _given(text: bytes) -> _Given:
     try:
         return _decode(text)
     except msgspec.DecodeError:
-        whole = json.without_half_pairs(text)
+        whole = jsonio.without_half_pairs(text)
         if whole is None:
             raise
         return _decode(whole)
@@ -123,7 +123,7 @@ class Lines:
         if isinstance(text, TooLong) or text.lstrip()[:1] in (b"{", b"["):
             return
         try:
-            json.decode(text)
+            jsonio.decode(text)
         except InvalidJSON as error:
             said = text.strip()[:60].decode(errors="replace")
             raise UsageError(
@@ -183,7 +183,7 @@ class Lines:
             wrong = UsageError(f"the row has {len(cells)} cells, and the header names {len(header)} columns")
             return _broken(number, own, size, wrong)
         try:
-            return self._from_row(number, own, row, json.encode_bytes(row), size)
+            return self._from_row(number, own, row, jsonio.encode_bytes(row), size)
         except AorchError as error:
             return _broken(number, own, size, error)
 
@@ -193,7 +193,7 @@ class Lines:
         size, text = len(text) + 1, text.strip()
         try:
             if self._are_rows:
-                row = json.decode(text)
+                row = jsonio.decode(text)
                 if not isinstance(row, dict):
                     raise UsageError(f"must be a JSON object, not {text[:60].decode()}")
                 return self._from_row(number, _own_id(row, number), row, text, size)
@@ -208,19 +208,19 @@ class Lines:
     ) -> tuple[str | int, int, AorchError]:
         """(the line's id, its size, the error in words)."""
         try:
-            given = json.decode(text)
+            given = jsonio.decode(text)
         except InvalidJSON as broken:
             return number, size, broken
         own = _own_id(given, number)
         if isinstance(error, AorchError):
             return own, size, error
         if not isinstance(given, dict):
-            return own, size, UsageError(f"a task must be a JSON object, not {json.encode(given)[:60]}")
+            return own, size, UsageError(f"a task must be a JSON object, not {jsonio.encode(given)[:60]}")
         if unknown := [name for name in given if name not in _EXPECTED]:
             return own, size, UsageError(_unknown(given, unknown, self._defaults))
         for name, expected in _EXPECTED.items():
             if f"`$.{name}" in str(error):
-                return own, size, UsageError(f"{name} must be {expected}, not {json.encode(given[name])[:60]}")
+                return own, size, UsageError(f"{name} must be {expected}, not {jsonio.encode(given[name])[:60]}")
         return own, size, UsageError(str(error))
 
     def _task(self, given: _Given) -> Task:
@@ -261,7 +261,9 @@ class Lines:
         digest.update(text)
         key = f"{own}"[:LONGEST_ID] + ":" + digest.hexdigest()[:16]
         task.metadata["line"] = own
-        return Line(number, own, size, task, None, PRIORITY if priority is None else priority, json.storable_text(key))
+        return Line(
+            number, own, size, task, None, PRIORITY if priority is None else priority, jsonio.storable_text(key)
+        )
 
 
 def physical_lines(descriptor: int) -> Iterator[Numbered]:
@@ -368,7 +370,7 @@ def _broken(number: int, own: str | int, size: int, error: AorchError) -> Line:
 def _unknown(given: dict[str, Any], unknown: list[str], defaults: Defaults) -> str:
     """Which fields of that line are none of a task, and where they could stand instead."""
     names, their = ", ".join(map(repr, unknown)), "s" if len(unknown) > 1 else ""
-    inside = ", ".join(f"{json.encode(name)}: …" for name in unknown)
+    inside = ", ".join(f"{jsonio.encode(name)}: …" for name in unknown)
     said = f'a task has no field{their} {names}; it has {", ".join(_EXPECTED)}. Write {{"parameters": {{{inside}}}}}'
     if "parameters" in given or not all(_NAME.fullmatch(name) for name in unknown):
         return said

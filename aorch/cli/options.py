@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from aorch import config_file
+from aorch.config import config_file
 from aorch.errors import AorchError
-from aorch.ledger import files
+from aorch.ledger.sqlite import files
 
 MOST_PARALLEL = 4096
 """Tasks at a time: each takes its memory, and more than some hundred at once are no faster."""
@@ -28,7 +28,7 @@ def complete_agents(incomplete: str) -> Iterator[str]:
 
 def complete_sessions(incomplete: str) -> Iterator[str]:
     """The sessions that start with `incomplete`."""
-    from aorch.ledger.glance import sessions_from
+    from aorch.ledger.completion import sessions_from
 
     if (ledger := _ledger()) is not None:
         yield from _beginning(incomplete, sessions_from(ledger, incomplete))
@@ -36,7 +36,7 @@ def complete_sessions(incomplete: str) -> Iterator[str]:
 
 def complete_contracts(incomplete: str) -> Iterator[tuple[str, str]]:
     """The newest contracts whose id starts with `incomplete`, each with its capability and session."""
-    from aorch.ledger.glance import newest_contracts
+    from aorch.ledger.completion import newest_contracts
 
     ledger = _ledger()
     for contract_id, capability, session_id in newest_contracts(ledger) if ledger else ():
@@ -46,20 +46,20 @@ def complete_contracts(incomplete: str) -> Iterator[tuple[str, str]]:
 
 def _known_agents() -> dict[str, list[str]]:
     """The agents in force with their capabilities, by no agent's code; none if the configuration cannot be used."""
-    from aorch import config
-    from aorch.core import completion_cache
+    from aorch.agents import completion_cache
+    from aorch.config import settings
 
     try:
-        return completion_cache.known(config.load())
+        return completion_cache.known(settings.load())
     except AorchError:  # completion has nowhere to report it; the command itself does
         return {}
 
 
 def _ledger() -> Path | None:
-    from aorch import config
+    from aorch.config import settings
 
     try:
-        return config.ledger_path()
+        return settings.ledger_path()
     except AorchError:  # likewise
         return None
 
@@ -70,9 +70,9 @@ IS_CREATED = "a new one is created"
 
 def ledger_to_read(given: str | None) -> Path:
     """Where the ledger lies that is only read. Warns of one that was named and is not there, which reads as empty."""
-    from aorch import config
+    from aorch.config import settings
 
-    path = config.ledger_path(given)
+    path = settings.ledger_path(given)
     warn_of_missing(path, given, READS_AS_EMPTY)
     return path
 
@@ -81,7 +81,7 @@ def warn_of_missing(path: Path, given: str | None, so: str) -> None:
     """Warn where a ledger was named that is not there; `so` is what that comes to. Opening it says so if none can be made."""
     named = given or os.environ.get("AORCH_LEDGER")
     if named and not config_file.exists(path) and (so == READS_AS_EMPTY or files.may_be_made(path)):
-        from aorch.cli.output import warn
+        from aorch.cli.render.console import warn
 
         warn(f"there is no ledger at {path}: {so}")
 

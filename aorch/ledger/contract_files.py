@@ -12,11 +12,11 @@ from typing import Annotated, Any, BinaryIO, Literal
 
 import msgspec
 
-from aorch import json
+from aorch import jsonio
+from aorch.clock import from_rfc3339, rfc3339
 from aorch.errors import AorchError, InvalidJSON, UsageError
 from aorch.ledger.older_store import linked
-from aorch.ledger.row import FIELDS, REQUEST, Row
-from aorch.moments import from_rfc3339, rfc3339
+from aorch.ledger.record import FIELDS, REQUEST, Row
 
 LONGEST_LINE = 256 * 1024 * 1024
 """Bytes of one contract in JSONL, so that a file that is something else does not end up in memory."""
@@ -178,7 +178,7 @@ def _reason(error: msgspec.ValidationError) -> str:
 def _row(form: _Form) -> Row:
     for name in ("contract_id", "session_id", "from_agent", "to_agent", "capability", "request_id", "parent_id"):
         value = getattr(form, name)
-        if value is not None and json.storable_text(value) != value:
+        if value is not None and jsonio.storable_text(value) != value:
             raise UsageError(f"{name} holds U+0000 or is not valid Unicode: {value!r}")
     if form.contract_type == REQUEST and form.request_id is not None:
         raise UsageError("request_id: a REQUEST answers no other contract")
@@ -189,13 +189,13 @@ def _row(form: _Form) -> Row:
         from_agent=form.from_agent,
         to_agent=form.to_agent,
         capability=form.capability or "",
-        payload=json.encode(form.payload or {}),
+        payload=jsonio.encode(form.payload or {}),
         status=form.status,
         created_at=_time("created_at", form.created_at),
         completed_at=None if form.completed_at is None else _time("completed_at", form.completed_at),
-        result=None if form.result is None else json.encode(form.result),
-        error=None if form.error is None else json.storable_text(form.error),
-        metadata=json.encode(form.metadata or {}),
+        result=None if form.result is None else jsonio.encode(form.result),
+        error=None if form.error is None else jsonio.storable_text(form.error),
+        metadata=jsonio.encode(form.metadata or {}),
         request_id=form.request_id,
         parent_id=form.parent_id,
     )

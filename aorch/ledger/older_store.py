@@ -3,9 +3,9 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from aorch import json
-from aorch.ledger.row import REQUEST, RESPONSE, Row
-from aorch.moments import from_rfc3339
+from aorch import jsonio
+from aorch.clock import from_rfc3339
+from aorch.ledger.record import REQUEST, RESPONSE, Row
 
 
 def linked(rows: Sequence[Row]) -> list[Row]:
@@ -40,7 +40,7 @@ def linked(rows: Sequence[Row]) -> list[Row]:
 
 def _texts(row: Row) -> Iterable[str]:
     for text in (row.metadata, row.payload):
-        yield from (value for value in json.decode(text).values() if isinstance(value, str))
+        yield from (value for value in jsonio.decode(text).values() if isinstance(value, str))
 
 
 def _answer(row: Row, request: Row) -> Row:

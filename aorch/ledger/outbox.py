@@ -12,10 +12,11 @@ from pathlib import Path
 from sqlite3 import Connection
 from typing import NamedTuple
 
-from aorch.ledger.connection import transaction
-from aorch.ledger.database import connect, connect_reading
-from aorch.ledger.row import Row
-from aorch.ledger.shared import Shared
+from aorch.config import config_file
+from aorch.ledger.record import Row
+from aorch.ledger.sqlite.driver import transaction
+from aorch.ledger.sqlite.opening import connect, connect_reading
+from aorch.ledger.sqlite.shared_connection import Shared
 
 DESTINATION = "trace"
 REFUSED, UNKNOWN, DUE = "refused", "unknown", "due"
@@ -205,3 +206,11 @@ class Outbox(Shared):
     def _writing(self) -> Iterator[Connection]:
         with self._using() as connection, transaction(connection):
             yield connection
+
+
+def deliveries_of(ledger: Path) -> dict[str, int]:
+    """`due`, `delivered` and `parked` as numbers of contracts, and `parked_nodes`. Raises LedgerError."""
+    if not config_file.exists(ledger):
+        return {"due": 0, "delivered": 0, "parked": 0, "parked_nodes": 0}
+    with Outbox(ledger, reading=True) as outbox:
+        return outbox.counts()

@@ -12,9 +12,9 @@ from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import aliased
 from sqlmodel import col
 
-from aorch.ledger.contract import Contract
-from aorch.ledger.row import INTERRUPTED, REQUEST, number_in
-from aorch.moments import rfc3339
+from aorch.clock import rfc3339
+from aorch.ledger.record import INTERRUPTED, REQUEST, number_in
+from aorch.ledger.schema import Contract
 
 Statement: TypeAlias = Select[*tuple[Any, ...]]
 

@@ -11,7 +11,7 @@ A growing session: compress the contracts after `covered.last_contract_id` of it
 """
 
 from aorch.memory.block import Claim, MemoryBlock
-from aorch.memory.local import compress
+from aorch.memory.local.local_compressor import compress
 from aorch.memory.prompt import prompt
 from aorch.memory.verify import verify
 

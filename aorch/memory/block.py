@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from aorch import json
+from aorch import jsonio
 from aorch.memory import text as texts
 
 SECTIONS = ("aims", "decisions", "failures", "results", "preferences", "open_points", "literals")
@@ -146,9 +146,9 @@ def from_dict(form: Any) -> MemoryBlock:
 
 def to_json(block: MemoryBlock) -> str:
     """The block as one line of JSON."""
-    return json.encode(block.as_dict())
+    return jsonio.encode(block.as_dict())
 
 
 def from_json(text: str) -> MemoryBlock:
     """The block that `text` holds. Raises InvalidJSON, or msgspec.ValidationError where it is something else."""
-    return from_dict(json.decode(text))
+    return from_dict(jsonio.decode(text))

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from aorch.memory.reading import Leaf
+from aorch.memory.contract_content import Leaf
 
 _MOST_VALUES = 4
 

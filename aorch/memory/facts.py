@@ -4,12 +4,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from aorch import json
+from aorch import jsonio
 from aorch.errors import InvalidJSON
-from aorch.memory import reading
+from aorch.memory import contract_content
 from aorch.memory import text as texts
 from aorch.memory.block import Claim
-from aorch.memory.gathering import FailureKind, failure_kind
+from aorch.memory.local.collect import FailureKind, failure_kind
 
 Contract = Mapping[str, Any]
 
@@ -54,7 +54,7 @@ class Facts:
             self.ends[str(contract["status"])] += 1
             self.responses[identity] = contract
             self.answers[str(contract["request_id"])] = contract
-            if reading.failed(contract):
+            if contract_content.failed(contract):
                 self.failures[self.failure_kind(contract)] += 1
 
     def asked(self, identity: str) -> Contract | None:
@@ -89,15 +89,15 @@ def shown_capability(request: Contract) -> str:
 def changes(request: Contract) -> bool | None:
     """Whether that call changes the world (True), only looks (False), or nobody can say."""
     payload = request["payload"]
-    said = reading.speech(payload)
-    return reading.changes(line(request["capability"]), *(() if said else reading.command(payload)))
+    said = contract_content.speech(payload)
+    return contract_content.changes(line(request["capability"]), *(() if said else contract_content.command(payload)))
 
 
 def strings_of(contract: Contract) -> Iterator[str]:
     """Every text in a contract, keys too, and its compact JSON."""
-    yield from reading.all_strings(contract)
+    yield from contract_content.all_strings(contract)
     try:
-        yield json.encode(contract)
+        yield jsonio.encode(contract)
     except InvalidJSON:  # nested deeper than the encoder goes; its strings were looked at
         return
 

@@ -4,11 +4,11 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from aorch.memory import prompts, reading
+from aorch.memory import contract_content, request_prompts
 from aorch.memory.block import LOCAL, MOST_COUNTED, NOTHING, Claim, MemoryBlock, counted
 from aorch.memory.facts import Contract, Facts, changes, line, shown_capability
-from aorch.memory.gathering import digest
-from aorch.memory.local_labels import faults as local_faults
+from aorch.memory.local.collect import digest
+from aorch.memory.local.local_labels import faults as local_faults
 from aorch.memory.wording import NO_RESPONSE, NOT_ANSWERED
 
 _TIMES = re.compile(r"^(?P<head>[^«»]{1,200}?) ×(?P<times>\d+)(?=[ :]|$)")
@@ -110,8 +110,8 @@ def _well_later(section: str, claim: Claim, facts: Facts) -> str:
     if not _WELL.search(claim.text.rpartition("»")[2]):
         return ""
     cited = [facts.responses[identity] for identity in claim.contract_ids if identity in facts.responses]
-    failed = [one for one in cited if reading.failed(one)]
-    for good in (one for one in cited if not reading.failed(one)):
+    failed = [one for one in cited if contract_content.failed(one)]
+    for good in (one for one in cited if not contract_content.failed(one)):
         same = [one for one in failed if _same_call(facts, one, good)]
         if failed and same == failed:
             return ""
@@ -163,9 +163,11 @@ def _asks(section: str, claim: Claim, facts: Facts) -> str:
 
 
 def _states(payload: Any, quote: str) -> bool:
-    said = reading.speech(payload)
-    pieces = [prompts.without_examples(said)] if said else reading.strings(prompts.spoken(payload))
-    return any(quote in piece for piece in pieces) and not prompts.instructs_to_say(quote)
+    said = contract_content.speech(payload)
+    pieces = (
+        [request_prompts.without_examples(said)] if said else contract_content.strings(request_prompts.spoken(payload))
+    )
+    return any(quote in piece for piece in pieces) and not request_prompts.instructs_to_say(quote)
 
 
 def _order(section: str, claim: Claim, facts: Facts) -> str:
@@ -175,7 +177,9 @@ def _order(section: str, claim: Claim, facts: Facts) -> str:
     contract = facts.requests.get(claim.contract_ids[0]) or facts.responses.get(claim.contract_ids[0])
     if contract and claim.text.startswith(shown_capability(contract)):
         return ""  # a call's arguments, each of which is a text of its own
-    for text in reading.all_strings([contract["payload"], contract["result"], contract["error"]]) if contract else ():
+    for text in (
+        contract_content.all_strings([contract["payload"], contract["result"], contract["error"]]) if contract else ()
+    ):
         if all(quote in text for quote in claim.quotes) and not _in_order(claim.quotes, text):
             return "quotes in another order than the record"
     return ""
@@ -201,7 +205,7 @@ def _times(section: str, claim: Claim, facts: Facts) -> str:
     stated = int(found["times"])
     if section == "failures":
         there = sum(
-            reading.failed(one) and facts.capability(one) == line(calls[0]["capability"])
+            contract_content.failed(one) and facts.capability(one) == line(calls[0]["capability"])
             for one in facts.responses.values()
         )
     return f"counts {stated}; there are {there}" if stated > there else ""

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from aorch.memory import text as texts
 from aorch.memory.block import Claim, MemoryBlock, is_given
-from aorch.memory.packing import TITLES, Item, Packed, cites_of, label_of, pack
+from aorch.memory.budget import TITLES, Item, Packed, cites_of, label_of, pack
 from aorch.memory.wording import NOT_ANSWERED
 
 _OPEN, _CLOSE = "<memory>\n", "</memory>"

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from aorch.memory import text as texts
 from aorch.memory.block import Claim
 from aorch.memory.calls import Asked, Call, Series
-from aorch.memory.reading import Leaf
+from aorch.memory.contract_content import Leaf
 
 TELLING = 0.5
 """From this worth on, an argument stands in the brief wording too."""

@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 from multidict import istr
 
-from aorch.core.readers import Readers
-from aorch.core.task import Answer, recorded
+from aorch.engine.task import Answer, recorded
 from aorch.errors import Conflict
+from aorch.ledger.reader_pool import Readers
 from aorch.server.problems import Refusal
 
 HEADER = istr("Idempotency-Key")

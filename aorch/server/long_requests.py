@@ -11,10 +11,10 @@ from contextlib import contextmanager
 
 from aiohttp import web
 
-from aorch.core.readers import Readers
-from aorch.core.supervision import Supervisor, Turned
-from aorch.server.auth import READ, Access
-from aorch.server.connection import may_have_left
+from aorch.engine.supervision import Supervisor, Turned
+from aorch.ledger.reader_pool import Readers
+from aorch.server.authentication import READ, Access
+from aorch.server.http_protocol import may_have_left
 from aorch.server.problems import Refusal
 
 MOST = 4096

@@ -10,9 +10,10 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 import aorch
 from aorch.errors import AorchError
-from aorch.server import bodies, examples
-from aorch.server.auth import PUBLIC
-from aorch.server.routes import ROUTES, Route
+from aorch.server import openapi_examples
+from aorch.server.authentication import PUBLIC
+from aorch.server.routes.table import ROUTES, Route
+from aorch.server.schemas import bodies
 
 Json = dict[str, Any]
 
@@ -32,11 +33,11 @@ _TAGS = {
     "memory": "What sessions came to: blocks whose every claim cites its contracts.",
 }
 _PATH_PARAMETERS = {
-    "agent_id": ("The agent's id.", examples.AGENT),
-    "contract_id": ("The whole id.", examples.REQUEST_ID),
+    "agent_id": ("The agent's id.", openapi_examples.AGENT),
+    "contract_id": ("The whole id.", openapi_examples.REQUEST_ID),
     "session_id": (
         "The session, percent-encoded where it holds more than letters, digits and `-._~`.",
-        examples.SESSION,
+        openapi_examples.SESSION,
     ),
 }
 _ASKED: dict[str, dict[str, Json]] = {
@@ -74,7 +75,7 @@ _SAID: dict[str, Json] = {
         "description": "The id of this request in the server's log: the caller's own where it sent one of up to 128 letters, "
         "digits and `_.:-`.",
         "required": True,
-        "schema": {"type": "string", "minLength": 1, "examples": [examples.REQUEST_ID]},
+        "schema": {"type": "string", "minLength": 1, "examples": [openapi_examples.REQUEST_ID]},
     },
     "Retry-After": {
         "description": "Seconds after which to try again.",
@@ -93,7 +94,11 @@ _SAID: dict[str, Json] = {
     "Location": {
         "description": "Where to ask for what came of it.",
         "required": True,
-        "schema": {"type": "string", "format": "uri-reference", "examples": [f"/v1/tasks/{examples.REQUEST_ID}"]},
+        "schema": {
+            "type": "string",
+            "format": "uri-reference",
+            "examples": [f"/v1/tasks/{openapi_examples.REQUEST_ID}"],
+        },
     },
     "Idempotency-Replayed": {
         "description": "`true` where this is the answer to an earlier request with the same key.",
@@ -230,9 +235,11 @@ def _header_parameters(route: Route) -> Iterable[Json]:
 def _answer(route: Route) -> Json:
     headers = ["X-Request-ID"]
     if route.answer is None:
-        content: Json = {"text/event-stream": {"schema": _STREAM, "examples": {"one": {"value": examples.STREAM}}}}
+        content: Json = {
+            "text/event-stream": {"schema": _STREAM, "examples": {"one": {"value": openapi_examples.STREAM}}}
+        }
     else:
-        shown = {name: {"value": value} for name, value in examples.ANSWERS[route.name].items()}
+        shown = {name: {"value": value} for name, value in openapi_examples.ANSWERS[route.name].items()}
         content = {"application/json": {"schema": _ref(route.answer), "examples": shown}}
         headers += ["Link"] if "next" in route.answer.model_fields else []
     headers += ["Idempotency-Replayed"] if "Idempotency-Key" in _ASKED.get(route.name, {}) else []
@@ -252,12 +259,12 @@ def _refusals(route: Route) -> Json:
 
 
 def _possible(route: Route) -> Iterable[AorchError]:
-    yield from examples.ALWAYS
+    yield from openapi_examples.ALWAYS
     if route.scope != PUBLIC:
-        yield from examples.TOKEN
+        yield from openapi_examples.TOKEN
     if route.body:
-        yield from examples.BODY
-    yield from examples.REFUSALS.get(route.name, ())
+        yield from openapi_examples.BODY
+    yield from openapi_examples.REFUSALS.get(route.name, ())
 
 
 def _by_status(refusals: Iterable[AorchError]) -> dict[int, list[AorchError]]:
@@ -267,13 +274,13 @@ def _by_status(refusals: Iterable[AorchError]) -> dict[int, list[AorchError]]:
     return found
 
 
-_SHARED = _by_status([*examples.ALWAYS, *examples.TOKEN])
+_SHARED = _by_status([*openapi_examples.ALWAYS, *openapi_examples.TOKEN])
 """What is refused in the same words wherever it is."""
-_NAMELESS = set(_by_status(examples.BEFORE_ROUTES))
+_NAMELESS = set(_by_status(openapi_examples.BEFORE_ROUTES))
 
 
 def _refusal(status: int, refusals: list[AorchError]) -> Json:
-    shown = {refusal.code: {"value": examples.as_answered(refusal)} for refusal in refusals}
+    shown = {refusal.code: {"value": openapi_examples.as_answered(refusal)} for refusal in refusals}
     title = shown[refusals[0].code]["value"]["title"]
     said = {name: _header(name) for name in _SAID_BY_STATUS.get(status, [])}
     if status not in _NAMELESS:

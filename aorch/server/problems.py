@@ -6,9 +6,9 @@ from typing import Any
 from aiohttp import web
 from pydantic import ValidationError
 
-from aorch import json
-from aorch.core.saving import Unsaved
-from aorch.core.task import Answer
+from aorch import jsonio
+from aorch.engine.response_saver import Unsaved
+from aorch.engine.task import Answer
 from aorch.errors import AorchError, LedgerBusy, NoAgentAvailable, ParametersInvalid, UsageError
 from aorch.server.fast_path import JsonAnswer
 
@@ -71,7 +71,9 @@ def problem(error: AorchError, **more: Any) -> web.Response:
     again = isinstance(error, LedgerBusy | NoAgentAvailable) or status == 503
     if again and not isinstance(error, Unsaved):  # that task was done, and must not be done again
         headers.setdefault("Retry-After", str(RETRY_AFTER_S))
-    return JsonAnswer(json.encode_bytes(body), status=status, content_type="application/problem+json", headers=headers)
+    return JsonAnswer(
+        jsonio.encode_bytes(body), status=status, content_type="application/problem+json", headers=headers
+    )
 
 
 def refused(answer: Answer) -> web.Response:

@@ -8,9 +8,9 @@ from itertools import accumulate
 from aiohttp import hdrs, web
 
 from aorch.errors import InvalidJSON
-from aorch.server.answer import JSON
-from aorch.server.call import services_of
+from aorch.server.json_response import JSON
 from aorch.server.problems import Refusal
+from aorch.server.request_context import services_of
 
 _ZLIB_FORMAT = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 """Content codings that a body may have, with the `wbits` by which zlib knows them."""

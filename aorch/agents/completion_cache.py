@@ -1,0 +1,82 @@
+"""What the shell completes for agents and capabilities, without importing any agent's code.
+
+Agents that aorch.toml describes completely come from there. What Python agents offer is known only by running their code, so it
+is kept in the user's cache folder, one small file for each aorch.toml, written whenever agents load.
+"""
+
+import os
+import zlib
+from pathlib import Path
+
+from aorch import jsonio
+from aorch.agents import Agent
+from aorch.agents.example import ExampleAgent
+from aorch.agents.program import CommandAgent
+from aorch.agents.registry import Registry
+from aorch.config import config_file
+from aorch.config.settings import Config
+from aorch.errors import InvalidJSON
+
+Names = dict[str, list[str]]
+"""Agent ids with the names of their capabilities."""
+
+
+def remember(config: Config, agents: Registry) -> None:
+    """Keep what the Python agents among `agents` offer. A cache that cannot be written costs completion, nothing else."""
+    path = _path(config)
+    if path is None:
+        return
+    names = {each.agent.agent_id: list(each.capabilities) for each in agents if each.agent.kind == Agent.kind}
+    try:
+        if not names:
+            path.unlink(missing_ok=True)
+        else:
+            _keep(path, jsonio.encode_bytes({"file": _key(config), "agents": names}))
+    except (OSError, InvalidJSON):  # a read-only home, a full disk, a name that is no text
+        return
+
+
+def known(config: Config) -> Names:
+    """What is known of the agents in force without running any agent's code."""
+    names = {ExampleAgent().agent_id: [each.name for each in ExampleAgent().get_capabilities()]}
+    for agent_id, declared in config.agents.items():
+        if declared.command is not None:
+            agent = CommandAgent(agent_id, declared, config)
+            names[agent_id] = [capability.name for capability in agent.get_capabilities()]
+    for name in config.pipelines:
+        names[name] = [name]
+    return {**names, **_cached(config)}
+
+
+def _cached(config: Config) -> Names:
+    path = _path(config)
+    try:
+        kept = jsonio.decode(path.read_bytes()) if path else {}
+        if kept["file"] != _key(config):
+            return {}
+        return {str(agent_id): [str(name) for name in names] for agent_id, names in kept["agents"].items()}
+    except (OSError, InvalidJSON, KeyError, TypeError, AttributeError):  # not there, or not written by this version
+        return {}
+
+
+def _path(config: Config) -> Path | None:
+    folder = config_file.cache_folder()
+    return folder / f"agents-{zlib.crc32(_key(config).encode()):08x}.json" if folder else None
+
+
+def _key(config: Config) -> str:
+    """The aorch.toml that the names belong to; two with the same checksum only overwrite each other's file."""
+    return os.fsencode(config.file).decode("utf-8", "backslashreplace") if config.file else ""
+
+
+def _keep(path: Path, text: bytes) -> None:
+    try:
+        if path.read_bytes() == text:
+            return
+    except FileNotFoundError:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    import tempfile  # noqa: PLC0415  2 ms, only if something changed
+
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".agents-", delete=False) as new:
+        new.write(text)
+    Path(new.name).replace(path)

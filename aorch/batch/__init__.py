@@ -1,0 +1,1 @@
+"""Many tasks: lines in, one result a line out."""

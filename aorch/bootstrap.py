@@ -1,0 +1,47 @@
+"""The composition root: from a Config to the objects that do the work. Nothing else builds them."""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from aorch import jsonio
+from aorch.agents import Agent, completion_cache, loader
+from aorch.agents.example import ExampleAgent
+from aorch.agents.registry import Registry
+from aorch.config.settings import Config
+from aorch.engine.exchange import Exchanges
+from aorch.ledger.ledger import Ledger
+
+if TYPE_CHECKING:
+    from aorch.trace.scheduler import Background
+
+
+def registry(config: Config) -> Registry:
+    """The example agent, the configured agents and pipelines in the file's order, then what installed packages offer."""
+    agents = Registry([ExampleAgent(), *loader.configured(config), *_pipelines(config), *loader.installed()])
+    completion_cache.remember(config, agents)
+    return agents
+
+
+def _pipelines(config: Config) -> Iterator[Agent]:
+    if config.pipelines:
+        from aorch.engine.pipeline import Pipeline  # noqa: PLC0415  only where there is one
+
+        for name, declared in config.pipelines.items():
+            yield Pipeline.of(name, declared)
+
+
+def exchanges(config: Config, agents: Registry) -> Exchanges:
+    """`agents` over the configured ledger, which is opened: made, upgraded and recovered where that is due."""
+    ledger = Ledger(config.ledger)
+    # AORCH_PARENT_ID is inherited by whatever an agent starts, and may be another ledger's
+    parent_id = jsonio.storable_text(config.parent_id) if config.parent_id else None
+    if parent_id and not ledger.ancestors(parent_id):
+        parent_id = None
+    return Exchanges(agents, ledger, config.timeout_s, config.max_depth, parent_id)
+
+
+def background(config: Config, tell: Callable[[str], None]) -> "Background":
+    """Delivery to Trace beside a service, not started yet; `tell` hears how it goes."""
+    from aorch.trace.scheduler import Background  # noqa: PLC0415  it takes aiohttp, which `aorch run` does not
+
+    return Background(config, tell)

@@ -1,0 +1,1 @@
+"""How output looks on a terminal and in a pipe."""

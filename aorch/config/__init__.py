@@ -1,0 +1,1 @@
+"""`aorch.toml` and the environment, as one frozen Config."""

@@ -1,1 +1,0 @@
-"""The way of one task: route, REQUEST durable, agent executes, RESPONSE durable, answer."""

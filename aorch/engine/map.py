@@ -1,0 +1,61 @@
+"""One capability over many items, a few at a time, answers as they come."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from typing import Any
+
+from aorch.engine.task import AnswerDict, MappedAnswerDict
+
+Item = dict[str, Any]
+Items = Iterable[Item] | AsyncIterable[Item]
+
+_NO_MORE: Any = object()
+
+
+async def mapped(
+    ask: Callable[[Item], Awaitable[AnswerDict]], items: Items, limit: int
+) -> AsyncGenerator[MappedAnswerDict, None]:
+    """What `ask` makes of each of `items`, as it comes, with the `item` and its `index` (from 0).
+
+    At most `limit` items are taken whose answers have not been handed out. Ending this early cancels what runs, and waits
+    for that; so does an error of `ask` or of `items`, which is raised.
+    """
+    taking = items.__aiter__() if isinstance(items, AsyncIterable) else _each(items)
+    ended: asyncio.Queue[asyncio.Task[Any]] = asyncio.Queue()
+    running: dict[asyncio.Task[Any], tuple[int, Item]] = {}
+    next_item: asyncio.Task[Any] | None = None
+    index, over = 0, False
+    try:
+        while not over or running:
+            if next_item is None and not over and len(running) < limit:
+                next_item = _begun(anext(taking, _NO_MORE), ended)
+            done = await ended.get()
+            if done is not next_item:
+                number, item = running.pop(done)
+                answer: AnswerDict = done.result()
+                yield {**answer, "item": item, "index": number}
+                continue
+            next_item, item = None, done.result()
+            over = item is _NO_MORE
+            if not over:
+                running[_begun(ask(item), ended)] = (index, item)
+                index += 1
+    finally:
+        left = [*running, *([next_item] if next_item else [])]
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
+
+def _begun(work: Awaitable[Any], ended: "asyncio.Queue[asyncio.Task[Any]]") -> "asyncio.Task[Any]":
+    async def awaited() -> Any:
+        return await work
+
+    task = asyncio.create_task(awaited())
+    task.add_done_callback(ended.put_nowait)
+    return task
+
+
+async def _each(items: Iterable[Item]) -> AsyncIterator[Item]:
+    for item in items:
+        yield item

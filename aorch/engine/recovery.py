@@ -1,0 +1,31 @@
+"""What a dead process left open: answered before anybody reads, and while a service or a worker runs."""
+
+import asyncio
+from contextlib import suppress
+from pathlib import Path
+
+from aorch.engine.supervision import Turned
+from aorch.errors import LedgerError
+from aorch.ledger import ledger as store
+from aorch.ledger.ledger import Ledger
+
+LOOK_AFTER_S = 0.5
+"""How soon what a dead worker left is taken care of."""
+
+
+def recover(ledger: Path) -> Path:
+    """Answer with `interrupted` what dead processes left open in `ledger`, and return its place.
+
+    A ledger that is not there, or that cannot be written now, stays as it is: what can be read of it is still true.
+    """
+    with suppress(LedgerError, OSError):
+        store.recover(ledger)
+    return ledger
+
+
+async def keep_recovering(ledger: Ledger, turned: Turned) -> None:
+    """Take care, from now on, of what processes that die leave open in `ledger`. A loop for supervision.py."""
+    while True:
+        await ledger.recover_lost()
+        turned()
+        await asyncio.sleep(LOOK_AFTER_S)

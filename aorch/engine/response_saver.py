@@ -1,0 +1,148 @@
+"""Saving RESPONSEs: each is committed, and written again for as long as the ledger does not take it (busy, full, failing)."""
+
+import asyncio
+import contextlib
+import math
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from aorch.errors import Conflict, LedgerBusy, LedgerError
+from aorch.ledger.ledger import Ledger
+from aorch.ledger.record import Row
+
+if TYPE_CHECKING:
+    from aorch.engine.task import Answer
+
+PATIENCE_S = 5.0
+"""How long a caller waits for the ledger to take a RESPONSE."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 1.0
+"""Between two attempts: twice as long each time."""
+LOOK_S = 0.1
+"""How soon a caller whose patience ends is told."""
+
+Write = Callable[[], Awaitable[None]]
+
+
+class Unsaved(LedgerError):
+    """The ledger has not taken a RESPONSE in the caller's time. `saving` goes on until it has; `answer` is what it says.
+
+    `code` and `http_status` are those of the reason, with 503 in place of 500.
+    """
+
+    answer: "Answer"
+
+    def __init__(self, request_id: str, reason: LedgerError, saving: "asyncio.Task[None]") -> None:
+        super().__init__(
+            f"the answer to {request_id} is not in the ledger yet: {reason}",
+            f"{reason.hint} It is written as soon as the ledger takes it: aorch contracts wait {request_id}".strip(),
+        )
+        self.reason = reason
+        self.saving = saving
+        self.code = reason.code  # type: ignore[misc]  # an instance's own
+        self.http_status = 503 if reason.http_status == 500 else reason.http_status  # type: ignore[misc]
+
+
+class Saver:
+    """Commits RESPONSEs to `ledger` from one event loop. One timer stands for all callers: one for each takes 1.4 µs."""
+
+    def __init__(self, ledger: Ledger, loop: asyncio.AbstractEventLoop) -> None:
+        self._ledger = ledger
+        self._loop = loop
+        self._writing: dict[asyncio.Future[None], float] = {}
+        self._looking = False
+        self._unsaved: dict[asyncio.Task[None], tuple[Row, Write]] = {}
+
+    @property
+    def unsaved(self) -> int:
+        """How many RESPONSEs are written again and again now."""
+        return len(self._unsaved)
+
+    async def save(
+        self, response: Row, *, webhook: bool = False, last: bool = False, patience_s: float = PATIENCE_S
+    ) -> None:
+        """Return once `response` is committed (`Ledger.write_response`).
+
+        Raises Unsaved after `patience_s` seconds, and Conflict where the REQUEST has another RESPONSE. After Unsaved, and
+        after the caller was cancelled, the attempts go on until `close`.
+        """
+        ends_at = time.monotonic() + patience_s
+        try:
+            written = self._ledger.write_response(response, response.status, webhook=webhook, last=last)
+            self._writing[written] = ends_at
+            if not self._looking:
+                self._looking = True
+                self._loop.call_later(LOOK_S, self._look)
+            try:
+                return await written
+            finally:
+                del self._writing[written]
+        except LedgerError as error:
+            reason = error
+        except asyncio.CancelledError:
+            self._go_on(response, webhook=webhook, last=last)
+            raise
+        saving = self._go_on(response, webhook=webhook, last=last)
+        if (left_s := ends_at - time.monotonic()) > 0:
+            await asyncio.wait((saving,), timeout=None if left_s == math.inf else left_s)
+        if saving.done():
+            return saving.result()
+        raise Unsaved(response.request_id or "", reason, saving)
+
+    async def saved(self) -> None:
+        """Wait until the ledger has taken every RESPONSE that it did not take at first."""
+        while self._unsaved:
+            await asyncio.wait(self._unsaved)
+
+    async def close(self, close_ledger: Callable[[], Awaitable[None]]) -> int:
+        """Write what is unsaved for the last time, `close_ledger`, and return how many RESPONSEs are lost."""
+        unsaved = self._unsaved.copy()
+        for saving in unsaved:
+            saving.cancel()
+        writes = [asyncio.ensure_future(write()) for _, write in unsaved.values()]  # Conflict: it was written already
+        await asyncio.sleep(0)  # each is with the writer now, which closing waits for
+        await close_ledger()
+        ended = await asyncio.gather(*writes, return_exceptions=True)
+        return sum(isinstance(error, LedgerError) for error in ended)
+
+    def _look(self) -> None:
+        """Tell the callers whose time has passed. What they wait for is still written if the ledger takes it."""
+        self._looking = bool(self._writing)
+        if not self._looking:
+            return
+        self._loop.call_later(LOOK_S, self._look)
+        moment = time.monotonic()
+        for written, ends_at in self._writing.items():
+            if ends_at <= moment and not written.done():
+                written.set_exception(
+                    LedgerBusy("another process holds the write lock, or the disk is slow", "Try again.")
+                )
+
+    def _go_on(self, response: Row, *, webhook: bool, last: bool) -> "asyncio.Task[None]":
+        write = partial(self._ledger.write_response, response, response.status, webhook=webhook, last=last)
+        saving = self._loop.create_task(self._until_saved(response, write))
+        self._unsaved[saving] = response, write
+        saving.add_done_callback(self._ended)
+        return saving
+
+    def _ended(self, saving: "asyncio.Task[None]") -> None:
+        del self._unsaved[saving]
+        if not saving.cancelled():
+            saving.exception()  # seen: where nobody waits, a Conflict changes nothing
+
+    async def _until_saved(self, response: Row, write: Write) -> None:
+        pause_s = FIRST_PAUSE_S
+        while True:
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            with contextlib.suppress(LedgerError):
+                return await self._once(response, write)
+
+    async def _once(self, response: Row, write: Write) -> None:
+        """Write it, unless an attempt that seemed to fail, or was cancelled, has done so."""
+        try:
+            await write()
+        except Conflict:
+            if self._ledger.response_id(response.request_id or "") != response.contract_id:
+                raise

@@ -1,0 +1,104 @@
+"""What came of a batch's lines, and what a session left undone: read by plain SQLite, since a batch starts without SQLAlchemy."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from aorch import jsonio
+from aorch.ledger import statements
+from aorch.ledger.ledger import BATCH
+from aorch.ledger.record import COMPLETED
+from aorch.ledger.sqlite.opening import connect_reading
+from aorch.ledger.sqlite.shared_connection import Shared
+
+LONGEST_RESULT = 64 * 1024
+"""Characters of a result with its metadata that are read among many; a longer one is read alone, when it is due."""
+
+
+class Past(NamedTuple):
+    """The last trial of a key. `from_agent` and what follows are the RESPONSE's, None if there is none yet.
+
+    `called` is 0 if the agent never saw it. `result` and `metadata` are JSON text, and both None if they are too long to be
+    read among many.
+    """
+
+    key: str
+    contract_id: str
+    session_id: str
+    to_agent: str | None
+    retry_of: str | None
+    from_agent: str | None
+    status: str | None
+    created_at: str | None
+    error: str | None
+    called: int | None
+    result: str | None
+    metadata: str | None
+
+    @property
+    def left_out(self) -> bool:
+        """Whether there is a result that was too long to be read among many."""
+        return self.status is not None and self.metadata is None
+
+
+class Asked(NamedTuple):
+    """A REQUEST as it was asked; `payload` and `metadata` are JSON text."""
+
+    contract_id: str
+    from_agent: str
+    to_agent: str | None
+    capability: str
+    payload: str
+    metadata: str
+
+
+class Recorded(Shared):
+    """The ledger at `path`, which must be there, open for reading until `close`, by any thread.
+
+    Every method raises LedgerError where the file cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, connect_reading(path))
+
+    def generation(self, name: str) -> str | None:
+        """By which generation the lines of the batch of that name are known; None where none was begun here."""
+        found = self._rows(statements.UNDER_KEY, BATCH, name)
+        return str(found[0][0]) if found else None
+
+    def under_keys(self, caller: str, keys: Sequence[str], longest: int = LONGEST_RESULT) -> dict[str, Past]:
+        """What came, last, of those of `keys` that have been used; results of more than `longest` characters are left out."""
+        found: dict[str, Past] = {}
+        for row in self._rows(statements.RECORDED, caller, jsonio.encode(keys), longest):
+            past = Past(*row)
+            if (
+                past.key not in found or found[past.key].status != COMPLETED
+            ):  # older versions let two commands try it again
+                found[past.key] = past
+        return found
+
+    def undone(self, session_id: str) -> list[tuple[int, str]]:
+        """Each exchange of that session that came to nothing: its REQUEST's position, and the id of its last trial.
+
+        Those that an agent asked for are not among them: whoever asked asks again.
+        """
+        return self._rows(statements.UNDONE, session_id)
+
+    def last_try(self, session_id: str, request_id: str) -> tuple[str, str]:
+        """The id and the status of the last try of what that REQUEST asks for, which may be itself; of one that completed if
+        there is one.
+        """
+        ((contract_id, status),) = self._rows(statements.LAST_TRY, session_id, request_id)
+        return str(contract_id), str(status)
+
+    def has_session(self, session_id: str) -> bool:
+        """Whether any contract is of that session."""
+        return bool(self._rows(statements.SESSIONS_FROM, session_id, 1) == [(session_id,)])
+
+    def asked(self, positions: Sequence[int]) -> list[Asked]:
+        """The REQUESTs at those positions, in order."""
+        return [Asked(*row) for row in self._rows(statements.ASKED, jsonio.encode(positions))]
+
+    def _rows(self, sql: str, *parameters: Any) -> list[Any]:
+        with self._using() as connection:
+            return connection.execute(sql, parameters).fetchall()

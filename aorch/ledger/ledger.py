@@ -1,0 +1,383 @@
+"""The Ledger: a store of contracts on one SQLite file.
+
+Writing: every method returns when its rows are durable (committed with `synchronous=FULL`).
+Starting: what a dead process left open is answered by an `interrupted` RESPONSE; nothing is run again.
+"""
+
+import sqlite3
+import threading
+from asyncio import Future
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from aorch import jsonio
+from aorch.clock import now
+from aorch.errors import Conflict, LedgerError, LedgerGone, LedgerReadOnly
+from aorch.ledger import statements, task_queue
+from aorch.ledger.record import IN_PROGRESS, PENDING, Row
+from aorch.ledger.sqlite import process_locks
+from aorch.ledger.sqlite.driver import as_ledger_error, connection_to, transaction, translated
+from aorch.ledger.sqlite.forking import forget_in_child
+from aorch.ledger.sqlite.opening import connect, open_without_upgrade
+from aorch.ledger.writer import FORKED, Statement, Writer
+
+BATCH = "batch"
+"""The caller under whom a batch's name is a key, for the generation that its lines are known by."""
+RETRY = "retry"
+"""The caller of a retry's key, which is the id of the trial that it comes after: no two come after the same one."""
+REMEMBERED = 256
+"""REQUESTs whose ancestors are kept in memory."""
+
+
+class DueWebhook(NamedTuple):
+    """A webhook that is to be sent now, after so many attempts."""
+
+    request_id: str
+    url: str
+    attempts: int
+
+
+class Entry(NamedTuple):
+    """A pending REQUEST for the queue, which may be claimed from `due_at` on (RFC 3339), else at once; `webhook` is the URL
+    that is to hear of its end.
+    """
+
+    request: Row
+    priority: int
+    due_at: str | None = None
+    expires_at: str | None = None
+    webhook: str | None = None
+
+    def statements(self) -> list[Statement]:
+        """What puts it there."""
+        entry: list[Statement] = [
+            (statements.ENQUEUE, (*self.request, self.priority, self.due_at, self.expires_at)),
+        ]
+        if self.webhook is not None:
+            entry.append((statements.ENQUEUE_WEBHOOK, (self.request.contract_id, self.webhook)))
+        return entry
+
+
+class Ledger:
+    """The ledger at `path`, open for writing by this process until `close`.
+
+    Opening makes or upgrades the file and answers what dead processes left open. Raises LedgerError.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        connection = connect(path)
+        with ExitStack() as opened, translated(path):
+            opened.callback(connection.close)
+            self._owner = process_locks.Owner(path)
+            opened.callback(self._owner.close)
+            _recover(connection, path)
+            opened.pop_all()
+        self._file = _identity(path)
+        self._writer = Writer(connection, self.check_file, partial(as_ledger_error, path))
+        self._reading: sqlite3.Connection | None = None
+        self._opening = threading.Lock()
+        self._forked = False
+        forget_in_child(self)
+        self._ancestors: dict[str, list[tuple[str, str]]] = {}
+
+    @property
+    def owner_id(self) -> str:
+        """What stands in `claimed_by` of the exchanges that this process runs."""
+        return self._owner.owner_id
+
+    def check_file(self) -> None:
+        """Raise LedgerGone where the file at `path` is not the one that is open here: what is written to that, nobody finds."""
+        if _identity(self.path) != self._file:
+            raise LedgerGone(
+                f"the ledger {self.path} was removed, or another file was put in its place",
+                "Put the file back, or start this process anew.",
+            )
+
+    # Writing
+
+    def write_request(self, request: Row, key: tuple[str, str, str] | None = None) -> Awaitable[None]:
+        """Commit a REQUEST that is about to be executed, or waits for its agent (status `pending`).
+
+        `key` (caller, idempotency key, the body's fingerprint) is committed with it. Raises Conflict where that caller
+        has used it already: then neither is in the ledger.
+        """
+        insert = (statements.INSERT_BEGUN, (*request[:9], request.metadata, request.parent_id, request.claimed_by))
+        if key is None:
+            return self._writer.commit(insert)
+        return self._write_once(request, key, [insert])
+
+    async def write_generation(self, name: str, generation: str) -> None:
+        """Commit that the batch of that name begins anew: from now on its lines are known by that `generation`."""
+        await self._writer.commit((statements.REPLACE_KEY, (BATCH, name, "", generation)))
+
+    async def write_refused(self, request: Row, response: Row, key: tuple[str, str, str] | None = None) -> None:
+        """Commit a REQUEST together with the RESPONSE that says why no agent was called; `key` as with `write_request`."""
+        rows: list[Statement] = [(statements.INSERT, request), (statements.INSERT, response)]
+        if key is None:
+            await self._writer.commit(*rows)
+        else:
+            await self._write_once(request, key, rows)
+
+    async def enqueue(self, entry: Entry, key: tuple[str, str, str] | None = None) -> None:
+        """Commit a REQUEST that whoever works on the queue may claim; `key` as with `write_request`."""
+        if key is None:
+            await self._writer.commit(*entry.statements())
+        else:
+            await self._write_once(entry.request, key, entry.statements())
+
+    async def enqueue_all(self, entries: Iterable[Entry], refused: Iterable[tuple[Row, Row]]) -> None:
+        """Commit these together, in their order, and REQUESTs that were refused, each with its RESPONSE."""
+        rows = [statement for entry in entries for statement in entry.statements()]
+        await self._writer.commit(*rows, *((statements.INSERT, row) for pair in refused for row in pair))
+
+    async def claim(
+        self, places: Sequence[task_queue.Places], most: int, wanted: Callable[[], bool] = lambda: True
+    ) -> list[Row]:
+        """Claim for this process what comes first of the queue (queue.py says how), and commit that.
+
+        Up to `most`, for which there are `places`. Writes nothing where there is nothing to claim, and nothing whose time
+        has come. Claims nothing if `wanted` answers False while this waits for the write lock.
+        """
+        with translated(self.path):
+            if not task_queue.waiting(self._for_reading(), places):
+                return []
+        claimed = await self._writer.work_while(
+            wanted, lambda connection: task_queue.claim(connection, self.owner_id, places, most)
+        )
+        return claimed or []
+
+    async def cancel(self, request_id: str, by: str) -> str:
+        """Cancel a REQUEST, whoever runs it, and return its status: `in_progress` where its owner has yet to hear of it.
+
+        Raises NotFound, for a RESPONSE too; Conflict for one that was imported while it was open.
+        """
+        return await self._writer.work(lambda connection: task_queue.cancel(connection, request_id, by))
+
+    async def give_back(self, request_id: str, *, called: bool) -> None:
+        """Let a claimed REQUEST wait again where that is safe, and answer it with `interrupted` where it is not.
+
+        It is where its agent was not `called`, and where its capability is idempotent.
+        """
+        await self._writer.work(lambda connection: task_queue.lose(connection, request_id, called=called))
+
+    async def recover_lost(self) -> None:
+        """Take care of what processes that died since left open. Writes nothing where none did."""
+        claimed = [owner_id for (owner_id,) in self._read(statements.CLAIMED)]
+        if dead := [owner_id for owner_id in claimed if not process_locks.lives(self.path, owner_id)]:
+            await self._writer.work(lambda connection: _answer_lost(connection, self.path, dead))
+
+    async def webhook_sent(self, request_id: str) -> None:
+        """Commit that its webhook was taken."""
+        await self._writer.commit((statements.WEBHOOK_SENT, (request_id,)))
+
+    async def webhook_failed(self, request_id: str, attempts: int, again_at: str | None, error: str) -> None:
+        """Commit that its webhook was not taken, why, and when to try again (None: no more)."""
+        await self._writer.commit((statements.WEBHOOK_FAILED, (attempts, again_at, error, request_id)))
+
+    async def webhooks_gone(self, url: str, error: str) -> None:
+        """Commit that no webhook that waits for `url` is to be sent, and why."""
+        await self._writer.commit((statements.WEBHOOKS_GONE, (error, url)))
+
+    def write_start(self, request_id: str) -> Awaitable[None]:
+        """Commit that a pending REQUEST is now in progress."""
+        return self._writer.commit((statements.START, (IN_PROGRESS, request_id, PENDING)))
+
+    def write_response(
+        self, response: Row, request_status: str, *, webhook: bool = False, last: bool = False
+    ) -> Future[None]:
+        """Commit a RESPONSE and its REQUEST's end; where it has a `webhook`, that it is due.
+
+        `last` is for where nobody waited for the REQUEST to be durable: what was to be written before goes first, and
+        nothing is written where the REQUEST was not. Raises Conflict where the REQUEST has been answered already: the
+        first answer stands.
+        """
+        end = (request_status, response.created_at, response.request_id)
+        rows: list[Statement] = [(statements.INSERT, response), (statements.COMPLETE, end)]
+        if webhook:
+            rows.append((statements.WEBHOOK_DUE, (response.created_at, response.request_id)))
+        request_id = response.request_id
+        if last:
+            return self._writer.commit_answer(request_id, (), partial(_answer_if_asked, request_id, rows))
+        return self._writer.commit_answer(request_id, rows)
+
+    async def _write_once(self, request: Row, key: tuple[str, str, str], rows: list[Statement]) -> None:
+        """A used key goes before a cancellation: there is no REQUEST then to be answered."""
+        try:
+            await self._writer.commit_or_refuse((statements.INSERT_KEY, (*key, request.contract_id)), *rows)
+        except sqlite3.IntegrityError as error:
+            if error.sqlite_errorname != "SQLITE_CONSTRAINT_PRIMARYKEY":  # a contract has none that could be taken
+                raise
+            raise Conflict(f"the idempotency key {key[1]!r} has been used already") from error
+
+    # Reading what writing depends on
+
+    def ancestors(self, contract_id: str) -> list[tuple[str, str]]:
+        """From that REQUEST to the root of its delegation: contract_id, capability. Nothing for a RESPONSE.
+
+        Remembered for the last ones asked for, since they never change: a fan-out asks for the same ten thousand times.
+        """
+        above = self._ancestors.pop(contract_id, None)
+        if above is None:
+            above = [(found, capability) for found, _, capability in self._read(statements.ANCESTORS, contract_id)]
+        if above:
+            self._ancestors[contract_id] = above
+            if len(self._ancestors) > REMEMBERED:
+                del self._ancestors[next(iter(self._ancestors))]
+        return above
+
+    def agent_of(self, contract_id: str) -> str | None:
+        """The agent that does that REQUEST; None where it is queued for any, or not there. A claim changes it."""
+        found = self._read(statements.AGENT, contract_id)
+        return found[0][0] if found else None
+
+    def payload(self, contract_id: str) -> str | None:
+        """What that REQUEST asks, JSON text; None where it is not there."""
+        found = self._read(statements.PAYLOAD, contract_id)
+        return str(found[0][0]) if found else None
+
+    def tried(self, contract_id: str, from_agent: str) -> Iterator[tuple[str, str | None, str, str, str, int, str]]:
+        """What `from_agent` asked for on behalf of that REQUEST, and of those that it resumes (`metadata.resumes`).
+
+        Oldest first: contract_id, to_agent, capability, payload (JSON text), status, 1 if it waits or runs here now,
+        metadata (JSON text).
+        """
+        with translated(self.path):
+            yield from self._for_reading().execute(statements.TRIED, (contract_id, from_agent))
+
+    def response_id(self, request_id: str) -> str | None:
+        """The contract id of the RESPONSE to that REQUEST; None where there is none."""
+        with translated(self.path):
+            found = self._for_reading().execute(statements.BY_REQUEST, (request_id,)).fetchone()
+        return None if found is None else str(found[0])
+
+    def result(self, request_id: str) -> Any:
+        """The data of the RESPONSE to that REQUEST; None where there is none."""
+        found = self._read(statements.RESULT, request_id)
+        return jsonio.decode(found[0][0]) if found and found[0][0] is not None else None
+
+    def _read(self, sql: str, *parameters: str) -> list[Any]:
+        with translated(self.path):
+            return self._for_reading().execute(sql, parameters).fetchall()
+
+    def due_webhooks(self, moment: str, most: int, hosts: Collection[str], urls: Collection[str]) -> list[DueWebhook]:
+        """Up to `most` webhooks that are due at that moment (RFC 3339), the longest due first; none to these `hosts`
+        (`addresses.host_of`) and `urls`.
+        """
+        given = (moment, jsonio.encode(list(hosts)), jsonio.encode(list(urls)), most)
+        with translated(self.path):
+            return [DueWebhook(*row) for row in self._for_reading().execute(statements.DUE_WEBHOOKS, given)]
+
+    def version(self) -> int:
+        """A number that changes whenever anybody, this process included, commits anything."""
+        try:
+            (number,) = self._for_reading().execute("PRAGMA data_version").fetchone()
+        except sqlite3.Error as error:
+            raise as_ledger_error(self.path, error) from error
+        return int(number)
+
+    def next_moment(self) -> str | None:
+        """When something in the queue will be due, or expire (RFC 3339)."""
+        with translated(self.path):
+            return task_queue.next_moment(self._for_reading())
+
+    def cancelled(self) -> dict[str, str]:
+        """What this process runs and somebody has cancelled: contract_id, and by whom."""
+        with translated(self.path):
+            return dict(self._for_reading().execute(statements.CANCELLED, (self.owner_id,)))
+
+    def queue_length(self) -> int:
+        """How many REQUESTs wait for a worker or for their time. Reads two indexes from end to end."""
+        with translated(self.path):
+            return int(self._for_reading().execute(statements.LENGTH).fetchone()[0])
+
+    def waiting(self) -> list[tuple[str, str | None, int]]:
+        """What could be begun now: a capability, the agent that is insisted on or None, how many. Reads one index."""
+        with translated(self.path):
+            return self._for_reading().execute(statements.WAITING).fetchall()
+
+    def close(self) -> None:
+        """Commit what is queued and let go of the file."""
+        if self._forked:
+            return
+        self._writer.close()
+        if self._reading is not None:
+            self._reading.close()
+        self._owner.close()
+
+    def forget(self) -> None:
+        """In a forked child: every method raises LedgerError from now on, and `close` leaves the parent's files alone."""
+        self._forked = True
+        self._opening = threading.Lock()
+        self._writer.forget()
+
+    def _for_reading(self) -> sqlite3.Connection:
+        if self._forked:
+            raise LedgerError(*FORKED)
+        if self._reading is None:
+            with self._opening:  # threads with loops of their own may come at once
+                if self._reading is None:
+                    self._reading = connection_to(self.path, "mode=rw")
+        return self._reading
+
+
+def _answer_if_asked(request_id: str | None, rows: list[Statement], connection: sqlite3.Connection) -> None:
+    if connection.execute(statements.STATE, (request_id,)).fetchone() is not None:
+        for sql, parameters in rows:
+            connection.execute(sql, parameters)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def recover(path: Path) -> None:
+    """Answer what dead processes left open in the ledger at `path`, and what expired, so that a reader sees how it ended.
+
+    Writes only where there is such a thing. Raises LedgerError where it cannot be written, and OSError.
+    """
+    if not _overdue(path):
+        return
+    with closing(connect(path)) as connection, translated(path):
+        _recover(connection, path)
+
+
+def _overdue(path: Path) -> bool:
+    try:
+        with closing(open_without_upgrade(path)) as connection:
+            if connection.execute(statements.EXPIRED, (now(), 1)).fetchone():
+                return True
+            claimed = connection.execute(statements.CLAIMED).fetchall()
+    except (sqlite3.Error, LedgerReadOnly):
+        return False
+    return any(not process_locks.lives(path, owner_id) for (owner_id,) in claimed)
+
+
+def _recover(connection: sqlite3.Connection, path: Path) -> None:
+    if connection.execute(statements.EXPIRED, (now(), 1)).fetchone():
+        with transaction(connection):
+            task_queue.expire(connection)
+    claimed = [owner_id for (owner_id,) in connection.execute(statements.CLAIMED)]
+    dead = [
+        each
+        for each in dict.fromkeys([*claimed, *process_locks.left_behind(path)])
+        if not process_locks.lives(path, each)
+    ]
+    if dead:
+        with transaction(connection):
+            _answer_lost(connection, path, dead)
+
+
+def _answer_lost(connection: sqlite3.Connection, path: Path, owner_ids: Iterable[str]) -> None:
+    """Answer what those owners left open, as far as they are dead; in a transaction of the caller."""
+    for owner_id in owner_ids:
+        with process_locks.if_dead(path, owner_id) as dead:
+            if dead:
+                task_queue.lost(connection, owner_id)

@@ -1,0 +1,195 @@
+"""Memory blocks in the ledger, and what none of them covers: read without SQLAlchemy, so that a command starts fast.
+
+Writing is core's (`remember.py`). The table is `StoredBlock` in contract.py.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from sqlite3 import Connection
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from aorch import jsonio
+from aorch.config import config_file
+from aorch.ledger import statements
+from aorch.ledger.record import Row
+from aorch.ledger.sqlite.driver import translated
+from aorch.ledger.sqlite.opening import connect_reading
+
+PAGE = 500
+"""Sessions that are looked at in one transaction."""
+
+
+class BlockRow(NamedTuple):
+    """A memory block as it is written: `block` and `beside` are JSON text, `created_at` RFC 3339.
+
+    `last_position` is the position of the last contract that it covers.
+    """
+
+    block_id: str
+    session_id: str
+    created_at: str
+    last_position: int
+    block: str
+    beside: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The block's JSON form, with what stands `beside` it (or null)."""
+        form: dict[str, Any] = jsonio.decode(self.block)
+        return {**form, "beside": None if self.beside is None else jsonio.decode(self.beside)}
+
+
+class Segment(NamedTuple):
+    """What of a session no block covers: `contracts` (how many) after the position `after`, up to `last`.
+
+    REQUESTs at its end that are still open are left for the next one. `newest_at` (RFC 3339) is when the session's newest
+    contract was written, open or not.
+    """
+
+    session_id: str
+    after: int
+    last: int
+    contracts: int
+    newest_at: str
+    asked_before: tuple[str, ...] = ()
+
+
+_COLUMNS = ", ".join(BlockRow._fields)
+_SELECT = f"SELECT {_COLUMNS} FROM memory_blocks"  # noqa: S608  names of our own
+_OF_SESSION = f"{_SELECT} WHERE session_id = ? AND last_position > ? ORDER BY last_position LIMIT ?"
+_NEWEST = f"{_SELECT} WHERE block_id < ? ORDER BY block_id DESC LIMIT ?"
+_NEWEST_OF = f"{_SELECT} WHERE session_id = ? AND block_id < ? ORDER BY block_id DESC LIMIT ?"
+_GET = f"{_SELECT} WHERE block_id = ?"
+_BESIDE = "SELECT beside FROM memory_blocks WHERE session_id = ? AND beside IS NOT NULL"
+_REMEMBERED = "SELECT DISTINCT session_id FROM memory_blocks ORDER BY session_id"
+
+_NEWEST_CONTRACT = "SELECT created_at FROM contracts WHERE session_id = ? ORDER BY position DESC LIMIT 1"
+_LAST_CLOSED = (
+    "SELECT position FROM contracts WHERE session_id = ? AND position > ?"
+    " AND NOT (contract_type = 'REQUEST' AND status IN ('pending', 'in_progress')) ORDER BY position DESC LIMIT 1"
+)
+_ASKED_BEFORE = (
+    "SELECT DISTINCT to_agent FROM (SELECT to_agent, contract_type FROM contracts WHERE session_id = ? AND position <= ?"
+    " ORDER BY position DESC LIMIT 20000) WHERE contract_type = 'REQUEST' AND to_agent IS NOT NULL"
+)
+"""Looks at so many contracts only, since the cost of a compression follows what is new."""
+_COUNT = "SELECT count(*) FROM contracts WHERE session_id = ? AND position > ? AND position <= ?"
+_ASKED_BEFORE_CONTRACT = _ASKED_BEFORE.replace(
+    "position <= ?", "position < (SELECT position FROM contracts WHERE contract_id = ?)"
+)
+_NEWER = "SELECT count(*) FROM contracts WHERE session_id = ? AND position > ?"
+_SPAN = (
+    "SELECT count(*) FROM contracts WHERE session_id = ?"
+    " AND position BETWEEN (SELECT position FROM contracts WHERE contract_id = ?)"
+    " AND (SELECT position FROM contracts WHERE contract_id = ?)"
+)
+_GROWN = (
+    "WITH RECURSIVE found(session_id, n) AS"
+    " (SELECT min(session_id), 1 FROM contracts WHERE session_id {} ?"
+    " UNION ALL SELECT (SELECT min(session_id) FROM contracts WHERE session_id > found.session_id), n + 1 FROM found"
+    " WHERE found.session_id IS NOT NULL AND n < ?)"
+    " SELECT session_id,"
+    " (SELECT position FROM contracts c WHERE c.session_id = found.session_id ORDER BY position DESC LIMIT 1)"
+    " > (SELECT coalesce(max(last_position), 0) FROM memory_blocks b WHERE b.session_id = found.session_id)"
+    " FROM found WHERE session_id IS NOT NULL"
+)
+"""Sessions in the order of their ids, by skipping through the index, each with whether it has contracts in no block."""
+
+
+class Memory:
+    """The memory blocks of the ledger at `path`, for reading inside a `with` block.
+
+    A file that is not there reads as an empty ledger and is not made. Every method raises LedgerError.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._connection: Connection | None = connect_reading(path) if config_file.exists(path) else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+    def of(self, session_id: str, *, after: int = 0, limit: int = -1) -> list[BlockRow]:
+        """The blocks of a session, oldest first: those after a position, up to `limit` (below 0: all)."""
+        return [BlockRow(*row) for row in self._all(_OF_SESSION, jsonio.storable_text(session_id), after, limit)]
+
+    def newest(self, session_id: str | None = None, *, before: str | None = None, limit: int = 50) -> list[BlockRow]:
+        """Blocks of a session (or of all), newest first, those before that block's id."""
+        place = (before or "n", limit)  # ids begin with mem_
+        if session_id is None:
+            return [BlockRow(*row) for row in self._all(_NEWEST, *place)]
+        return [BlockRow(*row) for row in self._all(_NEWEST_OF, jsonio.storable_text(session_id), *place)]
+
+    def block(self, block_id: str) -> BlockRow | None:
+        """The block of exactly that id."""
+        found = self._all(_GET, block_id)
+        return BlockRow(*found[0]) if found else None
+
+    def beside(self, session_id: str) -> list[dict[str, Any]]:
+        """What stands beside the blocks of a session, as far as anything does."""
+        return [jsonio.decode(text) for (text,) in self._all(_BESIDE, session_id)]
+
+    def sessions(self) -> list[str]:
+        """The sessions that have blocks, in the order of their ids."""
+        return [session_id for (session_id,) in self._all(_REMEMBERED)]
+
+    def knows(self, session_id: str) -> bool:
+        """Whether the session has contracts."""
+        return bool(self._all(_NEWEST_CONTRACT, jsonio.storable_text(session_id)))
+
+    def segment(self, session_id: str) -> Segment | None:
+        """What of that session no block covers; None where the session has no contracts. Its cost follows what is new."""
+        session_id = jsonio.storable_text(session_id)
+        newest = self._all(_NEWEST_CONTRACT, session_id)
+        if not newest:
+            return None
+        after = self._all(statements.COVERED, session_id)[0][0] or 0
+        closed = self._all(_LAST_CLOSED, session_id, after)
+        last = closed[0][0] if closed else after
+        count = self._all(_COUNT, session_id, after, last)[0][0] if closed else 0
+        asked_before = self._all(_ASKED_BEFORE, session_id, after) if after and count else []
+        return Segment(session_id, after, last, count, newest[0][0], tuple(agent for (agent,) in asked_before))
+
+    def newer(self, session_id: str, position: int) -> int:
+        """How many contracts of that session came after a position."""
+        return int(self._all(_NEWER, jsonio.storable_text(session_id), position)[0][0])
+
+    def every_session(self) -> Iterator[tuple[str, bool]]:
+        """Each session in the order of their ids, and whether it has contracts that no block covers."""
+        sql, first = _GROWN.format(">="), ""
+        while page := self._all(sql, first, PAGE):
+            yield from ((session_id, bool(grown)) for session_id, grown in page)
+            sql, first = _GROWN.format(">"), page[-1][0]
+
+    def contract(self, contract_id: str) -> dict[str, Any] | None:
+        """The JSON form of the contract of exactly that id."""
+        found = self._all(statements.BY_ID, contract_id)
+        return Row(*found[0]).as_dict() if found else None
+
+    def count(self, session_id: str, first_contract_id: str, last_contract_id: str) -> int:
+        """How many contracts of the session there are from the first to the last of these, both counted."""
+        return int(self._all(_SPAN, session_id, first_contract_id, last_contract_id)[0][0])
+
+    def between(self, session_id: str, first_contract_id: str, last_contract_id: str) -> Iterator[dict[str, Any]]:
+        """Those contracts in their JSON form, oldest first, one at a time."""
+        if self._connection is None:
+            return
+        with translated(self.path):
+            for row in self._connection.execute(statements.BETWEEN, (session_id, first_contract_id, last_contract_id)):
+                yield Row(*row).as_dict()
+
+    def asked_before(self, session_id: str, contract_id: str) -> list[str]:
+        """The agents that were asked in the session before that contract."""
+        return [agent for (agent,) in self._all(_ASKED_BEFORE_CONTRACT, session_id, contract_id)]
+
+    def _all(self, sql: str, *parameters: Any) -> list[Any]:
+        if self._connection is None:
+            return [(0,)] if sql in (_SPAN, _NEWER) else []
+        with translated(self.path):
+            return self._connection.execute(sql, parameters).fetchall()

@@ -1,0 +1,415 @@
+"""Reading the ledger: pages, one contract, whole exchanges, counts, what is new.
+
+Everything is a select on the one table, so that PostgreSQL can be read the same way. Nothing is written here, but for one
+thing: a search for text first lets the full-text index catch up (search.py).
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Engine,
+    Integer,
+    create_engine,
+    func,
+    literal,
+    literal_column,
+    pool,
+    select,
+)
+from sqlalchemy.exc import DBAPIError
+from sqlmodel import Session, col
+
+from aorch import jsonio
+from aorch.errors import NotFound, UsageError
+from aorch.ledger import session_list
+from aorch.ledger.filters import (
+    EVERYTHING,
+    Filter,
+    begins_or_ends,
+    bounded,
+    matching,
+    position,
+    row_columns,
+    shown_result,
+)
+from aorch.ledger.record import COMPLETED, REQUEST, Row
+from aorch.ledger.schema import Contract, IdempotencyKey
+from aorch.ledger.sqlite import fulltext
+from aorch.ledger.sqlite.driver import Connection, translated
+from aorch.ledger.sqlite.opening import connect_reading, is_outdated
+from aorch.ledger.tree import SHOWN, Branch, grown
+
+__all__ = ["EVERYTHING", "Exchange", "Filter", "Reader"]
+
+CHUNK, CHUNK_CHARACTERS = 1000, 4_000_000
+"""Contracts that a stream holds at a time, and about how much they may say together."""
+POLL_S = 0.1
+"""How long a follower rests between two looks for something new."""
+SHORTEST_PART = 4
+"""Characters that a part of an id must have: one of fewer would be anybody's."""
+DEEPEST = 64
+"""Levels of delegation that an exchange shows."""
+
+_all: ColumnElement[int] = literal_column(
+    "(SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'contracts')"
+    " - (SELECT value FROM counters WHERE name = 'deleted_contracts')",
+    Integer,
+)
+"""How many contracts there are: as many as positions were given (SQLite notes the last), less those that were deleted."""
+
+
+@dataclass(slots=True)
+class Exchange:
+    """A REQUEST, the RESPONSE that answers it, and the exchanges that were made on the REQUEST's behalf, oldest first.
+
+    `request` is None where a RESPONSE names none, or one that is not in the ledger.
+    """
+
+    request: Contract | None
+    response: Contract | None = None
+    children: list["Exchange"] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form: `request` and `response` as contracts or null, `children` as a list of the same form."""
+        return {
+            "request": self.request and self.request.as_dict(),
+            "response": self.response and self.response.as_dict(),
+            "children": [child.as_dict() for child in self.children],
+        }
+
+
+class Reader:
+    """The ledger at `path`, open for reading inside a `with` block or until `close`; one thread at a time.
+
+    A file that is not there yet reads as an empty ledger and is not made. `progress` hears how far the full-text index
+    has come where a search needs it to catch up. Every method raises LedgerError where the file cannot be read.
+    """
+
+    def __init__(self, path: Path, progress: fulltext.Progress | None = None) -> None:
+        self.path = path
+        self._progress = progress
+        self._connection: Connection | None = None
+        self._engine: Engine | None = None
+        self._version: int | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._engine is not None and self._connection is not None:
+            self._engine.dispose()
+            self._connection.close()
+
+    def page(
+        self,
+        which: Filter = EVERYTHING,
+        *,
+        limit: int | None = 50,
+        newest_first: bool = True,
+        before: int | None = None,
+        after: int | None = None,
+    ) -> list[Contract]:
+        """Up to `limit` contracts in the order of their `position`, those before and after a position, both exclusive.
+
+        The cursor of the next page is the `position` of the last contract, as `before` (newest first) or `after`.
+        """
+        self._ready_for(which)
+        return self._contracts(
+            bounded(*matching(which, Contract), before=before, after=after, newest_first=newest_first).limit(limit)
+        )
+
+    def find(self, part: str) -> Contract:
+        """The contract of that id, or the one whose id begins or ends so, in capitals or not.
+
+        Raises NotFound where there is none, UsageError where there are several or `part` is too short to tell.
+        """
+        part = jsonio.storable_text(part)
+        contract_id = col(Contract.contract_id)
+        exact = self._contracts(select(Contract).where(contract_id.in_((part, part.upper()))))
+        if exact:
+            return next((contract for contract in exact if contract.contract_id == part), exact[0])
+        if len(part) < SHORTEST_PART:
+            raise UsageError(f"{part!r} is too short for a part of an id", f"Give {SHORTEST_PART} characters or more.")
+        most = 10
+        ids = [row[0] for row in self._rows(select(contract_id).where(begins_or_ends(part.upper())).limit(most + 1))]
+        if not ids:
+            raise NotFound(f"no contract's id is, begins with or ends with {part!r}", "See `aorch contracts list`.")
+        if len(ids) > 1:
+            shown = ", ".join(ids[:most]) + (" and more" if len(ids) > most else "")
+            raise UsageError(f"{part!r} is part of several ids: {shown}", "Write more of the one that you mean.")
+        return self._contracts(select(Contract).where(contract_id == ids[0]))[0]
+
+    def with_counterpart(self, contract_id: str) -> tuple[Contract, Contract | None]:
+        """The contract of exactly that id, and the other half of its exchange: the RESPONSE or the REQUEST, if it is there.
+
+        Raises NotFound.
+        """
+        contract = self._first(Contract.contract_id, contract_id)
+        if contract is None:
+            raise NotFound(f"no contract's id is {contract_id!r}", "See `aorch contracts list`.")
+        if contract.contract_type == REQUEST:
+            return contract, self._first(Contract.request_id, contract.contract_id)
+        return contract, self._first(Contract.contract_id, contract.request_id)
+
+    def under_key(self, caller: str, key: str) -> tuple[str, Contract | None, Contract | None] | None:
+        """What `caller` asked for under that idempotency key: the body's fingerprint, the REQUEST, and its RESPONSE if any."""
+        used = select(col(IdempotencyKey.fingerprint), col(IdempotencyKey.request_id))
+        rows = self._rows(used.where(col(IdempotencyKey.caller) == caller, col(IdempotencyKey.key) == key))
+        if not rows:
+            return None
+        ((fingerprint, request_id),) = rows
+        return fingerprint, self._first(Contract.contract_id, request_id), self._first(Contract.request_id, request_id)
+
+    def exchange(self, contract: Contract) -> Exchange:
+        """The whole exchange that `contract` is part of, with all that was delegated, up to DEEPEST levels down."""
+        if contract.contract_type != REQUEST and contract.request_id is None:
+            return Exchange(None, contract)
+        request_id = contract.contract_id if contract.contract_type == REQUEST else contract.request_id
+        found = self._exchanges(self._contracts(select(Contract).where(col(Contract.contract_id) == request_id)))
+        if not found:
+            return Exchange(None, contract)
+        level, seen = found, {request_id}
+        for _ in range(DEEPEST):
+            parents = {each.request.contract_id: each for each in level if each.request}
+            asked = [each for each in self._in(Contract.parent_id, parents) if each.contract_type == REQUEST]
+            level = self._exchanges([each for each in asked if each.contract_id not in seen])
+            if not level:
+                break
+            for each in level:
+                assert each.request is not None
+                seen.add(each.request.contract_id)
+                parents[each.request.parent_id or ""].children.append(each)
+        return found[0]
+
+    def tree(self, contract: Contract, most: int | None = SHOWN) -> Branch:
+        """The tree that the exchange of `contract` stands in: what is above it, up to the root, and all that is below it.
+
+        `most` (None: all) children of each REQUEST. Raises NotFound for a RESPONSE whose REQUEST is not in the ledger.
+        """
+        request_id = contract.contract_id if contract.contract_type == REQUEST else contract.request_id
+        root = grown(self._rows, request_id or "", most)
+        if root is None:
+            raise NotFound(f"the REQUEST that {contract.contract_id} answers is not in the ledger")
+        return root
+
+    def counts(self) -> dict[str, Any]:
+        """`total_contracts`, `total_sessions` and `by_status`, without a look at every row.
+
+        How many there are is known without counting them (`_all`); all but the completed ones stand in an index of their
+        own; sessions are found by skipping through theirs, or where they are many by reading through it.
+        """
+        total, by_status = self._by_status()
+        return {"total_contracts": total, "total_sessions": self._sessions(), "by_status": by_status}
+
+    def total(self, which: Filter) -> int:
+        """How many contracts `which` lets pass. All, those of a session and those in a status are counted in an index."""
+        if which == EVERYTHING:
+            return self._number(select(_all))
+        if which == Filter(status=COMPLETED):
+            return self._by_status()[1].get(COMPLETED, 0)
+        self._ready_for(which)
+        return self._number(matching(which, func.count())[0])
+
+    def sessions(self, *, after: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
+        """Up to `limit` sessions in the order of their ids, those after that one: `session_id`, `contracts` (how many),
+        `first_at` and `last_at` (when the first and the last of them was written).
+        """
+        names = ("session_id", "contracts", "first_at", "last_at")
+        after = None if after is None else jsonio.storable_text(after)
+        return [dict(zip(names, row, strict=True)) for row in self._rows(session_list.listed(after, limit))]
+
+    def _by_status(self) -> tuple[int, dict[str, int]]:
+        """How many contracts there are, in all and in each status; one select, so that a writer changes nothing between."""
+        status = col(Contract.status)
+        others = select(status, func.count()).where(status != literal_column(f"'{COMPLETED}'")).group_by(status)
+        rows = self._rows(select(literal(COMPLETED), _all).union_all(others))
+        if not rows:
+            return 0, {}
+        (_, total), *counted = rows
+        completed = total - sum(count for _, count in counted)
+        return total, {**({COMPLETED: completed} if completed else {}), **dict(counted)}
+
+    def _sessions(self) -> int:
+        few = self._number(session_list.few())
+        return few if few < session_list.MANY else self._number(session_list.many())
+
+    def last_position(self) -> int:
+        """The position of the newest contract; 0 in an empty ledger."""
+        return self._number(select(func.max(position)))
+
+    def stream(
+        self,
+        which: Filter = EVERYTHING,
+        progress: fulltext.Progress | None = None,
+        *,
+        after: int = 0,
+        last: int | None = None,
+    ) -> Iterator[Row]:
+        """Every contract after that position and up to `last` (None: all that are there when the stream begins), oldest
+        first, a CHUNK of them in memory at a time.
+
+        Read in short transactions: however slowly it is consumed, no writer and no checkpoint waits for it. `progress`
+        hears which position of how many was reached.
+        """
+        self._ready_for(which)
+        last, reached = self.last_position() if last is None else last, after
+        statement, key = matching(which, position, *row_columns())
+        while reached < last:
+            chunk = self._chunk(bounded(statement, key, before=last + 1, after=reached).limit(CHUNK))
+            yield from (row for _, row in chunk)
+            reached = chunk[-1][0] if chunk else last
+            if progress is not None:
+                progress(reached, last)
+
+    def follow(self, which: Filter = EVERYTHING, *, after: int) -> Iterator[Contract]:
+        """Every contract after that position, as it is committed, without end. A look costs no write and reads no row."""
+        while True:
+            if not self.changed():
+                time.sleep(POLL_S)
+                continue
+            while page := self.page(which, limit=CHUNK, newest_first=False, after=after):
+                yield from page
+                after = page[-1].position or after
+
+    def rows(
+        self, which: Filter = EVERYTHING, *, after: int, limit: int = CHUNK, characters: int = CHUNK_CHARACTERS
+    ) -> list[tuple[int, Row]]:
+        """The contracts after that position, oldest first, each with its own: up to `limit`, and no more of them once
+        they say more than `characters` together.
+        """
+        self._ready_for(which)
+        statement, key = matching(which, position, *row_columns())
+        return self._chunk(bounded(statement, key, before=None, after=after).limit(limit), characters)
+
+    def shown(
+        self, which: Filter, *, limit: int, characters: int, newest_first: bool, **cursor: int | None
+    ) -> tuple[list[tuple[int, Row]], bool]:
+        """A page as a list shows it, each contract with its position, a completed REQUEST with the result of its RESPONSE;
+        and whether there may be more. `cursor` is `before` or `after`. No more are read once they have more `characters`.
+        """
+        self._ready_for(which)
+        statement, key = matching(which, position, *row_columns(result=shown_result()))
+        statement = bounded(statement, key, newest_first=newest_first, **cursor)
+        found = self._chunk(statement.limit(limit + 1), characters)
+        return found, len(found) > limit or sum(row.length() for _, row in found) > characters
+
+    def news(self, after: int, of: frozenset[str] | None = None) -> tuple[int, list[tuple[int, Row]]]:
+        """What was committed after that position, oldest first, in the sessions `of` (None: in all); and the position up
+        to which this is all of it. No rows: up to now there is nothing.
+        """
+        last = self.last_position()
+        fresh = (position > after, position <= last)
+        statement = select(position, *row_columns()).where(*fresh)
+        if of is not None:
+            heard = self._rows(select(col(Contract.session_id)).where(*fresh).distinct())
+            statement = statement.where(col(Contract.session_id).in_(of.intersection(name for (name,) in heard)))
+        found = self._chunk(statement.order_by(position).limit(CHUNK), CHUNK_CHARACTERS)
+        return (found[-1][0] if found else max(last, after)), found
+
+    def changed(self) -> bool:
+        """Whether anybody committed anything since this was asked last; true at first, once the ledger is there."""
+        if self._open() is None or self._connection is None:
+            return False
+        with translated(self.path):
+            (version,) = self._connection.execute("PRAGMA data_version").fetchone()
+        before, self._version = self._version, int(version)
+        return before != self._version
+
+    def _ready_for(self, which: Filter) -> None:
+        if which.text is not None and self._open() is not None and self._connection is not None:
+            fulltext.catch_up(self.path, self._connection, self._progress)
+
+    def _first(self, column: Any, value: str | None) -> Contract | None:
+        found = [] if value is None else self._in(column, [jsonio.storable_text(value)])
+        return found[0] if found else None
+
+    def _exchanges(self, requests: Sequence[Contract]) -> list[Exchange]:
+        answers = {each.request_id: each for each in self._in(Contract.request_id, [r.contract_id for r in requests])}
+        return [Exchange(request, answers.get(request.contract_id)) for request in requests]
+
+    def _in(self, column: Any, values: Iterable[str]) -> list[Contract]:
+        """The contracts with one of `values` in that column, oldest first."""
+        values, found = list(values), []
+        for start in range(0, len(values), CHUNK):
+            some = select(Contract).where(col(column).in_(values[start : start + CHUNK]))
+            found += self._contracts(some.order_by(position))
+        return found
+
+    def _contracts(self, statement: fulltext.Statement) -> list[Contract]:
+        engine = self._open()
+        if engine is None:
+            return []
+        with self._foreign_errors(), Session(engine) as session:
+            return list(session.execute(statement).scalars())
+
+    def _rows(self, statement: fulltext.Statement | CompoundSelect[Any, Any]) -> Sequence[Any]:
+        engine = self._open()
+        if engine is None:
+            return []
+        with self._foreign_errors(), engine.connect() as connection:
+            return connection.execute(statement).all()
+
+    def _chunk(self, statement: fulltext.Statement, characters: int = CHUNK_CHARACTERS) -> list[tuple[int, Row]]:
+        engine, chunk, said = self._open(), [], 0
+        if engine is None:
+            return []
+        with self._foreign_errors(), engine.connect() as connection, connection.execute(statement) as found:
+            for reached, *columns in found:
+                row = Row(*columns)
+                chunk.append((reached, row))
+                said += row.length()
+                if said > characters:
+                    break
+        return chunk
+
+    def _number(self, statement: fulltext.Statement) -> int:
+        rows = self._rows(statement)
+        return int(rows[0][0] or 0) if rows else 0
+
+    def _open(self) -> Engine | None:
+        """The engine over one connection of ours; None as long as the file is not there."""
+        if self._connection is not None and is_outdated(self._connection, self.path):
+            self.close()
+            self._engine = self._connection = self._version = None
+        if self._engine is None and _is_there(self.path):
+            self._connection = connection = connect_reading(self.path)
+            connection.execute("PRAGMA query_only = ON")
+            self._engine = create_engine(
+                "sqlite://",
+                creator=lambda: connection,
+                poolclass=pool.StaticPool,
+                json_deserializer=jsonio.decode,
+            )
+        return self._engine
+
+    @contextmanager
+    def _foreign_errors(self) -> Iterator[None]:
+        with translated(self.path):
+            try:
+                yield
+            except DBAPIError as error:
+                raise error.orig or error from error
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True  # there or not, SQLite will say what is wrong
+    return True

@@ -1,0 +1,40 @@
+"""Reading the ledger beside an event loop: a few threads, each with a Reader that stays open."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from aorch.ledger.reader import Reader
+
+Result = TypeVar("Result")
+THREADS = 4
+
+
+class Readers:
+    """Runs reading functions in threads, so that a long page never holds up the loop."""
+
+    def __init__(self, path: Path, threads: int = THREADS) -> None:
+        self._path = path
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="aorch-reader")
+        self._here = threading.local()
+        self._opened: list[Reader] = []
+
+    async def read(self, work: Callable[[Reader], Result]) -> Result:
+        """What `work` makes of a Reader. Raises LedgerError, and what `work` raises."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._work, work)
+
+    def close(self) -> None:
+        """Wait for what is being read, and let go of the file."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        for reader in self._opened:
+            reader.close()
+
+    def _work(self, work: Callable[[Reader], Result]) -> Result:
+        reader: Reader | None = getattr(self._here, "reader", None)
+        if reader is None:
+            reader = self._here.reader = Reader(self._path)
+            self._opened.append(reader)
+        return work(reader)

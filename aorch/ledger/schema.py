@@ -1,0 +1,255 @@
+"""The table of contracts: the one definition, for migrations, reading and writing.
+
+`from __future__ import annotations` must not stand here: SQLModel reads the annotations.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import DDL, JSON, Column, DateTime, Index, Integer, Text, event, text
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.types import TypeDecorator
+from sqlmodel import Field, MetaData, SQLModel
+
+from aorch.clock import from_rfc3339, rfc3339
+from aorch.ledger.record import FIELDS
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+metadata = MetaData(naming_convention=NAMING)
+
+
+class SqliteJson(sqlite.JSON):
+    """JSON in a column of text. SQLite takes the type JSON for a numeric one and would make 1 of a bare `1.0`."""
+
+
+@compiles(SqliteJson, "sqlite")
+def _as_text(*_: object, **__: object) -> str:
+    return "TEXT"
+
+
+Json = (
+    JSON(none_as_null=True)
+    .with_variant(JSONB(none_as_null=True), "postgresql")
+    .with_variant(SqliteJson(none_as_null=True), "sqlite")
+)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC datetime; RFC 3339 text with milliseconds and `Z` where the database has no such type (SQLite)."""
+
+    impl = DateTime(timezone=True).with_variant(Text(), "sqlite")
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        """Into the database."""
+        return rfc3339(value) if value is not None and dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        """Out of the database."""
+        return from_rfc3339(value) if isinstance(value, str) else value and value.astimezone(UTC)
+
+
+class UtcText(UtcDateTime):
+    """The same column, read as the RFC 3339 text that stands in a contract's JSON form."""
+
+    cache_ok = True
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        """Out of the database."""
+        return value if value is None or isinstance(value, str) else rfc3339(value)
+
+
+def _partial(*columns: str, where: str, name: str | None = None) -> Index:
+    return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where))
+
+
+class Contract(SQLModel, table=True):
+    """One record of the ledger: a REQUEST, or the RESPONSE that answers it.
+
+    `position` is its place in the order of commits; one that was deleted is not given again. Only `status`,
+    `completed_at`, `claimed_by` and what the queue knows of a REQUEST (the columns after it, see queue.py) change after writing.
+    """
+
+    __tablename__ = "contracts"
+    metadata = metadata
+    __table_args__ = (
+        Index(None, "session_id", "position"),
+        Index(
+            None,
+            "request_id",
+            unique=True,
+            sqlite_where=text("request_id IS NOT NULL"),
+            postgresql_where=text("request_id IS NOT NULL"),
+        ),
+        _partial("parent_id", where="parent_id IS NOT NULL"),
+        _partial("claimed_by", where="claimed_by IS NOT NULL"),
+        _partial("status", "position", where="status <> 'completed'"),
+        _partial("capability", "to_agent", "priority", "turn", where="turn IS NOT NULL"),
+        _partial("session_id", "priority", "turn", where="turn IS NOT NULL"),
+        _partial("due_at", where="due_at IS NOT NULL"),
+        _partial("expires_at", where="expires_at IS NOT NULL"),
+        _partial(
+            "claimed_by",
+            where="cancelled_by IS NOT NULL AND claimed_by IS NOT NULL",
+            name="ix_contracts_cancelled",
+        ),
+        {"sqlite_autoincrement": True},
+    )
+
+    position: int | None = Field(default=None, primary_key=True)
+    contract_id: str = Field(unique=True)
+    session_id: str
+    contract_type: str
+    from_agent: str
+    to_agent: str | None
+    capability: str
+    payload: dict[str, Any] = Field(sa_column=Column("payload", Json, nullable=False))
+    status: str
+    created_at: datetime = Field(sa_column=Column("created_at", UtcDateTime(), nullable=False))
+    completed_at: datetime | None = Field(default=None, sa_column=Column("completed_at", UtcDateTime()))
+    result: Any = Field(default=None, sa_column=Column("result", Json))
+    error: str | None = None
+    details: dict[str, Any] = Field(default_factory=dict, sa_column=Column("metadata", Json, nullable=False))
+    request_id: str | None = None
+    parent_id: str | None = None
+    claimed_by: str | None = None
+    priority: int | None = None
+    turn: int | None = None
+    due_at: datetime | None = Field(default=None, sa_column=Column("due_at", UtcDateTime()))
+    expires_at: datetime | None = Field(default=None, sa_column=Column("expires_at", UtcDateTime()))
+    attempts: int | None = None
+    cancelled_by: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The contract's JSON form, the same as `Row.as_dict` gives. `position`, `claimed_by` and the queue's are no part."""
+        form = {name: getattr(self, "details" if name == "metadata" else name) for name in FIELDS}
+        form["created_at"] = rfc3339(self.created_at)
+        form["completed_at"] = None if self.completed_at is None else rfc3339(self.completed_at)
+        return form
+
+
+class Counter(SQLModel, table=True):
+    """What is counted: `deleted_contracts`, by a trigger. As many contracts are there as positions were given, less these."""
+
+    __tablename__ = "counters"
+    metadata = metadata
+
+    name: str = Field(primary_key=True)
+    value: int
+
+
+_count_deletions = DDL(  # type: ignore[no-untyped-call]  # SQLAlchemy says no types of it
+    "CREATE TRIGGER contracts_deleted AFTER DELETE ON contracts BEGIN"
+    " UPDATE counters SET value = value + 1 WHERE name = 'deleted_contracts'; END"
+)
+event.listen(metadata, "after_create", _count_deletions.execute_if(dialect="sqlite"))
+
+
+class Token(SQLModel, table=True):
+    """A caller's token: `sha256` of it (hex), never itself. `agent_id` is whom it speaks for, and nobody else then does."""
+
+    __tablename__ = "tokens"
+    metadata = metadata
+
+    token_id: str = Field(primary_key=True)
+    name: str
+    sha256: str = Field(unique=True)
+    scopes: list[str] = Field(sa_column=Column("scopes", Json, nullable=False))
+    agent_id: str | None = None
+    created_at: datetime = Field(sa_column=Column("created_at", UtcDateTime(), nullable=False))
+    expires_at: datetime | None = Field(default=None, sa_column=Column("expires_at", UtcDateTime()))
+    revoked_at: datetime | None = Field(default=None, sa_column=Column("revoked_at", UtcDateTime()))
+
+
+class IdempotencyKey(SQLModel, table=True):
+    """A key under which `caller` (a token's id; empty where none is needed) asked for something, and the REQUEST that came
+    of it. `fingerprint` is the SHA-256 (hex) of the body.
+    """
+
+    __tablename__ = "idempotency_keys"
+    metadata = metadata
+
+    caller: str = Field(primary_key=True)
+    key: str = Field(primary_key=True)
+    fingerprint: str
+    request_id: str
+
+
+class QueueClock(SQLModel, table=True):
+    """How far the queue has come in a priority: the turn of what was claimed last (see queue.py)."""
+
+    __tablename__ = "queue_clock"
+    metadata = metadata
+
+    priority: int = Field(sa_column=Column("priority", Integer, primary_key=True, autoincrement=False))
+    turn: int
+
+
+class Webhook(SQLModel, table=True):
+    """Who is to be told of the end of a REQUEST. `due_at` is when to try next: None before that end, and once given up."""
+
+    __tablename__ = "webhooks"
+    metadata = metadata
+    __table_args__ = (_partial("due_at", where="due_at IS NOT NULL"),)
+
+    request_id: str = Field(primary_key=True)
+    url: str
+    attempts: int
+    due_at: datetime | None = Field(default=None, sa_column=Column("due_at", UtcDateTime()))
+    error: str | None = None
+
+
+class Outbox(SQLModel, table=True):
+    """How far the deliveries to `destination` (`trace`) have come: each contract up to `position` is delivered or parked.
+
+    What is due needs no row: it is each contract after that, from its own commit on. Contracts up to `reach` may have been
+    sent.
+    """
+
+    __tablename__ = "outbox"
+    metadata = metadata
+
+    destination: str = Field(primary_key=True)
+    position: int
+    reach: int
+
+
+class ParkedDelivery(SQLModel, table=True):
+    """A delivery of a contract that was passed over. `state`: `refused`, `unknown` (whether it arrived) or `due` (again)."""
+
+    __tablename__ = "parked_deliveries"
+    metadata = metadata
+
+    position: int = Field(primary_key=True)
+    kind: str = Field(primary_key=True)
+    contract_id: str
+    session_id: str
+    state: str
+    reason: str
+    attempts: int
+    parked_at: datetime = Field(sa_column=Column("parked_at", UtcDateTime(), nullable=False))
+
+
+class StoredBlock(SQLModel, table=True):
+    """A memory block (`block`, its JSON form) of a session, and what stands beside it: MemAgent's answer, its name for the
+    session and the notes that it was sent. `last_position` is that of the last contract that the block covers.
+    """
+
+    __tablename__ = "memory_blocks"
+    metadata = metadata
+    __table_args__ = (Index(None, "session_id", "last_position"),)
+
+    block_id: str = Field(primary_key=True)
+    session_id: str
+    created_at: datetime = Field(sa_column=Column("created_at", UtcDateTime(), nullable=False))
+    last_position: int
+    block: dict[str, Any] = Field(sa_column=Column("block", Json, nullable=False))
+    beside: dict[str, Any] | None = Field(default=None, sa_column=Column("beside", Json))

@@ -1,0 +1,147 @@
+"""Opening a ledger's SQLite file: its revision, its migration under the lock, and reading without write permission.
+
+Only the standard library is imported here; Alembic comes in where a file is new or behind.
+"""
+
+import sqlite3
+from pathlib import Path
+
+from aorch.errors import LedgerError, LedgerInvalid, LedgerReadOnly, LedgerTooNew
+from aorch.ledger.sqlite import files
+from aorch.ledger.sqlite.driver import Connection, connection_to, not_writable, translated
+from aorch.ledger.statements import REVISION
+
+
+def connect(path: Path) -> Connection:
+    """A connection for writing to the ledger at `path`, which is made or upgraded where that is due.
+
+    Autocommit: transactions are begun by hand (`connection.transaction`). Raises LedgerError.
+    """
+    with translated(path):
+        try:
+            files.make_ledger(path)
+        except OSError as error:
+            raise not_writable(path) from error
+        if not files.may_write(path):  # SQLite would open it for reading, and leave files of this user beside it
+            raise not_writable(path)
+        connection = _open(path)
+        try:
+            _to_write_ahead_log(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def connect_reading(path: Path) -> Connection:
+    """A connection for reading the ledger at `path`, which must exist; it is upgraded where that is due. Raises LedgerError."""
+    with translated(path):
+        if files.may_write(path):
+            try:
+                return _open(path)
+            except (LedgerReadOnly, sqlite3.OperationalError) as error:
+                if not _is_for_want_of_permission(error):
+                    raise
+        return _open_read_only(path)
+
+
+def open_without_upgrade(path: Path) -> Connection:
+    """A connection for reading the ledger at `path` as it is. Raises sqlite3.Error, and LedgerReadOnly."""
+    if files.may_write(path):
+        return connection_to(path, "mode=rw")
+    return _connection_read_only(path)
+
+
+def is_outdated(connection: Connection, path: Path) -> bool:
+    """Whether somebody has written to a file that `connection` reads as one that nobody writes: it must be opened anew."""
+    return connection.read_at is not None and connection.read_at != files.state(path)
+
+
+def revision(connection: sqlite3.Connection) -> str | None:
+    """The revision that the file stands at; None for an empty one. Raises LedgerInvalid for another program's."""
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if "alembic_version" in tables and "contracts" in tables:
+        return next((number for (number,) in connection.execute("SELECT version_num FROM alembic_version")), None)
+    if tables:
+        raise LedgerInvalid("it is another program's database")
+    return None
+
+
+def _open(path: Path) -> Connection:
+    connection = connection_to(path, "mode=rw")
+    try:
+        connection.execute("PRAGMA synchronous = FULL")
+        _check_revision(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _is_for_want_of_permission(error: Exception) -> bool:
+    """Whether reading alone may go well: not where another process holds the file, or where it is damaged."""
+    name = getattr(error, "sqlite_errorname", "SQLITE_READONLY")
+    return name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM"))
+
+
+def _open_read_only(path: Path) -> Connection:
+    connection = _connection_read_only(path)
+    try:
+        if revision(connection) != REVISION:
+            raise LedgerReadOnly(
+                f"the ledger {path} is of an older form and read-only", "Make it writable, or copy it."
+            )
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _connection_read_only(path: Path) -> Connection:
+    """A connection that makes no file beside the ledger: `-wal` and `-shm` would be this user's, and lock its owner out.
+
+    With nothing in them the file alone is the ledger, and is read as one that nobody writes (`immutable`). Raises
+    LedgerReadOnly where something is in them that cannot be read: without it the ledger would be read only in part.
+    """
+    logs = [log for log in (files.beside(path, "wal"), files.beside(path, "journal")) if files.holds_something(log)]
+    if not logs:
+        state = files.state(path)
+        connection = connection_to(path, "mode=ro&immutable=1")
+        connection.read_at = state
+        return connection
+    connection = connection_to(path, "mode=ro&readonly_shm=1")
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
+    except sqlite3.OperationalError as error:
+        connection.close()
+        if not _is_for_want_of_permission(error):
+            raise
+        raise LedgerReadOnly(
+            f"the newest contracts of the ledger {path} are in {logs[0].name}, which cannot be read without writing there",
+            f"Copy {path.name} and {logs[0].name} together into a folder that you may write, and name the copy.",
+        ) from error
+    return connection
+
+
+def _check_revision(connection: Connection, path: Path) -> None:
+    found = revision(connection)
+    if found == REVISION:
+        return
+    if found is not None and found > REVISION:
+        raise LedgerTooNew(
+            f"the ledger {path} is of revision {found}, made by a newer aorch; this one knows {REVISION}",
+            "Upgrade aorch, or name another ledger by --ledger.",
+        )
+    from aorch.ledger.sqlite.migrate import upgrade  # noqa: PLC0415  Alembic and SQLAlchemy take 400 ms
+
+    _to_write_ahead_log(connection)
+    upgrade(connection)
+
+
+def _to_write_ahead_log(connection: Connection) -> None:
+    """Switch to WAL, which the file remembers; a copy that SQLite made (VACUUM INTO, .dump) is not in it."""
+    if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+        return
+    (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+    if mode != "wal":
+        raise LedgerError("the file system of the ledger takes no write-ahead log", "Put the ledger on a local disk.")

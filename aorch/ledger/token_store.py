@@ -1,0 +1,82 @@
+"""Tokens in the ledger: read and written without SQLAlchemy, since a server looks every second and a command starts in 65 ms.
+
+Writing is core's (`aorch/govern/access_tokens.py`). The table is `Token` in contract.py.
+"""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from sqlite3 import Connection
+from typing import Any, NamedTuple
+
+from aorch import jsonio
+from aorch.config import config_file
+from aorch.ledger.sqlite.driver import transaction, translated
+from aorch.ledger.sqlite.opening import connect, connect_reading
+
+
+class TokenRow(NamedTuple):
+    """A token's row: `sha256` of it in hex, never itself; times RFC 3339 text."""
+
+    token_id: str
+    name: str
+    sha256: str
+    scopes: tuple[str, ...]
+    agent_id: str | None
+    created_at: str
+    expires_at: str | None
+    revoked_at: str | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Its JSON form, without the hash."""
+        return {name: value for name, value in self._asdict().items() if name != "sha256"}
+
+
+_COLUMNS = ", ".join(TokenRow._fields)
+_SELECT = f"SELECT {_COLUMNS} FROM tokens ORDER BY token_id"  # noqa: S608  names of our own
+_INSERT = f"INSERT INTO tokens ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+_REVOKE = "UPDATE tokens SET revoked_at = ? WHERE token_id = ? AND revoked_at IS NULL"
+
+
+def read(path: Path) -> list[TokenRow]:
+    """Every token of the ledger at `path`, oldest first, whether it can still be used or not; none where no file is.
+
+    Raises LedgerError.
+    """
+    if not config_file.exists(path):
+        return []
+    with closing(connect_reading(path)) as connection, translated(path):
+        return _rows(connection)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator["Tokens"]:
+    """The tokens of the ledger at `path`, under its write lock; committed at the end of the block. Raises LedgerError."""
+    with closing(connect(path)) as connection, translated(path), transaction(connection):
+        yield Tokens(connection)
+
+
+class Tokens:
+    """What may be done under the lock."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def rows(self) -> list[TokenRow]:
+        """Every token, oldest first."""
+        return _rows(self._connection)
+
+    def add(self, row: TokenRow) -> None:
+        """Write `row`."""
+        self._connection.execute(_INSERT, (*row[:3], jsonio.encode(row.scopes), *row[4:]))
+
+    def revoke(self, token_id: str, moment: str) -> None:
+        """Let that token be of no use from `moment` on; one that was revoked before stays as it is."""
+        self._connection.execute(_REVOKE, (moment, token_id))
+
+
+def _rows(connection: Connection) -> list[TokenRow]:
+    return [
+        TokenRow(token_id, name, sha256, tuple(jsonio.decode(scopes)), *others)
+        for token_id, name, sha256, scopes, *others in connection.execute(_SELECT)
+    ]

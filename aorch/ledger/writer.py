@@ -1,0 +1,260 @@
+"""Group commit: one writer thread a process commits whatever is queued in one transaction.
+
+No lingering for a fuller batch: what arrives while a commit syncs is the next batch.
+"""
+
+import asyncio
+import queue
+import sqlite3
+import threading
+import time
+from asyncio import Future
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from aorch.errors import AorchError, Conflict, LedgerError
+from aorch.ledger.sqlite.driver import Connection, is_of_the_file, transaction
+
+Statement = tuple[str, Sequence[Any]]
+"""SQL text and its parameters."""
+
+Action = Callable[[sqlite3.Connection], Any]
+"""What reads and writes inside a transaction of the writer, in its thread."""
+Result = TypeVar("Result")
+
+CLOSE_S = 0.2
+"""How long `close` waits for another process that holds the write lock: whoever presses Ctrl-C waits for it too."""
+CLOSED = ("the ledger is closed", "Open it again: nothing more can be written here.")
+FORKED = (
+    "the ledger was opened before this process was forked",
+    "Open it anew in the child: make an Orchestrator there.",
+)
+
+
+class _Unit:
+    """Statements that stand or fall together, or `action`, and the waiter to tell."""
+
+    result: Any = None
+    error: BaseException | None = None
+    told = False
+    wanted: Callable[[], bool] = staticmethod(lambda: True)
+    """Whether it is still to be done; asked in the writer's thread."""
+    answers: str | None = None
+    """The REQUEST that it answers: a unique index refuses a second answer."""
+
+    def __init__(self, statements: Sequence[Statement], action: Action | None, waiter: Future[Any]) -> None:
+        self.statements = statements
+        self.action = action
+        self.waiter = waiter
+
+    def execute(self, connection: sqlite3.Connection) -> None:
+        for sql, parameters in self.statements:
+            connection.execute(sql, parameters)
+        if self.action is not None and self.wanted():
+            self.result = self.action(connection)
+
+    def tell(self) -> None:
+        self.told = True
+        if self.waiter.done():
+            return
+        if self.error is None:
+            self.waiter.set_result(self.result)
+        elif self.answers is not None and isinstance(self.error, sqlite3.IntegrityError):
+            conflict = Conflict(f"request {self.answers} has been answered already")
+            conflict.__cause__ = self.error
+            self.waiter.set_exception(conflict)
+        else:
+            self.waiter.set_exception(self.error)
+
+
+class Writer:
+    """The writer thread of one connection, which is its alone from here on; `check` is called before each transaction."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        check: Callable[[], None],
+        translate: Callable[[sqlite3.Error], AorchError],
+    ) -> None:
+        connection.may_wait = self._may_wait
+        self._connection = connection
+        self._check = check
+        self._translate = translate
+        self._lock = threading.Lock()
+        self._refusal: tuple[str, str] | None = None
+        self._close_by = 0.0
+        self._units: list[_Unit] = []
+        self._gathered: dict[asyncio.AbstractEventLoop, list[_Unit]] = {}
+        self._queue: queue.SimpleQueue[tuple[asyncio.AbstractEventLoop, list[_Unit]] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="aorch-ledger-writer", daemon=True)
+        self._thread.start()
+
+    def commit(self, *statements: Statement) -> Future[None]:
+        """Commit `statements` together, in order; they are durable once what this returns is done.
+
+        A cancelled caller does not take them back: they are committed all the same. Raises LedgerError, and
+        sqlite3.IntegrityError where a unique index refuses one.
+        """
+        return self._gather(statements, None).waiter
+
+    def commit_answer(
+        self, request_id: str | None, statements: Sequence[Statement], action: Action | None = None
+    ) -> Future[None]:
+        """As `commit`, of what answers that REQUEST, or as `work`. Raises Conflict where it has been answered already."""
+        unit = self._gather(statements, action)
+        unit.answers = request_id
+        return unit.waiter
+
+    async def commit_or_refuse(self, *statements: Statement) -> None:
+        """The same, but that a refusal goes before the caller's cancellation."""
+        unit = self._gather(statements, None)
+        try:
+            await unit.waiter
+        except asyncio.CancelledError:
+            if not unit.told:
+                unit.waiter = asyncio.get_running_loop().create_future()
+                await unit.waiter
+            elif unit.error is not None:
+                raise unit.error from None
+            raise
+
+    async def work_while(
+        self, wanted: Callable[[], bool], action: Callable[[sqlite3.Connection], Result]
+    ) -> Result | None:
+        """As `work`, but None, and nothing done, if `wanted` answers False before the write lock is there."""
+        unit = self._gather((), action)
+        unit.wanted = wanted
+        result: Result | None = await unit.waiter
+        return result
+
+    async def work(self, action: Callable[[sqlite3.Connection], Result]) -> Result:
+        """What `action` returns, once what it wrote is durable. Raises what it raises, which takes back
+        what it wrote, and LedgerError.
+        """
+        result: Result = await self._gather((), action).waiter
+        return result
+
+    def _gather(self, statements: Sequence[Statement], action: Action | None) -> _Unit:
+        loop = asyncio.get_running_loop()
+        unit = _Unit(statements, action, Future(loop=loop))
+        with self._lock:
+            if self._refusal is not None:
+                raise LedgerError(*self._refusal)
+            gathered = self._gathered.get(loop)
+            if gathered is None:
+                gathered = self._gathered[loop] = []
+                loop.call_soon(self._hand_over, loop)
+            gathered.append(unit)
+        return unit
+
+    def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Hand the writer what one turn of the loop gathered: at 32 in flight half as many transactions as one by one."""
+        with self._lock:
+            if gathered := self._gathered.pop(loop, None):
+                self._queue.put((loop, gathered))
+
+    def close(self) -> None:
+        """Commit what is queued, then close the connection.
+
+        Where another process holds the write lock for CLOSE_S from now on, what is queued is dropped: its waiters get
+        LedgerBusy.
+        """
+        with self._lock:
+            if self._refusal is None:
+                self._refusal = CLOSED
+                for handed_over in self._gathered.items():
+                    self._queue.put(handed_over)
+                self._gathered.clear()
+                self._close_by = time.monotonic() + CLOSE_S
+                self._queue.put(None)
+        self._thread.join()
+
+    def forget(self) -> None:
+        """In a forked child: there is no thread here to write, and SQLite forbids the use of the parent's connection."""
+        self._lock = threading.Lock()
+        self._gathered = {}
+        self._refusal = FORKED
+
+    def _work(self) -> None:
+        open_ = True
+        while open_:
+            handed_over = [self._queue.get()]
+            while not self._queue.empty():
+                handed_over.append(self._queue.get())
+            open_ = None not in handed_over
+            gathered = [each for each in handed_over if each is not None]
+            if gathered:
+                self._write([unit for _, units in gathered for unit in units])
+                _tell(gathered)
+        self._connection.close()
+
+    def _write(self, units: list[_Unit]) -> None:
+        """Commit `units` in one transaction. What fails of one costs only that one; what fails of the file costs all."""
+        self._units = units
+        statements = [unit for unit in units if unit.action is None]
+        actions = [unit for unit in units if unit.action is not None]
+        try:
+            self._check()
+            try:
+                with transaction(self._connection):
+                    self._execute_by_kind(statements)
+                    self._each(actions)
+            except (sqlite3.Error, OverflowError, UnicodeError) as error:  # those of a row: SQLite's, and of binding it
+                if is_of_the_file(error):
+                    raise
+                with transaction(self._connection):
+                    self._each(statements)
+                    self._each(actions)
+        except Exception as error:  # noqa: BLE001  the waiters must be told, whatever it was, and the thread must live
+            failure = self._translate(error) if isinstance(error, sqlite3.Error) else error
+            for unit in units:
+                unit.error = unit.error or (failure if unit.wanted() else None)
+
+    def _execute_by_kind(self, units: list[_Unit]) -> None:
+        """The fast way: one executemany for each kind of statement. So statements of one unit never depend on another's
+        rows, whereas an action may.
+        """
+        rows: defaultdict[str, list[Sequence[Any]]] = defaultdict(list)
+        for unit in units:
+            for sql, parameters in unit.statements:
+                rows[sql].append(parameters)
+        for sql, of_kind in rows.items():
+            self._connection.executemany(sql, of_kind)
+
+    def _each(self, units: list[_Unit]) -> None:
+        """Execute them one by one, each in a savepoint: what a failing one wrote is taken back, and no other's."""
+        connection = self._connection
+        for unit in units:
+            connection.execute("SAVEPOINT unit")
+            try:
+                unit.execute(connection)
+            except Exception as error:
+                if is_of_the_file(error) or not connection.in_transaction:
+                    raise
+                connection.execute("ROLLBACK TO unit")
+                unit.error = error
+                if isinstance(error, sqlite3.Error) and not isinstance(error, sqlite3.IntegrityError):
+                    unit.error = self._translate(error)
+            connection.execute("RELEASE unit")
+
+    def _may_wait(self) -> bool:
+        in_time = self._refusal is None or time.monotonic() < self._close_by
+        return in_time and any(unit.wanted() for unit in self._units)
+
+
+def _tell(gathered: list[tuple[asyncio.AbstractEventLoop, list[_Unit]]]) -> None:
+    """Wake all waiters of a loop by one call into it."""
+    by_loop: defaultdict[asyncio.AbstractEventLoop, list[_Unit]] = defaultdict(list)
+    for loop, units in gathered:
+        by_loop[loop] += units
+    for loop, its in by_loop.items():
+        try:
+            loop.call_soon_threadsafe(_tell_each, its)
+        except RuntimeError:  # the loop is closed, so nobody waits in it
+            continue
+
+
+def _tell_each(units: list[_Unit]) -> None:
+    for unit in units:
+        unit.tell()

@@ -1,0 +1,1 @@
+"""The llm compressor: a model writes claims, each is verified."""

@@ -1,0 +1,202 @@
+"""Which of a model's claims hold: those whose citations exist and whose exact strings stand in what they cite."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from aorch.memory import text as texts
+from aorch.memory.block import SECTIONS, Claim
+from aorch.memory.literals import found, proper_names
+from aorch.memory.llm.excerpts import Excerpt
+
+MOST_CITES = 12
+_LONGEST_TEXT = 300
+_MOST_CLAIMS, _MOST_QUOTES = 60, 12
+_COPIED = 5
+"""From so many words in a row on, a model repeats what a contract says rather than saying it; they are shown as a quotation."""
+
+_RANGES = {
+    "aims": (0.8, 1.0),
+    "decisions": (0.7, 0.96),
+    "failures": (0.75, 0.97),
+    "results": (0.4, 0.84),
+    "preferences": (0.5, 0.84),
+    "open_points": (0.6, 0.85),
+    "literals": (0.25, 0.8),
+}
+"""What a claim's importance lies between, by its section: the same scale as the local compressor's."""
+
+_ASKED = ("aims", "preferences")
+"""What a REQUEST alone can tell: a result that says what is wanted speaks for nobody."""
+
+_NUMBER = re.compile(r"\d[\d.,:]*\d|\d")
+_AMOUNT = re.compile(r"([$€£~+-]{0,2}\d[\d.,]*)([^\W\d]{1,6}|%)")
+_LABELS = re.compile(r"\s*[\[(]c\d+(?:[,;\s]+c\d+)*[\])]")
+_QUOTATION = re.compile(r"«([^«»]+)»|“([^“”]+)”|\"([^\"]+)\"|`([^`]+)`")
+_WORD = re.compile(r"[^\W\d_]{4,}")
+_NO_MARKS = str.maketrans({"«": "", "»": ""})
+_GROUNDED = 1 / 3
+
+
+@dataclass
+class Proven:
+    """The claims that hold, with their sections; why the others do not, and what those cited of what there is."""
+
+    claims: list[tuple[str, Claim]] = field(default_factory=list)
+    faults: Counter[str] = field(default_factory=Counter)
+    suspect_ids: dict[str, None] = field(default_factory=dict)
+
+    @property
+    def share(self) -> float:
+        """The share of claims that hold; 1 where there were none."""
+        made = len(self.claims) + self.faults.total()
+        return len(self.claims) / made if made else 1.0
+
+
+class _Unproven(Exception):
+    """A claim does not hold; the reason in few words."""
+
+
+def prove(answer: Mapping[str, Any], excerpts: Sequence[Excerpt], into: Proven) -> None:
+    """Put each claim of a model's answer to the proof against the excerpts that it was shown."""
+    known = {excerpt.label: excerpt for excerpt in excerpts}
+    for section in SECTIONS:
+        listed = answer.get(section)
+        for said in listed[:_MOST_CLAIMS] if isinstance(listed, list) else [] if listed is None else [listed]:
+            try:
+                into.claims.append((section, _proven(section, said, known)))
+            except _Unproven as unproven:
+                into.faults[str(unproven)] += 1
+                into.suspect_ids.update(dict.fromkeys(_cited_ids(said, known)))
+
+
+def _proven(section: str, said: Any, known: Mapping[str, Excerpt]) -> Claim:
+    if not isinstance(said, Mapping) or not isinstance(said.get("text"), str):
+        raise _Unproven("no claim by its form")
+    cited = _cited(said.get("cites"), known)
+    if section in _ASKED and not any(excerpt.asks for excerpt in cited):
+        raise _Unproven("a wish that nobody asked for")
+    if section == "aims" and not any(excerpt.outermost for excerpt in cited):
+        raise _Unproven("an aim that is a call within the session")
+    if section == "results" and all(excerpt.asks for excerpt in cited):
+        raise _Unproven("a result that no RESPONSE tells")
+    text = _LABELS.sub("", " ".join(texts.lines(said["text"])))
+    if not text:
+        raise _Unproven("no claim by its form")
+    if len(text) > _LONGEST_TEXT:
+        text = texts.clip(text, _LONGEST_TEXT)
+    haystack = "\n".join(piece for excerpt in cited for piece in excerpt.pieces)
+    quotes = [*_quotes(said.get("quotes"), haystack)]
+    _check_words(text, haystack, bool(quotes))
+    low, high = _RANGES[section]
+    if section == "literals":
+        shown, kept = texts.shown(text), [_exact(text, quotes, haystack)]
+    else:
+        shown, copied = _marked(text, haystack)
+        kept = sorted(dict.fromkeys((*copied, *quotes)), key=haystack.find)  # as they stand there
+        if shown.startswith("«") and shown.find("»") >= len(shown) - 2:
+            shown = f"{texts.shown(cited[0].from_agent)}: {shown}"  # nothing but what an agent said
+    ids = tuple(excerpt.contract_id for excerpt in cited)
+    return Claim(shown, ids, tuple(kept), round(low + (high - low) * _importance(said.get("importance")), 3))
+
+
+def _cited(cites: Any, known: Mapping[str, Excerpt]) -> list[Excerpt]:
+    labels = [cites] if isinstance(cites, str) else cites
+    if not isinstance(labels, list) or not labels:
+        raise _Unproven("no citation")
+    if not all(isinstance(label, str) and label.strip("[] ") in known for label in labels[:MOST_CITES]):
+        raise _Unproven("a citation that does not exist")
+    return [known[label] for label in dict.fromkeys(label.strip("[] ") for label in labels[:MOST_CITES])]
+
+
+def _cited_ids(said: Any, known: Mapping[str, Excerpt]) -> Iterator[str]:
+    cites = said.get("cites") if isinstance(said, Mapping) else None
+    for label in cites[:MOST_CITES] if isinstance(cites, list) else []:
+        if isinstance(label, str) and label in known:
+            yield known[label].contract_id
+
+
+def _quotes(quotes: Any, haystack: str) -> Iterator[str]:
+    """The exact pieces of what is said to be quoted, each of which stands in a contract."""
+    for quote in quotes[:_MOST_QUOTES] if isinstance(quotes, list) else []:
+        for piece in texts.lines(quote) if isinstance(quote, str) else ():
+            if piece not in haystack:
+                raise _Unproven("a quotation that stands in no cited contract")
+            yield piece
+
+
+def _exact(text: str, quotes: Sequence[str], haystack: str) -> str:
+    """The exact string that a literal is, or ends with after a label."""
+    for string in (text, *quotes):
+        if text.endswith(string) and string in haystack:
+            return string
+    raise _Unproven("an exact string that stands in no cited contract")
+
+
+def _check_words(text: str, haystack: str, quoted: bool) -> None:
+    folded = haystack.lower()
+    for spans in _QUOTATION.findall(text):
+        if not all(span in haystack for span in spans):
+            raise _Unproven("a quotation that stands in no cited contract")
+    for word in found(text):
+        if not (_stands(word, haystack) or _amount_stands(word, haystack)):
+            raise _Unproven("an identifier that stands in no cited contract")
+    for number in _NUMBER.findall(text):
+        if not _number_stands(number, haystack):
+            raise _Unproven("a number that stands in no cited contract")
+    if not all(name.lower() in folded for name in proper_names(text)):
+        raise _Unproven("a name that stands in no cited contract")
+    words = {word.lower()[:5] for word in _WORD.findall(text)}
+    if not quoted and words and sum(word in folded for word in words) < _GROUNDED * len(words):
+        raise _Unproven("words of which the cited contracts have too few")
+
+
+def _stands(word: str, haystack: str) -> bool:
+    before = r"(?<!\w)" if word[0].isalnum() else ""
+    after = r"(?!\w)" if word[-1].isalnum() else ""
+    return re.search(f"{before}{re.escape(word)}{after}", haystack) is not None
+
+
+def _amount_stands(word: str, haystack: str) -> bool:
+    """Whether an amount stands there with or without a space before its unit."""
+    parts = _AMOUNT.fullmatch(word)
+    if parts is None:
+        return False
+    return re.search(rf"(?<![\d.,]){re.escape(parts[1])}\s?{re.escape(parts[2])}(?!\w)", haystack) is not None
+
+
+def _number_stands(number: str, haystack: str) -> bool:
+    plain = re.escape(number.replace(",", "")) if re.fullmatch(r"\d{1,3}(,\d{3})+(\.\d+)?", number) else ""
+    either = f"(?:{re.escape(number)}|{plain})" if plain else re.escape(number)
+    return re.search(rf"(?<![\d])(?<!\d[.,]){either}(?!\d|[.,]\d)", haystack) is not None
+
+
+def _importance(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+        return 0.5
+    return min(1.0, max(0.0, float(value)))
+
+
+def _marked(text: str, haystack: str) -> tuple[str, list[str]]:
+    """`text` with what it copies out of contracts between the marks of a quotation, and those exact strings."""
+    folded = haystack.lower()
+    bare = text.translate(_NO_MARKS)
+    words = list(re.finditer(r"\S+", bare))
+    shown: list[str] = []
+    copied: list[str] = []
+    place = 0
+    while place < len(words):
+        end = place
+        while end < len(words) and bare[words[place].start() : words[end].end()].lower() in folded:
+            end += 1
+        span = bare[words[place].start() : words[max(place, end - 1)].end()]
+        if end - place >= _COPIED:
+            shown.append(f"«{texts.shown(span)}»")
+            copied += [span] if span in haystack else []
+            place = end
+        else:
+            shown.append(texts.shown(words[place].group()))
+            place += 1
+    return " ".join(shown), copied

@@ -1,0 +1,191 @@
+"""What a model is shown of contracts: each under a short label, on one line of JSON, cut to a bounded length.
+
+What is cut is told in the line itself. Control characters and escape sequences are left out.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Any
+
+from aorch import jsonio
+from aorch.memory import text as texts
+
+LONGEST = 4000
+"""Characters of a contract's contents that are shown; fewer where a window is small."""
+
+BYTES_A_TOKEN = 3
+"""What a token is reckoned as. English has more than four, other tongues about three."""
+
+_MOST_STEPS, _WIDEST, _DEEPEST = 400, 60, 12
+_NAMES = ("contract_type", "created_at", "from_agent", "to_agent", "capability", "status")
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """One contract as it is shown. `pieces` are the exact strings that the line holds; `cut` whether there was more;
+    `asks` whether it is a REQUEST, `outermost` whether it is one that no other contract led to.
+    """
+
+    label: str
+    contract_id: str
+    from_agent: str
+    asks: bool
+    line: str
+    pieces: tuple[str, ...]
+    cut: bool
+    outermost: bool = False
+
+    @property
+    def tokens(self) -> int:
+        """How much of a window it takes."""
+        return len(self.line.encode()) // BYTES_A_TOKEN + 1
+
+
+@dataclass
+class Excerpts:
+    """The excerpts of a session, in order, for `most_windows` of `window` tokens; `too_many` where there was more.
+
+    `asked` are the agents that were asked before.
+    """
+
+    window: int
+    most_windows: int
+    asked: set[str] = field(default_factory=set)
+    listed: list[Excerpt] = field(default_factory=list)
+    tokens: int = 0
+    too_many: bool = False
+    _labels: dict[str, str] = field(default_factory=dict)
+
+    def tapped(self, contracts: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+        """`contracts`, each taken down as it passes."""
+        for contract in contracts:
+            if not self.too_many:
+                self._take(contract)
+            yield contract
+
+    def windows(self) -> list[list[Excerpt]]:
+        """Runs of excerpts that fit a window each. Each later one begins with the session's first contract, which says
+        what it is about, where that is short.
+        """
+        first = self.listed[:1] if self.listed and self.listed[0].tokens <= self.window // 8 else []
+        windows: list[list[Excerpt]] = []
+        room = 0
+        for excerpt in self.listed:
+            if not windows or excerpt.tokens > room:
+                windows.append(list(first) if windows else [])
+                room = self.window - sum(one.tokens for one in windows[-1])
+            windows[-1].append(excerpt)
+            room -= excerpt.tokens
+        return windows
+
+    def _take(self, contract: Mapping[str, Any]) -> None:
+        # a character takes four bytes at most, and a quotation mark two
+        longest = min(LONGEST, self.window * BYTES_A_TOKEN // 6)
+        excerpt = excerpt_of(contract, f"c{len(self.listed) + 1}", self._labels, longest)
+        self.tokens += excerpt.tokens
+        if self.tokens > self.window * self.most_windows:
+            self.too_many = True
+            self.listed.clear()
+            return
+        sender = str(contract.get("from_agent"))
+        outermost = excerpt.asks and not contract.get("parent_id") and sender not in self.asked
+        if excerpt.asks:
+            self.asked.add(str(contract.get("to_agent")))
+        self.listed.append(replace(excerpt, outermost=outermost))
+        self._labels[excerpt.contract_id] = excerpt.label
+
+
+def excerpt_of(contract: Mapping[str, Any], label: str, labels: Mapping[str, str], longest: int = LONGEST) -> Excerpt:
+    """The excerpt of `contract`, `longest` characters of its contents; `labels` are those of earlier contracts, by id."""
+    cutting = _Cutting(longest)
+    shown: dict[str, Any] = {"label": label}
+    for name in _NAMES:
+        if contract.get(name) not in (None, ""):
+            shown[name] = cutting.name(str(contract[name]))
+    for name, key in (("answers", "request_id"), ("part_of", "parent_id")):
+        if contract.get(key) in labels:
+            shown[name] = labels[contract[key]]
+    for name in ("error", "payload", "result"):
+        if contract.get(name) not in (None, "", {}, []):
+            shown[name] = cutting.value(contract[name])
+    if cutting.left_out:
+        shown["cut"] = f"{cutting.left_out} characters or elements are left out here"
+    pieces = tuple(dict.fromkeys(piece for piece in cutting.pieces if piece))
+    return Excerpt(
+        label=label,
+        contract_id=str(contract.get("contract_id") or ""),
+        from_agent=str(shown.get("from_agent", "")),
+        asks=contract.get("contract_type") != "RESPONSE",
+        line=jsonio.encode(shown),
+        pieces=pieces,
+        cut=bool(cutting.left_out),
+    )
+
+
+class _Cutting:
+    """Takes of one contract's contents what there is room for, and keeps the exact strings of it."""
+
+    def __init__(self, room: int) -> None:
+        self.pieces: list[str] = []
+        self.left_out = 0
+        self._room = room
+        self._steps = _MOST_STEPS
+
+    def name(self, text: str) -> str:
+        """A short string that is always shown."""
+        piece = texts.clip(texts.line(text), 120)
+        self.pieces.append(piece)
+        return piece
+
+    def value(self, item: Any, depth: int = 0) -> Any:
+        """As much of `item` as there is room for."""
+        self._steps -= 1
+        if isinstance(item, str):
+            return self._text(item)
+        if isinstance(item, Mapping | list | tuple):
+            if self._room <= 0 or self._steps <= 0 or depth >= _DEEPEST:
+                self.left_out += len(item)
+                return "…"
+            return self._members(item, depth) if isinstance(item, Mapping) else self._elements(item, depth)
+        scalar = texts.clip(jsonio.encode(item), 60)
+        self._room -= len(scalar)
+        self.pieces.append(scalar)
+        return item if len(scalar) < 60 else scalar
+
+    def _members(self, item: Mapping[str, Any], depth: int) -> dict[str, Any]:
+        taken: dict[str, Any] = {}
+        for key, value in islice(item.items(), _WIDEST):
+            if self._room <= 0 or self._steps <= 0:
+                break
+            self._room -= len(str(key)) + 6
+            taken[self.name(str(key))] = self.value(value, depth + 1)
+        self.left_out += len(item) - len(taken)
+        return taken
+
+    def _elements(self, item: list[Any] | tuple[Any, ...], depth: int) -> list[Any]:
+        taken: list[Any] = []
+        for value in item[:_WIDEST]:
+            if self._room <= 0 or self._steps <= 0:
+                break
+            taken.append(self.value(value, depth + 1))
+        self.left_out += len(item) - len(taken)
+        return taken
+
+    def _text(self, text: str) -> str:
+        ends = texts.ends_of(text)
+        parts = [self._lines(end) for end in ends]
+        between = len(text) - sum(map(len, ends))
+        self.left_out += between
+        return f"\n[… {between} characters left out …]\n".join(parts) if between else "\n".join(parts)
+
+    def _lines(self, end: str) -> str:
+        lines: list[str] = []
+        for piece in texts.lines(end):
+            part = texts.clip(piece, max(self._room, 0))
+            self.left_out += len(piece) - len(part)
+            self._room -= len(part) + 1
+            if part:
+                lines.append(part)
+        self.pieces += lines
+        return "\n".join(lines)

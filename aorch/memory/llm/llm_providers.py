@@ -1,0 +1,242 @@
+"""The two ways in which a model is asked: Anthropic's Messages API, and the chat completions of OpenAI-compatible servers.
+
+Each sends one request and says what came of it. Nothing is tried again here.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from aorch.config.settings import LlmConfig
+from aorch.errors import ConfigInvalid
+from aorch.net.addresses import is_loopback
+
+if TYPE_CHECKING:
+    from anthropic import AsyncAnthropic
+
+    from aorch.net.http_client import HttpClient
+
+MOST_BYTES = 4 * 1024 * 1024
+"""How much of an answer is read."""
+
+TOOL = "answer"
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a model is asked; `schema` is that of the JSON object that it shall answer with.
+
+    `without` names what the server was found not to take: `temperature`, `schema`, `max_tokens` (OpenAI's newer models call
+    it otherwise).
+    """
+
+    system: str
+    text: str
+    schema: dict[str, Any]
+    max_output_tokens: int
+    without: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a model answered: JSON text, or an object where the API parsed it."""
+
+    content: str | dict[str, Any]
+    truncated: bool = False
+    refused: bool = False
+    tokens_in: int = 0
+    tokens_out: int = 0
+
+
+@dataclass
+class Refused(Exception):
+    """An HTTP status that is no success. `headers` are the answer's, `text` the beginning of its body."""
+
+    status: int
+    text: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Unreached(Exception):
+    """No whole answer came: no connection, a broken one, or (`late`) none in time."""
+
+    reason: str
+    late: bool = False
+
+
+class Wire(Protocol):
+    """One way of asking."""
+
+    async def __aenter__(self) -> Self:
+        """Open what is needed."""
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+
+    async def send(self, question: Question) -> Reply:
+        """Ask once. Raises Refused and Unreached."""
+
+
+class AnthropicWire:
+    """Through the `anthropic` package; the answer is the input of a tool that the model must call."""
+
+    def __init__(self, config: LlmConfig, key: str) -> None:
+        try:
+            import anthropic  # noqa: PLC0415  an extra, and a second of start-up
+        except ImportError as error:
+            raise ConfigInvalid("the package `anthropic` is not installed", "pip install 'aorch[anthropic]'") from error
+        self._package = anthropic
+        self._config = config
+        self._key = key
+        self._client: AsyncAnthropic | None = None
+
+    async def __aenter__(self) -> Self:
+        proxy = None if is_loopback(self._config.url) else self._config.proxy or None
+        # as http_client.py: nothing from the environment, no redirect
+        client = self._package.DefaultAsyncHttpxClient(trust_env=False, follow_redirects=False, proxy=proxy)
+        self._client = self._package.AsyncAnthropic(
+            api_key=self._key,
+            base_url=self._config.url,
+            max_retries=0,
+            timeout=self._config.timeout_s,
+            http_client=client,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._client is not None
+        await self._client.close()
+
+    async def send(self, question: Question) -> Reply:
+        """Ask once. Raises Refused and Unreached."""
+        assert self._client is not None
+        try:
+            sent = await self._client.messages.create(**self._body(question))
+        except self._package.APIStatusError as error:
+            # from None: the package's error holds the request, and with it the key
+            raise Refused(error.status_code, error.message, error.response.headers) from None
+        except self._package.APITimeoutError:
+            raise Unreached(_late(self._config), late=True) from None
+        except self._package.APIError as error:
+            raise Unreached(type(error).__name__) from None
+        calls = [block.input for block in sent.content if block.type == "tool_use"]
+        texts = [block.text for block in sent.content if block.type == "text"]
+        return Reply(
+            calls[0] if calls and isinstance(calls[0], dict) else "".join(texts),
+            truncated=sent.stop_reason == "max_tokens",
+            refused=sent.stop_reason == "refusal",
+            tokens_in=sent.usage.input_tokens,
+            tokens_out=sent.usage.output_tokens,
+        )
+
+    def _body(self, question: Question) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            "model": self._config.model,
+            "max_tokens": question.max_output_tokens,
+            "system": question.system,
+            "messages": [{"role": "user", "content": question.text}],
+            # not every version of the package knows it as an argument, and not every model takes it
+            "extra_body": {"temperature": 0},
+            "tools": [{"name": TOOL, "description": "Takes the answer.", "input_schema": question.schema}],
+            "tool_choice": {"type": "tool", "name": TOOL},
+        }
+        if "temperature" in question.without:
+            del body["extra_body"]
+        if "schema" in question.without:
+            body["tool_choice"] = {"type": "auto"}
+        return body
+
+
+class OpenAiWire:
+    """POST `<url>/chat/completions`, with the schema as `response_format`."""
+
+    def __init__(self, config: LlmConfig, key: str) -> None:
+        self._config = config
+        self._key = key
+        self._client: HttpClient | None = None
+
+    async def __aenter__(self) -> Self:
+        from aorch.net.http_client import HttpClient  # noqa: PLC0415  aiohttp takes 190 ms
+
+        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        self._client = HttpClient(self._config.timeout_s, headers=headers, proxy=self._config.proxy)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._client is not None
+        await self._client.close()
+
+    async def send(self, question: Question) -> Reply:
+        """Ask once. Raises Refused and Unreached."""
+        from aiohttp import ClientError  # noqa: PLC0415  likewise
+
+        assert self._client is not None
+        url = f"{self._config.url.rstrip('/')}/chat/completions"
+        try:
+            async with self._client.request("POST", url, json=self._body(question)) as answer:
+                text = (await _read(answer.content)).decode("utf-8", "replace")
+        except TimeoutError as error:
+            raise Unreached(_late(self._config), late=True) from error
+        except (ClientError, OSError) as error:
+            raise Unreached(type(error).__name__) from error
+        if answer.status != 200:
+            raise Refused(answer.status, text[:2000], answer.headers)
+        return _completion(text)
+
+    def _body(self, question: Question) -> dict[str, Any]:
+        limit = "max_completion_tokens" if "max_tokens" in question.without else "max_tokens"
+        body: dict[str, Any] = {
+            "model": self._config.model,
+            limit: question.max_output_tokens,
+            "messages": [{"role": "system", "content": question.system}, {"role": "user", "content": question.text}],
+            "temperature": 0,
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": TOOL, "strict": True, "schema": question.schema},
+            },
+        }
+        if "temperature" in question.without:
+            del body["temperature"]
+        if "schema" in question.without:
+            del body["response_format"]
+        return body
+
+
+def _late(config: LlmConfig) -> str:
+    return f"silent for {config.timeout_s:g} s"
+
+
+async def _read(content: Any) -> bytes:
+    """The body, MOST_BYTES of it at most."""
+    whole = bytearray()
+    async for part in content.iter_chunked(65536):
+        whole += part
+        if len(whole) > MOST_BYTES:
+            raise Unreached(f"an answer of more than {MOST_BYTES} bytes")
+    return bytes(whole)
+
+
+def _completion(text: str) -> Reply:
+    """The first choice of a chat completion. A body that is none counts as one cut off."""
+    try:
+        body = json.loads(text)
+        choice, usage = body["choices"][0], body.get("usage") or {}
+        message = choice["message"]
+        return Reply(
+            message.get("content") or "",
+            truncated=choice.get("finish_reason") == "length",
+            refused=bool(message.get("refusal")) or choice.get("finish_reason") == "content_filter",
+            tokens_in=int(usage.get("prompt_tokens") or 0),
+            tokens_out=int(usage.get("completion_tokens") or 0),
+        )
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return Reply("", truncated=True)

@@ -1,0 +1,1 @@
+"""The local compressor: it selects and quotes, without a model."""

@@ -1,0 +1,352 @@
+"""What is worth remembering of a stream of contracts, gathered in one pass and in bounded space."""
+
+import heapq
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any, NamedTuple
+
+import msgspec
+
+from aorch import jsonio
+from aorch.errors import InvalidJSON
+from aorch.memory import contract_content, request_prompts
+from aorch.memory import text as texts
+from aorch.memory.calls import Asked, Call, Calls, Failure
+from aorch.memory.contract_content import Contract, Leaf
+from aorch.memory.error_lines import telling_lines
+from aorch.memory.literals import found, weight
+from aorch.memory.local.speech import Said, decisions, hear, is_phrase, only_decides, section_of, telling
+
+MOST_OPEN, MOST_CALLS, MOST_KINDS, MOST_CITES = 1000, 24, 60, 6
+MOST_SAID, MOST_DECIDED, MOST_NAMED, MOST_SEEN, MOST_RESULTS = 800, 200, 3000, 50_000, 24
+_UNTELLING = frozenset(("id", "key", "name", "value", "text"))
+_LONG, _LONGEST_ERROR = 200, 240
+AIM_WIDTH = 320
+"""How many characters of an aim's text a claim shows."""
+_MOST_NAMING = {True: 8, False: 5}
+FailureKind = tuple[str, str, bool]
+"""The capability, the line that tells most of the error, and whether it was cancelled."""
+_unlike = count(-1, -1)
+_encoder = msgspec.json.Encoder(order="sorted")
+
+
+class Named(NamedTuple):
+    """An exact string: how much it matters, the key that it stood under, and where it stood first."""
+
+    worth: float
+    label: str
+    contract_id: str
+
+
+@dataclass
+class Gathered:
+    """Everything that a block is made from, after the last contract was taken."""
+
+    count: int = 0
+    chars: int = 0
+    first: Contract = field(default_factory=dict)
+    last: Contract = field(default_factory=dict)
+    ends: Counter[str] = field(default_factory=Counter)
+    agents: Counter[str] = field(default_factory=Counter)
+    capabilities: Counter[str] = field(default_factory=Counter)
+    open: dict[str, Asked] = field(default_factory=dict)
+    aim: Asked | None = None
+    done: dict[str, Calls] = field(default_factory=dict)
+    passed_over: Counter[str] = field(default_factory=Counter)
+    failures: dict[FailureKind, Failure] = field(default_factory=dict)
+    lookups: dict[str, Calls] = field(default_factory=dict)
+    times: Counter[int] = field(default_factory=Counter)
+    last_act: dict[str, int] = field(default_factory=dict)
+    acted_on: set[str] = field(default_factory=set)
+    helpers: set[str] = field(default_factory=set)
+    seen: set[tuple[str, str]] = field(default_factory=set)
+    said: list[Said] = field(default_factory=list)
+    decided: list[Said] = field(default_factory=list)
+    named: dict[str, Named] = field(default_factory=dict)
+    answer: tuple[str, str, str] | None = None
+    answered_before: list[str] = field(default_factory=list)
+
+    def waiting(self, contract_id: str) -> Asked | None:
+        """The REQUEST of that id if it is not answered, and nobody who was told something by it has acted since."""
+        asked = self.open.get(contract_id)
+        if asked is None or not asked.said:
+            return asked
+        acted = contract_id in self.acted_on or self.last_act.get(asked.agent, 0) > asked.number
+        return None if acted else asked
+
+
+def gather(contracts: Iterable[Contract], asked_before: Iterable[str] = ()) -> Gathered:
+    """Take each of `contracts`, oldest first, once; none is kept. `asked_before` are the agents that were asked earlier."""
+    gathered = Gathered(helpers={texts.line(agent)[:80] for agent in asked_before})
+    for contract in contracts:
+        _take(gathered, contract)
+    return gathered
+
+
+def _take(g: Gathered, contract: Contract) -> None:
+    g.first = g.first or _outline(contract)
+    g.last = _outline(contract)
+    g.count += 1
+    g.chars += _length(contract)
+    agent = texts.line(_string(contract, "from_agent"))[:80]
+    g.agents[agent] += 1
+    g.last_act[agent] = g.count
+    if contract.get("contract_type") == "RESPONSE":
+        _take_response(g, contract)
+    else:
+        _take_request(g, contract)
+
+
+def _take_request(g: Gathered, contract: Contract) -> None:
+    payload = contract.get("payload")
+    capability = texts.line(_string(contract, "capability"))[:80]
+    g.capabilities[capability] += 1
+    arguments = contract_content.leaves(payload)
+    said = contract_content.speech(payload)
+    from_agent = texts.line(_string(contract, "from_agent"))[:80]
+    asked = Asked(
+        contract_id=_string(contract, "contract_id"),
+        number=g.count,
+        from_agent=from_agent,
+        agent=texts.line(_string(contract, "to_agent"))[:80],
+        capability=capability,
+        arguments=arguments,
+        said="\n".join(texts.ends_of(said)),
+        outermost=not contract.get("parent_id") and from_agent not in g.helpers,
+        changes=contract_content.changes(capability, *(() if said else contract_content.command(payload))),
+        digest=digest(payload),
+    )
+    if contract.get("parent_id") in g.open:
+        g.acted_on.add(_string(contract, "parent_id"))
+    g.helpers.add(asked.agent)
+    if said:
+        own = request_prompts.without_examples(said)
+        _listen(g, own, asked.contract_id, from_agent, asked.outermost, asks=True)
+        if (
+            g.aim is not None or len(said) > AIM_WIDTH or not asked.outermost
+        ):  # else it is the aim, which shows all of it
+            unheard = max(0, texts.sentence_count(asked.said) - texts.sentence_count(own))
+            g.passed_over["preferences"] += unheard + texts.unread_count(said)
+    else:
+        _overhear(g, request_prompts.spoken(payload), asked.contract_id, from_agent, asks=True)
+        _name_arguments(g, asked)
+    if asked.outermost and (g.aim is None or _is_better_aim(said, g.aim.said)):
+        g.aim = asked
+    g.open[asked.contract_id] = asked
+    if len(g.open) > MOST_OPEN:
+        del g.open[next(iter(g.open))]
+        g.passed_over["open_points"] += 1
+
+
+def digest(payload: Any) -> int:
+    """A number that is the same for the very same arguments, within this process."""
+    try:
+        return hash(_encoder.encode(payload))
+    except (TypeError, ValueError, RecursionError):  # nested deeper than the encoder goes: like no other
+        return next(_unlike)
+
+
+def _is_better_aim(said: str, before: str) -> bool:
+    """Whether a caller's words say rather what is wanted than those before, which are a phrase or only state a decision."""
+    if not said or not before or is_phrase(said):
+        return False
+    return is_phrase(before) or only_decides(before)
+
+
+def _take_response(g: Gathered, contract: Contract) -> None:
+    identity = _string(contract, "contract_id")
+    request_id = _string(contract, "request_id")
+    asked = g.open.pop(request_id, None) or _unasked(g, contract)
+    if asked.contract_id == identity and request_id and len(g.answered_before) < MOST_OPEN:
+        g.answered_before.append(request_id)
+    g.ends[_string(contract, "status")] += 1
+    results = contract_content.leaves(contract.get("result"))
+    news = _news(g, results)[:MOST_RESULTS]
+    call = Call(asked, identity, g.count, results[:MOST_RESULTS], news)
+    agent = texts.line(_string(contract, "from_agent"))[:80]
+    if contract_content.failed(contract):
+        _overhear(g, [contract.get("result"), contract.get("error")], identity, agent)
+        _take_failure(g, contract, call)
+        return
+    said = contract_content.speech(contract.get("result"))
+    listens = bool(said) and (asked.said or not asked.arguments or (len(said) > _LONG and not asked.changes))
+    if _is_echo(said, asked):
+        listens = True
+    elif listens:
+        _listen(g, said, identity, agent, False)
+        if asked.outermost:
+            g.answer = (identity, asked.agent, "\n".join(texts.ends_of(said)))
+    else:
+        _overhear(g, contract.get("result"), identity, agent)
+    if asked.changes or (asked.changes is None and not asked.said and asked.arguments):
+        _keep(g, g.done, call, "decisions")
+    elif asked.arguments and not asked.said:
+        _keep(g, g.lookups, call, "results")
+    elif results and not listens:
+        g.passed_over["results"] += 1  # what it gave is told by no claim
+    if not said:
+        _name_results(g, results, identity)
+
+
+def _is_echo(said: str, asked: Asked) -> bool:
+    """Whether a response says nothing but what was asked, and the name of its capability."""
+    if not said or not asked.said:
+        return False
+    own = contract_content.verbs(asked.capability)
+    answered, given = telling("\n".join(texts.ends_of(said))), telling(asked.said)
+    return [word for word in answered if word not in own] == [word for word in given if word not in own]
+
+
+def _news(g: Gathered, results: list[Leaf]) -> list[Leaf]:
+    """Those values of a result that no earlier one had under the same key."""
+    new = [leaf for leaf in results if (leaf.key, leaf.text) not in g.seen]
+    if len(g.seen) < MOST_SEEN:
+        g.seen.update((leaf.key, leaf.text) for leaf in new)
+    return new
+
+
+def _take_failure(g: Gathered, contract: Contract, call: Call) -> None:
+    key, lines = failure_kind(call.asked.capability, contract)
+    failure = g.failures.pop(key, None)
+    if failure is None:
+        failure = Failure(lines, call, cancelled=key[2])
+    elif len(failure.contract_ids) >= MOST_CITES:
+        del failure.contract_ids[1]
+    failure.count = max(failure.count + 1, _times(g, key))
+    failure.alike = failure.alike and failure.last.asked.digest == call.asked.digest
+    failure.last = call
+    failure.contract_ids.append(call.contract_id)
+    g.failures[key] = failure  # the newest stands last
+    if len(g.failures) > MOST_KINDS:
+        del g.failures[next(iter(g.failures))]
+        g.passed_over["failures"] += 1
+
+
+def failure_kind(capability: str, contract: Contract) -> tuple[FailureKind, list[tuple[str, ...]]]:
+    """What counts as the same failure, and the lines that tell what happened."""
+    error = contract.get("error") or contract_content.speech(contract.get("result")) or contract.get("status")
+    lines = [_clipped(pieces) for pieces in telling_lines(error if isinstance(error, str) else jsonio.encode(error))]
+    return (capability, " ".join(lines[-1]) if lines else "", contract.get("status") == "cancelled"), lines
+
+
+def _clipped(pieces: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(texts.clip(piece, _LONGEST_ERROR) for piece in pieces[:6])
+
+
+def _times(g: Gathered, *what: Any) -> int:
+    """The how manyth of its kind this is, though the kind may have been forgotten meanwhile; 0 if nobody can say."""
+    key = hash(what)
+    if key not in g.times and len(g.times) >= MOST_SEEN:
+        return 0
+    g.times[key] += 1
+    return g.times[key]
+
+
+def _keep(g: Gathered, kinds: dict[str, Calls], call: Call, section: str) -> None:
+    capability = call.asked.capability
+    calls = kinds.setdefault(capability, Calls())
+    calls.count = max(calls.count, _times(g, section, capability) - 1)
+    times = _times(g, section, capability, call.asked.digest)
+    g.passed_over[section] += calls.add(call, times, MOST_CALLS)
+    if len(kinds) > MOST_KINDS:
+        g.passed_over[section] += len(kinds.pop(next(iter(kinds))).series)
+
+
+def _listen(g: Gathered, said: str, contract_id: str, agent: str, by_caller: bool, *, asks: bool = False) -> None:
+    heard, unheard = hear(said, g.count, contract_id, agent, by_caller, asks=asks)
+    g.passed_over[section_of(asks)] += unheard + texts.unread_count(said)
+    for one in heard[: _MOST_NAMING[by_caller]]:
+        for name in one.names:
+            if by_caller or weight(name) > 0.5:
+                worth = (0.4 if by_caller else 0.2) * weight(name) or 0.15  # a proper name has no weight of its own
+                _name(g, name, worth, "", contract_id)
+    _keep_said(g, heard)
+
+
+def _overhear(g: Gathered, value: Any, contract_id: str, agent: str, *, asks: bool = False) -> None:
+    """Take the decisions that are stated in what nobody spoke."""
+    _keep_said(g, decisions(contract_content.strings(value), g.count, contract_id, agent, asks=asks))
+
+
+def _keep_said(g: Gathered, heard: Iterable[Said]) -> None:
+    """Decisions are kept by age, the newest; other sentences by worth."""
+    for one in heard:
+        if one.decides:
+            g.decided.append(one)
+            continue
+        if len(g.said) < MOST_SAID:
+            heapq.heappush(g.said, one)
+            continue
+        g.passed_over[section_of(heapq.heappushpop(g.said, one).asks)] += 1
+    over = len(g.decided) - MOST_DECIDED
+    if over > 0:
+        del g.decided[:over]
+        g.passed_over["decisions"] += over
+
+
+def _name_arguments(g: Gathered, asked: Asked) -> None:
+    factor = 1.0 if asked.changes else 0.7
+    for leaf in asked.arguments:
+        if " " in leaf.text:
+            for name in found(leaf.text)[:8]:
+                _name(g, name, 0.5 * factor * weight(name), "", asked.contract_id)
+        elif leaf.is_string and leaf.worth >= 0.5:
+            _name(
+                g, leaf.text, factor * leaf.worth, leaf.top if leaf.key in _UNTELLING else leaf.key, asked.contract_id
+            )
+
+
+def _name_results(g: Gathered, results: list[Leaf], contract_id: str) -> None:
+    """The fewer there are in a result, the more each of them matters."""
+    telling = [leaf for leaf in results if leaf.is_string and leaf.worth >= 0.6]
+    for leaf in telling:
+        factor = (0.12 if weight(leaf.text) == 1 else 0.05) * min(1.0, 8 / len(telling))
+        _name(g, leaf.text, factor, leaf.top if leaf.key in _UNTELLING else leaf.key, contract_id)
+
+
+def _name(g: Gathered, name: str, worth: float, label: str, contract_id: str) -> None:
+    known = g.named.get(name)
+    if known is None:
+        g.named[name] = Named(worth, label, contract_id)
+    else:  # cited is where it stood first, or first under a key
+        first = known if known.label or not label else Named(0.0, label, contract_id)
+        g.named[name] = first._replace(worth=known.worth + worth)
+    if len(g.named) > MOST_NAMED:
+        least = heapq.nsmallest(MOST_NAMED // 2, g.named.items(), key=lambda item: item[1].worth)
+        for word, _ in least:
+            del g.named[word]
+        g.passed_over["literals"] += len(least)
+
+
+def _unasked(g: Gathered, contract: Contract) -> Asked:
+    capability = texts.line(_string(contract, "capability"))[:80]
+    return Asked(
+        contract_id=_string(contract, "contract_id"),
+        number=g.count,
+        from_agent=texts.line(_string(contract, "to_agent"))[:80],
+        agent=texts.line(_string(contract, "from_agent"))[:80],
+        capability=capability,
+        arguments=[],
+        said="",
+        outermost=not contract.get("parent_id"),
+        changes=contract_content.changes(capability),
+        digest=hash(_string(contract, "contract_id")),
+    )
+
+
+def _outline(contract: Contract) -> Contract:
+    return {name: contract.get(name) for name in ("contract_id", "session_id", "created_at")}
+
+
+def _string(contract: Contract, name: str) -> str:
+    value: Any = contract.get(name)
+    return value if isinstance(value, str) else "" if value is None else str(value)[:200]
+
+
+def _length(contract: Contract) -> int:
+    try:
+        return len(jsonio.encode(contract))
+    except InvalidJSON:  # nested deeper than the encoder goes
+        return 0

@@ -1,0 +1,159 @@
+"""The local compressor: it selects and quotes, invents nothing, asks nobody, and gives the same block for the same contracts."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+
+from msgspec.structs import replace
+
+from aorch.memory import text as texts
+from aorch.memory.block import (
+    LOCAL,
+    MOST_COUNTED,
+    SECTIONS,
+    Claim,
+    Compressor,
+    Covered,
+    LeftOut,
+    MemoryBlock,
+    Size,
+    counted,
+    intent_of,
+)
+from aorch.memory.budget import Item
+from aorch.memory.contract_content import Contract
+from aorch.memory.local.candidates import candidates
+from aorch.memory.local.collect import Gathered, gather
+from aorch.memory.prompt import fitted, prompt
+
+NAME, VERSION = LOCAL
+_TOLD = ("aims", "decisions", "results")
+_LEAST = 0.2  # what an exact string weighs that was not even weighed
+_SOME = 5
+
+
+def compress(
+    contracts: Iterable[Contract],
+    *,
+    block_id: str,
+    created_at: str,
+    session_id: str = "",
+    intent: str | None = None,
+    max_tokens: int = 512,
+    asked_before: Iterable[str] = (),
+) -> MemoryBlock:
+    """The memory of `contracts`, which are of one session and come oldest first; they are read once and not kept.
+
+    `prompt` shows the whole block within `max_tokens`. `intent`, where given, says what the memory is wanted for: what
+    belongs to it is kept first. `session_id` is needed only where there may be no contracts. `asked_before` are the agents
+    that were asked in earlier contracts of the session: what they ask for is no aim of the session.
+    """
+    gathered = gather(contracts, asked_before)
+    items, tally = candidates(gathered, intent)
+    passed_over = gathered.passed_over + tally.unsaid
+    outline = _block(gathered, block_id, created_at, session_id, intent, [])
+    places = _fitting(outline, items, max_tokens)
+    kept = [items[place] for place in places]
+    block = _block(gathered, block_id, created_at, session_id, intent, kept)
+    out = _out(items, places)
+    passed_over["literals"] += _unnamed(gathered, items, kept)
+    return replace(
+        block,
+        size=_size(gathered, len(prompt([block], max_tokens)[0])),
+        quality=_quality(items, out, passed_over, tally.told),
+        left_out=_left_out(out, passed_over, tally.told),
+    )
+
+
+def _fitting(outline: MemoryBlock, items: list[Item], max_tokens: int) -> list[int]:
+    """The places of those items that are all shown where they are packed without the others, too."""
+    places = list(range(len(items)))
+    while True:
+        packed = fitted([outline], [items[place] for place in places], max_tokens)
+        fitting = [places[n] for n in sorted(packed.wordings)] if packed else []
+        if len(fitting) == len(places):
+            return places
+        places = fitting
+
+
+def _block(
+    g: Gathered, block_id: str, created_at: str, session_id: str, intent: str | None, kept: list[Item]
+) -> MemoryBlock:
+    sections: dict[str, tuple[Claim, ...]] = {
+        section: tuple(claim for kind, claim in kept if kind == section) for section in SECTIONS
+    }
+    return MemoryBlock(
+        block_id=block_id,
+        session_id=session_id or str(g.first.get("session_id") or ""),
+        created_at=created_at,
+        intent=texts.clip(texts.line(intent), 400) if intent else intent_of(sections["aims"]),
+        summary=_summary(g, sections),
+        agents=dict(g.agents.most_common(MOST_COUNTED)),
+        capabilities=dict(g.capabilities.most_common(MOST_COUNTED)),
+        covered=_covered(g),
+        size=_size(g, 0),
+        compressor=Compressor(NAME, VERSION),
+        quality=0.0,
+        left_out={},
+        answered_before=tuple(g.answered_before),
+        ends=dict(g.ends),
+        **sections,
+    )
+
+
+def _covered(g: Gathered) -> Covered:
+    ends = [str(end.get(name) or "") for name in ("contract_id", "created_at") for end in (g.first, g.last)]
+    return Covered(g.count, *ends)
+
+
+def _summary(g: Gathered, sections: dict[str, tuple[Claim, ...]]) -> str:
+    """Counts, and the weightiest claim each of what was aimed at, done and answered: all of it is in the claims as well."""
+    parts = counted(g.count, dict(g.capabilities.most_common(5)), g.ends)
+    parts += [max(sections[kind], key=lambda claim: claim.importance).text for kind in _TOLD if sections[kind]]
+    return ". ".join(part for part in parts if part)
+
+
+def _size(g: Gathered, chars_after: int) -> Size:
+    before, after = texts.tokens(g.chars), texts.tokens(chars_after)
+    return Size(before, after, texts.HOW_COUNTED, round(before / after, 2) if after else 0.0)
+
+
+def _quality(items: list[Item], out: list[Item], passed_over: Counter[str], told: dict[Claim, int]) -> float:
+    """The mean, over the sections in which something was found, of the share of it that is not left out."""
+    shares = []
+    for section in SECTIONS:
+        least = _LEAST if section == "literals" else 1.0
+        missing = sum(_weight(item, told) for item in out if item[0] == section) + least * passed_over[section]
+        found = sum(_weight(item, told) for item in items if item[0] == section) + least * passed_over[section]
+        if found:
+            shares.append(1 - missing / found)
+    return math.floor(1000 * sum(shares) / len(shares) + 1e-9) / 1000 if shares else 1.0
+
+
+def _weight(item: Item, told: dict[Claim, int]) -> float:
+    return item[1].importance if item[0] == "literals" else told.get(item[1], 1)
+
+
+def _out(items: list[Item], places: list[int]) -> list[Item]:
+    """What is not in the block in any form: an exact string may stand in a sentence that was kept."""
+    kept = set(places)
+    shown = "\n".join(items[place][1].text for place in places if items[place][0] != "literals")
+    left = (item for place, item in enumerate(items) if place not in kept)
+    return [item for item in left if item[0] != "literals" or item[1].quotes[0] not in shown]
+
+
+def _unnamed(g: Gathered, items: list[Item], kept: list[Item]) -> int:
+    """How many exact strings were found that were not even weighed for the block and stand in no sentence of it."""
+    weighed = {quote for section, claim in items if section == "literals" for quote in claim.quotes}
+    shown = "\n".join(claim.text for _, claim in kept)
+    return sum(name not in weighed and name not in shown for name in g.named)
+
+
+def _left_out(out: list[Item], passed_over: Counter[str], told: dict[Claim, int]) -> dict[str, LeftOut]:
+    left: dict[str, LeftOut] = {}
+    for section in SECTIONS:
+        claims = [claim for kind, claim in out if kind == section]
+        if count := sum(told.get(claim, 1) for claim in claims) + passed_over[section]:
+            ids = dict.fromkeys(identity for claim in claims for identity in claim.contract_ids[-1:])
+            left[section] = LeftOut(count, tuple(ids)[:_SOME])
+    return left

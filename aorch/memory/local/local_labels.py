@@ -1,0 +1,125 @@
+"""Whether each claim of the local compressor says of the contracts that it cites what they say of themselves.
+
+The local compressor words its claims by itself and quotes the rest, so more can be held against the contracts than of a
+model's claims: who said it, how the call ended, how often, and that each quotation in the text is among `quotes`.
+"""
+
+import re
+from collections.abc import Iterator
+
+from aorch.memory import text as texts
+from aorch.memory.block import Claim
+from aorch.memory.contract_content import failed
+from aorch.memory.facts import Contract, Facts, changes, line, shown_capability, strings_of
+from aorch.memory.literals import found
+from aorch.memory.local.speech import decides
+from aorch.memory.wording import NO_RESPONSE, NOT_ANSWERED
+
+_SAYS = re.compile(r"^(?P<who>[^«»]{0,200}?)(?:: | said | asked )(?=«)")
+_QUOTATION = re.compile(r"«([^«»]*)»")
+
+
+def faults(section: str, claim: Claim, facts: Facts) -> Iterator[str]:
+    """What is not so in a claim, each as the end of a sentence."""
+    yield from _quotations(claim)
+    requests = [facts.requests[each] for each in claim.contract_ids if each in facts.requests]
+    responses = [facts.responses[each] for each in claim.contract_ids if each in facts.responses]
+    yield from _names(claim, [*requests, *responses])
+    if section == "literals":
+        return
+    if section == "failures":
+        yield from _failure(claim, facts, responses)
+        return
+    if fault := _speaker(claim, facts):
+        yield fault
+    if fault := _misplaced(section, claim, requests, responses):
+        yield fault
+
+
+def _quotations(claim: Claim) -> Iterator[str]:
+    """What the text quotes is in `quotes`, and each of `quotes` is in the text or in its brief wording."""
+    quotes = sorted(map(texts.shown, claim.quotes), key=len, reverse=True)
+    for wording in filter(None, (claim.text, claim.brief)):
+        for quotation in _QUOTATION.findall(wording):
+            if not _consists_of(quotation, quotes):
+                yield f"quotes {quotation[:60]!r} without a contract in which it stands"
+    wordings = f"{claim.text}\n{claim.brief}"
+    for quote in quotes:
+        if quote not in wordings:
+            yield f"does not say {quote[:60]!r}, which it quotes"
+
+
+def _consists_of(quotation: str, longest_first: list[str]) -> bool:
+    """Whether it is some of these in a row, the last one perhaps cut off, which a `…` says."""
+    rest = quotation.strip()
+    while rest not in ("", "…"):
+        quote = next((one for one in longest_first if one and rest.startswith(one)), None)
+        if quote is None:
+            return rest.endswith("…") and any(one.startswith(rest[:-1]) for one in longest_first)
+        rest = rest[len(quote) :].strip()
+    return True
+
+
+def _names(claim: Claim, contracts: list[Contract]) -> Iterator[str]:
+    """Each exact string outside quotations stands in a contract that is cited."""
+    named = {name for wording in (claim.text, claim.brief) for name in found(_QUOTATION.sub(" ", wording))}
+    if not named or len(contracts) < len(claim.contract_ids):
+        return  # a citation that leads nowhere is told anyway
+    there = "\n".join(texts.shown(string) for one in contracts for string in strings_of(one))
+    for name in sorted(named):
+        if name not in there:
+            yield f"says {name!r}, which stands in none of the contracts that it cites"
+
+
+def _speaker(claim: Claim, facts: Facts) -> str:
+    """`ann: «…»`: what is quoted first was said by ann."""
+    says = _SAYS.match(claim.text)
+    if says is None or not claim.contract_ids:
+        return ""
+    first = claim.contract_ids[0]
+    contract = facts.requests.get(first) or facts.responses.get(first)
+    if contract is None or says["who"] == texts.shown(line(contract["from_agent"])):
+        return ""
+    return f"says that {says['who']} said it; {contract['from_agent']} did"
+
+
+def _failure(claim: Claim, facts: Facts, responses: list[Contract]) -> Iterator[str]:
+    bad = [one for one in responses if failed(one)]
+    if not bad:
+        yield "is called a failure, but nothing that it cites failed"
+        return
+    there = facts.failures[facts.failure_kind(bad[0])]
+    times = f" ×{there}" if there > 1 else ""
+    ended = f"{' was cancelled' if bad[0]['status'] == 'cancelled' else ' failed'}{times}"
+    if f"{ended}: " not in _QUOTATION.sub("", claim.text):
+        yield f"does not say that it{ended}"
+    if claim.brief and f"{times}: " not in claim.brief:
+        yield f"does not say{times} in brief"
+
+
+def _misplaced(section: str, claim: Claim, requests: list[Contract], responses: list[Contract]) -> str:
+    """What speaks against the claim's section."""
+    says = _SAYS.match(claim.text)
+    spoken, is_open = says is not None, claim.text.endswith((NOT_ANSWERED, NO_RESPONSE))
+    if section == "open_points":
+        asks = says and says[0].endswith(" asked ")
+        right = requests if is_open else responses if asks else []
+        return "" if right else "is called open, but does not say what is"
+    if is_open:
+        return "says that it is open, among what is not"
+    if section == "aims":
+        return "" if requests and not spoken else "is called an aim, but is none of a REQUEST"
+    if section == "preferences":
+        return "" if spoken and requests else "is called asked or told, but no REQUEST says it"
+    if spoken:
+        if section == "decisions" and not any(decides(quote, True) for quote in claim.quotes):
+            return "is called a decision, but states none"
+        return ""
+    if any(failed(one) for one in responses):
+        return f"is called {'done' if section == 'decisions' else 'found'}, but failed"
+    calls = [one for one in requests if claim.text.startswith(shown_capability(one))]
+    if not any(claim.text.startswith(shown_capability(one) or "call") for one in (*requests, *responses)):
+        return "is no call of what it cites"
+    if section == "results" and calls and all(changes(one) for one in calls):
+        return "is called found, but changes something"
+    return ""

@@ -1,0 +1,212 @@
+"""What was said as claims: decisions that somebody stated, and the sentences that tell most. None of them hides a later one."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+from aorch.memory import text as texts
+from aorch.memory.block import Claim
+from aorch.memory.budget import SPARE, Item
+from aorch.memory.local.collect import Gathered
+from aorch.memory.local.ranking import ranks
+from aorch.memory.local.speech import Said, hear, is_phrase, section_of, telling
+from aorch.memory.wording import OPEN_WIDTH, claim_of, said
+
+_MOST_SENTENCES, _MOST_OF_CONTRACT = 40, 4
+_TELLING = 0.25
+_ANSWER, _CONCLUSIVE = 0.9, 0.7
+_HIGHEST = 0.84
+_ALIKE = 0.6  # of the one's words are the other's: then it says little that is new
+_SAME_THING = 0.75  # of the words of both: then they say something of the same thing, and the later one counts
+_DECIDED, _VITAL_DECISIONS, _OLDER = 0.95, 8, 0.8
+
+
+class Weighed(NamedTuple):
+    """A sentence with its importance; one to `spare` says much that others say and stands only where room is left."""
+
+    importance: float
+    said: Said
+    spare: bool = False
+
+
+def decided(g: Gathered) -> Iterator[Claim]:
+    """Each different decision that was stated, as it was stated last, the newest first; the older the less it matters."""
+    known: set[tuple[str, ...]] = set()
+    for one in sorted(g.decided, key=lambda one: (one.number, -one.order), reverse=True):
+        words = telling(one.sentence)
+        if words in known:
+            continue
+        place = len(known)
+        known.add(words)
+        vital = place < _VITAL_DECISIONS
+        yield _claim([one], _DECIDED - 0.002 * place if vital else max(0.3, _OLDER - 0.01 * (place - _VITAL_DECISIONS)))
+
+
+def sentences(g: Gathered, question: str, aims: Sequence[Claim]) -> tuple[list[Item], Counter[str]]:
+    """What else was said: the best sentences, those of one contract together, and the spare ones each for itself; and how
+    many by section are too little to be weighed.
+    """
+    choice = _Choice(g)
+    weighed, unsaid = _weighed(g, question, aims)
+    for one in weighed:
+        choice.take(one)
+    ordered = sorted(choice.all(), key=lambda one: (-one.said.number, one.spare, -one.said.order))
+    items: list[Item] = []
+    for _, group in groupby(
+        ordered,
+        key=lambda one: (one.said.contract_id, one.said.by_caller, one.spare, one.said.order if one.spare else None),
+    ):
+        together = list(group)
+        importance = max(one.importance for one in together)
+        if together[0].spare:
+            importance *= SPARE
+        elif (
+            g.answer
+            and together[0].said.contract_id == g.answer[0]
+            and max(one.said.worth for one in together) >= _CONCLUSIVE
+        ):
+            importance = _ANSWER
+        items.append((section_of(together[0].said.asks), _claim([one.said for one in together], importance)))
+    return items, unsaid
+
+
+def _weighed(g: Gathered, question: str, aims: Sequence[Claim]) -> tuple[list[Weighed], Counter[str]]:
+    """Every sentence that tells something and stands in no claim that is made anyway, once, the weightiest first; and how
+    many others there are by section.
+    """
+    shown = _read(quote for claim in aims for quote in claim.quotes)
+    by_age = sorted([*g.said, *_answered(g)], key=lambda one: (one.by_caller, one.number, one.worth))
+    last = {telling(one.sentence): one for one in by_age}
+    heard = [one for one in last.values() if _tells(one)]
+    spoken = [one for one in heard if not _stands(one, g, shown, heard)]
+    fits = ranks([one.sentence for one in spoken], question)
+    weighed = [
+        Weighed(0.15 + one.worth * 0.6 + 0.2 * fit + 0.1 * one.number / g.count, one)
+        for one, fit in zip(spoken, fits, strict=True)
+    ]
+    telling_ones = [one for one in weighed if one.importance >= _TELLING or one.said.by_caller]
+    silent = [one for one in last.values() if not one.decides and not _tells(one) and not _stands(one, g, shown, heard)]
+    unsaid = Counter(section_of(one.asks) for one in silent)
+    unsaid.update(section_of(one.said.asks) for one in weighed if one.importance < _TELLING and not one.said.by_caller)
+    return sorted(telling_ones, reverse=True), unsaid
+
+
+def _tells(one: Said) -> bool:
+    return not one.decides and (one.worth > 0 or (one.by_caller and not is_phrase(one.sentence)))
+
+
+def _read(quotes: Iterable[str]) -> set[tuple[str, ...]]:
+    """The whole sentences in what is quoted, as the words that tell."""
+    return {telling(sentence) for quote in quotes for sentence in texts.sentences(quote)}
+
+
+def _stands(one: Said, g: Gathered, aims: set[tuple[str, ...]], heard: Sequence[Said]) -> bool:
+    """Whether a sentence is read in the aim, or in what is said to wait for an answer.
+
+    The aim's caller saying it again is news where they said something else about the same between.
+    """
+    waiting = g.waiting(one.contract_id)
+    if waiting is not None and telling(one.sentence) in _read(said(texts.lines(waiting.said), OPEN_WIDTH).quotes):
+        return True
+    if g.aim is None or telling(one.sentence) not in aims:
+        return False
+    if not one.by_caller:
+        return True
+    words = _words(one)
+    between = (other for other in heard if other.by_caller and g.aim.number < other.number < one.number)
+    return not any(_alike(words, _words(other)) for other in between)
+
+
+def _answered(g: Gathered) -> list[Said]:
+    """The sentences of the newest answer to a caller, which weigh more."""
+    if g.answer is None:
+        return []
+    identity, agent, answer = g.answer
+    heard, _ = hear(answer, g.count, identity, agent, False)
+    return [one._replace(worth=one.worth + 0.3) if one.worth > 0 else one for one in heard]
+
+
+class _Choice:
+    """Sentences as they are taken, the weightiest first: those that are chosen, and those to spare.
+
+    Of two that are about the same thing, said by the same side, the later weighs as much as the weightier of them, and what
+    a caller says so later than the aim is vital. What is much like another one is to spare, unless it holds exact strings
+    that no other one holds.
+    """
+
+    def __init__(self, g: Gathered) -> None:
+        self._chosen: list[Weighed] = []
+        self._words: list[set[str]] = []
+        self._spare: list[Weighed] = []
+        self._names: set[str] = set()
+        self._of_contract = Counter({g.answer[0]: -2} if g.answer else {})  # the answer may say more
+        self._aim = set(g.aim.said.lower().split()) if g.aim else set()
+        self._aims = [set(one.lower().split()) for one in texts.sentences(g.aim.said)] if g.aim else []
+
+    def all(self) -> list[Weighed]:
+        """Everything that was taken."""
+        return self._chosen + self._spare
+
+    def take(self, one: Weighed) -> None:
+        """Take the next."""
+        words = _words(one.said)
+        place = next((n for n, others in enumerate(self._words) if _alike(words, others)), None)
+        one = one._replace(importance=min(_HIGHEST, one.importance))
+        if place is not None and _replaces(one.said, self._chosen[place].said):
+            one = self._put(place, one)
+            new = not set(self._chosen[place].said.names).issuperset(one.said.names)
+        elif place is None and one.said.by_caller and any(_same_thing(words, others) for others in self._aims):
+            one, new = one._replace(importance=_ANSWER), True
+        else:
+            new = not self._names.issuperset(one.said.names) or (place is None and not _alike(words, self._aim))
+        room = len(self._chosen) < _MOST_SENTENCES and self._of_contract[one.said.contract_id] < _MOST_OF_CONTRACT
+        if new and room and one.importance >= _TELLING:
+            self._choose(one)
+        else:
+            self._spare.append(one._replace(spare=True))
+
+    def _choose(self, one: Weighed) -> None:
+        self._chosen.append(one)
+        self._words.append(_words(one.said))
+        self._names.update(one.said.names)
+        self._of_contract[one.said.contract_id] += 1
+
+    def _put(self, place: int, later: Weighed) -> Weighed:
+        """Choose `later` in the stead of an earlier one, which is returned: they change weights."""
+        earlier = self._chosen[place]
+        self._chosen[place] = later._replace(importance=max(earlier.importance, later.importance))
+        self._words[place] = _words(later.said)
+        self._names.update(later.said.names)
+        return earlier._replace(importance=min(earlier.importance, later.importance))
+
+
+def _words(one: Said) -> set[str]:
+    return set(one.sentence.lower().split())
+
+
+def _alike(words: set[str], others: set[str]) -> bool:
+    return len(words & others) >= _ALIKE * len(words)
+
+
+def _same_thing(words: set[str], others: set[str]) -> bool:
+    return len(words & others) >= _SAME_THING * max(len(words), len(others))
+
+
+def _replaces(one: Said, other: Said) -> bool:
+    """Whether `one` is about the same thing as `other` and was said later by the same side."""
+    later = one.by_caller == other.by_caller and (one.number, -one.order) > (other.number, -other.order)
+    return later and _same_thing(_words(one), _words(other))
+
+
+def _claim(together: Sequence[Said], importance: float) -> Claim:
+    who = texts.shown(together[0].agent)
+    full = [said([one.sentence], 300) for one in together]
+    best = max(together, key=lambda one: one.worth)
+    return claim_of(
+        f"{who}: {' '.join(wording.text for wording in full)}",
+        f"{who}: {said([best.sentence], 140).text}",
+        [quote for wording in full for quote in wording.quotes],
+        [together[0].contract_id],
+        importance,
+    )

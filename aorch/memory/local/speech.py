@@ -1,0 +1,164 @@
+"""What agents and their callers said in words: the sentences that speak for being kept, and those that state a decision."""
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from aorch.memory import request_prompts
+from aorch.memory import text as texts
+from aorch.memory.literals import found, proper_names
+
+_SHORTEST, _FEWEST, _MOST_HEARD = 12, 4, 20
+
+_WANTS = re.compile(
+    r"\b(?:want|prefer|would like|['’]d like|need|must|should|don['’]?t|do not|never|always|only|instead|rather|because|"
+    r"make sure|ensure|avoid|without|at most|at least|no more than|unless|as long as|important|actually)\b",
+    re.IGNORECASE,
+)
+_POLITE = re.compile(
+    r"\b(?:feel free|hesitate|let me know|(?:more|other|further|any) (?:questions?|assistance|help)|thank(?:s| you)|"
+    r"you['’]re welcome|happy to|glad to|have a (?:great|nice|good|wonderful)|apologi[sz]e|sorry for|appreciate)\b"
+)
+_CONCLUDES = re.compile(
+    r"\b(?:answer|result|conclu\w{1,10}|therefore|thus|found|cause\w{0,3}|because|fixed|decided|decision|recommend\w{0,6}|total|"
+    r"in summary|final\w{0,2}|success\w{0,6}|fail\w{0,4}|confirmed|verified|cannot|unable|need\w{0,2} to)\b"
+)
+
+_FINAL = re.compile(r"\b(?:final answer|in conclusion|in summary|the answer is|root cause|cause was)\b")
+_CODE = re.compile(r"[;{}\\]|\w\(\w|\w = \S|^File |^(?:import|from|def|class|return|print)\b|[^\s\w]{4}")
+
+_DECIDED = re.compile(
+    r"\b(?:decided|agreed (?:to|on|that)|settled on|opted (?:to|for)|decision (?:is|was)\b|decision:)"
+)
+_OWN = re.compile(
+    r"(?:^|\b(?:we|i|team|it|all)(?:['’]\w{1,3})?(?: \w{1,12}){0,2} )(?:decided|agreed|settled|opted)"
+    r"|\b(?:our|final|the) decision\b|^decision\b"
+)
+_UNDECIDED = re.compile(
+    r"(?:\b(?:not|never|nothing|nobody|if|whether|once|until|unless|before|still|to be)|n['’]t)"
+    r"(?: \w{1,20}){0,3} (?:decided|agreed)"
+)
+_FILLING = frozenset(("a", "an", "the", "please", "so", "also", "just", "well", "ok", "okay"))
+_MARKS = ".,;:!?\"'()[]«»“”*"
+
+
+class Said(NamedTuple):
+    """A sentence that somebody spoke, with what speaks for keeping it. Sorted by that.
+
+    `decides` if it states a decision; `asks` if it stands in a REQUEST, so that it tells nothing that was found.
+    """
+
+    worth: float
+    number: int
+    order: int
+    sentence: str
+    contract_id: str
+    agent: str
+    by_caller: bool
+    names: list[str]
+    decides: bool
+    asks: bool = False
+
+
+def section_of(asks: bool) -> str:
+    """The section in which what was said belongs: asked and told, or found."""
+    return "preferences" if asks else "results"
+
+
+def hear(
+    said: str, number: int, contract_id: str, agent: str, by_caller: bool, *, asks: bool = False
+) -> tuple[list[Said], int]:
+    """The sentences of what was said in the contract of that number, the best first, and how many others there are.
+
+    Of many those at the beginning and the end, and those between that state a decision.
+    """
+    everything = list(texts.sentences(said))
+    sentences = [(n, one) for n, one in enumerate(everything) if by_caller or _is_long(one)]
+    half = _MOST_HEARD // 2
+    if len(sentences) > _MOST_HEARD:
+        between = [pair for pair in sentences[half:-half] if decides(pair[1], by_caller, asks=asks)]
+        sentences = sentences[:half] + between + sentences[-half:]
+    heard = []
+    for order, sentence in sentences:
+        clipped = texts.clip(sentence, 300)
+        names = found(clipped)[:20] + (proper_names(clipped)[:8] if by_caller else [])
+        worth = spoken_worth(clipped, names, by_caller)
+        decision = decides(clipped, by_caller, asks=asks)
+        heard.append(Said(worth, number, -order, clipped, contract_id, agent, by_caller, names, decision, asks))
+    return sorted(heard, reverse=True), len(everything) - len(sentences)
+
+
+def _is_long(sentence: str) -> bool:
+    return len(sentence) >= _SHORTEST or texts.word_count(sentence) >= _FEWEST
+
+
+def decisions(strings: Sequence[str], number: int, contract_id: str, agent: str, *, asks: bool = False) -> list[Said]:
+    """The sentences that state a decision in texts that nobody spoke: arguments, results, errors."""
+    stated = [
+        texts.clip(one, 300)
+        for text in strings
+        if " " in text
+        for one in texts.sentences(text)
+        if decides(one, False, asks=asks)
+    ]
+    return [
+        Said(spoken_worth(one, found(one)[:20], False), number, -n, one, contract_id, agent, False, [], True, asks)
+        for n, one in enumerate(stated)
+    ]
+
+
+def decides(sentence: str, by_caller: bool, *, asks: bool = False) -> bool:
+    """Whether a sentence states a decision; if no caller says it, one of those who speak.
+
+    What a REQUEST quotes, or tells an agent to do or to say, is no decision.
+    """
+    folded = sentence[:300].lower()
+    if not _DECIDED.search(folded) or sentence.endswith("?") or _UNDECIDED.search(folded):
+        return False
+    if asks:
+        folded = request_prompts.unquoted(folded)
+        stated = _DECIDED.search(folded)
+        if stated is None or request_prompts.instructs(folded[: stated.end()]):
+            return False
+    return by_caller or bool(_OWN.search(folded))
+
+
+def telling(text: str) -> tuple[str, ...]:
+    """The words that say something, in their order. Texts with the same ones repeat each other; no others do."""
+    words = (word.strip(_MARKS) for word in text.lower().split())
+    return tuple(word for word in words if word and word not in _FILLING)
+
+
+def is_phrase(said: str) -> bool:
+    """Whether a caller's words are mere thanks or a single word, which wait for no answer."""
+    sentences = [*texts.sentences(said)][:_MOST_HEARD]
+    if texts.word_count(said[: texts.HEAD]) < 2:
+        return True
+    return any(_POLITE.search(one[:400].lower()) for one in sentences) and all(
+        spoken_worth(one, found(one), True) <= 0.3 for one in sentences
+    )
+
+
+def only_decides(said: str) -> bool:
+    """Whether a caller's words are decisions and nothing else, so that they ask for nothing."""
+    return all(decides(one, True, asks=True) for one in [*texts.sentences(said)][:_MOST_HEARD])
+
+
+def spoken_worth(sentence: str, names: list[str], by_caller: bool) -> float:
+    """What speaks for keeping a sentence: a wish of the caller's, a conclusion, exact strings; against it that it is a phrase."""
+    words = texts.word_count(sentence)
+    worth = 0.3 if by_caller else 0.1
+    if by_caller and _WANTS.search(sentence):
+        worth += 0.25
+    folded = sentence.lower()
+    if _CONCLUDES.search(folded):
+        worth += 0.4 if _FINAL.search(folded) else 0.15
+    if not by_caller and _CODE.search(sentence[:120]):
+        worth -= 0.2
+    else:
+        worth += min(0.3, 0.1 * len(names))
+    if (words < 7 and not names) or (words < 30 and _POLITE.search(folded)):
+        worth -= 0.3
+    if sentence.endswith(("!", ":", "?")) and not by_caller:
+        worth -= 0.15
+    return worth

@@ -1,0 +1,1 @@
+"""The memagent compressor: MemAgent keeps our block and adds its own."""

@@ -1,0 +1,182 @@
+"""The memagent compressor: our block goes to MemAgent as notes, and what MemAgent makes of the session stands beside ours."""
+
+import hashlib
+import json
+from collections.abc import Collection, Iterator
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from aorch.errors import ServiceFailed, ServiceUnreachable
+from aorch.memory import text as texts
+from aorch.memory.block import Claim, MemoryBlock
+from aorch.memory.budget import TITLES, cites_of
+from aorch.memory.memagent.memagent_client import MOST_NOTE_CHARS, MemAgent, memagent_id
+
+_LISTS = ("key_decisions", "active_modifiers", "user_preferences")
+_MOST_ITEMS, _LONGEST_ITEM, _LONGEST_SUMMARY = 50, 400, 4000
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What MemAgent made of a session.
+
+    aorch gives it notes and no events, so where `events_processed` is above 0 the summary is of events that are not ours
+    (it has a built-in sample of 11). It is never taken for our memory. The texts are on one line each, without control
+    characters; `summary` may be whatever a model said, and `message` what MemAgent said instead of a summary.
+    """
+
+    memory_block_id: str = ""
+    events_processed: int = 0
+    message: str = ""
+    summary: str = ""
+    design_intent: str = ""
+    key_decisions: tuple[str, ...] = ()
+    active_modifiers: tuple[str, ...] = ()
+    user_preferences: tuple[str, ...] = ()
+    tokens_in: int = 0
+    tokens_out: int = 0
+    compressed_at: str = ""
+
+
+class Handed(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of handing a block over: to be stored beside the block.
+
+    `memagent_session_id` is the session's id there. `notes` are the hashes of the block's notes that stand there now, to be
+    given as `sent` the next time; `refused` counts those that it did not take. `answer` is None where it gave none, and
+    `error` then says why.
+    """
+
+    memagent_session_id: str
+    memory_block_id: str = ""
+    notes: tuple[str, ...] = ()
+    sent: int = 0
+    refused: int = 0
+    answer: Answer | None = None
+    error: str = ""
+
+
+async def hand_to_memagent(block: MemoryBlock, memagent: MemAgent, sent: Collection[str] = ()) -> Handed:
+    """Make the session known to MemAgent, send it the notes of `block` whose hashes are not in `sent` and that it does
+    not hold already (a process may have died between sending and storing), and have it compress. Where it did not know
+    the session (any more), all notes are sent.
+
+    Raises nothing for what MemAgent does or fails to do: `error` says it.
+    """
+    session = memagent_id(block.session_id)
+    handed = Handed(memagent_session_id=session)
+    try:
+        made = await memagent.init(session, _intent(block))
+        handed = replace(handed, memory_block_id=made)
+        handed = await _noted(handed, block, memagent, () if made else sent)
+        if handed.error:
+            return handed
+        answer = answer_of(await memagent.compress(session))
+    except ServiceUnreachable as error:
+        return replace(handed, error=str(error))
+    return replace(handed, answer=answer, memory_block_id=answer.memory_block_id or handed.memory_block_id)
+
+
+async def _noted(handed: Handed, block: MemoryBlock, memagent: MemAgent, sent: Collection[str]) -> Handed:
+    """Send what is to be sent. What was sent before a failure is in the `Handed` all the same."""
+    there = "\n".join(await memagent.notes(handed.memagent_session_id))
+    for text in notes(block):
+        mark = note_hash(text)
+        if mark in sent or text in there or json.dumps(text, ensure_ascii=False)[1:-1] in there:
+            handed = replace(handed, notes=(*handed.notes, mark))
+            continue
+        try:
+            taken = await memagent.note(handed.memagent_session_id, text)
+        except ServiceUnreachable as error:
+            return replace(handed, error=str(error))
+        if taken:
+            handed = replace(handed, notes=(*handed.notes, mark), sent=handed.sent + 1)
+        else:
+            handed = replace(handed, refused=handed.refused + 1)
+    return handed
+
+
+def notes(block: MemoryBlock) -> list[str]:
+    """`block` as notes of at most MOST_NOTE_CHARS, the weightiest first: a claim each with the contracts that it cites,
+    exact strings several together. None occurs twice.
+    """
+    ordered = sorted(block.claims(), key=lambda item: -item[1].importance)
+    sentences = [
+        _fitting(f"{TITLES[section]} ", claim.text, _cited(claim))
+        for section, claim in ordered
+        if section != "literals"
+    ]
+    names = [claim for section, claim in ordered if section == "literals"]
+    return list(dict.fromkeys([*sentences, *_listed(names)]))
+
+
+def note_hash(text: str) -> str:
+    """SHA-256 of a note (hex, 32 digits): how it is remembered as sent."""
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def answer_of(body: dict[str, Any]) -> Answer:
+    """What an answer to compress says, whatever of it is missing or of another kind. Raises ServiceFailed where it says
+    nothing at all.
+    """
+    made = body.get("compression")
+    compression: dict[str, Any] = made if isinstance(made, dict) else {"summary": made or ""}
+    answer = Answer(
+        memory_block_id=_line(body.get("memory_block_id"), 100),
+        events_processed=_number(compression.get("events_processed", body.get("events_processed"))),
+        message=_line(body.get("message"), _LONGEST_ITEM),
+        summary=_line(compression.get("summary"), _LONGEST_SUMMARY),
+        design_intent=_line(compression.get("design_intent"), _LONGEST_ITEM),
+        tokens_in=_number(compression.get("tokens_in")),
+        tokens_out=_number(compression.get("tokens_out")),
+        compressed_at=_line(compression.get("compressed_at"), 40),
+        **{name: tuple(_items(compression.get(name))) for name in _LISTS},
+    )
+    if not (answer.summary or answer.message or answer.memory_block_id):
+        raise ServiceFailed("MemAgent answered compress with neither a summary nor a reason")
+    return answer
+
+
+def _intent(block: MemoryBlock) -> str:
+    return texts.clip(texts.line(block.intent), MOST_NOTE_CHARS)
+
+
+def _cited(claim: Claim) -> str:
+    return f" [{', '.join(texts.line(identity)[:60] for identity in cites_of(claim))}]"
+
+
+def _fitting(title: str, text: str, cites: str) -> str:
+    room = MOST_NOTE_CHARS - len(title) - len(cites)
+    return f"{title}{text if len(text) <= room else f'{texts.clip(text, room - 1)}…'}{cites}"
+
+
+def _listed(names: list[Claim]) -> Iterator[str]:
+    """Exact strings, each with the contract that it stands in, in as few notes as they fit."""
+    title = f"{TITLES['literals']} "
+    note = title
+    for claim in names:
+        part = _fitting("", claim.text, _cited(claim)) if len(claim.text) > 400 else f"{claim.text}{_cited(claim)}"
+        part = part[: MOST_NOTE_CHARS - len(title)]
+        if note != title and len(note) + 2 + len(part) > MOST_NOTE_CHARS:
+            yield note
+            note = title
+        note += part if note == title else f"; {part}"
+    if note != title:
+        yield note
+
+
+def _line(value: Any, limit: int) -> str:
+    if not isinstance(value, str):
+        return "" if value is None else texts.clip(json.dumps(value, ensure_ascii=False), limit)
+    return texts.clip(" ".join(texts.lines(value)), limit)
+
+
+def _items(value: Any) -> Iterator[str]:
+    listed = value if isinstance(value, list) else [] if value is None else [value]
+    for item in listed[:_MOST_ITEMS]:
+        if text := _line(item, _LONGEST_ITEM):
+            yield text
+
+
+def _number(value: Any) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0

@@ -1,0 +1,1 @@
+"""HTTP: the client, addresses, and whether a service listens."""

@@ -1,0 +1,63 @@
+"""The one HTTP client of aorch: every request to another service goes out through it.
+
+It reads nothing from the environment (no proxy variables, no `~/.netrc`), follows no redirect, and keeps no cookie: what is
+sent goes to the configured address and nowhere else.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+from yarl import URL
+
+from aorch.net.addresses import is_loopback
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aiohttp.client import _RequestContextManager
+
+
+class HttpClient:
+    """A client with these limits (seconds), in the running loop, until `close`.
+
+    `proxy` is the address of an HTTP proxy; addresses of this machine are never reached through it. `keep_connections` says
+    whether a connection may serve several requests.
+    """
+
+    def __init__(
+        self,
+        timeout_s: float,
+        connect_timeout_s: float | None = None,
+        *,
+        headers: "Mapping[str, str] | None" = None,
+        proxy: str = "",
+        keep_connections: bool = True,
+    ) -> None:
+        self._connect_timeout_s = connect_timeout_s
+        self._proxy = proxy or None
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, force_close=not keep_connections),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=self._limits(timeout_s),
+            headers={"User-Agent": "aorch", **(headers or {})},
+            trust_env=False,
+        )
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._session.close()
+
+    def request(
+        self, method: str, url: str | URL, *, timeout_s: float | None = None, **content: Any
+    ) -> "_RequestContextManager":
+        """Send one request; `async with` gives its answer. `content` is aiohttp's `data`, `json` and `headers`.
+
+        Raises what aiohttp raises: TimeoutError, aiohttp.ClientError, OSError, and ValueError for an invalid address.
+        """
+        if timeout_s is not None:
+            content["timeout"] = self._limits(timeout_s)
+        proxy = None if is_loopback(str(url)) else self._proxy
+        return self._session.request(method, url, allow_redirects=False, proxy=proxy, **content)
+
+    def _limits(self, timeout_s: float) -> aiohttp.ClientTimeout:
+        return aiohttp.ClientTimeout(total=timeout_s, sock_connect=self._connect_timeout_s)

@@ -1,0 +1,1 @@
+"""Signals, the stop of a process, and its watchdog."""

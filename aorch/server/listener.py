@@ -1,0 +1,138 @@
+"""The listening socket: binding, accepting, and closing without resetting a connection that was already made."""
+
+import asyncio
+import contextlib
+import ctypes
+import errno
+import socket
+import struct
+import sys
+import time
+from collections.abc import Callable
+
+from aorch.config import config_file
+from aorch.config.settings import Config
+from aorch.errors import UsageError
+
+BACKLOG = 1024
+"""Connections that may wait to be accepted."""
+DRAIN_S = 0.1
+"""How long connections that were being made when the socket closes may take to be accepted."""
+PAUSE_S = 1.0
+"""How long accepting pauses when the process has no descriptor or memory left for another connection."""
+
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_SHUT_DOWN = frozenset({errno.EINVAL, errno.EBADF})
+_SO_ATTACH_FILTER = 26
+_DROP_NEW_CONNECTIONS = (
+    (0x30, 0, 0, 13),  # load the flags of the TCP header
+    (0x54, 0, 0, 0x12),  # keep SYN and ACK
+    (0x15, 0, 1, 0x02),  # SYN without ACK: a new connection
+    (0x06, 0, 0, 0),  # dropped: the client sends it again after a second, to whoever listens then
+    (0x06, 0, 0, 0xFFFFFFFF),  # everything else passes
+)
+"""A classic BPF program (socket(7), SO_ATTACH_FILTER)."""
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket bound to that address, not listening yet. Raises UsageError, also if another process listens there."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        bound = socket.socket(family, kind, protocol)
+    except (OSError, UnicodeError) as error:  # the latter for a text that cannot be a host's name
+        raise _refused(host, port, error) from error
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except OSError as error:
+        bound.close()
+        raise _refused(host, port, error) from error
+    bound.setblocking(False)
+    return bound
+
+
+def listen(bound: socket.socket) -> None:
+    """Let clients connect. Raises UsageError if another process began to listen at that address meanwhile."""
+    try:
+        bound.listen(BACKLOG)
+    except OSError as error:
+        host, port = bound.getsockname()[:2]
+        raise _refused(host, port, error) from error
+
+
+def stop_listening(listening: socket.socket) -> None:
+    """Free the address for the next service, in every process that shares the socket. Blocks for DRAIN_S.
+
+    A socket that closes resets the connections that wait to be accepted. So no new connection is let in first, and those
+    that wait are accepted, by whichever process accepts from this socket.
+    """
+    program = b"".join(struct.pack("HBBI", *step) for step in _DROP_NEW_CONNECTIONS)
+    memory = ctypes.create_string_buffer(program, len(program))
+    described = struct.pack("HP", len(_DROP_NEW_CONNECTIONS), ctypes.addressof(memory))
+    with contextlib.suppress(OSError):  # not on Linux: a connection made in this very moment may be reset
+        listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, described)
+    time.sleep(DRAIN_S)
+    with contextlib.suppress(OSError):  # it does not listen yet, or no more
+        listening.shutdown(socket.SHUT_RDWR)
+
+
+def announce(config: Config, port: int, *, closed: bool) -> None:
+    """Say on stderr where the service listens. `closed`: callers need a token."""
+    workers = f", {config.serve.workers} workers" if config.serve.workers > 1 else ""
+    workers += "; callers need a token" if closed else ""
+    host = f"[{config.serve.host}]" if ":" in config.serve.host else config.serve.host
+    sys.stderr.write(f"aorch serves http://{host}:{port} over {config.ledger}{workers}\n")
+    sys.stderr.flush()
+
+
+class Listener:
+    """Accepts connections from `listening` and gives each a protocol made by `connection`, until `close`.
+
+    At most `at_once` in a row are accepted: processes that share the socket take turns.
+    """
+
+    def __init__(self, listening: socket.socket, connection: Callable[[], asyncio.Protocol], at_once: int) -> None:
+        self._listening = listening
+        self._connection = connection
+        self._at_once = at_once
+        self._loop = asyncio.get_running_loop()
+        self._beginning: set[asyncio.Task[object]] = set()
+        self._loop.add_reader(listening, self._accept)
+
+    def close(self) -> None:
+        """Accept no more."""
+        if self._listening.fileno() >= 0:
+            self._loop.remove_reader(self._listening)
+            self._listening.close()
+
+    def _accept(self) -> None:
+        for _ in range(self._at_once):
+            try:
+                accepted, _ = self._listening.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno in _SHUT_DOWN:  # here or in another process
+                    self.close()
+                elif error.errno in _EXHAUSTED:
+                    self._pause()
+                return  # any other error is that of one connection (accept(2)): the next call accepts the next one
+            accepted.setblocking(False)
+            task = self._loop.create_task(self._loop.connect_accepted_socket(self._connection, accepted))
+            self._beginning.add(task)
+            task.add_done_callback(self._beginning.discard)
+
+    def _pause(self) -> None:
+        self._loop.remove_reader(self._listening)
+        self._loop.call_later(PAUSE_S, self._resume)
+
+    def _resume(self) -> None:
+        if self._listening.fileno() >= 0:
+            self._loop.add_reader(self._listening, self._accept)
+
+
+def _refused(host: str, port: int, error: OSError | UnicodeError) -> UsageError:
+    return UsageError(
+        f"cannot listen on {host}:{port}: {config_file.reason_of(error)}",
+        "Choose another --host or --port (0: any free port).",
+    )

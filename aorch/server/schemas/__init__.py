@@ -1,0 +1,1 @@
+"""The shapes of HTTP bodies and queries."""

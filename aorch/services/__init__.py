@@ -1,1 +1,0 @@
-"""Other systems that an orchestrator may speak with: Trace and MemAgent."""

@@ -1,0 +1,1 @@
+"""Delivers contracts to Trace."""

@@ -1,0 +1,1 @@
+"""Executes queued tasks and sends webhooks."""

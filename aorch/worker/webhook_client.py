@@ -1,0 +1,66 @@
+"""Sending one webhook."""
+
+import email.utils
+import time
+from collections.abc import Mapping
+from datetime import UTC
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+
+from aorch.errors import ServiceRefused, ServiceUnreachable
+from aorch.net.http_client import HttpClient
+
+TIMEOUT_S = 15.0
+"""How long its receiver may take (https://www.standardwebhooks.com advises 15 to 30)."""
+
+
+class Poster:
+    """Sends webhooks, inside an `async with` block, through `proxy` if that is an address.
+
+    Redirects are not followed: a signed webhook goes only where it was meant to go.
+    """
+
+    def __init__(self, proxy: str = "") -> None:
+        self._proxy = proxy
+
+    async def __aenter__(self) -> Self:
+        self._client = HttpClient(TIMEOUT_S, proxy=self._proxy)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._client.close()
+
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> tuple[int, float]:
+        """POST `body` as JSON; the status of the answer, and for how many seconds the receiver asks not to be called.
+
+        Raises ServiceUnreachable if no answer came, and ServiceRefused if none can ever come from this address; both say why.
+        """
+        given = {**headers, "Content-Type": "application/json"}
+        try:
+            async with self._client.request("POST", url, data=body, headers=given) as answer:
+                return answer.status, retry_after_s(answer.headers.get("Retry-After", ""))
+        except TimeoutError as error:
+            raise ServiceUnreachable(f"gave no answer within {TIMEOUT_S:g} s") from error
+        except OSError as error:  # among them a certificate that is not accepted, which is a ValueError as well
+            raise ServiceUnreachable(f"{type(error).__name__}: {error}") from error
+        except ValueError as error:  # aiohttp.InvalidURL is one of them
+            raise ServiceRefused(f"has an invalid address: {error}") from error
+        except aiohttp.ClientError as error:
+            raise ServiceUnreachable(f"{type(error).__name__}: {error}") from error
+
+
+def retry_after_s(said: str) -> float:
+    """Seconds from now (RFC 9110, section 10.2.3: a number of seconds, or a date); 0 if it says nothing valid."""
+    if said.isascii() and said.isdigit():
+        return float(said)
+    try:
+        moment = email.utils.parsedate_to_datetime(said)
+    except (ValueError, OverflowError):
+        return 0.0
+    if moment.tzinfo is None:  # -0000; a date of HTTP is in UTC
+        moment = moment.replace(tzinfo=UTC)
+    return max(0.0, moment.timestamp() - time.time())

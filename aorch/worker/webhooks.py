@@ -1,0 +1,230 @@
+"""Telling whoever asked for it of the end of a task: signed, and again until it is taken."""
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import hmac
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from aorch import jsonio
+from aorch.agents.failure import described
+from aorch.clock import now, rfc3339
+from aorch.config import settings
+from aorch.config.settings import Config
+from aorch.engine.supervision import Turned, unheard
+from aorch.engine.waiter import Waiting
+from aorch.errors import (
+    AorchError,
+    ConfigInvalid,
+    InvalidJSON,
+    LedgerError,
+    NotFound,
+    ServiceRefused,
+    ServiceUnreachable,
+    UsageError,
+    WebhooksOff,
+)
+from aorch.ledger.ledger import DueWebhook, Ledger
+from aorch.ledger.sqlite.process_locks import only_one
+from aorch.net.addresses import fault_of, holds_credentials
+from aorch.worker.webhook_receivers import Receivers
+
+if TYPE_CHECKING:
+    from aorch.worker.webhook_client import Poster
+
+POLL_S = 0.2
+"""How soon a webhook is sent once it is due."""
+FIRST_WAIT_S, LONGEST_WAIT_S = 5.0, 3600.0
+"""Between two attempts: twice as long each time, and up to a fifth longer by chance."""
+NEXT_SENDER_S = 1.0
+"""How soon another process goes on sending where the one that did so ended, or the ledger failed."""
+MOST_ATTEMPTS = 10
+"""After which, an hour and a half later, it is given up: its row in `webhooks` stays, with the reason."""
+AT_ONCE = 32
+"""How many are under way at a time; receivers.py limits how many of them to the same host."""
+LONGEST_RETRY_AFTER_S = 86_400.0
+"""A receiver that asks by `Retry-After` for a longer pause is called again after this."""
+GONE = 410
+"""The status by which a receiver says that nothing must be sent to this URL any more (Standard Webhooks)."""
+PREFIX = "whsec_"
+
+
+def check_webhook(config: Config, url: str) -> None:
+    """Raises WebhooksOff if no secret is configured to sign with, and UsageError for an address that can never work or that
+    holds a password.
+    """
+    if secret(config) is None:
+        raise WebhooksOff(
+            "nothing is sent to webhooks from here, since there is no secret to sign them by",
+            "Name one by queue.webhook_secret_env in aorch.toml, and set that variable of the environment.",
+        )
+    if fault := fault_of(url):
+        raise UsageError(f"invalid webhook URL: {fault}", "Write http://HOST/PATH or https://HOST/PATH.")
+    if holds_credentials(url):
+        raise UsageError("the webhook URL holds a user name or a password", "Verify the signature instead of them.")
+
+
+def secret(config: Config) -> bytes | None:
+    """What webhooks are signed by; None where nothing is configured. Raises ConfigInvalid."""
+    given = settings.webhook_secret(config)
+    if not given:
+        return None
+    if not given.startswith(PREFIX):
+        return given.encode()
+    try:
+        return base64.b64decode(given.removeprefix(PREFIX), validate=True)
+    except binascii.Error as error:
+        name = config.queue.webhook_secret_env
+        raise ConfigInvalid(f"{name} begins with {PREFIX} and is no base64 after it") from error
+
+
+def signed(key: bytes, webhook_id: str, seconds: int, body: bytes) -> dict[str, str]:
+    """The headers of a webhook (https://www.standardwebhooks.com, version 1): HMAC-SHA256 of id, seconds and body."""
+    mac = hmac.new(key, b".".join((webhook_id.encode(), str(seconds).encode(), body)), hashlib.sha256)
+    return {
+        "webhook-id": webhook_id,
+        "webhook-timestamp": str(seconds),
+        "webhook-signature": f"v1,{base64.b64encode(mac.digest()).decode()}",
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """Why an attempt failed. `for_good`: it is not tried again; `gone`: nor is any other webhook for this URL that waits;
+    `silent`: no answer came; `pause_s`: how long the receiver asked not to be called.
+    """
+
+    reason: str
+    for_good: bool = False
+    gone: bool = False
+    silent: bool = False
+    pause_s: float = 0.0
+
+
+class Webhooks:
+    """Sends what is due of `ledger`, signed with `key`. Of all processes that do so on it one sends at a time.
+
+    `proxy` is the address of the HTTP proxy to send through, if any. `first_wait_s` (seconds) is how long it waits after the
+    first attempt.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        key: bytes,
+        tell: Callable[[AorchError], None],
+        *,
+        proxy: str = "",
+        first_wait_s: float = FIRST_WAIT_S,
+    ) -> None:
+        self._ledger = ledger
+        self._key = key
+        self._tell = tell
+        self._proxy = proxy
+        self._first_wait_s = first_wait_s
+        self._receivers = Receivers()
+        self._waiting = Waiting(ledger.path)
+        self._under_way: dict[str, asyncio.Task[None]] = {}
+
+    async def run(self, turned: Turned = unheard) -> None:
+        """Send until it is cancelled. A loop for supervision.py."""
+        from aorch.worker.webhook_client import Poster  # noqa: PLC0415  aiohttp takes 190 ms
+
+        self._waiting = Waiting(self._ledger.path)
+        try:
+            async with Poster(self._proxy) as poster:
+                while True:
+                    with only_one(self._ledger.path, "webhooks") as mine:
+                        if mine:
+                            await self._send_all(poster, turned)
+                    turned()
+                    await asyncio.sleep(NEXT_SENDER_S)
+        finally:
+            self._waiting.close()
+
+    async def _send_all(self, poster: "Poster", turned: Turned) -> None:
+        """Send until the ledger fails (LedgerError), or it is cancelled; then nothing is under way any more."""
+        try:
+            while True:
+                full, resting = self._receivers.full(), self._receivers.resting()
+                due = self._ledger.due_webhooks(now(), AT_ONCE, full, resting)
+                turned()
+                new = [each for each in due if each.request_id not in self._under_way]
+                for each in new[: AT_ONCE - len(self._under_way)]:
+                    if self._receivers.begin(each.url):
+                        self._under_way[each.request_id] = asyncio.create_task(self._send(poster, each))
+                if self._under_way:
+                    tasks = self._under_way.values()
+                    await asyncio.wait(tasks, timeout=POLL_S, return_when=asyncio.FIRST_COMPLETED)
+                else:
+                    await asyncio.sleep(POLL_S)
+                for request_id in [name for name, task in self._under_way.items() if task.done()]:
+                    self._under_way.pop(request_id).result()
+        finally:
+            for task in self._under_way.values():
+                task.cancel()
+            await asyncio.gather(*self._under_way.values(), return_exceptions=True)
+            self._under_way.clear()
+
+    async def _send(self, poster: "Poster", due: DueWebhook) -> None:
+        failure: _Failure | None = None
+        try:
+            failure = await self._attempt(poster, due)
+        finally:
+            self._receivers.end(
+                due.url, silent=bool(failure and failure.silent), pause_s=failure.pause_s if failure else 0
+            )
+        if failure is None:
+            return await self._ledger.webhook_sent(due.request_id)
+        attempts = due.attempts + 1
+        again_at = None if failure.for_good or failure.gone else self._again_at(attempts, failure.pause_s)
+        until = f"again at {again_at}" if again_at else "given up"
+        if failure.gone:
+            until += ", like all others that wait for this URL"
+            await self._ledger.webhooks_gone(due.url, failure.reason)
+        self._tell(ServiceUnreachable(f"webhook of {due.request_id} to {due.url} {failure.reason}; {until}"))
+        return await self._ledger.webhook_failed(due.request_id, attempts, again_at, failure.reason)
+
+    async def _attempt(self, poster: "Poster", due: DueWebhook) -> "_Failure | None":
+        try:
+            body = self._body(due.request_id)
+            headers = signed(self._key, due.request_id, int(time.time()), body)
+            status, retry_after_s = await poster.post(due.url, headers, body)
+        except (ServiceRefused, NotFound, InvalidJSON) as error:
+            return _Failure(str(error), for_good=True)
+        except ServiceUnreachable as error:
+            return _Failure(str(error), silent=True)
+        except LedgerError:
+            raise
+        except Exception as error:  # noqa: BLE001  one webhook that cannot be sent does not hold up the others
+            return _Failure(f"could not be sent: {described(error)}")
+        if 200 <= status < 300:
+            return None
+        return _Failure(f"answered {status}", gone=status == GONE, pause_s=min(retry_after_s, LONGEST_RETRY_AFTER_S))
+
+    def _body(self, request_id: str) -> bytes:
+        """What is sent. Raises NotFound and InvalidJSON where another program removed or changed the contracts."""
+        request = self._waiting.request(request_id)
+        answer = self._waiting.answer(request)
+        if answer is None:
+            raise NotFound(f"{request_id} has no RESPONSE")
+        return jsonio.encode_bytes(
+            {
+                "type": "task.ended",
+                "timestamp": answer.timestamp,
+                "data": {**answer.as_dict(), "status": request.status},
+            }
+        )
+
+    def _again_at(self, attempts: int, pause_s: float) -> str | None:
+        """When to try again, `pause_s` from now at the earliest; None after MOST_ATTEMPTS."""
+        if attempts >= MOST_ATTEMPTS:
+            return None
+        wait_s = min(self._first_wait_s * 2 ** (attempts - 1), LONGEST_WAIT_S) * random.uniform(1, 1.2)  # noqa: S311  not a secret
+        return rfc3339(datetime.now(UTC) + timedelta(seconds=max(wait_s, pause_s)))
