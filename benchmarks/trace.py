@@ -17,7 +17,7 @@ from statistics import median
 
 from measure import PYTHON, Goals, machine
 
-DOUBLE = Path(__file__).parent.parent / "tests" / "trace_double.py"
+DOUBLE = Path(__file__).parent.parent / "tests/support/trace_double.py"
 CASES = {"down": None, "hanging": {"answer": "hang"}, "lying": {"answer": 500, "store": False}}
 PORTS = {"down": 18797, "hanging": 18798, "lying": 18799}
 CLIENTS = 32

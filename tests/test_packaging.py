@@ -66,10 +66,10 @@ def test_the_source_distribution_passes_its_own_tests(built: Path, tmp_path: Pat
     tests = [
         "tests/test_docs.py",
         "tests/test_docs_blocks.py",
-        "tests/test_migrations.py",
-        "tests/test_schemathesis.py",
+        "tests/ledger/test_migrations.py",
+        "tests/server/test_schemathesis.py",
         "tests/test_packaging.py",
-        "tests/test_run.py",
+        "tests/cli/test_run.py",
     ]
     command = [sys.executable, "-m", "pytest", "-q", "-n", "2", *tests]
     environment = {**os.environ, "PYTHONPATH": str(root)}

@@ -1,7 +1,7 @@
 """The writing statements and the reads of a start, as SQLite takes them.
 
 They are compiled from the table in contract.py ahead of time, so that `aorch run` need not import SQLAlchemy (210 ms);
-`tests/test_statements.py` holds the two equal.
+`tests/ledger/test_statements.py` holds the two equal.
 """
 
 REVISION = "0006"

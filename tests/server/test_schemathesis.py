@@ -13,7 +13,7 @@ from api import home_in
 from conftest import Home
 from serving import Server, serving
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 TOKEN = "a-token-of-the-token-file"
 
 
@@ -32,7 +32,7 @@ def find_nothing(server: Server, home: Home, *arguments: str, timeout_s: float =
     done = subprocess.run(
         [program, "--config-file", ROOT / "schemathesis.toml", "run", address, "--checks", "all", *arguments],
         cwd=home.folder,
-        env=home.environment | {"PYTHONPATH": str(ROOT / "tests"), "SCHEMATHESIS_HOOKS": "schemathesis_checks"},
+        env=home.environment | {"PYTHONPATH": str(ROOT / "tests/support"), "SCHEMATHESIS_HOOKS": "schemathesis_checks"},
         capture_output=True,
         text=True,
         timeout=timeout_s,

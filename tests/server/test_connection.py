@@ -13,7 +13,7 @@ from api import ask, home_in, problem
 from conftest import WAIT_S, Home
 from serving import Server, serving
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PRIVATE = re.compile(r"(?<![\w.])(?:request|response|resp|app|connection)\._[a-z]\w*|aiohttp[\w.]* import .*\b_[a-z]")
 
 ECHO = b'{"session_id": "s", "capability": "echo", "parameters": {"text": "%s"}}'

@@ -5,7 +5,7 @@ to the request before, until the process is started anew. Health is not asked of
 events, nodes or sessions comes back as empty; one of more than 300 KiB also makes replies lag, as two at once do. `%2F` in a
 path gets a 404, a wrong shape a 422 (`modifiers` is a map of numbers). What is stored is never lost.
 
-`python tests/trace_double.py FOLDER PORT`; in FOLDER stand `events.jsonl`, `nodes.jsonl`, `collisions` and `large_reads` (a line
+`python trace_double.py FOLDER PORT`. FOLDER holds `events.jsonl`, `nodes.jsonl`, `collisions` and `large_reads` (a line
 for each), and `mode`, which a test writes: what to do with requests of `only` that method (else any) from now on, `times` times
 (else ever).
 """

@@ -135,7 +135,7 @@ def results(tmp_path_factory: pytest.TempPathFactory, made_ledger: Path) -> list
         home.write(name, TASK)
     cases = [{"arguments": case.arguments, **case.more} for case in CASES]
     done = subprocess.run(
-        [sys.executable, Path(__file__).with_name("cli_cases.py")],
+        [sys.executable, Path(__file__).parents[1] / "support/cli_cases.py"],
         input=json.dumps(cases),
         cwd=home.folder,
         env=home.environment,
