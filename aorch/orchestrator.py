@@ -73,7 +73,7 @@ class Orchestrator:
 
     def find_agent_by_capability(self, capability: str) -> Agent | None:
         """The first registered agent that has `capability` and can take a task now, or None."""
-        able = (each.agent for each in self.registry.having(capability) if each.agent.problem() is None)
+        able = (each.agent for each in self.registry.with_capability(capability) if each.agent.problem() is None)
         return next(able, None)
 
     def list_agents(self) -> list[dict[str, Any]]:

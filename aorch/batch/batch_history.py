@@ -90,7 +90,11 @@ class Earlier:
             return True
         if past.status not in (INTERRUPTED, CANCELLED):
             return False
-        able = [each for each in self._registry.having(task.capability) if task.agent_id in (None, each.agent.agent_id)]
+        able = [
+            each
+            for each in self._registry.with_capability(task.capability)
+            if task.agent_id in (None, each.agent.agent_id)
+        ]
         return bool(able) and all(each.capabilities[task.capability].idempotent for each in able)
 
 

@@ -7,7 +7,8 @@ from aorch.cli.render.console import tell, warn
 from aorch.errors import AorchError
 
 if TYPE_CHECKING:
-    from aorch.agents.registry import Registered, Registry
+    from aorch.agents.registered import Registered
+    from aorch.agents.registry import Registry
     from aorch.batch.batch_line import Line
     from aorch.engine.task import Answer, Task
 
@@ -36,7 +37,9 @@ def warning_of_undeclared(registry: "Registry", chunks: "Iterator[list[Line]]") 
 def tell_choice(registry: "Registry", task: "Task", answer: "Answer") -> None:
     """Say which agent answered if several have the capability and the caller insisted on none."""
     others = [
-        each.agent.agent_id for each in registry.having(task.capability) if each.agent.agent_id != answer.agent_id
+        each.agent.agent_id
+        for each in registry.with_capability(task.capability)
+        if each.agent.agent_id != answer.agent_id
     ]
     if task.agent_id is None and answer.agent_id is not None and others:
         tell(f"chosen agent: {answer.agent_id} (--agent ID chooses another: {', '.join(others)})")
@@ -47,7 +50,9 @@ def _undeclared(registry: "Registry", task: "Task") -> list[str]:
         return []
     from aorch.agents.parameters import undeclared
 
-    candidates = [each for each in registry.having(task.capability) if task.agent_id in (None, each.agent.agent_id)]
+    candidates = [
+        each for each in registry.with_capability(task.capability) if task.agent_id in (None, each.agent.agent_id)
+    ]
     missing = [undeclared(each.capabilities[task.capability], task.parameters) for each in candidates]
     names = [name for name in task.parameters if missing and all(name in each for each in missing)]
     return names if names and any(_accepts(each, task) for each in candidates) else []
@@ -65,5 +70,5 @@ def _accepts(registered: "Registered", task: "Task") -> bool:
 def _sentence(registry: "Registry", task: "Task", name: str) -> str:
     from aorch.agents.parameters import json_schema
 
-    declared = json_schema(registry.having(task.capability)[0].capabilities[task.capability].parameters)
+    declared = json_schema(registry.with_capability(task.capability)[0].capabilities[task.capability].parameters)
     return f"{task.capability} does not declare the parameter {name!r} (it has: {', '.join(declared['properties'])})"

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aorch import jsonio
-from aorch.agents.registry import Places, Registered, Registry
+from aorch.agents.registered import Registered
+from aorch.agents.registry import Registry
+from aorch.agents.slots import Slots
 from aorch.clock import now
 from aorch.engine import exchange_records
 from aorch.engine.agent_log import Waits
@@ -52,7 +54,7 @@ class Exchanges:
     max_depth: int
     parent_id: str | None = None
     _loops: dict[asyncio.AbstractEventLoop, tuple[Running, Saver]] = field(init=False, default_factory=dict)
-    threads: Places = field(init=False, default_factory=lambda: Places(MOST_THREADS))
+    threads: Slots = field(init=False, default_factory=lambda: Slots(MOST_THREADS))
     """Those in which agents with a plain `def execute` run."""
     waits: Waits = field(init=False, default_factory=Waits)
     _ended_by: list[str] = field(init=False, default_factory=list)
@@ -105,7 +107,7 @@ class Exchanges:
                 asker = self._asker(task, parent_id)
             registered, reason = choose(self.registry, task)
             registered.check(task.capability, task.parameters)
-            if parent_id is not None and registered.full():
+            if parent_id is not None and registered.locked():
                 self._refuse_deadlock(registered, parent_id)
         except AorchError as refusal:
             key = task.idempotency if task.refusal_uses_key else None
@@ -178,7 +180,7 @@ class Exchanges:
     async def _called(self, task: Task, request: Row, registered: Registered, call: Call, *, in_line: bool) -> Outcome:
         """Write the REQUEST, `pending` until one of the agent's places is free, and call the agent in that."""
         request_id, limit_s = request.contract_id, self._timeout_s(task, registered)
-        waits, ends_at = registered.full(), None
+        waits, ends_at = registered.locked(), None
         if waits:
             if task.timeout_s and not in_line:
                 ends_at = asyncio.get_running_loop().time() + limit_s
@@ -191,7 +193,7 @@ class Exchanges:
             if cancelled_by is not None:
                 return exchange_records.cancelled_before(cancelled_by)
         else:
-            await registered.take_place(request_id)
+            await registered.acquire(request_id)
         try:
             if waits:
                 try:
@@ -207,7 +209,7 @@ class Exchanges:
             except AgentNotStarted as lack:
                 return await self._execute_once_started(task, request, registered, call, lack, ends_at)
         finally:
-            call.when_over(registered.leave_place)
+            call.when_over(registered.release)
 
     async def _execute_once_started(
         self,
@@ -276,7 +278,7 @@ class Exchanges:
             try:
                 return await execute(registered.agent, exchange_records.document_of(task, request), limit_s, call)
             finally:
-                call.when_over(registered.leave_place)
+                call.when_over(registered.release)
         except asyncio.CancelledError:
             # if the ledger does not take it now, the next process that opens it does the same
             giving_back = asyncio.ensure_future(self.ledger.give_back(request_id, called=call.begun))

@@ -5,7 +5,7 @@ from typing import Any
 
 from aorch import jsonio
 from aorch.agents.failure import described
-from aorch.agents.registry import Registered
+from aorch.agents.registered import Registered
 from aorch.clock import now
 from aorch.engine.invocation import Outcome
 from aorch.engine.task import Answer, Task

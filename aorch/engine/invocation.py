@@ -17,7 +17,7 @@ from aorch import jsonio
 from aorch.agents import Agent
 from aorch.agents.base import CutOff
 from aorch.agents.failure import described, text_of
-from aorch.agents.registry import Registered
+from aorch.agents.registered import Registered
 from aorch.engine import agent_log
 from aorch.errors import AgentCancelled, AgentFailed, AgentNotStarted, AgentTimedOut, AorchError, LedgerError
 from aorch.ledger.ledger import Ledger
@@ -112,18 +112,18 @@ class Running:
 
         Raises AgentTimedOut after `timeout_s` (seconds; math.inf: never).
         """
-        if not registered.full():
-            await registered.take_place(request_id)
+        if not registered.locked():
+            await registered.acquire(request_id)
             return None
         over: asyncio.Future[None] = self._loop.create_future()
-        taking = self._loop.create_task(registered.take_place(request_id))
+        taking = self._loop.create_task(registered.acquire(request_id))
         taking.add_done_callback(lambda _: _release(over))
         self.begin(request_id, over, self._loop.time() + timeout_s)
         try:
             await over
         except asyncio.CancelledError:
             if not taking.cancel():
-                registered.leave_place(request_id)
+                registered.release(request_id)
             raise
         finally:
             cancelled_by = self.end(request_id)
@@ -271,8 +271,8 @@ async def _in_thread(work: Callable[[], Any], called: Call) -> Any:
     context = copy_context()
     threads = called.exchanges.threads
     if called.outer is None or not called.outer.in_thread():
-        await threads.take()
-        over.add_done_callback(lambda _: threads.leave())
+        await threads.acquire()
+        over.add_done_callback(lambda _: threads.release())
     called.thread, called.begun = over, True
 
     def tell(setter: Callable[[Any], None], value: Any) -> None:

@@ -3,7 +3,8 @@
 from typing import Any
 
 from aorch.agents.base import AgentCapability
-from aorch.agents.registry import Registered, Registry
+from aorch.agents.registered import Registered
+from aorch.agents.registry import Registry
 from aorch.engine.task import Task
 from aorch.errors import NoAgent, NoAgentAvailable
 
@@ -18,7 +19,7 @@ def choose(registry: Registry, task: Task) -> Choice:
 
     Raises NoAgent, with near misses, or NoAgentAvailable, with each candidate's problem.
     """
-    candidates = registry.having(task.capability)
+    candidates = registry.with_capability(task.capability)
     if task.agent_id is not None:
         registry_ids = [registered.agent.agent_id for registered in registry]
         if task.agent_id not in registry_ids:
@@ -51,7 +52,7 @@ def capability_for(registry: Registry, task: Task) -> AgentCapability:
     try:
         registered, _ = choose(registry, task)
     except NoAgentAvailable:
-        registered = registry.having(task.capability)[0]
+        registered = registry.with_capability(task.capability)[0]
     registered.check(task.capability, task.parameters)
     return registered.capabilities[task.capability]
 
@@ -59,7 +60,7 @@ def capability_for(registry: Registry, task: Task) -> AgentCapability:
 def _least_loaded(able: list[Registered], task: Task) -> Choice:
     if len(able) == 1:
         return able[0], {"chosen": "asked for by id" if task.agent_id else "the only one"}
-    best = min(able, key=lambda candidate: (candidate.full(), candidate.running))
+    best = min(able, key=lambda candidate: (candidate.locked(), candidate.running))
     running = {candidate.agent.agent_id: candidate.running for candidate in able}
     return best, {"chosen": "runs least, then came first", "candidates_running": running}
 

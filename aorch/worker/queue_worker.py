@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from aorch import jsonio
-from aorch.agents.registry import Registered
+from aorch.agents.registered import Registered
 from aorch.clock import now
 from aorch.engine.exchange import Exchanges
 from aorch.engine.exchange_records import outcome_of_fault, response_to
@@ -96,7 +96,9 @@ def undoable(exchanges: Exchanges, file: Path | None) -> list[str]:
 
 
 def _why_undoable(exchanges: Exchanges, capability: str, agent_id: str | None, file: Path | None) -> str | None:
-    having = [each for each in exchanges.registry.having(capability) if agent_id in (None, each.agent.agent_id)]
+    having = [
+        each for each in exchanges.registry.with_capability(capability) if agent_id in (None, each.agent.agent_id)
+    ]
     problems = {each.agent.agent_id: each.problem() for each in having}
     if not having:
         return f"which no agent of {file} has" if file else "which no agent here has, and there is no aorch.toml"
@@ -176,7 +178,7 @@ class Worker:
         self._able = {
             name: able
             for name in registry.capabilities()
-            if (able := [each for each in registry.having(name) if each.problem() is None])
+            if (able := [each for each in registry.with_capability(name) if each.problem() is None])
         }
         self._looked_at = time.monotonic()
 
@@ -198,7 +200,7 @@ class Worker:
 
     def _places(self, free: int) -> Iterator[Places]:
         for name, able in self._able.items():
-            of_agents = {each.agent.agent_id: count for each in able if (count := min(free, each.free(free)))}
+            of_agents = {each.agent.agent_id: count for each in able if (count := min(free, each.available(free)))}
             if of_agents:
                 running = {each.agent.agent_id: each.running for each in able}
                 yield Places(name, min(free, sum(of_agents.values())), of_agents, running)

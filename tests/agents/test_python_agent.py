@@ -136,7 +136,7 @@ asyncio.run(main())
 """,
     )
     assert done.err == ""
-    assert done.out == "True {'seen': 'value'} my_agent_001\nconflict two agents call themselves 'my_agent_001'\n"
+    assert done.out == "True {'seen': 'value'} my_agent_001\nconflict two agents have the ID 'my_agent_001'\n"
 
 
 # Classes that cannot be loaded
@@ -180,7 +180,7 @@ def test_two_agents_with_one_id_are_a_conflict(home: Home) -> None:
     )
     done = home.aorch("run", "work")
     assert (done.code, done.out) == (13, "")
-    assert "two agents call themselves 'agent_example_001'" in done.err
+    assert "two agents have the ID 'agent_example_001'" in done.err
     assert home.aorch("agents", "remove", "agent_example_001").code == 0
     assert home.aorch("run", "echo", "text=a").code == 0
 

@@ -1,4 +1,4 @@
-"""An agent's places: its `concurrency` holds whatever becomes of its tasks, and nobody waits for one for ever."""
+"""An agent's slots: its `concurrency` holds however its tasks end, and no task waits for a slot for ever."""
 
 import asyncio
 import math
@@ -77,7 +77,7 @@ async def hold(orchestrator: Orchestrator, timeout_s: float) -> dict[str, Any]:
     return await orchestrator.orchestrate("s", {"capability": "hold", "timeout_s": timeout_s})
 
 
-async def test_code_that_runs_on_after_its_timeout_keeps_its_place(orchestrator: Orchestrator) -> None:
+async def test_code_that_runs_on_after_its_timeout_keeps_its_slot(orchestrator: Orchestrator) -> None:
     held = Held(concurrency=2)
     orchestrator.register_agent(held)
     async with asyncio.timeout(5):

@@ -1,0 +1,122 @@
+"""A registered agent: its capabilities, its state, its slots and what it has done in this process."""
+
+import logging
+from dataclasses import dataclass, field
+from typing import Any
+
+from aorch.agents.base import Agent, AgentCapability
+from aorch.agents.failure import described
+from aorch.agents.parameters import ParameterCheck
+from aorch.agents.slots import Slots
+from aorch.clock import now
+from aorch.errors import ConfigInvalid
+
+_LOGGER = logging.getLogger("aorch.agents")
+_LOGGER.addHandler(logging.NullHandler())
+
+
+@dataclass(slots=True)
+class Registered:
+    """An agent, and what this process knows of it.
+
+    `slots` is None if the agent takes any number of tasks at once. `holders` are the REQUESTs whose tasks it executes now,
+    including those whose code is still running after their time limit.
+    """
+
+    agent: Agent
+    capabilities: dict[str, AgentCapability]
+    declared: bool = False
+    registered_at: str = field(default_factory=now)
+    answered_at: str | None = None
+    holders: set[str] = field(default_factory=set)
+    completed: int = 0
+    failed: int = 0
+    checks: dict[str, ParameterCheck] = field(default_factory=dict)
+    slots: Slots | None = None
+    logged: str = ""
+
+    def __post_init__(self) -> None:
+        if self.agent.concurrency is not None:
+            self.slots = Slots(self.agent.concurrency)
+
+    def problem(self) -> str | None:
+        """Why this agent cannot take a task now, or None. A `problem` of its own that raises is the reason itself."""
+        try:
+            return self.agent.problem()
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # SystemExit, CancelledError: it is an agent's own code
+            reason = f"its problem() raised {described(error)}"
+            if reason != self.logged:
+                self.logged = reason
+                _LOGGER.error("agent %s: %s", self.agent.agent_id, reason, exc_info=error)
+            return reason
+
+    def locked(self) -> bool:
+        """Whether all its slots are taken, so that `acquire` would wait."""
+        return self.slots is not None and self.slots.locked()
+
+    def available(self, most: int) -> int:
+        """The number of free slots; `most` if the agent takes any number of tasks."""
+        return most if self.agent.concurrency is None else max(0, self.agent.concurrency - self.running)
+
+    @property
+    def running(self) -> int:
+        """The number of tasks that it executes now."""
+        return len(self.holders)
+
+    async def acquire(self, request_id: str) -> None:
+        """Take a slot for the task of that REQUEST, or wait for one."""
+        if self.slots is not None:
+            await self.slots.acquire()
+        self.holders.add(request_id)
+
+    def release(self, request_id: str) -> None:
+        """Free the slot of that REQUEST. Any thread may call this."""
+        self.holders.discard(request_id)
+        if self.slots is not None:
+            self.slots.release()
+
+    def count(self, answered_at: str, *, success: bool) -> None:
+        """Count an answer, given at that time (RFC 3339)."""
+        self.answered_at = answered_at
+        if success:
+            self.completed += 1
+        else:
+            self.failed += 1
+
+    def check(self, capability: str, parameters: dict[str, Any]) -> None:
+        """Raise ParametersInvalid if `parameters` do not match the schema of the capability."""
+        check = self.checks.get(capability)
+        if check is None:
+            check = self.checks[capability] = ParameterCheck(self.capabilities[capability])
+        check(parameters)
+
+    def check_all(self) -> str | None:
+        """Why this agent cannot execute tasks, including invalid schemas of its capabilities, or None."""
+        try:
+            for name in self.capabilities:
+                self.checks[name] = ParameterCheck(self.capabilities[name])
+        except ConfigInvalid as error:
+            return str(error)
+        return self.problem()
+
+    def as_dict(self) -> dict[str, Any]:
+        """The agent's JSON form in a list of agents; it is `busy` if all its slots are taken."""
+        problem = self.problem()
+        return {
+            "agent_id": self.agent.agent_id,
+            "name": self.agent.name,
+            "description": self.agent.description,
+            "kind": self.agent.kind,
+            "version": self.agent.version,
+            "endpoint": self.agent.endpoint,
+            "env": self.agent.variables(),
+            "status": "error" if problem else "busy" if self.locked() else "available",
+            "problem": problem,
+            "capabilities": [capability.as_dict() for capability in self.capabilities.values()],
+            "tasks_completed": self.completed,
+            "tasks_failed": self.failed,
+            "registered_at": self.registered_at,
+            "last_heartbeat": self.answered_at or self.registered_at,
+        }
