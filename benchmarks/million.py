@@ -1,7 +1,7 @@
 """A ledger of 1,000,000 contracts beside one of 1,000: `python benchmarks/million.py [ROUNDS] [--keep FOLDER]`.
 
 Each command is a process of its own on either ledger; what it prints is checked. The contracts are made through the
-package's own INSERT: exchanges one a second, in 1,000 sessions, one of which holds a tenth of all; the session that is asked
+package's own statement: exchanges one a second, in 1,000 sessions, one of which holds a tenth of all; the session that is asked
 for has 50 contracts in either ledger, spread from the first day to the last. `--keep` leaves the ledgers in FOLDER and takes
 them from there the next time.
 """
@@ -52,13 +52,13 @@ def make_both(folder: Path, environment: dict[str, str]) -> dict[int, Path]:
 def make(many: int, ledger: Path) -> None:
     """A new ledger of `many` contracts."""
     from aorch.ledger.sqlite.opening import connect
-    from aorch.ledger.statements import INSERT
+    from aorch.ledger.statements import INSERT_CONTRACT
 
     building = ledger.with_suffix(".building")
     with closing(connect(building)) as connection:
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("BEGIN IMMEDIATE")
-        connection.executemany(INSERT, contracts(many))
+        connection.executemany(INSERT_CONTRACT, contracts(many))
         connection.execute("COMMIT")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     building.rename(ledger)

@@ -32,7 +32,7 @@ class Waiting:
 
     def request(self, request_id: str) -> Row:
         """That REQUEST. Raises NotFound."""
-        found = self._rows(statements.BY_ID, request_id)
+        found = self._rows(statements.CONTRACT_BY_ID, request_id)
         if not found:
             raise NotFound(f"no contract's id is {request_id!r}", "See `aorch contracts list`.")
         if found[0].contract_type != REQUEST:
@@ -41,7 +41,7 @@ class Waiting:
 
     def answer(self, request: Row) -> Answer | None:
         """What came of `request`; None where it has no RESPONSE yet."""
-        found = self._rows(statements.BY_REQUEST, request.contract_id)
+        found = self._rows(statements.RESPONSE_TO, request.contract_id)
         return recorded(request.as_dict(), found[0].as_dict()) if found else None
 
     async def wait(self, request_id: str, timeout_s: float | None = None) -> Answer | None:
@@ -110,7 +110,7 @@ class Waiting:
                 (now,) = self._fetch("PRAGMA data_version")[0]
                 if now != version:
                     version = now
-                    for (request_id,) in self._fetch(statements.ANSWERED, jsonio.encode(list(self._waiters))):
+                    for (request_id,) in self._fetch(statements.ANSWERED_REQUESTS, jsonio.encode(list(self._waiters))):
                         self._waiters.pop(request_id).set_result(None)
             await asyncio.sleep(POLL_S)
 

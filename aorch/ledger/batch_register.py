@@ -63,13 +63,13 @@ class Recorded(Shared):
 
     def generation(self, name: str) -> str | None:
         """By which generation the lines of the batch of that name are known; None where none was begun here."""
-        found = self._rows(statements.UNDER_KEY, BATCH, name)
+        found = self._rows(statements.REQUEST_OF_KEY, BATCH, name)
         return str(found[0][0]) if found else None
 
     def under_keys(self, caller: str, keys: Sequence[str], longest: int = LONGEST_RESULT) -> dict[str, Past]:
         """What came, last, of those of `keys` that have been used; results of more than `longest` characters are left out."""
         found: dict[str, Past] = {}
-        for row in self._rows(statements.RECORDED, caller, jsonio.encode(keys), longest):
+        for row in self._rows(statements.BATCH_RESULTS, longest, caller, jsonio.encode(keys)):
             past = Past(*row)
             if (
                 past.key not in found or found[past.key].status != COMPLETED
@@ -82,7 +82,7 @@ class Recorded(Shared):
 
         Those that an agent asked for are not among them: whoever asked asks again.
         """
-        return self._rows(statements.UNDONE, session_id)
+        return self._rows(statements.UNFINISHED, session_id)
 
     def last_try(self, session_id: str, request_id: str) -> tuple[str, str]:
         """The id and the status of the last try of what that REQUEST asks for, which may be itself; of one that completed if
@@ -97,7 +97,7 @@ class Recorded(Shared):
 
     def asked(self, positions: Sequence[int]) -> list[Asked]:
         """The REQUESTs at those positions, in order."""
-        return [Asked(*row) for row in self._rows(statements.ASKED, jsonio.encode(positions))]
+        return [Asked(*row) for row in self._rows(statements.REQUESTS_AT, jsonio.encode(positions))]
 
     def _rows(self, sql: str, *parameters: Any) -> list[Any]:
         with self._using() as connection:

@@ -19,11 +19,6 @@ from aorch.ledger.sqlite.driver import transaction
 BATCH, BATCH_CHARACTERS = 500, 4_000_000
 """Contracts that one transaction of an import takes in, and about how much they may say together."""
 
-_TEXTS = ", ".join(f"CAST({name} AS TEXT)" for name in FIELDS)
-_FOUND = f"SELECT {_TEXTS} FROM contracts WHERE contract_id = ?"  # noqa: S608  names of columns
-_ANSWER = f"SELECT {_TEXTS} FROM contracts WHERE request_id = ?"  # noqa: S608  names of columns
-_TO_AGENT = "UPDATE contracts SET to_agent = ? WHERE contract_id = ?"
-_LINK = "UPDATE contracts SET request_id = ?, capability = ? WHERE contract_id = ?"
 _LINKS = {"request_id", "capability"}
 """What an import of a session file of the older JSON store adds to its RESPONSEs; versions before did not."""
 _MAY_CHANGE = {"status", "completed_at", "to_agent"}
@@ -122,7 +117,7 @@ class _Import:
         return True
 
     def _take(self, row: Row) -> None:
-        ours = self._row(_FOUND, row.contract_id)
+        ours = self._row(statements.CONTRACT_TEXTS, row.contract_id)
         if ours is None:
             self._insert(row)
         elif row.contract_type != REQUEST and _linked_alike(row, ours):
@@ -140,14 +135,14 @@ class _Import:
 
     def _insert(self, row: Row) -> None:
         if row.contract_type == REQUEST:
-            self._connection.execute(statements.INSERT, row)
+            self._connection.execute(statements.INSERT_CONTRACT, row)
             self._taken.new += 1
-            answer = self._row(_ANSWER, row.contract_id) if row.status in task_queue.OPEN else None
+            answer = self._row(statements.RESPONSE_TEXTS, row.contract_id) if row.status in task_queue.OPEN else None
             if answer is not None:
                 task_queue.end_by(self._connection, answer)
             return
         open_here = self._may_answer(row)
-        self._connection.execute(statements.INSERT, row)
+        self._connection.execute(statements.INSERT_CONTRACT, row)
         self._taken.new += 1
         self._end_request(row, open_here)
 
@@ -155,7 +150,7 @@ class _Import:
         """Take over which REQUEST a RESPONSE answers, which is here as `ours`, if only the file says so."""
         if ours.request_id is None:
             open_here = self._may_answer(row)
-            self._connection.execute(_LINK, (row.request_id, row.capability, row.contract_id))
+            self._connection.execute(statements.LINK_RESPONSE, (row.request_id, row.capability, row.contract_id))
             self._taken.updated += 1
             self._end_request(row, open_here)
         else:
@@ -163,12 +158,12 @@ class _Import:
 
     def _may_answer(self, row: Row) -> bool:
         """Whether the REQUEST of this RESPONSE is open here. Raises Conflict if it has another answer, or runs here."""
-        answer = self._row(_ANSWER, row.request_id)
+        answer = self._row(statements.RESPONSE_TEXTS, row.request_id)
         if answer is not None:
             other = answer.contract_id
             message = f"contract {row.contract_id} answers request {row.request_id}, which {other} in the ledger answers already"
             raise Conflict(message, _keep(other))
-        asked = self._row(_FOUND, row.request_id)
+        asked = self._row(statements.CONTRACT_TEXTS, row.request_id)
         open_here = asked is not None and asked.contract_type == REQUEST and asked.status in task_queue.OPEN
         if open_here:
             self._refuse_if_run_here(
@@ -194,10 +189,10 @@ class _Import:
         elif row.status not in task_queue.OPEN:
             self._refuse_if_run_here(row.contract_id, f"contract {row.contract_id} is {row.status} in the file, but")
             self._ends[row.contract_id] = row
-            if self._row(_ANSWER, row.contract_id) is not None:
+            if self._row(statements.RESPONSE_TEXTS, row.contract_id) is not None:
                 self._end_as(self._ends.pop(row.contract_id))
         elif _further(row, ours) and task_queue.is_nobodys(self._connection, row.contract_id):
-            self._connection.execute(statements.START, (IN_PROGRESS, row.contract_id, PENDING))
+            self._connection.execute(statements.START_REQUEST, (row.contract_id,))
             if row.to_agent is not None:
                 self._set_agent(row)
             self._taken.updated += 1
@@ -214,7 +209,7 @@ class _Import:
             self._taken.present += 1
 
     def _refuse_if_run_here(self, request_id: str, what: str) -> None:
-        claimed_by = self._connection.execute(statements.STATE, (request_id,)).fetchone()[3]
+        claimed_by = self._connection.execute(statements.REQUEST_STATE, (request_id,)).fetchone()[3]
         if claimed_by is not None and process_locks.lives(self._ledger, claimed_by):
             raise Conflict(
                 f"{what} a process runs that REQUEST here",
@@ -222,12 +217,12 @@ class _Import:
             )
 
     def _end_as(self, row: Row) -> None:
-        self._connection.execute(statements.END, (row.status, row.completed_at, row.contract_id))
+        self._connection.execute(statements.FINISH_QUEUED_REQUEST, (row.status, row.completed_at, row.contract_id))
         self._set_agent(row)
         self._taken.updated += 1
 
     def _set_agent(self, row: Row) -> None:
-        self._connection.execute(_TO_AGENT, (row.to_agent, row.contract_id))
+        self._connection.execute(statements.SET_AGENT, (row.to_agent, row.contract_id))
 
 
 def _further(row: Row, ours: Row) -> bool:

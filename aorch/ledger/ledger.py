@@ -17,7 +17,7 @@ from aorch import jsonio
 from aorch.clock import now
 from aorch.errors import Conflict, LedgerError, LedgerGone, LedgerReadOnly
 from aorch.ledger import statements, task_queue
-from aorch.ledger.record import IN_PROGRESS, PENDING, Row
+from aorch.ledger.record import Row
 from aorch.ledger.sqlite import process_locks
 from aorch.ledger.sqlite.driver import as_ledger_error, connection_to, transaction, translated
 from aorch.ledger.sqlite.forking import forget_in_child
@@ -57,7 +57,7 @@ class Entry(NamedTuple):
             (statements.ENQUEUE, (*self.request, self.priority, self.due_at, self.expires_at)),
         ]
         if self.webhook is not None:
-            entry.append((statements.ENQUEUE_WEBHOOK, (self.request.contract_id, self.webhook)))
+            entry.append((statements.INSERT_WEBHOOK, (self.request.contract_id, self.webhook)))
         return entry
 
 
@@ -105,7 +105,7 @@ class Ledger:
         `key` (caller, idempotency key, the body's fingerprint) is committed with it. Raises Conflict where that caller
         has used it already: then neither is in the ledger.
         """
-        insert = (statements.INSERT_BEGUN, (*request[:9], request.metadata, request.parent_id, request.claimed_by))
+        insert = (statements.INSERT_REQUEST, (*request[:9], request.metadata, request.parent_id, request.claimed_by))
         if key is None:
             return self._writer.commit(insert)
         return self._write_once(request, key, [insert])
@@ -116,7 +116,7 @@ class Ledger:
 
     async def write_refused(self, request: Row, response: Row, key: tuple[str, str, str] | None = None) -> None:
         """Commit a REQUEST together with the RESPONSE that says why no agent was called; `key` as with `write_request`."""
-        rows: list[Statement] = [(statements.INSERT, request), (statements.INSERT, response)]
+        rows: list[Statement] = [(statements.INSERT_CONTRACT, request), (statements.INSERT_CONTRACT, response)]
         if key is None:
             await self._writer.commit(*rows)
         else:
@@ -132,7 +132,7 @@ class Ledger:
     async def enqueue_all(self, entries: Iterable[Entry], refused: Iterable[tuple[Row, Row]]) -> None:
         """Commit these together, in their order, and REQUESTs that were refused, each with its RESPONSE."""
         rows = [statement for entry in entries for statement in entry.statements()]
-        await self._writer.commit(*rows, *((statements.INSERT, row) for pair in refused for row in pair))
+        await self._writer.commit(*rows, *((statements.INSERT_CONTRACT, row) for pair in refused for row in pair))
 
     async def claim(
         self, places: Sequence[task_queue.Places], most: int, wanted: Callable[[], bool] = lambda: True
@@ -166,25 +166,25 @@ class Ledger:
 
     async def recover_lost(self) -> None:
         """Take care of what processes that died since left open. Writes nothing where none did."""
-        claimed = [owner_id for (owner_id,) in self._read(statements.CLAIMED)]
+        claimed = [owner_id for (owner_id,) in self._read(statements.CLAIM_OWNERS)]
         if dead := [owner_id for owner_id in claimed if not process_locks.lives(self.path, owner_id)]:
             await self._writer.work(lambda connection: _answer_lost(connection, self.path, dead))
 
     async def webhook_sent(self, request_id: str) -> None:
         """Commit that its webhook was taken."""
-        await self._writer.commit((statements.WEBHOOK_SENT, (request_id,)))
+        await self._writer.commit((statements.DELETE_WEBHOOK, (request_id,)))
 
     async def webhook_failed(self, request_id: str, attempts: int, again_at: str | None, error: str) -> None:
         """Commit that its webhook was not taken, why, and when to try again (None: no more)."""
-        await self._writer.commit((statements.WEBHOOK_FAILED, (attempts, again_at, error, request_id)))
+        await self._writer.commit((statements.FAIL_WEBHOOK, (attempts, again_at, error, request_id)))
 
     async def webhooks_gone(self, url: str, error: str) -> None:
         """Commit that no webhook that waits for `url` is to be sent, and why."""
-        await self._writer.commit((statements.WEBHOOKS_GONE, (error, url)))
+        await self._writer.commit((statements.GIVE_UP_URL, (error, url)))
 
     def write_start(self, request_id: str) -> Awaitable[None]:
         """Commit that a pending REQUEST is now in progress."""
-        return self._writer.commit((statements.START, (IN_PROGRESS, request_id, PENDING)))
+        return self._writer.commit((statements.START_REQUEST, (request_id,)))
 
     def write_response(
         self, response: Row, request_status: str, *, webhook: bool = False, last: bool = False
@@ -196,9 +196,9 @@ class Ledger:
         first answer stands.
         """
         end = (request_status, response.created_at, response.request_id)
-        rows: list[Statement] = [(statements.INSERT, response), (statements.COMPLETE, end)]
+        rows: list[Statement] = [(statements.INSERT_CONTRACT, response), (statements.FINISH_REQUEST, end)]
         if webhook:
-            rows.append((statements.WEBHOOK_DUE, (response.created_at, response.request_id)))
+            rows.append((statements.WEBHOOK_IS_DUE, (response.created_at, response.request_id)))
         request_id = response.request_id
         if last:
             return self._writer.commit_answer(request_id, (), partial(_answer_if_asked, request_id, rows))
@@ -231,12 +231,12 @@ class Ledger:
 
     def agent_of(self, contract_id: str) -> str | None:
         """The agent that does that REQUEST; None where it is queued for any, or not there. A claim changes it."""
-        found = self._read(statements.AGENT, contract_id)
+        found = self._read(statements.AGENT_OF_REQUEST, contract_id)
         return found[0][0] if found else None
 
     def payload(self, contract_id: str) -> str | None:
         """What that REQUEST asks, JSON text; None where it is not there."""
-        found = self._read(statements.PAYLOAD, contract_id)
+        found = self._read(statements.PAYLOAD_OF_REQUEST, contract_id)
         return str(found[0][0]) if found else None
 
     def tried(self, contract_id: str, from_agent: str) -> Iterator[tuple[str, str | None, str, str, str, int, str]]:
@@ -246,17 +246,17 @@ class Ledger:
         metadata (JSON text).
         """
         with translated(self.path):
-            yield from self._for_reading().execute(statements.TRIED, (contract_id, from_agent))
+            yield from self._for_reading().execute(statements.STEPS_OF_TRIES, (contract_id, from_agent))
 
     def response_id(self, request_id: str) -> str | None:
         """The contract id of the RESPONSE to that REQUEST; None where there is none."""
         with translated(self.path):
-            found = self._for_reading().execute(statements.BY_REQUEST, (request_id,)).fetchone()
+            found = self._for_reading().execute(statements.RESPONSE_TO, (request_id,)).fetchone()
         return None if found is None else str(found[0])
 
     def result(self, request_id: str) -> Any:
         """The data of the RESPONSE to that REQUEST; None where there is none."""
-        found = self._read(statements.RESULT, request_id)
+        found = self._read(statements.RESULT_OF_REQUEST, request_id)
         return jsonio.decode(found[0][0]) if found and found[0][0] is not None else None
 
     def _read(self, sql: str, *parameters: str) -> list[Any]:
@@ -287,17 +287,17 @@ class Ledger:
     def cancelled(self) -> dict[str, str]:
         """What this process runs and somebody has cancelled: contract_id, and by whom."""
         with translated(self.path):
-            return dict(self._for_reading().execute(statements.CANCELLED, (self.owner_id,)))
+            return dict(self._for_reading().execute(statements.CANCELLED_CLAIMS, (self.owner_id,)))
 
     def queue_length(self) -> int:
         """How many REQUESTs wait for a worker or for their time. Reads two indexes from end to end."""
         with translated(self.path):
-            return int(self._for_reading().execute(statements.LENGTH).fetchone()[0])
+            return int(self._for_reading().execute(statements.QUEUE_LENGTH).fetchone()[0])
 
     def waiting(self) -> list[tuple[str, str | None, int]]:
         """What could be begun now: a capability, the agent that is insisted on or None, how many. Reads one index."""
         with translated(self.path):
-            return self._for_reading().execute(statements.WAITING).fetchall()
+            return self._for_reading().execute(statements.QUEUED_COUNTS).fetchall()
 
     def close(self) -> None:
         """Commit what is queued and let go of the file."""
@@ -325,7 +325,7 @@ class Ledger:
 
 
 def _answer_if_asked(request_id: str | None, rows: list[Statement], connection: sqlite3.Connection) -> None:
-    if connection.execute(statements.STATE, (request_id,)).fetchone() is not None:
+    if connection.execute(statements.REQUEST_STATE, (request_id,)).fetchone() is not None:
         for sql, parameters in rows:
             connection.execute(sql, parameters)
 
@@ -352,19 +352,19 @@ def recover(path: Path) -> None:
 def _overdue(path: Path) -> bool:
     try:
         with closing(open_without_upgrade(path)) as connection:
-            if connection.execute(statements.EXPIRED, (now(), 1)).fetchone():
+            if connection.execute(statements.EXPIRED_REQUESTS, (now(), 1)).fetchone():
                 return True
-            claimed = connection.execute(statements.CLAIMED).fetchall()
+            claimed = connection.execute(statements.CLAIM_OWNERS).fetchall()
     except (sqlite3.Error, LedgerReadOnly):
         return False
     return any(not process_locks.lives(path, owner_id) for (owner_id,) in claimed)
 
 
 def _recover(connection: sqlite3.Connection, path: Path) -> None:
-    if connection.execute(statements.EXPIRED, (now(), 1)).fetchone():
+    if connection.execute(statements.EXPIRED_REQUESTS, (now(), 1)).fetchone():
         with transaction(connection):
             task_queue.expire(connection)
-    claimed = [owner_id for (owner_id,) in connection.execute(statements.CLAIMED)]
+    claimed = [owner_id for (owner_id,) in connection.execute(statements.CLAIM_OWNERS)]
     dead = [
         each
         for each in dict.fromkeys([*claimed, *process_locks.left_behind(path)])

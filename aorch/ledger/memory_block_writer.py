@@ -16,7 +16,7 @@ def remember(path: Path, row: BlockRow, after: int) -> bool:
     Raises LedgerError.
     """
     with closing(connect(path)) as connection, translated(path), transaction(connection):
-        ((covered,),) = connection.execute(statements.COVERED, (row.session_id,)).fetchall()
+        ((covered,),) = connection.execute(statements.COVERED_POSITION, (row.session_id,)).fetchall()
         is_next = (covered or 0) == after
         if is_next:
             connection.execute(statements.INSERT_BLOCK, row)

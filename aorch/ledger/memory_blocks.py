@@ -149,7 +149,7 @@ class Memory:
         newest = self._all(_NEWEST_CONTRACT, session_id)
         if not newest:
             return None
-        after = self._all(statements.COVERED, session_id)[0][0] or 0
+        after = self._all(statements.COVERED_POSITION, session_id)[0][0] or 0
         closed = self._all(_LAST_CLOSED, session_id, after)
         last = closed[0][0] if closed else after
         count = self._all(_COUNT, session_id, after, last)[0][0] if closed else 0
@@ -169,7 +169,7 @@ class Memory:
 
     def contract(self, contract_id: str) -> dict[str, Any] | None:
         """The JSON form of the contract of exactly that id."""
-        found = self._all(statements.BY_ID, contract_id)
+        found = self._all(statements.CONTRACT_BY_ID, contract_id)
         return Row(*found[0]).as_dict() if found else None
 
     def count(self, session_id: str, first_contract_id: str, last_contract_id: str) -> int:
@@ -181,7 +181,9 @@ class Memory:
         if self._connection is None:
             return
         with translated(self.path):
-            for row in self._connection.execute(statements.BETWEEN, (session_id, first_contract_id, last_contract_id)):
+            for row in self._connection.execute(
+                statements.CONTRACTS_BETWEEN, (session_id, first_contract_id, last_contract_id)
+            ):
                 yield Row(*row).as_dict()
 
     def asked_before(self, session_id: str, contract_id: str) -> list[str]:

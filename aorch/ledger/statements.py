@@ -1,293 +1,518 @@
-"""The writing statements and the reads of a start, as SQLite takes them.
+"""The SQL of the ledger as SQLite takes it. Generated: do not edit.
 
-They are compiled from the table in contract.py ahead of time, so that `aorch run` need not import SQLAlchemy (210 ms);
-`tests/ledger/test_statements.py` holds the two equal.
+Source: aorch/ledger/queries/, which also says what each statement is for. To generate this file again, run
+`uv run python -m aorch.ledger.generate_statements`. It is checked in because `aorch run` must not import SQLAlchemy (210 ms).
 """
 
 REVISION = "0006"
 """The newest revision in migrations/versions."""
 
-INSERT = (
-    "INSERT INTO contracts (contract_id, session_id, contract_type, from_agent, to_agent, capability, payload, status,"
-    " created_at, completed_at, result, error, metadata, request_id, parent_id, claimed_by)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-)
-"""A whole Row."""
+# contract_queries.py
 
-INSERT_BEGUN = (
-    "INSERT INTO contracts (contract_id, session_id, contract_type, from_agent, to_agent, capability, payload, status,"
-    " created_at, metadata, parent_id, claimed_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-)
-"""A Row without what only an answer brings: each None that is not handed to SQLite saves 0.3 µs of the 20 that a row takes."""
+INSERT_CONTRACT = """\
+INSERT INTO contracts (contract_id, session_id, contract_type, from_agent, to_agent, capability,
+    payload, status, created_at, completed_at, result, error, metadata, request_id, parent_id,
+    claimed_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+"""Parameters: contract_id, session_id, contract_type, from_agent, to_agent, capability, payload, status,
+    created_at, completed_at, result, error, metadata, request_id, parent_id, claimed_by."""
+
+INSERT_REQUEST = """\
+INSERT INTO contracts (contract_id, session_id, contract_type, from_agent, to_agent, capability,
+    payload, status, created_at, metadata, parent_id, claimed_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?,
+    ?, ?, ?)
+"""
+"""Parameters: contract_id, session_id, contract_type, from_agent, to_agent, capability, payload, status,
+    created_at, metadata, parent_id, claimed_by."""
+
+START_REQUEST = """\
+UPDATE contracts SET status='in_progress' WHERE contracts.contract_id = ? AND contracts.status =
+    'pending'
+"""
+"""Parameters: request_id."""
+
+FINISH_REQUEST = "UPDATE contracts SET status=?, completed_at=?, claimed_by=NULL WHERE contracts.contract_id = ?"
+"""Parameters: final_status, finished_at, request_id."""
+
+SET_AGENT = "UPDATE contracts SET to_agent=? WHERE contracts.contract_id = ?"
+"""Parameters: agent_id, request_id."""
+
+LINK_RESPONSE = "UPDATE contracts SET request_id=?, capability=? WHERE contracts.contract_id = ?"
+"""Parameters: answered_id, its_capability, response_id."""
+
+CONTRACT_AT = """\
+SELECT contracts.contract_id, contracts.session_id, contracts.contract_type, contracts.from_agent,
+    contracts.to_agent, contracts.capability, contracts.payload, contracts.status,
+    contracts.created_at, contracts.completed_at, contracts.result, contracts.error,
+    contracts.metadata, contracts.request_id, contracts.parent_id, contracts.claimed_by
+FROM contracts
+WHERE contracts.position = ?
+"""
+"""Parameters: position."""
+
+CONTRACT_BY_ID = """\
+SELECT contracts.contract_id, contracts.session_id, contracts.contract_type, contracts.from_agent,
+    contracts.to_agent, contracts.capability, contracts.payload, contracts.status,
+    contracts.created_at, contracts.completed_at, contracts.result, contracts.error,
+    contracts.metadata, contracts.request_id, contracts.parent_id, contracts.claimed_by
+FROM contracts
+WHERE contracts.contract_id = ?
+"""
+"""Parameters: contract_id."""
+
+RESPONSE_TO = """\
+SELECT contracts.contract_id, contracts.session_id, contracts.contract_type, contracts.from_agent,
+    contracts.to_agent, contracts.capability, contracts.payload, contracts.status,
+    contracts.created_at, contracts.completed_at, contracts.result, contracts.error,
+    contracts.metadata, contracts.request_id, contracts.parent_id, contracts.claimed_by
+FROM contracts
+WHERE contracts.request_id = ?
+"""
+"""Parameters: request_id."""
+
+CONTRACT_TEXTS = """\
+SELECT CAST(contracts.contract_id AS TEXT) AS contract_id, CAST(contracts.session_id AS TEXT) AS
+    session_id, CAST(contracts.contract_type AS TEXT) AS contract_type, CAST(contracts.from_agent AS
+    TEXT) AS from_agent, CAST(contracts.to_agent AS TEXT) AS to_agent, CAST(contracts.capability AS
+    TEXT) AS capability, CAST(contracts.payload AS TEXT) AS payload, CAST(contracts.status AS TEXT)
+    AS status, CAST(contracts.created_at AS TEXT) AS created_at, CAST(contracts.completed_at AS
+    TEXT) AS completed_at, CAST(contracts.result AS TEXT) AS result, CAST(contracts.error AS TEXT)
+    AS error, CAST(contracts.metadata AS TEXT) AS metadata, CAST(contracts.request_id AS TEXT) AS
+    request_id, CAST(contracts.parent_id AS TEXT) AS parent_id
+FROM contracts
+WHERE contracts.contract_id = ?
+"""
+"""Parameters: contract_id."""
+
+RESPONSE_TEXTS = """\
+SELECT CAST(contracts.contract_id AS TEXT) AS contract_id, CAST(contracts.session_id AS TEXT) AS
+    session_id, CAST(contracts.contract_type AS TEXT) AS contract_type, CAST(contracts.from_agent AS
+    TEXT) AS from_agent, CAST(contracts.to_agent AS TEXT) AS to_agent, CAST(contracts.capability AS
+    TEXT) AS capability, CAST(contracts.payload AS TEXT) AS payload, CAST(contracts.status AS TEXT)
+    AS status, CAST(contracts.created_at AS TEXT) AS created_at, CAST(contracts.completed_at AS
+    TEXT) AS completed_at, CAST(contracts.result AS TEXT) AS result, CAST(contracts.error AS TEXT)
+    AS error, CAST(contracts.metadata AS TEXT) AS metadata, CAST(contracts.request_id AS TEXT) AS
+    request_id, CAST(contracts.parent_id AS TEXT) AS parent_id
+FROM contracts
+WHERE contracts.request_id = ?
+"""
+"""Parameters: request_id."""
+
+AGENT_OF_REQUEST = "SELECT contracts.to_agent FROM contracts WHERE contracts.contract_id = ?"
+"""Parameters: request_id."""
+
+PAYLOAD_OF_REQUEST = "SELECT contracts.payload FROM contracts WHERE contracts.contract_id = ?"
+"""Parameters: request_id."""
+
+RESULT_OF_REQUEST = "SELECT contracts.result FROM contracts WHERE contracts.request_id = ?"
+"""Parameters: request_id."""
+
+ANSWERED_REQUESTS = """\
+SELECT contracts.request_id
+FROM contracts
+WHERE contracts.request_id IN (SELECT anon_1.value
+FROM json_each(?) AS anon_1)
+"""
+"""Parameters: request_ids."""
+
+CONTRACTS_BETWEEN = """\
+SELECT contracts.contract_id, contracts.session_id, contracts.contract_type, contracts.from_agent,
+    contracts.to_agent, contracts.capability, contracts.payload, contracts.status,
+    contracts.created_at, contracts.completed_at, contracts.result, contracts.error,
+    contracts.metadata, contracts.request_id, contracts.parent_id, contracts.claimed_by
+FROM contracts
+WHERE contracts.session_id = ? AND contracts.position BETWEEN (SELECT bound.position
+FROM contracts AS bound
+WHERE bound.contract_id = ?) AND (SELECT bound.position
+FROM contracts AS bound
+WHERE bound.contract_id = ?) ORDER BY contracts.position
+"""
+"""Parameters: session_id, first_contract_id, last_contract_id."""
+
+NEWEST_IDS = """\
+SELECT contracts.contract_id, contracts.capability, contracts.session_id
+FROM contracts ORDER BY contracts.position DESC
+LIMIT ?
+"""
+"""Parameters: limit."""
+
+ANCESTORS = """\
+WITH RECURSIVE ancestors(contract_id, to_agent, capability, parent_id) AS
+(SELECT contracts.contract_id AS contract_id, contracts.to_agent AS to_agent, contracts.capability
+    AS capability, contracts.parent_id AS parent_id
+FROM contracts
+WHERE contracts.contract_id = ? AND contracts.contract_type = 'REQUEST' UNION SELECT c.contract_id
+    AS contract_id, c.to_agent AS to_agent, c.capability AS capability, c.parent_id AS parent_id
+FROM contracts AS c JOIN ancestors ON c.contract_id = ancestors.parent_id)
+SELECT ancestors.contract_id, ancestors.to_agent, ancestors.capability
+FROM ancestors
+"""
+"""Parameters: contract_id."""
+
+SESSIONS_FROM = """\
+WITH RECURSIVE found(session_id, n) AS
+(SELECT min(contracts.session_id) AS session_id, 1 AS n
+FROM contracts
+WHERE contracts.session_id >= ? UNION ALL SELECT (SELECT min(contracts.session_id) AS min_1
+FROM contracts
+WHERE contracts.session_id > found.session_id) AS anon_1, found.n + 1 AS anon_2
+FROM found
+WHERE found.session_id IS NOT NULL AND found.n < ?)
+SELECT found.session_id
+FROM found
+WHERE found.session_id IS NOT NULL
+"""
+"""Parameters: first, limit."""
+
+CLAIM_OWNERS = "SELECT DISTINCT contracts.claimed_by FROM contracts WHERE contracts.claimed_by IS NOT NULL"
+
+CLAIMED_BY_OWNER = "SELECT contracts.contract_id FROM contracts WHERE contracts.claimed_by = ?"
+"""Parameters: owner_id."""
+
+# queue_queries.py
+
+ENQUEUE = """\
+INSERT INTO contracts (contract_id, session_id, contract_type, from_agent, to_agent, capability,
+    payload, status, created_at, completed_at, result, error, metadata, request_id, parent_id,
+    claimed_by, priority, due_at, expires_at, turn) SELECT given.contract_id, given.session_id,
+    given.contract_type, given.from_agent, given.to_agent, given.capability, given.payload,
+    given.status, given.created_at, given.completed_at, given.result, given.error, given.metadata,
+    given.request_id, given.parent_id, given.claimed_by, given.priority, given.due_at,
+    given.expires_at, CASE WHEN (given.due_at IS NULL) THEN max((SELECT queue_clock.turn + 1 AS
+    anon_2
+FROM queue_clock
+WHERE queue_clock.priority = given.priority), (SELECT coalesce(max(c.turn) + 1, 0) AS coalesce_1
+FROM contracts AS c
+WHERE c.session_id = given.session_id AND c.priority = given.priority AND c.turn IS NOT NULL)) END
+    AS anon_1
+FROM (SELECT ? AS contract_id, ? AS session_id, ? AS contract_type, ? AS from_agent, ? AS to_agent,
+    ? AS capability, ? AS payload, ? AS status, ? AS created_at, ? AS completed_at, ? AS result, ?
+    AS error, ? AS metadata, ? AS request_id, ? AS parent_id, ? AS claimed_by, ? AS priority, ? AS
+    due_at, ? AS expires_at) AS given
+"""
+"""Parameters: contract_id, session_id, contract_type, from_agent, to_agent, capability, payload, status,
+    created_at, completed_at, result, error, metadata, request_id, parent_id, claimed_by, priority,
+    due_at, expires_at."""
+
+QUEUE_HEAD = """\
+SELECT contracts.priority, contracts.turn, contracts.position, contracts.capability
+FROM contracts
+WHERE contracts.capability = ? AND contracts.to_agent IS ? AND contracts.turn IS NOT NULL ORDER BY
+    contracts.priority, contracts.turn, contracts.position
+LIMIT ?
+"""
+"""Parameters: capability, agent_id, limit."""
+
+CLAIM_REQUEST = """\
+UPDATE contracts SET status='in_progress', claimed_by=?, to_agent=?, turn=NULL, expires_at=NULL,
+    attempts=(coalesce(contracts.attempts, 0) + 1) WHERE contracts.position = ?
+"""
+"""Parameters: owner_id, agent_id, its_position."""
+
+ADVANCE_QUEUE_CLOCK = """\
+INSERT INTO queue_clock (priority, turn) VALUES (?, ?) ON CONFLICT (priority) DO UPDATE SET turn =
+    max(queue_clock.turn, excluded.turn)
+"""
+"""Parameters: priority, turn."""
+
+DUE_REQUESTS = """\
+SELECT contracts.position, contracts.session_id, contracts.priority
+FROM contracts
+WHERE contracts.due_at <= ? ORDER BY contracts.due_at
+LIMIT ?
+"""
+"""Parameters: now, limit."""
+
+QUEUE_DUE_REQUEST = """\
+UPDATE contracts SET due_at=NULL, turn=max((SELECT queue_clock.turn + 1 AS anon_1
+FROM queue_clock
+WHERE queue_clock.priority = contracts.priority), (SELECT coalesce(max(c.turn) + 1, 0) AS coalesce_1
+FROM contracts AS c
+WHERE c.session_id = contracts.session_id AND c.priority = contracts.priority AND c.turn IS NOT
+    NULL)) WHERE contracts.position = ? AND contracts.session_id = ? AND contracts.priority = ?
+"""
+"""Parameters: its_position, its_session_id, its_priority."""
+
+EXPIRED_REQUESTS = """\
+SELECT contracts.position
+FROM contracts
+WHERE contracts.expires_at <= ? ORDER BY contracts.expires_at
+LIMIT ?
+"""
+"""Parameters: now, limit."""
+
+NEXT_QUEUE_TIME = """\
+SELECT min(times.time) AS min_1
+FROM (SELECT min(contracts.due_at) AS time
+FROM contracts
+WHERE contracts.due_at IS NOT NULL UNION ALL SELECT min(contracts.expires_at) AS min_2
+FROM contracts
+WHERE contracts.expires_at IS NOT NULL) AS times
+"""
+
+CLAIMED_STATE = """\
+SELECT contracts.position, contracts.attempts, contracts.cancelled_by, contracts.priority IS NOT
+    NULL AS was_queued
+FROM contracts
+WHERE contracts.contract_id = ? AND contracts.claimed_by IS NOT NULL
+"""
+"""Parameters: request_id."""
+
+REQUEST_STATE = """\
+SELECT contracts.status, contracts.contract_type, contracts.turn IS NOT NULL OR contracts.due_at IS
+    NOT NULL AS is_queued, contracts.claimed_by, contracts.position
+FROM contracts
+WHERE contracts.contract_id = ?
+"""
+"""Parameters: contract_id."""
+
+FINISH_QUEUED_REQUEST = """\
+UPDATE contracts SET status=?, completed_at=?, claimed_by=NULL, turn=NULL, due_at=NULL,
+    expires_at=NULL WHERE contracts.contract_id = ?
+"""
+"""Parameters: final_status, finished_at, request_id."""
+
+REQUEUE = """\
+UPDATE contracts SET status='pending', claimed_by=NULL, attempts=(contracts.attempts - ?),
+    to_agent=?, turn=(SELECT queue_clock.turn
+FROM queue_clock
+WHERE queue_clock.priority = contracts.priority) WHERE contracts.contract_id = ?
+"""
+"""Parameters: uncounted_attempts, agent_id, request_id."""
+
+REQUEST_CANCELLATION = """\
+UPDATE contracts SET cancelled_by=? WHERE contracts.contract_id = ? AND contracts.cancelled_by IS
+    NULL
+"""
+"""Parameters: canceller, request_id."""
+
+CANCELLED_CLAIMS = """\
+SELECT contracts.contract_id, contracts.cancelled_by
+FROM contracts
+WHERE contracts.claimed_by = ? AND contracts.cancelled_by IS NOT NULL AND contracts.claimed_by IS
+    NOT NULL
+"""
+"""Parameters: owner_id."""
+
+QUEUE_LENGTH = """\
+SELECT (SELECT count(*) AS count_1
+FROM contracts
+WHERE contracts.turn IS NOT NULL) + (SELECT count(*) AS count_2
+FROM contracts
+WHERE contracts.due_at IS NOT NULL) AS length
+"""
+
+QUEUED_COUNTS = """\
+SELECT contracts.capability, contracts.to_agent, count(*) AS count
+FROM contracts
+WHERE contracts.turn IS NOT NULL GROUP BY contracts.capability, contracts.to_agent
+"""
+
+INSERT_WEBHOOK = "INSERT INTO webhooks (request_id, url, attempts) VALUES (?, ?, 0)"
+"""Parameters: request_id, url."""
+
+DUE_WEBHOOKS = """\
+SELECT webhooks.request_id, webhooks.url, webhooks.attempts
+FROM webhooks
+WHERE webhooks.due_at <= ? AND (substr(webhooks.url || '/', 1, instr(substr(webhooks.url || '/', 9),
+    '/') + 8) NOT IN (SELECT anon_1.value
+FROM json_each(?) AS anon_1)) AND (webhooks.url NOT IN (SELECT anon_2.value
+FROM json_each(?) AS anon_2)) ORDER BY webhooks.due_at
+LIMIT ?
+"""
+"""Parameters: now, hosts, urls, limit."""
+
+DELETE_WEBHOOK = "DELETE FROM webhooks WHERE webhooks.request_id = ?"
+"""Parameters: request_id."""
+
+FAIL_WEBHOOK = "UPDATE webhooks SET attempts=?, due_at=?, error=? WHERE webhooks.request_id = ?"
+"""Parameters: attempts_made, next_at, reason, its_request_id."""
+
+GIVE_UP_URL = """\
+UPDATE webhooks SET due_at=NULL, error=? WHERE webhooks.url = ? AND (webhooks.due_at IS NOT NULL OR
+    webhooks.error IS NULL)
+"""
+"""Parameters: reason, its_url."""
+
+WEBHOOK_IS_DUE = "UPDATE webhooks SET due_at=? WHERE webhooks.request_id = ? AND webhooks.error IS NULL"
+"""Parameters: now, its_request_id."""
+
+# retry_queries.py
 
 INSERT_KEY = 'INSERT INTO idempotency_keys (caller, "key", fingerprint, request_id) VALUES (?, ?, ?, ?)'
+"""Parameters: caller, key, fingerprint, request_id."""
 
-REPLACE_KEY = 'INSERT OR REPLACE INTO idempotency_keys (caller, "key", fingerprint, request_id) VALUES (?, ?, ?, ?)'
+REPLACE_KEY = """\
+INSERT INTO idempotency_keys (caller, "key", fingerprint, request_id) VALUES (?, ?, ?, ?) ON
+    CONFLICT (caller, "key") DO UPDATE SET fingerprint = excluded.fingerprint, request_id =
+    excluded.request_id
+"""
+"""Parameters: caller, key, fingerprint, request_id."""
 
-UNDER_KEY = (
-    "SELECT idempotency_keys.request_id FROM idempotency_keys"
-    ' WHERE idempotency_keys.caller = ? AND idempotency_keys."key" = ?'
-)
+REQUEST_OF_KEY = """\
+SELECT idempotency_keys.request_id
+FROM idempotency_keys
+WHERE idempotency_keys.caller = ? AND idempotency_keys."key" = ?
+"""
+"""Parameters: caller, key."""
 
-INSERT_BLOCK = (
-    "INSERT INTO memory_blocks (block_id, session_id, created_at, last_position, block, beside)"
-    " VALUES (?, ?, ?, ?, ?, ?)"
-)
+STEPS_OF_TRIES = """\
+WITH RECURSIVE tries(contract_id, capability, session_id, resumes, retry_of) AS
+(SELECT contracts.contract_id AS contract_id, contracts.capability AS capability,
+    contracts.session_id AS session_id, json_extract(contracts.metadata, '$.resumes') AS resumes,
+    json_extract(contracts.metadata, '$.retry_of') AS retry_of
+FROM contracts
+WHERE contracts.contract_id = ? UNION SELECT c.contract_id AS contract_id, c.capability AS
+    capability, c.session_id AS session_id, json_extract(c.metadata, '$.resumes') AS resumes,
+    json_extract(c.metadata, '$.retry_of') AS retry_of
+FROM tries CROSS JOIN contracts AS c
+WHERE c.contract_id IN (SELECT tries.resumes UNION ALL SELECT tries.retry_of UNION ALL SELECT
+    k.request_id
+FROM idempotency_keys AS k
+WHERE k.caller IN ('retry', 'resume') AND k."key" = tries.contract_id) AND c.capability =
+    tries.capability AND c.session_id = tries.session_id),
+steps(first, contract_id) AS
+(SELECT c.contract_id AS first, c.contract_id AS contract_id
+FROM tries CROSS JOIN contracts AS c
+WHERE c.parent_id = tries.contract_id AND c.contract_type = 'REQUEST' AND c.from_agent = ? UNION
+    SELECT steps.first AS first, k.request_id AS request_id
+FROM steps CROSS JOIN idempotency_keys AS k
+WHERE k.caller IN ('retry', 'resume') AND k."key" = steps.contract_id)
+SELECT c.contract_id, c.to_agent, q.capability, q.payload, c.status, c.completed_at IS NULL AND
+    coalesce(c.claimed_by, c.turn, c.due_at) IS NOT NULL AS is_open, q.metadata
+FROM steps CROSS JOIN contracts AS q CROSS JOIN contracts AS c
+WHERE q.contract_id = steps.first AND c.contract_id = steps.contract_id AND c.capability =
+    q.capability ORDER BY c.position
+"""
+"""Parameters: request_id, from_agent."""
 
-COVERED = "SELECT max(memory_blocks.last_position) AS max_1 FROM memory_blocks WHERE memory_blocks.session_id = ?"
-"""The position up to which a session's contracts are in memory blocks; NULL where there is none."""
+BATCH_RESULTS = """\
+WITH RECURSIVE given AS
+(SELECT ? AS longest),
+tries("key", request_id) AS
+(SELECT k."key" AS "key", k.request_id AS request_id
+FROM idempotency_keys AS k
+WHERE k.caller = ? AND k."key" IN (SELECT anon_1.value
+FROM json_each(?) AS anon_1) UNION ALL SELECT tries."key" AS "key", k.request_id AS request_id
+FROM tries CROSS JOIN idempotency_keys AS k
+WHERE k.caller IN ('retry', 'resume') AND k."key" = tries.request_id)
+SELECT tries."key", q.contract_id, q.session_id, q.to_agent, json_extract(q.metadata, '$.retry_of')
+    AS retry_of, r.from_agent, r.status, r.created_at, r.error, json_extract(r.metadata, '$.called')
+    AS called, CASE WHEN (length(r.metadata) + coalesce(length(r.result), 0) <= (SELECT
+    given.longest
+FROM given)) THEN r.result END AS result, CASE WHEN (length(r.metadata) + coalesce(length(r.result),
+    0) <= (SELECT given.longest
+FROM given)) THEN r.metadata END AS metadata
+FROM tries CROSS JOIN contracts AS q LEFT OUTER JOIN contracts AS r ON r.request_id =
+    tries.request_id
+WHERE q.contract_id = tries.request_id AND NOT (EXISTS (SELECT 1
+FROM idempotency_keys AS k
+WHERE k.caller IN ('retry', 'resume') AND k."key" = tries.request_id))
+"""
+"""Parameters: longest, caller, keys."""
 
-START = "UPDATE contracts SET status=? WHERE contracts.contract_id = ? AND contracts.status = ?"
-"""(in_progress, contract_id, pending)"""
+UNFINISHED = """\
+WITH RECURSIVE given AS
+(SELECT ? AS session_id),
+found AS MATERIALIZED
+(SELECT contracts.contract_id AS contract_id, contracts.capability AS capability, contracts.position
+    AS position, contracts.status AS status, coalesce(json_extract(contracts.metadata,
+    '$.retry_of'), json_extract(contracts.metadata, '$.resumes')) AS previous
+FROM contracts
+WHERE contracts.session_id = (SELECT given.session_id
+FROM given) AND contracts.contract_type = 'REQUEST' AND coalesce(json_extract(contracts.metadata,
+    '$.retry_of'), json_extract(contracts.metadata, '$.resumes')) IS NOT NULL),
+tries(contract_id, capability, position, status, previous) AS
+(SELECT found.contract_id AS contract_id, found.capability AS capability, found.position AS
+    position, found.status AS status, found.previous AS previous
+FROM found UNION SELECT tries.contract_id AS contract_id, tries.capability AS capability,
+    tries.position AS position, tries.status AS status, coalesce(json_extract(c.metadata,
+    '$.retry_of'), json_extract(c.metadata, '$.resumes')) AS coalesce_1
+FROM tries CROSS JOIN contracts AS c
+WHERE c.contract_id = tries.previous AND c.session_id = (SELECT given.session_id
+FROM given) AND c.capability = tries.capability AND coalesce(json_extract(c.metadata, '$.retry_of'),
+    json_extract(c.metadata, '$.resumes')) IS NOT NULL),
+ranked AS
+(SELECT tries.previous AS previous, tries.capability AS capability, tries.contract_id AS
+    contract_id, tries.status AS status, sum(CASE WHEN (tries.status = 'completed') THEN 1 ELSE 0
+    END) OVER (PARTITION BY tries.previous, tries.capability) AS completed, row_number() OVER
+    (PARTITION BY tries.previous, tries.capability ORDER BY tries.position DESC) AS number
+FROM tries)
+SELECT q.position, coalesce(ranked.contract_id, q.contract_id) AS last_try
+FROM contracts AS q LEFT OUTER JOIN ranked ON q.contract_id = ranked.previous AND ranked.capability
+    = q.capability AND ranked.number = 1
+WHERE q.session_id = (SELECT given.session_id
+FROM given) AND q.contract_type = 'REQUEST' AND q.parent_id IS NULL AND q.status IN ('failed',
+    'cancelled') AND (q.contract_id NOT IN (SELECT tries.contract_id
+FROM tries CROSS JOIN contracts AS c
+WHERE c.contract_id = tries.previous AND c.session_id = (SELECT given.session_id
+FROM given) AND c.capability = tries.capability)) AND coalesce(ranked.completed, 0) = 0 AND
+    coalesce(ranked.status, q.status) IN ('failed', 'cancelled') ORDER BY q.position
+"""
+"""Parameters: session_id."""
 
-COMPLETE = "UPDATE contracts SET status=?, completed_at=?, claimed_by=NULL WHERE contracts.contract_id = ?"
-"""(status, completed_at, contract_id)"""
+LAST_TRY = """\
+WITH RECURSIVE given AS
+(SELECT ? AS session_id, ? AS request_id),
+found AS MATERIALIZED
+(SELECT contracts.contract_id AS contract_id, contracts.capability AS capability, contracts.position
+    AS position, contracts.status AS status, coalesce(json_extract(contracts.metadata,
+    '$.retry_of'), json_extract(contracts.metadata, '$.resumes')) AS previous
+FROM contracts
+WHERE contracts.session_id = (SELECT given.session_id
+FROM given) AND contracts.contract_type = 'REQUEST' AND coalesce(json_extract(contracts.metadata,
+    '$.retry_of'), json_extract(contracts.metadata, '$.resumes')) IS NOT NULL),
+tries(contract_id, capability, position, status, previous) AS
+(SELECT found.contract_id AS contract_id, found.capability AS capability, found.position AS
+    position, found.status AS status, found.previous AS previous
+FROM found UNION SELECT tries.contract_id AS contract_id, tries.capability AS capability,
+    tries.position AS position, tries.status AS status, coalesce(json_extract(c.metadata,
+    '$.retry_of'), json_extract(c.metadata, '$.resumes')) AS coalesce_1
+FROM tries CROSS JOIN contracts AS c
+WHERE c.contract_id = tries.previous AND c.session_id = (SELECT given.session_id
+FROM given) AND c.capability = tries.capability AND coalesce(json_extract(c.metadata, '$.retry_of'),
+    json_extract(c.metadata, '$.resumes')) IS NOT NULL),
+firsts AS
+(SELECT given.request_id AS contract_id
+FROM given UNION SELECT tries.previous AS previous
+FROM tries CROSS JOIN contracts AS c
+WHERE c.contract_id = tries.previous AND c.session_id = (SELECT given.session_id
+FROM given) AND c.capability = tries.capability AND tries.contract_id = (SELECT given.request_id
+FROM given))
+SELECT c.contract_id, c.status
+FROM contracts AS c
+WHERE c.contract_id IN (SELECT firsts.contract_id
+FROM firsts UNION SELECT tries.contract_id
+FROM tries
+WHERE tries.previous IN (SELECT firsts.contract_id
+FROM firsts) AND tries.capability = (SELECT q.capability
+FROM contracts AS q
+WHERE q.contract_id = (SELECT given.request_id
+FROM given))) ORDER BY c.status = 'completed' DESC, c.position DESC
+LIMIT 1
+"""
+"""Parameters: session_id, request_id."""
 
-CLAIMED = "SELECT DISTINCT contracts.claimed_by FROM contracts WHERE contracts.claimed_by IS NOT NULL"
+REQUESTS_AT = """\
+SELECT contracts.contract_id, contracts.from_agent, contracts.to_agent, contracts.capability,
+    contracts.payload, contracts.metadata
+FROM contracts
+WHERE contracts.position IN (SELECT anon_1.value
+FROM json_each(?) AS anon_1) ORDER BY contracts.position
+"""
+"""Parameters: positions."""
 
-ORPHANS = "SELECT contracts.contract_id FROM contracts WHERE contracts.claimed_by = ?"
+# memory_block_queries.py
 
-ANCESTORS = (
-    "WITH RECURSIVE ancestors(contract_id, to_agent, capability, parent_id) AS"
-    " (SELECT contract_id, to_agent, capability, parent_id FROM contracts"
-    " WHERE contract_id = ? AND contract_type = 'REQUEST'"
-    " UNION SELECT c.contract_id, c.to_agent, c.capability, c.parent_id FROM contracts c"
-    " JOIN ancestors a ON c.contract_id = a.parent_id)"
-    " SELECT contract_id, to_agent, capability FROM ancestors"
-)
-"""From a REQUEST to the root of its delegation; nothing for a RESPONSE."""
+INSERT_BLOCK = """\
+INSERT INTO memory_blocks (block_id, session_id, created_at, last_position, block, beside) VALUES
+    (?, ?, ?, ?, ?, ?)
+"""
+"""Parameters: block_id, session_id, created_at, last_position, block, beside."""
 
-AGENT = "SELECT contracts.to_agent FROM contracts WHERE contracts.contract_id = ?"
-
-PAYLOAD = "SELECT contracts.payload FROM contracts WHERE contracts.contract_id = ?"
-
-TRIED = (
-    "WITH RECURSIVE tries(contract_id, capability, session_id, resumes, retry_of) AS"
-    " (SELECT contract_id, capability, session_id, json_extract(metadata, '$.resumes'), json_extract(metadata, '$.retry_of')"
-    " FROM contracts WHERE contract_id = ?"
-    " UNION SELECT c.contract_id, c.capability, c.session_id, json_extract(c.metadata, '$.resumes'),"
-    " json_extract(c.metadata, '$.retry_of') FROM tries t CROSS JOIN contracts c ON c.contract_id IN (t.resumes, t.retry_of)"
-    " WHERE c.capability = t.capability AND c.session_id = t.session_id"
-    " UNION SELECT c.contract_id, c.capability, c.session_id, json_extract(c.metadata, '$.resumes'),"
-    " json_extract(c.metadata, '$.retry_of') FROM tries t"
-    " CROSS JOIN idempotency_keys k ON k.caller IN ('retry', 'resume') AND k.key = t.contract_id"
-    " CROSS JOIN contracts c ON c.contract_id = k.request_id"
-    " WHERE c.capability = t.capability AND c.session_id = t.session_id),"
-    " steps(first, contract_id) AS"
-    " (SELECT c.contract_id, c.contract_id FROM tries t CROSS JOIN contracts c ON c.parent_id = t.contract_id"
-    " WHERE c.contract_type = 'REQUEST' AND c.from_agent = ?"
-    " UNION SELECT s.first, k.request_id FROM steps s"
-    " CROSS JOIN idempotency_keys k ON k.caller IN ('retry', 'resume') AND k.key = s.contract_id)"
-    " SELECT c.contract_id, c.to_agent, q.capability, q.payload, c.status, c.completed_at IS NULL AND"
-    " coalesce(c.claimed_by, c.turn, c.due_at) IS NOT NULL, q.metadata FROM steps s"
-    " CROSS JOIN contracts q ON q.contract_id = s.first CROSS JOIN contracts c ON c.contract_id = s.contract_id"
-    " WHERE c.capability = q.capability ORDER BY c.position"
-)
-"""(contract_id, from_agent): what that agent asked for on behalf of a REQUEST and of its other tries, oldest first, and the
-later tries of those: whether it waits or runs here now (not if it was imported open), and what identifies the first of them.
-
-Only tries of one capability in one session count: what `metadata` says comes from outside. The key of a try is the id of the
-one before it (store.RETRY; `resume` in ledgers of older versions)."""
-
-RESULT = "SELECT contracts.result FROM contracts WHERE contracts.request_id = ?"
-"""What the RESPONSE to that REQUEST holds."""
-
-SESSIONS_FROM = (
-    "WITH RECURSIVE found(session_id, n) AS"
-    " (SELECT min(session_id), 1 FROM contracts WHERE session_id >= ?"
-    " UNION ALL SELECT (SELECT min(session_id) FROM contracts WHERE session_id > found.session_id), n + 1 FROM found"
-    " WHERE found.session_id IS NOT NULL AND n < ?)"
-    " SELECT session_id FROM found WHERE session_id IS NOT NULL"
-)
-"""(first, how many): distinct sessions in order, by skipping through the index instead of reading it all."""
-
-NEWEST_IDS = "SELECT contract_id, capability, session_id FROM contracts ORDER BY position DESC LIMIT ?"
-
-# The queue
-
-ENQUEUE = (
-    "INSERT INTO contracts (contract_id, session_id, contract_type, from_agent, to_agent, capability, payload, status,"
-    " created_at, completed_at, result, error, metadata, request_id, parent_id, claimed_by, priority, due_at, expires_at,"
-    " turn) SELECT given.*,"
-    " CASE WHEN given.due_at IS NULL THEN max((SELECT turn + 1 FROM queue_clock WHERE priority = given.priority),"
-    " (SELECT coalesce(max(c.turn) + 1, 0) FROM contracts AS c"
-    " WHERE c.session_id = given.session_id AND c.priority = given.priority AND c.turn IS NOT NULL))"
-    " END FROM (SELECT ?, ? AS session_id, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? AS priority, ? AS due_at, ?) AS given"
-)
-"""A whole Row, priority, due_at, expires_at."""
-
-ENQUEUE_WEBHOOK = "INSERT INTO webhooks (request_id, url, attempts) VALUES (?, ?, 0)"
-
-FIRST = (
-    "SELECT priority, turn, position, capability FROM contracts WHERE capability = ? AND to_agent IS ?"
-    " AND turn IS NOT NULL ORDER BY priority, turn, position LIMIT ?"
-)
-"""(capability, the agent that it insists on or None, how many at most): those that come first, in order."""
-
-CLAIM = (
-    "UPDATE contracts SET status = 'in_progress', claimed_by = ?, to_agent = ?, turn = NULL, expires_at = NULL,"
-    " attempts = coalesce(attempts, 0) + 1 WHERE position = ?"
-)
-"""(owner, the agent that is to do it, position)"""
-
-CLOCK = (
-    "INSERT INTO queue_clock (priority, turn) VALUES (?, ?)"
-    " ON CONFLICT (priority) DO UPDATE SET turn = max(turn, excluded.turn)"
-)
-
-_ROW = (
-    "SELECT contract_id, session_id, contract_type, from_agent, to_agent, capability, payload, status, created_at,"
-    " completed_at, result, error, metadata, request_id, parent_id, claimed_by FROM contracts WHERE "
-)
-BY_POSITION = _ROW + "position = ?"
-BY_ID = _ROW + "contract_id = ?"
-BETWEEN = (
-    _ROW  # noqa: S608  a constant
-    + "session_id = ? AND position BETWEEN (SELECT position FROM contracts WHERE contract_id = ?)"
-    " AND (SELECT position FROM contracts WHERE contract_id = ?) ORDER BY position"
-)
-"""(session, first contract_id, last contract_id): the contracts of a session from one to another, oldest first."""
-BY_REQUEST = _ROW + "request_id = ?"
-"""The RESPONSE to that REQUEST."""
-
-ANSWERED = "SELECT request_id FROM contracts WHERE request_id IN (SELECT value FROM json_each(?))"
-
-DUE = "SELECT position, session_id, priority FROM contracts WHERE due_at <= ? ORDER BY due_at LIMIT ?"
-
-PROMOTE = (
-    "UPDATE contracts SET due_at = NULL, turn = max("
-    "(SELECT turn + 1 FROM queue_clock WHERE priority = contracts.priority),"
-    " (SELECT coalesce(max(c.turn) + 1, 0) FROM contracts AS c"
-    " WHERE c.session_id = contracts.session_id AND c.priority = contracts.priority AND c.turn IS NOT NULL))"
-    " WHERE position = ? AND session_id = ? AND priority = ?"
-)
-"""(position, session_id, priority)"""
-
-EXPIRED = "SELECT position FROM contracts WHERE expires_at <= ? ORDER BY expires_at LIMIT ?"
-
-NEXT_MOMENT = (
-    "SELECT min(moment) FROM (SELECT min(due_at) AS moment FROM contracts WHERE due_at IS NOT NULL"
-    " UNION ALL SELECT min(expires_at) FROM contracts WHERE expires_at IS NOT NULL)"
-)
-"""When the next one is due, or expires."""
-
-CLAIMED_STATE = (
-    "SELECT position, attempts, cancelled_by, priority IS NOT NULL FROM contracts"
-    " WHERE contract_id = ? AND claimed_by IS NOT NULL"
-)
-
-STATE = (
-    "SELECT status, contract_type, turn IS NOT NULL OR due_at IS NOT NULL, claimed_by, position FROM contracts"
-    " WHERE contract_id = ?"
-)
-
-END = (
-    "UPDATE contracts SET status = ?, completed_at = ?, claimed_by = NULL, turn = NULL, due_at = NULL, expires_at = NULL"
-    " WHERE contract_id = ?"
-)
-"""(status, completed_at, contract_id): COMPLETE for one that may still wait."""
-
-REQUEUE = (
-    "UPDATE contracts SET status = 'pending', claimed_by = NULL, attempts = attempts - ?, to_agent = ?,"
-    " turn = (SELECT turn FROM queue_clock WHERE priority = contracts.priority) WHERE contract_id = ?"
-)
-"""(1 where its agent was not called, else 0; the agent that it insists on, else NULL; contract_id): it waits at the head of
-its priority."""
-
-CANCEL = "UPDATE contracts SET cancelled_by = ? WHERE contract_id = ? AND cancelled_by IS NULL"
-
-CANCELLED = (
-    "SELECT contract_id, cancelled_by FROM contracts WHERE claimed_by = ? AND cancelled_by IS NOT NULL"
-    " AND claimed_by IS NOT NULL"
-)
-
-LENGTH = (
-    "SELECT (SELECT count(*) FROM contracts WHERE turn IS NOT NULL)"
-    " + (SELECT count(*) FROM contracts WHERE due_at IS NOT NULL)"
-)
-
-WAITING = "SELECT capability, to_agent, count(*) FROM contracts WHERE turn IS NOT NULL GROUP BY capability, to_agent"
-"""What waits for whom, read from its index alone."""
-
-DUE_WEBHOOKS = (
-    "SELECT request_id, url, attempts FROM webhooks WHERE due_at <= ?"
-    " AND substr(url || '/', 1, instr(substr(url || '/', 9), '/') + 8) NOT IN (SELECT value FROM json_each(?))"
-    " AND url NOT IN (SELECT value FROM json_each(?)) ORDER BY due_at LIMIT ?"
-)
-"""(moment, hosts as `addresses.host_of` writes them, URLs, how many at most): what is due, but not to these."""
-
-WEBHOOK_SENT = "DELETE FROM webhooks WHERE request_id = ?"
-
-WEBHOOK_FAILED = "UPDATE webhooks SET attempts = ?, due_at = ?, error = ? WHERE request_id = ?"
-
-WEBHOOKS_GONE = "UPDATE webhooks SET due_at = NULL, error = ? WHERE url = ? AND (due_at IS NOT NULL OR error IS NULL)"
-"""(error, URL): gives up all that wait for this URL, also those of tasks that have not ended."""
-
-WEBHOOK_DUE = "UPDATE webhooks SET due_at = ? WHERE request_id = ? AND error IS NULL"
-RECORDED = (
-    "WITH RECURSIVE given(caller, keys, longest) AS (SELECT ?, ?, ?), trials(key, request_id) AS"
-    " (SELECT k.key, k.request_id FROM given CROSS JOIN json_each(given.keys) AS wanted"
-    " CROSS JOIN idempotency_keys AS k ON k.caller = given.caller AND k.key = wanted.value"
-    " UNION ALL SELECT t.key, k.request_id FROM trials AS t"
-    " CROSS JOIN idempotency_keys AS k ON k.caller IN ('retry', 'resume') AND k.key = t.request_id)"
-    " SELECT t.key, q.contract_id, q.session_id, q.to_agent, json_extract(q.metadata, '$.retry_of'), r.from_agent, r.status,"
-    " r.created_at, r.error, json_extract(r.metadata, '$.called'),"
-    " iif(length(r.metadata) + coalesce(length(r.result), 0) <= given.longest, r.result, NULL),"
-    " iif(length(r.metadata) + coalesce(length(r.result), 0) <= given.longest, r.metadata, NULL)"
-    " FROM given CROSS JOIN trials AS t CROSS JOIN contracts AS q ON q.contract_id = t.request_id"
-    " LEFT JOIN contracts AS r ON r.request_id = t.request_id"
-    " WHERE NOT EXISTS (SELECT 1 FROM idempotency_keys AS k WHERE k.caller IN ('retry', 'resume')"
-    " AND k.key = t.request_id)"
-)
-"""(caller, keys as a JSON list, length above which result and metadata are left out): the last trial of each used key.
-
-The key of a trial is the id of the one that it comes after (store.RETRY). CROSS JOIN keeps SQLite from reading all keys of
-the caller first."""
-
-_TRIES = (
-    "found AS MATERIALIZED (SELECT contract_id, capability, position, status,"
-    " coalesce(json_extract(metadata, '$.retry_of'), json_extract(metadata, '$.resumes')) AS before FROM contracts"
-    " WHERE session_id = (SELECT session FROM given) AND contract_type = 'REQUEST' AND before IS NOT NULL),"
-    " tries(contract_id, capability, position, status, before) AS (SELECT * FROM found"
-    " UNION SELECT t.contract_id, t.capability, t.position, t.status, coalesce(json_extract(c.metadata, '$.retry_of'),"
-    " json_extract(c.metadata, '$.resumes')) AS further FROM tries t CROSS JOIN contracts c ON c.contract_id = t.before"
-    " WHERE further IS NOT NULL AND c.session_id = (SELECT session FROM given) AND c.capability = t.capability)"
-)
-"""`tries` has a row for each REQUEST of a session that does another one (`before`) again, and for each before that."""
-
-UNDONE = (
-    "WITH RECURSIVE given(session) AS (SELECT ?), "  # noqa: S608  a constant
-    + _TRIES
-    + ", again AS (SELECT before, capability, max(position), contract_id, status, sum(status = 'completed') AS done"
-    " FROM tries GROUP BY before, capability)"
-    " SELECT q.position, coalesce(again.contract_id, q.contract_id) FROM contracts q"
-    " LEFT JOIN again ON again.before = q.contract_id AND again.capability = q.capability"
-    " WHERE q.session_id = (SELECT session FROM given) AND q.contract_type = 'REQUEST' AND q.status IN ('failed', 'cancelled')"
-    " AND q.parent_id IS NULL AND q.contract_id NOT IN (SELECT t.contract_id FROM tries t"
-    " CROSS JOIN contracts c ON c.contract_id = t.before WHERE c.session_id = (SELECT session FROM given)"
-    " AND c.capability = t.capability)"
-    " AND coalesce(again.done, 0) = 0"
-    " AND coalesce(again.status, q.status) IN ('failed', 'cancelled') ORDER BY q.position"
-)
-"""(session): the position of each REQUEST of a caller's own that came to nothing, also when it was tried again by whatever
-command, and the id of its last try."""
-
-LAST_TRY = (
-    "WITH RECURSIVE given(session, request) AS (SELECT ?, ?), "  # noqa: S608  a constant
-    + _TRIES
-    + ", firsts(contract_id) AS (SELECT request FROM given UNION SELECT t.before FROM tries t"
-    " CROSS JOIN contracts c ON c.contract_id = t.before AND c.session_id = (SELECT session FROM given)"
-    " AND c.capability = t.capability"
-    " WHERE t.contract_id = (SELECT request FROM given))"
-    " SELECT c.contract_id, c.status FROM contracts c WHERE c.contract_id IN (SELECT contract_id FROM firsts"
-    " UNION SELECT t.contract_id FROM tries t WHERE t.before IN (SELECT contract_id FROM firsts)"
-    " AND t.capability = (SELECT capability FROM contracts WHERE contract_id = (SELECT request FROM given)))"
-    " ORDER BY c.status = 'completed' DESC, c.position DESC LIMIT 1"
-)
-"""(session, contract_id): the id and the status of the last try of what that REQUEST asks for; a completed one goes first."""
-
-ASKED = (
-    "SELECT contract_id, from_agent, to_agent, capability, payload, metadata FROM contracts"
-    " WHERE position IN (SELECT value FROM json_each(?)) ORDER BY position"
-)
-"""(positions as a JSON list)"""
+COVERED_POSITION = """\
+SELECT max(memory_blocks.last_position) AS position
+FROM memory_blocks
+WHERE memory_blocks.session_id = ?
+"""
+"""Parameters: session_id."""

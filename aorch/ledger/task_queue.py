@@ -69,11 +69,11 @@ Head = tuple[int, int, int, str]
 
 def waiting(connection: sqlite3.Connection, places: Sequence[Places]) -> bool:
     """Whether a claim for these would find something, or time has made something due or let it expire."""
-    moment = connection.execute(statements.NEXT_MOMENT).fetchone()[0]
+    moment = connection.execute(statements.NEXT_QUEUE_TIME).fetchone()[0]
     if moment is not None and moment <= now():
         return True
     heads = [(capability, agent_id, 1) for each in places for capability, agent_id, _ in each.heads()]
-    return any(connection.execute(statements.FIRST, head).fetchone() for head in heads)
+    return any(connection.execute(statements.QUEUE_HEAD, head).fetchone() for head in heads)
 
 
 def claim(connection: sqlite3.Connection, owner_id: str, places: Sequence[Places], most: int) -> list[Row]:
@@ -83,13 +83,13 @@ def claim(connection: sqlite3.Connection, owner_id: str, places: Sequence[Places
     """
     _promote(connection)
     expire(connection)
-    heads = [connection.execute(statements.FIRST, head) for each in places for head in each.heads()]
+    heads = [connection.execute(statements.QUEUE_HEAD, head) for each in places for head in each.heads()]
     first = _with_places(merge(*heads), {each.capability: each.free for each in places}, most)
     taken = _with_agents([(position, _row(connection, position)) for _, _, position, _ in first], places)
-    connection.executemany(statements.CLAIM, [(owner_id, row.to_agent, position) for position, row in taken])
+    connection.executemany(statements.CLAIM_REQUEST, [(owner_id, row.to_agent, position) for position, row in taken])
     claimed = {position for position, _ in taken}
     turns = {priority: turn for priority, turn, position, _ in first if position in claimed}
-    connection.executemany(statements.CLOCK, turns.items())
+    connection.executemany(statements.ADVANCE_QUEUE_CLOCK, turns.items())
     return [row._replace(status=IN_PROGRESS, claimed_by=owner_id) for _, row in taken]
 
 
@@ -112,7 +112,7 @@ def _with_agents(rows: list[tuple[int, Row]], places: Sequence[Places]) -> list[
 
 def next_moment(connection: sqlite3.Connection) -> str | None:
     """When something will be due, or expire (RFC 3339); None where nothing waits for its time."""
-    found: str | None = connection.execute(statements.NEXT_MOMENT).fetchone()[0]
+    found: str | None = connection.execute(statements.NEXT_QUEUE_TIME).fetchone()[0]
     return found
 
 
@@ -121,7 +121,7 @@ def cancel(connection: sqlite3.Connection, request_id: str, by: str) -> str:
 
     Raises NotFound, for a RESPONSE too; Conflict for one that was imported while it was open.
     """
-    found = connection.execute(statements.STATE, (request_id,)).fetchone()
+    found = connection.execute(statements.REQUEST_STATE, (request_id,)).fetchone()
     if found is None:
         raise NotFound(f"no contract's id is {request_id!r}", "See `aorch contracts list --status pending`.")
     status, contract_type, waits, claimed_by, position = found
@@ -132,13 +132,13 @@ def cancel(connection: sqlite3.Connection, request_id: str, by: str) -> str:
     if claimed_by is None and status in OPEN:
         raise imported(request_id)
     if claimed_by is not None:
-        connection.execute(statements.CANCEL, (by, request_id))
+        connection.execute(statements.REQUEST_CANCELLATION, (by, request_id))
     return str(status)
 
 
 def is_nobodys(connection: sqlite3.Connection, request_id: str) -> bool:
     """Whether that REQUEST is here and nobody runs it here, nor does it wait for anybody: it has ended, or was imported."""
-    found = connection.execute(statements.STATE, (request_id,)).fetchone()
+    found = connection.execute(statements.REQUEST_STATE, (request_id,)).fetchone()
     return found is not None and not found[2] and found[3] is None
 
 
@@ -152,7 +152,7 @@ def imported(request_id: str) -> Conflict:
 
 def lost(connection: sqlite3.Connection, owner_id: str) -> None:
     """Answer what that dead owner left open, or let it wait again where that is safe."""
-    for (request_id,) in connection.execute(statements.ORPHANS, (owner_id,)).fetchall():
+    for (request_id,) in connection.execute(statements.CLAIMED_BY_OWNER, (owner_id,)).fetchall():
         lose(connection, request_id)
 
 
@@ -180,7 +180,7 @@ def answer(connection: sqlite3.Connection, request: Row, status: str, error: str
 
     If it has a RESPONSE already, it ends as that one says. Returns the status of `request` after that.
     """
-    if (found := connection.execute(statements.BY_REQUEST, (request.contract_id,)).fetchone()) is not None:
+    if (found := connection.execute(statements.RESPONSE_TO, (request.contract_id,)).fetchone()) is not None:
         return end_by(connection, Row(*found))
     moment = now()
     about = {"code": kind.code, **({"called": False} if request.status == PENDING else {})}
@@ -200,8 +200,8 @@ def answer(connection: sqlite3.Connection, request: Row, status: str, error: str
         request_id=request.contract_id,
         parent_id=request.parent_id,
     )
-    connection.execute(statements.INSERT, response)
-    connection.execute(statements.WEBHOOK_DUE, (moment, request.contract_id))
+    connection.execute(statements.INSERT_CONTRACT, response)
+    connection.execute(statements.WEBHOOK_IS_DUE, (moment, request.contract_id))
     return end_by(connection, response)
 
 
@@ -212,7 +212,9 @@ def end_by(connection: sqlite3.Connection, response: Row) -> str:
         status = COMPLETED if response.error is None else FAILED
     elif status == INTERRUPTED:
         status = FAILED
-    connection.execute(statements.END, (status, response.completed_at or response.created_at, response.request_id))
+    connection.execute(
+        statements.FINISH_QUEUED_REQUEST, (status, response.completed_at or response.created_at, response.request_id)
+    )
     return status
 
 
@@ -236,16 +238,16 @@ def _with_places(heads: Iterable[Head], free: dict[str, int], most: int) -> list
 
 
 def _promote(connection: sqlite3.Connection) -> None:
-    due = connection.execute(statements.DUE, (now(), AT_ONCE)).fetchall()
-    connection.executemany(statements.PROMOTE, due)
+    due = connection.execute(statements.DUE_REQUESTS, (now(), AT_ONCE)).fetchall()
+    connection.executemany(statements.QUEUE_DUE_REQUEST, due)
 
 
 def expire(connection: sqlite3.Connection) -> None:
     """Answer what nobody began before its `expires_at`, AT_ONCE of it at most."""
-    for (position,) in connection.execute(statements.EXPIRED, (now(), AT_ONCE)).fetchall():
+    for (position,) in connection.execute(statements.EXPIRED_REQUESTS, (now(), AT_ONCE)).fetchall():
         request = _row(connection, position)
         answer(connection, request, FAILED, f"nobody began it before {queued(request).get('expires_at')}", Expired)
 
 
 def _row(connection: sqlite3.Connection, position: int) -> Row:
-    return Row(*connection.execute(statements.BY_POSITION, (position,)).fetchone())
+    return Row(*connection.execute(statements.CONTRACT_AT, (position,)).fetchone())

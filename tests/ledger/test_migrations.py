@@ -19,7 +19,7 @@ from aorch.ledger.record import Row
 from aorch.ledger.schema import metadata
 from aorch.ledger.sqlite.migrate import configuration, upgrade
 from aorch.ledger.sqlite.opening import connect, connect_reading
-from aorch.ledger.statements import INSERT, REVISION
+from aorch.ledger.statements import INSERT_CONTRACT, REVISION
 
 SCRIPTS = ScriptDirectory.from_config(configuration())
 REVISIONS = [script.revision for script in reversed(list(SCRIPTS.walk_revisions()))]
@@ -101,7 +101,7 @@ def test_opening_twice_changes_nothing(tmp_path: Path) -> None:
     """A second upgrade finds nothing to do, and the rows stand."""
     path = tmp_path / "ledger.db"
     with closing(connect(path)) as connection:
-        connection.executemany(INSERT, ROWS)
+        connection.executemany(INSERT_CONTRACT, ROWS)
     before = schema(path)
     with closing(connect(path)) as connection:
         upgrade(connection)

@@ -65,7 +65,7 @@ class Written:
 
     def ask(self) -> None:
         row = request(text=new_id(), status="in_progress", completed_at=None, claimed_by=new_id())
-        self.connection.execute(statements.INSERT, row)
+        self.connection.execute(statements.INSERT_CONTRACT, row)
         self.running.append(row)
 
     def enqueue(self, idempotent: bool = False) -> None:
@@ -87,8 +87,8 @@ class Written:
             self.running.remove(row)
             moment = now()
             answer = response(row._replace(status=status), created_at=moment, completed_at=moment)
-            self.connection.execute(statements.INSERT, answer)
-            self.connection.execute(statements.COMPLETE, (status, moment, row.contract_id))
+            self.connection.execute(statements.INSERT_CONTRACT, answer)
+            self.connection.execute(statements.FINISH_REQUEST, (status, moment, row.contract_id))
 
     def fail(self) -> None:
         self.succeed("failed")

@@ -15,7 +15,7 @@ from aorch.errors import Conflict, LedgerBusy, LedgerError, NotFound
 from aorch.ledger.ledger import Entry, Ledger
 from aorch.ledger.sqlite.driver import as_ledger_error, connection_to
 from aorch.ledger.sqlite.opening import connect
-from aorch.ledger.statements import INSERT
+from aorch.ledger.statements import INSERT_CONTRACT
 from aorch.ledger.task_queue import Places
 from aorch.ledger.writer import Writer
 
@@ -53,10 +53,10 @@ async def test_a_cancel_of_an_unknown_id_costs_the_others_no_transaction(ledger:
     with closing(writer_of(path, said)) as writer:
 
         def refuse(connection: sqlite3.Connection) -> None:
-            connection.execute(INSERT, request("taken back"))
+            connection.execute(INSERT_CONTRACT, request("taken back"))
             raise NotFound("NOPE")
 
-        commits = [writer.commit((INSERT, request(text=str(number)))) for number in range(400)]
+        commits = [writer.commit((INSERT_CONTRACT, request(text=str(number)))) for number in range(400)]
         with pytest.raises(NotFound):
             await writer.work(refuse)
         await asyncio.gather(*commits)
@@ -71,11 +71,11 @@ async def test_statements_that_fail_are_taken_back_alone_in_one_more_transaction
     said: list[str] = []
     there = request()
     with closing(writer_of(path, said)) as writer:
-        good = [writer.commit((INSERT, request())), writer.commit((INSERT, there))]
+        good = [writer.commit((INSERT_CONTRACT, request())), writer.commit((INSERT_CONTRACT, there))]
         bad = [
-            writer.commit((INSERT, request("before it")), (INSERT, there)),
-            writer.commit((INSERT, request("before it")), ("INSERT INTO nowhere VALUES (?)", (1,))),
-            writer.commit((INSERT, request("before it")), ("SELECT ?", (2**64,))),
+            writer.commit((INSERT_CONTRACT, request("before it")), (INSERT_CONTRACT, there)),
+            writer.commit((INSERT_CONTRACT, request("before it")), ("INSERT INTO nowhere VALUES (?)", (1,))),
+            writer.commit((INSERT_CONTRACT, request("before it")), ("SELECT ?", (2**64,))),
         ]
         counted = writer.commit_answer(  # in this turn of the loop, so that it is in the same transaction
             None, (), lambda connection: connection.execute("SELECT count(*) FROM contracts").fetchone()[0]

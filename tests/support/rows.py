@@ -8,7 +8,7 @@ from aorch.clock import now
 from aorch.ids import new_id
 from aorch.ledger.record import Row
 from aorch.ledger.sqlite.opening import connect
-from aorch.ledger.statements import INSERT
+from aorch.ledger.statements import INSERT_CONTRACT
 
 
 def request(session: str = "s", text: str = "hi", **more: Any) -> Row:
@@ -59,6 +59,6 @@ def put(ledger: Path, *rows: Row) -> None:
     """Write `rows` in one transaction, in their order; the ledger is made where it is not there."""
     connection = connect(ledger)
     connection.execute("BEGIN IMMEDIATE")
-    connection.executemany(INSERT, rows)
+    connection.executemany(INSERT_CONTRACT, rows)
     connection.execute("COMMIT")
     connection.close()

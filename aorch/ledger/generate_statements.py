@@ -1,0 +1,95 @@
+"""Generates statements.py from the expressions in queries/: `python -m aorch.ledger.generate_statements`.
+
+Run it after a change of schema.py, record.py or queries/. A test fails while statements.py differs from what this generates.
+"""
+
+import re
+import textwrap
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from alembic.script import ScriptDirectory
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Dialect
+from sqlalchemy.sql.elements import BindParameter
+from sqlalchemy.sql.expression import Executable
+
+MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
+OUTPUT = Path(__file__).with_name("statements.py")
+MODULES = ("contract_queries", "queue_queries", "retry_queries", "memory_block_queries")
+"""Of aorch.ledger.queries, in the order in which their statements are written."""
+DIALECTS: dict[str, type[Dialect]] = {"sqlite": sqlite.dialect, "postgresql": postgresql.dialect}
+LINE_LENGTH = 120
+
+HEADER = '''"""The SQL of the ledger as {dialect} takes it. Generated: do not edit.
+
+Source: aorch/ledger/queries/, which also says what each statement is for. To generate this file again, run
+`uv run python -m aorch.ledger.generate_statements`. It is checked in because `aorch run` must not import SQLAlchemy (210 ms).
+"""
+
+REVISION = "{revision}"
+"""The newest revision in migrations/versions."""
+'''
+
+
+class Compiled(NamedTuple):
+    """A statement as text, and the names of its parameters in the order of its question marks."""
+
+    text: str
+    parameters: tuple[str, ...]
+
+
+def queries() -> Iterator[tuple[str, dict[str, Executable]]]:
+    """Each module of aorch.ledger.queries, with its statements by name."""
+    for module in MODULES:
+        names = vars(import_module(f"aorch.ledger.queries.{module}"))
+        yield module, {name: each for name, each in names.items() if name.isupper() and isinstance(each, Executable)}
+
+
+def compiled(statement: Executable, dialect: str) -> Compiled:
+    """`statement` as text. Constants in it become literals, so that partial indexes and plans can use them."""
+    target = DIALECTS[dialect]()
+    target.statement_compiler = type("Compiler", (_Literals, target.statement_compiler), {})
+    result: Any = statement.compile(dialect=target)  # type: ignore[attr-defined]  # Executable is only a mark
+    text = re.sub(
+        r" +(?=\n|$)|\n(?=\n)| OFFSET 0$", "", str(result).replace("\n LIMIT", "\nLIMIT")
+    )  # SQLite needs no OFFSET 0
+    return Compiled(text, tuple(result.positiontup or result.bind_names.values()))
+
+
+class _Literals:
+    def visit_bindparam(self, bindparam: BindParameter[Any], literal_binds: bool = False, **options: Any) -> str:  # noqa: FBT
+        literal = literal_binds or not bindparam.required
+        text: str = super().visit_bindparam(bindparam, literal_binds=literal, **options)  # type: ignore[misc]  # a mixin
+        return text
+
+
+def generated(dialect: str = "sqlite") -> str:
+    """The text of statements.py."""
+    revision = ScriptDirectory(str(MIGRATIONS)).get_current_head()
+    parts = [HEADER.format(dialect={"sqlite": "SQLite", "postgresql": "PostgreSQL"}[dialect], revision=revision)]
+    for module, statements in queries():
+        parts.append(f"# {module}.py\n")
+        parts += [_assignment(name, compiled(each, dialect)) for name, each in statements.items()]
+    return "\n".join(parts)
+
+
+def _assignment(name: str, statement: Compiled) -> str:
+    quote = "'" if '"' in statement.text else '"'
+    assignment = f"{name} = {quote}{' '.join(statement.text.split())}{quote}\n"
+    if len(assignment) > LINE_LENGTH or assignment.count(quote) > 2:
+        lines = [part for line in statement.text.splitlines() for part in _wrap(line.strip())]
+        assignment = "\n".join([f'{name} = """\\', *lines, '"""\n'])
+    parameters = "\n".join(_wrap(", ".join(statement.parameters)))
+    return f'{assignment}"""Parameters: {parameters}."""\n' if parameters else assignment
+
+
+_wrap = textwrap.TextWrapper(
+    LINE_LENGTH - 20, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+).wrap
+
+
+if __name__ == "__main__":
+    OUTPUT.write_text(generated(), encoding="utf-8")

@@ -1,0 +1,116 @@
+"""Writing contracts, and finding single ones, those of a session and those of a delegation."""
+
+from typing import Any
+
+from sqlalchemy import ScalarSelect, Select, Text, bindparam, cast, func, insert, literal, null, select, update
+
+from aorch.ledger.queries.expressions import RECORD, contracts, listed
+from aorch.ledger.record import FIELDS, IN_PROGRESS, PENDING, REQUEST, Row
+
+c = contracts.c
+
+INSERT_CONTRACT = insert(contracts).values({name: bindparam(name) for name in Row._fields}).inline()
+"""Inserts a whole record."""
+
+INSERT_REQUEST = (
+    insert(contracts)
+    .values({name: bindparam(name) for name in (*Row._fields[:9], "metadata", "parent_id", "claimed_by")})
+    .inline()
+)
+"""Inserts a REQUEST without the columns that its RESPONSE fills: each NULL that is not bound saves 0.3 µs of 20."""
+
+START_REQUEST = (
+    update(contracts).where(c.contract_id == bindparam("request_id"), c.status == PENDING).values(status=IN_PROGRESS)
+)
+
+FINISH_REQUEST = (
+    update(contracts)
+    .where(c.contract_id == bindparam("request_id"))
+    .ordered_values(
+        (c.status, bindparam("final_status")), (c.completed_at, bindparam("finished_at")), (c.claimed_by, null())
+    )
+)
+"""Ends a REQUEST that never was in the queue."""
+
+SET_AGENT = update(contracts).where(c.contract_id == bindparam("request_id")).values(to_agent=bindparam("agent_id"))
+
+LINK_RESPONSE = (
+    update(contracts)
+    .where(c.contract_id == bindparam("response_id"))
+    .ordered_values((c.request_id, bindparam("answered_id")), (c.capability, bindparam("its_capability")))
+)
+"""Stores which REQUEST a RESPONSE answers."""
+
+CONTRACT_AT = select(*RECORD).where(c.position == bindparam("position"))
+
+CONTRACT_BY_ID = select(*RECORD).where(c.contract_id == bindparam("contract_id"))
+
+RESPONSE_TO = select(*RECORD).where(c.request_id == bindparam("request_id"))
+
+_texts = [cast(column, Text) for column in RECORD[: len(FIELDS)]]
+CONTRACT_TEXTS = select(*_texts).where(c.contract_id == bindparam("contract_id"))
+"""The columns of a contract's JSON form, all as text: another program may have stored a number or bytes."""
+
+RESPONSE_TEXTS = select(*_texts).where(c.request_id == bindparam("request_id"))
+"""The same of the RESPONSE to a REQUEST."""
+
+AGENT_OF_REQUEST = select(c.to_agent).where(c.contract_id == bindparam("request_id"))
+
+PAYLOAD_OF_REQUEST = select(c.payload).where(c.contract_id == bindparam("request_id"))
+
+RESULT_OF_REQUEST = select(c.result).where(c.request_id == bindparam("request_id"))
+"""The result of the RESPONSE to that REQUEST."""
+
+ANSWERED_REQUESTS = select(c.request_id).where(c.request_id.in_(listed("request_ids")))
+"""Those of the given ids (a JSON list) whose REQUEST has a RESPONSE."""
+
+
+def _position_of(name: str) -> ScalarSelect[Any]:
+    its = contracts.alias("bound")
+    return select(its.c.position).where(its.c.contract_id == bindparam(name)).scalar_subquery()
+
+
+CONTRACTS_BETWEEN = (
+    select(*RECORD)
+    .where(c.session_id == bindparam("session_id"))
+    .where(c.position.between(_position_of("first_contract_id"), _position_of("last_contract_id")))
+    .order_by(c.position)
+)
+"""The contracts of a session from one contract to another, both included, oldest first."""
+
+NEWEST_IDS = select(c.contract_id, c.capability, c.session_id).order_by(c.position.desc()).limit(bindparam("limit"))
+
+
+def _ancestors() -> Select[Any]:
+    def columns(table: Any) -> list[Any]:
+        return [table.c.contract_id, table.c.to_agent, table.c.capability, table.c.parent_id]
+
+    start = select(*columns(contracts)).where(c.contract_id == bindparam("contract_id"), c.contract_type == REQUEST)
+    ancestors, parent = start.cte("ancestors", recursive=True), contracts.alias("c")
+    ancestors = ancestors.union(
+        select(*columns(parent)).join_from(parent, ancestors, parent.c.contract_id == ancestors.c.parent_id)
+    )
+    return select(ancestors.c.contract_id, ancestors.c.to_agent, ancestors.c.capability)
+
+
+ANCESTORS = _ancestors()
+"""From a REQUEST up to the root of its delegation; nothing for a RESPONSE."""
+
+
+def _sessions_from() -> Select[Any]:
+    first = select(func.min(c.session_id).label("session_id"), literal(1).label("n"))
+    found = first.where(c.session_id >= bindparam("first")).cte("found", recursive=True)
+    following = select(func.min(c.session_id)).where(c.session_id > found.c.session_id).scalar_subquery()
+    found = found.union_all(
+        select(following, found.c.n + 1).where(found.c.session_id.is_not(None), found.c.n < bindparam("limit"))
+    )
+    return select(found.c.session_id).where(found.c.session_id.is_not(None))
+
+
+SESSIONS_FROM = _sessions_from()
+"""Sessions in the order of their ids, found by skipping through the index instead of reading all of it."""
+
+CLAIM_OWNERS = select(c.claimed_by).where(c.claimed_by.is_not(None)).distinct()
+"""The owner of each claim."""
+
+CLAIMED_BY_OWNER = select(c.contract_id).where(c.claimed_by == bindparam("owner_id"))

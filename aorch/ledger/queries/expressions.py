@@ -1,0 +1,118 @@
+"""SQL that SQLite and PostgreSQL spell differently, each as one expression that compiles for both."""
+
+from typing import Any
+
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    FromClause,
+    Function,
+    Select,
+    String,
+    TableValuedAlias,
+    bindparam,
+    literal_column,
+    select,
+    true,
+)
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import GenericFunction, ReturnTypeFromArgs
+from sqlalchemy.sql.selectable import Join
+
+from aorch.ledger.record import Row
+from aorch.ledger.schema import Contract
+
+contracts = Contract.__table__  # type: ignore[attr-defined]  # SQLModel adds it
+RECORD = [contracts.c[name] for name in Row._fields]
+"""The columns of a record, in the order of its fields."""
+
+
+class greatest(ReturnTypeFromArgs[Any]):
+    """The largest of its arguments."""
+
+    inherit_cache = True
+
+
+class json_text(GenericFunction[str]):
+    """The text under a key of a JSON object; NULL if there is none. On SQLite a number stays one."""
+
+    type = String()
+    inherit_cache = True
+
+
+class json_values(GenericFunction[Any]):
+    """The elements of a JSON list, as a table with the column `value`."""
+
+    inherit_cache = True
+
+
+class position_in(GenericFunction[int]):
+    """Where the second text begins in the first, counted from 1; 0 if it does not appear."""
+
+    inherit_cache = True
+
+
+def _renamed(kind: type[Function[Any]], *, sqlite: str, postgresql: str) -> None:
+    def compile_as(name: str) -> Any:
+        def compiled(element: Any, compiler: SQLCompiler, **options: Any) -> str:
+            return f"{name}({compiler.process(element.clauses, **options)})"
+
+        return compiled
+
+    compiles(kind, "sqlite")(compile_as(sqlite))
+    compiles(kind, "postgresql")(compile_as(postgresql))
+
+
+_renamed(greatest, sqlite="max", postgresql="greatest")
+_renamed(json_values, sqlite="json_each", postgresql="json_array_elements_text")
+_renamed(position_in, sqlite="instr", postgresql="strpos")
+
+
+@compiles(json_text, "sqlite")
+def _sqlite_json_text(element: Any, compiler: SQLCompiler, **options: Any) -> str:
+    column, key = element.clauses
+    return f"json_extract({compiler.process(column, **options)}, '$.{key.name}')"
+
+
+@compiles(json_text, "postgresql")
+def _postgresql_json_text(element: Any, compiler: SQLCompiler, **options: Any) -> str:
+    column, key = element.clauses
+    return f"{compiler.process(column, **options)} ->> '{key.name}'"
+
+
+class CrossJoin(Join):
+    """A join without a condition. SQLite keeps the order of its tables, so the left one drives the right one's index."""
+
+    inherit_cache = True
+
+
+@compiles(CrossJoin)
+def _cross_join(element: Any, compiler: SQLCompiler, **options: Any) -> str:
+    options.pop("asfrom", None), options.pop("from_linter", None)
+    left, right = (compiler.process(side, asfrom=True, **options) for side in (element.left, element.right))
+    return f"{left} CROSS JOIN {right}"
+
+
+def cross_join(first: FromClause, *others: FromClause) -> FromClause:
+    """These tables, read in this order."""
+    joined = first
+    for other in others:
+        joined = CrossJoin(joined, other, true())
+    return joined
+
+
+def metadata_text(table: Any, key: str) -> ColumnElement[str]:
+    """The text under `key` in the metadata of a contract."""
+    return json_text(table.c.metadata, literal_column(key))
+
+
+def listed(name: str) -> Select[Any]:
+    """The elements of the parameter `name`, which is a JSON list."""
+    elements: TableValuedAlias = json_values(bindparam(name)).table_valued("value")
+    return select(elements.c.value)
+
+
+def given(*names: str) -> CTE:
+    """The parameters of those names as a table with one row, so that a statement may use each more than once."""
+    return select(*(bindparam(name).label(name) for name in names)).cte("given")

@@ -1,0 +1,188 @@
+"""The queue and its webhooks."""
+
+from typing import Any
+
+from sqlalchemy import Integer, and_, bindparam, case, delete, func, insert, null, or_, select, update
+from sqlalchemy.dialects import postgresql
+
+from aorch.ledger.queries.expressions import contracts, greatest, listed, position_in
+from aorch.ledger.record import IN_PROGRESS, PENDING, Row
+from aorch.ledger.schema import QueueClock, Webhook
+
+clock = QueueClock.__table__  # type: ignore[attr-defined]  # SQLModel adds it
+webhooks = Webhook.__table__  # type: ignore[attr-defined]  # likewise
+c, w = contracts.c, webhooks.c
+
+
+def _turn(session_id: Any, priority: Any) -> Any:
+    """The turn of a REQUEST that is queued now: after the last queued one of its session, and after the last claimed one."""
+    queued = contracts.alias("c")
+    after_claimed = select(clock.c.turn + 1).where(clock.c.priority == priority).scalar_subquery()
+    after_queued = (
+        select(func.coalesce(func.max(queued.c.turn) + 1, 0))
+        .where(queued.c.session_id == session_id, queued.c.priority == priority, queued.c.turn.is_not(None))
+        .scalar_subquery()
+    )
+    return greatest(after_claimed, after_queued)
+
+
+_names = (*Row._fields, "priority", "due_at", "expires_at")
+_new = select(*(bindparam(name, type_=c[name].type).label(name) for name in _names)).subquery("given")
+ENQUEUE = insert(contracts).from_select(
+    [*_names, "turn"],
+    select(*_new.c, case((_new.c.due_at.is_(None), _turn(_new.c.session_id, _new.c.priority)))),
+)
+"""Inserts a whole record with its place in the queue. A REQUEST that is due later gets its turn when it is due."""
+
+QUEUE_HEAD = (
+    select(c.priority, c.turn, c.position, c.capability)
+    .where(c.capability == bindparam("capability"), c.to_agent.is_not_distinct_from(bindparam("agent_id")))
+    .where(c.turn.is_not(None))
+    .order_by(c.priority, c.turn, c.position)
+    .limit(bindparam("limit"))
+)
+"""The first queued REQUESTs of a capability for one agent, or with NULL those for any agent, in the order of the queue."""
+
+CLAIM_REQUEST = (
+    update(contracts)
+    .where(c.position == bindparam("its_position"))
+    .ordered_values(
+        (c.status, IN_PROGRESS),
+        (c.claimed_by, bindparam("owner_id")),
+        (c.to_agent, bindparam("agent_id")),
+        (c.turn, null()),
+        (c.expires_at, null()),
+        (c.attempts, func.coalesce(c.attempts, 0) + 1),
+    )
+)
+
+_advance = postgresql.insert(clock).values(priority=bindparam("priority"), turn=bindparam("turn"))
+ADVANCE_QUEUE_CLOCK = _advance.on_conflict_do_update(
+    index_elements=["priority"], set_={"turn": greatest(clock.c.turn, _advance.excluded.turn)}
+)
+"""Stores the turn that was claimed last of a priority, unless a later one is stored."""
+
+DUE_REQUESTS = (
+    select(c.position, c.session_id, c.priority)
+    .where(c.due_at <= bindparam("now"))
+    .order_by(c.due_at)
+    .limit(bindparam("limit"))
+)
+
+QUEUE_DUE_REQUEST = (
+    update(contracts)
+    .where(c.position == bindparam("its_position"))
+    .where(c.session_id == bindparam("its_session_id"), c.priority == bindparam("its_priority"))
+    .ordered_values((c.due_at, null()), (c.turn, _turn(c.session_id, c.priority)))
+)
+"""Gives a REQUEST that is due its turn; takes a row of DUE_REQUESTS."""
+
+EXPIRED_REQUESTS = (
+    select(c.position).where(c.expires_at <= bindparam("now")).order_by(c.expires_at).limit(bindparam("limit"))
+)
+
+_times = (
+    select(func.min(c.due_at).label("time"))
+    .where(c.due_at.is_not(None))
+    .union_all(select(func.min(c.expires_at)).where(c.expires_at.is_not(None)))
+    .subquery("times")
+)
+NEXT_QUEUE_TIME = select(func.min(_times.c.time))
+"""When the next queued REQUEST is due or expires."""
+
+CLAIMED_STATE = select(c.position, c.attempts, c.cancelled_by, c.priority.is_not(None).label("was_queued")).where(
+    c.contract_id == bindparam("request_id"), c.claimed_by.is_not(None)
+)
+
+REQUEST_STATE = select(
+    c.status,
+    c.contract_type,
+    or_(c.turn.is_not(None), c.due_at.is_not(None)).label("is_queued"),
+    c.claimed_by,
+    c.position,
+).where(c.contract_id == bindparam("contract_id"))
+
+FINISH_QUEUED_REQUEST = (
+    update(contracts)
+    .where(c.contract_id == bindparam("request_id"))
+    .ordered_values(
+        (c.status, bindparam("final_status")),
+        (c.completed_at, bindparam("finished_at")),
+        (c.claimed_by, null()),
+        (c.turn, null()),
+        (c.due_at, null()),
+        (c.expires_at, null()),
+    )
+)
+"""FINISH_REQUEST for a REQUEST that may still be queued."""
+
+REQUEUE = (
+    update(contracts)
+    .where(c.contract_id == bindparam("request_id"))
+    .ordered_values(
+        (c.status, PENDING),
+        (c.claimed_by, null()),
+        (c.attempts, c.attempts - bindparam("uncounted_attempts", type_=Integer)),
+        (c.to_agent, bindparam("agent_id")),
+        (c.turn, select(clock.c.turn).where(clock.c.priority == c.priority).scalar_subquery()),
+    )
+)
+"""Queues a claimed REQUEST again, first of its priority."""
+
+REQUEST_CANCELLATION = (
+    update(contracts)
+    .where(c.contract_id == bindparam("request_id"), c.cancelled_by.is_(None))
+    .values(cancelled_by=bindparam("canceller"))
+)
+
+CANCELLED_CLAIMS = select(c.contract_id, c.cancelled_by).where(
+    c.claimed_by == bindparam("owner_id"), c.cancelled_by.is_not(None), c.claimed_by.is_not(None)
+)
+
+_queued_now = select(func.count()).select_from(contracts).where(c.turn.is_not(None)).scalar_subquery()
+_due_later = select(func.count()).select_from(contracts).where(c.due_at.is_not(None)).scalar_subquery()
+QUEUE_LENGTH = select((_queued_now + _due_later).label("length"))
+
+QUEUED_COUNTS = (
+    select(c.capability, c.to_agent, func.count().label("count"))
+    .where(c.turn.is_not(None))
+    .group_by(c.capability, c.to_agent)
+)
+"""How many REQUESTs are queued for each capability and agent, read from one index."""
+
+INSERT_WEBHOOK = insert(webhooks).values(request_id=bindparam("request_id"), url=bindparam("url"), attempts=0)
+
+_slashed = w.url.concat("/")
+_host = func.substr(_slashed, 1, position_in(func.substr(_slashed, 9), "/") + 8)
+DUE_WEBHOOKS = (
+    select(w.request_id, w.url, w.attempts)
+    .where(w.due_at <= bindparam("now"))
+    .where(_host.not_in(listed("hosts")), w.url.not_in(listed("urls")))
+    .order_by(w.due_at)
+    .limit(bindparam("limit"))
+)
+"""The webhooks that are due, without those to certain hosts (as `addresses.host_of` writes them) and URLs (JSON lists)."""
+
+DELETE_WEBHOOK = delete(webhooks).where(w.request_id == bindparam("request_id"))
+
+FAIL_WEBHOOK = (
+    update(webhooks)
+    .where(w.request_id == bindparam("its_request_id"))
+    .ordered_values(
+        (w.attempts, bindparam("attempts_made")), (w.due_at, bindparam("next_at")), (w.error, bindparam("reason"))
+    )
+)
+"""Stores a failed attempt. Without a next one (NULL) the webhook is given up."""
+
+GIVE_UP_URL = (
+    update(webhooks)
+    .where(w.url == bindparam("its_url"), or_(w.due_at.is_not(None), w.error.is_(None)))
+    .ordered_values((w.due_at, null()), (w.error, bindparam("reason")))
+)
+"""Gives up every webhook to a URL, also those of tasks that have not ended."""
+
+WEBHOOK_IS_DUE = (
+    update(webhooks)
+    .where(and_(w.request_id == bindparam("its_request_id"), w.error.is_(None)))
+    .values(due_at=bindparam("now"))
+)

@@ -1,0 +1,152 @@
+"""The statements that write contracts and find them."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import statement_cases
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import create_engine
+from sqlmodel import Session
+from statement_cases import everything, row
+
+from aorch.clock import from_rfc3339
+from aorch.ledger import statements
+from aorch.ledger.record import Row
+from aorch.ledger.schema import Contract
+from aorch.ledger.sqlite.opening import connect
+
+ledger = statement_cases.ledger
+
+
+def test_a_row_reads_back_as_the_table_s_object_and_the_other_way_round(
+    ledger: sqlite3.Connection, tmp_path: Path
+) -> None:
+    """What the statement writes is what SQLModel writes."""
+    written = row(
+        "A",
+        payload='{"n":36893488147419103232,"text":"\ufffd\'"}',
+        completed_at="2026-02-03T04:05:06.789Z",
+        result="[1.5,null]",
+        metadata='{"a":{}}',
+        request_id="Q",
+    )
+    ledger.execute(statements.INSERT_CONTRACT, written)
+    engine = create_engine(f"sqlite:///{tmp_path / 'ledger.db'}")
+    with Session(engine) as session:
+        contract = session.get_one(Contract, 1)
+        assert contract.payload == {"n": 2**65, "text": "\ufffd'"}
+        assert contract.result == [1.5, None]
+        assert contract.details == {"a": {}}
+        assert contract.completed_at == from_rfc3339("2026-02-03T04:05:06.789Z")
+        assert contract.as_dict() == written.as_dict()
+        values = contract.model_dump() | {"contract_id": "B", "position": None, "request_id": "R"}
+        session.add(Contract(**values))
+        session.commit()
+    engine.dispose()
+    (copy,) = ledger.execute(f"SELECT {', '.join(Row._fields)} FROM contracts WHERE contract_id = 'B'")
+    assert Row(*copy).as_dict() == written._replace(contract_id="B", request_id="R").as_dict()
+
+
+def test_start_and_complete_change_only_what_changes(ledger: sqlite3.Connection) -> None:
+    """Status, completion and claim; START only what is pending."""
+    for number, status in enumerate(("pending", "cancelled")):
+        ledger.execute(statements.INSERT_CONTRACT, row(f"C{number}", status=status, claimed_by="me"))
+        ledger.execute(statements.START_REQUEST, (f"C{number}",))
+    assert everything(ledger) == [
+        row("C0", status="in_progress", claimed_by="me"),
+        row("C1", status="cancelled", claimed_by="me"),
+    ]
+    ledger.execute(statements.FINISH_REQUEST, ("completed", "2026-01-01T00:00:01.000Z", "C0"))
+    assert everything(ledger)[0] == row("C0", status="completed", completed_at="2026-01-01T00:00:01.000Z")
+    assert everything(ledger)[1] == row("C1", status="cancelled", claimed_by="me")
+
+
+def test_orphans_are_found_by_their_owner(ledger: sqlite3.Connection) -> None:
+    """CLAIMED names each owner once; ORPHANS what one of them holds."""
+    rows = [row("A", claimed_by="one"), row("B", claimed_by="one", parent_id="A"), row("C", claimed_by="two"), row("D")]
+    ledger.executemany(statements.INSERT_CONTRACT, rows)
+    assert sorted(ledger.execute(statements.CLAIM_OWNERS)) == [("one",), ("two",)]
+    assert ledger.execute(statements.CLAIMED_BY_OWNER, ("one",)).fetchall() == [("A",), ("B",)]
+
+
+def test_ancestors_lead_from_a_contract_to_the_root(ledger: sqlite3.Connection) -> None:
+    """In that order; nothing for one that is not there; and an end, should they form a circle."""
+    for child, parent in (("root", None), ("a", "root"), ("b", "a"), ("other", "root"), ("x", "y"), ("y", "x")):
+        ledger.execute(statements.INSERT_CONTRACT, row(child, parent_id=parent, to_agent=f"agent of {child}"))
+
+    ledger.set_progress_handler(lambda: 1, 1_000_000)  # a circle without an end is an error and not a full machine
+
+    def above(contract_id: str) -> list[Any]:
+        return ledger.execute(statements.ANCESTORS, (contract_id,)).fetchall()
+
+    assert above("b") == [(name, f"agent of {name}", "echo") for name in ("b", "a", "root")]
+    assert [name for name, *_ in above("x")] == ["x", "y"]
+    assert above("nowhere") == []
+
+
+def test_newest_ids_come_newest_first(ledger: sqlite3.Connection) -> None:
+    """In the order of commits, not of ids."""
+    ledger.executemany(
+        statements.INSERT_CONTRACT, [row("B", session_id="first"), row("A", session_id="second"), row("C")]
+    )
+    assert ledger.execute(statements.NEWEST_IDS, (2,)).fetchall() == [("C", "echo", "session"), ("A", "echo", "second")]
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]:
+    """A migrated ledger for examples that each roll back."""
+    with closing(connect(tmp_path_factory.mktemp("scratch") / "ledger.db")) as connection:
+        yield connection
+
+
+SESSIONS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), min_size=1, max_size=3)
+
+
+@given(st.lists(SESSIONS, max_size=20), SESSIONS | st.just(""), st.integers(1, 8))
+def test_sessions_come_in_order_from_the_first_on_and_each_once(
+    scratch: sqlite3.Connection, sessions: list[str], first: str, most: int
+) -> None:
+    """As many as asked for; in the order of code points."""
+    scratch.execute("BEGIN")
+    try:
+        rows = [row(f"{number}", session_id=session) for number, session in enumerate(sessions)]
+        scratch.executemany(statements.INSERT_CONTRACT, rows)
+        found = [session for (session,) in scratch.execute(statements.SESSIONS_FROM, (first, most))]
+    finally:
+        scratch.execute("ROLLBACK")
+    assert found == sorted({session for session in sessions if session >= first})[:most]
+
+
+def test_rows_are_found_by_what_names_them(ledger: sqlite3.Connection) -> None:
+    """By position, by id, and by the REQUEST that they answer."""
+    request, response = row("A"), row("B", contract_type="RESPONSE", request_id="A")
+    ledger.executemany(statements.INSERT_CONTRACT, [request, response, row("C")])
+    assert Row(*ledger.execute(statements.CONTRACT_AT, (1,)).fetchone()) == request
+    assert Row(*ledger.execute(statements.CONTRACT_BY_ID, ("A",)).fetchone()) == request
+    assert Row(*ledger.execute(statements.RESPONSE_TO, ("A",)).fetchone()) == response
+    assert ledger.execute(statements.RESPONSE_TO, ("C",)).fetchone() is None
+    assert ledger.execute(statements.ANSWERED_REQUESTS, ('["C","A","none"]',)).fetchall() == [("A",)]
+
+
+def test_the_contracts_between_two_of_a_session_come_oldest_first(ledger: sqlite3.Connection) -> None:
+    """Both ends included, and none of another session; and the last try of a REQUEST is found by its session."""
+    rows = [
+        row("a"),
+        row("b", session_id="other"),
+        row("c", status="failed"),
+        row("d", metadata='{"resumes":"c"}'),
+        row("e"),
+    ]
+    ledger.executemany(statements.INSERT_CONTRACT, rows)
+    assert [found[0] for found in ledger.execute(statements.CONTRACTS_BETWEEN, ("session", "a", "d"))] == [
+        "a",
+        "c",
+        "d",
+    ]
+    assert ledger.execute(statements.LAST_TRY, ("session", "c")).fetchall() == [("d", "in_progress")]
+    assert ledger.execute(statements.LAST_TRY, ("session", "a")).fetchall() == [("a", "in_progress")]

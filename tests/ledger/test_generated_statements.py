@@ -1,0 +1,72 @@
+"""statements.py is what the generator makes of queries/, fits the tables, and finds its rows through indexes."""
+
+import re
+import sqlite3
+
+import pytest
+import statement_cases
+from sqlalchemy.exc import CompileError
+
+from aorch.ledger import statements
+from aorch.ledger.generate_statements import OUTPUT, compiled, generated, queries
+from aorch.ledger.memory_blocks import BlockRow
+from aorch.ledger.record import Row
+from aorch.ledger.schema import Contract
+
+ledger = statement_cases.ledger
+
+QUERIES = {name: query for _, queries_of_module in queries() for name, query in queries_of_module.items()}
+SQLITE_ONLY: set[str] = set()
+"""Statements that PostgreSQL cannot execute: it needs others in their place."""
+READ_WHOLE_TABLES = {"NEWEST_IDS", "GIVE_UP_URL"}
+"""Statements that read a table in the order of its primary key up to a limit, and one that reads all webhooks in waiting."""
+SORT_FEW_ROWS = {"LAST_TRY", "REQUESTS_AT", "STEPS_OF_TRIES", "UNFINISHED"}
+"""Statements that sort the rows of one session, or as many as they are given."""
+
+
+def test_the_checked_in_statements_are_what_the_generator_writes() -> None:
+    """After a change of a table or a query: `uv run python -m aorch.ledger.generate_statements`."""
+    assert OUTPUT.read_text(encoding="utf-8") == generated()
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_a_query_compiles_for_postgresql_unless_it_is_listed(name: str) -> None:
+    """With PostgreSQL's own functions."""
+    try:
+        text = compiled(QUERIES[name], "postgresql").text
+    except CompileError:
+        assert name in SQLITE_ONLY
+    else:
+        assert name not in SQLITE_ONLY
+        assert not re.search(r"\b(json_each|json_extract|instr|iif|OR REPLACE)\b", text)
+
+
+def test_the_fields_of_a_record_are_the_first_columns_of_the_table_in_order() -> None:
+    """All but the position, which the database gives. A field may be None if its column may be NULL."""
+    table = Contract.__table__  # type: ignore[attr-defined]  # SQLModel adds it
+    columns = [column for column in table.c if column.name != "position"][: len(Row._fields)]
+    assert Row._fields == tuple(column.name for column in columns)
+    nullable = {name for name, kind in Row.__annotations__.items() if "None" in str(kind)}
+    assert nullable == {column.name for column in columns if column.nullable}
+
+
+@pytest.mark.parametrize(("name", "record"), [("INSERT_CONTRACT", Row), ("INSERT_BLOCK", BlockRow)])
+def test_a_record_is_inserted_as_it_is(name: str, record: type[Row] | type[BlockRow]) -> None:
+    """Its fields are the parameters, in order."""
+    assert compiled(QUERIES[name], "sqlite").parameters == record._fields
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_a_statement_finds_its_rows_through_an_index(ledger: sqlite3.Connection, name: str) -> None:
+    """So a ledger of a million contracts starts as fast as one of ten. Rows that come in an order are read in that order."""
+    parameters = [""] * len(compiled(QUERIES[name], "sqlite").parameters)
+    plan = [detail for *_, detail in ledger.execute(f"EXPLAIN QUERY PLAN {getattr(statements, name)}", parameters)]
+    of_table = [
+        line
+        for line in plan
+        if re.search(r"(SEARCH|SCAN) (?!(ancestors|found|tries|steps|firsts|times|given)\b)[a-z_]+\b", line)
+    ]
+    if name not in READ_WHOLE_TABLES:
+        assert all("INDEX" in line or "PRIMARY KEY" in line for line in of_table), plan
+    if name not in SORT_FEW_ROWS:
+        assert not any("TEMP B-TREE FOR ORDER" in line for line in plan), plan

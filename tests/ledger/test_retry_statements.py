@@ -1,0 +1,113 @@
+"""The statements of idempotency keys, batches and retries."""
+
+import sqlite3
+
+import pytest
+import statement_cases
+from statement_cases import row
+
+from aorch.ledger import statements
+
+ledger = statement_cases.ledger
+
+
+def test_a_key_is_kept_once_for_each_caller(ledger: sqlite3.Connection) -> None:
+    """A second time is refused by the primary key, which no contract has: that tells it apart from a contract's trouble."""
+    for caller, key in (("", "k"), ("a", "k"), ("", "K")):
+        ledger.execute(statements.INSERT_KEY, (caller, key, "f", "R"))
+    with pytest.raises(sqlite3.IntegrityError) as refusal:
+        ledger.execute(statements.INSERT_KEY, ("", "k", "other", "other"))
+    assert refusal.value.sqlite_errorname == "SQLITE_CONSTRAINT_PRIMARYKEY"
+    ledger.execute(statements.INSERT_CONTRACT, row("A", request_id="R"))
+    for again in (row("A"), row("B", request_id="R")):
+        with pytest.raises(sqlite3.IntegrityError) as refusal:
+            ledger.execute(statements.INSERT_CONTRACT, again)
+        assert refusal.value.sqlite_errorname == "SQLITE_CONSTRAINT_UNIQUE"
+
+
+def test_tried_is_what_one_agent_asked_for_in_a_request_and_in_those_that_it_resumes(
+    ledger: sqlite3.Connection,
+) -> None:
+    """Not what another asked for, nor in a REQUEST of another session or capability, whatever the metadata says."""
+    above = {
+        "first": {},
+        "second": {"metadata": '{"resumes":"first"}'},
+        "third": {"metadata": '{"resumes":"second"}'},
+        "foreign": {"metadata": '{"resumes":"first"}', "session_id": "other"},
+        "unlike": {"metadata": '{"resumes":"first"}', "capability": "other"},
+        "x": {"metadata": '{"resumes":"y"}'},
+        "y": {"metadata": '{"resumes":"x"}'},
+        "odd": {"metadata": '{"resumes":["first"]}'},
+    }
+    for name, different in above.items():
+        ledger.execute(statements.INSERT_CONTRACT, row(name, **different))
+        ledger.execute(
+            statements.INSERT_CONTRACT, row(f"{name} 1", parent_id=name, from_agent="pipe", metadata='{"step":"a"}')
+        )
+    ledger.execute(statements.INSERT_CONTRACT, row("another's", parent_id="first", from_agent="else"))
+    ledger.execute(
+        statements.INSERT_CONTRACT,
+        row("answer", parent_id="first", from_agent="pipe", contract_type="RESPONSE", request_id="first 1"),
+    )
+    ledger.set_progress_handler(lambda: 1, 1_000_000)
+
+    def tried(contract_id: str) -> list[str]:
+        return [row[0] for row in ledger.execute(statements.STEPS_OF_TRIES, (contract_id, "pipe"))]
+
+    assert tried("third") == ["first 1", "second 1", "third 1"]
+    assert tried("first") == ["first 1"]
+    assert [tried(name) for name in ("foreign", "unlike", "odd")] == [["foreign 1"], ["unlike 1"], ["odd 1"]]
+    assert tried("x") == ["x 1", "y 1"]
+    assert tried("nowhere") == []
+    assert ledger.execute(statements.STEPS_OF_TRIES, ("first", "pipe")).fetchone() == (
+        "first 1", "agent", "echo", "{}", "in_progress", 0, '{"step":"a"}'
+    )  # fmt: skip
+
+
+def test_what_came_of_keys_is_read_with_their_contracts(ledger: sqlite3.Connection) -> None:
+    """In their last trials, of that caller's used keys alone; what is too long is left out."""
+    for key in ("done", "open", "long"):
+        ledger.execute(statements.INSERT_KEY, ("me", key, "", f"Q-{key}"))
+        ledger.execute(
+            statements.INSERT_CONTRACT, row(f"Q-{key}", metadata='{"retry_of":"Q"}' if key == "open" else "{}")
+        )
+    ledger.execute(statements.INSERT_KEY, ("other", "done", "", "Q-open"))
+    ledger.execute(statements.INSERT_KEY, ("me", "again", "", "Q-first"))
+    for before, after in (("Q-first", "Q-second"), ("Q-second", "Q-last")):
+        ledger.execute(statements.INSERT_KEY, ("retry", before, "", after))
+        ledger.execute(statements.INSERT_CONTRACT, row(after, metadata='{"retry_of":"Q-first"}'))
+    about = {
+        "contract_type": "RESPONSE",
+        "status": "failed",
+        "metadata": '{"called":false}',
+    }
+    ledger.execute(statements.INSERT_CONTRACT, row("R-done", request_id="Q-done", error="e", **about))
+    ledger.execute(statements.INSERT_CONTRACT, row("R-long", request_id="Q-long", result='"123456"', **about))
+    moment, none = "2026-01-01T00:00:00.000Z", (None,) * 7
+    asked = (len(about["metadata"]) + 5, "me", '["done","open","long","again","never"]')
+    assert sorted(ledger.execute(statements.BATCH_RESULTS, asked)) == [
+        ("again", "Q-last", "session", "agent", "Q-first", *none),
+        ("done", "Q-done", "session", "agent", None, "orchestrator", "failed", moment, "e", 0, None, about["metadata"]),
+        ("long", "Q-long", "session", "agent", None, "orchestrator", "failed", moment, None, 0, None, None),
+        ("open", "Q-open", "session", "agent", "Q", *none),
+    ]
+
+
+def test_what_is_undone_are_the_first_trials_whose_last_came_to_nothing(ledger: sqlite3.Connection) -> None:
+    """Not what an agent asked for, not what is being tried now, and nothing of another session."""
+    rows = [
+        row("never again", status="failed"),
+        row("succeeded", status="completed"),
+        row("failed again", status="cancelled"),
+        row("then done", status="failed"),
+        row("now running", status="failed"),
+        row("a child", status="failed", parent_id="never again"),
+        row("elsewhere", status="failed", session_id="other"),
+    ]
+    trials = {"failed again": ["failed", "cancelled"], "then done": ["failed", "completed"], "now running": ["pending"]}
+    for root, its in trials.items():
+        for number, status in enumerate(its):
+            rows.append(row(f"{root} {number}", status=status, metadata=f'{{"retry_of":"{root}"}}'))
+    ledger.executemany(statements.INSERT_CONTRACT, rows)
+    assert ledger.execute(statements.UNFINISHED, ("session",)).fetchall() == [(1, "never again"), (3, "failed again 1")]
+    assert [row[0] for row in ledger.execute(statements.REQUESTS_AT, ("[3,1]",))] == ["never again", "failed again"]

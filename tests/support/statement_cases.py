@@ -1,0 +1,41 @@
+"""A new ledger as a plain connection, and contracts for the tests of single statements."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aorch.ledger.record import Row
+from aorch.ledger.sqlite.opening import connect
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    """A new, migrated ledger."""
+    with closing(connect(tmp_path / "ledger.db")) as connection:
+        yield connection
+
+
+def row(contract_id: str, **different: Any) -> Row:
+    """A REQUEST in the one session, but for what is `different`."""
+    usual = {
+        "contract_id": contract_id,
+        "session_id": "session",
+        "contract_type": "REQUEST",
+        "from_agent": "orchestrator",
+        "to_agent": "agent",
+        "capability": "echo",
+        "payload": "{}",
+        "status": "in_progress",
+        "created_at": "2026-01-01T00:00:00.000Z",
+    }
+    return Row(**(usual | different))
+
+
+def everything(connection: sqlite3.Connection) -> list[Row]:
+    """All rows in the order of commits."""
+    rows = connection.execute(f"SELECT {', '.join(Row._fields)} FROM contracts ORDER BY position")
+    return [Row(*each) for each in rows]
