@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import sqlite3
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,8 @@ from aorch import jsonio
 from aorch.engine.task import Answer, recorded
 from aorch.errors import LedgerError, NotFound
 from aorch.ledger import statements, task_queue
+from aorch.ledger.database import Database
 from aorch.ledger.record import REQUEST, Row
-from aorch.ledger.sqlite.driver import translated
-from aorch.ledger.sqlite.opening import connect_reading
 
 POLL_S = 0.02
 """How soon a RESPONSE that another process commits is seen."""
@@ -23,8 +21,7 @@ class Waiting:
     """Looks at the ledger at `path` for answers; one look for all that are waited for, and only where somebody waits."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._connection: sqlite3.Connection | None = None
+        self._database = Database(path)
         self._asking: Counter[str] = Counter()
         self._waiters: dict[str, asyncio.Future[None]] = {}
         self._looking: asyncio.Task[None] | None = None
@@ -76,15 +73,13 @@ class Waiting:
 
     def open(self) -> None:
         """Open the file now, in this thread, rather than with the first question. Raises LedgerError."""
-        with translated(self._path):
-            self._connected()
+        self._database.open_for_reading()
 
     def close(self) -> None:
         """Let go of the file."""
         if self._looking is not None:
             self._looking.cancel()
-        if self._connection is not None:
-            self._connection.close()
+        self._database.close()
 
     def _next(self, request_id: str) -> "asyncio.Future[None]":
         waiter = self._waiters.get(request_id)
@@ -107,8 +102,7 @@ class Waiting:
         version = -1
         while self._waiters:
             with contextlib.suppress(LedgerError):  # it cannot be read now: the next look tries again
-                (now,) = self._fetch("PRAGMA data_version")[0]
-                if now != version:
+                if (now := self._database.version()) != version:
                     version = now
                     for (request_id,) in self._fetch(statements.ANSWERED_REQUESTS, jsonio.encode(list(self._waiters))):
                         self._waiters.pop(request_id).set_result(None)
@@ -118,14 +112,9 @@ class Waiting:
         return [Row(*found) for found in self._fetch(statement, *parameters)]
 
     def _is_nobodys(self, request_id: str) -> bool:
-        with translated(self._path):
-            return task_queue.is_nobodys(self._connected(), request_id)
+        with self._database.read() as connection:
+            return task_queue.is_nobodys(connection, request_id)
 
     def _fetch(self, statement: str, *parameters: Any) -> list[Any]:
-        with translated(self._path):
-            return self._connected().execute(statement, parameters).fetchall()
-
-    def _connected(self) -> sqlite3.Connection:
-        if self._connection is None:
-            self._connection = connect_reading(self._path)
-        return self._connection
+        with self._database.read() as connection:
+            return connection.execute(statement, parameters).fetchall()

@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from aorch import jsonio
 from aorch.ledger import statements
+from aorch.ledger.database import Database
 from aorch.ledger.ledger import BATCH
 from aorch.ledger.record import COMPLETED
-from aorch.ledger.sqlite.opening import connect_reading
-from aorch.ledger.sqlite.shared_connection import Shared
 
 LONGEST_RESULT = 64 * 1024
 """Characters of a result with its metadata that are read among many; a longer one is read alone, when it is due."""
@@ -52,14 +51,25 @@ class Asked(NamedTuple):
     metadata: str
 
 
-class Recorded(Shared):
+class Recorded:
     """The ledger at `path`, which must be there, open for reading until `close`, by any thread.
 
     Every method raises LedgerError where the file cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path, connect_reading(path))
+        self._database = Database(path)
+        self._database.open_for_reading()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
 
     def generation(self, name: str) -> str | None:
         """By which generation the lines of the batch of that name are known; None where none was begun here."""
@@ -100,5 +110,5 @@ class Recorded(Shared):
         return [Asked(*row) for row in self._rows(statements.REQUESTS_AT, jsonio.encode(positions))]
 
     def _rows(self, sql: str, *parameters: Any) -> list[Any]:
-        with self._using() as connection:
+        with self._database.read() as connection:
             return connection.execute(sql, parameters).fetchall()

@@ -1,19 +1,17 @@
-"""A glance at a ledger for shell completion: no SQLAlchemy, no upgrade, nothing written, and silence where it fails."""
+"""What shell completion reads of a ledger: without SQLAlchemy, without an upgrade, and nothing if it fails."""
 
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from aorch.errors import LedgerReadOnly
+from aorch.errors import LedgerError
 from aorch.ledger import statements
-from aorch.ledger.sqlite.opening import open_without_upgrade
+from aorch.ledger.database import Database
 
 MOST = 100
 
 
 def sessions_from(path: Path, first: str) -> list[str]:
-    """Up to MOST session ids, in order, from `first` on."""
+    """Up to MOST session ids, in order, starting at `first`."""
     return [session_id for (session_id,) in _read(path, statements.SESSIONS_FROM, (first, MOST))]
 
 
@@ -24,8 +22,7 @@ def newest_contracts(path: Path) -> list[tuple[str, str, str]]:
 
 def _read(path: Path, sql: str, parameters: tuple[Any, ...]) -> list[Any]:
     try:
-        with closing(open_without_upgrade(path)) as connection:
-            connection.may_wait = lambda: False  # somebody waits for the shell
+        with Database(path).peek(may_wait=False) as connection:
             return connection.execute(sql, parameters).fetchall()
-    except (sqlite3.Error, LedgerReadOnly):
+    except LedgerError:
         return []

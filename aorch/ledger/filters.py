@@ -13,7 +13,7 @@ from sqlmodel import col
 from aorch import jsonio
 from aorch.ledger.record import COMPLETED, FIELDS, IN_PROGRESS, PENDING, REQUEST
 from aorch.ledger.schema import Contract, UtcText
-from aorch.ledger.sqlite import fulltext
+from aorch.ledger.search import Statement, narrowed
 
 position: ColumnElement[Any] = col(Contract.position)  # type: ignore[assignment]  # Mapped is one, untold
 
@@ -43,12 +43,12 @@ class Filter:
 EVERYTHING = Filter()
 
 
-def matching(which: Filter, *what: Any) -> tuple[fulltext.Statement, ColumnElement[Any]]:
+def matching(which: Filter, *what: Any) -> tuple[Statement, ColumnElement[Any]]:
     """A select of `what`, and the column that its order goes by."""
     statement = select(*what).where(*_conditions(which))
     if which.text is None:
         return statement, position
-    return fulltext.narrowed(statement, which.text)
+    return narrowed(statement, which.text)
 
 
 def _conditions(which: Filter) -> Iterator[ColumnElement[bool]]:
@@ -80,13 +80,13 @@ def _conditions(which: Filter) -> Iterator[ColumnElement[bool]]:
 
 
 def bounded(
-    statement: fulltext.Statement,
+    statement: Statement,
     key: ColumnElement[Any],
     *,
     before: int | None = None,
     after: int | None = None,
     newest_first: bool = False,
-) -> fulltext.Statement:
+) -> Statement:
     if before is not None:
         statement = statement.where(key < before)
     if after is not None:

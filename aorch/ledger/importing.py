@@ -12,9 +12,9 @@ from aorch import jsonio
 from aorch.errors import AorchError, Conflict
 from aorch.ledger import statements, task_queue
 from aorch.ledger.contract_files import Placed
+from aorch.ledger.database import transaction
 from aorch.ledger.record import FIELDS, IN_PROGRESS, PENDING, REQUEST, Row
 from aorch.ledger.sqlite import process_locks
-from aorch.ledger.sqlite.driver import transaction
 
 BATCH, BATCH_CHARACTERS = 500, 4_000_000
 """Contracts that one transaction of an import takes in, and about how much they may say together."""

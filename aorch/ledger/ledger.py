@@ -5,24 +5,22 @@ Starting: what a dead process left open is answered by an `interrupted` RESPONSE
 """
 
 import sqlite3
-import threading
 from asyncio import Future
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from aorch import jsonio
 from aorch.clock import now
-from aorch.errors import Conflict, LedgerError, LedgerGone, LedgerReadOnly
+from aorch.errors import Conflict, LedgerError, LedgerGone
 from aorch.ledger import statements, task_queue
+from aorch.ledger.database import Database, as_ledger_error, transaction, translated
 from aorch.ledger.record import Row
 from aorch.ledger.sqlite import process_locks
-from aorch.ledger.sqlite.driver import as_ledger_error, connection_to, transaction, translated
 from aorch.ledger.sqlite.forking import forget_in_child
-from aorch.ledger.sqlite.opening import connect, open_without_upgrade
-from aorch.ledger.writer import FORKED, Statement, Writer
+from aorch.ledger.writer import Statement, Writer
 
 BATCH = "batch"
 """The caller under whom a batch's name is a key, for the generation that its lines are known by."""
@@ -69,7 +67,8 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        connection = connect(path)
+        self._database = Database(path)
+        connection = self._database.connect()
         with ExitStack() as opened, translated(path):
             opened.callback(connection.close)
             self._owner = process_locks.Owner(path)
@@ -78,8 +77,6 @@ class Ledger:
             opened.pop_all()
         self._file = _identity(path)
         self._writer = Writer(connection, self.check_file, partial(as_ledger_error, path))
-        self._reading: sqlite3.Connection | None = None
-        self._opening = threading.Lock()
         self._forked = False
         forget_in_child(self)
         self._ancestors: dict[str, list[tuple[str, str]]] = {}
@@ -142,8 +139,8 @@ class Ledger:
         Up to `most`, for which there are `places`. Writes nothing where there is nothing to claim, and nothing whose time
         has come. Claims nothing if `wanted` answers False while this waits for the write lock.
         """
-        with translated(self.path):
-            if not task_queue.waiting(self._for_reading(), places):
+        with self._database.read() as connection:
+            if not task_queue.waiting(connection, places):
                 return []
         claimed = await self._writer.work_while(
             wanted, lambda connection: task_queue.claim(connection, self.owner_id, places, most)
@@ -245,83 +242,64 @@ class Ledger:
         Oldest first: contract_id, to_agent, capability, payload (JSON text), status, 1 if it waits or runs here now,
         metadata (JSON text).
         """
-        with translated(self.path):
-            yield from self._for_reading().execute(statements.STEPS_OF_TRIES, (contract_id, from_agent))
+        with self._database.read() as connection:
+            yield from connection.execute(statements.STEPS_OF_TRIES, (contract_id, from_agent))
 
     def response_id(self, request_id: str) -> str | None:
         """The contract id of the RESPONSE to that REQUEST; None where there is none."""
-        with translated(self.path):
-            found = self._for_reading().execute(statements.RESPONSE_TO, (request_id,)).fetchone()
-        return None if found is None else str(found[0])
+        found = self._read(statements.RESPONSE_TO, request_id)
+        return str(found[0][0]) if found else None
 
     def result(self, request_id: str) -> Any:
         """The data of the RESPONSE to that REQUEST; None where there is none."""
         found = self._read(statements.RESULT_OF_REQUEST, request_id)
         return jsonio.decode(found[0][0]) if found and found[0][0] is not None else None
 
-    def _read(self, sql: str, *parameters: str) -> list[Any]:
-        with translated(self.path):
-            return self._for_reading().execute(sql, parameters).fetchall()
+    def _read(self, sql: str, *parameters: object) -> list[Any]:
+        with self._database.read() as connection:
+            return connection.execute(sql, parameters).fetchall()
 
     def due_webhooks(self, moment: str, most: int, hosts: Collection[str], urls: Collection[str]) -> list[DueWebhook]:
         """Up to `most` webhooks that are due at that moment (RFC 3339), the longest due first; none to these `hosts`
         (`addresses.host_of`) and `urls`.
         """
         given = (moment, jsonio.encode(list(hosts)), jsonio.encode(list(urls)), most)
-        with translated(self.path):
-            return [DueWebhook(*row) for row in self._for_reading().execute(statements.DUE_WEBHOOKS, given)]
+        return [DueWebhook(*row) for row in self._read(statements.DUE_WEBHOOKS, *given)]
 
     def version(self) -> int:
-        """A number that changes whenever anybody, this process included, commits anything."""
-        try:
-            (number,) = self._for_reading().execute("PRAGMA data_version").fetchone()
-        except sqlite3.Error as error:
-            raise as_ledger_error(self.path, error) from error
-        return int(number)
+        """A number that is greater after each commit, by this process or another."""
+        return self._database.version()
 
     def next_moment(self) -> str | None:
         """When something in the queue will be due, or expire (RFC 3339)."""
-        with translated(self.path):
-            return task_queue.next_moment(self._for_reading())
+        with self._database.read() as connection:
+            return task_queue.next_moment(connection)
 
     def cancelled(self) -> dict[str, str]:
         """What this process runs and somebody has cancelled: contract_id, and by whom."""
-        with translated(self.path):
-            return dict(self._for_reading().execute(statements.CANCELLED_CLAIMS, (self.owner_id,)))
+        return dict(self._read(statements.CANCELLED_CLAIMS, self.owner_id))
 
     def queue_length(self) -> int:
         """How many REQUESTs wait for a worker or for their time. Reads two indexes from end to end."""
-        with translated(self.path):
-            return int(self._for_reading().execute(statements.QUEUE_LENGTH).fetchone()[0])
+        return int(self._read(statements.QUEUE_LENGTH)[0][0])
 
     def waiting(self) -> list[tuple[str, str | None, int]]:
         """What could be begun now: a capability, the agent that is insisted on or None, how many. Reads one index."""
-        with translated(self.path):
-            return self._for_reading().execute(statements.QUEUED_COUNTS).fetchall()
+        return self._read(statements.QUEUED_COUNTS)
 
     def close(self) -> None:
         """Commit what is queued and let go of the file."""
         if self._forked:
             return
         self._writer.close()
-        if self._reading is not None:
-            self._reading.close()
+        self._database.close()
         self._owner.close()
 
     def forget(self) -> None:
         """In a forked child: every method raises LedgerError from now on, and `close` leaves the parent's files alone."""
         self._forked = True
-        self._opening = threading.Lock()
+        self._database.forget()
         self._writer.forget()
-
-    def _for_reading(self) -> sqlite3.Connection:
-        if self._forked:
-            raise LedgerError(*FORKED)
-        if self._reading is None:
-            with self._opening:  # threads with loops of their own may come at once
-                if self._reading is None:
-                    self._reading = connection_to(self.path, "mode=rw")
-        return self._reading
 
 
 def _answer_if_asked(request_id: str | None, rows: list[Statement], connection: sqlite3.Connection) -> None:
@@ -345,17 +323,17 @@ def recover(path: Path) -> None:
     """
     if not _overdue(path):
         return
-    with closing(connect(path)) as connection, translated(path):
+    with Database(path).transactions() as connection:
         _recover(connection, path)
 
 
 def _overdue(path: Path) -> bool:
     try:
-        with closing(open_without_upgrade(path)) as connection:
+        with Database(path).peek() as connection:
             if connection.execute(statements.EXPIRED_REQUESTS, (now(), 1)).fetchone():
                 return True
             claimed = connection.execute(statements.CLAIM_OWNERS).fetchall()
-    except (sqlite3.Error, LedgerReadOnly):
+    except LedgerError:
         return False
     return any(not process_locks.lives(path, owner_id) for (owner_id,) in claimed)
 

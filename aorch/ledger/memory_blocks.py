@@ -5,16 +5,12 @@ Writing is core's (`remember.py`). The table is `StoredBlock` in contract.py.
 
 from collections.abc import Iterator
 from pathlib import Path
-from sqlite3 import Connection
-from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from aorch import jsonio
-from aorch.config import config_file
 from aorch.ledger import statements
+from aorch.ledger.database import Database
 from aorch.ledger.record import Row
-from aorch.ledger.sqlite.driver import translated
-from aorch.ledger.sqlite.opening import connect_reading
 
 PAGE = 500
 """Sessions that are looked at in one transaction."""
@@ -103,17 +99,14 @@ class Memory:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self._connection: Connection | None = connect_reading(path) if config_file.exists(path) else None
+        self._database = Database(path)
+        self._exists = self._database.exists()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._connection is not None:
-            self._connection.close()
+    def __exit__(self, *_: object) -> None:
+        self._database.close()
 
     def of(self, session_id: str, *, after: int = 0, limit: int = -1) -> list[BlockRow]:
         """The blocks of a session, oldest first: those after a position, up to `limit` (below 0: all)."""
@@ -178,10 +171,10 @@ class Memory:
 
     def between(self, session_id: str, first_contract_id: str, last_contract_id: str) -> Iterator[dict[str, Any]]:
         """Those contracts in their JSON form, oldest first, one at a time."""
-        if self._connection is None:
+        if not self._exists:
             return
-        with translated(self.path):
-            for row in self._connection.execute(
+        with self._database.read() as connection:
+            for row in connection.execute(
                 statements.CONTRACTS_BETWEEN, (session_id, first_contract_id, last_contract_id)
             ):
                 yield Row(*row).as_dict()
@@ -191,7 +184,21 @@ class Memory:
         return [agent for (agent,) in self._all(_ASKED_BEFORE_CONTRACT, session_id, contract_id)]
 
     def _all(self, sql: str, *parameters: Any) -> list[Any]:
-        if self._connection is None:
+        if not self._exists:
             return [(0,)] if sql in (_SPAN, _NEWER) else []
-        with translated(self.path):
-            return self._connection.execute(sql, parameters).fetchall()
+        with self._database.read() as connection:
+            return connection.execute(sql, parameters).fetchall()
+
+
+def add_block(path: Path, row: BlockRow, after: int) -> bool:
+    """Commit `row`, which covers its session's contracts after the position `after`; durable when this returns.
+
+    Returns False, and writes nothing, if blocks of that session no longer end at `after`: another process has added one.
+    Raises LedgerError.
+    """
+    with Database(path) as database, database.write() as connection:
+        ((covered,),) = connection.execute(statements.COVERED_POSITION, (row.session_id,)).fetchall()
+        is_next = (covered or 0) == after
+        if is_next:
+            connection.execute(statements.INSERT_BLOCK, row)
+    return bool(is_next)

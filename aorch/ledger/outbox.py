@@ -6,17 +6,12 @@ order, whichever process writes: once a contract is seen, none with a smaller po
 since `aorch run` may end with a delivery. Writing is core's. The tables are `Outbox` and `ParkedDelivery` in contract.py.
 """
 
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator
 from pathlib import Path
-from sqlite3 import Connection
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
-from aorch.config import config_file
+from aorch.ledger.database import Database
 from aorch.ledger.record import Row
-from aorch.ledger.sqlite.driver import transaction
-from aorch.ledger.sqlite.opening import connect, connect_reading
-from aorch.ledger.sqlite.shared_connection import Shared
 
 DESTINATION = "trace"
 REFUSED, UNKNOWN, DUE = "refused", "unknown", "due"
@@ -91,17 +86,34 @@ _EARLIER = (
 )
 
 
-class Outbox(Shared):
-    """The outbox of the ledger at `path`, which must be there; open until `close`, one thread at a time. Raises LedgerError."""
+class Outbox:
+    """The outbox of the ledger at `path`, which must exist; open inside a `with` block or until `close`, for any thread.
+
+    Every method raises LedgerError.
+    """
 
     def __init__(self, path: Path, *, reading: bool = False) -> None:
-        super().__init__(path, (connect_reading if reading else connect)(path))
+        self._database = Database(path)
+        if reading:
+            self._database.open_for_reading()
+        else:
+            self._database.open_for_writing()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file. A thread that waits for another process's lock stops waiting (LedgerBusy)."""
+        self._database.close()
 
     # Reading
 
     def reached(self) -> tuple[int, int]:
         """Up to which position contracts are delivered or parked, and up to which they may have been sent."""
-        with self._using() as connection:
+        with self._database.read() as connection:
             select = "SELECT position, reach FROM outbox WHERE destination = ?"
             row = connection.execute(select, (DESTINATION,)).fetchone()
         return (0, 0) if row is None else (int(row[0]), int(row[1]))
@@ -109,26 +121,26 @@ class Outbox(Shared):
     def any_due(self) -> bool:
         """Whether a delivery is due, one that is due again among them. Reads two rows."""
         reached, _ = self.reached()
-        with self._using() as connection:
+        with self._database.read() as connection:
             (found,) = connection.execute(_ANY_DUE, (reached,)).fetchone()
         return bool(found)
 
     def any_deleted(self) -> bool:
         """Whether contracts were ever deleted: nobody knows then how much was sent to a session. Reads a row."""
-        with self._using() as connection:
+        with self._database.read() as connection:
             row = connection.execute("SELECT value FROM counters WHERE name = 'deleted_contracts'").fetchone()
         return row is not None and row[0] > 0
 
     def contract_id(self, position: int) -> str | None:
         """That of the contract at `position`."""
-        with self._using() as connection:
+        with self._database.read() as connection:
             row = connection.execute("SELECT contract_id FROM contracts WHERE position = ?", (position,)).fetchone()
         return None if row is None else str(row[0])
 
     def contracts(self, after: int, last: int) -> list[tuple[int, Row]]:
         """The contracts after that position up to `last`, fewer where they say more than CHARACTERS together."""
         found, said = [], 0
-        with self._using() as connection:
+        with self._database.read() as connection:
             for position, *columns in connection.execute(_CONTRACTS, (after, last)):
                 row = Row(*columns)
                 found.append((position, row))
@@ -139,24 +151,24 @@ class Outbox(Shared):
 
     def session(self, session_id: str) -> Generator[tuple[int, Row], None, None]:
         """The contracts of a session, each with its position, in order."""
-        with self._using() as connection:
+        with self._database.read() as connection:
             for position, *columns in connection.execute(_SESSION, (session_id,)):
                 yield position, Row(*columns)
 
     def sent_to(self, session_id: str, last: int) -> Generator[Row, None, None]:
         """The contracts of a session up to the position `last`, in order."""
-        with self._using() as connection:
+        with self._database.read() as connection:
             for columns in connection.execute(_SENT_TO, (session_id, last)):
                 yield Row(*columns)
 
     def sessions(self, last: int, most: int) -> list[str]:
         """The sessions of the newest `most` contracts up to the position `last`, then those of the oldest `most`."""
-        with self._using() as connection:
+        with self._database.read() as connection:
             return [session for (session,) in connection.execute(_SESSIONS, {"last": last, "most": most})]
 
     def earlier(self, session_id: str, position: int, *, nodes: bool) -> bool:
         """Whether an event (or a provenance node) of a contract of that session before that position was delivered."""
-        with self._using() as connection:
+        with self._database.read() as connection:
             (found,) = connection.execute(
                 _EARLIER, {"session": session_id, "position": position, "nodes": nodes}
             ).fetchone()
@@ -165,19 +177,19 @@ class Outbox(Shared):
     def parked(self, state: str | None = None, most: int = -1) -> list[Parked]:
         """What was passed over, in the order of the contracts; in that state, or in any; the first `most` (-1: all)."""
         where, values = (" WHERE state = ?", (state, most)) if state else ("", (most,))
-        with self._using() as connection:
+        with self._database.read() as connection:
             rows = connection.execute(f"{_PARKED_ROWS}{where} ORDER BY position, kind LIMIT ?", values).fetchall()
         return [Parked(*row) for row in rows]
 
     def parked_kinds(self, most: int) -> list[ParkedKind]:
         """Parked deliveries grouped by state, kind and reason: the `most` largest groups, the largest first."""
-        with self._using() as connection:
+        with self._database.read() as connection:
             return [ParkedKind(*row) for row in connection.execute(_PARKED_KINDS, (most,))]
 
     def counts(self) -> dict[str, int]:
         """`due`, `delivered` and `parked` contracts, by their events, which add up to all; and `parked_nodes`."""
         reached, _ = self.reached()
-        with self._using() as connection:
+        with self._database.read() as connection:
             row = connection.execute(_COUNTS, {"reached": reached}).fetchone()
         total, beyond, again, parked, parked_beyond, nodes = row
         due = beyond - parked_beyond + again
@@ -187,30 +199,25 @@ class Outbox(Shared):
 
     def advance(self, position: int, reach: int) -> None:
         """Commit that contracts up to `position` are delivered or parked, and that up to `reach` may be sent from here on."""
-        with self._writing() as connection:
+        with self._database.write() as connection:
             connection.execute(_ADVANCE, (DESTINATION, position, reach))
 
     def park(self, *parked: Parked) -> None:
         """Commit these, in place of what stands for the same deliveries."""
-        with self._writing() as connection:
+        with self._database.write() as connection:
             connection.executemany(_PARK, parked)
 
     def unpark(self, parked: Parked) -> None:
         """Commit that this one is delivered."""
-        with self._writing() as connection:
+        with self._database.write() as connection:
             connection.execute(
                 "DELETE FROM parked_deliveries WHERE position = ? AND kind = ?", (parked.position, parked.kind)
             )
 
-    @contextmanager
-    def _writing(self) -> Iterator[Connection]:
-        with self._using() as connection, transaction(connection):
-            yield connection
-
 
 def deliveries_of(ledger: Path) -> dict[str, int]:
     """`due`, `delivered` and `parked` as numbers of contracts, and `parked_nodes`. Raises LedgerError."""
-    if not config_file.exists(ledger):
+    if not Database(ledger).exists():
         return {"due": 0, "delivered": 0, "parked": 0, "parked_nodes": 0}
     with Outbox(ledger, reading=True) as outbox:
         return outbox.counts()

@@ -6,30 +6,25 @@ thing: a search for text first lets the full-text index catch up (search.py).
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
-    Engine,
     Integer,
-    create_engine,
     func,
     literal,
     literal_column,
-    pool,
     select,
 )
-from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session, col
 
 from aorch import jsonio
 from aorch.errors import NotFound, UsageError
 from aorch.ledger import session_list
+from aorch.ledger.database import Database
 from aorch.ledger.filters import (
     EVERYTHING,
     Filter,
@@ -42,9 +37,7 @@ from aorch.ledger.filters import (
 )
 from aorch.ledger.record import COMPLETED, REQUEST, Row
 from aorch.ledger.schema import Contract, IdempotencyKey
-from aorch.ledger.sqlite import fulltext
-from aorch.ledger.sqlite.driver import Connection, translated
-from aorch.ledger.sqlite.opening import connect_reading, is_outdated
+from aorch.ledger.search import Progress, Statement, catch_up
 from aorch.ledger.tree import SHOWN, Branch, grown
 
 __all__ = ["EVERYTHING", "Exchange", "Filter", "Reader"]
@@ -93,26 +86,22 @@ class Reader:
     has come where a search needs it to catch up. Every method raises LedgerError where the file cannot be read.
     """
 
-    def __init__(self, path: Path, progress: fulltext.Progress | None = None) -> None:
+    def __init__(self, path: Path, progress: Progress | None = None) -> None:
         self.path = path
         self._progress = progress
-        self._connection: Connection | None = None
-        self._engine: Engine | None = None
-        self._version: int | None = None
+        self._database = Database(path)
+        self._found = False
+        self._version = 0
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
-        """Let go of the file."""
-        if self._engine is not None and self._connection is not None:
-            self._engine.dispose()
-            self._connection.close()
+        """Close the file."""
+        self._database.close()
 
     def page(
         self,
@@ -254,7 +243,7 @@ class Reader:
     def stream(
         self,
         which: Filter = EVERYTHING,
-        progress: fulltext.Progress | None = None,
+        progress: Progress | None = None,
         *,
         after: int = 0,
         last: int | None = None,
@@ -322,16 +311,12 @@ class Reader:
 
     def changed(self) -> bool:
         """Whether anybody committed anything since this was asked last; true at first, once the ledger is there."""
-        if self._open() is None or self._connection is None:
-            return False
-        with translated(self.path):
-            (version,) = self._connection.execute("PRAGMA data_version").fetchone()
-        before, self._version = self._version, int(version)
+        before, self._version = self._version, self._database.version()
         return before != self._version
 
     def _ready_for(self, which: Filter) -> None:
-        if which.text is not None and self._open() is not None and self._connection is not None:
-            fulltext.catch_up(self.path, self._connection, self._progress)
+        if which.text is not None and self._exists():
+            catch_up(self._database, self._progress)
 
     def _first(self, column: Any, value: str | None) -> Contract | None:
         found = [] if value is None else self._in(column, [jsonio.storable_text(value)])
@@ -349,25 +334,23 @@ class Reader:
             found += self._contracts(some.order_by(position))
         return found
 
-    def _contracts(self, statement: fulltext.Statement) -> list[Contract]:
-        engine = self._open()
-        if engine is None:
+    def _contracts(self, statement: Statement) -> list[Contract]:
+        if not self._exists():
             return []
-        with self._foreign_errors(), Session(engine) as session:
+        with self._database.selects() as connection, Session(connection) as session:
             return list(session.execute(statement).scalars())
 
-    def _rows(self, statement: fulltext.Statement | CompoundSelect[Any, Any]) -> Sequence[Any]:
-        engine = self._open()
-        if engine is None:
+    def _rows(self, statement: Statement | CompoundSelect[Any, Any]) -> Sequence[Any]:
+        if not self._exists():
             return []
-        with self._foreign_errors(), engine.connect() as connection:
+        with self._database.selects() as connection:
             return connection.execute(statement).all()
 
-    def _chunk(self, statement: fulltext.Statement, characters: int = CHUNK_CHARACTERS) -> list[tuple[int, Row]]:
-        engine, chunk, said = self._open(), [], 0
-        if engine is None:
+    def _chunk(self, statement: Statement, characters: int = CHUNK_CHARACTERS) -> list[tuple[int, Row]]:
+        if not self._exists():
             return []
-        with self._foreign_errors(), engine.connect() as connection, connection.execute(statement) as found:
+        chunk, said = [], 0
+        with self._database.selects() as connection, connection.execute(statement) as found:
             for reached, *columns in found:
                 row = Row(*columns)
                 chunk.append((reached, row))
@@ -376,40 +359,10 @@ class Reader:
                     break
         return chunk
 
-    def _number(self, statement: fulltext.Statement) -> int:
+    def _number(self, statement: Statement) -> int:
         rows = self._rows(statement)
         return int(rows[0][0] or 0) if rows else 0
 
-    def _open(self) -> Engine | None:
-        """The engine over one connection of ours; None as long as the file is not there."""
-        if self._connection is not None and is_outdated(self._connection, self.path):
-            self.close()
-            self._engine = self._connection = self._version = None
-        if self._engine is None and _is_there(self.path):
-            self._connection = connection = connect_reading(self.path)
-            connection.execute("PRAGMA query_only = ON")
-            self._engine = create_engine(
-                "sqlite://",
-                creator=lambda: connection,
-                poolclass=pool.StaticPool,
-                json_deserializer=jsonio.decode,
-            )
-        return self._engine
-
-    @contextmanager
-    def _foreign_errors(self) -> Iterator[None]:
-        with translated(self.path):
-            try:
-                yield
-            except DBAPIError as error:
-                raise error.orig or error from error
-
-
-def _is_there(path: Path) -> bool:
-    try:
-        path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError:
-        return True  # there or not, SQLite will say what is wrong
-    return True
+    def _exists(self) -> bool:
+        self._found = self._found or self._database.exists()
+        return self._found

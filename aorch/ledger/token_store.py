@@ -4,15 +4,12 @@ Writing is core's (`aorch/govern/access_tokens.py`). The table is `Token` in con
 """
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from sqlite3 import Connection
 from typing import Any, NamedTuple
 
 from aorch import jsonio
-from aorch.config import config_file
-from aorch.ledger.sqlite.driver import transaction, translated
-from aorch.ledger.sqlite.opening import connect, connect_reading
+from aorch.ledger.database import Connection, Database
 
 
 class TokenRow(NamedTuple):
@@ -43,16 +40,17 @@ def read(path: Path) -> list[TokenRow]:
 
     Raises LedgerError.
     """
-    if not config_file.exists(path):
-        return []
-    with closing(connect_reading(path)) as connection, translated(path):
-        return _rows(connection)
+    with Database(path) as database:
+        if not database.exists():
+            return []
+        with database.read() as connection:
+            return _rows(connection)
 
 
 @contextmanager
 def writing(path: Path) -> Iterator["Tokens"]:
     """The tokens of the ledger at `path`, under its write lock; committed at the end of the block. Raises LedgerError."""
-    with closing(connect(path)) as connection, translated(path), transaction(connection):
+    with Database(path) as database, database.write() as connection:
         yield Tokens(connection)
 
 

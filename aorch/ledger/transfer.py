@@ -3,18 +3,17 @@
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 from aorch.errors import AorchError, NotFound, UsageError
 from aorch.ledger import contract_files, importing
+from aorch.ledger.database import Database
 from aorch.ledger.importing import Taken
 from aorch.ledger.reader import Filter, Reader
-from aorch.ledger.sqlite.driver import translated
-from aorch.ledger.sqlite.fulltext import Progress
-from aorch.ledger.sqlite.opening import connect
+from aorch.ledger.search import Progress
 
 STDIN = Path("-")
 
@@ -45,7 +44,7 @@ def import_contracts(ledger: Path, file: Path, progress: Progress | None = None)
     """
     taken = Taken()
     try:
-        with _reading(file) as stream, closing(connect(ledger)) as connection, translated(ledger):
+        with _reading(file) as stream, Database(ledger).transactions() as connection:
             size = os.fstat(stream.fileno()).st_size
             contracts = contract_files.read(stream, "standard input" if file == STDIN else str(file))
             for _ in importing.take_in(connection, ledger, contracts, taken):

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from aorch.errors import AorchError, Conflict, LedgerError
-from aorch.ledger.sqlite.driver import Connection, is_of_the_file, transaction
+from aorch.ledger.database import CLOSED, FORKED, Connection, is_of_the_file, transaction
 
 Statement = tuple[str, Sequence[Any]]
 """SQL text and its parameters."""
@@ -25,11 +25,6 @@ Result = TypeVar("Result")
 
 CLOSE_S = 0.2
 """How long `close` waits for another process that holds the write lock: whoever presses Ctrl-C waits for it too."""
-CLOSED = ("the ledger is closed", "Open it again: nothing more can be written here.")
-FORKED = (
-    "the ledger was opened before this process was forked",
-    "Open it anew in the child: make an Orchestrator there.",
-)
 
 
 class _Unit:

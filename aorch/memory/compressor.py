@@ -19,8 +19,7 @@ from aorch.engine.recovery import recover
 from aorch.engine.threads import in_thread
 from aorch.errors import AorchError, ConfigInvalid, Conflict, LedgerError, LlmOff, NotFound, UsageError
 from aorch.ids import new_id
-from aorch.ledger.memory_block_writer import remember
-from aorch.ledger.memory_blocks import BlockRow, Memory, Segment
+from aorch.ledger.memory_blocks import BlockRow, Memory, Segment, add_block
 from aorch.ledger.sqlite import process_locks
 from aorch.memory import MemoryBlock, compress
 from aorch.net.probe import listening
@@ -139,7 +138,7 @@ async def _compress(ledger: Path, session_id: str, how: How, make: Make) -> Comp
         block=jsonio.encode(block.as_dict()),
         beside=None if beside is None else jsonio.encode(beside),
     )
-    if not await in_thread(remember, ledger, row, segment.after):
+    if not await in_thread(add_block, ledger, row, segment.after):
         raise Conflict(f"the session {session_id!r} was compressed by somebody else meanwhile", "Ask again.")
     return Compressed(session_id, segment.contracts, block, beside)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from aorch.ledger.sqlite import files
-from aorch.ledger.sqlite.driver import translated_os
+from aorch.ledger.sqlite.connection import translated_os
 from aorch.ledger.sqlite.locks import FileLock, is_held
 
 _SIZE = 4000

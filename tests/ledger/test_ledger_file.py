@@ -17,7 +17,7 @@ from rows import pairs, put, request
 
 from aorch.ledger.ledger import Ledger, recover
 from aorch.ledger.sqlite import process_locks
-from aorch.ledger.sqlite.driver import connection_to
+from aorch.ledger.sqlite.connection import connection_to
 from aorch.ledger.sqlite.opening import connect, connect_reading
 from aorch.trace import lease
 

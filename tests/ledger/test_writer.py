@@ -13,7 +13,7 @@ from rows import request, response
 
 from aorch.errors import Conflict, LedgerBusy, LedgerError, NotFound
 from aorch.ledger.ledger import Entry, Ledger
-from aorch.ledger.sqlite.driver import as_ledger_error, connection_to
+from aorch.ledger.sqlite.connection import as_ledger_error, connection_to
 from aorch.ledger.sqlite.opening import connect
 from aorch.ledger.statements import INSERT_CONTRACT
 from aorch.ledger.task_queue import Places

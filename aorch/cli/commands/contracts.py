@@ -27,7 +27,7 @@ from aorch.cli.time_options import TIME_HELP, ago
 
 if TYPE_CHECKING:
     from aorch.ledger.reader import Filter
-    from aorch.ledger.sqlite.fulltext import Progress
+    from aorch.ledger.search import Progress
     from aorch.ledger.tree import Branch
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Read, follow and carry away the ledger.")

@@ -1,161 +1,153 @@
-"""A connection to a ledger's file: waiting for locks, transactions, and SQLite's errors as ours."""
+"""The ledger's database in SQLite: one file, opened for reading and for writing when that is first needed."""
 
-import errno
-import os
-import sqlite3
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Self
 
-from aorch.errors import LedgerBusy, LedgerError, LedgerFull, LedgerInvalid, LedgerReadOnly
+from aorch.config import config_file
+from aorch.errors import LedgerError
+from aorch.ledger.sqlite.connection import Connection, transaction, translated
+from aorch.ledger.sqlite.opening import connect, connect_reading, is_outdated, open_without_upgrade
 
-BUSY_TIMEOUT_S = 30.0
-"""How long a statement waits for a lock of another process before LedgerBusy."""
-SLICE_S = 0.1
-"""How long SQLite waits at a time: Python runs signal handlers only between two of these."""
-PAUSE_S = 0.005
-"""Between two slices: for some statements SQLite does not wait at all."""
+if TYPE_CHECKING:
+    import sqlalchemy
 
-
-class Cursor(sqlite3.Cursor):
-    """Its `execute` waits for a lock in slices of SLICE_S, BUSY_TIMEOUT_S in all, so that Ctrl-C ends the wait."""
-
-    def execute(self, sql: str, parameters: Any = (), /) -> "Cursor":
-        """As of sqlite3. A statement inside a transaction is not repeated."""
-        try:
-            return super().execute(sql, parameters)
-        except sqlite3.OperationalError as error:
-            if not self._may_repeat(error):
-                raise
-        give_up_at = time.monotonic() + BUSY_TIMEOUT_S
-        while True:
-            time.sleep(PAUSE_S)
-            try:
-                return super().execute(sql, parameters)
-            except sqlite3.OperationalError as error:
-                if not self._may_repeat(error) or time.monotonic() >= give_up_at:
-                    raise
-
-    def _may_repeat(self, error: sqlite3.OperationalError) -> bool:
-        connection = self.connection
-        assert isinstance(connection, Connection)
-        busy = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
-        return busy and not connection.in_transaction and connection.may_wait()
+CLOSED = ("the ledger is closed", "Open it again: nothing more can be read or written here.")
+FORKED = (
+    "the ledger was opened before this process was forked",
+    "Create a new Orchestrator in the child process.",
+)
 
 
-class Connection(sqlite3.Connection):
-    """A connection whose cursors wait for locks in slices, for as long as `may_wait` says."""
+class Database:
+    """The database of the ledger at `path`; open inside a `with` block or until `close`.
 
-    may_wait: Callable[[], bool] = staticmethod(lambda: True)
-    read_at: object = None
-    """Where the file is read as one that nobody writes: its state (`files.state`) when it was opened."""
-
-    def cursor(self, factory: Any = Cursor) -> Any:
-        """A Cursor."""
-        return super().cursor(factory)
-
-    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
-        """As of sqlite3, by a Cursor."""
-        return Cursor(self).execute(sql, parameters)
-
-
-def connection_to(path: Path, query: str) -> Connection:
-    """A connection in autocommit mode, which any thread may use; `query` is that of SQLite's file URI (`mode=ro`)."""
-    return sqlite3.connect(
-        f"{path.as_uri()}?{query}",
-        uri=True,
-        timeout=SLICE_S,
-        isolation_level=None,
-        check_same_thread=False,
-        factory=Connection,
-    )
-
-
-_OF_THE_FILE = {
-    *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL),
-    *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOMEM),
-    *(sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM),
-    *(sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB),
-}
-
-
-def is_of_the_file(error: Exception) -> bool:
-    """Whether `error` tells of the ledger's file (locked, full, gone, damaged), and not of what was to be written."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _OF_THE_FILE
-
-
-class transaction:
-    """A write transaction around a block: committed at its end, rolled back if it raises.
-
-    The write lock is taken first (BEGIN IMMEDIATE): a transaction that begins by reading cannot wait for it later. A class,
-    since a generator takes three times as long.
+    Any thread may use it. One thread at a time reads, and one writes: each waits for the end of the other's block. Every
+    method raises SQLite's errors as LedgerError.
     """
 
-    __slots__ = ("_connection",)
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._reading, self._writing = threading.Lock(), threading.Lock()
+        self._reader: Connection | None = None
+        self._writer: Connection | None = None
+        self._refusal: tuple[str, str] | None = None
+        self._commits: tuple[Connection, int] | None = None
+        self._version = 0
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+    def __enter__(self) -> Self:
+        return self
 
-    def __enter__(self) -> None:
-        self._connection.execute("BEGIN IMMEDIATE")
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
-    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
-        try:
-            if kind is None:
-                self._connection.execute("COMMIT")
-        finally:
-            if self._connection.in_transaction:  # SQLite has rolled back by itself if, say, the disk is full
-                self._connection.execute("ROLLBACK")
+    def exists(self) -> bool:
+        """Whether the file exists."""
+        return config_file.exists(self.path)
 
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection for reading, for this thread alone inside the block. The file must exist; it is upgraded if necessary."""
+        with self._reading, translated(self.path):
+            yield self._opened_reader()
 
-@contextmanager
-def translated(path: Path) -> Iterator[None]:
-    """Raise SQLite's errors as LedgerError, each with the file's name, the reason and the next step."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise as_ledger_error(path, error) from error
-    except LedgerInvalid as error:
-        raise LedgerInvalid(
-            f"{path} is not a ledger: {error}", "Name another file by --ledger or AORCH_LEDGER."
-        ) from error
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A connection inside a write transaction: committed at the end of the block, rolled back if it raises.
 
+        The file is created or upgraded if necessary.
+        """
+        with self._writing, translated(self.path):
+            connection = self._opened_writer()
+            with transaction(connection):
+                yield connection
 
-def as_ledger_error(path: Path, error: sqlite3.Error) -> LedgerError:
-    """The LedgerError that tells of `error`."""
-    if os.path.isdir(path):  # noqa: PTH112  Path.is_dir raises for a name that is too long
-        return not_writable(path)
-    name = getattr(error, "sqlite_errorname", "")
-    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return LedgerBusy(f"the ledger {path} is locked by another process", "Try again when that has ended.")
-    if name in ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE"):  # the latter: no room for the index of the write-ahead log
-        return LedgerFull(f"the disk of the ledger {path} is full", "Make room, then try again.")
-    if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
-        return not_writable(path)
-    if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
-        return LedgerInvalid(f"{path} is not a ledger: {error}", "Name another file by --ledger or AORCH_LEDGER.")
-    return LedgerError(f"the ledger {path} failed: {error} ({name or type(error).__name__})")
+    @contextmanager
+    def transactions(self) -> Iterator[Connection]:
+        """A connection of the caller's own for several transactions (`transaction`), closed at the end of the block."""
+        with closing(self.connect()) as connection, translated(self.path):
+            yield connection
 
+    @contextmanager
+    def peek(self, *, may_wait: bool = True) -> Iterator[Connection]:
+        """A connection for reading the file as it is: it is not upgraded, and nothing is written.
 
-@contextmanager
-def translated_os() -> Iterator[None]:
-    """Raise an OSError of a file beside the ledger as LedgerError; BlockingIOError, of a lock, as it is."""
-    try:
-        yield
-    except BlockingIOError:
-        raise
-    except OSError as error:
-        full, forbidden = (errno.ENOSPC, errno.EDQUOT), (errno.EACCES, errno.EPERM, errno.EROFS)
-        kind = LedgerFull if error.errno in full else LedgerReadOnly if error.errno in forbidden else LedgerError
-        raise kind(f"{error.filename} could not be written: {error.strerror}") from error
+        Unless it `may_wait`, LedgerBusy is raised at once if another process locks the file.
+        """
+        with translated(self.path), closing(open_without_upgrade(self.path)) as connection:
+            connection.may_wait = lambda: may_wait
+            yield connection
 
+    @contextmanager
+    def selects(self) -> Iterator["sqlalchemy.Connection"]:
+        """As `read`, but a connection of SQLAlchemy's for selects."""
+        from aorch.ledger.sqlite.selects import engine_over, foreign_errors  # noqa: PLC0415  SQLAlchemy takes 210 ms
 
-def not_writable(path: Path) -> LedgerReadOnly:
-    """The error of a ledger that cannot be opened for writing."""
-    try:
-        reason = "is a folder" if path.is_dir() else "cannot be written (read-only, or its folder is)"
-    except OSError as error:
-        reason = f"cannot be opened: {error.strerror}"
-    return LedgerReadOnly(f"the ledger {path} {reason}", "Name another place by --ledger or AORCH_LEDGER.")
+        with self.read() as connection:
+            if connection.engine is None:
+                connection.engine = engine_over(connection)
+            with foreign_errors(), connection.engine.connect() as selects:
+                yield selects
+
+    def connect(self) -> Connection:
+        """A connection for writing, for the caller alone, who closes it. The file is created or upgraded if necessary."""
+        return connect(self.path)
+
+    def open_for_writing(self) -> None:
+        """Open the file now rather than for the first `write`."""
+        with self._writing:
+            self._opened_writer()
+
+    def open_for_reading(self) -> None:
+        """Open the file now rather than for the first `read`."""
+        with self.read():
+            pass
+
+    def version(self) -> int:
+        """A number that is greater after each commit to the ledger, by this process or another; 0 without a file."""
+        if self._reader is None and not self.exists():
+            return 0
+        with self.read() as connection:
+            (number,) = connection.execute("PRAGMA data_version").fetchone()
+            if (connection, number) != self._commits:
+                self._commits = connection, number
+                self._version += 1
+        return self._version
+
+    def close(self) -> None:
+        """Close the file. A thread that waits for another process's lock stops waiting, with LedgerBusy."""
+        if self._refusal is None:
+            self._refusal = CLOSED
+            for connection in (self._reader, self._writer):
+                if connection is not None:
+                    connection.may_wait = lambda: False
+            with self._reading, self._writing:
+                for connection in (self._reader, self._writer):
+                    if connection is not None:
+                        connection.close()
+
+    def forget(self) -> None:
+        """In a forked child: every method raises LedgerError from now on, and `close` leaves the parent's file alone."""
+        self._refusal = FORKED
+        self._reading, self._writing = threading.Lock(), threading.Lock()
+
+    def _opened_reader(self) -> Connection:
+        connection = self._reader
+        if self._refusal is not None:
+            raise LedgerError(*self._refusal)
+        if connection is not None and is_outdated(connection, self.path):
+            connection.close()
+            connection = None
+        if connection is None:
+            connection = self._reader = connect_reading(self.path)
+            connection.execute("PRAGMA query_only = ON")
+        return connection
+
+    def _opened_writer(self) -> Connection:
+        if self._refusal is not None:
+            raise LedgerError(*self._refusal)
+        if self._writer is None:
+            self._writer = connect(self.path)
+        return self._writer

@@ -1,14 +1,13 @@
-"""Full text over what contracts say: payload, result and error, by SQLite's FTS5.
+"""Full-text search in the payload, result and error of contracts, by SQLite's FTS5.
 
-The index (`contracts_text`) is not kept up by writers: it catches up when a search needs it. A query is words, all of which
-must stand in the contract; a word with punctuation in it (`mia_li_3668`) is a phrase, one that ends in `*` a beginning.
-In scripts without spaces a word is found wherever it stands (bigrams.py).
+Writers do not update the index (`contracts_text`): it catches up when a search needs it. A query is words that the contract
+must all contain; a word with punctuation in it (`mia_li_3668`) is a phrase, a word that ends in `*` a prefix. In scripts
+without spaces a word is found anywhere in the text (bigrams.py).
 """
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from pathlib import Path
 from sqlite3 import Connection
 from typing import Any, TypeAlias
 
@@ -19,15 +18,15 @@ from aorch import jsonio
 from aorch.errors import InvalidJSON, LedgerReadOnly, UsageError
 from aorch.ledger.schema import Contract
 from aorch.ledger.sqlite.bigrams import indexed, searched
-from aorch.ledger.sqlite.driver import transaction, translated
-from aorch.ledger.sqlite.opening import connect
+from aorch.ledger.sqlite.connection import transaction
+from aorch.ledger.sqlite.driver import Database
 
 Statement: TypeAlias = Select[*tuple[Any, ...]]
 Progress = Callable[[int, int], None]
-"""Called now and then with how much is done, of how much."""
+"""Called now and then with how much is done, and of how much in all."""
 
 BATCH, BATCH_CHARACTERS = 500, 1_000_000
-"""Contracts that one transaction indexes, and about how many characters: 3 ms of the write lock (measured)."""
+"""Contracts, and about how many characters, that one transaction indexes: it holds the write lock for 3 ms (measured)."""
 
 _INDEX = table("contracts_text", column("rowid", Integer), column("contracts_text"))
 _REACHED = "SELECT coalesce(max(id), 0) FROM contracts_text_docsize"
@@ -40,9 +39,9 @@ _ADD = "INSERT INTO contracts_text (rowid, words) VALUES (?, ?)"
 
 
 def narrowed(statement: Statement, text: str) -> tuple[Statement, ColumnElement[Any]]:
-    """`statement` for those contracts only in which `text` stands, and the column to order and page it by.
+    """`statement` for those contracts only that contain the words of `text`, and the column to order and page it by.
 
-    Ordered by the index's own column it is a walk through the index, without a sort. Raises UsageError for no words.
+    Ordered by the index's own column it walks through the index, without a sort. Raises UsageError if there are no words.
     """
     beside = _INDEX.join(Contract, col(Contract.position) == _INDEX.c.rowid)
     found = statement.select_from(beside).where(_INDEX.c.contracts_text.match(expression(text)))
@@ -52,12 +51,12 @@ def narrowed(statement: Statement, text: str) -> tuple[Statement, ColumnElement[
 def expression(text: str) -> str:
     """The words of `text` in FTS5's language (https://www.sqlite.org/fts5.html#full_text_query_syntax).
 
-    Each is a string there, so nothing that a person types is syntax, but for a `*` at a word's end. Raises UsageError
-    where no word has a letter or a digit.
+    Each word is a string there, so nothing that a person types is syntax except a `*` at a word's end. Raises UsageError
+    if no word has a letter or a digit.
     """
     words = [word for word in jsonio.storable_text(text).split() if any(character.isalnum() for character in word)]
     if not words:
-        raise UsageError(f"{text!r} holds no word to look for", "Give words, such as --text 'connection refused'.")
+        raise UsageError(f"{text!r} contains no word to search for", "Give words, such as --text 'connection refused'.")
     return " ".join(_quoted(word) for word in words)
 
 
@@ -66,17 +65,17 @@ def _quoted(word: str) -> str:
     return '"{}"{}'.format(phrase.replace('"', '""'), "*" if is_beginning or word.endswith("*") else "")
 
 
-def catch_up(path: Path, reading: Connection, progress: Progress | None = None) -> None:
-    """Bring the index up to the newest contract, in short transactions with rests between, so that writers get through.
+def catch_up(database: Database, progress: Progress | None = None) -> None:
+    """Bring the index up to the newest contract, in short transactions with pauses between, so that writers get through.
 
-    Several processes may do it at once. Raises LedgerReadOnly where that is due and the ledger cannot be written.
+    Several processes may do it at once. Raises LedgerReadOnly if contracts are missing and the ledger cannot be written.
     """
-    with translated(path):
+    with database.read() as reading:
         (reached,), (last,) = reading.execute(_REACHED).fetchone(), reading.execute(_LAST).fetchone()
     if reached >= last:
         return
     try:
-        with closing(connect(path)) as writing, translated(path):
+        with database.transactions() as writing:
             # what is lost of the index with the power can be made again from the contracts, so it need not be synced
             writing.execute("PRAGMA synchronous = NORMAL")
             for now_reached in _catch_up(writing, last):
@@ -84,7 +83,7 @@ def catch_up(path: Path, reading: Connection, progress: Progress | None = None) 
                     progress(min(now_reached, last) - reached, last - reached)
     except LedgerReadOnly as error:
         raise LedgerReadOnly(
-            f"the full-text index of {path} is {last - reached:,} contracts behind, and the ledger is read-only",
+            f"the full-text index of {database.path} is {last - reached:,} contracts behind, and the ledger is read-only",
             "Make it writable for one search, or search a copy of it.",
         ) from error
 
@@ -97,7 +96,7 @@ def _catch_up(writing: Connection, last: int) -> Iterator[int]:
         reached = _add(writing, reached, words)
         yield reached
         if reached < last:
-            time.sleep(time.monotonic() - begun)  # writers in waiting only look now and then whether the lock is free
+            time.sleep(time.monotonic() - begun)  # waiting writers check only now and then whether the lock is free
 
 
 def _next(writing: Connection, reached: int) -> list[tuple[int, str]]:
@@ -113,7 +112,7 @@ def _next(writing: Connection, reached: int) -> list[tuple[int, str]]:
 
 
 def _add(writing: Connection, expected: int, words: list[tuple[int, str]]) -> int:
-    """Add `words` to the index, unless another process came first; how far the index reaches now."""
+    """Add `words` to the index, unless another process did so first; returns the position that the index reaches now."""
     with transaction(writing):
         (reached,) = writing.execute(_REACHED).fetchone()
         if reached == expected:
@@ -127,14 +126,14 @@ def _words(payload: str, result: str | None, error: str | None) -> Iterator[str]
         if text is not None:
             try:
                 yield from map(indexed, _texts(jsonio.decode(text)))
-            except InvalidJSON:  # another program wrote it: its words are found as they stand
+            except InvalidJSON:  # another program wrote it: index its text as it is
                 yield indexed(text)
     if error is not None:
         yield indexed(error)
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """The keys, the strings and the numbers in a JSON value, as a person reads them, without escapes."""
+    """The keys, strings and numbers in a JSON value, as a person reads them, without escapes."""
     waiting = [value]
     while waiting:
         value = waiting.pop()

@@ -1,4 +1,4 @@
-"""Bringing a ledger to the newest revision. The only module that imports Alembic."""
+"""Upgrades a ledger to the newest revision. The only module that imports Alembic."""
 
 import threading
 from pathlib import Path
@@ -6,40 +6,35 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import create_engine, event, pool
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import event
 
-from aorch.ledger.sqlite.driver import Connection
-from aorch.ledger.sqlite.opening import revision
+from aorch.ledger.sqlite.connection import Connection, revision
+from aorch.ledger.sqlite.selects import engine_over, foreign_errors
 from aorch.ledger.statements import REVISION
 
 _one_at_a_time = threading.Lock()
-"""Alembic's context is global: two threads that migrate two ledgers at once would take each other's connection."""
+"""Alembic's context is global: two threads that upgrade two ledgers at once would use each other's connection."""
 
 
 def upgrade(connection: Connection) -> None:
-    """Upgrade the ledger that `connection` has open, or make it.
+    """Upgrade the ledger that `connection` has open, or create it.
 
-    The write lock is taken first and the revision read again under it, so that many processes may come at once: one
-    migrates and the others find nothing left to do.
+    Takes the write lock first and reads the revision again under it, so that many processes may do this at once: one
+    upgrades, and the others find nothing left to do.
     """
-    # A URL with the path in it would name another file where that holds `?` or `%`.
-    engine = create_engine("sqlite://", creator=lambda: connection, poolclass=pool.StaticPool)
+    engine = engine_over(connection)
     event.listen(engine, "begin", lambda begun: begun.exec_driver_sql("BEGIN IMMEDIATE"))
-    try:
-        with _one_at_a_time, engine.begin() as begun:
-            if revision(connection) != REVISION:
-                command.upgrade(configuration(begun), "head")
-    except DBAPIError as error:
-        raise error.orig or error from error
+    with foreign_errors(), _one_at_a_time, engine.begin() as begun:
+        if revision(connection) != REVISION:
+            command.upgrade(configuration(begun), "head")
 
 
 def configuration(connection: Any = None) -> Config:
-    """Alembic's configuration for the history that the package carries (or that lies beside it in a checkout)."""
+    """Alembic's configuration for the migrations inside the package, or beside it in a checkout."""
     package = Path(__file__).resolve().parents[2]
     shipped = package / "_migrations"
     config = Config()
     scripts = shipped if shipped.is_dir() else package.parent / "migrations"
-    config.set_main_option("script_location", str(scripts).replace("%", "%%"))  # `%` begins a reference there
+    config.set_main_option("script_location", str(scripts).replace("%", "%%"))  # `%` starts a reference there
     config.attributes["connection"] = connection
     return config

@@ -1,21 +1,21 @@
-"""Opening a ledger's SQLite file: its revision, its migration under the lock, and reading without write permission.
+"""Opens a ledger's SQLite file: checks its revision, upgrades it under the write lock, reads it without write permission.
 
-Only the standard library is imported here; Alembic comes in where a file is new or behind.
+Imports only the standard library; Alembic is imported if the file is new or of an older revision.
 """
 
 import sqlite3
 from pathlib import Path
 
-from aorch.errors import LedgerError, LedgerInvalid, LedgerReadOnly, LedgerTooNew
+from aorch.errors import LedgerError, LedgerReadOnly, LedgerTooNew
 from aorch.ledger.sqlite import files
-from aorch.ledger.sqlite.driver import Connection, connection_to, not_writable, translated
+from aorch.ledger.sqlite.connection import Connection, connection_to, not_writable, revision, translated
 from aorch.ledger.statements import REVISION
 
 
 def connect(path: Path) -> Connection:
-    """A connection for writing to the ledger at `path`, which is made or upgraded where that is due.
+    """A connection for writing to the ledger at `path`, which is created or upgraded if necessary.
 
-    Autocommit: transactions are begun by hand (`connection.transaction`). Raises LedgerError.
+    In autocommit mode: `transaction` begins one. Raises LedgerError.
     """
     with translated(path):
         try:
@@ -34,37 +34,27 @@ def connect(path: Path) -> Connection:
 
 
 def connect_reading(path: Path) -> Connection:
-    """A connection for reading the ledger at `path`, which must exist; it is upgraded where that is due. Raises LedgerError."""
+    """A connection for reading the ledger at `path`, which must exist and is upgraded if necessary. Raises LedgerError."""
     with translated(path):
         if files.may_write(path):
             try:
                 return _open(path)
             except (LedgerReadOnly, sqlite3.OperationalError) as error:
-                if not _is_for_want_of_permission(error):
+                if not _lacks_permission(error):
                     raise
         return _open_read_only(path)
 
 
 def open_without_upgrade(path: Path) -> Connection:
-    """A connection for reading the ledger at `path` as it is. Raises sqlite3.Error, and LedgerReadOnly."""
+    """A connection for reading the ledger at `path` without upgrading it. Raises sqlite3.Error and LedgerReadOnly."""
     if files.may_write(path):
         return connection_to(path, "mode=rw")
     return _connection_read_only(path)
 
 
 def is_outdated(connection: Connection, path: Path) -> bool:
-    """Whether somebody has written to a file that `connection` reads as one that nobody writes: it must be opened anew."""
+    """Whether a process has written to a file that `connection` reads as one that no process writes: reopen it then."""
     return connection.read_at is not None and connection.read_at != files.state(path)
-
-
-def revision(connection: sqlite3.Connection) -> str | None:
-    """The revision that the file stands at; None for an empty one. Raises LedgerInvalid for another program's."""
-    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if "alembic_version" in tables and "contracts" in tables:
-        return next((number for (number,) in connection.execute("SELECT version_num FROM alembic_version")), None)
-    if tables:
-        raise LedgerInvalid("it is another program's database")
-    return None
 
 
 def _open(path: Path) -> Connection:
@@ -78,8 +68,8 @@ def _open(path: Path) -> Connection:
     return connection
 
 
-def _is_for_want_of_permission(error: Exception) -> bool:
-    """Whether reading alone may go well: not where another process holds the file, or where it is damaged."""
+def _lacks_permission(error: Exception) -> bool:
+    """Whether reading alone may still succeed: it cannot if another process locks the file, or if the file is damaged."""
     name = getattr(error, "sqlite_errorname", "SQLITE_READONLY")
     return name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM"))
 
@@ -98,10 +88,10 @@ def _open_read_only(path: Path) -> Connection:
 
 
 def _connection_read_only(path: Path) -> Connection:
-    """A connection that makes no file beside the ledger: `-wal` and `-shm` would be this user's, and lock its owner out.
+    """A connection that creates no file beside the ledger: `-wal` and `-shm` would belong to this user and lock its owner out.
 
-    With nothing in them the file alone is the ledger, and is read as one that nobody writes (`immutable`). Raises
-    LedgerReadOnly where something is in them that cannot be read: without it the ledger would be read only in part.
+    If these are empty, the file alone is the ledger, and is read as one that no process writes (`immutable`). Raises
+    LedgerReadOnly if they are not empty and cannot be read: without them the ledger would be read only in part.
     """
     logs = [log for log in (files.beside(path, "wal"), files.beside(path, "journal")) if files.holds_something(log)]
     if not logs:
@@ -114,7 +104,7 @@ def _connection_read_only(path: Path) -> Connection:
         connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
     except sqlite3.OperationalError as error:
         connection.close()
-        if not _is_for_want_of_permission(error):
+        if not _lacks_permission(error):
             raise
         raise LedgerReadOnly(
             f"the newest contracts of the ledger {path} are in {logs[0].name}, which cannot be read without writing there",
@@ -139,7 +129,7 @@ def _check_revision(connection: Connection, path: Path) -> None:
 
 
 def _to_write_ahead_log(connection: Connection) -> None:
-    """Switch to WAL, which the file remembers; a copy that SQLite made (VACUUM INTO, .dump) is not in it."""
+    """Switch to WAL, which the file remembers; a copy that SQLite made (VACUUM INTO, .dump) is not in WAL mode."""
     if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
         return
     (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()

@@ -1,0 +1,24 @@
+"""What the ledger uses of its database. Only this module and search.py name the driver, of which SQLite's is the only one yet.
+
+A second database brings the same names: `ledger/sqlite/` and a twin of it are all that know which one it is.
+"""
+
+from aorch.ledger.sqlite.connection import (
+    Connection,
+    as_ledger_error,
+    is_of_the_file,
+    transaction,
+    translated,
+)
+from aorch.ledger.sqlite.driver import CLOSED, FORKED, Database
+
+__all__ = [
+    "CLOSED",
+    "FORKED",
+    "Connection",
+    "Database",
+    "as_ledger_error",
+    "is_of_the_file",
+    "transaction",
+    "translated",
+]

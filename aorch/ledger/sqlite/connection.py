@@ -1,0 +1,176 @@
+"""A connection to a ledger's SQLite file: waiting for locks, transactions, the file's revision, SQLite's errors as ours."""
+
+import errno
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from aorch.errors import LedgerBusy, LedgerError, LedgerFull, LedgerInvalid, LedgerReadOnly
+
+BUSY_TIMEOUT_S = 30.0
+"""How long a statement waits for another process's lock before it raises LedgerBusy."""
+SLICE_S = 0.1
+"""How long SQLite itself waits at a time: Python runs signal handlers only between two of these waits."""
+PAUSE_S = 0.005
+"""The pause between two of these waits: for some statements SQLite does not wait at all."""
+
+
+class Cursor(sqlite3.Cursor):
+    """A cursor whose `execute` waits for a lock in slices of SLICE_S, BUSY_TIMEOUT_S in all, so that Ctrl-C ends the wait."""
+
+    def execute(self, sql: str, parameters: Any = (), /) -> "Cursor":
+        """As of sqlite3. A statement inside a transaction is not repeated."""
+        try:
+            return super().execute(sql, parameters)
+        except sqlite3.OperationalError as error:
+            if not self._may_repeat(error):
+                raise
+        give_up_at = time.monotonic() + BUSY_TIMEOUT_S
+        while True:
+            time.sleep(PAUSE_S)
+            try:
+                return super().execute(sql, parameters)
+            except sqlite3.OperationalError as error:
+                if not self._may_repeat(error) or time.monotonic() >= give_up_at:
+                    raise
+
+    def _may_repeat(self, error: sqlite3.OperationalError) -> bool:
+        connection = self.connection
+        assert isinstance(connection, Connection)
+        busy = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+        return busy and not connection.in_transaction and connection.may_wait()
+
+
+class Connection(sqlite3.Connection):
+    """A connection whose cursors wait for locks in slices, as long as `may_wait` returns true."""
+
+    path: Path
+    may_wait: Callable[[], bool] = staticmethod(lambda: True)
+    read_at: object = None
+    """The state of the file (`files.state`) when it was opened as one that no process writes; otherwise None."""
+    engine: Any = None
+    """SQLAlchemy's engine over this connection, once selects.py has made it."""
+
+    def cursor(self, factory: Any = Cursor) -> Any:
+        """A Cursor."""
+        return super().cursor(factory)
+
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        """As of sqlite3, by a Cursor."""
+        return Cursor(self).execute(sql, parameters)
+
+
+def connection_to(path: Path, query: str) -> Connection:
+    """A connection in autocommit mode that any thread may use. `query` is the query of SQLite's file URI (`mode=ro`)."""
+    connection = sqlite3.connect(
+        f"{path.as_uri()}?{query}",
+        uri=True,
+        timeout=SLICE_S,
+        isolation_level=None,
+        check_same_thread=False,
+        factory=Connection,
+    )
+    connection.path = path
+    return connection
+
+
+def revision(connection: Connection) -> str | None:
+    """The revision of the ledger that is open; None for an empty file. Raises LedgerInvalid for another program's database."""
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if "alembic_version" in tables and "contracts" in tables:
+        return next((number for (number,) in connection.execute("SELECT version_num FROM alembic_version")), None)
+    if tables:
+        raise _not_a_ledger(connection.path, "it is another program's database")
+    return None
+
+
+class transaction:
+    """A write transaction around a block: committed at its end, rolled back if it raises.
+
+    It takes the write lock first (BEGIN IMMEDIATE): a transaction that begins by reading cannot wait for the lock later.
+    A class, since a generator takes three times as long.
+    """
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        try:
+            if kind is None:
+                self._connection.execute("COMMIT")
+        finally:
+            if self._connection.in_transaction:  # SQLite has rolled back by itself if, say, the disk is full
+                self._connection.execute("ROLLBACK")
+
+
+_OF_THE_FILE = {
+    *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL),
+    *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOMEM),
+    *(sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM),
+    *(sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB),
+}
+
+
+def is_of_the_file(error: Exception) -> bool:
+    """Whether `error` is about the ledger's file (locked, full, gone, damaged), not about the row to be written."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _OF_THE_FILE
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Raise SQLite's errors as LedgerError with the file's name, the reason and the next step."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise as_ledger_error(path, error) from error
+
+
+def as_ledger_error(path: Path, error: sqlite3.Error) -> LedgerError:
+    """The LedgerError for `error`."""
+    if os.path.isdir(path):  # noqa: PTH112  Path.is_dir raises for a name that is too long
+        return not_writable(path)
+    name = getattr(error, "sqlite_errorname", "")
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return LedgerBusy(f"the ledger {path} is locked by another process", "Try again when that has ended.")
+    if name in ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE"):  # the latter: no room for the index of the write-ahead log
+        return LedgerFull(f"the disk of the ledger {path} is full", "Make room, then try again.")
+    if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
+        return not_writable(path)
+    if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
+        return _not_a_ledger(path, error)
+    return LedgerError(f"the ledger {path} failed: {error} ({name or type(error).__name__})")
+
+
+@contextmanager
+def translated_os() -> Iterator[None]:
+    """Raise an OSError of a file beside the ledger as LedgerError. A BlockingIOError, which a lock raises, stays as it is."""
+    try:
+        yield
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        full, forbidden = (errno.ENOSPC, errno.EDQUOT), (errno.EACCES, errno.EPERM, errno.EROFS)
+        kind = LedgerFull if error.errno in full else LedgerReadOnly if error.errno in forbidden else LedgerError
+        raise kind(f"{error.filename} could not be written: {error.strerror}") from error
+
+
+def not_writable(path: Path) -> LedgerReadOnly:
+    """The error of a ledger that cannot be opened for writing."""
+    try:
+        reason = "is a folder" if path.is_dir() else "cannot be written (read-only, or its folder is)"
+    except OSError as error:
+        reason = f"cannot be opened: {error.strerror}"
+    return LedgerReadOnly(f"the ledger {path} {reason}", "Name another place by --ledger or AORCH_LEDGER.")
+
+
+def _not_a_ledger(path: Path, reason: object) -> LedgerInvalid:
+    return LedgerInvalid(f"{path} is not a ledger: {reason}", "Name another file by --ledger or AORCH_LEDGER.")
