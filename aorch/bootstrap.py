@@ -12,7 +12,7 @@ from aorch.engine.exchange import Exchanges
 from aorch.ledger.ledger import Ledger
 
 if TYPE_CHECKING:
-    from aorch.trace.scheduler import Background
+    from aorch.trace.scheduler import BackgroundDelivery
 
 
 def registry(config: Config) -> Registry:
@@ -40,8 +40,8 @@ def exchanges(config: Config, agents: Registry) -> Exchanges:
     return Exchanges(agents, ledger, config.timeout_s, config.max_depth, parent_id)
 
 
-def background(config: Config, tell: Callable[[str], None]) -> "Background":
+def background(config: Config, tell: Callable[[str], None]) -> "BackgroundDelivery":
     """Delivery to Trace beside a service, not started yet; `tell` hears how it goes."""
-    from aorch.trace.scheduler import Background  # noqa: PLC0415  it takes aiohttp, which `aorch run` does not
+    from aorch.trace.scheduler import BackgroundDelivery  # noqa: PLC0415  it takes aiohttp, which `aorch run` does not
 
-    return Background(config, tell)
+    return BackgroundDelivery(config, tell)

@@ -23,7 +23,7 @@ from aorch.engine.threads import in_thread
 from aorch.engine.waiter import Waiting
 from aorch.errors import UsageError
 from aorch.ids import new_id
-from aorch.trace.own_delivery import OwnDelivery
+from aorch.trace.embedded_delivery import EmbeddedDelivery
 from aorch.worker.queue_worker import Queue
 
 _FIELDS = {"capability", "parameters", "context", "agent_id", "timeout_s", "from_agent", "parent_id", "metadata"}
@@ -52,7 +52,7 @@ class Orchestrator:
         self.registry = registry = bootstrap.registry(config)
         self._lifecycle = Lifecycle(lambda: bootstrap.exchanges(config, registry))
         self._queue: Queue | None = None
-        self._delivery = OwnDelivery(config) if trace_url and config.trace_url else None
+        self._delivery = EmbeddedDelivery(config) if trace_url and config.trace_url else None
 
     def register_agent(self, agent: Agent, *, replace: bool = False) -> bool:
         """Take `agent` in, and return True. With `replace` it takes the place of one that has its id, as notebooks want it.

@@ -123,7 +123,7 @@ def incident(home: Home) -> Home:
 
 @pytest.fixture
 def double(tmp_path: Path) -> "Iterator[Double]":
-    """Trace, at an address of its own."""
+    """Trace, on a free port."""
     from trace_double import doubling
 
     with doubling(tmp_path / "trace") as double:
@@ -131,8 +131,8 @@ def double(tmp_path: Path) -> "Iterator[Double]":
 
 
 @pytest.fixture
-def told(home: Home, double: "Double") -> Home:
-    """A home that is configured to tell that Trace."""
+def traced(home: Home, double: "Double") -> Home:
+    """A home whose contracts are delivered to that Trace."""
     home.environment["TRACE_URL"] = double.url
     return home
 

@@ -13,7 +13,7 @@ import pytest
 from api import ask
 from conftest import Home
 from serving import serving
-from test_trace import WaitFor
+from trace_checks import WaitFor
 
 from aorch import Agent, AgentCapability, Orchestrator
 from aorch.errors import UsageError

@@ -16,8 +16,9 @@ from trace_double import doubling
 import aorch
 from aorch import Agent, AgentCapability, AgentStatus, AorchError, Conflict, Orchestrator, UsageError
 from aorch.agents import AgentMetadata, ExampleAgent
-from aorch.trace.lease import State, take
-from aorch.trace.operations import push_until
+from aorch.trace.delivery_state import DeliveryState
+from aorch.trace.lease import acquire
+from aorch.trace.push import push_until
 
 
 class Greeter(Agent):
@@ -128,9 +129,9 @@ async def test_closing_while_trace_is_let_alone_after_a_kill_says_nothing_agains
     with doubling(home.folder / "trace") as double:
         async with Orchestrator(home.ledger) as orchestrator:
             await orchestrator.orchestrate("s", {"capability": "echo", "parameters": {"text": "one"}})
-        lease = take(home.ledger)
+        lease = acquire(home.ledger)
         assert lease is not None
-        lease.write(State(asked_at=time.time()))  # as a process leaves it that was killed while it awaited an answer
+        lease.write(DeliveryState(request_started_at=time.time()))  # its process was killed
         lease.close()
         with pytest.raises(TimeoutError):
             await push_until(Orchestrator(home.ledger, trace_url=double.url).config, time.monotonic() + 1.5)

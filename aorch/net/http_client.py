@@ -61,3 +61,13 @@ class HttpClient:
 
     def _limits(self, timeout_s: float) -> aiohttp.ClientTimeout:
         return aiohttp.ClientTimeout(total=timeout_s, sock_connect=self._connect_timeout_s)
+
+
+async def read_limited(response: aiohttp.ClientResponse, limit: int) -> bytes | None:
+    """The body of `response`, or None if it is longer than `limit` bytes. Raises what aiohttp raises."""
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > limit:
+            return None
+    return bytes(body)

@@ -1,28 +1,50 @@
-"""Delivering contracts to Trace: in order, each once, one request in flight.
+"""Delivers contracts to Trace: in order, each exactly once, with one request at a time.
 
-A process delivers while it holds the lease (`ledger/lease.py`), so that it is the only one of its deployment that speaks with
-Trace. It sees whether Trace gives each answer to its own request (`Trace.check`), sends what is due, sees that again, and
-commits the outbox's position: once for WINDOW contracts, not for each.
+A process delivers while it holds the lease (lease.py). A round of delivery is: check that Trace gives each answer to its own
+request, send the steps that are due, check again, and commit the position to the outbox (once for WINDOW contracts).
 
-A delivery counts when its own POST was answered 200, about it. Where that cannot be said, it is in doubt, and is looked for in
-Trace before it is sent again:
+A step is the event of a contract or the provenance node of a REQUEST. Steps are numbered in the order of delivery. These
+numbers tell what is known about each step (`n` is the number of a step):
 
-- it was sent, and the answer was 500, or none came, or the connection broke: that one;
-- the process was killed between sending and answer: that one, told by the lease's State, which survives a kill;
-- the machine stopped, or the State is lost: those up to the outbox's `reach`;
-- Trace was found to mix up answers: all since it was last seen not to.
+    | step number                      | the step is      | next                                                        |
+    |----------------------------------|------------------|-------------------------------------------------------------|
+    | n ≤ outbox position              | done             | nothing; it is committed in the ledger                      |
+    | position < n ≤ verified          | verified         | its position is committed at the end of the window          |
+    | verified < n ≤ acknowledged      | acknowledged     | the next check of Trace verifies it                         |
+    | acknowledged < n ≤ sent          | in doubt         | look it up in Trace, then send it, count it, or park it     |
+    | sent < n                         | not sent         | send it                                                     |
 
-Looking for it: it is among the session's events (or nodes): delivered. Others are and it is not: sent. Nothing is read back and
-nothing was delivered to that session before: sent. A session is not read if what may have been sent to it passes 64 KiB, or
-is not known because contracts were deleted from the ledger: Trace reads back nothing of a session beyond 64 KiB, and reading a
-larger one breaks it. Then, or if nothing is read back although something was delivered before, the delivery counts if it was
-answered 200 (and only the mixing puts it in doubt); else it is parked as `unknown`, for a person to look at and to retry: not
-lost, not doubled.
+    committed ≤ verified ≤ acknowledged ≤ sent, and `sent` never passes the outbox's `reach`, which is committed before sending.
 
-Not in doubt: no connection, and 503, 429, 3xx, 401, 403: nothing was stored, and it is sent again after a rest. What 422 and
-its like refuse, sessions that Trace has no path for, and what fails MOST_TRIES times while Trace takes other requests, is
-parked as `refused`, so that it does not hold up the rest. A request whose answer nobody awaits any more (a kill) may still be
-at work in Trace: the next holder of the lease lets it alone for REST_S.
+    | what happens                     | effect                                                                         |
+    |----------------------------------|--------------------------------------------------------------------------------|
+    | POST of step n starts            | sent = max(sent, n)                                                            |
+    | Trace answers 200, for step n    | acknowledged = n                                                               |
+    | Trace rejects step n for good    | check Trace, park the step as `refused`; acknowledged = n                      |
+    | no connection, 503, 429, 401 …   | Trace stored nothing: sent = n - 1 if n was the last one sent; try again later |
+    | 500, broken connection, silence  | step n stays in doubt; tries + 1                                               |
+    | a check succeeds                 | verified = acknowledged                                                        |
+    | a check finds mixed-up answers   | once_acknowledged = acknowledged; acknowledged = verified                      |
+    | the process is killed            | nothing: the state is in the lease file                                        |
+    | the machine restarts             | verified = acknowledged = committed; sent = reach                              |
+
+A step in doubt is looked up: aorch reads the session's events (or nodes) from Trace.
+
+    | Trace returns                                            | result                                                 |
+    |----------------------------------------------------------|--------------------------------------------------------|
+    | the step                                                 | delivered                                              |
+    | other steps of the session, but not this one             | it is sent                                             |
+    | nothing, and nothing was delivered to the session before | it is sent                                             |
+    | nothing, although something was delivered before         | cannot be looked up                                    |
+    | not read: more than 64 KiB may have been sent to it      | cannot be looked up (Trace returns nothing above that) |
+    | not read: contracts were deleted from the ledger         | cannot be looked up (the size in Trace is not known)   |
+
+A step that cannot be looked up counts as delivered if Trace once acknowledged it (n ≤ once_acknowledged). Otherwise it is
+parked as `unknown`: neither lost nor sent twice, until a person retries it.
+
+A step that fails MOST_TRIES times while Trace accepts others is parked as `refused`, and so are sessions whose ID cannot be part
+of a URL. Parked steps do not delay the others. If the last holder of the lease was killed during a request, Trace may still be
+working on it: the next holder waits REST_S first.
 """
 
 import asyncio
@@ -33,170 +55,162 @@ from aorch.clock import now
 from aorch.errors import ServiceFailed, ServiceRefused, ServiceUnreachable
 from aorch.ledger.outbox import DUE, REFUSED, UNKNOWN, Outbox, Parked
 from aorch.ledger.record import Row
-from aorch.trace.lease import Lease, State, boot
-from aorch.trace.payload import NODE, Step, can_be_read_back, event_data, key, node, not_carried, steps
-from aorch.trace.trace_client import AnswersMixedUp, Trace
+from aorch.trace.delivery_state import DeliveryState
+from aorch.trace.lease import Lease
+from aorch.trace.payload import NODE, Step, can_be_read_back, event_data, key, node, steps, unfit_for_path
+from aorch.trace.trace_client import AnswersMixedUp, TraceClient
 
 WINDOW = 50
-"""Contracts that may be sent beyond the committed position."""
+"""Number of contracts that may be sent beyond the committed position."""
 REST_S = 2.0
-"""How long Trace is let alone after a request whose answer nobody awaits: it takes 0.01 to 0.15 s for one."""
+"""How long Trace is left alone after a request whose process ended. Trace takes 0.01 to 0.15 s for a request."""
 MOST_TRIES = 6
 
-_UNKNOWN = "it was sent and not answered, and Trace cannot tell (it reads back no session beyond 64 KiB)"
-_FAILED = f"Trace took other requests, and failed {MOST_TRIES} times at this one"
-
-
-def placed(outbox: Outbox, lease: Lease) -> State:
-    """Where deliveries stand: by the State of the last holder, or where it is none of this ledger's, by the outbox."""
-    state = lease.read()
-    position, reach = outbox.reached()
-    anchored = (outbox.contract_id(state.sure // 2) or "") == state.contract_id
-    if not (anchored and state.boot and state.boot == boot()):
-        state.contract_id = outbox.contract_id(position) or ""
-        state.proven = state.sure = 0
-        state.sent = 2 * reach + 1
-        state.boot, state.answered, state.tries = boot(), 0, 0
-    if state.sure <= (done := 2 * position + 1):
-        state.contract_id = outbox.contract_id(position) or ""
-        state.sure = done
-    state.proven, state.sent = max(state.proven, done), max(state.sent, state.sure)
-    return state
+_UNKNOWN = "it was sent but not confirmed, and it cannot be looked up: Trace reads back no session above 64 KiB"
+_FAILED = f"it failed {MOST_TRIES} times while Trace accepted other requests"
 
 
 class Delivery:
-    """Deliveries under `lease`, from `state` on. `delivered` and `parked` count contracts and deliveries; `reason` is why the
-    last one was parked.
+    """Delivers under `lease`, starting from `state`.
+
+    `delivered` counts contracts and `parked` counts steps; `reason` is why the last step was parked.
     """
 
-    def __init__(self, outbox: Outbox, lease: Lease, state: State) -> None:
+    def __init__(self, outbox: Outbox, lease: Lease, state: DeliveryState) -> None:
         self._outbox, self._lease, self.state = outbox, lease, state
         self._committed, self._reach = outbox.reached()
         self.delivered = self.parked = 0
         self.reason = ""
 
-    async def run(self, trace: Trace, until: float) -> bool:
-        """Deliver what is due until that moment (of `time.monotonic`) or so; whether there may be more.
+    async def run(self, trace: TraceClient, until: float) -> bool:
+        """Deliver until nothing is due, or until shortly after `until` (`time.monotonic`); then return True.
 
-        Raises ServiceUnreachable and its like where Trace does not do its part, and LedgerError.
+        Raises ServiceUnreachable and its subclasses if Trace fails, and LedgerError.
         """
-        await self._see(trace)
-        await self._again(trace)
-        while batch := await asyncio.to_thread(self._next):
-            more = False
-            for position, row in batch:
+        await self._check(trace)
+        await self._retry_parked(trace)
+        while contracts := await asyncio.to_thread(self._next_window):
+            out_of_time = False
+            for position, row in contracts:
                 for step in steps(position, row):
-                    if step.place > self.state.proven:
-                        await self._one(trace, step)
-                self._whole(position)
-                if more := time.monotonic() > until:
+                    if step.number > self.state.verified:
+                        await self._deliver(trace, step)
+                self._finish_contract(position)
+                if out_of_time := time.monotonic() > until:
                     break
-            await self._see(trace)
-            if more:
+            await self._check(trace)
+            if out_of_time:
                 return True
         return False
 
     async def rest(self) -> None:
-        """Let Trace alone until a request that a process left behind is surely done with."""
-        if self.state.asked_at is not None:
-            await asyncio.sleep(min(max(self.state.asked_at + REST_S - time.time(), 0.0), REST_S))
-            self.state.asked_at = None
+        """Wait until Trace has finished a request whose process was killed."""
+        if self.state.request_started_at is not None:
+            await asyncio.sleep(min(max(self.state.request_started_at + REST_S - time.time(), 0.0), REST_S))
+            self.state.request_started_at = None
 
-    def in_flight(self, begins: bool) -> None:
-        """Hear from Trace's client that a request begins or has ended."""
-        self.state.asked_at = time.time() if begins else None
+    def on_request(self, starts: bool) -> None:
+        """Record in the lease file that a request starts, or has ended. TraceClient calls it."""
+        self.state.request_started_at = time.time() if starts else None
         self._lease.write(self.state)
 
     def commit(self) -> None:
-        """Commit how far it has come, if that is further than before."""
-        position = (self.state.proven + 1) // 2 - 1
+        """Commit the position of the verified contracts, if it has changed."""
+        position = self._verified_position()
         if position > self._committed:
-            self._outbox.advance(position, max(position, self._reach))
-            self._committed, self._reach = position, max(position, self._reach)
+            self._advance(position, max(position, self._reach))
 
-    def _next(self) -> list[tuple[int, Row]]:
-        """The next contracts that are due. That they may be sent is committed, and how far it has come so far."""
-        position = (self.state.proven + 1) // 2 - 1
-        batch = self._outbox.contracts(position, position + WINDOW)
-        reach = max(self._reach, batch[-1][0] if batch else position)
+    async def readable_session(self) -> str | None:
+        """A session that has events in Trace and can be read back; None if there is none among the sessions looked at."""
+        return await asyncio.to_thread(self._readable_session)
+
+    def _verified_position(self) -> int:
+        return (self.state.verified + 1) // 2 - 1
+
+    def _next_window(self) -> list[tuple[int, Row]]:
+        """The next contracts that are due. Commits before they are sent that they may be sent."""
+        position = self._verified_position()
+        contracts = self._outbox.contracts(position, position + WINDOW)
+        reach = max(self._reach, contracts[-1][0] if contracts else position)
         if (position, reach) != (self._committed, self._reach):
-            self._outbox.advance(position, reach)
-            self._committed, self._reach = position, reach
-        return batch
+            self._advance(position, reach)
+        return contracts
 
-    async def known(self) -> str | None:
-        """A session that has events in Trace and may be read back; None if there is none among those looked at."""
-        return await asyncio.to_thread(self._known)
+    def _advance(self, position: int, reach: int) -> None:
+        self._outbox.advance(position, reach)
+        self._committed, self._reach = position, reach
 
-    def _known(self) -> str | None:
-        sessions = dict.fromkeys(self._outbox.sessions(self.state.sure // 2, WINDOW))
-        return next((each for each in sessions if not not_carried(each) and self._readable(each)), None)
+    def _readable_session(self) -> str | None:
+        sessions = dict.fromkeys(self._outbox.sessions(self.state.acknowledged // 2, WINDOW))
+        return next((each for each in sessions if not unfit_for_path(each) and self._is_readable(each)), None)
 
-    def _readable(self, session_id: str, *, nodes: bool = False) -> bool:
-        """Whether that session may be read back: all that may have been sent to it is known, and fits."""
+    def _is_readable(self, session_id: str, *, nodes: bool = False) -> bool:
+        """Whether everything that may have been sent to the session is known and small enough to read back."""
         if self._outbox.any_deleted():
             return False
         with closing(self._outbox.sent_to(session_id, self.state.sent // 2)) as rows:
             return can_be_read_back(rows, nodes=nodes)
 
-    async def _see(self, trace: Trace) -> None:
-        """See that Trace gives each answer to its own request, which proves what it answered before."""
+    async def _check(self, trace: TraceClient) -> None:
+        """Check that Trace gives each answer to its own request. That verifies the acknowledged steps."""
         try:
-            await trace.check(await self.known())
+            await trace.check(await self.readable_session())
         except AnswersMixedUp:
-            await self._doubt()
+            await self._put_in_doubt()
             raise
-        self.state.proven = self.state.sure
+        self.state.verified = self.state.acknowledged
 
-    async def _doubt(self) -> None:
-        """Put in doubt what was answered since Trace was last seen to give each answer to its own request."""
+    async def _put_in_doubt(self) -> None:
+        """Put the steps in doubt that Trace has acknowledged since the last check."""
         state = self.state
-        state.answered, state.sure = max(state.answered, state.sure), state.proven
-        at = await asyncio.to_thread(self._outbox.contract_id, state.sure // 2)
-        state.contract_id = at or ""
+        state.once_acknowledged = max(state.once_acknowledged, state.acknowledged)
+        state.acknowledged = state.verified
+        contract_id = await asyncio.to_thread(self._outbox.contract_id, state.acknowledged // 2)
+        state.contract_id = contract_id or ""
 
-    async def _one(self, trace: Trace, step: Step) -> None:
+    async def _deliver(self, trace: TraceClient, step: Step) -> None:
         state = self.state
-        if step.kind != NODE and (reason := not_carried(step.row.session_id)):
+        if step.kind != NODE and (reason := unfit_for_path(step.row.session_id)):
             await self._park(step, REFUSED, reason)
-        elif step.place > state.sent or not await self._settled(trace, step):
+        elif step.number > state.sent or not await self._is_settled(trace, step):
             await self._send(trace, step)
-        state.sure, state.contract_id, state.tries, state.failures = step.place, step.row.contract_id, 0, 0
-        state.sent = max(state.sent, state.sure)
+        state.acknowledged, state.contract_id = step.number, step.row.contract_id
+        state.tries = state.failures = 0
+        state.sent = max(state.sent, state.acknowledged)
         self._lease.write(state)
 
-    def _whole(self, position: int) -> None:
-        """All of that contract is done, also where it has no node."""
-        self.state.sure = max(self.state.sure, 2 * position + 1)
-        self.state.sent = max(self.state.sent, self.state.sure)
+    def _finish_contract(self, position: int) -> None:
+        """Count the contract as acknowledged up to its last step number, even if it has no node."""
+        self.state.acknowledged = max(self.state.acknowledged, 2 * position + 1)
+        self.state.sent = max(self.state.sent, self.state.acknowledged)
 
-    async def _send(self, trace: Trace, step: Step) -> None:
+    async def _send(self, trace: TraceClient, step: Step) -> None:
         state = self.state
-        state.sent = max(state.sent, step.place)
+        state.sent = max(state.sent, step.number)
         try:
             await _post(trace, step)
         except ServiceRefused as refusal:
-            await self._see(trace)  # where answers are mixed up, it may be another's
+            await self._check(trace)  # if answers are mixed up, the refusal may belong to another request
             await self._park(step, REFUSED, str(refusal))
         except AnswersMixedUp:
-            await self._doubt()
+            await self._put_in_doubt()
             raise
         except ServiceFailed:
             state.tries += 1
             raise
         except ServiceUnreachable:
-            if state.sent == step.place:
-                state.sent = max(state.sure, step.place - 1)
+            if state.sent == step.number:
+                state.sent = max(state.acknowledged, step.number - 1)
             raise
         else:
             self.delivered += step.kind != NODE
 
-    async def _settled(self, trace: Trace, step: Step) -> bool:
-        """Whether a delivery in doubt needs no sending: it arrived, or is parked."""
+    async def _is_settled(self, trace: TraceClient, step: Step) -> bool:
+        """Whether a step in doubt need not be sent, because it arrived or is parked now."""
         try:
-            arrived = await self._arrived(trace, step)
+            arrived = await self._look_up(trace, step)
         except AnswersMixedUp:
-            await self._doubt()
+            await self._put_in_doubt()
             raise
         except ServiceFailed:
             self.state.tries += 1
@@ -205,7 +219,7 @@ class Delivery:
             arrived = None
         if arrived is False and self.state.tries >= MOST_TRIES:
             await self._park(step, REFUSED, _FAILED)
-        elif arrived is None and step.place > self.state.answered:
+        elif arrived is None and step.number > self.state.once_acknowledged:
             await self._park(step, UNKNOWN, _UNKNOWN)
         elif arrived is False:
             return False
@@ -213,19 +227,19 @@ class Delivery:
             self.delivered += step.kind != NODE
         return True
 
-    async def _arrived(self, trace: Trace, step: Step) -> bool | None:
-        """Whether Trace has it; None if that cannot be told."""
+    async def _look_up(self, trace: TraceClient, step: Step) -> bool | None:
+        """Whether Trace has the step; None if that cannot be looked up."""
         session_id, nodes = step.row.session_id, step.kind == NODE
-        if not_carried(session_id) or not await asyncio.to_thread(self._readable, session_id, nodes=nodes):
+        if unfit_for_path(session_id) or not await asyncio.to_thread(self._is_readable, session_id, nodes=nodes):
             return None
         try:
-            found = await _keys(trace, step)
+            found = await _keys_in_trace(trace, step)
         except ServiceRefused:
             return None
         if found:
             return key(step.row, step.kind) in found
-        before = await asyncio.to_thread(self._outbox.earlier, session_id, step.position, nodes=nodes)
-        return None if before else False
+        delivered_before = await asyncio.to_thread(self._outbox.earlier, session_id, step.position, nodes=nodes)
+        return None if delivered_before else False
 
     async def _park(self, step: Step, state: str, reason: str, attempts: int = 1) -> None:
         row = step.row
@@ -233,35 +247,37 @@ class Delivery:
         await asyncio.to_thread(self._outbox.park, parked)
         self.parked, self.reason = self.parked + 1, reason
 
-    async def _again(self, trace: Trace) -> None:
-        """Deliver what somebody wants retried. While it is sent it stands as `unknown`: that is what a kill leaves."""
+    async def _retry_parked(self, trace: TraceClient) -> None:
+        """Deliver the parked steps that a person wants retried."""
         for parked in await asyncio.to_thread(self._outbox.parked, DUE):
             found = await asyncio.to_thread(self._outbox.contracts, parked.position - 1, parked.position)
-            if not found:  # its contract was removed from the ledger
+            if not found:  # its contract was deleted from the ledger
                 await asyncio.to_thread(self._outbox.unpark, parked)
                 continue
             step = Step(parked.position, parked.kind, found[0][1])
-            if step.kind != NODE and (reason := not_carried(parked.session_id)):
+            if step.kind != NODE and (reason := unfit_for_path(parked.session_id)):
                 await self._park(step, REFUSED, reason, parked.attempts + 1)
-            elif await self._arrived_before(trace, step, parked) or await self._sent_again(trace, step, parked):
+            elif await self._look_up_parked(trace, step, parked) or await self._send_parked(trace, step, parked):
                 await asyncio.to_thread(self._outbox.unpark, parked)
                 self.delivered += step.kind != NODE
 
-    async def _arrived_before(self, trace: Trace, step: Step, parked: Parked) -> bool | None:
-        """As `_arrived`. If Trace fails at being read, the delivery is parked again, so that it does not hold up the rest."""
+    async def _look_up_parked(self, trace: TraceClient, step: Step, parked: Parked) -> bool | None:
+        """As `_look_up`. If Trace fails, the step is parked again, so that it does not delay the others."""
         try:
-            return await self._arrived(trace, step)
+            return await self._look_up(trace, step)
         except ServiceFailed as error:
             await self._park(step, UNKNOWN, str(error), parked.attempts + 1)
             raise
 
-    async def _sent_again(self, trace: Trace, step: Step, parked: Parked) -> bool:
+    async def _send_parked(self, trace: TraceClient, step: Step, parked: Parked) -> bool:
+        """Send a parked step; whether Trace accepted it. During the request it is stored as `unknown`, in case of a kill."""
         attempts = parked.attempts + 1
-        await asyncio.to_thread(self._outbox.park, parked._replace(state=UNKNOWN, reason=_UNKNOWN, attempts=attempts))
+        in_flight = parked._replace(state=UNKNOWN, reason=_UNKNOWN, attempts=attempts)
+        await asyncio.to_thread(self._outbox.park, in_flight)
         try:
             await _post(trace, step)
         except ServiceRefused as refusal:
-            await self._see(trace)
+            await self._check(trace)
             await self._park(step, REFUSED, str(refusal), attempts)
             return False
         except ServiceFailed as error:
@@ -273,7 +289,7 @@ class Delivery:
         return True
 
 
-async def _post(trace: Trace, step: Step) -> None:
+async def _post(trace: TraceClient, step: Step) -> None:
     if step.kind == NODE:
         await trace.add_node(node(step.row))
     else:
@@ -281,8 +297,8 @@ async def _post(trace: Trace, step: Step) -> None:
         await trace.add_event(step.row.session_id, step.kind, data)
 
 
-async def _keys(trace: Trace, step: Step) -> set[str]:
-    """The keys of what Trace reads back of the step's session, of its kind."""
+async def _keys_in_trace(trace: TraceClient, step: Step) -> set[str]:
+    """The idempotency keys of the events (or nodes) that Trace returns for the session of `step`."""
     if step.kind == NODE:
         return {f"{each.get('node_id')}:{NODE}" for each in await trace.nodes(step.row.session_id)}
     events = await trace.events(step.row.session_id)

@@ -1,8 +1,9 @@
-"""The lease on Trace: which process of those that share a ledger speaks with it, and how far that one has come.
+"""The lease on Trace: a lock that only one of the processes that share a ledger holds, and the state that its holder leaves.
 
-Trace must have one request in flight, so whoever speaks with it holds a lock on the file `LEDGER-trace`. The kernel lets go
-of the lock when its process ends, however it ends: no clock, no heartbeat. In the file stands a State, written before and
-after each request without a sync: it survives `kill -9`, and a machine that starts anew is told by its `boot`.
+Trace handles one request at a time, so only the holder of the lock on the file `LEDGER-trace` sends requests to it. The kernel
+releases the lock when the process ends for any reason, without a clock or a heartbeat. The file contains a DeliveryState. The
+holder writes it before and after each request, without a sync: it survives `kill -9`, and its `boot_id` shows whether the
+machine was restarted since.
 """
 
 import contextlib
@@ -12,55 +13,33 @@ from pathlib import Path
 
 import msgspec
 
+from aorch.errors import ServiceUnreachable
 from aorch.ledger.sqlite import files
 from aorch.ledger.sqlite.connection import translated_os
 from aorch.ledger.sqlite.locks import FileLock, is_held
+from aorch.trace.delivery_state import DeliveryState
 
 _SIZE = 4000
-"""Bytes of the file: less than a page, so that no reader sees half a State."""
+"""Bytes of the file: less than a page, so that no reader sees half a state."""
 LONGEST_ERROR = 400
-_encode, _decode = msgspec.json.Encoder().encode, msgspec.json.Decoder
-
-
-class State(msgspec.Struct):
-    """How far deliveries have come, in places (see `core/provenance.py`), and how it goes.
-
-    Up to `sure` each was answered as it should be; after it, up to `sent`, may be what arrived all the same; up to `proven`
-    Trace was seen afterwards to give each answer to its own request, and where it was seen not to, `sure` falls back to that
-    and `answered` is where it was.
-    `contract_id` is that of the contract of `sure`: a State beside another ledger is none. `asked_at` (seconds of the epoch)
-    is when a request began whose answer is awaited, or was by a process that ended. `tries`: how often the delivery after `sure`
-    failed while Trace took others. After `failures` in a row, the last of
-    them `error` at `error_at`, nothing is due before `next_at` (seconds of the epoch).
-    """
-
-    pid: int = 0
-    boot: str = ""
-    contract_id: str = ""
-    proven: int = 1
-    sure: int = 1
-    sent: int = 1
-    answered: int = 0
-    asked_at: float | None = None
-    tries: int = 0
-    failures: int = 0
-    next_at: float = 0.0
-    error: str = ""
-    error_at: str = ""
+"""Characters of an error that the state keeps."""
+POLL_S = 0.005
+"""How often a process tries to acquire the lease while it waits. Between two rounds the lease is free for 0.03 s."""
+_encode, _decode = msgspec.json.Encoder().encode, msgspec.json.Decoder(DeliveryState).decode
 
 
 class Lease:
-    """Held by this process until `close`, or until it ends."""
+    """The lease, held by this process until `close` or until the process ends."""
 
     def __init__(self, ledger: Path, lock: FileLock) -> None:
         self._ledger, self._lock = ledger, lock
 
-    def read(self) -> State:
-        """What the last holder left."""
+    def read(self) -> DeliveryState:
+        """The state that the last holder left; a new one if the file holds none."""
         return _read(self._lock.descriptor)
 
-    def write(self, state: State) -> None:
-        """Leave `state` for whoever looks, and for the next holder. Raises LedgerError."""
+    def write(self, state: DeliveryState) -> None:
+        """Leave `state` for `peek` and for the next holder. Raises LedgerError."""
         state.error = state.error[:LONGEST_ERROR]
         with translated_os():
             try:
@@ -70,12 +49,12 @@ class Lease:
                 raise
 
     def close(self) -> None:
-        """Let another process have it."""
+        """Release the lease."""
         self._lock.close()
 
 
-def take(ledger: Path) -> Lease | None:
-    """The lease, where no other process holds it. Raises LedgerError where its file cannot be made."""
+def acquire(ledger: Path) -> Lease | None:
+    """The lease, or None while another process holds it. Raises LedgerError if its file cannot be created."""
     with translated_os():
         try:
             return Lease(ledger, FileLock(_file(ledger), os.O_CREAT))
@@ -83,9 +62,9 @@ def take(ledger: Path) -> Lease | None:
             return None
 
 
-def look(ledger: Path) -> tuple[State, bool]:
-    """What stands in the file now, and whether somebody holds the lease. Nothing is written."""
-    file, state = _file(ledger), State()
+def peek(ledger: Path) -> tuple[DeliveryState, bool]:
+    """The state in the file, and whether a process holds the lease. Writes nothing."""
+    file, state = _file(ledger), DeliveryState()
     with contextlib.suppress(OSError):
         descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -95,21 +74,23 @@ def look(ledger: Path) -> tuple[State, bool]:
     return state, is_held(file)
 
 
-def boot() -> str:
-    """What names the time since this machine started. Where it differs without need (macOS, its clock set), more is looked
-    for in Trace than need be, and that is all.
-    """
-    with contextlib.suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return f"started at {round((time.time() - time.monotonic()) / 10) * 10}"
+def held_by_another(ledger: Path) -> ServiceUnreachable:
+    """The error for a caller that waited in vain for the lease; it names the process that holds it."""
+    state, _ = peek(ledger)
+    started_at = state.request_started_at
+    waiting = "" if started_at is None else f" and has waited {time.time() - started_at:.0f} s for its answer"
+    return ServiceUnreachable(
+        f"process {state.pid} is using Trace{waiting}; only one process can",
+        "Try again later. `aorch trace status` shows what that process does.",
+    )
 
 
 def _file(ledger: Path) -> Path:
     return files.beside(ledger, "trace")
 
 
-def _read(descriptor: int) -> State:
+def _read(descriptor: int) -> DeliveryState:
     try:
-        return _decode(State).decode(os.pread(descriptor, _SIZE, 0))
+        return _decode(os.pread(descriptor, _SIZE, 0))
     except msgspec.MsgspecError:
-        return State()
+        return DeliveryState()

@@ -1,7 +1,7 @@
-"""What Trace is told of a contract: its event, and for a REQUEST the provenance node of the exchange that it begins.
+"""What aorch sends to Trace for a contract: an event, and for a REQUEST also the provenance node of its exchange.
 
-Each is a Step with a place in the one order of deliveries. A contract's event has the place 2 · position, the node the one
-after it; so all of a contract is done at 2 · position + 1.
+Each of them is a Step. Steps have numbers in the order of delivery: 2 · position is the event of a contract, 2 · position + 1
+is its node. A contract without a node is done at 2 · position + 1 too.
 """
 
 import hashlib
@@ -17,49 +17,50 @@ from aorch.ledger.record import REQUEST, RESPONSE, Row
 NODE = "provenance.node"
 EVENTS = {REQUEST: "contract.request", RESPONSE: "contract.response"}
 LARGEST = 4096
-"""Bytes of a payload, a result (as JSON) or an error that are told as they are: Trace does not read back large sessions."""
+"""Bytes. Longer payloads, results (as JSON) and errors are shortened, because Trace does not read back large sessions."""
 LONGEST_ID = 4000
-"""Characters of a session id in a path; servers take about twice that for the whole of it."""
+"""Characters of a session ID in a URL path. Servers accept about twice that for the whole path."""
 KEPT = 500
-"""Characters of a larger error that are told."""
+"""Characters that are sent of a longer error."""
 LARGEST_READ = 64 * 1024
-"""Bytes of events (or nodes) beyond which Trace reads a session back as empty. From about 300 KiB on, reading it breaks Trace:
-every later answer belongs to an earlier request.
+"""Bytes of events (or nodes) above which Trace reads a session back as empty.
+
+Reading a session of 300 KiB or more breaks Trace: every later answer belongs to an earlier request.
 """
-_BESIDE = 150
-"""Bytes that Trace adds to an event: its id, its type and its time."""
+_ADDED = 150
+"""Bytes that Trace adds to an event: its ID, type and time."""
 AS_WRITTEN = ("contract_id", "from_agent", "to_agent", "capability", "payload", "result", "error", "request_id",
               "parent_id", "created_at")  # fmt: skip
-"""What of an event's `data` never changes after writing; `status` and `completed_at` of a REQUEST do."""
+"""The keys of an event's `data` that never change after the contract was written. `status` and `completed_at` do."""
 
 
 class Step(NamedTuple):
-    """One delivery: a contract's event, or the node of a REQUEST's exchange. `kind` is the event's type, or NODE."""
+    """One delivery. `kind` is the type of an event, or NODE for a provenance node."""
 
     position: int
     kind: str
     row: Row
 
     @property
-    def place(self) -> int:
-        """Its place in the order of deliveries."""
+    def number(self) -> int:
+        """Its number in the order of deliveries."""
         return 2 * self.position + (self.kind == NODE)
 
 
 def steps(position: int, row: Row) -> Iterator[Step]:
-    """What is to be delivered of a contract, in order: of a REQUEST the event and the node, of a RESPONSE the event."""
+    """The steps of a contract, in order: the event, then the node if it is a REQUEST."""
     yield Step(position, EVENTS[row.contract_type], row)
     if row.contract_type == REQUEST:
         yield Step(position, NODE, row)
 
 
 def key(row: Row, kind: str) -> str:
-    """The idempotency key that stands in `data`."""
+    """The idempotency key of a step."""
     return f"{row.contract_id}:{kind}"
 
 
 def event_data(row: Row) -> dict[str, Any]:
-    """A contract as the `data` of its event; what it says at delivery, so a REQUEST may still be in progress."""
+    """A contract as the `data` of its event, as it is at the time of delivery: a REQUEST may still be in progress."""
     return {
         "idempotency_key": key(row, EVENTS[row.contract_type]),
         "contract_id": row.contract_id,
@@ -67,10 +68,10 @@ def event_data(row: Row) -> dict[str, Any]:
         "from_agent": row.from_agent,
         "to_agent": row.to_agent,
         "capability": row.capability,
-        "payload": _small(row.payload),
+        "payload": _shortened_json(row.payload),
         "status": row.status,
-        "result": None if row.result is None else _small(row.result),
-        "error": _short(row.error),
+        "result": None if row.result is None else _shortened_json(row.result),
+        "error": _shortened_error(row.error),
         "request_id": row.request_id,
         "parent_id": row.parent_id,
         "created_at": row.created_at,
@@ -79,12 +80,12 @@ def event_data(row: Row) -> dict[str, Any]:
 
 
 def node(row: Row) -> dict[str, Any]:
-    """The provenance node of the exchange that the REQUEST `row` begins; its parent is the one on whose behalf it was."""
+    """The provenance node of the REQUEST `row`. Its parent is the REQUEST whose agent made this call."""
     return {
         "session_id": row.session_id,
         "node_id": row.contract_id,
         "parent_id": row.parent_id,
-        "modifiers": {},  # Trace takes numbers only here
+        "modifiers": {},  # Trace accepts only numbers here
         "metadata": {
             "idempotency_key": key(row, NODE),
             "capability": row.capability,
@@ -96,44 +97,45 @@ def node(row: Row) -> dict[str, Any]:
 
 
 def can_be_read_back(rows: Iterable[Row], *, nodes: bool = False) -> bool:
-    """Whether the events (or the nodes) of `rows`, all that may have been sent to one session, fit in LARGEST_READ.
+    """Whether the events (or nodes) of `rows` fit in LARGEST_READ; `rows` is everything that may have been sent to a session.
 
-    Trace reads its own backend's answer, in which the events are JSON inside a JSON string, with all but ASCII escaped and
-    perhaps indented. So that is what is counted: a session that may not fit must never be read.
+    Trace reads the response of its own backend, which contains the events as JSON inside a JSON string, with all non-ASCII
+    characters escaped and possibly indented. The size is counted in that form, because a session that may not fit must never
+    be read.
     """
     size = 0
     for row in rows:
         if not nodes or row.contract_type == REQUEST:
             stored = node(row) if nodes else event_data(row)
-            size += len(plain_json.dumps(plain_json.dumps([[[stored]]], indent=2))) + _BESIDE
+            size += len(plain_json.dumps(plain_json.dumps([[[stored]]], indent=2))) + _ADDED
         if size > LARGEST_READ:
             return False
     return True
 
 
-def not_carried(session_id: str) -> str | None:
-    """Why Trace has no path for that session; None where it has one."""
+def unfit_for_path(session_id: str) -> str | None:
+    """Why Trace has no URL path for a session; None if it has one."""
     if "/" in session_id:
-        return "its session id holds a slash, which Trace answers with 404"
+        return "its session ID contains a slash, which Trace answers with 404"
     if session_id in (".", ".."):
-        return f"its session id is {session_id!r}, which no path can hold"
+        return f"its session ID {session_id!r} cannot be part of a URL path"
     if len(quote(session_id, safe="")) > LONGEST_ID:
-        return f"its session id is longer than {LONGEST_ID} characters, percent-encoded"
+        return f"its session ID is longer than {LONGEST_ID} characters when percent-encoded"
     return None
 
 
-def _small(text: str) -> Any:
-    """The value of that JSON text, or its size and SHA-256 where it is large."""
+def _shortened_json(text: str) -> Any:
+    """The value of a JSON text; if the text is large, only its size and SHA-256."""
     data = text.encode()
     if len(data) > LARGEST:
         return {"omitted": True, "size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     try:
         return jsonio.decode(text)
-    except InvalidJSON:  # another program wrote it: it is told as it stands
+    except InvalidJSON:  # another program wrote it
         return text
 
 
-def _short(text: str | None) -> str | None:
+def _shortened_error(text: str | None) -> str | None:
     if text is None or len(data := text.encode()) <= LARGEST:
         return text
     return f"{text[:KEPT]}… ({len(data)} bytes in all, SHA-256 {hashlib.sha256(data).hexdigest()})"

@@ -1,7 +1,12 @@
-"""A session as Trace has it against the ledger: what differs."""
+"""Compares a session in Trace with the ledger."""
 
+import asyncio
+import os
+import time
 from collections import Counter
-from contextlib import closing
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
 from typing import Any
 
 from aorch import jsonio
@@ -10,100 +15,137 @@ from aorch.config.settings import Config
 from aorch.errors import NotFound, ServiceFailed, UsageError
 from aorch.ledger.outbox import Outbox
 from aorch.ledger.record import Row
-from aorch.trace.operations import speaking
-from aorch.trace.payload import AS_WRITTEN, EVENTS, NODE, can_be_read_back, event_data, key, not_carried
+from aorch.trace.delivery import Delivery
+from aorch.trace.delivery_state import load_state
+from aorch.trace.delivery_status import require_url
+from aorch.trace.lease import POLL_S, Lease, acquire, held_by_another
+from aorch.trace.payload import AS_WRITTEN, EVENTS, NODE, can_be_read_back, event_data, key, unfit_for_path
+from aorch.trace.trace_client import TraceClient
+
+LONGEST_WAIT_S = 10.0
+"""How long to wait for the lease."""
 
 Event = dict[str, Any]
 
 
 async def compare(config: Config, session_id: str) -> dict[str, Any]:
-    """Read that session back from Trace and say what differs. Nothing is changed, here or there.
+    """Read a session from Trace and return how it differs from the ledger. Changes neither side.
 
-    `equal` (how many contracts), `due` and `parked` (contract ids that Trace is not expected to have), and what differs:
-    `missing_there`, `missing_here` (contract ids), `different` (`contract_id`, `fields`), `doubled` (contract ids), and
-    `out_of_order` (those that stand after a later one). `others`: events that are not aorch's. `differs` sums it up.
+    `equal` (a number of contracts); `due` and `parked` (IDs of contracts that Trace need not have); the differences
+    `missing_there`, `missing_here` (contract IDs), `different` (`contract_id`, `fields`), `doubled` (contract IDs) and
+    `out_of_order` (IDs of contracts that follow a later one); `others` (number of events that are not aorch's); `differs`
+    (whether there is any difference).
 
-    Raises UsageError where Trace is switched off or cannot carry the id, NotFound where the ledger has no such session (how
-    large it is in Trace is not known then), ServiceFailed where Trace cannot read it back, ServiceUnreachable and LedgerError.
+    Raises UsageError if Trace is switched off or has no path for the session, NotFound if the ledger does not contain the
+    session (then its size in Trace is not known), ServiceFailed if Trace cannot read it back, ServiceUnreachable and
+    LedgerError.
     """
-    if not config.trace_url:
-        raise UsageError("Trace is switched off (`off`)", "Say where it is by TRACE_URL or [trace] url in aorch.toml.")
-    if reason := not_carried(session_id):
+    require_url(config)
+    if reason := unfit_for_path(session_id):
         raise UsageError(f"session {session_id!r} cannot be read back: {reason}")
     if not config_file.exists(config.ledger):
-        raise NotFound(f"the ledger {config.ledger} is not there yet")
+        raise NotFound(f"the ledger {config.ledger} does not exist yet")
     with Outbox(config.ledger) as outbox:
         _check_readable(outbox, session_id)
-        async with speaking(config, outbox) as trace:
+        async with _checked_trace(config, outbox) as trace:
             _check_readable(outbox, session_id)  # again: another process may have delivered meanwhile
             events = await trace.events(session_id)
-            rows, (reached, _), parked = list(outbox.session(session_id)), outbox.reached(), outbox.parked()
-    passed_over = {each.contract_id for each in parked if each.kind != NODE}
-    expected = [row for position, row in rows if position <= reached and row.contract_id not in passed_over]
+            rows, (position, _), parked = list(outbox.session(session_id)), outbox.reached(), outbox.parked()
+    parked_ids = {each.contract_id for each in parked if each.kind != NODE}
+    expected = [row for place, row in rows if place <= position and row.contract_id not in parked_ids]
     if expected and not events:
         raise ServiceFailed(
-            f"Trace reads back nothing of session {session_id!r}, to which {len(expected)} contracts were delivered",
-            "It does so with any session that has passed 64 KiB: that proves no loss.",
+            f"Trace returned nothing of session {session_id!r}, to which {len(expected)} contracts were delivered",
+            "Trace returns nothing of a session above 64 KiB. The contracts need not be lost.",
         )
     found = _difference(expected, [row for _, row in rows], events)
-    found["due"] = [row.contract_id for position, row in rows if position > reached]
-    found["parked"] = [row.contract_id for _, row in rows if row.contract_id in passed_over]
+    found["due"] = [row.contract_id for place, row in rows if place > position]
+    found["parked"] = [row.contract_id for _, row in rows if row.contract_id in parked_ids]
     return {"session_id": session_id, **found}
 
 
+@asynccontextmanager
+async def _checked_trace(config: Config, outbox: Outbox) -> AsyncIterator[TraceClient]:
+    """Trace, under the lease, after a check of its answers. Raises ServiceUnreachable and LedgerError."""
+    lease = await _acquire_soon(config.ledger)
+    try:
+        delivery = Delivery(outbox, lease, await asyncio.to_thread(load_state, outbox, lease.read()))
+        delivery.state.pid = os.getpid()
+        await delivery.rest()
+        async with TraceClient(config.trace_url, delivery.on_request) as trace:
+            await trace.check(await delivery.readable_session())
+            yield trace
+    finally:
+        lease.close()
+
+
+async def _acquire_soon(ledger: Path) -> Lease:
+    until = time.monotonic() + LONGEST_WAIT_S
+    while (lease := acquire(ledger)) is None:
+        if time.monotonic() > until:
+            raise held_by_another(ledger)
+        await asyncio.sleep(POLL_S)
+    return lease
+
+
 def _check_readable(outbox: Outbox, session_id: str) -> None:
-    """Raise unless the session is here, and all that may have been sent of it is small enough for Trace to read back."""
+    """Raise unless the ledger contains the session and Trace can read back everything that may have been sent to it."""
     with closing(outbox.session(session_id)) as rows:
-        known = next(rows, None) is not None
-    if not known:
-        raise NotFound(f"the ledger has no session {session_id!r}", "See `aorch contracts list`.")
+        exists = next(rows, None) is not None
+    if not exists:
+        raise NotFound(f"no session {session_id!r} in the ledger", "List the sessions with `aorch contracts list`.")
     if outbox.any_deleted():
         raise ServiceFailed(
-            f"contracts were deleted from this ledger, so the size of session {session_id!r} in Trace is not known",
-            "It is not read: reading a large session breaks Trace. `aorch trace status` shows what was delivered.",
+            f"contracts were deleted from the ledger, so the size of session {session_id!r} in Trace is not known",
+            "It is not read, because reading a large session breaks Trace. `aorch trace status` shows what was delivered.",
         )
     _, reach = outbox.reached()
     with closing(outbox.sent_to(session_id, reach)) as sent:
         if not can_be_read_back(sent):
             raise ServiceFailed(
                 f"session {session_id!r} may have passed 64 KiB in Trace, which reads back no larger session",
-                "It is not asked to: reading a large session breaks Trace. `aorch trace status` shows what was delivered.",
+                "It is not read, because reading a large session breaks Trace."
+                " `aorch trace status` shows what was delivered.",
             )
 
 
 def _difference(expected: list[Row], rows: list[Row], events: list[Event]) -> dict[str, Any]:
-    told = [each for each in events if each.get("event_type") in EVENTS.values() and isinstance(each.get("data"), dict)]
-    data = {str(each["data"].get("idempotency_key")): each["data"] for each in told}
-    times = Counter(str(each["data"].get("idempotency_key")) for each in told)
-    ours = {key(row, EVENTS[row.contract_type]): row for row in rows}
-    different: list[dict[str, Any]] = []
-    for name in ours.keys() & data.keys():
-        said = event_data(ours[name])
-        fields = [field for field in AS_WRITTEN if data[name].get(field) != said[field]]
-        if (
-            "to_agent" in fields
-            and data[name].get("to_agent") is None
-            and "queue" in jsonio.decode(ours[name].metadata)
-        ):
-            fields.remove("to_agent")  # it was delivered while it was queued, and an agent claimed it since
-        if fields:
-            different.append({"contract_id": ours[name].contract_id, "fields": fields})
-    wrong = {
-        "missing_there": [row.contract_id for row in expected if key(row, EVENTS[row.contract_type]) not in data],
-        "missing_here": [name.split(":")[0] for name in data if name not in ours],
-        "different": sorted(different, key=lambda each: each["contract_id"]),
+    from_aorch = [
+        each for each in events if each.get("event_type") in EVENTS.values() and isinstance(each.get("data"), dict)
+    ]
+    there = {str(each["data"].get("idempotency_key")): each["data"] for each in from_aorch}
+    times = Counter(str(each["data"].get("idempotency_key")) for each in from_aorch)
+    here = {key(row, EVENTS[row.contract_type]): row for row in rows}
+    different = [
+        {"contract_id": here[name].contract_id, "fields": fields}
+        for name in here.keys() & there.keys()
+        if (fields := _different_fields(here[name], there[name]))
+    ]
+    found = {
+        "missing_there": [row.contract_id for row in expected if key(row, EVENTS[row.contract_type]) not in there],
+        "missing_here": [name.split(":")[0] for name in there if name not in here],
+        "different": sorted(different, key=lambda each: str(each["contract_id"])),
         "doubled": [name.split(":")[0] for name, count in times.items() if count > 1],
-        "out_of_order": _out_of_order([name for name in data if name in ours], list(ours)),
+        "out_of_order": _out_of_order([name for name in there if name in here], list(here)),
     }
-    equal = len(ours.keys() & data.keys()) - len(different)
-    return {"differs": any(wrong.values()), "equal": equal, **wrong, "others": len(events) - len(told)}
+    equal = len(here.keys() & there.keys()) - len(different)
+    return {"differs": any(found.values()), "equal": equal, **found, "others": len(events) - len(from_aorch)}
+
+
+def _different_fields(row: Row, delivered: dict[str, Any]) -> list[str]:
+    """The names of the fields that differ, of those that never change after writing."""
+    expected = event_data(row)
+    fields = [field for field in AS_WRITTEN if delivered.get(field) != expected[field]]
+    if "to_agent" in fields and delivered.get("to_agent") is None and "queue" in jsonio.decode(row.metadata):
+        fields.remove("to_agent")  # it was delivered while it was queued, and an agent claimed it since
+    return fields
 
 
 def _out_of_order(there: list[str], here: list[str]) -> list[str]:
     place = {name: number for number, name in enumerate(here)}
-    late, reached = [], -1
+    late, furthest = [], -1
     for name in there:
-        if place[name] < reached:
+        if place[name] < furthest:
             late.append(name.split(":")[0])
-        reached = max(reached, place[name])
+        furthest = max(furthest, place[name])
     return late

@@ -1,4 +1,4 @@
-"""Who delivers to Trace, and when: turns under the lease, in the background of a service or as somebody asks for it."""
+"""Decides when to deliver to Trace: rounds of a few seconds under the lease, on demand or in the background of a service."""
 
 import asyncio
 import os
@@ -15,27 +15,30 @@ from aorch.engine.threads import in_thread
 from aorch.errors import ServiceFailed, ServiceUnreachable
 from aorch.ledger.outbox import Outbox
 from aorch.net.probe import listening
-from aorch.trace.delivery import Delivery, placed
-from aorch.trace.lease import Lease, State, take
-from aorch.trace.trace_client import Trace
+from aorch.trace.delivery import Delivery
+from aorch.trace.delivery_state import DeliveryState, load_state
+from aorch.trace.lease import Lease, acquire
+from aorch.trace.trace_client import TraceClient
 
-TURN_S = 3.0
-"""How long a turn lasts while there is more to do: Trace may need a tenth of that to show that it is well."""
-GAP_S = 0.03
-"""How long the lease is free between two turns, so that who else waits for it comes in."""
+ROUND_S = 3.0
+"""How long a round lasts while more is due. Trace may need a tenth of that for the two checks of a round."""
+PAUSE_S = 0.03
+"""How long the lease is free between two rounds, so that another process can acquire it."""
 POLL_S = 0.25
-"""How often a service looks whether something is due. A look reads two rows."""
+"""How often a service checks whether anything is due. A check reads two rows."""
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.5, 60.0
 PARKED_S = 60.0
-"""How often a service says that deliveries were parked."""
+"""The shortest time between two log lines about parked deliveries."""
 SLOW_S = 1.0
-"""A request that is given up after so long has failed."""
+"""A request that is cancelled after this time counts as failed."""
 
 
 @dataclass(slots=True)
-class Turn:
-    """What came of a turn. `elsewhere`: another process has the lease. `wait_s`: Trace is let alone for so long (seconds).
-    `more`: there may be more to do at once. `reason`: why the last of the `parked` ones was.
+class RoundResult:
+    """The result of a round.
+
+    `elsewhere`: another process holds the lease. `wait_s`: how long to leave Trace alone (seconds). `more`: more may be due
+    now. `reason`: why the last of the `parked` deliveries was parked.
     """
 
     delivered: int = 0
@@ -47,15 +50,15 @@ class Turn:
     error: ServiceUnreachable | None = None
 
 
-class Deliverer:
-    """Delivers the contracts of the ledger at `path`, which must be there, to Trace at `url`; open until `close`."""
+class DeliveryRounds:
+    """Delivers the contracts of the ledger at `path`, which must exist, to Trace at `url`. Open until `close`."""
 
     def __init__(self, path: Path, url: str) -> None:
         self._path, self._url = path, url
         self._outbox = Outbox(path)
 
     def close(self) -> None:
-        """Let go of the ledger."""
+        """Close the ledger."""
         self._outbox.close()
 
     async def any_due(self) -> bool:
@@ -63,105 +66,107 @@ class Deliverer:
         return await asyncio.to_thread(self._outbox.any_due)
 
     async def due(self) -> int:
-        """How many contracts are due. Raises LedgerError."""
+        """The number of contracts that are due. Raises LedgerError."""
         return (await asyncio.to_thread(self._outbox.counts))["due"]
 
-    async def turn(self, *, insist: bool = False) -> Turn:
-        """Deliver what is due for TURN_S or so; with `insist` also where Trace failed and is let alone for a while.
+    async def run_round(self, *, ignore_backoff: bool = False) -> RoundResult:
+        """Deliver for about ROUND_S, unless Trace failed recently and is left alone; `ignore_backoff` delivers even then.
 
-        Cancelled, it leaves behind how far it came. Raises LedgerError.
+        If the round is cancelled, the lease file still records how far it came. Raises LedgerError.
         """
-        lease = take(self._path)
+        lease = acquire(self._path)
         if lease is None:
-            return Turn(elsewhere=True)
+            return RoundResult(elsewhere=True)
         try:
-            delivery = Delivery(self._outbox, lease, await asyncio.to_thread(placed, self._outbox, lease))
-            wait_s = min(delivery.state.next_at - time.time(), LONGEST_BACKOFF_S)
-            if wait_s > 0 and not insist:
-                return Turn(wait_s=wait_s)
-            return await self._of(delivery, lease)
+            state = await asyncio.to_thread(load_state, self._outbox, lease.read())
+            wait_s = min(state.retry_at - time.time(), LONGEST_BACKOFF_S)
+            if wait_s > 0 and not ignore_backoff:
+                return RoundResult(wait_s=wait_s)
+            return await self._deliver(Delivery(self._outbox, lease, state), lease)
         finally:
             lease.close()
 
-    async def _of(self, delivery: Delivery, lease: Lease) -> Turn:
-        state, turn, rested = delivery.state, Turn(), False
+    async def _deliver(self, delivery: Delivery, lease: Lease) -> RoundResult:
+        state, result, rested = delivery.state, RoundResult(), False
         state.pid = os.getpid()
         try:
             await delivery.rest()
             rested = True
-            async with Trace(self._url, delivery.in_flight) as trace:
-                turn.more = await delivery.run(trace, time.monotonic() + TURN_S)
-            state.failures, state.next_at = 0, 0.0
+            async with TraceClient(self._url, delivery.on_request) as trace:
+                result.more = await delivery.run(trace, time.monotonic() + ROUND_S)
+            state.failures, state.retry_at = 0, 0.0
         except ServiceUnreachable as error:
-            turn.error, turn.wait_s = error, _failed(state, error)
+            result.error, result.wait_s = error, _record_failure(state, error)
         except asyncio.CancelledError:
-            if rested and state.asked_at is not None and (waited_s := time.time() - state.asked_at) > SLOW_S:
-                _failed(state, ServiceFailed(f"Trace at {self._url} had given no answer after {waited_s:.1f} s"))
+            started_at = state.request_started_at
+            if rested and started_at is not None and (waited_s := time.time() - started_at) > SLOW_S:
+                _record_failure(state, ServiceFailed(f"Trace at {self._url} gave no answer within {waited_s:.1f} s"))
             raise
         finally:
             lease.write(state)
         await asyncio.to_thread(delivery.commit)
-        turn.delivered, turn.parked, turn.reason = delivery.delivered, delivery.parked, delivery.reason
-        return turn
+        result.delivered, result.parked, result.reason = delivery.delivered, delivery.parked, delivery.reason
+        return result
 
 
-class Background:
-    """Delivery in the background of a service. `tell` hears a sentence when Trace begins to fail and when it is well again;
-    where nobody said that there is one, not that it is missing.
+class BackgroundDelivery:
+    """Delivers in the background of a service.
+
+    `log` gets a line when Trace starts to fail and when it works again. If no Trace is configured, a missing one is not logged.
     """
 
-    def __init__(self, config: Config, tell: Callable[[str], None]) -> None:
-        self._config, self._tell = config, tell
+    def __init__(self, config: Config, log: Callable[[str], None]) -> None:
+        self._config, self._log = config, log
         self._failing = False
-        self._absent = 0
-        self._parked, self._parked_told_at = 0, float("-inf")
+        self._probes_failed = 0
+        self._parked, self._parked_logged_at = 0, float("-inf")
 
     async def run(self, turned: Turned) -> None:
-        """Deliver what is due until it is cancelled; what is not delivered then stays due. A loop for supervision.py."""
-        deliverer = await in_thread(Deliverer, self._config.ledger, self._config.trace_url)
+        """Deliver until cancelled; contracts that are not delivered by then stay due. A loop for supervision.py."""
+        rounds = await in_thread(DeliveryRounds, self._config.ledger, self._config.trace_url)
         try:
             while True:
-                wait_s = await self._step(deliverer)
+                wait_s = await self._step(rounds)
                 turned()
                 await asyncio.sleep(wait_s)
         finally:
-            deliverer.close()
+            rounds.close()
 
-    async def _step(self, deliverer: Deliverer) -> float:
-        """Do what is to be done now; how long to wait then (seconds)."""
-        if not await deliverer.any_due():
+    async def _step(self, rounds: DeliveryRounds) -> float:
+        """Run a round if anything is due; return how long to wait before the next step (seconds)."""
+        if not await rounds.any_due():
             return POLL_S
         if not (self._config.trace_configured or await listening(self._config.trace_url)):
-            self._absent += 1
-            return _backoff_s(self._absent)
-        turn = await deliverer.turn()
-        self._absent = 0
-        self._tell_parked(turn)
-        if turn.error is not None and not self._failing:
+            self._probes_failed += 1
+            return _backoff_s(self._probes_failed)
+        result = await rounds.run_round()
+        self._probes_failed = 0
+        self._log_parked(result)
+        if result.error is not None and not self._failing:
             self._failing = True
-            self._tell(f"{turn.error}; contracts wait for it (aorch trace status)")
-        elif turn.error is None and self._failing and not (turn.elsewhere or turn.wait_s):
+            self._log(f"{result.error}; contracts stay due (aorch trace status)")
+        elif result.error is None and self._failing and not (result.elsewhere or result.wait_s):
             self._failing = False
-            self._tell("Trace is well again")
-        return turn.wait_s or (GAP_S if turn.more else POLL_S)
+            self._log("Trace works again")
+        return result.wait_s or (PAUSE_S if result.more else POLL_S)
 
-    def _tell_parked(self, turn: Turn) -> None:
-        """Say that deliveries were parked: the first ones at once, then what came since, once in PARKED_S."""
-        self._parked += turn.parked
-        if turn.parked and time.monotonic() > self._parked_told_at + PARKED_S:
+    def _log_parked(self, result: RoundResult) -> None:
+        """Log that deliveries were parked: the first ones at once, later ones at most once in PARKED_S."""
+        self._parked += result.parked
+        if result.parked and time.monotonic() > self._parked_logged_at + PARKED_S:
             deliveries = "1 delivery to Trace was" if self._parked == 1 else f"{self._parked} deliveries to Trace were"
-            self._tell(f"{deliveries} parked: {turn.reason} (aorch trace status)")
-            self._parked, self._parked_told_at = 0, time.monotonic()
+            self._log(f"{deliveries} parked: {result.reason} (aorch trace status)")
+            self._parked, self._parked_logged_at = 0, time.monotonic()
 
 
-def _failed(state: State, error: ServiceUnreachable) -> float:
-    """Note that Trace failed; how long it is let alone now (seconds)."""
+def _record_failure(state: DeliveryState, error: ServiceUnreachable) -> float:
+    """Record a failed round in `state`; return how long to leave Trace alone (seconds)."""
     wait_s = _backoff_s(state.failures)
-    state.failures, state.next_at = min(state.failures + 1, 20), time.time() + wait_s
+    state.failures, state.retry_at = min(state.failures + 1, 20), time.time() + wait_s
     state.error, state.error_at = f"{error} {error.hint}".strip(), now()
     return wait_s
 
 
 def _backoff_s(failures: int) -> float:
     longest: float = min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2 ** min(failures, 20))
-    return longest * random.uniform(0.5, 1)  # noqa: S311  so that many processes do not come at once
+    return longest * random.uniform(0.5, 1)  # noqa: S311  so that many processes do not retry at the same moment

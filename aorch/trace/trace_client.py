@@ -1,11 +1,15 @@
-"""Trace's client. One request at a time is the caller's to see to (`core/delivery.py`).
+"""A client of Trace's HTTP API. The caller must send one request at a time (lease.py).
 
-What Trace is like (measured; its own page is the wrapper's README): one request in flight, globally, reads included; after
-two at once, replies belong to the request before for good, while everything that was sent is stored; health says healthy
-whatever happens, so it is never asked; a session whose events pass 64 KiB reads back as empty, and from about 300 KiB on the
-read itself shifts all later answers; a session id with `%2F` in the path gets a 404. So only sessions that are known to be
-small may be read, and the list of sessions, whose size nobody knows, is never read. A connection serves one request: on one
-that is kept, a POST may meet Trace as it closes it, and nobody could say whether that arrived.
+Trace behaves as follows (measured):
+
+- It handles one request at a time, also for reads. After two at once, each answer belongs to an earlier request, for good,
+  although everything that was sent is stored.
+- Its health check reports healthy in every case, so aorch never calls it.
+- A session whose events pass 64 KiB reads back as empty. Reading one of 300 KiB or more shifts all later answers.
+- A session ID with `%2F` in the path gets a 404.
+
+So only sessions that are known to be small are read, and the list of sessions, whose size is not known, is never read. Each
+request has its own connection: on a kept connection, a POST could be lost while Trace closes it, and the caller would not know.
 """
 
 import asyncio
@@ -21,35 +25,36 @@ from yarl import URL
 
 from aorch import jsonio
 from aorch.errors import InvalidJSON, ServiceFailed, ServiceRefused, ServiceUnreachable
-from aorch.net.http_client import HttpClient
+from aorch.net.http_client import HttpClient, read_limited
 
 TIMEOUT_S = 35.0
-"""How long an answer may take: the wrapper itself gives its backend 30 s, and answers 500 then."""
+"""Timeout of a request. Trace waits 30 s for its own backend and then answers 500."""
 CONNECT_TIMEOUT_S = 5.0
 LARGEST_ANSWER = 16 * 1024 * 1024
 FOR_GOOD = frozenset({400, 404, 405, 409, 410, 413, 414, 415, 422, 431})
-"""What says that the same request will never be taken."""
+"""Statuses of a request that Trace will never accept."""
 NOT_TAKEN = frozenset({301, 302, 303, 307, 308, 401, 403, 407, 429, 503})
-"""What says that nothing was stored, now. 503 is Trace's own word for a backend that is missing."""
+"""Statuses of a request that was not stored but may be accepted later. Trace answers 503 if its backend is missing."""
 
-
-_WHERE = "Say where it is by TRACE_URL or [trace] url in aorch.toml; `off` is an answer too."
+_HINT = "Set TRACE_URL, or url in [trace] of aorch.toml; use `off` to disable Trace."
 
 
 class AnswersMixedUp(ServiceFailed):
-    """Trace answers one request with the answer to another."""
+    """Trace answered a request with the answer to another one."""
 
 
-class Trace:
-    """Trace at `url`. `in_flight` hears True before each request, and False after it unless its answer is not awaited.
+class TraceClient:
+    """A client of Trace at `url`, open inside an `async with` block.
 
-    Every method raises ServiceUnreachable where surely nothing was stored, ServiceFailed where it may have been,
-    ServiceRefused where it never will be, and AnswersMixedUp.
+    It calls `on_request(True)` before each request and `on_request(False)` after it, unless the request was cancelled.
+
+    Every method raises ServiceUnreachable if Trace has certainly stored nothing, ServiceFailed if it may have,
+    ServiceRefused if it never will, and AnswersMixedUp.
     """
 
-    def __init__(self, url: str, in_flight: Callable[[bool], None], timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, url: str, on_request: Callable[[bool], None], timeout_s: float = TIMEOUT_S) -> None:
         self.url = url
-        self._in_flight = in_flight
+        self._on_request = on_request
         self._client = HttpClient(
             timeout_s, CONNECT_TIMEOUT_S, headers={"Accept": "application/json"}, keep_connections=False
         )
@@ -63,16 +68,16 @@ class Trace:
         await self._client.close()
 
     async def add_event(self, session_id: str, event_type: str, data: dict[str, Any]) -> None:
-        """Store an event; answered 200, and about this event, when it returns."""
-        answer = await self._ask("POST", _events(session_id), {"event_type": event_type, "data": data})
+        """Store an event. When this returns, Trace has answered 200, about this event."""
+        answer = await self._request("POST", _events(session_id), {"event_type": event_type, "data": data})
         if answer.get("event_type") != event_type:
-            raise self._mixed_up(f"a {event_type} was answered as {str(answer)[:80]}")
+            raise self._mixed_up(f"the answer to a {event_type} is {str(answer)[:80]}")
 
     async def add_node(self, node: dict[str, Any]) -> None:
         """Store a provenance node: `session_id`, `node_id`, `parent_id`, `modifiers`, `metadata`."""
-        answer = await self._ask("POST", "/v1/provenance/node", node)
+        answer = await self._request("POST", "/v1/provenance/node", node)
         if answer.get("status") != "ok" or "event_type" in answer:
-            raise self._mixed_up(f"a provenance node was answered as {str(answer)[:80]}")
+            raise self._mixed_up(f"the answer to a provenance node is {str(answer)[:80]}")
 
     async def events(self, session_id: str) -> list[dict[str, Any]]:
         """The events of a session: `event_id`, `event_type`, `timestamp`, `data`. An empty list proves nothing."""
@@ -85,77 +90,78 @@ class Trace:
     async def check(self, known: str | None) -> None:
         """Check that this is Trace and that it gives each answer to its own request. Raises AnswersMixedUp if it does not.
 
-        Reads `known`, a small session that has events, then twice a session that does not exist: answers that lag by one or
-        two come out there. Whether Trace shifts whole answers or only their content (it writes `session_id` into the answer
-        from the question) makes no difference. Without `known` only whole answers that lag are found.
+        Reads `known`, a small session that has events, then twice a session that does not exist. If answers are late by one
+        or two requests, a read of the missing session returns events. This works if Trace shifts whole answers and also if it
+        shifts only their content (Trace copies `session_id` from the request). Without `known`, only late whole answers are
+        found.
         """
-        nobody = f"aorch-check-{secrets.token_hex(8)}"
+        missing = f"aorch-check-{secrets.token_hex(8)}"
         try:
             if known is not None:
                 await self.events(known)
             for _ in range(2):
-                if found := await self.events(nobody):
-                    raise self._mixed_up(f"a session that does not exist was answered with {str(found)[:80]}")
+                if found := await self.events(missing):
+                    raise self._mixed_up(f"it returned events of a session that does not exist: {str(found)[:80]}")
         except ServiceRefused as refusal:
-            raise ServiceUnreachable(f"what answers at {self.url} is not Trace: {refusal}", _WHERE) from refusal
+            raise ServiceUnreachable(f"the server at {self.url} is not Trace: {refusal}", _HINT) from refusal
 
     async def _list(self, path: str, name: str, session_id: str) -> list[dict[str, Any]]:
-        answer = await self._ask("GET", path)
+        answer = await self._request("GET", path)
         found = answer.get(name)
         if answer.get("session_id") != session_id or not isinstance(found, list):
-            raise self._mixed_up(f"{name} of session {session_id!r} were answered as {str(answer)[:80]}")
+            raise self._mixed_up(f"the answer for the {name} of session {session_id!r} is {str(answer)[:80]}")
         return [each for each in found if isinstance(each, dict)]
 
-    async def _ask(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
-        self._in_flight(True)
+    async def _request(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
+        self._on_request(True)
         try:
-            status, text = await self._exchange(method, path, body)
+            status, text = await self._send(method, path, body)
         except asyncio.CancelledError:
-            raise  # nobody awaits the answer, but Trace may be at work on it
+            raise  # Trace may still be working on the request
         except BaseException:
-            self._in_flight(False)
+            self._on_request(False)
             raise
-        self._in_flight(False)
+        self._on_request(False)
         if status != 200:
             raise self._refusal(method, path, status, text)
         try:
             answer = jsonio.decode(text)
         except InvalidJSON as error:
-            raise ServiceFailed(f"what answers at {self.url} is not Trace: {error}") from error
+            raise ServiceFailed(f"the server at {self.url} is not Trace: {error}") from error
         return answer if isinstance(answer, dict) else {}
 
-    async def _exchange(self, method: str, path: str, body: Any) -> tuple[int, bytes]:
+    async def _send(self, method: str, path: str, body: Any) -> tuple[int, bytes]:
         data = None if body is None else jsonio.encode_bytes(body)
         headers = None if body is None else {"Content-Type": "application/json"}
         url = URL(self.url + path, encoded=True)
         try:
             async with self._client.request(method, url, data=data, headers=headers) as response:
-                text = bytearray()
-                async for chunk in response.content.iter_any():
-                    text += chunk
-                    if len(text) > LARGEST_ANSWER:
-                        raise ServiceFailed(f"Trace at {self.url} answers more than {LARGEST_ANSWER:,} bytes")
-                return response.status, bytes(text)
+                text = await read_limited(response, LARGEST_ANSWER)
+                if text is None:
+                    raise ServiceFailed(f"Trace at {self.url} sent a response of more than {LARGEST_ANSWER:,} bytes")
+                return response.status, text
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise ServiceUnreachable(f"nothing listens at {self.url} ({_reason(error)})", _WHERE) from error
+            raise ServiceUnreachable(f"nothing listens at {self.url} ({_reason(error)})", _HINT) from error
         except TimeoutError as error:
-            raise ServiceFailed(f"Trace at {self.url} took a request and gave no answer", "Start it again.") from error
+            raise ServiceFailed(f"Trace at {self.url} gave no answer to a request", "Restart Trace.") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise ServiceFailed(f"Trace at {self.url} broke off a request ({_reason(error)})") from error
+            raise ServiceFailed(
+                f"Trace at {self.url} broke the connection during a request ({_reason(error)})"
+            ) from error
 
     def _refusal(self, method: str, path: str, status: int, text: bytes) -> ServiceUnreachable:
-        route = re.sub("/sessions/[^/]+/", "/sessions/…/", path)  # the session is named beside a parked delivery
-        said = " ".join(f"{method} {route}: {status} {text[:200].decode('utf-8', 'replace')}".split())
+        route = re.sub("/sessions/[^/]+/", "/sessions/…/", path)  # a parked delivery has the session ID anyway
+        reply = " ".join(f"{method} {route}: {status} {text[:200].decode('utf-8', 'replace')}".split())
         if status in FOR_GOOD:
-            return ServiceRefused(f"Trace refused {said}")
+            return ServiceRefused(f"Trace refused {reply}")
         if status in NOT_TAKEN:
-            return ServiceUnreachable(f"Trace at {self.url} does not take anything now: {said}")
-        return ServiceFailed(f"Trace at {self.url} failed: {said}")
+            return ServiceUnreachable(f"Trace at {self.url} accepts nothing at present: {reply}")
+        return ServiceFailed(f"Trace at {self.url} failed: {reply}")
 
-    def _mixed_up(self, how: str) -> AnswersMixedUp:
+    def _mixed_up(self, evidence: str) -> AnswersMixedUp:
         return AnswersMixedUp(
-            f"Trace at {self.url} answers other requests than were asked, or is not Trace: {how}",
-            "Start Trace again: two requests at once do this to it, for good.",
+            f"Trace at {self.url} gives the answers to other requests, or is not Trace: {evidence}",
+            "Restart Trace. It mixes up all answers after it has received two requests at once.",
         )
 
 

@@ -74,13 +74,13 @@ def test_a_ledger_through_a_symlink_has_the_same_owners_and_the_same_lease(tmp_p
         put(real, request(status="in_progress", completed_at=None, claimed_by=ledger.owner_id))
         (tmp_path / "file.db").symlink_to("real/ledger.db")
         (tmp_path / "folder").symlink_to("real")
-        held = lease.take(real)
+        held = lease.acquire(real)
         assert held is not None
         for link in (tmp_path / "file.db", tmp_path / "folder" / "ledger.db"):
             assert process_locks.lives(link, ledger.owner_id)
             assert process_locks.left_behind(link) == [ledger.owner_id]
-            assert lease.take(link) is None
-            assert lease.look(link)[1]
+            assert lease.acquire(link) is None
+            assert lease.peek(link)[1]
             recover(link)
             Ledger(link).close()
         held.close()
@@ -107,7 +107,7 @@ def test_what_is_made_in_a_private_folder_is_its_owners_alone(tmp_path: Path) ->
     for path in (tmp_path / "a" / "b" / "ledger.db", open_to_all / "ledger.db"):
         with closing(Ledger(path)) as ledger:
             put(path, request())
-            lease.take(path)
+            lease.acquire(path)
             beside = {name: mode_of(path.parent / name) for name in os.listdir(path.parent)}
             assert beside.pop("ledger.db-owners") == 0o700
             assert beside.keys() >= {"ledger.db", "ledger.db-wal", "ledger.db-shm", "ledger.db-trace"}

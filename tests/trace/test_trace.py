@@ -1,4 +1,4 @@
-"""Trace hears of every contract once, in order, whatever Trace does."""
+"""Every contract is delivered to Trace once and in order, even if Trace fails."""
 
 import asyncio
 import hashlib
@@ -7,54 +7,20 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 from api import ask
-from conftest import Home, Result
+from conftest import Home
 from rows import pairs, put, request, response
 from serving import serving
+from trace_checks import WaitFor, assert_each_delivered_once, counts, expected, push, status
 from trace_double import Double
 
-WaitFor = Callable[[Callable[[], Any]], Any]
 
-
-def expected(home: Home) -> list[str]:
-    """The keys of all that the ledger holds, in its order."""
-    rows = home.rows("SELECT contract_id, lower(contract_type) FROM contracts ORDER BY position")
-    return [f"{contract_id}:contract.{kind}" for contract_id, kind in rows]
-
-
-def push(home: Home, code: int = 0) -> Result:
-    done = home.aorch("trace", "push")
-    assert done.code == code, done
-    return done
-
-
-def status(home: Home) -> dict[str, Any]:
-    found: dict[str, Any] = home.aorch("trace", "status", "--json").json
-    return found
-
-
-def standing(home: Home) -> tuple[int, int, int]:
-    """How many contracts are due, delivered, parked."""
-    found = status(home)
-    return found["due"], found["delivered"], found["parked"]
-
-
-def assert_each_told_once(home: Home, double: Double) -> None:
-    assert double.keys == expected(home)
-    asked = home.rows("SELECT contract_id FROM contracts WHERE contract_type = 'REQUEST' ORDER BY position")
-    assert [node["node_id"] for node in double.nodes] == [contract_id for (contract_id,) in asked]
-    assert standing(home) == (0, len(expected(home)), 0)
-    assert double.collisions == []
-
-
-def collide(double: Double, *, session: str = "outsider") -> None:
-    """Two requests of somebody else at once, which is what Trace cannot stand."""
+def collide(double: Double, *, session: str = "other") -> None:
+    """Send two requests at once, as another program; Trace cannot handle that."""
 
     async def both() -> list[httpx.Response]:
         async with httpx.AsyncClient(base_url=double.url, trust_env=False) as client:
@@ -67,13 +33,13 @@ def collide(double: Double, *, session: str = "outsider") -> None:
     assert len(double.collisions) == 1
 
 
-def test_an_event_says_what_its_contract_says_and_a_node_hangs_below_its_parent(told: Home, double: Double) -> None:
+def test_an_event_contains_its_contract_and_a_node_names_its_parent(traced: Home, double: Double) -> None:
     parent = request("s", "parent")
     child = request("s", "child", parent_id=parent.contract_id)
     failed = response(child)._replace(status="failed", result=None, error="no such table")
-    put(told.ledger, parent, child, failed, response(parent, {"n": 1}))
-    push(told)
-    assert_each_told_once(told, double)
+    put(traced.ledger, parent, child, failed, response(parent, {"n": 1}))
+    push(traced)
+    assert_each_delivered_once(traced, double)
     first, _, third, last = double.events
     assert (first["session_id"], first["event_type"], last["event_type"]) == (
         "s",
@@ -104,83 +70,86 @@ def test_an_event_says_what_its_contract_says_and_a_node_hangs_below_its_parent(
     ]
 
 
-def test_what_is_large_is_told_by_its_size_and_sha256(told: Home, double: Double) -> None:
+def test_a_large_payload_is_sent_as_its_size_and_sha256(traced: Home, double: Double) -> None:
     asked = request("s", "x" * 5000)
     put(
-        told.ledger, asked, response(asked, "y" * 5000), response(request("s"), None, error="e" * 5000, status="failed")
+        traced.ledger,
+        asked,
+        response(asked, "y" * 5000),
+        response(request("s"), None, error="e" * 5000, status="failed"),
     )
-    push(told)
+    push(traced)
     payload, result = double.events[0]["data"]["payload"], double.events[1]["data"]["result"]
-    for told_of, text in ((payload, asked.payload), (result, json.dumps("y" * 5000))):
+    for value, text in ((payload, asked.payload), (result, json.dumps("y" * 5000))):
         sha256 = hashlib.sha256(text.encode()).hexdigest()
-        assert told_of == {"omitted": True, "size_bytes": len(text), "sha256": sha256}
+        assert value == {"omitted": True, "size_bytes": len(text), "sha256": sha256}
     error = double.events[2]["data"]["error"]
     assert error == "e" * 500 + f"… (5000 bytes in all, SHA-256 {hashlib.sha256(b'e' * 5000).hexdigest()})"
 
 
-def test_run_tells_trace_where_it_is_configured_and_all_that_was_due_before(told: Home, double: Double) -> None:
-    put(told.ledger, *pairs(3, "before"))
-    done = told.aorch("run", "echo", "text=hi", "--session", "now")
+def test_run_delivers_to_a_configured_trace_everything_that_is_due(traced: Home, double: Double) -> None:
+    put(traced.ledger, *pairs(3, "before"))
+    done = traced.aorch("run", "echo", "text=hi", "--session", "now")
     assert (done.code, done.out, done.err) == (0, "Echo: hi\n", "")
-    assert_each_told_once(told, double)
+    assert_each_delivered_once(traced, double)
 
 
 @pytest.mark.torture
-def test_run_is_kept_by_a_hanging_trace_for_two_seconds_after_its_answer(told: Home, double: Double) -> None:
-    """And the next one lets Trace alone for a while."""
+def test_run_waits_at_most_two_seconds_for_a_hanging_trace(traced: Home, double: Double) -> None:
+    """The next run leaves Trace alone for a while."""
     double.mode(answer="hang")
-    process = told.start("run", "echo", "text=hi")
+    process = traced.start("run", "echo", "text=hi")
     assert process.stdout is not None
     assert process.stdout.readline() == b"Echo: hi\n"
     answered = time.monotonic()
     assert process.wait(30) == 0
     process.communicate()
-    assert time.monotonic() - answered < 4  # 2 where nothing else is at work
-    assert "no answer" in status(told)["last_error"]["error"]
+    assert time.monotonic() - answered < 4  # 2 on an idle machine
+    assert "no answer" in status(traced)["last_error"]["error"]
     double.mode()
     double.restart()
-    push(told)
-    assert_each_told_once(told, double)
+    push(traced)
+    assert_each_delivered_once(traced, double)
 
 
 @pytest.mark.torture
-def test_a_run_on_behalf_of_another_leaves_telling_to_that_one(told: Home, double: Double) -> None:
-    """Which waits for it to end."""
-    command = json.dumps([*told.command("run", "echo", "text=hi")])
-    told.write("aorch.toml", f"[agents.nest]\ncommand = {command}\n[agents.nest.capabilities.nest]\n")
+def test_a_run_inside_another_run_leaves_the_delivery_to_the_outer_one(traced: Home, double: Double) -> None:
+    """The outer run waits for the inner one."""
+    command = json.dumps([*traced.command("run", "echo", "text=hi")])
+    traced.write("aorch.toml", f"[agents.nest]\ncommand = {command}\n[agents.nest.capabilities.nest]\n")
     double.mode(answer="hang")
-    assert told.aorch("run", "nest").code == 0
+    assert traced.aorch("run", "nest").code == 0
     double.mode()
     double.restart()
-    (took_ms,) = told.rows(
+    (took_ms,) = traced.rows(
         "SELECT metadata ->> '$.duration_ms' FROM contracts WHERE capability = 'nest' AND request_id > ''"
     )
     assert took_ms[0] < 1800
-    push(told)
-    assert_each_told_once(told, double)
+    push(traced)
+    assert_each_delivered_once(traced, double)
     parent, child = double.nodes
     assert child["parent_id"] == parent["node_id"]
 
 
-def test_a_service_delivers_in_the_background_and_an_outage_is_told_once(
-    told: Home, double: Double, wait_for: WaitFor
+def test_a_service_delivers_in_the_background_and_logs_an_outage_once(
+    traced: Home, double: Double, wait_for: WaitFor
 ) -> None:
     double.kill()
-    with serving(told) as server:
+    with serving(traced) as server:
         for _ in range(5):
             assert ask(server).status_code == 200
         wait_for(lambda: "nothing listens" in server.log)
-        assert standing(told) == (10, 0, 0)
+        assert counts(traced) == (10, 0, 0)
         double.start()
         wait_for(lambda: double.count == 10)
-        wait_for(lambda: "Trace is well again" in server.log)
+        wait_for(lambda: "Trace works again" in server.log)
         assert server.get("/v1/status").json()["integrations"]["details"]["trace"]["parked"] == 0
         said = [line for line in server.log.splitlines() if "Trace" in line or "nothing listens" in line]
         assert len(said) == 2
-    assert_each_told_once(told, double)
+    assert_each_delivered_once(traced, double)
 
 
-def test_where_nobody_speaks_of_trace_and_none_is_there_all_is_quiet(home: Home, made_ledger: Path) -> None:
+def test_without_a_configured_or_running_trace_nothing_is_logged(home: Home, made_ledger: Path) -> None:
     shutil.copy(made_ledger, home.ledger)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -190,219 +159,184 @@ def test_where_nobody_speaks_of_trace_and_none_is_there_all_is_quiet(home: Home,
             assert [line for line in server.log.splitlines()[1:] if "/v1/orchestrate" not in line] == []
     assert home.aorch("run", "echo", "text=hi").err == ""
     assert not Path(f"{home.ledger}-trace").exists()
-    assert standing(home) == (4, 0, 0)
+    assert counts(home) == (4, 0, 0)
 
 
 @pytest.mark.parametrize("answer", [500, pytest.param("drop", marks=pytest.mark.torture)])
 @pytest.mark.parametrize("stores", [True, False])
 @pytest.mark.parametrize("before", [pytest.param(0, marks=pytest.mark.torture), 3])
-def test_what_failed_is_looked_for_before_it_is_sent_again(
-    told: Home, double: Double, answer: int | str, stores: bool, before: int
+def test_a_failed_delivery_is_looked_up_before_it_is_sent_again(
+    traced: Home, double: Double, answer: int | str, stores: bool, before: int
 ) -> None:
-    """A write that failed may have been stored all the same."""
-    put(told.ledger, *pairs(before))
-    push(told)
-    put(told.ledger, *pairs(3))
+    """Trace may have stored it."""
+    put(traced.ledger, *pairs(before))
+    push(traced)
+    put(traced.ledger, *pairs(3))
     for _ in range(3):  # the event and the node of a REQUEST, and the event of a RESPONSE
         double.mode(only="POST", answer=answer, store=stores, times=1)
-        push(told, 3)
+        push(traced, 3)
         double.mode()
-    push(told)
-    assert_each_told_once(told, double)
+    push(traced)
+    assert_each_delivered_once(traced, double)
 
 
 @pytest.mark.torture
-def test_in_a_session_that_trace_does_not_read_back_what_is_in_doubt_is_parked_and_not_doubled(
-    told: Home, double: Double
-) -> None:
-    put(told.ledger, *pairs(100))
-    push(told)
+def test_a_delivery_in_doubt_is_parked_if_trace_does_not_read_the_session_back(traced: Home, double: Double) -> None:
+    put(traced.ledger, *pairs(100))
+    push(traced)
     more = pairs(2)
-    put(told.ledger, *more)
+    put(traced.ledger, *more)
     double.mode(only="POST", answer="drop", times=1)
-    push(told, 3)
-    assert "1 parked" in push(told, 13).out
-    assert [key.split(":")[0] for key in double.keys] == [key.split(":")[0] for key in expected(told)]
-    (parked,) = status(told)["parked_deliveries"]
+    push(traced, 3)
+    assert "1 parked" in push(traced, 13).out
+    assert [key.split(":")[0] for key in double.keys] == [key.split(":")[0] for key in expected(traced)]
+    (parked,) = status(traced)["parked_deliveries"]
     assert (parked["contract_id"], parked["state"], parked["attempts"]) == (more[0].contract_id, "unknown", 1)
     assert "64 KiB" in parked["reason"]
-    assert standing(told) == (0, 203, 1)
-    assert told.aorch("trace", "retry", more[0].contract_id[:12] + "ZZ").code == 12
-    assert told.aorch("trace", "retry", more[0].contract_id).code == 0  # on a person's word, it is sent
-    assert standing(told) == (0, 204, 0)
+    assert counts(traced) == (0, 203, 1)
+    assert traced.aorch("trace", "retry", more[0].contract_id[:12] + "ZZ").code == 12
+    assert traced.aorch("trace", "retry", more[0].contract_id).code == 0  # because a person asked for it
+    assert counts(traced) == (0, 204, 0)
 
 
-def test_what_is_refused_for_good_is_parked_and_the_rest_goes_on_and_it_can_be_retried(
-    told: Home, double: Double
+def test_a_refused_delivery_is_parked_does_not_delay_the_others_and_can_be_retried(
+    traced: Home, double: Double
 ) -> None:
     rows = pairs(3)
-    put(told.ledger, *rows)
+    put(traced.ledger, *rows)
     double.mode(only="POST", answer=422, times=1)
-    assert push(told, 13).out == "5 delivered, 1 parked, 0 due\n"
-    shown = told.aorch("trace", "status").out
+    assert push(traced, 13).out == "5 delivered, 1 parked, 0 due\n"
+    shown = traced.aorch("trace", "status").out
     assert f"refused    {rows[0].contract_id} contract.request in 's': Trace refused POST" in shown
-    assert double.keys == expected(told)[1:]
+    assert double.keys == expected(traced)[1:]
     double.mode(only="POST", answer=422, times=1)
-    assert told.aorch("trace", "retry", rows[0].contract_id).code == 13
-    assert status(told)["parked_deliveries"][0]["attempts"] == 2
+    assert traced.aorch("trace", "retry", rows[0].contract_id).code == 13
+    assert status(traced)["parked_deliveries"][0]["attempts"] == 2
     double.mode()
-    assert told.aorch("trace", "retry", "--json").json == {"delivered": 1, "parked": 0, "due": 0, "error": None}
-    assert sorted(double.keys) == sorted(expected(told))
-    assert standing(told) == (0, 6, 0)
+    assert traced.aorch("trace", "retry", "--json").json == {"delivered": 1, "parked": 0, "due": 0, "error": None}
+    assert sorted(double.keys) == sorted(expected(traced))
+    assert counts(traced) == (0, 6, 0)
 
 
 @pytest.mark.torture
-def test_what_trace_always_fails_at_does_not_hold_up_the_rest(told: Home, double: Double) -> None:
-    put(told.ledger, *pairs(2))
+def test_a_delivery_at_which_trace_always_fails_does_not_delay_the_others(traced: Home, double: Double) -> None:
+    put(traced.ledger, *pairs(2))
     for _ in range(6):
         double.mode(only="POST", answer=500, store=False, times=1)
-        push(told, 3)
-    assert push(told, 13).out == "3 delivered, 1 parked, 0 due\n"
-    assert status(told)["parked_deliveries"][0]["state"] == "refused"
-    assert double.keys == expected(told)[1:]
+        push(traced, 3)
+    assert push(traced, 13).out == "3 delivered, 1 parked, 0 due\n"
+    assert status(traced)["parked_deliveries"][0]["state"] == "refused"
+    assert double.keys == expected(traced)[1:]
 
 
-def test_a_session_that_trace_cannot_carry_is_reported_and_not_dropped(told: Home, double: Double) -> None:
-    put(told.ledger, *pairs(1, "a/b"), *pairs(1, ".."), *pairs(1, "ä" * 1000), *pairs(1, "50% of ?x#y&z\\ ü"))
-    assert push(told, 13).out == "2 delivered, 6 parked, 0 due\n"
+def test_a_session_whose_id_fits_no_path_is_parked(traced: Home, double: Double) -> None:
+    put(traced.ledger, *pairs(1, "a/b"), *pairs(1, ".."), *pairs(1, "ä" * 1000), *pairs(1, "50% of ?x#y&z\\ ü"))
+    assert push(traced, 13).out == "2 delivered, 6 parked, 0 due\n"
     assert {event["session_id"] for event in double.events} == {"50% of ?x#y&z\\ ü"}
     assert len(double.nodes) == 4
-    reasons = {each["session_id"]: each["reason"] for each in status(told)["parked_deliveries"]}
+    reasons = {each["session_id"]: each["reason"] for each in status(traced)["parked_deliveries"]}
     assert "slash" in reasons["a/b"]
-    assert "no path" in reasons[".."]
+    assert "URL path" in reasons[".."]
     assert "longer" in reasons["ä" * 1000]
-    assert standing(told) == (0, 2, 6)
+    assert counts(traced) == (0, 2, 6)
 
 
-def test_a_trace_without_its_backend_stores_nothing_and_nothing_is_in_doubt(told: Home, double: Double) -> None:
-    put(told.ledger, *pairs(2))
+def test_a_503_leaves_nothing_in_doubt(traced: Home, double: Double) -> None:
+    put(traced.ledger, *pairs(2))
     double.mode(answer=503)
-    assert "503" in push(told, 3).err
-    assert standing(told) == (4, 0, 0)
+    assert "503" in push(traced, 3).err
+    assert counts(traced) == (4, 0, 0)
     double.mode(only="POST", answer=503, times=1)
-    push(told, 3)
+    push(traced, 3)
     double.mode()
-    push(told)
-    assert_each_told_once(told, double)
+    push(traced)
+    assert_each_delivered_once(traced, double)
 
 
 @pytest.mark.torture
 @pytest.mark.parametrize("shift", ["words", "content"])
-def test_mixed_up_answers_are_seen_and_after_a_restart_each_is_told_once(
-    told: Home, double: Double, shift: str
+def test_mixed_up_answers_are_noticed_and_after_a_restart_each_is_delivered_once(
+    traced: Home, double: Double, shift: str
 ) -> None:
-    """`content`: as the wrapper does it, whose answer has the right words round the wrong content."""
-    put(told.ledger, *pairs(2))
-    push(told)
+    """`content`: as Trace really does it: the right `session_id` with the content of another answer."""
+    put(traced.ledger, *pairs(2))
+    push(traced)
     collide(double)
     double.mode(shift=shift)
-    put(told.ledger, *pairs(2))
+    put(traced.ledger, *pairs(2))
     for _ in range(2):
-        assert "Start Trace again" in push(told, 3).err
+        assert "Restart Trace" in push(traced, 3).err
     double.restart()
-    push(told)
+    push(traced)
     assert [event["data"].get("idempotency_key") for event in double.events if event["session_id"] == "s"] == expected(
-        told
+        traced
     )
     assert len(double.collisions) == 1
-    assert standing(told) == (0, 8, 0)
+    assert counts(traced) == (0, 8, 0)
 
 
-def test_what_was_answered_while_answers_were_mixed_up_counts_only_once_it_is_found(
-    told: Home, double: Double, wait_for: WaitFor
+def test_an_answer_during_a_mix_up_counts_only_after_the_delivery_is_found_in_trace(
+    traced: Home, double: Double, wait_for: WaitFor
 ) -> None:
-    """An outsider comes between two deliveries: what is answered then is another's answer."""
-    put(told.ledger, *pairs(20))
+    """Another program sends a request between two deliveries, which then get the answers to other requests."""
+    put(traced.ledger, *pairs(20))
     double.mode(delay_s=0.05)
-    pushing = told.start("trace", "push")
+    pushing = traced.start("trace", "push")
     wait_for(lambda: double.count > 3)
     note = {"event_type": "note", "data": {"idempotency_key": "note"}}
     wait_for(lambda: httpx.post(f"{double.url}/v1/sessions/o/events", json=note, trust_env=False) and double.collisions)
     pushing.communicate(timeout=30)
     double.mode()
     double.restart()
-    push(told)
-    assert told_in(double, "s") == expected(told)
+    push(traced)
+    assert keys_in(double, "s") == expected(traced)
 
 
-def told_in(double: Double, session: str) -> list[str]:
+def keys_in(double: Double, session: str) -> list[str]:
     return [event["data"]["idempotency_key"] for event in double.events if event["session_id"] == session]
 
 
 @pytest.mark.torture
-def test_a_deliverer_that_is_killed_leaves_nothing_doubled_and_trace_in_peace(
-    told: Home, double: Double, wait_for: WaitFor
+def test_after_a_kill_during_a_delivery_nothing_is_delivered_twice_and_trace_gets_no_two_requests(
+    traced: Home, double: Double, wait_for: WaitFor
 ) -> None:
-    put(told.ledger, *pairs(20))
+    put(traced.ledger, *pairs(20))
     double.mode(delay_s=0.03)
     for number in range(1, 5):
-        pushing = told.start("trace", "push")
+        pushing = traced.start("trace", "push")
         wait_for(lambda so_many=4 * number: double.count > so_many)
         pushing.kill()
         pushing.communicate()
     double.mode()
-    push(told)
-    assert_each_told_once(told, double)
+    push(traced)
+    assert_each_delivered_once(traced, double)
 
 
-def test_a_machine_that_stops_leaves_nothing_doubled(told: Home, double: Double, wait_for: WaitFor) -> None:
-    """What was not synced is gone then: all but the ledger."""
-    put(told.ledger, *pairs(5, "a"), *pairs(20, "b"))
+def test_after_a_machine_stops_nothing_is_delivered_twice(traced: Home, double: Double, wait_for: WaitFor) -> None:
+    """Everything that was not synced is lost then: all but the ledger."""
+    put(traced.ledger, *pairs(5, "a"), *pairs(20, "b"))
     double.mode(delay_s=0.02)
-    pushing = told.start("trace", "push")
+    pushing = traced.start("trace", "push")
     wait_for(lambda: double.count > 12)
     pushing.kill()
     pushing.communicate()
-    Path(f"{told.ledger}-trace").unlink()
+    Path(f"{traced.ledger}-trace").unlink()
     double.restart()
     double.mode()
-    push(told)
-    assert_each_told_once(told, double)
+    push(traced)
+    assert_each_delivered_once(traced, double)
 
 
-def test_the_state_beside_another_ledger_is_not_taken_for_its_own(
-    told: Home, double: Double, made_ledger: Path
-) -> None:
-    put(told.ledger, *pairs(5))
-    push(told)
-    shutil.copy(made_ledger, told.ledger)
-    put(told.ledger, *pairs(6, "new"))
-    push(told)
-    assert told_in(double, "new") == expected(told)
+def test_the_state_of_another_ledger_is_ignored(traced: Home, double: Double, made_ledger: Path) -> None:
+    put(traced.ledger, *pairs(5))
+    push(traced)
+    shutil.copy(made_ledger, traced.ledger)
+    put(traced.ledger, *pairs(6, "new"))
+    push(traced)
+    assert keys_in(double, "new") == expected(traced)
 
 
-def test_status_tells_who_delivers_and_waits_and_does_not_disturb_it(
-    told: Home, double: Double, wait_for: WaitFor
-) -> None:
-    put(told.ledger, *pairs(1))
-    double.mode(answer="hang")
-    pushing = told.start("trace", "push")
-    try:
-        found = wait_for(lambda: (found := status(told))["delivering"] and found)
-        assert found["delivering"]["pid"] == pushing.pid
-        assert wait_for(lambda: status(told)["delivering"]["waiting_s"]) > 0
-        assert f"process {pushing.pid}, awaits an answer" in told.aorch("trace", "status").out
-    finally:
-        pushing.kill()
-        pushing.communicate()
-    assert status(told)["delivering"] is None
-
-
-def test_the_last_error_stays_until_it_goes_well(told: Home, double: Double) -> None:
-    put(told.ledger, *pairs(1))
-    double.kill()
-    for _ in range(2):
-        push(told, 3)
-    last = status(told)["last_error"]
-    assert last["failures"] == 2
-    assert double.url in last["error"]
-    assert "2 in a row" in told.aorch("trace", "status").out
-    double.start()
-    push(told)
-    assert "went well since" in told.aorch("trace", "status").out
-
-
-def test_whatever_is_not_trace_is_sent_nothing(home: Home, made_ledger: Path) -> None:
+def test_a_server_that_is_not_trace_gets_no_contracts(home: Home, made_ledger: Path) -> None:
     shutil.copy(made_ledger, home.ledger)
     put(home.ledger, *pairs(1))
     command = [*home.command()[:1], "-m", "http.server", "0", "--bind", "127.0.0.1"]
@@ -414,100 +348,20 @@ def test_whatever_is_not_trace_is_sent_nothing(home: Home, made_ledger: Path) ->
         done = push(home, 3)
         other.kill()
     assert "is not Trace" in done.err
-    assert standing(home) == (2, 0, 0)
+    assert counts(home) == (2, 0, 0)
 
 
 @pytest.mark.torture
-def test_two_services_and_a_push_share_one_trace(told: Home, double: Double, wait_for: WaitFor) -> None:
-    """Trace is killed and started again while they deliver."""
+def test_two_services_and_a_push_share_one_trace(traced: Home, double: Double, wait_for: WaitFor) -> None:
+    """Trace is killed and restarted while they deliver."""
     double.mode(delay_s=0.002)
-    with serving(told) as one, serving(told) as two:
+    with serving(traced) as one, serving(traced) as two:
         for number in range(60):
             for server in (one, two):
                 assert ask(server, session=f"s{number % 10}").status_code == 200
             if number % 20 == 10:
                 double.restart()
-        told.aorch("trace", "push")
+        traced.aorch("trace", "push")
         wait_for(lambda: double.count == 240)
-        wait_for(lambda: standing(told) == (0, 240, 0))
-    assert_each_told_once(told, double)
-
-
-def test_import_finds_nothing_where_nothing_differs(told: Home, double: Double) -> None:
-    put(told.ledger, *pairs(2))
-    push(told)
-    put(told.ledger, *pairs(1))
-    httpx.post(f"{double.url}/v1/sessions/s/events", json={"event_type": "note", "data": {}}, trust_env=False)
-    done = told.aorch("trace", "import", "s")
-    assert (done.code, done.out) == (0, "4 equal, 2 due, 0 parked, 1 not aorch's\n")
-
-
-def test_import_reports_what_differs_and_exits_13(told: Home, double: Double) -> None:
-    rows = pairs(3)
-    put(told.ledger, *rows)
-    push(told)
-    double.kill()
-    events = double.events
-    events[1]["data"]["result"] = "another"
-    stranger = {**events[0], "data": {**events[0]["data"], "idempotency_key": "01STRANGER:contract.request"}}
-    kept = [events[0], events[1], events[4], events[3], events[3], stranger]
-    (double.folder / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in kept))
-    double.start()
-    done = told.aorch("trace", "import", "s", "--json")
-    assert done.code == 13
-    assert done.json == {
-        "session_id": "s",
-        "differs": True,
-        "equal": 3,
-        "missing_there": [rows[2].contract_id, rows[5].contract_id],
-        "missing_here": ["01STRANGER"],
-        "different": [{"contract_id": rows[1].contract_id, "fields": ["result"]}],
-        "doubled": [rows[3].contract_id],
-        "out_of_order": [rows[3].contract_id],
-        "others": 0,
-        "due": [],
-        "parked": [],
-    }
-    assert "different      " + rows[1].contract_id + ": result" in told.aorch("trace", "import", "s").out
-
-
-def test_import_says_that_a_session_beyond_64_kib_cannot_be_compared(told: Home, double: Double) -> None:
-    put(told.ledger, *pairs(100))
-    push(told)
-    done = told.aorch("trace", "import", "s")
-    assert done.code == 3
-    assert "64 KiB" in done.err
-    assert told.aorch("trace", "import", "nobody").code == 12
-    assert told.aorch("trace", "import", "a/b").code == 2
-
-
-@pytest.mark.parametrize("where", ["TRACE_URL", "aorch.toml"])
-def test_off_switches_it_off(home: Home, made_ledger: Path, where: str) -> None:
-    shutil.copy(made_ledger, home.ledger)
-    if where == "TRACE_URL":
-        home.environment["TRACE_URL"] = "off"
-    else:
-        home.write("aorch.toml", '[trace]\nurl = "off"\n')
-    assert home.aorch("run", "echo", "text=hi").code == 0
-    assert (push(home, 2).err).startswith("error: Trace is switched off")
-    assert status(home)["url"] is None
-    assert home.aorch("status", "--json").json["integrations"]["details"]["trace"]["url"] is None
-    assert "trace      not in use" in home.aorch("status").out
-
-
-def test_the_file_names_trace_and_the_environment_goes_before(told: Home, double: Double) -> None:
-    del told.environment["TRACE_URL"]
-    told.write("aorch.toml", f'[trace]\nurl = "{double.url}/"\n')
-    assert told.aorch("run", "echo", "text=hi").code == 0
-    assert_each_told_once(told, double)
-    told.environment["TRACE_URL"] = "http://127.0.0.1:9"
-    assert status(told)["url"] == "http://127.0.0.1:9"
-
-
-@pytest.mark.parametrize("url", ["localhost:8787", "ftp://localhost", "http://ann:secret@localhost", "http://a b"])
-def test_what_is_no_address_is_refused_without_being_repeated(home: Home, url: str) -> None:
-    home.environment["TRACE_URL"] = url
-    done = home.aorch("status")
-    assert done.code == 2
-    assert "TRACE_URL is not the address of a service" in done.err
-    assert "secret" not in done.err
+        wait_for(lambda: counts(traced) == (0, 240, 0))
+    assert_each_delivered_once(traced, double)

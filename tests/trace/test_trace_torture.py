@@ -1,4 +1,4 @@
-"""5,000 contracts of four processes, with Trace and the deliverers killed again and again: each is told once, in order."""
+"""5,000 contracts of four processes are delivered once and in order while Trace and the processes are killed repeatedly."""
 
 import asyncio
 import random
@@ -22,7 +22,7 @@ LONGEST_S = 240
 
 
 async def ask_all(servers: list[Server], exchanges: int, sessions: int) -> None:
-    """So many exchanges through each server, eight at a time, in sessions that all of them share."""
+    """Run `exchanges` tasks on each server, eight at a time, in sessions that all servers share."""
 
     async def ask(client: httpx.AsyncClient, numbers: list[int]) -> None:
         for number in numbers:
@@ -55,14 +55,14 @@ def by_session(keys: list[tuple[str, str]]) -> dict[str, list[str]]:
     return found
 
 
-def assert_each_told_once_in_order(home: Home, double: Double) -> None:
+def assert_each_delivered_once_in_order(home: Home, double: Double) -> None:
     rows = home.rows(
         "SELECT session_id, contract_id || ':contract.' || lower(contract_type) FROM contracts ORDER BY position"
     )
     there = [(event["session_id"], event["data"]["idempotency_key"]) for event in double.events]
-    assert len(there) == len(set(there)), "something was told twice"
-    assert sorted(there) == sorted(rows), "something was not told"
-    assert by_session(there) == by_session(rows), "the order of a session is another"
+    assert len(there) == len(set(there)), "a contract was delivered twice"
+    assert sorted(there) == sorted(rows), "a contract was not delivered"
+    assert by_session(there) == by_session(rows), "a session is out of order"
     asked = home.rows("SELECT contract_id FROM contracts WHERE contract_type = 'REQUEST' ORDER BY position")
     assert [node["node_id"] for node in double.nodes] == [contract_id for (contract_id,) in asked]
     assert double.collisions == []
@@ -73,9 +73,9 @@ def status(home: Home) -> dict[str, Any]:
     return found
 
 
-def test_five_thousand_contracts_of_four_processes_with_ten_deaths_of_trace(home: Home, made_ledger: Path) -> None:
+def test_five_thousand_contracts_of_four_processes_survive_ten_kills_of_trace(home: Home, made_ledger: Path) -> None:
     shutil.copy(made_ledger, home.ledger)
-    deaths = 0
+    kills = 0
     with doubling(home.folder / "trace") as double, ExitStack() as running:
         home.environment["TRACE_URL"] = double.url
         double.mode(delay_s=0.002)
@@ -83,19 +83,19 @@ def test_five_thousand_contracts_of_four_processes_with_ten_deaths_of_trace(home
         asyncio.run(ask_all(servers, 625, sessions=125))
         assert home.rows("SELECT count(*) FROM contracts") == [(5000,)]
         end = time.monotonic() + LONGEST_S
-        while deaths < 10 or double.count < 4900 or status(home)["due"]:
+        while kills < 10 or double.count < 4900 or status(home)["due"]:
             assert time.monotonic() < end, status(home)
-            if deaths < 10 and double.count > 400 * (deaths + 1):
-                time.sleep(random.uniform(0, 0.01))  # so that it dies at any point of a request
+            if kills < 10 and double.count > 400 * (kills + 1):
+                time.sleep(random.uniform(0, 0.01))  # so that it is killed at any point of a request
                 double.restart()
-                deaths += 1
+                kills += 1
     found = status(home)
     assert (found["due"], found["delivered"], found["parked"]) == (0, 5000, 0)
-    assert_each_told_once_in_order(home, double)
+    assert_each_delivered_once_in_order(home, double)
 
 
-def test_forty_deaths_of_deliverers_and_of_trace(home: Home, made_ledger: Path) -> None:
-    """Each of the deliverers is killed at any point of its work, and sometimes Trace with it."""
+def test_contracts_are_delivered_once_despite_forty_kills_of_push(home: Home, made_ledger: Path) -> None:
+    """Each `push` is killed at any point, and sometimes Trace as well."""
     shutil.copy(made_ledger, home.ledger)
     put(home.ledger, *(row for number in range(30) for row in pairs(20, f"s{number}")))
     killed = 0
@@ -117,29 +117,29 @@ def test_forty_deaths_of_deliverers_and_of_trace(home: Home, made_ledger: Path) 
         double.mode()
         done = home.aorch("trace", "push")
         assert (done.code, done.err) == (0, "")
-    assert_each_told_once_in_order(home, double)
+    assert_each_delivered_once_in_order(home, double)
 
 
-def test_a_thousand_contracts_in_sessions_that_trace_does_not_read_back_are_never_doubled(
+def test_contracts_of_sessions_that_trace_does_not_read_back_are_never_delivered_twice(
     home: Home, made_ledger: Path
 ) -> None:
-    """What is in doubt there is parked, and only that."""
+    """Only deliveries in doubt are parked."""
     shutil.copy(made_ledger, home.ledger)
     put(home.ledger, *(row for number in range(2) for row in pairs(250, f"s{number}")))
-    deaths = 0
+    kills = 0
     with doubling(home.folder / "trace") as double:
         home.environment["TRACE_URL"] = double.url
         double.mode(delay_s=0.002)
         end = time.monotonic() + LONGEST_S
         with serving(home):
-            while deaths < 10 or double.count < 980 or status(home)["due"]:
-                assert time.monotonic() < end, (deaths, double.count, status(home))
-                if deaths < 10 and double.count > 80 * (deaths + 1):
+            while kills < 10 or double.count < 980 or status(home)["due"]:
+                assert time.monotonic() < end, (kills, double.count, status(home))
+                if kills < 10 and double.count > 80 * (kills + 1):
                     time.sleep(random.uniform(0, 0.01))
                     double.restart()
-                    deaths += 1
+                    kills += 1
     found = status(home)
-    assert len(found["parked_deliveries"]) <= deaths
+    assert len(found["parked_deliveries"]) <= kills
     unknown = {each["contract_id"] for each in found["parked_deliveries"]}
     there = [key.split(":")[0] for key in double.keys]
     assert len(there) == len(set(there))

@@ -235,7 +235,7 @@ async def _deliver(config: "Config") -> None:
     until = time.monotonic() + DELIVERY_S
     from aorch.cli.render.console import warn
     from aorch.errors import LedgerError
-    from aorch.trace.operations import push_until
+    from aorch.trace.push import push_until
 
     delivering = asyncio.ensure_future(push_until(config, until))
     cancel_on_signals(delivering)

@@ -39,9 +39,9 @@ def status(json: JsonOption = False, ledger: LedgerOption = None) -> None:
     """
     from aorch.cli.render.console import print_json, print_text
     from aorch.config import settings
-    from aorch.trace import operations
+    from aorch.trace import delivery_status
 
-    found = operations.status(settings.load(ledger))
+    found = delivery_status.status(settings.load(ledger))
     if json:
         return print_json(found)
     print_text("\n".join(_lines(found)))
@@ -66,10 +66,10 @@ def retry(
       aorch trace retry 01M81E04EY
     """
     from aorch.config import settings
-    from aorch.trace import operations
+    from aorch.trace import delivery_status
 
     config = settings.load(ledger)
-    operations.retry(config, ids or [])
+    delivery_status.retry(config, ids or [])
     _push(config, json)
 
 
@@ -112,7 +112,7 @@ def _push(config: Any, json: bool) -> None:
 
     from aorch.cli.render.console import print_json, print_text
     from aorch.errors import Conflict
-    from aorch.trace.operations import push
+    from aorch.trace.push import push
 
     pushed = asyncio.run(push(config))
     if json:

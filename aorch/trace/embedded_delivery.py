@@ -1,4 +1,4 @@
-"""Delivery to Trace by an orchestrator that was given its address (`Orchestrator(trace_url=…)`)."""
+"""Delivery to Trace by an embedded orchestrator that was given Trace's address (`Orchestrator(trace_url=…)`)."""
 
 import asyncio
 import contextlib
@@ -13,36 +13,36 @@ from aorch.engine.threads import in_thread
 from aorch.errors import LedgerError
 
 LAST_S = 1.8
-"""How long `finish` waits for Trace (seconds)."""
+"""How long `finish` delivers (seconds)."""
 OTHER_LOOP_S = 1.0
-"""How long `finish` waits for another event loop to stop delivering (seconds)."""
+"""How long `finish` waits until another event loop stops delivering (seconds)."""
 
 _log = logging.getLogger("aorch.trace")
 
 
-class OwnDelivery:
-    """Delivers the contracts of `config.ledger` in the event loop that started it, until that loop ends or `finish`."""
+class EmbeddedDelivery:
+    """Delivers the contracts of `config.ledger` in the event loop that called `start`, until that loop ends or `finish`."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
         self._running: tuple[asyncio.AbstractEventLoop, Supervisor] | None = None
 
     async def start(self) -> None:
-        """Start, unless it runs already. The ledger must exist."""
+        """Start delivering, unless it runs already. The ledger must exist."""
         if self._running is not None and self._running[0].is_running():
             return
         supervisor = Supervisor(_log.warning)
         self._running = asyncio.get_running_loop(), supervisor
         scheduler = await in_thread(partial(import_module, "aorch.trace.scheduler"))  # aiohttp takes 190 ms
-        if self._running is not None and self._running[1] is supervisor:  # `_stop` did not come meanwhile
-            supervisor.start("trace", scheduler.Background(self._config, _log.warning).run)
+        if self._running is not None and self._running[1] is supervisor:  # `_stop` was not called meanwhile
+            supervisor.start("trace", scheduler.BackgroundDelivery(self._config, _log.warning).run)
 
     async def finish(self) -> None:
         """Deliver what is still due, for at most LAST_S, and stop; the rest stays due.
 
-        What delivers meanwhile goes on until then: a request that is given up keeps every other one waiting for 2 s.
+        A round that is running goes on until then, because a cancelled request delays every other request by 2 s.
         """
-        from aorch.trace.operations import push_until  # noqa: PLC0415  SQLAlchemy and aiohttp are for delivering only
+        from aorch.trace.push import push_until  # noqa: PLC0415  SQLAlchemy and aiohttp are for delivering only
 
         try:
             with contextlib.suppress(TimeoutError):
@@ -62,5 +62,5 @@ class OwnDelivery:
             await supervisor.stop()
         elif loop.is_running():
             stopped = asyncio.run_coroutine_threadsafe(supervisor.stop(), loop)
-            with contextlib.suppress(TimeoutError):  # that loop may end, or be blocked, before it gets to it
+            with contextlib.suppress(TimeoutError):  # that loop may end or be blocked before it stops delivering
                 await asyncio.wait_for(asyncio.wrap_future(stopped), OTHER_LOOP_S)

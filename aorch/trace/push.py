@@ -1,0 +1,70 @@
+"""Deliver to Trace now, because a person, cron or the end of a command asks for it."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from aorch.config import config_file
+from aorch.config.settings import Config
+from aorch.engine.threads import in_thread
+from aorch.errors import ServiceUnreachable
+from aorch.trace.delivery_status import require_url
+from aorch.trace.lease import POLL_S, held_by_another
+from aorch.trace.scheduler import DeliveryRounds
+
+LONGEST_WAIT_S = 10.0
+"""How long `push` waits for the lease. Its holder releases it every few seconds, unless Trace hangs."""
+
+
+@dataclass(slots=True)
+class PushResult:
+    """The result of a push: contracts delivered, deliveries parked, contracts still due, and why not all were delivered."""
+
+    delivered: int = 0
+    parked: int = 0
+    due: int = 0
+    error: ServiceUnreachable | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form; `error` is a message or null."""
+        error = None if self.error is None else str(self.error)
+        return {"delivered": self.delivered, "parked": self.parked, "due": self.due, "error": error}
+
+
+async def push(config: Config) -> PushResult:
+    """Deliver everything that is due. Raises UsageError if Trace is switched off, and LedgerError."""
+    require_url(config)
+    if not config_file.exists(config.ledger):
+        return PushResult()
+    rounds = await in_thread(DeliveryRounds, config.ledger, config.trace_url)
+    pushed, since = PushResult(), time.monotonic()
+    try:
+        while await rounds.any_due():
+            result = await rounds.run_round(ignore_backoff=True)
+            pushed.delivered, pushed.parked = pushed.delivered + result.delivered, pushed.parked + result.parked
+            pushed.error = result.error
+            if result.elsewhere and time.monotonic() - since > LONGEST_WAIT_S:
+                pushed.error = held_by_another(config.ledger)
+            if pushed.error is not None or not (result.elsewhere or result.more):
+                break
+            since = since if result.elsewhere else time.monotonic()
+            await asyncio.sleep(POLL_S)
+        pushed.due = await rounds.due()
+    finally:
+        rounds.close()
+    return pushed
+
+
+async def push_until(config: Config, until: float) -> None:
+    """Deliver what is due, unless Trace failed recently. Raises TimeoutError at `until` (`time.monotonic`), and LedgerError."""
+    async with asyncio.timeout(until - time.monotonic()):
+        rounds = await in_thread(DeliveryRounds, config.ledger, config.trace_url)
+        try:
+            while await rounds.any_due():
+                result = await rounds.run_round()
+                if result.error is not None or result.wait_s:
+                    return
+                await asyncio.sleep(POLL_S)
+        finally:
+            rounds.close()
