@@ -14,7 +14,6 @@ from aorch.agents import Agent
 from aorch.clock import utc
 from aorch.config import config_file, settings
 from aorch.engine.exchange import Exchanges
-from aorch.engine.exchange_records import ORCHESTRATOR
 from aorch.engine.lifecycle import Lifecycle
 from aorch.engine.map import Items, mapped
 from aorch.engine.response_saver import Unsaved
@@ -23,6 +22,8 @@ from aorch.engine.threads import in_thread
 from aorch.engine.waiter import Waiting
 from aorch.errors import UsageError
 from aorch.ids import new_id
+from aorch.ledger import priorities
+from aorch.ledger.record import ORCHESTRATOR
 from aorch.trace.embedded_delivery import EmbeddedDelivery
 from aorch.worker.queue_worker import Queue
 
@@ -151,7 +152,7 @@ class Orchestrator:
         session_id: str,
         task: TaskDict,
         *,
-        priority: int = 3,
+        priority: int = priorities.DEFAULT,
         not_before: str | None = None,
         expires_at: str | None = None,
     ) -> str:
@@ -168,7 +169,9 @@ class Orchestrator:
             raise accepted.as_error()
         return accepted.contract_id
 
-    async def submit_all(self, asked: Iterable[tuple[str, TaskDict]], *, priority: int = 3) -> list[str]:
+    async def submit_all(
+        self, asked: Iterable[tuple[str, TaskDict]], *, priority: int = priorities.DEFAULT
+    ) -> list[str]:
         """Put all these (session id and task, as for `submit`) into the queue, in one transaction; their contract ids.
 
         One that no agent can do is answered at once, as `wait` tells. Raises UsageError and QueueFull, then with none of them

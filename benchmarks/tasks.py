@@ -157,7 +157,7 @@ def claiming(goals: Goals, fresh: Callable[[], Path], rounds: int) -> None:
     from aorch.ledger.ledger import Ledger
     from aorch.ledger.record import Row
     from aorch.ledger.statements import ENQUEUE
-    from aorch.ledger.task_queue import Places
+    from aorch.ledger.task_queue import Capacity
 
     def filled(many: int) -> Path:
         ledger = fresh()
@@ -172,10 +172,10 @@ def claiming(goals: Goals, fresh: Callable[[], Path], rounds: int) -> None:
 
     async def claim(path: Path) -> float:
         ledger = Ledger(path)
-        places, took = [Places("echo", OF, {"agent_example_001": OF})], []
+        capacities, took = [Capacity("echo", OF, {"agent_example_001": OF})], []
         for _ in range(CLAIMS):
             started = time.perf_counter()
-            claimed = await ledger.claim(places, OF)
+            claimed = await ledger.claim(capacities, OF)
             took.append(time.perf_counter() - started)
             assert len({row.contract_id for row in claimed}) == OF
         ledger.close()

@@ -10,11 +10,12 @@ from typing import Any
 
 from aorch import jsonio
 from aorch.agents.registry import Registry
-from aorch.batch.batch_line import PRIORITY, Line
+from aorch.batch.batch_line import Line
 from aorch.clock import now
 from aorch.engine.task import Answer, Task, recorded
 from aorch.errors import Conflict, NotFound, UsageError
 from aorch.ids import new_id
+from aorch.ledger import priorities
 from aorch.ledger.batch_register import Asked, Past, Recorded
 from aorch.ledger.ledger import BATCH, RETRY, Ledger
 from aorch.ledger.record import CANCELLED, INTERRUPTED, insisted_on, object_in
@@ -131,7 +132,7 @@ def undone(ledger: Path, session_id: str, timeout_s: float | None) -> Iterator[l
                 about = jsonio.decode(asked.metadata)
                 own, kept = about.get("line"), about.get("priority")
                 line = Line(number, own if isinstance(own, str | int) else asked.contract_id, len(asked.payload))
-                line.priority = kept if isinstance(kept, int) else PRIORITY
+                line.priority = kept if isinstance(kept, int) else priorities.DEFAULT
                 try:
                     line.task = _again(asked, about, session_id, timeout_s)
                     line.task.idempotency, line.task.refusal_uses_key = (RETRY, last, ""), True

@@ -4,10 +4,8 @@ from dataclasses import dataclass
 
 from aorch.engine.task import Task
 from aorch.errors import AorchError
+from aorch.ledger import priorities
 from aorch.ledger.batch_register import Past
-
-HIGHEST, PRIORITY, LOWEST = 1, 3, 5
-"""The priority of a line: 1 goes first; 3 unless it says another."""
 
 
 @dataclass(slots=True)
@@ -23,6 +21,6 @@ class Line:
     size: int
     task: Task | None = None
     refusal: AorchError | None = None
-    priority: int = PRIORITY
+    priority: int = priorities.DEFAULT
     key: str = ""
     past: Past | None = None

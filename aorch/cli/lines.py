@@ -14,10 +14,11 @@ from typing import Annotated, Any
 import msgspec
 
 from aorch import jsonio
-from aorch.batch.batch_line import HIGHEST, LOWEST, PRIORITY, Line
+from aorch.batch.batch_line import Line
 from aorch.cli.columns import Templates, missing_columns
 from aorch.engine.task import Task, named_session
 from aorch.errors import AorchError, InvalidJSON, UsageError
+from aorch.ledger import priorities
 
 LONGEST_LINE = 16 * 1024 * 1024
 """Bytes of one line; a longer one is refused."""
@@ -43,7 +44,7 @@ class _Given(msgspec.Struct, forbid_unknown_fields=True):
     capability: str | None = None
     parameters: dict[str, Any] | None = None
     session_id: str | None = None
-    priority: Annotated[int, msgspec.Meta(ge=HIGHEST, le=LOWEST)] | None = None
+    priority: Annotated[int, msgspec.Meta(ge=priorities.HIGHEST, le=priorities.LOWEST)] | None = None
     id: str | int | None = None
     context: dict[str, Any] | None = None
     agent_id: str | None = None
@@ -54,7 +55,7 @@ _EXPECTED = {
     "capability": "a text",
     "parameters": "a JSON object",
     "session_id": "a text",
-    "priority": f"a whole number from {HIGHEST} (goes first) to {LOWEST}",
+    "priority": f"a whole number from {priorities.HIGHEST} (goes first) to {priorities.LOWEST}",
     "id": "a text or a whole number",
     "context": "a JSON object",
     "agent_id": "a text",
@@ -262,7 +263,13 @@ class Lines:
         key = f"{own}"[:LONGEST_ID] + ":" + digest.hexdigest()[:16]
         task.metadata["line"] = own
         return Line(
-            number, own, size, task, None, PRIORITY if priority is None else priority, jsonio.storable_text(key)
+            number,
+            own,
+            size,
+            task,
+            None,
+            priorities.DEFAULT if priority is None else priority,
+            jsonio.storable_text(key),
         )
 
 

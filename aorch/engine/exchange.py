@@ -31,7 +31,7 @@ from aorch.errors import (
 )
 from aorch.ids import new_id
 from aorch.ledger.ledger import Entry, Ledger
-from aorch.ledger.record import IN_PROGRESS, PENDING, REQUEST, Row
+from aorch.ledger.record import IN_PROGRESS, ORCHESTRATOR, PENDING, REQUEST, Row
 
 WRITE_AGAIN_S = 1.0
 """How soon a task is given back to the queue again when the ledger did not take that."""
@@ -346,7 +346,7 @@ class Exchanges:
             new_id(),
             task.session_id,
             REQUEST,
-            task.from_agent or asker or exchange_records.ORCHESTRATOR,
+            task.from_agent or asker or ORCHESTRATOR,
             registered.agent.agent_id if registered else task.agent_id,
             task.capability,
             jsonio.encode(task.parameters),

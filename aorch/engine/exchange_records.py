@@ -11,9 +11,7 @@ from aorch.engine.invocation import Outcome
 from aorch.engine.task import Answer, Task
 from aorch.errors import AgentCancelled, AorchError
 from aorch.ids import new_id
-from aorch.ledger.record import CANCELLED, COMPLETED, FAILED, RESPONSE, Row
-
-ORCHESTRATOR = "orchestrator"
+from aorch.ledger.record import CANCELLED, COMPLETED, FAILED, ORCHESTRATOR, RESPONSE, Row
 
 
 def refused_exchange(request: Row, refusal: AorchError, started: float) -> tuple[Row, Row, Outcome]:

@@ -68,7 +68,7 @@ def _refuse_running(request: Contract) -> None:
         and request.turn is None
         and request.due_at is None
     ):
-        raise task_queue.imported(request.contract_id)
+        raise task_queue.imported_conflict(request.contract_id)
     if request.completed_at is None:
         raise Conflict(f"{request.contract_id} is {request.status}, and who runs it lives", "Wait for its end.")
 

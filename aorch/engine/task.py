@@ -7,7 +7,8 @@ from typing import Any, NotRequired, Required, TypedDict
 
 from aorch import jsonio
 from aorch.errors import AgentFailed, AorchError, UsageError, by_code
-from aorch.ledger.record import number_in, text_in
+from aorch.ledger import priorities
+from aorch.ledger.record import ORCHESTRATOR, number_in, text_in
 
 _ERRORS = by_code()
 
@@ -99,14 +100,14 @@ class Wish:
     text), and the URL that is to hear of its end.
     """
 
-    priority: int = 3
+    priority: int = priorities.DEFAULT
     not_before: str | None = None
     expires_at: str | None = None
     webhook: str | None = None
 
     def __post_init__(self) -> None:
         """Raises UsageError for a priority that is none."""
-        if self.priority not in PRIORITIES:
+        if not priorities.HIGHEST <= self.priority <= priorities.LOWEST:
             raise UsageError(f"priority is {self.priority!r}", "Give 1 (highest), 2, 3, 4 or 5.")
 
     def __iter__(self) -> Iterator[Any]:
@@ -118,9 +119,6 @@ class Wish:
         said = {"priority": self.priority, "not_before": self.not_before, "expires_at": self.expires_at, **besides}
         said["webhook"] = self.webhook
         return {name: value for name, value in said.items() if value is not None}
-
-
-PRIORITIES = range(1, 6)
 
 
 @dataclass(slots=True)
@@ -179,7 +177,7 @@ def recorded(request: dict[str, Any], response: dict[str, Any]) -> Answer:
         data=response["result"],
         error=response["error"],
         contract_id=request["contract_id"],
-        agent_id=None if agent_id == "orchestrator" else agent_id,
+        agent_id=None if agent_id == ORCHESTRATOR else agent_id,
         session_id=request["session_id"],
         timestamp=response["created_at"],
         duration_ms=number_in(about, "duration_ms") or 0.0,

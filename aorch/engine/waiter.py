@@ -31,9 +31,11 @@ class Waiting:
         """That REQUEST. Raises NotFound."""
         found = self._rows(statements.CONTRACT_BY_ID, request_id)
         if not found:
-            raise NotFound(f"no contract's id is {request_id!r}", "See `aorch contracts list`.")
+            raise NotFound(f"no contract has the id {request_id!r}", "See `aorch contracts list`.")
         if found[0].contract_type != REQUEST:
-            raise NotFound(f"{request_id} is a RESPONSE", f"Name the REQUEST that it answers: {found[0].request_id}.")
+            raise NotFound(
+                f"{request_id} is a RESPONSE", f"Give the id of the REQUEST that it answers: {found[0].request_id}."
+            )
         return found[0]
 
     def answer(self, request: Row) -> Answer | None:
@@ -49,7 +51,7 @@ class Waiting:
         request = self.request(request_id)
         nobodys = self._is_nobodys(request_id)  # before the answer: it may end meanwhile
         if nobodys and self.answer(request) is None:
-            raise task_queue.imported(request_id)
+            raise task_queue.imported_conflict(request_id)
         self._asking[request_id] += 1
         try:
             async with asyncio.timeout(timeout_s):
@@ -113,7 +115,7 @@ class Waiting:
 
     def _is_nobodys(self, request_id: str) -> bool:
         with self._database.read() as connection:
-            return task_queue.is_nobodys(connection, request_id)
+            return task_queue.is_unowned(connection, request_id)
 
     def _fetch(self, statement: str, *parameters: Any) -> list[Any]:
         with self._database.read() as connection:

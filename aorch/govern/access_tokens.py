@@ -11,6 +11,7 @@ from aorch.clock import now, rfc3339
 from aorch.errors import Conflict, NotFound, UsageError
 from aorch.ids import new_id
 from aorch.ledger import token_store
+from aorch.ledger.record import ORCHESTRATOR
 from aorch.ledger.token_store import TokenRow
 
 SCOPES = ("read", "run", "agents", "admin")
@@ -19,8 +20,6 @@ DEFAULT_SCOPES = ("read", "run")
 PREFIX = "aorch_"
 """So that a token is known for one where it has leaked to."""
 BYTES = 32
-NOBODY = "orchestrator"
-"""Who asks where nobody says who."""
 LONGEST_NAME = 100
 
 
@@ -112,7 +111,7 @@ def check_agent(agent_id: str | None) -> None:
         return
     if not agent_id or jsonio.storable_text(agent_id) != agent_id:
         raise UsageError(f"{agent_id!r} is no agent's id")
-    if agent_id == NOBODY:
+    if agent_id == ORCHESTRATOR:
         raise UsageError(f"{agent_id} is whoever gives no agent's id; a token cannot be bound to it")
 
 

@@ -139,7 +139,7 @@ class _Import:
             self._taken.new += 1
             answer = self._row(statements.RESPONSE_TEXTS, row.contract_id) if row.status in task_queue.OPEN else None
             if answer is not None:
-                task_queue.end_by(self._connection, answer)
+                task_queue.finish_by(self._connection, answer)
             return
         open_here = self._may_answer(row)
         self._connection.execute(statements.INSERT_CONTRACT, row)
@@ -176,7 +176,7 @@ class _Import:
         if (ended := self._ends.pop(row.request_id or "", None)) is not None:
             self._end_as(ended)
         elif open_here:
-            task_queue.end_by(self._connection, row)
+            task_queue.finish_by(self._connection, row)
             self._taken.updated += 1
 
     def _update(self, row: Row, ours: Row, different: list[str]) -> None:
@@ -191,7 +191,7 @@ class _Import:
             self._ends[row.contract_id] = row
             if self._row(statements.RESPONSE_TEXTS, row.contract_id) is not None:
                 self._end_as(self._ends.pop(row.contract_id))
-        elif _further(row, ours) and task_queue.is_nobodys(self._connection, row.contract_id):
+        elif _further(row, ours) and task_queue.is_unowned(self._connection, row.contract_id):
             self._connection.execute(statements.START_REQUEST, (row.contract_id,))
             if row.to_agent is not None:
                 self._set_agent(row)

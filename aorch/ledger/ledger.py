@@ -132,18 +132,18 @@ class Ledger:
         await self._writer.commit(*rows, *((statements.INSERT_CONTRACT, row) for pair in refused for row in pair))
 
     async def claim(
-        self, places: Sequence[task_queue.Places], most: int, wanted: Callable[[], bool] = lambda: True
+        self, capacities: Sequence[task_queue.Capacity], most: int, wanted: Callable[[], bool] = lambda: True
     ) -> list[Row]:
         """Claim for this process what comes first of the queue (queue.py says how), and commit that.
 
-        Up to `most`, for which there are `places`. Writes nothing where there is nothing to claim, and nothing whose time
+        Up to `most`, for which there are `capacities`. Writes nothing where there is nothing to claim, and nothing whose time
         has come. Claims nothing if `wanted` answers False while this waits for the write lock.
         """
         with self._database.read() as connection:
-            if not task_queue.waiting(connection, places):
+            if not task_queue.has_work(connection, capacities):
                 return []
         claimed = await self._writer.work_while(
-            wanted, lambda connection: task_queue.claim(connection, self.owner_id, places, most)
+            wanted, lambda connection: task_queue.claim(connection, self.owner_id, capacities, most)
         )
         return claimed or []
 
@@ -159,7 +159,9 @@ class Ledger:
 
         It is where its agent was not `called`, and where its capability is idempotent.
         """
-        await self._writer.work(lambda connection: task_queue.lose(connection, request_id, called=called))
+        await self._writer.work(
+            lambda connection: task_queue.release_or_interrupt(connection, request_id, called=called)
+        )
 
     async def recover_lost(self) -> None:
         """Take care of what processes that died since left open. Writes nothing where none did."""
@@ -273,7 +275,7 @@ class Ledger:
     def next_moment(self) -> str | None:
         """When something in the queue will be due, or expire (RFC 3339)."""
         with self._database.read() as connection:
-            return task_queue.next_moment(connection)
+            return task_queue.next_time(connection)
 
     def cancelled(self) -> dict[str, str]:
         """What this process runs and somebody has cancelled: contract_id, and by whom."""
@@ -358,4 +360,4 @@ def _answer_lost(connection: sqlite3.Connection, path: Path, owner_ids: Iterable
     for owner_id in owner_ids:
         with process_locks.if_dead(path, owner_id) as dead:
             if dead:
-                task_queue.lost(connection, owner_id)
+                task_queue.release_or_interrupt_all(connection, owner_id)

@@ -136,7 +136,9 @@ class Reader:
         most = 10
         ids = [row[0] for row in self._rows(select(contract_id).where(begins_or_ends(part.upper())).limit(most + 1))]
         if not ids:
-            raise NotFound(f"no contract's id is, begins with or ends with {part!r}", "See `aorch contracts list`.")
+            raise NotFound(
+                f"no contract has an id that is, starts with or ends with {part!r}", "See `aorch contracts list`."
+            )
         if len(ids) > 1:
             shown = ", ".join(ids[:most]) + (" and more" if len(ids) > most else "")
             raise UsageError(f"{part!r} is part of several ids: {shown}", "Write more of the one that you mean.")
@@ -149,7 +151,7 @@ class Reader:
         """
         contract = self._first(Contract.contract_id, contract_id)
         if contract is None:
-            raise NotFound(f"no contract's id is {contract_id!r}", "See `aorch contracts list`.")
+            raise NotFound(f"no contract has the id {contract_id!r}", "See `aorch contracts list`.")
         if contract.contract_type == REQUEST:
             return contract, self._first(Contract.request_id, contract.contract_id)
         return contract, self._first(Contract.contract_id, contract.request_id)

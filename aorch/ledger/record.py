@@ -18,6 +18,8 @@ PENDING, IN_PROGRESS, COMPLETED, FAILED, CANCELLED, INTERRUPTED = (
     "interrupted",
 )
 REQUEST, RESPONSE = "REQUEST", "RESPONSE"
+ORCHESTRATOR = "orchestrator"
+"""The agent id in contracts that no agent wrote or receives: that of aorch itself, and of a caller that names no agent."""
 
 
 class Row(NamedTuple):

@@ -13,7 +13,7 @@ from sqlalchemy.orm import aliased
 from sqlmodel import col
 
 from aorch.clock import rfc3339
-from aorch.ledger.record import INTERRUPTED, REQUEST, number_in
+from aorch.ledger.record import INTERRUPTED, ORCHESTRATOR, REQUEST, number_in
 from aorch.ledger.schema import Contract
 
 Statement: TypeAlias = Select[*tuple[Any, ...]]
@@ -133,7 +133,7 @@ def _columns() -> Statement:
         col(Contract.contract_id),
         _parent_id,
         col(Contract.capability),
-        func.coalesce(col(Contract.to_agent), func.nullif(col(_answer.from_agent), "orchestrator")),
+        func.coalesce(col(Contract.to_agent), func.nullif(col(_answer.from_agent), ORCHESTRATOR)),
         col(Contract.status),
         col(Contract.created_at),
         col(Contract.details),

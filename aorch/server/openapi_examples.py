@@ -288,14 +288,14 @@ REFUSALS: dict[str, tuple[AorchError, ...]] = {
         LedgerFull("the disk of the ledger /srv/ledger.db is full", "Make room, then try again."),
     ),
     "show_task": (
-        NotFound(f"no contract's id is '{RESPONSE_ID}'", "See `aorch contracts list`."),
+        NotFound(f"no contract has the id '{RESPONSE_ID}'", "See `aorch contracts list`."),
         ParametersInvalid("query: wait_s: Input should be less than or equal to 60"),
     ),
     "cancel_task": (
-        NotFound(f"no contract's id is '{RESPONSE_ID}'", "See `aorch contracts list --status pending`."),
+        NotFound(f"no contract has the id '{RESPONSE_ID}'", "See `aorch contracts list --status pending`."),
         Conflict(
-            f"{REQUEST_ID} was imported without its RESPONSE: whoever runs it does so on another ledger",
-            "Export from there and import again to see its end.",
+            f"{REQUEST_ID} was imported without its RESPONSE: a process runs it on another ledger",
+            "Export the other ledger and import it again to see the result.",
         ),
         LedgerBusy("the ledger /srv/ledger.db is locked by another process", "Try again when that has ended."),
         LedgerFull("the disk of the ledger /srv/ledger.db is full", "Make room, then try again."),
@@ -316,7 +316,7 @@ REFUSALS: dict[str, tuple[AorchError, ...]] = {
         ParametersInvalid("query: max_tokens: Input should be greater than or equal to 64"),
     ),
     "show_agent": (NotFound("no agent is called 'agent_9'", f"There are: {AGENT}."),),
-    "show_contract": (NotFound(f"no contract's id is '{RESPONSE_ID}'", "See `aorch contracts list`."),),
+    "show_contract": (NotFound(f"no contract has the id '{RESPONSE_ID}'", "See `aorch contracts list`."),),
     "list_contracts": (_NO_LIMIT,),
     "list_sessions": (_NO_LIMIT,),
     "events": (ParametersInvalid("query: last_event_id: String should match pattern '^[0-9]{1,18}$'"),),

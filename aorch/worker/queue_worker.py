@@ -14,7 +14,7 @@ from aorch.engine.supervision import Turned, unheard
 from aorch.engine.task import Answer, Task, Wish
 from aorch.errors import AgentNotStarted, AorchError, LedgerError, NoAgentAvailable, QueueFull
 from aorch.ledger.record import Row, number_in, object_in
-from aorch.ledger.task_queue import Places
+from aorch.ledger.task_queue import Capacity
 
 COUNT_AFTER_S = 1.0
 """How old the known length of the queue may be."""
@@ -188,7 +188,7 @@ class Worker:
             if self._stopping:
                 return 0
             free = min(self._parallel - self._at_work, 2 * self._parallel - len(self._running))
-            claimed = await self._ledger.claim(list(self._places(free)), free, lambda: not self._stopping)
+            claimed = await self._ledger.claim(list(self._capacities(free)), free, lambda: not self._stopping)
             for request in claimed:
                 task = asyncio.create_task(self._do(request))
                 self._running.add(task)
@@ -198,12 +198,12 @@ class Worker:
                 await asyncio.sleep(0)  # they take their agents' places
         return len(claimed)
 
-    def _places(self, free: int) -> Iterator[Places]:
+    def _capacities(self, free: int) -> Iterator[Capacity]:
         for name, able in self._able.items():
             of_agents = {each.agent.agent_id: count for each in able if (count := min(free, each.available(free)))}
             if of_agents:
                 running = {each.agent.agent_id: each.running for each in able}
-                yield Places(name, min(free, sum(of_agents.values())), of_agents, running)
+                yield Capacity(name, min(free, sum(of_agents.values())), of_agents, running)
 
     async def _do(self, request: Row) -> None:
         """Do what was claimed. Its place is free before its RESPONSE is committed, so that the next claim goes with that."""

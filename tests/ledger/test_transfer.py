@@ -443,7 +443,7 @@ def test_an_imported_request_that_is_open_is_nobodys(home: Home, status: str) ->
         done = home.aorch("contracts", *arguments)
         assert (done.code, done.out) == (13, "")
         assert f"{asked.contract_id} was imported without its RESPONSE" in done.err
-        assert "import again" in done.err
+        assert "import it again" in done.err
     ended = asked._replace(status="completed", completed_at=asked.created_at)
     import_contracts(home.ledger, write(file, ended.as_dict(), response(ended).as_dict()))
     assert home.aorch("contracts", "cancel", asked.contract_id).out == f"{asked.contract_id}\tcompleted\n"

@@ -78,7 +78,7 @@ class Written:
         self.enqueue(idempotent=True)
 
     def claim(self) -> None:
-        for row in task_queue.claim(self.connection, new_id(), [task_queue.Places("echo", 1, {"bot": 1})], 1):
+        for row in task_queue.claim(self.connection, new_id(), [task_queue.Capacity("echo", 1, {"bot": 1})], 1):
             self.connection.execute("UPDATE contracts SET to_agent = 'bot' WHERE contract_id = ?", (row.contract_id,))
             self.running.append(row)
 
@@ -96,7 +96,7 @@ class Written:
     def die(self) -> None:
         for row in self.running[:1]:
             self.running.remove(row)
-            task_queue.lose(self.connection, row.contract_id)
+            task_queue.release_or_interrupt(self.connection, row.contract_id)
 
     def cancel(self) -> None:
         for (request_id,) in self.connection.execute(
@@ -207,8 +207,8 @@ def test_a_response_takes_its_request_from_the_queue(blank: Path) -> None:
         ),
     )
     with closing(connect(blank)) as connection:
-        places = [task_queue.Places("echo", 1, {"bot": 1})]
-        assert not task_queue.waiting(connection, places)
+        capacities = [task_queue.Capacity("echo", 1, {"bot": 1})]
+        assert not task_queue.has_work(connection, capacities)
         assert task_queue.cancel(connection, waiting["contract_id"], "me") == "completed"
 
 

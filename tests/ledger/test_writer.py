@@ -16,7 +16,7 @@ from aorch.ledger.ledger import Entry, Ledger
 from aorch.ledger.sqlite.connection import as_ledger_error, connection_to
 from aorch.ledger.sqlite.opening import connect
 from aorch.ledger.statements import INSERT_CONTRACT
-from aorch.ledger.task_queue import Places
+from aorch.ledger.task_queue import Capacity
 from aorch.ledger.writer import Writer
 
 
@@ -162,14 +162,14 @@ async def test_a_claim_that_is_not_wanted_any_more_claims_nothing(ledger: Ledger
     """A worker that is told to stop while another program holds the lock need not wait for it."""
     await ledger.enqueue(Entry(request(status="pending", to_agent=None, completed_at=None), 3))
     wanted = [True]
-    places = [Places("echo", 1, {"agent": 1})]
+    capacities = [Capacity("echo", 1, {"agent": 1})]
     with closing(connect(path)) as other:
         other.execute("BEGIN IMMEDIATE")
-        claiming = asyncio.ensure_future(ledger.claim(places, 1, lambda: bool(wanted)))
+        claiming = asyncio.ensure_future(ledger.claim(capacities, 1, lambda: bool(wanted)))
         await asyncio.wait((claiming,), timeout=0.1)
         wanted.clear()
         assert await asyncio.wait_for(claiming, 1) == []
         other.execute("ROLLBACK")
-    assert await ledger.claim(places, 1, lambda: bool(wanted)) == []
+    assert await ledger.claim(capacities, 1, lambda: bool(wanted)) == []
     wanted.append(True)
-    assert len(await ledger.claim(places, 1, lambda: bool(wanted))) == 1
+    assert len(await ledger.claim(capacities, 1, lambda: bool(wanted))) == 1

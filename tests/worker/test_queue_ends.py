@@ -110,7 +110,7 @@ def test_cancelling_on_a_ledger_that_is_not_there_makes_none(bare_home: Home) ->
 def test_what_expired_is_told_to_whoever_asks_though_nobody_works(home: Home) -> None:
     contract_id = home.aorch("run", "echo", "text=a", "--detach", "--expires", "0.05s").out.strip()
     done = home.aorch("contracts", "wait", contract_id)
-    assert (done.code, "nobody began it before" in done.err) == (5, True)
+    assert (done.code, "not started before" in done.err) == (5, True)
     assert home.aorch("run", "echo", "text=a", "--detach", "--expires", "2020-01-01").code == 2
 
 

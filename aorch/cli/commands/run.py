@@ -22,6 +22,7 @@ from aorch.cli.options import (
 from aorch.cli.streams import set_aside
 from aorch.cli.time_options import AHEAD_HELP, ago, ahead
 from aorch.errors import UsageError
+from aorch.ledger import priorities
 from aorch.process.signals import heed
 
 if TYPE_CHECKING:
@@ -76,7 +77,10 @@ def run(
         bool, typer.Option("--detach", "-d", help="Put it into the queue for a worker; print its contract id.")
     ] = False,
     priority: Annotated[
-        int | None, typer.Option("--priority", min=1, max=5, help="In the queue: 1 goes first; 3.")
+        int | None,
+        typer.Option(
+            "--priority", min=priorities.HIGHEST, max=priorities.LOWEST, help="In the queue: 1 goes first; 3."
+        ),
     ] = None,
     not_before: Annotated[
         str | None, typer.Option("--not-before", metavar="TIME", help=f"In the queue: not before {AHEAD_HELP}.")
@@ -171,7 +175,9 @@ def _wish(priority: int | None, not_before: str | None, expires: str | None, web
     end = ahead("--expires", expires) if expires else None
     if end and end <= (begin or ago("--expires", "0s")):
         raise UsageError(f"--expires is not after {'--not-before' if begin else 'now'}", "Give it longer.")
-    return Wish(priority or 3, rfc3339(begin) if begin else None, rfc3339(end) if end else None, webhook)
+    return Wish(
+        priority or priorities.DEFAULT, rfc3339(begin) if begin else None, rfc3339(end) if end else None, webhook
+    )
 
 
 async def perform(

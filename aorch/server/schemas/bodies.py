@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from aorch.engine.task import LONGEST_SESSION_ID
+from aorch.ledger import priorities
 
 Json = dict[str, Any]
 Moment = Annotated[datetime, Field(examples=["2026-01-25T18:18:50.850Z"])]
@@ -105,7 +106,7 @@ class TaskBody(AnyTask):
     """A task for the queue."""
 
     priority: Annotated[int, BeforeValidator(_whole)] = Field(
-        3, ge=1, le=5, description="From 1, which goes first, to 5."
+        priorities.DEFAULT, ge=priorities.HIGHEST, le=priorities.LOWEST, description="From 1, which goes first, to 5."
     )
     not_before: LaterMoment | None = Field(None, description="Not to be begun before this moment.")
     expires_at: LaterMoment | None = Field(
