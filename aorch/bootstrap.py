@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from aorch import jsonio
-from aorch.agents import Agent, completion_cache, loader
+from aorch.agents import Agent, completion_cache, entry_points, kinds
 from aorch.agents.example import ExampleAgent
 from aorch.agents.registry import Registry
 from aorch.config.settings import Config
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def registry(config: Config) -> Registry:
     """The example agent, the configured agents and pipelines in the file's order, then what installed packages offer."""
-    agents = Registry([ExampleAgent(), *loader.configured(config), *_pipelines(config), *loader.installed()])
+    agents = Registry([ExampleAgent(), *kinds.configured(config), *_pipelines(config), *entry_points.installed()])
     completion_cache.remember(config, agents)
     return agents
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from aorch import Agent, AgentCapability, AorchError, Orchestrator
-from aorch.agents.program import CommandAgent
-from aorch.config.settings import AgentConfig, CapabilityConfig
+from aorch.agents.agent_kind import CapabilityConfig
+from aorch.agents.program import ProgramAgent, ProgramConfig
 
 FOLDER = {"type": "object", "properties": {"folder": {"type": "string"}}, "required": ["folder"]}
 FOLDER_TO_FILE = {
@@ -85,7 +85,7 @@ class DocumentationAgent(Agent):
 # A program as an agent. `{folder}` becomes that parameter, and the JSON that bandit prints becomes the answer's data.
 # bandit lies beside the Python that runs this, and that need not be on PATH: hence `sys.executable -m`.
 # It exits with 1 where it finds something, which would count as a failed agent: hence `--exit-zero`.
-SECURITY_SCAN = AgentConfig(
+SECURITY_SCAN = ProgramConfig(
     command=[
         sys.executable,
         "-m",
@@ -168,7 +168,7 @@ async def analyze(options: argparse.Namespace) -> int:
     session_id = options.session
     async with Orchestrator(options.ledger) as orchestrator:
         orchestrator.register_agent(AnalysisAgent())
-        orchestrator.register_agent(CommandAgent("security_scan_001", SECURITY_SCAN, orchestrator.config))
+        orchestrator.register_agent(ProgramAgent("security_scan_001", SECURITY_SCAN, orchestrator.config))
         orchestrator.register_agent(DocumentationAgent())
 
         for capability, parameters in {

@@ -1,7 +1,7 @@
-"""What the shell completes for agents and capabilities, without importing any agent's code.
+"""The names of agents and capabilities that the shell completes, without importing any agent's code.
 
-Agents that aorch.toml describes completely come from there. What Python agents offer is known only by running their code, so it
-is kept in the user's cache folder, one small file for each aorch.toml, written whenever agents load.
+The names that aorch.toml declares come from there. The capabilities of Python agents are known only to their code, so they are
+kept in the user's cache directory, one small file for each aorch.toml, which is written whenever agents load.
 """
 
 import os
@@ -9,9 +9,8 @@ import zlib
 from pathlib import Path
 
 from aorch import jsonio
-from aorch.agents import Agent
+from aorch.agents import Agent, kinds
 from aorch.agents.example import ExampleAgent
-from aorch.agents.program import CommandAgent
 from aorch.agents.registry import Registry
 from aorch.config import config_file
 from aorch.config.settings import Config
@@ -22,7 +21,7 @@ Names = dict[str, list[str]]
 
 
 def remember(config: Config, agents: Registry) -> None:
-    """Keep what the Python agents among `agents` offer. A cache that cannot be written costs completion, nothing else."""
+    """Write the capabilities of the Python agents among `agents` to the cache. Without a cache, only completion lacks them."""
     path = _path(config)
     if path is None:
         return
@@ -32,17 +31,15 @@ def remember(config: Config, agents: Registry) -> None:
             path.unlink(missing_ok=True)
         else:
             _keep(path, jsonio.encode_bytes({"file": _key(config), "agents": names}))
-    except (OSError, InvalidJSON):  # a read-only home, a full disk, a name that is no text
+    except (OSError, InvalidJSON):  # a read-only home, a full disk, a name that is not valid UTF-8
         return
 
 
 def known(config: Config) -> Names:
-    """What is known of the agents in force without running any agent's code."""
+    """The agents in use, as far as they are known without running any agent's code. Raises ConfigInvalid."""
     names = {ExampleAgent().agent_id: [each.name for each in ExampleAgent().get_capabilities()]}
-    for agent_id, declared in config.agents.items():
-        if declared.command is not None:
-            agent = CommandAgent(agent_id, declared, config)
-            names[agent_id] = [capability.name for capability in agent.get_capabilities()]
+    for agent_id, capabilities in kinds.declared_capabilities(config).items():
+        names[agent_id] = [capability.name for capability in capabilities]
     for name in config.pipelines:
         names[name] = [name]
     return {**names, **_cached(config)}
@@ -55,7 +52,7 @@ def _cached(config: Config) -> Names:
         if kept["file"] != _key(config):
             return {}
         return {str(agent_id): [str(name) for name in names] for agent_id, names in kept["agents"].items()}
-    except (OSError, InvalidJSON, KeyError, TypeError, AttributeError):  # not there, or not written by this version
+    except (OSError, InvalidJSON, KeyError, TypeError, AttributeError):  # missing, or not written by this version
         return {}
 
 

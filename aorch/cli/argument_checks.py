@@ -23,13 +23,14 @@ def with_checks(command: Any) -> Callable[..., Any]:
         for name, value in values.items():
             if name in named:
                 for each in value if isinstance(value, list | tuple) else (value,):
-                    _check(named[name], each)
+                    check(named[name], each)
         return callback(*given, **values)
 
     return checked
 
 
-def _check(parameter: Any, value: object) -> None:
+def check(parameter: Any, value: object) -> None:
+    """Raise UsageError for a value that no command can use."""
     option = parameter.opts[0] if parameter.opts[0].startswith("-") else parameter.human_readable_name
     if type(value) is str:
         is_file = "FILE" in (parameter.metavar or "")

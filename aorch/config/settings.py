@@ -3,7 +3,6 @@
 `config_file` decides which file that is. Nothing else in the package reads the environment.
 """
 
-import os
 import re
 import tomllib
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
-from aorch.config import config_file
+from aorch.config import config_file, environment
 from aorch.config.service_urls import check_url, service_url
 from aorch.config.shape import convert, of
 from aorch.errors import ConfigInvalid, UsageError
@@ -19,10 +18,6 @@ from aorch.errors import ConfigInvalid, UsageError
 if TYPE_CHECKING:
     from aorch.config.pipeline_config import PipelineConfig
 
-_VARIABLE = re.compile(r"\$(?:(?P<dollar>\$)|(\w+)|\{([^}]*)\})", re.ASCII)
-"""`$NAME` or `${NAME}`; `$$` is a dollar."""
-_STDIN_VARIABLE = re.compile(r"\{\$(\w+)\}")
-_SECRET = re.compile("token|key|secret|passw|credential", re.IGNORECASE)
 _DEFAULT_LEDGER = ("aorch", "ledger.db")
 """The end of the path of the default ledger."""
 
@@ -34,32 +29,6 @@ _Any = Annotated[int, msgspec.Meta(ge=0)]
 _Some = Annotated[int, msgspec.Meta(ge=1)]
 _NoLess = Annotated[float, msgspec.Meta(ge=0)]
 _Positive = Annotated[float, msgspec.Meta(gt=0)]
-
-
-class CapabilityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One capability of a command agent, as the file declares it."""
-
-    description: str = ""
-    parameters: dict[str, Any] = {}
-    idempotent: bool = False
-
-
-class AgentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"class_path": "class"}):
-    """One agent of the file: a command (`command`) or a Python class (`class`)."""
-
-    command: list[str] | None = None
-    class_path: str | None = None
-    arguments: dict[str, Any] = {}
-    name: str | None = None
-    description: str = ""
-    capabilities: dict[str, CapabilityConfig] = {}
-    stdin: str | None = None
-    cwd: str | None = None
-    env: dict[str, str] = {}
-    timeout_s: float | None = None
-    max_output_bytes: int = 10 * 1024 * 1024
-    ok_exit_codes: tuple[Annotated[int, msgspec.Meta(ge=0, le=255)], ...] = (0,)
-    concurrency: int | None = None
 
 
 class ServeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -143,7 +112,7 @@ class Config(msgspec.Struct, frozen=True):
 
     ledger: Path
     file: Path | None = None
-    agents: dict[str, AgentConfig] = {}
+    agents: dict[str, Any] = {}
     pipelines: dict[str, "PipelineConfig"] = {}
     timeout_s: float = 600.0
     max_depth: int = 16
@@ -156,6 +125,10 @@ class Config(msgspec.Struct, frozen=True):
     memagent_url: str = "http://localhost:8799"
     memagent_configured: bool = False
     llm: LlmConfig | None = None
+
+    def secrets(self) -> frozenset[str]:
+        """The environment variables that hold secrets of aorch itself. Programs of agents do not inherit them."""
+        return frozenset(filter(None, (self.queue.webhook_secret_env, self.llm.key_env if self.llm else "")))
 
 
 def load(ledger: str | Path | None = None) -> Config:
@@ -170,8 +143,8 @@ def load(ledger: str | Path | None = None) -> Config:
     given: dict[str, Any] = {
         "timeout_s": content.timeout_s,
         "max_depth": content.max_depth,
-        "parent_id": os.environ.get("AORCH_PARENT_ID"),
-        "session_id": os.environ.get("AORCH_SESSION_ID"),
+        "parent_id": environment.get(environment.PARENT_ID),
+        "session_id": environment.get(environment.SESSION_ID),
         "llm": content.llm and checked_llm(content.llm, path),
     }
     chosen = _ledger_path(ledger, content, path)
@@ -180,7 +153,7 @@ def load(ledger: str | Path | None = None) -> Config:
         file=path,
         serve=_serve(content.serve),
         queue=content.queue,
-        agents={agent_id: _agent(path, agent_id, table) for agent_id, table in content.agents.items()},
+        agents=content.agents,
         pipelines={name: _pipeline(path, name, table, content.agents) for name, table in content.pipelines.items()},
         **_memagent(),
         **_trace(content.trace, path, chosen),
@@ -202,7 +175,7 @@ def ledger_path(given: str | Path | None = None) -> Path:
     """Where the ledger lies. A file is read only where neither `given` nor AORCH_LEDGER says so: a broken one never
     stands between a person and a ledger that they name.
     """
-    if given is not None or os.environ.get("AORCH_LEDGER"):
+    if given is not None or environment.get(environment.LEDGER):
         return _ledger_path(given, _File(), None)
     return load().ledger
 
@@ -210,52 +183,7 @@ def ledger_path(given: str | Path | None = None) -> Path:
 def webhook_secret(config: Config) -> str | None:
     """What webhooks are signed by. It is read when it is needed, so that it stands in no Config."""
     name = config.queue.webhook_secret_env
-    return os.environ.get(name) if name else None
-
-
-def unset(added: dict[str, str]) -> list[str]:
-    """The variables that the values of an agent's `env` refer to and that are not set."""
-    return [name for name in _referred_to(added) if name not in os.environ]
-
-
-def _referred_to(added: dict[str, str]) -> list[str]:
-    found = (match for value in added.values() for match in _VARIABLE.finditer(value) if not match["dollar"])
-    return list(dict.fromkeys(match[2] or match[3] for match in found))
-
-
-def _expanded(value: str) -> str:
-    """`value` with its variables filled in; one that is not set stays as it is written."""
-
-    def of(match: re.Match[str]) -> str:
-        return "$" if match["dollar"] else os.environ.get(match[2] or match[3], match[0])
-
-    return _VARIABLE.sub(of, value)
-
-
-def program_environment(config: Config, agent: AgentConfig, task_id: str, session_id: str) -> dict[str, str]:
-    """The environment of `agent`'s program: this process's own without secrets, what the agent adds, and the exchange.
-
-    Secrets are the variables that the configuration names: `webhook_secret_env`, `key_env`, and those in the `env` or `stdin` of
-    some agent that are called a token, key, secret or password. A program has those in its own agent's `env` and `stdin`.
-    An `aorch` that the program calls writes to the same ledger, in the same session, below this exchange.
-    """
-    exchange = {"AORCH_LEDGER": str(config.ledger), "AORCH_PARENT_ID": task_id, "AORCH_SESSION_ID": session_id}
-    secrets = {config.queue.webhook_secret_env, config.llm.key_env if config.llm else ""}
-    for each in config.agents.values():
-        names = (*_referred_to(each.env), *_in_stdin(each))
-        secrets.update(name for name in names if _SECRET.search(name))
-    own = _in_stdin(agent)
-    inherited = {name: value for name, value in os.environ.items() if name not in secrets or name in own}
-    return {**inherited, **{name: _expanded(value) for name, value in agent.env.items()}, **exchange}
-
-
-def _in_stdin(agent: AgentConfig) -> list[str]:
-    return _STDIN_VARIABLE.findall(agent.stdin or "")
-
-
-def secret(name: str) -> str:
-    """What the environment variable `name` holds, or nothing. It belongs in a request's header and nowhere else."""
-    return os.environ.get(name, "").strip()
+    return environment.get(name) if name else None
 
 
 def checked_llm(llm: LlmConfig, path: Path | None = None) -> LlmConfig:
@@ -280,11 +208,6 @@ def checked_llm(llm: LlmConfig, path: Path | None = None) -> LlmConfig:
     return llm
 
 
-def check_agent(agent_id: str, table: dict[str, Any]) -> AgentConfig:
-    """The agent that `table` declares under `agents.<agent_id>`. Raises ConfigInvalid, which names the key and the reason."""
-    return _agent(None, agent_id, table)
-
-
 def check_pipeline(name: str, table: dict[str, Any]) -> "PipelineConfig":
     """The pipeline that `table` declares under `pipelines.<name>`. Raises ConfigInvalid: the key, or the step, and the reason."""
     return _pipeline(None, name, table, {})
@@ -293,7 +216,7 @@ def check_pipeline(name: str, table: dict[str, Any]) -> "PipelineConfig":
 def _ledger_path(given: str | Path | None, content: _File, file: Path | None) -> Path:
     if given == "":  # an unset variable of a shell, most likely: the default would take what was meant for another
         raise UsageError("the name of the ledger is empty", "Name a file by --ledger, or leave it out.")
-    chosen = given or os.environ.get("AORCH_LEDGER")
+    chosen = given or environment.get(environment.LEDGER)
     if chosen:
         return config_file.absolute(chosen, "--ledger" if given else "AORCH_LEDGER")
     if content.ledger and file:
@@ -311,7 +234,7 @@ def _trace(trace: TraceConfig, file: Path | None, ledger: Path) -> dict[str, Any
 
     Two ledgers that deliver to one Trace break it, so a ledger of one's own needs an address that was meant for it.
     """
-    said = os.environ.get("TRACE_URL")
+    said = environment.get("TRACE_URL")
     url, where = (said, "TRACE_URL") if said else (trace.url, f"{of(file)}trace.url")
     if not url:
         return {} if _is_default(ledger) else {"trace_url": ""}
@@ -321,7 +244,7 @@ def _trace(trace: TraceConfig, file: Path | None, ledger: Path) -> dict[str, Any
 
 def _memagent() -> dict[str, Any]:
     """MemAgent's address, if MEMAGENT_URL is set."""
-    url = os.environ.get("MEMAGENT_URL")
+    url = environment.get("MEMAGENT_URL")
     if not url:
         return {}
     checked = service_url("MEMAGENT_URL", url)
@@ -337,7 +260,7 @@ def _is_default(ledger: Path) -> bool:
 
 
 def _serve(serve: ServeConfig) -> ServeConfig:
-    port = os.environ.get("ORCHESTRATOR_PORT")
+    port = environment.get("ORCHESTRATOR_PORT")
     if not port:
         return serve
     if not (port.isdecimal() and int(port) < 65536):
@@ -354,31 +277,6 @@ def _read(path: Path) -> _File:
             f"{path}, {place or 'somewhere'}: {reason}", "Fix the syntax error, or pass --config FILE."
         ) from error
     return convert(path, "", content, _File)
-
-
-def _agent(path: Path | None, agent_id: str, table: Any) -> AgentConfig:
-    where = f"agents.{agent_id}"
-    if isinstance(table, dict) and isinstance(table.get("capabilities"), dict):
-        for name, capability in table["capabilities"].items():
-            convert(path, f"{where}.capabilities.{name}", capability, CapabilityConfig)
-    agent = convert(path, where, table, AgentConfig)
-    if (agent.command is None) == (agent.class_path is None):
-        raise ConfigInvalid(f"{of(path)}{where} needs either `command` or `class`", "Give it one of the two.")
-    if agent.command is not None and not (agent.command and agent.capabilities):
-        raise ConfigInvalid(
-            f"{of(path)}{where} needs a program in `command` and at least one capability",
-            f'Add a table [{where}.capabilities.NAME] or a word to `command = ["…"]`.',
-        )
-    if not agent.ok_exit_codes:
-        raise ConfigInvalid(
-            f"{of(path)}{where}.ok_exit_codes is empty", "Write the codes that are success, such as [0, 1]."
-        )
-    if "" in agent.capabilities:
-        raise ConfigInvalid(f"{of(path)}{where} has a capability without a name")
-    for key in ("timeout_s", "max_output_bytes", "concurrency"):
-        if (value := getattr(agent, key)) is not None and value <= 0:
-            raise ConfigInvalid(f"{of(path)}{where}.{key} is {value}; it must be above 0")
-    return agent
 
 
 def _pipeline(path: Path | None, name: str, table: Any, agents: dict[str, Any]) -> "PipelineConfig":

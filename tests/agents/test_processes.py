@@ -11,9 +11,8 @@ from typing import Any
 from conftest import Home
 
 from aorch import Orchestrator
-from aorch.agents import Agent, AgentCapability
-from aorch.agents.program import CommandAgent
-from aorch.config.settings import Config, check_agent
+from aorch.agents import Agent, AgentCapability, kinds
+from aorch.config.settings import Config
 from aorch.engine.task import Task
 from aorch.errors import AgentNotStarted
 
@@ -65,7 +64,7 @@ def test_queued_tasks_wait_for_descriptors_and_none_fails(home: Home) -> None:
 
     async def submit() -> None:
         table = {"command": ["true"], "capabilities": {"c": {}}}
-        config = Config(ledger=home.ledger, agents={"c": check_agent("c", table)})
+        config = Config(ledger=home.ledger, agents={"c": table})
         async with Orchestrator(config=config) as orchestrator:
             await orchestrator.submit_all([("s", {"capability": "c"})] * 40)
 
@@ -98,7 +97,7 @@ async def test_a_program_that_runs_takes_no_thread_of_this_process(tmp_path: Pat
     """A thread that could not be started for it, once the program runs, would fail the task and leave the program."""
     waiting = "touch begun; until [ -e go ]; do sleep 0.02; done"
     table = {"command": ["sh", "-c", waiting], "cwd": str(tmp_path), "capabilities": {"c": {}}}
-    agent = CommandAgent("a", check_agent("a", table), Config(tmp_path / "ledger.db"))
+    (agent,) = kinds.configured(Config(tmp_path / "ledger.db", agents={"a": table}))
     before = threading.active_count()
     doing = asyncio.create_task(agent.execute({"parameters": {}, "task_id": "t", "session_id": "s"}))
     try:

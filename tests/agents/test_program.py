@@ -210,7 +210,7 @@ def test_an_exit_code_other_than_0_is_a_failure_with_the_end_of_stderr(home: Hom
 def test_a_program_that_a_signal_ended_says_which(home: Home, number: str, name: str) -> None:
     worker(home, "sh", "-c", f"kill -{number} $$")
     done = home.aorch("run", "work")
-    assert (done.code, done.err) == (10, f"error: ended by signal {name}\n")
+    assert (done.code, done.err) == (10, f"error: killed by signal {name}\n")
 
 
 def test_broken_utf_8_is_replaced_and_kept(home: Home) -> None:
@@ -232,7 +232,7 @@ def test_a_program_that_prints_a_gigabyte_is_ended_at_the_limit_which_is_all_tha
     worker(home, "head", "-c", "1000000000", "/dev/zero")
     code, peak, err = peak_memory(home, "run", "work")
     assert code == 10
-    assert err.startswith("error: its output passed the limit of 10,485,760 bytes (max_output_bytes)")
+    assert err.startswith("error: its output is longer than 10,485,760 bytes (max_output_bytes)")
     assert err.count("\n") == 1
     assert peak - usual < 10 * MiB + 6 * MiB
     assert "10,485,760" in ends_of(home)[-1][2]

@@ -198,7 +198,7 @@ def test_a_class_whose_table_bears_another_id_is_told_how_to_name_it(home: Home)
     home.write("aorch.toml", '[agents.yours]\nclass = "mine:Mine"\n')
     checked = home.aorch("agents", "check")
     assert checked.code == 10
-    assert "name its table [agents.mine]" in checked.out
+    assert "rename its table to [agents.mine]" in checked.out
 
 
 # What an agent's own code may do

@@ -57,7 +57,7 @@ def test_an_id_that_aorch_itself_uses_is_refused(home: Home) -> None:
 def test_an_agent_that_cannot_work_yet_is_added_with_a_warning(home: Home) -> None:
     added = home.aorch("agents", "add", "later", "--capability", "c", "--", "no-such-program")
     assert added.code == 0
-    assert added.err.startswith("warning: later cannot work yet: its program 'no-such-program' is not on PATH")
+    assert added.err.startswith("warning: later cannot run tasks yet: its program 'no-such-program' is not on PATH")
 
 
 def test_what_an_agent_prints_is_not_part_of_the_answer(home: Home) -> None:
@@ -84,13 +84,16 @@ def test_what_an_agent_prints_is_not_part_of_the_answer(home: Home) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "reason"),
     [
-        (("greet", "--", "echo"), 2, "the agent lacks a --capability"),
-        (("greet", "--capability", "g"), 2, "the agent lacks a program after --"),
+        (("greet", "--", "echo"), 2, "the agent needs --capability"),
+        (("greet", "--capability", "g"), 2, "the command line does not say what runs the tasks"),
+        (("--class", "a:A", "--stdin", "x"), 2, "--stdin cannot be used for a Python class"),
+        (("g", "--class", "a:A", "--", "echo"), 2, "an agent cannot be both a Python class and a program"),
+        (("g", "--capability", "g", "--argument", "a=b", "--", "echo"), 2, "--argument cannot be used for a program"),
         (("greet", "--capability", "g", "--param", "text", "--", "echo"), 2, "Write --param text=string."),
-        (("greet", "--capability", "g", "--param", "text=strng", "--", "echo"), 2, "there is no type 'strng'"),
+        (("greet", "--capability", "g", "--param", "text=strng", "--", "echo"), 2, "unknown type 'strng'"),
         (("--class", "nowhere:Agent"), 2, "nowhere:Agent could not be loaded: ModuleNotFoundError"),
         (("--class", "json:JSONDecoder"), 2, "not a class that extends aorch.agents.Agent"),
-        (("greet", "--capability", "g", "--timeout-s", "0", "--", "echo"), 2, "agents.greet.timeout_s is 0.0"),
+        (("greet", "--capability", "g", "--timeout", "0", "--", "echo"), 2, "agents.greet.timeout_s is 0.0"),
         (("greet", "--capability", "", "--", "echo"), 2, "a capability without a name"),
     ],
 )
@@ -105,7 +108,7 @@ def test_an_id_that_is_taken_is_a_conflict(home: Home) -> None:
     home.aorch(*GREET)
     done = home.aorch(*GREET)
     assert done.code == 13
-    assert "First `aorch agents remove greet`." in done.err
+    assert "First run `aorch agents remove greet`." in done.err
 
 
 def test_removing_what_is_not_declared_is_not_found(home: Home) -> None:
@@ -122,7 +125,7 @@ def test_check_names_what_is_wrong_and_the_others_still_work(home: Home) -> None
     )
     done = home.aorch("agents", "check", "--json")
     assert done.code == 10
-    assert "3 of 4 agents cannot work: gone, odd, lost" in done.err
+    assert "3 of 4 agents cannot run tasks: gone, odd, lost" in done.err
     problems = {agent["agent_id"]: agent["problem"] for agent in done.json["agents"]}
     assert "'no-such-program' is not on PATH" in problems["gone"]
     assert "no JSON Schema" in problems["odd"]

@@ -88,7 +88,7 @@ CASES = [
     *each(2, "is not a number of seconds", *option("--grace", "nan", "inf", after=("worker", "--drain"))),
     *each(2, "is not a number of seconds", *option("--grace", "nan", "inf", after=("serve", "--port", "0"))),
     *each(2, "is not a number of seconds", *option("--timeout", "nan", "inf", after=("contracts", "wait", ID))),
-    *each(2, "is not a number of seconds", *((*ADD, "--timeout-s", value, "--", "true") for value in ("nan", "inf"))),
+    *each(2, "is not a number of seconds", *((*ADD, "--timeout", value, "--", "true") for value in ("nan", "inf"))),
     *each(2, "above 0", *option("--timeout", "0", "-1")),
     *each(2, "", *option("--timeout", "x", ""), *option("--priority", "0", "6", BIG, "x", after=(*ECHO, "--detach"))),
     *each(2, "", *option("--limit", "0", "-1", BIG, "1.5", "", after=("contracts", "list"))),

@@ -90,8 +90,6 @@ def test_a_parent_of_another_ledger_is_ignored_and_one_of_this_ledger_counts(hom
         ("serve.read_timeout_s", "[serve]\nread_timeout_s = inf"),
         ("queue.max_waiting", "[queue]\nmax_waiting = 9223372036854775808"),
         ("llm.timeout_s", "[llm]\ntimeout_s = nan"),
-        ("agents.a.timeout_s", '[agents.a]\ncommand = ["true"]\ntimeout_s = nan\n[agents.a.capabilities.a]'),
-        ("agents.a.concurrency", '[agents.a]\ncommand = ["true"]\nconcurrency = 10e18\n[agents.a.capabilities.a]'),
         ("pipelines.p.timeout_s", '[pipelines.p]\ntimeout_s = nan\n[[pipelines.p.steps]]\nname="a"\ncapability="b"'),
         ("pipelines.p.steps.a.timeout_s", '[[pipelines.p.steps]]\nname="a"\ncapability="b"\ntimeout_s = inf'),
     ],

@@ -1,8 +1,9 @@
-"""`aorch agents`: who can do what."""
+"""`aorch agents`: list, show, add, remove and check agents."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperOption
 
 from aorch.cli.options import JsonOption, complete_agents
 from aorch.cli.streams import set_aside
@@ -10,9 +11,48 @@ from aorch.cli.streams import set_aside
 if TYPE_CHECKING:
     from aorch.agents.registry import Registry
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="See, add and check agents.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="List, add, remove and check agents.")
 
-AgentArgument = Annotated[str, typer.Argument(metavar="ID", help="The agent's id.", autocompletion=complete_agents)]
+AgentArgument = Annotated[str, typer.Argument(metavar="ID", help="ID of the agent.", autocompletion=complete_agents)]
+
+
+class AddCommand(TyperCommand):
+    """`agents add`, which has the options of every kind of agent besides its own."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The parameters of the function, then the options of the kinds."""
+        return [*super().get_params(ctx), *self._of_kinds()]
+
+    def invoke(self, ctx: Any) -> Any:
+        """Call the function; the given options of the kinds are in `ctx.meta`, under `add`."""
+        from aorch.cli.argument_checks import check
+
+        given = {}
+        for option in self._of_kinds():
+            value = ctx.params.pop(option.name)
+            for each in value if isinstance(value, tuple | list) else (value,):
+                check(option, each)
+            if value not in (None, (), []):
+                given[option.name] = value
+        ctx.meta["add"] = given
+        return super().invoke(ctx)
+
+    @staticmethod
+    def _of_kinds() -> list[TyperOption]:
+        from aorch.agents import kinds
+
+        return [
+            TyperOption(
+                param_decls=[option.flag, option.name],
+                type=option.type,
+                metavar=option.metavar,
+                help=option.help,
+                multiple=option.multiple or option.pairs,
+                rich_help_panel=f"Options of a {kind.title}",
+            )
+            for kind in kinds.all_kinds()
+            for option in kind.options
+        ]
 
 
 @app.command("list")
@@ -46,7 +86,7 @@ def list_(json: JsonOption = False) -> None:
 
 @app.command()
 def show(agent_id: AgentArgument, json: JsonOption = False) -> None:
-    """Show one agent: its capabilities, their parameters, and its problem if it has one.
+    """Show one agent: its status, its capabilities and their parameters.
 
     \b
     Example:
@@ -60,47 +100,31 @@ def show(agent_id: AgentArgument, json: JsonOption = False) -> None:
     print_text("\n".join(_described(agent)))
 
 
-@app.command()
+@app.command(cls=AddCommand)
 def add(
+    ctx: typer.Context,
     agent_id: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="The agent's id; a class brings its own.")
+        str | None, typer.Argument(metavar="[ID]", help="ID of the agent; a class sets its own.")
     ] = None,
-    command: Annotated[
-        list[str] | None, typer.Argument(metavar="[-- PROGRAM ARGUMENT...]", help="The program; {name} is a parameter.")
-    ] = None,
-    class_path: Annotated[str | None, typer.Option("--class", metavar="MODULE:CLASS", help="A Python class.")] = None,
-    argument: Annotated[
-        list[str] | None, typer.Option("--argument", metavar="KEY=VALUE", help="A keyword argument of the class.")
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[-- PROGRAM ARGUMENT...]", help="The program; {name} is replaced by that parameter."),
     ] = None,
     capability: Annotated[
-        list[str] | None, typer.Option("--capability", metavar="NAME", help="What it can do.")
+        list[str] | None, typer.Option("--capability", metavar="NAME", help="Capability of the agent; repeatable.")
     ] = None,
-    description: Annotated[str, typer.Option("--description", help="What that is, in a sentence.")] = "",
+    description: Annotated[str, typer.Option("--description", help="Description of the capability.")] = "",
     param: Annotated[
-        list[str] | None, typer.Option("--param", metavar="NAME=TYPE", help="A parameter, such as text=string.")
-    ] = None,
-    stdin: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
-            "--stdin", metavar="TEXT", help="What the program reads, such as '{text}'; else the task as JSON."
+            "--param", metavar="NAME=TYPE", help="Parameter of the capability, such as text=string; repeatable."
         ),
-    ] = None,
-    cwd: Annotated[str | None, typer.Option("--cwd", metavar="FOLDER", help="Where the program runs.")] = None,
-    env: Annotated[
-        list[str] | None, typer.Option("--env", metavar="NAME=VALUE", help="Added to its environment.")
     ] = None,
     timeout_s: Annotated[
-        float | None, typer.Option("--timeout-s", metavar="SECONDS", help="Its limit in time.")
+        float | None, typer.Option("--timeout", metavar="SECONDS", help="Time limit of a task (default: 600).")
     ] = None,
-    ok_exit_code: Annotated[
-        list[int] | None,
-        typer.Option(
-            "--ok-exit-code",
-            metavar="CODE",
-            min=0,
-            max=255,
-            help="Exit code that is success besides 0, such as 1 of grep.",
-        ),
+    concurrency: Annotated[
+        int | None, typer.Option("--concurrency", metavar="N", help="Number of tasks that the agent runs at once.")
     ] = None,
 ) -> None:
     """Add an agent to aorch.toml: a program, or a Python class.
@@ -112,91 +136,83 @@ def add(
       aorch agents add grep --capability search --ok-exit-code 1 -- grep -rn -e {pattern} .
       aorch agents add --class my_agents:MyAgent
     """
-    from aorch.agent_declarations import declare_class, declare_command
-    from aorch.cli.parameters_cli import parse_items
+    from aorch.agents import declarations
+    from aorch.agents.agent_kind import AddRequest
     from aorch.cli.render.console import print_text, warn
     from aorch.config import settings
 
     config = settings.load()
-    if class_path:
-        _refuse(bool(agent_id or command or capability), "a class brings its own id, capabilities and program")
-        given = parse_items(argument or [])
-        set_aside()
-        agent_id, file = declare_class(config, class_path, given)
-    else:
-        needed = {"an id": agent_id, "a --capability": capability, "a program after --": command}
-        missing = [name for name, given in needed.items() if not given]
-        _refuse(bool(missing), f"the agent lacks {' and '.join(missing)}")
-        about = {"description": description, "parameters": _parameters(param or [])}
-        table: dict[str, Any] = {"command": command, "stdin": stdin, "cwd": cwd, "timeout_s": timeout_s}
-        table["env"] = parse_items(env or [])
-        table["ok_exit_codes"] = sorted({0, *ok_exit_code}) if ok_exit_code else None
-        table["capabilities"] = {name: _given(about) for name in capability or []}
-        set_aside()
-        file = declare_command(config, agent_id or "", _given(table))
+    file = declarations.file_of(config)
+    about = _given({"description": description, "parameters": _parameters(param or [])})
+    request = AddRequest(
+        file.parent,
+        agent_id or "",
+        words or [],
+        {name: dict(about) for name in capability or []},
+        _options(ctx.meta["add"]),
+        _given({"timeout_s": timeout_s, "concurrency": concurrency}),
+    )
+    set_aside()
+    agent_id = declarations.add(config, request)
     print_text(f"{agent_id} added to {file}")
-    problem = _registry().get(agent_id or "").check_all()
+    problem = _registry().get(agent_id).check_all()
     if problem:
-        warn(f"{agent_id} cannot work yet: {problem}")
+        warn(f"{agent_id} cannot run tasks yet: {problem}")
 
 
-def _parameters(said: list[str]) -> dict[str, Any]:
-    """What `--param` says of a capability's parameters: a type's name, or (as JSON) a schema."""
+def _options(given: dict[str, Any]) -> dict[str, Any]:
+    """The options of the kinds, those of KEY=VALUE pairs as objects."""
+    from aorch.agents import kinds
+    from aorch.cli.parameters_cli import parse_items
+
+    pairs = {option.name for kind in kinds.all_kinds() for option in kind.options if option.pairs}
+    return {name: parse_items(list(value)) if name in pairs else value for name, value in given.items()}
+
+
+def _parameters(given: list[str]) -> dict[str, Any]:
+    """The parameters of a capability from `--param`: names with a type, or (as JSON) a schema."""
     from aorch.agents.parameters import TYPES
     from aorch.cli.parameters_cli import parse_items, split
     from aorch.errors import UsageError
 
-    for one in said:
+    for one in given:
         if "=" not in one:
-            raise UsageError(f"--param {one} names no type", f"Write --param {one}=string.")
+            raise UsageError(f"--param {one} has no type", f"Write --param {one}=string.")
         name, separator, kind = split(one)
         if separator == "=" and kind not in TYPES:
-            raise UsageError(
-                f"--param {one}: there is no type {kind!r}", f"Write {name}= and one of: {', '.join(TYPES)}."
-            )
-    return parse_items(said)
-
-
-def _refuse(wrong: bool, why: str) -> None:
-    from aorch.errors import UsageError
-
-    if wrong:
-        raise UsageError(
-            why,
-            "aorch agents add greet --capability greet -- echo hello {name}, or aorch agents add --class MODULE:CLASS",
-        )
+            raise UsageError(f"--param {one}: unknown type {kind!r}", f"Write {name}= and one of: {', '.join(TYPES)}.")
+    return parse_items(given)
 
 
 def _given(table: dict[str, Any]) -> dict[str, Any]:
-    """What was said, of what could be."""
     return {key: value for key, value in table.items() if value not in (None, "", {})}
 
 
 @app.command()
 def remove(agent_id: AgentArgument) -> None:
-    """Strike an agent from aorch.toml. Its contracts stay in the ledger.
+    """Remove an agent from aorch.toml. Its contracts stay in the ledger.
 
     \b
     Example:
       aorch agents remove greet
     """
-    from aorch.agent_declarations import strike
+    from aorch.agents import declarations
     from aorch.cli.render.console import print_text
     from aorch.config import settings
 
-    print_text(f"{agent_id} removed from {strike(settings.load(), agent_id)}")
+    print_text(f"{agent_id} removed from {declarations.remove(settings.load(), agent_id)}")
 
 
 @app.command()
 def check(
     agent_id: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="One agent; else all.", autocompletion=complete_agents)
+        str | None, typer.Argument(metavar="[ID]", help="Check only this agent.", autocompletion=complete_agents)
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Check that agents can work: programs and folders are there, classes load, schemas are schemas.
+    """Check that agents can run tasks: programs and directories exist, classes load, schemas are valid.
 
-    Exit code 10 where one cannot.
+    The exit code is 10 if an agent cannot run tasks.
 
     \b
     Example:
@@ -216,11 +232,11 @@ def check(
         )
     broken = [name for name, problem in found if problem]
     if broken:
-        raise AgentFailed(f"{len(broken)} of {len(found)} agents cannot work: {', '.join(broken)}")
+        raise AgentFailed(f"{len(broken)} of {len(found)} agents cannot run tasks: {', '.join(broken)}")
 
 
 def _registry() -> "Registry":
-    """The agents, loaded with standard output set aside: modules print while they are imported, and agents when asked."""
+    """The agents, loaded with standard output set aside, because modules may print while they are imported."""
     from aorch import bootstrap
     from aorch.config import settings
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
-from aorch.config.settings import LlmConfig, checked_llm, secret
+from aorch.config.environment import secret
+from aorch.config.settings import LlmConfig, checked_llm
 from aorch.errors import ConfigInvalid, ServiceFailed, ServiceUnreachable
 from aorch.memory.llm.llm_providers import AnthropicWire, OpenAiWire, Question, Refused, Reply, Unreached, Wire
 

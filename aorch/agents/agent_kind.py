@@ -1,0 +1,125 @@
+"""What a kind of agent brings: its table in aorch.toml, the agent it makes of one, and its options of `aorch agents add`.
+
+A kind is one module. `kinds.py` lists them by the key that selects them in `[agents.ID]`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+import msgspec
+
+from aorch.agents.base import Agent, AgentCapability
+from aorch.config.settings import Config
+from aorch.errors import ConfigInvalid, UsageError
+
+
+class CapabilityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[agents.ID.capabilities.NAME]`: a capability that the configuration declares."""
+
+    description: str = ""
+    parameters: dict[str, Any] = {}
+    idempotent: bool = False
+
+    def named(self, name: str) -> AgentCapability:
+        """The capability, with its name."""
+        return AgentCapability(name, self.description, self.parameters, self.idempotent)
+
+
+class AgentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The keys of `[agents.ID]` that every kind of agent has. Each kind extends it with its own."""
+
+    name: str | None = None
+    description: str = ""
+    timeout_s: float | None = None
+    concurrency: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AddOption:
+    """An option of `aorch agents add`.
+
+    Its value is text, or of `type`; with `multiple` a list of those, and with `pairs` (KEY=VALUE, KEY:=JSON) an object.
+    """
+
+    flag: str
+    metavar: str
+    help: str
+    type: type = str
+    multiple: bool = False
+    pairs: bool = False
+
+    @property
+    def name(self) -> str:
+        """The key of its value in `AddRequest.options`."""
+        return self.flag.removeprefix("--").replace("-", "_")
+
+
+@dataclass(frozen=True, slots=True)
+class AddRequest:
+    """What the command line of `aorch agents add` gives.
+
+    `words` follow `--`. `capabilities` has the table of each capability, `options` the given options of all kinds, and `common`
+    the keys that every kind has. `folder` is that of the aorch.toml to which the agent is added.
+    """
+
+    folder: Path
+    agent_id: str = ""
+    words: list[str] = field(default_factory=list)
+    capabilities: dict[str, dict[str, Any]] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+    common: dict[str, Any] = field(default_factory=dict)
+
+
+Table = TypeVar("Table", bound=AgentConfig)
+
+
+class AgentKind(ABC, Generic[Table]):
+    """A kind of agent. `key` selects it in `[agents.ID]`, and only its own tables have the keys of `config`."""
+
+    key: ClassVar[str]
+    title: ClassVar[str]
+    """What messages call such an agent: "program"."""
+    config: type[Table]
+    options: ClassVar[tuple[AddOption, ...]] = ()
+    example: ClassVar[str]
+    """A command line of `aorch agents add`."""
+
+    @abstractmethod
+    def make(self, agent_id: str, table: Table, config: Config, secrets: frozenset[str]) -> Agent:
+        """The agent that `table` declares. `secrets` names the environment variables that hold secrets of any agent."""
+
+    @abstractmethod
+    def table_of(self, request: AddRequest) -> tuple[str, dict[str, Any]]:
+        """The ID and the table of the agent to add. Raises UsageError if something is missing or does not belong to this kind."""
+
+    def is_requested(self, request: AddRequest) -> bool:
+        """Whether the command line asks for this kind."""
+        return self.key in request.options
+
+    def check(self, where: str, table: Table) -> None:
+        """Raise ConfigInvalid, with `where` before the key, for values that the types of `config` do not exclude."""
+
+    def capabilities(self, table: Table) -> list[AgentCapability]:
+        """The capabilities that `table` declares; none if only the agent's own code knows them."""
+        return []
+
+    def secrets(self, table: Table) -> Iterable[str]:
+        """The environment variables from which `table` takes secrets. Programs of other agents do not inherit them."""
+        return ()
+
+    def reject(self, request: AddRequest, given: Mapping[str, object]) -> None:
+        """Raise UsageError if one of `given` (by what the message calls it) has a value, or an option of another kind has."""
+        own = {option.name for option in self.options}
+        foreign = [f"--{name.replace('_', '-')}" for name in request.options if name not in own]
+        if wrong := [*(what for what, value in given.items() if value), *foreign]:
+            raise UsageError(f"{' and '.join(wrong)} cannot be used for a {self.title}", f"Example: {self.example}")
+
+
+def check_positive(where: str, table: AgentConfig, *keys: str) -> None:
+    """Raise ConfigInvalid if one of these numbers is set and not above 0."""
+    for key in keys:
+        if (value := getattr(table, key)) is not None and value <= 0:
+            raise ConfigInvalid(f"{where}.{key} is {value}; it must be above 0")

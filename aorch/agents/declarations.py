@@ -1,0 +1,48 @@
+"""Agents added to and removed from aorch.toml."""
+
+from pathlib import Path
+
+from aorch.agents import entry_points, kinds
+from aorch.agents.agent_kind import AddRequest
+from aorch.agents.example import ExampleAgent
+from aorch.config import config_file, toml_edit
+from aorch.config.settings import Config
+from aorch.errors import Conflict, NotFound
+
+
+def file_of(config: Config) -> Path:
+    """The aorch.toml to which agents are added: the one in use, else a new one in the working directory."""
+    return config.file or config_file.working_folder() / config_file.FILE_NAME
+
+
+def add(config: Config, request: AddRequest) -> str:
+    """Add the agent to `file_of(config)` and return its ID.
+
+    Raises UsageError or ConfigInvalid if the request describes no agent, and Conflict if its ID is in use.
+    """
+    kind = kinds.requested(request)
+    agent_id, table = kind.table_of(request)
+    kinds.decode(None, agent_id, table)
+    file = file_of(config)
+    if agent_id in config.agents:
+        raise Conflict(f"an agent {agent_id!r} is declared in {file}", f"First run `aorch agents remove {agent_id}`.")
+    if agent_id in config.pipelines:
+        raise Conflict(f"a pipeline {agent_id!r} is declared in {file}", "Choose another ID.")
+    if agent_id == ExampleAgent().agent_id or agent_id in (each.agent_id for each in entry_points.installed()):
+        raise Conflict(f"aorch or a package already has an agent {agent_id!r}", "Choose another ID.")
+    toml_edit.add_table(file, "agents", agent_id, table)
+    return agent_id
+
+
+def remove(config: Config, agent_id: str) -> Path:
+    """Remove the agent from aorch.toml and return that file. Raises NotFound if the file does not declare the agent."""
+    if agent_id in config.pipelines:
+        raise NotFound(
+            f"{agent_id!r} is a pipeline, not an agent", f"Remove [pipelines.{agent_id}] from {config.file} by hand."
+        )
+    if config.file is None:
+        raise NotFound(f"no agent {agent_id!r} is declared: there is no aorch.toml", "See `aorch agents list`.")
+    if agent_id not in config.agents:
+        raise NotFound(f"no agent {agent_id!r} is declared in {config.file}", "See `aorch agents list`.")
+    toml_edit.remove_table(config.file, "agents", agent_id)
+    return config.file

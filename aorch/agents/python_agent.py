@@ -1,0 +1,109 @@
+"""Python agents: classes that aorch.toml or an installed package names as `module:Class`."""
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from aorch.agents.agent_checks import capabilities_of
+from aorch.agents.agent_kind import AddOption, AddRequest, AgentConfig, AgentKind
+from aorch.agents.base import Agent, AgentCapability
+from aorch.config.settings import Config
+from aorch.errors import AorchError, ConfigInvalid
+
+
+class ClassConfig(AgentConfig, frozen=True):
+    """`[agents.ID]` with `class`: a Python class, made with the keyword arguments `arguments`."""
+
+    class_path: str = msgspec.field(name="class")
+    arguments: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class ClassKind(AgentKind[ClassConfig]):
+    """Python classes: `class` in aorch.toml, `--class` of `aorch agents add`."""
+
+    key, title = "class", "Python class"
+    config = ClassConfig
+    example = "aorch agents add --class my_agents:MyAgent"
+    options = (
+        AddOption("--class", "MODULE:CLASS", "Python class; the agent has the ID that the class sets."),
+        AddOption("--argument", "KEY=VALUE", "Keyword argument for the class.", pairs=True),
+    )
+
+    def make(self, agent_id: str, table: ClassConfig, config: Config, secrets: frozenset[str]) -> Agent:
+        """An object of the class, or a BrokenAgent."""
+        try:
+            agent = load(table.class_path, table.arguments, config.file.parent if config.file else None)
+        except (Exception, SystemExit) as error:  # noqa: BLE001  importing and making the class runs its author's code
+            return BrokenAgent(agent_id, reason(table.class_path, error))
+        if agent.agent_id != agent_id:
+            other = f"{table.class_path} has the ID {agent.agent_id!r}; rename its table to [agents.{agent.agent_id}]"
+            return BrokenAgent(agent_id, other)
+        for key in ("name", "description", "timeout_s", "concurrency"):
+            if (value := getattr(table, key)) not in (None, ""):
+                setattr(agent, key, value)
+        return agent
+
+    def table_of(self, request: AddRequest) -> tuple[str, dict[str, Any]]:
+        """The class brings its ID and its capabilities. Raises ConfigInvalid if it cannot be loaded."""
+        self.reject(
+            request,
+            {"an ID": request.agent_id, "--capability": request.capabilities, "a program after --": request.words},
+        )
+        class_path, arguments = request.options["class"], request.options.get("argument", {})
+        try:
+            agent = load(class_path, arguments, request.folder)
+        except (Exception, SystemExit) as error:
+            where = f"Modules are searched for in {request.folder}, then among the installed packages."
+            raise ConfigInvalid(reason(class_path, error), where if isinstance(error, ImportError) else "") from error
+        given = {"arguments": arguments} if arguments else {}
+        return agent.agent_id, {"class": class_path, **given, **request.common}
+
+
+KIND = ClassKind()
+
+
+class BrokenAgent(Agent):
+    """In the place of an agent that could not be loaded: it is listed with the reason, and the other agents work."""
+
+    def __init__(self, agent_id: str, reason: str) -> None:
+        super().__init__(agent_id, agent_id, reason)
+        self.reason = reason
+
+    def get_capabilities(self) -> list[AgentCapability]:
+        """None, since the agent's own code knows them."""
+        return []
+
+    def problem(self) -> str | None:
+        """The reason why the agent could not be loaded."""
+        return self.reason
+
+    def execute(self, task: dict[str, Any]) -> dict[str, Any]:
+        """A failure with the reason. No task is routed here."""
+        return {"success": False, "error": self.reason}
+
+
+def load(class_path: str, arguments: dict[str, Any], folder: Path | None = None) -> Agent:
+    """An object of the class `module:Class`, which is searched for in `folder`, then among the installed packages.
+
+    Raises AorchError if the class is not an agent, and whatever the module or the class raises.
+    """
+    if folder and str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+    module_name, colon, class_name = class_path.partition(":")
+    if not (module_name and colon and class_name):
+        raise AorchError("a class is written as module:Class")
+    found = getattr(importlib.import_module(module_name), class_name)
+    if not (isinstance(found, type) and issubclass(found, Agent)):
+        raise AorchError("it is not a class that extends aorch.agents.Agent")
+    agent = found(**arguments)
+    capabilities_of(agent)
+    return agent
+
+
+def reason(class_path: str, error: BaseException) -> str:
+    """Why the class could not be loaded, in one line."""
+    why = str(error) if isinstance(error, AorchError) else f"{type(error).__name__}: {error}"
+    return f"{class_path} could not be loaded: {why}"

@@ -1,0 +1,59 @@
+"""The environment variables of this process and of the programs that it starts. Only `aorch/config` reads the environment."""
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+LEDGER = "AORCH_LEDGER"
+PARENT_ID = "AORCH_PARENT_ID"
+SESSION_ID = "AORCH_SESSION_ID"
+_VARIABLE = re.compile(r"\$(?:(?P<dollar>\$)|(\w+)|\{([^}]*)\})", re.ASCII)
+"""`$NAME` or `${NAME}`; `$$` is a dollar."""
+_SECRET = re.compile("token|key|secret|passw|credential", re.IGNORECASE)
+
+
+def get(name: str) -> str | None:
+    """The value of a variable, None if it is not set."""
+    return os.environ.get(name)
+
+
+def secret(name: str) -> str:
+    """The value of a variable without blanks around it, "" if it is not set. Use it in a request's header and nowhere else."""
+    return os.environ.get(name, "").strip()
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a variable of that name probably holds a secret."""
+    return _SECRET.search(name) is not None
+
+
+def variables_of(values: Iterable[str]) -> list[str]:
+    """The variables that these texts refer to, as `$NAME` or `${NAME}`."""
+    found = (match for value in values for match in _VARIABLE.finditer(value) if not match["dollar"])
+    return list(dict.fromkeys(match[2] or match[3] for match in found))
+
+
+def unset(values: Iterable[str]) -> list[str]:
+    """The variables that these texts refer to and that are not set."""
+    return [name for name in variables_of(values) if name not in os.environ]
+
+
+def expanded(value: str) -> str:
+    """`value` with its variables replaced; one that is not set stays as it is written."""
+
+    def of(match: re.Match[str]) -> str:
+        return "$" if match["dollar"] else os.environ.get(match[2] or match[3], match[0])
+
+    return _VARIABLE.sub(of, value)
+
+
+def of_program(added: Mapping[str, str], hidden: frozenset[str], exchange: Mapping[str, str]) -> dict[str, str]:
+    """The environment of an agent's program: this process's own without `hidden`, then `added`, then the exchange's."""
+    inherited = {name: value for name, value in os.environ.items() if name not in hidden}
+    return {**inherited, **{name: expanded(value) for name, value in added.items()}, **exchange}
+
+
+def of_exchange(ledger: Path, task_id: str, session_id: str) -> dict[str, str]:
+    """What makes an `aorch` inside a program write to the same ledger and session, as a child of this exchange."""
+    return {LEDGER: str(ledger), PARENT_ID: task_id, SESSION_ID: session_id}

@@ -1,0 +1,167 @@
+"""Tables added to and removed from a TOML file, whose comments, order, line endings, mode and place are kept.
+
+Each change holds a lock on the file's directory from reading to writing, and is written only if the new text is valid TOML that
+differs from the old by exactly that table.
+"""
+
+import codecs
+import fcntl
+import os
+import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import tomlkit
+from tomlkit.exceptions import TOMLKitError
+
+from aorch.config import config_file
+from aorch.errors import AorchError, ConfigInvalid, Conflict, NotFound
+
+
+def add_table(file: Path, section: str, name: str, table: dict[str, Any]) -> None:
+    """Add `[<section>.<name>]` to `file`, which is created if it does not exist.
+
+    A value of `table` that is an object of objects becomes tables of its own, in which an object is written inline. Raises
+    Conflict if the table exists, and ConfigInvalid if a value has no form in TOML or the file cannot be edited.
+    """
+    written = _as_toml(section, name, table)
+
+    def added(text: str, before: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        tables = before.get(section, {})
+        if name in tables:
+            raise Conflict(f"[{section}.{name}] exists already in {file}")
+        expected = {**before, section: {**tables, **tomllib.loads(written)[section]}}
+        return f"{text.rstrip(NEWLINES)}\n\n{written}".lstrip("\n"), expected
+
+    _change(file, added, section, f"Add it by hand:\n{written}")
+
+
+def remove_table(file: Path, section: str, name: str) -> None:
+    """Remove `[<section>.<name>]` and its subtables. Raises NotFound, and ConfigInvalid as `add_table` does."""
+
+    def removed(text: str, before: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        tables = dict(before.get(section, {}))
+        if tables.pop(name, None) is None:
+            raise NotFound(f"there is no [{section}.{name}] in {file}")
+        with suppress(
+            TOMLKitError, KeyError, ValueError
+        ):  # a form that tomlkit cannot edit: the check of the result says so
+            document = tomlkit.parse(text)
+            del document[section][name]
+            text = tomlkit.dumps(document)
+        return text, {**before, section: tables}
+
+    _change(file, removed, section, f"Remove {name!r} from [{section}] by hand.")
+
+
+def _as_toml(section: str, name: str, table: dict[str, Any]) -> str:
+    """The table as text. Raises ConfigInvalid for a value that TOML does not have (null)."""
+    try:
+        written = tomlkit.item({key: value for key, value in table.items() if not _holds_tables(value)})
+        for key, tables in table.items():
+            if _holds_tables(tables):
+                written[key] = tomlkit.table(is_super_table=True)
+                for inner, content in tables.items():
+                    written[key][inner] = {each: _inline(value) for each, value in content.items()}
+        document = tomlkit.document()
+        document[section] = tomlkit.table(is_super_table=True)
+        document[section][name] = written
+        return tomlkit.dumps(document)
+    except (TOMLKitError, ValueError) as error:
+        raise ConfigInvalid(f"[{section}.{name}] cannot be written as TOML: {error}") from error
+
+
+def _holds_tables(value: Any) -> bool:
+    return isinstance(value, dict) and bool(value) and all(isinstance(each, dict) for each in value.values())
+
+
+def _inline(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    inline = tomlkit.inline_table()
+    inline.update(value)
+    return inline
+
+
+NEWLINES = "\r\n"
+Change = Callable[[str, dict[str, Any]], tuple[str, dict[str, Any]]]
+"""From the text of the file and its content, makes the new text and the content that it must have."""
+
+
+def _change(file: Path, change: Change, section: str, by_hand: str) -> None:
+    """Apply `change`. Raises ConfigInvalid with `by_hand` as its hint, and writes nothing, if the result would be wrong."""
+    target = file.resolve()  # a symbolic link stays one
+    with _locked(target.parent):
+        data = _read(target)
+        text = config_file.read(target) if data else ""
+        before = _parsed(target, text)
+        is_crlf = "\n" in text and text.count("\n") == text.count("\r\n")
+        changed, expected = change(text.replace("\r\n", "\n") if is_crlf else text, before)
+        try:
+            same = {section: {}, **tomllib.loads(changed)} == {section: {}, **expected}
+        except tomllib.TOMLDecodeError:
+            same = False
+        if not same:
+            raise ConfigInvalid(
+                f"{file} is written in a form that aorch cannot edit (an inline table, for example)", by_hand
+            )
+        if is_crlf:
+            changed = changed.replace("\n", "\r\n")
+        _write(target, (codecs.BOM_UTF8 if data.startswith(codecs.BOM_UTF8) else b"") + changed.encode())
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise ConfigInvalid(f"cannot read {file}: {error.strerror}") from error
+
+
+def _parsed(file: Path, text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:  # changed since the configuration was loaded
+        raise ConfigInvalid(f"{file}: {error}", "Fix the syntax error and try again.") from error
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Only one process at a time changes files in `folder`. The directory itself is locked, so that no lock file remains."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise AorchError(f"cannot write to {folder}: {error.strerror}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _write(file: Path, data: bytes) -> None:
+    """Replace the file in one step: a reader sees the old or the new text, and a killed process leaves one of the two."""
+    unfinished = file.with_name(f".aorch-{os.getpid()}.toml")
+    try:
+        unfinished.unlink(missing_ok=True)  # of a process that was killed
+        with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as new:  # noqa: PTH123  umask applies
+            new.write(data)
+            new.flush()
+            os.fsync(new.fileno())
+            with suppress(FileNotFoundError):
+                _copy_mode(file.stat(), new.fileno())
+        unfinished.replace(file)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise AorchError(f"cannot write {file}: {error.strerror}") from error
+
+
+def _copy_mode(old: os.stat_result, descriptor: int) -> None:
+    """Owner first, since a change of owner clears bits of the mode; only root may change it."""
+    with suppress(PermissionError):
+        os.fchown(descriptor, old.st_uid, old.st_gid)
+    os.fchmod(descriptor, old.st_mode & 0o7777)
