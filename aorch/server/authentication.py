@@ -1,11 +1,10 @@
-"""Who calls, and what they may do: `Authorization: Bearer` (RFC 6750) against the token file and the ledger's tokens.
+"""Authentication: `Authorization: Bearer TOKEN` (RFC 6750), checked against the token file and the ledger's tokens.
 
-One rule: where there are tokens, one is needed. Where there are none, a loopback address is open, and any other is refused
-at the start unless `--insecure` opens it. A server that once needed tokens needs them until it ends, also when the last of
-them is revoked.
+If any token exists, callers need one. If none exists, a loopback address is open, and the server does not start on any other
+address without `--insecure`. A server that has needed tokens needs them until it stops, even after the last one is revoked.
 
-Comparing in constant time: what is looked up is the SHA-256 of what was sent. How long that takes may depend on the hash,
-but nobody can choose a token by its hash, so the time says nothing about any token that is in force.
+Timing attacks: the lookup key is the SHA-256 of the token. The time of a lookup may depend on that hash, but a caller cannot
+choose a token by its hash, so the time reveals nothing about valid tokens.
 """
 
 import asyncio
@@ -29,28 +28,27 @@ from aorch.govern.access_tokens import DEFAULT_SCOPES, SCOPES, check_agent, chec
 from aorch.ledger import token_store
 from aorch.ledger.reader_pool import Readers
 from aorch.ledger.token_store import TokenRow
-from aorch.server.problems import Refusal
-from aorch.server.request_context import CALL, services_of
+from aorch.server.problems import HttpError
 
 STALE_AFTER_S = 1.0
-"""What is known of the ledger's tokens is never older."""
-LOOK_AFTER_S = 0.5
-"""From then on they are looked up beside the requests, so that under load none waits for it."""
-SHORTEST = 16
-"""Characters of a token in a file: a shorter one could be guessed."""
-HINT = "Send `Authorization: Bearer TOKEN`; `aorch tokens create` makes one."
+"""The known tokens are never older."""
+REFRESH_AFTER_S = 0.5
+"""From this age on, the tokens are read again in the background, so that under load no request waits for it."""
+MIN_TOKEN_LENGTH = 16
+"""Characters of a token in a token file. A shorter one could be guessed."""
+HINT = "Send `Authorization: Bearer TOKEN`; `aorch tokens create` creates a token."
 PUBLIC = "none"
 """The scope of a route that needs no token."""
 READ = "read"
-"""The scope of routes that tell what contracts hold."""
+"""The scope of routes that return the content of contracts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls. `caller_id` stays the same as long as the token does; it and `name` are empty where none was needed.
+    """The sender of a request, as its token identifies it. Without a token, `caller_id` and `name` are empty.
 
-    `agent_id` is the agent that the token speaks for; `stamp` is what stands in a contract's metadata; `expires_at` is in
-    seconds since 1970.
+    `caller_id` stays the same for the lifetime of the token. `agent_id` is the agent that the token is bound to. `stamp` is
+    stored in the metadata of contracts. `expires_at` is in seconds since 1970.
     """
 
     caller_id: str
@@ -62,155 +60,128 @@ class Caller:
 
     @property
     def reads(self) -> bool:
-        """Whether it may be told what contracts hold."""
+        """Whether the caller may see the content of contracts."""
         return READ in self.scopes
 
 
 Callers = dict[bytes, Caller]
-"""By the SHA-256 of their tokens."""
+"""Callers by the SHA-256 of their tokens."""
 
-_EVERYTHING = frozenset({PUBLIC, *SCOPES})
-ANONYMOUS = Caller("", "", _EVERYTHING)
+_ALL_SCOPES = frozenset({PUBLIC, *SCOPES})
+ANONYMOUS = Caller("", "", _ALL_SCOPES)
 
 
-class Access:
-    """Who is let in at `address`, where the server listens. `closed`: callers need a token, even if there is none.
+class Authenticator:
+    """Identifies callers of the server that listens at `address`. `closed`: callers need a token, even if none exists.
 
-    `on_close` is called when the first token closes what was open until then.
-    Raises UsageError where that would be anybody from elsewhere, ConfigInvalid for a token file that cannot be used, and
-    LedgerError.
+    `on_close` is called when the first token closes a server that was open. Raises UsageError if the address is not loopback,
+    no token exists and `insecure` is not set, ConfigInvalid for an invalid token file, and LedgerError.
     """
 
     def __init__(self, config: Config, address: str, *, insecure: bool = False, closed: bool = False) -> None:
         self.on_close: Callable[[], None] | None = None
         self._ledger = config.ledger
-        self._of_file = _read_file(config)
-        self._looking: asyncio.Task[None] | None = None
+        self._file_callers = _read_token_file(config)
+        self._refreshing: asyncio.Task[None] | None = None
         self.open = may_be_open = insecure or is_loopback(address)
         found = self._read()
         self._revoked = found[1]
-        self._take(*found, time.perf_counter())
+        self._store(*found, time.perf_counter())
         if closed:
             self.close()
         elif not (may_be_open or self._callers):
             raise UsageError(
-                f"{config.serve.host} can be reached from elsewhere, and no token is there for callers to show",
-                "Make one by `aorch tokens create NAME`, name a --token-file, or let everybody in by --insecure.",
+                f"other machines can reach {config.serve.host}, and no token exists",
+                "Create one with `aorch tokens create NAME`, pass --token-file, or open the server with --insecure.",
             )
 
     def close(self) -> None:
-        """Need a token from every caller from now on."""
+        """Require a token from every caller from now on."""
         if self.open:
             self.open = False
             if self.on_close is not None:
                 self.on_close()
 
-    async def look(self, readers: Readers, *, wait: bool = False) -> None:
-        """Look the ledger's tokens up again, which is due once `time.perf_counter()` is past `look_at`.
+    async def refresh(self, readers: Readers, *, wait: bool = False) -> None:
+        """Read the ledger's tokens again. Due once `time.perf_counter()` has passed `refresh_at`.
 
-        Waits for the answer if what is known is stale, or if told to `wait`. Raises LedgerError.
+        Waits for the result if the known tokens are stale, or with `wait`. Raises LedgerError.
         """
-        if self._looking is None:
-            self.look_at = self._looked + STALE_AFTER_S
-            self._looking = asyncio.create_task(self._look(readers))
-            self._looking.add_done_callback(self._has_looked)
-        if wait or time.perf_counter() - self._looked >= STALE_AFTER_S:
-            await asyncio.shield(self._looking)
+        if self._refreshing is None:
+            self.refresh_at = self._read_at + STALE_AFTER_S
+            self._refreshing = asyncio.create_task(self._refresh(readers))
+            self._refreshing.add_done_callback(self._refreshed)
+        if wait or time.perf_counter() - self._read_at >= STALE_AFTER_S:
+            await asyncio.shield(self._refreshing)
 
-    def admit(self, request: web.Request, scope: str) -> Caller:
-        """Who sends `request`, to a route of that scope. Raises Refusal: 401, or 403 where the token lacks the scope."""
+    def authenticate(self, request: web.Request, scope: str) -> Caller:
+        """Return the caller of `request` to a route of that scope. Raises HttpError: 401, or 403 if the scope is missing."""
         if self.open or scope == PUBLIC:
             return ANONYMOUS
         sent = request.headers.get(hdrs.AUTHORIZATION)
         if sent is None or sent[:7].lower() != "bearer ":
-            raise _refused(NotAuthorised, "this needs a token", "Bearer")
+            raise _rejected(NotAuthorised, "this route needs a token", "Bearer")
         caller = self._callers.get(digest(sent[7:].strip()))
         if caller is None:
-            raise _refused(NotAuthorised, "the token is unknown, or was revoked", 'Bearer error="invalid_token"')
+            raise _rejected(NotAuthorised, "the token is unknown or revoked", 'Bearer error="invalid_token"')
         if caller.expires_at <= time.time():
-            raise _refused(NotAuthorised, "the token has expired", 'Bearer error="invalid_token"')
+            raise _rejected(NotAuthorised, "the token has expired", 'Bearer error="invalid_token"')
         if scope not in caller.scopes:
             challenge = f'Bearer error="insufficient_scope", scope="{scope}"'
-            lacks = f"the token does not allow this: it lacks the scope {scope}"
-            raise _refused(Forbidden, lacks, challenge, f"`aorch tokens create` makes one with --scope {scope}.")
+            hint = f"Create one with `aorch tokens create NAME --scope {scope}`."
+            raise _rejected(Forbidden, f"the token lacks the scope {scope!r}", challenge, hint)
         return caller
 
-    def admits(self, request: web.Request, scope: str) -> bool:
-        """Whether `admit` would let the caller in."""
+    def is_valid(self, request: web.Request, scope: str) -> bool:
+        """Whether `authenticate` accepts the caller."""
         try:
-            self.admit(request, scope)
-        except Refusal:
+            self.authenticate(request, scope)
+        except HttpError:
             return False
         return True
 
     def _read(self) -> tuple[Callers, int]:
-        """All callers, from the file and from the ledger, and how many tokens were revoked.
-
-        An expired token stands for as long as it is not revoked.
-        """
+        """Return the callers of the file and the ledger, and the number of revoked tokens. Expired tokens are included."""
         rows = token_store.read(self._ledger)
-        of_ledger = {bytes.fromhex(row.sha256): _caller(row) for row in rows if not row.revoked_at}
-        return of_ledger | self._of_file, len(rows) - len(of_ledger)
+        of_ledger = {bytes.fromhex(row.sha256): _from_row(row) for row in rows if not row.revoked_at}
+        return of_ledger | self._file_callers, len(rows) - len(of_ledger)
 
-    async def _look(self, readers: Readers) -> None:
-        begun = time.perf_counter()
-        self._take(*await readers.read(lambda _: self._read()), begun)
+    async def _refresh(self, readers: Readers) -> None:
+        started = time.perf_counter()
+        self._store(*await readers.read(lambda _: self._read()), started)
 
-    def _has_looked(self, looking: asyncio.Task[None]) -> None:
-        self._looking = None
-        if not looking.cancelled():
-            looking.exception()  # told to whoever waited; where nobody did, the next request looks again
+    def _refreshed(self, refreshing: asyncio.Task[None]) -> None:
+        self._refreshing = None
+        if not refreshing.cancelled():
+            refreshing.exception()  # a waiting request gets it; otherwise the next request reads again
 
-    def _take(self, callers: Callers, revoked: int, moment: float) -> None:
+    def _store(self, callers: Callers, revoked: int, moment: float) -> None:
         self._callers = callers
-        self.bound = frozenset(caller.agent_id for caller in callers.values() if caller.agent_id is not None)
-        if callers or revoked > self._revoked:  # a token may have come and gone since the last look
+        self.bound_agents = frozenset(caller.agent_id for caller in callers.values() if caller.agent_id is not None)
+        if callers or revoked > self._revoked:  # a token may have been created and revoked since the last read
             self.close()
-        self._looked = moment
-        self.look_at = moment + LOOK_AFTER_S
-
-
-def speaks_as(request: web.Request, from_agent: str | None, parent_id: str | None = None) -> str | None:
-    """The agent in whose name `request` is made; None where it is in nobody's.
-
-    A caller whose token is bound to an agent speaks as that agent and no other. No other caller speaks as that agent, nor
-    on behalf of a REQUEST that was made to it, whomever it names as `from_agent`. Raises Forbidden.
-    """
-    bound_to, bound = request[CALL].caller.agent_id, services_of(request).access.bound
-    if bound_to is not None and from_agent not in (None, bound_to):
-        raise Forbidden(f"this token speaks for {bound_to}, not for {from_agent}", "Leave out from_agent.")
-    if bound and from_agent in bound - {bound_to}:
-        raise Forbidden("only the token that is bound to this agent speaks for it", "Name another from_agent.")
-    if bound and parent_id is not None and _asked_of(request, parent_id) in bound - {bound_to}:
-        raise Forbidden(
-            "only the token that is bound to the agent of this REQUEST asks on its behalf", "Leave out parent_id."
-        )
-    return bound_to or from_agent
+        self._read_at = moment
+        self.refresh_at = moment + REFRESH_AFTER_S
 
 
 def is_loopback(address: str) -> bool:
-    """Whether only this machine reaches that address."""
+    """Whether only this machine can reach that address."""
     return ipaddress.ip_address(address.partition("%")[0]).is_loopback
 
 
-def _asked_of(request: web.Request, parent_id: str) -> str | None:
-    """The agent that this REQUEST was made to."""
-    return services_of(request).orchestrator.exchanges.ledger.agent_of(parent_id)
+def _rejected(kind: type[AorchError], message: str, challenge: str, hint: str = HINT) -> HttpError:
+    return HttpError(kind.http_status, kind.code, message, hint, WWW_Authenticate=challenge)
 
 
-def _refused(kind: type[AorchError], message: str, challenge: str, hint: str = HINT) -> Refusal:
-    return Refusal(kind.http_status, kind.code, message, hint, WWW_Authenticate=challenge)
-
-
-def _caller(row: TokenRow) -> Caller:
+def _from_row(row: TokenRow) -> Caller:
     expires_at = from_rfc3339(row.expires_at).timestamp() if row.expires_at else inf
-    return _made(row.token_id, row.name, row.scopes, row.agent_id, expires_at)
+    return _caller(row.token_id, row.name, row.scopes, row.agent_id, expires_at)
 
 
-def _made(
+def _caller(
     caller_id: str, name: str, scopes: tuple[str, ...], agent_id: str | None = None, expires_at: float = inf
 ) -> Caller:
-    allowed = _EVERYTHING if "admin" in scopes else frozenset({PUBLIC, *scopes})
+    allowed = _ALL_SCOPES if "admin" in scopes else frozenset({PUBLIC, *scopes})
     return Caller(caller_id, name, allowed, agent_id, expires_at, {"id": caller_id, "name": name})
 
 
@@ -220,7 +191,7 @@ _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750, section 2.1
 _OTHERS = stat.S_IWGRP | stat.S_IRWXO
 
 
-def _read_file(config: Config) -> Callers:
+def _read_token_file(config: Config) -> Callers:
     if config.serve.token_file is None:
         return {}
     path = config_file.absolute(
@@ -231,25 +202,25 @@ def _read_file(config: Config) -> Callers:
         words = line.partition("#")[0].split()
         if words:
             try:
-                token, caller = _of_line(words, f"line {number}")
+                token, caller = _parse_line(words, f"line {number}")
                 if digest(token) in found or any(caller.name == other.name for other in found.values()):
-                    raise UsageError("this token, or its name, stands further up as well")
+                    raise UsageError("an earlier line has the same token or the same name")
             except UsageError as error:
                 raise ConfigInvalid(f"{path}, line {number}: {error}", error.hint) from error
             found[digest(token)] = caller
     if not found:
-        raise ConfigInvalid(f"the token file {path} holds no token", "Write one a line.")
+        raise ConfigInvalid(f"the token file {path} contains no token", "Write one token per line.")
     return found
 
 
-def _of_line(words: list[str], name: str) -> tuple[str, Caller]:
-    """`TOKEN [SCOPE,SCOPE…] [agent=ID] [name=NAME]`. Raises UsageError, which never says the token."""
+def _parse_line(words: list[str], name: str) -> tuple[str, Caller]:
+    """Parse `TOKEN [SCOPE,SCOPE…] [agent=ID] [name=NAME]`. Raises UsageError, whose message never contains the token."""
     token, agent_id = words[0], None
     scopes: tuple[str, ...] = DEFAULT_SCOPES
-    if not (_TOKEN.fullmatch(token) and len(token) >= SHORTEST):
+    if not (_TOKEN.fullmatch(token) and len(token) >= MIN_TOKEN_LENGTH):
         raise UsageError(
-            f"this is no token: {SHORTEST} or more of the letters, digits and ._~+/-",
-            "`openssl rand -hex 32` makes one.",
+            f"invalid token (expected {MIN_TOKEN_LENGTH} or more letters, digits and ._~+/-)",
+            "Create one with `openssl rand -hex 32`.",
         )
     for word in words[1:]:
         key, is_pair, value = word.partition("=")
@@ -260,17 +231,15 @@ def _of_line(words: list[str], name: str) -> tuple[str, Caller]:
         elif key == "name":
             check_name(name := value)
         else:
-            raise UsageError(f"{key}= is not known", "A line is: TOKEN read,run agent=ID name=NAME")
-    return token, _made(f"file:{name}", name, scopes, agent_id)
+            raise UsageError(f"unknown key {key!r}", "Write a line as: TOKEN read,run agent=ID name=NAME")
+    return token, _caller(f"file:{name}", name, scopes, agent_id)
 
 
 def _lines(path: Path) -> list[str]:
     try:
         with path.open(encoding="utf-8") as file:
             if os.fstat(file.fileno()).st_mode & _OTHERS:
-                raise ConfigInvalid(
-                    f"the token file {path} can be read, or changed, by others", f"Run: chmod 600 {path}"
-                )
+                raise ConfigInvalid(f"other users can read or change the token file {path}", f"Run: chmod 600 {path}")
             return file.read().splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigInvalid(f"the token file {path} cannot be read: {error}") from error
+        raise ConfigInvalid(f"cannot read the token file {path}: {error}") from error

@@ -1,4 +1,4 @@
-"""What a server does besides answering requests, each as a supervised loop: queue, recovery, webhooks, deliveries to Trace."""
+"""The background loops of a server, each supervised: queue, recovery, webhooks, deliveries to Trace."""
 
 import asyncio
 from functools import partial
@@ -13,8 +13,8 @@ from aorch.worker.queue_worker import Worker
 from aorch.worker.webhooks import Webhooks, secret
 
 
-class Background:
-    """The background work of one server. Raises ConfigInvalid for a webhook secret that cannot be used."""
+class BackgroundLoops:
+    """The background loops of one server. Raises ConfigInvalid for an invalid webhook secret."""
 
     def __init__(self, orchestrator: Orchestrator, log: RequestLog, supervisor: Supervisor) -> None:
         self._log = log
@@ -31,16 +31,16 @@ class Background:
             self._loops["trace"] = bootstrap.background(config, log.tell).run
 
     def start(self) -> None:
-        """Begin."""
+        """Start all loops."""
         for name, loop in self._loops.items():
             self._supervisor.start(name, loop)
 
     def running(self) -> int:
-        """How many tasks are being done."""
+        """The number of queued tasks that run now."""
         return self._worker.running() if self._worker else 0
 
     async def stop(self, grace_s: float, cancel_s: float, hurry: asyncio.Event) -> None:
-        """Begin nothing more, wait up to `grace_s` for what runs (until `hurry` is set), and give the rest back."""
+        """Start no more tasks, wait up to `grace_s` for running ones (until `hurry` is set), and return the rest to the queue."""
         if self._worker:
             await self._worker.stop(grace_s, cancel_s, hurry)
 

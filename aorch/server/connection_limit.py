@@ -1,4 +1,4 @@
-"""How many connections may be open at once: fewer than the process may have descriptors."""
+"""The limit on open connections: lower than the limit on file descriptors."""
 
 import asyncio
 import math
@@ -7,13 +7,11 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Protocol
 
-LEAST = 16
+MIN_CONNECTIONS = 16
 RESERVED, RESERVED_SHARE = 64, 4
-"""Descriptors that are left for programs and the ledger: so many, or one in RESERVED_SHARE if that is more."""
-
-
-TELL_AFTER_S = 60.0
-"""How often the log says that connections are turned away."""
+"""Descriptors reserved for programs and the ledger: RESERVED, or one in RESERVED_SHARE if that is more."""
+LOG_AFTER_S = 60.0
+"""How often the log mentions rejected connections."""
 
 
 class Closable(Protocol):
@@ -25,53 +23,51 @@ class Closable(Protocol):
 
 
 class ConnectionLimit:
-    """Counts open connections. At the limit one that has sent nothing for `patience_s` gives way to a new one.
+    """Counts open connections. At the limit, one that has sent nothing for `patience_s` is closed for a new one.
 
-    If there is none, the new one is turned away, so that those that are open are answered; `tell` hears of it now and then.
+    If there is none, the new one is rejected. `log` gets a sentence about it every LOG_AFTER_S.
     """
 
-    def __init__(self, patience_s: float, tell: Callable[[str], None], most: int | None = None) -> None:
+    def __init__(self, patience_s: float, log: Callable[[str], None], most: int | None = None) -> None:
         self._patience_s = patience_s
-        self._tell = tell
-        self._told_at = -math.inf
-        self._most = most if most is not None else _most()
+        self._log = log
+        self._logged_at = -math.inf
+        self._most = most if most is not None else _default_limit()
         self._loop = asyncio.get_running_loop()
         self._open = 0
         self._silent: OrderedDict[Closable, float] = OrderedDict()
 
     def let_in(self, connection: Closable) -> bool:
-        """Count `connection`, which was made now; False if it must be turned away."""
+        """Count a new connection. Returns False if it must be rejected."""
         self._open += 1
         self._silent[connection] = self._loop.time()
         if self._open <= self._most:
             return True
         oldest, since = next(iter(self._silent.items()))
         if self._loop.time() - since < self._patience_s:
-            self._say_so()
+            self._log_rejection()
             return False
         del self._silent[oldest]
         oldest.give_way()
         return True
 
-    def heard(self, connection: Closable) -> None:
-        """`connection` has sent something."""
+    def has_sent(self, connection: Closable) -> None:
+        """`connection` has sent data."""
         self._silent.pop(connection, None)
 
-    def left(self, connection: Closable) -> None:
+    def closed(self, connection: Closable) -> None:
         """`connection` is closed."""
         self._open -= 1
         self._silent.pop(connection, None)
 
-    def _say_so(self) -> None:
-        if self._loop.time() - self._told_at > TELL_AFTER_S:
-            self._told_at = self._loop.time()
-            self._tell(
-                f"{self._most} connections are open, which is the limit (ulimit -n): new ones are turned away with 503"
-            )
+    def _log_rejection(self) -> None:
+        if self._loop.time() - self._logged_at > LOG_AFTER_S:
+            self._logged_at = self._loop.time()
+            self._log(f"{self._most} connections are open, the limit (ulimit -n); new ones are rejected with 503")
 
 
-def _most() -> int:
+def _default_limit() -> int:
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if limit == resource.RLIM_INFINITY:
         limit = 2**31
-    return max(LEAST, limit - max(RESERVED, limit // RESERVED_SHARE))
+    return max(MIN_CONNECTIONS, limit - max(RESERVED, limit // RESERVED_SHARE))

@@ -62,7 +62,7 @@ class Content:
 def add_pages(app: web.Application) -> None:
     """Let `app` answer /openapi.json, /docs (and / with the way there), /redoc, and /static/ with what these two need."""
     contents: dict[str, Callable[[], Content]] = {
-        "/openapi.json": lambda: _document(is_open=app[SERVICES].access.open),
+        "/openapi.json": lambda: _document(is_open=app[SERVICES].authenticator.open),
         "/docs": partial(_file, "docs.html"),
         "/redoc": partial(_file, "redoc.html"),
         **{f"/static/{name}": partial(_file, name) for name in FILES},

@@ -1,75 +1,76 @@
-"""One connection: aiohttp's own protocol, with limits in time that it lacks, and its refusals as problem+json.
+"""One connection: aiohttp's protocol, with the time limits that it lacks, and with its errors as problem+json.
 
-aiohttp has no limit for the time that a client takes to send its header, nor for one that takes no answer (version 3.14:
-`keepalive_timeout` alone closes both, if at all), and answers what is no HTTP itself, as text, before any middleware.
+aiohttp (3.14) has no time limit for a client that sends its headers slowly, nor for one that does not read its response
+(only `keepalive_timeout` closes both, if at all), and responds to invalid HTTP itself, as text, before any middleware.
 """
 
 import asyncio
 from typing import Any
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from aiohttp.typedefs import Handler
 
 from aorch.errors import AorchError
 from aorch.ids import new_id
 from aorch.server.access_log import RequestLog
-from aorch.server.application import REQUEST_ID, Handler, http_refusal
 from aorch.server.connection_limit import ConnectionLimit
 from aorch.server.fast_path import MAX_HEAD_BYTES, HeadTooLarge, Protocol
-from aorch.server.problems import Refusal, problem
-from aorch.server.unsent import Unsent
+from aorch.server.problems import HttpError, from_aiohttp, problem_response
+from aorch.server.unsent_responses import UnsentResponses
 
 MAX_LINE_BYTES = 8192
 """Of the request line."""
 MAX_HEADER_BYTES = 8190
-"""Of each header, its name included."""
+"""Of each header, including its name."""
 MAX_HEADERS = 100
 IDLE_S = 75.0
-"""How long a connection may be without a request."""
+"""How long a connection may stay open without a request."""
 LINGER_S = 2.0
-"""How long what a client goes on sending after it has been answered is read and thrown away, so that it sees the answer."""
+"""How long data that a client still sends after the response is read and discarded, so that the client sees the response."""
 STUCK_S = 60.0
-"""How long a client may take nothing of an answer that waits for it."""
+"""How long a client may read nothing of a response that waits for it."""
 
 
-TOO_MANY = Refusal(
-    503, "too_many_connections", "too many connections are open", "Close idle connections, or raise ulimit -n."
-)
+def too_many_connections() -> HttpError:
+    """Return the error for a connection above the limit."""
+    hint = "Close idle connections, or raise the server's limit (ulimit -n)."
+    return HttpError(503, "too_many_connections", "too many connections are open", hint)
 
 
 class Connection(Protocol):
-    """A connection to `server`, whose requests go to `entrance`.
+    """A connection to `server`, whose requests go to `handler`.
 
-    A header must be whole within `read_timeout_s` from its first byte, else 408. A client that closes its sending side gets
-    the answers to the requests that it sent whole.
+    Headers must be complete within `read_timeout_s` of their first byte (408). A client that closes its sending side gets
+    responses to the requests that it sent completely.
     """
 
     __slots__ = (
         "_ended_at",
+        "_header_timer",
+        "_is_silent",
         "_is_stream",
         "_limit",
         "_log",
         "_read_timeout_s",
-        "_silent",
-        "_stuck",
         "_stuck_s",
-        "_unfinished",
+        "_stuck_timer",
         "_unsent",
     )
 
     def __init__(
         self,
         server: web.Server,
-        entrance: Handler,
+        handler: Handler,
         log: RequestLog,
         read_timeout_s: float,
         limit: ConnectionLimit,
-        unsent: Unsent,
+        unsent: UnsentResponses,
         *,
         idle_s: float = IDLE_S,
         stuck_s: float = STUCK_S,
     ) -> None:
-        server.request_handler = entrance  # type: ignore[assignment]  # its requests are an application's
+        server.request_handler = handler  # type: ignore[assignment]  # its requests are those of an application
         super().__init__(
             server,
             loop=asyncio.get_running_loop(),
@@ -79,7 +80,7 @@ class Connection(Protocol):
             max_line_size=MAX_LINE_BYTES,
             max_field_size=MAX_HEADER_BYTES,
             max_headers=MAX_HEADERS,
-            auto_decompress=False,  # nothing is decompressed that nobody reads: see request_body.py
+            auto_decompress=False,  # request_body.py does it, only for bodies that are read
         )
         self._log = log
         self._ended_at: float | None = None
@@ -87,156 +88,159 @@ class Connection(Protocol):
         self._read_timeout_s = read_timeout_s
         self._limit = limit
         self._unsent = unsent
-        self._silent = True
+        self._is_silent = True
         self._stuck_s = stuck_s
-        self._unfinished: asyncio.TimerHandle | None = None
-        self._stuck: asyncio.TimerHandle | None = None
+        self._header_timer: asyncio.TimerHandle | None = None
+        self._stuck_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin, or say that there are too many connections and close."""
+        """Start, or respond with 503 and close if too many connections are open."""
         super().connection_made(transport)
         if not self._limit.let_in(self):
-            self._end_with(problem(TOO_MANY))
+            self._end_with(problem_response(too_many_connections()))
 
     def give_way(self) -> None:
-        """Close, without a word: nothing was asked."""
+        """Close without a response, because no request was sent."""
         self.force_close()
 
     def data_received(self, data: bytes) -> None:
-        """Take `data`. What came while a request was waited for, and did not make one, is a part of a header."""
-        if self._silent:
-            self._silent = False
-            self._limit.heard(self)
+        """Parse `data`. Data that arrives between requests and does not complete one is part of the next one's headers."""
+        if self._is_silent:
+            self._is_silent = False
+            self._limit.has_sent(self)
         super().data_received(data)
-        if not self.is_idle():
-            self._is_finished()
-        elif self._unfinished is None:
-            self._unfinished = asyncio.get_running_loop().call_later(self._read_timeout_s, self._give_up)
+        if self.is_idle():
+            if self._header_timer is None:
+                loop = asyncio.get_running_loop()
+                self._header_timer = loop.call_later(self._read_timeout_s, self._header_too_slow)
+        elif self._header_timer is not None:
+            self._stop_header_timer()
 
-    def begun(self) -> None:
-        """A request has reached the application, so that its header was whole."""
-        super().begun()
-        self._is_finished()
+    def request_started(self) -> None:
+        """A request has reached the application, so its headers are complete."""
+        super().request_started()
+        self._stop_header_timer()
 
-    def begin_stream(self) -> None:
-        """What is answered now has no end: it ends with the client, which is gone once it closes its sending side."""
+    def stream_started(self) -> None:
+        """The response is a stream without an end: it ends when the client closes its sending side."""
         self._is_stream = True
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio allows it
-        """The client sends nothing more. Whether to stay open, for the answers that are due."""
-        is_due = not self._is_stream and self.is_whole() and not (self.is_idle() and self._unfinished is None)
+        """The client sends nothing more. Return whether to stay open, for responses that are due."""
+        is_due = not self._is_stream and self.is_whole() and not (self.is_idle() and self._header_timer is None)
         if is_due:
             self.half_close()
             self._ended_at = asyncio.get_running_loop().time()
         return is_due
 
-    def may_have_left(self, after_s: float) -> bool:
-        """Whether the connection is lost, or its client closed its sending side so long ago: as if it left, or half-closed."""
+    def client_has_left(self, after_s: float) -> bool:
+        """Whether the connection is lost, or half-closed by the client for `after_s` seconds, which often means the same."""
         if self.transport is None:
             return True
         return self._ended_at is not None and asyncio.get_running_loop().time() - self._ended_at >= after_s
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Nothing comes or goes any more."""
-        self._limit.left(self)
+        """The connection is closed."""
+        self._limit.closed(self)
         self._unsent.remove(self)
-        for timer in (self._unfinished, self._stuck):
+        for timer in (self._header_timer, self._stuck_timer):
             if timer is not None:
                 timer.cancel()
         super().connection_lost(exc)
 
     def is_sending(self) -> bool:
-        """Whether a part of an answer waits for the client to take it."""
+        """Whether a part of a response waits for the client to read it."""
         return self.transport is not None and self.transport.get_write_buffer_size() > 0
 
     def pause_writing(self) -> None:
-        """The client takes less than it is sent."""
+        """The client reads more slowly than the server sends."""
         super().pause_writing()
         if self.transport is not None:
-            self._stuck = asyncio.get_running_loop().call_later(self._stuck_s, self.abort)
+            self._stuck_timer = asyncio.get_running_loop().call_later(self._stuck_s, self.abort)
             self._unsent.add(self, self.transport.get_write_buffer_size())
 
     def resume_writing(self) -> None:
-        """The client has taken most of it."""
+        """The client has read most of it."""
         super().resume_writing()
         self._unsent.remove(self)
-        if self._stuck is not None:
-            self._stuck.cancel()
+        if self._stuck_timer is not None:
+            self._stuck_timer.cancel()
 
     def abort(self) -> None:
-        """Close at once: the client takes nothing of its answer."""
+        """Close at once, because the client does not read its response."""
         if self.transport is not None:
             self.transport.abort()
 
-    def refined(self, response: Any) -> Any:
-        """What aiohttp made up outside of the middleware (417) as problem+json."""
-        return self._logged(problem(http_refusal(response))) if isinstance(response, web.HTTPException) else response
+    def as_problem(self, response: Any) -> Any:
+        """Return aiohttp's own error response from outside the middleware (417) as problem+json; others unchanged."""
+        if isinstance(response, web.HTTPException):
+            return self._logged(problem_response(from_aiohttp(response)))
+        return response
 
     def handle_error(
         self, request: Any, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
-        """The answer to what is no HTTP, and to a fault outside of the middleware; the connection ends with it."""
+        """Return the response to invalid HTTP, or to an error outside the middleware. The connection closes after it."""
         if isinstance(exc, HttpProcessingError):
-            response = problem(_not_http(exc))
+            response = problem_response(_parse_error(exc))
         else:
-            self.logger.error("a fault of the server", exc_info=exc)
+            self.logger.error("internal error", exc_info=exc)
             if request.writer.output_size:
-                raise ConnectionError("the answer has begun")
-            response = problem(AorchError("a fault of the server; its log has the trace"))
+                raise ConnectionError("the response has started")
+            response = problem_response(AorchError("internal error; the server's log has the traceback"))
         response.force_close()
         return self._logged(response)
 
     def log_exception(self, *args: Any, **kw: Any) -> None:
-        """Log a fault of the server; a body that is not what its headers say is none, and has been answered."""
+        """Log an internal error. A body that does not match its headers is not one; its client got a response."""
         if not isinstance(kw.get("exc_info"), web.RequestPayloadError):
             super().log_exception(*args, **kw)
 
-    def _is_finished(self) -> None:
-        """The header is whole."""
-        if self._unfinished is not None:
-            self._unfinished.cancel()
-            self._unfinished = None
+    def _stop_header_timer(self) -> None:
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
 
-    def _give_up(self) -> None:
-        """The header takes too long."""
-        response = problem(Refusal(408, "too_slow", f"the header took longer than {self._read_timeout_s:g} s"))
-        self._end_with(self._logged(response))
+    def _header_too_slow(self) -> None:
+        message = f"the headers did not arrive within {self._read_timeout_s:g} s (serve.read_timeout_s)"
+        self._end_with(self._logged(problem_response(HttpError(408, "too_slow", message))))
 
     def _end_with(self, response: web.Response) -> None:
-        """Send `response`, if anybody listens, and close."""
+        """Send `response` if the connection is still open, and close it."""
         if self.transport is not None:
             self.transport.write(_raw(response))
         self.force_close()
 
     def _logged(self, response: web.Response) -> web.Response:
-        response.headers[REQUEST_ID] = request_id = new_id()
+        response.headers["X-Request-ID"] = request_id = new_id()
+        response.headers[hdrs.SERVER] = "aorch"
         self._log.write("-", "-", response.status, 0.0, request_id, {})
         return response
 
 
-def may_have_left(request: web.Request, after_s: float) -> bool:
-    """See Connection."""
+def client_has_left(request: web.Request, after_s: float) -> bool:
+    """See `Connection.client_has_left`."""
     connection = request.protocol
-    return isinstance(connection, Connection) and connection.may_have_left(after_s)
+    return isinstance(connection, Connection) and connection.client_has_left(after_s)
 
 
-def until_client_leaves(request: web.Request) -> None:
-    """Let the answer to `request`, a stream, end once its client closes its sending side."""
+def end_with_client(request: web.Request) -> None:
+    """Let the response to `request`, a stream, end when the client closes its sending side."""
     connection = request.protocol
     if isinstance(connection, Connection):
-        connection.begin_stream()
+        connection.stream_started()
 
 
-def _not_http(error: HttpProcessingError) -> Refusal:
-    """The reasons quote what was sent, which may hold a secret: only their own words are told."""
+def _parse_error(error: HttpProcessingError) -> HttpError:
+    """Translate an error of aiohttp's parser. Its message can quote the request, and so a secret: only its own words are used."""
     if isinstance(error, HeadTooLarge):
-        return Refusal(431, "headers_too_large", f"the headers are larger than {MAX_HEAD_BYTES} bytes together")
+        return HttpError(431, "headers_too_large", f"the headers exceed {MAX_HEAD_BYTES} bytes in total")
     if not isinstance(error, LineTooLong):
-        reason = error.message.partition("\n")[0].partition(":")[0] if "\n" in error.message else "it is malformed"
-        return Refusal(400, "not_http", f"this is not HTTP: {reason}")
+        reason = error.message.partition("\n")[0].partition(":")[0] if "\n" in error.message else "malformed message"
+        return HttpError(400, "not_http", f"invalid HTTP: {reason}")
     if error.args[1] == MAX_LINE_BYTES:
-        return Refusal(414, "uri_too_long", f"the path and query are longer than {MAX_LINE_BYTES} bytes")
-    return Refusal(431, "headers_too_large", f"a header is longer than {MAX_HEADER_BYTES} bytes")
+        return HttpError(414, "uri_too_long", f"the path and query exceed {MAX_LINE_BYTES} bytes")
+    return HttpError(431, "headers_too_large", f"a header exceeds {MAX_HEADER_BYTES} bytes")
 
 
 def _raw(response: web.Response) -> bytes:

@@ -1,12 +1,13 @@
-"""`Idempotency-Key`: a request that is sent again does nothing again (draft-ietf-httpapi-idempotency-key-header).
+"""`Idempotency-Key`: sending a request again does not execute its task again (draft-ietf-httpapi-idempotency-key-header).
 
-A key belongs to its caller and to the body that it came with, and it is kept for as long as the ledger is: it stands there
-from the REQUEST on. A request for which no agent was called leaves its key unused, so that it may be sent again.
+A key belongs to its caller and to the request body. It is stored with the REQUEST and kept as long as the ledger. If no agent
+was called, the key stays unused, so that the request can be sent again.
 """
 
 import hashlib
 import re
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from aiohttp import web
 from multidict import istr
@@ -14,86 +15,89 @@ from multidict import istr
 from aorch.engine.task import Answer, recorded
 from aorch.errors import Conflict
 from aorch.ledger.reader_pool import Readers
-from aorch.server.problems import Refusal
+from aorch.server.problems import HttpError
 
-HEADER = istr("Idempotency-Key")
-LONGEST = 255
+IDEMPOTENCY_KEY = istr("Idempotency-Key")
+MAX_LENGTH = 255
 
 Key = tuple[str, str, str]
-"""Whose it is, the key, and the fingerprint of the body that came with it."""
+"""The caller, the key, and the SHA-256 of the body."""
 
 _BARE = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~:/=@]+")
 _STRING = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])+)"')
 
 
-def key_of(request: web.Request, caller: str, body: bytes) -> Key | None:
-    """The request's key, if it has one. Raises Refusal (400) for one that is none: neither an sf-string (RFC 8941) nor bare."""
-    if HEADER not in request.headers:
+def idempotency_key(request: web.Request, caller: str, body: bytes) -> Key | None:
+    """Return the request's key, if it has one: an sf-string (RFC 8941) or a bare word. Raises HttpError (400)."""
+    if IDEMPOTENCY_KEY not in request.headers:
         return None
-    given = request.headers.getall(HEADER)
+    given = request.headers.getall(IDEMPOTENCY_KEY)
     text = given[0].strip()
     quoted = _STRING.fullmatch(text)
     key = re.sub(r"\\(.)", r"\1", quoted[1]) if quoted else text
-    if len(given) > 1 or not (quoted or _BARE.fullmatch(text)) or len(key) > LONGEST:
-        raise Refusal(
+    if len(given) > 1 or not (quoted or _BARE.fullmatch(text)) or len(key) > MAX_LENGTH:
+        raise HttpError(
             400,
             "idempotency_key_invalid",
-            f"the {HEADER} is not one key of 1 to {LONGEST} characters",
-            f'Send a text in quotes, such as {HEADER}: "8e03978e-40d5-43dd-bc93-6894a57f9324".',
+            f"invalid {IDEMPOTENCY_KEY} (expected one key of 1 to {MAX_LENGTH} characters)",
+            f'Send a quoted string, such as {IDEMPOTENCY_KEY}: "8e03978e-40d5-43dd-bc93-6894a57f9324".',
         )
     return caller, key, hashlib.sha256(body).hexdigest()
 
 
-async def once(readers: Readers, key: Key, perform: Callable[[], Awaitable[Answer]]) -> tuple[Answer, bool]:
-    """What `perform` answers, or what it answered under that key before; and whether it did before.
+async def execute_once(readers: Readers, key: Key, execute: Callable[[], Awaitable[Answer]]) -> tuple[Answer, bool]:
+    """Return the answer of `execute`, or the stored answer for that key; and whether it was stored.
 
-    Raises Refusal: 422 where the key came with another body, 409 where the first request with it is still running.
+    Raises HttpError: 422 if the key was used with another body, 409 while the first request with it is running.
     """
-    recorded = await _recorded(readers, key)
-    if recorded is None:
+    stored = await _stored_answer(readers, key)
+    if stored is None:
         try:
-            return await perform(), False
+            return await execute(), False
         except Conflict:  # another request with this key was faster
-            recorded = await _recorded(readers, key)
-            if recorded is None:
+            stored = await _stored_answer(readers, key)
+            if stored is None:
                 raise
-    return recorded, True
+    return stored, True
 
 
-async def first_of(readers: Readers, key: Key) -> dict[str, object] | None:
-    """The task that was accepted under that key, as it stands now (`TaskForm`). Raises Refusal (422) for another body."""
+async def earlier_task(readers: Readers, key: Key) -> dict[str, Any] | None:
+    """Return the task that was queued with that key, in its present state (`TaskForm`). Raises HttpError (422)."""
     found = await readers.read(lambda reader: reader.under_key(key[0], key[1]))
     if found is None:
         return None
-    kept, request, response = found
-    if kept != key[2]:
-        raise _reused(key[1])
+    fingerprint, request, response = found
+    if fingerprint != key[2]:
+        raise _key_reused(key[1])
     assert request is not None  # the key is committed with it
     form, answer = request.as_dict(), response and recorded(request.as_dict(), response.as_dict())
     names = ("contract_id", "session_id", "capability", "status", "created_at", "completed_at")
     return {**{name: form[name] for name in names}, "answer": answer and answer.as_dict()}
 
 
-def _reused(name: str) -> Refusal:
-    return Refusal(
-        422, "idempotency_key_reused", f"the {HEADER} {name!r} came with another body before", "Use a new key."
+def _key_reused(name: str) -> HttpError:
+    return HttpError(
+        422,
+        "idempotency_key_reused",
+        f"the {IDEMPOTENCY_KEY} {name!r} was used with another body",
+        "Use a new key for a new request.",
     )
 
 
-async def _recorded(readers: Readers, key: Key) -> Answer | None:
+async def _stored_answer(readers: Readers, key: Key) -> Answer | None:
     caller, name, fingerprint = key
     found = await readers.read(lambda reader: reader.under_key(caller, name))
     if found is None:
         return None
-    kept, request, response = found
-    if kept != fingerprint:
-        raise _reused(name)
+    stored_fingerprint, request, response = found
+    if stored_fingerprint != fingerprint:
+        raise _key_reused(name)
     if request is None or response is None:
-        raise Refusal(
+        raise HttpError(
             409,
             "idempotency_in_progress",
-            f"the first request with the {HEADER} {name!r} is still running",
-            "Send it again later.",
+            f"the first request with the {IDEMPOTENCY_KEY} {name!r} is still running",
+            "Send the request again later.",
             Retry_After="1",
         )
     return recorded(request.as_dict(), response.as_dict())

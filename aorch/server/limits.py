@@ -1,59 +1,99 @@
-"""How many requests are answered at a time, and how that ends."""
+"""Limits on requests: how many run at once, and how many a caller may send per second."""
 
 import asyncio
+import time
+from math import ceil
 from typing import Any
 
-from aorch.server.problems import Refusal
+from aorch.server.problems import HttpError
+
+BURST_S = 10
+"""A caller may send this many seconds' worth of requests at once."""
+MAX_CALLERS = 20_000
+"""Callers whose rate is remembered, at most twice. Beyond that, those that were silent for longest are forgotten."""
 
 
-class Gate:
-    """What runs now, and whether more may come."""
+class ConcurrencyLimit:
+    """Counts the requests that run, up to `most`, and ends them when the server stops."""
 
     def __init__(self, most: int) -> None:
         self.most = most
         self.closing = False
-        self._inside: set[asyncio.Task[Any] | None] = set()
+        self.running: set[asyncio.Task[Any] | None] = set()
 
     def enter(self, *, counted: bool = True) -> asyncio.Task[Any] | None:
-        """Let the current task in; it, for `leave`. Raises Refusal (503) where the server is full or about to stop.
+        """Start a request, and return the current task for `running.discard`. Raises HttpError (503): full, or stopping.
 
-        One that is not `counted` is let in when the server is full, and the server does not wait for it when it stops.
+        A request that is not `counted` also starts when the server is full, and is not waited for when it stops.
         """
         if self.closing:
-            raise Refusal(503, "stopping", "the server is about to stop", "Try again, here or elsewhere.")
+            raise HttpError(503, "stopping", "the server is stopping", "Try again later, or on another server.")
         if not counted:
             return None
-        if len(self._inside) >= self.most:
-            raise Refusal(
-                503, "overloaded", f"{self.most} requests are running, which is the limit", "Try again later."
+        if len(self.running) >= self.most:
+            raise HttpError(
+                503,
+                "overloaded",
+                f"{self.most} requests are running, the limit (serve.max_concurrent)",
+                "Try again later.",
             )
         task = asyncio.current_task()
-        self._inside.add(task)
+        self.running.add(task)
         return task
 
-    def leave(self, task: asyncio.Task[Any] | None) -> None:
-        """That one is about to be answered."""
-        self._inside.discard(task)
-
     async def close(self, grace_s: float, cancel_s: float, hurry: asyncio.Event) -> None:
-        """Let nobody in any more. Wait up to `grace_s` seconds for those inside, cancel the others, and wait for these.
+        """Start no more requests. Wait up to `grace_s` seconds for running ones, cancel the rest, and wait for these.
 
-        Once `hurry` is set the grace is over.
+        Setting `hurry` ends the grace period.
         """
         self.closing = True
-        if inside := self._tasks():
-            ended, hurried = asyncio.ensure_future(asyncio.wait(inside)), asyncio.ensure_future(hurry.wait())
+        if running := self._tasks():
+            ended, hurried = asyncio.ensure_future(asyncio.wait(running)), asyncio.ensure_future(hurry.wait())
             await asyncio.wait((ended, hurried), timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)
             ended.cancel()
             hurried.cancel()
-        if inside := self._tasks():
-            for task in inside:
+        if running := self._tasks():
+            for task in running:
                 task.cancel()
-            await asyncio.wait(inside, timeout=cancel_s)
+            await asyncio.wait(running, timeout=cancel_s)
 
-    def inside(self) -> int:
-        """How many requests are being answered."""
+    def count(self) -> int:
+        """The number of running requests."""
         return len(self._tasks())
 
     def _tasks(self) -> list[asyncio.Task[Any]]:
-        return [task for task in self._inside if task is not None]
+        return [task for task in self.running if task is not None]
+
+
+class RateLimit:
+    """A token bucket for each caller: `rate_per_s` requests on average, BURST_S seconds' worth at once.
+
+    A bucket is stored as the time at which it is full again. A bucket that was not used for BURST_S seconds is full, which is
+    the same as having none, so every BURST_S seconds the unused ones are forgotten.
+    """
+
+    def __init__(self, rate_per_s: float) -> None:
+        self._cost_s = 1 / rate_per_s
+        self._capacity_s = max(BURST_S, self._cost_s) + 1e-6
+        self._full_at: dict[str, float] = {}
+        self._older: dict[str, float] = {}
+        self._forget_at = 0.0
+
+    def take(self, caller: str) -> None:
+        """Count one request of `caller`. Raises HttpError (429), which contains the time until the next one is allowed."""
+        moment = time.monotonic()
+        if moment >= self._forget_at or len(self._full_at) >= MAX_CALLERS:
+            self._older, self._full_at = self._full_at, {}
+            self._forget_at = moment + self._capacity_s
+        full_at = self._full_at.get(caller) or self._older.get(caller, 0.0)
+        full_at = max(full_at, moment) + self._cost_s
+        wait_s = full_at - moment - self._capacity_s
+        if wait_s > 0:
+            raise HttpError(
+                429,
+                "too_many",
+                f"more than {1 / self._cost_s:g} requests per second (serve.rate_per_s)",
+                f"Try again in {wait_s:.3g} s.",
+                Retry_After=str(ceil(wait_s)),
+            )
+        self._full_at[caller] = full_at

@@ -1,4 +1,4 @@
-"""The listening socket: binding, accepting, and closing without resetting a connection that was already made."""
+"""The listening socket: bind, accept, and close without resetting established connections."""
 
 import asyncio
 import contextlib
@@ -17,9 +17,9 @@ from aorch.errors import UsageError
 BACKLOG = 1024
 """Connections that may wait to be accepted."""
 DRAIN_S = 0.1
-"""How long connections that were being made when the socket closes may take to be accepted."""
+"""How long accepting continues for connections that were established while the socket closed."""
 PAUSE_S = 1.0
-"""How long accepting pauses when the process has no descriptor or memory left for another connection."""
+"""How long accepting pauses when no descriptor or memory is left for another connection."""
 
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _SHUT_DOWN = frozenset({errno.EINVAL, errno.EBADF})
@@ -28,56 +28,56 @@ _DROP_NEW_CONNECTIONS = (
     (0x30, 0, 0, 13),  # load the flags of the TCP header
     (0x54, 0, 0, 0x12),  # keep SYN and ACK
     (0x15, 0, 1, 0x02),  # SYN without ACK: a new connection
-    (0x06, 0, 0, 0),  # dropped: the client sends it again after a second, to whoever listens then
+    (0x06, 0, 0, 0),  # drop it: the client sends it again after a second, to the next service
     (0x06, 0, 0, 0xFFFFFFFF),  # everything else passes
 )
 """A classic BPF program (socket(7), SO_ATTACH_FILTER)."""
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket bound to that address, not listening yet. Raises UsageError, also if another process listens there."""
+    """Return a socket bound to that address that does not listen yet. Raises UsageError, also if the address is in use."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         bound = socket.socket(family, kind, protocol)
-    except (OSError, UnicodeError) as error:  # the latter for a text that cannot be a host's name
-        raise _refused(host, port, error) from error
+    except (OSError, UnicodeError) as error:  # the latter for an invalid host name
+        raise _cannot_listen(host, port, error) from error
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
     except OSError as error:
         bound.close()
-        raise _refused(host, port, error) from error
+        raise _cannot_listen(host, port, error) from error
     bound.setblocking(False)
     return bound
 
 
 def listen(bound: socket.socket) -> None:
-    """Let clients connect. Raises UsageError if another process began to listen at that address meanwhile."""
+    """Let clients connect. Raises UsageError if another process has started to listen at that address meanwhile."""
     try:
         bound.listen(BACKLOG)
     except OSError as error:
         host, port = bound.getsockname()[:2]
-        raise _refused(host, port, error) from error
+        raise _cannot_listen(host, port, error) from error
 
 
 def stop_listening(listening: socket.socket) -> None:
     """Free the address for the next service, in every process that shares the socket. Blocks for DRAIN_S.
 
-    A socket that closes resets the connections that wait to be accepted. So no new connection is let in first, and those
-    that wait are accepted, by whichever process accepts from this socket.
+    Closing a socket resets the connections that wait to be accepted. So first new connections are kept out, and those that
+    wait are accepted by the processes that share the socket.
     """
     program = b"".join(struct.pack("HBBI", *step) for step in _DROP_NEW_CONNECTIONS)
     memory = ctypes.create_string_buffer(program, len(program))
     described = struct.pack("HP", len(_DROP_NEW_CONNECTIONS), ctypes.addressof(memory))
-    with contextlib.suppress(OSError):  # not on Linux: a connection made in this very moment may be reset
+    with contextlib.suppress(OSError):  # not on Linux: a connection established at this moment can be reset
         listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, described)
     time.sleep(DRAIN_S)
-    with contextlib.suppress(OSError):  # it does not listen yet, or no more
+    with contextlib.suppress(OSError):  # it does not listen (any more)
         listening.shutdown(socket.SHUT_RDWR)
 
 
 def announce(config: Config, port: int, *, closed: bool) -> None:
-    """Say on stderr where the service listens. `closed`: callers need a token."""
+    """Print on stderr where the service listens. `closed`: callers need a token."""
     workers = f", {config.serve.workers} workers" if config.serve.workers > 1 else ""
     workers += "; callers need a token" if closed else ""
     host = f"[{config.serve.host}]" if ":" in config.serve.host else config.serve.host
@@ -86,9 +86,9 @@ def announce(config: Config, port: int, *, closed: bool) -> None:
 
 
 class Listener:
-    """Accepts connections from `listening` and gives each a protocol made by `connection`, until `close`.
+    """Accepts connections from `listening` until `close`, and gives each a protocol from `connection`.
 
-    At most `at_once` in a row are accepted: processes that share the socket take turns.
+    At most `at_once` are accepted in a row, so that processes that share the socket take turns.
     """
 
     def __init__(self, listening: socket.socket, connection: Callable[[], asyncio.Protocol], at_once: int) -> None:
@@ -96,11 +96,11 @@ class Listener:
         self._connection = connection
         self._at_once = at_once
         self._loop = asyncio.get_running_loop()
-        self._beginning: set[asyncio.Task[object]] = set()
+        self._starting: set[asyncio.Task[object]] = set()
         self._loop.add_reader(listening, self._accept)
 
     def close(self) -> None:
-        """Accept no more."""
+        """Stop accepting."""
         if self._listening.fileno() >= 0:
             self._loop.remove_reader(self._listening)
             self._listening.close()
@@ -116,11 +116,11 @@ class Listener:
                     self.close()
                 elif error.errno in _EXHAUSTED:
                     self._pause()
-                return  # any other error is that of one connection (accept(2)): the next call accepts the next one
+                return  # any other error concerns one connection (accept(2)); the next call accepts the next one
             accepted.setblocking(False)
             task = self._loop.create_task(self._loop.connect_accepted_socket(self._connection, accepted))
-            self._beginning.add(task)
-            task.add_done_callback(self._beginning.discard)
+            self._starting.add(task)
+            task.add_done_callback(self._starting.discard)
 
     def _pause(self) -> None:
         self._loop.remove_reader(self._listening)
@@ -131,7 +131,7 @@ class Listener:
             self._loop.add_reader(self._listening, self._accept)
 
 
-def _refused(host: str, port: int, error: OSError | UnicodeError) -> UsageError:
+def _cannot_listen(host: str, port: int, error: OSError | UnicodeError) -> UsageError:
     return UsageError(
         f"cannot listen on {host}:{port}: {config_file.reason_of(error)}",
         "Choose another --host or --port (0: any free port).",

@@ -1,8 +1,8 @@
-"""Requests that wait for something to happen: long polls and streams of events.
+"""Requests that wait for something to happen: long polls and event streams.
 
-They are not counted by `max_concurrent`, but have a limit of their own. They end within a second of the moment at which their
-connection is lost, or their token is revoked or expires. A client that left often looks like one that half-closed: it gets its
-answer, but is not waited for longer than HALF_CLOSED_S.
+They do not count towards `max_concurrent`, but have their own limit. They end within a second after their connection is lost or
+their token is revoked or expires. A client that has left often looks like one that half-closed its connection: it gets a
+response, but the server waits for it no longer than HALF_CLOSED_S.
 """
 
 import asyncio
@@ -13,52 +13,49 @@ from aiohttp import web
 
 from aorch.engine.supervision import Supervisor, Turned
 from aorch.ledger.reader_pool import Readers
-from aorch.server.authentication import READ, Access
-from aorch.server.http_protocol import may_have_left
-from aorch.server.problems import Refusal
+from aorch.server.authentication import READ, Authenticator
+from aorch.server.http_protocol import client_has_left
+from aorch.server.problems import HttpError
 
-MOST = 4096
-"""Long polls and streams at a time."""
+MAX_REQUESTS = 4096
+"""Long polls and streams at the same time."""
 HALF_CLOSED_S = 5.0
-LOOK_S = 0.4
-"""How often clients and tokens are looked at as long as any of them waits."""
+CHECK_S = 0.4
+"""How often clients and tokens are checked while any request waits."""
 
 
 class LongRequests:
-    """The long polls and streams that are open now."""
+    """The open long polls and streams."""
 
-    def __init__(self, access: Access, readers: Readers, supervisor: Supervisor) -> None:
-        self._access = access
+    def __init__(self, authenticator: Authenticator, readers: Readers, supervisor: Supervisor) -> None:
+        self._authenticator = authenticator
         self._readers = readers
         self._supervisor = supervisor
         self._open: dict[object, tuple[web.Request, Callable[[], object]]] = {}
-        self._watching: asyncio.Task[None] | None = None
+        self._checking: asyncio.Task[None] | None = None
 
     @contextmanager
     def hold(self, request: web.Request, wake: Callable[[], object]) -> Iterator[None]:
-        """Let `request` wait inside the block. `wake` is called once it must end.
-
-        Raises Refusal (503) when MOST requests wait already.
-        """
-        if len(self._open) >= MOST:
-            raise Refusal(
-                503, "overloaded", f"{MOST} long polls and streams are open, which is the limit", "Try again later."
+        """Let `request` wait inside the block; `wake` is called when it must end. Raises HttpError (503) at MAX_REQUESTS."""
+        if len(self._open) >= MAX_REQUESTS:
+            raise HttpError(
+                503, "overloaded", f"{MAX_REQUESTS} long polls and streams are open, the limit", "Try again later."
             )
         key = object()
         self._open[key] = (request, wake)
-        if self._watching is None or self._watching.done():
-            self._watching = self._supervisor.start("tokens", self._watch)
+        if self._checking is None or self._checking.done():
+            self._checking = self._supervisor.start("tokens", self._check)
         try:
             yield
         finally:
             del self._open[key]
 
-    async def _watch(self, turned: Turned) -> None:
-        """Wake those whose client has left, or whose token is not valid any more."""
+    async def _check(self, turned: Turned) -> None:
+        """Wake the requests whose client has left, or whose token is no longer valid."""
         while self._open:
-            await asyncio.sleep(LOOK_S)
-            await self._access.look(self._readers, wait=True)
+            await asyncio.sleep(CHECK_S)
+            await self._authenticator.refresh(self._readers, wait=True)
             for request, wake in list(self._open.values()):
-                if may_have_left(request, HALF_CLOSED_S) or not self._access.admits(request, READ):
+                if client_has_left(request, HALF_CLOSED_S) or not self._authenticator.is_valid(request, READ):
                     wake()
             turned()

@@ -12,8 +12,9 @@ import aorch
 from aorch.errors import AorchError
 from aorch.server import openapi_examples
 from aorch.server.authentication import PUBLIC
-from aorch.server.routes.table import ROUTES, Route
-from aorch.server.schemas import bodies
+from aorch.server.route import Route
+from aorch.server.route_table import ROUTES
+from aorch.server.schemas.problem import Problem
 
 Json = dict[str, Any]
 
@@ -26,11 +27,11 @@ Errors are `application/problem+json` (RFC 9457); the member `code` is stable. T
 A field of a body that is not known is passed over; a name in a query that is not known is refused.
 """
 _TAGS = {
-    "orchestrator": "Tasks, and the service itself.",
-    "agents": "Who can do what.",
-    "queue": "Tasks that are accepted now and done later.",
-    "ledger": "The contracts: what was asked, and what was answered.",
-    "memory": "What sessions came to: blocks whose every claim cites its contracts.",
+    "tasks": "Execute a task now, or queue it for later.",
+    "agents": "The agents and what they can do.",
+    "contracts": "The ledger: every REQUEST and RESPONSE, by session, and as a stream.",
+    "memory": "Compressed sessions. Every claim in a memory block cites its contracts.",
+    "service": "The health and status of the service.",
 }
 _PATH_PARAMETERS = {
     "agent_id": ("The agent's id.", openapi_examples.AGENT),
@@ -166,9 +167,9 @@ def document(*, is_open: bool) -> Json:
 
 def _schemas() -> Json:
     asked = [(route.body, "validation") for route in ROUTES if route.body]
-    answered = [(route.answer, "serialization") for route in ROUTES if route.answer]
+    answered = [(route.response, "serialization") for route in ROUTES if route.response]
     _, schemas = models_json_schema(
-        [*asked, *answered, (bodies.Problem, "serialization")],  # type: ignore[list-item]  # the modes are literals
+        [*asked, *answered, (Problem, "serialization")],  # type: ignore[list-item]  # the modes are literals
         ref_template="#/components/schemas/{model}",
         schema_generator=_Schemas,
     )
@@ -182,7 +183,7 @@ def _operation(route: Route, *, is_open: bool) -> Json:
         "operationId": route.name,
         "summary": summary,
         "description": f"{more.strip()}\n\n{_scope(route)}".strip(),
-        "tags": list(route.tags),
+        "tags": [route.tag],
         "security": [],
         "parameters": [*_path_parameters(route), *_query_parameters(route), *_header_parameters(route)],
         "responses": {f"{route.success}": _answer(route), **_refusals(route)},
@@ -234,14 +235,14 @@ def _header_parameters(route: Route) -> Iterable[Json]:
 
 def _answer(route: Route) -> Json:
     headers = ["X-Request-ID"]
-    if route.answer is None:
+    if route.response is None:
         content: Json = {
             "text/event-stream": {"schema": _STREAM, "examples": {"one": {"value": openapi_examples.STREAM}}}
         }
     else:
         shown = {name: {"value": value} for name, value in openapi_examples.ANSWERS[route.name].items()}
-        content = {"application/json": {"schema": _ref(route.answer), "examples": shown}}
-        headers += ["Link"] if "next" in route.answer.model_fields else []
+        content = {"application/json": {"schema": _ref(route.response), "examples": shown}}
+        headers += ["Link"] if "next" in route.response.model_fields else []
     headers += ["Idempotency-Replayed"] if "Idempotency-Key" in _ASKED.get(route.name, {}) else []
     headers += ["Location"] if route.success == 202 else []
     about = "What came of it." if route.body else "What was asked for."
@@ -288,7 +289,7 @@ def _refusal(status: int, refusals: list[AorchError]) -> Json:
     return {
         "description": f"{title}: {', '.join(f'`{code}`' for code in shown)}.",
         "headers": said,
-        "content": {PROBLEM: {"schema": _ref(bodies.Problem), "examples": shown}},
+        "content": {PROBLEM: {"schema": _ref(Problem), "examples": shown}},
     }
 
 

@@ -26,7 +26,7 @@ from aorch.errors import (
     UsageError,
     WebhooksOff,
 )
-from aorch.server.problems import Refusal, problem
+from aorch.server.problems import HttpError, problem_response
 
 MOMENT = "2026-01-25T18:18:50.850Z"
 REQUEST_ID = "01KFV70HW83SYH1HAX57ZGJDYR"
@@ -203,28 +203,28 @@ ANSWERS: dict[str, dict[str, Any]] = {
 STREAM = f"id: 1\nevent: request\ndata: {jsonio.encode(_request)}\n\n"
 
 BEFORE_ROUTES = (
-    Refusal(400, "not_http", "this is not HTTP: it is malformed"),
-    Refusal(408, "too_slow", "the header took longer than 10 s"),
-    Refusal(
+    HttpError(400, "not_http", "this is not HTTP: it is malformed"),
+    HttpError(408, "too_slow", "the header took longer than 10 s"),
+    HttpError(
         503, "too_many_connections", "too many connections are open", "Close idle connections, or raise ulimit -n."
     ),
-    Refusal(414, "uri_too_long", "the path and query are longer than 8192 bytes"),
-    Refusal(417, "refused", "refused: Expectation Failed"),
-    Refusal(431, "headers_too_large", "a header is longer than 8190 bytes"),
-    Refusal(
+    HttpError(414, "uri_too_long", "the path and query are longer than 8192 bytes"),
+    HttpError(417, "refused", "refused: Expectation Failed"),
+    HttpError(431, "headers_too_large", "a header is longer than 8190 bytes"),
+    HttpError(
         503, "too_many_connections", "too many connections are open", "Close idle connections, or raise ulimit -n."
     ),
 )
 """Of the connection, before anything is known of the request: these say no `X-Request-ID`."""
 ALWAYS = (
     *BEFORE_ROUTES,
-    Refusal(403, "origin_refused", "pages of 'https://example.org' may not call", "Add it to serve.cors_origins."),
-    Refusal(421, "misdirected", "this is not the server of 'example.org'", "Call it as 127.0.0.1 or localhost."),
-    Refusal(429, "too_many", "more than 10 requests a second", "The next may come in 0.1 s.", Retry_After="1"),
+    HttpError(403, "origin_refused", "pages of 'https://example.org' may not call", "Add it to serve.cors_origins."),
+    HttpError(421, "misdirected", "this is not the server of 'example.org'", "Call it as 127.0.0.1 or localhost."),
+    HttpError(429, "too_many", "more than 10 requests a second", "The next may come in 0.1 s.", Retry_After="1"),
     AorchError("a fault of the server; its log has the trace", f"Name the request {REQUEST_ID}."),
     LedgerError("the ledger cannot be read: disk I/O error"),
-    Refusal(503, "overloaded", "1000 requests are running, which is the limit", "Try again later."),
-    Refusal(503, "stopping", "the server is about to stop", "Try again, here or elsewhere."),
+    HttpError(503, "overloaded", "1000 requests are running, which is the limit", "Try again later."),
+    HttpError(503, "stopping", "the server is about to stop", "Try again, here or elsewhere."),
 )
 _MAKE_ONE = "Send `Authorization: Bearer TOKEN`; `aorch tokens create` makes one."
 TOKEN = (
@@ -236,10 +236,10 @@ TOKEN = (
 BODY = (
     UsageError("the body is not JSON: expected value at line 1 column 1"),
     InvalidJSON("the body is nested deeper than 64 levels (max_json_depth)"),
-    Refusal(400, "body_broken", "the body is not encoded as its headers say"),
-    Refusal(413, "too_large", "the body is larger than max_body_bytes", "Send less, or raise the limit."),
-    Refusal(415, "not_json", "the body is text/plain", "Send it as application/json."),
-    Refusal(
+    HttpError(400, "body_broken", "the body is not encoded as its headers say"),
+    HttpError(413, "too_large", "the body is larger than max_body_bytes", "Send less, or raise the limit."),
+    HttpError(415, "not_json", "the body is text/plain", "Send it as application/json."),
+    HttpError(
         415,
         "encoding_not_supported",
         "the Content-Encoding 'br' is not supported",
@@ -257,13 +257,13 @@ _EXCHANGED = (
     ),
     AgentTimedOut("agent_example_001 gave no answer within 600 s"),
 )
-"""Refusals of an exchange that is in the ledger, so that the answer names it."""
+"""HttpErrors of an exchange that is in the ledger, so that the answer names it."""
 _NO_LIMIT = ParametersInvalid("query: limit: Input should be less than or equal to 1000")
 REFUSALS: dict[str, tuple[AorchError, ...]] = {
     "orchestrate": (
-        Refusal(400, "idempotency_key_invalid", "the Idempotency-Key is not one key of 1 to 255 characters"),
-        Refusal(409, "idempotency_in_progress", "the first request with the Idempotency-Key 'k1' is still running"),
-        Refusal(
+        HttpError(400, "idempotency_key_invalid", "the Idempotency-Key is not one key of 1 to 255 characters"),
+        HttpError(409, "idempotency_in_progress", "the first request with the Idempotency-Key 'k1' is still running"),
+        HttpError(
             422, "idempotency_key_reused", "the Idempotency-Key 'k1' came with another body before", "Use a new key."
         ),
         *_EXCHANGED,
@@ -272,8 +272,8 @@ REFUSALS: dict[str, tuple[AorchError, ...]] = {
         LedgerFull("the disk of the ledger /srv/ledger.db is full", "Make room, then try again."),
     ),
     "submit_task": (
-        Refusal(400, "idempotency_key_invalid", "the Idempotency-Key is not one key of 1 to 255 characters"),
-        Refusal(
+        HttpError(400, "idempotency_key_invalid", "the Idempotency-Key is not one key of 1 to 255 characters"),
+        HttpError(
             422, "idempotency_key_reused", "the Idempotency-Key 'k1' came with another body before", "Use a new key."
         ),
         NoAgent("No agent available for capability: translate", "See `aorch agents list`."),
@@ -326,7 +326,7 @@ REFUSALS: dict[str, tuple[AorchError, ...]] = {
 
 def as_answered(error: AorchError) -> dict[str, Any]:
     """The body that a caller gets for `error`, made by what makes all of them."""
-    response: Response = problem(error, **(_exchange if error in _EXCHANGED else {}))
+    response: Response = problem_response(error, **(_exchange if error in _EXCHANGED else {}))
     assert isinstance(response.body, bytes)
     body: dict[str, Any] = jsonio.decode(response.body)
     return body

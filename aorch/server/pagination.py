@@ -1,7 +1,8 @@
-"""Lists, a page at a time: no page is larger than PAGE_BYTES, and none is encoded on the event loop."""
+"""Lists in pages: no page exceeds PAGE_BYTES, and pages are encoded in threads, not on the event loop."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
+from urllib.parse import urlencode
 
 from aiohttp import web
 
@@ -9,20 +10,21 @@ from aorch import jsonio
 from aorch.errors import InvalidJSON
 from aorch.ledger.reader import Reader
 from aorch.ledger.record import FIELDS, Row
-from aorch.server.fast_path import JsonAnswer
-from aorch.server.json_response import JSON, next_page
+from aorch.server.fast_path import JsonResponse
 from aorch.server.request_context import services_of
 
 PAGE_BYTES = 8 * 1024 * 1024
-"""A page ends with the item before the one that would make it larger; it has one item at least."""
+"""A page ends before the item that would make it larger. It has at least one item."""
+MAX_LINK_LENGTH = 8000
+"""Characters of the URL in `Link`. A request line has at most 8 KiB."""
 
 Result = TypeVar("Result")
 Page = tuple[list[bytes], str | None]
-"""The items as JSON, and the cursor of the page after this one."""
+"""The items as JSON, and the cursor of the next page."""
 
 
 def page_of(found: Iterable[tuple[str, dict[str, Any]]], limit: int, *, more: bool = False) -> Page:
-    """Up to `limit` of those items, each of which comes with its cursor. `more`: there are others after the last of them."""
+    """Return up to `limit` of the items, each of which comes with its cursor. `more`: others follow after the last one."""
     items: list[bytes] = []
     size, last = 0, None
     for cursor, form in found:
@@ -36,23 +38,34 @@ def page_of(found: Iterable[tuple[str, dict[str, Any]]], limit: int, *, more: bo
 
 
 async def read_page(request: web.Request, read: Callable[[Reader], Result]) -> Result:
-    """What `read` makes of a Reader, in a thread, once there is room for a page. Raises Refusal (503), LedgerError."""
+    """Return the result of `read`, called in a thread once there is room for a page. Raises HttpError (503), LedgerError."""
     services = services_of(request)
     async with services.unsent.room():
         return await services.readers.read(read)
 
 
-def page_answer(request: web.Request, name: str, page: Page, **others: Any) -> JsonAnswer:
-    """The response with the items under `name`, `others`, and `next`, which is in the header `Link` as well."""
-    items, following = page
-    rest = jsonio.encode_bytes({**others, "next": following})
+def page_response(request: web.Request, name: str, page: Page, **others: Any) -> JsonResponse:
+    """Return the response with the items as `name`, `others`, and `next`, which the header `Link` contains as well."""
+    items, cursor = page
+    rest = jsonio.encode_bytes({**others, "next": cursor})
     body = b'{"%s":[%s],%s' % (name.encode(), b",".join(items), rest[1:])
-    return JsonAnswer(body, content_type=JSON, headers=next_page(request, following))
+    return JsonResponse(body, headers=_link(request, cursor))
 
 
-def form_of(row: Row) -> dict[str, Any]:
-    """The JSON form of a contract. One that another program wrote, and that is no JSON, has its texts as they are."""
+def contract_json(row: Row) -> dict[str, Any]:
+    """Return the JSON form of a contract. If another program wrote invalid JSON, its texts are returned unchanged."""
     try:
         return row.as_dict()
     except InvalidJSON:
         return dict(zip(FIELDS, row, strict=False))
+
+
+def _link(request: web.Request, cursor: str | None) -> dict[str, str]:
+    """Return the `Link` header with the next page (RFC 8288), or no header on the last page.
+
+    No header either if the URL exceeds MAX_LINK_LENGTH: imported session ids can have any length.
+    """
+    if cursor is None:
+        return {}
+    url = f"{request.rel_url.raw_path}?{urlencode({**request.query, 'cursor': cursor})}"
+    return {} if len(url) > MAX_LINK_LENGTH else {"Link": f'<{url}>; rel="next"'}

@@ -1,4 +1,4 @@
-"""Every refusal as `application/problem+json` (RFC 9457). The status comes from the error's class and from nowhere else."""
+"""Error responses: `application/problem+json` (RFC 9457). The status is the `http_status` of the error's class."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -10,8 +10,9 @@ from aorch import jsonio
 from aorch.engine.response_saver import Unsaved
 from aorch.engine.task import Answer
 from aorch.errors import AorchError, LedgerBusy, NoAgentAvailable, ParametersInvalid, UsageError
-from aorch.server.fast_path import JsonAnswer
+from aorch.server.fast_path import JsonResponse
 
+PROBLEM = "application/problem+json"
 RETRY_AFTER_S = 1
 
 _TITLES = {
@@ -22,25 +23,25 @@ _TITLES = {
     405: "Method not allowed",
     408: "Request timeout",
     409: "Conflict",
-    413: "Too large",
-    414: "Path too long",
-    415: "Unsupported body",
-    417: "Expectation refused",
-    421: "Another server's",
-    422: "Not understood",
+    413: "Body too large",
+    414: "URI too long",
+    415: "Unsupported media type",
+    417: "Expectation failed",
+    421: "Misdirected request",
+    422: "Invalid input",
     429: "Too many requests",
     431: "Headers too large",
     499: "Cancelled",
-    500: "A fault of the server",
-    502: "A service is out of reach",
-    503: "Not now",
+    500: "Internal server error",
+    502: "Service unreachable",
+    503: "Temporarily unavailable",
     504: "Timed out",
     507: "Disk full",
 }
 
 
-class Refusal(AorchError):
-    """A refusal that only HTTP knows: its status and code are the instance's."""
+class HttpError(AorchError):
+    """An error that only HTTP has: the status and the code belong to the instance, not to a class."""
 
     def __init__(self, status: int, code: str, message: str, hint: str = "", **headers: str) -> None:
         super().__init__(message, hint)
@@ -49,49 +50,62 @@ class Refusal(AorchError):
         self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
 
 
-def problem(error: AorchError, **more: Any) -> web.Response:
-    """The response that says `error`; `more` are further members, such as the contract's id."""
+def problem_response(error: AorchError, **members: Any) -> JsonResponse:
+    """Return the response that describes `error`; `members` are added to its body, such as the contract's id."""
     status = error.http_status
     detail = str(error)
     if isinstance(error, Unsaved):
-        answer = error.answer
-        more = {"contract_id": answer.contract_id, "agent_id": answer.agent_id, "session_id": answer.session_id}
+        members = _contract_members(error.answer)
     body = {
         "type": f"urn:aorch:error:{error.code}",
-        "title": _TITLES.get(status, "Refused"),
+        "title": _TITLES.get(status, "Error"),
         "status": status,
         "detail": detail,
         "code": error.code,
         "hint": error.hint or None,
         "success": False,
         "error": detail,
-        **more,
+        **members,
     }
     headers = dict(getattr(error, "headers", {}))
-    again = isinstance(error, LedgerBusy | NoAgentAvailable) or status == 503
-    if again and not isinstance(error, Unsaved):  # that task was done, and must not be done again
+    is_temporary = isinstance(error, LedgerBusy | NoAgentAvailable) or status == 503
+    if is_temporary and not isinstance(error, Unsaved):  # that task was executed: sending it again would repeat it
         headers.setdefault("Retry-After", str(RETRY_AFTER_S))
-    return JsonAnswer(
-        jsonio.encode_bytes(body), status=status, content_type="application/problem+json", headers=headers
-    )
+    return JsonResponse(jsonio.encode_bytes(body), status=status, content_type=PROBLEM, headers=headers)
 
 
-def refused(answer: Answer) -> web.Response:
-    """The response that says a failure which is in the ledger."""
-    return problem(
-        answer.as_error(), contract_id=answer.contract_id, agent_id=answer.agent_id, session_id=answer.session_id
-    )
+def failure_response(answer: Answer) -> JsonResponse:
+    """Return the response for a task that failed; its contracts are in the ledger."""
+    return problem_response(answer.as_error(), **_contract_members(answer))
 
 
-def not_understood(error: ValidationError, what: str, known: Iterable[str] = ()) -> AorchError:
-    """A body or a query that does not fit its shape: 400 where it is no JSON at all, else 422, naming the field.
+def _contract_members(answer: Answer) -> dict[str, Any]:
+    return {"contract_id": answer.contract_id, "agent_id": answer.agent_id, "session_id": answer.session_id}
 
-    `known` are the names that it may have.
+
+def validation_error(error: ValidationError, part: str, known: Iterable[str] = ()) -> AorchError:
+    """Return the error for a body or a query (`part`) that does not match its schema; it names the first wrong field.
+
+    400 if the body is not JSON, otherwise 422. `known` lists the names that a query accepts.
     """
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     if first["type"] == "json_invalid":
-        return UsageError(f"the {what} is not JSON: {first['msg'].removeprefix('Invalid JSON: ')}")
+        return UsageError(f"the {part} is not JSON: {first['msg'].removeprefix('Invalid JSON: ')}")
     place = ".".join(str(step) for step in first["loc"])
     if first["type"] == "extra_forbidden":
-        return ParametersInvalid(f"{what}: there is no {place!r}", f"There are: {', '.join(known)}.")
-    return ParametersInvalid(f"{what}: {f'{place}: ' if place else ''}{first['msg']}")
+        return ParametersInvalid(f"{part}: unknown parameter {place!r}", f"Known parameters: {', '.join(known)}.")
+    return ParametersInvalid(f"{part}: {f'{place}: ' if place else ''}{first['msg']}")
+
+
+def from_aiohttp(error: web.HTTPException) -> HttpError:
+    """Translate an error that aiohttp raises itself."""
+    if error.status == 404:
+        return HttpError(404, "no_route", "no route has this path", "See GET /v1/ for the routes.")
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        allowed = ", ".join(sorted(error.allowed_methods))
+        message = f"this path does not support {error.method} (supported: {allowed})"
+        return HttpError(405, "method_not_allowed", message, Allow=allowed)
+    if error.status == 413:
+        hint = "Send a smaller body, or raise serve.max_body_bytes in aorch.toml."
+        return HttpError(413, "too_large", "the body is larger than max_body_bytes", hint)
+    return HttpError(error.status, "refused", f"the server rejected the request: {error.reason}")

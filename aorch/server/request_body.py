@@ -1,4 +1,4 @@
-"""The body of a request: read once its caller is let in, decompressed, and bounded in time, size and depth."""
+"""Request bodies: read after the caller was authenticated, decompressed, and limited in time, size and depth."""
 
 import asyncio
 import zlib
@@ -8,95 +8,107 @@ from itertools import accumulate
 from aiohttp import hdrs, web
 
 from aorch.errors import InvalidJSON
-from aorch.server.json_response import JSON
-from aorch.server.problems import Refusal
+from aorch.server.fast_path import JSON
+from aorch.server.problems import HttpError
 from aorch.server.request_context import services_of
 
-_ZLIB_FORMAT = {"gzip": 31, "x-gzip": 31, "deflate": 15}
-"""Content codings that a body may have, with the `wbits` by which zlib knows them."""
+_ZLIB_WBITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
+"""The supported content codings, with zlib's `wbits` for each."""
 _RAW_DEFLATE = -15
-"""What some clients send as `deflate`, without the header that RFC 9110 asks for."""
-_HINT = "Send it as gzip or deflate, or without Content-Encoding."
+"""Some clients send `deflate` without the zlib header that RFC 9110 requires."""
 
 
-async def read_raw(request: web.Request) -> bytes:
-    """The JSON text of the body. Raises Refusal (400, 408, 413, 415), and InvalidJSON when it is nested too deeply."""
+async def read_body(request: web.Request) -> bytes:
+    """Return the JSON text of the body. Raises HttpError (400, 408, 413, 415), and InvalidJSON if it is nested too deeply."""
     if request.headers.get(hdrs.CONTENT_TYPE) != JSON and request.content_type != JSON:
-        raise Refusal(415, "not_json", f"the body is {request.content_type}", "Send it as application/json.")
-    coding = _coding(request)
-    settings = services_of(request).settings
-    raw = await _received(request, settings.max_body_bytes, settings.read_timeout_s)
+        message = f"the content type {request.content_type[:80]!r} is not supported"
+        raise HttpError(415, "not_json", message, "Send the body as application/json.")
+    coding = _coding(request) if hdrs.CONTENT_ENCODING in request.headers else None
+    settings, content = services_of(request).settings, request.content
+    if content.is_eof() and content.total_bytes <= settings.max_body_bytes:
+        raw = content.read_nowait()  # it has arrived completely, so no timer is needed
+    else:
+        raw = await _receive(request, settings.max_body_bytes, settings.read_timeout_s)
     if coding is not None:  # in a thread: a megabyte takes milliseconds
-        raw = await asyncio.to_thread(_decompressed, raw, coding, settings.max_body_bytes)
-    raw = raw.removeprefix(BOM_UTF8)
-    if _deeper_than(settings.max_json_depth, raw):
-        raise InvalidJSON(f"the body is nested deeper than {settings.max_json_depth} levels (max_json_depth)")
+        raw = await asyncio.to_thread(_decompress, raw, coding, settings.max_body_bytes)
+    if raw.startswith(BOM_UTF8):
+        raw = raw.removeprefix(BOM_UTF8)
+    deepest = settings.max_json_depth
+    if raw.count(b"{") + raw.count(b"[") > deepest and is_deeper_than(deepest, raw):
+        raise InvalidJSON(f"the body is nested deeper than {deepest} levels (serve.max_json_depth)")
     return raw
 
 
 def _coding(request: web.Request) -> str | None:
-    """The content coding; None when there is none. Raises Refusal (415) for one that is not supported, or several."""
-    if hdrs.CONTENT_ENCODING not in request.headers:
-        return None
+    """Return the content coding, or None for `identity`. Raises HttpError (415) for several or an unsupported one."""
     given = ", ".join(request.headers.getall(hdrs.CONTENT_ENCODING)).strip().lower()
     if given in ("", "identity"):
         return None
-    if given not in _ZLIB_FORMAT:
-        message = f"the Content-Encoding {given[:40]!r} is not supported"
-        raise Refusal(415, "encoding_not_supported", message, _HINT, Accept_Encoding="gzip, deflate")
+    if given not in _ZLIB_WBITS:
+        raise HttpError(
+            415,
+            "encoding_not_supported",
+            f"the Content-Encoding {given[:40]!r} is not supported",
+            "Use gzip or deflate, or send the body without Content-Encoding.",
+            Accept_Encoding="gzip, deflate",
+        )
     return given
 
 
-async def _received(request: web.Request, most: int, timeout_s: float) -> bytes:
-    """What was sent, as it came. Raises Refusal (408, 413)."""
-    if request.content.is_eof() and request.content.total_bytes <= most:
-        return request.content.read_nowait()  # all of it is here: no timer is needed, nor any of `read`'s other care
+async def _receive(request: web.Request, most: int, timeout_s: float) -> bytes:
+    """Return the body as it was sent. Raises HttpError (408), and aiohttp's 413."""
     if (announced := request.content_length or 0) > most:
         raise web.HTTPRequestEntityTooLarge(most, announced)
     try:
         async with asyncio.timeout(timeout_s):
             return await request.read()
     except TimeoutError:
-        raise Refusal(408, "too_slow", f"the body took longer than {timeout_s:g} s") from None
+        raise HttpError(
+            408, "too_slow", f"the body did not arrive within {timeout_s:g} s (serve.read_timeout_s)"
+        ) from None
 
 
-def _decompressed(raw: bytes, coding: str, most: int) -> bytes:
-    """`raw` without its content coding. Stops as soon as there is more than `most` of it (413); 400 when it is broken."""
-    wbits = _ZLIB_FORMAT[coding]
+def _decompress(raw: bytes, coding: str, most: int) -> bytes:
+    """Return `raw` without its content coding. Stops at `most` bytes (413). Raises HttpError (400) for invalid data."""
+    wbits = _ZLIB_WBITS[coding]
     if coding == "deflate" and raw and raw[0] & 0x0F != zlib.DEFLATED:
         wbits = _RAW_DEFLATE
     inflater = zlib.decompressobj(wbits)
     try:
         text = inflater.decompress(raw, most + 1)
     except zlib.error:
-        raise _broken() from None
+        raise body_broken() from None
     if len(text) > most:
         raise web.HTTPRequestEntityTooLarge(most, len(text))
     if not inflater.eof or inflater.unused_data:
-        raise _broken()
+        raise body_broken()
     return text
 
 
-def _broken() -> Refusal:
-    return Refusal(400, "body_broken", "the body is not encoded as its headers say")
+def body_broken() -> HttpError:
+    """Return the error for a body that its headers do not describe."""
+    return HttpError(
+        400,
+        "body_broken",
+        "the body does not match its Content-Encoding or Transfer-Encoding",
+        "Check how the client encodes it.",
+    )
 
 
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _AS_LISTS = bytes.maketrans(b"{}", b"[]")
 _STEPS = [1 if byte == ord("[") else -1 if byte == ord("]") else 0 for byte in range(256)]
 _ROUNDS = 8
-"""So many of the innermost levels are taken away by `replace`, which leaves next to nothing of an ordinary text."""
+"""`replace` removes this many of the innermost levels, which leaves almost nothing of an ordinary text."""
 
 
-def _deeper_than(most: int, raw: bytes) -> bool:
-    """Whether `raw`, if it is JSON, is nested deeper than that: by functions of C alone, in less time than parsing takes."""
-    if raw.count(b"{") + raw.count(b"[") <= most:  # what opens must close, or it is no JSON
-        return False
+def is_deeper_than(most: int, raw: bytes) -> bool:
+    """Whether `raw`, if it is JSON, has more than `most` levels. Uses functions of C only, and is faster than parsing."""
     if b"\\" in raw:
         raw = raw.replace(b"\\\\", b"").replace(b'\\"', b"")
     brackets = b"".join(raw.split(b'"')[::2]).translate(_AS_LISTS, _NO_BRACKETS)
-    for taken in range(_ROUNDS):
-        if brackets.count(b"[") + taken <= most:
+    for removed in range(_ROUNDS):
+        if brackets.count(b"[") + removed <= most:
             return False
         brackets = brackets.replace(b"[]", b"")
     return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) + _ROUNDS > most

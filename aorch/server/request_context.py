@@ -1,7 +1,7 @@
-"""What goes with a request: its id, who calls, what its line in the log says, and the services that answer it."""
+"""What belongs to a request while it is handled: its id, its caller, the fields of its log line, and the services."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import Any
 
 from aiohttp import web
 
@@ -10,44 +10,42 @@ from aorch.engine.supervision import Supervisor
 from aorch.engine.waiter import Waiting
 from aorch.ledger.reader_pool import Readers
 from aorch.orchestrator import Orchestrator
-from aorch.server.limits import Gate
-from aorch.server.unsent import Unsent
-
-if TYPE_CHECKING:
-    from aorch.server.authentication import Access, Caller
-    from aorch.server.long_requests import LongRequests
+from aorch.server.authentication import ANONYMOUS, Authenticator, Caller
+from aorch.server.limits import ConcurrencyLimit
+from aorch.server.long_requests import LongRequests
+from aorch.server.unsent_responses import UnsentResponses
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What answers requests, the same for all of them."""
+    """What handlers use. All requests share it."""
 
     orchestrator: Orchestrator
-    readers: Readers
     settings: ServeConfig
-    access: "Access"
-    gate: Gate
-    waiting: Waiting
+    authenticator: Authenticator
+    concurrency: ConcurrencyLimit
     supervisor: Supervisor
-    long_requests: "LongRequests"
+    readers: Readers
     health_readers: Readers
-    unsent: Unsent
+    waiting: Waiting
+    long_requests: LongRequests
+    unsent: UnsentResponses
 
 
 @dataclass(slots=True)
-class Call:
-    """A request on its way. `about` is what its line in the log says besides."""
+class RequestContext:
+    """One request while it is handled. `log_fields` are added to its log line."""
 
     request_id: str
-    caller: "Caller"
     services: Services
-    about: dict[str, Any]
+    caller: Caller = ANONYMOUS
+    log_fields: dict[str, Any] = field(default_factory=dict)
 
 
-CALL: web.RequestKey[Call] = web.RequestKey("call", Call)
+CONTEXT: web.RequestKey[RequestContext] = web.RequestKey("context", RequestContext)
 SERVICES: web.AppKey[Services] = web.AppKey("services", Services)
 
 
 def services_of(request: web.Request) -> Services:
-    """What answers `request`."""
-    return request[CALL].services
+    """Return the services that handle `request`."""
+    return request[CONTEXT].services

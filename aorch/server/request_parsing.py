@@ -1,4 +1,4 @@
-"""What comes with a request: its body's fields, its query, and what ties it to its caller's traces."""
+"""Parsing requests: a body or a query as its schema, and a task with what connects it to its caller's traces."""
 
 from typing import Any, TypeVar
 
@@ -8,47 +8,67 @@ from pydantic import BaseModel, ValidationError
 
 from aorch import jsonio
 from aorch.engine.task import Task
-from aorch.errors import InvalidJSON, ParametersInvalid
+from aorch.errors import Forbidden, InvalidJSON, ParametersInvalid
 from aorch.orchestrator import new_session_id
-from aorch.server.authentication import speaks_as
 from aorch.server.idempotency import Key
-from aorch.server.problems import not_understood
-from aorch.server.request_context import Call
-from aorch.server.schemas.bodies import AnyTask
+from aorch.server.problems import validation_error
+from aorch.server.request_context import CONTEXT, RequestContext
+from aorch.server.schemas.tasks import TaskFields
 
-Shape = TypeVar("Shape", bound=BaseModel)
+Schema = TypeVar("Schema", bound=BaseModel)
+
+_TRACE_HEADERS = {
+    "request_id": istr("X-Request-ID"),
+    "traceparent": istr("traceparent"),
+    "tracestate": istr("tracestate"),
+}
+_MAX_TRACE_LENGTH = 512
 
 
-def parse(raw: bytes, shape: type[Shape]) -> Shape:
-    """A body as `shape`; half a surrogate pair is U+FFFD. Raises Refusal (422) and UsageError (400), which name the field."""
+def parse_body(raw: bytes, schema: type[Schema]) -> Schema:
+    """Parse a body; half of a surrogate pair becomes U+FFFD. Raises ParametersInvalid (422) and UsageError (400)."""
     try:
-        shaped = shape.model_validate_json(raw)
+        body = schema.model_validate_json(raw)
     except ValidationError as error:
-        whole = jsonio.without_mark(raw) or jsonio.without_half_pairs(raw)
-        if whole is not None:
-            return parse(whole, shape)
-        raise not_understood(error, "body") from error
+        repaired = jsonio.without_mark(raw) or jsonio.without_half_pairs(raw)
+        if repaired is not None:
+            return parse_body(repaired, schema)
+        raise validation_error(error, "body") from error
     try:
-        jsonio.decode(raw)  # pydantic takes NaN, Infinity and 1e999, which would be written as null
+        jsonio.decode(raw)  # pydantic accepts NaN, Infinity and 1e999, which would be stored as null
     except InvalidJSON as error:
         raise InvalidJSON(f"the body is {error}") from error
-    return shaped
+    return body
 
 
-def read_query(request: web.Request, shape: type[Shape], **besides: str) -> Shape:
-    """The query as `shape`; what is given `besides` goes before. Raises Refusal (422), which names the parameter."""
-    if twice := [name for name in request.query if len(request.query.getall(name)) > 1]:
-        raise ParametersInvalid(f"query: {twice[0]!r} is given more than once", "Give each parameter once.")
+def parse_query(request: web.Request, schema: type[Schema], **overrides: str) -> Schema:
+    """Parse the query; `overrides` replace its values. Raises ParametersInvalid (422), which names the parameter."""
+    if repeated := [name for name in request.query if len(request.query.getall(name)) > 1]:
+        raise ParametersInvalid(f"query: {repeated[0]!r} appears more than once", "Send each parameter once.")
     try:
-        query = shape.model_validate(dict(request.query))
-        return shape.model_validate({**request.query, **besides}) if besides else query
+        query = schema.model_validate(dict(request.query))
+        return schema.model_validate({**request.query, **overrides}) if overrides else query
     except ValidationError as error:
-        known = (field.alias or name for name, field in shape.model_fields.items())
-        raise not_understood(error, "query", known) from error
+        known = (field.alias or name for name, field in schema.model_fields.items())
+        raise validation_error(error, "query", known) from error
 
 
-def asked(call: Call, request: web.Request, body: AnyTask, key: Key | None) -> Task:
-    """The task that `body` asks for, under that idempotency key. Raises Forbidden where the caller speaks for another."""
+def task_of(request: web.Request, body: TaskFields, key: Key | None) -> Task:
+    """Return the task that `body` describes, with that idempotency key. Raises Forbidden if it names another's agent.
+
+    The metadata contains the caller, `X-Request-ID`, `traceparent` and `tracestate` (W3C Trace Context).
+    """
+    context, headers = request[CONTEXT], request.headers
+    metadata: dict[str, Any] = {
+        key: headers[name][:_MAX_TRACE_LENGTH] for key, name in _TRACE_HEADERS.items() if name in headers
+    }
+    if "request_id" in metadata:
+        metadata["request_id"] = context.request_id  # a new one if the client sent an invalid one
+    from_agent = body.from_agent
+    if context.caller.caller_id:
+        metadata["caller"] = context.caller.stamp
+    if context.services.authenticator.bound_agents:
+        from_agent = _speaking_agent(context, from_agent, body.parent_id)
     return Task(
         capability=body.capability,
         parameters=body.parameters,
@@ -56,22 +76,28 @@ def asked(call: Call, request: web.Request, body: AnyTask, key: Key | None) -> T
         context=body.context,
         agent_id=body.agent_id,
         timeout_s=body.timeout_s,
-        from_agent=speaks_as(request, body.from_agent, body.parent_id),
+        from_agent=from_agent,
         parent_id=body.parent_id,
-        metadata=_traced(call, request),
+        metadata=metadata,
         idempotency=key,
     )
 
 
-_TRACES = {"request_id": istr("X-Request-ID"), "traceparent": istr("traceparent"), "tracestate": istr("tracestate")}
+def _speaking_agent(context: RequestContext, from_agent: str | None, parent_id: str | None) -> str | None:
+    """Return the agent in whose name the task is sent, if any.
 
-
-def _traced(call: Call, request: web.Request) -> dict[str, Any]:
-    """Who called, and what ties the exchange to its traces: `X-Request-ID`, `traceparent` and `tracestate` (W3C)."""
-    headers = request.headers
-    metadata: dict[str, Any] = {key: headers[name][:512] for key, name in _TRACES.items() if name in headers}
-    if "request_id" in metadata:
-        metadata["request_id"] = call.request_id  # another one where what was sent is none
-    if stamp := call.caller.stamp:
-        metadata["caller"] = stamp
-    return metadata
+    A caller whose token is bound to an agent sends tasks as that agent only. No other caller may send tasks as a bound agent,
+    or on behalf of a REQUEST that a bound agent executes. Raises Forbidden.
+    """
+    own, bound = context.caller.agent_id, context.services.authenticator.bound_agents
+    if own is not None and from_agent not in (None, own):
+        raise Forbidden(f"this token is bound to the agent {own} and cannot send as {from_agent}", "Omit from_agent.")
+    if from_agent in bound - {own}:
+        raise Forbidden(f"only the token bound to {from_agent} can send as this agent", "Use another from_agent.")
+    if parent_id is not None:
+        executing = context.services.orchestrator.exchanges.ledger.agent_of(parent_id)
+        if executing in bound - {own}:
+            raise Forbidden(
+                "only the token bound to the agent that executes this REQUEST can send on its behalf", "Omit parent_id."
+            )
+    return own or from_agent

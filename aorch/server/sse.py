@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aiohttp import web
-from pydantic import Field
 
 from aorch import jsonio
 from aorch.engine.supervision import Supervisor, Turned, ended
@@ -22,9 +21,8 @@ from aorch.ledger.reader import Filter, Reader
 from aorch.ledger.reader_pool import Readers
 from aorch.ledger.record import Row
 from aorch.server.authentication import READ
-from aorch.server.pagination import PAGE_BYTES, form_of
+from aorch.server.pagination import PAGE_BYTES, contract_json
 from aorch.server.request_context import SERVICES, services_of
-from aorch.server.schemas.bodies import Query
 
 POLL_S = 0.1
 """How long the follower rests between two looks. A look that finds nothing new reads no row."""
@@ -47,19 +45,9 @@ FOLLOWER: web.AppKey["Follower"] = web.AppKey("follower")
 HEADERS = {
     "Content-Type": "text/event-stream",
     "Cache-Control": "no-store",
+    "Server": "aorch",
     "X-Accel-Buffering": "no",  # else nginx holds events back until it has a buffer full of them
 }
-
-
-class EventsQuery(Query):
-    """Which events."""
-
-    session_id: str | None = Field(None, description="Of this session.")
-    last_event_id: str | None = Field(
-        None,
-        pattern=r"^[0-9]{1,18}$",
-        description="Go on after this event; the header `Last-Event-ID` says the same and goes before. Else from now on.",
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +263,7 @@ class Stream:
 
 
 def _event(position: int, row: Row) -> _Event:
-    text = f"id: {position}\nevent: {row.contract_type.lower()}\ndata: {jsonio.encode(form_of(row))}\n\n"
+    text = f"id: {position}\nevent: {row.contract_type.lower()}\ndata: {jsonio.encode(contract_json(row))}\n\n"
     return _Event(position, row.session_id, text.encode())
 
 
@@ -285,10 +273,10 @@ def _go_on_after(position: int) -> bytes:
 
 async def _check(request: web.Request) -> None:
     """Let nobody be told anything whose token has expired or was revoked since the stream began. Raises Refusal."""
-    access, readers = services_of(request).access, services_of(request).readers
-    if access.look_at <= time.perf_counter():
-        await access.look(readers)
-    access.admit(request, READ)
+    authenticator, readers = services_of(request).authenticator, services_of(request).readers
+    if authenticator.refresh_at <= time.perf_counter():
+        await authenticator.refresh(readers)
+    authenticator.authenticate(request, READ)
 
 
 def attach(app: web.Application, ledger: Path) -> None:

@@ -98,6 +98,17 @@ def test_a_head_that_is_not_finished_is_given_up(server: Server) -> None:
         assert all_of(connection).startswith(b"HTTP/1.1 408 ")
 
 
+def test_the_server_header_names_no_version_on_any_response(server: Server) -> None:
+    with server.client.stream("GET", "/v1/events") as stream:
+        responses = [stream, server.get("/v1/health"), server.get("/docs"), server.get("/"), server.get("/nothing")]
+        responses.append(ask(server, session="large", parameters={"text": "x" * 100_000}))
+        responses.append(server.get("/v1/health", headers={"Expect": "something"}))
+        assert [response.headers["Server"] for response in responses] == ["aorch"] * len(responses)
+    with connected(server) as connection:
+        connection.sendall(b"no HTTP\r\n\r\n")
+        assert b"\r\nServer: aorch\r\n" in all_of(connection)
+
+
 def test_small_and_large_answers_and_refusals_are_the_same(server: Server) -> None:
     assert ask(server, session="same").json()["data"] == {"message": "Echo: hi"}
     assert len(ask(server, session="same", parameters={"text": "x" * 100_000}).json()["data"]["message"]) == 100_006
@@ -143,7 +154,7 @@ def test_the_heads_that_wait_on_a_connection_are_bounded_together(tested: Server
             connection.sendall(sent)
             got = all_of(connection)
             assert re.findall(rb"HTTP/1.[01] (\d+) ", got) == answers
-            assert b"65536 bytes together" in got
+            assert b"65536 bytes in total" in got
     with closing(connected(tested)) as connection:
         connection.sendall(start + fair + b"\r\n")
         assert connection.recv(65536).startswith(b"HTTP/1.1 200 OK\r\n")

@@ -26,13 +26,13 @@ async def test_at_the_limit_one_that_has_sent_nothing_for_long_gives_way() -> No
     limit, lines = ConnectionLimit(0.0, print, most=3), [Line() for _ in range(5)]
     for line in lines[:3]:
         assert limit.let_in(line)
-    limit.heard(lines[0])
+    limit.has_sent(lines[0])
     assert limit.let_in(lines[3])
-    limit.left(lines[1])
+    limit.closed(lines[1])
     assert [line.closed for line in lines] == [False, True, False, False, False]
-    limit.heard(lines[2])
-    limit.heard(lines[3])
-    limit.left(lines[3])
+    limit.has_sent(lines[2])
+    limit.has_sent(lines[3])
+    limit.closed(lines[3])
     assert limit.let_in(lines[4])
 
 
@@ -43,7 +43,7 @@ async def test_one_more_than_the_limit_is_turned_away_which_is_told_once() -> No
     assert len(told) == 1
     assert told[0].startswith("2 connections are open")
     for line in lines[1:]:
-        limit.left(line)
+        limit.closed(line)
     assert limit.let_in(Line())
 
 
@@ -68,5 +68,5 @@ def test_idle_connections_neither_stop_answers_nor_flood_the_log(home: Home) -> 
         )
         assert answer.json()["success"]
     assert server.stop() == 0
-    assert "192 connections are open, which is the limit" in server.log
+    assert "192 connections are open, the limit" in server.log
     assert len(server.log.splitlines()) < 12, server.log

@@ -65,7 +65,7 @@ def page(browser: Browser, server: Server) -> Iterator[Page]:
 @needs_chromium
 def test_swagger_ui_executes_orchestrate_by_its_try_it_out(page: Page, server: Server) -> None:
     page.goto(f"{server.url}/docs")
-    operation = page.locator("#operations-orchestrator-orchestrate")
+    operation = page.locator("#operations-tasks-orchestrate")
     operation.locator(".opblock-summary-control").click()
     operation.get_by_role("button", name="Try it out").click()
     task = '{"session_id": "by hand", "capability": "echo", "parameters": {"text": "from a browser"}}'
@@ -94,7 +94,7 @@ def test_redoc_shows_every_operation_and_finds_them_by_a_word(page: Page, server
             section = page.locator(f"[id='tag/{operation['tags'][0]}/operation/{operation['operationId']}']")
             expect(section.locator("h2").first).to_have_text(operation["summary"])
     page.get_by_placeholder("Search").fill("orchestrate")
-    expect(page.locator("[data-role='search:results'] [role=menuitem]").last).to_contain_text("Do a task")
+    expect(page.locator("[data-role='search:results'] [role=menuitem]").last).to_contain_text("Execute a task now")
 
 
 @pytest.mark.parametrize("path", PAGES)

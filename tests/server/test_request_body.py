@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from serving import Server
 
-from aorch.server.request_body import _deeper_than
+from aorch.server.request_body import is_deeper_than
 
 TASK = json.dumps({"session_id": "coded", "capability": "echo", "parameters": {"text": "hi"}}).encode()
 
@@ -93,7 +93,7 @@ def test_the_depth_is_that_of_the_parsed_value(value: object, most: int, more: i
 
     for _ in range(more):
         value = [value, "]"]
-    assert _deeper_than(most, json.dumps(value).encode()) is (depth(value) > most)
+    assert is_deeper_than(most, json.dumps(value).encode()) is (depth(value) > most)
 
 
 def test_a_number_that_json_does_not_have_is_refused_wherever_it_is_in_a_body(server: Server) -> None:

@@ -21,10 +21,11 @@ from serving import START_S, Server, serving
 
 from aorch.config.settings import Config, ServeConfig
 from aorch.errors import ConfigInvalid
-from aorch.server.authentication import Access
-from aorch.server.origin_policy import MOST_CALLERS, Guard, RateLimit
-from aorch.server.problems import Refusal
-from aorch.server.unsent import Unsent
+from aorch.server.authentication import Authenticator
+from aorch.server.limits import MAX_CALLERS, RateLimit
+from aorch.server.origin_policy import OriginPolicy
+from aorch.server.problems import HttpError
+from aorch.server.unsent_responses import UnsentResponses
 
 TASK = {"capability": "echo", "parameters": {"text": "hi"}, "session_id": "s"}
 WaitFor = Callable[[Callable[[], Any]], Any]
@@ -153,7 +154,7 @@ def test_a_token_ends_when_it_expires(home: Home, wait_for: WaitFor) -> None:
 
 
 def test_each_route_wants_its_scope(home: Home) -> None:
-    from aorch.server.routes.table import ROUTES
+    from aorch.server.route_table import ROUTES
 
     held = {scope: token(home, scope, "--scope", scope) for scope in ("read", "run", "agents", "admin")}
     with serving(home) as server:
@@ -166,8 +167,8 @@ def test_each_route_wants_its_scope(home: Home) -> None:
             with server.client.stream(route.method, path) as response:
                 assert (response.status_code == 401) is (route.scope != "none"), path
         lacking = server.get("/v1/agents", headers=bearer(held["run"]))
-        assert refused(lacking, 403, "forbidden")["detail"] == "the token does not allow this: it lacks the scope read"
-        assert lacking.json()["hint"] == "`aorch tokens create` makes one with --scope read."
+        assert refused(lacking, 403, "forbidden")["detail"] == "the token lacks the scope 'read'"
+        assert lacking.json()["hint"] == "Create one with `aorch tokens create NAME --scope read`."
         assert 'scope="read"' in lacking.headers["WWW-Authenticate"]
 
 
@@ -241,14 +242,14 @@ def test_a_token_file_lets_in_whom_it_names(home: Home, wait_for: WaitFor) -> No
 @pytest.mark.parametrize(
     ("content", "mode", "reason"),
     [
-        (FILE, 0o644, "can be read, or changed, by others"),
-        (FILE, 0o620, "can be read, or changed, by others"),
-        ("# nobody\n", 0o600, "holds no token"),
-        ("\nshort\n", 0o600, "line 2: this is no token"),
+        (FILE, 0o644, "other users can read or change the token file"),
+        (FILE, 0o620, "other users can read or change the token file"),
+        ("# nobody\n", 0o600, "contains no token"),
+        ("\nshort\n", 0o600, "line 2: invalid token"),
         (f"{'x' * 20} read,everything", 0o600, "line 1: no such scope: everything"),
-        (f"{'x' * 20} owner=me", 0o600, "owner= is not known"),
-        (f"{'x' * 20}\n{'x' * 20}", 0o600, "line 2: this token, or its name, stands further up"),
-        (None, 0o600, "cannot be read"),
+        (f"{'x' * 20} owner=me", 0o600, "unknown key 'owner'"),
+        (f"{'x' * 20}\n{'x' * 20}", 0o600, "line 2: an earlier line has the same token or the same name"),
+        (None, 0o600, "cannot read the token file"),
     ],
 )
 def test_a_token_file_that_cannot_be_trusted_is_refused(
@@ -260,7 +261,7 @@ def test_a_token_file_that_cannot_be_trusted_is_refused(
         file.chmod(mode)
     config = Config(ledger=tmp_path / "ledger.db", serve=ServeConfig(token_file=str(file)))
     with pytest.raises(ConfigInvalid) as refusal:
-        Access(config, "127.0.0.1")
+        Authenticator(config, "127.0.0.1")
     assert reason in str(refusal.value)
     assert str(file) in str(refusal.value)
     assert "xxxx" not in str(refusal.value)
@@ -282,7 +283,7 @@ def test_another_address_than_loopback_wants_a_token_or_an_explicit_word(home: H
     for workers in ("1", "2"):
         done = home.aorch("serve", "--host", "0.0.0.0", "--port", "0", "--workers", workers)
         assert done.code == 2
-        assert "0.0.0.0 can be reached from elsewhere" in done.err
+        assert "other machines can reach 0.0.0.0" in done.err
         assert "--insecure" in done.err
     with serving(home, "--host", "0.0.0.0", "--insecure") as server:
         assert server.get("/v1/agents", headers={"Host": "aorch.example"}).status_code == 200
@@ -336,8 +337,8 @@ def test_a_browser_is_told_nothing_of_cors_unless_it_is_configured(home: Home) -
 
 @pytest.mark.parametrize("origin", ["*", "ui.example", "https://ui.example/path", "null", "https://*.example"])
 def test_an_origin_that_is_none_is_refused(origin: str) -> None:
-    with pytest.raises(ConfigInvalid, match="is no origin"):
-        Guard(ServeConfig(cors_origins=[origin]), "127.0.0.1")
+    with pytest.raises(ConfigInvalid, match="invalid origin"):
+        OriginPolicy(ServeConfig(cors_origins=[origin]), "127.0.0.1")
 
 
 # Limits
@@ -358,13 +359,13 @@ def test_each_token_has_a_rate_of_its_own(home: Home) -> None:
 def test_a_rate_limit_remembers_only_so_many_callers() -> None:
     limit = RateLimit(0.1)
     limit.take("first")
-    for number in range(MOST_CALLERS - 1):
+    for number in range(MAX_CALLERS - 1):
         limit.take(f"caller {number}")
-    with pytest.raises(Refusal):
+    with pytest.raises(HttpError):
         limit.take("first")
-    for number in range(3 * MOST_CALLERS):
+    for number in range(3 * MAX_CALLERS):
         limit.take(f"another {number}")
-    assert len(limit._full_at) + len(limit._before) <= 2 * MOST_CALLERS  # what it holds is the promise
+    assert len(limit._full_at) + len(limit._older) <= 2 * MAX_CALLERS  # what it holds is the promise
 
 
 def test_more_requests_than_the_limit_are_turned_away_at_once(home: Home, wait_for: WaitFor) -> None:
@@ -557,7 +558,9 @@ async def test_a_connection_that_is_idle_or_takes_nothing_of_its_answer_ends() -
     assert manager is not None
     loop = asyncio.get_running_loop()
     listener = await loop.create_server(
-        lambda: Connection(manager, app._handle, log, 5, limit, Unsent(), idle_s=0.1, stuck_s=0.1), "127.0.0.1", 0
+        lambda: Connection(manager, app._handle, log, 5, limit, UnsentResponses(), idle_s=0.1, stuck_s=0.1),
+        "127.0.0.1",
+        0,
     )
     port = listener.sockets[0].getsockname()[1]
     reader, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -163,7 +163,7 @@ def test_a_stop_lets_running_work_finish_and_refuses_the_next_request_of_a_kept_
         with gate.open("w") as released, httpx.Client(base_url=server.url, trust_env=False) as kept:
             assert kept.get("/v1/health").status_code == 200
             server.process.terminate()
-            wait_for(lambda: "aorch stops" in server.log)
+            wait_for(lambda: "aorch is stopping" in server.log)
             assert is_free(server)
             late = kept.get("/v1/health")
             problem(late, 503, "stopping")
@@ -194,11 +194,11 @@ def test_ctrl_c_says_how_long_it_waits_and_a_second_one_ends_the_wait(home: Home
         running = threads.submit(hold, server, gate)
         with gate.open("w"):
             server.process.send_signal(signal.SIGINT)
-            wait_for(lambda: "aorch stops" in server.log)
+            wait_for(lambda: "aorch is stopping" in server.log)
             server.process.send_signal(signal.SIGINT)
             assert server.process.wait(timeout=5) == 0
         assert running.exception() or running.result().json()["success"] is False
-    assert "aorch stops: 30 s more for 1 running; Ctrl-C cancels them" in "".join(server.log)
+    assert "aorch is stopping: waiting up to 30 s for 1 running; Ctrl-C cancels them" in "".join(server.log)
     assert home.rows(STATUSES, "s") == [("REQUEST", "cancelled"), ("RESPONSE", "cancelled")]
 
 
@@ -256,7 +256,7 @@ def test_a_second_ctrl_c_ends_the_wait_of_workers_too(home: Home, wait_for: Wait
         running = threads.submit(hold, server, gate)
         with gate.open("w"):
             ctrl_c()
-            wait_for(lambda: "aorch stops: 60 s more for 1 running; Ctrl-C cancels them" in server.log)
+            wait_for(lambda: "aorch is stopping: waiting up to 60 s for 1 running; Ctrl-C cancels them" in server.log)
             assert not running.done()
             ctrl_c()
             assert server.process.wait(START_S) == 0

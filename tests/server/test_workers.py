@@ -119,7 +119,7 @@ def test_workers_that_end_are_started_again_with_the_supervisors_configuration_a
         home.write("yarl.py", "raise ImportError('imported from the working directory')")
         first, healthy = workers_of(server)
         first.kill()
-        eventually(lambda: f"worker {first.pid} ended with signal 9; it is started again in 0.2 s" in server.log)
+        eventually(lambda: f"worker {first.pid} exited with signal 9; it restarts in 0.2 s" in server.log)
         eventually(lambda: len(workers_of(server)) == 2)
         second = next(each for each in workers_of(server) if each != healthy)
         healthy.suspend()
@@ -129,7 +129,7 @@ def test_workers_that_end_are_started_again_with_the_supervisors_configuration_a
         shutil.move(home.ledger, home.folder / "aside")
         home.ledger.mkdir()
         second.kill()
-        eventually(lambda: server.log.count("before it was ready; it is started again") >= 2)
+        eventually(lambda: server.log.count("before it was ready; it restarts") >= 2)
         assert "again in 0.4 s" in server.log
         assert server.get("/v1/").status_code == 200
         assert healthy.is_running()

@@ -61,11 +61,11 @@ def serve(
     from aorch.server import worker_processes
 
     if worker is not None:  # "CONNECTION,LISTENING": the descriptors that its supervisor passed
-        supervised = worker_processes.Supervised(*map(int, worker.split(",")))
-        order = supervised.order
+        supervised = worker_processes.SupervisorConnection(*map(int, worker.split(",")))
+        options = supervised.options
         set_aside()
         return asyncio.run(
-            _serve(order.config, log_json=order.log_json, insecure=order.insecure, supervised=supervised)
+            _serve(options.config, log_json=options.log_json, insecure=options.insecure, supervised=supervised)
         )
     config = configuration.load(ledger)
     warn_of_missing(config.ledger, ledger, IS_CREATED)

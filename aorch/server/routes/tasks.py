@@ -1,7 +1,8 @@
-"""The routes of the queue: a task is accepted now, done later, asked after, and cancelled."""
+"""Tasks in the queue: submitted, shown, cancelled."""
 
 import asyncio
 from math import inf
+from typing import Any
 from urllib.parse import quote
 
 from aiohttp import web
@@ -11,56 +12,73 @@ from aorch.engine.task import Answer, Wish
 from aorch.errors import Conflict
 from aorch.ledger.record import Row
 from aorch.server.authentication import READ
-from aorch.server.fast_path import JsonAnswer
-from aorch.server.http_protocol import may_have_left
-from aorch.server.idempotency import first_of, key_of
-from aorch.server.json_response import json_answer
-from aorch.server.problems import refused
-from aorch.server.request_body import read_raw
-from aorch.server.request_context import CALL, Call, services_of
-from aorch.server.request_parsing import asked, parse, read_query
-from aorch.server.schemas import bodies
+from aorch.server.fast_path import JsonResponse, json_response
+from aorch.server.http_protocol import client_has_left
+from aorch.server.idempotency import earlier_task, idempotency_key
+from aorch.server.problems import failure_response
+from aorch.server.request_body import read_body
+from aorch.server.request_context import CONTEXT, RequestContext, services_of
+from aorch.server.request_parsing import parse_body, parse_query, task_of
+from aorch.server.route import Route
+from aorch.server.schemas.tasks import TaskBody, TaskForm, TaskQuery
 from aorch.worker.webhooks import check_webhook
 
 
 async def submit_task(request: web.Request) -> web.Response:
-    """Accept a task, to be done by a worker: this server's own, or `aorch worker`.
+    """Queue a task; a worker executes it later.
 
-    The REQUEST is in the ledger once this is answered; `Location` is where to ask for what came of it.
+    The REQUEST is in the ledger when this returns. `Location` is the URL of the task, where its result appears. The worker is
+    this server, or any `aorch worker` on the same ledger.
     """
-    call, raw = request[CALL], await read_raw(request)
-    body = parse(raw, bodies.TaskBody)
-    key = key_of(request, call.caller.caller_id, raw)
-    if key is not None and (earlier := await first_of(call.services.readers, key)) is not None:
-        return _accepted(call, earlier, replayed=True)
-    task = asked(call, request, body, key)
-    orchestrator = call.services.orchestrator
+    context, raw = request[CONTEXT], await read_body(request)
+    body, readers = parse_body(raw, TaskBody), context.services.readers
+    key = idempotency_key(request, context.caller.caller_id, raw)
+    if key is not None and (earlier := await earlier_task(readers, key)) is not None:
+        return _accepted(context, earlier, is_replayed=True)
+    task, options = task_of(request, body, key), _queue_options(context, body)
     try:
-        accepted = await orchestrator.queue.submit(task, _wish(call, body))
+        accepted = await context.services.orchestrator.queue.submit(task, options)
     except Conflict:  # another request with this key was faster
-        if key is None or (earlier := await first_of(call.services.readers, key)) is None:
+        if key is None or (earlier := await earlier_task(readers, key)) is None:
             raise
-        return _accepted(call, earlier, replayed=True)
+        return _accepted(context, earlier, is_replayed=True)
     if isinstance(accepted, Answer):
-        call.about["contract_id"] = accepted.contract_id
-        return refused(accepted)
-    return _accepted(call, _form(accepted, None))
+        context.log_fields["contract_id"] = accepted.contract_id
+        return failure_response(accepted)
+    return _accepted(context, _task_json(accepted, None))
 
 
 async def show_task(request: web.Request) -> web.Response:
-    """How a task stands; with `wait_s` once it is answered, or after so many seconds."""
-    query = read_query(request, bodies.TaskQuery)
+    """Show a task's status, and its result once it is finished.
+
+    With `wait_s` the response is sent when the task is finished, or after that many seconds.
+    """
+    query = parse_query(request, TaskQuery)
     waiting = services_of(request).waiting
     contract_id = request.match_info["contract_id"]
-    answer = await _waited(request, contract_id, query.wait_s) if query.wait_s else None
-    asked = waiting.request(contract_id)
-    return json_answer(_form(asked, answer or waiting.answer(asked)))
+    answer = await _wait(request, contract_id, query.wait_s) if query.wait_s else None
+    task = waiting.request(contract_id)
+    return json_response(_task_json(task, answer or waiting.answer(task)))
 
 
-async def _waited(request: web.Request, contract_id: str, wait_s: float) -> Answer | None:
-    """The answer to a long poll; None after `wait_s` seconds, and at once when the server stops.
+async def cancel_task(request: web.Request) -> web.Response:
+    """Cancel a task, queued or running.
 
-    Raises Refusal (401) once the caller's token is not valid any more, and ConnectionError once its client has left.
+    A running agent is asked to stop; until it has stopped, `status` is `in_progress`. Cancelling a task again, or one that
+    is finished, changes nothing. `answer` is null for a token without the scope `read`.
+    """
+    context, contract_id = request[CONTEXT], request.match_info["contract_id"]
+    by = context.caller.agent_id or context.caller.name or "an HTTP client"
+    await context.services.orchestrator.cancel(contract_id, by)
+    waiting = context.services.waiting
+    task = waiting.request(contract_id)
+    return json_response(_task_json(task, waiting.answer(task) if context.caller.reads else None))
+
+
+async def _wait(request: web.Request, contract_id: str, wait_s: float) -> Answer | None:
+    """Wait for the task's answer. Returns None after `wait_s` seconds, and at once when the server stops.
+
+    Raises HttpError (401) when the caller's token becomes invalid, and ConnectionError when the client has left.
     """
     services = services_of(request)
     waiting = asyncio.ensure_future(services.waiting.wait(contract_id, wait_s))
@@ -69,38 +87,26 @@ async def _waited(request: web.Request, contract_id: str, wait_s: float) -> Answ
             await asyncio.wait((waiting,))
     finally:
         waiting.cancel()
-    if may_have_left(request, inf):
+    if client_has_left(request, inf):
         raise ConnectionResetError
-    services.access.admit(request, READ)
+    services.authenticator.authenticate(request, READ)
     if waiting.cancelled():
         return None
     try:
         return waiting.result()
-    except Conflict:  # it was imported, and nobody here will answer it
+    except Conflict:  # an imported REQUEST: no process of this ledger will answer it
         return None
 
 
-async def cancel_task(request: web.Request) -> web.Response:
-    """Cancel a task, whoever does it. Its agent is told to stop, and the RESPONSE says `cancelled`; again changes nothing.
-
-    `status` is `in_progress` as long as the agent has yet to stop. `answer` is null for a token without the scope `read`.
-    """
-    call, contract_id = request[CALL], request.match_info["contract_id"]
-    by = call.caller.agent_id or call.caller.name or "an HTTP client"
-    await call.services.orchestrator.cancel(contract_id, by)
-    asked = call.services.waiting.request(contract_id)
-    return json_answer(_form(asked, call.services.waiting.answer(asked) if call.caller.reads else None))
-
-
-def _wish(call: Call, body: bodies.TaskBody) -> Wish:
+def _queue_options(context: RequestContext, body: TaskBody) -> Wish:
     if body.webhook is not None:
-        check_webhook(call.services.orchestrator.config, body.webhook)
+        check_webhook(context.services.orchestrator.config, body.webhook)
     not_before = None if body.not_before is None else rfc3339(body.not_before)
     expires_at = None if body.expires_at is None else rfc3339(body.expires_at)
     return Wish(body.priority, not_before, expires_at, body.webhook)
 
 
-def _form(request: Row, answer: Answer | None) -> dict[str, object]:
+def _task_json(request: Row, answer: Answer | None) -> dict[str, Any]:
     return {
         "contract_id": request.contract_id,
         "session_id": request.session_id,
@@ -112,11 +118,18 @@ def _form(request: Row, answer: Answer | None) -> dict[str, object]:
     }
 
 
-def _accepted(call: Call, form: dict[str, object], *, replayed: bool = False) -> JsonAnswer:
-    if not call.caller.reads:
-        form["answer"] = None
-    call.about["contract_id"] = form["contract_id"]
-    headers = {"Location": f"/v1/tasks/{quote(str(form['contract_id']))}"}
-    if replayed:
+def _accepted(context: RequestContext, task: dict[str, Any], *, is_replayed: bool = False) -> JsonResponse:
+    if not context.caller.reads:
+        task["answer"] = None
+    context.log_fields["contract_id"] = task["contract_id"]
+    headers = {"Location": f"/v1/tasks/{quote(task['contract_id'])}"}
+    if is_replayed:
         headers["Idempotency-Replayed"] = "true"
-    return json_answer(form, status=202, headers=headers)
+    return json_response(task, status=202, headers=headers)
+
+
+ROUTES = (
+    Route("POST", "/v1/tasks", submit_task, "run", "tasks", TaskForm, body=TaskBody, success=202),
+    Route("GET", "/v1/tasks/{contract_id}", show_task, "read", "tasks", TaskForm, query=TaskQuery, counted=False),
+    Route("POST", "/v1/tasks/{contract_id}/cancel", cancel_task, "run", "tasks", TaskForm),
+)

@@ -13,8 +13,8 @@ from serving import serving
 from test_events import deaf
 
 from aorch import jsonio
-from aorch.server.problems import Refusal
-from aorch.server.unsent import Unsent
+from aorch.server.problems import HttpError
+from aorch.server.unsent_responses import UnsentResponses
 
 
 class Line:
@@ -27,7 +27,7 @@ class Line:
 
 
 async def test_the_answers_that_have_waited_for_longest_give_way_once_there_is_no_room() -> None:
-    unsent, lines = Unsent(most=10, patience_s=0.0), [Line() for _ in range(4)]
+    unsent, lines = UnsentResponses(most=10, patience_s=0.0), [Line() for _ in range(4)]
     for line in lines:
         unsent.add(line, 4)
     assert [line.aborted for line in lines] == [True, True, False, False]
@@ -37,9 +37,9 @@ async def test_the_answers_that_have_waited_for_longest_give_way_once_there_is_n
 
 
 async def test_a_page_begins_once_there_is_room_for_it_or_is_refused() -> None:
-    unsent, slow = Unsent(most=10, patience_s=60.0, room_s=0.05), Line()
+    unsent, slow = UnsentResponses(most=10, patience_s=60.0, room_s=0.05), Line()
     unsent.add(slow, 11)
-    with pytest.raises(Refusal, match="slow clients"):
+    with pytest.raises(HttpError, match="slow clients"):
         async with unsent.room():
             pass
     assert not slow.aborted
@@ -50,7 +50,7 @@ async def test_a_page_begins_once_there_is_room_for_it_or_is_refused() -> None:
 
 
 async def test_a_page_waits_no_longer_than_the_patience_with_those_who_take_nothing() -> None:
-    unsent, slow = Unsent(most=10, patience_s=0.05, room_s=5.0), Line()
+    unsent, slow = UnsentResponses(most=10, patience_s=0.05, room_s=5.0), Line()
     unsent.add(slow, 11)
     async with unsent.room():
         assert slow.aborted

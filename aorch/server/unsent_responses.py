@@ -1,7 +1,7 @@
-"""Answers that wait for slow clients: how much memory they may take together in this process.
+"""Responses that wait for slow clients: how much memory they may use together in this process.
 
-A page has up to 8 MiB, and stays in memory until its client has taken it. So a page is read only when there is room for it,
-and an answer that has waited for PATIENCE_S gives way: its connection is closed.
+A page has up to 8 MiB and stays in memory until its client has read it. So a page is created only when there is room for it,
+and the connection of a response that has waited for PATIENCE_S is closed when the room is needed.
 """
 
 import asyncio
@@ -10,12 +10,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Protocol
 
-from aorch.server.problems import Refusal
+from aorch.server.problems import HttpError
 
-MOST_BYTES = 32 * 1024 * 1024
-"""Of all answers that wait. Pages that were begun before come on top."""
+MAX_BYTES = 32 * 1024 * 1024
+"""Limit for all waiting responses. Pages that were started earlier may exceed it."""
 PAGES = 2
-"""How many are made at a time: each takes up to five times its size meanwhile."""
+"""Pages that are created at the same time. Each needs up to five times its size meanwhile."""
 PATIENCE_S = 5.0
 ROOM_S = 10.0
 """How long a request for a page waits for room."""
@@ -25,64 +25,64 @@ class Abortable(Protocol):
     """A connection."""
 
     def abort(self) -> None:
-        """Close at once, and drop what waits."""
+        """Close at once, and drop the data that waits."""
         ...
 
 
-class Unsent:
-    """The answers that wait for their clients."""
+class UnsentResponses:
+    """The responses that wait for their clients."""
 
-    def __init__(self, most: int = MOST_BYTES, patience_s: float = PATIENCE_S, room_s: float = ROOM_S) -> None:
+    def __init__(self, most: int = MAX_BYTES, patience_s: float = PATIENCE_S, room_s: float = ROOM_S) -> None:
         self._most = most
         self._patience_s = patience_s
         self._room_s = room_s
         self._waiting: OrderedDict[Abortable, tuple[int, float]] = OrderedDict()
         self._bytes = 0
-        self._turns = asyncio.Semaphore(PAGES)
+        self._pages = asyncio.Semaphore(PAGES)
         self._freed = asyncio.Event()
 
     def add(self, connection: Abortable, size: int) -> None:
-        """So many bytes wait for the client of `connection` from now on."""
+        """From now on, `size` bytes wait for the client of `connection`."""
         self._waiting[connection] = size, asyncio.get_running_loop().time()
         self._bytes += size
-        self._let_go()
+        self._close_oldest()
 
     def remove(self, connection: Abortable) -> None:
-        """They have been taken, or the connection is closed."""
+        """The client has read them, or the connection is closed."""
         size, _ = self._waiting.pop(connection, (0, 0.0))
         self._bytes -= size
         self._freed.set()
 
     @asynccontextmanager
     async def room(self) -> AsyncIterator[None]:
-        """Make a page inside the block, which begins once there is room for it. Raises Refusal (503) after ROOM_S."""
+        """Create a page inside the block, which starts once there is room for it. Raises HttpError (503) after ROOM_S."""
         try:
             async with asyncio.timeout(self._room_s):
-                await self._turns.acquire()
+                await self._pages.acquire()
                 try:
-                    await self._until_room()
+                    await self._wait_for_room()
                 except BaseException:
-                    self._turns.release()
+                    self._pages.release()
                     raise
         except TimeoutError:
-            raise Refusal(
-                503, "overloaded", "the answers that wait for slow clients take all the memory that they may have"
+            raise HttpError(
+                503, "overloaded", "responses to slow clients use all the memory reserved for them", "Try again later."
             ) from None
         try:
             yield
         finally:
-            self._turns.release()
+            self._pages.release()
 
-    async def _until_room(self) -> None:
+    async def _wait_for_room(self) -> None:
         while self._bytes > self._most:
             self._freed.clear()
-            self._let_go()
+            self._close_oldest()
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._patience_s / 10):
                     await self._freed.wait()
 
-    def _let_go(self) -> None:
-        """Close the connections that have waited for longest, as long as there is no room."""
+    def _close_oldest(self) -> None:
+        """Close the connections that have waited for longest, until there is room."""
         while self._bytes > self._most:
             connection, (_, since) = next(iter(self._waiting.items()))
             if asyncio.get_running_loop().time() - since < self._patience_s:

@@ -1,0 +1,16 @@
+"""The query of the event stream."""
+
+from pydantic import Field
+
+from aorch.server.schemas.fields import Query
+
+
+class EventsQuery(Query):
+    """Which events to stream."""
+
+    session_id: str | None = Field(None, description="Events of this session only. Default: of all sessions.")
+    last_event_id: str | None = Field(
+        None,
+        pattern=r"^[0-9]{1,18}$",
+        description="Start after this event; the header `Last-Event-ID` takes precedence. Default: start with the next event.",
+    )

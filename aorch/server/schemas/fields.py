@@ -1,0 +1,73 @@
+"""Field types that several schemas share, and the base classes of bodies and queries."""
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+Json = dict[str, Any]
+Moment = Annotated[datetime, Field(examples=["2026-01-25T18:18:50.850Z"])]
+ContractId = Annotated[str, Field(description="A contract's id (a ULID).", examples=["01K8VF9XK83SYH1HAX57ZGJDYS"])]
+Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
+"""A string without U+0000, which PostgreSQL cannot store."""
+ContractType = Literal["REQUEST", "RESPONSE"]
+ContractStatus = Literal["pending", "in_progress", "completed", "failed", "cancelled", "interrupted"]
+
+
+def matching(pattern: str, form: str) -> BeforeValidator:
+    """Reject texts that do not match, before pydantic accepts more than documented (1_000 as a number, 0.5 as a time)."""
+
+    def check(value: object) -> object:
+        if isinstance(value, str) and not re.match(pattern, value):
+            raise PydanticCustomError("form", "Input should be {form}", {"form": form})
+        return value
+
+    return BeforeValidator(check)
+
+
+def whole_number(value: object) -> object:
+    """Accept 3.0, which is an integer in JSON Schema."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _in_utc(moment: datetime) -> datetime:
+    """Return `moment` in UTC. RFC 3339 allows hours before the year 1 and after 9999: these become the first or last moment."""
+    try:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError:
+        return (datetime.min if moment.year == 1 else datetime.max).replace(tzinfo=UTC)
+
+
+QueryMoment = Annotated[
+    datetime,
+    matching(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", "a time, such as 2026-01-31T09:00:00Z, or a day"),
+    AfterValidator(_in_utc),
+    WithJsonSchema({"type": "string", "anyOf": [{"format": "date-time"}, {"format": "date"}]}),
+]
+"""A time or a day; UTC if it has no zone."""
+BodyMoment = Annotated[
+    datetime,
+    matching(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T", "a time, such as 2026-01-31T09:00:00Z"),
+    AfterValidator(_in_utc),
+    Field(strict=False, examples=["2026-01-31T09:00:00.000Z"]),
+]
+"""A time in a body; UTC if it has no zone."""
+Limit = Annotated[
+    int, Field(ge=1, le=1000, description="Maximum number of items per page."), matching(r"[0-9]+\Z", "a whole number")
+]
+Cursor = Annotated[str | None, Field(pattern=r"^[0-9]{1,18}$", description="`next` of the previous page.")]
+Next = Annotated[str | None, Field(description="The `cursor` of the next page; null on the last page.")]
+
+
+class Body(BaseModel):
+    """The base of all bodies. Types are strict (3 is not "3"), and unknown fields are ignored."""
+
+    model_config = ConfigDict(strict=True, ser_json_inf_nan="null")
+
+
+class Query(BaseModel):
+    """The base of all queries. Unknown names are rejected, because without that filter the response would be wrong."""
+
+    model_config = ConfigDict(extra="forbid")
