@@ -12,10 +12,18 @@ from sqlmodel import col
 
 from aorch import jsonio
 from aorch.ledger.record import COMPLETED, FIELDS, IN_PROGRESS, PENDING, REQUEST
-from aorch.ledger.schema import Contract, UtcText
+from aorch.ledger.schema import Contract, UtcText, session_contracts
 from aorch.ledger.search import Statement, narrowed
 
-position: ColumnElement[Any] = col(Contract.position)  # type: ignore[assignment]  # Mapped is one, untold
+_by_session: type[Contract] = aliased(Contract, session_contracts, adapt_on_names=True)
+
+
+def position_of(contracts: type[Contract]) -> ColumnElement[Any]:
+    """The column `position`."""
+    return col(contracts.position)  # type: ignore[return-value]  # Mapped is one, untyped
+
+
+position = position_of(Contract)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,40 +51,46 @@ class Filter:
 EVERYTHING = Filter()
 
 
+def contracts_for(which: Filter) -> type[Contract]:
+    """The contracts to select from: the view by session is the quick way only to those of one session."""
+    return _by_session if which.session_id is not None and which.text is None else Contract
+
+
 def matching(which: Filter, *what: Any) -> tuple[Statement, ColumnElement[Any]]:
-    """A select of `what`, and the column that its order goes by."""
-    statement = select(*what).where(*_conditions(which))
+    """A select of `what`, columns of `contracts_for(which)`, and the column that its order goes by."""
+    contracts = contracts_for(which)
+    statement = select(*what).where(*_conditions(which, contracts))
     if which.text is None:
-        return statement, position
+        return statement, position_of(contracts)
     return narrowed(statement, which.text)
 
 
-def _conditions(which: Filter) -> Iterator[ColumnElement[bool]]:
+def _conditions(which: Filter, contracts: type[Contract]) -> Iterator[ColumnElement[bool]]:
     equal = {
-        Contract.session_id: which.session_id,
-        Contract.contract_type: which.contract_type,
-        Contract.capability: which.capability,
-        Contract.status: which.status,
-        Contract.from_agent: which.from_agent,
-        Contract.to_agent: which.to_agent,
+        contracts.session_id: which.session_id,
+        contracts.contract_type: which.contract_type,
+        contracts.capability: which.capability,
+        contracts.status: which.status,
+        contracts.from_agent: which.from_agent,
+        contracts.to_agent: which.to_agent,
     }
     for column, value in equal.items():
         if value is not None:
             yield col(column) == jsonio.storable_text(value)
     if which.status not in (None, COMPLETED):
         # the index on status holds only these rows, and SQLite uses it only where the query says the same, literally
-        yield col(Contract.status) != literal_column(f"'{COMPLETED}'")
+        yield col(contracts.status) != literal_column(f"'{COMPLETED}'")
     if which.agent is not None:
         agent = jsonio.storable_text(which.agent)
-        yield or_(col(Contract.from_agent) == agent, col(Contract.to_agent) == agent)
+        yield or_(col(contracts.from_agent) == agent, col(contracts.to_agent) == agent)
     if which.since is not None:
-        yield col(Contract.created_at) >= which.since
+        yield col(contracts.created_at) >= which.since
     if which.changed_since is not None:
         moment = which.changed_since
-        is_open = col(Contract.status).in_((PENDING, IN_PROGRESS))
-        yield or_(col(Contract.created_at) >= moment, col(Contract.completed_at) >= moment, is_open)
+        is_open = col(contracts.status).in_((PENDING, IN_PROGRESS))
+        yield or_(col(contracts.created_at) >= moment, col(contracts.completed_at) >= moment, is_open)
     if which.until is not None:
-        yield col(Contract.created_at) < which.until
+        yield col(contracts.created_at) < which.until
 
 
 def bounded(
@@ -101,22 +115,22 @@ def begins_or_ends(part: str) -> ColumnElement[bool]:
     return or_(contract_id.like(f"{literally}%", escape=escape), contract_id.like(f"%{literally}", escape=escape))
 
 
-def shown_result() -> Any:
+def shown_result(contracts: type[Contract]) -> Any:
     """The result of a contract as a list shows it: a completed REQUEST has that of its RESPONSE."""
     response = aliased(Contract)
-    answered = select(cast(response.result, Text)).where(col(response.request_id) == col(Contract.contract_id))
-    is_request = and_(col(Contract.contract_type) == REQUEST, col(Contract.status) == COMPLETED)
-    return case((is_request, answered.scalar_subquery()), else_=cast(Contract.result, Text))
+    answered = select(cast(response.result, Text)).where(col(response.request_id) == col(contracts.contract_id))
+    is_request = and_(col(contracts.contract_type) == REQUEST, col(contracts.status) == COMPLETED)
+    return case((is_request, answered.scalar_subquery()), else_=cast(contracts.result, Text))
 
 
-def row_columns(**others: Any) -> list[Any]:
+def row_columns(contracts: type[Contract] = Contract, **others: Any) -> list[Any]:
     """The columns of a Row, as the texts that it holds; `others` instead of those of that name."""
     as_text = {
-        "payload": cast(Contract.payload, Text),
-        "result": cast(Contract.result, Text),
-        "metadata": cast(Contract.details, Text),
-        "created_at": type_coerce(Contract.created_at, UtcText()),
-        "completed_at": type_coerce(Contract.completed_at, UtcText()),
+        "payload": cast(contracts.payload, Text),
+        "result": cast(contracts.result, Text),
+        "metadata": cast(contracts.details, Text),
+        "created_at": type_coerce(contracts.created_at, UtcText()),
+        "completed_at": type_coerce(contracts.completed_at, UtcText()),
         **others,
     }
-    return [as_text.get(name, getattr(Contract, name)) for name in FIELDS]
+    return [as_text.get(name, getattr(contracts, name)) for name in FIELDS]

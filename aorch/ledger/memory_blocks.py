@@ -59,37 +59,36 @@ _GET = f"{_SELECT} WHERE block_id = ?"
 _BESIDE = "SELECT beside FROM memory_blocks WHERE session_id = ? AND beside IS NOT NULL"
 _REMEMBERED = "SELECT DISTINCT session_id FROM memory_blocks ORDER BY session_id"
 
-_NEWEST_CONTRACT = "SELECT created_at FROM contracts WHERE session_id = ? ORDER BY position DESC LIMIT 1"
+_NEWEST_CONTRACT = (
+    "SELECT created_at, position FROM session_contracts WHERE session_id = ? ORDER BY position DESC LIMIT 1"
+)
 _LAST_CLOSED = (
-    "SELECT position FROM contracts WHERE session_id = ? AND position > ?"
+    "SELECT position FROM session_contracts WHERE session_id = ? AND position > ?"
     " AND NOT (contract_type = 'REQUEST' AND status IN ('pending', 'in_progress')) ORDER BY position DESC LIMIT 1"
 )
 _ASKED_BEFORE = (
-    "SELECT DISTINCT to_agent FROM (SELECT to_agent, contract_type FROM contracts WHERE session_id = ? AND position <= ?"
+    "SELECT DISTINCT to_agent FROM (SELECT to_agent, contract_type, position FROM session_contracts"
+    " WHERE session_id = ? AND position <= ?"
     " ORDER BY position DESC LIMIT 20000) WHERE contract_type = 'REQUEST' AND to_agent IS NOT NULL"
 )
 """Looks at so many contracts only, since the cost of a compression follows what is new."""
-_COUNT = "SELECT count(*) FROM contracts WHERE session_id = ? AND position > ? AND position <= ?"
+_COUNT = "SELECT count(*) FROM session_positions WHERE session_id = ? AND position > ? AND position <= ?"
 _ASKED_BEFORE_CONTRACT = _ASKED_BEFORE.replace(
     "position <= ?", "position < (SELECT position FROM contracts WHERE contract_id = ?)"
 )
-_NEWER = "SELECT count(*) FROM contracts WHERE session_id = ? AND position > ?"
+_NEWER = "SELECT count(*) FROM session_positions WHERE session_id = ? AND position > ?"
 _SPAN = (
-    "SELECT count(*) FROM contracts WHERE session_id = ?"
-    " AND position BETWEEN (SELECT position FROM contracts WHERE contract_id = ?)"
-    " AND (SELECT position FROM contracts WHERE contract_id = ?)"
+    "SELECT count(*) FROM (SELECT position FROM session_positions WHERE session_id = ?"
+    " AND position >= (SELECT position FROM contracts WHERE contract_id = ?)"
+    " AND position <= (SELECT position FROM contracts WHERE contract_id = ?))"
 )
 _GROWN = (
-    "WITH RECURSIVE found(session_id, n) AS"
-    " (SELECT min(session_id), 1 FROM contracts WHERE session_id {} ?"
-    " UNION ALL SELECT (SELECT min(session_id) FROM contracts WHERE session_id > found.session_id), n + 1 FROM found"
-    " WHERE found.session_id IS NOT NULL AND n < ?)"
-    " SELECT session_id,"
-    " (SELECT position FROM contracts c WHERE c.session_id = found.session_id ORDER BY position DESC LIMIT 1)"
-    " > (SELECT coalesce(max(last_position), 0) FROM memory_blocks b WHERE b.session_id = found.session_id)"
-    " FROM found WHERE session_id IS NOT NULL"
+    "SELECT sessions.value,"
+    " (SELECT position FROM session_positions s WHERE s.session_id = sessions.value ORDER BY position DESC LIMIT 1)"
+    " > (SELECT coalesce(max(last_position), 0) FROM memory_blocks b WHERE b.session_id = sessions.value)"
+    " FROM json_each(?) AS sessions ORDER BY sessions.key"
 )
-"""Sessions in the order of their ids, by skipping through the index, each with whether it has contracts in no block."""
+"""(sessions as a JSON list): each, with whether it has contracts in no block."""
 
 
 class Memory:
@@ -155,10 +154,10 @@ class Memory:
 
     def every_session(self) -> Iterator[tuple[str, bool]]:
         """Each session in the order of their ids, and whether it has contracts that no block covers."""
-        sql, first = _GROWN.format(">="), ""
-        while page := self._all(sql, first, PAGE):
-            yield from ((session_id, bool(grown)) for session_id, grown in page)
-            sql, first = _GROWN.format(">"), page[-1][0]
+        first = ""
+        while page := [session_id for (session_id,) in self._all(statements.SESSIONS_FROM, first, PAGE)]:
+            yield from ((session_id, bool(grown)) for session_id, grown in self._all(_GROWN, jsonio.encode(page)))
+            first = page[-1] + "\0"  # the text that comes next in order
 
     def contract(self, contract_id: str) -> dict[str, Any] | None:
         """The JSON form of the contract of exactly that id."""
@@ -177,7 +176,7 @@ class Memory:
             for row in connection.execute(
                 statements.CONTRACTS_BETWEEN, (session_id, first_contract_id, last_contract_id)
             ):
-                yield Row(*row).as_dict()
+                yield Row(*row[:-1]).as_dict()
 
     def asked_before(self, session_id: str, contract_id: str) -> list[str]:
         """The agents that were asked in the session before that contract."""

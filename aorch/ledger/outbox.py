@@ -51,12 +51,12 @@ _PARKED_KINDS = (
 )
 _PARK = f"INSERT OR REPLACE INTO parked_deliveries ({_PARKED}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
 _CONTRACTS = f"SELECT position, {_ROW} FROM contracts WHERE position > ? AND position <= ? ORDER BY position"  # noqa: S608
-_SESSION = f"SELECT position, {_ROW} FROM contracts WHERE session_id = ? ORDER BY position"  # noqa: S608
+_SESSION = f"SELECT position, {_ROW} FROM session_contracts WHERE session_id = ? ORDER BY position"  # noqa: S608
 _ADVANCE = (
     "INSERT INTO outbox (destination, position, reach) VALUES (?, ?, ?)"
     " ON CONFLICT (destination) DO UPDATE SET position = excluded.position, reach = excluded.reach"
 )
-_SENT_TO = f"SELECT {_ROW} FROM contracts WHERE session_id = ? AND position <= ? ORDER BY position"  # noqa: S608
+_SENT_TO = f"SELECT {_ROW}, position FROM session_contracts WHERE session_id = ? AND position <= ? ORDER BY position"  # noqa: S608
 _SESSIONS = (
     "SELECT DISTINCT session_id FROM (SELECT session_id FROM contracts WHERE position <= :last"
     " ORDER BY position DESC LIMIT :most)"
@@ -80,7 +80,7 @@ _COUNTS = """
     )"""
 """Rows are counted, never positions: rows may have been removed. The first part reads the smallest index from end to end."""
 _EARLIER = (
-    "SELECT EXISTS (SELECT 1 FROM contracts c WHERE c.session_id = :session AND c.position < :position"
+    "SELECT EXISTS (SELECT 1 FROM session_contracts c WHERE c.session_id = :session AND c.position < :position"
     " AND (NOT :nodes OR c.contract_type = 'REQUEST') AND NOT EXISTS (SELECT 1 FROM parked_deliveries p"
     " WHERE p.position = c.position AND (p.kind = 'provenance.node') = :nodes))"
 )
@@ -158,7 +158,7 @@ class Outbox:
     def sent_to(self, session_id: str, last: int) -> Generator[Row, None, None]:
         """The contracts of a session up to the position `last`, in order."""
         with self._database.read() as connection:
-            for columns in connection.execute(_SENT_TO, (session_id, last)):
+            for *columns, _ in connection.execute(_SENT_TO, (session_id, last)):
                 yield Row(*columns)
 
     def sessions(self, last: int, most: int) -> list[str]:

@@ -30,13 +30,15 @@ from aorch.ledger.filters import (
     Filter,
     begins_or_ends,
     bounded,
+    contracts_for,
     matching,
     position,
+    position_of,
     row_columns,
     shown_result,
 )
 from aorch.ledger.record import COMPLETED, REQUEST, Row
-from aorch.ledger.schema import Contract, IdempotencyKey
+from aorch.ledger.schema import Contract, IdempotencyKey, session_positions
 from aorch.ledger.search import Progress, Statement, catch_up
 from aorch.ledger.tree import SHOWN, Branch, grown
 
@@ -118,7 +120,9 @@ class Reader:
         """
         self._ready_for(which)
         return self._contracts(
-            bounded(*matching(which, Contract), before=before, after=after, newest_first=newest_first).limit(limit)
+            bounded(
+                *matching(which, contracts_for(which)), before=before, after=after, newest_first=newest_first
+            ).limit(limit)
         )
 
     def find(self, part: str) -> Contract:
@@ -212,8 +216,11 @@ class Reader:
             return self._number(select(_all))
         if which == Filter(status=COMPLETED):
             return self._by_status()[1].get(COMPLETED, 0)
+        if which == Filter(session_id=which.session_id):
+            its = session_positions.c.session_id == jsonio.storable_text(which.session_id or "")
+            return self._number(select(func.count()).select_from(session_positions).where(its))
         self._ready_for(which)
-        return self._number(matching(which, func.count())[0])
+        return self._number(matching(which, func.count(col(contracts_for(which).contract_id)))[0])
 
     def sessions(self, *, after: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
         """Up to `limit` sessions in the order of their ids, those after that one: `session_id`, `contracts` (how many),
@@ -258,7 +265,8 @@ class Reader:
         """
         self._ready_for(which)
         last, reached = self.last_position() if last is None else last, after
-        statement, key = matching(which, position, *row_columns())
+        contracts = contracts_for(which)
+        statement, key = matching(which, position_of(contracts), *row_columns(contracts))
         while reached < last:
             chunk = self._chunk(bounded(statement, key, before=last + 1, after=reached).limit(CHUNK))
             yield from (row for _, row in chunk)
@@ -283,7 +291,8 @@ class Reader:
         they say more than `characters` together.
         """
         self._ready_for(which)
-        statement, key = matching(which, position, *row_columns())
+        contracts = contracts_for(which)
+        statement, key = matching(which, position_of(contracts), *row_columns(contracts))
         return self._chunk(bounded(statement, key, before=None, after=after).limit(limit), characters)
 
     def shown(
@@ -293,7 +302,9 @@ class Reader:
         and whether there may be more. `cursor` is `before` or `after`. No more are read once they have more `characters`.
         """
         self._ready_for(which)
-        statement, key = matching(which, position, *row_columns(result=shown_result()))
+        contracts = contracts_for(which)
+        columns = row_columns(contracts, result=shown_result(contracts))
+        statement, key = matching(which, position_of(contracts), *columns)
         statement = bounded(statement, key, newest_first=newest_first, **cursor)
         found = self._chunk(statement.limit(limit + 1), characters)
         return found, len(found) > limit or sum(row.length() for _, row in found) > characters

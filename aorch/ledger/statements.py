@@ -4,7 +4,7 @@ Source: aorch/ledger/queries/, which also says what each statement is for. To ge
 `uv run python -m aorch.ledger.generate_statements`. It is checked in because `aorch run` must not import SQLAlchemy (210 ms).
 """
 
-REVISION = "0006"
+REVISION = "0007"
 """The newest revision in migrations/versions."""
 
 # contract_queries.py
@@ -116,16 +116,18 @@ FROM json_each(?) AS anon_1)
 """Parameters: request_ids."""
 
 CONTRACTS_BETWEEN = """\
-SELECT contracts.contract_id, contracts.session_id, contracts.contract_type, contracts.from_agent,
-    contracts.to_agent, contracts.capability, contracts.payload, contracts.status,
-    contracts.created_at, contracts.completed_at, contracts.result, contracts.error,
-    contracts.metadata, contracts.request_id, contracts.parent_id, contracts.claimed_by
-FROM contracts
-WHERE contracts.session_id = ? AND contracts.position BETWEEN (SELECT bound.position
+SELECT session_contracts.contract_id, session_contracts.session_id, session_contracts.contract_type,
+    session_contracts.from_agent, session_contracts.to_agent, session_contracts.capability,
+    session_contracts.payload, session_contracts.status, session_contracts.created_at,
+    session_contracts.completed_at, session_contracts.result, session_contracts.error,
+    session_contracts.metadata, session_contracts.request_id, session_contracts.parent_id,
+    session_contracts.claimed_by, session_contracts.position
+FROM session_contracts
+WHERE session_contracts.session_id = ? AND session_contracts.position >= (SELECT bound.position
 FROM contracts AS bound
-WHERE bound.contract_id = ?) AND (SELECT bound.position
+WHERE bound.contract_id = ?) AND session_contracts.position <= (SELECT bound.position
 FROM contracts AS bound
-WHERE bound.contract_id = ?) ORDER BY contracts.position
+WHERE bound.contract_id = ?) ORDER BY session_contracts.position
 """
 """Parameters: session_id, first_contract_id, last_contract_id."""
 
@@ -150,17 +152,28 @@ FROM ancestors
 """Parameters: contract_id."""
 
 SESSIONS_FROM = """\
-WITH RECURSIVE found(session_id, n) AS
-(SELECT min(contracts.session_id) AS session_id, 1 AS n
-FROM contracts
-WHERE contracts.session_id >= ? UNION ALL SELECT (SELECT min(contracts.session_id) AS min_1
-FROM contracts
-WHERE contracts.session_id > found.session_id) AS anon_1, found.n + 1 AS anon_2
+WITH RECURSIVE given AS
+(SELECT ? AS first, ? AS "limit"),
+found(session_id, n) AS
+(SELECT min(session_index.session_id) AS session_id, 1 AS n
+FROM session_index
+WHERE session_index.session_id >= (SELECT given.first
+FROM given) UNION ALL SELECT (SELECT min(session_index.session_id) AS min_1
+FROM session_index
+WHERE session_index.session_id > found.session_id) AS anon_1, found.n + 1 AS anon_2
 FROM found
-WHERE found.session_id IS NOT NULL AND found.n < ?)
+WHERE found.session_id IS NOT NULL AND found.n < (SELECT given."limit"
+FROM given))
 SELECT found.session_id
 FROM found
-WHERE found.session_id IS NOT NULL
+WHERE found.session_id IS NOT NULL UNION SELECT contracts.session_id
+FROM contracts
+WHERE contracts.position > (SELECT counters.value
+FROM counters
+WHERE counters.name = 'session_index') AND contracts.session_id >= (SELECT given.first
+FROM given) ORDER BY session_id
+LIMIT (SELECT given."limit"
+FROM given)
 """
 """Parameters: first, limit."""
 
@@ -414,14 +427,23 @@ WHERE k.caller IN ('retry', 'resume') AND k."key" = tries.request_id))
 UNFINISHED = """\
 WITH RECURSIVE given AS
 (SELECT ? AS session_id),
+q AS
+(SELECT session_contracts.position AS position, session_contracts.contract_id AS contract_id,
+    session_contracts.capability AS capability, session_contracts.status AS status
+FROM session_contracts
+WHERE session_contracts.session_id = (SELECT given.session_id
+FROM given) AND session_contracts.contract_type = 'REQUEST' AND session_contracts.parent_id IS NULL
+    AND session_contracts.status IN ('failed', 'cancelled')),
 found AS MATERIALIZED
-(SELECT contracts.contract_id AS contract_id, contracts.capability AS capability, contracts.position
-    AS position, contracts.status AS status, coalesce(json_extract(contracts.metadata,
-    '$.retry_of'), json_extract(contracts.metadata, '$.resumes')) AS previous
-FROM contracts
-WHERE contracts.session_id = (SELECT given.session_id
-FROM given) AND contracts.contract_type = 'REQUEST' AND coalesce(json_extract(contracts.metadata,
-    '$.retry_of'), json_extract(contracts.metadata, '$.resumes')) IS NOT NULL),
+(SELECT session_contracts.contract_id AS contract_id, session_contracts.capability AS capability,
+    session_contracts.position AS position, session_contracts.status AS status,
+    coalesce(json_extract(session_contracts.metadata, '$.retry_of'),
+    json_extract(session_contracts.metadata, '$.resumes')) AS previous
+FROM session_contracts
+WHERE session_contracts.session_id = (SELECT given.session_id
+FROM given) AND session_contracts.contract_type = 'REQUEST' AND
+    coalesce(json_extract(session_contracts.metadata, '$.retry_of'),
+    json_extract(session_contracts.metadata, '$.resumes')) IS NOT NULL),
 tries(contract_id, capability, position, status, previous) AS
 (SELECT found.contract_id AS contract_id, found.capability AS capability, found.position AS
     position, found.status AS status, found.previous AS previous
@@ -439,11 +461,9 @@ ranked AS
     (PARTITION BY tries.previous, tries.capability ORDER BY tries.position DESC) AS number
 FROM tries)
 SELECT q.position, coalesce(ranked.contract_id, q.contract_id) AS last_try
-FROM contracts AS q LEFT OUTER JOIN ranked ON q.contract_id = ranked.previous AND ranked.capability
-    = q.capability AND ranked.number = 1
-WHERE q.session_id = (SELECT given.session_id
-FROM given) AND q.contract_type = 'REQUEST' AND q.parent_id IS NULL AND q.status IN ('failed',
-    'cancelled') AND (q.contract_id NOT IN (SELECT tries.contract_id
+FROM q LEFT OUTER JOIN ranked ON ranked.previous = q.contract_id AND ranked.capability =
+    q.capability AND ranked.number = 1
+WHERE (q.contract_id NOT IN (SELECT tries.contract_id
 FROM tries CROSS JOIN contracts AS c
 WHERE c.contract_id = tries.previous AND c.session_id = (SELECT given.session_id
 FROM given) AND c.capability = tries.capability)) AND coalesce(ranked.completed, 0) = 0 AND
@@ -455,13 +475,15 @@ LAST_TRY = """\
 WITH RECURSIVE given AS
 (SELECT ? AS session_id, ? AS request_id),
 found AS MATERIALIZED
-(SELECT contracts.contract_id AS contract_id, contracts.capability AS capability, contracts.position
-    AS position, contracts.status AS status, coalesce(json_extract(contracts.metadata,
-    '$.retry_of'), json_extract(contracts.metadata, '$.resumes')) AS previous
-FROM contracts
-WHERE contracts.session_id = (SELECT given.session_id
-FROM given) AND contracts.contract_type = 'REQUEST' AND coalesce(json_extract(contracts.metadata,
-    '$.retry_of'), json_extract(contracts.metadata, '$.resumes')) IS NOT NULL),
+(SELECT session_contracts.contract_id AS contract_id, session_contracts.capability AS capability,
+    session_contracts.position AS position, session_contracts.status AS status,
+    coalesce(json_extract(session_contracts.metadata, '$.retry_of'),
+    json_extract(session_contracts.metadata, '$.resumes')) AS previous
+FROM session_contracts
+WHERE session_contracts.session_id = (SELECT given.session_id
+FROM given) AND session_contracts.contract_type = 'REQUEST' AND
+    coalesce(json_extract(session_contracts.metadata, '$.retry_of'),
+    json_extract(session_contracts.metadata, '$.resumes')) IS NOT NULL),
 tries(contract_id, capability, position, status, previous) AS
 (SELECT found.contract_id AS contract_id, found.capability AS capability, found.position AS
     position, found.status AS status, found.previous AS previous

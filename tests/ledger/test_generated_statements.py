@@ -20,8 +20,8 @@ SQLITE_ONLY: set[str] = set()
 """Statements that PostgreSQL cannot execute: it needs others in their place."""
 READ_WHOLE_TABLES = {"NEWEST_IDS", "GIVE_UP_URL"}
 """Statements that read a table in the order of its primary key up to a limit, and one that reads all webhooks in waiting."""
-SORT_FEW_ROWS = {"LAST_TRY", "REQUESTS_AT", "STEPS_OF_TRIES", "UNFINISHED"}
-"""Statements that sort the rows of one session, or as many as they are given."""
+SORT_FEW_ROWS = {"LAST_TRY", "REQUESTS_AT", "SESSIONS_FROM", "STEPS_OF_TRIES", "UNFINISHED"}
+"""Statements that sort the rows of one session, the sessions after the last run of the session index, or as many as given."""
 
 
 def test_the_checked_in_statements_are_what_the_generator_writes() -> None:

@@ -142,7 +142,7 @@ def engine_of(path: Path) -> Engine:
 
 
 def schema(path: Path) -> dict[str, Any]:
-    """What `path` declares: each table's columns in order, and each index as SQL."""
+    """What `path` declares: each table's columns in order, and each index, view and trigger as SQL."""
     found: dict[str, Any] = {}
     with closing(sqlite3.connect(path)) as connection:
         for kind, name, sql in connection.execute("SELECT type, name, sql FROM sqlite_master").fetchall():

@@ -276,7 +276,8 @@ def test_nothing_changed_until_somebody_commits(ledger: Path, reader: Reader) ->
 
 PLANS = [
     (Filter(), "SEARCH contracts USING INTEGER PRIMARY KEY (rowid<?)"),
-    (Filter(session_id="s"), "USING INDEX ix_contracts_session_id_position (session_id=? AND position<?)"),
+    (Filter(session_id="s"), "SEARCH s USING PRIMARY KEY (session_id=? AND position<?)"),
+    (Filter(session_id="s", status="failed"), "SEARCH s USING PRIMARY KEY (session_id=? AND position<?)"),
     (Filter(status="failed"), "USING INDEX ix_contracts_status_position (status=? AND position<?)"),
     (Filter(text="word1", session_id="s"), "SCAN contracts_text VIRTUAL TABLE"),
 ]
@@ -300,7 +301,7 @@ def test_a_page_is_a_walk_through_an_index_without_a_sort(
     connection = sqlite3.connect(ledger)
     steps = [step for *_, step in connection.execute(f"EXPLAIN QUERY PLAN {asked[-1][0]}", asked[-1][1])]
     connection.close()
-    assert plan in steps[0]
+    assert any(plan in step for step in steps)
     assert not [step for step in steps if "TEMP B-TREE" in step or step == "SCAN contracts"]
 
 

@@ -2,10 +2,24 @@
 
 from typing import Any
 
-from sqlalchemy import ScalarSelect, Select, Text, bindparam, cast, func, insert, literal, null, select, update
+from sqlalchemy import (
+    CompoundSelect,
+    ScalarSelect,
+    Select,
+    Text,
+    bindparam,
+    cast,
+    func,
+    insert,
+    literal,
+    null,
+    select,
+    update,
+)
 
-from aorch.ledger.queries.expressions import RECORD, contracts, listed
+from aorch.ledger.queries.expressions import RECORD, contracts, given, indexed_position, listed
 from aorch.ledger.record import FIELDS, IN_PROGRESS, PENDING, REQUEST, Row
+from aorch.ledger.schema import SessionIndex, session_contracts
 
 c = contracts.c
 
@@ -70,13 +84,14 @@ def _position_of(name: str) -> ScalarSelect[Any]:
     return select(its.c.position).where(its.c.contract_id == bindparam(name)).scalar_subquery()
 
 
+its = session_contracts.c
 CONTRACTS_BETWEEN = (
-    select(*RECORD)
-    .where(c.session_id == bindparam("session_id"))
-    .where(c.position.between(_position_of("first_contract_id"), _position_of("last_contract_id")))
-    .order_by(c.position)
+    select(*(its[name] for name in Row._fields), its.position)
+    .where(its.session_id == bindparam("session_id"))
+    .where(its.position >= _position_of("first_contract_id"), its.position <= _position_of("last_contract_id"))
+    .order_by(its.position)
 )
-"""The contracts of a session from one contract to another, both included, oldest first."""
+"""The contracts of a session from one contract to another, both included, oldest first; last its position."""
 
 NEWEST_IDS = select(c.contract_id, c.capability, c.session_id).order_by(c.position.desc()).limit(bindparam("limit"))
 
@@ -97,18 +112,24 @@ ANCESTORS = _ancestors()
 """From a REQUEST up to the root of its delegation; nothing for a RESPONSE."""
 
 
-def _sessions_from() -> Select[Any]:
-    first = select(func.min(c.session_id).label("session_id"), literal(1).label("n"))
-    found = first.where(c.session_id >= bindparam("first")).cte("found", recursive=True)
-    following = select(func.min(c.session_id)).where(c.session_id > found.c.session_id).scalar_subquery()
-    found = found.union_all(
-        select(following, found.c.n + 1).where(found.c.session_id.is_not(None), found.c.n < bindparam("limit"))
+def _sessions_from() -> CompoundSelect[Any]:
+    wanted = given("first", "limit")
+    first, limit = (select(column).scalar_subquery() for column in wanted.c)
+    session_id = SessionIndex.__table__.c.session_id  # type: ignore[attr-defined]  # SQLModel adds it
+    found = (
+        select(func.min(session_id).label("session_id"), literal(1).label("n"))
+        .where(session_id >= first)
+        .cte("found", recursive=True)
     )
-    return select(found.c.session_id).where(found.c.session_id.is_not(None))
+    following = select(func.min(session_id)).where(session_id > found.c.session_id).scalar_subquery()
+    found = found.union_all(select(following, found.c.n + 1).where(found.c.session_id.is_not(None), found.c.n < limit))
+    recent = select(c.session_id).where(c.position > indexed_position(), c.session_id >= first)
+    either = select(found.c.session_id).where(found.c.session_id.is_not(None)).union(recent)
+    return either.order_by("session_id").limit(limit)
 
 
 SESSIONS_FROM = _sessions_from()
-"""Sessions in the order of their ids, found by skipping through the index instead of reading all of it."""
+"""Sessions in the order of their ids, found by skipping through the session index instead of reading all of it."""
 
 CLAIM_OWNERS = select(c.claimed_by).where(c.claimed_by.is_not(None)).distinct()
 """The owner of each claim."""

@@ -7,6 +7,7 @@ from sqlalchemy import (
     ColumnElement,
     FromClause,
     Function,
+    ScalarSelect,
     Select,
     String,
     TableValuedAlias,
@@ -21,11 +22,17 @@ from sqlalchemy.sql.functions import GenericFunction, ReturnTypeFromArgs
 from sqlalchemy.sql.selectable import Join
 
 from aorch.ledger.record import Row
-from aorch.ledger.schema import Contract
+from aorch.ledger.schema import Contract, Counter
 
 contracts = Contract.__table__  # type: ignore[attr-defined]  # SQLModel adds it
 RECORD = [contracts.c[name] for name in Row._fields]
 """The columns of a record, in the order of its fields."""
+
+
+def indexed_position() -> ScalarSelect[int]:
+    """The position up to which the session index has all contracts."""
+    counters = Counter.__table__  # type: ignore[attr-defined]  # SQLModel adds it
+    return select(counters.c.value).where(counters.c.name == literal_column("'session_index'")).scalar_subquery()
 
 
 class greatest(ReturnTypeFromArgs[Any]):

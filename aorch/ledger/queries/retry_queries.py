@@ -7,7 +7,7 @@ from sqlalchemy.dialects import postgresql
 
 from aorch.ledger.queries.expressions import contracts, cross_join, given, listed, metadata_text
 from aorch.ledger.record import CANCELLED, COMPLETED, FAILED, REQUEST
-from aorch.ledger.schema import IdempotencyKey
+from aorch.ledger.schema import IdempotencyKey, session_contracts
 
 keys = IdempotencyKey.__table__  # type: ignore[attr-defined]  # SQLModel adds it
 c = contracts.c
@@ -159,9 +159,10 @@ def _previous(table: Any) -> ColumnElement[str]:
 
 def _tries_in(session_id: Any) -> CTE:
     """A row for each REQUEST of a session that tries another one again (`previous`), and for each REQUEST before that."""
+    its, previous = session_contracts.c, _previous(session_contracts)
     found = (
-        select(c.contract_id, c.capability, c.position, c.status, _previous(contracts).label("previous"))
-        .where(c.session_id == session_id, c.contract_type == REQUEST, _previous(contracts).is_not(None))
+        select(its.contract_id, its.capability, its.position, its.status, previous.label("previous"))
+        .where(its.session_id == session_id, its.contract_type == REQUEST, previous.is_not(None))
         .cte("found")
         .prefix_with("MATERIALIZED")
     )
@@ -183,7 +184,13 @@ def _is_previous(before: Any, tries: CTE, session_id: Any) -> ColumnElement[bool
 
 def _unfinished() -> Select[Any]:
     session_id = select(given("session_id").c.session_id).scalar_subquery()
-    tries, first, before = _tries_in(session_id), contracts.alias("q"), contracts.alias("c")
+    tries, before, its = _tries_in(session_id), contracts.alias("c"), session_contracts.c
+    first = (
+        select(its.position, its.contract_id, its.capability, its.status)
+        .where(its.session_id == session_id, its.contract_type == REQUEST, its.parent_id.is_(None))
+        .where(its.status.in_((FAILED, CANCELLED)))
+        .cte("q")
+    )
     task = (tries.c.previous, tries.c.capability)
     completed = func.sum(case((tries.c.status == COMPLETED, 1), else_=0)).over(partition_by=task)
     number = func.row_number().over(partition_by=task, order_by=tries.c.position.desc())
@@ -201,8 +208,7 @@ def _unfinished() -> Select[Any]:
     return (
         select(first.c.position, func.coalesce(ranked.c.contract_id, first.c.contract_id).label("last_try"))
         .select_from(first.outerjoin(ranked, is_last))
-        .where(first.c.session_id == session_id, first.c.contract_type == REQUEST, first.c.parent_id.is_(None))
-        .where(first.c.status.in_((FAILED, CANCELLED)), first.c.contract_id.not_in(later_tries))
+        .where(first.c.contract_id.not_in(later_tries))
         .where(func.coalesce(ranked.c.completed, 0) == 0)
         .where(func.coalesce(ranked.c.status, first.c.status).in_((FAILED, CANCELLED)))
         .order_by(first.c.position)
