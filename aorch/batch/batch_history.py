@@ -1,4 +1,4 @@
-"""What earlier runs of a batch did, and what a session left undone.
+"""What earlier runs of a batch did, and the unfinished tasks of a session.
 
 A named batch begins a generation (a ULID), kept under its name before anything is done. Each line is known by a key in it,
 committed with its REQUEST: so whatever kills a batch, the next run knows which lines an agent may have seen.
@@ -17,8 +17,9 @@ from aorch.errors import Conflict, NotFound, UsageError
 from aorch.ids import new_id
 from aorch.ledger import priorities
 from aorch.ledger.batch_register import Asked, Past, Recorded
-from aorch.ledger.ledger import BATCH, RETRY, Ledger
+from aorch.ledger.ledger import Ledger
 from aorch.ledger.record import CANCELLED, INTERRUPTED, insisted_on, object_in
+from aorch.ledger.task_keys import BatchLineKey, RetryKey
 
 CHUNK = 500
 EVERYTHING = 2**60
@@ -31,7 +32,6 @@ class Earlier:
         self.generation = generation
         self._recorded = recorded
         self._registry = registry
-        self._caller = f"{BATCH}:{generation}"
 
     def close(self) -> None:
         """Let go of the ledger."""
@@ -42,19 +42,19 @@ class Earlier:
         for lines in chunks:
             for line in lines:
                 if line.task is not None:
-                    line.task.idempotency, line.task.refusal_uses_key = (self._caller, line.key, ""), True
+                    line.task.idempotency, line.task.refusal_uses_key = BatchLineKey(self.generation, line.key), True
             yield lines
 
     def resumed(self, chunks: Iterator[list[Line]]) -> Iterator[list[Line]]:
         """The same; each line that was done has its `past`, and each that may be done again says of what."""
         for lines in self.known(chunks):
-            found = self._recorded.under_keys(self._caller, [line.key for line in lines if line.task is not None])
+            found = self._recorded.results(self.generation, [line.key for line in lines if line.task is not None])
             for line in lines:
                 past = found.get(line.key)
                 if past is None or line.task is None:
                     continue
                 if self._may_be_done_again(line.task, past):
-                    line.task.idempotency = (RETRY, past.contract_id, "")
+                    line.task.idempotency = RetryKey(past.contract_id)
                     line.task.session_id = past.session_id
                     line.task.metadata["retry_of"] = past.retry_of or past.contract_id
                 else:
@@ -63,12 +63,12 @@ class Earlier:
 
     def find(self, line: Line) -> Past | None:
         """What came of `line`, whoever did it."""
-        return self._recorded.under_keys(self._caller, [line.key], EVERYTHING).get(line.key)
+        return self._recorded.results(self.generation, [line.key], EVERYTHING).get(line.key)
 
     def answer(self, past: Past) -> Answer:
         """The answer that is on record; where there is none yet, that another process is at it."""
         if past.left_out:
-            past = self._recorded.under_keys(self._caller, [past.key], EVERYTHING)[past.key]
+            past = self._recorded.results(self.generation, [past.line_key], EVERYTHING)[past.line_key]
         if past.metadata is not None:
             result = None if past.result is None else jsonio.decode(past.result)
             response = {**past._asdict(), "result": result, "metadata": jsonio.decode(past.metadata)}
@@ -114,7 +114,7 @@ def begun(recorded: Recorded, name: str) -> str:
     return generation
 
 
-def undone(ledger: Path, session_id: str, timeout_s: float | None) -> Iterator[list[Line]]:
+def unfinished(ledger: Path, session_id: str, timeout_s: float | None) -> Iterator[list[Line]]:
     """A line for each exchange of that session that failed, was cancelled or interrupted, and has not succeeded since.
 
     Raises NotFound where there is no such session.
@@ -123,7 +123,7 @@ def undone(ledger: Path, session_id: str, timeout_s: float | None) -> Iterator[l
     with Recorded(ledger) as recorded:
         if not recorded.has_session(session_id):
             raise NotFound(f"no session is called {session_id!r}", "See `aorch contracts list`.")
-        left = recorded.undone(session_id)
+        left = recorded.unfinished(session_id)
         for start in range(0, len(left), CHUNK):
             some = dict(left[start : start + CHUNK])
             lines = []
@@ -135,7 +135,7 @@ def undone(ledger: Path, session_id: str, timeout_s: float | None) -> Iterator[l
                 line.priority = kept if isinstance(kept, int) else priorities.DEFAULT
                 try:
                     line.task = _again(asked, about, session_id, timeout_s)
-                    line.task.idempotency, line.task.refusal_uses_key = (RETRY, last, ""), True
+                    line.task.idempotency, line.task.refusal_uses_key = RetryKey(last), True
                 except UsageError as error:  # it was imported, and cannot be asked for as it is
                     line.refusal = error
                 lines.append(line)

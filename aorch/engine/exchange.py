@@ -32,6 +32,7 @@ from aorch.errors import (
 from aorch.ids import new_id
 from aorch.ledger.ledger import Entry, Ledger
 from aorch.ledger.record import IN_PROGRESS, ORCHESTRATOR, PENDING, REQUEST, Row
+from aorch.ledger.task_keys import TaskKey
 
 WRITE_AGAIN_S = 1.0
 """How soon a task is given back to the queue again when the ledger did not take that."""
@@ -325,9 +326,7 @@ class Exchanges:
         with contextlib.suppress(Unsaved):
             await asyncio.shield(response)
 
-    async def _refuse(
-        self, request: Row, refusal: AorchError, started: float, key: tuple[str, str, str] | None = None
-    ) -> Answer:
+    async def _refuse(self, request: Row, refusal: AorchError, started: float, key: TaskKey | None = None) -> Answer:
         ended, response, outcome = exchange_records.refused_exchange(request, refusal, started)
         await self.ledger.write_refused(ended, response, key)
         return exchange_records.answer_of(response, request.to_agent, outcome, started, refusal.hint)

@@ -21,8 +21,8 @@ from aorch.config.pipeline_config import PipelineConfig, Step, needs_of
 from aorch.engine.invocation import Call, current_call
 from aorch.engine.task import Answer, Task
 from aorch.errors import AgentCancelled, AgentFailed, AorchError, Conflict, ReferenceInvalid, UsageError
-from aorch.ledger.ledger import RETRY
 from aorch.ledger.record import COMPLETED
+from aorch.ledger.task_keys import RetryKey
 
 __all__ = ["Pipeline", "Step"]
 
@@ -250,7 +250,7 @@ class _Course:
             from_agent=self.pipeline.agent_id,
             parent_id=self.task["task_id"],
             metadata=about if before is None else {**about, "resumes": before.contract_id},
-            idempotency=None if before is None else (RETRY, before.contract_id, ""),
+            idempotency=None if before is None else RetryKey(before.contract_id),
         )
         answer = await self._performed(task, in_line=index is not None)
         if answer is None:

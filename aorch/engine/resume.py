@@ -8,10 +8,10 @@ from aorch.engine.task import Task
 from aorch.errors import Conflict, NotFound
 from aorch.ledger import task_queue
 from aorch.ledger.batch_register import Recorded
-from aorch.ledger.ledger import RETRY
 from aorch.ledger.reader import Reader
 from aorch.ledger.record import COMPLETED, REQUEST, insisted_on, object_in
 from aorch.ledger.schema import Contract
+from aorch.ledger.task_keys import RetryKey
 
 _OURS = {"routing", "queue", "context", "step", "index", "resumes"}
 """What the metadata of a REQUEST holds besides what its caller gave."""
@@ -36,7 +36,7 @@ def task_again(ledger: Path, part: str, registry: Registry) -> Task:
         context=object_in(request.details, "context"),
         agent_id=_insisted(request, registry),
         metadata={**_given(request.details), "resumes": request.contract_id},
-        idempotency=(RETRY, request.contract_id, ""),
+        idempotency=RetryKey(request.contract_id),
     )
 
 

@@ -9,6 +9,7 @@ from aorch import jsonio
 from aorch.errors import AgentFailed, AorchError, UsageError, by_code
 from aorch.ledger import priorities
 from aorch.ledger.record import ORCHESTRATOR, number_in, text_in
+from aorch.ledger.task_keys import TaskKey
 
 _ERRORS = by_code()
 
@@ -57,7 +58,7 @@ class Task:
     `agent_id` insists on one agent; `timeout_s` (seconds) overrides the agent's own limit; `from_agent` is who asks
     (default: the agent on whose behalf this is, else `orchestrator`); `parent_id` is the REQUEST on whose behalf.
     `queue` is what was said when it was enqueued.
-    `idempotency` (caller, key, the body's fingerprint) is kept with the REQUEST, and no second one of that caller's key is;
+    `idempotency` is committed with the REQUEST, and no second REQUEST with the same key is;
     where no agent is called the key is left unused, unless `refusal_uses_key`.
     """
 
@@ -70,7 +71,7 @@ class Task:
     from_agent: str | None = None
     parent_id: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
-    idempotency: tuple[str, str, str] | None = None
+    idempotency: TaskKey | None = None
     queue: dict[str, Any] = field(default_factory=dict)
     refusal_uses_key: bool = False
 

@@ -1,4 +1,4 @@
-"""What came of a batch's lines, and what a session left undone: read by plain SQLite, since a batch starts without SQLAlchemy."""
+"""Reading batches: the results of their lines, and the unfinished tasks of a session. Without SQLAlchemy, for a fast start."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,6 @@ from typing import Any, NamedTuple, Self
 from aorch import jsonio
 from aorch.ledger import statements
 from aorch.ledger.database import Database
-from aorch.ledger.ledger import BATCH
 from aorch.ledger.record import COMPLETED
 
 LONGEST_RESULT = 64 * 1024
@@ -15,13 +14,13 @@ LONGEST_RESULT = 64 * 1024
 
 
 class Past(NamedTuple):
-    """The last trial of a key. `from_agent` and what follows are the RESPONSE's, None if there is none yet.
+    """The last try of a line. `from_agent` and what follows are the RESPONSE's, None if there is none yet.
 
     `called` is 0 if the agent never saw it. `result` and `metadata` are JSON text, and both None if they are too long to be
     read among many.
     """
 
-    key: str
+    line_key: str
     contract_id: str
     session_id: str
     to_agent: str | None
@@ -72,25 +71,25 @@ class Recorded:
         self._database.close()
 
     def generation(self, name: str) -> str | None:
-        """By which generation the lines of the batch of that name are known; None where none was begun here."""
-        found = self._rows(statements.REQUEST_OF_KEY, BATCH, name)
+        """The latest generation of the batch with that name; None if no such batch has started in this ledger."""
+        found = self._rows(statements.BATCH_GENERATION, name)
         return str(found[0][0]) if found else None
 
-    def under_keys(self, caller: str, keys: Sequence[str], longest: int = LONGEST_RESULT) -> dict[str, Past]:
-        """What came, last, of those of `keys` that have been used; results of more than `longest` characters are left out."""
+    def results(self, generation: str, line_keys: Sequence[str], longest: int = LONGEST_RESULT) -> dict[str, Past]:
+        """The last try of each of these lines that has run, by its key; without results of more than `longest` characters."""
         found: dict[str, Past] = {}
-        for row in self._rows(statements.BATCH_RESULTS, longest, caller, jsonio.encode(keys)):
+        for row in self._rows(statements.BATCH_RESULTS, longest, generation, jsonio.encode(line_keys)):
             past = Past(*row)
             if (
-                past.key not in found or found[past.key].status != COMPLETED
-            ):  # older versions let two commands try it again
-                found[past.key] = past
+                past.line_key not in found or found[past.line_key].status != COMPLETED
+            ):  # in older versions, two commands could retry it
+                found[past.line_key] = past
         return found
 
-    def undone(self, session_id: str) -> list[tuple[int, str]]:
-        """Each exchange of that session that came to nothing: its REQUEST's position, and the id of its last trial.
+    def unfinished(self, session_id: str) -> list[tuple[int, str]]:
+        """Each task of a caller in that session that failed or was cancelled, and has not completed since.
 
-        Those that an agent asked for are not among them: whoever asked asks again.
+        The position of its REQUEST, and the id of its last try.
         """
         return self._rows(statements.UNFINISHED, session_id)
 

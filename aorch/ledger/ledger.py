@@ -20,12 +20,9 @@ from aorch.ledger.database import Database, as_ledger_error, transaction, transl
 from aorch.ledger.record import Row
 from aorch.ledger.sqlite import process_locks
 from aorch.ledger.sqlite.forking import forget_in_child
+from aorch.ledger.task_keys import TaskKey
 from aorch.ledger.writer import Statement, Writer
 
-BATCH = "batch"
-"""The caller under whom a batch's name is a key, for the generation that its lines are known by."""
-RETRY = "retry"
-"""The caller of a retry's key, which is the id of the trial that it comes after: no two come after the same one."""
 REMEMBERED = 256
 """REQUESTs whose ancestors are kept in memory."""
 
@@ -96,11 +93,10 @@ class Ledger:
 
     # Writing
 
-    def write_request(self, request: Row, key: tuple[str, str, str] | None = None) -> Awaitable[None]:
+    def write_request(self, request: Row, key: TaskKey | None = None) -> Awaitable[None]:
         """Commit a REQUEST that is about to be executed, or waits for its agent (status `pending`).
 
-        `key` (caller, idempotency key, the body's fingerprint) is committed with it. Raises Conflict where that caller
-        has used it already: then neither is in the ledger.
+        `key` is committed with it. Raises Conflict if the key has been used: then neither is in the ledger.
         """
         insert = (statements.INSERT_REQUEST, (*request[:9], request.metadata, request.parent_id, request.claimed_by))
         if key is None:
@@ -108,10 +104,10 @@ class Ledger:
         return self._write_once(request, key, [insert])
 
     async def write_generation(self, name: str, generation: str) -> None:
-        """Commit that the batch of that name begins anew: from now on its lines are known by that `generation`."""
-        await self._writer.commit((statements.REPLACE_KEY, (BATCH, name, "", generation)))
+        """Commit that the batch with that name starts from the beginning, as that `generation`."""
+        await self._writer.commit((statements.START_BATCH, (name, generation)))
 
-    async def write_refused(self, request: Row, response: Row, key: tuple[str, str, str] | None = None) -> None:
+    async def write_refused(self, request: Row, response: Row, key: TaskKey | None = None) -> None:
         """Commit a REQUEST together with the RESPONSE that says why no agent was called; `key` as with `write_request`."""
         rows: list[Statement] = [(statements.INSERT_CONTRACT, request), (statements.INSERT_CONTRACT, response)]
         if key is None:
@@ -119,7 +115,7 @@ class Ledger:
         else:
             await self._write_once(request, key, rows)
 
-    async def enqueue(self, entry: Entry, key: tuple[str, str, str] | None = None) -> None:
+    async def enqueue(self, entry: Entry, key: TaskKey | None = None) -> None:
         """Commit a REQUEST that whoever works on the queue may claim; `key` as with `write_request`."""
         if key is None:
             await self._writer.commit(*entry.statements())
@@ -203,14 +199,14 @@ class Ledger:
             return self._writer.commit_answer(request_id, (), partial(_answer_if_asked, request_id, rows))
         return self._writer.commit_answer(request_id, rows)
 
-    async def _write_once(self, request: Row, key: tuple[str, str, str], rows: list[Statement]) -> None:
+    async def _write_once(self, request: Row, key: TaskKey, rows: list[Statement]) -> None:
         """A used key goes before a cancellation: there is no REQUEST then to be answered."""
         try:
-            await self._writer.commit_or_refuse((statements.INSERT_KEY, (*key, request.contract_id)), *rows)
+            await self._writer.commit_or_refuse(key.insert(request.contract_id), *rows)
         except sqlite3.IntegrityError as error:
             if error.sqlite_errorname != "SQLITE_CONSTRAINT_PRIMARYKEY":  # a contract has none that could be taken
                 raise
-            raise Conflict(f"the idempotency key {key[1]!r} has been used already") from error
+            raise Conflict(key.conflict) from error
 
     # Reading what writing depends on
 

@@ -219,8 +219,9 @@ class Token(SQLModel, table=True):
 
 
 class IdempotencyKey(SQLModel, table=True):
-    """A key under which `caller` (a token's id; empty where none is needed) asked for something, and the REQUEST that came
-    of it. `fingerprint` is the SHA-256 (hex) of the body.
+    """The Idempotency-Key of a request of `caller` (a token's id; empty without one), and the REQUEST that it wrote.
+
+    `fingerprint` is the SHA-256 (hex) of the body.
     """
 
     __tablename__ = "idempotency_keys"
@@ -229,6 +230,41 @@ class IdempotencyKey(SQLModel, table=True):
     caller: str = Field(primary_key=True)
     key: str = Field(primary_key=True)
     fingerprint: str
+    request_id: str
+
+
+class Batch(SQLModel, table=True):
+    """The latest generation (a ULID) of the batch with that name. A batch that starts from the beginning gets a new one."""
+
+    __tablename__ = "batches"
+    metadata = metadata
+
+    name: str = Field(primary_key=True)
+    generation: str
+
+
+class BatchLine(SQLModel, table=True):
+    """The REQUEST that ran a line of a batch first. `line_key` identifies the line in its generation."""
+
+    __tablename__ = "batch_lines"
+    metadata = metadata
+
+    generation: str = Field(primary_key=True)
+    line_key: str = Field(primary_key=True)
+    request_id: str
+
+
+class Retry(SQLModel, table=True):
+    """The REQUEST (`request_id`) that retried or resumed another one (`contract_id`): only one can.
+
+    `command` is `retry`. It is `resume` in rows of older versions, in which each of the two commands could do it once.
+    """
+
+    __tablename__ = "retries"
+    metadata = metadata
+
+    contract_id: str = Field(primary_key=True)
+    command: str = Field(primary_key=True)
     request_id: str
 
 

@@ -4,7 +4,7 @@ Source: aorch/ledger/queries/, which also says what each statement is for. To ge
 `uv run python -m aorch.ledger.generate_statements`. It is checked in because `aorch run` must not import SQLAlchemy (210 ms).
 """
 
-REVISION = "0007"
+REVISION = "0008"
 """The newest revision in migrations/versions."""
 
 # contract_queries.py
@@ -355,19 +355,20 @@ WEBHOOK_IS_DUE = "UPDATE webhooks SET due_at=? WHERE webhooks.request_id = ? AND
 INSERT_KEY = 'INSERT INTO idempotency_keys (caller, "key", fingerprint, request_id) VALUES (?, ?, ?, ?)'
 """Parameters: caller, key, fingerprint, request_id."""
 
-REPLACE_KEY = """\
-INSERT INTO idempotency_keys (caller, "key", fingerprint, request_id) VALUES (?, ?, ?, ?) ON
-    CONFLICT (caller, "key") DO UPDATE SET fingerprint = excluded.fingerprint, request_id =
-    excluded.request_id
+START_BATCH = """\
+INSERT INTO batches (name, generation) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET generation =
+    excluded.generation
 """
-"""Parameters: caller, key, fingerprint, request_id."""
+"""Parameters: name, generation."""
 
-REQUEST_OF_KEY = """\
-SELECT idempotency_keys.request_id
-FROM idempotency_keys
-WHERE idempotency_keys.caller = ? AND idempotency_keys."key" = ?
-"""
-"""Parameters: caller, key."""
+BATCH_GENERATION = "SELECT batches.generation FROM batches WHERE batches.name = ?"
+"""Parameters: name."""
+
+INSERT_BATCH_LINE = "INSERT INTO batch_lines (generation, line_key, request_id) VALUES (?, ?, ?)"
+"""Parameters: generation, line_key, request_id."""
+
+INSERT_RETRY = "INSERT INTO retries (contract_id, command, request_id) VALUES (?, 'retry', ?)"
+"""Parameters: contract_id, request_id."""
 
 STEPS_OF_TRIES = """\
 WITH RECURSIVE tries(contract_id, capability, session_id, resumes, retry_of) AS
@@ -381,16 +382,16 @@ WHERE contracts.contract_id = ? UNION SELECT c.contract_id AS contract_id, c.cap
 FROM tries CROSS JOIN contracts AS c
 WHERE c.contract_id IN (SELECT tries.resumes UNION ALL SELECT tries.retry_of UNION ALL SELECT
     k.request_id
-FROM idempotency_keys AS k
-WHERE k.caller IN ('retry', 'resume') AND k."key" = tries.contract_id) AND c.capability =
-    tries.capability AND c.session_id = tries.session_id),
+FROM retries AS k
+WHERE k.contract_id = tries.contract_id) AND c.capability = tries.capability AND c.session_id =
+    tries.session_id),
 steps(first, contract_id) AS
 (SELECT c.contract_id AS first, c.contract_id AS contract_id
 FROM tries CROSS JOIN contracts AS c
 WHERE c.parent_id = tries.contract_id AND c.contract_type = 'REQUEST' AND c.from_agent = ? UNION
     SELECT steps.first AS first, k.request_id AS request_id
-FROM steps CROSS JOIN idempotency_keys AS k
-WHERE k.caller IN ('retry', 'resume') AND k."key" = steps.contract_id)
+FROM steps CROSS JOIN retries AS k
+WHERE k.contract_id = steps.contract_id)
 SELECT c.contract_id, c.to_agent, q.capability, q.payload, c.status, c.completed_at IS NULL AND
     coalesce(c.claimed_by, c.turn, c.due_at) IS NOT NULL AS is_open, q.metadata
 FROM steps CROSS JOIN contracts AS q CROSS JOIN contracts AS c
@@ -402,27 +403,27 @@ WHERE q.contract_id = steps.first AND c.contract_id = steps.contract_id AND c.ca
 BATCH_RESULTS = """\
 WITH RECURSIVE given AS
 (SELECT ? AS longest),
-tries("key", request_id) AS
-(SELECT k."key" AS "key", k.request_id AS request_id
-FROM idempotency_keys AS k
-WHERE k.caller = ? AND k."key" IN (SELECT anon_1.value
-FROM json_each(?) AS anon_1) UNION ALL SELECT tries."key" AS "key", k.request_id AS request_id
-FROM tries CROSS JOIN idempotency_keys AS k
-WHERE k.caller IN ('retry', 'resume') AND k."key" = tries.request_id)
-SELECT tries."key", q.contract_id, q.session_id, q.to_agent, json_extract(q.metadata, '$.retry_of')
-    AS retry_of, r.from_agent, r.status, r.created_at, r.error, json_extract(r.metadata, '$.called')
-    AS called, CASE WHEN (length(r.metadata) + coalesce(length(r.result), 0) <= (SELECT
-    given.longest
+tries(line_key, request_id) AS
+(SELECT batch_lines.line_key AS line_key, batch_lines.request_id AS request_id
+FROM batch_lines
+WHERE batch_lines.generation = ? AND batch_lines.line_key IN (SELECT anon_1.value
+FROM json_each(?) AS anon_1) UNION ALL SELECT tries.line_key AS line_key, k.request_id AS request_id
+FROM tries CROSS JOIN retries AS k
+WHERE k.contract_id = tries.request_id)
+SELECT tries.line_key, q.contract_id, q.session_id, q.to_agent, json_extract(q.metadata,
+    '$.retry_of') AS retry_of, r.from_agent, r.status, r.created_at, r.error,
+    json_extract(r.metadata, '$.called') AS called, CASE WHEN (length(r.metadata) +
+    coalesce(length(r.result), 0) <= (SELECT given.longest
 FROM given)) THEN r.result END AS result, CASE WHEN (length(r.metadata) + coalesce(length(r.result),
     0) <= (SELECT given.longest
 FROM given)) THEN r.metadata END AS metadata
 FROM tries CROSS JOIN contracts AS q LEFT OUTER JOIN contracts AS r ON r.request_id =
     tries.request_id
 WHERE q.contract_id = tries.request_id AND NOT (EXISTS (SELECT 1
-FROM idempotency_keys AS k
-WHERE k.caller IN ('retry', 'resume') AND k."key" = tries.request_id))
+FROM retries AS k
+WHERE k.contract_id = tries.request_id))
 """
-"""Parameters: longest, caller, keys."""
+"""Parameters: longest, generation, line_keys."""
 
 UNFINISHED = """\
 WITH RECURSIVE given AS

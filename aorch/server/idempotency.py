@@ -15,19 +15,17 @@ from multidict import istr
 from aorch.engine.task import Answer, recorded
 from aorch.errors import Conflict
 from aorch.ledger.reader_pool import Readers
+from aorch.ledger.task_keys import CallerKey
 from aorch.server.problems import HttpError
 
 IDEMPOTENCY_KEY = istr("Idempotency-Key")
 MAX_LENGTH = 255
 
-Key = tuple[str, str, str]
-"""The caller, the key, and the SHA-256 of the body."""
-
 _BARE = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~:/=@]+")
 _STRING = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])+)"')
 
 
-def idempotency_key(request: web.Request, caller: str, body: bytes) -> Key | None:
+def idempotency_key(request: web.Request, caller: str, body: bytes) -> CallerKey | None:
     """Return the request's key, if it has one: an sf-string (RFC 8941) or a bare word. Raises HttpError (400)."""
     if IDEMPOTENCY_KEY not in request.headers:
         return None
@@ -42,10 +40,12 @@ def idempotency_key(request: web.Request, caller: str, body: bytes) -> Key | Non
             f"invalid {IDEMPOTENCY_KEY} (expected one key of 1 to {MAX_LENGTH} characters)",
             f'Send a quoted string, such as {IDEMPOTENCY_KEY}: "8e03978e-40d5-43dd-bc93-6894a57f9324".',
         )
-    return caller, key, hashlib.sha256(body).hexdigest()
+    return CallerKey(caller, key, hashlib.sha256(body).hexdigest())
 
 
-async def execute_once(readers: Readers, key: Key, execute: Callable[[], Awaitable[Answer]]) -> tuple[Answer, bool]:
+async def execute_once(
+    readers: Readers, key: CallerKey, execute: Callable[[], Awaitable[Answer]]
+) -> tuple[Answer, bool]:
     """Return the answer of `execute`, or the stored answer for that key; and whether it was stored.
 
     Raises HttpError: 422 if the key was used with another body, 409 while the first request with it is running.
@@ -61,7 +61,7 @@ async def execute_once(readers: Readers, key: Key, execute: Callable[[], Awaitab
     return stored, True
 
 
-async def earlier_task(readers: Readers, key: Key) -> dict[str, Any] | None:
+async def earlier_task(readers: Readers, key: CallerKey) -> dict[str, Any] | None:
     """Return the task that was queued with that key, in its present state (`TaskForm`). Raises HttpError (422)."""
     found = await readers.read(lambda reader: reader.under_key(key[0], key[1]))
     if found is None:
@@ -84,7 +84,7 @@ def _key_reused(name: str) -> HttpError:
     )
 
 
-async def _stored_answer(readers: Readers, key: Key) -> Answer | None:
+async def _stored_answer(readers: Readers, key: CallerKey) -> Answer | None:
     caller, name, fingerprint = key
     found = await readers.read(lambda reader: reader.under_key(caller, name))
     if found is None:

@@ -9,8 +9,8 @@ from pydantic import BaseModel, ValidationError
 from aorch import jsonio
 from aorch.engine.task import Task
 from aorch.errors import Forbidden, InvalidJSON, ParametersInvalid
+from aorch.ledger.task_keys import CallerKey
 from aorch.orchestrator import new_session_id
-from aorch.server.idempotency import Key
 from aorch.server.problems import validation_error
 from aorch.server.request_context import CONTEXT, RequestContext
 from aorch.server.schemas.tasks import TaskFields
@@ -53,7 +53,7 @@ def parse_query(request: web.Request, schema: type[Schema], **overrides: str) ->
         raise validation_error(error, "query", known) from error
 
 
-def task_of(request: web.Request, body: TaskFields, key: Key | None) -> Task:
+def task_of(request: web.Request, body: TaskFields, key: CallerKey | None) -> Task:
     """Return the task that `body` describes, with that idempotency key. Raises Forbidden if it names another's agent.
 
     The metadata contains the caller, `X-Request-ID`, `traceparent` and `tracestate` (W3C Trace Context).

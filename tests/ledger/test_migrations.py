@@ -84,6 +84,39 @@ def test_a_ledger_of_each_revision_upgrades_with_its_rows(tmp_path: Path, revisi
     assert schema(path) == fresh_schema(tmp_path)
 
 
+OLD_BATCHES = [
+    ("", "a client's key", "fingerprint", "01A"),
+    ("batch", "nightly: 100 %", "", "GENERATION"),
+    ("batch:GENERATION", "line 1", "", "01A"),
+    ("batch:GENERATION", "line 2", "", "01C"),
+    ("retry", "01A", "", "01D"),
+    ("resume", "01A", "", "01E"),
+]
+"""Idempotency keys, under whose callers revisions before 0008 stored batches and retries."""
+
+
+@pytest.mark.parametrize("revision", [each for each in REVISIONS if "0002" <= each < "0008"])
+def test_batches_and_retries_of_an_older_ledger_move_to_their_own_tables(tmp_path: Path, revision: str) -> None:
+    """And the idempotency keys of clients stay."""
+    path = tmp_path / "ledger.db"
+    ledger_at(path, revision)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executemany("INSERT INTO idempotency_keys VALUES (?, ?, ?, ?)", OLD_BATCHES)
+        connection.commit()
+
+    with closing(connect(path)) as connection:
+        assert connection.execute("SELECT * FROM idempotency_keys").fetchall() == OLD_BATCHES[:1]
+        assert connection.execute("SELECT * FROM batches").fetchall() == [("nightly: 100 %", "GENERATION")]
+        assert connection.execute("SELECT * FROM batch_lines ORDER BY line_key").fetchall() == [
+            ("GENERATION", "line 1", "01A"),
+            ("GENERATION", "line 2", "01C"),
+        ]
+        assert connection.execute("SELECT * FROM retries ORDER BY command").fetchall() == [
+            ("01A", "resume", "01E"),
+            ("01A", "retry", "01D"),
+        ]
+
+
 @pytest.mark.parametrize("revision", REVISIONS)
 def test_the_program_reads_and_writes_a_ledger_of_each_revision(home: Home, revision: str) -> None:
     """With what stood in it before."""

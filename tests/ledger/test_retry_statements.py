@@ -67,14 +67,14 @@ def test_tried_is_what_one_agent_asked_for_in_a_request_and_in_those_that_it_res
 def test_what_came_of_keys_is_read_with_their_contracts(ledger: sqlite3.Connection) -> None:
     """In their last trials, of that caller's used keys alone; what is too long is left out."""
     for key in ("done", "open", "long"):
-        ledger.execute(statements.INSERT_KEY, ("me", key, "", f"Q-{key}"))
+        ledger.execute(statements.INSERT_BATCH_LINE, ("G", key, f"Q-{key}"))
         ledger.execute(
             statements.INSERT_CONTRACT, row(f"Q-{key}", metadata='{"retry_of":"Q"}' if key == "open" else "{}")
         )
-    ledger.execute(statements.INSERT_KEY, ("other", "done", "", "Q-open"))
-    ledger.execute(statements.INSERT_KEY, ("me", "again", "", "Q-first"))
+    ledger.execute(statements.INSERT_BATCH_LINE, ("other", "done", "Q-open"))
+    ledger.execute(statements.INSERT_BATCH_LINE, ("G", "again", "Q-first"))
     for before, after in (("Q-first", "Q-second"), ("Q-second", "Q-last")):
-        ledger.execute(statements.INSERT_KEY, ("retry", before, "", after))
+        ledger.execute(statements.INSERT_RETRY, (before, after))
         ledger.execute(statements.INSERT_CONTRACT, row(after, metadata='{"retry_of":"Q-first"}'))
     about = {
         "contract_type": "RESPONSE",
@@ -84,7 +84,7 @@ def test_what_came_of_keys_is_read_with_their_contracts(ledger: sqlite3.Connecti
     ledger.execute(statements.INSERT_CONTRACT, row("R-done", request_id="Q-done", error="e", **about))
     ledger.execute(statements.INSERT_CONTRACT, row("R-long", request_id="Q-long", result='"123456"', **about))
     moment, none = "2026-01-01T00:00:00.000Z", (None,) * 7
-    asked = (len(about["metadata"]) + 5, "me", '["done","open","long","again","never"]')
+    asked = (len(about["metadata"]) + 5, "G", '["done","open","long","again","never"]')
     assert sorted(ledger.execute(statements.BATCH_RESULTS, asked)) == [
         ("again", "Q-last", "session", "agent", "Q-first", *none),
         ("done", "Q-done", "session", "agent", None, "orchestrator", "failed", moment, "e", 0, None, about["metadata"]),

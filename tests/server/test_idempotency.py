@@ -16,6 +16,7 @@ from serving import Server, serving
 
 from aorch import Orchestrator, Task
 from aorch.errors import Conflict
+from aorch.ledger.task_keys import CallerKey
 
 REPLAYED = "Idempotency-Replayed"
 
@@ -139,7 +140,7 @@ async def test_a_used_key_goes_before_a_cancellation_so_that_no_answer_is_to_not
 ) -> None:
     home = home_in(tmp_path, made_ledger)
     async with Orchestrator(home.ledger) as orchestrator:
-        first, again = (Task("echo", {"text": "hi"}, "s", idempotency=("", "key", "same")) for _ in range(2))
+        first, again = (Task("echo", {"text": "hi"}, "s", idempotency=CallerKey("", "key", "same")) for _ in range(2))
         assert (await orchestrator.perform(first)).success
         running = asyncio.create_task(orchestrator.perform(again))
         asyncio.get_running_loop().call_soon(running.cancel)

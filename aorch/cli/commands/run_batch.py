@@ -202,9 +202,9 @@ class _Retry:
         self._timeout_s = options.timeout
 
     async def begin(self, orchestrator: "Orchestrator") -> "tuple[Iterator[list[Line]], Earlier | None]":
-        from aorch.batch.batch_history import undone
+        from aorch.batch.batch_history import unfinished
 
-        return undone(orchestrator.config.ledger, self._session, self._timeout_s), None
+        return unfinished(orchestrator.config.ledger, self._session, self._timeout_s), None
 
 
 class _File:

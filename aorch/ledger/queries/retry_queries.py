@@ -7,26 +7,32 @@ from sqlalchemy.dialects import postgresql
 
 from aorch.ledger.queries.expressions import contracts, cross_join, given, listed, metadata_text
 from aorch.ledger.record import CANCELLED, COMPLETED, FAILED, REQUEST
-from aorch.ledger.schema import IdempotencyKey, session_contracts
+from aorch.ledger.schema import Batch, BatchLine, IdempotencyKey, Retry, session_contracts
 
 keys = IdempotencyKey.__table__  # type: ignore[attr-defined]  # SQLModel adds it
+batches = Batch.__table__  # type: ignore[attr-defined]  # likewise
+lines = BatchLine.__table__  # type: ignore[attr-defined]  # likewise
+retries = Retry.__table__  # type: ignore[attr-defined]  # likewise
 c = contracts.c
 
 INSERT_KEY = insert(keys).values({each.name: bindparam(each.name) for each in keys.c})
 
-_replace = postgresql.insert(keys).values({each.name: bindparam(each.name) for each in keys.c})
-REPLACE_KEY = _replace.on_conflict_do_update(
-    index_elements=["caller", "key"],
-    set_={"fingerprint": _replace.excluded.fingerprint, "request_id": _replace.excluded.request_id},
-)
+_start = postgresql.insert(batches).values(name=bindparam("name"), generation=bindparam("generation"))
+START_BATCH = _start.on_conflict_do_update(index_elements=["name"], set_={"generation": _start.excluded.generation})
 
-REQUEST_OF_KEY = select(keys.c.request_id).where(keys.c.caller == bindparam("caller"), keys.c.key == bindparam("key"))
+BATCH_GENERATION = select(batches.c.generation).where(batches.c.name == bindparam("name"))
+
+INSERT_BATCH_LINE = insert(lines).values({each.name: bindparam(each.name) for each in lines.c})
+
+INSERT_RETRY = insert(retries).values(
+    contract_id=bindparam("contract_id"), command="retry", request_id=bindparam("request_id")
+)
 
 
 def _retries_of(contract_id: Any) -> tuple[Any, ColumnElement[bool]]:
-    """The keys under which a REQUEST was retried: each names the next try."""
-    retry = keys.alias("k")
-    return retry, and_(retry.c.caller.in_(("retry", "resume")), retry.c.key == contract_id)
+    """The rows of `retries` that name the next try of a REQUEST."""
+    retry = retries.alias("k")
+    return retry, retry.c.contract_id == contract_id
 
 
 # What a pipeline asked for in all tries of its own REQUEST
@@ -103,28 +109,27 @@ STEPS_OF_TRIES = _steps_of_tries()
 # The results of a batch
 
 
-def _tries_under_keys() -> CTE:
-    line = keys.alias("k")
+def _tries_of_lines() -> CTE:
     tries = (
-        select(line.c.key, line.c.request_id)
-        .where(line.c.caller == bindparam("caller"), line.c.key.in_(listed("keys")))
+        select(lines.c.line_key, lines.c.request_id)
+        .where(lines.c.generation == bindparam("generation"), lines.c.line_key.in_(listed("line_keys")))
         .cte("tries", recursive=True)
     )
     retry, is_retry = _retries_of(tries.c.request_id)
     return tries.union_all(
-        select(tries.c.key, retry.c.request_id).select_from(cross_join(tries, retry)).where(is_retry)
+        select(tries.c.line_key, retry.c.request_id).select_from(cross_join(tries, retry)).where(is_retry)
     )
 
 
 def _batch_results() -> Select[Any]:
-    tries, request, response = _tries_under_keys(), contracts.alias("q"), contracts.alias("r")
+    tries, request, response = _tries_of_lines(), contracts.alias("q"), contracts.alias("r")
     retry, is_retry = _retries_of(tries.c.request_id)
     longest = given("longest")
     length = func.length(response.c.metadata) + func.coalesce(func.length(response.c.result), 0)
     is_short = length <= select(longest.c.longest).scalar_subquery()
     return (
         select(
-            tries.c.key,
+            tries.c.line_key,
             request.c.contract_id,
             request.c.session_id,
             request.c.to_agent,
@@ -144,7 +149,7 @@ def _batch_results() -> Select[Any]:
 
 
 BATCH_RESULTS = _batch_results()
-"""The last try of each used key of a caller (`keys` is a JSON list).
+"""The last try of each line of a batch that has run (`line_keys` is a JSON list).
 
 Result and metadata are left out if they are longer than `longest` characters together.
 """
