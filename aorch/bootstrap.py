@@ -9,6 +9,7 @@ from aorch.agents.example import ExampleAgent
 from aorch.agents.registry import Registry
 from aorch.config.settings import Config
 from aorch.engine.exchange import Exchanges
+from aorch.ledger.changes import Changes
 from aorch.ledger.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ def exchanges(config: Config, agents: Registry) -> Exchanges:
     return Exchanges(agents, ledger, config.timeout_s, config.max_depth, parent_id)
 
 
-def background(config: Config, tell: Callable[[str], None]) -> "BackgroundDelivery":
+def background(config: Config, changes: Changes, tell: Callable[[str], None]) -> "BackgroundDelivery":
     """Delivery to Trace beside a service, not started yet; `tell` hears how it goes."""
     from aorch.trace.scheduler import BackgroundDelivery  # noqa: PLC0415  it takes aiohttp, which `aorch run` does not
 
-    return BackgroundDelivery(config, tell)
+    return BackgroundDelivery(config, changes, tell)

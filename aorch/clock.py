@@ -25,6 +25,11 @@ def utc(text: str) -> str:
         raise UsageError(f"{text!r} is no moment", "Write it so: 2026-01-31T09:00:00Z.") from error
 
 
+def seconds_until(text: str) -> float:
+    """The seconds from now to `text`, a moment as contracts hold it; negative if it has passed."""
+    return from_rfc3339(text).timestamp() - time.time()
+
+
 def now() -> str:
     """This moment, as it stands in a contract."""
     global _this_second

@@ -268,7 +268,7 @@ class Orchestrator:
     async def _opened(self) -> Exchanges:
         exchanges = await self._lifecycle.opened()
         if self._delivery is not None:
-            await self._delivery.start()
+            await self._delivery.start(exchanges.ledger.changes)
         return exchanges
 
     async def aclose(self) -> None:

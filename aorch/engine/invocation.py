@@ -92,9 +92,9 @@ class Outcome:
 class Running:
     """What this process runs in one event loop, so that each hears of its end: its time is up, or somebody cancelled it.
 
-    A cancellation is committed to the ledger, by whatever process. So that is looked at LOOK_S after something began, and
-    then as often as that for as long as anything runs. One timer, for whoever's time is up first, stands for all (one for
-    each takes 1.4 µs). Once `ended_by` holds a name, all that runs and all that begins was cancelled by that.
+    A cancellation is committed to the ledger, by any process: while anything runs, it is looked for after each commit. One
+    timer, for whoever's time is up first, stands for all (one for each takes 1.4 µs). Once `ended_by` holds a name, all that
+    runs and all that begins was cancelled by that.
     """
 
     def __init__(self, ledger: Ledger, loop: asyncio.AbstractEventLoop, ended_by: list[str]) -> None:
@@ -104,8 +104,7 @@ class Running:
         self._over: dict[str, tuple[asyncio.Future[None], float]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._cancelled: dict[str, str] = {}
-        self._version = -1
-        self._looking = False
+        self._watcher = ledger.changes.watcher(self._look, LOOK_S, lambda: bool(self._over))
 
     async def take_place(self, request_id: str, registered: Registered, timeout_s: float) -> str | None:
         """Take a place of that agent for that REQUEST, waiting for a free one; who cancelled it first, if somebody did.
@@ -154,9 +153,8 @@ class Running:
             self._look_at(ends_at)
         if request_id in self._cancelled or self._ended_by:  # while it waited for its agent
             _release(over)
-        if not self._looking:
-            self._looking = True
-            self._loop.call_later(LOOK_S, self._look)
+        if not self._watcher.active:
+            self._watcher.start()
 
     def end(self, request_id: str) -> str | None:
         """That one runs no more; who cancelled it."""
@@ -184,16 +182,10 @@ class Running:
         self._look_at(min((ends_at for _, ends_at in self._over.values() if ends_at > moment), default=math.inf))
 
     def _look(self) -> None:
-        self._looking = bool(self._over)
-        if not self._looking:
-            return
-        self._loop.call_later(LOOK_S, self._look)
         with contextlib.suppress(LedgerError):  # it cannot be read now: the next look tries again
-            version = self._ledger.version()
-            if version != self._version:
-                self._cancelled, self._version = self._ledger.cancelled(), version
-                for request_id in self._cancelled.keys() & self._over.keys():
-                    _release(self._over[request_id][0])
+            self._cancelled = self._ledger.cancelled()
+            for request_id in self._cancelled.keys() & self._over.keys():
+                _release(self._over[request_id][0])
 
 
 async def execute(

@@ -1,8 +1,8 @@
-"""Waiting for the RESPONSE to what somebody else does."""
+"""Waiting for the RESPONSE to a REQUEST that any process executes."""
 
 import asyncio
-import contextlib
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from aorch import jsonio
 from aorch.engine.task import Answer, recorded
 from aorch.errors import LedgerError, NotFound
 from aorch.ledger import statements, task_queue
+from aorch.ledger.changes import Changes, Watcher
 from aorch.ledger.database import Database
 from aorch.ledger.record import REQUEST, Row
 
@@ -18,17 +19,21 @@ POLL_S = 0.02
 
 
 class Waiting:
-    """Looks at the ledger at `path` for answers; one look for all that are waited for, and only where somebody waits."""
+    """Waits for RESPONSEs in the ledger at `path`: one query after a commit for all of them, and none while none is awaited.
 
-    def __init__(self, path: Path) -> None:
+    `changes` is the change feed of that ledger if this process has one open.
+    """
+
+    def __init__(self, path: Path, changes: Changes | None = None) -> None:
         self._database = Database(path)
+        self._changes = changes or Changes(self._database)
+        self._watcher: Watcher | None = None
         self._asking: Counter[str] = Counter()
         self._waiters: dict[str, asyncio.Future[None]] = {}
-        self._looking: asyncio.Task[None] | None = None
         self._ended = False
 
     def request(self, request_id: str) -> Row:
-        """That REQUEST. Raises NotFound."""
+        """The REQUEST of that id. Raises NotFound."""
         found = self._rows(statements.CONTRACT_BY_ID, request_id)
         if not found:
             raise NotFound(f"no contract has the id {request_id!r}", "See `aorch contracts list`.")
@@ -39,18 +44,18 @@ class Waiting:
         return found[0]
 
     def answer(self, request: Row) -> Answer | None:
-        """What came of `request`; None where it has no RESPONSE yet."""
+        """The answer to `request`; None if it has no RESPONSE yet."""
         found = self._rows(statements.RESPONSE_TO, request.contract_id)
         return recorded(request.as_dict(), found[0].as_dict()) if found else None
 
     async def wait(self, request_id: str, timeout_s: float | None = None) -> Answer | None:
-        """What came of that REQUEST, once it is answered; None after `timeout_s`, or after `end`.
+        """The answer to that REQUEST, once it has a RESPONSE; None after `timeout_s`, or after `end`.
 
-        Raises NotFound; Conflict where it was imported without its RESPONSE, for which one would wait in vain.
+        Raises NotFound; Conflict for a REQUEST that was imported without its RESPONSE, which no process here executes.
         """
         request = self.request(request_id)
-        nobodys = self._is_nobodys(request_id)  # before the answer: it may end meanwhile
-        if nobodys and self.answer(request) is None:
+        unowned = self._is_unowned(request_id)  # read before the answer: the REQUEST may end in between
+        if unowned and self.answer(request) is None:
             raise task_queue.imported_conflict(request_id)
         self._asking[request_id] += 1
         try:
@@ -67,53 +72,46 @@ class Waiting:
                 self._waiters.pop(request_id, None)
 
     def end(self) -> None:
-        """End every wait now, and each later one at once: without an answer, unless there is one."""
+        """End every wait now, and each later one at once: without an answer unless there is one already."""
         self._ended = True
-        for waiter in self._waiters.values():
-            waiter.set_result(None)
-        self._waiters.clear()
+        self._release(list(self._waiters))
 
     def open(self) -> None:
-        """Open the file now, in this thread, rather than with the first question. Raises LedgerError."""
+        """Open the file now, in this thread, rather than for the first question. Raises LedgerError."""
         self._database.open_for_reading()
 
     def close(self) -> None:
-        """Let go of the file."""
-        if self._looking is not None:
-            self._looking.cancel()
+        """Close the file."""
+        if self._watcher is not None:
+            self._watcher.stop()
         self._database.close()
 
     def _next(self, request_id: str) -> "asyncio.Future[None]":
+        """What is done once that REQUEST may have a RESPONSE."""
         waiter = self._waiters.get(request_id)
         if waiter is None:
             waiter = self._waiters[request_id] = asyncio.get_running_loop().create_future()
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._look())
-            self._looking.add_done_callback(self._looked)
+        if self._watcher is None:
+            self._watcher = self._changes.watcher(self._look, POLL_S, lambda: bool(self._waiters))
+        self._watcher.start()
         return waiter
 
-    def _looked(self, looking: asyncio.Task[None]) -> None:
-        """Hand a failure of the looks to all who wait; the next one who comes begins anew."""
-        if not looking.cancelled() and (error := looking.exception()) is not None:
-            waiters, self._waiters = self._waiters, {}
-            for waiter in waiters.values():
-                waiter.set_exception(error)
+    def _look(self) -> None:
+        """Release those who wait for a RESPONSE that is there; if the ledger cannot be read now, the next look tries again."""
+        with suppress(LedgerError):
+            answered = self._fetch(statements.ANSWERED_REQUESTS, jsonio.encode(list(self._waiters)))
+            self._release([request_id for (request_id,) in answered])
 
-    async def _look(self) -> None:
-        """Release whoever waits for what is answered, as long as anybody waits."""
-        version = -1
-        while self._waiters:
-            with contextlib.suppress(LedgerError):  # it cannot be read now: the next look tries again
-                if (now := self._database.version()) != version:
-                    version = now
-                    for (request_id,) in self._fetch(statements.ANSWERED_REQUESTS, jsonio.encode(list(self._waiters))):
-                        self._waiters.pop(request_id).set_result(None)
-            await asyncio.sleep(POLL_S)
+    def _release(self, request_ids: list[str]) -> None:
+        for request_id in request_ids:
+            waiter = self._waiters.pop(request_id)
+            if not waiter.done():  # its loop may have ended
+                waiter.set_result(None)
 
     def _rows(self, statement: str, *parameters: Any) -> list[Row]:
         return [Row(*found) for found in self._fetch(statement, *parameters)]
 
-    def _is_nobodys(self, request_id: str) -> bool:
+    def _is_unowned(self, request_id: str) -> bool:
         with self._database.read() as connection:
             return task_queue.is_unowned(connection, request_id)
 

@@ -1,6 +1,6 @@
 """The store of contracts: a database that its owner can query, verify and export.
 
-database.py        the one object that opens it: `read()`, `write()`
+database.py        the one object that opens it: `read()`, `write()`; changes.py: calls those who wait for commits
 schema.py          the tables, for migrations, reading and the generated statements
 record.py          a contract in memory
 queries/           the constant SQL as expressions; statements.py: as text, generated from them

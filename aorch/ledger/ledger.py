@@ -16,6 +16,7 @@ from aorch import jsonio
 from aorch.clock import now
 from aorch.errors import Conflict, LedgerError, LedgerGone
 from aorch.ledger import statements, task_queue
+from aorch.ledger.changes import Changes
 from aorch.ledger.database import Database, as_ledger_error, transaction, translated
 from aorch.ledger.record import Row
 from aorch.ledger.sqlite import process_locks
@@ -65,6 +66,8 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._database = Database(path)
+        self.changes = Changes(self._database)
+        """Calls those who wait in an event loop after commits."""
         connection = self._database.connect()
         with ExitStack() as opened, translated(path):
             opened.callback(connection.close)
@@ -264,9 +267,10 @@ class Ledger:
         given = (moment, jsonio.encode(list(hosts)), jsonio.encode(list(urls)), most)
         return [DueWebhook(*row) for row in self._read(statements.DUE_WEBHOOKS, *given)]
 
-    def version(self) -> int:
-        """A number that is greater after each commit, by this process or another."""
-        return self._database.version()
+    def next_webhook_at(self) -> str | None:
+        """When the next webhook is due, or was (RFC 3339); None if none is."""
+        found: str | None = self._read(statements.NEXT_WEBHOOK_AT)[0][0]
+        return found
 
     def next_moment(self) -> str | None:
         """When something in the queue will be due, or expire (RFC 3339)."""

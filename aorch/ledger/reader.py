@@ -4,7 +4,6 @@ Everything is a select on the one table, so that PostgreSQL can be read the same
 thing: a search for text first lets the full-text index catch up (search.py).
 """
 
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from sqlmodel import Session, col
 from aorch import jsonio
 from aorch.errors import NotFound, UsageError
 from aorch.ledger import session_list
+from aorch.ledger.changes import commits
 from aorch.ledger.database import Database
 from aorch.ledger.filters import (
     EVERYTHING,
@@ -93,7 +93,6 @@ class Reader:
         self._progress = progress
         self._database = Database(path)
         self._found = False
-        self._version = 0
 
     def __enter__(self) -> Self:
         return self
@@ -276,10 +275,7 @@ class Reader:
 
     def follow(self, which: Filter = EVERYTHING, *, after: int) -> Iterator[Contract]:
         """Every contract after that position, as it is committed, without end. A look costs no write and reads no row."""
-        while True:
-            if not self.changed():
-                time.sleep(POLL_S)
-                continue
+        for _ in commits(self._database, POLL_S):
             while page := self.page(which, limit=CHUNK, newest_first=False, after=after):
                 yield from page
                 after = page[-1].position or after
@@ -321,11 +317,6 @@ class Reader:
             statement = statement.where(col(Contract.session_id).in_(of.intersection(name for (name,) in heard)))
         found = self._chunk(statement.order_by(position).limit(CHUNK), CHUNK_CHARACTERS)
         return (found[-1][0] if found else max(last, after)), found
-
-    def changed(self) -> bool:
-        """Whether anybody committed anything since this was asked last; true at first, once the ledger is there."""
-        before, self._version = self._version, self._database.version()
-        return before != self._version
 
     def _ready_for(self, which: Filter) -> None:
         if which.text is not None and self._exists():

@@ -335,6 +335,8 @@ LIMIT ?
 """
 """Parameters: now, hosts, urls, limit."""
 
+NEXT_WEBHOOK_AT = "SELECT min(webhooks.due_at) AS min_1 FROM webhooks WHERE webhooks.due_at IS NOT NULL"
+
 DELETE_WEBHOOK = "DELETE FROM webhooks WHERE webhooks.request_id = ?"
 """Parameters: request_id."""
 

@@ -43,7 +43,7 @@ def create_app(
     app[SERVICES] = services
     fixed = _add_routes(app)
     app[REQUEST_HANDLER] = lambda handle: request_handler(fixed, middleware, handle)
-    sse.attach(app, orchestrator.config.ledger)
+    sse.attach(app, orchestrator.config.ledger, orchestrator.exchanges.ledger.changes)
     docs_pages.add_pages(app)
     policy.add_to(app)
 
@@ -72,7 +72,7 @@ def _services(
         supervisor=supervisor,
         readers=readers,
         health_readers=Readers(ledger, 1),
-        waiting=Waiting(ledger),
+        waiting=Waiting(ledger, orchestrator.exchanges.ledger.changes),
         long_requests=LongRequests(authenticator, readers, supervisor),
         unsent=UnsentResponses(),
     )

@@ -28,7 +28,7 @@ class BackgroundLoops:
         if key is not None:
             self._loops["webhooks"] = Webhooks(exchanges.ledger, key, self._tell, proxy=config.queue.webhook_proxy).run
         if config.trace_url:
-            self._loops["trace"] = bootstrap.background(config, log.tell).run
+            self._loops["trace"] = bootstrap.background(config, exchanges.ledger.changes, log.tell).run
 
     def start(self) -> None:
         """Start all loops."""

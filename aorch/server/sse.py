@@ -1,6 +1,6 @@
 """Contracts as they are written, as server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html).
 
-One Follower a process looks for what anybody committed, this process or another, and only while somebody listens. It keeps
+One Follower a process reads what any process commits, after each commit and only while a client listens. It keeps
 the newest events in a ring that all streams share. A stream sends from there; one whose client is too slow for it reads on
 from the ledger, at its own position, so that it holds one PIECE in memory, loses nothing and holds up nobody.
 """
@@ -17,6 +17,7 @@ from aiohttp import web
 
 from aorch import jsonio
 from aorch.engine.supervision import Supervisor, Turned, ended
+from aorch.ledger.changes import Changes
 from aorch.ledger.reader import Filter, Reader
 from aorch.ledger.reader_pool import Readers
 from aorch.ledger.record import Row
@@ -24,8 +25,8 @@ from aorch.server.authentication import READ
 from aorch.server.pagination import PAGE_BYTES, contract_json
 from aorch.server.request_context import SERVICES, services_of
 
-POLL_S = 0.1
-"""How long the follower rests between two looks. A look that finds nothing new reads no row."""
+POLL_S = 0.09
+"""How long the follower rests after it has read what is new."""
 LAST_S = 0.5
 """How long a client may take for the piece that is under way when the server stops."""
 AWAKE_S = 15.0
@@ -103,15 +104,16 @@ class _Hearers:
 class Follower:
     """Finds what is committed to the ledger at `path` and wakes the streams that want it. All but `_look` is the loop's."""
 
-    def __init__(self, path: Path, readers: Readers, supervisor: Supervisor) -> None:
+    def __init__(self, path: Path, readers: Readers, changes: Changes, supervisor: Supervisor) -> None:
         self.readers = readers
+        self._changes = changes
         self._supervisor = supervisor
         self.catching_up = asyncio.Semaphore(CATCHING_UP)
         self.ended = False
         self.ring = _Ring(0)
         self.reached = 0
         self._reader = Reader(path)
-        self._stale = False
+        self._woken = asyncio.Event()
         self._hearers: dict[str | None, _Hearers] = {}
         self._following: asyncio.Task[None] | None = None
 
@@ -131,6 +133,7 @@ class Follower:
             hearers.streams.discard(stream)
             if not hearers.streams and self._hearers.get(session_id) is hearers:
                 del self._hearers[session_id]
+                self._woken.set()  # it ends if this was the last one
 
     async def end(self) -> None:
         """End all streams, which may have been done already."""
@@ -143,28 +146,33 @@ class Follower:
         self._reader.close()
 
     async def _follow(self, turned: Turned) -> None:
-        """Look as long as anybody listens. A loop for supervision.py: what a look that failed did not find, the next does."""
-        while self._hearers and not self.ended:
-            of = frozenset(self._hearers)
-            reached, events = await asyncio.to_thread(self._look, self.reached, of)
-            self._tell(of, reached, events)
-            turned()
-            if not self._stale:
-                await asyncio.sleep(POLL_S)
+        """Read after each commit while a client listens. A loop for supervision.py: what it did not read when it failed, it
+        reads when it is started again.
+        """
+        with self._changes.watcher(self._woken.set, POLL_S):
+            while self._hearers and not self.ended:
+                self._woken.clear()
+                more = True
+                while more:
+                    of = frozenset(self._hearers)
+                    reached, events, more = await asyncio.to_thread(self._look, self.reached, of)
+                    self._tell(of, reached, events)
+                    turned()
+                await self._woken.wait()
 
-    def _look(self, after: int, of: frozenset[str | None]) -> tuple[int, list[_Event]]:
-        """What `of` wants of what is new, about RING_BYTES of it at most, and up to where that is all of it."""
-        self._stale = self._reader.changed() or self._stale
+    def _look(self, after: int, of: frozenset[str | None]) -> tuple[int, list[_Event], bool]:
+        """What `of` wants of what is new, about RING_BYTES of it at most, up to where that is all of it, and whether there
+        may be more.
+        """
         events: list[_Event] = []
-        size = 0
+        size, found = 0, True
         sessions = None if None in of else frozenset(session_id for session_id in of if session_id is not None)
-        while self._stale and size < RING_BYTES:
+        while found and size < RING_BYTES:
             after, rows = self._reader.news(after, sessions)
-            found = [_event(position, row) for position, row in rows]
-            events += found
-            size += sum(len(event.text) for event in found)
-            self._stale = bool(found)
-        return after, events
+            found = bool(rows)
+            events += [_event(position, row) for position, row in rows]
+            size += sum(len(event.text) for event in events[len(events) - len(rows) :])
+        return after, events, found
 
     def _tell(self, of: frozenset[str | None], reached: int, events: list[_Event]) -> None:
         self.ring.add(events)
@@ -279,11 +287,11 @@ async def _check(request: web.Request) -> None:
     authenticator.authenticate(request, READ)
 
 
-def attach(app: web.Application, ledger: Path) -> None:
-    """Let `app` have its Follower, which ends with it."""
+def attach(app: web.Application, ledger: Path, changes: Changes) -> None:
+    """Give `app` its Follower, which ends with it. `changes` are those of `ledger`."""
 
     async def end(app: web.Application) -> None:
         await app[FOLLOWER].end()
 
-    app[FOLLOWER] = Follower(ledger, app[SERVICES].readers, app[SERVICES].supervisor)
+    app[FOLLOWER] = Follower(ledger, app[SERVICES].readers, changes, app[SERVICES].supervisor)
     app.on_shutdown.append(end)

@@ -11,6 +11,7 @@ from aorch.config.settings import Config
 from aorch.engine.supervision import Supervisor
 from aorch.engine.threads import in_thread
 from aorch.errors import LedgerError
+from aorch.ledger.changes import Changes
 
 LAST_S = 1.8
 """How long `finish` delivers (seconds)."""
@@ -27,15 +28,15 @@ class EmbeddedDelivery:
         self._config = config
         self._running: tuple[asyncio.AbstractEventLoop, Supervisor] | None = None
 
-    async def start(self) -> None:
-        """Start delivering, unless it runs already. The ledger must exist."""
+    async def start(self, changes: Changes) -> None:
+        """Start delivering, unless it runs already. The ledger must exist; `changes` is its change feed."""
         if self._running is not None and self._running[0].is_running():
             return
         supervisor = Supervisor(_log.warning)
         self._running = asyncio.get_running_loop(), supervisor
         scheduler = await in_thread(partial(import_module, "aorch.trace.scheduler"))  # aiohttp takes 190 ms
         if self._running is not None and self._running[1] is supervisor:  # `_stop` was not called meanwhile
-            supervisor.start("trace", scheduler.BackgroundDelivery(self._config, _log.warning).run)
+            supervisor.start("trace", scheduler.BackgroundDelivery(self._config, changes, _log.warning).run)
 
     async def finish(self) -> None:
         """Deliver what is still due, for at most LAST_S, and stop; the rest stays due.

@@ -13,6 +13,7 @@ from aorch.config.settings import Config
 from aorch.engine.supervision import Turned
 from aorch.engine.threads import in_thread
 from aorch.errors import ServiceFailed, ServiceUnreachable
+from aorch.ledger.changes import Changes
 from aorch.ledger.outbox import Outbox
 from aorch.net.probe import listening
 from aorch.trace.delivery import Delivery
@@ -24,8 +25,8 @@ ROUND_S = 3.0
 """How long a round lasts while more is due. Trace may need a tenth of that for the two checks of a round."""
 PAUSE_S = 0.03
 """How long the lease is free between two rounds, so that another process can acquire it."""
-POLL_S = 0.25
-"""How often a service checks whether anything is due. A check reads two rows."""
+POLL_S = 0.24
+"""How soon a service sees that something is due."""
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.5, 60.0
 PARKED_S = 60.0
 """The shortest time between two log lines about parked deliveries."""
@@ -112,11 +113,13 @@ class DeliveryRounds:
 class BackgroundDelivery:
     """Delivers in the background of a service.
 
-    `log` gets a line when Trace starts to fail and when it works again. If no Trace is configured, a missing one is not logged.
+    `changes` is the change feed of the configured ledger. `log` gets a line when Trace starts to fail and when it works
+    again. If no Trace is configured, a missing one is not logged.
     """
 
-    def __init__(self, config: Config, log: Callable[[str], None]) -> None:
-        self._config, self._log = config, log
+    def __init__(self, config: Config, changes: Changes, log: Callable[[str], None]) -> None:
+        self._config, self._changes, self._log = config, changes, log
+        self._woken = asyncio.Event()
         self._failing = False
         self._probes_failed = 0
         self._parked, self._parked_logged_at = 0, float("-inf")
@@ -125,17 +128,19 @@ class BackgroundDelivery:
         """Deliver until cancelled; contracts that are not delivered by then stay due. A loop for supervision.py."""
         rounds = await in_thread(DeliveryRounds, self._config.ledger, self._config.trace_url)
         try:
-            while True:
-                wait_s = await self._step(rounds)
-                turned()
-                await asyncio.sleep(wait_s)
+            with self._changes.watcher(self._woken.set, POLL_S):
+                while True:
+                    self._woken.clear()
+                    wait_s = await self._step(rounds)
+                    turned()
+                    await (self._woken.wait() if wait_s is None else asyncio.sleep(wait_s))
         finally:
             rounds.close()
 
-    async def _step(self, rounds: DeliveryRounds) -> float:
-        """Run a round if anything is due; return how long to wait before the next step (seconds)."""
+    async def _step(self, rounds: DeliveryRounds) -> float | None:
+        """Run a round if anything is due; return how long to wait before the next step (seconds), None: until a commit."""
         if not await rounds.any_due():
-            return POLL_S
+            return None
         if not (self._config.trace_configured or await listening(self._config.trace_url)):
             self._probes_failed += 1
             return _backoff_s(self._probes_failed)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from aorch import jsonio
 from aorch.agents.registered import Registered
-from aorch.clock import now
+from aorch.clock import seconds_until
 from aorch.engine.exchange import Exchanges
 from aorch.engine.exchange_records import outcome_of_fault, response_to
 from aorch.engine.supervision import Turned, unheard
@@ -19,9 +19,7 @@ from aorch.ledger.task_queue import Capacity
 COUNT_AFTER_S = 1.0
 """How old the known length of the queue may be."""
 POLL_S = 0.03
-"""How soon a worker hears of what another process commits. A look takes 5 µs of reading, and waking up for it 130 (measured):
-at 20 ms that was more than a hundredth of a core.
-"""
+"""How soon a worker sees what another process commits: at 20 ms the looks took more than a hundredth of a core (measured)."""
 REST_S = 1.0
 """How long a place stays taken whose task could not be started for lack of descriptors, processes or memory."""
 LOOK_AFTER_S = 0.5
@@ -111,7 +109,7 @@ class Worker:
     """Does what waits in the queue of `exchanges`, up to `parallel` tasks at a time. `trouble` is told what aorch itself did
     wrong in a task, `ended` of each RESPONSE once it is kept.
 
-    Where nothing waits it looks every POLL_S whether anybody committed anything, which writes nothing.
+    If no task is queued, the change feed wakes it after the next commit.
     """
 
     def __init__(
@@ -137,16 +135,18 @@ class Worker:
 
     async def run(self, turned: Turned = unheard, *, drain: bool = False) -> None:
         """Work until `stop`; with `drain` until nothing runs and nothing waits that could be begun now. See supervision.py."""
-        while not self._stopping:
-            self._look_at_agents()
-            version, idle = self._ledger.version(), not self._running
-            begun = await self._begin()
-            turned()
-            if begun:
-                continue
-            if drain and idle:
-                return
-            await self._change(version)
+        with self._ledger.changes.watcher(self._changed, POLL_S):
+            while not self._stopping:
+                self._look_at_agents()
+                self._woken.clear()
+                idle = not self._running
+                begun = await self._begin()
+                turned()
+                if begun:
+                    continue
+                if drain and idle:
+                    return
+                await self._change()
 
     async def stop(self, grace_s: float, cancel_s: float, hurry: asyncio.Event) -> None:
         """Begin nothing more; wait up to `grace_s` for what runs, or until `hurry` is set, and give the rest back to the
@@ -238,32 +238,18 @@ class Worker:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._trouble(error if isinstance(error, AorchError) else AorchError(f"a fault of aorch: {error!r}"))
 
-    async def _change(self, version: int) -> None:
-        """Wait until a place is free, or there may be something new to begin since `version`.
-
-        The looks are plain callbacks: as steps of a task they take more.
-        """
-        loop = asyncio.get_running_loop()
-        moment = self._ledger.next_moment()
-        timers: list[asyncio.TimerHandle] = []
-
-        def look() -> None:
-            if self._is_time(version, moment):
-                self._woken.set()
-            else:
-                timers[:] = [loop.call_later(POLL_S, look)]
-
-        timers.append(loop.call_later(POLL_S, look))
+    async def _change(self) -> None:
+        """Wait until a place is free, or there may be something new to start."""
+        wait_s = self._looked_at + LOOK_AFTER_S - time.monotonic()
+        if (moment := self._ledger.next_moment()) is not None:
+            wait_s = min(wait_s, seconds_until(moment))
+        timer = asyncio.get_running_loop().call_later(max(wait_s, 0.001), self._woken.set)
         try:
             await self._woken.wait()
         finally:
-            timers[0].cancel()
-        self._woken.clear()
+            timer.cancel()
 
-    def _is_time(self, version: int, moment: str | None) -> bool:
-        if time.monotonic() > self._looked_at + LOOK_AFTER_S or (moment is not None and moment <= now()):
-            return True
-        try:
-            return self._at_work < self._parallel and self._ledger.version() != version
-        except Exception:  # noqa: BLE001  `run` meets it again, under supervision
-            return True
+    def _changed(self) -> None:
+        """Something was committed, or the ledger cannot be read, which `run` meets under supervision."""
+        if self._at_work < self._parallel:
+            self._woken.set()

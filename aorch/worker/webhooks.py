@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import binascii
+import contextlib
 import hashlib
 import hmac
 import random
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from aorch import jsonio
 from aorch.agents.failure import described
-from aorch.clock import now, rfc3339
+from aorch.clock import now, rfc3339, seconds_until
 from aorch.config import settings
 from aorch.config.settings import Config
 from aorch.engine.supervision import Turned, unheard
@@ -38,8 +39,10 @@ from aorch.worker.webhook_receivers import Receivers
 if TYPE_CHECKING:
     from aorch.worker.webhook_client import Poster
 
-POLL_S = 0.2
-"""How soon a webhook is sent once it is due."""
+POLL_S = 0.18
+"""How soon a webhook is sent once its task has ended."""
+LONGEST_SLEEP_S = 60.0
+"""How late a webhook may be sent if the machine's clock is set forward."""
 FIRST_WAIT_S, LONGEST_WAIT_S = 5.0, 3600.0
 """Between two attempts: twice as long each time, and up to a fifth longer by chance."""
 NEXT_SENDER_S = 1.0
@@ -150,8 +153,11 @@ class Webhooks:
 
     async def _send_all(self, poster: "Poster", turned: Turned) -> None:
         """Send until the ledger fails (LedgerError), or it is cancelled; then nothing is under way any more."""
+        woken = asyncio.Event()
+        watcher = self._ledger.changes.watcher(woken.set, POLL_S).start()
         try:
             while True:
+                woken.clear()
                 full, resting = self._receivers.full(), self._receivers.resting()
                 due = self._ledger.due_webhooks(now(), AT_ONCE, full, resting)
                 turned()
@@ -163,14 +169,22 @@ class Webhooks:
                     tasks = self._under_way.values()
                     await asyncio.wait(tasks, timeout=POLL_S, return_when=asyncio.FIRST_COMPLETED)
                 else:
-                    await asyncio.sleep(POLL_S)
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(woken.wait(), self._sleep_s())
                 for request_id in [name for name, task in self._under_way.items() if task.done()]:
                     self._under_way.pop(request_id).result()
         finally:
+            watcher.stop()
             for task in self._under_way.values():
                 task.cancel()
             await asyncio.gather(*self._under_way.values(), return_exceptions=True)
             self._under_way.clear()
+
+    def _sleep_s(self) -> float:
+        """How long nothing is to be sent unless something is committed (seconds)."""
+        due_at = self._ledger.next_webhook_at()
+        wait_s = LONGEST_SLEEP_S if due_at is None else seconds_until(due_at)
+        return min(wait_s, LONGEST_SLEEP_S) if wait_s > 0 else POLL_S  # what is due already waits for its receiver
 
     async def _send(self, poster: "Poster", due: DueWebhook) -> None:
         failure: _Failure | None = None

@@ -105,7 +105,6 @@ def test_a_ledger_that_is_not_there_reads_as_empty_and_is_not_made(tmp_path: Pat
     with Reader(tmp_path / "no" / "ledger.db") as reader:
         assert [*reader.page(), *reader.page(Filter(text="x")), *reader.stream()] == []
         assert reader.counts() == {"total_contracts": 0, "total_sessions": 0, "by_status": {}}
-        assert not reader.changed()
         with pytest.raises(NotFound):
             reader.find(new_id())
     assert list(tmp_path.iterdir()) == []
@@ -261,17 +260,6 @@ def test_a_follower_is_given_what_others_commit(ledger: Path, reader: Reader) ->
     writer.start()
     assert [next(following).contract_id, next(following).contract_id] == [rows[0].contract_id, rows[2].contract_id]
     writer.join()
-
-
-def test_nothing_changed_until_somebody_commits(ledger: Path, reader: Reader) -> None:
-    put(ledger, request())
-    assert reader.changed()
-    assert not reader.changed()
-    reader.page()
-    assert not reader.changed()
-    put(ledger, request())
-    assert reader.changed()
-    assert not reader.changed()
 
 
 PLANS = [

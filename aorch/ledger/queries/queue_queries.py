@@ -163,6 +163,9 @@ DUE_WEBHOOKS = (
 )
 """The webhooks that are due, without those to certain hosts (as `addresses.host_of` writes them) and URLs (JSON lists)."""
 
+NEXT_WEBHOOK_AT = select(func.min(w.due_at)).where(w.due_at.is_not(None))
+"""When the next webhook is due, or was; NULL if none is."""
+
 DELETE_WEBHOOK = delete(webhooks).where(w.request_id == bindparam("request_id"))
 
 FAIL_WEBHOOK = (
