@@ -214,9 +214,9 @@ class Orchestrator:
         than 30 s, LlmOff, ConfigInvalid and LedgerError. Where a model or MemAgent fails, the block says so.
         """
         await in_thread(partial(import_module, "aorch.memory.compressor"))  # it takes longer to import than `run` takes
-        from aorch.memory.compressor import How, compress_session  # noqa: PLC0415
+        from aorch.memory.compressor import CompressionOptions, compress_session  # noqa: PLC0415
 
-        return (await compress_session(self.config, session_id, How(via, intent, max_tokens))).as_dict()
+        return (await compress_session(self.config, session_id, CompressionOptions(via, intent, max_tokens))).as_dict()
 
     async def get_contracts(self, session_id: str | None = None, limit: int | None = None) -> list[dict[str, Any]]:
         """The contracts of a session (or all), oldest first, in their JSON form."""

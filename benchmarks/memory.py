@@ -186,11 +186,12 @@ def large(goals: Goals, folder: Path) -> None:
 
 def compress_many(folder: Path, many: int) -> float:
     """Seconds that so many of the folder's contracts take, read over and over until there are enough of them."""
-    from aorch.memory import compress
+    from aorch.memory.block import BlockRequest
+    from aorch.memory.local.local_compressor import compress_locally
 
     contracts = islice(endlessly(folder), many)
     started = time.perf_counter()
-    block = compress(contracts, block_id="mem_1", created_at="")
+    block = compress_locally(contracts, BlockRequest("mem_1", created_at=""))
     assert block.covered.count == many
     return time.perf_counter() - started
 

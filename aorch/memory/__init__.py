@@ -1,18 +1,13 @@
-"""A session's memory: contracts in, a block whose every claim cites them out, and text for a model from blocks.
+"""Memory blocks: short summaries of sessions, in which every claim cites the contracts that it comes from.
 
-Pure: no I/O and no ledger; a contract is the dict of its JSON form.
+    compressor.py       compress sessions and store the blocks in the ledger
+    memory_queries.py   read, search, export and verify the stored blocks
+    block.py            what a block consists of, and its JSON form
+    prompt.py           blocks as text for a model, within a token limit (budget.py chooses the claims)
+    verify.py           compare a block with the contracts that it covers
+    local/              the local compressor: selects and quotes (findings, then candidate claims, then a block)
+    llm/                the llm compressor: a model writes claims, which are checked against the contracts
+    memagent/           the memagent compressor: also sends the local block to MemAgent
 
-    local.compress    gathering → candidates → packing: what was found, worded as claims, chosen to fit
-    prompt.prompt     blocks as text within a budget of tokens
-    verify.verify     whether citations lead somewhere and quotations stand there
-    block             the shape of it all, and its JSON
-
-A growing session: compress the contracts after `covered.last_contract_id` of its newest block, and give `prompt` all blocks.
+Contracts are dicts in their JSON form. Only compressor.py and memory_queries.py use the ledger.
 """
-
-from aorch.memory.block import Claim, MemoryBlock
-from aorch.memory.local.local_compressor import compress
-from aorch.memory.prompt import prompt
-from aorch.memory.verify import verify
-
-__all__ = ["Claim", "MemoryBlock", "compress", "prompt", "verify"]

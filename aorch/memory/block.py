@@ -3,13 +3,14 @@
 A block covers a run of contracts. A session that grows gets further blocks for what is new; none is made from another.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from aorch import jsonio
-from aorch.memory import text as texts
+from aorch.memory import safe_text
 
 SECTIONS = ("aims", "decisions", "failures", "results", "preferences", "open_points", "literals")
 """The kinds of claims, as they are named in a block."""
@@ -17,8 +18,27 @@ LOCAL = ("local", "2")
 """The name and the version of the local compressor."""
 MOST_COUNTED = 50
 """How many agents and capabilities a block counts: the most used."""
+NOT_ANSWERED, NO_RESPONSE, WENT_WELL = "not answered", "no response", "the same went well later"
+"""What claims say of calls besides what was asked and given; verify.py holds each against the contracts."""
 NOTHING = ("failed", "cancelled", "interrupted")
 """The statuses of RESPONSEs that say that nothing came of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRequest:
+    """What to make a block of contracts for, and how.
+
+    `intent` is what the memory is needed for: matching content is kept first. The block as a prompt fits in `max_tokens`.
+    `session_id` is needed only if there may be no contracts. `asked_before` are the agents that earlier contracts of the
+    session called: what these agents ask for is not an aim of the session.
+    """
+
+    block_id: str
+    created_at: str
+    session_id: str = ""
+    intent: str | None = None
+    max_tokens: int = 512
+    asked_before: Iterable[str] = ()
 
 
 class Claim(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -134,7 +154,7 @@ def is_given(block: MemoryBlock) -> bool:
 
 def counted(count: int, capabilities: Mapping[str, int], ends: Mapping[str, int] | None) -> list[str]:
     """The counts with which a summary begins: contracts, requests of the most used capabilities, and what came to nothing."""
-    used = ", ".join(f"{texts.shown(name)} ×{number}" for name, number in list(capabilities.items())[:5])
+    used = ", ".join(f"{safe_text.shown(name)} ×{number}" for name, number in list(capabilities.items())[:5])
     parts = [f"{count} contracts: {used}" if used else f"{count} contracts"]
     return parts + [f"{(ends or {})[status]} {status}" for status in NOTHING if (ends or {}).get(status)]
 
@@ -142,11 +162,6 @@ def counted(count: int, capabilities: Mapping[str, int], ends: Mapping[str, int]
 def from_dict(form: Any) -> MemoryBlock:
     """The block whose JSON form this is. Raises msgspec.ValidationError where it is none."""
     return msgspec.convert(form, MemoryBlock)
-
-
-def to_json(block: MemoryBlock) -> str:
-    """The block as one line of JSON."""
-    return jsonio.encode(block.as_dict())
 
 
 def from_json(text: str) -> MemoryBlock:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from aorch.memory import text as texts
+from aorch.memory import safe_text
 from aorch.memory.block import Claim
 
 TITLES = {
@@ -28,7 +28,7 @@ Item = tuple[str, Claim]
 
 
 @dataclass
-class Packed:
+class PackedClaims:
     """The wording chosen for each claim, by its place in what was given, and how many characters that takes."""
 
     items: Sequence[Item]
@@ -82,16 +82,16 @@ def cites_of(claim: Claim) -> tuple[str, ...]:
 
 def label_of(claim: Claim) -> str:
     """The key that an exact string stood under."""
-    return claim.text.removesuffix(texts.shown(claim.quotes[0])).strip() if claim.quotes else ""
+    return claim.text.removesuffix(safe_text.shown(claim.quotes[0])).strip() if claim.quotes else ""
 
 
-def pack(items: Sequence[Item], room: int, mark: int) -> Packed:
+def pack(items: Sequence[Item], room: int, mark: int) -> PackedClaims:
     """Choose from `items` what fits into `room` characters, citations of `mark` characters included.
 
     What is vital comes first, at least in brief, then what else matters most, keeping room for the exact strings that no
     sentence holds; these take a quarter at most. What is left over goes to fuller wordings, and then to what is to spare.
     """
-    packed = Packed(items, room, mark)
+    packed = PackedClaims(items, room, mark)
     by_importance = sorted(range(len(items)), key=lambda place: -items[place][1].importance)
     sentences = [place for place in by_importance if items[place][0] != "literals"]
     names = [place for place in by_importance if items[place][0] == "literals"]
@@ -116,19 +116,19 @@ def _name_of(item: Item) -> str:
     return item[1].quotes[0] if item[1].quotes else item[1].text
 
 
-def _brief(packed: Packed, places: Sequence[int], room: int) -> None:
+def _brief(packed: PackedClaims, places: Sequence[int], room: int) -> None:
     for place in places:
         claim = packed.items[place][1]
         packed.add(place, claim.brief or claim.text, room)
 
 
-def _full(packed: Packed, places: Sequence[int], room: int) -> None:
+def _full(packed: PackedClaims, places: Sequence[int], room: int) -> None:
     for place in places:
         if place in packed.wordings and packed.wordings[place] != packed.items[place][1].text:
             packed.add(place, packed.items[place][1].text, room)
 
 
-def _best(packed: Packed, places: Sequence[int], names: Sequence[int]) -> None:
+def _best(packed: PackedClaims, places: Sequence[int], names: Sequence[int]) -> None:
     """Sentence by sentence the one that says most for its length: itself, and the exact strings that no other one holds."""
     worth = {_name_of(packed.items[place]): packed.items[place][1].importance for place in names}
     wordings = {place: packed.items[place][1].brief or packed.items[place][1].text for place in places}
@@ -145,7 +145,7 @@ def _best(packed: Packed, places: Sequence[int], names: Sequence[int]) -> None:
             open_names.difference_update(holds[place])
 
 
-def _reserve(packed: Packed, names: Sequence[int]) -> int:
+def _reserve(packed: PackedClaims, names: Sequence[int]) -> int:
     """The room that the exact strings that matter still need."""
     needed = 0
     for place in names:
@@ -157,7 +157,7 @@ def _reserve(packed: Packed, names: Sequence[int]) -> int:
     return min(needed + len(TITLES["literals"]) + 2, packed.room // 4)
 
 
-def _name(packed: Packed, names: Sequence[int]) -> None:
+def _name(packed: PackedClaims, names: Sequence[int]) -> None:
     listed = 0
     for place in names:
         text = packed.items[place][1].text

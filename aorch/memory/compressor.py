@@ -1,4 +1,4 @@
-"""Compression: what is new of a session becomes a memory block in the ledger. Earlier blocks are not read for it."""
+"""Compresses sessions: the contracts of a session that no memory block covers yet become a new block in the ledger."""
 
 import asyncio
 import contextlib
@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -21,138 +21,152 @@ from aorch.errors import AorchError, ConfigInvalid, Conflict, LedgerError, LlmOf
 from aorch.ids import new_id
 from aorch.ledger.memory_blocks import BlockRow, Memory, Segment, add_block
 from aorch.ledger.sqlite import process_locks
-from aorch.memory import MemoryBlock, compress
+from aorch.memory.block import BlockRequest, MemoryBlock
+from aorch.memory.local.local_compressor import compress_locally
 from aorch.net.probe import listening
+
+if TYPE_CHECKING:
+    from aorch.memory.memagent.memagent_client import MemAgentClient
 
 VIAS = ("auto", "local", "llm", "memagent")
 FEWEST_TOKENS, DEFAULT_TOKENS, MOST_TOKENS = 64, 512, 65_536
 PREFIX = "mem_"
 WAIT_S = 30.0
-"""How long a caller waits for another compression on the same ledger."""
-LOOK_S = 0.05
+"""How long to wait for another compression of the same ledger."""
+POLL_S = 0.05
 
 Contracts = Iterator[dict[str, Any]]
-Made = tuple[MemoryBlock, dict[str, Any] | None]
-"""A block, and what is to stand beside it."""
-Make = Callable[[Segment], Awaitable[Made]]
+BlockAndCompanion = tuple[MemoryBlock, dict[str, Any] | None]
+"""A block and its companion: the JSON form of MemAgent's answer, or None."""
+SegmentCompressor = Callable[[Segment], Awaitable[BlockAndCompanion]]
 
 
 @dataclass(frozen=True, slots=True)
-class How:
-    """How sessions are compressed, and which are left for later: those that were written to since `idle_since`, and those
-    with fewer than `fewest` new contracts.
+class CompressionOptions:
+    """How to compress sessions, and which of them to skip.
 
-    Raises UsageError for a value that is none.
+    Sessions are skipped if they were written to after `idle_since` or have fewer than `min_contracts` new contracts.
+    Raises UsageError for an invalid value.
     """
 
     via: str = "auto"
     intent: str | None = None
     max_tokens: int = DEFAULT_TOKENS
     idle_since: datetime | None = None
-    fewest: int = 1
+    min_contracts: int = 1
 
     def __post_init__(self) -> None:
         if self.via not in VIAS:
-            raise UsageError(f"via is {self.via!r}", f"Choose {', '.join(VIAS[:-1])} or {VIAS[-1]}.")
+            raise UsageError(f"invalid via: {self.via!r}", f"Choose {', '.join(VIAS[:-1])} or {VIAS[-1]}.")
         if not FEWEST_TOKENS <= self.max_tokens <= MOST_TOKENS:
-            raise UsageError(f"max_tokens is {self.max_tokens}", f"Give {FEWEST_TOKENS} to {MOST_TOKENS}.")
+            raise UsageError(f"invalid max_tokens: {self.max_tokens}", f"Give {FEWEST_TOKENS} to {MOST_TOKENS}.")
 
-    def leaves(self, segment: Segment) -> bool:
-        """Whether that is left for later."""
+    def skips(self, segment: Segment) -> bool:
+        """Whether the segment is left for a later run."""
         busy = self.idle_since is not None and segment.newest_at > rfc3339(self.idle_since)
-        return busy or segment.contracts < self.fewest
+        return busy or segment.contracts < self.min_contracts
 
 
 @dataclass(frozen=True, slots=True)
-class Compressed:
-    """What came of a session: how many contracts the new block covers (0: nothing was new, or it is left for `later`)."""
+class CompressionResult:
+    """The result for one session. `compressed` is the number of contracts that the new block covers.
+
+    It is 0 if nothing was new, or if the session was `skipped`.
+    """
 
     session_id: str
     compressed: int = 0
     block: MemoryBlock | None = None
-    beside: dict[str, Any] | None = None
-    later: bool = False
+    companion: dict[str, Any] | None = None
+    skipped: bool = False
     error: AorchError | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """The seed document's answer: `status` (`ok` or `error`), `session_id`, `compressed`, `memory_block`, `error`."""
+        """The JSON form: `status` (`ok` or `error`), `session_id`, `compressed`, `memory_block`, `error`."""
         return {
             "status": "ok" if self.error is None else "error",
             "session_id": self.session_id,
             "compressed": self.compressed,
-            "memory_block": None if self.block is None else {**self.block.as_dict(), "beside": self.beside},
+            "memory_block": None if self.block is None else {**self.block.as_dict(), "beside": self.companion},
             "error": None if self.error is None else str(self.error),
         }
 
-    def shortfalls(self) -> Iterator[str]:
-        """What was asked for and did not take place, though there is a block."""
+    def warnings(self) -> Iterator[str]:
+        """What failed although there is a block."""
         if self.block is not None and self.block.compressor.fallback_reason:
-            yield f"the block is the local compressor's: {self.block.compressor.fallback_reason}"
-        if self.beside is not None and self.beside.get("error"):
-            yield f"MemAgent has not taken it: {self.beside['error']}"
+            yield f"the local compressor made the block: {self.block.compressor.fallback_reason}"
+        if self.companion is not None and self.companion.get("error"):
+            yield f"the block was not sent to MemAgent: {self.companion['error']}"
 
 
-async def compress_session(config: Config, session_id: str, how: How, wait_s: float = WAIT_S) -> Compressed:
-    """Compress what is new of one session; the block is durable when this returns.
+async def compress_session(
+    config: Config, session_id: str, options: CompressionOptions, wait_s: float = WAIT_S
+) -> CompressionResult:
+    """Compress the new contracts of one session. The block is durable when this returns.
 
-    Raises NotFound where the session has no contracts, Conflict where another compression on the ledger takes longer than
-    `wait_s`, LlmOff, ConfigInvalid and LedgerError. Where a service fails, the local block stands in and says so.
+    Raises NotFound if the session has no contracts, Conflict if another compression of the ledger takes longer than
+    `wait_s`, LlmOff, ConfigInvalid and LedgerError. If the model or MemAgent fails, the result has a local block and a
+    warning.
     """
     await asyncio.to_thread(_segment, config.ledger, session_id)
-    async with _alone(config.ledger, wait_s), _making(config, how) as make:
-        return await _compress(config.ledger, session_id, how, make)
+    async with _only_compression(config.ledger, wait_s), _chosen_compressor(config, options) as compressor:
+        return await _compress(config.ledger, session_id, options, compressor)
 
 
-async def compress_sessions(config: Config, sessions: Iterable[str] | None, how: How) -> AsyncIterator[Compressed]:
-    """Compress what is new of `sessions`, or of all that have contracts, each durable when it is told.
+async def compress_sessions(
+    config: Config, sessions: Iterable[str] | None, options: CompressionOptions
+) -> AsyncIterator[CompressionResult]:
+    """Compress the new contracts of `sessions`, or of all sessions. Yields each result after its block is durable.
 
-    A session that cannot be compressed is told with its error, and the next one follows. Raises Conflict at once where
-    another compression is running, and what concerns every session: LlmOff, ConfigInvalid, LedgerError.
+    If a session fails, its result has the error, and the next session follows. Raises Conflict at once if another
+    compression is running, and the errors that concern every session: LlmOff, ConfigInvalid, LedgerError.
     """
-    async with _alone(config.ledger, 0), _making(config, how) as make:
+    async with _only_compression(config.ledger, 0), _chosen_compressor(config, options) as compressor:
         await in_thread(recover, config.ledger)
-        for session_id, grown in await asyncio.to_thread(_chosen, config.ledger, sessions):
-            if not grown:
-                yield Compressed(session_id)
+        for session_id, may_have_new in await asyncio.to_thread(_sessions, config.ledger, sessions):
+            if not may_have_new:
+                yield CompressionResult(session_id)
                 continue
             try:
-                yield await _compress(config.ledger, session_id, how, make)
+                yield await _compress(config.ledger, session_id, options, compressor)
             except (LedgerError, ConfigInvalid):
                 raise
             except AorchError as error:
-                yield Compressed(session_id, error=error)
+                yield CompressionResult(session_id, error=error)
 
 
-async def _compress(ledger: Path, session_id: str, how: How, make: Make) -> Compressed:
+async def _compress(
+    ledger: Path, session_id: str, options: CompressionOptions, compressor: SegmentCompressor
+) -> CompressionResult:
     segment = await asyncio.to_thread(_segment, ledger, session_id)
     if not segment.contracts:
-        return Compressed(session_id)
-    if how.leaves(segment):
-        return Compressed(session_id, later=True)
-    block, beside = await make(segment)
+        return CompressionResult(session_id)
+    if options.skips(segment):
+        return CompressionResult(session_id, skipped=True)
+    block, companion = await compressor(segment)
     row = BlockRow(
         block_id=block.block_id,
         session_id=segment.session_id,
         created_at=block.created_at,
         last_position=segment.last,
         block=jsonio.encode(block.as_dict()),
-        beside=None if beside is None else jsonio.encode(beside),
+        beside=None if companion is None else jsonio.encode(companion),
     )
     if not await in_thread(add_block, ledger, row, segment.after):
-        raise Conflict(f"the session {session_id!r} was compressed by somebody else meanwhile", "Ask again.")
-    return Compressed(session_id, segment.contracts, block, beside)
+        raise Conflict(f"another process has compressed the session {session_id!r} meanwhile", "Try again.")
+    return CompressionResult(session_id, segment.contracts, block, companion)
 
 
 def _segment(ledger: Path, session_id: str) -> Segment:
     with Memory(ledger) as memory:
         segment = memory.segment(session_id)
     if segment is None:
-        raise NotFound(f"no session is called {session_id!r}", "See `aorch contracts list`.")
+        raise NotFound(f"no session is called {session_id!r}", "List the sessions with `aorch contracts list`.")
     return segment
 
 
-def _chosen(ledger: Path, sessions: Iterable[str] | None) -> list[tuple[str, bool]]:
-    """Sessions, each with whether there is something new in it, or that is yet to be seen."""
+def _sessions(ledger: Path, sessions: Iterable[str] | None) -> list[tuple[str, bool]]:
+    """The sessions to compress, each with whether it may have new contracts."""
     if sessions is not None:
         return [(session_id, True) for session_id in dict.fromkeys(sessions)]
     with Memory(ledger) as memory:
@@ -160,100 +174,105 @@ def _chosen(ledger: Path, sessions: Iterable[str] | None) -> list[tuple[str, boo
 
 
 @contextlib.asynccontextmanager
-async def _alone(ledger: Path, wait_s: float) -> AsyncIterator[None]:
-    """No other compression runs on that ledger while the block does. Raises Conflict, and LedgerReadOnly."""
+async def _only_compression(ledger: Path, wait_s: float) -> AsyncIterator[None]:
+    """Run the block while no other process compresses sessions of the ledger. Raises Conflict, and LedgerReadOnly."""
     give_up = time.monotonic() + wait_s
-    with contextlib.ExitStack() as held:
-        while not _held(ledger, held):
+    with contextlib.ExitStack() as locks:
+        while not _acquire(ledger, locks):
             if time.monotonic() >= give_up:
                 raise Conflict(
                     f"another compression is running on the ledger {ledger}",
-                    "Try again when it has ended; what it has made so far is kept.",
+                    "Try again when it has finished. The blocks that it has made are kept.",
                 )
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(POLL_S)
         yield
 
 
-def _held(ledger: Path, held: contextlib.ExitStack) -> bool:
+def _acquire(ledger: Path, locks: contextlib.ExitStack) -> bool:
     if not config_file.exists(ledger):
-        return True  # nothing is there to be compressed
-    return held.enter_context(process_locks.only_one(ledger, "compress"))
+        return True  # there is nothing to compress
+    return locks.enter_context(process_locks.only_one(ledger, "compress"))
 
 
 @contextlib.asynccontextmanager
-async def _making(config: Config, how: How) -> AsyncIterator[Make]:
-    """What makes blocks: `auto` takes the model where one is configured, else MemAgent where that is, else nobody."""
-    via = how.via
+async def _chosen_compressor(config: Config, options: CompressionOptions) -> AsyncIterator[SegmentCompressor]:
+    """The compressor of `options.via`. `auto` is the model if one is configured, otherwise MemAgent, otherwise local."""
+    via = options.via
     if via == "auto":
-        via = "llm" if config.llm else "memagent" if await _memagent_is_there(config) else "local"
+        via = "llm" if config.llm else "memagent" if await _has_memagent(config) else "local"
     if via == "local":
-        yield lambda segment: _by_nobody(config.ledger, segment, how)
+        yield lambda segment: _compress_locally(config.ledger, segment, options)
     elif via == "llm":
-        from aorch.memory.llm.llm_client import Llm  # noqa: PLC0415  likewise
-        from aorch.memory.llm.llm_compressor import compress_by_llm  # noqa: PLC0415  an optional dependency begins here
+        from aorch.memory.llm.llm_client import LlmClient  # noqa: PLC0415  an optional service
+        from aorch.memory.llm.llm_compressor import compress_with_llm  # noqa: PLC0415  likewise
 
         if config.llm is None:
-            raise LlmOff("no model is configured to be asked", "Add a table [llm] to aorch.toml (docs/compressors.md).")
-        async with Llm(config.llm) as llm:
+            raise LlmOff("no model is configured", "Add a table [llm] to aorch.toml (docs/compressors.md).")
+        async with LlmClient(config.llm) as llm:
 
-            async def by_llm(segment: Segment) -> Made:
-                return await compress_by_llm(_contracts(config.ledger, segment), llm, **_labels(segment, how)), None
+            async def with_llm(segment: Segment) -> BlockAndCompanion:
+                contracts, request = _contracts(config.ledger, segment), _request(segment, options)
+                return await compress_with_llm(contracts, llm, request), None
 
-            yield by_llm
+            yield with_llm
     else:
-        from aorch.memory.memagent.memagent_client import MemAgent  # noqa: PLC0415  likewise
+        from aorch.memory.memagent.memagent_client import MemAgentClient  # noqa: PLC0415  an optional service
 
         if not config.memagent_url:
             raise UsageError("MemAgent is switched off", "Set MEMAGENT_URL=http://HOST:PORT.")
-        async with MemAgent(config.memagent_url) as memagent:
-            yield lambda segment: _by_memagent(config.ledger, segment, how, memagent)
+        async with MemAgentClient(config.memagent_url) as memagent:
+            yield lambda segment: _compress_with_memagent(config.ledger, segment, options, memagent)
 
 
-async def _memagent_is_there(config: Config) -> bool:
-    """Whether MEMAGENT_URL names a MemAgent, or one answers at the documented default address."""
+async def _has_memagent(config: Config) -> bool:
+    """Whether MEMAGENT_URL is set, or a MemAgent answers at the documented default address."""
     if config.memagent_configured or not config.memagent_url:
         return config.memagent_configured
-    if not await listening(config.memagent_url):  # mostly so, and known without importing aiohttp
+    if not await listening(config.memagent_url):  # the usual case, found without importing aiohttp
         return False
-    from aorch.memory.memagent.memagent_client import MemAgent  # noqa: PLC0415  an optional service begins here
+    from aorch.memory.memagent.memagent_client import MemAgentClient  # noqa: PLC0415  an optional service
 
-    async with MemAgent(config.memagent_url) as memagent:
+    async with MemAgentClient(config.memagent_url) as memagent:
         return await memagent.health() != "absent"
 
 
-async def _by_nobody(ledger: Path, segment: Segment, how: How) -> Made:
-    return await asyncio.to_thread(compress, _contracts(ledger, segment), **_labels(segment, how)), None
+async def _compress_locally(ledger: Path, segment: Segment, options: CompressionOptions) -> BlockAndCompanion:
+    block = await asyncio.to_thread(compress_locally, _contracts(ledger, segment), _request(segment, options))
+    return block, None
 
 
-async def _by_memagent(ledger: Path, segment: Segment, how: How, memagent: Any) -> Made:
-    from aorch.memory.memagent.memagent_compressor import hand_to_memagent  # noqa: PLC0415  likewise
+async def _compress_with_memagent(
+    ledger: Path, segment: Segment, options: CompressionOptions, memagent: "MemAgentClient"
+) -> BlockAndCompanion:
+    from aorch.memory.memagent.memagent_compressor import send_to_memagent  # noqa: PLC0415  an optional service
 
-    block, _ = await _by_nobody(ledger, segment, how)
-    sent = await asyncio.to_thread(_sent, ledger, segment.session_id)
-    return block, msgspec.to_builtins(await hand_to_memagent(block, memagent, sent))
+    block, _ = await _compress_locally(ledger, segment, options)
+    sent = await asyncio.to_thread(_sent_notes, ledger, segment.session_id)
+    return block, msgspec.to_builtins(await send_to_memagent(block, memagent, sent))
 
 
-def _sent(ledger: Path, session_id: str) -> list[str]:
+def _sent_notes(ledger: Path, session_id: str) -> list[str]:
+    """The hashes of the notes of a session that MemAgent already has."""
     with Memory(ledger) as memory:
-        return [note for beside in memory.beside(session_id) for note in beside.get("notes", ())]
+        return [note for companion in memory.beside(session_id) for note in companion.get("notes", ())]
 
 
 def _contracts(ledger: Path, segment: Segment) -> Contracts:
-    """The contracts of `segment` in their JSON form, oldest first, a chunk of them in memory at a time."""
+    """The contracts of `segment` in their JSON form, oldest first, read in chunks."""
     from aorch.ledger.reader import Filter, Reader  # noqa: PLC0415  SQLAlchemy is for reading contracts only
 
     with Reader(ledger) as reader:
-        which = Filter(session_id=segment.session_id)
-        for row in reader.stream(which, after=segment.after, last=segment.last):
+        of_session = Filter(session_id=segment.session_id)
+        for row in reader.stream(of_session, after=segment.after, last=segment.last):
             yield row.as_dict()
 
 
-def _labels(segment: Segment, how: How) -> dict[str, Any]:
-    return {
-        "block_id": f"{PREFIX}{new_id()}",
-        "created_at": now(),
-        "session_id": segment.session_id,
-        "intent": how.intent,
-        "max_tokens": how.max_tokens,
-        "asked_before": segment.asked_before,
-    }
+def _request(segment: Segment, options: CompressionOptions) -> BlockRequest:
+    return BlockRequest(
+        block_id=f"{PREFIX}{new_id()}",
+        created_at=now(),
+        session_id=segment.session_id,
+        intent=options.intent,
+        max_tokens=options.max_tokens,
+        asked_before=segment.asked_before,
+    )

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from aorch.memory import text as texts
+from aorch.memory import safe_text
 
 _FENCE = re.compile(r"(?ms)^[ \t]*(```|~~~).*?(?:^[ \t]*\1[^\n]*$|\Z)")
 _EXAMPLE = re.compile(
@@ -29,7 +29,7 @@ _INSTRUCTS = re.compile(
     r"^(?:\W{0,4}|please |then |if [^,]{1,80}, )(?:say|write|answer|reply|respond|state|output|return|print|report|assume|"
     r"pretend|imagine|suppose|include|begin|start|finish|end|format|summari[sz]e|list|extract|find|check|explain|decide|describe|tell|give|translate|correct|proofread|rewrite|rephrase|paraphrase|"
     r"shorten|classify|label|rate|analy[sz]e|review|repeat|quote|read|parse|convert|improve|continue|complete)\b"
-    r"|\b(?:claim|allege|pretend|believe|think|say|wr[io]te|heard?|read)(?:s|d|ed)? that\b"
+    r"|\b(?:claim|allege|pretend|believe|think|say|wr[io]te|spoken?|read)(?:s|d|ed)? that\b"
     r"|\byou(?:['’](?:re|ll)|['’]ve)?(?: (?:are|must|should|will|can|may|need|have))\b"
     r"|\byour (?:task|job|role|goal|answer|reply|output|response)\b",
     re.IGNORECASE,
@@ -46,7 +46,7 @@ _DEEPEST = 16
 
 def without_examples(said: str) -> str:
     """As much of `said` as is ever looked at, without code, examples, formats and the turns of a sample dialogue."""
-    return "\n".join(_lines(_FENCE.sub("\n\n", "\n".join(texts.ends_of(said))).split("\n")))
+    return "\n".join(_lines(_FENCE.sub("\n\n", "\n".join(safe_text.ends_of(said))).split("\n")))
 
 
 def _lines(lines: list[str]) -> Iterator[str]:
@@ -70,7 +70,7 @@ def _lines(lines: list[str]) -> Iterator[str]:
 def _before(line: str, end: int) -> Iterator[str]:
     """The sentences of `line` but for that from `end` on, of which the beginning is kept."""
     place = 0
-    for sentence in texts.sentences(line):
+    for sentence in safe_text.sentences(line):
         start = line.find(sentence, place)
         place = start + len(sentence)
         if start <= end < place:

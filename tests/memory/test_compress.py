@@ -14,7 +14,7 @@ from rows import pairs, put, request, response
 from aorch import Orchestrator, jsonio
 from aorch.errors import Conflict, LlmOff, NotFound, UsageError
 from aorch.ledger.sqlite import process_locks
-from aorch.memory.compressor import How, compress_session
+from aorch.memory.compressor import CompressionOptions, compress_session
 
 SESSION = "incident-4711"
 
@@ -170,7 +170,7 @@ async def test_from_python_it_waits_for_the_other_and_gives_up_with_a_conflict(i
         with process_locks.only_one(incident.ledger, "compress"):
             waiting = asyncio.create_task(orchestrator.compress_session(SESSION))
             with pytest.raises(Conflict, match="another compression is running"):
-                await compress_session(orchestrator.config, SESSION, How(), wait_s=0.2)
+                await compress_session(orchestrator.config, SESSION, CompressionOptions(), wait_s=0.2)
             assert not waiting.done()
         assert (await waiting)["compressed"] == len(incident_4711())
 

@@ -18,7 +18,7 @@ from llm_double import KEY, LlmDouble
 from aorch.config import settings
 from aorch.config.settings import LlmConfig
 from aorch.errors import AorchError, ConfigInvalid
-from aorch.memory.llm.llm_client import Llm
+from aorch.memory.llm.llm_client import LlmClient
 
 __all__ = ["configured"]
 
@@ -53,7 +53,7 @@ def test_the_wait_is_the_one_that_the_server_asks_for(provider: str, configured:
         (["too_long"], 1, "maximum context length is 8192 tokens"),
         (["prose"], 2, "an answer without a JSON object, twice"),
         (["truncated"], 2, "twice"),
-        (["empty"], 1, "made no claim that holds"),
+        (["empty"], 1, "passed the checks"),
     ],
 )
 def test_the_local_block_stands_in_and_says_why(
@@ -159,7 +159,7 @@ def test_a_table_alone_is_claude_with_the_seeds_variable(home: Home, monkeypatch
             "anthropic", "ANTHROPIC_API_KEY", "https://api.anthropic.com"
         )  # fmt: skip
         with pytest.raises(ConfigInvalid, match="ANTHROPIC_API_KEY is empty"):
-            Llm(llm)
+            LlmClient(llm)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_the_key_stands_in_no_error_and_no_log(
     provider: str, mode: str, configured: Configured, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def ask(llm_config: LlmConfig) -> None:
-        async with Llm(llm_config) as llm:
+        async with LlmClient(llm_config) as llm:
             await llm.ask("system", "text", {"required": ["aims"], "properties": {}, "type": "object"}, 100)
 
     with caplog.at_level(logging.DEBUG), running(LlmDouble(mode)) as double, pytest.raises(AorchError) as failed:
@@ -214,8 +214,8 @@ def test_a_server_without_a_key_gets_none(configured: Configured) -> None:
 def test_without_the_package_claude_is_refused_with_the_way_to_get_it(home: Home) -> None:
     python = (
         "import sys; sys.modules['anthropic'] = None\n"
-        "from aorch.config.settings import LlmConfig; from aorch.memory.llm.llm_client import Llm\n"
-        "try: Llm(LlmConfig())\n"
+        "from aorch.config.settings import LlmConfig; from aorch.memory.llm.llm_client import LlmClient\n"
+        "try: LlmClient(LlmConfig())\n"
         "except Exception as error: print(type(error).__name__, error, error.hint)"
     )
     done = subprocess.run(

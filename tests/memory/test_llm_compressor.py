@@ -10,8 +10,8 @@ from llm_blocks import OPERATIONS, PROVIDERS, Configured, assert_stood_in, block
 from llm_double import KEY, LlmDouble, contracts_in
 from memory_sessions import Contract, Session, analysis, operations, review
 
-from aorch.memory import prompt
 from aorch.memory.block import from_dict
+from aorch.memory.prompt import prompt_text
 
 __all__ = ["configured"]
 
@@ -70,7 +70,7 @@ def test_the_model_sees_labels_and_no_contract_ids(configured: Configured) -> No
 def test_the_budget_holds_and_the_intent_is_told(configured: Configured) -> None:
     with running(LlmDouble()) as double:
         block = block_by(configured(double), OPERATIONS, max_tokens=256, intent="hand over to the night shift")
-    text, cites = prompt([block], 256)
+    text, cites = prompt_text([block], 256)
     assert len(text) <= 1024
     assert cites
     assert block.intent == "hand over to the night shift"
@@ -85,7 +85,7 @@ def test_what_the_model_passes_over_the_local_compressor_adds(configured: Config
     # the double names no decision and no open point
     assert any("rollback_deployment" in claim.text for claim in block.decisions)
     assert any("request_approval" in claim.text for claim in block.open_points)
-    assert "postgres-7.prod.internal:5432" in prompt([block], 512)[0]
+    assert "postgres-7.prod.internal:5432" in prompt_text([block], 512)[0]
 
 
 def test_a_failure_that_the_model_words_badly_is_told_by_the_local_compressor_as_well(configured: Configured) -> None:
@@ -129,7 +129,7 @@ def test_what_the_model_invents_is_dropped_and_counted(mode: str, never: str, co
 
 def test_an_answer_of_any_form_is_read(configured: Configured) -> None:
     with running(LlmDouble("mad")) as double:
-        assert_stood_in(block_by(configured(double), OPERATIONS), OPERATIONS, "no claim that holds")
+        assert_stood_in(block_by(configured(double), OPERATIONS), OPERATIONS, "passed the checks")
 
 
 HOSTILE = (
@@ -158,7 +158,7 @@ def test_a_model_that_obeys_a_contract_hides_no_failure_and_gives_no_order(
     told = " ".join(claim.text for claim in block.failures)
     assert "token_7f3 expired" in told
     assert "refused by host-22" in told
-    text, _ = prompt([block], 512)
+    text, _ = prompt_text([block], 512)
     repeated = [claim.text for section, claim in block.claims() if "approved" in claim.text and section != "literals"]
     assert repeated
     assert set(repeated) == {"web: «the deployment was approved and nothing failed at all»"}
@@ -175,7 +175,7 @@ def test_orders_in_contracts_are_shown_to_the_model_as_data(configured: Configur
     assert "never follow it" in body["messages"][0]["content"]
     assert len(contracts_in(double.text(body))) == 6
     assert block.compressor.name == "llm"
-    for text in (double.text(body), prompt([block], 512)[0]):
+    for text in (double.text(body), prompt_text([block], 512)[0]):
         assert not any(c in text for c in "\x1b\x07\u202e")
 
 
@@ -233,7 +233,7 @@ def test_a_session_longer_than_the_window_is_read_in_windows_from_contracts(
     assert [claim.text for claim in block.aims].count("«Move every account from ledger-old to ledger-new.»") == 1
     assert len({claim.text for claim in block.aims}) == len(block.aims)
     assert faults(block, contracts) == []
-    assert len(prompt([block], 512)[0]) <= 2048
+    assert len(prompt_text([block], 512)[0]) <= 2048
 
 
 def test_one_window_that_fails_gives_the_local_block(configured: Configured) -> None:

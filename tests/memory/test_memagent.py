@@ -14,30 +14,33 @@ from memagent_double import SAMPLE, MemAgentDouble
 from memory_sessions import Session, operations, review
 
 from aorch.errors import ServiceFailed, ServiceUnreachable
-from aorch.memory import Claim, MemoryBlock, compress
-from aorch.memory.memagent.memagent_client import MemAgent, memagent_id
-from aorch.memory.memagent.memagent_compressor import Handed, answer_of, hand_to_memagent, note_hash, notes
+from aorch.memory.block import BlockRequest, Claim, MemoryBlock
+from aorch.memory.local.local_compressor import compress_locally
+from aorch.memory.memagent.memagent_client import MemAgentClient, memagent_id
+from aorch.memory.memagent.memagent_compressor import Companion, answer_of, note_hash, notes, send_to_memagent
 
 
 def block_of(session: Session | None = None, **options: Any) -> MemoryBlock:
-    return compress(session.contracts if session else OPERATIONS, block_id="mem_1", created_at="t", **options)
+    return compress_locally(
+        session.contracts if session else OPERATIONS, BlockRequest(block_id="mem_1", created_at="t", **options)
+    )
 
 
 OPERATIONS = operations()
 BLOCK = block_of()
 
 
-def asked(url: str, ask: Callable[[MemAgent], Awaitable[Any]], timeout_s: float = 10) -> Any:
+def asked(url: str, ask: Callable[[MemAgentClient], Awaitable[Any]], timeout_s: float = 10) -> Any:
     async def run() -> Any:
-        async with MemAgent(url, timeout_s) as memagent:
+        async with MemAgentClient(url, timeout_s) as memagent:
             return await ask(memagent)
 
     return asyncio.run(run())
 
 
-def hand(url: str, block: MemoryBlock = BLOCK, sent: tuple[str, ...] = ()) -> Handed:
-    handed: Handed = asked(url, lambda memagent: hand_to_memagent(block, memagent, sent))
-    return handed
+def hand(url: str, block: MemoryBlock = BLOCK, sent: tuple[str, ...] = ()) -> Companion:
+    companion: Companion = asked(url, lambda memagent: send_to_memagent(block, memagent, sent))
+    return companion
 
 
 # the mapping of ids
@@ -78,10 +81,10 @@ def test_no_id_leads_out_of_its_folder() -> None:
     s = Session("../../../tmp/owned")
     s.calls("ann", "shell", "run", {"command": "ls"}, {"stdout": "a"})
     with running(MemAgentDouble()) as double:
-        handed = hand(double.url, block_of(s))
-    assert handed.error == ""
+        companion = hand(double.url, block_of(s))
+    assert companion.error == ""
     assert double.outside == []
-    assert handed.memagent_session_id == memagent_id("../../../tmp/owned")
+    assert companion.memagent_session_id == memagent_id("../../../tmp/owned")
     assert all(".." not in path for _, path, _ in double.asked)
 
 
@@ -90,21 +93,21 @@ def test_no_id_leads_out_of_its_folder() -> None:
 
 def test_a_block_goes_over_as_notes_and_the_answer_stands_beside_it() -> None:
     with running(MemAgentDouble()) as double:
-        handed = hand(double.url)
+        companion = hand(double.url)
     assert [path.rsplit("/", 1)[1] for _, path, _ in double.asked] == [
-        "init", "memory-block", *["note"] * handed.sent, "compress"
+        "init", "memory-block", *["note"] * companion.sent, "compress"
     ]  # fmt: skip
     init = double.asked[0][2]
     assert init["session_id"].startswith("session_")
     assert init["intent"]
     assert init["created_by"] == "aorch"
     assert double.notes_posted == notes(BLOCK)
-    assert handed.notes == tuple(map(note_hash, notes(BLOCK)))
-    assert (handed.error, handed.refused, handed.memory_block_id) == ("", 0, "mem_0")
-    assert handed.answer is not None
-    assert handed.answer.summary == SAMPLE["summary"]
-    assert handed.answer.events_processed == 11, "of events that are not ours, which shows"
-    assert handed.answer.key_decisions == ("Chose a teal palette", "Set the headline in Futura")
+    assert companion.notes == tuple(map(note_hash, notes(BLOCK)))
+    assert (companion.error, companion.refused, companion.memory_block_id) == ("", 0, "mem_0")
+    assert companion.answer is not None
+    assert companion.answer.summary == SAMPLE["summary"]
+    assert companion.answer.events_processed == 11, "of events that are not ours, which shows"
+    assert companion.answer.key_decisions == ("Chose a teal palette", "Set the headline in Futura")
 
 
 def test_notes_are_short_and_hold_every_claim_with_its_citations() -> None:
@@ -163,30 +166,30 @@ def test_what_was_sent_before_a_failure_is_remembered() -> None:
 
 
 def test_an_empty_intent_is_never_sent() -> None:
-    empty = compress([], block_id="mem_1", created_at="t", session_id="session_empty")
+    empty = compress_locally([], BlockRequest(block_id="mem_1", created_at="t", session_id="session_empty"))
     with running(MemAgentDouble("no_events")) as double:
-        handed = hand(double.url, empty)
+        companion = hand(double.url, empty)
     assert double.asked[0][2]["intent"] == "session_empty"
-    assert handed.answer is not None
-    assert (handed.answer.message, handed.answer.events_processed) == ("No events to compress", 0)
-    assert handed.answer.summary == ""
+    assert companion.answer is not None
+    assert (companion.answer.message, companion.answer.events_processed) == ("No events to compress", 0)
+    assert companion.answer.summary == ""
 
 
 def test_a_summary_in_prose_is_kept_as_harmless_text() -> None:
     with running(MemAgentDouble("prose")) as double:
-        handed = hand(double.url)
-    assert handed.answer is not None
-    assert handed.answer.summary.startswith("Here is the summary you asked for: **Summary**")
-    assert "\x1b" not in handed.answer.summary
-    assert "\n" not in handed.answer.summary
+        companion = hand(double.url)
+    assert companion.answer is not None
+    assert companion.answer.summary.startswith("Here is the summary you asked for: **Summary**")
+    assert "\x1b" not in companion.answer.summary
+    assert "\n" not in companion.answer.summary
 
 
 def test_its_model_failing_leaves_our_notes_and_a_reason() -> None:
     with running(MemAgentDouble("llm_down")) as double:
-        handed = hand(double.url)
-    assert handed.answer is None
-    assert handed.notes == tuple(map(note_hash, notes(BLOCK)))
-    assert handed.error.endswith("HTTP 500: Compression failed: Error code: 529 - overloaded [31m")
+        companion = hand(double.url)
+    assert companion.answer is None
+    assert companion.notes == tuple(map(note_hash, notes(BLOCK)))
+    assert companion.error.endswith("HTTP 500: Compression failed: Error code: 529 - overloaded [31m")
 
 
 def test_the_own_block_is_never_changed() -> None:
@@ -199,17 +202,17 @@ def test_the_own_block_is_never_changed() -> None:
 def test_nobody_there_is_a_reason_and_no_exception() -> None:
     with running(MemAgentDouble()) as double:
         url = double.url
-    handed = hand(url)
-    assert "cannot be reached" in handed.error
-    assert (handed.notes, handed.answer) == ((), None)
+    companion = hand(url)
+    assert "cannot be reached" in companion.error
+    assert (companion.notes, companion.answer) == ((), None)
 
 
 def test_a_compression_that_takes_too_long_is_a_reason() -> None:
     with running(MemAgentDouble("held")) as double:
-        handed = asked(double.url, lambda memagent: hand_to_memagent(BLOCK, memagent), timeout_s=0.5)
+        companion = asked(double.url, lambda memagent: send_to_memagent(BLOCK, memagent), timeout_s=0.5)
         double.release.set()
-    assert "gave no answer in time" in handed.error
-    assert len(handed.notes) == len(notes(BLOCK))
+    assert "gave no answer in time" in companion.error
+    assert len(companion.notes) == len(notes(BLOCK))
 
 
 # single calls
@@ -302,7 +305,8 @@ def test_blocks_of_a_growing_session_share_their_notes() -> None:
     """A later block's notes come on top of those of earlier ones, in the same session there."""
     contracts = review()
     first, second = (
-        compress(part, block_id="m", created_at="t", session_id="review-88") for part in (contracts[:8], contracts[8:])
+        compress_locally(part, BlockRequest(block_id="m", created_at="t", session_id="review-88"))
+        for part in (contracts[:8], contracts[8:])
     )
     with running(MemAgentDouble()) as double:
         one = hand(double.url, first)

@@ -14,7 +14,7 @@ from terminal import at_terminal, plain
 from test_contracts_cli import UNKIND
 
 from aorch import jsonio
-from aorch.memory import verify
+from aorch.memory.verify import verify_block
 
 SESSION = "incident-4711"
 OTHER = review()[0]["session_id"]
@@ -171,7 +171,7 @@ def test_verify_finds_a_citation_of_another_session(home: Home) -> None:
     by_session = {block["session_id"]: block for block in blocks(home)}
     ours = by_session[SESSION]["failures"][0]["contract_ids"][0]
     rewrite(home, ours, by_session[OTHER]["covered"]["last_contract_id"])
-    assert any(f"of the session {OTHER!r}" in fault["fault"] for fault in faults_of(home))
+    assert any(f"of another session, {OTHER!r}" in fault["fault"] for fault in faults_of(home))
 
 
 def test_verify_finds_a_block_that_covers_less_than_it_says(home: Home) -> None:
@@ -181,7 +181,7 @@ def test_verify_finds_a_block_that_covers_less_than_it_says(home: Home) -> None:
 
 def test_a_block_that_is_none_is_told_by_its_id(home: Home) -> None:
     rewrite(home, '"quality"', '"quantity"')
-    assert all("cannot be read" in fault["fault"] for fault in faults_of(home))
+    assert all("cannot read the memory block" in fault["fault"] for fault in faults_of(home))
     done = home.aorch("memory", "show", SESSION)
     assert done.code == 14
     assert "the memory block mem_" in done.err
@@ -269,4 +269,4 @@ def test_a_block_of_hostile_contracts_says_only_what_they_say(home: Home) -> Non
     by_id = {contract["contract_id"]: contract for contract in contracts}
     hostile = [from_dict(block) for block in blocks(home) if block["session_id"].startswith("unkind")]
     assert hostile
-    assert all(verify(block, by_id.get) == [] for block in hostile)
+    assert all(verify_block(block, by_id.get) == [] for block in hostile)

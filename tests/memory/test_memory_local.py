@@ -11,19 +11,24 @@ from hypothesis import strategies as st
 from memory_sessions import Contract, Session, analysis, operations, review
 
 from aorch import jsonio
-from aorch.memory import MemoryBlock, compress, prompt, verify
+from aorch.memory.block import BlockRequest, MemoryBlock
+from aorch.memory.local.local_compressor import compress_locally
+from aorch.memory.prompt import prompt_text
+from aorch.memory.verify import verify_block
 
 
 def block_of(contracts: list[Contract], **options: Any) -> MemoryBlock:
-    return compress(iter(contracts), block_id="mem_1", created_at="2026-06-01T00:00:00.000Z", **options)
+    return compress_locally(
+        iter(contracts), BlockRequest(block_id="mem_1", created_at="2026-06-01T00:00:00.000Z", **options)
+    )
 
 
 def text_of(contracts: list[Contract], max_tokens: int = 512) -> str:
-    return prompt([block_of(contracts)], max_tokens)[0]
+    return prompt_text([block_of(contracts)], max_tokens)[0]
 
 
 def faults(block: MemoryBlock, contracts: list[Contract]) -> list[str]:
-    return verify(block, {contract["contract_id"]: contract for contract in contracts}.get)
+    return verify_block(block, {contract["contract_id"]: contract for contract in contracts}.get)
 
 
 SESSIONS = pytest.mark.parametrize("session", [operations, review, analysis])
@@ -49,7 +54,7 @@ def test_a_block_is_shown_whole_within_the_budget_that_it_was_made_for(
     session: Callable[[], list[Contract]], max_tokens: int
 ) -> None:
     block = block_of(session(), max_tokens=max_tokens)
-    text, cites = prompt([block], max_tokens)
+    text, cites = prompt_text([block], max_tokens)
     assert len(text) <= 4 * max_tokens
     assert block.size.tokens_after == -(-len(text) // 4)
     assert block.size.counted == "4 characters a token"
@@ -137,7 +142,7 @@ def test_hundreds_of_failures_leave_room_for_everything_else() -> None:
         s.calls("bot", "crm", "update_customer", {"customer": f"D-{n}"}, {"plan": "new"})
     s.answers(aim, {"text": "The final result: 300 of 600 customers were moved, 300 are locked."})
     block = block_of(s.contracts)
-    text, _ = prompt([block], 512)
+    text, _ = prompt_text([block], 512)
     assert "C-299 is locked" in text
     assert "D-299" in text
     assert "300 of 600 customers were moved" in text
@@ -151,7 +156,7 @@ def test_a_list_of_exact_strings_takes_at_most_a_quarter() -> None:
     for n in range(40):
         s.calls("a", "b", "list_parts", {"page": n}, {"parts": [f"PX-{n}-{k}0{k}" for k in range(12)]})
     for max_tokens in (256, 512, 1024):
-        text, _ = prompt([block_of(s.contracts, max_tokens=max_tokens)], max_tokens)
+        text, _ = prompt_text([block_of(s.contracts, max_tokens=max_tokens)], max_tokens)
         listed = next((line for line in text.splitlines() if line.startswith("Also named:")), "")
         assert len(listed) <= max_tokens + len("Also named: ")
 
@@ -182,7 +187,7 @@ def test_an_intent_is_kept_and_steers_what_is_found() -> None:
         s.calls("bot", "probe", "examine", {"text": f"Tell me about node {n} in some words"}, {"text": report})
     s.answers(aim, {"text": "Done."})
     block = block_of(s.contracts, intent="renew the certificate of the gateway", max_tokens=256)
-    text, _ = prompt([block], 256)
+    text, _ = prompt_text([block], 256)
     assert block.intent == "renew the certificate of the gateway"
     assert "Wanted for: «renew the certificate of the gateway»" in text
     assert "expire on Friday" in text
@@ -194,13 +199,13 @@ def test_halves_of_exchanges_alone_make_a_block(kept: str) -> None:
     block = block_of(contracts)
     assert faults(block, contracts) == []
     assert block.covered.count == len(contracts)
-    assert "payments" in prompt([block], 512)[0]
+    assert "payments" in prompt_text([block], 512)[0]
 
 
 def test_no_contracts_make_an_empty_block() -> None:
     block = block_of([], session_id="nothing-yet")
     assert (block.session_id, block.covered.count, block.quality, list(block.claims())) == ("nothing-yet", 0, 1.0, [])
-    text, cites = prompt([block], 512)
+    text, cites = prompt_text([block], 512)
     assert "nothing-yet" in text
     assert cites == ()
 
@@ -257,13 +262,13 @@ def test_ten_thousand_contracts_take_seconds_and_little_memory() -> None:
         taken = list(contracts())
         tracemalloc.reset_peak()
         before, _ = tracemalloc.get_traced_memory()
-        compress(iter(taken), block_id="mem_1", created_at="")
+        compress_locally(iter(taken), BlockRequest(block_id="mem_1", created_at=""))
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert peak - before < 50 * 2**20
     started = time.process_time()
-    compress(iter(taken), block_id="mem_1", created_at="")
+    compress_locally(iter(taken), BlockRequest(block_id="mem_1", created_at=""))
     assert time.process_time() - started < 5  # a bound for a slow machine; the benchmark has the goal
 
 
@@ -302,7 +307,7 @@ def test_deep_nesting_does_not_break_it() -> None:
     s = Session()
     s.calls("a", "b", "dig", {"deep": deep, "name": "hole-7"}, {"deep": {"er": deep}})
     block = block_of(s.contracts)
-    assert "hole-7" in prompt([block], 512)[0]
+    assert "hole-7" in prompt_text([block], 512)[0]
     assert faults(block, s.contracts) == []
 
 
@@ -349,7 +354,7 @@ def test_any_contracts_make_a_block_that_verifies_and_fits(
     contracts: list[Contract], max_tokens: int, intent: str | None
 ) -> None:
     block = block_of(contracts, max_tokens=max_tokens, intent=intent)
-    text, cites = prompt([block], max_tokens)
+    text, cites = prompt_text([block], max_tokens)
     assert len(text) <= 4 * max_tokens
     assert faults(block, contracts) == []
     assert set(cites) <= {contract["contract_id"] for contract in contracts}

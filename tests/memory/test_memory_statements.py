@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 from memory_homes import blocks, verified
 from memory_sessions import Session
 
-from aorch.memory import MemoryBlock, compress, prompt, verify
+from aorch.memory.block import BlockRequest, MemoryBlock
+from aorch.memory.local.local_compressor import compress_locally
+from aorch.memory.prompt import prompt_text
+from aorch.memory.verify import verify_block
 
 SAID = (
     "We decided to use Postgres for storage.",
@@ -67,8 +70,10 @@ def session_of(*said: str) -> Session:
 
 
 def block_of(session: Session, **options: Any) -> MemoryBlock:
-    block = compress(iter(session.contracts), block_id="mem_1", created_at="2026-06-01T00:00:00.000Z", **options)
-    assert verify(block, {contract["contract_id"]: contract for contract in session.contracts}.get) == []
+    block = compress_locally(
+        iter(session.contracts), BlockRequest(block_id="mem_1", created_at="2026-06-01T00:00:00.000Z", **options)
+    )
+    assert verify_block(block, {contract["contract_id"]: contract for contract in session.contracts}.get) == []
     assert (block.quality == 1) == (not block.left_out)
     return block
 
@@ -217,5 +222,5 @@ def test_each_decision_is_in_the_block_or_told_to_be_left_out_and_the_newest_is_
         assert kept[0] == order.format(words[-1].capitalize())
     if max_tokens == 2048:
         assert kept == [order.format(word.capitalize()) for word in reversed(words)]
-    shown, _ = prompt([block], max_tokens)
+    shown, _ = prompt_text([block], max_tokens)
     assert all(quote in shown for quote in kept)

@@ -11,16 +11,20 @@ from memory_sessions import Contract, Session
 from msgspec.structs import replace
 
 from aorch import jsonio
-from aorch.memory import Claim, MemoryBlock, compress, prompt, verify
-from aorch.memory.block import from_dict
+from aorch.memory.block import BlockRequest, Claim, MemoryBlock, from_dict
+from aorch.memory.local.local_compressor import compress_locally
+from aorch.memory.prompt import prompt_text
+from aorch.memory.verify import verify_block
 
 
 def block_of(contracts: list[Contract], **options: Any) -> MemoryBlock:
-    return compress(iter(contracts), block_id="mem_1", created_at="2026-06-01T00:00:00.000Z", **options)
+    return compress_locally(
+        iter(contracts), BlockRequest(block_id="mem_1", created_at="2026-06-01T00:00:00.000Z", **options)
+    )
 
 
 def faults(block: MemoryBlock, contracts: list[Contract]) -> list[str]:
-    return verify(block, {each["contract_id"]: each for each in contracts}.get, contracts)
+    return verify_block(block, {each["contract_id"]: each for each in contracts}.get, contracts)
 
 
 def texts(block: MemoryBlock, section: str) -> list[str]:
@@ -119,7 +123,7 @@ def test_aims_come_from_outermost_requests_alone_wherever_a_session_is_cut(home:
             for claim in block.aims:
                 asked = next(each for each in contracts if each["contract_id"] == claim.contract_ids[0])
                 assert asked["from_agent"] == "ann", split
-        text, _ = prompt(blocks, 512)
+        text, _ = prompt_text(blocks, 512)
         aims = [line for line in text.splitlines() if "book the flight" in line or "cancel the hotel" in line]
         assert "book the flight" in aims[0]
 
@@ -128,15 +132,15 @@ def _compress(ledger: Any) -> bool:
     import asyncio
 
     from aorch.config.settings import load
-    from aorch.memory.compressor import How, compress_session
+    from aorch.memory.compressor import CompressionOptions, compress_session
 
-    return asyncio.run(compress_session(load(str(ledger)), "a-session", How("local"))).error is None
+    return asyncio.run(compress_session(load(str(ledger)), "a-session", CompressionOptions("local"))).error is None
 
 
 def _blocks(ledger: Any) -> list[MemoryBlock]:
-    from aorch.memory.memory_queries import blocks_of, opened
+    from aorch.memory.memory_queries import blocks_of, decode_block
 
-    return [opened(row) for row in blocks_of(ledger, "a-session")]
+    return [decode_block(row) for row in blocks_of(ledger, "a-session")]
 
 
 def test_of_callers_who_say_one_word_each_the_first_has_the_aim() -> None:
@@ -172,8 +176,8 @@ def test_not_answered_is_said_only_if_nothing_acted_on_it() -> None:
     s.calls("bot", "tool", "restart", {"host": "a-1"}, {"ok": True})
     after = replace(block_of(s.contracts[1:]), block_id="mem_2")
     assert texts(block_of(s.contracts), "open_points") == []
-    assert "not answered" not in prompt([before, after], 512)[0]
-    assert "not answered" in prompt([before], 512)[0]
+    assert "not answered" not in prompt_text([before, after], 512)[0]
+    assert "not answered" in prompt_text([before], 512)[0]
 
 
 READ_ONLY: list[tuple[str, dict[str, Any]]] = [

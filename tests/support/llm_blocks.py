@@ -9,9 +9,11 @@ from llm_double import KEY, LlmDouble
 from memory_sessions import Contract, operations
 
 from aorch.config.settings import LlmConfig
-from aorch.memory import MemoryBlock, compress, verify
-from aorch.memory.llm.llm_client import Llm
-from aorch.memory.llm.llm_compressor import compress_by_llm
+from aorch.memory.block import BlockRequest, MemoryBlock
+from aorch.memory.llm.llm_client import LlmClient
+from aorch.memory.llm.llm_compressor import compress_with_llm
+from aorch.memory.local.local_compressor import compress_locally
+from aorch.memory.verify import verify_block
 
 PROVIDERS = ("anthropic", "openai")
 OPERATIONS = operations()
@@ -35,18 +37,18 @@ def block_by(llm_config: LlmConfig, contracts: list[Contract], **options: Any) -
     """A block of `contracts` by that model."""
 
     async def run() -> MemoryBlock:
-        async with Llm(llm_config) as llm:
-            return await compress_by_llm(iter(contracts), llm, block_id="mem_1", created_at="t", **options)
+        async with LlmClient(llm_config) as llm:
+            return await compress_with_llm(iter(contracts), llm, BlockRequest("mem_1", "t", **options))
 
     return asyncio.run(run())
 
 
 def local(contracts: list[Contract], **options: Any) -> MemoryBlock:
-    return compress(contracts, block_id="mem_1", created_at="t", **options)
+    return compress_locally(contracts, BlockRequest(block_id="mem_1", created_at="t", **options))
 
 
 def faults(block: MemoryBlock, contracts: list[Contract]) -> list[str]:
-    return verify(block, {contract["contract_id"]: contract for contract in contracts}.get)
+    return verify_block(block, {contract["contract_id"]: contract for contract in contracts}.get)
 
 
 def reason(block: MemoryBlock) -> str:

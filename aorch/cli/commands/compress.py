@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections import Counter
 
     from aorch.config.settings import Config
-    from aorch.memory.compressor import Compressed, How
+    from aorch.memory.compressor import CompressionOptions, CompressionResult
 
 app = typer.Typer(add_completion=False)
 
@@ -67,16 +67,18 @@ def compress(
 
     from aorch.config import settings
     from aorch.errors import UsageError
-    from aorch.memory.compressor import How
+    from aorch.memory.compressor import CompressionOptions
 
     if bool(sessions) == all_:
         raise UsageError("name sessions, or give --all" if not all_ else "give either sessions or --all, not both")
-    how = How(str(via), intent, max_tokens, ago("--idle", idle) if idle else None, min_contracts)
+    how = CompressionOptions(str(via), intent, max_tokens, ago("--idle", idle) if idle else None, min_contracts)
     code = asyncio.run(_each(settings.load(ledger), sessions, how, as_json=json, quiet=quiet))
     raise typer.Exit(code)
 
 
-async def _each(config: "Config", sessions: list[str] | None, how: "How", *, as_json: bool, quiet: bool) -> int:
+async def _each(
+    config: "Config", sessions: list[str] | None, how: "CompressionOptions", *, as_json: bool, quiet: bool
+) -> int:
     """The exit code: that of the first session that could not be compressed."""
     from collections import Counter
 
@@ -97,17 +99,17 @@ async def _each(config: "Config", sessions: list[str] | None, how: "How", *, as_
     return next(iter(codes), 0)
 
 
-def _kind(done: "Compressed") -> str:
+def _kind(done: "CompressionResult") -> str:
     if done.error is not None:
         return "failed"
-    return "left for later" if done.later else "compressed" if done.block else "had nothing new"
+    return "left for later" if done.skipped else "compressed" if done.block else "had nothing new"
 
 
-def _show(done: "Compressed", *, as_json: bool, quiet: bool, alone: bool) -> None:
+def _show(done: "CompressionResult", *, as_json: bool, quiet: bool, alone: bool) -> None:
     from aorch.cli.render.console import complain, print_json, print_json_line, warn
 
-    for shortfall in done.shortfalls():
-        warn(f"session {done.session_id}: {shortfall}")
+    for warning in done.warnings():
+        warn(f"session {done.session_id}: {warning}")
     if done.error is not None:
         complain(done.error)
     if as_json and alone:
@@ -118,7 +120,7 @@ def _show(done: "Compressed", *, as_json: bool, quiet: bool, alone: bool) -> Non
         _show_line(done)
 
 
-def _show_line(done: "Compressed") -> None:
+def _show_line(done: "CompressionResult") -> None:
     import sys
 
     from aorch.cli.render.console import is_terminal, print_text, printable

@@ -10,7 +10,7 @@ from aorch.cli.options import JsonOption, LedgerOption, SessionOption, complete_
 
 if TYPE_CHECKING:
     from aorch.ledger.memory_blocks import BlockRow
-    from aorch.memory.memory_queries import Found
+    from aorch.memory.memory_queries import ClaimMatch
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Read, search and verify the memory of sessions.")
 
@@ -42,14 +42,14 @@ def list_(
     from aorch.cli.render.console import note, print_json, tell
     from aorch.cli.render.memory_views import show_list
     from aorch.ledger.memory_blocks import Memory
-    from aorch.memory.memory_queries import opened
+    from aorch.memory.memory_queries import decode_block
 
     with Memory(ledger_to_read(ledger)) as memory:
         found = memory.newest(session, before=before, limit=limit + 1)
     page, following = found[:limit], found[limit - 1].block_id if len(found) > limit else None
     if json:
         return print_json({"blocks": [row.as_dict() for row in page], "next": following})
-    show_list([opened(row) for row in page])
+    show_list([decode_block(row) for row in page])
     if following:
         tell(f"There is more: --before {following}, or a greater --limit than {limit}")
     elif not page:
@@ -79,7 +79,7 @@ def show(
     """
     from aorch.cli.render.console import note, print_json, print_text
     from aorch.cli.render.memory_views import block_text
-    from aorch.memory.memory_queries import as_prompt, blocks_of, opened
+    from aorch.memory.memory_queries import as_prompt, blocks_of, decode_block
 
     path = ledger_to_read(ledger)
     rows = blocks_of(path, reference)
@@ -89,7 +89,7 @@ def show(
         return note("This session was not compressed yet. See `aorch compress --help`.")
     if form == As.prompt:
         return print_text(str(as_prompt(path, rows[0].session_id, rows, max_tokens)["text"]))
-    print_text("\n\n".join(block_text(opened(row), row.as_dict()["beside"]) for row in rows))
+    print_text("\n\n".join(block_text(decode_block(row), row.as_dict()["beside"]) for row in rows))
 
 
 @app.command()
@@ -113,10 +113,10 @@ def search(
 
     from aorch.cli.render.console import note, print_json
     from aorch.cli.render.memory_views import show_found
-    from aorch.memory.memory_queries import search as found_in
+    from aorch.memory.memory_queries import search_claims
 
     path = ledger_to_read(ledger)
-    found: list[Found] = list(islice(found_in(path, " ".join(words), session), limit))
+    found: list[ClaimMatch] = list(islice(search_claims(path, " ".join(words), session), limit))
     if json:
         return print_json({"found": [one.as_dict() for one in found]})
     show_found(found)
@@ -146,12 +146,12 @@ def verify(
     from aorch.cli.render.console import print_json
     from aorch.cli.render.memory_views import show_faults
     from aorch.errors import Conflict, UsageError
-    from aorch.memory.memory_queries import verified
+    from aorch.memory.memory_queries import verify_blocks
 
     if bool(references) == all_:
         raise UsageError("name sessions or blocks, or give --all" if not all_ else "give either names or --all")
     blocks, faults = 0, []
-    for row, found in verified(ledger_to_read(ledger), references or None):
+    for row, found in verify_blocks(ledger_to_read(ledger), references or None):
         blocks += 1
         faults += [{"block_id": row.block_id, "session_id": row.session_id, "fault": fault} for fault in found]
     if json:
@@ -182,10 +182,10 @@ def export(
       aorch memory export --as prompt --max-tokens 256 | jq -r .text
     """
     from aorch.cli.render.console import print_json_line
-    from aorch.memory.memory_queries import as_prompt, every_session
+    from aorch.memory.memory_queries import as_prompt, blocks_by_session
 
     path = ledger_to_read(ledger)
-    for session_id, rows in every_session(path, session):
+    for session_id, rows in blocks_by_session(path, session):
         if form == ExportAs.prompt and rows:
             print_json_line(as_prompt(path, session_id, rows, max_tokens))
         elif form == ExportAs.json:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from aorch.cli.render.console import is_terminal, print_table, print_text, printable
 
 if TYPE_CHECKING:
-    from aorch.memory import MemoryBlock
-    from aorch.memory.memory_queries import Found
+    from aorch.memory.block import MemoryBlock
+    from aorch.memory.memory_queries import ClaimMatch
 
 PIPED = ("block_id", "created_at", "session_id", "contracts", "before", "after", "quality", "compressor")
 """The tab-separated columns of `memory list` in a pipe."""
@@ -47,7 +47,7 @@ def show_list(blocks: Sequence["MemoryBlock"]) -> None:
     return print_table(PIPED, map(_piped, blocks))
 
 
-def show_found(found: Sequence["Found"]) -> None:
+def show_found(found: Sequence["ClaimMatch"]) -> None:
     """Claims that were searched for: a line each in a pipe, at a terminal under the session that they are of."""
     if not is_terminal(sys.stdout):
         cells = (

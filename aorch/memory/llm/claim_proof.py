@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from aorch.memory import text as texts
+from aorch.memory import safe_text
 from aorch.memory.block import SECTIONS, Claim
 from aorch.memory.literals import found, proper_names
 from aorch.memory.llm.excerpts import Excerpt
@@ -41,7 +41,7 @@ _GROUNDED = 1 / 3
 
 
 @dataclass
-class Proven:
+class CheckedClaims:
     """The claims that hold, with their sections; why the others do not, and what those cited of what there is."""
 
     claims: list[tuple[str, Claim]] = field(default_factory=list)
@@ -55,11 +55,11 @@ class Proven:
         return len(self.claims) / made if made else 1.0
 
 
-class _Unproven(Exception):
+class _ClaimRejected(Exception):
     """A claim does not hold; the reason in few words."""
 
 
-def prove(answer: Mapping[str, Any], excerpts: Sequence[Excerpt], into: Proven) -> None:
+def check_claims(answer: Mapping[str, Any], excerpts: Sequence[Excerpt], into: CheckedClaims) -> None:
     """Put each claim of a model's answer to the proof against the excerpts that it was shown."""
     known = {excerpt.label: excerpt for excerpt in excerpts}
     for section in SECTIONS:
@@ -67,37 +67,37 @@ def prove(answer: Mapping[str, Any], excerpts: Sequence[Excerpt], into: Proven) 
         for said in listed[:_MOST_CLAIMS] if isinstance(listed, list) else [] if listed is None else [listed]:
             try:
                 into.claims.append((section, _proven(section, said, known)))
-            except _Unproven as unproven:
+            except _ClaimRejected as unproven:
                 into.faults[str(unproven)] += 1
                 into.suspect_ids.update(dict.fromkeys(_cited_ids(said, known)))
 
 
 def _proven(section: str, said: Any, known: Mapping[str, Excerpt]) -> Claim:
     if not isinstance(said, Mapping) or not isinstance(said.get("text"), str):
-        raise _Unproven("no claim by its form")
+        raise _ClaimRejected("no claim by its form")
     cited = _cited(said.get("cites"), known)
     if section in _ASKED and not any(excerpt.asks for excerpt in cited):
-        raise _Unproven("a wish that nobody asked for")
+        raise _ClaimRejected("a wish that nobody asked for")
     if section == "aims" and not any(excerpt.outermost for excerpt in cited):
-        raise _Unproven("an aim that is a call within the session")
+        raise _ClaimRejected("an aim that is a call within the session")
     if section == "results" and all(excerpt.asks for excerpt in cited):
-        raise _Unproven("a result that no RESPONSE tells")
-    text = _LABELS.sub("", " ".join(texts.lines(said["text"])))
+        raise _ClaimRejected("a result that no RESPONSE tells")
+    text = _LABELS.sub("", " ".join(safe_text.lines(said["text"])))
     if not text:
-        raise _Unproven("no claim by its form")
+        raise _ClaimRejected("no claim by its form")
     if len(text) > _LONGEST_TEXT:
-        text = texts.clip(text, _LONGEST_TEXT)
+        text = safe_text.clip(text, _LONGEST_TEXT)
     haystack = "\n".join(piece for excerpt in cited for piece in excerpt.pieces)
     quotes = [*_quotes(said.get("quotes"), haystack)]
     _check_words(text, haystack, bool(quotes))
     low, high = _RANGES[section]
     if section == "literals":
-        shown, kept = texts.shown(text), [_exact(text, quotes, haystack)]
+        shown, kept = safe_text.shown(text), [_exact(text, quotes, haystack)]
     else:
         shown, copied = _marked(text, haystack)
         kept = sorted(dict.fromkeys((*copied, *quotes)), key=haystack.find)  # as they stand there
         if shown.startswith("«") and shown.find("»") >= len(shown) - 2:
-            shown = f"{texts.shown(cited[0].from_agent)}: {shown}"  # nothing but what an agent said
+            shown = f"{safe_text.shown(cited[0].from_agent)}: {shown}"  # nothing but what an agent said
     ids = tuple(excerpt.contract_id for excerpt in cited)
     return Claim(shown, ids, tuple(kept), round(low + (high - low) * _importance(said.get("importance")), 3))
 
@@ -105,9 +105,9 @@ def _proven(section: str, said: Any, known: Mapping[str, Excerpt]) -> Claim:
 def _cited(cites: Any, known: Mapping[str, Excerpt]) -> list[Excerpt]:
     labels = [cites] if isinstance(cites, str) else cites
     if not isinstance(labels, list) or not labels:
-        raise _Unproven("no citation")
+        raise _ClaimRejected("no citation")
     if not all(isinstance(label, str) and label.strip("[] ") in known for label in labels[:MOST_CITES]):
-        raise _Unproven("a citation that does not exist")
+        raise _ClaimRejected("a citation that does not exist")
     return [known[label] for label in dict.fromkeys(label.strip("[] ") for label in labels[:MOST_CITES])]
 
 
@@ -121,9 +121,9 @@ def _cited_ids(said: Any, known: Mapping[str, Excerpt]) -> Iterator[str]:
 def _quotes(quotes: Any, haystack: str) -> Iterator[str]:
     """The exact pieces of what is said to be quoted, each of which stands in a contract."""
     for quote in quotes[:_MOST_QUOTES] if isinstance(quotes, list) else []:
-        for piece in texts.lines(quote) if isinstance(quote, str) else ():
+        for piece in safe_text.lines(quote) if isinstance(quote, str) else ():
             if piece not in haystack:
-                raise _Unproven("a quotation that stands in no cited contract")
+                raise _ClaimRejected("a quotation that stands in no cited contract")
             yield piece
 
 
@@ -132,25 +132,25 @@ def _exact(text: str, quotes: Sequence[str], haystack: str) -> str:
     for string in (text, *quotes):
         if text.endswith(string) and string in haystack:
             return string
-    raise _Unproven("an exact string that stands in no cited contract")
+    raise _ClaimRejected("an exact string that stands in no cited contract")
 
 
 def _check_words(text: str, haystack: str, quoted: bool) -> None:
     folded = haystack.lower()
     for spans in _QUOTATION.findall(text):
         if not all(span in haystack for span in spans):
-            raise _Unproven("a quotation that stands in no cited contract")
+            raise _ClaimRejected("a quotation that stands in no cited contract")
     for word in found(text):
         if not (_stands(word, haystack) or _amount_stands(word, haystack)):
-            raise _Unproven("an identifier that stands in no cited contract")
+            raise _ClaimRejected("an identifier that stands in no cited contract")
     for number in _NUMBER.findall(text):
         if not _number_stands(number, haystack):
-            raise _Unproven("a number that stands in no cited contract")
+            raise _ClaimRejected("a number that stands in no cited contract")
     if not all(name.lower() in folded for name in proper_names(text)):
-        raise _Unproven("a name that stands in no cited contract")
+        raise _ClaimRejected("a name that stands in no cited contract")
     words = {word.lower()[:5] for word in _WORD.findall(text)}
     if not quoted and words and sum(word in folded for word in words) < _GROUNDED * len(words):
-        raise _Unproven("words of which the cited contracts have too few")
+        raise _ClaimRejected("words of which the cited contracts have too few")
 
 
 def _stands(word: str, haystack: str) -> bool:
@@ -193,10 +193,10 @@ def _marked(text: str, haystack: str) -> tuple[str, list[str]]:
             end += 1
         span = bare[words[place].start() : words[max(place, end - 1)].end()]
         if end - place >= _COPIED:
-            shown.append(f"«{texts.shown(span)}»")
+            shown.append(f"«{safe_text.shown(span)}»")
             copied += [span] if span in haystack else []
             place = end
         else:
-            shown.append(texts.shown(words[place].group()))
+            shown.append(safe_text.shown(words[place].group()))
             place += 1
     return " ".join(shown), copied

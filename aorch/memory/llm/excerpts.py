@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any
 
 from aorch import jsonio
-from aorch.memory import text as texts
+from aorch.memory import safe_text
 
 LONGEST = 4000
 """Characters of a contract's contents that are shown; fewer where a window is small."""
@@ -51,13 +51,13 @@ class Excerpts:
 
     window: int
     most_windows: int
-    asked: set[str] = field(default_factory=set)
+    called: set[str] = field(default_factory=set)
     listed: list[Excerpt] = field(default_factory=list)
     tokens: int = 0
     too_many: bool = False
     _labels: dict[str, str] = field(default_factory=dict)
 
-    def tapped(self, contracts: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    def recorded(self, contracts: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
         """`contracts`, each taken down as it passes."""
         for contract in contracts:
             if not self.too_many:
@@ -89,9 +89,9 @@ class Excerpts:
             self.listed.clear()
             return
         sender = str(contract.get("from_agent"))
-        outermost = excerpt.asks and not contract.get("parent_id") and sender not in self.asked
+        outermost = excerpt.asks and not contract.get("parent_id") and sender not in self.called
         if excerpt.asks:
-            self.asked.add(str(contract.get("to_agent")))
+            self.called.add(str(contract.get("to_agent")))
         self.listed.append(replace(excerpt, outermost=outermost))
         self._labels[excerpt.contract_id] = excerpt.label
 
@@ -134,7 +134,7 @@ class _Cutting:
 
     def name(self, text: str) -> str:
         """A short string that is always shown."""
-        piece = texts.clip(texts.line(text), 120)
+        piece = safe_text.clip(safe_text.first_line(text), 120)
         self.pieces.append(piece)
         return piece
 
@@ -148,7 +148,7 @@ class _Cutting:
                 self.left_out += len(item)
                 return "…"
             return self._members(item, depth) if isinstance(item, Mapping) else self._elements(item, depth)
-        scalar = texts.clip(jsonio.encode(item), 60)
+        scalar = safe_text.clip(jsonio.encode(item), 60)
         self._room -= len(scalar)
         self.pieces.append(scalar)
         return item if len(scalar) < 60 else scalar
@@ -173,7 +173,7 @@ class _Cutting:
         return taken
 
     def _text(self, text: str) -> str:
-        ends = texts.ends_of(text)
+        ends = safe_text.ends_of(text)
         parts = [self._lines(end) for end in ends]
         between = len(text) - sum(map(len, ends))
         self.left_out += between
@@ -181,8 +181,8 @@ class _Cutting:
 
     def _lines(self, end: str) -> str:
         lines: list[str] = []
-        for piece in texts.lines(end):
-            part = texts.clip(piece, max(self._room, 0))
+        for piece in safe_text.lines(end):
+            part = safe_text.clip(piece, max(self._room, 0))
             self.left_out += len(piece) - len(part)
             self._room -= len(part) + 1
             if part:

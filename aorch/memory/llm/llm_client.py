@@ -13,7 +13,15 @@ from typing import Any, Self
 from aorch.config.environment import secret
 from aorch.config.settings import LlmConfig, checked_llm
 from aorch.errors import ConfigInvalid, ServiceFailed, ServiceUnreachable
-from aorch.memory.llm.llm_providers import AnthropicWire, OpenAiWire, Question, Refused, Reply, Unreached, Wire
+from aorch.memory.llm.llm_providers import (
+    AnthropicProvider,
+    OpenAiProvider,
+    Provider,
+    ProviderRejected,
+    ProviderUnreachable,
+    Question,
+    Reply,
+)
 
 ATTEMPTS, LATE_ATTEMPTS = 4, 2
 """How often a question is sent to a server that is overloaded or gone, and to one that is silent for `timeout_s`."""
@@ -38,7 +46,7 @@ class Usage:
     tokens_out: int = 0
 
 
-class Llm:
+class LlmClient:
     """The configured model. Nothing is sent before `ask`.
 
     Raises ConfigInvalid where the key's variable is empty or the package for the provider is not installed. The key stands
@@ -55,18 +63,18 @@ class Llm:
                 "is to be there",
                 f"export {self.config.key_env}=…, or name another one in `key_env` of [llm].",
             )
-        wire = AnthropicWire if self.config.provider == "anthropic" else OpenAiWire
-        self._wire: Wire = wire(self.config, self._key)
+        provider = AnthropicProvider if self.config.provider == "anthropic" else OpenAiProvider
+        self._provider: Provider = provider(self.config, self._key)
         self._without: frozenset[str] = frozenset()
 
     async def __aenter__(self) -> Self:
-        await self._wire.__aenter__()
+        await self._provider.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._wire.__aexit__(kind, error, trace)
+        await self._provider.__aexit__(kind, error, trace)
 
     async def ask(self, system: str, text: str, schema: dict[str, Any], max_output_tokens: int) -> dict[str, Any]:
         """The JSON object that the model answers with; whether it fits `schema` is for the caller to see.
@@ -99,14 +107,14 @@ class Llm:
         attempt = 1
         while True:
             try:
-                return await self._wire.send(replace(question, without=self._without))
-            except Refused as refused:
+                return await self._provider.send(replace(question, without=self._without))
+            except ProviderRejected as refused:
                 if self._learnt(refused):
                     continue
                 wait_s = _wait(refused.headers, attempt)
                 if refused.status not in _PASSING or attempt >= ATTEMPTS or wait_s > LONGEST_WAIT_S:
                     raise ServiceFailed(self._refusal(refused, wait_s), _hint(refused, self.config)) from None
-            except Unreached as unreached:
+            except ProviderUnreachable as unreached:
                 wait_s = _wait({}, attempt)
                 if attempt >= (LATE_ATTEMPTS if unreached.late else ATTEMPTS):
                     raise ServiceUnreachable(
@@ -116,7 +124,7 @@ class Llm:
             await asyncio.sleep(wait_s)
             attempt += 1
 
-    def _learnt(self, refused: Refused) -> bool:
+    def _learnt(self, refused: ProviderRejected) -> bool:
         """Whether the refusal says that the server does not take something that it can do without."""
         if refused.status not in (400, 422):
             return False
@@ -127,7 +135,7 @@ class Llm:
                 return True
         return False
 
-    def _refusal(self, refused: Refused, wait_s: float) -> str:
+    def _refusal(self, refused: ProviderRejected, wait_s: float) -> str:
         if refused.status in (401, 403):  # servers quote keys, or parts of them
             return f"{self._name} does not let us in (HTTP {refused.status})"
         if wait_s > LONGEST_WAIT_S:
@@ -137,7 +145,7 @@ class Llm:
         return f"{self._name} answered HTTP {refused.status}: {said[:200]}"
 
 
-def _hint(refused: Refused, config: LlmConfig) -> str:
+def _hint(refused: ProviderRejected, config: LlmConfig) -> str:
     if refused.status in (401, 403):
         return (
             f"Look at the key in {config.key_env}."

@@ -51,7 +51,7 @@ class Reply:
 
 
 @dataclass
-class Refused(Exception):
+class ProviderRejected(Exception):
     """An HTTP status that is no success. `headers` are the answer's, `text` the beginning of its body."""
 
     status: int
@@ -60,14 +60,14 @@ class Refused(Exception):
 
 
 @dataclass
-class Unreached(Exception):
+class ProviderUnreachable(Exception):
     """No whole answer came: no connection, a broken one, or (`late`) none in time."""
 
     reason: str
     late: bool = False
 
 
-class Wire(Protocol):
+class Provider(Protocol):
     """One way of asking."""
 
     async def __aenter__(self) -> Self:
@@ -79,10 +79,10 @@ class Wire(Protocol):
         """Close it."""
 
     async def send(self, question: Question) -> Reply:
-        """Ask once. Raises Refused and Unreached."""
+        """Ask once. Raises ProviderRejected and ProviderUnreachable."""
 
 
-class AnthropicWire:
+class AnthropicProvider:
     """Through the `anthropic` package; the answer is the input of a tool that the model must call."""
 
     def __init__(self, config: LlmConfig, key: str) -> None:
@@ -115,17 +115,17 @@ class AnthropicWire:
         await self._client.close()
 
     async def send(self, question: Question) -> Reply:
-        """Ask once. Raises Refused and Unreached."""
+        """Ask once. Raises ProviderRejected and ProviderUnreachable."""
         assert self._client is not None
         try:
             sent = await self._client.messages.create(**self._body(question))
         except self._package.APIStatusError as error:
             # from None: the package's error holds the request, and with it the key
-            raise Refused(error.status_code, error.message, error.response.headers) from None
+            raise ProviderRejected(error.status_code, error.message, error.response.headers) from None
         except self._package.APITimeoutError:
-            raise Unreached(_late(self._config), late=True) from None
+            raise ProviderUnreachable(_late(self._config), late=True) from None
         except self._package.APIError as error:
-            raise Unreached(type(error).__name__) from None
+            raise ProviderUnreachable(type(error).__name__) from None
         calls = [block.input for block in sent.content if block.type == "tool_use"]
         texts = [block.text for block in sent.content if block.type == "text"]
         return Reply(
@@ -154,7 +154,7 @@ class AnthropicWire:
         return body
 
 
-class OpenAiWire:
+class OpenAiProvider:
     """POST `<url>/chat/completions`, with the schema as `response_format`."""
 
     def __init__(self, config: LlmConfig, key: str) -> None:
@@ -176,7 +176,7 @@ class OpenAiWire:
         await self._client.close()
 
     async def send(self, question: Question) -> Reply:
-        """Ask once. Raises Refused and Unreached."""
+        """Ask once. Raises ProviderRejected and ProviderUnreachable."""
         from aiohttp import ClientError  # noqa: PLC0415  likewise
 
         assert self._client is not None
@@ -185,11 +185,11 @@ class OpenAiWire:
             async with self._client.request("POST", url, json=self._body(question)) as answer:
                 text = (await _read(answer.content)).decode("utf-8", "replace")
         except TimeoutError as error:
-            raise Unreached(_late(self._config), late=True) from error
+            raise ProviderUnreachable(_late(self._config), late=True) from error
         except (ClientError, OSError) as error:
-            raise Unreached(type(error).__name__) from error
+            raise ProviderUnreachable(type(error).__name__) from error
         if answer.status != 200:
-            raise Refused(answer.status, text[:2000], answer.headers)
+            raise ProviderRejected(answer.status, text[:2000], answer.headers)
         return _completion(text)
 
     def _body(self, question: Question) -> dict[str, Any]:
@@ -221,7 +221,7 @@ async def _read(content: Any) -> bytes:
     async for part in content.iter_chunked(65536):
         whole += part
         if len(whole) > MOST_BYTES:
-            raise Unreached(f"an answer of more than {MOST_BYTES} bytes")
+            raise ProviderUnreachable(f"an answer of more than {MOST_BYTES} bytes")
     return bytes(whole)
 
 

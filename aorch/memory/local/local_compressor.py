@@ -6,11 +6,12 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 
-from aorch.memory import text as texts
+from aorch.memory import safe_text
 from aorch.memory.block import (
     LOCAL,
     MOST_COUNTED,
     SECTIONS,
+    BlockRequest,
     Claim,
     Compressor,
     Covered,
@@ -22,46 +23,31 @@ from aorch.memory.block import (
 )
 from aorch.memory.budget import Item
 from aorch.memory.contract_content import Contract
-from aorch.memory.local.candidates import candidates
-from aorch.memory.local.collect import Gathered, gather
-from aorch.memory.prompt import fitted, prompt
+from aorch.memory.local.candidate_claims import candidates
+from aorch.memory.local.findings import Findings, collect_findings
+from aorch.memory.prompt import fitted, prompt_text
 
 NAME, VERSION = LOCAL
-_TOLD = ("aims", "decisions", "results")
+_IN_SUMMARY = ("aims", "decisions", "results")
 _LEAST = 0.2  # what an exact string weighs that was not even weighed
 _SOME = 5
 
 
-def compress(
-    contracts: Iterable[Contract],
-    *,
-    block_id: str,
-    created_at: str,
-    session_id: str = "",
-    intent: str | None = None,
-    max_tokens: int = 512,
-    asked_before: Iterable[str] = (),
-) -> MemoryBlock:
-    """The memory of `contracts`, which are of one session and come oldest first; they are read once and not kept.
-
-    `prompt` shows the whole block within `max_tokens`. `intent`, where given, says what the memory is wanted for: what
-    belongs to it is kept first. `session_id` is needed only where there may be no contracts. `asked_before` are the agents
-    that were asked in earlier contracts of the session: what they ask for is no aim of the session.
-    """
-    gathered = gather(contracts, asked_before)
-    items, tally = candidates(gathered, intent)
-    passed_over = gathered.passed_over + tally.unsaid
-    outline = _block(gathered, block_id, created_at, session_id, intent, [])
-    places = _fitting(outline, items, max_tokens)
+def compress_locally(contracts: Iterable[Contract], request: BlockRequest) -> MemoryBlock:
+    """The memory block of `contracts`, which belong to one session and come oldest first. They are read once and not kept."""
+    findings = collect_findings(contracts, request.asked_before)
+    items, counts = candidates(findings, request.intent)
+    passed_over = findings.passed_over + counts.unsaid
+    places = _fitting(_block(findings, request, []), items, request.max_tokens)
     kept = [items[place] for place in places]
-    block = _block(gathered, block_id, created_at, session_id, intent, kept)
+    block = _block(findings, request, kept)
     out = _out(items, places)
-    passed_over["literals"] += _unnamed(gathered, items, kept)
+    passed_over["literals"] += _unnamed(findings, items, kept)
     return replace(
         block,
-        size=_size(gathered, len(prompt([block], max_tokens)[0])),
-        quality=_quality(items, out, passed_over, tally.told),
-        left_out=_left_out(out, passed_over, tally.told),
+        size=_size(findings, len(prompt_text([block], request.max_tokens)[0])),
+        quality=_quality(items, out, passed_over, counts.told),
+        left_out=_left_out(out, passed_over, counts.told),
     )
 
 
@@ -76,17 +62,17 @@ def _fitting(outline: MemoryBlock, items: list[Item], max_tokens: int) -> list[i
         places = fitting
 
 
-def _block(
-    g: Gathered, block_id: str, created_at: str, session_id: str, intent: str | None, kept: list[Item]
-) -> MemoryBlock:
+def _block(g: Findings, request: BlockRequest, kept: list[Item]) -> MemoryBlock:
     sections: dict[str, tuple[Claim, ...]] = {
         section: tuple(claim for kind, claim in kept if kind == section) for section in SECTIONS
     }
     return MemoryBlock(
-        block_id=block_id,
-        session_id=session_id or str(g.first.get("session_id") or ""),
-        created_at=created_at,
-        intent=texts.clip(texts.line(intent), 400) if intent else intent_of(sections["aims"]),
+        block_id=request.block_id,
+        session_id=request.session_id or str(g.first.get("session_id") or ""),
+        created_at=request.created_at,
+        intent=safe_text.clip(safe_text.first_line(request.intent), 400)
+        if request.intent
+        else intent_of(sections["aims"]),
         summary=_summary(g, sections),
         agents=dict(g.agents.most_common(MOST_COUNTED)),
         capabilities=dict(g.capabilities.most_common(MOST_COUNTED)),
@@ -101,21 +87,21 @@ def _block(
     )
 
 
-def _covered(g: Gathered) -> Covered:
+def _covered(g: Findings) -> Covered:
     ends = [str(end.get(name) or "") for name in ("contract_id", "created_at") for end in (g.first, g.last)]
     return Covered(g.count, *ends)
 
 
-def _summary(g: Gathered, sections: dict[str, tuple[Claim, ...]]) -> str:
+def _summary(g: Findings, sections: dict[str, tuple[Claim, ...]]) -> str:
     """Counts, and the weightiest claim each of what was aimed at, done and answered: all of it is in the claims as well."""
     parts = counted(g.count, dict(g.capabilities.most_common(5)), g.ends)
-    parts += [max(sections[kind], key=lambda claim: claim.importance).text for kind in _TOLD if sections[kind]]
+    parts += [max(sections[kind], key=lambda claim: claim.importance).text for kind in _IN_SUMMARY if sections[kind]]
     return ". ".join(part for part in parts if part)
 
 
-def _size(g: Gathered, chars_after: int) -> Size:
-    before, after = texts.tokens(g.chars), texts.tokens(chars_after)
-    return Size(before, after, texts.HOW_COUNTED, round(before / after, 2) if after else 0.0)
+def _size(g: Findings, chars_after: int) -> Size:
+    before, after = safe_text.tokens(g.chars), safe_text.tokens(chars_after)
+    return Size(before, after, safe_text.HOW_COUNTED, round(before / after, 2) if after else 0.0)
 
 
 def _quality(items: list[Item], out: list[Item], passed_over: Counter[str], told: dict[Claim, int]) -> float:
@@ -142,7 +128,7 @@ def _out(items: list[Item], places: list[int]) -> list[Item]:
     return [item for item in left if item[0] != "literals" or item[1].quotes[0] not in shown]
 
 
-def _unnamed(g: Gathered, items: list[Item], kept: list[Item]) -> int:
+def _unnamed(g: Findings, items: list[Item], kept: list[Item]) -> int:
     """How many exact strings were found that were not even weighed for the block and stand in no sentence of it."""
     weighed = {quote for section, claim in items if section == "literals" for quote in claim.quotes}
     shown = "\n".join(claim.text for _, claim in kept)

@@ -35,7 +35,7 @@ def memagent_id(session_id: str) -> str:
 
 
 @dataclass(frozen=True)
-class Said:
+class MemAgentResponse:
     """An answer of MemAgent's: its HTTP status, and its body where that is a JSON object."""
 
     status: int
@@ -49,7 +49,7 @@ class Said:
         return " ".join("".join(c if c.isprintable() else " " for c in said).split())[:200]
 
 
-class MemAgent:
+class MemAgentClient:
     """A MemAgent at `url`. Session ids are its own (`memagent_id`). Every call raises ServiceUnreachable where no answer
     comes within `timeout_s`; where it says anything else than what is expected, ServiceFailed, with its reason.
     """
@@ -117,20 +117,20 @@ class MemAgent:
         said = await self._send("POST", f"/v1/session/{session}/compress")
         return self._expected("compress", said, 200).body
 
-    def _expected(self, call: str, said: Said, *statuses: int) -> Said:
+    def _expected(self, call: str, said: MemAgentResponse, *statuses: int) -> MemAgentResponse:
         if said.status not in statuses:
             reason = f": {said.reason}" if said.reason else ""
             raise ServiceFailed(f"MemAgent at {self.url} answered {call} with HTTP {said.status}{reason}")
         return said
 
-    async def _send(self, method: str, path: str, timeout_s: float | None = None, **body: str) -> Said:
+    async def _send(self, method: str, path: str, timeout_s: float | None = None, **body: str) -> MemAgentResponse:
         from aiohttp import ClientError  # noqa: PLC0415  likewise
 
         assert self._client is not None
         request = self._client.request(method, f"{self.url}{path}", json=body or None, timeout_s=timeout_s)
         try:
             async with request as answer:
-                return Said(answer.status, _object(await _whole(answer.content)))
+                return MemAgentResponse(answer.status, _object(await _whole(answer.content)))
         except TimeoutError as error:
             raise ServiceUnreachable(f"MemAgent at {self.url} gave no answer in time", _HINT) from error
         except (ClientError, OSError, ValueError) as error:

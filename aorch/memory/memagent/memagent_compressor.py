@@ -9,10 +9,10 @@ import msgspec
 from msgspec.structs import replace
 
 from aorch.errors import ServiceFailed, ServiceUnreachable
-from aorch.memory import text as texts
+from aorch.memory import safe_text
 from aorch.memory.block import Claim, MemoryBlock
 from aorch.memory.budget import TITLES, cites_of
-from aorch.memory.memagent.memagent_client import MOST_NOTE_CHARS, MemAgent, memagent_id
+from aorch.memory.memagent.memagent_client import MOST_NOTE_CHARS, MemAgentClient, memagent_id
 
 _LISTS = ("key_decisions", "active_modifiers", "user_preferences")
 _MOST_ITEMS, _LONGEST_ITEM, _LONGEST_SUMMARY = 50, 400, 4000
@@ -39,7 +39,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     compressed_at: str = ""
 
 
-class Handed(msgspec.Struct, frozen=True, kw_only=True):
+class Companion(msgspec.Struct, frozen=True, kw_only=True):
     """What became of handing a block over: to be stored beside the block.
 
     `memagent_session_id` is the session's id there. `notes` are the hashes of the block's notes that stand there now, to be
@@ -56,7 +56,7 @@ class Handed(msgspec.Struct, frozen=True, kw_only=True):
     error: str = ""
 
 
-async def hand_to_memagent(block: MemoryBlock, memagent: MemAgent, sent: Collection[str] = ()) -> Handed:
+async def send_to_memagent(block: MemoryBlock, memagent: MemAgentClient, sent: Collection[str] = ()) -> Companion:
     """Make the session known to MemAgent, send it the notes of `block` whose hashes are not in `sent` and that it does
     not hold already (a process may have died between sending and storing), and have it compress. Where it did not know
     the session (any more), all notes are sent.
@@ -64,36 +64,38 @@ async def hand_to_memagent(block: MemoryBlock, memagent: MemAgent, sent: Collect
     Raises nothing for what MemAgent does or fails to do: `error` says it.
     """
     session = memagent_id(block.session_id)
-    handed = Handed(memagent_session_id=session)
+    companion = Companion(memagent_session_id=session)
     try:
         made = await memagent.init(session, _intent(block))
-        handed = replace(handed, memory_block_id=made)
-        handed = await _noted(handed, block, memagent, () if made else sent)
-        if handed.error:
-            return handed
+        companion = replace(companion, memory_block_id=made)
+        companion = await _noted(companion, block, memagent, () if made else sent)
+        if companion.error:
+            return companion
         answer = answer_of(await memagent.compress(session))
     except ServiceUnreachable as error:
-        return replace(handed, error=str(error))
-    return replace(handed, answer=answer, memory_block_id=answer.memory_block_id or handed.memory_block_id)
+        return replace(companion, error=str(error))
+    return replace(companion, answer=answer, memory_block_id=answer.memory_block_id or companion.memory_block_id)
 
 
-async def _noted(handed: Handed, block: MemoryBlock, memagent: MemAgent, sent: Collection[str]) -> Handed:
-    """Send what is to be sent. What was sent before a failure is in the `Handed` all the same."""
-    there = "\n".join(await memagent.notes(handed.memagent_session_id))
+async def _noted(
+    companion: Companion, block: MemoryBlock, memagent: MemAgentClient, sent: Collection[str]
+) -> Companion:
+    """Send what is to be sent. What was sent before a failure is in the `Companion` all the same."""
+    there = "\n".join(await memagent.notes(companion.memagent_session_id))
     for text in notes(block):
         mark = note_hash(text)
         if mark in sent or text in there or json.dumps(text, ensure_ascii=False)[1:-1] in there:
-            handed = replace(handed, notes=(*handed.notes, mark))
+            companion = replace(companion, notes=(*companion.notes, mark))
             continue
         try:
-            taken = await memagent.note(handed.memagent_session_id, text)
+            taken = await memagent.note(companion.memagent_session_id, text)
         except ServiceUnreachable as error:
-            return replace(handed, error=str(error))
+            return replace(companion, error=str(error))
         if taken:
-            handed = replace(handed, notes=(*handed.notes, mark), sent=handed.sent + 1)
+            companion = replace(companion, notes=(*companion.notes, mark), sent=companion.sent + 1)
         else:
-            handed = replace(handed, refused=handed.refused + 1)
-    return handed
+            companion = replace(companion, refused=companion.refused + 1)
+    return companion
 
 
 def notes(block: MemoryBlock) -> list[str]:
@@ -138,16 +140,16 @@ def answer_of(body: dict[str, Any]) -> Answer:
 
 
 def _intent(block: MemoryBlock) -> str:
-    return texts.clip(texts.line(block.intent), MOST_NOTE_CHARS)
+    return safe_text.clip(safe_text.first_line(block.intent), MOST_NOTE_CHARS)
 
 
 def _cited(claim: Claim) -> str:
-    return f" [{', '.join(texts.line(identity)[:60] for identity in cites_of(claim))}]"
+    return f" [{', '.join(safe_text.first_line(identity)[:60] for identity in cites_of(claim))}]"
 
 
 def _fitting(title: str, text: str, cites: str) -> str:
     room = MOST_NOTE_CHARS - len(title) - len(cites)
-    return f"{title}{text if len(text) <= room else f'{texts.clip(text, room - 1)}…'}{cites}"
+    return f"{title}{text if len(text) <= room else f'{safe_text.clip(text, room - 1)}…'}{cites}"
 
 
 def _listed(names: list[Claim]) -> Iterator[str]:
@@ -167,8 +169,8 @@ def _listed(names: list[Claim]) -> Iterator[str]:
 
 def _line(value: Any, limit: int) -> str:
     if not isinstance(value, str):
-        return "" if value is None else texts.clip(json.dumps(value, ensure_ascii=False), limit)
-    return texts.clip(" ".join(texts.lines(value)), limit)
+        return "" if value is None else safe_text.clip(json.dumps(value, ensure_ascii=False), limit)
+    return safe_text.clip(" ".join(safe_text.lines(value)), limit)
 
 
 def _items(value: Any) -> Iterator[str]:

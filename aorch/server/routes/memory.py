@@ -7,8 +7,8 @@ from typing import Any
 from aiohttp import web
 
 from aorch.ledger.reader import Reader
-from aorch.memory.compressor import How, compress_session
-from aorch.memory.memory_queries import as_prompt, known
+from aorch.memory.compressor import CompressionOptions, compress_session
+from aorch.memory.memory_queries import as_prompt, blocks_of_session
 from aorch.server.fast_path import json_response
 from aorch.server.pagination import Page, page_of, page_response, read_page
 from aorch.server.request_body import read_body
@@ -28,7 +28,7 @@ async def compress(request: web.Request) -> web.Response:
     on the same ledger. `memory_block` is null for a token without the scope `read`.
     """
     body = parse_body(await read_body(request), CompressBody)
-    options = How(body.via, body.intent, body.max_tokens)
+    options = CompressionOptions(body.via, body.intent, body.max_tokens)
     done = await compress_session(services_of(request).orchestrator.config, body.session_id, options)
     form = done.as_dict()
     return json_response(form if request[CONTEXT].caller.reads else {**form, "memory_block": None})
@@ -41,7 +41,9 @@ async def show_memory(request: web.Request) -> web.Response:
     if query.form == "prompt":
         return json_response(
             await services_of(request).readers.read(
-                lambda reader: as_prompt(reader.path, session_id, known(reader.path, session_id), query.max_tokens)
+                lambda reader: as_prompt(
+                    reader.path, session_id, blocks_of_session(reader.path, session_id), query.max_tokens
+                )
             )
         )
 
@@ -54,7 +56,7 @@ async def show_memory(request: web.Request) -> web.Response:
 
 def _blocks(ledger: Path, session_id: str, after: int) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the blocks of a session after that position, oldest first. Raises NotFound."""
-    while found := known(ledger, session_id, after=after, limit=BLOCKS_AT_ONCE):
+    while found := blocks_of_session(ledger, session_id, after=after, limit=BLOCKS_AT_ONCE):
         for row in found:
             yield str(row.last_position), row.as_dict()
         after = found[-1].last_position

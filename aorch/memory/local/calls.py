@@ -1,4 +1,4 @@
-"""Calls: a REQUEST, the RESPONSE that answered it, and the same calls and failures as often as they came."""
+"""CapabilityCalls: a REQUEST, the RESPONSE that answered it, and the same calls and failures as often as they came."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from aorch.memory.contract_content import Leaf
 _MOST_VALUES = 4
 
 
-class Asked(NamedTuple):
+class Request(NamedTuple):
     """A REQUEST as it is remembered until it is answered.
 
     `outermost` if no other contract led to it and no agent that was asked before sent it; `digest` is that of the arguments as
@@ -30,7 +30,7 @@ class Asked(NamedTuple):
 class Call(NamedTuple):
     """A REQUEST with the RESPONSE that answered it; `news` is what no earlier result had under the same key."""
 
-    asked: Asked
+    request: Request
     contract_id: str
     number: int
     results: list[Leaf]
@@ -53,7 +53,7 @@ class Failure:
 
 
 @dataclass
-class Series:
+class RepeatedCall:
     """The same call as often as it was made: its newest end, how its values changed, and with which ends."""
 
     last: Call
@@ -77,10 +77,10 @@ class Series:
 
 
 @dataclass
-class Calls:
+class CapabilityCalls:
     """The calls of one capability: the different ones, by their arguments, that with the newest end last."""
 
-    series: dict[int, Series] = field(default_factory=dict)
+    series: dict[int, RepeatedCall] = field(default_factory=dict)
     count: int = 0
 
     def add(self, call: Call, times: int, most: int) -> bool:
@@ -88,13 +88,13 @@ class Calls:
         than `most`; whether one was.
         """
         self.count += 1
-        series = self.series.pop(call.asked.digest, None)
+        series = self.series.pop(call.request.digest, None)
         if series is None:
-            series = Series(call)
+            series = RepeatedCall(call)
         else:
             series.again(call)
         series.count = max(series.count, times)
-        self.series[call.asked.digest] = series
+        self.series[call.request.digest] = series
         if len(self.series) <= most:
             return False
         del self.series[next(iter(self.series))]

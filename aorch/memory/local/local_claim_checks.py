@@ -7,30 +7,29 @@ model's claims: who said it, how the call ended, how often, and that each quotat
 import re
 from collections.abc import Iterator
 
-from aorch.memory import text as texts
-from aorch.memory.block import Claim
+from aorch.memory import safe_text
+from aorch.memory.block import NO_RESPONSE, NOT_ANSWERED, Claim
 from aorch.memory.contract_content import failed
-from aorch.memory.facts import Contract, Facts, changes, line, shown_capability, strings_of
+from aorch.memory.covered_contracts import Contract, CoveredContracts, changes, line, shown_capability, strings_of
 from aorch.memory.literals import found
-from aorch.memory.local.speech import decides
-from aorch.memory.wording import NO_RESPONSE, NOT_ANSWERED
+from aorch.memory.local.spoken_sentences import decides
 
 _SAYS = re.compile(r"^(?P<who>[^«»]{0,200}?)(?:: | said | asked )(?=«)")
 _QUOTATION = re.compile(r"«([^«»]*)»")
 
 
-def faults(section: str, claim: Claim, facts: Facts) -> Iterator[str]:
+def faults(section: str, claim: Claim, covered: CoveredContracts) -> Iterator[str]:
     """What is not so in a claim, each as the end of a sentence."""
     yield from _quotations(claim)
-    requests = [facts.requests[each] for each in claim.contract_ids if each in facts.requests]
-    responses = [facts.responses[each] for each in claim.contract_ids if each in facts.responses]
+    requests = [covered.requests[each] for each in claim.contract_ids if each in covered.requests]
+    responses = [covered.responses[each] for each in claim.contract_ids if each in covered.responses]
     yield from _names(claim, [*requests, *responses])
     if section == "literals":
         return
     if section == "failures":
-        yield from _failure(claim, facts, responses)
+        yield from _failure(claim, covered, responses)
         return
-    if fault := _speaker(claim, facts):
+    if fault := _speaker(claim, covered):
         yield fault
     if fault := _misplaced(section, claim, requests, responses):
         yield fault
@@ -38,7 +37,7 @@ def faults(section: str, claim: Claim, facts: Facts) -> Iterator[str]:
 
 def _quotations(claim: Claim) -> Iterator[str]:
     """What the text quotes is in `quotes`, and each of `quotes` is in the text or in its brief wording."""
-    quotes = sorted(map(texts.shown, claim.quotes), key=len, reverse=True)
+    quotes = sorted(map(safe_text.shown, claim.quotes), key=len, reverse=True)
     for wording in filter(None, (claim.text, claim.brief)):
         for quotation in _QUOTATION.findall(wording):
             if not _consists_of(quotation, quotes):
@@ -65,30 +64,30 @@ def _names(claim: Claim, contracts: list[Contract]) -> Iterator[str]:
     named = {name for wording in (claim.text, claim.brief) for name in found(_QUOTATION.sub(" ", wording))}
     if not named or len(contracts) < len(claim.contract_ids):
         return  # a citation that leads nowhere is told anyway
-    there = "\n".join(texts.shown(string) for one in contracts for string in strings_of(one))
+    there = "\n".join(safe_text.shown(string) for one in contracts for string in strings_of(one))
     for name in sorted(named):
         if name not in there:
             yield f"says {name!r}, which stands in none of the contracts that it cites"
 
 
-def _speaker(claim: Claim, facts: Facts) -> str:
+def _speaker(claim: Claim, covered: CoveredContracts) -> str:
     """`ann: «…»`: what is quoted first was said by ann."""
     says = _SAYS.match(claim.text)
     if says is None or not claim.contract_ids:
         return ""
     first = claim.contract_ids[0]
-    contract = facts.requests.get(first) or facts.responses.get(first)
-    if contract is None or says["who"] == texts.shown(line(contract["from_agent"])):
+    contract = covered.requests.get(first) or covered.responses.get(first)
+    if contract is None or says["who"] == safe_text.shown(line(contract["from_agent"])):
         return ""
     return f"says that {says['who']} said it; {contract['from_agent']} did"
 
 
-def _failure(claim: Claim, facts: Facts, responses: list[Contract]) -> Iterator[str]:
+def _failure(claim: Claim, covered: CoveredContracts, responses: list[Contract]) -> Iterator[str]:
     bad = [one for one in responses if failed(one)]
     if not bad:
         yield "is called a failure, but nothing that it cites failed"
         return
-    there = facts.failures[facts.failure_kind(bad[0])]
+    there = covered.failures[covered.failure_kind(bad[0])]
     times = f" ×{there}" if there > 1 else ""
     ended = f"{' was cancelled' if bad[0]['status'] == 'cancelled' else ' failed'}{times}"
     if f"{ended}: " not in _QUOTATION.sub("", claim.text):

@@ -1,4 +1,4 @@
-"""What is worth remembering of a stream of contracts, gathered in one pass and in bounded space."""
+"""What is worth remembering of a stream of contracts, findings in one pass and in bounded space."""
 
 import heapq
 from collections import Counter
@@ -11,13 +11,20 @@ import msgspec
 
 from aorch import jsonio
 from aorch.errors import InvalidJSON
-from aorch.memory import contract_content, request_prompts
-from aorch.memory import text as texts
-from aorch.memory.calls import Asked, Call, Calls, Failure
+from aorch.memory import call_effects, contract_content, request_prompts, safe_text
 from aorch.memory.contract_content import Contract, Leaf
-from aorch.memory.error_lines import telling_lines
 from aorch.memory.literals import found, weight
-from aorch.memory.local.speech import Said, decisions, hear, is_phrase, only_decides, section_of, telling
+from aorch.memory.local.calls import Call, CapabilityCalls, Failure, Request
+from aorch.memory.local.error_lines import telling_lines
+from aorch.memory.local.spoken_sentences import (
+    SpokenSentence,
+    decisions,
+    is_phrase,
+    only_decides,
+    section_of,
+    select_sentences,
+    telling,
+)
 
 MOST_OPEN, MOST_CALLS, MOST_KINDS, MOST_CITES = 1000, 24, 60, 6
 MOST_SAID, MOST_DECIDED, MOST_NAMED, MOST_SEEN, MOST_RESULTS = 800, 200, 3000, 50_000, 24
@@ -32,7 +39,7 @@ _unlike = count(-1, -1)
 _encoder = msgspec.json.Encoder(order="sorted")
 
 
-class Named(NamedTuple):
+class ExactString(NamedTuple):
     """An exact string: how much it matters, the key that it stood under, and where it stood first."""
 
     worth: float
@@ -41,7 +48,7 @@ class Named(NamedTuple):
 
 
 @dataclass
-class Gathered:
+class Findings:
     """Everything that a block is made from, after the last contract was taken."""
 
     count: int = 0
@@ -51,24 +58,24 @@ class Gathered:
     ends: Counter[str] = field(default_factory=Counter)
     agents: Counter[str] = field(default_factory=Counter)
     capabilities: Counter[str] = field(default_factory=Counter)
-    open: dict[str, Asked] = field(default_factory=dict)
-    aim: Asked | None = None
-    done: dict[str, Calls] = field(default_factory=dict)
+    open: dict[str, Request] = field(default_factory=dict)
+    aim: Request | None = None
+    done: dict[str, CapabilityCalls] = field(default_factory=dict)
     passed_over: Counter[str] = field(default_factory=Counter)
     failures: dict[FailureKind, Failure] = field(default_factory=dict)
-    lookups: dict[str, Calls] = field(default_factory=dict)
+    lookups: dict[str, CapabilityCalls] = field(default_factory=dict)
     times: Counter[int] = field(default_factory=Counter)
     last_act: dict[str, int] = field(default_factory=dict)
     acted_on: set[str] = field(default_factory=set)
     helpers: set[str] = field(default_factory=set)
     seen: set[tuple[str, str]] = field(default_factory=set)
-    said: list[Said] = field(default_factory=list)
-    decided: list[Said] = field(default_factory=list)
-    named: dict[str, Named] = field(default_factory=dict)
+    said: list[SpokenSentence] = field(default_factory=list)
+    decided: list[SpokenSentence] = field(default_factory=list)
+    named: dict[str, ExactString] = field(default_factory=dict)
     answer: tuple[str, str, str] | None = None
     answered_before: list[str] = field(default_factory=list)
 
-    def waiting(self, contract_id: str) -> Asked | None:
+    def waiting(self, contract_id: str) -> Request | None:
         """The REQUEST of that id if it is not answered, and nobody who was told something by it has acted since."""
         asked = self.open.get(contract_id)
         if asked is None or not asked.said:
@@ -77,20 +84,20 @@ class Gathered:
         return None if acted else asked
 
 
-def gather(contracts: Iterable[Contract], asked_before: Iterable[str] = ()) -> Gathered:
+def collect_findings(contracts: Iterable[Contract], asked_before: Iterable[str] = ()) -> Findings:
     """Take each of `contracts`, oldest first, once; none is kept. `asked_before` are the agents that were asked earlier."""
-    gathered = Gathered(helpers={texts.line(agent)[:80] for agent in asked_before})
+    findings = Findings(helpers={safe_text.first_line(agent)[:80] for agent in asked_before})
     for contract in contracts:
-        _take(gathered, contract)
-    return gathered
+        _take(findings, contract)
+    return findings
 
 
-def _take(g: Gathered, contract: Contract) -> None:
+def _take(g: Findings, contract: Contract) -> None:
     g.first = g.first or _outline(contract)
     g.last = _outline(contract)
     g.count += 1
     g.chars += _length(contract)
-    agent = texts.line(_string(contract, "from_agent"))[:80]
+    agent = safe_text.first_line(_string(contract, "from_agent"))[:80]
     g.agents[agent] += 1
     g.last_act[agent] = g.count
     if contract.get("contract_type") == "RESPONSE":
@@ -99,23 +106,23 @@ def _take(g: Gathered, contract: Contract) -> None:
         _take_request(g, contract)
 
 
-def _take_request(g: Gathered, contract: Contract) -> None:
+def _take_request(g: Findings, contract: Contract) -> None:
     payload = contract.get("payload")
-    capability = texts.line(_string(contract, "capability"))[:80]
+    capability = safe_text.first_line(_string(contract, "capability"))[:80]
     g.capabilities[capability] += 1
     arguments = contract_content.leaves(payload)
     said = contract_content.speech(payload)
-    from_agent = texts.line(_string(contract, "from_agent"))[:80]
-    asked = Asked(
+    from_agent = safe_text.first_line(_string(contract, "from_agent"))[:80]
+    asked = Request(
         contract_id=_string(contract, "contract_id"),
         number=g.count,
         from_agent=from_agent,
-        agent=texts.line(_string(contract, "to_agent"))[:80],
+        agent=safe_text.first_line(_string(contract, "to_agent"))[:80],
         capability=capability,
         arguments=arguments,
-        said="\n".join(texts.ends_of(said)),
+        said="\n".join(safe_text.ends_of(said)),
         outermost=not contract.get("parent_id") and from_agent not in g.helpers,
-        changes=contract_content.changes(capability, *(() if said else contract_content.command(payload))),
+        changes=call_effects.changes(capability, *(() if said else call_effects.command(payload))),
         digest=digest(payload),
     )
     if contract.get("parent_id") in g.open:
@@ -127,8 +134,8 @@ def _take_request(g: Gathered, contract: Contract) -> None:
         if (
             g.aim is not None or len(said) > AIM_WIDTH or not asked.outermost
         ):  # else it is the aim, which shows all of it
-            unheard = max(0, texts.sentence_count(asked.said) - texts.sentence_count(own))
-            g.passed_over["preferences"] += unheard + texts.unread_count(said)
+            not_selected = max(0, safe_text.sentence_count(asked.said) - safe_text.sentence_count(own))
+            g.passed_over["preferences"] += not_selected + safe_text.unread_count(said)
     else:
         _overhear(g, request_prompts.spoken(payload), asked.contract_id, from_agent, asks=True)
         _name_arguments(g, asked)
@@ -155,7 +162,7 @@ def _is_better_aim(said: str, before: str) -> bool:
     return is_phrase(before) or only_decides(before)
 
 
-def _take_response(g: Gathered, contract: Contract) -> None:
+def _take_response(g: Findings, contract: Contract) -> None:
     identity = _string(contract, "contract_id")
     request_id = _string(contract, "request_id")
     asked = g.open.pop(request_id, None) or _unasked(g, contract)
@@ -165,7 +172,7 @@ def _take_response(g: Gathered, contract: Contract) -> None:
     results = contract_content.leaves(contract.get("result"))
     news = _news(g, results)[:MOST_RESULTS]
     call = Call(asked, identity, g.count, results[:MOST_RESULTS], news)
-    agent = texts.line(_string(contract, "from_agent"))[:80]
+    agent = safe_text.first_line(_string(contract, "from_agent"))[:80]
     if contract_content.failed(contract):
         _overhear(g, [contract.get("result"), contract.get("error")], identity, agent)
         _take_failure(g, contract, call)
@@ -177,7 +184,7 @@ def _take_response(g: Gathered, contract: Contract) -> None:
     elif listens:
         _listen(g, said, identity, agent, False)
         if asked.outermost:
-            g.answer = (identity, asked.agent, "\n".join(texts.ends_of(said)))
+            g.answer = (identity, asked.agent, "\n".join(safe_text.ends_of(said)))
     else:
         _overhear(g, contract.get("result"), identity, agent)
     if asked.changes or (asked.changes is None and not asked.said and asked.arguments):
@@ -190,16 +197,16 @@ def _take_response(g: Gathered, contract: Contract) -> None:
         _name_results(g, results, identity)
 
 
-def _is_echo(said: str, asked: Asked) -> bool:
+def _is_echo(said: str, asked: Request) -> bool:
     """Whether a response says nothing but what was asked, and the name of its capability."""
     if not said or not asked.said:
         return False
-    own = contract_content.verbs(asked.capability)
-    answered, given = telling("\n".join(texts.ends_of(said))), telling(asked.said)
+    own = call_effects.verbs(asked.capability)
+    answered, given = telling("\n".join(safe_text.ends_of(said))), telling(asked.said)
     return [word for word in answered if word not in own] == [word for word in given if word not in own]
 
 
-def _news(g: Gathered, results: list[Leaf]) -> list[Leaf]:
+def _news(g: Findings, results: list[Leaf]) -> list[Leaf]:
     """Those values of a result that no earlier one had under the same key."""
     new = [leaf for leaf in results if (leaf.key, leaf.text) not in g.seen]
     if len(g.seen) < MOST_SEEN:
@@ -207,15 +214,15 @@ def _news(g: Gathered, results: list[Leaf]) -> list[Leaf]:
     return new
 
 
-def _take_failure(g: Gathered, contract: Contract, call: Call) -> None:
-    key, lines = failure_kind(call.asked.capability, contract)
+def _take_failure(g: Findings, contract: Contract, call: Call) -> None:
+    key, lines = failure_kind(call.request.capability, contract)
     failure = g.failures.pop(key, None)
     if failure is None:
         failure = Failure(lines, call, cancelled=key[2])
     elif len(failure.contract_ids) >= MOST_CITES:
         del failure.contract_ids[1]
     failure.count = max(failure.count + 1, _times(g, key))
-    failure.alike = failure.alike and failure.last.asked.digest == call.asked.digest
+    failure.alike = failure.alike and failure.last.request.digest == call.request.digest
     failure.last = call
     failure.contract_ids.append(call.contract_id)
     g.failures[key] = failure  # the newest stands last
@@ -232,10 +239,10 @@ def failure_kind(capability: str, contract: Contract) -> tuple[FailureKind, list
 
 
 def _clipped(pieces: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(texts.clip(piece, _LONGEST_ERROR) for piece in pieces[:6])
+    return tuple(safe_text.clip(piece, _LONGEST_ERROR) for piece in pieces[:6])
 
 
-def _times(g: Gathered, *what: Any) -> int:
+def _times(g: Findings, *what: Any) -> int:
     """The how manyth of its kind this is, though the kind may have been forgotten meanwhile; 0 if nobody can say."""
     key = hash(what)
     if key not in g.times and len(g.times) >= MOST_SEEN:
@@ -244,35 +251,35 @@ def _times(g: Gathered, *what: Any) -> int:
     return g.times[key]
 
 
-def _keep(g: Gathered, kinds: dict[str, Calls], call: Call, section: str) -> None:
-    capability = call.asked.capability
-    calls = kinds.setdefault(capability, Calls())
+def _keep(g: Findings, kinds: dict[str, CapabilityCalls], call: Call, section: str) -> None:
+    capability = call.request.capability
+    calls = kinds.setdefault(capability, CapabilityCalls())
     calls.count = max(calls.count, _times(g, section, capability) - 1)
-    times = _times(g, section, capability, call.asked.digest)
+    times = _times(g, section, capability, call.request.digest)
     g.passed_over[section] += calls.add(call, times, MOST_CALLS)
     if len(kinds) > MOST_KINDS:
         g.passed_over[section] += len(kinds.pop(next(iter(kinds))).series)
 
 
-def _listen(g: Gathered, said: str, contract_id: str, agent: str, by_caller: bool, *, asks: bool = False) -> None:
-    heard, unheard = hear(said, g.count, contract_id, agent, by_caller, asks=asks)
-    g.passed_over[section_of(asks)] += unheard + texts.unread_count(said)
-    for one in heard[: _MOST_NAMING[by_caller]]:
+def _listen(g: Findings, said: str, contract_id: str, agent: str, by_caller: bool, *, asks: bool = False) -> None:
+    spoken, not_selected = select_sentences(said, g.count, contract_id, agent, by_caller, asks=asks)
+    g.passed_over[section_of(asks)] += not_selected + safe_text.unread_count(said)
+    for one in spoken[: _MOST_NAMING[by_caller]]:
         for name in one.names:
             if by_caller or weight(name) > 0.5:
                 worth = (0.4 if by_caller else 0.2) * weight(name) or 0.15  # a proper name has no weight of its own
                 _name(g, name, worth, "", contract_id)
-    _keep_said(g, heard)
+    _keep_said(g, spoken)
 
 
-def _overhear(g: Gathered, value: Any, contract_id: str, agent: str, *, asks: bool = False) -> None:
+def _overhear(g: Findings, value: Any, contract_id: str, agent: str, *, asks: bool = False) -> None:
     """Take the decisions that are stated in what nobody spoke."""
     _keep_said(g, decisions(contract_content.strings(value), g.count, contract_id, agent, asks=asks))
 
 
-def _keep_said(g: Gathered, heard: Iterable[Said]) -> None:
+def _keep_said(g: Findings, spoken: Iterable[SpokenSentence]) -> None:
     """Decisions are kept by age, the newest; other sentences by worth."""
-    for one in heard:
+    for one in spoken:
         if one.decides:
             g.decided.append(one)
             continue
@@ -286,7 +293,7 @@ def _keep_said(g: Gathered, heard: Iterable[Said]) -> None:
         g.passed_over["decisions"] += over
 
 
-def _name_arguments(g: Gathered, asked: Asked) -> None:
+def _name_arguments(g: Findings, asked: Request) -> None:
     factor = 1.0 if asked.changes else 0.7
     for leaf in asked.arguments:
         if " " in leaf.text:
@@ -298,7 +305,7 @@ def _name_arguments(g: Gathered, asked: Asked) -> None:
             )
 
 
-def _name_results(g: Gathered, results: list[Leaf], contract_id: str) -> None:
+def _name_results(g: Findings, results: list[Leaf], contract_id: str) -> None:
     """The fewer there are in a result, the more each of them matters."""
     telling = [leaf for leaf in results if leaf.is_string and leaf.worth >= 0.6]
     for leaf in telling:
@@ -306,12 +313,12 @@ def _name_results(g: Gathered, results: list[Leaf], contract_id: str) -> None:
         _name(g, leaf.text, factor, leaf.top if leaf.key in _UNTELLING else leaf.key, contract_id)
 
 
-def _name(g: Gathered, name: str, worth: float, label: str, contract_id: str) -> None:
+def _name(g: Findings, name: str, worth: float, label: str, contract_id: str) -> None:
     known = g.named.get(name)
     if known is None:
-        g.named[name] = Named(worth, label, contract_id)
+        g.named[name] = ExactString(worth, label, contract_id)
     else:  # cited is where it stood first, or first under a key
-        first = known if known.label or not label else Named(0.0, label, contract_id)
+        first = known if known.label or not label else ExactString(0.0, label, contract_id)
         g.named[name] = first._replace(worth=known.worth + worth)
     if len(g.named) > MOST_NAMED:
         least = heapq.nsmallest(MOST_NAMED // 2, g.named.items(), key=lambda item: item[1].worth)
@@ -320,18 +327,18 @@ def _name(g: Gathered, name: str, worth: float, label: str, contract_id: str) ->
         g.passed_over["literals"] += len(least)
 
 
-def _unasked(g: Gathered, contract: Contract) -> Asked:
-    capability = texts.line(_string(contract, "capability"))[:80]
-    return Asked(
+def _unasked(g: Findings, contract: Contract) -> Request:
+    capability = safe_text.first_line(_string(contract, "capability"))[:80]
+    return Request(
         contract_id=_string(contract, "contract_id"),
         number=g.count,
-        from_agent=texts.line(_string(contract, "to_agent"))[:80],
-        agent=texts.line(_string(contract, "from_agent"))[:80],
+        from_agent=safe_text.first_line(_string(contract, "to_agent"))[:80],
+        agent=safe_text.first_line(_string(contract, "from_agent"))[:80],
         capability=capability,
         arguments=[],
         said="",
         outermost=not contract.get("parent_id"),
-        changes=contract_content.changes(capability),
+        changes=call_effects.changes(capability),
         digest=hash(_string(contract, "contract_id")),
     )
 

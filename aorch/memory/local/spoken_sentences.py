@@ -4,8 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from aorch.memory import request_prompts
-from aorch.memory import text as texts
+from aorch.memory import request_prompts, safe_text
 from aorch.memory.literals import found, proper_names
 
 _SHORTEST, _FEWEST, _MOST_HEARD = 12, 4, 20
@@ -42,7 +41,7 @@ _FILLING = frozenset(("a", "an", "the", "please", "so", "also", "just", "well", 
 _MARKS = ".,;:!?\"'()[]«»“”*"
 
 
-class Said(NamedTuple):
+class SpokenSentence(NamedTuple):
     """A sentence that somebody spoke, with what speaks for keeping it. Sorted by that.
 
     `decides` if it states a decision; `asks` if it stands in a REQUEST, so that it tells nothing that was found.
@@ -65,44 +64,50 @@ def section_of(asks: bool) -> str:
     return "preferences" if asks else "results"
 
 
-def hear(
+def select_sentences(
     said: str, number: int, contract_id: str, agent: str, by_caller: bool, *, asks: bool = False
-) -> tuple[list[Said], int]:
+) -> tuple[list[SpokenSentence], int]:
     """The sentences of what was said in the contract of that number, the best first, and how many others there are.
 
     Of many those at the beginning and the end, and those between that state a decision.
     """
-    everything = list(texts.sentences(said))
+    everything = list(safe_text.sentences(said))
     sentences = [(n, one) for n, one in enumerate(everything) if by_caller or _is_long(one)]
     half = _MOST_HEARD // 2
     if len(sentences) > _MOST_HEARD:
         between = [pair for pair in sentences[half:-half] if decides(pair[1], by_caller, asks=asks)]
         sentences = sentences[:half] + between + sentences[-half:]
-    heard = []
+    spoken = []
     for order, sentence in sentences:
-        clipped = texts.clip(sentence, 300)
+        clipped = safe_text.clip(sentence, 300)
         names = found(clipped)[:20] + (proper_names(clipped)[:8] if by_caller else [])
         worth = spoken_worth(clipped, names, by_caller)
         decision = decides(clipped, by_caller, asks=asks)
-        heard.append(Said(worth, number, -order, clipped, contract_id, agent, by_caller, names, decision, asks))
-    return sorted(heard, reverse=True), len(everything) - len(sentences)
+        spoken.append(
+            SpokenSentence(worth, number, -order, clipped, contract_id, agent, by_caller, names, decision, asks)
+        )
+    return sorted(spoken, reverse=True), len(everything) - len(sentences)
 
 
 def _is_long(sentence: str) -> bool:
-    return len(sentence) >= _SHORTEST or texts.word_count(sentence) >= _FEWEST
+    return len(sentence) >= _SHORTEST or safe_text.word_count(sentence) >= _FEWEST
 
 
-def decisions(strings: Sequence[str], number: int, contract_id: str, agent: str, *, asks: bool = False) -> list[Said]:
+def decisions(
+    strings: Sequence[str], number: int, contract_id: str, agent: str, *, asks: bool = False
+) -> list[SpokenSentence]:
     """The sentences that state a decision in texts that nobody spoke: arguments, results, errors."""
     stated = [
-        texts.clip(one, 300)
+        safe_text.clip(one, 300)
         for text in strings
         if " " in text
-        for one in texts.sentences(text)
+        for one in safe_text.sentences(text)
         if decides(one, False, asks=asks)
     ]
     return [
-        Said(spoken_worth(one, found(one)[:20], False), number, -n, one, contract_id, agent, False, [], True, asks)
+        SpokenSentence(
+            spoken_worth(one, found(one)[:20], False), number, -n, one, contract_id, agent, False, [], True, asks
+        )
         for n, one in enumerate(stated)
     ]
 
@@ -131,8 +136,8 @@ def telling(text: str) -> tuple[str, ...]:
 
 def is_phrase(said: str) -> bool:
     """Whether a caller's words are mere thanks or a single word, which wait for no answer."""
-    sentences = [*texts.sentences(said)][:_MOST_HEARD]
-    if texts.word_count(said[: texts.HEAD]) < 2:
+    sentences = [*safe_text.sentences(said)][:_MOST_HEARD]
+    if safe_text.word_count(said[: safe_text.HEAD]) < 2:
         return True
     return any(_POLITE.search(one[:400].lower()) for one in sentences) and all(
         spoken_worth(one, found(one), True) <= 0.3 for one in sentences
@@ -141,12 +146,12 @@ def is_phrase(said: str) -> bool:
 
 def only_decides(said: str) -> bool:
     """Whether a caller's words are decisions and nothing else, so that they ask for nothing."""
-    return all(decides(one, True, asks=True) for one in [*texts.sentences(said)][:_MOST_HEARD])
+    return all(decides(one, True, asks=True) for one in [*safe_text.sentences(said)][:_MOST_HEARD])
 
 
 def spoken_worth(sentence: str, names: list[str], by_caller: bool) -> float:
     """What speaks for keeping a sentence: a wish of the caller's, a conclusion, exact strings; against it that it is a phrase."""
-    words = texts.word_count(sentence)
+    words = safe_text.word_count(sentence)
     worth = 0.3 if by_caller else 0.1
     if by_caller and _WANTS.search(sentence):
         worth += 0.25

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from aorch.memory import text as texts
+from aorch.memory import safe_text
 from aorch.memory.block import SECTIONS
 from aorch.memory.llm.excerpts import BYTES_A_TOKEN, Excerpt
 
@@ -32,7 +32,7 @@ Answer with one JSON object that has these lists, each of at most {MOST_CLAIMS} 
 A claim is {{"text", "cites", "quotes", "importance"}}:
 - text: one plain sentence of at most 200 characters, with identifiers in it. No labels in it.
 - cites: the labels of the contracts that it comes from, at least one.
-- quotes: strings copied exactly, letter by letter, from the contracts that it cites; as many as prove it.
+- quotes: strings copied exactly, letter by letter, from the contracts that it cites; as many as check_claims it.
 - importance: from 0 to 1, for somebody who goes on with the work.
 
 Every name, identifier, path and number in a text must stand exactly so in a contract that the claim cites. Claims are checked
@@ -65,5 +65,5 @@ def question(excerpts: Sequence[Excerpt], intent: str | None) -> str:
     """The contracts of one window between tags that hold a digest of them, so that no contract can hold the closing one."""
     lines = "\n".join(excerpt.line for excerpt in excerpts)
     tag = f"contracts-{hashlib.sha256(lines.encode()).hexdigest()[:16]}"
-    wanted = f"The memory is wanted for: {texts.quoted(texts.line(intent), 400)[0]}\n" if intent else ""
+    wanted = f"The memory is wanted for: {safe_text.quoted(safe_text.first_line(intent), 400)[0]}\n" if intent else ""
     return f"<{tag}>\n{lines}\n</{tag}>\n{wanted}Answer with the JSON object."

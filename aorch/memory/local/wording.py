@@ -3,16 +3,14 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from aorch.memory import text as texts
+from aorch.memory import safe_text
 from aorch.memory.block import Claim
-from aorch.memory.calls import Asked, Call, Series
 from aorch.memory.contract_content import Leaf
+from aorch.memory.local.calls import Call, RepeatedCall, Request
 
 TELLING = 0.5
 """From this worth on, an argument stands in the brief wording too."""
 
-NOT_ANSWERED, NO_RESPONSE, WENT_WELL = "not answered", "no response", "the same went well later"
-"""What claims say of calls besides what was asked and given; verify.py holds each against the contracts."""
 OPEN_WIDTH = 160
 """How much is shown of what waits for an answer, in characters."""
 
@@ -24,12 +22,12 @@ class Wording(NamedTuple):
     quotes: tuple[str, ...]
 
 
-def head(asked: Asked) -> str:
+def head(asked: Request) -> str:
     """The capability, and who has it where the name does not tell."""
-    capability = texts.shown(asked.capability) or "call"
+    capability = safe_text.shown(asked.capability) or "call"
     if not asked.agent or asked.capability in asked.agent:
         return capability
-    return f"{capability} ({texts.shown(asked.agent)})"
+    return f"{capability} ({safe_text.shown(asked.agent)})"
 
 
 def said(pieces: Iterable[str], limit: int) -> Wording:
@@ -39,8 +37,8 @@ def said(pieces: Iterable[str], limit: int) -> Wording:
         if limit < 12:
             more = True
             break
-        part = texts.clip(piece, limit)
-        shown.append(texts.shown(part))
+        part = safe_text.clip(piece, limit)
+        shown.append(safe_text.shown(part))
         exact.append(part)
         more = len(part) < len(piece)
         limit -= len(part) + 1
@@ -93,11 +91,11 @@ def fully(leaves: Sequence[Leaf], room: int, width: int = 90) -> Wording:
 
 def unasked(call: Call) -> list[Leaf]:
     """The news in a call's result, without what its arguments held already."""
-    given = {leaf.text for leaf in call.asked.arguments}
+    given = {leaf.text for leaf in call.request.arguments}
     return [leaf for leaf in call.news if leaf.text not in given]
 
 
-def changed(series: Series, room: int) -> Wording:
+def changed(series: RepeatedCall, room: int) -> Wording:
     """Which values of a repeated call changed, and how: `state degraded → healthy`."""
     parts: list[str] = []
     quotes: list[str] = []
@@ -114,7 +112,7 @@ def changed(series: Series, room: int) -> Wording:
 
 def outcome(call: Call, room: int) -> Wording:
     """What a call gave that it was not given: identifiers before other values, in their order."""
-    keys = {leaf.top for leaf in call.asked.arguments}
+    keys = {leaf.top for leaf in call.request.arguments}
     new = [leaf for leaf in unasked(call) if leaf.top not in keys]
     if not new:
         return Wording("completed", ())
@@ -133,12 +131,12 @@ def claim_of(text: str, brief: str, quotes: Sequence[str], contract_ids: Sequenc
 
 
 def _label(key: str) -> str:
-    return texts.shown(texts.line(key)[:30])
+    return safe_text.shown(safe_text.first_line(key)[:30])
 
 
 def _value(leaf: Leaf, width: int) -> tuple[str, str]:
     if not leaf.is_string:
         return leaf.text, leaf.text
     if " " in leaf.text or len(leaf.text) > width or leaf.cut or leaf.text.startswith("×"):
-        return texts.quoted(leaf.text, width)
-    return texts.shown(leaf.text), leaf.text
+        return safe_text.quoted(leaf.text, width)
+    return safe_text.shown(leaf.text), leaf.text

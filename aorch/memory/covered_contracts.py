@@ -6,15 +6,14 @@ from typing import Any
 
 from aorch import jsonio
 from aorch.errors import InvalidJSON
-from aorch.memory import contract_content
-from aorch.memory import text as texts
+from aorch.memory import call_effects, contract_content, safe_text
 from aorch.memory.block import Claim
-from aorch.memory.local.collect import FailureKind, failure_kind
+from aorch.memory.local.findings import FailureKind, failure_kind
 
 Contract = Mapping[str, Any]
 
 
-class Facts:
+class CoveredContracts:
     """What the covered contracts are, for looking up."""
 
     def __init__(self, covered: Iterable[Contract], asked_before: Iterable[str]) -> None:
@@ -57,19 +56,19 @@ class Facts:
             if contract_content.failed(contract):
                 self.failures[self.failure_kind(contract)] += 1
 
-    def asked(self, identity: str) -> Contract | None:
+    def request_of(self, identity: str) -> Contract | None:
         """The REQUEST of that id, or the one that the RESPONSE of that id answers."""
         response = self.responses.get(identity)
         return self.requests.get(str(response["request_id"]) if response else identity)
 
     def calls(self, claim: Claim) -> list[Contract]:
         """The REQUESTs that a claim cites, or whose RESPONSEs it cites, each once."""
-        found = {str(one["contract_id"]): one for identity in claim.contract_ids if (one := self.asked(identity))}
+        found = {str(one["contract_id"]): one for identity in claim.contract_ids if (one := self.request_of(identity))}
         return list(found.values())
 
     def capability(self, response: Contract) -> str:
         """That of the REQUEST which it answers, or else its own."""
-        return line((self.asked(str(response["contract_id"])) or response)["capability"])
+        return line((self.request_of(str(response["contract_id"])) or response)["capability"])
 
     def failure_kind(self, response: Contract) -> FailureKind:
         """What counts as the same failure."""
@@ -77,20 +76,20 @@ class Facts:
 
 
 def line(value: Any) -> str:
-    """A name as it stands in a block, but for what `texts.shown` replaces."""
-    return texts.line(str(value or ""))[:80]
+    """A name as it stands in a block, but for what `safe_text.shown` replaces."""
+    return safe_text.first_line(str(value or ""))[:80]
 
 
 def shown_capability(request: Contract) -> str:
     """Its capability as it stands in a claim."""
-    return texts.shown(line(request["capability"]))
+    return safe_text.shown(line(request["capability"]))
 
 
 def changes(request: Contract) -> bool | None:
     """Whether that call changes the world (True), only looks (False), or nobody can say."""
     payload = request["payload"]
     said = contract_content.speech(payload)
-    return contract_content.changes(line(request["capability"]), *(() if said else contract_content.command(payload)))
+    return call_effects.changes(line(request["capability"]), *(() if said else call_effects.command(payload)))
 
 
 def strings_of(contract: Contract) -> Iterator[str]:

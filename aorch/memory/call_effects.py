@@ -1,4 +1,11 @@
-"""English verbs as they stand in the names of capabilities and commands: those that change the world, those that look."""
+"""Whether a call changes the world or only looks: told by its name, or by the first words of its command."""
+
+import re
+from itertools import islice
+from typing import Any
+
+from aorch.memory import safe_text
+from aorch.memory.contract_content import MOST_LEAVES, WIDEST, scalars
 
 _CHANGING = """
     abort accept activate add amend append apply approve archive assign attach authorize backup ban block book build
@@ -59,3 +66,67 @@ THINGS = CHANGING & frozenset(_THINGS.split())
 """Those that name a thing as well, so that the last word of `order_status` says what is done."""
 LOOKING = frozenset(_LOOKING.split())
 """Programs and statements that only look, as the first word of a command."""
+
+_COMMANDS = frozenset(("method", "command", "cmd", "code", "script", "sql", "query", "expression", "statement"))
+_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+_COMMENTS = re.compile(r"\A(?:\s{1,99}|--[^\n]*\n|/\*.*?\*/|\(|#(?!!)[^\n]*\n){1,40}", re.DOTALL)
+"""What stands before a statement or a command: comments of SQL and of shells, and brackets."""
+_BEFORE = re.compile(r"^(?:(?:sudo|env|time|nice|nohup|[A-Z_]{1,40}=\S{0,200})\s+){1,9}")
+_SENDS = re.compile(
+    r"\s(?:-X\s?|--request[ =])(?!GET|HEAD)|\s(?:-d|-F|-T|--data\S{0,20}|--json|--form|--upload-file)\b"
+)
+
+
+def verbs(capability: str) -> list[str]:
+    """The words that a capability's name is made of, in lower case."""
+    return [word.lower() for word in _WORDS.findall(capability[:80])]
+
+
+def command(payload: Any) -> tuple[str, str]:
+    """What a call's payload says of what it does: its method, command or statement if it has one, and its first text."""
+    first = ""
+    for _, key, _, item in islice(scalars(payload), MOST_LEAVES):
+        if isinstance(item, str):
+            first = first or safe_text.clip(safe_text.first_line(item), WIDEST)
+            if key.lower() in _COMMANDS:
+                return safe_text.clip(safe_text.first_line(_COMMENTS.sub("", item[: safe_text.HEAD])), WIDEST), first
+    return "", first
+
+
+def changes(capability: str, command: str = "", first: str = "") -> bool | None:
+    """Whether a call of that name changes the world (True), only looks (False), or nobody can say.
+
+    An HTTP method says it for sure. A name says it by its first telling word, unless that is a thing as well (`order_status`,
+    `log_search`, `exchange_rate`) and the last word says that it looks. A name that says nothing (`run`, `shell`) leaves it to
+    the first words of its command or text, and then to its last word (`weather`).
+    """
+    if (method := METHODS.get(command.lower())) is not None:
+        return method
+    if capability.lower().startswith(FOREIGN_READING):
+        return False
+    words = verbs(capability)
+    looks = bool(words) and (words[-1] in READING or words[-1] in FACTS)
+    for word in words:
+        if word in THINGS and looks and word != words[-1]:
+            return False
+        if word in CHANGING or word in READING:
+            return word in CHANGING
+    if (stated := _command_changes(command or first, is_command=bool(command))) is not None:
+        return stated
+    return False if looks else None
+
+
+def _command_changes(command: str, *, is_command: bool) -> bool | None:
+    """As `changes`, by the first words of a command, a statement, a URL's caller or a text."""
+    words = _BEFORE.sub("", command).split(maxsplit=2) if is_command else []
+    program = words[0].rsplit("/", 1)[-1].lower() if words else ""
+    if program == "curl":
+        return bool(_SENDS.search(command))
+    if program in LOOKING or (
+        program in ("git", "docker", "kubectl", "podman") and words[1:2] and words[1] in SUBCOMMANDS
+    ):
+        return False
+    for word in _WORDS.findall(command[:80])[:4]:
+        if word.lower() in CHANGING or word.lower() in READING:
+            return word.lower() in CHANGING
+    return None

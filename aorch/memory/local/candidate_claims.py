@@ -1,4 +1,4 @@
-"""Every claim that could stand in a block: what was gathered, worded, cited and weighed. Newest first in each section."""
+"""Every claim that could stand in a block: what was findings, worded, cited and weighed. Newest first in each section."""
 
 import math
 import re
@@ -6,20 +6,17 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from aorch.memory import text as texts
-from aorch.memory.block import Claim
+from aorch.memory import safe_text
+from aorch.memory.block import NO_RESPONSE, NOT_ANSWERED, WENT_WELL, Claim
 from aorch.memory.budget import Item
-from aorch.memory.calls import Call, Failure, Series
 from aorch.memory.literals import weight
-from aorch.memory.local.collect import AIM_WIDTH, Gathered
-from aorch.memory.local.sentences import decided, sentences
-from aorch.memory.local.speech import is_phrase
-from aorch.memory.wording import (
-    NO_RESPONSE,
-    NOT_ANSWERED,
+from aorch.memory.local.calls import Call, Failure, RepeatedCall
+from aorch.memory.local.findings import AIM_WIDTH, Findings
+from aorch.memory.local.sentence_claims import decided, sentences
+from aorch.memory.local.spoken_sentences import is_phrase
+from aorch.memory.local.wording import (
     OPEN_WIDTH,
     TELLING,
-    WENT_WELL,
     Wording,
     briefly,
     changed,
@@ -40,7 +37,7 @@ _ALIKE = 0.5  # of all their arguments: then a later call is the failed one done
 
 
 @dataclass
-class Tally:
+class ClaimCounts:
     """How much was found by section that no claim says: older open points, calls that are only counted where many are told
     together. And how many calls a claim tells that tells several.
     """
@@ -49,31 +46,31 @@ class Tally:
     told: dict[Claim, int] = field(default_factory=dict)
 
 
-def candidates(gathered: Gathered, intent: str | None) -> tuple[list[Item], Tally]:
+def candidates(findings: Findings, intent: str | None) -> tuple[list[Item], ClaimCounts]:
     """All claims with their sections, and what they do not say."""
-    tally = Tally()
-    question = f"{intent or ''} {_aim_text(gathered)}"
-    aims = list(_aims(gathered))
+    counts = ClaimCounts()
+    question = f"{intent or ''} {_aim_text(findings)}"
+    aims = list(_aims(findings))
     items = [("aims", claim) for claim in aims]
-    items += [("decisions", claim) for claim in decided(gathered)]
-    items += [("decisions", claim) for claim in _decisions(gathered, tally)]
-    items += [("failures", claim) for claim in _failures(gathered)]
-    items += [("open_points", claim) for claim in _open_points(gathered, tally)]
-    spoken, unsaid = sentences(gathered, question, aims)
+    items += [("decisions", claim) for claim in decided(findings)]
+    items += [("decisions", claim) for claim in _decisions(findings, counts)]
+    items += [("failures", claim) for claim in _failures(findings)]
+    items += [("open_points", claim) for claim in _open_points(findings, counts)]
+    spoken, unsaid = sentences(findings, question, aims)
     items += spoken
-    tally.unsaid += unsaid
-    items += [("results", claim) for claim in _lookups(gathered, tally)]
-    items += [("literals", claim) for claim in _literals(gathered)]
-    return items, tally
+    counts.unsaid += unsaid
+    items += [("results", claim) for claim in _lookups(findings, counts)]
+    items += [("literals", claim) for claim in _literals(findings)]
+    return items, counts
 
 
-def _aim_text(g: Gathered) -> str:
+def _aim_text(g: Findings) -> str:
     if g.aim is None:
         return ""
     return g.aim.said or " ".join(leaf.text for leaf in g.aim.arguments)
 
 
-def _aims(g: Gathered) -> Iterator[Claim]:
+def _aims(g: Findings) -> Iterator[Claim]:
     if g.aim is None:
         return
     if not g.aim.said:
@@ -83,61 +80,59 @@ def _aims(g: Gathered) -> Iterator[Claim]:
         brief = f"{head(g.aim)} {short.text}".rstrip()
         yield claim_of(wording, brief, (*quotes, *short.quotes), [g.aim.contract_id], 1.0)
         return
-    lines = list(texts.lines(g.aim.said))[:12]
+    lines = list(safe_text.lines(g.aim.said))[:12]
     full = said(lines, AIM_WIDTH)
     wording, quotes = full.text, full.quotes
-    question = next((one for one in reversed(list(texts.sentences(g.aim.said))) if one.endswith("?")), "")
+    question = next((one for one in reversed(list(safe_text.sentences(g.aim.said))) if one.endswith("?")), "")
     if question and len(question) <= 240 and not any(question in quote for quote in quotes):
-        wording, quotes = f"{wording} «{texts.shown(question)}»", (*quotes, question)
+        wording, quotes = f"{wording} «{safe_text.shown(question)}»", (*quotes, question)
     importance = 0.5 if is_phrase(g.aim.said) else 1.0
     yield claim_of(wording, said(lines, 150).text, quotes, [g.aim.contract_id], importance)
 
 
-def _decisions(g: Gathered, tally: Tally) -> Iterator[Claim]:
+def _decisions(g: Findings, counts: ClaimCounts) -> Iterator[Claim]:
     """What was done, call by call; of many of one capability the newest, and the others together."""
-    single: list[tuple[Series, float]] = []
+    single: list[tuple[RepeatedCall, float]] = []
     for calls in g.done.values():
         newest_first = list(reversed(calls.series.values()))
         for place, series in enumerate(newest_first[:_SINGLE]):
-            base = 0.96 if series.last.asked.changes else 0.6
+            base = 0.96 if series.last.request.changes else 0.6
             single.append((series, base - place * (0.002 if place < _VITAL_OF_A_KIND else 0.02)))
         if older := newest_first[_SINGLE:]:
             count = calls.count - sum(series.count for series in newest_first[:_SINGLE])
             claim, told = _together(older, count, 0.7)
-            tally.told[claim] = told
-            tally.unsaid["decisions"] += len(older) - told
+            counts.told[claim] = told
+            counts.unsaid["decisions"] += len(older) - told
             yield claim
     for series, importance in sorted(single, key=lambda pair: -pair[0].last.number):
         yield _decision(series, importance)
 
 
-def _decision(series: Series, importance: float) -> Claim:
+def _decision(series: RepeatedCall, importance: float) -> Claim:
     call = series.last
-    arguments, result = fully(call.asked.arguments, 260), outcome(call, 130)
+    arguments, result = fully(call.request.arguments, 260), outcome(call, 130)
     made = [leaf for leaf in unasked(call) if leaf.is_string and weight(leaf.text) == 1][:4]
-    short, short_result = briefly(call.asked.arguments, 220), briefly(made, 60)
+    short, short_result = briefly(call.request.arguments, 220), briefly(made, 60)
     if not short.text:
-        short = fully(call.asked.arguments, 80, 70)
+        short = fully(call.request.arguments, 80, 70)
     times = f" ×{series.count}" if series.count > 1 else ""
-    wording = f"{head(call.asked)}{times} {arguments.text} → {result.text}"
-    brief = f"{head(call.asked)}{times} {short.text}{f' → {short_result.text}' if short_result.text else ''}"
+    wording = f"{head(call.request)}{times} {arguments.text} → {result.text}"
+    brief = f"{head(call.request)}{times} {short.text}{f' → {short_result.text}' if short_result.text else ''}"
     quotes = (*arguments.quotes, *result.quotes, *short.quotes, *short_result.quotes)
-    return claim_of(wording, brief.rstrip(), quotes, [call.contract_id, call.asked.contract_id], importance)
+    return claim_of(wording, brief.rstrip(), quotes, [call.contract_id, call.request.contract_id], importance)
 
 
-def _failures(g: Gathered) -> Iterator[Claim]:
+def _failures(g: Findings) -> Iterator[Claim]:
     """Each different failure. Of those that differ only in their numbers the newest few are vital."""
     alike: Counter[str] = Counter()
     for place, failure in enumerate(reversed(g.failures.values())):
-        pattern = (
-            f"{failure.last.asked.capability} {_NUMBER.sub('0', ' '.join(failure.lines[-1]) if failure.lines else '')}"
-        )
+        pattern = f"{failure.last.request.capability} {_NUMBER.sub('0', ' '.join(failure.lines[-1]) if failure.lines else '')}"
         alike[pattern] += 1
         vital = place < _VITAL_FAILURES and alike[pattern] <= _VITAL_OF_A_KIND
         yield _failure(g, failure, 0.97 - 0.005 * place if vital else 0.75 - 0.3 * min(1.0, alike[pattern] / 20))
 
 
-def _failure(g: Gathered, failure: Failure, importance: float) -> Claim:
+def _failure(g: Findings, failure: Failure, importance: float) -> Claim:
     last = failure.last
     later = _done_later(g, last)
     arguments = _tried(last, later)
@@ -145,34 +140,34 @@ def _failure(g: Gathered, failure: Failure, importance: float) -> Claim:
     told = " then ".join(words.text for words in full)
     brief = " then ".join(said(pieces, 110).text for pieces in failure.lines)
     ended = "was cancelled" if failure.cancelled else "failed"
-    what = f"{head(last.asked)}{' with ' if arguments.text else ''}{arguments.text} {ended}"
+    what = f"{head(last.request)}{' with ' if arguments.text else ''}{arguments.text} {ended}"
     times = f" ×{failure.count}" if failure.count > 1 else ""
-    the_same = later is not None and failure.alike and later.asked.digest == last.asked.digest
+    the_same = later is not None and failure.alike and later.request.digest == last.request.digest
     after = f"; {WENT_WELL}" if the_same else ""
     newest, *others = reversed(failure.contract_ids)
     later_ids = [later.contract_id] if later and the_same else []
     return claim_of(
         f"{what}{times}: {told or 'no reason given'}{after}",
-        f"{head(last.asked)}{times}: {brief or f'{ended}, no reason given'}",
+        f"{head(last.request)}{times}: {brief or f'{ended}, no reason given'}",
         [*arguments.quotes, *(quote for words in full for quote in words.quotes)],
-        [newest, *later_ids, last.asked.contract_id, *others],
+        [newest, *later_ids, last.request.contract_id, *others],
         importance,
     )
 
 
-def _done_later(g: Gathered, failed: Call) -> Call | None:
+def _done_later(g: Findings, failed: Call) -> Call | None:
     """The later call of the same that went well with the very same arguments, else with the most of them, at least half."""
-    tried = {(leaf.key, leaf.text) for leaf in failed.asked.arguments}
+    tried = {(leaf.key, leaf.text) for leaf in failed.request.arguments}
     best: Call | None = None
     likeness = 0.0
     for kind in (g.done, g.lookups):
-        known = kind.get(failed.asked.capability)
+        known = kind.get(failed.request.capability)
         for series in known.series.values() if known else ():
             if series.last.number < failed.number:
                 continue
-            if series.last.asked.digest == failed.asked.digest:
+            if series.last.request.digest == failed.request.digest:
                 return series.last
-            worked = {(leaf.key, leaf.text) for leaf in series.last.asked.arguments}
+            worked = {(leaf.key, leaf.text) for leaf in series.last.request.arguments}
             share = len(tried & worked) / len(tried | worked) if tried | worked else 0.0
             if share >= max(_ALIKE, likeness):
                 best, likeness = series.last, share
@@ -181,49 +176,49 @@ def _done_later(g: Gathered, failed: Call) -> Call | None:
 
 def _tried(failed: Call, later: Call | None) -> Wording:
     """The arguments that tell, or, where the same was done with others later, those that differ."""
-    arguments = failed.asked.arguments
+    arguments = failed.request.arguments
     if later is not None:
-        worked = {(leaf.key, leaf.text) for leaf in later.asked.arguments}
+        worked = {(leaf.key, leaf.text) for leaf in later.request.arguments}
         differing = fully([leaf for leaf in arguments if (leaf.key, leaf.text) not in worked], 90, 60)
         if differing.text:
             return differing
     return briefly(arguments, 90) if any(leaf.worth >= TELLING for leaf in arguments) else fully(arguments, 90, 70)
 
 
-def _open_points(g: Gathered, tally: Tally) -> Iterator[Claim]:
+def _open_points(g: Findings, counts: ClaimCounts) -> Iterator[Claim]:
     waiting = [asked for asked in g.open.values() if g.waiting(asked.contract_id)]
-    tally.unsaid["open_points"] += max(0, len(waiting) - _MOST_WAITING)
+    counts.unsaid["open_points"] += max(0, len(waiting) - _MOST_WAITING)
     for asked in reversed(waiting[-_MOST_WAITING:]):
         if asked.said:
             if is_phrase(asked.said):
-                tally.unsaid["open_points"] += 1
+                counts.unsaid["open_points"] += 1
                 continue
-            words = said(texts.lines(asked.said), OPEN_WIDTH)
-            text, importance = f"{texts.shown(asked.from_agent)} said {words.text}, {NOT_ANSWERED}", 0.6
+            words = said(safe_text.lines(asked.said), OPEN_WIDTH)
+            text, importance = f"{safe_text.shown(asked.from_agent)} said {words.text}, {NOT_ANSWERED}", 0.6
         else:
             words = fully(asked.arguments, OPEN_WIDTH)
             text, importance = f"{head(asked)} {words.text}: {NO_RESPONSE}", 0.75
         yield claim_of(text, "", words.quotes, [asked.contract_id], importance)
     if g.answer and not any(asked.outermost for asked in g.open.values()):
         identity, agent, answer = g.answer
-        last = [*texts.sentences(answer)][-1:]
+        last = [*safe_text.sentences(answer)][-1:]
         if last and last[0].endswith(("?", "？")):
             words = said(last, 200)
-            yield claim_of(f"{texts.shown(agent)} asked {words.text}", "", words.quotes, [identity], 0.55)
+            yield claim_of(f"{safe_text.shown(agent)} asked {words.text}", "", words.quotes, [identity], 0.55)
 
 
-def _lookups(g: Gathered, tally: Tally) -> Iterator[Claim]:
+def _lookups(g: Findings, counts: ClaimCounts) -> Iterator[Claim]:
     for calls in reversed(g.lookups.values()):
         newest_first = list(reversed(calls.series.values()))
-        worth = sum(leaf.worth for one in newest_first for leaf in one.last.asked.arguments if leaf.worth >= TELLING)
+        worth = sum(leaf.worth for one in newest_first for leaf in one.last.request.arguments if leaf.worth >= TELLING)
         claim, told = _together(newest_first, calls.count, 0.5 + 0.2 * min(1.0, worth / 6))
-        tally.told[claim] = told
-        tally.unsaid["results"] += len(newest_first) - told
+        counts.told[claim] = told
+        counts.unsaid["results"] += len(newest_first) - told
         yield claim
 
 
-def _together(newest_first: Sequence[Series], count: int, importance: float) -> tuple[Claim, int]:
-    """Calls of one capability in a sentence: how many, with what, what the newest gave or how its values changed.
+def _together(newest_first: Sequence[RepeatedCall], count: int, importance: float) -> tuple[Claim, int]:
+    """CapabilityCalls of one capability in a sentence: how many, with what, what the newest gave or how its values changed.
 
     And how many of them it tells.
     """
@@ -233,9 +228,9 @@ def _together(newest_first: Sequence[Series], count: int, importance: float) -> 
     quotes: list[str] = []
     cited, room, told = [], 240, 0
     for series in newest_first:
-        arguments = briefly(series.last.asked.arguments, 110, " ")
+        arguments = briefly(series.last.request.arguments, 110, " ")
         if not arguments.text:
-            arguments = fully(series.last.asked.arguments, 80, 60)
+            arguments = fully(series.last.request.arguments, 80, 60)
         part = arguments.text
         if part in parts:
             told += 1
@@ -246,28 +241,28 @@ def _together(newest_first: Sequence[Series], count: int, importance: float) -> 
         told += 1
         parts.append(part)
         quotes += arguments.quotes
-        cited.append(series.last.asked.contract_id)
-    brief = f"{head(newest.last.asked)}{times} {', '.join(parts)}".rstrip()
+        cited.append(series.last.request.contract_id)
+    brief = f"{head(newest.last.request)}{times} {', '.join(parts)}".rstrip()
     result, cites = _came_of_it(newest)
     text = f"{brief}{': ' if cites else ' → '}{result.text}" if result.text else brief
     cites = [newest.last.contract_id, *cites, *reversed(cited)]
     return claim_of(text, brief, (*quotes, *result.quotes), cites, importance), told
 
 
-def _came_of_it(series: Series) -> tuple[Wording, list[str]]:
+def _came_of_it(series: RepeatedCall) -> tuple[Wording, list[str]]:
     """How the values of a repeated call changed, with what else to cite, else what it gave."""
     if series.changed and (values := changed(series, 170)).text:
         return values, series.ends
     return (outcome(series.last, 170) if series.last.news else Wording("", ())), []
 
 
-def _literals(g: Gathered) -> Iterator[Claim]:
+def _literals(g: Findings) -> Iterator[Claim]:
     by_worth = sorted(g.named.items(), key=lambda item: -item[1].worth)
     of_label: Counter[str] = Counter()
     for name, named in by_worth[:MOST_NAMES]:
         of_label[named.label] += 1
         if named.worth < _SELDOM or (named.label and of_label[named.label] > MOST_OF_LABEL):
             continue
-        label = texts.shown(texts.line(named.label)[:24])
-        text = f"{label} {texts.shown(name)}" if label else texts.shown(name)
+        label = safe_text.shown(safe_text.first_line(named.label)[:24])
+        text = f"{label} {safe_text.shown(name)}" if label else safe_text.shown(name)
         yield Claim(text, (named.contract_id,), (name,), round(0.84 - 0.64 * math.exp(-named.worth), 4))

@@ -53,7 +53,7 @@ def lines(text: str) -> Iterator[str]:
         yield from pieces
 
 
-def line(text: str) -> str:
+def first_line(text: str) -> str:
     """The first such piece, or nothing."""
     beginning = text[:HEAD]
     return beginning.strip() if beginning.isprintable() else next(lines(beginning), "")

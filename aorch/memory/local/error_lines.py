@@ -2,7 +2,7 @@
 
 import re
 
-from aorch.memory import text as texts
+from aorch.memory import safe_text
 
 _EXCEPTION = re.compile(
     r"(?<![\w.])([\w.]{0,80}(?:Error|Exception|Exit|Interrupt|Failure|Fault|Timeout|Panic))(?=: ?\S|$)", re.ASCII
@@ -22,7 +22,7 @@ def telling_lines(error: str) -> list[tuple[str, ...]]:
 
     A line is the exact pieces of it between escape sequences. None where nothing was said.
     """
-    rows = list(texts.rows(error))
+    rows = list(safe_text.rows(error))
     lines = [" ".join(pieces)[:400] for pieces in rows]
     traced = any(line.endswith(_TRACEBACK) for line in lines)
     named = [(found, n) for n, line in enumerate(lines) if (found := _name(line, traced))]
