@@ -1,4 +1,4 @@
-"""The composition root: from a Config to the objects that do the work. Nothing else builds them."""
+"""The composition root: makes the objects that do the work from a Config. Nothing else makes them."""
 
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
@@ -8,7 +8,7 @@ from aorch.agents import Agent, completion_cache, entry_points, kinds
 from aorch.agents.example import ExampleAgent
 from aorch.agents.registry import Registry
 from aorch.config.settings import Config
-from aorch.engine.exchange import Exchanges
+from aorch.engine.executor import TaskExecutor
 from aorch.ledger.changes import Changes
 from aorch.ledger.ledger import Ledger
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def registry(config: Config) -> Registry:
-    """The example agent, the configured agents and pipelines in the file's order, then what installed packages offer."""
+    """The example agent, the configured agents and pipelines in the file's order, then those of installed packages."""
     agents = Registry([ExampleAgent(), *kinds.configured(config), *_pipelines(config), *entry_points.installed()])
     completion_cache.remember(config, agents)
     return agents
@@ -31,18 +31,18 @@ def _pipelines(config: Config) -> Iterator[Agent]:
             yield Pipeline.of(name, declared)
 
 
-def exchanges(config: Config, agents: Registry) -> Exchanges:
-    """`agents` over the configured ledger, which is opened: made, upgraded and recovered where that is due."""
+def executor(config: Config, agents: Registry) -> TaskExecutor:
+    """An executor for `agents` over the configured ledger, which is created, upgraded and recovered if needed."""
     ledger = Ledger(config.ledger)
-    # AORCH_PARENT_ID is inherited by whatever an agent starts, and may be another ledger's
+    # AORCH_PARENT_ID is inherited by every process that an agent starts, and may belong to another ledger
     parent_id = jsonio.storable_text(config.parent_id) if config.parent_id else None
     if parent_id and not ledger.ancestors(parent_id):
         parent_id = None
-    return Exchanges(agents, ledger, config.timeout_s, config.max_depth, parent_id)
+    return TaskExecutor(agents, ledger, config.timeout_s, config.max_depth, parent_id)
 
 
-def background(config: Config, changes: Changes, tell: Callable[[str], None]) -> "BackgroundDelivery":
-    """Delivery to Trace beside a service, not started yet; `tell` hears how it goes."""
+def background(config: Config, changes: Changes, report: Callable[[str], None]) -> "BackgroundDelivery":
+    """Delivery to Trace in the background of a service, not started yet; `report` gets its messages."""
     from aorch.trace.scheduler import BackgroundDelivery  # noqa: PLC0415  it takes aiohttp, which `aorch run` does not
 
-    return BackgroundDelivery(config, changes, tell)
+    return BackgroundDelivery(config, changes, report)

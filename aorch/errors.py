@@ -131,9 +131,21 @@ class Forbidden(NotAuthorised):
 
 
 class AgentFailed(AorchError):
-    """The agent answered with a failure, raised, or gave no usable answer."""
+    """The agent answered with a failure, raised an exception, or gave no usable answer.
+
+    `delivered`: whether the agent can have received the task (None: unknown, as after a lost connection).
+    `retry_safe`: whether running the task again cannot do it twice, if the agent knows; None: it is safe if the task was not
+    delivered or its capability is idempotent.
+    """
 
     code, exit_code, http_status = "agent_failed", 10, 200
+
+    def __init__(
+        self, message: str, hint: str = "", *, delivered: bool | None = True, retry_safe: bool | None = None
+    ) -> None:
+        super().__init__(message, hint)
+        self.delivered = delivered
+        self.retry_safe = retry_safe
 
 
 class AgentTimedOut(AgentFailed):

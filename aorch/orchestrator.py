@@ -1,4 +1,4 @@
-"""The Orchestrator: the public class, in front of registry, exchanges and ledger."""
+"""The Orchestrator: the public class, in front of registry, executor and ledger."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable
@@ -13,28 +13,28 @@ from aorch import bootstrap
 from aorch.agents import Agent
 from aorch.clock import utc
 from aorch.config import config_file, settings
-from aorch.engine.exchange import Exchanges
+from aorch.engine.executor import TaskExecutor
 from aorch.engine.lifecycle import Lifecycle
 from aorch.engine.map import Items, mapped
 from aorch.engine.response_saver import Unsaved
-from aorch.engine.task import Answer, AnswerDict, MappedAnswerDict, Task, TaskDict, Wish, named_session
+from aorch.engine.submit import TaskSubmitter
+from aorch.engine.task import Answer, AnswerDict, MappedAnswerDict, QueueOptions, Task, TaskDict, named_session
 from aorch.engine.threads import in_thread
-from aorch.engine.waiter import Waiting
+from aorch.engine.waiter import ResponseWaiter
 from aorch.errors import UsageError
 from aorch.ids import new_id
 from aorch.ledger import priorities
 from aorch.ledger.record import ORCHESTRATOR
 from aorch.trace.embedded_delivery import EmbeddedDelivery
-from aorch.worker.queue_worker import Queue
 
 _FIELDS = {"capability", "parameters", "context", "agent_id", "timeout_s", "from_agent", "parent_id", "metadata"}
 
 
 class Orchestrator:
-    """Calls agents by what they can do and keeps every exchange in the ledger.
+    """Calls agents by capability and keeps every exchange in the ledger.
 
-    With the agents of `aorch.toml`, of installed packages, and those that `register_agent` adds. The ledger is `ledger`,
-    else the configured one; it is opened by the first exchange and closed by `aclose` (or the end of an `async with`).
+    Its agents are those of `aorch.toml`, those of installed packages, and those that `register_agent` adds. The ledger is
+    `ledger` (default: the configured one); the first task opens it, and `aclose` or the end of an `async with` closes it.
     """
 
     def __init__(
@@ -46,68 +46,68 @@ class Orchestrator:
         memagent_url: str | None = None,
     ) -> None:
         """`trace_url` (or `off`) and `memagent_url` override the configured addresses. With a `trace_url` this orchestrator
-        delivers to Trace itself, from its first exchange until `aclose`. Raises ConfigInvalid.
+        delivers to Trace itself, from its first task until `aclose`. Raises ConfigInvalid.
         """
         loaded = config or settings.load(ledger)
         self.config = config = settings.with_services(loaded, trace_url, memagent_url)
         self.registry = registry = bootstrap.registry(config)
-        self._lifecycle = Lifecycle(lambda: bootstrap.exchanges(config, registry))
-        self._queue: Queue | None = None
+        self._lifecycle = Lifecycle(partial(bootstrap.executor, config, registry))
+        self._queue: TaskSubmitter | None = None
         self._delivery = EmbeddedDelivery(config) if trace_url and config.trace_url else None
 
     def register_agent(self, agent: Agent, *, replace: bool = False) -> bool:
-        """Take `agent` in, and return True. With `replace` it takes the place of one that has its id, as notebooks want it.
+        """Add `agent` and return True. With `replace` it replaces an agent with the same id, as notebooks need it.
 
-        Raises UsageError, which says what is wrong, if `agent` is not an agent, and Conflict if its id is taken.
+        Raises UsageError with the reason if `agent` is not an agent, and Conflict if its id is taken.
         """
         self.registry.add(agent, replace=replace)
         return True
 
     def deregister_agent(self, agent_id: str) -> bool:
-        """Take that agent out, and return whether there was one; what it runs, it still ends."""
+        """Remove that agent, and return whether it existed. It finishes the tasks that it runs."""
         return self.registry.remove(agent_id)
 
     def get_agent(self, agent_id: str) -> Agent | None:
-        """The agent of that id, or None."""
+        """The agent with that id, or None."""
         found = self.registry.find(agent_id)
         return None if found is None else found.agent
 
     def find_agent_by_capability(self, capability: str) -> Agent | None:
-        """The first registered agent that has `capability` and can take a task now, or None."""
+        """The first registered agent that has `capability` and can work now, or None."""
         able = (each.agent for each in self.registry.with_capability(capability) if each.agent.problem() is None)
         return next(able, None)
 
     def list_agents(self) -> list[dict[str, Any]]:
-        """Each agent's JSON form, in the order in which they came."""
+        """Each agent's JSON form, in the order of registration."""
         return [registered.as_dict() for registered in self.registry]
 
     async def orchestrate(self, session_id: str, task: TaskDict, from_agent: str | None = None) -> AnswerDict:
-        """Do `task` (`capability`, `parameters`, optional `context`, `agent_id`, `timeout_s`, …) in that session.
+        """Execute `task` (`capability`, `parameters`, optional `context`, `agent_id`, `timeout_s`, …) in that session.
 
-        `from_agent` is who asks (default: the agent that calls this, else `orchestrator`). The answer has `success`, `data`,
-        `error`, `contract_id` (the REQUEST's), `agent_id`, `session_id`, `timestamp`; a failure of any kind is an answer with
-        `success` False. Raises UsageError where `task` is none, and LedgerError: also after 5 s in which the ledger did not take
-        the RESPONSE, which is written as soon as it does.
+        `from_agent` is the caller (default: the agent whose code calls this, or `orchestrator`). The answer has `success`,
+        `data`, `error`, `contract_id` (the REQUEST's), `agent_id`, `session_id`, `timestamp`; a failure of any kind is an
+        answer with `success` False. Raises UsageError for an invalid task, and LedgerError; also if the ledger does not
+        accept the RESPONSE within 5 s, which is then written as soon as it does.
         """
         asked = _task(session_id, task)
         asked.from_agent = asked.from_agent if from_agent is None else from_agent
-        entry = self._lifecycle.begin()  # what `perform` does, in place: a coroutine more is woken with each step
+        entry = self._lifecycle.begin()  # not by `perform`: one more coroutine would be resumed with each step
         try:
-            exchanges = self._lifecycle.exchanges or await self._opened()
-            return (await exchanges.perform(asked)).as_dict()
+            executor = self._lifecycle.executor or await self._opened()
+            return (await executor.perform(asked)).as_dict()
         finally:
             self._lifecycle.end(entry)
 
     async def map(
         self, capability: str, items: Items, limit: int = 32, session_id: str | None = None
     ) -> AsyncGenerator[MappedAnswerDict, None]:
-        """Have `capability` done for each of `items` (parameters; any iterable, or an async one), and yield answers as they come.
+        """Execute `capability` for each of `items` (parameters; an iterable or async iterable), and yield answers as they come.
 
-        An answer is `orchestrate`'s, with its `item` and its `index` (from 0). At most `limit` items are taken whose answers
-        have not been yielded, so a slow consumer holds all up and nothing piles up. Without `session_id` they share a new
-        session. Closing the generator (`contextlib.aclosing`) cancels what runs. Raises UsageError where an item is no
-        object or `limit` is below 1, what `items` raises, and LedgerError where the ledger does not take a REQUEST. An answer
-        that it does not take within 5 s is yielded, and written as soon as it does.
+        An answer is that of `orchestrate`, with its `item` and its `index` (from 0). At most `limit` items are taken whose
+        answers have not been yielded, so a slow consumer slows everything down and memory does not grow. Without `session_id`
+        they share a new session. Closing the generator (`contextlib.aclosing`) cancels what runs. Raises UsageError if an item
+        is not an object or `limit` is below 1, what `items` raises, and LedgerError if the ledger does not accept a REQUEST.
+        An answer that it does not accept within 5 s is yielded, and written as soon as it does.
         """
         if limit < 1:
             raise UsageError(f"limit must be 1 or more, not {limit}")
@@ -116,7 +116,7 @@ class Orchestrator:
         async def ask(parameters: dict[str, Any]) -> AnswerDict:
             try:
                 return (await self.perform(Task(capability, parameters, session), in_line=True)).as_dict()
-            except Unsaved as unsaved:  # one answer that is late does not end the others
+            except Unsaved as unsaved:  # one late answer does not end the others
                 return unsaved.answer.as_dict()
 
         async with aclosing(mapped(ask, items, limit)) as answers:
@@ -124,16 +124,16 @@ class Orchestrator:
                 yield answer
 
     async def perform(self, task: Task, *, in_line: bool = False) -> Answer:
-        """Do `task`, as `orchestrate` does, in types; `in_line` as with `Exchanges.perform`."""
+        """Execute `task`, as `orchestrate` does, with types; `in_line` as in `TaskExecutor.perform`."""
         entry = self._lifecycle.begin()
         try:
-            exchanges = self._lifecycle.exchanges or await self._opened()
-            return await exchanges.perform(task, in_line=in_line)
+            executor = self._lifecycle.executor or await self._opened()
+            return await executor.perform(task, in_line=in_line)
         finally:
             self._lifecycle.end(entry)
 
     async def resume(self, contract_id: str) -> Answer:
-        """Perform the task of that REQUEST again, as a new one in the same session; what a pipeline completed is taken over.
+        """Run the task of that REQUEST again, as a new one in the same session; the completed steps of a pipeline are reused.
 
         Raises NotFound, Conflict (it completed, it still runs, it was resumed already), and what `perform` raises.
         """
@@ -144,7 +144,7 @@ class Orchestrator:
             return task_again(self.config.ledger, contract_id, self.registry)
 
         if config_file.exists(self.config.ledger):
-            await self._opened()  # what a dead process left open is answered first
+            await self._opened()  # answers first what a dead process left open
         return await self.perform(await asyncio.to_thread(read))
 
     async def submit(
@@ -156,15 +156,15 @@ class Orchestrator:
         not_before: str | None = None,
         expires_at: str | None = None,
     ) -> str:
-        """Put `task` (as for `orchestrate`) into the queue, where `aorch serve` or `aorch worker` does it; its contract id.
+        """Put `task` (as for `orchestrate`) into the queue, for `aorch serve` or `aorch worker`, and return its contract id.
 
-        It is durable when this returns. `priority` is from 1 (highest) to 5; the moments are RFC 3339. Raises UsageError,
-        NoAgent where no agent has the capability, QueueFull, and LedgerError.
+        It is durable when this returns. `priority` is from 1 (highest) to 5; the times are RFC 3339. Raises UsageError,
+        NoAgent if no agent has the capability, QueueFull, and LedgerError.
         """
-        wish = Wish(priority, not_before and utc(not_before), expires_at and utc(expires_at))
+        options = QueueOptions(priority, not_before and utc(not_before), expires_at and utc(expires_at))
         asked = _task(session_id, task)
         await self._opened()
-        accepted = await self.queue.submit(asked, wish)
+        accepted = await self.queue.submit(asked, options)
         if isinstance(accepted, Answer):
             raise accepted.as_error()
         return accepted.contract_id
@@ -172,48 +172,48 @@ class Orchestrator:
     async def submit_all(
         self, asked: Iterable[tuple[str, TaskDict]], *, priority: int = priorities.DEFAULT
     ) -> list[str]:
-        """Put all these (session id and task, as for `submit`) into the queue, in one transaction; their contract ids.
+        """Put all these (session id and task, as for `submit`) into the queue in one transaction, and return their contract ids.
 
-        One that no agent can do is answered at once, as `wait` tells. Raises UsageError and QueueFull, then with none of them
-        accepted, and LedgerError.
+        A task that no agent can execute is answered at once; `wait` returns that answer. Raises UsageError, QueueFull and
+        LedgerError; then none of them was accepted.
         """
-        wish = Wish(priority)
-        tasks = [(_task(session_id, task), wish) for session_id, task in asked]
+        options = QueueOptions(priority)
+        tasks = [(_task(session_id, task), options) for session_id, task in asked]
         await self._opened()
         return [request.contract_id for request in await self.queue.submit_all(tasks)]
 
     async def wait(self, contract_id: str, timeout_s: float | None = None) -> AnswerDict | None:
-        """The answer to that REQUEST, as `orchestrate` gives it, once it is there; None after `timeout_s` (seconds).
+        """Wait for the answer to that REQUEST, in the form of `orchestrate`; None after `timeout_s` (seconds).
 
-        Raises NotFound, for a RESPONSE's id too; Conflict for a REQUEST that was imported without its RESPONSE.
+        Raises NotFound, also for a RESPONSE's id; Conflict for a REQUEST that was imported without its RESPONSE.
         """
-        waiting = Waiting(self.config.ledger)
+        waiter = ResponseWaiter(self.config.ledger)
         try:
-            await in_thread(waiting.open)
-            answer = await waiting.wait(contract_id, timeout_s)
+            await in_thread(waiter.open)
+            answer = await waiter.wait(contract_id, timeout_s)
         finally:
-            waiting.close()
+            waiter.close()
         return None if answer is None else answer.as_dict()
 
     async def cancel(self, contract_id: str, by: str = ORCHESTRATOR) -> str:
-        """Cancel that REQUEST, whoever does it, and return its status: `in_progress` as long as that is under way.
+        """Cancel that REQUEST in whatever process it runs, and return its status: `in_progress` until its process has seen it.
 
-        Cancelling again changes nothing. Raises NotFound, for a RESPONSE's id too; Conflict for a REQUEST that was imported
+        Cancelling again changes nothing. Raises NotFound, also for a RESPONSE's id; Conflict for a REQUEST that was imported
         while it was open.
         """
-        exchanges = await self._opened()
-        return await exchanges.ledger.cancel(contract_id, by)
+        executor = await self._opened()
+        return await executor.ledger.cancel(contract_id, by)
 
     async def compress_session(
         self, session_id: str, intent: str | None = None, via: str = "auto", max_tokens: int = 512
     ) -> dict[str, Any]:
-        """Make a memory block of what is new in a session: `status`, `session_id`, `compressed` (how many contracts; 0
-        where nothing was new), `memory_block` (its JSON form, or None) and `error`. The block is durable when this returns.
+        """Make a memory block of what is new in a session: `status`, `session_id`, `compressed` (the number of contracts; 0
+        if nothing was new), `memory_block` (its JSON form, or None) and `error`. The block is durable when this returns.
 
-        Raises NotFound where the session has no contracts, Conflict where another compression on the ledger takes longer
-        than 30 s, LlmOff, ConfigInvalid and LedgerError. Where a model or MemAgent fails, the block says so.
+        Raises NotFound if the session has no contracts, Conflict if another compression on the ledger takes longer than 30 s,
+        LlmOff, ConfigInvalid and LedgerError. If a model or MemAgent fails, the block says so.
         """
-        await in_thread(partial(import_module, "aorch.memory.compressor"))  # it takes longer to import than `run` takes
+        await in_thread(partial(import_module, "aorch.memory.compressor"))  # the import takes longer than `run`
         from aorch.memory.compressor import CompressionOptions, compress_session  # noqa: PLC0415
 
         return (await compress_session(self.config, session_id, CompressionOptions(via, intent, max_tokens))).as_dict()
@@ -235,7 +235,7 @@ class Orchestrator:
         return await self.get_contracts(session_id)
 
     async def get_status(self) -> dict[str, Any]:
-        """What `GET /v1/status` answers: the orchestrator, its agents, the ledger's contracts, and the two services."""
+        """The answer of `GET /v1/status`: the orchestrator, its agents, the ledger's contracts, and the two services."""
 
         def count() -> dict[str, Any]:
             from aorch.govern.status_summary import summary  # noqa: F401, PLC0415  imported here, outside the loop
@@ -250,34 +250,34 @@ class Orchestrator:
         return await summary(self.config, self.list_agents(), contracts)
 
     @property
-    def exchanges(self) -> Exchanges:
-        """What performs tasks. The first look opens the ledger in this thread."""
+    def executor(self) -> TaskExecutor:
+        """The executor of tasks. The first access opens the ledger in this thread."""
         return self._lifecycle.open()
 
     @property
-    def queue(self) -> Queue:
-        """What takes tasks in for later."""
+    def queue(self) -> TaskSubmitter:
+        """The way into the queue."""
         if self._queue is None:
-            self._queue = Queue(self.exchanges, self.config.queue.max_waiting)
+            self._queue = TaskSubmitter(self.executor, self.config.queue.max_waiting)
         return self._queue
 
     def open(self) -> None:
-        """Open the ledger now, in this thread, rather than with the first exchange. Raises LedgerError."""
+        """Open the ledger now, in this thread, rather than with the first task. Raises LedgerError."""
         self._lifecycle.open()
 
-    async def _opened(self) -> Exchanges:
-        exchanges = await self._lifecycle.opened()
+    async def _opened(self) -> TaskExecutor:
+        executor = await self._lifecycle.opened()
         if self._delivery is not None:
-            await self._delivery.start(exchanges.ledger.changes)
-        return exchanges
+            await self._delivery.start(executor.ledger.changes)
+        return executor
 
     async def aclose(self) -> None:
-        """Cancel what runs, wait until each RESPONSE is written, and let go of the ledger. It can be used again afterwards.
+        """Cancel what runs, wait until each RESPONSE is written, and close the ledger. The orchestrator can be used again.
 
-        A task whose agent has answered keeps its answer; each other one ends as `cancelled`, which its caller gets as its
-        answer. Raises UsageError when an agent calls it that this orchestrator runs.
+        A task whose agent has answered keeps its answer; any other ends as `cancelled`, and its caller gets that answer.
+        Raises UsageError in the code of an agent that this orchestrator runs.
         """
-        delivery = self._delivery if self._lifecycle.exchanges is not None else None
+        delivery = self._delivery if self._lifecycle.executor is not None else None
         await self._lifecycle.close()
         self._queue = None
         if delivery is not None:
@@ -292,14 +292,17 @@ class Orchestrator:
         await self.aclose()
 
 
-def _task(session_id: str, said: TaskDict) -> Task:
-    unknown = set(said) - _FIELDS
-    if unknown or "capability" not in said:
-        wrong = f"does not know {', '.join(sorted(unknown))}" if unknown else "needs a capability"
-        raise UsageError(f"a task {wrong}", f"Known: {', '.join(sorted(_FIELDS))}.")
-    return Task(session_id=named_session(session_id), **said)
+def _task(session_id: str, given: TaskDict) -> Task:
+    unknown = set(given) - _FIELDS
+    if unknown:
+        raise UsageError(
+            f"unknown key in a task: {', '.join(sorted(unknown))}", f"Known: {', '.join(sorted(_FIELDS))}."
+        )
+    if "capability" not in given:
+        raise UsageError("a task needs a capability", "Add the key `capability`.")
+    return Task(session_id=named_session(session_id), **given)
 
 
 def new_session_id() -> str:
-    """A name for a line of work that the caller did not name."""
+    """A new session id, for a task without one."""
     return f"session_{new_id()}"

@@ -66,7 +66,7 @@ async def ours(ledger: Path, calls: int, in_flight: int) -> float:
     from aorch import Orchestrator
 
     async with Orchestrator(ledger) as orchestrator:
-        orchestrator.exchanges  # noqa: B018  opens the ledger, which is no call's work
+        orchestrator.executor  # noqa: B018  opens the ledger, which is no call's work
         return await drive(orchestrator.orchestrate, calls, in_flight)
 
 

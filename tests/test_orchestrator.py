@@ -306,7 +306,7 @@ async def test_a_task_cancelled_before_its_request_is_durable_is_cancelled_in_th
     request, response = await orchestrator.get_contracts("cancelled")
     assert (request["contract_type"], request["status"]) == ("REQUEST", "cancelled")
     assert (response["contract_type"], response["status"]) == ("RESPONSE", "cancelled")
-    assert response["metadata"]["called"] is False
+    assert response["metadata"]["delivered"] is False
     await orchestrator.aclose()
     assert (await orchestrator.orchestrate("s", {"capability": "echo", "parameters": {"text": "hi"}}))["success"]
 

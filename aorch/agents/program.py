@@ -113,7 +113,7 @@ class ProgramAgent(Agent):
                 run, program, arguments, cwd=self._folder(), env=env, given=given.encode(), limit=limit
             )
         except (OSError, ValueError) as error:
-            return _failure(f"{arguments[0]} could not be started: {error}")
+            raise AgentFailed(f"{arguments[0]} could not be started: {error}", delivered=False) from error
         except asyncio.CancelledError:
             said = _parsed(run.stdout) if run.stdout else {}
             raise CutOff({**said, "stderr": _text(run.stderr)}) from None
@@ -242,7 +242,7 @@ def fill(template: str, parameters: dict[str, Any], environment: dict[str, str] 
             return f"{{{literal}}}"
         if variable:
             if variable not in (environment or {}):
-                raise AgentFailed(f"its stdin refers to {{${variable}}}, which is not set")
+                raise AgentFailed(f"its stdin refers to {{${variable}}}, which is not set", delivered=False)
             return (environment or {})[variable]
         if name not in parameters:
             raise ParametersInvalid(f"parameter {name!r} is missing: the agent's command needs it", f"Add {name}=….")

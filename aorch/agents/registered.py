@@ -65,6 +65,13 @@ class Registered:
         """The number of tasks that it executes now."""
         return len(self.holders)
 
+    def try_acquire(self, request_id: str) -> bool:
+        """Take a slot for the task of that REQUEST if one is free."""
+        if self.slots is not None and not self.slots.try_acquire():
+            return False
+        self.holders.add(request_id)
+        return True
+
     async def acquire(self, request_id: str) -> None:
         """Take a slot for the task of that REQUEST, or wait for one."""
         if self.slots is not None:

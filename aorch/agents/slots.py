@@ -18,6 +18,14 @@ class Slots:
         """Whether `acquire` would wait."""
         return self._available == 0
 
+    def try_acquire(self) -> bool:
+        """Take a slot if one is free."""
+        with self._lock:
+            if not self._available:
+                return False
+            self._available -= 1
+            return True
+
     async def acquire(self) -> None:
         """Take a slot, or wait for one."""
         with self._lock:

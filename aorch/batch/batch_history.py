@@ -12,13 +12,14 @@ from aorch import jsonio
 from aorch.agents.registry import Registry
 from aorch.batch.batch_line import Line
 from aorch.clock import now
-from aorch.engine.task import Answer, Task, recorded
+from aorch.engine.task import Answer, Task, answer_from_contracts
 from aorch.errors import Conflict, NotFound, UsageError
 from aorch.ids import new_id
 from aorch.ledger import priorities
 from aorch.ledger.batch_register import Asked, Past, Recorded
+from aorch.ledger.contract_metadata import requested_agent
 from aorch.ledger.ledger import Ledger
-from aorch.ledger.record import CANCELLED, INTERRUPTED, insisted_on, object_in
+from aorch.ledger.record import CANCELLED, INTERRUPTED, object_in
 from aorch.ledger.task_keys import BatchLineKey, RetryKey
 
 CHUNK = 500
@@ -56,7 +57,7 @@ class Earlier:
                 if self._may_be_done_again(line.task, past):
                     line.task.idempotency = RetryKey(past.contract_id)
                     line.task.session_id = past.session_id
-                    line.task.metadata["retry_of"] = past.retry_of or past.contract_id
+                    line.task.annotations["retry_of"] = past.retry_of or past.contract_id
                 else:
                     line.past = past
             yield lines
@@ -72,7 +73,7 @@ class Earlier:
         if past.metadata is not None:
             result = None if past.result is None else jsonio.decode(past.result)
             response = {**past._asdict(), "result": result, "metadata": jsonio.decode(past.metadata)}
-            return recorded(past._asdict(), response)
+            return answer_from_contracts(past._asdict(), response)
         return Answer(
             success=False,
             data=None,
@@ -87,7 +88,7 @@ class Earlier:
 
     def _may_be_done_again(self, task: Task, past: Past) -> bool:
         """Whether no agent saw it, or it was broken off and doing it twice comes to the same as once, whoever does it."""
-        if past.called == 0:
+        if past.delivered == 0:
             return True
         if past.status not in (INTERRUPTED, CANCELLED):
             return False
@@ -149,8 +150,8 @@ def _again(asked: Asked, about: dict[str, Any], session_id: str, timeout_s: floa
         parameters=jsonio.decode(asked.payload),
         session_id=session_id,
         context=object_in(about, "context"),
-        agent_id=insisted_on(about, asked.to_agent),
+        agent_id=requested_agent(about, asked.to_agent),
         timeout_s=timeout_s,
         from_agent=asked.from_agent,
-        metadata={**kept, "retry_of": asked.contract_id},
+        annotations={**kept, "retry_of": asked.contract_id},
     )

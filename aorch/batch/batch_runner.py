@@ -18,10 +18,9 @@ from aorch.batch.batch_history import Earlier
 from aorch.batch.batch_line import Line
 from aorch.batch.prefetch import Puller
 from aorch.clock import now
-from aorch.engine.exchange import Exchanges
-from aorch.engine.invocation import Outcome
+from aorch.engine.executor import TaskExecutor
 from aorch.engine.response_saver import Unsaved
-from aorch.engine.task import Answer
+from aorch.engine.task import Answer, Outcome
 from aorch.errors import AgentCancelled, AgentFailed, AorchError, Conflict
 
 LOOK_AHEAD, LOOK_AHEAD_BYTES = 1000, 8 * 1024 * 1024
@@ -105,7 +104,7 @@ def _name(session_id: str, named: dict[str, None]) -> None:
 
 
 class Batch:
-    """Performs lines with `exchanges`, `parallel` at a time, and puts each one's result into `output`; `tally` counts them.
+    """Runs lines with `executor`, `parallel` at a time, and puts each one's result into `output`; `tally` counts them.
 
     Results come as tasks end, or in the order of the lines (`ordered`), also if some lines have none because the batch ended
     early. With `fail_fast` nothing is begun after the first failure; what runs is finished. `earlier` knows what earlier runs
@@ -114,7 +113,7 @@ class Batch:
 
     def __init__(
         self,
-        exchanges: Exchanges,
+        executor: TaskExecutor,
         output: Output,
         tally: "Tally",
         *,
@@ -124,7 +123,7 @@ class Batch:
         earlier: Earlier | None = None,
     ) -> None:
         self.tally = tally
-        self._exchanges = exchanges
+        self._executor = executor
         self._output = output
         self._parallel = parallel
         self._look_ahead = max(LOOK_AHEAD, 2 * parallel)
@@ -240,7 +239,7 @@ class Batch:
             self._twins[line.key] = []
         try:
             cut_off = partial(self._cut_off, line, line.task.session_id)
-            return await self._exchanges.perform(line.task, cut_off, in_line=True)
+            return await self._executor.perform(line.task, cut_off, in_line=True)
         except Unsaved as unsaved:  # its RESPONSE is written as soon as the ledger takes it
             return unsaved.answer
         except Conflict:  # a line of that id and text was done before, or another process is doing it now

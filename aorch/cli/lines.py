@@ -238,7 +238,7 @@ class Lines:
             {**defaults.context, **context} if defaults.context else context,
             defaults.agent_id if given.agent_id is None else given.agent_id,
             defaults.timeout_s if given.timeout_s is None else given.timeout_s,
-            metadata={} if given.priority is None else {"priority": given.priority},
+            annotations={} if given.priority is None else {"priority": given.priority},
         )
 
     def _from_row(self, number: int, own: str | int, row: dict[str, Any], text: bytes, size: int) -> Line:
@@ -261,7 +261,7 @@ class Lines:
         digest = self._seed.copy()
         digest.update(text)
         key = f"{own}"[:LONGEST_ID] + ":" + digest.hexdigest()[:16]
-        task.metadata["line"] = own
+        task.annotations["line"] = own
         return Line(
             number,
             own,

@@ -1,4 +1,4 @@
-"""When an orchestrator's ledger is opened and closed: by whoever comes first, and after everything that runs has ended."""
+"""The lifecycle of an orchestrator's ledger: opened by the first task, closed after everything that runs has ended."""
 
 import asyncio
 import contextlib
@@ -10,8 +10,8 @@ import weakref
 from collections.abc import Callable
 from functools import partial
 
-from aorch.engine.exchange import Exchanges
-from aorch.engine.invocation import current_call
+from aorch.engine.executor import TaskExecutor
+from aorch.engine.invocation import current_invocation
 from aorch.engine.threads import in_thread
 from aorch.errors import UsageError
 from aorch.ledger.ledger import Ledger
@@ -19,36 +19,36 @@ from aorch.ledger.ledger import Ledger
 _log = logging.getLogger("aorch")
 
 LOOK_S = 0.5
-"""How often closing looks whether another thread's loop has stopped with exchanges under way, which nobody tells."""
+"""How often closing checks whether another thread's loop has stopped while tasks were running: nothing reports that."""
 CLOSING = "the closing of its orchestrator"
-"""Who cancelled what ran when it was closed."""
+"""What is named as the canceller of tasks that ran at the close."""
 
 
 class Lifecycle:
-    """The exchanges of one orchestrator, for any number of threads with a loop each; `make` opens their ledger."""
+    """The executor of one orchestrator, for any number of threads with a loop each; `make` opens its ledger."""
 
-    def __init__(self, make: Callable[[], Exchanges]) -> None:
+    def __init__(self, make: Callable[[], TaskExecutor]) -> None:
         self._make = make
         self._lock = threading.Lock()
-        self.exchanges: Exchanges | None = None
-        """What is open; None before the first exchange and after `close`."""
+        self.executor: TaskExecutor | None = None
+        """None before the first task and after `close`."""
         self._given_up = threading.Event()
         self._opening: dict[asyncio.AbstractEventLoop, asyncio.Task[None]] = {}
         self._waiting: dict[object, asyncio.AbstractEventLoop] = {}
         self._under_way: dict[object, asyncio.AbstractEventLoop] = {}
-        self._told: Callable[[], None] | None = None
+        self._notify: Callable[[], None] | None = None
         self._forgotten: weakref.finalize[..., Lifecycle] | None = None
 
-    def open(self) -> Exchanges:
+    def open(self) -> TaskExecutor:
         """Open the ledger if it is not open, in this thread. Raises LedgerError."""
-        while (exchanges := self.exchanges) is None:
+        while (executor := self.executor) is None:
             self._open(self._given_up)
-        return exchanges
+        return executor
 
-    async def opened(self) -> Exchanges:
-        """As `open`, in a thread of its own: this loop goes on, and so does whoever is cancelled meanwhile."""
+    async def opened(self) -> TaskExecutor:
+        """As `open`, in a thread of its own, so that this loop runs on and a caller can be cancelled meanwhile."""
         loop, waiter = asyncio.get_running_loop(), object()
-        while (exchanges := self.exchanges) is None:
+        while (executor := self.executor) is None:
             opening = self._opening.get(loop)
             if opening is None:
                 opening = self._opening[loop] = loop.create_task(in_thread(partial(self._open, self._given_up)))
@@ -58,87 +58,89 @@ class Lifecycle:
                 await asyncio.shield(opening)
             finally:
                 del self._waiting[waiter]
-                if (tell := self._told) is not None:
-                    tell()
-        return exchanges
+                if (notify := self._notify) is not None:
+                    notify()
+        return executor
 
     def begin(self) -> object:
-        """Note that an exchange is under way in this loop, until `end`."""
+        """Note that a task runs in this loop, until `end`."""
         entry = object()
         self._under_way[entry] = asyncio.get_running_loop()
         return entry
 
     def end(self, entry: object) -> None:
-        """Note that it has ended: its RESPONSE is in the ledger."""
+        """Note that the task has ended: its RESPONSE is in the ledger."""
         del self._under_way[entry]
-        if (tell := self._told) is not None:
-            tell()
+        if (notify := self._notify) is not None:
+            notify()
 
     async def close(self) -> None:
-        """Cancel what runs, wait until each RESPONSE is written, and close the ledger. Raises UsageError inside an exchange.
+        """Cancel what runs, wait until each RESPONSE is written, and close the ledger. Raises UsageError in an agent's code.
 
-        A ledger that is being opened is waited for if a task waits for it, which is then recorded as cancelled.
+        If a task waits for the ledger to open, this waits for it too; then the task is recorded as cancelled.
         """
-        call = current_call.get()
-        if call is not None and call.exchanges is self.exchanges:
+        invocation = current_invocation.get()
+        if invocation is not None and invocation.executor is self.executor:
             raise UsageError("an agent cannot close the orchestrator that runs it", "Close it where it was opened.")
         try:
-            await self._while(lambda: self.exchanges is None and _any_runs(self._waiting))
-            if self.exchanges is not None:
-                self.exchanges.cancel_all(CLOSING)
-                await self._while(lambda: _any_runs(self._under_way))
+            if self._waiting:
+                await self._while(lambda: self.executor is None and _any_runs(self._waiting))
+            if self.executor is not None:
+                self.executor.cancel_all(CLOSING)
+                if self._under_way:
+                    await self._while(lambda: _any_runs(self._under_way))
         finally:
-            self._told = None
-            self._given_up.set()  # where the ledger is still being opened, and nobody waits for it
+            self._notify = None
+            self._given_up.set()  # if the ledger is still being opened, and no task waits for it
             self._given_up = threading.Event()
             await self._close()
 
     async def _close(self) -> None:
         with self._lock:
-            exchanges, self.exchanges = self.exchanges, None
-        if exchanges is None:  # never opened, or closed meanwhile by another call
+            executor, self.executor = self.executor, None
+        if executor is None:  # never opened, or closed meanwhile by another call
             return
         if self._forgotten is not None:
             self._forgotten.detach()
-        if lost := await exchanges.saver.close(partial(in_thread, exchanges.ledger.close)):
-            _log.error("the ledger did not take %d RESPONSEs; their REQUESTs will be answered as interrupted", lost)
+        if lost := await executor.saver.close(partial(in_thread, executor.ledger.close)):
+            _log.error("the ledger did not accept %d RESPONSEs; their REQUESTs will be answered as interrupted", lost)
 
     async def _while(self, holds: Callable[[], bool]) -> None:
-        """Wait for as long as that holds. It is looked at when an entry ends, and every LOOK_S seconds."""
+        """Wait while `holds` returns True. It is called when an entry ends, and every LOOK_S seconds."""
         loop, changed = asyncio.get_running_loop(), asyncio.Event()
 
-        def tell() -> None:
+        def notify() -> None:
             with contextlib.suppress(RuntimeError):  # that loop is closed
                 loop.call_soon_threadsafe(changed.set)
 
-        self._told = tell
+        self._notify = notify
         while holds():
             changed.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(changed.wait(), LOOK_S)
 
     def _open(self, given_up: threading.Event) -> None:
-        exchanges = self._make()
+        executor = self._make()
         with self._lock:
-            if self.exchanges is None and not given_up.is_set():
-                self._forgotten = weakref.finalize(self, _close_forgotten, exchanges.ledger, os.getpid())
-                self.exchanges = exchanges
+            if self.executor is None and not given_up.is_set():
+                self._forgotten = weakref.finalize(self, _close_forgotten, executor.ledger, os.getpid())
+                self.executor = executor
                 return
-        exchanges.ledger.close()  # another thread was first, or `close` came meanwhile
+        executor.ledger.close()  # another thread was first, or `close` came meanwhile
 
     def _is_open(self, opening: "asyncio.Task[None]") -> None:
         self._opening.pop(opening.get_loop(), None)
         if not opening.cancelled():
-            opening.exception()  # seen, also if nobody awaits it any more
+            opening.exception()  # retrieved, even if no task awaits it any more
 
 
 def _any_runs(entries: dict[object, asyncio.AbstractEventLoop]) -> bool:
-    """Whether one of them is in a loop that runs: in any other, nothing ends any more."""
+    """Whether one of them is in a loop that runs: in a stopped loop nothing ends any more."""
     return any(loop.is_running() for loop in list(entries.values()))
 
 
 def _close_forgotten(ledger: Ledger, pid: int) -> None:
-    """Close the ledger of an orchestrator that nobody closed, so that its thread ends; a forked child leaves it alone."""
+    """Close the ledger of an orchestrator that was not closed, so that its thread ends; a forked child leaves it alone."""
     if os.getpid() != pid:
         return
     if threading.current_thread() is threading.main_thread():

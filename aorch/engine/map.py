@@ -1,4 +1,4 @@
-"""One capability over many items, a few at a time, answers as they come."""
+"""Mapping one capability over many items, a limited number at a time; answers are yielded as they come."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
@@ -15,20 +15,20 @@ _NO_MORE: Any = object()
 async def mapped(
     ask: Callable[[Item], Awaitable[AnswerDict]], items: Items, limit: int
 ) -> AsyncGenerator[MappedAnswerDict, None]:
-    """What `ask` makes of each of `items`, as it comes, with the `item` and its `index` (from 0).
+    """The answer of `ask` to each of `items`, as it comes, with the `item` and its `index` (from 0).
 
-    At most `limit` items are taken whose answers have not been handed out. Ending this early cancels what runs, and waits
-    for that; so does an error of `ask` or of `items`, which is raised.
+    At most `limit` items are taken whose answers have not been yielded. Ending this early cancels what runs, and waits
+    for it; so does an error of `ask` or of `items`, which is raised.
     """
     taking = items.__aiter__() if isinstance(items, AsyncIterable) else _each(items)
     ended: asyncio.Queue[asyncio.Task[Any]] = asyncio.Queue()
     running: dict[asyncio.Task[Any], tuple[int, Item]] = {}
     next_item: asyncio.Task[Any] | None = None
-    index, over = 0, False
+    index, exhausted = 0, False
     try:
-        while not over or running:
-            if next_item is None and not over and len(running) < limit:
-                next_item = _begun(anext(taking, _NO_MORE), ended)
+        while not exhausted or running:
+            if next_item is None and not exhausted and len(running) < limit:
+                next_item = _started(anext(taking, _NO_MORE), ended)
             done = await ended.get()
             if done is not next_item:
                 number, item = running.pop(done)
@@ -36,9 +36,9 @@ async def mapped(
                 yield {**answer, "item": item, "index": number}
                 continue
             next_item, item = None, done.result()
-            over = item is _NO_MORE
-            if not over:
-                running[_begun(ask(item), ended)] = (index, item)
+            exhausted = item is _NO_MORE
+            if not exhausted:
+                running[_started(ask(item), ended)] = (index, item)
                 index += 1
     finally:
         left = [*running, *([next_item] if next_item else [])]
@@ -47,7 +47,7 @@ async def mapped(
         await asyncio.gather(*left, return_exceptions=True)
 
 
-def _begun(work: Awaitable[Any], ended: "asyncio.Queue[asyncio.Task[Any]]") -> "asyncio.Task[Any]":
+def _started(work: Awaitable[Any], ended: "asyncio.Queue[asyncio.Task[Any]]") -> "asyncio.Task[Any]":
     async def awaited() -> Any:
         return await work
 

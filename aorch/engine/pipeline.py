@@ -1,8 +1,8 @@
 """A pipeline: an agent whose one capability is performed by the agents of its steps.
 
 Each step is an exchange of its own, below the pipeline's REQUEST (`parent_id`), with `metadata.step` (and `metadata.index`
-within a fan-out). Before one is asked for, the ledger is: what an earlier try of the same REQUEST (its process died), or of
-those that it resumes, completed with the same parameters is taken over, and only the rest is done.
+within a fan-out). The ledger is searched before each step: a step that an earlier attempt of the same REQUEST (its process
+died), or of one that it resumes, completed with the same parameters is not executed again; its result is reused.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from aorch.agents import Agent, AgentCapability
 from aorch.agents.parameters import json_schema
 from aorch.config import settings, templates
 from aorch.config.pipeline_config import PipelineConfig, Step, needs_of
-from aorch.engine.invocation import Call, current_call
+from aorch.engine.invocation import Invocation, current_invocation
 from aorch.engine.task import Answer, Task
 from aorch.errors import AgentCancelled, AgentFailed, AorchError, Conflict, ReferenceInvalid, UsageError
 from aorch.ledger.record import COMPLETED
@@ -30,13 +30,13 @@ __all__ = ["Pipeline", "Step"]
 class Pipeline(Agent):
     """Steps as one capability, which has the pipeline's name.
 
-    `parameters` says what it takes, as of any capability; what has a `default` in its JSON Schema need not be given.
-    `result` is the template of its data (None: the last step's data). Raises ConfigInvalid, which names the step, for what
-    could never work.
+    `parameters` declares its parameters, as for any capability; one with a `default` in its JSON Schema is optional.
+    `result` is the template of its data (None: the last step's data). Raises ConfigInvalid, which names the step, if the
+    steps can never work.
     """
 
     kind = "pipeline"
-    grace_s = None  # it ends as soon as its steps have, and each of those has its limit
+    grace_s = None  # it ends as soon as its steps do, and each of them has its timeout
 
     def __init__(
         self,
@@ -57,35 +57,35 @@ class Pipeline(Agent):
 
     @classmethod
     def of(cls, name: str, declared: PipelineConfig) -> "Pipeline":
-        """The pipeline that aorch.toml declares under that name."""
+        """The pipeline that aorch.toml declares as `name`."""
         return cls(name, **{field: getattr(declared, field) for field in declared.__struct_fields__})
 
     def get_capabilities(self) -> list[AgentCapability]:
-        """One, of the pipeline's own name."""
+        """One capability, named after the pipeline."""
         declared = self.declared
         return [AgentCapability(self.name, self.description, declared.parameters, declared.idempotent)]
 
     def asks_for(self) -> list[str]:
-        """What its steps ask for."""
+        """The capabilities of its steps."""
         return [step.capability for step in self.declared.steps]
 
     async def execute(self, task: dict[str, Any]) -> dict[str, Any]:
-        """Perform the steps; the pipeline's data. Raises the failure of a step, with its name before the reason."""
-        call = current_call.get()
-        if call is None:
-            raise UsageError("a pipeline is performed by an Orchestrator", "Register it, and call it by its name.")
+        """Run the steps and answer with the pipeline's data. Raises the failure of a step, prefixed with the step's name."""
+        invocation = current_invocation.get()
+        if invocation is None:
+            raise UsageError("a pipeline needs an Orchestrator to run it", "Register it, and call it by its name.")
         try:
-            return {"success": True, "data": await _Course(self, call, task).perform()}
+            return {"success": True, "data": await _Run(self, invocation, task).perform()}
         except UsageError:
             raise
         except AorchError as failure:
-            again = f"Mended, it goes on from there: aorch contracts resume {task['task_id']}"
-            raise type(failure)(str(failure), f"{failure.hint} {again}".strip()) from failure
+            resume = f"Once that is fixed, continue from there: aorch contracts resume {task['task_id']}"
+            raise type(failure)(str(failure), f"{failure.hint} {resume}".strip()) from failure
 
 
 @dataclass(frozen=True, slots=True)
-class _Earlier:
-    """An exchange of an earlier try."""
+class _EarlierExchange:
+    """An exchange of an earlier attempt."""
 
     contract_id: str
     to_agent: str | None
@@ -95,60 +95,60 @@ class _Earlier:
 
 @dataclass(slots=True)
 class _Result:
-    """What came of one task of a step."""
+    """The result of one task of a step."""
 
     data: Any = None
     failure: AorchError | None = None
     contract_id: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """The form in which a template sees it."""
+        """The form that templates refer to."""
         error = None if self.failure is None else str(self.failure)
         return {"data": self.data, "success": self.failure is None, "error": error, "contract_id": self.contract_id}
 
 
-class _Course:
-    """One performance of a pipeline: its steps, each as soon as all that it needs have ended."""
+class _Run:
+    """One run of a pipeline: each step starts as soon as all steps that it needs have ended."""
 
-    def __init__(self, pipeline: Pipeline, call: Call, task: dict[str, Any]) -> None:
+    def __init__(self, pipeline: Pipeline, invocation: Invocation, task: dict[str, Any]) -> None:
         self.pipeline = pipeline
-        self.call = call
+        self.invocation = invocation
         self.task = task
         self.steps: dict[str, dict[str, Any]] = {}
         self.scope = {"input": {**_defaults(pipeline), **task["parameters"]}, "steps": self.steps}
-        self.over = {step.name: asyncio.Event() for step in pipeline.declared.steps}
+        self.done = {step.name: asyncio.Event() for step in pipeline.declared.steps}
         self.failed: dict[str, AorchError] = {}
         self.skipped: list[str] = []
         self.earlier = self._earlier()
         if self.earlier or "resumes" in task.get("metadata", {}):
-            call.about["reused"] = []
+            invocation.details["reused"] = []
 
     async def perform(self) -> Any:
-        """The pipeline's data. Cancelled, or after a failure that stops it, it ends once every running step has."""
+        """Return the pipeline's data. Cancelled, or stopped by a failure, it ends once every running step has."""
         try:
             async with asyncio.TaskGroup() as group:
                 for step in self.pipeline.declared.steps:
-                    group.create_task(self._in_turn(step))
+                    group.create_task(self._when_ready(step))
         except BaseExceptionGroup as failures:
             raise _first(failures) from failures
         if self.failed:
-            raise self._told()
+            raise self._failure()
         declared = self.pipeline.declared
         if declared.result is not None:
             return templates.fill(declared.result, self.scope)
         return self.steps[declared.steps[-1].name]["data"]
 
-    async def _in_turn(self, step: Step) -> None:
+    async def _when_ready(self, step: Step) -> None:
         needs = self.pipeline.needs[step.name]
         for need in needs:
-            await self.over[need].wait()
+            await self.done[need].wait()
         if any(need not in self.steps for need in needs):
             self.skipped.append(step.name)
         else:
-            await self._do(step)
-        self.over[step.name].set()
+            await self._run_step(step)
+        self.done[step.name].set()
 
-    async def _do(self, step: Step) -> None:
+    async def _run_step(self, step: Step) -> None:
         try:
             if step.for_each is None:
                 result = await self._ask(step, self.scope, None)
@@ -166,7 +166,7 @@ class _Course:
             raise failure
 
     async def _fan_out(self, step: Step) -> tuple[dict[str, Any], AorchError | None]:
-        """The step for each item, `parallel` of them at a time; in the order of the items."""
+        """Run the step for each item, `parallel` of them at a time; the results are in the order of the items."""
         items = templates.fill(step.for_each, self.scope)
         if not isinstance(items, list):
             raise ReferenceInvalid(f"for_each needs a list, and {step.for_each} is {jsonio.encode(items)[:60]}")
@@ -194,7 +194,7 @@ class _Course:
         return seen, failure
 
     async def _ask(self, step: Step, scope: dict[str, Any], index: int | None) -> _Result:
-        """One task of a step: what an earlier try made of it, else an exchange."""
+        """Run one task of a step, or reuse the result of an earlier attempt."""
         where = f"step {step.name}" if index is None else f"step {step.name}, item {index}"
         try:
             parameters = templates.fill(step.parameters, scope)
@@ -204,42 +204,42 @@ class _Course:
             return _Result(failure=ReferenceInvalid(f"{where}: {error}", error.hint))
         while (before := self._before(step, parameters, index)) is not None:
             if before.completed:
-                await asyncio.sleep(0)  # ten thousands of them must not hold up the loop
-                self.call.about["reused"].append(before.contract_id)
-                return _Result(self.call.exchanges.ledger.result(before.contract_id), None, before.contract_id)
+                await asyncio.sleep(0)  # tens of thousands of them must not block the loop
+                self.invocation.details["reused"].append(before.contract_id)
+                return _Result(self.invocation.executor.ledger.result(before.contract_id), None, before.contract_id)
             if before.running:
                 hint = f"Wait for its end: aorch contracts wait {before.contract_id}"
-                return _Result(failure=Conflict(f"{where}: it is being done already ({before.contract_id})", hint))
+                return _Result(failure=Conflict(f"{where}: it is already running ({before.contract_id})", hint))
             try:
                 return await self._exchange(step, parameters, index, before, where)
-            except Conflict:  # that step alone was resumed a moment earlier
+            except Conflict:  # that step was resumed on its own a moment earlier
                 self.earlier = self._earlier()
         return await self._exchange(step, parameters, index, None, where)
 
-    def _before(self, step: Step, parameters: dict[str, Any], index: int | None) -> _Earlier | None:
+    def _before(self, step: Step, parameters: dict[str, Any], index: int | None) -> _EarlierExchange | None:
         if not self.earlier:
             return None
         before = self.earlier.get(_key(step.name, index, step.capability, jsonio.encode(parameters)))
         return None if before and step.agent_id not in (None, before.to_agent) else before
 
-    def _earlier(self) -> dict[bytes, _Earlier]:
-        """By `_key`, what earlier tries asked for: the last one that completed, else the last one, which may run still."""
-        found: dict[bytes, _Earlier] = {}
-        ledger = self.call.exchanges.ledger
+    def _earlier(self) -> dict[bytes, _EarlierExchange]:
+        """The exchanges of earlier attempts by `_key`: the last completed one, else the last one, which may still run."""
+        found: dict[bytes, _EarlierExchange] = {}
+        ledger = self.invocation.executor.ledger
         for contract_id, to_agent, capability, payload, status, running, metadata in ledger.tried(
             self.task["task_id"], self.pipeline.agent_id
         ):
             about = jsonio.decode(metadata)
             key = _key(about.get("step"), about.get("index"), capability, payload)
             if status == COMPLETED or key not in found or not found[key].completed:
-                found[key] = _Earlier(contract_id, to_agent, status == COMPLETED, bool(running))
+                found[key] = _EarlierExchange(contract_id, to_agent, status == COMPLETED, bool(running))
         return found
 
     async def _exchange(
-        self, step: Step, parameters: dict[str, Any], index: int | None, before: _Earlier | None, where: str
+        self, step: Step, parameters: dict[str, Any], index: int | None, before: _EarlierExchange | None, where: str
     ) -> _Result:
-        """Raises Conflict if `before` has been tried again already."""
-        about = {"step": step.name, **({} if index is None else {"index": index})}
+        """Raises Conflict if `before` has been resumed already."""
+        annotations = {"step": step.name, **({} if index is None else {"index": index})}
         task = Task(
             capability=step.capability,
             parameters=parameters,
@@ -249,7 +249,7 @@ class _Course:
             timeout_s=step.timeout_s,
             from_agent=self.pipeline.agent_id,
             parent_id=self.task["task_id"],
-            metadata=about if before is None else {**about, "resumes": before.contract_id},
+            annotations=annotations if before is None else {**annotations, "resumes": before.contract_id},
             idempotency=None if before is None else RetryKey(before.contract_id),
         )
         answer = await self._performed(task, in_line=index is not None)
@@ -261,8 +261,8 @@ class _Course:
         return _Result(None, kind(f"{where}: {answer.error}", answer.hint), answer.contract_id)
 
     async def _performed(self, task: Task, *, in_line: bool) -> Answer | None:
-        """The answer; None where that task alone was cancelled, by somebody else."""
-        performing = asyncio.ensure_future(self.call.exchanges.perform(task, in_line=in_line))
+        """The answer; None if that task alone was cancelled, by another caller."""
+        performing = asyncio.ensure_future(self.invocation.executor.perform(task, in_line=in_line))
         try:
             return await performing
         except asyncio.CancelledError:
@@ -271,16 +271,16 @@ class _Course:
                 raise
             return None
 
-    def _told(self) -> AorchError:
-        """The failure of a pipeline whose steps went on as far as they could."""
+    def _failure(self) -> AorchError:
+        """The failure of a pipeline that ran all the steps that it could."""
         (_, first), *others = self.failed.items()
-        more = f"; {', '.join(name for name, _ in others)} failed as well" if others else ""
-        more += f"; skipped, for want of what failed: {', '.join(self.skipped)}" if self.skipped else ""
+        more = f"; {', '.join(name for name, _ in others)} also failed" if others else ""
+        more += f"; skipped, because they need a failed step: {', '.join(self.skipped)}" if self.skipped else ""
         return type(first)(f"{first}{more}", first.hint)
 
 
 def _key(step: Any, index: Any, capability: str, payload: str) -> bytes:
-    """What makes two tasks of a pipeline the same; a digest, since there may be ten thousands of long ones."""
+    """Identifies equal tasks of a pipeline; a digest, since there can be tens of thousands of long ones."""
     return hashlib.sha256(f"{jsonio.encode([step, index, capability])}{payload}".encode()).digest()
 
 
@@ -295,7 +295,7 @@ def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 def _defaults(pipeline: Pipeline) -> dict[str, Any]:
-    """What the pipeline's JSON Schema says of parameters that are not given."""
+    """The defaults in the pipeline's JSON Schema."""
     properties = json_schema(pipeline.declared.parameters).get("properties", {})
     said = properties.items() if isinstance(properties, dict) else ()
     return {name: each["default"] for name, each in said if isinstance(each, dict) and "default" in each}

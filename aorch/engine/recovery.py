@@ -1,4 +1,4 @@
-"""What a dead process left open: answered before anybody reads, and while a service or a worker runs."""
+"""Recovery: REQUESTs that a dead process left open are answered before a read, and while a service or a worker runs."""
 
 import asyncio
 from contextlib import suppress
@@ -10,13 +10,13 @@ from aorch.ledger import ledger as store
 from aorch.ledger.ledger import Ledger
 
 LOOK_AFTER_S = 0.5
-"""How soon what a dead worker left is taken care of."""
+"""How often the ledger is checked for what dead processes left open."""
 
 
 def recover(ledger: Path) -> Path:
-    """Answer with `interrupted` what dead processes left open in `ledger`, and return its place.
+    """Answer with `interrupted` what dead processes left open in `ledger`, and return its path.
 
-    A ledger that is not there, or that cannot be written now, stays as it is: what can be read of it is still true.
+    A ledger that does not exist, or that cannot be written now, stays as it is: what can be read of it is still true.
     """
     with suppress(LedgerError, OSError):
         store.recover(ledger)
@@ -24,7 +24,7 @@ def recover(ledger: Path) -> Path:
 
 
 async def keep_recovering(ledger: Ledger, turned: Turned) -> None:
-    """Take care, from now on, of what processes that die leave open in `ledger`. A loop for supervision.py."""
+    """Recover what processes leave open in `ledger` when they die, from now on. A loop for supervision.py."""
     while True:
         await ledger.recover_lost()
         turned()

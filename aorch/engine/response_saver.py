@@ -1,13 +1,15 @@
-"""Saving RESPONSEs: each is committed, and written again for as long as the ledger does not take it (busy, full, failing)."""
+"""Saving RESPONSEs: each is committed, and written again while the ledger does not accept it (busy, full, failing)."""
 
 import asyncio
 import contextlib
+import itertools
 import math
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from aorch.backoff import Backoff
 from aorch.errors import Conflict, LedgerBusy, LedgerError
 from aorch.ledger.ledger import Ledger
 from aorch.ledger.record import Row
@@ -16,19 +18,19 @@ if TYPE_CHECKING:
     from aorch.engine.task import Answer
 
 PATIENCE_S = 5.0
-"""How long a caller waits for the ledger to take a RESPONSE."""
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 1.0
-"""Between two attempts: twice as long each time."""
+"""How long a caller waits for the ledger to accept a RESPONSE."""
+BACKOFF = Backoff(0.1, 1.0)
 LOOK_S = 0.1
-"""How soon a caller whose patience ends is told."""
+"""How often callers are checked for the end of their patience."""
 
 Write = Callable[[], Awaitable[None]]
 
 
 class Unsaved(LedgerError):
-    """The ledger has not taken a RESPONSE in the caller's time. `saving` goes on until it has; `answer` is what it says.
+    """The ledger has not accepted a RESPONSE in the caller's time. `saving` is the task that continues until it has, and
+    `answer` is the answer to the caller.
 
-    `code` and `http_status` are those of the reason, with 503 in place of 500.
+    `code` and `http_status` are those of the reason, with 503 instead of 500.
     """
 
     answer: "Answer"
@@ -36,7 +38,7 @@ class Unsaved(LedgerError):
     def __init__(self, request_id: str, reason: LedgerError, saving: "asyncio.Task[None]") -> None:
         super().__init__(
             f"the answer to {request_id} is not in the ledger yet: {reason}",
-            f"{reason.hint} It is written as soon as the ledger takes it: aorch contracts wait {request_id}".strip(),
+            f"{reason.hint} It is written as soon as the ledger accepts it: aorch contracts wait {request_id}".strip(),
         )
         self.reason = reason
         self.saving = saving
@@ -44,8 +46,8 @@ class Unsaved(LedgerError):
         self.http_status = 503 if reason.http_status == 500 else reason.http_status  # type: ignore[misc]
 
 
-class Saver:
-    """Commits RESPONSEs to `ledger` from one event loop. One timer stands for all callers: one for each takes 1.4 µs."""
+class ResponseSaver:
+    """Commits RESPONSEs to `ledger` from one event loop. One timer serves all callers: a timer for each takes 1.4 µs."""
 
     def __init__(self, ledger: Ledger, loop: asyncio.AbstractEventLoop) -> None:
         self._ledger = ledger
@@ -56,7 +58,7 @@ class Saver:
 
     @property
     def unsaved(self) -> int:
-        """How many RESPONSEs are written again and again now."""
+        """The number of RESPONSEs that are being retried."""
         return len(self._unsaved)
 
     async def save(
@@ -64,8 +66,8 @@ class Saver:
     ) -> None:
         """Return once `response` is committed (`Ledger.write_response`).
 
-        Raises Unsaved after `patience_s` seconds, and Conflict where the REQUEST has another RESPONSE. After Unsaved, and
-        after the caller was cancelled, the attempts go on until `close`.
+        Raises Unsaved after `patience_s` seconds, and Conflict if the REQUEST has another RESPONSE. After Unsaved, and
+        after the caller was cancelled, the attempts continue until `close`.
         """
         ends_at = time.monotonic() + patience_s
         try:
@@ -81,9 +83,9 @@ class Saver:
         except LedgerError as error:
             reason = error
         except asyncio.CancelledError:
-            self._go_on(response, webhook=webhook, last=last)
+            self._continue(response, webhook=webhook, last=last)
             raise
-        saving = self._go_on(response, webhook=webhook, last=last)
+        saving = self._continue(response, webhook=webhook, last=last)
         if (left_s := ends_at - time.monotonic()) > 0:
             await asyncio.wait((saving,), timeout=None if left_s == math.inf else left_s)
         if saving.done():
@@ -91,12 +93,12 @@ class Saver:
         raise Unsaved(response.request_id or "", reason, saving)
 
     async def saved(self) -> None:
-        """Wait until the ledger has taken every RESPONSE that it did not take at first."""
+        """Wait until the ledger has accepted every RESPONSE that it did not accept at first."""
         while self._unsaved:
             await asyncio.wait(self._unsaved)
 
     async def close(self, close_ledger: Callable[[], Awaitable[None]]) -> int:
-        """Write what is unsaved for the last time, `close_ledger`, and return how many RESPONSEs are lost."""
+        """Write the unsaved RESPONSEs one last time, `close_ledger`, and return how many RESPONSEs are lost."""
         unsaved = self._unsaved.copy()
         for saving in unsaved:
             saving.cancel()
@@ -107,7 +109,7 @@ class Saver:
         return sum(isinstance(error, LedgerError) for error in ended)
 
     def _look(self) -> None:
-        """Tell the callers whose time has passed. What they wait for is still written if the ledger takes it."""
+        """Wake the callers whose time has passed. Their RESPONSEs are still written if the ledger accepts them."""
         self._looking = bool(self._writing)
         if not self._looking:
             return
@@ -119,7 +121,7 @@ class Saver:
                     LedgerBusy("another process holds the write lock, or the disk is slow", "Try again.")
                 )
 
-    def _go_on(self, response: Row, *, webhook: bool, last: bool) -> "asyncio.Task[None]":
+    def _continue(self, response: Row, *, webhook: bool, last: bool) -> "asyncio.Task[None]":
         write = partial(self._ledger.write_response, response, response.status, webhook=webhook, last=last)
         saving = self._loop.create_task(self._until_saved(response, write))
         self._unsaved[saving] = response, write
@@ -129,13 +131,11 @@ class Saver:
     def _ended(self, saving: "asyncio.Task[None]") -> None:
         del self._unsaved[saving]
         if not saving.cancelled():
-            saving.exception()  # seen: where nobody waits, a Conflict changes nothing
+            saving.exception()  # retrieved: a Conflict changes nothing if no caller waits
 
     async def _until_saved(self, response: Row, write: Write) -> None:
-        pause_s = FIRST_PAUSE_S
-        while True:
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        for failures in itertools.count(1):
+            await asyncio.sleep(BACKOFF.pause_s(failures))
             with contextlib.suppress(LedgerError):
                 return await self._once(response, write)
 

@@ -1,47 +1,50 @@
-"""A task performed again, as a new REQUEST whose `metadata.resumes` names the one before."""
+"""Resuming: a task runs again, as a new REQUEST whose `metadata.resumes` names the previous one."""
 
 from pathlib import Path
-from typing import Any
 
 from aorch.agents.registry import Registry
 from aorch.engine.task import Task
 from aorch.errors import Conflict, NotFound
 from aorch.ledger import task_queue
 from aorch.ledger.batch_register import Recorded
+from aorch.ledger.contract_metadata import read_metadata, requested_agent
 from aorch.ledger.reader import Reader
-from aorch.ledger.record import COMPLETED, REQUEST, insisted_on, object_in
+from aorch.ledger.record import COMPLETED, REQUEST
 from aorch.ledger.schema import Contract
 from aorch.ledger.task_keys import RetryKey
 
-_OURS = {"routing", "queue", "context", "step", "index", "resumes"}
-"""What the metadata of a REQUEST holds besides what its caller gave."""
+_OF_PIPELINE = ("step", "index")
+"""The annotations that a resumed step does not keep: it is no longer part of that pipeline's run."""
 
 
 def task_again(ledger: Path, part: str, registry: Registry) -> Task:
-    """The task of the REQUEST of that id (or the one that a RESPONSE of that id answers), to be performed again.
+    """The task of the REQUEST with that id (or of the REQUEST that the RESPONSE with that id answers), to run it again.
 
-    `part` may be how the id begins or ends. A pipeline asks the same agent again, anything else whoever has the capability,
-    unless an agent was insisted on. Raises NotFound; UsageError where several ids are like that; Conflict where the REQUEST
-    completed, still runs, or was done again already.
+    `part` may be the start or the end of the id. A pipeline runs as the same pipeline again, any other task on any agent
+    with the capability, unless one was requested. Raises NotFound; UsageError if several ids match; Conflict if the REQUEST
+    completed, still runs, or was resumed already.
     """
     with Reader(ledger) as reader:
         request = _request(reader, part)
-    _refuse_running(request)
+    _reject_running(request)
     with Recorded(ledger) as recorded:
-        _refuse_done_again(request, *recorded.last_try(request.session_id, request.contract_id))
+        _reject_resumed(request, *recorded.last_try(request.session_id, request.contract_id))
+    metadata = read_metadata(request.details)
+    annotations = {name: value for name, value in metadata.annotations.items() if name not in _OF_PIPELINE}
     return Task(
         capability=request.capability,
         parameters=request.payload,
         session_id=request.session_id,
-        context=object_in(request.details, "context"),
-        agent_id=_insisted(request, registry),
-        metadata={**_given(request.details), "resumes": request.contract_id},
+        context=metadata.context,
+        agent_id=_same_agent(request, registry),
+        metadata=metadata.custom,
+        annotations={**annotations, "resumes": request.contract_id},
         idempotency=RetryKey(request.contract_id),
     )
 
 
 def resumable(ledger: Path, part: str) -> str:
-    """The id of the last try of what that REQUEST asks for: the one that can be resumed."""
+    """The id of the last attempt at what that REQUEST asks for: the one that can be resumed."""
     with Reader(ledger) as reader:
         request = _request(reader, part)
     with Recorded(ledger) as recorded:
@@ -56,7 +59,7 @@ def _request(reader: Reader, part: str) -> Contract:
     return request
 
 
-def _refuse_running(request: Contract) -> None:
+def _reject_running(request: Contract) -> None:
     if request.status == COMPLETED:
         raise Conflict(
             f"{request.contract_id} completed: there is nothing to resume",
@@ -73,7 +76,7 @@ def _refuse_running(request: Contract) -> None:
         raise Conflict(f"{request.contract_id} is {request.status}, and who runs it lives", "Wait for its end.")
 
 
-def _refuse_done_again(request: Contract, last: str, status: str) -> None:
+def _reject_resumed(request: Contract, last: str, status: str) -> None:
     if last == request.contract_id:
         return
     hint = f"Resume that one: aorch contracts resume {last}"
@@ -84,14 +87,10 @@ def _refuse_done_again(request: Contract, last: str, status: str) -> None:
     raise Conflict(f"{request.contract_id} was resumed by {last}, which is {status}", hint)
 
 
-def _given(details: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in details.items() if key not in _OURS}
-
-
-def _insisted(request: Contract, registry: Registry) -> str | None:
-    """The agent that must do it: one that the caller insisted on, or the pipeline, whose id is its capability's name."""
-    if (agent_id := insisted_on(request.details, request.to_agent)) is not None:
+def _same_agent(request: Contract, registry: Registry) -> str | None:
+    """The agent that must run it again: the requested one, or the pipeline, whose id is its capability's name."""
+    if (agent_id := requested_agent(request.details, request.to_agent)) is not None:
         return agent_id
-    name = request.to_agent or request.capability  # nobody is named in a REQUEST that waits in the queue
+    name = request.to_agent or request.capability  # a queued REQUEST names no agent
     found = (each.agent for each in registry if each.agent.agent_id == name == request.capability)
     return next((agent.agent_id for agent in found if agent.kind == "pipeline"), None)

@@ -1,4 +1,4 @@
-"""Which agent does a task."""
+"""Routing: which agent executes a task."""
 
 from typing import Any
 
@@ -7,47 +7,48 @@ from aorch.agents.registered import Registered
 from aorch.agents.registry import Registry
 from aorch.engine.task import Task
 from aorch.errors import NoAgent, NoAgentAvailable
+from aorch.ledger.contract_metadata import REQUESTED
 
 Choice = tuple[Registered, dict[str, Any]]
-"""The agent that was chosen, and why, as it stands in the REQUEST's metadata."""
+"""The agent that was chosen, and `metadata.routing` of the REQUEST: a code for the reason, and the candidates if it had any."""
+ONLY_CANDIDATE, LEAST_BUSY = "only_candidate", "least_busy"
+MAX_CANDIDATES = 8
+"""How many candidates `metadata.routing` lists."""
 LONGEST_MISSPELT = 100
-"""Characters of a name that near misses are looked for: the time that takes grows with the square."""
+"""Characters of a name for which near misses are searched: the time that takes grows with the square."""
 
 
 def choose(registry: Registry, task: Task) -> Choice:
-    """The agent for `task`: the one that it insists on; else one with a free place, running least; else the first.
+    """The agent for `task`: the requested one; else of those that can work one with a free slot, the least busy of them,
+    the first registered.
 
     Raises NoAgent, with near misses, or NoAgentAvailable, with each candidate's problem.
     """
     candidates = registry.with_capability(task.capability)
     if task.agent_id is not None:
-        registry_ids = [registered.agent.agent_id for registered in registry]
-        if task.agent_id not in registry_ids:
-            raise NoAgent(f"No agent is called {task.agent_id}", _near(task.agent_id, registry_ids, "agents"))
         candidates = [candidate for candidate in candidates if candidate.agent.agent_id == task.agent_id]
-    if not candidates:
-        if task.agent_id is not None:
-            skills = ", ".join(registry.get(task.agent_id).capabilities) or "nothing"
-            raise NoAgent(
-                f"No agent available for capability: {task.capability} of agent {task.agent_id}",
-                f"It can do: {skills}.",
-            )
-        raise NoAgent(f"No agent available for capability: {task.capability}", _advice(registry, task.capability))
     if len(candidates) == 1 and candidates[0].problem() is None:
-        return candidates[0], {"chosen": "asked for by id" if task.agent_id else "the only one"}
+        return candidates[0], {"reason": REQUESTED if task.agent_id else ONLY_CANDIDATE}
+    if not candidates:
+        raise _no_agent(registry, task)
     able = [candidate for candidate in candidates if candidate.problem() is None]
     if not able:
         problems = "; ".join(f"{each.agent.agent_id}: {each.problem()}" for each in candidates)
         raise NoAgentAvailable(
             f"No agent available for capability: {task.capability} ({problems})", "See `aorch agents check`."
         )
-    return _least_loaded(able, task)
+    if len(able) == 1:
+        return able[0], {"reason": ONLY_CANDIDATE}
+    best = min(able, key=lambda candidate: (candidate.locked(), candidate.running))
+    listed = [best, *(candidate for candidate in able if candidate is not best)][:MAX_CANDIDATES]
+    running = {candidate.agent.agent_id: candidate.running for candidate in listed}
+    return best, {"reason": LEAST_BUSY, "candidates": len(able), "candidates_running": running}
 
 
 def capability_for(registry: Registry, task: Task) -> AgentCapability:
-    """The capability that `task` waits for, once an agent can do it: what it needs now may be there later.
+    """The capability that a queued `task` needs. An agent that cannot work now may be able to later.
 
-    Raises NoAgent where none will, and ParametersInvalid.
+    Raises NoAgent if no agent has it, and ParametersInvalid.
     """
     try:
         registered, _ = choose(registry, task)
@@ -57,12 +58,18 @@ def capability_for(registry: Registry, task: Task) -> AgentCapability:
     return registered.capabilities[task.capability]
 
 
-def _least_loaded(able: list[Registered], task: Task) -> Choice:
-    if len(able) == 1:
-        return able[0], {"chosen": "asked for by id" if task.agent_id else "the only one"}
-    best = min(able, key=lambda candidate: (candidate.locked(), candidate.running))
-    running = {candidate.agent.agent_id: candidate.running for candidate in able}
-    return best, {"chosen": "runs least, then came first", "candidates_running": running}
+def _no_agent(registry: Registry, task: Task) -> NoAgent:
+    """Why there is no candidate for `task`."""
+    if task.agent_id is None:
+        return NoAgent(f"No agent available for capability: {task.capability}", _advice(registry, task.capability))
+    requested = registry.find(task.agent_id)
+    if requested is None:
+        known = [registered.agent.agent_id for registered in registry]
+        return NoAgent(f"No agent is called {task.agent_id}", _near(task.agent_id, known, "agents"))
+    return NoAgent(
+        f"No agent available for capability: {task.capability} of agent {task.agent_id}",
+        f"It has the capabilities: {', '.join(requested.capabilities) or 'none'}.",
+    )
 
 
 def _advice(registry: Registry, capability: str) -> str:

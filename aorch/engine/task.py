@@ -1,11 +1,11 @@
-"""What a caller asks, and what comes of it."""
+"""What a caller asks for (Task), what an agent makes of it (Outcome), and what the caller gets (Answer)."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NotRequired, Required, TypedDict
 
 from aorch import jsonio
+from aorch.agents.failure import text_of
 from aorch.errors import AgentFailed, AorchError, UsageError, by_code
 from aorch.ledger import priorities
 from aorch.ledger.record import ORCHESTRATOR, number_in, text_in
@@ -18,7 +18,7 @@ LONGEST_SESSION_ID = 255
 
 
 class TaskDict(TypedDict, total=False):
-    """What `orchestrate` and `submit` are asked: a Task as a dict, in which type checkers find a misspelt key."""
+    """The argument of `orchestrate` and `submit`: a Task as a dict, in which type checkers find a misspelt key."""
 
     capability: Required[str]
     parameters: dict[str, Any]
@@ -31,7 +31,9 @@ class TaskDict(TypedDict, total=False):
 
 
 class AnswerDict(TypedDict):
-    """What `orchestrate` answers. `contract_id` is the REQUEST's, `timestamp` RFC 3339; how a program ended, if one answered."""
+    """The result of `orchestrate`. `contract_id` is the REQUEST's, `timestamp` RFC 3339; the rest is present if a program
+    answered.
+    """
 
     success: bool
     data: Any
@@ -53,13 +55,14 @@ class MappedAnswerDict(AnswerDict):
 
 @dataclass(slots=True)
 class Task:
-    """What a caller asks.
+    """What a caller asks for.
 
-    `agent_id` insists on one agent; `timeout_s` (seconds) overrides the agent's own limit; `from_agent` is who asks
-    (default: the agent on whose behalf this is, else `orchestrator`); `parent_id` is the REQUEST on whose behalf.
-    `queue` is what was said when it was enqueued.
-    `idempotency` is committed with the REQUEST, and no second REQUEST with the same key is;
-    where no agent is called the key is left unused, unless `refusal_uses_key`.
+    `agent_id` requests one agent; `timeout_s` (seconds) overrides the agent's own timeout; `from_agent` is the caller
+    (default: the agent whose code asks, or `orchestrator`); `parent_id` is the REQUEST on whose behalf.
+    `metadata` is the caller's own; `annotations` are what aorch itself notes in the REQUEST's metadata (step, resumes, …),
+    and `queue` the queue options.
+    `idempotency` is committed with the REQUEST; a second REQUEST with the same key is rejected. If no agent is
+    called the key stays unused, unless `refusal_uses_key`.
     """
 
     capability: str
@@ -74,17 +77,20 @@ class Task:
     idempotency: TaskKey | None = None
     queue: dict[str, Any] = field(default_factory=dict)
     refusal_uses_key: bool = False
+    annotations: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raises UsageError for a field of the wrong shape."""
-        _check_text("capability", self.capability, needed=True)
-        _check_text("session_id", self.session_id, needed=True)
-        if self.agent_id is not None:
-            _check_text("agent_id", self.agent_id, needed=False)
-        if self.from_agent is not None:
-            _check_text("from_agent", self.from_agent, needed=False)
-        if self.parent_id is not None:
-            _check_text("parent_id", self.parent_id, needed=False)
+        for name, value in (("capability", self.capability), ("session_id", self.session_id)):
+            if not (type(value) is str and value and value.isascii() and "\x00" not in value):
+                _check_text(name, value, needed=True)
+        for name, given in (
+            ("agent_id", self.agent_id),
+            ("from_agent", self.from_agent),
+            ("parent_id", self.parent_id),
+        ):
+            if given is not None:
+                _check_text(name, given, needed=False)
         if not (
             isinstance(self.parameters, dict) and isinstance(self.context, dict) and isinstance(self.metadata, dict)
         ):
@@ -96,9 +102,9 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """How a task is to wait in the queue: its `priority` from 1 (highest) to 5, not before and not after a moment (RFC 3339
-    text), and the URL that is to hear of its end.
+class QueueOptions:
+    """How a task waits in the queue: its `priority` from 1 (highest) to 5, the earliest start and the expiry (RFC 3339),
+    and the URL that is notified of its end.
     """
 
     priority: int = priorities.DEFAULT
@@ -107,28 +113,53 @@ class Wish:
     webhook: str | None = None
 
     def __post_init__(self) -> None:
-        """Raises UsageError for a priority that is none."""
+        """Raises UsageError for an invalid priority."""
         if not priorities.HIGHEST <= self.priority <= priorities.LOWEST:
-            raise UsageError(f"priority is {self.priority!r}", "Give 1 (highest), 2, 3, 4 or 5.")
+            raise UsageError(f"invalid priority: {self.priority!r}", "Give 1 (highest), 2, 3, 4 or 5.")
 
-    def __iter__(self) -> Iterator[Any]:
-        """Priority, not before, not after, webhook."""
-        return iter((self.priority, self.not_before, self.expires_at, self.webhook))
+    def as_dict(self, **others: Any) -> dict[str, Any]:
+        """The JSON form, with these `others`, without options that are not set."""
+        options = {"priority": self.priority, "not_before": self.not_before, "expires_at": self.expires_at, **others}
+        options["webhook"] = self.webhook
+        return {name: value for name, value in options.items() if value is not None}
 
-    def as_dict(self, **besides: Any) -> dict[str, Any]:
-        """The JSON form, without what was not said."""
-        said = {"priority": self.priority, "not_before": self.not_before, "expires_at": self.expires_at, **besides}
-        said["webhook"] = self.webhook
-        return {name: value for name, value in said.items() if value is not None}
+
+@dataclass(slots=True)
+class Outcome:
+    """What an agent made of a task: `result` (with its JSON text). After a failure also `error`, the kind of `failure` and
+    the next step; then there is a `result` only if the agent gave data all the same.
+
+    `delivered` says whether the agent can have received the task (None: unknown), `retry_safe` whether running it again
+    cannot do it twice (None: it is safe if the task was not delivered or its capability is idempotent). `details` goes into
+    the metadata of the RESPONSE.
+    """
+
+    result: Any = None
+    result_text: str | None = None
+    error: str | None = None
+    failure: type[AorchError] | None = None
+    hint: str = ""
+    delivered: bool | None = True
+    retry_safe: bool | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+    duration_ms: float = 0.0
+
+
+def outcome_of(error: AorchError, *, delivered: bool | None = True, details: dict[str, Any] | None = None) -> Outcome:
+    """The outcome that `error` ended the task. AgentFailed itself knows whether the task was `delivered`."""
+    retry_safe = None
+    if isinstance(error, AgentFailed):
+        delivered, retry_safe = error.delivered, error.retry_safe
+    return Outcome(None, None, text_of(error), type(error), error.hint, delivered, retry_safe, details or {})
 
 
 @dataclass(slots=True)
 class Answer:
-    """What came of a task. `contract_id` is its REQUEST's; `failure` the kind of failure, None after success.
+    """What the caller of a task gets. `contract_id` is its REQUEST's; `failure` is the kind of failure, None after success.
 
-    `reused` are the contracts whose results a resumed pipeline took over (None: it was none that is resumed). `exit_code` and
-    `stderr` (its end) are those of a program, after success as well; a program that a signal ended has 128 + its number.
-    `stdout` is an output that is nearly JSON, and so is no data.
+    `reused` are the contracts whose results a resumed pipeline took over (None: it did not resume one). `exit_code` and
+    `stderr` (its end) are those of a program, after success as well; for a program that a signal ended the code is 128 + its
+    number. `stdout` is output that is nearly JSON, and therefore not data.
     """
 
     success: bool
@@ -147,11 +178,11 @@ class Answer:
     stdout: str | None = None
 
     def as_error(self) -> AorchError:
-        """A failure as what could be raised."""
+        """A failure as an exception."""
         return (self.failure or AgentFailed)(self.error or "", self.hint)
 
     def as_dict(self) -> AnswerDict:
-        """The seed document's response object, and how the program ended, if a program answered."""
+        """The seed document's response object; if a program answered, with `exit_code` and `stderr`."""
         answer: AnswerDict = {
             "success": self.success,
             "data": self.data,
@@ -168,8 +199,8 @@ class Answer:
         return answer
 
 
-def recorded(request: dict[str, Any], response: dict[str, Any]) -> Answer:
-    """The answer that these two contracts (JSON forms) are the record of, but for its hint, which is in no contract."""
+def answer_from_contracts(request: dict[str, Any], response: dict[str, Any]) -> Answer:
+    """The answer that these two contracts (JSON forms) record, without its hint, which no contract holds."""
     about = response["metadata"]
     succeeded = response["status"] == "completed"
     agent_id = request["to_agent"] or response["from_agent"]
@@ -192,7 +223,7 @@ def recorded(request: dict[str, Any], response: dict[str, Any]) -> Answer:
 def named_session(session_id: str) -> str:
     """`session_id`, which a caller gave to a new task. Raises UsageError if it is too long.
 
-    A Task takes a longer one, because a ledger that was imported may have it.
+    A Task accepts a longer one, because an imported ledger may have it.
     """
     if isinstance(session_id, str) and len(session_id) > LONGEST_SESSION_ID:
         raise UsageError(
@@ -211,6 +242,6 @@ def _check_text(name: str, value: object, *, needed: bool) -> None:
     if isinstance(value, str) and value and value.isascii() and "\x00" not in value:
         return
     if not isinstance(value, str) or (needed and not value):
-        raise UsageError(f"{name} must be a text that is not empty, not {value!r}")
+        raise UsageError(f"{name} must be a non-empty string, not {value!r}")
     if jsonio.storable_text(value) != value:
-        raise UsageError(f"{name} holds U+0000 or is not valid Unicode: {value!r}")
+        raise UsageError(f"{name} contains U+0000 or is not valid Unicode: {value!r}")

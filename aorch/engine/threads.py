@@ -1,4 +1,4 @@
-"""Work in a thread beside the event loop."""
+"""Running blocking work in a thread beside the event loop."""
 
 import asyncio
 import contextlib
@@ -11,13 +11,13 @@ Result = TypeVar("Result")
 
 
 async def in_thread(work: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Result:
-    """What `work` returns in a daemon thread. Unlike a thread of asyncio.to_thread, it never delays the end of the process:
-    this is for work that may wait long, as for a lock.
+    """Run `work` in a daemon thread and return its result. Unlike a thread of asyncio.to_thread, it never delays the end of
+    the process: use it for work that can wait long, as for a lock.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[Result] = loop.create_future()
 
-    def tell(result: Result | None, error: BaseException | None) -> None:
+    def resolve(result: Result | None, error: BaseException | None) -> None:
         if done.cancelled():
             return
         if error is None:
@@ -29,10 +29,10 @@ async def in_thread(work: Callable[P, Result], *args: P.args, **kwargs: P.kwargs
         result, error = None, None
         try:
             result = work(*args, **kwargs)
-        except BaseException as raised:  # noqa: BLE001  handed over to whoever awaits it
+        except BaseException as raised:  # noqa: BLE001  passed on to the awaiting task
             error = raised
         with contextlib.suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(tell, result, error)
+            loop.call_soon_threadsafe(resolve, result, error)
 
     threading.Thread(target=run, name="aorch-ledger", daemon=True).start()
     return await done

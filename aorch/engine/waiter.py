@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from aorch import jsonio
-from aorch.engine.task import Answer, recorded
+from aorch.engine.task import Answer, answer_from_contracts
 from aorch.errors import LedgerError, NotFound
 from aorch.ledger import statements, task_queue
 from aorch.ledger.changes import Changes, Watcher
@@ -18,7 +18,7 @@ POLL_S = 0.02
 """How soon a RESPONSE that another process commits is seen."""
 
 
-class Waiting:
+class ResponseWaiter:
     """Waits for RESPONSEs in the ledger at `path`: one query after a commit for all of them, and none while none is awaited.
 
     `changes` is the change feed of that ledger if this process has one open.
@@ -46,7 +46,7 @@ class Waiting:
     def answer(self, request: Row) -> Answer | None:
         """The answer to `request`; None if it has no RESPONSE yet."""
         found = self._rows(statements.RESPONSE_TO, request.contract_id)
-        return recorded(request.as_dict(), found[0].as_dict()) if found else None
+        return answer_from_contracts(request.as_dict(), found[0].as_dict()) if found else None
 
     async def wait(self, request_id: str, timeout_s: float | None = None) -> Answer | None:
         """The answer to that REQUEST, once it has a RESPONSE; None after `timeout_s`, or after `end`.

@@ -16,8 +16,8 @@ LONGEST_RESULT = 64 * 1024
 class Past(NamedTuple):
     """The last try of a line. `from_agent` and what follows are the RESPONSE's, None if there is none yet.
 
-    `called` is 0 if the agent never saw it. `result` and `metadata` are JSON text, and both None if they are too long to be
-    read among many.
+    `delivered` is 0 if the agent never got the task. `result` and `metadata` are JSON text, and both None if they
+    are too long to be read among many.
     """
 
     line_key: str
@@ -29,7 +29,7 @@ class Past(NamedTuple):
     status: str | None
     created_at: str | None
     error: str | None
-    called: int | None
+    delivered: int | None
     result: str | None
     metadata: str | None
 

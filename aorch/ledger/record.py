@@ -69,14 +69,6 @@ def object_in(metadata: Mapping[str, Any], name: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def insisted_on(metadata: Mapping[str, Any], to_agent: str | None) -> str | None:
-    """The agent that the caller of a REQUEST insisted on: `to_agent` is also the one that was chosen, or that claimed it."""
-    if "routing" in metadata:
-        return to_agent if object_in(metadata, "routing").get("chosen") == "asked for by id" else None
-    queue = object_in(metadata, "queue")
-    return text_in(queue, "agent_id") if "agent_id" in queue else to_agent
-
-
 def text_in(metadata: Mapping[str, Any], name: str) -> str | None:
     """The text under that name in a contract's metadata; None if there is none."""
     found = metadata.get(name)

@@ -414,8 +414,9 @@ FROM tries CROSS JOIN retries AS k
 WHERE k.contract_id = tries.request_id)
 SELECT tries.line_key, q.contract_id, q.session_id, q.to_agent, json_extract(q.metadata,
     '$.retry_of') AS retry_of, r.from_agent, r.status, r.created_at, r.error,
-    json_extract(r.metadata, '$.called') AS called, CASE WHEN (length(r.metadata) +
-    coalesce(length(r.result), 0) <= (SELECT given.longest
+    coalesce(json_extract(r.metadata, '$.delivered'), json_extract(r.metadata, '$.called')) AS
+    delivered, CASE WHEN (length(r.metadata) + coalesce(length(r.result), 0) <= (SELECT
+    given.longest
 FROM given)) THEN r.result END AS result, CASE WHEN (length(r.metadata) + coalesce(length(r.result),
     0) <= (SELECT given.longest
 FROM given)) THEN r.metadata END AS metadata

@@ -23,6 +23,7 @@ from aorch.clock import now
 from aorch.errors import AgentCancelled, AorchError, Conflict, Expired, Interrupted, NotFound
 from aorch.ids import new_id
 from aorch.ledger import statements
+from aorch.ledger.contract_metadata import requested_agent
 from aorch.ledger.record import (
     CANCELLED,
     COMPLETED,
@@ -34,7 +35,6 @@ from aorch.ledger.record import (
     REQUEST,
     RESPONSE,
     Row,
-    insisted_on,
     object_in,
 )
 
@@ -155,7 +155,7 @@ def release_or_interrupt(connection: sqlite3.Connection, request_id: str, *, cal
     if cancelled_by is not None:
         write_failure(connection, request, CANCELLED, f"cancelled by {cancelled_by}", AgentCancelled)
     elif was_queued and (may_retry or not called):
-        agent_id = insisted_on(jsonio.decode(request.metadata), request.to_agent)
+        agent_id = requested_agent(jsonio.decode(request.metadata), request.to_agent)
         connection.execute(statements.REQUEUE, (int(not called), agent_id, request_id))
     else:
         event = "was called" if request.status == PENDING else "answered"
@@ -166,13 +166,15 @@ def release_or_interrupt(connection: sqlite3.Connection, request_id: str, *, cal
 def write_failure(connection: sqlite3.Connection, request: Row, status: str, error: str, kind: type[AorchError]) -> str:
     """Write a RESPONSE with that error, and return the status of `request` after that.
 
-    No agent saw a REQUEST that is still pending: then metadata.called is false. If the REQUEST has a RESPONSE already, it
-    gets the status of that RESPONSE.
+    No agent got a REQUEST that is still pending: then metadata.delivered is false, otherwise it is unknown (null). If the
+    REQUEST has a RESPONSE already, it gets the status of that RESPONSE.
     """
     if (found := connection.execute(statements.RESPONSE_TO, (request.contract_id,)).fetchone()) is not None:
         return finish_by(connection, Row(*found))
     time = now()
-    metadata = {"code": kind.code, **({"called": False} if request.status == PENDING else {})}
+    delivered = False if request.status == PENDING else None
+    retry_safe = delivered is False or queue_options(request).get("idempotent") is True
+    metadata = {"code": kind.code, "delivered": delivered, "retry_safe": retry_safe}
     response = Row(
         contract_id=new_id(),
         session_id=request.session_id,

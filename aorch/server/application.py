@@ -7,7 +7,7 @@ from aiohttp.typedefs import Handler
 
 from aorch.config.settings import ServeConfig
 from aorch.engine.supervision import Supervisor
-from aorch.engine.waiter import Waiting
+from aorch.engine.waiter import ResponseWaiter
 from aorch.ledger.reader_pool import Readers
 from aorch.orchestrator import Orchestrator
 from aorch.server import docs_pages, sse
@@ -43,7 +43,7 @@ def create_app(
     app[SERVICES] = services
     fixed = _add_routes(app)
     app[REQUEST_HANDLER] = lambda handle: request_handler(fixed, middleware, handle)
-    sse.attach(app, orchestrator.config.ledger, orchestrator.exchanges.ledger.changes)
+    sse.attach(app, orchestrator.config.ledger, orchestrator.executor.ledger.changes)
     docs_pages.add_pages(app)
     policy.add_to(app)
 
@@ -72,7 +72,7 @@ def _services(
         supervisor=supervisor,
         readers=readers,
         health_readers=Readers(ledger, 1),
-        waiting=Waiting(ledger, orchestrator.exchanges.ledger.changes),
+        waiting=ResponseWaiter(ledger, orchestrator.executor.ledger.changes),
         long_requests=LongRequests(authenticator, readers, supervisor),
         unsent=UnsentResponses(),
     )

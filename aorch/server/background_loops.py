@@ -9,7 +9,7 @@ from aorch.engine.supervision import Loop, Supervisor
 from aorch.errors import AorchError
 from aorch.orchestrator import Orchestrator
 from aorch.server.access_log import RequestLog
-from aorch.worker.queue_worker import Worker
+from aorch.worker.queue_worker import QueueWorker
 from aorch.worker.webhooks import Webhooks, secret
 
 
@@ -19,16 +19,16 @@ class BackgroundLoops:
     def __init__(self, orchestrator: Orchestrator, log: RequestLog, supervisor: Supervisor) -> None:
         self._log = log
         self._supervisor = supervisor
-        config, exchanges = orchestrator.config, orchestrator.exchanges
+        config, executor = orchestrator.config, orchestrator.executor
         parallel, key = config.queue.parallel, secret(config)
-        self._worker = Worker(exchanges, parallel, self._tell, log.ended) if parallel else None
-        self._loops: dict[str, Loop] = {"recovery": partial(keep_recovering, exchanges.ledger)}
+        self._worker = QueueWorker(executor, parallel, self._tell, log.ended) if parallel else None
+        self._loops: dict[str, Loop] = {"recovery": partial(keep_recovering, executor.ledger)}
         if self._worker is not None:
             self._loops["queue"] = self._worker.run
         if key is not None:
-            self._loops["webhooks"] = Webhooks(exchanges.ledger, key, self._tell, proxy=config.queue.webhook_proxy).run
+            self._loops["webhooks"] = Webhooks(executor.ledger, key, self._tell, proxy=config.queue.webhook_proxy).run
         if config.trace_url:
-            self._loops["trace"] = bootstrap.background(config, exchanges.ledger.changes, log.tell).run
+            self._loops["trace"] = bootstrap.background(config, executor.ledger.changes, log.tell).run
 
     def start(self) -> None:
         """Start all loops."""

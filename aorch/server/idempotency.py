@@ -12,7 +12,7 @@ from typing import Any
 from aiohttp import web
 from multidict import istr
 
-from aorch.engine.task import Answer, recorded
+from aorch.engine.task import Answer, answer_from_contracts
 from aorch.errors import Conflict
 from aorch.ledger.reader_pool import Readers
 from aorch.ledger.task_keys import CallerKey
@@ -70,7 +70,7 @@ async def earlier_task(readers: Readers, key: CallerKey) -> dict[str, Any] | Non
     if fingerprint != key[2]:
         raise _key_reused(key[1])
     assert request is not None  # the key is committed with it
-    form, answer = request.as_dict(), response and recorded(request.as_dict(), response.as_dict())
+    form, answer = request.as_dict(), response and answer_from_contracts(request.as_dict(), response.as_dict())
     names = ("contract_id", "session_id", "capability", "status", "created_at", "completed_at")
     return {**{name: form[name] for name in names}, "answer": answer and answer.as_dict()}
 
@@ -100,4 +100,4 @@ async def _stored_answer(readers: Readers, key: CallerKey) -> Answer | None:
             "Send the request again later.",
             Retry_After="1",
         )
-    return recorded(request.as_dict(), response.as_dict())
+    return answer_from_contracts(request.as_dict(), response.as_dict())

@@ -47,7 +47,7 @@ _request = {
     "completed_at": MOMENT,
     "result": None,
     "error": None,
-    "metadata": {"routing": {"chosen": "the only one"}},
+    "metadata": {"routing": {"reason": "only_candidate"}},
     "request_id": None,
     "parent_id": None,
 }
@@ -282,8 +282,8 @@ REFUSALS: dict[str, tuple[AorchError, ...]] = {
             f"parent {RESPONSE_ID} is no REQUEST of the ledger", "Hand on the task_id of the task itself."
         ),
         Conflict("the idempotency key 'k1' has been used already"),
-        WebhooksOff("nothing is sent to webhooks from here, since there is no secret to sign them by"),
-        QueueFull("1000000 tasks wait in the queue, which is the limit (queue.max_waiting)", "Try again later."),
+        WebhooksOff("webhooks are off: no secret is configured to sign them"),
+        QueueFull("the queue is full: 1000000 tasks are queued, the limit (queue.max_waiting)", "Try again later."),
         LedgerBusy("the ledger /srv/ledger.db is locked by another process", "Try again when that has ended."),
         LedgerFull("the disk of the ledger /srv/ledger.db is full", "Make room, then try again."),
     ),

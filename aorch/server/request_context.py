@@ -7,7 +7,7 @@ from aiohttp import web
 
 from aorch.config.settings import ServeConfig
 from aorch.engine.supervision import Supervisor
-from aorch.engine.waiter import Waiting
+from aorch.engine.waiter import ResponseWaiter
 from aorch.ledger.reader_pool import Readers
 from aorch.orchestrator import Orchestrator
 from aorch.server.authentication import ANONYMOUS, Authenticator, Caller
@@ -27,7 +27,7 @@ class Services:
     supervisor: Supervisor
     readers: Readers
     health_readers: Readers
-    waiting: Waiting
+    waiting: ResponseWaiter
     long_requests: LongRequests
     unsent: UnsentResponses
 

@@ -78,7 +78,7 @@ def task_of(request: web.Request, body: TaskFields, key: CallerKey | None) -> Ta
         timeout_s=body.timeout_s,
         from_agent=from_agent,
         parent_id=body.parent_id,
-        metadata=metadata,
+        annotations=metadata,
         idempotency=key,
     )
 
@@ -95,7 +95,7 @@ def _speaking_agent(context: RequestContext, from_agent: str | None, parent_id: 
     if from_agent in bound - {own}:
         raise Forbidden(f"only the token bound to {from_agent} can send as this agent", "Use another from_agent.")
     if parent_id is not None:
-        executing = context.services.orchestrator.exchanges.ledger.agent_of(parent_id)
+        executing = context.services.orchestrator.executor.ledger.agent_of(parent_id)
         if executing in bound - {own}:
             raise Forbidden(
                 "only the token bound to the agent that executes this REQUEST can send on its behalf", "Omit parent_id."

@@ -16,7 +16,7 @@ from pathlib import Path
 from aiohttp import web
 
 from aorch import jsonio
-from aorch.engine.supervision import Supervisor, Turned, ended
+from aorch.engine.supervision import Supervisor, Turned, cancel_and_wait
 from aorch.ledger.changes import Changes
 from aorch.ledger.reader import Filter, Reader
 from aorch.ledger.reader_pool import Readers
@@ -142,7 +142,7 @@ class Follower:
             for stream in hearers.streams:
                 stream.end()
         if self._following is not None:
-            await ended(self._following)
+            await cancel_and_wait(self._following)
         self._reader.close()
 
     async def _follow(self, turned: Turned) -> None:

@@ -1,160 +1,119 @@
-"""The queue: tasks that are accepted now and done later, by whoever works on the ledger."""
+"""The queue worker: claims queued tasks and executes them."""
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from aorch import jsonio
 from aorch.agents.registered import Registered
 from aorch.clock import seconds_until
-from aorch.engine.exchange import Exchanges
-from aorch.engine.exchange_records import outcome_of_fault, response_to
-from aorch.engine.supervision import Turned, unheard
-from aorch.engine.task import Answer, Task, Wish
-from aorch.errors import AgentNotStarted, AorchError, LedgerError, NoAgentAvailable, QueueFull
-from aorch.ledger.record import Row, number_in, object_in
+from aorch.engine.exchange import outcome_of_fault, response_of
+from aorch.engine.executor import TaskExecutor
+from aorch.engine.supervision import Turned, ignore_turns
+from aorch.engine.task import Task
+from aorch.errors import AgentNotStarted, AorchError, LedgerError, NoAgentAvailable
+from aorch.ledger.contract_metadata import read_metadata
+from aorch.ledger.record import Row, number_in
 from aorch.ledger.task_queue import Capacity
 
-COUNT_AFTER_S = 1.0
-"""How old the known length of the queue may be."""
 POLL_S = 0.03
-"""How soon a worker sees what another process commits: at 20 ms the looks took more than a hundredth of a core (measured)."""
+"""How soon a worker sees what another process commits: at 20 ms the polls took more than a hundredth of a core (measured)."""
 REST_S = 1.0
-"""How long a place stays taken whose task could not be started for lack of descriptors, processes or memory."""
-LOOK_AFTER_S = 0.5
+"""How long a slot stays taken whose task could not be started for lack of descriptors, processes or memory."""
+CHECK_AGENTS_S = 0.5
 """How soon a worker sees that an agent can work again, or no longer."""
 
 
-class Queue:
-    """Takes tasks in for `exchanges`, as long as fewer than `max_waiting` wait (0: any number)."""
-
-    def __init__(self, exchanges: Exchanges, max_waiting: int) -> None:
-        self._exchanges = exchanges
-        self._max_waiting = max_waiting
-        self._length = 0
-        self._counted_at = float("-inf")
-
-    async def submit(self, task: Task, wish: Wish) -> Row | Answer:
-        """The REQUEST of `task`, which is durable when this returns; an Answer is a refusal.
-
-        Raises QueueFull, and what `Exchanges.enqueue` raises. What other processes take in is counted once a second: with
-        several of them the limit may be passed by what they accept in that time.
-        """
-        if self._max_waiting:
-            self._check_length()
-        return await self._exchanges.enqueue(task, wish)
-
-    async def submit_all(self, asked: Sequence[tuple[Task, Wish]]) -> list[Row]:
-        """The REQUESTs of all these, in that order, durable together when this returns: in half of the time that one by one
-        takes. One that is refused has been answered. Raises QueueFull, then with none of them, and LedgerError.
-        """
-        if self._max_waiting:
-            self._check_length(len(asked))
-        return await self._exchanges.enqueue_all(asked)
-
-    def _check_length(self, more: int = 1) -> None:
-        moment = time.monotonic()
-        if moment - self._counted_at > COUNT_AFTER_S:
-            self._length = self._exchanges.ledger.queue_length()
-            self._counted_at = time.monotonic()
-        if self._length + more > self._max_waiting:
-            raise QueueFull(
-                f"{self._max_waiting} tasks wait in the queue, which is the limit (queue.max_waiting)",
-                "Try again later, or start another `aorch worker`.",
-            )
-        self._length += more
-
-
 def task_of(request: Row) -> Task:
-    """The task that `request` asks for, as it was when it was enqueued."""
-    about = jsonio.decode(request.metadata)
-    said, context = object_in(about, "queue"), object_in(about, "context")
+    """The task that `request` asks for, as it was when it was queued."""
+    metadata = read_metadata(jsonio.decode(request.metadata))
     return Task(
         capability=request.capability,
         parameters=jsonio.decode(request.payload),
         session_id=request.session_id,
-        context=context,
+        context=metadata.context,
         agent_id=request.to_agent,
-        timeout_s=number_in(said, "timeout_s"),
+        timeout_s=number_in(metadata.queue, "timeout_s"),
         from_agent=request.from_agent,
         parent_id=request.parent_id,
-        metadata={name: value for name, value in about.items() if name not in ("queue", "context")},
-        queue=said,
+        metadata=metadata.custom,
+        queue=metadata.queue,
+        annotations=metadata.annotations,
     )
 
 
-def undoable(exchanges: Exchanges, file: Path | None) -> list[str]:
-    """What waits and cannot be done here, a sentence for each capability; `file` is the aorch.toml of these agents."""
+def unservable(executor: TaskExecutor, file: Path | None) -> list[str]:
+    """The queued tasks that no agent here can execute, as a sentence for each capability; `file` is these agents' aorch.toml."""
     return [
         f"{'1 task waits' if count == 1 else f'{count} tasks wait'} for {name}{f' by {agent_id}' if agent_id else ''}, {reason}"
-        for name, agent_id, count in exchanges.ledger.waiting()
-        if (reason := _why_undoable(exchanges, name, agent_id, file))
+        for name, agent_id, count in executor.ledger.waiting()
+        if (reason := _why_unservable(executor, name, agent_id, file))
     ]
 
 
-def _why_undoable(exchanges: Exchanges, capability: str, agent_id: str | None, file: Path | None) -> str | None:
-    having = [
-        each for each in exchanges.registry.with_capability(capability) if agent_id in (None, each.agent.agent_id)
+def _why_unservable(executor: TaskExecutor, capability: str, agent_id: str | None, file: Path | None) -> str | None:
+    candidates = [
+        each for each in executor.registry.with_capability(capability) if agent_id in (None, each.agent.agent_id)
     ]
-    problems = {each.agent.agent_id: each.problem() for each in having}
-    if not having:
+    problems = {each.agent.agent_id: each.problem() for each in candidates}
+    if not candidates:
         return f"which no agent of {file} has" if file else "which no agent here has, and there is no aorch.toml"
     if all(problems.values()):
         return "and " + ", ".join(f"{name} cannot work now ({problem})" for name, problem in problems.items())
     return None
 
 
-class Worker:
-    """Does what waits in the queue of `exchanges`, up to `parallel` tasks at a time. `trouble` is told what aorch itself did
-    wrong in a task, `ended` of each RESPONSE once it is kept.
+class QueueWorker:
+    """Executes the queued tasks of `executor`'s ledger, up to `parallel` at once. `report` gets aorch's own errors, and
+    `on_response` each RESPONSE once it is durable.
 
     If no task is queued, the change feed wakes it after the next commit.
     """
 
     def __init__(
         self,
-        exchanges: Exchanges,
+        executor: TaskExecutor,
         parallel: int,
-        trouble: Callable[[AorchError], None],
-        ended: Callable[[Row], None] | None = None,
+        report: Callable[[AorchError], None],
+        on_response: Callable[[Row], None] | None = None,
     ) -> None:
-        self._exchanges = exchanges
-        self._ended_with = ended
-        self._ledger = exchanges.ledger
+        self._executor = executor
+        self._on_response = on_response
+        self._ledger = executor.ledger
         self._parallel = parallel
-        self._trouble = trouble
+        self._report = report
         self._running: set[asyncio.Task[None]] = set()
-        self._at_work = 0
+        self._slots_taken = 0
         self._stopping = False
         self._woken = asyncio.Event()
         self._claiming = asyncio.Lock()
-        self._looked_at = float("-inf")
+        self._checked_at = float("-inf")
         self._able: dict[str, list[Registered]] = {}
         self.done = 0
 
-    async def run(self, turned: Turned = unheard, *, drain: bool = False) -> None:
-        """Work until `stop`; with `drain` until nothing runs and nothing waits that could be begun now. See supervision.py."""
+    async def run(self, turned: Turned = ignore_turns, *, drain: bool = False) -> None:
+        """Work until `stop`; with `drain` until nothing runs and nothing queued can start now. See supervision.py."""
         with self._ledger.changes.watcher(self._changed, POLL_S):
             while not self._stopping:
-                self._look_at_agents()
+                self._check_agents()
                 self._woken.clear()
                 idle = not self._running
-                begun = await self._begin()
+                started = await self._start_some()
                 turned()
-                if begun:
+                if started:
                     continue
                 if drain and idle:
                     return
                 await self._change()
 
     async def stop(self, grace_s: float, cancel_s: float, hurry: asyncio.Event) -> None:
-        """Begin nothing more; wait up to `grace_s` for what runs, or until `hurry` is set, and give the rest back to the
-        queue within `cancel_s`.
+        """Start nothing more, and wait up to `grace_s` for running tasks, or until `hurry` is set; then give the others back
+        to the queue within `cancel_s`.
         """
         self._stopping = True
         self._woken.set()
-        async with self._claiming:  # what is being claimed runs too
+        async with self._claiming:  # tasks that are being claimed count as running
             running = set(self._running)
         if not running:
             return
@@ -167,35 +126,35 @@ class Worker:
         await asyncio.wait(running, timeout=cancel_s)
 
     def running(self) -> int:
-        """How many tasks it does now."""
+        """The number of running tasks."""
         return len(self._running)
 
-    def _look_at_agents(self) -> None:
-        """Now and then: see which agents can work."""
-        if time.monotonic() - self._looked_at < LOOK_AFTER_S:
+    def _check_agents(self) -> None:
+        """Every CHECK_AGENTS_S: update which agents can work."""
+        if time.monotonic() - self._checked_at < CHECK_AGENTS_S:
             return
-        registry = self._exchanges.registry
+        registry = self._executor.registry
         self._able = {
             name: able
             for name in registry.capabilities()
             if (able := [each for each in registry.with_capability(name) if each.problem() is None])
         }
-        self._looked_at = time.monotonic()
+        self._checked_at = time.monotonic()
 
-    async def _begin(self) -> int:
-        """Claim and begin as much as there are places for; how much that was."""
+    async def _start_some(self) -> int:
+        """Claim and start as many tasks as there are free slots; returns their number."""
         async with self._claiming:
             if self._stopping:
                 return 0
-            free = min(self._parallel - self._at_work, 2 * self._parallel - len(self._running))
+            free = min(self._parallel - self._slots_taken, 2 * self._parallel - len(self._running))
             claimed = await self._ledger.claim(list(self._capacities(free)), free, lambda: not self._stopping)
             for request in claimed:
-                task = asyncio.create_task(self._do(request))
+                task = asyncio.create_task(self._execute(request))
                 self._running.add(task)
-                self._at_work += 1
+                self._slots_taken += 1
                 task.add_done_callback(self._ended)
             if claimed:
-                await asyncio.sleep(0)  # they take their agents' places
+                await asyncio.sleep(0)  # they take their agents' slots
         return len(claimed)
 
     def _capacities(self, free: int) -> Iterator[Capacity]:
@@ -205,42 +164,42 @@ class Worker:
                 running = {each.agent.agent_id: each.running for each in able}
                 yield Capacity(name, min(free, sum(of_agents.values())), of_agents, running)
 
-    async def _do(self, request: Row) -> None:
-        """Do what was claimed. Its place is free before its RESPONSE is committed, so that the next claim goes with that."""
+    async def _execute(self, request: Row) -> None:
+        """Execute a claimed task. Its slot is free before its RESPONSE is committed, so that the next claim goes with that."""
         started, webhook = time.perf_counter(), True
         try:
             task = task_of(request)
             webhook = "webhook" in task.queue
-            response = await self._exchanges.take_up(task, request)
-        except NoAgentAvailable as lack:  # since its agent was looked at; it waits again
-            self._looked_at = float("-inf")
+            response = await self._executor.execute_claimed(task, request)
+        except NoAgentAvailable as lack:  # since its agent was checked; it is queued again
+            self._checked_at = float("-inf")
             if isinstance(lack, AgentNotStarted):
-                self._exchanges.waits.because(lack)
-                await asyncio.sleep(REST_S)  # with its place taken, so that less is claimed
+                self._executor.waits.because(lack)
+                await asyncio.sleep(REST_S)  # with its slot taken, so that fewer tasks are claimed
             return
         except LedgerError:  # it could not be given back: it is, or is answered, when this process has ended
             raise
         except Exception as error:  # noqa: BLE001  whatever it was, the REQUEST gets a RESPONSE
-            outcome = outcome_of_fault(error, called=not isinstance(error, AorchError))
-            self._trouble(AorchError(f"{request.contract_id}: {outcome.error}"))
-            response = response_to(request, None, outcome, started, {})
+            outcome = outcome_of_fault(error, delivered=not isinstance(error, AorchError))
+            self._report(AorchError(f"{request.contract_id}: {outcome.error}"))
+            response = response_of(request, None, outcome, started)
         finally:
-            self._at_work -= 1
+            self._slots_taken -= 1
             self._woken.set()
-        await self._exchanges.keep(response, self._trouble, webhook=webhook)
+        await self._executor.save_response(response, self._report, webhook=webhook)
         self.done += 1
-        if self._ended_with is not None:
-            self._ended_with(response)
+        if self._on_response is not None:
+            self._on_response(response)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
         self._woken.set()
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._trouble(error if isinstance(error, AorchError) else AorchError(f"a fault of aorch: {error!r}"))
+            self._report(error if isinstance(error, AorchError) else AorchError(f"a fault of aorch: {error!r}"))
 
     async def _change(self) -> None:
-        """Wait until a place is free, or there may be something new to start."""
-        wait_s = self._looked_at + LOOK_AFTER_S - time.monotonic()
+        """Wait until a slot is free, or there may be something new to start."""
+        wait_s = self._checked_at + CHECK_AGENTS_S - time.monotonic()
         if (moment := self._ledger.next_moment()) is not None:
             wait_s = min(wait_s, seconds_until(moment))
         timer = asyncio.get_running_loop().call_later(max(wait_s, 0.001), self._woken.set)
@@ -251,5 +210,5 @@ class Worker:
 
     def _changed(self) -> None:
         """Something was committed, or the ledger cannot be read, which `run` meets under supervision."""
-        if self._at_work < self._parallel:
+        if self._slots_taken < self._parallel:
             self._woken.set()

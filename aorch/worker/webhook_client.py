@@ -17,9 +17,9 @@ TIMEOUT_S = 15.0
 
 
 class Poster:
-    """Sends webhooks, inside an `async with` block, through `proxy` if that is an address.
+    """Sends webhooks, inside an `async with` block, through `proxy` if it is not empty.
 
-    Redirects are not followed: a signed webhook goes only where it was meant to go.
+    Redirects are not followed: a signed webhook goes only to its own URL.
     """
 
     def __init__(self, proxy: str = "") -> None:
@@ -35,9 +35,9 @@ class Poster:
         await self._client.close()
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> tuple[int, float]:
-        """POST `body` as JSON; the status of the answer, and for how many seconds the receiver asks not to be called.
+        """POST `body` as JSON. Returns the status of the answer, and how many seconds the receiver asks to pause.
 
-        Raises ServiceUnreachable if no answer came, and ServiceRefused if none can ever come from this address; both say why.
+        Raises ServiceUnreachable if no answer came, and ServiceRefused if this URL can never work; both give the reason.
         """
         given = {**headers, "Content-Type": "application/json"}
         try:
@@ -45,22 +45,22 @@ class Poster:
                 return answer.status, retry_after_s(answer.headers.get("Retry-After", ""))
         except TimeoutError as error:
             raise ServiceUnreachable(f"gave no answer within {TIMEOUT_S:g} s") from error
-        except OSError as error:  # among them a certificate that is not accepted, which is a ValueError as well
+        except OSError as error:  # includes a rejected certificate, which is also a ValueError
             raise ServiceUnreachable(f"{type(error).__name__}: {error}") from error
         except ValueError as error:  # aiohttp.InvalidURL is one of them
-            raise ServiceRefused(f"has an invalid address: {error}") from error
+            raise ServiceRefused(f"has an invalid URL: {error}") from error
         except aiohttp.ClientError as error:
             raise ServiceUnreachable(f"{type(error).__name__}: {error}") from error
 
 
-def retry_after_s(said: str) -> float:
-    """Seconds from now (RFC 9110, section 10.2.3: a number of seconds, or a date); 0 if it says nothing valid."""
-    if said.isascii() and said.isdigit():
-        return float(said)
+def retry_after_s(value: str) -> float:
+    """Seconds from now (RFC 9110, section 10.2.3: a number of seconds, or a date); 0 if it is not valid."""
+    if value.isascii() and value.isdigit():
+        return float(value)
     try:
-        moment = email.utils.parsedate_to_datetime(said)
+        moment = email.utils.parsedate_to_datetime(value)
     except (ValueError, OverflowError):
         return 0.0
-    if moment.tzinfo is None:  # -0000; a date of HTTP is in UTC
+    if moment.tzinfo is None:  # -0000: HTTP dates are in UTC
         moment = moment.replace(tzinfo=UTC)
     return max(0.0, moment.timestamp() - time.time())

@@ -1,4 +1,4 @@
-"""Telling whoever asked for it of the end of a task: signed, and again until it is taken."""
+"""Webhooks: the receiver is notified of the end of a task by a signed request, retried until it accepts it."""
 
 import asyncio
 import base64
@@ -6,7 +6,6 @@ import binascii
 import contextlib
 import hashlib
 import hmac
-import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,11 +14,12 @@ from typing import TYPE_CHECKING
 
 from aorch import jsonio
 from aorch.agents.failure import described
+from aorch.backoff import Backoff
 from aorch.clock import now, rfc3339, seconds_until
 from aorch.config import settings
 from aorch.config.settings import Config
-from aorch.engine.supervision import Turned, unheard
-from aorch.engine.waiter import Waiting
+from aorch.engine.supervision import Turned, ignore_turns
+from aorch.engine.waiter import ResponseWaiter
 from aorch.errors import (
     AorchError,
     ConfigInvalid,
@@ -43,38 +43,37 @@ POLL_S = 0.18
 """How soon a webhook is sent once its task has ended."""
 LONGEST_SLEEP_S = 60.0
 """How late a webhook may be sent if the machine's clock is set forward."""
-FIRST_WAIT_S, LONGEST_WAIT_S = 5.0, 3600.0
-"""Between two attempts: twice as long each time, and up to a fifth longer by chance."""
+FIRST_WAIT_S, LONGEST_WAIT_S, JITTER = 5.0, 3600.0, (1.0, 1.2)
 NEXT_SENDER_S = 1.0
-"""How soon another process goes on sending where the one that did so ended, or the ledger failed."""
-MOST_ATTEMPTS = 10
-"""After which, an hour and a half later, it is given up: its row in `webhooks` stays, with the reason."""
+"""How soon another process takes over sending if the one that did so ended, or the ledger failed."""
+MAX_ATTEMPTS = 10
+"""After these, an hour and a half later, it is given up: its row in `webhooks` stays, with the reason."""
 AT_ONCE = 32
-"""How many are under way at a time; receivers.py limits how many of them to the same host."""
+"""How many are sent at once; webhook_receivers.py limits how many of them to the same host."""
 LONGEST_RETRY_AFTER_S = 86_400.0
-"""A receiver that asks by `Retry-After` for a longer pause is called again after this."""
+"""The longest `Retry-After` of a receiver that is honoured."""
 GONE = 410
-"""The status by which a receiver says that nothing must be sent to this URL any more (Standard Webhooks)."""
+"""The status that tells the sender to stop sending to this URL (Standard Webhooks)."""
 PREFIX = "whsec_"
 
 
 def check_webhook(config: Config, url: str) -> None:
-    """Raises WebhooksOff if no secret is configured to sign with, and UsageError for an address that can never work or that
-    holds a password.
+    """Raises WebhooksOff if no signing secret is configured, and UsageError for a URL that can never work or that contains a
+    password.
     """
     if secret(config) is None:
         raise WebhooksOff(
-            "nothing is sent to webhooks from here, since there is no secret to sign them by",
-            "Name one by queue.webhook_secret_env in aorch.toml, and set that variable of the environment.",
+            "webhooks are off: no secret is configured to sign them",
+            "Set queue.webhook_secret_env in aorch.toml to the name of an environment variable, and put the secret in it.",
         )
     if fault := fault_of(url):
         raise UsageError(f"invalid webhook URL: {fault}", "Write http://HOST/PATH or https://HOST/PATH.")
     if holds_credentials(url):
-        raise UsageError("the webhook URL holds a user name or a password", "Verify the signature instead of them.")
+        raise UsageError("the webhook URL contains a user name or a password", "Leave it out: webhooks are signed.")
 
 
 def secret(config: Config) -> bytes | None:
-    """What webhooks are signed by; None where nothing is configured. Raises ConfigInvalid."""
+    """The secret that signs webhooks; None if none is configured. Raises ConfigInvalid."""
     given = settings.webhook_secret(config)
     if not given:
         return None
@@ -84,7 +83,7 @@ def secret(config: Config) -> bytes | None:
         return base64.b64decode(given.removeprefix(PREFIX), validate=True)
     except binascii.Error as error:
         name = config.queue.webhook_secret_env
-        raise ConfigInvalid(f"{name} begins with {PREFIX} and is no base64 after it") from error
+        raise ConfigInvalid(f"{name} starts with {PREFIX}, but the rest is not base64") from error
 
 
 def signed(key: bytes, webhook_id: str, seconds: int, body: bytes) -> dict[str, str]:
@@ -99,47 +98,46 @@ def signed(key: bytes, webhook_id: str, seconds: int, body: bytes) -> dict[str, 
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """Why an attempt failed. `for_good`: it is not tried again; `gone`: nor is any other webhook for this URL that waits;
-    `silent`: no answer came; `pause_s`: how long the receiver asked not to be called.
+    """Why an attempt failed. `permanent`: it is not retried; `gone`: nor is any other webhook that waits for this URL;
+    `silent`: no answer came; `pause_s`: how long the receiver asked for a pause.
     """
 
     reason: str
-    for_good: bool = False
+    permanent: bool = False
     gone: bool = False
     silent: bool = False
     pause_s: float = 0.0
 
 
 class Webhooks:
-    """Sends what is due of `ledger`, signed with `key`. Of all processes that do so on it one sends at a time.
+    """Sends the due webhooks of `ledger`, signed with `key`. Of all processes on that ledger, one sends at a time.
 
-    `proxy` is the address of the HTTP proxy to send through, if any. `first_wait_s` (seconds) is how long it waits after the
-    first attempt.
+    `proxy` is the address of an HTTP proxy, if any. `first_wait_s` (seconds) is the pause after the first attempt.
     """
 
     def __init__(
         self,
         ledger: Ledger,
         key: bytes,
-        tell: Callable[[AorchError], None],
+        report: Callable[[AorchError], None],
         *,
         proxy: str = "",
         first_wait_s: float = FIRST_WAIT_S,
     ) -> None:
         self._ledger = ledger
         self._key = key
-        self._tell = tell
+        self._report = report
         self._proxy = proxy
-        self._first_wait_s = first_wait_s
+        self._backoff = Backoff(first_wait_s, LONGEST_WAIT_S, JITTER)
         self._receivers = Receivers()
-        self._waiting = Waiting(ledger.path)
-        self._under_way: dict[str, asyncio.Task[None]] = {}
+        self._waiter = ResponseWaiter(ledger.path)
+        self._in_flight: dict[str, asyncio.Task[None]] = {}
 
-    async def run(self, turned: Turned = unheard) -> None:
+    async def run(self, turned: Turned = ignore_turns) -> None:
         """Send until it is cancelled. A loop for supervision.py."""
         from aorch.worker.webhook_client import Poster  # noqa: PLC0415  aiohttp takes 190 ms
 
-        self._waiting = Waiting(self._ledger.path)
+        self._waiter = ResponseWaiter(self._ledger.path)
         try:
             async with Poster(self._proxy) as poster:
                 while True:
@@ -149,10 +147,10 @@ class Webhooks:
                     turned()
                     await asyncio.sleep(NEXT_SENDER_S)
         finally:
-            self._waiting.close()
+            self._waiter.close()
 
     async def _send_all(self, poster: "Poster", turned: Turned) -> None:
-        """Send until the ledger fails (LedgerError), or it is cancelled; then nothing is under way any more."""
+        """Send until the ledger fails (LedgerError), or it is cancelled; then no request is in flight any more."""
         woken = asyncio.Event()
         watcher = self._ledger.changes.watcher(woken.set, POLL_S).start()
         try:
@@ -161,27 +159,27 @@ class Webhooks:
                 full, resting = self._receivers.full(), self._receivers.resting()
                 due = self._ledger.due_webhooks(now(), AT_ONCE, full, resting)
                 turned()
-                new = [each for each in due if each.request_id not in self._under_way]
-                for each in new[: AT_ONCE - len(self._under_way)]:
+                new = [each for each in due if each.request_id not in self._in_flight]
+                for each in new[: AT_ONCE - len(self._in_flight)]:
                     if self._receivers.begin(each.url):
-                        self._under_way[each.request_id] = asyncio.create_task(self._send(poster, each))
-                if self._under_way:
-                    tasks = self._under_way.values()
+                        self._in_flight[each.request_id] = asyncio.create_task(self._send(poster, each))
+                if self._in_flight:
+                    tasks = self._in_flight.values()
                     await asyncio.wait(tasks, timeout=POLL_S, return_when=asyncio.FIRST_COMPLETED)
                 else:
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(woken.wait(), self._sleep_s())
-                for request_id in [name for name, task in self._under_way.items() if task.done()]:
-                    self._under_way.pop(request_id).result()
+                for request_id in [name for name, task in self._in_flight.items() if task.done()]:
+                    self._in_flight.pop(request_id).result()
         finally:
             watcher.stop()
-            for task in self._under_way.values():
+            for task in self._in_flight.values():
                 task.cancel()
-            await asyncio.gather(*self._under_way.values(), return_exceptions=True)
-            self._under_way.clear()
+            await asyncio.gather(*self._in_flight.values(), return_exceptions=True)
+            self._in_flight.clear()
 
     def _sleep_s(self) -> float:
-        """How long nothing is to be sent unless something is committed (seconds)."""
+        """How long there is nothing to send unless something is committed (seconds)."""
         due_at = self._ledger.next_webhook_at()
         wait_s = LONGEST_SLEEP_S if due_at is None else seconds_until(due_at)
         return min(wait_s, LONGEST_SLEEP_S) if wait_s > 0 else POLL_S  # what is due already waits for its receiver
@@ -197,12 +195,12 @@ class Webhooks:
         if failure is None:
             return await self._ledger.webhook_sent(due.request_id)
         attempts = due.attempts + 1
-        again_at = None if failure.for_good or failure.gone else self._again_at(attempts, failure.pause_s)
+        again_at = None if failure.permanent or failure.gone else self._again_at(attempts, failure.pause_s)
         until = f"again at {again_at}" if again_at else "given up"
         if failure.gone:
-            until += ", like all others that wait for this URL"
+            until += ", like all others for this URL"
             await self._ledger.webhooks_gone(due.url, failure.reason)
-        self._tell(ServiceUnreachable(f"webhook of {due.request_id} to {due.url} {failure.reason}; {until}"))
+        self._report(ServiceUnreachable(f"webhook of {due.request_id} to {due.url} {failure.reason}; {until}"))
         return await self._ledger.webhook_failed(due.request_id, attempts, again_at, failure.reason)
 
     async def _attempt(self, poster: "Poster", due: DueWebhook) -> "_Failure | None":
@@ -211,7 +209,7 @@ class Webhooks:
             headers = signed(self._key, due.request_id, int(time.time()), body)
             status, retry_after_s = await poster.post(due.url, headers, body)
         except (ServiceRefused, NotFound, InvalidJSON) as error:
-            return _Failure(str(error), for_good=True)
+            return _Failure(str(error), permanent=True)
         except ServiceUnreachable as error:
             return _Failure(str(error), silent=True)
         except LedgerError:
@@ -223,9 +221,9 @@ class Webhooks:
         return _Failure(f"answered {status}", gone=status == GONE, pause_s=min(retry_after_s, LONGEST_RETRY_AFTER_S))
 
     def _body(self, request_id: str) -> bytes:
-        """What is sent. Raises NotFound and InvalidJSON where another program removed or changed the contracts."""
-        request = self._waiting.request(request_id)
-        answer = self._waiting.answer(request)
+        """The body. Raises NotFound and InvalidJSON if another program removed or changed the contracts."""
+        request = self._waiter.request(request_id)
+        answer = self._waiter.answer(request)
         if answer is None:
             raise NotFound(f"{request_id} has no RESPONSE")
         return jsonio.encode_bytes(
@@ -237,8 +235,8 @@ class Webhooks:
         )
 
     def _again_at(self, attempts: int, pause_s: float) -> str | None:
-        """When to try again, `pause_s` from now at the earliest; None after MOST_ATTEMPTS."""
-        if attempts >= MOST_ATTEMPTS:
+        """When to retry, `pause_s` from now at the earliest; None after MAX_ATTEMPTS."""
+        if attempts >= MAX_ATTEMPTS:
             return None
-        wait_s = min(self._first_wait_s * 2 ** (attempts - 1), LONGEST_WAIT_S) * random.uniform(1, 1.2)  # noqa: S311  not a secret
-        return rfc3339(datetime.now(UTC) + timedelta(seconds=max(wait_s, pause_s)))
+        wait_s = max(self._backoff.pause_s(attempts), pause_s)
+        return rfc3339(datetime.now(UTC) + timedelta(seconds=wait_s))

@@ -90,7 +90,7 @@ async def test_an_agent_that_cannot_be_started_in_time_was_not_called(orchestrat
     assert answer.failure is AgentNotStarted
     assert answer.error == "too many open files"
     (response,) = (c for c in await orchestrator.get_contracts("s") if c["contract_type"] == "RESPONSE")
-    assert response["metadata"]["called"] is False
+    assert response["metadata"]["delivered"] is False
 
 
 async def test_a_program_that_runs_takes_no_thread_of_this_process(tmp_path: Path) -> None:

@@ -290,14 +290,14 @@ def test_an_async_agent_that_blocks_the_loop_is_interrupted_by_a_second_ctrl_c(
         ("{'success': False}", "no reason given"),
         ("{'success': False, 'error': 'my reason\\x00\\ud800'}", "my reason�"),
         ("{'success': False, 'error': {'code': 7}}", "7"),
-        ("{'success': True, 'data': object()}", "cannot be kept"),
-        ("{'success': True, 'data': {(1, 2): 3}}", "cannot be kept"),
-        ("{'success': True, 'data': lambda: 1}", "cannot be kept"),
-        ("(a := [], a.append(a), {'success': True, 'data': a})[2]", "cannot be kept"),
-        ("{'success': True, 'data': functools.reduce(lambda a, _: [a], range(5000), '\\x00')}", "cannot be kept"),
+        ("{'success': True, 'data': object()}", "cannot be stored"),
+        ("{'success': True, 'data': {(1, 2): 3}}", "cannot be stored"),
+        ("{'success': True, 'data': lambda: 1}", "cannot be stored"),
+        ("(a := [], a.append(a), {'success': True, 'data': a})[2]", "cannot be stored"),
+        ("{'success': True, 'data': functools.reduce(lambda a, _: [a], range(5000), '\\x00')}", "cannot be stored"),
     ],
 )
-def test_an_answer_that_is_none_or_cannot_be_kept_is_a_failure(home: Home, answer: str, said: str) -> None:
+def test_an_answer_that_is_invalid_or_cannot_be_stored_is_a_failure(home: Home, answer: str, said: str) -> None:
     agent(home, f"return {answer}")
     done = home.aorch("run", "work")
     assert done.code == 10
@@ -410,7 +410,7 @@ def test_delegation_in_a_circle_is_refused(home: Home) -> None:
         'orchestrator.register_agent(Asking("b", orchestrator, "middle", '
         'lambda task: {"capability": "top", "parameters": {"n": 0}}))',
     )
-    assert done.out.startswith("False a circle: ")
+    assert done.out.startswith("False a cycle: ")
     assert "asks for top with the same parameters" in done.out
     assert done.err == ""
     assert [row[0] for row in home.rows(REQUESTS)] == ["top", "middle", "top"]
@@ -421,7 +421,7 @@ def test_delegation_that_grows_without_end_stops_at_the_depth_limit(home: Home) 
     home.write("aorch.toml", "max_depth = 4\n")
     deeper = 'lambda task: {"capability": "top", "parameters": {"n": task["parameters"]["n"] + 1}}'
     done = tree(home, f'orchestrator.register_agent(Asking("a", orchestrator, "top", {deeper}))')
-    assert done.out == "False delegated 4 deep, and 4 is the limit (max_depth)\n"
+    assert done.out == "False delegated 4 levels deep; the limit is 4 (max_depth)\n"
     assert done.err == ""
     assert home.rows("SELECT count(*), count(parent_id) FROM contracts WHERE contract_type = 'REQUEST'") == [(5, 4)]
 
@@ -432,7 +432,7 @@ def test_an_agent_that_would_wait_for_its_own_only_place_is_refused_and_leaves_n
         home,
         f'agent = Asking("a", orchestrator, "top", {deeper})\nagent.concurrency = 1\norchestrator.register_agent(agent)',
     )
-    assert done.out == "False a calls back into itself and takes 1 at a time: it would wait for its own end\n"
+    assert done.out == "False a calls itself and runs at most 1 at a time, so it would wait for itself forever\n"
     assert done.err == ""
     assert [row[4] for row in home.rows(REQUESTS)] == ["failed", "failed"]
     assert home.rows("SELECT count(*) FROM contracts WHERE contract_type = 'RESPONSE'") == [(2,)]
@@ -445,5 +445,5 @@ async def test_a_parent_that_is_not_in_the_ledger_is_refused(orchestrator: Orche
         "s", {"capability": "echo", "parameters": {"text": "a"}, "parent_id": parent}
     )
     assert not answer["success"]
-    assert f"{parent} is no REQUEST of the ledger" in str(answer["error"])
+    assert f"{parent} is not a REQUEST in the ledger" in str(answer["error"])
     assert [contract["status"] for contract in await orchestrator.get_contracts("s")] == ["failed", "failed"]

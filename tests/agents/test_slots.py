@@ -85,15 +85,15 @@ async def test_code_that_runs_on_after_its_timeout_keeps_its_slot(orchestrator: 
         assert {answer["success"] for answer in answers} == {False}
         assert (held.inside, held.most_inside) == (2, 2)
         assert "gave no answer within 0.02 s" in answers[0]["error"]
-        assert "was not called within 0.02 s: it runs as many tasks as it takes at a time (2)" in answers[5]["error"]
+        assert "was not called within 0.02 s: it is running its maximum number of tasks (2)" in answers[5]["error"]
         assert orchestrator.registry.get("held").as_dict()["status"] == "busy"
         held.go.set()
         answer = await orchestrator.orchestrate("s", {"capability": "hold", "parameters": {"n": 1}})
     assert answer["data"] == {"n": 1}
     assert held.most_inside == 2
     contracts = await orchestrator.get_contracts("s")
-    called = [each["metadata"].get("called") for each in contracts if each["contract_type"] == "RESPONSE"]
-    assert called == [None, None, False, False, False, False, None]
+    called = [each["metadata"].get("delivered") for each in contracts if each["contract_type"] == "RESPONSE"]
+    assert called == [True, True, False, False, False, False, None]
 
 
 async def test_the_time_limit_holds_for_the_wait_and_the_call_together(orchestrator: Orchestrator) -> None:
@@ -119,9 +119,9 @@ async def test_plain_functions_run_in_so_many_threads_and_no_more(orchestrator: 
     held = Held()
     orchestrator.register_agent(held)
     async with asyncio.timeout(5):
-        tasks = [asyncio.create_task(hold(orchestrator, 0.5)) for _ in range(invocation.MOST_THREADS + 6)]
+        tasks = [asyncio.create_task(hold(orchestrator, 0.5)) for _ in range(invocation.MAX_THREADS + 6)]
         answers = [await task for task in tasks]
-    assert held.most_inside == invocation.MOST_THREADS
+    assert held.most_inside == invocation.MAX_THREADS
     errors = [answer["error"] for answer in answers]
     assert sum("was not called" in error for error in errors) == 6
     held.go.set()
@@ -143,7 +143,7 @@ async def test_an_agent_that_calls_back_into_itself_is_refused_at_once(orchestra
     orchestrator.register_agent(Calling(orchestrator, "itself", "recur", "recur"))
     async with asyncio.timeout(5):
         answer = await orchestrator.orchestrate("s", {"capability": "recur", "parameters": {"left": 1}})
-    assert (answer["success"], "itself calls back into itself and takes 1 at a time" in answer["error"]) == (
+    assert (answer["success"], "itself calls itself and runs at most 1 at a time" in answer["error"]) == (
         False,
         True,
     )
@@ -157,4 +157,4 @@ async def test_one_that_comes_back_to_it_through_another_agent_is_refused_too(or
     async with asyncio.timeout(5):
         assert (await orchestrator.orchestrate("s", {"capability": "ping", "parameters": {"left": 1}}))["success"]
         answer = await orchestrator.orchestrate("s", {"capability": "ping", "parameters": {"left": 2}})
-    assert "ping calls back into itself" in answer["error"]
+    assert "ping calls itself" in answer["error"]

@@ -97,7 +97,7 @@ def test_insisting_on_an_agent_that_cannot_do_it_is_a_miss(home: Home) -> None:
 def test_the_reason_for_the_choice_stands_in_the_request(home: Home) -> None:
     home.aorch("run", "echo", "text=a")
     ((metadata,),) = home.rows("SELECT metadata FROM contracts WHERE contract_type = 'REQUEST'")
-    assert json.loads(metadata)["routing"] == {"chosen": "the only one"}
+    assert json.loads(metadata)["routing"] == {"reason": "only_candidate"}
 
 
 def test_at_a_terminal_it_says_who_answered_how_fast_and_under_which_contract(home: Home) -> None:

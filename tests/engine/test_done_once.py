@@ -134,7 +134,7 @@ async def test_a_step_that_is_resumed_alone_now_is_not_done_beside_it(orchestrat
     assert (second.failure, flaky.done) == (Conflict, ["a", "b", "b"])
     flaky.go.set()
     done = await alone
-    assert second.error == f"step b: it is being done already ({done.contract_id})"
+    assert second.error == f"step b: it is already running ({done.contract_id})"
     third = await orchestrator.resume(second.contract_id or "")
     assert (third.success, flaky.done) == (True, ["a", "b", "b", "c"])
 

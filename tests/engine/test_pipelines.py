@@ -270,7 +270,7 @@ def test_with_continue_the_other_branches_go_on_and_the_pipeline_fails_then(home
     )
     done = home.aorch("run", "p")
     assert done.code == 10
-    assert "step bad: exit code 3: no such table; skipped, for want of what failed: after, last" in done.err
+    assert "step bad: exit code 3: no such table; skipped, because they need a failed step: after, last" in done.err
     assert statuses(home)["count"] == ["completed"] * 4
     assert "say" not in statuses(home)
 
@@ -403,7 +403,7 @@ async def test_a_pipeline_that_calls_itself_is_refused_as_a_circle(orchestrator:
     answer = await orchestrator.perform(Task("p", {"x": 1}, "s"))
     assert answer.failure is not None
     assert answer.failure.code == "delegation_refused"
-    assert "a circle" in str(answer.error)
+    assert "a cycle" in str(answer.error)
 
 
 async def test_a_pipeline_s_context_reaches_its_steps(orchestrator: Orchestrator) -> None:
@@ -415,7 +415,7 @@ async def test_a_pipeline_s_context_reaches_its_steps(orchestrator: Orchestrator
 
 
 async def test_a_pipeline_outside_an_orchestrator_says_what_it_needs() -> None:
-    with pytest.raises(AorchError, match="performed by an Orchestrator"):
+    with pytest.raises(AorchError, match="needs an Orchestrator"):
         await Pipeline("p", [give("a", 1)]).execute({})
 
 

@@ -134,7 +134,7 @@ def test_any_other_task_is_simply_done_again(home: Home) -> None:
     assert (done.code, done.json["data"], done.json["session_id"]) == (0, {"text": "done\n"}, "s")
     ((metadata,),) = home.rows("SELECT metadata FROM contracts WHERE contract_id = ?", done.json["contract_id"])
     assert jsonio.decode(metadata) == {
-        "context": {"why": "test"}, "resumes": request_id, "routing": {"chosen": "the only one"}
+        "context": {"why": "test"}, "resumes": request_id, "routing": {"reason": "only_candidate"}
     }  # fmt: skip
 
 
@@ -153,7 +153,7 @@ async def test_a_request_that_is_executed_again_under_its_own_id_takes_over_what
     orchestrator: Orchestrator,
 ) -> None:
     """As a worker does that takes a REQUEST over from one that died."""
-    from aorch.engine.invocation import Call, execute
+    from aorch.engine.invocation import Invocation, invoke
 
     worker = Worker()
     pipeline = Pipeline("p", [give("a", 1), Step("b", "work", {"name": "b", "fail": "{{ steps.a.data }}"})])
@@ -162,12 +162,12 @@ async def test_a_request_that_is_executed_again_under_its_own_id_takes_over_what
     answer = await orchestrator.perform(Task("p", {}, "s"))
     assert worker.done == ["a", "b"]
     document = {"task_id": answer.contract_id, "session_id": "s", "capability": "p", "parameters": {}, "context": {}}
-    call = Call(orchestrator.exchanges, answer.contract_id)
-    outcome = await execute(pipeline, document, 10, call)
+    invocation = Invocation(orchestrator.executor, pipeline, answer.contract_id)
+    outcome = await invoke(invocation, document, 10, orchestrator.executor.watcher)
     assert outcome.error == "step b: 1"
     assert worker.done == ["a", "b", "b"]
     (request,) = [each for each in await requests(orchestrator, "work") if each["metadata"]["step"] == "a"]
-    assert call.about == {"reused": [request["contract_id"]]}
+    assert invocation.details == {"reused": [request["contract_id"]]}
 
 
 async def test_a_step_whose_parameters_changed_is_done_again(orchestrator: Orchestrator) -> None:

@@ -19,7 +19,7 @@ from serving import serving
 from aorch import Agent, AgentCapability, Orchestrator
 from aorch.clock import now
 from aorch.engine.lifecycle import in_thread
-from aorch.engine.response_saver import Saver, Unsaved
+from aorch.engine.response_saver import ResponseSaver, Unsaved
 from aorch.errors import Conflict
 from aorch.ids import new_id
 from aorch.ledger.ledger import Ledger
@@ -117,7 +117,7 @@ async def test_a_cancelled_caller_is_let_go_and_the_response_is_written_later(or
         with pytest.raises(asyncio.CancelledError):
             await performing
         rename(ledger, "away", "contracts")
-        await orchestrator.exchanges.saver.saved()
+        await orchestrator.executor.saver.saved()
     assert answered(ledger) == [("cancelled", "cancelled", None, "cancelled by the caller")]
 
 
@@ -146,7 +146,7 @@ async def test_closing_says_how_many_responses_are_lost(
         with pytest.raises(asyncio.CancelledError):
             await performing
         await orchestrator.aclose()
-    assert "did not take 1 RESPONSE" in caplog.text
+    assert "did not accept 1 RESPONSE" in caplog.text
 
 
 async def test_a_task_whose_start_cannot_be_written_is_answered_without_a_call(orchestrator: Orchestrator) -> None:
@@ -159,7 +159,7 @@ async def test_a_task_whose_start_cannot_be_written_is_answered_without_a_call(o
         await breaker.broken.wait()
         assert breaker.hold is not None
         breaker.hold.set()
-        while orchestrator.exchanges.saver.unsaved < 2:  # noqa: ASYNC110
+        while orchestrator.executor.saver.unsaved < 2:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         rename(ledger, "away", "contracts")
         answers = [await first, await second]
@@ -178,7 +178,7 @@ async def test_who_waits_too_long_for_the_write_lock_is_told_and_the_response_is
     ((request_id,),) = home.rows("SELECT contract_id FROM contracts WHERE contract_type = 'REQUEST'")
     with closing(sqlite3.connect(home.ledger)) as connection, connection:
         connection.execute("DELETE FROM contracts WHERE contract_type = 'RESPONSE'")
-    saver = Saver(ledger, asyncio.get_running_loop())
+    saver = ResponseSaver(ledger, asyncio.get_running_loop())
     async with asyncio.timeout(5):
         with locked(home.ledger), pytest.raises(Unsaved) as unsaved:
             await saver.save(response(request_id), patience_s=0.1)
@@ -267,7 +267,7 @@ async def test_a_map_yields_an_answer_that_is_not_in_the_ledger_yet_and_goes_on(
         async for answer in orchestrator.map("break", [{}, {}], limit=1):
             answers.append((answer["index"], answer["data"]))
             rename(ledger, "away", "contracts")
-        await orchestrator.exchanges.saver.saved()
+        await orchestrator.executor.saver.saved()
     assert answers == [(0, "broken"), (1, "broken")]
     assert answered(ledger) == [("completed", "completed", '"broken"', None)] * 2
 

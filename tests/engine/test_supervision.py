@@ -87,7 +87,7 @@ async def test_the_log_has_the_hint_of_an_error_as_a_sentence_of_its_own() -> No
 
     async with asyncio.timeout(5):
         supervisor.start("queue", loop)
-        expected = "the ledger is locked by another process. Try again when that has ended; it is started again"
+        expected = "the ledger is locked by another process. Try again when that has ended; it is restarted"
         assert await told.get() == f"queue: {expected}"
         await supervisor.stop()
 
@@ -105,7 +105,7 @@ async def test_a_loop_that_ends_as_something_it_awaits_is_cancelled_is_started_a
 
     async with asyncio.timeout(5):
         running = supervisor.start("queue", loop)
-        assert await told.get() == "queue: something that it waited for was cancelled; it is started again"
+        assert await told.get() == "queue: something that it awaited was cancelled; it is restarted"
         await again.wait()
         assert [each.loop for each in supervisor.down()] == ["queue"]
         await supervisor.stop()

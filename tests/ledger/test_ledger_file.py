@@ -280,7 +280,7 @@ async def in_child(orchestrator, task):
 orchestrator = Orchestrator(sys.argv[1])
 task = {"capability": "echo", "parameters": {"text": "hi"}}
 asyncio.run(orchestrator.orchestrate("s", task))
-print(orchestrator.exchanges.ledger.owner_id, flush=True)
+print(orchestrator.executor.ledger.owner_id, flush=True)
 if os.fork():
     os.kill(os.getpid(), 9)
 asyncio.run(in_child(orchestrator, task))

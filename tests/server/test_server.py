@@ -337,7 +337,7 @@ def test_a_request_may_be_on_another_s_behalf(server: Server) -> None:
     assert [each["parent_id"] for each in session_of(server, "family")] == [None, None, parent_id, parent_id]
     assert session_of(server, "family")[2]["from_agent"] == "agent_example_001"
     said = problem(ask(server, session="orphan", parent_id=new_id()), 422, "delegation_refused")
-    assert "no REQUEST of the ledger" in said["detail"]
+    assert "is not a REQUEST in the ledger" in said["detail"]
 
 
 def test_what_a_client_says_comes_back_unchanged(server: Server) -> None:

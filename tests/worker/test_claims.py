@@ -13,7 +13,7 @@ from serving import serving
 from aorch import Agent, AgentCapability, Orchestrator
 from aorch.engine.resume import task_again
 from aorch.ledger.record import REQUEST
-from aorch.worker.queue_worker import Worker
+from aorch.worker.queue_worker import QueueWorker
 
 
 class Delegating(Agent):
@@ -41,8 +41,8 @@ class Delegating(Agent):
 
 
 @asynccontextmanager
-async def working(orchestrator: Orchestrator) -> AsyncIterator[Worker]:
-    worker = Worker(orchestrator.exchanges, 4, lambda error: pytest.fail(str(error)))
+async def working(orchestrator: Orchestrator) -> AsyncIterator[QueueWorker]:
+    worker = QueueWorker(orchestrator.executor, 4, lambda error: pytest.fail(str(error)))
     running = asyncio.create_task(worker.run())
     yield worker
     await worker.stop(0, 5, asyncio.Event())
@@ -150,7 +150,7 @@ async def test_a_queued_request_that_cannot_be_read_is_answered_and_costs_no_pla
         connection.execute("UPDATE contracts SET payload = '[' WHERE contract_id = ?", (ids[0],))
         connection.execute("UPDATE contracts SET payload = '3' WHERE contract_id = ?", (ids[1],))
         connection.execute("UPDATE contracts SET metadata = '3' WHERE contract_id = ?", (ids[2],))
-    worker = Worker(orchestrator.exchanges, 1, lambda error: told.append(str(error)))
+    worker = QueueWorker(orchestrator.executor, 1, lambda error: told.append(str(error)))
     async with asyncio.timeout(5):
         await worker.run(drain=True)
     with closing(sqlite3.connect(orchestrator.config.ledger)) as connection:

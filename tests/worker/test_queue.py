@@ -23,7 +23,7 @@ from serving import Server, serving
 from aorch import Agent, AgentCapability, Orchestrator
 from aorch.errors import AorchError, NoAgent, QueueFull
 from aorch.ledger.sqlite.opening import connect
-from aorch.worker.queue_worker import Worker
+from aorch.worker.queue_worker import QueueWorker
 
 Wait = Callable[[Callable[[], Any]], Any]
 
@@ -313,7 +313,7 @@ def worked(made_ledger: Path, batches: list[list[tuple[str, int]]]) -> Order:
                 agent.orchestrator = orchestrator
                 orchestrator.register_agent(agent)
                 await agent.submit()
-                await Worker(orchestrator.exchanges, 1, fail).run(drain=True)
+                await QueueWorker(orchestrator.executor, 1, fail).run(drain=True)
 
     asyncio.run(work())
     assert len(agent.begun) == len(agent.submitted)
@@ -368,7 +368,7 @@ async def test_python_submits_waits_and_cancels(home: Home) -> None:
         ]
         assert await orchestrator.wait(done, 0.05) is None
         assert await orchestrator.cancel(cancelled) == "cancelled"
-        await Worker(orchestrator.exchanges, 4, fail).run(drain=True)
+        await QueueWorker(orchestrator.executor, 4, fail).run(drain=True)
         answer = await orchestrator.wait(done)
         assert answer
         assert (answer["data"], answer["contract_id"]) == ({"message": "Echo: hi"}, done)
@@ -387,7 +387,7 @@ async def test_many_are_put_in_at_once_and_the_refused_among_them_are_answered(h
             ("failed", "failed"),
             ("pending", None),
         ]
-        await Worker(orchestrator.exchanges, 4, fail).run(drain=True)
+        await QueueWorker(orchestrator.executor, 4, fail).run(drain=True)
         answers = [await orchestrator.wait(each, 5) for each in ids]
         assert [answer and answer["success"] for answer in answers] == [True, False, False, True]
 

@@ -28,12 +28,12 @@ from serving import serving
 
 from aorch import Orchestrator
 from aorch.clock import rfc3339
-from aorch.engine.task import Task, Wish
+from aorch.engine.task import QueueOptions, Task
 from aorch.errors import AorchError
-from aorch.worker.queue_worker import Worker
+from aorch.worker.queue_worker import QueueWorker
 from aorch.worker.webhook_client import retry_after_s
 from aorch.worker.webhook_receivers import AT_ONCE_PER_HOST
-from aorch.worker.webhooks import MOST_ATTEMPTS, Webhooks
+from aorch.worker.webhooks import MAX_ATTEMPTS, Webhooks
 
 Wait = Callable[[Callable[[], Any]], Any]
 
@@ -202,7 +202,7 @@ async def sending(
         heard.append(str(error))
 
     async with Orchestrator(ledger) as orchestrator:
-        its = orchestrator.exchanges.ledger
+        its = orchestrator.executor.ledger
         works = [Webhooks(its, KEY, tell, proxy=proxy, first_wait_s=0.01).run() for _ in range(senders)]
         tasks = [asyncio.create_task(work) for work in works]
         try:
@@ -216,13 +216,13 @@ async def sending(
 async def submit(orchestrator: Orchestrator, url: str, count: int = 1) -> None:
     """Put that many tasks into the queue and do them."""
     tasks = [Task("echo", {"text": str(number)}, "s") for number in range(count)]
-    wish = Wish(webhook=url)
-    await asyncio.gather(*(orchestrator.queue.submit(task, wish) for task in tasks))
+    options = QueueOptions(webhook=url)
+    await asyncio.gather(*(orchestrator.queue.submit(task, options) for task in tasks))
 
     def trouble(error: AorchError) -> None:
         raise error
 
-    await Worker(orchestrator.exchanges, 32, trouble).run(drain=True)
+    await QueueWorker(orchestrator.executor, 32, trouble).run(drain=True)
 
 
 async def until(ask: Callable[[], Any], most_s: float = WAIT_S) -> None:
@@ -256,9 +256,9 @@ async def test_a_receiver_that_is_down_is_tried_until_it_is_given_up(home: Home)
     told: list[str] = []
     async with sending(home.ledger, told=told) as orchestrator:
         await submit(orchestrator, "http://127.0.0.1:9/")
-        await until(lambda: len(told) == MOST_ATTEMPTS, 60)
+        await until(lambda: len(told) == MAX_ATTEMPTS, 60)
     ((url, attempts, due_at, error),) = left(home)
-    assert (url, attempts, due_at) == ("http://127.0.0.1:9/", MOST_ATTEMPTS, None)
+    assert (url, attempts, due_at) == ("http://127.0.0.1:9/", MAX_ATTEMPTS, None)
     assert "127.0.0.1:9" in error
     assert "given up" in told[-1]
 
@@ -293,7 +293,7 @@ async def test_a_receiver_that_is_gone_is_not_called_again(home: Home, receiver:
         await until(lambda: told)
         await until(lambda: left(home)[0][1] == 1)
         assert [(attempts, due_at, error) for _, attempts, due_at, error in left(home)] == [(1, None, "answered 410")]
-        assert told[0].endswith("given up, like all others that wait for this URL")
+        assert told[0].endswith("given up, like all others for this URL")
         receiver.statuses = [500] * AT_ONCE_PER_HOST + [410]
         receiver.taken.clear()
         await submit(orchestrator, receiver.url, 20)

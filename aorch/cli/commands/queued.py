@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aorch.config.settings import Config
-    from aorch.engine.task import Answer, Task, Wish
+    from aorch.engine.task import Answer, QueueOptions, Task
     from aorch.errors import AorchError
     from aorch.ledger.record import Row
 
@@ -26,7 +26,7 @@ IdsArgument = Annotated[
 ]
 
 
-def submit(config: "Config", task: "Task", wish: "Wish", *, as_json: bool) -> None:
+def submit(config: "Config", task: "Task", options: "QueueOptions", *, as_json: bool) -> None:
     """Put `task` into the queue and print the id of its REQUEST."""
     from aorch.cli.hints import warn_of_undeclared
     from aorch.cli.render.console import note, print_json_line, print_text
@@ -34,15 +34,15 @@ def submit(config: "Config", task: "Task", wish: "Wish", *, as_json: bool) -> No
     from aorch.engine.task import Answer
     from aorch.orchestrator import Orchestrator
 
-    if wish.webhook is not None:
+    if options.webhook is not None:
         from aorch.worker.webhooks import check_webhook
 
-        check_webhook(config, wish.webhook)
+        check_webhook(config, options.webhook)
 
     async def queue() -> "Row | Answer":
         async with Orchestrator(config=config) as orchestrator:
             warn_of_undeclared(orchestrator.registry, task)
-            return await orchestrator.queue.submit(task, wish)
+            return await orchestrator.queue.submit(task, options)
 
     set_aside()
     accepted = asyncio.run(queue())
@@ -153,10 +153,10 @@ async def _answers(path: "Path", contract_ids: list[str], timeout_s: float | Non
     """Their answers, in that order. Raises WaitedTooLong where one is not there within `timeout_s` seconds."""
     from aorch.engine.recovery import recover
     from aorch.engine.threads import in_thread
-    from aorch.engine.waiter import Waiting
+    from aorch.engine.waiter import ResponseWaiter
     from aorch.errors import WaitedTooLong
 
-    waiting = Waiting(path)
+    waiting = ResponseWaiter(path)
     asked = [asyncio.create_task(waiting.wait(contract_id)) for contract_id in contract_ids]
     try:
         answered, left = await asyncio.wait(asked, timeout=0)  # an answer that exists needs no time

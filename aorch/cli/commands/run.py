@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from aorch.agents.registry import Registry
     from aorch.config.settings import Config
     from aorch.engine.response_saver import Unsaved
-    from aorch.engine.task import Answer, Task, Wish
+    from aorch.engine.task import Answer, QueueOptions, Task
     from aorch.orchestrator import Orchestrator
 
 DELIVERY_S = 1.8
@@ -142,7 +142,7 @@ def run(
     if detach:
         from aorch.cli.commands.queued import submit
 
-        return submit(config, task, _wish(priority, not_before, expires, webhook), as_json=json)
+        return submit(config, task, _queue_options(priority, not_before, expires, webhook), as_json=json)
     heed(signal.SIGINT, signal.SIG_DFL)  # a KeyboardInterrupt can get lost while modules are imported
     after = f"aorch contracts list -s {task.session_id}"
     raise typer.Exit(asyncio.run(_perform_task(config, task, after, as_json=json)))
@@ -167,15 +167,17 @@ async def _perform_task(config: "Config", task: "Task", after: str, *, as_json: 
     )
 
 
-def _wish(priority: int | None, not_before: str | None, expires: str | None, webhook: str | None) -> "Wish":
+def _queue_options(
+    priority: int | None, not_before: str | None, expires: str | None, webhook: str | None
+) -> "QueueOptions":
     from aorch.clock import rfc3339
-    from aorch.engine.task import Wish
+    from aorch.engine.task import QueueOptions
 
     begin = ahead("--not-before", not_before) if not_before else None
     end = ahead("--expires", expires) if expires else None
     if end and end <= (begin or ago("--expires", "0s")):
         raise UsageError(f"--expires is not after {'--not-before' if begin else 'now'}", "Give it longer.")
-    return Wish(
+    return QueueOptions(
         priority or priorities.DEFAULT, rfc3339(begin) if begin else None, rfc3339(end) if end else None, webhook
     )
 
@@ -208,7 +210,7 @@ async def perform(
             cancel_on_signals(unsaved.saving)
         except asyncio.CancelledError:
             pass
-        outermost = answer is not None and orchestrator.exchanges.parent_id is None
+        outermost = answer is not None and orchestrator.executor.parent_id is None
         if unsaved is None:
             await opened.aclose()
         if answer and besides:

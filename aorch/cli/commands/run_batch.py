@@ -251,7 +251,7 @@ class _File:
         if options.resume:
             generation = begun(recorded, self._name)
         else:
-            generation = await begin(orchestrator.exchanges.ledger, self._name)
+            generation = await begin(orchestrator.executor.ledger, self._name)
         self._session = given if given is not None else f"batch_{generation}"
         earlier = Earlier(recorded, orchestrator.registry, generation)
         return (earlier.resumed if options.resume else earlier.known)(self._lines()), earlier
@@ -351,7 +351,7 @@ async def _results(
     async with progress(tally, work.size, out) as put:
         results = Results(put, is_file=out.is_file)
         batch = Batch(
-            orchestrator.exchanges,
+            orchestrator.executor,
             results,
             tally,
             parallel=options.parallel or PARALLEL,
@@ -381,7 +381,7 @@ async def _saved(orchestrator: "Orchestrator") -> None:
     from aorch.cli.render.console import warn
     from aorch.errors import LedgerError
 
-    saver = orchestrator.exchanges.saver
+    saver = orchestrator.executor.saver
     if not saver.unsaved:
         return
     warn(

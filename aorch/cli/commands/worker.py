@@ -68,25 +68,25 @@ async def _work(config: "Config", parallel: int, grace_s: float, *, drain: bool)
     from aorch.orchestrator import Orchestrator
     from aorch.process.signals import hear_no_more
     from aorch.process.stop import CANCEL_S, Stop
-    from aorch.worker.queue_worker import Worker, undoable
+    from aorch.worker.queue_worker import QueueWorker, unservable
     from aorch.worker.webhooks import Webhooks, secret
 
     key, log = secret(config), Log()
     agent_log.tell_to(log.add)
     set_aside()  # what agents print is nobody's answer
     async with Orchestrator(config=config) as orchestrator:
-        worker = Worker(orchestrator.exchanges, parallel, complain, lambda response: log.add(_line(response)))
+        worker = QueueWorker(orchestrator.executor, parallel, complain, lambda response: log.add(_line(response)))
         stop = Stop(grace_s, runs_code=orchestrator.registry.runs_code())
         stop.on_signals()
         supervisor = Supervisor(warn)
         working = supervisor.start("queue", partial(worker.run, drain=drain))
-        supervisor.start("recovery", partial(keep_recovering, orchestrator.exchanges.ledger))
+        supervisor.start("recovery", partial(keep_recovering, orchestrator.executor.ledger))
         if key is not None:
-            ledger, proxy = orchestrator.exchanges.ledger, config.queue.webhook_proxy
+            ledger, proxy = orchestrator.executor.ledger, config.queue.webhook_proxy
             supervisor.start("webhooks", Webhooks(ledger, key, complain, proxy=proxy).run)
         if not drain:
             note(f"aorch works on {config.ledger}, {parallel} tasks at a time")
-        warned = undoable(orchestrator.exchanges, config.file)
+        warned = unservable(orchestrator.executor, config.file)
         for sentence in warned:
             warn(sentence)
         told = asyncio.create_task(stop.told.wait())
@@ -95,7 +95,7 @@ async def _work(config: "Config", parallel: int, grace_s: float, *, drain: bool)
         await worker.stop(grace_s, CANCEL_S, stop.hurry)
         await supervisor.stop()
         log.flush()
-        for sentence in undoable(orchestrator.exchanges, config.file) if drain else ():
+        for sentence in unservable(orchestrator.executor, config.file) if drain else ():
             if sentence not in warned:
                 warn(sentence)
     hear_no_more()

@@ -138,7 +138,7 @@ def _batch_results() -> Select[Any]:
             response.c.status,
             response.c.created_at,
             response.c.error,
-            metadata_text(response, "called").label("called"),
+            func.coalesce(metadata_text(response, "delivered"), metadata_text(response, "called")).label("delivered"),
             case((is_short, response.c.result)).label("result"),
             case((is_short, response.c.metadata)).label("metadata"),
         )

@@ -21,7 +21,7 @@ async def health(request: web.Request) -> web.Response:
     `degraded` means that a background loop has failed and is being restarted; `down` names it.
     """
     services = services_of(request)
-    services.orchestrator.exchanges.ledger.check_file()
+    services.orchestrator.executor.ledger.check_file()
     await services.health_readers.read(Reader.last_position)  # its own thread: no page delays it
     down = [asdict(loop) for loop in services.supervisor.down()]
     status = "degraded" if down else "healthy"

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 from aorch.clock import rfc3339
-from aorch.engine.task import Answer, Wish
+from aorch.engine.task import Answer, QueueOptions
 from aorch.errors import Conflict
 from aorch.ledger.record import Row
 from aorch.server.authentication import READ
@@ -98,12 +98,12 @@ async def _wait(request: web.Request, contract_id: str, wait_s: float) -> Answer
         return None
 
 
-def _queue_options(context: RequestContext, body: TaskBody) -> Wish:
+def _queue_options(context: RequestContext, body: TaskBody) -> QueueOptions:
     if body.webhook is not None:
         check_webhook(context.services.orchestrator.config, body.webhook)
     not_before = None if body.not_before is None else rfc3339(body.not_before)
     expires_at = None if body.expires_at is None else rfc3339(body.expires_at)
-    return Wish(body.priority, not_before, expires_at, body.webhook)
+    return QueueOptions(body.priority, not_before, expires_at, body.webhook)
 
 
 def _task_json(request: Row, answer: Answer | None) -> dict[str, Any]:

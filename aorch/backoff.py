@@ -1,0 +1,20 @@
+"""Exponential backoff: how long to wait between attempts."""
+
+import random
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Pauses that double from `first_s` to `longest_s` (seconds). `jitter` multiplies each by a random factor in that range,
+    so that several processes do not come at once.
+    """
+
+    first_s: float
+    longest_s: float
+    jitter: tuple[float, float] = (1.0, 1.0)
+
+    def pause_s(self, failures: int) -> float:
+        """The pause after `failures` failures in a row (1: the first one)."""
+        pause_s = min(self.longest_s, self.first_s * 2.0 ** min(max(failures - 1, 0), 60))
+        return pause_s if self.jitter == (1.0, 1.0) else pause_s * random.uniform(*self.jitter)  # noqa: S311  not a secret

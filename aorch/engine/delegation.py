@@ -1,0 +1,48 @@
+"""Delegation: a task that an agent asks for while it executes another one. Cycles and deadlocks are rejected."""
+
+from aorch import jsonio
+from aorch.agents.registered import Registered
+from aorch.engine.invocation import Invocation
+from aorch.engine.task import Task
+from aorch.errors import DelegationRefused
+from aorch.ledger.ledger import Ledger
+
+
+def calling_agent(
+    ledger: Ledger, task: Task, parent_id: str, max_depth: int, invocation: Invocation | None
+) -> str | None:
+    """The agent that executes the parent REQUEST, and so asks for `task`; None if that is unknown.
+
+    `invocation` is the call that runs here now. Raises DelegationRefused: no such parent, too deep, or a cycle.
+    """
+    ancestors = ledger.ancestors(parent_id)
+    if not ancestors:
+        raise DelegationRefused(
+            f"parent {parent_id} is not a REQUEST in the ledger",
+            "Pass on the task_id of the task that the agent was given.",
+        )
+    if len(ancestors) >= max_depth:
+        raise DelegationRefused(
+            f"delegated {len(ancestors)} levels deep; the limit is {max_depth} (max_depth)",
+            "See the chain with `aorch contracts show`, and end it or raise max_depth in aorch.toml.",
+        )
+    for contract_id, capability in ancestors:
+        if capability == task.capability and ledger.payload(contract_id) == jsonio.encode(task.parameters):
+            raise DelegationRefused(
+                f"a cycle: its ancestor {contract_id} asks for {capability} with the same parameters",
+                "See the chain with `aorch contracts show`.",
+            )
+    if invocation is not None and invocation.executor.ledger is ledger and invocation.request_id == parent_id:
+        return invocation.agent.agent_id
+    return ledger.agent_of(parent_id)
+
+
+def reject_deadlock(ledger: Ledger, registered: Registered, parent_id: str) -> None:
+    """Raise DelegationRefused if every slot of the agent is held by a task that waits for this one."""
+    ancestors = {contract_id for contract_id, _ in ledger.ancestors(parent_id)}
+    agent_id, limit = registered.agent.agent_id, registered.agent.concurrency
+    if len(registered.holders & ancestors) == limit:
+        raise DelegationRefused(
+            f"{agent_id} calls itself and runs at most {limit} at a time, so it would wait for itself forever",
+            "Raise its concurrency, or let another agent do this part.",
+        )

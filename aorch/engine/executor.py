@@ -1,0 +1,310 @@
+"""The executor of tasks: route → commit the REQUEST → call the agent → commit the RESPONSE → answer."""
+
+import asyncio
+import contextlib
+import math
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from aorch.agents.registered import Registered
+from aorch.agents.registry import Registry
+from aorch.agents.slots import Slots
+from aorch.engine.agent_log import Waits
+from aorch.engine.cancellation import CancellationWatcher
+from aorch.engine.delegation import calling_agent, reject_deadlock
+from aorch.engine.exchange import (
+    answer_of,
+    cancelled_before_call,
+    document_of,
+    outcome_of_fault,
+    refused_exchange,
+    request_of,
+    response_of,
+)
+from aorch.engine.invocation import MAX_THREADS, Invocation, current_invocation, invoke
+from aorch.engine.response_saver import PATIENCE_S, ResponseSaver, Unsaved
+from aorch.engine.routing import choose
+from aorch.engine.task import Answer, Outcome, Task, outcome_of
+from aorch.errors import (
+    AgentCancelled,
+    AgentNotStarted,
+    AgentTimedOut,
+    AorchError,
+    Conflict,
+    LedgerError,
+    NoAgentAvailable,
+)
+from aorch.ledger.ledger import Ledger
+from aorch.ledger.record import PENDING, Row
+from aorch.ledger.task_keys import TaskKey
+
+REQUEUE_PAUSE_S = 1.0
+"""Pause between two attempts to give a task back to the queue if the ledger does not accept that."""
+CANCELLED_PATIENCE_S = 0.3
+"""How long a cancelled caller waits for the ledger to accept the RESPONSE that says so."""
+START_AGAIN_S = 0.2
+"""Pause between two attempts to start a program for which descriptors, processes or memory were missing."""
+
+
+class _LoopState(NamedTuple):
+    """What the executor keeps for each event loop."""
+
+    watcher: CancellationWatcher
+    saver: ResponseSaver
+
+
+@dataclass(frozen=True, slots=True)
+class TaskExecutor:
+    """Executes tasks with the agents of `registry`, and keeps each exchange in `ledger`.
+
+    `timeout_s` (seconds) is the default timeout, `max_depth` the longest chain of delegation, and `parent_id` the REQUEST
+    on whose behalf this process was started, if a program agent started it.
+    """
+
+    registry: Registry
+    ledger: Ledger
+    timeout_s: float
+    max_depth: int
+    parent_id: str | None = None
+    threads: Slots = field(init=False, default_factory=lambda: Slots(MAX_THREADS))
+    """The threads in which agents with a plain `def execute` run."""
+    waits: Waits = field(init=False, default_factory=Waits)
+    _loops: dict[asyncio.AbstractEventLoop, _LoopState] = field(init=False, default_factory=dict)
+    _closed_by: list[str] = field(init=False, default_factory=list)
+
+    @property
+    def watcher(self) -> CancellationWatcher:
+        """The watcher of this event loop."""
+        return self._of_this_loop().watcher
+
+    @property
+    def saver(self) -> ResponseSaver:
+        """The saver of this event loop."""
+        return self._of_this_loop().saver
+
+    def _of_this_loop(self) -> _LoopState:
+        loop = asyncio.get_running_loop()
+        state = self._loops.get(loop)
+        if state is None:
+            for known in list(self._loops):  # a copy: another thread may add its own
+                if known.is_closed():
+                    self._loops.pop(known, None)
+            watcher = CancellationWatcher(self.ledger, loop, self._closed_by)
+            state = self._loops[loop] = _LoopState(watcher, ResponseSaver(self.ledger, loop))
+        return state
+
+    def cancel_all(self, by: str) -> None:
+        """Cancel what runs in any loop and what starts from now on: each RESPONSE and each answer says so."""
+        self._closed_by.append(by)
+        for loop, state in list(self._loops.items()):
+            with contextlib.suppress(RuntimeError):  # that loop is closed
+                loop.call_soon_threadsafe(state.watcher.cancel_all)
+
+    async def perform(
+        self, task: Task, on_cut_off: Callable[[Outcome], None] | None = None, *, in_line: bool = False
+    ) -> Answer:
+        """Execute `task`. Both contracts are durable when this returns, whatever the outcome.
+
+        The task's timeout includes the wait for a slot of the agent, unless it is `in_line`: then the caller starts more
+        tasks than the agent runs at once, and waits.
+
+        Raises Unsaved if the ledger does not accept the RESPONSE within PATIENCE_S (a task of another task's agent waits
+        without limit); LedgerError if it does not accept the REQUEST; Conflict if the idempotency key was used; CancelledError
+        once a RESPONSE is written that says so, or has what the agent had answered by then: `on_cut_off` gets that outcome.
+        """
+        started, outer = time.perf_counter(), current_invocation.get()
+        parent_id = task.parent_id or (self.parent_id if outer is None else outer.request_id)
+        from_agent, registered, routing, owner_id = None, None, None, self.ledger.owner_id
+        try:
+            if parent_id is not None:
+                from_agent = calling_agent(self.ledger, task, parent_id, self.max_depth, outer)
+            registered, routing = choose(self.registry, task)
+            registered.check(task.capability, task.parameters)
+            if parent_id is not None and registered.locked():
+                reject_deadlock(self.ledger, registered, parent_id)
+        except AorchError as refusal:
+            agent_id = registered.agent.agent_id if registered else task.agent_id
+            request = request_of(task, agent_id, from_agent, parent_id, routing, owner_id)
+            return await self.refuse(request, refusal, started, task.idempotency if task.refusal_uses_key else None)
+        agent, state = registered.agent, self._loops.get(asyncio.get_running_loop()) or self._of_this_loop()
+        request = request_of(task, agent.agent_id, from_agent, parent_id, routing, owner_id)
+        invocation, outcome = Invocation(self, agent, request.contract_id, outer), None
+        try:
+            outcome = await self._run(task, request, registered, invocation, state.watcher, in_line=in_line)
+            patience_s = PATIENCE_S if outer is None else math.inf
+            return await _respond(state.saver, request, registered, outcome, started, patience_s)
+        except asyncio.CancelledError:
+            if outcome is None:
+                outcome = invocation.cut_off("cancelled by the caller", AgentCancelled)
+                await _respond_last(state.saver, request, registered, outcome, started)
+            if on_cut_off is not None:
+                on_cut_off(outcome)
+            raise
+        except (LedgerError, Conflict):  # the REQUEST is not in the ledger, or its RESPONSE soon will be
+            raise
+        except Exception as error:  # a fault of aorch, or of the agent's attributes, must not leave the REQUEST open
+            outcome = outcome_of_fault(error, delivered=invocation.delivered)
+            await _respond_last(state.saver, request, registered, outcome, started)
+            raise
+
+    async def refuse(self, request: Row, refusal: AorchError, started: float, key: TaskKey | None = None) -> Answer:
+        """Commit `request` with a RESPONSE that says why no agent was called, and return the answer."""
+        ended, response, outcome = refused_exchange(request, refusal, started)
+        await self.ledger.write_refused(ended, response, key)
+        return answer_of(response, request.to_agent, outcome)
+
+    async def _run(
+        self,
+        task: Task,
+        request: Row,
+        registered: Registered,
+        invocation: Invocation,
+        watcher: CancellationWatcher,
+        *,
+        in_line: bool,
+    ) -> Outcome:
+        """Commit the REQUEST and call the agent. While all slots of the agent are taken, the REQUEST is `pending`."""
+        limit_s, ends_at = task.timeout_s or registered.agent.timeout_s or self.timeout_s, None
+        waited = not registered.try_acquire(request.contract_id)
+        if waited:
+            if task.timeout_s and not in_line:
+                ends_at = asyncio.get_running_loop().time() + limit_s
+            await self.ledger.write_request(request._replace(status=PENDING), task.idempotency)
+            try:
+                wait_s = math.inf if in_line else limit_s
+                cancelled_by = await watcher.take_slot(request.contract_id, registered, wait_s)
+            except AgentTimedOut as late:
+                return outcome_of(late, delivered=False)
+            if cancelled_by is not None:
+                return cancelled_before_call(cancelled_by)
+        try:
+            if waited:
+                try:
+                    await self.ledger.write_start(request.contract_id)
+                except LedgerError as error:  # the REQUEST is in the ledger, so it gets a RESPONSE
+                    return outcome_of(error, delivered=False)
+            else:
+                await self.ledger.write_request(request, task.idempotency)
+            document = document_of(task, request)
+            try:
+                return await invoke(invocation, document, limit_s, watcher, ends_at)
+            except AgentNotStarted as lack:
+                return await self._retry_start(invocation, document, limit_s, watcher, ends_at, lack)
+        finally:
+            invocation.when_done(registered.release)
+
+    async def _retry_start(
+        self,
+        invocation: Invocation,
+        document: dict[str, object],
+        limit_s: float,
+        watcher: CancellationWatcher,
+        ends_at: float | None,
+        lack: AgentNotStarted,
+    ) -> Outcome:
+        """Call an agent whose program could not be started again and again, until the task's timeout."""
+        loop = asyncio.get_running_loop()
+        ends_at = ends_at or loop.time() + limit_s
+        self.waits.because(lack)
+        while loop.time() < ends_at:
+            if (cancelled_by := await watcher.pause(invocation.request_id, START_AGAIN_S)) is not None:
+                return cancelled_before_call(cancelled_by)
+            try:
+                return await invoke(invocation, document, limit_s, watcher, ends_at)
+            except AgentNotStarted as error:
+                lack = error
+        return outcome_of(lack, delivered=False)
+
+    async def execute_claimed(self, task: Task, request: Row) -> Row:
+        """Execute `task`, whose REQUEST was claimed from the queue. Returns its RESPONSE, for `save_response`.
+
+        A cancelled caller gives the REQUEST back: it is queued again if that is safe, else answered as `interrupted`. Raises
+        NoAgentAvailable, after giving it back, if its agent can no longer work.
+        """
+        started, registered = time.perf_counter(), None
+        try:
+            registered, _ = choose(self.registry, task)
+            registered.check(task.capability, task.parameters)
+            outcome = await self._run_claimed(task, request, registered)
+        except NoAgentAvailable:
+            await _retried(lambda: self.ledger.give_back(request.contract_id, called=False))
+            raise
+        except AorchError as refusal:
+            return response_of(request, None, outcome_of(refusal, delivered=False), started)
+        return response_of(request, registered, outcome, started)
+
+    async def save_response(self, response: Row, report: Callable[[AorchError], None], *, webhook: bool) -> None:
+        """Commit the RESPONSE to a claimed task. `report` gets the error if the ledger does not accept it within PATIENCE_S.
+
+        With `webhook`, the task's webhook, if it has one, is due then.
+        """
+        with contextlib.suppress(Conflict):  # it was answered meanwhile: the first answer counts
+            try:
+                await self.saver.save(response, webhook=webhook)
+            except Unsaved as unsaved:
+                report(unsaved)
+                await asyncio.shield(unsaved.saving)
+
+    async def _run_claimed(self, task: Task, request: Row, registered: Registered) -> Outcome:
+        request_id, watcher = request.contract_id, self.watcher
+        limit_s = task.timeout_s or registered.agent.timeout_s or self.timeout_s
+        invocation = Invocation(self, registered.agent, request_id)
+        try:
+            try:
+                cancelled_by = await watcher.take_slot(request_id, registered, limit_s)
+            except AgentTimedOut as late:  # it waits in the queue as well as here
+                raise NoAgentAvailable(str(late), late.hint) from late
+            if cancelled_by is not None:
+                return cancelled_before_call(cancelled_by)
+            try:
+                return await invoke(invocation, document_of(task, request), limit_s, watcher)
+            finally:
+                invocation.when_done(registered.release)
+        except asyncio.CancelledError:
+            # if the ledger does not accept it now, the next process that opens it does the same
+            giving_back = asyncio.ensure_future(self.ledger.give_back(request_id, called=invocation.delivered))
+            giving_back.add_done_callback(lambda given_back: given_back.cancelled() or given_back.exception())
+            await asyncio.wait((giving_back,), timeout=CANCELLED_PATIENCE_S)
+            raise
+
+
+async def _respond(
+    saver: ResponseSaver,
+    request: Row,
+    registered: Registered,
+    outcome: Outcome,
+    started: float,
+    patience_s: float,
+    *,
+    last: bool = False,
+) -> Answer:
+    """Commit the RESPONSE and return the answer."""
+    response = response_of(request, registered, outcome, started)
+    answer = answer_of(response, response.from_agent, outcome)
+    try:
+        await saver.save(response, last=last, patience_s=patience_s)
+    except Unsaved as unsaved:
+        unsaved.answer = answer
+        raise
+    except Conflict as conflict:
+        return answer_of(response, response.from_agent, Outcome(error=str(conflict), failure=Conflict))
+    return answer
+
+
+async def _respond_last(
+    saver: ResponseSaver, request: Row, registered: Registered, outcome: Outcome, started: float
+) -> None:
+    """As `_respond`, if no caller waits for the answer, and the REQUEST may not be durable, or not even written."""
+    response = _respond(saver, request, registered, outcome, started, CANCELLED_PATIENCE_S, last=True)
+    with contextlib.suppress(Unsaved):
+        await asyncio.shield(response)
+
+
+async def _retried(write: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        try:
+            return await write()
+        except LedgerError:
+            await asyncio.sleep(REQUEUE_PAUSE_S)

@@ -1,0 +1,94 @@
+"""Submitting tasks to the queue, for a worker to execute later."""
+
+import time
+from collections.abc import Sequence
+
+from aorch.engine.delegation import calling_agent
+from aorch.engine.exchange import refused_exchange, request_of
+from aorch.engine.executor import TaskExecutor
+from aorch.engine.invocation import current_invocation
+from aorch.engine.routing import capability_for
+from aorch.engine.task import Answer, QueueOptions, Task
+from aorch.errors import AorchError, QueueFull
+from aorch.ledger.ledger import Entry
+from aorch.ledger.record import Row
+
+COUNT_INTERVAL_S = 1.0
+"""How old the known length of the queue may be."""
+
+
+class TaskSubmitter:
+    """Puts tasks into the queue of the ledger, as long as fewer than `max_queued` wait (0: any number)."""
+
+    def __init__(self, executor: TaskExecutor, max_queued: int) -> None:
+        self._executor = executor
+        self._max_queued = max_queued
+        self._length = 0
+        self._counted_at = float("-inf")
+
+    async def submit(self, task: Task, options: QueueOptions) -> Row | Answer:
+        """Commit the REQUEST of `task` to the queue, and return it. An Answer instead is a refusal: no agent can execute it.
+
+        Raises QueueFull, Conflict for a used idempotency key, and LedgerError. What other processes submit is counted once
+        a second: several of them may together exceed the limit by what they accept in that time.
+        """
+        if self._max_queued:
+            self._count(1)
+        started, executor = time.perf_counter(), self._executor
+        request, refusal = self._request(task, options)
+        if refusal is not None:
+            return await executor.refuse(request, refusal, started)
+        await executor.ledger.enqueue(_entry(request, options), task.idempotency)
+        return request
+
+    async def submit_all(self, tasks: Sequence[tuple[Task, QueueOptions]]) -> list[Row]:
+        """Commit the REQUESTs of all these in one transaction, in half of the time that one by one takes; in their order.
+
+        A task that no agent can execute is answered in the same transaction. Idempotency keys are ignored. Raises QueueFull,
+        and LedgerError; then none of them was accepted.
+        """
+        if self._max_queued:
+            self._count(len(tasks))
+        started = time.perf_counter()
+        requests, entries, refused = [], [], []
+        for task, options in tasks:
+            request, refusal = self._request(task, options)
+            if refusal is None:
+                entries.append(_entry(request, options))
+            else:
+                refused.append(refused_exchange(request, refusal, started)[:2])
+            requests.append(request)
+        await self._executor.ledger.enqueue_all(entries, refused)
+        return requests
+
+    def _request(self, task: Task, options: QueueOptions) -> tuple[Row, AorchError | None]:
+        """The REQUEST of `task`, and why it cannot be queued, if it cannot."""
+        executor, outer, from_agent = self._executor, current_invocation.get(), None
+        parent_id = task.parent_id or (executor.parent_id if outer is None else outer.request_id)
+        try:
+            if parent_id is not None:
+                from_agent = calling_agent(executor.ledger, task, parent_id, executor.max_depth, outer)
+            capability = capability_for(executor.registry, task)
+        except AorchError as refusal:
+            owner_id = executor.ledger.owner_id
+            return request_of(task, task.agent_id, from_agent, parent_id, None, owner_id), refusal
+        queue = options.as_dict(idempotent=capability.idempotent, timeout_s=task.timeout_s)
+        task.queue = {**queue, "agent_id": task.agent_id}  # `to_agent` will be the agent that claims it
+        return request_of(task, task.agent_id, from_agent, parent_id, None, None), None
+
+    def _count(self, more: int) -> None:
+        """Raise QueueFull if the queue has no room for so many."""
+        moment = time.monotonic()
+        if moment - self._counted_at > COUNT_INTERVAL_S:
+            self._length = self._executor.ledger.queue_length()
+            self._counted_at = time.monotonic()
+        if self._length + more > self._max_queued:
+            raise QueueFull(
+                f"the queue is full: {self._max_queued} tasks are queued, the limit (queue.max_waiting)",
+                "Try again later, or start another `aorch worker`.",
+            )
+        self._length += more
+
+
+def _entry(request: Row, options: QueueOptions) -> Entry:
+    return Entry(request, options.priority, options.not_before, options.expires_at, options.webhook)

@@ -1,0 +1,49 @@
+"""The metadata of a REQUEST: the caller's own under `custom`, everything else is written by aorch.
+
+Contracts written before `custom` existed, and imported ones, have the caller's keys beside aorch's. `read_metadata` reads
+both forms; nothing else takes a REQUEST's metadata apart.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from aorch.ledger.record import object_in, text_in
+
+REQUESTED = "requested"
+"""`routing.reason` of a REQUEST whose caller requested the agent by its id."""
+ANNOTATIONS = frozenset(
+    ("step", "index", "resumes", "retry_of", "line", "priority", "caller", "request_id", "traceparent", "tracestate")
+)
+"""What aorch notes about where a REQUEST comes from: its pipeline, batch, or HTTP request."""
+_OWN = ANNOTATIONS | {"routing", "queue", "context", "custom"}
+_REQUESTED_BEFORE = "asked for by id"
+"""What `routing.chosen`, a sentence, was before `routing.reason`."""
+
+
+class RequestMetadata(NamedTuple):
+    """The parts of a REQUEST's metadata: `custom` is the caller's, the rest aorch's."""
+
+    custom: dict[str, Any]
+    context: dict[str, Any]
+    annotations: dict[str, Any]
+    queue: dict[str, Any]
+
+
+def read_metadata(metadata: Mapping[str, Any]) -> RequestMetadata:
+    """The parts of a REQUEST's metadata, in the present form and in the earlier one."""
+    annotations = {name: value for name, value in metadata.items() if name in ANNOTATIONS}
+    if isinstance(metadata.get("custom"), dict) and metadata.keys() <= _OWN:
+        custom = metadata["custom"]
+    else:
+        custom = {name: value for name, value in metadata.items() if name not in _OWN or name == "custom"}
+    return RequestMetadata(custom, object_in(metadata, "context"), annotations, object_in(metadata, "queue"))
+
+
+def requested_agent(metadata: Mapping[str, Any], to_agent: str | None) -> str | None:
+    """The agent that the caller of a REQUEST requested by id; `to_agent` may be one that was chosen, or that claimed it."""
+    if "routing" in metadata:
+        routing = object_in(metadata, "routing")
+        requested = routing.get("reason") == REQUESTED or routing.get("chosen") == _REQUESTED_BEFORE
+        return to_agent if requested else None
+    queue = object_in(metadata, "queue")
+    return text_in(queue, "agent_id") if "agent_id" in queue else to_agent
