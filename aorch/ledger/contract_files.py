@@ -1,7 +1,7 @@
-"""Files of contracts: JSONL (a contract's JSON form a line), CSV, and the session files of the older JSON store.
+"""Files of contracts.
 
-Written are JSONL and CSV (RFC 4180; payload, result and metadata as JSON text). Read are JSONL and the older store's files:
-one JSON list of contracts with the seed document's field names.
+Exports are JSONL (the JSON form of a contract per line) or CSV (RFC 4180; payload, result and metadata are JSON text).
+Imports are JSONL or session files of the older JSON store, each a JSON list of contracts with the same field names.
 """
 
 import csv
@@ -15,20 +15,20 @@ import msgspec
 from aorch import jsonio
 from aorch.clock import from_rfc3339, rfc3339
 from aorch.errors import AorchError, InvalidJSON, UsageError
-from aorch.ledger.older_store import linked
+from aorch.ledger.older_store import link_responses
 from aorch.ledger.record import FIELDS, REQUEST, Row
 
-LONGEST_LINE = 256 * 1024 * 1024
-"""Bytes of one contract in JSONL, so that a file that is something else does not end up in memory."""
+MAX_LINE_BYTES = 256 * 1024 * 1024
+"""Limit for one contract in JSONL: a file of something else must not end up in memory."""
 
-Placed = tuple[str, Row]
-"""A contract of a file, and where it stands: `contracts.jsonl, line 3`."""
+ContractInFile = tuple[str, Row]
+"""The location of a contract in a file (`contracts.jsonl, line 3`), and the contract."""
 
 Name = Annotated[str, msgspec.Meta(min_length=1)]
 
 
-class _Form(msgspec.Struct, forbid_unknown_fields=True):
-    """A contract's JSON form as it may come in: what the older store or another program left out is allowed to be."""
+class _ContractForm(msgspec.Struct, forbid_unknown_fields=True):
+    """The JSON form of a contract in an import. Fields that the older store or another program leaves out are optional."""
 
     contract_id: Name
     session_id: Name
@@ -47,7 +47,7 @@ class _Form(msgspec.Struct, forbid_unknown_fields=True):
     parent_id: Name | None = None
 
 
-_decoder = msgspec.json.Decoder(_Form)
+_decoder = msgspec.json.Decoder(_ContractForm)
 _list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 _encoder = msgspec.json.Encoder()
 
@@ -56,24 +56,24 @@ _encoder = msgspec.json.Encoder()
 
 
 def write_jsonl(rows: Iterable[Row], out: BinaryIO) -> None:
-    """Each contract's JSON form on a line of its own."""
+    """Write the JSON form of each contract on its own line."""
     for row in rows:
         out.write(_line(row))
 
 
 def write_csv(rows: Iterable[Row], out: BinaryIO) -> None:
-    """A header and a line for each contract; what is null is empty."""
-    lines = csv.writer(_Utf8(out))
+    """Write a header and a line per contract. Null is an empty field."""
+    lines = csv.writer(_Utf8Writer(out))
     lines.writerow(FIELDS)
     lines.writerows(row[: len(FIELDS)] for row in rows)
 
 
 WRITERS: dict[str, Callable[[Iterable[Row], BinaryIO], None]] = {"jsonl": write_jsonl, "csv": write_csv}
-"""By the name of their format."""
+"""The writer of each format."""
 
 
-class _Utf8:
-    """A text file over a binary one. io.TextIOWrapper would close it when an export ends early."""
+class _Utf8Writer:
+    """Writes text to a binary file. io.TextIOWrapper would close the file if an export ends early."""
 
     def __init__(self, out: BinaryIO) -> None:
         self._out = out
@@ -96,35 +96,37 @@ def _line(row: Row) -> bytes:
 # Reading
 
 
-def read(stream: BinaryIO, name: str) -> Iterator[Placed]:
-    """The contracts of an open file, in its order: a line at a time, or from one list as a whole.
+def read_contracts(stream: BinaryIO, name: str) -> Iterator[ContractInFile]:
+    """The contracts of an open file in order, read line by line, or all at once from a JSON list.
 
-    Raises InvalidJSON or UsageError, which name the file and the place in it, when it comes to what is no contract.
+    Raises InvalidJSON or UsageError for the first invalid contract, with the file and the location in it.
     """
-    first, line_number = stream.readline(LONGEST_LINE).removeprefix(b"\xef\xbb\xbf"), 1
+    first, line_number = stream.readline(MAX_LINE_BYTES).removeprefix(b"\xef\xbb\xbf"), 1
     while first and not first.strip():  # blank lines before a list
-        first, line_number = stream.readline(LONGEST_LINE), line_number + 1
+        first, line_number = stream.readline(MAX_LINE_BYTES), line_number + 1
     if first.lstrip().startswith(b"["):
-        yield from _listed(first + stream.read(), name)
+        yield from _read_list(first + stream.read(), name)
         return
-    lines = chain((first,), iter(lambda: stream.readline(LONGEST_LINE), b""))
+    lines = chain((first,), iter(lambda: stream.readline(MAX_LINE_BYTES), b""))
     for number, line in enumerate(lines, line_number):
-        if len(line) == LONGEST_LINE:
-            raise UsageError(f"{name}, line {number}: longer than {LONGEST_LINE:,} bytes", "Is it a file of contracts?")
+        if len(line) == MAX_LINE_BYTES:
+            raise UsageError(
+                f"{name}, line {number}: longer than {MAX_LINE_BYTES:,} bytes", "Is this a file of contracts?"
+            )
         if line.strip():
-            yield _placed(line, f"{name}, line {number}")
+            yield _contract(line, f"{name}, line {number}")
 
 
-def _listed(text: bytes, name: str) -> Iterator[Placed]:
-    """The contracts of one list, linked; then, if one of them is invalid, its error."""
-    placed, invalid = [], None
+def _read_list(text: bytes, name: str) -> Iterator[ContractInFile]:
+    """The contracts before the first invalid one, each RESPONSE with the id of its REQUEST; then raises that error."""
+    contracts, invalid = [], None
     for number, item in enumerate(_items(text, name), 1):
         try:
-            placed.append(_placed(item, f"{name}, contract {number} of the list"))
+            contracts.append(_contract(item, f"{name}, contract {number} of the list"))
         except AorchError as error:
             invalid = error
             break
-    yield from zip([place for place, _ in placed], linked([row for _, row in placed]), strict=True)
+    yield from zip([location for location, _ in contracts], link_responses([row for _, row in contracts]), strict=True)
     if invalid is not None:
         raise invalid
 
@@ -133,37 +135,37 @@ def _items(text: bytes, name: str) -> Iterable[bytes]:
     try:
         return [bytes(item) for item in _list_decoder.decode(text)]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        found = _as_python_writes(text)
+        found = _decode_python_json(text)
         if not isinstance(found, list):
-            raise InvalidJSON(f"{name}: not JSON: {error}") from error
+            raise InvalidJSON(f"{name}: invalid JSON: {error}") from error
         return [standard_json.dumps(item).encode() for item in found]
 
 
-def _placed(text: bytes, place: str) -> Placed:
+def _contract(text: bytes, location: str) -> ContractInFile:
     try:
-        return place, _row(_form(text))
+        return location, _row(_decode(text))
     except msgspec.ValidationError as error:
-        raise UsageError(f"{place}: {_reason(error)}", "A line holds one contract in its JSON form.") from error
+        raise UsageError(f"{location}: {_reason(error)}", "Each line must be the JSON form of one contract.") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidJSON(f"{place}: not JSON: {error}") from error
+        raise InvalidJSON(f"{location}: invalid JSON: {error}") from error
     except (UsageError, ValueError, OverflowError) as error:
-        raise UsageError(f"{place}: {error}") from error
+        raise UsageError(f"{location}: {error}") from error
 
 
-def _form(text: bytes) -> _Form:
+def _decode(text: bytes) -> _ContractForm:
     try:
         return _decoder.decode(text)
     except msgspec.ValidationError:
         raise
     except msgspec.DecodeError:
-        value = _as_python_writes(text)
+        value = _decode_python_json(text)
         if value is None:
             raise
-        return msgspec.convert(value, _Form)
+        return msgspec.convert(value, _ContractForm)
 
 
-def _as_python_writes(text: bytes) -> Any:
-    """What Python's own json makes of `text`, or None: the older store wrote by it, NaN and lone surrogates included."""
+def _decode_python_json(text: bytes) -> Any:
+    """`text` as Python's json module reads it, or None: the older store wrote NaN and lone surrogates."""
     try:
         return standard_json.loads(text)
     except (ValueError, RecursionError):
@@ -175,13 +177,13 @@ def _reason(error: msgspec.ValidationError) -> str:
     return f"{path.rstrip('`')}: {reason}" if path else reason
 
 
-def _row(form: _Form) -> Row:
+def _row(form: _ContractForm) -> Row:
     for name in ("contract_id", "session_id", "from_agent", "to_agent", "capability", "request_id", "parent_id"):
         value = getattr(form, name)
         if value is not None and jsonio.storable_text(value) != value:
-            raise UsageError(f"{name} holds U+0000 or is not valid Unicode: {value!r}")
+            raise UsageError(f"{name} contains U+0000 or is not valid Unicode: {value!r}")
     if form.contract_type == REQUEST and form.request_id is not None:
-        raise UsageError("request_id: a REQUEST answers no other contract")
+        raise UsageError("request_id: a REQUEST cannot answer another contract")
     return Row(
         contract_id=form.contract_id,
         session_id=form.session_id,
@@ -205,4 +207,4 @@ def _time(name: str, text: str) -> str:
     try:
         return rfc3339(from_rfc3339(text))
     except (ValueError, OverflowError) as error:
-        raise UsageError(f"{name} is not a time of RFC 3339: {text!r}") from error
+        raise UsageError(f"invalid {name}: {text!r} (expected an RFC 3339 time)") from error

@@ -1,8 +1,8 @@
-"""Importing contracts into a ledger: what is new is added, and what has gone on elsewhere is brought up to date."""
+"""Importing contracts: new ones are added, and open REQUESTs that have gone on elsewhere are updated."""
 
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -11,257 +11,268 @@ import msgspec
 from aorch import jsonio
 from aorch.errors import AorchError, Conflict
 from aorch.ledger import statements, task_queue
-from aorch.ledger.contract_files import Placed
+from aorch.ledger.contract_files import ContractInFile
 from aorch.ledger.database import transaction
 from aorch.ledger.record import FIELDS, IN_PROGRESS, PENDING, REQUEST, Row
 from aorch.ledger.sqlite import process_locks
 
 BATCH, BATCH_CHARACTERS = 500, 4_000_000
-"""Contracts that one transaction of an import takes in, and about how much they may say together."""
+"""Contracts of one transaction, and about how many characters of payloads and results."""
 
-_LINKS = {"request_id", "capability"}
-"""What an import of a session file of the older JSON store adds to its RESPONSEs; versions before did not."""
-_MAY_CHANGE = {"status", "completed_at", "to_agent"}
-"""What of a REQUEST may change after writing; `to_agent` only if it was queued, when an agent's process claims it."""
+_LINK_FIELDS = {"request_id", "capability"}
+"""What an import of a file of the older JSON store adds to its RESPONSEs; earlier versions of aorch did not add it."""
+_PROGRESS_FIELDS = {"status", "completed_at", "to_agent"}
+"""What may change in a REQUEST after it is written; `to_agent` only if it was queued, when it is claimed."""
 _sorted_encoder = msgspec.json.Encoder(order="sorted")
 
 
 @dataclass(slots=True)
-class Taken:
-    """What an import did so far: contracts that were new, that were here in an earlier state, and that were here already."""
+class ImportCounts:
+    """Contracts of a file that were new, that brought an older state in the ledger up to date, or changed nothing."""
 
     new: int = 0
     updated: int = 0
     present: int = 0
 
-    def add(self, more: "Taken") -> None:
-        """Count `more` too."""
-        self.new, self.updated = self.new + more.new, self.updated + more.updated
-        self.present += more.present
-
-    def set(self, other: "Taken") -> None:
-        """Count what `other` does."""
-        self.new, self.updated, self.present = other.new, other.updated, other.present
+    def add(self, other: "ImportCounts") -> None:
+        """Add the counts of `other`."""
+        self.new += other.new
+        self.updated += other.updated
+        self.present += other.present
 
 
-def take_in(connection: sqlite3.Connection, ledger: Path, contracts: Iterator[Placed], taken: Taken) -> Iterator[Taken]:
-    """Import `contracts` into `ledger`, BATCH a transaction; yields `taken` after each, once it is durable.
+def import_batches(
+    connection: sqlite3.Connection, ledger: Path, contracts: Iterator[ContractInFile], counts: ImportCounts
+) -> Iterator[ImportCounts]:
+    """Import `contracts` in transactions of BATCH; yields `counts` after each commit.
 
-    A REQUEST that is open here and has ended in the file ends here too, in the transaction of its RESPONSE; if the file
-    holds none, at the file's end. A RESPONSE alone ends its REQUEST as well. A REQUEST that has ended here and is open in the
-    file stays as it is, and of two open ones `in_progress` stands. So files that were exported at any moments come to the same
-    in any order.
+    If a REQUEST is open in the ledger and has ended in the file, it ends in the transaction of its RESPONSE, or at the end of
+    the file if that contains none. A RESPONSE without its REQUEST ends the REQUEST as well. If a REQUEST has ended in the
+    ledger and is open in the file, it stays as it is; of two open states, `in_progress` wins. So exports of any time, imported
+    in any order, give the same ledger.
 
-    At the first contract that cannot be taken the import stops, with all before that one durable. Raises Conflict if a contract
-    is here already and differs, answers a REQUEST that has another answer, or ends one that a process runs here; and what
-    `contracts` raises.
+    The import stops at the first contract that it cannot import; everything before it is committed. Raises Conflict if the
+    ledger has a different contract of the same id, if a second RESPONSE answers a REQUEST, or if a process of this machine
+    runs the REQUEST that would end; and what `contracts` raises.
     """
-    importing, refusal = _Import(connection, ledger, taken), None
-    while refusal is None:
-        batch: list[Placed] = []
+    importer, error = _Importer(connection, ledger), None
+    while error is None:
+        batch: list[ContractInFile] = []
         try:
-            _fill(batch, contracts)
-        except AorchError as error:
-            refusal = error
+            _read_batch(contracts, batch)
+        except AorchError as invalid:
+            error = invalid
         if not batch:
             break
-        refusal = importing.take(batch) or refusal
-        yield taken
-    if refusal is not None:
-        raise refusal
-    if importing.end_the_rest():
-        yield taken
+        imported, conflict = importer.import_batch(batch)
+        counts.add(imported)
+        error = conflict or error
+        yield counts
+    if error is not None:
+        raise error
+    counts.add(importer.end_without_response())
+    yield counts
 
 
-def _fill(batch: list[Placed], contracts: Iterator[Placed]) -> None:
-    said = 0
-    for place, row in islice(contracts, BATCH):
-        batch.append((place, row))
-        said += len(row.payload) + len(row.result or "")
-        if said > BATCH_CHARACTERS:
+def _read_batch(contracts: Iterator[ContractInFile], batch: list[ContractInFile]) -> None:
+    """Fill `batch`, which keeps the contracts before an invalid one."""
+    characters = 0
+    for location, row in islice(contracts, BATCH):
+        batch.append((location, row))
+        characters += len(row.payload) + len(row.result or "")
+        if characters > BATCH_CHARACTERS:
             return
 
 
-class _Import:
-    """One import. `_ends` has the REQUESTs that are open here and have ended in the file, until their RESPONSE comes."""
+class _Importer:
+    """The import of one file.
 
-    def __init__(self, connection: sqlite3.Connection, ledger: Path, taken: Taken) -> None:
+    `_ended` has the REQUESTs that are open in the ledger and have ended in the file, until the file has their RESPONSE.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, ledger: Path) -> None:
         self._connection = connection
         self._ledger = ledger
-        self._taken = taken
-        self._ends: dict[str, Row] = {}
+        self._counts = ImportCounts()
+        self._ended: dict[str, Row] = {}
 
-    def take(self, batch: list[Placed]) -> Conflict | None:
-        """Take these in one transaction, up to the first that is refused."""
-        refusal, before = None, replace(self._taken)
-        try:
-            with transaction(self._connection):
-                for place, row in batch:
-                    try:
-                        self._take(row)
-                    except Conflict as conflict:
-                        refusal = Conflict(f"{place}: {conflict}", conflict.hint)
-                        break
-        except BaseException:  # nothing of the batch was kept
-            self._taken.set(before)
-            raise
-        return refusal
-
-    def end_the_rest(self) -> bool:
-        """End those whose RESPONSE did not come; whether there were any."""
-        if not self._ends:
-            return False
+    def import_batch(self, batch: list[ContractInFile]) -> tuple[ImportCounts, Conflict | None]:
+        """Import contracts in one transaction, up to the first conflict."""
+        self._counts = ImportCounts()
         with transaction(self._connection):
-            for row in self._ends.values():
-                self._end_as(row)
-        return True
+            for location, row in batch:
+                try:
+                    self._import(row)
+                except Conflict as conflict:
+                    return self._counts, Conflict(f"{location}: {conflict}", conflict.hint)
+        return self._counts, None
 
-    def _take(self, row: Row) -> None:
-        ours = self._row(statements.CONTRACT_TEXTS, row.contract_id)
-        if ours is None:
-            self._insert(row)
-        elif row.contract_type != REQUEST and _linked_alike(row, ours):
-            self._link(row, ours)
-        elif different := [
-            name for name, said, kept in zip(FIELDS, row, ours, strict=False) if not _same(name, said, kept)
-        ]:
-            self._update(row, ours, different)
+    def end_without_response(self) -> ImportCounts:
+        """End the REQUESTs whose RESPONSE the file did not contain."""
+        self._counts = ImportCounts()
+        if self._ended:
+            with transaction(self._connection):
+                for row in self._ended.values():
+                    self._end_as_in_file(row)
+        return self._counts
+
+    def _import(self, row: Row) -> None:
+        stored = self._find(row.contract_id)
+        if stored is None and row.contract_type == REQUEST:
+            self._insert_request(row)
+        elif stored is None:
+            is_open = self._check_answerable(row)
+            self._connection.execute(statements.INSERT_CONTRACT, row)
+            self._counts.new += 1
+            self._end_request_of(row, is_open)
+        elif row.contract_type != REQUEST and _differ_only_in_link(row, stored):
+            self._link(row, stored)
+        elif different := _different_fields(row, stored):
+            self._update(row, stored, different)
         else:
-            self._taken.present += 1
+            self._counts.present += 1
 
-    def _row(self, sql: str, contract_id: str | None) -> Row | None:
+    def _find(self, contract_id: str | None) -> Row | None:
+        return self._one(statements.CONTRACT_TEXTS, contract_id)
+
+    def _response_to(self, request_id: str | None) -> Row | None:
+        return self._one(statements.RESPONSE_TEXTS, request_id)
+
+    def _one(self, sql: str, contract_id: str | None) -> Row | None:
         found = self._connection.execute(sql, (contract_id,)).fetchone()
         return None if found is None else Row(*found)
 
-    def _insert(self, row: Row) -> None:
-        if row.contract_type == REQUEST:
-            self._connection.execute(statements.INSERT_CONTRACT, row)
-            self._taken.new += 1
-            answer = self._row(statements.RESPONSE_TEXTS, row.contract_id) if row.status in task_queue.OPEN else None
-            if answer is not None:
-                task_queue.finish_by(self._connection, answer)
-            return
-        open_here = self._may_answer(row)
+    def _insert_request(self, row: Row) -> None:
         self._connection.execute(statements.INSERT_CONTRACT, row)
-        self._taken.new += 1
-        self._end_request(row, open_here)
+        self._counts.new += 1
+        response = self._response_to(row.contract_id) if row.status in task_queue.OPEN else None
+        if response is not None:
+            task_queue.finish_by(self._connection, response)
 
-    def _link(self, row: Row, ours: Row) -> None:
-        """Take over which REQUEST a RESPONSE answers, which is here as `ours`, if only the file says so."""
-        if ours.request_id is None:
-            open_here = self._may_answer(row)
-            self._connection.execute(statements.LINK_RESPONSE, (row.request_id, row.capability, row.contract_id))
-            self._taken.updated += 1
-            self._end_request(row, open_here)
-        else:
-            self._taken.present += 1
+    def _link(self, row: Row, stored: Row) -> None:
+        """Store which REQUEST a RESPONSE answers, if only the file contains that."""
+        if stored.request_id is not None:
+            self._counts.present += 1
+            return
+        is_open = self._check_answerable(row)
+        self._connection.execute(statements.LINK_RESPONSE, (row.request_id, row.capability, row.contract_id))
+        self._counts.updated += 1
+        self._end_request_of(row, is_open)
 
-    def _may_answer(self, row: Row) -> bool:
-        """Whether the REQUEST of this RESPONSE is open here. Raises Conflict if it has another answer, or runs here."""
-        answer = self._row(statements.RESPONSE_TEXTS, row.request_id)
-        if answer is not None:
-            other = answer.contract_id
-            message = f"contract {row.contract_id} answers request {row.request_id}, which {other} in the ledger answers already"
-            raise Conflict(message, _keep(other))
-        asked = self._row(statements.CONTRACT_TEXTS, row.request_id)
-        open_here = asked is not None and asked.contract_type == REQUEST and asked.status in task_queue.OPEN
-        if open_here:
-            self._refuse_if_run_here(
-                row.request_id or "", f"contract {row.contract_id} answers {row.request_id}, which"
+    def _check_answerable(self, row: Row) -> bool:
+        """Whether the REQUEST of this RESPONSE is open. Raises Conflict if it has another RESPONSE or runs on this machine."""
+        response = self._response_to(row.request_id)
+        if response is not None:
+            raise Conflict(
+                f"contract {row.contract_id} answers request {row.request_id}, which {response.contract_id} in the ledger"
+                " answers already",
+                _compare_hint(response.contract_id),
             )
-        return open_here
+        request = self._find(row.request_id)
+        is_open = request is not None and request.contract_type == REQUEST and request.status in task_queue.OPEN
+        if is_open:
+            self._reject_running(row.request_id or "", f"contract {row.contract_id} answers {row.request_id}")
+        return is_open
 
-    def _end_request(self, row: Row, open_here: bool) -> None:
-        """End the REQUEST of this RESPONSE: as the file says of it, else as the RESPONSE does if it is open here."""
-        if (ended := self._ends.pop(row.request_id or "", None)) is not None:
-            self._end_as(ended)
-        elif open_here:
-            task_queue.finish_by(self._connection, row)
-            self._taken.updated += 1
+    def _end_request_of(self, response: Row, is_open: bool) -> None:
+        """End the REQUEST of a RESPONSE: as the file has it, or if the file does not have it, as the RESPONSE says."""
+        if (ended := self._ended.pop(response.request_id or "", None)) is not None:
+            self._end_as_in_file(ended)
+        elif is_open:
+            task_queue.finish_by(self._connection, response)
+            self._counts.updated += 1
 
-    def _update(self, row: Row, ours: Row, different: list[str]) -> None:
-        """Take over what may change of a contract that is here as `ours`: how far a REQUEST has come. Raises Conflict."""
-        ours = self._ends.get(row.contract_id, ours)
-        if row.contract_type != REQUEST or not set(different) <= _MAY_CHANGE or not _agents_agree(row, ours):
-            raise _differs(row, different)
-        if ours.status not in task_queue.OPEN:
-            self._compare_ends(row, ours, different)
+    def _update(self, row: Row, stored: Row, different: list[str]) -> None:
+        """Update the progress of a REQUEST. Raises Conflict for any other difference."""
+        stored = self._ended.get(row.contract_id, stored)
+        if row.contract_type != REQUEST or not set(different) <= _PROGRESS_FIELDS or not _agents_agree(row, stored):
+            raise _difference(row, different)
+        if stored.status not in task_queue.OPEN:
+            self._compare_ends(row, stored, different)
         elif row.status not in task_queue.OPEN:
-            self._refuse_if_run_here(row.contract_id, f"contract {row.contract_id} is {row.status} in the file, but")
-            self._ends[row.contract_id] = row
-            if self._row(statements.RESPONSE_TEXTS, row.contract_id) is not None:
-                self._end_as(self._ends.pop(row.contract_id))
-        elif _further(row, ours) and task_queue.is_unowned(self._connection, row.contract_id):
+            self._reject_running(row.contract_id, f"contract {row.contract_id} is {row.status} in the file")
+            self._ended[row.contract_id] = row
+            if self._response_to(row.contract_id) is not None:
+                self._end_as_in_file(self._ended.pop(row.contract_id))
+        elif _has_progressed(row, stored) and task_queue.is_unowned(self._connection, row.contract_id):
             self._connection.execute(statements.START_REQUEST, (row.contract_id,))
             if row.to_agent is not None:
                 self._set_agent(row)
-            self._taken.updated += 1
+            self._counts.updated += 1
         else:
-            self._taken.present += 1
+            self._counts.present += 1
 
-    def _compare_ends(self, row: Row, ours: Row, different: list[str]) -> None:
-        if row.status not in task_queue.OPEN and (row.status, row.completed_at) != (ours.status, ours.completed_at):
-            raise _differs(row, different)
-        if row.status not in task_queue.OPEN and ours.to_agent is None and row.to_agent is not None:
+    def _compare_ends(self, row: Row, stored: Row, different: list[str]) -> None:
+        has_ended = row.status not in task_queue.OPEN
+        if has_ended and (row.status, row.completed_at) != (stored.status, stored.completed_at):
+            raise _difference(row, different)
+        if has_ended and stored.to_agent is None and row.to_agent is not None:
             self._set_agent(row)
-            self._taken.updated += 1
+            self._counts.updated += 1
         else:
-            self._taken.present += 1
+            self._counts.present += 1
 
-    def _refuse_if_run_here(self, request_id: str, what: str) -> None:
+    def _reject_running(self, request_id: str, reason: str) -> None:
         claimed_by = self._connection.execute(statements.REQUEST_STATE, (request_id,)).fetchone()[3]
         if claimed_by is not None and process_locks.lives(self._ledger, claimed_by):
             raise Conflict(
-                f"{what} a process runs that REQUEST here",
-                f"It can end only once: leave it and its RESPONSE out. See `aorch contracts show {request_id}`.",
+                f"{reason}, but a process on this machine runs that REQUEST",
+                f"Remove the REQUEST and its RESPONSE from the file. See `aorch contracts show {request_id}`.",
             )
 
-    def _end_as(self, row: Row) -> None:
+    def _end_as_in_file(self, row: Row) -> None:
         self._connection.execute(statements.FINISH_QUEUED_REQUEST, (row.status, row.completed_at, row.contract_id))
         self._set_agent(row)
-        self._taken.updated += 1
+        self._counts.updated += 1
 
     def _set_agent(self, row: Row) -> None:
         self._connection.execute(statements.SET_AGENT, (row.to_agent, row.contract_id))
 
 
-def _further(row: Row, ours: Row) -> bool:
-    """Whether an open REQUEST has gone further than the open one here."""
-    named = ours.to_agent is None and row.to_agent is not None
-    return row.status == IN_PROGRESS and (ours.status == PENDING or named)
+def _has_progressed(row: Row, stored: Row) -> bool:
+    """Whether an open REQUEST has progressed beyond the stored one, which is open too."""
+    has_agent = stored.to_agent is None and row.to_agent is not None
+    return row.status == IN_PROGRESS and (stored.status == PENDING or has_agent)
 
 
-def _agents_agree(row: Row, ours: Row) -> bool:
-    """Whether both name the same agent, or the REQUEST was queued and one of them is of a time before an agent took it."""
-    if row.to_agent == ours.to_agent:
+def _agents_agree(row: Row, stored: Row) -> bool:
+    """Whether both name the same agent, or one of them was exported before an agent claimed it from the queue."""
+    if row.to_agent == stored.to_agent:
         return True
     if "queue" not in jsonio.decode(row.metadata):
         return False
-    return None in (row.to_agent, ours.to_agent) or ours.status in task_queue.OPEN
+    return None in (row.to_agent, stored.to_agent) or stored.status in task_queue.OPEN
 
 
-def _linked_alike(row: Row, ours: Row) -> bool:
-    """Whether two forms of a RESPONSE say the same, but that one of them alone names the REQUEST that it answers."""
-    if (row.request_id is None) == (ours.request_id is None):
+def _different_fields(row: Row, stored: Row) -> list[str]:
+    return [name for name, *values in zip(FIELDS, row, stored, strict=False) if not _equal(name, *values)]
+
+
+def _differ_only_in_link(row: Row, stored: Row) -> bool:
+    """Whether two forms of a RESPONSE are equal, except that only one names the REQUEST that it answers."""
+    if (row.request_id is None) == (stored.request_id is None):
         return False
-    if row.capability != ours.capability and (row if row.request_id is None else ours).capability:
+    if row.capability != stored.capability and (row if row.request_id is None else stored).capability:
         return False
-    return all(name in _LINKS or _same(name, *both) for name, *both in zip(FIELDS, row, ours, strict=False))
+    return set(_different_fields(row, stored)) <= _LINK_FIELDS
 
 
-def _differs(row: Row, different: list[str]) -> Conflict:
-    names = ", ".join(different)
-    message = f"contract {row.contract_id} is in the ledger already, and differs in {names}"
-    return Conflict(message, _keep(row.contract_id))
-
-
-def _keep(contract_id: str) -> str:
-    return f"Compare it with `aorch contracts show {contract_id}`; leave its line out to keep what is in the ledger."
-
-
-def _same(name: str, said: str | None, ours: str | None) -> bool:
-    if said == ours or name not in ("payload", "result", "metadata"):
-        return said == ours
-    return _sorted_encoder.encode(jsonio.decode(said or "null")) == _sorted_encoder.encode(
-        jsonio.decode(ours or "null")
+def _difference(row: Row, different: list[str]) -> Conflict:
+    return Conflict(
+        f"contract {row.contract_id} is in the ledger already, and differs in {', '.join(different)}",
+        _compare_hint(row.contract_id),
     )
+
+
+def _compare_hint(contract_id: str) -> str:
+    return f"Compare it with `aorch contracts show {contract_id}`; remove its line to keep the contract in the ledger."
+
+
+def _equal(name: str, value: str | None, stored: str | None) -> bool:
+    if value == stored or name not in ("payload", "result", "metadata"):
+        return value == stored
+    return _normal_json(value) == _normal_json(stored)
+
+
+def _normal_json(text: str | None) -> bytes:
+    return _sorted_encoder.encode(jsonio.decode(text or "null"))

@@ -1,4 +1,4 @@
-"""Session files of the older JSON store, whose RESPONSEs do not name the REQUEST that they answer."""
+"""Session files of the older JSON store, in which a RESPONSE does not name the REQUEST that it answers."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -8,22 +8,22 @@ from aorch.clock import from_rfc3339
 from aorch.ledger.record import REQUEST, RESPONSE, Row
 
 
-def linked(rows: Sequence[Row]) -> list[Row]:
-    """The contracts of one file, each RESPONSE with the id of the REQUEST that it answers, as far as that can be told.
+def link_responses(rows: Sequence[Row]) -> list[Row]:
+    """The contracts of one file, each RESPONSE with the id of its REQUEST if one matches.
 
-    A REQUEST whose id is a value in the RESPONSE's metadata or payload comes first. Otherwise it is a REQUEST of the same
-    session, agents and capability that was written before and has no other answer: if there are several, one of the same status,
-    then the one that completed closest to the RESPONSE, then the oldest.
+    The first choice is a REQUEST whose id is a value in the RESPONSE's metadata or payload. The second is a REQUEST of the
+    same session, agents and capability that is older and has no RESPONSE yet: of several, one with the same status, then the
+    one that completed closest to the RESPONSE, then the oldest.
     """
     requests = {row.contract_id: row for row in rows if row.contract_type == REQUEST}
     answered = {row.request_id for row in rows}
     answers: dict[str, Row] = {}
     unlinked = [row for row in rows if row.contract_type == RESPONSE and row.request_id is None]
     for row in unlinked:
-        named = next((each for each in _texts(row) if each in requests and each not in answered), None)
+        named = next((each for each in _values(row) if each in requests and each not in answered), None)
         if named is not None:
             answered.add(named)
-            answers[row.contract_id] = _answer(row, requests[named])
+            answers[row.contract_id] = _with_request(row, requests[named])
     waiting: defaultdict[tuple[str, str], list[Row]] = defaultdict(list)
     for request in requests.values():
         if request.contract_id not in answered:
@@ -34,16 +34,16 @@ def linked(rows: Sequence[Row]) -> list[Row]:
             request_found = _closest(row, candidates)
             if request_found is not None:
                 candidates.remove(request_found)
-                answers[row.contract_id] = _answer(row, request_found)
+                answers[row.contract_id] = _with_request(row, request_found)
     return [answers.get(row.contract_id, row) for row in rows]
 
 
-def _texts(row: Row) -> Iterable[str]:
+def _values(row: Row) -> Iterable[str]:
     for text in (row.metadata, row.payload):
         yield from (value for value in jsonio.decode(text).values() if isinstance(value, str))
 
 
-def _answer(row: Row, request: Row) -> Row:
+def _with_request(row: Row, request: Row) -> Row:
     return row._replace(request_id=request.contract_id, capability=row.capability or request.capability)
 
 

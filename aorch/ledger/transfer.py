@@ -1,4 +1,4 @@
-"""Export and import: a ledger carried away in a file, and taken in again."""
+"""Exporting the ledger to a file, and importing such files."""
 
 import os
 import sys
@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from aorch.errors import AorchError, NotFound, UsageError
-from aorch.ledger import contract_files, importing
+from aorch.ledger import contract_files
 from aorch.ledger.database import Database
-from aorch.ledger.importing import Taken
+from aorch.ledger.importing import ImportCounts, import_batches
 from aorch.ledger.reader import Filter, Reader
 from aorch.ledger.search import Progress
 
@@ -21,73 +21,73 @@ STDIN = Path("-")
 def export_contracts(
     ledger: Path, which: Filter, form: str, output: Path | BinaryIO, progress: Progress | None = None
 ) -> None:
-    """Write the contracts that `which` lets pass, oldest first, as `jsonl` or `csv`.
+    """Write the contracts that match `which`, oldest first, as `jsonl` or `csv`.
 
-    JSONL with `since` also has the REQUESTs before it that are open or have ended since, so that it brings a copy up to date.
-    In constant memory, whatever the ledger's size. A file appears (or is replaced) only once it is whole. Raises
-    UsageError where it cannot be written, and LedgerError. `progress` hears the position that was reached, of how many.
+    JSONL with `since` also contains older REQUESTs that are open or have ended since, so that it brings a copy up to date.
+    Uses constant memory. A file is created or replaced only when it is complete. Raises UsageError if it cannot be written,
+    and LedgerError. `progress` is called with the position that was reached and the last one.
     """
     if form == "jsonl":
         which = replace(which, since=None, changed_since=which.since)
-    with _opened(output, ledger) as out, Reader(ledger, progress) as reader:
+    with _open_output(output, ledger) as out, Reader(ledger, progress) as reader:
         contract_files.WRITERS[form](reader.stream(which, progress), out)
         out.flush()
 
 
-def import_contracts(ledger: Path, file: Path, progress: Progress | None = None) -> Taken:
-    """Take in the contracts of `file` (`-` is stdin): JSONL, or a session file of the older JSON store.
+def import_contracts(ledger: Path, file: Path, progress: Progress | None = None) -> ImportCounts:
+    """Import the contracts of `file` (`-` is standard input): JSONL, or a session file of the older JSON store.
 
-    A contract that is there already and equal is skipped; a REQUEST that has come further in `file` comes as far here, and
-    one that has come further here stays. At the first that cannot be taken the import stops; all before
-    it are durable, and the error's hint says how many, so that a mended file can be imported again. Raises NotFound,
-    InvalidJSON, UsageError, Conflict or LedgerError. `progress` hears bytes, where the file has a size.
+    A contract that the ledger has already is skipped, and an open REQUEST that has progressed in the file is updated. The
+    import stops at the first contract that it cannot import. Everything before it is committed, and the hint of the error
+    says how many contracts that are, so the file can be fixed and imported again. Raises NotFound, InvalidJSON, UsageError,
+    Conflict or LedgerError. `progress` is called with bytes read and the size of the file, if that is known.
     """
-    taken = Taken()
+    counts = ImportCounts()
     try:
-        with _reading(file) as stream, Database(ledger).transactions() as connection:
+        with _open_input(file) as stream, Database(ledger).transactions() as connection:
             size = os.fstat(stream.fileno()).st_size
-            contracts = contract_files.read(stream, "standard input" if file == STDIN else str(file))
-            for _ in importing.take_in(connection, ledger, contracts, taken):
+            contracts = contract_files.read_contracts(stream, "standard input" if file == STDIN else str(file))
+            for _ in import_batches(connection, ledger, contracts, counts):
                 if progress is not None and size:
                     progress(min(stream.tell(), size), size)
     except AorchError as error:
-        if taken.new or taken.updated or taken.present:
-            updated = f", {taken.updated} updated" if taken.updated else ""
-            before = f"Before it, {taken.new} were taken in{updated} and {taken.present} were there already."
+        if counts != ImportCounts():
+            updated = f", {counts.updated} updated" if counts.updated else ""
+            before = f"Before it: {counts.new} imported{updated}, {counts.present} in the ledger already."
             error.hint = f"{error.hint} {before}".strip()
         raise
-    return taken
+    return counts
 
 
 @contextmanager
-def _reading(file: Path) -> Iterator[BinaryIO]:
+def _open_input(file: Path) -> Iterator[BinaryIO]:
     if file == STDIN and sys.stdin is None:
         raise UsageError("standard input is closed", "Give it a pipe or a file: … < FILE.")
     try:
         with nullcontext(sys.stdin.buffer) if file == STDIN else file.open("rb") as stream:
             yield stream
     except FileNotFoundError as error:
-        raise NotFound(f"the file {file} is not there") from error
+        raise NotFound(f"file not found: {file}") from error
     except OSError as error:
-        raise UsageError(f"the file {file} cannot be read: {error.strerror}") from error
+        raise UsageError(f"cannot read {file}: {error.strerror}") from error
 
 
 @contextmanager
-def _opened(output: Path | BinaryIO, ledger: Path) -> Iterator[BinaryIO]:
+def _open_output(output: Path | BinaryIO, ledger: Path) -> Iterator[BinaryIO]:
     if not isinstance(output, Path):
         yield output
         return
     try:
         if output.exists() and ledger.exists() and output.samefile(ledger):
-            raise UsageError(f"{output} is the ledger itself", "Name another file by --output.")
-        with _whole(output) as out:
+            raise UsageError(f"{output} is the ledger itself", "Give another file with --output.")
+        with _replacing(output) as out:
             yield out
     except OSError as error:
-        raise UsageError(f"the file {output} cannot be written: {error.strerror}") from error
+        raise UsageError(f"cannot write {output}: {error.strerror}") from error
 
 
 @contextmanager
-def _whole(output: Path) -> Iterator[BinaryIO]:
+def _replacing(output: Path) -> Iterator[BinaryIO]:
     if output.exists() and not output.is_file():  # a pipe or a device
         with output.open("wb") as out:
             yield out

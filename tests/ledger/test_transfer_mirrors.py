@@ -21,7 +21,7 @@ from aorch.engine.recovery import recover
 from aorch.errors import Conflict
 from aorch.ids import new_id
 from aorch.ledger import statements, task_queue
-from aorch.ledger.importing import Taken
+from aorch.ledger.importing import ImportCounts
 from aorch.ledger.ledger import Entry
 from aorch.ledger.reader import Filter, Reader
 from aorch.ledger.record import Row
@@ -189,7 +189,7 @@ def test_a_response_without_its_request_ends_the_one_that_is_open_here(
         import_contracts(ledger, write(tmp_path / "a.jsonl", row))
     ended = next(each for each in contracts(ledger) if each["contract_type"] == "REQUEST")
     assert (ended["status"], ended["completed_at"]) == (end, answer.completed_at)
-    assert import_contracts(ledger, write(tmp_path / "a.jsonl", asked, answer)) == Taken(present=2)
+    assert import_contracts(ledger, write(tmp_path / "a.jsonl", asked, answer)) == ImportCounts(present=2)
     with pytest.raises(Conflict, match="answers already"):
         import_contracts(ledger, write(tmp_path / "b.jsonl", response(asked)))
 
@@ -230,7 +230,7 @@ def test_a_claim_that_was_answered_is_recovered_as_its_answer_says(home: Home) -
 def test_a_request_that_answers_is_no_contract(tmp_path: Path) -> None:
     """It would keep the RESPONSE of what it names from ever being written."""
     asked = request(status="in_progress", completed_at=None)
-    with pytest.raises(Exception, match="request_id: a REQUEST answers no other contract"):
+    with pytest.raises(Exception, match="request_id: a REQUEST cannot answer another contract"):
         import_contracts(tmp_path / "a.db", write(tmp_path / "a.jsonl", asked, request(request_id=asked.contract_id)))
 
 
@@ -249,7 +249,7 @@ def test_a_refused_task_of_the_queue_ends_by_its_file(blank: Path) -> None:
     assert import_contracts(blank, write(blank.with_name("a.jsonl"), ended)).updated == 1
     assert import_contracts(
         blank, write(blank.with_name("a.jsonl"), waits, waits._replace(status="in_progress"))
-    ) == Taken(present=2)
+    ) == ImportCounts(present=2)
     assert contracts(blank) == [ended.as_dict()]
     with pytest.raises(Conflict, match="differs in to_agent"):
         import_contracts(blank, write(blank.with_name("a.jsonl"), ended._replace(to_agent="other")))
@@ -291,7 +291,7 @@ def test_a_session_file_of_the_older_store_links_each_response_to_its_request(ho
         old("stranger's", "RESPONSE", "12.000", from_agent="stranger"),
     ]
     file.write_text(json.dumps(session, indent=2))
-    assert import_contracts(home.ledger, file) == Taken(new=11, updated=2)
+    assert import_contracts(home.ledger, file) == ImportCounts(new=11, updated=2)
     found = {each["contract_id"]: each for each in contracts(home.ledger)}
     links = {name: each["request_id"] for name, each in found.items() if each["contract_type"] == "RESPONSE"}
     assert links == {
@@ -300,7 +300,7 @@ def test_a_session_file_of_the_older_store_links_each_response_to_its_request(ho
     }  # fmt: skip
     assert found["fast answer"]["capability"] == "echo"
     assert found["told"]["status"] == "completed"
-    assert import_contracts(home.ledger, file) == Taken(present=11)
+    assert import_contracts(home.ledger, file) == ImportCounts(present=11)
     assert "fast answer" in home.aorch("contracts", "show", "fast").out
     assert home.aorch("compress", "session_001").code == 0
     assert home.aorch("memory", "verify", "--all").code == 0
@@ -315,10 +315,10 @@ def test_what_was_imported_without_its_request_is_linked_by_importing_the_file_a
     with closing(sqlite3.connect(home.ledger)) as connection, connection:
         connection.execute("UPDATE contracts SET request_id = NULL, capability = '' WHERE contract_id = 'r'")
     copy(home.ledger, home.folder / "unlinked.db")
-    assert import_contracts(home.ledger, file) == Taken(present=1, updated=1)
+    assert import_contracts(home.ledger, file) == ImportCounts(present=1, updated=1)
     assert exported(home.ledger) == linked
     (home.folder / "a.jsonl").write_bytes(exported(home.folder / "unlinked.db"))
-    assert import_contracts(home.ledger, home.folder / "a.jsonl") == Taken(present=2)
+    assert import_contracts(home.ledger, home.folder / "a.jsonl") == ImportCounts(present=2)
     assert exported(home.ledger) == linked
     file.write_text(json.dumps([old("q", "REQUEST", "01.000"), old("r", "RESPONSE", "02.000", error="x")]))
     with pytest.raises(Conflict, match="differs in error"):

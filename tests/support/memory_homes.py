@@ -7,7 +7,7 @@ from conftest import Home
 from memory_sessions import Contract, Session, operations
 
 from aorch import jsonio
-from aorch.ledger.importing import Taken
+from aorch.ledger.importing import ImportCounts
 
 
 def incident_4711() -> list[Contract]:
@@ -27,7 +27,7 @@ def take_in(home: Home, contracts: list[Contract]) -> None:
     put(home.ledger, contracts, home.folder)
 
 
-def put(ledger: Path, contracts: list[Contract], folder: Path) -> Taken:
+def put(ledger: Path, contracts: list[Contract], folder: Path) -> ImportCounts:
     """The same for a ledger by its path."""
     from aorch.ledger.transfer import import_contracts
 

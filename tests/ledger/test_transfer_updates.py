@@ -1,0 +1,196 @@
+"""Importing a ledger repeatedly: REQUESTs that were open and have gone on since."""
+
+import json
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from shutil import copy
+from typing import Any
+
+import pytest
+import transfer_cases
+from conftest import Home
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as some
+from rows import put, request, response
+from transfer_cases import exported, old, write
+
+from aorch.clock import rfc3339
+from aorch.errors import Conflict, InvalidJSON
+from aorch.ledger.importing import ImportCounts
+from aorch.ledger.reader import Filter
+from aorch.ledger.record import Row
+from aorch.ledger.sqlite.process_locks import Owner
+from aorch.ledger.transfer import export_contracts, import_contracts
+
+blank = transfer_cases.blank
+
+
+class Written:
+    """A ledger that is being written: each step takes one of its REQUESTs further, from nothing to its RESPONSE."""
+
+    def __init__(self, ledger: Path, steps: list[tuple[int, str]]) -> None:
+        self.ledger = ledger
+        self.steps = iter(steps)
+        self.asked: dict[int, Row] = {}
+
+    def step(self) -> None:
+        number, end = next(self.steps)
+        asked = self.asked.get(number)
+        if asked is None:
+            first = "pending" if number % 2 else "in_progress"
+            self.asked[number] = asked = request(text=f"{number}", status=first, completed_at=None)
+            return put(self.ledger, asked)
+        status = "in_progress" if asked.status == "pending" else end
+        if asked.status not in ("pending", "in_progress"):
+            return None
+        moment = None if status == "in_progress" else rfc3339(datetime(2026, 1, 1, 0, 0, number, tzinfo=UTC))
+        self.asked[number] = asked = asked._replace(status=status, completed_at=moment)
+        with closing(sqlite3.connect(self.ledger)) as connection, connection:
+            connection.execute(
+                "UPDATE contracts SET status = ?, completed_at = ? WHERE contract_id = ?",
+                (status, moment, asked.contract_id),
+            )
+        return put(self.ledger, response(asked)) if moment else None
+
+
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None, max_examples=15
+)
+@given(
+    steps=some.lists(
+        some.tuples(some.integers(0, 3), some.sampled_from(["completed", "failed", "cancelled"])),
+        min_size=1,
+        max_size=14,
+    ),
+    data=some.data(),
+)
+def test_exports_of_any_moments_in_any_order_come_to_the_newest_of_them(
+    blank: Path, steps: list[tuple[int, str]], data: some.DataObject
+) -> None:
+    """To the byte, however often each is imported; and its own ledger takes them as there already."""
+    home, mirror = (Path(copy(blank, blank.with_name(name))) for name in ("home.db", "mirror.db"))
+    written, exports = Written(home, steps), []
+    for number in range(len(steps)):
+        written.step()
+        export_contracts(home, Filter(), "jsonl", blank.with_name(f"{number}.jsonl"))
+        exports.append(exported(home))
+    chosen = data.draw(some.lists(some.sampled_from(range(len(steps))), min_size=1, max_size=6))
+    for number in chosen:
+        import_contracts(mirror, blank.with_name(f"{number}.jsonl"))
+        assert import_contracts(home, blank.with_name(f"{number}.jsonl")).new == 0
+    assert exported(mirror) == exports[max(chosen)]
+    assert exported(home) == exports[-1]
+
+
+def ended_meanwhile(tmp_path: Path, **more: Any) -> tuple[Path, Row, Row]:
+    """A ledger with an open REQUEST, as it was imported; that REQUEST as it ended; its RESPONSE."""
+    asked = request(status="in_progress", completed_at=None)
+    put(tmp_path / "a.db", asked)
+    ended = asked._replace(status="completed", completed_at=rfc3339(datetime(2026, 1, 1, tzinfo=UTC)), **more)
+    return tmp_path / "a.db", ended, response(ended)
+
+
+def test_a_request_that_was_open_and_has_ended_is_updated_and_counted(tmp_path: Path) -> None:
+    ledger, ended, answer = ended_meanwhile(tmp_path)
+    file = write(tmp_path / "a.jsonl", ended.as_dict(), answer.as_dict())
+    assert import_contracts(ledger, file) == ImportCounts(new=1, updated=1)
+    assert [json.loads(line) for line in exported(ledger).splitlines()] == [ended.as_dict(), answer.as_dict()]
+    assert import_contracts(ledger, file) == ImportCounts(present=2)
+
+
+def test_a_request_ends_in_no_other_transaction_than_its_response(tmp_path: Path) -> None:
+    """However far apart they stand: an import that is refused between them leaves it open."""
+    ledger, ended, answer = ended_meanwhile(tmp_path)
+    between = [old(f"c{number}") for number in range(1_200)]
+    file = write(tmp_path / "a.jsonl", ended.as_dict(), *between, "{", answer.as_dict())
+    with pytest.raises(InvalidJSON, match="line 1202"):
+        import_contracts(ledger, file)
+    assert [json.loads(line)["status"] for line in exported(ledger).splitlines()[:1]] == ["in_progress"]
+    write(file, ended.as_dict(), *between, answer.as_dict())
+    assert import_contracts(ledger, file) == ImportCounts(new=1, updated=1, present=1_200)
+
+
+def test_a_request_whose_response_is_here_or_left_out_ends_too(tmp_path: Path) -> None:
+    ledger, ended, answer = ended_meanwhile(tmp_path)
+    put(ledger, answer)
+    file = write(tmp_path / "a.jsonl", ended.as_dict())
+    assert import_contracts(ledger, file) == ImportCounts(updated=1)
+    other = ended._replace(contract_id="other")
+    put(ledger, other._replace(status="pending", completed_at=None))
+    assert import_contracts(ledger, write(file, other.as_dict(), other.as_dict())) == ImportCounts(updated=1, present=1)
+    assert {json.loads(line)["status"] for line in exported(ledger).splitlines()} == {"completed"}
+
+
+def test_what_a_request_said_at_writing_may_not_change_with_its_end(tmp_path: Path) -> None:
+    ledger, ended, answer = ended_meanwhile(tmp_path, payload='{"text":"HI"}')
+    before = exported(ledger)
+    with pytest.raises(Conflict, match="differs in payload, status, completed_at") as refusal:
+        import_contracts(ledger, write(tmp_path / "a.jsonl", ended.as_dict(), answer.as_dict()))
+    assert "contracts show" in refusal.value.hint
+    assert exported(ledger) == before
+
+
+def test_two_ends_of_one_request_are_refused(tmp_path: Path) -> None:
+    ledger, ended, answer = ended_meanwhile(tmp_path)
+    file = write(tmp_path / "a.jsonl", ended.as_dict(), ended._replace(status="failed").as_dict())
+    with pytest.raises(Conflict, match=r"line 2: .* differs in status, completed_at"):
+        import_contracts(ledger, file)
+    import_contracts(ledger, write(file, ended.as_dict(), answer.as_dict()))
+    with pytest.raises(Conflict, match="differs in status"):
+        import_contracts(ledger, write(file, ended._replace(status="failed").as_dict()))
+
+
+def test_what_waits_here_and_ended_elsewhere_is_taken_from_the_queue(home: Home) -> None:
+    """Its ledger was copied, and the copy's worker was faster."""
+    request_id = home.aorch("run", "echo", "text=hi", "--detach").out.strip()
+    copy(home.ledger, home.folder / "copy.db")
+    assert home.aorch("worker", "--drain", "--ledger", "copy.db").code == 0
+    write(home.folder / "a.jsonl", exported(home.folder / "copy.db").decode())
+    assert home.aorch("contracts", "import", "a.jsonl").out == "a.jsonl: 1 taken in, 1 updated, 0 there already\n"
+    assert home.rows("SELECT turn FROM contracts WHERE contract_id = ?", request_id) == [(None,)]
+    assert home.aorch("worker", "--drain").code == 0
+    assert exported(home.ledger) == exported(home.folder / "copy.db")
+    assert home.aorch("contracts", "wait", request_id).out == "Echo: hi\n"
+
+
+def test_what_runs_here_is_not_ended_by_a_file(tmp_path: Path) -> None:
+    """Neither by its REQUEST nor by its RESPONSE alone; what a process that died ran is."""
+    ledger, ended, answer = ended_meanwhile(tmp_path)
+    whole, alone = (
+        write(tmp_path / f"{len(rows)}", *rows) for rows in ([ended.as_dict(), answer.as_dict()], [answer.as_dict()])
+    )
+    with closing(Owner(ledger)) as owner:
+        with closing(sqlite3.connect(ledger)) as connection, connection:
+            connection.execute("UPDATE contracts SET claimed_by = ?", (owner.owner_id,))
+        before = exported(ledger)
+        for file in (whole, alone):
+            with pytest.raises(Conflict, match="a process on this machine runs that REQUEST") as refusal:
+                import_contracts(ledger, file)
+            assert ended.contract_id in refusal.value.hint
+        assert exported(ledger) == before
+    assert import_contracts(ledger, alone) == ImportCounts(new=1, updated=1)
+
+
+@pytest.mark.parametrize("status", ["pending", "in_progress"])
+def test_an_imported_request_that_is_open_is_nobodys(home: Home, status: str) -> None:
+    """It can be neither cancelled nor waited for here, and both say so at once; once its end is imported there is that."""
+    asked = request(status=status, completed_at=None)
+    file = write(home.folder / "a.jsonl", asked.as_dict())
+    import_contracts(home.ledger, file)
+    waiting = home.aorch("run", "echo", "--detach", "text=hi").out.strip()
+    for arguments in (
+        ("cancel", asked.contract_id),
+        ("wait", asked.contract_id),
+        ("wait", waiting, asked.contract_id),
+        ("resume", asked.contract_id),
+    ):
+        done = home.aorch("contracts", *arguments)
+        assert (done.code, done.out) == (13, "")
+        assert f"{asked.contract_id} was imported without its RESPONSE" in done.err
+        assert "import it again" in done.err
+    ended = asked._replace(status="completed", completed_at=asked.created_at)
+    import_contracts(home.ledger, write(file, ended.as_dict(), response(ended).as_dict()))
+    assert home.aorch("contracts", "cancel", asked.contract_id).out == f"{asked.contract_id}\tcompleted\n"
+    assert home.aorch("contracts", "wait", asked.contract_id).out == "ok\n"
