@@ -1,16 +1,14 @@
 """Invalid input on the command line: one clear sentence and the right exit code, never a traceback. And valid input nearby."""
 
-import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from conftest import Home, empty_home
+from conftest import Home, empty_home, prestarted
 
 LATIN = "caf\udce9"
 """Bytes that are not UTF-8, as Python has them in arguments."""
@@ -125,35 +123,43 @@ CASES = [
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory, made_ledger: Path) -> list[tuple[int, str, str]]:
-    """How each case ended: all are forks of one process."""
+def results(tmp_path_factory: pytest.TempPathFactory, made_ledger: Path) -> list[tuple[int, str]]:
+    """How each case ended."""
     home = empty_home(tmp_path_factory.mktemp("invalid"))
     home.ledger.write_bytes(made_ledger.read_bytes())
     home.write("aorch.toml", "# not empty\n")
     (home.folder / "folder").mkdir()
     for name in ("t.jsonl", f"{LATIN}.jsonl"):
         home.write(name, TASK)
-    cases = [{"arguments": case.arguments, **case.more} for case in CASES]
-    done = subprocess.run(
-        [sys.executable, Path(__file__).parents[1] / "support/cli_cases.py"],
-        input=json.dumps(cases),
-        cwd=home.folder,
-        env=home.environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
+    ends = [ended(home, case) for case in CASES]
     assert (home.folder / "aorch.toml").read_text() == "# not empty\n"
-    return [tuple(result) for result in json.loads(done.stdout)]
+    return ends
+
+
+def ended(home: Home, case: Case) -> tuple[int, str]:
+    """The exit code and stderr of a case."""
+    directory = home.folder
+    if case.more.get("removed"):
+        directory = home.folder / "removed"
+        directory.mkdir()
+    descriptor = os.open(directory, os.O_DIRECTORY)
+    if directory != home.folder:
+        directory.rmdir()
+    given = os.fsencode(case.more.get("stdin", ""))
+    environment = home.environment | case.more.get("environment", {})
+    forked = prestarted()
+    assert forked is not None
+    code, _, err = forked.run(list(case.arguments), given, descriptor, environment, timeout=20)
+    os.close(descriptor)
+    return code, err.decode()
 
 
 def test_more_than_120_kinds_of_input_end_in_a_sentence_and_the_right_exit_code(
-    results: list[tuple[int, str, str]],
+    results: list[tuple[int, str]],
 ) -> None:
     assert len(CASES) > 120
     wrong = []
-    for case, (code, _, err) in zip(CASES, results, strict=True):
+    for case, (code, err) in zip(CASES, results, strict=True):
         if code != case.code or case.said not in " ".join(err.split()) or "Traceback" in err or "pa55" in err:
             shown = [argument[:40] for argument in case.arguments]
             wrong.append(f"{shown} {str(case.more)[:80]}: {code}, not {case.code}: {err[-300:]}")
