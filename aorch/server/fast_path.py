@@ -5,6 +5,7 @@ with any minor release, so they are used only with TESTED versions. With any oth
 it is slower, `is_idle` counts the requests that were started, and headers are limited as aiohttp limits them.
 """
 
+import asyncio
 import time
 from email.utils import formatdate
 from typing import Any
@@ -48,20 +49,18 @@ class JsonResponse(web.Response):
         web.StreamResponse.__init__(self, status=status, headers=headers)
         self._body: bytes = body
 
-    def is_simple(self, request: web.Request) -> bool:
-        """Whether the response is small, and goes to a connection that stays open, without changes by other code."""
-        return (
-            len(self._body) < LARGE
-            and self._keep_alive is None
-            and request.keep_alive
-            and request.version == HttpVersion11
-            and request.method != hdrs.METH_HEAD
-            and not request.app.on_response_prepare
-        )
-
-    def message(self) -> bytes:
-        """The whole HTTP message, for a connection that stays open."""
+    def message(self, request: web.Request) -> bytes | None:
+        """Return the whole HTTP message, or None if aiohttp must write it: it is large, or the connection closes after it."""
         global _date
+        if (
+            len(self._body) >= LARGE
+            or self._keep_alive is not None
+            or not request.keep_alive
+            or request.version != HttpVersion11
+            or request.method == hdrs.METH_HEAD
+            or request.app.on_response_prepare
+        ):
+            return None
         self._keep_alive = True
         second = int(time.time())
         if second != _date[0]:
@@ -84,11 +83,21 @@ def json_response(value: Any, *, status: int = 200, headers: dict[str, str] | No
 class Protocol(web.RequestHandler):
     """aiohttp's protocol of one connection, with the state that aiohttp keeps private."""
 
-    __slots__ = ("_has_request", "_head_bytes", "_head_rejected", "_is_half_closed", "_last_body")
+    __slots__ = (
+        "_has_request",
+        "_has_sent",
+        "_head_bytes",
+        "_head_rejected",
+        "_head_timer",
+        "_is_half_closed",
+        "_last_body",
+    )
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._has_request = False
+        self._has_sent = False
+        self._head_timer: asyncio.TimerHandle | None = None
         self._is_half_closed = False
         self._head_bytes = 0
         self._head_rejected = False
@@ -104,6 +113,20 @@ class Protocol(web.RequestHandler):
     def request_started(self) -> None:
         """A request has reached the application. Called only if the private names are not AVAILABLE."""
         self._has_request = True
+        self.stop_head_timer()
+
+    def first_data_received(self) -> None:
+        """The client has sent its first data."""
+
+    def start_head_timer(self) -> asyncio.TimerHandle:
+        """Return a timer that ends the connection if the headers of the next request are not complete in time."""
+        raise NotImplementedError
+
+    def stop_head_timer(self) -> None:
+        """The headers are complete, or the connection is closed."""
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
 
     def is_whole(self) -> bool:
         """Whether the body of the last request has arrived completely."""
@@ -117,30 +140,36 @@ class Protocol(web.RequestHandler):
         """The response to send instead of `response`."""
         return response
 
-    def resume_reading(self, resume_parser: bool = True) -> None:
-        """Resume if reading is paused. aiohttp parses again after each body that is read, paused or not."""
-        if not AVAILABLE or self._reading_paused:
-            super().resume_reading(resume_parser)
-
     def data_received(self, data: bytes) -> None:
-        """Parse `data`, until the waiting request headers are too large."""
-        if not AVAILABLE:
+        """Parse `data`, and limit the headers that wait in size and time.
+
+        Data that arrives between requests and does not complete one belongs to the headers of the next one.
+        """
+        if not self._has_sent:
+            self._has_sent = True
+            self.first_data_received()
+        if AVAILABLE:
+            if self._head_rejected:
+                return
+            count, is_body = self._request_count, not self._last_body.is_eof()
             super().data_received(data)
-            return
-        if self._head_rejected:
-            return
-        count, is_body = self._request_count, not self._last_body.is_eof()
-        super().data_received(data)
-        if self._request_count != count:
-            if self._messages:
-                self._last_body = self._messages[-1][1]
+            if self._request_count != count:
+                if self._messages:
+                    self._last_body = self._messages[-1][1]
                 if len(self._messages) > 1 or self._head_bytes + len(data) > MAX_HEAD_BYTES:
                     self._limit_heads()
-            self._head_bytes = 0
-        elif not is_body:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES:
-                self._reject_head()
+                self._head_bytes = 0
+            elif not is_body:
+                self._add_to_head(len(data))
+            waiter = self._waiter
+            is_idle = waiter is not None and not waiter.done()
+        else:
+            super().data_received(data)
+            is_idle = not self._has_request
+        if is_idle:
+            self._head_timer = self._head_timer or self.start_head_timer()
+        elif self._head_timer is not None:
+            self.stop_head_timer()
 
     async def finish_response(self, request: Any, resp: Any, start_time: float | None) -> Any:
         """Send `resp`, as one message if possible."""
@@ -152,14 +181,19 @@ class Protocol(web.RequestHandler):
             and isinstance(resp, JsonResponse)
             and self.transport is not None
             and not self._upgraded
-            and resp.is_simple(request)
+            and (message := resp.message(request)) is not None
         ):
             request._finish()
-            self.transport.write(resp.message())
+            self.transport.write(message)
             if self._paused:
                 await self._drain_helper()
             return resp, False
         return await super().finish_response(request, self.as_problem(resp), start_time)
+
+    def _add_to_head(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._reject_head()
 
     def _limit_heads(self) -> None:
         """Drop the request whose headers exceed MAX_HEAD_BYTES, and those after it."""
@@ -179,6 +213,18 @@ class Protocol(web.RequestHandler):
         self._messages.append((web_protocol._ErrInfo(status=431, exc=error, message=""), EMPTY_PAYLOAD))
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+
+def arrived_body(request: web.Request) -> bytes | None:
+    """Return the body if it has arrived completely and was not read yet, otherwise None."""
+    content = request.content
+    if not content.is_eof():
+        return None
+    if not AVAILABLE or type(content) is not StreamReader or request.protocol._reading_paused:
+        return content.read_nowait()
+    body = b"".join(content._buffer)  # `read_nowait` also parses again and resumes reading, which takes 3 µs
+    content._buffer.clear()
+    return body
 
 
 def request_handler(routes: FixedRoutes, middleware: Middleware, handle: Handler) -> Handler:

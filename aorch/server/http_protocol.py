@@ -47,8 +47,6 @@ class Connection(Protocol):
 
     __slots__ = (
         "_ended_at",
-        "_header_timer",
-        "_is_silent",
         "_is_stream",
         "_limit",
         "_log",
@@ -88,9 +86,7 @@ class Connection(Protocol):
         self._read_timeout_s = read_timeout_s
         self._limit = limit
         self._unsent = unsent
-        self._is_silent = True
         self._stuck_s = stuck_s
-        self._header_timer: asyncio.TimerHandle | None = None
         self._stuck_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -103,23 +99,13 @@ class Connection(Protocol):
         """Close without a response, because no request was sent."""
         self.force_close()
 
-    def data_received(self, data: bytes) -> None:
-        """Parse `data`. Data that arrives between requests and does not complete one is part of the next one's headers."""
-        if self._is_silent:
-            self._is_silent = False
-            self._limit.has_sent(self)
-        super().data_received(data)
-        if self.is_idle():
-            if self._header_timer is None:
-                loop = asyncio.get_running_loop()
-                self._header_timer = loop.call_later(self._read_timeout_s, self._header_too_slow)
-        elif self._header_timer is not None:
-            self._stop_header_timer()
+    def first_data_received(self) -> None:
+        """The client has sent its first data: the connection is not closed for another one any more."""
+        self._limit.has_sent(self)
 
-    def request_started(self) -> None:
-        """A request has reached the application, so its headers are complete."""
-        super().request_started()
-        self._stop_header_timer()
+    def start_head_timer(self) -> asyncio.TimerHandle:
+        """Respond with 408 and close after `read_timeout_s`."""
+        return asyncio.get_running_loop().call_later(self._read_timeout_s, self._head_too_slow)
 
     def stream_started(self) -> None:
         """The response is a stream without an end: it ends when the client closes its sending side."""
@@ -127,7 +113,7 @@ class Connection(Protocol):
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio allows it
         """The client sends nothing more. Return whether to stay open, for responses that are due."""
-        is_due = not self._is_stream and self.is_whole() and not (self.is_idle() and self._header_timer is None)
+        is_due = not self._is_stream and self.is_whole() and not (self.is_idle() and self._head_timer is None)
         if is_due:
             self.half_close()
             self._ended_at = asyncio.get_running_loop().time()
@@ -143,9 +129,9 @@ class Connection(Protocol):
         """The connection is closed."""
         self._limit.closed(self)
         self._unsent.remove(self)
-        for timer in (self._header_timer, self._stuck_timer):
-            if timer is not None:
-                timer.cancel()
+        self.stop_head_timer()
+        if self._stuck_timer is not None:
+            self._stuck_timer.cancel()
         super().connection_lost(exc)
 
     def is_sending(self) -> bool:
@@ -196,12 +182,7 @@ class Connection(Protocol):
         if not isinstance(kw.get("exc_info"), web.RequestPayloadError):
             super().log_exception(*args, **kw)
 
-    def _stop_header_timer(self) -> None:
-        if self._header_timer is not None:
-            self._header_timer.cancel()
-            self._header_timer = None
-
-    def _header_too_slow(self) -> None:
+    def _head_too_slow(self) -> None:
         message = f"the headers did not arrive within {self._read_timeout_s:g} s (serve.read_timeout_s)"
         self._end_with(self._logged(problem_response(HttpError(408, "too_slow", message))))
 

@@ -8,9 +8,9 @@ from itertools import accumulate
 from aiohttp import hdrs, web
 
 from aorch.errors import InvalidJSON
-from aorch.server.fast_path import JSON
+from aorch.server.fast_path import JSON, arrived_body
 from aorch.server.problems import HttpError
-from aorch.server.request_context import services_of
+from aorch.server.request_context import CONTEXT
 
 _ZLIB_WBITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 """The supported content codings, with zlib's `wbits` for each."""
@@ -24,10 +24,9 @@ async def read_body(request: web.Request) -> bytes:
         message = f"the content type {request.content_type[:80]!r} is not supported"
         raise HttpError(415, "not_json", message, "Send the body as application/json.")
     coding = _coding(request) if hdrs.CONTENT_ENCODING in request.headers else None
-    settings, content = services_of(request).settings, request.content
-    if content.is_eof() and content.total_bytes <= settings.max_body_bytes:
-        raw = content.read_nowait()  # it has arrived completely, so no timer is needed
-    else:
+    settings = request[CONTEXT].services.settings
+    raw = arrived_body(request) if request.content.total_bytes <= settings.max_body_bytes else None
+    if raw is None:
         raw = await _receive(request, settings.max_body_bytes, settings.read_timeout_s)
     if coding is not None:  # in a thread: a megabyte takes milliseconds
         raw = await asyncio.to_thread(_decompress, raw, coding, settings.max_body_bytes)

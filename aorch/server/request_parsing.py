@@ -28,7 +28,7 @@ _MAX_TRACE_LENGTH = 512
 def parse_body(raw: bytes, schema: type[Schema]) -> Schema:
     """Parse a body; half of a surrogate pair becomes U+FFFD. Raises ParametersInvalid (422) and UsageError (400)."""
     try:
-        body = schema.model_validate_json(raw)
+        body: Schema = schema.__pydantic_validator__.validate_json(raw)  # `model_validate_json` takes twice as long
     except ValidationError as error:
         repaired = jsonio.without_mark(raw) or jsonio.without_half_pairs(raw)
         if repaired is not None:

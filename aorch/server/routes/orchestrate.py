@@ -3,13 +3,12 @@
 from aiohttp import web
 
 from aorch import jsonio
-from aorch.engine.task import Answer
 from aorch.errors import AgentFailed, Interrupted
 from aorch.server.fast_path import JsonResponse
 from aorch.server.idempotency import IDEMPOTENCY_KEY, execute_once, idempotency_key
 from aorch.server.problems import failure_response
 from aorch.server.request_body import read_body
-from aorch.server.request_context import CONTEXT, RequestContext
+from aorch.server.request_context import CONTEXT
 from aorch.server.request_parsing import parse_body, task_of
 from aorch.server.route import Route
 from aorch.server.schemas.tasks import OrchestrateAnswer, OrchestrateBody
@@ -26,19 +25,17 @@ async def orchestrate(request: web.Request) -> web.Response:
     key = idempotency_key(request, context.caller.caller_id, raw) if IDEMPOTENCY_KEY in request.headers else None
     task = task_of(request, body, key)
     if key is None:
-        return _response(context, await orchestrator.perform(task))
-    answer, is_replayed = await execute_once(context.services.readers, key, lambda: orchestrator.perform(task))
-    response = _response(context, answer)
+        answer, is_replayed = await orchestrator.perform(task), False
+    else:
+        answer, is_replayed = await execute_once(context.services.readers, key, lambda: orchestrator.perform(task))
+    context.log_fields["contract_id"] = answer.contract_id
+    if answer.failure in (None, AgentFailed, Interrupted):
+        response = JsonResponse(jsonio.encode_bytes(answer.as_dict()))
+    else:
+        response = failure_response(answer)
     if is_replayed:
         response.headers["Idempotency-Replayed"] = "true"
     return response
-
-
-def _response(context: RequestContext, answer: Answer) -> JsonResponse:
-    context.log_fields["contract_id"] = answer.contract_id
-    if answer.failure is None or answer.failure in (AgentFailed, Interrupted):
-        return JsonResponse(jsonio.encode_bytes(answer.as_dict()))
-    return failure_response(answer)
 
 
 ROUTES = (Route("POST", "/v1/orchestrate", orchestrate, "run", "tasks", OrchestrateAnswer, body=OrchestrateBody),)
