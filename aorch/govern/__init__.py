@@ -1,1 +1,1 @@
-"""What the owner of a ledger does with it: its status and its tokens."""
+"""What the owner of a ledger does with it: see its status, and manage its tokens."""

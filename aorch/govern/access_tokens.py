@@ -1,4 +1,4 @@
-"""Tokens: made, listed, revoked. What a token lets its caller do is for `aorch/server/authentication.py` to see to."""
+"""Creates, lists and revokes API tokens. `aorch/server/authentication.py` decides what a caller with a token may do."""
 
 import hashlib
 import secrets
@@ -15,10 +15,10 @@ from aorch.ledger.record import ORCHESTRATOR
 from aorch.ledger.token_store import TokenRow
 
 SCOPES = ("read", "run", "agents", "admin")
-"""What a token may allow: to read the ledger, to have tasks done, to change agents, and everything."""
+"""What a token allows: read the ledger, run tasks, change agents, or everything."""
 DEFAULT_SCOPES = ("read", "run")
 PREFIX = "aorch_"
-"""So that a token is known for one where it has leaked to."""
+"""Leaked tokens can be found by this prefix."""
 BYTES = 32
 LONGEST_NAME = 100
 
@@ -30,15 +30,15 @@ def create(
     agent_id: str | None = None,
     expires_at: datetime | None = None,
 ) -> tuple[str, TokenRow]:
-    """A new token, durable, with its row. The token itself is nowhere but in this answer.
+    """Create a token and return it with its row. The row is durable; the token itself is not stored.
 
-    `agent_id` binds it: it speaks for that agent, and nobody without such a token does. Raises UsageError, Conflict where
-    a token of that name can still be used, and LedgerError.
+    If `agent_id` is given, only callers with this token can act as that agent. Raises UsageError, Conflict if a valid token with
+    that name exists, and LedgerError.
     """
     check_name(name)
     check_agent(agent_id)
     if expires_at is not None and expires_at <= datetime.now(UTC):
-        raise UsageError(f"{rfc3339(expires_at)} is past", "Name a moment to come.")
+        raise UsageError(f"{rfc3339(expires_at)} is in the past", "Give a time in the future.")
     token = PREFIX + secrets.token_urlsafe(BYTES)
     row = TokenRow(
         token_id=new_id(),
@@ -52,25 +52,25 @@ def create(
     )
     with token_store.writing(ledger) as written:
         if any(other.name == name and state(other) == "valid" for other in written.rows()):
-            raise Conflict(f"there is a token called {name!r}", f"Revoke it first: aorch tokens revoke '{name}'")
+            raise Conflict(f"token {name!r} already exists", f"Revoke it first: aorch tokens revoke '{name}'")
         written.add(row)
     return token, row
 
 
-def list_(ledger: Path) -> list[TokenRow]:
-    """Every token that was ever made, oldest first. Raises LedgerError."""
+def list_all(ledger: Path) -> list[TokenRow]:
+    """Every token that was ever created, oldest first. Raises LedgerError."""
     return token_store.read(ledger)
 
 
 def revoke(ledger: Path, reference: str) -> list[TokenRow]:
-    """Revoke the token of that id, or all of that name; they are of no use to a running server within a second.
+    """Revoke the token with that ID, or all tokens with that name. A running server rejects them within a second.
 
-    `reference` may be the token itself, such as one that leaked. Returns them, those that were revoked before among them.
-    Raises NotFound and LedgerError.
+    `reference` may also be the token itself, for example a leaked one. Returns these tokens, including those that were revoked
+    before. Raises NotFound and LedgerError.
     """
     if not _named(token_store.read(ledger), reference):
-        shown = "that" if reference.startswith(PREFIX) else repr(reference)
-        raise NotFound(f"no token's id or name is {shown}", "See `aorch tokens list`.")
+        shown = "that value" if reference.startswith(PREFIX) else f"ID or name {reference!r}"
+        raise NotFound(f"no token with {shown}", "List the tokens with `aorch tokens list`.")
     with token_store.writing(ledger) as written:
         for row in _named(written.rows(), reference):
             written.revoke(row.token_id, now())
@@ -85,34 +85,34 @@ def state(row: TokenRow) -> str:
 
 
 def digest(token: str) -> bytes:
-    """The SHA-256 under which a token is known. No salt, no stretching: what is hashed has 256 bits of chance."""
+    """The SHA-256 that is stored for a token. It needs no salt and no stretching, because a token has 256 random bits."""
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
 
 
 def check_name(name: str) -> None:
-    """Raises UsageError where `name` is none that a person could read back."""
+    """Raise UsageError if `name` is not a valid name for a token."""
     if not (name and name.isprintable() and name == name.strip() and len(name) <= LONGEST_NAME):
-        raise UsageError(f"{name!r} is no name for a token", f"Take up to {LONGEST_NAME} printable characters.")
+        raise UsageError(f"invalid token name: {name!r}", f"Use up to {LONGEST_NAME} printable characters.")
 
 
 def check_scopes(scopes: Iterable[str]) -> tuple[str, ...]:
-    """`scopes`, each once, in the order of SCOPES. Raises UsageError where one is not known, or none is given."""
+    """`scopes` without duplicates, in the order of SCOPES. Raises UsageError if one is unknown or there is none."""
     given = set(scopes)
     if unknown := given - set(SCOPES):
-        raise UsageError(f"no such scope: {', '.join(sorted(unknown))}", f"There are {', '.join(SCOPES)}.")
+        raise UsageError(f"unknown scope: {', '.join(sorted(unknown))}", f"The scopes are {', '.join(SCOPES)}.")
     if not given:
-        raise UsageError("a token needs a scope", f"There are {', '.join(SCOPES)}.")
+        raise UsageError("a token needs a scope", f"The scopes are {', '.join(SCOPES)}.")
     return tuple(scope for scope in SCOPES if scope in given)
 
 
 def check_agent(agent_id: str | None) -> None:
-    """Raises UsageError where `agent_id` is none that a token can be bound to."""
+    """Raise UsageError if a token cannot be bound to `agent_id`."""
     if agent_id is None:
         return
     if not agent_id or jsonio.storable_text(agent_id) != agent_id:
-        raise UsageError(f"{agent_id!r} is no agent's id")
+        raise UsageError(f"invalid agent ID: {agent_id!r}")
     if agent_id == ORCHESTRATOR:
-        raise UsageError(f"{agent_id} is whoever gives no agent's id; a token cannot be bound to it")
+        raise UsageError(f"a token cannot be bound to {agent_id!r}, the caller of all tasks without an agent ID")
 
 
 def _named(rows: list[TokenRow], reference: str) -> list[TokenRow]:

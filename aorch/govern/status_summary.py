@@ -1,4 +1,4 @@
-"""The sum of it: ledger, agents and services."""
+"""The summary of `aorch status` and `GET /v1/status`: the ledger, the agents and the services."""
 
 import asyncio
 from collections import Counter
@@ -12,8 +12,10 @@ from aorch.net.probe import listening
 async def summary(
     config: Config, agents: list[dict[str, Any]], contracts: dict[str, Any], orchestrator: str = "healthy"
 ) -> dict[str, Any]:
-    """The status of everything: `orchestrator` (`healthy` or `degraded`), `agents` in their JSON form, `contracts` as counted
-    by a Reader, `integrations` (whether each service listens), and the files `ledger` and `configuration`.
+    """The status of everything.
+
+    `orchestrator` is `healthy` or `degraded`. `agents` are given in their JSON form and `contracts` as counted by a Reader. The
+    summary adds `integrations` (whether each service listens) and the paths of the ledger and the configuration.
     """
     trace, memagent, deliveries = await asyncio.gather(
         _listens(config.trace_url), _listens(config.memagent_url), asyncio.to_thread(deliveries_of, config.ledger)
@@ -41,5 +43,5 @@ async def summary(
 
 
 async def _listens(url: str) -> bool:
-    """False for a service that is switched off."""
+    """Whether a service listens at `url`; False if the service is switched off."""
     return bool(url) and await listening(url)

@@ -1,6 +1,6 @@
-"""A memory block: what a session's contracts came to, each claim of it with the contracts that it comes from.
+"""A memory block: the claims that summarise a run of contracts of one session, each with the contracts that it comes from.
 
-A block covers a run of contracts. A session that grows gets further blocks for what is new; none is made from another.
+A growing session gets more blocks for its new contracts. No block is made from another block.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,15 +13,15 @@ from aorch import jsonio
 from aorch.memory import safe_text
 
 SECTIONS = ("aims", "decisions", "failures", "results", "preferences", "open_points", "literals")
-"""The kinds of claims, as they are named in a block."""
+"""The kinds of claims: the names of the lists of a block."""
 LOCAL = ("local", "2")
 """The name and the version of the local compressor."""
 MOST_COUNTED = 50
-"""How many agents and capabilities a block counts: the most used."""
+"""Number of agents and of capabilities that a block counts: the most used ones."""
 NOT_ANSWERED, NO_RESPONSE, WENT_WELL = "not answered", "no response", "the same went well later"
-"""What claims say of calls besides what was asked and given; verify.py holds each against the contracts."""
+"""Phrases about calls in the text of claims. verify.py compares each of them with the contracts."""
 NOTHING = ("failed", "cancelled", "interrupted")
-"""The statuses of RESPONSEs that say that nothing came of it."""
+"""The statuses of RESPONSEs without a result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +44,8 @@ class BlockRequest:
 class Claim(msgspec.Struct, frozen=True, omit_defaults=True):
     """One statement of a block.
 
-    `text` is a sentence on one line, without control characters. Each of `quotes` stands exactly so in one of the
-    contracts that `contract_ids` names. `importance` is between 0 and 1. `brief` is a shorter wording of the same, or empty.
+    `text` is a sentence on one line, without control characters. Each of `quotes` is an exact string in one of the contracts
+    with `contract_ids`. `importance` is between 0 and 1. `brief` is a shorter text of the same statement, or empty.
     """
 
     text: str
@@ -56,7 +56,7 @@ class Claim(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Covered(msgspec.Struct, frozen=True):
-    """The run of contracts that a block was made from; the ids are empty where there was none."""
+    """The run of contracts that a block was made from. The IDs and times are empty if there were no contracts."""
 
     count: int
     first_contract_id: str
@@ -66,7 +66,7 @@ class Covered(msgspec.Struct, frozen=True):
 
 
 class Size(msgspec.Struct, frozen=True):
-    """Tokens of the contracts as compact JSON, and of the block as text for a model; `ratio` is before / after."""
+    """Tokens of the contracts as compact JSON, and of the block as a prompt. `ratio` is before / after."""
 
     tokens_before: int
     tokens_after: int
@@ -75,9 +75,9 @@ class Size(msgspec.Struct, frozen=True):
 
 
 class Compressor(msgspec.Struct, frozen=True):
-    """What made a block. `model` is empty where no model was asked.
+    """The compressor that made a block. `model` is empty if no model was used.
 
-    `fallback_reason` says why it was the local compressor where another was asked for.
+    `fallback_reason` is why the local compressor made the block instead of the requested one.
     """
 
     name: str
@@ -87,7 +87,7 @@ class Compressor(msgspec.Struct, frozen=True):
 
 
 class LeftOut(msgspec.Struct, frozen=True):
-    """What was found of one section and stands in no claim: how many, and some of the contracts that they stand in."""
+    """Findings of one section that no claim contains: how many, and the IDs of some of their contracts."""
 
     count: int
     contract_ids: tuple[str, ...] = ()
@@ -96,11 +96,10 @@ class LeftOut(msgspec.Struct, frozen=True):
 class MemoryBlock(msgspec.Struct, frozen=True, kw_only=True):
     """The memory of a run of contracts of one session.
 
-    `agents` and `capabilities` count contracts and requests. `quality` is between 0 and 1: of what was found, the share that
-    stands in the block in some form, as the mean over the sections in which anything was found; it is 1 only where
-    `left_out` is empty.
-    `answered_before` names REQUESTs of earlier contracts that were answered in these: what earlier blocks hold open.
-    `ends` counts the RESPONSEs by their status (None in blocks of older versions).
+    `agents` counts the contracts of each agent, `capabilities` the REQUESTs of each capability, and `ends` the RESPONSEs of each
+    status (None in blocks of older versions). `quality` is between 0 and 1: the share of the findings that the block contains in
+    some form, as the mean of the sections with findings. It is 1 only if `left_out` is empty. `answered_before` lists REQUESTs of
+    earlier contracts that these contracts answer, so that open points of earlier blocks are closed.
     """
 
     block_id: str
@@ -132,38 +131,38 @@ class MemoryBlock(msgspec.Struct, frozen=True, kw_only=True):
                 yield section, claim
 
     def as_dict(self) -> dict[str, Any]:
-        """The block's JSON form."""
+        """The JSON form of the block."""
         form: dict[str, Any] = msgspec.to_builtins(self)
         return form
 
 
 def intent_of(aims: Sequence[Claim]) -> str:
-    """What a session was about, in its own words: its first aim, without the marks of quotation."""
+    """The intent of a session, in its own words: its first aim, without quotation marks."""
     return words_of(aims[0]) if aims else ""
 
 
 def words_of(aim: Claim) -> str:
-    """An aim without the marks of quotation."""
+    """The words of an aim, without quotation marks."""
     return " ".join(aim.quotes) if aim.text.startswith("«") else aim.text
 
 
 def is_given(block: MemoryBlock) -> bool:
-    """Whether a caller said what the block was wanted for, rather than its contracts."""
+    """Whether the caller gave the intent of the block, so that it was not taken from the contracts."""
     return bool(block.intent) and block.intent not in map(words_of, block.aims)
 
 
 def counted(count: int, capabilities: Mapping[str, int], ends: Mapping[str, int] | None) -> list[str]:
-    """The counts with which a summary begins: contracts, requests of the most used capabilities, and what came to nothing."""
+    """The counts with which a summary begins: contracts, REQUESTs of the most used capabilities, RESPONSEs without a result."""
     used = ", ".join(f"{safe_text.shown(name)} ×{number}" for name, number in list(capabilities.items())[:5])
     parts = [f"{count} contracts: {used}" if used else f"{count} contracts"]
     return parts + [f"{(ends or {})[status]} {status}" for status in NOTHING if (ends or {}).get(status)]
 
 
 def from_dict(form: Any) -> MemoryBlock:
-    """The block whose JSON form this is. Raises msgspec.ValidationError where it is none."""
+    """The block with this JSON form. Raises msgspec.ValidationError if it is not one."""
     return msgspec.convert(form, MemoryBlock)
 
 
 def from_json(text: str) -> MemoryBlock:
-    """The block that `text` holds. Raises InvalidJSON, or msgspec.ValidationError where it is something else."""
+    """The block in a JSON text. Raises InvalidJSON, or msgspec.ValidationError if the text contains no block."""
     return from_dict(jsonio.decode(text))

@@ -1,4 +1,4 @@
-"""Which claims fit into so many characters, and in which wording; the same when a block is made and when it is shown."""
+"""Chooses the claims that fit in a number of characters, and the wording of each: for a new block and for each prompt."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,12 +15,12 @@ TITLES = {
     "results": "Found:",
     "literals": "Also named:",
 }
-"""The sections in the order in which they are shown, each under its title."""
+"""The sections in the order in which a prompt shows them, each with its title."""
 
 _VITAL = 0.85
 _WANTED = 0.25
 SPARE = 0.125
-"""Below this importance a sentence takes only room that nothing else needs."""
+"""A sentence of less importance is used only if space is left over."""
 
 _OVERHEAD = 120
 
@@ -29,7 +29,7 @@ Item = tuple[str, Claim]
 
 @dataclass
 class PackedClaims:
-    """The wording chosen for each claim, by its place in what was given, and how many characters that takes."""
+    """The wording chosen for each claim, by its index in `items`, and the number of characters that they use."""
 
     items: Sequence[Item]
     room: int
@@ -39,7 +39,7 @@ class PackedClaims:
     labels: set[str] = field(default_factory=set)
 
     def add(self, place: int, wording: str, room: int) -> bool:
-        """Choose `wording`, in the stead of an earlier one, where all then fits into `room`."""
+        """Choose `wording` for a claim, instead of an earlier one, if everything still fits in `room`. Return whether it does."""
         cost = self._cost(place, wording)
         before = self.wordings.get(place)
         if before is not None:
@@ -55,11 +55,11 @@ class PackedClaims:
         return True
 
     def drop(self, place: int) -> None:
-        """Take a claim out again; its section's title stays paid for."""
+        """Remove a claim. The title of its section still counts as used."""
         self.used -= self._cost(place, self.wordings.pop(place))
 
     def shows(self, name: str) -> bool:
-        """Whether `name` stands in a sentence that was chosen."""
+        """Whether a chosen sentence contains `name`."""
         return any(name in wording for place, wording in self.wordings.items() if self.items[place][0] != "literals")
 
     def _cost(self, place: int, wording: str) -> int:
@@ -70,26 +70,27 @@ class PackedClaims:
 
 
 def cites_length(claim: Claim, mark: int) -> int:
-    """The characters that the citations of `claim` take, where each is `mark` long."""
+    """The number of characters of the citations of `claim`, if each citation has `mark` characters."""
     shown = len(cites_of(claim))
     return shown * (mark + 1) + 2 if shown else 0
 
 
 def cites_of(claim: Claim) -> tuple[str, ...]:
-    """The citations of `claim` that are shown: the weightiest; of more than an exchange, the next as well."""
+    """The citations of `claim` that are shown: the first one, and also the second one if there are more than two."""
     return claim.contract_ids[: 2 if len(claim.contract_ids) > 2 else 1]
 
 
 def label_of(claim: Claim) -> str:
-    """The key that an exact string stood under."""
+    """The key of an exact string in its contract."""
     return claim.text.removesuffix(safe_text.shown(claim.quotes[0])).strip() if claim.quotes else ""
 
 
 def pack(items: Sequence[Item], room: int, mark: int) -> PackedClaims:
-    """Choose from `items` what fits into `room` characters, citations of `mark` characters included.
+    """Choose the claims of `items` that fit in `room` characters, including citations of `mark` characters.
 
-    What is vital comes first, at least in brief, then what else matters most, keeping room for the exact strings that no
-    sentence holds; these take a quarter at most. What is left over goes to fuller wordings, and then to what is to spare.
+    Vital claims come first, at least in brief. Then come the other claims by importance, while space is reserved for important
+    exact strings that no sentence contains (at most a quarter). The rest of the space is for longer wordings, and then for spare
+    sentences.
     """
     packed = PackedClaims(items, room, mark)
     by_importance = sorted(range(len(items)), key=lambda place: -items[place][1].importance)
@@ -129,7 +130,7 @@ def _full(packed: PackedClaims, places: Sequence[int], room: int) -> None:
 
 
 def _best(packed: PackedClaims, places: Sequence[int], names: Sequence[int]) -> None:
-    """Sentence by sentence the one that says most for its length: itself, and the exact strings that no other one holds."""
+    """Choose, one by one, the sentence with the most value for its length. Exact strings that are not shown yet add value."""
     worth = {_name_of(packed.items[place]): packed.items[place][1].importance for place in names}
     wordings = {place: packed.items[place][1].brief or packed.items[place][1].text for place in places}
     holds = {place: [name for name in worth if name in wording] for place, wording in wordings.items()}
@@ -146,7 +147,7 @@ def _best(packed: PackedClaims, places: Sequence[int], names: Sequence[int]) -> 
 
 
 def _reserve(packed: PackedClaims, names: Sequence[int]) -> int:
-    """The room that the exact strings that matter still need."""
+    """The space that important exact strings still need."""
     needed = 0
     for place in names:
         claim = packed.items[place][1]

@@ -1,4 +1,4 @@
-"""Whether a call changes the world or only looks: told by its name, or by the first words of its command."""
+"""Tells by its name or its command whether a call changes something or only reads."""
 
 import re
 from itertools import islice
@@ -51,26 +51,26 @@ METHODS = {
     **dict.fromkeys(("get", "head", "options"), False),
     **dict.fromkeys(("post", "put", "patch", "delete"), True),
 }
-"""Whether an HTTP method changes the world (RFC 9110, section 9.2.1)."""
+"""Whether an HTTP method changes something (RFC 9110, section 9.2.1)."""
 SUBCOMMANDS = frozenset(_SUBCOMMANDS.split())
-"""What git, docker, kubectl and their like do without changing anything."""
+"""Subcommands of git, docker, kubectl and similar programs that change nothing."""
 FACTS = frozenset(_FACTS.split())
-"""What is looked up: `weather`, `exchange_rate`, `book_details`."""
+"""Things that are looked up: `weather`, `exchange_rate`, `book_details`."""
 FOREIGN_READING = (
     "查", "搜", "看", "读", "获取", "列出", "检查", "найти", "получить", "показать", "прочитать", "поиск", "список", "проверить",
 )  # fmt: skip
-"""How the names of capabilities that look begin in Chinese and Russian."""
+"""How Chinese and Russian names of reading capabilities begin."""
 CHANGING = frozenset(_CHANGING.split())
 READING = frozenset(_READING.split())
 THINGS = CHANGING & frozenset(_THINGS.split())
-"""Those that name a thing as well, so that the last word of `order_status` says what is done."""
+"""Changing verbs that are also nouns, so the last word of `order_status` decides."""
 LOOKING = frozenset(_LOOKING.split())
-"""Programs and statements that only look, as the first word of a command."""
+"""Programs and statements that only read, as the first word of a command."""
 
 _COMMANDS = frozenset(("method", "command", "cmd", "code", "script", "sql", "query", "expression", "statement"))
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _COMMENTS = re.compile(r"\A(?:\s{1,99}|--[^\n]*\n|/\*.*?\*/|\(|#(?!!)[^\n]*\n){1,40}", re.DOTALL)
-"""What stands before a statement or a command: comments of SQL and of shells, and brackets."""
+"""What may precede a statement or a command: comments of SQL and shells, and brackets."""
 _BEFORE = re.compile(r"^(?:(?:sudo|env|time|nice|nohup|[A-Z_]{1,40}=\S{0,200})\s+){1,9}")
 _SENDS = re.compile(
     r"\s(?:-X\s?|--request[ =])(?!GET|HEAD)|\s(?:-d|-F|-T|--data\S{0,20}|--json|--form|--upload-file)\b"
@@ -78,12 +78,12 @@ _SENDS = re.compile(
 
 
 def verbs(capability: str) -> list[str]:
-    """The words that a capability's name is made of, in lower case."""
+    """The words of a capability name, in lower case."""
     return [word.lower() for word in _WORDS.findall(capability[:80])]
 
 
 def command(payload: Any) -> tuple[str, str]:
-    """What a call's payload says of what it does: its method, command or statement if it has one, and its first text."""
+    """The method, command or statement in a payload (empty if there is none), and the first string of the payload."""
     first = ""
     for _, key, _, item in islice(scalars(payload), MOST_LEAVES):
         if isinstance(item, str):
@@ -94,11 +94,11 @@ def command(payload: Any) -> tuple[str, str]:
 
 
 def changes(capability: str, command: str = "", first: str = "") -> bool | None:
-    """Whether a call of that name changes the world (True), only looks (False), or nobody can say.
+    """Whether a call changes something (True), only reads (False), or cannot be classified (None).
 
-    An HTTP method says it for sure. A name says it by its first telling word, unless that is a thing as well (`order_status`,
-    `log_search`, `exchange_rate`) and the last word says that it looks. A name that says nothing (`run`, `shell`) leaves it to
-    the first words of its command or text, and then to its last word (`weather`).
+    An HTTP method is decisive. Otherwise the first known word of the name decides, unless it is also a noun (`order_status`,
+    `log_search`, `exchange_rate`) and the last word is a reading one. If the name has no known word (`run`, `shell`), the first
+    words of the command or text decide, and then the last word of the name (`weather`).
     """
     if (method := METHODS.get(command.lower())) is not None:
         return method
@@ -117,7 +117,7 @@ def changes(capability: str, command: str = "", first: str = "") -> bool | None:
 
 
 def _command_changes(command: str, *, is_command: bool) -> bool | None:
-    """As `changes`, by the first words of a command, a statement, a URL's caller or a text."""
+    """As `changes`, for the first words of a command, a statement, a curl call or a text."""
     words = _BEFORE.sub("", command).split(maxsplit=2) if is_command else []
     program = words[0].rsplit("/", 1)[-1].lower() if words else ""
     if program == "curl":

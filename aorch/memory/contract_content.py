@@ -1,4 +1,4 @@
-"""What one contract holds, read within bounds: the leaves of its JSON, and whether it speaks, calls or failed."""
+"""Reads the content of one contract, within limits: the values in its JSON, whether it is speech, and whether it failed."""
 
 from collections.abc import Iterator, Mapping
 from itertools import islice
@@ -24,9 +24,10 @@ FINE = OPEN | {"completed"}
 
 
 class Leaf(NamedTuple):
-    """A scalar in a contract's JSON: the outermost and innermost key above it, which element of a list it is in, itself.
+    """A scalar value in the JSON of a contract.
 
-    `text` is exact as far as it goes; `cut` where there was more.
+    `top` and `key` are the outermost and the innermost key above it, and `group` is the index of its list element. `text` is an
+    exact part of the value; `cut` if the value is longer.
     """
 
     top: str
@@ -38,7 +39,7 @@ class Leaf(NamedTuple):
 
     @property
     def worth(self) -> float:
-        """How much it matters that this string survives."""
+        """How important it is to keep this string, from 0 to 1."""
         if not self.is_string:
             return 0.1
         if " " not in self.text:
@@ -47,18 +48,18 @@ class Leaf(NamedTuple):
 
 
 def leaves(value: Any, limit: int = MOST_LEAVES) -> list[Leaf]:
-    """The first scalars in `value`, in order. Nulls, empty strings and what is nested very deep are passed over."""
+    """The first scalars in `value`, in order, without nulls, empty strings and very deeply nested values."""
     return list(islice((leaf for scalar in scalars(value) if (leaf := _leaf(*scalar))), limit))
 
 
 def strings(value: Any) -> list[str]:
-    """The texts beneath `value` as much of them as is ever looked at, as far down and along as its scalars are read."""
+    """The parts that are read of the strings in `value`. As many strings are returned as scalars are read."""
     found = (item for _, _, _, item in islice(scalars(value), MOST_LEAVES) if isinstance(item, str))
     return ["\n".join(safe_text.ends_of(item)) for item in found]
 
 
 def all_strings(value: Any) -> Iterator[str]:
-    """Every text beneath `value`, keys too."""
+    """Every string in `value`, including keys."""
     stack: list[Any] = [value]
     while stack:
         item = stack.pop()
@@ -98,12 +99,12 @@ def _leaf(top: str, key: str, group: int, item: Any) -> Leaf | None:
 
 
 def failed(contract: Contract) -> bool:
-    """Whether an exchange ended badly: an error, or a status that is none of those of a good or open one."""
+    """Whether an exchange failed: it has an error, or a status that is neither open nor `completed`."""
     return bool(contract.get("error")) or str(contract.get("status") or "") not in FINE
 
 
 def speech(value: Any) -> str:
-    """What `value` says in words: its only string of several words, where the rest is small and no command; else nothing."""
+    """The spoken words in `value`: its only string of several words, if the rest is small and not a command. Otherwise empty."""
     if isinstance(value, str):
         return value
     if not isinstance(value, Mapping) or len(value) > 3:

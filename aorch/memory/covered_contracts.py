@@ -1,4 +1,4 @@
-"""What a run of contracts is, for looking up whether a block that covers it says so."""
+"""An index of the contracts that a block covers, for the checks of verify.py."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,7 +14,7 @@ Contract = Mapping[str, Any]
 
 
 class CoveredContracts:
-    """What the covered contracts are, for looking up."""
+    """The covered contracts by ID, by answer and by count. `asked_before` are the agents that earlier contracts called."""
 
     def __init__(self, covered: Iterable[Contract], asked_before: Iterable[str]) -> None:
         self.count = 0
@@ -57,47 +57,47 @@ class CoveredContracts:
                 self.failures[self.failure_kind(contract)] += 1
 
     def request_of(self, identity: str) -> Contract | None:
-        """The REQUEST of that id, or the one that the RESPONSE of that id answers."""
+        """The REQUEST with that ID, or the one that the RESPONSE with that ID answers."""
         response = self.responses.get(identity)
         return self.requests.get(str(response["request_id"]) if response else identity)
 
     def calls(self, claim: Claim) -> list[Contract]:
-        """The REQUESTs that a claim cites, or whose RESPONSEs it cites, each once."""
+        """The REQUESTs that a claim cites directly or through their RESPONSEs, each once."""
         found = {str(one["contract_id"]): one for identity in claim.contract_ids if (one := self.request_of(identity))}
         return list(found.values())
 
     def capability(self, response: Contract) -> str:
-        """That of the REQUEST which it answers, or else its own."""
+        """The capability of the REQUEST that a RESPONSE answers; its own if the REQUEST is not covered."""
         return line((self.request_of(str(response["contract_id"])) or response)["capability"])
 
     def failure_kind(self, response: Contract) -> FailureKind:
-        """What counts as the same failure."""
+        """The key under which equal failures are counted."""
         return failure_kind(self.capability(response), response)[0]
 
 
 def line(value: Any) -> str:
-    """A name as it stands in a block, but for what `safe_text.shown` replaces."""
+    """A name as in a block, before `safe_text.shown`."""
     return safe_text.first_line(str(value or ""))[:80]
 
 
 def shown_capability(request: Contract) -> str:
-    """Its capability as it stands in a claim."""
+    """The capability of a REQUEST as it appears in a claim."""
     return safe_text.shown(line(request["capability"]))
 
 
 def changes(request: Contract) -> bool | None:
-    """Whether that call changes the world (True), only looks (False), or nobody can say."""
+    """Whether that call changes something (True), only reads (False), or cannot be classified (None)."""
     payload = request["payload"]
     said = contract_content.speech(payload)
     return call_effects.changes(line(request["capability"]), *(() if said else call_effects.command(payload)))
 
 
 def strings_of(contract: Contract) -> Iterator[str]:
-    """Every text in a contract, keys too, and its compact JSON."""
+    """Every string in a contract, including keys, and its compact JSON."""
     yield from contract_content.all_strings(contract)
     try:
         yield jsonio.encode(contract)
-    except InvalidJSON:  # nested deeper than the encoder goes; its strings were looked at
+    except InvalidJSON:  # nested too deeply for the encoder; its strings were returned above
         return
 
 

@@ -1,6 +1,6 @@
-"""What an exact string looks like that must survive: an identifier, path, address, date, amount, name of a thing.
+"""Finds the exact strings that a memory must keep: identifiers, paths, URLs, dates, amounts, names.
 
-Told by form alone. The weight says how sure the form is: 1 for what mixes letters and digits, less for mere numbers.
+Only the form of a word decides. The weight is how certain the form is: 1 for a mix of letters and digits, less for a number.
 """
 
 import re
@@ -22,7 +22,7 @@ _INNER_NAME = re.compile(r"(?<=[a-z,] )[A-Z][a-z]{2,20}\b")
 
 @lru_cache(4096)
 def weight(word: str) -> float:
-    """How much `word` looks like an exact string: 1 for an identifier, 0 for an ordinary word."""
+    """How much `word` looks like an exact string: from 0 for an ordinary word to 1 for an identifier."""
     if len(word) < 2 or len(word) > 160:
         return 0.0
     if len(word) > 48 and not _ADDRESS.match(word):
@@ -49,16 +49,16 @@ def _undigited(word: str) -> float:
 
 
 def is_name(word: str) -> bool:
-    """Whether `word` is written as a proper name is: one capitalised word."""
+    """Whether `word` looks like a proper name: one capitalised word."""
     return word[:1].isupper() and not word.isupper() and len(word) <= 30 and bool(_NAME.match(word))
 
 
 def found(text: str) -> list[str]:
-    """The exact strings in `text`, in order, as they stand there."""
+    """The exact strings in `text`, in order."""
     words = (word.rstrip(_ENDS) for word in _FOUND.findall(text))
     return [word for word in words if weight(word) > 0.3]
 
 
 def proper_names(sentence: str) -> list[str]:
-    """The capitalised words in `sentence` that do not begin it."""
+    """The capitalised words of a sentence, without its first word."""
     return _INNER_NAME.findall(sentence)

@@ -1,4 +1,4 @@
-"""A session's memory as text to be put before a model: quoted records, within a budget, the newest and weightiest first."""
+"""Renders the blocks of a session as text for a model, within a token limit: the newest and most important claims first."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -16,12 +16,12 @@ _FADING = 0.8
 
 
 def prompt_text(blocks: Sequence[MemoryBlock], max_tokens: int, newer: int = 0) -> tuple[str, tuple[str, ...]]:
-    """The text of one session's blocks within `max_tokens` (4 characters a token), and the contract ids that it cites.
+    """The text of the blocks of one session within `max_tokens` (4 characters each), and the contract IDs that it cites.
 
-    `newer` is how many contracts of the session came after the newest of the blocks; the text says so.
+    `newer` is the number of contracts of the session after the newest block; the text shows it.
 
-    What stands between « and » was said by agents; it is on one line, without control characters, and cannot close the
-    `<memory>` element that surrounds the text. Both are empty where not even the heading fits.
+    Text between « and » was written by agents. It is on one line, without control characters, and cannot close the `<memory>`
+    element. Both results are empty if not even the heading fits.
     """
     ordered = sorted(blocks, key=lambda block: (block.covered.last_created_at, block.block_id), reverse=True)
     if not ordered:
@@ -38,7 +38,7 @@ def prompt_text(blocks: Sequence[MemoryBlock], max_tokens: int, newer: int = 0) 
 def fitted(
     newest_first: Sequence[MemoryBlock], items: Sequence[Item], max_tokens: int, newer: int = 0
 ) -> PackedClaims | None:
-    """What of `items` a prompt of these blocks has room for, or None where it has none for its heading."""
+    """The claims of `items` that fit in a prompt of these blocks; None if not even the heading fits."""
     room = max_tokens * safe_text.CHARS_A_TOKEN - len(_heading(newest_first, newer)) - len(_CLOSE)
     if room < 0:
         return None
@@ -46,9 +46,9 @@ def fitted(
 
 
 def _weighed(newest_first: Sequence[MemoryBlock]) -> list[Item]:
-    """All claims, the first aim first; those of older blocks matter less, save the very first aim.
+    """All claims, aims first. Claims of older blocks are less important, except for the very first aim.
 
-    What a later block answers, or nobody had acted on only by then, is not open any more.
+    Open points are left out if a later block answers them, or if an agent has acted on them since.
     """
     items: list[Item] = []
     aims: list[Item] = []
@@ -73,7 +73,7 @@ def _weighed(newest_first: Sequence[MemoryBlock]) -> list[Item]:
 
 
 def _is_acted_on(claim: Claim, later: set[str]) -> bool:
-    """Whether anybody but the one who said it did anything in later blocks, if the claim says that it was not answered."""
+    """Whether another agent acted in later blocks, if the claim says that someone was not answered."""
     who, _, _ = claim.text.partition(" said «")
     return claim.text.endswith(NOT_ANSWERED) and any(safe_text.shown(agent) != who for agent in later)
 
@@ -93,14 +93,14 @@ def _day(created_at: str) -> str:
 
 
 def _wanted(block: MemoryBlock) -> str:
-    """What the memory was said to be wanted for, unless that is only what its contracts say."""
+    """The intent that a caller gave, as a line of the heading."""
     if not is_given(block):
         return ""
     return f"Wanted for: {safe_text.quoted(safe_text.first_line(block.intent), 120)[0]}\n"
 
 
 def _marks(claims: Sequence[Claim]) -> dict[str, str]:
-    """The shortest endings of the cited ids that tell them apart, or nearly."""
+    """The shortest ends of the cited IDs that distinguish them (at most _LONGEST_MARK characters)."""
     ids = {identity for claim in claims for identity in claim.contract_ids}
     lengths = range(_SHORTEST_MARK, _LONGEST_MARK)
     length = next((n for n in lengths if len({identity[-n:] for identity in ids}) == len(ids)), _LONGEST_MARK)
@@ -127,7 +127,7 @@ def _cited(claim: Claim, marks: dict[str, str]) -> str:
 
 
 def _listed(claims: Sequence[Claim]) -> str:
-    """Exact strings in a row, each label once before those that it belongs to."""
+    """Exact strings in a row. A label that several of them have is shown once."""
     groups = []
     for name, group in groupby(sorted(claims, key=label_of), key=label_of):
         names = ", ".join(safe_text.shown(claim.quotes[0]) if claim.quotes else claim.text for claim in group)

@@ -1,4 +1,4 @@
-"""What a REQUEST says for itself: without the examples, formats and instructions that a prompt surrounds it with."""
+"""Finds what a REQUEST itself states, without the examples, formats and instructions of a prompt."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -40,12 +40,12 @@ _UNSPOKEN = frozenset(
         "template", "prompt_template", "format", "output_format", "response_format", "schema", "rules", "guidelines",
     )
 )  # fmt: skip
-"""Keys under which a prompt's instructions and examples stand."""
+"""Keys of instructions and examples in a payload."""
 _DEEPEST = 16
 
 
 def without_examples(said: str) -> str:
-    """As much of `said` as is ever looked at, without code, examples, formats and the turns of a sample dialogue."""
+    """The part of `said` that is read, without code, examples, formats and sample dialogues."""
     return "\n".join(_lines(_FENCE.sub("\n\n", "\n".join(safe_text.ends_of(said))).split("\n")))
 
 
@@ -68,7 +68,7 @@ def _lines(lines: list[str]) -> Iterator[str]:
 
 
 def _before(line: str, end: int) -> Iterator[str]:
-    """The sentences of `line` but for that from `end` on, of which the beginning is kept."""
+    """The sentences of `line`. Of the sentence at `end`, only the part before `end` is kept."""
     place = 0
     for sentence in safe_text.sentences(line):
         start = line.find(sentence, place)
@@ -80,7 +80,7 @@ def _before(line: str, end: int) -> Iterator[str]:
 
 
 def spoken(payload: Any, depth: int = 0) -> Any:
-    """`payload` without what stands under the keys of instructions and examples, and without the turns of a system."""
+    """`payload` without values under keys of instructions and examples, and without system messages."""
     if depth > _DEEPEST:
         return None
     if isinstance(payload, Mapping):
@@ -93,15 +93,15 @@ def spoken(payload: Any, depth: int = 0) -> Any:
 
 
 def instructs(sentence: str) -> bool:
-    """Whether a sentence tells an agent what to do or to say, so that it states nothing itself."""
+    """Whether a sentence tells an agent what to do or say, so it states nothing itself."""
     return bool(_INSTRUCTS.search(sentence[:300]))
 
 
 def instructs_to_say(sentence: str) -> bool:
-    """Whether a sentence that states something begins by telling an agent to say it."""
+    """Whether a sentence begins by telling an agent to say something."""
     return bool(_INSTRUCTS.match(sentence[:300]))
 
 
 def unquoted(sentence: str) -> str:
-    """`sentence` without the words that it quotes."""
+    """`sentence` without its quotations."""
     return _QUOTED.sub(" … ", sentence)

@@ -1,6 +1,6 @@
-"""Text of strangers, made safe to quote: pieces that stand in it exactly, hold no control character and fit on a line.
+"""Makes text from agents safe to quote: exact pieces of it, on one line and without control characters.
 
-Everything here looks at a bounded part of a text, in time linear in that part.
+Every function reads a bounded part of a text, in linear time.
 """
 
 import re
@@ -10,7 +10,7 @@ CHARS_A_TOKEN = 4
 HOW_COUNTED = "4 characters a token"
 
 HEAD, TAIL = 2400, 1000
-"""How many characters of a text are looked at, from its beginning and from its end."""
+"""Characters that are read of a long text: from its start and from its end."""
 
 _CUT = re.compile(
     r"\x1b(?:\[[0-?]{0,40}[ -/]{0,4}[@-~]|\][^\x07\x1b]{0,200}(?:\x07|\x1b\\)?|[@-_])?"  # ECMA-48 escape sequences
@@ -27,19 +27,19 @@ _FENCES = str.maketrans({"«": "‹", "»": "›", "`": "'"})
 
 
 def tokens(chars: int) -> int:
-    """How many tokens that many characters are, rounded up."""
+    """The number of tokens of so many characters, rounded up."""
     return -(-chars // CHARS_A_TOKEN)
 
 
 def ends_of(text: str) -> list[str]:
-    """The beginning and the end of `text`, as much of it as is ever looked at."""
+    """The parts of `text` that are read: all of it, or its start and its end."""
     if len(text) <= HEAD + TAIL:
         return [text]
     return [text[:HEAD], text[-TAIL:]]
 
 
 def rows(text: str) -> Iterator[tuple[str, ...]]:
-    """The lines of `text`, each as its pieces between control characters and escape sequences, trimmed, none empty."""
+    """The lines of `text`, each as its non-empty pieces between control characters and escape sequences."""
     for part in ends_of(text):
         for row in part.split("\n"):
             stripped = (piece.strip() for piece in ((row,) if row.isprintable() else _CUT.split(row)))
@@ -48,19 +48,19 @@ def rows(text: str) -> Iterator[tuple[str, ...]]:
 
 
 def lines(text: str) -> Iterator[str]:
-    """All those pieces in a row."""
+    """All pieces of all lines."""
     for pieces in rows(text):
         yield from pieces
 
 
 def first_line(text: str) -> str:
-    """The first such piece, or nothing."""
+    """The first piece of the first line; empty if there is none."""
     beginning = text[:HEAD]
     return beginning.strip() if beginning.isprintable() else next(lines(beginning), "")
 
 
 def sentences(text: str) -> Iterator[str]:
-    """The sentences of `text`, without the markup of lists and headings that they begin with."""
+    """The sentences of `text`, without the markup of lists and headings at their start."""
     for piece in lines(text):
         for sentence in _SENTENCE_END.split(piece):
             if bare := _MARKING.sub("", sentence):
@@ -68,12 +68,12 @@ def sentences(text: str) -> Iterator[str]:
 
 
 def sentence_count(text: str) -> int:
-    """How many sentences of `text` are looked at."""
+    """The number of sentences that are read."""
     return sum(1 for _ in sentences(text))
 
 
 def unread_count(text: str) -> int:
-    """About how many sentences stand between the beginning and the end of `text` that are looked at."""
+    """The approximate number of sentences between the start and the end that are read."""
     if len(text) <= HEAD + TAIL:
         return 0
     between = text[HEAD:-TAIL]
@@ -81,13 +81,13 @@ def unread_count(text: str) -> int:
 
 
 def word_count(text: str) -> int:
-    """How many words `text` has; in scripts without spaces two characters are counted as one."""
+    """The number of words. In scripts without spaces, two characters count as one word."""
     unspaced = len(_UNSPACED.findall(text))
     return len(text.split()) + max(0, unspaced // 2 - 1) if unspaced else len(text.split())
 
 
 def clip(text: str, limit: int) -> str:
-    """The beginning of `text`, at most `limit` characters, ended between words where there are words."""
+    """The start of `text`, at most `limit` characters, cut between words if possible."""
     if len(text) <= limit:
         return text
     cut = text.rfind(" ", limit // 2, limit)
@@ -95,8 +95,10 @@ def clip(text: str, limit: int) -> str:
 
 
 def shown(text: str) -> str:
-    """`text` with what could end a quotation or open a role in a prompt replaced by look-alikes, and without the
-    asterisks of bold print."""
+    """`text` without bold markup, and safe to show.
+
+    Characters that could end a quotation or start a role in a prompt are replaced by similar ones.
+    """
     text = text.translate(_FENCES)
     if "**" in text:
         text = _BOLD.sub("", text)
@@ -106,6 +108,6 @@ def shown(text: str) -> str:
 
 
 def quoted(text: str, limit: int) -> tuple[str, str]:
-    """`text` as a quotation of at most `limit` characters between its marks, and the exact part that it quotes."""
+    """`text` as a quotation of at most `limit` characters, and the exact string in it."""
     exact = clip(text, limit)
     return f"«{shown(exact)}{'…' if len(exact) < len(text) else ''}»", exact

@@ -1,4 +1,4 @@
-"""Checks whether a block says only what its contracts say."""
+"""Verifies a block: whether it says only what its contracts say."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -22,12 +22,12 @@ def verify_block(
     covered: Iterable[Mapping[str, Any]] | None = None,
     asked_before: Iterable[str] = (),
 ) -> list[str]:
-    """What does not hold in `block`, a sentence each; nothing where all of it does.
+    """The mismatches between `block` and its contracts, one sentence each.
 
-    Each citation must lead to a contract (`contract_of` gives it in its JSON form, or None), and each quoted string must
-    stand in one of the contracts that its claim cites: within a string of it, as a key, or in its compact JSON text. If the
-    contracts that the block covers are given (`covered`, oldest first, and the agents that were `asked_before`), its counts
-    and what its claims call those contracts must be so (labels.py).
+    Each citation must lead to a contract: `contract_of` returns the JSON form of a contract, or None. Each quotation must occur
+    in one of the contracts that its claim cites: in a string, as a key, or in the compact JSON. If `covered` is given (the
+    contracts that the block covers, oldest first), the counts of the block and what its claims say about the contracts are
+    checked too. `asked_before` are the agents that earlier contracts of the session called.
     """
     faults = list(_faults(block, contract_of))
     return faults if covered is None else faults + misstated(block, covered, asked_before)
@@ -42,11 +42,11 @@ def _faults(block: MemoryBlock, contract_of: Callable[[str], Mapping[str, Any] |
         for identity in claim.contract_ids:
             contract = contract_of(identity)
             if contract is None:
-                yield f"{name} cites {identity}, which is not there"
+                yield f"{name} cites {identity}, which does not exist"
             else:
                 contracts.append(contract)
         for quote in _missing(claim.quotes, contracts):
-            yield f"{name} quotes {quote[:60]!r}, which stands in none of the contracts that it cites"
+            yield f"{name} quotes {quote[:60]!r}, which is in none of the contracts that it cites"
 
 
 def _missing(quotes: Iterable[str], contracts: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -60,10 +60,7 @@ def _missing(quotes: Iterable[str], contracts: Iterable[Mapping[str, Any]]) -> l
 
 
 def misstated(block: MemoryBlock, covered: Iterable[Contract], asked_before: Iterable[str] = ()) -> list[str]:
-    """What of the counts and labels of `block` is not so, a sentence each.
-
-    `covered` are the contracts that it covers, oldest first; `asked_before` the agents that were asked before them.
-    """
+    """The wrong counts and wrong statements about contracts in `block`, one sentence each."""
     facts = CoveredContracts(covered, asked_before)
     return [*_counts(block, facts), *_labels(block, facts)]
 
@@ -80,7 +77,7 @@ def _counts(block: MemoryBlock, facts: CoveredContracts) -> Iterator[str]:
         if block.ends is not None and len(stated) < min(len(there), MOST_COUNTED):
             yield f"{name}: counts {len(stated)} kinds; there are {len(there)}"
     if block.covered.count != facts.count:
-        return  # which is told anyway
+        return  # memory_queries.py reports a wrong count
     yield from _summary(block, facts) if block.ends is not None else _older_summary(block, facts)
     yield from _outline(block, facts)
 
@@ -97,14 +94,14 @@ def _older_summary(block: MemoryBlock, facts: CoveredContracts) -> Iterator[str]
     right = {"contracts": facts.count, **{status: facts.ends[status] for status in NOTHING}}
     summary = block.summary
     for claim in sorted((claim for _, claim in block.claims()), key=lambda claim: -len(claim.text)):
-        summary = summary.replace(claim.text, "")  # whose words are no counts of the block's
+        summary = summary.replace(claim.text, "")  # the numbers in claims are not counts of the block
     for number, name in _STATED.findall(summary):
         if int(number.replace(",", "")) != right[name]:
             yield f"summary: says {number} {name}; there are {right[name]}"
 
 
 def _outline(block: MemoryBlock, facts: CoveredContracts) -> Iterator[str]:
-    """The first and the last contract, what was answered of earlier blocks, and quality beside `left_out`."""
+    """Check the first and the last contract, the answers to earlier blocks, and `quality` against `left_out`."""
     covered = block.covered
     for name, stated, there in (
         ("first contract", (covered.first_contract_id, covered.first_created_at), facts.first),
@@ -112,7 +109,7 @@ def _outline(block: MemoryBlock, facts: CoveredContracts) -> Iterator[str]:
     ):
         right = tuple(there.get(each, "") for each in ("contract_id", "created_at"))
         if stated != right:
-            yield f"covered: calls {' of '.join(stated)} its {name}; it is {' of '.join(right)}"
+            yield f"covered: gives {' at '.join(stated)} as its {name}; it is {' at '.join(right)}"
     for identity in block.answered_before:
         if identity not in facts.answers or identity in facts.requests:
             yield f"answered_before: names {identity}, an earlier REQUEST that no covered contract answers"
@@ -135,7 +132,7 @@ def _aim(section: str, claim: Claim, facts: CoveredContracts) -> str:
         and facts.calls(claim)
         and all(str(c["contract_id"]) in facts.inner for c in facts.calls(claim))
     ):
-        return "is called an aim, but is a call within the session"
+        return "is listed as an aim, but is a call within the session"
     return ""
 
 
@@ -144,7 +141,7 @@ def _done(section: str, claim: Claim, facts: CoveredContracts) -> str:
         return ""
     calls = [one for one in facts.calls(claim) if claim.text.startswith(shown_capability(one))]
     if calls and all(changes(one) is False for one in calls):
-        return "is called done, but only reads"
+        return "is listed as done, but only reads"
     return ""
 
 
@@ -157,7 +154,7 @@ def _well_later(section: str, claim: Claim, facts: CoveredContracts) -> str:
         same = [one for one in failed if _same_call(facts, one, good)]
         if failed and same == failed:
             return ""
-    return "says that the same went well later; no cited call with the very same arguments did"
+    return "says that the same went well later, but no cited call with the same arguments did"
 
 
 def _same_call(facts: CoveredContracts, failed: Contract, good: Contract) -> bool:
@@ -178,17 +175,17 @@ def _open(section: str, claim: Claim, facts: CoveredContracts) -> str:
     for identity in claim.contract_ids:
         request = facts.requests.get(identity)
         if identity in facts.answers:
-            return f"is called open, but {facts.answers[identity]['contract_id']} answers it"
+            return f"is listed as open, but {facts.answers[identity]['contract_id']} answers it"
         acted = request is not None and (
             identity in facts.parents or facts.last_act.get(str(request["to_agent"]), 0) > facts.numbers[identity]
         )
         if acted and claim.text.endswith(NOT_ANSWERED):
-            return f"says that it was not answered; {request and request['to_agent']} acted on it"
+            return f"says that it was not answered, but {request and request['to_agent']} acted on it"
     return ""
 
 
 def _asks(section: str, claim: Claim, facts: CoveredContracts) -> str:
-    """What a REQUEST says is not found; what it gives as an example, or tells somebody to say, is not decided either."""
+    """A statement in a REQUEST is not a result. An example, or text that an agent was told to say, is not a decision either."""
     requests = [facts.requests[identity] for identity in claim.contract_ids if identity in facts.requests]
     if (
         section not in ("decisions", "results")
@@ -197,7 +194,7 @@ def _asks(section: str, claim: Claim, facts: CoveredContracts) -> str:
     ):
         return ""
     if section == "results" and requests:
-        return "is called found, but a REQUEST says it"
+        return "is listed as found, but a REQUEST states it"
     for quote in claim.quotes:
         if requests and not any(_states(request["payload"], quote) for request in requests):
             return f"quotes {quote[:60]!r}, which is an instruction or an example"
@@ -213,17 +210,17 @@ def _states(payload: Any, quote: str) -> bool:
 
 
 def _order(section: str, claim: Claim, facts: CoveredContracts) -> str:
-    """Quotations of one text stand in its order."""
+    """Quotations of one text must be in its order."""
     if len(claim.contract_ids) != 1 or len(claim.quotes) < 2 or section == "literals":
         return ""
     contract = facts.requests.get(claim.contract_ids[0]) or facts.responses.get(claim.contract_ids[0])
     if contract and claim.text.startswith(shown_capability(contract)):
-        return ""  # a call's arguments, each of which is a text of its own
+        return ""  # the arguments of a call are separate texts
     for text in (
         contract_content.all_strings([contract["payload"], contract["result"], contract["error"]]) if contract else ()
     ):
         if all(quote in text for quote in claim.quotes) and not _in_order(claim.quotes, text):
-            return "quotes in another order than the record"
+            return "quotes in a different order than the contract"
     return ""
 
 
@@ -238,7 +235,7 @@ def _in_order(quotes: Iterable[str], text: str) -> bool:
 
 
 def _times(section: str, claim: Claim, facts: CoveredContracts) -> str:
-    """`name ×3`: there are that many calls of that capability, or more."""
+    """`name ×3`: there must be at least that many calls of the capability."""
     found = _TIMES.match(claim.text)
     calls = facts.calls(claim)
     if found is None or section == "literals" or not calls or not found["head"].startswith(shown_capability(calls[0])):

@@ -49,7 +49,7 @@ def test_the_wait_is_the_one_that_the_server_asks_for(provider: str, configured:
     [
         (["overloaded"], 4, "HTTP 429: "),
         (["patient"], 1, "asks to wait 3600 s"),
-        (["unauthorised"], 1, "does not let us in (HTTP 401)"),
+        (["unauthorised"], 1, "rejected the API key (HTTP 401)"),
         (["too_long"], 1, "maximum context length is 8192 tokens"),
         (["prose"], 2, "an answer without a JSON object, twice"),
         (["truncated"], 2, "twice"),

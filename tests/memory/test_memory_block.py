@@ -140,7 +140,7 @@ def test_a_contract_that_is_gone_is_named() -> None:
     block = block_of(list(contracts.values()))
     gone = block.failures[0].contract_ids[0]
     del contracts[gone]
-    assert any(f"cites {gone}, which is not there" in fault for fault in verify_block(block, contracts.get))
+    assert any(f"cites {gone}, which does not exist" in fault for fault in verify_block(block, contracts.get))
 
 
 def test_a_changed_contract_is_found_out() -> None:

@@ -157,14 +157,14 @@ def faults_of(home: Home) -> list[dict[str, str]]:
 
 def test_verify_finds_a_quotation_that_stands_nowhere(home: Home) -> None:
     rewrite(home, "PoolTimeout", "PoolTimeless")
-    assert any("PoolTimeless" in fault["fault"] and "stands in none" in fault["fault"] for fault in faults_of(home))
+    assert any("PoolTimeless" in fault["fault"] and "is in none" in fault["fault"] for fault in faults_of(home))
     assert "PoolTimeless" in home.aorch("memory", "verify", SESSION).out
 
 
 def test_verify_finds_a_citation_that_leads_nowhere(home: Home) -> None:
     cited = blocks(home)[0]["aims"][0]["contract_ids"][0]
     rewrite(home, cited, "01ARZ3NDEKTSV4RRFFQ69G5FAV")
-    assert any("which is not there" in fault["fault"] for fault in faults_of(home))
+    assert any("which does not exist" in fault["fault"] for fault in faults_of(home))
 
 
 def test_verify_finds_a_citation_of_another_session(home: Home) -> None:

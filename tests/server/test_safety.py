@@ -77,14 +77,14 @@ def test_a_token_reads_and_runs_where_nothing_is_said_and_json_holds_all_of_it(h
 
 
 NO_TOKENS = [
-    (("create", "taken"), 13, "there is a token called 'taken'"),
+    (("create", "taken"), 13, "token 'taken' already exists"),
     (("create", "x", "--expires", "soon"), 2, "--expires 'soon' is neither a time nor a span"),
-    (("create", "x", "--expires", "2020-01-01"), 2, "is past"),
+    (("create", "x", "--expires", "2020-01-01"), 2, "is in the past"),
     (("create", "x", "--expires", "99999999999w"), 2, "is neither a time nor a span"),
-    (("create", "x\ny"), 2, "is no name for a token"),
+    (("create", "x\ny"), 2, "invalid token name"),
     (("create", "x", "--agent", "orchestrator"), 2, "cannot be bound"),
     (("create", "x", "--scope", "everything"), 2, "everything"),
-    (("revoke", "nobody"), 12, "no token's id or name is 'nobody'"),
+    (("revoke", "nobody"), 12, "no token with ID or name 'nobody'"),
 ]
 
 
@@ -246,7 +246,7 @@ def test_a_token_file_lets_in_whom_it_names(home: Home, wait_for: WaitFor) -> No
         (FILE, 0o620, "other users can read or change the token file"),
         ("# nobody\n", 0o600, "contains no token"),
         ("\nshort\n", 0o600, "line 2: invalid token"),
-        (f"{'x' * 20} read,everything", 0o600, "line 1: no such scope: everything"),
+        (f"{'x' * 20} read,everything", 0o600, "line 1: unknown scope: everything"),
         (f"{'x' * 20} owner=me", 0o600, "unknown key 'owner'"),
         (f"{'x' * 20}\n{'x' * 20}", 0o600, "line 2: an earlier line has the same token or the same name"),
         (None, 0o600, "cannot read the token file"),

@@ -82,7 +82,7 @@ def list_(json: JsonOption = False, ledger: LedgerOption = None) -> None:
     from aorch.config import settings
     from aorch.govern import access_tokens
 
-    rows = access_tokens.list_(settings.load(ledger).ledger)
+    rows = access_tokens.list_all(settings.load(ledger).ledger)
     if json:
         return print_json({"tokens": [{**row.as_dict(), "state": access_tokens.state(row)} for row in rows]})
     print_table(

@@ -1,1 +1,1 @@
-"""The llm compressor: a model writes claims, each is verified."""
+"""The llm compressor: a model writes claims, and aorch checks them."""

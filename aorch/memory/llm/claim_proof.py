@@ -1,4 +1,4 @@
-"""Which of a model's claims hold: those whose citations exist and whose exact strings stand in what they cite."""
+"""Checks a model's claims: their citations must exist, and their exact strings must occur in the cited contracts."""
 
 import re
 from collections import Counter
@@ -15,7 +15,7 @@ MOST_CITES = 12
 _LONGEST_TEXT = 300
 _MOST_CLAIMS, _MOST_QUOTES = 60, 12
 _COPIED = 5
-"""From so many words in a row on, a model repeats what a contract says rather than saying it; they are shown as a quotation."""
+"""From this number of consecutive words on, text copied from a contract is shown as a quotation."""
 
 _RANGES = {
     "aims": (0.8, 1.0),
@@ -26,10 +26,10 @@ _RANGES = {
     "open_points": (0.6, 0.85),
     "literals": (0.25, 0.8),
 }
-"""What a claim's importance lies between, by its section: the same scale as the local compressor's."""
+"""The range of importance in each section, on the same scale as that of the local compressor."""
 
 _ASKED = ("aims", "preferences")
-"""What a REQUEST alone can tell: a result that says what is wanted speaks for nobody."""
+"""Sections that only a REQUEST can support: a result that states a wish does not speak for a person."""
 
 _NUMBER = re.compile(r"\d[\d.,:]*\d|\d")
 _AMOUNT = re.compile(r"([$€£~+-]{0,2}\d[\d.,]*)([^\W\d]{1,6}|%)")
@@ -42,7 +42,7 @@ _GROUNDED = 1 / 3
 
 @dataclass
 class CheckedClaims:
-    """The claims that hold, with their sections; why the others do not, and what those cited of what there is."""
+    """The claims that passed, with their sections; why others failed, and the contracts that those cited."""
 
     claims: list[tuple[str, Claim]] = field(default_factory=list)
     faults: Counter[str] = field(default_factory=Counter)
@@ -50,41 +50,41 @@ class CheckedClaims:
 
     @property
     def share(self) -> float:
-        """The share of claims that hold; 1 where there were none."""
+        """The share of claims that passed; 1 if there were none."""
         made = len(self.claims) + self.faults.total()
         return len(self.claims) / made if made else 1.0
 
 
 class _ClaimRejected(Exception):
-    """A claim does not hold; the reason in few words."""
+    """A claim failed a check; the message is the reason."""
 
 
 def check_claims(answer: Mapping[str, Any], excerpts: Sequence[Excerpt], into: CheckedClaims) -> None:
-    """Put each claim of a model's answer to the proof against the excerpts that it was shown."""
+    """Check each claim of a model's answer against the excerpts that the model saw, and add it to `into`."""
     known = {excerpt.label: excerpt for excerpt in excerpts}
     for section in SECTIONS:
         listed = answer.get(section)
         for said in listed[:_MOST_CLAIMS] if isinstance(listed, list) else [] if listed is None else [listed]:
             try:
-                into.claims.append((section, _proven(section, said, known)))
+                into.claims.append((section, _checked(section, said, known)))
             except _ClaimRejected as unproven:
                 into.faults[str(unproven)] += 1
                 into.suspect_ids.update(dict.fromkeys(_cited_ids(said, known)))
 
 
-def _proven(section: str, said: Any, known: Mapping[str, Excerpt]) -> Claim:
+def _checked(section: str, said: Any, known: Mapping[str, Excerpt]) -> Claim:
     if not isinstance(said, Mapping) or not isinstance(said.get("text"), str):
-        raise _ClaimRejected("no claim by its form")
+        raise _ClaimRejected("not a valid claim")
     cited = _cited(said.get("cites"), known)
     if section in _ASKED and not any(excerpt.asks for excerpt in cited):
-        raise _ClaimRejected("a wish that nobody asked for")
+        raise _ClaimRejected("a wish that no REQUEST states")
     if section == "aims" and not any(excerpt.outermost for excerpt in cited):
         raise _ClaimRejected("an aim that is a call within the session")
     if section == "results" and all(excerpt.asks for excerpt in cited):
-        raise _ClaimRejected("a result that no RESPONSE tells")
+        raise _ClaimRejected("a result that no RESPONSE contains")
     text = _LABELS.sub("", " ".join(safe_text.lines(said["text"])))
     if not text:
-        raise _ClaimRejected("no claim by its form")
+        raise _ClaimRejected("not a valid claim")
     if len(text) > _LONGEST_TEXT:
         text = safe_text.clip(text, _LONGEST_TEXT)
     haystack = "\n".join(piece for excerpt in cited for piece in excerpt.pieces)
@@ -95,9 +95,9 @@ def _proven(section: str, said: Any, known: Mapping[str, Excerpt]) -> Claim:
         shown, kept = safe_text.shown(text), [_exact(text, quotes, haystack)]
     else:
         shown, copied = _marked(text, haystack)
-        kept = sorted(dict.fromkeys((*copied, *quotes)), key=haystack.find)  # as they stand there
+        kept = sorted(dict.fromkeys((*copied, *quotes)), key=haystack.find)  # in the order of the contracts
         if shown.startswith("«") and shown.find("»") >= len(shown) - 2:
-            shown = f"{safe_text.shown(cited[0].from_agent)}: {shown}"  # nothing but what an agent said
+            shown = f"{safe_text.shown(cited[0].from_agent)}: {shown}"  # the claim only repeats an agent
     ids = tuple(excerpt.contract_id for excerpt in cited)
     return Claim(shown, ids, tuple(kept), round(low + (high - low) * _importance(said.get("importance")), 3))
 
@@ -119,38 +119,38 @@ def _cited_ids(said: Any, known: Mapping[str, Excerpt]) -> Iterator[str]:
 
 
 def _quotes(quotes: Any, haystack: str) -> Iterator[str]:
-    """The exact pieces of what is said to be quoted, each of which stands in a contract."""
+    """The exact pieces of the quotes, each of which must occur in a cited contract."""
     for quote in quotes[:_MOST_QUOTES] if isinstance(quotes, list) else []:
         for piece in safe_text.lines(quote) if isinstance(quote, str) else ():
             if piece not in haystack:
-                raise _ClaimRejected("a quotation that stands in no cited contract")
+                raise _ClaimRejected("a quotation that is in no cited contract")
             yield piece
 
 
 def _exact(text: str, quotes: Sequence[str], haystack: str) -> str:
-    """The exact string that a literal is, or ends with after a label."""
+    """The exact string that a literal consists of, or that follows its label."""
     for string in (text, *quotes):
         if text.endswith(string) and string in haystack:
             return string
-    raise _ClaimRejected("an exact string that stands in no cited contract")
+    raise _ClaimRejected("an exact string that is in no cited contract")
 
 
 def _check_words(text: str, haystack: str, quoted: bool) -> None:
     folded = haystack.lower()
     for spans in _QUOTATION.findall(text):
         if not all(span in haystack for span in spans):
-            raise _ClaimRejected("a quotation that stands in no cited contract")
+            raise _ClaimRejected("a quotation that is in no cited contract")
     for word in found(text):
         if not (_stands(word, haystack) or _amount_stands(word, haystack)):
-            raise _ClaimRejected("an identifier that stands in no cited contract")
+            raise _ClaimRejected("an identifier that is in no cited contract")
     for number in _NUMBER.findall(text):
         if not _number_stands(number, haystack):
-            raise _ClaimRejected("a number that stands in no cited contract")
+            raise _ClaimRejected("a number that is in no cited contract")
     if not all(name.lower() in folded for name in proper_names(text)):
-        raise _ClaimRejected("a name that stands in no cited contract")
+        raise _ClaimRejected("a name that is in no cited contract")
     words = {word.lower()[:5] for word in _WORD.findall(text)}
     if not quoted and words and sum(word in folded for word in words) < _GROUNDED * len(words):
-        raise _ClaimRejected("words of which the cited contracts have too few")
+        raise _ClaimRejected("too few of its words are in the cited contracts")
 
 
 def _stands(word: str, haystack: str) -> bool:
@@ -160,7 +160,7 @@ def _stands(word: str, haystack: str) -> bool:
 
 
 def _amount_stands(word: str, haystack: str) -> bool:
-    """Whether an amount stands there with or without a space before its unit."""
+    """Whether an amount occurs, with or without a space before its unit."""
     parts = _AMOUNT.fullmatch(word)
     if parts is None:
         return False
@@ -180,7 +180,7 @@ def _importance(value: Any) -> float:
 
 
 def _marked(text: str, haystack: str) -> tuple[str, list[str]]:
-    """`text` with what it copies out of contracts between the marks of a quotation, and those exact strings."""
+    """`text` with its copied parts as quotations, and the exact strings of these parts."""
     folded = haystack.lower()
     bare = text.translate(_NO_MARKS)
     words = list(re.finditer(r"\S+", bare))

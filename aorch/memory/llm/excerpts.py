@@ -1,6 +1,6 @@
-"""What a model is shown of contracts: each under a short label, on one line of JSON, cut to a bounded length.
+"""Shortens contracts for a model: each becomes one line of JSON with a label, of limited length.
 
-What is cut is told in the line itself. Control characters and escape sequences are left out.
+The line says how much was left out. Control characters and escape sequences are removed.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,10 +12,10 @@ from aorch import jsonio
 from aorch.memory import safe_text
 
 LONGEST = 4000
-"""Characters of a contract's contents that are shown; fewer where a window is small."""
+"""Characters of the content of a contract; less if the window is small."""
 
 BYTES_A_TOKEN = 3
-"""What a token is reckoned as. English has more than four, other tongues about three."""
+"""Bytes that count as a token. English has more than four, other languages about three."""
 
 _MOST_STEPS, _WIDEST, _DEEPEST = 400, 60, 12
 _NAMES = ("contract_type", "created_at", "from_agent", "to_agent", "capability", "status")
@@ -23,8 +23,10 @@ _NAMES = ("contract_type", "created_at", "from_agent", "to_agent", "capability",
 
 @dataclass(frozen=True)
 class Excerpt:
-    """One contract as it is shown. `pieces` are the exact strings that the line holds; `cut` whether there was more;
-    `asks` whether it is a REQUEST, `outermost` whether it is one that no other contract led to.
+    """A contract as the model sees it.
+
+    `pieces` are the exact strings in the line. `cut`: something was left out. `asks`: it is a REQUEST. `outermost`: it is a
+    REQUEST without a parent, from an agent that was not called before.
     """
 
     label: str
@@ -38,15 +40,15 @@ class Excerpt:
 
     @property
     def tokens(self) -> int:
-        """How much of a window it takes."""
+        """The tokens that it needs in a window."""
         return len(self.line.encode()) // BYTES_A_TOKEN + 1
 
 
 @dataclass
 class Excerpts:
-    """The excerpts of a session, in order, for `most_windows` of `window` tokens; `too_many` where there was more.
+    """The excerpts of a session, in order, for at most `most_windows` of `window` tokens; `too_many` if they do not fit.
 
-    `asked` are the agents that were asked before.
+    `called` are the agents that were called so far.
     """
 
     window: int
@@ -58,15 +60,16 @@ class Excerpts:
     _labels: dict[str, str] = field(default_factory=dict)
 
     def recorded(self, contracts: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-        """`contracts`, each taken down as it passes."""
+        """`contracts`, while each of them is added to the excerpts."""
         for contract in contracts:
             if not self.too_many:
                 self._take(contract)
             yield contract
 
     def windows(self) -> list[list[Excerpt]]:
-        """Runs of excerpts that fit a window each. Each later one begins with the session's first contract, which says
-        what it is about, where that is short.
+        """Runs of excerpts that fit in a window each.
+
+        Later windows also begin with the first contract of the session if it is short, because it says what the session is about.
         """
         first = self.listed[:1] if self.listed and self.listed[0].tokens <= self.window // 8 else []
         windows: list[list[Excerpt]] = []
@@ -97,7 +100,7 @@ class Excerpts:
 
 
 def excerpt_of(contract: Mapping[str, Any], label: str, labels: Mapping[str, str], longest: int = LONGEST) -> Excerpt:
-    """The excerpt of `contract`, `longest` characters of its contents; `labels` are those of earlier contracts, by id."""
+    """The excerpt of `contract`, with at most `longest` characters of content. `labels` are those of earlier contracts, by ID."""
     cutting = _Cutting(longest)
     shown: dict[str, Any] = {"label": label}
     for name in _NAMES:
@@ -124,7 +127,7 @@ def excerpt_of(contract: Mapping[str, Any], label: str, labels: Mapping[str, str
 
 
 class _Cutting:
-    """Takes of one contract's contents what there is room for, and keeps the exact strings of it."""
+    """Takes as much of the content of a contract as there is room for, and keeps its exact strings."""
 
     def __init__(self, room: int) -> None:
         self.pieces: list[str] = []

@@ -65,7 +65,7 @@ def _with_claims(local: MemoryBlock, kept: Sequence[Item]) -> MemoryBlock:
 
 
 def _place(item: Item, order: Mapping[str, int]) -> int:
-    """The first aim comes first, of everything else the newest."""
+    """The sort key: the first aim comes first, and the newest of everything else."""
     section, claim = item
     return (
         min((order.get(one, 0) for one in claim.contract_ids), default=0)
@@ -79,8 +79,9 @@ def _newest(claim: Claim, order: Mapping[str, int]) -> int:
 
 
 def _passed_over(local: MemoryBlock, claims: Sequence[Item], excerpts: Sequence[Excerpt]) -> list[Item]:
-    """What the local compressor holds for worth keeping and no claim of the model's covers; and the exact strings of what
-    they do cover. A model that was talked out of a failure does not hide it.
+    """The local findings that no claim of the model covers, and the exact strings of those that a claim covers.
+
+    Text in a contract that misleads the model therefore cannot hide a failure.
     """
     named = {quote for section, claim in claims if section == "literals" for quote in claim.quotes}
     added: list[Item] = []
@@ -91,14 +92,15 @@ def _passed_over(local: MemoryBlock, claims: Sequence[Item], excerpts: Sequence[
         elif section not in _ADDED or _covered((section, claim), claims):
             added += [("literals", name) for name in _names(claim, named, excerpts)]
         else:
-            faded = section == "decisions"  # a model may know better what was decided; not what failed
+            faded = section == "decisions"  # a model may know better what was decided, but not what failed
             added.append((section, replace(claim, importance=claim.importance * _FADED) if faded else claim))
     return added
 
 
 def _covered(item: Item, claims: Sequence[Item]) -> bool:
-    """Whether one of `claims` is of the same kind, cites the same contract, and says what tells in it: of an aim or a
-    failure its own words (the local compressor quotes the error last), of anything else one of its names.
+    """Whether one of `claims` is in the same section, cites the same contract, and contains the important part of `item`.
+
+    For an aim or a failure that is its own words (the local compressor quotes the error last), otherwise one of its names.
     """
     section, claim = item
     names = [name for quote in claim.quotes for name in found(quote)]
@@ -113,7 +115,7 @@ def _covered(item: Item, claims: Sequence[Item]) -> bool:
 
 
 def _second_to(added: Sequence[Item], item: Item) -> Item:
-    """`item` with less weight where the record's own words for the same aim or failure are `added`."""
+    """`item` with less importance, if the record's own words for the same aim or failure are in `added`."""
     section, claim = item
     ids = {identity for kind, one in added if kind == section for identity in one.contract_ids}
     if section not in _VERBATIM or ids.isdisjoint(claim.contract_ids):
@@ -122,7 +124,7 @@ def _second_to(added: Sequence[Item], item: Item) -> Item:
 
 
 def _names(claim: Claim, named: set[str], excerpts: Sequence[Excerpt]) -> list[Claim]:
-    """The identifiers among a claim's quotations, as claims of their own."""
+    """The exact strings among the quotations of a claim, as claims of their own."""
     names: list[Claim] = []
     cited = [excerpt for excerpt in excerpts if excerpt.contract_id in claim.contract_ids]
     for name in dict.fromkeys(name for quote in claim.quotes for name in found(quote)):
@@ -134,13 +136,13 @@ def _names(claim: Claim, named: set[str], excerpts: Sequence[Excerpt]) -> list[C
 
 
 def _shown(item: Item, kept: Sequence[Item]) -> bool:
-    """Whether an exact string stands in a sentence that was kept."""
+    """Whether an exact string is in a sentence that was kept."""
     section, claim = item
     return section == "literals" and any(claim.quotes[0] in one.text for kind, one in kept if kind != "literals")
 
 
 def _coverage(local: MemoryBlock, kept: Sequence[Item]) -> float:
-    """The mean, over the kinds that occurred, of the share of what the local compressor found that `kept` holds."""
+    """The mean, over the sections with findings, of the share of the local findings that `kept` contains."""
     shares = []
     for section in SECTIONS:
         claims: tuple[Claim, ...] = getattr(local, section)
@@ -151,8 +153,10 @@ def _coverage(local: MemoryBlock, kept: Sequence[Item]) -> float:
 
 
 def _missing(local: MemoryBlock, section: str, kept: Sequence[Item]) -> int:
-    """How much of what the local compressor found of a kind is not in `kept`: of its claims those that are not covered; of
-    what it left out itself as much as the model does not tell besides.
+    """The number of local findings of a section that `kept` does not contain.
+
+    That is: local claims that are not covered, and findings that the local compressor left out, less the additional claims of the
+    model.
     """
     shown = "\n".join(claim.text for _, claim in kept)
     claims: tuple[Claim, ...] = getattr(local, section)
@@ -184,9 +188,9 @@ def _left_out(
 
 
 def _merged(claims: Sequence[Item], order: Mapping[str, int]) -> list[Item]:
-    """`claims`, the weightiest wording of each; `order` is the place of each contract in the session.
+    """`claims` without duplicates, in the most important wording. `order` is the index of each contract in the session.
 
-    Two say the same where they are of one section, name the same identifiers and numbers, and share most of their words.
+    Two claims are duplicates if they are in the same section, have the same identifiers and numbers, and share most words.
     """
     kept: list[tuple[str, Claim, frozenset[str], frozenset[str]]] = []
     for section, claim in sorted(claims, key=lambda item: -item[1].importance):
@@ -206,6 +210,6 @@ def _alike(one: frozenset[str], other: frozenset[str]) -> bool:
 
 
 def _joined(claim: Claim, other: Claim, order: Mapping[str, int]) -> Claim:
-    """`claim` with the newest citations of both. Quotations of `claim` keep theirs."""
+    """`claim` with the newest citations of both. The citations of `claim` itself are kept, because its quotations need them."""
     more = sorted(set(other.contract_ids) - set(claim.contract_ids), key=lambda identity: -order.get(identity, 0))
     return replace(claim, contract_ids=(*claim.contract_ids, *more)[:MOST_CITES])

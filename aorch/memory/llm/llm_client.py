@@ -1,4 +1,4 @@
-"""A model that answers with JSON: patient with a server that is overloaded, strict with what it answers."""
+"""A model that answers with JSON. Overloaded servers are asked again, and invalid answers are asked for once more."""
 
 import asyncio
 import email.utils
@@ -24,7 +24,7 @@ from aorch.memory.llm.llm_providers import (
 )
 
 ATTEMPTS, LATE_ATTEMPTS = 4, 2
-"""How often a question is sent to a server that is overloaded or gone, and to one that is silent for `timeout_s`."""
+"""Attempts with a server that is overloaded or not reachable, and with one that does not respond within `timeout_s`."""
 
 LONGEST_WAIT_S = 30.0
 _FIRST_WAIT_S = 0.5
@@ -34,12 +34,12 @@ _FEATURES = {
     "max_tokens": ("max_completion_tokens",),
     "schema": ("tool_choice", "response_format", "json_schema", "schema", "structured", "grammar"),
 }
-"""What a server may not take, and the words by which its refusal (400 or 422) tells."""
+"""Request fields that a server may not support, and the words by which its error (400 or 422) shows it."""
 
 
 @dataclass
 class Usage:
-    """What was sent and received so far, in requests that were answered and the server's own count of tokens."""
+    """Requests that were answered so far, and the tokens that the server counted."""
 
     requests: int = 0
     tokens_in: int = 0
@@ -47,10 +47,10 @@ class Usage:
 
 
 class LlmClient:
-    """The configured model. Nothing is sent before `ask`.
+    """The configured model, open inside an `async with` block.
 
-    Raises ConfigInvalid where the key's variable is empty or the package for the provider is not installed. The key stands
-    in the header of a request and in no error.
+    Raises ConfigInvalid if the environment variable of the key is empty, or if the package of the provider is not installed. The
+    key is sent only in a request header and is in no error message.
     """
 
     def __init__(self, config: LlmConfig) -> None:
@@ -59,9 +59,8 @@ class LlmClient:
         self._key = secret(self.config.key_env) if self.config.key_env else ""
         if self.config.key_env and not self._key:
             raise ConfigInvalid(
-                f"the environment variable {self.config.key_env} is empty, and the key of {self.config.model} "
-                "is to be there",
-                f"export {self.config.key_env}=…, or name another one in `key_env` of [llm].",
+                f"the environment variable {self.config.key_env}, with the key of {self.config.model}, is empty",
+                f"Set {self.config.key_env}, or name another variable in `key_env` of [llm].",
             )
         provider = AnthropicProvider if self.config.provider == "anthropic" else OpenAiProvider
         self._provider: Provider = provider(self.config, self._key)
@@ -77,10 +76,10 @@ class LlmClient:
         await self._provider.__aexit__(kind, error, trace)
 
     async def ask(self, system: str, text: str, schema: dict[str, Any], max_output_tokens: int) -> dict[str, Any]:
-        """The JSON object that the model answers with; whether it fits `schema` is for the caller to see.
+        """The JSON object that the model answers with. It need not match `schema`.
 
-        An answer that was cut off, or that holds no JSON object, is asked for once more. Raises ServiceUnreachable where
-        ATTEMPTS found nobody, ServiceFailed where the server refused or gave nothing usable twice.
+        If an answer was cut off or contains no JSON object, the question is sent once more. Raises ServiceUnreachable if no
+        attempt reached the server, and ServiceFailed if the server refused or gave no usable answer twice.
         """
         question = Question(system, text, schema, max_output_tokens)
         for last in (False, True):
@@ -89,7 +88,7 @@ class LlmClient:
             self.usage.tokens_in += reply.tokens_in
             self.usage.tokens_out += reply.tokens_out
             if reply.refused:
-                raise ServiceFailed(f"{self._name} declined to answer")
+                raise ServiceFailed(f"{self._name} refused to answer")
             answer = None if reply.truncated else _object_in(reply.content, schema["required"])
             if answer is not None:
                 return answer
@@ -103,7 +102,7 @@ class LlmClient:
         return f"{self.config.model} at {self.config.url}"
 
     async def _patiently(self, question: Question) -> Reply:
-        """Ask until the server takes the question, ATTEMPTS times at most, not counting what it does not know to take."""
+        """Send the question, up to ATTEMPTS times, not counting those that failed because of an unsupported field."""
         attempt = 1
         while True:
             try:
@@ -119,13 +118,13 @@ class LlmClient:
                 if attempt >= (LATE_ATTEMPTS if unreached.late else ATTEMPTS):
                     raise ServiceUnreachable(
                         f"{self._name} gave no answer in {attempt} attempts: {unreached.reason}",
-                        "Is it running, and is `url` right?",
+                        "Check that it is running, and check `url` in [llm].",
                     ) from None
             await asyncio.sleep(wait_s)
             attempt += 1
 
     def _learnt(self, refused: ProviderRejected) -> bool:
-        """Whether the refusal says that the server does not take something that it can do without."""
+        """Whether the error shows an unsupported field that can be left out; remember it if so."""
         if refused.status not in (400, 422):
             return False
         said = refused.text.lower()
@@ -137,7 +136,7 @@ class LlmClient:
 
     def _refusal(self, refused: ProviderRejected, wait_s: float) -> str:
         if refused.status in (401, 403):  # servers quote keys, or parts of them
-            return f"{self._name} does not let us in (HTTP {refused.status})"
+            return f"{self._name} rejected the API key (HTTP {refused.status})"
         if wait_s > LONGEST_WAIT_S:
             return f"{self._name} asks to wait {wait_s:.0f} s (HTTP {refused.status})"
         said = " ".join("".join(c if c.isprintable() else " " for c in refused.text).split())
@@ -148,17 +147,17 @@ class LlmClient:
 def _hint(refused: ProviderRejected, config: LlmConfig) -> str:
     if refused.status in (401, 403):
         return (
-            f"Look at the key in {config.key_env}."
+            f"Check the key in {config.key_env}."
             if config.key_env
-            else "Name the key's variable in `key_env` of [llm]."
+            else "Name the environment variable of the key in `key_env` of [llm]."
         )
     if refused.status in (400, 413, 422):
-        return "Where the session is too long for the model, lower `max_input_tokens` in [llm]."
+        return "If the session is too long for the model, lower `max_input_tokens` in [llm]."
     return ""
 
 
 def _wait(headers: Mapping[str, str], attempt: int) -> float:
-    """Seconds until the next attempt: what the server asks for (RFC 9110, Retry-After), else twice as long each time."""
+    """Seconds until the next attempt: as Retry-After says (RFC 9110), otherwise twice as long each time."""
     asked = headers.get("Retry-After") or headers.get("retry-after")
     if asked:
         try:
@@ -169,7 +168,7 @@ def _wait(headers: Mapping[str, str], attempt: int) -> float:
             return max(0.0, email.utils.parsedate_to_datetime(asked).timestamp() - time.time())
         except ValueError:
             pass
-    return float(_FIRST_WAIT_S * 2 ** (attempt - 1) * random.uniform(0.8, 1.2))  # noqa: S311  spreads callers, guards nothing
+    return float(_FIRST_WAIT_S * 2 ** (attempt - 1) * random.uniform(0.8, 1.2))  # noqa: S311  so that callers do not retry at the same moment
 
 
 def _fault(reply: Reply) -> str:
@@ -177,14 +176,14 @@ def _fault(reply: Reply) -> str:
 
 
 def _again(question: Question, reply: Reply) -> Question:
-    """The same question with more room, or with a reminder."""
+    """The question with a higher output limit, or with a reminder to answer in JSON."""
     if reply.truncated:
         return replace(question, max_output_tokens=question.max_output_tokens * 2)
     return replace(question, text=f"{question.text}\nAnswer with one JSON object and nothing else.")
 
 
 def _object_in(content: str | dict[str, Any], keys: list[str]) -> dict[str, Any] | None:
-    """The JSON object that `content` is, or that stands in it between other words; it has one of `keys` at least."""
+    """The JSON object in `content`, which may be between other words. It has at least one of `keys`."""
     if isinstance(content, dict):
         return content
     decoder = json.JSONDecoder()

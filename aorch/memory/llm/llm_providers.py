@@ -1,6 +1,6 @@
-"""The two ways in which a model is asked: Anthropic's Messages API, and the chat completions of OpenAI-compatible servers.
+"""The two APIs by which a model is called: Anthropic's Messages, and the chat completions of OpenAI-compatible servers.
 
-Each sends one request and says what came of it. Nothing is tried again here.
+Each provider sends one request and never retries.
 """
 
 import json
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from aorch.net.http_client import HttpClient
 
 MOST_BYTES = 4 * 1024 * 1024
-"""How much of an answer is read."""
+"""The largest accepted response."""
 
 TOOL = "answer"
 
 
 @dataclass(frozen=True)
 class Question:
-    """What a model is asked; `schema` is that of the JSON object that it shall answer with.
+    """A question for a model; `schema` is the JSON Schema of the expected answer.
 
-    `without` names what the server was found not to take: `temperature`, `schema`, `max_tokens` (OpenAI's newer models call
-    it otherwise).
+    `without` are fields that the server does not support: `temperature`, `schema`, or `max_tokens` (newer models of OpenAI have
+    another name for it).
     """
 
     system: str
@@ -41,7 +41,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Reply:
-    """What a model answered: JSON text, or an object where the API parsed it."""
+    """The answer of a model: JSON text, or an object if the API has decoded it."""
 
     content: str | dict[str, Any]
     truncated: bool = False
@@ -52,7 +52,7 @@ class Reply:
 
 @dataclass
 class ProviderRejected(Exception):
-    """An HTTP status that is no success. `headers` are the answer's, `text` the beginning of its body."""
+    """The server answered with an HTTP error. `text` is the start of the body."""
 
     status: int
     text: str
@@ -61,33 +61,33 @@ class ProviderRejected(Exception):
 
 @dataclass
 class ProviderUnreachable(Exception):
-    """No whole answer came: no connection, a broken one, or (`late`) none in time."""
+    """There was no complete response: no connection, a broken connection, or a timeout (`late`)."""
 
     reason: str
     late: bool = False
 
 
 class Provider(Protocol):
-    """One way of asking."""
+    """One of the two APIs."""
 
     async def __aenter__(self) -> Self:
-        """Open what is needed."""
+        """Open the client."""
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close it."""
+        """Close the client."""
 
     async def send(self, question: Question) -> Reply:
-        """Ask once. Raises ProviderRejected and ProviderUnreachable."""
+        """Send one request. Raises ProviderRejected and ProviderUnreachable."""
 
 
 class AnthropicProvider:
-    """Through the `anthropic` package; the answer is the input of a tool that the model must call."""
+    """Calls the model with the `anthropic` package. The answer is the input of a tool that the model must call."""
 
     def __init__(self, config: LlmConfig, key: str) -> None:
         try:
-            import anthropic  # noqa: PLC0415  an extra, and a second of start-up
+            import anthropic  # noqa: PLC0415  optional, and it takes a second to import
         except ImportError as error:
             raise ConfigInvalid("the package `anthropic` is not installed", "pip install 'aorch[anthropic]'") from error
         self._package = anthropic
@@ -97,7 +97,7 @@ class AnthropicProvider:
 
     async def __aenter__(self) -> Self:
         proxy = None if is_loopback(self._config.url) else self._config.proxy or None
-        # as http_client.py: nothing from the environment, no redirect
+        # as in http_client.py: nothing from the environment, no redirects
         client = self._package.DefaultAsyncHttpxClient(trust_env=False, follow_redirects=False, proxy=proxy)
         self._client = self._package.AsyncAnthropic(
             api_key=self._key,
@@ -115,12 +115,12 @@ class AnthropicProvider:
         await self._client.close()
 
     async def send(self, question: Question) -> Reply:
-        """Ask once. Raises ProviderRejected and ProviderUnreachable."""
+        """Send one request. Raises ProviderRejected and ProviderUnreachable."""
         assert self._client is not None
         try:
             sent = await self._client.messages.create(**self._body(question))
         except self._package.APIStatusError as error:
-            # from None: the package's error holds the request, and with it the key
+            # from None: the error of the package contains the request with the key
             raise ProviderRejected(error.status_code, error.message, error.response.headers) from None
         except self._package.APITimeoutError:
             raise ProviderUnreachable(_late(self._config), late=True) from None
@@ -142,7 +142,7 @@ class AnthropicProvider:
             "max_tokens": question.max_output_tokens,
             "system": question.system,
             "messages": [{"role": "user", "content": question.text}],
-            # not every version of the package knows it as an argument, and not every model takes it
+            # not every version of the package has the argument, and not every model supports it
             "extra_body": {"temperature": 0},
             "tools": [{"name": TOOL, "description": "Takes the answer.", "input_schema": question.schema}],
             "tool_choice": {"type": "tool", "name": TOOL},
@@ -155,7 +155,7 @@ class AnthropicProvider:
 
 
 class OpenAiProvider:
-    """POST `<url>/chat/completions`, with the schema as `response_format`."""
+    """Sends POST `<url>/chat/completions`, with the schema as `response_format`."""
 
     def __init__(self, config: LlmConfig, key: str) -> None:
         self._config = config
@@ -176,18 +176,23 @@ class OpenAiProvider:
         await self._client.close()
 
     async def send(self, question: Question) -> Reply:
-        """Ask once. Raises ProviderRejected and ProviderUnreachable."""
+        """Send one request. Raises ProviderRejected and ProviderUnreachable."""
         from aiohttp import ClientError  # noqa: PLC0415  likewise
+
+        from aorch.net.http_client import read_limited  # noqa: PLC0415  likewise
 
         assert self._client is not None
         url = f"{self._config.url.rstrip('/')}/chat/completions"
         try:
             async with self._client.request("POST", url, json=self._body(question)) as answer:
-                text = (await _read(answer.content)).decode("utf-8", "replace")
+                body = await read_limited(answer, MOST_BYTES)
         except TimeoutError as error:
             raise ProviderUnreachable(_late(self._config), late=True) from error
         except (ClientError, OSError) as error:
             raise ProviderUnreachable(type(error).__name__) from error
+        if body is None:
+            raise ProviderUnreachable(f"an answer of more than {MOST_BYTES} bytes")
+        text = body.decode("utf-8", "replace")
         if answer.status != 200:
             raise ProviderRejected(answer.status, text[:2000], answer.headers)
         return _completion(text)
@@ -215,18 +220,8 @@ def _late(config: LlmConfig) -> str:
     return f"silent for {config.timeout_s:g} s"
 
 
-async def _read(content: Any) -> bytes:
-    """The body, MOST_BYTES of it at most."""
-    whole = bytearray()
-    async for part in content.iter_chunked(65536):
-        whole += part
-        if len(whole) > MOST_BYTES:
-            raise ProviderUnreachable(f"an answer of more than {MOST_BYTES} bytes")
-    return bytes(whole)
-
-
 def _completion(text: str) -> Reply:
-    """The first choice of a chat completion. A body that is none counts as one cut off."""
+    """The first choice of a chat completion. An invalid body counts as one that was cut off."""
     try:
         body = json.loads(text)
         choice, usage = body["choices"][0], body.get("usage") or {}

@@ -1,4 +1,4 @@
-"""CapabilityCalls: a REQUEST, the RESPONSE that answered it, and the same calls and failures as often as they came."""
+"""Calls: a REQUEST with the RESPONSE that answers it. Equal calls and equal failures are kept once, with a count."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -9,10 +9,10 @@ _MOST_VALUES = 4
 
 
 class Request(NamedTuple):
-    """A REQUEST as it is remembered until it is answered.
+    """A REQUEST, as far as it is needed until it is answered.
 
-    `outermost` if no other contract led to it and no agent that was asked before sent it; `digest` is that of the arguments as
-    a whole.
+    `outermost`: it has no parent, and its sender was not called earlier in the session. `said` is its spoken text. `digest`
+    identifies the arguments as a whole.
     """
 
     contract_id: str
@@ -28,7 +28,7 @@ class Request(NamedTuple):
 
 
 class Call(NamedTuple):
-    """A REQUEST with the RESPONSE that answered it; `news` is what no earlier result had under the same key."""
+    """A REQUEST with its RESPONSE. `news` are the results that no earlier result had under the same key."""
 
     request: Request
     contract_id: str
@@ -39,9 +39,9 @@ class Call(NamedTuple):
 
 @dataclass
 class Failure:
-    """The same error of the same capability, as often as it came; `last` is the newest call that ended in it.
+    """An error of a capability that occurred `count` times. `last` is the newest call that failed with it.
 
-    `alike` if all of them had the very same arguments; `cancelled` if that is how they ended.
+    `alike`: all these calls had the same arguments. `cancelled`: they were cancelled.
     """
 
     lines: list[tuple[str, ...]]
@@ -54,7 +54,7 @@ class Failure:
 
 @dataclass
 class RepeatedCall:
-    """The same call as often as it was made: its newest end, how its values changed, and with which ends."""
+    """A call that was made `count` times with the same arguments: the newest one, and how its results changed."""
 
     last: Call
     count: int = 1
@@ -62,7 +62,7 @@ class RepeatedCall:
     ends: list[str] = field(default_factory=list)
 
     def again(self, call: Call) -> None:
-        """Take the call's next end."""
+        """Add the next call."""
         before = {(leaf.top, leaf.key, leaf.group): leaf for leaf in self.last.results}
         self.ends = self.ends or [self.last.contract_id]
         for leaf in call.results:
@@ -78,14 +78,15 @@ class RepeatedCall:
 
 @dataclass
 class CapabilityCalls:
-    """The calls of one capability: the different ones, by their arguments, that with the newest end last."""
+    """The different calls of one capability, by the digest of their arguments; the newest is last."""
 
     series: dict[int, RepeatedCall] = field(default_factory=dict)
     count: int = 0
 
     def add(self, call: Call, times: int, most: int) -> bool:
-        """Take a call, which is made for the `times`th time, and forget the one that was made longest ago if there are more
-        than `most`; whether one was.
+        """Add a call, made for the `times`th time. If there are more than `most`, forget the oldest one.
+
+        Return whether one was forgotten.
         """
         self.count += 1
         series = self.series.pop(call.request.digest, None)

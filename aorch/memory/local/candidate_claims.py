@@ -1,4 +1,4 @@
-"""Every claim that could stand in a block: what was findings, worded, cited and weighed. Newest first in each section."""
+"""Turns findings into candidate claims: worded, cited and weighed, the newest first in each section."""
 
 import math
 import re
@@ -30,16 +30,17 @@ from aorch.memory.local.wording import (
 
 MOST_NAMES, MOST_OF_LABEL = 120, 12
 _MOST_WAITING = 40
-_SELDOM = 0.03  # a date or an address that one long result holds once
+_SELDOM = 0.03  # a date or an address that occurs once, in a long result
 _SINGLE, _VITAL_OF_A_KIND, _VITAL_FAILURES = 8, 5, 14
 _NUMBER = re.compile(r"\d+")
-_ALIKE = 0.5  # of all their arguments: then a later call is the failed one done again
+_ALIKE = 0.5  # share of equal arguments from which a later call is a repetition of the failed one
 
 
 @dataclass
 class ClaimCounts:
-    """How much was found by section that no claim says: older open points, calls that are only counted where many are told
-    together. And how many calls a claim tells that tells several.
+    """By section, how many findings no claim contains (`unsaid`), such as older open points.
+
+    `told` is how many calls a claim covers that covers several.
     """
 
     unsaid: Counter[str] = field(default_factory=Counter)
@@ -47,7 +48,7 @@ class ClaimCounts:
 
 
 def candidates(findings: Findings, intent: str | None) -> tuple[list[Item], ClaimCounts]:
-    """All claims with their sections, and what they do not say."""
+    """All candidate claims with their sections, and the counts of what they leave out."""
     counts = ClaimCounts()
     question = f"{intent or ''} {_aim_text(findings)}"
     aims = list(_aims(findings))
@@ -91,7 +92,7 @@ def _aims(g: Findings) -> Iterator[Claim]:
 
 
 def _decisions(g: Findings, counts: ClaimCounts) -> Iterator[Claim]:
-    """What was done, call by call; of many of one capability the newest, and the others together."""
+    """What was done: a claim for each of the newest calls of a capability, and one claim for the older ones together."""
     single: list[tuple[RepeatedCall, float]] = []
     for calls in g.done.values():
         newest_first = list(reversed(calls.series.values()))
@@ -123,7 +124,7 @@ def _decision(series: RepeatedCall, importance: float) -> Claim:
 
 
 def _failures(g: Findings) -> Iterator[Claim]:
-    """Each different failure. Of those that differ only in their numbers the newest few are vital."""
+    """A claim for each different failure. If failures differ only in numbers, only the newest few are vital."""
     alike: Counter[str] = Counter()
     for place, failure in enumerate(reversed(g.failures.values())):
         pattern = f"{failure.last.request.capability} {_NUMBER.sub('0', ' '.join(failure.lines[-1]) if failure.lines else '')}"
@@ -156,7 +157,10 @@ def _failure(g: Findings, failure: Failure, importance: float) -> Claim:
 
 
 def _done_later(g: Findings, failed: Call) -> Call | None:
-    """The later call of the same that went well with the very same arguments, else with the most of them, at least half."""
+    """A later successful call of the same capability: with the same arguments, otherwise with most of them.
+
+    At least half of the arguments must be the same.
+    """
     tried = {(leaf.key, leaf.text) for leaf in failed.request.arguments}
     best: Call | None = None
     likeness = 0.0
@@ -175,7 +179,7 @@ def _done_later(g: Findings, failed: Call) -> Call | None:
 
 
 def _tried(failed: Call, later: Call | None) -> Wording:
-    """The arguments that tell, or, where the same was done with others later, those that differ."""
+    """The important arguments; if a later call succeeded with other arguments, those that differ."""
     arguments = failed.request.arguments
     if later is not None:
         worked = {(leaf.key, leaf.text) for leaf in later.request.arguments}
@@ -218,9 +222,9 @@ def _lookups(g: Findings, counts: ClaimCounts) -> Iterator[Claim]:
 
 
 def _together(newest_first: Sequence[RepeatedCall], count: int, importance: float) -> tuple[Claim, int]:
-    """CapabilityCalls of one capability in a sentence: how many, with what, what the newest gave or how its values changed.
+    """One claim for several calls of a capability: how many, with which arguments, and the newest result or the changes.
 
-    And how many of them it tells.
+    Also returns how many of the calls it covers.
     """
     newest = newest_first[0]
     times = f" ×{count}" if count > 1 else ""
@@ -250,7 +254,7 @@ def _together(newest_first: Sequence[RepeatedCall], count: int, importance: floa
 
 
 def _came_of_it(series: RepeatedCall) -> tuple[Wording, list[str]]:
-    """How the values of a repeated call changed, with what else to cite, else what it gave."""
+    """How the results of a repeated call changed, and what to cite for that; otherwise its last result."""
     if series.changed and (values := changed(series, 170)).text:
         return values, series.ends
     return (outcome(series.last, 170) if series.last.news else Wording("", ())), []

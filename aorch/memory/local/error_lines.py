@@ -1,4 +1,4 @@
-"""The lines of an error that tell what happened, whatever surrounds them."""
+"""Finds the lines of an error message that say what happened."""
 
 import re
 
@@ -18,9 +18,9 @@ _TROUBLE = re.compile(
 
 
 def telling_lines(error: str) -> list[tuple[str, ...]]:
-    """One or two lines of `error` that say what happened: of chained exceptions the first and the last.
+    """One or two lines of `error` that say what happened: the first and the last one of chained exceptions.
 
-    A line is the exact pieces of it between escape sequences. None where nothing was said.
+    A line is a tuple of exact pieces between escape sequences. The list is empty if the error is empty.
     """
     rows = list(safe_text.rows(error))
     lines = [" ".join(pieces)[:400] for pieces in rows]
@@ -35,6 +35,6 @@ def telling_lines(error: str) -> list[tuple[str, ...]]:
 
 
 def _name(line: str, traced: bool) -> str:
-    """The exception that `line` names; in a Python traceback it may be called as it likes."""
+    """The exception in `line`. In a Python traceback it may have any name."""
     found = _EXCEPTION.search(line) or (_ANY_CLASS.match(line) if traced else None)
     return found[1] if found else ""

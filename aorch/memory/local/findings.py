@@ -1,4 +1,4 @@
-"""What is worth remembering of a stream of contracts, findings in one pass and in bounded space."""
+"""Collects the findings of a stream of contracts, in one pass and in bounded memory."""
 
 import heapq
 from collections import Counter
@@ -31,16 +31,16 @@ MOST_SAID, MOST_DECIDED, MOST_NAMED, MOST_SEEN, MOST_RESULTS = 800, 200, 3000, 5
 _UNTELLING = frozenset(("id", "key", "name", "value", "text"))
 _LONG, _LONGEST_ERROR = 200, 240
 AIM_WIDTH = 320
-"""How many characters of an aim's text a claim shows."""
+"""Characters of an aim that a claim shows."""
 _MOST_NAMING = {True: 8, False: 5}
 FailureKind = tuple[str, str, bool]
-"""The capability, the line that tells most of the error, and whether it was cancelled."""
+"""The capability, the most important line of the error, and whether it was cancelled."""
 _unlike = count(-1, -1)
 _encoder = msgspec.json.Encoder(order="sorted")
 
 
 class ExactString(NamedTuple):
-    """An exact string: how much it matters, the key that it stood under, and where it stood first."""
+    """An exact string: its worth, its first key, and the contract in which it occurs first."""
 
     worth: float
     label: str
@@ -49,7 +49,7 @@ class ExactString(NamedTuple):
 
 @dataclass
 class Findings:
-    """Everything that a block is made from, after the last contract was taken."""
+    """Everything that a block is made from."""
 
     count: int = 0
     chars: int = 0
@@ -76,7 +76,7 @@ class Findings:
     answered_before: list[str] = field(default_factory=list)
 
     def waiting(self, contract_id: str) -> Request | None:
-        """The REQUEST of that id if it is not answered, and nobody who was told something by it has acted since."""
+        """The REQUEST with that ID if it is unanswered and the agent that got its text has not acted since."""
         asked = self.open.get(contract_id)
         if asked is None or not asked.said:
             return asked
@@ -85,7 +85,7 @@ class Findings:
 
 
 def collect_findings(contracts: Iterable[Contract], asked_before: Iterable[str] = ()) -> Findings:
-    """Take each of `contracts`, oldest first, once; none is kept. `asked_before` are the agents that were asked earlier."""
+    """The findings of `contracts`, oldest first. `asked_before` are the agents that earlier contracts called."""
     findings = Findings(helpers={safe_text.first_line(agent)[:80] for agent in asked_before})
     for contract in contracts:
         _take(findings, contract)
@@ -131,9 +131,7 @@ def _take_request(g: Findings, contract: Contract) -> None:
     if said:
         own = request_prompts.without_examples(said)
         _listen(g, own, asked.contract_id, from_agent, asked.outermost, asks=True)
-        if (
-            g.aim is not None or len(said) > AIM_WIDTH or not asked.outermost
-        ):  # else it is the aim, which shows all of it
+        if g.aim is not None or len(said) > AIM_WIDTH or not asked.outermost:  # otherwise the aim shows all of it
             not_selected = max(0, safe_text.sentence_count(asked.said) - safe_text.sentence_count(own))
             g.passed_over["preferences"] += not_selected + safe_text.unread_count(said)
     else:
@@ -148,15 +146,15 @@ def _take_request(g: Findings, contract: Contract) -> None:
 
 
 def digest(payload: Any) -> int:
-    """A number that is the same for the very same arguments, within this process."""
+    """A number that is the same for equal arguments, within this process."""
     try:
         return hash(_encoder.encode(payload))
-    except (TypeError, ValueError, RecursionError):  # nested deeper than the encoder goes: like no other
+    except (TypeError, ValueError, RecursionError):  # nested too deeply for the encoder: equal to nothing else
         return next(_unlike)
 
 
 def _is_better_aim(said: str, before: str) -> bool:
-    """Whether a caller's words say rather what is wanted than those before, which are a phrase or only state a decision."""
+    """Whether `said` states an aim better than `before`, which is only a phrase or only a decision."""
     if not said or not before or is_phrase(said):
         return False
     return is_phrase(before) or only_decides(before)
@@ -192,13 +190,13 @@ def _take_response(g: Findings, contract: Contract) -> None:
     elif asked.arguments and not asked.said:
         _keep(g, g.lookups, call, "results")
     elif results and not listens:
-        g.passed_over["results"] += 1  # what it gave is told by no claim
+        g.passed_over["results"] += 1  # no claim contains these results
     if not said:
         _name_results(g, results, identity)
 
 
 def _is_echo(said: str, asked: Request) -> bool:
-    """Whether a response says nothing but what was asked, and the name of its capability."""
+    """Whether a response only repeats the request, apart from the name of the capability."""
     if not said or not asked.said:
         return False
     own = call_effects.verbs(asked.capability)
@@ -207,7 +205,7 @@ def _is_echo(said: str, asked: Request) -> bool:
 
 
 def _news(g: Findings, results: list[Leaf]) -> list[Leaf]:
-    """Those values of a result that no earlier one had under the same key."""
+    """The values of a result that no earlier result had under the same key."""
     new = [leaf for leaf in results if (leaf.key, leaf.text) not in g.seen]
     if len(g.seen) < MOST_SEEN:
         g.seen.update((leaf.key, leaf.text) for leaf in new)
@@ -225,14 +223,14 @@ def _take_failure(g: Findings, contract: Contract, call: Call) -> None:
     failure.alike = failure.alike and failure.last.request.digest == call.request.digest
     failure.last = call
     failure.contract_ids.append(call.contract_id)
-    g.failures[key] = failure  # the newest stands last
+    g.failures[key] = failure  # the newest one is last
     if len(g.failures) > MOST_KINDS:
         del g.failures[next(iter(g.failures))]
         g.passed_over["failures"] += 1
 
 
 def failure_kind(capability: str, contract: Contract) -> tuple[FailureKind, list[tuple[str, ...]]]:
-    """What counts as the same failure, and the lines that tell what happened."""
+    """The key under which equal failures are counted, and the lines that say what happened."""
     error = contract.get("error") or contract_content.speech(contract.get("result")) or contract.get("status")
     lines = [_clipped(pieces) for pieces in telling_lines(error if isinstance(error, str) else jsonio.encode(error))]
     return (capability, " ".join(lines[-1]) if lines else "", contract.get("status") == "cancelled"), lines
@@ -243,7 +241,7 @@ def _clipped(pieces: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _times(g: Findings, *what: Any) -> int:
-    """The how manyth of its kind this is, though the kind may have been forgotten meanwhile; 0 if nobody can say."""
+    """How often this has been counted, even if the thing itself was forgotten; 0 if it cannot be known."""
     key = hash(what)
     if key not in g.times and len(g.times) >= MOST_SEEN:
         return 0
@@ -273,12 +271,12 @@ def _listen(g: Findings, said: str, contract_id: str, agent: str, by_caller: boo
 
 
 def _overhear(g: Findings, value: Any, contract_id: str, agent: str, *, asks: bool = False) -> None:
-    """Take the decisions that are stated in what nobody spoke."""
+    """Add the decisions that are stated in text that is not speech."""
     _keep_said(g, decisions(contract_content.strings(value), g.count, contract_id, agent, asks=asks))
 
 
 def _keep_said(g: Findings, spoken: Iterable[SpokenSentence]) -> None:
-    """Decisions are kept by age, the newest; other sentences by worth."""
+    """Add sentences. The newest decisions are kept; of other sentences, those with the highest worth."""
     for one in spoken:
         if one.decides:
             g.decided.append(one)
@@ -306,7 +304,7 @@ def _name_arguments(g: Findings, asked: Request) -> None:
 
 
 def _name_results(g: Findings, results: list[Leaf], contract_id: str) -> None:
-    """The fewer there are in a result, the more each of them matters."""
+    """Add the exact strings of a result. The fewer there are, the more each of them matters."""
     telling = [leaf for leaf in results if leaf.is_string and leaf.worth >= 0.6]
     for leaf in telling:
         factor = (0.12 if weight(leaf.text) == 1 else 0.05) * min(1.0, 8 / len(telling))
@@ -317,7 +315,7 @@ def _name(g: Findings, name: str, worth: float, label: str, contract_id: str) ->
     known = g.named.get(name)
     if known is None:
         g.named[name] = ExactString(worth, label, contract_id)
-    else:  # cited is where it stood first, or first under a key
+    else:  # the citation is its first occurrence, or its first one under a key
         first = known if known.label or not label else ExactString(0.0, label, contract_id)
         g.named[name] = first._replace(worth=known.worth + worth)
     if len(g.named) > MOST_NAMED:
@@ -355,5 +353,5 @@ def _string(contract: Contract, name: str) -> str:
 def _length(contract: Contract) -> int:
     try:
         return len(jsonio.encode(contract))
-    except InvalidJSON:  # nested deeper than the encoder goes
+    except InvalidJSON:  # nested too deeply for the encoder
         return 0

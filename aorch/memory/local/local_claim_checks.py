@@ -1,7 +1,7 @@
-"""Whether each claim of the local compressor says of the contracts that it cites what they say of themselves.
+"""Checks the claims of the local compressor against the contracts that they cite.
 
-The local compressor words its claims by itself and quotes the rest, so more can be held against the contracts than of a
-model's claims: who said it, how the call ended, how often, and that each quotation in the text is among `quotes`.
+The local compressor writes its claims itself, so they can be checked more strictly than a model's: the speaker, the outcome of
+a call, the number of times, the section, and whether every quotation is listed in `quotes`.
 """
 
 import re
@@ -19,7 +19,7 @@ _QUOTATION = re.compile(r"«([^«»]*)»")
 
 
 def faults(section: str, claim: Claim, covered: CoveredContracts) -> Iterator[str]:
-    """What is not so in a claim, each as the end of a sentence."""
+    """The mismatches of a claim, each as the end of a sentence."""
     yield from _quotations(claim)
     requests = [covered.requests[each] for each in claim.contract_ids if each in covered.requests]
     responses = [covered.responses[each] for each in claim.contract_ids if each in covered.responses]
@@ -36,20 +36,20 @@ def faults(section: str, claim: Claim, covered: CoveredContracts) -> Iterator[st
 
 
 def _quotations(claim: Claim) -> Iterator[str]:
-    """What the text quotes is in `quotes`, and each of `quotes` is in the text or in its brief wording."""
+    """Every quotation in the text must be in `quotes`, and each of `quotes` must be in the text or the brief text."""
     quotes = sorted(map(safe_text.shown, claim.quotes), key=len, reverse=True)
     for wording in filter(None, (claim.text, claim.brief)):
         for quotation in _QUOTATION.findall(wording):
             if not _consists_of(quotation, quotes):
-                yield f"quotes {quotation[:60]!r} without a contract in which it stands"
+                yield f"quotes {quotation[:60]!r}, which is not among its quotes"
     wordings = f"{claim.text}\n{claim.brief}"
     for quote in quotes:
         if quote not in wordings:
-            yield f"does not say {quote[:60]!r}, which it quotes"
+            yield f"does not contain {quote[:60]!r}, which is among its quotes"
 
 
 def _consists_of(quotation: str, longest_first: list[str]) -> bool:
-    """Whether it is some of these in a row, the last one perhaps cut off, which a `…` says."""
+    """Whether `quotation` is some of these quotes in a row; the last one may be cut, which a `…` shows."""
     rest = quotation.strip()
     while rest not in ("", "…"):
         quote = next((one for one in longest_first if one and rest.startswith(one)), None)
@@ -60,18 +60,18 @@ def _consists_of(quotation: str, longest_first: list[str]) -> bool:
 
 
 def _names(claim: Claim, contracts: list[Contract]) -> Iterator[str]:
-    """Each exact string outside quotations stands in a contract that is cited."""
+    """Each exact string outside quotations must occur in a cited contract."""
     named = {name for wording in (claim.text, claim.brief) for name in found(_QUOTATION.sub(" ", wording))}
     if not named or len(contracts) < len(claim.contract_ids):
-        return  # a citation that leads nowhere is told anyway
+        return  # verify.py reports a citation that leads nowhere
     there = "\n".join(safe_text.shown(string) for one in contracts for string in strings_of(one))
     for name in sorted(named):
         if name not in there:
-            yield f"says {name!r}, which stands in none of the contracts that it cites"
+            yield f"contains {name!r}, which is in none of the contracts that it cites"
 
 
 def _speaker(claim: Claim, covered: CoveredContracts) -> str:
-    """`ann: «…»`: what is quoted first was said by ann."""
+    """`ann: «…»`: ann must have said what is quoted first."""
     says = _SAYS.match(claim.text)
     if says is None or not claim.contract_ids:
         return ""
@@ -79,13 +79,13 @@ def _speaker(claim: Claim, covered: CoveredContracts) -> str:
     contract = covered.requests.get(first) or covered.responses.get(first)
     if contract is None or says["who"] == safe_text.shown(line(contract["from_agent"])):
         return ""
-    return f"says that {says['who']} said it; {contract['from_agent']} did"
+    return f"names {says['who']} as the speaker; it was {contract['from_agent']}"
 
 
 def _failure(claim: Claim, covered: CoveredContracts, responses: list[Contract]) -> Iterator[str]:
     bad = [one for one in responses if failed(one)]
     if not bad:
-        yield "is called a failure, but nothing that it cites failed"
+        yield "is listed as a failure, but no cited call failed"
         return
     there = covered.failures[covered.failure_kind(bad[0])]
     times = f" ×{there}" if there > 1 else ""
@@ -93,32 +93,32 @@ def _failure(claim: Claim, covered: CoveredContracts, responses: list[Contract])
     if f"{ended}: " not in _QUOTATION.sub("", claim.text):
         yield f"does not say that it{ended}"
     if claim.brief and f"{times}: " not in claim.brief:
-        yield f"does not say{times} in brief"
+        yield f"does not say{times} in its brief text"
 
 
 def _misplaced(section: str, claim: Claim, requests: list[Contract], responses: list[Contract]) -> str:
-    """What speaks against the claim's section."""
+    """Why the claim does not belong in its section; empty if it does."""
     says = _SAYS.match(claim.text)
     spoken, is_open = says is not None, claim.text.endswith((NOT_ANSWERED, NO_RESPONSE))
     if section == "open_points":
         asks = says and says[0].endswith(" asked ")
         right = requests if is_open else responses if asks else []
-        return "" if right else "is called open, but does not say what is"
+        return "" if right else "is listed as open, but names nothing that is open"
     if is_open:
-        return "says that it is open, among what is not"
+        return "says that it is open, but is not listed as open"
     if section == "aims":
-        return "" if requests and not spoken else "is called an aim, but is none of a REQUEST"
+        return "" if requests and not spoken else "is listed as an aim, but comes from no REQUEST"
     if section == "preferences":
-        return "" if spoken and requests else "is called asked or told, but no REQUEST says it"
+        return "" if spoken and requests else "is listed as a preference, but no REQUEST states it"
     if spoken:
         if section == "decisions" and not any(decides(quote, True) for quote in claim.quotes):
-            return "is called a decision, but states none"
+            return "is listed as a decision, but states none"
         return ""
     if any(failed(one) for one in responses):
-        return f"is called {'done' if section == 'decisions' else 'found'}, but failed"
+        return f"is listed as {'done' if section == 'decisions' else 'found'}, but failed"
     calls = [one for one in requests if claim.text.startswith(shown_capability(one))]
     if not any(claim.text.startswith(shown_capability(one) or "call") for one in (*requests, *responses)):
-        return "is no call of what it cites"
+        return "is not a call that it cites"
     if section == "results" and calls and all(changes(one) for one in calls):
-        return "is called found, but changes something"
+        return "is listed as found, but changes something"
     return ""

@@ -1,4 +1,4 @@
-"""The local compressor: it selects and quotes, invents nothing, asks nobody, and gives the same block for the same contracts."""
+"""The local compressor: selects and quotes, without a model. The same contracts always give the same block."""
 
 import math
 from collections import Counter
@@ -29,7 +29,7 @@ from aorch.memory.prompt import fitted, prompt_text
 
 NAME, VERSION = LOCAL
 _IN_SUMMARY = ("aims", "decisions", "results")
-_LEAST = 0.2  # what an exact string weighs that was not even weighed
+_LEAST = 0.2  # weight of an exact string that was not considered
 _SOME = 5
 
 
@@ -52,7 +52,7 @@ def compress_locally(contracts: Iterable[Contract], request: BlockRequest) -> Me
 
 
 def _fitting(outline: MemoryBlock, items: list[Item], max_tokens: int) -> list[int]:
-    """The places of those items that are all shown where they are packed without the others, too."""
+    """The indexes of items that all fit when they are packed without the others."""
     places = list(range(len(items)))
     while True:
         packed = fitted([outline], [items[place] for place in places], max_tokens)
@@ -93,7 +93,7 @@ def _covered(g: Findings) -> Covered:
 
 
 def _summary(g: Findings, sections: dict[str, tuple[Claim, ...]]) -> str:
-    """Counts, and the weightiest claim each of what was aimed at, done and answered: all of it is in the claims as well."""
+    """The counts, and the most important aim, decision and result. All of it is also in the claims."""
     parts = counted(g.count, dict(g.capabilities.most_common(5)), g.ends)
     parts += [max(sections[kind], key=lambda claim: claim.importance).text for kind in _IN_SUMMARY if sections[kind]]
     return ". ".join(part for part in parts if part)
@@ -105,7 +105,7 @@ def _size(g: Findings, chars_after: int) -> Size:
 
 
 def _quality(items: list[Item], out: list[Item], passed_over: Counter[str], told: dict[Claim, int]) -> float:
-    """The mean, over the sections in which something was found, of the share of it that is not left out."""
+    """The mean, over the sections with findings, of the share of findings that are not left out."""
     shares = []
     for section in SECTIONS:
         least = _LEAST if section == "literals" else 1.0
@@ -121,7 +121,7 @@ def _weight(item: Item, told: dict[Claim, int]) -> float:
 
 
 def _out(items: list[Item], places: list[int]) -> list[Item]:
-    """What is not in the block in any form: an exact string may stand in a sentence that was kept."""
+    """The items that the block contains in no form. An exact string may be in a sentence that was kept."""
     kept = set(places)
     shown = "\n".join(items[place][1].text for place in places if items[place][0] != "literals")
     left = (item for place, item in enumerate(items) if place not in kept)
@@ -129,7 +129,7 @@ def _out(items: list[Item], places: list[int]) -> list[Item]:
 
 
 def _unnamed(g: Findings, items: list[Item], kept: list[Item]) -> int:
-    """How many exact strings were found that were not even weighed for the block and stand in no sentence of it."""
+    """The number of exact strings that were not considered for the block and are in no sentence of it."""
     weighed = {quote for section, claim in items if section == "literals" for quote in claim.quotes}
     shown = "\n".join(claim.text for _, claim in kept)
     return sum(name not in weighed and name not in shown for name in g.named)

@@ -1,4 +1,4 @@
-"""What was said as claims: decisions that somebody stated, and the sentences that tell most. None of them hides a later one."""
+"""Makes claims of spoken sentences: every stated decision, and the best of the other sentences."""
 
 import re
 import sqlite3
@@ -20,13 +20,13 @@ _MOST_QUESTION_WORDS = 40
 _TELLING = 0.25
 _ANSWER, _CONCLUSIVE = 0.9, 0.7
 _HIGHEST = 0.84
-_ALIKE = 0.6  # of the one's words are the other's: then it says little that is new
-_SAME_THING = 0.75  # of the words of both: then they say something of the same thing, and the later one counts
+_ALIKE = 0.6  # share of the words of a sentence that are in another: it says little that is new
+_SAME_THING = 0.75  # share of common words: both are about the same subject, and the later one counts
 _DECIDED, _VITAL_DECISIONS, _OLDER = 0.95, 8, 0.8
 
 
 class WeightedSentence(NamedTuple):
-    """A sentence with its importance; one to `spare` says much that others say and stands only where room is left."""
+    """A sentence with its importance. A `spare` one mostly repeats others, and is used only if space is left."""
 
     importance: float
     said: SpokenSentence
@@ -34,7 +34,7 @@ class WeightedSentence(NamedTuple):
 
 
 def decided(g: Findings) -> Iterator[Claim]:
-    """Each different decision that was stated, as it was stated last, the newest first; the older the less it matters."""
+    """A claim for each different decision, as it was stated last, the newest first. Older ones are less important."""
     known: set[tuple[str, ...]] = set()
     for one in sorted(g.decided, key=lambda one: (one.number, -one.order), reverse=True):
         words = telling(one.sentence)
@@ -47,8 +47,9 @@ def decided(g: Findings) -> Iterator[Claim]:
 
 
 def sentences(g: Findings, question: str, aims: Sequence[Claim]) -> tuple[list[Item], Counter[str]]:
-    """What else was said: the best sentences, those of one contract together, and the spare ones each for itself; and how
-    many by section are too little to be weighed.
+    """Claims for the other sentences, and by section the number of sentences that are not considered.
+
+    Sentences of one contract share a claim; each spare sentence has its own.
     """
     choice = _Choice(g)
     weighed, unsaid = _weighed(g, question, aims)
@@ -75,8 +76,9 @@ def sentences(g: Findings, question: str, aims: Sequence[Claim]) -> tuple[list[I
 
 
 def _weighed(g: Findings, question: str, aims: Sequence[Claim]) -> tuple[list[WeightedSentence], Counter[str]]:
-    """Every sentence that tells something and stands in no claim that is made anyway, once, the weightiest first; and how
-    many others there are by section.
+    """The sentences that are worth a claim, most important first, and by section the number of the others.
+
+    A sentence that another claim contains anyway is left out.
     """
     shown = _read(quote for claim in aims for quote in claim.quotes)
     by_age = sorted([*g.said, *_answered(g)], key=lambda one: (one.by_caller, one.number, one.worth))
@@ -102,14 +104,14 @@ def _tells(one: SpokenSentence) -> bool:
 
 
 def _read(quotes: Iterable[str]) -> set[tuple[str, ...]]:
-    """The whole sentences in what is quoted, as the words that tell."""
+    """The sentences of the quotes, each without filler words."""
     return {telling(sentence) for quote in quotes for sentence in safe_text.sentences(quote)}
 
 
 def _stands(one: SpokenSentence, g: Findings, aims: set[tuple[str, ...]], spoken: Sequence[SpokenSentence]) -> bool:
-    """Whether a sentence is read in the aim, or in what is said to wait for an answer.
+    """Whether the aim, or the claim of an unanswered REQUEST, contains the sentence.
 
-    The aim's caller saying it again is news where they said something else about the same between.
+    If a caller repeats the aim after saying something different about the same subject, the repetition is news.
     """
     waiting = g.waiting(one.contract_id)
     if waiting is not None and telling(one.sentence) in _read(said(safe_text.lines(waiting.said), OPEN_WIDTH).quotes):
@@ -124,7 +126,7 @@ def _stands(one: SpokenSentence, g: Findings, aims: set[tuple[str, ...]], spoken
 
 
 def _answered(g: Findings) -> list[SpokenSentence]:
-    """The sentences of the newest answer to a caller, which weigh more."""
+    """The sentences of the newest answer to a caller, with more worth."""
     if g.answer is None:
         return []
     identity, agent, answer = g.answer
@@ -133,11 +135,11 @@ def _answered(g: Findings) -> list[SpokenSentence]:
 
 
 class _Choice:
-    """Sentences as they are taken, the weightiest first: those that are chosen, and those to spare.
+    """Chooses sentences, in order of importance: chosen ones and spare ones.
 
-    Of two that are about the same thing, said by the same side, the later weighs as much as the weightier of them, and what
-    a caller says so later than the aim is vital. What is much like another one is to spare, unless it holds exact strings
-    that no other one holds.
+    Of two sentences about the same subject, from the same side, the later one is chosen, with the higher importance of both. What
+    a caller says about the aim later is vital. A sentence that is similar to a chosen one is spare, unless it contains new exact
+    strings.
     """
 
     def __init__(self, g: Findings) -> None:
@@ -150,11 +152,11 @@ class _Choice:
         self._aims = [set(one.lower().split()) for one in safe_text.sentences(g.aim.said)] if g.aim else []
 
     def all(self) -> list[WeightedSentence]:
-        """Everything that was taken."""
+        """The chosen and the spare sentences."""
         return self._chosen + self._spare
 
     def take(self, one: WeightedSentence) -> None:
-        """Take the next."""
+        """Add the next sentence."""
         words = _words(one.said)
         place = next((n for n, others in enumerate(self._words) if _alike(words, others)), None)
         one = one._replace(importance=min(_HIGHEST, one.importance))
@@ -178,7 +180,7 @@ class _Choice:
         self._of_contract[one.said.contract_id] += 1
 
     def _put(self, place: int, later: WeightedSentence) -> WeightedSentence:
-        """Choose `later` in the stead of an earlier one, which is returned: they change weights."""
+        """Choose `later` instead of an earlier sentence, exchange their importance, and return the earlier one."""
         earlier = self._chosen[place]
         self._chosen[place] = later._replace(importance=max(earlier.importance, later.importance))
         self._words[place] = _words(later.said)
@@ -199,7 +201,7 @@ def _same_thing(words: set[str], others: set[str]) -> bool:
 
 
 def _replaces(one: SpokenSentence, other: SpokenSentence) -> bool:
-    """Whether `one` is about the same thing as `other` and was said later by the same side."""
+    """Whether `one` is about the same subject as `other` and was said later by the same side."""
     later = one.by_caller == other.by_caller and (one.number, -one.order) > (other.number, -other.order)
     return later and _same_thing(_words(one), _words(other))
 
@@ -218,10 +220,10 @@ def _claim(together: Sequence[SpokenSentence], importance: float) -> Claim:
 
 
 def question_scores(sentences: Sequence[str], question: str) -> list[float]:
-    """For each of `sentences` how well it fits `question`, from 0 (not at all) to 1 (the best of them).
+    """How well each sentence matches `question`, from 0 (not at all) to 1 (the best one).
 
-    Ranked by `bm25()` of FTS5 (https://www.sqlite.org/fts5.html#the_bm25_function), which Python brings along; libraries of
-    the same measure import in 80 to 220 ms, most of it numpy.
+    The score is `bm25()` of SQLite's FTS5 (https://www.sqlite.org/fts5.html#the_bm25_function). Libraries with the same measure
+    take 80 to 220 ms to import, mostly for numpy.
     """
     words = [word for word, _ in Counter(_QUESTION_WORD.findall(question.lower())).most_common(_MOST_QUESTION_WORDS)]
     if not words or not sentences:

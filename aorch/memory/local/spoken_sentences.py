@@ -1,4 +1,4 @@
-"""What agents and their callers said in words: the sentences that speak for being kept, and those that state a decision."""
+"""Selects sentences from what agents and callers said: those that are worth keeping, and those that state a decision."""
 
 import re
 from collections.abc import Sequence
@@ -42,9 +42,9 @@ _MARKS = ".,;:!?\"'()[]«»“”*"
 
 
 class SpokenSentence(NamedTuple):
-    """A sentence that somebody spoke, with what speaks for keeping it. Sorted by that.
+    """A spoken sentence. Sorted by `worth`, which is how much it is worth keeping.
 
-    `decides` if it states a decision; `asks` if it stands in a REQUEST, so that it tells nothing that was found.
+    `decides`: it states a decision. `asks`: it is in a REQUEST, so it is not a result.
     """
 
     worth: float
@@ -60,16 +60,16 @@ class SpokenSentence(NamedTuple):
 
 
 def section_of(asks: bool) -> str:
-    """The section in which what was said belongs: asked and told, or found."""
+    """The section of a spoken sentence: `preferences` if it is in a REQUEST, otherwise `results`."""
     return "preferences" if asks else "results"
 
 
 def select_sentences(
     said: str, number: int, contract_id: str, agent: str, by_caller: bool, *, asks: bool = False
 ) -> tuple[list[SpokenSentence], int]:
-    """The sentences of what was said in the contract of that number, the best first, and how many others there are.
+    """The best sentences of a text, the best first, and the number of the others.
 
-    Of many those at the beginning and the end, and those between that state a decision.
+    `number` is the number of the contract. Of a long text, the first and last sentences are selected, and all decisions.
     """
     everything = list(safe_text.sentences(said))
     sentences = [(n, one) for n, one in enumerate(everything) if by_caller or _is_long(one)]
@@ -96,7 +96,7 @@ def _is_long(sentence: str) -> bool:
 def decisions(
     strings: Sequence[str], number: int, contract_id: str, agent: str, *, asks: bool = False
 ) -> list[SpokenSentence]:
-    """The sentences that state a decision in texts that nobody spoke: arguments, results, errors."""
+    """The sentences that state a decision in text that is not speech: arguments, results, errors."""
     stated = [
         safe_text.clip(one, 300)
         for text in strings
@@ -113,9 +113,9 @@ def decisions(
 
 
 def decides(sentence: str, by_caller: bool, *, asks: bool = False) -> bool:
-    """Whether a sentence states a decision; if no caller says it, one of those who speak.
+    """Whether a sentence states a decision. If no caller said it, it must be a decision of the speakers.
 
-    What a REQUEST quotes, or tells an agent to do or to say, is no decision.
+    Quotations in a REQUEST, and instructions to do or say something, are not decisions.
     """
     folded = sentence[:300].lower()
     if not _DECIDED.search(folded) or sentence.endswith("?") or _UNDECIDED.search(folded):
@@ -129,13 +129,13 @@ def decides(sentence: str, by_caller: bool, *, asks: bool = False) -> bool:
 
 
 def telling(text: str) -> tuple[str, ...]:
-    """The words that say something, in their order. Texts with the same ones repeat each other; no others do."""
+    """The words of a text without filler words, in order. Two texts with equal words repeat each other."""
     words = (word.strip(_MARKS) for word in text.lower().split())
     return tuple(word for word in words if word and word not in _FILLING)
 
 
 def is_phrase(said: str) -> bool:
-    """Whether a caller's words are mere thanks or a single word, which wait for no answer."""
+    """Whether a caller's words are only thanks or a single word, and need no answer."""
     sentences = [*safe_text.sentences(said)][:_MOST_HEARD]
     if safe_text.word_count(said[: safe_text.HEAD]) < 2:
         return True
@@ -145,12 +145,15 @@ def is_phrase(said: str) -> bool:
 
 
 def only_decides(said: str) -> bool:
-    """Whether a caller's words are decisions and nothing else, so that they ask for nothing."""
+    """Whether a caller's words only state decisions, and ask for nothing."""
     return all(decides(one, True, asks=True) for one in [*safe_text.sentences(said)][:_MOST_HEARD])
 
 
 def spoken_worth(sentence: str, names: list[str], by_caller: bool) -> float:
-    """What speaks for keeping a sentence: a wish of the caller's, a conclusion, exact strings; against it that it is a phrase."""
+    """How much a sentence is worth keeping.
+
+    Wishes of the caller, conclusions and exact strings add to it; polite phrases and code reduce it.
+    """
     words = safe_text.word_count(sentence)
     worth = 0.3 if by_caller else 0.1
     if by_caller and _WANTS.search(sentence):

@@ -1,4 +1,4 @@
-"""How contracts become sentences: a capability, the arguments that tell, what came of it. Words of ours join exact strings."""
+"""Words claims about calls: the capability, the important arguments, the outcome. Text of our own joins exact strings."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -9,21 +9,21 @@ from aorch.memory.contract_content import Leaf
 from aorch.memory.local.calls import Call, RepeatedCall, Request
 
 TELLING = 0.5
-"""From this worth on, an argument stands in the brief wording too."""
+"""Arguments of at least this worth are also in the brief text."""
 
 OPEN_WIDTH = 160
-"""How much is shown of what waits for an answer, in characters."""
+"""Characters that are shown of a text that waits for an answer."""
 
 
 class Wording(NamedTuple):
-    """Text for people and models, and the exact strings in it."""
+    """Text of a claim, and the exact strings in it."""
 
     text: str
     quotes: tuple[str, ...]
 
 
 def head(asked: Request) -> str:
-    """The capability, and who has it where the name does not tell."""
+    """The capability, and its agent unless the names are similar."""
     capability = safe_text.shown(asked.capability) or "call"
     if not asked.agent or asked.capability in asked.agent:
         return capability
@@ -31,7 +31,7 @@ def head(asked: Request) -> str:
 
 
 def said(pieces: Iterable[str], limit: int) -> Wording:
-    """One quotation of consecutive lines, joined by spaces, at most about `limit` characters."""
+    """One quotation of consecutive lines, joined by spaces, about `limit` characters long."""
     shown, exact, more = [], [], False
     for piece in pieces:
         if limit < 12:
@@ -46,7 +46,7 @@ def said(pieces: Iterable[str], limit: int) -> Wording:
 
 
 def briefly(leaves: Sequence[Leaf], room: int, between: str = ", ") -> Wording:
-    """Only the strings that look like identifiers, dates and names, each once, as far as there is room."""
+    """Only the strings that look like identifiers, dates and names, each once, as far as they fit."""
     parts: list[str] = []
     quotes: dict[str, None] = {}
     group: object = None
@@ -67,7 +67,7 @@ def briefly(leaves: Sequence[Leaf], room: int, between: str = ", ") -> Wording:
 
 
 def fully(leaves: Sequence[Leaf], room: int, width: int = 90) -> Wording:
-    """All of them, each under its key, as far as there is room: `to ann@x.org, items A1 count 2; B7 count 1`."""
+    """All values, each with its key, as far as they fit: `to ann@x.org, items A1 count 2; B7 count 1`."""
     text = ""
     before: Leaf | None = None
     quotes: list[str] = []
@@ -90,13 +90,13 @@ def fully(leaves: Sequence[Leaf], room: int, width: int = 90) -> Wording:
 
 
 def unasked(call: Call) -> list[Leaf]:
-    """The news in a call's result, without what its arguments held already."""
+    """The new values in a result that were not among the arguments."""
     given = {leaf.text for leaf in call.request.arguments}
     return [leaf for leaf in call.news if leaf.text not in given]
 
 
 def changed(series: RepeatedCall, room: int) -> Wording:
-    """Which values of a repeated call changed, and how: `state degraded → healthy`."""
+    """The values of a repeated call that changed: `state degraded → healthy`."""
     parts: list[str] = []
     quotes: list[str] = []
     for leaves in series.changed.values():
@@ -111,7 +111,7 @@ def changed(series: RepeatedCall, room: int) -> Wording:
 
 
 def outcome(call: Call, room: int) -> Wording:
-    """What a call gave that it was not given: identifiers before other values, in their order."""
+    """The values in a result that were not given: identifiers and other important strings first."""
     keys = {leaf.top for leaf in call.request.arguments}
     new = [leaf for leaf in unasked(call) if leaf.top not in keys]
     if not new:
@@ -124,7 +124,7 @@ def outcome(call: Call, room: int) -> Wording:
 
 
 def claim_of(text: str, brief: str, quotes: Sequence[str], contract_ids: Sequence[str], importance: float) -> Claim:
-    """The claim, each of its quotations and citations once; without its brief wording where that is none."""
+    """A claim with each quotation and citation once. The brief text is left out if it is not shorter."""
     ids = tuple(dict.fromkeys(identity for identity in contract_ids if identity))
     kept = tuple(dict.fromkeys(quote for quote in quotes if quote))
     return Claim(text, ids, kept, round(importance, 3), "" if brief == text or len(brief) > len(text) else brief)

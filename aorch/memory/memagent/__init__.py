@@ -1,1 +1,1 @@
-"""The memagent compressor: MemAgent keeps our block and adds its own."""
+"""The memagent compressor: sends the local block to MemAgent and stores its answer with the block."""

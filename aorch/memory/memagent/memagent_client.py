@@ -1,4 +1,4 @@
-"""MemAgent's HTTP API, as it really behaves: what it answers at each call, told apart, and nothing tried twice unasked."""
+"""A client of MemAgent's HTTP API, as MemAgent really behaves. No request is retried."""
 
 import base64
 import hashlib
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 MOST_NOTE_CHARS = 500
 MOST_BYTES = 1024 * 1024
 CONNECT_TIMEOUT_S, HEALTH_TIMEOUT_S, TIMEOUT_S = 2.0, 2.0, 60.0
-"""Seconds. A compression waits on a model for 1 to 5 s and lets everybody else wait as long."""
+"""Seconds. MemAgent compresses for 1 to 5 s with a model, and all other requests wait meanwhile."""
 
 _PLAIN = re.compile(r"session_(?!x[a-z2-7]{52}$)(?:[0-9A-HJKMNP-TV-Z]{26}|(?![0-9a-hjkmnp-tv-z]{26}$)[a-z0-9_-]{1,64})")
 
 
 def memagent_id(session_id: str) -> str:
-    """The id under which MemAgent knows a session: the same for the same session, and another for every other.
+    """The session ID in MemAgent: the same for the same session, and different for different sessions.
 
-    `session_` and a ULID, or lower-case letters, digits, `_` and `-`, stay as they are. Everything else becomes `session_x`
-    and the SHA-256 of its UTF-8 in base 32 (lower case): MemAgent wants that prefix, and makes files of ids, so that
-    separators, dots and ids that differ only in case must not reach it.
+    `session_` and a ULID, or lower-case letters, digits, `_` and `-`, is used as it is. Any other ID becomes `session_x` and
+    the SHA-256 of its UTF-8 in base 32 (lower case): MemAgent requires that prefix and uses the IDs as file names, so
+    separators, dots and IDs that differ only in case must not reach it.
     """
     if _PLAIN.fullmatch(session_id):
         return session_id
@@ -36,22 +36,24 @@ def memagent_id(session_id: str) -> str:
 
 @dataclass(frozen=True)
 class MemAgentResponse:
-    """An answer of MemAgent's: its HTTP status, and its body where that is a JSON object."""
+    """A response of MemAgent: the HTTP status, and the body if it is a JSON object."""
 
     status: int
     body: dict[str, Any]
 
     @property
     def reason(self) -> str:
-        """What it says went wrong, on one line, cut to 200 characters."""
+        """The error message of the body, on one line of at most 200 characters."""
         detail = self.body.get("error") or self.body.get("detail") or self.body.get("message") or ""
         said = detail if isinstance(detail, str) else json.dumps(detail, ensure_ascii=False)
         return " ".join("".join(c if c.isprintable() else " " for c in said).split())[:200]
 
 
 class MemAgentClient:
-    """A MemAgent at `url`. Session ids are its own (`memagent_id`). Every call raises ServiceUnreachable where no answer
-    comes within `timeout_s`; where it says anything else than what is expected, ServiceFailed, with its reason.
+    """A client of MemAgent at `url`, open inside an `async with` block. It takes session IDs of `memagent_id`.
+
+    Every method raises ServiceUnreachable if there is no response within `timeout_s`, and ServiceFailed, with MemAgent's reason,
+    for an unexpected response.
     """
 
     def __init__(self, url: str, timeout_s: float = TIMEOUT_S) -> None:
@@ -72,65 +74,70 @@ class MemAgentClient:
         await self._client.close()
 
     async def health(self, timeout_s: float = HEALTH_TIMEOUT_S) -> Literal["healthy", "busy", "absent"]:
-        """`busy` where it takes a connection and is silent: while it compresses, its health waits, 5.7 s as measured."""
+        """`busy` if it accepts a connection but does not respond: its health check waits while it compresses (5.7 s measured)."""
         from aiohttp import ConnectionTimeoutError  # noqa: PLC0415  likewise
 
         for path in ("/v1/health", "/health"):
             try:
-                said = await self._send("GET", path, timeout_s)
+                response = await self._send("GET", path, timeout_s)
             except ServiceUnreachable as error:
                 cause = error.__cause__
                 late = isinstance(cause, TimeoutError) and not isinstance(cause, ConnectionTimeoutError)
                 return "busy" if late else "absent"
-            if said.status == 200:
+            if response.status == 200:
                 return "healthy"
         return "absent"
 
     async def init(self, session: str, intent: str) -> str:
-        """Make the session known, or find it known; the id of its memory block, empty where it was known.
+        """Create the session. Return the ID of its memory block, or an empty string if the session existed.
 
-        An empty `intent` would be refused, so the session's id stands in.
+        MemAgent rejects an empty `intent`, so the session ID is sent instead.
         """
-        said = await self._send(
+        response = await self._send(
             "POST", "/v1/session/init", session_id=session, intent=intent or session, created_by="aorch"
         )
-        if said.status == 409:
+        if response.status == 409:
             return ""
-        return str(self._expected("init", said, 201, 200).body.get("memory_block_id") or "")
+        return str(self._expected("init", response, 201, 200).body.get("memory_block_id") or "")
 
     async def note(self, session: str, text: str) -> bool:
-        """Put a note of at most MOST_NOTE_CHARS into the session's memory; False where it was refused (422)."""
-        said = await self._send("POST", f"/v1/session/{session}/note", text=text)
-        return said.status != 422 and bool(self._expected("note", said, 200, 201))
+        """Add a note of at most MOST_NOTE_CHARS to the session. Return False if MemAgent rejected it (422)."""
+        response = await self._send("POST", f"/v1/session/{session}/note", text=text)
+        return response.status != 422 and bool(self._expected("note", response, 200, 201))
 
     async def notes(self, session: str) -> list[str]:
-        """The notes that the session's memory holds by now; none where there is no memory yet."""
-        said = await self._send("GET", f"/v1/session/{session}/memory-block")
-        if said.status == 404:
+        """The notes of the session; empty if it has no memory yet."""
+        response = await self._send("GET", f"/v1/session/{session}/memory-block")
+        if response.status == 404:
             return []
-        listed = self._expected("memory-block", said, 200).body.get("user_notes")
+        listed = self._expected("memory-block", response, 200).body.get("user_notes")
         found = listed if isinstance(listed, list) else [listed]
         return [note if isinstance(note, str) else json.dumps(note, ensure_ascii=False) for note in found if note]
 
     async def compress(self, session: str) -> dict[str, Any]:
-        """Have it compress; its whole answer, which may be about a session that is not ours, or say that there was nothing."""
-        said = await self._send("POST", f"/v1/session/{session}/compress")
-        return self._expected("compress", said, 200).body
+        """Let MemAgent compress the session, and return its response.
 
-    def _expected(self, call: str, said: MemAgentResponse, *statuses: int) -> MemAgentResponse:
-        if said.status not in statuses:
-            reason = f": {said.reason}" if said.reason else ""
-            raise ServiceFailed(f"MemAgent at {self.url} answered {call} with HTTP {said.status}{reason}")
-        return said
+        The response may be about another session, or say that there was nothing to compress.
+        """
+        response = await self._send("POST", f"/v1/session/{session}/compress")
+        return self._expected("compress", response, 200).body
+
+    def _expected(self, call: str, response: MemAgentResponse, *statuses: int) -> MemAgentResponse:
+        if response.status not in statuses:
+            reason = f": {response.reason}" if response.reason else ""
+            raise ServiceFailed(f"MemAgent at {self.url} answered {call} with HTTP {response.status}{reason}")
+        return response
 
     async def _send(self, method: str, path: str, timeout_s: float | None = None, **body: str) -> MemAgentResponse:
         from aiohttp import ClientError  # noqa: PLC0415  likewise
+
+        from aorch.net.http_client import read_limited  # noqa: PLC0415  likewise
 
         assert self._client is not None
         request = self._client.request(method, f"{self.url}{path}", json=body or None, timeout_s=timeout_s)
         try:
             async with request as answer:
-                return MemAgentResponse(answer.status, _object(await _whole(answer.content)))
+                return MemAgentResponse(answer.status, _object(await read_limited(answer, MOST_BYTES) or b""))
         except TimeoutError as error:
             raise ServiceUnreachable(f"MemAgent at {self.url} gave no answer in time", _HINT) from error
         except (ClientError, OSError, ValueError) as error:
@@ -139,17 +146,7 @@ class MemAgentClient:
             ) from error
 
 
-_HINT = "Is it running, and is MEMAGENT_URL right?"
-
-
-async def _whole(content: Any) -> bytes:
-    """MOST_BYTES of a body at most."""
-    whole = bytearray()
-    async for part in content.iter_chunked(65536):
-        whole += part
-        if len(whole) >= MOST_BYTES:
-            break
-    return bytes(whole[:MOST_BYTES])
+_HINT = "Check that it is running, and check MEMAGENT_URL."
 
 
 def _object(text: bytes) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The memagent compressor: our block goes to MemAgent as notes, and what MemAgent makes of the session stands beside ours."""
+"""The memagent compressor: sends the claims of a local block to MemAgent as notes, and lets MemAgent compress the session."""
 
 import hashlib
 import json
@@ -19,11 +19,11 @@ _MOST_ITEMS, _LONGEST_ITEM, _LONGEST_SUMMARY = 50, 400, 4000
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """What MemAgent made of a session.
+    """MemAgent's answer to a compression.
 
-    aorch gives it notes and no events, so where `events_processed` is above 0 the summary is of events that are not ours
-    (it has a built-in sample of 11). It is never taken for our memory. The texts are on one line each, without control
-    characters; `summary` may be whatever a model said, and `message` what MemAgent said instead of a summary.
+    aorch sends notes and no events. If `events_processed` is above 0, the summary is about other events (MemAgent has a built-in
+    sample of 11). The answer never replaces the block. All texts are on one line, without control characters. `summary` may be
+    anything that a model wrote, and `message` is MemAgent's message instead of a summary.
     """
 
     memory_block_id: str = ""
@@ -40,11 +40,10 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Companion(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of handing a block over: to be stored beside the block.
+    """What is stored with a block that was sent to MemAgent.
 
-    `memagent_session_id` is the session's id there. `notes` are the hashes of the block's notes that stand there now, to be
-    given as `sent` the next time; `refused` counts those that it did not take. `answer` is None where it gave none, and
-    `error` then says why.
+    `memagent_session_id` is the session ID in MemAgent. `notes` are the hashes of the notes that MemAgent has now; the next
+    compression passes them as `sent`. `refused` counts the notes that MemAgent rejected. If `answer` is None, `error` says why.
     """
 
     memagent_session_id: str
@@ -57,18 +56,19 @@ class Companion(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def send_to_memagent(block: MemoryBlock, memagent: MemAgentClient, sent: Collection[str] = ()) -> Companion:
-    """Make the session known to MemAgent, send it the notes of `block` whose hashes are not in `sent` and that it does
-    not hold already (a process may have died between sending and storing), and have it compress. Where it did not know
-    the session (any more), all notes are sent.
+    """Create the session in MemAgent, send the notes of `block`, and let MemAgent compress.
 
-    Raises nothing for what MemAgent does or fails to do: `error` says it.
+    Notes are skipped if their hashes are in `sent`, or if MemAgent has them already (an earlier process may have been killed
+    before it stored the hashes). If MemAgent did not know the session, all notes are sent.
+
+    Raises nothing if MemAgent fails: `error` has the reason.
     """
     session = memagent_id(block.session_id)
     companion = Companion(memagent_session_id=session)
     try:
-        made = await memagent.init(session, _intent(block))
-        companion = replace(companion, memory_block_id=made)
-        companion = await _noted(companion, block, memagent, () if made else sent)
+        new_block_id = await memagent.init(session, _intent(block))
+        companion = replace(companion, memory_block_id=new_block_id)
+        companion = await _send_notes(companion, block, memagent, () if new_block_id else sent)
         if companion.error:
             return companion
         answer = answer_of(await memagent.compress(session))
@@ -77,10 +77,10 @@ async def send_to_memagent(block: MemoryBlock, memagent: MemAgentClient, sent: C
     return replace(companion, answer=answer, memory_block_id=answer.memory_block_id or companion.memory_block_id)
 
 
-async def _noted(
+async def _send_notes(
     companion: Companion, block: MemoryBlock, memagent: MemAgentClient, sent: Collection[str]
 ) -> Companion:
-    """Send what is to be sent. What was sent before a failure is in the `Companion` all the same."""
+    """Send the notes. If one fails, the result contains the notes that were sent before."""
     there = "\n".join(await memagent.notes(companion.memagent_session_id))
     for text in notes(block):
         mark = note_hash(text)
@@ -99,8 +99,9 @@ async def _noted(
 
 
 def notes(block: MemoryBlock) -> list[str]:
-    """`block` as notes of at most MOST_NOTE_CHARS, the weightiest first: a claim each with the contracts that it cites,
-    exact strings several together. None occurs twice.
+    """`block` as notes of at most MOST_NOTE_CHARS, the most important first, each once.
+
+    Each claim is a note with its citations. Exact strings share notes.
     """
     ordered = sorted(block.claims(), key=lambda item: -item[1].importance)
     sentences = [
@@ -113,14 +114,12 @@ def notes(block: MemoryBlock) -> list[str]:
 
 
 def note_hash(text: str) -> str:
-    """SHA-256 of a note (hex, 32 digits): how it is remembered as sent."""
+    """The hash by which a sent note is remembered: the first 32 hex digits of its SHA-256."""
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def answer_of(body: dict[str, Any]) -> Answer:
-    """What an answer to compress says, whatever of it is missing or of another kind. Raises ServiceFailed where it says
-    nothing at all.
-    """
+    """The answer in a response to `compress`; missing or invalid fields are empty. Raises ServiceFailed if all are."""
     made = body.get("compression")
     compression: dict[str, Any] = made if isinstance(made, dict) else {"summary": made or ""}
     answer = Answer(
@@ -153,7 +152,7 @@ def _fitting(title: str, text: str, cites: str) -> str:
 
 
 def _listed(names: list[Claim]) -> Iterator[str]:
-    """Exact strings, each with the contract that it stands in, in as few notes as they fit."""
+    """Exact strings, each with its contract, in as few notes as possible."""
     title = f"{TITLES['literals']} "
     note = title
     for claim in names:
