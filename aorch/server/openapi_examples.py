@@ -301,7 +301,9 @@ REFUSALS: dict[str, tuple[AorchError, ...]] = {
         LedgerFull("the disk of the ledger /srv/ledger.db is full", "Make room, then try again."),
     ),
     "compress": (
-        ConfigInvalid("the environment variable ANTHROPIC_API_KEY, with the key of claude-haiku-4-5, is empty"),
+        ConfigInvalid(
+            "the environment variable ANTHROPIC_API_KEY is empty; it must contain the key of claude-haiku-4-5"
+        ),
         ParametersInvalid("body: max_tokens: Input should be greater than or equal to 64"),
         LlmOff("no model is configured to be asked", "Add a table [llm] to aorch.toml (docs/compressors.md)."),
         NotFound("no session is called 'session_9'", "See `aorch contracts list`."),

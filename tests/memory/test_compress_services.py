@@ -1,4 +1,4 @@
-"""`aorch compress` through a model or MemAgent: what they say is checked or kept apart, and their failing is told."""
+"""`aorch compress` through a model or MemAgent: their output is checked or stored separately, and failures are reported."""
 
 import pytest
 from conftest import Home
@@ -23,7 +23,7 @@ def llm_of(home: Home, double: LlmDouble, provider: str = "openai") -> None:
 
 
 @pytest.mark.parametrize("provider", ["openai", "anthropic"])
-def test_a_configured_model_is_asked_and_named_in_the_block(incident: Home, provider: str) -> None:
+def test_a_configured_model_makes_the_block(incident: Home, provider: str) -> None:
     with running(LlmDouble()) as double:
         llm_of(incident, double, provider)
         block = compressed(incident, SESSION)["memory_block"]
@@ -33,7 +33,7 @@ def test_a_configured_model_is_asked_and_named_in_the_block(incident: Home, prov
     verified(incident)
 
 
-def test_only_what_is_new_is_shown_to_the_model(home: Home) -> None:
+def test_the_model_sees_only_the_new_contracts(home: Home) -> None:
     contracts = incident_4711()
     with running(LlmDouble()) as double:
         llm_of(home, double)
@@ -45,7 +45,7 @@ def test_only_what_is_new_is_shown_to_the_model(home: Home) -> None:
 
 
 @pytest.mark.parametrize(("mode", "why"), [("unauthorised", "401"), ("truncated", "twice"), ("empty", "no claim of")])
-def test_where_the_model_fails_the_local_block_stands_in_and_output_and_block_say_so(
+def test_if_the_model_fails_the_local_compressor_makes_the_block_and_a_warning_says_so(
     incident: Home, mode: str, why: str
 ) -> None:
     with running(LlmDouble(mode)) as double:
@@ -62,14 +62,14 @@ def test_where_the_model_fails_the_local_block_stands_in_and_output_and_block_sa
     verified(incident)
 
 
-def test_without_a_model_asking_for_one_exits_2_and_says_what_to_do(incident: Home) -> None:
+def test_via_llm_without_a_configured_model_exits_2_with_a_hint(incident: Home) -> None:
     done = incident.aorch("compress", SESSION, "--via", "llm")
     assert done.code == 2
     assert "no model is configured" in done.err
     assert "[llm]" in done.err
 
 
-def test_a_key_that_is_missing_is_an_error_and_no_block_is_made(incident: Home) -> None:
+def test_a_missing_api_key_is_an_error_and_no_block_is_made(incident: Home) -> None:
     incident.write("aorch.toml", '[llm]\nmodel = "claude-haiku-4-5"\n')
     done = incident.aorch("compress", SESSION)
     assert done.code == 2
@@ -80,7 +80,7 @@ def test_a_key_that_is_missing_is_an_error_and_no_block_is_made(incident: Home) 
 # by MemAgent
 
 
-def test_memagent_is_handed_the_block_and_its_answer_stands_beside_it(incident: Home) -> None:
+def test_memagent_gets_the_block_and_its_answer_is_stored_with_it(incident: Home) -> None:
     with running(MemAgentDouble()) as double:
         incident.environment["MEMAGENT_URL"] = double.url
         block = compressed(incident, SESSION)["memory_block"]
@@ -109,7 +109,7 @@ def test_a_growing_session_sends_memagent_each_note_once(home: Home) -> None:
 
 
 @pytest.mark.parametrize("mode", ["llm_down", "absent"])
-def test_what_memagent_fails_at_is_told_and_our_block_is_kept(incident: Home, mode: str) -> None:
+def test_if_memagent_fails_a_warning_says_so_and_the_block_is_kept(incident: Home, mode: str) -> None:
     with running(MemAgentDouble(mode)) as double:
         incident.environment["MEMAGENT_URL"] = double.url if mode == "llm_down" else "http://127.0.0.1:9"
         done = incident.aorch("compress", SESSION, "--via", "memagent", "--json")
@@ -120,7 +120,7 @@ def test_what_memagent_fails_at_is_told_and_our_block_is_kept(incident: Home, mo
     verified(incident)
 
 
-def test_with_local_nobody_is_asked_whatever_is_configured(incident: Home) -> None:
+def test_via_local_sends_nothing_to_any_service(incident: Home) -> None:
     with running(LlmDouble()) as llm, running(MemAgentDouble()) as memagent:
         llm_of(incident, llm)
         incident.environment["MEMAGENT_URL"] = memagent.url

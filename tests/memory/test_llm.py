@@ -1,4 +1,4 @@
-"""The model's client: what it does with servers that are overloaded, gone or chatty, its configuration, its key."""
+"""The client of a model: overloaded, unreachable and chatty servers, its configuration, its API key."""
 
 import asyncio
 import logging
@@ -27,7 +27,7 @@ __all__ = ["configured"]
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_an_overloaded_server_is_asked_again(provider: str, configured: Configured) -> None:
+def test_a_request_to_an_overloaded_server_is_retried(provider: str, configured: Configured) -> None:
     with running(LlmDouble("overloaded", "overloaded", "broken", "good")) as double:
         block = block_by(configured(double, provider), OPERATIONS)
     assert block.compressor.name == "llm"
@@ -35,7 +35,7 @@ def test_an_overloaded_server_is_asked_again(provider: str, configured: Configur
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_the_wait_is_the_one_that_the_server_asks_for(provider: str, configured: Configured) -> None:
+def test_retry_after_sets_the_wait(provider: str, configured: Configured) -> None:
     with running(LlmDouble("busy", "good")) as double:
         start = time.monotonic()
         block = block_by(configured(double, provider), OPERATIONS)
@@ -56,7 +56,7 @@ def test_the_wait_is_the_one_that_the_server_asks_for(provider: str, configured:
         (["empty"], 1, "passed the checks"),
     ],
 )
-def test_the_local_block_stands_in_and_says_why(
+def test_if_the_model_fails_the_local_block_has_the_reason(
     provider: str, modes: list[str], requests: int, why: str, configured: Configured
 ) -> None:
     with running(LlmDouble(*modes)) as double:
@@ -67,13 +67,13 @@ def test_the_local_block_stands_in_and_says_why(
     assert "\x1b" not in reason(block)
 
 
-def test_a_page_instead_of_an_answer_counts_as_cut_off(configured: Configured) -> None:
+def test_an_html_page_counts_as_an_answer_that_was_cut_off(configured: Configured) -> None:
     with running(LlmDouble("html")) as double:
         assert_stood_in(block_by(configured(double), OPERATIONS), OPERATIONS, "cut off, twice")
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_an_answer_that_is_good_the_second_time_is_taken(provider: str, configured: Configured) -> None:
+def test_a_valid_second_answer_is_used(provider: str, configured: Configured) -> None:
     for bad in ("truncated", "prose"):
         with running(LlmDouble(bad, "good")) as double:
             assert block_by(configured(double, provider), OPERATIONS).compressor.name == "llm"
@@ -95,7 +95,7 @@ def test_json_between_other_words_is_found(provider: str, configured: Configured
         ("openai", "no_max_tokens", "max_tokens"),
     ],
 )
-def test_what_a_server_does_not_take_is_left_out(
+def test_an_unsupported_field_is_left_out_of_the_next_request(
     provider: str, mode: str, left: str | None, configured: Configured
 ) -> None:
     with running(LlmDouble(mode)) as double:
@@ -105,10 +105,10 @@ def test_what_a_server_does_not_take_is_left_out(
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_contracts_go_to_the_configured_address_and_nowhere_else(
+def test_contracts_are_sent_only_to_the_configured_url(
     provider: str, configured: Configured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither where a redirect leads, nor through a proxy of the environment."""
+    """Not to the target of a redirect, and not through a proxy from the environment."""
     with running(LlmDouble("good")) as other, running(LlmDouble("moved")) as double:
         double.elsewhere = f"{other.url}{'/v1/messages' if provider == 'anthropic' else '/v1/chat/completions'}"
         for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
@@ -119,7 +119,7 @@ def test_contracts_go_to_the_configured_address_and_nowhere_else(
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_a_silent_server_ends_in_the_local_block_within_the_timeouts(provider: str, configured: Configured) -> None:
+def test_a_silent_server_leads_to_the_local_block_within_the_timeouts(provider: str, configured: Configured) -> None:
     with running(LlmDouble("hanging")) as double:
         start = time.monotonic()
         block = block_by(configured(double, provider, timeout_s=0.2), OPERATIONS)
@@ -128,7 +128,7 @@ def test_a_silent_server_ends_in_the_local_block_within_the_timeouts(provider: s
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_nobody_listening_ends_in_the_local_block(provider: str, configured: Configured) -> None:
+def test_an_unreachable_server_leads_to_the_local_block(provider: str, configured: Configured) -> None:
     with running(LlmDouble()) as double:
         nobody = configured(double, provider)
     assert_stood_in(block_by(nobody, OPERATIONS), OPERATIONS, "gave no answer in 4 attempts")
@@ -146,12 +146,14 @@ def in_home(home: Home, monkeypatch: pytest.MonkeyPatch, toml: str) -> Iterator[
     yield
 
 
-def test_without_a_table_there_is_no_model(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_llm_table_no_model_is_configured(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     with in_home(home, monkeypatch, ""):
         assert settings.load(home.ledger).llm is None
 
 
-def test_a_table_alone_is_claude_with_the_seeds_variable(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_llm_table_means_claude_and_its_usual_key_variable(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with in_home(home, monkeypatch, "[llm]\n"):
         llm = settings.load(home.ledger).llm
         assert llm is not None
@@ -174,9 +176,7 @@ def test_a_table_alone_is_claude_with_the_seeds_variable(home: Home, monkeypatch
         ('[llm]\nkey = "sk-x"\n', "unknown key llm.key"),
     ],
 )
-def test_a_table_that_cannot_be_understood_says_so(
-    toml: str, said: str, home: Home, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_invalid_llm_table_is_rejected(toml: str, said: str, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     with in_home(home, monkeypatch, toml), pytest.raises(ConfigInvalid) as refused:
         settings.load(home.ledger)
     assert said in str(refused.value)
@@ -187,7 +187,7 @@ def test_a_table_that_cannot_be_understood_says_so(
 @pytest.mark.parametrize(
     "mode", ["unauthorised", "too_long", "overloaded", "hanging", pytest.param("broken", marks=pytest.mark.torture)]
 )
-def test_the_key_stands_in_no_error_and_no_log(
+def test_the_api_key_is_in_no_error_and_no_log(
     provider: str, mode: str, configured: Configured, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def ask(llm_config: LlmConfig) -> None:
@@ -204,14 +204,14 @@ def test_the_key_stands_in_no_error_and_no_log(
     assert KEY not in caplog.text
 
 
-def test_a_server_without_a_key_gets_none(configured: Configured) -> None:
+def test_without_a_configured_key_no_key_is_sent(configured: Configured) -> None:
     os.environ.pop("NO_SUCH_KEY", None)
     with running(LlmDouble()) as double:
         block_by(configured(double, key_env=""), OPERATIONS)
     assert double.keys == [""]
 
 
-def test_without_the_package_claude_is_refused_with_the_way_to_get_it(home: Home) -> None:
+def test_without_the_anthropic_package_the_error_says_how_to_install_it(home: Home) -> None:
     python = (
         "import sys; sys.modules['anthropic'] = None\n"
         "from aorch.config.settings import LlmConfig; from aorch.memory.llm.llm_client import LlmClient\n"

@@ -1,4 +1,4 @@
-"""The llm compressor, against a model that is as bad as models are: what it invents is not in the block."""
+"""The llm compressor, with a model that makes typical mistakes: nothing that it invents is in the block."""
 
 import time
 import tracemalloc
@@ -21,7 +21,7 @@ __all__ = ["configured"]
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 @pytest.mark.parametrize("session", [operations, review, analysis])
-def test_a_block_holds_what_the_model_said_with_its_citations(
+def test_a_block_contains_the_claims_of_the_model_with_citations(
     provider: str, session: Callable[[], list[Contract]], configured: Configured
 ) -> None:
     contracts = session()
@@ -40,7 +40,9 @@ def test_a_block_holds_what_the_model_said_with_its_citations(
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_the_request_is_deterministic_and_asks_for_the_blocks_sections(provider: str, configured: Configured) -> None:
+def test_the_request_is_deterministic_and_its_schema_has_the_sections_of_a_block(
+    provider: str, configured: Configured
+) -> None:
     with running(LlmDouble()) as double:
         blocks = [block_by(configured(double, provider), OPERATIONS) for _ in range(2)]
     first, second = double.asked
@@ -67,7 +69,7 @@ def test_the_model_sees_labels_and_no_contract_ids(configured: Configured) -> No
     assert shown[2]["answers"] == "c2"
 
 
-def test_the_budget_holds_and_the_intent_is_told(configured: Configured) -> None:
+def test_the_prompt_fits_in_max_tokens_and_the_model_gets_the_intent(configured: Configured) -> None:
     with running(LlmDouble()) as double:
         block = block_by(configured(double), OPERATIONS, max_tokens=256, intent="hand over to the night shift")
     text, cites = prompt_text([block], 256)
@@ -78,7 +80,7 @@ def test_the_budget_holds_and_the_intent_is_told(configured: Configured) -> None
     assert block.left_out
 
 
-def test_what_the_model_passes_over_the_local_compressor_adds(configured: Configured) -> None:
+def test_the_local_compressor_adds_findings_that_the_model_left_out(configured: Configured) -> None:
     contracts = OPERATIONS
     with running(LlmDouble("good")) as double:
         block = block_by(configured(double), contracts)
@@ -88,7 +90,7 @@ def test_what_the_model_passes_over_the_local_compressor_adds(configured: Config
     assert "postgres-7.prod.internal:5432" in prompt_text([block], 512)[0]
 
 
-def test_a_failure_that_the_model_words_badly_is_told_by_the_local_compressor_as_well(configured: Configured) -> None:
+def test_the_local_compressor_adds_a_failure_that_the_model_words_badly(configured: Configured) -> None:
     with running(LlmDouble()) as double:
         block = block_by(configured(double), OPERATIONS)
     told = [claim.text for claim in block.failures]
@@ -96,7 +98,7 @@ def test_a_failure_that_the_model_words_badly_is_told_by_the_local_compressor_as
     assert any("payments.pool.PoolTimeout: no connection" in text for text in told)
 
 
-def test_no_contracts_ask_nobody(configured: Configured) -> None:
+def test_without_contracts_no_request_is_sent(configured: Configured) -> None:
     with running(LlmDouble()) as double:
         block = block_by(configured(double), [], session_id="s")
     assert double.asked == []
@@ -114,7 +116,7 @@ def test_no_contracts_ask_nobody(configured: Configured) -> None:
         ("invented_quotes", "board of directors"),
     ],
 )
-def test_what_the_model_invents_is_dropped_and_counted(mode: str, never: str, configured: Configured) -> None:
+def test_invented_claims_are_dropped_and_counted(mode: str, never: str, configured: Configured) -> None:
     contracts = OPERATIONS
     with running(LlmDouble("good")) as double:
         good = block_by(configured(double), contracts)
@@ -127,7 +129,7 @@ def test_what_the_model_invents_is_dropped_and_counted(mode: str, never: str, co
     assert list(block.claims()) == list(good.claims())
 
 
-def test_an_answer_of_any_form_is_read(configured: Configured) -> None:
+def test_an_answer_of_any_shape_is_handled(configured: Configured) -> None:
     with running(LlmDouble("mad")) as double:
         assert_stood_in(block_by(configured(double), OPERATIONS), OPERATIONS, "passed the checks")
 
@@ -139,7 +141,7 @@ HOSTILE = (
 
 
 def hostile() -> list[Contract]:
-    """A session in which a tool answers with orders, and something fails before and after."""
+    """A session in which a tool answers with instructions, between two failures."""
     s = Session("session of\x1b[31m orders")
     s.calls("ann", "shell", "run", {"command": "make deploy"}, None, "deploy.sh: line 7: token_7f3 expired")
     s.calls("ann", "web", "fetch_page", {"url": "https://example.org/x"}, {"text": HOSTILE})
@@ -148,10 +150,10 @@ def hostile() -> list[Contract]:
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_a_model_that_obeys_a_contract_hides_no_failure_and_gives_no_order(
+def test_a_model_that_obeys_a_contract_cannot_hide_a_failure_or_pass_on_the_instruction(
     provider: str, configured: Configured
 ) -> None:
-    """What it repeats of the order is a quotation, and the failures that it keeps silent about are there."""
+    """Repeated instructions are quotations, and the failures that the model leaves out are in the block."""
     contracts = hostile()
     with running(LlmDouble("obedient")) as double:
         block = block_by(configured(double, provider), contracts)
@@ -168,7 +170,7 @@ def test_a_model_that_obeys_a_contract_hides_no_failure_and_gives_no_order(
     assert faults(block, contracts) == []
 
 
-def test_orders_in_contracts_are_shown_to_the_model_as_data(configured: Configured) -> None:
+def test_instructions_in_contracts_are_sent_to_the_model_as_data(configured: Configured) -> None:
     with running(LlmDouble()) as double:
         block = block_by(configured(double), hostile())
     body = double.asked[0]
@@ -187,7 +189,7 @@ def huge(count: int = 12) -> list[Contract]:
     return s.contracts
 
 
-def test_results_of_megabytes_are_cut_and_the_cut_is_told(configured: Configured) -> None:
+def test_large_results_are_cut_and_the_cut_is_marked(configured: Configured) -> None:
     contracts = huge(3)
     with running(LlmDouble()) as double:
         block = block_by(configured(double), contracts)
@@ -217,7 +219,7 @@ def long_session(calls: int) -> list[Contract]:
 
 
 @pytest.mark.parametrize("max_input_tokens", [4000, 8000])
-def test_a_session_longer_than_the_window_is_read_in_windows_from_contracts(
+def test_a_session_longer_than_the_window_is_read_in_several_windows(
     max_input_tokens: int, configured: Configured
 ) -> None:
     contracts = long_session(150)
@@ -236,7 +238,7 @@ def test_a_session_longer_than_the_window_is_read_in_windows_from_contracts(
     assert len(prompt_text([block], 512)[0]) <= 2048
 
 
-def test_one_window_that_fails_gives_the_local_block(configured: Configured) -> None:
+def test_if_one_window_fails_the_local_block_is_used(configured: Configured) -> None:
     contracts = long_session(100)
     modes = ["good", "good", "unauthorised"]
     with running(LlmDouble(*modes)) as double:
@@ -244,7 +246,7 @@ def test_one_window_that_fails_gives_the_local_block(configured: Configured) -> 
     assert_stood_in(block, contracts, "HTTP 401")
 
 
-def test_a_session_of_more_requests_than_allowed_asks_nobody(configured: Configured) -> None:
+def test_a_session_that_needs_more_than_max_requests_sends_none(configured: Configured) -> None:
     contracts = long_session(100)
     with running(LlmDouble()) as double:
         block = block_by(configured(double, max_input_tokens=4000, max_requests=2), contracts)
@@ -253,7 +255,7 @@ def test_a_session_of_more_requests_than_allowed_asks_nobody(configured: Configu
 
 
 @pytest.mark.torture
-def test_many_claims_of_ten_thousand_contracts_take_little(configured: Configured) -> None:
+def test_checking_the_claims_of_ten_thousand_contracts_is_fast(configured: Configured) -> None:
     contracts = long_session(5000)
     with running(LlmDouble()) as double:
         tracemalloc.start()

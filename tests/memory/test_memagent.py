@@ -1,4 +1,4 @@
-"""MemAgent: our block as notes, its answer beside ours, and none of its traps stepped into."""
+"""MemAgent: a block becomes notes, the answer is stored with the block, and MemAgent's quirks are handled."""
 
 import asyncio
 import re
@@ -49,7 +49,7 @@ def hand(url: str, block: MemoryBlock = BLOCK, sent: tuple[str, ...] = ()) -> Co
 @pytest.mark.parametrize(
     "plain", ["session_001", "session_a-b_c", "session_01KFV70H4T8M2N6P9QRSTVWXYZ", "session_" + "a" * 64]
 )
-def test_an_id_that_is_safe_stays_as_it_is(plain: str) -> None:
+def test_a_safe_session_id_is_used_unchanged(plain: str) -> None:
     assert memagent_id(plain) == plain
 
 
@@ -61,23 +61,23 @@ HARMFUL = [
 
 
 @pytest.mark.parametrize("harmful", HARMFUL)
-def test_any_other_id_becomes_one_that_can_do_no_harm(harmful: str) -> None:
+def test_any_other_session_id_becomes_a_safe_one(harmful: str) -> None:
     assert re.fullmatch(r"session_x[a-z2-7]{52}", memagent_id(harmful))
     assert memagent_id(harmful) == memagent_id(harmful)
 
 
 @given(st.lists(st.one_of(st.sampled_from(HARMFUL), st.text(), st.from_regex(r"session_[\w./-]*")), unique=True))
-def test_no_two_sessions_share_an_id_even_where_case_does_not_count(sessions: list[str]) -> None:
+def test_different_sessions_have_different_ids_even_without_case(sessions: list[str]) -> None:
     mapped = {memagent_id(session).lower() for session in sessions}
     assert len(mapped) == len(sessions)
 
 
-def test_an_id_that_looks_like_a_mapped_one_is_mapped_itself() -> None:
+def test_a_session_id_that_looks_like_a_derived_one_is_derived_too() -> None:
     mapped = memagent_id("a/b")
     assert memagent_id(mapped) != mapped
 
 
-def test_no_id_leads_out_of_its_folder() -> None:
+def test_no_session_id_leads_out_of_its_directory() -> None:
     s = Session("../../../tmp/owned")
     s.calls("ann", "shell", "run", {"command": "ls"}, {"stdout": "a"})
     with running(MemAgentDouble()) as double:
@@ -91,7 +91,7 @@ def test_no_id_leads_out_of_its_folder() -> None:
 # handing over
 
 
-def test_a_block_goes_over_as_notes_and_the_answer_stands_beside_it() -> None:
+def test_a_block_is_sent_as_notes_and_the_answer_is_returned() -> None:
     with running(MemAgentDouble()) as double:
         companion = hand(double.url)
     assert [path.rsplit("/", 1)[1] for _, path, _ in double.asked] == [
@@ -110,7 +110,7 @@ def test_a_block_goes_over_as_notes_and_the_answer_stands_beside_it() -> None:
     assert companion.answer.key_decisions == ("Chose a teal palette", "Set the headline in Futura")
 
 
-def test_notes_are_short_and_hold_every_claim_with_its_citations() -> None:
+def test_notes_are_short_and_contain_every_claim_with_its_citations() -> None:
     listed = notes(block_of(max_tokens=2048))
     assert max(map(len, listed)) <= 500
     whole = "\n".join(listed)
@@ -120,7 +120,7 @@ def test_notes_are_short_and_hold_every_claim_with_its_citations() -> None:
     assert "\x1b" not in whole
 
 
-def test_a_claim_that_is_too_long_for_a_note_is_cut_and_keeps_its_citation() -> None:
+def test_a_long_claim_is_cut_to_fit_in_a_note_and_keeps_its_citation() -> None:
     from msgspec.structs import replace
 
     long = Claim("word " * 200, ("01KFV70H4T8M2N6P9QRSTVWXYZ",), importance=1.0)
@@ -143,7 +143,7 @@ def test_each_note_is_sent_once() -> None:
     assert again.answer is not None
 
 
-def test_a_session_that_it_forgot_gets_its_notes_again() -> None:
+def test_a_session_that_memagent_has_lost_gets_its_notes_again() -> None:
     with running(MemAgentDouble()) as double:
         first = hand(double.url)
         double.sessions.clear()
@@ -151,7 +151,7 @@ def test_a_session_that_it_forgot_gets_its_notes_again() -> None:
     assert again.sent == len(first.notes)
 
 
-def test_what_was_sent_before_a_failure_is_remembered() -> None:
+def test_notes_that_were_sent_before_a_failure_are_remembered() -> None:
     with running(MemAgentDouble()) as double:
         double.refuse_notes_after = 3
         broken = hand(double.url)
@@ -175,7 +175,7 @@ def test_an_empty_intent_is_never_sent() -> None:
     assert companion.answer.summary == ""
 
 
-def test_a_summary_in_prose_is_kept_as_harmless_text() -> None:
+def test_a_summary_in_prose_is_stored_as_safe_text() -> None:
     with running(MemAgentDouble("prose")) as double:
         companion = hand(double.url)
     assert companion.answer is not None
@@ -184,7 +184,7 @@ def test_a_summary_in_prose_is_kept_as_harmless_text() -> None:
     assert "\n" not in companion.answer.summary
 
 
-def test_its_model_failing_leaves_our_notes_and_a_reason() -> None:
+def test_if_the_model_of_memagent_fails_the_notes_stay_and_the_error_says_why() -> None:
     with running(MemAgentDouble("llm_down")) as double:
         companion = hand(double.url)
     assert companion.answer is None
@@ -192,14 +192,14 @@ def test_its_model_failing_leaves_our_notes_and_a_reason() -> None:
     assert companion.error.endswith("HTTP 500: Compression failed: Error code: 529 - overloaded [31m")
 
 
-def test_the_own_block_is_never_changed() -> None:
+def test_memagent_never_changes_the_block() -> None:
     before = BLOCK.as_dict()
     with running(MemAgentDouble()) as double:
         hand(double.url)
     assert BLOCK.as_dict() == before
 
 
-def test_nobody_there_is_a_reason_and_no_exception() -> None:
+def test_an_unreachable_memagent_is_an_error_in_the_result_not_an_exception() -> None:
     with running(MemAgentDouble()) as double:
         url = double.url
     companion = hand(url)
@@ -207,7 +207,7 @@ def test_nobody_there_is_a_reason_and_no_exception() -> None:
     assert (companion.notes, companion.answer) == ((), None)
 
 
-def test_a_compression_that_takes_too_long_is_a_reason() -> None:
+def test_a_timeout_of_the_compression_is_an_error_in_the_result() -> None:
     with running(MemAgentDouble("held")) as double:
         companion = asked(double.url, lambda memagent: send_to_memagent(BLOCK, memagent), timeout_s=0.5)
         double.release.set()
@@ -218,7 +218,7 @@ def test_a_compression_that_takes_too_long_is_a_reason() -> None:
 # single calls
 
 
-def test_what_it_refuses_says_so() -> None:
+def test_a_rejected_request_raises_with_the_reason() -> None:
     with running(MemAgentDouble()) as double:
         with pytest.raises(ServiceFailed, match="HTTP 404: SESSION_NOT_FOUND"):
             asked(double.url, lambda memagent: memagent.compress("session_unknown"))
@@ -230,12 +230,12 @@ def test_what_it_refuses_says_so() -> None:
 
 
 @pytest.mark.parametrize("body", [{}, {"compression": None}, {"compression": []}, {"status": "ok"}])
-def test_an_answer_that_says_nothing_is_refused(body: dict[str, Any]) -> None:
+def test_an_empty_answer_is_rejected(body: dict[str, Any]) -> None:
     with pytest.raises(ServiceFailed, match="neither a summary nor a reason"):
         answer_of(body)
 
 
-def test_an_answer_of_other_kinds_is_read_as_far_as_it_goes() -> None:
+def test_the_valid_parts_of_a_malformed_answer_are_used() -> None:
     answer = answer_of(
         {
             "compression": {
@@ -258,26 +258,26 @@ def test_an_answer_of_other_kinds_is_read_as_far_as_it_goes() -> None:
 # health
 
 
-def test_health_is_asked_for_where_it_really_is() -> None:
+def test_health_is_requested_at_its_real_path() -> None:
     with running(MemAgentDouble()) as double:
         assert asked(double.url, lambda memagent: memagent.health()) == "healthy"
     assert [path for _, path, _ in double.asked] == ["/v1/health"]
 
 
 class OlderMemAgent(MemAgentDouble):
-    """One that has its health where older notes say."""
+    """A MemAgent with its health check at the older path."""
 
     def _do(self, method: str, path: str, body: Any) -> tuple[int, Any]:
         return (200, {"status": "ok"}) if path == "/health" else (404, {"detail": "Not Found"})
 
 
-def test_the_older_place_is_asked_second() -> None:
+def test_health_falls_back_to_the_older_path() -> None:
     with running(OlderMemAgent()) as double:
         assert asked(double.url, lambda memagent: memagent.health()) == "healthy"
     assert [path for _, path, _ in double.asked] == ["/v1/health", "/health"]
 
 
-def test_a_service_that_compresses_is_busy_and_not_dead() -> None:
+def test_a_memagent_that_is_compressing_is_busy_not_absent() -> None:
     with running(MemAgentDouble("held")) as double:
         compressing = threading.Thread(target=hand, args=(double.url,))
         compressing.start()
@@ -288,13 +288,13 @@ def test_a_service_that_compresses_is_busy_and_not_dead() -> None:
         assert asked(double.url, lambda memagent: memagent.health()) == "healthy"
 
 
-def test_nobody_listening_is_absent() -> None:
+def test_an_unreachable_memagent_is_absent() -> None:
     with running(MemAgentDouble()) as double:
         url = double.url
     assert asked(url, lambda memagent: memagent.health()) == "absent"
 
 
-def test_a_call_to_nobody_names_the_address() -> None:
+def test_the_error_of_an_unreachable_memagent_names_its_url() -> None:
     with running(MemAgentDouble()) as double:
         url = double.url
     with pytest.raises(ServiceUnreachable, match=url):
@@ -302,7 +302,7 @@ def test_a_call_to_nobody_names_the_address() -> None:
 
 
 def test_blocks_of_a_growing_session_share_their_notes() -> None:
-    """A later block's notes come on top of those of earlier ones, in the same session there."""
+    """The notes of a later block are added to the same session of MemAgent."""
     contracts = review()
     first, second = (
         compress_locally(part, BlockRequest(block_id="m", created_at="t", session_id="review-88"))

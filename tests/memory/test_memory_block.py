@@ -1,4 +1,4 @@
-"""A memory block: its JSON, its text for a model, and its proof."""
+"""A memory block: its JSON, its prompt, and its verification."""
 
 from typing import Any
 
@@ -19,12 +19,12 @@ def block_of(contracts: list[Contract], **options: Any) -> MemoryBlock:
 
 
 def segments(contracts: list[Contract], size: int) -> list[MemoryBlock]:
-    """Blocks of a growing session: each of the contracts that came after the one before."""
+    """The blocks of a growing session."""
     parts = [contracts[start : start + size] for start in range(0, len(contracts), size)]
     return [compress_locally(part, BlockRequest(block_id=f"mem_{n}", created_at="")) for n, part in enumerate(parts)]
 
 
-def test_a_block_survives_json() -> None:
+def test_a_block_survives_encoding_and_decoding() -> None:
     block = block_of(operations())
     assert from_json(jsonio.encode(block.as_dict())) == block
     assert from_dict(block.as_dict()) == block
@@ -32,18 +32,18 @@ def test_a_block_survives_json() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1,"])
-def test_what_is_not_json_is_refused(text: str) -> None:
+def test_invalid_json_is_rejected(text: str) -> None:
     with pytest.raises(InvalidJSON):
         from_json(text)
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", '{"block_id": 7}'])
-def test_json_that_is_no_block_is_refused(text: str) -> None:
+def test_json_that_is_not_a_block_is_rejected(text: str) -> None:
     with pytest.raises(msgspec.ValidationError):
         from_json(text)
 
 
-def test_a_prompt_of_half_the_budget_holds_the_weightiest() -> None:
+def test_a_prompt_of_half_the_size_contains_the_most_important_claims() -> None:
     block = block_of(operations(), max_tokens=1024)
     short, long = (prompt_text([block], max_tokens)[0] for max_tokens in (200, 1024))
     assert len(short) <= 800 < len(long)
@@ -51,16 +51,16 @@ def test_a_prompt_of_half_the_budget_holds_the_weightiest() -> None:
     assert "PoolTimeout" in short
 
 
-def test_a_budget_too_small_for_a_heading_gives_nothing() -> None:
+def test_a_limit_too_small_for_the_heading_gives_an_empty_prompt() -> None:
     assert prompt_text([block_of(operations())], 10) == ("", ())
     assert prompt_text([block_of(operations())], -1) == ("", ())
 
 
-def test_no_blocks_give_nothing() -> None:
+def test_no_blocks_give_an_empty_prompt() -> None:
     assert prompt_text([], 512) == ("", ())
 
 
-def test_several_blocks_of_a_session_make_one_prompt_the_newest_first() -> None:
+def test_the_blocks_of_a_session_make_one_prompt_newest_first() -> None:
     contracts = operations()
     blocks = segments(contracts, 14)
     text, cites = prompt_text(blocks, 512)
@@ -71,7 +71,7 @@ def test_several_blocks_of_a_session_make_one_prompt_the_newest_first() -> None:
     assert set(cites) <= {contract["contract_id"] for contract in contracts}
 
 
-def test_what_a_later_segment_answers_is_no_longer_open() -> None:
+def test_an_open_point_is_closed_by_a_later_block() -> None:
     s = Session()
     request = s.asks("bot", "registry", "fetch_licence", {"package": "left-pad-7"})
     waiting = s.asks("bot", "registry", "fetch_licence", {"package": "right-pad-8"})
@@ -85,7 +85,7 @@ def test_what_a_later_segment_answers_is_no_longer_open() -> None:
     assert waiting not in blocks[1].answered_before
 
 
-def test_the_first_aim_outlives_many_segments() -> None:
+def test_the_first_aim_stays_in_the_prompt_after_many_blocks() -> None:
     s = Session()
     s.says("ann", "bot", "Migrate the archive of 1998 to the new store without losing a file.", "I begin.")
     for n in range(400):
@@ -135,7 +135,7 @@ def test_a_block_verifies_against_its_contracts() -> None:
     assert verify_block(block_of(list(contracts.values())), contracts.get) == []
 
 
-def test_a_contract_that_is_gone_is_named() -> None:
+def test_a_missing_contract_is_named() -> None:
     contracts = {contract["contract_id"]: contract for contract in review()}
     block = block_of(list(contracts.values()))
     gone = block.failures[0].contract_ids[0]
@@ -143,7 +143,7 @@ def test_a_contract_that_is_gone_is_named() -> None:
     assert any(f"cites {gone}, which does not exist" in fault for fault in verify_block(block, contracts.get))
 
 
-def test_a_changed_contract_is_found_out() -> None:
+def test_a_changed_contract_is_detected() -> None:
     contracts = {contract["contract_id"]: contract for contract in review()}
     block = block_of(list(contracts.values()))
     changed = next(c for c in contracts.values() if c["error"] and "protected branch" in c["error"])
@@ -151,12 +151,12 @@ def test_a_changed_contract_is_found_out() -> None:
     assert any("protected branch" in fault for fault in verify_block(block, contracts.get))
 
 
-def test_a_claim_without_a_citation_is_a_fault() -> None:
+def test_a_claim_without_a_citation_is_reported() -> None:
     block = msgspec.structs.replace(block_of([]), results=(Claim("All went well.", ()),))
     assert verify_block(block, {}.get) == ["results: 'All went well.' cites no contract"]
 
 
-def test_a_quotation_may_stand_in_numbers_and_keys() -> None:
+def test_a_quotation_can_be_a_number_or_a_key() -> None:
     contract = {"contract_id": "A", "payload": {"limit_ms": 250, "nested": [{"k": "v"}]}}
     claim = Claim("", ("A",), quotes=("250", "limit_ms", '"nested":[{"k"'))
     block = msgspec.structs.replace(block_of([]), results=(claim,))

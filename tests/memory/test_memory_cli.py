@@ -1,4 +1,4 @@
-"""`aorch memory`: blocks as people, programs and models read them; none of it steers a terminal; verify finds what is not so."""
+"""`aorch memory`: output for people, programs and models, which cannot control a terminal, and verification."""
 
 import shutil
 import sqlite3
@@ -22,7 +22,7 @@ OTHER = review()[0]["session_id"]
 
 @pytest.fixture(scope="module")
 def remembered(tmp_path_factory: pytest.TempPathFactory, made_ledger: Path) -> Path:
-    """A ledger with two sessions, the first of which has two blocks."""
+    """A ledger with two sessions; the first one has two blocks."""
     home = empty_home(tmp_path_factory.mktemp("remembered"))
     shutil.copy(made_ledger, home.ledger)
     contracts = incident_4711()
@@ -36,14 +36,14 @@ def remembered(tmp_path_factory: pytest.TempPathFactory, made_ledger: Path) -> P
 
 @pytest.fixture
 def home(home: Home, remembered: Path) -> Home:
-    """A machine with that ledger."""
+    """A home with that ledger."""
     shutil.copy(remembered, home.ledger)
     return home
 
 
 @pytest.fixture(scope="module")
 def unkind(tmp_path_factory: pytest.TempPathFactory, remembered: Path) -> Home:
-    """A machine whose ledger holds a hostile session as well, compressed."""
+    """A home whose ledger also contains a compressed hostile session."""
     home = empty_home(tmp_path_factory.mktemp("unkind"))
     shutil.copy(remembered, home.ledger)
     take_in(home, unkind_session().contracts)
@@ -52,7 +52,7 @@ def unkind(tmp_path_factory: pytest.TempPathFactory, remembered: Path) -> Home:
 
 
 def rewrite(home: Home, old: str, new: str) -> None:
-    """Change what stands in the blocks, as somebody who can write to the file may."""
+    """Change the stored blocks, as any program with access to the file can."""
     with closing(sqlite3.connect(home.ledger)) as connection:
         changed = connection.execute("UPDATE memory_blocks SET block = replace(block, ?, ?)", (old, new))
         assert changed.rowcount
@@ -73,7 +73,7 @@ def test_list_shows_the_newest_block_first_and_pages(home: Home) -> None:
     assert second["next"] is None
 
 
-def test_list_of_a_session_shows_its_own(home: Home) -> None:
+def test_list_of_a_session_shows_only_its_blocks(home: Home) -> None:
     assert [line.split("\t")[3] for line in home.aorch("memory", "list", SESSION).out.splitlines()] == [
         f"{len(incident_4711()) - 8}",
         "8",
@@ -84,7 +84,7 @@ def test_list_of_a_session_shows_its_own(home: Home) -> None:
 # show
 
 
-def test_show_prints_every_block_of_a_session_with_where_each_claim_comes_from(home: Home) -> None:
+def test_show_prints_every_block_of_a_session_with_citations(home: Home) -> None:
     shown = home.aorch("memory", "show", SESSION).out
     made = [block for block in blocks(home) if block["session_id"] == SESSION]
     assert all(block["block_id"] in shown for block in made)
@@ -94,7 +94,7 @@ def test_show_prints_every_block_of_a_session_with_where_each_claim_comes_from(h
             assert claim["contract_ids"][0][-8:] in shown
 
 
-def test_show_of_a_block_s_id_shows_that_block(home: Home) -> None:
+def test_show_with_a_block_id_prints_that_block(home: Home) -> None:
     block = blocks(home)[0]
     assert home.aorch("memory", "show", block["block_id"], "--as", "json").json == {
         "session_id": block["session_id"],
@@ -103,13 +103,13 @@ def test_show_of_a_block_s_id_shows_that_block(home: Home) -> None:
 
 
 @pytest.mark.parametrize("budget", [64, 256, 512])
-def test_show_for_a_model_keeps_to_the_budget_and_speaks_of_all_blocks(home: Home, budget: int) -> None:
+def test_show_as_prompt_fits_in_max_tokens_and_covers_all_blocks(home: Home, budget: int) -> None:
     text = home.aorch("memory", "show", SESSION, "--as", "prompt", "--max-tokens", f"{budget}").out
     assert len(text.rstrip("\n")) <= 4 * budget
     assert f"{len(incident_4711())} contracts" in text
 
 
-def test_show_of_a_session_that_was_not_compressed_is_empty_and_of_none_exits_12(home: Home) -> None:
+def test_show_of_an_uncompressed_session_is_empty_and_an_unknown_session_exits_12(home: Home) -> None:
     home.aorch("run", "echo", "text=hi", "--session", "fresh")
     assert home.aorch("memory", "show", "fresh").out == ""
     assert home.aorch("memory", "show", "fresh", "--as", "json").json == {"session_id": "fresh", "blocks": []}
@@ -121,7 +121,7 @@ def test_show_of_a_session_that_was_not_compressed_is_empty_and_of_none_exits_12
 # search
 
 
-def test_search_finds_claims_with_all_words_in_capitals_or_not(home: Home) -> None:
+def test_search_finds_claims_with_all_words_in_any_case(home: Home) -> None:
     found = home.aorch("memory", "search", "pooltimeout", "POSTGRES", "--json").json["found"]
     assert found
     for one in found:
@@ -134,14 +134,14 @@ def test_search_finds_claims_with_all_words_in_capitals_or_not(home: Home) -> No
     assert len(home.aorch("memory", "search", "payments", "--limit", "1").out.splitlines()) == 1
 
 
-def test_search_for_what_is_nowhere_finds_nothing(home: Home) -> None:
+def test_search_without_matches_prints_nothing(home: Home) -> None:
     assert home.aorch("memory", "search", "zeppelin", "%").out == ""
 
 
 # verify
 
 
-def test_verify_says_that_all_holds(home: Home) -> None:
+def test_verify_of_correct_blocks_exits_0(home: Home) -> None:
     assert home.aorch("memory", "verify", "--all").out == "3 memory blocks: every citation and quotation holds\n"
     done = home.aorch("memory", "verify", SESSION, "--json")
     assert done.json == {"blocks": 2, "faults": []}
@@ -155,31 +155,31 @@ def faults_of(home: Home) -> list[dict[str, str]]:
     return found
 
 
-def test_verify_finds_a_quotation_that_stands_nowhere(home: Home) -> None:
+def test_verify_reports_a_quotation_that_no_contract_contains(home: Home) -> None:
     rewrite(home, "PoolTimeout", "PoolTimeless")
     assert any("PoolTimeless" in fault["fault"] and "is in none" in fault["fault"] for fault in faults_of(home))
     assert "PoolTimeless" in home.aorch("memory", "verify", SESSION).out
 
 
-def test_verify_finds_a_citation_that_leads_nowhere(home: Home) -> None:
+def test_verify_reports_a_citation_of_a_missing_contract(home: Home) -> None:
     cited = blocks(home)[0]["aims"][0]["contract_ids"][0]
     rewrite(home, cited, "01ARZ3NDEKTSV4RRFFQ69G5FAV")
     assert any("which does not exist" in fault["fault"] for fault in faults_of(home))
 
 
-def test_verify_finds_a_citation_of_another_session(home: Home) -> None:
+def test_verify_reports_a_citation_of_another_session(home: Home) -> None:
     by_session = {block["session_id"]: block for block in blocks(home)}
     ours = by_session[SESSION]["failures"][0]["contract_ids"][0]
     rewrite(home, ours, by_session[OTHER]["covered"]["last_contract_id"])
     assert any(f"of another session, {OTHER!r}" in fault["fault"] for fault in faults_of(home))
 
 
-def test_verify_finds_a_block_that_covers_less_than_it_says(home: Home) -> None:
+def test_verify_reports_a_wrong_count_of_covered_contracts(home: Home) -> None:
     rewrite(home, '"count":8', '"count":9')
     assert any("says that it covers 9 contracts" in fault["fault"] for fault in faults_of(home))
 
 
-def test_a_block_that_is_none_is_told_by_its_id(home: Home) -> None:
+def test_an_invalid_block_is_reported_by_its_id(home: Home) -> None:
     rewrite(home, '"quality"', '"quantity"')
     assert all("cannot read the memory block" in fault["fault"] for fault in faults_of(home))
     done = home.aorch("memory", "show", SESSION)
@@ -190,13 +190,13 @@ def test_a_block_that_is_none_is_told_by_its_id(home: Home) -> None:
 # export
 
 
-def test_export_writes_every_block_in_its_order(home: Home) -> None:
+def test_export_prints_every_block_in_order(home: Home) -> None:
     made = blocks(home)
     assert [block["session_id"] for block in made] == sorted(block["session_id"] for block in made)
     assert next(block["covered"]["count"] for block in made if block["session_id"] == SESSION) == 8
 
 
-def test_export_for_models_writes_a_line_for_each_session(home: Home) -> None:
+def test_export_as_prompt_prints_a_line_for_each_session(home: Home) -> None:
     lines = home.aorch("memory", "export", "--as", "prompt", "--max-tokens", "256").out.splitlines()
     found = [jsonio.decode(line) for line in lines]
     assert [one["session_id"] for one in found] == sorted((SESSION, OTHER))
@@ -210,7 +210,7 @@ def test_export_for_models_writes_a_line_for_each_session(home: Home) -> None:
     assert jsonio.decode(alone)["session_id"] == OTHER
 
 
-def test_a_ledger_that_is_not_there_has_no_memory_and_is_not_made(home: Home) -> None:
+def test_reading_the_memory_of_a_missing_ledger_does_not_create_it(home: Home) -> None:
     home.environment["AORCH_LEDGER"] = str(home.folder / "none.db")
     for command in (("list",), ("export",), ("verify", "--all"), ("search", "x")):
         assert home.aorch("memory", *command).code == 0
@@ -218,7 +218,7 @@ def test_a_ledger_that_is_not_there_has_no_memory_and_is_not_made(home: Home) ->
     assert not (home.folder / "none.db").exists()
 
 
-def test_the_names_of_sessions_are_completed(home: Home) -> None:
+def test_session_ids_are_completed(home: Home) -> None:
     home.environment |= {"_AORCH_COMPLETE": "complete_bash", "COMP_WORDS": "aorch memory show inc", "COMP_CWORD": "3"}
     assert home.aorch().out.strip() == SESSION
 
@@ -248,7 +248,7 @@ def unkind_session() -> Session:
     ],
     ids=" ".join,
 )
-def test_nothing_that_an_agent_wrote_steers_a_terminal(unkind: Home, arguments: tuple[str, ...]) -> None:
+def test_text_of_an_agent_cannot_control_the_terminal(unkind: Home, arguments: tuple[str, ...]) -> None:
     if arguments[0] == "compress":
         take_in(unkind, unkind_session().contracts)
     name = unkind.rows("SELECT session_id FROM contracts ORDER BY position DESC LIMIT 1")[0][0]
@@ -259,7 +259,7 @@ def test_nothing_that_an_agent_wrote_steers_a_terminal(unkind: Home, arguments: 
         assert character == "\n" or character.isprintable(), f"{character!r} in {shown!r}"
 
 
-def test_a_block_of_hostile_contracts_says_only_what_they_say(home: Home) -> None:
+def test_a_block_of_hostile_contracts_verifies(home: Home) -> None:
     contracts: list[dict[str, Any]] = unkind_session().contracts
     take_in(home, contracts)
     home.aorch("compress", "--all")

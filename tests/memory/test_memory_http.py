@@ -23,7 +23,7 @@ AWKWARD = ["a/b", "a b?c#d%e", "数据 \U0001f600", "../../etc", "a\nb", "%2F"]
 
 @pytest.fixture
 def home(tmp_path: Path, made_ledger: Path) -> Home:
-    """A home with agents and a ledger that holds a session."""
+    """A home with agents and a session in its ledger."""
     home = home_in(tmp_path, made_ledger)
     take_in(home, incident_4711())
     return home
@@ -31,7 +31,7 @@ def home(tmp_path: Path, made_ledger: Path) -> Home:
 
 @pytest.fixture
 def server(home: Home) -> Iterator[Server]:
-    """A server in it."""
+    """A server in that home."""
     with serving(home) as server:
         yield server
 
@@ -44,7 +44,7 @@ def memory(server: Server, session: str = SESSION, **query: Any) -> httpx.Respon
     return server.get(f"/v1/sessions/{quote(session, safe='')}/memory", params=query)
 
 
-def test_a_session_is_compressed_and_its_memory_read(server: Server) -> None:
+def test_a_session_can_be_compressed_and_its_memory_read(server: Server) -> None:
     answer = compress(server, intent="Testing echo and uppercase").json()
     assert list(answer) == ["status", "session_id", "compressed", "memory_block", "error"]
     assert (answer["status"], answer["compressed"], answer["error"]) == ("ok", len(incident_4711()), None)
@@ -54,7 +54,7 @@ def test_a_session_is_compressed_and_its_memory_read(server: Server) -> None:
     assert (again["status"], again["compressed"], again["memory_block"]) == ("ok", 0, None)
 
 
-def test_the_memory_is_given_as_text_for_a_model_within_a_budget(server: Server) -> None:
+def test_the_memory_is_returned_as_a_prompt_within_max_tokens(server: Server) -> None:
     compress(server)
     said = memory(server, **{"as": "prompt", "max_tokens": 128}).json()
     assert list(said) == ["session_id", "text", "cites"]
@@ -64,7 +64,7 @@ def test_the_memory_is_given_as_text_for_a_model_within_a_budget(server: Server)
     }
 
 
-def test_blocks_come_in_pages(server: Server) -> None:
+def test_blocks_are_returned_in_pages(server: Server) -> None:
     compress(server)
     ask(server, session=SESSION)
     compress(server)
@@ -84,7 +84,7 @@ def test_any_session_id_works_percent_encoded(server: Server, session: str) -> N
     assert len(said["blocks"]) == 1
 
 
-def test_an_unknown_session_is_a_404_and_one_without_blocks_has_none(server: Server) -> None:
+def test_an_unknown_session_is_a_404_and_a_session_without_blocks_an_empty_list(server: Server) -> None:
     problem(compress(server, "nobody"), 404, "not_found")
     problem(memory(server, "nobody"), 404, "not_found")
     assert memory(server).json()["blocks"] == []
@@ -92,11 +92,11 @@ def test_an_unknown_session_is_a_404_and_one_without_blocks_has_none(server: Ser
 
 
 @pytest.mark.parametrize("more", [{"max_tokens": 3}, {"via": "fax"}, {"intent": 3}, {"session_id": ""}])
-def test_what_is_no_request_is_refused(server: Server, more: dict[str, Any]) -> None:
+def test_an_invalid_request_is_rejected(server: Server, more: dict[str, Any]) -> None:
     assert server.post("/v1/compress", json={"session_id": SESSION, **more}).status_code == 422
 
 
-def test_a_model_that_is_not_configured_is_refused(server: Server) -> None:
+def test_via_llm_without_a_configured_model_is_rejected(server: Server) -> None:
     problem(compress(server, via="llm"), 403, "llm_off")
 
 
@@ -110,7 +110,7 @@ def test_reading_needs_the_scope_read_and_compressing_the_scope_run(home: Home) 
             assert server.get(f"/v1/sessions/{SESSION}/memory", headers=headers).status_code == reads
 
 
-def test_the_server_answers_while_it_compresses_and_a_second_one_waits(
+def test_the_server_responds_during_a_compression_and_a_second_one_waits(
     home: Home, wait_for: Callable[[Callable[[], Any]], Any]
 ) -> None:
     with running(MemAgentDouble("held")) as double:
@@ -131,7 +131,7 @@ def test_the_server_answers_while_it_compresses_and_a_second_one_waits(
 
 
 @pytest.mark.torture
-def test_a_compression_that_goes_on_for_too_long_is_a_409(home: Home, server: Server) -> None:
+def test_waiting_too_long_for_another_compression_is_a_409(home: Home, server: Server) -> None:
     with process_locks.only_one(home.ledger, "compress"):
         refused = server.post("/v1/compress", json={"session_id": SESSION}, timeout=60)
     problem(refused, 409, "conflict")

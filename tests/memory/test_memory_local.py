@@ -1,4 +1,4 @@
-"""The local compressor: what a memory holds, in which words, within which bounds."""
+"""The local compressor: the content, the wording and the limits of a memory."""
 
 import time
 import tracemalloc
@@ -35,7 +35,7 @@ SESSIONS = pytest.mark.parametrize("session", [operations, review, analysis])
 
 
 @SESSIONS
-def test_every_claim_cites_contracts_in_which_its_quotations_stand(session: Callable[[], list[Contract]]) -> None:
+def test_every_quotation_is_in_a_cited_contract(session: Callable[[], list[Contract]]) -> None:
     contracts = session()
     block = block_of(contracts)
     assert faults(block, contracts) == []
@@ -50,7 +50,7 @@ def test_the_same_contracts_give_the_same_block(session: Callable[[], list[Contr
 
 @SESSIONS
 @pytest.mark.parametrize("max_tokens", [128, 256, 512, 1024])
-def test_a_block_is_shown_whole_within_the_budget_that_it_was_made_for(
+def test_a_prompt_of_the_block_s_own_size_contains_the_whole_block(
     session: Callable[[], list[Contract]], max_tokens: int
 ) -> None:
     block = block_of(session(), max_tokens=max_tokens)
@@ -61,7 +61,7 @@ def test_a_block_is_shown_whole_within_the_budget_that_it_was_made_for(
     assert set(cites) == {identity for _, claim in block.claims() for identity in claim.contract_ids}
 
 
-def test_a_memory_of_operations_tells_what_was_done_what_failed_and_what_waits() -> None:
+def test_the_memory_of_operations_contains_actions_failures_and_open_points() -> None:
     text = text_of(operations())
     for told in (
         "Aim: «Roll out payments 2.8.1 to production.",
@@ -77,7 +77,7 @@ def test_a_memory_of_operations_tells_what_was_done_what_failed_and_what_waits()
         assert told in text
 
 
-def test_a_value_that_changed_between_two_looks_is_told_with_its_way() -> None:
+def test_a_value_that_changed_between_two_calls_is_shown_with_the_change() -> None:
     text = text_of(operations())
     assert (
         "query_latency (metrics) ×3 service payments, window 5m: p95_ms 212 → 1840 → 208, error_rate 0.2% → 12.5%"
@@ -85,7 +85,7 @@ def test_a_value_that_changed_between_two_looks_is_told_with_its_way() -> None:
     )
 
 
-def test_a_memory_of_a_review_keeps_commands_paths_and_commits_in_their_sentences() -> None:
+def test_the_memory_of_a_review_contains_commands_paths_and_commits() -> None:
     text = text_of(review())
     for told in (
         "commit (git) message «Names in archives are UTF-8», files src/packer/paths.py → c41d7e90b2",
@@ -97,7 +97,7 @@ def test_a_memory_of_a_review_keeps_commands_paths_and_commits_in_their_sentence
         assert told in text
 
 
-def test_a_memory_of_an_analysis_keeps_other_languages() -> None:
+def test_the_memory_of_an_analysis_contains_other_languages() -> None:
     text = text_of(analysis())
     assert "Session 数据-2026" in text
     assert "«Andalucía tuvo más ventas: 1.204.311,50 EUR, frente a 1.198.220,10 EUR en Cataluña.»" in text
@@ -105,13 +105,13 @@ def test_a_memory_of_an_analysis_keeps_other_languages() -> None:
     assert "drop_rows (cleaner) table ventas, where «region IS NULL» → rows_dropped 412" in text
 
 
-def test_failures_and_decisions_survive_half_the_budget() -> None:
+def test_half_the_tokens_still_contain_all_failures_and_decisions() -> None:
     text = text_of(operations(), 256)
     for told in ("PoolTimeout", "cannot alter system", "rollback_deployment", "OPS-3391", "Roll out payments 2.8.1"):
         assert told in text
 
 
-def test_an_error_that_came_often_is_told_once_with_its_count() -> None:
+def test_a_repeated_error_is_one_claim_with_a_count() -> None:
     s = Session()
     for _ in range(7):
         s.calls("a", "b", "fetch_page", {"url": "https://example.org/x"}, None, "HTTP 503 Service Unavailable")
@@ -123,7 +123,7 @@ def test_an_error_that_came_often_is_told_once_with_its_count() -> None:
     assert "went well later" not in block.failures[0].text
 
 
-def test_another_command_that_went_well_does_not_make_a_failure_good() -> None:
+def test_the_success_of_another_command_does_not_count_as_a_later_success() -> None:
     s = Session()
     s.calls("a", "shell", "run", {"command": "make release"}, None, "make: *** [Makefile:12: all] Error 2")
     s.calls("a", "shell", "run", {"command": "ls -la"}, {"stdout": "total 4"})
@@ -132,7 +132,7 @@ def test_another_command_that_went_well_does_not_make_a_failure_good() -> None:
     assert "Error 2»; the same went well later" in text_of(s.contracts)
 
 
-def test_hundreds_of_failures_leave_room_for_everything_else() -> None:
+def test_hundreds_of_failures_leave_space_for_the_other_sections() -> None:
     s = Session()
     aim = s.asks("ann", "bot", "assist", {"text": "Move all customers to the new plan, but keep invoices in USD."})
     for n in range(300):
@@ -151,7 +151,7 @@ def test_hundreds_of_failures_leave_room_for_everything_else() -> None:
     assert 0 < block.quality < 1
 
 
-def test_a_list_of_exact_strings_takes_at_most_a_quarter() -> None:
+def test_exact_strings_take_at_most_a_quarter_of_the_prompt() -> None:
     s = Session()
     for n in range(40):
         s.calls("a", "b", "list_parts", {"page": n}, {"parts": [f"PX-{n}-{k}0{k}" for k in range(12)]})
@@ -174,7 +174,7 @@ def test_sizes_and_the_range_of_contracts_are_recorded() -> None:
     assert (block.compressor.name, block.compressor.model) == ("local", "")
 
 
-def test_an_intent_is_kept_and_steers_what_is_found() -> None:
+def test_the_intent_is_stored_and_decides_what_is_kept_first() -> None:
     s = Session()
     aim = s.asks("ann", "bot", "assist", {"text": "Look at the whole system please, all of it, and report."})
     for n in range(60):
@@ -194,7 +194,7 @@ def test_an_intent_is_kept_and_steers_what_is_found() -> None:
 
 
 @pytest.mark.parametrize("kept", ["REQUEST", "RESPONSE"])
-def test_halves_of_exchanges_alone_make_a_block(kept: str) -> None:
+def test_only_requests_or_only_responses_make_a_block(kept: str) -> None:
     contracts = [c for c in operations() if c["contract_type"] == kept]
     block = block_of(contracts)
     assert faults(block, contracts) == []
@@ -226,7 +226,7 @@ def test_only_failures_make_a_block() -> None:
     assert "undeclared identifier 'x'" in text
 
 
-def test_chained_exceptions_are_told_by_their_first_and_their_last() -> None:
+def test_of_chained_exceptions_the_first_and_the_last_are_shown() -> None:
     error = (
         'Traceback (most recent call last):\n  File "a.py", line 3, in <module>\n    open(x)\n'
         "FileNotFoundError: [Errno 2] No such file or directory: 'x'\n\n"
@@ -269,7 +269,7 @@ def test_ten_thousand_contracts_take_seconds_and_little_memory() -> None:
     assert peak - before < 50 * 2**20
     started = time.process_time()
     compress_locally(iter(taken), BlockRequest(block_id="mem_1", created_at=""))
-    assert time.process_time() - started < 5  # a bound for a slow machine; the benchmark has the goal
+    assert time.process_time() - started < 5  # a limit for slow machines; the benchmark has the goal
 
 
 HOSTILE = {
@@ -288,7 +288,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
-def test_hostile_texts_neither_break_nor_slow_it(text: str) -> None:
+def test_hostile_text_neither_breaks_nor_slows_the_compressor(text: str) -> None:
     s = Session()
     for n in range(3):
         s.calls("a", "b", "run", {"command": text, "n": n}, {"text": text})
@@ -300,7 +300,7 @@ def test_hostile_texts_neither_break_nor_slow_it(text: str) -> None:
     assert faults(block, s.contracts) == []
 
 
-def test_deep_nesting_does_not_break_it() -> None:
+def test_deep_nesting_does_not_break_the_compressor() -> None:
     deep: Any = "bottom"
     for _ in range(100_000):
         deep = [deep]

@@ -1,4 +1,4 @@
-"""What was said and decided in a session: what came later is not hidden by what came first, and what is left out is told."""
+"""Statements and decisions of a session: earlier ones do not hide later ones, and omissions are counted."""
 
 from typing import Any
 
@@ -26,14 +26,14 @@ SAID = (
 
 @pytest.fixture
 def decided(home: Home) -> Home:
-    """A machine on which somebody decided three times anew, by calls of the example agent, and compressed that."""
+    """A home with a compressed session in which a person changed a decision three times."""
     for text in SAID:
         assert home.aorch("run", "echo", f"text={text}", "-s", "dec").code == 0
     assert home.aorch("compress", "dec").code == 0
     return home
 
 
-def test_every_decision_and_wish_is_found_by_its_own_word_with_its_contract(decided: Home) -> None:
+def test_search_finds_every_decision_and_wish_with_its_contract(decided: Home) -> None:
     for word, text in zip(("Postgres", "MySQL", "SQLite", "Redis", "Friday", "holidays"), SAID, strict=True):
         found = decided.aorch("memory", "search", word, "--json").json["found"]
         assert [one["quotes"] for one in found] == [[text]]
@@ -42,7 +42,7 @@ def test_every_decision_and_wish_is_found_by_its_own_word_with_its_contract(deci
     verified(decided)
 
 
-def test_what_was_decided_last_stands_first_and_nothing_old_stands_for_all(decided: Home) -> None:
+def test_the_latest_decision_comes_first_and_none_is_dropped(decided: Home) -> None:
     (block,) = blocks(decided)
     assert [claim["quotes"] for claim in block["decisions"]] == [[text] for text in reversed(SAID[:4])]
     for said in (block["intent"], block["summary"], *(claim["text"] for claim in block["aims"])):
@@ -50,7 +50,7 @@ def test_what_was_decided_last_stands_first_and_nothing_old_stands_for_all(decid
     assert (block["quality"], block["left_out"]) == (1, {})
 
 
-def test_what_a_small_block_has_no_room_for_is_the_oldest_and_is_told(decided: Home) -> None:
+def test_a_small_block_leaves_out_the_oldest_decisions_and_counts_them(decided: Home) -> None:
     for text in ("We decided to cache in Valkey.", "We decided to cache in Memcached."):
         decided.aorch("run", "echo", f"text={text}", "-s", "small")
     answer = decided.aorch("compress", "small", "--max-tokens", "64", "--json").json["memory_block"]
@@ -96,13 +96,13 @@ def all_of(block: MemoryBlock) -> str:
         ("Use tabs.", "Use blanks."),
     ],
 )
-def test_another_number_name_object_order_or_a_not_makes_another_statement(first: str, then: str) -> None:
+def test_a_different_number_name_object_order_or_a_not_is_a_different_statement(first: str, then: str) -> None:
     block = block_of(session_of("Help me with the shop and the house, please.", first, then))
     assert first.rstrip(".") in all_of(block)
     assert then.rstrip(".") in all_of(block)
 
 
-def test_a_wish_that_replaces_the_aim_stands_in_the_smallest_block_with_it() -> None:
+def test_a_wish_that_replaces_the_aim_is_in_the_smallest_block() -> None:
     talk = [f"Tell me in some words what is on shelf {n} of the {n}th hall." for n in range(30)]
     block = block_of(
         session_of("Book a table for two on the terrace.", *talk, "Book a table for six on the terrace."),
@@ -112,7 +112,7 @@ def test_a_wish_that_replaces_the_aim_stands_in_the_smallest_block_with_it() -> 
     assert "for six" in all_of(block)
 
 
-def test_going_back_to_what_was_said_first_is_told() -> None:
+def test_a_return_to_the_first_wish_is_in_the_block() -> None:
     session = session_of(
         "We use Postgres for storage.", "We do not use Postgres for storage.", "We use Postgres for storage."
     )
@@ -124,7 +124,7 @@ def test_going_back_to_what_was_said_first_is_told() -> None:
     assert "do not" in before.text
 
 
-def test_the_same_words_again_are_told_once_from_where_they_stand_last() -> None:
+def test_a_repeated_sentence_is_one_claim_that_cites_its_last_occurrence() -> None:
     session = session_of("Help me.", *["We agreed to freeze the schema."] * 3)
     (claim,) = block_of(session).decisions
     assert claim.contract_ids == (session.contracts[6]["contract_id"],)
@@ -152,7 +152,7 @@ DECISION = "We decided to freeze the schema."
     ],
     ids=["words", "arguments", "result", "error", "the middle of many"],
 )
-def test_a_decision_is_one_wherever_in_a_contract_it_stands(payload: Any, result: Any, error: Any) -> None:
+def test_a_decision_is_found_anywhere_in_a_contract(payload: Any, result: Any, error: Any) -> None:
     session = Session()
     session.calls("ann", "bot", "look_up", payload, result, error)
     block = block_of(session)
@@ -168,13 +168,13 @@ def test_a_decision_is_one_wherever_in_a_contract_it_stands(payload: Any, result
         "The storage is still to be decided by the board.",
     ],
 )
-def test_what_is_not_decided_is_no_decision(said: str) -> None:
+def test_a_sentence_without_a_decision_is_not_listed_as_one(said: str) -> None:
     block = block_of(session_of("Help me.", said))
     assert block.decisions == ()
     assert said in all_of(block)
 
 
-def test_a_long_aim_s_end_is_found_or_told_to_be_left_out() -> None:
+def test_the_end_of_a_long_aim_is_in_the_block_or_counted_as_left_out() -> None:
     parts = (
         "disks",
         "memory",
@@ -195,7 +195,7 @@ def test_a_long_aim_s_end_is_found_or_told_to_be_left_out() -> None:
     assert "windows of the cluster" in all_of(small) or small.left_out["preferences"].count
 
 
-def test_calls_that_are_only_counted_and_names_that_stand_nowhere_are_left_out() -> None:
+def test_calls_that_are_only_counted_and_unused_names_count_as_left_out() -> None:
     session = Session()
     for n in range(40):
         session.calls("bot", "crm", "update_customer", {"customer": f"C-{n}", "plan": f"plan-{n}x{n}"}, {"ok": True})
@@ -211,7 +211,7 @@ _orders = st.sampled_from(["We decided to use {} for storage.", "It was agreed t
 
 @settings(max_examples=60, deadline=None)
 @given(_words, _orders, st.sampled_from([64, 128, 256, 512, 2048]))
-def test_each_decision_is_in_the_block_or_told_to_be_left_out_and_the_newest_is_there(
+def test_each_decision_is_in_the_block_or_counted_as_left_out_and_the_newest_is_in_it(
     words: list[str], order: str, max_tokens: int
 ) -> None:
     block = block_of(session_of(*(order.format(word.capitalize()) for word in words)), max_tokens=max_tokens)

@@ -1,4 +1,4 @@
-"""Memory says only what is true: counts, order, aims, labels; and `verify` fails on a block that says otherwise."""
+"""Memory is true: its counts, order, aims and labels; `verify` fails on a block that is not."""
 
 import sqlite3
 from contextlib import closing
@@ -32,13 +32,13 @@ def texts(block: MemoryBlock, section: str) -> list[str]:
 
 
 def ended(s: Session, capability: str, payload: Any, status: str, error: str = "broken") -> None:
-    """A call that ended otherwise than well."""
+    """A call that did not succeed."""
     s.answers(s.asks("bot", "tool", capability, payload), None, error=error)
     asked, answer = s.contracts[-2:]
     asked["status"], answer["status"] = "failed" if status == "interrupted" else status, status
 
 
-def test_counts_equal_the_ledgers_however_many_kinds_there_are() -> None:
+def test_counts_equal_those_of_the_ledger() -> None:
     s = Session()
     for number in range(90):
         ended(s, f"deploy_{chr(97 + number % 26)}{chr(97 + number // 26)}", {"n": number}, "failed", f"no {number}")
@@ -56,8 +56,8 @@ def test_counts_equal_the_ledgers_however_many_kinds_there_are() -> None:
     assert not any("cancelled" in text and "failed" in text for text in told)
 
 
-def test_what_is_forgotten_meanwhile_is_counted_on() -> None:
-    """A call that comes again after many others is as often as it was, and so is a failure."""
+def test_forgotten_calls_are_still_counted() -> None:
+    """A call or a failure that recurs after many others has the right count."""
     s = Session()
     s.calls("bot", "tool", "deploy", {"n": "first"}, {"ok": True})
     ended(s, "restart", {"n": 0}, "failed", "no first")
@@ -87,12 +87,12 @@ def test_quotes_keep_their_order() -> None:
 
 
 def does(s: Session, who: str, whom: str, capability: str, payload: Any, result: Any) -> None:
-    """A call whose parent is not in the record, as in one that was imported."""
+    """A call whose parent is not in the ledger, as after an import."""
     s.answers(s.asks(who, whom, capability, payload), result)
 
 
 def nested() -> Session:
-    """A caller asks twice; what the agent asks for has no parent in the record, as in one that was imported."""
+    """A caller asks twice. The calls of the agent have no parent in the ledger, as after an import."""
     s = Session()
     first = s.asks("ann", "bot", "assist", {"text": "Please book the flight HAT001 to Oslo for 2026-05-01."})
     does(s, "bot", "tool", "search_flights", {"flight": "HAT001"}, {"seats": 4})
@@ -110,7 +110,7 @@ def nested() -> Session:
     return s
 
 
-def test_aims_come_from_outermost_requests_alone_wherever_a_session_is_cut(home: Home) -> None:
+def test_aims_come_only_from_outermost_requests(home: Home) -> None:
     contracts = nested().contracts
     take_in(home, contracts)
     for split in range(1, len(contracts)):
@@ -143,7 +143,7 @@ def _blocks(ledger: Any) -> list[MemoryBlock]:
     return [decode_block(row) for row in blocks_of(ledger, "a-session")]
 
 
-def test_of_callers_who_say_one_word_each_the_first_has_the_aim() -> None:
+def test_if_all_callers_say_one_word_the_first_is_the_aim() -> None:
     s = Session()
     for word in ("Alpha", "Beta", "Gamma"):
         s.says("ann", "bot", word, word)
@@ -153,7 +153,7 @@ def test_of_callers_who_say_one_word_each_the_first_has_the_aim() -> None:
     assert texts(block_of(s.contracts), "aims") == ["«Please move order 4711 to Oslo.»"]
 
 
-def test_went_well_later_is_said_of_the_very_same_arguments_only() -> None:
+def test_went_well_later_requires_the_same_arguments() -> None:
     s = Session()
     ended(s, "deploy", {"service": "shop", "host": "a-1", "port": 80}, "failed", "no such host")
     s.calls("bot", "tool", "deploy", {"service": "shop", "host": "b-2", "port": 80}, {"ok": True})
@@ -165,10 +165,10 @@ def test_went_well_later_is_said_of_the_very_same_arguments_only() -> None:
     assert faults(block, s.contracts) == []
     ended(s, "deploy", {"service": "shop", "host": "c-3", "port": 80}, "failed", "no such host")
     s.calls("bot", "tool", "deploy", {"service": "shop", "host": "c-3", "port": 80}, {"ok": True})
-    assert "went well" not in texts(block_of(s.contracts), "failures")[0]  # not all of them did
+    assert "went well" not in texts(block_of(s.contracts), "failures")[0]  # some of them failed
 
 
-def test_not_answered_is_said_only_if_nothing_acted_on_it() -> None:
+def test_not_answered_requires_that_no_agent_acted_on_it() -> None:
     s = Session()
     s.asks("ann", "bot", "assist", {"text": "Please restart the shop on host a-1 tonight."})
     assert "not answered" in texts(block_of(s.contracts), "open_points")[0]
@@ -201,7 +201,7 @@ READ_ONLY: list[tuple[str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("capability", "payload"), READ_ONLY)
-def test_what_only_reads_is_not_done(capability: str, payload: dict[str, Any]) -> None:
+def test_a_reading_call_is_not_listed_as_done(capability: str, payload: dict[str, Any]) -> None:
     s = Session()
     s.calls("bot", "tool", capability, payload, {"state": "fine-7"})
     s.calls("bot", "tool", "delete_user", {"id": "u-2"}, {"ok": True})
@@ -244,7 +244,7 @@ def test_instructions_and_examples_in_prompts_are_neither_decisions_nor_facts(te
     assert [text for text in told if not text.startswith("generate")] == []
 
 
-def test_a_decision_that_a_caller_states_stays_one() -> None:
+def test_a_decision_of_a_caller_is_listed_as_a_decision() -> None:
     s = Session()
     s.asks("ann", "bot", "assist", {"text": "We decided to roll back release 2.8.1. Please do it tonight."})
     assert any("decided to roll back" in text for text in texts(block_of(s.contracts), "decisions"))
@@ -258,7 +258,7 @@ def test_a_decision_that_a_caller_states_stays_one() -> None:
         "Das Teil {} liegt dort drüben im Regal.",
     ],
 )
-def test_what_was_read_and_is_not_told_is_counted_in_any_language(sentence: str) -> None:
+def test_text_that_was_read_but_is_in_no_claim_is_counted_in_any_language(sentence: str) -> None:
     s = Session()
     said = "".join(
         sentence.format(f"{chr(97 + n // 26)}{chr(97 + n % 26)}") + (" " if " " in sentence else "") for n in range(60)
@@ -268,12 +268,12 @@ def test_what_was_read_and_is_not_told_is_counted_in_any_language(sentence: str)
     told = sum(len(claim.quotes) for claim in block.results)
     assert told + block.left_out["results"].count >= 55
     assert block.quality < 0.9
-    s.says("ann", "bot", said * 20, f"It is all here. {said * 20}")  # the middle of which is not even looked at
+    s.says("ann", "bot", said * 20, f"It is all here. {said * 20}")  # the middle is not read
     left_out = block_of(s.contracts, max_tokens=128).left_out
     assert left_out["preferences"].count > 1000 < left_out["results"].count
 
 
-def test_a_prompt_says_how_many_newer_contracts_it_does_not_cover(home: Home) -> None:
+def test_a_prompt_shows_the_number_of_newer_contracts(home: Home) -> None:
     contracts = nested().contracts
     take_in(home, contracts[:8])
     assert home.aorch("compress", "a-session").code == 0
@@ -291,7 +291,7 @@ def changed(block: MemoryBlock, section: str, claim: Claim) -> MemoryBlock:
 
 
 def lies(s: Session, block: MemoryBlock) -> dict[str, MemoryBlock]:
-    """Blocks of that session, each with something in it that is not so."""
+    """Blocks of that session, each with one mistake."""
     ids = [each["contract_id"] for each in s.contracts]
     inner = next(each for each in s.contracts if each["capability"] == "search_flights")
     answer = next(each for each in s.contracts if each["request_id"] == inner["contract_id"])
@@ -335,13 +335,13 @@ def lies(s: Session, block: MemoryBlock) -> dict[str, MemoryBlock]:
     }
 
 
-def test_verify_fails_on_each_count_and_label_that_is_not_so(home: Home) -> None:
+def test_verify_fails_on_each_wrong_count_and_label(home: Home) -> None:
     s = nested()
     ended(s, "pay_invoice", {"invoice": "i-1"}, "failed", "no money")
     block = block_of(s.contracts)
     assert faults(block, s.contracts) == []
     for name, lie in lies(s, block).items():
-        if name != "contracts":  # which core counts in the ledger
+        if name != "contracts":  # memory_queries.py checks this one
             assert faults(lie, s.contracts), name
     take_in(home, s.contracts)
     assert home.aorch("compress", "a-session", "--via", "local").code == 0

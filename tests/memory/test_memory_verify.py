@@ -1,4 +1,4 @@
-"""`memory verify` fails on each wording of the local compressor that the contracts do not bear out, and on no other."""
+"""`memory verify` fails on each wording of the local compressor that contradicts the contracts, and on no other."""
 
 from typing import Any
 
@@ -22,14 +22,14 @@ def faults(block: MemoryBlock, contracts: list[Contract]) -> list[str]:
 
 
 def ended(s: Session, capability: str, payload: Any, status: str, error: str) -> None:
-    """A call that ended otherwise than well."""
+    """A call that did not succeed."""
     s.answers(s.asks("bot", "tool", capability, payload), None, error=error)
     for contract in s.contracts[-2:]:
         contract["status"] = status
 
 
 def service() -> Session:
-    """A session with calls that failed, were cancelled, went well later; a decision, and a question that waits."""
+    """A session with failed, cancelled and later successful calls, a decision, and an unanswered question."""
     s = Session()
     first = s.asks("ann", "bot", "assist", {"text": "Book flight HAT001 to Oslo. We decided to fly in the morning."})
     s.calls("bot", "tool", "search_flights", {"flight": "HAT001"}, {"id": "S-1"})
@@ -65,7 +65,7 @@ MOVED = [
 ]  # fmt: skip
 
 
-def test_verify_fails_on_each_wording_that_the_contracts_do_not_bear_out() -> None:
+def test_verify_fails_on_each_wrong_wording() -> None:
     s = service()
     block = block_of(s.contracts, max_tokens=1500)
     assert faults(block, s.contracts) == []
@@ -81,7 +81,7 @@ def test_verify_fails_on_each_wording_that_the_contracts_do_not_bear_out() -> No
     assert faults(replace(block, answered_before=(s.contracts[0]["contract_id"],)), s.contracts)
 
 
-def test_verify_holds_where_contracts_have_the_words_and_marks_of_claims() -> None:
+def test_verify_passes_if_contracts_contain_the_phrases_and_quotation_marks_of_claims() -> None:
     s = Session()
     for odd in ("×2", "«x» y", "was cancelled ×3: «a»", "not answered", "wait …", "**bold** text", "ann: «hi»"):
         s.calls("tool: «x»", "bot", "a «b» ×2", {"name": odd, "size": 1e16}, {"id": odd, "note": f"{odd} or so"})

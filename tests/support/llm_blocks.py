@@ -1,4 +1,4 @@
-"""Blocks by a model's double, and what is asked of them."""
+"""Blocks made with the double of a model, and checks of them."""
 
 import asyncio
 from collections.abc import Callable
@@ -34,7 +34,7 @@ def configured(monkeypatch: pytest.MonkeyPatch) -> Configured:
 
 
 def block_by(llm_config: LlmConfig, contracts: list[Contract], **options: Any) -> MemoryBlock:
-    """A block of `contracts` by that model."""
+    """A block of `contracts` made with that model."""
 
     async def run() -> MemoryBlock:
         async with LlmClient(llm_config) as llm:
@@ -52,7 +52,7 @@ def faults(block: MemoryBlock, contracts: list[Contract]) -> list[str]:
 
 
 def reason(block: MemoryBlock) -> str:
-    """Why the local compressor stood in, as the block's JSON form says it."""
+    """The `fallback_reason` in the JSON form of the block."""
     return str(block.as_dict()["compressor"].get("fallback_reason", ""))
 
 

@@ -1,4 +1,4 @@
-"""A model behind both APIs, as unkind as real ones: overloaded, cut off, chatty, inventive, obedient to strangers, silent."""
+"""A model behind both APIs, with the faults of real ones: overloaded, cut off, chatty, inventive, obedient, silent."""
 
 import json
 import re
@@ -49,7 +49,7 @@ class LlmDouble(Double):
 
     @staticmethod
     def text(body: dict[str, Any]) -> str:
-        """What the user's message of a request says."""
+        """The text of the user message of a request."""
         return str(body["messages"][-1]["content"])
 
     def _refusal(self, mode: str, body: dict[str, Any]) -> Answered | None:
@@ -82,7 +82,7 @@ def contracts_in(text: str) -> list[dict[str, Any]]:
 
 
 def claims_of(text: str, mode: str) -> Claims:
-    """An answer from what the double was sent; in some modes with what a bad model would add."""
+    """An answer made of the contracts that the double received; in some modes with the mistakes of a bad model."""
     contracts = contracts_in(text)
     answer: Claims = {section: [] for section in SECTIONS}
     if mode == "empty":
@@ -150,7 +150,7 @@ def _messages(mode: str, claims: Claims, body: dict[str, Any]) -> dict[str, Any]
 
 def _completions(mode: str, claims: Claims, body: dict[str, Any]) -> dict[str, Any]:
     message = {"role": "assistant", "content": _content(mode, claims)}
-    # a server that does not say so: the text alone shows that it was cut off
+    # a server without a finish reason: only the text shows that it was cut off
     choice = {"index": 0, "message": message, "finish_reason": "stop"}
     return {
         "id": "1", "object": "chat.completion", "model": body["model"], "choices": [choice],

@@ -1,5 +1,5 @@
-"""A MemAgent as unkind as the real one (measured): prefixes, 404, 409, 422, 500, a summary of strangers' events, a health that
-waits while it compresses, notes twice, and ids that lead out of its folder.
+"""A MemAgent with the quirks of the real one (measured): prefixes, 404, 409, 422, 500, a summary of other events, a health
+check that waits during a compression, duplicate notes, and IDs that lead out of its directory.
 """
 
 import threading
@@ -39,7 +39,7 @@ class MemAgentDouble(Double):
         self._one_at_a_time = threading.Lock()
 
     def answer(self, method: str, path: str, headers: Any, body: Any) -> Answered | None:
-        """One thing at a time, health included."""
+        """One request at a time, including health checks."""
         with self._one_at_a_time:
             self.asked.append((method, path, body))
             status, said = self._do(method, path, body)

@@ -11,24 +11,24 @@ from aorch.ledger.importing import ImportCounts
 
 
 def incident_4711() -> list[Contract]:
-    """The session of that name up to its last REQUEST, which nobody has answered and which would wait for the next block."""
+    """The session `incident-4711`, without its last REQUEST, which is unanswered."""
     *answered, last = operations()
     assert last["status"] == "pending"
     return answered
 
 
 def lines(contracts: list[Contract]) -> str:
-    """Contracts as `aorch contracts import` takes them."""
+    """Contracts as the input of `aorch contracts import`."""
     return "".join(f"{jsonio.encode(contract)}\n" for contract in contracts)
 
 
 def take_in(home: Home, contracts: list[Contract]) -> None:
-    """Put `contracts` into the ledger, as an import does."""
+    """Import `contracts` into the ledger of that home."""
     put(home.ledger, contracts, home.folder)
 
 
 def put(ledger: Path, contracts: list[Contract], folder: Path) -> ImportCounts:
-    """The same for a ledger by its path."""
+    """Import `contracts` into the ledger at that path."""
     from aorch.ledger.transfer import import_contracts
 
     file = folder / "to-import.jsonl"
@@ -56,7 +56,7 @@ def blocks(home: Home) -> list[dict[str, Any]]:
 
 
 def compressed(home: Home, *arguments: str) -> dict[str, Any]:
-    """What `aorch compress` answers, in JSON."""
+    """The JSON output of `aorch compress`."""
     done = home.aorch("compress", *arguments, "--json")
     assert done.code == 0, done.err
     answer: dict[str, Any] = done.json
@@ -64,6 +64,6 @@ def compressed(home: Home, *arguments: str) -> dict[str, Any]:
 
 
 def verified(home: Home) -> None:
-    """Every citation and quotation of every block holds."""
+    """Assert that every block verifies."""
     done = home.aorch("memory", "verify", "--all")
     assert done.code == 0, done.out + done.err

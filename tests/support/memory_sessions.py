@@ -8,7 +8,7 @@ Contract = dict[str, Any]
 
 
 class Session:
-    """Writes contracts as the ledger would: each with a new id, a second after the one before."""
+    """Makes contracts as the ledger does: each with a new ID, a second after the previous one."""
 
     def __init__(self, session_id: str = "a-session") -> None:
         self.session_id = session_id
@@ -16,11 +16,11 @@ class Session:
         self._ids = Ids(lambda: 1_780_000_000 + len(self.contracts))
 
     def asks(self, who: str, whom: str, capability: str, payload: Any, parent: str | None = None) -> str:
-        """A REQUEST; its id."""
+        """Add a REQUEST; return its ID."""
         return self._write("REQUEST", who, whom, capability, payload=payload, parent_id=parent, status="pending")
 
     def answers(self, request_id: str, result: Any = None, error: Any = None) -> str:
-        """The RESPONSE to it; its id."""
+        """Add the RESPONSE to a REQUEST; return its ID."""
         request = next(c for c in self.contracts if c["contract_id"] == request_id)
         request["status"] = "failed" if error is not None else "completed"
         return self._write(
@@ -36,13 +36,13 @@ class Session:
         )
 
     def calls(self, who: str, whom: str, capability: str, payload: Any, result: Any = None, error: Any = None) -> str:
-        """A REQUEST, below the newest that a person made, and its RESPONSE; the id of the latter."""
+        """Add a call below the newest REQUEST of a person; return the ID of its RESPONSE."""
         outermost = [c["contract_id"] for c in self.contracts if c["contract_type"] == "REQUEST" and not c["parent_id"]]
         request = self.asks(who, whom, capability, payload, outermost[-1] if outermost else None)
         return self.answers(request, result, error)
 
     def says(self, who: str, whom: str, text: str, reply: str) -> str:
-        """What a person says and what they are told; the id of the latter. Calls made between stand before it."""
+        """Add what a person says and the answer; return the ID of the answer."""
         return self.answers(self.asks(who, whom, "assist", {"text": text}), {"text": reply})
 
     def _write(self, kind: str, from_agent: str, to_agent: str, capability: str, **fields: Any) -> str:
@@ -70,7 +70,7 @@ class Session:
 
 
 def operations() -> list[Contract]:
-    """A rollout that goes wrong, is looked into, rolled back and tried again."""
+    """A rollout that fails, is investigated, rolled back and repeated."""
     s = Session("incident-4711")
     aim = s.asks(
         "ann",
@@ -173,7 +173,7 @@ def operations() -> list[Contract]:
 
 
 def review() -> list[Contract]:
-    """A change to a code base: read, tested, repaired, committed."""
+    """A change to a code base: read, tested, fixed, committed."""
     s = Session("review-88")
     aim = s.asks(
         "bo",
@@ -260,7 +260,7 @@ def review() -> list[Contract]:
 
 
 def analysis() -> list[Contract]:
-    """Data looked at, cleaned and summed up by several agents that talk to each other."""
+    """Data that several agents inspect, clean and summarise while they talk to each other."""
     s = Session("数据-2026")
     aim = s.asks(
         "maría",

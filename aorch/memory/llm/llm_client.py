@@ -59,7 +59,7 @@ class LlmClient:
         self._key = secret(self.config.key_env) if self.config.key_env else ""
         if self.config.key_env and not self._key:
             raise ConfigInvalid(
-                f"the environment variable {self.config.key_env}, with the key of {self.config.model}, is empty",
+                f"the environment variable {self.config.key_env} is empty; it must contain the key of {self.config.model}",
                 f"Set {self.config.key_env}, or name another variable in `key_env` of [llm].",
             )
         provider = AnthropicProvider if self.config.provider == "anthropic" else OpenAiProvider
