@@ -19,12 +19,12 @@ from aorch.engine.map import Items, mapped
 from aorch.engine.response_saver import Unsaved
 from aorch.engine.submit import TaskSubmitter
 from aorch.engine.task import Answer, AnswerDict, MappedAnswerDict, QueueOptions, Task, TaskDict, named_session
-from aorch.engine.threads import in_thread
 from aorch.engine.waiter import ResponseWaiter
 from aorch.errors import UsageError
 from aorch.ids import new_id
 from aorch.ledger import priorities
 from aorch.ledger.record import ORCHESTRATOR
+from aorch.process.threads import in_thread
 from aorch.trace.embedded_delivery import EmbeddedDelivery
 
 _FIELDS = {"capability", "parameters", "context", "agent_id", "timeout_s", "from_agent", "parent_id", "metadata"}
@@ -74,7 +74,7 @@ class Orchestrator:
 
     def find_agent_by_capability(self, capability: str) -> Agent | None:
         """The first registered agent that has `capability` and can work now, or None."""
-        able = (each.agent for each in self.registry.with_capability(capability) if each.agent.problem() is None)
+        able = (each.agent for each in self.registry.with_capability(capability) if each.problem() is None)
         return next(able, None)
 
     def list_agents(self) -> list[dict[str, Any]]:
@@ -279,6 +279,7 @@ class Orchestrator:
         """
         delivery = self._delivery if self._lifecycle.executor is not None else None
         await self._lifecycle.close()
+        await self.registry.close()
         self._queue = None
         if delivery is not None:
             await delivery.finish()

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar, NotRequired, TypedDict
 
+from aorch.process.threads import in_thread
+
 
 class AgentTask(TypedDict):
-    """What `execute` is given. `task_id` is the REQUEST's contract id."""
+    """The argument of `execute`. `task_id` is the contract ID of the REQUEST."""
 
     task_id: str
     session_id: str
@@ -20,7 +22,7 @@ class AgentTask(TypedDict):
 
 
 class AgentAnswer(TypedDict, total=False):
-    """What `execute` returns: `success` with `data` (any JSON), or `success` False with `error` (a sentence)."""
+    """The result of `execute`: `success` with `data` (any JSON), or `success` False with `error` (a sentence)."""
 
     success: bool
     data: Any
@@ -28,22 +30,35 @@ class AgentAnswer(TypedDict, total=False):
 
 
 class AgentStatus(StrEnum):
-    """How an agent stands."""
+    """Whether an agent can take a task. Tasks are routed to agents that are `available` or `busy`."""
 
     AVAILABLE = "available"
     BUSY = "busy"
+    """It runs as many tasks as it can; further tasks wait."""
     OFFLINE = "offline"
+    """It cannot be reached."""
     ERROR = "error"
+    """It cannot run tasks: its program does not exist, its class does not load, a variable is not set."""
     DRAINING = "draining"
+    """It finishes its tasks and takes no new ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentState:
+    """The result of `Agent.probe`. `reason` is a sentence; `since` (RFC 3339) is set when the state is recorded."""
+
+    status: AgentStatus = AgentStatus.AVAILABLE
+    reason: str | None = None
+    since: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class AgentCapability:
     """A named skill.
 
-    `parameters` is either the loose form (`{"text": "string"}`: types that are checked where a value is given) or a JSON
-    Schema (draft 2020-12, or the one its `$schema` names) that parameters must satisfy before the agent is called.
-    `idempotent` says that doing a task twice comes to the same as once: only then is it done again after a crash.
+    `parameters` is either the short form (`{"text": "string"}`: the types of the parameters that are given) or a JSON Schema
+    (draft 2020-12, or the draft in `$schema`). The parameters of a task are validated before the agent is called.
+    `idempotent`: running a task twice has the same effect as once. Only such tasks run again after a crash.
     """
 
     name: str
@@ -63,7 +78,7 @@ class AgentCapability:
 
 @dataclass(frozen=True, slots=True)
 class AgentMetadata:
-    """What an agent says about itself."""
+    """The description of an agent."""
 
     agent_id: str
     name: str
@@ -87,7 +102,7 @@ class AgentMetadata:
 
 
 class CutOff(asyncio.CancelledError):
-    """Raised by an agent that is cancelled, with the `answer` that it can give so far: `data`, `stderr`."""
+    """Raised by a cancelled agent, with its `answer` so far: `data`, `stderr`."""
 
     def __init__(self, answer: dict[str, Any]) -> None:
         super().__init__()
@@ -97,10 +112,10 @@ class CutOff(asyncio.CancelledError):
 class Agent(ABC):
     """Something that executes tasks.
 
-    Extend it, call `super().__init__`, and implement `execute` and `get_capabilities`. `concurrency` is how many tasks it
-    takes at a time (None: as many as come); `timeout_s` its own limit in seconds (None: the configured one); `grace_s` how
-    many seconds it may take to clean up once its task is cancelled, before it is left alone (None: however many it takes).
-    `version` and `endpoint` (what is called outside this process; None for code in it) are for people to see.
+    Extend it, call `super().__init__`, and implement `execute` and `get_capabilities`. `concurrency` is the number of tasks that
+    it runs at once (None: any number); `timeout_s` its time limit in seconds (None: the configured one); `grace_s` the seconds
+    that it may take to clean up after its task was cancelled (None: any). `version` and `endpoint` (what is called outside
+    this process; None for code in it) are shown in lists.
     """
 
     kind: ClassVar[str] = "python"
@@ -129,24 +144,24 @@ class Agent(ABC):
 
     @abstractmethod
     def execute(self, task: Any) -> Awaitable[Mapping[str, object]] | Mapping[str, object]:
-        """Do the task and answer `{"success": True, "data": …}` or `{"success": False, "error": "…"}`.
+        """Run the task and return `{"success": True, "data": …}` or `{"success": False, "error": "…"}`.
 
-        `task` is a dict with `task_id` (the REQUEST's contract id), `session_id`, `capability`, `parameters` and `context`:
-        annotate it as `AgentTask` and the answer as `AgentAnswer`, and type checkers find a misspelt key. An `async def` runs
-        on the event loop; a plain `def` runs in a thread, and up to 64 such threads at a time.
-        A thread that runs on after the task's time was up keeps its place of the agent's `concurrency` until it ends.
+        `task` is a dict with `task_id` (the contract ID of the REQUEST), `session_id`, `capability`, `parameters` and `context`.
+        Annotate it as `AgentTask` and the result as `AgentAnswer`, and type checkers find a misspelt key. An `async def` runs on
+        the event loop; a plain `def` runs in a thread, and at most 64 such threads run at once. A thread that is still running
+        after the time limit of its task counts against `concurrency` until it ends.
         """
 
     @abstractmethod
     def get_capabilities(self) -> list[AgentCapability]:
-        """What this agent can do."""
+        """The capabilities of this agent. They are read once, when the agent is registered."""
 
     def can_handle(self, capability: str) -> bool:
-        """Whether it has that capability."""
+        """Whether it has this capability."""
         return any(each.name == capability for each in self.get_capabilities())
 
     def get_metadata(self) -> AgentMetadata:
-        """What it says about itself now."""
+        """The agent's description and status."""
         status = AgentStatus.AVAILABLE if self.problem() is None else AgentStatus.ERROR
         return AgentMetadata(
             self.agent_id, self.name, self.description, self.version, self.get_capabilities(), status, self.endpoint
@@ -157,13 +172,33 @@ class Agent(ABC):
         return self.get_metadata().to_dict()
 
     def variables(self) -> list[str]:
-        """The names of the environment variables that its program is given besides those of this process."""
+        """The names of the environment variables that its program gets besides those of this process."""
         return []
 
     def asks_for(self) -> list[str]:
-        """The capabilities that it needs others to have, where that is known before it is called."""
+        """The capabilities of other agents that it calls, as far as they are known before it runs."""
         return []
 
     def problem(self) -> str | None:
-        """Why this agent cannot take a task now, or None. `aorch agents check` asks it."""
+        """Why this agent cannot take a task now, or None. A quick look at this machine, without network access.
+
+        It is called in a thread: before the first task, after a failed task, and from time to time. See `probe`.
+        """
         return None
+
+    async def open(self) -> None:  # noqa: B027  most agents keep nothing
+        """Acquire what the agent keeps between tasks, such as a connection. Called once, before the first task.
+
+        While it raises an exception, the agent has the status `error`, and `open` is called again later.
+        """
+
+    async def close(self) -> None:  # noqa: B027  likewise
+        """Release what `open` has acquired. Called after the last task, and only after a successful `open`."""
+
+    async def probe(self) -> AgentState:
+        """Check whether the agent can take tasks. An exception, or no result within 5 s, means that it cannot.
+
+        The default calls `problem` in a thread.
+        """
+        reason = await in_thread(self.problem)
+        return AgentState(AgentStatus.ERROR, reason) if reason else AgentState()

@@ -1,30 +1,25 @@
 """A registered agent: its capabilities, its state, its slots and what it has done in this process."""
 
-import logging
 from dataclasses import dataclass, field
 from typing import Any
 
-from aorch.agents.base import Agent, AgentCapability
-from aorch.agents.failure import described
+from aorch.agents.base import AgentCapability, AgentState, AgentStatus
 from aorch.agents.parameters import ParameterCheck
 from aorch.agents.slots import Slots
+from aorch.agents.watched_agent import WatchedAgent
 from aorch.clock import now
 from aorch.errors import ConfigInvalid
 
-_LOGGER = logging.getLogger("aorch.agents")
-_LOGGER.addHandler(logging.NullHandler())
-
 
 @dataclass(slots=True)
-class Registered:
+class Registered(WatchedAgent):
     """An agent, and what this process knows of it.
 
     `slots` is None if the agent takes any number of tasks at once. `holders` are the REQUESTs whose tasks it executes now,
     including those whose code is still running after their time limit.
     """
 
-    agent: Agent
-    capabilities: dict[str, AgentCapability]
+    capabilities: dict[str, AgentCapability] = field(default_factory=dict)
     declared: bool = False
     registered_at: str = field(default_factory=now)
     answered_at: str | None = None
@@ -33,24 +28,11 @@ class Registered:
     failed: int = 0
     checks: dict[str, ParameterCheck] = field(default_factory=dict)
     slots: Slots | None = None
-    logged: str = ""
 
     def __post_init__(self) -> None:
+        WatchedAgent.__post_init__(self)  # super() does not work in a dataclass with slots
         if self.agent.concurrency is not None:
             self.slots = Slots(self.agent.concurrency)
-
-    def problem(self) -> str | None:
-        """Why this agent cannot take a task now, or None. A `problem` of its own that raises is the reason itself."""
-        try:
-            return self.agent.problem()
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # SystemExit, CancelledError: it is an agent's own code
-            reason = f"its problem() raised {described(error)}"
-            if reason != self.logged:
-                self.logged = reason
-                _LOGGER.error("agent %s: %s", self.agent.agent_id, reason, exc_info=error)
-            return reason
 
     def locked(self) -> bool:
         """Whether all its slots are taken, so that `acquire` would wait."""
@@ -91,6 +73,7 @@ class Registered:
             self.completed += 1
         else:
             self.failed += 1
+            self.refresh_soon()
 
     def check(self, capability: str, parameters: dict[str, Any]) -> None:
         """Raise ParametersInvalid if `parameters` do not match the schema of the capability."""
@@ -109,8 +92,10 @@ class Registered:
         return self.problem()
 
     def as_dict(self) -> dict[str, Any]:
-        """The agent's JSON form in a list of agents; it is `busy` if all its slots are taken."""
+        """The agent's JSON form in a list of agents; an available agent is `busy` if all its slots are taken."""
         problem = self.problem()
+        state = self.state or AgentState()
+        busy = state.status == AgentStatus.AVAILABLE and self.locked()
         return {
             "agent_id": self.agent.agent_id,
             "name": self.agent.name,
@@ -119,8 +104,9 @@ class Registered:
             "version": self.agent.version,
             "endpoint": self.agent.endpoint,
             "env": self.agent.variables(),
-            "status": "error" if problem else "busy" if self.locked() else "available",
+            "status": "busy" if busy else str(state.status),
             "problem": problem,
+            "since": state.since,
             "capabilities": [capability.as_dict() for capability in self.capabilities.values()],
             "tasks_completed": self.completed,
             "tasks_failed": self.failed,

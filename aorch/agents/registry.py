@@ -1,10 +1,12 @@
 """The agents of one orchestrator, found by ID and by capability."""
 
+import time
 from collections.abc import Iterable, Iterator
 
 from aorch.agents.agent_checks import capabilities_of
 from aorch.agents.base import Agent
 from aorch.agents.registered import Registered
+from aorch.agents.watched_agent import refresh_all
 from aorch.errors import Conflict, NotFound
 
 
@@ -14,6 +16,7 @@ class Registry:
     def __init__(self, agents: Iterable[Agent] = ()) -> None:
         self._agents: dict[str, Registered] = {}
         self._by_capability: dict[str, list[Registered]] = {}
+        self._removed: list[Registered] = []
         for agent in agents:
             self._reject_taken(agent)
             self._register(agent, declared=True)
@@ -47,11 +50,13 @@ class Registry:
     def _register(self, agent: Agent, *, declared: bool) -> None:
         self._forget(self._agents.get(agent.agent_id))
         capabilities = {capability.name: capability for capability in agent.get_capabilities()}
-        registered = self._agents[agent.agent_id] = Registered(agent, capabilities, declared=declared)
+        registered = self._agents[agent.agent_id] = Registered(agent, capabilities=capabilities, declared=declared)
         for name in capabilities:
             self._by_capability.setdefault(name, []).append(registered)
 
     def _forget(self, removed: Registered | None) -> None:
+        if removed is not None and not removed.constant:
+            self._removed.append(removed)
         for name in removed.capabilities if removed is not None else ():
             self._by_capability[name] = [each for each in self._by_capability[name] if each is not removed]
             if not self._by_capability[name]:
@@ -76,6 +81,37 @@ class Registry:
         """Why that agent cannot execute tasks, or None. A reason is also a capability that it calls and that no agent has."""
         missing = [name for name in dict.fromkeys(registered.agent.asks_for()) if not self.with_capability(name)]
         return registered.check_all() or (f"no agent has the capability {', '.join(missing)}" if missing else None)
+
+    async def refresh(self, agents: Iterable[Registered] | None = None, max_age_s: float | None = None) -> None:
+        """Check those of `agents` (default: all) whose state is older than `max_age_s`, and return when all are checked.
+
+        Default: the ages of `watched_agent.py`.
+        """
+        moment = time.monotonic()
+        await refresh_all([each for each in (self if agents is None else agents) if each.is_due(moment, max_age_s)])
+
+    async def check_agents(self, agent_ids: Iterable[str] | None = None) -> dict[str, str | None]:
+        """Open, check and close these agents (default: all); each one's problem, as of `check`. Raises NotFound."""
+        chosen = list(self) if agent_ids is None else [self.get(agent_id) for agent_id in agent_ids]
+        try:
+            await self.refresh(chosen, max_age_s=0)
+            return {each.agent.agent_id: self.check(each) for each in chosen}
+        finally:
+            await self.close()
+
+    def refresh_soon(self) -> None:
+        """Check the agents whose state is due in the background."""
+        moment = time.monotonic()
+        for each in self:
+            if each.is_due(moment):
+                each.refresh_soon()
+
+    async def close(self) -> None:
+        """Close every agent that is open, also the removed ones. They are opened again before their next task."""
+        removed, self._removed = self._removed, []
+        for each in (*self, *removed):
+            if not each.constant:
+                await each.close()
 
     def capabilities(self) -> list[str]:
         """The names of all capabilities, in the order in which they were added."""

@@ -25,7 +25,7 @@ from aorch.engine.exchange import (
 )
 from aorch.engine.invocation import MAX_THREADS, Invocation, current_invocation, invoke
 from aorch.engine.response_saver import PATIENCE_S, ResponseSaver, Unsaved
-from aorch.engine.routing import choose
+from aorch.engine.routing import check_and_choose, choose
 from aorch.engine.task import Answer, Outcome, Task, outcome_of
 from aorch.errors import (
     AgentCancelled,
@@ -120,7 +120,7 @@ class TaskExecutor:
         try:
             if parent_id is not None:
                 from_agent = calling_agent(self.ledger, task, parent_id, self.max_depth, outer)
-            registered, routing = choose(self.registry, task)
+            registered, routing = choose(self.registry, task) or await check_and_choose(self.registry, task)
             registered.check(task.capability, task.parameters)
             if parent_id is not None and registered.locked():
                 reject_deadlock(self.ledger, registered, parent_id)
@@ -225,7 +225,7 @@ class TaskExecutor:
         """
         started, registered = time.perf_counter(), None
         try:
-            registered, _ = choose(self.registry, task)
+            registered, _ = choose(self.registry, task) or await check_and_choose(self.registry, task)
             registered.check(task.capability, task.parameters)
             outcome = await self._run_claimed(task, request, registered)
         except NoAgentAvailable:

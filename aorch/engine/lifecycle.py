@@ -12,9 +12,9 @@ from functools import partial
 
 from aorch.engine.executor import TaskExecutor
 from aorch.engine.invocation import current_invocation
-from aorch.engine.threads import in_thread
 from aorch.errors import UsageError
 from aorch.ledger.ledger import Ledger
+from aorch.process.threads import in_thread
 
 _log = logging.getLogger("aorch")
 

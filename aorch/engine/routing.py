@@ -14,35 +14,46 @@ Choice = tuple[Registered, dict[str, Any]]
 ONLY_CANDIDATE, LEAST_BUSY = "only_candidate", "least_busy"
 MAX_CANDIDATES = 8
 """How many candidates `metadata.routing` lists."""
+_LOCKED = 1 << 32
+"""Added to the running tasks of an agent whose slots are taken, so that every agent with a free slot comes before it."""
 LONGEST_MISSPELT = 100
 """Characters of a name for which near misses are searched: the time that takes grows with the square."""
 
 
-def choose(registry: Registry, task: Task) -> Choice:
-    """The agent for `task`: the requested one; else of those that can work one with a free slot, the least busy of them,
-    the first registered.
+def choose(registry: Registry, task: Task) -> Choice | None:
+    """The agent for `task`: the requested one, else the one with a free slot that runs the fewest tasks, else the first.
 
-    Raises NoAgent, with near misses, or NoAgentAvailable, with each candidate's problem.
+    Reads the states of the agents and nothing else. None: no candidate is able to take a task, or one was never checked;
+    `check_and_choose` decides then. Raises NoAgent, with near misses.
     """
-    candidates = registry.with_capability(task.capability)
-    if task.agent_id is not None:
-        candidates = [candidate for candidate in candidates if candidate.agent.agent_id == task.agent_id]
-    if len(candidates) == 1 and candidates[0].problem() is None:
-        return candidates[0], {"reason": REQUESTED if task.agent_id else ONLY_CANDIDATE}
-    if not candidates:
-        raise _no_agent(registry, task)
-    able = [candidate for candidate in candidates if candidate.problem() is None]
-    if not able:
-        problems = "; ".join(f"{each.agent.agent_id}: {each.problem()}" for each in candidates)
-        raise NoAgentAvailable(
-            f"No agent available for capability: {task.capability} ({problems})", "See `aorch agents check`."
-        )
-    if len(able) == 1:
-        return able[0], {"reason": ONLY_CANDIDATE}
-    best = min(able, key=lambda candidate: (candidate.locked(), candidate.running))
-    listed = [best, *(candidate for candidate in able if candidate is not best)][:MAX_CANDIDATES]
-    running = {candidate.agent.agent_id: candidate.running for candidate in listed}
-    return best, {"reason": LEAST_BUSY, "candidates": len(able), "candidates_running": running}
+    candidates = _candidates(registry, task)
+    best, fewest = None, _LOCKED << 1
+    for each in candidates:
+        if each.able:
+            running = len(each.holders)
+            if each.slots is not None and each.slots.locked():
+                running += _LOCKED
+            if running < fewest:
+                best, fewest = each, running
+                if not running:
+                    break
+        elif each.state is None:
+            return None
+        else:
+            each.refresh_soon()
+    return None if best is None else (best, _reason(best, candidates, task))
+
+
+async def check_and_choose(registry: Registry, task: Task) -> Choice:
+    """As `choose`, after checking the candidates whose state is due. Raises NoAgentAvailable, with each one's problem."""
+    candidates = _candidates(registry, task)
+    await registry.refresh(candidates)
+    if (chosen := choose(registry, task)) is not None:
+        return chosen
+    problems = "; ".join(f"{each.agent.agent_id}: {each.problem() or 'not checked yet'}" for each in candidates)
+    raise NoAgentAvailable(
+        f"No agent available for capability: {task.capability} ({problems})", "See `aorch agents check`."
+    )
 
 
 def capability_for(registry: Registry, task: Task) -> AgentCapability:
@@ -50,12 +61,35 @@ def capability_for(registry: Registry, task: Task) -> AgentCapability:
 
     Raises NoAgent if no agent has it, and ParametersInvalid.
     """
-    try:
-        registered, _ = choose(registry, task)
-    except NoAgentAvailable:
-        registered = registry.with_capability(task.capability)[0]
+    chosen = choose(registry, task)
+    registered = chosen[0] if chosen is not None else _candidates(registry, task)[0]
     registered.check(task.capability, task.parameters)
     return registered.capabilities[task.capability]
+
+
+def _candidates(registry: Registry, task: Task) -> list[Registered]:
+    candidates = registry.with_capability(task.capability)
+    if task.agent_id is not None:
+        requested = registry.find(task.agent_id)
+        candidates = [requested] if requested is not None and task.capability in requested.capabilities else []
+    if not candidates:
+        raise _no_agent(registry, task)
+    return candidates
+
+
+def _reason(best: Registered, candidates: list[Registered], task: Task) -> dict[str, Any]:
+    if task.agent_id is not None:
+        return {"reason": REQUESTED}
+    listed = [best]
+    for each in candidates if len(candidates) > 1 else ():
+        if each.able and each is not best:
+            listed.append(each)
+            if len(listed) == MAX_CANDIDATES:
+                break
+    if len(listed) == 1:
+        return {"reason": ONLY_CANDIDATE}
+    running = {each.agent.agent_id: len(each.holders) for each in listed}
+    return {"reason": LEAST_BUSY, "candidates": len(candidates), "candidates_running": running}
 
 
 def _no_agent(registry: Registry, task: Task) -> NoAgent:

@@ -16,7 +16,6 @@ from aorch.clock import now, rfc3339
 from aorch.config import config_file
 from aorch.config.settings import Config
 from aorch.engine.recovery import recover
-from aorch.engine.threads import in_thread
 from aorch.errors import AorchError, ConfigInvalid, Conflict, LedgerError, LlmOff, NotFound, UsageError
 from aorch.ids import new_id
 from aorch.ledger.memory_blocks import BlockRow, Memory, Segment, add_block
@@ -24,6 +23,7 @@ from aorch.ledger.sqlite import process_locks
 from aorch.memory.block import BlockRequest, MemoryBlock
 from aorch.memory.local.local_compressor import compress_locally
 from aorch.net.probe import listening
+from aorch.process.threads import in_thread
 
 if TYPE_CHECKING:
     from aorch.memory.memagent.memagent_client import MemAgentClient

@@ -84,6 +84,7 @@ _agent = {
     ],
     "tasks_completed": 1,
     "tasks_failed": 0,
+    "since": "2026-01-25T18:00:00.000Z",
     "registered_at": "2026-01-25T18:00:00.000Z",
     "last_heartbeat": MOMENT,
 }

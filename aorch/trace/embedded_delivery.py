@@ -9,9 +9,9 @@ from importlib import import_module
 
 from aorch.config.settings import Config
 from aorch.engine.supervision import Supervisor
-from aorch.engine.threads import in_thread
 from aorch.errors import LedgerError
 from aorch.ledger.changes import Changes
+from aorch.process.threads import in_thread
 
 LAST_S = 1.8
 """How long `finish` delivers (seconds)."""

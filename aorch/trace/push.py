@@ -7,8 +7,8 @@ from typing import Any
 
 from aorch.config import config_file
 from aorch.config.settings import Config
-from aorch.engine.threads import in_thread
 from aorch.errors import ServiceUnreachable
+from aorch.process.threads import in_thread
 from aorch.trace.delivery_status import require_url
 from aorch.trace.lease import POLL_S, held_by_another
 from aorch.trace.scheduler import DeliveryRounds

@@ -11,11 +11,11 @@ from pathlib import Path
 from aorch.clock import now
 from aorch.config.settings import Config
 from aorch.engine.supervision import Turned
-from aorch.engine.threads import in_thread
 from aorch.errors import ServiceFailed, ServiceUnreachable
 from aorch.ledger.changes import Changes
 from aorch.ledger.outbox import Outbox
 from aorch.net.probe import listening
+from aorch.process.threads import in_thread
 from aorch.trace.delivery import Delivery
 from aorch.trace.delivery_state import DeliveryState, load_state
 from aorch.trace.lease import Lease, acquire

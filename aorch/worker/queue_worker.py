@@ -94,6 +94,7 @@ class QueueWorker:
 
     async def run(self, turned: Turned = ignore_turns, *, drain: bool = False) -> None:
         """Work until `stop`; with `drain` until nothing runs and nothing queued can start now. See supervision.py."""
+        await self._executor.registry.refresh(max_age_s=0)
         with self._ledger.changes.watcher(self._changed, POLL_S):
             while not self._stopping:
                 self._check_agents()
@@ -134,6 +135,7 @@ class QueueWorker:
         if time.monotonic() - self._checked_at < CHECK_AGENTS_S:
             return
         registry = self._executor.registry
+        registry.refresh_soon()
         self._able = {
             name: able
             for name in registry.capabilities()

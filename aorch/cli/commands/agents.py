@@ -218,19 +218,24 @@ def check(
     Example:
       aorch agents check
     """
+    import asyncio
+
     from aorch.cli.render.console import print_json, print_table
     from aorch.errors import AgentFailed
 
     registry = _registry()
-    chosen = [registry.get(agent_id)] if agent_id else list(registry)
-    found = [(registered.agent.agent_id, registry.check(registered)) for registered in chosen]
+    found = asyncio.run(registry.check_agents([agent_id] if agent_id else None))
     if json:
-        print_json({"agents": [{"agent_id": name, "ok": not problem, "problem": problem} for name, problem in found]})
+        print_json(
+            {"agents": [{"agent_id": name, "ok": not problem, "problem": problem} for name, problem in found.items()]}
+        )
     else:
         print_table(
-            ("agent", "ok", "problem"), [(name, "no" if p else "yes", p or "") for name, p in found], wrap="problem"
+            ("agent", "ok", "problem"),
+            [(name, "no" if p else "yes", p or "") for name, p in found.items()],
+            wrap="problem",
         )
-    broken = [name for name, problem in found if problem]
+    broken = [name for name, problem in found.items() if problem]
     if broken:
         raise AgentFailed(f"{len(broken)} of {len(found)} agents cannot run tasks: {', '.join(broken)}")
 
@@ -247,7 +252,10 @@ def _registry() -> "Registry":
 def _described(agent: dict[str, Any]) -> list[str]:
     from aorch import jsonio
 
-    lines = [f"{agent['agent_id']}  {agent['name']}", f"{agent['kind']}, {agent['status']}: {agent['description']}"]
+    lines = [
+        f"{agent['agent_id']}  {agent['name']}",
+        f"{agent['kind']}, {agent['status']}: {agent['description']}",
+    ]
     if agent["env"]:
         lines.append(f"environment variables: {', '.join(agent['env'])}")
     if agent["problem"]:

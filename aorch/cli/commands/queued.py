@@ -152,9 +152,9 @@ def _whole(path: "Path", parts: list[str]) -> list[str]:
 async def _answers(path: "Path", contract_ids: list[str], timeout_s: float | None) -> "list[Answer]":
     """Their answers, in that order. Raises WaitedTooLong where one is not there within `timeout_s` seconds."""
     from aorch.engine.recovery import recover
-    from aorch.engine.threads import in_thread
     from aorch.engine.waiter import ResponseWaiter
     from aorch.errors import WaitedTooLong
+    from aorch.process.threads import in_thread
 
     waiting = ResponseWaiter(path)
     asked = [asyncio.create_task(waiting.wait(contract_id)) for contract_id in contract_ids]

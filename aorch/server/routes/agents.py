@@ -13,13 +13,17 @@ async def list_agents(request: web.Request) -> web.Response:
 
     The counts are those of this server process since it started.
     """
-    agents = services_of(request).orchestrator.list_agents()
+    orchestrator = services_of(request).orchestrator
+    await orchestrator.registry.refresh()
+    agents = orchestrator.list_agents()
     return json_response({"agents": agents, "total": len(agents)})
 
 
 async def show_agent(request: web.Request) -> web.Response:
     """Show one agent with its capabilities, state and task counts."""
-    agent = services_of(request).orchestrator.registry.get(request.match_info["agent_id"])
+    registry = services_of(request).orchestrator.registry
+    agent = registry.get(request.match_info["agent_id"])
+    await registry.refresh([agent])
     return json_response(agent.as_dict())
 
 

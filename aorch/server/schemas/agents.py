@@ -28,8 +28,9 @@ class AgentForm(Body):
     env: list[str] = Field(
         description="The names of the environment variables that its program gets, not their values."
     )
-    status: Literal["available", "busy", "offline", "error"]
+    status: Literal["available", "busy", "offline", "error", "draining"]
     problem: str | None = Field(description="Why the agent cannot execute tasks now.")
+    since: Moment = Field(description="The time when this process first saw the status.")
     capabilities: list[CapabilityForm]
     tasks_completed: int
     tasks_failed: int

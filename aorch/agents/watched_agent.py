@@ -1,0 +1,178 @@
+"""The state of an agent: whether it can take tasks, since when, and why not.
+
+Routing reads the state and nothing else. It is checked off the event loop: before the agent's first task, after a failed task,
+and when `refresh` finds it older than RETRY_S (agents that cannot take tasks) or REFRESH_S (agents that can).
+"""
+
+import asyncio
+import contextlib
+import logging
+import math
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from aorch.agents.base import Agent, AgentState, AgentStatus
+from aorch.agents.failure import described
+from aorch.clock import now
+from aorch.process.threads import in_thread
+
+RETRY_S = 0.5
+"""Age after which the state of an agent that cannot take tasks is checked again."""
+REFRESH_S = 5.0
+"""Age after which the state of an agent that can take tasks is checked again."""
+CHECK_S = 5.0
+"""How long a check may take."""
+_TAKES_TASKS = frozenset({AgentStatus.AVAILABLE, AgentStatus.BUSY})
+_LOGGER = logging.getLogger("aorch.agents")
+_LOGGER.addHandler(logging.NullHandler())
+
+
+@dataclass(slots=True)
+class WatchedAgent:
+    """An agent with its state, which is None before the first check. `able`: the state allows it to take tasks."""
+
+    agent: Agent
+    state: AgentState | None = field(default=None, init=False)
+    able: bool = field(default=False, init=False)
+    constant: bool = field(default=False, init=False)
+    """The agent has no checks of its own: it is always available."""
+    _checked_at: float = field(default=-math.inf, init=False)
+    _checking: asyncio.Task[None] | None = field(default=None, init=False)
+    _is_open: bool = field(default=False, init=False)
+    _logged: str = field(default="", init=False)
+
+    def __post_init__(self) -> None:
+        self.constant = self._is_local() and type(self.agent).problem is Agent.problem
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the state, as after the last task: the agent is checked before its next one."""
+        self.state, self.able, self._checked_at = None, False, -math.inf
+        if self.constant:
+            self._set(AgentState())
+
+    def is_due(self, moment: float, max_age_s: float | None = None) -> bool:
+        """Whether the state is older than `max_age_s` at that moment (of time.monotonic)."""
+        if self.constant or self.state is None:
+            return not self.constant
+        return moment - self._checked_at >= (
+            max_age_s if max_age_s is not None else REFRESH_S if self.able else RETRY_S
+        )
+
+    def problem(self) -> str | None:
+        """Why this agent cannot take a task, or None. An agent that was never checked is checked now, in this thread."""
+        if self.state is None:
+            self.look()
+        return None if self.state is None or self.able else self.state.reason or str(self.state.status)
+
+    def look(self) -> None:
+        """Check the agent by its `problem`, in this thread."""
+        self._checked_at = time.monotonic()
+        try:
+            reason = self.agent.problem()
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001  SystemExit, CancelledError: it is an agent's own code
+            self._failed("problem", error)
+        else:
+            self._set(AgentState(AgentStatus.ERROR, reason) if reason else AgentState())
+
+    def refresh_soon(self) -> None:
+        """Check the agent in the background, unless its last check is less than RETRY_S ago."""
+        if not self.constant and time.monotonic() - self._checked_at >= RETRY_S:
+            with contextlib.suppress(RuntimeError):  # no event loop runs here
+                self.checking(asyncio.get_running_loop())
+
+    def checking(self, loop: asyncio.AbstractEventLoop) -> "asyncio.Task[None]":
+        """The check in progress in that loop, which is started if there is none."""
+        if self._checking is None or self._checking.done() or self._checking.get_loop() is not loop:
+            self._checked_at = time.monotonic()
+            self._checking = loop.create_task(_look_at([self]) if self._is_local() else self._check())
+        return self._checking
+
+    def shares_thread(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Whether a check of this agent only looks at this machine, and none is in progress in that loop."""
+        checking = self._checking
+        return self._is_local() and (checking is None or checking.done() or checking.get_loop() is not loop)
+
+    def share(self, checking: "asyncio.Task[None]") -> None:
+        """Take `checking`, which looks at this agent among others, as the check in progress."""
+        self._checking, self._checked_at = checking, time.monotonic()
+
+    async def close(self) -> None:
+        """Close the agent if it is open. An exception is logged."""
+        if self._is_open:
+            self._is_open = False
+            try:
+                async with asyncio.timeout(CHECK_S):
+                    await self.agent.close()
+            except Exception as error:  # noqa: BLE001  an agent's own code
+                self._log(f"its close() raised {described(error)}", error)
+        self.reset()
+
+    async def _check(self) -> None:
+        self._checked_at = time.monotonic()
+        step = "open"
+        try:
+            async with asyncio.timeout(CHECK_S):
+                if not self._is_open:
+                    await self.agent.open()
+                    self._is_open = True
+                step = "probe"
+                if type(self.agent).probe is Agent.probe:
+                    await in_thread(self.look)
+                else:
+                    self._set(await self.agent.probe())
+        except TimeoutError as error:
+            if step == "open":
+                self._failed(step, error)
+            else:
+                self._set(AgentState(AgentStatus.OFFLINE, f"it did not answer within {CHECK_S:g} s"))
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            self._failed(step, error)
+        except Exception as error:  # noqa: BLE001  an agent's own code
+            self._failed(step, error)
+
+    def _is_local(self) -> bool:
+        return type(self.agent).probe is Agent.probe and type(self.agent).open is Agent.open
+
+    def _failed(self, method: str, error: BaseException) -> None:
+        reason = f"its {method}() raised {described(error)}"
+        self._set(AgentState(AgentStatus.ERROR, reason))
+        self._log(reason, error)
+
+    def _log(self, reason: str, error: BaseException) -> None:
+        if reason != self._logged:
+            self._logged = reason
+            _LOGGER.error("agent %s: %s", self.agent.agent_id, reason, exc_info=error)
+
+    def _set(self, state: AgentState) -> None:
+        before = self.state
+        if before is None or (before.status, before.reason) != (state.status, state.reason):
+            self.state = replace(state, since=now())
+        self.able = state.status in _TAKES_TASKS
+
+
+async def refresh_all(agents: Iterable[WatchedAgent]) -> None:
+    """Check these agents at the same time; those that only look at this machine share one thread."""
+    loop = asyncio.get_running_loop()
+    local = [each for each in agents if each.shares_thread(loop)]
+    if local:
+        looking = loop.create_task(_look_at(local))
+        for each in local:
+            each.share(looking)
+    for checking in dict.fromkeys(each.checking(loop) for each in agents):
+        await asyncio.shield(checking)
+
+
+async def _look_at(agents: list[WatchedAgent]) -> None:
+    def look() -> None:
+        for each in agents:
+            each.look()
+
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(in_thread(look), CHECK_S)
