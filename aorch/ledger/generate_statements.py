@@ -18,7 +18,14 @@ from sqlalchemy.sql.expression import Executable
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 OUTPUT = Path(__file__).with_name("statements.py")
-MODULES = ("contract_queries", "queue_queries", "retry_queries", "memory_block_queries")
+MODULES = (
+    "contract_queries",
+    "queue_queries",
+    "retry_queries",
+    "delivery_queries",
+    "memory_block_queries",
+    "token_queries",
+)
 """Of aorch.ledger.queries, in the order in which their statements are written."""
 DIALECTS: dict[str, type[Dialect]] = {"sqlite": sqlite.dialect, "postgresql": postgresql.dialect}
 LINE_LENGTH = 120

@@ -50,47 +50,6 @@ class Segment(NamedTuple):
     asked_before: tuple[str, ...] = ()
 
 
-_COLUMNS = ", ".join(BlockRow._fields)
-_SELECT = f"SELECT {_COLUMNS} FROM memory_blocks"  # noqa: S608  names of our own
-_OF_SESSION = f"{_SELECT} WHERE session_id = ? AND last_position > ? ORDER BY last_position LIMIT ?"
-_NEWEST = f"{_SELECT} WHERE block_id < ? ORDER BY block_id DESC LIMIT ?"
-_NEWEST_OF = f"{_SELECT} WHERE session_id = ? AND block_id < ? ORDER BY block_id DESC LIMIT ?"
-_GET = f"{_SELECT} WHERE block_id = ?"
-_BESIDE = "SELECT beside FROM memory_blocks WHERE session_id = ? AND beside IS NOT NULL"
-_REMEMBERED = "SELECT DISTINCT session_id FROM memory_blocks ORDER BY session_id"
-
-_NEWEST_CONTRACT = (
-    "SELECT created_at, position FROM session_contracts WHERE session_id = ? ORDER BY position DESC LIMIT 1"
-)
-_LAST_CLOSED = (
-    "SELECT position FROM session_contracts WHERE session_id = ? AND position > ?"
-    " AND NOT (contract_type = 'REQUEST' AND status IN ('pending', 'in_progress')) ORDER BY position DESC LIMIT 1"
-)
-_ASKED_BEFORE = (
-    "SELECT DISTINCT to_agent FROM (SELECT to_agent, contract_type, position FROM session_contracts"
-    " WHERE session_id = ? AND position <= ?"
-    " ORDER BY position DESC LIMIT 20000) WHERE contract_type = 'REQUEST' AND to_agent IS NOT NULL"
-)
-"""Looks at so many contracts only, since the cost of a compression follows what is new."""
-_COUNT = "SELECT count(*) FROM session_positions WHERE session_id = ? AND position > ? AND position <= ?"
-_ASKED_BEFORE_CONTRACT = _ASKED_BEFORE.replace(
-    "position <= ?", "position < (SELECT position FROM contracts WHERE contract_id = ?)"
-)
-_NEWER = "SELECT count(*) FROM session_positions WHERE session_id = ? AND position > ?"
-_SPAN = (
-    "SELECT count(*) FROM (SELECT position FROM session_positions WHERE session_id = ?"
-    " AND position >= (SELECT position FROM contracts WHERE contract_id = ?)"
-    " AND position <= (SELECT position FROM contracts WHERE contract_id = ?))"
-)
-_GROWN = (
-    "SELECT sessions.value,"
-    " (SELECT position FROM session_positions s WHERE s.session_id = sessions.value ORDER BY position DESC LIMIT 1)"
-    " > (SELECT coalesce(max(last_position), 0) FROM memory_blocks b WHERE b.session_id = sessions.value)"
-    " FROM json_each(?) AS sessions ORDER BY sessions.key"
-)
-"""(sessions as a JSON list): each, with whether it has contracts in no block."""
-
-
 class Memory:
     """The memory blocks of the ledger at `path`, for reading inside a `with` block.
 
@@ -109,54 +68,61 @@ class Memory:
 
     def of(self, session_id: str, *, after: int = 0, limit: int = -1) -> list[BlockRow]:
         """The blocks of a session, oldest first: those after a position, up to `limit` (below 0: all)."""
-        return [BlockRow(*row) for row in self._all(_OF_SESSION, jsonio.storable_text(session_id), after, limit)]
+        return [
+            BlockRow(*row)
+            for row in self._all(statements.BLOCKS_OF_SESSION, jsonio.storable_text(session_id), after, limit)
+        ]
 
     def newest(self, session_id: str | None = None, *, before: str | None = None, limit: int = 50) -> list[BlockRow]:
         """Blocks of a session (or of all), newest first, those before that block's id."""
         place = (before or "n", limit)  # ids begin with mem_
         if session_id is None:
-            return [BlockRow(*row) for row in self._all(_NEWEST, *place)]
-        return [BlockRow(*row) for row in self._all(_NEWEST_OF, jsonio.storable_text(session_id), *place)]
+            return [BlockRow(*row) for row in self._all(statements.NEWEST_BLOCKS, *place)]
+        return [
+            BlockRow(*row)
+            for row in self._all(statements.NEWEST_BLOCKS_OF_SESSION, jsonio.storable_text(session_id), *place)
+        ]
 
     def block(self, block_id: str) -> BlockRow | None:
         """The block of exactly that id."""
-        found = self._all(_GET, block_id)
+        found = self._all(statements.BLOCK_BY_ID, block_id)
         return BlockRow(*found[0]) if found else None
 
     def beside(self, session_id: str) -> list[dict[str, Any]]:
         """What stands beside the blocks of a session, as far as anything does."""
-        return [jsonio.decode(text) for (text,) in self._all(_BESIDE, session_id)]
+        return [jsonio.decode(text) for (text,) in self._all(statements.COMPANIONS_OF_SESSION, session_id)]
 
     def sessions(self) -> list[str]:
         """The sessions that have blocks, in the order of their ids."""
-        return [session_id for (session_id,) in self._all(_REMEMBERED)]
+        return [session_id for (session_id,) in self._all(statements.SESSIONS_WITH_BLOCKS)]
 
     def knows(self, session_id: str) -> bool:
         """Whether the session has contracts."""
-        return bool(self._all(_NEWEST_CONTRACT, jsonio.storable_text(session_id)))
+        return bool(self._all(statements.NEWEST_CONTRACT_OF_SESSION, jsonio.storable_text(session_id)))
 
     def segment(self, session_id: str) -> Segment | None:
         """What of that session no block covers; None where the session has no contracts. Its cost follows what is new."""
         session_id = jsonio.storable_text(session_id)
-        newest = self._all(_NEWEST_CONTRACT, session_id)
+        newest = self._all(statements.NEWEST_CONTRACT_OF_SESSION, session_id)
         if not newest:
             return None
         after = self._all(statements.COVERED_POSITION, session_id)[0][0] or 0
-        closed = self._all(_LAST_CLOSED, session_id, after)
+        closed = self._all(statements.LAST_CLOSED_POSITION, session_id, after)
         last = closed[0][0] if closed else after
-        count = self._all(_COUNT, session_id, after, last)[0][0] if closed else 0
-        asked_before = self._all(_ASKED_BEFORE, session_id, after) if after and count else []
+        count = self._all(statements.COUNT_BETWEEN_POSITIONS, session_id, after, last)[0][0] if closed else 0
+        asked_before = self._all(statements.AGENTS_UP_TO, session_id, after) if after and count else []
         return Segment(session_id, after, last, count, newest[0][0], tuple(agent for (agent,) in asked_before))
 
     def newer(self, session_id: str, position: int) -> int:
         """How many contracts of that session came after a position."""
-        return int(self._all(_NEWER, jsonio.storable_text(session_id), position)[0][0])
+        return int(self._all(statements.COUNT_AFTER, jsonio.storable_text(session_id), position)[0][0])
 
     def every_session(self) -> Iterator[tuple[str, bool]]:
         """Each session in the order of their ids, and whether it has contracts that no block covers."""
         first = ""
         while page := [session_id for (session_id,) in self._all(statements.SESSIONS_FROM, first, PAGE)]:
-            yield from ((session_id, bool(grown)) for session_id, grown in self._all(_GROWN, jsonio.encode(page)))
+            found = self._all(statements.SESSIONS_WITH_NEWS, jsonio.encode(page))
+            yield from ((session_id, bool(has_news)) for session_id, has_news in found)
             first = page[-1] + "\0"  # the text that comes next in order
 
     def contract(self, contract_id: str) -> dict[str, Any] | None:
@@ -166,7 +132,7 @@ class Memory:
 
     def count(self, session_id: str, first_contract_id: str, last_contract_id: str) -> int:
         """How many contracts of the session there are from the first to the last of these, both counted."""
-        return int(self._all(_SPAN, session_id, first_contract_id, last_contract_id)[0][0])
+        return int(self._all(statements.COUNT_BETWEEN_CONTRACTS, session_id, first_contract_id, last_contract_id)[0][0])
 
     def between(self, session_id: str, first_contract_id: str, last_contract_id: str) -> Iterator[dict[str, Any]]:
         """Those contracts in their JSON form, oldest first, one at a time."""
@@ -180,11 +146,11 @@ class Memory:
 
     def asked_before(self, session_id: str, contract_id: str) -> list[str]:
         """The agents that were asked in the session before that contract."""
-        return [agent for (agent,) in self._all(_ASKED_BEFORE_CONTRACT, session_id, contract_id)]
+        return [agent for (agent,) in self._all(statements.AGENTS_BEFORE_CONTRACT, session_id, contract_id)]
 
     def _all(self, sql: str, *parameters: Any) -> list[Any]:
         if not self._exists:
-            return [(0,)] if sql in (_SPAN, _NEWER) else []
+            return [(0,)] if sql in (statements.COUNT_BETWEEN_CONTRACTS, statements.COUNT_AFTER) else []
         with self._database.read() as connection:
             return connection.execute(sql, parameters).fetchall()
 

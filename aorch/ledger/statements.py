@@ -528,6 +528,162 @@ FROM json_each(?) AS anon_1) ORDER BY contracts.position
 """
 """Parameters: positions."""
 
+# delivery_queries.py
+
+OUTBOX_POSITION = "SELECT outbox.position, outbox.reach FROM outbox WHERE outbox.destination = ?"
+"""Parameters: destination."""
+
+ADVANCE_OUTBOX = """\
+INSERT INTO outbox (destination, position, reach) VALUES (?, ?, ?) ON CONFLICT (destination) DO
+    UPDATE SET position = excluded.position, reach = excluded.reach
+"""
+"""Parameters: destination, position, reach."""
+
+ANY_DELIVERY_IS_DUE = """\
+SELECT (EXISTS (SELECT 1
+FROM contracts
+WHERE contracts.position > ?)) OR (EXISTS (SELECT 1
+FROM parked_deliveries
+WHERE parked_deliveries.state = 'due')) AS is_due
+"""
+"""Parameters: outbox_position."""
+
+DELETED_CONTRACTS = "SELECT counters.value FROM counters WHERE counters.name = 'deleted_contracts'"
+
+CONTRACT_ID_AT = "SELECT contracts.contract_id FROM contracts WHERE contracts.position = ?"
+"""Parameters: position."""
+
+CONTRACTS_AFTER = """\
+SELECT contracts.position, contracts.contract_id, contracts.session_id, contracts.contract_type,
+    contracts.from_agent, contracts.to_agent, contracts.capability, contracts.payload,
+    contracts.status, contracts.created_at, contracts.completed_at, contracts.result,
+    contracts.error, contracts.metadata, contracts.request_id, contracts.parent_id,
+    contracts.claimed_by
+FROM contracts
+WHERE contracts.position > ? AND contracts.position <= ? ORDER BY contracts.position
+"""
+"""Parameters: after, last."""
+
+CONTRACTS_OF_SESSION = """\
+SELECT session_contracts.position, session_contracts.contract_id, session_contracts.session_id,
+    session_contracts.contract_type, session_contracts.from_agent, session_contracts.to_agent,
+    session_contracts.capability, session_contracts.payload, session_contracts.status,
+    session_contracts.created_at, session_contracts.completed_at, session_contracts.result,
+    session_contracts.error, session_contracts.metadata, session_contracts.request_id,
+    session_contracts.parent_id, session_contracts.claimed_by
+FROM session_contracts
+WHERE session_contracts.session_id = ? ORDER BY session_contracts.position
+"""
+"""Parameters: session_id."""
+
+CONTRACTS_OF_SESSION_UP_TO = """\
+SELECT session_contracts.contract_id, session_contracts.session_id, session_contracts.contract_type,
+    session_contracts.from_agent, session_contracts.to_agent, session_contracts.capability,
+    session_contracts.payload, session_contracts.status, session_contracts.created_at,
+    session_contracts.completed_at, session_contracts.result, session_contracts.error,
+    session_contracts.metadata, session_contracts.request_id, session_contracts.parent_id,
+    session_contracts.claimed_by, session_contracts.position
+FROM session_contracts
+WHERE session_contracts.session_id = ? AND session_contracts.position <= ? ORDER BY
+    session_contracts.position
+"""
+"""Parameters: session_id, last."""
+
+NEWEST_AND_OLDEST_SESSIONS = """\
+SELECT DISTINCT anon_1.session_id
+FROM (SELECT contracts.session_id AS session_id
+FROM contracts
+WHERE contracts.position <= ? ORDER BY contracts.position DESC
+LIMIT ? OFFSET 0) AS anon_1 UNION ALL SELECT DISTINCT anon_2.session_id
+FROM (SELECT contracts.session_id AS session_id
+FROM contracts
+WHERE contracts.position <= ? ORDER BY contracts.position
+LIMIT ? OFFSET 0) AS anon_2
+"""
+"""Parameters: last, limit, last, limit."""
+
+PARKED_DELIVERIES = """\
+SELECT parked_deliveries.position, parked_deliveries.kind, parked_deliveries.contract_id,
+    parked_deliveries.session_id, parked_deliveries.state, parked_deliveries.reason,
+    parked_deliveries.attempts, parked_deliveries.parked_at
+FROM parked_deliveries ORDER BY parked_deliveries.position, parked_deliveries.kind
+LIMIT ?
+"""
+"""Parameters: limit."""
+
+PARKED_DELIVERIES_IN_STATE = """\
+SELECT parked_deliveries.position, parked_deliveries.kind, parked_deliveries.contract_id,
+    parked_deliveries.session_id, parked_deliveries.state, parked_deliveries.reason,
+    parked_deliveries.attempts, parked_deliveries.parked_at
+FROM parked_deliveries
+WHERE parked_deliveries.state = ? ORDER BY parked_deliveries.position, parked_deliveries.kind
+LIMIT ?
+"""
+"""Parameters: state, limit."""
+
+PARKED_KINDS = """\
+SELECT parked_deliveries.state, parked_deliveries.kind, parked_deliveries.reason, count(*) AS
+    deliveries, min(parked_deliveries.contract_id) AS contract_id
+FROM parked_deliveries GROUP BY parked_deliveries.state, parked_deliveries.kind,
+    parked_deliveries.reason ORDER BY count(*) DESC, min(parked_deliveries.position),
+    parked_deliveries.kind
+LIMIT ?
+"""
+"""Parameters: limit."""
+
+PARK_DELIVERY = """\
+INSERT INTO parked_deliveries (position, kind, contract_id, session_id, state, reason, attempts,
+    parked_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (position, kind) DO UPDATE SET
+    contract_id = excluded.contract_id, session_id = excluded.session_id, state = excluded.state,
+    reason = excluded.reason, attempts = excluded.attempts, parked_at = excluded.parked_at
+"""
+"""Parameters: position, kind, contract_id, session_id, state, reason, attempts, parked_at."""
+
+UNPARK_DELIVERY = "DELETE FROM parked_deliveries WHERE parked_deliveries.position = ? AND parked_deliveries.kind = ?"
+"""Parameters: position, kind."""
+
+DELIVERY_COUNTS = """\
+WITH given AS
+(SELECT ? AS outbox_position)
+SELECT all_contracts.total, all_contracts.beyond, all_parked.again, all_parked.parked,
+    all_parked.parked_beyond, all_parked.nodes
+FROM (SELECT count(*) AS total, count(*) FILTER (WHERE contracts.position > (SELECT
+    given.outbox_position
+FROM given)) AS beyond
+FROM contracts) AS all_contracts, (SELECT count(*) FILTER (WHERE parked_deliveries.kind !=
+    'provenance.node' AND parked_deliveries.state = 'due' AND parked_deliveries.position <= (SELECT
+    given.outbox_position
+FROM given)) AS again, count(*) FILTER (WHERE parked_deliveries.kind != 'provenance.node' AND
+    parked_deliveries.state != 'due') AS parked, count(*) FILTER (WHERE parked_deliveries.kind !=
+    'provenance.node' AND parked_deliveries.state != 'due' AND parked_deliveries.position > (SELECT
+    given.outbox_position
+FROM given)) AS parked_beyond, count(*) FILTER (WHERE parked_deliveries.kind = 'provenance.node') AS
+    nodes
+FROM parked_deliveries JOIN contracts ON contracts.position = parked_deliveries.position) AS
+    all_parked
+"""
+"""Parameters: outbox_position."""
+
+EVENT_WAS_DELIVERED_BEFORE = """\
+SELECT EXISTS (SELECT 1
+FROM session_contracts
+WHERE session_contracts.session_id = ? AND session_contracts.position < ? AND NOT (EXISTS (SELECT 1
+FROM parked_deliveries
+WHERE parked_deliveries.position = session_contracts.position AND parked_deliveries.kind !=
+    'provenance.node'))) AS was_delivered
+"""
+"""Parameters: session_id, before."""
+
+NODE_WAS_DELIVERED_BEFORE = """\
+SELECT EXISTS (SELECT 1
+FROM session_contracts
+WHERE session_contracts.session_id = ? AND session_contracts.position < ? AND NOT (EXISTS (SELECT 1
+FROM parked_deliveries
+WHERE parked_deliveries.position = session_contracts.position AND parked_deliveries.kind =
+    'provenance.node')) AND session_contracts.contract_type = 'REQUEST') AS was_delivered
+"""
+"""Parameters: session_id, before."""
+
 # memory_block_queries.py
 
 INSERT_BLOCK = """\
@@ -542,3 +698,147 @@ FROM memory_blocks
 WHERE memory_blocks.session_id = ?
 """
 """Parameters: session_id."""
+
+BLOCK_BY_ID = """\
+SELECT memory_blocks.block_id, memory_blocks.session_id, memory_blocks.created_at,
+    memory_blocks.last_position, memory_blocks.block, memory_blocks.beside
+FROM memory_blocks
+WHERE memory_blocks.block_id = ?
+"""
+"""Parameters: block_id."""
+
+BLOCKS_OF_SESSION = """\
+SELECT memory_blocks.block_id, memory_blocks.session_id, memory_blocks.created_at,
+    memory_blocks.last_position, memory_blocks.block, memory_blocks.beside
+FROM memory_blocks
+WHERE memory_blocks.session_id = ? AND memory_blocks.last_position > ? ORDER BY
+    memory_blocks.last_position
+LIMIT ?
+"""
+"""Parameters: session_id, after, limit."""
+
+NEWEST_BLOCKS = """\
+SELECT memory_blocks.block_id, memory_blocks.session_id, memory_blocks.created_at,
+    memory_blocks.last_position, memory_blocks.block, memory_blocks.beside
+FROM memory_blocks
+WHERE memory_blocks.block_id < ? ORDER BY memory_blocks.block_id DESC
+LIMIT ?
+"""
+"""Parameters: before, limit."""
+
+NEWEST_BLOCKS_OF_SESSION = """\
+SELECT memory_blocks.block_id, memory_blocks.session_id, memory_blocks.created_at,
+    memory_blocks.last_position, memory_blocks.block, memory_blocks.beside
+FROM memory_blocks
+WHERE memory_blocks.session_id = ? AND memory_blocks.block_id < ? ORDER BY memory_blocks.block_id
+    DESC
+LIMIT ?
+"""
+"""Parameters: session_id, before, limit."""
+
+COMPANIONS_OF_SESSION = """\
+SELECT memory_blocks.beside
+FROM memory_blocks
+WHERE memory_blocks.session_id = ? AND memory_blocks.beside IS NOT NULL
+"""
+"""Parameters: session_id."""
+
+SESSIONS_WITH_BLOCKS = "SELECT DISTINCT memory_blocks.session_id FROM memory_blocks ORDER BY memory_blocks.session_id"
+
+NEWEST_CONTRACT_OF_SESSION = """\
+SELECT session_contracts.created_at, session_contracts.position
+FROM session_contracts
+WHERE session_contracts.session_id = ? ORDER BY session_contracts.position DESC
+LIMIT 1
+"""
+"""Parameters: session_id."""
+
+LAST_CLOSED_POSITION = """\
+SELECT session_contracts.position
+FROM session_contracts
+WHERE session_contracts.session_id = ? AND session_contracts.position > ? AND NOT
+    (session_contracts.contract_type = 'REQUEST' AND session_contracts.status IN ('pending',
+    'in_progress')) ORDER BY session_contracts.position DESC
+LIMIT 1
+"""
+"""Parameters: session_id, after."""
+
+AGENTS_UP_TO = """\
+SELECT DISTINCT latest.to_agent
+FROM (SELECT session_contracts.to_agent AS to_agent, session_contracts.contract_type AS
+    contract_type, session_contracts.position AS position
+FROM session_contracts
+WHERE session_contracts.session_id = ? AND session_contracts.position <= ? ORDER BY
+    session_contracts.position DESC
+LIMIT 20000 OFFSET 0) AS latest
+WHERE latest.contract_type = 'REQUEST' AND latest.to_agent IS NOT NULL
+"""
+"""Parameters: session_id, last."""
+
+AGENTS_BEFORE_CONTRACT = """\
+SELECT DISTINCT latest.to_agent
+FROM (SELECT session_contracts.to_agent AS to_agent, session_contracts.contract_type AS
+    contract_type, session_contracts.position AS position
+FROM session_contracts
+WHERE session_contracts.session_id = ? AND session_contracts.position < (SELECT contracts.position
+FROM contracts
+WHERE contracts.contract_id = ?) ORDER BY session_contracts.position DESC
+LIMIT 20000 OFFSET 0) AS latest
+WHERE latest.contract_type = 'REQUEST' AND latest.to_agent IS NOT NULL
+"""
+"""Parameters: session_id, contract_id."""
+
+COUNT_BETWEEN_POSITIONS = """\
+SELECT count(*) AS count
+FROM session_positions
+WHERE session_positions.session_id = ? AND session_positions.position > ? AND
+    session_positions.position <= ?
+"""
+"""Parameters: session_id, after, last."""
+
+COUNT_AFTER = """\
+SELECT count(*) AS count
+FROM session_positions
+WHERE session_positions.session_id = ? AND session_positions.position > ?
+"""
+"""Parameters: session_id, after."""
+
+COUNT_BETWEEN_CONTRACTS = """\
+SELECT count(*) AS count
+FROM (SELECT session_positions.position AS position
+FROM session_positions
+WHERE session_positions.session_id = ? AND session_positions.position >= (SELECT contracts.position
+FROM contracts
+WHERE contracts.contract_id = ?) AND session_positions.position <= (SELECT contracts.position
+FROM contracts
+WHERE contracts.contract_id = ?)) AS between_contracts
+"""
+"""Parameters: session_id, first_contract_id, last_contract_id."""
+
+SESSIONS_WITH_NEWS = """\
+SELECT sessions.value, (SELECT session_positions.position
+FROM session_positions
+WHERE session_positions.session_id = sessions.value ORDER BY session_positions.position DESC
+LIMIT 1 OFFSET 0) > (SELECT coalesce(max(memory_blocks.last_position), 0) AS coalesce_1
+FROM memory_blocks
+WHERE memory_blocks.session_id = sessions.value) AS has_news
+FROM json_each(?) AS sessions ORDER BY sessions.value
+"""
+"""Parameters: session_ids."""
+
+# token_queries.py
+
+ALL_TOKENS = """\
+SELECT tokens.token_id, tokens.name, tokens.sha256, tokens.scopes, tokens.agent_id,
+    tokens.created_at, tokens.expires_at, tokens.revoked_at
+FROM tokens ORDER BY tokens.token_id
+"""
+
+INSERT_TOKEN = """\
+INSERT INTO tokens (token_id, name, sha256, scopes, agent_id, created_at, expires_at, revoked_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+"""
+"""Parameters: token_id, name, sha256, scopes, agent_id, created_at, expires_at, revoked_at."""
+
+REVOKE_TOKEN = "UPDATE tokens SET revoked_at=? WHERE tokens.token_id = ? AND tokens.revoked_at IS NULL"
+"""Parameters: now, revoked_id."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from aorch import jsonio
+from aorch.ledger import statements
 from aorch.ledger.database import Connection, Database
 
 
@@ -27,12 +28,6 @@ class TokenRow(NamedTuple):
     def as_dict(self) -> dict[str, Any]:
         """Its JSON form, without the hash."""
         return {name: value for name, value in self._asdict().items() if name != "sha256"}
-
-
-_COLUMNS = ", ".join(TokenRow._fields)
-_SELECT = f"SELECT {_COLUMNS} FROM tokens ORDER BY token_id"  # noqa: S608  names of our own
-_INSERT = f"INSERT INTO tokens ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
-_REVOKE = "UPDATE tokens SET revoked_at = ? WHERE token_id = ? AND revoked_at IS NULL"
 
 
 def read(path: Path) -> list[TokenRow]:
@@ -66,15 +61,15 @@ class Tokens:
 
     def add(self, row: TokenRow) -> None:
         """Write `row`."""
-        self._connection.execute(_INSERT, (*row[:3], jsonio.encode(row.scopes), *row[4:]))
+        self._connection.execute(statements.INSERT_TOKEN, (*row[:3], jsonio.encode(row.scopes), *row[4:]))
 
     def revoke(self, token_id: str, moment: str) -> None:
         """Let that token be of no use from `moment` on; one that was revoked before stays as it is."""
-        self._connection.execute(_REVOKE, (moment, token_id))
+        self._connection.execute(statements.REVOKE_TOKEN, (moment, token_id))
 
 
 def _rows(connection: Connection) -> list[TokenRow]:
     return [
         TokenRow(token_id, name, sha256, tuple(jsonio.decode(scopes)), *others)
-        for token_id, name, sha256, scopes, *others in connection.execute(_SELECT)
+        for token_id, name, sha256, scopes, *others in connection.execute(statements.ALL_TOKENS)
     ]

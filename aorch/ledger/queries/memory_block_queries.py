@@ -1,14 +1,114 @@
-"""Memory blocks."""
+"""Memory blocks, and the contracts that none of them covers."""
 
-from sqlalchemy import bindparam, func, insert, select
+from typing import Any
 
-from aorch.ledger.schema import StoredBlock
+from sqlalchemy import ColumnElement, ScalarSelect, Select, bindparam, func, insert, select
+
+from aorch.ledger.queries.expressions import contracts, json_values
+from aorch.ledger.record import IN_PROGRESS, PENDING, REQUEST
+from aorch.ledger.schema import StoredBlock, session_contracts, session_positions
 
 blocks = StoredBlock.__table__  # type: ignore[attr-defined]  # SQLModel adds it
+b, s, positions = blocks.c, session_contracts.c, session_positions.c
 
-INSERT_BLOCK = insert(blocks).values({each.name: bindparam(each.name) for each in blocks.c})
+INSERT_BLOCK = insert(blocks).values({each.name: bindparam(each.name) for each in b})
 
-COVERED_POSITION = select(func.max(blocks.c.last_position).label("position")).where(
-    blocks.c.session_id == bindparam("session_id")
-)
+COVERED_POSITION = select(func.max(b.last_position).label("position")).where(b.session_id == bindparam("session_id"))
 """The position up to which memory blocks cover the contracts of a session; NULL if there are none."""
+
+BLOCK_BY_ID = select(*b).where(b.block_id == bindparam("block_id"))
+
+BLOCKS_OF_SESSION = (
+    select(*b)
+    .where(b.session_id == bindparam("session_id"), b.last_position > bindparam("after"))
+    .order_by(b.last_position)
+    .limit(bindparam("limit"))
+)
+
+NEWEST_BLOCKS = select(*b).where(b.block_id < bindparam("before")).order_by(b.block_id.desc()).limit(bindparam("limit"))
+
+NEWEST_BLOCKS_OF_SESSION = (
+    select(*b)
+    .where(b.session_id == bindparam("session_id"), b.block_id < bindparam("before"))
+    .order_by(b.block_id.desc())
+    .limit(bindparam("limit"))
+)
+
+COMPANIONS_OF_SESSION = select(b.beside).where(b.session_id == bindparam("session_id"), b.beside.is_not(None))
+
+SESSIONS_WITH_BLOCKS = select(b.session_id).distinct().order_by(b.session_id)
+
+NEWEST_CONTRACT_OF_SESSION = (
+    select(s.created_at, s.position).where(s.session_id == bindparam("session_id")).order_by(s.position.desc()).limit(1)
+)
+
+_is_open_request = (s.contract_type == REQUEST) & s.status.in_((PENDING, IN_PROGRESS))
+LAST_CLOSED_POSITION = (
+    select(s.position)
+    .where(s.session_id == bindparam("session_id"), s.position > bindparam("after"), ~_is_open_request)
+    .order_by(s.position.desc())
+    .limit(1)
+)
+"""The last contract of a session after a position that is not an open REQUEST."""
+
+
+def _agents_in(is_before: ColumnElement[bool]) -> Select[Any]:
+    """The agents of a session's REQUESTs. Reads only the last 20,000: a compression must not read the whole session."""
+    latest = (
+        select(s.to_agent, s.contract_type, s.position)
+        .where(s.session_id == bindparam("session_id"), is_before)
+        .order_by(s.position.desc())
+        .limit(20_000)
+        .subquery("latest")
+    )
+    return select(latest.c.to_agent).distinct().where(latest.c.contract_type == REQUEST, latest.c.to_agent.is_not(None))
+
+
+def _position_of(name: str) -> ScalarSelect[Any]:
+    return select(contracts.c.position).where(contracts.c.contract_id == bindparam(name)).scalar_subquery()
+
+
+AGENTS_UP_TO = _agents_in(s.position <= bindparam("last"))
+
+AGENTS_BEFORE_CONTRACT = _agents_in(s.position < _position_of("contract_id"))
+
+COUNT_BETWEEN_POSITIONS = (
+    select(func.count().label("count"))
+    .select_from(session_positions)
+    .where(positions.session_id == bindparam("session_id"))
+    .where(positions.position > bindparam("after"), positions.position <= bindparam("last"))
+)
+
+COUNT_AFTER = (
+    select(func.count().label("count"))
+    .select_from(session_positions)
+    .where(positions.session_id == bindparam("session_id"), positions.position > bindparam("after"))
+)
+
+_between = (
+    select(positions.position)
+    .where(positions.session_id == bindparam("session_id"))
+    .where(positions.position >= _position_of("first_contract_id"))
+    .where(positions.position <= _position_of("last_contract_id"))
+    .subquery("between_contracts")
+)
+COUNT_BETWEEN_CONTRACTS = select(func.count().label("count")).select_from(_between)
+
+
+def _sessions_with_news() -> Select[Any]:
+    sessions = json_values(bindparam("session_ids")).table_valued("value").alias("sessions")
+    newest = (
+        select(positions.position)
+        .where(positions.session_id == sessions.c.value)
+        .order_by(positions.position.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    covered = (
+        select(func.coalesce(func.max(b.last_position), 0)).where(b.session_id == sessions.c.value).scalar_subquery()
+    )
+    return select(sessions.c.value, (newest > covered).label("has_news")).order_by(sessions.c.value)
+
+
+SESSIONS_WITH_NEWS = _sessions_with_news()
+"""The given sessions (a JSON list), each with whether it has contracts that no block covers."""

@@ -1,0 +1,123 @@
+"""Deliveries to Trace: the outbox, and the deliveries that were set aside (parked)."""
+
+from typing import Any
+
+from sqlalchemy import Select, and_, bindparam, delete, exists, func, or_, select, union_all
+from sqlalchemy.dialects import postgresql
+
+from aorch.ledger.queries.expressions import RECORD, contracts, given
+from aorch.ledger.record import REQUEST, Row
+from aorch.ledger.schema import Counter, Outbox, ParkedDelivery, session_contracts
+
+outbox = Outbox.__table__  # type: ignore[attr-defined]  # SQLModel adds it
+parked = ParkedDelivery.__table__  # type: ignore[attr-defined]  # likewise
+counters = Counter.__table__  # type: ignore[attr-defined]  # likewise
+c, p, s = contracts.c, parked.c, session_contracts.c
+
+NODE = "provenance.node"
+"""The kind of a delivery that is not an event."""
+DUE = "due"
+
+OUTBOX_POSITION = select(outbox.c.position, outbox.c.reach).where(outbox.c.destination == bindparam("destination"))
+
+_advance = postgresql.insert(outbox).values({each.name: bindparam(each.name) for each in outbox.c})
+ADVANCE_OUTBOX = _advance.on_conflict_do_update(
+    index_elements=["destination"],
+    set_={"position": _advance.excluded.position, "reach": _advance.excluded.reach},
+)
+
+ANY_DELIVERY_IS_DUE = select(
+    or_(
+        exists(select(1).where(c.position > bindparam("outbox_position"))), exists(select(1).where(p.state == DUE))
+    ).label("is_due")
+)
+
+DELETED_CONTRACTS = select(counters.c.value).where(counters.c.name == "deleted_contracts")
+
+CONTRACT_ID_AT = select(c.contract_id).where(c.position == bindparam("position"))
+
+CONTRACTS_AFTER = (
+    select(c.position, *RECORD)
+    .where(c.position > bindparam("after"), c.position <= bindparam("last"))
+    .order_by(c.position)
+)
+
+_record = [s[name] for name in Row._fields]
+CONTRACTS_OF_SESSION = select(s.position, *_record).where(s.session_id == bindparam("session_id")).order_by(s.position)
+
+CONTRACTS_OF_SESSION_UP_TO = (
+    select(*_record, s.position)
+    .where(s.session_id == bindparam("session_id"), s.position <= bindparam("last"))
+    .order_by(s.position)
+)
+
+
+def _sessions_at(order: Any) -> Select[Any]:
+    some = select(c.session_id).where(c.position <= bindparam("last")).order_by(order).limit(bindparam("limit"))
+    return select(some.subquery().c.session_id).distinct()
+
+
+NEWEST_AND_OLDEST_SESSIONS = union_all(_sessions_at(c.position.desc()), _sessions_at(c.position))
+"""The sessions of the newest contracts up to a position, then those of the oldest contracts."""
+
+PARKED_DELIVERIES = select(*p).order_by(p.position, p.kind).limit(bindparam("limit"))
+
+PARKED_DELIVERIES_IN_STATE = (
+    select(*p).where(p.state == bindparam("state")).order_by(p.position, p.kind).limit(bindparam("limit"))
+)
+
+PARKED_KINDS = (
+    select(p.state, p.kind, p.reason, func.count().label("deliveries"), func.min(p.contract_id).label("contract_id"))
+    .group_by(p.state, p.kind, p.reason)
+    .order_by(func.count().desc(), func.min(p.position), p.kind)
+    .limit(bindparam("limit"))
+)
+
+_park = postgresql.insert(parked).values({each.name: bindparam(each.name) for each in p})
+PARK_DELIVERY = _park.on_conflict_do_update(
+    index_elements=["position", "kind"],
+    set_={each.name: _park.excluded[each.name] for each in p if not each.primary_key},
+)
+
+UNPARK_DELIVERY = delete(parked).where(p.position == bindparam("position"), p.kind == bindparam("kind"))
+
+
+def _delivery_counts() -> Select[Any]:
+    outbox_position = select(given("outbox_position").c.outbox_position).scalar_subquery()
+    is_event, is_due = p.kind != NODE, p.state == DUE
+    all_contracts = select(
+        func.count().label("total"), func.count().filter(c.position > outbox_position).label("beyond")
+    ).select_from(contracts)
+    all_parked = select(
+        func.count().filter(and_(is_event, is_due, p.position <= outbox_position)).label("again"),
+        func.count().filter(and_(is_event, ~is_due)).label("parked"),
+        func.count().filter(and_(is_event, ~is_due, p.position > outbox_position)).label("parked_beyond"),
+        func.count().filter(~is_event).label("nodes"),
+    ).select_from(parked.join(contracts, c.position == p.position))
+    one, other = all_contracts.subquery("all_contracts"), all_parked.subquery("all_parked")
+    return select(*one.c, *other.c)
+
+
+DELIVERY_COUNTS = _delivery_counts()
+"""Counts of contracts and of parked deliveries, in total and beyond the position of the outbox.
+
+They count rows, since positions have gaps: contracts may have been deleted. The first part reads the smallest index.
+"""
+
+
+def _was_delivered_before(*, nodes: bool) -> Select[Any]:
+    is_kind = p.kind == NODE if nodes else p.kind != NODE
+    delivered = (
+        select(1)
+        .where(s.session_id == bindparam("session_id"), s.position < bindparam("before"))
+        .where(~exists(select(1).where(p.position == s.position, is_kind)))
+    )
+    if nodes:
+        delivered = delivered.where(s.contract_type == REQUEST)
+    return select(delivered.exists().label("was_delivered"))
+
+
+EVENT_WAS_DELIVERED_BEFORE = _was_delivered_before(nodes=False)
+"""Whether the event of any contract of a session before a position was delivered."""
+
+NODE_WAS_DELIVERED_BEFORE = _was_delivered_before(nodes=True)
