@@ -9,7 +9,6 @@ import typer
 
 from aorch.config import config_file
 from aorch.errors import AorchError
-from aorch.ledger.sqlite import files
 
 MOST_PARALLEL = 4096
 """Tasks at a time: each takes its memory, and more than some hundred at once are no faster."""
@@ -80,9 +79,12 @@ def ledger_to_read(given: str | None) -> Path:
 def warn_of_missing(path: Path, given: str | None, so: str) -> None:
     """Warn where a ledger was named that is not there; `so` is what that comes to. Opening it says so if none can be made."""
     named = given or os.environ.get("AORCH_LEDGER")
-    if named and not config_file.exists(path) and (so == READS_AS_EMPTY or files.may_be_made(path)):
-        from aorch.cli.render.console import warn
+    if not named or config_file.exists(path):
+        return
+    from aorch.cli.render.console import warn
+    from aorch.ledger.database import Database
 
+    if so == READS_AS_EMPTY or Database(path).can_be_created():
         warn(f"there is no ledger at {path}: {so}")
 
 

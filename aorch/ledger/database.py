@@ -11,14 +11,21 @@ from aorch.ledger.sqlite.connection import (
     translated,
 )
 from aorch.ledger.sqlite.driver import CLOSED, FORKED, Database
+from aorch.ledger.sqlite.locks import LockedState, ProcessLock, dead_owner, exclusive, is_alive, owner_ids
 
 __all__ = [
     "CLOSED",
     "FORKED",
     "Connection",
     "Database",
+    "LockedState",
+    "ProcessLock",
     "as_ledger_error",
+    "dead_owner",
+    "exclusive",
+    "is_alive",
     "is_of_the_file",
+    "owner_ids",
     "transaction",
     "translated",
 ]

@@ -12,9 +12,8 @@ from aorch import jsonio
 from aorch.errors import AorchError, Conflict
 from aorch.ledger import statements, task_queue
 from aorch.ledger.contract_files import ContractInFile
-from aorch.ledger.database import transaction
+from aorch.ledger.database import is_alive, transaction
 from aorch.ledger.record import FIELDS, IN_PROGRESS, PENDING, REQUEST, Row
-from aorch.ledger.sqlite import process_locks
 
 BATCH, BATCH_CHARACTERS = 500, 4_000_000
 """Contracts of one transaction, and about how many characters of payloads and results."""
@@ -214,7 +213,7 @@ class _Importer:
 
     def _reject_running(self, request_id: str, reason: str) -> None:
         claimed_by = self._connection.execute(statements.REQUEST_STATE, (request_id,)).fetchone()[3]
-        if claimed_by is not None and process_locks.lives(self._ledger, claimed_by):
+        if claimed_by is not None and is_alive(self._ledger, claimed_by):
             raise Conflict(
                 f"{reason}, but a process on this machine runs that REQUEST",
                 f"Remove the REQUEST and its RESPONSE from the file. See `aorch contracts show {request_id}`.",

@@ -17,12 +17,20 @@ from aorch.clock import now
 from aorch.errors import Conflict, LedgerError, LedgerGone
 from aorch.ledger import statements, task_queue
 from aorch.ledger.changes import Changes
-from aorch.ledger.database import Database, as_ledger_error, transaction, translated
+from aorch.ledger.database import (
+    Database,
+    ProcessLock,
+    as_ledger_error,
+    dead_owner,
+    is_alive,
+    owner_ids,
+    transaction,
+    translated,
+)
 from aorch.ledger.record import Row
-from aorch.ledger.sqlite import process_locks
-from aorch.ledger.sqlite.forking import forget_in_child
 from aorch.ledger.task_keys import TaskKey
 from aorch.ledger.writer import Statement, Writer
+from aorch.process.forking import forget_in_child
 
 REMEMBERED = 256
 """REQUESTs whose ancestors are kept in memory."""
@@ -71,7 +79,7 @@ class Ledger:
         connection = self._database.connect()
         with ExitStack() as opened, translated(path):
             opened.callback(connection.close)
-            self._owner = process_locks.Owner(path)
+            self._owner = ProcessLock(path)
             opened.callback(self._owner.close)
             _recover(connection, path)
             opened.pop_all()
@@ -165,7 +173,7 @@ class Ledger:
     async def recover_lost(self) -> None:
         """Take care of what processes that died since left open. Writes nothing where none did."""
         claimed = [owner_id for (owner_id,) in self._read(statements.CLAIM_OWNERS)]
-        if dead := [owner_id for owner_id in claimed if not process_locks.lives(self.path, owner_id)]:
+        if dead := [owner_id for owner_id in claimed if not is_alive(self.path, owner_id)]:
             await self._writer.work(lambda connection: _answer_lost(connection, self.path, dead))
 
     async def webhook_sent(self, request_id: str) -> None:
@@ -337,7 +345,7 @@ def _overdue(path: Path) -> bool:
             claimed = connection.execute(statements.CLAIM_OWNERS).fetchall()
     except LedgerError:
         return False
-    return any(not process_locks.lives(path, owner_id) for (owner_id,) in claimed)
+    return any(not is_alive(path, owner_id) for (owner_id,) in claimed)
 
 
 def _recover(connection: sqlite3.Connection, path: Path) -> None:
@@ -345,11 +353,7 @@ def _recover(connection: sqlite3.Connection, path: Path) -> None:
         with transaction(connection):
             task_queue.expire(connection)
     claimed = [owner_id for (owner_id,) in connection.execute(statements.CLAIM_OWNERS)]
-    dead = [
-        each
-        for each in dict.fromkeys([*claimed, *process_locks.left_behind(path)])
-        if not process_locks.lives(path, each)
-    ]
+    dead = [each for each in dict.fromkeys([*claimed, *owner_ids(path)]) if not is_alive(path, each)]
     if dead:
         with transaction(connection):
             _answer_lost(connection, path, dead)
@@ -358,6 +362,6 @@ def _recover(connection: sqlite3.Connection, path: Path) -> None:
 def _answer_lost(connection: sqlite3.Connection, path: Path, owner_ids: Iterable[str]) -> None:
     """Answer what those owners left open, as far as they are dead; in a transaction of the caller."""
     for owner_id in owner_ids:
-        with process_locks.if_dead(path, owner_id) as dead:
+        with dead_owner(path, owner_id) as dead:
             if dead:
                 task_queue.release_or_interrupt_all(connection, owner_id)

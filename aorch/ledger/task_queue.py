@@ -6,7 +6,7 @@ sessions alternate: one with 100,000 REQUESTs does not delay a later session tha
 session that adds its next REQUEST whenever the last one starts. This is start-time fair queueing (Goyal, Vin and Cheng,
 1996); its only state is that clock.
 
-A claim is `claimed_by` together with the lock that its owner holds while it lives (process_locks.py), so no clock can
+A claim is `claimed_by` together with the lock that its owner holds while it lives (database.ProcessLock), so no clock can
 break it. If the owner dies, the REQUEST fails as `interrupted`; if its capability is `idempotent`, it is queued again, up
 to MAX_ATTEMPTS times.
 """

@@ -18,8 +18,8 @@ from aorch.config.settings import Config
 from aorch.engine.recovery import recover
 from aorch.errors import AorchError, ConfigInvalid, Conflict, LedgerError, LlmOff, NotFound, UsageError
 from aorch.ids import new_id
+from aorch.ledger.database import exclusive
 from aorch.ledger.memory_blocks import BlockRow, Memory, Segment, add_block
-from aorch.ledger.sqlite import process_locks
 from aorch.memory.block import BlockRequest, MemoryBlock
 from aorch.memory.local.local_compressor import compress_locally
 from aorch.net.probe import listening
@@ -191,7 +191,7 @@ async def _only_compression(ledger: Path, wait_s: float) -> AsyncIterator[None]:
 def _acquire(ledger: Path, locks: contextlib.ExitStack) -> bool:
     if not config_file.exists(ledger):
         return True  # there is nothing to compress
-    return locks.enter_context(process_locks.only_one(ledger, "compress"))
+    return locks.enter_context(exclusive(ledger, "compress"))
 
 
 @contextlib.asynccontextmanager

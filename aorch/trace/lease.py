@@ -6,21 +6,16 @@ holder writes it before and after each request, without a sync: it survives `kil
 machine was restarted since.
 """
 
-import contextlib
-import os
 import time
 from pathlib import Path
 
 import msgspec
 
 from aorch.errors import ServiceUnreachable
-from aorch.ledger.sqlite import files
-from aorch.ledger.sqlite.connection import translated_os
-from aorch.ledger.sqlite.locks import FileLock, is_held
+from aorch.ledger.database import LockedState
 from aorch.trace.delivery_state import DeliveryState
 
-_SIZE = 4000
-"""Bytes of the file: less than a page, so that no reader sees half a state."""
+_NAME = "trace"
 LONGEST_ERROR = 400
 """Characters of an error that the state keeps."""
 POLL_S = 0.005
@@ -31,47 +26,35 @@ _encode, _decode = msgspec.json.Encoder().encode, msgspec.json.Decoder(DeliveryS
 class Lease:
     """The lease, held by this process until `close` or until the process ends."""
 
-    def __init__(self, ledger: Path, lock: FileLock) -> None:
-        self._ledger, self._lock = ledger, lock
+    def __init__(self, locked: LockedState) -> None:
+        self._locked = locked
 
     def read(self) -> DeliveryState:
-        """The state that the last holder left; a new one if the file holds none."""
-        return _read(self._lock.descriptor)
+        """The state that the last holder left; a new one if there is none."""
+        return _decoded(self._locked.read())
 
     def write(self, state: DeliveryState) -> None:
         """Leave `state` for `peek` and for the next holder. Raises LedgerError."""
         state.error = state.error[:LONGEST_ERROR]
-        with translated_os():
-            try:
-                os.pwrite(self._lock.descriptor, _encode(state).ljust(_SIZE), 0)
-            except OSError as error:
-                error.filename = _file(self._ledger)
-                raise
+        self._locked.write(_encode(state))
 
     def close(self) -> None:
         """Release the lease."""
-        self._lock.close()
+        self._locked.close()
 
 
 def acquire(ledger: Path) -> Lease | None:
     """The lease, or None while another process holds it. Raises LedgerError if its file cannot be created."""
-    with translated_os():
-        try:
-            return Lease(ledger, FileLock(_file(ledger), os.O_CREAT))
-        except BlockingIOError:
-            return None
+    try:
+        return Lease(LockedState(ledger, _NAME))
+    except BlockingIOError:
+        return None
 
 
 def peek(ledger: Path) -> tuple[DeliveryState, bool]:
-    """The state in the file, and whether a process holds the lease. Writes nothing."""
-    file, state = _file(ledger), DeliveryState()
-    with contextlib.suppress(OSError):
-        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            state = _read(descriptor)
-        finally:
-            os.close(descriptor)
-    return state, is_held(file)
+    """The state that was left last, and whether a process holds the lease. Writes nothing."""
+    state, is_held = LockedState.peek(ledger, _NAME)
+    return _decoded(state), is_held
 
 
 def held_by_another(ledger: Path) -> ServiceUnreachable:
@@ -85,12 +68,8 @@ def held_by_another(ledger: Path) -> ServiceUnreachable:
     )
 
 
-def _file(ledger: Path) -> Path:
-    return files.beside(ledger, "trace")
-
-
-def _read(descriptor: int) -> DeliveryState:
+def _decoded(state: bytes) -> DeliveryState:
     try:
-        return _decode(os.pread(descriptor, _SIZE, 0))
+        return _decode(state)
     except msgspec.MsgspecError:
         return DeliveryState()

@@ -31,8 +31,8 @@ from aorch.errors import (
     UsageError,
     WebhooksOff,
 )
+from aorch.ledger.database import exclusive
 from aorch.ledger.ledger import DueWebhook, Ledger
-from aorch.ledger.sqlite.process_locks import only_one
 from aorch.net.addresses import fault_of, holds_credentials
 from aorch.worker.webhook_receivers import Receivers
 
@@ -141,7 +141,7 @@ class Webhooks:
         try:
             async with Poster(self._proxy) as poster:
                 while True:
-                    with only_one(self._ledger.path, "webhooks") as mine:
+                    with exclusive(self._ledger.path, "webhooks") as mine:
                         if mine:
                             await self._send_all(poster, turned)
                     turned()

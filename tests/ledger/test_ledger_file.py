@@ -15,8 +15,8 @@ import pytest
 from conftest import WAIT_S, Home, Result
 from rows import pairs, put, request
 
+from aorch.ledger.database import is_alive, owner_ids
 from aorch.ledger.ledger import Ledger, recover
-from aorch.ledger.sqlite import process_locks
 from aorch.ledger.sqlite.connection import connection_to
 from aorch.ledger.sqlite.opening import connect, connect_reading
 from aorch.trace import lease
@@ -77,8 +77,8 @@ def test_a_ledger_through_a_symlink_has_the_same_owners_and_the_same_lease(tmp_p
         held = lease.acquire(real)
         assert held is not None
         for link in (tmp_path / "file.db", tmp_path / "folder" / "ledger.db"):
-            assert process_locks.lives(link, ledger.owner_id)
-            assert process_locks.left_behind(link) == [ledger.owner_id]
+            assert is_alive(link, ledger.owner_id)
+            assert owner_ids(link) == [ledger.owner_id]
             assert lease.acquire(link) is None
             assert lease.peek(link)[1]
             recover(link)
@@ -299,8 +299,8 @@ def test_a_forked_child_keeps_no_lock_and_is_told_to_open_the_ledger_anew(tmp_pa
         said = [process.stdout.readline() for _ in range(2)]
         assert said == ["the ledger was opened before this process was forked\n"] * 2
         assert process.wait(5) == -9
-        assert owner_id in process_locks.left_behind(path)
-        assert not process_locks.lives(path, owner_id)
+        assert owner_id in owner_ids(path)
+        assert not is_alive(path, owner_id)
         process.stdin.close()
         assert process.stdout.read() == "True\n"
     with closing(connect_reading(path)) as connection:

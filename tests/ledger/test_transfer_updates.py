@@ -18,10 +18,10 @@ from transfer_cases import exported, old, write
 
 from aorch.clock import rfc3339
 from aorch.errors import Conflict, InvalidJSON
+from aorch.ledger.database import ProcessLock
 from aorch.ledger.importing import ImportCounts
 from aorch.ledger.reader import Filter
 from aorch.ledger.record import Row
-from aorch.ledger.sqlite.process_locks import Owner
 from aorch.ledger.transfer import export_contracts, import_contracts
 
 blank = transfer_cases.blank
@@ -161,7 +161,7 @@ def test_what_runs_here_is_not_ended_by_a_file(tmp_path: Path) -> None:
     whole, alone = (
         write(tmp_path / f"{len(rows)}", *rows) for rows in ([ended.as_dict(), answer.as_dict()], [answer.as_dict()])
     )
-    with closing(Owner(ledger)) as owner:
+    with closing(ProcessLock(ledger)) as owner:
         with closing(sqlite3.connect(ledger)) as connection, connection:
             connection.execute("UPDATE contracts SET claimed_by = ?", (owner.owner_id,))
         before = exported(ledger)

@@ -13,7 +13,7 @@ from rows import pairs, put, request, response
 
 from aorch import Orchestrator, jsonio
 from aorch.errors import Conflict, LlmOff, NotFound, UsageError
-from aorch.ledger.sqlite import process_locks
+from aorch.ledger.database import exclusive
 from aorch.memory.compressor import CompressionOptions, compress_session
 
 SESSION = "incident-4711"
@@ -156,7 +156,7 @@ def test_the_block_stores_the_intent_and_fits_in_max_tokens(incident: Home) -> N
 
 
 def test_a_second_compression_exits_at_once_with_13(incident: Home) -> None:
-    with process_locks.only_one(incident.ledger, "compress") as mine:
+    with exclusive(incident.ledger, "compress") as mine:
         assert mine
         done = incident.aorch("compress", "--all")
     assert done.code == 13
@@ -167,7 +167,7 @@ def test_a_second_compression_exits_at_once_with_13(incident: Home) -> None:
 
 async def test_from_python_a_second_compression_waits_and_then_raises_conflict(incident: Home) -> None:
     async with Orchestrator(incident.ledger) as orchestrator:
-        with process_locks.only_one(incident.ledger, "compress"):
+        with exclusive(incident.ledger, "compress"):
             waiting = asyncio.create_task(orchestrator.compress_session(SESSION))
             with pytest.raises(Conflict, match="another compression is running"):
                 await compress_session(orchestrator.config, SESSION, CompressionOptions(), wait_s=0.2)

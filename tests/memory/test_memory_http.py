@@ -15,7 +15,7 @@ from memagent_double import MemAgentDouble
 from memory_homes import incident_4711, take_in
 from serving import Server, serving
 
-from aorch.ledger.sqlite import process_locks
+from aorch.ledger.database import exclusive
 
 SESSION = "incident-4711"
 AWKWARD = ["a/b", "a b?c#d%e", "数据 \U0001f600", "../../etc", "a\nb", "%2F"]
@@ -132,6 +132,6 @@ def test_the_server_responds_during_a_compression_and_a_second_one_waits(
 
 @pytest.mark.torture
 def test_waiting_too_long_for_another_compression_is_a_409(home: Home, server: Server) -> None:
-    with process_locks.only_one(home.ledger, "compress"):
+    with exclusive(home.ledger, "compress"):
         refused = server.post("/v1/compress", json={"session_id": SESSION}, timeout=60)
     problem(refused, 409, "conflict")

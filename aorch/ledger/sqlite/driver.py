@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from aorch.config import config_file
 from aorch.errors import LedgerError
+from aorch.ledger.sqlite import files
 from aorch.ledger.sqlite.connection import Connection, transaction, translated
 from aorch.ledger.sqlite.opening import connect, connect_reading, is_outdated, open_without_upgrade
 
@@ -46,6 +47,10 @@ class Database:
     def exists(self) -> bool:
         """Whether the file exists."""
         return config_file.exists(self.path)
+
+    def can_be_created(self) -> bool:
+        """Whether this user could create the file, with the folders that it needs, as far as permissions tell."""
+        return files.can_be_created(self.path)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:

@@ -1,7 +1,7 @@
-"""The files of a ledger: which file a path means, the files beside it, and who may use them.
+"""The files of a ledger: the file that a path means, the files beside it, and who may use them.
 
 A ledger is the resolved path of its file: through a symlink it is the same ledger, with the same locks.
-What is made in a private folder is its owner's alone (0600, 0700). In a folder that is shared with a group (setgid, or
+A file in a private folder is for its owner only (0600, folders 0700). In a folder that is shared with a group (setgid, or
 writable by its group), the group may use it too, as far as the umask allows.
 """
 
@@ -15,18 +15,18 @@ _making = threading.Lock()
 
 
 def resolved(ledger: Path) -> Path:
-    """The path of the file itself, behind all symlinks; a folder that may not be looked into is taken as it stands."""
+    """The path of the file itself, behind all symlinks, as far as its folders may be read."""
     return Path(os.path.realpath(ledger))
 
 
 def beside(ledger: Path, what: str) -> Path:
-    """The path of the file `LEDGER-what`, which lies beside the ledger's own file."""
+    """The path of the file `LEDGER-what` beside the ledger's own file."""
     file = resolved(ledger)
     return file.with_name(f"{file.name}-{what}")
 
 
 def make_folder(folder: Path) -> None:
-    """Make `folder` and those above it that do not exist. Raises OSError."""
+    """Create `folder` and its parents that do not exist. Raises OSError."""
     if not folder.is_dir():
         make_folder(folder.parent)
         with contextlib.suppress(FileExistsError):
@@ -34,7 +34,7 @@ def make_folder(folder: Path) -> None:
 
 
 def make_ledger(ledger: Path) -> None:
-    """Make an empty file for the ledger, unless there is one: SQLite would let everybody read it. Raises OSError."""
+    """Create an empty file for the ledger unless it exists: one that SQLite creates any user may read. Raises OSError."""
     file = resolved(ledger)
     make_folder(file.parent)
     # The lock is for threads that open the same new ledger: closing a descriptor of a file drops SQLite's locks on it.
@@ -44,12 +44,12 @@ def make_ledger(ledger: Path) -> None:
 
 
 def file_mode(folder: Path) -> int:
-    """The mode to make a file in `folder` with; the umask still applies."""
+    """The mode for a new file in `folder`; the umask still applies."""
     return _mode(folder, private=0o600, shared=0o660)
 
 
-def may_be_made(ledger: Path) -> bool:
-    """Whether this user could make the file, with the folders that it needs, as far as permissions tell."""
+def can_be_created(ledger: Path) -> bool:
+    """Whether this user could create the file, with the folders that it needs, as far as permissions tell."""
     folder = resolved(ledger).parent
     while not os.path.lexists(folder):
         folder = folder.parent
@@ -58,7 +58,7 @@ def may_be_made(ledger: Path) -> bool:
 
 
 def may_write(ledger: Path) -> bool:
-    """Whether this user may write the file; where nobody can tell, SQLite will."""
+    """Whether this user may write the file, as far as permissions tell."""
     return os.access(ledger, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
@@ -71,7 +71,7 @@ def holds_something(file: Path) -> bool:
 
 
 def state(ledger: Path) -> object:
-    """What changes whenever somebody writes to the ledger: size and time of its file and of its write-ahead log."""
+    """A value that changes with each write to the ledger: size and time of its file and of its write-ahead log."""
     found: list[tuple[int, int] | None] = []
     for file in (ledger, beside(ledger, "wal")):
         try:
@@ -84,5 +84,7 @@ def state(ledger: Path) -> object:
 
 def _mode(folder: Path, *, private: int, shared: int) -> int:
     mode = folder.stat().st_mode
-    for_all = mode & stat.S_ISVTX and mode & stat.S_IWOTH  # as /tmp: what users make there they do not share
+    for_all = (
+        mode & stat.S_ISVTX and mode & stat.S_IWOTH
+    )  # as /tmp: users do not share the files that they create there
     return shared if mode & (stat.S_ISGID | stat.S_IWGRP) and not for_all else private

@@ -1,19 +1,34 @@
-"""A lock that one process of all holds: flock(2) on a file, which the kernel releases when the process ends."""
+"""Locks that one process of all holds: flock(2) on files beside the ledger.
+
+The kernel releases a lock when its process ends for any reason, so no clock and no heartbeat is needed, and containers that
+share the files but not their process ids see the same. A lock file of another user that may not be opened counts as locked.
+
+Each process that runs exchanges holds a ProcessLock, by which the others see that it is alive. `exclusive` is for work that
+one process at a time does, a LockedState for work whose state the next process continues from.
+"""
 
 import contextlib
 import fcntl
 import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
+from aorch.ids import new_id
 from aorch.ledger.sqlite import files
-from aorch.ledger.sqlite.forking import forget_in_child, no_fork
+from aorch.ledger.sqlite.connection import translated_os
+from aorch.process.forking import forget_in_child, no_fork
+
+STATE_BYTES = 4000
+"""The size of a LockedState: less than a page, so that no reader sees half of one."""
+_OWNER_ID = re.compile("[0-9A-Z]{26}")
 
 
 class FileLock:
-    """The lock on `file`, held from here until `close`. `flags` are further ones for os.open, such as O_CREAT.
+    """The lock on `file`, held until `close`. `flags` are further flags for os.open, such as O_CREAT.
 
-    A forked child does not hold it, though the kernel gives it the descriptor: the child closes that. Raises
-    BlockingIOError where another process holds the lock, and OSError where the file cannot be opened.
+    A forked child does not hold it, though it inherits the descriptor: the child closes that. Raises BlockingIOError if
+    another process holds the lock, and OSError if the file cannot be opened.
     """
 
     def __init__(self, file: Path, flags: int = 0) -> None:
@@ -27,7 +42,7 @@ class FileLock:
             forget_in_child(self)
 
     def close(self) -> None:
-        """Let go of it; in a forked child, do nothing."""
+        """Release the lock; in a forked child, do nothing."""
         descriptor, self.descriptor = self.descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
@@ -42,11 +57,117 @@ class FileLock:
             return False
 
 
-def is_held(file: Path) -> bool:
-    """Whether another process holds the lock on `file`, as a look tells that takes no lock of its own for long.
+class ProcessLock:
+    """Shows that this process, under its `owner_id`, is alive, until `close`. Raises LedgerError."""
 
-    A file that may not be looked at counts as locked, and one that does not exist as not.
+    def __init__(self, ledger: Path) -> None:
+        with translated_os():
+            files.make_folder(_owners(ledger))
+        while True:
+            self.owner_id = new_id()
+            self._file = _owners(ledger) / self.owner_id
+            with contextlib.suppress(BlockingIOError), translated_os():
+                self._lock = FileLock(self._file, os.O_CREAT | os.O_EXCL)
+                if self._lock.is_on(self._file):
+                    return
+                self._lock.close()  # another process's sweep removed the file between its creation and its lock
+
+    def close(self) -> None:
+        """Release the lock: no exchange of this owner is open any more. In a forked child, do nothing."""
+        if self._lock.descriptor >= 0:
+            self._file.unlink(missing_ok=True)
+            self._lock.close()
+
+
+class LockedState:
+    """Up to STATE_BYTES that only the holder of a lock writes and any process reads, beside the ledger; held until `close`.
+
+    They are written without a sync: they survive the end of the process, but not always that of the machine. Raises
+    BlockingIOError if another process holds the lock, and LedgerError.
     """
+
+    def __init__(self, ledger: Path, name: str) -> None:
+        self._file = files.beside(ledger, name)
+        with translated_os():
+            self._lock = FileLock(self._file, os.O_CREAT)
+
+    @classmethod
+    def peek(cls, ledger: Path, name: str) -> tuple[bytes, bool]:
+        """The bytes that were written last (b"": none can be read), and whether a process holds the lock."""
+        file, found = files.beside(ledger, name), b""
+        with contextlib.suppress(OSError):
+            descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                found = os.pread(descriptor, STATE_BYTES, 0)
+            finally:
+                os.close(descriptor)
+        return found.rstrip(), is_held(file)
+
+    def read(self) -> bytes:
+        """The bytes that the last holder wrote."""
+        return os.pread(self._lock.descriptor, STATE_BYTES, 0).rstrip()
+
+    def write(self, state: bytes) -> None:
+        """Write `state`, which does not end in a space, in place of the bytes before. Raises LedgerError."""
+        with translated_os():
+            try:
+                os.pwrite(self._lock.descriptor, state.ljust(STATE_BYTES), 0)
+            except OSError as error:
+                error.filename = self._file
+                raise
+
+    def close(self) -> None:
+        """Release the lock."""
+        self._lock.close()
+
+
+@contextlib.contextmanager
+def exclusive(ledger: Path, work: str) -> Iterator[bool]:
+    """Whether this is the only process that does `work` on that ledger while the block runs. Raises LedgerError."""
+    try:
+        with translated_os():
+            files.make_folder(_owners(ledger))
+            lock = FileLock(_owners(ledger) / work, os.O_CREAT)
+    except BlockingIOError:
+        yield False
+        return
+    with contextlib.closing(lock):
+        yield True
+
+
+@contextlib.contextmanager
+def dead_owner(ledger: Path, owner_id: str) -> Iterator[bool]:
+    """Whether that owner's process has ended; while the block runs, no other process gets the answer that it has."""
+    if not _OWNER_ID.fullmatch(owner_id):
+        yield True
+        return
+    file = _owners(ledger) / owner_id
+    try:
+        files.make_folder(file.parent)
+        lock = FileLock(file, os.O_CREAT)
+    except OSError:  # it is held, or may not be opened
+        yield False
+        return
+    with contextlib.closing(lock):
+        yield True
+        with contextlib.suppress(PermissionError):  # in a folder with the sticky bit only its owner can remove it
+            file.unlink(missing_ok=True)
+
+
+def is_alive(ledger: Path, owner_id: str) -> bool:
+    """Whether that owner's process runs, as far as can be seen without a lock."""
+    return bool(_OWNER_ID.fullmatch(owner_id)) and is_held(_owners(ledger) / owner_id)
+
+
+def owner_ids(ledger: Path) -> list[str]:
+    """The ids of all owners, living or dead, that have not closed their lock; none if the folder may not be read."""
+    with contextlib.suppress(OSError):
+        return [name for name in os.listdir(_owners(ledger)) if _OWNER_ID.fullmatch(name)]
+    return []
+
+
+def is_held(file: Path) -> bool:
+    """Whether another process holds the lock on `file`. False if the file does not exist; True if it may not be opened."""
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
@@ -62,7 +183,11 @@ def is_held(file: Path) -> bool:
     return False
 
 
+def _owners(ledger: Path) -> Path:
+    return files.beside(ledger, "owners")
+
+
 def _open(file: Path, flags: int) -> int:
     with contextlib.suppress(PermissionError):
         return os.open(file, flags | os.O_RDWR, files.file_mode(file.parent))
-    return os.open(file, flags & ~os.O_CREAT | os.O_RDONLY)  # another user's: reading is enough to lock it
+    return os.open(file, flags & ~os.O_CREAT | os.O_RDONLY)  # another user's file: reading is enough to lock it

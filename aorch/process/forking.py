@@ -1,4 +1,4 @@
-"""What a forked child must not go on with: locks of its parent, connections to SQLite files, threads that it has not."""
+"""What a forked child must not use: its parent's locks, its connections to a database, threads that the child does not have."""
 
 import os
 import threading
@@ -10,17 +10,17 @@ class OfOneProcess(Protocol):
     """Something that a forked child cannot use."""
 
     def forget(self) -> None:
-        """Called in the child, by its only thread: be as closed, and leave the parent's alone."""
+        """Called in the child, by its only thread: behave as closed, and leave what is the parent's alone."""
         ...
 
 
 no_fork = threading.RLock()
-"""Held while something is made that is `forget_in_child`'s next: no fork comes between the two."""
+"""Held from the creation of something until `forget_in_child` knows it, so that no fork comes between the two."""
 _known: "WeakSet[OfOneProcess]" = WeakSet()
 
 
 def forget_in_child(thing: OfOneProcess) -> None:
-    """Call its `forget` in each child that this process forks from now on, for as long as `thing` is referred to."""
+    """Call `thing.forget` in each child that this process forks from now on, as long as `thing` is referred to."""
     with no_fork:
         _known.add(thing)
 
