@@ -6,12 +6,12 @@ and when `refresh` finds it older than RETRY_S (agents that cannot take tasks) o
 
 import asyncio
 import contextlib
-import logging
 import math
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+from aorch import logs
 from aorch.agents.base import Agent, AgentState, AgentStatus
 from aorch.agents.failure import described
 from aorch.clock import now
@@ -24,8 +24,7 @@ REFRESH_S = 5.0
 CHECK_S = 5.0
 """How long a check may take."""
 _TAKES_TASKS = frozenset({AgentStatus.AVAILABLE, AgentStatus.BUSY})
-_LOGGER = logging.getLogger("aorch.agents")
-_LOGGER.addHandler(logging.NullHandler())
+_LOGGER = logs.ROOT.getChild("agents")
 
 
 @dataclass(slots=True)

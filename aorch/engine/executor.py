@@ -11,7 +11,7 @@ from typing import NamedTuple
 from aorch.agents.registered import Registered
 from aorch.agents.registry import Registry
 from aorch.agents.slots import Slots
-from aorch.engine.agent_log import Waits
+from aorch.engine.agent_log import StartWarnings
 from aorch.engine.cancellation import CancellationWatcher
 from aorch.engine.delegation import calling_agent, reject_deadlock
 from aorch.engine.exchange import (
@@ -70,7 +70,7 @@ class TaskExecutor:
     parent_id: str | None = None
     threads: Slots = field(init=False, default_factory=lambda: Slots(MAX_THREADS))
     """The threads in which agents with a plain `def execute` run."""
-    waits: Waits = field(init=False, default_factory=Waits)
+    start_warnings: StartWarnings = field(init=False, default_factory=StartWarnings)
     _loops: dict[asyncio.AbstractEventLoop, _LoopState] = field(init=False, default_factory=dict)
     _closed_by: list[str] = field(init=False, default_factory=list)
 
@@ -207,7 +207,7 @@ class TaskExecutor:
         """Call an agent whose program could not be started again and again, until the task's timeout."""
         loop = asyncio.get_running_loop()
         ends_at = ends_at or loop.time() + limit_s
-        self.waits.because(lack)
+        self.start_warnings.warn(lack)
         while loop.time() < ends_at:
             if (cancelled_by := await watcher.pause(invocation.request_id, START_AGAIN_S)) is not None:
                 return cancelled_before_call(cancelled_by)

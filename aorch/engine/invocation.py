@@ -152,7 +152,7 @@ async def _run_agent(invocation: Invocation, document: dict[str, Any], done: "as
     except BaseException as raised:  # noqa: BLE001  an agent's own code may raise anything
         error = _transferable(raised)
         if not done.done():  # not after a timeout or a cancellation
-            agent_log.raised(agent.agent_id, document["capability"], document["task_id"], error)
+            agent_log.log_exception(agent.agent_id, document["capability"], document["task_id"], error)
         return Outcome(error=described(error), failure=AgentFailed, details=details)
     finally:
         if not done.done():

@@ -1,49 +1,45 @@
-"""One line a request on standard error: readable, or JSON."""
+"""The logs of a service: `aorch.requests` has a line for each request, `aorch.server` messages of the service itself."""
 
+import logging
 from typing import Any
 
-from aorch import jsonio
 from aorch.clock import now
-from aorch.engine.log_lines import Log, as_text, end_of_task
 from aorch.ledger.record import Row
+from aorch.logs import LineHandler, log_fields
+from aorch.worker.task_log import log_task
+
+REQUESTS = logging.getLogger("aorch.requests")
+SERVER = logging.getLogger("aorch.server")
 
 
-class RequestLog(Log):
-    """A log of requests."""
+class RequestLog:
+    """What a service logs, and the handler that writes it to standard error once it is attached."""
 
     def __init__(self, *, as_json: bool) -> None:
-        super().__init__()
-        self._as_json = as_json
+        self._handler = LineHandler(as_json=as_json)
+        self.attach = self._handler.attach
+        self.flush = self._handler.flush
 
     def write(
         self, method: str, path: str, status: int, duration_ms: float, request_id: str, about: dict[str, Any]
     ) -> None:
-        """Log one request."""
-        if self._as_json:
-            line = jsonio.encode(
-                {
-                    "time": now(),
-                    "method": method,
-                    "path": path,
-                    "status": status,
-                    "duration_ms": round(duration_ms, 3),
-                    "request_id": request_id,
-                    **about,
-                }
-            )
-        else:
-            said = "".join([f" {name}={value}" for name, value in about.items()])
-            line = f"{now()} {method} {path} {status} {duration_ms:.1f} ms request_id={request_id}{said}"
-        self.add(line)
+        """Log one request, and what else is known `about` it."""
+        fields = {
+            "method": method,
+            "path": path,
+            "status": status,
+            "duration_ms": round(duration_ms, 3),
+            "request_id": request_id,
+            **about,
+        }
+        others = "".join([f" {name}={value}" for name, value in about.items()])
+        message = "%s %s %s %.1f ms request_id=%s%s"
+        log_fields(REQUESTS, now(), fields, message, method, path, status, duration_ms, request_id, others)
 
     def ended(self, response: Row) -> None:
-        """Log a task of the queue that this server did."""
-        said = end_of_task(response)
-        if self._as_json:
-            return self.add(jsonio.encode({"time": response.created_at, **said}))
-        said["session"] = jsonio.encode(response.session_id)  # whoever enqueued it chose it, control characters and all
-        return self.add(f"{response.created_at} task {as_text(said)}")
+        """Log a queued task that this server executed."""
+        log_task(response, among_requests=True)
 
     def tell(self, text: str) -> None:
-        """Log something that belongs to no request."""
-        self.add(jsonio.encode({"time": now(), "text": text}) if self._as_json else f"{now()} {text}")
+        """Log a message that belongs to no request."""
+        SERVER.info("%s", text)

@@ -12,7 +12,6 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from aorch.config.settings import Config
-from aorch.engine import agent_log
 from aorch.orchestrator import Orchestrator
 from aorch.process.signals import hear_no_more
 from aorch.process.stop import CANCEL_S, Stop
@@ -54,7 +53,7 @@ async def serve(
     orchestrator = Orchestrator(config=config)
     orchestrator.open()
     log = RequestLog(as_json=log_json)
-    agent_log.tell_to(log.tell)
+    log.attach()
     app = create_app(orchestrator, config.serve, log, authenticator=authenticator, policy=policy)
     runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=END_S)
     await runner.setup()

@@ -104,6 +104,7 @@ class _Supervisor:
         self._listening = listening
         self._closed = options.closed
         self._log = RequestLog(as_json=options.log_json)
+        self._log.attach()
         self._workers: set[_Worker] = set()
         self._listeners: set[asyncio.Task[None]] = set()
         self._announced = False

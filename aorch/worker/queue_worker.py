@@ -176,7 +176,7 @@ class QueueWorker:
         except NoAgentAvailable as lack:  # since its agent was checked; it is queued again
             self._checked_at = float("-inf")
             if isinstance(lack, AgentNotStarted):
-                self._executor.waits.because(lack)
+                self._executor.start_warnings.warn(lack)
                 await asyncio.sleep(REST_S)  # with its slot taken, so that fewer tasks are claimed
             return
         except LedgerError:  # it could not be given back: it is, or is answered, when this process has ended

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from serving import serving
 
-from aorch.engine.log_lines import escaped
+from aorch.logs import escaped
 
 WaitFor = Callable[[Callable[[], Any]], Any]
 

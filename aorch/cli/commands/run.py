@@ -192,12 +192,12 @@ async def perform(
 ) -> int:
     """Do what `begin` begins, and show what came of it, and what `besides` says of it; the exit code."""
     from aorch.cli.render.console import warn
-    from aorch.engine.agent_log import tell_to
     from aorch.engine.response_saver import Unsaved
+    from aorch.logs import warn_of_agents
     from aorch.orchestrator import Orchestrator
 
     answer, unsaved, outermost = None, None, False
-    tell_to(warn, service=False)
+    warn_of_agents(warn)
     async with AsyncExitStack() as opened:
         set_aside()  # what an agent prints is not the answer
         orchestrator = await opened.enter_async_context(Orchestrator(config=config))

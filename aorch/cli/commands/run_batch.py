@@ -309,12 +309,12 @@ async def _perform(config: "Config", options: Options, work: _Work, out: "Result
     from aorch.cli.interrupts import cancel_on_signals, end_now_if_threads_remain
     from aorch.cli.render.batch_results import next_steps, summary
     from aorch.cli.render.console import warn
-    from aorch.engine.agent_log import tell_to
     from aorch.errors import AorchError
+    from aorch.logs import warn_of_agents
     from aorch.orchestrator import Orchestrator
 
     tally, ended, failure = Tally(), "broken off: ", None
-    tell_to(warn, service=False)
+    warn_of_agents(warn)
     async with Orchestrator(config=config) as orchestrator:
         performing = asyncio.ensure_future(_results(orchestrator, options, work, tally, out))
         ended_by = cancel_on_signals(performing)

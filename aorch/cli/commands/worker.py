@@ -13,7 +13,6 @@ from aorch.process.signals import heed
 
 if TYPE_CHECKING:
     from aorch.config.settings import Config
-    from aorch.ledger.record import Row
 
 app = typer.Typer(add_completion=False)
 
@@ -61,21 +60,21 @@ def worker(
 async def _work(config: "Config", parallel: int, grace_s: float, *, drain: bool) -> None:
     from aorch.cli.interrupts import end_now_if_work_remains
     from aorch.cli.render.console import complain, note, warn
-    from aorch.engine import agent_log
-    from aorch.engine.log_lines import Log
     from aorch.engine.recovery import keep_recovering
     from aorch.engine.supervision import Supervisor
+    from aorch.logs import LineHandler
     from aorch.orchestrator import Orchestrator
     from aorch.process.signals import hear_no_more
     from aorch.process.stop import CANCEL_S, Stop
     from aorch.worker.queue_worker import QueueWorker, unservable
+    from aorch.worker.task_log import log_task
     from aorch.worker.webhooks import Webhooks, secret
 
-    key, log = secret(config), Log()
-    agent_log.tell_to(log.add)
+    key, log = secret(config), LineHandler()
+    log.attach()
     set_aside()  # what agents print is nobody's answer
     async with Orchestrator(config=config) as orchestrator:
-        worker = QueueWorker(orchestrator.executor, parallel, complain, lambda response: log.add(_line(response)))
+        worker = QueueWorker(orchestrator.executor, parallel, complain, log_task)
         stop = Stop(grace_s, runs_code=orchestrator.registry.runs_code())
         stop.on_signals()
         supervisor = Supervisor(warn)
@@ -101,11 +100,3 @@ async def _work(config: "Config", parallel: int, grace_s: float, *, drain: bool)
     hear_no_more()
     note(f"{worker.done} {'task' if worker.done == 1 else 'tasks'} done")
     await end_now_if_work_remains(0)
-
-
-def _line(response: "Row") -> str:
-    """How a task ended, as a line of the log."""
-    from aorch.cli.render.console import printable
-    from aorch.engine.log_lines import as_text, end_of_task
-
-    return printable(f"{response.created_at} {as_text(end_of_task(response))}")
