@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from sqlalchemy import (
-    ColumnElement,
     CompoundSelect,
-    Integer,
     func,
     literal,
     literal_column,
@@ -39,7 +37,7 @@ from aorch.ledger.filters import (
 )
 from aorch.ledger.record import COMPLETED, REQUEST, Row
 from aorch.ledger.schema import Contract, IdempotencyKey, session_positions
-from aorch.ledger.search import Progress, Statement, catch_up
+from aorch.ledger.search import Progress, Statement, catch_up, contract_count
 from aorch.ledger.tree import SHOWN, Branch, grown
 
 __all__ = ["EVERYTHING", "Exchange", "Filter", "Reader"]
@@ -52,13 +50,6 @@ SHORTEST_PART = 4
 """Characters that a part of an id must have: one of fewer would be anybody's."""
 DEEPEST = 64
 """Levels of delegation that an exchange shows."""
-
-_all: ColumnElement[int] = literal_column(
-    "(SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'contracts')"
-    " - (SELECT value FROM counters WHERE name = 'deleted_contracts')",
-    Integer,
-)
-"""How many contracts there are: as many as positions were given (SQLite notes the last), less those that were deleted."""
 
 
 @dataclass(slots=True)
@@ -203,8 +194,8 @@ class Reader:
     def counts(self) -> dict[str, Any]:
         """`total_contracts`, `total_sessions` and `by_status`, without a look at every row.
 
-        How many there are is known without counting them (`_all`); all but the completed ones stand in an index of their
-        own; sessions are found by skipping through theirs, or where they are many by reading through it.
+        The total is stored (`contract_count`), and an index has all contracts but the completed ones. Sessions are found by
+        skipping through their index, or if there are many, by reading it.
         """
         total, by_status = self._by_status()
         return {"total_contracts": total, "total_sessions": self._sessions(), "by_status": by_status}
@@ -212,7 +203,7 @@ class Reader:
     def total(self, which: Filter) -> int:
         """How many contracts `which` lets pass. All, those of a session and those in a status are counted in an index."""
         if which == EVERYTHING:
-            return self._number(select(_all))
+            return self._number(select(contract_count))
         if which == Filter(status=COMPLETED):
             return self._by_status()[1].get(COMPLETED, 0)
         if which == Filter(session_id=which.session_id):
@@ -233,7 +224,7 @@ class Reader:
         """How many contracts there are, in all and in each status; one select, so that a writer changes nothing between."""
         status = col(Contract.status)
         others = select(status, func.count()).where(status != literal_column(f"'{COMPLETED}'")).group_by(status)
-        rows = self._rows(select(literal(COMPLETED), _all).union_all(others))
+        rows = self._rows(select(literal(COMPLETED), contract_count).union_all(others))
         if not rows:
             return 0, {}
         (_, total), *counted = rows

@@ -98,6 +98,17 @@ WHERE contracts.request_id = ?
 """
 """Parameters: request_id."""
 
+SEARCHABLE_TEXTS = """\
+SELECT contracts.position, CAST(contracts.payload AS TEXT) AS payload, CAST(contracts.result AS
+    TEXT) AS result, contracts.error
+FROM contracts
+WHERE contracts.position > ? ORDER BY contracts.position
+LIMIT ?
+"""
+"""Parameters: after, limit."""
+
+LAST_POSITION = "SELECT coalesce(max(contracts.position), 0) AS position FROM contracts"
+
 AGENT_OF_REQUEST = "SELECT contracts.to_agent FROM contracts WHERE contracts.contract_id = ?"
 """Parameters: request_id."""
 

@@ -36,6 +36,17 @@ def test_the_checked_in_statements_are_what_the_generator_writes() -> None:
     assert OUTPUT.read_text(encoding="utf-8") == generated()
 
 
+def test_each_declared_table_is_used_by_a_statement() -> None:
+    """The session index is read through views, and only triggers write to it."""
+    texts = [getattr(statements, name) for name in QUERIES]
+    used = {
+        table
+        for table in metadata.tables
+        if any(re.search(rf"(FROM|JOIN|INTO|UPDATE) {table}\b", text) for text in texts)
+    }
+    assert used == metadata.tables.keys() - {"session_index"}
+
+
 @pytest.mark.parametrize("name", QUERIES)
 def test_a_query_compiles_for_postgresql_unless_it_is_listed(name: str) -> None:
     """With PostgreSQL's own functions."""

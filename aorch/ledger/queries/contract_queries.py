@@ -68,6 +68,16 @@ CONTRACT_TEXTS = select(*_texts).where(c.contract_id == bindparam("contract_id")
 RESPONSE_TEXTS = select(*_texts).where(c.request_id == bindparam("request_id"))
 """The same of the RESPONSE to a REQUEST."""
 
+SEARCHABLE_TEXTS = (
+    select(c.position, cast(c.payload, Text), cast(c.result, Text), c.error)
+    .where(c.position > bindparam("after"))
+    .order_by(c.position)
+    .limit(bindparam("limit"))
+)
+"""What full-text search indexes of the contracts after a position."""
+
+LAST_POSITION = select(func.coalesce(func.max(c.position), 0).label("position"))
+
 AGENT_OF_REQUEST = select(c.to_agent).where(c.contract_id == bindparam("request_id"))
 
 PAYLOAD_OF_REQUEST = select(c.payload).where(c.contract_id == bindparam("request_id"))

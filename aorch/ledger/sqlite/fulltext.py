@@ -16,6 +16,7 @@ from sqlmodel import col
 
 from aorch import jsonio
 from aorch.errors import InvalidJSON, LedgerReadOnly, UsageError
+from aorch.ledger import statements
 from aorch.ledger.schema import Contract
 from aorch.ledger.sqlite.bigrams import indexed, searched
 from aorch.ledger.sqlite.connection import transaction
@@ -29,12 +30,8 @@ BATCH, BATCH_CHARACTERS = 500, 1_000_000
 """Contracts, and about how many characters, that one transaction indexes: it holds the write lock for 3 ms (measured)."""
 
 _INDEX = table("contracts_text", column("rowid", Integer), column("contracts_text"))
+# FTS5 has no counterpart in SQLAlchemy, so these two are not generated.
 _REACHED = "SELECT coalesce(max(id), 0) FROM contracts_text_docsize"
-_LAST = "SELECT coalesce(max(position), 0) FROM contracts"
-_NEXT = (
-    "SELECT position, CAST(payload AS TEXT), CAST(result AS TEXT), error FROM contracts"
-    " WHERE position > ? ORDER BY position LIMIT ?"
-)
 _ADD = "INSERT INTO contracts_text (rowid, words) VALUES (?, ?)"
 
 
@@ -71,7 +68,7 @@ def catch_up(database: Database, progress: Progress | None = None) -> None:
     Several processes may do it at once. Raises LedgerReadOnly if contracts are missing and the ledger cannot be written.
     """
     with database.read() as reading:
-        (reached,), (last,) = reading.execute(_REACHED).fetchone(), reading.execute(_LAST).fetchone()
+        (reached,), (last,) = reading.execute(_REACHED).fetchone(), reading.execute(statements.LAST_POSITION).fetchone()
     if reached >= last:
         return
     try:
@@ -102,7 +99,7 @@ def _catch_up(writing: Connection, last: int) -> Iterator[int]:
 def _next(writing: Connection, reached: int) -> list[tuple[int, str]]:
     """The next positions to index, each with its words."""
     words, characters = [], 0
-    with closing(writing.execute(_NEXT, (reached, BATCH))) as rows:
+    with closing(writing.execute(statements.SEARCHABLE_TEXTS, (reached, BATCH))) as rows:
         for position, *said in rows:
             words.append((position, "\n".join(_words(*said))))
             characters += len(words[-1][1])

@@ -3,11 +3,18 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Engine, create_engine, pool
+from sqlalchemy import ColumnElement, Engine, Integer, create_engine, literal_column, pool
 from sqlalchemy.exc import DBAPIError
 
 from aorch import jsonio
 from aorch.ledger.sqlite.connection import Connection
+
+contract_count: ColumnElement[int] = literal_column(
+    "(SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'contracts')"
+    " - (SELECT value FROM counters WHERE name = 'deleted_contracts')",
+    Integer,
+)
+"""How many contracts there are, without counting them: SQLite stores the last position, a trigger counts deletions."""
 
 
 def engine_over(connection: Connection) -> Engine:
