@@ -26,7 +26,7 @@ NOTHING = ("failed", "cancelled", "interrupted")
 
 @dataclass(frozen=True, slots=True)
 class BlockRequest:
-    """What to make a block of contracts for, and how.
+    """What a compressor is asked for, besides the contracts.
 
     `intent` is what the memory is needed for: matching content is kept first. The block as a prompt fits in `max_tokens`.
     `session_id` is needed only if there may be no contracts. `asked_before` are the agents that earlier contracts of the

@@ -11,7 +11,7 @@ TITLES = {
     "decisions": "Done:",
     "failures": "Failed:",
     "open_points": "Open:",
-    "preferences": "Asked and told:",
+    "preferences": "Preferences:",
     "results": "Found:",
     "literals": "Also named:",
 }

@@ -1,4 +1,4 @@
-"""Tells by its name or its command whether a call changes something or only reads."""
+"""Decides whether a call changes something or only reads, by its name or its command."""
 
 import re
 from itertools import islice

@@ -92,7 +92,7 @@ class CompressionResult:
         }
 
     def warnings(self) -> Iterator[str]:
-        """What failed although there is a block."""
+        """Messages about what failed although the block was made."""
         if self.block is not None and self.block.compressor.fallback_reason:
             yield f"the local compressor made the block: {self.block.compressor.fallback_reason}"
         if self.companion is not None and self.companion.get("error"):

@@ -53,7 +53,7 @@ def leaves(value: Any, limit: int = MOST_LEAVES) -> list[Leaf]:
 
 
 def strings(value: Any) -> list[str]:
-    """The parts that are read of the strings in `value`. As many strings are returned as scalars are read."""
+    """The strings among the first scalars in `value`, each shortened to the parts that are read."""
     found = (item for _, _, _, item in islice(scalars(value), MOST_LEAVES) if isinstance(item, str))
     return ["\n".join(safe_text.ends_of(item)) for item in found]
 

@@ -73,7 +73,7 @@ def sentence_count(text: str) -> int:
 
 
 def unread_count(text: str) -> int:
-    """The approximate number of sentences between the start and the end that are read."""
+    """The approximate number of sentences that are not read, between the start and the end."""
     if len(text) <= HEAD + TAIL:
         return 0
     between = text[HEAD:-TAIL]

@@ -210,7 +210,7 @@ def _states(payload: Any, quote: str) -> bool:
 
 
 def _order(section: str, claim: Claim, facts: CoveredContracts) -> str:
-    """Quotations of one text must be in its order."""
+    """Quotations from one text must be in the order of that text."""
     if len(claim.contract_ids) != 1 or len(claim.quotes) < 2 or section == "literals":
         return ""
     contract = facts.requests.get(claim.contract_ids[0]) or facts.responses.get(claim.contract_ids[0])

@@ -19,7 +19,7 @@ TITLES = {
     "decisions": "Done and decided",
     "failures": "Failures",
     "open_points": "Open",
-    "preferences": "Asked and told",
+    "preferences": "Preferences",
     "results": "Results",
     "literals": "Exact strings",
 }

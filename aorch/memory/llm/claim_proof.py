@@ -141,10 +141,10 @@ def _check_words(text: str, haystack: str, quoted: bool) -> None:
         if not all(span in haystack for span in spans):
             raise _ClaimRejected("a quotation that is in no cited contract")
     for word in found(text):
-        if not (_stands(word, haystack) or _amount_stands(word, haystack)):
+        if not (_occurs(word, haystack) or _amount_occurs(word, haystack)):
             raise _ClaimRejected("an identifier that is in no cited contract")
     for number in _NUMBER.findall(text):
-        if not _number_stands(number, haystack):
+        if not _number_occurs(number, haystack):
             raise _ClaimRejected("a number that is in no cited contract")
     if not all(name.lower() in folded for name in proper_names(text)):
         raise _ClaimRejected("a name that is in no cited contract")
@@ -153,13 +153,13 @@ def _check_words(text: str, haystack: str, quoted: bool) -> None:
         raise _ClaimRejected("too few of its words are in the cited contracts")
 
 
-def _stands(word: str, haystack: str) -> bool:
+def _occurs(word: str, haystack: str) -> bool:
     before = r"(?<!\w)" if word[0].isalnum() else ""
     after = r"(?!\w)" if word[-1].isalnum() else ""
     return re.search(f"{before}{re.escape(word)}{after}", haystack) is not None
 
 
-def _amount_stands(word: str, haystack: str) -> bool:
+def _amount_occurs(word: str, haystack: str) -> bool:
     """Whether an amount occurs, with or without a space before its unit."""
     parts = _AMOUNT.fullmatch(word)
     if parts is None:
@@ -167,7 +167,7 @@ def _amount_stands(word: str, haystack: str) -> bool:
     return re.search(rf"(?<![\d.,]){re.escape(parts[1])}\s?{re.escape(parts[2])}(?!\w)", haystack) is not None
 
 
-def _number_stands(number: str, haystack: str) -> bool:
+def _number_occurs(number: str, haystack: str) -> bool:
     plain = re.escape(number.replace(",", "")) if re.fullmatch(r"\d{1,3}(,\d{3})+(\.\d+)?", number) else ""
     either = f"(?:{re.escape(number)}|{plain})" if plain else re.escape(number)
     return re.search(rf"(?<![\d])(?<!\d[.,]){either}(?!\d|[.,]\d)", haystack) is not None

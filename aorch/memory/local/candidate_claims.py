@@ -23,9 +23,9 @@ from aorch.memory.local.wording import (
     claim_of,
     fully,
     head,
+    new_values,
     outcome,
     said,
-    unasked,
 )
 
 MOST_NAMES, MOST_OF_LABEL = 120, 12
@@ -40,14 +40,14 @@ _ALIKE = 0.5  # share of equal arguments from which a later call is a repetition
 class ClaimCounts:
     """By section, how many findings no claim contains (`unsaid`), such as older open points.
 
-    `told` is how many calls a claim covers that covers several.
+    `calls_in` is the number of calls of each claim that covers several.
     """
 
     unsaid: Counter[str] = field(default_factory=Counter)
-    told: dict[Claim, int] = field(default_factory=dict)
+    calls_in: dict[Claim, int] = field(default_factory=dict)
 
 
-def candidates(findings: Findings, intent: str | None) -> tuple[list[Item], ClaimCounts]:
+def candidate_claims(findings: Findings, intent: str | None) -> tuple[list[Item], ClaimCounts]:
     """All candidate claims with their sections, and the counts of what they leave out."""
     counts = ClaimCounts()
     question = f"{intent or ''} {_aim_text(findings)}"
@@ -102,7 +102,7 @@ def _decisions(g: Findings, counts: ClaimCounts) -> Iterator[Claim]:
         if older := newest_first[_SINGLE:]:
             count = calls.count - sum(series.count for series in newest_first[:_SINGLE])
             claim, told = _together(older, count, 0.7)
-            counts.told[claim] = told
+            counts.calls_in[claim] = told
             counts.unsaid["decisions"] += len(older) - told
             yield claim
     for series, importance in sorted(single, key=lambda pair: -pair[0].last.number):
@@ -112,7 +112,7 @@ def _decisions(g: Findings, counts: ClaimCounts) -> Iterator[Claim]:
 def _decision(series: RepeatedCall, importance: float) -> Claim:
     call = series.last
     arguments, result = fully(call.request.arguments, 260), outcome(call, 130)
-    made = [leaf for leaf in unasked(call) if leaf.is_string and weight(leaf.text) == 1][:4]
+    made = [leaf for leaf in new_values(call) if leaf.is_string and weight(leaf.text) == 1][:4]
     short, short_result = briefly(call.request.arguments, 220), briefly(made, 60)
     if not short.text:
         short = fully(call.request.arguments, 80, 70)
@@ -216,7 +216,7 @@ def _lookups(g: Findings, counts: ClaimCounts) -> Iterator[Claim]:
         newest_first = list(reversed(calls.series.values()))
         worth = sum(leaf.worth for one in newest_first for leaf in one.last.request.arguments if leaf.worth >= TELLING)
         claim, told = _together(newest_first, calls.count, 0.5 + 0.2 * min(1.0, worth / 6))
-        counts.told[claim] = told
+        counts.calls_in[claim] = told
         counts.unsaid["results"] += len(newest_first) - told
         yield claim
 
@@ -247,13 +247,13 @@ def _together(newest_first: Sequence[RepeatedCall], count: int, importance: floa
         quotes += arguments.quotes
         cited.append(series.last.request.contract_id)
     brief = f"{head(newest.last.request)}{times} {', '.join(parts)}".rstrip()
-    result, cites = _came_of_it(newest)
+    result, cites = _last_result(newest)
     text = f"{brief}{': ' if cites else ' → '}{result.text}" if result.text else brief
     cites = [newest.last.contract_id, *cites, *reversed(cited)]
     return claim_of(text, brief, (*quotes, *result.quotes), cites, importance), told
 
 
-def _came_of_it(series: RepeatedCall) -> tuple[Wording, list[str]]:
+def _last_result(series: RepeatedCall) -> tuple[Wording, list[str]]:
     """How the results of a repeated call changed, and what to cite for that; otherwise its last result."""
     if series.changed and (values := changed(series, 170)).text:
         return values, series.ends

@@ -20,10 +20,10 @@ from aorch.memory.local.spoken_sentences import (
     SpokenSentence,
     decisions,
     is_phrase,
+    meaningful_words,
     only_decides,
     section_of,
     select_sentences,
-    telling,
 )
 
 MOST_OPEN, MOST_CALLS, MOST_KINDS, MOST_CITES = 1000, 24, 60, 6
@@ -88,11 +88,11 @@ def collect_findings(contracts: Iterable[Contract], asked_before: Iterable[str] 
     """The findings of `contracts`, oldest first. `asked_before` are the agents that earlier contracts called."""
     findings = Findings(helpers={safe_text.first_line(agent)[:80] for agent in asked_before})
     for contract in contracts:
-        _take(findings, contract)
+        _add_contract(findings, contract)
     return findings
 
 
-def _take(g: Findings, contract: Contract) -> None:
+def _add_contract(g: Findings, contract: Contract) -> None:
     g.first = g.first or _outline(contract)
     g.last = _outline(contract)
     g.count += 1
@@ -101,12 +101,12 @@ def _take(g: Findings, contract: Contract) -> None:
     g.agents[agent] += 1
     g.last_act[agent] = g.count
     if contract.get("contract_type") == "RESPONSE":
-        _take_response(g, contract)
+        _add_response(g, contract)
     else:
-        _take_request(g, contract)
+        _add_request(g, contract)
 
 
-def _take_request(g: Findings, contract: Contract) -> None:
+def _add_request(g: Findings, contract: Contract) -> None:
     payload = contract.get("payload")
     capability = safe_text.first_line(_string(contract, "capability"))[:80]
     g.capabilities[capability] += 1
@@ -130,12 +130,12 @@ def _take_request(g: Findings, contract: Contract) -> None:
     g.helpers.add(asked.agent)
     if said:
         own = request_prompts.without_examples(said)
-        _listen(g, own, asked.contract_id, from_agent, asked.outermost, asks=True)
+        _add_speech(g, own, asked.contract_id, from_agent, asked.outermost, asks=True)
         if g.aim is not None or len(said) > AIM_WIDTH or not asked.outermost:  # otherwise the aim shows all of it
             not_selected = max(0, safe_text.sentence_count(asked.said) - safe_text.sentence_count(own))
             g.passed_over["preferences"] += not_selected + safe_text.unread_count(said)
     else:
-        _overhear(g, request_prompts.spoken(payload), asked.contract_id, from_agent, asks=True)
+        _add_decisions(g, request_prompts.spoken(payload), asked.contract_id, from_agent, asks=True)
         _name_arguments(g, asked)
     if asked.outermost and (g.aim is None or _is_better_aim(said, g.aim.said)):
         g.aim = asked
@@ -160,10 +160,10 @@ def _is_better_aim(said: str, before: str) -> bool:
     return is_phrase(before) or only_decides(before)
 
 
-def _take_response(g: Findings, contract: Contract) -> None:
+def _add_response(g: Findings, contract: Contract) -> None:
     identity = _string(contract, "contract_id")
     request_id = _string(contract, "request_id")
-    asked = g.open.pop(request_id, None) or _unasked(g, contract)
+    asked = g.open.pop(request_id, None) or _request_of_unknown(g, contract)
     if asked.contract_id == identity and request_id and len(g.answered_before) < MOST_OPEN:
         g.answered_before.append(request_id)
     g.ends[_string(contract, "status")] += 1
@@ -172,23 +172,23 @@ def _take_response(g: Findings, contract: Contract) -> None:
     call = Call(asked, identity, g.count, results[:MOST_RESULTS], news)
     agent = safe_text.first_line(_string(contract, "from_agent"))[:80]
     if contract_content.failed(contract):
-        _overhear(g, [contract.get("result"), contract.get("error")], identity, agent)
-        _take_failure(g, contract, call)
+        _add_decisions(g, [contract.get("result"), contract.get("error")], identity, agent)
+        _add_failure(g, contract, call)
         return
     said = contract_content.speech(contract.get("result"))
     listens = bool(said) and (asked.said or not asked.arguments or (len(said) > _LONG and not asked.changes))
     if _is_echo(said, asked):
         listens = True
     elif listens:
-        _listen(g, said, identity, agent, False)
+        _add_speech(g, said, identity, agent, False)
         if asked.outermost:
             g.answer = (identity, asked.agent, "\n".join(safe_text.ends_of(said)))
     else:
-        _overhear(g, contract.get("result"), identity, agent)
+        _add_decisions(g, contract.get("result"), identity, agent)
     if asked.changes or (asked.changes is None and not asked.said and asked.arguments):
-        _keep(g, g.done, call, "decisions")
+        _add_call(g, g.done, call, "decisions")
     elif asked.arguments and not asked.said:
-        _keep(g, g.lookups, call, "results")
+        _add_call(g, g.lookups, call, "results")
     elif results and not listens:
         g.passed_over["results"] += 1  # no claim contains these results
     if not said:
@@ -200,7 +200,7 @@ def _is_echo(said: str, asked: Request) -> bool:
     if not said or not asked.said:
         return False
     own = call_effects.verbs(asked.capability)
-    answered, given = telling("\n".join(safe_text.ends_of(said))), telling(asked.said)
+    answered, given = meaningful_words("\n".join(safe_text.ends_of(said))), meaningful_words(asked.said)
     return [word for word in answered if word not in own] == [word for word in given if word not in own]
 
 
@@ -212,7 +212,7 @@ def _news(g: Findings, results: list[Leaf]) -> list[Leaf]:
     return new
 
 
-def _take_failure(g: Findings, contract: Contract, call: Call) -> None:
+def _add_failure(g: Findings, contract: Contract, call: Call) -> None:
     key, lines = failure_kind(call.request.capability, contract)
     failure = g.failures.pop(key, None)
     if failure is None:
@@ -249,7 +249,7 @@ def _times(g: Findings, *what: Any) -> int:
     return g.times[key]
 
 
-def _keep(g: Findings, kinds: dict[str, CapabilityCalls], call: Call, section: str) -> None:
+def _add_call(g: Findings, kinds: dict[str, CapabilityCalls], call: Call, section: str) -> None:
     capability = call.request.capability
     calls = kinds.setdefault(capability, CapabilityCalls())
     calls.count = max(calls.count, _times(g, section, capability) - 1)
@@ -259,7 +259,7 @@ def _keep(g: Findings, kinds: dict[str, CapabilityCalls], call: Call, section: s
         g.passed_over[section] += len(kinds.pop(next(iter(kinds))).series)
 
 
-def _listen(g: Findings, said: str, contract_id: str, agent: str, by_caller: bool, *, asks: bool = False) -> None:
+def _add_speech(g: Findings, said: str, contract_id: str, agent: str, by_caller: bool, *, asks: bool = False) -> None:
     spoken, not_selected = select_sentences(said, g.count, contract_id, agent, by_caller, asks=asks)
     g.passed_over[section_of(asks)] += not_selected + safe_text.unread_count(said)
     for one in spoken[: _MOST_NAMING[by_caller]]:
@@ -267,15 +267,15 @@ def _listen(g: Findings, said: str, contract_id: str, agent: str, by_caller: boo
             if by_caller or weight(name) > 0.5:
                 worth = (0.4 if by_caller else 0.2) * weight(name) or 0.15  # a proper name has no weight of its own
                 _name(g, name, worth, "", contract_id)
-    _keep_said(g, spoken)
+    _keep_sentences(g, spoken)
 
 
-def _overhear(g: Findings, value: Any, contract_id: str, agent: str, *, asks: bool = False) -> None:
+def _add_decisions(g: Findings, value: Any, contract_id: str, agent: str, *, asks: bool = False) -> None:
     """Add the decisions that are stated in text that is not speech."""
-    _keep_said(g, decisions(contract_content.strings(value), g.count, contract_id, agent, asks=asks))
+    _keep_sentences(g, decisions(contract_content.strings(value), g.count, contract_id, agent, asks=asks))
 
 
-def _keep_said(g: Findings, spoken: Iterable[SpokenSentence]) -> None:
+def _keep_sentences(g: Findings, spoken: Iterable[SpokenSentence]) -> None:
     """Add sentences. The newest decisions are kept; of other sentences, those with the highest worth."""
     for one in spoken:
         if one.decides:
@@ -325,7 +325,7 @@ def _name(g: Findings, name: str, worth: float, label: str, contract_id: str) ->
         g.passed_over["literals"] += len(least)
 
 
-def _unasked(g: Findings, contract: Contract) -> Request:
+def _request_of_unknown(g: Findings, contract: Contract) -> Request:
     capability = safe_text.first_line(_string(contract, "capability"))[:80]
     return Request(
         contract_id=_string(contract, "contract_id"),

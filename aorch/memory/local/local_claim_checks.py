@@ -71,7 +71,7 @@ def _names(claim: Claim, contracts: list[Contract]) -> Iterator[str]:
 
 
 def _speaker(claim: Claim, covered: CoveredContracts) -> str:
-    """`ann: «…»`: ann must have said what is quoted first."""
+    """`ann: «…»`: the first quotation must be from ann."""
     says = _SAYS.match(claim.text)
     if says is None or not claim.contract_ids:
         return ""

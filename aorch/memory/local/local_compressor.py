@@ -23,7 +23,7 @@ from aorch.memory.block import (
 )
 from aorch.memory.budget import Item
 from aorch.memory.contract_content import Contract
-from aorch.memory.local.candidate_claims import candidates
+from aorch.memory.local.candidate_claims import candidate_claims
 from aorch.memory.local.findings import Findings, collect_findings
 from aorch.memory.prompt import fitted, prompt_text
 
@@ -36,7 +36,7 @@ _SOME = 5
 def compress_locally(contracts: Iterable[Contract], request: BlockRequest) -> MemoryBlock:
     """The memory block of `contracts`, which belong to one session and come oldest first. They are read once and not kept."""
     findings = collect_findings(contracts, request.asked_before)
-    items, counts = candidates(findings, request.intent)
+    items, counts = candidate_claims(findings, request.intent)
     passed_over = findings.passed_over + counts.unsaid
     places = _fitting(_block(findings, request, []), items, request.max_tokens)
     kept = [items[place] for place in places]
@@ -46,8 +46,8 @@ def compress_locally(contracts: Iterable[Contract], request: BlockRequest) -> Me
     return replace(
         block,
         size=_size(findings, len(prompt_text([block], request.max_tokens)[0])),
-        quality=_quality(items, out, passed_over, counts.told),
-        left_out=_left_out(out, passed_over, counts.told),
+        quality=_quality(items, out, passed_over, counts.calls_in),
+        left_out=_left_out(out, passed_over, counts.calls_in),
     )
 
 

@@ -11,7 +11,13 @@ from aorch.memory import safe_text
 from aorch.memory.block import Claim
 from aorch.memory.budget import SPARE, Item
 from aorch.memory.local.findings import Findings
-from aorch.memory.local.spoken_sentences import SpokenSentence, is_phrase, section_of, select_sentences, telling
+from aorch.memory.local.spoken_sentences import (
+    SpokenSentence,
+    is_phrase,
+    meaningful_words,
+    section_of,
+    select_sentences,
+)
 from aorch.memory.local.wording import OPEN_WIDTH, claim_of, said
 
 _MOST_SENTENCES, _MOST_OF_CONTRACT = 40, 4
@@ -37,7 +43,7 @@ def decided(g: Findings) -> Iterator[Claim]:
     """A claim for each different decision, as it was stated last, the newest first. Older ones are less important."""
     known: set[tuple[str, ...]] = set()
     for one in sorted(g.decided, key=lambda one: (one.number, -one.order), reverse=True):
-        words = telling(one.sentence)
+        words = meaningful_words(one.sentence)
         if words in known:
             continue
         place = len(known)
@@ -82,9 +88,9 @@ def _weighed(g: Findings, question: str, aims: Sequence[Claim]) -> tuple[list[We
     """
     shown = _read(quote for claim in aims for quote in claim.quotes)
     by_age = sorted([*g.said, *_answered(g)], key=lambda one: (one.by_caller, one.number, one.worth))
-    last = {telling(one.sentence): one for one in by_age}
-    telling_ones = [one for one in last.values() if _tells(one)]
-    spoken = [one for one in telling_ones if not _stands(one, g, shown, telling_ones)]
+    last = {meaningful_words(one.sentence): one for one in by_age}
+    telling_ones = [one for one in last.values() if _is_worth_a_claim(one)]
+    spoken = [one for one in telling_ones if not _is_shown_elsewhere(one, g, shown, telling_ones)]
     fits = question_scores([one.sentence for one in spoken], question)
     weighed = [
         WeightedSentence(0.15 + one.worth * 0.6 + 0.2 * fit + 0.1 * one.number / g.count, one)
@@ -92,31 +98,37 @@ def _weighed(g: Findings, question: str, aims: Sequence[Claim]) -> tuple[list[We
     ]
     weighty = [one for one in weighed if one.importance >= _TELLING or one.said.by_caller]
     silent = [
-        one for one in last.values() if not one.decides and not _tells(one) and not _stands(one, g, shown, telling_ones)
+        one
+        for one in last.values()
+        if not one.decides and not _is_worth_a_claim(one) and not _is_shown_elsewhere(one, g, shown, telling_ones)
     ]
     unsaid = Counter(section_of(one.asks) for one in silent)
     unsaid.update(section_of(one.said.asks) for one in weighed if one.importance < _TELLING and not one.said.by_caller)
     return sorted(weighty, reverse=True), unsaid
 
 
-def _tells(one: SpokenSentence) -> bool:
+def _is_worth_a_claim(one: SpokenSentence) -> bool:
     return not one.decides and (one.worth > 0 or (one.by_caller and not is_phrase(one.sentence)))
 
 
 def _read(quotes: Iterable[str]) -> set[tuple[str, ...]]:
     """The sentences of the quotes, each without filler words."""
-    return {telling(sentence) for quote in quotes for sentence in safe_text.sentences(quote)}
+    return {meaningful_words(sentence) for quote in quotes for sentence in safe_text.sentences(quote)}
 
 
-def _stands(one: SpokenSentence, g: Findings, aims: set[tuple[str, ...]], spoken: Sequence[SpokenSentence]) -> bool:
+def _is_shown_elsewhere(
+    one: SpokenSentence, g: Findings, aims: set[tuple[str, ...]], spoken: Sequence[SpokenSentence]
+) -> bool:
     """Whether the aim, or the claim of an unanswered REQUEST, contains the sentence.
 
     If a caller repeats the aim after saying something different about the same subject, the repetition is news.
     """
     waiting = g.waiting(one.contract_id)
-    if waiting is not None and telling(one.sentence) in _read(said(safe_text.lines(waiting.said), OPEN_WIDTH).quotes):
+    if waiting is not None and meaningful_words(one.sentence) in _read(
+        said(safe_text.lines(waiting.said), OPEN_WIDTH).quotes
+    ):
         return True
-    if g.aim is None or telling(one.sentence) not in aims:
+    if g.aim is None or meaningful_words(one.sentence) not in aims:
         return False
     if not one.by_caller:
         return True

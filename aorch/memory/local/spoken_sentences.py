@@ -113,7 +113,7 @@ def decisions(
 
 
 def decides(sentence: str, by_caller: bool, *, asks: bool = False) -> bool:
-    """Whether a sentence states a decision. If no caller said it, it must be a decision of the speakers.
+    """Whether a sentence states a decision. If no caller said it, it must be a decision of its author (`we decided …`).
 
     Quotations in a REQUEST, and instructions to do or say something, are not decisions.
     """
@@ -128,7 +128,7 @@ def decides(sentence: str, by_caller: bool, *, asks: bool = False) -> bool:
     return by_caller or bool(_OWN.search(folded))
 
 
-def telling(text: str) -> tuple[str, ...]:
+def meaningful_words(text: str) -> tuple[str, ...]:
     """The words of a text without filler words, in order. Two texts with equal words repeat each other."""
     words = (word.strip(_MARKS) for word in text.lower().split())
     return tuple(word for word in words if word and word not in _FILLING)

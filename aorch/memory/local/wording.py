@@ -89,7 +89,7 @@ def fully(leaves: Sequence[Leaf], room: int, width: int = 90) -> Wording:
     return Wording(text, tuple(dict.fromkeys(quotes)))
 
 
-def unasked(call: Call) -> list[Leaf]:
+def new_values(call: Call) -> list[Leaf]:
     """The new values in a result that were not among the arguments."""
     given = {leaf.text for leaf in call.request.arguments}
     return [leaf for leaf in call.news if leaf.text not in given]
@@ -113,7 +113,7 @@ def changed(series: RepeatedCall, room: int) -> Wording:
 def outcome(call: Call, room: int) -> Wording:
     """The values in a result that were not given: identifiers and other important strings first."""
     keys = {leaf.top for leaf in call.request.arguments}
-    new = [leaf for leaf in unasked(call) if leaf.top not in keys]
+    new = [leaf for leaf in new_values(call) if leaf.top not in keys]
     if not new:
         return Wording("completed", ())
     if len(new) == 1 and new[0].is_string:
