@@ -40,14 +40,14 @@ def ceiling(path: Path) -> Callable[[web.Request], Awaitable[web.Response]]:
     from aorch.clock import now
     from aorch.ids import new_id
     from aorch.ledger.ledger import Ledger
-    from aorch.ledger.record import COMPLETED, IN_PROGRESS, Row
+    from aorch.ledger.record import COMPLETED, IN_PROGRESS, Record
 
     ledger, echo, routing = Ledger(path), "agent_example_001", '{"routing":{"chosen":"the only one"}}'
 
     async def committed(request: web.Request) -> web.Response:
         body = decode(await request.read())
         session_id, payload = body["session_id"], encode(body["parameters"]).decode()
-        asked = Row(
+        asked = Record(
             new_id(),
             session_id,
             "REQUEST",
@@ -63,7 +63,7 @@ def ceiling(path: Path) -> Callable[[web.Request], Awaitable[web.Response]]:
         await ledger.write_request(asked)
         result = encode({"message": "Echo: " + body["parameters"]["text"]}).decode()
         moment = now()
-        response = Row(
+        response = Record(
             new_id(),
             session_id,
             "RESPONSE",

@@ -68,7 +68,7 @@ def contracts(many: int) -> Iterator[tuple[str | None, ...]]:
     """REQUEST and RESPONSE by turns, as `orchestrate` writes them; one exchange in 20 has failed."""
     from aorch.clock import rfc3339
     from aorch.ids import Ids
-    from aorch.ledger.record import Row
+    from aorch.ledger.record import Record
 
     chance, moment = random.Random(2), BEGIN_S
     vocabulary = ["".join(chance.choices("abcdefghijklmnopqrstuvwxyz", k=chance.randint(3, 9))) for _ in range(2000)]
@@ -79,7 +79,7 @@ def contracts(many: int) -> Iterator[tuple[str | None, ...]]:
         text = " ".join(chance.choices(vocabulary, k=12)) + (f" {RARE}" if number % every_rare == 5 else "")
         crowded = CROWDED if number % 10 == 1 else f"session_{number // 10 % 1000}"
         failed = number % 20 == 19
-        request = Row(
+        request = Record(
             contract_id=ids.next(),
             session_id=ASKED if number % every_asked == 0 else crowded,
             contract_type="REQUEST",

@@ -155,7 +155,7 @@ def claiming(goals: Goals, fresh: Callable[[], Path], rounds: int) -> None:
     from aorch.clock import now
     from aorch.ids import new_id
     from aorch.ledger.ledger import Ledger
-    from aorch.ledger.record import Row
+    from aorch.ledger.record import Record
     from aorch.ledger.statements import ENQUEUE
     from aorch.ledger.task_queue import Capacity
 
@@ -163,7 +163,7 @@ def claiming(goals: Goals, fresh: Callable[[], Path], rounds: int) -> None:
         ledger = fresh()
         with closing(sqlite3.connect(ledger, isolation_level=None)) as connection:
             connection.execute("BEGIN IMMEDIATE")
-            row = Row("", "", "REQUEST", "orchestrator", None, "echo", '{"text":"hi"}', "pending", now())
+            row = Record("", "", "REQUEST", "orchestrator", None, "echo", '{"text":"hi"}', "pending", now())
             named = (row._replace(contract_id=new_id(), session_id=f"session_{n % 100}") for n in range(many))
             connection.executemany(ENQUEUE, ((*each, 3, None, None) for each in named))
             connection.execute("COMMIT")

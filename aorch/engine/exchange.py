@@ -10,7 +10,17 @@ from aorch.clock import now
 from aorch.engine.task import Answer, Outcome, Task, outcome_of
 from aorch.errors import AgentCancelled, AorchError
 from aorch.ids import new_id
-from aorch.ledger.record import CANCELLED, COMPLETED, FAILED, IN_PROGRESS, ORCHESTRATOR, PENDING, REQUEST, RESPONSE, Row
+from aorch.ledger.record import (
+    CANCELLED,
+    COMPLETED,
+    FAILED,
+    IN_PROGRESS,
+    ORCHESTRATOR,
+    PENDING,
+    REQUEST,
+    RESPONSE,
+    Record,
+)
 
 
 def request_of(
@@ -20,7 +30,7 @@ def request_of(
     parent_id: str | None,
     routing: dict[str, Any] | None,
     owner_id: str | None,
-) -> Row:
+) -> Record:
     """The REQUEST for `task`, which that owner executes; without an owner it is `pending`, for the queue.
 
     Its metadata has the caller's own under `custom`, and beside it aorch's: annotations, context, queue options, and why
@@ -33,7 +43,7 @@ def request_of(
         metadata["queue"] = task.queue
     if routing is not None:
         metadata["routing"] = routing
-    return Row(
+    return Record(
         new_id(),
         task.session_id,
         REQUEST,
@@ -49,7 +59,7 @@ def request_of(
     )
 
 
-def document_of(task: Task, request: Row) -> dict[str, Any]:
+def document_of(task: Task, request: Record) -> dict[str, Any]:
     """What the agent is given. Its `metadata` has aorch's annotations and the caller's own."""
     document = {
         "task_id": request.contract_id,
@@ -63,7 +73,7 @@ def document_of(task: Task, request: Row) -> dict[str, Any]:
     return document
 
 
-def response_of(request: Row, registered: Registered | None, outcome: Outcome, started: float) -> Row:
+def response_of(request: Record, registered: Registered | None, outcome: Outcome, started: float) -> Record:
     """The RESPONSE to `request` that records `outcome`; `registered` is None if no agent gave it, else counts it.
 
     Sets `outcome.duration_ms`, from `started` (time.perf_counter). The metadata has the duration and the outcome's details;
@@ -84,7 +94,7 @@ def response_of(request: Row, registered: Registered | None, outcome: Outcome, s
     if registered is not None:
         from_agent = registered.agent.agent_id
         registered.count(created_at, success=failure is None)
-    return Row(
+    return Record(
         new_id(),
         request.session_id,
         RESPONSE,
@@ -103,7 +113,7 @@ def response_of(request: Row, registered: Registered | None, outcome: Outcome, s
     )
 
 
-def answer_of(response: Row, agent_id: str | None, outcome: Outcome) -> Answer:
+def answer_of(response: Record, agent_id: str | None, outcome: Outcome) -> Answer:
     """The answer to the caller: it says the same as `response`."""
     details = outcome.details
     return Answer(
@@ -136,7 +146,7 @@ def outcome_of_fault(error: Exception, *, delivered: bool | None) -> Outcome:
     return Outcome(error=f"a fault of aorch: {described(error)}", failure=AorchError, delivered=delivered)
 
 
-def refused_exchange(request: Row, refusal: AorchError, started: float) -> tuple[Row, Row, Outcome]:
+def refused_exchange(request: Record, refusal: AorchError, started: float) -> tuple[Record, Record, Outcome]:
     """Both contracts of a task that no agent was called for, and the outcome that they record."""
     outcome = outcome_of(refusal, delivered=False)
     response = response_of(request, None, outcome, started)

@@ -37,7 +37,7 @@ from aorch.errors import (
     NoAgentAvailable,
 )
 from aorch.ledger.ledger import Ledger
-from aorch.ledger.record import PENDING, Row
+from aorch.ledger.record import PENDING, Record
 from aorch.ledger.task_keys import TaskKey
 
 REQUEUE_PAUSE_S = 1.0
@@ -149,7 +149,7 @@ class TaskExecutor:
             await _respond_last(state.saver, request, registered, outcome, started)
             raise
 
-    async def refuse(self, request: Row, refusal: AorchError, started: float, key: TaskKey | None = None) -> Answer:
+    async def refuse(self, request: Record, refusal: AorchError, started: float, key: TaskKey | None = None) -> Answer:
         """Commit `request` with a RESPONSE that says why no agent was called, and return the answer."""
         ended, response, outcome = refused_exchange(request, refusal, started)
         await self.ledger.write_refused(ended, response, key)
@@ -158,7 +158,7 @@ class TaskExecutor:
     async def _run(
         self,
         task: Task,
-        request: Row,
+        request: Record,
         registered: Registered,
         invocation: Invocation,
         watcher: CancellationWatcher,
@@ -217,7 +217,7 @@ class TaskExecutor:
                 lack = error
         return outcome_of(lack, delivered=False)
 
-    async def execute_claimed(self, task: Task, request: Row) -> Row:
+    async def execute_claimed(self, task: Task, request: Record) -> Record:
         """Execute `task`, whose REQUEST was claimed from the queue. Returns its RESPONSE, for `save_response`.
 
         A cancelled caller gives the REQUEST back: it is queued again if that is safe, else answered as `interrupted`. Raises
@@ -235,7 +235,7 @@ class TaskExecutor:
             return response_of(request, None, outcome_of(refusal, delivered=False), started)
         return response_of(request, registered, outcome, started)
 
-    async def save_response(self, response: Row, report: Callable[[AorchError], None], *, webhook: bool) -> None:
+    async def save_response(self, response: Record, report: Callable[[AorchError], None], *, webhook: bool) -> None:
         """Commit the RESPONSE to a claimed task. `report` gets the error if the ledger does not accept it within PATIENCE_S.
 
         With `webhook`, the task's webhook, if it has one, is due then.
@@ -247,7 +247,7 @@ class TaskExecutor:
                 report(unsaved)
                 await asyncio.shield(unsaved.saving)
 
-    async def _run_claimed(self, task: Task, request: Row, registered: Registered) -> Outcome:
+    async def _run_claimed(self, task: Task, request: Record, registered: Registered) -> Outcome:
         request_id, watcher = request.contract_id, self.watcher
         limit_s = task.timeout_s or registered.agent.timeout_s or self.timeout_s
         invocation = Invocation(self, registered.agent, request_id)
@@ -272,7 +272,7 @@ class TaskExecutor:
 
 async def _respond(
     saver: ResponseSaver,
-    request: Row,
+    request: Record,
     registered: Registered,
     outcome: Outcome,
     started: float,
@@ -294,7 +294,7 @@ async def _respond(
 
 
 async def _respond_last(
-    saver: ResponseSaver, request: Row, registered: Registered, outcome: Outcome, started: float
+    saver: ResponseSaver, request: Record, registered: Registered, outcome: Outcome, started: float
 ) -> None:
     """As `_respond`, if no caller waits for the answer, and the REQUEST may not be durable, or not even written."""
     response = _respond(saver, request, registered, outcome, started, CANCELLED_PATIENCE_S, last=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from aorch.backoff import Backoff
 from aorch.errors import Conflict, LedgerBusy, LedgerError
 from aorch.ledger.ledger import Ledger
-from aorch.ledger.record import Row
+from aorch.ledger.record import Record
 
 if TYPE_CHECKING:
     from aorch.engine.task import Answer
@@ -54,7 +54,7 @@ class ResponseSaver:
         self._loop = loop
         self._writing: dict[asyncio.Future[None], float] = {}
         self._looking = False
-        self._unsaved: dict[asyncio.Task[None], tuple[Row, Write]] = {}
+        self._unsaved: dict[asyncio.Task[None], tuple[Record, Write]] = {}
 
     @property
     def unsaved(self) -> int:
@@ -62,7 +62,7 @@ class ResponseSaver:
         return len(self._unsaved)
 
     async def save(
-        self, response: Row, *, webhook: bool = False, last: bool = False, patience_s: float = PATIENCE_S
+        self, response: Record, *, webhook: bool = False, last: bool = False, patience_s: float = PATIENCE_S
     ) -> None:
         """Return once `response` is committed (`Ledger.write_response`).
 
@@ -121,7 +121,7 @@ class ResponseSaver:
                     LedgerBusy("another process holds the write lock, or the disk is slow", "Try again.")
                 )
 
-    def _continue(self, response: Row, *, webhook: bool, last: bool) -> "asyncio.Task[None]":
+    def _continue(self, response: Record, *, webhook: bool, last: bool) -> "asyncio.Task[None]":
         write = partial(self._ledger.write_response, response, response.status, webhook=webhook, last=last)
         saving = self._loop.create_task(self._until_saved(response, write))
         self._unsaved[saving] = response, write
@@ -133,13 +133,13 @@ class ResponseSaver:
         if not saving.cancelled():
             saving.exception()  # retrieved: a Conflict changes nothing if no caller waits
 
-    async def _until_saved(self, response: Row, write: Write) -> None:
+    async def _until_saved(self, response: Record, write: Write) -> None:
         for failures in itertools.count(1):
             await asyncio.sleep(BACKOFF.pause_s(failures))
             with contextlib.suppress(LedgerError):
                 return await self._once(response, write)
 
-    async def _once(self, response: Row, write: Write) -> None:
+    async def _once(self, response: Record, write: Write) -> None:
         """Write it, unless an attempt that seemed to fail, or was cancelled, has done so."""
         try:
             await write()

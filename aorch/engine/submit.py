@@ -11,7 +11,7 @@ from aorch.engine.routing import capability_for
 from aorch.engine.task import Answer, QueueOptions, Task
 from aorch.errors import AorchError, QueueFull
 from aorch.ledger.ledger import Entry
-from aorch.ledger.record import Row
+from aorch.ledger.record import Record
 
 COUNT_INTERVAL_S = 1.0
 """How old the known length of the queue may be."""
@@ -26,7 +26,7 @@ class TaskSubmitter:
         self._length = 0
         self._counted_at = float("-inf")
 
-    async def submit(self, task: Task, options: QueueOptions) -> Row | Answer:
+    async def submit(self, task: Task, options: QueueOptions) -> Record | Answer:
         """Commit the REQUEST of `task` to the queue, and return it. An Answer instead is a refusal: no agent can execute it.
 
         Raises QueueFull, Conflict for a used idempotency key, and LedgerError. What other processes submit is counted once
@@ -41,7 +41,7 @@ class TaskSubmitter:
         await executor.ledger.enqueue(_entry(request, options), task.idempotency)
         return request
 
-    async def submit_all(self, tasks: Sequence[tuple[Task, QueueOptions]]) -> list[Row]:
+    async def submit_all(self, tasks: Sequence[tuple[Task, QueueOptions]]) -> list[Record]:
         """Commit the REQUESTs of all these in one transaction, in half of the time that one by one takes; in their order.
 
         A task that no agent can execute is answered in the same transaction. Idempotency keys are ignored. Raises QueueFull,
@@ -61,7 +61,7 @@ class TaskSubmitter:
         await self._executor.ledger.enqueue_all(entries, refused)
         return requests
 
-    def _request(self, task: Task, options: QueueOptions) -> tuple[Row, AorchError | None]:
+    def _request(self, task: Task, options: QueueOptions) -> tuple[Record, AorchError | None]:
         """The REQUEST of `task`, and why it cannot be queued, if it cannot."""
         executor, outer, from_agent = self._executor, current_invocation.get(), None
         parent_id = task.parent_id or (executor.parent_id if outer is None else outer.request_id)
@@ -90,5 +90,5 @@ class TaskSubmitter:
         self._length += more
 
 
-def _entry(request: Row, options: QueueOptions) -> Entry:
+def _entry(request: Record, options: QueueOptions) -> Entry:
     return Entry(request, options.priority, options.not_before, options.expires_at, options.webhook)

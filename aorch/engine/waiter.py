@@ -12,7 +12,7 @@ from aorch.errors import LedgerError, NotFound
 from aorch.ledger import statements, task_queue
 from aorch.ledger.changes import Changes, Watcher
 from aorch.ledger.database import Database
-from aorch.ledger.record import REQUEST, Row
+from aorch.ledger.record import REQUEST, Record
 
 POLL_S = 0.02
 """How soon a RESPONSE that another process commits is seen."""
@@ -32,7 +32,7 @@ class ResponseWaiter:
         self._waiters: dict[str, asyncio.Future[None]] = {}
         self._ended = False
 
-    def request(self, request_id: str) -> Row:
+    def request(self, request_id: str) -> Record:
         """The REQUEST of that id. Raises NotFound."""
         found = self._rows(statements.CONTRACT_BY_ID, request_id)
         if not found:
@@ -43,7 +43,7 @@ class ResponseWaiter:
             )
         return found[0]
 
-    def answer(self, request: Row) -> Answer | None:
+    def answer(self, request: Record) -> Answer | None:
         """The answer to `request`; None if it has no RESPONSE yet."""
         found = self._rows(statements.RESPONSE_TO, request.contract_id)
         return answer_from_contracts(request.as_dict(), found[0].as_dict()) if found else None
@@ -108,8 +108,8 @@ class ResponseWaiter:
             if not waiter.done():  # its loop may have ended
                 waiter.set_result(None)
 
-    def _rows(self, statement: str, *parameters: Any) -> list[Row]:
-        return [Row(*found) for found in self._fetch(statement, *parameters)]
+    def _rows(self, statement: str, *parameters: Any) -> list[Record]:
+        return [Record(*found) for found in self._fetch(statement, *parameters)]
 
     def _is_unowned(self, request_id: str) -> bool:
         with self._database.read() as connection:

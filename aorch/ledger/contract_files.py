@@ -16,12 +16,12 @@ from aorch import jsonio
 from aorch.clock import from_rfc3339, rfc3339
 from aorch.errors import AorchError, InvalidJSON, UsageError
 from aorch.ledger.older_store import link_responses
-from aorch.ledger.record import FIELDS, REQUEST, Row
+from aorch.ledger.record import FIELDS, REQUEST, Record
 
 MAX_LINE_BYTES = 256 * 1024 * 1024
 """Limit for one contract in JSONL: a file of something else must not end up in memory."""
 
-ContractInFile = tuple[str, Row]
+ContractInFile = tuple[str, Record]
 """The location of a contract in a file (`contracts.jsonl, line 3`), and the contract."""
 
 Name = Annotated[str, msgspec.Meta(min_length=1)]
@@ -55,20 +55,20 @@ _encoder = msgspec.json.Encoder()
 # Writing
 
 
-def write_jsonl(rows: Iterable[Row], out: BinaryIO) -> None:
+def write_jsonl(rows: Iterable[Record], out: BinaryIO) -> None:
     """Write the JSON form of each contract on its own line."""
     for row in rows:
         out.write(_line(row))
 
 
-def write_csv(rows: Iterable[Row], out: BinaryIO) -> None:
+def write_csv(rows: Iterable[Record], out: BinaryIO) -> None:
     """Write a header and a line per contract. Null is an empty field."""
     lines = csv.writer(_Utf8Writer(out))
     lines.writerow(FIELDS)
     lines.writerows(row[: len(FIELDS)] for row in rows)
 
 
-WRITERS: dict[str, Callable[[Iterable[Row], BinaryIO], None]] = {"jsonl": write_jsonl, "csv": write_csv}
+WRITERS: dict[str, Callable[[Iterable[Record], BinaryIO], None]] = {"jsonl": write_jsonl, "csv": write_csv}
 """The writer of each format."""
 
 
@@ -82,7 +82,7 @@ class _Utf8Writer:
         return self._out.write(text.encode())
 
 
-def _line(row: Row) -> bytes:
+def _line(row: Record) -> bytes:
     form: dict[str, Any] = dict(zip(FIELDS, row, strict=False))
     for name in ("payload", "result", "metadata"):
         if form[name] is not None:
@@ -177,14 +177,14 @@ def _reason(error: msgspec.ValidationError) -> str:
     return f"{path.rstrip('`')}: {reason}" if path else reason
 
 
-def _row(form: _ContractForm) -> Row:
+def _row(form: _ContractForm) -> Record:
     for name in ("contract_id", "session_id", "from_agent", "to_agent", "capability", "request_id", "parent_id"):
         value = getattr(form, name)
         if value is not None and jsonio.storable_text(value) != value:
             raise UsageError(f"{name} contains U+0000 or is not valid Unicode: {value!r}")
     if form.contract_type == REQUEST and form.request_id is not None:
         raise UsageError("request_id: a REQUEST cannot answer another contract")
-    return Row(
+    return Record(
         contract_id=form.contract_id,
         session_id=form.session_id,
         contract_type=form.contract_type,

@@ -124,7 +124,7 @@ def shown_result(contracts: type[Contract]) -> Any:
 
 
 def row_columns(contracts: type[Contract] = Contract, **others: Any) -> list[Any]:
-    """The columns of a Row, as the texts that it holds; `others` instead of those of that name."""
+    """The columns of a Record, as the texts that it holds; `others` instead of those of that name."""
     as_text = {
         "payload": cast(contracts.payload, Text),
         "result": cast(contracts.result, Text),

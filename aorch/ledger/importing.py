@@ -13,7 +13,7 @@ from aorch.errors import AorchError, Conflict
 from aorch.ledger import statements, task_queue
 from aorch.ledger.contract_files import ContractInFile
 from aorch.ledger.database import is_alive, transaction
-from aorch.ledger.record import FIELDS, IN_PROGRESS, PENDING, REQUEST, Row
+from aorch.ledger.record import FIELDS, IN_PROGRESS, PENDING, REQUEST, Record
 
 BATCH, BATCH_CHARACTERS = 500, 4_000_000
 """Contracts of one transaction, and about how many characters of payloads and results."""
@@ -93,7 +93,7 @@ class _Importer:
         self._connection = connection
         self._ledger = ledger
         self._counts = ImportCounts()
-        self._ended: dict[str, Row] = {}
+        self._ended: dict[str, Record] = {}
 
     def import_batch(self, batch: list[ContractInFile]) -> tuple[ImportCounts, Conflict | None]:
         """Import contracts in one transaction, up to the first conflict."""
@@ -115,7 +115,7 @@ class _Importer:
                     self._end_as_in_file(row)
         return self._counts
 
-    def _import(self, row: Row) -> None:
+    def _import(self, row: Record) -> None:
         stored = self._find(row.contract_id)
         if stored is None and row.contract_type == REQUEST:
             self._insert_request(row)
@@ -131,24 +131,24 @@ class _Importer:
         else:
             self._counts.present += 1
 
-    def _find(self, contract_id: str | None) -> Row | None:
+    def _find(self, contract_id: str | None) -> Record | None:
         return self._one(statements.CONTRACT_TEXTS, contract_id)
 
-    def _response_to(self, request_id: str | None) -> Row | None:
+    def _response_to(self, request_id: str | None) -> Record | None:
         return self._one(statements.RESPONSE_TEXTS, request_id)
 
-    def _one(self, sql: str, contract_id: str | None) -> Row | None:
+    def _one(self, sql: str, contract_id: str | None) -> Record | None:
         found = self._connection.execute(sql, (contract_id,)).fetchone()
-        return None if found is None else Row(*found)
+        return None if found is None else Record(*found)
 
-    def _insert_request(self, row: Row) -> None:
+    def _insert_request(self, row: Record) -> None:
         self._connection.execute(statements.INSERT_CONTRACT, row)
         self._counts.new += 1
         response = self._response_to(row.contract_id) if row.status in task_queue.OPEN else None
         if response is not None:
             task_queue.finish_by(self._connection, response)
 
-    def _link(self, row: Row, stored: Row) -> None:
+    def _link(self, row: Record, stored: Record) -> None:
         """Store which REQUEST a RESPONSE answers, if only the file contains that."""
         if stored.request_id is not None:
             self._counts.present += 1
@@ -158,7 +158,7 @@ class _Importer:
         self._counts.updated += 1
         self._end_request_of(row, is_open)
 
-    def _check_answerable(self, row: Row) -> bool:
+    def _check_answerable(self, row: Record) -> bool:
         """Whether the REQUEST of this RESPONSE is open. Raises Conflict if it has another RESPONSE or runs on this machine."""
         response = self._response_to(row.request_id)
         if response is not None:
@@ -173,7 +173,7 @@ class _Importer:
             self._reject_running(row.request_id or "", f"contract {row.contract_id} answers {row.request_id}")
         return is_open
 
-    def _end_request_of(self, response: Row, is_open: bool) -> None:
+    def _end_request_of(self, response: Record, is_open: bool) -> None:
         """End the REQUEST of a RESPONSE: as the file has it, or if the file does not have it, as the RESPONSE says."""
         if (ended := self._ended.pop(response.request_id or "", None)) is not None:
             self._end_as_in_file(ended)
@@ -181,7 +181,7 @@ class _Importer:
             task_queue.finish_by(self._connection, response)
             self._counts.updated += 1
 
-    def _update(self, row: Row, stored: Row, different: list[str]) -> None:
+    def _update(self, row: Record, stored: Record, different: list[str]) -> None:
         """Update the progress of a REQUEST. Raises Conflict for any other difference."""
         stored = self._ended.get(row.contract_id, stored)
         if row.contract_type != REQUEST or not set(different) <= _PROGRESS_FIELDS or not _agents_agree(row, stored):
@@ -201,7 +201,7 @@ class _Importer:
         else:
             self._counts.present += 1
 
-    def _compare_ends(self, row: Row, stored: Row, different: list[str]) -> None:
+    def _compare_ends(self, row: Record, stored: Record, different: list[str]) -> None:
         has_ended = row.status not in task_queue.OPEN
         if has_ended and (row.status, row.completed_at) != (stored.status, stored.completed_at):
             raise _difference(row, different)
@@ -219,22 +219,22 @@ class _Importer:
                 f"Remove the REQUEST and its RESPONSE from the file. See `aorch contracts show {request_id}`.",
             )
 
-    def _end_as_in_file(self, row: Row) -> None:
+    def _end_as_in_file(self, row: Record) -> None:
         self._connection.execute(statements.FINISH_QUEUED_REQUEST, (row.status, row.completed_at, row.contract_id))
         self._set_agent(row)
         self._counts.updated += 1
 
-    def _set_agent(self, row: Row) -> None:
+    def _set_agent(self, row: Record) -> None:
         self._connection.execute(statements.SET_AGENT, (row.to_agent, row.contract_id))
 
 
-def _has_progressed(row: Row, stored: Row) -> bool:
+def _has_progressed(row: Record, stored: Record) -> bool:
     """Whether an open REQUEST has progressed beyond the stored one, which is open too."""
     has_agent = stored.to_agent is None and row.to_agent is not None
     return row.status == IN_PROGRESS and (stored.status == PENDING or has_agent)
 
 
-def _agents_agree(row: Row, stored: Row) -> bool:
+def _agents_agree(row: Record, stored: Record) -> bool:
     """Whether both name the same agent, or one of them was exported before an agent claimed it from the queue."""
     if row.to_agent == stored.to_agent:
         return True
@@ -243,11 +243,11 @@ def _agents_agree(row: Row, stored: Row) -> bool:
     return None in (row.to_agent, stored.to_agent) or stored.status in task_queue.OPEN
 
 
-def _different_fields(row: Row, stored: Row) -> list[str]:
+def _different_fields(row: Record, stored: Record) -> list[str]:
     return [name for name, *values in zip(FIELDS, row, stored, strict=False) if not _equal(name, *values)]
 
 
-def _differ_only_in_link(row: Row, stored: Row) -> bool:
+def _differ_only_in_link(row: Record, stored: Record) -> bool:
     """Whether two forms of a RESPONSE are equal, except that only one names the REQUEST that it answers."""
     if (row.request_id is None) == (stored.request_id is None):
         return False
@@ -256,7 +256,7 @@ def _differ_only_in_link(row: Row, stored: Row) -> bool:
     return set(_different_fields(row, stored)) <= _LINK_FIELDS
 
 
-def _difference(row: Row, different: list[str]) -> Conflict:
+def _difference(row: Record, different: list[str]) -> Conflict:
     return Conflict(
         f"contract {row.contract_id} is in the ledger already, and differs in {', '.join(different)}",
         _compare_hint(row.contract_id),

@@ -27,7 +27,7 @@ from aorch.ledger.database import (
     transaction,
     translated,
 )
-from aorch.ledger.record import Row
+from aorch.ledger.record import Record
 from aorch.ledger.task_keys import TaskKey
 from aorch.ledger.writer import Statement, Writer
 from aorch.process.forking import forget_in_child
@@ -49,7 +49,7 @@ class Entry(NamedTuple):
     that is to hear of its end.
     """
 
-    request: Row
+    request: Record
     priority: int
     due_at: str | None = None
     expires_at: str | None = None
@@ -104,7 +104,7 @@ class Ledger:
 
     # Writing
 
-    def write_request(self, request: Row, key: TaskKey | None = None) -> Awaitable[None]:
+    def write_request(self, request: Record, key: TaskKey | None = None) -> Awaitable[None]:
         """Commit a REQUEST that is about to be executed, or waits for its agent (status `pending`).
 
         `key` is committed with it. Raises Conflict if the key has been used: then neither is in the ledger.
@@ -118,7 +118,7 @@ class Ledger:
         """Commit that the batch with that name starts from the beginning, as that `generation`."""
         await self._writer.commit((statements.START_BATCH, (name, generation)))
 
-    async def write_refused(self, request: Row, response: Row, key: TaskKey | None = None) -> None:
+    async def write_refused(self, request: Record, response: Record, key: TaskKey | None = None) -> None:
         """Commit a REQUEST together with the RESPONSE that says why no agent was called; `key` as with `write_request`."""
         rows: list[Statement] = [(statements.INSERT_CONTRACT, request), (statements.INSERT_CONTRACT, response)]
         if key is None:
@@ -133,14 +133,14 @@ class Ledger:
         else:
             await self._write_once(entry.request, key, entry.statements())
 
-    async def enqueue_all(self, entries: Iterable[Entry], refused: Iterable[tuple[Row, Row]]) -> None:
+    async def enqueue_all(self, entries: Iterable[Entry], refused: Iterable[tuple[Record, Record]]) -> None:
         """Commit these together, in their order, and REQUESTs that were refused, each with its RESPONSE."""
         rows = [statement for entry in entries for statement in entry.statements()]
         await self._writer.commit(*rows, *((statements.INSERT_CONTRACT, row) for pair in refused for row in pair))
 
     async def claim(
         self, capacities: Sequence[task_queue.Capacity], most: int, wanted: Callable[[], bool] = lambda: True
-    ) -> list[Row]:
+    ) -> list[Record]:
         """Claim for this process what comes first of the queue (queue.py says how), and commit that.
 
         Up to `most`, for which there are `capacities`. Writes nothing where there is nothing to claim, and nothing whose time
@@ -193,7 +193,7 @@ class Ledger:
         return self._writer.commit((statements.START_REQUEST, (request_id,)))
 
     def write_response(
-        self, response: Row, request_status: str, *, webhook: bool = False, last: bool = False
+        self, response: Record, request_status: str, *, webhook: bool = False, last: bool = False
     ) -> Future[None]:
         """Commit a RESPONSE and its REQUEST's end; where it has a `webhook`, that it is due.
 
@@ -210,7 +210,7 @@ class Ledger:
             return self._writer.commit_answer(request_id, (), partial(_answer_if_asked, request_id, rows))
         return self._writer.commit_answer(request_id, rows)
 
-    async def _write_once(self, request: Row, key: TaskKey, rows: list[Statement]) -> None:
+    async def _write_once(self, request: Record, key: TaskKey, rows: list[Statement]) -> None:
         """A used key goes before a cancellation: there is no REQUEST then to be answered."""
         try:
             await self._writer.commit_or_refuse(key.insert(request.contract_id), *rows)

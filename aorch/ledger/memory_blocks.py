@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Self
 from aorch import jsonio
 from aorch.ledger import statements
 from aorch.ledger.database import Database
-from aorch.ledger.record import Row
+from aorch.ledger.record import Record
 
 PAGE = 500
 """Sessions that are looked at in one transaction."""
@@ -128,7 +128,7 @@ class Memory:
     def contract(self, contract_id: str) -> dict[str, Any] | None:
         """The JSON form of the contract of exactly that id."""
         found = self._all(statements.CONTRACT_BY_ID, contract_id)
-        return Row(*found[0]).as_dict() if found else None
+        return Record(*found[0]).as_dict() if found else None
 
     def count(self, session_id: str, first_contract_id: str, last_contract_id: str) -> int:
         """How many contracts of the session there are from the first to the last of these, both counted."""
@@ -142,7 +142,7 @@ class Memory:
             for row in connection.execute(
                 statements.CONTRACTS_BETWEEN, (session_id, first_contract_id, last_contract_id)
             ):
-                yield Row(*row[:-1]).as_dict()
+                yield Record(*row[:-1]).as_dict()
 
     def asked_before(self, session_id: str, contract_id: str) -> list[str]:
         """The agents that were asked in the session before that contract."""

@@ -12,7 +12,7 @@ from typing import NamedTuple, Self
 
 from aorch.ledger import statements
 from aorch.ledger.database import Database
-from aorch.ledger.record import Row
+from aorch.ledger.record import Record
 
 DESTINATION = "trace"
 REFUSED, UNKNOWN, DUE = "refused", "unknown", "due"
@@ -93,29 +93,29 @@ class Outbox:
             row = connection.execute(statements.CONTRACT_ID_AT, (position,)).fetchone()
         return None if row is None else str(row[0])
 
-    def contracts(self, after: int, last: int) -> list[tuple[int, Row]]:
+    def contracts(self, after: int, last: int) -> list[tuple[int, Record]]:
         """The contracts after that position up to `last`, fewer where they say more than CHARACTERS together."""
         found, said = [], 0
         with self._database.read() as connection:
             for position, *columns in connection.execute(statements.CONTRACTS_AFTER, (after, last)):
-                row = Row(*columns)
+                row = Record(*columns)
                 found.append((position, row))
                 said += len(row.payload) + len(row.result or "")
                 if said > CHARACTERS:
                     break
         return found
 
-    def session(self, session_id: str) -> Generator[tuple[int, Row], None, None]:
+    def session(self, session_id: str) -> Generator[tuple[int, Record], None, None]:
         """The contracts of a session, each with its position, in order."""
         with self._database.read() as connection:
             for position, *columns in connection.execute(statements.CONTRACTS_OF_SESSION, (session_id,)):
-                yield position, Row(*columns)
+                yield position, Record(*columns)
 
-    def sent_to(self, session_id: str, last: int) -> Generator[Row, None, None]:
+    def sent_to(self, session_id: str, last: int) -> Generator[Record, None, None]:
         """The contracts of a session up to the position `last`, in order."""
         with self._database.read() as connection:
             for *columns, _ in connection.execute(statements.CONTRACTS_OF_SESSION_UP_TO, (session_id, last)):
-                yield Row(*columns)
+                yield Record(*columns)
 
     def sessions(self, last: int, most: int) -> list[str]:
         """The sessions of the newest `most` contracts up to the position `last`, then those of the oldest `most`."""

@@ -35,7 +35,7 @@ from aorch.ledger.filters import (
     row_columns,
     shown_result,
 )
-from aorch.ledger.record import COMPLETED, REQUEST, Row
+from aorch.ledger.record import COMPLETED, REQUEST, Record
 from aorch.ledger.schema import Contract, IdempotencyKey, session_positions
 from aorch.ledger.search import Progress, Statement, catch_up, contract_count
 from aorch.ledger.tree import SHOWN, Branch, grown
@@ -246,7 +246,7 @@ class Reader:
         *,
         after: int = 0,
         last: int | None = None,
-    ) -> Iterator[Row]:
+    ) -> Iterator[Record]:
         """Every contract after that position and up to `last` (None: all that are there when the stream begins), oldest
         first, a CHUNK of them in memory at a time.
 
@@ -273,7 +273,7 @@ class Reader:
 
     def rows(
         self, which: Filter = EVERYTHING, *, after: int, limit: int = CHUNK, characters: int = CHUNK_CHARACTERS
-    ) -> list[tuple[int, Row]]:
+    ) -> list[tuple[int, Record]]:
         """The contracts after that position, oldest first, each with its own: up to `limit`, and no more of them once
         they say more than `characters` together.
         """
@@ -284,7 +284,7 @@ class Reader:
 
     def shown(
         self, which: Filter, *, limit: int, characters: int, newest_first: bool, **cursor: int | None
-    ) -> tuple[list[tuple[int, Row]], bool]:
+    ) -> tuple[list[tuple[int, Record]], bool]:
         """A page as a list shows it, each contract with its position, a completed REQUEST with the result of its RESPONSE;
         and whether there may be more. `cursor` is `before` or `after`. No more are read once they have more `characters`.
         """
@@ -296,7 +296,7 @@ class Reader:
         found = self._chunk(statement.limit(limit + 1), characters)
         return found, len(found) > limit or sum(row.length() for _, row in found) > characters
 
-    def news(self, after: int, of: frozenset[str] | None = None) -> tuple[int, list[tuple[int, Row]]]:
+    def news(self, after: int, of: frozenset[str] | None = None) -> tuple[int, list[tuple[int, Record]]]:
         """What was committed after that position, oldest first, in the sessions `of` (None: in all); and the position up
         to which this is all of it. No rows: up to now there is nothing.
         """
@@ -341,13 +341,13 @@ class Reader:
         with self._database.selects() as connection:
             return connection.execute(statement).all()
 
-    def _chunk(self, statement: Statement, characters: int = CHUNK_CHARACTERS) -> list[tuple[int, Row]]:
+    def _chunk(self, statement: Statement, characters: int = CHUNK_CHARACTERS) -> list[tuple[int, Record]]:
         if not self._exists():
             return []
         chunk, said = [], 0
         with self._database.selects() as connection, connection.execute(statement) as found:
             for reached, *columns in found:
-                row = Row(*columns)
+                row = Record(*columns)
                 chunk.append((reached, row))
                 said += row.length()
                 if said > characters:

@@ -22,7 +22,7 @@ ORCHESTRATOR = "orchestrator"
 """The agent id in contracts that no agent wrote or receives: that of aorch itself, and of a caller that names no agent."""
 
 
-class Row(NamedTuple):
+class Record(NamedTuple):
     """The columns of a contract as they are written: times RFC 3339 text, `payload`, `result` and `metadata` JSON text."""
 
     contract_id: str
@@ -56,7 +56,7 @@ class Row(NamedTuple):
         }
 
 
-FIELDS = Row._fields[:-1]
+FIELDS = Record._fields[:-1]
 """The names in a contract's JSON form, in order."""
 
 

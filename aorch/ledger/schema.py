@@ -128,7 +128,7 @@ class Contract(SQLModel, table=True):
     cancelled_by: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """The contract's JSON form, the same as `Row.as_dict` gives. `position`, `claimed_by` and the queue's are no part."""
+        """The contract's JSON form, the same as `Record.as_dict` gives. `position`, `claimed_by` and the queue's are no part."""
         form = {name: getattr(self, "details" if name == "metadata" else name) for name in FIELDS}
         form["created_at"] = rfc3339(self.created_at)
         form["completed_at"] = None if self.completed_at is None else rfc3339(self.completed_at)

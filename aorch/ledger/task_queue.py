@@ -34,7 +34,7 @@ from aorch.ledger.record import (
     PENDING,
     REQUEST,
     RESPONSE,
-    Row,
+    Record,
     object_in,
 )
 
@@ -78,7 +78,7 @@ def has_work(connection: sqlite3.Connection, capacities: Sequence[Capacity]) -> 
     return any(connection.execute(statements.QUEUE_HEAD, head).fetchone() for head in heads)
 
 
-def claim(connection: sqlite3.Connection, owner_id: str, capacities: Sequence[Capacity], limit: int) -> list[Row]:
+def claim(connection: sqlite3.Connection, owner_id: str, capacities: Sequence[Capacity], limit: int) -> list[Record]:
     """Claim up to `limit` REQUESTs for which there is capacity, in the order of the queue.
 
     Before that, REQUESTs that are due get their turn, and expired ones fail.
@@ -163,19 +163,21 @@ def release_or_interrupt(connection: sqlite3.Connection, request_id: str, *, cal
         write_failure(connection, request, INTERRUPTED, reason, Interrupted)
 
 
-def write_failure(connection: sqlite3.Connection, request: Row, status: str, error: str, kind: type[AorchError]) -> str:
+def write_failure(
+    connection: sqlite3.Connection, request: Record, status: str, error: str, kind: type[AorchError]
+) -> str:
     """Write a RESPONSE with that error, and return the status of `request` after that.
 
     No agent got a REQUEST that is still pending: then metadata.delivered is false, otherwise it is unknown (null). If the
     REQUEST has a RESPONSE already, it gets the status of that RESPONSE.
     """
     if (found := connection.execute(statements.RESPONSE_TO, (request.contract_id,)).fetchone()) is not None:
-        return finish_by(connection, Row(*found))
+        return finish_by(connection, Record(*found))
     time = now()
     delivered = False if request.status == PENDING else None
     retry_safe = delivered is False or queue_options(request).get("idempotent") is True
     metadata = {"code": kind.code, "delivered": delivered, "retry_safe": retry_safe}
-    response = Row(
+    response = Record(
         contract_id=new_id(),
         session_id=request.session_id,
         contract_type=RESPONSE,
@@ -196,7 +198,7 @@ def write_failure(connection: sqlite3.Connection, request: Row, status: str, err
     return finish_by(connection, response)
 
 
-def finish_by(connection: sqlite3.Connection, response: Row) -> str:
+def finish_by(connection: sqlite3.Connection, response: Record) -> str:
     """Set the status of the REQUEST that `response` answers, and return it."""
     status = response.status
     if status in OPEN:  # another program wrote it
@@ -208,7 +210,7 @@ def finish_by(connection: sqlite3.Connection, response: Row) -> str:
     return status
 
 
-def queue_options(request: Row) -> dict[str, object]:
+def queue_options(request: Record) -> dict[str, object]:
     """The options with which `request` was queued (`metadata.queue`); empty if it never was."""
     return object_in(jsonio.decode(request.metadata), "queue")
 
@@ -239,7 +241,7 @@ def _within_capacity(heads: Iterable[Head], free: dict[str, int], limit: int) ->
     return first
 
 
-def _assign_agents(rows: list[tuple[int, Row]], capacities: Sequence[Capacity]) -> list[tuple[int, Row]]:
+def _assign_agents(rows: list[tuple[int, Record]], capacities: Sequence[Capacity]) -> list[tuple[int, Record]]:
     """These rows, each with its agent: the one that the caller requires, otherwise one that has a free slot.
 
     Leaves out rows whose agent has no slot left, which happens to an agent with several capabilities.
@@ -256,5 +258,5 @@ def _assign_agents(rows: list[tuple[int, Row]], capacities: Sequence[Capacity]) 
     return found
 
 
-def _row(connection: sqlite3.Connection, position: int) -> Row:
-    return Row(*connection.execute(statements.CONTRACT_AT, (position,)).fetchone())
+def _row(connection: sqlite3.Connection, position: int) -> Record:
+    return Record(*connection.execute(statements.CONTRACT_AT, (position,)).fetchone())

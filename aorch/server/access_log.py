@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 from aorch.clock import now
-from aorch.ledger.record import Row
+from aorch.ledger.record import Record
 from aorch.logs import LineHandler, log_fields
 from aorch.worker.task_log import log_task
 
@@ -36,7 +36,7 @@ class RequestLog:
         message = "%s %s %s %.1f ms request_id=%s%s"
         log_fields(REQUESTS, now(), fields, message, method, path, status, duration_ms, request_id, others)
 
-    def ended(self, response: Row) -> None:
+    def ended(self, response: Record) -> None:
         """Log a queued task that this server executed."""
         log_task(response, among_requests=True)
 

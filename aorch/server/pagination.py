@@ -9,7 +9,7 @@ from aiohttp import web
 from aorch import jsonio
 from aorch.errors import InvalidJSON
 from aorch.ledger.reader import Reader
-from aorch.ledger.record import FIELDS, Row
+from aorch.ledger.record import FIELDS, Record
 from aorch.server.fast_path import JsonResponse
 from aorch.server.request_context import services_of
 
@@ -52,7 +52,7 @@ def page_response(request: web.Request, name: str, page: Page, **others: Any) ->
     return JsonResponse(body, headers=_link(request, cursor))
 
 
-def contract_json(row: Row) -> dict[str, Any]:
+def contract_json(row: Record) -> dict[str, Any]:
     """Return the JSON form of a contract. If another program wrote invalid JSON, its texts are returned unchanged."""
     try:
         return row.as_dict()

@@ -20,7 +20,7 @@ from aorch.engine.supervision import Supervisor, Turned, cancel_and_wait
 from aorch.ledger.changes import Changes
 from aorch.ledger.reader import Filter, Reader
 from aorch.ledger.reader_pool import Readers
-from aorch.ledger.record import Row
+from aorch.ledger.record import Record
 from aorch.server.authentication import READ
 from aorch.server.pagination import PAGE_BYTES, contract_json
 from aorch.server.request_context import SERVICES, services_of
@@ -270,7 +270,7 @@ class Stream:
         return b":\n\n"
 
 
-def _event(position: int, row: Row) -> _Event:
+def _event(position: int, row: Record) -> _Event:
     text = f"id: {position}\nevent: {row.contract_type.lower()}\ndata: {jsonio.encode(contract_json(row))}\n\n"
     return _Event(position, row.session_id, text.encode())
 

@@ -54,7 +54,7 @@ from contextlib import closing
 from aorch.clock import now
 from aorch.errors import ServiceFailed, ServiceRefused, ServiceUnreachable
 from aorch.ledger.outbox import DUE, REFUSED, UNKNOWN, Outbox, Parked
-from aorch.ledger.record import Row
+from aorch.ledger.record import Record
 from aorch.trace.delivery_state import DeliveryState
 from aorch.trace.lease import Lease
 from aorch.trace.payload import NODE, Step, can_be_read_back, event_data, key, node, steps, unfit_for_path
@@ -127,7 +127,7 @@ class Delivery:
     def _verified_position(self) -> int:
         return (self.state.verified + 1) // 2 - 1
 
-    def _next_window(self) -> list[tuple[int, Row]]:
+    def _next_window(self) -> list[tuple[int, Record]]:
         """The next contracts that are due. Commits before they are sent that they may be sent."""
         position = self._verified_position()
         contracts = self._outbox.contracts(position, position + WINDOW)

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from aorch import jsonio
 from aorch.errors import InvalidJSON
-from aorch.ledger.record import REQUEST, RESPONSE, Row
+from aorch.ledger.record import REQUEST, RESPONSE, Record
 
 NODE = "provenance.node"
 EVENTS = {REQUEST: "contract.request", RESPONSE: "contract.response"}
@@ -39,7 +39,7 @@ class Step(NamedTuple):
 
     position: int
     kind: str
-    row: Row
+    row: Record
 
     @property
     def number(self) -> int:
@@ -47,19 +47,19 @@ class Step(NamedTuple):
         return 2 * self.position + (self.kind == NODE)
 
 
-def steps(position: int, row: Row) -> Iterator[Step]:
+def steps(position: int, row: Record) -> Iterator[Step]:
     """The steps of a contract, in order: the event, then the node if it is a REQUEST."""
     yield Step(position, EVENTS[row.contract_type], row)
     if row.contract_type == REQUEST:
         yield Step(position, NODE, row)
 
 
-def key(row: Row, kind: str) -> str:
+def key(row: Record, kind: str) -> str:
     """The idempotency key of a step."""
     return f"{row.contract_id}:{kind}"
 
 
-def event_data(row: Row) -> dict[str, Any]:
+def event_data(row: Record) -> dict[str, Any]:
     """A contract as the `data` of its event, as it is at the time of delivery: a REQUEST may still be in progress."""
     return {
         "idempotency_key": key(row, EVENTS[row.contract_type]),
@@ -79,7 +79,7 @@ def event_data(row: Row) -> dict[str, Any]:
     }
 
 
-def node(row: Row) -> dict[str, Any]:
+def node(row: Record) -> dict[str, Any]:
     """The provenance node of the REQUEST `row`. Its parent is the REQUEST whose agent made this call."""
     return {
         "session_id": row.session_id,
@@ -96,7 +96,7 @@ def node(row: Row) -> dict[str, Any]:
     }
 
 
-def can_be_read_back(rows: Iterable[Row], *, nodes: bool = False) -> bool:
+def can_be_read_back(rows: Iterable[Record], *, nodes: bool = False) -> bool:
     """Whether the events (or nodes) of `rows` fit in LARGEST_READ; `rows` is everything that may have been sent to a session.
 
     Trace reads the response of its own backend, which contains the events as JSON inside a JSON string, with all non-ASCII

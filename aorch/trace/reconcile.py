@@ -14,7 +14,7 @@ from aorch.config import config_file
 from aorch.config.settings import Config
 from aorch.errors import NotFound, ServiceFailed, UsageError
 from aorch.ledger.outbox import Outbox
-from aorch.ledger.record import Row
+from aorch.ledger.record import Record
 from aorch.trace.delivery import Delivery
 from aorch.trace.delivery_state import load_state
 from aorch.trace.delivery_status import require_url
@@ -109,7 +109,7 @@ def _check_readable(outbox: Outbox, session_id: str) -> None:
             )
 
 
-def _difference(expected: list[Row], rows: list[Row], events: list[Event]) -> dict[str, Any]:
+def _difference(expected: list[Record], rows: list[Record], events: list[Event]) -> dict[str, Any]:
     from_aorch = [
         each for each in events if each.get("event_type") in EVENTS.values() and isinstance(each.get("data"), dict)
     ]
@@ -132,7 +132,7 @@ def _difference(expected: list[Row], rows: list[Row], events: list[Event]) -> di
     return {"differs": any(found.values()), "equal": equal, **found, "others": len(events) - len(from_aorch)}
 
 
-def _different_fields(row: Row, delivered: dict[str, Any]) -> list[str]:
+def _different_fields(row: Record, delivered: dict[str, Any]) -> list[str]:
     """The names of the fields that differ, of those that never change after writing."""
     expected = event_data(row)
     fields = [field for field in AS_WRITTEN if delivered.get(field) != expected[field]]

@@ -14,7 +14,7 @@ from aorch.engine.supervision import Turned, ignore_turns
 from aorch.engine.task import Task
 from aorch.errors import AgentNotStarted, AorchError, LedgerError, NoAgentAvailable
 from aorch.ledger.contract_metadata import read_metadata
-from aorch.ledger.record import Row, number_in
+from aorch.ledger.record import Record, number_in
 from aorch.ledger.task_queue import Capacity
 
 POLL_S = 0.03
@@ -25,7 +25,7 @@ CHECK_AGENTS_S = 0.5
 """How soon a worker sees that an agent can work again, or no longer."""
 
 
-def task_of(request: Row) -> Task:
+def task_of(request: Record) -> Task:
     """The task that `request` asks for, as it was when it was queued."""
     metadata = read_metadata(jsonio.decode(request.metadata))
     return Task(
@@ -76,7 +76,7 @@ class QueueWorker:
         executor: TaskExecutor,
         parallel: int,
         report: Callable[[AorchError], None],
-        on_response: Callable[[Row], None] | None = None,
+        on_response: Callable[[Record], None] | None = None,
     ) -> None:
         self._executor = executor
         self._on_response = on_response
@@ -166,7 +166,7 @@ class QueueWorker:
                 running = {each.agent.agent_id: each.running for each in able}
                 yield Capacity(name, min(free, sum(of_agents.values())), of_agents, running)
 
-    async def _execute(self, request: Row) -> None:
+    async def _execute(self, request: Record) -> None:
         """Execute a claimed task. Its slot is free before its RESPONSE is committed, so that the next claim goes with that."""
         started, webhook = time.perf_counter(), True
         try:

@@ -4,13 +4,13 @@ import logging
 from typing import Any
 
 from aorch import jsonio
-from aorch.ledger.record import Row
+from aorch.ledger.record import Record
 from aorch.logs import log_fields
 
 LOGGER = logging.getLogger("aorch.tasks")
 
 
-def log_task(response: Row, *, among_requests: bool = False) -> None:
+def log_task(response: Record, *, among_requests: bool = False) -> None:
     """Log the end of the task that `response` answers; `among_requests`: the log also has the requests of a server."""
     metadata = jsonio.decode(response.metadata)
     duration_ms = metadata["duration_ms"]

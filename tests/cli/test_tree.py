@@ -12,10 +12,10 @@ from rows import pairs, put, request, response
 from terminal import at_terminal
 
 from aorch.ledger.reader import Reader
-from aorch.ledger.record import Row
+from aorch.ledger.record import Record
 
 
-def exchange(name: str, parent: str | None = None, **more: Any) -> list[Row]:
+def exchange(name: str, parent: str | None = None, **more: Any) -> list[Record]:
     """An exchange whose REQUEST has that id."""
     asked = request(contract_id=name, capability=name, parent_id=parent, **more)
     return [asked, response(asked)]

@@ -8,7 +8,7 @@ from aorch import Agent, AgentCapability, Orchestrator, jsonio
 from aorch.engine.task import QueueOptions, Task
 from aorch.errors import AgentFailed
 from aorch.ledger.contract_metadata import read_metadata, requested_agent
-from aorch.ledger.record import Row
+from aorch.ledger.record import Record
 from aorch.worker.queue_worker import task_of
 
 
@@ -51,7 +51,7 @@ async def test_a_queued_task_keeps_its_callers_metadata(orchestrator: Orchestrat
     orchestrator.open()
     task = Task("mirror", {}, "s", metadata={"queue": 1, "step": "mine"}, annotations={"line": 3})
     request = await orchestrator.queue.submit(task, QueueOptions(2))
-    assert isinstance(request, Row)
+    assert isinstance(request, Record)
     queued = task_of(request)
     assert (queued.metadata, queued.annotations) == ({"queue": 1, "step": "mine"}, {"line": 3})
     assert queued.queue["priority"] == 2

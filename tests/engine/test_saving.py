@@ -23,7 +23,7 @@ from aorch.engine.response_saver import ResponseSaver, Unsaved
 from aorch.errors import Conflict
 from aorch.ids import new_id
 from aorch.ledger.ledger import Ledger
-from aorch.ledger.record import RESPONSE, Row
+from aorch.ledger.record import RESPONSE, Record
 
 Wait = Callable[[Callable[[], Any]], Any]
 
@@ -168,9 +168,9 @@ async def test_a_task_whose_start_cannot_be_written_is_answered_without_a_call(o
     assert (status, "no such table" in error) == ("failed", True)
 
 
-def response(request_id: str) -> Row:
+def response(request_id: str) -> Record:
     moment = now()
-    return Row(new_id(), "s", RESPONSE, "a", "o", "break", "{}", "completed", moment, moment, request_id=request_id)
+    return Record(new_id(), "s", RESPONSE, "a", "o", "break", "{}", "completed", moment, moment, request_id=request_id)
 
 
 async def test_who_waits_too_long_for_the_write_lock_is_told_and_the_response_is_written_once(home: Home) -> None:

@@ -16,7 +16,7 @@ from statement_cases import everything, row
 
 from aorch.clock import from_rfc3339
 from aorch.ledger import statements
-from aorch.ledger.record import Row
+from aorch.ledger.record import Record
 from aorch.ledger.schema import Contract
 from aorch.ledger.sqlite.opening import connect
 
@@ -48,8 +48,8 @@ def test_a_row_reads_back_as_the_table_s_object_and_the_other_way_round(
         session.add(Contract(**values))
         session.commit()
     engine.dispose()
-    (copy,) = ledger.execute(f"SELECT {', '.join(Row._fields)} FROM contracts WHERE contract_id = 'B'")
-    assert Row(*copy).as_dict() == written._replace(contract_id="B", request_id="R").as_dict()
+    (copy,) = ledger.execute(f"SELECT {', '.join(Record._fields)} FROM contracts WHERE contract_id = 'B'")
+    assert Record(*copy).as_dict() == written._replace(contract_id="B", request_id="R").as_dict()
 
 
 def test_start_and_complete_change_only_what_changes(ledger: sqlite3.Connection) -> None:
@@ -126,9 +126,9 @@ def test_rows_are_found_by_what_names_them(ledger: sqlite3.Connection) -> None:
     """By position, by id, and by the REQUEST that they answer."""
     request, response = row("A"), row("B", contract_type="RESPONSE", request_id="A")
     ledger.executemany(statements.INSERT_CONTRACT, [request, response, row("C")])
-    assert Row(*ledger.execute(statements.CONTRACT_AT, (1,)).fetchone()) == request
-    assert Row(*ledger.execute(statements.CONTRACT_BY_ID, ("A",)).fetchone()) == request
-    assert Row(*ledger.execute(statements.RESPONSE_TO, ("A",)).fetchone()) == response
+    assert Record(*ledger.execute(statements.CONTRACT_AT, (1,)).fetchone()) == request
+    assert Record(*ledger.execute(statements.CONTRACT_BY_ID, ("A",)).fetchone()) == request
+    assert Record(*ledger.execute(statements.RESPONSE_TO, ("A",)).fetchone()) == response
     assert ledger.execute(statements.RESPONSE_TO, ("C",)).fetchone() is None
     assert ledger.execute(statements.ANSWERED_REQUESTS, ('["C","A","none"]',)).fetchall() == [("A",)]
 

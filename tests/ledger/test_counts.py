@@ -11,7 +11,7 @@ from test_migrations import ledger_at
 
 from aorch.ledger.ledger import Ledger
 from aorch.ledger.reader import EVERYTHING, Filter, Reader
-from aorch.ledger.record import Row
+from aorch.ledger.record import Record
 
 
 def delete(ledger: Path, where: str) -> None:
@@ -96,7 +96,7 @@ def test_an_older_ledger_from_which_rows_were_deleted_counts_right_once_it_is_up
     """Positions that Trace or a memory block knows are not given again; full text is indexed anew."""
     path = tmp_path / "ledger.db"
     ledger_at(path, "0005")
-    columns = ", ".join(Row._fields)
+    columns = ", ".join(Record._fields)
     with closing(sqlite3.connect(path)) as connection:
         for number, row in enumerate(pairs(3), 1):
             values = ", ".join("?" * len(row))

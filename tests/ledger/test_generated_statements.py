@@ -11,7 +11,7 @@ from aorch.ledger import statements
 from aorch.ledger.generate_statements import OUTPUT, compiled, generated, queries
 from aorch.ledger.memory_blocks import BlockRow
 from aorch.ledger.outbox import Parked
-from aorch.ledger.record import Row
+from aorch.ledger.record import Record
 from aorch.ledger.schema import Contract, metadata
 from aorch.ledger.token_store import TokenRow
 
@@ -62,17 +62,17 @@ def test_a_query_compiles_for_postgresql_unless_it_is_listed(name: str) -> None:
 def test_the_fields_of_a_record_are_the_first_columns_of_the_table_in_order() -> None:
     """All but the position, which the database gives. A field may be None if its column may be NULL."""
     table = Contract.__table__  # type: ignore[attr-defined]  # SQLModel adds it
-    columns = [column for column in table.c if column.name != "position"][: len(Row._fields)]
-    assert Row._fields == tuple(column.name for column in columns)
-    nullable = {name for name, kind in Row.__annotations__.items() if "None" in str(kind)}
+    columns = [column for column in table.c if column.name != "position"][: len(Record._fields)]
+    assert Record._fields == tuple(column.name for column in columns)
+    nullable = {name for name, kind in Record.__annotations__.items() if "None" in str(kind)}
     assert nullable == {column.name for column in columns if column.nullable}
 
 
 @pytest.mark.parametrize(
     ("name", "record"),
-    [("INSERT_CONTRACT", Row), ("INSERT_BLOCK", BlockRow), ("INSERT_TOKEN", TokenRow), ("PARK_DELIVERY", Parked)],
+    [("INSERT_CONTRACT", Record), ("INSERT_BLOCK", BlockRow), ("INSERT_TOKEN", TokenRow), ("PARK_DELIVERY", Parked)],
 )
-def test_a_record_is_inserted_as_it_is(name: str, record: type[Row | BlockRow | TokenRow | Parked]) -> None:
+def test_a_record_is_inserted_as_it_is(name: str, record: type[Record | BlockRow | TokenRow | Parked]) -> None:
     """Its fields are the parameters, in order."""
     assert compiled(QUERIES[name], "sqlite").parameters == record._fields
 

@@ -15,7 +15,7 @@ from alembic.script import ScriptDirectory
 from conftest import Home
 from sqlalchemy import Engine, create_engine, create_mock_engine, pool
 
-from aorch.ledger.record import Row
+from aorch.ledger.record import Record
 from aorch.ledger.schema import metadata
 from aorch.ledger.sqlite.migrate import configuration, upgrade
 from aorch.ledger.sqlite.opening import connect, connect_reading
@@ -29,11 +29,11 @@ SEARCH = "contracts_text"
 """SQLite's full-text index: its tables are FTS5's own, and no part of the declared schema."""
 
 ROWS = [
-    Row("01A", "it's a \U0001f600\n/session", "REQUEST", "orchestrator", "agent", "echo", '{"text":"hi"}', "completed",
+    Record("01A", "it's a \U0001f600\n/session", "REQUEST", "orchestrator", "agent", "echo", '{"text":"hi"}', "completed",
         "2026-01-01T00:00:00.000Z", "2026-01-01T00:00:00.500Z", metadata='{"routing":{"chosen":"the only one"}}'),
-    Row("01B", "it's a \U0001f600\n/session", "RESPONSE", "agent", "orchestrator", "echo", "{}", "completed",
+    Record("01B", "it's a \U0001f600\n/session", "RESPONSE", "agent", "orchestrator", "echo", "{}", "completed",
         "2026-01-01T00:00:00.500Z", "2026-01-01T00:00:00.500Z", '{"message":"Echo: hi"}', request_id="01A"),
-    Row("01C", "other", "REQUEST", "orchestrator", None, "fly", "{}", "failed", "2026-01-01T00:00:01.000Z",
+    Record("01C", "other", "REQUEST", "orchestrator", None, "fly", "{}", "failed", "2026-01-01T00:00:01.000Z",
         "2026-01-01T00:00:01.000Z", error="No agent", parent_id="01A"),
 ]  # fmt: skip
 
@@ -66,7 +66,7 @@ def test_a_ledger_of_each_revision_upgrades_with_its_rows(tmp_path: Path, revisi
     ledger_at(path, revision)
     with closing(sqlite3.connect(path)) as connection:
         columns = {name for _, name, *_ in connection.execute("PRAGMA table_info(contracts)")}
-        names = [name for name in Row._fields if name in columns]
+        names = [name for name in Record._fields if name in columns]
         for row in ROWS:
             values = [getattr(row, name) for name in names]
             connection.execute(
@@ -77,8 +77,8 @@ def test_a_ledger_of_each_revision_upgrades_with_its_rows(tmp_path: Path, revisi
     with closing(connect(path)) as connection:
         assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(REVISION,)]
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        found = connection.execute(f"SELECT {', '.join(Row._fields)} FROM contracts ORDER BY position").fetchall()
-        for row, after in zip(ROWS, map(Row._make, found), strict=True):
+        found = connection.execute(f"SELECT {', '.join(Record._fields)} FROM contracts ORDER BY position").fetchall()
+        for row, after in zip(ROWS, map(Record._make, found), strict=True):
             for name in names:
                 assert getattr(after, name) == getattr(row, name)
     assert schema(path) == fresh_schema(tmp_path)

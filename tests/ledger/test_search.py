@@ -19,7 +19,7 @@ from rows import pairs, put, request, response
 from aorch import jsonio
 from aorch.errors import UsageError
 from aorch.ledger.reader import Filter, Reader
-from aorch.ledger.record import Row
+from aorch.ledger.record import Record
 from aorch.ledger.sqlite.bigrams import CATEGORIES
 from aorch.ledger.sqlite.bigrams import indexed as index_form
 from aorch.ledger.sqlite.fulltext import expression
@@ -227,7 +227,7 @@ def read_only(home: Home, *arguments: str) -> subprocess.CompletedProcess[bytes]
 
 
 def test_a_row_of_another_program_does_not_stop_the_index(ledger: Path, find: Find) -> None:
-    put(ledger, Row(**{**request()._asdict(), "payload": "{not json"}), request(text="needle"))
+    put(ledger, Record(**{**request()._asdict(), "payload": "{not json"}), request(text="needle"))
     assert len(find("needle")) == 1
     assert indexed(ledger) == 2
 

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, event
 
 from aorch.ledger.memory_blocks import Memory
 from aorch.ledger.reader import Filter, Reader
-from aorch.ledger.record import Row
+from aorch.ledger.record import Record
 from aorch.ledger.schema import RUN, Contract
 
 ROWS = 2 * RUN + 100
@@ -20,7 +20,7 @@ SESSIONS = 7
 
 
 @pytest.fixture(scope="module")
-def filled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Row]]:
+def filled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Record]]:
     """A ledger of two runs and 100 contracts, which SESSIONS take turns to write, and these."""
     path = tmp_path_factory.mktemp("filled") / "ledger.db"
     rows = [request(f"session_{number % SESSIONS}") for number in range(ROWS - 1)]
@@ -30,7 +30,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Row]]:
 
 
 @pytest.fixture
-def ledger(filled: tuple[Path, list[Row]], tmp_path: Path) -> Path:
+def ledger(filled: tuple[Path, list[Record]], tmp_path: Path) -> Path:
     """A copy of that ledger."""
     path = tmp_path / "ledger.db"
     with closing(sqlite3.connect(filled[0])) as source, closing(sqlite3.connect(path)) as copy:
@@ -54,7 +54,7 @@ def test_the_view_has_the_columns_of_the_table(ledger: Path) -> None:
     assert names == [column.name for column in Contract.__table__.columns]  # type: ignore[attr-defined]
 
 
-def test_a_session_is_read_across_the_end_of_the_index(filled: tuple[Path, list[Row]]) -> None:
+def test_a_session_is_read_across_the_end_of_the_index(filled: tuple[Path, list[Record]]) -> None:
     path, rows = filled
     its = [row.contract_id for row in rows if row.session_id == "session_3"]
     which = Filter(session_id="session_3")
@@ -66,7 +66,7 @@ def test_a_session_is_read_across_the_end_of_the_index(filled: tuple[Path, list[
         assert reader.total(Filter(session_id="session_3", contract_type="REQUEST")) == len(its)
 
 
-def test_sessions_are_listed_and_counted_across_the_end_of_the_index(filled: tuple[Path, list[Row]]) -> None:
+def test_sessions_are_listed_and_counted_across_the_end_of_the_index(filled: tuple[Path, list[Record]]) -> None:
     path, rows = filled
     names = [f"session_{number}" for number in range(SESSIONS)]
     with Reader(path) as reader:
@@ -99,7 +99,7 @@ def test_a_deleted_contract_is_gone_from_the_index_and_one_of_another_session_mo
 
 
 @pytest.fixture
-def steps_of(filled: tuple[Path, list[Row]]) -> Iterator[Callable[[Callable[[Reader], Any]], int]]:
+def steps_of(filled: tuple[Path, list[Record]]) -> Iterator[Callable[[Callable[[Reader], Any]], int]]:
     """How many steps of SQLite's machine reading takes."""
     asked: list[tuple[str, Any]] = []
 

@@ -23,7 +23,7 @@ from transfer_cases import exported, old, rows, write
 from aorch.errors import Conflict, InvalidJSON, UsageError
 from aorch.ledger.importing import ImportCounts
 from aorch.ledger.reader import Filter, Reader
-from aorch.ledger.record import FIELDS, Row
+from aorch.ledger.record import FIELDS, Record
 from aorch.ledger.transfer import export_contracts, import_contracts
 
 blank = transfer_cases.blank
@@ -33,7 +33,7 @@ blank = transfer_cases.blank
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None, max_examples=40
 )
 @given(wild=some.lists(rows, max_size=4, unique_by=lambda row: row.contract_id))
-def test_what_is_exported_and_imported_is_the_same_to_the_byte(blank: Path, wild: list[Row]) -> None:
+def test_what_is_exported_and_imported_is_the_same_to_the_byte(blank: Path, wild: list[Record]) -> None:
     one, two = (Path(copy(blank, blank.with_name(name))) for name in ("one.db", "two.db"))
     file = blank.with_name("one.jsonl")
     put(one, *wild)
@@ -48,7 +48,7 @@ def test_what_is_exported_and_imported_is_the_same_to_the_byte(blank: Path, wild
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None, max_examples=40
 )
 @given(wild=some.lists(rows, max_size=4, unique_by=lambda row: row.contract_id))
-def test_csv_is_read_back_as_what_was_written(blank: Path, wild: list[Row]) -> None:
+def test_csv_is_read_back_as_what_was_written(blank: Path, wild: list[Record]) -> None:
     ledger = Path(copy(blank, blank.with_name("one.db")))
     put(ledger, *wild)
     header, *lines = csv.reader(io.StringIO(exported(ledger, "csv").decode(), newline=""))

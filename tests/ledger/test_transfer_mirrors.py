@@ -24,7 +24,7 @@ from aorch.ledger import statements, task_queue
 from aorch.ledger.importing import ImportCounts
 from aorch.ledger.ledger import Entry
 from aorch.ledger.reader import Filter, Reader
-from aorch.ledger.record import Row
+from aorch.ledger.record import Record
 from aorch.ledger.sqlite.opening import connect
 from aorch.ledger.transfer import export_contracts, import_contracts
 
@@ -46,7 +46,7 @@ def contracts(ledger: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in exported(ledger).splitlines()]
 
 
-def write(path: Path, *rows: Row) -> Path:
+def write(path: Path, *rows: Record) -> Path:
     path.write_text("\n".join(json.dumps(row.as_dict()) for row in rows))
     return path
 
@@ -56,7 +56,7 @@ class Written:
 
     def __init__(self, ledger: Path) -> None:
         self.connection = connect(ledger)
-        self.running: list[Row] = []
+        self.running: list[Record] = []
 
     def step(self, kind: str) -> None:
         self.connection.execute("BEGIN IMMEDIATE")
@@ -203,7 +203,7 @@ def test_a_response_takes_its_request_from_the_queue(blank: Path) -> None:
         blank,
         write(
             blank.with_name("a.jsonl"),
-            response(Row(waiting["contract_id"], "s", "REQUEST", "x", "bot", "echo", "{}", "completed", now())),
+            response(Record(waiting["contract_id"], "s", "REQUEST", "x", "bot", "echo", "{}", "completed", now())),
         ),
     )
     with closing(connect(blank)) as connection:

@@ -21,7 +21,7 @@ from aorch.errors import Conflict, InvalidJSON
 from aorch.ledger.database import ProcessLock
 from aorch.ledger.importing import ImportCounts
 from aorch.ledger.reader import Filter
-from aorch.ledger.record import Row
+from aorch.ledger.record import Record
 from aorch.ledger.transfer import export_contracts, import_contracts
 
 blank = transfer_cases.blank
@@ -33,7 +33,7 @@ class Written:
     def __init__(self, ledger: Path, steps: list[tuple[int, str]]) -> None:
         self.ledger = ledger
         self.steps = iter(steps)
-        self.asked: dict[int, Row] = {}
+        self.asked: dict[int, Record] = {}
 
     def step(self) -> None:
         number, end = next(self.steps)
@@ -84,7 +84,7 @@ def test_exports_of_any_moments_in_any_order_come_to_the_newest_of_them(
     assert exported(home) == exports[-1]
 
 
-def ended_meanwhile(tmp_path: Path, **more: Any) -> tuple[Path, Row, Row]:
+def ended_meanwhile(tmp_path: Path, **more: Any) -> tuple[Path, Record, Record]:
     """A ledger with an open REQUEST, as it was imported; that REQUEST as it ended; its RESPONSE."""
     asked = request(status="in_progress", completed_at=None)
     put(tmp_path / "a.db", asked)

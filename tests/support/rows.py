@@ -6,14 +6,14 @@ from typing import Any
 from aorch import jsonio
 from aorch.clock import now
 from aorch.ids import new_id
-from aorch.ledger.record import Row
+from aorch.ledger.record import Record
 from aorch.ledger.sqlite.opening import connect
 from aorch.ledger.statements import INSERT_CONTRACT
 
 
-def request(session: str = "s", text: str = "hi", **more: Any) -> Row:
+def request(session: str = "s", text: str = "hi", **more: Any) -> Record:
     """A REQUEST of `echo` that was completed; `more` are columns."""
-    row = Row(
+    row = Record(
         contract_id=new_id(),
         session_id=session,
         contract_type="REQUEST",
@@ -28,9 +28,9 @@ def request(session: str = "s", text: str = "hi", **more: Any) -> Row:
     return row._replace(**more)
 
 
-def response(to: Row, result: Any = "ok", **more: Any) -> Row:
+def response(to: Record, result: Any = "ok", **more: Any) -> Record:
     """The RESPONSE to that REQUEST."""
-    row = Row(
+    row = Record(
         contract_id=new_id(),
         session_id=to.session_id,
         contract_type="RESPONSE",
@@ -49,13 +49,13 @@ def response(to: Row, result: Any = "ok", **more: Any) -> Row:
     return row._replace(**more)
 
 
-def pairs(count: int, session: str = "s", **more: Any) -> list[Row]:
+def pairs(count: int, session: str = "s", **more: Any) -> list[Record]:
     """`count` exchanges, each its REQUEST and its RESPONSE."""
     requests = [request(session, f"word{number}", **more) for number in range(count)]
     return [row for each in requests for row in (each, response(each))]
 
 
-def put(ledger: Path, *rows: Row) -> None:
+def put(ledger: Path, *rows: Record) -> None:
     """Write `rows` in one transaction, in their order; the ledger is made where it is not there."""
     connection = connect(ledger)
     connection.execute("BEGIN IMMEDIATE")

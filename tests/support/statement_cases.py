@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aorch.ledger.record import Row
+from aorch.ledger.record import Record
 from aorch.ledger.sqlite.opening import connect
 
 
@@ -19,7 +19,7 @@ def ledger(tmp_path: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-def row(contract_id: str, **different: Any) -> Row:
+def row(contract_id: str, **different: Any) -> Record:
     """A REQUEST in the one session, but for what is `different`."""
     usual = {
         "contract_id": contract_id,
@@ -32,10 +32,10 @@ def row(contract_id: str, **different: Any) -> Row:
         "status": "in_progress",
         "created_at": "2026-01-01T00:00:00.000Z",
     }
-    return Row(**(usual | different))
+    return Record(**(usual | different))
 
 
-def everything(connection: sqlite3.Connection) -> list[Row]:
+def everything(connection: sqlite3.Connection) -> list[Record]:
     """All rows in the order of commits."""
-    rows = connection.execute(f"SELECT {', '.join(Row._fields)} FROM contracts ORDER BY position")
-    return [Row(*each) for each in rows]
+    rows = connection.execute(f"SELECT {', '.join(Record._fields)} FROM contracts ORDER BY position")
+    return [Record(*each) for each in rows]

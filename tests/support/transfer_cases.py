@@ -13,7 +13,7 @@ from rows import put
 from aorch import jsonio
 from aorch.clock import rfc3339
 from aorch.ledger.reader import Filter
-from aorch.ledger.record import Row
+from aorch.ledger.record import Record
 from aorch.ledger.transfer import export_contracts
 
 
@@ -62,7 +62,7 @@ values = some.recursive(
 objects = some.dictionaries(some.text(), values, max_size=3)
 moments = some.datetimes(timezones=some.just(UTC)).map(rfc3339)
 rows = some.builds(
-    Row,
+    Record,
     contract_id=name,
     session_id=name,
     contract_type=some.sampled_from(["REQUEST", "RESPONSE"]),

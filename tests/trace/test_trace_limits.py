@@ -12,11 +12,11 @@ from serving import serving
 from trace_checks import WaitFor, counts, expected, push, status
 from trace_double import Double
 
-from aorch.ledger.record import Row
+from aorch.ledger.record import Record
 from aorch.trace.payload import can_be_read_back, event_data
 
 
-def large(exchanges: int, session: str = "s") -> list[Row]:
+def large(exchanges: int, session: str = "s") -> list[Record]:
     """Exchanges with two events of 4 KiB each in Trace."""
     requests = [request(session, f"{number:04}" + "x" * 4000) for number in range(exchanges)]
     return [row for each in requests for row in (each, response(each, "y" * 4000))]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from aorch.config.settings import Config
     from aorch.engine.task import Answer, QueueOptions, Task
     from aorch.errors import AorchError
-    from aorch.ledger.record import Row
+    from aorch.ledger.record import Record
 
 LOOK_AFTER_S = 0.5
 """How soon it is seen that whoever did a task has died."""
@@ -39,7 +39,7 @@ def submit(config: "Config", task: "Task", options: "QueueOptions", *, as_json: 
 
         check_webhook(config, options.webhook)
 
-    async def queue() -> "Row | Answer":
+    async def queue() -> "Record | Answer":
         async with Orchestrator(config=config) as orchestrator:
             warn_of_undeclared(orchestrator.registry, task)
             return await orchestrator.queue.submit(task, options)

@@ -6,7 +6,7 @@ from sqlalchemy import Select, and_, bindparam, delete, exists, func, or_, selec
 from sqlalchemy.dialects import postgresql
 
 from aorch.ledger.queries.expressions import RECORD, contracts, given
-from aorch.ledger.record import REQUEST, Row
+from aorch.ledger.record import REQUEST, Record
 from aorch.ledger.schema import Counter, Outbox, ParkedDelivery, session_contracts
 
 outbox = Outbox.__table__  # type: ignore[attr-defined]  # SQLModel adds it
@@ -42,7 +42,7 @@ CONTRACTS_AFTER = (
     .order_by(c.position)
 )
 
-_record = [s[name] for name in Row._fields]
+_record = [s[name] for name in Record._fields]
 CONTRACTS_OF_SESSION = select(s.position, *_record).where(s.session_id == bindparam("session_id")).order_by(s.position)
 
 CONTRACTS_OF_SESSION_UP_TO = (

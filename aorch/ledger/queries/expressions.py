@@ -21,11 +21,11 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import GenericFunction, ReturnTypeFromArgs
 from sqlalchemy.sql.selectable import Join
 
-from aorch.ledger.record import Row
+from aorch.ledger.record import Record
 from aorch.ledger.schema import Contract, Counter
 
 contracts = Contract.__table__  # type: ignore[attr-defined]  # SQLModel adds it
-RECORD = [contracts.c[name] for name in Row._fields]
+RECORD = [contracts.c[name] for name in Record._fields]
 """The columns of a record, in the order of its fields."""
 
 

@@ -6,7 +6,7 @@ from sqlalchemy import Integer, and_, bindparam, case, delete, func, insert, nul
 from sqlalchemy.dialects import postgresql
 
 from aorch.ledger.queries.expressions import contracts, greatest, listed, position_in
-from aorch.ledger.record import IN_PROGRESS, PENDING, Row
+from aorch.ledger.record import IN_PROGRESS, PENDING, Record
 from aorch.ledger.schema import QueueClock, Webhook
 
 clock = QueueClock.__table__  # type: ignore[attr-defined]  # SQLModel adds it
@@ -26,7 +26,7 @@ def _turn(session_id: Any, priority: Any) -> Any:
     return greatest(after_claimed, after_queued)
 
 
-_names = (*Row._fields, "priority", "due_at", "expires_at")
+_names = (*Record._fields, "priority", "due_at", "expires_at")
 _new = select(*(bindparam(name, type_=c[name].type).label(name) for name in _names)).subquery("given")
 ENQUEUE = insert(contracts).from_select(
     [*_names, "turn"],

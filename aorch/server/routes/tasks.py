@@ -10,7 +10,7 @@ from aiohttp import web
 from aorch.clock import rfc3339
 from aorch.engine.task import Answer, QueueOptions
 from aorch.errors import Conflict
-from aorch.ledger.record import Row
+from aorch.ledger.record import Record
 from aorch.server.authentication import READ
 from aorch.server.fast_path import JsonResponse, json_response
 from aorch.server.http_protocol import client_has_left
@@ -106,7 +106,7 @@ def _queue_options(context: RequestContext, body: TaskBody) -> QueueOptions:
     return QueueOptions(body.priority, not_before, expires_at, body.webhook)
 
 
-def _task_json(request: Row, answer: Answer | None) -> dict[str, Any]:
+def _task_json(request: Record, answer: Answer | None) -> dict[str, Any]:
     return {
         "contract_id": request.contract_id,
         "session_id": request.session_id,
