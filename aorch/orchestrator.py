@@ -91,12 +91,7 @@ class Orchestrator:
         """
         asked = _task(session_id, task)
         asked.from_agent = asked.from_agent if from_agent is None else from_agent
-        entry = self._lifecycle.begin()  # not by `perform`: one more coroutine would be resumed with each step
-        try:
-            executor = self._lifecycle.executor or await self._opened()
-            return (await executor.perform(asked)).as_dict()
-        finally:
-            self._lifecycle.end(entry)
+        return (await self.perform(asked)).as_dict()
 
     async def map(
         self, capability: str, items: Items, limit: int = 32, session_id: str | None = None
@@ -125,12 +120,15 @@ class Orchestrator:
 
     async def perform(self, task: Task, *, in_line: bool = False) -> Answer:
         """Execute `task`, as `orchestrate` does, with types; `in_line` as in `TaskExecutor.perform`."""
-        entry = self._lifecycle.begin()
+        lifecycle, entry = self._lifecycle, object()
+        lifecycle.running[entry] = asyncio.get_running_loop()
         try:
-            executor = self._lifecycle.executor or await self._opened()
+            executor = lifecycle.executor or await self._opened()
             return await executor.perform(task, in_line=in_line)
         finally:
-            self._lifecycle.end(entry)
+            del lifecycle.running[entry]
+            if (on_end := lifecycle.on_end) is not None:
+                on_end()
 
     async def resume(self, contract_id: str) -> Answer:
         """Run the task of that REQUEST again, as a new one in the same session; the completed steps of a pipeline are reused.

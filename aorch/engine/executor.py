@@ -193,7 +193,10 @@ class TaskExecutor:
             except AgentNotStarted as lack:
                 return await self._retry_start(invocation, document, limit_s, watcher, ends_at, lack)
         finally:
-            invocation.when_done(registered.release)
+            if invocation.thread is None and (invocation.task is None or invocation.task.done()):
+                registered.release(request.contract_id)
+            else:
+                invocation.when_done(registered.release)
 
     async def _retry_start(
         self,

@@ -35,8 +35,9 @@ class Lifecycle:
         self._given_up = threading.Event()
         self._opening: dict[asyncio.AbstractEventLoop, asyncio.Task[None]] = {}
         self._waiting: dict[object, asyncio.AbstractEventLoop] = {}
-        self._under_way: dict[object, asyncio.AbstractEventLoop] = {}
-        self._notify: Callable[[], None] | None = None
+        self.running: dict[object, asyncio.AbstractEventLoop] = {}
+        """An entry for each task that runs, with its loop. Who removes one calls `on_end` if it is set."""
+        self.on_end: Callable[[], None] | None = None
         self._forgotten: weakref.finalize[..., Lifecycle] | None = None
 
     def open(self) -> TaskExecutor:
@@ -58,21 +59,9 @@ class Lifecycle:
                 await asyncio.shield(opening)
             finally:
                 del self._waiting[waiter]
-                if (notify := self._notify) is not None:
-                    notify()
+                if (on_end := self.on_end) is not None:
+                    on_end()
         return executor
-
-    def begin(self) -> object:
-        """Note that a task runs in this loop, until `end`."""
-        entry = object()
-        self._under_way[entry] = asyncio.get_running_loop()
-        return entry
-
-    def end(self, entry: object) -> None:
-        """Note that the task has ended: its RESPONSE is in the ledger."""
-        del self._under_way[entry]
-        if (notify := self._notify) is not None:
-            notify()
 
     async def close(self) -> None:
         """Cancel what runs, wait until each RESPONSE is written, and close the ledger. Raises UsageError in an agent's code.
@@ -87,10 +76,10 @@ class Lifecycle:
                 await self._while(lambda: self.executor is None and _any_runs(self._waiting))
             if self.executor is not None:
                 self.executor.cancel_all(CLOSING)
-                if self._under_way:
-                    await self._while(lambda: _any_runs(self._under_way))
+                if self.running:
+                    await self._while(lambda: _any_runs(self.running))
         finally:
-            self._notify = None
+            self.on_end = None
             self._given_up.set()  # if the ledger is still being opened, and no task waits for it
             self._given_up = threading.Event()
             await self._close()
@@ -113,7 +102,7 @@ class Lifecycle:
             with contextlib.suppress(RuntimeError):  # that loop is closed
                 loop.call_soon_threadsafe(changed.set)
 
-        self._notify = notify
+        self.on_end = notify
         while holds():
             changed.clear()
             with contextlib.suppress(TimeoutError):

@@ -26,6 +26,9 @@ def choose(registry: Registry, task: Task) -> Choice | None:
     Reads the states of the agents and nothing else. None: no candidate is able to take a task, or one was never checked;
     `check_and_choose` decides then. Raises NoAgent, with near misses.
     """
+    candidates = registry.with_capability(task.capability)
+    if task.agent_id is None and len(candidates) == 1 and candidates[0].able:
+        return candidates[0], {"reason": ONLY_CANDIDATE}
     candidates = _candidates(registry, task)
     best, fewest = None, _LOCKED << 1
     for each in candidates:

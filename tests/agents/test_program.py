@@ -387,7 +387,7 @@ def test_a_program_that_runs_itself_is_ended_by_the_depth_limit(home: Home) -> N
     home.write("aorch.toml", "max_depth = 3\n" + (home.folder / "aorch.toml").read_text())
     done = home.aorch("run", "work", "n:=0")
     assert done.code == 10
-    assert "3 is the limit (max_depth)" in done.err
+    assert "the limit is 3 (max_depth)" in done.err
     assert home.rows("SELECT count(*) FROM contracts WHERE contract_type = 'REQUEST'") == [(4,)]
 
 
