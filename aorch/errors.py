@@ -6,7 +6,7 @@ AorchError                      1   500  a bug of ours, until a subclass says ot
 │   │   └── ConfigUntrusted     2   500  aorch.toml belongs to another user
 │   ├── InvalidJSON             2   400
 │   ├── ParametersInvalid       2   422
-│   ├── ReferenceInvalid        2   422  {{ a template }} that leads nowhere
+│   ├── ReferenceInvalid        2   422  a {reference} in a template leads nowhere
 │   └── DelegationRefused       2   422  too deep, or a circle
 ├── OutputFailed               74   500  what was done is on record, but could not be shown
 ├── ServiceUnreachable          3   502  nothing is left with it
@@ -83,7 +83,7 @@ class ParametersInvalid(UsageError):
 
 
 class ReferenceInvalid(UsageError):
-    """A template of a pipeline refers to what is not there; the message names the reference and what is."""
+    """A reference in a template leads nowhere, or is not one; the message names it and what exists."""
 
     code, exit_code, http_status = "reference_invalid", 2, 422
 

@@ -8,14 +8,12 @@ standard error as the reason. In both cases the answer has the output, the exit 
 import asyncio
 import functools
 import os
-import re
 import shlex
 import shutil
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import msgspec
 
@@ -24,19 +22,12 @@ from aorch.agents import program_process
 from aorch.agents.agent_kind import AddOption, AddRequest, AgentConfig, AgentKind, CapabilityConfig, check_positive
 from aorch.agents.base import Agent, AgentCapability, CutOff
 from aorch.agents.program_process import ProgramRun
-from aorch.config import config_file, environment
+from aorch.config import config_file, environment, templates
 from aorch.config.settings import Config
-from aorch.errors import AgentFailed, ConfigInvalid, InvalidJSON, ParametersInvalid, UsageError
+from aorch.errors import AgentFailed, ConfigInvalid, InvalidJSON, ParametersInvalid, ReferenceInvalid, UsageError
 
 KEPT = 64 * 1024
 """Bytes that are kept of an output that is longer than its limit, from its beginning."""
-
-_PLACE = re.compile(r"\{\{(\$?\w[\w.-]*(?:\|\w+)?)\}\}|\{(\w[\w.-]*)(?:\|(\w+))?\}|\{\$(\w+)\}")
-ENCODINGS: dict[str, Callable[[Any], str]] = {
-    "json": jsonio.encode,
-    "url": lambda value: quote(_plain(value), safe=""),
-}
-"""The encodings of a placeholder, as in `{name|url}`: RFC 8259, and RFC 3986 (every reserved character)."""
 
 
 class ProgramConfig(AgentConfig, frozen=True):
@@ -66,8 +57,10 @@ class ProgramAgent(Agent):
         self.config = config
         self.timeout_s = table.timeout_s
         self.concurrency = table.concurrency or max(4, 2 * (os.cpu_count() or 1))
-        self._fault = _fault_of_places(table.command, table.stdin)
-        self._hidden = secrets - set(_variables_in(table.stdin))
+        self._fault = _fault_of_templates(table.command, table.stdin)
+        self._needed = _parameters_in([*table.command, table.stdin])
+        self._variables = _variables_in(table.stdin)
+        self._hidden = secrets - set(self._variables)
 
     def get_capabilities(self) -> list[AgentCapability]:
         """The capabilities that the configuration declares."""
@@ -90,10 +83,10 @@ class ProgramAgent(Agent):
         if self._fault:
             return self._fault
         added = self._environment("", "")
-        if missing := [name for name in _variables_in(self.table.stdin) if name not in added]:
+        if missing := [name for name in self._variables if name not in added]:
             return f"its stdin refers to {', '.join(missing)}, which is not set"
         program = self.table.command[0]
-        if "{" in program:
+        if templates.is_template(program):
             return None
         found = self._find(program, added.get("PATH"))
         if found is None:
@@ -104,8 +97,15 @@ class ProgramAgent(Agent):
         """Run the program for `task`."""
         parameters, template, limit = task["parameters"], self.table.stdin, self.table.max_output_bytes
         env = self._environment(task["task_id"], task["session_id"])
-        arguments = [fill(argument, parameters) for argument in self.table.command]
-        given = jsonio.encode(task) if template is None else fill(template, parameters, env)
+        for name in self._needed:
+            if name not in parameters:
+                raise ParametersInvalid(
+                    f"parameter {name!r} is missing: the agent's command needs it", f"Add {name}=…."
+                )
+        if missing := [name for name in self._variables if name not in env]:
+            raise AgentFailed(f"its stdin refers to {', '.join(missing)}, which is not set")
+        arguments = [templates.fill_text(argument, parameters) for argument in self.table.command]
+        given = jsonio.encode(task) if template is None else templates.fill_text(template, parameters, env)
         program = self._find(arguments[0], env.get("PATH")) or arguments[0]
         run = ProgramRun()
         try:
@@ -202,7 +202,7 @@ KIND = ProgramKind()
 
 
 def _variables_in(stdin: str | None) -> list[str]:
-    return [place[4] for place in _PLACE.finditer(stdin or "") if place[4]]
+    return [reference.variable for reference in templates.references(stdin) if reference.variable]
 
 
 def _script_problem(program: str) -> str | None:
@@ -228,44 +228,20 @@ def _first_line(program: str, _modified_ns: int) -> bytes:
         return file.readline(256)
 
 
-def fill(template: str, parameters: dict[str, Any], environment: dict[str, str] | None = None) -> str:
-    """`template` with each `{name}` replaced by that parameter, `{$NAME}` by that variable of `environment`, and `{{name}}`
-    by the literal `{name}`.
-
-    A string stands as it is, everything else as JSON; `{name|json}` and `{name|url}` encode both. Raises ParametersInvalid
-    for a parameter that was not given, and AgentFailed for a variable that is not set.
-    """
-
-    def value(match: re.Match[str]) -> str:
-        literal, name, encoding, variable = match.groups()
-        if literal:
-            return f"{{{literal}}}"
-        if variable:
-            if variable not in (environment or {}):
-                raise AgentFailed(f"its stdin refers to {{${variable}}}, which is not set", delivered=False)
-            return (environment or {})[variable]
-        if name not in parameters:
-            raise ParametersInvalid(f"parameter {name!r} is missing: the agent's command needs it", f"Add {name}=….")
-        return ENCODINGS.get(encoding, _plain)(parameters[name])
-
-    return _PLACE.sub(value, template)
-
-
-def _fault_of_places(command: list[str], stdin: str | None) -> str | None:
-    """What is wrong with the placeholders, whatever the parameters are."""
-    in_command = [place for argument in command for place in _PLACE.finditer(argument)]
-    for place in (*in_command, *_PLACE.finditer(stdin or "")):
-        if place[3] and place[3] not in ENCODINGS:
-            known = " and ".join(f"{{NAME|{name}}}" for name in ENCODINGS)
-            return f"{place[0]} has an unknown encoding (there are {known})"
-    for place in in_command:
-        if place[4]:
-            return f"{place[0]} is in its command line, which every user can read (give it in `stdin` or `env`)"
+def _fault_of_templates(command: list[str], stdin: str | None) -> str | None:
+    """What is wrong with the templates, whatever the parameters are."""
+    try:
+        templates.check_encodings([*command, stdin])
+    except ReferenceInvalid as error:
+        return str(error)
+    for reference in templates.references(command):
+        if reference.variable:
+            return f"{reference.text} is in its command line, which every user can read (use `stdin` or `env` instead)"
     return None
 
 
-def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else jsonio.encode(value)
+def _parameters_in(template: Any) -> list[str]:
+    return [reference.path[0] for reference in templates.references(template) if reference.path]
 
 
 def _answer(run: ProgramRun, ok: tuple[int, ...]) -> dict[str, Any]:

@@ -1,39 +1,60 @@
-"""Templates: JSON values in whose texts `{{ steps.clean.data.path }}` stands for a value that is known later.
+"""Templates: texts with references in braces, as the program agents, the pipelines and the batches use them (docs/templates.md).
 
-A reference is a dotted path and nothing else: no expression, no filter, no call. That is what handing data from step to step
-needs, and nothing in a configuration, or in data that an agent made, is ever evaluated. (jinja2 takes 60 ms to import, executes
-expressions, and renders everything to text, where a list must stay a list.)
+    {text}                    the value of `text`
+    {steps.clean.data[0]}     a part of a value: by key, or by number in a list
+    {item["first name"]}      a key that is not a plain name
+    {text|json}, {text|url}   the value as JSON, or percent-encoded
+    {$NAME}                   an environment variable (only in the `stdin` of a program agent)
+    {{text}}                  the literal text {text}
 
-    {{ input.path }}             the value itself, where it is the whole text: a list stays a list
-    from {{ input.path }} on     within other text: a text as it stands, anything else as JSON
-    {{ item.tags[0] }}           an element of a list, also written item.tags.0
-    {{ item["first name"] }}     a key that is no plain word
-    {{{{                         the two braces themselves
+All other braces are literal, since templates often contain JSON, shell or awk. A reference that is the whole text becomes the
+value itself, so a list stays a list; within other text, a value that is not a string becomes JSON.
+
+There are no expressions: nothing in a configuration, or in data that an agent made, is ever evaluated. (jinja2 takes 60 ms to
+import, evaluates expressions, and renders everything to text.)
 """
 
+import functools
 import re
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from aorch import jsonio
 from aorch.errors import ReferenceInvalid
 
-WORD = r'[^\s.\[\]{}"]+'
-"""What a name must be to stand in a path."""
 MOST_NAMED = 12
-"""Keys that a refusal names."""
+"""Keys that an error lists."""
+ENCODINGS: dict[str, Callable[[Any], str]] = {
+    "json": jsonio.encode,
+    "url": lambda value: quote(_as_text(value), safe=""),
+}
+"""The encodings of a reference, as in `{name|url}`: RFC 8259, and RFC 3986 (every reserved character)."""
+
+_KEY = r"\w(?:[\w -]*[\w-])?"
+_PATH = rf'(?:(?!\d){_KEY}|\["[^"]*"\])(?:\.{_KEY}|\[\d+\]|\["[^"]*"\])*'
+_INNER = rf"(?:\$\w+|{_PATH}(?:\|\w+)?)"
+_PLACE = re.compile(rf"\{{\{{(?P<literal>{_INNER})\}}\}}|\{{(?P<inner>{_INNER})\}}")
+_STEP = re.compile(rf'(?:^|\.)({_KEY})|\[(\d+)\]|\["([^"]*)"\]')
+_LONGEST_NUMBER = 18
+NAME = re.compile(_KEY)
+"""A key that can be written in a path without quotes."""
 
 Path = tuple[str, ...]
-"""The names and numbers of a reference, in order."""
-
-_PLACE = re.compile(r"\{\{\{\{|\{\{((?:(?!\}\}).)*)\}\}", re.DOTALL)
-_STEP = re.compile(rf'(?:^|\.)({WORD})|\[(\d+)\]|\["([^"]*)"\]')
-_WHOLE_PATH = re.compile(rf'{WORD}(?:\.{WORD}|\[\d+\]|\["[^"]*"\])*')
-_LONGEST_NUMBER = 18
+"""The keys and numbers of a reference, in order."""
 
 
-def references(template: Any) -> Iterator[Path]:
-    """Every path that `template` refers to. Raises ReferenceInvalid for what opens like a reference and is none."""
+class Reference(NamedTuple):
+    """A reference in a template. `text` is the whole of it; `path` is empty if it refers to `variable`."""
+
+    text: str
+    path: Path
+    encoding: str | None
+    variable: str | None
+
+
+def references(template: Any) -> Iterator[Reference]:
+    """The references in `template`, any JSON value with templates in its strings."""
     if isinstance(template, dict):
         for value in template.values():
             yield from references(value)
@@ -42,57 +63,95 @@ def references(template: Any) -> Iterator[Path]:
             yield from references(value)
     elif isinstance(template, str):
         for match in _PLACE.finditer(template):
-            if match[1] is not None:
-                yield _path(match[1])
-        if "{{" in _PLACE.sub("", template):
-            raise ReferenceInvalid(f"{template[:60]!r} opens {{{{ and does not close it", "Write {{{{ for the braces.")
+            if match["inner"]:
+                yield _reference(match["inner"])
+
+
+def is_template(text: str) -> bool:
+    """Whether `fill` would change `text`: it has a reference, or a literal `{{name}}`."""
+    return _PLACE.search(text) is not None
 
 
 def is_reference(template: Any) -> bool:
-    """Whether `template` is a text that is one reference and nothing else, so that it becomes any JSON value."""
-    match = _PLACE.fullmatch(template) if isinstance(template, str) else None
-    return match is not None and match[1] is not None
+    """Whether `template` is one reference and nothing else, without an encoding, so that it becomes any JSON value."""
+    return _whole(template) is not None
 
 
-def fill(template: Any, scope: dict[str, Any]) -> Any:
-    """`template` with each reference replaced by what it leads to in `scope`.
+def literal(text: str) -> str:
+    """`text` with each reference written so that it stays as it is."""
+    return _PLACE.sub(lambda match: f"{{{match[0]}}}", text)
 
-    Keys stand as they are, and what was filled in is not looked into again. Raises ReferenceInvalid, which names the
-    reference that leads nowhere and what is there instead.
+
+def check_encodings(template: Any) -> None:
+    """Raise ReferenceInvalid for an encoding that does not exist."""
+    for reference in references(template):
+        if reference.encoding is not None and reference.encoding not in ENCODINGS:
+            known = " and ".join(f"{{NAME|{name}}}" for name in ENCODINGS)
+            raise ReferenceInvalid(f"{reference.text} has an unknown encoding (there are {known})")
+
+
+def fill(template: Any, scope: Mapping[str, Any]) -> Any:
+    """`template` with each reference replaced by its value in `scope`.
+
+    Keys of objects stay as they are, and replaced values are not templates themselves. Raises ReferenceInvalid, which names the
+    reference that leads nowhere and the keys that exist there.
     """
     if isinstance(template, dict):
         return {key: fill(value, scope) for key, value in template.items()}
     if isinstance(template, list):
         return [fill(value, scope) for value in template]
-    if not isinstance(template, str) or "{{" not in template:
+    if not isinstance(template, str):
         return template
-    whole = _PLACE.fullmatch(template)
-    if whole is not None and whole[1] is not None:
-        return _resolved(whole[1], scope)
-    return _PLACE.sub(lambda match: "{{" if match[1] is None else _as_text(_resolved(match[1], scope)), template)
+    if (whole := _whole(template)) is not None:
+        return value_at(whole, scope)
+    return fill_text(template, scope)
 
 
-def _resolved(reference: str, scope: dict[str, Any]) -> Any:
+def fill_text(template: str, scope: Mapping[str, Any], variables: Mapping[str, str] | None = None) -> str:
+    """As `fill`, but the result is always text. `{$NAME}` refers to `variables`."""
+
+    def replacement(match: re.Match[str]) -> str:
+        if match["literal"]:
+            return f"{{{match['literal']}}}"
+        reference = _reference(match["inner"])
+        if reference.variable is None:
+            return ENCODINGS.get(reference.encoding or "", _as_text)(value_at(reference, scope))
+        if variables is None or reference.variable not in variables:
+            raise ReferenceInvalid(f"{reference.text}: this variable is not set")
+        return variables[reference.variable]
+
+    return _PLACE.sub(replacement, template) if "{" in template else template
+
+
+def value_at(reference: Reference, scope: Mapping[str, Any]) -> Any:
+    """The value to which `reference` leads. Raises ReferenceInvalid."""
     value: Any = scope
-    path = _path(reference)
-    for reached, name in enumerate(path):
-        if isinstance(value, dict) and name in value:
+    for reached, name in enumerate(reference.path):
+        if isinstance(value, Mapping) and name in value:
             value = value[name]
         elif isinstance(value, list) and (number := _number(name)) is not None and number < len(value):
             value = value[number]
         else:
-            where = ".".join(path[:reached]) or "a template"
-            raise ReferenceInvalid(f"{{{{ {reference.strip()} }}}} leads nowhere: {where} {_described(value)}")
+            where = ".".join(reference.path[:reached]) or "a template"
+            raise ReferenceInvalid(f"{reference.text} leads nowhere: {where} {_described(value)}")
     return value
 
 
-def _path(reference: str) -> Path:
-    text = reference.strip()
-    if not _WHOLE_PATH.fullmatch(text):
-        raise ReferenceInvalid(
-            f"{{{{{reference[:60]}}}}} is no reference", "Write a dotted path, such as {{ input.path }}."
-        )
-    return tuple(match[match.lastindex or 0] for match in _STEP.finditer(text))
+def _whole(template: Any) -> Reference | None:
+    match = _PLACE.fullmatch(template) if isinstance(template, str) else None
+    if match is None or not match["inner"]:
+        return None
+    reference = _reference(match["inner"])
+    return None if reference.encoding or reference.variable else reference
+
+
+@functools.lru_cache(maxsize=4096)
+def _reference(inner: str) -> Reference:
+    if inner.startswith("$"):
+        return Reference(f"{{{inner}}}", (), None, inner[1:])
+    path, _, encoding = inner.rpartition("|") if re.search(r"\|\w+$", inner) else (inner, "", "")
+    steps = tuple(match[match.lastindex or 0] for match in _STEP.finditer(path))
+    return Reference(f"{{{inner}}}", steps, encoding or None, None)
 
 
 def _number(name: str) -> int | None:
@@ -104,7 +163,7 @@ def _as_text(value: Any) -> str:
 
 
 def _described(value: Any) -> str:
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         names = ", ".join(str(key)[:40] for key in list(value)[:MOST_NAMED])
         more = f" and {len(value) - MOST_NAMED} more" if len(value) > MOST_NAMED else ""
         return f"has {names}{more}" if value else "is an empty object"

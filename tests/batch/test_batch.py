@@ -213,7 +213,7 @@ def test_templates_are_filled_from_the_fields_of_json_objects(home: Home) -> Non
     done = home.aorch("run", "once", "n={body}", "count:={count}", "--batch", "-", "--ordered", stdin=rows)
     first, second, third = results(done)
     assert (first["id"], first["data"], second["id"], second["data"]) == (1, "x", 7, '["y"]')
-    assert third["error"] == "line 3: there is no column 'body'; there are: count"
+    assert third["error"] == "line 3: there is no column 'body' (columns: count)"
     assert home.rows(
         "SELECT payload FROM contracts WHERE contract_type = 'REQUEST' ORDER BY position LIMIT 1"
     ) == [('{"n":"x","count":12345678901234567890123}',)]  # fmt: skip
@@ -226,7 +226,7 @@ def test_templates_are_filled_from_the_fields_of_json_objects(home: Home) -> Non
         ("a,a\n1,2\n", "names 'a' twice"),
         ("a,\n1,2\n", "must name every column"),
         ('"a\n', "the header of the CSV cannot be read"),
-        ("body,text\n1,2\n", "there is no column 'id'; there are: body, text"),
+        ("body,text\n1,2\n", "there is no column 'id' (columns: body, text)"),
     ],
 )
 def test_a_header_that_is_none_or_lacks_a_column_is_refused_before_anything_is_done(

@@ -1,7 +1,6 @@
-"""Templates of pipelines, and the order of steps: whatever they hold."""
+"""Templates and the order of steps, with any content."""
 
 import asyncio
-import re
 from pipes import Worker
 from typing import Any
 
@@ -22,7 +21,7 @@ VALUES = st.recursive(
 
 @given(VALUES)
 def test_a_template_that_is_the_whole_text_is_the_value_itself(value: Any) -> None:
-    filled = templates.fill({"a": ["{{ input.x }}"]}, {"input": {"x": value}})
+    filled = templates.fill({"a": ["{input.x}"]}, {"input": {"x": value}})
     assert filled == {"a": [value]}
     assert type(filled["a"][0]) is type(value)
 
@@ -30,39 +29,79 @@ def test_a_template_that_is_the_whole_text_is_the_value_itself(value: Any) -> No
 @given(VALUES, st.text(), st.text())
 def test_a_template_within_other_text_is_text(value: Any, before: str, after: str) -> None:
     before, after = before.replace("{", ""), after.replace("{", "").replace("}", "")
-    filled = templates.fill(f"{before}|{{{{ input.x }}}}|{after}", {"input": {"x": value}})
+    filled = templates.fill(f"{before}|{{input.x}}|{after}", {"input": {"x": value}})
     assert filled == f"{before}|{value if isinstance(value, str) else jsonio.encode(value)}|{after}"
 
 
 @given(VALUES)
-def test_a_value_without_references_stands_as_it_is(value: Any) -> None:
-    text = jsonio.encode(value)
-    if "{{" not in text:
-        assert list(templates.references(value)) == []
-        assert templates.fill(value, {}) == value
+def test_a_value_without_references_stays_as_it_is_once_it_is_written_literally(value: Any) -> None:
+    def literally(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: literally(each) for key, each in value.items()}
+        if isinstance(value, list):
+            return [literally(each) for each in value]
+        return templates.literal(value) if isinstance(value, str) else value
+
+    assert list(templates.references(literally(value))) == []
+    assert templates.fill(literally(value), {}) == value
 
 
-@given(VALUES)
-def test_whatever_a_template_is_it_is_refused_or_read(value: Any) -> None:
-    """Never another error, and what is no reference is refused when it is read already."""
+@given(st.text(alphabet='{}. []"a0|$json', max_size=20))
+def test_wild_braces_are_filled_or_rejected_and_can_be_written_literally(text: str) -> None:
     try:
-        paths = list(templates.references(value))
+        templates.fill_text(text, {"a": {"a": ["x", {"0": "{a}"}]}}, {"a": "{$a}"})
     except ReferenceInvalid:
-        return
-    if not paths:
-        templates.fill(value, {})
+        assert list(templates.references(text))
+    assert templates.fill_text(templates.literal(text), {}) == text
 
 
-@given(st.text(alphabet='{}. []"a0', max_size=20))
-def test_wild_braces_are_refused_or_read(text: str) -> None:
-    try:
-        paths = list(templates.references(text))
-    except ReferenceInvalid:
-        return
-    try:
-        templates.fill(text, {"a": {"a": ["x", {"0": "{{ a }}"}]}})
-    except ReferenceInvalid:
-        assert paths
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}",
+        "{ }",
+        "{ a }",
+        "{print $1}",
+        '{"a": 1}',
+        '{"a": {"b": [1]}}',
+        "{{.Name}}",
+        "{{ a }}",
+        "x{3,4}",
+        "{3}",
+        "{a",
+        "a}",
+        "{a b+}",
+    ],
+)
+def test_braces_that_are_not_references_are_literal(text: str) -> None:
+    assert templates.fill(text, {}) == text
+    assert not templates.is_template(text)
+
+
+@pytest.mark.parametrize(
+    ("template", "filled"),
+    [
+        ("{First Name}!", "Ann!"),
+        ('{["First Name"]}!', "Ann!"),
+        ("{über-1_x}!", "1!"),
+        ('{["3"]}!', "three!"),
+        ("{list[0]} {list.1.b}", "a true"),
+        ("{list}{n}", '["a",{"b":true}]1.5'),
+        ("{First Name|json} {list|json} {sign|url}", '"Ann" ["a",{"b":true}] a%2Fb%26'),
+        ("{{n}} {{{n}}} {{n|json}} {{$HOME}}", "{n} {{n}} {n|json} {$HOME}"),
+        ('{"a": {n}}', '{"a": 1.5}'),
+    ],
+)
+def test_references_are_keys_numbers_and_encodings(template: str, filled: str) -> None:
+    scope = {"First Name": "Ann", "über-1_x": 1, "3": "three", "list": ["a", {"b": True}], "n": 1.5, "sign": "a/b&"}
+    assert templates.fill_text(template, scope) == filled
+    assert templates.fill([template], scope) == [filled]
+
+
+def test_only_a_text_that_may_use_variables_can_refer_to_them() -> None:
+    assert templates.fill_text("{$KEY}{$KEY}", {}, {"KEY": "k"}) == "kk"
+    with pytest.raises(ReferenceInvalid, match="this variable is not set"):
+        templates.fill_text("{$KEY}", {})
 
 
 @given(VALUES, st.data())
@@ -75,16 +114,15 @@ def test_a_path_leads_to_every_value_that_is_there(value: Any, data: st.DataObje
             there = there[number]
         else:
             key = data.draw(st.sampled_from(sorted(there)))
-            if '"' in key or "}}" in key:
+            if '"' in key:
                 break
-            path += f".{key}" if re.fullmatch(templates.WORD, key) and data.draw(st.booleans()) else f'["{key}"]'
+            path += f".{key}" if templates.NAME.fullmatch(key) and data.draw(st.booleans()) else f'["{key}"]'
             there = there[key]
-    assert templates.fill(f"{{{{ {path} }}}}", {"x": value}) == there
+    assert templates.fill(f"{{{path}}}", {"x": value}) == there
 
 
 def test_what_was_filled_in_is_not_a_template() -> None:
-    assert templates.fill("{{ x }} {{ y }}", {"x": "{{ y }}", "y": "{{{{"}) == "{{ y }} {{{{"
-    assert templates.fill("{{{{ x }} {{ x }}", {"x": 1}) == "{{ x }} 1"
+    assert templates.fill("{x} {y}", {"x": "{y}", "y": "{{y}}"}) == "{y} {{y}}"
 
 
 @given(st.data())
@@ -100,9 +138,9 @@ def test_every_step_is_done_after_all_that_it_needs(
         before = st.lists(st.sampled_from(names[:number]), unique=True) if number else st.just([])
         named, referred = data.draw(before), data.draw(before)
         needs[name] = {*named, *referred}
-        given = {"name": name, "give": [f"{{{{ steps.{each}.data }}}}" for each in referred]}
+        given = {"name": name, "give": [f"{{steps.{each}.data}}" for each in referred]}
         steps.append(Step(name, "work", given, needs=named))
-    result = {name: f"{{{{ steps.{name}.success }}}}" for name in names}
+    result = {name: f"{{steps.{name}.success}}" for name in names}
     pipeline = Pipeline("p", data.draw(st.permutations(steps)), result=result)
     worker = Worker()
 

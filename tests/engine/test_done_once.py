@@ -143,7 +143,7 @@ async def test_a_step_that_is_resumed_alone_while_its_pipeline_resumes_is_taken_
     orchestrator: Orchestrator, flaky: Flaky
 ) -> None:
     """Before the pipeline comes to it; and one that the pipeline does is not resumed alone meanwhile."""
-    each = Step("each", "work", {"name": "{{ item }}"}, for_each="{{ input.names }}", parallel=1, on_error="continue")
+    each = Step("each", "work", {"name": "{item}"}, for_each="{input.names}", parallel=1, on_error="continue")
     orchestrator.register_agent(Pipeline("q", [each], parameters={"names": "array"}))
     flaky.broken = {"x", "y"}
     first = await orchestrator.perform(Task("q", {"names": ["x", "y"]}, "s"))

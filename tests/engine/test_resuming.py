@@ -23,8 +23,8 @@ def files(home: Home) -> dict[str, int]:
 
 COUNTED = (
     '{name = "first", capability = "count", parameters = {name = "one"}}',
-    '{name = "each", capability = "count", for_each = ["a", "b", "c"], parallel = 1, parameters = {name = "{{ item }}"}}',
-    '{name = "last", capability = "count", parameters = {name = "last {{ steps.each.data[2].text }}"}}',
+    '{name = "each", capability = "count", for_each = ["a", "b", "c"], parallel = 1, parameters = {name = "{item}"}}',
+    '{name = "last", capability = "count", parameters = {name = "last {steps.each.data[2].text}"}}',
 )
 
 
@@ -96,7 +96,7 @@ def test_twenty_kills_at_any_moment_do_no_completed_step_twice(home: Home) -> No
     names = [f"n{number}" for number in range(40)]
     slow = AGENTS.replace('$0"; while', '$0"; sleep 0.1; while').replace("concurrency = 1", "concurrency = 4")
     step = {"name": "each", "capability": "count", "for_each": names, "parallel": 2}
-    table = {"pipelines": {"p": {"steps": [{**step, "parameters": {"name": "{{ item }}"}}]}}}
+    table = {"pipelines": {"p": {"steps": [{**step, "parameters": {"name": "{item}"}}]}}}
     home.write("aorch.toml", slow + tomlkit.dumps(table))
     home.aorch("run", "say", "text=the ledger is there")
     arguments, killed = ["run", "p", "--session", "s"], 0
@@ -156,7 +156,7 @@ async def test_a_request_that_is_executed_again_under_its_own_id_takes_over_what
     from aorch.engine.invocation import Invocation, invoke
 
     worker = Worker()
-    pipeline = Pipeline("p", [give("a", 1), Step("b", "work", {"name": "b", "fail": "{{ steps.a.data }}"})])
+    pipeline = Pipeline("p", [give("a", 1), Step("b", "work", {"name": "b", "fail": "{steps.a.data}"})])
     orchestrator.register_agent(worker)
     orchestrator.register_agent(pipeline)
     answer = await orchestrator.perform(Task("p", {}, "s"))
@@ -179,7 +179,7 @@ async def test_a_step_whose_parameters_changed_is_done_again(orchestrator: Orche
     answer = await orchestrator.perform(Task("p", {}, "s"))
     async with Orchestrator(orchestrator.config.ledger) as later:
         later.register_agent(worker)
-        later.register_agent(Pipeline("p", [give("a", 1), give("b", 3), give("c", "{{ steps.b.data }}")]))
+        later.register_agent(Pipeline("p", [give("a", 1), give("b", 3), give("c", "{steps.b.data}")]))
         again = await later.resume(answer.contract_id)
     assert (again.data, len(again.reused or ())) == (3, 1)
     assert worker.done == ["a", "b", "c", "b", "c"]
@@ -188,10 +188,10 @@ async def test_a_step_whose_parameters_changed_is_done_again(orchestrator: Orche
 async def test_a_pipeline_within_a_pipeline_resumes_where_it_was_open(orchestrator: Orchestrator) -> None:
     worker = Worker()
     orchestrator.register_agent(worker)
-    inner = Pipeline("inner", [give("a", 1), Step("b", "work", {"name": "b", "wait": "{{ input.wait }}"})])
+    inner = Pipeline("inner", [give("a", 1), Step("b", "work", {"name": "b", "wait": "{input.wait}"})])
     orchestrator.register_agent(inner)
     orchestrator.register_agent(
-        Pipeline("outer", [give("before", [True]), Step("in", "inner", {"wait": "{{ steps.before.data[0] }}"})])
+        Pipeline("outer", [give("before", [True]), Step("in", "inner", {"wait": "{steps.before.data[0]}"})])
     )
     running = asyncio.create_task(orchestrator.perform(Task("outer", {}, "s")))
     await asyncio.wait_for(worker.waiting.wait(), 5)
