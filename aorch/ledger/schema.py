@@ -89,7 +89,7 @@ class Contract(SQLModel, table=True):
             postgresql_where=text("request_id IS NOT NULL"),
         ),
         _partial("parent_id", where="parent_id IS NOT NULL"),
-        _partial("claimed_by", where="claimed_by IS NOT NULL"),
+        _partial("claimed_by", where="claimed_by IS NOT NULL AND status = 'pending'"),
         _partial("status", "position", where="status <> 'completed'"),
         _partial("capability", "to_agent", "priority", "turn", where="turn IS NOT NULL"),
         _partial("session_id", "priority", "turn", where="turn IS NOT NULL"),

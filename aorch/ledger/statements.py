@@ -25,6 +25,14 @@ INSERT INTO contracts (contract_id, session_id, contract_type, from_agent, to_ag
 """Parameters: contract_id, session_id, contract_type, from_agent, to_agent, capability, payload, status,
     created_at, metadata, parent_id, claimed_by."""
 
+INSERT_RESPONSE = """\
+INSERT INTO contracts (contract_id, session_id, contract_type, from_agent, to_agent, capability,
+    payload, status, created_at, completed_at, result, error, metadata, request_id, parent_id)
+    VALUES (?, ?, 'RESPONSE', ?, ?, ?, '{}', ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+"""Parameters: contract_id, session_id, from_agent, to_agent, capability, status, created_at, completed_at, result,
+    error, metadata, request_id, parent_id."""
+
 START_REQUEST = """\
 UPDATE contracts SET status='in_progress' WHERE contracts.contract_id = ? AND contracts.status =
     'pending'
@@ -188,9 +196,28 @@ FROM given)
 """
 """Parameters: first, limit."""
 
-CLAIM_OWNERS = "SELECT DISTINCT contracts.claimed_by FROM contracts WHERE contracts.claimed_by IS NOT NULL"
+CLAIM_OWNERS = """\
+SELECT contracts.claimed_by
+FROM contracts
+WHERE contracts.claimed_by IS NOT NULL AND contracts.status = 'in_progress' AND contracts.status !=
+    'completed' UNION SELECT contracts.claimed_by
+FROM contracts
+WHERE contracts.claimed_by IS NOT NULL AND contracts.status = 'pending'
+"""
 
-CLAIMED_BY_OWNER = "SELECT contracts.contract_id FROM contracts WHERE contracts.claimed_by = ?"
+CLAIMED_BY_OWNER = """\
+WITH given AS
+(SELECT ? AS owner_id)
+SELECT contracts.contract_id
+FROM contracts
+WHERE contracts.claimed_by IS NOT NULL AND contracts.status = 'in_progress' AND contracts.status !=
+    'completed' AND contracts.claimed_by = (SELECT given.owner_id
+FROM given) UNION ALL SELECT contracts.contract_id
+FROM contracts
+WHERE contracts.claimed_by IS NOT NULL AND contracts.status = 'pending' AND contracts.claimed_by =
+    (SELECT given.owner_id
+FROM given)
+"""
 """Parameters: owner_id."""
 
 # queue_queries.py

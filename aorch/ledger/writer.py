@@ -11,6 +11,8 @@ import time
 from asyncio import Future
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from itertools import chain
 from typing import Any, TypeVar
 
 from aorch.errors import AorchError, Conflict, LedgerError
@@ -28,15 +30,15 @@ CLOSE_S = 0.2
 
 
 class _Unit:
-    """Statements that stand or fall together, or `action`, and the waiter to tell."""
+    """Statements that succeed or fail together, or `action`, and the waiter that gets the result."""
 
     result: Any = None
     error: BaseException | None = None
-    told = False
+    finished = False
     wanted: Callable[[], bool] = staticmethod(lambda: True)
-    """Whether it is still to be done; asked in the writer's thread."""
+    """Whether `action` is still to be done; called in the writer's thread."""
     answers: str | None = None
-    """The REQUEST that it answers: a unique index refuses a second answer."""
+    """The REQUEST that the unit answers: a unique index rejects a second answer."""
 
     def __init__(self, statements: Sequence[Statement], action: Action | None, waiter: Future[Any]) -> None:
         self.statements = statements
@@ -49,18 +51,13 @@ class _Unit:
         if self.action is not None and self.wanted():
             self.result = self.action(connection)
 
-    def tell(self) -> None:
-        self.told = True
-        if self.waiter.done():
-            return
-        if self.error is None:
-            self.waiter.set_result(self.result)
-        elif self.answers is not None and isinstance(self.error, sqlite3.IntegrityError):
-            conflict = Conflict(f"request {self.answers} has been answered already")
-            conflict.__cause__ = self.error
-            self.waiter.set_exception(conflict)
-        else:
-            self.waiter.set_exception(self.error)
+    def failure(self, error: BaseException) -> BaseException:
+        """What the waiter gets for `error`."""
+        if self.answers is None or not isinstance(error, sqlite3.IntegrityError):
+            return error
+        conflict = Conflict(f"request {self.answers} has been answered already")
+        conflict.__cause__ = error
+        return conflict
 
 
 class Writer:
@@ -74,6 +71,7 @@ class Writer:
     ) -> None:
         connection.may_wait = self._may_wait
         self._connection = connection
+        self._transaction = transaction(connection)
         self._check = check
         self._translate = translate
         self._lock = threading.Lock()
@@ -107,7 +105,7 @@ class Writer:
         try:
             await unit.waiter
         except asyncio.CancelledError:
-            if not unit.told:
+            if not unit.finished:
                 unit.waiter = asyncio.get_running_loop().create_future()
                 await unit.waiter
             elif unit.error is not None:
@@ -172,16 +170,20 @@ class Writer:
         self._refusal = FORKED
 
     def _work(self) -> None:
-        open_ = True
-        while open_:
-            handed_over = [self._queue.get()]
+        is_open = True
+        while is_open:
+            batches = [self._queue.get()]
             while not self._queue.empty():
-                handed_over.append(self._queue.get())
-            open_ = None not in handed_over
-            gathered = [each for each in handed_over if each is not None]
-            if gathered:
-                self._write([unit for _, units in gathered for unit in units])
-                _tell(gathered)
+                batches.append(self._queue.get())
+            is_open = None not in batches
+            by_loop: dict[asyncio.AbstractEventLoop, list[_Unit]] = {}
+            for loop, units in filter(None, batches):
+                by_loop.setdefault(loop, []).extend(units)
+            if by_loop:
+                self._write(list(chain.from_iterable(by_loop.values())))
+            for loop, units in by_loop.items():
+                with suppress(RuntimeError):  # the loop is closed, so no task waits in it
+                    loop.call_soon_threadsafe(_finish, units)
         self._connection.close()
 
     def _write(self, units: list[_Unit]) -> None:
@@ -192,13 +194,14 @@ class Writer:
         try:
             self._check()
             try:
-                with transaction(self._connection):
+                with self._transaction:
                     self._execute_by_kind(statements)
-                    self._each(actions)
+                    if actions:
+                        self._each(actions)
             except (sqlite3.Error, OverflowError, UnicodeError) as error:  # those of a row: SQLite's, and of binding it
                 if is_of_the_file(error):
                     raise
-                with transaction(self._connection):
+                with self._transaction:
                     self._each(statements)
                     self._each(actions)
         except Exception as error:  # noqa: BLE001  the waiters must be told, whatever it was, and the thread must live
@@ -238,18 +241,13 @@ class Writer:
         return in_time and any(unit.wanted() for unit in self._units)
 
 
-def _tell(gathered: list[tuple[asyncio.AbstractEventLoop, list[_Unit]]]) -> None:
-    """Wake all waiters of a loop by one call into it."""
-    by_loop: defaultdict[asyncio.AbstractEventLoop, list[_Unit]] = defaultdict(list)
-    for loop, units in gathered:
-        by_loop[loop] += units
-    for loop, its in by_loop.items():
-        try:
-            loop.call_soon_threadsafe(_tell_each, its)
-        except RuntimeError:  # the loop is closed, so nobody waits in it
-            continue
-
-
-def _tell_each(units: list[_Unit]) -> None:
+def _finish(units: list[_Unit]) -> None:
+    """Give each waiter its result, in the waiters' loop."""
     for unit in units:
-        unit.tell()
+        unit.finished = True
+        if unit.waiter.done():
+            continue
+        if unit.error is None:
+            unit.waiter.set_result(unit.result)
+        else:
+            unit.waiter.set_exception(unit.failure(unit.error))

@@ -67,11 +67,16 @@ def test_start_and_complete_change_only_what_changes(ledger: sqlite3.Connection)
 
 
 def test_orphans_are_found_by_their_owner(ledger: sqlite3.Connection) -> None:
-    """CLAIMED names each owner once; ORPHANS what one of them holds."""
-    rows = [row("A", claimed_by="one"), row("B", claimed_by="one", parent_id="A"), row("C", claimed_by="two"), row("D")]
+    """CLAIM_OWNERS names each owner once; CLAIMED_BY_OWNER what one of them holds: what runs, then what waits for its agent."""
+    rows = [
+        row("A", status="pending", claimed_by="one"),
+        row("B", status="in_progress", claimed_by="one", parent_id="A"),
+        row("C", status="in_progress", claimed_by="two"),
+        row("D", status="pending"),
+    ]
     ledger.executemany(statements.INSERT_CONTRACT, rows)
     assert sorted(ledger.execute(statements.CLAIM_OWNERS)) == [("one",), ("two",)]
-    assert ledger.execute(statements.CLAIMED_BY_OWNER, ("one",)).fetchall() == [("A",), ("B",)]
+    assert ledger.execute(statements.CLAIMED_BY_OWNER, ("one",)).fetchall() == [("B",), ("A",)]
 
 
 def test_ancestors_lead_from_a_contract_to_the_root(ledger: sqlite3.Connection) -> None:

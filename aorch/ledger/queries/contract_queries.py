@@ -14,11 +14,13 @@ from sqlalchemy import (
     literal,
     null,
     select,
+    union,
+    union_all,
     update,
 )
 
 from aorch.ledger.queries.expressions import RECORD, contracts, given, indexed_position, listed
-from aorch.ledger.record import FIELDS, IN_PROGRESS, PENDING, REQUEST, Record
+from aorch.ledger.record import COMPLETED, FIELDS, IN_PROGRESS, PENDING, REQUEST, RESPONSE, Record
 from aorch.ledger.schema import SessionIndex, session_contracts
 
 c = contracts.c
@@ -31,7 +33,17 @@ INSERT_REQUEST = (
     .values({name: bindparam(name) for name in (*Record._fields[:9], "metadata", "parent_id", "claimed_by")})
     .inline()
 )
-"""Inserts a REQUEST without the columns that its RESPONSE fills: each NULL that is not bound saves 0.3 µs of 20."""
+"""Inserts a REQUEST without the columns that its RESPONSE fills: each value that is not bound saves 0.3 µs of 20."""
+
+INSERT_RESPONSE = (
+    insert(contracts)
+    .values(
+        {name: bindparam(name) for name in Record._fields if name not in ("contract_type", "payload", "claimed_by")}
+    )
+    .values(contract_type=RESPONSE, payload=literal("{}", Text))
+    .inline()
+)
+"""Inserts a RESPONSE: its payload is empty and no process claims it."""
 
 START_REQUEST = (
     update(contracts).where(c.contract_id == bindparam("request_id"), c.status == PENDING).values(status=IN_PROGRESS)
@@ -141,7 +153,16 @@ def _sessions_from() -> CompoundSelect[Any]:
 SESSIONS_FROM = _sessions_from()
 """Sessions in the order of their ids, found by skipping through the session index instead of reading all of it."""
 
-CLAIM_OWNERS = select(c.claimed_by).where(c.claimed_by.is_not(None)).distinct()
+
+def _claimed(column: Any, *conditions: Any) -> tuple[Select[Any], ...]:
+    """A partial index has the open REQUESTs by status, and another one the claims of pending REQUESTs."""
+    running = select(column).where(c.claimed_by.is_not(None), c.status == IN_PROGRESS, c.status != COMPLETED)
+    pending = select(column).where(c.claimed_by.is_not(None), c.status == PENDING)
+    return running.where(*conditions), pending.where(*conditions)
+
+
+CLAIM_OWNERS = union(*_claimed(c.claimed_by))
 """The owner of each claim."""
 
-CLAIMED_BY_OWNER = select(c.contract_id).where(c.claimed_by == bindparam("owner_id"))
+_owner_id = select(given("owner_id").c.owner_id).scalar_subquery()
+CLAIMED_BY_OWNER = union_all(*_claimed(c.contract_id, c.claimed_by == _owner_id))

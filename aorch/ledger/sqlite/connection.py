@@ -19,34 +19,11 @@ PAUSE_S = 0.005
 """The pause between two of these waits: for some statements SQLite does not wait at all."""
 
 
-class Cursor(sqlite3.Cursor):
-    """A cursor whose `execute` waits for a lock in slices of SLICE_S, BUSY_TIMEOUT_S in all, so that Ctrl-C ends the wait."""
-
-    def execute(self, sql: str, parameters: Any = (), /) -> "Cursor":
-        """As of sqlite3. A statement inside a transaction is not repeated."""
-        try:
-            return super().execute(sql, parameters)
-        except sqlite3.OperationalError as error:
-            if not self._may_repeat(error):
-                raise
-        give_up_at = time.monotonic() + BUSY_TIMEOUT_S
-        while True:
-            time.sleep(PAUSE_S)
-            try:
-                return super().execute(sql, parameters)
-            except sqlite3.OperationalError as error:
-                if not self._may_repeat(error) or time.monotonic() >= give_up_at:
-                    raise
-
-    def _may_repeat(self, error: sqlite3.OperationalError) -> bool:
-        connection = self.connection
-        assert isinstance(connection, Connection)
-        busy = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
-        return busy and not connection.in_transaction and connection.may_wait()
-
-
 class Connection(sqlite3.Connection):
-    """A connection whose cursors wait for locks in slices, as long as `may_wait` returns true."""
+    """A connection that waits for a lock in slices of SLICE_S, BUSY_TIMEOUT_S in all, so that Ctrl-C ends the wait.
+
+    It stops waiting once `may_wait` returns false.
+    """
 
     path: Path
     may_wait: Callable[[], bool] = staticmethod(lambda: True)
@@ -55,13 +32,47 @@ class Connection(sqlite3.Connection):
     engine: Any = None
     """SQLAlchemy's engine over this connection, once selects.py has made it."""
 
-    def cursor(self, factory: Any = Cursor) -> Any:
+    def cursor(self, factory: Any = None) -> Any:
         """A Cursor."""
-        return super().cursor(factory)
+        return super().cursor(factory or Cursor)
 
     def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
-        """As of sqlite3, by a Cursor."""
-        return Cursor(self).execute(sql, parameters)
+        """As of sqlite3. A statement inside a transaction is not repeated."""
+        execute = sqlite3.Cursor(self).execute
+        try:
+            return execute(sql, parameters)
+        except sqlite3.OperationalError as error:
+            return self.execute_again(error, execute, sql, parameters)
+
+    def execute_again(
+        self, error: sqlite3.OperationalError, execute: Callable[[str, Any], sqlite3.Cursor], sql: str, parameters: Any
+    ) -> sqlite3.Cursor:
+        """Repeat a statement that raised `error`, until it gets the lock. Raises `error` if it was about anything else."""
+        give_up_at = time.monotonic() + BUSY_TIMEOUT_S
+        while _is_busy(error) and not self.in_transaction and self.may_wait() and time.monotonic() < give_up_at:
+            time.sleep(PAUSE_S)
+            try:
+                return execute(sql, parameters)
+            except sqlite3.OperationalError as again:
+                error = again
+        raise error
+
+
+class Cursor(sqlite3.Cursor):
+    """A cursor for SQLAlchemy, which waits for a lock as its Connection does."""
+
+    def execute(self, sql: str, parameters: Any = (), /) -> "Cursor":
+        """As of sqlite3. A statement inside a transaction is not repeated."""
+        try:
+            super().execute(sql, parameters)
+        except sqlite3.OperationalError as error:
+            assert isinstance(self.connection, Connection)
+            self.connection.execute_again(error, super().execute, sql, parameters)
+        return self
+
+
+def _is_busy(error: sqlite3.OperationalError) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def connection_to(path: Path, query: str) -> Connection:
@@ -92,7 +103,7 @@ class transaction:
     """A write transaction around a block: committed at its end, rolled back if it raises.
 
     It takes the write lock first (BEGIN IMMEDIATE): a transaction that begins by reading cannot wait for the lock later.
-    A class, since a generator takes three times as long.
+    It can be used again, also after an error.
     """
 
     __slots__ = ("_connection",)
@@ -106,7 +117,7 @@ class transaction:
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
         try:
             if kind is None:
-                self._connection.execute("COMMIT")
+                self._connection.commit()
         finally:
             if self._connection.in_transaction:  # SQLite has rolled back by itself if, say, the disk is full
                 self._connection.execute("ROLLBACK")
