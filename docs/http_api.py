@@ -1,4 +1,4 @@
-"""docs/http-api.md, made of the OpenAPI document that the server serves."""
+"""docs/http-api.md, generated from the OpenAPI document that the server serves."""
 
 import json
 import re
@@ -6,47 +6,60 @@ import shlex
 from collections.abc import Iterable
 from typing import Any
 
-from aorch.server.openapi import PROBLEM, document
+from aorch.server.openapi import document
+from aorch.server.problems import PROBLEM
 
 Json = dict[str, Any]
-Refusal = tuple[str, str, str]
-"""Status, code, an example."""
+Error = tuple[int, str, str]
+"""Status, code, and the detail of an example."""
 
 _HEAD = """\
 # The HTTP API
 
-`aorch serve` answers on http://127.0.0.1:8888. The same as a page to try it at `/docs` (Swagger UI), to read at `/redoc`
-(ReDoc), and for programs at `/openapi.json` (OpenAPI 3.1); these need neither a token nor the internet.
+`aorch serve` listens on http://127.0.0.1:8888. The same API is at `/docs` (Swagger UI, where you can try it), at `/redoc`
+(ReDoc, for reading) and at `/openapi.json` (OpenAPI 3.1, for programs). These pages need no token and no internet.
 
-Where tokens are needed, send one: `-H "Authorization: Bearer $TOKEN"`.
+If the service needs a token, send it as a header: `-H "Authorization: Bearer $TOKEN"`.
 """
 
 
 def http_page() -> str:
-    """Every endpoint: what it does, what it takes, what it answers, what it refuses, and a call of it."""
+    """Every operation: what it does, its parameters, its response, its errors, and an example call."""
     api = document(is_open=False)
     operations = [
         (method.upper(), path, operation) for path, item in api["paths"].items() for method, operation in item.items()
     ]
-    common = _common(api, [operation for _, _, operation in operations])
-    with_token = _common(api, [operation for _, _, operation in operations if operation["security"]])
-    lines = [_HEAD, *api["info"]["description"].splitlines()[2:], "", "| endpoint | scope | |", "|---|---|---|"]
+    token = set.intersection(*(_errors(api, each) for _, _, each in operations if each["security"]))
+    lines = [_HEAD, *api["info"]["description"].splitlines()]
+    for tag in api["tags"]:
+        lines += [
+            "",
+            f"**{tag['name'].capitalize()}**: {tag['description']}",
+            "",
+            "| endpoint | | scope |",
+            "|---|---|---|",
+        ]
+        for method, path, operation in operations:
+            if operation["tags"] == [tag["name"]]:
+                link = f"[`{method} {path}`](#{_anchor(method, path)})"
+                lines.append(f"| {link} | {operation['summary']} | {_scope(operation)} |")
+    lines += [
+        "",
+        "Any request can fail with:",
+        "",
+        *_error_table(_examples(api, {"default": {"$ref": "#/components/responses/Error"}})),
+    ]
+    lines += ["", "Any operation with a scope can fail with:", "", *_error_table(token)]
     for method, path, operation in operations:
-        lines.append(
-            f"| [`{method} {path}`](#{_anchor(method, path)}) | {_scope(operation)} | {operation['summary']} |"
-        )
-    lines += ["", "Any of them may refuse with:", "", *_refusal_table(common)]
-    lines += ["", "and any that has a scope with:", "", *_refusal_table(with_token - common)]
-    for method, path, operation in operations:
-        lines += _endpoint(api, method, path, operation, with_token)
-    lines += ["", "## Shapes"]
+        lines += _endpoint(api, method, path, operation, token)
+    lines += ["", "## Schemas"]
     for name, schema in api["components"]["schemas"].items():
         lines += ["", f"### {name}", "", schema["description"], "", *_fields(schema)]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)) + "\n"
 
 
-def _endpoint(api: Json, method: str, path: str, operation: Json, common: set[Refusal]) -> Iterable[str]:
-    yield from ["", f"## {method} {path}", "", operation["summary"], "", operation["description"], ""]
+def _endpoint(api: Json, method: str, path: str, operation: Json, common: set[Error]) -> Iterable[str]:
+    yield from ["", f"## {method} {path}", "", f"{operation['summary']}.", "", operation["description"], ""]
     if operation["parameters"]:
         yield from ["| parameter | in | type | |", "|---|---|---|---|"]
         for parameter in operation["parameters"]:
@@ -56,10 +69,10 @@ def _endpoint(api: Json, method: str, path: str, operation: Json, common: set[Re
     if body := operation.get("requestBody"):
         yield from [f"Body: {_type(_json_of(body)['schema'])}.", ""]
     yield from ["```console", f"$ {_curl(api, method, path, operation)}", *_shown(operation), "```", ""]
-    yield from [f"Answer: {_answer(operation)}", ""]
-    own = set(_refusals(api, operation)) - common
+    yield from [f"Response: {_answer(operation)}", ""]
+    own = _errors(api, operation) - common
     if own:
-        yield from ["Refuses with:", "", *_refusal_table(own)]
+        yield from ["Errors:", "", *_error_table(own)]
 
 
 def _curl(api: Json, method: str, path: str, operation: Json) -> str:
@@ -88,29 +101,34 @@ def _answer(operation: Json) -> str:
     status = next(iter(operation["responses"]))
     ((kind, content),) = answer["content"].items()
     headers = ", ".join(f"`{name}`" for name in answer["headers"])
-    return f"{status} `{kind}`, {_type(content['schema'])}; headers {headers}."
+    return f"{status} `{kind}`, {_type(content['schema'])}. Headers: {headers}."
 
 
 def _success(operation: Json) -> Json:
-    """The answer where all went well, which comes first."""
+    """The response of a success, which comes first."""
     answer: Json = next(iter(operation["responses"].values()))
     return answer
 
 
-def _common(api: Json, operations: list[Json]) -> set[Refusal]:
-    return set.intersection(*(set(_refusals(api, operation)) for operation in operations))
+def _errors(api: Json, operation: Json) -> set[Error]:
+    """The errors that the operation itself documents."""
+    return _examples(api, {status: each for status, each in operation["responses"].items() if status != "default"})
 
 
-def _refusals(api: Json, operation: Json) -> Iterable[Refusal]:
-    for status, response in operation["responses"].items():
+def _examples(api: Json, responses: Json) -> set[Error]:
+    found = set()
+    for response in responses.values():
         content = _resolved(api, response)["content"].get(PROBLEM, {})
-        for code, example in content.get("examples", {}).items():
-            yield status, code, example["value"]["detail"]
+        found |= {
+            (example["value"]["status"], example["value"]["code"], example["value"]["detail"])
+            for example in content.get("examples", {}).values()
+        }
+    return found
 
 
-def _refusal_table(refusals: set[Refusal]) -> Iterable[str]:
-    yield from ["| status | code | for example |", "|---|---|---|"]
-    for status, code, detail in sorted(refusals):
+def _error_table(errors: set[Error]) -> Iterable[str]:
+    yield from ["| status | code | example |", "|---|---|---|"]
+    for status, code, detail in sorted(errors):
         yield f"| {status} | `{code}` | {_cell(detail)} |"
 
 
@@ -160,7 +178,7 @@ def _resolved(api: Json, part: Json) -> Json:
 
 
 def _anchor(method: str, path: str) -> str:
-    """As GitHub makes it of a heading."""
+    """The anchor that GitHub gives a heading."""
     return re.sub(r"[^\w\- ]", "", f"{method} {path}".lower()).replace(" ", "-")
 
 

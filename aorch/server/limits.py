@@ -93,7 +93,7 @@ class RateLimit:
                 429,
                 "too_many",
                 f"more than {1 / self._cost_s:g} requests per second (serve.rate_per_s)",
-                f"Try again in {wait_s:.3g} s.",
+                f"Try again in {ceil(10 * wait_s) / 10:g} s.",
                 Retry_After=str(ceil(wait_s)),
             )
         self._full_at[caller] = full_at

@@ -106,12 +106,13 @@ def _translated(error: Exception | asyncio.CancelledError, request: web.Request,
         return body_broken()
     if isinstance(error, ConnectionError):
         return AgentCancelled("the client closed the connection")
-    return _internal_error(error, request)
-
-
-def _internal_error(error: Exception, request: web.Request) -> AorchError:
     request_id = request[CONTEXT].request_id
     request.app.logger.error("request %s failed", request_id, exc_info=error)
+    return internal_error(request_id)
+
+
+def internal_error(request_id: str) -> AorchError:
+    """Return the error for a bug of the server."""
     return AorchError("internal error; the server's log has the traceback", f"Report it with request id {request_id}.")
 
 

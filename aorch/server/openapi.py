@@ -1,30 +1,42 @@
-"""The OpenAPI 3.1 document, made of the routes and of the shapes that check bodies and queries: nothing is said twice."""
+"""The OpenAPI 3.1 document, generated from the routes, the handlers' docstrings and the schemas that validate requests.
+
+Its examples are responses of a real server, recorded in openapi_examples.json by docs/record_http_examples.py. An operation
+shows the errors that were recorded for it; those that any request can get are in its `default` response.
+"""
 
 import inspect
 import re
 from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 import aorch
-from aorch.errors import AorchError
-from aorch.server import openapi_examples
+from aorch import jsonio
 from aorch.server.authentication import PUBLIC
+from aorch.server.problems import PROBLEM
 from aorch.server.route import Route
 from aorch.server.route_table import ROUTES
 from aorch.server.schemas.problem import Problem
 
 Json = dict[str, Any]
 
-PROBLEM = "application/problem+json"
+EXAMPLES = Path(__file__).with_name("openapi_examples.json")
+"""`answers`: for each operation, responses by name. `errors`: for each operation the bodies of its errors; also those of all
+operations with a body (`body`), of all that need a token (`token`), and of any request (`any`)."""
 
 _ABOUT = """\
-Any agent, called by what it can do, with every exchange on record.
+Call any agent by what it can do, and keep every exchange in a ledger.
 
-Errors are `application/problem+json` (RFC 9457); the member `code` is stable. Times are RFC 3339 in UTC with milliseconds.
-A field of a body that is not known is passed over; a name in a query that is not known is refused.
+`POST /v1/orchestrate` executes a task now; `POST /v1/tasks` queues one for later. Both write a REQUEST to the ledger before the \
+agent is called, and a RESPONSE with its result afterwards.
+
+Errors are `application/problem+json` (RFC 9457): `code` identifies the kind and never changes, `detail` says what failed, and \
+`hint` what to do next. Times are RFC 3339 in UTC with milliseconds. Unknown body fields are ignored; unknown query parameters \
+are rejected with 422.
 """
 _TAGS = {
     "tasks": "Execute a task now, or queue it for later.",
@@ -34,83 +46,85 @@ _TAGS = {
     "service": "The health and status of the service.",
 }
 _PATH_PARAMETERS = {
-    "agent_id": ("The agent's id.", openapi_examples.AGENT),
-    "contract_id": ("The whole id.", openapi_examples.REQUEST_ID),
+    "agent_id": ("The agent's id.", "agent_example_001"),
+    "contract_id": ("The contract's complete id.", "01KFV70HW83SYH1HAX57ZG0001"),
     "session_id": (
-        "The session, percent-encoded where it holds more than letters, digits and `-._~`.",
-        openapi_examples.SESSION,
+        "The session's id, percent-encoded if it has other characters than letters, digits and `-._~`.",
+        "session_001",
     ),
 }
-_ASKED: dict[str, dict[str, Json]] = {
-    "orchestrate": {
-        "Idempotency-Key": {
-            "description": "Makes it safe to send the same again: it is answered with what came of the first, and no agent "
-            "is called. A text in quotes (draft-ietf-httpapi-idempotency-key-header), or bare.",
-            "schema": {
-                "type": "string",
-                "pattern": r"""^([A-Za-z0-9!#$%&'*+.^_`|~:/=@-]{1,255}|"([ !#-\[\]-~]|\\["\\]){1,255}")$""",
-                "examples": ['"8e03978e-40d5-43dd-bc93-6894a57f9324"'],
-            },
+_TASK_HEADERS: dict[str, Json] = {
+    "Idempotency-Key": {
+        "description": "Makes it safe to send the request again: the response is that of the first request with this key, and "
+        "no agent is called again. A quoted string (draft-ietf-httpapi-idempotency-key-header), or a bare word.",
+        "schema": {
+            "type": "string",
+            "pattern": r"""^([A-Za-z0-9!#$%&'*+.^_`|~:/=@-]{1,255}|"([ !#-\[\]-~]|\\["\\]){1,255}")$""",
+            "examples": ['"8e03978e-40d5-43dd-bc93-6894a57f9324"'],
         },
-        "X-Request-ID": {
-            "description": "Said back, and kept in the contract's metadata.",
-            "schema": {"type": "string", "examples": ["order-42"]},
-        },
-        "traceparent": {
-            "description": "W3C Trace Context: kept in the contract's metadata, and handed to the agent.",
-            "schema": {"type": "string", "examples": ["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"]},
-        },
-        "tracestate": {"description": "Its companion.", "schema": {"type": "string", "examples": ["vendor=1"]}},
     },
+    "X-Request-ID": {
+        "description": "An id for this request. It is returned, and stored in the contract's metadata.",
+        "schema": {"type": "string", "examples": ["order-42"]},
+    },
+    "traceparent": {
+        "description": "W3C Trace Context. It is stored in the contract's metadata and passed to the agent.",
+        "schema": {"type": "string", "examples": ["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"]},
+    },
+    "tracestate": {
+        "description": "W3C Trace Context, vendor-specific part.",
+        "schema": {"type": "string", "examples": ["vendor=1"]},
+    },
+}
+_REQUEST_HEADERS: dict[str, dict[str, Json]] = {
+    "orchestrate": _TASK_HEADERS,
+    "submit_task": _TASK_HEADERS,
     "events": {
         "Last-Event-ID": {
-            "description": "Go on after this event; goes before `last_event_id`.",
+            "description": "Start after this event. Takes precedence over `last_event_id`.",
             "schema": {"type": "string", "pattern": "^[0-9]{0,18}$", "examples": ["41"]},
         }
     },
 }
-_ASKED["submit_task"] = _ASKED["orchestrate"]
-"""The headers that an operation reads."""
-_SAID: dict[str, Json] = {
+"""The headers that each operation reads."""
+_RESPONSE_HEADERS: dict[str, Json] = {
     "X-Request-ID": {
-        "description": "The id of this request in the server's log: the caller's own where it sent one of up to 128 letters, "
+        "description": "The id of this request in the server's log: the client's own, if it sent one of up to 128 letters, "
         "digits and `_.:-`.",
         "required": True,
-        "schema": {"type": "string", "minLength": 1, "examples": [openapi_examples.REQUEST_ID]},
+        "schema": {"type": "string", "minLength": 1, "examples": ["order-42"]},
     },
     "Retry-After": {
-        "description": "Seconds after which to try again.",
-        "required": True,
+        "description": "Seconds to wait before trying again.",
         "schema": {"type": "integer", "minimum": 0, "examples": [1]},
     },
     "WWW-Authenticate": {
-        "description": "What is needed (RFC 6750).",
+        "description": "What authentication is needed (RFC 6750).",
         "required": True,
         "schema": {"type": "string", "examples": ["Bearer"]},
     },
     "Link": {
-        "description": 'The next page (RFC 8288, `rel="next"`); absent on the last.',
+        "description": 'The next page (RFC 8288, `rel="next"`). Absent on the last page.',
         "schema": {"type": "string", "examples": ['</v1/contracts?limit=100&cursor=100>; rel="next"']},
     },
     "Location": {
-        "description": "Where to ask for what came of it.",
+        "description": "The URL of the task.",
         "required": True,
         "schema": {
             "type": "string",
             "format": "uri-reference",
-            "examples": [f"/v1/tasks/{openapi_examples.REQUEST_ID}"],
+            "examples": ["/v1/tasks/01KFV70HW83SYH1HAX57ZG0001"],
         },
     },
     "Idempotency-Replayed": {
-        "description": "`true` where this is the answer to an earlier request with the same key.",
+        "description": "`true` if this is the response of an earlier request with the same key.",
         "schema": {"type": "string", "const": "true"},
     },
 }
-"""The headers of answers."""
-_SAID_BY_STATUS = {401: ["WWW-Authenticate"], 429: ["Retry-After"], 503: ["Retry-After"]}
+_HEADERS_OF_STATUS = {401: ["WWW-Authenticate"], 503: ["Retry-After"]}
 _STREAM = {
     "type": "object",
-    "description": "One event: `id` is the contract's place in the ledger, `data` the contract.",
+    "description": "One event: `id` is the contract's position in the ledger, `data` the contract.",
     "properties": {
         "id": {"type": "string", "pattern": "^[0-9]+$"},
         "event": {"type": "string", "enum": ["request", "response"]},
@@ -125,7 +139,7 @@ _STREAM = {
 
 
 class _Schemas(GenerateJsonSchema):
-    """Without a title for each field, which would only be its name in capitals; and in the order of the code."""
+    """Without a title for each field, which would only repeat its name; and in the order of the code."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
@@ -135,10 +149,24 @@ class _Schemas(GenerateJsonSchema):
 
 
 def document(*, is_open: bool) -> Json:
-    """The whole document; `is_open` where the server lets callers in without a token."""
+    """Return the whole document. `is_open`: the server accepts callers without a token."""
     paths: dict[str, Json] = {}
     for route in ROUTES:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, is_open=is_open)
+    responses = {"Error": _any_error()}
+    if not is_open:
+        responses |= {
+            f"Error{status}": _errors(status, found) for status, found in _by_status(_recorded("token")).items()
+        }
+    components: Json = {"schemas": _schemas(), "responses": responses, "headers": _RESPONSE_HEADERS}
+    if not is_open:
+        components["securitySchemes"] = {
+            "bearer": {
+                "type": "http",
+                "scheme": "bearer",
+                "description": "A token from `aorch tokens create`, or from the server's token file.",
+            }
+        }
     return {
         "openapi": "3.1.0",
         "info": {
@@ -150,26 +178,27 @@ def document(*, is_open: bool) -> Json:
         "servers": [{"url": "/"}],
         "tags": [{"name": name, "description": about} for name, about in _TAGS.items()],
         "paths": paths,
-        "components": {
-            "schemas": _schemas(),
-            "responses": {f"Refusal{status}": _refusal(status, found) for status, found in _SHARED.items()},
-            "headers": _SAID,
-            "securitySchemes": {
-                "bearer": {
-                    "type": "http",
-                    "scheme": "bearer",
-                    "description": "A token of `aorch tokens create` or of the server's token file.",
-                }
-            },
-        },
+        "components": components,
     }
 
 
+@cache
+def _examples() -> Json:
+    found: Json = jsonio.decode(EXAMPLES.read_bytes())
+    return found
+
+
+def _recorded(name: str) -> list[Json]:
+    """Return the recorded errors of an operation, or of a group of operations."""
+    found: list[Json] = _examples()["errors"].get(name, [])
+    return found
+
+
 def _schemas() -> Json:
-    asked = [(route.body, "validation") for route in ROUTES if route.body]
-    answered = [(route.response, "serialization") for route in ROUTES if route.response]
+    inputs = [(route.body, "validation") for route in ROUTES if route.body]
+    outputs = [(route.response, "serialization") for route in ROUTES if route.response]
     _, schemas = models_json_schema(
-        [*asked, *answered, (Problem, "serialization")],  # type: ignore[list-item]  # the modes are literals
+        [*inputs, *outputs, (Problem, "serialization")],  # type: ignore[list-item]  # the modes are literals
         ref_template="#/components/schemas/{model}",
         schema_generator=_Schemas,
     )
@@ -178,27 +207,21 @@ def _schemas() -> Json:
 
 
 def _operation(route: Route, *, is_open: bool) -> Json:
-    summary, _, more = inspect.cleandoc(route.handler.__doc__ or "").partition("\n")
+    summary, _, details = inspect.cleandoc(route.handler.__doc__ or "").partition("\n")
+    needs_token = route.scope != PUBLIC and not is_open
+    token = f"Needs a token with the scope `{route.scope}`." if needs_token else "Needs no token."
     operation: Json = {
         "operationId": route.name,
-        "summary": summary,
-        "description": f"{more.strip()}\n\n{_scope(route)}".strip(),
+        "summary": summary.removesuffix("."),
+        "description": f"{details.strip()}\n\n{token}".strip(),
         "tags": [route.tag],
-        "security": [],
+        "security": [{"bearer": [route.scope]}] if needs_token else [],
         "parameters": [*_path_parameters(route), *_query_parameters(route), *_header_parameters(route)],
-        "responses": {f"{route.success}": _answer(route), **_refusals(route)},
+        "responses": {f"{route.success}": _success(route), **_failures(route, needs_token=needs_token)},
     }
-    if route.scope != PUBLIC:
-        operation["security"] = [{"bearer": [route.scope]}, *([{}] if is_open else [])]
     if route.body:
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": _ref(route.body)}}}
     return operation
-
-
-def _scope(route: Route) -> str:
-    return (
-        "Needs no token." if route.scope == PUBLIC else f"Where tokens are needed: one with the scope `{route.scope}`."
-    )
 
 
 def _path_parameters(route: Route) -> Iterable[Json]:
@@ -209,93 +232,91 @@ def _path_parameters(route: Route) -> Iterable[Json]:
 
 
 def _query_parameters(route: Route) -> Iterable[Json]:
-    shape = route.query.model_json_schema(schema_generator=_Schemas) if route.query else {"properties": {}}
-    for name, field in shape["properties"].items():
-        about, schema = field.pop("description"), _without_null(field)
-        yield {
-            "name": name,
-            "in": "query",
-            "required": name in shape.get("required", ()),
-            "description": about,
-            "schema": schema,
-        }
+    schema = route.query.model_json_schema(schema_generator=_Schemas) if route.query else {"properties": {}}
+    for name, field in schema["properties"].items():
+        about, of_value = field.pop("description"), _without_null(field)
+        is_required = name in schema.get("required", ())
+        yield {"name": name, "in": "query", "required": is_required, "description": about, "schema": of_value}
 
 
 def _without_null(field: Json) -> Json:
-    """A query has no null: what is not asked for is left out."""
+    """Return the schema of a query parameter, which cannot be null: it is left out instead."""
     if field.get("default", ...) is not None:
         return field
     return next(choice for choice in field["anyOf"] if choice.get("type") != "null")
 
 
 def _header_parameters(route: Route) -> Iterable[Json]:
-    for name, about in _ASKED.get(route.name, {}).items():
+    for name, about in _REQUEST_HEADERS.get(route.name, {}).items():
         yield {"name": name, "in": "header", "required": False, **about}
 
 
-def _answer(route: Route) -> Json:
+def _success(route: Route) -> Json:
+    examples = {name: {"value": value} for name, value in _examples()["answers"][route.name].items()}
     headers = ["X-Request-ID"]
     if route.response is None:
-        content: Json = {
-            "text/event-stream": {"schema": _STREAM, "examples": {"one": {"value": openapi_examples.STREAM}}}
-        }
+        content: Json = {"text/event-stream": {"schema": _STREAM, "examples": examples}}
+        about = "A stream of server-sent events."
     else:
-        shown = {name: {"value": value} for name, value in openapi_examples.ANSWERS[route.name].items()}
-        content = {"application/json": {"schema": _ref(route.response), "examples": shown}}
+        content = {"application/json": {"schema": _ref(route.response), "examples": examples}}
+        about = inspect.cleandoc(route.response.__doc__ or "")
         headers += ["Link"] if "next" in route.response.model_fields else []
-    headers += ["Idempotency-Replayed"] if "Idempotency-Key" in _ASKED.get(route.name, {}) else []
+    headers += ["Idempotency-Replayed"] if "Idempotency-Key" in _REQUEST_HEADERS.get(route.name, {}) else []
     headers += ["Location"] if route.success == 202 else []
-    about = "What came of it." if route.body else "What was asked for."
     return {"description": about, "headers": {name: _header(name) for name in headers}, "content": content}
 
 
-def _refusals(route: Route) -> Json:
-    found = _by_status(_possible(route))
-    return {
-        f"{status}": {"$ref": f"#/components/responses/Refusal{status}"}
-        if refusals == _SHARED.get(status)
-        else _refusal(status, refusals)
-        for status, refusals in sorted(found.items())
-    }
+def _failures(route: Route, *, needs_token: bool) -> Json:
+    """Return the responses with the operation's own errors, and `default` with those of any request."""
+    own = [*(_recorded("body") if route.body else ()), *_recorded(route.name)]
+    token = _recorded("token") if needs_token else []
+    found: Json = {}
+    for status, errors in sorted(_by_status([*token, *own]).items()):
+        is_shared = all(error in token for error in errors)
+        found[f"{status}"] = {"$ref": f"#/components/responses/Error{status}"} if is_shared else _errors(status, errors)
+    return {**found, "default": {"$ref": "#/components/responses/Error"}}
 
 
-def _possible(route: Route) -> Iterable[AorchError]:
-    yield from openapi_examples.ALWAYS
-    if route.scope != PUBLIC:
-        yield from openapi_examples.TOKEN
-    if route.body:
-        yield from openapi_examples.BODY
-    yield from openapi_examples.REFUSALS.get(route.name, ())
-
-
-def _by_status(refusals: Iterable[AorchError]) -> dict[int, list[AorchError]]:
-    found: dict[int, list[AorchError]] = {}
-    for refusal in refusals:
-        found.setdefault(refusal.http_status, []).append(refusal)
+def _by_status(errors: Iterable[Json]) -> dict[int, list[Json]]:
+    found: dict[int, list[Json]] = {}
+    for error in errors:
+        found.setdefault(error["status"], []).append(error)
     return found
 
 
-_SHARED = _by_status([*openapi_examples.ALWAYS, *openapi_examples.TOKEN])
-"""What is refused in the same words wherever it is."""
-_NAMELESS = set(_by_status(openapi_examples.BEFORE_ROUTES))
-
-
-def _refusal(status: int, refusals: list[AorchError]) -> Json:
-    shown = {refusal.code: {"value": openapi_examples.as_answered(refusal)} for refusal in refusals}
-    title = shown[refusals[0].code]["value"]["title"]
-    said = {name: _header(name) for name in _SAID_BY_STATUS.get(status, [])}
-    if status not in _NAMELESS:
-        said["X-Request-ID"] = _header("X-Request-ID")
+def _errors(status: int, errors: list[Json]) -> Json:
+    """Return the response with that status, with an example of each of its errors."""
+    headers = ["X-Request-ID", *_HEADERS_OF_STATUS.get(status, ())]
+    codes = ", ".join(f"`{code}`" for code in dict.fromkeys(error["code"] for error in errors))
     return {
-        "description": f"{title}: {', '.join(f'`{code}`' for code in shown)}.",
-        "headers": said,
-        "content": {PROBLEM: {"schema": _ref(Problem), "examples": shown}},
+        "description": f"{errors[0]['title']}: {codes}.",
+        "headers": {name: _header(name) for name in headers},
+        "content": {PROBLEM: {"schema": _ref(Problem), "examples": _named(errors)}},
     }
+
+
+def _any_error() -> Json:
+    """Return the response with the errors that any request can get, before or independently of its operation."""
+    errors = _recorded("any")
+    listed = ", ".join(f"{error['status']} `{error['code']}`" for error in errors)
+    return {
+        "description": f"Any request can also fail with: {listed}.",
+        "content": {PROBLEM: {"schema": _ref(Problem), "examples": _named(errors)}},
+    }
+
+
+def _named(errors: list[Json]) -> Json:
+    """Return OpenAPI examples, named by code, and by a number if a code occurs again."""
+    named: Json = {}
+    for error in errors:
+        again = sum(name.partition(" ")[0] == error["code"] for name in named)
+        named[f"{error['code']} ({again + 1})" if again else error["code"]] = {"value": error}
+    return named
 
 
 def _header(name: str) -> Json:
     return {"$ref": f"#/components/headers/{name}"}
 
 
-def _ref(shape: type[BaseModel]) -> Json:
-    return {"$ref": f"#/components/schemas/{shape.__name__}"}
+def _ref(schema: type[BaseModel]) -> Json:
+    return {"$ref": f"#/components/schemas/{schema.__name__}"}

@@ -1,7 +1,9 @@
-"""/openapi.json: valid, whole, and made of what the server runs on, so that it cannot say anything else."""
+"""/openapi.json: valid, complete, and generated from what the server runs on."""
 
 import inspect
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,12 @@ from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 
 from aorch.errors import by_code
 from aorch.server import openapi
-from aorch.server.openapi import PROBLEM
+from aorch.server.problems import PROBLEM
 from aorch.server.route import Route
 from aorch.server.route_table import ROUTES
 from aorch.server.schemas.fields import Body
 
+ROOT = Path(__file__).parents[2]
 SERVER = Path(inspect.getfile(openapi)).parent
 Json = dict[str, Any]
 
@@ -33,7 +36,7 @@ def operation_of(document: Json, route: Route) -> Json:
 
 
 def resolved(document: Json, part: Json) -> Json:
-    """What `part` refers to, where it does."""
+    """`part`, or the part that it refers to."""
     while "$ref" in part:
         _, *steps = part["$ref"].split("/")
         part = document
@@ -55,14 +58,14 @@ def references(part: Any) -> Iterator[str]:
 
 
 def answers(document: Json) -> Iterator[tuple[Route, str, Json]]:
-    """Every answer of every operation, with its status."""
+    """Every response of every operation, with its status."""
     for route in ROUTES:
         for status, answer in operation_of(document, route)["responses"].items():
             yield route, status, resolved(document, answer)
 
 
 def fits(document: Json, schema: Json, value: Any) -> None:
-    """Raise where `value` is not as `schema` says, formats among that."""
+    """Raise if `value` does not match `schema`, including its formats."""
     jsonschema_rs.validator_for({**schema, "components": document["components"]}, validate_formats=True).validate(value)
 
 
@@ -108,7 +111,7 @@ def test_every_parameter_of_a_query_is_documented_with_its_meaning(document: Jso
         assert all(each["description"] for each in said.values())
 
 
-def test_every_answer_has_examples_of_its_own_shape(document: Json) -> None:
+def test_every_response_has_examples_of_its_own_schema(document: Json) -> None:
     for _, status, answer in answers(document):
         for kind, content in answer["content"].items():
             assert kind == PROBLEM or status in ("200", "202")
@@ -117,7 +120,7 @@ def test_every_answer_has_examples_of_its_own_shape(document: Json) -> None:
                 if kind != "text/event-stream":
                     fits(document, content["schema"], example["value"])
                 if kind == PROBLEM:
-                    assert example["value"]["status"] == int(status)
+                    assert status in ("default", str(example["value"]["status"]))
 
 
 def test_the_example_of_a_body_is_one(document: Json) -> None:
@@ -129,27 +132,51 @@ def test_the_example_of_a_body_is_one(document: Json) -> None:
                 route.body.model_validate(example)
 
 
-def test_every_refusal_that_the_server_knows_is_documented(document: Json) -> None:
+def test_every_error_that_the_server_raises_is_documented(document: Json) -> None:
     shown = {
-        (int(status), code)
-        for _, status, answer in answers(document)
-        for code in answer["content"].get(PROBLEM, {}).get("examples", ())
+        (example["value"]["status"], example["value"]["code"])
+        for _, _, answer in answers(document)
+        for example in answer["content"].get(PROBLEM, {}).get("examples", {}).values()
     }
-    written = {
+    raised = {
         (int(status), code)
         for file in SERVER.rglob("*.py")
-        if file.name != "openapi_examples.py"
         for status, code in re.findall(r'HttpError\(\s*(\d+),\s*"(\w+)"', file.read_text())
     }
-    assert written - shown == {(404, "no_route"), (405, "method_not_allowed")}, "these two are of no operation"
+    assert raised - shown == {(404, "no_route"), (405, "method_not_allowed")}, "these belong to no operation"
     of_classes = {(error.http_status, code) for code, error in by_code().items()}
-    assert shown - written - of_classes == {(417, "refused")}, "what aiohttp refuses by itself"
+    assert shown - raised - of_classes == {(417, "refused")}, "aiohttp raises it"
 
 
-def test_a_scope_is_named_where_one_is_needed_and_open_servers_say_that_none_is(document: Json) -> None:
+def test_an_operation_shows_only_its_own_errors(document: Json) -> None:
+    def codes(path: str, method: str = "get") -> set[str]:
+        responses = document["paths"][path][method]["responses"]
+        shown = [
+            resolved(document, each) for status, each in responses.items() if status not in ("200", "202", "default")
+        ]
+        return {example["value"]["code"] for each in shown for example in each["content"][PROBLEM]["examples"].values()}
+
+    assert codes("/v1/health") == codes("/v1/") == set()
+    assert codes("/v1/agents") == {"not_authorised", "forbidden"}
+    assert codes("/v1/agents/{agent_id}") == {"not_authorised", "forbidden", "not_found"}
+    assert {"no_agent", "agent_timed_out", "ledger_full", "too_large"} < codes("/v1/orchestrate", "post")
+    assert "queue_full" not in codes("/v1/orchestrate", "post")
+    assert "agent_timed_out" not in codes("/v1/tasks", "post")
+
+
+def test_the_examples_are_responses_of_the_server(tmp_path: Path) -> None:
+    script = "docs/record_http_examples.py"
+    subprocess.run([sys.executable, ROOT / script, recorded := tmp_path / "recorded.json"], check=True, timeout=120)
+    assert recorded.read_text() == openapi.EXAMPLES.read_text(), (
+        f"run `uv run python {script} && uv run python docs/generate.py`"
+    )
+
+
+def test_the_scope_of_an_operation_is_shown_if_the_server_needs_tokens_and_not_otherwise(document: Json) -> None:
     for route in ROUTES:
         needed = [] if route.scope == "none" else [{"bearer": [route.scope]}]
         assert operation_of(document, route)["security"] == needed
-        opened = operation_of(openapi.document(is_open=True), route)["security"]
-        assert opened == (needed and [*needed, {}])
         assert ("401" in operation_of(document, route)["responses"]) == bool(needed)
+        opened = operation_of(openapi.document(is_open=True), route)
+        assert opened["security"] == []
+        assert "401" not in opened["responses"]

@@ -157,7 +157,7 @@ def test_the_pages_need_no_token_where_the_api_does(tmp_path: Path, made_ledger:
         assert server.get("/v1/agents").status_code == 401
         for path in (*PAGES, "/openapi.json", "/static/docs.js"):
             assert server.get(path).status_code == 200
-        assert {} not in server.get("/openapi.json").json()["paths"]["/v1/agents"]["get"]["security"]
+        assert server.get("/openapi.json").json()["paths"]["/v1/agents"]["get"]["security"] == [{"bearer": ["read"]}]
 
 
 def test_the_shipped_files_are_those_of_npm() -> None:
