@@ -16,10 +16,10 @@ from aorch.engine.task import Answer, Task, answer_from_contracts
 from aorch.errors import Conflict, NotFound, UsageError
 from aorch.ids import new_id
 from aorch.ledger import priorities
-from aorch.ledger.batch_register import Asked, Past, Recorded
+from aorch.ledger.batch_register import BatchReader, PriorResult
 from aorch.ledger.contract_metadata import requested_agent
 from aorch.ledger.ledger import Ledger
-from aorch.ledger.record import CANCELLED, INTERRUPTED, object_in
+from aorch.ledger.record import CANCELLED, INTERRUPTED, Record, object_in
 from aorch.ledger.task_keys import BatchLineKey, RetryKey
 
 CHUNK = 500
@@ -29,7 +29,7 @@ EVERYTHING = 2**60
 class Earlier:
     """What earlier runs of the batch called `name` did, in its newest generation, which is `generation`."""
 
-    def __init__(self, recorded: Recorded, registry: Registry, generation: str) -> None:
+    def __init__(self, recorded: BatchReader, registry: Registry, generation: str) -> None:
         self.generation = generation
         self._recorded = recorded
         self._registry = registry
@@ -62,11 +62,11 @@ class Earlier:
                     line.past = past
             yield lines
 
-    def find(self, line: Line) -> Past | None:
+    def find(self, line: Line) -> PriorResult | None:
         """What came of `line`, whoever did it."""
         return self._recorded.results(self.generation, [line.key], EVERYTHING).get(line.key)
 
-    def answer(self, past: Past) -> Answer:
+    def answer(self, past: PriorResult) -> Answer:
         """The answer that is on record; where there is none yet, that another process is at it."""
         if past.left_out:
             past = self._recorded.results(self.generation, [past.line_key], EVERYTHING)[past.line_key]
@@ -86,7 +86,7 @@ class Earlier:
             failure=Conflict,
         )
 
-    def _may_be_done_again(self, task: Task, past: Past) -> bool:
+    def _may_be_done_again(self, task: Task, past: PriorResult) -> bool:
         """Whether no agent saw it, or it was broken off and doing it twice comes to the same as once, whoever does it."""
         if past.delivered == 0:
             return True
@@ -107,7 +107,7 @@ async def begin(ledger: Ledger, name: str) -> str:
     return generation
 
 
-def begun(recorded: Recorded, name: str) -> str:
+def begun(recorded: BatchReader, name: str) -> str:
     """The generation of the batch of that name that is to be gone on with. Raises NotFound."""
     generation = recorded.generation(name)
     if generation is None:
@@ -121,14 +121,14 @@ def unfinished(ledger: Path, session_id: str, timeout_s: float | None) -> Iterat
     Raises NotFound where there is no such session.
     """
     number = 0
-    with Recorded(ledger) as recorded:
+    with BatchReader(ledger) as recorded:
         if not recorded.has_session(session_id):
             raise NotFound(f"no session is called {session_id!r}", "See `aorch contracts list`.")
         left = recorded.unfinished(session_id)
         for start in range(0, len(left), CHUNK):
             some = dict(left[start : start + CHUNK])
             lines = []
-            for asked, last in zip(recorded.asked(list(some)), some.values(), strict=True):
+            for asked, last in zip(recorded.requests_at(list(some)), some.values(), strict=True):
                 number += 1
                 about = jsonio.decode(asked.metadata)
                 own, kept = about.get("line"), about.get("priority")
@@ -143,7 +143,7 @@ def unfinished(ledger: Path, session_id: str, timeout_s: float | None) -> Iterat
             yield lines
 
 
-def _again(asked: Asked, about: dict[str, Any], session_id: str, timeout_s: float | None) -> Task:
+def _again(asked: Record, about: dict[str, Any], session_id: str, timeout_s: float | None) -> Task:
     kept = {name: said for name, said in about.items() if name in ("priority", "line")}
     return Task(
         capability=asked.capability,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from aorch.engine.task import Task
 from aorch.errors import AorchError
 from aorch.ledger import priorities
-from aorch.ledger.batch_register import Past
+from aorch.ledger.batch_register import PriorResult
 
 
 @dataclass(slots=True)
@@ -23,4 +23,4 @@ class Line:
     refusal: AorchError | None = None
     priority: int = priorities.DEFAULT
     key: str = ""
-    past: Past | None = None
+    past: PriorResult | None = None

@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
+from aorch import jsonio
 from aorch.agents.registry import Registry
 from aorch.engine.task import Task
 from aorch.errors import Conflict, NotFound
 from aorch.ledger import task_queue
-from aorch.ledger.batch_register import Recorded
+from aorch.ledger.batch_register import BatchReader
 from aorch.ledger.contract_metadata import read_metadata, requested_agent
 from aorch.ledger.reader import Reader
-from aorch.ledger.record import COMPLETED, REQUEST
-from aorch.ledger.schema import Contract
+from aorch.ledger.record import COMPLETED, REQUEST, Record
 from aorch.ledger.task_keys import RetryKey
 
 _OF_PIPELINE = ("step", "index")
@@ -26,14 +26,14 @@ def task_again(ledger: Path, part: str, registry: Registry) -> Task:
     """
     with Reader(ledger) as reader:
         request = _request(reader, part)
-    _reject_running(request)
-    with Recorded(ledger) as recorded:
+        _reject_running(request, imported=reader.is_unowned(request.contract_id))
+    with BatchReader(ledger) as recorded:
         _reject_resumed(request, *recorded.last_try(request.session_id, request.contract_id))
-    metadata = read_metadata(request.details)
+    metadata = read_metadata(jsonio.decode(request.metadata))
     annotations = {name: value for name, value in metadata.annotations.items() if name not in _OF_PIPELINE}
     return Task(
         capability=request.capability,
-        parameters=request.payload,
+        parameters=jsonio.decode(request.payload),
         session_id=request.session_id,
         context=metadata.context,
         agent_id=_same_agent(request, registry),
@@ -47,11 +47,11 @@ def resumable(ledger: Path, part: str) -> str:
     """The id of the last attempt at what that REQUEST asks for: the one that can be resumed."""
     with Reader(ledger) as reader:
         request = _request(reader, part)
-    with Recorded(ledger) as recorded:
+    with BatchReader(ledger) as recorded:
         return recorded.last_try(request.session_id, request.contract_id)[0]
 
 
-def _request(reader: Reader, part: str) -> Contract:
+def _request(reader: Reader, part: str) -> Record:
     found, other = reader.with_counterpart(reader.find(part).contract_id)
     request = found if found.contract_type == REQUEST else other
     if request is None:
@@ -59,24 +59,19 @@ def _request(reader: Reader, part: str) -> Contract:
     return request
 
 
-def _reject_running(request: Contract) -> None:
+def _reject_running(request: Record, *, imported: bool) -> None:
     if request.status == COMPLETED:
         raise Conflict(
             f"{request.contract_id} completed: there is nothing to resume",
             f"See it by `aorch contracts show {request.contract_id}`.",
         )
-    if (
-        request.status in task_queue.OPEN
-        and request.claimed_by is None
-        and request.turn is None
-        and request.due_at is None
-    ):
+    if request.status in task_queue.OPEN and imported:
         raise task_queue.imported_conflict(request.contract_id)
     if request.completed_at is None:
         raise Conflict(f"{request.contract_id} is {request.status}, and who runs it lives", "Wait for its end.")
 
 
-def _reject_resumed(request: Contract, last: str, status: str) -> None:
+def _reject_resumed(request: Record, last: str, status: str) -> None:
     if last == request.contract_id:
         return
     hint = f"Resume that one: aorch contracts resume {last}"
@@ -87,9 +82,9 @@ def _reject_resumed(request: Contract, last: str, status: str) -> None:
     raise Conflict(f"{request.contract_id} was resumed by {last}, which is {status}", hint)
 
 
-def _same_agent(request: Contract, registry: Registry) -> str | None:
+def _same_agent(request: Record, registry: Registry) -> str | None:
     """The agent that must run it again: the requested one, or the pipeline, whose id is its capability's name."""
-    if (agent_id := requested_agent(request.details, request.to_agent)) is not None:
+    if (agent_id := requested_agent(jsonio.decode(request.metadata), request.to_agent)) is not None:
         return agent_id
     name = request.to_agent or request.capability  # a queued REQUEST names no agent
     found = (each.agent for each in registry if each.agent.agent_id == name == request.capability)

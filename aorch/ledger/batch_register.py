@@ -7,13 +7,13 @@ from typing import Any, NamedTuple, Self
 from aorch import jsonio
 from aorch.ledger import statements
 from aorch.ledger.database import Database
-from aorch.ledger.record import COMPLETED
+from aorch.ledger.record import COMPLETED, Record
 
 LONGEST_RESULT = 64 * 1024
-"""Characters of a result with its metadata that are read among many; a longer one is read alone, when it is due."""
+"""The limit, in characters, of a result and its metadata that are read with many others. A longer one is read alone."""
 
 
-class Past(NamedTuple):
+class PriorResult(NamedTuple):
     """The last try of a line. `from_agent` and what follows are the RESPONSE's, None if there is none yet.
 
     `delivered` is 0 if the agent never got the task. `result` and `metadata` are JSON text, and both None if they
@@ -35,25 +35,14 @@ class Past(NamedTuple):
 
     @property
     def left_out(self) -> bool:
-        """Whether there is a result that was too long to be read among many."""
+        """Whether the result was too long to be read among many."""
         return self.status is not None and self.metadata is None
 
 
-class Asked(NamedTuple):
-    """A REQUEST as it was asked; `payload` and `metadata` are JSON text."""
+class BatchReader:
+    """The ledger at `path`, which must exist; open inside a `with` block or until `close`, for any thread.
 
-    contract_id: str
-    from_agent: str
-    to_agent: str | None
-    capability: str
-    payload: str
-    metadata: str
-
-
-class Recorded:
-    """The ledger at `path`, which must be there, open for reading until `close`, by any thread.
-
-    Every method raises LedgerError where the file cannot be read.
+    Every method raises LedgerError if the file cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -75,11 +64,13 @@ class Recorded:
         found = self._rows(statements.BATCH_GENERATION, name)
         return str(found[0][0]) if found else None
 
-    def results(self, generation: str, line_keys: Sequence[str], longest: int = LONGEST_RESULT) -> dict[str, Past]:
+    def results(
+        self, generation: str, line_keys: Sequence[str], longest: int = LONGEST_RESULT
+    ) -> dict[str, PriorResult]:
         """The last try of each of these lines that has run, by its key; without results of more than `longest` characters."""
-        found: dict[str, Past] = {}
+        found: dict[str, PriorResult] = {}
         for row in self._rows(statements.BATCH_RESULTS, longest, generation, jsonio.encode(line_keys)):
-            past = Past(*row)
+            past = PriorResult(*row)
             if (
                 past.line_key not in found or found[past.line_key].status != COMPLETED
             ):  # in older versions, two commands could retry it
@@ -94,19 +85,19 @@ class Recorded:
         return self._rows(statements.UNFINISHED, session_id)
 
     def last_try(self, session_id: str, request_id: str) -> tuple[str, str]:
-        """The id and the status of the last try of what that REQUEST asks for, which may be itself; of one that completed if
-        there is one.
+        """The id and the status of the last try of the task of that REQUEST, which may be that REQUEST itself; of a completed
+        one if there is one.
         """
         ((contract_id, status),) = self._rows(statements.LAST_TRY, session_id, request_id)
         return str(contract_id), str(status)
 
     def has_session(self, session_id: str) -> bool:
-        """Whether any contract is of that session."""
+        """Whether the session has contracts."""
         return bool(self._rows(statements.SESSIONS_FROM, session_id, 1) == [(session_id,)])
 
-    def asked(self, positions: Sequence[int]) -> list[Asked]:
+    def requests_at(self, positions: Sequence[int]) -> list[Record]:
         """The REQUESTs at those positions, in order."""
-        return [Asked(*row) for row in self._rows(statements.REQUESTS_AT, jsonio.encode(positions))]
+        return [Record(*row) for row in self._rows(statements.REQUESTS_AT, jsonio.encode(positions))]
 
     def _rows(self, sql: str, *parameters: Any) -> list[Any]:
         with self._database.read() as connection:

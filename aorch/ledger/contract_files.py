@@ -65,7 +65,7 @@ def write_csv(rows: Iterable[Record], out: BinaryIO) -> None:
     """Write a header and a line per contract. Null is an empty field."""
     lines = csv.writer(_Utf8Writer(out))
     lines.writerow(FIELDS)
-    lines.writerows(row[: len(FIELDS)] for row in rows)
+    lines.writerows(row.texts().values() for row in rows)
 
 
 WRITERS: dict[str, Callable[[Iterable[Record], BinaryIO], None]] = {"jsonl": write_jsonl, "csv": write_csv}
@@ -83,7 +83,7 @@ class _Utf8Writer:
 
 
 def _line(row: Record) -> bytes:
-    form: dict[str, Any] = dict(zip(FIELDS, row, strict=False))
+    form = row.texts()
     for name in ("payload", "result", "metadata"):
         if form[name] is not None:
             form[name] = msgspec.Raw(form[name])

@@ -123,8 +123,11 @@ def shown_result(contracts: type[Contract]) -> Any:
     return case((is_request, answered.scalar_subquery()), else_=cast(contracts.result, Text))
 
 
-def row_columns(contracts: type[Contract] = Contract, **others: Any) -> list[Any]:
-    """The columns of a Record, as the texts that it holds; `others` instead of those of that name."""
+def record_columns(contracts: type[Contract] = Contract, **others: Any) -> list[Any]:
+    """The columns of a Record as the texts that it holds, in the order of its fields; `others` replace those of that name.
+
+    `claimed_by` comes last in a Record and is not read.
+    """
     as_text = {
         "payload": cast(contracts.payload, Text),
         "result": cast(contracts.result, Text),

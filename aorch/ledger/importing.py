@@ -244,7 +244,7 @@ def _agents_agree(row: Record, stored: Record) -> bool:
 
 
 def _different_fields(row: Record, stored: Record) -> list[str]:
-    return [name for name, *values in zip(FIELDS, row, stored, strict=False) if not _equal(name, *values)]
+    return [name for name in FIELDS if not _equal(name, getattr(row, name), getattr(stored, name))]
 
 
 def _differ_only_in_link(row: Record, stored: Record) -> bool:

@@ -28,7 +28,7 @@ from aorch.ledger.database import (
     transaction,
     translated,
 )
-from aorch.ledger.record import Record
+from aorch.ledger.record import Record, new_request_values, response_values
 from aorch.ledger.task_keys import TaskKey
 from aorch.ledger.writer import Statement, Writer
 from aorch.process.forking import forget_in_child
@@ -110,7 +110,7 @@ class Ledger:
 
         `key` is committed with it. Raises Conflict if the key has been used: then neither is in the ledger.
         """
-        insert = (statements.INSERT_REQUEST, (*request[:9], request.metadata, request.parent_id, request.claimed_by))
+        insert = (statements.INSERT_REQUEST, new_request_values(request))
         if key is None:
             return self._writer.commit(insert)
         return self._write_once(request, key, [insert])
@@ -202,7 +202,7 @@ class Ledger:
         nothing is written where the REQUEST was not. Raises Conflict where the REQUEST has been answered already: the
         first answer stands.
         """
-        insert = (statements.INSERT_RESPONSE, (*response[:2], *response[3:6], *response[7:15]))
+        insert = (statements.INSERT_RESPONSE, response_values(response))
         finish = (statements.FINISH_REQUEST, (request_status, response.created_at, response.request_id))
         rows: list[Statement] = [insert, finish]
         if webhook:

@@ -4,23 +4,25 @@ Everything is a select on the one table, so that PostgreSQL can be read the same
 thing: a search for text first lets the full-text index catch up (search.py).
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from sqlalchemy import (
+    ColumnElement,
     CompoundSelect,
     func,
     literal,
     literal_column,
     select,
 )
-from sqlmodel import Session, col
+from sqlmodel import col
 
 from aorch import jsonio
 from aorch.errors import NotFound, UsageError
-from aorch.ledger import session_list
+from aorch.ledger import session_list, task_queue
 from aorch.ledger.changes import commits
 from aorch.ledger.database import Database
 from aorch.ledger.filters import (
@@ -32,13 +34,13 @@ from aorch.ledger.filters import (
     matching,
     position,
     position_of,
-    row_columns,
+    record_columns,
     shown_result,
 )
 from aorch.ledger.record import COMPLETED, REQUEST, Record
 from aorch.ledger.schema import Contract, IdempotencyKey, session_positions
 from aorch.ledger.search import Progress, Statement, catch_up, contract_count
-from aorch.ledger.tree import SHOWN, Branch, grown
+from aorch.ledger.tree import SHOWN, TreeNode, build_tree
 
 __all__ = ["EVERYTHING", "Exchange", "Filter", "Reader"]
 
@@ -59,8 +61,8 @@ class Exchange:
     `request` is None where a RESPONSE names none, or one that is not in the ledger.
     """
 
-    request: Contract | None
-    response: Contract | None = None
+    request: Record | None
+    response: Record | None = None
     children: list["Exchange"] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
@@ -103,26 +105,30 @@ class Reader:
         newest_first: bool = True,
         before: int | None = None,
         after: int | None = None,
-    ) -> list[Contract]:
-        """Up to `limit` contracts in the order of their `position`, those before and after a position, both exclusive.
+    ) -> list[Record]:
+        """Up to `limit` contracts in the order of their positions, those before and after a position, both exclusive.
 
         The cursor of the next page is the `position` of the last contract, as `before` (newest first) or `after`.
         """
-        self._ready_for(which)
-        return self._contracts(
-            bounded(
-                *matching(which, contracts_for(which)), before=before, after=after, newest_first=newest_first
-            ).limit(limit)
-        )
+        statement, key = self._matching(which)
+        statement = bounded(statement, key, before=before, after=after, newest_first=newest_first).limit(limit)
+        return [record for _, record in self._chunk(statement, math.inf)]
 
-    def find(self, part: str) -> Contract:
+    def position(self, contract_id: str) -> int:
+        """The position of the contract of exactly that id. Raises NotFound."""
+        found = self._number(select(position).where(col(Contract.contract_id) == contract_id))
+        if not found:
+            raise _not_found(contract_id)
+        return found
+
+    def find(self, part: str) -> Record:
         """The contract of that id, or the one whose id begins or ends so, in capitals or not.
 
         Raises NotFound where there is none, UsageError where there are several or `part` is too short to tell.
         """
         part = jsonio.storable_text(part)
         contract_id = col(Contract.contract_id)
-        exact = self._contracts(select(Contract).where(contract_id.in_((part, part.upper()))))
+        exact = self._in(contract_id, [part, part.upper()])
         if exact:
             return next((contract for contract in exact if contract.contract_id == part), exact[0])
         if len(part) < SHORTEST_PART:
@@ -136,21 +142,21 @@ class Reader:
         if len(ids) > 1:
             shown = ", ".join(ids[:most]) + (" and more" if len(ids) > most else "")
             raise UsageError(f"{part!r} is part of several ids: {shown}", "Write more of the one that you mean.")
-        return self._contracts(select(Contract).where(contract_id == ids[0]))[0]
+        return self._in(contract_id, ids)[0]
 
-    def with_counterpart(self, contract_id: str) -> tuple[Contract, Contract | None]:
+    def with_counterpart(self, contract_id: str) -> tuple[Record, Record | None]:
         """The contract of exactly that id, and the other half of its exchange: the RESPONSE or the REQUEST, if it is there.
 
         Raises NotFound.
         """
         contract = self._first(Contract.contract_id, contract_id)
         if contract is None:
-            raise NotFound(f"no contract has the id {contract_id!r}", "See `aorch contracts list`.")
+            raise _not_found(contract_id)
         if contract.contract_type == REQUEST:
             return contract, self._first(Contract.request_id, contract.contract_id)
         return contract, self._first(Contract.contract_id, contract.request_id)
 
-    def under_key(self, caller: str, key: str) -> tuple[str, Contract | None, Contract | None] | None:
+    def under_key(self, caller: str, key: str) -> tuple[str, Record | None, Record | None] | None:
         """What `caller` asked for under that idempotency key: the body's fingerprint, the REQUEST, and its RESPONSE if any."""
         used = select(col(IdempotencyKey.fingerprint), col(IdempotencyKey.request_id))
         rows = self._rows(used.where(col(IdempotencyKey.caller) == caller, col(IdempotencyKey.key) == key))
@@ -159,12 +165,12 @@ class Reader:
         ((fingerprint, request_id),) = rows
         return fingerprint, self._first(Contract.contract_id, request_id), self._first(Contract.request_id, request_id)
 
-    def exchange(self, contract: Contract) -> Exchange:
+    def exchange(self, contract: Record) -> Exchange:
         """The whole exchange that `contract` is part of, with all that was delegated, up to DEEPEST levels down."""
         if contract.contract_type != REQUEST and contract.request_id is None:
             return Exchange(None, contract)
         request_id = contract.contract_id if contract.contract_type == REQUEST else contract.request_id
-        found = self._exchanges(self._contracts(select(Contract).where(col(Contract.contract_id) == request_id)))
+        found = self._exchanges(self._in(Contract.contract_id, [request_id or ""]))
         if not found:
             return Exchange(None, contract)
         level, seen = found, {request_id}
@@ -180,13 +186,13 @@ class Reader:
                 parents[each.request.parent_id or ""].children.append(each)
         return found[0]
 
-    def tree(self, contract: Contract, most: int | None = SHOWN) -> Branch:
+    def tree(self, contract: Record, most: int | None = SHOWN) -> TreeNode:
         """The tree that the exchange of `contract` stands in: what is above it, up to the root, and all that is below it.
 
         `most` (None: all) children of each REQUEST. Raises NotFound for a RESPONSE whose REQUEST is not in the ledger.
         """
         request_id = contract.contract_id if contract.contract_type == REQUEST else contract.request_id
-        root = grown(self._rows, request_id or "", most)
+        root = build_tree(self._rows, request_id or "", most)
         if root is None:
             raise NotFound(f"the REQUEST that {contract.contract_id} answers is not in the ledger")
         return root
@@ -218,7 +224,7 @@ class Reader:
         """
         names = ("session_id", "contracts", "first_at", "last_at")
         after = None if after is None else jsonio.storable_text(after)
-        return [dict(zip(names, row, strict=True)) for row in self._rows(session_list.listed(after, limit))]
+        return [dict(zip(names, row, strict=True)) for row in self._rows(session_list.page(after, limit))]
 
     def _by_status(self) -> tuple[int, dict[str, int]]:
         """How many contracts there are, in all and in each status; one select, so that a writer changes nothing between."""
@@ -232,8 +238,8 @@ class Reader:
         return total, {**({COMPLETED: completed} if completed else {}), **dict(counted)}
 
     def _sessions(self) -> int:
-        few = self._number(session_list.few())
-        return few if few < session_list.MANY else self._number(session_list.many())
+        few = self._number(session_list.count_capped())
+        return few if few < session_list.MANY else self._number(session_list.count())
 
     def last_position(self) -> int:
         """The position of the newest contract; 0 in an empty ledger."""
@@ -253,10 +259,8 @@ class Reader:
         Read in short transactions: however slowly it is consumed, no writer and no checkpoint waits for it. `progress`
         hears which position of how many was reached.
         """
-        self._ready_for(which)
         last, reached = self.last_position() if last is None else last, after
-        contracts = contracts_for(which)
-        statement, key = matching(which, position_of(contracts), *row_columns(contracts))
+        statement, key = self._matching(which)
         while reached < last:
             chunk = self._chunk(bounded(statement, key, before=last + 1, after=reached).limit(CHUNK))
             yield from (row for _, row in chunk)
@@ -264,12 +268,12 @@ class Reader:
             if progress is not None:
                 progress(reached, last)
 
-    def follow(self, which: Filter = EVERYTHING, *, after: int) -> Iterator[Contract]:
-        """Every contract after that position, as it is committed, without end. A look costs no write and reads no row."""
+    def follow(self, which: Filter = EVERYTHING, *, after: int) -> Iterator[Record]:
+        """Every contract after that position, as it is committed, without end. Waits in this thread for commits."""
         for _ in commits(self._database, POLL_S):
-            while page := self.page(which, limit=CHUNK, newest_first=False, after=after):
-                yield from page
-                after = page[-1].position or after
+            while found := self.rows(which, after=after):
+                yield from (record for _, record in found)
+                after = found[-1][0]
 
     def rows(
         self, which: Filter = EVERYTHING, *, after: int, limit: int = CHUNK, characters: int = CHUNK_CHARACTERS
@@ -277,9 +281,7 @@ class Reader:
         """The contracts after that position, oldest first, each with its own: up to `limit`, and no more of them once
         they say more than `characters` together.
         """
-        self._ready_for(which)
-        contracts = contracts_for(which)
-        statement, key = matching(which, position_of(contracts), *row_columns(contracts))
+        statement, key = self._matching(which)
         return self._chunk(bounded(statement, key, before=None, after=after).limit(limit), characters)
 
     def shown(
@@ -290,11 +292,11 @@ class Reader:
         """
         self._ready_for(which)
         contracts = contracts_for(which)
-        columns = row_columns(contracts, result=shown_result(contracts))
+        columns = record_columns(contracts, result=shown_result(contracts))
         statement, key = matching(which, position_of(contracts), *columns)
         statement = bounded(statement, key, newest_first=newest_first, **cursor)
         found = self._chunk(statement.limit(limit + 1), characters)
-        return found, len(found) > limit or sum(row.length() for _, row in found) > characters
+        return found, len(found) > limit or sum(row.characters() for _, row in found) > characters
 
     def news(self, after: int, of: frozenset[str] | None = None) -> tuple[int, list[tuple[int, Record]]]:
         """What was committed after that position, oldest first, in the sessions `of` (None: in all); and the position up
@@ -302,38 +304,38 @@ class Reader:
         """
         last = self.last_position()
         fresh = (position > after, position <= last)
-        statement = select(position, *row_columns()).where(*fresh)
+        statement = select(position, *record_columns()).where(*fresh)
         if of is not None:
             heard = self._rows(select(col(Contract.session_id)).where(*fresh).distinct())
             statement = statement.where(col(Contract.session_id).in_(of.intersection(name for (name,) in heard)))
         found = self._chunk(statement.order_by(position).limit(CHUNK), CHUNK_CHARACTERS)
         return (found[-1][0] if found else max(last, after)), found
 
+    def _matching(self, which: Filter) -> tuple[Statement, ColumnElement[Any]]:
+        """The select of those contracts, each with its position, and the column that it is ordered and paged by."""
+        self._ready_for(which)
+        contracts = contracts_for(which)
+        return matching(which, position_of(contracts), *record_columns(contracts))
+
     def _ready_for(self, which: Filter) -> None:
         if which.text is not None and self._exists():
             catch_up(self._database, self._progress)
 
-    def _first(self, column: Any, value: str | None) -> Contract | None:
+    def _first(self, column: Any, value: str | None) -> Record | None:
         found = [] if value is None else self._in(column, [jsonio.storable_text(value)])
         return found[0] if found else None
 
-    def _exchanges(self, requests: Sequence[Contract]) -> list[Exchange]:
+    def _exchanges(self, requests: Sequence[Record]) -> list[Exchange]:
         answers = {each.request_id: each for each in self._in(Contract.request_id, [r.contract_id for r in requests])}
         return [Exchange(request, answers.get(request.contract_id)) for request in requests]
 
-    def _in(self, column: Any, values: Iterable[str]) -> list[Contract]:
+    def _in(self, column: Any, values: Iterable[str]) -> list[Record]:
         """The contracts with one of `values` in that column, oldest first."""
         values, found = list(values), []
         for start in range(0, len(values), CHUNK):
-            some = select(Contract).where(col(column).in_(values[start : start + CHUNK]))
-            found += self._contracts(some.order_by(position))
+            some = select(position, *record_columns()).where(col(column).in_(values[start : start + CHUNK]))
+            found += [record for _, record in self._chunk(some.order_by(position), math.inf)]
         return found
-
-    def _contracts(self, statement: Statement) -> list[Contract]:
-        if not self._exists():
-            return []
-        with self._database.selects() as connection, Session(connection) as session:
-            return list(session.execute(statement).scalars())
 
     def _rows(self, statement: Statement | CompoundSelect[Any, Any]) -> Sequence[Any]:
         if not self._exists():
@@ -341,7 +343,7 @@ class Reader:
         with self._database.selects() as connection:
             return connection.execute(statement).all()
 
-    def _chunk(self, statement: Statement, characters: int = CHUNK_CHARACTERS) -> list[tuple[int, Record]]:
+    def _chunk(self, statement: Statement, characters: float = CHUNK_CHARACTERS) -> list[tuple[int, Record]]:
         if not self._exists():
             return []
         chunk, said = [], 0
@@ -349,7 +351,7 @@ class Reader:
             for reached, *columns in found:
                 row = Record(*columns)
                 chunk.append((reached, row))
-                said += row.length()
+                said += row.characters()
                 if said > characters:
                     break
         return chunk
@@ -361,3 +363,12 @@ class Reader:
     def _exists(self) -> bool:
         self._found = self._found or self._database.exists()
         return self._found
+
+    def is_unowned(self, request_id: str) -> bool:
+        """Whether no process here runs that REQUEST and it is not queued: it has ended, or was imported."""
+        with self._database.read() as connection:
+            return task_queue.is_unowned(connection, request_id)
+
+
+def _not_found(contract_id: str) -> NotFound:
+    return NotFound(f"no contract has the id {contract_id!r}", "See `aorch contracts list`.")

@@ -15,7 +15,6 @@ from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, MetaData, SQLModel
 
 from aorch.clock import from_rfc3339, rfc3339
-from aorch.ledger.record import FIELDS
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -126,13 +125,6 @@ class Contract(SQLModel, table=True):
     expires_at: datetime | None = Field(default=None, sa_column=Column("expires_at", UtcDateTime()))
     attempts: int | None = None
     cancelled_by: str | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """The contract's JSON form, the same as `Record.as_dict` gives. `position`, `claimed_by` and the queue's are no part."""
-        form = {name: getattr(self, "details" if name == "metadata" else name) for name in FIELDS}
-        form["created_at"] = rfc3339(self.created_at)
-        form["completed_at"] = None if self.completed_at is None else rfc3339(self.completed_at)
-        return form
 
 
 class Counter(SQLModel, table=True):

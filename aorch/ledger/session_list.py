@@ -17,19 +17,19 @@ _position: ColumnElement[Any] = col(SessionIndex.position)  # type: ignore[assig
 _indexed = select(col(Counter.value)).where(col(Counter.name) == "session_index").scalar_subquery()
 
 
-def few() -> Statement:
+def count_capped() -> Statement:
     """The number of sessions, up to MANY and some more."""
     found = _skipping(select(func.min(_session_id).label("session_id"), literal(1).label("n")), MANY)
     some = select(found.c.session_id).where(found.c.session_id.is_not(None)).subquery()
     return select(select(func.count()).select_from(some).scalar_subquery() + _not_indexed())
 
 
-def many() -> Statement:
+def count() -> Statement:
     """The number of sessions, however many."""
     return select(func.count(_session_id.distinct()) + _not_indexed())
 
 
-def listed(after: str | None, limit: int) -> Statement:
+def page(after: str | None, limit: int) -> Statement:
     """Up to `limit` sessions after that one, in the order of their ids: id, contracts, first and last `created_at`."""
     first = select(func.min(_session_id).label("session_id"), literal(1).label("n"))
     found, recent = _skipping(first if after is None else first.where(_session_id > after), limit), _recent()

@@ -558,8 +558,10 @@ LIMIT 1
 """Parameters: session_id, request_id."""
 
 REQUESTS_AT = """\
-SELECT contracts.contract_id, contracts.from_agent, contracts.to_agent, contracts.capability,
-    contracts.payload, contracts.metadata
+SELECT contracts.contract_id, contracts.session_id, contracts.contract_type, contracts.from_agent,
+    contracts.to_agent, contracts.capability, contracts.payload, contracts.status,
+    contracts.created_at, contracts.completed_at, contracts.result, contracts.error,
+    contracts.metadata, contracts.request_id, contracts.parent_id, contracts.claimed_by
 FROM contracts
 WHERE contracts.position IN (SELECT anon_1.value
 FROM json_each(?) AS anon_1) ORDER BY contracts.position

@@ -35,7 +35,7 @@ _is_request = col(Contract.contract_type) == REQUEST
 
 
 @dataclass(slots=True)
-class Branch:
+class TreeNode:
     """A REQUEST in the tree, with the REQUESTs that were made on its behalf, oldest first.
 
     `status` is `interrupted` where the RESPONSE says so. `duration_ms` is None until there is a RESPONSE that tells it.
@@ -57,7 +57,7 @@ class Branch:
     reused: int = 0
     asked_for: bool = False
     omitted: dict[str, int] = field(default_factory=dict)
-    children: list["Branch"] = field(default_factory=list)
+    children: list["TreeNode"] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON form: every field by its name, `children` in the same form."""
@@ -65,7 +65,7 @@ class Branch:
         return {**plain, "children": [child.as_dict() for child in self.children]}
 
 
-def grown(rows: Rows, request_id: str, most: int | None) -> Branch | None:
+def build_tree(rows: Rows, request_id: str, most: int | None) -> TreeNode | None:
     """The tree that the REQUEST of that id stands in, from its root; None where it is not there.
 
     What is above it is a chain: what else was asked for there is not shown. Circles end where they close.
@@ -87,7 +87,7 @@ def grown(rows: Rows, request_id: str, most: int | None) -> Branch | None:
     return root
 
 
-def _grow_down(rows: Rows, level: list[Branch], seen: set[str], most: int | None) -> None:
+def _grow_down(rows: Rows, level: list[TreeNode], seen: set[str], most: int | None) -> None:
     for _ in range(DEEPEST):
         parents = {each.contract_id: each for each in level}
         ids, level = list(parents), []
@@ -143,10 +143,10 @@ def _columns() -> Statement:
     ).outerjoin(_answer, col(_answer.request_id) == col(Contract.contract_id))
 
 
-def _branch(row: Any) -> Branch:
+def _branch(row: Any) -> TreeNode:
     contract_id, parent_id, capability, agent_id, status, created_at, about, answered, error, told = row
     told = told or {}
-    branch = Branch(contract_id, parent_id, capability, agent_id, status, rfc3339(created_at), error=error)
+    branch = TreeNode(contract_id, parent_id, capability, agent_id, status, rfc3339(created_at), error=error)
     if answered == INTERRUPTED:
         branch.status = INTERRUPTED
     branch.reused = len(told["reused"]) if isinstance(told.get("reused"), list) else 0

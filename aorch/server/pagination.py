@@ -9,7 +9,7 @@ from aiohttp import web
 from aorch import jsonio
 from aorch.errors import InvalidJSON
 from aorch.ledger.reader import Reader
-from aorch.ledger.record import FIELDS, Record
+from aorch.ledger.record import Record
 from aorch.server.fast_path import JsonResponse
 from aorch.server.request_context import services_of
 
@@ -57,7 +57,7 @@ def contract_json(row: Record) -> dict[str, Any]:
     try:
         return row.as_dict()
     except InvalidJSON:
-        return dict(zip(FIELDS, row, strict=False))
+        return row.texts()
 
 
 def _link(request: web.Request, cursor: str | None) -> dict[str, str]:

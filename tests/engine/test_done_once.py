@@ -17,7 +17,7 @@ from aorch.batch.batch_history import unfinished
 from aorch.engine.resume import resumable
 from aorch.engine.task import Answer
 from aorch.errors import Conflict
-from aorch.ledger.batch_register import Recorded
+from aorch.ledger.batch_register import BatchReader
 
 Wait = Callable[[Callable[[], Any]], Any]
 
@@ -169,7 +169,7 @@ async def test_only_tries_of_the_same_session_and_capability_count(orchestrator:
     await orchestrator.perform(Task("work", {"name": "z"}, "other", metadata=about))
     await orchestrator.perform(Task("echo", {"text": "z"}, "s", metadata=about))
     await orchestrator.perform(Task("work", {"name": "y"}, "s", metadata={"resumes": {"odd": 1}, "retry_of": ["x"]}))
-    with closing(Recorded(orchestrator.config.ledger)) as recorded:
+    with closing(BatchReader(orchestrator.config.ledger)) as recorded:
         assert recorded.last_try("s", root.contract_id or "") == (root.contract_id, "failed")
     assert len(await retried(orchestrator)) == 2
 

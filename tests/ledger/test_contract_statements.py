@@ -43,7 +43,6 @@ def test_a_row_reads_back_as_the_table_s_object_and_the_other_way_round(
         assert contract.result == [1.5, None]
         assert contract.details == {"a": {}}
         assert contract.completed_at == from_rfc3339("2026-02-03T04:05:06.789Z")
-        assert contract.as_dict() == written.as_dict()
         values = contract.model_dump() | {"contract_id": "B", "position": None, "request_id": "R"}
         session.add(Contract(**values))
         session.commit()

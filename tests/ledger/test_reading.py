@@ -45,7 +45,7 @@ def test_a_page_is_newest_first_and_its_last_position_is_the_next_cursor(ledger:
     before = None
     while page := reader.page(limit=50, before=before):
         seen += ids(page)
-        before = page[-1].position
+        before = reader.position(page[-1].contract_id)
     assert seen == ids(reversed(rows))
 
 
@@ -54,7 +54,7 @@ def test_a_page_can_be_oldest_first_and_without_limit(ledger: Path, reader: Read
     put(ledger, *rows)
     assert ids(reader.page(limit=None, newest_first=False)) == ids(rows)
     third = reader.page(limit=3, newest_first=False)[2]
-    assert ids(reader.page(limit=2, newest_first=False, after=third.position)) == ids(rows[3:5])
+    assert ids(reader.page(limit=2, newest_first=False, after=reader.position(third.contract_id))) == ids(rows[3:5])
 
 
 def test_each_filter_lets_pass_what_it_names_and_nothing_else(ledger: Path, reader: Reader) -> None:
@@ -297,5 +297,4 @@ def test_a_time_is_read_as_the_text_that_was_written(ledger: Path, reader: Reade
     moment = datetime(2026, 3, 1, 9, 30, 0, 123_000, tzinfo=UTC)
     put(ledger, request(created_at=rfc3339(moment)))
     (contract,) = reader.page()
-    assert contract.created_at == moment
-    assert contract.as_dict()["created_at"] == "2026-03-01T09:30:00.123Z"
+    assert contract.created_at == contract.as_dict()["created_at"] == "2026-03-01T09:30:00.123Z"

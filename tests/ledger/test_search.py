@@ -161,7 +161,7 @@ def test_pages_of_a_search_join_without_gap_or_repetition(ledger: Path) -> None:
     with Reader(ledger) as reader:
         while page := reader.page(Filter(text="needle", session_id="s"), limit=7, before=before):
             seen += [contract.contract_id for contract in page]
-            before = page[-1].position
+            before = reader.position(page[-1].contract_id)
         streamed = [row.contract_id for row in reader.stream(Filter(text="needle"))]
     wanted = [row.contract_id for number, row in enumerate(rows) if number % 3]
     assert seen == wanted[::-1]

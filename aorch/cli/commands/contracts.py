@@ -28,7 +28,7 @@ from aorch.cli.time_options import TIME_HELP, ago
 if TYPE_CHECKING:
     from aorch.ledger.reader import Filter
     from aorch.ledger.search import Progress
-    from aorch.ledger.tree import Branch
+    from aorch.ledger.tree import TreeNode
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Read, follow and carry away the ledger.")
 app.command()(queued.wait)
@@ -106,7 +106,7 @@ def list_(
 
     which = _filter(session, agent, contract_type, capability, status, since, until, text)
     with _progress("indexing text") as progress, Reader(recover(ledger_to_read(ledger)), progress) as reader:
-        older = reader.find(before).position if before else None
+        older = reader.position(reader.find(before).contract_id) if before else None
         found = reader.page(which, limit=limit + 1, before=older)
     page, following = found[:limit], found[limit - 1].contract_id if len(found) > limit else None
     if json:
@@ -158,7 +158,7 @@ def show(
     print_text(exchange_text(exchange))
 
 
-def _show_tree(root: "Branch", *, as_json: bool) -> None:
+def _show_tree(root: "TreeNode", *, as_json: bool) -> None:
     from aorch.cli.render.console import print_json
     from aorch.cli.render.tree_view import show_tree
 

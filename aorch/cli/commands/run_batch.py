@@ -237,7 +237,7 @@ class _File:
         from aorch.batch.batch_history import Earlier, begin, begun
         from aorch.engine.task import named_session
         from aorch.ids import new_id
-        from aorch.ledger.batch_register import Recorded
+        from aorch.ledger.batch_register import BatchReader
 
         options, config = self._options, orchestrator.config
         given = options.session if options.session is not None else config.session_id
@@ -247,7 +247,7 @@ class _File:
         if self._name is None:
             self._session = given if given is not None else f"batch_{new_id()}"
             return self._lines(), None
-        recorded = Recorded(config.ledger)
+        recorded = BatchReader(config.ledger)
         if options.resume:
             generation = begun(recorded, self._name)
         else:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from aorch import jsonio
 from aorch.cli.render.console import is_terminal, print_table, print_text, printable
+from aorch.clock import from_rfc3339
 
 if TYPE_CHECKING:
     from aorch.ledger.reader import Exchange
-    from aorch.ledger.schema import Contract
+    from aorch.ledger.record import Record
 
 PIPED = (
     "contract_id",
@@ -33,7 +34,7 @@ _SAID = 16
 """Below this many characters the last column is not worth its place."""
 
 
-def show_list(contracts: Sequence["Contract"], *, one_session: bool = False) -> None:
+def show_list(contracts: Sequence["Record"], *, one_session: bool = False) -> None:
     """A table at a terminal, as many columns as have room; in a pipe the columns of PIPED, whole."""
     if not is_terminal(sys.stdout):
         print_table(PIPED, map(_piped, contracts))
@@ -55,7 +56,7 @@ def show_list(contracts: Sequence["Contract"], *, one_session: bool = False) -> 
     print_table(kept, table, cut=kept[-1])
 
 
-def show_line(contract: "Contract") -> None:
+def show_line(contract: "Record") -> None:
     """One contract as it comes: a line at a terminal, cut to its width; in a pipe the columns of PIPED."""
     if not is_terminal(sys.stdout):
         print_table(PIPED, [_piped(contract)])
@@ -79,10 +80,10 @@ def exchange_text(exchange: "Exchange", indent: str = "") -> str:
 _COLUMNS = ("contract", "created (UTC)", "type", "capability", "status", "session", "from → to")
 
 
-def _columns(contract: "Contract") -> dict[str, str]:
+def _columns(contract: "Record") -> dict[str, str]:
     cells = (
         contract.contract_id,
-        f"{contract.created_at:%Y-%m-%d %H:%M:%S}",
+        f"{from_rfc3339(contract.created_at):%Y-%m-%d %H:%M:%S}",
         contract.contract_type,
         contract.capability,
         contract.status,
@@ -95,20 +96,20 @@ def _columns(contract: "Contract") -> dict[str, str]:
     }
 
 
-def _piped(contract: "Contract") -> tuple[str, ...]:
+def _piped(contract: "Record") -> tuple[str, ...]:
     form = contract.as_dict()
     return (*(form[name] or "" for name in PIPED[:-1]), _said(contract))
 
 
-def _said(contract: "Contract") -> str:
+def _said(contract: "Record") -> str:
     if contract.error is not None:
         return contract.error
     if contract.result is not None:
-        return jsonio.encode(contract.result)
-    return jsonio.encode(contract.payload) if contract.contract_type == "REQUEST" else ""
+        return jsonio.encode(jsonio.decode(contract.result))
+    return jsonio.encode(jsonio.decode(contract.payload)) if contract.contract_type == "REQUEST" else ""
 
 
-def _described(contract: "Contract", indent: str) -> Iterator[str]:
+def _described(contract: "Record", indent: str) -> Iterator[str]:
     form = contract.as_dict()
     yield indent + printable(f"{contract.contract_type} {contract.contract_id}  {contract.status}")
     for label, name in (

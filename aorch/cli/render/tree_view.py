@@ -8,13 +8,13 @@ from aorch.cli.render.console import is_terminal, print_text, printable
 if TYPE_CHECKING:
     from rich.tree import Tree
 
-    from aorch.ledger.tree import Branch
+    from aorch.ledger.tree import TreeNode
 
 _COLOURS = {"completed": "green", "failed": "red", "interrupted": "red", "cancelled": "yellow"}
 _LONGEST = 60
 
 
-def show_tree(root: "Branch") -> None:
+def show_tree(root: "TreeNode") -> None:
     """One line a REQUEST: what was asked of whom, how it ended, how long it took, its id."""
     if not is_terminal(sys.stdout):
         print_text("\n".join(_lines(root, 0)))
@@ -24,7 +24,7 @@ def show_tree(root: "Branch") -> None:
     Console().print(_drawn(root, None))
 
 
-def _lines(branch: "Branch", depth: int) -> "list[str]":
+def _lines(branch: "TreeNode", depth: int) -> "list[str]":
     lines = ["  " * depth + "  ".join(_words(branch))]
     for child in branch.children:
         lines += _lines(child, depth + 1)
@@ -33,7 +33,7 @@ def _lines(branch: "Branch", depth: int) -> "list[str]":
     return lines
 
 
-def _drawn(branch: "Branch", above: "Tree | None") -> "Tree":
+def _drawn(branch: "TreeNode", above: "Tree | None") -> "Tree":
     from rich.text import Text
     from rich.tree import Tree
 
@@ -48,7 +48,7 @@ def _drawn(branch: "Branch", above: "Tree | None") -> "Tree":
     return drawn
 
 
-def _words(branch: "Branch") -> "list[str]":
+def _words(branch: "TreeNode") -> "list[str]":
     place = "" if branch.index is None else f"[{branch.index}]"
     step = f"{_short(branch.step)}{place}: " if branch.step else ""
     words = [f"{step}{_short(branch.capability)} by {_short(branch.agent_id or 'nobody')}", branch.status]
@@ -63,7 +63,7 @@ def _words(branch: "Branch") -> "list[str]":
     return words
 
 
-def _more(branch: "Branch") -> str:
+def _more(branch: "TreeNode") -> str:
     statuses = ", ".join(f"{number:,} {status}" for status, number in branch.omitted.items())
     return f"… {sum(branch.omitted.values()):,} more ({statuses}); --all shows them"
 

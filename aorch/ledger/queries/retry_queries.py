@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import CTE, ColumnElement, Select, and_, bindparam, case, func, insert, select, union_all
 from sqlalchemy.dialects import postgresql
 
-from aorch.ledger.queries.expressions import contracts, cross_join, given, listed, metadata_text
+from aorch.ledger.queries.expressions import RECORD, contracts, cross_join, given, listed, metadata_text
 from aorch.ledger.record import CANCELLED, COMPLETED, FAILED, REQUEST
 from aorch.ledger.schema import Batch, BatchLine, IdempotencyKey, Retry, session_contracts
 
@@ -256,9 +256,5 @@ def _last_try() -> Select[Any]:
 LAST_TRY = _last_try()
 """The id and the status of the last try of what a REQUEST of a session asks for; a completed one comes first."""
 
-REQUESTS_AT = (
-    select(c.contract_id, c.from_agent, c.to_agent, c.capability, c.payload, c.metadata)
-    .where(c.position.in_(listed("positions")))
-    .order_by(c.position)
-)
+REQUESTS_AT = select(*RECORD).where(c.position.in_(listed("positions"))).order_by(c.position)
 """The REQUESTs at those positions (a JSON list), in order."""
