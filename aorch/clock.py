@@ -12,17 +12,17 @@ def rfc3339(moment: datetime) -> str:
 
 
 def from_rfc3339(text: str) -> datetime:
-    """The aware UTC moment that `text` names; a text without a zone is UTC. Raises ValueError."""
+    """The UTC time in `text`, with its zone; a text without a zone is UTC. Raises ValueError."""
     moment = datetime.fromisoformat(text)
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def utc(text: str) -> str:
-    """`text`, a moment in RFC 3339, as it stands in a contract. Raises UsageError for what is none."""
+    """`text`, a time in RFC 3339, in the form of contracts. Raises UsageError if it is invalid."""
     try:
         return rfc3339(from_rfc3339(text))
     except (ValueError, OverflowError) as error:
-        raise UsageError(f"{text!r} is no moment", "Write it so: 2026-01-31T09:00:00Z.") from error
+        raise UsageError(f"invalid time: {text!r}", "Write it like 2026-01-31T09:00:00Z.") from error
 
 
 def seconds_until(text: str) -> float:
@@ -31,7 +31,7 @@ def seconds_until(text: str) -> float:
 
 
 def now() -> str:
-    """This moment, as it stands in a contract."""
+    """The current time, in the form of contracts."""
     global _this_second
     second, ms = divmod(time.time_ns() // 1_000_000, 1000)
     if second != _this_second[0]:

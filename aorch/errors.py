@@ -1,28 +1,28 @@
-"""Every error that aorch raises, with its stable code, its exit code and its HTTP status.
+"""Every error that aorch raises, with its stable code, exit code and HTTP status.
 
-AorchError                      1   500  a bug of ours, until a subclass says otherwise
-├── UsageError                  2   400  what was asked makes no sense as it stands
+AorchError                      1   500  a bug of aorch, unless a subclass says otherwise
+├── UsageError                  2   400  the request makes no sense
 │   ├── ConfigInvalid           2   500
 │   │   └── ConfigUntrusted     2   500  aorch.toml belongs to another user
 │   ├── InvalidJSON             2   400
 │   ├── ParametersInvalid       2   422
-│   ├── ReferenceInvalid        2   422  a {reference} in a template leads nowhere
-│   └── DelegationRefused       2   422  too deep, or a circle
-├── OutputFailed               74   500  what was done is on record, but could not be shown
-├── ServiceUnreachable          3   502  nothing is left with it
-│   ├── ServiceFailed           3   502  what it was sent may have arrived all the same
-│   └── ServiceRefused          3   502  it will not take that, however often it is sent
-├── NotAuthorised               4   401  who calls is not known
-│   └── Forbidden               4   403  who calls is known, and may not do this
-├── AgentFailed                10   200  an exchange took place; its agent reported failure
+│   ├── ReferenceInvalid        2   422  a {reference} in a template is invalid
+│   └── DelegationRefused       2   422  too deep, or a cycle
+├── OutputFailed               74   500  the result is in the ledger, but cannot be shown
+├── ServiceUnreachable          3   502  it received nothing
+│   ├── ServiceFailed           3   502  the request may have arrived
+│   └── ServiceRefused          3   502  it rejects the request for good
+├── NotAuthorised               4   401  the caller has no valid token
+│   └── Forbidden               4   403  the caller's token does not allow this
+├── AgentFailed                10   200  the agent was called, and failed
 │   ├── AgentTimedOut           5   504
 │   └── AgentCancelled        130   499
-├── Interrupted                10   200  the process that ran the exchange ended first
-├── WaitedTooLong               5   504  there was no answer in the time that the caller would wait
-├── WebhooksOff                 2   403  no secret is configured to sign webhooks by
-├── LlmOff                      2   403  no model is configured to make memory blocks
-├── Expired                     5   504  nobody began the task before its `expires_at`
-├── QueueFull                  15   503  as many tasks wait as may
+├── Interrupted                10   200  the process that ran the task ended first
+├── WaitedTooLong               5   504  there was no answer within the caller's timeout
+├── WebhooksOff                 2   403  no secret is configured to sign webhooks
+├── LlmOff                      2   403  no model is configured for memory blocks
+├── Expired                     5   504  the task did not start before its `expires_at`
+├── QueueFull                  15   503  the queue has reached its limit
 ├── NoAgent                    11   404
 │   └── NoAgentAvailable       11   503
 │       └── AgentNotStarted    11   503  too few descriptors, processes or memory: the agent was not called
@@ -41,7 +41,7 @@ from typing import ClassVar
 
 
 class AorchError(Exception):
-    """The family's root. `str(error)` is one clear sentence; `hint` is the next step, or empty."""
+    """The base class. `str(error)` is one sentence; `hint` is the next step, or empty."""
 
     code: ClassVar[str] = "internal_error"
     exit_code: ClassVar[int] = 1
@@ -53,13 +53,13 @@ class AorchError(Exception):
 
 
 class UsageError(AorchError):
-    """What was asked makes no sense as it stands."""
+    """The request makes no sense."""
 
     code, exit_code, http_status = "usage", 2, 400
 
 
 class ConfigInvalid(UsageError):
-    """`aorch.toml` or a variable of the environment cannot be understood."""
+    """`aorch.toml` or an environment variable is invalid."""
 
     code, exit_code, http_status = "config_invalid", 2, 500
 
@@ -71,31 +71,31 @@ class ConfigUntrusted(ConfigInvalid):
 
 
 class InvalidJSON(UsageError):
-    """A text that should be JSON (RFC 8259) is not."""
+    """A text is not valid JSON (RFC 8259)."""
 
     code, exit_code, http_status = "invalid_json", 2, 400
 
 
 class ParametersInvalid(UsageError):
-    """The parameters do not fit the capability's schema; the message names the parameter."""
+    """The parameters do not match the capability's schema; the message names the parameter."""
 
     code, exit_code, http_status = "parameters_invalid", 2, 422
 
 
 class ReferenceInvalid(UsageError):
-    """A reference in a template leads nowhere, or is not one; the message names it and what exists."""
+    """A reference in a template is invalid or refers to something that does not exist; the message names it and what exists."""
 
     code, exit_code, http_status = "reference_invalid", 2, 422
 
 
 class DelegationRefused(UsageError):
-    """An agent called on through the orchestrator too deeply, or in a circle."""
+    """An agent delegated a task too deep, or in a cycle."""
 
     code, exit_code, http_status = "delegation_refused", 2, 422
 
 
 class OutputFailed(AorchError):
-    """Standard output cannot be written; what was done is on record. 74 is EX_IOERR of BSD's sysexits.h."""
+    """Standard output cannot be written; the result is in the ledger. 74 is EX_IOERR of BSD's sysexits.h."""
 
     code, exit_code = "output_failed", 74
 
@@ -107,19 +107,19 @@ class ServiceUnreachable(AorchError):
 
 
 class ServiceFailed(ServiceUnreachable):
-    """A service gave a wrong answer or none, which the message tells; what it was sent may have arrived all the same."""
+    """A service gave a wrong answer or none, which the message tells; the request may have arrived."""
 
     code = "service_failed"
 
 
 class ServiceRefused(ServiceUnreachable):
-    """A service refused for good what it was sent."""
+    """A service rejected a request for good."""
 
     code = "service_refused"
 
 
 class NotAuthorised(AorchError):
-    """The caller shows no token that is in force."""
+    """The caller has no valid token."""
 
     code, exit_code, http_status = "not_authorised", 4, 401
 
@@ -155,43 +155,43 @@ class AgentTimedOut(AgentFailed):
 
 
 class AgentCancelled(AgentFailed):
-    """The caller gave up the exchange before the agent answered."""
+    """The task was cancelled before the agent answered."""
 
     code, exit_code, http_status = "cancelled", 130, 499
 
 
 class Interrupted(AorchError):
-    """The process that ran the exchange ended before the agent answered."""
+    """The process that ran the task ended before the agent answered."""
 
     code, exit_code, http_status = "interrupted", 10, 200
 
 
 class Expired(AorchError):
-    """Nobody began the task before its `expires_at`."""
+    """The task did not start before its `expires_at`."""
 
     code, exit_code, http_status = "expired", 5, 504
 
 
 class WaitedTooLong(AorchError):
-    """There was no answer in the time that the caller would wait."""
+    """There was no answer within the caller's timeout."""
 
     code, exit_code, http_status = "waited_too_long", 5, 504
 
 
 class WebhooksOff(AorchError):
-    """No secret is configured to sign webhooks by."""
+    """No secret is configured to sign webhooks."""
 
     code, exit_code, http_status = "webhooks_off", 2, 403
 
 
 class LlmOff(AorchError):
-    """No model is configured to make memory blocks."""
+    """No model is configured for memory blocks."""
 
     code, exit_code, http_status = "llm_off", 2, 403
 
 
 class QueueFull(AorchError):
-    """As many tasks wait in the queue as may (`queue.max_waiting` in aorch.toml)."""
+    """The queue has reached its limit (`queue.max_waiting` in aorch.toml)."""
 
     code, exit_code, http_status = "queue_full", 15, 503
 
@@ -203,15 +203,15 @@ class NoAgent(AorchError):
 
 
 class NoAgentAvailable(NoAgent):
-    """An agent has the capability, but none that has it can take a task now."""
+    """No agent with the capability can take a task now."""
 
     code, exit_code, http_status = "no_agent_available", 11, 503
 
 
 class AgentNotStarted(NoAgentAvailable):
-    """The agent's program could not be started now: too few descriptors, processes or memory. The agent was not called.
+    """The agent's program could not be started: too few descriptors, processes or memory. The agent was not called.
 
-    Whoever calls the agent waits and tries again; a queued task is queued again.
+    The executor waits and tries again; a queued task is queued again.
     """
 
     code = "agent_not_started"
@@ -224,7 +224,7 @@ class NotFound(AorchError):
 
 
 class Conflict(AorchError):
-    """What is there already contradicts what was asked."""
+    """The request contradicts something that already exists."""
 
     code, exit_code, http_status = "conflict", 13, 409
 
@@ -242,19 +242,19 @@ class LedgerBusy(LedgerError):
 
 
 class LedgerFull(LedgerError):
-    """The disk below the ledger is full."""
+    """The disk of the ledger is full."""
 
     code, http_status = "ledger_full", 507
 
 
 class LedgerReadOnly(LedgerError):
-    """The ledger's file or folder may not be written."""
+    """The ledger's file or directory is not writable."""
 
     code = "ledger_read_only"
 
 
 class LedgerGone(LedgerError):
-    """The ledger's file was removed, or another put in its place, while this process had it open."""
+    """The ledger's file was removed or replaced while this process had it open."""
 
     code, http_status = "ledger_gone", 503
 
@@ -272,7 +272,7 @@ class LedgerTooNew(LedgerError):
 
 
 def by_code() -> dict[str, type[AorchError]]:
-    """Each error class by its `code`, the root among them; not one whose instances have each a code of their own."""
+    """Each error class by its `code`, including the base class; not one whose instances have codes of their own."""
 
     def family(cls: type[AorchError]) -> list[type[AorchError]]:
         return [cls, *(member for child in cls.__subclasses__() for member in family(child))]

@@ -12,31 +12,31 @@ _LOW = (1 << 40) - 1
 
 
 class Ids:
-    """ULIDs (48 bits of milliseconds, 80 of chance) that increase within this process.
+    """ULIDs (48 bits of milliseconds, 80 random bits) that increase within this process.
 
-    Within one millisecond, and when the clock steps back, the last id is counted up by one, as the specification's
-    monotonic form says. python-ulid makes the same ids but costs 50 ms to import and has no monotonic form.
+    Within one millisecond, and when the clock steps back, the next id is the last one plus one: the monotonic form of the
+    specification. python-ulid has no monotonic form, and takes 50 ms to import.
     """
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._lock = threading.Lock()
         self._ms, self._low, self._beginning = -1, 0, ""
-        self._chances: list[bytes] = []
+        self._random: list[bytes] = []
 
     def next(self) -> str:
         """A new id, greater than every one before."""
         now_ms = int(self._clock() * 1000)
         with self._lock:
             if now_ms > self._ms:
-                if not self._chances:  # many at a time: each look at the system's lets go of the interpreter's lock
-                    drawn = os.urandom(10 * 64)
-                    self._chances = [drawn[start : start + 10] for start in range(0, len(drawn), 10)]
-                chance = int.from_bytes(self._chances.pop(), "big")
+                if not self._random:  # many at a time: each call releases the interpreter's lock
+                    pool = os.urandom(10 * 64)
+                    self._random = [pool[start : start + 10] for start in range(0, len(pool), 10)]
+                drawn = int.from_bytes(self._random.pop(), "big")
                 top, low = (
-                    now_ms << 40 | chance >> 40,
-                    (chance & _LOW) >> 1,
-                )  # room to count up by half a million million
+                    now_ms << 40 | drawn >> 40,
+                    (drawn & _LOW) >> 1,
+                )  # room to count up 549,755,813,888 times
                 self._ms, self._low = now_ms, low
                 self._beginning = "".join([_PAIRS[top >> shift & 1023] for shift in range(80, -1, -10)])
             else:
@@ -45,7 +45,7 @@ class Ids:
         return beginning + _PAIRS[low >> 30] + _PAIRS[low >> 20 & 1023] + _PAIRS[low >> 10 & 1023] + _PAIRS[low & 1023]
 
     def forget(self) -> None:
-        """Begin anew, as a forked child must: it and its parent would count up from the same id."""
+        """Start again, as a forked child must: it and its parent would count up from the same id."""
         Ids.__init__(self, self._clock)
 
 

@@ -1,7 +1,7 @@
-"""JSON text in and out (RFC 8259), the same everywhere.
+"""Encoding and decoding of JSON (RFC 8259), the same everywhere.
 
-Whole numbers of any size survive exactly. NaN and the infinities, which JSON does not have, become null. U+0000 and lone
-surrogates, which PostgreSQL and UTF-8 refuse, become U+FFFD.
+Integers of any size are kept exactly. NaN and the infinities, which JSON does not have, become null. U+0000 and lone
+surrogates, which PostgreSQL and UTF-8 reject, become U+FFFD.
 """
 
 import codecs
@@ -23,7 +23,7 @@ _UNKNOWN = re.compile(r'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}|(?P<unknown>.))', re.DO
 
 
 def encode(value: Any) -> str:
-    """`value` as one line of JSON. Raises InvalidJSON for what has no JSON form (a function, a circle)."""
+    """`value` as one line of JSON. Raises InvalidJSON if it has no JSON form (a function, a cycle)."""
     try:
         text = _encode(value)
     except (TypeError, ValueError, RecursionError):
@@ -32,7 +32,7 @@ def encode(value: Any) -> str:
 
 
 def encode_bytes(value: Any) -> bytes:
-    """What `encode` gives, in UTF-8."""
+    """As `encode`, in UTF-8."""
     try:
         try:
             text = _encode(value)
@@ -46,9 +46,9 @@ def encode_bytes(value: Any) -> bytes:
 
 
 def decode(text: str | bytes) -> Any:
-    """The value that `text` holds; an escape that is half a surrogate pair is U+FFFD. A byte order mark before it is ignored.
+    """The value of the JSON `text`; an escape that is half a surrogate pair is U+FFFD. A byte order mark is ignored.
 
-    Raises InvalidJSON, which says where the text breaks.
+    Raises InvalidJSON with the position of the error.
     """
     try:
         return _decoder.decode(text)
@@ -62,22 +62,22 @@ def decode(text: str | bytes) -> Any:
 
 
 def without_mark(text: str | bytes) -> bytes | None:
-    """JSON text without the byte order mark before it, which some programs write; None if there is none."""
+    """JSON text without its byte order mark, which some programs write; None if it has none."""
     raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     return raw.removeprefix(codecs.BOM_UTF8) if raw.startswith(codecs.BOM_UTF8) else None
 
 
 def without_half_pairs(text: str | bytes) -> bytes | None:
-    """JSON text with U+FFFD for each escape that is half a surrogate pair; None if there is none."""
+    """JSON text with U+FFFD instead of each escape that is half a surrogate pair; None if it has none."""
     raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     whole = _ESCAPES.sub(lambda escape: b"\\ufffd" if escape["half"] else escape[0], raw)
     return None if whole == raw else whole
 
 
 def is_nearly_object(text: str) -> bool:
-    """Whether `text`, which `decode` refuses, was meant as a JSON object.
+    """Whether `text`, which `decode` rejects, is almost a JSON object.
 
-    It is one but for NaN, an infinity, an unknown escape or a raw control character in a string, or nested too deeply.
+    It is one except for NaN, an infinity, an unknown escape, a raw control character in a string, or too many levels.
     """
     import json as lenient  # noqa: PLC0415  8 ms, only for a text that is no JSON
 
@@ -91,7 +91,7 @@ def is_nearly_object(text: str) -> bool:
 
 
 def storable_text(text: str) -> str:
-    """`text` with U+0000 and lone surrogates replaced by U+FFFD, so that every database takes it."""
+    """`text` with U+0000 and lone surrogates replaced by U+FFFD, so that every database accepts it."""
     if text.isascii() and "\x00" not in text:
         return text
     return text.replace("\x00", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")

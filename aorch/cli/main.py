@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from aorch.errors import AorchError, OutputFailed
-from aorch.process.signals import heed
+from aorch.process.signals import set_handler
 
 COMMANDS = {
     "run": "Call an agent by what it can do",
@@ -83,7 +83,7 @@ class AorchGroup(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         if threading.current_thread() is threading.main_thread():
-            heed(signal.SIGINT, signal.default_int_handler)
+            set_handler(signal.SIGINT, signal.default_int_handler)
         with _errors_told():
             return super().invoke(ctx)
 

@@ -1,4 +1,4 @@
-"""HTTP addresses: whether a request to one could ever work, without asking the network."""
+"""Checks of HTTP addresses that need no network."""
 
 import ipaddress
 import re
@@ -13,9 +13,9 @@ _NUMBERS = re.compile(r"(0x[0-9a-f]*|[0-9]+)(\.(0x[0-9a-f]*|[0-9]+))*\.?", re.IG
 
 
 def fault_of(url: str) -> str | None:
-    """Why no HTTP request to `url` can ever work, without repeating it: it may hold a password. None if one might work."""
+    """Why no HTTP request to `url` can ever work, without repeating it: it may contain a password. None if it might work."""
     if not url.lower().startswith(("http://", "https://")):
-        return "it does not begin with http:// or https://"
+        return "it does not start with http:// or https://"
     if len(url) > LONGEST:
         return f"it is longer than {LONGEST} characters"
     if not _PRINTABLE.fullmatch(url):
@@ -38,7 +38,7 @@ def holds_credentials(url: str) -> bool:
 
 
 def host_of(url: str) -> str:
-    """Scheme, host and port of a valid `url` as they are written, with a slash: the same characters for the same receiver."""
+    """Scheme, host and port of a valid `url` as written, with a slash: equal for the same receiver."""
     url += "/"
     return url[: url.index("/", len("https://")) + 1]
 

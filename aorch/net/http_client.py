@@ -1,7 +1,7 @@
-"""The one HTTP client of aorch: every request to another service goes out through it.
+"""The HTTP client of aorch: every request to another service goes through it.
 
-It reads nothing from the environment (no proxy variables, no `~/.netrc`), follows no redirect, and keeps no cookie: what is
-sent goes to the configured address and nowhere else.
+It reads nothing from the environment (no proxy variables, no `~/.netrc`), follows no redirects, and keeps no cookies: a
+request goes to the configured address and nowhere else.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class HttpClient:
-    """A client with these limits (seconds), in the running loop, until `close`.
+    """A client with these timeouts (seconds), in the running loop, until `close`.
 
-    `proxy` is the address of an HTTP proxy; addresses of this machine are never reached through it. `keep_connections` says
-    whether a connection may serve several requests.
+    `proxy` is the address of an HTTP proxy; requests to this machine do not use it. `keep_connections` says whether a
+    connection can serve several requests.
     """
 
     def __init__(

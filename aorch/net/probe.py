@@ -1,4 +1,4 @@
-"""Whether something listens at a service's address."""
+"""Checking whether a service listens at its address."""
 
 import asyncio
 from urllib.parse import urlsplit
@@ -7,10 +7,10 @@ CONNECT_TIMEOUT_S = 1.0
 
 
 async def listening(url: str) -> bool:
-    """Whether a connection to `url` is taken within CONNECT_TIMEOUT_S.
+    """Whether `url` accepts a connection within CONNECT_TIMEOUT_S.
 
-    No request is sent: Trace answers wrongly for good once two requests are in flight, reads included, and its health
-    says healthy even when its backend is dead.
+    No request is sent: Trace gives wrong answers from then on once two requests are in flight, even reads, and its health
+    check reports healthy even if its backend is dead.
     """
     parts = urlsplit(url)
     port = parts.port or (443 if parts.scheme == "https" else 80)

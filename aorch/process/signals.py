@@ -1,32 +1,62 @@
-"""The signals that end a process, and which of them it hears."""
+"""Signals: every handler of aorch is set here."""
 
+import asyncio
 import signal
+import time
 from collections.abc import Callable
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""The signals that end a command or a service."""
+BLOCKED_S = 0.1
+"""An event loop that has not run for this time after a signal is blocked; two signals at once do not show that."""
 
 
-def heed(number: int, handler: Any) -> None:
-    """Set `handler` (or SIG_DFL) for that signal, unless it is ignored: what was ignored at the start stays so (nohup)."""
+def set_handler(number: int, handler: Any) -> None:
+    """Set `handler` (or SIG_DFL) for that signal, unless it was ignored at the start: then it stays ignored (nohup)."""
     if signal.getsignal(number) is not signal.SIG_IGN:
         signal.signal(number, handler)
 
 
-def hear(act: Callable[[int], None]) -> None:
+def handle_signals(act: Callable[[int], None]) -> None:
     """Call `act` with the number of each INT, TERM or HUP, in the main thread, even while an agent blocks its loop.
 
-    Plain handlers: the loop's own are taken off when it closes, and a signal after that would end the process.
+    Plain handlers: asyncio removes its own when the loop closes, and a signal after that would end the process.
     """
 
-    def heard(number: int, _: object) -> None:
+    def handler(number: int, _: object) -> None:
         act(number)
 
     for number in SIGNALS:
-        heed(number, heard)
+        set_handler(number, handler)
 
 
-def hear_no_more() -> None:
-    """All is done and the process ends by itself: a late signal must not change its exit code."""
+def ignore_signals() -> None:
+    """Ignore INT, TERM and HUP: all is done, and a late signal must not change the exit code."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+
+
+def cancel_on_signals(performing: "asyncio.Future[Any]") -> list[int]:
+    """Cancel `performing` on INT, TERM or HUP. If an agent blocks the loop, a later signal raises KeyboardInterrupt in it.
+
+    Plain handlers, since asyncio's run only when the loop does. The returned list gets the number of each signal.
+    """
+    received: list[int] = []
+    acted_on: list[int] = []
+    received_at: list[float] = []
+    loop = asyncio.get_running_loop()
+
+    def cancel(number: int) -> None:
+        acted_on.append(number)
+        performing.cancel()
+
+    def act(number: int) -> None:
+        received.append(number)
+        received_at.append(time.monotonic())
+        if not acted_on and time.monotonic() - received_at[0] > BLOCKED_S:
+            raise KeyboardInterrupt
+        loop.call_soon_threadsafe(cancel, number)
+
+    handle_signals(act)
+    return received

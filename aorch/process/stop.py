@@ -1,4 +1,4 @@
-"""How a process that works until it is told to stop is told, and how it ends even if an agent blocks it."""
+"""Stopping a service: its grace period, and its end even if an agent blocks it."""
 
 import asyncio
 import contextlib
@@ -10,30 +10,30 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
-from aorch.process.signals import SIGNALS, hear
-from aorch.process.watchdog import Watchdog, end_programs_of, say_it_ends
+from aorch.process.signals import SIGNALS, handle_signals
+from aorch.process.watchdog import Watchdog, kill_programs_of, report_end
 
 CANCEL_S = 1.5
 """How long a cancelled agent may take to end after the grace period."""
 LATE_S = 1.0
 """After the grace period the event loop must run a callback within this time, or the process ends at once."""
 CHECK_S = 0.2
-"""How often that is checked."""
+"""How often the event loop is checked."""
 LONGEST_S = CANCEL_S + 4.0
-"""After the grace period plus this time the process ends, whatever still runs."""
+"""After the grace period plus this time the process ends, even if tasks still run."""
 
 
 class Stop:
-    """`told` is set once the process is told to stop, and `hurry` once it is told not to wait for running tasks.
+    """`requested` is set when the process must stop, and `hurry` when it must not wait for running tasks.
 
-    Its thread calls `first` before `told` is set. If the event loop does not run within LATE_S after `grace_s`, an agent
-    blocks it: the thread then kills the agents' programs and ends the process, with exit code 0. The tasks that it cuts off
-    are recorded as interrupted by the next process that opens the ledger. If `runs_code` of agents that may keep the whole
-    process from running, a Watchdog does the same then, by SIGKILL if need be.
+    Its thread calls `first` before `requested` is set. If the event loop does not run within LATE_S after `grace_s`, an agent
+    blocks it: the thread then kills the agents' programs and ends the process, with exit code 0. The next process that opens
+    the ledger records the tasks that were cut off as interrupted. If the process `runs_code` of agents, which can block the
+    whole process, a Watchdog does the same, with SIGKILL if necessary.
     """
 
     def __init__(self, grace_s: float, first: Callable[[], None] | None = None, *, runs_code: bool) -> None:
-        self.told, self.hurry = asyncio.Event(), asyncio.Event()
+        self.requested, self.hurry = asyncio.Event(), asyncio.Event()
         self._grace_s, self._first, self._runs_code = grace_s, first, runs_code
         self._watchdog: Watchdog | None = None
         self._beats_until = math.inf
@@ -44,13 +44,13 @@ class Stop:
         threading.Thread(target=self._work, name="aorch-stop", daemon=True).start()
 
     def on_signals(self, hurried_by: Iterable[int] = SIGNALS, *, supervised: bool = False) -> None:
-        """Stop on INT, TERM and HUP. After the first of them, each of `hurried_by` is a hurry.
+        """Stop on INT, TERM and HUP. After the first of them, each of `hurried_by` sets `hurry`.
 
-        A terminal's Ctrl-C reaches a `supervised` process twice, as INT and as its supervisor's TERM: there only the second
-        INT is a hurry.
+        Ctrl-C on a terminal reaches a `supervised` process twice, as INT and as its supervisor's TERM: there only the second
+        INT sets `hurry`.
         """
 
-        def heard(number: int) -> None:
+        def on_signal(number: int) -> None:
             if not self._numbers:
                 self._beats_until = time.monotonic() + self._grace_s + LATE_S + CHECK_S
             elif time.monotonic() > self._beats_until:  # the thread does not run, and the watchdog sends this
@@ -59,17 +59,17 @@ class Stop:
             self._numbers.append(number)
             times = self._numbers.count(number) if supervised else len(self._numbers)
             if times > 1 and number in hurried_by:
-                self.hasten()
+                self.hurry_up()
 
-        hear(heard)
+        handle_signals(on_signal)
         if self._runs_code:
             self._watchdog = Watchdog(self._grace_s, [signal.SIGINT] if supervised else [*hurried_by])
 
     def stop(self) -> None:
-        """Tell the process to stop. Any thread or signal handler may call this."""
-        self._orders.put(self.told)
+        """Make the process stop. Any thread or signal handler may call this."""
+        self._orders.put(self.requested)
 
-    def hasten(self) -> None:
+    def hurry_up(self) -> None:
         """End the grace period. Any thread or signal handler may call this."""
         self._orders.put(self.hurry)
 
@@ -77,7 +77,7 @@ class Stop:
         self._orders.get()
         if self._first is not None:
             self._first()
-        self._set(self.told)
+        self._set(self.requested)
         ends_at = time.monotonic() + self._grace_s
         while (left_s := ends_at - time.monotonic()) > 0:
             with contextlib.suppress(queue.Empty):
@@ -89,10 +89,10 @@ class Stop:
         _end_now()
 
     def _watch(self, until: float) -> None:
-        """Return at that time, or as soon as the loop is blocked."""
+        """Return at that time, or once the loop is blocked."""
         while time.monotonic() < until:
             turned = threading.Event()
-            with contextlib.suppress(RuntimeError):  # the loop is closed: only the end of the process is left
+            with contextlib.suppress(RuntimeError):  # the loop is closed: only the end of the process remains
                 self._loop.call_soon_threadsafe(turned.set)
                 if not turned.wait(LATE_S):
                     return
@@ -100,7 +100,7 @@ class Stop:
             time.sleep(CHECK_S)
 
     def _beat(self) -> None:
-        """Put off the end by the watchdog: this thread runs."""
+        """Tell the watchdog that this thread runs."""
         self._beats_until = time.monotonic() + LATE_S + CHECK_S
         if self._watchdog is not None:
             self._watchdog.beat()
@@ -112,6 +112,6 @@ class Stop:
 
 def _end_now() -> None:
     """End the process, and the programs that it started."""
-    say_it_ends()
-    end_programs_of(os.getpid())
+    report_end()
+    kill_programs_of(os.getpid())
     os._exit(0)

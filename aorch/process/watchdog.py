@@ -1,8 +1,8 @@
-"""A process beside a service that ends it if Python no longer runs there when it is told to stop.
+"""A process beside a service that ends it if Python no longer runs there when it must stop.
 
-C code of an agent that keeps Python's lock (a regular expression that backtracks for hours) stops every thread and every signal
-handler of its process. The kernel writes the numbers of signals into a pipe all the same (`signal.set_wakeup_fd`), whose other
-end this process reads. It is run as a script, so it imports only the standard library.
+C code of an agent that holds Python's lock (a regular expression that backtracks for hours) blocks every thread and every
+signal handler of its process. Python's C handler still writes the numbers of signals into a pipe (`signal.set_wakeup_fd`),
+which this process reads. It runs as a script, so it imports only the standard library.
 """
 
 import contextlib
@@ -15,44 +15,42 @@ from pathlib import Path
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 ALIVE = 0
-"""What the service writes besides numbers of signals: Python runs, and is asked again BEAT_S from now."""
+"""What the service writes besides the numbers of signals: Python runs; the next ALIVE is due within BEAT_S."""
 LATE_S, BEAT_S = 1.25, 1.35
-"""How long after the grace period, and after each ALIVE, the next ALIVE may take."""
+"""The time until the first ALIVE after the grace period, and from one ALIVE to the next."""
 KILL_S = 0.3
-"""How long Python's own handler of SIGTERM, which is tried first, may take to end the process."""
+"""How long Python's own handler of SIGTERM, which is tried first, has to end the process."""
 
 
 class Watchdog:
-    """Watches this process, from its making to the end of the process. `hurried_by`: these signals end the grace period if
-    they come a second time.
-    """
+    """Watches this process until it ends. `hurried_by`: the signals that end the grace period when they come a second time."""
 
     def __init__(self, grace_s: float, hurried_by: list[int]) -> None:
-        read, self._write = os.pipe()  # the end for reading stays open, so that no write fails
+        read, self._write = os.pipe()  # the read end stays open, so that no write fails
         os.set_blocking(self._write, False)
-        told = [str(os.getpid()), str(grace_s), ",".join(map(str, hurried_by))]
+        arguments = [str(os.getpid()), str(grace_s), ",".join(map(str, hurried_by))]
         actions = [(os.POSIX_SPAWN_DUP2, read, 0), (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
-        with contextlib.suppress(OSError):  # no process is left for it: the service does without
+        with contextlib.suppress(OSError):  # no process can be started: the service runs without it
             os.posix_spawn(
                 sys.executable,
-                [sys.executable, "-I", "-S", __file__, *told],
+                [sys.executable, "-I", "-S", __file__, *arguments],
                 os.environ,
                 file_actions=actions,
                 setsigmask=SIGNALS,
             )
             signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
-            _keep_from_children()
+            _exclude_forks()
 
     def beat(self) -> None:
-        """Say that Python runs."""
+        """Write that Python runs."""
         with contextlib.suppress(OSError):
             os.write(self._write, bytes([ALIVE]))
 
 
-def _keep_from_children() -> None:
-    """See to it that a signal to a process that an agent forks is not written into the pipe of this one.
+def _exclude_forks() -> None:
+    """Keep signals to a process that an agent forks out of the pipe of this process.
 
-    Signals wait meanwhile: one that came between the fork and `after_in_child` would be written.
+    Signals are blocked meanwhile: one between the fork and `after_in_child` would be written.
     """
 
     def before() -> None:
@@ -68,8 +66,8 @@ def _keep_from_children() -> None:
     os.register_at_fork(before=before, after_in_parent=after, after_in_child=after_in_child)
 
 
-def end_programs_of(process: int) -> None:
-    """Kill the programs that agents started there: each leads a process group. On Linux; elsewhere none are found."""
+def kill_programs_of(process: int) -> None:
+    """Kill the programs that agents started in that process: each leads a process group. Only Linux can find them."""
     for children in Path(f"/proc/{process}/task").glob("*/children"):
         with contextlib.suppress(OSError):
             for child in children.read_text().split():
@@ -77,41 +75,39 @@ def end_programs_of(process: int) -> None:
                     os.killpg(int(child), signal.SIGKILL)
 
 
-def say_it_ends() -> None:
-    """Say on stderr that tasks are cut off."""
-    with contextlib.suppress(OSError, ValueError):  # a closed stderr must keep nothing alive
-        sys.stderr.write(
-            "aorch stops without waiting: an agent does not give way; its task is recorded as interrupted\n"
-        )
+def report_end() -> None:
+    """Write to stderr that tasks are cut off."""
+    with contextlib.suppress(OSError, ValueError):  # a closed stderr must not keep the process alive
+        sys.stderr.write("aorch stops without waiting: an agent blocks it; its task is recorded as interrupted\n")
         sys.stderr.flush()
 
 
 def _watch(watched: int, grace_s: float, hurried_by: list[int]) -> None:
     """Return once the watched process has ended, or end it."""
-    ended = os.pidfd_open(watched) if hasattr(os, "pidfd_open") else 0  # elsewhere than on Linux the pipe alone says it
+    ended = os.pidfd_open(watched) if hasattr(os, "pidfd_open") else 0  # on other systems only the pipe shows it
     ends_at = float("inf")
-    heard: set[int] = set()
+    received: set[int] = set()
     while (left_s := ends_at - time.monotonic()) > 0:
         ready, *_ = select.select([0, ended], [], [], None if left_s == float("inf") else left_s)
-        said = os.read(0, 4096) if 0 in ready else b""
-        if ended in ready or (0 in ready and not said):  # a process that an agent forked may keep the pipe open
+        written = os.read(0, 4096) if 0 in ready else b""
+        if ended in ready or (0 in ready and not written):  # a process that an agent forked can keep the pipe open
             return
-        for number in said:
+        for number in written:
             if number == ALIVE:
                 ends_at = time.monotonic() + BEAT_S
             elif number in SIGNALS:
-                if not heard:
+                if not received:
                     ends_at = time.monotonic() + grace_s + LATE_S
-                elif number in heard and number in hurried_by:
+                elif number in received and number in hurried_by:
                     ends_at = min(ends_at, time.monotonic() + LATE_S)
-                heard.add(number)
+                received.add(number)
     if os.getppid() != watched:
         return
     os.kill(watched, signal.SIGTERM)
     if ended and select.select([ended], [], [], KILL_S)[0]:
         return
-    say_it_ends()
-    end_programs_of(watched)
+    report_end()
+    kill_programs_of(watched)
     os.kill(watched, signal.SIGKILL)
 
 

@@ -13,7 +13,7 @@ from aiohttp.typedefs import Handler
 
 from aorch.config.settings import Config
 from aorch.orchestrator import Orchestrator
-from aorch.process.signals import hear_no_more
+from aorch.process.signals import ignore_signals
 from aorch.process.stop import CANCEL_S, Stop
 from aorch.server.access_log import RequestLog
 from aorch.server.application import REQUEST_HANDLER, create_app
@@ -72,12 +72,12 @@ async def serve(
         stop.on_signals((signal.SIGINT,), supervised=True)
         listener = await _follow(supervised, stop, authenticator, accept)
     background.start()
-    await stop.told.wait()
+    await stop.requested.wait()
     if listener is not None:
         listener.close()
     await _finish(runner, background, stop, config.serve.grace_s)
     await runner.cleanup()
-    hear_no_more()
+    ignore_signals()
 
 
 async def _follow(
@@ -93,7 +93,7 @@ async def _follow(
             elif word == "closed":
                 loop.call_soon_threadsafe(authenticator.close)
         if word == "hurry":
-            stop.hasten()
+            stop.hurry_up()
         elif word == "gone":
             stop_listening(supervised.listening)
             stop.stop()
@@ -103,11 +103,11 @@ async def _follow(
         supervised.send("closed")
     supervised.send("ready")
     supervised.listen(act)
-    waits = [asyncio.create_task(event.wait()) for event in (go, stop.told)]
+    waits = [asyncio.create_task(event.wait()) for event in (go, stop.requested)]
     await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     for wait in waits:
         wait.cancel()
-    return None if stop.told.is_set() else Listener(supervised.listening, accept, AT_ONCE_SHARED)
+    return None if stop.requested.is_set() else Listener(supervised.listening, accept, AT_ONCE_SHARED)
 
 
 def _accepting(

@@ -17,16 +17,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from aorch.backoff import Backoff
 from aorch.config.settings import Config
 from aorch.errors import AorchError
-from aorch.process.signals import hear, hear_no_more
+from aorch.process.signals import handle_signals, ignore_signals
 from aorch.process.stop import LONGEST_S
 from aorch.server.access_log import RequestLog
 from aorch.server.authentication import Authenticator
 from aorch.server.listener import announce, bind, listen, stop_listening
 from aorch.server.origin_policy import OriginPolicy
 
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 15.0
+BACKOFF = Backoff(0.2, 15.0)
 """Before a worker that exited is restarted: doubles each time."""
 HEALTHY_S = 60.0
 """After a worker has run this long, the first pause applies again."""
@@ -119,7 +120,7 @@ class _Supervisor:
         def on_signal(_: int) -> None:
             loop.call_soon_threadsafe(self._stop)
 
-        hear(on_signal)
+        handle_signals(on_signal)
         keeping = [asyncio.create_task(self._keep()) for _ in range(self._options.config.serve.workers)]
         await self._stopping.wait()
         await asyncio.to_thread(stop_listening, self._listening)
@@ -127,7 +128,7 @@ class _Supervisor:
         for worker in self._workers:
             _signal(worker, signal.SIGTERM)
         await self._end(keeping)
-        hear_no_more()
+        ignore_signals()
         self._log.flush()
         if self._error is not None:
             raise self._error
@@ -163,7 +164,7 @@ class _Supervisor:
             if self._stopping.is_set():
                 return
             failures = 1 if time.monotonic() - started > HEALTHY_S else failures + 1
-            pause_s = min(FIRST_PAUSE_S * 2 ** (failures - 1), LONGEST_PAUSE_S)
+            pause_s = BACKOFF.pause_s(failures)
             self._log.tell(f"{reason}; it restarts in {pause_s:g} s")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):

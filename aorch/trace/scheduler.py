@@ -2,12 +2,12 @@
 
 import asyncio
 import os
-import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from aorch.backoff import Backoff
 from aorch.clock import now
 from aorch.config.settings import Config
 from aorch.engine.supervision import Turned
@@ -27,7 +27,7 @@ PAUSE_S = 0.03
 """How long the lease is free between two rounds, so that another process can acquire it."""
 POLL_S = 0.24
 """How soon a service sees that something is due."""
-FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.5, 60.0
+BACKOFF = Backoff(0.5, 60.0, jitter=(0.5, 1.0))
 PARKED_S = 60.0
 """The shortest time between two log lines about parked deliveries."""
 SLOW_S = 1.0
@@ -80,7 +80,7 @@ class DeliveryRounds:
             return RoundResult(elsewhere=True)
         try:
             state = await asyncio.to_thread(load_state, self._outbox, lease.read())
-            wait_s = min(state.retry_at - time.time(), LONGEST_BACKOFF_S)
+            wait_s = min(state.retry_at - time.time(), BACKOFF.longest_s)
             if wait_s > 0 and not ignore_backoff:
                 return RoundResult(wait_s=wait_s)
             return await self._deliver(Delivery(self._outbox, lease, state), lease)
@@ -143,7 +143,7 @@ class BackgroundDelivery:
             return None
         if not (self._config.trace_configured or await listening(self._config.trace_url)):
             self._probes_failed += 1
-            return _backoff_s(self._probes_failed)
+            return BACKOFF.pause_s(self._probes_failed + 1)
         result = await rounds.run_round()
         self._probes_failed = 0
         self._log_parked(result)
@@ -166,12 +166,7 @@ class BackgroundDelivery:
 
 def _record_failure(state: DeliveryState, error: ServiceUnreachable) -> float:
     """Record a failed round in `state`; return how long to leave Trace alone (seconds)."""
-    wait_s = _backoff_s(state.failures)
+    wait_s = BACKOFF.pause_s(state.failures + 1)
     state.failures, state.retry_at = min(state.failures + 1, 20), time.time() + wait_s
     state.error, state.error_at = f"{error} {error.hint}".strip(), now()
     return wait_s
-
-
-def _backoff_s(failures: int) -> float:
-    longest: float = min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2 ** min(failures, 20))
-    return longest * random.uniform(0.5, 1)  # noqa: S311  so that many processes do not retry at the same moment

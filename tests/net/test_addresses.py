@@ -23,8 +23,8 @@ def test_an_address_that_may_work_has_no_fault(url: str) -> None:
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        ("ftp://a/", "does not begin with http"),
-        ("//a/", "does not begin with http"),
+        ("ftp://a/", "does not start with http"),
+        ("//a/", "does not start with http"),
         ("http://", "no host"),
         ("http://:80/", "no host"),
         ("http://a:0/", "port is 0"),

@@ -48,7 +48,7 @@ class = "hogs:OnLoop"
 [agents.in_thread]
 class = "hogs:InThread"
 """
-SAID = "aorch stops without waiting: an agent does not give way; its task is recorded as interrupted"
+SAID = "aorch stops without waiting: an agent blocks it; its task is recorded as interrupted"
 MOST_S = 4.0
 """It takes less than 2 s after the grace period, and a busy machine some more."""
 

@@ -117,6 +117,7 @@ def test_many_parked_deliveries_are_summarised_and_a_service_logs_them_once(
     with serving(traced) as server:
         wait_for(lambda: counts(traced) == (0, 0, 16))
         assert ask(server).status_code == 200
+        wait_for(lambda: "parked: Trace refused POST /v1/" in server.log)
         said = [line for line in server.log.splitlines() if "parked: Trace refused POST /v1/" in line]
         assert len(said) == 1
         assert server.get("/v1/status").json()["integrations"]["details"]["trace"]["parked"] >= 16

@@ -37,10 +37,10 @@ def resume(
 
     from aorch.cli.commands.run import perform
     from aorch.config import settings
-    from aorch.process.signals import heed
+    from aorch.process.signals import set_handler
 
     config = settings.load(ledger)
-    heed(signal.SIGINT, signal.SIG_DFL)  # as in `aorch run`
+    set_handler(signal.SIGINT, signal.SIG_DFL)  # as in `aorch run`
 
     def after() -> str:
         from aorch.engine.resume import resumable

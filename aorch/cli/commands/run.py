@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from aorch.cli.commands import run_batch
-from aorch.cli.interrupts import cancel_on_signals, end_now_if_threads_remain
+from aorch.cli.interrupts import end_now_if_threads_remain
 from aorch.cli.options import (
     IS_CREATED,
     JsonOption,
@@ -23,7 +23,7 @@ from aorch.cli.streams import set_aside
 from aorch.cli.time_options import AHEAD_HELP, ago, ahead
 from aorch.errors import UsageError
 from aorch.ledger import priorities
-from aorch.process.signals import heed
+from aorch.process.signals import cancel_on_signals, set_handler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -143,7 +143,7 @@ def run(
         from aorch.cli.commands.queued import submit
 
         return submit(config, task, _queue_options(priority, not_before, expires, webhook), as_json=json)
-    heed(signal.SIGINT, signal.SIG_DFL)  # a KeyboardInterrupt can get lost while modules are imported
+    set_handler(signal.SIGINT, signal.SIG_DFL)  # a KeyboardInterrupt can get lost while modules are imported
     after = f"aorch contracts list -s {task.session_id}"
     raise typer.Exit(asyncio.run(_perform_task(config, task, after, as_json=json)))
 

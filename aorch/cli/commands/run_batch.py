@@ -14,7 +14,7 @@ import typer
 from aorch.cli.options import IS_CREATED, MOST_PARALLEL, complete_sessions, warn_of_missing
 from aorch.cli.streams import set_aside, standard_input
 from aorch.config import config_file
-from aorch.process.signals import heed
+from aorch.process.signals import cancel_on_signals, set_handler
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -168,7 +168,7 @@ def run(options: Options) -> int:
     work: _Work = _Retry(options) if options.retry_failed is not None else _File(options)
     set_aside()  # not before: FILE may be /dev/stdin
     out = ResultsOutput()
-    heed(signal.SIGINT, signal.SIG_DFL)  # a KeyboardInterrupt can get lost while modules are imported
+    set_handler(signal.SIGINT, signal.SIG_DFL)  # a KeyboardInterrupt can get lost while modules are imported
     return asyncio.run(_perform(config, options, work, out))
 
 
@@ -306,7 +306,7 @@ async def _perform(config: "Config", options: Options, work: _Work, out: "Result
     import asyncio
 
     from aorch.batch.batch_runner import Tally
-    from aorch.cli.interrupts import cancel_on_signals, end_now_if_threads_remain
+    from aorch.cli.interrupts import end_now_if_threads_remain
     from aorch.cli.render.batch_results import next_steps, summary
     from aorch.cli.render.console import warn
     from aorch.errors import AorchError

@@ -57,7 +57,7 @@ def serve(
     from aorch.cli.streams import set_aside
     from aorch.config import config_file
     from aorch.config import settings as configuration
-    from aorch.process.signals import heed
+    from aorch.process.signals import set_handler
     from aorch.server import worker_processes
 
     if worker is not None:  # "CONNECTION,LISTENING": the descriptors that its supervisor passed
@@ -77,7 +77,7 @@ def serve(
     config = msgspec.structs.replace(config, serve=settings)
     if settings.workers > 1:
         raise typer.Exit(worker_processes.supervise(config, log_json=log_json, insecure=insecure))
-    heed(signal.SIGINT, signal.SIG_DFL)  # until the server listens: opening the ledger may wait for its lock
+    set_handler(signal.SIGINT, signal.SIG_DFL)  # until the server listens: opening the ledger may wait for its lock
     set_aside()
     return asyncio.run(_serve(config, log_json=log_json, insecure=insecure))
 

@@ -9,7 +9,7 @@ import typer
 
 from aorch.cli.options import MOST_PARALLEL, LedgerOption, warn_of_missing
 from aorch.cli.streams import set_aside
-from aorch.process.signals import heed
+from aorch.process.signals import set_handler
 
 if TYPE_CHECKING:
     from aorch.config.settings import Config
@@ -53,7 +53,7 @@ def worker(
 
     config = settings.load(ledger)
     warn_of_missing(config.ledger, ledger, "nothing waits in it, and an empty one is made")
-    heed(signal.SIGINT, signal.SIG_DFL)  # a KeyboardInterrupt can get lost while modules are imported
+    set_handler(signal.SIGINT, signal.SIG_DFL)  # a KeyboardInterrupt can get lost while modules are imported
     asyncio.run(_work(config, parallel or config.queue.parallel or 1, grace, drain=drain))
 
 
@@ -64,7 +64,7 @@ async def _work(config: "Config", parallel: int, grace_s: float, *, drain: bool)
     from aorch.engine.supervision import Supervisor
     from aorch.logs import LineHandler
     from aorch.orchestrator import Orchestrator
-    from aorch.process.signals import hear_no_more
+    from aorch.process.signals import ignore_signals
     from aorch.process.stop import CANCEL_S, Stop
     from aorch.worker.queue_worker import QueueWorker, unservable
     from aorch.worker.task_log import log_task
@@ -88,7 +88,7 @@ async def _work(config: "Config", parallel: int, grace_s: float, *, drain: bool)
         warned = unservable(orchestrator.executor, config.file)
         for sentence in warned:
             warn(sentence)
-        told = asyncio.create_task(stop.told.wait())
+        told = asyncio.create_task(stop.requested.wait())
         await asyncio.wait((working, told), return_when=asyncio.FIRST_COMPLETED)
         told.cancel()
         await worker.stop(grace_s, CANCEL_S, stop.hurry)
@@ -97,6 +97,6 @@ async def _work(config: "Config", parallel: int, grace_s: float, *, drain: bool)
         for sentence in unservable(orchestrator.executor, config.file) if drain else ():
             if sentence not in warned:
                 warn(sentence)
-    hear_no_more()
+    ignore_signals()
     note(f"{worker.done} {'task' if worker.done == 1 else 'tasks'} done")
     await end_now_if_work_remains(0)
