@@ -83,7 +83,7 @@ class Delivery:
         self.reason = ""
 
     async def run(self, trace: TraceClient, until: float) -> bool:
-        """Deliver until nothing is due, or until shortly after `until` (`time.monotonic`); then return True.
+        """Deliver until nothing is due, or until shortly after `until` (`time.monotonic`). Return whether more may be due.
 
         Raises ServiceUnreachable and its subclasses if Trace fails, and LedgerError.
         """
@@ -128,7 +128,11 @@ class Delivery:
         return (self.state.verified + 1) // 2 - 1
 
     def _next_window(self) -> list[tuple[int, Record]]:
-        """The next contracts that are due. Commits before they are sent that they may be sent."""
+        """The next contracts that are due.
+
+        Their last position is committed as `reach` before any of them is sent, so that a later process knows what may have been
+        sent.
+        """
         position = self._verified_position()
         contracts = self._outbox.contracts(position, position + WINDOW)
         reach = max(self._reach, contracts[-1][0] if contracts else position)
@@ -270,7 +274,10 @@ class Delivery:
             raise
 
     async def _send_parked(self, trace: TraceClient, step: Step, parked: Parked) -> bool:
-        """Send a parked step; whether Trace accepted it. During the request it is stored as `unknown`, in case of a kill."""
+        """Send a parked step, and return whether Trace accepted it.
+
+        While it is sent, it is stored as `unknown`, which is right if the process is killed.
+        """
         attempts = parked.attempts + 1
         in_flight = parked._replace(state=UNKNOWN, reason=_UNKNOWN, attempts=attempts)
         await asyncio.to_thread(self._outbox.park, in_flight)

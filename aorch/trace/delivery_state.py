@@ -1,8 +1,8 @@
-"""How far the deliveries to Trace have come: the record that the process which delivers leaves in the lease file.
+"""How far the deliveries to Trace have come. The delivering process keeps this record in the lease file.
 
 A contract has up to two steps, which are numbered in the order of delivery (see payload.py): 2 · position is its event, and
 2 · position + 1 is the provenance node of a REQUEST. A contract is done at 2 · position + 1, whether it has a node or not.
-delivery.py shows as a table how the step numbers below change.
+A table in delivery.py shows how the step numbers below change.
 """
 
 import contextlib

@@ -18,6 +18,8 @@ from aorch.trace.delivery_state import DeliveryState
 _NAME = "trace"
 LONGEST_ERROR = 400
 """Characters of an error that the state keeps."""
+LONGEST_WAIT_S = 10.0
+"""How long a command waits for the lease. Its holder releases it every few seconds, unless Trace hangs."""
 POLL_S = 0.005
 """How often a process tries to acquire the lease while it waits. Between two rounds the lease is free for 0.03 s."""
 _encode, _decode = msgspec.json.Encoder().encode, msgspec.json.Decoder(DeliveryState).decode

@@ -10,11 +10,8 @@ from aorch.config.settings import Config
 from aorch.errors import ServiceUnreachable
 from aorch.process.threads import in_thread
 from aorch.trace.delivery_status import require_url
-from aorch.trace.lease import POLL_S, held_by_another
+from aorch.trace.lease import LONGEST_WAIT_S, POLL_S, held_by_another
 from aorch.trace.scheduler import DeliveryRounds
-
-LONGEST_WAIT_S = 10.0
-"""How long `push` waits for the lease. Its holder releases it every few seconds, unless Trace hangs."""
 
 
 @dataclass(slots=True)

@@ -18,12 +18,9 @@ from aorch.ledger.record import Record
 from aorch.trace.delivery import Delivery
 from aorch.trace.delivery_state import load_state
 from aorch.trace.delivery_status import require_url
-from aorch.trace.lease import POLL_S, Lease, acquire, held_by_another
+from aorch.trace.lease import LONGEST_WAIT_S, POLL_S, Lease, acquire, held_by_another
 from aorch.trace.payload import AS_WRITTEN, EVENTS, NODE, can_be_read_back, event_data, key, unfit_for_path
 from aorch.trace.trace_client import TraceClient
-
-LONGEST_WAIT_S = 10.0
-"""How long to wait for the lease."""
 
 Event = dict[str, Any]
 

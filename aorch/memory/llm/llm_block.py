@@ -100,7 +100,8 @@ def _passed_over(local: MemoryBlock, claims: Sequence[Item], excerpts: Sequence[
 def _covered(item: Item, claims: Sequence[Item]) -> bool:
     """Whether one of `claims` is in the same section, cites the same contract, and contains the important part of `item`.
 
-    For an aim or a failure that is its own words (the local compressor quotes the error last), otherwise one of its names.
+    The important part of an aim or a failure is its own words (the local compressor quotes the error last); of another claim it
+    is one of its names.
     """
     section, claim = item
     names = [name for quote in claim.quotes for name in found(quote)]

@@ -224,7 +224,7 @@ def _lookups(g: Findings, counts: ClaimCounts) -> Iterator[Claim]:
 def _together(newest_first: Sequence[RepeatedCall], count: int, importance: float) -> tuple[Claim, int]:
     """One claim for several calls of a capability: how many, with which arguments, and the newest result or the changes.
 
-    Also returns how many of the calls it covers.
+    Also returns the number of calls that the claim mentions.
     """
     newest = newest_first[0]
     times = f" ×{count}" if count > 1 else ""
@@ -247,14 +247,14 @@ def _together(newest_first: Sequence[RepeatedCall], count: int, importance: floa
         quotes += arguments.quotes
         cited.append(series.last.request.contract_id)
     brief = f"{head(newest.last.request)}{times} {', '.join(parts)}".rstrip()
-    result, cites = _last_result(newest)
+    result, cites = _result_or_changes(newest)
     text = f"{brief}{': ' if cites else ' → '}{result.text}" if result.text else brief
     cites = [newest.last.contract_id, *cites, *reversed(cited)]
     return claim_of(text, brief, (*quotes, *result.quotes), cites, importance), told
 
 
-def _last_result(series: RepeatedCall) -> tuple[Wording, list[str]]:
-    """How the results of a repeated call changed, and what to cite for that; otherwise its last result."""
+def _result_or_changes(series: RepeatedCall) -> tuple[Wording, list[str]]:
+    """The changes in the results of a repeated call, with the contracts to cite for them. Without changes, the last result."""
     if series.changed and (values := changed(series, 170)).text:
         return values, series.ends
     return (outcome(series.last, 170) if series.last.news else Wording("", ())), []
