@@ -11,7 +11,7 @@ TITLES = {
     "decisions": "Done:",
     "failures": "Failed:",
     "open_points": "Open:",
-    "preferences": "Preferences:",
+    "preferences": "Caller's words:",
     "results": "Found:",
     "literals": "Also named:",
 }
