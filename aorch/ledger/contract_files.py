@@ -27,25 +27,28 @@ ContractInFile = tuple[str, Record]
 Name = Annotated[str, msgspec.Meta(min_length=1)]
 
 
-class _ContractForm(msgspec.Struct, forbid_unknown_fields=True):
-    """The JSON form of a contract in an import. Fields that the older store or another program leaves out are optional."""
-
-    contract_id: Name
-    session_id: Name
-    contract_type: Literal["REQUEST", "RESPONSE"]
-    from_agent: Name
-    status: Literal["pending", "in_progress", "completed", "failed", "cancelled", "interrupted"]
-    created_at: str
-    to_agent: str | None = None
-    capability: str | None = None
-    payload: dict[str, Any] | None = None
-    completed_at: str | None = None
-    result: Any = None
-    error: str | None = None
-    metadata: dict[str, Any] | None = None
-    request_id: Name | None = None
-    parent_id: Name | None = None
-
+_TYPES: dict[str, tuple[Any, ...]] = {
+    "contract_id": (Name,),
+    "session_id": (Name,),
+    "contract_type": (Literal["REQUEST", "RESPONSE"],),
+    "from_agent": (Name,),
+    "status": (Literal["pending", "in_progress", "completed", "failed", "cancelled", "interrupted"],),
+    "created_at": (str,),
+    "payload": (dict[str, Any] | None, None),
+    "result": (Any, None),
+    "metadata": (dict[str, Any] | None, None),
+    "request_id": (Name | None, None),
+    "parent_id": (Name | None, None),
+}
+"""The types of fields in an import that are not optional texts, and the defaults of optional ones: the older store and other
+programs leave some out.
+"""
+_ContractForm = msgspec.defstruct(
+    "_ContractForm",
+    [(name, *_TYPES.get(name, (str | None, None))) for name in FIELDS],
+    forbid_unknown_fields=True,
+    kw_only=True,
+)
 
 _decoder = msgspec.json.Decoder(_ContractForm)
 _list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
@@ -152,7 +155,7 @@ def _contract(text: bytes, location: str) -> ContractInFile:
         raise UsageError(f"{location}: {error}") from error
 
 
-def _decode(text: bytes) -> _ContractForm:
+def _decode(text: bytes) -> Any:
     try:
         return _decoder.decode(text)
     except msgspec.ValidationError:
@@ -177,30 +180,26 @@ def _reason(error: msgspec.ValidationError) -> str:
     return f"{path.rstrip('`')}: {reason}" if path else reason
 
 
-def _row(form: _ContractForm) -> Record:
-    for name in ("contract_id", "session_id", "from_agent", "to_agent", "capability", "request_id", "parent_id"):
-        value = getattr(form, name)
-        if value is not None and jsonio.storable_text(value) != value:
-            raise UsageError(f"{name} contains U+0000 or is not valid Unicode: {value!r}")
+def _row(form: Any) -> Record:
     if form.contract_type == REQUEST and form.request_id is not None:
         raise UsageError("request_id: a REQUEST cannot answer another contract")
-    return Record(
-        contract_id=form.contract_id,
-        session_id=form.session_id,
-        contract_type=form.contract_type,
-        from_agent=form.from_agent,
-        to_agent=form.to_agent,
-        capability=form.capability or "",
-        payload=jsonio.encode(form.payload or {}),
-        status=form.status,
-        created_at=_time("created_at", form.created_at),
-        completed_at=None if form.completed_at is None else _time("completed_at", form.completed_at),
-        result=None if form.result is None else jsonio.encode(form.result),
-        error=None if form.error is None else jsonio.storable_text(form.error),
-        metadata=jsonio.encode(form.metadata or {}),
-        request_id=form.request_id,
-        parent_id=form.parent_id,
-    )
+    values: dict[str, Any] = {"to_agent": None, "capability": "", "payload": "{}", "metadata": "{}"}
+    for name in FIELDS:
+        if (value := getattr(form, name)) is not None:
+            values[name] = _stored(name, value)
+    return Record(**values)
+
+
+def _stored(name: str, value: Any) -> str:
+    """The value of a field as a record has it. Raises UsageError."""
+    if name in ("payload", "result", "metadata"):
+        return jsonio.encode(value)
+    if name in ("created_at", "completed_at"):
+        return _time(name, value)
+    storable = jsonio.storable_text(value)
+    if storable != value and name != "error":
+        raise UsageError(f"{name} contains U+0000 or is not valid Unicode: {value!r}")
+    return storable
 
 
 def _time(name: str, text: str) -> str:

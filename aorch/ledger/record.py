@@ -69,9 +69,8 @@ class Record(NamedTuple):
 
 FIELDS = tuple(name for name in Record._fields if name != "claimed_by")
 """The names in a contract's JSON form, in order."""
-NEW_REQUEST_FIELDS = (
-    *("contract_id", "session_id", "contract_type", "from_agent", "to_agent", "capability", "payload", "status"),
-    *("created_at", "metadata", "parent_id", "claimed_by"),
+NEW_REQUEST_FIELDS = tuple(
+    name for name in Record._fields if name not in ("completed_at", "result", "error", "request_id")
 )
 """The fields that a new REQUEST can have; the others are of its end."""
 RESPONSE_FIELDS = tuple(name for name in Record._fields if name not in ("contract_type", "payload", "claimed_by"))

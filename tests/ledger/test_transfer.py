@@ -77,10 +77,10 @@ def test_the_older_stores_session_file_is_taken_in(tmp_path: Path) -> None:
     assert import_contracts(tmp_path / "a.db", file) == ImportCounts(new=2)
     first, second = map(json.loads, exported(tmp_path / "a.db").splitlines())
     assert first == {
+        **dict.fromkeys(FIELDS),
         **old("a"),
         "created_at": "2025-10-30T17:41:07.123Z",
         "metadata": {"n": None},
-        **dict.fromkeys(("completed_at", "result", "error", "request_id", "parent_id")),
     }
     assert second["completed_at"] == "2025-10-30T17:41:08.000Z"
     assert (second["capability"], second["payload"], second["result"]) == ("", {}, {"message": "Echo: hi"})
