@@ -17,7 +17,7 @@ from aorch.engine.executor import TaskExecutor
 from aorch.engine.lifecycle import Lifecycle
 from aorch.engine.map import Items, mapped
 from aorch.engine.response_saver import Unsaved
-from aorch.engine.submit import TaskSubmitter
+from aorch.engine.submit import TaskRejected, TaskSubmitter
 from aorch.engine.task import Answer, AnswerDict, MappedAnswerDict, QueueOptions, Task, TaskDict, named_session
 from aorch.engine.waiter import ResponseWaiter
 from aorch.errors import UsageError
@@ -162,10 +162,10 @@ class Orchestrator:
         options = QueueOptions(priority, not_before and utc(not_before), expires_at and utc(expires_at))
         asked = _task(session_id, task)
         await self._opened()
-        accepted = await self.queue.submit(asked, options)
-        if isinstance(accepted, Answer):
-            raise accepted.as_error()
-        return accepted.contract_id
+        try:
+            return (await self.queue.submit(asked, options)).contract_id
+        except TaskRejected as rejected:
+            raise rejected.answer.as_error() from None
 
     async def submit_all(
         self, asked: Iterable[tuple[str, TaskDict]], *, priority: int = priorities.DEFAULT

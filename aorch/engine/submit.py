@@ -17,6 +17,14 @@ COUNT_INTERVAL_S = 1.0
 """How old the known length of the queue may be."""
 
 
+class TaskRejected(Exception):
+    """No agent can execute a submitted task. Both contracts are in the ledger, and `answer` is their answer to the caller."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer.error)
+        self.answer = answer
+
+
 class TaskSubmitter:
     """Puts tasks into the queue of the ledger, as long as fewer than `max_queued` wait (0: any number)."""
 
@@ -26,18 +34,18 @@ class TaskSubmitter:
         self._length = 0
         self._counted_at = float("-inf")
 
-    async def submit(self, task: Task, options: QueueOptions) -> Record | Answer:
-        """Commit the REQUEST of `task` to the queue, and return it. An Answer instead is a refusal: no agent can execute it.
+    async def submit(self, task: Task, options: QueueOptions) -> Record:
+        """Commit the REQUEST of `task` to the queue, and return it.
 
-        Raises QueueFull, Conflict for a used idempotency key, and LedgerError. What other processes submit is counted once
-        a second: several of them may together exceed the limit by what they accept in that time.
+        Raises TaskRejected, QueueFull, Conflict for a used idempotency key, and LedgerError. What other processes submit is
+        counted once a second: several of them may together exceed the limit by what they accept in that time.
         """
         if self._max_queued:
             self._count(1)
         started, executor = time.perf_counter(), self._executor
         request, refusal = self._request(task, options)
         if refusal is not None:
-            return await executor.refuse(request, refusal, started)
+            raise TaskRejected(await executor.refuse(request, refusal, started))
         await executor.ledger.enqueue(_entry(request, options), task.idempotency)
         return request
 

@@ -5,8 +5,12 @@ A second database brings the same names: `ledger/sqlite/` and a twin of it are a
 
 from aorch.ledger.sqlite.connection import (
     Connection,
+    ConstraintError,
+    DatabaseError,
     as_ledger_error,
     is_of_the_file,
+    is_taken_key,
+    savepoint,
     transaction,
     translated,
 )
@@ -17,7 +21,9 @@ __all__ = [
     "CLOSED",
     "FORKED",
     "Connection",
+    "ConstraintError",
     "Database",
+    "DatabaseError",
     "LockedState",
     "ProcessLock",
     "as_ledger_error",
@@ -25,7 +31,9 @@ __all__ = [
     "exclusive",
     "is_alive",
     "is_of_the_file",
+    "is_taken_key",
     "owner_ids",
+    "savepoint",
     "transaction",
     "translated",
 ]

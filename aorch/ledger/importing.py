@@ -1,6 +1,5 @@
 """Importing contracts: new ones are added, and open REQUESTs that have gone on elsewhere are updated."""
 
-import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -12,7 +11,7 @@ from aorch import jsonio
 from aorch.errors import AorchError, Conflict
 from aorch.ledger import statements, task_queue
 from aorch.ledger.contract_files import ContractInFile
-from aorch.ledger.database import is_alive, transaction
+from aorch.ledger.database import Connection, is_alive, transaction
 from aorch.ledger.record import FIELDS, IN_PROGRESS, PENDING, REQUEST, Record
 
 BATCH, BATCH_CHARACTERS = 500, 4_000_000
@@ -41,7 +40,7 @@ class ImportCounts:
 
 
 def import_batches(
-    connection: sqlite3.Connection, ledger: Path, contracts: Iterator[ContractInFile], counts: ImportCounts
+    connection: Connection, ledger: Path, contracts: Iterator[ContractInFile], counts: ImportCounts
 ) -> Iterator[ImportCounts]:
     """Import `contracts` in transactions of BATCH; yields `counts` after each commit.
 
@@ -89,7 +88,7 @@ class _Importer:
     `_ended` has the REQUESTs that are open in the ledger and have ended in the file, until the file has their RESPONSE.
     """
 
-    def __init__(self, connection: sqlite3.Connection, ledger: Path) -> None:
+    def __init__(self, connection: Connection, ledger: Path) -> None:
         self._connection = connection
         self._ledger = ledger
         self._counts = ImportCounts()

@@ -5,7 +5,6 @@ Starting: what a dead process left open is answered by an `interrupted` RESPONSE
 """
 
 import os
-import sqlite3
 from asyncio import Future
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -19,11 +18,14 @@ from aorch.errors import Conflict, LedgerError, LedgerGone
 from aorch.ledger import statements, task_queue
 from aorch.ledger.changes import Changes
 from aorch.ledger.database import (
+    Connection,
+    ConstraintError,
     Database,
     ProcessLock,
     as_ledger_error,
     dead_owner,
     is_alive,
+    is_taken_key,
     owner_ids,
     transaction,
     translated,
@@ -216,8 +218,8 @@ class Ledger:
         """A used key goes before a cancellation: there is no REQUEST then to be answered."""
         try:
             await self._writer.commit_or_refuse(key.insert(request.contract_id), *rows)
-        except sqlite3.IntegrityError as error:
-            if error.sqlite_errorname != "SQLITE_CONSTRAINT_PRIMARYKEY":  # a contract has none that could be taken
+        except ConstraintError as error:
+            if not is_taken_key(error):  # a contract has none that could be taken
                 raise
             raise Conflict(key.conflict) from error
 
@@ -314,7 +316,7 @@ class Ledger:
         self._writer.forget()
 
 
-def _answer_if_asked(request_id: str | None, rows: list[Statement], connection: sqlite3.Connection) -> None:
+def _answer_if_asked(request_id: str | None, rows: list[Statement], connection: Connection) -> None:
     if connection.execute(statements.REQUEST_STATE, (request_id,)).fetchone() is not None:
         for sql, parameters in rows:
             connection.execute(sql, parameters)
@@ -350,7 +352,7 @@ def _overdue(path: Path) -> bool:
     return any(not is_alive(path, owner_id) for (owner_id,) in claimed)
 
 
-def _recover(connection: sqlite3.Connection, path: Path) -> None:
+def _recover(connection: Connection, path: Path) -> None:
     if connection.execute(statements.EXPIRED_REQUESTS, (now(), 1)).fetchone():
         with transaction(connection):
             task_queue.expire(connection)
@@ -361,7 +363,7 @@ def _recover(connection: sqlite3.Connection, path: Path) -> None:
             _answer_lost(connection, path, dead)
 
 
-def _answer_lost(connection: sqlite3.Connection, path: Path, owner_ids: Iterable[str]) -> None:
+def _answer_lost(connection: Connection, path: Path, owner_ids: Iterable[str]) -> None:
     """Answer what those owners left open, as far as they are dead; in a transaction of the caller."""
     for owner_id in owner_ids:
         with dead_owner(path, owner_id) as dead:

@@ -11,7 +11,6 @@ break it. If the owner dies, the REQUEST fails as `interrupted`; if its capabili
 to MAX_ATTEMPTS times.
 """
 
-import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from heapq import merge
@@ -24,6 +23,7 @@ from aorch.errors import AgentCancelled, AorchError, Conflict, Expired, Interrup
 from aorch.ids import new_id
 from aorch.ledger import statements
 from aorch.ledger.contract_metadata import requested_agent
+from aorch.ledger.database import Connection
 from aorch.ledger.record import (
     CANCELLED,
     COMPLETED,
@@ -69,7 +69,7 @@ Head = tuple[int, int, int, str]
 """A row of QUEUE_HEAD: priority, turn, position, capability."""
 
 
-def has_work(connection: sqlite3.Connection, capacities: Sequence[Capacity]) -> bool:
+def has_work(connection: Connection, capacities: Sequence[Capacity]) -> bool:
     """Whether `claim` would claim or write anything."""
     time = next_time(connection)
     if time is not None and time <= now():
@@ -78,7 +78,7 @@ def has_work(connection: sqlite3.Connection, capacities: Sequence[Capacity]) -> 
     return any(connection.execute(statements.QUEUE_HEAD, head).fetchone() for head in heads)
 
 
-def claim(connection: sqlite3.Connection, owner_id: str, capacities: Sequence[Capacity], limit: int) -> list[Record]:
+def claim(connection: Connection, owner_id: str, capacities: Sequence[Capacity], limit: int) -> list[Record]:
     """Claim up to `limit` REQUESTs for which there is capacity, in the order of the queue.
 
     Before that, REQUESTs that are due get their turn, and expired ones fail.
@@ -95,13 +95,13 @@ def claim(connection: sqlite3.Connection, owner_id: str, capacities: Sequence[Ca
     return [row._replace(status=IN_PROGRESS, claimed_by=owner_id) for _, row in assigned]
 
 
-def next_time(connection: sqlite3.Connection) -> str | None:
+def next_time(connection: Connection) -> str | None:
     """When the next REQUEST is due or expires (RFC 3339); None if there is no such REQUEST."""
     found: str | None = connection.execute(statements.NEXT_QUEUE_TIME).fetchone()[0]
     return found
 
 
-def cancel(connection: sqlite3.Connection, request_id: str, by: str) -> str:
+def cancel(connection: Connection, request_id: str, by: str) -> str:
     """Cancel a REQUEST and return its status: `in_progress` until its owner notices the cancellation.
 
     Raises NotFound, also for a RESPONSE, and Conflict for a REQUEST that was imported while it was open.
@@ -121,7 +121,7 @@ def cancel(connection: sqlite3.Connection, request_id: str, by: str) -> str:
     return str(status)
 
 
-def is_unowned(connection: sqlite3.Connection, request_id: str) -> bool:
+def is_unowned(connection: Connection, request_id: str) -> bool:
     """Whether a REQUEST is neither queued nor claimed in this ledger: it has ended, or was imported."""
     found = connection.execute(statements.REQUEST_STATE, (request_id,)).fetchone()
     return found is not None and not found[2] and found[3] is None
@@ -135,13 +135,13 @@ def imported_conflict(request_id: str) -> Conflict:
     )
 
 
-def release_or_interrupt_all(connection: sqlite3.Connection, owner_id: str) -> None:
+def release_or_interrupt_all(connection: Connection, owner_id: str) -> None:
     """Apply `release_or_interrupt` to everything that a dead owner has claimed."""
     for (request_id,) in connection.execute(statements.CLAIMED_BY_OWNER, (owner_id,)).fetchall():
         release_or_interrupt(connection, request_id)
 
 
-def release_or_interrupt(connection: sqlite3.Connection, request_id: str, *, called: bool = True) -> None:
+def release_or_interrupt(connection: Connection, request_id: str, *, called: bool = True) -> None:
     """Queue a claimed REQUEST again if that is safe, and end it as `interrupted` if it is not.
 
     It is safe if the agent was not `called`, or if the capability is idempotent.
@@ -163,9 +163,7 @@ def release_or_interrupt(connection: sqlite3.Connection, request_id: str, *, cal
         write_failure(connection, request, INTERRUPTED, reason, Interrupted)
 
 
-def write_failure(
-    connection: sqlite3.Connection, request: Record, status: str, error: str, kind: type[AorchError]
-) -> str:
+def write_failure(connection: Connection, request: Record, status: str, error: str, kind: type[AorchError]) -> str:
     """Write a RESPONSE with that error, and return the status of `request` after that.
 
     No agent got a REQUEST that is still pending: then metadata.delivered is false, otherwise it is unknown (null). If the
@@ -198,7 +196,7 @@ def write_failure(
     return finish_by(connection, response)
 
 
-def finish_by(connection: sqlite3.Connection, response: Record) -> str:
+def finish_by(connection: Connection, response: Record) -> str:
     """Set the status of the REQUEST that `response` answers, and return it."""
     status = response.status
     if status in OPEN:  # another program wrote it
@@ -215,7 +213,7 @@ def queue_options(request: Record) -> dict[str, object]:
     return object_in(jsonio.decode(request.metadata), "queue")
 
 
-def expire(connection: sqlite3.Connection) -> None:
+def expire(connection: Connection) -> None:
     """Fail up to TRANSACTION_SIZE REQUESTs that have not started before their `expires_at`."""
     for (position,) in connection.execute(statements.EXPIRED_REQUESTS, (now(), TRANSACTION_SIZE)).fetchall():
         request = _row(connection, position)
@@ -223,7 +221,7 @@ def expire(connection: sqlite3.Connection) -> None:
         write_failure(connection, request, FAILED, error, Expired)
 
 
-def _queue_due(connection: sqlite3.Connection) -> None:
+def _queue_due(connection: Connection) -> None:
     due = connection.execute(statements.DUE_REQUESTS, (now(), TRANSACTION_SIZE)).fetchall()
     connection.executemany(statements.QUEUE_DUE_REQUEST, due)
 
@@ -258,5 +256,5 @@ def _assign_agents(rows: list[tuple[int, Record]], capacities: Sequence[Capacity
     return found
 
 
-def _row(connection: sqlite3.Connection, position: int) -> Record:
+def _row(connection: Connection, position: int) -> Record:
     return Record(*connection.execute(statements.CONTRACT_AT, (position,)).fetchone())

@@ -5,7 +5,6 @@ No lingering for a fuller batch: what arrives while a commit syncs is the next b
 
 import asyncio
 import queue
-import sqlite3
 import threading
 import time
 from asyncio import Future
@@ -16,12 +15,21 @@ from itertools import chain
 from typing import Any, TypeVar
 
 from aorch.errors import AorchError, Conflict, LedgerError
-from aorch.ledger.database import CLOSED, FORKED, Connection, is_of_the_file, transaction
+from aorch.ledger.database import (
+    CLOSED,
+    FORKED,
+    Connection,
+    ConstraintError,
+    DatabaseError,
+    is_of_the_file,
+    savepoint,
+    transaction,
+)
 
 Statement = tuple[str, Sequence[Any]]
 """SQL text and its parameters."""
 
-Action = Callable[[sqlite3.Connection], Any]
+Action = Callable[[Connection], Any]
 """What reads and writes inside a transaction of the writer, in its thread."""
 Result = TypeVar("Result")
 
@@ -45,7 +53,7 @@ class _Unit:
         self.action = action
         self.waiter = waiter
 
-    def execute(self, connection: sqlite3.Connection) -> None:
+    def execute(self, connection: Connection) -> None:
         for sql, parameters in self.statements:
             connection.execute(sql, parameters)
         if self.action is not None and self.wanted():
@@ -53,7 +61,7 @@ class _Unit:
 
     def failure(self, error: BaseException) -> BaseException:
         """What the waiter gets for `error`."""
-        if self.answers is None or not isinstance(error, sqlite3.IntegrityError):
+        if self.answers is None or not isinstance(error, ConstraintError):
             return error
         conflict = Conflict(f"request {self.answers} has been answered already")
         conflict.__cause__ = error
@@ -67,7 +75,7 @@ class Writer:
         self,
         connection: Connection,
         check: Callable[[], None],
-        translate: Callable[[sqlite3.Error], AorchError],
+        translate: Callable[[DatabaseError], AorchError],
     ) -> None:
         connection.may_wait = self._may_wait
         self._connection = connection
@@ -87,7 +95,7 @@ class Writer:
         """Commit `statements` together, in order; they are durable once what this returns is done.
 
         A cancelled caller does not take them back: they are committed all the same. Raises LedgerError, and
-        sqlite3.IntegrityError where a unique index refuses one.
+        ConstraintError where a unique index refuses one.
         """
         return self._gather(statements, None).waiter
 
@@ -112,16 +120,14 @@ class Writer:
                 raise unit.error from None
             raise
 
-    async def work_while(
-        self, wanted: Callable[[], bool], action: Callable[[sqlite3.Connection], Result]
-    ) -> Result | None:
+    async def work_while(self, wanted: Callable[[], bool], action: Callable[[Connection], Result]) -> Result | None:
         """As `work`, but None, and nothing done, if `wanted` answers False before the write lock is there."""
         unit = self._gather((), action)
         unit.wanted = wanted
         result: Result | None = await unit.waiter
         return result
 
-    async def work(self, action: Callable[[sqlite3.Connection], Result]) -> Result:
+    async def work(self, action: Callable[[Connection], Result]) -> Result:
         """What `action` returns, once what it wrote is durable. Raises what it raises, which takes back
         what it wrote, and LedgerError.
         """
@@ -198,14 +204,14 @@ class Writer:
                     self._execute_by_kind(statements)
                     if actions:
                         self._each(actions)
-            except (sqlite3.Error, OverflowError, UnicodeError) as error:  # those of a row: SQLite's, and of binding it
+            except (DatabaseError, OverflowError, UnicodeError) as error:  # those of a row: SQLite's, and of binding it
                 if is_of_the_file(error):
                     raise
                 with self._transaction:
                     self._each(statements)
                     self._each(actions)
         except Exception as error:  # noqa: BLE001  the waiters must be told, whatever it was, and the thread must live
-            failure = self._translate(error) if isinstance(error, sqlite3.Error) else error
+            failure = self._translate(error) if isinstance(error, DatabaseError) else error
             for unit in units:
                 unit.error = unit.error or (failure if unit.wanted() else None)
 
@@ -224,17 +230,15 @@ class Writer:
         """Execute them one by one, each in a savepoint: what a failing one wrote is taken back, and no other's."""
         connection = self._connection
         for unit in units:
-            connection.execute("SAVEPOINT unit")
             try:
-                unit.execute(connection)
+                with savepoint(connection):
+                    unit.execute(connection)
             except Exception as error:
                 if is_of_the_file(error) or not connection.in_transaction:
                     raise
-                connection.execute("ROLLBACK TO unit")
                 unit.error = error
-                if isinstance(error, sqlite3.Error) and not isinstance(error, sqlite3.IntegrityError):
+                if isinstance(error, DatabaseError) and not isinstance(error, ConstraintError):
                     unit.error = self._translate(error)
-            connection.execute("RELEASE unit")
 
     def _may_wait(self) -> bool:
         in_time = self._refusal is None or time.monotonic() < self._close_by

@@ -1,6 +1,8 @@
 """The one object that opens a ledger's file: what its blocks hold, and what they raise."""
 
+import ast
 import os
+import re
 import sqlite3
 import threading
 from contextlib import closing
@@ -9,10 +11,12 @@ from pathlib import Path
 import pytest
 from rows import request
 
+import aorch
 from aorch.errors import LedgerError
 from aorch.ledger.database import Database
 from aorch.ledger.statements import INSERT_CONTRACT
 
+PACKAGE = Path(aorch.__file__).parent
 COUNT = "SELECT count(*) FROM contracts"
 
 
@@ -124,3 +128,23 @@ def test_a_forked_child_can_neither_use_the_parent_s_database_nor_close_it(path:
             os._exit(1)
         assert os.waitpid(child, 0)[1] == 0
         assert count(database) == 0
+
+
+def test_only_the_folder_of_sqlite_uses_what_only_sqlite_has() -> None:
+    """Besides, a compressor ranks sentences by an index in memory, which is no ledger."""
+    known = re.compile(r"\bsqlite3\b|PRAGMA|data_version|sqlite_errorn|FTS5")
+    using = {
+        file.relative_to(PACKAGE).as_posix()
+        for file in PACKAGE.rglob("*.py")
+        if PACKAGE / "ledger" / "sqlite" not in file.parents and known.search(code_of(file))
+    }
+    assert using == {"memory/local/sentence_claims.py"}
+
+
+def code_of(file: Path) -> str:
+    """A file without its comments and docstrings."""
+    tree = ast.parse(file.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            node.value = ast.Constant(...)
+    return ast.unparse(tree)

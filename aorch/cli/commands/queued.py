@@ -31,7 +31,7 @@ def submit(config: "Config", task: "Task", options: "QueueOptions", *, as_json: 
     from aorch.cli.hints import warn_of_undeclared
     from aorch.cli.render.console import note, print_json_line, print_text
     from aorch.cli.streams import set_aside
-    from aorch.engine.task import Answer
+    from aorch.engine.submit import TaskRejected
     from aorch.orchestrator import Orchestrator
 
     if options.webhook is not None:
@@ -39,17 +39,17 @@ def submit(config: "Config", task: "Task", options: "QueueOptions", *, as_json: 
 
         check_webhook(config, options.webhook)
 
-    async def queue() -> "Record | Answer":
+    async def queue() -> "Record":
         async with Orchestrator(config=config) as orchestrator:
             warn_of_undeclared(orchestrator.registry, task)
             return await orchestrator.queue.submit(task, options)
 
     set_aside()
-    accepted = asyncio.run(queue())
-    contract_id = accepted.contract_id
-    if isinstance(accepted, Answer):
-        note(f"contract {contract_id} · session {task.session_id}")
-        raise accepted.as_error()
+    try:
+        contract_id = asyncio.run(queue()).contract_id
+    except TaskRejected as rejected:
+        note(f"contract {rejected.answer.contract_id} · session {task.session_id}")
+        raise rejected.answer.as_error() from None
     if as_json:
         print_json_line({"contract_id": contract_id, "session_id": task.session_id, "status": "pending"})
     else:

@@ -123,6 +123,35 @@ class transaction:
                 self._connection.execute("ROLLBACK")
 
 
+class savepoint:
+    """A part of a transaction: if the block raises, what it wrote is taken back, and the transaction goes on."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> None:
+        self._connection.execute("SAVEPOINT part")
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        if self._connection.in_transaction:  # SQLite has rolled all back by itself if, say, the disk is full
+            if kind is not None:
+                self._connection.execute("ROLLBACK TO part")
+            self._connection.execute("RELEASE part")
+
+
+DatabaseError = sqlite3.Error
+"""Any error of the database."""
+ConstraintError = sqlite3.IntegrityError
+"""The database refuses a row: a value is taken that must be unique."""
+
+
+def is_taken_key(error: sqlite3.IntegrityError) -> bool:
+    """Whether it refuses the row's primary key."""
+    return error.sqlite_errorname == "SQLITE_CONSTRAINT_PRIMARYKEY"
+
+
 _OF_THE_FILE = {
     *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL),
     *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOMEM),

@@ -8,6 +8,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 from aorch.clock import rfc3339
+from aorch.engine.submit import TaskRejected
 from aorch.engine.task import Answer, QueueOptions
 from aorch.errors import Conflict
 from aorch.ledger.record import Record
@@ -38,13 +39,13 @@ async def submit_task(request: web.Request) -> web.Response:
     task, options = task_of(request, body, key), _queue_options(context, body)
     try:
         accepted = await context.services.orchestrator.queue.submit(task, options)
+    except TaskRejected as rejected:
+        context.log_fields["contract_id"] = rejected.answer.contract_id
+        return failure_response(rejected.answer)
     except Conflict:  # another request with this key was faster
         if key is None or (earlier := await earlier_task(readers, key)) is None:
             raise
         return _accepted(context, earlier, is_replayed=True)
-    if isinstance(accepted, Answer):
-        context.log_fields["contract_id"] = accepted.contract_id
-        return failure_response(accepted)
     return _accepted(context, _task_json(accepted, None))
 
 
