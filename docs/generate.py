@@ -33,15 +33,17 @@ def errors_page() -> str:
     lines = [
         "# Errors and exit codes",
         "",
-        "Exit code 0 is success, 130 and 143 that a signal ended the command (the contract says `cancelled`), 141 that the",
-        "reader of its output went away. A RESPONSE's `metadata.code` holds the code of its failure. A signal that was ignored",
-        "when the command started (`nohup`) stays ignored. A standard error that cannot be written changes no exit code.",
+        "Exit code 0 means success. 130 and 143 mean that a signal ended the command; the contract is `cancelled`. 141 means",
+        "that the reader of the output has exited. `metadata.code` of a RESPONSE contains the code of its failure.",
+        "",
+        "A signal that was ignored when the command started (`nohup`) stays ignored. If standard error cannot be written, the",
+        "exit code does not change.",
         "",
         "| code | exit code | HTTP status | meaning |",
         "|---|---|---|---|",
     ]
     for code, error in sorted(by_code().items(), key=lambda item: (item[1].exit_code, item[0])):
-        meaning = "A bug of ours." if code == "internal_error" else (error.__doc__ or "").strip().splitlines()[0]
+        meaning = "A bug in aorch." if code == "internal_error" else (error.__doc__ or "").strip().splitlines()[0]
         lines.append(f"| `{code}` | {error.exit_code} | {error.http_status} | {meaning} |")
     return "\n".join(lines) + "\n"
 

@@ -9,11 +9,7 @@ ROOT = Path(__file__).parents[1]
 TWINS = ("aorch/ledger/sqlite/", "aorch/ledger/postgres/")
 NAMED_AFTER_A_NOUN = ("aorch/cli/commands/", "aorch/server/routes/", "aorch/server/schemas/")
 KNOWN_CIRCLES = {
-    ("aorch.engine.exchange_records", "aorch.engine.invocation"),
-    ("aorch.engine.exchange", "aorch.engine.exchange_records"),
-    ("aorch.engine.exchange", "aorch.engine.invocation"),
     ("aorch.cli.commands.run", "aorch.cli.commands.queued"),
-    ("aorch.ledger.sqlite.opening", "aorch.ledger.sqlite.migrate"),
 }
 """Imports (importing, imported) that are still to be removed."""
 

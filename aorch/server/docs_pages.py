@@ -1,7 +1,7 @@
-"""The pages for people, Swagger UI at /docs and ReDoc at /redoc, and /openapi.json, which both of them show.
+"""The documentation pages: Swagger UI at /docs, ReDoc at /redoc, and /openapi.json, which both show.
 
-All of it comes from the package, so it works without internet; and none of it needs a token, since it says what the API is
-and nothing of what it did.
+All files are part of the package, so they work without internet. They need no token, because they describe the API and contain
+no data.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ FILES = (
     "swagger-ui/swagger-ui.css",
     "redoc/redoc.standalone.js",
 )
-"""What /static/ serves, and nothing else."""
+"""All files that /static/ serves."""
 
 _TYPES = {
     ".css": "text/css; charset=utf-8",
@@ -41,17 +41,17 @@ _CLOSED = (
 )
 _POLICIES = {
     "docs.html": _CLOSED + "style-src 'self'",
-    # ReDoc makes two kinds of <style>: empty ones that it fills through CSSOM, and the rules of its scroll bar. Their hashes
-    # stand here, so no other inline style is allowed. It searches in a worker that it makes from a blob.
+    # ReDoc creates two kinds of <style>: empty ones that it fills through CSSOM, and the rules of its scroll bar. Only inline
+    # styles with these hashes are allowed. It searches in a worker that it creates from a blob.
     "redoc.html": _CLOSED + "style-src 'self' 'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=' "
     "'sha256-QMIg+bpjm3JdElJ388KYke01izlUW0UoNOeKjpMxdgc='; worker-src blob:",
 }
-"""The Content-Security-Policy of each page: no script but the package's, nothing from another host, no eval."""
+"""The Content-Security-Policy of each page: only the package's scripts, nothing from other hosts, no eval."""
 
 
 @dataclass(frozen=True)
 class Content:
-    """Something to serve. Its ETag is a hash, so that a browser asks again and is told 304 until it changes."""
+    """A file to serve. Its ETag is a hash, so a browser that has it gets 304 until it changes."""
 
     body: bytes
     content_type: str
@@ -60,7 +60,7 @@ class Content:
 
 
 def add_pages(app: web.Application) -> None:
-    """Let `app` answer /openapi.json, /docs (and / with the way there), /redoc, and /static/ with what these two need."""
+    """Add /openapi.json, /docs (and a redirect from /), /redoc, and their files under /static/."""
     contents: dict[str, Callable[[], Content]] = {
         "/openapi.json": lambda: _document(is_open=app[SERVICES].authenticator.open),
         "/docs": partial(_file, "docs.html"),
@@ -74,12 +74,12 @@ def add_pages(app: web.Application) -> None:
 
 
 async def _to_docs(_: web.Request) -> web.Response:
-    """A person who opens the address that `aorch serve` prints finds what it is."""
+    """Redirect a person who opens the URL that `aorch serve` prints."""
     return web.Response(status=307, text="See /docs.\n", headers={"Location": "/docs"})
 
 
 async def _to_index(_: web.Request) -> web.Response:
-    """The index of the API has a slash at its end."""
+    """Redirect to the index of the API, whose path ends with a slash."""
     return web.Response(status=308, text="See /v1/.\n", headers={"Location": "/v1/"})
 
 

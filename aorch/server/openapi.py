@@ -122,6 +122,7 @@ _RESPONSE_HEADERS: dict[str, Json] = {
     },
 }
 _HEADERS_OF_STATUS = {401: ["WWW-Authenticate"], 503: ["Retry-After"]}
+"""The headers of errors, besides X-Request-ID."""
 _STREAM = {
     "type": "object",
     "description": "One event: `id` is the contract's position in the ledger, `data` the contract.",
@@ -175,7 +176,6 @@ def document(*, is_open: bool) -> Json:
             "description": _ABOUT,
             "license": {"name": "MIT", "identifier": "MIT"},
         },
-        "servers": [{"url": "/"}],
         "tags": [{"name": name, "description": about} for name, about in _TAGS.items()],
         "paths": paths,
         "components": components,
@@ -286,7 +286,7 @@ def _by_status(errors: Iterable[Json]) -> dict[int, list[Json]]:
 
 def _errors(status: int, errors: list[Json]) -> Json:
     """Return the response with that status, with an example of each of its errors."""
-    headers = ["X-Request-ID", *_HEADERS_OF_STATUS.get(status, ())]
+    headers = _HEADERS_OF_STATUS.get(status, ())
     codes = ", ".join(f"`{code}`" for code in dict.fromkeys(error["code"] for error in errors))
     return {
         "description": f"{errors[0]['title']}: {codes}.",

@@ -1,8 +1,8 @@
 """Contracts as they are written, as server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html).
 
-One Follower a process reads what any process commits, after each commit and only while a client listens. It keeps
-the newest events in a ring that all streams share. A stream sends from there; one whose client is too slow for it reads on
-from the ledger, at its own position, so that it holds one PIECE in memory, loses nothing and holds up nobody.
+One follower per process reads what any process commits, after each commit and only while a client listens. It keeps the newest
+events in a ring that all streams share. A stream sends from the ring. If its client is too slow, it continues from the ledger at
+its own position: it keeps one PIECE in memory, loses no event, and does not delay other streams.
 """
 
 import asyncio
@@ -26,20 +26,20 @@ from aorch.server.pagination import PAGE_BYTES, contract_json
 from aorch.server.request_context import SERVICES, services_of
 
 POLL_S = 0.09
-"""How long the follower rests after it has read what is new."""
+"""Pause of the follower after it has read new contracts."""
 LAST_S = 0.5
-"""How long a client may take for the piece that is under way when the server stops."""
-AWAKE_S = 15.0
-"""After so long without an event a comment is sent, as the specification advises, since proxies end what is silent."""
+"""How long a client may take to read the current piece when the server stops."""
+KEEP_ALIVE_S = 15.0
+"""A comment is sent after this time without an event, as the specification advises: proxies close silent connections."""
 RING_BYTES = 4 * 1024 * 1024
 PIECE = 32 * 1024
-"""About how many bytes are sent in one go."""
+"""Approximate number of bytes that are sent at once."""
 REPLAY_BYTES = PAGE_BYTES
-"""What was written before a stream began ends after so much of it, with the event `next`."""
+"""A stream of earlier contracts ends after this many bytes, with the event `next`."""
 PAGE = 100
-"""Most contracts that a stream reads from the ledger at a time."""
+"""Most contracts that a stream reads from the ledger at once."""
 CATCHING_UP = 2
-"""Streams that may read from the ledger at the same time: the other threads are for the rest of the API."""
+"""Streams that may read from the ledger at the same time. The other reader threads serve the rest of the API."""
 
 FOLLOWER: web.AppKey["Follower"] = web.AppKey("follower")
 
@@ -47,13 +47,13 @@ HEADERS = {
     "Content-Type": "text/event-stream",
     "Cache-Control": "no-store",
     "Server": "aorch",
-    "X-Accel-Buffering": "no",  # else nginx holds events back until it has a buffer full of them
+    "X-Accel-Buffering": "no",  # otherwise nginx delays events until its buffer is full
 }
 
 
 @dataclass(frozen=True, slots=True)
 class _Event:
-    """A contract as it is sent."""
+    """A contract as it is sent to clients."""
 
     position: int
     session_id: str
@@ -61,7 +61,7 @@ class _Event:
 
 
 class _Ring:
-    """The newest events in the order of their positions; after `since` there is none missing."""
+    """The newest events, by position. It contains all events after the position `since`."""
 
     def __init__(self, since: int) -> None:
         self.since = since
@@ -69,19 +69,19 @@ class _Ring:
         self._bytes = 0
 
     def add(self, events: list[_Event]) -> None:
-        """Take in what is newer than all before, and let go of the oldest beyond RING_BYTES."""
+        """Add newer events, and remove the oldest ones beyond RING_BYTES."""
         self._events += events
         self._bytes += sum(len(event.text) for event in events)
-        gone = 0
+        removed = 0
         while self._bytes > RING_BYTES:
-            self._bytes -= len(self._events[gone].text)
-            gone += 1
-        if gone:
-            self.since = self._events[gone - 1].position
-            del self._events[:gone]
+            self._bytes -= len(self._events[removed].text)
+            removed += 1
+        if removed:
+            self.since = self._events[removed - 1].position
+            del self._events[:removed]
 
     def after(self, position: int, session_id: str | None) -> Iterator[_Event]:
-        """The events after that position, of that session (None: of all)."""
+        """Yield the events after that position, of that session (None: of all sessions)."""
         start = bisect.bisect_right(self._events, position, key=lambda event: event.position)
         for place in range(start, len(self._events)):
             event = self._events[place]
@@ -90,8 +90,8 @@ class _Ring:
 
 
 @dataclass(eq=False, slots=True)
-class _Hearers:
-    """The streams of one session (or of all of them). The ring has all that they want after `since`."""
+class _Subscription:
+    """The streams of one session, or of all sessions. The ring contains all their events after `since`."""
 
     since: int
     streams: set["Stream"] = field(default_factory=set)
@@ -102,7 +102,7 @@ class _Hearers:
 
 
 class Follower:
-    """Finds what is committed to the ledger at `path` and wakes the streams that want it. All but `_look` is the loop's."""
+    """Reads what is committed to the ledger at `path`, and wakes the streams. Only `_read` runs outside the event loop."""
 
     def __init__(self, path: Path, readers: Readers, changes: Changes, supervisor: Supervisor) -> None:
         self.readers = readers
@@ -114,59 +114,55 @@ class Follower:
         self.reached = 0
         self._reader = Reader(path)
         self._woken = asyncio.Event()
-        self._hearers: dict[str | None, _Hearers] = {}
+        self._subscriptions: dict[str | None, _Subscription] = {}
         self._following: asyncio.Task[None] | None = None
 
     @contextlib.asynccontextmanager
     async def stream(self, session_id: str | None, after: int | None) -> AsyncIterator["Stream"]:
-        """A stream of what is committed after that position, or from now on, in that session (None: in all)."""
+        """Open a stream of contracts after that position, or from now on, in that session (None: in all sessions)."""
         newest = await self.readers.read(Reader.last_position)
         if self._following is None or self._following.done():
             self.ring, self.reached = _Ring(newest), newest
             self._following = self._supervisor.start("events", self._follow)
-        hearers = self._hearers.setdefault(session_id, _Hearers(self.reached))
-        stream = Stream(self, hearers, session_id, newest if after is None else min(after, newest), newest)
-        hearers.streams.add(stream)
+        subscription = self._subscriptions.setdefault(session_id, _Subscription(self.reached))
+        stream = Stream(self, subscription, session_id, newest if after is None else min(after, newest), newest)
+        subscription.streams.add(stream)
         try:
             yield stream
         finally:
-            hearers.streams.discard(stream)
-            if not hearers.streams and self._hearers.get(session_id) is hearers:
-                del self._hearers[session_id]
-                self._woken.set()  # it ends if this was the last one
+            subscription.streams.discard(stream)
+            if not subscription.streams and self._subscriptions.get(session_id) is subscription:
+                del self._subscriptions[session_id]
+                self._woken.set()  # the follower ends if this was the last stream
 
     async def end(self) -> None:
-        """End all streams, which may have been done already."""
+        """End all streams. It can be called again."""
         self.ended = True
-        for hearers in self._hearers.values():
-            for stream in hearers.streams:
+        for subscription in self._subscriptions.values():
+            for stream in subscription.streams:
                 stream.end()
         if self._following is not None:
             await cancel_and_wait(self._following)
         self._reader.close()
 
     async def _follow(self, turned: Turned) -> None:
-        """Read after each commit while a client listens. A loop for supervision.py: what it did not read when it failed, it
-        reads when it is started again.
-        """
+        """Read after each commit while a client listens. A loop for supervision.py: a restarted one continues where it was."""
         with self._changes.watcher(self._woken.set, POLL_S):
-            while self._hearers and not self.ended:
+            while self._subscriptions and not self.ended:
                 self._woken.clear()
                 more = True
                 while more:
-                    of = frozenset(self._hearers)
-                    reached, events, more = await asyncio.to_thread(self._look, self.reached, of)
-                    self._tell(of, reached, events)
+                    wanted = frozenset(self._subscriptions)
+                    reached, events, more = await asyncio.to_thread(self._read, self.reached, wanted)
+                    self._publish(wanted, reached, events)
                     turned()
                 await self._woken.wait()
 
-    def _look(self, after: int, of: frozenset[str | None]) -> tuple[int, list[_Event], bool]:
-        """What `of` wants of what is new, about RING_BYTES of it at most, up to where that is all of it, and whether there
-        may be more.
-        """
+    def _read(self, after: int, wanted: frozenset[str | None]) -> tuple[int, list[_Event], bool]:
+        """Return how far it has read, the new events of `wanted` sessions (about RING_BYTES), and whether there may be more."""
         events: list[_Event] = []
         size, found = 0, True
-        sessions = None if None in of else frozenset(session_id for session_id in of if session_id is not None)
+        sessions = None if None in wanted else frozenset(session_id for session_id in wanted if session_id is not None)
         while found and size < RING_BYTES:
             after, rows = self._reader.news(after, sessions)
             found = bool(rows)
@@ -174,30 +170,30 @@ class Follower:
             size += sum(len(event.text) for event in events[len(events) - len(rows) :])
         return after, events, found
 
-    def _tell(self, of: frozenset[str | None], reached: int, events: list[_Event]) -> None:
+    def _publish(self, wanted: frozenset[str | None], reached: int, events: list[_Event]) -> None:
         self.ring.add(events)
         self.reached = max(self.reached, reached)
-        spoken: set[str | None] = {event.session_id for event in events}
+        changed: set[str | None] = {event.session_id for event in events}
         if events:
-            spoken.add(None)
-        for session_id, hearers in self._hearers.items():
-            if session_id not in of:  # it came while the look was under way, which may have passed over what it wants
-                hearers.since = self.reached
-                hearers.wake()
-            elif session_id in spoken:
-                hearers.wake()
+            changed.add(None)
+        for session_id, subscription in self._subscriptions.items():
+            if session_id not in wanted:  # subscribed during the read, which may have skipped its events
+                subscription.since = self.reached
+                subscription.wake()
+            elif session_id in changed:
+                subscription.wake()
 
 
 class Stream:
-    """What one client is sent; `position` is how far it has come. What is up to `newest` was written before the stream began."""
+    """What one client receives. `position` is how far it has come; contracts up to `newest` are older than the stream."""
 
-    __slots__ = ("_follower", "_hearers", "_newest", "_sending", "_session_id", "position", "woken")
+    __slots__ = ("_follower", "_newest", "_sending", "_session_id", "_subscription", "position", "woken")
 
     def __init__(
-        self, follower: Follower, hearers: _Hearers, session_id: str | None, position: int, newest: int
+        self, follower: Follower, subscription: _Subscription, session_id: str | None, position: int, newest: int
     ) -> None:
         self._follower = follower
-        self._hearers = hearers
+        self._subscription = subscription
         self._session_id = session_id
         self.position = position
         self._newest = newest
@@ -205,13 +201,12 @@ class Stream:
         self._sending: asyncio.Transport | None = None
 
     async def send(self, request: web.Request, response: web.StreamResponse) -> None:
-        """Send events as they come until the follower ends, and as long as the caller is let in.
+        """Send events until the follower ends. After REPLAY_BYTES of older contracts, the last event is `next`.
 
-        After REPLAY_BYTES of what was written before, the last one is `next`: the client asks again for what follows.
-
-        Raises ConnectionResetError once the client is gone, Refusal once its token is, and LedgerError: it may come again.
+        Raises ConnectionResetError when the client has left, HttpError when its token is no longer valid, and LedgerError. The
+        client can reconnect in each case.
         """
-        await response.write(b":\n\n")  # else the headers wait for the first event
+        await response.write(b":\n\n")  # otherwise the headers wait for the first event
         replayed = 0
         while not self._follower.ended:
             reached = self.position
@@ -219,7 +214,7 @@ class Stream:
             await _check(request)
             if reached < self._newest:
                 if replayed and replayed + len(piece) > REPLAY_BYTES:
-                    return await response.write(_go_on_after(reached))
+                    return await response.write(_next_event(reached))
                 replayed += len(piece)
             if piece:
                 self._sending = request.transport
@@ -227,15 +222,15 @@ class Stream:
                 self._sending = None
 
     def end(self) -> None:
-        """Wake it, since the follower has ended; a client that does not take the piece under way in LAST_S is let go of."""
+        """End the stream, because the follower has ended. The client has LAST_S to read the current piece."""
         if self._sending is not None:
             asyncio.get_running_loop().call_later(LAST_S, self._sending.abort)
         self.woken.set()
 
     async def _next(self) -> bytes:
-        """About a PIECE of events; a comment after AWAKE_S without any; nothing where it is to be asked again."""
+        """Return about a PIECE of events, a comment after KEEP_ALIVE_S without any, or nothing, if it must be called again."""
         self.woken.clear()
-        if self.position < max(self._hearers.since, self._follower.ring.since):
+        if self.position < max(self._subscription.since, self._follower.ring.since):
             return await self._from_ledger()
         return self._from_ring() or await self._silence()
 
@@ -264,7 +259,7 @@ class Stream:
 
     async def _silence(self) -> bytes:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(AWAKE_S):
+            async with asyncio.timeout(KEEP_ALIVE_S):
                 await self.woken.wait()
             return b""
         return b":\n\n"
@@ -275,12 +270,12 @@ def _event(position: int, row: Record) -> _Event:
     return _Event(position, row.session_id, text.encode())
 
 
-def _go_on_after(position: int) -> bytes:
+def _next_event(position: int) -> bytes:
     return f'id: {position}\nevent: next\ndata: {{"next": "{position}"}}\n\n'.encode()
 
 
 async def _check(request: web.Request) -> None:
-    """Let nobody be told anything whose token has expired or was revoked since the stream began. Raises Refusal."""
+    """Raise HttpError if the caller's token has expired or was revoked since the stream started."""
     authenticator, readers = services_of(request).authenticator, services_of(request).readers
     if authenticator.refresh_at <= time.perf_counter():
         await authenticator.refresh(readers)
@@ -288,7 +283,7 @@ async def _check(request: web.Request) -> None:
 
 
 def attach(app: web.Application, ledger: Path, changes: Changes) -> None:
-    """Give `app` its Follower, which ends with it. `changes` are those of `ledger`."""
+    """Add a Follower to `app`, which ends with it. `changes` are those of `ledger`."""
 
     async def end(app: web.Application) -> None:
         await app[FOLLOWER].end()

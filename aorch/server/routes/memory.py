@@ -35,7 +35,10 @@ async def compress(request: web.Request) -> web.Response:
 
 
 async def show_memory(request: web.Request) -> web.Response:
-    """Show the memory of a session: its blocks in pages, or as text for a model's prompt (`as=prompt`)."""
+    """Show the memory of a session, as blocks or as text for a model's prompt.
+
+    Blocks come in pages, oldest first. With `as=prompt` the memory is one text of at most `max_tokens`.
+    """
     query = parse_query(request, MemoryQuery)
     session_id = request.match_info["session_id"]
     if query.form == "prompt":
