@@ -1,6 +1,9 @@
-"""The table of contracts: the one definition, for migrations, reading and writing.
+"""The tables of the ledger, from which migrations are checked and statements are generated (queries/, statements.py).
 
-`from __future__ import annotations` must not stand here: SQLModel reads the annotations.
+This module must not import `annotations` from `__future__`: SQLModel reads the annotations.
+
+To add a column to contracts: add it to `Contract`, to `Record` and to the API's `ContractForm`, write a migration (which also
+makes the view `session_contracts` again), and run `python -m aorch.ledger.generate_statements` and `python docs/generate.py`.
 """
 
 from datetime import UTC, datetime
@@ -26,7 +29,7 @@ metadata = MetaData(naming_convention=NAMING)
 
 
 class SqliteJson(sqlite.JSON):
-    """JSON in a column of text. SQLite takes the type JSON for a numeric one and would make 1 of a bare `1.0`."""
+    """JSON in a text column. In a column of type JSON, which SQLite treats as numeric, `1.0` would become 1."""
 
 
 @compiles(SqliteJson, "sqlite")
@@ -42,7 +45,7 @@ Json = (
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware UTC datetime; RFC 3339 text with milliseconds and `Z` where the database has no such type (SQLite)."""
+    """An aware UTC datetime. On SQLite, which has no such type, it is RFC 3339 text with milliseconds and `Z`."""
 
     impl = DateTime(timezone=True).with_variant(Text(), "sqlite")
     cache_ok = True
@@ -57,7 +60,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class UtcText(UtcDateTime):
-    """The same column, read as the RFC 3339 text that stands in a contract's JSON form."""
+    """The same column, read as the RFC 3339 text of the contract's JSON form."""
 
     cache_ok = True
 
@@ -73,8 +76,8 @@ def _partial(*columns: str, where: str, name: str | None = None) -> Index:
 class Contract(SQLModel, table=True):
     """One record of the ledger: a REQUEST, or the RESPONSE that answers it.
 
-    `position` is its place in the order of commits; one that was deleted is not given again. Only `status`,
-    `completed_at`, `claimed_by` and what the queue knows of a REQUEST (the columns after it, see queue.py) change after writing.
+    `position` is its place in the order of commits; a deleted position is not used again. After writing, only `status`,
+    `completed_at` and `claimed_by` of a REQUEST change, and the queue's columns after them (see task_queue.py).
     """
 
     __tablename__ = "contracts"
@@ -128,10 +131,10 @@ class Contract(SQLModel, table=True):
 
 
 class Counter(SQLModel, table=True):
-    """Numbers that triggers keep on SQLite.
+    """Numbers that triggers update on SQLite.
 
-    `deleted_contracts`: there are as many contracts as positions were given, less these. `session_index`: the position up to
-    which SessionIndex has all contracts.
+    `deleted_contracts`: the number of contracts is the last position minus this. `session_index`: SessionIndex has all
+    contracts up to this position.
     """
 
     __tablename__ = "counters"
@@ -157,18 +160,18 @@ class SessionIndex(SQLModel, table=True):
 
 
 RUN = 2048
-"""Contracts in a run: so many rows, at most, a read of a session looks through besides its own (0.1 ms)."""
+"""Contracts in a run: a read of a session reads at most this many other rows (0.1 ms)."""
 _INDEXED = "(SELECT value FROM counters WHERE name = 'session_index')"
 _columns = [column.name for column in Contract.__table__.columns if column.name != "position"]  # type: ignore[attr-defined]
 _names, _its_names = ", ".join(_columns), ", ".join(f"c.{name}" for name in _columns)
 
 session_positions = table("session_positions", column("session_id", String()), column("position", Integer()))
-"""A view: the session and position of each contract, by session without a search through all of them."""
+"""A view of the session and position of each contract, which finds those of a session through the index."""
 session_contracts = table(
     "session_contracts",
     *(column(each.name, each.type) for each in Contract.__table__.columns),  # type: ignore[attr-defined]
 )
-"""A view: the columns of contracts, to be read by session; all else is read from contracts.
+"""A view of all columns of contracts, for reads by session. Other reads use `contracts`.
 
 SQLite uses its order only if `position` is in the result, and a bound of `position` only as `<` or `>=`, not as BETWEEN.
 """
@@ -195,7 +198,7 @@ for _sql in (
 
 
 class Token(SQLModel, table=True):
-    """A caller's token: `sha256` of it (hex), never itself. `agent_id` is whom it speaks for, and nobody else then does."""
+    """A caller's token, of which only the SHA-256 is stored (hex). If it has an `agent_id`, only this token can act as it."""
 
     __tablename__ = "tokens"
     metadata = metadata
@@ -261,7 +264,7 @@ class Retry(SQLModel, table=True):
 
 
 class QueueClock(SQLModel, table=True):
-    """How far the queue has come in a priority: the turn of what was claimed last (see queue.py)."""
+    """The turn that was claimed last of each priority (see task_queue.py)."""
 
     __tablename__ = "queue_clock"
     metadata = metadata
@@ -271,7 +274,7 @@ class QueueClock(SQLModel, table=True):
 
 
 class Webhook(SQLModel, table=True):
-    """Who is to be told of the end of a REQUEST. `due_at` is when to try next: None before that end, and once given up."""
+    """The webhook of a REQUEST. `due_at` is the time of the next attempt: None until the REQUEST ends, and after the last one."""
 
     __tablename__ = "webhooks"
     metadata = metadata
@@ -285,10 +288,9 @@ class Webhook(SQLModel, table=True):
 
 
 class Outbox(SQLModel, table=True):
-    """How far the deliveries to `destination` (`trace`) have come: each contract up to `position` is delivered or parked.
+    """The progress of deliveries to `destination` (`trace`): contracts up to `position` are delivered or parked.
 
-    What is due needs no row: it is each contract after that, from its own commit on. Contracts up to `reach` may have been
-    sent.
+    All contracts after `position` are due, without rows of their own. Contracts up to `reach` may have been sent.
     """
 
     __tablename__ = "outbox"
@@ -300,7 +302,7 @@ class Outbox(SQLModel, table=True):
 
 
 class ParkedDelivery(SQLModel, table=True):
-    """A delivery of a contract that was passed over. `state`: `refused`, `unknown` (whether it arrived) or `due` (again)."""
+    """A delivery that was set aside. `state`: `refused`, `unknown` (it may have arrived) or `due` (again)."""
 
     __tablename__ = "parked_deliveries"
     metadata = metadata
@@ -316,8 +318,9 @@ class ParkedDelivery(SQLModel, table=True):
 
 
 class StoredBlock(SQLModel, table=True):
-    """A memory block (`block`, its JSON form) of a session, and what stands beside it: MemAgent's answer, its name for the
-    session and the notes that it was sent. `last_position` is that of the last contract that the block covers.
+    """A memory block of a session: its JSON form, and the position of the last contract that it covers.
+
+    `beside` has MemAgent's answer, its name for the session and the notes that it received.
     """
 
     __tablename__ = "memory_blocks"

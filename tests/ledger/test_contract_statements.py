@@ -23,10 +23,8 @@ from aorch.ledger.sqlite.opening import connect
 ledger = statement_cases.ledger
 
 
-def test_a_row_reads_back_as_the_table_s_object_and_the_other_way_round(
-    ledger: sqlite3.Connection, tmp_path: Path
-) -> None:
-    """What the statement writes is what SQLModel writes."""
+def test_a_record_and_an_object_of_the_table_store_the_same_row(ledger: sqlite3.Connection, tmp_path: Path) -> None:
+    """The statement writes what SQLModel writes."""
     written = row(
         "A",
         payload='{"n":36893488147419103232,"text":"\ufffd\'"}',
@@ -51,8 +49,10 @@ def test_a_row_reads_back_as_the_table_s_object_and_the_other_way_round(
     assert Record(*copy).as_dict() == written._replace(contract_id="B", request_id="R").as_dict()
 
 
-def test_start_and_complete_change_only_what_changes(ledger: sqlite3.Connection) -> None:
-    """Status, completion and claim; START only what is pending."""
+def test_starting_and_finishing_a_request_changes_only_its_status_completion_and_claim(
+    ledger: sqlite3.Connection,
+) -> None:
+    """START_REQUEST changes only pending REQUESTs."""
     for number, status in enumerate(("pending", "cancelled")):
         ledger.execute(statements.INSERT_CONTRACT, row(f"C{number}", status=status, claimed_by="me"))
         ledger.execute(statements.START_REQUEST, (f"C{number}",))
@@ -65,8 +65,8 @@ def test_start_and_complete_change_only_what_changes(ledger: sqlite3.Connection)
     assert everything(ledger)[1] == row("C1", status="cancelled", claimed_by="me")
 
 
-def test_orphans_are_found_by_their_owner(ledger: sqlite3.Connection) -> None:
-    """CLAIM_OWNERS names each owner once; CLAIMED_BY_OWNER what one of them holds: what runs, then what waits for its agent."""
+def test_claims_are_found_by_their_owner(ledger: sqlite3.Connection) -> None:
+    """CLAIM_OWNERS names each owner once. CLAIMED_BY_OWNER has its running REQUESTs, then those that wait for their agent."""
     rows = [
         row("A", status="pending", claimed_by="one"),
         row("B", status="in_progress", claimed_by="one", parent_id="A"),
@@ -79,7 +79,7 @@ def test_orphans_are_found_by_their_owner(ledger: sqlite3.Connection) -> None:
 
 
 def test_ancestors_lead_from_a_contract_to_the_root(ledger: sqlite3.Connection) -> None:
-    """In that order; nothing for one that is not there; and an end, should they form a circle."""
+    """In that order. An unknown contract has none, and a cycle ends."""
     for child, parent in (("root", None), ("a", "root"), ("b", "a"), ("other", "root"), ("x", "y"), ("y", "x")):
         ledger.execute(statements.INSERT_CONTRACT, row(child, parent_id=parent, to_agent=f"agent of {child}"))
 
@@ -115,7 +115,7 @@ SESSIONS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="
 def test_sessions_come_in_order_from_the_first_on_and_each_once(
     scratch: sqlite3.Connection, sessions: list[str], first: str, most: int
 ) -> None:
-    """As many as asked for; in the order of code points."""
+    """Up to the limit, in the order of code points."""
     scratch.execute("BEGIN")
     try:
         rows = [row(f"{number}", session_id=session) for number, session in enumerate(sessions)]
@@ -126,8 +126,8 @@ def test_sessions_come_in_order_from_the_first_on_and_each_once(
     assert found == sorted({session for session in sessions if session >= first})[:most]
 
 
-def test_rows_are_found_by_what_names_them(ledger: sqlite3.Connection) -> None:
-    """By position, by id, and by the REQUEST that they answer."""
+def test_contracts_are_found_by_position_by_id_and_by_the_request_they_answer(ledger: sqlite3.Connection) -> None:
+    """As records."""
     request, response = row("A"), row("B", contract_type="RESPONSE", request_id="A")
     ledger.executemany(statements.INSERT_CONTRACT, [request, response, row("C")])
     assert Record(*ledger.execute(statements.CONTRACT_AT, (1,)).fetchone()) == request
@@ -138,7 +138,7 @@ def test_rows_are_found_by_what_names_them(ledger: sqlite3.Connection) -> None:
 
 
 def test_the_contracts_between_two_of_a_session_come_oldest_first(ledger: sqlite3.Connection) -> None:
-    """Both ends included, and none of another session; and the last try of a REQUEST is found by its session."""
+    """Both are included, and none of another session. LAST_TRY finds the last try in the session."""
     rows = [
         row("a"),
         row("b", session_id="other"),

@@ -1,4 +1,4 @@
-"""Migrations are the only way that a schema appears, and what they make is what is declared."""
+"""Migrations are the only way to create a schema, and they create the declared one."""
 
 import re
 import sqlite3
@@ -39,21 +39,21 @@ ROWS = [
 
 
 def test_revision_is_the_newest_migration() -> None:
-    """There is one line of them, and their numbers grow: the program compares them as text."""
+    """There is one line of migrations, and their numbers grow: the program compares them as text."""
     assert SCRIPTS.get_heads() == [REVISION] == REVISIONS[-1:]
     assert sorted(REVISIONS) == REVISIONS
 
 
-def test_migrations_make_exactly_the_declared_schema(tmp_path: Path) -> None:
-    """Alembic finds nothing that a further migration would have to do."""
+def test_migrations_create_exactly_the_declared_schema(tmp_path: Path) -> None:
+    """Alembic finds nothing to migrate."""
     connect(tmp_path / "migrated.db").close()
     with engine_of(tmp_path / "migrated.db").connect() as connection:
         options = {"compare_type": True, "compare_server_default": True, "include_name": _declared}
         assert compare_metadata(MigrationContext.configure(connection, opts=options), metadata) == []
 
 
-def test_migrations_make_the_same_file_as_the_declaration(tmp_path: Path) -> None:
-    """What Alembic does not compare on SQLite too: the order of columns, conditions and uniqueness of indexes."""
+def test_migrations_create_the_same_file_as_the_declaration(tmp_path: Path) -> None:
+    """Also what Alembic does not compare on SQLite: the order of columns, and the conditions and uniqueness of indexes."""
     connect(tmp_path / "migrated.db").close()
     metadata.create_all(engine_of(tmp_path / "declared.db"))
     assert schema(tmp_path / "migrated.db") == schema(tmp_path / "declared.db")
@@ -61,7 +61,7 @@ def test_migrations_make_the_same_file_as_the_declaration(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("revision", REVISIONS)
 def test_a_ledger_of_each_revision_upgrades_with_its_rows(tmp_path: Path, revision: str) -> None:
-    """Opening it is enough; every contract says what it said."""
+    """Opening it is enough; no contract changes."""
     path = tmp_path / "ledger.db"
     ledger_at(path, revision)
     with closing(sqlite3.connect(path)) as connection:
@@ -119,7 +119,7 @@ def test_batches_and_retries_of_an_older_ledger_move_to_their_own_tables(tmp_pat
 
 @pytest.mark.parametrize("revision", REVISIONS)
 def test_the_program_reads_and_writes_a_ledger_of_each_revision(home: Home, revision: str) -> None:
-    """With what stood in it before."""
+    """With its rows."""
     ledger_at(home.ledger, revision)
     assert home.aorch("run", "echo", "text=hi").out == "Echo: hi\n"
     assert home.rows("SELECT contract_type, status FROM contracts") == [
@@ -131,7 +131,7 @@ def test_the_program_reads_and_writes_a_ledger_of_each_revision(home: Home, revi
 
 
 def test_opening_twice_changes_nothing(tmp_path: Path) -> None:
-    """A second upgrade finds nothing to do, and the rows stand."""
+    """A second upgrade does nothing, and the rows stay."""
     path = tmp_path / "ledger.db"
     with closing(connect(path)) as connection:
         connection.executemany(INSERT_CONTRACT, ROWS)
@@ -143,8 +143,8 @@ def test_opening_twice_changes_nothing(tmp_path: Path) -> None:
     assert schema(path) == before
 
 
-def test_the_migrations_are_sql_that_postgresql_takes(tmp_path: Path) -> None:
-    """Compiled for it, without a server: its own types, and nothing of SQLite's."""
+def test_the_migrations_compile_for_postgresql(tmp_path: Path) -> None:
+    """Compiled without a server: PostgreSQL's own types, and nothing of SQLite's."""
     said: list[str] = []
     engine = create_mock_engine(
         "postgresql+psycopg://", lambda sql, *_, **__: said.append(str(sql.compile(dialect=engine.dialect)))
@@ -162,7 +162,7 @@ def test_the_migrations_are_sql_that_postgresql_takes(tmp_path: Path) -> None:
 
 
 def ledger_at(path: Path, revision: str) -> None:
-    """A ledger as the program of that revision left it."""
+    """A ledger of that revision."""
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
     with engine_of(path).begin() as connection:
@@ -170,12 +170,12 @@ def ledger_at(path: Path, revision: str) -> None:
 
 
 def engine_of(path: Path) -> Engine:
-    """A plain engine, whose connections close as they are given back."""
+    """An engine that closes each connection after use."""
     return create_engine(f"sqlite:///{path}", poolclass=pool.NullPool)
 
 
 def schema(path: Path) -> dict[str, Any]:
-    """What `path` declares: each table's columns in order, and each index, view and trigger as SQL."""
+    """The schema of `path`: the columns of each table in order, and each index, view and trigger as SQL."""
     found: dict[str, Any] = {}
     with closing(sqlite3.connect(path)) as connection:
         for kind, name, sql in connection.execute("SELECT type, name, sql FROM sqlite_master").fetchall():
@@ -194,7 +194,7 @@ def schema(path: Path) -> dict[str, Any]:
 
 
 def fresh_schema(folder: Path) -> dict[str, Any]:
-    """That of a ledger which never was an older one."""
+    """The schema of a ledger that is created now."""
     connect(folder / "fresh.db").close()
     return schema(folder / "fresh.db")
 

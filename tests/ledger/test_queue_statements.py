@@ -20,7 +20,7 @@ def enqueue(
     expires_at: str | None = None,
     **different: Any,
 ) -> None:
-    """Put a REQUEST into the queue."""
+    """Put a REQUEST in the queue."""
     given = row(
         contract_id, session_id=session, to_agent=different.pop("to_agent", None), status="pending", **different
     )
@@ -28,19 +28,19 @@ def enqueue(
 
 
 def waiting(connection: sqlite3.Connection) -> dict[str, int | None]:
-    """The turn of everything that was enqueued."""
+    """The turn of every REQUEST that was queued."""
     return dict(connection.execute("SELECT contract_id, turn FROM contracts WHERE priority IS NOT NULL"))
 
 
 def first(connection: sqlite3.Connection, agent_id: str | None = None, most: int = 10) -> list[str]:
-    """The ids of what FIRST finds of `echo`."""
+    """The ids that QUEUE_HEAD finds for `echo`."""
     found = connection.execute(statements.QUEUE_HEAD, ("echo", agent_id, most)).fetchall()
     assert found == sorted(found)
     return [connection.execute(statements.CONTRACT_AT, (position,)).fetchone()[0] for _, _, position, _ in found]
 
 
 def claim(connection: sqlite3.Connection, contract_id: str, owner: str = "me") -> None:
-    """Claim it as the queue does."""
+    """Claim a REQUEST as the queue does."""
     ((position, priority, turn),) = connection.execute(
         "SELECT position, priority, turn FROM contracts WHERE contract_id = ?", (contract_id,)
     )
@@ -48,8 +48,8 @@ def claim(connection: sqlite3.Connection, contract_id: str, owner: str = "me") -
     connection.execute(statements.ADVANCE_QUEUE_CLOCK, (priority, turn))
 
 
-def test_enqueue_writes_the_whole_row_and_gives_it_a_turn(ledger: sqlite3.Connection) -> None:
-    """One after the last that waits of its session and priority; none where its time has not come."""
+def test_enqueue_inserts_the_whole_record_and_gives_it_a_turn(ledger: sqlite3.Connection) -> None:
+    """One after the last queued turn of its session and priority; none before it is due."""
     enqueue(ledger, "A", payload='{"a":1}', metadata='{"b":2}', parent_id="P", expires_at="2026-03-01T00:00:00.000Z")
     for contract_id, session, priority in (("B", "session", 3), ("C", "other", 3), ("D", "session", 1)):
         enqueue(ledger, contract_id, session, priority)
@@ -67,8 +67,8 @@ def test_enqueue_writes_the_whole_row_and_gives_it_a_turn(ledger: sqlite3.Connec
     ]
 
 
-def test_first_goes_by_priority_then_turn_then_order(ledger: sqlite3.Connection) -> None:
-    """Of that capability, and of those that insist on an agent only that agent's."""
+def test_the_queue_is_ordered_by_priority_then_turn_then_position(ledger: sqlite3.Connection) -> None:
+    """REQUESTs that require an agent are found only for that agent."""
     for contract_id, session, priority in (("A", "s", 3), ("B", "s", 3), ("C", "t", 3), ("D", "u", 5), ("E", "u", 1)):
         enqueue(ledger, contract_id, session, priority)
     enqueue(ledger, "F", "v", to_agent="agent")
@@ -84,7 +84,7 @@ def test_first_goes_by_priority_then_turn_then_order(ledger: sqlite3.Connection)
 
 
 def test_a_claim_leaves_the_queue_and_moves_its_clock(ledger: sqlite3.Connection) -> None:
-    """So a session that comes later takes turns with one that has been there for long."""
+    """So a later session alternates with one that has been queued for long."""
     for contract_id in "ABC":
         enqueue(ledger, contract_id, expires_at="2026-03-01T00:00:00.000Z")
     claim(ledger, "A")
@@ -101,8 +101,8 @@ def test_a_claim_leaves_the_queue_and_moves_its_clock(ledger: sqlite3.Connection
     assert ledger.execute("SELECT turn FROM queue_clock WHERE priority = 3").fetchone() == (2,)
 
 
-def test_what_is_due_is_let_in_and_what_is_late_is_found(ledger: sqlite3.Connection) -> None:
-    """The longest due first; NEXT_MOMENT is when there will be more."""
+def test_due_requests_get_a_turn_and_expired_ones_are_found(ledger: sqlite3.Connection) -> None:
+    """The one that has been due longest comes first. NEXT_QUEUE_TIME is the time of the next one."""
     assert ledger.execute(statements.NEXT_QUEUE_TIME).fetchone() == (None,)
     enqueue(ledger, "A", due_at="2026-02-02T00:00:00.000Z", expires_at="2026-02-09T00:00:00.000Z")
     enqueue(ledger, "B", due_at="2026-02-01T00:00:00.000Z")
@@ -119,8 +119,8 @@ def test_what_is_due_is_let_in_and_what_is_late_is_found(ledger: sqlite3.Connect
     assert ledger.execute(statements.EXPIRED_REQUESTS, ("2026-02-09T00:00:00.000Z", 5)).fetchall() == [(1,)]
 
 
-def test_the_end_of_what_waits_takes_it_out_of_the_queue(ledger: sqlite3.Connection) -> None:
-    """STATE says whether it waits; END leaves nothing of the queue but its priority."""
+def test_finishing_a_queued_request_removes_it_from_the_queue(ledger: sqlite3.Connection) -> None:
+    """Only its priority stays."""
     enqueue(ledger, "A", due_at="2026-02-02T00:00:00.000Z", expires_at="2026-02-09T00:00:00.000Z")
     enqueue(ledger, "B")
     assert ledger.execute(statements.REQUEST_STATE, ("A",)).fetchone() == ("pending", "REQUEST", 1, None, 1)
@@ -132,8 +132,8 @@ def test_the_end_of_what_waits_takes_it_out_of_the_queue(ledger: sqlite3.Connect
     assert ledger.execute(statements.QUEUE_LENGTH).fetchone() == (0,)
 
 
-def test_what_is_given_back_waits_at_the_head_and_remembers_its_attempts(ledger: sqlite3.Connection) -> None:
-    """One that its agent never heard of does not count."""
+def test_a_requeued_request_goes_first_and_keeps_its_attempts(ledger: sqlite3.Connection) -> None:
+    """An attempt in which the agent was not called does not count."""
     for contract_id in "ABC":
         enqueue(ledger, contract_id)
     for contract_id in "AB":
@@ -150,8 +150,8 @@ def test_what_is_given_back_waits_at_the_head_and_remembers_its_attempts(ledger:
     assert ledger.execute(statements.CLAIMED_STATE, ("A",)).fetchone() is None
 
 
-def test_a_cancellation_is_found_by_the_owner_and_the_first_one_stands(ledger: sqlite3.Connection) -> None:
-    """As long as it holds it."""
+def test_the_owner_finds_a_cancellation_and_the_first_one_is_kept(ledger: sqlite3.Connection) -> None:
+    """While the owner holds the claim."""
     ledger.executemany(
         statements.INSERT_CONTRACT, [row("A", claimed_by="me"), row("B", claimed_by="you"), row("C", claimed_by="me")]
     )
@@ -163,8 +163,8 @@ def test_a_cancellation_is_found_by_the_owner_and_the_first_one_stands(ledger: s
     assert ledger.execute(statements.CANCELLED_CLAIMS, ("me",)).fetchall() == []
 
 
-def test_a_webhook_is_due_from_its_task_s_end_until_it_is_sent_or_given_up(ledger: sqlite3.Connection) -> None:
-    """The longest due first."""
+def test_a_webhook_is_due_from_the_end_of_its_task_until_it_is_sent_or_given_up(ledger: sqlite3.Connection) -> None:
+    """The one that has been due longest comes first."""
     for name in "ABC":
         ledger.execute(statements.INSERT_WEBHOOK, (name, f"http://{name}"))
     late = "2026-12-01T00:00:00.000Z"
@@ -191,8 +191,8 @@ def test_a_webhook_is_due_from_its_task_s_end_until_it_is_sent_or_given_up(ledge
     ]
 
 
-def test_all_webhooks_that_wait_for_a_url_that_is_gone_are_given_up(ledger: sqlite3.Connection) -> None:
-    """Also that of a task which ends later; not what was given up before, and not another URL's."""
+def test_all_webhooks_to_a_url_are_given_up_together(ledger: sqlite3.Connection) -> None:
+    """Also the webhook of a task that ends later; not one that was given up before, and not those to another URL."""
     moment = "2026-02-01T00:00:00.000Z"
     for name, url in (("A", "http://x/1"), ("B", "http://x/1"), ("C", "http://x/1"), ("D", "http://x/2")):
         ledger.execute(statements.INSERT_WEBHOOK, (name, url))

@@ -11,8 +11,8 @@ from aorch.ledger import statements
 ledger = statement_cases.ledger
 
 
-def test_a_key_is_kept_once_for_each_caller(ledger: sqlite3.Connection) -> None:
-    """A second time is refused by the primary key, which no contract has: that tells it apart from a contract's trouble."""
+def test_a_key_is_stored_once_per_caller(ledger: sqlite3.Connection) -> None:
+    """The primary key rejects the second one. Contracts have no such key, so this error differs from theirs."""
     for caller, key in (("", "k"), ("a", "k"), ("", "K")):
         ledger.execute(statements.INSERT_KEY, (caller, key, "f", "R"))
     with pytest.raises(sqlite3.IntegrityError) as refusal:
@@ -25,10 +25,10 @@ def test_a_key_is_kept_once_for_each_caller(ledger: sqlite3.Connection) -> None:
         assert refusal.value.sqlite_errorname == "SQLITE_CONSTRAINT_UNIQUE"
 
 
-def test_tried_is_what_one_agent_asked_for_in_a_request_and_in_those_that_it_resumes(
+def test_the_steps_of_a_pipeline_include_those_of_the_requests_that_it_resumes(
     ledger: sqlite3.Connection,
 ) -> None:
-    """Not what another asked for, nor in a REQUEST of another session or capability, whatever the metadata says."""
+    """Not those of another agent, or of a REQUEST of another session or capability, whatever the metadata contains."""
     above = {
         "first": {},
         "second": {"metadata": '{"resumes":"first"}'},
@@ -64,8 +64,8 @@ def test_tried_is_what_one_agent_asked_for_in_a_request_and_in_those_that_it_res
     )  # fmt: skip
 
 
-def test_what_came_of_keys_is_read_with_their_contracts(ledger: sqlite3.Connection) -> None:
-    """In their last trials, of that caller's used keys alone; what is too long is left out."""
+def test_a_batch_line_has_the_result_of_its_last_try(ledger: sqlite3.Connection) -> None:
+    """Only lines of that generation that have run. A result that is too long is left out."""
     for key in ("done", "open", "long"):
         ledger.execute(statements.INSERT_BATCH_LINE, ("G", key, f"Q-{key}"))
         ledger.execute(
@@ -93,8 +93,8 @@ def test_what_came_of_keys_is_read_with_their_contracts(ledger: sqlite3.Connecti
     ]
 
 
-def test_what_is_undone_are_the_first_trials_whose_last_came_to_nothing(ledger: sqlite3.Connection) -> None:
-    """Not what an agent asked for, not what is being tried now, and nothing of another session."""
+def test_unfinished_are_requests_whose_last_try_failed_or_was_cancelled(ledger: sqlite3.Connection) -> None:
+    """Not a REQUEST of an agent, none that is tried again now, and none of another session."""
     rows = [
         row("never again", status="failed"),
         row("succeeded", status="completed"),

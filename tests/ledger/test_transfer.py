@@ -33,7 +33,7 @@ blank = transfer_cases.blank
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None, max_examples=40
 )
 @given(wild=some.lists(rows, max_size=4, unique_by=lambda row: row.contract_id))
-def test_what_is_exported_and_imported_is_the_same_to_the_byte(blank: Path, wild: list[Record]) -> None:
+def test_an_imported_export_is_equal_to_the_byte(blank: Path, wild: list[Record]) -> None:
     one, two = (Path(copy(blank, blank.with_name(name))) for name in ("one.db", "two.db"))
     file = blank.with_name("one.jsonl")
     put(one, *wild)
@@ -48,7 +48,7 @@ def test_what_is_exported_and_imported_is_the_same_to_the_byte(blank: Path, wild
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None, max_examples=40
 )
 @given(wild=some.lists(rows, max_size=4, unique_by=lambda row: row.contract_id))
-def test_csv_is_read_back_as_what_was_written(blank: Path, wild: list[Record]) -> None:
+def test_csv_reads_back_as_it_was_written(blank: Path, wild: list[Record]) -> None:
     ledger = Path(copy(blank, blank.with_name("one.db")))
     put(ledger, *wild)
     header, *lines = csv.reader(io.StringIO(exported(ledger, "csv").decode(), newline=""))
@@ -56,7 +56,7 @@ def test_csv_is_read_back_as_what_was_written(blank: Path, wild: list[Record]) -
     assert lines == [[column or "" for column in row[: len(FIELDS)]] for row in wild]
 
 
-def test_an_export_keeps_to_its_filters(tmp_path: Path) -> None:
+def test_an_export_contains_only_what_its_filters_match(tmp_path: Path) -> None:
     put(tmp_path / "a.db", *pairs(2, "one"), *pairs(3, "two"))
     lines = exported(
         tmp_path / "a.db", which=Filter(session_id="two", contract_type="REQUEST", text="word*")
@@ -70,7 +70,7 @@ def test_a_row_with_json_on_several_lines_is_exported_on_one(tmp_path: Path) -> 
     assert json.loads(line)["payload"] == {"text": "hi"}
 
 
-def test_the_older_stores_session_file_is_taken_in(tmp_path: Path) -> None:
+def test_a_session_file_of_the_older_store_is_imported(tmp_path: Path) -> None:
     answer = old("b", "RESPONSE", completed_at="2025-10-30T19:41:08+02:00", result={"message": "Echo: hi"}, error=None)
     del answer["capability"], answer["payload"]
     file = write(tmp_path / "session_001.json", json.dumps([old("a", metadata={"n": float("nan")}), answer], indent=2))
@@ -87,7 +87,7 @@ def test_the_older_stores_session_file_is_taken_in(tmp_path: Path) -> None:
     assert import_contracts(tmp_path / "a.db", file) == ImportCounts(present=2)
 
 
-def test_blank_lines_and_a_byte_order_mark_are_passed_over(tmp_path: Path) -> None:
+def test_blank_lines_and_a_byte_order_mark_are_ignored(tmp_path: Path) -> None:
     file = write(tmp_path / "a.jsonl", "\ufeff" + json.dumps(old("a")), "", "  ", old("b"), "")
     assert import_contracts(tmp_path / "a.db", file) == ImportCounts(new=2)
     assert import_contracts(tmp_path / "a.db", write(tmp_path / "empty", "")) == ImportCounts()
@@ -122,7 +122,7 @@ BROKEN: list[tuple[Any, type[Exception], str]] = [
 
 
 @pytest.mark.parametrize(("line", "kind", "reason"), BROKEN)
-def test_what_is_no_contract_is_told_with_its_place_and_all_before_it_stays(
+def test_an_invalid_contract_is_reported_with_its_location_and_those_before_it_stay_imported(
     tmp_path: Path, line: Any, kind: type[Exception], reason: str
 ) -> None:
     file = write(tmp_path / "a.jsonl", old("a"), "", line, old("b"))
@@ -134,7 +134,7 @@ def test_what_is_no_contract_is_told_with_its_place_and_all_before_it_stays(
     assert [json.loads(each)["contract_id"] for each in exported(tmp_path / "a.db").splitlines()] == ["a"]
 
 
-def test_a_place_in_a_list_is_told(tmp_path: Path) -> None:
+def test_an_invalid_contract_of_a_list_is_reported_with_its_number(tmp_path: Path) -> None:
     file = write(tmp_path / "a.json", json.dumps([old("a"), old("b", status="done")]))
     with pytest.raises(UsageError, match=r"a\.json, contract 2 of the list: status: Invalid enum value 'done'"):
         import_contracts(tmp_path / "a.db", file)
@@ -155,7 +155,7 @@ DIFFERENT: list[tuple[str, Any]] = [
 
 
 @pytest.mark.parametrize(("field", "value"), DIFFERENT)
-def test_a_contract_that_differs_is_refused_by_name(tmp_path: Path, field: str, value: Any) -> None:
+def test_a_contract_that_differs_is_rejected_with_the_field(tmp_path: Path, field: str, value: Any) -> None:
     import_contracts(tmp_path / "a.db", write(tmp_path / "a.jsonl", old("first"), old("same")))
     before = exported(tmp_path / "a.db")
     with pytest.raises(
@@ -174,14 +174,14 @@ def test_true_and_one_differ_while_the_order_of_keys_does_not(tmp_path: Path) ->
         import_contracts(tmp_path / "a.db", write(tmp_path / "b", old("a", payload={"y": 1, "x": 1})))
 
 
-def test_one_file_may_hold_a_contract_twice_but_not_two_of_one_id(tmp_path: Path) -> None:
+def test_a_file_may_contain_a_contract_twice_but_not_two_with_one_id(tmp_path: Path) -> None:
     file = write(tmp_path / "a.jsonl", old("a"), old("a"), old("a", error="no"))
     with pytest.raises(Conflict, match="line 3: contract a "):
         import_contracts(tmp_path / "a.db", file)
     assert len(exported(tmp_path / "a.db").splitlines()) == 1
 
 
-def test_a_second_answer_to_a_request_is_refused(tmp_path: Path) -> None:
+def test_a_second_response_to_a_request_is_rejected(tmp_path: Path) -> None:
     asked = request()
     put(tmp_path / "a.db", asked, response(asked, contract_id="first answer"))
     second = response(asked, contract_id="second answer").as_dict()
@@ -191,7 +191,7 @@ def test_a_second_answer_to_a_request_is_refused(tmp_path: Path) -> None:
         import_contracts(tmp_path / "a.db", write(tmp_path / "a.jsonl", second))
 
 
-def test_an_import_that_was_refused_is_taken_up_where_it_stopped(tmp_path: Path) -> None:
+def test_a_fixed_file_is_imported_from_where_the_import_stopped(tmp_path: Path) -> None:
     forms = [old(f"c{number}") for number in range(1_200)]
     file = write(tmp_path / "a.jsonl", *forms[:777], "{", *forms[777:])
     with pytest.raises(InvalidJSON, match="line 778") as refusal:
@@ -226,13 +226,13 @@ def test_import_exits_13_with_one_sentence_for_a_contract_that_differs(home: Hom
     )
 
 
-def test_import_of_a_file_that_is_not_there_exits_12_and_makes_no_ledger(bare_home: Home) -> None:
+def test_import_of_a_missing_file_exits_12_and_creates_no_ledger(bare_home: Home) -> None:
     assert bare_home.aorch("contracts", "import", "no.jsonl").code == 12
     assert bare_home.aorch("contracts", "import", ".").code == 2
     assert not bare_home.ledger.exists()
 
 
-def test_an_export_replaces_its_file_only_when_whole(home: Home) -> None:
+def test_an_export_replaces_its_file_only_when_it_is_complete(home: Home) -> None:
     put(home.ledger, *pairs(2))
     target = home.write("out.jsonl", "what was there")
     assert home.aorch("contracts", "export", "--output", "out.jsonl", "--text", "--").code == 2
@@ -242,7 +242,7 @@ def test_an_export_replaces_its_file_only_when_whole(home: Home) -> None:
     assert sorted(path.name for path in home.folder.glob("out*")) == ["out.jsonl"]
 
 
-def test_an_export_over_the_ledger_or_into_nowhere_is_refused(home: Home) -> None:
+def test_an_export_over_the_ledger_or_to_an_invalid_path_is_rejected(home: Home) -> None:
     put(home.ledger, *pairs(2))
     before = home.ledger.read_bytes()
     (home.folder / "link").symlink_to(home.ledger)
@@ -257,7 +257,7 @@ def test_an_export_over_the_ledger_or_into_nowhere_is_refused(home: Home) -> Non
     assert home.ledger.read_bytes() == before
 
 
-def test_an_export_goes_into_a_named_pipe(home: Home) -> None:
+def test_an_export_can_be_written_to_a_named_pipe(home: Home) -> None:
     put(home.ledger, *pairs(2))
     os.mkfifo(home.folder / "pipe")
     reading = subprocess.Popen(["cat", home.folder / "pipe"], stdout=subprocess.PIPE)
@@ -266,13 +266,13 @@ def test_an_export_goes_into_a_named_pipe(home: Home) -> None:
     assert stat.S_ISFIFO((home.folder / "pipe").stat().st_mode)
 
 
-def test_an_export_of_a_ledger_that_is_not_there_is_empty_and_makes_none(bare_home: Home) -> None:
+def test_an_export_of_a_missing_ledger_is_empty_and_creates_none(bare_home: Home) -> None:
     assert (result := bare_home.aorch("contracts", "export")).code == 0
     assert result.out == ""
     assert not bare_home.ledger.exists()
 
 
-def test_a_reader_that_goes_away_ends_an_export_in_silence(home: Home) -> None:
+def test_an_export_ends_silently_if_its_reader_closes_the_pipe(home: Home) -> None:
     put(home.ledger, *pairs(2_000))
     exporting = home.start("contracts", "export")
     assert exporting.stdout is not None
@@ -289,7 +289,7 @@ PEAK = "; print(open('/proc/self/status').read().partition('VmHWM:')[2].split()[
 
 
 @pytest.mark.torture
-def test_contracts_of_ten_megabytes_pass_in_and_out_a_few_at_a_time(tmp_path: Path) -> None:
+def test_contracts_of_ten_megabytes_are_exported_and_imported_a_few_at_a_time(tmp_path: Path) -> None:
     put(tmp_path / "a.db", *(request(text="x" * 10_000_000) for _ in range(12)))
     script = (
         "import sys; from pathlib import Path; from aorch.ledger.transfer import *; folder = Path(sys.argv[1]);"
@@ -323,7 +323,7 @@ def test_a_million_contracts_are_exported_in_less_than_100_mib(home: Home) -> No
 
 
 @pytest.mark.parametrize("text", ["1.0", "0.1e-7", "123456789012345678901234567890"])
-def test_a_bare_number_is_kept_as_it_was_written(tmp_path: Path, text: str) -> None:
+def test_a_bare_number_is_stored_as_it_was_written(tmp_path: Path, text: str) -> None:
     put(tmp_path / "a.db", request(result=text))
     with Reader(tmp_path / "a.db") as reader:
         assert [row.result for row in reader.stream()] == [text]

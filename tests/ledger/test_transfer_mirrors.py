@@ -52,7 +52,7 @@ def write(path: Path, *rows: Record) -> Path:
 
 
 class Written:
-    """A ledger on which processes work that this one plays: it asks, claims, answers, cancels, and its owner dies."""
+    """A ledger with processes that this one simulates: it requests, claims, answers and cancels, and its owner dies."""
 
     def __init__(self, ledger: Path) -> None:
         self.connection = connect(ledger)
@@ -132,7 +132,7 @@ STEPS = [
 )
 @given(steps=some.lists(some.sampled_from(STEPS), max_size=25))
 def test_mirrors_by_repeated_export_since_become_equal(blank: Path, steps: list[str]) -> None:
-    """To the byte, whether a mirror began empty or as a copy of the file at any moment, open REQUESTs and queue included."""
+    """To the byte, with open REQUESTs and the queue, whether a mirror started empty or as a copy of the file."""
     home, file = blank.with_name("home.db"), blank.with_name("since.jsonl")
     mirrors: dict[Path, datetime] = {}
     for path in blank.parent.glob("*.db*"):
@@ -179,7 +179,7 @@ def test_mirrors_by_repeated_export_since_become_equal(blank: Path, steps: list[
     ],
 )
 @pytest.mark.parametrize("first", ["request", "response"])
-def test_a_response_without_its_request_ends_the_one_that_is_open_here(
+def test_a_response_without_its_request_ends_the_open_request(
     tmp_path: Path, status: str, error: str | None, end: str, first: str
 ) -> None:
     asked = request(status="in_progress", completed_at=None)
@@ -194,7 +194,7 @@ def test_a_response_without_its_request_ends_the_one_that_is_open_here(
         import_contracts(ledger, write(tmp_path / "b.jsonl", response(asked)))
 
 
-def test_a_response_takes_its_request_from_the_queue(blank: Path) -> None:
+def test_a_response_removes_its_request_from_the_queue(blank: Path) -> None:
     written = Written(blank)
     written.step("enqueue")
     (waiting,) = contracts(blank)
@@ -212,8 +212,8 @@ def test_a_response_takes_its_request_from_the_queue(blank: Path) -> None:
         assert task_queue.cancel(connection, waiting["contract_id"], "me") == "completed"
 
 
-def test_a_claim_that_was_answered_is_recovered_as_its_answer_says(home: Home) -> None:
-    """Older versions imported the RESPONSE of what ran: every later start failed on that ledger."""
+def test_a_claimed_request_with_a_response_is_recovered_with_its_status(home: Home) -> None:
+    """Older versions imported the RESPONSE of a running REQUEST, and every later start failed on that ledger."""
     asked = request(status="in_progress", completed_at=None, claimed_by=new_id())
     waiting = request(status="pending", completed_at=None, capability="other")
     put(home.ledger, asked, response(asked, status="completed"), response(waiting, status="failed"))
@@ -227,15 +227,15 @@ def test_a_claim_that_was_answered_is_recovered_as_its_answer_says(home: Home) -
     assert home.aorch("run", "echo", "text=hi").code == 0
 
 
-def test_a_request_that_answers_is_no_contract(tmp_path: Path) -> None:
-    """It would keep the RESPONSE of what it names from ever being written."""
+def test_a_request_that_answers_a_contract_is_rejected(tmp_path: Path) -> None:
+    """It would prevent the RESPONSE of the REQUEST that it names."""
     asked = request(status="in_progress", completed_at=None)
     with pytest.raises(Exception, match="request_id: a REQUEST cannot answer another contract"):
         import_contracts(tmp_path / "a.db", write(tmp_path / "a.jsonl", asked, request(request_id=asked.contract_id)))
 
 
-def test_a_refused_task_of_the_queue_ends_by_its_file(blank: Path) -> None:
-    """What both sides have without a common agent is no difference as long as one of them is of a time before the claim."""
+def test_a_queued_task_that_was_rejected_elsewhere_ends_by_an_import(blank: Path) -> None:
+    """An agent in only one of the two is no difference if one of them was exported before the claim."""
     about = jsonio.encode({"queue": {}})
     waits = request(status="pending", completed_at=None, to_agent=None, metadata=about)
     put(blank, waits)
@@ -259,7 +259,7 @@ def test_a_refused_task_of_the_queue_ends_by_its_file(blank: Path) -> None:
 
 
 def old(contract_id: str, contract_type: str, at: str, **more: Any) -> dict[str, Any]:
-    """A contract as the older store wrote it: a RESPONSE names neither its REQUEST nor its capability."""
+    """A contract of the older store: a RESPONSE names neither its REQUEST nor its capability."""
     asks = contract_type == "REQUEST"
     about = {"from_agent": "orchestrator" if asks else "bot", "to_agent": "bot" if asks else "orchestrator"}
     said = {"capability": "echo", "payload": {"text": contract_id}} if asks else {"result": {"message": contract_id}}
@@ -273,7 +273,7 @@ def old(contract_id: str, contract_type: str, at: str, **more: Any) -> dict[str,
 
 
 def test_a_session_file_of_the_older_store_links_each_response_to_its_request(home: Home) -> None:
-    """Side by side and with one that was never answered; `show`, `compress` and `verify` go by it."""
+    """Also of REQUESTs that ran at the same time, and without one that was never answered."""
     file = home.folder / "session_001.json"
     session = [
         old("lost", "REQUEST", "00.000", status="in_progress"),
@@ -306,8 +306,8 @@ def test_a_session_file_of_the_older_store_links_each_response_to_its_request(ho
     assert home.aorch("memory", "verify", "--all").code == 0
 
 
-def test_what_was_imported_without_its_request_is_linked_by_importing_the_file_again(home: Home) -> None:
-    """As by a version that linked nothing. A ledger that is linked does not lose that to one that is not."""
+def test_importing_a_file_again_links_responses_that_were_imported_without_a_request(home: Home) -> None:
+    """An older version linked nothing. An import of contracts without links keeps the links of a ledger."""
     file = home.folder / "session_001.json"
     file.write_text(json.dumps([old("q", "REQUEST", "01.000"), old("r", "RESPONSE", "02.000")]))
     import_contracts(home.ledger, file)

@@ -28,7 +28,7 @@ blank = transfer_cases.blank
 
 
 class Written:
-    """A ledger that is being written: each step takes one of its REQUESTs further, from nothing to its RESPONSE."""
+    """A ledger that is being written: each step continues one of its REQUESTs, from its insertion to its RESPONSE."""
 
     def __init__(self, ledger: Path, steps: list[tuple[int, str]]) -> None:
         self.ledger = ledger
@@ -66,10 +66,10 @@ class Written:
     ),
     data=some.data(),
 )
-def test_exports_of_any_moments_in_any_order_come_to_the_newest_of_them(
+def test_exports_of_any_time_imported_in_any_order_give_the_newest_state(
     blank: Path, steps: list[tuple[int, str]], data: some.DataObject
 ) -> None:
-    """To the byte, however often each is imported; and its own ledger takes them as there already."""
+    """To the byte, however often each is imported. The exported ledger itself skips them all."""
     home, mirror = (Path(copy(blank, blank.with_name(name))) for name in ("home.db", "mirror.db"))
     written, exports = Written(home, steps), []
     for number in range(len(steps)):
@@ -85,7 +85,7 @@ def test_exports_of_any_moments_in_any_order_come_to_the_newest_of_them(
 
 
 def ended_meanwhile(tmp_path: Path, **more: Any) -> tuple[Path, Record, Record]:
-    """A ledger with an open REQUEST, as it was imported; that REQUEST as it ended; its RESPONSE."""
+    """A ledger with an open imported REQUEST, that REQUEST after its end, and its RESPONSE."""
     asked = request(status="in_progress", completed_at=None)
     put(tmp_path / "a.db", asked)
     ended = asked._replace(status="completed", completed_at=rfc3339(datetime(2026, 1, 1, tzinfo=UTC)), **more)
@@ -100,8 +100,8 @@ def test_a_request_that_was_open_and_has_ended_is_updated_and_counted(tmp_path: 
     assert import_contracts(ledger, file) == ImportCounts(present=2)
 
 
-def test_a_request_ends_in_no_other_transaction_than_its_response(tmp_path: Path) -> None:
-    """However far apart they stand: an import that is refused between them leaves it open."""
+def test_a_request_ends_in_the_transaction_of_its_response(tmp_path: Path) -> None:
+    """However far apart they are in the file: an import that stops between them leaves the REQUEST open."""
     ledger, ended, answer = ended_meanwhile(tmp_path)
     between = [old(f"c{number}") for number in range(1_200)]
     file = write(tmp_path / "a.jsonl", ended.as_dict(), *between, "{", answer.as_dict())
@@ -112,7 +112,7 @@ def test_a_request_ends_in_no_other_transaction_than_its_response(tmp_path: Path
     assert import_contracts(ledger, file) == ImportCounts(new=1, updated=1, present=1_200)
 
 
-def test_a_request_whose_response_is_here_or_left_out_ends_too(tmp_path: Path) -> None:
+def test_a_request_ends_also_if_its_response_is_in_the_ledger_or_missing(tmp_path: Path) -> None:
     ledger, ended, answer = ended_meanwhile(tmp_path)
     put(ledger, answer)
     file = write(tmp_path / "a.jsonl", ended.as_dict())
@@ -123,7 +123,7 @@ def test_a_request_whose_response_is_here_or_left_out_ends_too(tmp_path: Path) -
     assert {json.loads(line)["status"] for line in exported(ledger).splitlines()} == {"completed"}
 
 
-def test_what_a_request_said_at_writing_may_not_change_with_its_end(tmp_path: Path) -> None:
+def test_an_ended_request_may_differ_only_in_its_progress(tmp_path: Path) -> None:
     ledger, ended, answer = ended_meanwhile(tmp_path, payload='{"text":"HI"}')
     before = exported(ledger)
     with pytest.raises(Conflict, match="differs in payload, status, completed_at") as refusal:
@@ -132,7 +132,7 @@ def test_what_a_request_said_at_writing_may_not_change_with_its_end(tmp_path: Pa
     assert exported(ledger) == before
 
 
-def test_two_ends_of_one_request_are_refused(tmp_path: Path) -> None:
+def test_two_ends_of_one_request_are_rejected(tmp_path: Path) -> None:
     ledger, ended, answer = ended_meanwhile(tmp_path)
     file = write(tmp_path / "a.jsonl", ended.as_dict(), ended._replace(status="failed").as_dict())
     with pytest.raises(Conflict, match=r"line 2: .* differs in status, completed_at"):
@@ -142,8 +142,8 @@ def test_two_ends_of_one_request_are_refused(tmp_path: Path) -> None:
         import_contracts(ledger, write(file, ended._replace(status="failed").as_dict()))
 
 
-def test_what_waits_here_and_ended_elsewhere_is_taken_from_the_queue(home: Home) -> None:
-    """Its ledger was copied, and the copy's worker was faster."""
+def test_a_queued_request_that_ended_elsewhere_leaves_the_queue(home: Home) -> None:
+    """Its ledger was copied, and a worker of the copy was faster."""
     request_id = home.aorch("run", "echo", "text=hi", "--detach").out.strip()
     copy(home.ledger, home.folder / "copy.db")
     assert home.aorch("worker", "--drain", "--ledger", "copy.db").code == 0
@@ -155,8 +155,8 @@ def test_what_waits_here_and_ended_elsewhere_is_taken_from_the_queue(home: Home)
     assert home.aorch("contracts", "wait", request_id).out == "Echo: hi\n"
 
 
-def test_what_runs_here_is_not_ended_by_a_file(tmp_path: Path) -> None:
-    """Neither by its REQUEST nor by its RESPONSE alone; what a process that died ran is."""
+def test_a_file_does_not_end_a_request_that_runs_on_this_machine(tmp_path: Path) -> None:
+    """Neither by its REQUEST nor by its RESPONSE alone. A REQUEST whose process died is ended."""
     ledger, ended, answer = ended_meanwhile(tmp_path)
     whole, alone = (
         write(tmp_path / f"{len(rows)}", *rows) for rows in ([ended.as_dict(), answer.as_dict()], [answer.as_dict()])
@@ -174,8 +174,8 @@ def test_what_runs_here_is_not_ended_by_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("status", ["pending", "in_progress"])
-def test_an_imported_request_that_is_open_is_nobodys(home: Home, status: str) -> None:
-    """It can be neither cancelled nor waited for here, and both say so at once; once its end is imported there is that."""
+def test_an_open_imported_request_cannot_be_cancelled_waited_for_or_resumed(home: Home, status: str) -> None:
+    """All three fail at once. After an import of its end, they report that."""
     asked = request(status=status, completed_at=None)
     file = write(home.folder / "a.jsonl", asked.as_dict())
     import_contracts(home.ledger, file)

@@ -20,7 +20,7 @@ def ledger(tmp_path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def row(contract_id: str, **different: Any) -> Record:
-    """A REQUEST in the one session, but for what is `different`."""
+    """A REQUEST of the session `session`, with these differences."""
     usual = {
         "contract_id": contract_id,
         "session_id": "session",
@@ -36,6 +36,6 @@ def row(contract_id: str, **different: Any) -> Record:
 
 
 def everything(connection: sqlite3.Connection) -> list[Record]:
-    """All rows in the order of commits."""
+    """All contracts in the order of commits."""
     rows = connection.execute(f"SELECT {', '.join(Record._fields)} FROM contracts ORDER BY position")
     return [Record(*each) for each in rows]

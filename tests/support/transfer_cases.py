@@ -19,7 +19,7 @@ from aorch.ledger.transfer import export_contracts
 
 @pytest.fixture
 def blank(tmp_path: Path) -> Path:
-    """An empty ledger to copy: making one takes longer than all the rest of an example."""
+    """An empty ledger to copy: creating one takes longer than the rest of an example."""
     put(tmp_path / "blank.db")
     return tmp_path / "blank.db"
 
@@ -31,7 +31,7 @@ def exported(ledger: Path, form: str = "jsonl", which: Filter | None = None) -> 
 
 
 def write(path: Path, *forms: Any) -> Path:
-    """A file of JSONL; a text stands as it is, everything else as its JSON."""
+    """A JSONL file. A string is a line as it is, any other value is written as JSON."""
     lines = [form if isinstance(form, str) else json.dumps(form) for form in forms]
     path.write_text("\n".join(lines), encoding="utf-8", errors="surrogatepass")
     return path
