@@ -66,15 +66,6 @@ class Registered(WatchedAgent):
         if self.slots is not None:
             self.slots.release()
 
-    def count(self, answered_at: str, *, success: bool) -> None:
-        """Count an answer, given at that time (RFC 3339)."""
-        self.answered_at = answered_at
-        if success:
-            self.completed += 1
-        else:
-            self.failed += 1
-            self.refresh_soon()
-
     def check(self, capability: str, parameters: dict[str, Any]) -> None:
         """Raise ParametersInvalid if `parameters` do not match the schema of the capability."""
         check = self.checks.get(capability)

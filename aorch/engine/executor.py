@@ -167,8 +167,10 @@ class TaskExecutor:
     ) -> Outcome:
         """Commit the REQUEST and call the agent. While all slots of the agent are taken, the REQUEST is `pending`."""
         limit_s, ends_at = task.timeout_s or registered.agent.timeout_s or self.timeout_s, None
-        waited = not registered.try_acquire(request.contract_id)
-        if waited:
+        waited, unlimited = False, registered.slots is None
+        if unlimited:
+            registered.holders.add(request.contract_id)
+        elif waited := not registered.try_acquire(request.contract_id):
             if task.timeout_s and not in_line:
                 ends_at = asyncio.get_running_loop().time() + limit_s
             await self.ledger.write_request(request._replace(status=PENDING), task.idempotency)
@@ -193,8 +195,8 @@ class TaskExecutor:
             except AgentNotStarted as lack:
                 return await self._retry_start(invocation, document, limit_s, watcher, ends_at, lack)
         finally:
-            if invocation.thread is None and (invocation.task is None or invocation.task.done()):
-                registered.release(request.contract_id)
+            if unlimited and invocation.thread is None and (invocation.task is None or invocation.task.done()):
+                registered.holders.discard(request.contract_id)
             else:
                 invocation.when_done(registered.release)
 

@@ -7,7 +7,7 @@ Starting: what a dead process left open is answered by an `interrupted` RESPONSE
 import os
 from asyncio import Future
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -86,20 +86,24 @@ class Ledger:
             opened.callback(self._owner.close)
             _recover(connection, path)
             opened.pop_all()
-        self._file = _identity(path)
+        self._file: tuple[int, int] | None = None
+        with suppress(OSError):  # if it is gone already, `check_file` says so
+            self._file = (found := path.stat()).st_dev, found.st_ino
+        self.owner_id = self._owner.owner_id
+        """`claimed_by` of the REQUESTs that this process executes."""
         self._writer = Writer(connection, self.check_file, partial(as_ledger_error, path))
         self._forked = False
         forget_in_child(self)
         self._ancestors: dict[str, list[tuple[str, str]]] = {}
 
-    @property
-    def owner_id(self) -> str:
-        """What stands in `claimed_by` of the exchanges that this process runs."""
-        return self._owner.owner_id
-
     def check_file(self) -> None:
-        """Raise LedgerGone where the file at `path` is not the one that is open here: what is written to that, nobody finds."""
-        if _identity(self.path) != self._file:
+        """Raise LedgerGone if the file at `path` is not the one that is open here, to which writes would be lost."""
+        try:
+            found = os.stat(self.path)  # noqa: PTH116  each transaction does it, and Path.stat takes three times as long
+            is_same = (found.st_dev, found.st_ino) == self._file
+        except OSError:
+            is_same = False
+        if not is_same:
             raise LedgerGone(
                 f"the ledger {self.path} was removed, or another file was put in its place",
                 "Put the file back, or start this process anew.",
@@ -320,14 +324,6 @@ def _answer_if_asked(request_id: str | None, rows: list[Statement], connection: 
     if connection.execute(statements.REQUEST_STATE, (request_id,)).fetchone() is not None:
         for sql, parameters in rows:
             connection.execute(sql, parameters)
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)  # noqa: PTH116  each transaction does it, and Path.stat takes three times as long
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def recover(path: Path) -> None:
