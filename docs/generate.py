@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import typer
+from configuration_page import configuration_page
 from http_api import http_page
 from typer.cli import get_docs_for_click
 
@@ -48,7 +49,7 @@ def errors_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES = {"cli.md": cli_page, "errors.md": errors_page, "http-api.md": http_page}
+PAGES = {"cli.md": cli_page, "configuration.md": configuration_page, "errors.md": errors_page, "http-api.md": http_page}
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE

@@ -54,6 +54,12 @@ def declared_capabilities(config: Config) -> dict[str, list[AgentCapability]]:
     return {agent_id: found for agent_id, kind, table in decoded if (found := kind.capabilities(table))}
 
 
+def check(config: Config) -> None:
+    """Raise ConfigInvalid if a table of `[agents.*]` is invalid. No agent is made."""
+    for agent_id, table in config.agents.items():
+        decode(config.file, agent_id, table)
+
+
 def decode(file: Path | None, agent_id: str, table: Any) -> tuple[AgentKind[Any], AgentConfig]:
     """The kind and the content of `[agents.<agent_id>]` in `file`. Raises ConfigInvalid, which names the key and the reason."""
     where = f"agents.{agent_id}"

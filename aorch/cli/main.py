@@ -1,6 +1,5 @@
 """The command line: one module a command, imported only when that command is used."""
 
-import os
 import signal
 import sys
 import threading
@@ -26,7 +25,8 @@ COMMANDS = {
     "tokens": "Make and revoke the tokens that callers of the API show",
     "trace": "Deliver contracts to Trace, and see how that stands",
     "status": "Sum up ledger, agents and services",
-    "config": "Trust an aorch.toml that belongs to another user",
+    "init": "Create an aorch.toml with every setting, commented out",
+    "config": "Show, find, edit and trust aorch.toml",
 }
 """Each command's module in this package, with its line in `aorch --help`."""
 
@@ -71,7 +71,7 @@ class AorchGroup(TyperGroup):
 
         for each in _leaves(command):
             each.callback = with_checks(each)
-            if cmd_name != "config":
+            if each.name not in ("init", "trust"):
                 each.params.append(_config_option())
         return command
 
@@ -131,20 +131,13 @@ def _use_config(ctx: Any, _: Any, value: str | None) -> None:
     """Name FILE in the environment: `config_file` reads it there, and so does an `aorch` that an agent starts."""
     if value is None:
         return
-    from aorch.config import config_file
+    from aorch.config import config_file, environment
 
-    before = os.environ.get(config_file.VARIABLE)
+    before = environment.get(environment.CONFIG)
     if not ctx.resilient_parsing:
         value = str(config_file.named_file(value))
-    os.environ[config_file.VARIABLE] = value
-
-    def restore() -> None:
-        if before is None:
-            del os.environ[config_file.VARIABLE]
-        else:
-            os.environ[config_file.VARIABLE] = before
-
-    ctx.call_on_close(restore)
+    environment.put(environment.CONFIG, value)
+    ctx.call_on_close(lambda: environment.put(environment.CONFIG, before))
 
 
 app = typer.Typer(

@@ -1,13 +1,12 @@
 """Options that several commands share, and what the shell completes for them."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from aorch.config import config_file
+from aorch.config import config_file, environment
 from aorch.errors import AorchError
 
 MOST_PARALLEL = 4096
@@ -78,7 +77,7 @@ def ledger_to_read(given: str | None) -> Path:
 
 def warn_of_missing(path: Path, given: str | None, so: str) -> None:
     """Warn where a ledger was named that is not there; `so` is what that comes to. Opening it says so if none can be made."""
-    named = given or os.environ.get("AORCH_LEDGER")
+    named = given or environment.get(environment.LEDGER)
     if not named or config_file.exists(path):
         return
     from aorch.cli.render.console import warn

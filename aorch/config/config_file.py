@@ -1,26 +1,25 @@
-"""Which `aorch.toml` is in force, whether it may be used, and its text.
+"""Which `aorch.toml` is in use, whether it may be used, and its text.
 
 `--config FILE` (AORCH_CONFIG) is always used. Otherwise it is the nearest `aorch.toml` from the working directory upward, then
-the one in the user's configuration folder. A file that was found that way and belongs to another user is rejected, because its
-agents are programs that would run as the caller; root's files are accepted, and those that `aorch config trust` remembered.
+the one in the user's configuration directory. A file that is found that way and belongs to another user is rejected, because
+its agents would run as the caller; files of root are accepted, and those that `aorch config trust` remembered.
 """
 
 import os
 from pathlib import Path
 
+from aorch.config import environment
 from aorch.errors import AorchError, ConfigInvalid, ConfigUntrusted, LedgerError, NotFound, UsageError
 
 FILE_NAME = "aorch.toml"
-VARIABLE = "AORCH_CONFIG"
-"""The environment variable that `--config` sets, so that an `aorch` started by an agent reads the same file."""
 _TRUSTED = "trusted"
 """The file in the user's configuration folder that lists trusted paths, one a line."""
 _BOM = "\ufeff"
 
 
 def find() -> Path | None:
-    """The file in force here, or None. Raises ConfigUntrusted if it belongs to another user."""
-    if (named := os.environ.get(VARIABLE)) is not None:
+    """The file in use here, or None. Raises ConfigUntrusted if it belongs to another user."""
+    if (named := environment.get(environment.CONFIG)) is not None:
         return named_file(named)
     found = search()
     if found is not None and (owner := _foreign_owner(found)) is not None and not _is_trusted(found):
@@ -31,8 +30,16 @@ def find() -> Path | None:
     return found
 
 
+def in_use() -> Path:
+    """As `find`. Raises NotFound if there is no file."""
+    found = find()
+    if found is None:
+        raise NotFound(f"no {FILE_NAME} in this or a parent directory", "Create one with `aorch init`.")
+    return found
+
+
 def search() -> Path | None:
-    """The nearest `aorch.toml` upward, else the user's own, whoever owns it. A folder that may not be read has none."""
+    """The nearest `aorch.toml` upward, else the user's own, of any owner. A directory that cannot be read has none."""
     here = working_folder()
     for folder in (here, *here.parents):
         if _is_file(folder / FILE_NAME):
@@ -56,7 +63,7 @@ def named_file(name: str) -> Path:
 
 
 def trust(file: Path | None) -> Path:
-    """Remember `file`, or the file in force here, as trusted, and return its path. Raises NotFound and AorchError."""
+    """Remember `file`, or the file in use here, as trusted, and return its path. Raises NotFound and AorchError."""
     found = search() if file is None else absolute(file, "FILE")
     if found is None or not _is_file(found):
         raise NotFound(
@@ -72,7 +79,9 @@ def trust(file: Path | None) -> Path:
     if known not in _trusted():
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC  # the mode: nobody else may add a path to it
+            flags = (
+                os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+            )  # with this mode, no other user can add a path
             with os.fdopen(os.open(folder / _TRUSTED, flags, 0o600), "ab") as trusted:
                 trusted.write(known + b"\n")
         except OSError as error:
@@ -112,7 +121,7 @@ def absolute(name: str | Path, what: str, base: Path | None = None) -> Path:
 
 
 def exists(ledger: Path) -> bool:
-    """Whether there is a file at that path. Raises LedgerError if that cannot be known, or none could be there."""
+    """Whether the file exists. Raises LedgerError if that cannot be determined."""
     try:
         ledger.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -125,8 +134,8 @@ def exists(ledger: Path) -> bool:
 
 
 def user_folder(kind: str) -> Path | None:
-    """The user's `config` or `data` folder of aorch; None without a home directory. It may not exist."""
-    import platformdirs  # noqa: PLC0415  only if nothing else names the place
+    """The user's `config` or `data` directory of aorch, which may not exist; None without a home directory."""
+    import platformdirs  # noqa: PLC0415  only if no option or variable names the path
 
     try:
         folder: Path = getattr(platformdirs, f"user_{kind}_path")("aorch")
@@ -136,16 +145,16 @@ def user_folder(kind: str) -> Path | None:
 
 
 def cache_folder() -> Path | None:
-    """Where aorch keeps what it can make again; None without a home directory. It may not exist.
+    """The directory of files that aorch can make again, which may not exist; None without a home directory.
 
     By the XDG rules on every system: importing platformdirs would cost each command 8 ms.
     """
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))  # noqa: PTH111  it never raises
+    folder = Path(environment.get(environment.CACHE_HOME) or os.path.expanduser("~/.cache"))  # noqa: PTH111  it never raises
     return folder / "aorch" if folder.is_absolute() else None
 
 
 def user_file() -> Path | None:
-    """Where the user's own `aorch.toml` would be; None without a home directory."""
+    """The path of the user's own `aorch.toml`, which may not exist; None without a home directory."""
     folder = user_folder("config")
     return folder / FILE_NAME if folder else None
 
@@ -156,7 +165,7 @@ def reason_of(error: Exception) -> str:
 
 
 def _is_file(path: Path) -> bool:
-    """False as well for one that may not be looked at, as a shell's PATH search has it."""
+    """Also False for a file in a directory that cannot be searched, as in a shell's PATH search."""
     try:
         return path.is_file()
     except OSError:
@@ -178,12 +187,12 @@ def _is_trusted(path: Path) -> bool:
 
 
 def _known_as(path: Path) -> bytes:
-    """The name under which a path is remembered: that of its real folder, since modules are imported from there."""
+    """The path that is remembered: in the real directory, since modules are imported from there."""
     return os.fsencode(path.parent.resolve() / path.name)
 
 
 def _trusted() -> list[bytes]:
-    """The remembered paths. A list that belongs to another user is not believed: HOME may be somebody else's."""
+    """The remembered paths; none from a list that belongs to another user, because HOME may be that user's."""
     folder = user_folder("config")
     if folder is None:
         return []

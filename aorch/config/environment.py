@@ -5,9 +5,37 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+CONFIG = "AORCH_CONFIG"
 LEDGER = "AORCH_LEDGER"
 PARENT_ID = "AORCH_PARENT_ID"
 SESSION_ID = "AORCH_SESSION_ID"
+TRACE = "TRACE_URL"
+MEMAGENT = "MEMAGENT_URL"
+PORT = "ORCHESTRATOR_PORT"
+VISUAL = "VISUAL"
+EDITOR = "EDITOR"
+CACHE_HOME = "XDG_CACHE_HOME"
+COLUMNS = "COLUMNS"
+NO_COLOR = "NO_COLOR"
+TERM = "TERM"
+DESCRIPTIONS = {
+    CONFIG: "The aorch.toml to use, as `--config FILE`.",
+    LEDGER: "The file of the ledger, as `--ledger FILE`; overrides `ledger`.",
+    PORT: "The port of `aorch serve`; overrides `serve.port`.",
+    TRACE: "The URL of Trace, or `off`; overrides `trace.url`.",
+    MEMAGENT: "The URL of MemAgent, or `off` (default: http://localhost:8799).",
+    PARENT_ID: "Set by aorch for the programs of agents: the REQUEST to which their own tasks belong.",
+    SESSION_ID: "Set by aorch for the programs of agents: the session of their own tasks.",
+    "XDG_CONFIG_HOME": "The directory of your own `aorch/aorch.toml` (default: ~/.config).",
+    "XDG_DATA_HOME": "The directory of the default ledger, `aorch/ledger.db` (default: ~/.local/share).",
+    CACHE_HOME: "The directory of the cache for shell completion (default: ~/.cache).",
+    VISUAL: "The editor of `aorch config edit`.",
+    EDITOR: "The editor of `aorch config edit` if `VISUAL` is not set.",
+    NO_COLOR: "If set, output has no colors.",
+    TERM: "If `dumb`, output has no colors.",
+    COLUMNS: "The width of tables on a terminal.",
+}
+"""The variables that aorch itself reads. Others are read only where the configuration names them."""
 _VARIABLE = re.compile(r"\$(?:(?P<dollar>\$)|(\w+)|\{([^}]*)\})", re.ASCII)
 """`$NAME` or `${NAME}`; `$$` is a dollar."""
 _SECRET = re.compile("token|key|secret|passw|credential", re.IGNORECASE)
@@ -16,6 +44,19 @@ _SECRET = re.compile("token|key|secret|passw|credential", re.IGNORECASE)
 def get(name: str) -> str | None:
     """The value of a variable, None if it is not set."""
     return os.environ.get(name)
+
+
+def put(name: str, value: str | None) -> None:
+    """Set a variable of this process and of those that it starts, or remove it (None)."""
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = value
+
+
+def no_colors() -> bool:
+    """Whether output must have no colors (https://no-color.org)."""
+    return NO_COLOR in os.environ or os.environ.get(TERM) == "dumb"
 
 
 def secret(name: str) -> str:

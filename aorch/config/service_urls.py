@@ -1,4 +1,4 @@
-"""The addresses of services: which can be one, and none that holds a secret, since they are shown."""
+"""Validation of the URLs of services. They cannot contain a secret, because they are shown."""
 
 import re
 from urllib.parse import urlsplit
@@ -7,9 +7,9 @@ from aorch.errors import ConfigInvalid
 from aorch.net.addresses import fault_of
 
 OFF = "off"
-"""Instead of a service's address: it is not spoken with."""
+"""Instead of a URL: the service is not used."""
 _URL = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[^\s/@:?#\[\]]+)(:\d{1,5})?(/[^\s@?#]*)?", re.ASCII)
-"""No user, no password: it is shown."""
+"""Without user and password."""
 
 
 def service_url(where: str, url: str) -> str:
@@ -18,18 +18,18 @@ def service_url(where: str, url: str) -> str:
         return ""
     if fault_of(url) or not _URL.fullmatch(url):
         raise ConfigInvalid(
-            f"{where} is not the address of a service",
-            f"Write http://HOST:PORT without a user or a password, or {OFF}.",
+            f"{where} is not the URL of a service",
+            f"Write http://HOST:PORT without user and password, or {OFF}.",
         )
     return url.rstrip("/")
 
 
 def check_url(where: str, url: str) -> None:
-    """Raise ConfigInvalid unless `url` can be the address of a model or a proxy, without a secret in it."""
+    """Raise ConfigInvalid unless `url` can be the URL of a model or a proxy, without a secret in it."""
     if fault := fault_of(url):
-        raise ConfigInvalid(f"{where} is not an address: {fault}", "Write http://… or https://….")
+        raise ConfigInvalid(f"{where} is not a valid URL: {fault}", "Write http://… or https://….")
     parts = urlsplit(url)
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise ConfigInvalid(
-            f"{where} may hold neither a name, a password nor a query", "Name the key's variable in `key_env`."
+            f"{where} must not contain a user, a password or a query", "Name the variable of the key in `key_env`."
         )

@@ -1,16 +1,18 @@
 """`aorch.toml` and the environment, read once, as one frozen Config.
 
-`config_file` decides which file that is. Nothing else in the package reads the environment.
+`config_file.py` finds the file, and `sections.py` describes its keys. Options override environment variables, these override the
+file, and the file overrides the defaults.
 """
 
 import re
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from aorch.config import config_file, environment
+from aorch.config.sections import FileContent, LlmConfig, QueueConfig, ServeConfig, TraceConfig
 from aorch.config.service_urls import check_url, service_url
 from aorch.config.shape import convert, of
 from aorch.errors import ConfigInvalid, UsageError
@@ -22,92 +24,13 @@ _DEFAULT_LEDGER = ("aorch", "ledger.db")
 """The end of the path of the default ledger."""
 
 
-MOST_WORKERS = 256
-"""Processes of one service: each takes about 60 MB, and more of them than cores make nothing faster."""
-
-_Any = Annotated[int, msgspec.Meta(ge=0)]
-_Some = Annotated[int, msgspec.Meta(ge=1)]
-_NoLess = Annotated[float, msgspec.Meta(ge=0)]
-_Positive = Annotated[float, msgspec.Meta(gt=0)]
-
-
-class ServeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`aorch serve`: where it listens, and its limits.
-
-    `read_timeout_s` is how long a client may take to send a request; `rate_per_s` how many requests a token may send a
-    second, on average, with bursts of ten times that (0: any number). `cors_origins` may call from a page in a browser.
-    """
-
-    host: str = "127.0.0.1"
-    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8888
-    workers: Annotated[int, msgspec.Meta(ge=1, le=MOST_WORKERS)] = 1
-    grace_s: _NoLess = 10.0
-    token_file: str | None = None
-    cors_origins: list[str] = []
-    max_body_bytes: _Some = 1024 * 1024
-    max_json_depth: _Some = 64
-    max_concurrent: _Some = 1000
-    read_timeout_s: _Positive = 10.0
-    rate_per_s: _NoLess = 0.0
-
-
-class QueueConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The queue: how many tasks a worker does at a time (0: `aorch serve` does none), and how many may wait (0: any number).
-
-    `webhook_secret_env` names the variable of the environment that holds the secret by which webhooks are signed.
-    `webhook_proxy` is the address of the HTTP proxy that they are sent through, except to this machine.
-    """
-
-    parallel: _Any = 32
-    max_waiting: _Any = 1_000_000
-    webhook_secret_env: str = ""
-    webhook_proxy: str = ""
-
-
-class LlmConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The model that may be asked for memory blocks, and where it is.
-
-    `key_env` names the environment variable that holds the key. `max_input_tokens` is how much a request may hold (a token
-    is reckoned as three bytes), `max_requests` how many requests a block may take, `timeout_s` how long each may. `proxy` is
-    the address of the HTTP proxy that they are sent through, except to this machine.
-    """
-
-    provider: Literal["anthropic", "openai"] = "anthropic"
-    url: str = ""
-    model: str = ""
-    key_env: str = ""
-    max_input_tokens: int = 32_000
-    max_requests: int = 32
-    timeout_s: float = 120.0
-    proxy: str = ""
-
-
-class TraceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Trace: its address, or `off`."""
-
-    url: str | None = None
-
-
-class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    ledger: str | None = None
-    timeout_s: _Positive | None = None
-    max_depth: _Some | None = None
-    serve: ServeConfig = ServeConfig()
-    queue: QueueConfig = QueueConfig()
-    llm: LlmConfig | None = None
-    trace: TraceConfig = TraceConfig()
-    agents: dict[str, Any] = {}
-    pipelines: dict[str, Any] = {}
-
-
 class Config(msgspec.Struct, frozen=True):
     """Everything that can be configured, with the defaults filled in.
 
-    `timeout_s` is the limit of one exchange where neither task nor agent says another. `parent_id` and `session_id` are
-    set by a command agent for the `aorch` that its program may call, so that the delegation stands in the ledger.
-    `llm` is None where the file has no such table. `trace_url` and `memagent_url` are empty if the service is switched off,
-    and `trace_url` is if the default address is not meant for this ledger; `…_configured`: the address was set, rather than
-    being the documented default.
+    `agents` has the tables `[agents.*]` as they are written; `agents/kinds.py` decodes them. `timeout_s` is the time limit of a
+    task if neither the task nor its agent sets one. `parent_id` and `session_id` come from the agent whose program this is.
+    `llm` is None if the file has no such table. `trace_url` and `memagent_url` are empty if the service is switched off; Trace's
+    default URL is only for the default ledger. `…_configured`: the URL was set and is not the default.
     """
 
     ledger: Path
@@ -132,12 +55,12 @@ class Config(msgspec.Struct, frozen=True):
 
 
 def load(ledger: str | Path | None = None) -> Config:
-    """The configuration in force here; `ledger` overrides every other place for it.
+    """The configuration in force here; `ledger` overrides the configured one.
 
-    Raises ConfigInvalid, which names the file, the place in it and the reason.
+    Raises ConfigInvalid, which names the file, the key and the reason.
     """
     path = config_file.find()
-    content = _read(path) if path else _File()
+    content = _read(path) if path else FileContent()
     if content.queue.webhook_proxy:
         check_url(f"{of(path)}queue.webhook_proxy", content.queue.webhook_proxy)
     given: dict[str, Any] = {
@@ -162,7 +85,7 @@ def load(ledger: str | Path | None = None) -> Config:
 
 
 def with_services(config: Config, trace_url: str | None, memagent_url: str | None) -> Config:
-    """`config` with these addresses in place of its own; None keeps its own, `off` switches one off. Raises ConfigInvalid."""
+    """`config` with these URLs instead of its own; None keeps its own, `off` switches the service off. Raises ConfigInvalid."""
     changes: dict[str, Any] = {}
     for name, url in (("trace", trace_url), ("memagent", memagent_url)):
         if url is not None:
@@ -172,16 +95,14 @@ def with_services(config: Config, trace_url: str | None, memagent_url: str | Non
 
 
 def ledger_path(given: str | Path | None = None) -> Path:
-    """Where the ledger lies. A file is read only where neither `given` nor AORCH_LEDGER says so: a broken one never
-    stands between a person and a ledger that they name.
-    """
+    """The path of the ledger. If `given` or AORCH_LEDGER names it, aorch.toml is not read, so an invalid one does no harm."""
     if given is not None or environment.get(environment.LEDGER):
-        return _ledger_path(given, _File(), None)
+        return _ledger_path(given, FileContent(), None)
     return load().ledger
 
 
 def webhook_secret(config: Config) -> str | None:
-    """What webhooks are signed by. It is read when it is needed, so that it stands in no Config."""
+    """The secret that signs webhooks. It is read when it is needed, so that no Config contains it."""
     name = config.queue.webhook_secret_env
     return environment.get(name) if name else None
 
@@ -209,13 +130,15 @@ def checked_llm(llm: LlmConfig, path: Path | None = None) -> LlmConfig:
 
 
 def check_pipeline(name: str, table: dict[str, Any]) -> "PipelineConfig":
-    """The pipeline that `table` declares under `pipelines.<name>`. Raises ConfigInvalid: the key, or the step, and the reason."""
+    """The pipeline that `table` declares under `pipelines.<name>`. Raises ConfigInvalid, which names the key or step."""
     return _pipeline(None, name, table, {})
 
 
-def _ledger_path(given: str | Path | None, content: _File, file: Path | None) -> Path:
-    if given == "":  # an unset variable of a shell, most likely: the default would take what was meant for another
-        raise UsageError("the name of the ledger is empty", "Name a file by --ledger, or leave it out.")
+def _ledger_path(given: str | Path | None, content: FileContent, file: Path | None) -> Path:
+    if (
+        given == ""
+    ):  # most likely an unset shell variable: the default ledger would get contracts that belong to another
+        raise UsageError("--ledger: the file name is empty", "Name a file, or omit the option.")
     chosen = given or environment.get(environment.LEDGER)
     if chosen:
         return config_file.absolute(chosen, "--ledger" if given else "AORCH_LEDGER")
@@ -230,12 +153,12 @@ def _ledger_path(given: str | Path | None, content: _File, file: Path | None) ->
 
 
 def _trace(trace: TraceConfig, file: Path | None, ledger: Path) -> dict[str, Any]:
-    """Trace's address: TRACE_URL, else the file, else the default address if `ledger` is the default ledger.
+    """The URL of Trace: TRACE_URL, else the file, else the default if `ledger` is the default ledger.
 
-    Two ledgers that deliver to one Trace break it, so a ledger of one's own needs an address that was meant for it.
+    Two ledgers that deliver to the same Trace break it, so any other ledger needs a URL of its own.
     """
-    said = environment.get("TRACE_URL")
-    url, where = (said, "TRACE_URL") if said else (trace.url, f"{of(file)}trace.url")
+    value = environment.get(environment.TRACE)
+    url, where = (value, "TRACE_URL") if value else (trace.url, f"{of(file)}trace.url")
     if not url:
         return {} if _is_default(ledger) else {"trace_url": ""}
     checked = service_url(where, url)
@@ -243,8 +166,8 @@ def _trace(trace: TraceConfig, file: Path | None, ledger: Path) -> dict[str, Any
 
 
 def _memagent() -> dict[str, Any]:
-    """MemAgent's address, if MEMAGENT_URL is set."""
-    url = environment.get("MEMAGENT_URL")
+    """The URL of MemAgent, if MEMAGENT_URL is set."""
+    url = environment.get(environment.MEMAGENT)
     if not url:
         return {}
     checked = service_url("MEMAGENT_URL", url)
@@ -252,7 +175,7 @@ def _memagent() -> dict[str, Any]:
 
 
 def _is_default(ledger: Path) -> bool:
-    """Whether that is the ledger that is used when nothing names one (an agent's own `aorch` is told its path)."""
+    """Whether that is the default ledger, also if a variable names it, as in the programs of agents."""
     if ledger.parts[-2:] != _DEFAULT_LEDGER:  # most are ruled out without importing platformdirs
         return False
     folder = config_file.user_folder("data")
@@ -260,15 +183,17 @@ def _is_default(ledger: Path) -> bool:
 
 
 def _serve(serve: ServeConfig) -> ServeConfig:
-    port = environment.get("ORCHESTRATOR_PORT")
+    port = environment.get(environment.PORT)
     if not port:
         return serve
     if not (port.isdecimal() and int(port) < 65536):
-        raise ConfigInvalid(f"ORCHESTRATOR_PORT is {port!r}, which is no port", "Set it to a number below 65536.")
+        raise ConfigInvalid(
+            f"ORCHESTRATOR_PORT is {port!r}; it must be a port number", "Set it to a number from 0 to 65535."
+        )
     return msgspec.structs.replace(serve, port=int(port))
 
 
-def _read(path: Path) -> _File:
+def _read(path: Path) -> FileContent:
     try:
         content = tomllib.loads(config_file.read(path))
     except tomllib.TOMLDecodeError as error:
@@ -276,21 +201,21 @@ def _read(path: Path) -> _File:
         raise ConfigInvalid(
             f"{path}, {place or 'somewhere'}: {reason}", "Fix the syntax error, or pass --config FILE."
         ) from error
-    return convert(path, "", content, _File)
+    return convert(path, "", content, FileContent)
 
 
 def _pipeline(path: Path | None, name: str, table: Any, agents: dict[str, Any]) -> "PipelineConfig":
-    from aorch.config import pipeline_config  # noqa: PLC0415  only where there is one
+    from aorch.config import pipeline_config  # noqa: PLC0415  only if there is one
 
     where = f"pipelines.{name}"
     if not name:
         raise ConfigInvalid(f"{of(path)}a pipeline has no name", "Write [pipelines.NAME].")
     if name in agents:
-        raise ConfigInvalid(f"{of(path)}{where}: an agent is called {name!r} too", "Give one of them another name.")
+        raise ConfigInvalid(f"{of(path)}{where}: there is also an agent {name!r}", "Rename one of them.")
     if isinstance(table, dict) and isinstance(table.get("steps"), list):
         for number, step in enumerate(table["steps"]):
-            called = step.get("name") if isinstance(step, dict) else None
-            convert(path, f"{where}.steps.{called or number}", step, pipeline_config.Step)
+            named = step.get("name") if isinstance(step, dict) else None
+            convert(path, f"{where}.steps.{named or number}", step, pipeline_config.Step)
     pipeline = convert(path, where, table, pipeline_config.PipelineConfig)
     pipeline_config.check(f"{of(path)}{where}", pipeline)
     return pipeline

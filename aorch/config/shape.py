@@ -1,4 +1,4 @@
-"""The content of `aorch.toml` in its declared shape, or a sentence that names the key and the reason."""
+"""Conversion of parsed TOML to the classes of the configuration, with errors that name the key and the reason."""
 
 import math
 import re
@@ -16,7 +16,7 @@ Shape = TypeVar("Shape")
 
 
 def convert(path: Path | None, where: str, value: Any, shape: type[Shape]) -> Shape:
-    """`value` in that shape. Raises ConfigInvalid, which names the file, the key (below `where`) and the reason."""
+    """`value` as an object of `shape`. Raises ConfigInvalid, which names the file, the key (below `where`) and the reason."""
     try:
         converted = msgspec.convert(value, shape)
     except msgspec.ValidationError as error:
@@ -30,7 +30,7 @@ def convert(path: Path | None, where: str, value: Any, shape: type[Shape]) -> Sh
         reason = reason.replace(" | null`", "`").replace("`object`", "a table").replace("`array`", "a list")
         hints = {
             "command": 'Write it as a list: command = ["wc", "-w"].',
-            "on_error": "There are stop, continue, keep.",
+            "on_error": "Use stop, continue or keep.",
         }
         hint = hints.get(key.rpartition(".")[2], "")
         raise ConfigInvalid(f"{of(path)}{key}: {reason[0].lower()}{reason[1:]}", hint) from error
@@ -41,7 +41,7 @@ def convert(path: Path | None, where: str, value: Any, shape: type[Shape]) -> Sh
 
 
 def _no_limits(where: str, value: object) -> Iterator[str]:
-    """What is wrong with the numbers of a struct and those in it: NaN and the infinities are no limits, nor are 65 bits."""
+    """The errors of the numbers in a struct: NaN, infinities and integers of more than 64 bits are not limits."""
     if isinstance(value, msgspec.Struct):
         for field in msgspec.structs.fields(value):
             yield from _no_limits(f"{where}.{field.encode_name}".lstrip("."), getattr(value, field.name))
@@ -55,12 +55,12 @@ def _no_limits(where: str, value: object) -> Iterator[str]:
 
 
 def of(path: Path | None) -> str:
-    """The beginning of a message about that file."""
+    """The start of a message about that file."""
     return f"{path}: " if path else ""
 
 
 def _known(shape: type, place: str) -> str:
-    """What may stand at that place (`.queue`) in what has that shape."""
+    """The keys that exist at `place` (`.queue`) in `shape`."""
     for name in filter(None, place.rstrip("`").split(".")):
         kinds = {field.encode_name: field.type for field in msgspec.structs.fields(shape)}
         inner = [kind for kind in (kinds.get(name), *get_args(kinds.get(name))) if hasattr(kind, "__struct_fields__")]

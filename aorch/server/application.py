@@ -5,7 +5,7 @@ from collections.abc import Callable
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
-from aorch.config.settings import ServeConfig
+from aorch.config.sections import ServeConfig
 from aorch.engine.supervision import Supervisor
 from aorch.engine.waiter import ResponseWaiter
 from aorch.ledger.reader_pool import Readers

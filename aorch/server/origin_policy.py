@@ -10,7 +10,7 @@ import re
 
 from aiohttp import hdrs, web
 
-from aorch.config.settings import ServeConfig
+from aorch.config.sections import ServeConfig
 from aorch.errors import ConfigInvalid
 from aorch.server.authentication import is_loopback
 from aorch.server.problems import HttpError

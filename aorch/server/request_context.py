@@ -5,7 +5,7 @@ from typing import Any
 
 from aiohttp import web
 
-from aorch.config.settings import ServeConfig
+from aorch.config.sections import ServeConfig
 from aorch.engine.supervision import Supervisor
 from aorch.engine.waiter import ResponseWaiter
 from aorch.ledger.reader_pool import Readers

@@ -227,7 +227,7 @@ def test_a_session_id_is_kept_exactly_whatever_is_in_it(home: Home) -> None:
         ("[agents]\nx = 3\n", ["agents.x"]),
         ('[agents.x]\ncommand = ["true"]\n', ["agents.x", "capability"]),
         ("[agents.x]\ncommand = []\n[agents.x.capabilities.c]\n", ["agents.x", "program"]),
-        ("[agents.x]\n[agents.x.capabilities.c]\n", ["agents.x", "`command` or `class`"]),
+        ("[agents.x]\n[agents.x.capabilities.c]\n", ["agents.x", "`class` or `command`"]),
         ('[agents.x]\ncommand = ["true"]\n[agents.x.capabilities.c]\ndescripton = "a"\n', ["agents.x.capabilities.c"]),
         ('[agents.x]\ncommand = ["true"]\ntimeout_s = -1\n[agents.x.capabilities.c]\n', ["timeout_s", "above 0"]),
     ],
@@ -303,7 +303,7 @@ def test_a_folder_in_the_ledgers_place_is_told_to_readers_too(home: Home) -> Non
 def test_an_empty_name_is_no_ledger(home: Home) -> None:
     """It is what a shell makes of a variable that is not set: nothing is written to another ledger instead."""
     for command in (("run", "echo", "text=a"), ("contracts", "list")):
-        assert failed_with(home.aorch(*command, "--ledger", ""), 2, "the name of the ledger is empty")
+        assert failed_with(home.aorch(*command, "--ledger", ""), 2, "--ledger: the file name is empty")
     assert home.rows("SELECT * FROM contracts") == []
 
 

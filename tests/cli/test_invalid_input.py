@@ -54,7 +54,7 @@ CASES = [
     *each(14, "File name too long", *((*command, "--ledger", LONG) for command in ANY)),
     *each(2, "no home directory for '~nosuchuser'", *((*command, "--ledger", "~nosuchuser/x.db") for command in ANY)),
     *each(14, "is a folder", *((*command, "--ledger", "folder") for command in (ECHO, *READING))),
-    *each(2, "name of the ledger is empty", *((*command, "--ledger", "") for command in (ECHO, *READING))),
+    *each(2, "file name is empty", *((*command, "--ledger", "") for command in (ECHO, *READING))),
     *each(2, "the working directory was removed", *((*command, "--ledger", "rel.db") for command in ANY), removed=True),
     *each(2, "the working directory was removed", ECHO, ("agents", "list"), ("status",), removed=True),
     *each(2, "--config", *option("--config", "", LONG, "~nosuchuser/x", after=("agents", "list"))),
@@ -109,7 +109,7 @@ CASES = [
         case
         for name in ("TRACE_URL", "MEMAGENT_URL")
         for url in ("x", "http://", "http://ann:pa55@h", "http://h:99999", LATIN, "ftp://h")
-        for case in each(2, f"{name} is not the address of a service", ("status",), environment={name: url})
+        for case in each(2, f"{name} is not the URL of a service", ("status",), environment={name: url})
     ],
     *each(14, "File name too long", ECHO, ("contracts", "list"), environment={"AORCH_LEDGER": LONG}),
     *each(2, "", ECHO, environment={"AORCH_SESSION_ID": LATIN}),

@@ -207,7 +207,7 @@ def test_a_pipeline_and_an_agent_of_one_name_are_refused(home: Home) -> None:
     home.write("aorch.toml", AGENTS + '[pipelines.say]\nsteps = [{name = "a", capability = "say"}]\n')
     done = home.aorch("run", "echo", "text=a")
     assert done.code == 2
-    assert "pipelines.say: an agent is called 'say' too" in done.err
+    assert "pipelines.say: there is also an agent 'say'" in done.err
 
 
 def test_adding_and_removing_agents_tells_pipelines_apart(home: Home) -> None:

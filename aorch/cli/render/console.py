@@ -8,6 +8,7 @@ from typing import Any, TextIO
 
 from aorch import jsonio
 from aorch.cli.streams import standard_output, stdout
+from aorch.config import environment
 from aorch.errors import AorchError
 
 SHORTEST_CUT = 12
@@ -131,7 +132,7 @@ def _fitting(
 
 def _width() -> int:
     """Columns of the terminal that standard output is, wherever descriptor 1 leads."""
-    said = os.environ.get("COLUMNS", "")
+    said = environment.get(environment.COLUMNS) or ""
     if said.isdecimal() and int(said):
         return int(said)
     try:
@@ -148,7 +149,7 @@ def _write(text: str) -> None:
 
 
 def _colour(code: str, text: str) -> str:
-    if "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb" or not is_terminal(sys.stderr):
+    if environment.no_colors() or not is_terminal(sys.stderr):
         return text
     return f"\033[{code}m{text}\033[0m"
 

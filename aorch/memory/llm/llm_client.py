@@ -11,7 +11,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from aorch.config.environment import secret
-from aorch.config.settings import LlmConfig, checked_llm
+from aorch.config.sections import LlmConfig
+from aorch.config.settings import checked_llm
 from aorch.errors import ConfigInvalid, ServiceFailed, ServiceUnreachable
 from aorch.memory.llm.llm_providers import (
     AnthropicProvider,

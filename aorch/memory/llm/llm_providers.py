@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from aorch.config.settings import LlmConfig
+from aorch.config.sections import LlmConfig
 from aorch.errors import ConfigInvalid
 from aorch.net.addresses import is_loopback
 

@@ -1,0 +1,163 @@
+"""The keys of `aorch.toml`, table by table, each with its limits, its default and its description.
+
+docs/configuration.md, `aorch init` and `aorch config show` are made from these classes. `[agents.*]` and `[pipelines.*]` are
+decoded elsewhere: by `agents/kinds.py` and `pipeline_config.py`.
+"""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
+
+import msgspec
+from msgspec import Meta
+
+MOST_WORKERS = 256
+"""Processes of one service: each takes about 60 MB, and more of them than cores make nothing faster."""
+
+_NotNegative = Annotated[int, Meta(ge=0)]
+_AtLeastOne = Annotated[int, Meta(ge=1)]
+_Seconds = Annotated[float, Meta(ge=0)]
+_PositiveSeconds = Annotated[float, Meta(gt=0)]
+
+
+class ServeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`aorch serve`: where it listens, and its limits."""
+
+    host: Annotated[str, Meta(description="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535, description="Port to listen on; 0 chooses a free one.")] = 8888
+    workers: Annotated[int, Meta(ge=1, le=MOST_WORKERS, description="Number of server processes.")] = 1
+    grace_s: Annotated[
+        _Seconds, Meta(description="How long running requests and tasks may take after a stop signal.")
+    ] = 10.0
+    token_file: Annotated[
+        str | None, Meta(description="File with tokens, which are accepted besides those of `aorch tokens`.")
+    ] = None
+    cors_origins: Annotated[
+        list[str], Meta(description="Origins whose web pages may call the service, such as https://example.org.")
+    ] = []
+    max_body_bytes: Annotated[_AtLeastOne, Meta(description="Largest accepted request body.")] = 1024 * 1024
+    max_json_depth: Annotated[_AtLeastOne, Meta(description="Deepest accepted nesting of a JSON body.")] = 64
+    max_concurrent: Annotated[
+        _AtLeastOne, Meta(description="Requests that are handled at once; further ones get 503.")
+    ] = 1000
+    read_timeout_s: Annotated[_PositiveSeconds, Meta(description="How long a client may take to send a request.")] = (
+        10.0
+    )
+    rate_per_s: Annotated[
+        _Seconds,
+        Meta(description="Requests per second that each token may send, with bursts of ten times that; 0: no limit."),
+    ] = 0.0
+
+
+class QueueConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Queued tasks and webhooks."""
+
+    parallel: Annotated[
+        _NotNegative, Meta(description="Queued tasks that a worker runs at once; 0: `aorch serve` runs none.")
+    ] = 32
+    max_waiting: Annotated[_NotNegative, Meta(description="Tasks that may be queued; 0: no limit.")] = 1_000_000
+    webhook_secret_env: Annotated[
+        str,
+        Meta(
+            description="Name of the environment variable with the secret that signs webhooks; without it, none are sent."
+        ),
+    ] = ""
+    webhook_proxy: Annotated[
+        str, Meta(description="URL of the HTTP proxy for webhooks, except those to this machine.")
+    ] = ""
+
+
+class LlmConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The model that `aorch compress --via llm` asks for memory blocks. Without this table, none is asked."""
+
+    provider: Annotated[Literal["anthropic", "openai"], Meta(description="API of the model: anthropic or openai.")] = (
+        "anthropic"
+    )
+    url: Annotated[
+        str,
+        Meta(description="Base URL of the API. Default for anthropic: https://api.anthropic.com; openai needs one."),
+    ] = ""
+    model: Annotated[str, Meta(description="Name of the model. Default for anthropic: claude-haiku-4-5.")] = ""
+    key_env: Annotated[
+        str,
+        Meta(description="Name of the environment variable with the key. Default for anthropic: ANTHROPIC_API_KEY."),
+    ] = ""
+    max_input_tokens: Annotated[int, Meta(description="Longest request, in tokens of three bytes; at least 4000.")] = (
+        32_000
+    )
+    max_requests: Annotated[int, Meta(description="Most requests for one memory block.")] = 32
+    timeout_s: Annotated[float, Meta(description="Time limit of a request.")] = 120.0
+    proxy: Annotated[str, Meta(description="URL of the HTTP proxy for requests, except those to this machine.")] = ""
+
+
+class TraceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Delivery of contracts to Trace."""
+
+    url: Annotated[
+        str | None,
+        Meta(description="URL of Trace, or off. Default: http://localhost:8787 for the default ledger, else off."),
+    ] = None
+
+
+class FileContent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything that `aorch.toml` can contain."""
+
+    ledger: Annotated[
+        str | None, Meta(description="File of the ledger, relative to this file. Default: in your data directory.")
+    ] = None
+    timeout_s: Annotated[
+        _PositiveSeconds | None,
+        Meta(description="Time limit of a task if neither it nor its agent sets one. Default: 600."),
+    ] = None
+    max_depth: Annotated[
+        _AtLeastOne | None, Meta(description="How deep calls between agents can be nested. Default: 16.")
+    ] = None
+    serve: ServeConfig = ServeConfig()
+    queue: QueueConfig = QueueConfig()
+    llm: LlmConfig | None = None
+    trace: TraceConfig = TraceConfig()
+    agents: dict[str, Any] = {}
+    pipelines: dict[str, Any] = {}
+
+
+class Key(NamedTuple):
+    """A key of `aorch.toml`. `table` is "" at the top level; `default` is None if there is no fixed one."""
+
+    table: str
+    name: str
+    default: Any
+    description: str
+    variable: str
+
+    @property
+    def path(self) -> str:
+        """`serve.port`, as messages name it."""
+        return f"{self.table}.{self.name}" if self.table else self.name
+
+
+VARIABLES = {"ledger": "AORCH_LEDGER", "serve.port": "ORCHESTRATOR_PORT", "trace.url": "TRACE_URL"}
+"""The environment variables that override a key."""
+TABLES: dict[str, type[msgspec.Struct]] = {
+    "": FileContent,
+    "serve": ServeConfig,
+    "queue": QueueConfig,
+    "llm": LlmConfig,
+    "trace": TraceConfig,
+}
+
+
+def all_keys() -> Iterator[Key]:
+    """Every key, in the order of the tables."""
+    for table, shape in TABLES.items():
+        for field in msgspec.structs.fields(shape):
+            if (description := _description(field.type)) is not None:
+                path = f"{table}.{field.name}" if table else field.name
+                default = [] if field.default is msgspec.NODEFAULT else field.default
+                yield Key(table, field.name, default, description, VARIABLES.get(path, ""))
+
+
+def _description(annotation: Any) -> str | None:
+    if get_origin(annotation) is not Annotated:
+        return None
+    return next(
+        (meta.description for meta in get_args(annotation)[1:] if isinstance(meta, Meta) and meta.description), None
+    )

@@ -1,0 +1,63 @@
+"""docs/configuration.md, from the classes of aorch/config/sections.py and the variables of environment.py."""
+
+from aorch import jsonio
+from aorch.config import environment, sections
+
+_HEAD = """\
+# Configuration
+
+aorch reads `aorch.toml` and environment variables. Options override environment variables, these override the file, and
+the file overrides the defaults.
+
+```console
+$ aorch init          # creates an aorch.toml with every setting, commented out
+$ aorch config show   # every setting in force, with its source
+$ aorch config path   # the file in use
+$ aorch config edit   # opens the file in your editor, then checks it
+```
+
+## Which aorch.toml is used
+
+aorch uses the nearest `aorch.toml`, from the working directory upwards. If there is none, it uses
+`~/.config/aorch/aorch.toml`. `--config FILE` or the environment variable `AORCH_CONFIG` selects another file. There is
+no need for a file: everything has a default.
+
+The file names programs and classes that run with your permissions, so treat it as you would a Makefile:
+
+- aorch rejects a file that it found and that belongs to another user (exit code 2, `config_untrusted`). Files of root
+  are accepted.
+- `aorch config trust` remembers the path of a file that you trust, for containers and teams.
+- A file that you name with `--config` is always read.
+
+An unknown key, or a value of the wrong type, is an error that names the file, the key and the reason.
+
+## Keys
+"""
+_AGENTS = """
+### `[agents.ID]` and `[pipelines.NAME]`
+
+See [agents](agents.md) and [pipelines](pipelines.md).
+
+## Environment variables
+
+The configuration never contains a secret itself. It names the environment variable that holds it, as
+`queue.webhook_secret_env`, `llm.key_env` or `$NAME` in the `env` of an agent.
+"""
+
+
+def configuration_page() -> str:
+    """Every key of aorch.toml and every environment variable."""
+    lines = [_HEAD.rstrip()]
+    table = None
+    for key in sections.all_keys():
+        if key.table != table:
+            table = key.table
+            title = f"`[{table}]`" if table else "At the top of the file"
+            about = f"\n{sections.TABLES[table].__doc__}\n" if table else ""
+            lines += [f"\n### {title}\n{about}", "| key | default | meaning |", "|---|---|---|"]
+        default = "" if key.default in (None, "", []) else f"`{jsonio.encode(key.default)}`"
+        variable = f" Overridden by `{key.variable}`." if key.variable else ""
+        lines.append(f"| `{key.name}` | {default} | {key.description}{variable} |")
+    lines += [_AGENTS.rstrip(), "", "| variable | meaning |", "|---|---|"]
+    lines += [f"| `{name}` | {meaning} |" for name, meaning in environment.DESCRIPTIONS.items()]
+    return "\n".join(lines) + "\n"
