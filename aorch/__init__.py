@@ -1,16 +1,16 @@
-"""aorch: any agent, called by what it can do, with every exchange on record.
+"""aorch: call any agent by capability, with every exchange in a ledger.
 
     Agent, AgentCapability      extend and declare                             aorch/agents/base.py
-    AgentTask, AgentAnswer      what an agent is given, and what it returns    aorch/agents/base.py
+    AgentTask, AgentAnswer      the argument and the result of `execute`       aorch/agents/base.py
     Orchestrator                register, orchestrate, list, read              aorch/orchestrator.py
-    TaskDict, AnswerDict        what `orchestrate` takes and answers           aorch/engine/task.py
-    Task, Answer                the same, as `perform` takes and answers       aorch/engine/task.py
+    TaskDict, AnswerDict        argument and result of `orchestrate`           aorch/engine/task.py
+    Task, Answer                argument and result of `perform`               aorch/engine/task.py
     Pipeline, Step              steps as one capability                        aorch/engine/pipeline.py
-    AorchError, NotFound, …     the root of every error, and each one          aorch/errors.py
+    AorchError, NotFound, …     the base class of the errors, and each one     aorch/errors.py
 
-Where a REQUEST is written: `engine/exchange.py` asks for it, `ledger/ledger.py` writes it.
+Where a REQUEST is written: `engine/executor.py` makes and commits it, through `write_request` of `ledger/ledger.py`.
 Imports point one way: cli → server → orchestrator → bootstrap → worker, batch, trace, memory, govern → engine →
-agents, ledger → config → net, process → jsonio, clock, ids → errors.
+agents, ledger → config → net, process → logs → jsonio, clock, ids, backoff → errors.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -106,6 +106,7 @@ def response_of(request: Record, registered: Registered | None, outcome: Outcome
             registered.completed += 1
         else:
             registered.failed += 1
+            registered.refresh_soon()  # a failure may mean that the agent can no longer work
     return Record(
         new_id(),
         request.session_id,
