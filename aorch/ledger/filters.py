@@ -1,4 +1,4 @@
-"""Which contracts: a Filter, and the selects that are made of it."""
+"""A Filter of contracts, and the selects made from it."""
 
 import re
 from collections.abc import Iterator
@@ -28,11 +28,11 @@ position = position_of(Contract)
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which contracts; what is None lets all pass.
+    """The contracts that have all these values; None matches every contract.
 
-    `agent` is either side of a contract. `since` (inclusive) and `until` (exclusive) are aware moments of `created_at`.
-    `changed_since` also lets a REQUEST pass that was written before that moment and is open or has ended since. `text` is
-    words that must all stand in payload, result or error (see search.py).
+    `agent` matches the sender or the receiver. `since` (inclusive) and `until` (exclusive) are aware times for `created_at`.
+    `changed_since` matches as `since`, and also REQUESTs that were written before and are open or have ended since. `text` is
+    words that payload, result or error must all contain (see search.py).
     """
 
     session_id: str | None = None
@@ -57,7 +57,7 @@ def contracts_for(which: Filter) -> type[Contract]:
 
 
 def matching(which: Filter, *what: Any) -> tuple[Statement, ColumnElement[Any]]:
-    """A select of `what`, columns of `contracts_for(which)`, and the column that its order goes by."""
+    """A select of `what`, columns of `contracts_for(which)`, and the column that orders and pages it."""
     contracts = contracts_for(which)
     statement = select(*what).where(*_conditions(which, contracts))
     if which.text is None:
@@ -78,7 +78,7 @@ def _conditions(which: Filter, contracts: type[Contract]) -> Iterator[ColumnElem
         if value is not None:
             yield col(column) == jsonio.storable_text(value)
     if which.status not in (None, COMPLETED):
-        # the index on status holds only these rows, and SQLite uses it only where the query says the same, literally
+        # the index on status holds only these rows, and SQLite uses it only if the query has the same condition, literally
         yield col(contracts.status) != literal_column(f"'{COMPLETED}'")
     if which.agent is not None:
         agent = jsonio.storable_text(which.agent)
@@ -109,14 +109,14 @@ def bounded(
 
 
 def begins_or_ends(part: str) -> ColumnElement[bool]:
-    """LIKE, which SQLite does not let capitals bother, over the index of ids: 140 ms in 1,000,000 of them."""
+    """LIKE, which ignores case in SQLite, over the index of ids: 140 ms for 1,000,000 of them."""
     literally = re.sub(r"([%_/])", r"/\1", part)
     contract_id, escape = col(Contract.contract_id), None if literally == part else "/"
     return or_(contract_id.like(f"{literally}%", escape=escape), contract_id.like(f"%{literally}", escape=escape))
 
 
 def shown_result(contracts: type[Contract]) -> Any:
-    """The result of a contract as a list shows it: a completed REQUEST has that of its RESPONSE."""
+    """The result of a contract in a list: a completed REQUEST has the result of its RESPONSE."""
     response = aliased(Contract)
     answered = select(cast(response.result, Text)).where(col(response.request_id) == col(contracts.contract_id))
     is_request = and_(col(contracts.contract_type) == REQUEST, col(contracts.status) == COMPLETED)

@@ -1,6 +1,6 @@
-"""Memory blocks in the ledger, and what none of them covers: read without SQLAlchemy, so that a command starts fast.
+"""Memory blocks in the ledger, and the contracts that no block covers: without SQLAlchemy, so that a command starts fast.
 
-Writing is core's (`remember.py`). The table is `StoredBlock` in contract.py.
+The table is `StoredBlock` in schema.py.
 """
 
 from collections.abc import Iterator
@@ -13,11 +13,11 @@ from aorch.ledger.database import Database
 from aorch.ledger.record import Record
 
 PAGE = 500
-"""Sessions that are looked at in one transaction."""
+"""Sessions that one select reads."""
 
 
 class BlockRow(NamedTuple):
-    """A memory block as it is written: `block` and `beside` are JSON text, `created_at` RFC 3339.
+    """A memory block as it is stored: `block` and `beside` are JSON text, `created_at` is RFC 3339.
 
     `last_position` is the position of the last contract that it covers.
     """
@@ -30,16 +30,16 @@ class BlockRow(NamedTuple):
     beside: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """The block's JSON form, with what stands `beside` it (or null)."""
+        """The block's JSON form, with `beside`, its companion data (or null)."""
         form: dict[str, Any] = jsonio.decode(self.block)
         return {**form, "beside": None if self.beside is None else jsonio.decode(self.beside)}
 
 
 class Segment(NamedTuple):
-    """What of a session no block covers: `contracts` (how many) after the position `after`, up to `last`.
+    """The part of a session that no block covers: `contracts` (their number) after the position `after`, up to `last`.
 
-    REQUESTs at its end that are still open are left for the next one. `newest_at` (RFC 3339) is when the session's newest
-    contract was written, open or not.
+    Open REQUESTs at its end are left for the next block. `newest_at` (RFC 3339) is when the session's newest contract was
+    written, open or not. `asked_before` are the agents that received a REQUEST before this part.
     """
 
     session_id: str
@@ -53,7 +53,7 @@ class Segment(NamedTuple):
 class Memory:
     """The memory blocks of the ledger at `path`, for reading inside a `with` block.
 
-    A file that is not there reads as an empty ledger and is not made. Every method raises LedgerError.
+    A file that does not exist reads as an empty ledger and is not created. Every method raises LedgerError.
     """
 
     def __init__(self, path: Path) -> None:
@@ -67,14 +67,14 @@ class Memory:
         self._database.close()
 
     def of(self, session_id: str, *, after: int = 0, limit: int = -1) -> list[BlockRow]:
-        """The blocks of a session, oldest first: those after a position, up to `limit` (below 0: all)."""
+        """Up to `limit` blocks (below 0: all) of a session after a position, oldest first."""
         return [
             BlockRow(*row)
             for row in self._all(statements.BLOCKS_OF_SESSION, jsonio.storable_text(session_id), after, limit)
         ]
 
     def newest(self, session_id: str | None = None, *, before: str | None = None, limit: int = 50) -> list[BlockRow]:
-        """Blocks of a session (or of all), newest first, those before that block's id."""
+        """Blocks of a session (None: of all) before that block's id, newest first."""
         place = (before or "n", limit)  # ids begin with mem_
         if session_id is None:
             return [BlockRow(*row) for row in self._all(statements.NEWEST_BLOCKS, *place)]
@@ -84,12 +84,12 @@ class Memory:
         ]
 
     def block(self, block_id: str) -> BlockRow | None:
-        """The block of exactly that id."""
+        """The block with exactly that id."""
         found = self._all(statements.BLOCK_BY_ID, block_id)
         return BlockRow(*found[0]) if found else None
 
     def beside(self, session_id: str) -> list[dict[str, Any]]:
-        """What stands beside the blocks of a session, as far as anything does."""
+        """The companion data of the blocks of a session, without blocks that have none."""
         return [jsonio.decode(text) for (text,) in self._all(statements.COMPANIONS_OF_SESSION, session_id)]
 
     def sessions(self) -> list[str]:
@@ -101,7 +101,7 @@ class Memory:
         return bool(self._all(statements.NEWEST_CONTRACT_OF_SESSION, jsonio.storable_text(session_id)))
 
     def segment(self, session_id: str) -> Segment | None:
-        """What of that session no block covers; None where the session has no contracts. Its cost follows what is new."""
+        """The part of that session that no block covers; None if the session has no contracts. Costs as much as is new."""
         session_id = jsonio.storable_text(session_id)
         newest = self._all(statements.NEWEST_CONTRACT_OF_SESSION, session_id)
         if not newest:
@@ -114,7 +114,7 @@ class Memory:
         return Segment(session_id, after, last, count, newest[0][0], tuple(agent for (agent,) in asked_before))
 
     def newer(self, session_id: str, position: int) -> int:
-        """How many contracts of that session came after a position."""
+        """The number of contracts of that session after a position."""
         return int(self._all(statements.COUNT_AFTER, jsonio.storable_text(session_id), position)[0][0])
 
     def every_session(self) -> Iterator[tuple[str, bool]]:
@@ -126,12 +126,12 @@ class Memory:
             first = page[-1] + "\0"  # the text that comes next in order
 
     def contract(self, contract_id: str) -> dict[str, Any] | None:
-        """The JSON form of the contract of exactly that id."""
+        """The JSON form of the contract with exactly that id."""
         found = self._all(statements.CONTRACT_BY_ID, contract_id)
         return Record(*found[0]).as_dict() if found else None
 
     def count(self, session_id: str, first_contract_id: str, last_contract_id: str) -> int:
-        """How many contracts of the session there are from the first to the last of these, both counted."""
+        """The number of contracts of the session from the first to the last of these, both included."""
         return int(self._all(statements.COUNT_BETWEEN_CONTRACTS, session_id, first_contract_id, last_contract_id)[0][0])
 
     def between(self, session_id: str, first_contract_id: str, last_contract_id: str) -> Iterator[dict[str, Any]]:
@@ -145,7 +145,7 @@ class Memory:
                 yield Record(*row[:-1]).as_dict()
 
     def asked_before(self, session_id: str, contract_id: str) -> list[str]:
-        """The agents that were asked in the session before that contract."""
+        """The agents that received a REQUEST in the session before that contract."""
         return [agent for (agent,) in self._all(statements.AGENTS_BEFORE_CONTRACT, session_id, contract_id)]
 
     def _all(self, sql: str, *parameters: Any) -> list[Any]:

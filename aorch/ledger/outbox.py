@@ -1,9 +1,9 @@
-"""The outbox: how far deliveries to Trace have come, and those that were passed over.
+"""The outbox: how far deliveries to Trace have come, and the deliveries that are parked.
 
-A delivery is due from the commit of its contract on, and has no row: due is each contract after the outbox's position. That
-is enough since positions are given inside the write transaction (BEGIN IMMEDIATE), so that they are committed in their
-order, whichever process writes: once a contract is seen, none with a smaller position comes any more. Without SQLAlchemy,
-since `aorch run` may end with a delivery. Writing is core's. The tables are `Outbox` and `ParkedDelivery` in contract.py.
+A delivery is due once its contract is committed, and has no row: every contract after the outbox's position is due. This is
+enough because a write transaction assigns positions under the write lock, so they are committed in their order by all
+processes: once a contract is visible, none with a smaller position can follow. Without SQLAlchemy, since `aorch run` may end
+with a delivery. The tables are `Outbox` and `ParkedDelivery` in schema.py.
 """
 
 from collections.abc import Generator
@@ -17,11 +17,11 @@ from aorch.ledger.record import Record
 DESTINATION = "trace"
 REFUSED, UNKNOWN, DUE = "refused", "unknown", "due"
 CHARACTERS = 4_000_000
-"""About how much the contracts that are read at a time may say together."""
+"""About how many characters of contracts are read at a time."""
 
 
 class Parked(NamedTuple):
-    """A delivery that was passed over: `state` is REFUSED, UNKNOWN (whether it arrived) or DUE (again); times RFC 3339."""
+    """A parked delivery: `state` is REFUSED, UNKNOWN (whether it arrived) or DUE (to be retried); times are RFC 3339."""
 
     position: int
     kind: str
@@ -34,7 +34,7 @@ class Parked(NamedTuple):
 
 
 class ParkedKind(NamedTuple):
-    """So many parked `deliveries` of one state, kind and reason; `contract_id` is the first one's."""
+    """The number of parked `deliveries` of one state, kind and reason; `contract_id` is the first one's."""
 
     state: str
     kind: str
@@ -69,32 +69,32 @@ class Outbox:
     # Reading
 
     def reached(self) -> tuple[int, int]:
-        """Up to which position contracts are delivered or parked, and up to which they may have been sent."""
+        """The position up to which contracts are delivered or parked, and the one up to which they may have been sent."""
         with self._database.read() as connection:
             row = connection.execute(statements.OUTBOX_POSITION, (DESTINATION,)).fetchone()
         return (0, 0) if row is None else (int(row[0]), int(row[1]))
 
     def any_due(self) -> bool:
-        """Whether a delivery is due, one that is due again among them. Reads two rows."""
+        """Whether a delivery is due, a retried one included. Reads two rows."""
         reached, _ = self.reached()
         with self._database.read() as connection:
             (found,) = connection.execute(statements.ANY_DELIVERY_IS_DUE, (reached,)).fetchone()
         return bool(found)
 
     def any_deleted(self) -> bool:
-        """Whether contracts were ever deleted: nobody knows then how much was sent to a session. Reads a row."""
+        """Whether contracts were ever deleted: then it is not known how much was sent to a session. Reads a row."""
         with self._database.read() as connection:
             row = connection.execute(statements.DELETED_CONTRACTS).fetchone()
         return row is not None and row[0] > 0
 
     def contract_id(self, position: int) -> str | None:
-        """That of the contract at `position`."""
+        """The id of the contract at `position`."""
         with self._database.read() as connection:
             row = connection.execute(statements.CONTRACT_ID_AT, (position,)).fetchone()
         return None if row is None else str(row[0])
 
     def contracts(self, after: int, last: int) -> list[tuple[int, Record]]:
-        """The contracts after that position up to `last`, fewer where they say more than CHARACTERS together."""
+        """The contracts after that position up to `last`, fewer if they exceed CHARACTERS."""
         found, said = [], 0
         with self._database.read() as connection:
             for position, *columns in connection.execute(statements.CONTRACTS_AFTER, (after, last)):
@@ -133,7 +133,7 @@ class Outbox:
         return bool(found)
 
     def parked(self, state: str | None = None, most: int = -1) -> list[Parked]:
-        """What was passed over, in the order of the contracts; in that state, or in any; the first `most` (-1: all)."""
+        """The first `most` parked deliveries (-1: all) in that state (None: in any), in the order of the contracts."""
         with self._database.read() as connection:
             if state:
                 rows = connection.execute(statements.PARKED_DELIVERIES_IN_STATE, (state, most)).fetchall()
@@ -147,7 +147,7 @@ class Outbox:
             return [ParkedKind(*row) for row in connection.execute(statements.PARKED_KINDS, (most,))]
 
     def counts(self) -> dict[str, int]:
-        """`due`, `delivered` and `parked` contracts, by their events, which add up to all; and `parked_nodes`."""
+        """The numbers of `due`, `delivered` and `parked` events, which add up to all contracts, and of `parked_nodes`."""
         reached, _ = self.reached()
         with self._database.read() as connection:
             row = connection.execute(statements.DELIVERY_COUNTS, (reached,)).fetchone()
@@ -158,23 +158,23 @@ class Outbox:
     # Writing
 
     def advance(self, position: int, reach: int) -> None:
-        """Commit that contracts up to `position` are delivered or parked, and that up to `reach` may be sent from here on."""
+        """Commit that contracts up to `position` are delivered or parked, and that contracts up to `reach` may be sent now."""
         with self._database.write() as connection:
             connection.execute(statements.ADVANCE_OUTBOX, (DESTINATION, position, reach))
 
     def park(self, *parked: Parked) -> None:
-        """Commit these, in place of what stands for the same deliveries."""
+        """Commit these parked deliveries; they replace rows of the same deliveries."""
         with self._database.write() as connection:
             connection.executemany(statements.PARK_DELIVERY, parked)
 
     def unpark(self, parked: Parked) -> None:
-        """Commit that this one is delivered."""
+        """Commit that this parked delivery is delivered."""
         with self._database.write() as connection:
             connection.execute(statements.UNPARK_DELIVERY, (parked.position, parked.kind))
 
 
 def deliveries_of(ledger: Path) -> dict[str, int]:
-    """`due`, `delivered` and `parked` as numbers of contracts, and `parked_nodes`. Raises LedgerError."""
+    """The same numbers for the ledger at that path, all 0 if it does not exist. Raises LedgerError."""
     if not Database(ledger).exists():
         return {"due": 0, "delivered": 0, "parked": 0, "parked_nodes": 0}
     with Outbox(ledger, reading=True) as outbox:

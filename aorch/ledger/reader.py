@@ -1,7 +1,6 @@
-"""Reading the ledger: pages, one contract, whole exchanges, counts, what is new.
+"""Reads the ledger by SQLAlchemy: pages, one contract, whole exchanges, counts, new contracts.
 
-Everything is a select on the one table, so that PostgreSQL can be read the same way. Nothing is written here, but for one
-thing: a search for text first lets the full-text index catch up (search.py).
+Nothing is written here except that a search for text first updates the full-text index (search.py).
 """
 
 import math
@@ -45,20 +44,20 @@ from aorch.ledger.tree import SHOWN, TreeNode, build_tree
 __all__ = ["EVERYTHING", "Exchange", "Filter", "Reader"]
 
 CHUNK, CHUNK_CHARACTERS = 1000, 4_000_000
-"""Contracts that a stream holds at a time, and about how much they may say together."""
+"""Contracts, and about how many characters of them, that a stream holds in memory at a time."""
 POLL_S = 0.1
-"""How long a follower rests between two looks for something new."""
+"""How soon a follower sees a new contract."""
 SHORTEST_PART = 4
-"""Characters that a part of an id must have: one of fewer would be anybody's."""
+"""Characters that a part of an id must have: shorter parts match too many ids."""
 DEEPEST = 64
-"""Levels of delegation that an exchange shows."""
+"""Levels of delegation that an exchange contains."""
 
 
 @dataclass(slots=True)
 class Exchange:
-    """A REQUEST, the RESPONSE that answers it, and the exchanges that were made on the REQUEST's behalf, oldest first.
+    """A REQUEST, the RESPONSE that answers it, and the exchanges that were delegated below the REQUEST, oldest first.
 
-    `request` is None where a RESPONSE names none, or one that is not in the ledger.
+    `request` is None for a RESPONSE whose REQUEST is not known or not in the ledger.
     """
 
     request: Record | None
@@ -77,8 +76,8 @@ class Exchange:
 class Reader:
     """The ledger at `path`, open for reading inside a `with` block or until `close`; one thread at a time.
 
-    A file that is not there yet reads as an empty ledger and is not made. `progress` hears how far the full-text index
-    has come where a search needs it to catch up. Every method raises LedgerError where the file cannot be read.
+    A file that does not exist reads as an empty ledger and is not created. `progress` is called while a search updates the
+    full-text index. Every method raises LedgerError if the file cannot be read.
     """
 
     def __init__(self, path: Path, progress: Progress | None = None) -> None:
@@ -115,16 +114,16 @@ class Reader:
         return [record for _, record in self._chunk(statement, math.inf)]
 
     def position(self, contract_id: str) -> int:
-        """The position of the contract of exactly that id. Raises NotFound."""
+        """The position of the contract with exactly that id. Raises NotFound."""
         found = self._number(select(position).where(col(Contract.contract_id) == contract_id))
         if not found:
             raise _not_found(contract_id)
         return found
 
     def find(self, part: str) -> Record:
-        """The contract of that id, or the one whose id begins or ends so, in capitals or not.
+        """The contract with that id, or the one whose id starts or ends with `part`, in upper or lower case.
 
-        Raises NotFound where there is none, UsageError where there are several or `part` is too short to tell.
+        Raises NotFound if there is none, UsageError if there are several or `part` is too short.
         """
         part = jsonio.storable_text(part)
         contract_id = col(Contract.contract_id)
@@ -132,7 +131,7 @@ class Reader:
         if exact:
             return next((contract for contract in exact if contract.contract_id == part), exact[0])
         if len(part) < SHORTEST_PART:
-            raise UsageError(f"{part!r} is too short for a part of an id", f"Give {SHORTEST_PART} characters or more.")
+            raise UsageError(f"{part!r} is too short for a part of an id", f"Give at least {SHORTEST_PART} characters.")
         most = 10
         ids = [row[0] for row in self._rows(select(contract_id).where(begins_or_ends(part.upper())).limit(most + 1))]
         if not ids:
@@ -141,11 +140,11 @@ class Reader:
             )
         if len(ids) > 1:
             shown = ", ".join(ids[:most]) + (" and more" if len(ids) > most else "")
-            raise UsageError(f"{part!r} is part of several ids: {shown}", "Write more of the one that you mean.")
+            raise UsageError(f"{part!r} is part of several ids: {shown}", "Give more characters of the id.")
         return self._in(contract_id, ids)[0]
 
     def with_counterpart(self, contract_id: str) -> tuple[Record, Record | None]:
-        """The contract of exactly that id, and the other half of its exchange: the RESPONSE or the REQUEST, if it is there.
+        """The contract with exactly that id, and its counterpart, the RESPONSE or the REQUEST, if it is in the ledger.
 
         Raises NotFound.
         """
@@ -157,7 +156,7 @@ class Reader:
         return contract, self._first(Contract.contract_id, contract.request_id)
 
     def under_key(self, caller: str, key: str) -> tuple[str, Record | None, Record | None] | None:
-        """What `caller` asked for under that idempotency key: the body's fingerprint, the REQUEST, and its RESPONSE if any."""
+        """What `caller` sent with that idempotency key: the body's fingerprint, the REQUEST, and its RESPONSE if any."""
         used = select(col(IdempotencyKey.fingerprint), col(IdempotencyKey.request_id))
         rows = self._rows(used.where(col(IdempotencyKey.caller) == caller, col(IdempotencyKey.key) == key))
         if not rows:
@@ -166,7 +165,7 @@ class Reader:
         return fingerprint, self._first(Contract.contract_id, request_id), self._first(Contract.request_id, request_id)
 
     def exchange(self, contract: Record) -> Exchange:
-        """The whole exchange that `contract` is part of, with all that was delegated, up to DEEPEST levels down."""
+        """The whole exchange that `contract` is part of, with the exchanges delegated below it, down to DEEPEST levels."""
         if contract.contract_type != REQUEST and contract.request_id is None:
             return Exchange(None, contract)
         request_id = contract.contract_id if contract.contract_type == REQUEST else contract.request_id
@@ -187,9 +186,9 @@ class Reader:
         return found[0]
 
     def tree(self, contract: Record, most: int | None = SHOWN) -> TreeNode:
-        """The tree that the exchange of `contract` stands in: what is above it, up to the root, and all that is below it.
+        """The tree of the exchange of `contract`: the REQUESTs above it, up to the root, and all REQUESTs below it.
 
-        `most` (None: all) children of each REQUEST. Raises NotFound for a RESPONSE whose REQUEST is not in the ledger.
+        Contains `most` children of each REQUEST (None: all). Raises NotFound for a RESPONSE whose REQUEST is not in the ledger.
         """
         request_id = contract.contract_id if contract.contract_type == REQUEST else contract.request_id
         root = build_tree(self._rows, request_id or "", most)
@@ -198,7 +197,7 @@ class Reader:
         return root
 
     def counts(self) -> dict[str, Any]:
-        """`total_contracts`, `total_sessions` and `by_status`, without a look at every row.
+        """`total_contracts`, `total_sessions` and `by_status`, without reading every row.
 
         The total is stored (`contract_count`), and an index has all contracts but the completed ones. Sessions are found by
         skipping through their index, or if there are many, by reading it.
@@ -207,7 +206,7 @@ class Reader:
         return {"total_contracts": total, "total_sessions": self._sessions(), "by_status": by_status}
 
     def total(self, which: Filter) -> int:
-        """How many contracts `which` lets pass. All, those of a session and those in a status are counted in an index."""
+        """The number of contracts that match `which`. All, those of a session and those in a status are counted in an index."""
         if which == EVERYTHING:
             return self._number(select(contract_count))
         if which == Filter(status=COMPLETED):
@@ -219,7 +218,7 @@ class Reader:
         return self._number(matching(which, func.count(col(contracts_for(which).contract_id)))[0])
 
     def sessions(self, *, after: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
-        """Up to `limit` sessions in the order of their ids, those after that one: `session_id`, `contracts` (how many),
+        """Up to `limit` sessions after that one, in the order of their ids: `session_id`, `contracts` (their number),
         `first_at` and `last_at` (when the first and the last of them was written).
         """
         names = ("session_id", "contracts", "first_at", "last_at")
@@ -227,7 +226,7 @@ class Reader:
         return [dict(zip(names, row, strict=True)) for row in self._rows(session_list.page(after, limit))]
 
     def _by_status(self) -> tuple[int, dict[str, int]]:
-        """How many contracts there are, in all and in each status; one select, so that a writer changes nothing between."""
+        """The number of contracts, in all and in each status; one select, so that both are of the same moment."""
         status = col(Contract.status)
         others = select(status, func.count()).where(status != literal_column(f"'{COMPLETED}'")).group_by(status)
         rows = self._rows(select(literal(COMPLETED), contract_count).union_all(others))
@@ -253,11 +252,10 @@ class Reader:
         after: int = 0,
         last: int | None = None,
     ) -> Iterator[Record]:
-        """Every contract after that position and up to `last` (None: all that are there when the stream begins), oldest
-        first, a CHUNK of them in memory at a time.
+        """Every contract after that position and up to `last` (None: the newest when the stream starts), oldest first.
 
-        Read in short transactions: however slowly it is consumed, no writer and no checkpoint waits for it. `progress`
-        hears which position of how many was reached.
+        Holds a CHUNK of them in memory at a time and reads in short transactions: even if it is consumed slowly, no writer
+        and no checkpoint waits for it. `progress` is called with the position reached, and the last one.
         """
         last, reached = self.last_position() if last is None else last, after
         statement, key = self._matching(which)
@@ -269,7 +267,7 @@ class Reader:
                 progress(reached, last)
 
     def follow(self, which: Filter = EVERYTHING, *, after: int) -> Iterator[Record]:
-        """Every contract after that position, as it is committed, without end. Waits in this thread for commits."""
+        """Every contract after that position, and each new one once it is committed, without end. Waits in this thread."""
         for _ in commits(self._database, POLL_S):
             while found := self.rows(which, after=after):
                 yield from (record for _, record in found)
@@ -278,8 +276,9 @@ class Reader:
     def rows(
         self, which: Filter = EVERYTHING, *, after: int, limit: int = CHUNK, characters: int = CHUNK_CHARACTERS
     ) -> list[tuple[int, Record]]:
-        """The contracts after that position, oldest first, each with its own: up to `limit`, and no more of them once
-        they say more than `characters` together.
+        """Up to `limit` contracts after that position, oldest first, each with its position.
+
+        Ends after the contract with which they exceed `characters`.
         """
         statement, key = self._matching(which)
         return self._chunk(bounded(statement, key, before=None, after=after).limit(limit), characters)
@@ -287,8 +286,10 @@ class Reader:
     def shown(
         self, which: Filter, *, limit: int, characters: int, newest_first: bool, **cursor: int | None
     ) -> tuple[list[tuple[int, Record]], bool]:
-        """A page as a list shows it, each contract with its position, a completed REQUEST with the result of its RESPONSE;
-        and whether there may be more. `cursor` is `before` or `after`. No more are read once they have more `characters`.
+        """A page for a list, each contract with its position, and whether there may be more.
+
+        A completed REQUEST has the result of its RESPONSE. `cursor` is `before` or `after`. The page ends after the contract
+        with which it exceeds `characters`.
         """
         self._ready_for(which)
         contracts = contracts_for(which)
@@ -299,8 +300,9 @@ class Reader:
         return found, len(found) > limit or sum(row.characters() for _, row in found) > characters
 
     def news(self, after: int, of: frozenset[str] | None = None) -> tuple[int, list[tuple[int, Record]]]:
-        """What was committed after that position, oldest first, in the sessions `of` (None: in all); and the position up
-        to which this is all of it. No rows: up to now there is nothing.
+        """The contracts committed after that position in the sessions `of` (None: in all), oldest first, each with its position.
+
+        First comes the position up to which these are all; without contracts, there are none up to now.
         """
         last = self.last_position()
         fresh = (position > after, position <= last)

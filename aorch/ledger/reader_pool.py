@@ -1,4 +1,4 @@
-"""Reading the ledger beside an event loop: a few threads, each with a Reader that stays open."""
+"""Reads the ledger beside an event loop: a few threads, each with a Reader that stays open."""
 
 import asyncio
 import threading
@@ -14,7 +14,7 @@ THREADS = 4
 
 
 class Readers:
-    """Runs reading functions in threads, so that a long page never holds up the loop."""
+    """Runs functions that read in threads, so that a long page never blocks the loop."""
 
     def __init__(self, path: Path, threads: int = THREADS) -> None:
         self._path = path
@@ -23,11 +23,11 @@ class Readers:
         self._opened: list[Reader] = []
 
     async def read(self, work: Callable[[Reader], Result]) -> Result:
-        """What `work` makes of a Reader. Raises LedgerError, and what `work` raises."""
+        """What `work` returns when called with a Reader. Raises LedgerError, and what `work` raises."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._work, work)
 
     def close(self) -> None:
-        """Wait for what is being read, and let go of the file."""
+        """Wait until running functions have returned, and close the file."""
         self._threads.shutdown(wait=True, cancel_futures=True)
         for reader in self._opened:
             reader.close()

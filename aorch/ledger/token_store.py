@@ -1,6 +1,6 @@
-"""Tokens in the ledger: read and written without SQLAlchemy, since a server looks every second and a command starts in 65 ms.
+"""Access tokens in the ledger, without SQLAlchemy: a server reads them every second, and a command starts in 65 ms.
 
-Writing is core's (`aorch/govern/access_tokens.py`). The table is `Token` in contract.py.
+The rules for tokens are in govern/access_tokens.py. The table is `Token` in schema.py.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from aorch.ledger.database import Connection, Database
 
 
 class TokenRow(NamedTuple):
-    """A token's row: `sha256` of it in hex, never itself; times RFC 3339 text."""
+    """A token's row: `sha256` is the hash of the token in hex, which is not stored itself; times are RFC 3339 text."""
 
     token_id: str
     name: str
@@ -31,7 +31,7 @@ class TokenRow(NamedTuple):
 
 
 def read(path: Path) -> list[TokenRow]:
-    """Every token of the ledger at `path`, oldest first, whether it can still be used or not; none where no file is.
+    """Every token of the ledger at `path`, oldest first, also expired and revoked ones; none if the file does not exist.
 
     Raises LedgerError.
     """
@@ -50,7 +50,7 @@ def writing(path: Path) -> Iterator["Tokens"]:
 
 
 class Tokens:
-    """What may be done under the lock."""
+    """The tokens, under the write lock."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -61,15 +61,19 @@ class Tokens:
 
     def add(self, row: TokenRow) -> None:
         """Write `row`."""
-        self._connection.execute(statements.INSERT_TOKEN, (*row[:3], jsonio.encode(row.scopes), *row[4:]))
+        self._connection.execute(
+            statements.INSERT_TOKEN, tuple({**row._asdict(), "scopes": jsonio.encode(row.scopes)}.values())
+        )
 
     def revoke(self, token_id: str, moment: str) -> None:
-        """Let that token be of no use from `moment` on; one that was revoked before stays as it is."""
+        """Revoke that token at `moment`, unless it is revoked already."""
         self._connection.execute(statements.REVOKE_TOKEN, (moment, token_id))
 
 
 def _rows(connection: Connection) -> list[TokenRow]:
-    return [
-        TokenRow(token_id, name, sha256, tuple(jsonio.decode(scopes)), *others)
-        for token_id, name, sha256, scopes, *others in connection.execute(statements.ALL_TOKENS)
-    ]
+    return [_token(row) for row in connection.execute(statements.ALL_TOKENS)]
+
+
+def _token(row: tuple[Any, ...]) -> TokenRow:
+    values = dict(zip(TokenRow._fields, row, strict=True))
+    return TokenRow(**{**values, "scopes": tuple(jsonio.decode(values["scopes"]))})

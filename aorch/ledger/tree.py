@@ -1,6 +1,6 @@
-"""The tree of REQUESTs that a contract stands in: up to the root of its delegation, and all that was asked for below it.
+"""The tree of delegated REQUESTs around a contract: up to the root, and all REQUESTs below it.
 
-Read level by level, and of each REQUEST only so many children as are to be shown, so that a fan-out of a million is a
+It is read level by level, with only as many children of each REQUEST as are to be shown, so that a fan-out of a million is a
 page as well. Payloads and results are not read.
 """
 
@@ -19,28 +19,28 @@ from aorch.ledger.schema import Contract
 Statement: TypeAlias = Select[*tuple[Any, ...]]
 
 Rows: TypeAlias = Callable[[Statement], Sequence[Any]]
-"""What runs a select."""
+"""Executes a select."""
 
 DEEPEST = 64
-"""Levels of delegation that a tree shows, above and below."""
+"""Levels of delegation that a tree contains, above and below."""
 CHUNK = 1000
 """Ids in one select."""
 SHOWN = 50
-"""Children of one REQUEST that a tree shows unless it is told to show all."""
+"""Default number of children of one REQUEST in a tree."""
 
 _answer = aliased(Contract)
-_position: ColumnElement[Any] = col(Contract.position)  # type: ignore[assignment]  # Mapped is one, untold
+_position: ColumnElement[Any] = col(Contract.position)  # type: ignore[assignment]  # Mapped is one, untyped
 _parent_id: ColumnElement[Any] = col(Contract.parent_id)  # type: ignore[assignment]  # likewise
 _is_request = col(Contract.contract_type) == REQUEST
 
 
 @dataclass(slots=True)
 class TreeNode:
-    """A REQUEST in the tree, with the REQUESTs that were made on its behalf, oldest first.
+    """A REQUEST in the tree, with the REQUESTs that it delegated as `children`, oldest first.
 
-    `status` is `interrupted` where the RESPONSE says so. `duration_ms` is None until there is a RESPONSE that tells it.
-    `step` and `index` are a pipeline's. `omitted` counts the children that are not shown, by status. `asked_for` is true
-    for the one whose tree this is.
+    `status` is `interrupted` if the RESPONSE has that status. `duration_ms` is None without a RESPONSE that contains it.
+    `step` and `index` are those of a pipeline. `omitted` is the number of children that are not in the tree, by status.
+    `asked_for` is true for the REQUEST for which the tree was built.
     """
 
     contract_id: str
@@ -66,34 +66,34 @@ class TreeNode:
 
 
 def build_tree(rows: Rows, request_id: str, most: int | None) -> TreeNode | None:
-    """The tree that the REQUEST of that id stands in, from its root; None where it is not there.
+    """The root of the tree around the REQUEST with that id; None if there is no such REQUEST.
 
-    What is above it is a chain: what else was asked for there is not shown. Circles end where they close.
+    Above it the tree is a chain, without other children. A cycle ends before the first REQUEST that would come twice.
     """
     found = rows(_of(request_id))
     if not found:
         return None
-    root = _branch(found[0])
+    root = _node(found[0])
     root.asked_for = True
     seen = {root.contract_id}
-    _grow_down(rows, [root], seen, most)
+    _add_children(rows, [root], seen, most)
     for _ in range(DEEPEST):
         above = rows(_of(root.parent_id)) if root.parent_id and root.parent_id not in seen else []
         if not above:
             break
-        parent = _branch(above[0])
+        parent = _node(above[0])
         parent.children, root = [root], parent
         seen.add(root.contract_id)
     return root
 
 
-def _grow_down(rows: Rows, level: list[TreeNode], seen: set[str], most: int | None) -> None:
+def _add_children(rows: Rows, level: list[TreeNode], seen: set[str], most: int | None) -> None:
     for _ in range(DEEPEST):
         parents = {each.contract_id: each for each in level}
         ids, level = list(parents), []
         for start in range(0, len(ids), CHUNK):
             some = ids[start : start + CHUNK]
-            level += [each for each in map(_branch, rows(_children(some, most))) if each.contract_id not in seen]
+            level += [each for each in map(_node, rows(_children(some, most))) if each.contract_id not in seen]
             for parent_id, status, number in rows(_omitted(some, most)) if most is not None else ():
                 parents[parent_id].omitted[status] = number
         if not level:
@@ -116,7 +116,7 @@ def _children(parent_ids: list[str], most: int | None) -> Statement:
 
 
 def _omitted(parent_ids: list[str], most: int) -> Statement:
-    """How many more there are below each, by status: parent_id, status, number."""
+    """The number of further children of each, by status: parent_id, status, number."""
     numbered = _numbered(parent_ids)
     more = select(_parent_id, col(Contract.status), func.count()).join(numbered, numbered.c.position == _position)
     return more.where(numbered.c.n > most).group_by(_parent_id, col(Contract.status))
@@ -128,7 +128,7 @@ def _numbered(parent_ids: list[str]) -> Any:
 
 
 def _columns() -> Statement:
-    """The columns that `_branch` takes."""
+    """The columns that `_node` takes."""
     return select(
         col(Contract.contract_id),
         _parent_id,
@@ -143,20 +143,16 @@ def _columns() -> Statement:
     ).outerjoin(_answer, col(_answer.request_id) == col(Contract.contract_id))
 
 
-def _branch(row: Any) -> TreeNode:
+def _node(row: Any) -> TreeNode:
     contract_id, parent_id, capability, agent_id, status, created_at, about, answered, error, told = row
     told = told or {}
-    branch = TreeNode(contract_id, parent_id, capability, agent_id, status, rfc3339(created_at), error=error)
+    node = TreeNode(contract_id, parent_id, capability, agent_id, status, rfc3339(created_at), error=error)
     if answered == INTERRUPTED:
-        branch.status = INTERRUPTED
-    branch.reused = len(told["reused"]) if isinstance(told.get("reused"), list) else 0
-    # metadata comes from outside as well, and says anything
-    branch.duration_ms = number_in(told, "duration_ms")
-    for name, kind, said in (
-        ("step", str, about),
-        ("index", int, about),
-        ("resumes", str, about),
-    ):
-        if isinstance(value := said.get(name), kind):
-            setattr(branch, name, value)
-    return branch
+        node.status = INTERRUPTED
+    node.reused = len(told["reused"]) if isinstance(told.get("reused"), list) else 0
+    # imported metadata may contain anything
+    node.duration_ms = number_in(told, "duration_ms")
+    for name, kind in (("step", str), ("index", int), ("resumes", str)):
+        if isinstance(value := about.get(name), kind):
+            setattr(node, name, value)
+    return node
