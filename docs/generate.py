@@ -1,14 +1,15 @@
 """Write the pages that come from the code: `uv run python docs/generate.py`. A test holds them equal to what this makes."""
 
-import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import typer
 from configuration_page import configuration_page
 from http_api import http_page
-from typer.cli import get_docs_for_click
 
+from aorch.cli.help_page import help_page
 from aorch.cli.main import app
 from aorch.errors import by_code
 
@@ -17,16 +18,34 @@ HERE = Path(__file__).parent
 
 def cli_page() -> str:
     """Every command with its options."""
-    command = typer.main.get_command(app)
-    context = typer.Context(command, info_name="aorch")
-    text = get_docs_for_click(obj=command, ctx=context, name="aorch", title="Every command").strip()
-    text = "\n".join(line.rstrip().replace("\b", "") for line in text.splitlines()) + "\n"
-    return re.sub(r"\n+(Examples?:)\n((?:  .+\n)+)", _fenced, text)
+    root = typer.main.get_command(app)
+    context = typer.Context(root, info_name="aorch", help_option_names=["-h", "--help"])
+    return "\n".join(["# Every command", "", *_command(root, context)])
 
 
-def _fenced(example: re.Match[str]) -> str:
-    commands = "".join(f"$ {line.strip()}\n" for line in example[2].splitlines())
-    return f"\n\n{example[1]}\n\n```console\n{commands}```\n"
+def _command(command: Any, context: Any) -> Iterator[str]:
+    """The section of a command, and those of its subcommands."""
+    page = help_page(command, context)
+    if context.parent:
+        yield from (f"{'#' * min(context.command_path.count(' ') + 1, 4)} `{context.command_path}`", "")
+    for paragraph in page.paragraphs:
+        yield from (_escaped(paragraph), "")
+    yield from ("```console", f"$ {page.usage}", "```", "")
+    if page.examples:
+        yield from ("Examples:", "", "```console", *(f"$ {line}" for line in page.examples), "```", "")
+    for title, rows in page.sections:
+        yield from (f"{title}:", "", *(f"- `{label}`: {_escaped(text)}" for label, text in rows), "")
+    if page.epilog:
+        yield from (_escaped(page.epilog), "")
+    if hasattr(command, "list_commands"):
+        for name in command.list_commands(context):
+            found = command.get_command(context, name)
+            yield from _command(found, typer.Context(found, info_name=name, parent=context))
+
+
+def _escaped(text: str) -> str:
+    """Markdown that shows `text`: a star would start emphasis, and an angle bracket a tag."""
+    return text.replace("*", r"\*").replace("<", r"\<")
 
 
 def errors_page() -> str:

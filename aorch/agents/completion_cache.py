@@ -6,18 +6,21 @@ kept in the user's cache directory, one small file for each aorch.toml, which is
 
 import os
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from aorch import jsonio
-from aorch.agents import Agent, kinds
+from aorch.agents import Agent, AgentCapability, kinds
 from aorch.agents.example import ExampleAgent
+from aorch.agents.parameters import json_schema
 from aorch.agents.registry import Registry
 from aorch.config import config_file
 from aorch.config.settings import Config
 from aorch.errors import InvalidJSON
 
-Names = dict[str, list[str]]
-"""Agent ids with the names of their capabilities."""
+Names = dict[str, dict[str, list[str]]]
+"""Agent ids with their capabilities, and the names of the parameters of each."""
 
 
 def remember(config: Config, agents: Registry) -> None:
@@ -25,7 +28,9 @@ def remember(config: Config, agents: Registry) -> None:
     path = _path(config)
     if path is None:
         return
-    names = {each.agent.agent_id: list(each.capabilities) for each in agents if each.agent.kind == Agent.kind}
+    names = {
+        each.agent.agent_id: _offered(each.capabilities.values()) for each in agents if each.agent.kind == Agent.kind
+    }
     try:
         if not names:
             path.unlink(missing_ok=True)
@@ -37,12 +42,27 @@ def remember(config: Config, agents: Registry) -> None:
 
 def known(config: Config) -> Names:
     """The agents in use, as far as they are known without running any agent's code. Raises ConfigInvalid."""
-    names = {ExampleAgent().agent_id: [each.name for each in ExampleAgent().get_capabilities()]}
+    names = {ExampleAgent().agent_id: _offered(ExampleAgent().get_capabilities())}
     for agent_id, capabilities in kinds.declared_capabilities(config).items():
-        names[agent_id] = [capability.name for capability in capabilities]
-    for name in config.pipelines:
-        names[name] = [name]
+        names[agent_id] = _offered(capabilities)
+    for name, pipeline in config.pipelines.items():
+        names[name] = {name: _parameter_names(pipeline.parameters)}
     return {**names, **_cached(config)}
+
+
+def parameters(config: Config, capability: str) -> list[str]:
+    """The names of the parameters of `capability`, of all agents that have it. Raises ConfigInvalid."""
+    found = [name for offered in known(config).values() for name in offered.get(capability, ())]
+    return list(dict.fromkeys(found))
+
+
+def _offered(capabilities: Iterable[AgentCapability]) -> dict[str, list[str]]:
+    return {each.name: _parameter_names(each.parameters) for each in capabilities}
+
+
+def _parameter_names(declared: dict[str, Any]) -> list[str]:
+    found = json_schema(declared).get("properties") if declared else None
+    return list(found) if isinstance(found, dict) else []
 
 
 def _cached(config: Config) -> Names:
@@ -51,7 +71,10 @@ def _cached(config: Config) -> Names:
         kept = jsonio.decode(path.read_bytes()) if path else {}
         if kept["file"] != _key(config):
             return {}
-        return {str(agent_id): [str(name) for name in names] for agent_id, names in kept["agents"].items()}
+        return {
+            str(agent_id): {str(name): [str(each) for each in parameters] for name, parameters in offered.items()}
+            for agent_id, offered in kept["agents"].items()
+        }
     except (OSError, InvalidJSON, KeyError, TypeError, AttributeError):  # missing, or not written by this version
         return {}
 

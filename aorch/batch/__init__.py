@@ -1,1 +1,1 @@
-"""Many tasks: lines in, one result a line out."""
+"""Batches: one task per input line, one result per output line."""

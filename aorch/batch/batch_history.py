@@ -1,7 +1,7 @@
-"""What earlier runs of a batch did, and the unfinished tasks of a session.
+"""The earlier runs of a batch, and the unfinished tasks of a session.
 
-A named batch begins a generation (a ULID), kept under its name before anything is done. Each line is known by a key in it,
-committed with its REQUEST: so whatever kills a batch, the next run knows which lines an agent may have seen.
+A named batch starts a generation (a ULID), which is stored under the name before any task runs. Every line has a key in its
+generation, which is committed with its REQUEST. So after a crash the next run knows which lines an agent may have received.
 """
 
 from collections.abc import Iterator
@@ -23,23 +23,23 @@ from aorch.ledger.record import CANCELLED, INTERRUPTED, Record, object_in
 from aorch.ledger.task_keys import BatchLineKey, RetryKey
 
 CHUNK = 500
-EVERYTHING = 2**60
+ANY_LENGTH = 2**60
 
 
-class Earlier:
-    """What earlier runs of the batch called `name` did, in its newest generation, which is `generation`."""
+class BatchHistory:
+    """The earlier runs of a batch: what `reader` finds in the ledger under the keys of `generation`."""
 
-    def __init__(self, recorded: BatchReader, registry: Registry, generation: str) -> None:
+    def __init__(self, reader: BatchReader, registry: Registry, generation: str) -> None:
         self.generation = generation
-        self._recorded = recorded
+        self._reader = reader
         self._registry = registry
 
     def close(self) -> None:
-        """Let go of the ledger."""
-        self._recorded.close()
+        """Close the ledger."""
+        self._reader.close()
 
-    def known(self, chunks: Iterator[list[Line]]) -> Iterator[list[Line]]:
-        """`chunks`, in which each line is done under its key."""
+    def with_keys(self, chunks: Iterator[list[Line]]) -> Iterator[list[Line]]:
+        """Yield `chunks`; the task of each line is recorded under its key."""
         for lines in chunks:
             for line in lines:
                 if line.task is not None:
@@ -47,14 +47,14 @@ class Earlier:
             yield lines
 
     def resumed(self, chunks: Iterator[list[Line]]) -> Iterator[list[Line]]:
-        """The same; each line that was done has its `past`, and each that may be done again says of what."""
-        for lines in self.known(chunks):
-            found = self._recorded.results(self.generation, [line.key for line in lines if line.task is not None])
+        """Like `with_keys`. A line that must not run again has its `past`; the task of any other names what it retries."""
+        for lines in self.with_keys(chunks):
+            found = self._reader.results(self.generation, [line.key for line in lines if line.task is not None])
             for line in lines:
                 past = found.get(line.key)
                 if past is None or line.task is None:
                     continue
-                if self._may_be_done_again(line.task, past):
+                if self._may_run_again(line.task, past):
                     line.task.idempotency = RetryKey(past.contract_id)
                     line.task.session_id = past.session_id
                     line.task.annotations["retry_of"] = past.retry_of or past.contract_id
@@ -63,13 +63,13 @@ class Earlier:
             yield lines
 
     def find(self, line: Line) -> PriorResult | None:
-        """What came of `line`, whoever did it."""
-        return self._recorded.results(self.generation, [line.key], EVERYTHING).get(line.key)
+        """The latest record of `line`, written by any process."""
+        return self._reader.results(self.generation, [line.key], ANY_LENGTH).get(line.key)
 
     def answer(self, past: PriorResult) -> Answer:
-        """The answer that is on record; where there is none yet, that another process is at it."""
+        """The recorded answer. If there is none yet: a failure that says that another process is running the line."""
         if past.left_out:
-            past = self._recorded.results(self.generation, [past.line_key], EVERYTHING)[past.line_key]
+            past = self._reader.results(self.generation, [past.line_key], ANY_LENGTH)[past.line_key]
         if past.metadata is not None:
             result = None if past.result is None else jsonio.decode(past.result)
             response = {**past._asdict(), "result": result, "metadata": jsonio.decode(past.metadata)}
@@ -77,7 +77,7 @@ class Earlier:
         return Answer(
             success=False,
             data=None,
-            error=f"another process is doing this line (contract {past.contract_id})",
+            error=f"another process is running this line (contract {past.contract_id})",
             contract_id=past.contract_id,
             agent_id=past.to_agent,
             session_id=past.session_id,
@@ -86,8 +86,8 @@ class Earlier:
             failure=Conflict,
         )
 
-    def _may_be_done_again(self, task: Task, past: PriorResult) -> bool:
-        """Whether no agent saw it, or it was broken off and doing it twice comes to the same as once, whoever does it."""
+    def _may_run_again(self, task: Task, past: PriorResult) -> bool:
+        """Whether no agent received the task, or it was cut off and every agent that may run it again is idempotent."""
         if past.delivered == 0:
             return True
         if past.status not in (INTERRUPTED, CANCELLED):
@@ -100,58 +100,63 @@ class Earlier:
         return bool(able) and all(each.capabilities[task.capability].idempotent for each in able)
 
 
-async def begin(ledger: Ledger, name: str) -> str:
-    """The generation of a batch of that name which begins anew; durable."""
+async def start_batch(ledger: Ledger, name: str) -> str:
+    """Start a new generation of the batch `name`, and return it; it is durable then."""
     generation = new_id()
     await ledger.write_generation(name, generation)
     return generation
 
 
-def begun(recorded: BatchReader, name: str) -> str:
-    """The generation of the batch of that name that is to be gone on with. Raises NotFound."""
-    generation = recorded.generation(name)
+def latest_generation(reader: BatchReader, name: str) -> str:
+    """The generation of the batch `name` that `--resume` continues. Raises NotFound."""
+    generation = reader.generation(name)
     if generation is None:
-        raise NotFound(f"no batch {name!r} was begun in this ledger", "Start it without --resume.")
+        raise NotFound(f"no batch {name!r} in this ledger", "Run the command without --resume to start it.")
     return generation
 
 
-def unfinished(ledger: Path, session_id: str, timeout_s: float | None) -> Iterator[list[Line]]:
-    """A line for each exchange of that session that failed, was cancelled or interrupted, and has not succeeded since.
+def unfinished_lines(ledger: Path, session_id: str, timeout_s: float | None) -> Iterator[list[Line]]:
+    """Yield a line for each exchange of that session that failed, was cancelled or interrupted, and has not succeeded since.
 
-    Raises NotFound where there is no such session.
+    Raises NotFound if there is no such session.
     """
     number = 0
-    with BatchReader(ledger) as recorded:
-        if not recorded.has_session(session_id):
-            raise NotFound(f"no session is called {session_id!r}", "See `aorch contracts list`.")
-        left = recorded.unfinished(session_id)
-        for start in range(0, len(left), CHUNK):
-            some = dict(left[start : start + CHUNK])
+    with BatchReader(ledger) as reader:
+        if not reader.has_session(session_id):
+            raise NotFound(f"no session {session_id!r}", "`aorch contracts list` shows the sessions.")
+        unfinished = reader.unfinished(session_id)
+        for start in range(0, len(unfinished), CHUNK):
+            some = dict(unfinished[start : start + CHUNK])
             lines = []
-            for asked, last in zip(recorded.requests_at(list(some)), some.values(), strict=True):
+            for request, last_id in zip(reader.requests_at(list(some)), some.values(), strict=True):
                 number += 1
-                about = jsonio.decode(asked.metadata)
-                own, kept = about.get("line"), about.get("priority")
-                line = Line(number, own if isinstance(own, str | int) else asked.contract_id, len(asked.payload))
-                line.priority = kept if isinstance(kept, int) else priorities.DEFAULT
-                try:
-                    line.task = _again(asked, about, session_id, timeout_s)
-                    line.task.idempotency, line.task.refusal_uses_key = RetryKey(last), True
-                except UsageError as error:  # it was imported, and cannot be asked for as it is
-                    line.refusal = error
-                lines.append(line)
+                lines.append(_line_again(number, request, last_id, session_id, timeout_s))
             yield lines
 
 
-def _again(asked: Record, about: dict[str, Any], session_id: str, timeout_s: float | None) -> Task:
-    kept = {name: said for name, said in about.items() if name in ("priority", "line")}
+def _line_again(number: int, request: Record, last_id: str, session_id: str, timeout_s: float | None) -> Line:
+    metadata = jsonio.decode(request.metadata)
+    given_id, priority = metadata.get("line"), metadata.get("priority")
+    line_id = given_id if isinstance(given_id, str | int) else request.contract_id
+    line = Line(number, line_id, len(request.payload))
+    line.priority = priority if isinstance(priority, int) else priorities.DEFAULT
+    try:
+        line.task = _task_again(request, metadata, session_id, timeout_s)
+        line.task.idempotency, line.task.refusal_uses_key = RetryKey(last_id), True
+    except UsageError as error:  # an imported REQUEST can hold what a new task may not
+        line.refusal = error
+    return line
+
+
+def _task_again(request: Record, metadata: dict[str, Any], session_id: str, timeout_s: float | None) -> Task:
+    kept = {name: value for name, value in metadata.items() if name in ("priority", "line")}
     return Task(
-        capability=asked.capability,
-        parameters=jsonio.decode(asked.payload),
+        capability=request.capability,
+        parameters=jsonio.decode(request.payload),
         session_id=session_id,
-        context=object_in(about, "context"),
-        agent_id=requested_agent(about, asked.to_agent),
+        context=object_in(metadata, "context"),
+        agent_id=requested_agent(metadata, request.to_agent),
         timeout_s=timeout_s,
-        from_agent=asked.from_agent,
-        annotations={**kept, "retry_of": asked.contract_id},
+        from_agent=request.from_agent,
+        annotations={**kept, "retry_of": request.contract_id},
     )

@@ -10,10 +10,10 @@ from aorch.ledger.batch_register import PriorResult
 
 @dataclass(slots=True)
 class Line:
-    """A task, or why it is none (`refusal`).
+    """A task, or the error that makes the line invalid (`refusal`).
 
-    `line_id` is the line's own id, else its number; `size` its bytes; `key` what another run of the batch knows it by
-    (empty: nobody does); `past` what came of it there.
+    `line_id` is the `id` field of the line (default: its number). `size` is in bytes. A later run of the batch recognises the
+    line by `key`; an empty key means that the batch cannot be resumed. `past` is the result of the line in an earlier run.
     """
 
     number: int

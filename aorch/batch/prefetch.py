@@ -1,4 +1,4 @@
-"""An iterator that blocks (a file, a pipe, a query), read beside an event loop."""
+"""Reads a blocking iterator (a file, a pipe, a query) in a thread, next to an event loop."""
 
 import asyncio
 import queue
@@ -9,38 +9,38 @@ from typing import Any, Generic, Self, TypeVar
 Item = TypeVar("Item")
 
 
-class Puller(Generic[Item]):
-    """Runs `items` in a daemon thread of its own: one that waits for a pipe never holds up the end of the process."""
+class ThreadedIterator(Generic[Item]):
+    """Reads `items` in a daemon thread of its own, so a pipe that sends nothing does not delay the end of the process."""
 
     def __init__(self, items: Iterator[Item]) -> None:
         self._items = items
         self._loop = asyncio.get_running_loop()
-        self._asked: queue.SimpleQueue[asyncio.Future[Item | None] | None] = queue.SimpleQueue()
-        threading.Thread(target=self._work, name="aorch-puller", daemon=True).start()
+        self._requests: queue.SimpleQueue[asyncio.Future[Item | None] | None] = queue.SimpleQueue()
+        threading.Thread(target=self._read, name="aorch-prefetch", daemon=True).start()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._asked.put(None)
+        self._requests.put(None)
 
-    def pull(self) -> "asyncio.Future[Item | None]":
-        """The next item, None after the last; what the iterator raises is raised."""
-        asked: asyncio.Future[Item | None] = self._loop.create_future()
-        self._asked.put(asked)
-        return asked
+    def request_next(self) -> "asyncio.Future[Item | None]":
+        """Start reading the next item. The future holds it (None after the last), or the error that reading raised."""
+        result: asyncio.Future[Item | None] = self._loop.create_future()
+        self._requests.put(result)
+        return result
 
-    def _work(self) -> None:
-        while (asked := self._asked.get()) is not None:
-            answer: tuple[Any, Any]
+    def _read(self) -> None:
+        while (result := self._requests.get()) is not None:
+            outcome: tuple[Any, Any]
             try:
-                answer = (asked.set_result, next(self._items, None))
-            except BaseException as error:  # noqa: BLE001  handed over to whoever waits for the item
-                answer = (asked.set_exception, error)
+                outcome = (result.set_result, next(self._items, None))
+            except BaseException as error:  # noqa: BLE001  the task that waits for the item raises it
+                outcome = (result.set_exception, error)
             if not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(_tell, asked, *answer)
+                self._loop.call_soon_threadsafe(_set, result, *outcome)
 
 
-def _tell(asked: "asyncio.Future[Any]", setter: Any, value: Any) -> None:
-    if not asked.done():
+def _set(result: "asyncio.Future[Any]", setter: Any, value: Any) -> None:
+    if not result.done():
         setter(value)

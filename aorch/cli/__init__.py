@@ -1,1 +1,1 @@
-"""The command line: one module a command, imported only when that command is used."""
+"""The command line. A command has one module, which is imported only when that command is used."""

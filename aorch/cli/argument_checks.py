@@ -1,46 +1,39 @@
-"""What is checked of every argument and option, whichever command has it."""
+"""Checks of the values of all arguments and options."""
 
 import math
-from collections.abc import Callable
-from functools import wraps
 from typing import Any
 
 from aorch.errors import UsageError
 
-MOST = 2**31 - 1
-"""The largest whole number that an option takes: SQLite's own are 64 bits, and no count comes near."""
+LARGEST = 2**31 - 1
+"""The largest integer that an option accepts."""
 _PARAMETERS = "[KEY=VALUE]..."
-"""The metavar of parameters, which `items` checks: bytes that are not UTF-8 may be in the name of a file there."""
+"""The metavar of parameters, which `parameters_cli` checks: the name of a file in them can be any bytes."""
 
 
-def with_checks(command: Any) -> Callable[..., Any]:
-    """`command`'s callback, which raises UsageError for a value that no command can use."""
-    callback: Callable[..., Any] = command.callback
-    named = {parameter.name: parameter for parameter in command.params}
-
-    @wraps(callback)
-    def checked(*given: Any, **values: Any) -> Any:
-        for name, value in values.items():
-            if name in named:
-                for each in value if isinstance(value, list | tuple) else (value,):
-                    check(named[name], each)
-        return callback(*given, **values)
-
-    return checked
+def check_all(parameters: list[Any], values: dict[str, Any]) -> None:
+    """Raise UsageError if any of `values`, by the name of its parameter, is a value that no command can use."""
+    for parameter in parameters:
+        value = values.get(parameter.name)
+        for each in value if isinstance(value, list | tuple) else (value,):
+            if each is not None and type(each) is not bool and not (type(each) is str and each.isascii()):
+                check(parameter, each)
 
 
 def check(parameter: Any, value: object) -> None:
     """Raise UsageError for a value that no command can use."""
-    option = parameter.opts[0] if parameter.opts[0].startswith("-") else parameter.human_readable_name
-    if type(value) is str:
-        is_file = "FILE" in (parameter.metavar or "")
-        if not (is_file or parameter.metavar == _PARAMETERS or value.isascii() or _is_unicode(value)):
-            raise UsageError(f"{option}: not valid UTF-8: {value!r}")
+    problem = ""
+    if isinstance(value, str):
+        if "FILE" not in (parameter.metavar or "") and parameter.metavar != _PARAMETERS and not _is_unicode(value):
+            problem = f"not valid UTF-8: {value!r}"
     elif type(value) is int:
-        if abs(value) > MOST:
-            raise UsageError(f"{option}: {value} is too large (at most {MOST:,})")
+        if abs(value) > LARGEST:
+            problem = f"{value} is too large (at most {LARGEST:,})"
     elif isinstance(value, float) and not math.isfinite(value):
-        raise UsageError(f"{option}: {value} is not a number of seconds")
+        problem = f"{value} is not a number of seconds"
+    if problem:
+        option = parameter.opts[0] if parameter.opts[0].startswith("-") else parameter.human_readable_name
+        raise UsageError(f"{option}: {problem}")
 
 
 def _is_unicode(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""What `aorch run` says about a task besides its answer: parameters that nobody declared, and which agent was chosen."""
+"""What `aorch run` prints on standard error besides the answer: undeclared parameters, and which agent was chosen."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -12,30 +12,30 @@ if TYPE_CHECKING:
     from aorch.batch.batch_line import Line
     from aorch.engine.task import Answer, Task
 
-MOST_WARNINGS = 20
-"""Of one batch."""
+MAX_WARNINGS = 20
+"""The most warnings for one batch."""
 
 
 def warn_of_undeclared(registry: "Registry", task: "Task") -> None:
-    """Warn of parameters that no agent which may get the task declares."""
+    """Warn of each parameter that no agent for `task` declares."""
     for name in _undeclared(registry, task):
-        warn(_sentence(registry, task, name))
+        warn(_warning(registry, task, name))
 
 
-def warning_of_undeclared(registry: "Registry", chunks: "Iterator[list[Line]]") -> "Iterator[list[Line]]":
-    """These lines, with a warning for each parameter that is not declared, once for its name and capability."""
+def warn_of_undeclared_in(registry: "Registry", chunks: "Iterator[list[Line]]") -> "Iterator[list[Line]]":
+    """Yield `chunks`. Warn of each undeclared parameter, once for its name and capability."""
     warned: set[tuple[str, str]] = set()
     for lines in chunks:
         for task in (line.task for line in lines if line.task is not None):
             for name in _undeclared(registry, task):
-                if (task.capability, name) not in warned and len(warned) < MOST_WARNINGS:
+                if (task.capability, name) not in warned and len(warned) < MAX_WARNINGS:
                     warned.add((task.capability, name))
-                    warn(_sentence(registry, task, name))
+                    warn(_warning(registry, task, name))
         yield lines
 
 
-def tell_choice(registry: "Registry", task: "Task", answer: "Answer") -> None:
-    """Say which agent answered if several have the capability and the caller insisted on none."""
+def note_choice(registry: "Registry", task: "Task", answer: "Answer") -> None:
+    """Print which agent answered, if several have the capability and the caller named none."""
     others = [
         each.agent.agent_id
         for each in registry.with_capability(task.capability)
@@ -59,7 +59,7 @@ def _undeclared(registry: "Registry", task: "Task") -> list[str]:
 
 
 def _accepts(registered: "Registered", task: "Task") -> bool:
-    """Whether the parameters fit otherwise; if not, the task's own error says what is wrong."""
+    """Whether the parameters are valid apart from that. If not, the task fails with an error that says more."""
     try:
         registered.check(task.capability, task.parameters)
     except AorchError:
@@ -67,7 +67,7 @@ def _accepts(registered: "Registered", task: "Task") -> bool:
     return True
 
 
-def _sentence(registry: "Registry", task: "Task", name: str) -> str:
+def _warning(registry: "Registry", task: "Task", name: str) -> str:
     from aorch.agents.parameters import json_schema
 
     declared = json_schema(registry.with_capability(task.capability)[0].capabilities[task.capability].parameters)

@@ -1,4 +1,4 @@
-"""Ending a command without waiting for what its agents left behind."""
+"""Ending a command without waiting for tasks and threads that agents left running."""
 
 import asyncio
 import os
@@ -6,10 +6,11 @@ import sys
 import threading
 
 LEAVE_S = 0.2
+"""How long tasks and threads of agents get to end."""
 
 
 def end_now_if_threads_remain(code: int) -> None:
-    """End without waiting for threads that an agent left behind: the interpreter would, for as long as they run."""
+    """Exit at once if agents left threads: the interpreter would wait for them."""
     if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
         sys.stdout.flush()
         sys.stderr.flush()
@@ -17,7 +18,7 @@ def end_now_if_threads_remain(code: int) -> None:
 
 
 async def end_now_if_work_remains(code: int) -> None:
-    """End without waiting for tasks and threads that an agent left behind and that do not end within LEAVE_S."""
+    """Exit at once if agents left tasks or threads that do not end within LEAVE_S."""
     left = asyncio.all_tasks() - {asyncio.current_task()}
     for task in left:
         task.cancel()

@@ -1,4 +1,4 @@
-"""The command line: one module a command, imported only when that command is used."""
+"""The root command `aorch`: its commands, each imported only when it is used, and how their errors are reported."""
 
 import signal
 import sys
@@ -9,31 +9,35 @@ from importlib import import_module
 from typing import Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup, TyperOption
+from typer.core import TyperCommand, TyperOption
 
-from aorch.errors import AorchError, OutputFailed
+from aorch.cli.typer_classes import CommandGroup, build_command, leaves
+from aorch.errors import AorchError, OutputFailed, UsageError
 from aorch.process.signals import set_handler
 
 COMMANDS = {
-    "run": "Call an agent by what it can do",
-    "agents": "See, add and check agents",
-    "contracts": "Read, follow and carry away the ledger",
-    "compress": "Make memory blocks of what is new in sessions",
-    "memory": "Read, search and verify the memory of sessions",
-    "worker": "Do what waits in the queue",
-    "serve": "Serve the /v1 API over the same agents and ledger",
-    "tokens": "Make and revoke the tokens that callers of the API show",
-    "trace": "Deliver contracts to Trace, and see how that stands",
-    "status": "Sum up ledger, agents and services",
+    "run": "Run a task by capability",
+    "contracts": "List, follow, export and import contracts",
+    "agents": "List, add and check agents",
+    "status": "Show a summary of the ledger, agents and services",
+    "worker": "Run queued tasks",
+    "serve": "Serve the HTTP API (/v1)",
+    "memory": "Show, search and verify the memory of sessions",
+    "compress": "Summarise sessions in memory blocks",
+    "trace": "Deliver contracts to Trace and show the delivery status",
+    "tokens": "Create, list and revoke API tokens",
     "init": "Create an aorch.toml with every setting, commented out",
     "config": "Show, find, edit and trust aorch.toml",
+    "completion": "Print the completion script for a shell",
+    "help": "Show the help of a command",
 }
-"""Each command's module in this package, with its line in `aorch --help`."""
+"""Each module in `commands`, with its line in `aorch --help`; the most frequently used command first."""
 
-CONFIG_HELP = "Read FILE instead of the aorch.toml found here."
+CONFIG_HELP = "Read FILE instead of the aorch.toml of this directory or a parent directory."
+NO_COLOR_HELP = "Print without colors (default: colors on a terminal without NO_COLOR)."
 
 ABOUT = """
-Any agent, called by what it can do, with every exchange on record.
+Run any agent by capability, and keep a record of every call.
 
 \b
 Examples:
@@ -44,53 +48,62 @@ Examples:
 """
 
 
-class AorchGroup(TyperGroup):
-    """Loads a command when it is used, and turns every AorchError into a sentence on stderr and its exit code."""
+class RootGroup(CommandGroup):
+    """Imports a command when it is used, and reports each error on stderr with its exit code."""
 
-    _lists = False
+    _is_listing = False
 
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Help on the group, with each command's line but without loading any."""
-        self._lists = True
-        super().format_help(ctx, formatter)
-        self._lists = False
+    def summaries(self, _: Any) -> list[tuple[str, str]]:
+        """The commands, without importing them."""
+        return list(COMMANDS.items())
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """The commands, in the order of the way of one task."""
+        """The commands, the most frequently used first."""
         return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command of that name, imported now; None where there is none."""
+        """The command with that name, imported now, or None."""
         if cmd_name not in COMMANDS:
             return None
-        if self._lists:
+        if self._is_listing:
             return TyperCommand(cmd_name, help=COMMANDS[cmd_name])
-        command = typer.main.get_command(import_module(f"aorch.cli.commands.{cmd_name}").app)
-        command.name = cmd_name
-        from aorch.cli.argument_checks import with_checks
-
-        for each in _leaves(command):
-            each.callback = with_checks(each)
-            if each.name not in ("init", "trust"):
-                each.params.append(_config_option())
+        command = build_command(import_module(f"aorch.cli.commands.{cmd_name}").app, cmd_name)
+        for each in leaves(command):
+            each.params += [] if each.name in ("init", "trust") else [_config_option()]
+            each.params.append(_no_color_option())
         return command
 
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """The commands that start with `incomplete`, without importing them."""
+        self._is_listing = True
+        return super().shell_complete(ctx, incomplete)
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse the options before the command, of which some print and exit."""
-        with _errors_told():
+        """Parse the options before the command, some of which print something and exit."""
+        with _errors_reported():
             return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command. Raises UsageError, which names similar commands."""
+        if args[0] not in COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
+            from difflib import get_close_matches
+
+            similar = get_close_matches(args[0], COMMANDS)
+            also = f" Did you mean {' or '.join(similar)}?" if similar else ""
+            raise UsageError(f"no command {args[0]!r}", f"`aorch --help` lists the commands.{also}")
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         if threading.current_thread() is threading.main_thread():
             set_handler(signal.SIGINT, signal.default_int_handler)
-        with _errors_told():
+        with _errors_reported():
             return super().invoke(ctx)
 
 
 @contextmanager
-def _errors_told() -> Iterator[None]:
-    """Turn an error of ours into one sentence, its next step, and its exit code."""
+def _errors_reported() -> Iterator[None]:
+    """Print an error and its hint, and exit with its exit code."""
     try:
         yield
     except AorchError as error:
@@ -98,24 +111,30 @@ def _errors_told() -> Iterator[None]:
 
         complain(error)
         if isinstance(error, OutputFailed):
-            sys.stdout = None  # what is still buffered would complain again at the end
+            sys.stdout = None  # otherwise Python writes its buffer, and fails again, at the end
         raise typer.Exit(error.exit_code) from error
+    except typer.TyperException as error:
+        from aorch.cli.render.console import complain
+
+        complain(_usage_error(error))
+        raise typer.Exit(UsageError.exit_code) from error
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     except BrokenPipeError:
         sys.stdout = None
-        raise typer.Exit(141) from None  # 128 + SIGPIPE, as of any program whose reader went away
+        raise typer.Exit(141) from None  # 128 + SIGPIPE, as for any program whose reader closed the pipe
 
 
-def _leaves(command: Any) -> Iterator[Any]:
-    for each in getattr(command, "commands", {}).values():
-        yield from _leaves(each)
-    if not hasattr(command, "commands"):
-        yield command
+def _usage_error(error: typer.TyperException) -> UsageError:
+    """An error that Typer found in the arguments, in the form of ours."""
+    message = error.format_message().rstrip(".")
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else "aorch"
+    return UsageError(f"{message[:1].lower()}{message[1:]}", f"`{path} --help` shows the usage.")
 
 
 def _config_option() -> TyperOption:
-    """`--config`, which every command but `config` has. Eager, since other options' callbacks may read the configuration."""
+    """`--config`. It is eager, because callbacks of other options may read the configuration."""
     return TyperOption(
         param_decls=["--config"],
         type=str,
@@ -127,8 +146,19 @@ def _config_option() -> TyperOption:
     )
 
 
+def _no_color_option() -> TyperOption:
+    return TyperOption(
+        param_decls=["--no-color"],
+        is_flag=True,
+        help=NO_COLOR_HELP,
+        expose_value=False,
+        is_eager=True,
+        callback=_use_no_color,
+    )
+
+
 def _use_config(ctx: Any, _: Any, value: str | None) -> None:
-    """Name FILE in the environment: `config_file` reads it there, and so does an `aorch` that an agent starts."""
+    """Name FILE in the environment, where `config_file` and any `aorch` that an agent starts read it."""
     if value is None:
         return
     from aorch.config import config_file, environment
@@ -140,8 +170,15 @@ def _use_config(ctx: Any, _: Any, value: str | None) -> None:
     ctx.call_on_close(lambda: environment.put(environment.CONFIG, before))
 
 
+def _use_no_color(_: Any, __: Any, value: bool) -> None:
+    if value:
+        from aorch.config import environment
+
+        environment.put(environment.NO_COLOR, "1")  # rich reads it too
+
+
 app = typer.Typer(
-    cls=AorchGroup,
+    cls=RootGroup,
     help=ABOUT,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -161,8 +198,10 @@ def _show_version(wanted: bool) -> None:
 def _root(
     ctx: typer.Context,
     config: str | None = typer.Option(None, "--config", metavar="FILE", help=CONFIG_HELP),
+    no_color: bool = typer.Option(False, "--no-color", help=NO_COLOR_HELP),
     version: bool = typer.Option(
-        False, "--version", is_eager=True, callback=_show_version, help="Show the version and leave."
+        False, "--version", "-V", is_eager=True, callback=_show_version, help="Show the version and exit."
     ),
 ) -> None:
     _use_config(ctx, None, config)
+    _use_no_color(ctx, None, no_color)

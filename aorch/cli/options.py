@@ -1,104 +1,188 @@
-"""Options that several commands share, and what the shell completes for them."""
+"""Options that several commands share. A parameter of a command that is an OptionGroup becomes one option per field."""
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Callable
+from enum import StrEnum
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_type_hints
 
+import msgspec
 import typer
 
+from aorch.cli.shell_completion import complete_agents, complete_capabilities, complete_contracts, complete_sessions
 from aorch.config import config_file, environment
-from aorch.errors import AorchError
 
-MOST_PARALLEL = 4096
-"""Tasks at a time: each takes its memory, and more than some hundred at once are no faster."""
+MAX_PARALLEL = 4096
+"""The most tasks at a time: each needs memory, and more than some hundreds at a time are not faster."""
+DEFAULT_PARALLEL = 8
+
+LedgerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--ledger",
+        metavar="FILE",
+        help="Ledger file (default: AORCH_LEDGER, then aorch.toml, then your data directory).",
+    ),
+]
+SessionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--session", "-s", metavar="ID", help="Only contracts of this session.", autocompletion=complete_sessions
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+JsonLinesOption = Annotated[bool, typer.Option("--jsonl", help="Print JSON Lines: one contract per line.")]
+LimitOption = Annotated[
+    int, typer.Option("--limit", "-n", min=1, metavar="N", help="Maximum number of results (default: 50).")
+]
+GraceOption = Annotated[
+    float | None,
+    typer.Option(
+        "--grace",
+        min=0,
+        metavar="SECONDS",
+        help="Seconds that running tasks get to finish after a stop signal (default: 10).",
+    ),
+]
+IdArgument = Annotated[
+    str,
+    typer.Argument(metavar="ID", help="ID of a contract, or its beginning or end.", autocompletion=complete_contracts),
+]
+RequestIdArgument = Annotated[
+    str,
+    typer.Argument(metavar="ID", help="ID of a REQUEST, or its beginning or end.", autocompletion=complete_contracts),
+]
+RequestIdsArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="ID...",
+        help="IDs of REQUESTs, or their beginnings or ends.",
+        autocompletion=complete_contracts,
+    ),
+]
+
+ContractType = StrEnum("ContractType", {"REQUEST": "REQUEST", "RESPONSE": "RESPONSE"})
+Status = StrEnum("Status", ["pending", "in_progress", "completed", "failed", "cancelled", "interrupted"])
 
 
-def complete_capabilities(incomplete: str) -> Iterator[str]:
-    """The capabilities that start with `incomplete`."""
-    names = [name for offered in _known_agents().values() for name in offered]
-    yield from _beginning(incomplete, list(dict.fromkeys(names)))
+class OptionGroup(msgspec.Struct, kw_only=True):
+    """Options that belong together. Every field has a default and is annotated as an option of Typer."""
 
 
-def complete_agents(incomplete: str) -> Iterator[str]:
-    """The agents whose id starts with `incomplete`."""
-    yield from _beginning(incomplete, list(_known_agents()))
+class FilterOptions(OptionGroup):
+    """Which contracts to read."""
+
+    session: SessionOption = None
+    agent: Annotated[
+        str | None,
+        typer.Option(
+            "--agent",
+            "-a",
+            metavar="ID",
+            help="Only contracts from or to this agent.",
+            autocompletion=complete_agents,
+        ),
+    ] = None
+    capability: Annotated[
+        str | None,
+        typer.Option(
+            "--capability",
+            "-c",
+            metavar="NAME",
+            help="Only contracts for this capability.",
+            autocompletion=complete_capabilities,
+        ),
+    ] = None
+    type_: Annotated[
+        ContractType | None,
+        typer.Option(
+            "--type", metavar="TYPE", case_sensitive=False, help="Only contracts of this type: REQUEST or RESPONSE."
+        ),
+    ] = None
+    status: Annotated[
+        Status | None,
+        typer.Option(
+            "--status",
+            metavar="STATUS",
+            case_sensitive=False,
+            help=f"Only contracts in this status: {', '.join(Status)}.",
+        ),
+    ] = None
+    since: Annotated[
+        str | None,
+        typer.Option(
+            "--since",
+            metavar="TIME",
+            help="Only contracts created at or after TIME: 2026-01-31T09:00:00Z (UTC if no zone is given), 90s, 2h, "
+            "1d12h, '2 days', today or yesterday.",
+        ),
+    ] = None
+    until: Annotated[
+        str | None,
+        typer.Option("--until", metavar="TIME", help="Only contracts created before TIME (written as for --since)."),
+    ] = None
+    text: Annotated[
+        str | None,
+        typer.Option(
+            "--text",
+            "-t",
+            metavar="WORDS",
+            help="Only contracts with all these words in payload, result or error; word* matches a prefix.",
+        ),
+    ] = None
 
 
-def complete_sessions(incomplete: str) -> Iterator[str]:
-    """The sessions that start with `incomplete`."""
-    from aorch.ledger.completion import sessions_from
+def expand_groups(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`command` as Typer can call it: each parameter that is an OptionGroup is replaced by the options of that group."""
+    hints = get_type_hints(command, include_extras=True)
+    groups = {name: kind for name, kind in hints.items() if isinstance(kind, type) and issubclass(kind, OptionGroup)}
+    if not groups:
+        return command
+    parameters: list[inspect.Parameter] = []
+    for name, parameter in inspect.signature(command).parameters.items():
+        if name in groups:
+            fields = get_type_hints(groups[name], include_extras=True)
+            for field in msgspec.structs.fields(groups[name]):
+                parameters.append(_keyword(field.name, fields[field.name], field.default))
+        else:
+            parameters.append(_keyword(name, hints[name], parameter.default))
 
-    if (ledger := _ledger()) is not None:
-        yield from _beginning(incomplete, sessions_from(ledger, incomplete))
+    @wraps(command)
+    def expanded(**values: Any) -> Any:
+        for name, kind in groups.items():
+            values[name] = kind(**{field: values.pop(field) for field in kind.__struct_fields__})
+        return command(**values)
 
-
-def complete_contracts(incomplete: str) -> Iterator[tuple[str, str]]:
-    """The newest contracts whose id starts with `incomplete`, each with its capability and session."""
-    from aorch.ledger.completion import newest_contracts
-
-    ledger = _ledger()
-    for contract_id, capability, session_id in newest_contracts(ledger) if ledger else ():
-        if contract_id.startswith(incomplete.upper()):
-            yield contract_id, f"{capability} in {session_id[:40]}"
-
-
-def _known_agents() -> dict[str, list[str]]:
-    """The agents in force with their capabilities, by no agent's code; none if the configuration cannot be used."""
-    from aorch.agents import completion_cache
-    from aorch.config import settings
-
-    try:
-        return completion_cache.known(settings.load())
-    except AorchError:  # completion has nowhere to report it; the command itself does
-        return {}
+    expanded.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # read by inspect.signature
+    expanded.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return expanded
 
 
-def _ledger() -> Path | None:
-    from aorch.config import settings
-
-    try:
-        return settings.ledger_path()
-    except AorchError:  # likewise
-        return None
+def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
 
 
-READS_AS_EMPTY = "it reads as empty"
-IS_CREATED = "a new one is created"
+SHOWS_EMPTY = "aorch shows an empty one"
+CREATES_NEW = "aorch creates it"
 
 
 def ledger_to_read(given: str | None) -> Path:
-    """Where the ledger lies that is only read. Warns of one that was named and is not there, which reads as empty."""
+    """The path of a ledger that the command only reads. Warns if a ledger was named that does not exist."""
     from aorch.config import settings
 
     path = settings.ledger_path(given)
-    warn_of_missing(path, given, READS_AS_EMPTY)
+    warn_of_missing(path, given, SHOWS_EMPTY)
     return path
 
 
-def warn_of_missing(path: Path, given: str | None, so: str) -> None:
-    """Warn where a ledger was named that is not there; `so` is what that comes to. Opening it says so if none can be made."""
+def warn_of_missing(path: Path, given: str | None, consequence: str) -> None:
+    """Warn if a ledger was named that does not exist. No warning if it cannot be created: opening it then fails."""
     named = given or environment.get(environment.LEDGER)
     if not named or config_file.exists(path):
         return
     from aorch.cli.render.console import warn
     from aorch.ledger.database import Database
 
-    if so == READS_AS_EMPTY or Database(path).can_be_created():
-        warn(f"there is no ledger at {path}: {so}")
-
-
-def _beginning(incomplete: str, names: list[str]) -> Iterator[str]:
-    return (name for name in names if name.startswith(incomplete) and name.isprintable())
-
-
-LedgerOption = Annotated[
-    str | None,
-    typer.Option(
-        "--ledger", metavar="FILE", help="The ledger's file; else AORCH_LEDGER, aorch.toml, your data folder."
-    ),
-]
-SessionOption = Annotated[
-    str | None,
-    typer.Option("--session", "-s", metavar="ID", help="The session.", autocompletion=complete_sessions),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+    if consequence == SHOWS_EMPTY or Database(path).can_be_created():
+        warn(f"no ledger at {path}: {consequence}")

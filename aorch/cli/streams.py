@@ -1,4 +1,4 @@
-"""The streams and descriptors of an `aorch` process: closed ones, ones that cannot be written, and keeping them from agents."""
+"""The standard streams of an `aorch` process: they may be closed or full, and agents must not use them."""
 
 import io
 import os
@@ -10,16 +10,16 @@ from typing import Any, BinaryIO, TextIO
 
 from aorch.errors import OutputFailed, UsageError
 
-MOST_DESCRIPTORS = 65_536
-"""How far the soft limit is raised: some programs close every descriptor up to it when they start."""
+MAX_DESCRIPTORS = 65_536
+"""The soft limit is raised to this at most: some programs close every descriptor up to it when they start."""
 _aside: dict[str, TextIO | None] = {}
-"""The process's standard streams, once agents have others in their place."""
+"""The standard streams of the process, after `set_aside` has replaced them."""
 
 
 def prepare() -> None:
-    """What every command needs before anything else: descriptors enough, 0 to 2 open, and a stderr that never fails."""
+    """Before a command starts: raise the limit of descriptors, open 0 to 2 if they are closed, and make stderr safe to write."""
     _raise_descriptor_limit()
-    for number in range(3):  # else the next file that is opened, perhaps the ledger, would be what agents print to
+    for number in range(3):  # otherwise agents would print into the next file that is opened, perhaps the ledger
         try:
             os.fstat(number)
         except OSError:
@@ -37,7 +37,7 @@ def _for_messages(descriptor: int, encoding: str) -> TextIO:
 
 
 class _StandardError(io.FileIO):
-    """Drops what cannot be written (a full disk, a reader that went away): the exit code tells what the command did."""
+    """Drops what cannot be written (full disk, closed pipe): the exit code still reports the result of the command."""
 
     def write(self, data: Any) -> int:
         """Write all of `data`."""
@@ -49,16 +49,16 @@ class _StandardError(io.FileIO):
 
 
 class StandardOutput(io.FileIO):
-    """Waits while it takes nothing, as a non-blocking pipe may.
+    """Waits if it accepts no data, as a non-blocking pipe may.
 
-    `write` raises OutputFailed if it cannot be written, and BrokenPipeError if its reader went away. After that it drops
-    what comes: what is still buffered is written once more when the stream is closed, and Python 3.13 tells of that failure.
+    `write` raises OutputFailed if it cannot write, and BrokenPipeError if the reader closed the pipe. After that it drops all
+    data: the buffer is written again when the stream is closed, and Python 3.13 reports that failure.
     """
 
     _failed = False
 
     def write(self, data: Any) -> int:
-        """Write some of `data`; how much."""
+        """Write some of `data`; returns the number of bytes."""
         if self._failed:
             return len(data)
         try:
@@ -69,7 +69,7 @@ class StandardOutput(io.FileIO):
             if isinstance(error, BrokenPipeError):
                 raise
             raise OutputFailed(
-                f"standard output cannot be written: {error.strerror}", "What was done is on record."
+                f"cannot write to standard output: {error.strerror}", "The contracts are in the ledger."
             ) from error
         return written
 
@@ -81,17 +81,17 @@ def _writer(descriptor: int, like: TextIO) -> TextIO:
 
 def _raise_descriptor_limit() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
+    most = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < most:
-        with suppress(OSError, ValueError):  # macOS has another limit below an infinite hard one: the soft one stays
+        with suppress(OSError, ValueError):  # macOS has a lower limit than an infinite hard one: the soft one stays
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def set_aside() -> None:
-    """Keep standard input and output from agents, for good: their threads, children and exit handlers outlive their tasks.
+    """Keep standard input and output from agents until the process ends: their threads and children may outlive their tasks.
 
-    Both move to other descriptors, which only `standard_input`, `stdout` and `standard_output` know. Descriptor 0 and
-    `sys.stdin` are empty from then on, and descriptor 1 and `sys.stdout` are standard error.
+    Both move to other descriptors, which only `standard_input`, `stdout` and `standard_output` use. After that, descriptor 0
+    and `sys.stdin` are empty, and descriptor 1 and `sys.stdout` are standard error.
     """
     if _aside:
         return
@@ -119,12 +119,24 @@ def stdout() -> TextIO | None:
 def standard_output() -> BinaryIO:
     """Standard output, as bytes. Raises OutputFailed if it is closed."""
     if (own := stdout()) is None:
-        raise OutputFailed("standard output cannot be written: it is closed", "What was done is on record.")
+        raise OutputFailed("cannot write to standard output: it is closed", "The contracts are in the ledger.")
     return own.buffer
 
 
 def standard_input() -> BinaryIO:
     """Standard input, as bytes. Raises UsageError if it is closed."""
     if (own := _aside.get("stdin", sys.stdin)) is None:
-        raise UsageError("standard input is closed", "Give it a pipe or a file: … < FILE.")
+        raise UsageError("standard input is closed", "Redirect it from a file: … < FILE.")
     return own.buffer
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether `stream` is a terminal; a closed stream (None) is not."""
+    return stream is not None and stream.isatty()
+
+
+def has_colors(stream: TextIO | None) -> bool:
+    """Whether to print colors on `stream`: on a terminal, without NO_COLOR (https://no-color.org) and --no-color."""
+    from aorch.config import environment
+
+    return is_terminal(stream) and not environment.no_colors()

@@ -1,37 +1,75 @@
-"""Moments as a person writes them: a time, or how far off it is."""
+"""Times on the command line: `2026-01-31T09:00:00Z`, `yesterday`, `1d12h`, `"2 hours"`."""
 
 import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
-TIME_HELP = "a time (2026-01-31T09:00:00Z; without a zone UTC) or an age (90s, 15m, 1h, 2d, 1w)"
-AHEAD_HELP = "a time (2026-01-31T09:00:00Z; without a zone UTC) or how long from now (90s, 15m, 1h, 2d, 1w)"
+PAST_HINT = "Write a time (2026-01-31T09:00:00Z; UTC if no zone is given), an age (90s, 2h, 1d12h, '2 days'), today or yesterday."
+FUTURE_HINT = (
+    "Write a time (2026-01-31T09:00:00Z; UTC if no zone is given), a delay (90s, 2h, 1d12h, '2 days') or tomorrow."
+)
 
-_SPAN = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_PART = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)[\s,]*")
+_SECONDS = {
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1),
+    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), 60),
+    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), 3600),
+    **dict.fromkeys(("d", "day", "days"), 86400),
+    **dict.fromkeys(("w", "week", "weeks"), 604_800),
+}
+_DAYS = {"yesterday": -1, "today": 0, "tomorrow": 1}
+"""Local midnights, in days from today's."""
 
 
-def ago(option: str, text: str) -> "datetime":
-    """The time that `text` names, or that long ago. Raises UsageError."""
-    return _moment(option, text, -1, "an age", TIME_HELP)
+def past_time(option: str, text: str) -> "datetime":
+    """The time that `text` names, or that long ago. Raises UsageError, which names `option`."""
+    return _time(option, text, -1)
 
 
-def ahead(option: str, text: str) -> "datetime":
-    """The time that `text` names, or that long from now. Raises UsageError."""
-    return _moment(option, text, 1, "a span", AHEAD_HELP)
+def future_time(option: str, text: str) -> "datetime":
+    """The time that `text` names, or that long from now. Raises UsageError, which names `option`."""
+    return _time(option, text, 1)
 
 
-def _moment(option: str, text: str, direction: int, kind: str, grammar: str) -> "datetime":
-    from datetime import UTC, datetime, timedelta
+def _time(option: str, text: str, direction: int) -> "datetime":
+    from datetime import UTC, datetime
 
     from aorch.clock import from_rfc3339
     from aorch.errors import UsageError
 
+    words = text.strip().lower()
     try:
-        if span := _SPAN.fullmatch(text.strip()):
-            return datetime.now(UTC) + direction * timedelta(seconds=float(span[1]) * _SECONDS[span[2]])
-        return from_rfc3339(text.strip())
+        if words == "now":
+            return datetime.now(UTC)
+        if words in _DAYS:
+            return _midnight(_DAYS[words])
+        if (
+            length := _duration(words.removesuffix(" ago") if direction < 0 else words.removeprefix("in "))
+        ) is not None:
+            return datetime.now(UTC) + direction * length
+        return from_rfc3339(words.upper())
     except (ValueError, OverflowError):
-        raise UsageError(f"{option} {text!r} is neither a time nor {kind}", f"Write {grammar}.") from None
+        kind, hint = ("an age", PAST_HINT) if direction < 0 else ("a delay", FUTURE_HINT)
+        raise UsageError(f"{option} {text!r} is neither a time nor {kind}", hint) from None
+
+
+def _midnight(days: int) -> "datetime":
+    from datetime import UTC, datetime, timedelta
+
+    day = datetime.now().astimezone().date() + timedelta(days=days)
+    return datetime(day.year, day.month, day.day).astimezone().astimezone(UTC)
+
+
+def _duration(text: str) -> "timedelta | None":
+    """`1d12h`, `2 hours` or `1 day, 3 h` as a timedelta; None if `text` is not a duration."""
+    from datetime import timedelta
+
+    position, seconds = 0, 0.0
+    while part := _PART.match(text, position):
+        if part[2] not in _SECONDS:
+            return None
+        seconds += float(part[1]) * _SECONDS[part[2]]
+        position = part.end()
+    return timedelta(seconds=seconds) if text and position == len(text) else None

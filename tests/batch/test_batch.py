@@ -48,24 +48,26 @@ def test_results_come_as_tasks_end_or_in_the_order_of_the_lines(home: Home) -> N
         ("[1]", "a task must be a JSON object, not [1]"),
         (
             '{"capability": "once", "n": 1, "text": "a"}',
-            "a task has no fields 'n', 'text'; it has capability, parameters, session_id, priority, id, context, agent_id, "
-            'timeout_s. Write {"parameters": {"n": …, "text": …}}, or take parameters from the fields of each line: '
+            "unknown fields 'n', 'text' (fields: capability, parameters, session_id, priority, id, context, agent_id, "
+            'timeout_s); write {"parameters": {"n": …, "text": …}}, or read the fields of each line as parameters: '
             "aorch run once n:={n} text={text} --batch -",
         ),
-        ('{"parameters": {}, "n": 1}', "a task has no field 'n'; it has capability, parameters, "),
-        ('{"capability": "once", "a:b": 1}', 'Write {"parameters": {"a:b": …}}'),
-        ('{"parameters": {}}', "needs a capability"),
-        ('{"capability": 1}', "capability must be a text, not 1"),
+        ('{"parameters": {}, "n": 1}', "unknown field 'n' (fields: capability, parameters, "),
+        ('{"capability": "once", "a:b": 1}', 'write {"parameters": {"a:b": …}}'),
+        ('{"parameters": {}}', "missing capability"),
+        ('{"capability": 1}', "capability must be a string, not 1"),
         ('{"capability": "once", "parameters": [1]}', "parameters must be a JSON object"),
-        ('{"capability": "once", "priority": 6}', "priority must be a whole number from 1 (goes first) to 5, not 6"),
-        ('{"capability": "once", "priority": true}', "priority must be a whole number"),
-        ('{"capability": "once", "id": 1.5}', "id must be a text or a whole number"),
+        ('{"capability": "once", "priority": 6}', "priority must be an integer from 1 (runs first) to 5, not 6"),
+        ('{"capability": "once", "priority": true}', "priority must be an integer"),
+        ('{"capability": "once", "id": 1.5}', "id must be a string or an integer"),
         ('{"capability": "once", "timeout_s": -1}', "timeout_s"),
         ('{"capability": "once", "session_id": ""}', "session_id"),
         ("\udcff", "not JSON"),
     ],
 )
-def test_a_broken_line_is_an_error_line_with_its_number_and_not_the_end(home: Home, broken: str, said: str) -> None:
+def test_an_invalid_line_has_an_error_with_its_number_and_the_batch_continues(
+    home: Home, broken: str, said: str
+) -> None:
     text = f"{lines(task(1))}\n{broken}\n{lines(task(2))}"
     done = home.aorch("run", "--batch", "-", "--ordered", stdin=text.encode("utf-8", "surrogateescape"))
     first, wrong, last = results(done)
@@ -74,10 +76,10 @@ def test_a_broken_line_is_an_error_line_with_its_number_and_not_the_end(home: Ho
     assert wrong["error"].startswith("line 3: ")
     assert said in wrong["error"]
     assert done.code == 2
-    assert "2 succeeded, 1 broken" in done.err
+    assert "2 succeeded, 1 invalid" in done.err
 
 
-def test_a_line_that_is_too_long_is_an_error_line_and_the_next_is_done(home: Home) -> None:
+def test_a_line_that_is_too_long_has_an_error_and_the_next_one_is_run(home: Home) -> None:
     done = home.aorch(
         "run", "--batch", "-", "--ordered", stdin=lines(task(1)) + "x" * 17_000_000 + "\n" + lines(task(3))
     )
@@ -86,25 +88,23 @@ def test_a_line_that_is_too_long_is_an_error_line_and_the_next_is_done(home: Hom
 
 
 @pytest.mark.parametrize("first", ["id,n", '"id","n"', "nope", "\n\nid"])
-def test_a_first_line_that_looks_nothing_like_json_is_refused_once_with_csv_as_the_next_step(
-    home: Home, first: str
-) -> None:
+def test_a_first_line_that_is_not_json_is_rejected_once_with_a_hint_at_csv(home: Home, first: str) -> None:
     home.write("b c.csv", f"{first}\na,1\nb,2\n")
     done = home.aorch("run", "once", "--batch", "b c.csv")
     assert (done.code, done.out, statuses(home)) == (2, "", [])
     assert done.err.splitlines() == [
-        f"error: the first line is no JSON, so nothing was done: {first.strip()}",
-        "       Where b c.csv is CSV with a header: aorch run once --batch 'b c.csv' --csv",
+        f"error: the first line is not JSON, so nothing was run: {first.strip()}",
+        "hint: If b c.csv is CSV with a header, run: aorch run once --batch 'b c.csv' --csv",
     ]
 
 
 @pytest.mark.parametrize("first", ['{"n": 1', "[1,", "1", "x" * 17_000_000])
-def test_a_first_line_that_is_broken_is_one_error_line(home: Home, first: str) -> None:
+def test_an_invalid_first_line_is_one_error(home: Home, first: str) -> None:
     done = home.aorch("run", "once", "--batch", "-", "--ordered", stdin=f"{first}\n{lines(task(2))}")
     assert [result["success"] for result in results(done)] == [False, True]
 
 
-def test_a_last_line_without_newline_a_byte_order_mark_and_windows_line_ends_are_taken(home: Home) -> None:
+def test_a_byte_order_mark_windows_line_ends_and_a_last_line_without_newline_are_accepted(home: Home) -> None:
     text = "\ufeff" + lines(task(1), task(2)).replace("\n", "\r\n") + json.dumps(task(3))
     done = home.aorch("run", "--batch", "-", "--ordered", stdin=text)
     assert [(result["id"], result["data"]) for result in results(done)] == [(1, 1), (2, 2), (3, 3)]
@@ -213,7 +213,7 @@ def test_templates_are_filled_from_the_fields_of_json_objects(home: Home) -> Non
     done = home.aorch("run", "once", "n={body}", "count:={count}", "--batch", "-", "--ordered", stdin=rows)
     first, second, third = results(done)
     assert (first["id"], first["data"], second["id"], second["data"]) == (1, "x", 7, '["y"]')
-    assert third["error"] == "line 3: there is no column 'body' (columns: count)"
+    assert third["error"] == "line 3: no column 'body' (columns: count)"
     assert home.rows(
         "SELECT payload FROM contracts WHERE contract_type = 'REQUEST' ORDER BY position LIMIT 1"
     ) == [('{"n":"x","count":12345678901234567890123}',)]  # fmt: skip
@@ -222,11 +222,11 @@ def test_templates_are_filled_from_the_fields_of_json_objects(home: Home) -> Non
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ("", "the header"),
+        ("", "the CSV header"),
         ("a,a\n1,2\n", "names 'a' twice"),
         ("a,\n1,2\n", "must name every column"),
-        ('"a\n', "the header of the CSV cannot be read"),
-        ("body,text\n1,2\n", "there is no column 'id' (columns: body, text)"),
+        ('"a\n', "cannot read the CSV header"),
+        ("body,text\n1,2\n", "no column 'id' (columns: body, text)"),
     ],
 )
 def test_a_header_that_is_none_or_lacks_a_column_is_refused_before_anything_is_done(

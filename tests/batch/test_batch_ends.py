@@ -37,11 +37,11 @@ def test_a_failure_has_its_code_and_the_summary_the_next_step(home: Home) -> Non
         "next: aorch run --retry-failed 'a b' --ledger ledger.db",
         "next: aorch run --retry-failed s --ledger ledger.db",
     ]
-    assert last == "next: then this command with --resume prints what came, last, of every line"
+    assert last == "next: then run the first command with --resume to print the latest result of every line"
     alone = home.aorch("run", "--batch", "-", "--session", "s", stdin=lines(task(2, fail=True)))
     assert alone.err.splitlines()[1:] == ["next: aorch run --retry-failed s"]
     broken = home.aorch("run", "--batch", "-", stdin="{}\n")
-    assert re.fullmatch(r"1 line: 0 succeeded, 1 broken · [\d.]+ s, \d+/s\n", broken.err)
+    assert re.fullmatch(r"1 line: 0 succeeded, 1 invalid · [\d.]+ s, \d+/s\n", broken.err)
 
 
 def test_of_many_sessions_the_first_three_are_named(home: Home) -> None:
@@ -49,7 +49,7 @@ def test_of_many_sessions_the_first_three_are_named(home: Home) -> None:
     summary, *steps = home.aorch("run", "--batch", "b.jsonl", "--parallel", "1").err.splitlines()
     assert summary.endswith(" · sessions s0, s1, s2, …")
     assert [step.split()[-1] for step in steps[:3]] == ["s0", "s1", "s2"]
-    assert steps[3] == "next: and so for the other sessions in which something failed"
+    assert steps[3] == "next: the same for the other sessions with failed tasks"
 
 
 @pytest.mark.parametrize(
@@ -121,9 +121,9 @@ def test_a_reader_that_goes_away_ends_it_cleanly(home: Home) -> None:
     assert done.returncode == 141
     assert done.stdout.count(b"\n") == 1
     summary, *steps = done.stderr.decode().splitlines()
-    told = re.fullmatch(r"broken off: ([\d,]+) lines: ([\d,]+) succeeded(?:, (\d+) cancelled)? · .*", summary)
+    told = re.fullmatch(r"stopped: ([\d,]+) lines: ([\d,]+) succeeded(?:, (\d+) cancelled)? · .*", summary)
     assert told
-    assert steps == ["next: this command again with --resume goes on"]
+    assert steps == ["next: run the same command with --resume to continue; finished lines are not run again"]
     assert len(seen(home)) < 50_000
     every, succeeded, cancelled = (int((number or "0").replace(",", "")) for number in told.groups())
     assert every == succeeded + cancelled
@@ -162,21 +162,21 @@ def test_what_an_agent_prints_is_not_a_result(home: Home) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        ((), 2, "a capability is needed"),
-        (("echo", "text=a", "--csv"), 2, "--csv needs --batch"),
-        (("echo", "text=a", "--parallel", "2"), 2, "--parallel needs --batch"),
+        ((), 2, "missing capability"),
+        (("echo", "text=a", "--csv"), 2, "--csv works only with --batch"),
+        (("echo", "text=a", "--parallel", "2"), 2, "--parallel works only with --batch"),
         (("--batch", "missing.jsonl"), 12, "missing.jsonl"),
-        (("--batch", "."), 2, "is a folder"),
-        (("n=1", "--batch", "-"), 2, "'n=1' stands where the capability is"),
+        (("--batch", "."), 2, "is a directory"),
+        (("n=1", "--batch", "-"), 2, "'n=1' is a parameter, not a capability"),
         (("once", "n=@-", "--batch", "-"), 2, "standard input is the batch"),
-        (("once", "n=@{file}", "--batch", "-"), 2, "names a file"),
+        (("once", "n=@{file}", "--batch", "-"), 2, "a file name cannot contain a column"),
         (("once", "n:=[{n}]", "--batch", "-"), 2, "'n' is not JSON"),
         (("once", "n={n}", "n=1", "--batch", "-"), 2, "given twice"),
         (("--batch", "-", "--resume"), 2, "--batch-name"),
-        (("--batch", "aorch.toml", "--resume"), 12, "Start it without --resume"),
+        (("--batch", "aorch.toml", "--resume"), 12, "without --resume to start it"),
         (("--retry-failed", "s", "--batch", "-"), 2, "--retry-failed"),
         (("echo", "--retry-failed", "s"), 2, "CAPABILITY"),
-        (("--retry-failed", "nobody's"), 12, 'no session is called "nobody\'s"'),
+        (("--retry-failed", "nobody's"), 12, 'no session "nobody\'s"'),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_one_sentence(
@@ -207,12 +207,12 @@ def watched(home: Home, *arguments: str, out: bool) -> tuple[str, str]:
     return said.decode(), (rest or b"").decode()
 
 
-def test_at_a_terminal_a_bar_tells_how_many_how_fast_and_how_long_still(home: Home) -> None:
+def test_a_bar_on_a_terminal_shows_number_rate_and_remaining_time(home: Home) -> None:
     home.write("b.jsonl", lines(*(task(n, sleep=0.05) for n in range(80))))
     said, out = watched(home, "run", "--batch", "b.jsonl", out=False)
     assert len(results(out)) == 80
     plain = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", said)
-    assert re.search(r"\d+ lines .*━.* \d+/s 0:00:\d\d", plain)
+    assert re.search(r"\d+ lines, [\d,]+/s .*━.* 0:00:\d\d", plain)
     assert re.search(r"80 lines: 80 succeeded · .*\r\n$", said)
 
 
@@ -235,4 +235,4 @@ def test_more_at_a_time_than_makes_sense_is_refused(home: Home, command: tuple[s
 
 def test_rows_of_csv_without_a_capability_are_refused_before_they_are_read(home: Home) -> None:
     done = home.aorch("run", "--batch", "nothing.csv", "--csv")
-    assert (done.code, "say no capability" in done.err) == (2, True)
+    assert (done.code, "CSV rows have no capability" in done.err) == (2, True)

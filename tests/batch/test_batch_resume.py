@@ -60,7 +60,7 @@ def test_what_is_done_is_not_done_again_and_its_results_are_told_from_the_ledger
         assert {**one, "timestamp": ""} == {**other, "timestamp": ""}
     assert (first.code, again.code) == (10, 10)
     assert sorted(seen(home)) == ["1", "2", "4"]
-    assert "3 of them on record before" in again.err
+    assert "3 from an earlier run" in again.err
 
 
 def test_a_long_result_is_told_from_the_ledger_whole(home: Home) -> None:
@@ -158,7 +158,7 @@ def test_standard_input_is_gone_on_with_by_its_name(home: Home) -> None:
     assert seen(home) == ["1", "2"]
     unknown = home.aorch("run", "--batch", "-", "--batch-name", "other", "--resume", stdin="")
     assert (unknown.code, unknown.out) == (12, "")
-    assert "no batch 'other' was begun in this ledger" in unknown.err
+    assert "no batch 'other' in this ledger" in unknown.err
 
 
 def test_a_resumed_batch_stays_in_the_session_that_it_began(home: Home) -> None:
@@ -184,7 +184,7 @@ def test_a_line_that_another_process_is_doing_is_not_done_beside_it(home: Home, 
     running = home.start("run", "--batch", "b.jsonl", "--parallel", "1")
     wait_for(lambda: seen(home))
     beside = home.aorch("run", "--batch", "b.jsonl", "--resume", "--ordered")
-    assert results(beside)[0]["error"].startswith("another process is doing this line (contract ")
+    assert results(beside)[0]["error"].startswith("another process is running this line (contract ")
     assert (results(beside)[1]["data"], beside.code) == ("b", 13)
     home.write("go", "")
     out, _ = running.communicate(timeout=30)

@@ -7,10 +7,11 @@ import threading
 import pytest
 from conftest import Home
 
+from aorch.batch import raw_lines
 from aorch.batch.batch_line import Line
-from aorch.cli import lines as lines_module
-from aorch.cli.columns import Templates
-from aorch.cli.lines import LONGEST_LINE, Defaults, Lines
+from aorch.batch.columns import ColumnTemplates
+from aorch.batch.lines import Defaults, LineParser
+from aorch.batch.raw_lines import LONGEST_LINE
 
 BOM = b"\xef\xbb\xbf"
 TASK = b'{"capability":"echo","parameters":{"text":"a"}}\n'
@@ -28,10 +29,10 @@ def made(*packets: bytes, csv: bool = False) -> list[Line]:
     thread = threading.Thread(target=write)
     thread.start()
     try:
-        lines = Lines(Defaults("echo", Templates([]), "s"), b"")
+        lines = LineParser(Defaults("echo", ColumnTemplates(), "s"), b"")
         return [line for some in (lines.from_csv if csv else lines.from_json)(reading.fileno()) for line in some]
     finally:
-        while reading.recv(lines_module.READ):  # what was not read would hold the thread
+        while reading.recv(raw_lines.READ_SIZE):  # what was not read would hold the thread
             pass
         thread.join()
         reading.close()
@@ -63,7 +64,7 @@ def test_a_byte_order_mark_is_accepted_however_its_bytes_arrive(packets: tuple[b
 
 def test_a_mark_alone_is_an_empty_batch_and_half_a_mark_is_not_json() -> None:
     assert made(BOM) == made() == []
-    with pytest.raises(Exception, match="the first line is no JSON"):
+    with pytest.raises(Exception, match="the first line is not JSON"):
         made(BOM[:2])
 
 
@@ -72,7 +73,7 @@ def test_numbers_count_blank_lines() -> None:
     assert made(b"\n\n" + TASK + b"\n{\n")[1].number == 5
     assert parts(made(b"\ntext\n\na\n\n\nb,c\n\nd\n", csv=True)) == [
         (4, {"text": "a"}),
-        (7, "line 7: the row has 2 cells, and the header names 1 columns"),
+        (7, "line 7: the row has 2 cells, but the header names 1 columns"),
         (9, {"text": "d"}),
     ]
 
@@ -109,7 +110,7 @@ def test_a_cell_that_never_ends_ends_the_batch() -> None:
 
 
 def packets(data: bytes) -> list[bytes]:
-    return [data[at : at + lines_module.READ] for at in range(0, len(data), lines_module.READ)]
+    return [data[at : at + raw_lines.READ_SIZE] for at in range(0, len(data), raw_lines.READ_SIZE)]
 
 
 def test_marks_are_accepted_in_every_file_of_json(home: Home) -> None:

@@ -101,7 +101,7 @@ def test_filters_are_read_from_options(home: Home) -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        ("list", "--since", "yesterday"),
+        ("list", "--since", "yesteryear"),
         ("list", "--until", "5x"),
         ("list", "--since", "99999999999d"),
         ("list", "--text", "--"),
@@ -213,7 +213,7 @@ def test_writing_to_a_ledger_that_was_named_and_does_not_exist_warns_that_one_is
     ]
     for number, command in enumerate(commands):
         ledger = bare_home.folder / f"typo{number}.db"
-        warning = f"warning: there is no ledger at {ledger}: a new one is created\n"
+        warning = f"warning: no ledger at {ledger}: aorch creates it\n"
         first, again = (bare_home.aorch(*command, "--ledger", ledger.name) for _ in range(2))
         assert first.code == 0
         assert first.err.count(warning) == 1
@@ -234,7 +234,7 @@ def test_a_named_ledger_that_cannot_be_created_is_an_error_without_that_warning(
 
 def test_reading_makes_no_ledger_and_warns_of_one_that_was_named(bare_home: Home) -> None:
     """A mistyped name must not look like an empty ledger; the one of a person's own is not there before its first use."""
-    warning = f"warning: there is no ledger at {bare_home.ledger}: it reads as empty\n"
+    warning = f"warning: no ledger at {bare_home.ledger}: aorch shows an empty one\n"
     for arguments in (("list", "--text", "x"), ("tail",), ("export",)):
         result = bare_home.aorch("contracts", *arguments)
         assert (result.code, result.out, result.err) == (0, "", warning)
@@ -258,7 +258,7 @@ def test_a_table_fits_its_terminal_and_keeps_ids_whole(home: Home, columns: int)
     assert "status" in header
     assert ("capability" in header) == (columns >= 80)
     assert ("session" in header) == (columns >= 160)
-    assert ("from → to" in header) == (columns >= 240)
+    assert ("from → to" in header) == (columns >= 160)
 
 
 COMMANDS: list[tuple[str, ...]] = [
@@ -289,10 +289,10 @@ def test_a_terminal_is_told_how_to_go_on(home: Home) -> None:
     rows = pairs(2)
     put(home.ledger, *rows)
     shown = plain(at_terminal(home, "contracts", "list", "--limit", "3"))
-    more = f"There is more: --before {rows[1].contract_id}, or a greater --limit than 3\n"
+    more = f"more contracts: --before {rows[1].contract_id} shows the next page\n"
     assert shown.endswith(more)
-    assert "There is more" not in at_terminal(home, "contracts", "list", "--limit", "4")
-    assert "No contract is like that." in at_terminal(home, "contracts", "list", "--session", "nobody")
+    assert "more contracts" not in at_terminal(home, "contracts", "list", "--limit", "4")
+    assert "no contracts found" in at_terminal(home, "contracts", "list", "--session", "nobody")
 
 
 def test_a_pipe_is_told_that_there_is_more(home: Home) -> None:
@@ -301,7 +301,7 @@ def test_a_pipe_is_told_that_there_is_more(home: Home) -> None:
     put(home.ledger, *rows)
     listed = home.aorch("contracts", "list", "--limit", "3", "--jsonl")
     assert len(listed.out.splitlines()) == 3
-    assert listed.err == f"There is more: --before {rows[1].contract_id}, or a greater --limit than 3\n"
+    assert listed.err == f"more contracts: --before {rows[1].contract_id} shows the next page\n"
     assert home.aorch("contracts", "list", "--limit", "4").err == ""
 
 
@@ -316,11 +316,11 @@ def test_a_line_of_tail_keeps_the_id_and_the_status_whole_at_80_columns(home: Ho
         assert len(line) <= 80
 
 
-def test_long_work_tells_how_far_it_is(home: Home) -> None:
+def test_long_work_shows_a_progress_bar(home: Home) -> None:
     put(home.ledger, *pairs(1_000))
     shown = at_terminal(home, "contracts", "list", "--text", "word7")
-    assert [int(percent) for percent in re.findall(r"\rindexing text … (\d+) %", shown)] == [25, 50, 75, 100]
-    assert "%" not in at_terminal(home, "contracts", "list", "--text", "word7")
+    assert re.search("indexing text .*━", plain(shown))
+    assert "━" not in at_terminal(home, "contracts", "list", "--text", "word7")
 
 
 def test_no_color_means_none(home: Home) -> None:
@@ -343,7 +343,7 @@ def test_each_help_has_an_example(home: Home, command: str) -> None:
 
 
 def test_the_types_and_statuses_of_the_options_are_those_of_the_ledger() -> None:
-    from aorch.cli.commands.contracts import ContractType, Status
+    from aorch.cli.options import ContractType, Status
     from aorch.ledger import record as row
 
     known: Any = (row.PENDING, row.IN_PROGRESS, row.COMPLETED, row.FAILED, row.CANCELLED, row.INTERRUPTED)

@@ -39,7 +39,7 @@ def failed_with(done: Result, code: int, *said: str) -> bool:
     assert done.code == code, done
     assert done.out == ""
     first, _, rest = done.err.partition("\n")
-    err = rest if first.startswith("warning: there is no ledger at ") else done.err
+    err = rest if first.startswith("warning: no ledger at ") else done.err
     assert err.startswith("error: ")
     assert "Traceback" not in err
     assert err.count("\n") <= 2
@@ -417,10 +417,10 @@ def test_a_disk_that_fills_in_the_middle_of_a_batch_is_told_once_and_the_batch_g
     full = disk.aorch(*batch)
     assert full.code == 14
     said = full.err.splitlines()
-    assert said[0].startswith("broken off: ")
+    assert said[0].startswith("stopped: ")
     assert said[1:] == [
         f"error: the disk of the ledger {disk.folder}/ledger.db is full",
-        "       Make room, then try again.",
+        "hint: Make room, then try again.",
     ]
     told = {result["id"]: result for result in map(json.loads, full.out.splitlines())}
     assert 0 < len(told) < 2000
@@ -528,7 +528,7 @@ def test_twenty_processes_open_a_ledger_that_does_not_exist_yet(home: Home) -> N
     said = start_many(
         home, "import sys; from aorch.__main__ import main; sys.argv[1:] = ['run', 'echo', 'text=a']; main()", 20
     )
-    assert set(said) == {f"warning: there is no ledger at {home.ledger}: a new one is created\n"}
+    assert set(said) == {f"warning: no ledger at {home.ledger}: aorch creates it\n"}
     assert home.rows("SELECT count(*), count(DISTINCT request_id) FROM contracts") == [(40, 20)]
     assert home.rows("SELECT DISTINCT status FROM contracts") == [("completed",)]
     assert home.rows("SELECT count(*) FROM alembic_version") == [(1,)]
@@ -548,7 +548,10 @@ def test_an_interrupted_run_cancels_the_contract_and_leaves_no_process(
     os.killpg(running.pid, number)  # as a terminal does it: the whole foreground group
     out, err = running.communicate(timeout=30)
     assert (running.returncode, out) == (code, b"")
-    assert err == b"error: interrupted; the contract says cancelled\n       aorch contracts list -s s\n"
+    assert (
+        err
+        == b"error: interrupted; the task is recorded as cancelled\nhint: Show its contracts: aorch contracts list -s s\n"
+    )
     assert wait_for(lambda: are_gone(home, "a"))
     assert home.rows("SELECT contract_type, status, error, claimed_by FROM contracts ORDER BY position") == [
         ("REQUEST", "cancelled", None, None),

@@ -198,7 +198,7 @@ def test_numbers_and_structures_are_written_as_json(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("item", "reason"),
-    [("text", "is not a parameter"), ("n:=x", "not JSON"), ("=x", "is not a parameter"), ("text=@/no", "is not there")],
+    [("text", "missing value"), ("n:=x", "not JSON"), ("=x", "invalid parameter"), ("text=@/no", "not found")],
 )
 def test_a_bad_item_is_refused_by_name(item: str, reason: str) -> None:
     with pytest.raises(AorchError, match=reason):
@@ -219,7 +219,7 @@ def test_an_output_that_cannot_be_written_is_one_sentence_and_the_exchange_is_on
         ["bash", "-c", f"{command} {where}"], cwd=home.folder, env=home.environment, capture_output=True, timeout=60
     )
     assert done.returncode == 74
-    assert done.stderr.startswith(b"error: standard output cannot be written")
+    assert done.stderr.startswith(b"error: cannot write to standard output")
     assert done.stderr.count(b"\n") == 2
     assert home.rows("SELECT count(*) FROM contracts WHERE status = 'completed'") == [(2,)]
 
@@ -231,4 +231,4 @@ def test_an_export_that_cannot_be_written_is_one_sentence(home: Home) -> None:
         ["bash", "-c", f"{command} > /dev/full"], cwd=home.folder, env=home.environment, capture_output=True, timeout=60
     )
     assert (done.returncode, done.stderr.count(b"\n")) == (74, 2)
-    assert done.stderr.startswith(b"error: standard output cannot be written")
+    assert done.stderr.startswith(b"error: cannot write to standard output")

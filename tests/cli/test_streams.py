@@ -225,7 +225,7 @@ def test_a_standard_output_that_is_full_is_one_sentence_whatever_is_printed(
         process = incident.start(*arguments, stdout=full)
     _, err = process.communicate(timeout=10)
     assert process.returncode == 74
-    assert err.decode().startswith("error: standard output cannot be written: No space left on device\n")
+    assert err.decode().startswith("error: cannot write to standard output: No space left on device\n")
     assert b"Traceback" not in err
 
 
@@ -234,7 +234,7 @@ def test_an_export_to_a_closed_standard_output_is_told(incident: Home) -> None:
     _, err = process.communicate(timeout=10)
     assert (process.returncode, err.decode().splitlines()[0]) == (
         74,
-        "error: standard output cannot be written: it is closed",
+        "error: cannot write to standard output: it is closed",
     )
 
 

@@ -82,7 +82,7 @@ def test_failure_interruption_and_what_still_runs_are_told(home: Home) -> None:
     assert lines[1:] == [
         "  echo by agent_example_001  failed  2 ms  FAILED  no such\\ntable",
         "  echo by agent_example_001  interrupted  2 ms  GONE",
-        "  echo by nobody  in_progress  OPEN",
+        "  echo by -  in_progress  OPEN",
     ]
 
 

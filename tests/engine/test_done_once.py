@@ -13,7 +13,7 @@ from batches import home_with_witness, lines, results, seen, task
 from conftest import Home
 
 from aorch import Agent, AgentCapability, Orchestrator, Pipeline, Step, Task
-from aorch.batch.batch_history import unfinished
+from aorch.batch.batch_history import unfinished_lines
 from aorch.engine.resume import resumable
 from aorch.engine.task import Answer
 from aorch.errors import Conflict
@@ -56,7 +56,7 @@ def flaky(orchestrator: Orchestrator) -> Flaky:
 
 async def retried(orchestrator: Orchestrator) -> list[Answer]:
     """What `--retry-failed` does."""
-    chunks = list(unfinished(orchestrator.config.ledger, "s", None))
+    chunks = list(unfinished_lines(orchestrator.config.ledger, "s", None))
     return [await orchestrator.perform(line.task) for chunk in chunks for line in chunk if line.task]
 
 

@@ -209,20 +209,20 @@ def test_a_ledger_is_piped_into_another(home: Home) -> None:
     source.communicate(timeout=60)
     assert source.wait(timeout=60) == sink.returncode == 0
     assert json.loads(out) == {"files": [{"file": "-", "new": 80, "updated": 0, "skipped": 0}]}
-    assert err.decode() == f"warning: there is no ledger at {home.folder}/other.db: a new one is created\n"
+    assert err.decode() == f"warning: no ledger at {home.folder}/other.db: aorch creates it\n"
     assert exported(home.folder / "other.db") == exported(home.ledger)
 
 
 def test_import_exits_13_with_one_sentence_for_a_contract_that_differs(home: Home) -> None:
     home.write("a.jsonl", json.dumps(old("a")))
     home.write("b.jsonl", json.dumps(old("a", status="failed")))
-    assert home.aorch("contracts", "import", "a.jsonl").out == "a.jsonl: 1 taken in, 0 there already\n"
+    assert home.aorch("contracts", "import", "a.jsonl").out == "a.jsonl: 1 imported, 0 skipped\n"
     result = home.aorch("contracts", "import", "a.jsonl", "b.jsonl")
     assert result.code == 13
-    assert result.out == "a.jsonl: 0 taken in, 1 there already\n"
+    assert result.out == "a.jsonl: 0 imported, 1 skipped\n"
     assert result.err == (
         "error: b.jsonl, line 1: contract a is in the ledger already, and differs in status\n"
-        "       Compare it with `aorch contracts show a`; remove its line to keep the contract in the ledger.\n"
+        "hint: Compare it with `aorch contracts show a`; remove its line to keep the contract in the ledger.\n"
     )
 
 

@@ -148,7 +148,7 @@ def test_a_queued_request_that_ended_elsewhere_leaves_the_queue(home: Home) -> N
     copy(home.ledger, home.folder / "copy.db")
     assert home.aorch("worker", "--drain", "--ledger", "copy.db").code == 0
     write(home.folder / "a.jsonl", exported(home.folder / "copy.db").decode())
-    assert home.aorch("contracts", "import", "a.jsonl").out == "a.jsonl: 1 taken in, 1 updated, 0 there already\n"
+    assert home.aorch("contracts", "import", "a.jsonl").out == "a.jsonl: 1 imported, 1 updated, 0 skipped\n"
     assert home.rows("SELECT turn FROM contracts WHERE contract_id = ?", request_id) == [(None,)]
     assert home.aorch("worker", "--drain").code == 0
     assert exported(home.ledger) == exported(home.folder / "copy.db")

@@ -45,7 +45,7 @@ def test_compressing_again_without_new_contracts_makes_no_block_and_exits_0(inci
         "memory_block": None,
         "error": None,
     }
-    assert again.err == "0 sessions compressed, 1 had nothing new\n"
+    assert again.err == "0 sessions compressed, 1 without new contracts\n"
     assert blocks(incident) == [first]
 
 
@@ -119,9 +119,9 @@ def test_all_skips_busy_sessions_and_sessions_with_few_new_contracts(home: Home)
         rows = pairs(1 if name == "small" else 3, name)
         put(home.ledger, *(row._replace(**more) for row in rows))
     done = home.aorch("compress", "--all", "--idle", "1h", "--min-contracts", "4")
-    assert done.err == "1 session compressed, 2 left for later\n"
+    assert done.err == "1 session compressed, 2 skipped\n"
     assert [line.split("\t")[0] for line in done.out.splitlines()] == ["done"]
-    assert home.aorch("compress", "--all").err == "2 sessions compressed, 1 had nothing new\n"
+    assert home.aorch("compress", "--all").err == "2 sessions compressed, 1 without new contracts\n"
 
 
 def test_quiet_prints_only_problems(home: Home) -> None:

@@ -96,7 +96,7 @@ def test_show_prints_every_block_of_a_session_with_citations(home: Home) -> None
 
 def test_show_with_a_block_id_prints_that_block(home: Home) -> None:
     block = blocks(home)[0]
-    assert home.aorch("memory", "show", block["block_id"], "--as", "json").json == {
+    assert home.aorch("memory", "show", block["block_id"], "--json").json == {
         "session_id": block["session_id"],
         "blocks": [block],
     }
@@ -112,7 +112,7 @@ def test_show_as_prompt_fits_in_max_tokens_and_covers_all_blocks(home: Home, bud
 def test_show_of_an_uncompressed_session_is_empty_and_an_unknown_session_exits_12(home: Home) -> None:
     home.aorch("run", "echo", "text=hi", "--session", "fresh")
     assert home.aorch("memory", "show", "fresh").out == ""
-    assert home.aorch("memory", "show", "fresh", "--as", "json").json == {"session_id": "fresh", "blocks": []}
+    assert home.aorch("memory", "show", "fresh", "--json").json == {"session_id": "fresh", "blocks": []}
     done = home.aorch("memory", "show", "nobody")
     assert done.code == 12
     assert "no session or memory block is called 'nobody'" in done.err
@@ -142,7 +142,7 @@ def test_search_without_matches_prints_nothing(home: Home) -> None:
 
 
 def test_verify_of_correct_blocks_exits_0(home: Home) -> None:
-    assert home.aorch("memory", "verify", "--all").out == "3 memory blocks: every citation and quotation holds\n"
+    assert home.aorch("memory", "verify", "--all").out == "3 memory blocks: every citation and quotation is correct\n"
     done = home.aorch("memory", "verify", SESSION, "--json")
     assert done.json == {"blocks": 2, "faults": []}
 
@@ -150,7 +150,7 @@ def test_verify_of_correct_blocks_exits_0(home: Home) -> None:
 def faults_of(home: Home) -> list[dict[str, str]]:
     done = home.aorch("memory", "verify", "--all", "--json")
     assert done.code == 13
-    assert "memory blocks say what their contracts do not" in done.err
+    assert "memory blocks do not match their contracts" in done.err
     found: list[dict[str, str]] = done.json["faults"]
     return found
 
@@ -240,7 +240,7 @@ def unkind_session() -> Session:
         ("memory", "list"),
         ("memory", "show", "SESSION"),
         ("memory", "show", "SESSION", "--as", "prompt"),
-        ("memory", "show", "SESSION", "--as", "json"),
+        ("memory", "show", "SESSION", "--json"),
         ("memory", "search", "disk"),
         ("memory", "verify", "--all"),
         ("memory", "export"),

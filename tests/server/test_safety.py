@@ -78,9 +78,9 @@ def test_a_token_reads_and_runs_where_nothing_is_said_and_json_holds_all_of_it(h
 
 NO_TOKENS = [
     (("create", "taken"), 13, "token 'taken' already exists"),
-    (("create", "x", "--expires", "soon"), 2, "--expires 'soon' is neither a time nor a span"),
+    (("create", "x", "--expires", "soon"), 2, "--expires 'soon' is neither a time nor a delay"),
     (("create", "x", "--expires", "2020-01-01"), 2, "is in the past"),
-    (("create", "x", "--expires", "99999999999w"), 2, "is neither a time nor a span"),
+    (("create", "x", "--expires", "99999999999w"), 2, "is neither a time nor a delay"),
     (("create", "x\ny"), 2, "invalid token name"),
     (("create", "x", "--agent", "orchestrator"), 2, "cannot be bound"),
     (("create", "x", "--scope", "everything"), 2, "everything"),

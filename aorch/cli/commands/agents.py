@@ -3,10 +3,12 @@
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperOption
+from typer.core import TyperOption
 
-from aorch.cli.options import JsonOption, complete_agents
+from aorch.cli.options import JsonOption
+from aorch.cli.shell_completion import complete_agents
 from aorch.cli.streams import set_aside
+from aorch.cli.typer_classes import AorchCommand
 
 if TYPE_CHECKING:
     from aorch.agents.registry import Registry
@@ -16,7 +18,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, help="List, add, r
 AgentArgument = Annotated[str, typer.Argument(metavar="ID", help="ID of the agent.", autocompletion=complete_agents)]
 
 
-class AddCommand(TyperCommand):
+class AddCommand(AorchCommand):
     """`agents add`, which has the options of every kind of agent besides its own."""
 
     def get_params(self, ctx: Any) -> list[Any]:

@@ -1,12 +1,13 @@
-"""`aorch compress`: what is new of a session becomes a memory block."""
+"""`aorch compress`: summarise the new contracts of sessions in memory blocks."""
 
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aorch.cli.options import JsonOption, LedgerOption, complete_sessions
-from aorch.cli.time_options import TIME_HELP, ago
+from aorch.cli.options import JsonOption, LedgerOption
+from aorch.cli.shell_completion import complete_sessions
+from aorch.cli.time_options import past_time
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -18,44 +19,64 @@ app = typer.Typer(add_completion=False)
 
 Via = StrEnum("Via", ["auto", "local", "llm", "memagent"])
 MaxTokensOption = Annotated[
-    int, typer.Option("--max-tokens", min=64, max=65_536, metavar="N", help="How long it may be, 4 characters a token.")
+    int,
+    typer.Option(
+        "--max-tokens",
+        min=64,
+        max=65_536,
+        metavar="N",
+        help="Maximum size of the text in tokens of 4 characters (default: 512).",
+    ),
 ]
 
 
 @app.command()
 def compress(
     sessions: Annotated[
-        list[str] | None, typer.Argument(metavar="SESSION...", help="Sessions.", autocompletion=complete_sessions)
+        list[str] | None,
+        typer.Argument(metavar="SESSION...", help="Sessions to compress.", autocompletion=complete_sessions),
     ] = None,
-    all_: Annotated[bool, typer.Option("--all", help="Every session that has something new.")] = False,
+    all_: Annotated[bool, typer.Option("--all", help="Compress every session with new contracts.")] = False,
     intent: Annotated[
-        str | None, typer.Option("--intent", metavar="TEXT", help="What the memory is wanted for: kept first.")
+        str | None,
+        typer.Option("--intent", metavar="TEXT", help="What you need the memory for; related content is kept first."),
     ] = None,
     via: Annotated[
         Via,
-        typer.Option("--via", case_sensitive=False, help="What compresses; auto takes what is configured, else local."),
+        typer.Option(
+            "--via",
+            metavar="COMPRESSOR",
+            case_sensitive=False,
+            help="local, llm, memagent, or auto: the configured one, otherwise local (default: auto).",
+        ),
     ] = Via.auto,
     max_tokens: MaxTokensOption = 512,
     idle: Annotated[
         str | None,
-        typer.Option("--idle", metavar="TIME", help=f"Leave for later what was written to since {TIME_HELP}."),
+        typer.Option(
+            "--idle",
+            metavar="TIME",
+            help="Skip sessions with contracts newer than TIME: 1h, 1d12h, '2 days', today, 2026-01-31T09:00:00Z.",
+        ),
     ] = None,
     min_contracts: Annotated[
         int,
-        typer.Option("--min-contracts", min=1, metavar="N", help="Leave for later what has fewer new contracts."),
+        typer.Option(
+            "--min-contracts", min=1, metavar="N", help="Skip sessions with fewer than N new contracts (default: 1)."
+        ),
     ] = 1,
     json: JsonOption = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what goes wrong.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only problems.")] = False,
     ledger: LedgerOption = None,
 ) -> None:
-    """Make a memory block of what is new in sessions; every claim in it cites the contracts that it comes from.
+    """Summarise the new contracts of sessions in memory blocks; every claim cites its source contracts.
 
-    Where nothing is new, nothing is made, and that is no error. A REQUEST at the end that is not answered yet waits for
-    the next block. May be killed at any time: a block is in the ledger whole or not at all. While another compression
-    runs on the same ledger this one leaves at once (exit code 13).
+    A session without new contracts gets no block; this is not an error. Unanswered REQUESTs at the end of a session are left for
+    the next block. You can kill the command at any time: a block is written completely or not at all. If another compression is
+    running on the same ledger, the command exits at once (exit code 13).
 
-    In a pipe: tab-separated session, block, contracts, tokens before, tokens after, compressor. --json prints one object
-    for one session, else a line for each: with --all for each that had something new.
+    In a pipe: tab-separated session, block, contracts, tokens before, tokens after, compressor. --json prints one object for a
+    single session, otherwise one line per session; with --all, only for sessions with new contracts.
 
     \b
     Examples:
@@ -70,8 +91,10 @@ def compress(
     from aorch.memory.compressor import CompressionOptions
 
     if bool(sessions) == all_:
-        raise UsageError("name sessions, or give --all" if not all_ else "give either sessions or --all, not both")
-    how = CompressionOptions(str(via), intent, max_tokens, ago("--idle", idle) if idle else None, min_contracts)
+        raise UsageError(
+            "sessions cannot be combined with --all" if all_ else "missing session", "Name sessions, or pass --all."
+        )
+    how = CompressionOptions(str(via), intent, max_tokens, past_time("--idle", idle) if idle else None, min_contracts)
     code = asyncio.run(_each(settings.load(ledger), sessions, how, as_json=json, quiet=quiet))
     raise typer.Exit(code)
 
@@ -93,16 +116,16 @@ async def _each(
             codes += [done.error.exit_code] if done.error else []
     finally:
         if tally and not quiet:
-            _sum_up(tally)
+            _print_summary(tally)
     if not tally and not quiet:
-        _sum_up(tally)
+        _print_summary(tally)
     return next(iter(codes), 0)
 
 
 def _kind(done: "CompressionResult") -> str:
     if done.error is not None:
         return "failed"
-    return "left for later" if done.skipped else "compressed" if done.block else "had nothing new"
+    return "skipped" if done.skipped else "compressed" if done.block else "without new contracts"
 
 
 def _show(done: "CompressionResult", *, as_json: bool, quiet: bool, alone: bool) -> None:
@@ -123,7 +146,8 @@ def _show(done: "CompressionResult", *, as_json: bool, quiet: bool, alone: bool)
 def _show_line(done: "CompressionResult") -> None:
     import sys
 
-    from aorch.cli.render.console import is_terminal, print_text, printable
+    from aorch.cli.render.console import print_text, printable
+    from aorch.cli.streams import is_terminal
 
     assert done.block is not None
     size, compressor = done.block.size, done.block.compressor.name
@@ -135,10 +159,10 @@ def _show_line(done: "CompressionResult") -> None:
     return print_text("\t".join(map(str, cells)))
 
 
-def _sum_up(tally: "Counter[str]") -> None:
+def _print_summary(tally: "Counter[str]") -> None:
     import sys
 
     done = tally["compressed"]
     parts = [f"{done} session{'' if done == 1 else 's'} compressed"]
-    parts += [f"{tally[kind]} {kind}" for kind in ("had nothing new", "left for later", "failed") if tally[kind]]
+    parts += [f"{tally[kind]} {kind}" for kind in ("without new contracts", "skipped", "failed") if tally[kind]]
     print(", ".join(parts), file=sys.stderr)

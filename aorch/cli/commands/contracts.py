@@ -1,142 +1,100 @@
-"""`aorch contracts`: the ledger, read, followed, carried away and taken in."""
+"""`aorch contracts`: list, follow, export and import contracts."""
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aorch.cli.commands import queued
+from aorch.cli.commands.cancel import cancel
 from aorch.cli.commands.resume import resume
+from aorch.cli.commands.wait import wait
 from aorch.cli.options import (
-    IS_CREATED,
+    CREATES_NEW,
+    FilterOptions,
+    IdArgument,
+    JsonLinesOption,
     JsonOption,
     LedgerOption,
-    SessionOption,
-    complete_agents,
-    complete_capabilities,
-    complete_contracts,
+    LimitOption,
     ledger_to_read,
     warn_of_missing,
 )
-from aorch.cli.time_options import TIME_HELP, ago
+from aorch.cli.shell_completion import complete_contracts
+from aorch.cli.time_options import past_time
 
 if TYPE_CHECKING:
     from aorch.ledger.reader import Filter
-    from aorch.ledger.search import Progress
-    from aorch.ledger.tree import TreeNode
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Read, follow and carry away the ledger.")
-app.command()(queued.wait)
-app.command()(queued.cancel)
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="List, follow, export and import contracts.")
 
-ContractType = StrEnum("ContractType", {"REQUEST": "REQUEST", "RESPONSE": "RESPONSE"})
-Status = StrEnum("Status", ["pending", "in_progress", "completed", "failed", "cancelled", "interrupted"])
-Form = StrEnum("Form", ["jsonl", "csv"])
-
-
-AgentOption = Annotated[
-    str | None,
-    typer.Option("--agent", "-a", metavar="ID", help="From or to this agent.", autocompletion=complete_agents),
-]
-TypeOption = Annotated[
-    ContractType | None,
-    typer.Option("--type", case_sensitive=False, help="Only what was asked, or only the answers."),
-]
-CapabilityOption = Annotated[
-    str | None,
-    typer.Option(
-        "--capability", "-c", metavar="NAME", help="For this capability.", autocompletion=complete_capabilities
-    ),
-]
-StatusOption = Annotated[Status | None, typer.Option("--status", case_sensitive=False, help="In this status.")]
-SinceOption = Annotated[str | None, typer.Option("--since", metavar="TIME", help=f"Not older than {TIME_HELP}.")]
-UntilOption = Annotated[str | None, typer.Option("--until", metavar="TIME", help="Older than that, written likewise.")]
-TextOption = Annotated[
-    str | None,
-    typer.Option(
-        "--text", "-t", metavar="WORDS", help="With all these words in payload, result or error; word* is a beginning."
-    ),
-]
-LinesOption = Annotated[bool, typer.Option("--jsonl", help="Print a line of JSON for each contract.")]
+ExportFormat = StrEnum("ExportFormat", ["jsonl", "csv"])
 
 
 @app.command("list")
 def list_(
-    session: SessionOption = None,
-    agent: AgentOption = None,
-    contract_type: TypeOption = None,
-    capability: CapabilityOption = None,
-    status: StatusOption = None,
-    since: SinceOption = None,
-    until: UntilOption = None,
-    text: TextOption = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, metavar="N", help="At most so many.")] = 50,
+    which: FilterOptions,
+    limit: LimitOption = 50,
     before: Annotated[
         str | None,
         typer.Option(
             "--before",
             metavar="ID",
-            help="The next page: what is older than this contract.",
+            help="Show the next page: contracts older than this one.",
             autocompletion=complete_contracts,
         ),
     ] = None,
     json: JsonOption = False,
-    jsonl: LinesOption = False,
+    jsonl: JsonLinesOption = False,
     ledger: LedgerOption = None,
 ) -> None:
-    """List contracts, the newest first.
+    """List contracts, newest first.
 
-    In a pipe: tab-separated id, time, type, from, to, capability, status, session, and what was said.
+    In a pipe: tab-separated id, time, type, from, to, capability, status, session and content.
 
     \b
     Examples:
       aorch contracts list --session review
-      aorch contracts list --status failed --since 2d
+      aorch contracts list --status failed --since yesterday
       aorch contracts list --text 'connection refused' --jsonl
     """
-    from aorch.cli.render.console import note, print_json, tell
+    from aorch.cli.render.console import note, print_json, print_json_lines, tell
     from aorch.cli.render.contract_views import show_list
+    from aorch.cli.render.progress import progress_callback
     from aorch.engine.recovery import recover
     from aorch.ledger.reader import Reader
 
-    which = _filter(session, agent, contract_type, capability, status, since, until, text)
-    with _progress("indexing text") as progress, Reader(recover(ledger_to_read(ledger)), progress) as reader:
+    filter_ = _filter(which)
+    with progress_callback("indexing text") as progress, Reader(recover(ledger_to_read(ledger)), progress) as reader:
         older = reader.position(reader.find(before).contract_id) if before else None
-        found = reader.page(which, limit=limit + 1, before=older)
-    page, following = found[:limit], found[limit - 1].contract_id if len(found) > limit else None
+        found = reader.page(filter_, limit=limit + 1, before=older)
+    page, next_id = found[:limit], found[limit - 1].contract_id if len(found) > limit else None
     if json:
-        return print_json({"contracts": [contract.as_dict() for contract in page], "next": following})
+        return print_json({"contracts": [contract.as_dict() for contract in page], "next": next_id})
     if jsonl:
-        _print_lines(contract.as_dict() for contract in page)
+        print_json_lines(contract.as_dict() for contract in page)
     else:
-        show_list(page, one_session=session is not None)
-    if following:
-        tell(f"There is more: --before {following}, or a greater --limit than {limit}")
+        show_list(page, one_session=which.session is not None)
+    if next_id:
+        tell(f"more contracts: --before {next_id} shows the next page")
     elif not page and not jsonl:
-        note("No contract is like that.")
+        note("no contracts found")
 
 
 @app.command()
 def show(
-    contract_id: Annotated[
-        str,
-        typer.Argument(
-            metavar="ID", help="A contract's id, or how it begins or ends.", autocompletion=complete_contracts
-        ),
-    ],
+    contract_id: IdArgument,
     tree: Annotated[
-        bool, typer.Option("--tree", help="The tree of REQUESTs: up to its root, and all below it.")
+        bool, typer.Option("--tree", help="Show the tree of REQUESTs: its root, and everything below.")
     ] = False,
-    all_: Annotated[bool, typer.Option("--all", help="Every branch of the tree, however many.")] = False,
+    all_: Annotated[
+        bool, typer.Option("--all", help="Show every branch of the tree (default: the first ones).")
+    ] = False,
     json: JsonOption = False,
     ledger: LedgerOption = None,
 ) -> None:
-    """Show a whole exchange: REQUEST, RESPONSE, and what was delegated for it.
+    """Show an exchange: its REQUEST, its RESPONSE, and the exchanges that its agent delegated.
 
     \b
     Examples:
@@ -146,102 +104,97 @@ def show(
     """
     from aorch.cli.render.console import print_json, print_text
     from aorch.cli.render.contract_views import exchange_text
+    from aorch.cli.render.tree_view import show_tree
     from aorch.engine.recovery import recover
     from aorch.ledger.reader import Reader
 
     with Reader(recover(ledger_to_read(ledger))) as reader:
+        contract = reader.find(contract_id)
         if tree or all_:
-            return _show_tree(reader.tree(reader.find(contract_id), *([None] if all_ else [])), as_json=json)
-        exchange = reader.exchange(reader.find(contract_id))
+            root = reader.tree(contract, None) if all_ else reader.tree(contract)
+            return print_json(root.as_dict()) if json else show_tree(root)
+        exchange = reader.exchange(contract)
     if json:
         return print_json(exchange.as_dict())
     print_text(exchange_text(exchange))
 
 
-def _show_tree(root: "TreeNode", *, as_json: bool) -> None:
-    from aorch.cli.render.console import print_json
-    from aorch.cli.render.tree_view import show_tree
-
-    if as_json:
-        print_json(root.as_dict())
-    else:
-        show_tree(root)
-
-
 @app.command()
 def tail(
-    session: SessionOption = None,
-    agent: AgentOption = None,
-    contract_type: TypeOption = None,
-    capability: CapabilityOption = None,
-    status: StatusOption = None,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=0, metavar="N", help="Begin with the last N.")] = 10,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is written from now on.")] = False,
-    jsonl: LinesOption = False,
+    which: FilterOptions,
+    limit: Annotated[
+        int,
+        typer.Option("--limit", "-n", min=0, metavar="N", help="Number of contracts to start with (default: 10)."),
+    ] = 10,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Keep printing new contracts as they are written.")
+    ] = False,
+    jsonl: Annotated[bool, typer.Option("--jsonl", "--json", help="Print JSON Lines: one contract per line.")] = False,
     ledger: LedgerOption = None,
 ) -> None:
-    """Show the last contracts, the newest last, and follow what comes.
+    """Show the newest contracts, oldest first, and optionally follow new ones.
 
-    A contract is shown once, as it stood when it was read: a REQUEST mostly in_progress, before its RESPONSE.
+    Each contract is printed once, in its status at that time. So a followed REQUEST usually is in_progress, and its RESPONSE
+    comes later.
 
     \b
     Examples:
       aorch contracts tail -n 20
       aorch contracts tail -f --agent agent_example_001 --jsonl
     """
+    from aorch.cli.render.console import print_json_line
     from aorch.cli.render.contract_views import show_line
     from aorch.engine.recovery import recover
     from aorch.ledger.reader import Reader
 
-    which = _filter(session, agent, contract_type, capability, status)
+    filter_ = _filter(which)
     with Reader(recover(ledger_to_read(ledger))) as reader:
         last = reader.last_position()
-        found = reversed(reader.page(which, limit=lines, before=last + 1))
-        for contract in chain(found, reader.follow(which, after=last) if follow else ()):
+        found = reversed(reader.page(filter_, limit=limit, before=last + 1))
+        for contract in chain(found, reader.follow(filter_, after=last) if follow else ()):
             if jsonl:
-                _print_lines([contract.as_dict()])
+                print_json_line(contract.as_dict())
             else:
                 show_line(contract)
 
 
+app.command()(wait)
+app.command()(cancel)
+app.command()(resume)
+
+
 @app.command()
 def export(
-    session: SessionOption = None,
-    agent: AgentOption = None,
-    contract_type: TypeOption = None,
-    capability: CapabilityOption = None,
-    status: StatusOption = None,
-    since: SinceOption = None,
-    until: UntilOption = None,
-    text: TextOption = None,
-    form: Annotated[Form, typer.Option("--format", case_sensitive=False, help="How it is written.")] = Form.jsonl,
+    which: FilterOptions,
+    format_: Annotated[
+        ExportFormat,
+        typer.Option("--format", metavar="FORMAT", case_sensitive=False, help="jsonl or csv (default: jsonl)."),
+    ] = ExportFormat.jsonl,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to; else standard output.")
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Output file (default: standard output).")
     ] = None,
     ledger: LedgerOption = None,
 ) -> None:
-    """Write contracts to a file, the oldest first; JSONL can be imported again.
+    """Export contracts, oldest first; JSONL can be imported again.
 
-    JSONL with --since also has older REQUESTs that are open or have ended since TIME.
+    JSONL with --since also contains older REQUESTs that are still open or have ended since then.
 
     \b
     Examples:
       aorch contracts export > ledger.jsonl
       aorch contracts export --since 7d --format csv --output week.csv
     """
-    from aorch.cli.render.console import is_terminal, note
-    from aorch.cli.streams import standard_output
+    from aorch.cli.render.console import binary_output, note
+    from aorch.cli.render.progress import progress_callback
     from aorch.ledger.transfer import export_contracts
 
-    which = _filter(session, agent, contract_type, capability, status, since, until, text)
-    watched = output is None and is_terminal(sys.stdout)
-    out = output or (cast("BinaryIO", _Screen()) if watched else standard_output())
-    with _progress("exporting", wanted=not watched) as progress:
-        export_contracts(ledger_to_read(ledger), which, form, out, progress)
-        if output is None:
-            sys.stdout.flush()
+    to_terminal, out = (False, output) if output else binary_output()
+    with progress_callback("exporting", wanted=not to_terminal) as progress:
+        export_contracts(ledger_to_read(ledger), _filter(which), format_, out, progress)
+        if not isinstance(out, Path):
+            out.flush()
     if output:
-        note(f"Written to {output}")
+        note(f"exported to {output}")
 
 
 @app.command("import")
@@ -250,12 +203,12 @@ def import_(
     json: JsonOption = False,
     ledger: LedgerOption = None,
 ) -> None:
-    """Take contracts in: JSONL as exported, or session files of the older JSON store.
+    """Import contracts: exported JSONL, or session files of the old JSON store.
 
-    A contract that is there already is skipped, and a REQUEST that was open and has ended meanwhile is updated: so the
-    same ledger can be imported again and again. A contract that differs otherwise, or ends a REQUEST that a process runs
-    here, is refused (exit code 13). The import stops at the first contract that is refused or invalid, with all before it
-    imported; once the file is fixed, it can be imported again.
+    Contracts that exist already are skipped, and REQUESTs that have ended since the last import are updated, so the same ledger
+    can be imported repeatedly. A contract that conflicts with an existing one, or that ends a REQUEST that a process is running
+    here, is rejected (exit code 13). The import stops at the first contract that is rejected or invalid and keeps all contracts
+    before it: fix the file and import it again.
 
     \b
     Examples:
@@ -264,90 +217,35 @@ def import_(
       ssh elsewhere aorch contracts export | aorch contracts import -
     """
     from aorch.cli.render.console import print_json, print_text, printable
+    from aorch.cli.render.progress import progress_callback
     from aorch.config import settings
     from aorch.ledger.transfer import import_contracts
 
     path = settings.ledger_path(ledger)
-    warn_of_missing(path, ledger, IS_CREATED)
+    warn_of_missing(path, ledger, CREATES_NEW)
     report = []
     for file in files:
-        with _progress(f"importing {printable(str(file))}") as progress:
-            taken = import_contracts(path, file, progress)
-        report.append({"file": str(file), "new": taken.new, "updated": taken.updated, "skipped": taken.present})
-        updated = f"{taken.updated} updated, " if taken.updated else ""
+        name = printable(str(file))
+        with progress_callback(f"importing {name}") as progress:
+            counts = import_contracts(path, file, progress)
+        report.append({"file": str(file), "new": counts.new, "updated": counts.updated, "skipped": counts.present})
+        updated = f"{counts.updated} updated, " if counts.updated else ""
         if not json:
-            print_text(f"{printable(str(file))}: {taken.new} taken in, {updated}{taken.present} there already")
+            print_text(f"{name}: {counts.new} imported, {updated}{counts.present} skipped")
     if json:
         print_json({"files": report})
 
 
-app.command()(resume)
-
-
-def _filter(
-    session: str | None,
-    agent: str | None,
-    contract_type: str | None,
-    capability: str | None,
-    status: str | None,
-    since: str | None = None,
-    until: str | None = None,
-    text: str | None = None,
-) -> "Filter":
+def _filter(which: FilterOptions) -> "Filter":
     from aorch.ledger.reader import Filter
 
     return Filter(
-        session_id=session,
-        agent=agent,
-        contract_type=contract_type,
-        capability=capability,
-        status=status,
-        since=None if since is None else ago("--since", since),
-        until=None if until is None else ago("--until", until),
-        text=text,
+        session_id=which.session,
+        agent=which.agent,
+        contract_type=which.type_,
+        capability=which.capability,
+        status=which.status,
+        since=None if which.since is None else past_time("--since", which.since),
+        until=None if which.until is None else past_time("--until", which.until),
+        text=which.text,
     )
-
-
-def _print_lines(forms: Any) -> None:
-    from aorch import jsonio as json
-    from aorch.cli.render.console import print_text
-
-    for form in forms:
-        print_text(json.encode(form))
-
-
-@contextmanager
-def _progress(what: str, *, wanted: bool = True) -> "Iterator[Progress | None]":
-    """A callback that shows on stderr how far long work has come, where a person watches."""
-    from aorch.cli.render.console import is_terminal
-
-    if not (wanted and is_terminal(sys.stderr)):
-        yield None
-        return
-    shown = -1
-
-    def tell(done: int, total: int) -> None:
-        nonlocal shown
-        percent = 100 * done // max(total, 1)
-        if percent != shown and (percent < 100 or shown >= 0):  # what is done at once needs no telling
-            shown = percent
-            print(f"\r{what} … {percent} %", end="", file=sys.stderr, flush=True)
-
-    try:
-        yield tell
-    finally:
-        if shown >= 0:
-            print(f"\r{' ' * (len(what) + 9)}\r", end="", file=sys.stderr, flush=True)
-
-
-class _Screen:
-    """A terminal to export to: what strangers wrote cannot steer it."""
-
-    def write(self, data: bytes) -> int:
-        from aorch.cli.render.console import printable
-
-        sys.stdout.write(printable(data.decode("utf-8", "replace"), lines=True))
-        return len(data)
-
-    def flush(self) -> None:
-        sys.stdout.flush()

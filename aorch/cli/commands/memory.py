@@ -1,4 +1,4 @@
-"""`aorch memory`: memory blocks, listed, shown to people and to models, searched, verified, carried away."""
+"""`aorch memory`: list, show, search, verify and export memory blocks."""
 
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -6,31 +6,38 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from aorch.cli.commands.compress import MaxTokensOption
-from aorch.cli.options import JsonOption, LedgerOption, SessionOption, complete_sessions, ledger_to_read
+from aorch.cli.options import JsonOption, LedgerOption, LimitOption, SessionOption, ledger_to_read
+from aorch.cli.shell_completion import complete_sessions
 
 if TYPE_CHECKING:
     from aorch.ledger.memory_blocks import BlockRow
     from aorch.memory.memory_queries import ClaimMatch
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Read, search and verify the memory of sessions.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Show, search and verify the memory of sessions.")
 
-As = StrEnum("As", ["text", "prompt", "json"])
+ShowAs = StrEnum("ShowAs", ["text", "prompt"])
 ExportAs = StrEnum("ExportAs", ["json", "prompt"])
 
 
 @app.command("list")
 def list_(
     session: Annotated[
-        str | None, typer.Argument(metavar="[SESSION]", help="Only of this one.", autocompletion=complete_sessions)
+        str | None,
+        typer.Argument(
+            metavar="[SESSION]",
+            help="Only blocks of this session (default: all sessions).",
+            autocompletion=complete_sessions,
+        ),
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, metavar="N", help="At most so many.")] = 50,
+    limit: LimitOption = 50,
     before: Annotated[
-        str | None, typer.Option("--before", metavar="ID", help="The next page: what is older than this block.")
+        str | None,
+        typer.Option("--before", metavar="ID", help="Show the next page: blocks older than this one."),
     ] = None,
     json: JsonOption = False,
     ledger: LedgerOption = None,
 ) -> None:
-    """List memory blocks, the newest first.
+    """List memory blocks, newest first.
 
     In a pipe: tab-separated id, time, session, contracts, tokens before, tokens after, quality, compressor.
 
@@ -46,36 +53,46 @@ def list_(
 
     with Memory(ledger_to_read(ledger)) as memory:
         found = memory.newest(session, before=before, limit=limit + 1)
-    page, following = found[:limit], found[limit - 1].block_id if len(found) > limit else None
+    page, next_id = found[:limit], found[limit - 1].block_id if len(found) > limit else None
     if json:
-        return print_json({"blocks": [row.as_dict() for row in page], "next": following})
+        return print_json({"blocks": [row.as_dict() for row in page], "next": next_id})
     show_list([decode_block(row) for row in page])
-    if following:
-        tell(f"There is more: --before {following}, or a greater --limit than {limit}")
+    if next_id:
+        tell(f"more blocks: --before {next_id} shows the next page")
     elif not page:
-        note("There is no memory block. See `aorch compress --help`.")
+        note("no memory blocks; create one with `aorch compress SESSION`")
 
 
 @app.command()
 def show(
     reference: Annotated[
-        str, typer.Argument(metavar="SESSION|ID", help="A session, or a block.", autocompletion=complete_sessions)
+        str,
+        typer.Argument(
+            metavar="SESSION|ID", help="Session, or ID of a memory block.", autocompletion=complete_sessions
+        ),
     ],
     form: Annotated[
-        As, typer.Option("--as", case_sensitive=False, help="For a person, for a model, or as JSON.")
-    ] = As.text,
+        ShowAs,
+        typer.Option(
+            "--as",
+            metavar="FORM",
+            case_sensitive=False,
+            help="text, for a person, or prompt, for a model (default: text).",
+        ),
+    ] = ShowAs.text,
     max_tokens: MaxTokensOption = 512,
+    json: JsonOption = False,
     ledger: LedgerOption = None,
 ) -> None:
-    """Show the memory of a session: its blocks, the oldest first; or one block.
+    """Show the memory blocks of a session, oldest first, or one block.
 
-    --as prompt is text to be put before a model, within --max-tokens: the newest and weightiest of all blocks.
+    With --as prompt, aorch prints text for a model, at most --max-tokens long: the newest and most important claims.
 
     \b
     Examples:
       aorch memory show review
       aorch memory show review --as prompt --max-tokens 256
-      aorch memory show mem_01K8VF9XK83SYH1HAX57ZGJDYS --as json
+      aorch memory show mem_01K8VF9XK83SYH1HAX57ZGJDYS --json
     """
     from aorch.cli.render.console import note, print_json, print_text
     from aorch.cli.render.memory_views import block_text
@@ -83,24 +100,26 @@ def show(
 
     path = ledger_to_read(ledger)
     rows = blocks_of(path, reference)
-    if form == As.json:
+    if json:
         return print_json({"session_id": rows[0].session_id if rows else reference, "blocks": _forms(rows)})
     if not rows:
-        return note("This session was not compressed yet. See `aorch compress --help`.")
-    if form == As.prompt:
+        return note(f"no memory blocks of this session; create one with `aorch compress {reference}`")
+    if form == ShowAs.prompt:
         return print_text(str(as_prompt(path, rows[0].session_id, rows, max_tokens)["text"]))
     print_text("\n\n".join(block_text(decode_block(row), row.as_dict()["beside"]) for row in rows))
 
 
 @app.command()
 def search(
-    words: Annotated[list[str], typer.Argument(metavar="WORDS...", help="All of them, in capitals or not.")],
+    words: Annotated[
+        list[str], typer.Argument(metavar="WORDS...", help="Words that a claim must contain, in any case.")
+    ],
     session: SessionOption = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, metavar="N", help="At most so many.")] = 50,
+    limit: LimitOption = 50,
     json: JsonOption = False,
     ledger: LedgerOption = None,
 ) -> None:
-    """Find claims in which all these words stand, in the newest blocks first.
+    """Search for claims that contain all the words; newest blocks first.
 
     In a pipe: tab-separated block, session, section, text, contract ids.
 
@@ -121,22 +140,24 @@ def search(
         return print_json({"found": [one.as_dict() for one in found]})
     show_found(found)
     if not found:
-        note("No claim is like that.")
+        note("no claims found")
 
 
 @app.command()
 def verify(
     references: Annotated[
         list[str] | None,
-        typer.Argument(metavar="SESSION|ID...", help="Sessions or blocks.", autocompletion=complete_sessions),
+        typer.Argument(
+            metavar="SESSION|ID...", help="Sessions, or IDs of memory blocks.", autocompletion=complete_sessions
+        ),
     ] = None,
-    all_: Annotated[bool, typer.Option("--all", help="Every block.")] = False,
+    all_: Annotated[bool, typer.Option("--all", help="Check every block.")] = False,
     json: JsonOption = False,
     ledger: LedgerOption = None,
 ) -> None:
-    """Follow every citation to its contract, and see that what is quoted stands there.
+    """Check that every cited contract exists and contains what is quoted from it.
 
-    Prints what does not hold; exit code 13 where anything does not.
+    Prints every mismatch. Exit code: 0 no mismatches, 13 mismatches.
 
     \b
     Examples:
@@ -144,12 +165,15 @@ def verify(
       aorch memory verify --all --json
     """
     from aorch.cli.render.console import print_json
-    from aorch.cli.render.memory_views import show_faults
+    from aorch.cli.render.memory_views import show_mismatches
     from aorch.errors import Conflict, UsageError
     from aorch.memory.memory_queries import verify_blocks
 
     if bool(references) == all_:
-        raise UsageError("name sessions or blocks, or give --all" if not all_ else "give either names or --all")
+        raise UsageError(
+            "sessions cannot be combined with --all" if all_ else "missing session",
+            "Name sessions or memory blocks, or pass --all.",
+        )
     blocks, faults = 0, []
     for row, found in verify_blocks(ledger_to_read(ledger), references or None):
         blocks += 1
@@ -157,24 +181,33 @@ def verify(
     if json:
         print_json({"blocks": blocks, "faults": faults})
     else:
-        show_faults(blocks, faults)
+        show_mismatches(blocks, faults)
     if faults:
         wrong = len({fault["block_id"] for fault in faults})
-        raise Conflict(f"{wrong} of {blocks} memory blocks say what their contracts do not")
+        raise Conflict(
+            f"{wrong} of {blocks} memory blocks do not match their contracts",
+            "The mismatches are listed above; `aorch contracts show ID` shows a contract.",
+        )
 
 
 @app.command()
 def export(
     form: Annotated[
-        ExportAs, typer.Option("--as", case_sensitive=False, help="The blocks, or text for a model.")
+        ExportAs,
+        typer.Option(
+            "--as",
+            metavar="FORM",
+            case_sensitive=False,
+            help="json: one block per line; prompt: text for a model, one session per line (default: json).",
+        ),
     ] = ExportAs.json,
     max_tokens: MaxTokensOption = 512,
     session: SessionOption = None,
     ledger: LedgerOption = None,
 ) -> None:
-    """Write memory to standard output: a line of JSON for each block, or with --as prompt for each session.
+    """Export memory blocks as JSON Lines.
 
-    A line of --as prompt has `session_id`, `text` (within --max-tokens) and `cites`, the contracts that the text cites.
+    With --as prompt, each line has `session_id`, `text` (at most --max-tokens long) and `cites`, the IDs of the cited contracts.
 
     \b
     Examples:

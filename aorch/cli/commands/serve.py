@@ -1,11 +1,11 @@
-"""`aorch serve`: the /v1 API."""
+"""`aorch serve`: serve the HTTP API."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aorch.cli.options import IS_CREATED, LedgerOption, warn_of_missing
+from aorch.cli.options import CREATES_NEW, GraceOption, LedgerOption, warn_of_missing
 
 if TYPE_CHECKING:
     from aorch.config.settings import Config
@@ -15,33 +15,47 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def serve(
-    host: Annotated[str | None, typer.Option("--host", metavar="ADDRESS", help="Where to listen; 127.0.0.1.")] = None,
+    host: Annotated[
+        str | None, typer.Option("--host", metavar="ADDRESS", help="Address to listen on (default: 127.0.0.1).")
+    ] = None,
     port: Annotated[
         int | None,
-        typer.Option("--port", "-p", min=0, max=65535, help="Its port: ORCHESTRATOR_PORT, else 8888; 0: any free one."),
+        typer.Option(
+            "--port",
+            "-p",
+            min=0,
+            max=65535,
+            metavar="PORT",
+            help="Port to listen on; 0 picks a free one (default: ORCHESTRATOR_PORT, or 8888).",
+        ),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option("--workers", min=1, max=256, help="Processes on that port (default: 1).")
+        int | None,
+        typer.Option(
+            "--workers", min=1, max=256, metavar="N", help="Number of processes that share the port (default: 1)."
+        ),
     ] = None,  # MOST_WORKERS
-    grace: Annotated[
-        float | None,
-        typer.Option("--grace", min=0, metavar="SECONDS", help="For what runs when it is told to stop; 10."),
-    ] = None,
+    grace: GraceOption = None,
     token_file: Annotated[
         Path | None,
-        typer.Option("--token-file", metavar="FILE", help="Tokens that are let in, one a line, besides the ledger's."),
+        typer.Option(
+            "--token-file",
+            metavar="FILE",
+            help="File of accepted tokens, one per line, in addition to those in the ledger.",
+        ),
     ] = None,
     insecure: Annotated[
-        bool, typer.Option("--insecure", help="Without any token, let everybody in who reaches that address.")
+        bool,
+        typer.Option("--insecure", help="Accept requests without a token on any address, even if there are no tokens."),
     ] = False,
-    log_json: Annotated[bool, typer.Option("--log-json", help="Log JSON lines.")] = False,
+    log_json: Annotated[bool, typer.Option("--log-json", help="Write the log as JSON Lines.")] = False,
     worker: Annotated[str | None, typer.Option("--worker", hidden=True)] = None,
     ledger: LedgerOption = None,
 ) -> None:
-    """Serve the /v1 API over the same agents and the same ledger.
+    """Serve the HTTP API (/v1) with the agents and the ledger of the command line.
 
-    Where there are tokens (`aorch tokens create`, --token-file), callers need one. Without any, 127.0.0.1 is open to
-    every program of this machine, and any other address is refused unless you say --insecure.
+    If any token exists (`aorch tokens create`, --token-file), callers need one. Without tokens, every program on this machine can
+    call 127.0.0.1, and aorch refuses to listen on another address unless you pass --insecure.
 
     \b
     Examples:
@@ -60,7 +74,7 @@ def serve(
     from aorch.process.signals import set_handler
     from aorch.server import worker_processes
 
-    if worker is not None:  # "CONNECTION,LISTENING": the descriptors that its supervisor passed
+    if worker is not None:  # "CONNECTION,LISTENING": descriptors from the supervisor process
         supervised = worker_processes.SupervisorConnection(*map(int, worker.split(",")))
         options = supervised.options
         set_aside()
@@ -68,7 +82,7 @@ def serve(
             _serve(options.config, log_json=options.log_json, insecure=options.insecure, supervised=supervised)
         )
     config = configuration.load(ledger)
-    warn_of_missing(config.ledger, ledger, IS_CREATED)
+    warn_of_missing(config.ledger, ledger, CREATES_NEW)
     file = str(config_file.absolute(token_file, "--token-file")) if token_file else None
     given = {"host": host, "port": port, "workers": workers, "grace_s": grace, "token_file": file}
     settings = msgspec.structs.replace(
@@ -77,7 +91,7 @@ def serve(
     config = msgspec.structs.replace(config, serve=settings)
     if settings.workers > 1:
         raise typer.Exit(worker_processes.supervise(config, log_json=log_json, insecure=insecure))
-    set_handler(signal.SIGINT, signal.SIG_DFL)  # until the server listens: opening the ledger may wait for its lock
+    set_handler(signal.SIGINT, signal.SIG_DFL)  # until the server listens: opening the ledger may wait for a lock
     set_aside()
     return asyncio.run(_serve(config, log_json=log_json, insecure=insecure))
 

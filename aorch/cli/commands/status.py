@@ -1,17 +1,17 @@
-"""`aorch status`: the sum of it."""
+"""`aorch status`: a summary of the ledger, agents and services."""
 
 from typing import Any
 
 import typer
 
-from aorch.cli.options import READS_AS_EMPTY, JsonOption, LedgerOption, warn_of_missing
+from aorch.cli.options import SHOWS_EMPTY, JsonOption, LedgerOption, warn_of_missing
 
 app = typer.Typer(add_completion=False)
 
 
 @app.command()
 def status(json: JsonOption = False, ledger: LedgerOption = None) -> None:
-    """Sum up ledger, agents and services.
+    """Show a summary of the ledger, agents and services.
 
     \b
     Examples:
@@ -29,7 +29,7 @@ def status(json: JsonOption = False, ledger: LedgerOption = None) -> None:
     from aorch.ledger.reader import Reader
 
     config = settings.load(ledger)
-    warn_of_missing(config.ledger, ledger, READS_AS_EMPTY)
+    warn_of_missing(config.ledger, ledger, SHOWS_EMPTY)
     with Reader(recover(config.ledger)) as reader:
         counts = reader.counts()
     set_aside()
@@ -44,7 +44,7 @@ def _lines(found: dict[str, Any]) -> list[str]:
     agents, contracts = found["agents"], found["contracts"]
     lines = [
         f"ledger     {found['ledger']}",
-        f"config     {found['configuration'] or 'none (no aorch.toml from here upward, none of your own)'}",
+        f"config     {found['configuration'] or 'none (no aorch.toml was found)'}",
         f"agents     {agents['total']}: {_counted(agents['by_status'])}",
         f"contracts  {contracts['total_contracts']} in {contracts['total_sessions']} sessions{_after(contracts['by_status'])}",
     ]
@@ -55,12 +55,12 @@ def _lines(found: dict[str, Any]) -> list[str]:
 
 def _service(service: dict[str, Any]) -> str:
     if service["url"] is None:
-        return "not in use"
+        return "off"
     delivered = service.get("delivered") or service.get("parked")
     deliveries = (
         f": {service['due']} due, {service['delivered']} delivered, {service['parked']} parked" if delivered else ""
     )
-    return f"{'listening' if service['listening'] else 'nothing listens'} at {service['url']} (optional){deliveries}"
+    return f"{'running' if service['listening'] else 'not running'} at {service['url']} (optional){deliveries}"
 
 
 def _after(by_status: dict[str, int]) -> str:

@@ -1,48 +1,58 @@
-"""`aorch tokens`: what callers of the API show to be let in."""
+"""`aorch tokens`: create, list and revoke API tokens."""
 
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
-from aorch.cli.options import IS_CREATED, JsonOption, LedgerOption, complete_agents, warn_of_missing
-from aorch.cli.time_options import AHEAD_HELP
+from aorch.cli.options import CREATES_NEW, JsonOption, LedgerOption, warn_of_missing
+from aorch.cli.shell_completion import complete_agents
 
-app = typer.Typer(
-    add_completion=False, no_args_is_help=True, help="Make and revoke the tokens that callers of the API show."
-)
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Create, list and revoke API tokens.")
 
 Scope = StrEnum("Scope", ["read", "run", "agents", "admin"])
 
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Argument(help="Whose it is, or what for; it stands in their contracts.")],
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="Owner or purpose of the token; recorded in the contracts of its calls."),
+    ],
     scope: Annotated[
         list[Scope] | None,
         typer.Option(
-            "--scope", case_sensitive=False, help="What it allows, several times; read and run where it is not given."
+            "--scope",
+            metavar="SCOPE",
+            case_sensitive=False,
+            help="read, run, agents or admin; repeat for several (default: read and run).",
         ),
     ] = None,
     agent: Annotated[
         str | None,
         typer.Option(
             "--agent",
+            "-a",
             metavar="ID",
-            help="Speak for this agent, and nobody else does.",
+            help="Only this token may act as this agent.",
             autocompletion=complete_agents,
         ),
     ] = None,
     expires: Annotated[
-        str | None, typer.Option("--expires", metavar="TIME", help=f"Of no use from then on: {AHEAD_HELP}.")
+        str | None,
+        typer.Option(
+            "--expires",
+            metavar="TIME",
+            help="Time at which the token expires: 30d, '2 weeks', tomorrow, 2026-01-31T09:00:00Z (default: never).",
+        ),
     ] = None,
     json: JsonOption = False,
     ledger: LedgerOption = None,
 ) -> None:
-    """Make a token. It is shown this once and kept only as a hash.
+    """Create a token. The token is shown only once; the ledger stores its hash.
 
-    read: agents, contracts, sessions. run: have tasks done. agents: change agents. admin: all of it.
-    A running server knows it within a second, and from the first token on lets nobody in without one.
+    Scopes: read (agents, contracts, sessions), run (run tasks), agents (manage agents), admin (all of these). A running server
+    accepts the token within a second. As soon as one token exists, every caller needs one.
 
     \b
     Examples:
@@ -50,28 +60,28 @@ def create(
       aorch tokens create reviewer --scope read --scope run --agent code_reviewer
     """
     from aorch.cli.render.console import note, print_json, print_text
-    from aorch.cli.time_options import ahead
+    from aorch.cli.time_options import future_time
     from aorch.config import settings
     from aorch.govern import access_tokens
 
     path = settings.load(ledger).ledger
-    warn_of_missing(path, ledger, IS_CREATED)
+    warn_of_missing(path, ledger, CREATES_NEW)
     token, row = access_tokens.create(
         path,
         name,
         [str(each) for each in scope] if scope else access_tokens.DEFAULT_SCOPES,
         agent,
-        ahead("--expires", expires) if expires else None,
+        future_time("--expires", expires) if expires else None,
     )
     if json:
         return print_json({"token": token, **row.as_dict()})
     print_text(token)
-    note(f"It is not shown again. {name} sends it as `Authorization: Bearer …`.")
+    note("The token is not shown again. Callers send it as `Authorization: Bearer TOKEN`.")
 
 
 @app.command("list")
 def list_(json: JsonOption = False, ledger: LedgerOption = None) -> None:
-    """List tokens: whose, what for, until when; never the tokens themselves.
+    """List tokens with name, scopes and expiry; the tokens themselves are not stored.
 
     \b
     Examples:
@@ -79,6 +89,7 @@ def list_(json: JsonOption = False, ledger: LedgerOption = None) -> None:
       aorch tokens list --json
     """
     from aorch.cli.render.console import print_json, print_table
+    from aorch.cli.render.times import shown_time
     from aorch.config import settings
     from aorch.govern import access_tokens
 
@@ -93,7 +104,7 @@ def list_(json: JsonOption = False, ledger: LedgerOption = None) -> None:
                 row.name,
                 ", ".join(row.scopes),
                 row.agent_id or "",
-                row.expires_at or "",
+                shown_time(row.expires_at or ""),
                 access_tokens.state(row),
             )
             for row in rows
@@ -105,25 +116,24 @@ def list_(json: JsonOption = False, ledger: LedgerOption = None) -> None:
 
 @app.command()
 def revoke(
-    token: Annotated[
-        str, typer.Argument(metavar="ID|NAME", help="The token's id or name; or one that leaked, itself.")
-    ],
+    token: Annotated[str, typer.Argument(metavar="ID|NAME", help="ID or name of the token, or the token itself.")],
     json: JsonOption = False,
     ledger: LedgerOption = None,
 ) -> None:
-    """Revoke a token; a running server refuses it within a second.
+    """Revoke a token; a running server rejects it within a second.
 
-    A server that is running goes on to let nobody in without a token, also when the last one is revoked.
+    A running server keeps requiring a token even after the last one is revoked.
 
     \b
     Example:
       aorch tokens revoke ci
     """
     from aorch.cli.render.console import print_json, print_text
+    from aorch.cli.render.times import shown_time
     from aorch.config import settings
     from aorch.govern import access_tokens
 
     rows = access_tokens.revoke(settings.load(ledger).ledger, token)
     if json:
         return print_json({"tokens": [row.as_dict() for row in rows]})
-    print_text("\n".join(f"{row.name} ({row.token_id}) revoked at {row.revoked_at}" for row in rows))
+    print_text("\n".join(f"{row.name} ({row.token_id}) revoked at {shown_time(row.revoked_at or '')}" for row in rows))

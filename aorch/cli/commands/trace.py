@@ -1,22 +1,25 @@
-"""`aorch trace`: deliveries to Trace."""
+"""`aorch trace`: deliver contracts to Trace and show the delivery status."""
 
 from typing import Annotated, Any
 
 import typer
 
-from aorch.cli.options import JsonOption, LedgerOption, complete_sessions
+from aorch.cli.options import JsonOption, LedgerOption
+from aorch.cli.shell_completion import complete_sessions
 
-FEW = 10
-"""So many parked deliveries are listed one by one."""
+MAX_LISTED = 10
+"""More parked deliveries than this are summarised by kind."""
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, help="Deliver contracts to Trace, and see how that stands."
+    add_completion=False, no_args_is_help=True, help="Deliver contracts to Trace and show the delivery status."
 )
 
 
-@app.command(epilog="Exit code: 0 all is delivered, 3 Trace did not do its part, 13 a delivery was parked, 14 ledger.")
+@app.command(
+    epilog="Exit code: 0 everything is delivered, 3 Trace failed or is not reachable, 13 a delivery was parked, 14 ledger error."
+)
 def push(json: JsonOption = False, ledger: LedgerOption = None) -> None:
-    """Deliver all that is due, now. For cron, where no service does it.
+    """Deliver everything that is due now. For cron, if no `aorch serve` is running.
 
     \b
     Examples:
@@ -30,7 +33,9 @@ def push(json: JsonOption = False, ledger: LedgerOption = None) -> None:
 
 @app.command()
 def status(json: JsonOption = False, ledger: LedgerOption = None) -> None:
-    """Show what is due, delivered and parked, who delivers now, and the last error. Trace itself is not asked.
+    """Show how many deliveries are due, done and parked, which process delivers, and the last error.
+
+    The command does not contact Trace.
 
     \b
     Examples:
@@ -47,18 +52,21 @@ def status(json: JsonOption = False, ledger: LedgerOption = None) -> None:
     print_text("\n".join(_lines(found)))
 
 
-@app.command(epilog="Exit code: as of push; 12 no such parked delivery.")
+@app.command(epilog="Exit code: as for push, and 12 if there is no such parked delivery.")
 def retry(
     ids: Annotated[
-        list[str] | None, typer.Argument(metavar="[ID]...", help="Contracts, by how their ids begin; else all parked.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[ID]...", help="IDs of contracts, or their beginnings (default: all parked deliveries)."
+        ),
     ] = None,
     json: JsonOption = False,
     ledger: LedgerOption = None,
 ) -> None:
-    """Deliver again what was parked, and whatever else is due.
+    """Retry parked deliveries, and deliver everything that is due.
 
-    One that may have arrived (`unknown`) is looked for first; where Trace does not read its session back, it is sent, on
-    your word.
+    aorch looks up a delivery in state `unknown` (it may have arrived) in Trace first. If Trace cannot return its session, aorch
+    sends the delivery again, and Trace may store it twice.
 
     \b
     Examples:
@@ -75,16 +83,19 @@ def retry(
 
 @app.command(
     "import",
-    epilog="Exit code: 0 nothing differs, 3 Trace cannot read it back, 12 the ledger has no such session, 13 it differs.",
+    epilog="Exit code: 0 no differences, 3 Trace cannot return the session, 12 no such session, 13 differences found.",
 )
 def import_(
-    session: Annotated[str, typer.Argument(help="The session.", autocompletion=complete_sessions)],
+    session: Annotated[
+        str, typer.Argument(metavar="SESSION", help="Session to compare.", autocompletion=complete_sessions)
+    ],
     json: JsonOption = False,
     ledger: LedgerOption = None,
 ) -> None:
-    """Read a session back from Trace and report what differs from the ledger. Nothing is changed.
+    """Read a session from Trace and report differences from the ledger. Nothing is changed.
 
-    A session that may have passed 64 KiB in Trace is refused: Trace does not read it back, and may break if it is asked to.
+    aorch does not request a session that may be larger than 64 KiB in Trace: Trace cannot return it, and the request may break
+    Trace.
 
     \b
     Examples:
@@ -104,7 +115,10 @@ def import_(
     else:
         print_text("\n".join(_differences(found)))
     if found["differs"]:
-        raise Conflict(f"session {session!r} differs in Trace and in the ledger")
+        raise Conflict(
+            f"session {session!r} differs between Trace and the ledger",
+            "The differences are listed above; `aorch trace push` delivers contracts that are due.",
+        )
 
 
 def _push(config: Any, json: bool) -> None:
@@ -122,13 +136,15 @@ def _push(config: Any, json: bool) -> None:
     if pushed.error is not None:
         raise pushed.error
     if pushed.parked:
-        raise Conflict(f"{pushed.parked} deliveries were parked", "See `aorch trace status`.")
+        raise Conflict(f"{pushed.parked} deliveries were parked", "`aorch trace status` shows why.")
 
 
 def _lines(found: dict[str, Any]) -> list[str]:
-    said = "" if found["configured"] or found["url"] is None else " (nobody said so: the default)"
+    origin = "" if found["configured"] or found["url"] is None else " (default)"
+    from aorch.cli.render.times import shown_time
+
     lines = [
-        f"trace      {found['url'] or 'not in use'}{said}",
+        f"trace      {found['url'] or 'off'}{origin}",
         f"contracts  {found['due']} due, {found['delivered']} delivered, {found['parked']} parked",
     ]
     if found["parked_nodes"]:
@@ -136,18 +152,18 @@ def _lines(found: dict[str, Any]) -> list[str]:
     if delivering := found["delivering"]:
         waits = delivering["waiting_s"]
         lines.append(
-            f"delivering process {delivering['pid']}{'' if waits is None else f', awaits an answer for {waits:g} s'}"
+            f"delivering process {delivering['pid']}{'' if waits is None else f', waiting for Trace for {waits:g} s'}"
         )
     if last := found["last_error"]:
-        again = f"; tried again in {last['next_in_s']:.0f} s" if last["next_in_s"] else ""
-        how = f"{last['failures']} in a row{again}" if last["failures"] else "it went well since"
-        lines.append(f"last error {last['at']} {last['error']} ({how})")
+        again = f"; next attempt in {last['next_in_s']:.0f} s" if last["next_in_s"] else ""
+        outcome = f"{last['failures']} in a row{again}" if last["failures"] else "deliveries have succeeded since"
+        lines.append(f"last error {shown_time(last['at'])} {last['error']} ({outcome})")
     return lines + _parked(found)
 
 
 def _parked(found: dict[str, Any]) -> list[str]:
-    """Each parked delivery if they are few, else how many there are of each kind."""
-    if sum(each["deliveries"] for each in found["parked_summary"]) <= FEW:
+    """Each parked delivery, or their number by kind if there are more than MAX_LISTED."""
+    if sum(each["deliveries"] for each in found["parked_summary"]) <= MAX_LISTED:
         return [
             f"{each['state']:<10} {each['contract_id']} {each['kind']} in {each['session_id']!r}: {each['reason']}"
             for each in found["parked_deliveries"]
@@ -160,7 +176,7 @@ def _parked(found: dict[str, Any]) -> list[str]:
 
 def _differences(found: dict[str, Any]) -> list[str]:
     lines = [
-        f"{found['equal']} equal, {len(found['due'])} due, {len(found['parked'])} parked, {found['others']} not aorch's"
+        f"{found['equal']} equal, {len(found['due'])} due, {len(found['parked'])} parked, {found['others']} from other programs"
     ]
     for name in ("missing_there", "missing_here", "doubled", "out_of_order"):
         lines += [f"{name.replace('_', ' '):<14} {contract_id}" for contract_id in found[name]]

@@ -1,4 +1,4 @@
-"""`aorch worker`: do what waits in the queue."""
+"""`aorch worker`: run queued tasks."""
 
 import asyncio
 import signal
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aorch.cli.options import MOST_PARALLEL, LedgerOption, warn_of_missing
+from aorch.cli.options import CREATES_NEW, MAX_PARALLEL, GraceOption, LedgerOption, warn_of_missing
 from aorch.cli.streams import set_aside
 from aorch.process.signals import set_handler
 
@@ -17,31 +17,28 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False)
 
 
-@app.command(epilog="Exit code: 0 it was told to stop, or nothing is left to do; 14 ledger.")
+@app.command(epilog="Exit code: 0 stopped by a signal, or no tasks left (--drain); 14 ledger error.")
 def worker(
     parallel: Annotated[
         int | None,
         typer.Option(
             "--parallel",
-            "-n",
+            "-j",
             min=1,
-            max=MOST_PARALLEL,
+            max=MAX_PARALLEL,
             metavar="N",
-            help="Tasks at a time; else queue.parallel, which is 32.",
+            help="Number of tasks to run at once (default: queue.parallel of aorch.toml, or 32).",
         ),
     ] = None,
-    drain: Annotated[bool, typer.Option("--drain", help="Leave once nothing waits that can be done now.")] = False,
-    grace: Annotated[
-        float, typer.Option("--grace", min=0, metavar="SECONDS", help="For what runs when it is told to stop.")
-    ] = 10.0,
+    drain: Annotated[bool, typer.Option("--drain", help="Exit when no queued task can be started.")] = False,
+    grace: GraceOption = None,
     ledger: LedgerOption = None,
 ) -> None:
-    """Do what waits in the queue: what `aorch run --detach` and POST /v1/tasks accepted.
+    """Run queued tasks (from `aorch run --detach` and POST /v1/tasks).
 
-    As many workers as you like share a ledger, and `aorch serve` is one too. When one is killed its tasks are done again
-    where their capability is idempotent, and end as interrupted where it is not. The agents are those of the aorch.toml in
-    force here, whoever accepted a task. Each task is a line on stderr once it has ended, and what waits for a capability that
-    no agent here has is a warning there.
+    Any number of workers can share a ledger; `aorch serve` is also a worker. If a worker is killed, its idempotent tasks are run
+    again and the others end as interrupted. A worker uses the agents of its own aorch.toml, no matter where a task was queued. It
+    logs one line per finished task to standard error, and a warning if tasks wait for a capability that no agent here has.
 
     \b
     Examples:
@@ -52,9 +49,9 @@ def worker(
     from aorch.config import settings
 
     config = settings.load(ledger)
-    warn_of_missing(config.ledger, ledger, "nothing waits in it, and an empty one is made")
+    warn_of_missing(config.ledger, ledger, CREATES_NEW)
     set_handler(signal.SIGINT, signal.SIG_DFL)  # a KeyboardInterrupt can get lost while modules are imported
-    asyncio.run(_work(config, parallel or config.queue.parallel or 1, grace, drain=drain))
+    asyncio.run(_work(config, parallel or config.queue.parallel or 1, 10.0 if grace is None else grace, drain=drain))
 
 
 async def _work(config: "Config", parallel: int, grace_s: float, *, drain: bool) -> None:
@@ -72,7 +69,7 @@ async def _work(config: "Config", parallel: int, grace_s: float, *, drain: bool)
 
     key, log = secret(config), LineHandler()
     log.attach()
-    set_aside()  # what agents print is nobody's answer
+    set_aside()  # agents print to standard error
     async with Orchestrator(config=config) as orchestrator:
         worker = QueueWorker(orchestrator.executor, parallel, complain, log_task)
         stop = Stop(grace_s, runs_code=orchestrator.registry.runs_code())
@@ -84,7 +81,7 @@ async def _work(config: "Config", parallel: int, grace_s: float, *, drain: bool)
             ledger, proxy = orchestrator.executor.ledger, config.queue.webhook_proxy
             supervisor.start("webhooks", Webhooks(ledger, key, complain, proxy=proxy).run)
         if not drain:
-            note(f"aorch works on {config.ledger}, {parallel} tasks at a time")
+            note(f"running tasks of {config.ledger}, {parallel} at once; press Ctrl-C to stop")
         warned = unservable(orchestrator.executor, config.file)
         for sentence in warned:
             warn(sentence)
@@ -98,5 +95,5 @@ async def _work(config: "Config", parallel: int, grace_s: float, *, drain: bool)
             if sentence not in warned:
                 warn(sentence)
     ignore_signals()
-    note(f"{worker.done} {'task' if worker.done == 1 else 'tasks'} done")
+    note(f"{worker.done} {'task' if worker.done == 1 else 'tasks'} finished")
     await end_now_if_work_remains(0)

@@ -1,1 +1,1 @@
-"""How output looks on a terminal and in a pipe."""
+"""Shows output at a terminal and in a pipe."""

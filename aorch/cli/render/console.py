@@ -1,32 +1,27 @@
-"""How answers, tables and errors look: for a person at a terminal, and for the next program in a pipe."""
+"""Prints answers, tables and errors: for a person at a terminal, or for the next program in a pipe."""
 
 import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any, TextIO
+from typing import Any, BinaryIO, cast
 
 from aorch import jsonio
-from aorch.cli.streams import standard_output, stdout
+from aorch.cli.streams import has_colors, is_terminal, standard_output, stdout
 from aorch.config import environment
 from aorch.errors import AorchError
 
 SHORTEST_CUT = 12
-"""Characters below which a column that is cut says nothing any more."""
+"""A column that is cut to fewer characters is of no use."""
 FALLBACK_WIDTH = 80
-"""Columns of a terminal that does not say how many it has."""
+"""Columns of a terminal that does not report its width."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
-def is_terminal(stream: TextIO | None) -> bool:
-    """Whether a person watches that stream; a closed one nobody does."""
-    return stream is not None and stream.isatty()
-
-
 def printable(text: str, *, lines: bool = False) -> str:
-    """`text` with control characters shown as escapes, so that what an agent wrote cannot steer a terminal.
+    """`text` with control characters as escapes, so that the output of an agent cannot control a terminal.
 
-    With `lines`, newlines and tabs stand; without, they are escaped too.
+    With `lines`, newlines and tabs are kept; otherwise they are escaped too.
     """
     shown = _CONTROL.sub(lambda match: _escape(match[0]), text)
     return shown if lines else shown.replace("\n", "\\n").replace("\t", "\\t")
@@ -37,43 +32,43 @@ def _escape(character: str) -> str:
 
 
 def complain(error: AorchError) -> None:
-    """One sentence on stderr, and the next step below it."""
+    """Print an error on stderr, and its hint below."""
     print(f"{_red('error:')} {printable(str(error), lines=True)}", file=sys.stderr)
     if error.hint:
-        print(f"       {printable(error.hint, lines=True)}", file=sys.stderr)
+        print(f"{_dim('hint:')} {printable(error.hint, lines=True)}", file=sys.stderr)
 
 
 def warn(text: str) -> None:
-    """Something that is not right, though what was asked was done."""
+    """Print a warning on stderr."""
     print(f"{_red('warning:')} {printable(text)}", file=sys.stderr)
 
 
 def note(text: str) -> None:
-    """Something beside the answer, on stderr, for a person who watches it; silent otherwise."""
+    """Print additional information on stderr if that is a terminal."""
     if is_terminal(sys.stderr):
         print(_dim(printable(text)), file=sys.stderr)
 
 
 def tell(text: str) -> None:
-    """Something that whoever reads the answer must know, on stderr, also where nobody watches it."""
+    """Print additional information on stderr, also if that is not a terminal."""
     print(_dim(printable(text)), file=sys.stderr)
 
 
 def print_text(text: str) -> None:
-    """`text` on stdout, byte for byte in a pipe, with exactly one newline at the end where it has none."""
+    """Print `text` on stdout, unchanged in a pipe. A newline is added if it does not end with one."""
     if is_terminal(stdout()):
         text = printable(text, lines=True)
     _write(text if text.endswith("\n") else f"{text}\n")
 
 
 def print_stderr(text: str) -> None:
-    """What a program wrote on its standard error, on ours."""
+    """Print what a program wrote to its standard error on ours."""
     shown = printable(text, lines=True) if is_terminal(sys.stderr) else text
     print(shown, end="" if text.endswith("\n") else "\n", file=sys.stderr)
 
 
 def print_json(value: Any) -> None:
-    """`value` as one line of JSON on stdout; several, indented, where a person watches."""
+    """Print `value` as JSON on stdout: one line, or indented at a terminal."""
     text = jsonio.encode(value)
     if is_terminal(stdout()):
         import msgspec
@@ -83,17 +78,39 @@ def print_json(value: Any) -> None:
 
 
 def print_json_line(value: Any) -> None:
-    """`value` as one line of JSON on stdout, wherever it goes."""
+    """Print `value` as one line of JSON on stdout, also at a terminal."""
     print_text(jsonio.encode(value))
+
+
+def print_json_lines(values: Iterable[Any]) -> None:
+    """Print each of `values` as one line of JSON on stdout."""
+    for value in values:
+        print_json_line(value)
+
+
+def binary_output() -> tuple[bool, BinaryIO]:
+    """Whether stdout is a terminal, and stdout for bytes; at a terminal, control characters in them are escaped."""
+    if is_terminal(sys.stdout):
+        return True, cast("BinaryIO", _Screen())
+    return False, standard_output()
+
+
+class _Screen:
+    def write(self, data: bytes) -> int:
+        sys.stdout.write(printable(data.decode("utf-8", "replace"), lines=True))
+        return len(data)
+
+    def flush(self) -> None:
+        sys.stdout.flush()
 
 
 def print_table(
     columns: Sequence[str], rows: Iterable[Sequence[str]], *, cut: str = "", wrap: str = "", drop: Sequence[str] = ()
 ) -> None:
-    """A table at a terminal; in a pipe tab-separated lines, whole and without a header (as `gh` does).
+    """Print a table at a terminal; in a pipe, whole tab-separated lines without a header (as `gh` does).
 
-    `cut` names the column that is cut where the terminal is too narrow, `wrap` the one that goes on below, and `drop` those
-    that are left out, the first of them first, before the one that is cut has less than SHORTEST_CUT characters.
+    At a terminal that is too narrow, the column `cut` is cut, or the column `wrap` is wrapped. Before the cut column has fewer
+    than SHORTEST_CUT characters, the columns in `drop` are left out, the first one first.
     """
     if not is_terminal(stdout()):
         for row in rows:
@@ -110,31 +127,31 @@ def print_table(
         table.add_column(Text(name, **cell[name]), no_wrap=name not in (cut, wrap))  # type: ignore[arg-type]  # its options
     for row in rows:
         table.add_row(*(Text(text, **cell[name]) for name, text in zip(columns, row, strict=True)))  # type: ignore[arg-type]  # likewise
-    Console(file=stdout(), width=_width()).print(table)
+    Console(file=stdout(), width=width()).print(table)
 
 
 def _fitting(
     columns: Sequence[str], rows: list[list[str]], yielding: str, drop: Sequence[str]
 ) -> tuple[Sequence[str], list[list[str]]]:
-    """What of a table has room: without those to drop that have none."""
+    """The columns and rows that fit, without the columns to drop."""
     from rich.cells import cell_len
 
     widths = {name: max(map(cell_len, (name, *cells))) for name, *cells in zip(columns, *rows, strict=True)}
     widths[yielding] = min(widths.get(yielding, 0), SHORTEST_CUT)
-    room, kept = _width(), list(columns)
+    room, kept = width(), list(columns)
     for name in drop:
         if sum(widths[column] + 2 for column in kept) - 2 <= room:
             break
         kept.remove(name)
-    places = [columns.index(name) for name in kept]
-    return kept, [[row[place] for place in places] for row in rows]
+    indexes = [columns.index(name) for name in kept]
+    return kept, [[row[index] for index in indexes] for row in rows]
 
 
-def _width() -> int:
-    """Columns of the terminal that standard output is, wherever descriptor 1 leads."""
-    said = environment.get(environment.COLUMNS) or ""
-    if said.isdecimal() and int(said):
-        return int(said)
+def width() -> int:
+    """Columns of the terminal that is standard output, also after `streams.set_aside`."""
+    given = environment.get(environment.COLUMNS) or ""
+    if given.isdecimal() and int(given):
+        return int(given)
     try:
         return os.get_terminal_size(standard_output().fileno()).columns or FALLBACK_WIDTH
     except OSError:
@@ -148,15 +165,9 @@ def _write(text: str) -> None:
     out.flush()
 
 
-def _colour(code: str, text: str) -> str:
-    if environment.no_colors() or not is_terminal(sys.stderr):
-        return text
-    return f"\033[{code}m{text}\033[0m"
-
-
 def _red(text: str) -> str:
-    return _colour("1;31", text)
+    return f"\033[1;31m{text}\033[0m" if has_colors(sys.stderr) else text
 
 
 def _dim(text: str) -> str:
-    return _colour("2", text)
+    return f"\033[2m{text}\033[0m" if has_colors(sys.stderr) else text

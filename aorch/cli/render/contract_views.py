@@ -1,13 +1,13 @@
-"""How contracts look: a table, a line, a whole exchange, always with what strangers wrote made harmless."""
+"""Shows contracts as a table, as a line or as a whole exchange. Control characters in them are always escaped."""
 
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from aorch import jsonio
-from aorch.cli.render.console import is_terminal, print_table, print_text, printable
-from aorch.clock import from_rfc3339
+from aorch.cli.render.console import print_table, print_text, printable, width
+from aorch.cli.render.times import age, local_clock, shown_time
+from aorch.cli.streams import is_terminal
 
 if TYPE_CHECKING:
     from aorch.ledger.reader import Exchange
@@ -22,54 +22,53 @@ PIPED = (
     "capability",
     "status",
     "session_id",
-    "said",
+    "content",
 )
-"""The tab-separated columns of a pipe, in order. `said` is the error, else the result, else the payload, as JSON."""
+"""The tab-separated columns in a pipe. `content` is the error, the result as JSON, or the payload as JSON."""
 
-_DROPPED = ("from → to", "session", "created (UTC)", "type", "capability")
-"""Columns that give way at a narrow terminal, the first of them first."""
+_DROPPED = ("from → to", "session", "created", "type", "capability")
+"""Columns that a narrow terminal leaves out, the first one first."""
 _LONGEST = {"capability": 24, "session": 28, "from → to": 48}
 _GAP = 2
-_SAID = 16
-"""Below this many characters the last column is not worth its place."""
+_CONTENT = 16
+"""With fewer characters the column `content` is left out."""
 
 
 def show_list(contracts: Sequence["Record"], *, one_session: bool = False) -> None:
-    """A table at a terminal, as many columns as have room; in a pipe the columns of PIPED, whole."""
+    """Print a table with as many columns as fit; in a pipe, the whole columns of PIPED."""
     if not is_terminal(sys.stdout):
         print_table(PIPED, map(_piped, contracts))
         return
-    width = shutil.get_terminal_size().columns
+    columns = width()
     rows = [_columns(contract) for contract in contracts]
     dropped = {"session"} if one_session else set()
     for name in ("", *_DROPPED):
         dropped.add(name)
         kept = [column for column in (rows[0] if rows else _COLUMNS) if column not in dropped]
-        room = width - sum(_widest(column, rows) + _GAP for column in kept)
-        if room >= (_SAID if name in ("", _DROPPED[0]) else -_GAP):
+        room = columns - sum(_widest(column, rows) + _GAP for column in kept)
+        if room >= (_CONTENT if name in ("", _DROPPED[0]) else -_GAP):
             break
     table = [tuple(row[column] for column in kept) for row in rows]
-    if room >= _SAID:
-        kept.append("said")
-        said = (_cut(printable(_said(contract)[:width]), room) for contract in contracts)
-        table = [(*row, what) for row, what in zip(table, said, strict=True)]
+    if room >= _CONTENT:
+        kept.append("content")
+        contents = (_cut(printable(_content(contract)[:columns]), room) for contract in contracts)
+        table = [(*row, content) for row, content in zip(table, contents, strict=True)]
     print_table(kept, table, cut=kept[-1])
 
 
 def show_line(contract: "Record") -> None:
-    """One contract as it comes: a line at a terminal, cut to its width; in a pipe the columns of PIPED."""
+    """Print one contract as a line, cut to the width of the terminal; in a pipe, the columns of PIPED."""
     if not is_terminal(sys.stdout):
         print_table(PIPED, [_piped(contract)])
         return
-    width = shutil.get_terminal_size().columns
     row = _columns(contract)
-    words = (row["created (UTC)"][11:], row["contract"], f"{row['type']:<8}", row["status"], row["capability"])
-    text = "  ".join((*words, row["from → to"], printable(_said(contract)[:width])))
-    print_text(_cut(text, width))
+    words = (local_clock(contract.created_at), row["contract"], f"{row['type']:<8}", row["status"], row["capability"])
+    text = "  ".join((*words, row["from → to"], printable(_content(contract)[: width()])))
+    print_text(_cut(text, width()))
 
 
 def exchange_text(exchange: "Exchange", indent: str = "") -> str:
-    """The exchange in full, what was delegated indented below it."""
+    """All of the exchange; delegated exchanges are indented below it."""
     parts = ["\n".join(_described(each, indent)) for each in (exchange.request, exchange.response) if each is not None]
     if exchange.request is not None and exchange.response is None:
         parts.append(f"{indent}no RESPONSE yet")
@@ -77,18 +76,18 @@ def exchange_text(exchange: "Exchange", indent: str = "") -> str:
     return "\n\n".join(parts)
 
 
-_COLUMNS = ("contract", "created (UTC)", "type", "capability", "status", "session", "from → to")
+_COLUMNS = ("contract", "created", "type", "capability", "status", "session", "from → to")
 
 
 def _columns(contract: "Record") -> dict[str, str]:
     cells = (
         contract.contract_id,
-        f"{from_rfc3339(contract.created_at):%Y-%m-%d %H:%M:%S}",
+        age(contract.created_at),
         contract.contract_type,
         contract.capability,
         contract.status,
         contract.session_id,
-        f"{_cut(printable(contract.from_agent), 23)} → {_cut(printable(contract.to_agent or 'nobody'), 23)}",
+        f"{_cut(printable(contract.from_agent), 23)} → {_cut(printable(contract.to_agent or '-'), 23)}",
     )
     return {
         column: _cut(printable(cell[:200]), _LONGEST.get(column, 64))
@@ -98,10 +97,10 @@ def _columns(contract: "Record") -> dict[str, str]:
 
 def _piped(contract: "Record") -> tuple[str, ...]:
     form = contract.as_dict()
-    return (*(form[name] or "" for name in PIPED[:-1]), _said(contract))
+    return (*(form[name] or "" for name in PIPED[:-1]), _content(contract))
 
 
-def _said(contract: "Record") -> str:
+def _content(contract: "Record") -> str:
     if contract.error is not None:
         return contract.error
     if contract.result is not None:
@@ -127,11 +126,12 @@ def _described(contract: "Record", indent: str) -> Iterator[str]:
         ("error", "error"),
     ):
         if form[name] or (name == "payload" and contract.contract_type == "REQUEST"):
-            yield from _labelled(f"{indent}  {label:<12}  ", form[name], plain=name == "error")
+            value = shown_time(form[name]) if name in ("created_at", "completed_at") else form[name]
+            yield from _labelled(f"{indent}  {label:<12}  ", value, plain=name == "error")
 
 
 def _labelled(label: str, value: object, *, plain: bool) -> Iterator[str]:
-    """`value` behind its label, on as many lines as it takes, each indented as far."""
+    """`value` after its label; more lines of it are indented as far."""
     text = value if isinstance(value, str) else _json(value, len(label))
     lines = text.rstrip("\n").split("\n") if plain or not isinstance(value, str) else [text]
     for line in lines:
@@ -141,7 +141,7 @@ def _labelled(label: str, value: object, *, plain: bool) -> Iterator[str]:
 
 def _json(value: object, beside: int) -> str:
     text = jsonio.encode(value)
-    if beside + len(text) <= shutil.get_terminal_size((100, 24)).columns:
+    if beside + len(text) <= width():
         return text
     import msgspec
 
@@ -154,8 +154,8 @@ def _widest(column: str, rows: list[dict[str, str]]) -> int:
     return max(cell_len(text) for text in (column, *(row[column] for row in rows)))
 
 
-def _cut(text: str, width: int) -> str:
-    """`text` in at most `width` cells of a terminal, with an ellipsis where something is missing."""
+def _cut(text: str, limit: int) -> str:
+    """`text` in at most `limit` cells of a terminal, with an ellipsis if it was cut."""
     from rich.cells import cell_len, set_cell_size
 
-    return text if cell_len(text) <= width else f"{set_cell_size(text, width - 1)}…"
+    return text if cell_len(text) <= limit else f"{set_cell_size(text, limit - 1)}…"

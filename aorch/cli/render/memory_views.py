@@ -1,11 +1,13 @@
-"""How memory blocks look to a person, always with what strangers wrote made harmless."""
+"""Shows memory blocks to people. Control characters in them are always escaped."""
 
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from aorch.cli.render.console import is_terminal, print_table, print_text, printable
+from aorch.cli.render.console import print_table, print_text, printable
+from aorch.cli.render.times import age, shown_time
+from aorch.cli.streams import is_terminal
 
 if TYPE_CHECKING:
     from aorch.memory.block import MemoryBlock
@@ -16,7 +18,7 @@ PIPED = ("block_id", "created_at", "session_id", "contracts", "before", "after",
 
 TITLES = {
     "aims": "Aims",
-    "decisions": "Done and decided",
+    "decisions": "Decisions and actions",
     "failures": "Failures",
     "open_points": "Open",
     "preferences": "Preferences",
@@ -24,16 +26,16 @@ TITLES = {
     "literals": "Exact strings",
 }
 _MARK = 8
-"""How much of an id's end is shown; `aorch contracts show` takes it."""
+"""How many characters of the end of an id are shown; `aorch contracts show` accepts them."""
 
 
 def show_list(blocks: Sequence["MemoryBlock"]) -> None:
-    """A table at a terminal; in a pipe the columns of PIPED, whole."""
+    """Print a table; in a pipe, the whole columns of PIPED."""
     if is_terminal(sys.stdout):
         rows = [
             (
                 block.block_id,
-                block.created_at[:16].replace("T", " "),
+                age(block.created_at),
                 printable(block.session_id[:60]),
                 f"{block.covered.count}",
                 f"{block.size.tokens_before} → {block.size.tokens_after}",
@@ -42,13 +44,13 @@ def show_list(blocks: Sequence["MemoryBlock"]) -> None:
             )
             for block in blocks
         ]
-        columns = ("block", "made (UTC)", "session", "contracts", "tokens", "quality", "by")
-        return print_table(columns, rows, cut="session", drop=("by", "quality", "made (UTC)", "tokens", "contracts"))
+        columns = ("block", "created", "session", "contracts", "tokens", "quality", "by")
+        return print_table(columns, rows, cut="session", drop=("by", "quality", "created", "tokens", "contracts"))
     return print_table(PIPED, map(_piped, blocks))
 
 
 def show_found(found: Sequence["ClaimMatch"]) -> None:
-    """Claims that were searched for: a line each in a pipe, at a terminal under the session that they are of."""
+    """Print claims: below their session at a terminal, one line each in a pipe."""
     if not is_terminal(sys.stdout):
         cells = (
             (one.block_id, one.session_id, one.section, one.claim.text, " ".join(one.claim.contract_ids))
@@ -64,16 +66,16 @@ def show_found(found: Sequence["ClaimMatch"]) -> None:
     return None
 
 
-def show_faults(blocks: int, faults: Sequence[dict[str, str]]) -> None:
-    """What does not hold, a line each."""
+def show_mismatches(blocks: int, faults: Sequence[dict[str, str]]) -> None:
+    """Print one line for each claim that its contracts do not support."""
     for fault in faults:
         print_text(f"{fault['block_id']}\t{printable(fault['session_id'])}\t{printable(fault['fault'])}")
     if not faults:
-        print_text(f"{blocks} memory block{'' if blocks == 1 else 's'}: every citation and quotation holds")
+        print_text(f"{blocks} memory block{'' if blocks == 1 else 's'}: every citation and quotation is correct")
 
 
 def block_text(block: "MemoryBlock", beside: dict[str, Any] | None) -> str:
-    """A block in full."""
+    """All of a block."""
     return "\n".join((*_head(block), *_claims(block), *_left_out(block), *_beside(beside)))
 
 
@@ -84,10 +86,10 @@ def _head(block: "MemoryBlock") -> Iterator[str]:
     yield from _labelled(
         "covers", f"{covered.count} contracts, {covered.first_contract_id} to {covered.last_contract_id}"
     )
-    yield from _labelled("from", f"{covered.first_created_at} to {covered.last_created_at}")
-    yield from _labelled("made", f"{block.created_at} by {by}")
+    yield from _labelled("from", f"{shown_time(covered.first_created_at)} to {shown_time(covered.last_created_at)}")
+    yield from _labelled("created", f"{shown_time(block.created_at)} by {by}")
     if made.fallback_reason:
-        yield from _labelled("instead of", f"what was asked for: {made.fallback_reason}")
+        yield from _labelled("fallback", made.fallback_reason)
     sizes = f"{size.tokens_before} tokens → {size.tokens_after} ({size.ratio:g} : 1; {size.counted})"
     yield from _labelled("size", f"{sizes}, quality {block.quality:g}")
     yield from _labelled("intent", block.intent)
@@ -117,11 +119,11 @@ def _beside(beside: dict[str, Any] | None) -> Iterator[str]:
     answer = beside.get("answer") or {}
     yield "\nMemAgent"
     yield from _labelled("session", str(beside.get("memagent_session_id", "")))
-    yield from _labelled("notes", f"{beside.get('sent', 0)} sent, {beside.get('refused', 0)} refused")
+    yield from _labelled("notes", f"{beside.get('sent', 0)} sent, {beside.get('refused', 0)} rejected")
     yield from _labelled("error", str(beside.get("error") or ""))
     if answer:
-        yield from _labelled("says", str(answer.get("summary") or answer.get("message") or ""))
-        yield from _labelled("of", f"{answer.get('events_processed', 0)} events, none of which aorch sent")
+        yield from _labelled("summary", str(answer.get("summary") or answer.get("message") or ""))
+        yield from _labelled("source", f"{answer.get('events_processed', 0)} events that aorch did not send")
 
 
 def _labelled(label: str, text: str) -> Iterator[str]:
@@ -135,7 +137,7 @@ def _claim(text: str, contract_ids: Sequence[str]) -> str:
 
 
 def _counted(counts: dict[str, int]) -> str:
-    return ", ".join(f"{name or '(nobody)'} ×{count}" for name, count in counts.items())
+    return ", ".join(f"{name or '(none)'} ×{count}" for name, count in counts.items())
 
 
 def _piped(block: "MemoryBlock") -> tuple[str, ...]:

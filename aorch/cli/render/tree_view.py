@@ -1,9 +1,10 @@
-"""How a tree of REQUESTs looks: drawn at a terminal, indented in a pipe."""
+"""Shows a tree of REQUESTs: drawn at a terminal, indented in a pipe."""
 
 import sys
 from typing import TYPE_CHECKING
 
-from aorch.cli.render.console import is_terminal, print_text, printable
+from aorch.cli.render.console import print_text, printable
+from aorch.cli.streams import is_terminal
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -15,7 +16,7 @@ _LONGEST = 60
 
 
 def show_tree(root: "TreeNode") -> None:
-    """One line a REQUEST: what was asked of whom, how it ended, how long it took, its id."""
+    """Print one line per REQUEST: capability, agent, status, duration and id."""
     if not is_terminal(sys.stdout):
         print_text("\n".join(_lines(root, 0)))
         return
@@ -49,15 +50,15 @@ def _drawn(branch: "TreeNode", above: "Tree | None") -> "Tree":
 
 
 def _words(branch: "TreeNode") -> "list[str]":
-    place = "" if branch.index is None else f"[{branch.index}]"
-    step = f"{_short(branch.step)}{place}: " if branch.step else ""
-    words = [f"{step}{_short(branch.capability)} by {_short(branch.agent_id or 'nobody')}", branch.status]
+    index = "" if branch.index is None else f"[{branch.index}]"
+    step = f"{_short(branch.step)}{index}: " if branch.step else ""
+    words = [f"{step}{_short(branch.capability)} by {_short(branch.agent_id or '-')}", branch.status]
     if branch.duration_ms is not None:
-        words.append(_span(branch.duration_ms))
+        words.append(_duration(branch.duration_ms))
     words.append(branch.contract_id)
     if branch.resumes:
-        taken = f", {branch.reused:,} taken over" if branch.reused else ""
-        words.append(f"resumes {_short(branch.resumes)}{taken}")
+        reused = f", {branch.reused:,} reused" if branch.reused else ""
+        words.append(f"resumes {_short(branch.resumes)}{reused}")
     if branch.error:
         words.append(_short(branch.error))
     return words
@@ -68,7 +69,7 @@ def _more(branch: "TreeNode") -> str:
     return f"… {sum(branch.omitted.values()):,} more ({statuses}); --all shows them"
 
 
-def _span(duration_ms: float) -> str:
+def _duration(duration_ms: float) -> str:
     return f"{duration_ms:.0f} ms" if duration_ms < 1000 else f"{duration_ms / 1000:.1f} s"
 
 

@@ -1,0 +1,151 @@
+"""Where the lines of a batch come from: a file, standard input, or the unfinished tasks of a session."""
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from aorch import jsonio
+from aorch.agents.registry import Registry
+from aorch.batch.batch_history import BatchHistory, latest_generation, start_batch, unfinished_lines
+from aorch.batch.batch_line import Line
+from aorch.batch.columns import ColumnTemplates
+from aorch.batch.lines import Defaults, LineParser
+from aorch.config import config_file
+from aorch.engine.task import named_session
+from aorch.errors import NotFound, UsageError
+from aorch.ids import new_id
+from aorch.ledger.batch_register import BatchReader
+from aorch.ledger.ledger import Ledger
+
+
+class LineSource(Protocol):
+    """Lines to run. `size` is their bytes, None if unknown; `resumable` whether `--resume` can continue the batch."""
+
+    size: int | None
+    resumable: bool
+
+    async def start(self, ledger: Ledger, registry: Registry) -> tuple[Iterator[list[Line]], BatchHistory | None]:
+        """The lines, and the history of the batch if it can be resumed."""
+        ...
+
+
+class UnfinishedTasks:
+    """The failed, cancelled and interrupted tasks of a session."""
+
+    size: int | None = None
+    resumable = False
+
+    def __init__(self, session_id: str, timeout_s: float | None) -> None:
+        self._session_id = session_id
+        self._timeout_s = timeout_s
+
+    async def start(self, ledger: Ledger, _: Registry) -> tuple[Iterator[list[Line]], BatchHistory | None]:
+        """The lines."""
+        return unfinished_lines(ledger.path, self._session_id, self._timeout_s), None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchRequest:
+    """A file of lines (`-`: standard input) and the values for whatever a line does not set.
+
+    `name` identifies the batch for `resume` (default: the path of the file). `items` are the parameters as the caller wrote
+    them; with another spelling of them, `resume` treats a line as a new one.
+    """
+
+    file: str
+    capability: str | None = None
+    items: list[str] | None = None
+    templates: ColumnTemplates = field(default_factory=ColumnTemplates)
+    parameters: dict[str, Any] = field(default_factory=dict)
+    context: dict[str, Any] = field(default_factory=dict)
+    session_id: str | None = None
+    agent_id: str | None = None
+    timeout_s: float | None = None
+    csv: bool = False
+    name: str | None = None
+    resume: bool = False
+
+
+class BatchFile:
+    """The lines of a file. Construction opens it; raises NotFound, and UsageError if it cannot be read or resumed.
+
+    `stdin` is the descriptor that `-` stands for.
+    """
+
+    def __init__(self, request: BatchRequest, stdin: int) -> None:
+        self._request = request
+        self._descriptor, self.size = (os.dup(stdin), None) if request.file == "-" else _open(request.file)
+        self._name = request.name or (_default_name(request.file) if self.size is not None else None)
+        if request.resume and self._name is None:
+            what = "standard input" if request.file == "-" else f"{request.file}, which is not a regular file"
+            raise UsageError(f"--resume needs a name for a batch from {what}", "Add --batch-name NAME.")
+        self.resumable = self._name is not None
+
+    async def start(self, ledger: Ledger, registry: Registry) -> tuple[Iterator[list[Line]], BatchHistory | None]:
+        """The lines, and the history of the batch if it has a name."""
+        request = self._request
+        if request.session_id is not None:
+            named_session(request.session_id)
+        if self._name is None:
+            return self._lines(new_id()), None
+        reader = BatchReader(ledger.path)
+        if request.resume:
+            generation = latest_generation(reader, self._name)
+        else:
+            generation = await start_batch(ledger, self._name)
+        history = BatchHistory(reader, registry, generation)
+        lines = self._lines(generation)
+        return (history.resumed if request.resume else history.with_keys)(lines), history
+
+    def _lines(self, generation: str) -> Iterator[list[Line]]:
+        request = self._request
+        defaults = Defaults(
+            request.capability,
+            request.templates,
+            request.session_id if request.session_id is not None else f"batch_{generation}",
+            request.parameters,
+            request.context,
+            request.agent_id,
+            request.timeout_s,
+            request.file,
+        )
+        # the key of a line depends on this list: another order or another element makes every line a new one
+        decisive = [
+            request.capability,
+            request.items,
+            request.parameters,
+            request.context,
+            request.agent_id,
+            request.csv,
+        ]
+        parser = LineParser(defaults, jsonio.encode_bytes(decisive))
+        return (parser.from_csv if request.csv else parser.from_json)(self._descriptor)
+
+
+def check_ledger_exists(ledger: Path) -> None:
+    """Raise NotFound if there is no ledger, so that continuing work in it does not create an empty one."""
+    if not config_file.exists(ledger):
+        raise NotFound(f"no ledger at {ledger}, so there is nothing to continue", "Name another one with --ledger.")
+
+
+def _default_name(file: str) -> str:
+    """The path of the file, with bytes that are not UTF-8 escaped."""
+    return os.fsencode(config_file.absolute(file, "--batch")).decode("utf-8", "backslashreplace")
+
+
+def _open(file: str) -> tuple[int, int | None]:
+    """A descriptor of `file`, and its size if it is a regular file."""
+    try:
+        descriptor = os.open(config_file.absolute(file, "--batch"), os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise NotFound(f"batch file not found: {file!r}") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"cannot read the batch file {file!r}: {reason}") from error
+    status = os.fstat(descriptor)
+    if stat.S_ISDIR(status.st_mode):
+        raise UsageError(f"the batch file {file!r} is a directory")
+    return descriptor, status.st_size if stat.S_ISREG(status.st_mode) else None

@@ -1,0 +1,151 @@
+"""Runs the tasks of `aorch run --batch` and `aorch run --retry-failed`, and shows their results and a summary."""
+
+import asyncio
+import signal
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from aorch.batch.batch_runner import BatchRunner
+from aorch.batch.batch_source import BatchFile, BatchRequest, LineSource, UnfinishedTasks, check_ledger_exists
+from aorch.batch.results import BatchCounts
+from aorch.cli.hints import warn_of_undeclared_in
+from aorch.cli.interrupts import end_now_if_threads_remain
+from aorch.cli.options import CREATES_NEW, DEFAULT_PARALLEL, warn_of_missing
+from aorch.cli.parameters_cli import parse_object, parse_templates, split
+from aorch.cli.render.batch_output import FLUSH_S, ResultWriter, StandardResults, next_steps, show_progress, summary
+from aorch.cli.render.console import warn
+from aorch.cli.streams import set_aside, standard_input
+from aorch.cli.task_run import check_task_options
+from aorch.config import settings
+from aorch.errors import AorchError, LedgerError, UsageError
+from aorch.logs import warn_of_agents
+from aorch.orchestrator import Orchestrator
+from aorch.process.signals import cancel_on_signals, set_handler
+
+if TYPE_CHECKING:
+    from aorch.cli.run_options import BatchOptions, TaskOptions
+    from aorch.config.settings import Config
+
+STDIN = "-"
+
+
+def run_batch(
+    capability: str | None, items: list[str], task: "TaskOptions", batch: "BatchOptions", ledger: str | None
+) -> int:
+    """Run all tasks. Returns the exit code."""
+    check_task_options(task)
+    config = settings.load(ledger)
+    if batch.retry_failed is not None or batch.resume:
+        check_ledger_exists(config.ledger)
+    warn_of_missing(config.ledger, ledger, CREATES_NEW)
+    source = _source(config, capability, items, task, batch)
+    set_aside()  # only now: FILE may be /dev/stdin
+    output = StandardResults()
+    set_handler(signal.SIGINT, signal.SIG_DFL)  # a KeyboardInterrupt can get lost while modules are imported
+    return asyncio.run(_run(config, batch, source, output, ledger))
+
+
+def _source(
+    config: "Config", capability: str | None, items: list[str], task: "TaskOptions", batch: "BatchOptions"
+) -> LineSource:
+    if batch.retry_failed is not None:
+        return UnfinishedTasks(batch.retry_failed, task.timeout)
+    file = batch.batch or ""
+    reads_stdin = [item for item in items if split(item)[1:] in (("=@", "-"), (":=@", "-"))]
+    if file == STDIN and (reads_stdin or "@-" in (task.params, task.context)):
+        raise UsageError(
+            "standard input is the batch, so no parameter can be read from it", "Read the parameter from a file: @FILE."
+        )
+    request = BatchRequest(
+        file=file,
+        capability=capability,
+        items=items or None,
+        templates=parse_templates(items),
+        parameters=parse_object("--params", task.params) if task.params else {},
+        context=parse_object("--context", task.context) if task.context else {},
+        session_id=task.session if task.session is not None else config.session_id,
+        agent_id=task.agent,
+        timeout_s=task.timeout,
+        csv=batch.csv,
+        name=batch.batch_name,
+        resume=batch.resume,
+    )
+    return BatchFile(request, standard_input().fileno() if file == STDIN else -1)
+
+
+async def _run(
+    config: "Config", options: "BatchOptions", source: LineSource, output: StandardResults, ledger: str | None
+) -> int:
+    """Run all lines and print a summary. Returns the exit code."""
+    counts, failure = BatchCounts(), None
+    outcome = "stopped: "
+    warn_of_agents(warn)
+    async with Orchestrator(config=config) as orchestrator:
+        running = asyncio.ensure_future(_run_lines(orchestrator, options, source, counts, output))
+        signals = cancel_on_signals(running)
+        try:
+            await running
+            outcome = ""
+        except asyncio.CancelledError:
+            outcome = "interrupted: "
+        except AorchError as error:
+            failure = error
+            raise
+        finally:
+            if counts.lines or outcome != "stopped: ":
+                print(summary(counts, outcome), file=sys.stderr)
+            if failure is None:  # otherwise the error names the next step
+                for step in next_steps(counts, ledger, resumable=source.resumable, incomplete=bool(outcome)):
+                    print(step, file=sys.stderr)
+    code = 128 + (signals or [signal.SIGINT])[0] if outcome else counts.exit_code()
+    end_now_if_threads_remain(code)
+    return code
+
+
+async def _run_lines(
+    orchestrator: Orchestrator,
+    options: "BatchOptions",
+    source: LineSource,
+    counts: BatchCounts,
+    output: StandardResults,
+) -> None:
+    orchestrator.open()
+    executor = orchestrator.executor
+    chunks, history = await source.start(executor.ledger, orchestrator.registry)
+    async with show_progress(counts, source.size, output) as write:
+        results = ResultWriter(write, is_file=output.is_file)
+        runner = BatchRunner(
+            executor,
+            results,
+            counts,
+            parallel=options.parallel or DEFAULT_PARALLEL,
+            ordered=options.ordered,
+            fail_fast=bool(options.fail_fast),
+            history=history,
+        )
+        try:
+            await runner.run(warn_of_undeclared_in(orchestrator.registry, chunks))
+        except BaseException as error:
+            with suppress(Exception):  # the error that stopped the batch is reported; another one would hide it
+                await asyncio.wait_for(results.flush(), FLUSH_S)
+            if isinstance(error, AorchError):  # otherwise a signal stopped it, which means to give up
+                await _wait_until_saved(orchestrator)
+            raise
+        finally:
+            if history is not None:
+                history.close()
+        await results.flush()
+    await _wait_until_saved(orchestrator)
+
+
+async def _wait_until_saved(orchestrator: Orchestrator) -> None:
+    """Wait until the ledger has accepted every answer. Raises LedgerError if a signal comes first."""
+    saver = orchestrator.executor.saver
+    if not saver.unsaved:
+        return
+    warn(f"{saver.unsaved} answers are not in the ledger yet; aorch retries until they are; press Ctrl-C to give up")
+    try:
+        await saver.saved()
+    except asyncio.CancelledError:
+        raise LedgerError(f"gave up: {saver.unsaved} answers are not in the ledger") from None

@@ -1,0 +1,39 @@
+"""Shows the answer of a task: its data on standard output, and everything else on standard error."""
+
+from typing import TYPE_CHECKING, Any
+
+from aorch.cli.render.console import complain, note, print_json, print_json_line, print_stderr, print_text
+
+if TYPE_CHECKING:
+    from aorch.engine.task import Answer
+
+
+def show_answer(answer: "Answer", as_json: bool) -> int:
+    """Show the answer. Returns the exit code of the command."""
+    if as_json:
+        print_json_line(answer.as_dict())
+    elif answer.success or answer.data is not None:
+        text = _single_text(answer.data)
+        if text is None:
+            print_json(answer.data)
+        elif text or answer.success:
+            print_text(text)
+    elif answer.stdout:
+        print_text(answer.stdout)
+    if answer.stderr and not as_json and answer.stderr.strip() not in (answer.error or ""):
+        print_stderr(answer.stderr)
+    if answer.failure is not None:
+        complain(answer.failure(answer.error or "", answer.hint))
+    program = f" · exit code {answer.exit_code}" if answer.exit_code else ""
+    note(
+        f"{answer.agent_id or 'no agent'} · {answer.duration_ms:.0f} ms{program} · contract {answer.contract_id}"
+        f" · session {answer.session_id}"
+    )
+    return answer.failure.exit_code if answer.failure else 0
+
+
+def _single_text(data: Any) -> str | None:
+    """`data` if it is a string, or the only value of an object if that is a string."""
+    if isinstance(data, dict) and len(data) == 1:
+        (data,) = data.values()
+    return data if isinstance(data, str) else None

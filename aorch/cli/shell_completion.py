@@ -1,0 +1,73 @@
+"""What the shell completes for arguments and options. Completion runs no code of an agent, and never prints an error."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from aorch.errors import AorchError
+
+
+def complete_capabilities(incomplete: str) -> Iterator[str]:
+    """The capabilities that start with `incomplete`."""
+    names = [name for capabilities in _known_agents().values() for name in capabilities]
+    yield from _matches(incomplete, dict.fromkeys(names))
+
+
+def complete_parameters(ctx: Any, incomplete: str) -> Iterator[str]:
+    """`name=` for each parameter of the capability on the command line; not those that are already there."""
+    from aorch.agents import completion_cache
+    from aorch.config import settings
+
+    given = {item.partition("=")[0].rstrip(":") for item in ctx.params.get("items") or ()}
+    try:
+        names = completion_cache.parameters(settings.load(), ctx.params.get("capability") or "")
+    except AorchError:
+        return
+    yield from _matches(incomplete, (f"{name}=" for name in names if name not in given))
+
+
+def complete_agents(incomplete: str) -> Iterator[str]:
+    """The agents whose id starts with `incomplete`."""
+    yield from _matches(incomplete, _known_agents())
+
+
+def complete_sessions(incomplete: str) -> Iterator[str]:
+    """The sessions that start with `incomplete`."""
+    from aorch.ledger.completion import sessions_from
+
+    if (ledger := _ledger()) is not None:
+        yield from _matches(incomplete, sessions_from(ledger, incomplete))
+
+
+def complete_contracts(incomplete: str) -> Iterator[tuple[str, str]]:
+    """The newest contracts whose id starts with `incomplete`, each with its capability and session."""
+    from aorch.ledger.completion import newest_contracts
+
+    ledger = _ledger()
+    for contract_id, capability, session_id in newest_contracts(ledger) if ledger else ():
+        if contract_id.startswith(incomplete.upper()):
+            yield contract_id, f"{capability} in {session_id[:40]}"
+
+
+def _known_agents() -> dict[str, dict[str, list[str]]]:
+    """Agent ids with their capabilities and parameters; empty if the configuration is invalid."""
+    from aorch.agents import completion_cache
+    from aorch.config import settings
+
+    try:
+        return completion_cache.known(settings.load())
+    except AorchError:  # completion cannot report it; the command itself does
+        return {}
+
+
+def _ledger() -> Path | None:
+    from aorch.config import settings
+
+    try:
+        return settings.ledger_path()
+    except AorchError:  # as above
+        return None
+
+
+def _matches(incomplete: str, names: Iterable[str]) -> Iterator[str]:
+    return (name for name in names if name.startswith(incomplete) and name.isprintable())

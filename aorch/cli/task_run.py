@@ -1,0 +1,218 @@
+"""Runs one task in this process, or queues it, and shows its answer. Used by `aorch run` and `aorch contracts resume`."""
+
+import asyncio
+import signal
+import time
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+from aorch.cli.interrupts import end_now_if_threads_remain
+from aorch.cli.options import CREATES_NEW, warn_of_missing
+from aorch.cli.parameters_cli import parse_items, parse_object
+from aorch.cli.streams import set_aside
+from aorch.errors import UsageError
+from aorch.process.signals import cancel_on_signals, set_handler
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from aorch.cli.run_options import DetachOptions, TaskOptions
+    from aorch.config.settings import Config
+    from aorch.engine.response_saver import Unsaved
+    from aorch.engine.task import Answer, QueueOptions, Task
+    from aorch.orchestrator import Orchestrator
+
+DELIVERY_S = 1.8
+"""How long a delivery to Trace may delay the end of the command after its answer. With the rest of its end: under 2 s."""
+
+
+def read_task(capability: str, items: list[str], options: "TaskOptions", ledger: str | None) -> "tuple[Config, Task]":
+    """The configuration and the task that these arguments describe. Raises UsageError, NotFound and InvalidJSON."""
+    from aorch.config import settings
+    from aorch.engine.task import Task, named_session
+    from aorch.orchestrator import new_session_id
+
+    check_task_options(options)
+    parameters = parse_object("--params", options.params) if options.params else {}
+    parameters |= parse_items(items)
+    config = settings.load(ledger)
+    session_id = options.session or config.session_id
+    task = Task(
+        capability=capability,
+        parameters=parameters,
+        session_id=new_session_id() if session_id is None else named_session(session_id),
+        context=parse_object("--context", options.context) if options.context else {},
+        agent_id=options.agent,
+        timeout_s=options.timeout,
+    )
+    warn_of_missing(config.ledger, ledger, CREATES_NEW)
+    return config, task
+
+
+def check_task_options(options: "TaskOptions") -> None:
+    """Raise UsageError for an empty session and a time limit that is not above 0."""
+    if options.session == "":
+        raise UsageError("--session must not be empty", "Name a session, or leave out --session for a new one.")
+    if options.timeout is not None and options.timeout <= 0:
+        raise UsageError(f"--timeout must be greater than 0, not {options.timeout:g}", "Give it in seconds.")
+
+
+def run_task(config: "Config", task: "Task", *, as_json: bool) -> int:
+    """Run `task` and show its answer. Returns the exit code."""
+    from aorch.cli.hints import note_choice, warn_of_undeclared
+
+    registries: list[Any] = []
+
+    def start(orchestrator: "Orchestrator") -> "Coroutine[Any, Any, Answer]":
+        registries.append(orchestrator.registry)
+        warn_of_undeclared(orchestrator.registry, task)
+        return orchestrator.perform(task)
+
+    return run_and_show(
+        config,
+        start,
+        cancelled_hint=lambda: f"Show its contracts: aorch contracts list -s {task.session_id}",
+        as_json=as_json,
+        after=lambda answer: note_choice(registries[0], task, answer),
+    )
+
+
+def run_and_show(
+    config: "Config",
+    start: "Callable[[Orchestrator], Coroutine[Any, Any, Answer]]",
+    *,
+    cancelled_hint: "Callable[[], str]",
+    as_json: bool,
+    after: "Callable[[Answer], None] | None" = None,
+) -> int:
+    """Run what `start` starts, call `after` with the answer and show the answer. Returns the exit code."""
+    set_handler(signal.SIGINT, signal.SIG_DFL)  # a KeyboardInterrupt can get lost while modules are imported
+    return asyncio.run(_run_and_show(config, start, cancelled_hint, as_json=as_json, after=after))
+
+
+async def _run_and_show(
+    config: "Config",
+    start: "Callable[[Orchestrator], Coroutine[Any, Any, Answer]]",
+    cancelled_hint: "Callable[[], str]",
+    *,
+    as_json: bool,
+    after: "Callable[[Answer], None] | None",
+) -> int:
+    from aorch.cli.render.answer_view import show_answer
+    from aorch.cli.render.console import warn
+    from aorch.engine.response_saver import Unsaved
+    from aorch.logs import warn_of_agents
+    from aorch.orchestrator import Orchestrator
+
+    answer, unsaved, is_outermost = None, None, False
+    warn_of_agents(warn)
+    async with AsyncExitStack() as opened:
+        set_aside()  # agents must not print into the answer
+        orchestrator = await opened.enter_async_context(Orchestrator(config=config))
+        running = asyncio.ensure_future(start(orchestrator))
+        signals = cancel_on_signals(running)
+        try:
+            answer = await running
+        except Unsaved as error:
+            answer, unsaved = error.answer, error
+            cancel_on_signals(unsaved.saving)
+        except asyncio.CancelledError:
+            pass
+        is_outermost = answer is not None and orchestrator.executor.parent_id is None
+        if unsaved is None:
+            await opened.aclose()
+        if answer and after:
+            after(answer)
+        code = show_answer(answer, as_json) if answer else _report_cancelled(cancelled_hint(), signals)
+        if unsaved is not None and not await _wait_until_saved(unsaved):
+            code = unsaved.exit_code
+    if config.trace_configured and is_outermost:  # the caller of an inner task waits for this process to end
+        await _deliver(config)
+    end_now_if_threads_remain(code)
+    return code
+
+
+async def _wait_until_saved(unsaved: "Unsaved") -> bool:
+    """Wait until the ledger accepts the answer, which has been shown. False if a signal came first."""
+    from aorch.cli.render.console import complain, warn
+    from aorch.errors import LedgerError
+
+    warn(f"{unsaved}; aorch retries until it is; press Ctrl-C to give up")
+    try:
+        await unsaved.saving
+    except asyncio.CancelledError:
+        complain(LedgerError("gave up: the answer above is not in the ledger", unsaved.reason.hint))
+        return False
+    return True
+
+
+async def _deliver(config: "Config") -> None:
+    """Deliver to Trace for at most DELIVERY_S; the rest stays due. A failure does not change the exit code."""
+    until = time.monotonic() + DELIVERY_S
+    from aorch.cli.render.console import warn
+    from aorch.errors import LedgerError
+    from aorch.trace.push import push_until
+
+    delivering = asyncio.ensure_future(push_until(config, until))
+    cancel_on_signals(delivering)
+    try:
+        await delivering
+    except LedgerError as error:
+        warn(str(error))
+    except (TimeoutError, asyncio.CancelledError):
+        pass
+
+
+def _report_cancelled(hint: str, signals: list[int]) -> int:
+    from aorch.cli.render.console import complain
+    from aorch.errors import AgentCancelled
+
+    complain(AgentCancelled("interrupted; the task is recorded as cancelled", hint))
+    return 128 + signals[0] if signals else AgentCancelled.exit_code
+
+
+def submit(config: "Config", task: "Task", options: "DetachOptions", *, as_json: bool) -> None:
+    """Queue `task` and print the id of its REQUEST. Raises the error if no agent can run it."""
+    from aorch.cli.hints import warn_of_undeclared
+    from aorch.cli.render.console import note, print_json_line, print_text
+    from aorch.engine.submit import TaskRejected
+    from aorch.orchestrator import Orchestrator
+    from aorch.worker.webhooks import check_webhook
+
+    queue_options = _queue_options(options)
+    if queue_options.webhook is not None:
+        check_webhook(config, queue_options.webhook)
+
+    async def queue() -> str:
+        async with Orchestrator(config=config) as orchestrator:
+            warn_of_undeclared(orchestrator.registry, task)
+            return (await orchestrator.queue.submit(task, queue_options)).contract_id
+
+    set_aside()
+    try:
+        contract_id = asyncio.run(queue())
+    except TaskRejected as rejected:
+        note(f"contract {rejected.answer.contract_id} · session {task.session_id}")
+        raise rejected.answer.as_error() from None
+    if as_json:
+        print_json_line({"contract_id": contract_id, "session_id": task.session_id, "status": "pending"})
+    else:
+        print_text(contract_id)
+    note(f"Wait for the answer: aorch contracts wait {contract_id}")
+
+
+def _queue_options(options: "DetachOptions") -> "QueueOptions":
+    from datetime import UTC, datetime
+
+    from aorch.cli.time_options import future_time
+    from aorch.clock import rfc3339
+    from aorch.engine.task import QueueOptions
+    from aorch.ledger import priorities
+
+    start = future_time("--not-before", options.not_before) if options.not_before else None
+    end = future_time("--expires", options.expires) if options.expires else None
+    if end and end <= (start or datetime.now(UTC)):
+        must = "must be after --not-before" if start else "must be in the future"
+        raise UsageError(f"--expires {options.expires!r} {must}", "Give a later time.")
+    priority = priorities.DEFAULT if options.priority is None else options.priority
+    return QueueOptions(priority, rfc3339(start) if start else None, rfc3339(end) if end else None, options.webhook)

@@ -1,0 +1,75 @@
+"""The Typer classes of aorch's commands: their help, aliases, and checks of all values."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from aorch.cli.argument_checks import check_all
+
+ALIASES = {"ls": "list", "rm": "remove"}
+"""Names that a command also has, in groups that have such a command. They are not listed in `--help`."""
+
+
+class AorchCommand(TyperCommand):
+    """A command with aorch's help, which checks values before it runs."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help page."""
+        from aorch.cli.help_page import help_text
+
+        formatter.write(help_text(self, ctx))
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command. Raises UsageError for a value that no command can use."""
+        check_all(self.params, ctx.params)
+        return super().invoke(ctx)
+
+
+class CommandGroup(TyperGroup):
+    """A group of commands with aorch's help, whose commands can have aliases."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help page."""
+        from aorch.cli.help_page import help_text
+
+        formatter.write(help_text(self, ctx))
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command with that name or alias, or None."""
+        return super().get_command(ctx, cmd_name) or super().get_command(ctx, ALIASES.get(cmd_name, cmd_name))
+
+    def summaries(self, ctx: Any) -> list[tuple[str, str]]:
+        """The name of each command, with its help."""
+        return [(name, self.get_command(ctx, name).help or "") for name in self.list_commands(ctx)]
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the options before the command. Without any argument, print the help and exit."""
+        if not args and self.no_args_is_help and not ctx.resilient_parsing:
+            typer.echo(ctx.get_help())
+            raise typer.Exit(2)
+        return super().parse_args(ctx, args)
+
+
+def build_command(app: typer.Typer, name: str) -> Any:
+    """The command or group of `app`, made of the classes above."""
+    from aorch.cli.options import expand_groups
+
+    app.info.cls = CommandGroup
+    for info in app.registered_commands:
+        if info.cls in (None, TyperCommand):
+            info.cls = AorchCommand
+        if info.callback is not None:
+            info.callback = expand_groups(info.callback)
+    command = typer.main.get_command(app)
+    command.name = name
+    return command
+
+
+def leaves(command: Any) -> Iterator[Any]:
+    """The commands in a group, at any depth; the command itself if it is no group."""
+    for each in getattr(command, "commands", {}).values():
+        yield from leaves(each)
+    if not hasattr(command, "commands"):
+        yield command
