@@ -1,5 +1,6 @@
 """Parsing requests: a body or a query as its schema, and a task with what connects it to its caller's traces."""
 
+import re
 from typing import Any, TypeVar
 
 from aiohttp import web
@@ -23,6 +24,9 @@ _TRACE_HEADERS = {
     "tracestate": istr("tracestate"),
 }
 _MAX_TRACE_LENGTH = 512
+_NOT_FINITE = re.compile(rb"NaN|Infinity|[0-9][eE]")
+"""A number that has no JSON form contains one of these, or more than _MAX_DIGITS digits. Ordinary bodies can contain them too."""
+_MAX_DIGITS = 300
 
 
 def parse_body(raw: bytes, schema: type[Schema]) -> Schema:
@@ -34,10 +38,13 @@ def parse_body(raw: bytes, schema: type[Schema]) -> Schema:
         if repaired is not None:
             return parse_body(repaired, schema)
         raise validation_error(error, "body") from error
-    try:
-        jsonio.decode(raw)  # pydantic accepts NaN, Infinity and 1e999, which would be stored as null
-    except InvalidJSON as error:
-        raise InvalidJSON(f"the body is {error}") from error
+    if len(raw) > _MAX_DIGITS or _NOT_FINITE.search(
+        raw
+    ):  # pydantic accepts NaN, Infinity and 1e999, and null would be stored
+        try:
+            jsonio.decode(raw)
+        except InvalidJSON as error:
+            raise InvalidJSON(f"the body is {error}") from error
     return body
 
 

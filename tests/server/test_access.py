@@ -1,4 +1,4 @@
-"""What a token lets its caller do, and what waits: long polls and streams neither hold up others nor outlive their token."""
+"""What a token allows; long polls and streams neither delay other requests nor outlive their token."""
 
 import os
 import socket
@@ -33,12 +33,12 @@ def bearer(home: Home, name: str, *arguments: str) -> Headers:
 
 
 def later(server: Server, headers: Headers | None = None) -> str:
-    """A task that nobody begins today; its id."""
+    """Queue a task that no worker starts today, and return its id."""
     task = {"capability": "echo", "session_id": "later", "parameters": {"text": "hi"}, "not_before": FAR}
     return str(server.post("/v1/tasks", json=task, headers=headers).json()["contract_id"])
 
 
-def test_a_token_without_read_is_told_nothing_of_what_contracts_hold(home: Home) -> None:
+def test_a_token_without_the_scope_read_sees_no_content_of_contracts(home: Home) -> None:
     runs, reads, both = (
         bearer(home, "runs", "--scope", "run"),
         bearer(home, "reads", "--scope", "read"),
@@ -62,7 +62,7 @@ def test_a_token_without_read_is_told_nothing_of_what_contracts_hold(home: Home)
         assert "swordfish" not in replayed.text
 
 
-def test_only_the_bound_token_asks_on_behalf_of_its_agent_s_requests_and_never_on_that_of_a_response(
+def test_only_the_bound_token_can_send_on_behalf_of_its_agent_s_requests_and_no_token_on_behalf_of_a_response(
     home: Home,
 ) -> None:
     bound = bearer(home, "parrot's", "--agent", "parrot")
@@ -84,7 +84,9 @@ def test_only_the_bound_token_asks_on_behalf_of_its_agent_s_requests_and_never_o
         assert below(bound, parent_id=asked).json()["success"] is True
 
 
-def test_long_polls_and_streams_hold_up_nobody_and_health_always_answers(home: Home, wait_for: WaitFor) -> None:
+def test_long_polls_and_streams_delay_no_other_request_and_health_always_responds(
+    home: Home, wait_for: WaitFor
+) -> None:
     home.write("aorch.toml", (home.folder / "aorch.toml").read_text() + "[serve]\nmax_concurrent = 2\n")
     gates = [home.folder / name for name in ("one", "two")]
     for gate in gates:
@@ -123,7 +125,7 @@ def test_a_long_poll_ends_once_its_client_has_left(home: Home, wait_for: WaitFor
             assert half_closed.recv(65536).startswith(b"HTTP/1.1 200 OK\r\n")
 
 
-def test_what_waits_ends_within_a_second_of_its_token(home: Home) -> None:
+def test_long_polls_and_streams_end_within_a_second_after_their_token(home: Home) -> None:
     kept, leaked = bearer(home, "kept"), bearer(home, "leaked")
     with serving(home) as server, ThreadPoolExecutor(4) as threads:
         task = later(server, kept)
@@ -152,7 +154,9 @@ def test_wrong_tokens_count_against_the_rate_of_their_address(home: Home) -> Non
         assert {server.get("/v1/health").status_code for _ in range(20)} == {200}
 
 
-def test_a_token_that_came_and_went_unseen_closes_the_service_as_well(home: Home, wait_for: WaitFor) -> None:
+def test_a_token_that_was_created_and_revoked_between_two_reads_closes_the_service(
+    home: Home, wait_for: WaitFor
+) -> None:
     bearer(home, "old")
     assert home.aorch("tokens", "revoke", "old").code == 0
     with serving(home) as server:

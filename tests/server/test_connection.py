@@ -1,4 +1,4 @@
-"""Connections: half-closed ones, the size of what waits on them, and the same answers by aiohttp's public names alone."""
+"""Connections: half-closed ones, limits of the data that waits on them, and the same responses with aiohttp's public API."""
 
 import re
 import socket
@@ -18,11 +18,11 @@ PRIVATE = re.compile(r"(?<![\w.])(?:request|response|resp|app|connection)\._[a-z
 
 ECHO = b'{"session_id": "s", "capability": "echo", "parameters": {"text": "%s"}}'
 UNTESTED = "import aiohttp; aiohttp.__version__ = '3.99.0'; from aorch.__main__ import main; main()"
-"""`aorch` with a version of aiohttp whose private names nobody knows."""
+"""`aorch` with a version of aiohttp whose private names are unknown."""
 
 
 class Untested(Home):
-    """A home in which that `aorch` runs."""
+    """A home that runs that `aorch`."""
 
     @staticmethod
     def command(*arguments: str) -> list[str]:
@@ -57,11 +57,11 @@ def connected(server: Server) -> socket.socket:
 
 
 def all_of(connection: socket.socket) -> bytes:
-    """What comes until the server closes the connection."""
+    """Everything that is received until the server closes the connection."""
     return b"".join(iter(lambda: connection.recv(65536), b""))
 
 
-def test_a_client_that_half_closes_gets_its_answer_and_the_end(server: Server) -> None:
+def test_a_client_that_half_closes_gets_its_response_and_then_the_connection_closes(server: Server) -> None:
     with closing(connected(server)) as connection:
         connection.sendall(post(b"half"))
         connection.shutdown(socket.SHUT_WR)
@@ -70,7 +70,7 @@ def test_a_client_that_half_closes_gets_its_answer_and_the_end(server: Server) -
     assert b"Echo: half" in got
 
 
-def test_a_client_that_half_closes_later_gets_its_answer_as_well(server: Server) -> None:
+def test_a_client_that_half_closes_later_also_gets_its_response(server: Server) -> None:
     with closing(connected(server)) as connection:
         connection.sendall(b"POST /v1/orchestrate HTTP/1.1\r\nHost: localhost\r\n")
         connection.sendall(post(b"slow").partition(b"localhost\r\n")[2])
@@ -81,7 +81,7 @@ def test_a_client_that_half_closes_later_gets_its_answer_as_well(server: Server)
         assert all_of(connection).startswith(b"HTTP/1.1 404 ")
 
 
-def test_what_a_half_closed_client_has_not_sent_whole_is_not_waited_for_long(server: Server) -> None:
+def test_an_incomplete_request_of_a_half_closed_client_ends_soon(server: Server) -> None:
     for part in (b"", b"GET / HT", post(b"x")[:-5]):
         with closing(connected(server)) as connection:
             connection.sendall(part)
@@ -90,7 +90,7 @@ def test_what_a_half_closed_client_has_not_sent_whole_is_not_waited_for_long(ser
             assert got == b"" or got.startswith(b"HTTP/1.1 408 ")
 
 
-def test_a_head_that_is_not_finished_is_given_up(server: Server) -> None:
+def test_headers_that_stay_incomplete_time_out(server: Server) -> None:
     with closing(connected(server)) as connection:
         connection.sendall(b"GET /v1/health HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert connection.recv(65536).startswith(b"HTTP/1.1 200 OK\r\n")
@@ -109,7 +109,7 @@ def test_the_server_header_names_no_version_on_any_response(server: Server) -> N
         assert b"\r\nServer: aorch\r\n" in all_of(connection)
 
 
-def test_small_and_large_answers_and_refusals_are_the_same(server: Server) -> None:
+def test_small_and_large_responses_and_errors_have_the_same_headers(server: Server) -> None:
     assert ask(server, session="same").json()["data"] == {"message": "Echo: hi"}
     assert len(ask(server, session="same", parameters={"text": "x" * 100_000}).json()["data"]["message"]) == 100_006
     problem(server.get("/nothing"), 404, "no_route")
@@ -128,7 +128,7 @@ def tested(tmp_path: Path, made_ledger: Path) -> Iterator[Server]:
         yield server
 
 
-def test_half_closed_pipelined_requests_are_all_answered(tested: Server) -> None:
+def test_all_pipelined_requests_of_a_half_closed_client_get_responses(tested: Server) -> None:
     with closing(connected(tested)) as connection:
         connection.sendall(b"".join(post(b"no%d" % number) for number in range(5)))
         connection.shutdown(socket.SHUT_WR)
@@ -136,8 +136,8 @@ def test_half_closed_pipelined_requests_are_all_answered(tested: Server) -> None
     assert re.findall(rb"Echo: no(\d)", got) == [b"0", b"1", b"2", b"3", b"4"]
 
 
-def test_the_heads_that_wait_on_a_connection_are_bounded_together(tested: Server) -> None:
-    """One large head, one that is never finished, and many pipelined ones, while a request is answered or not."""
+def test_the_headers_that_wait_on_a_connection_are_limited_together(tested: Server) -> None:
+    """Large headers, headers that stay incomplete, and many pipelined ones, with and without a running request."""
     large = b"".join(b"X-%d: %s\r\n" % (number, b"x" * 8000) for number in range(9))
     fair = b"".join(b"X-%d: %s\r\n" % (number, b"x" * 6000) for number in range(10))
     start = b"GET /v1/health HTTP/1.1\r\nHost: localhost\r\n"

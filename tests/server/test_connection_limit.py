@@ -1,4 +1,4 @@
-"""How many connections a service holds: fewer than it may have descriptors, so that those that are open are answered."""
+"""The limit on connections is lower than the limit on descriptors, so open connections get responses."""
 
 import json
 import resource
@@ -22,7 +22,7 @@ class Line:
         self.closed = True
 
 
-async def test_at_the_limit_one_that_has_sent_nothing_for_long_gives_way() -> None:
+async def test_at_the_limit_the_connection_that_was_silent_for_longest_is_closed() -> None:
     limit, lines = ConnectionLimit(0.0, print, most=3), [Line() for _ in range(5)]
     for line in lines[:3]:
         assert limit.let_in(line)
@@ -36,7 +36,7 @@ async def test_at_the_limit_one_that_has_sent_nothing_for_long_gives_way() -> No
     assert limit.let_in(lines[4])
 
 
-async def test_one_more_than_the_limit_is_turned_away_which_is_told_once() -> None:
+async def test_a_connection_above_the_limit_is_rejected_and_logged_once() -> None:
     told: list[str] = []
     limit, lines = ConnectionLimit(60.0, told.append, most=2), [Line() for _ in range(4)]
     assert [limit.let_in(line) for line in lines] == [True, True, False, False]
@@ -47,7 +47,7 @@ async def test_one_more_than_the_limit_is_turned_away_which_is_told_once() -> No
     assert limit.let_in(Line())
 
 
-def test_idle_connections_neither_stop_answers_nor_flood_the_log(home: Home) -> None:
+def test_idle_connections_neither_block_responses_nor_fill_the_log(home: Home) -> None:
     process = home.start(
         "serve", "--port", "0", stdout=subprocess.DEVNULL,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256)),

@@ -23,7 +23,7 @@ home, server = shared.home, shared.server
 
 
 def take(events: Iterator[Event], count: int) -> list[Event]:
-    """The next so many."""
+    """The next `count` events."""
     return list(islice(events, count))
 
 
@@ -34,7 +34,7 @@ def positions(home: Home, session: str) -> list[int]:
     ]
 
 
-def test_a_contract_is_told_as_it_is_written_in_its_json_form(home: Home, server: Server) -> None:
+def test_a_contract_is_streamed_as_json_when_it_is_written(home: Home, server: Server) -> None:
     with listening(server, session_id="live") as events:
         ask(server, session="live")
         told = take(events, 2)
@@ -48,7 +48,7 @@ def test_a_contract_is_told_as_it_is_written_in_its_json_form(home: Home, server
     assert told[2].contract["payload"] == {"text": "two\nlines \u2028 and a half"}
 
 
-def test_a_stream_may_be_of_all_sessions_or_of_one(home: Home, server: Server) -> None:
+def test_a_stream_covers_all_sessions_or_one(home: Home, server: Server) -> None:
     with listening(server) as everything, listening(server, session_id="one") as one:
         for session in ("other", "one", "another", "one"):
             ask(server, session=session)
@@ -57,7 +57,7 @@ def test_a_stream_may_be_of_all_sessions_or_of_one(home: Home, server: Server) -
         assert [each.id for each in take(one, 4)] == positions(home, "one")
 
 
-def test_a_stream_goes_on_after_the_last_event_that_was_seen(home: Home, server: Server) -> None:
+def test_a_stream_continues_after_the_last_event_id(home: Home, server: Server) -> None:
     for _ in range(3):
         ask(server, session="resumed")
     there = positions(home, "resumed")
@@ -70,7 +70,7 @@ def test_a_stream_goes_on_after_the_last_event_that_was_seen(home: Home, server:
             there = there[:6]
 
 
-def test_the_header_goes_before_the_query_since_a_browser_repeats_the_first_address(home: Home, server: Server) -> None:
+def test_the_header_takes_precedence_because_a_browser_repeats_the_first_url(home: Home, server: Server) -> None:
     for _ in range(2):
         ask(server, session="browser")
     there = positions(home, "browser")
@@ -78,19 +78,19 @@ def test_the_header_goes_before_the_query_since_a_browser_repeats_the_first_addr
         assert next(events).id == there[3]
 
 
-def test_an_event_that_is_not_there_yet_means_from_now_on(server: Server) -> None:
+def test_an_event_id_in_the_future_means_from_now_on(server: Server) -> None:
     with listening(server, last_event_id=10**17, session_id="ahead") as events:
         ask(server, session="ahead")
         assert next(events).contract["session_id"] == "ahead"
 
 
-def test_an_event_id_that_is_none_is_refused(server: Server) -> None:
+def test_an_invalid_event_id_is_rejected(server: Server) -> None:
     for headers, query in (({"Last-Event-ID": "yesterday"}, ""), ({}, "?last_event_id=-1")):
         response = server.get(f"/v1/events{query}", headers=headers)
         assert "last_event_id" in problem(response, 422, "parameters_invalid")["detail"]
 
 
-def test_what_another_process_writes_is_told_as_well(home: Home, server: Server) -> None:
+def test_contracts_of_other_processes_are_streamed_too(home: Home, server: Server) -> None:
     with listening(server, session_id="terminal") as events:
         assert home.aorch("run", "echo", "text=hi", "--session", "terminal").code == 0
         assert [each.type for each in take(events, 2)] == ["request", "response"]
@@ -98,21 +98,21 @@ def test_what_another_process_writes_is_told_as_well(home: Home, server: Server)
         assert [each.id for each in take(events, 2)] == positions(home, "terminal")[2:]
 
 
-def test_more_than_the_ring_holds_is_told_without_a_gap(home: Home, server: Server) -> None:
-    """Written at once, so that no stream is fast enough: 10 MB in one commit, and 3,000 contracts in the next."""
+def test_more_events_than_the_ring_holds_are_streamed_without_a_gap(home: Home, server: Server) -> None:
+    """Too much at once for any stream: 10 MB in one commit, and 3,000 contracts in the next."""
     with listening(server, session_id="burst") as events:
         put(home.ledger, *pairs(10, "burst", payload=f'{{"text":"{"x" * 1_000_000}"}}'))
         put(home.ledger, *pairs(1_500, "burst"))
         assert [each.id for each in take(events, 3_020)] == positions(home, "burst")
 
 
-def test_a_stream_from_the_beginning_tells_all_there_is(home: Home, server: Server) -> None:
+def test_a_stream_from_the_beginning_contains_all_contracts(home: Home, server: Server) -> None:
     put(home.ledger, *pairs(1_000, "history"))
     with listening(server, last_event_id=0, session_id="history") as events:
         assert [each.id for each in take(events, 2_000)] == positions(home, "history")
 
 
-def test_what_was_written_before_ends_at_8_mib_with_the_place_to_go_on_from(home: Home, server: Server) -> None:
+def test_a_stream_of_earlier_contracts_ends_at_8_mib_with_the_position_to_continue(home: Home, server: Server) -> None:
     put(home.ledger, *pairs(11, "replayed", payload=f'{{"text":"{"x" * 1_000_000}"}}'))
     seen, streams, last = [], 0, 0
     while streams < 2:
@@ -128,7 +128,7 @@ def test_what_was_written_before_ends_at_8_mib_with_the_place_to_go_on_from(home
     assert seen == positions(home, "replayed")
 
 
-def test_a_reader_that_does_not_read_holds_up_nobody_and_loses_nothing(home: Home, server: Server) -> None:
+def test_a_client_that_does_not_read_delays_no_other_and_loses_no_event(home: Home, server: Server) -> None:
     memory = psutil.Process(server.process.pid).memory_info
     text, count = "x" * 50_000, 200
     with closing(deaf(server, "/v1/events?session_id=deaf")) as reader, listening(server, session_id="deaf") as events:
@@ -146,7 +146,7 @@ def test_a_reader_that_does_not_read_holds_up_nobody_and_loses_nothing(home: Hom
         assert [each.id for each in take(chunked(reader), 2 * count)] == there
 
 
-def test_a_client_that_leaves_is_let_go_of(home: Home, server: Server, wait_for: Callable[[Any], Any]) -> None:
+def test_the_stream_of_a_client_that_leaves_ends(home: Home, server: Server, wait_for: Callable[[Any], Any]) -> None:
     streams = [deaf(server, "/v1/events") for _ in range(20)]
     ports = {stream.getsockname()[1] for stream in streams}
 
@@ -194,7 +194,7 @@ def test_streams_end_when_the_server_stops_whether_they_read_or_not(tmp_path: Pa
             assert server.stop() == 0
 
 
-def test_looking_for_what_is_new_writes_nothing(home: Home, server: Server) -> None:
+def test_following_the_ledger_writes_nothing(home: Home, server: Server) -> None:
     with closing(connect(home.ledger)) as connection, listening(server, session_id="quiet"), listening(server):
         before = connection.execute("PRAGMA data_version").fetchone()
         assert home.aorch("status").code == 0, "which takes a few looks' time and writes nothing either"
@@ -202,7 +202,7 @@ def test_looking_for_what_is_new_writes_nothing(home: Home, server: Server) -> N
 
 
 def deaf(server: Server, path: str) -> socket.socket:
-    """A connection that has asked for `path` and takes as little of the answer as it can unless it is read."""
+    """A connection that has requested `path` and buffers as little of the response as possible."""
     address = urlsplit(server.url)
     connection = socket.socket()
     connection.settimeout(WAIT_S)
@@ -213,7 +213,7 @@ def deaf(server: Server, path: str) -> socket.socket:
 
 
 def chunked(connection: socket.socket) -> Iterator[Event]:
-    """The events on that connection, out of HTTP's chunks."""
+    """The events on that connection, without HTTP's chunks."""
     waiting = b""
     with connection.makefile("rb") as stream:
         while size := int(stream.readline(), 16):

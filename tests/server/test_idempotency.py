@@ -1,4 +1,4 @@
-"""`Idempotency-Key`: what is sent again is answered again, and done once."""
+"""`Idempotency-Key`: a request that is sent again gets the same response and is executed once."""
 
 import asyncio
 import os
@@ -25,12 +25,12 @@ home, server = shared.home, shared.server
 
 
 def keyed(key: str) -> dict[str, str]:
-    """The header."""
+    """The header with that key."""
     return {"Idempotency-Key": key}
 
 
 def exchanges(home: Home, session: str) -> int:
-    """How many REQUESTs that session has."""
+    """The number of REQUESTs in that session."""
     ((count,),) = home.rows(
         "SELECT count(*) FROM contracts WHERE session_id = ? AND contract_type = 'REQUEST'", session
     )
@@ -38,26 +38,26 @@ def exchanges(home: Home, session: str) -> int:
 
 
 def same(first: httpx.Response, again: httpx.Response) -> bool:
-    """Whether `again` is the recorded answer of `first`, and says so."""
+    """Whether `again` is the stored response of `first`, and is marked as replayed."""
     told = (REPLAYED in first.headers, again.headers.get(REPLAYED)) == (False, "true")
     return told and first.status_code == again.status_code and first.content == again.content
 
 
-def test_the_same_request_again_is_given_the_recorded_answer(home: Home, server: Server) -> None:
+def test_the_same_request_again_gets_the_stored_response(home: Home, server: Server) -> None:
     first, again = (ask(server, session="again", headers=keyed('"8e03978e-40d5"')) for _ in range(2))
     assert first.json()["data"] == {"message": "Echo: hi"}
     assert same(first, again)
     assert exchanges(home, "again") == 1
 
 
-def test_a_key_may_be_bare_and_is_the_same_in_quotes(home: Home, server: Server) -> None:
+def test_a_bare_key_equals_the_quoted_one(home: Home, server: Server) -> None:
     given = ("0d3b:a/b~c", '"0d3b:a/b~c"', "0d3b:a/b~c")
     first, *others = (ask(server, session="bare", headers=keyed(key)) for key in given)
     assert all(same(first, again) for again in others)
     assert exchanges(home, "bare") == 1
 
 
-def test_another_body_under_the_same_key_is_refused(home: Home, server: Server) -> None:
+def test_another_body_with_the_same_key_is_rejected(home: Home, server: Server) -> None:
     ask(server, session="other body", headers=keyed("other-body"))
     again = ask(server, session="other body", parameters={"text": "ho"}, headers=keyed("other-body"))
     problem(again, 422, "idempotency_key_reused")
@@ -71,7 +71,7 @@ def test_another_key_is_another_request(home: Home, server: Server) -> None:
 
 
 @pytest.mark.parametrize("key", ["", '""', '"open', 'in"side', '"a" b', "a b", "ключ", '"a\\b"', "a,b", "x" * 256])
-def test_a_key_that_is_none_is_a_bad_request(server: Server, key: str) -> None:
+def test_an_invalid_key_is_a_bad_request(server: Server, key: str) -> None:
     response = ask(server, session="malformed", headers={b"Idempotency-Key": key.encode()})
     problem(response, 400, "idempotency_key_invalid")
 
@@ -81,14 +81,14 @@ def test_two_keys_at_once_are_a_bad_request(server: Server) -> None:
     problem(response, 400, "idempotency_key_invalid")
 
 
-def test_a_failure_of_the_agent_is_recorded_as_well(home: Home, server: Server) -> None:
+def test_a_failure_of_the_agent_is_replayed_too(home: Home, server: Server) -> None:
     first, again = (ask(server, "fail", session="failed", headers=keyed("failed")) for _ in range(2))
     assert first.json()["success"] is False
     assert same(first, again)
     assert exchanges(home, "failed") == 1
 
 
-def test_a_timeout_is_recorded_with_its_status(home: Home, server: Server) -> None:
+def test_a_timeout_is_replayed_with_its_status(home: Home, server: Server) -> None:
     os.mkfifo(gate := home.folder / "timed out")
     first, again = (hold(server, gate, session="timed", timeout_s=0.1, headers=keyed("timed")) for _ in range(2))
     problem(first, 504, "agent_timed_out")
@@ -96,7 +96,7 @@ def test_a_timeout_is_recorded_with_its_status(home: Home, server: Server) -> No
     assert exchanges(home, "timed") == 1
 
 
-def test_a_request_for_which_no_agent_was_called_may_be_sent_again(home: Home, server: Server) -> None:
+def test_a_request_that_called_no_agent_can_be_sent_again(home: Home, server: Server) -> None:
     for capability, status in (("absent", 503), ("nothing", 404)):
         for _ in range(2):
             response = ask(server, capability, session="refused", headers=keyed("refused"))
@@ -120,7 +120,7 @@ def test_a_request_that_is_still_running_is_a_conflict(home: Home, server: Serve
     assert exchanges(home, "running") == 1
 
 
-def test_of_many_at_once_one_is_done(home: Home, server: Server) -> None:
+def test_of_many_requests_at_once_one_is_executed(home: Home, server: Server) -> None:
     def at_once(number: int) -> list[httpx.Response]:
         return list(
             threads.map(lambda _: ask(server, session=f"at once {number}", headers=keyed(f"{number}")), range(8))
@@ -135,9 +135,7 @@ def test_of_many_at_once_one_is_done(home: Home, server: Server) -> None:
             assert exchanges(home, f"at once {number}") == 1
 
 
-async def test_a_used_key_goes_before_a_cancellation_so_that_no_answer_is_to_nothing(
-    tmp_path: Path, made_ledger: Path
-) -> None:
+async def test_a_used_key_takes_precedence_over_a_cancellation(tmp_path: Path, made_ledger: Path) -> None:
     home = home_in(tmp_path, made_ledger)
     async with Orchestrator(home.ledger) as orchestrator:
         first, again = (Task("echo", {"text": "hi"}, "s", idempotency=CallerKey("", "key", "same")) for _ in range(2))
@@ -149,7 +147,7 @@ async def test_a_used_key_goes_before_a_cancellation_so_that_no_answer_is_to_not
     assert home.rows("SELECT contract_type FROM contracts ORDER BY position") == [("REQUEST",), ("RESPONSE",)]
 
 
-def test_a_key_is_kept_over_a_restart_and_for_an_interrupted_exchange(
+def test_a_key_survives_a_restart_and_an_interrupted_exchange(
     tmp_path: Path, made_ledger: Path, wait_for: Callable[[Callable[[], Any]], Any]
 ) -> None:
     home = home_in(tmp_path, made_ledger)

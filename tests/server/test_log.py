@@ -1,4 +1,4 @@
-"""Logs: nothing that somebody else chose steers a terminal, hides what a line says or passes for another line."""
+"""Logs: no text from outside controls a terminal, hides a part of a line or looks like another line."""
 
 import json
 import socket
@@ -33,7 +33,7 @@ class Raises(Agent):
 
 
 @given(st.text())
-def test_an_escaped_text_is_printable_and_says_the_same(text: str) -> None:
+def test_an_escaped_text_is_printable_and_keeps_its_content(text: str) -> None:
     lines = escaped(text).split("\n")
     assert all(line.isprintable() for line in lines)
     assert all(line.startswith("  ") for line in lines[1:])

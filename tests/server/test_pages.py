@@ -1,4 +1,4 @@
-"""/docs, /redoc and /openapi.json: from the package alone, without a token, and harmless whatever they show."""
+"""/docs, /redoc and /openapi.json: served from the package, without a token, and with a strict content policy."""
 
 import hashlib
 import re
@@ -28,7 +28,7 @@ ARGUMENTS = [
 ]
 PAGES = ("/docs", "/redoc")
 SLOW_MS = 30_000
-"""A megabyte of JavaScript, on a machine where every core is busy."""
+"""Time for a megabyte of JavaScript on a busy machine."""
 
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's package chromium, which .ci/run installs")
 
@@ -38,7 +38,7 @@ home, server = shared.home, shared.server
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """A Chromium without a window, which can reach this machine only."""
+    """A Chromium without a window that can only reach this machine."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield browser
@@ -47,7 +47,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser, server: Server) -> Iterator[Page]:
-    """A page of its own, in which nothing may go wrong and which may ask nobody but the server."""
+    """A page without console messages and errors that sends requests to the server only."""
     complaints: list[str] = []
     asked: list[str] = []
     page = browser.new_page(viewport={"width": 1400, "height": 1200})
@@ -98,7 +98,7 @@ def test_redoc_shows_every_operation_and_finds_them_by_a_word(page: Page, server
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_a_page_has_a_policy_that_allows_the_package_s_files_only(server: Server, path: str) -> None:
+def test_the_policy_of_a_page_allows_only_the_package_s_files(server: Server, path: str) -> None:
     answer = server.get(path)
     assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
     policy = dict(rule.strip().split(" ", 1) for rule in answer.headers["Content-Security-Policy"].split(";"))
@@ -112,7 +112,7 @@ def test_a_page_has_a_policy_that_allows_the_package_s_files_only(server: Server
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_a_page_names_nothing_but_what_the_server_has(server: Server, path: str) -> None:
+def test_a_page_refers_only_to_files_that_the_server_has(server: Server, path: str) -> None:
     text = server.get(path).text
     assert not re.search(r"<(script|style)>|\son\w+=|style=", text)
     named = re.findall(r'(?:src|href)="([^"]*)"', text)
@@ -123,7 +123,7 @@ def test_a_page_names_nothing_but_what_the_server_has(server: Server, path: str)
 
 
 @pytest.mark.parametrize("path", [*PAGES, "/openapi.json", *(f"/static/{name}" for name in docs_pages.FILES)])
-def test_what_a_browser_has_already_is_not_sent_again(server: Server, path: str) -> None:
+def test_a_file_that_a_browser_has_is_not_sent_again(server: Server, path: str) -> None:
     first = server.get(path)
     assert first.status_code == 200
     assert first.headers["Cache-Control"] == "no-cache"
@@ -133,7 +133,7 @@ def test_what_a_browser_has_already_is_not_sent_again(server: Server, path: str)
     assert server.get(path, headers={"If-None-Match": '"another"'}).status_code == 200
 
 
-def test_the_address_that_is_printed_leads_to_the_pages(server: Server) -> None:
+def test_the_printed_url_redirects_to_the_pages(server: Server) -> None:
     to_pages = server.get("/")
     assert (to_pages.status_code, to_pages.headers["Location"]) == (307, "/docs")
     assert server.get("/", follow_redirects=True).headers["Content-Type"] == "text/html; charset=utf-8"
@@ -150,7 +150,7 @@ def test_nothing_else_of_the_package_is_served(server: Server) -> None:
         assert server.get(path).status_code == 404
 
 
-def test_the_pages_need_no_token_where_the_api_does(tmp_path: Path, made_ledger: Path) -> None:
+def test_the_pages_need_no_token_even_if_the_api_does(tmp_path: Path, made_ledger: Path) -> None:
     home = home_in(tmp_path, made_ledger)
     home.write("tokens", "a-token-of-the-token-file\n").chmod(0o600)
     with serving(home, "--token-file", "tokens") as server:

@@ -1,4 +1,4 @@
-"""Lists over HTTP: no page is larger than 8 MiB, and what each says of an exchange."""
+"""Lists over HTTP: no page is larger than 8 MiB, and each shows exchanges correctly."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from aorch.server.pagination import PAGE_BYTES, page_of
 home, server = shared.home, shared.server
 
 
-def test_a_page_ends_at_8_mib_and_the_next_one_goes_on_from_there(tmp_path: Path, made_ledger: Path) -> None:
+def test_a_page_ends_at_8_mib_and_the_next_one_continues(tmp_path: Path, made_ledger: Path) -> None:
     home = home_in(tmp_path, made_ledger)
     put(home.ledger, *pairs(30, payload=jsonio.encode({"text": "x" * 1_000_000})))
     with serving(home) as server:
@@ -38,7 +38,7 @@ def test_a_page_ends_at_8_mib_and_the_next_one_goes_on_from_there(tmp_path: Path
         assert psutil.Process(server.process.pid).memory_info().rss - resident < 150_000_000
 
 
-def test_an_item_that_is_larger_than_a_page_is_a_page() -> None:
+def test_an_item_that_is_larger_than_a_page_gets_its_own_page() -> None:
     large = {"text": "x" * PAGE_BYTES}
     found = [("1", {}), ("2", large), ("3", {}), ("4", {})]
     assert page_of(found, 10) == ([b"{}"], "1")
@@ -50,14 +50,14 @@ def test_an_item_that_is_larger_than_a_page_is_a_page() -> None:
     assert page_of([], 10) == ([], None)
 
 
-def test_everything_that_a_contract_says_counts_for_the_length_of_a_page(home: Home) -> None:
+def test_all_texts_of_a_contract_count_for_the_size_of_a_page(home: Home) -> None:
     put(home.ledger, *pairs(3, session_id="long", metadata=jsonio.encode({"context": "x" * 1000}), payload="{}"))
     with Reader(home.ledger) as reader:
         found, more = reader.shown(Filter(session_id="long"), limit=10, characters=2000, newest_first=False)
         assert (len(found), more) == (3, True)
 
 
-def test_contracts_are_found_by_who_asked_and_by_who_was_asked(server: Server) -> None:
+def test_contracts_are_found_by_from_agent_and_to_agent(server: Server) -> None:
     ask(server, session="sides", from_agent="ann")
     ask(server, "parrot", session="sides")
 
@@ -75,7 +75,7 @@ def test_contracts_are_found_by_who_asked_and_by_who_was_asked(server: Server) -
     assert server.get("/v1/contracts").json()["session_id"] is None
 
 
-def test_a_completed_request_shows_the_result_of_its_response_and_no_other_one_does(server: Server) -> None:
+def test_only_a_completed_request_shows_the_result_of_its_response(server: Server) -> None:
     done = ask(server, session="shown").json()
     failed = ask(server, "fail", session="shown").json()
     queued = {

@@ -1,4 +1,4 @@
-"""The server does what /openapi.json says of it, and refuses what that does not allow: schemathesis, with all of its checks.
+"""The server does what /openapi.json describes, and rejects everything else: schemathesis, with all of its checks.
 
 What it is told of this API stands in schemathesis.toml, its one further check in schemathesis_checks.py.
 """
@@ -26,7 +26,7 @@ def home(tmp_path: Path, made_ledger: Path) -> Home:
 
 
 def find_nothing(server: Server, home: Home, *arguments: str, timeout_s: float = 120) -> None:
-    """Let schemathesis look for a difference between the server and its document, which there must not be."""
+    """Run schemathesis, which must find no difference between the server and its document."""
     program = Path(sys.executable).with_name("schemathesis")
     address = f"{server.url}/openapi.json"
     done = subprocess.run(

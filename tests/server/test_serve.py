@@ -1,4 +1,4 @@
-"""`aorch serve` as a process: its start, its port, its workers, its log, its end, and others on the same ledger."""
+"""`aorch serve` as a process: start, port, workers, log, stop, and other processes on the same ledger."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def home(tmp_path: Path, made_ledger: Path) -> Home:
 
 
 def is_free(server: Server) -> bool:
-    """Whether another service could listen at its address."""
+    """Whether another service could listen at the server's address."""
     address = urlsplit(server.url)
     with closing(socket.socket()) as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -46,14 +46,14 @@ def is_free(server: Server) -> bool:
 # Its start
 
 
-def test_a_first_start_makes_the_ledger(home: Home) -> None:
+def test_the_first_start_creates_the_ledger(home: Home) -> None:
     home.ledger.unlink()
     with serving(home) as server:
         assert ask(server).json()["success"] is True
     assert len(home.rows("SELECT * FROM contracts")) == 2
 
 
-def test_port_0_is_any_free_one_which_the_first_line_says(home: Home) -> None:
+def test_port_0_is_a_free_port_that_the_first_line_contains(home: Home) -> None:
     with serving(home) as server:
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+", server.url)
         assert server.log.splitlines()[0].startswith(f"aorch serves {server.url} over {home.ledger}")
@@ -75,7 +75,7 @@ def test_the_port_comes_from_the_environment_or_from_the_file(home: Home) -> Non
             assert server.stop() == 0
 
 
-def test_a_port_that_is_taken_is_refused_in_one_line(home: Home) -> None:
+def test_a_port_in_use_is_rejected_in_one_line(home: Home) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = taken.getsockname()[1]
         for workers in ((), ("--workers", "2")):
@@ -89,7 +89,7 @@ def test_a_port_that_is_taken_is_refused_in_one_line(home: Home) -> None:
 # Its log
 
 
-def test_the_log_is_a_line_a_request_with_its_ids_and_milliseconds(home: Home) -> None:
+def test_the_log_has_a_line_per_request_with_its_ids_and_milliseconds(home: Home) -> None:
     with serving(home) as server:
         contract_id = ask(server, headers={"X-Request-ID": "order-42"}).json()["contract_id"]
         server.stop()
@@ -99,7 +99,7 @@ def test_the_log_is_a_line_a_request_with_its_ids_and_milliseconds(home: Home) -
     )
 
 
-def test_log_json_is_a_json_document_a_line(home: Home) -> None:
+def test_log_json_writes_a_json_document_per_line(home: Home) -> None:
     with serving(home, "--log-json") as server:
         answer = ask(server, headers={"X-Request-ID": "order-42"}).json()
         server.get("/nowhere?a=%1B%5B31m")
@@ -112,7 +112,7 @@ def test_log_json_is_a_json_document_a_line(home: Home) -> None:
     assert (lost["status"], lost["path"]) == (404, "/nowhere?a=%1B%5B31m")
 
 
-def test_the_log_has_a_line_for_each_task_of_the_queue(home: Home) -> None:
+def test_the_log_has_a_line_for_each_queued_task(home: Home) -> None:
     for options in ((), ("--log-json",)):
         with serving(home, *options) as server:
             asked = {"capability": "fail", "parameters": {}, "session_id": "night"}
@@ -133,8 +133,8 @@ def test_the_log_has_a_line_for_each_task_of_the_queue(home: Home) -> None:
 # Its ledger
 
 
-def test_nothing_is_written_to_a_ledger_that_nobody_finds(home: Home) -> None:
-    """One that was removed, or replaced, is open still, and what is written there is lost with the process."""
+def test_nothing_is_written_to_a_ledger_that_was_removed_or_replaced(home: Home) -> None:
+    """A removed or replaced file stays open, and what is written to it is lost with the process."""
     aside = home.folder / "aside.db"
     with serving(home) as server:
         assert ask(server).json()["success"] is True
@@ -154,7 +154,7 @@ def test_nothing_is_written_to_a_ledger_that_nobody_finds(home: Home) -> None:
 # Its end
 
 
-def test_a_stop_lets_running_work_finish_and_refuses_the_next_request_of_a_kept_connection(
+def test_a_stop_lets_running_work_finish_and_rejects_the_next_request_of_an_open_connection(
     home: Home, wait_for: WaitFor
 ) -> None:
     os.mkfifo(gate := home.folder / "gate")
@@ -176,7 +176,7 @@ def test_a_stop_lets_running_work_finish_and_refuses_the_next_request_of_a_kept_
     assert home.rows(STATUSES, "s") == [("REQUEST", "completed"), ("RESPONSE", "completed")]
 
 
-def test_a_stop_cancels_what_runs_past_its_grace_and_the_contracts_say_so(home: Home) -> None:
+def test_a_stop_cancels_tasks_after_the_grace_period_and_their_contracts_are_cancelled(home: Home) -> None:
     os.mkfifo(gate := home.folder / "gate")
     with serving(home, "--grace", "0.1") as server, ThreadPoolExecutor() as threads:
         running = threads.submit(hold, server, gate)
@@ -188,7 +188,7 @@ def test_a_stop_cancels_what_runs_past_its_grace_and_the_contracts_say_so(home: 
     assert home.rows(STATUSES, "s") == [("REQUEST", "cancelled"), ("RESPONSE", "cancelled")]
 
 
-def test_ctrl_c_says_how_long_it_waits_and_a_second_one_ends_the_wait(home: Home, wait_for: WaitFor) -> None:
+def test_ctrl_c_prints_how_long_it_waits_and_a_second_one_ends_the_wait(home: Home, wait_for: WaitFor) -> None:
     os.mkfifo(gate := home.folder / "gate")
     with serving(home, "--grace", "30") as server, ThreadPoolExecutor() as threads:
         running = threads.submit(hold, server, gate)
@@ -202,7 +202,7 @@ def test_ctrl_c_says_how_long_it_waits_and_a_second_one_ends_the_wait(home: Home
     assert home.rows(STATUSES, "s") == [("REQUEST", "cancelled"), ("RESPONSE", "cancelled")]
 
 
-def test_an_idle_connection_does_not_hold_up_a_stop(home: Home) -> None:
+def test_an_idle_connection_does_not_delay_a_stop(home: Home) -> None:
     with serving(home, "--grace", "30") as server:
         address = urlsplit(server.url)
         with closing(socket.create_connection((address.hostname, address.port))):
@@ -213,7 +213,7 @@ def test_an_idle_connection_does_not_hold_up_a_stop(home: Home) -> None:
 # Several
 
 
-def test_workers_share_a_port_and_one_that_is_killed_is_started_again(home: Home, wait_for: WaitFor) -> None:
+def test_workers_share_a_port_and_a_killed_one_is_restarted(home: Home, wait_for: WaitFor) -> None:
     with serving(home, "--workers", "2") as server:
         supervisor, port = psutil.Process(server.process.pid), urlsplit(server.url).port
 
@@ -243,7 +243,7 @@ def test_workers_share_a_port_and_one_that_is_killed_is_started_again(home: Home
 
 
 def test_a_second_ctrl_c_ends_the_wait_of_workers_too(home: Home, wait_for: WaitFor) -> None:
-    """A terminal sends it to all of them, and the supervisor tells its workers besides."""
+    """A terminal sends SIGINT to all processes, and the supervisor notifies its workers as well."""
     os.mkfifo(gate := home.folder / "gate")
     with serving(home, "--workers", "2", "--grace", "60") as server, ThreadPoolExecutor() as threads:
         supervisor = psutil.Process(server.process.pid)

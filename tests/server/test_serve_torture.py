@@ -1,4 +1,4 @@
-"""`aorch serve` killed under load, and under a load that lasts: what was answered is in the ledger, and nothing piles up."""
+"""`aorch serve` killed under load, and under long load: every response is in the ledger, and nothing accumulates."""
 
 import asyncio
 import random
@@ -23,7 +23,7 @@ EXCHANGES = (
 
 
 class Load:
-    """Clients that ask without end; `answered` is what each answered exchange said, by its contract's id."""
+    """Clients that send tasks without pause. `answered` has the response of each exchange, by its contract id."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
@@ -31,7 +31,7 @@ class Load:
         self.asked = 0
 
     async def run(self, clients: int, seconds: float) -> None:
-        """Let so many ask for so long. Raises what a client met, once the first met anything."""
+        """Run the clients for that time. Raises the first error that a client gets."""
         connector = aiohttp.TCPConnector(limit=0)
         async with aiohttp.ClientSession(self.server.url, connector=connector) as session:
             asking = [asyncio.create_task(self._ask(session)) for _ in range(clients)]
@@ -53,7 +53,7 @@ class Load:
             self.answered[answer["contract_id"]] = f"Echo: {text}"
 
 
-async def test_ten_kills_under_load_lose_nothing_that_was_answered(tmp_path: Path, made_ledger: Path) -> None:
+async def test_ten_kills_under_load_lose_no_completed_exchange(tmp_path: Path, made_ledger: Path) -> None:
     home = home_in(tmp_path, made_ledger)
     answered: dict[str, str] = {}
     for _ in range(10):
@@ -80,7 +80,7 @@ async def test_ten_kills_under_load_lose_nothing_that_was_answered(tmp_path: Pat
     }
 
 
-async def test_256_clients_for_60_seconds_meet_no_error_and_lose_no_row(tmp_path: Path, made_ledger: Path) -> None:
+async def test_256_clients_get_no_error_and_lose_no_row_in_60_seconds(tmp_path: Path, made_ledger: Path) -> None:
     home = home_in(tmp_path, made_ledger)
     with serving(home) as server:
         memory = psutil.Process(server.process.pid).memory_info
@@ -95,8 +95,8 @@ async def test_256_clients_for_60_seconds_meet_no_error_and_lose_no_row(tmp_path
     assert load.asked - 512 <= len(load.answered) <= len(exchanges) <= load.asked
 
 
-def test_a_stream_that_hears_nothing_is_kept_awake_by_a_comment(tmp_path: Path, made_ledger: Path) -> None:
-    """Every 15 seconds, since proxies end what is silent for a minute or so."""
+def test_a_stream_without_events_gets_a_comment(tmp_path: Path, made_ledger: Path) -> None:
+    """Every 15 seconds, because proxies close connections that are silent for a minute."""
     with serving(home_in(tmp_path, made_ledger)) as server, server.client.stream("GET", "/v1/events") as response:
         started = time.monotonic()
         comments = list(islice(response.iter_raw(), 3))

@@ -1,4 +1,4 @@
-"""The /v1 API, as a client of another language meets it: a real server in a process of its own, and HTTP."""
+"""The /v1 API over HTTP, from a real server in a separate process."""
 
 import os
 import re
@@ -36,7 +36,7 @@ def test_the_index_names_every_endpoint(server: Server) -> None:
         assert path in endpoints
 
 
-def test_an_agent_carries_what_it_did_here(home: Home, server: Server) -> None:
+def test_an_agent_shows_the_tasks_that_it_has_executed_here(home: Home, server: Server) -> None:
     before = server.get("/v1/agents/broken").json()
     assert (before["kind"], before["status"], before["problem"]) == ("command", "available", None)
     assert before["endpoint"].startswith("sh -c ")
@@ -51,11 +51,11 @@ def test_an_agent_carries_what_it_did_here(home: Home, server: Server) -> None:
     assert server.get("/v1/agents/agent_example_001").json()["tasks_completed"] == example + 1
 
 
-def test_an_agent_that_nobody_knows_is_not_found(server: Server) -> None:
+def test_an_unknown_agent_is_not_found(server: Server) -> None:
     assert "nobody" in problem(server.get("/v1/agents/nobody"), 404, "not_found")["detail"]
 
 
-def test_contracts_come_oldest_first_a_page_at_a_time_with_a_link_to_the_next(server: Server) -> None:
+def test_contracts_come_oldest_first_in_pages_with_a_link_to_the_next(server: Server) -> None:
     asked = [ask(server, session="paged").json()["contract_id"] for _ in range(5)]
     seen, path, pages = [], "/v1/contracts?session_id=paged&limit=4", 0
     while path:
@@ -72,7 +72,7 @@ def test_contracts_come_oldest_first_a_page_at_a_time_with_a_link_to_the_next(se
     assert [each["contract_id"] for each in newest] == [each["contract_id"] for each in reversed(seen[-3:])]
 
 
-def test_a_cursor_goes_backwards_as_well(server: Server) -> None:
+def test_a_cursor_also_works_backwards(server: Server) -> None:
     for _ in range(2):
         ask(server, session="backwards")
     first = server.get("/v1/contracts?session_id=backwards&order=desc&limit=3").json()
@@ -92,14 +92,14 @@ def test_a_cursor_goes_backwards_as_well(server: Server) -> None:
         ("/v1/tasks/01X?wait=3", "wait_s"),
     ],
 )
-def test_a_name_that_is_not_known_in_a_query_is_refused(server: Server, path: str, known: str) -> None:
-    """A filter that is mistyped would let everything pass."""
+def test_an_unknown_query_parameter_is_rejected(server: Server, path: str, known: str) -> None:
+    """A mistyped filter would find everything."""
     said = problem(server.get(path), 422, "parameters_invalid")
     assert said["detail"] == f"query: unknown parameter {re.split('[?=]', path)[1]!r}"
     assert said["hint"].startswith(f"Known parameters: {known}")
 
 
-def test_each_filter_lets_pass_what_it_names(server: Server) -> None:
+def test_each_filter_finds_what_it_names(server: Server) -> None:
     ask(server, session="filtered", parameters={"text": "pomegranate"})
     ended = ask(server, "fail", session="filtered", from_agent="auditor").json()["timestamp"]
 
@@ -124,7 +124,7 @@ def test_each_filter_lets_pass_what_it_names(server: Server) -> None:
     "query",
     ["limit=0", "limit=1001", "limit=x", "status=odd", "type=request", "since=yesterday", "cursor=-1", "order=up"],
 )
-def test_a_query_that_makes_no_sense_is_refused_by_the_parameter_s_name(server: Server, query: str) -> None:
+def test_an_invalid_query_parameter_is_rejected_by_name(server: Server, query: str) -> None:
     said = problem(server.get(f"/v1/contracts?{query}"), 422, "parameters_invalid")
     assert query.partition("=")[0] in said["detail"]
 
@@ -136,7 +136,7 @@ def test_a_contract_comes_with_the_other_half_of_its_exchange(server: Server) ->
     assert server.get(f"/v1/contracts/{answered['contract_id']}").json() == {**answered, "counterpart": asked}
 
 
-def test_a_contract_is_found_by_its_whole_id_only(server: Server) -> None:
+def test_a_contract_is_found_by_its_complete_id_only(server: Server) -> None:
     contract_id = ask(server, session="whole").json()["contract_id"]
     for part in (contract_id[:-1], contract_id[-8:], new_id(), "%00", "..%2f..%2fetc%2fpasswd", "%F0%9F%A6%89"):
         problem(server.get(f"/v1/contracts/{part}"), 404, "not_found")
@@ -155,7 +155,7 @@ def test_a_request_without_an_answer_has_no_counterpart(home: Home, server: Serv
         assert running.result().json()["data"] == {"text": "done"}
 
 
-def test_sessions_come_in_order_a_page_at_a_time(server: Server) -> None:
+def test_sessions_come_sorted_in_pages(server: Server) -> None:
     for number in (3, 1, 2, 1):
         ask(server, session=f"sessions {number}")
     first = server.get("/v1/sessions", params={"cursor": "sessions", "limit": 2})
@@ -179,7 +179,7 @@ def test_sessions_come_in_order_a_page_at_a_time(server: Server) -> None:
 # What goes wrong
 
 
-def test_a_failing_agent_is_answered_200_in_the_seed_s_words(server: Server) -> None:
+def test_a_failing_agent_gets_200_and_the_seed_s_fields(server: Server) -> None:
     response = ask(server, "fail", session="failing")
     answer = response.json()
     assert response.status_code == 200
@@ -190,12 +190,12 @@ def test_a_failing_agent_is_answered_200_in_the_seed_s_words(server: Server) -> 
     assert answered["error"] == answer["error"]
 
 
-def test_the_seed_s_agent_that_reports_failure_is_answered_in_its_own_words(server: Server) -> None:
+def test_the_message_of_an_agent_that_reports_a_failure_is_returned(server: Server) -> None:
     answer = ask(server, "another_capability", session="own words").json()
     assert (answer["success"], answer["error"]) == (False, "Unknown capability: another_capability")
 
 
-def test_a_capability_that_no_agent_has_is_not_found_and_stands_in_the_ledger(server: Server) -> None:
+def test_a_capability_that_no_agent_has_is_not_found_and_is_in_the_ledger(server: Server) -> None:
     said = problem(ask(server, "ecko", session="nobody"), 404, "no_agent")
     assert said["detail"] == "No agent available for capability: ecko"
     assert "echo" in said["hint"]
@@ -204,13 +204,13 @@ def test_a_capability_that_no_agent_has_is_not_found_and_stands_in_the_ledger(se
     assert (asked["status"], answered["status"], asked["to_agent"]) == ("failed", "failed", None)
 
 
-def test_a_capability_that_no_agent_can_do_now_is_to_be_tried_again(server: Server) -> None:
+def test_a_capability_without_an_available_agent_gets_503(server: Server) -> None:
     response = ask(server, "absent", session="absent")
     assert "no-such-program" in problem(response, 503, "no_agent_available")["detail"]
     assert int(response.headers["Retry-After"]) > 0
 
 
-def test_an_agent_that_is_too_slow_is_timed_out(home: Home, server: Server) -> None:
+def test_an_agent_that_is_too_slow_times_out(home: Home, server: Server) -> None:
     gate = home.folder / "never opened"
     os.mkfifo(gate)
     said = problem(hold(server, gate, session="slow", timeout_s=0.2), 504, "agent_timed_out")
@@ -219,7 +219,7 @@ def test_an_agent_that_is_too_slow_is_timed_out(home: Home, server: Server) -> N
     assert (asked["contract_id"], asked["status"], answered["status"]) == (said["contract_id"], "failed", "failed")
 
 
-def test_parameters_that_do_not_fit_are_refused_by_name_before_the_agent_is_called(server: Server) -> None:
+def test_invalid_parameters_are_rejected_by_name_before_the_agent_is_called(server: Server) -> None:
     said = problem(ask(server, session="unfit", parameters={"txt": "hi"}), 422, "parameters_invalid")
     assert "text" in said["detail"]
     assert [contract["status"] for contract in session_of(server, "unfit")] == ["failed", "failed"]
@@ -243,7 +243,7 @@ S = {"session_id": "s"}
         ([], "body"),
     ],
 )
-def test_a_field_of_the_wrong_shape_is_refused_by_its_name(server: Server, body: Any, field: str) -> None:
+def test_an_invalid_field_is_rejected_by_name(server: Server, body: Any, field: str) -> None:
     said = problem(server.post("/v1/orchestrate", json=body), 422, "parameters_invalid")
     assert field in said["detail"]
 
@@ -266,13 +266,13 @@ def test_a_body_that_is_nested_too_deeply_is_a_bad_request(server: Server) -> No
     assert ask(server, session="brackets", parameters={"text": f'\\"{brackets}'}).json()["success"] is True
 
 
-def test_a_body_that_is_too_large_is_refused(server: Server) -> None:
+def test_a_body_that_is_too_large_is_rejected(server: Server) -> None:
     response = ask(server, session="large", parameters={"text": "x" * 1024 * 1024})
     problem(response, 413, "too_large")
     assert session_of(server, "large") == []
 
 
-def test_a_body_of_another_type_is_refused(server: Server) -> None:
+def test_a_body_of_another_type_is_rejected(server: Server) -> None:
     for content_type in ("text/plain", "application/x-www-form-urlencoded", ""):
         response = server.post(
             "/v1/orchestrate", content=b'{"capability": "echo"}', headers={"Content-Type": content_type}
@@ -280,19 +280,19 @@ def test_a_body_of_another_type_is_refused(server: Server) -> None:
         problem(response, 415, "not_json")
 
 
-def test_a_parameter_that_a_query_gives_twice_is_refused_by_its_name(server: Server) -> None:
+def test_a_repeated_query_parameter_is_rejected_by_name(server: Server) -> None:
     for path in ("/v1/contracts?session_id=a&session_id=b", "/v1/events?session_id=a&session_id=a"):
         assert "'session_id'" in problem(server.get(path), 422, "parameters_invalid")["detail"]
 
 
-def test_a_path_or_a_method_that_is_none_is_told(server: Server) -> None:
+def test_an_unknown_path_or_method_gets_an_error(server: Server) -> None:
     problem(server.get("/v2/health"), 404, "no_route")
     refused = server.get("/v1/orchestrate")
     problem(refused, 405, "method_not_allowed")
     assert refused.headers["Allow"] == "POST"
 
 
-def test_head_answers_as_get_does_without_the_body(server: Server) -> None:
+def test_head_responds_like_get_without_the_body(server: Server) -> None:
     for path, status in (("/v1/health", 200), ("/v1/agents/parrot", 200), ("/v1/agents/nobody", 404)):
         told = server.client.head(path)
         assert (told.status_code, told.content) == (status, b"")
@@ -303,7 +303,7 @@ def test_head_answers_as_get_does_without_the_body(server: Server) -> None:
 # Who asks, and for what
 
 
-def test_the_caller_s_ids_stand_in_the_contract_and_reach_the_agent(server: Server) -> None:
+def test_the_caller_s_trace_ids_are_in_the_contract_and_reach_the_agent(server: Server) -> None:
     traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     headers = {"X-Request-ID": "order-42", "traceparent": traceparent, "tracestate": "vendor=1"}
     response = ask(server, "parrot", session="traced", headers=headers, context={"locale": "de"})
@@ -322,7 +322,7 @@ def test_the_caller_s_ids_stand_in_the_contract_and_reach_the_agent(server: Serv
     }
 
 
-def test_a_request_is_given_an_id_where_it_has_none_that_can_be_one(server: Server) -> None:
+def test_a_request_without_a_valid_id_gets_one(server: Server) -> None:
     for given in ({}, {"X-Request-ID": "two words"}, {"X-Request-ID": "x" * 129}):
         named = server.get("/v1/health", headers=given).headers["X-Request-ID"]
         assert re.fullmatch("[0-9A-Z]{26}", named)
@@ -331,7 +331,7 @@ def test_a_request_is_given_an_id_where_it_has_none_that_can_be_one(server: Serv
     assert asked["metadata"]["request_id"] == response.headers["X-Request-ID"]
 
 
-def test_a_request_may_be_on_another_s_behalf(server: Server) -> None:
+def test_a_request_can_be_sent_on_behalf_of_another(server: Server) -> None:
     parent_id = ask(server, session="family").json()["contract_id"]
     ask(server, "uppercase", session="family", parent_id=parent_id)
     assert [each["parent_id"] for each in session_of(server, "family")] == [None, None, parent_id, parent_id]
@@ -340,7 +340,7 @@ def test_a_request_may_be_on_another_s_behalf(server: Server) -> None:
     assert "is not a REQUEST in the ledger" in said["detail"]
 
 
-def test_what_a_client_says_comes_back_unchanged(server: Server) -> None:
+def test_texts_of_a_client_come_back_unchanged(server: Server) -> None:
     text = "naïve \u2028 \U0001f989 \\u0000 </script> ' OR 1=1 --"
     session = "../../s 'x' %00 \u202e"
     assert ask(server, session=session, parameters={"text": text}).json()["data"] == {"message": f"Echo: {text}"}
@@ -356,8 +356,8 @@ def test_whole_numbers_of_any_size_come_back_exactly(server: Server) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/", "/v1/health", "/v1/agents", "/v1/nothing"])
-def test_an_answer_is_the_same_whether_the_connection_stays_open_or_ends(server: Server, path: str) -> None:
-    """The first goes out in one piece, past aiohttp's own way of writing (server/answer.py)."""
+def test_a_response_is_the_same_whether_the_connection_stays_open_or_closes(server: Server, path: str) -> None:
+    """The first is written as one message, without aiohttp's own writer (server/fast_path.py)."""
     kept, ended = (
         server.get(path, headers={"X-Request-ID": "same", "Connection": kind}) for kind in ("keep-alive", "close")
     )

@@ -1,4 +1,4 @@
-"""Answers that wait for slow clients: together they take a bounded amount of memory."""
+"""Responses that wait for slow clients use a limited amount of memory together."""
 
 import asyncio
 import time
@@ -18,7 +18,7 @@ from aorch.server.unsent_responses import UnsentResponses
 
 
 class Line:
-    """A connection whose client takes nothing."""
+    """A connection whose client reads nothing."""
 
     aborted = False
 
@@ -26,7 +26,7 @@ class Line:
         self.aborted = True
 
 
-async def test_the_answers_that_have_waited_for_longest_give_way_once_there_is_no_room() -> None:
+async def test_the_connections_that_have_waited_for_longest_are_closed_if_there_is_no_room() -> None:
     unsent, lines = UnsentResponses(most=10, patience_s=0.0), [Line() for _ in range(4)]
     for line in lines:
         unsent.add(line, 4)
@@ -36,7 +36,7 @@ async def test_the_answers_that_have_waited_for_longest_give_way_once_there_is_n
     assert not lines[3].aborted
 
 
-async def test_a_page_begins_once_there_is_room_for_it_or_is_refused() -> None:
+async def test_a_page_starts_when_there_is_room_or_is_rejected() -> None:
     unsent, slow = UnsentResponses(most=10, patience_s=60.0, room_s=0.05), Line()
     unsent.add(slow, 11)
     with pytest.raises(HttpError, match="slow clients"):
@@ -49,7 +49,7 @@ async def test_a_page_begins_once_there_is_room_for_it_or_is_refused() -> None:
             pass
 
 
-async def test_a_page_waits_no_longer_than_the_patience_with_those_who_take_nothing() -> None:
+async def test_a_page_waits_no_longer_than_the_patience_with_slow_clients() -> None:
     unsent, slow = UnsentResponses(most=10, patience_s=0.05, room_s=5.0), Line()
     unsent.add(slow, 11)
     async with unsent.room():
@@ -57,7 +57,7 @@ async def test_a_page_waits_no_longer_than_the_patience_with_those_who_take_noth
 
 
 @pytest.mark.torture
-def test_pages_that_nobody_reads_take_a_bounded_amount_of_memory(tmp_path: Path, made_ledger: Path) -> None:
+def test_pages_that_no_client_reads_use_a_limited_amount_of_memory(tmp_path: Path, made_ledger: Path) -> None:
     home = home_in(tmp_path, made_ledger)
     put(home.ledger, *pairs(10, payload=jsonio.encode({"text": "x" * 1_000_000})))
     with serving(home) as server, ExitStack() as readers:

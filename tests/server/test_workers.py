@@ -1,4 +1,4 @@
-"""Several workers on one port: their start, their restarts, and how a service stops."""
+"""Several workers on one port: start, restarts, and stop."""
 
 import os
 import shutil
@@ -25,9 +25,9 @@ pytestmark = pytest.mark.torture  # many processes for each test
 WaitFor = Callable[[Callable[[], Any]], Any]
 
 STOP_S = 2.0
-"""How long an agent that blocks the loop may hold up a stop after the grace period."""
+"""How long an agent that blocks the loop can delay a stop after the grace period."""
 SLACK_S = 3.0
-"""What the loaded machine of a test may add."""
+"""Extra time on a busy machine."""
 
 SILENT: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
@@ -83,7 +83,7 @@ def home(tmp_path: Path, made_ledger: Path) -> Home:
 
 
 def eventually(is_so: Callable[[], Any]) -> Any:
-    """Wait for what takes the start of a process; the answer."""
+    """Wait for a result that needs the start of a process, and return it."""
     end = time.monotonic() + START_S
     while not (answer := is_so()):
         assert time.monotonic() < end, f"still not so after {START_S:g} s"
@@ -101,7 +101,7 @@ def port_of(server: Server) -> str:
 
 @contextmanager
 def clean_end(process: "subprocess.Popen[bytes]") -> Iterator[None]:
-    """Whatever happens, that process has ended at the end of the block."""
+    """The process has exited at the end of the block, in any case."""
     try:
         yield
     finally:
@@ -111,7 +111,7 @@ def clean_end(process: "subprocess.Popen[bytes]") -> Iterator[None]:
             process.stderr.close()
 
 
-def test_workers_that_end_are_started_again_with_the_supervisors_configuration_and_never_disturb_the_others(
+def test_workers_that_exit_are_restarted_with_the_supervisor_s_configuration_and_do_not_disturb_the_others(
     home: Home,
 ) -> None:
     with serving(home, "--workers", "2") as server:
@@ -140,7 +140,7 @@ def test_workers_that_end_are_started_again_with_the_supervisors_configuration_a
     assert "Traceback" not in server.log
 
 
-def test_a_worker_that_cannot_start_the_first_time_ends_them_all_with_its_exit_code(home: Home) -> None:
+def test_a_worker_that_fails_at_its_first_start_ends_the_service_with_its_exit_code(home: Home) -> None:
     home.ledger.unlink()
     home.ledger.mkdir()
     ended = home.aorch("serve", "--port", "0", "--workers", "2")
@@ -148,7 +148,7 @@ def test_a_worker_that_cannot_start_the_first_time_ends_them_all_with_its_exit_c
     assert "Traceback" not in ended.err
 
 
-def test_a_second_service_on_a_port_is_refused_with_workers_too(home: Home) -> None:
+def test_a_second_service_on_a_port_is_rejected_with_workers_too(home: Home) -> None:
     with serving(home, "--workers", "2") as server:
         for workers in ("1", "2"):
             second = home.aorch("serve", "--port", port_of(server), "--workers", workers)
@@ -212,7 +212,7 @@ ECHO = {"capability": "echo", "session_id": "s", "parameters": {"text": "hi"}}
 
 
 def listens(server: Server) -> bool:
-    """Whether anybody accepts connections at its address. A service that stops lets none in, and the client waits for it."""
+    """Whether a process accepts connections at its address. While a service stops, a client waits."""
     address = urlsplit(server.url)
     with suppress(OSError):
         socket.create_connection((address.hostname, address.port), 5).close()
@@ -221,7 +221,7 @@ def listens(server: Server) -> bool:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_long_polls_and_streams_are_ended_at_once_when_the_service_stops(home: Home, workers: str) -> None:
+def test_long_polls_and_streams_end_at_once_when_the_service_stops(home: Home, workers: str) -> None:
     waiting = detach(home, "hold", "gate=nowhere", "--not-before", "2999-01-01T00:00:00Z")
     with serving(home, "--workers", workers, "--grace", "30") as server, ThreadPoolExecutor() as threads:
         clients = [httpx.Client(base_url=server.url, timeout=START_S, trust_env=False) for _ in range(4)]
@@ -256,7 +256,7 @@ SERVE = ("serve", "--port", "0")
         (("worker",), "sleep"),
     ],
 )
-def test_an_agent_cannot_hold_up_a_stop(home: Home, command: tuple[str, ...], capability: str) -> None:
+def test_an_agent_cannot_delay_a_stop(home: Home, command: tuple[str, ...], capability: str) -> None:
     detach(home, capability)
     process = home.start(*command, "--grace", "0.3", **SILENT)
     with clean_end(process):
@@ -272,7 +272,7 @@ def test_an_agent_cannot_hold_up_a_stop(home: Home, command: tuple[str, ...], ca
     assert home.rows("SELECT status FROM contracts WHERE contract_type = 'RESPONSE'") == [("interrupted",)]
 
 
-def test_a_client_may_take_its_answer_while_the_service_stops(home: Home) -> None:
+def test_a_client_can_read_its_response_while_the_service_stops(home: Home) -> None:
     with serving(home, "--grace", "30") as server:
         for _ in range(4):
             assert ask(server, parameters={"text": "x" * 950_000}).json()["success"] is True
@@ -296,7 +296,7 @@ def test_a_client_may_take_its_answer_while_the_service_stops(home: Home) -> Non
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_stop_under_load_resets_no_connection(home: Home, workers: str) -> None:
-    """Clients that keep their connection, and clients that open one for each request."""
+    """Clients that keep their connection, and clients that open a new one for each request."""
     broken: list[str] = []
     answered: list[int] = []
 

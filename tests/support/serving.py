@@ -1,6 +1,8 @@
 """A real `aorch serve` in a process of its own, on a free local port."""
 
+import contextlib
 import re
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -65,6 +67,15 @@ class Server:
                 if ANNOUNCED.match(self._lines[-1]):
                     self._started.set()
         self._started.set()
+
+
+def accepts_connections(server: Server) -> bool:
+    """Whether a process accepts connections at the server's address."""
+    with contextlib.suppress(ConnectionError):
+        url = server.client.base_url
+        socket.create_connection((url.host, url.port or 80), START_S).close()
+        return True
+    return False
 
 
 @contextmanager
