@@ -30,7 +30,7 @@ from aorch.ledger.database import (
     transaction,
     translated,
 )
-from aorch.ledger.record import Record, new_request_values, response_values
+from aorch.ledger.record import Record, new_request_values, response_values, root_request_values, root_result_values
 from aorch.ledger.task_keys import TaskKey
 from aorch.ledger.writer import Statement, Writer
 from aorch.process.forking import forget_in_child
@@ -116,9 +116,11 @@ class Ledger:
 
         `key` is committed with it. Raises Conflict if the key has been used: then neither is in the ledger.
         """
-        insert = (statements.INSERT_REQUEST, new_request_values(request))
+        insert = (statements.INSERT_ROOT_REQUEST, root_request_values(request))
+        if request.parent_id is not None:
+            insert = (statements.INSERT_REQUEST, new_request_values(request))
         if key is None:
-            return self._writer.commit(insert)
+            return self._writer.submit([insert]).waiter
         return self._write_once(request, key, [insert])
 
     async def write_generation(self, name: str, generation: str) -> None:
@@ -208,15 +210,17 @@ class Ledger:
         nothing is written where the REQUEST was not. Raises Conflict where the REQUEST has been answered already: the
         first answer stands.
         """
-        insert = (statements.INSERT_RESPONSE, response_values(response))
+        insert = (statements.INSERT_ROOT_RESULT, root_result_values(response))
+        if response.parent_id is not None or response.error is not None:
+            insert = (statements.INSERT_RESPONSE, response_values(response))
         finish = (statements.FINISH_REQUEST, (request_status, response.created_at, response.request_id))
         rows: list[Statement] = [insert, finish]
         if webhook:
             rows.append((statements.WEBHOOK_IS_DUE, (response.created_at, response.request_id)))
         request_id = response.request_id
         if last:
-            return self._writer.commit_answer(request_id, (), partial(_answer_if_asked, request_id, rows))
-        return self._writer.commit_answer(request_id, rows)
+            return self._writer.submit((), partial(_answer_if_asked, request_id, rows), request_id).waiter
+        return self._writer.submit(rows, None, request_id).waiter
 
     async def _write_once(self, request: Record, key: TaskKey, rows: list[Statement]) -> None:
         """A used key goes before a cancellation: there is no REQUEST then to be answered."""

@@ -75,8 +75,12 @@ NEW_REQUEST_FIELDS = tuple(
 """The fields that a new REQUEST can have; the others are of its end."""
 RESPONSE_FIELDS = tuple(name for name in Record._fields if name not in ("contract_type", "payload", "claimed_by"))
 """The fields in which RESPONSEs of aorch differ."""
+ROOT_REQUEST_FIELDS = tuple(name for name in NEW_REQUEST_FIELDS if name != "parent_id")
+ROOT_RESULT_FIELDS = tuple(name for name in RESPONSE_FIELDS if name not in ("parent_id", "error"))
+"""The same of an exchange without parent, and of its RESPONSE without error."""
 new_request_values, response_values = attrgetter(*NEW_REQUEST_FIELDS), attrgetter(*RESPONSE_FIELDS)
-"""These fields of a record, in that order: each value that SQLite is not given saves 0.3 µs of the 20 that a row takes."""
+root_request_values, root_result_values = attrgetter(*ROOT_REQUEST_FIELDS), attrgetter(*ROOT_RESULT_FIELDS)
+"""These fields of a record, in that order. Of the 20 µs of a row, a text takes 0.2 and a None, which Python adapts, 0.6."""
 
 
 def object_in(metadata: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -25,6 +25,13 @@ INSERT INTO contracts (contract_id, session_id, contract_type, from_agent, to_ag
 """Parameters: contract_id, session_id, contract_type, from_agent, to_agent, capability, payload, status,
     created_at, metadata, parent_id, claimed_by."""
 
+INSERT_ROOT_REQUEST = """\
+INSERT INTO contracts (contract_id, session_id, contract_type, from_agent, to_agent, capability,
+    payload, status, created_at, metadata, claimed_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+"""Parameters: contract_id, session_id, contract_type, from_agent, to_agent, capability, payload, status,
+    created_at, metadata, claimed_by."""
+
 INSERT_RESPONSE = """\
 INSERT INTO contracts (contract_id, session_id, contract_type, from_agent, to_agent, capability,
     payload, status, created_at, completed_at, result, error, metadata, request_id, parent_id)
@@ -32,6 +39,14 @@ INSERT INTO contracts (contract_id, session_id, contract_type, from_agent, to_ag
 """
 """Parameters: contract_id, session_id, from_agent, to_agent, capability, status, created_at, completed_at, result,
     error, metadata, request_id, parent_id."""
+
+INSERT_ROOT_RESULT = """\
+INSERT INTO contracts (contract_id, session_id, contract_type, from_agent, to_agent, capability,
+    payload, status, created_at, completed_at, result, metadata, request_id) VALUES (?, ?,
+    'RESPONSE', ?, ?, ?, '{}', ?, ?, ?, ?, ?, ?)
+"""
+"""Parameters: contract_id, session_id, from_agent, to_agent, capability, status, created_at, completed_at, result,
+    metadata, request_id."""
 
 START_REQUEST = """\
 UPDATE contracts SET status='in_progress' WHERE contracts.contract_id = ? AND contracts.status =

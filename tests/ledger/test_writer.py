@@ -13,6 +13,7 @@ from rows import request, response
 
 from aorch.errors import Conflict, LedgerBusy, LedgerError, NotFound
 from aorch.ledger.ledger import Entry, Ledger
+from aorch.ledger.record import Record
 from aorch.ledger.sqlite.connection import as_ledger_error, connection_to
 from aorch.ledger.sqlite.opening import connect
 from aorch.ledger.statements import INSERT_CONTRACT
@@ -77,15 +78,37 @@ async def test_statements_that_fail_are_taken_back_alone_in_one_more_transaction
             writer.commit((INSERT_CONTRACT, request("before it")), ("INSERT INTO nowhere VALUES (?)", (1,))),
             writer.commit((INSERT_CONTRACT, request("before it")), ("SELECT ?", (2**64,))),
         ]
-        counted = writer.commit_answer(  # in this turn of the loop, so that it is in the same transaction
-            None, (), lambda connection: connection.execute("SELECT count(*) FROM contracts").fetchone()[0]
-        )
+        counted = writer.submit(  # in this turn of the loop, so that it is in the same transaction
+            (), lambda connection: connection.execute("SELECT count(*) FROM contracts").fetchone()[0]
+        ).waiter
         *ended, rows = await asyncio.gather(*good, *bad, counted, return_exceptions=True)
     assert ended[:2] == [None, None]
     assert [type(each) for each in ended[2:]] == [sqlite3.IntegrityError, LedgerError, OverflowError]
     assert "nowhere" in str(ended[3])
     assert said.count("COMMIT") == 1
     assert rows == count(path) == 2
+
+
+@pytest.mark.parametrize("parent_id", [None, "a parent"])
+@pytest.mark.parametrize("error", [None, "it failed"])
+async def test_contracts_that_are_written_together_are_stored_as_they_are_and_in_their_order(
+    ledger: Ledger, path: Path, parent_id: str | None, error: str | None
+) -> None:
+    """61 of a kind: 32, 16, 8 and 4 rows of one statement each, and one row of its own."""
+    status = "completed" if error is None else "failed"
+    requests = [
+        request(text=str(number), status="in_progress", completed_at=None, parent_id=parent_id) for number in range(61)
+    ]
+    responses = [response(asked, status=status, error=error, parent_id=parent_id) for asked in requests]
+    await asyncio.gather(*(ledger.write_request(asked) for asked in requests))
+    await asyncio.gather(*(ledger.write_response(answer, status) for answer in responses))
+    ended = [
+        asked._replace(status=status, completed_at=answer.created_at, claimed_by=None)
+        for asked, answer in zip(requests, responses, strict=True)
+    ]
+    with closing(connection_to(path, "mode=ro")) as connection:
+        rows = connection.execute(f"SELECT {', '.join(Record._fields)} FROM contracts ORDER BY position").fetchall()
+    assert [Record(*row) for row in rows] == [*ended, *responses]
 
 
 async def test_a_second_answer_is_a_conflict_and_the_first_stands(ledger: Ledger, path: Path) -> None:
