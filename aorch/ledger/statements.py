@@ -494,23 +494,23 @@ FROM given) AND session_contracts.contract_type = 'REQUEST' AND session_contract
 found AS MATERIALIZED
 (SELECT session_contracts.contract_id AS contract_id, session_contracts.capability AS capability,
     session_contracts.position AS position, session_contracts.status AS status,
-    coalesce(json_extract(session_contracts.metadata, '$.retry_of'),
-    json_extract(session_contracts.metadata, '$.resumes')) AS previous
+    CAST(coalesce(json_extract(session_contracts.metadata, '$.retry_of'),
+    json_extract(session_contracts.metadata, '$.resumes')) AS TEXT) AS previous
 FROM session_contracts
 WHERE session_contracts.session_id = (SELECT given.session_id
 FROM given) AND session_contracts.contract_type = 'REQUEST' AND
-    coalesce(json_extract(session_contracts.metadata, '$.retry_of'),
-    json_extract(session_contracts.metadata, '$.resumes')) IS NOT NULL),
+    CAST(coalesce(json_extract(session_contracts.metadata, '$.retry_of'),
+    json_extract(session_contracts.metadata, '$.resumes')) AS TEXT) IS NOT NULL),
 tries(contract_id, capability, position, status, previous) AS
 (SELECT found.contract_id AS contract_id, found.capability AS capability, found.position AS
     position, found.status AS status, found.previous AS previous
 FROM found UNION SELECT tries.contract_id AS contract_id, tries.capability AS capability,
-    tries.position AS position, tries.status AS status, coalesce(json_extract(c.metadata,
-    '$.retry_of'), json_extract(c.metadata, '$.resumes')) AS coalesce_1
+    tries.position AS position, tries.status AS status, CAST(coalesce(json_extract(c.metadata,
+    '$.retry_of'), json_extract(c.metadata, '$.resumes')) AS TEXT) AS coalesce_1
 FROM tries CROSS JOIN contracts AS c
 WHERE c.contract_id = tries.previous AND c.session_id = (SELECT given.session_id
-FROM given) AND c.capability = tries.capability AND coalesce(json_extract(c.metadata, '$.retry_of'),
-    json_extract(c.metadata, '$.resumes')) IS NOT NULL),
+FROM given) AND c.capability = tries.capability AND CAST(coalesce(json_extract(c.metadata,
+    '$.retry_of'), json_extract(c.metadata, '$.resumes')) AS TEXT) IS NOT NULL),
 ranked AS
 (SELECT tries.previous AS previous, tries.capability AS capability, tries.contract_id AS
     contract_id, tries.status AS status, sum(CASE WHEN (tries.status = 'completed') THEN 1 ELSE 0
@@ -534,23 +534,23 @@ WITH RECURSIVE given AS
 found AS MATERIALIZED
 (SELECT session_contracts.contract_id AS contract_id, session_contracts.capability AS capability,
     session_contracts.position AS position, session_contracts.status AS status,
-    coalesce(json_extract(session_contracts.metadata, '$.retry_of'),
-    json_extract(session_contracts.metadata, '$.resumes')) AS previous
+    CAST(coalesce(json_extract(session_contracts.metadata, '$.retry_of'),
+    json_extract(session_contracts.metadata, '$.resumes')) AS TEXT) AS previous
 FROM session_contracts
 WHERE session_contracts.session_id = (SELECT given.session_id
 FROM given) AND session_contracts.contract_type = 'REQUEST' AND
-    coalesce(json_extract(session_contracts.metadata, '$.retry_of'),
-    json_extract(session_contracts.metadata, '$.resumes')) IS NOT NULL),
+    CAST(coalesce(json_extract(session_contracts.metadata, '$.retry_of'),
+    json_extract(session_contracts.metadata, '$.resumes')) AS TEXT) IS NOT NULL),
 tries(contract_id, capability, position, status, previous) AS
 (SELECT found.contract_id AS contract_id, found.capability AS capability, found.position AS
     position, found.status AS status, found.previous AS previous
 FROM found UNION SELECT tries.contract_id AS contract_id, tries.capability AS capability,
-    tries.position AS position, tries.status AS status, coalesce(json_extract(c.metadata,
-    '$.retry_of'), json_extract(c.metadata, '$.resumes')) AS coalesce_1
+    tries.position AS position, tries.status AS status, CAST(coalesce(json_extract(c.metadata,
+    '$.retry_of'), json_extract(c.metadata, '$.resumes')) AS TEXT) AS coalesce_1
 FROM tries CROSS JOIN contracts AS c
 WHERE c.contract_id = tries.previous AND c.session_id = (SELECT given.session_id
-FROM given) AND c.capability = tries.capability AND coalesce(json_extract(c.metadata, '$.retry_of'),
-    json_extract(c.metadata, '$.resumes')) IS NOT NULL),
+FROM given) AND c.capability = tries.capability AND CAST(coalesce(json_extract(c.metadata,
+    '$.retry_of'), json_extract(c.metadata, '$.resumes')) AS TEXT) IS NOT NULL),
 firsts AS
 (SELECT given.request_id AS contract_id
 FROM given UNION SELECT tries.previous AS previous

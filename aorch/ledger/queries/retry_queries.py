@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import CTE, ColumnElement, Select, and_, bindparam, case, func, insert, select, union_all
+from sqlalchemy import CTE, ColumnElement, Select, Text, and_, bindparam, case, cast, func, insert, select, union_all
 from sqlalchemy.dialects import postgresql
 
 from aorch.ledger.queries.expressions import RECORD, contracts, cross_join, given, listed, metadata_text
@@ -159,7 +159,8 @@ Result and metadata are left out if they are longer than `longest` characters to
 
 
 def _previous(table: Any) -> ColumnElement[str]:
-    return func.coalesce(metadata_text(table, "retry_of"), metadata_text(table, "resumes"))
+    # Without the cast, SQLite could not join it with contract_id through an index.
+    return cast(func.coalesce(metadata_text(table, "retry_of"), metadata_text(table, "resumes")), Text)
 
 
 def _tries_in(session_id: Any) -> CTE:
