@@ -28,6 +28,7 @@ COMMANDS = {
     "tokens": "Create, list and revoke API tokens",
     "init": "Create an aorch.toml with every setting, commented out",
     "config": "Show, find, edit and trust aorch.toml",
+    "plugins": "Install and list packages with agents",
     "completion": "Print the completion script for a shell",
     "help": "Show the help of a command",
 }
