@@ -1,4 +1,4 @@
-"""Write the pages that come from the code: `uv run python docs/generate.py`. A test holds them equal to what this makes."""
+"""Writes the pages that come from the code: `uv run --group test python docs/generate.py`. A test compares them with the code."""
 
 import sys
 from collections.abc import Iterator

@@ -24,7 +24,6 @@ from aorch import Orchestrator
 pytestmark = pytest.mark.torture  # the examples' own libraries, on real input
 
 REPOSITORY = Path(__file__).parents[1]
-RAW_TABLE = Path(distribution("palmerpenguins").locate_file("palmerpenguins/data/penguins-raw.csv"))
 SMALL_PACKAGE = {
     "__init__.py": '"""A small package."""\n\nfrom small import work\nfrom . import work\n',
     "work.py": (
@@ -39,6 +38,11 @@ SMALL_PACKAGE = {
         "def idle(): ...\n"
     ),
 }
+
+
+def raw_table() -> Path:
+    """The table that the examples read, from the package palmerpenguins."""
+    return Path(distribution("palmerpenguins").locate_file("palmerpenguins/data/penguins-raw.csv"))
 
 
 @pytest.fixture(scope="module")
@@ -272,7 +276,7 @@ def test_a_ledger_that_cannot_be_one_ends_an_example_with_a_sentence_and_exit_co
 
 def raw_birds() -> list[tuple[str, float, float]]:
     """Species, bill length and bill depth of each bird that was measured, read without pandas."""
-    with RAW_TABLE.open(newline="") as table:
+    with raw_table().open(newline="") as table:
         return [
             (row["Species"].split()[0], float(row["Culmen Length (mm)"]), float(row["Culmen Depth (mm)"]))
             for row in csv.DictReader(table)
@@ -357,7 +361,7 @@ def test_a_table_that_is_not_there_fails_the_first_step_and_ends_the_workflow(tm
 
 
 def test_a_species_with_a_single_bird_fails_the_plot_with_the_reason_of_the_agent_it_asked(tmp_path):
-    lines = RAW_TABLE.read_text().splitlines()
+    lines = raw_table().read_text().splitlines()
     few = tmp_path / "few.csv"
     few.write_text("\n".join([*lines[:4], next(line for line in lines if "Gentoo" in line)]) + "\n")
     process = example(tmp_path, "data_workflow.py", "--table", few)
@@ -414,7 +418,7 @@ def test_every_command_of_the_examples_page_works_in_order(clone, tmp_path):
         (tmp_path / folder).symlink_to(clone / folder)
     activated = f"{Path(sys.executable).parent}:/usr/bin:/bin"  # what `uv run` does before it starts a program
     for command in commands:
-        process = run(tmp_path, *shlex.split(command.removeprefix("uv run ")), path=activated)
+        process = run(tmp_path, *shlex.split(re.sub(r"^uv run -q( --group examples)? ", "", command)), path=activated)
         assert process.returncode == 0, f"{command}: {process.stderr}"
         if "--json" in command:
             assert "issue_severity" in process.stdout

@@ -60,14 +60,13 @@ def compiled(statement: Executable, dialect: str) -> Compiled:
     target = DIALECTS[dialect]()
     target.statement_compiler = type("Compiler", (_Literals, target.statement_compiler), {})
     result: Any = statement.compile(dialect=target)  # type: ignore[attr-defined]  # Executable is only a mark
-    text = re.sub(
-        r" +(?=\n|$)|\n(?=\n)| OFFSET 0$", "", str(result).replace("\n LIMIT", "\nLIMIT")
-    )  # SQLite needs no OFFSET 0
+    lines = str(result).replace("\n LIMIT", "\nLIMIT")
+    text = re.sub(r" +(?=\n|$)|\n(?=\n)| OFFSET 0$", "", lines)  # SQLite needs no OFFSET 0
     return Compiled(text, tuple(result.positiontup or result.bind_names.values()))
 
 
 class _Literals:
-    def visit_bindparam(self, bindparam: BindParameter[Any], literal_binds: bool = False, **options: Any) -> str:  # noqa: FBT
+    def visit_bindparam(self, bindparam: BindParameter[Any], literal_binds: bool = False, **options: Any) -> str:
         literal = literal_binds or not bindparam.required
         text: str = super().visit_bindparam(bindparam, literal_binds=literal, **options)  # type: ignore[misc]  # a mixin
         return text

@@ -5,14 +5,17 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import shared
 from api import home_in
-from playwright.sync_api import Browser, Page, expect, sync_playwright
 from serving import Server, serving
 
 from aorch.server import docs_pages
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 pytestmark = pytest.mark.torture  # a real browser
 
@@ -37,8 +40,10 @@ home, server = shared.home, shared.server
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def browser() -> "Iterator[Browser]":
     """A Chromium without a window that can only reach this machine."""
+    from playwright.sync_api import sync_playwright
+
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield browser
@@ -46,8 +51,10 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def page(browser: Browser, server: Server) -> Iterator[Page]:
+def page(browser: "Browser", server: Server) -> "Iterator[Page]":
     """A page without console messages and errors that sends requests to the server only."""
+    from playwright.sync_api import expect
+
     complaints: list[str] = []
     asked: list[str] = []
     page = browser.new_page(viewport={"width": 1400, "height": 1200})
@@ -63,7 +70,9 @@ def page(browser: Browser, server: Server) -> Iterator[Page]:
 
 
 @needs_chromium
-def test_swagger_ui_executes_orchestrate_by_its_try_it_out(page: Page, server: Server) -> None:
+def test_swagger_ui_executes_orchestrate_by_its_try_it_out(page: "Page", server: Server) -> None:
+    from playwright.sync_api import expect
+
     page.goto(f"{server.url}/docs")
     operation = page.locator("#operations-tasks-orchestrate")
     operation.locator(".opblock-summary-control").click()
@@ -80,14 +89,18 @@ def test_swagger_ui_executes_orchestrate_by_its_try_it_out(page: Page, server: S
 
 
 @needs_chromium
-def test_swagger_ui_shows_every_operation(page: Page, server: Server) -> None:
+def test_swagger_ui_shows_every_operation(page: "Page", server: Server) -> None:
+    from playwright.sync_api import expect
+
     page.goto(f"{server.url}/docs")
     operations = server.get("/openapi.json").json()["paths"]
     expect(page.locator(".opblock")).to_have_count(sum(len(item) for item in operations.values()))
 
 
 @needs_chromium
-def test_redoc_shows_every_operation_and_finds_them_by_a_word(page: Page, server: Server) -> None:
+def test_redoc_shows_every_operation_and_finds_them_by_a_word(page: "Page", server: Server) -> None:
+    from playwright.sync_api import expect
+
     page.goto(f"{server.url}/redoc")
     for item in server.get("/openapi.json").json()["paths"].values():
         for operation in item.values():
