@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Home
+from homes import Home
 from memory_homes import take_in
 from memory_sessions import review
 from serving import serving

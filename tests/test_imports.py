@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import Home
+from homes import Home
 
 TYPER = {"typer", "annotated_doc", "shellingham", "typing_extensions"}
 START = TYPER | {"aorch", "msgspec", "platformdirs"}

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from api import ask
-from conftest import Home
+from homes import Home
 from serving import serving
 from trace_checks import WaitFor
 

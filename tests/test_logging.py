@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 import pytest
-from conftest import Home
+from homes import Home
 
 from aorch import Agent, AgentCapability, Orchestrator
 from aorch.engine.task import QueueOptions, Task

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Home
+from homes import Home
 from trace_double import doubling
 
 import aorch

@@ -8,7 +8,7 @@ from typing import Any
 
 import shared
 from api import ask, problem
-from conftest import Home
+from homes import Home
 from serving import Server, serving
 
 from aorch.ledger.record import FIELDS

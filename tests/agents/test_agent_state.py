@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Home
+from homes import Home
 
 from aorch import Agent, AgentCapability, Orchestrator
 from aorch.agents import AgentState, AgentStatus

@@ -4,7 +4,7 @@ import subprocess
 import sys
 import tomllib
 
-from conftest import Home
+from homes import Home
 
 
 def test_a_symbolic_link_stays_one_and_a_new_file_has_the_mode_that_umask_gives(home: Home) -> None:

@@ -4,7 +4,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from conftest import Home
+from homes import Home
 
 from aorch import Agent
 from aorch.agents import kinds

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Home
+from homes import Home
 
 ROOT = Path(__file__).parents[2]
 MODULE = """

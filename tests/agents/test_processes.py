@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from conftest import Home
+from homes import Home
 
 from aorch import Orchestrator
 from aorch.agents import Agent, AgentCapability, kinds

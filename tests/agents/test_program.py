@@ -2,29 +2,21 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
-from conftest import Home
+from homes import Home
+from waiters import is_gone
 
 MiB = 1024 * 1024
 Wait = Callable[[Callable[[], Any]], Any]
 
 ARGUMENTS = "import json, sys; print(json.dumps({'arguments': sys.argv[1:]}))"
 """A program that tells what arguments it was given."""
-
-
-@pytest.fixture
-def home(home: Home, made_ledger: Path) -> Home:
-    """An empty machine whose ledger is there, and empty."""
-    shutil.copy(made_ledger, home.ledger)
-    return home
 
 
 def worker(home: Home, *command: str, more: str = "") -> None:
@@ -38,12 +30,9 @@ def ends_of(home: Home) -> list[tuple[Any, ...]]:
     return home.rows("SELECT contract_type, status, error FROM contracts ORDER BY position")
 
 
-def is_gone(pid_file: Path) -> bool:
+def writer_is_gone(pid_file: Path) -> bool:
     """Whether the process that wrote its id into that file has ended."""
-    try:
-        return psutil.Process(int(pid_file.read_text())).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
+    return is_gone(int(pid_file.read_text()))
 
 
 def peak_memory(home: Home, *arguments: str) -> tuple[int, int, str]:
@@ -265,7 +254,7 @@ def test_a_program_that_hangs_is_ended_with_all_its_children(home: Home, wait_fo
     )
     done = home.aorch("run", "work")
     assert (done.code, done.err) == (5, "error: worker gave no answer within 0.5 s\n")
-    assert wait_for(lambda: is_gone(home.folder / "program") and is_gone(home.folder / "grandchild"))
+    assert wait_for(lambda: writer_is_gone(home.folder / "program") and writer_is_gone(home.folder / "grandchild"))
     assert ends_of(home) == [
         ("REQUEST", "failed", None),
         ("RESPONSE", "failed", "worker gave no answer within 0.5 s"),
@@ -284,7 +273,7 @@ def test_a_program_that_ignores_being_told_to_end_is_killed(home: Home, wait_for
         home, "sh", "-c", "trap '' TERM INT HUP; echo $$ > program; while :; do sleep 1; done", more="timeout_s = 0.3"
     )
     assert home.aorch("run", "work", timeout=20).code == 5
-    assert wait_for(lambda: is_gone(home.folder / "program"))
+    assert wait_for(lambda: writer_is_gone(home.folder / "program"))
 
 
 def test_a_program_that_ends_cleanly_when_told_to_has_the_time_for_it(home: Home) -> None:
@@ -298,7 +287,7 @@ def test_a_child_that_holds_stdout_open_holds_nothing_up(home: Home, wait_for: W
     worker(home, "sh", "-c", "sleep 60 & echo $! > child; echo done", more="timeout_s = 30")
     done = home.aorch("run", "work", timeout=10)
     assert (done.code, done.out, done.err) == (0, "done\n", "")
-    assert wait_for(lambda: is_gone(home.folder / "child"))
+    assert wait_for(lambda: writer_is_gone(home.folder / "child"))
 
 
 def test_a_program_that_does_not_read_its_input_is_not_waited_for(home: Home) -> None:
@@ -329,7 +318,7 @@ def test_a_second_interrupt_leaves_nothing_running_either(home: Home, wait_for: 
     running.terminate()
     running.communicate(timeout=10)
     assert running.returncode == 143
-    assert wait_for(lambda: is_gone(program))
+    assert wait_for(lambda: writer_is_gone(program))
 
 
 # Programs that are not there

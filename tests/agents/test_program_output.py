@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from conftest import Home
+from homes import Home
 from serving import serving
 
 LINT = """[agents.lint]

@@ -1,26 +1,17 @@
 """Python agents: the seed document's class as it stands there, every way of registering one, and all that one may do wrong."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 from api import SEED_AGENT
-from conftest import Home, Result
+from homes import Home, Result
 
 from aorch import Orchestrator
-
-
-@pytest.fixture
-def home(home: Home, made_ledger: Path) -> Home:
-    """An empty machine whose ledger is there, and empty."""
-    shutil.copy(made_ledger, home.ledger)
-    return home
 
 
 def agent(home: Home, body: str, *, sync: bool = False, before: str = "") -> None:

@@ -8,20 +8,13 @@ import signal
 import subprocess
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-from batches import home_with_witness, lines, results, seen, statuses, task
-from conftest import Home
+from batches import lines, results, seen, statuses, task
+from homes import Home
 
 Wait = Callable[[Callable[[], Any]], Any]
-
-
-@pytest.fixture
-def home(tmp_path: Path, made_ledger: Path) -> Home:
-    """A machine with the witness."""
-    return home_with_witness(tmp_path, made_ledger)
 
 
 # How it ends

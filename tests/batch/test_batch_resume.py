@@ -1,28 +1,21 @@
 """A batch that was broken off goes on where it was: each line has one result, and nothing is silently done twice."""
 
 import json
-import os
 import random
 import re
 import subprocess
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-from batches import CONFIG, home_with_witness, lines, results, seen, task
-from conftest import Home
+from batches import CONFIG, lines, results, seen, task
+from homes import Home
+from waiting import pause
 
 Wait = Callable[[Callable[[], Any]], Any]
 
 REQUESTS = "SELECT count(*) FROM contracts WHERE contract_type = 'REQUEST'"
-
-
-@pytest.fixture
-def home(tmp_path: Path, made_ledger: Path) -> Home:
-    """A machine with the witness."""
-    return home_with_witness(tmp_path, made_ledger)
 
 
 def killed(home: Home, wait_for: Wait, when: Callable[[], Any], *arguments: str) -> str:
@@ -320,7 +313,7 @@ def killed_and_resumed(home: Home, total: int, kills: int, wait_for: Wait) -> No
             if kill < kills:
                 until = total * (kill + random.uniform(0.3, 0.9)) / (kills + 1)
                 while running.poll() is None and len(seen(home)) < until:
-                    os.sched_yield()
+                    pause()
                 running.kill()
             running.wait(timeout=600)
             out.seek(0)

@@ -5,7 +5,7 @@ import socket
 import threading
 
 import pytest
-from conftest import Home
+from homes import Home
 
 from aorch.batch import raw_lines
 from aorch.batch.batch_line import Line

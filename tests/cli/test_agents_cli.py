@@ -4,7 +4,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from conftest import Home
+from homes import Home
 
 GREET = (
     "agents",

@@ -10,14 +10,12 @@ import time
 from typing import Any
 
 import pytest
-from conftest import WAIT_S, Home
+from homes import Home
 from rows import pairs, put, request, response
-from terminal import at_terminal, plain
+from terminal import UNKIND, at_terminal, plain
+from waiting import WAIT_S
 
 from aorch.ids import new_id
-
-UNKIND = "\x1b[2J\x1b]0;owned\x07\x9b31m\u202e[bold red]\r\n\ttab"
-"""What would clear a screen, name a window, colour, turn round, or break a line."""
 
 
 def line_of(process: subprocess.Popen[bytes]) -> bytes:

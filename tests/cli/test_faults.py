@@ -7,31 +7,17 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
-from conftest import Home, Result
+from disks import Disk
+from homes import Home, Result
+from waiters import WAITING, are_gone, kill_at_work, start_waiting
 
 Wait = Callable[[Callable[[], Any]], Any]
-
-WAITING = """
-[agents.waiter]
-command = ["sh", "-c", "sleep 60 & echo $$ $! > {name}.pids; while [ ! -e {name}.go ]; do sleep 0.02; done; echo {name}"]
-[agents.waiter.capabilities.wait]
-"""
-"""An agent whose program, and a child of it, run until a file NAME.go is there."""
-
-
-@pytest.fixture
-def home(home: Home, made_ledger: Path) -> Home:
-    """An empty machine whose ledger is there, and empty."""
-    shutil.copy(made_ledger, home.ledger)
-    return home
 
 
 def failed_with(done: Result, code: int, *said: str) -> bool:
@@ -51,36 +37,6 @@ def failed_with(done: Result, code: int, *said: str) -> bool:
 def ends_of(home: Home) -> list[tuple[str, str]]:
     """(type, status) of every contract, in order."""
     return home.rows("SELECT contract_type, status FROM contracts ORDER BY position")
-
-
-def start_waiting(home: Home, wait_for: Wait, name: str, *arguments: str) -> subprocess.Popen[bytes]:
-    """An `aorch run` whose agent is at work when this returns."""
-    running = home.start("run", "wait", f"name={name}", *arguments, start_new_session=True)
-    pids = home.folder / f"{name}.pids"
-    wait_for(lambda: pids.exists() and pids.read_text().endswith("\n"))
-    return running
-
-
-def kill_at_work(home: Home, wait_for: Wait, name: str) -> None:
-    """`kill -9` an `aorch run`, in the session of that name, while its agent is at work."""
-    running = start_waiting(home, wait_for, name, "--session", name)
-    running.kill()
-    running.communicate()
-    for pid in (home.folder / f"{name}.pids").read_text().split():
-        with suppress(ProcessLookupError):  # nobody else will end the agent's program now
-            os.kill(int(pid), signal.SIGKILL)
-
-
-def are_gone(home: Home, name: str) -> bool:
-    """Whether the program and its child have ended (a zombie has; init is to bury it)."""
-
-    def is_gone(pid: int) -> bool:
-        try:
-            return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
-            return True
-
-    return all(is_gone(int(pid)) for pid in (home.folder / f"{name}.pids").read_text().split())
 
 
 # What was asked
@@ -321,62 +277,6 @@ def test_an_empty_file_becomes_a_ledger(home: Home) -> None:
 # The disk
 
 
-@dataclass
-class Disk:
-    """A small disk of its own, seen by the commands that `run` starts and by nobody else."""
-
-    home: Home
-    folder: Path
-    enter: list[str]
-
-    def command(self, *command: str) -> list[str]:
-        return [*self.enter, "sh", "-c", 'cd "$0" && exec "$@"', str(self.home.folder), *command]
-
-    def run(self, *command: str) -> Result:
-        done = subprocess.run(self.command(*command), env=self.home.environment, capture_output=True, timeout=30)
-        return Result(done.returncode, done.stdout.decode(), done.stderr.decode())
-
-    def aorch(self, *arguments: str) -> Result:
-        return self.run(*self.home.command(*arguments))
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start the console command; every program on the way to it replaces itself, so its process id is aorch's."""
-        command, pipe = self.command(*self.home.command(*arguments)), subprocess.PIPE
-        return subprocess.Popen(command, env=self.home.environment, stdout=pipe, stderr=pipe, text=True)
-
-    def sql(self, statement: str) -> list[list[Any]]:
-        program = (
-            "import json, sqlite3, sys; print(json.dumps(sqlite3.connect(sys.argv[1]).execute(sys.argv[2]).fetchall()))"
-        )
-        return self.run(sys.executable, "-W", "ignore", "-c", program, str(self.folder / "ledger.db"), statement).json
-
-    def remount(self, how: str) -> None:
-        assert self.run("mount", "-o", f"remount,bind,{how}", str(self.folder)).code == 0
-
-    def fill(self) -> None:
-        """Leave not one block free."""
-        self.run("sh", "-c", f"head -c 10M /dev/zero > {self.folder}/filler")
-
-
-@pytest.fixture
-def disk(home: Home, wait_for: Wait) -> Iterator[Disk]:
-    """512 KiB with the ledger on it: a tmpfs in a mount namespace, which root may make, and anybody in a user namespace."""
-    folder = home.folder / "disk"
-    folder.mkdir()
-    home.environment["AORCH_LEDGER"] = str(folder / "ledger.db")
-    user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-    script = f"mount -t tmpfs -o size=512k,nr_inodes=64,mode=700 tmpfs '{folder}' && echo ready && exec sleep 300"
-    holder = subprocess.Popen(["unshare", *user, "--mount", "sh", "-c", script], stdout=subprocess.PIPE)
-    assert holder.stdout
-    try:
-        assert holder.stdout.readline() == b"ready\n"
-        preserve = ["--user", "--preserve-credentials"] if user else []
-        yield Disk(home, folder, ["nsenter", "--target", str(holder.pid), *preserve, "--mount"])
-    finally:
-        holder.kill()
-        holder.communicate()
-
-
 def test_a_read_only_ledger_is_told_and_left_as_it_is(disk: Disk) -> None:
     assert disk.aorch("run", "echo", "text=a").code == 0
     disk.remount("ro")
@@ -544,7 +444,7 @@ def test_an_interrupted_run_cancels_the_contract_and_leaves_no_process(
     home: Home, wait_for: Wait, number: signal.Signals, code: int
 ) -> None:
     home.write("aorch.toml", WAITING)
-    running = start_waiting(home, wait_for, "a", "--session", "s")
+    running = start_waiting(home, "a", "--session", "s")
     os.killpg(running.pid, number)  # as a terminal does it: the whole foreground group
     out, err = running.communicate(timeout=30)
     assert (running.returncode, out) == (code, b"")
@@ -567,12 +467,10 @@ def test_an_interrupt_before_anything_was_asked_leaves_no_trace(home: Home) -> N
     assert ends_of(home) == []
 
 
-def test_the_next_start_answers_what_a_killed_process_left_and_leaves_a_living_one_alone(
-    home: Home, wait_for: Wait
-) -> None:
+def test_the_next_start_answers_what_a_killed_process_left_and_leaves_a_living_one_alone(home: Home) -> None:
     home.write("aorch.toml", WAITING)
-    living = start_waiting(home, wait_for, "living", "--session", "living")
-    kill_at_work(home, wait_for, "killed")
+    living = start_waiting(home, "living", "--session", "living")
+    kill_at_work(home, "killed")
     statuses = (
         "SELECT session_id, contract_type, status FROM contracts WHERE session_id IN ('killed', 'living') "
         "ORDER BY session_id, position"
@@ -595,19 +493,19 @@ def test_the_next_start_answers_what_a_killed_process_left_and_leaves_a_living_o
 
 
 @pytest.mark.parametrize("reading", [("contracts", "list", "--status", "interrupted"), ("status", "--json")])
-def test_who_reads_after_a_kill_is_told_what_became_of_it(home: Home, wait_for: Wait, reading: tuple[str, ...]) -> None:
+def test_who_reads_after_a_kill_is_told_what_became_of_it(home: Home, reading: tuple[str, ...]) -> None:
     home.write("aorch.toml", WAITING)
-    living = start_waiting(home, wait_for, "living", "--session", "living")
-    kill_at_work(home, wait_for, "killed")
+    living = start_waiting(home, "living", "--session", "living")
+    kill_at_work(home, "killed")
     assert "interrupted" in home.aorch(*reading).out
     assert home.rows("SELECT status FROM contracts WHERE session_id = 'living'") == [("in_progress",)]
     home.write("living.go", "")
     assert living.communicate(timeout=30) == (b"living\n", b"")
 
 
-def test_many_starts_at_once_answer_an_orphan_once(home: Home, wait_for: Wait) -> None:
+def test_many_starts_at_once_answer_an_orphan_once(home: Home) -> None:
     home.write("aorch.toml", WAITING)
-    kill_at_work(home, wait_for, "killed")
+    kill_at_work(home, "killed")
     start_many(home, WRITING, 6)
     assert home.rows("SELECT status FROM contracts WHERE session_id = 'killed' ORDER BY position") == [
         ("failed",),
@@ -615,9 +513,9 @@ def test_many_starts_at_once_answer_an_orphan_once(home: Home, wait_for: Wait) -
     ]
 
 
-def test_a_copy_of_a_ledger_without_its_owners_folder_is_recovered(home: Home, wait_for: Wait) -> None:
+def test_a_copy_of_a_ledger_without_its_owners_folder_is_recovered(home: Home) -> None:
     home.write("aorch.toml", WAITING)
-    kill_at_work(home, wait_for, "killed")
+    kill_at_work(home, "killed")
     shutil.rmtree(home.folder / "ledger.db-owners")
     assert home.aorch("run", "echo", "text=a").code == 0
     assert home.rows("SELECT status FROM contracts WHERE session_id = 'killed' AND request_id IS NOT NULL") == [

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from conftest import Home, empty_home, prestarted
+from homes import Home, prestarted
 
 LATIN = "caf\udce9"
 """Bytes that are not UTF-8, as Python has them in arguments."""
@@ -123,10 +123,9 @@ CASES = [
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory, made_ledger: Path) -> list[tuple[int, str]]:
-    """How each case ended."""
-    home = empty_home(tmp_path_factory.mktemp("invalid"))
-    home.ledger.write_bytes(made_ledger.read_bytes())
+def results(module_home: Home) -> list[tuple[int, str]]:
+    """The exit code and stderr of each case."""
+    home = module_home
     home.write("aorch.toml", "# not empty\n")
     (home.folder / "folder").mkdir()
     for name in ("t.jsonl", f"{LATIN}.jsonl"):

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import Home
+from homes import Home
 from hypothesis import given
 from hypothesis import strategies as st
 from terminal import at_terminal, plain

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from conftest import Home
+from homes import Home
 
 TWO = """
 [agents.first]

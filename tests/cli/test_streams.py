@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Home
+from homes import Home
 
 Wait = Callable[[Callable[[], Any]], Any]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Home, empty_home
+from homes import Home, empty_home
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rows import pairs, put, request, response

@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
-from conftest import Home
+from homes import Home
 from rows import pairs, put
 
 from aorch import Orchestrator

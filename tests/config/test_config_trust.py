@@ -5,7 +5,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from conftest import Home
+from homes import Home
 
 from aorch.config import config_file, settings
 from aorch.errors import ConfigUntrusted

@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from conftest import Home
+from homes import Home
 
 from aorch.config import environment, sections, settings, starter_file
 

@@ -4,7 +4,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from conftest import Home
+from homes import Home
 
 from aorch.config import settings
 from aorch.errors import ConfigInvalid

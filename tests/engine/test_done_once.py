@@ -9,8 +9,8 @@ from pipes import AGENTS
 from typing import Any
 
 import pytest
-from batches import home_with_witness, lines, results, seen, task
-from conftest import Home
+from batches import lines, results, seen, task, with_witness
+from homes import Home
 
 from aorch import Agent, AgentCapability, Orchestrator, Pipeline, Step, Task
 from aorch.batch.batch_history import unfinished_lines
@@ -178,8 +178,8 @@ async def test_only_tries_of_the_same_session_and_capability_count(orchestrator:
 
 
 @pytest.fixture
-def home(tmp_path: Any, made_ledger: Any) -> Home:
-    return home_with_witness(tmp_path, made_ledger)
+def home(home: Home) -> Home:
+    return with_witness(home)
 
 
 def test_a_line_is_done_once_by_whichever_command(home: Home) -> None:

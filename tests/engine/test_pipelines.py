@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from api import ask
-from conftest import Home
+from homes import Home
 from serving import serving
 
 from aorch import AorchError, Orchestrator, Pipeline, Step, Task, jsonio

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import tomlkit
-from conftest import Home
+from homes import Home
 
 from aorch import Orchestrator, Pipeline, Step, Task, jsonio
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from api import ask, problem
-from conftest import Home
+from homes import Home
 from serving import serving
 
 from aorch import Agent, AgentCapability, Orchestrator

@@ -5,7 +5,7 @@ import json
 import pytest
 import shared
 from api import ask, problem
-from conftest import Home
+from homes import Home
 from rows import pairs, put
 from serving import Server
 

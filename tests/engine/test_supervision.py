@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from api import ask, listening
-from conftest import Home
+from homes import Home
 from queueing import detach, end, furnish, said
 from serving import serving
 

@@ -14,14 +14,6 @@ from aorch.ledger.database import Database
 
 
 @pytest.fixture
-def path(tmp_path: Path, made_ledger: Path) -> Path:
-    """An empty ledger."""
-    path = tmp_path / "ledger.db"
-    path.write_bytes(made_ledger.read_bytes())
-    return path
-
-
-@pytest.fixture
 def database(path: Path) -> Iterator[Database]:
     """The same, open."""
     with Database(path) as database:

@@ -6,9 +6,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from conftest import Home
+from homes import Home
+from revisions import ledger_at
 from rows import pairs, put, request
-from test_migrations import ledger_at
 
 from aorch.ledger.ledger import Ledger
 from aorch.ledger.reader import EVERYTHING, Filter, Reader

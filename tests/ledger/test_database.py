@@ -20,14 +20,6 @@ PACKAGE = Path(aorch.__file__).parent
 COUNT = "SELECT count(*) FROM contracts"
 
 
-@pytest.fixture
-def path(tmp_path: Path, made_ledger: Path) -> Path:
-    """An empty ledger."""
-    path = tmp_path / "ledger.db"
-    path.write_bytes(made_ledger.read_bytes())
-    return path
-
-
 def count(database: Database) -> int:
     with database.read() as connection:
         return int(connection.execute(COUNT).fetchone()[0])

@@ -12,8 +12,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from conftest import WAIT_S, Home, Result
+from homes import Home, Result
 from rows import pairs, put, request
+from waiting import WAIT_S
 
 from aorch.ledger.database import is_alive, owner_ids
 from aorch.ledger.ledger import Ledger, recover

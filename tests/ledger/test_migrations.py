@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from alembic.script import ScriptDirectory
-from conftest import Home
-from sqlalchemy import Engine, create_engine, create_mock_engine, pool
+from homes import Home
+from revisions import engine_of, ledger_at
+from sqlalchemy import create_mock_engine
 
 from aorch.ledger.record import Record
 from aorch.ledger.schema import metadata
@@ -159,19 +159,6 @@ def test_the_migrations_compile_for_postgresql(tmp_path: Path) -> None:
     assert "position SERIAL NOT NULL" in text
     assert re.search(r"CREATE UNIQUE INDEX \w+ ON contracts \(request_id\) WHERE request_id IS NOT NULL", text)
     assert "VIRTUAL" not in text
-
-
-def ledger_at(path: Path, revision: str) -> None:
-    """A ledger of that revision."""
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA journal_mode = WAL")
-    with engine_of(path).begin() as connection:
-        command.upgrade(configuration(connection), revision)
-
-
-def engine_of(path: Path) -> Engine:
-    """An engine that closes each connection after use."""
-    return create_engine(f"sqlite:///{path}", poolclass=pool.NullPool)
 
 
 def schema(path: Path) -> dict[str, Any]:

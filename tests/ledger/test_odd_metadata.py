@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 import pytest
-from conftest import Home
+from homes import Home
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 from rows import request, response

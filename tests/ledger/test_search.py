@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import WAIT_S, Home
+from homes import Home
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 from rows import pairs, put, request, response
+from waiting import WAIT_S
 
 from aorch import jsonio
 from aorch.errors import UsageError

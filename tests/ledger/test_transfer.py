@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import transfer_cases
-from conftest import Home
+from homes import Home
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 from rows import pairs, put, request, response

@@ -10,7 +10,7 @@ from shutil import copy
 from typing import Any
 
 import pytest
-from conftest import Home
+from homes import Home
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 from rows import put, request, response

@@ -22,14 +22,6 @@ from aorch.ledger.writer import Writer
 
 
 @pytest.fixture
-def path(tmp_path: Path, made_ledger: Path) -> Path:
-    """An empty ledger."""
-    path = tmp_path / "ledger.db"
-    path.write_bytes(made_ledger.read_bytes())
-    return path
-
-
-@pytest.fixture
 def ledger(path: Path) -> Iterator[Ledger]:
     """The same, open for writing."""
     with closing(Ledger(path)) as ledger:

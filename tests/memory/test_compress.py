@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import Home
+from homes import Home
 from memory_homes import blocks, compressed, incident_4711, many_sessions, take_in, verified
 from memory_sessions import Session
 from rows import pairs, put, request, response

@@ -1,8 +1,8 @@
 """`aorch compress` through a model or MemAgent: their output is checked or stored separately, and failures are reported."""
 
 import pytest
-from conftest import Home
 from doubles import running
+from homes import Home
 from llm_double import KEY, LlmDouble, contracts_in
 from memagent_double import SAMPLE, MemAgentDouble
 from memory_homes import blocks, compressed, incident_4711, take_in, verified

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from conftest import Home
 from doubles import running
+from homes import Home
 from llm_blocks import OPERATIONS, PROVIDERS, Configured, assert_stood_in, block_by, configured, reason
 from llm_double import KEY, LlmDouble
 

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Home, empty_home
+from homes import Home, empty_home
 from memory_homes import blocks, incident_4711, take_in
 from memory_sessions import Session, review
-from terminal import at_terminal, plain
-from test_contracts_cli import UNKIND
+from terminal import UNKIND, at_terminal, plain
 
 from aorch import jsonio
 from aorch.memory.verify import verify_block
@@ -21,10 +20,9 @@ OTHER = review()[0]["session_id"]
 
 
 @pytest.fixture(scope="module")
-def remembered(tmp_path_factory: pytest.TempPathFactory, made_ledger: Path) -> Path:
+def remembered(module_home: Home) -> Path:
     """A ledger with two sessions; the first one has two blocks."""
-    home = empty_home(tmp_path_factory.mktemp("remembered"))
-    shutil.copy(made_ledger, home.ledger)
+    home = module_home
     contracts = incident_4711()
     take_in(home, contracts[:8])
     assert home.aorch("compress", SESSION).code == 0

@@ -2,15 +2,14 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 import pytest
-from api import ask, home_in, problem
-from conftest import Home
+from api import ask, problem, with_agents
 from doubles import running
+from homes import Home
 from memagent_double import MemAgentDouble
 from memory_homes import incident_4711, take_in
 from serving import Server, serving
@@ -22,9 +21,9 @@ AWKWARD = ["a/b", "a b?c#d%e", "数据 \U0001f600", "../../etc", "a\nb", "%2F"]
 
 
 @pytest.fixture
-def home(tmp_path: Path, made_ledger: Path) -> Home:
+def home(home: Home) -> Home:
     """A home with agents and a session in its ledger."""
-    home = home_in(tmp_path, made_ledger)
+    with_agents(home)
     take_in(home, incident_4711())
     return home
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from conftest import Home
+from homes import Home
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from memory_homes import blocks, verified

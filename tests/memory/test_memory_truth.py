@@ -5,7 +5,7 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-from conftest import Home
+from homes import Home
 from memory_homes import put, take_in
 from memory_sessions import Contract, Session
 from msgspec.structs import replace

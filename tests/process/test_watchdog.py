@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import pytest
-from conftest import Home
+from homes import Home
 from queueing import detach, end
 from serving import serving
 

@@ -6,25 +6,19 @@ import struct
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
-import pytest
-from api import ask, hold, home_in, listening, problem
-from conftest import WAIT_S, Home
+from api import ask, hold, listening, problem
+from homes import Home
 from serving import Server, serving
+from waiting import WAIT_S
 
 WaitFor = Callable[[Callable[[], Any]], Any]
 Headers = dict[str, str]
 
 FAR = "2099-01-01T00:00:00Z"
-
-
-@pytest.fixture
-def home(tmp_path: Path, made_ledger: Path) -> Home:
-    return home_in(tmp_path, made_ledger)
 
 
 def bearer(home: Home, name: str, *arguments: str) -> Headers:

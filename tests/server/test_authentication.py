@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from api import problem
-from conftest import Home
+from homes import Home
 from serving import accepts_connections, serving
 from tokens import bearer, token
 

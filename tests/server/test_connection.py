@@ -9,9 +9,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from api import ask, home_in, problem
-from conftest import WAIT_S, Home
+from api import ask, problem, with_agents
+from homes import Home
 from serving import Server, serving
+from waiting import WAIT_S
 
 ROOT = Path(__file__).parents[2]
 PRIVATE = re.compile(r"(?<![\w.])(?:request|response|resp|app|connection)\._[a-z]\w*|aiohttp[\w.]* import .*\b_[a-z]")
@@ -36,10 +37,8 @@ class Untested(Home):
         pytest.param(Untested, id="any aiohttp", marks=pytest.mark.torture),
     ],
 )
-def server(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, made_ledger: Path
-) -> Iterator[Server]:
-    home = home_in(tmp_path_factory.mktemp("home"), made_ledger)
+def server(request: pytest.FixtureRequest, module_home: Home) -> Iterator[Server]:
+    home = with_agents(module_home)
     home.write("aorch.toml", (home.folder / "aorch.toml").read_text() + "[serve]\nread_timeout_s = 1\n")
     with serving(request.param(home.folder, home.environment)) as server:
         yield server
@@ -123,8 +122,8 @@ def test_small_and_large_responses_and_errors_have_the_same_headers(server: Serv
 
 
 @pytest.fixture
-def tested(tmp_path: Path, made_ledger: Path) -> Iterator[Server]:
-    with serving(home_in(tmp_path, made_ledger)) as server:
+def tested(own_home: Home) -> Iterator[Server]:
+    with serving(own_home) as server:
         yield server
 
 

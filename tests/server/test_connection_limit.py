@@ -6,7 +6,7 @@ import socket
 import subprocess
 from contextlib import ExitStack
 
-from conftest import Home
+from homes import Home
 from serving import START_S, Server
 
 from aorch.server.connection_limit import ConnectionLimit

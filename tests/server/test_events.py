@@ -4,16 +4,14 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from itertools import islice
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import psutil
 import shared
-from api import Event, ask, event, home_in, listening, problem
-from conftest import WAIT_S, Home
+from api import Event, ask, event, listening, problem
+from homes import Home
 from rows import pairs, put
-from serving import Server, serving
+from serving import Server, request_unread, serving
 
 from aorch import jsonio
 from aorch.ledger.sqlite.opening import connect
@@ -131,7 +129,10 @@ def test_a_stream_of_earlier_contracts_ends_at_8_mib_with_the_position_to_contin
 def test_a_client_that_does_not_read_delays_no_other_and_loses_no_event(home: Home, server: Server) -> None:
     memory = psutil.Process(server.process.pid).memory_info
     text, count = "x" * 50_000, 200
-    with closing(deaf(server, "/v1/events?session_id=deaf")) as reader, listening(server, session_id="deaf") as events:
+    with (
+        closing(request_unread(server, "/v1/events?session_id=deaf")) as reader,
+        listening(server, session_id="deaf") as events,
+    ):
         first = reader.recv(4096)
         assert first.startswith(b"HTTP/1.1 200 ")
         while b":\n\n" not in first:
@@ -147,7 +148,7 @@ def test_a_client_that_does_not_read_delays_no_other_and_loses_no_event(home: Ho
 
 
 def test_the_stream_of_a_client_that_leaves_ends(home: Home, server: Server, wait_for: Callable[[Any], Any]) -> None:
-    streams = [deaf(server, "/v1/events") for _ in range(20)]
+    streams = [request_unread(server, "/v1/events") for _ in range(20)]
     ports = {stream.getsockname()[1] for stream in streams}
 
     def connected() -> set[int]:
@@ -163,31 +164,30 @@ def test_the_stream_of_a_client_that_leaves_ends(home: Home, server: Server, wai
     assert ask(server, session="left").json()["success"] is True
 
 
-def test_a_stream_ends_once_its_token_is_revoked(
-    tmp_path: Path, made_ledger: Path, wait_for: Callable[[Callable[[], Any]], Any]
-) -> None:
-    home = home_in(tmp_path, made_ledger)
+def test_a_stream_ends_once_its_token_is_revoked(own_home: Home, wait_for: Callable[[Callable[[], Any]], Any]) -> None:
 
     def bearer(name: str) -> dict[str, str]:
-        return {"Authorization": f"Bearer {home.aorch('tokens', 'create', name, '--json').json['token']}"}
+        return {"Authorization": f"Bearer {own_home.aorch('tokens', 'create', name, '--json').json['token']}"}
 
     kept, leaked = bearer("kept"), bearer("leaked")
-    with serving(home) as server, listening(server, kept) as everything, listening(server, leaked) as events:
+    with serving(own_home) as server, listening(server, kept) as everything, listening(server, leaked) as events:
         ask(server, headers=kept)
         assert [each.type for each in take(events, 2)] == ["request", "response"]
-        assert home.aorch("tokens", "revoke", "leaked").code == 0
+        assert own_home.aorch("tokens", "revoke", "leaked").code == 0
         wait_for(lambda: server.get("/v1/status", headers=leaked).status_code == 401)
         ask(server, headers=kept)
         assert list(events) == []
         assert len(take(everything, 4)) == 4
 
 
-def test_streams_end_when_the_server_stops_whether_they_read_or_not(tmp_path: Path, made_ledger: Path) -> None:
-    home = home_in(tmp_path, made_ledger)
-    with serving(home, "--grace", "30") as server, closing(deaf(server, "/v1/events?last_event_id=0")) as reader:
+def test_streams_end_when_the_server_stops_whether_they_read_or_not(own_home: Home) -> None:
+    with (
+        serving(own_home, "--grace", "30") as server,
+        closing(request_unread(server, "/v1/events?last_event_id=0")) as reader,
+    ):
         assert reader.recv(16)
         with listening(server, last_event_id=0) as events:
-            put(home.ledger, *pairs(20, payload=f'{{"text":"{"x" * 1_000_000}"}}'))
+            put(own_home.ledger, *pairs(20, payload=f'{{"text":"{"x" * 1_000_000}"}}'))
             assert next(events).id == 1
             server.process.terminate()
             assert list(events)
@@ -199,17 +199,6 @@ def test_following_the_ledger_writes_nothing(home: Home, server: Server) -> None
         before = connection.execute("PRAGMA data_version").fetchone()
         assert home.aorch("status").code == 0, "which takes a few looks' time and writes nothing either"
         assert connection.execute("PRAGMA data_version").fetchone() == before
-
-
-def deaf(server: Server, path: str) -> socket.socket:
-    """A connection that has requested `path` and buffers as little of the response as possible."""
-    address = urlsplit(server.url)
-    connection = socket.socket()
-    connection.settimeout(WAIT_S)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    connection.connect((address.hostname, address.port))
-    connection.sendall(f"GET {path} HTTP/1.1\r\nHost: {address.netloc}\r\n\r\n".encode())
-    return connection
 
 
 def chunked(connection: socket.socket) -> Iterator[Event]:

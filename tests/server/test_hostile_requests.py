@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx
-from conftest import Home
+from homes import Home
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from serving import serving

@@ -4,14 +4,13 @@ import asyncio
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import shared
-from api import ask, hold, home_in, problem
-from conftest import Home
+from api import ask, hold, problem
+from homes import Home
 from serving import Server, serving
 
 from aorch import Orchestrator, Task
@@ -135,33 +134,31 @@ def test_of_many_requests_at_once_one_is_executed(home: Home, server: Server) ->
             assert exchanges(home, f"at once {number}") == 1
 
 
-async def test_a_used_key_takes_precedence_over_a_cancellation(tmp_path: Path, made_ledger: Path) -> None:
-    home = home_in(tmp_path, made_ledger)
-    async with Orchestrator(home.ledger) as orchestrator:
+async def test_a_used_key_takes_precedence_over_a_cancellation(own_home: Home) -> None:
+    async with Orchestrator(own_home.ledger) as orchestrator:
         first, again = (Task("echo", {"text": "hi"}, "s", idempotency=CallerKey("", "key", "same")) for _ in range(2))
         assert (await orchestrator.perform(first)).success
         running = asyncio.create_task(orchestrator.perform(again))
         asyncio.get_running_loop().call_soon(running.cancel)
         with pytest.raises(Conflict, match="'key' has been used"):
             await running
-    assert home.rows("SELECT contract_type FROM contracts ORDER BY position") == [("REQUEST",), ("RESPONSE",)]
+    assert own_home.rows("SELECT contract_type FROM contracts ORDER BY position") == [("REQUEST",), ("RESPONSE",)]
 
 
 def test_a_key_survives_a_restart_and_an_interrupted_exchange(
-    tmp_path: Path, made_ledger: Path, wait_for: Callable[[Callable[[], Any]], Any]
+    own_home: Home, wait_for: Callable[[Callable[[], Any]], Any]
 ) -> None:
-    home = home_in(tmp_path, made_ledger)
-    os.mkfifo(gate := tmp_path / "gate")
-    with serving(home) as server, ThreadPoolExecutor() as threads:
+    os.mkfifo(gate := own_home.folder / "gate")
+    with serving(own_home) as server, ThreadPoolExecutor() as threads:
         first = ask(server, headers=keyed("kept"))
         running = threads.submit(hold, server, gate, session="cut off", headers=keyed("cut-off"))
-        wait_for(lambda: exchanges(home, "cut off"))
+        wait_for(lambda: exchanges(own_home, "cut off"))
         server.kill()
         assert isinstance(running.exception(), httpx.TransportError)
-    with serving(home) as server:
+    with serving(own_home) as server:
         assert same(first, ask(server, headers=keyed("kept")))
         again = hold(server, gate, session="cut off", headers=keyed("cut-off"))
         assert (again.status_code, again.headers[REPLAYED]) == (200, "true")
         assert again.json()["success"] is False
         assert again.json()["error"].startswith("interrupted")
-        assert exchanges(home, "s") == exchanges(home, "cut off") == 1
+        assert exchanges(own_home, "s") == exchanges(own_home, "cut off") == 1

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 from api import problem
-from conftest import WAIT_S, Home
+from homes import Home
 from serving import START_S, Server, serving
 from tokens import bearer, token
+from waiting import WAIT_S
 
 from aorch.server.limits import MAX_CALLERS, RateLimit
 from aorch.server.problems import HttpError

@@ -7,10 +7,11 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-from conftest import WAIT_S, Home
+from homes import Home
 from hypothesis import given
 from hypothesis import strategies as st
 from serving import serving
+from waiting import WAIT_S
 
 from aorch.logs import escaped
 

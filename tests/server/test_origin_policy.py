@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from api import problem
-from conftest import Home
+from homes import Home
 from serving import serving
 from tokens import token
 

@@ -4,12 +4,11 @@ import hashlib
 import re
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import shared
-from api import home_in
+from homes import Home
 from serving import Server, serving
 
 from aorch.server import docs_pages
@@ -163,10 +162,9 @@ def test_nothing_else_of_the_package_is_served(server: Server) -> None:
         assert server.get(path).status_code == 404
 
 
-def test_the_pages_need_no_token_even_if_the_api_does(tmp_path: Path, made_ledger: Path) -> None:
-    home = home_in(tmp_path, made_ledger)
-    home.write("tokens", "a-token-of-the-token-file\n").chmod(0o600)
-    with serving(home, "--token-file", "tokens") as server:
+def test_the_pages_need_no_token_even_if_the_api_does(own_home: Home) -> None:
+    own_home.write("tokens", "a-token-of-the-token-file\n").chmod(0o600)
+    with serving(own_home, "--token-file", "tokens") as server:
         assert server.get("/v1/agents").status_code == 401
         for path in (*PAGES, "/openapi.json", "/static/docs.js"):
             assert server.get(path).status_code == 200

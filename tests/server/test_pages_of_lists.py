@@ -1,11 +1,9 @@
 """Lists over HTTP: no page is larger than 8 MiB, and each shows exchanges correctly."""
 
-from pathlib import Path
-
 import psutil
 import shared
-from api import ask, home_in
-from conftest import Home
+from api import ask
+from homes import Home
 from rows import pairs, put
 from serving import Server, serving
 
@@ -16,10 +14,9 @@ from aorch.server.pagination import PAGE_BYTES, page_of
 home, server = shared.home, shared.server
 
 
-def test_a_page_ends_at_8_mib_and_the_next_one_continues(tmp_path: Path, made_ledger: Path) -> None:
-    home = home_in(tmp_path, made_ledger)
-    put(home.ledger, *pairs(30, payload=jsonio.encode({"text": "x" * 1_000_000})))
-    with serving(home) as server:
+def test_a_page_ends_at_8_mib_and_the_next_one_continues(own_home: Home) -> None:
+    put(own_home.ledger, *pairs(30, payload=jsonio.encode({"text": "x" * 1_000_000})))
+    with serving(own_home) as server:
         resident = psutil.Process(server.process.pid).memory_info().rss
         for order in ("asc", "desc"):
             seen, cursor, pages = [], "", 0
@@ -32,7 +29,9 @@ def test_a_page_ends_at_8_mib_and_the_next_one_continues(tmp_path: Path, made_le
                 seen += [contract["contract_id"] for contract in page["contracts"]]
                 assert (page["next"] is None) == ("Link" not in response.headers)
                 cursor, pages = page["next"], pages + 1
-            stored = [found for (found,) in home.rows(f"SELECT contract_id FROM contracts ORDER BY position {order}")]
+            stored = [
+                found for (found,) in own_home.rows(f"SELECT contract_id FROM contracts ORDER BY position {order}")
+            ]
             assert seen == stored
             assert pages >= 4
         assert psutil.Process(server.process.pid).memory_info().rss - resident < 150_000_000

@@ -9,8 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from api import home_in
-from conftest import Home
+from homes import Home
 from serving import Server, serving
 
 ROOT = Path(__file__).parents[2]
@@ -18,9 +17,8 @@ TOKEN = "a-token-of-the-token-file"
 
 
 @pytest.fixture
-def home(tmp_path: Path, made_ledger: Path) -> Home:
+def home(home: Home) -> Home:
     """A home with agents and a ledger."""
-    home = home_in(tmp_path, made_ledger)
     home.write("tokens", f"{TOKEN} admin\n").chmod(0o600)
     return home
 

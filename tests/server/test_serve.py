@@ -9,25 +9,18 @@ import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import psutil
 import pytest
-from api import ask, hold, home_in, problem
-from conftest import Home
+from api import ask, hold, problem
+from homes import Home
 from serving import START_S, Server, serving
 
 WaitFor = Callable[[Callable[[], Any]], Any]
 STATUSES = "SELECT contract_type, status FROM contracts WHERE session_id = ? ORDER BY position"
-
-
-@pytest.fixture
-def home(tmp_path: Path, made_ledger: Path) -> Home:
-    """A home for one test, with the agents of api.CONFIG."""
-    return home_in(tmp_path, made_ledger)
 
 
 def is_free(server: Server) -> bool:

@@ -5,13 +5,12 @@ import random
 import time
 from contextlib import suppress
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 import psutil
 import pytest
-from api import home_in
+from homes import Home
 from serving import Server, serving
 
 pytestmark = pytest.mark.torture
@@ -53,11 +52,10 @@ class Load:
             self.answered[answer["contract_id"]] = f"Echo: {text}"
 
 
-async def test_ten_kills_under_load_lose_no_completed_exchange(tmp_path: Path, made_ledger: Path) -> None:
-    home = home_in(tmp_path, made_ledger)
+async def test_ten_kills_under_load_lose_no_completed_exchange(own_home: Home) -> None:
     answered: dict[str, str] = {}
     for _ in range(10):
-        with serving(home) as server:
+        with serving(own_home) as server:
             load = Load(server)
             running = asyncio.create_task(load.run(32, seconds=60))
             await asyncio.wait((running,), timeout=random.uniform(0.2, 1.5))
@@ -66,9 +64,9 @@ async def test_ten_kills_under_load_lose_no_completed_exchange(tmp_path: Path, m
                 await running
         assert load.answered
         answered |= load.answered
-        assert home.rows("PRAGMA integrity_check") == [("ok",)]
-    with serving(home):
-        exchanges = home.rows(EXCHANGES)
+        assert own_home.rows("PRAGMA integrity_check") == [("ok",)]
+    with serving(own_home):
+        exchanges = own_home.rows(EXCHANGES)
     by_id = {contract_id: rest for contract_id, *rest in exchanges}
     assert len(by_id) == len(exchanges), "a REQUEST has two RESPONSEs"
     assert {contract_id: by_id[contract_id] for contract_id in answered} == {
@@ -80,9 +78,8 @@ async def test_ten_kills_under_load_lose_no_completed_exchange(tmp_path: Path, m
     }
 
 
-async def test_256_clients_get_no_error_and_lose_no_row_in_60_seconds(tmp_path: Path, made_ledger: Path) -> None:
-    home = home_in(tmp_path, made_ledger)
-    with serving(home) as server:
+async def test_256_clients_get_no_error_and_lose_no_row_in_60_seconds(own_home: Home) -> None:
+    with serving(own_home) as server:
         memory = psutil.Process(server.process.pid).memory_info
         load = Load(server)
         await load.run(256, seconds=5)
@@ -90,14 +87,14 @@ async def test_256_clients_get_no_error_and_lose_no_row_in_60_seconds(tmp_path: 
         await load.run(256, seconds=60)
         assert memory().rss - before < 30 * 2**20
         assert server.stop() == 0
-    exchanges = {contract_id: said for contract_id, _, _, said in home.rows(EXCHANGES)}
+    exchanges = {contract_id: said for contract_id, _, _, said in own_home.rows(EXCHANGES)}
     assert load.answered.items() <= exchanges.items()
     assert load.asked - 512 <= len(load.answered) <= len(exchanges) <= load.asked
 
 
-def test_a_stream_without_events_gets_a_comment(tmp_path: Path, made_ledger: Path) -> None:
+def test_a_stream_without_events_gets_a_comment(own_home: Home) -> None:
     """Every 15 seconds, because proxies close connections that are silent for a minute."""
-    with serving(home_in(tmp_path, made_ledger)) as server, server.client.stream("GET", "/v1/events") as response:
+    with serving(own_home) as server, server.client.stream("GET", "/v1/events") as response:
         started = time.monotonic()
         comments = list(islice(response.iter_raw(), 3))
         assert comments == [b":\n\n"] * 3

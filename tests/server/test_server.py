@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import shared
 from api import ask, hold, problem
-from conftest import Home
+from homes import Home
 from serving import Server
 
 from aorch.ids import new_id

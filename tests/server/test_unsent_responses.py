@@ -3,14 +3,12 @@
 import asyncio
 import time
 from contextlib import ExitStack, closing
-from pathlib import Path
 
 import psutil
 import pytest
-from api import home_in
+from homes import Home
 from rows import pairs, put
-from serving import serving
-from test_events import deaf
+from serving import request_unread, serving
 
 from aorch import jsonio
 from aorch.server.problems import HttpError
@@ -57,13 +55,12 @@ async def test_a_page_waits_no_longer_than_the_patience_with_slow_clients() -> N
 
 
 @pytest.mark.torture
-def test_pages_that_no_client_reads_use_a_limited_amount_of_memory(tmp_path: Path, made_ledger: Path) -> None:
-    home = home_in(tmp_path, made_ledger)
-    put(home.ledger, *pairs(10, payload=jsonio.encode({"text": "x" * 1_000_000})))
-    with serving(home) as server, ExitStack() as readers:
+def test_pages_that_no_client_reads_use_a_limited_amount_of_memory(own_home: Home) -> None:
+    put(own_home.ledger, *pairs(10, payload=jsonio.encode({"text": "x" * 1_000_000})))
+    with serving(own_home) as server, ExitStack() as readers:
         resident = psutil.Process(server.process.pid).memory_info().rss
         for _ in range(60):
-            readers.enter_context(closing(deaf(server, "/v1/contracts")))
+            readers.enter_context(closing(request_unread(server, "/v1/contracts")))
         until, largest = time.monotonic() + 12, 0
         while time.monotonic() < until:
             assert server.get("/v1/health").status_code == 200

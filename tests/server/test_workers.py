@@ -8,17 +8,17 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import psutil
 import pytest
-from api import ask, hold, home_in
-from conftest import Home
+from api import ask, hold
+from homes import Home
 from queueing import detach
 from serving import START_S, Server, serving
+from waiting import pause, wait_until
 
 pytestmark = pytest.mark.torture  # many processes for each test
 
@@ -74,21 +74,18 @@ class Sleeper(Agent):
 
 
 @pytest.fixture
-def home(tmp_path: Path, made_ledger: Path) -> Home:
+def home(home: Home) -> Home:
     """A home for one test, with the agents of api.CONFIG and one that blocks the loop."""
-    home = home_in(tmp_path, made_ledger)
     home.write("sleepers.py", SLEEPER)
-    home.write("aorch.toml", (tmp_path / "aorch.toml").read_text() + '[agents.sleeper]\nclass = "sleepers:Sleeper"\n')
+    home.write(
+        "aorch.toml", (home.folder / "aorch.toml").read_text() + '[agents.sleeper]\nclass = "sleepers:Sleeper"\n'
+    )
     return home
 
 
 def eventually(is_so: Callable[[], Any]) -> Any:
     """Wait for a result that needs the start of a process, and return it."""
-    end = time.monotonic() + START_S
-    while not (answer := is_so()):
-        assert time.monotonic() < end, f"still not so after {START_S:g} s"
-        os.sched_yield()
-    return answer
+    return wait_until(is_so, START_S)
 
 
 def workers_of(server: Server) -> list[psutil.Process]:
@@ -180,9 +177,7 @@ def test_term_ends_the_supervisor_and_all_workers_while_they_start(home: Home, a
     with clean_end(process):
         supervisor = psutil.Process(process.pid)
         eventually(supervisor.children)
-        moment = time.monotonic() + after_s
-        while time.monotonic() < moment:
-            os.sched_yield()
+        pause(after_s)
         family = [supervisor, *supervisor.children()]
         process.terminate()
         assert process.wait(START_S) == 0

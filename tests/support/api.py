@@ -1,6 +1,5 @@
-"""The API in tests: a home with agents of every kind of conduct, and how a server in it is spoken to."""
+"""The HTTP API in tests: the agents of a home, requests to its server, and checks of the responses."""
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from conftest import Home, empty_home
+from homes import Home
 from serving import Server
 
 from aorch import jsonio
@@ -77,10 +76,8 @@ class MyAgent(Agent):
 """The seed document's own, word for word but for the package's name and for `process`, which it leaves open."""
 
 
-def home_in(folder: Path, made_ledger: Path) -> Home:
-    """A home with the agents of CONFIG, and a ledger that is there already."""
-    home = empty_home(folder)
-    shutil.copy(made_ledger, home.ledger)
+def with_agents(home: Home) -> Home:
+    """Add the agents of CONFIG and SEED_AGENT to `home`."""
     home.write("my_agents.py", SEED_AGENT)
     home.write("aorch.toml", CONFIG + '[agents.my_agent_001]\nclass = "my_agents:MyAgent"\n')
     return home

@@ -1,11 +1,9 @@
-"""Batches in tests: an agent that leaves a witness of every task, and lines to give it."""
+"""Batches in tests: an agent that records every task in a file, and lines for a batch."""
 
 import json
-import shutil
-from pathlib import Path
 from typing import Any
 
-from conftest import Home, Result, empty_home
+from homes import Home, Result
 
 WITNESS = """
 import asyncio, os, pathlib
@@ -37,10 +35,8 @@ class = "witness:Witness"
 """
 
 
-def home_with_witness(folder: Path, made_ledger: Path) -> Home:
-    """An empty machine with that agent, and a ledger that is there."""
-    home = empty_home(folder)
-    shutil.copy(made_ledger, home.ledger)
+def with_witness(home: Home) -> Home:
+    """Add the agent of WITNESS to `home`."""
     home.write("witness.py", WITNESS)
     home.write("aorch.toml", CONFIG)
     return home

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from conftest import Home
+from homes import Home
 from memory_sessions import Contract, Session, operations
 
 from aorch import jsonio

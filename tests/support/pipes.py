@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from conftest import Home
+from homes import Home
 
 from aorch import Agent, AgentCapability, Orchestrator, Step
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from conftest import Home
+from homes import Home
 from serving import START_S
 
 AGENTS = """

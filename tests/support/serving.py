@@ -8,9 +8,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
-from conftest import Home
+from homes import Home
+from waiting import WAIT_S
 
 START_S = 30.0
 """How long a start or a stop may take on a machine where every core is busy with other tests."""
@@ -76,6 +78,17 @@ def accepts_connections(server: Server) -> bool:
         socket.create_connection((url.host, url.port or 80), START_S).close()
         return True
     return False
+
+
+def request_unread(server: Server, path: str) -> socket.socket:
+    """A connection that has requested `path`; unless the test reads it, it accepts at most a few KiB of the response."""
+    address = urlsplit(server.url)
+    connection = socket.socket()
+    connection.settimeout(WAIT_S)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.connect((address.hostname, address.port))
+    connection.sendall(f"GET {path} HTTP/1.1\r\nHost: {address.netloc}\r\n\r\n".encode())
+    return connection
 
 
 @contextmanager

@@ -4,22 +4,21 @@ A module takes it by `home, server = shared.home, shared.server`.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from api import home_in
-from conftest import Home
+from api import with_agents
+from homes import Home
 from serving import Server, serving
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory, made_ledger: Path) -> Home:
-    """A home with agents of every kind of conduct."""
-    return home_in(tmp_path_factory.mktemp("home"), made_ledger)
+def home(module_home: Home) -> Home:
+    """The home of the shared server, with the agents of api.CONFIG."""
+    return with_agents(module_home)
 
 
 @pytest.fixture(scope="module")
 def server(home: Home) -> Iterator[Server]:
-    """One that runs there."""
+    """A server that the tests of a module share."""
     with serving(home) as server:
         yield server

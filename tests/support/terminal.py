@@ -9,7 +9,10 @@ import subprocess
 import termios
 from collections.abc import Iterator
 
-from conftest import Home
+from homes import Home
+
+UNKIND = "\x1b[2J\x1b]0;owned\x07\x9b31m\u202e[bold red]\r\n\ttab"
+"""Text that would clear the screen, rename the window, set colours, reverse the direction or break the line."""
 
 
 def at_terminal(home: Home, *arguments: str, columns: int = 100, code: int = 0, **environment: str) -> str:

@@ -1,6 +1,6 @@
 """Access tokens for the tests of the server."""
 
-from conftest import Home
+from homes import Home
 
 
 def token(home: Home, name: str, *arguments: str) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from conftest import Home, Result
+from homes import Home, Result
 from trace_double import Double
 
 WaitFor = Callable[[Callable[[], Any]], Any]

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 from api import ask
-from conftest import Home
+from homes import Home
 from rows import pairs, put, request, response
 from serving import serving
 from trace_checks import WaitFor, assert_each_delivered_once, counts, expected, push, status
@@ -149,8 +149,7 @@ def test_a_service_delivers_in_the_background_and_logs_an_outage_once(
     assert_each_delivered_once(traced, double)
 
 
-def test_without_a_configured_or_running_trace_nothing_is_logged(home: Home, made_ledger: Path) -> None:
-    shutil.copy(made_ledger, home.ledger)
+def test_without_a_configured_or_running_trace_nothing_is_logged(home: Home) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         home.write("aorch.toml", "")
@@ -336,8 +335,7 @@ def test_the_state_of_another_ledger_is_ignored(traced: Home, double: Double, ma
     assert keys_in(double, "new") == expected(traced)
 
 
-def test_a_server_that_is_not_trace_gets_no_contracts(home: Home, made_ledger: Path) -> None:
-    shutil.copy(made_ledger, home.ledger)
+def test_a_server_that_is_not_trace_gets_no_contracts(home: Home) -> None:
     put(home.ledger, *pairs(1))
     command = [*home.command()[:1], "-m", "http.server", "0", "--bind", "127.0.0.1"]
     with subprocess.Popen(

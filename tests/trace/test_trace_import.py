@@ -3,7 +3,7 @@
 import json
 
 import httpx
-from conftest import Home
+from homes import Home
 from rows import pairs, put
 from trace_checks import push
 from trace_double import Double

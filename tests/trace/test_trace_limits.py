@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 from api import ask
-from conftest import Home
+from homes import Home
 from rows import pairs, put, request, response
 from serving import serving
 from trace_checks import WaitFor, counts, expected, push, status

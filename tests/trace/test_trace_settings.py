@@ -1,17 +1,13 @@
 """TRACE_URL and the table `[trace]` configure Trace."""
 
-import shutil
-from pathlib import Path
-
 import pytest
-from conftest import Home
+from homes import Home
 from trace_checks import assert_each_delivered_once, push, status
 from trace_double import Double
 
 
 @pytest.mark.parametrize("where", ["TRACE_URL", "aorch.toml"])
-def test_off_switches_delivery_off(home: Home, made_ledger: Path, where: str) -> None:
-    shutil.copy(made_ledger, home.ledger)
+def test_off_switches_delivery_off(home: Home, where: str) -> None:
     if where == "TRACE_URL":
         home.environment["TRACE_URL"] = "off"
     else:

@@ -2,16 +2,14 @@
 
 import asyncio
 import random
-import shutil
 import time
 from collections import defaultdict
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from conftest import Home
+from homes import Home
 from rows import pairs, put
 from serving import Server, serving
 from trace_double import Double, doubling
@@ -73,8 +71,7 @@ def status(home: Home) -> dict[str, Any]:
     return found
 
 
-def test_five_thousand_contracts_of_four_processes_survive_ten_kills_of_trace(home: Home, made_ledger: Path) -> None:
-    shutil.copy(made_ledger, home.ledger)
+def test_five_thousand_contracts_of_four_processes_survive_ten_kills_of_trace(home: Home) -> None:
     kills = 0
     with doubling(home.folder / "trace") as double, ExitStack() as running:
         home.environment["TRACE_URL"] = double.url
@@ -94,9 +91,8 @@ def test_five_thousand_contracts_of_four_processes_survive_ten_kills_of_trace(ho
     assert_each_delivered_once_in_order(home, double)
 
 
-def test_contracts_are_delivered_once_despite_forty_kills_of_push(home: Home, made_ledger: Path) -> None:
+def test_contracts_are_delivered_once_despite_forty_kills_of_push(home: Home) -> None:
     """Each `push` is killed at any point, and sometimes Trace as well."""
-    shutil.copy(made_ledger, home.ledger)
     put(home.ledger, *(row for number in range(30) for row in pairs(20, f"s{number}")))
     killed = 0
     with doubling(home.folder / "trace") as double:
@@ -120,11 +116,8 @@ def test_contracts_are_delivered_once_despite_forty_kills_of_push(home: Home, ma
     assert_each_delivered_once_in_order(home, double)
 
 
-def test_contracts_of_sessions_that_trace_does_not_read_back_are_never_delivered_twice(
-    home: Home, made_ledger: Path
-) -> None:
+def test_contracts_of_sessions_that_trace_does_not_read_back_are_never_delivered_twice(home: Home) -> None:
     """Only deliveries in doubt are parked."""
-    shutil.copy(made_ledger, home.ledger)
     put(home.ledger, *(row for number in range(2) for row in pairs(250, f"s{number}")))
     kills = 0
     with doubling(home.folder / "trace") as double:

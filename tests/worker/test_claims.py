@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, closing
 from typing import Any
 
 import pytest
-from conftest import Home
+from homes import Home
 from serving import serving
 
 from aorch import Agent, AgentCapability, Orchestrator

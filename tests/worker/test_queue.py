@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 from api import problem
-from conftest import Home, empty_home
+from homes import Home
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from queueing import besides_log, detach, furnish, noted, said, working
@@ -26,13 +26,6 @@ from aorch.ledger.sqlite.opening import connect
 from aorch.worker.queue_worker import QueueWorker
 
 Wait = Callable[[Callable[[], Any]], Any]
-
-
-@pytest.fixture
-def home(home: Home, made_ledger: Path) -> Home:
-    """An empty machine with the queue's agents."""
-    shutil.copy(made_ledger, home.ledger)
-    return furnish(home)
 
 
 # From one process to another
@@ -393,11 +386,9 @@ async def test_many_are_put_in_at_once_and_the_refused_among_them_are_answered(h
 
 
 @pytest.fixture(scope="module")
-def busy_home(tmp_path_factory: pytest.TempPathFactory, made_ledger: Path) -> Home:
+def busy_home(module_home: Home) -> Home:
     """The home of the server that tests share."""
-    home = empty_home(tmp_path_factory.mktemp("home"))
-    shutil.copy(made_ledger, home.ledger)
-    return furnish(home)
+    return furnish(module_home)
 
 
 @pytest.fixture(scope="module")

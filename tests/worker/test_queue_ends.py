@@ -1,30 +1,22 @@
 """How what is in the queue ends before its time: cancelled at any stage, its worker stopped or killed, the disk full."""
 
 import os
-import shutil
 import signal
 import subprocess
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Home
+from disks import Disk
+from homes import Home
 from queueing import detach, end, furnish, noted, owners, said, working
 from serving import START_S, serving
-from test_faults import Disk, are_gone, disk  # noqa: F401  a fixture
+from waiters import are_gone
 
 Wait = Callable[[Callable[[], Any]], Any]
-
-
-@pytest.fixture
-def home(home: Home, made_ledger: Path) -> Home:
-    """An empty machine with the queue's agents."""
-    shutil.copy(made_ledger, home.ledger)
-    return furnish(home)
 
 
 def cancel(home: Home, request_id: str) -> str:
@@ -265,7 +257,7 @@ def test_no_clock_ends_a_lease(home: Home, wait_for: Wait) -> None:
 
 
 @pytest.mark.torture
-def test_a_full_disk_loses_nothing_and_the_work_goes_on_once_there_is_room(disk: Disk, wait_for: Wait) -> None:  # noqa: F811
+def test_a_full_disk_loses_nothing_and_the_work_goes_on_once_there_is_room(disk: Disk, wait_for: Wait) -> None:
     furnish(disk.home)
     ids = [disk.aorch("run", "hold_again", f"text={name}", "--detach").out.strip() for name in "abcdef"]
     command = disk.home.command("worker", "--parallel", "3")

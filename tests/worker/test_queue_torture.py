@@ -2,14 +2,12 @@
 
 import asyncio
 import random
-import shutil
 import signal
 import subprocess
 from collections import Counter
-from pathlib import Path
 
 import pytest
-from conftest import Home
+from homes import Home
 from queueing import besides_log
 
 from aorch.config import settings
@@ -127,8 +125,7 @@ def check(home: Home, ids: dict[str, str], kills: int) -> None:
     assert home.rows("PRAGMA integrity_check") == [("ok",)]
 
 
-def trial(home: Home, made_ledger: Path, *, tasks: int, kills: int, most_wait_s: float) -> None:
-    shutil.copy(made_ledger, home.ledger)
+def trial(home: Home, *, tasks: int, kills: int, most_wait_s: float) -> None:
     home.write("counted.py", AGENT)
     home.write("aorch.toml", '[agents.counted]\nclass = "counted:Counted"\n')
     ids = submitted(home, tasks)
@@ -136,12 +133,10 @@ def trial(home: Home, made_ledger: Path, *, tasks: int, kills: int, most_wait_s:
     check(home, ids, kills)
 
 
-def test_five_kills_lose_nothing(home: Home, made_ledger: Path) -> None:
-    trial(home, made_ledger, tasks=500, kills=5, most_wait_s=0.6)
+def test_five_kills_lose_nothing(home: Home) -> None:
+    trial(home, tasks=500, kills=5, most_wait_s=0.6)
 
 
 @pytest.mark.torture
-def test_two_hundred_kills_of_four_workers_over_twenty_thousand_tasks_lose_nothing(
-    home: Home, made_ledger: Path
-) -> None:
-    trial(home, made_ledger, tasks=20_000, kills=200, most_wait_s=0.6)
+def test_two_hundred_kills_of_four_workers_over_twenty_thousand_tasks_lose_nothing(home: Home) -> None:
+    trial(home, tasks=20_000, kills=200, most_wait_s=0.6)

@@ -22,9 +22,10 @@ from typing import Any
 
 import pytest
 from api import problem
-from conftest import WAIT_S, Home
+from homes import Home
 from queueing import furnish, noted, said, working
 from serving import serving
+from waiting import WAIT_S
 
 from aorch import Orchestrator
 from aorch.clock import rfc3339
@@ -102,9 +103,8 @@ def receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture
-def home(home: Home, made_ledger: Path) -> Home:
+def home(home: Home) -> Home:
     """An empty machine with the queue's agents, and a secret."""
-    shutil.copy(made_ledger, home.ledger)
     home.environment["HOOK_SECRET"] = SECRET
     return furnish(home, CONFIG)
 
