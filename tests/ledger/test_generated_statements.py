@@ -75,6 +75,10 @@ def test_a_record_is_inserted_as_it_is(name: str, record: type[Record | BlockRow
     assert compiled(QUERIES[name], "sqlite").parameters == record._fields
 
 
+def test_the_record_of_a_token_has_the_columns_of_the_table() -> None:
+    assert TokenRow._fields == tuple(metadata.tables["tokens"].columns.keys())
+
+
 @pytest.mark.parametrize("name", QUERIES)
 def test_a_statement_finds_its_rows_through_an_index(ledger: sqlite3.Connection, name: str) -> None:
     """So a ledger of a million contracts starts as fast as one of ten. Rows that come in an order are read in that order."""

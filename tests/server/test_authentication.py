@@ -83,13 +83,6 @@ def test_a_token_is_revoked_by_id_or_name_or_by_the_leaked_token_itself(home: Ho
     assert second["token"][:-1] not in unknown.err
 
 
-def test_the_statements_name_the_columns_of_the_table() -> None:
-    from aorch.ledger.schema import Token
-    from aorch.ledger.token_store import TokenRow
-
-    assert list(TokenRow._fields) == [column.name for column in Token.__table__.columns]  # type: ignore[attr-defined]
-
-
 # Tokens, shown to a server
 
 

@@ -11,6 +11,8 @@ from typing import Any
 from homes import Home
 from serving import START_S
 
+from aorch.errors import AorchError
+
 AGENTS = """
 import asyncio, os
 from pathlib import Path
@@ -141,3 +143,8 @@ def working(home: Home, *arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
         raise
     if process.returncode is None:
         assert end(process) == (0, "")
+
+
+def fail(error: AorchError) -> None:
+    """Raise the error that a worker in the test's own process reports."""
+    raise error

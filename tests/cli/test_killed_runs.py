@@ -1,0 +1,158 @@
+"""Commands that run at once, are interrupted or killed: no row is lost, and the next start answers what they left."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from command_checks import ends_of
+from homes import Home
+from waiters import WAITING, are_gone, kill_at_work, start_waiting
+
+Wait = Callable[[Callable[[], Any]], Any]
+
+
+# Many at once
+
+WRITING = """
+import asyncio, sys
+from aorch import Orchestrator
+
+async def main():
+    async with Orchestrator() as orchestrator:
+        for n in range(5):
+            tasks = [{"capability": "echo", "parameters": {"text": f"{n} {i}"}} for i in range(4)]
+            answers = await asyncio.gather(*(orchestrator.orchestrate(sys.argv[1], task) for task in tasks))
+            assert all(answer["success"] for answer in answers)
+
+asyncio.run(main())
+"""
+
+
+def start_many(home: Home, program: str, count: int) -> list[str]:
+    """Run that many processes of that program at once; each exits with 0. What they write on stderr."""
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, f"s{n}"], cwd=home.folder, env=home.environment,
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        )
+        for n in range(count)
+    ]  # fmt: skip
+    ends = [(process.communicate(timeout=60)[1].decode(), process.returncode) for process in running]
+    assert [code for _, code in ends] == [0] * count, ends
+    return [said for said, _ in ends if said]
+
+
+def test_twenty_processes_write_at_once_and_no_row_is_lost(home: Home) -> None:
+    assert start_many(home, WRITING, 20) == []
+    counts = "SELECT count(*), count(DISTINCT contract_id), count(DISTINCT request_id) FROM contracts"
+    assert home.rows(counts) == [(800, 800, 400)]
+    assert home.rows("SELECT DISTINCT status FROM contracts") == [("completed",)]
+    assert home.rows("SELECT DISTINCT count(*) FROM contracts GROUP BY session_id") == [(40,)]
+    assert home.rows("PRAGMA integrity_check") == [("ok",)]
+    assert os.listdir(home.folder / "ledger.db-owners") == []
+
+
+@pytest.mark.torture
+def test_twenty_processes_open_a_ledger_that_does_not_exist_yet(home: Home) -> None:
+    home.ledger.unlink()
+    said = start_many(
+        home, "import sys; from aorch.__main__ import main; sys.argv[1:] = ['run', 'echo', 'text=a']; main()", 20
+    )
+    assert set(said) == {f"warning: no ledger at {home.ledger}: aorch creates it\n"}
+    assert home.rows("SELECT count(*), count(DISTINCT request_id) FROM contracts") == [(40, 20)]
+    assert home.rows("SELECT DISTINCT status FROM contracts") == [("completed",)]
+    assert home.rows("SELECT count(*) FROM alembic_version") == [(1,)]
+    assert home.rows("PRAGMA integrity_check") == [("ok",)]
+
+
+# The end of the process
+
+
+@pytest.mark.usefixtures("no_leftovers")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_an_interrupted_run_cancels_the_contract_and_leaves_no_process(
+    home: Home, wait_for: Wait, number: signal.Signals, code: int
+) -> None:
+    home.write("aorch.toml", WAITING)
+    running = start_waiting(home, "a", "--session", "s")
+    os.killpg(running.pid, number)  # as a terminal does it: the whole foreground group
+    out, err = running.communicate(timeout=30)
+    assert (running.returncode, out) == (code, b"")
+    assert (
+        err
+        == b"error: interrupted; the task is recorded as cancelled\nhint: Show its contracts: aorch contracts list -s s\n"
+    )
+    assert wait_for(lambda: are_gone(home, "a"))
+    assert home.rows("SELECT contract_type, status, error, claimed_by FROM contracts ORDER BY position") == [
+        ("REQUEST", "cancelled", None, None),
+        ("RESPONSE", "cancelled", "cancelled by the caller", None),
+    ]
+
+
+def test_an_interrupt_before_anything_was_asked_leaves_no_trace(home: Home) -> None:
+    reading = home.start("run", "echo", "text=@-", stdin=subprocess.PIPE)
+    reading.send_signal(signal.SIGTERM)
+    assert reading.communicate(timeout=30) == (b"", b"")
+    assert reading.returncode == -signal.SIGTERM
+    assert ends_of(home) == []
+
+
+def test_the_next_start_answers_what_a_killed_process_left_and_leaves_a_living_one_alone(home: Home) -> None:
+    home.write("aorch.toml", WAITING)
+    living = start_waiting(home, "living", "--session", "living")
+    kill_at_work(home, "killed")
+    statuses = (
+        "SELECT session_id, contract_type, status FROM contracts WHERE session_id IN ('killed', 'living') "
+        "ORDER BY session_id, position"
+    )
+    assert home.rows(statuses) == [("killed", "REQUEST", "in_progress"), ("living", "REQUEST", "in_progress")]
+    for _ in range(2):
+        assert home.aorch("run", "echo", "text=next").code == 0
+        assert home.rows(statuses) == [
+            ("killed", "REQUEST", "failed"),
+            ("killed", "RESPONSE", "interrupted"),
+            ("living", "REQUEST", "in_progress"),
+        ]
+    home.write("living.go", "")
+    assert living.communicate(timeout=30) == (b"living\n", b"")
+    assert home.rows(statuses)[2:] == [("living", "REQUEST", "completed"), ("living", "RESPONSE", "completed")]
+    response = home.rows("SELECT a.error, a.from_agent, q.completed_at = a.created_at FROM contracts a "
+                         "JOIN contracts q ON q.contract_id = a.request_id WHERE a.session_id = 'killed'")  # fmt: skip
+    assert response == [("interrupted: the process that ran this ended before waiter answered", "orchestrator", 1)]
+    assert os.listdir(home.folder / "ledger.db-owners") == []
+
+
+@pytest.mark.parametrize("reading", [("contracts", "list", "--status", "interrupted"), ("status", "--json")])
+def test_who_reads_after_a_kill_is_told_what_became_of_it(home: Home, reading: tuple[str, ...]) -> None:
+    home.write("aorch.toml", WAITING)
+    living = start_waiting(home, "living", "--session", "living")
+    kill_at_work(home, "killed")
+    assert "interrupted" in home.aorch(*reading).out
+    assert home.rows("SELECT status FROM contracts WHERE session_id = 'living'") == [("in_progress",)]
+    home.write("living.go", "")
+    assert living.communicate(timeout=30) == (b"living\n", b"")
+
+
+def test_many_starts_at_once_answer_an_orphan_once(home: Home) -> None:
+    home.write("aorch.toml", WAITING)
+    kill_at_work(home, "killed")
+    start_many(home, WRITING, 6)
+    assert home.rows("SELECT status FROM contracts WHERE session_id = 'killed' ORDER BY position") == [
+        ("failed",),
+        ("interrupted",),
+    ]
+
+
+def test_a_copy_of_a_ledger_without_its_owners_folder_is_recovered(home: Home) -> None:
+    home.write("aorch.toml", WAITING)
+    kill_at_work(home, "killed")
+    shutil.rmtree(home.folder / "ledger.db-owners")
+    assert home.aorch("run", "echo", "text=a").code == 0
+    assert home.rows("SELECT status FROM contracts WHERE session_id = 'killed' AND request_id IS NOT NULL") == [
+        ("interrupted",)
+    ]
