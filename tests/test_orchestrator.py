@@ -155,7 +155,7 @@ def test_a_reference_to_another_host_in_a_schema_is_not_fetched(tmp_path: Path) 
     from aorch.agents.parameters import ParameterCheck
     from aorch.errors import ConfigInvalid
 
-    with pytest.raises(ConfigInvalid, match="nothing is fetched"):
+    with pytest.raises(ConfigInvalid, match="are not fetched"):
         ParameterCheck(AgentCapability("c", "", {"type": "object", "$ref": "http://localhost:9/schema.json"}))
 
 

@@ -1,4 +1,4 @@
-"""What makes an object an agent, and what is wrong with one that is not."""
+"""Validation of agents when they are registered."""
 
 import inspect
 import math
@@ -12,9 +12,11 @@ _EXTEND = "Extend aorch.Agent: call super().__init__(agent_id, name), and implem
 
 
 def capabilities_of(agent: object) -> list[AgentCapability]:
-    """The capabilities of `agent`. Raises UsageError, which says what is wrong, if it is not an agent that can be called."""
+    """The capabilities of `agent`. Raises UsageError with the reason if it is not a valid agent."""
     if isinstance(agent, type):
-        raise UsageError(f"{agent.__name__} is a class, not an agent", f"Make an object of it: {agent.__name__}(…).")
+        raise UsageError(
+            f"{agent.__name__} is a class, not an agent", f"Pass an object of the class: {agent.__name__}(…)."
+        )
     name = type(agent).__name__
     if not isinstance(agent, Agent):
         lacks = [each for each in ("execute", "get_capabilities") if not callable(getattr(agent, each, None))]
@@ -25,9 +27,9 @@ def capabilities_of(agent: object) -> list[AgentCapability]:
         if value is None:
             raise UsageError(f"{name} has no {attribute}: its __init__ does not call super().__init__", _EXTEND)
         if not isinstance(value, str) or not value or jsonio.storable_text(value) != value:
-            raise UsageError(f"the {attribute} of {name} is {value!r}", "It must be text that is not empty.")
+            raise UsageError(f"the {attribute} of {name} is {value!r}", "It must be a string that is not empty.")
     if not (agent.description is None or isinstance(agent.description, str)):
-        raise UsageError(f"the description of {name} is {agent.description!r}", "It must be text.")
+        raise UsageError(f"the description of {name} is {agent.description!r}", "It must be a string.")
     _check_limits(name, agent)
     return _listed(name, _asked(agent))
 
@@ -35,7 +37,7 @@ def capabilities_of(agent: object) -> list[AgentCapability]:
 def _check_limits(name: str, agent: Agent) -> None:
     most: Any = agent.concurrency
     if most is not None and (type(most) is not int or most < 1):
-        raise UsageError(f"the concurrency of {name} is {most!r}", "It must be a whole number above 0, or None.")
+        raise UsageError(f"the concurrency of {name} is {most!r}", "It must be an integer above 0, or None.")
     for attribute, least in (("timeout_s", "above 0"), ("grace_s", "of 0 or more")):
         value: Any = getattr(agent, attribute)
         is_number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
@@ -50,9 +52,9 @@ def _asked(agent: Agent) -> Any:
         raise UsageError(f"{type(agent).__name__}.get_capabilities is async", "Make it a plain def.")
     try:
         return agent.get_capabilities()
-    except Exception as error:  # an agent's own code may raise anything
-        said = f"{type(agent).__name__}.get_capabilities() raised {type(error).__name__}: {error}"
-        raise UsageError(said, "Fix it, and register the agent again.") from error
+    except Exception as error:  # the agent's own code
+        reason = f"{type(agent).__name__}.get_capabilities() raised {type(error).__name__}: {error}"
+        raise UsageError(reason, "Fix it and register the agent again.") from error
 
 
 def _listed(name: str, found: Any) -> list[AgentCapability]:

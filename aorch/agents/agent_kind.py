@@ -41,7 +41,8 @@ class AgentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 class AddOption:
     """An option of `aorch agents add`.
 
-    Its value is text, or of `type`; with `multiple` a list of those, and with `pairs` (KEY=VALUE, KEY:=JSON) an object.
+    Its value is text, or of `type` (bool: an option without a value); with `multiple` a list of those, and with `pairs`
+    (KEY=VALUE, KEY:=JSON) an object.
     """
 
     flag: str

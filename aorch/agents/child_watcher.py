@@ -1,6 +1,6 @@
 """Waiting for programs by pidfd on Python 3.11, whose asyncio starts a thread for each program once that runs.
 
-If that thread cannot be started (ulimit -u), asyncio loses hold of the program. From Python 3.12 on, asyncio uses pidfds itself.
+If that thread cannot be started (ulimit -u), asyncio loses track of the program. From Python 3.12 on, asyncio uses pidfds itself.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ Args = TypeVarTuple("Args")
 if sys.version_info < (3, 12):
 
     class _PidfdWatcher(asyncio.AbstractChildWatcher):
-        """As PidfdChildWatcher of Python 3.12: it serves every event loop, not only the one that it is attached to."""
+        """As PidfdChildWatcher of Python 3.12: it serves every event loop, not only the one to which it is attached."""
 
         def add_child_handler(self, pid: int, callback: Callable[[int, int, *Args], object], *args: *Args) -> None:
             loop, pidfd = asyncio.get_running_loop(), os.pidfd_open(pid)
@@ -26,7 +26,7 @@ if sys.version_info < (3, 12):
                 os.close(pidfd)
                 try:
                     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-                except ChildProcessError:  # somebody else waited for it: asyncio's own code for that
+                except ChildProcessError:  # another waiter got the exit code; asyncio uses 255 for that
                     code = 255
                 callback(pid, code, *args)
 
@@ -49,7 +49,7 @@ if sys.version_info < (3, 12):
 
     @functools.cache
     def wait_by_pidfd() -> None:
-        """Use pidfds in place of asyncio's default; a watcher that somebody chose is left, and Linux before 5.3 has none."""
+        """Use pidfds instead of asyncio's default. A watcher that the program has set stays; Linux before 5.3 has no pidfds."""
         policy = asyncio.get_event_loop_policy()
         if type(policy) is not asyncio.DefaultEventLoopPolicy:
             return
@@ -61,4 +61,4 @@ if sys.version_info < (3, 12):
 else:
 
     def wait_by_pidfd() -> None:
-        """Nothing: asyncio does so."""
+        """Nothing to do: asyncio uses pidfds."""

@@ -1,4 +1,4 @@
-"""The agent that is there out of the box: `echo` and `uppercase`."""
+"""The built-in agent: `echo` and `uppercase`."""
 
 from typing import Any
 
@@ -8,12 +8,12 @@ _TEXT = {"type": "object", "properties": {"text": {"type": "string"}}, "required
 
 
 class ExampleAgent(Agent):
-    """Gives text back, as it is or in capitals."""
+    """Returns text, unchanged or in capitals."""
 
     kind = "example"
 
     def __init__(self) -> None:
-        super().__init__("agent_example_001", "Example Agent", "Gives text back, as it is or in capitals")
+        super().__init__("agent_example_001", "Example Agent", "Returns text, unchanged or in capitals")
 
     async def execute(self, task: dict[str, Any]) -> dict[str, Any]:
         """`{"message": …}` for `echo`, `{"result": …}` for `uppercase`."""
@@ -22,7 +22,7 @@ class ExampleAgent(Agent):
         return {"success": True, "data": data}
 
     def get_capabilities(self) -> list[AgentCapability]:
-        """`echo` and `uppercase`, each of a `text`."""
+        """`echo` and `uppercase`, each with the parameter `text`."""
         return [
             AgentCapability("echo", "Echo text back", _TEXT, idempotent=True),
             AgentCapability("uppercase", "Convert to uppercase", _TEXT, idempotent=True),

@@ -1,4 +1,4 @@
-"""Parameters against what a capability says of them."""
+"""Validation of parameters against the JSON Schema of a capability."""
 
 from typing import Any
 
@@ -14,11 +14,11 @@ NAMES_ELSEWHERE = {
     *("$ref", "$dynamicRef", "allOf", "anyOf", "oneOf", "if", "dependentSchemas"),
     *("patternProperties", "additionalProperties", "unevaluatedProperties"),
 }
-"""Keywords of a JSON Schema that allow, or refuse by themselves, names which `properties` does not have."""
+"""Keywords of a JSON Schema that allow or reject names besides those in `properties`."""
 
 
 def is_json_schema(parameters: dict[str, Any]) -> bool:
-    """Whether `parameters` is a JSON Schema rather than the loose form (name to type)."""
+    """Whether `parameters` is a JSON Schema, not the short form (names with types)."""
     return (
         parameters.get("type") == "object"
         or isinstance(parameters.get("properties"), dict)
@@ -29,12 +29,12 @@ def is_json_schema(parameters: dict[str, Any]) -> bool:
 def json_schema(parameters: dict[str, Any]) -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) for either form.
 
-    The loose form says nothing of what must be given, so nothing is required; a value that is given must have the type
-    that is named for it, where that name is a type's.
+    The short form requires no parameter. A given parameter must have the type that the short form names for it, if that is
+    the name of a type.
     """
     if is_json_schema(parameters):
         return parameters
-    properties = {name: _property(said) for name, said in parameters.items()}
+    properties = {name: _property(declared) for name, declared in parameters.items()}
     return {"type": "object", "properties": properties}
 
 
@@ -46,24 +46,25 @@ def undeclared(capability: AgentCapability, parameters: dict[str, Any]) -> list[
     return [name for name in parameters if name not in schema["properties"]]
 
 
-def _property(said: Any) -> dict[str, Any]:
-    if isinstance(said, dict):
-        return said
-    return {"type": TYPES[said]} if isinstance(said, str) and said in TYPES else {"description": str(said)}
+def _property(declared: Any) -> dict[str, Any]:
+    if isinstance(declared, dict):
+        return declared
+    is_type = isinstance(declared, str) and declared in TYPES
+    return {"type": TYPES[declared]} if is_type else {"description": str(declared)}
 
 
 def _refuse_to_fetch(uri: str) -> Any:
-    raise ValueError(f"{uri} is not part of the schema, and nothing is fetched")
+    raise ValueError(f"{uri} is not part of the schema, and references to other documents are not fetched")
 
 
 class ParameterCheck:
-    """A capability's schema, compiled once."""
+    """The schema of a capability, compiled once."""
 
     def __init__(self, capability: AgentCapability) -> None:
         self._capability = capability.name
         self._validator: Any = None
         if capability.parameters:
-            import jsonschema_rs  # noqa: PLC0415  5 ms, only where a capability says something of its parameters
+            import jsonschema_rs  # noqa: PLC0415  5 ms, only if a capability describes its parameters
 
             try:
                 self._validator = jsonschema_rs.validator_for(
@@ -71,11 +72,11 @@ class ParameterCheck:
                 )
             except ValueError as error:
                 raise ConfigInvalid(
-                    f"the parameters of capability {capability.name!r} are no JSON Schema: {error}"
+                    f"the parameters of capability {capability.name!r} are not a valid JSON Schema: {error}"
                 ) from error
 
     def __call__(self, parameters: dict[str, Any]) -> None:
-        """Raise ParametersInvalid, which names the first parameter that does not fit, and why."""
+        """Raise ParametersInvalid, which names the first invalid parameter and the reason."""
         if self._validator is None or self._validator.is_valid(parameters):
             return
         error = next(iter(self._validator.iter_errors(parameters)))
@@ -91,5 +92,5 @@ class ParameterCheck:
 
 def _hint(parameters: dict[str, Any], place: str, message: str) -> str:
     if place in parameters and isinstance(parameters[place], str) and "is not of type" in message:
-        return f"A value that is not text is written {place}:=…, as JSON."
+        return f"Write {place}:=… for a value that is not a string, as JSON."
     return ""

@@ -13,7 +13,7 @@ from aorch.errors import UsageError
 
 
 class Held(Agent):
-    """A plain `def` that runs until `go` is set, and counts how many run at once."""
+    """A plain `def` that runs until `go` is set, and counts concurrent tasks."""
 
     grace_s = 0.01
 
@@ -38,7 +38,7 @@ class Held(Agent):
 
 
 class Brief(Agent):
-    """One at a time, for 50 ms each, and 300 ms at most."""
+    """Runs one task at a time, for 50 ms each, with a time limit of 300 ms."""
 
     concurrency, timeout_s = 1, 0.3
 
@@ -54,7 +54,7 @@ class Brief(Agent):
 
 
 class Calling(Agent):
-    """Asks for `capability` on behalf of its own task, with one call fewer to go."""
+    """Calls `capability` for its own task, with one call fewer left."""
 
     def __init__(self, orchestrator: Orchestrator, agent_id: str, capability: str, asks_for: str) -> None:
         super().__init__(agent_id, agent_id)
@@ -108,14 +108,14 @@ async def test_the_time_limit_holds_for_the_wait_and_the_call_together(orchestra
         assert (await second)["success"] is True
 
 
-async def test_tasks_of_a_map_wait_in_line_as_long_as_it_takes(orchestrator: Orchestrator) -> None:
+async def test_tasks_of_a_map_wait_for_a_slot_without_limit(orchestrator: Orchestrator) -> None:
     orchestrator.register_agent(Brief())
     async with asyncio.timeout(5):
         answers = [answer["success"] async for answer in orchestrator.map("brief", [{"n": n} for n in range(12)])]
     assert answers == [True] * 12
 
 
-async def test_plain_functions_run_in_so_many_threads_and_no_more(orchestrator: Orchestrator) -> None:
+async def test_plain_functions_run_in_a_limited_number_of_threads(orchestrator: Orchestrator) -> None:
     held = Held()
     orchestrator.register_agent(held)
     async with asyncio.timeout(5):
@@ -132,14 +132,14 @@ async def test_plain_functions_run_in_so_many_threads_and_no_more(orchestrator: 
     [("concurrency", 0), ("concurrency", -1), ("concurrency", 2.5), ("concurrency", "4"), ("concurrency", True),
      ("timeout_s", 0), ("timeout_s", math.nan), ("timeout_s", "3"), ("grace_s", -1), ("grace_s", math.inf)],
 )  # fmt: skip
-async def test_limits_that_are_none_are_refused(orchestrator: Orchestrator, attribute: str, value: Any) -> None:
+async def test_invalid_limits_are_rejected(orchestrator: Orchestrator, attribute: str, value: Any) -> None:
     brief = Brief()
     setattr(brief, attribute, value)
     with pytest.raises(UsageError, match=f"the {attribute} of Brief is"):
         orchestrator.register_agent(brief)
 
 
-async def test_an_agent_that_calls_back_into_itself_is_refused_at_once(orchestrator: Orchestrator) -> None:
+async def test_an_agent_that_calls_itself_is_rejected_at_once(orchestrator: Orchestrator) -> None:
     orchestrator.register_agent(Calling(orchestrator, "itself", "recur", "recur"))
     async with asyncio.timeout(5):
         answer = await orchestrator.orchestrate("s", {"capability": "recur", "parameters": {"left": 1}})
@@ -151,7 +151,7 @@ async def test_an_agent_that_calls_back_into_itself_is_refused_at_once(orchestra
     assert (inner["status"], inner["from_agent"], inner["to_agent"]) == ("failed", "itself", "itself")
 
 
-async def test_one_that_comes_back_to_it_through_another_agent_is_refused_too(orchestrator: Orchestrator) -> None:
+async def test_an_agent_that_calls_itself_through_another_is_rejected_too(orchestrator: Orchestrator) -> None:
     orchestrator.register_agent(Calling(orchestrator, "ping", "ping", "pong"))
     orchestrator.register_agent(Calling(orchestrator, "pong", "pong", "ping"))
     async with asyncio.timeout(5):

@@ -1,4 +1,4 @@
-"""`aorch agents` and `aorch status`: who can do what, and whether they can."""
+"""`aorch agents` and `aorch status`: the agents, their capabilities and states."""
 
 import socket
 from pathlib import Path
@@ -36,31 +36,31 @@ def test_comments_and_order_of_the_file_are_kept(home: Home) -> None:
     assert (home.folder / "aorch.toml").read_text().strip() == before.strip()
 
 
-def test_a_file_is_made_here_where_none_is_in_force(home: Home) -> None:
+def test_a_file_is_created_here_if_none_is_in_use(home: Home) -> None:
     (home.folder / "aorch.toml").unlink()
     assert home.aorch(*GREET).out == f"greet added to {home.folder}/aorch.toml\n"
     assert home.aorch("run", "greet", "name=Ann").code == 0
 
 
-def test_the_users_own_file_takes_the_agent_where_it_is_in_force(home: Home) -> None:
+def test_the_agent_is_added_to_the_users_own_file_if_that_is_in_use(home: Home) -> None:
     (home.folder / "config/aorch").mkdir(parents=True)
     (home.folder / "aorch.toml").rename(home.folder / "config/aorch/aorch.toml")
     assert home.aorch(*GREET).out == f"greet added to {home.folder}/config/aorch/aorch.toml\n"
     assert home.aorch("run", "greet", "name=Ann").code == 0
 
 
-def test_an_id_that_aorch_itself_uses_is_refused(home: Home) -> None:
+def test_an_id_that_aorch_itself_uses_is_rejected(home: Home) -> None:
     assert home.aorch("agents", "add", "agent_example_001", "--capability", "c", "--", "true").code == 13
     assert home.aorch("run", "echo", "text=a").code == 0
 
 
-def test_an_agent_that_cannot_work_yet_is_added_with_a_warning(home: Home) -> None:
+def test_an_agent_that_cannot_run_tasks_yet_is_added_with_a_warning(home: Home) -> None:
     added = home.aorch("agents", "add", "later", "--capability", "c", "--", "no-such-program")
     assert added.code == 0
     assert added.err.startswith("warning: later cannot run tasks yet: its program 'no-such-program' is not on PATH")
 
 
-def test_what_an_agent_prints_is_not_part_of_the_answer(home: Home) -> None:
+def test_what_an_agent_prints_is_not_part_of_the_result(home: Home) -> None:
     home.write(
         "noisy.py",
         "print('imported')\n"
@@ -97,26 +97,28 @@ def test_what_an_agent_prints_is_not_part_of_the_answer(home: Home) -> None:
         (("greet", "--capability", "", "--", "echo"), 2, "a capability without a name"),
     ],
 )
-def test_what_makes_no_agent_is_refused(home: Home, arguments: tuple[str, ...], code: int, reason: str) -> None:
+def test_options_that_describe_no_agent_are_rejected(
+    home: Home, arguments: tuple[str, ...], code: int, reason: str
+) -> None:
     done = home.aorch("agents", "add", *arguments)
     assert done.code == code
     assert reason in done.err
     assert (home.folder / "aorch.toml").read_text() == ""
 
 
-def test_an_id_that_is_taken_is_a_conflict(home: Home) -> None:
+def test_an_id_in_use_is_a_conflict(home: Home) -> None:
     home.aorch(*GREET)
     done = home.aorch(*GREET)
     assert done.code == 13
     assert "First run `aorch agents remove greet`." in done.err
 
 
-def test_removing_what_is_not_declared_is_not_found(home: Home) -> None:
+def test_an_agent_that_is_not_declared_cannot_be_removed_or_shown(home: Home) -> None:
     assert home.aorch("agents", "remove", "agent_example_001").code == 12
     assert home.aorch("agents", "show", "nobody").code == 12
 
 
-def test_check_names_what_is_wrong_and_the_others_still_work(home: Home) -> None:
+def test_check_names_the_problem_of_each_agent_and_the_others_still_work(home: Home) -> None:
     home.write(
         "aorch.toml",
         '[agents.gone]\ncommand = ["no-such-program"]\n[agents.gone.capabilities.a]\n'
@@ -128,7 +130,7 @@ def test_check_names_what_is_wrong_and_the_others_still_work(home: Home) -> None
     assert "3 of 4 agents cannot run tasks: gone, odd, lost" in done.err
     problems = {agent["agent_id"]: agent["problem"] for agent in done.json["agents"]}
     assert "'no-such-program' is not on PATH" in problems["gone"]
-    assert "no JSON Schema" in problems["odd"]
+    assert "not a valid JSON Schema" in problems["odd"]
     assert "No module named 'lost'" in problems["lost"]
     assert home.aorch("run", "echo", "text=a").code == 0
     unavailable = home.aorch("run", "a")
@@ -148,7 +150,7 @@ def test_the_list_is_tab_separated_in_a_pipe_and_json_on_request(home: Home) -> 
     assert listed["agents"][0]["capabilities"][0]["name"] == "echo"
 
 
-def test_no_command_makes_a_ledger_that_only_reads(bare_home: Home) -> None:
+def test_commands_that_only_read_create_no_ledger(bare_home: Home) -> None:
     for command in (("agents", "list"), ("agents", "check"), ("status",)):
         assert bare_home.aorch(*command).code == 0
     assert not bare_home.ledger.exists()
@@ -176,7 +178,7 @@ def test_status_sums_up_ledger_agents_and_services(home: Home) -> None:
     assert str(home.ledger) in home.aorch("status").out
 
 
-def test_a_class_is_added_under_the_id_that_it_gives_itself(home: Home) -> None:
+def test_a_class_is_added_under_the_id_that_it_sets(home: Home) -> None:
     home.write(
         "shouting.py",
         "from aorch.agents import Agent, AgentCapability\n"

@@ -34,7 +34,7 @@ class AddCommand(AorchCommand):
             value = ctx.params.pop(option.name)
             for each in value if isinstance(value, tuple | list) else (value,):
                 check(option, each)
-            if value not in (None, (), []):
+            if value not in (None, False, (), []):
                 given[option.name] = value
         ctx.meta["add"] = given
         return super().invoke(ctx)
@@ -46,7 +46,8 @@ class AddCommand(AorchCommand):
         return [
             TyperOption(
                 param_decls=[option.flag, option.name],
-                type=option.type,
+                type=None if option.type is bool else option.type,
+                is_flag=option.type is bool or None,
                 metavar=option.metavar,
                 help=option.help,
                 multiple=option.multiple or option.pairs,
