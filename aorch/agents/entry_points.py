@@ -36,19 +36,18 @@ def installed() -> Iterator[Agent]:
 
 def _some_package_offers_agents() -> bool:
     """Looks into the installed `entry_points.txt` files: 1 ms for 100 packages, and importlib.metadata takes 20."""
+    header = f"[{GROUP}]".encode()
     for folder in dict.fromkeys(sys.path):
         try:
             names = os.listdir(folder or ".")
         except OSError:
             continue
         for name in names:
-            if name.endswith((".dist-info", ".egg-info")) and _offers_agents(Path(folder, name, "entry_points.txt")):
-                return True
+            if name.endswith((".dist-info", ".egg-info")):
+                try:
+                    text = Path(folder, name, "entry_points.txt").read_bytes()
+                except OSError:
+                    continue
+                if header in text:
+                    return True
     return False
-
-
-def _offers_agents(file: Path) -> bool:
-    try:
-        return f"[{GROUP}]".encode() in file.read_bytes()
-    except OSError:
-        return False

@@ -22,8 +22,8 @@ COMMANDS = {
     "status": "Show a summary of the ledger, agents and services",
     "worker": "Run queued tasks",
     "serve": "Serve the HTTP API (/v1)",
-    "memory": "Show, search and verify the memory of sessions",
     "compress": "Summarise sessions in memory blocks",
+    "memory": "Show, search and verify the memory of sessions",
     "trace": "Deliver contracts to Trace and show the delivery status",
     "tokens": "Create, list and revoke API tokens",
     "init": "Create an aorch.toml with every setting, commented out",
@@ -70,8 +70,7 @@ class RootGroup(CommandGroup):
             return TyperCommand(cmd_name, help=COMMANDS[cmd_name])
         command = build_command(import_module(f"aorch.cli.commands.{cmd_name}").app, cmd_name)
         for each in leaves(command):
-            each.params += [] if each.name in ("init", "trust") else [_config_option()]
-            each.params.append(_no_color_option())
+            each.params += _global_options(with_config=each.name not in ("init", "trust"))
         return command
 
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
@@ -89,8 +88,8 @@ class RootGroup(CommandGroup):
         if args[0] not in COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
             from difflib import get_close_matches
 
-            similar = get_close_matches(args[0], COMMANDS)
-            also = f" Did you mean {' or '.join(similar)}?" if similar else ""
+            similar = get_close_matches(args[0], COMMANDS, n=1)
+            also = f" Did you mean {similar[0]}?" if similar else ""
             raise UsageError(f"no command {args[0]!r}", f"`aorch --help` lists the commands.{also}")
         return super().resolve_command(ctx, args)
 
@@ -120,6 +119,9 @@ def _errors_reported() -> Iterator[None]:
         complain(_usage_error(error))
         raise typer.Exit(UsageError.exit_code) from error
     except KeyboardInterrupt:
+        from aorch.cli.streams import drop_buffered_output
+
+        drop_buffered_output()
         raise typer.Exit(130) from None
     except BrokenPipeError:
         sys.stdout = None
@@ -134,9 +136,17 @@ def _usage_error(error: typer.TyperException) -> UsageError:
     return UsageError(f"{message[:1].lower()}{message[1:]}", f"`{path} --help` shows the usage.")
 
 
-def _config_option() -> TyperOption:
-    """`--config`. It is eager, because callbacks of other options may read the configuration."""
-    return TyperOption(
+def _global_options(*, with_config: bool) -> list[TyperOption]:
+    """`--config` and `--no-color`. They are eager, because callbacks of other options may read the configuration."""
+    no_color = TyperOption(
+        param_decls=["--no-color"],
+        is_flag=True,
+        help=NO_COLOR_HELP,
+        expose_value=False,
+        is_eager=True,
+        callback=_use_no_color,
+    )
+    config = TyperOption(
         param_decls=["--config"],
         type=str,
         metavar="FILE",
@@ -145,17 +155,7 @@ def _config_option() -> TyperOption:
         is_eager=True,
         callback=_use_config,
     )
-
-
-def _no_color_option() -> TyperOption:
-    return TyperOption(
-        param_decls=["--no-color"],
-        is_flag=True,
-        help=NO_COLOR_HELP,
-        expose_value=False,
-        is_eager=True,
-        callback=_use_no_color,
-    )
+    return [config, no_color] if with_config else [no_color]
 
 
 def _use_config(ctx: Any, _: Any, value: str | None) -> None:

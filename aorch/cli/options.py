@@ -1,9 +1,9 @@
 """Options that several commands share. A parameter of a command that is an OptionGroup becomes one option per field."""
 
-import inspect
 from collections.abc import Callable
 from enum import StrEnum
 from functools import wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -16,6 +16,7 @@ from aorch.config import config_file, environment
 MAX_PARALLEL = 4096
 """The most tasks at a time: each needs memory, and more than some hundreds at a time are not faster."""
 DEFAULT_PARALLEL = 8
+KEYWORD = Parameter.KEYWORD_ONLY
 
 LedgerOption = Annotated[
     str | None,
@@ -139,14 +140,14 @@ def expand_groups(command: Callable[..., Any]) -> Callable[..., Any]:
     groups = {name: kind for name, kind in hints.items() if isinstance(kind, type) and issubclass(kind, OptionGroup)}
     if not groups:
         return command
-    parameters: list[inspect.Parameter] = []
-    for name, parameter in inspect.signature(command).parameters.items():
+    parameters: list[Parameter] = []
+    for name, parameter in signature(command).parameters.items():
         if name in groups:
             fields = get_type_hints(groups[name], include_extras=True)
             for field in msgspec.structs.fields(groups[name]):
-                parameters.append(_keyword(field.name, fields[field.name], field.default))
+                parameters.append(Parameter(field.name, KEYWORD, annotation=fields[field.name], default=field.default))
         else:
-            parameters.append(_keyword(name, hints[name], parameter.default))
+            parameters.append(Parameter(name, KEYWORD, annotation=hints[name], default=parameter.default))
 
     @wraps(command)
     def expanded(**values: Any) -> Any:
@@ -154,13 +155,9 @@ def expand_groups(command: Callable[..., Any]) -> Callable[..., Any]:
             values[name] = kind(**{field: values.pop(field) for field in kind.__struct_fields__})
         return command(**values)
 
-    expanded.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # read by inspect.signature
+    expanded.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # read by inspect.signature
     expanded.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return expanded
-
-
-def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
 
 
 SHOWS_EMPTY = "aorch shows an empty one"

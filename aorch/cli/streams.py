@@ -55,17 +55,17 @@ class StandardOutput(io.FileIO):
     data: the buffer is written again when the stream is closed, and Python 3.13 reports that failure.
     """
 
-    _failed = False
+    drops_all = False
 
     def write(self, data: Any) -> int:
         """Write some of `data`; returns the number of bytes."""
-        if self._failed:
+        if self.drops_all:
             return len(data)
         try:
             while (written := super().write(data)) is None:
                 select.select((), (self,), ())
         except OSError as error:
-            self._failed = True
+            self.drops_all = True
             if isinstance(error, BrokenPipeError):
                 raise
             raise OutputFailed(
@@ -114,6 +114,15 @@ def set_aside() -> None:
 def stdout() -> TextIO | None:
     """Standard output, which agents do not write to; None if it is closed."""
     return _aside.get("stdout", sys.stdout)
+
+
+def drop_buffered_output() -> None:
+    """Write nothing more to standard output. For an interrupt inside of a write: the buffer may have been written already."""
+    own = stdout()
+    if isinstance(own, io.TextIOWrapper) and isinstance(own.buffer, io.BufferedWriter):
+        raw = own.buffer.raw
+        if isinstance(raw, StandardOutput):
+            raw.drops_all = True
 
 
 def standard_output() -> BinaryIO:

@@ -44,7 +44,9 @@ def _no_limits(where: str, value: object) -> Iterator[str]:
     """The errors of the numbers in a struct: NaN, infinities and integers of more than 64 bits are not limits."""
     if isinstance(value, msgspec.Struct):
         for field in msgspec.structs.fields(value):
-            yield from _no_limits(f"{where}.{field.encode_name}".lstrip("."), getattr(value, field.name))
+            inner = getattr(value, field.name)
+            if inner is not None and not isinstance(inner, str | bool | dict):
+                yield from _no_limits(f"{where}.{field.encode_name}".lstrip("."), inner)
     elif isinstance(value, list | tuple):
         for number, each in enumerate(value):
             yield from _no_limits(f"{where}.{number}", each) if isinstance(each, msgspec.Struct) else ()

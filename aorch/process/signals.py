@@ -1,10 +1,12 @@
 """Signals: every handler of aorch is set here."""
 
-import asyncio
 import signal
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import asyncio
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """The signals that end a command or a service."""
@@ -42,6 +44,8 @@ def cancel_on_signals(performing: "asyncio.Future[Any]") -> list[int]:
 
     Plain handlers, since asyncio's run only when the loop does. The returned list gets the number of each signal.
     """
+    import asyncio  # noqa: PLC0415  30 ms, which `aorch --help` does not need
+
     received: list[int] = []
     acted_on: list[int] = []
     received_at: list[float] = []

@@ -15,7 +15,7 @@ def test_import_reports_no_differences_for_equal_sessions(traced: Home, double: 
     put(traced.ledger, *pairs(1))
     httpx.post(f"{double.url}/v1/sessions/s/events", json={"event_type": "note", "data": {}}, trust_env=False)
     done = traced.aorch("trace", "import", "s")
-    assert (done.code, done.out) == (0, "4 equal, 2 due, 0 parked, 1 not aorch's\n")
+    assert (done.code, done.out) == (0, "4 equal, 2 due, 0 parked, 1 from other programs\n")
 
 
 def test_import_reports_what_differs_and_exits_13(traced: Home, double: Double) -> None:

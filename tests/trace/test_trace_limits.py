@@ -166,7 +166,7 @@ def test_status_shows_the_delivering_process_and_does_not_disturb_it(
         found = wait_for(lambda: (found := status(traced))["delivering"] and found)
         assert found["delivering"]["pid"] == pushing.pid
         assert wait_for(lambda: status(traced)["delivering"]["waiting_s"]) > 0
-        assert f"process {pushing.pid}, awaits an answer" in traced.aorch("trace", "status").out
+        assert f"process {pushing.pid}, waiting for Trace" in traced.aorch("trace", "status").out
     finally:
         pushing.kill()
         pushing.communicate()
@@ -184,4 +184,4 @@ def test_the_last_error_is_shown_until_a_delivery_succeeds(traced: Home, double:
     assert "2 in a row" in traced.aorch("trace", "status").out
     double.start()
     push(traced)
-    assert "went well since" in traced.aorch("trace", "status").out
+    assert "deliveries have succeeded since" in traced.aorch("trace", "status").out

@@ -114,7 +114,8 @@ def add(
         typer.Argument(metavar="[-- PROGRAM ARGUMENT...]", help="The program; {name} is replaced by that parameter."),
     ] = None,
     capability: Annotated[
-        list[str] | None, typer.Option("--capability", metavar="NAME", help="Capability of the agent; repeatable.")
+        list[str] | None,
+        typer.Option("--capability", "-c", metavar="NAME", help="Capability of the agent; repeatable."),
     ] = None,
     description: Annotated[str, typer.Option("--description", help="Description of the capability.")] = "",
     param: Annotated[

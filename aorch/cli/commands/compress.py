@@ -81,7 +81,7 @@ def compress(
     \b
     Examples:
       aorch compress review
-      aorch compress review --intent 'what is left to do before the release' --max-tokens 1024
+      aorch compress review --intent 'open points of the release' --max-tokens 1024
       aorch compress --all --idle 1h --min-contracts 10 --quiet
     """
     import asyncio
