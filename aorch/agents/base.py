@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, ClassVar, NotRequired, TypedDict
+from typing import Any, ClassVar, NamedTuple, NotRequired, TypedDict
 
 from aorch.process.threads import in_thread
 
@@ -43,8 +43,7 @@ class AgentStatus(StrEnum):
     """It finishes its tasks and takes no new ones."""
 
 
-@dataclass(frozen=True, slots=True)
-class AgentState:
+class AgentState(NamedTuple):
     """The result of `Agent.probe`. `reason` is a sentence; `since` (RFC 3339) is set when the state is recorded."""
 
     status: AgentStatus = AgentStatus.AVAILABLE

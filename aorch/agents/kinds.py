@@ -6,15 +6,15 @@ To add a kind, write its module (see `agent_kind.py`) and add a line to `MODULES
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from aorch.agents.agent_kind import AddRequest, AgentConfig, AgentKind, CapabilityConfig, check_positive
 from aorch.agents.base import Agent, AgentCapability
 from aorch.config.settings import Config
 from aorch.config.shape import convert, of
 from aorch.errors import ConfigInvalid, UsageError
+
+if TYPE_CHECKING:
+    from aorch.agents.agent_kind import AddRequest, AgentConfig, AgentKind
 
 MODULES = {
     "class": "aorch.agents.python_agent",
@@ -26,13 +26,13 @@ A module is imported when an agent of its kind is configured, so that no command
 """
 
 
-def kind_of(key: str) -> AgentKind[Any]:
+def kind_of(key: str) -> "AgentKind[Any]":
     """The kind that `key` selects."""
     kind: AgentKind[Any] = import_module(MODULES[key]).KIND
     return kind
 
 
-def all_kinds() -> list[AgentKind[Any]]:
+def all_kinds() -> "list[AgentKind[Any]]":
     """Every kind. This imports the modules of all of them."""
     return [kind_of(key) for key in MODULES]
 
@@ -60,13 +60,15 @@ def check(config: Config) -> None:
         decode(config.file, agent_id, table)
 
 
-def decode(file: Path | None, agent_id: str, table: Any) -> tuple[AgentKind[Any], AgentConfig]:
+def decode(file: Path | None, agent_id: str, table: Any) -> "tuple[AgentKind[Any], AgentConfig]":
     """The kind and the content of `[agents.<agent_id>]` in `file`. Raises ConfigInvalid, which names the key and the reason."""
+    from aorch.agents.agent_kind import CapabilityConfig, check_positive  # noqa: PLC0415  1.4 ms, only if there are agents
+
     where = f"agents.{agent_id}"
     if not isinstance(table, dict):
         raise ConfigInvalid(f"{of(file)}{where} is not a table", f"Write [{where}].")
     kind = _selected(f"{of(file)}{where}", table)
-    known = {field.encode_name for field in msgspec.structs.fields(kind.config)}
+    known = _keys(kind)
     for key in table:
         if key not in known:
             _reject_foreign(f"{of(file)}{where}.{key}", key, kind)
@@ -81,7 +83,7 @@ def decode(file: Path | None, agent_id: str, table: Any) -> tuple[AgentKind[Any]
     return kind, decoded
 
 
-def requested(request: AddRequest) -> AgentKind[Any]:
+def requested(request: "AddRequest") -> "AgentKind[Any]":
     """The kind that the command line of `aorch agents add` asks for. Raises UsageError."""
     kinds = all_kinds()
     found = [kind for kind in kinds if kind.is_requested(request)]
@@ -93,7 +95,7 @@ def requested(request: AddRequest) -> AgentKind[Any]:
     raise UsageError("the command line does not say what runs the tasks", f"Examples: {examples}")
 
 
-def _selected(where: str, table: dict[str, Any]) -> AgentKind[Any]:
+def _selected(where: str, table: dict[str, Any]) -> "AgentKind[Any]":
     keys = [key for key in MODULES if key in table]
     if len(keys) == 1:
         return kind_of(keys[0])
@@ -104,11 +106,16 @@ def _selected(where: str, table: dict[str, Any]) -> AgentKind[Any]:
     raise ConfigInvalid(f"{where} has no key that selects the kind of agent", f"Add {known}.")
 
 
-def _reject_foreign(where: str, key: str, kind: AgentKind[Any]) -> None:
+def _reject_foreign(where: str, key: str, kind: "AgentKind[Any]") -> None:
     """Raise ConfigInvalid if `key` belongs to another kind; an unknown key is rejected when the table is converted."""
     for other in all_kinds():
-        if key in (field.encode_name for field in msgspec.structs.fields(other.config)):
+        if key in _keys(other):
             raise ConfigInvalid(
                 f"{where}: a {kind.title} (`{kind.key}`) does not have this key; a {other.title} (`{other.key}`) does",
                 f"Remove `{key}`, or replace `{kind.key}` with `{other.key}`.",
             )
+
+
+def _keys(kind: "AgentKind[Any]") -> set[str]:
+    """The keys of the kind's tables, as aorch.toml has them."""
+    return set(kind.config.__struct_encode_fields__)

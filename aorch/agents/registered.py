@@ -1,9 +1,8 @@
 """A registered agent: its capabilities, its state, its slots and what it has done in this process."""
 
-from dataclasses import dataclass, field
 from typing import Any
 
-from aorch.agents.base import AgentCapability, AgentState, AgentStatus
+from aorch.agents.base import Agent, AgentCapability, AgentState, AgentStatus
 from aorch.agents.parameters import ParameterCheck
 from aorch.agents.slots import Slots
 from aorch.agents.watched_agent import WatchedAgent
@@ -11,7 +10,6 @@ from aorch.clock import now
 from aorch.errors import ConfigInvalid
 
 
-@dataclass(slots=True)
 class Registered(WatchedAgent):
     """An agent, and what this process knows of it.
 
@@ -19,20 +17,14 @@ class Registered(WatchedAgent):
     including those whose code is still running after their time limit.
     """
 
-    capabilities: dict[str, AgentCapability] = field(default_factory=dict)
-    declared: bool = False
-    registered_at: str = field(default_factory=now)
-    answered_at: str | None = None
-    holders: set[str] = field(default_factory=set)
-    completed: int = 0
-    failed: int = 0
-    checks: dict[str, ParameterCheck] = field(default_factory=dict)
-    slots: Slots | None = None
-
-    def __post_init__(self) -> None:
-        WatchedAgent.__post_init__(self)  # super() does not work in a dataclass with slots
-        if self.agent.concurrency is not None:
-            self.slots = Slots(self.agent.concurrency)
+    def __init__(self, agent: Agent, capabilities: dict[str, AgentCapability], *, declared: bool) -> None:
+        super().__init__(agent)
+        self.capabilities, self.declared = capabilities, declared
+        self.registered_at, self.answered_at = now(), ""
+        self.holders: set[str] = set()
+        self.completed = self.failed = 0
+        self.checks: dict[str, ParameterCheck] = {}
+        self.slots = None if agent.concurrency is None else Slots(agent.concurrency)
 
     def locked(self) -> bool:
         """Whether all its slots are taken, so that `acquire` would wait."""

@@ -50,7 +50,7 @@ class Registry:
     def _register(self, agent: Agent, *, declared: bool) -> None:
         self._forget(self._agents.get(agent.agent_id))
         capabilities = {capability.name: capability for capability in agent.get_capabilities()}
-        registered = self._agents[agent.agent_id] = Registered(agent, capabilities=capabilities, declared=declared)
+        registered = self._agents[agent.agent_id] = Registered(agent, capabilities, declared=declared)
         for name in capabilities:
             self._by_capability.setdefault(name, []).append(registered)
 

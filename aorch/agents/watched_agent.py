@@ -9,7 +9,6 @@ import contextlib
 import math
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
 
 from aorch import logs
 from aorch.agents.base import Agent, AgentState, AgentStatus
@@ -27,27 +26,24 @@ _TAKES_TASKS = frozenset({AgentStatus.AVAILABLE, AgentStatus.BUSY})
 _LOGGER = logs.ROOT.getChild("agents")
 
 
-@dataclass(slots=True)
 class WatchedAgent:
-    """An agent with its state, which is None before the first check. `able`: the state allows it to take tasks."""
+    """An agent with its state, which is None before the first check. `able`: the state allows it to take tasks.
 
-    agent: Agent
-    state: AgentState | None = field(default=None, init=False)
-    able: bool = field(default=False, init=False)
-    constant: bool = field(default=False, init=False)
-    """The agent has no checks of its own: it is always available."""
-    _checked_at: float = field(default=-math.inf, init=False)
-    _checking: asyncio.Task[None] | None = field(default=None, init=False)
-    _is_open: bool = field(default=False, init=False)
-    _logged: str = field(default="", init=False)
+    `constant`: the agent has no checks of its own, so it is always available.
+    """
 
-    def __post_init__(self) -> None:
-        self.constant = self._is_local() and type(self.agent).problem is Agent.problem
+    def __init__(self, agent: Agent) -> None:
+        self.agent = agent
+        self.constant = self._is_local() and type(agent).problem is Agent.problem
+        self._checking: asyncio.Task[None] | None = None
+        self._is_open = False
+        self._logged = ""
         self.reset()
 
     def reset(self) -> None:
         """Forget the state, as after the last task: the agent is checked before its next one."""
-        self.state, self.able, self._checked_at = None, False, -math.inf
+        self.state: AgentState | None = None
+        self.able, self._checked_at = False, -math.inf
         if self.constant:
             self._set(AgentState())
 
@@ -152,7 +148,7 @@ class WatchedAgent:
     def _set(self, state: AgentState) -> None:
         before = self.state
         if before is None or (before.status, before.reason) != (state.status, state.reason):
-            self.state = replace(state, since=now())
+            self.state = state._replace(since=now())
         self.able = state.status in _TAKES_TASKS
 
 
