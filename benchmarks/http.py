@@ -223,6 +223,8 @@ def rates(bench: Bench, rounds: int) -> None:
                 goals.at_least(what, ratio, least[clients])
             else:
                 goals.note(what, f"{ratio:.3f}")
+            cpu_ratio = median("bare", clients, cpu_us) / median(name, clients, cpu_us)
+            goals.note(f"CPU time of bare / of {name}, {clients} clients (also on a busy machine)", f"{cpu_ratio:.3f}")
     goals.at_most("p99 of bare's, 32 clients", median("aorch", 32, p99_ms) / median("bare", 32, p99_ms), 4, " ×")
     floor = 2 * one_sync_ms + median("bare", 1, p50_ms)
     goals.note("one fsync", f"{one_sync_ms:.2f} ms")
