@@ -41,9 +41,8 @@ _VARIABLE = re.compile(r"\$(?:(?P<dollar>\$)|(\w+)|\{([^}]*)\})", re.ASCII)
 _SECRET = re.compile("token|key|secret|passw|credential", re.IGNORECASE)
 
 
-def get(name: str) -> str | None:
-    """The value of a variable, None if it is not set."""
-    return os.environ.get(name)
+get = os.environ.get
+"""The value of a variable, None if it is not set."""
 
 
 def put(name: str, value: str | None) -> None:

@@ -2,7 +2,6 @@
 
 import math
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -35,25 +34,25 @@ def convert(path: Path | None, where: str, value: Any, shape: type[Shape]) -> Sh
         hint = hints.get(key.rpartition(".")[2], "")
         raise ConfigInvalid(f"{of(path)}{key}: {reason[0].lower()}{reason[1:]}", hint) from error
 
-    for reason in _no_limits(where, converted):
-        raise ConfigInvalid(f"{of(path)}{reason}")
+    _check_numbers(path, where, converted)
     return converted
 
 
-def _no_limits(where: str, value: object) -> Iterator[str]:
-    """The errors of the numbers in a struct: NaN, infinities and integers of more than 64 bits are not limits."""
-    if isinstance(value, msgspec.Struct):
-        for field in msgspec.structs.fields(value):
-            inner = getattr(value, field.name)
-            if inner is not None and not isinstance(inner, str | bool | dict):
-                yield from _no_limits(f"{where}.{field.encode_name}".lstrip("."), inner)
-    elif isinstance(value, list | tuple):
-        for number, each in enumerate(value):
-            yield from _no_limits(f"{where}.{number}", each) if isinstance(each, msgspec.Struct) else ()
-    elif isinstance(value, float) and not math.isfinite(value):
-        yield f"{where} is {value}; it must be a finite number"
-    elif isinstance(value, int) and abs(value) > MOST:
-        yield f"{where} is {value}, which is too large (at most {MOST:,})"
+def _check_numbers(path: Path | None, where: str, struct: object) -> None:
+    """Raise ConfigInvalid for a number that is no limit: NaN, an infinity, an integer of more than 64 bits."""
+    values = [(where, struct)]
+    for key, value in values:  # it grows: each struct adds its fields
+        if isinstance(value, msgspec.Struct):
+            fields = zip(value.__struct_encode_fields__, value.__struct_fields__, strict=True)
+            values += [(f"{key}.{name}".lstrip("."), getattr(value, attribute)) for name, attribute in fields]
+        elif isinstance(value, list | tuple):
+            values += [
+                (f"{key}.{number}", each) for number, each in enumerate(value) if isinstance(each, msgspec.Struct)
+            ]
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise ConfigInvalid(f"{of(path)}{key} is {value}; it must be a finite number")
+        elif isinstance(value, int) and abs(value) > MOST:
+            raise ConfigInvalid(f"{of(path)}{key} is {value}, which is too large (at most {MOST:,})")
 
 
 def of(path: Path | None) -> str:
