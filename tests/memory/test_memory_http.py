@@ -2,14 +2,16 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 import pytest
+import shared
 from api import ask, problem, with_agents
 from doubles import running
-from homes import Home
+from homes import Home, home_with_ledger
 from memagent_double import MemAgentDouble
 from memory_homes import incident_4711, take_in
 from serving import Server, serving
@@ -20,18 +22,21 @@ SESSION = "incident-4711"
 AWKWARD = ["a/b", "a b?c#d%e", "数据 \U0001f600", "../../etc", "a\nb", "%2F"]
 
 
-@pytest.fixture
-def home(home: Home) -> Home:
-    """A home with agents and a session in its ledger."""
-    with_agents(home)
-    take_in(home, incident_4711())
-    return home
+home, server = shared.home, shared.server
 
 
 @pytest.fixture
-def server(home: Home) -> Iterator[Server]:
+def own_home(tmp_path: Path, made_ledger: Path) -> Home:
+    """A home for one test, with agents and a session in its ledger."""
+    own_home = with_agents(home_with_ledger(tmp_path, made_ledger))
+    take_in(own_home, incident_4711())
+    return own_home
+
+
+@pytest.fixture
+def own_server(own_home: Home) -> Iterator[Server]:
     """A server in that home."""
-    with serving(home) as server:
+    with serving(own_home) as server:
         yield server
 
 
@@ -43,33 +48,33 @@ def memory(server: Server, session: str = SESSION, **query: Any) -> httpx.Respon
     return server.get(f"/v1/sessions/{quote(session, safe='')}/memory", params=query)
 
 
-def test_a_session_can_be_compressed_and_its_memory_read(server: Server) -> None:
-    answer = compress(server, intent="Testing echo and uppercase").json()
+def test_a_session_can_be_compressed_and_its_memory_read(own_server: Server) -> None:
+    answer = compress(own_server, intent="Testing echo and uppercase").json()
     assert list(answer) == ["status", "session_id", "compressed", "memory_block", "error"]
     assert (answer["status"], answer["compressed"], answer["error"]) == ("ok", len(incident_4711()), None)
     assert answer["memory_block"]["intent"] == "Testing echo and uppercase"
-    assert memory(server).json() == {"session_id": SESSION, "blocks": [answer["memory_block"]], "next": None}
-    again = compress(server).json()
+    assert memory(own_server).json() == {"session_id": SESSION, "blocks": [answer["memory_block"]], "next": None}
+    again = compress(own_server).json()
     assert (again["status"], again["compressed"], again["memory_block"]) == ("ok", 0, None)
 
 
-def test_the_memory_is_returned_as_a_prompt_within_max_tokens(server: Server) -> None:
-    compress(server)
-    said = memory(server, **{"as": "prompt", "max_tokens": 128}).json()
+def test_the_memory_is_returned_as_a_prompt_within_max_tokens(own_server: Server) -> None:
+    compress(own_server)
+    said = memory(own_server, **{"as": "prompt", "max_tokens": 128}).json()
     assert list(said) == ["session_id", "text", "cites"]
     assert 0 < len(said["text"]) <= 4 * 128
     assert set(said["cites"]) <= {
-        contract["contract_id"] for contract in server.get("/v1/contracts").json()["contracts"]
+        contract["contract_id"] for contract in own_server.get("/v1/contracts").json()["contracts"]
     }
 
 
-def test_blocks_are_returned_in_pages(server: Server) -> None:
-    compress(server)
-    ask(server, session=SESSION)
-    compress(server)
-    first = memory(server, limit=1)
+def test_blocks_are_returned_in_pages(own_server: Server) -> None:
+    compress(own_server)
+    ask(own_server, session=SESSION)
+    compress(own_server)
+    first = memory(own_server, limit=1)
     assert [block["covered"]["count"] for block in first.json()["blocks"]] == [len(incident_4711())]
-    following = server.get(httpx.URL(first.links["next"]["url"])).json()
+    following = own_server.get(httpx.URL(first.links["next"]["url"])).json()
     assert [block["covered"]["count"] for block in following["blocks"]] == [2]
     assert following["next"] is None
 
@@ -83,11 +88,11 @@ def test_any_session_id_works_percent_encoded(server: Server, session: str) -> N
     assert len(said["blocks"]) == 1
 
 
-def test_an_unknown_session_is_a_404_and_a_session_without_blocks_an_empty_list(server: Server) -> None:
-    problem(compress(server, "nobody"), 404, "not_found")
-    problem(memory(server, "nobody"), 404, "not_found")
-    assert memory(server).json()["blocks"] == []
-    assert memory(server, **{"as": "prompt"}).json() == {"session_id": SESSION, "text": "", "cites": []}
+def test_an_unknown_session_is_a_404_and_a_session_without_blocks_an_empty_list(own_server: Server) -> None:
+    problem(compress(own_server, "nobody"), 404, "not_found")
+    problem(memory(own_server, "nobody"), 404, "not_found")
+    assert memory(own_server).json()["blocks"] == []
+    assert memory(own_server, **{"as": "prompt"}).json() == {"session_id": SESSION, "text": "", "cites": []}
 
 
 @pytest.mark.parametrize("more", [{"max_tokens": 3}, {"via": "fax"}, {"intent": 3}, {"session_id": ""}])
@@ -99,9 +104,9 @@ def test_via_llm_without_a_configured_model_is_rejected(server: Server) -> None:
     problem(compress(server, via="llm"), 403, "llm_off")
 
 
-def test_reading_needs_the_scope_read_and_compressing_the_scope_run(home: Home) -> None:
-    home.write("tokens", "reader-of-the-ledger read\nrunner-of-the-tasks run\n").chmod(0o600)
-    with serving(home, "--token-file", "tokens") as server:
+def test_reading_needs_the_scope_read_and_compressing_the_scope_run(own_home: Home) -> None:
+    own_home.write("tokens", "reader-of-the-ledger read\nrunner-of-the-tasks run\n").chmod(0o600)
+    with serving(own_home, "--token-file", "tokens") as server:
         for token, compresses, reads in (("reader-of-the-ledger", 403, 200), ("runner-of-the-tasks", 200, 403)):
             headers = {"Authorization": f"Bearer {token}"}
             done = server.post("/v1/compress", json={"session_id": SESSION}, headers=headers)
@@ -110,11 +115,11 @@ def test_reading_needs_the_scope_read_and_compressing_the_scope_run(home: Home) 
 
 
 def test_the_server_responds_during_a_compression_and_a_second_one_waits(
-    home: Home, wait_for: Callable[[Callable[[], Any]], Any]
+    own_home: Home, wait_for: Callable[[Callable[[], Any]], Any]
 ) -> None:
     with running(MemAgentDouble("held")) as double:
-        home.environment["MEMAGENT_URL"] = double.url
-        with serving(home) as server:
+        own_home.environment["MEMAGENT_URL"] = double.url
+        with serving(own_home) as server:
             done: list[httpx.Response] = []
             threads = [threading.Thread(target=lambda: done.append(compress(server))) for _ in range(2)]
             for thread in threads:
@@ -130,7 +135,7 @@ def test_the_server_responds_during_a_compression_and_a_second_one_waits(
 
 
 @pytest.mark.torture
-def test_waiting_too_long_for_another_compression_is_a_409(home: Home, server: Server) -> None:
-    with exclusive(home.ledger, "compress"):
-        refused = server.post("/v1/compress", json={"session_id": SESSION}, timeout=60)
+def test_waiting_too_long_for_another_compression_is_a_409(own_home: Home, own_server: Server) -> None:
+    with exclusive(own_home.ledger, "compress"):
+        refused = own_server.post("/v1/compress", json={"session_id": SESSION}, timeout=60)
     problem(refused, 409, "conflict")

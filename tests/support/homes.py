@@ -11,7 +11,7 @@ import tempfile
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from prestarted import Prestarted
 
@@ -32,11 +32,7 @@ class Home:
         given = stdin.encode() if isinstance(stdin, str) else stdin
         forked = prestarted()
         if forked and forked.can_run(self.environment):
-            folder = os.open(self.folder, os.O_DIRECTORY)
-            try:
-                code, out, err = forked.run(list(arguments), given, folder, self.environment, timeout)
-            finally:
-                os.close(folder)
+            code, out, err = forked.run(list(arguments), given, self.folder, self.environment, timeout)
             return Result(code, out.decode(), err.decode())
         done = subprocess.run(
             self.command(*arguments),
@@ -49,9 +45,16 @@ class Home:
         )
         return Result(done.returncode, done.stdout.decode(), done.stderr.decode())
 
-    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[bytes]:
-        """Start `aorch` with `arguments` as a process of its own and return the running process."""
+    def start(self, *arguments: str, new_python: bool = False, **options: Any) -> subprocess.Popen[bytes]:
+        """Start `aorch` with `arguments` as a process of its own and return it.
+
+        `new_python` makes it a new interpreter, for tests of what happens while a command starts.
+        """
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL} | options
+        forked = prestarted()
+        if forked and not new_python and "preexec_fn" not in options and forked.can_run(self.environment):
+            process = forked.start(list(arguments), self.folder, self.environment, **options)
+            return cast("subprocess.Popen[bytes]", process)
         return subprocess.Popen(self.command(*arguments), cwd=self.folder, env=self.environment, **options)
 
     @staticmethod

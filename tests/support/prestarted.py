@@ -12,20 +12,105 @@ import gc
 import importlib
 import json
 import os
+import pkgutil
+import select
 import selectors
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import IO, Any, NoReturn
 
-PRELOADED = ("agents", "compress", "contracts", "memory", "run", "serve", "status", "tokens", "trace", "worker")
+NOT_PRELOADED = ("aorch.__main__", "aorch.ledger.generate_statements", "aorch.ledger.queries")
+STREAMS = ("stdin", "stdout", "stderr")
 AT_START = ("TERMINAL_WIDTH", "FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS", "LC_ALL", "_TYPER_COMPLETE_ARGS")
 """Variables that Python or a library reads when it starts."""
+
+
+class Forked:
+    """A command in a process of its own, used as a `subprocess.Popen` is."""
+
+    def __init__(self, arguments: list[str], connection: socket.socket, pipes: dict[str, IO[bytes]]) -> None:
+        self.args = ["aorch", *arguments]
+        self._connection = connection
+        self.stdin, self.stdout, self.stderr = (pipes.get(name) for name in STREAMS)
+        self.pid = int(self._read_number())
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """The exit code, negative if a signal killed the process; None while it runs."""
+        if self.returncode is None and select.select([self._connection], [], [], 0)[0]:
+            self._end()
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait until the process ends; returns its exit code."""
+        if self.returncode is None:
+            if not select.select([self._connection], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired(self.args, timeout or 0)
+            self._end()
+        assert self.returncode is not None
+        return self.returncode
+
+    def communicate(
+        self, given: bytes | None = None, timeout: float | None = None
+    ) -> tuple[bytes | None, bytes | None]:
+        """Write `given` to stdin, wait until the process ends, and return what it wrote to stdout and stderr."""
+        read: dict[str, bytes] = {}
+        threads = [
+            threading.Thread(target=_read_all, args=(name, pipe, read), daemon=True)
+            for name in STREAMS[1:]
+            if (pipe := getattr(self, name)) and not pipe.closed
+        ]
+        if self.stdin and not self.stdin.closed:
+            threads.append(threading.Thread(target=_write_all, args=(self.stdin, given or b""), daemon=True))
+        end = None if timeout is None else time.monotonic() + timeout
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(None if end is None else max(0, end - time.monotonic()))
+            if thread.is_alive():
+                raise subprocess.TimeoutExpired(self.args, timeout or 0)
+        self.wait(None if end is None else max(0, end - time.monotonic()))
+        return read.get("stdout"), read.get("stderr")
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, unless the process has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+    def __enter__(self) -> "Forked":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for pipe in (self.stdin, self.stdout, self.stderr):
+            if pipe:
+                pipe.close()
+        self.wait()
+
+    def _end(self) -> None:
+        self.returncode = int(self._read_number())
+        self._connection.close()
+
+    def _read_number(self) -> bytes:
+        line = b""
+        while not line.endswith(b"\n"):
+            line += (read := self._connection.recv(1))
+            assert read, "the prestarted process has ended"
+        return line
 
 
 class Prestarted:
@@ -44,46 +129,66 @@ class Prestarted:
         """Whether a command with that environment would start as the forked process did."""
         return _read_at_start(environment) == self._at_start
 
+    def start(
+        self,
+        arguments: list[str],
+        folder: Path,
+        env: dict[str, str],
+        *,
+        start_new_session: bool = False,
+        **streams: Any,
+    ) -> Forked:
+        """Start `aorch` with `arguments` in `folder`; the streams are what they are for `subprocess.Popen`."""
+        request = {"arguments": arguments, "env": env, "umask": _umask(), "new_session": start_new_session}
+        pipes: dict[str, IO[bytes]] = {}
+        with contextlib.ExitStack() as sent:
+            descriptors = [_open_stream(name, streams.get(name), pipes, sent) for name in STREAMS]
+            descriptors.append(os.dup(folder) if isinstance(folder, int) else os.open(folder, os.O_DIRECTORY))
+            sent.callback(os.close, descriptors[-1])
+            connection = socket.socket(socket.AF_UNIX)
+            connection.connect(str(self._address))
+            socket.send_fds(connection, [b"."], descriptors)
+            connection.sendall(json.dumps(request).encode() + b"\n")
+        return Forked(arguments, connection, pipes)
+
     def run(
-        self, arguments: list[str], given: bytes | None, cwd: int, env: dict[str, str], timeout: float
+        self, arguments: list[str], given: bytes | None, folder: Path | int, env: dict[str, str], timeout: float
     ) -> tuple[int, bytes, bytes]:
-        """Run `aorch` with `arguments` to its end in the directory that the descriptor `cwd` has open.
+        """Run `aorch` with `arguments` in `folder` until it ends.
 
         Returns its exit code (negative: the signal that killed it), stdout and stderr.
         """
-        pipes = [os.pipe() for _ in range(3)]
-        (stdin, feed), (out, stdout), (err, stderr) = pipes
-        request = {"arguments": arguments, "env": env, "umask": _umask()}
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.connect(str(self._address))
-            try:
-                socket.send_fds(connection, [b"."], [stdin, stdout, stderr, cwd])
-                connection.sendall(json.dumps(request).encode() + b"\n")
-            finally:
-                for descriptor in (stdin, stdout, stderr):
-                    os.close(descriptor)
-            read: dict[int, bytes] = {}
-            threads = [threading.Thread(target=_read_all, args=(each, read)) for each in (out, err)]
-            threads.append(threading.Thread(target=_write_all, args=(feed, given or b"")))
-            for thread in threads:
-                thread.start()
-            connection.settimeout(timeout)
-            answers = connection.makefile()
-            pid = int(answers.readline())
-            try:
-                code = int(answers.readline())
-            except TimeoutError:
-                os.kill(pid, signal.SIGKILL)
-                raise subprocess.TimeoutExpired(["aorch", *arguments], timeout) from None
-            finally:
-                for thread in threads:
-                    thread.join(timeout)
-        return code, read[out], read[err]
+        pipe = subprocess.PIPE
+        process = self.start(arguments, folder, env, stdin=pipe, stdout=pipe, stderr=pipe)
+        try:
+            out, err = process.communicate(given, timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            raise
+        assert process.returncode is not None
+        return process.returncode, out or b"", err or b""
 
     def stop(self) -> None:
         """End the process; the commands have ended."""
         self._process.kill()
         self._process.communicate()
+
+
+def _open_stream(name: str, stream: Any, pipes: dict[str, IO[bytes]], sent: contextlib.ExitStack) -> int:
+    """The descriptor that the command gets as its stream `name`."""
+    if stream is None:
+        return STREAMS.index(name)
+    if stream == subprocess.DEVNULL:
+        descriptor = os.open(os.devnull, os.O_RDWR)
+    elif stream == subprocess.PIPE:
+        reading, writing = os.pipe()
+        descriptor, ours = (reading, writing) if name == "stdin" else (writing, reading)
+        pipes[name] = os.fdopen(ours, "wb" if name == "stdin" else "rb", buffering=0 if name == "stdin" else -1)
+    else:
+        return stream if isinstance(stream, int) else stream.fileno()
+    sent.callback(os.close, descriptor)
+    return descriptor
 
 
 def _read_at_start(environment: dict[str, str]) -> dict[str, str]:
@@ -100,14 +205,15 @@ def _umask() -> int:
     return current
 
 
-def _read_all(descriptor: int, into: dict[int, bytes]) -> None:
-    with open(descriptor, "rb") as file:
-        into[descriptor] = file.read()
+def _read_all(name: str, pipe: IO[bytes], into: dict[str, bytes]) -> None:
+    with pipe:
+        into[name] = pipe.read()
 
 
-def _write_all(descriptor: int, data: bytes) -> None:
-    with contextlib.suppress(BrokenPipeError), open(descriptor, "wb") as file:
-        file.write(data)
+def _write_all(pipe: IO[bytes], data: bytes) -> None:
+    with contextlib.suppress(BrokenPipeError), pipe:
+        while data:
+            data = data[pipe.write(data) :]
 
 
 def serve(address: str) -> list[str]:
@@ -153,6 +259,8 @@ def serve(address: str) -> list[str]:
     os.environ.clear()
     os.environ.update(request["env"])
     os.umask(request["umask"])
+    if request["new_session"]:
+        os.setsid()
     return request["arguments"]
 
 
@@ -182,9 +290,12 @@ def end(main: Callable[[], None]) -> NoReturn:
 
 
 if __name__ == "__main__":
-    for name in PRELOADED:
-        importlib.import_module(f"aorch.cli.commands.{name}")
-    for name in ("aorch.orchestrator", "aorch.memory.compressor", "aorch.ledger.reader", "aorch.server.http_runner"):
+    import aorch
+
+    for module in pkgutil.walk_packages(aorch.__path__, "aorch."):
+        if not module.name.startswith(NOT_PRELOADED):
+            importlib.import_module(module.name)
+    for name in ("aiohttp.web", "alembic.command", "jsonschema_rs", "platformdirs.unix"):
         importlib.import_module(name)
     from aorch.__main__ import main
 

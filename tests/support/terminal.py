@@ -5,7 +5,6 @@ import os
 import pty
 import re
 import struct
-import subprocess
 import termios
 from collections.abc import Iterator
 
@@ -19,10 +18,8 @@ def at_terminal(home: Home, *arguments: str, columns: int = 100, code: int = 0, 
     """What `aorch` shows at a terminal of so many columns, where it exits with that code."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-    environment = {**home.environment, "TERM": "xterm-256color", **environment}
-    process = subprocess.Popen(
-        home.command(*arguments), stdin=theirs, stdout=theirs, stderr=theirs, cwd=home.folder, env=environment
-    )
+    home = Home(home.folder, {**home.environment, "TERM": "xterm-256color", **environment})
+    process = home.start(*arguments, stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
     shown = b"".join(_read(ours))
     os.close(ours)
