@@ -3,13 +3,13 @@
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from homes import Home, empty_home, home_with_ledger
-from waiting import WAIT_S, wait_until
+from homes import Home, empty_home, home_with_ledger, prestarted
+from waiting import WAIT_S
 
 from aorch import Orchestrator
 
@@ -85,16 +85,11 @@ def made_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def wait_for() -> Callable[[Callable[[], Any]], Any]:
-    """The function `waiting.wait_until`."""
-    return wait_until
-
-
-@pytest.fixture
 def no_leftovers() -> Iterator[None]:
     """No child of this process outlives the test."""
     import psutil
 
+    prestarted()  # which stays
     before = set(psutil.Process().children(recursive=True))
     yield
     _, alive = psutil.wait_procs(set(psutil.Process().children(recursive=True)) - before, timeout=WAIT_S)

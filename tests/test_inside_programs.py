@@ -13,7 +13,7 @@ import pytest
 from api import ask
 from homes import Home
 from serving import serving
-from trace_checks import WaitFor
+from waiting import wait_for
 
 from aorch import Agent, AgentCapability, Orchestrator
 from aorch.errors import UsageError
@@ -313,7 +313,7 @@ async def test_an_agents_traceback_goes_to_the_logger_and_its_message_to_the_led
     assert "Traceback" not in str(error)
 
 
-def test_a_service_logs_the_traceback_of_an_agent_and_a_command_does_not(home: Home, wait_for: WaitFor) -> None:
+def test_a_service_logs_the_traceback_of_an_agent_and_a_command_does_not(home: Home) -> None:
     home.write("my.py", RAISING)
     home.write("aorch.toml", '[agents.raising]\nclass = "my:Raising"\n')
     done = home.aorch("run", "raise")

@@ -5,13 +5,13 @@ import pydoc
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from homes import Home
 from trace_double import doubling
+from waiting import wait_for
 
 import aorch
 from aorch import Agent, AgentCapability, AgentStatus, AorchError, Conflict, Orchestrator, UsageError
@@ -96,9 +96,7 @@ async def test_the_addresses_of_the_services_are_given_to_the_orchestrator(home:
         assert "secret" not in str(refused.value)
 
 
-async def test_an_orchestrator_with_a_trace_url_delivers_to_trace_itself(
-    home: Home, wait_for: Callable[[Callable[[], Any]], Any]
-) -> None:
+async def test_an_orchestrator_with_a_trace_url_delivers_to_trace_itself(home: Home) -> None:
     with doubling(home.folder / "trace") as double:
         async with Orchestrator(home.ledger, trace_url=double.url) as orchestrator:
             await orchestrator.orchestrate("s", {"capability": "echo", "parameters": {"text": "one"}})

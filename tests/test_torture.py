@@ -7,13 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
 
 import psutil
 import pytest
 from homes import Home
+from waiting import wait_for
 
 pytestmark = pytest.mark.torture
 
@@ -103,9 +103,7 @@ def _ended(home: Home) -> Iterator[None]:
             process.kill()
 
 
-def test_a_hundred_kills_lose_nothing_and_each_orphan_is_answered_once(
-    home: Home, wait_for: Callable[[Callable[[], Any]], Any]
-) -> None:
+def test_a_hundred_kills_lose_nothing_and_each_orphan_is_answered_once(home: Home) -> None:
     home.write("witness.py", WITNESS)
     home.write("asking.py", ASKING)
     home.write("aorch.toml", CONFIG)
@@ -149,9 +147,7 @@ def test_a_hundred_kills_lose_nothing_and_each_orphan_is_answered_once(
     assert home.rows(alone) == [("REQUEST", "completed"), ("RESPONSE", "completed")]
 
 
-def test_sixty_interrupts_leave_no_process_and_no_open_exchange(
-    home: Home, wait_for: Callable[[Callable[[], Any]], Any]
-) -> None:
+def test_sixty_interrupts_leave_no_process_and_no_open_exchange(home: Home) -> None:
     home.write("witness.py", WITNESS)
     home.write("aorch.toml", CONFIG)
     home.aorch("run", "echo", "text=a")

@@ -4,14 +4,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from homes import Home
 from program_agents import ends_of, worker
-
-Wait = Callable[[Callable[[], Any]], Any]
+from waiting import wait_for
 
 ARGUMENTS = "import json, sys; print(json.dumps({'arguments': sys.argv[1:]}))"
 """A program that tells what arguments it was given."""
@@ -232,7 +230,7 @@ def test_a_program_that_runs_itself_is_ended_by_the_depth_limit(home: Home) -> N
     assert home.rows("SELECT count(*) FROM contracts WHERE contract_type = 'REQUEST'") == [(4,)]
 
 
-def test_tasks_beyond_an_agents_concurrency_wait_visibly_as_pending(home: Home, wait_for: Wait) -> None:
+def test_tasks_beyond_an_agents_concurrency_wait_visibly_as_pending(home: Home) -> None:
     worker(
         home, "sh", "-c", "echo + >> log; while [ ! -e go ]; do sleep 0.02; done; echo - >> log", more="concurrency = 1"
     )

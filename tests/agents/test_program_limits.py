@@ -2,18 +2,15 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from homes import Home
 from program_agents import ends_of, worker
 from waiters import is_gone
+from waiting import wait_for
 
 MiB = 1024 * 1024
-
-Wait = Callable[[Callable[[], Any]], Any]
 
 
 def writer_is_gone(pid_file: Path) -> bool:
@@ -78,7 +75,7 @@ def test_output_of_exactly_the_limit_is_taken_and_one_byte_more_is_not(home: Hom
 
 
 @pytest.mark.usefixtures("no_leftovers")
-def test_a_program_that_hangs_is_ended_with_all_its_children(home: Home, wait_for: Wait) -> None:
+def test_a_program_that_hangs_is_ended_with_all_its_children(home: Home) -> None:
     worker(
         home, "sh", "-c", "(sleep 60 & echo $! > grandchild; wait) & echo $$ > program; wait", more="timeout_s = 0.5"
     )
@@ -98,7 +95,7 @@ def test_the_callers_timeout_overrides_the_agents(home: Home) -> None:
 
 
 @pytest.mark.usefixtures("no_leftovers")
-def test_a_program_that_ignores_being_told_to_end_is_killed(home: Home, wait_for: Wait) -> None:
+def test_a_program_that_ignores_being_told_to_end_is_killed(home: Home) -> None:
     worker(
         home, "sh", "-c", "trap '' TERM INT HUP; echo $$ > program; while :; do sleep 1; done", more="timeout_s = 0.3"
     )
@@ -113,7 +110,7 @@ def test_a_program_that_ends_cleanly_when_told_to_has_the_time_for_it(home: Home
 
 
 @pytest.mark.usefixtures("no_leftovers")
-def test_a_child_that_holds_stdout_open_holds_nothing_up(home: Home, wait_for: Wait) -> None:
+def test_a_child_that_holds_stdout_open_holds_nothing_up(home: Home) -> None:
     worker(home, "sh", "-c", "sleep 60 & echo $! > child; echo done", more="timeout_s = 30")
     done = home.aorch("run", "work", timeout=10)
     assert (done.code, done.out, done.err) == (0, "done\n", "")
@@ -139,7 +136,7 @@ def test_a_program_that_closes_its_streams_and_goes_on_is_waited_for(home: Home)
 
 
 @pytest.mark.usefixtures("no_leftovers")
-def test_a_second_interrupt_leaves_nothing_running_either(home: Home, wait_for: Wait) -> None:
+def test_a_second_interrupt_leaves_nothing_running_either(home: Home) -> None:
     worker(home, "sh", "-c", "trap '' TERM INT HUP; echo $$ > program; while :; do sleep 1; done")
     running = home.start("run", "work")
     program = home.folder / "program"

@@ -2,12 +2,11 @@
 
 import signal
 import subprocess
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 from homes import Home
 from python_agents import agent, python, response
+from waiting import wait_for
 
 
 @pytest.mark.parametrize("sync", [False, True], ids=["async", "sync"])
@@ -69,9 +68,7 @@ def test_a_thread_that_an_agent_waits_for_does_not_hold_up_the_answer_after_the_
     assert not (home.folder / "finished").exists()
 
 
-def test_an_async_agent_that_blocks_the_loop_is_interrupted_by_a_second_ctrl_c(
-    home: Home, wait_for: Callable[[Callable[[], Any]], Any]
-) -> None:
+def test_an_async_agent_that_blocks_the_loop_is_interrupted_by_a_second_ctrl_c(home: Home) -> None:
     agent(home, "open('started', 'w').close()\ntime.sleep(2)\nopen('finished', 'w').close()\nreturn {'success': True}")
     running = home.start("run", "work")
     wait_for((home.folder / "started").exists)

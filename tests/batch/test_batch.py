@@ -3,15 +3,11 @@
 import json
 import re
 import subprocess
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 from batches import lines, results, seen, statuses, task
 from homes import Home
-
-Wait = Callable[[Callable[[], Any]], Any]
-
+from waiting import wait_for
 
 # Lines and results
 
@@ -132,7 +128,7 @@ def test_the_urgent_of_those_that_wait_go_first_and_the_contract_says_how_urgent
 
 
 @pytest.mark.torture
-def test_a_slow_first_line_holds_up_reading_and_never_piles_up_results(home: Home, wait_for: Wait) -> None:
+def test_a_slow_first_line_holds_up_reading_and_never_piles_up_results(home: Home) -> None:
     """In order, 20,000 lines: about a thousand are done while the first is not, and all of them afterwards."""
     home.write("b.jsonl", lines(task(0, wait="go"), *(task(n) for n in range(1, 20_000))))
     with (home.folder / "out").open("wb") as out:

@@ -7,15 +7,12 @@ import re
 import signal
 import subprocess
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from batches import lines, results, seen, statuses, task
 from homes import Home
-
-Wait = Callable[[Callable[[], Any]], Any]
-
+from waiting import wait_for
 
 # How it ends
 
@@ -79,7 +76,7 @@ def test_fail_fast_ends_although_standard_input_stays_open(home: Home) -> None:
 @pytest.mark.usefixtures("no_leftovers")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_cancels_what_is_in_flight_and_tells_what_completed(
-    home: Home, wait_for: Wait, number: signal.Signals, code: int
+    home: Home, number: signal.Signals, code: int
 ) -> None:
     running = home.start("run", "--batch", "-", "--parallel", "3", "--session", "s", stdin=subprocess.PIPE)
     assert running.stdin

@@ -11,14 +11,12 @@ from typing import Any
 import pytest
 from batches import CONFIG, lines, results, seen, task
 from homes import Home
-from waiting import pause
-
-Wait = Callable[[Callable[[], Any]], Any]
+from waiting import pause, wait_for
 
 REQUESTS = "SELECT count(*) FROM contracts WHERE contract_type = 'REQUEST'"
 
 
-def killed(home: Home, wait_for: Wait, when: Callable[[], Any], *arguments: str) -> str:
+def killed(home: Home, when: Callable[[], Any], *arguments: str) -> str:
     """What an `aorch run` printed that was ended by `kill -9` once `when` was true."""
     with (home.folder / "killed.out").open("w+b") as out:
         running = home.start("run", *arguments, stdout=out)
@@ -72,13 +70,11 @@ def test_without_resume_a_batch_begins_anew(home: Home) -> None:
     assert home.rows(REQUESTS) == [(2,)]
 
 
-def test_a_killed_batch_goes_on_and_what_was_in_flight_is_done_again_only_where_that_is_safe(
-    home: Home, wait_for: Wait
-) -> None:
+def test_a_killed_batch_goes_on_and_what_was_in_flight_is_done_again_only_where_that_is_safe(home: Home) -> None:
     tasks = [task(n) for n in range(20)]
     home.write("b.jsonl", lines(*tasks, task("a", "once", wait="go"), task("b", "again", wait="go"), task("c")))
     arguments = ("--batch", "b.jsonl", "--parallel", "2")
-    printed = results(killed(home, wait_for, lambda: {"a", "b"} <= set(seen(home)), *arguments))
+    printed = results(killed(home, lambda: {"a", "b"} <= set(seen(home)), *arguments))
     assert {result["data"] for result in printed} <= set(range(20))
     home.write("go", "")
     done = home.aorch("run", *arguments, "--resume")
@@ -95,7 +91,7 @@ def test_a_killed_batch_goes_on_and_what_was_in_flight_is_done_again_only_where_
     assert results(home.aorch("run", *arguments, "--resume"))[21] == by_id[22]
 
 
-def test_a_batch_that_was_interrupted_by_hand_goes_on_likewise(home: Home, wait_for: Wait) -> None:
+def test_a_batch_that_was_interrupted_by_hand_goes_on_likewise(home: Home) -> None:
     home.write("b.jsonl", lines(task("a", "once", wait="go"), task("b", "again", wait="go"), task("c")))
     running = home.start("run", "--batch", "b.jsonl", "--parallel", "2")
     wait_for(lambda: len(seen(home)) == 2)
@@ -109,9 +105,7 @@ def test_a_batch_that_was_interrupted_by_hand_goes_on_likewise(home: Home, wait_
 
 
 @pytest.mark.parametrize("how", ["kill", "terminate"])
-def test_what_only_waited_for_a_free_place_is_done_again_since_no_agent_saw_it(
-    home: Home, wait_for: Wait, how: str
-) -> None:
+def test_what_only_waited_for_a_free_place_is_done_again_since_no_agent_saw_it(home: Home, how: str) -> None:
     home.write("aorch.toml", CONFIG + "concurrency = 1\n")
     home.write("b.jsonl", lines(task("a", wait="go"), task("b"), task("c")))
     running = home.start("run", "--batch", "b.jsonl")
@@ -172,7 +166,7 @@ def test_the_same_line_under_the_same_id_is_done_once_and_has_its_result_each_ti
     assert seen(home).count("1") == 1
 
 
-def test_a_line_that_another_process_is_doing_is_not_done_beside_it(home: Home, wait_for: Wait) -> None:
+def test_a_line_that_another_process_is_doing_is_not_done_beside_it(home: Home) -> None:
     home.write("b.jsonl", lines(task("a", wait="go"), task("b")))
     running = home.start("run", "--batch", "b.jsonl", "--parallel", "1")
     wait_for(lambda: seen(home))
@@ -213,9 +207,9 @@ def test_what_failed_is_done_again_until_it_succeeds(home: Home) -> None:
         assert json.loads(metadata) == {**json.loads(asked), "retry_of": root}
 
 
-def test_what_was_interrupted_is_done_again_when_that_is_asked_for(home: Home, wait_for: Wait) -> None:
+def test_what_was_interrupted_is_done_again_when_that_is_asked_for(home: Home) -> None:
     home.write("b.jsonl", lines(task("a", wait="go"), task("b", "again", wait="go")))
-    killed(home, wait_for, lambda: len(seen(home)) == 2, "--batch", "b.jsonl", "--session", "s")
+    killed(home, lambda: len(seen(home)) == 2, "--batch", "b.jsonl", "--session", "s")
     home.write("go", "")
     assert home.aorch("run", "--batch", "b.jsonl", "--session", "s", "--resume").code == 10
     done = home.aorch("run", "--retry-failed", "s")
@@ -224,17 +218,17 @@ def test_what_was_interrupted_is_done_again_when_that_is_asked_for(home: Home, w
     assert home.aorch("run", "--retry-failed", "s").out == ""
 
 
-def test_a_killed_batch_comes_out_whole_after_its_interrupted_lines_were_done_again(home: Home, wait_for: Wait) -> None:
+def test_a_killed_batch_comes_out_whole_after_its_interrupted_lines_were_done_again(home: Home) -> None:
     """However often that takes: a line's result is that of its last trial, under its own id."""
     home.write("b.jsonl", lines(*(task(n, wait="go", about={"id": f"L{n}"}) for n in range(4)), task(4)))
     batch = ("run", "--batch", "b.jsonl", "--ordered")
     completed = f"{REQUESTS} AND status = 'completed'"
-    killed(home, wait_for, lambda: len(seen(home)) == 5 and home.rows(completed) == [(1,)], *batch[1:])
+    killed(home, lambda: len(seen(home)) == 5 and home.rows(completed) == [(1,)], *batch[1:])
     told = home.aorch(*batch, "--resume")
     assert [result["success"] for result in results(told)] == [False] * 4 + [True]
     retry = re.search("^next: aorch (run --retry-failed .*)$", told.err, re.MULTILINE)
     assert retry
-    killed(home, wait_for, lambda: len(seen(home)) == 9, *retry[1].split()[1:])
+    killed(home, lambda: len(seen(home)) == 9, *retry[1].split()[1:])
     assert [result["code"] for result in results(home.aorch(*batch, "--resume"))[:4]] == ["interrupted"] * 4
     home.write("broken", "")
     home.write("go", "")
@@ -267,9 +261,9 @@ def test_a_line_that_no_agent_could_do_is_done_once_by_whichever_comes_first(hom
         home.write("aorch.toml", config)
 
 
-def test_two_that_resume_at_once_do_each_line_once(home: Home, wait_for: Wait) -> None:
+def test_two_that_resume_at_once_do_each_line_once(home: Home) -> None:
     home.write("b.jsonl", lines(*(task(n, "again", wait="go") for n in range(100))))
-    killed(home, wait_for, lambda: len(seen(home)) == 32, "--batch", "b.jsonl", "--parallel", "32")
+    killed(home, lambda: len(seen(home)) == 32, "--batch", "b.jsonl", "--parallel", "32")
     home.write("go", "")
     both = [home.start("run", "--batch", "b.jsonl", "--resume", "--parallel", "32") for _ in range(2)]
     for each in both:
@@ -277,10 +271,10 @@ def test_two_that_resume_at_once_do_each_line_once(home: Home, wait_for: Wait) -
     assert Counter(seen(home)) == {str(n): 2 if n < 32 else 1 for n in range(100)}
 
 
-def test_a_resumed_batch_names_the_sessions_in_which_its_contracts_are(home: Home, wait_for: Wait) -> None:
+def test_a_resumed_batch_names_the_sessions_in_which_its_contracts_are(home: Home) -> None:
     """Not the one that it would begin for more lines; and what is done again stays where it was."""
     home.write("b.jsonl", lines(task("a", "again", wait="go"), task("b", "again")))
-    killed(home, wait_for, lambda: len(seen(home)) == 2, "--batch", "b.jsonl", "--session", "mine")
+    killed(home, lambda: len(seen(home)) == 2, "--batch", "b.jsonl", "--session", "mine")
     home.write("go", "")
     assert home.aorch("run", "--batch", "b.jsonl", "--resume").err.endswith(" · session mine\n")
     assert home.rows("SELECT DISTINCT session_id FROM contracts") == [("mine",)]
@@ -301,7 +295,7 @@ def test_two_retries_at_once_do_each_task_once(home: Home) -> None:
 # Kills
 
 
-def killed_and_resumed(home: Home, total: int, kills: int, wait_for: Wait) -> None:
+def killed_and_resumed(home: Home, total: int, kills: int) -> None:
     """`total` lines, a tenth of them idempotent, with `kills` along the way; then what must be true of the last output."""
     home.write("b.jsonl", lines(*(task(n, "once" if n % 10 else "again") for n in range(total))))
     command = home.command("run", "--batch", "b.jsonl", "--parallel", "32")
@@ -334,17 +328,15 @@ def killed_and_resumed(home: Home, total: int, kills: int, wait_for: Wait) -> No
     assert pairs[0] == pairs[1]
 
 
-def test_a_batch_that_is_killed_three_times_gives_each_line_one_result(home: Home, wait_for: Wait) -> None:
-    killed_and_resumed(home, 2_000, 3, wait_for)
+def test_a_batch_that_is_killed_three_times_gives_each_line_one_result(home: Home) -> None:
+    killed_and_resumed(home, 2_000, 3)
 
 
 @pytest.mark.torture
-def test_a_batch_of_100_000_lines_that_is_killed_three_times_gives_each_line_one_result(
-    home: Home, wait_for: Wait
-) -> None:
-    killed_and_resumed(home, 100_000, 3, wait_for)
+def test_a_batch_of_100_000_lines_that_is_killed_three_times_gives_each_line_one_result(home: Home) -> None:
+    killed_and_resumed(home, 100_000, 3)
 
 
 @pytest.mark.torture
-def test_a_batch_that_is_killed_thirty_times_gives_each_line_one_result(home: Home, wait_for: Wait) -> None:
-    killed_and_resumed(home, 6_000, 30, wait_for)
+def test_a_batch_that_is_killed_thirty_times_gives_each_line_one_result(home: Home) -> None:
+    killed_and_resumed(home, 6_000, 30)

@@ -5,16 +5,12 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 from command_checks import ends_of
 from homes import Home
 from waiters import WAITING, are_gone, kill_at_work, start_waiting
-
-Wait = Callable[[Callable[[], Any]], Any]
-
+from waiting import wait_for
 
 # Many at once
 
@@ -76,7 +72,7 @@ def test_twenty_processes_open_a_ledger_that_does_not_exist_yet(home: Home) -> N
 @pytest.mark.usefixtures("no_leftovers")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_an_interrupted_run_cancels_the_contract_and_leaves_no_process(
-    home: Home, wait_for: Wait, number: signal.Signals, code: int
+    home: Home, number: signal.Signals, code: int
 ) -> None:
     home.write("aorch.toml", WAITING)
     running = start_waiting(home, "a", "--session", "s")

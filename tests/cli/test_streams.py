@@ -6,12 +6,10 @@ import resource
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from homes import Home
-
-Wait = Callable[[Callable[[], Any]], Any]
+from waiting import wait_for
 
 NOISY = """
 import atexit, os, subprocess, sys, threading
@@ -160,9 +158,7 @@ def test_a_stderr_that_takes_nothing_changes_no_exit_code(
 @pytest.mark.parametrize(("number", "command"), [
     (signal.SIGHUP, "run"), (signal.SIGINT, "run"), (signal.SIGTERM, "batch"), (signal.SIGHUP, "worker"),
 ])  # fmt: skip
-def test_a_signal_that_was_ignored_at_the_start_stays_ignored(
-    home: Home, wait_for: Wait, number: signal.Signals, command: str
-) -> None:
+def test_a_signal_that_was_ignored_at_the_start_stays_ignored(home: Home, number: signal.Signals, command: str) -> None:
     home.write("aorch.toml", SLEEPER)
     home.write("t.jsonl", '{"capability": "nap"}\n')
     if command == "worker":
@@ -177,7 +173,7 @@ def test_a_signal_that_was_ignored_at_the_start_stays_ignored(
     assert home.rows("SELECT status FROM contracts WHERE contract_type = 'RESPONSE'") == [("completed",)]
 
 
-def test_a_hangup_stops_a_worker_and_its_programs(home: Home, wait_for: Wait) -> None:
+def test_a_hangup_stops_a_worker_and_its_programs(home: Home) -> None:
     home.write("aorch.toml", SLEEPER)
     assert home.aorch("run", "sleep", "--detach").code == 0
     process = home.start("worker", "--grace", "0")
@@ -189,7 +185,7 @@ def test_a_hangup_stops_a_worker_and_its_programs(home: Home, wait_for: Wait) ->
     assert home.rows("SELECT status FROM contracts") == [("pending",)]
 
 
-def test_a_hangup_stops_a_service_and_its_programs(home: Home, wait_for: Wait) -> None:
+def test_a_hangup_stops_a_service_and_its_programs(home: Home) -> None:
     home.write("aorch.toml", SLEEPER)
     assert home.aorch("run", "sleep", "--detach").code == 0
     process = home.start("serve", "--port", "0", "--grace", "0")

@@ -5,19 +5,18 @@ import signal
 import sqlite3
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 from homes import Home
 from rows import pairs, put
+from waiting import wait_for
 
 from aorch import Orchestrator
 
-Wait = Callable[[Callable[[], Any]], Any]
 END_S = 1.0 + 1.0
 """A second, and one more for a machine that is busy."""
 
@@ -68,7 +67,7 @@ def ends(process: subprocess.Popen[bytes], number: signal.Signals) -> int:
     ids=lambda arguments: " ".join(arguments[:2]),
 )
 def test_a_command_that_waits_for_the_lock_ends_at_a_signal(
-    home: Home, wait_for: Wait, arguments: tuple[str, ...], number: signal.Signals
+    home: Home, arguments: tuple[str, ...], number: signal.Signals
 ) -> None:
     """What it had not begun to write is not in the ledger afterwards, and what is there stays."""
     home.write("aorch.toml", CONFIG)
@@ -84,7 +83,7 @@ def test_a_command_that_waits_for_the_lock_ends_at_a_signal(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_run_whose_agent_is_at_work_ends_though_its_response_cannot_be_written(
-    home: Home, wait_for: Wait, number: signal.Signals
+    home: Home, number: signal.Signals
 ) -> None:
     """The next process answers it."""
     home.write("aorch.toml", CONFIG)
@@ -97,9 +96,7 @@ def test_a_run_whose_agent_is_at_work_ends_though_its_response_cannot_be_written
 
 
 @pytest.mark.parametrize("command", [("worker", "--grace", "0"), ("serve", "--port", "0", "--grace", "0")])
-def test_a_worker_that_cannot_give_its_task_back_ends_at_a_signal(
-    home: Home, wait_for: Wait, command: tuple[str, ...]
-) -> None:
+def test_a_worker_that_cannot_give_its_task_back_ends_at_a_signal(home: Home, command: tuple[str, ...]) -> None:
     """A task that it had begun waits again once another process comes, and the lock is free."""
     home.write("aorch.toml", CONFIG)
     contract_id = home.aorch("run", "slow", "--detach").out.strip()
@@ -115,9 +112,7 @@ def test_a_worker_that_cannot_give_its_task_back_ends_at_a_signal(
     assert home.rows(state, contract_id) == [("pending", None)]
 
 
-def test_a_new_ledger_whose_file_another_program_holds_is_not_waited_for_after_a_signal(
-    bare_home: Home, wait_for: Wait
-) -> None:
+def test_a_new_ledger_whose_file_another_program_holds_is_not_waited_for_after_a_signal(bare_home: Home) -> None:
     """Before it is made there is no write-ahead log, so that even a look waits."""
     with locked(bare_home.ledger, "BEGIN EXCLUSIVE"):
         process = bare_home.start("serve", "--port", "0")

@@ -3,7 +3,6 @@
 import asyncio
 import re
 import signal
-from collections.abc import Callable
 from contextlib import closing
 from pipes import AGENTS
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 from batches import lines, results, seen, task, with_witness
 from homes import Home
+from waiting import wait_for
 
 from aorch import Agent, AgentCapability, Orchestrator, Pipeline, Step, Task
 from aorch.batch.batch_history import unfinished_lines
@@ -18,8 +18,6 @@ from aorch.engine.resume import resumable
 from aorch.engine.task import Answer
 from aorch.errors import Conflict
 from aorch.ledger.batch_register import BatchReader
-
-Wait = Callable[[Callable[[], Any]], Any]
 
 
 class Flaky(Agent):
@@ -201,9 +199,7 @@ def test_a_line_is_done_once_by_whichever_command(home: Home) -> None:
 
 
 @pytest.mark.parametrize("end", ["fail fast", "TERM"])
-def test_ordered_tells_every_result_that_there_is_although_lines_before_have_none(
-    home: Home, wait_for: Wait, end: str
-) -> None:
+def test_ordered_tells_every_result_that_there_is_although_lines_before_have_none(home: Home, end: str) -> None:
     """The most urgent is done first and waits for its turn, which never comes."""
     last = task(3, fail=True, about={"priority": 1}) if end == "fail fast" else task(3, about={"priority": 1})
     text = lines(task(1, wait="never"), task(2, wait="never"), last)
@@ -219,7 +215,7 @@ def test_ordered_tells_every_result_that_there_is_although_lines_before_have_non
     assert [each["id"] for each in results(out.decode())] == [3]
 
 
-def test_a_resume_that_is_ended_names_the_contract_that_can_be_resumed(home: Home, wait_for: Wait) -> None:
+def test_a_resume_that_is_ended_names_the_contract_that_can_be_resumed(home: Home) -> None:
     home.write("aorch.toml", AGENTS)
     home.aorch("run", "hang", "--session", "s", "--timeout", "0.2")
     ((first,),) = home.rows("SELECT contract_id FROM contracts WHERE contract_type = 'REQUEST'")

@@ -1,12 +1,11 @@
 """A pipeline whose step fails, times out or is interrupted."""
 
 import signal
-from collections.abc import Callable
 from pipes import pipeline_home, statuses
-from typing import Any
 
 import pytest
 from homes import Home
+from waiting import wait_for
 
 
 @pytest.mark.usefixtures("no_leftovers")
@@ -87,9 +86,7 @@ def test_a_pipeline_out_of_time_cancels_its_running_steps_and_says_so_in_the_led
 
 @pytest.mark.usefixtures("no_leftovers")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_cancels_the_pipeline_and_its_running_steps(
-    home: Home, wait_for: Callable[[Callable[[], Any]], Any], number: signal.Signals
-) -> None:
+def test_a_signal_cancels_the_pipeline_and_its_running_steps(home: Home, number: signal.Signals) -> None:
     pipeline_home(home, '{name = "slow", capability = "hang", for_each = [1, 2, 3], parallel = 2}')
     process = home.start("run", "p")
     wait_for((home.folder / "hanging").exists)

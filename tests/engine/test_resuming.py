@@ -5,13 +5,12 @@ import contextlib
 import random
 import signal
 import subprocess
-from collections.abc import Callable
 from pipes import AGENTS, Worker, give, pipeline_home, requests, statuses
-from typing import Any
 
 import pytest
 import tomlkit
 from homes import Home
+from waiting import wait_for
 
 from aorch import Orchestrator, Pipeline, Step, Task, jsonio
 
@@ -28,7 +27,7 @@ COUNTED = (
 )
 
 
-def test_a_killed_pipeline_resumes_at_what_was_open(home: Home, wait_for: Callable[[Callable[[], Any]], Any]) -> None:
+def test_a_killed_pipeline_resumes_at_what_was_open(home: Home) -> None:
     pipeline_home(home, *COUNTED)
     process = home.start("run", "p", "--session", "s")
     wait_for((home.folder / "did-b").exists)
@@ -61,9 +60,7 @@ def test_a_killed_pipeline_resumes_at_what_was_open(home: Home, wait_for: Callab
 
 
 @pytest.mark.torture
-def test_a_resumed_pipeline_that_is_killed_is_resumed_in_turn(
-    home: Home, wait_for: Callable[[Callable[[], Any]], Any]
-) -> None:
+def test_a_resumed_pipeline_that_is_killed_is_resumed_in_turn(home: Home) -> None:
     """What the first try and the second completed is done by neither the third."""
     pipeline_home(home, *COUNTED)
     for number, arguments in enumerate((["run", "p", "--session", "s"], ["contracts", "resume"])):
@@ -138,7 +135,7 @@ def test_any_other_task_is_simply_done_again(home: Home) -> None:
     }  # fmt: skip
 
 
-def test_what_runs_is_not_resumed(home: Home, wait_for: Callable[[Callable[[], Any]], Any]) -> None:
+def test_what_runs_is_not_resumed(home: Home) -> None:
     pipeline_home(home, *COUNTED)
     process = home.start("run", "p", "--session", "s")
     wait_for((home.folder / "did-b").exists)
@@ -221,9 +218,7 @@ async def test_the_metadata_of_a_stranger_takes_nothing_over_from_another_sessio
 # In the queue
 
 
-def test_a_pipeline_whose_worker_was_killed_is_taken_up_by_the_next_where_it_was(
-    home: Home, wait_for: Callable[[Callable[[], Any]], Any]
-) -> None:
+def test_a_pipeline_whose_worker_was_killed_is_taken_up_by_the_next_where_it_was(home: Home) -> None:
     """Under the same REQUEST, since it is declared idempotent; the steps that completed are done no second time."""
     pipeline_home(home, *COUNTED, more="idempotent = true")
     request_id = home.aorch("run", "p", "--session", "s", "--detach").out.split()[0]
@@ -242,9 +237,7 @@ def test_a_pipeline_whose_worker_was_killed_is_taken_up_by_the_next_where_it_was
 
 
 @pytest.mark.usefixtures("no_leftovers")
-def test_a_pipeline_that_is_cancelled_from_elsewhere_cancels_its_steps_and_can_be_resumed(
-    home: Home, wait_for: Callable[[Callable[[], Any]], Any]
-) -> None:
+def test_a_pipeline_that_is_cancelled_from_elsewhere_cancels_its_steps_and_can_be_resumed(home: Home) -> None:
     pipeline_home(home, *COUNTED)
     request_id = home.aorch("run", "p", "--session", "s", "--detach").out.split()[0]
     with home.start("worker", "--drain") as worker:

@@ -5,7 +5,7 @@ import json
 import signal
 import sqlite3
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ import pytest
 from api import ask, problem
 from homes import Home
 from serving import serving
+from waiting import wait_for
 
 from aorch import Agent, AgentCapability, Orchestrator
 from aorch.clock import now
@@ -24,8 +25,6 @@ from aorch.errors import Conflict
 from aorch.ids import new_id
 from aorch.ledger.ledger import Ledger
 from aorch.ledger.record import RESPONSE, Record
-
-Wait = Callable[[Callable[[], Any]], Any]
 
 BREAKER = """
 import sqlite3
@@ -273,7 +272,7 @@ async def test_a_map_yields_an_answer_that_is_not_in_the_ledger_yet_and_goes_on(
 
 
 @pytest.mark.torture
-def test_an_http_caller_is_answered_after_5_s_and_the_response_is_written_later(breaking: Home, wait_for: Wait) -> None:
+def test_an_http_caller_is_answered_after_5_s_and_the_response_is_written_later(breaking: Home) -> None:
     with serving(breaking) as server:
         response = ask(server, "break", parameters={})
         refused = problem(response, 503, "ledger_error")

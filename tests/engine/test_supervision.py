@@ -2,7 +2,6 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
@@ -11,14 +10,13 @@ from api import ask, listening
 from homes import Home
 from queueing import detach, end, furnish, said
 from serving import serving
+from waiting import wait_for
 
 from aorch import Agent, AgentAnswer, AgentCapability, AgentTask
 from aorch.agents.registry import Registry
 from aorch.clock import from_rfc3339
 from aorch.engine.supervision import Supervisor, Turned
 from aorch.errors import LedgerBusy
-
-Wait = Callable[[Callable[[], Any]], Any]
 
 MOODY = """
 from pathlib import Path
@@ -138,7 +136,7 @@ async def test_a_loop_that_has_nothing_more_to_do_ends_and_is_not_down() -> None
     assert (started, supervisor.down()) == ([1], [])
 
 
-def test_an_agent_whose_problem_raises_is_in_error_and_holds_up_no_other(home: Home, wait_for: Wait) -> None:
+def test_an_agent_whose_problem_raises_is_in_error_and_holds_up_no_other(home: Home) -> None:
     home.write("moody.py", MOODY)
     furnish(home, '[agents.moody]\nclass = "moody:Moody"\n')
     home.write("mood", "")
@@ -155,7 +153,7 @@ def test_an_agent_whose_problem_raises_is_in_error_and_holds_up_no_other(home: H
         assert server.get(f"/v1/tasks/{brooding}?wait_s=20").json()["answer"]["data"] == "brooded"
 
 
-def test_a_queue_that_fails_is_named_by_health_and_goes_on_once_it_can(home: Home, wait_for: Wait) -> None:
+def test_a_queue_that_fails_is_named_by_health_and_goes_on_once_it_can(home: Home) -> None:
     furnish(home)
     noting = detach(home, "note")
     rename(home, "queue_clock", "away")
@@ -189,7 +187,7 @@ def end_by_itself(process: Any) -> tuple[int, str]:
     return end(process)
 
 
-def test_events_are_sent_again_after_the_ledger_could_not_be_read(home: Home, wait_for: Wait) -> None:
+def test_events_are_sent_again_after_the_ledger_could_not_be_read(home: Home) -> None:
     with serving(home) as server, listening(server) as events:
         rename(home, "contracts", "away")
         wait_for(lambda: " events: " in server.log)

@@ -1,7 +1,7 @@
 """POST /v1/compress and GET /v1/sessions/{session_id}/memory, on a real server."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,6 +15,7 @@ from homes import Home, home_with_ledger
 from memagent_double import MemAgentDouble
 from memory_homes import incident_4711, take_in
 from serving import Server, serving
+from waiting import wait_for
 
 from aorch.ledger.database import exclusive
 
@@ -114,9 +115,7 @@ def test_reading_needs_the_scope_read_and_compressing_the_scope_run(own_home: Ho
             assert server.get(f"/v1/sessions/{SESSION}/memory", headers=headers).status_code == reads
 
 
-def test_the_server_responds_during_a_compression_and_a_second_one_waits(
-    own_home: Home, wait_for: Callable[[Callable[[], Any]], Any]
-) -> None:
+def test_the_server_responds_during_a_compression_and_a_second_one_waits(own_home: Home) -> None:
     with running(MemAgentDouble("held")) as double:
         own_home.environment["MEMAGENT_URL"] = double.url
         with serving(own_home) as server:

@@ -9,6 +9,7 @@ import pytest
 from homes import Home
 from queueing import detach, end
 from serving import serving
+from waiting import wait_for
 
 pytestmark = pytest.mark.torture  # each stop takes its seconds
 
@@ -67,7 +68,7 @@ def left_open(home: Home) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize(("where", "code"), [("loop", 0), ("thread", -9)])
-def test_a_service_ends_in_time_though_python_does_not_run(hogs: Home, wait_for: Any, where: str, code: int) -> None:
+def test_a_service_ends_in_time_though_python_does_not_run(hogs: Home, where: str, code: int) -> None:
     with serving(hogs, "--grace", "0.2") as server:
         server.post("/v1/tasks", json={"session_id": "s", "capability": f"hog_{where}"})
         wait_for((hogs.folder / "begun").exists)
@@ -106,7 +107,7 @@ def test_a_signal_to_a_forked_process_does_not_end_its_parent(home: Home) -> Non
     assert (done.returncode, done.stdout) == (0, "7\n"), done.stderr
 
 
-def test_a_worker_ends_in_time_though_python_does_not_run(hogs: Home, wait_for: Any) -> None:
+def test_a_worker_ends_in_time_though_python_does_not_run(hogs: Home) -> None:
     detach(hogs, "hog_thread")
     working = hogs.start("worker", "--grace", "0.2")
     wait_for((hogs.folder / "begun").exists)

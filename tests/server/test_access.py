@@ -4,7 +4,6 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,9 +12,8 @@ import httpx
 from api import ask, hold, listening, problem
 from homes import Home
 from serving import Server, serving
-from waiting import WAIT_S
+from waiting import WAIT_S, wait_for
 
-WaitFor = Callable[[Callable[[], Any]], Any]
 Headers = dict[str, str]
 
 FAR = "2099-01-01T00:00:00Z"
@@ -78,9 +76,7 @@ def test_only_the_bound_token_can_send_on_behalf_of_its_agent_s_requests_and_no_
         assert below(bound, parent_id=asked).json()["success"] is True
 
 
-def test_long_polls_and_streams_delay_no_other_request_and_health_always_responds(
-    home: Home, wait_for: WaitFor
-) -> None:
+def test_long_polls_and_streams_delay_no_other_request_and_health_always_responds(home: Home) -> None:
     home.write("aorch.toml", (home.folder / "aorch.toml").read_text() + "[serve]\nmax_concurrent = 2\n")
     gates = [home.folder / name for name in ("one", "two")]
     for gate in gates:
@@ -103,7 +99,7 @@ def test_long_polls_and_streams_delay_no_other_request_and_health_always_respond
         assert {each.result(WAIT_S).status_code for each in held} == {503}
 
 
-def test_a_long_poll_ends_once_its_client_has_left(home: Home, wait_for: WaitFor) -> None:
+def test_a_long_poll_ends_once_its_client_has_left(home: Home) -> None:
     with serving(home) as server:
         path = f"/v1/tasks/{later(server)}?wait_s=60"
         address = urlsplit(server.url)
@@ -148,9 +144,7 @@ def test_wrong_tokens_count_against_the_rate_of_their_address(home: Home) -> Non
         assert {server.get("/v1/health").status_code for _ in range(20)} == {200}
 
 
-def test_a_token_that_was_created_and_revoked_between_two_reads_closes_the_service(
-    home: Home, wait_for: WaitFor
-) -> None:
+def test_a_token_that_was_created_and_revoked_between_two_reads_closes_the_service(home: Home) -> None:
     bearer(home, "old")
     assert home.aorch("tokens", "revoke", "old").code == 0
     with serving(home) as server:

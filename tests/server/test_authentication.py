@@ -5,7 +5,6 @@ import json
 import re
 import sqlite3
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,13 @@ from api import problem
 from homes import Home
 from serving import accepts_connections, serving
 from tokens import bearer, token
+from waiting import wait_for
 
 from aorch.config.settings import Config, ServeConfig
 from aorch.errors import ConfigInvalid
 from aorch.server.authentication import Authenticator
 
 TASK = {"capability": "echo", "parameters": {"text": "hi"}, "session_id": "s"}
-WaitFor = Callable[[Callable[[], Any]], Any]
 
 
 # Tokens, made and revoked
@@ -86,7 +85,7 @@ def test_a_token_is_revoked_by_id_or_name_or_by_the_leaked_token_itself(home: Ho
 # Tokens, shown to a server
 
 
-def test_loopback_is_open_until_the_first_token_and_stays_closed_afterwards(home: Home, wait_for: WaitFor) -> None:
+def test_loopback_is_open_until_the_first_token_and_stays_closed_afterwards(home: Home) -> None:
     with serving(home) as server:
         assert server.post("/v1/orchestrate", json=TASK).status_code == 200
         secret = token(home, "ci")
@@ -108,7 +107,7 @@ def test_loopback_is_open_until_the_first_token_and_stays_closed_afterwards(home
         assert server.get("/v1/health").status_code == 200
 
 
-def test_a_token_ends_when_it_expires(home: Home, wait_for: WaitFor) -> None:
+def test_a_token_ends_when_it_expires(home: Home) -> None:
     secret = token(home, "brief", "--expires", "1h")
     with serving(home) as server:
         assert server.get("/v1/agents", headers=bearer(secret)).status_code == 200
@@ -189,7 +188,7 @@ ffffffffffffffff  admin  agent=bob
 """
 
 
-def test_the_tokens_of_a_token_file_are_accepted(home: Home, wait_for: WaitFor) -> None:
+def test_the_tokens_of_a_token_file_are_accepted(home: Home) -> None:
     home.write("tokens", FILE).chmod(0o600)
     with serving(home, "--token-file", "tokens", "--workers", "2") as server:
         assert "callers need a token" in server.log

@@ -1,10 +1,9 @@
 """GET /v1/events: contracts as they are written, as server-sent events."""
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from itertools import islice
-from typing import Any
 
 import psutil
 import shared
@@ -12,6 +11,7 @@ from api import Event, ask, event, listening, problem
 from homes import Home
 from rows import pairs, put
 from serving import Server, request_unread, serving
+from waiting import wait_for
 
 from aorch import jsonio
 from aorch.ledger.sqlite.opening import connect
@@ -147,7 +147,7 @@ def test_a_client_that_does_not_read_delays_no_other_and_loses_no_event(home: Ho
         assert [each.id for each in take(chunked(reader), 2 * count)] == there
 
 
-def test_the_stream_of_a_client_that_leaves_ends(home: Home, server: Server, wait_for: Callable[[Any], Any]) -> None:
+def test_the_stream_of_a_client_that_leaves_ends(home: Home, server: Server) -> None:
     streams = [request_unread(server, "/v1/events") for _ in range(20)]
     ports = {stream.getsockname()[1] for stream in streams}
 
@@ -164,7 +164,7 @@ def test_the_stream_of_a_client_that_leaves_ends(home: Home, server: Server, wai
     assert ask(server, session="left").json()["success"] is True
 
 
-def test_a_stream_ends_once_its_token_is_revoked(own_home: Home, wait_for: Callable[[Callable[[], Any]], Any]) -> None:
+def test_a_stream_ends_once_its_token_is_revoked(own_home: Home) -> None:
 
     def bearer(name: str) -> dict[str, str]:
         return {"Authorization": f"Bearer {own_home.aorch('tokens', 'create', name, '--json').json['token']}"}

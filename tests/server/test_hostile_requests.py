@@ -2,8 +2,6 @@
 
 import json
 import re
-from collections.abc import Callable
-from typing import Any
 
 import httpx
 from homes import Home
@@ -12,7 +10,6 @@ from hypothesis import strategies as st
 from serving import serving
 
 TASK = {"capability": "echo", "parameters": {"text": "hi"}, "session_id": "s"}
-WaitFor = Callable[[Callable[[], Any]], Any]
 
 
 _json = st.recursive(

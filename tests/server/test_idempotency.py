@@ -2,9 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import httpx
 import pytest
@@ -12,6 +10,7 @@ import shared
 from api import ask, hold, problem
 from homes import Home
 from serving import Server, serving
+from waiting import wait_for
 
 from aorch import Orchestrator, Task
 from aorch.errors import Conflict
@@ -145,9 +144,7 @@ async def test_a_used_key_takes_precedence_over_a_cancellation(own_home: Home) -
     assert own_home.rows("SELECT contract_type FROM contracts ORDER BY position") == [("REQUEST",), ("RESPONSE",)]
 
 
-def test_a_key_survives_a_restart_and_an_interrupted_exchange(
-    own_home: Home, wait_for: Callable[[Callable[[], Any]], Any]
-) -> None:
+def test_a_key_survives_a_restart_and_an_interrupted_exchange(own_home: Home) -> None:
     os.mkfifo(gate := own_home.folder / "gate")
     with serving(own_home) as server, ThreadPoolExecutor() as threads:
         first = ask(server, headers=keyed("kept"))

@@ -7,7 +7,6 @@ import json
 import re
 import socket
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,14 +14,13 @@ from api import problem
 from homes import Home
 from serving import START_S, Server, serving
 from tokens import bearer, token
-from waiting import WAIT_S
+from waiting import WAIT_S, wait_for
 
 from aorch.server.limits import MAX_CALLERS, RateLimit
 from aorch.server.problems import HttpError
 from aorch.server.unsent_responses import UnsentResponses
 
 TASK = {"capability": "echo", "parameters": {"text": "hi"}, "session_id": "s"}
-WaitFor = Callable[[Callable[[], Any]], Any]
 
 
 def test_each_token_has_its_own_rate(home: Home) -> None:
@@ -49,7 +47,7 @@ def test_a_rate_limit_remembers_a_limited_number_of_callers() -> None:
     assert len(limit._full_at) + len(limit._older) <= 2 * MAX_CALLERS  # what it holds is the promise
 
 
-def test_requests_above_the_concurrency_limit_are_rejected_at_once(home: Home, wait_for: WaitFor) -> None:
+def test_requests_above_the_concurrency_limit_are_rejected_at_once(home: Home) -> None:
     home.write(
         "aorch.toml",
         "[serve]\nmax_concurrent = 2\n[agents.slow]\ncommand = ['sleep', '60']\n[agents.slow.capabilities.wait]\n",
@@ -249,7 +247,7 @@ async def test_a_connection_that_is_idle_or_reads_nothing_is_closed() -> None:
     log.flush()
 
 
-def test_a_client_that_reads_no_response_gets_no_further_ones(home: Home, wait_for: WaitFor) -> None:
+def test_a_client_that_reads_no_response_gets_no_further_ones(home: Home) -> None:
     """The server reads no further requests until the client has read the responses that wait for it."""
     with serving(home) as server, socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

@@ -2,20 +2,16 @@
 
 import json
 import socket
-from collections.abc import Callable
 from contextlib import closing
-from typing import Any
 
 import pytest
 from homes import Home
 from hypothesis import given
 from hypothesis import strategies as st
 from serving import serving
-from waiting import WAIT_S
+from waiting import WAIT_S, wait_for
 
 from aorch.logs import escaped
-
-WaitFor = Callable[[Callable[[], Any]], Any]
 
 STEERING = "\x1b[2J\x07\x9b\x7f\u202e\u2066\u200f\u061c\u2028\u0085\U000e0041"
 RAISES = """
@@ -49,9 +45,7 @@ def test_usual_texts_stay_as_they_are() -> None:
 
 
 @pytest.mark.parametrize("options", [(), ("--log-json",)], ids=["text", "json"])
-def test_no_log_of_a_service_has_control_or_bidirectional_characters(
-    home: Home, wait_for: WaitFor, options: tuple[str, ...]
-) -> None:
+def test_no_log_of_a_service_has_control_or_bidirectional_characters(home: Home, options: tuple[str, ...]) -> None:
     home.write("raising.py", RAISES)
     home.write("aorch.toml", '[agents.raises]\nclass = "raising:Raises"\n')
     with serving(home, *options) as server:

@@ -1,8 +1,5 @@
 """`Host`, `Origin` and CORS: which web pages can call a server on this machine."""
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 from api import problem
 from homes import Home
@@ -14,7 +11,6 @@ from aorch.errors import ConfigInvalid
 from aorch.server.origin_policy import OriginPolicy
 
 TASK = {"capability": "echo", "parameters": {"text": "hi"}, "session_id": "s"}
-WaitFor = Callable[[Callable[[], Any]], Any]
 
 
 def test_on_loopback_only_this_machine_s_names_and_own_origin_are_accepted(home: Home) -> None:

@@ -6,10 +6,8 @@ import re
 import signal
 import socket
 import subprocess
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
-from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -18,8 +16,8 @@ import pytest
 from api import ask, hold, problem
 from homes import Home
 from serving import START_S, Server, serving
+from waiting import wait_for
 
-WaitFor = Callable[[Callable[[], Any]], Any]
 STATUSES = "SELECT contract_type, status FROM contracts WHERE session_id = ? ORDER BY position"
 
 
@@ -147,9 +145,7 @@ def test_nothing_is_written_to_a_ledger_that_was_removed_or_replaced(home: Home)
 # Its end
 
 
-def test_a_stop_lets_running_work_finish_and_rejects_the_next_request_of_an_open_connection(
-    home: Home, wait_for: WaitFor
-) -> None:
+def test_a_stop_lets_running_work_finish_and_rejects_the_next_request_of_an_open_connection(home: Home) -> None:
     os.mkfifo(gate := home.folder / "gate")
     with serving(home, "--grace", "30") as server, ThreadPoolExecutor() as threads:
         running = threads.submit(hold, server, gate)
@@ -181,7 +177,7 @@ def test_a_stop_cancels_tasks_after_the_grace_period_and_their_contracts_are_can
     assert home.rows(STATUSES, "s") == [("REQUEST", "cancelled"), ("RESPONSE", "cancelled")]
 
 
-def test_ctrl_c_prints_how_long_it_waits_and_a_second_one_ends_the_wait(home: Home, wait_for: WaitFor) -> None:
+def test_ctrl_c_prints_how_long_it_waits_and_a_second_one_ends_the_wait(home: Home) -> None:
     os.mkfifo(gate := home.folder / "gate")
     with serving(home, "--grace", "30") as server, ThreadPoolExecutor() as threads:
         running = threads.submit(hold, server, gate)
@@ -206,7 +202,7 @@ def test_an_idle_connection_does_not_delay_a_stop(home: Home) -> None:
 # Several
 
 
-def test_workers_share_a_port_and_a_killed_one_is_restarted(home: Home, wait_for: WaitFor) -> None:
+def test_workers_share_a_port_and_a_killed_one_is_restarted(home: Home) -> None:
     with serving(home, "--workers", "2") as server:
         supervisor, port = psutil.Process(server.process.pid), urlsplit(server.url).port
 
@@ -235,7 +231,7 @@ def test_workers_share_a_port_and_a_killed_one_is_restarted(home: Home, wait_for
     assert len(home.rows("SELECT * FROM contracts")) == 82
 
 
-def test_a_second_ctrl_c_ends_the_wait_of_workers_too(home: Home, wait_for: WaitFor) -> None:
+def test_a_second_ctrl_c_ends_the_wait_of_workers_too(home: Home) -> None:
     """A terminal sends SIGINT to all processes, and the supervisor notifies its workers as well."""
     os.mkfifo(gate := home.folder / "gate")
     with serving(home, "--workers", "2", "--grace", "60") as server, ThreadPoolExecutor() as threads:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,11 +11,10 @@ from homes import Home
 from queueing import furnish, noted
 from rows import put, request
 from serving import Server, serving
+from waiting import wait_for
 
 from aorch import Orchestrator
 from aorch.errors import QueueFull
-
-Wait = Callable[[Callable[[], Any]], Any]
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +45,7 @@ def test_a_task_is_accepted_with_its_place_and_done(server: Server) -> None:
     assert (done["status"], done["answer"]["data"], done["answer"]["success"]) == ("completed", {"text": "hi"}, True)
 
 
-def test_a_long_poll_answers_as_soon_as_it_is_done(server: Server, busy_home: Home, wait_for: Wait) -> None:
+def test_a_long_poll_answers_as_soon_as_it_is_done(server: Server, busy_home: Home) -> None:
     place = post(server, "hold", parameters={"text": "polled"}).headers["Location"]
     wait_for(lambda: "polled" in noted(busy_home, "hold"))
     still = server.get(place, params={"wait_s": 0.05}).json()

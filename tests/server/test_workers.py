@@ -18,11 +18,10 @@ from api import ask, hold
 from homes import Home
 from queueing import detach
 from serving import START_S, Server, serving
-from waiting import pause, wait_until
+from waiting import pause, wait_for
 
 pytestmark = pytest.mark.torture  # many processes for each test
 
-WaitFor = Callable[[Callable[[], Any]], Any]
 
 STOP_S = 2.0
 """How long an agent that blocks the loop can delay a stop after the grace period."""
@@ -85,7 +84,7 @@ def home(home: Home) -> Home:
 
 def eventually(is_so: Callable[[], Any]) -> Any:
     """Wait for a result that needs the start of a process, and return it."""
-    return wait_until(is_so, START_S)
+    return wait_for(is_so, START_S)
 
 
 def workers_of(server: Server) -> list[psutil.Process]:

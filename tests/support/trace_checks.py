@@ -1,12 +1,9 @@
 """What the tests of Trace run and compare."""
 
-from collections.abc import Callable
 from typing import Any
 
 from homes import Home, Result
 from trace_double import Double
-
-WaitFor = Callable[[Callable[[], Any]], Any]
 
 
 def expected(home: Home) -> list[str]:

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import psutil
 from homes import Home
-from waiting import wait_until
+from waiting import wait_for
 
 WAITING = """
 [agents.waiter]
@@ -21,7 +21,7 @@ def start_waiting(home: Home, name: str, *arguments: str) -> subprocess.Popen[by
     """Start `aorch run` and return its process once its agent runs."""
     running = home.start("run", "wait", f"name={name}", *arguments, start_new_session=True)
     pids = home.folder / f"{name}.pids"
-    wait_until(lambda: pids.exists() and pids.read_text().endswith("\n"))
+    wait_for(lambda: pids.exists() and pids.read_text().endswith("\n"))
     return running
 
 

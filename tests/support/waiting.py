@@ -10,7 +10,7 @@ WAIT_S = 5.0
 PAUSE_S = 0.005
 
 
-def wait_until(ask: Callable[[], Any], limit_s: float = WAIT_S) -> Any:
+def wait_for(ask: Callable[[], Any], limit_s: float = WAIT_S) -> Any:
     """Call `ask` every 5 ms until it returns a true value; returns that value."""
     end = time.monotonic() + limit_s
     while not (answer := ask()):

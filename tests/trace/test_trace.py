@@ -15,8 +15,9 @@ from api import ask
 from homes import Home
 from rows import pairs, put, request, response
 from serving import serving
-from trace_checks import WaitFor, assert_each_delivered_once, counts, expected, push, status
+from trace_checks import assert_each_delivered_once, counts, expected, push, status
 from trace_double import Double
+from waiting import wait_for
 
 
 def collide(double: Double, *, session: str = "other") -> None:
@@ -131,9 +132,7 @@ def test_a_run_inside_another_run_leaves_the_delivery_to_the_outer_one(traced: H
     assert child["parent_id"] == parent["node_id"]
 
 
-def test_a_service_delivers_in_the_background_and_logs_an_outage_once(
-    traced: Home, double: Double, wait_for: WaitFor
-) -> None:
+def test_a_service_delivers_in_the_background_and_logs_an_outage_once(traced: Home, double: Double) -> None:
     double.kill()
     with serving(traced) as server:
         for _ in range(5):
@@ -275,7 +274,7 @@ def test_mixed_up_answers_are_noticed_and_after_a_restart_each_is_delivered_once
 
 
 def test_an_answer_during_a_mix_up_counts_only_after_the_delivery_is_found_in_trace(
-    traced: Home, double: Double, wait_for: WaitFor
+    traced: Home, double: Double
 ) -> None:
     """Another program sends a request between two deliveries, which then get the answers to other requests."""
     put(traced.ledger, *pairs(20))
@@ -297,7 +296,7 @@ def keys_in(double: Double, session: str) -> list[str]:
 
 @pytest.mark.torture
 def test_after_a_kill_during_a_delivery_nothing_is_delivered_twice_and_trace_gets_no_two_requests(
-    traced: Home, double: Double, wait_for: WaitFor
+    traced: Home, double: Double
 ) -> None:
     put(traced.ledger, *pairs(20))
     double.mode(delay_s=0.03)
@@ -311,7 +310,7 @@ def test_after_a_kill_during_a_delivery_nothing_is_delivered_twice_and_trace_get
     assert_each_delivered_once(traced, double)
 
 
-def test_after_a_machine_stops_nothing_is_delivered_twice(traced: Home, double: Double, wait_for: WaitFor) -> None:
+def test_after_a_machine_stops_nothing_is_delivered_twice(traced: Home, double: Double) -> None:
     """Everything that was not synced is lost then: all but the ledger."""
     put(traced.ledger, *pairs(5, "a"), *pairs(20, "b"))
     double.mode(delay_s=0.02)
@@ -350,7 +349,7 @@ def test_a_server_that_is_not_trace_gets_no_contracts(home: Home) -> None:
 
 
 @pytest.mark.torture
-def test_two_services_and_a_push_share_one_trace(traced: Home, double: Double, wait_for: WaitFor) -> None:
+def test_two_services_and_a_push_share_one_trace(traced: Home, double: Double) -> None:
     """Trace is killed and restarted while they deliver."""
     double.mode(delay_s=0.002)
     with serving(traced) as one, serving(traced) as two:

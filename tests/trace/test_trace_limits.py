@@ -9,8 +9,9 @@ from api import ask
 from homes import Home
 from rows import pairs, put, request, response
 from serving import serving
-from trace_checks import WaitFor, counts, expected, push, status
+from trace_checks import counts, expected, push, status
 from trace_double import Double
+from waiting import wait_for
 
 from aorch.ledger.record import Record
 from aorch.trace.payload import can_be_read_back, event_data
@@ -65,7 +66,7 @@ def test_the_sessions_of_trace_are_never_listed(traced: Home, double: Double) ->
 
 @pytest.mark.torture
 def test_after_many_kills_and_restarts_nothing_is_due_and_nothing_is_delivered_twice(
-    traced: Home, double: Double, wait_for: WaitFor
+    traced: Home, double: Double
 ) -> None:
     put(traced.ledger, *large(60), *pairs(60, "t"))
     double.mode(delay_s=0.01)
@@ -108,9 +109,7 @@ def test_the_counts_of_status_are_never_negative_even_after_contracts_were_delet
     assert counts(traced) == (0, 0, 0)
 
 
-def test_many_parked_deliveries_are_summarised_and_a_service_logs_them_once(
-    traced: Home, double: Double, wait_for: WaitFor
-) -> None:
+def test_many_parked_deliveries_are_summarised_and_a_service_logs_them_once(traced: Home, double: Double) -> None:
     rows = pairs(8)
     put(traced.ledger, *rows)
     double.mode(only="POST", answer=422)
@@ -156,9 +155,7 @@ def test_the_size_of_a_session_includes_the_indentation_of_trace() -> None:
         assert 32 * 1024 < len(answer) <= 64 * 1024
 
 
-def test_status_shows_the_delivering_process_and_does_not_disturb_it(
-    traced: Home, double: Double, wait_for: WaitFor
-) -> None:
+def test_status_shows_the_delivering_process_and_does_not_disturb_it(traced: Home, double: Double) -> None:
     put(traced.ledger, *pairs(1))
     double.mode(answer="hang")
     pushing = traced.start("trace", "push")

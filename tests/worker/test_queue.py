@@ -1,7 +1,6 @@
 """The queue: one process queues a task and another executes it."""
 
 import time
-from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
@@ -9,10 +8,9 @@ import psutil
 import pytest
 from homes import Home
 from queueing import besides_log, detach, furnish, noted, said, working
+from waiting import wait_for
 
 from aorch.ledger.sqlite.opening import connect
-
-Wait = Callable[[Callable[[], Any]], Any]
 
 
 def test_a_detached_task_is_done_by_a_worker_and_waited_for(home: Home) -> None:
@@ -78,7 +76,7 @@ def test_each_task_is_a_line_of_the_log(home: Home) -> None:
     assert lines[completed].endswith(f" ms contract_id={completed} session=a\\nb")
 
 
-def test_what_no_agent_here_can_do_is_told_at_the_start_and_once(home: Home, wait_for: Wait) -> None:
+def test_what_no_agent_here_can_do_is_told_at_the_start_and_once(home: Home) -> None:
     """`wait` names both reasons why nobody has done a task."""
     first = detach(home, "note")
     detach(home, "note")
@@ -102,7 +100,7 @@ def test_what_no_agent_here_can_do_is_told_at_the_start_and_once(home: Home, wai
     worker.communicate()
 
 
-def test_draining_tells_at_its_end_what_came_meanwhile(home: Home, wait_for: Wait) -> None:
+def test_draining_tells_at_its_end_what_came_meanwhile(home: Home) -> None:
     """From another folder, whose agents this one does not have; what was told at the start is told no second time."""
     detach(home, "appear")
     detach(home, "hold", "text=a")
@@ -139,7 +137,7 @@ def test_lower_priorities_go_first_and_in_one_what_came_first(home: Home) -> Non
     assert noted(home, "note") == ["a", "b", "c", "d", "e"]
 
 
-def test_a_task_is_not_begun_before_its_time(home: Home, wait_for: Wait) -> None:
+def test_a_task_is_not_begun_before_its_time(home: Home) -> None:
     at = time.time() + 1.5
     moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at)) + f".{int(at % 1 * 1000):03d}Z"
     request_id = detach(home, "note", "text=then", "--not-before", moment)
@@ -160,7 +158,7 @@ def test_a_task_that_nobody_began_in_time_is_expired(home: Home) -> None:
     assert home.aorch("run", "note", "--detach", "--expires", "1h", "--not-before", "2h").code == 2
 
 
-def test_a_task_expires_also_where_every_place_is_taken(home: Home, wait_for: Wait) -> None:
+def test_a_task_expires_also_where_every_place_is_taken(home: Home) -> None:
     held = detach(home, "hold", "text=held")
     with working(home, "--parallel", "1"):
         wait_for(lambda: noted(home, "hold"))
@@ -170,7 +168,7 @@ def test_a_task_expires_also_where_every_place_is_taken(home: Home, wait_for: Wa
         assert home.aorch("contracts", "wait", held).code == 0
 
 
-def test_a_task_whose_program_is_missing_waits_for_it(home: Home, wait_for: Wait) -> None:
+def test_a_task_whose_program_is_missing_waits_for_it(home: Home) -> None:
     request_id = detach(home, "appear")
     assert home.aorch("worker", "--drain").code == 0
     assert said(home, request_id) == ("pending", None, None)
@@ -206,7 +204,7 @@ def test_a_full_queue_refuses_and_says_so(home: Home) -> None:
     detach(home, "note")
 
 
-def test_agents_are_given_no_more_than_they_take_at_a_time(home: Home, wait_for: Wait) -> None:
+def test_agents_are_given_no_more_than_they_take_at_a_time(home: Home) -> None:
     ids = [detach(home, "hold_alone", f"text={name}") for name in "abc"]
     with working(home):
         wait_for(lambda: noted(home, "hold_alone"))
@@ -221,7 +219,7 @@ def test_agents_are_given_no_more_than_they_take_at_a_time(home: Home, wait_for:
 
 
 @pytest.mark.torture
-def test_an_idle_worker_writes_nothing(home: Home, wait_for: Wait) -> None:
+def test_an_idle_worker_writes_nothing(home: Home) -> None:
     """Not one byte in more than fifty looks, nor a commit that leaves none."""
     detach(home, "note", "--not-before", "1h")
     with working(home) as process, closing(connect(home.ledger)) as connection:

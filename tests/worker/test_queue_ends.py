@@ -5,7 +5,6 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -15,8 +14,7 @@ from homes import Home
 from queueing import detach, end, furnish, noted, owners, said, working
 from serving import START_S, serving
 from waiters import are_gone
-
-Wait = Callable[[Callable[[], Any]], Any]
+from waiting import wait_for
 
 
 def cancel(home: Home, request_id: str) -> str:
@@ -43,7 +41,7 @@ def test_what_waits_is_cancelled_at_once_and_stays_so(home: Home, more: tuple[st
     assert home.aorch("contracts", "wait", request_id).code == 130
 
 
-def test_a_python_agent_at_work_is_cancelled(home: Home, wait_for: Wait) -> None:
+def test_a_python_agent_at_work_is_cancelled(home: Home) -> None:
     request_id = detach(home, "hold", "text=a")
     with working(home):
         wait_for(lambda: noted(home, "hold"))
@@ -55,7 +53,7 @@ def test_a_python_agent_at_work_is_cancelled(home: Home, wait_for: Wait) -> None
     assert cancel(home, request_id) == "cancelled"
 
 
-def test_a_program_at_work_is_ended_with_its_children(home: Home, wait_for: Wait) -> None:
+def test_a_program_at_work_is_ended_with_its_children(home: Home) -> None:
     request_id = detach(home, "wait", "name=a")
     with working(home):
         pids = home.folder / "a.pids"
@@ -106,7 +104,7 @@ def test_what_expired_is_told_to_whoever_asks_though_nobody_works(home: Home) ->
     assert home.aorch("run", "echo", "text=a", "--detach", "--expires", "2020-01-01").code == 2
 
 
-def test_a_plain_run_is_cancelled_by_another_process(home: Home, wait_for: Wait) -> None:
+def test_a_plain_run_is_cancelled_by_another_process(home: Home) -> None:
     running = home.start("run", "hold", "text=a")
     wait_for(lambda: noted(home, "hold"))
     ((request_id,),) = home.rows("SELECT contract_id FROM contracts")
@@ -117,7 +115,7 @@ def test_a_plain_run_is_cancelled_by_another_process(home: Home, wait_for: Wait)
     assert said(home, request_id) == BY_COMMAND
 
 
-def test_a_request_over_http_is_cancelled_at_work_and_while_it_waits_for_its_agent(home: Home, wait_for: Wait) -> None:
+def test_a_request_over_http_is_cancelled_at_work_and_while_it_waits_for_its_agent(home: Home) -> None:
     """The agent takes one at a time; the one that waits for it is cancelled first."""
     with serving(home) as server:
         answers: dict[str, Any] = {}
@@ -146,7 +144,7 @@ def test_a_request_over_http_is_cancelled_at_work_and_while_it_waits_for_its_age
 # Stopping
 
 
-def test_a_worker_that_is_told_to_stop_finishes_what_it_began(home: Home, wait_for: Wait) -> None:
+def test_a_worker_that_is_told_to_stop_finishes_what_it_began(home: Home) -> None:
     request_id = detach(home, "hold", "text=a")
     with working(home) as worker:
         wait_for(lambda: noted(home, "hold"))
@@ -160,9 +158,7 @@ def test_a_worker_that_is_told_to_stop_finishes_what_it_began(home: Home, wait_f
 
 
 @pytest.mark.parametrize("capability", ["hold", "hold_again"])
-def test_what_a_worker_cannot_finish_waits_again_only_where_that_is_safe(
-    home: Home, wait_for: Wait, capability: str
-) -> None:
+def test_what_a_worker_cannot_finish_waits_again_only_where_that_is_safe(home: Home, capability: str) -> None:
     request_id = detach(home, capability, "text=a")
     with working(home, "--grace", "0"):
         wait_for(lambda: noted(home, capability))
@@ -175,7 +171,7 @@ def test_what_a_worker_cannot_finish_waits_again_only_where_that_is_safe(
         assert said(home, request_id)[0] == "completed"
 
 
-def test_a_second_signal_hurries(home: Home, wait_for: Wait) -> None:
+def test_a_second_signal_hurries(home: Home) -> None:
     detach(home, "hold_again", "text=a")
     with working(home, "--grace", "600") as worker:
         wait_for(lambda: noted(home, "hold_again"))
@@ -187,7 +183,7 @@ def test_a_second_signal_hurries(home: Home, wait_for: Wait) -> None:
 # Killing
 
 
-def test_an_idempotent_task_of_a_killed_worker_is_done_by_another_at_once(home: Home, wait_for: Wait) -> None:
+def test_an_idempotent_task_of_a_killed_worker_is_done_by_another_at_once(home: Home) -> None:
     again, once = detach(home, "hold_again", "text=a"), detach(home, "hold", "text=b")
     first = home.start("worker")
     wait_for(lambda: noted(home, "hold_again") and noted(home, "hold"))
@@ -221,7 +217,7 @@ def test_a_task_that_kills_its_worker_each_time_is_given_up(home: Home) -> None:
     assert said(home, request_id)[:2] == ("failed", "interrupted")
 
 
-def test_a_cancelled_task_whose_worker_died_ends_as_cancelled(home: Home, wait_for: Wait) -> None:
+def test_a_cancelled_task_whose_worker_died_ends_as_cancelled(home: Home) -> None:
     """Though its capability is idempotent."""
     request_id = detach(home, "hold_again", "text=a")
     worker = home.start("worker")
@@ -235,7 +231,7 @@ def test_a_cancelled_task_whose_worker_died_ends_as_cancelled(home: Home, wait_f
 
 
 @pytest.mark.torture
-def test_no_clock_ends_a_lease(home: Home, wait_for: Wait) -> None:
+def test_no_clock_ends_a_lease(home: Home) -> None:
     """A worker that does not get one step further, and so could renew nothing, keeps what it does as long as it lives; and
     no moment stands in the ledger that a clock could pass.
     """
@@ -257,7 +253,7 @@ def test_no_clock_ends_a_lease(home: Home, wait_for: Wait) -> None:
 
 
 @pytest.mark.torture
-def test_a_full_disk_loses_nothing_and_the_work_goes_on_once_there_is_room(disk: Disk, wait_for: Wait) -> None:
+def test_a_full_disk_loses_nothing_and_the_work_goes_on_once_there_is_room(disk: Disk) -> None:
     furnish(disk.home)
     ids = [disk.aorch("run", "hold_again", f"text={name}", "--detach").out.strip() for name in "abcdef"]
     command = disk.home.command("worker", "--parallel", "3")

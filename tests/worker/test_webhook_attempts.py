@@ -20,7 +20,7 @@ import receivers
 from homes import Home
 from queueing import noted, said, working
 from receivers import KEY, Receiver, verify
-from waiting import WAIT_S
+from waiting import WAIT_S, wait_for
 
 from aorch import Orchestrator
 from aorch.clock import rfc3339
@@ -32,8 +32,6 @@ from aorch.worker.webhook_receivers import AT_ONCE_PER_HOST
 from aorch.worker.webhooks import MAX_ATTEMPTS, Webhooks
 
 home, receiver = receivers.home, receivers.receiver
-
-Wait = Callable[[Callable[[], Any]], Any]
 
 
 @asynccontextmanager
@@ -221,7 +219,7 @@ async def test_a_receiver_that_names_a_pause_is_not_called_before(home: Home, re
     ]
 
 
-def test_a_webhook_takes_nothing_from_the_environment(home: Home, receiver: Receiver, wait_for: Wait) -> None:
+def test_a_webhook_takes_nothing_from_the_environment(home: Home, receiver: Receiver) -> None:
     """Neither a password of ~/.netrc, nor a proxy: only `webhook_proxy` would be one."""
     netrc = home.write(".netrc", "default login ann password secret\n")
     netrc.chmod(0o600)
@@ -251,9 +249,7 @@ async def test_several_senders_send_each_once(home: Home, receiver: Receiver) ->
     assert len(receiver.taken) == 20
 
 
-def test_what_is_due_survives_a_kill_and_is_sent_by_another_process(
-    home: Home, receiver: Receiver, wait_for: Wait
-) -> None:
+def test_what_is_due_survives_a_kill_and_is_sent_by_another_process(home: Home, receiver: Receiver) -> None:
     receiver.hold.clear()
     home.aorch("run", "note", "--detach", "--webhook", receiver.url)
     with working(home) as first:

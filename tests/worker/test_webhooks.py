@@ -2,8 +2,6 @@
 
 import json
 import time
-from collections.abc import Callable
-from typing import Any
 
 import receivers
 from api import problem
@@ -11,13 +9,12 @@ from homes import Home
 from queueing import working
 from receivers import KEY, SECRET, Receiver, verify
 from serving import serving
+from waiting import wait_for
 
 home, receiver = receivers.home, receivers.receiver
 
-Wait = Callable[[Callable[[], Any]], Any]
 
-
-def test_a_detached_task_tells_its_end_signed(home: Home, receiver: Receiver, wait_for: Wait) -> None:
+def test_a_detached_task_tells_its_end_signed(home: Home, receiver: Receiver) -> None:
     done = home.aorch("run", "note", "text=hi", "--detach", "--webhook", receiver.url)
     request_id = done.out.strip()
     with working(home):
@@ -36,7 +33,7 @@ def test_a_detached_task_tells_its_end_signed(home: Home, receiver: Receiver, wa
     assert form["data"] == home.aorch("contracts", "wait", request_id, "--json").json | {"status": "completed"}
 
 
-def test_a_task_over_http_tells_its_end_and_its_cancellation(home: Home, receiver: Receiver, wait_for: Wait) -> None:
+def test_a_task_over_http_tells_its_end_and_its_cancellation(home: Home, receiver: Receiver) -> None:
     with serving(home) as server:
         body = {"capability": "note", "session_id": "s", "webhook": receiver.url}
         ids = [
