@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import typer
-from conftest import Home
+from homes import Home
 from terminal import at_terminal, plain
 
 from aorch.cli.help_page import help_page, help_text

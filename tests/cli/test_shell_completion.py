@@ -3,7 +3,7 @@
 import subprocess
 
 import pytest
-from conftest import Home
+from homes import Home
 
 CONFIG = """
 [agents.greeter]

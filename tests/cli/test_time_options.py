@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from conftest import Home
+from homes import Home
 from hypothesis import given
 from hypothesis import strategies as st
 from rows import put, request

@@ -102,7 +102,8 @@ def test_an_invalid_request_is_rejected(server: Server, more: dict[str, Any]) ->
 
 
 def test_via_llm_without_a_configured_model_is_rejected(server: Server) -> None:
-    problem(compress(server, via="llm"), 403, "llm_off")
+    ask(server, session="no model")
+    problem(compress(server, "no model", via="llm"), 403, "llm_off")
 
 
 def test_reading_needs_the_scope_read_and_compressing_the_scope_run(own_home: Home) -> None:
