@@ -8,9 +8,9 @@
     Pipeline, Step              steps as one capability                        aorch/engine/pipeline.py
     AorchError, NotFound, …     the base class of the errors, and each one     aorch/errors.py
 
-Where a REQUEST is written: `engine/executor.py` makes and commits it, through `write_request` of `ledger/ledger.py`.
-Imports point one way: cli → server → orchestrator → bootstrap → worker, batch, trace, memory, govern → engine →
-agents, ledger → config → net, process → logs → jsonio, clock, ids, backoff → errors.
+To find where a REQUEST is written: `engine/executor.py` creates and commits it with `write_request` of
+`ledger/ledger.py`. Imports point one way: cli → server → orchestrator → bootstrap → worker, batch, trace, memory,
+govern → engine → agents, ledger → config → net, process → logs → jsonio, clock, ids, backoff → errors.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -84,7 +84,7 @@ _HOMES = {
     "Task": "aorch.engine.task",
     "TaskDict": "aorch.engine.task",
 }
-"""Where a public name is defined; every other one is an error."""
+"""The module that defines each public name."""
 __all__ = [
     "Agent",
     "AgentAnswer",
@@ -148,5 +148,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """The public names, also those that nobody has used yet."""
+    """All public names, including those that were not imported yet."""
     return sorted({*globals(), *__all__} - {"Any", "TYPE_CHECKING"})

@@ -5,7 +5,8 @@ import signal
 
 def main() -> None:
     """The console script."""
-    # Ctrl-C ends it at once, without a trace, until a command says otherwise: start-up is nothing but imports.
+    # During start-up, which only imports, Ctrl-C ends the process at once, without a traceback. Commands replace this
+    # handler.
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from aorch.cli import streams  # noqa: PLC0415  see above

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Pauses that double from `first_s` to `longest_s` (seconds). `jitter` multiplies each by a random factor in that range,
-    so that several processes do not come at once.
+    """Pauses that double from `first_s` to `longest_s` (seconds). Each is multiplied by a random factor in the range
+    `jitter`, so that several processes do not retry at the same time.
     """
 
     first_s: float

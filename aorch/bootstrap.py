@@ -1,4 +1,4 @@
-"""The composition root: makes the objects that do the work from a Config. Nothing else makes them."""
+"""The composition root: the only place that creates the objects of the program from a Config."""
 
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING

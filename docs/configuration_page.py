@@ -6,12 +6,12 @@ from aorch.config import environment, sections
 _HEAD = """\
 # Configuration
 
-aorch reads `aorch.toml` and environment variables. Options override environment variables, these override the file, and
-the file overrides the defaults.
+aorch reads `aorch.toml` and environment variables. Options override environment variables, which override the file,
+which overrides the defaults.
 
 ```console
 $ aorch init          # creates an aorch.toml with every setting, commented out
-$ aorch config show   # every setting in force, with its source
+$ aorch config show   # every setting with its value and source
 $ aorch config path   # the file in use
 $ aorch config edit   # opens the file in your editor, then checks it
 ```
@@ -19,15 +19,15 @@ $ aorch config edit   # opens the file in your editor, then checks it
 ## Which aorch.toml is used
 
 aorch uses the nearest `aorch.toml`, from the working directory upwards. If there is none, it uses
-`~/.config/aorch/aorch.toml`. `--config FILE` or the environment variable `AORCH_CONFIG` selects another file. There is
-no need for a file: everything has a default.
+`~/.config/aorch/aorch.toml`. `--config FILE` or the environment variable `AORCH_CONFIG` selects another file. The file
+is optional, because every setting has a default.
 
 The file names programs and classes that run with your permissions, so treat it as you would a Makefile:
 
-- aorch rejects a file that it found and that belongs to another user (exit code 2, `config_untrusted`). Files of root
+- aorch rejects a file that belongs to another user (exit code 2, `config_untrusted`). Files of root
   are accepted.
 - `aorch config trust` remembers the path of a file that you trust, for containers and teams.
-- A file that you name with `--config` is always read.
+- A file that you name with `--config` is always accepted.
 
 An unknown key, or a value of the wrong type, is an error that names the file, the key and the reason.
 
@@ -40,8 +40,8 @@ See [agents](agents.md) and [pipelines](pipelines.md).
 
 ## Environment variables
 
-The configuration never contains a secret itself. It names the environment variable that holds it, as
-`queue.webhook_secret_env`, `llm.key_env` or `$NAME` in the `env` of an agent.
+The configuration never contains a secret itself. It names the environment variable that holds it, for example in
+`queue.webhook_secret_env`, `llm.key_env`, or as `$NAME` in the `env` of an agent.
 """
 
 

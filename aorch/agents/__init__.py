@@ -1,4 +1,4 @@
-"""Where work is done: `Agent` to extend, and the kinds that aorch brings along."""
+"""Agents execute tasks: the base class `Agent`, and the built-in kinds."""
 
 from aorch.agents.base import Agent, AgentAnswer, AgentCapability, AgentMetadata, AgentState, AgentStatus, AgentTask
 from aorch.agents.example import ExampleAgent

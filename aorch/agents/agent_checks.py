@@ -49,7 +49,7 @@ def _check_limits(name: str, agent: Agent) -> None:
 
 def _asked(agent: Agent) -> Any:
     if inspect.iscoroutinefunction(agent.get_capabilities):
-        raise UsageError(f"{type(agent).__name__}.get_capabilities is async", "Make it a plain def.")
+        raise UsageError(f"{type(agent).__name__}.get_capabilities is async", "Define it with a plain `def`.")
     try:
         return agent.get_capabilities()
     except Exception as error:  # the agent's own code

@@ -1,6 +1,7 @@
-"""What a kind of agent brings: its table in aorch.toml, the agent it makes of one, and its options of `aorch agents add`.
+"""The parts of a kind of agent: its table in aorch.toml, how an agent is made from it, and its options of `aorch agents
+add`.
 
-A kind is one module. `kinds.py` lists them by the key that selects them in `[agents.ID]`.
+Each kind is one module. `kinds.py` lists the kinds by the key that selects them in `[agents.ID]`.
 """
 
 from abc import ABC, abstractmethod
@@ -60,10 +61,10 @@ class AddOption:
 
 @dataclass(frozen=True, slots=True)
 class AddRequest:
-    """What the command line of `aorch agents add` gives.
+    """The arguments of `aorch agents add`.
 
     `words` follow `--`. `capabilities` has the table of each capability, `options` the given options of all kinds, and `common`
-    the keys that every kind has. `folder` is that of the aorch.toml to which the agent is added.
+    the keys that every kind has. `folder` is the directory of the aorch.toml to which the agent is added.
     """
 
     folder: Path
@@ -78,11 +79,11 @@ Table = TypeVar("Table", bound=AgentConfig)
 
 
 class AgentKind(ABC, Generic[Table]):
-    """A kind of agent. `key` selects it in `[agents.ID]`, and only its own tables have the keys of `config`."""
+    """A kind of agent. `key` selects it in `[agents.ID]`. `config` defines the other keys of its tables."""
 
     key: ClassVar[str]
     title: ClassVar[str]
-    """What messages call such an agent: "program"."""
+    """The name of the kind in messages, such as "program"."""
     config: type[Table]
     options: ClassVar[tuple[AddOption, ...]] = ()
     example: ClassVar[str]
@@ -90,7 +91,7 @@ class AgentKind(ABC, Generic[Table]):
 
     @abstractmethod
     def make(self, agent_id: str, table: Table, config: Config, secrets: frozenset[str]) -> Agent:
-        """The agent that `table` declares. `secrets` names the environment variables that hold secrets of any agent."""
+        """The agent that `table` declares. `secrets` names the environment variables with secrets of any agent."""
 
     @abstractmethod
     def table_of(self, request: AddRequest) -> tuple[str, dict[str, Any]]:
@@ -101,10 +102,10 @@ class AgentKind(ABC, Generic[Table]):
         return self.key in request.options
 
     def check(self, where: str, table: Table) -> None:
-        """Raise ConfigInvalid, with `where` before the key, for values that the types of `config` do not exclude."""
+        """Raise ConfigInvalid, with `where` before the key, for invalid values that the types of `config` allow."""
 
     def capabilities(self, table: Table) -> list[AgentCapability]:
-        """The capabilities that `table` declares; none if only the agent's own code knows them."""
+        """The capabilities that `table` declares; None if only the agent's own code knows them."""
         return []
 
     def secrets(self, table: Table) -> Iterable[str]:
@@ -112,7 +113,7 @@ class AgentKind(ABC, Generic[Table]):
         return ()
 
     def reject(self, request: AddRequest, given: Mapping[str, object]) -> None:
-        """Raise UsageError if one of `given` (by what the message calls it) has a value, or an option of another kind has."""
+        """Raise UsageError if one of `given` (by its name in the message) or an option of another kind has a value."""
         own = {option.name for option in self.options}
         foreign = [f"--{name.replace('_', '-')}" for name in request.options if name not in own]
         if wrong := [*(what for what, value in given.items() if value), *foreign]:

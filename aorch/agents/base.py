@@ -1,4 +1,4 @@
-"""What an agent is: the class to extend, and the capability that it offers."""
+"""The base class of agents, and the capabilities that they offer."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -146,9 +146,9 @@ class Agent(ABC):
         """Run the task and return `{"success": True, "data": …}` or `{"success": False, "error": "…"}`.
 
         `task` is a dict with `task_id` (the contract ID of the REQUEST), `session_id`, `capability`, `parameters` and `context`.
-        Annotate it as `AgentTask` and the result as `AgentAnswer`, and type checkers find a misspelt key. An `async def` runs on
-        the event loop; a plain `def` runs in a thread, and at most 64 such threads run at once. A thread that is still running
-        after the time limit of its task counts against `concurrency` until it ends.
+        If you annotate it as `AgentTask` and the result as `AgentAnswer`, type checkers find misspelt keys. An `async
+        def` runs on the event loop; a plain `def` runs in a thread, and at most 64 such threads run at once. A thread
+        that is still running after the time limit of its task counts against `concurrency` until it ends.
         """
 
     @abstractmethod
@@ -171,7 +171,7 @@ class Agent(ABC):
         return self.get_metadata().to_dict()
 
     def variables(self) -> list[str]:
-        """The names of the environment variables that its program gets besides those of this process."""
+        """The names of the environment variables that its program gets in addition to those of this process."""
         return []
 
     def asks_for(self) -> list[str]:
@@ -186,9 +186,8 @@ class Agent(ABC):
         return None
 
     async def open(self) -> None:  # noqa: B027  most agents keep nothing
-        """Acquire what the agent keeps between tasks, such as a connection. Called once, before the first task.
-
-        While it raises an exception, the agent has the status `error`, and `open` is called again later.
+        """Acquire what the agent keeps between tasks, such as a connection. Called once, before the first task. If it
+        raises an exception, the agent has the status `error`, and `open` is retried later.
         """
 
     async def close(self) -> None:  # noqa: B027  likewise

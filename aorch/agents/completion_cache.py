@@ -36,7 +36,7 @@ def remember(config: Config, agents: Registry) -> None:
             path.unlink(missing_ok=True)
         else:
             _keep(path, jsonio.encode_bytes({"file": _key(config), "agents": names}))
-    except (OSError, InvalidJSON):  # a read-only home, a full disk, a name that is not valid UTF-8
+    except (OSError, InvalidJSON):  # read-only home directory, full disk, or a name that is not valid UTF-8
         return
 
 
@@ -85,7 +85,7 @@ def _path(config: Config) -> Path | None:
 
 
 def _key(config: Config) -> str:
-    """The aorch.toml that the names belong to; two with the same checksum only overwrite each other's file."""
+    """The cache file of this aorch.toml. Two paths with the same checksum only overwrite each other's file."""
     return os.fsencode(config.file).decode("utf-8", "backslashreplace") if config.file else ""
 
 

@@ -11,14 +11,14 @@ from aorch.errors import Conflict, NotFound
 
 
 def file_of(config: Config) -> Path:
-    """The aorch.toml to which agents are added: the one in use, else a new one in the working directory."""
+    """The aorch.toml to which agents are added: the one in use, otherwise a new one in the working directory."""
     return config.file or config_file.working_folder() / config_file.FILE_NAME
 
 
 def add(config: Config, request: AddRequest) -> str:
     """Add the agent to `file_of(config)` and return its ID.
 
-    Raises UsageError or ConfigInvalid if the request describes no agent, and Conflict if its ID is in use.
+    Raises UsageError or ConfigInvalid for an invalid request, and Conflict if its ID is in use.
     """
     kind = kinds.requested(request)
     agent_id, table = kind.table_of(request)

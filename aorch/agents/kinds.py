@@ -22,7 +22,7 @@ MODULES = {
 }
 """Each kind's module, by the key of `[agents.ID]` that selects it. `KIND` in the module is the AgentKind.
 
-A module is imported when an agent of its kind is configured, so that no command waits for kinds that it does not use.
+A module is imported only if an agent of its kind is configured, so unused kinds do not slow down start-up.
 """
 
 
@@ -38,9 +38,8 @@ def all_kinds() -> "list[AgentKind[Any]]":
 
 
 def configured(config: Config) -> Iterator[Agent]:
-    """Each agent of the configuration, in the order of the file.
-
-    Raises ConfigInvalid for an invalid table; the agent of a valid table that cannot be made is a BrokenAgent.
+    """Each agent of the configuration, in the order of the file. Raises ConfigInvalid for an invalid table. If a table
+    is valid but its agent cannot be created, it becomes a BrokenAgent.
     """
     tables = {agent_id: decode(config.file, agent_id, table) for agent_id, table in config.agents.items()}
     secrets = frozenset(name for kind, table in tables.values() for name in kind.secrets(table)) | config.secrets()
@@ -49,13 +48,13 @@ def configured(config: Config) -> Iterator[Agent]:
 
 
 def declared_capabilities(config: Config) -> dict[str, list[AgentCapability]]:
-    """By agent ID, the capabilities that the tables declare. No agent is made. Raises ConfigInvalid."""
+    """By agent ID, the capabilities that the tables declare. Creates no agents. Raises ConfigInvalid."""
     decoded = ((agent_id, *decode(config.file, agent_id, table)) for agent_id, table in config.agents.items())
     return {agent_id: found for agent_id, kind, table in decoded if (found := kind.capabilities(table))}
 
 
 def check(config: Config) -> None:
-    """Raise ConfigInvalid if a table of `[agents.*]` is invalid. No agent is made."""
+    """Raise ConfigInvalid if a table of `[agents.*]` is invalid. Creates no agents."""
     for agent_id, table in config.agents.items():
         decode(config.file, agent_id, table)
 
@@ -92,7 +91,7 @@ def requested(request: "AddRequest") -> "AgentKind[Any]":
     examples = "; ".join(kind.example for kind in kinds)
     if found:
         raise UsageError(f"an agent cannot be both a {' and a '.join(kind.title for kind in found)}", examples)
-    raise UsageError("the command line does not say what runs the tasks", f"Examples: {examples}")
+    raise UsageError("the command line names neither a program nor a class", f"Examples: {examples}")
 
 
 def _selected(where: str, table: dict[str, Any]) -> "AgentKind[Any]":

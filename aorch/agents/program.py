@@ -1,6 +1,6 @@
-"""The program agent: any program, in any language, as an agent.
+"""The program agent: runs any program, in any language, as an agent.
 
-The program reads the task as one JSON document on its standard input (or the text that `stdin` makes of the parameters) and
+The program reads the task as one JSON document on its standard input (or the text of the template `stdin`) and
 writes its result to standard output. Exit code 0 (or one of `ok_exit_codes`) is success; any other is a failure, with the end of
 standard error as the reason. In both cases the answer has the output, the exit code and the end of standard error.
 """
@@ -27,7 +27,7 @@ from aorch.config.settings import Config
 from aorch.errors import AgentFailed, ConfigInvalid, InvalidJSON, ParametersInvalid, ReferenceInvalid, UsageError
 
 KEPT = 64 * 1024
-"""Bytes that are kept of an output that is longer than its limit, from its beginning."""
+"""Bytes that are kept, from the beginning, of an output that exceeds the limit."""
 
 
 class ProgramConfig(AgentConfig, frozen=True):
@@ -74,7 +74,7 @@ class ProgramAgent(Agent):
         """Names the program, its interpreter, the directory or the variable that does not exist."""
         try:
             folder = self._folder()
-        except UsageError as error:  # an unknown home directory, or the working directory was removed
+        except UsageError as error:  # the home directory is unknown, or the working directory was removed
             return str(error)
         if not os.path.isdir(folder):  # noqa: PTH112  Path.is_dir raises for a folder that may not be searched
             return f"its working directory {folder} does not exist"
@@ -163,7 +163,7 @@ class ProgramKind(AgentKind[ProgramConfig]):
         return bool(request.words)
 
     def table_of(self, request: AddRequest) -> tuple[str, dict[str, Any]]:
-        """A program needs an ID, a capability and the words of its command."""
+        """Give the ID, the capability and the command of the program."""
         self.reject(request, {})
         needed = {"an ID": request.agent_id, "--capability": request.capabilities}
         if missing := [what for what, given in needed.items() if not given]:
@@ -175,12 +175,12 @@ class ProgramKind(AgentKind[ProgramConfig]):
         return request.agent_id, table
 
     def check(self, where: str, table: ProgramConfig) -> None:
-        """A program needs a word and a capability."""
+        """Check that `command` is not empty and that there is a capability."""
         if not (table.command and table.capabilities):
             key = where.rpartition(": ")[2]
             raise ConfigInvalid(
                 f"{where} needs a program in `command` and at least one capability",
-                f'Add a table [{key}.capabilities.NAME] or a word to `command = ["…"]`.',
+                f'Add a table [{key}.capabilities.NAME], or the program to `command = ["…"]`.',
             )
         if not table.ok_exit_codes:
             raise ConfigInvalid(
@@ -189,7 +189,7 @@ class ProgramKind(AgentKind[ProgramConfig]):
         check_positive(where, table, "max_output_bytes")
 
     def capabilities(self, table: ProgramConfig) -> list[AgentCapability]:
-        """All that the table declares."""
+        """All capabilities of the table."""
         return [declared.named(name) for name, declared in table.capabilities.items()]
 
     def secrets(self, table: ProgramConfig) -> Iterable[str]:
@@ -229,7 +229,7 @@ def _first_line(program: str, _modified_ns: int) -> bytes:
 
 
 def _fault_of_templates(command: list[str], stdin: str | None) -> str | None:
-    """What is wrong with the templates, whatever the parameters are."""
+    """Errors in the templates that do not depend on the parameters."""
     try:
         templates.check_encodings([*command, stdin])
     except ReferenceInvalid as error:
@@ -255,7 +255,10 @@ def _answer(run: ProgramRun, ok: tuple[int, ...]) -> dict[str, Any]:
 
 
 def _parsed(output: bytearray) -> dict[str, Any]:
-    """`data`: `output` as a JSON object, else as text. Text that is almost a JSON object is an error, and kept as `stdout`."""
+    """`data` is `output` as a JSON object, otherwise as text.
+
+    Text that is almost a JSON object is an error, and is kept as `stdout`.
+    """
     text = output.decode("utf-8", "replace")
     document = text.lstrip("\ufeff \t\r\n")
     if not document.startswith("{"):
@@ -280,6 +283,6 @@ def _signal_name(number: int) -> str:
 
 
 def _failure(error: str, output: bytearray | None = None) -> dict[str, Any]:
-    """`output` is what the program had printed, which is kept."""
+    """A failure that keeps `output`, which the program had printed."""
     parsed = _parsed(output) if output else {}
     return {**parsed, "success": False, "error": f"{error}; {parsed['error']}" if "error" in parsed else error}

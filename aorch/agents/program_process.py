@@ -1,4 +1,4 @@
-"""One run of a program in a process group of its own: start it, give it its input, collect its output, leave nothing behind."""
+"""One run of a program in its own process group: start it, write its input, collect its output, kill what is left."""
 
 import asyncio
 import contextlib
@@ -20,9 +20,9 @@ DRAIN_S = 0.5
 STDERR_TAIL = 4096
 CHUNK = 64 * 1024
 LACKS = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
-"""The errors of a start for lack of descriptors, processes or memory: a later start may succeed."""
+"""Errors if descriptors, processes or memory run out: a later start may succeed."""
 SPARE = 16
-"""Descriptors that no program's pipes may take, or an eighth of the limit if that is less."""
+"""Descriptors that are reserved, so that no program's pipes use them; or an eighth of the limit if that is less."""
 LACK_HINT = "Raise the limits (ulimit -n, ulimit -u), or run fewer tasks at once."
 
 
@@ -105,7 +105,7 @@ def _lack(program: str, reason: str) -> AgentNotStarted:
 
 
 class _Process(asyncio.subprocess.SubprocessStreamProtocol):
-    """The streams of a process, and `ended`, which is done once the process is.
+    """The streams of a process, and `ended`, which is done once the process has ended.
 
     `asyncio.subprocess.Process.wait` (up to CPython 3.13) also waits for the pipes, which a child may hold open.
     """
@@ -116,7 +116,7 @@ class _Process(asyncio.subprocess.SubprocessStreamProtocol):
         self.ended: asyncio.Future[None] = loop.create_future()
 
     def process_exited(self) -> None:
-        """Called by the loop."""
+        """The event loop calls this when the process has ended."""
         super().process_exited()
         self.ended.set_result(None)
 

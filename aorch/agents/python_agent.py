@@ -47,7 +47,7 @@ class ClassKind(AgentKind[ClassConfig]):
         return agent
 
     def table_of(self, request: AddRequest) -> tuple[str, dict[str, Any]]:
-        """The class brings its ID and its capabilities. Raises ConfigInvalid if it cannot be loaded."""
+        """The class sets its own ID and capabilities. Raises ConfigInvalid if it cannot be loaded."""
         self.reject(
             request,
             {"an ID": request.agent_id, "--capability": request.capabilities, "a program after --": request.words},
@@ -66,14 +66,14 @@ KIND = ClassKind()
 
 
 class BrokenAgent(Agent):
-    """In the place of an agent that could not be loaded: it is listed with the reason, and the other agents work."""
+    """Replaces an agent that could not be loaded. It is listed with the reason, and the other agents still work."""
 
     def __init__(self, agent_id: str, reason: str) -> None:
         super().__init__(agent_id, agent_id, reason)
         self.reason = reason
 
     def get_capabilities(self) -> list[AgentCapability]:
-        """None, since the agent's own code knows them."""
+        """Empty, because only the agent's own code knows them."""
         return []
 
     def problem(self) -> str | None:
@@ -88,7 +88,7 @@ class BrokenAgent(Agent):
 def load(class_path: str, arguments: dict[str, Any], folder: Path | None = None) -> Agent:
     """An object of the class `module:Class`, which is searched for in `folder`, then among the installed packages.
 
-    Raises AorchError if the class is not an agent, and whatever the module or the class raises.
+    Raises AorchError if the class is not an agent, and any exception that the module or the class raises.
     """
     if folder and str(folder) not in sys.path:
         sys.path.insert(0, str(folder))

@@ -11,7 +11,7 @@ from aorch.errors import ConfigInvalid
 
 
 class Registered(WatchedAgent):
-    """An agent, and what this process knows of it.
+    """An agent, and what this process knows about it.
 
     `slots` is None if the agent takes any number of tasks at once. `holders` are the REQUESTs whose tasks it executes now,
     including those whose code is still running after their time limit.

@@ -83,15 +83,14 @@ class Registry:
         return registered.check_all() or (f"no agent has the capability {', '.join(missing)}" if missing else None)
 
     async def refresh(self, agents: Iterable[Registered] | None = None, max_age_s: float | None = None) -> None:
-        """Check those of `agents` (default: all) whose state is older than `max_age_s`, and return when all are checked.
-
-        Default: the ages of `watched_agent.py`.
+        """Check those of `agents` (default: all) whose state is older than `max_age_s` (default: the ages in
+        `watched_agent.py`), and return when all are checked.
         """
         moment = time.monotonic()
         await refresh_all([each for each in (self if agents is None else agents) if each.is_due(moment, max_age_s)])
 
     async def check_agents(self, agent_ids: Iterable[str] | None = None) -> dict[str, str | None]:
-        """Open, check and close these agents (default: all); each one's problem, as of `check`. Raises NotFound."""
+        """Open, check and close these agents (default: all). Returns the problem of each. Raises NotFound."""
         chosen = list(self) if agent_ids is None else [self.get(agent_id) for agent_id in agent_ids]
         try:
             await self.refresh(chosen, max_age_s=0)

@@ -1,4 +1,4 @@
-"""A semaphore for several event loops: how many tasks an agent takes at once."""
+"""A semaphore for several event loops, which limits how many tasks an agent runs at once."""
 
 import asyncio
 import contextlib
@@ -7,7 +7,7 @@ from collections import deque
 
 
 class Slots:
-    """As asyncio.Semaphore, shared by all event loops of the process, and first come, first served."""
+    """Like asyncio.Semaphore, but shared by all event loops of the process. Waiters are served in order."""
 
     def __init__(self, limit: int) -> None:
         self._available = limit
@@ -37,7 +37,7 @@ class Slots:
         try:
             await slot
         except asyncio.CancelledError:
-            if not slot.cancelled():  # it was handed over in the same step of the loop
+            if not slot.cancelled():  # the slot was handed over in the same loop iteration
                 self.release()
             raise
 
@@ -46,7 +46,7 @@ class Slots:
         with self._lock:
             while self._waiting:
                 slot = self._waiting.popleft()
-                with contextlib.suppress(RuntimeError):  # its loop is closed
+                with contextlib.suppress(RuntimeError):  # the loop is closed
                     slot.get_loop().call_soon_threadsafe(self._hand_over, slot)
                     return
             self._available += 1

@@ -92,7 +92,7 @@ class WatchedAgent:
         return self._is_local() and (checking is None or checking.done() or checking.get_loop() is not loop)
 
     def share(self, checking: "asyncio.Task[None]") -> None:
-        """Take `checking`, which looks at this agent among others, as the check in progress."""
+        """Record `checking`, which checks this agent and others, as the check in progress."""
         self._checking, self._checked_at = checking, time.monotonic()
 
     async def close(self) -> None:

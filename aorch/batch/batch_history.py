@@ -47,7 +47,10 @@ class BatchHistory:
             yield lines
 
     def resumed(self, chunks: Iterator[list[Line]]) -> Iterator[list[Line]]:
-        """Like `with_keys`. A line that must not run again has its `past`; the task of any other names what it retries."""
+        """Like `with_keys`.
+
+        A line that must not run again has its result in `past`; any other task names the REQUEST that it retries.
+        """
         for lines in self.with_keys(chunks):
             found = self._reader.results(self.generation, [line.key for line in lines if line.task is not None])
             for line in lines:
@@ -67,7 +70,7 @@ class BatchHistory:
         return self._reader.results(self.generation, [line.key], ANY_LENGTH).get(line.key)
 
     def answer(self, past: PriorResult) -> Answer:
-        """The recorded answer. If there is none yet: a failure that says that another process is running the line."""
+        """The recorded answer, or a failure if another process is still running the line."""
         if past.left_out:
             past = self._reader.results(self.generation, [past.line_key], ANY_LENGTH)[past.line_key]
         if past.metadata is not None:
@@ -87,7 +90,9 @@ class BatchHistory:
         )
 
     def _may_run_again(self, task: Task, past: PriorResult) -> bool:
-        """Whether no agent received the task, or it was cut off and every agent that may run it again is idempotent."""
+        """Whether the line can run again: no agent received the task, or it was cut off and all its agents are
+        idempotent.
+        """
         if past.delivered == 0:
             return True
         if past.status not in (INTERRUPTED, CANCELLED):
@@ -143,7 +148,7 @@ def _line_again(number: int, request: Record, last_id: str, session_id: str, tim
     try:
         line.task = _task_again(request, metadata, session_id, timeout_s)
         line.task.idempotency, line.task.refusal_uses_key = RetryKey(last_id), True
-    except UsageError as error:  # an imported REQUEST can hold what a new task may not
+    except UsageError as error:  # an imported REQUEST may not be valid as a new task
         line.refusal = error
     return line
 

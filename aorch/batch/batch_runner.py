@@ -28,7 +28,7 @@ class BatchRunner:
     """Runs lines with `executor` and puts the result of each into `output`; `counts` counts them.
 
     Results come as tasks end, or in the order of the lines (`ordered`). After the first failure, `fail_fast` starts no more
-    tasks; running ones finish. `history` knows the earlier runs of a batch that can be resumed.
+    tasks; running ones finish. `history` has the earlier runs of a batch that can be resumed.
     """
 
     def __init__(
@@ -56,14 +56,14 @@ class BatchRunner:
         self._is_read = False
         self._has_lines, self._has_room = asyncio.Event(), asyncio.Event()
         self._duplicates: dict[str, list[tuple[int, Line]]] = {}
-        """Lines with the key of a line that runs now: its answer is theirs too."""
+        """Lines with the same key as a running line, whose answer is used for all of them."""
         self._reading: asyncio.Task[None] | None = None
 
     async def run(self, chunks: Iterator[list[Line]]) -> None:
         """Run the lines of `chunks`, which is read in a thread. All results are in `output` when this returns.
 
-        Raises what reading raises, LedgerError, and the error of `output`. Raises CancelledError after every running task has
-        been cancelled and has a RESPONSE.
+        Raises LedgerError, and the errors of reading and of `output`. Raises CancelledError after every running task
+        has been cancelled and has a RESPONSE.
         """
         reading = self._reading = asyncio.create_task(self._read_lines(chunks))
         workers = [asyncio.create_task(self._work()) for _ in range(self._parallel)]
@@ -161,7 +161,7 @@ class BatchRunner:
         try:
             on_cut_off = partial(self._count_cut_off, line, line.task.session_id)
             return await self._executor.perform(line.task, on_cut_off, in_line=True)
-        except Unsaved as unsaved:  # its RESPONSE is written as soon as the ledger takes it
+        except Unsaved as unsaved:  # its RESPONSE is written as soon as the ledger accepts it
             return unsaved.answer
         except Conflict:  # the same line was run before, or another process is running it
             return self._recorded(line) or _rejected(Conflict("another process took this line first"))

@@ -49,10 +49,10 @@ class UnfinishedTasks:
 
 @dataclass(frozen=True, kw_only=True)
 class BatchRequest:
-    """A file of lines (`-`: standard input) and the values for whatever a line does not set.
+    """A file of lines (`-`: standard input), and defaults for the fields that a line does not set.
 
-    `name` identifies the batch for `resume` (default: the path of the file). `items` are the parameters as the caller wrote
-    them; with another spelling of them, `resume` treats a line as a new one.
+    `name` identifies the batch for `resume` (default: the path of the file). `items` are the parameters as the caller
+    wrote them; if they are written differently, `resume` treats every line as new.
     """
 
     file: str
@@ -112,7 +112,7 @@ class BatchFile:
             request.timeout_s,
             request.file,
         )
-        # the key of a line depends on this list: another order or another element makes every line a new one
+        # the keys of lines depend on this list: if its order or an element changes, every line counts as new
         decisive = [
             request.capability,
             request.items,

@@ -19,8 +19,8 @@ Row = Mapping[str, Any]
 class ColumnTemplates:
     """Parameters for each row. `columns` are the columns that a row must have.
 
-    `fixed` are parameters without references. `texts` and `documents` map a parameter to its text, or to its JSON text, with
-    references. Raises InvalidJSON and ReferenceInvalid, which name the parameter.
+    `fixed` are parameters without references. `texts` and `documents` map a parameter to its string, or to its JSON
+    text, which contain references. Raises InvalidJSON and ReferenceInvalid, which name the parameter.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ def missing_columns(missing: frozenset[str] | set[str], columns: Mapping[str, An
 
 
 def _fill(template: Any, row: Row) -> Any:
-    """`template` with its references as text: only `:={column}` makes a value that is not a string."""
+    """`template` with its references replaced by strings: only `:={column}` gives a value that is not a string."""
     if isinstance(template, str):
         return templates.fill_text(template, row)
     if isinstance(template, dict):

@@ -79,7 +79,7 @@ class CsvReader:
 class _TextLines:
     """The lines as text for the CSV reader; `number` is that of the last one.
 
-    An unusable line is passed on as well, as far as the reader needs it to find the end of its row.
+    An invalid line is passed on too, because the reader needs it to find the end of its row.
     """
 
     def __init__(self, lines: Iterator[NumberedLines]) -> None:
@@ -93,7 +93,7 @@ class _TextLines:
         return not self._buffer
 
     def take(self) -> tuple[int, str]:
-        """The bytes read since the last call, and the first problem in them ("" if there is none)."""
+        """The number of bytes read since the last call, and the first problem in them ("" if there is none)."""
         taken = self._size, self._unusable
         self._size, self._unusable = 0, ""
         return taken

@@ -19,7 +19,7 @@ from aorch.errors import AorchError, InvalidJSON, UsageError
 from aorch.ledger import priorities
 
 LONGEST_ID = 64
-"""How many characters of a line's `id` are part of its key."""
+"""Number of characters of a line's `id` that are part of its key."""
 
 
 class _TaskFields(msgspec.Struct, forbid_unknown_fields=True):
@@ -50,7 +50,7 @@ _NAME = re.compile(r"\w+")
 
 @dataclass(frozen=True)
 class Defaults:
-    """The values for whatever a line does not set. Templates override `parameters`.
+    """Defaults for the fields that a line does not set. Templates override `parameters`.
 
     `file` is the argument of `--batch`, for commands in hints.
     """
@@ -65,13 +65,16 @@ class Defaults:
     file: str = "FILE"
 
     def command(self, items: str = "", capability: str | None = None) -> str:
-        """The command that runs this batch with those items."""
+        """The command line that runs this batch with these KEY=VALUE items."""
         named = shlex.quote(self.capability or capability or "CAPABILITY")
         return " ".join(filter(None, ("aorch run", named, items, "--batch", shlex.quote(self.file))))
 
 
 class LineParser:
-    """Parses lines. The key of a line is a hash of `seed` (everything else that decides its task) and of its text."""
+    """Parses lines.
+
+    The key of a line is a hash of its text and of `seed`, which is everything else that determines its task.
+    """
 
     def __init__(self, defaults: Defaults, seed: bytes) -> None:
         self._defaults = defaults
@@ -80,7 +83,10 @@ class LineParser:
         self._seed = hashlib.sha256(seed)
 
     def from_json(self, descriptor: int) -> Iterator[list[Line]]:
-        """Yield a line for each that is not blank, as they arrive. Raises UsageError if the first does not look like JSON."""
+        """Yield each line that is not blank as it arrives.
+
+        Raises UsageError if the first one does not look like JSON.
+        """
         is_first = True
         for numbered in read_lines(descriptor):
             filled = [(number, text) for number, text in numbered if isinstance(text, LongLine) or text.strip()]
@@ -98,7 +104,9 @@ class LineParser:
             yield [self._csv_line(row, reader.header) for row in rows]
 
     def _check_first(self, text: bytes | LongLine) -> None:
-        """A first line that starts as JSON is one invalid line; any other means that the file is not JSON Lines."""
+        """If the first line starts like JSON, only that line is invalid; otherwise the file is not JSON Lines, and this
+        raises.
+        """
         if isinstance(text, LongLine) or text.lstrip()[:1] in (b"{", b"["):
             return
         try:
@@ -141,7 +149,7 @@ class LineParser:
             return _invalid(number, line_id, size, problem)
 
     def _explain(self, number: int, text: bytes, error: Exception) -> tuple[str | int, AorchError]:
-        """The id of the line, and `error` in words."""
+        """An invalid line, with its id and the message of `error`."""
         try:
             given = jsonio.decode(text)
         except InvalidJSON as invalid:
@@ -179,7 +187,7 @@ class LineParser:
         """The line for a row of data: its columns fill the templates, or are the parameters if there are no templates."""
         defaults = self._defaults
         if defaults.capability is None:
-            raise UsageError("missing capability: rows have none, so name it on the command line")
+            raise UsageError("missing capability: name it on the command line, because rows have none")
         filled = (
             {**defaults.parameters, **defaults.templates.fill(row)}
             if self._has_columns
@@ -231,7 +239,7 @@ def _invalid(number: int, line_id: str | int, size: int, error: AorchError) -> L
 
 
 def _unknown_fields(given: dict[str, Any], unknown: list[str], defaults: Defaults) -> str:
-    """The message for fields that a task does not have, with the command that reads them as parameters."""
+    """The error message for unknown fields, with the command that reads them as parameters."""
     noun, names = "fields" if len(unknown) > 1 else "field", ", ".join(map(repr, unknown))
     inside = ", ".join(f"{jsonio.encode(name)}: …" for name in unknown)
     message = f'unknown {noun} {names} (fields: {", ".join(_EXPECTED)}); write {{"parameters": {{{inside}}}}}'

@@ -1,4 +1,4 @@
-"""Reads a blocking iterator (a file, a pipe, a query) in a thread, next to an event loop."""
+"""Reads a blocking iterator (a file, a pipe, a query) in a thread, so that the event loop is not blocked."""
 
 import asyncio
 import queue
@@ -10,7 +10,7 @@ Item = TypeVar("Item")
 
 
 class ThreadedIterator(Generic[Item]):
-    """Reads `items` in a daemon thread of its own, so a pipe that sends nothing does not delay the end of the process."""
+    """Reads `items` in a daemon thread, so that a pipe that sends nothing does not delay the end of the process."""
 
     def __init__(self, items: Iterator[Item]) -> None:
         self._items = items

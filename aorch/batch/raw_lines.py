@@ -14,7 +14,10 @@ READ_SIZE = 64 * 1024
 
 @dataclass(frozen=True)
 class LongLine:
-    """A line over the limit, whose text is dropped. `odd_quotes`: a quoted CSV cell starts or ends in it."""
+    """A line over the limit, whose text is dropped.
+
+    `odd_quotes`: it has an odd number of quotes, so a quoted CSV cell starts or ends in it.
+    """
 
     odd_quotes: bool
 

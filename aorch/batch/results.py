@@ -1,4 +1,4 @@
-"""The results of a batch: what they add up to, their lines of JSON, and their order."""
+"""The results of a batch: their counts, their JSON lines, and their order."""
 
 import asyncio
 import time
@@ -12,16 +12,16 @@ from aorch.engine.task import Answer
 from aorch.errors import AgentCancelled, AgentFailed, AorchError, Conflict
 
 MAX_SESSIONS = 3
-"""How many sessions are named; a batch can have as many sessions as lines."""
+"""Maximum number of sessions to name; a batch can have as many sessions as lines."""
 
 
 class ResultOutput(Protocol):
-    """Where results go. `failed` is done, with the error, as soon as nothing can be written there any more."""
+    """The output for results. `failed` is done, with the error, as soon as writing is no longer possible."""
 
     failed: "asyncio.Future[None]"
 
     def put(self, text: bytes) -> bool:
-        """Take the line of a result. Returns True if the caller should await `room` before the next."""
+        """Accept the line of a result. Returns True if the caller should await `room` before the next one."""
         ...
 
     async def room(self) -> None:
@@ -90,7 +90,7 @@ def _add_session(session_id: str, sessions: dict[str, None]) -> None:
 
 
 class OrderedOutput:
-    """Holds each result until all results before it are in `output`. `written` is how many are."""
+    """Holds each result until all earlier ones are in `output`. `written` is the number of results there."""
 
     def __init__(self, output: ResultOutput) -> None:
         self.written = 0
@@ -98,7 +98,7 @@ class OrderedOutput:
         self._held: dict[int, bytes] = {}
 
     def put(self, index: int, text: bytes) -> bool:
-        """Take the result of the line with that index (from 0)."""
+        """Accept the result of the line with that index (from 0)."""
         self._held[index] = text
         is_full = False
         while self.written in self._held:
@@ -107,12 +107,12 @@ class OrderedOutput:
         return is_full
 
     def put_held(self) -> None:
-        """Write what is held. For a batch that ended early: the lines in between have no result."""
+        """Write the held results. Used if a batch ends early: the lines in between have no result."""
         for index in sorted(self._held):
             self._output.put(self._held.pop(index))
 
 
 def result_line(line: Line, answer: Answer) -> bytes:
-    """The line of JSON for a result."""
+    """A result as a line of JSON."""
     code = {} if answer.failure is None else {"code": answer.failure.code}
     return jsonio.encode_bytes({"id": line.line_id, **answer.as_dict(), **code}) + b"\n"

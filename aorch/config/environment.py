@@ -19,8 +19,8 @@ COLUMNS = "COLUMNS"
 NO_COLOR = "NO_COLOR"
 TERM = "TERM"
 DESCRIPTIONS = {
-    CONFIG: "The aorch.toml to use, as `--config FILE`.",
-    LEDGER: "The file of the ledger, as `--ledger FILE`; overrides `ledger`.",
+    CONFIG: "The aorch.toml to use, like `--config FILE`.",
+    LEDGER: "The ledger file, like `--ledger FILE`; overrides `ledger`.",
     PORT: "The port of `aorch serve`; overrides `serve.port`.",
     TRACE: "The URL of Trace, or `off`; overrides `trace.url`.",
     MEMAGENT: "The URL of MemAgent, or `off` (default: http://localhost:8799).",
@@ -28,7 +28,7 @@ DESCRIPTIONS = {
     SESSION_ID: "Set by aorch for the programs of agents: the session of their own tasks.",
     "XDG_CONFIG_HOME": "The directory of your own `aorch/aorch.toml` (default: ~/.config).",
     "XDG_DATA_HOME": "The directory of the default ledger, `aorch/ledger.db` (default: ~/.local/share).",
-    CACHE_HOME: "The directory of the cache for shell completion (default: ~/.cache).",
+    CACHE_HOME: "The directory of the shell completion cache (default: ~/.cache).",
     VISUAL: "The editor of `aorch config edit`.",
     EDITOR: "The editor of `aorch config edit` if `VISUAL` is not set.",
     NO_COLOR: "If set, output has no colors.",

@@ -29,15 +29,15 @@ class ServeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         _Seconds, Meta(description="How long running requests and tasks may take after a stop signal.")
     ] = 10.0
     token_file: Annotated[
-        str | None, Meta(description="File with tokens, which are accepted besides those of `aorch tokens`.")
+        str | None, Meta(description="File with tokens to accept in addition to those of `aorch tokens`.")
     ] = None
     cors_origins: Annotated[
         list[str], Meta(description="Origins whose web pages may call the service, such as https://example.org.")
     ] = []
-    max_body_bytes: Annotated[_AtLeastOne, Meta(description="Largest accepted request body.")] = 1024 * 1024
-    max_json_depth: Annotated[_AtLeastOne, Meta(description="Deepest accepted nesting of a JSON body.")] = 64
+    max_body_bytes: Annotated[_AtLeastOne, Meta(description="Maximum size of a request body.")] = 1024 * 1024
+    max_json_depth: Annotated[_AtLeastOne, Meta(description="Maximum nesting depth of a JSON body.")] = 64
     max_concurrent: Annotated[
-        _AtLeastOne, Meta(description="Requests that are handled at once; further ones get 503.")
+        _AtLeastOne, Meta(description="Maximum number of requests to handle at once; further ones get 503.")
     ] = 1000
     read_timeout_s: Annotated[_PositiveSeconds, Meta(description="How long a client may take to send a request.")] = (
         10.0
@@ -52,9 +52,9 @@ class QueueConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Queued tasks and webhooks."""
 
     parallel: Annotated[
-        _NotNegative, Meta(description="Queued tasks that a worker runs at once; 0: `aorch serve` runs none.")
+        _NotNegative, Meta(description="Number of queued tasks that a worker runs at once; 0: `aorch serve` runs none.")
     ] = 32
-    max_waiting: Annotated[_NotNegative, Meta(description="Tasks that may be queued; 0: no limit.")] = 1_000_000
+    max_waiting: Annotated[_NotNegative, Meta(description="Maximum number of queued tasks; 0: no limit.")] = 1_000_000
     webhook_secret_env: Annotated[
         str,
         Meta(
@@ -67,24 +67,24 @@ class QueueConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LlmConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The model that `aorch compress --via llm` asks for memory blocks. Without this table, none is asked."""
+    """The model that writes memory blocks for `aorch compress --via llm`. Without this table, no model is used."""
 
     provider: Annotated[Literal["anthropic", "openai"], Meta(description="API of the model: anthropic or openai.")] = (
         "anthropic"
     )
     url: Annotated[
         str,
-        Meta(description="Base URL of the API. Default for anthropic: https://api.anthropic.com; openai needs one."),
+        Meta(description="Base URL of the API. Default for anthropic: https://api.anthropic.com; required for openai."),
     ] = ""
     model: Annotated[str, Meta(description="Name of the model. Default for anthropic: claude-haiku-4-5.")] = ""
     key_env: Annotated[
         str,
         Meta(description="Name of the environment variable with the key. Default for anthropic: ANTHROPIC_API_KEY."),
     ] = ""
-    max_input_tokens: Annotated[int, Meta(description="Longest request, in tokens of three bytes; at least 4000.")] = (
-        32_000
-    )
-    max_requests: Annotated[int, Meta(description="Most requests for one memory block.")] = 32
+    max_input_tokens: Annotated[
+        int, Meta(description="Maximum size of a request, in tokens of three bytes; at least 4000.")
+    ] = 32_000
+    max_requests: Annotated[int, Meta(description="Maximum number of requests for one memory block.")] = 32
     timeout_s: Annotated[float, Meta(description="Time limit of a request.")] = 120.0
     proxy: Annotated[str, Meta(description="URL of the HTTP proxy for requests, except those to this machine.")] = ""
 
@@ -94,7 +94,7 @@ class TraceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     url: Annotated[
         str | None,
-        Meta(description="URL of Trace, or off. Default: http://localhost:8787 for the default ledger, else off."),
+        Meta(description="URL of Trace, or off. Default: http://localhost:8787 for the default ledger, otherwise off."),
     ] = None
 
 
@@ -102,14 +102,14 @@ class FileContent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that `aorch.toml` can contain."""
 
     ledger: Annotated[
-        str | None, Meta(description="File of the ledger, relative to this file. Default: in your data directory.")
+        str | None, Meta(description="Ledger file, relative to this file. Default: in your data directory.")
     ] = None
     timeout_s: Annotated[
         _PositiveSeconds | None,
         Meta(description="Time limit of a task if neither it nor its agent sets one. Default: 600."),
     ] = None
     max_depth: Annotated[
-        _AtLeastOne | None, Meta(description="How deep calls between agents can be nested. Default: 16.")
+        _AtLeastOne | None, Meta(description="Maximum depth of nested calls between agents. Default: 16.")
     ] = None
     serve: ServeConfig = ServeConfig()
     queue: QueueConfig = QueueConfig()

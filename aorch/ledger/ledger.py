@@ -1,7 +1,7 @@
 """The Ledger: a store of contracts on one SQLite file.
 
 Writing: every method returns when its rows are durable (committed with `synchronous=FULL`).
-Starting: what a dead process left open is answered by an `interrupted` RESPONSE; nothing is run again.
+Opening: each REQUEST that a dead process left open gets an `interrupted` RESPONSE; nothing is run again.
 """
 
 import os
@@ -36,11 +36,11 @@ from aorch.ledger.writer import Statement, Writer
 from aorch.process.forking import forget_in_child
 
 REMEMBERED = 256
-"""REQUESTs whose ancestors are kept in memory."""
+"""Number of REQUESTs whose ancestors are cached."""
 
 
 class DueWebhook(NamedTuple):
-    """A webhook that is to be sent now, after so many attempts."""
+    """A webhook that is due; `attempts` is the number of failed attempts so far."""
 
     request_id: str
     url: str
@@ -48,8 +48,8 @@ class DueWebhook(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A pending REQUEST for the queue, which may be claimed from `due_at` on (RFC 3339), else at once; `webhook` is the URL
-    that is to hear of its end.
+    """A pending REQUEST for the queue. It may be claimed from `due_at` on (RFC 3339; None: at once). `webhook` is the
+    URL that is notified when the task ends.
     """
 
     request: Record
@@ -59,7 +59,7 @@ class Entry(NamedTuple):
     webhook: str | None = None
 
     def statements(self) -> list[Statement]:
-        """What puts it there."""
+        """The statements that insert the REQUEST and its webhook."""
         entry: list[Statement] = [
             (statements.ENQUEUE, (*self.request, self.priority, self.due_at, self.expires_at)),
         ]
@@ -71,14 +71,14 @@ class Entry(NamedTuple):
 class Ledger:
     """The ledger at `path`, open for writing by this process until `close`.
 
-    Opening makes or upgrades the file and answers what dead processes left open. Raises LedgerError.
+    Opening creates or upgrades the file and answers the REQUESTs that dead processes left open. Raises LedgerError.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._database = Database(path)
         self.changes = Changes(self._database)
-        """Calls those who wait in an event loop after commits."""
+        """Notifies watchers in event loops after commits."""
         connection = self._database.connect()
         with ExitStack() as opened, translated(path):
             opened.callback(connection.close)
@@ -87,7 +87,7 @@ class Ledger:
             _recover(connection, path)
             opened.pop_all()
         self._file: tuple[int, int] | None = None
-        with suppress(OSError):  # if it is gone already, `check_file` says so
+        with suppress(OSError):  # if the file is gone already, `check_file` reports it
             self._file = (found := path.stat()).st_dev, found.st_ino
         self.owner_id = self._owner.owner_id
         """`claimed_by` of the REQUESTs that this process executes."""
@@ -97,7 +97,7 @@ class Ledger:
         self._ancestors: dict[str, list[tuple[str, str]]] = {}
 
     def check_file(self) -> None:
-        """Raise LedgerGone if the file at `path` is not the one that is open here, to which writes would be lost."""
+        """Raise LedgerGone if the file at `path` is no longer the open one: writes to the open one would be lost."""
         try:
             found = os.stat(self.path)  # noqa: PTH116  each transaction does it, and Path.stat takes three times as long
             is_same = (found.st_dev, found.st_ino) == self._file
@@ -106,7 +106,7 @@ class Ledger:
         if not is_same:
             raise LedgerGone(
                 f"the ledger {self.path} was removed, or another file was put in its place",
-                "Put the file back, or start this process anew.",
+                "Put the file back, or restart this process.",
             )
 
     # Writing
@@ -114,7 +114,7 @@ class Ledger:
     def write_request(self, request: Record, key: TaskKey | None = None) -> Awaitable[None]:
         """Commit a REQUEST that is about to be executed, or waits for its agent (status `pending`).
 
-        `key` is committed with it. Raises Conflict if the key has been used: then neither is in the ledger.
+        `key` is committed with it. Raises Conflict if the key was used before; then nothing is written.
         """
         insert = (statements.INSERT_ROOT_REQUEST, root_request_values(request))
         if request.parent_id is not None:
@@ -124,11 +124,11 @@ class Ledger:
         return self._write_once(request, key, [insert])
 
     async def write_generation(self, name: str, generation: str) -> None:
-        """Commit that the batch with that name starts from the beginning, as that `generation`."""
+        """Commit that a run of the batch `name` starts from the beginning, with this `generation`."""
         await self._writer.commit((statements.START_BATCH, (name, generation)))
 
     async def write_refused(self, request: Record, response: Record, key: TaskKey | None = None) -> None:
-        """Commit a REQUEST together with the RESPONSE that says why no agent was called; `key` as with `write_request`."""
+        """Commit a REQUEST and the RESPONSE that states why no agent was called; `key` as in `write_request`."""
         rows: list[Statement] = [(statements.INSERT_CONTRACT, request), (statements.INSERT_CONTRACT, response)]
         if key is None:
             await self._writer.commit(*rows)
@@ -136,24 +136,25 @@ class Ledger:
             await self._write_once(request, key, rows)
 
     async def enqueue(self, entry: Entry, key: TaskKey | None = None) -> None:
-        """Commit a REQUEST that whoever works on the queue may claim; `key` as with `write_request`."""
+        """Commit a REQUEST to the queue, where any worker may claim it; `key` as in `write_request`."""
         if key is None:
             await self._writer.commit(*entry.statements())
         else:
             await self._write_once(entry.request, key, entry.statements())
 
     async def enqueue_all(self, entries: Iterable[Entry], refused: Iterable[tuple[Record, Record]]) -> None:
-        """Commit these together, in their order, and REQUESTs that were refused, each with its RESPONSE."""
+        """Commit these entries in order, and the rejected REQUESTs with their RESPONSEs, in one transaction."""
         rows = [statement for entry in entries for statement in entry.statements()]
         await self._writer.commit(*rows, *((statements.INSERT_CONTRACT, row) for pair in refused for row in pair))
 
     async def claim(
         self, capacities: Sequence[task_queue.Capacity], most: int, wanted: Callable[[], bool] = lambda: True
     ) -> list[Record]:
-        """Claim for this process what comes first of the queue (queue.py says how), and commit that.
+        """Claim up to `most` REQUESTs for this process, in the order of the queue (task_queue.py), and commit the
+        claims.
 
-        Up to `most`, for which there are `capacities`. Writes nothing where there is nothing to claim, and nothing whose time
-        has come. Claims nothing if `wanted` answers False while this waits for the write lock.
+        Claims only REQUESTs for which `capacities` has room. Writes nothing if there is nothing to claim and no REQUEST
+        is due or expired. Claims nothing if `wanted` returns False while this waits for the write lock.
         """
         with self._database.read() as connection:
             if not task_queue.has_work(connection, capacities):
@@ -164,37 +165,38 @@ class Ledger:
         return claimed or []
 
     async def cancel(self, request_id: str, by: str) -> str:
-        """Cancel a REQUEST, whoever runs it, and return its status: `in_progress` where its owner has yet to hear of it.
+        """Cancel a REQUEST of any process and return its status: `in_progress` until its owner notices the
+        cancellation.
 
-        Raises NotFound, for a RESPONSE too; Conflict for one that was imported while it was open.
+        Raises NotFound (also for a RESPONSE), and Conflict for a REQUEST that was imported while it was open.
         """
         return await self._writer.work(lambda connection: task_queue.cancel(connection, request_id, by))
 
     async def give_back(self, request_id: str, *, called: bool) -> None:
-        """Let a claimed REQUEST wait again where that is safe, and answer it with `interrupted` where it is not.
+        """Queue a claimed REQUEST again if that is safe; otherwise answer it with `interrupted`.
 
-        It is where its agent was not `called`, and where its capability is idempotent.
+        It is safe if its agent was not `called`, or if its capability is idempotent.
         """
         await self._writer.work(
             lambda connection: task_queue.release_or_interrupt(connection, request_id, called=called)
         )
 
     async def recover_lost(self) -> None:
-        """Take care of what processes that died since left open. Writes nothing where none did."""
+        """Answer the REQUESTs of processes that have died since. Writes nothing if there are none."""
         claimed = [owner_id for (owner_id,) in self._read(statements.CLAIM_OWNERS)]
         if dead := [owner_id for owner_id in claimed if not is_alive(self.path, owner_id)]:
             await self._writer.work(lambda connection: _answer_lost(connection, self.path, dead))
 
     async def webhook_sent(self, request_id: str) -> None:
-        """Commit that its webhook was taken."""
+        """Commit that the receiver accepted the webhook of this REQUEST."""
         await self._writer.commit((statements.DELETE_WEBHOOK, (request_id,)))
 
     async def webhook_failed(self, request_id: str, attempts: int, again_at: str | None, error: str) -> None:
-        """Commit that its webhook was not taken, why, and when to try again (None: no more)."""
+        """Commit why an attempt to send the webhook failed, and when to retry (None: never)."""
         await self._writer.commit((statements.FAIL_WEBHOOK, (attempts, again_at, error, request_id)))
 
     async def webhooks_gone(self, url: str, error: str) -> None:
-        """Commit that no webhook that waits for `url` is to be sent, and why."""
+        """Give up all webhooks for `url`, and commit the reason."""
         await self._writer.commit((statements.GIVE_UP_URL, (error, url)))
 
     def write_start(self, request_id: str) -> Awaitable[None]:
@@ -204,11 +206,11 @@ class Ledger:
     def write_response(
         self, response: Record, request_status: str, *, webhook: bool = False, last: bool = False
     ) -> Future[None]:
-        """Commit a RESPONSE, whose payload is empty, and its REQUEST's end; where it has a `webhook`, that it is due.
+        """Commit a RESPONSE (with an empty payload) and the end of its REQUEST. With `webhook`, its webhook is due
+        then.
 
-        `last` is for where nobody waited for the REQUEST to be durable: what was to be written before goes first, and
-        nothing is written where the REQUEST was not. Raises Conflict where the REQUEST has been answered already: the
-        first answer stands.
+        With `last`, the REQUEST may not be durable yet: earlier writes go first, and the RESPONSE is written only if
+        the REQUEST was. Raises Conflict if the REQUEST has been answered already; the first answer is kept.
         """
         insert = (statements.INSERT_ROOT_RESULT, root_result_values(response))
         if response.parent_id is not None or response.error is not None:
@@ -223,20 +225,23 @@ class Ledger:
         return self._writer.submit(rows, None, request_id).waiter
 
     async def _write_once(self, request: Record, key: TaskKey, rows: list[Statement]) -> None:
-        """A used key goes before a cancellation: there is no REQUEST then to be answered."""
+        """Write `rows` with the key.
+
+        Raises Conflict for a used key even if cancelled: then there is no REQUEST to answer.
+        """
         try:
             await self._writer.commit_or_refuse(key.insert(request.contract_id), *rows)
         except ConstraintError as error:
-            if not is_taken_key(error):  # a contract has none that could be taken
+            if not is_taken_key(error):  # contracts have no key that could be taken
                 raise
             raise Conflict(key.conflict) from error
 
-    # Reading what writing depends on
+    # Reads that writing depends on
 
     def ancestors(self, contract_id: str) -> list[tuple[str, str]]:
-        """From that REQUEST to the root of its delegation: contract_id, capability. Nothing for a RESPONSE.
+        """(contract_id, capability) of that REQUEST and its ancestors, up to the root. Empty for a RESPONSE.
 
-        Remembered for the last ones asked for, since they never change: a fan-out asks for the same ten thousand times.
+        The latest results are cached, since they never change: a fan-out reads the same ones ten thousand times.
         """
         above = self._ancestors.pop(contract_id, None)
         if above is None:
@@ -248,31 +253,34 @@ class Ledger:
         return above
 
     def agent_of(self, contract_id: str) -> str | None:
-        """The agent that does that REQUEST; None where it is queued for any, or not there. A claim changes it."""
+        """The agent that runs that REQUEST; None if it is queued for any agent or does not exist.
+
+        A claim changes it.
+        """
         found = self._read(statements.AGENT_OF_REQUEST, contract_id)
         return found[0][0] if found else None
 
     def payload(self, contract_id: str) -> str | None:
-        """What that REQUEST asks, JSON text; None where it is not there."""
+        """The payload of that REQUEST as JSON text; None if there is no such REQUEST."""
         found = self._read(statements.PAYLOAD_OF_REQUEST, contract_id)
         return str(found[0][0]) if found else None
 
     def tried(self, contract_id: str, from_agent: str) -> Iterator[tuple[str, str | None, str, str, str, int, str]]:
-        """What `from_agent` asked for on behalf of that REQUEST, and of those that it resumes (`metadata.resumes`).
+        """The REQUESTs of `from_agent` below that REQUEST, and below those that it resumes (`metadata.resumes`).
 
-        Oldest first: contract_id, to_agent, capability, payload (JSON text), status, 1 if it waits or runs here now,
-        metadata (JSON text).
+        Oldest first: contract_id, to_agent, capability, payload (JSON text), status, 1 if it is queued or running in
+        this ledger, metadata (JSON text).
         """
         with self._database.read() as connection:
             yield from connection.execute(statements.STEPS_OF_TRIES, (contract_id, from_agent))
 
     def response_id(self, request_id: str) -> str | None:
-        """The contract id of the RESPONSE to that REQUEST; None where there is none."""
+        """The contract id of the RESPONSE to that REQUEST; None if there is none."""
         found = self._read(statements.RESPONSE_TO, request_id)
         return str(found[0][0]) if found else None
 
     def result(self, request_id: str) -> Any:
-        """The data of the RESPONSE to that REQUEST; None where there is none."""
+        """The data of the RESPONSE to that REQUEST; None if there is none."""
         found = self._read(statements.RESULT_OF_REQUEST, request_id)
         return jsonio.decode(found[0][0]) if found and found[0][0] is not None else None
 
@@ -281,36 +289,36 @@ class Ledger:
             return connection.execute(sql, parameters).fetchall()
 
     def due_webhooks(self, moment: str, most: int, hosts: Collection[str], urls: Collection[str]) -> list[DueWebhook]:
-        """Up to `most` webhooks that are due at that moment (RFC 3339), the longest due first; none to these `hosts`
-        (`addresses.host_of`) and `urls`.
+        """Up to `most` webhooks that are due at that moment (RFC 3339), the longest due first. Leaves out webhooks to
+        these `hosts` (`addresses.host_of`) and `urls`.
         """
         given = (moment, jsonio.encode(list(hosts)), jsonio.encode(list(urls)), most)
         return [DueWebhook(*row) for row in self._read(statements.DUE_WEBHOOKS, *given)]
 
     def next_webhook_at(self) -> str | None:
-        """When the next webhook is due, or was (RFC 3339); None if none is."""
+        """When the next webhook is due or has been due (RFC 3339); None if there is none."""
         found: str | None = self._read(statements.NEXT_WEBHOOK_AT)[0][0]
         return found
 
     def next_moment(self) -> str | None:
-        """When something in the queue will be due, or expire (RFC 3339)."""
+        """When the next queued REQUEST is due or expires (RFC 3339)."""
         with self._database.read() as connection:
             return task_queue.next_time(connection)
 
     def cancelled(self) -> dict[str, str]:
-        """What this process runs and somebody has cancelled: contract_id, and by whom."""
+        """By contract_id, who cancelled it: the cancelled REQUESTs that this process runs."""
         return dict(self._read(statements.CANCELLED_CLAIMS, self.owner_id))
 
     def queue_length(self) -> int:
-        """How many REQUESTs wait for a worker or for their time. Reads two indexes from end to end."""
+        """The number of REQUESTs that wait for a worker or for their start time. Scans two indexes."""
         return int(self._read(statements.QUEUE_LENGTH)[0][0])
 
     def waiting(self) -> list[tuple[str, str | None, int]]:
-        """What could be begun now: a capability, the agent that is insisted on or None, how many. Reads one index."""
+        """What could start now: capability, required agent (or None), number of REQUESTs. Reads one index."""
         return self._read(statements.QUEUED_COUNTS)
 
     def close(self) -> None:
-        """Commit what is queued and let go of the file."""
+        """Commit the waiting writes and close the file."""
         if self._forked:
             return
         self._writer.close()
@@ -331,9 +339,10 @@ def _answer_if_asked(request_id: str | None, rows: list[Statement], connection: 
 
 
 def recover(path: Path) -> None:
-    """Answer what dead processes left open in the ledger at `path`, and what expired, so that a reader sees how it ended.
+    """Answer REQUESTs in the ledger at `path` that dead processes left open or that expired, so that a reader sees
+    their end.
 
-    Writes only where there is such a thing. Raises LedgerError where it cannot be written, and OSError.
+    Writes only if there are such REQUESTs. Raises LedgerError if the ledger cannot be written, and OSError.
     """
     if not _overdue(path):
         return
@@ -364,7 +373,7 @@ def _recover(connection: Connection, path: Path) -> None:
 
 
 def _answer_lost(connection: Connection, path: Path, owner_ids: Iterable[str]) -> None:
-    """Answer what those owners left open, as far as they are dead; in a transaction of the caller."""
+    """Answer what those owners left open, if they are dead. The caller has a transaction open."""
     for owner_id in owner_ids:
         with dead_owner(path, owner_id) as dead:
             if dead:

@@ -1,6 +1,6 @@
-"""Group commit: one writer thread a process commits whatever is queued in one transaction.
+"""Group commit: one writer thread per process commits all waiting writes in one transaction.
 
-No lingering for a fuller batch: what arrives while a commit syncs is the next batch.
+It does not wait for a fuller batch: writes that arrive while a commit syncs form the next batch.
 """
 
 import asyncio
@@ -32,11 +32,11 @@ Statement = tuple[str, Sequence[Any]]
 """SQL text and its parameters."""
 
 Action = Callable[[Connection], Any]
-"""What reads and writes inside a transaction of the writer, in its thread."""
+"""Reads and writes inside a transaction of the writer, in its thread."""
 Result = TypeVar("Result")
 
 CLOSE_S = 0.2
-"""How long `close` waits for another process that holds the write lock: whoever presses Ctrl-C waits for it too."""
+"""How long `close` waits while another process holds the write lock: a user who pressed Ctrl-C waits for it too."""
 
 
 INSERTS = {
@@ -46,7 +46,7 @@ INSERTS = {
     statements.INSERT_ROOT_RESULT,
 }
 SIZES = (32, 16, 8, 4)
-"""How many rows of these one statement inserts: a row then takes half the time of one that has its own."""
+"""Numbers of rows that one statement inserts: a row then takes half the time of a statement of its own."""
 
 
 @cache
@@ -63,7 +63,7 @@ class Unit:
     error: BaseException | None = None
     finished = False
     wanted: Callable[[], bool] = staticmethod(lambda: True)
-    """Whether `action` is still to be done; called in the writer's thread."""
+    """Whether `action` is still wanted; called in the writer's thread."""
 
     def __init__(
         self, statements: Sequence[Statement], action: Action | None, answers: str | None, waiter: Future[Any]
@@ -80,7 +80,7 @@ class Unit:
             self.result = self.action(connection)
 
     def failure(self, error: BaseException) -> BaseException:
-        """What the waiter gets for `error`."""
+        """The exception that the waiter gets for `error`."""
         if self.answers is None or not isinstance(error, ConstraintError):
             return error
         conflict = Conflict(f"request {self.answers} has been answered already")
@@ -89,7 +89,7 @@ class Unit:
 
 
 class Writer:
-    """The writer thread of one connection, which is its alone from here on; `check` is called before each transaction."""
+    """The writer thread of a connection that only it uses. `check` is called before each transaction."""
 
     def __init__(
         self,
@@ -112,9 +112,10 @@ class Writer:
         self._thread.start()
 
     def submit(self, statements: Sequence[Statement], action: Action | None = None, answers: str | None = None) -> Unit:
-        """Let the writer commit `statements`, in order, or what `action` writes; `waiter` is done once they are durable.
+        """Have the writer commit `statements`, in order, or what `action` writes. `waiter` is done once that is
+        durable.
 
-        A cancelled caller does not take them back: they are committed all the same. The waiter raises LedgerError,
+        Cancelling the caller does not undo this: the writes are still committed. The waiter raises LedgerError,
         ConstraintError if a unique index rejects one, and what `action` raises. If `answers`, a REQUEST, has been answered
         already, it raises Conflict.
         """
@@ -131,11 +132,11 @@ class Writer:
         return unit
 
     def commit(self, *statements: Statement) -> Future[None]:
-        """The waiter of `submit`."""
+        """Submit `statements`, and return their waiter."""
         return self.submit(statements).waiter
 
     async def commit_or_refuse(self, *statements: Statement) -> None:
-        """The same, but that a refusal goes before the caller's cancellation."""
+        """Like `commit`, but if the writes are rejected, their error is raised even if the caller is cancelled."""
         unit = self.submit(statements)
         try:
             await unit.waiter
@@ -148,30 +149,30 @@ class Writer:
             raise
 
     async def work_while(self, wanted: Callable[[], bool], action: Callable[[Connection], Result]) -> Result | None:
-        """As `work`, but None, and nothing done, if `wanted` answers False before the write lock is there."""
+        """Like `work`, but returns None and does nothing if `wanted` returns False before the write lock is acquired."""
         unit = self.submit((), action)
         unit.wanted = wanted
         result: Result | None = await unit.waiter
         return result
 
     async def work(self, action: Callable[[Connection], Result]) -> Result:
-        """What `action` returns, once what it wrote is durable. Raises what it raises, which takes back
-        what it wrote, and LedgerError.
+        """Return the result of `action` once its writes are durable. If `action` raises, its writes are rolled back and
+        the exception is raised here. Raises LedgerError.
         """
         result: Result = await self.submit((), action).waiter
         return result
 
     def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Hand the writer what one turn of the loop gathered: at 32 in flight half as many transactions as one by one."""
+        """Pass on the writes of one loop iteration together: with 32 in flight, this halves the number of transactions."""
         with self._lock:
             if gathered := self._gathered.pop(loop, None):
                 self._queue.put((loop, gathered))
 
     def close(self) -> None:
-        """Commit what is queued, then close the connection.
+        """Commit the waiting writes, then close the connection.
 
-        Where another process holds the write lock for CLOSE_S from now on, what is queued is dropped: its waiters get
-        LedgerBusy.
+        If another process holds the write lock for CLOSE_S from now on, waiting writes are dropped, and their waiters
+        get LedgerBusy.
         """
         with self._lock:
             if self._refusal is None:
@@ -184,7 +185,7 @@ class Writer:
         self._thread.join()
 
     def forget(self) -> None:
-        """In a forked child: there is no thread here to write, and SQLite forbids the use of the parent's connection."""
+        """In a forked child: it has no writer thread, and SQLite forbids the use of the parent's connection."""
         self._lock = threading.Lock()
         self._gathered = {}
         self._refusal = FORKED
@@ -207,7 +208,10 @@ class Writer:
         self._connection.close()
 
     def _write(self, units: list[Unit]) -> None:
-        """Commit `units` in one transaction. What fails of one costs only that one; what fails of the file costs all."""
+        """Commit `units` in one transaction.
+
+        An error of one unit fails only that unit; an error of the file fails all.
+        """
         self._units = units
         statements = [unit for unit in units if unit.action is None]
         actions = [unit for unit in units if unit.action is not None]
@@ -218,20 +222,20 @@ class Writer:
                     self._execute_by_kind(statements)
                     if actions:
                         self._each(actions)
-            except (DatabaseError, OverflowError, UnicodeError) as error:  # those of a row: SQLite's, and of binding it
+            except (DatabaseError, OverflowError, UnicodeError) as error:  # errors of one row
                 if is_of_the_file(error):
                     raise
                 with self._transaction:
                     self._each(statements)
                     self._each(actions)
-        except Exception as error:  # noqa: BLE001  the waiters must be told, whatever it was, and the thread must live
+        except Exception as error:  # noqa: BLE001 the waiters must get any error, and the thread must survive
             failure = self._translate(error) if isinstance(error, DatabaseError) else error
             for unit in units:
                 unit.error = unit.error or (failure if unit.wanted() else None)
 
     def _execute_by_kind(self, units: list[Unit]) -> None:
-        """The fast way: the rows of each kind of statement together. So statements of one unit never depend on another's
-        rows, whereas an action may.
+        """Insert the rows of each kind of statement together, which is faster. Statements of a unit must not depend on
+        rows of another unit; actions may.
         """
         by_kind: defaultdict[str, list[Sequence[Any]]] = defaultdict(list)
         for unit in units:
@@ -248,7 +252,7 @@ class Writer:
                 self._connection.executemany(sql, rows[done:])
 
     def _each(self, units: list[Unit]) -> None:
-        """Execute them one by one, each in a savepoint: what a failing one wrote is taken back, and no other's."""
+        """Execute the units one by one, each in a savepoint: if a unit fails, only its own writes are rolled back."""
         connection = self._connection
         for unit in units:
             try:
