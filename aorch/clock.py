@@ -18,7 +18,7 @@ def from_rfc3339(text: str) -> datetime:
 
 
 def utc(text: str) -> str:
-    """`text`, a time in RFC 3339, in the form of contracts. Raises UsageError if it is invalid."""
+    """The RFC 3339 time `text` in the form that contracts use. Raises UsageError if it is invalid."""
     try:
         return rfc3339(from_rfc3339(text))
     except (ValueError, OverflowError) as error:
@@ -26,12 +26,12 @@ def utc(text: str) -> str:
 
 
 def seconds_until(text: str) -> float:
-    """The seconds from now to `text`, a moment as contracts hold it; negative if it has passed."""
+    """The seconds from now until `text` (RFC 3339); negative if that time has passed."""
     return from_rfc3339(text).timestamp() - time.time()
 
 
 def now() -> str:
-    """The current time, in the form of contracts."""
+    """The current time, in the form that contracts use."""
     global _this_second
     second, ms = divmod(time.time_ns() // 1_000_000, 1000)
     if second != _this_second[0]:

@@ -1,7 +1,7 @@
 """Every error that aorch raises, with its stable code, exit code and HTTP status.
 
 AorchError                      1   500  a bug of aorch, unless a subclass says otherwise
-├── UsageError                  2   400  the request makes no sense
+├── UsageError                  2   400  the arguments or the request are invalid
 │   ├── ConfigInvalid           2   500
 │   │   └── ConfigUntrusted     2   500  aorch.toml belongs to another user
 │   ├── InvalidJSON             2   400
@@ -11,7 +11,7 @@ AorchError                      1   500  a bug of aorch, unless a subclass says 
 ├── OutputFailed               74   500  the result is in the ledger, but cannot be shown
 ├── ServiceUnreachable          3   502  it received nothing
 │   ├── ServiceFailed           3   502  the request may have arrived
-│   └── ServiceRefused          3   502  it rejects the request for good
+│   └── ServiceRefused          3   502  it rejects the request permanently
 ├── NotAuthorised               4   401  the caller has no valid token
 │   └── Forbidden               4   403  the caller's token does not allow this
 ├── AgentFailed                10   200  the agent was called, and failed
@@ -53,7 +53,7 @@ class AorchError(Exception):
 
 
 class UsageError(AorchError):
-    """The request makes no sense."""
+    """The arguments or the request are invalid."""
 
     code, exit_code, http_status = "usage", 2, 400
 
@@ -71,7 +71,7 @@ class ConfigUntrusted(ConfigInvalid):
 
 
 class InvalidJSON(UsageError):
-    """A text is not valid JSON (RFC 8259)."""
+    """The input is not valid JSON (RFC 8259)."""
 
     code, exit_code, http_status = "invalid_json", 2, 400
 
@@ -89,7 +89,7 @@ class ReferenceInvalid(UsageError):
 
 
 class DelegationRefused(UsageError):
-    """An agent delegated a task too deep, or in a cycle."""
+    """An agent delegated a task too deeply, or in a cycle."""
 
     code, exit_code, http_status = "delegation_refused", 2, 422
 
@@ -107,13 +107,13 @@ class ServiceUnreachable(AorchError):
 
 
 class ServiceFailed(ServiceUnreachable):
-    """A service gave a wrong answer or none, which the message tells; the request may have arrived."""
+    """A service sent an invalid response or none (see the message). It may have received the request."""
 
     code = "service_failed"
 
 
 class ServiceRefused(ServiceUnreachable):
-    """A service rejected a request for good."""
+    """A service rejected a request permanently."""
 
     code = "service_refused"
 
@@ -133,9 +133,9 @@ class Forbidden(NotAuthorised):
 class AgentFailed(AorchError):
     """The agent answered with a failure, raised an exception, or gave no usable answer.
 
-    `delivered`: whether the agent can have received the task (None: unknown, as after a lost connection).
-    `retry_safe`: whether running the task again cannot do it twice, if the agent knows; None: it is safe if the task was not
-    delivered or its capability is idempotent.
+    `delivered`: whether the agent received the task (None: unknown, for example after a lost connection).
+    `retry_safe`: whether the task can be run again without taking effect twice, if the agent knows; None: it can if it was
+    not delivered or its capability is idempotent.
     """
 
     code, exit_code, http_status = "agent_failed", 10, 200
@@ -272,7 +272,10 @@ class LedgerTooNew(LedgerError):
 
 
 def by_code() -> dict[str, type[AorchError]]:
-    """Each error class by its `code`, including the base class; not one whose instances have codes of their own."""
+    """Each error class by its `code`, including the base class.
+
+    Classes whose instances have their own codes are left out.
+    """
 
     def family(cls: type[AorchError]) -> list[type[AorchError]]:
         return [cls, *(member for child in cls.__subclasses__() for member in family(child))]

@@ -23,7 +23,7 @@ ROOT.addHandler(logging.NullHandler())
 
 
 def log_fields(logger: logging.Logger, time: str, fields: dict[str, Any], message: str, *arguments: object) -> None:
-    """Log an INFO record of an event at `time` (RFC 3339). `fields` are what a JSON log has instead of the message.
+    """Log an INFO record of an event at `time` (RFC 3339). `fields` replace the message in a JSON log.
 
     `Logger.info` takes three times as long: it looks for the caller's line.
     """
@@ -34,9 +34,8 @@ def log_fields(logger: logging.Logger, time: str, fields: dict[str, Any], messag
 
 
 class LineHandler(logging.Handler):
-    """Writes each record as a line to standard error, as text or as a JSON object.
-
-    Lines are written together, FLUSH_AFTER_S after the first: a write for each costs 10 µs of each request.
+    """Writes each record as a line to standard error, as text or as a JSON object. Lines are written together,
+    FLUSH_AFTER_S after the first one: a separate write for each line costs 10 µs per request.
     """
 
     def __init__(self, *, as_json: bool = False) -> None:
@@ -51,7 +50,7 @@ class LineHandler(logging.Handler):
             logging.getLogger(name).addHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Have the line of `record` written soon; at once if no event loop runs in this thread."""
+        """Schedule the line of `record` for writing; without an event loop in this thread, write it at once."""
         fields: dict[str, Any] | None = getattr(record, "fields", None)
         time: str = getattr(record, "time", None) or now()
         text = record.getMessage() if record.exc_info is None else self._with_traceback(record)
@@ -67,7 +66,7 @@ class LineHandler(logging.Handler):
                 self.flush()
 
     def _with_traceback(self, record: logging.LogRecord) -> str:
-        """The lines after the first are indented, so that no text of an error passes for another line of the log."""
+        """Lines after the first are indented, so that the text of an error cannot look like another log line."""
         return "\n  ".join(self.format(record).splitlines())
 
     def flush(self) -> None:
@@ -103,7 +102,7 @@ _LINE_BREAK = re.compile(r"\n(?! {2})")
 def escaped(text: str) -> str:
     """`text` with the characters that control a terminal or hide text (bidirectional ones) as JSON escapes.
 
-    Line breaks stay, and the line after each is indented, so that no text passes for another line of the log.
+    Line breaks are kept, and the lines after them are indented, so that no text can look like another log line.
     """
     if text.isprintable():
         return text

@@ -56,7 +56,7 @@ class Orchestrator:
         self._delivery = EmbeddedDelivery(config) if trace_url and config.trace_url else None
 
     def register_agent(self, agent: Agent, *, replace: bool = False) -> bool:
-        """Add `agent` and return True. With `replace` it replaces an agent with the same id, as notebooks need it.
+        """Add `agent` and return True. With `replace` it replaces an agent with the same id, which is useful in notebooks.
 
         Raises UsageError with the reason if `agent` is not an agent, and Conflict if its id is taken.
         """
@@ -98,11 +98,11 @@ class Orchestrator:
     ) -> AsyncGenerator[MappedAnswerDict, None]:
         """Execute `capability` for each of `items` (parameters; an iterable or async iterable), and yield answers as they come.
 
-        An answer is that of `orchestrate`, with its `item` and its `index` (from 0). At most `limit` items are taken whose
-        answers have not been yielded, so a slow consumer slows everything down and memory does not grow. Without `session_id`
-        they share a new session. Closing the generator (`contextlib.aclosing`) cancels what runs. Raises UsageError if an item
-        is not an object or `limit` is below 1, what `items` raises, and LedgerError if the ledger does not accept a REQUEST.
-        An answer that it does not accept within 5 s is yielded, and written as soon as it does.
+        Each answer is like that of `orchestrate`, with its `item` and `index` (from 0). Reads at most `limit` items ahead
+        of the answers that were yielded, so a slow consumer slows everything down and memory does not grow. Without
+        `session_id` they share a new session. Closing the generator (`contextlib.aclosing`) cancels running tasks. Raises
+        UsageError if an item is not an object or `limit` is below 1, what `items` raises, and LedgerError if the ledger
+        does not accept a REQUEST. An answer that it does not accept within 5 s is yielded, and written as soon as it does.
         """
         if limit < 1:
             raise UsageError(f"limit must be 1 or more, not {limit}")
@@ -119,7 +119,7 @@ class Orchestrator:
                 yield answer
 
     async def perform(self, task: Task, *, in_line: bool = False) -> Answer:
-        """Execute `task`, as `orchestrate` does, with types; `in_line` as in `TaskExecutor.perform`."""
+        """Execute `task` like `orchestrate`, but with typed objects; `in_line` as in `TaskExecutor.perform`."""
         lifecycle, entry = self._lifecycle, object()
         lifecycle.running[entry] = asyncio.get_running_loop()
         try:
@@ -142,7 +142,7 @@ class Orchestrator:
             return task_again(self.config.ledger, contract_id, self.registry)
 
         if config_file.exists(self.config.ledger):
-            await self._opened()  # answers first what a dead process left open
+            await self._opened()  # first answers the REQUESTs of dead processes
         return await self.perform(await asyncio.to_thread(read))
 
     async def submit(
@@ -194,9 +194,8 @@ class Orchestrator:
         return None if answer is None else answer.as_dict()
 
     async def cancel(self, contract_id: str, by: str = ORCHESTRATOR) -> str:
-        """Cancel that REQUEST in whatever process it runs, and return its status: `in_progress` until its process has seen it.
-
-        Cancelling again changes nothing. Raises NotFound, also for a RESPONSE's id; Conflict for a REQUEST that was imported
+        """Cancel that REQUEST in any process, and return its status: `in_progress` until its process has noticed.
+        Cancelling again has no effect. Raises NotFound, also for a RESPONSE's id; Conflict for a REQUEST that was imported
         while it was open.
         """
         executor = await self._opened()
@@ -205,11 +204,12 @@ class Orchestrator:
     async def compress_session(
         self, session_id: str, intent: str | None = None, via: str = "auto", max_tokens: int = 512
     ) -> dict[str, Any]:
-        """Make a memory block of what is new in a session: `status`, `session_id`, `compressed` (the number of contracts; 0
-        if nothing was new), `memory_block` (its JSON form, or None) and `error`. The block is durable when this returns.
+        """Create a memory block of the new contracts of a session: `status`, `session_id`, `compressed` (the number of
+        contracts; 0 if nothing was new), `memory_block` (its JSON form, or None) and `error`. The block is durable when
+        this returns.
 
         Raises NotFound if the session has no contracts, Conflict if another compression on the ledger takes longer than 30 s,
-        LlmOff, ConfigInvalid and LedgerError. If a model or MemAgent fails, the block says so.
+        LlmOff, ConfigInvalid and LedgerError. If a model or MemAgent fails, the block contains the reason.
         """
         await in_thread(partial(import_module, "aorch.memory.compressor"))  # the import takes longer than `run`
         from aorch.memory.compressor import CompressionOptions, compress_session  # noqa: PLC0415
@@ -254,7 +254,7 @@ class Orchestrator:
 
     @property
     def queue(self) -> TaskSubmitter:
-        """The way into the queue."""
+        """Submits tasks to the queue."""
         if self._queue is None:
             self._queue = TaskSubmitter(self.executor, self.config.queue.max_waiting)
         return self._queue
@@ -270,7 +270,8 @@ class Orchestrator:
         return executor
 
     async def aclose(self) -> None:
-        """Cancel what runs, wait until each RESPONSE is written, and close the ledger. The orchestrator can be used again.
+        """Cancel running tasks, wait until each RESPONSE is written, and close the ledger. The orchestrator can be used
+        again.
 
         A task whose agent has answered keeps its answer; any other ends as `cancelled`, and its caller gets that answer.
         Raises UsageError in the code of an agent that this orchestrator runs.
@@ -303,5 +304,5 @@ def _task(session_id: str, given: TaskDict) -> Task:
 
 
 def new_session_id() -> str:
-    """A new session id, for a task without one."""
+    """A new session id for a task without one."""
     return f"session_{new_id()}"

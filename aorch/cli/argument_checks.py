@@ -8,11 +8,14 @@ from aorch.errors import UsageError
 LARGEST = 2**31 - 1
 """The largest integer that an option accepts."""
 _PARAMETERS = "[KEY=VALUE]..."
-"""The metavar of parameters, which `parameters_cli` checks: the name of a file in them can be any bytes."""
+"""The metavar of KEY=VALUE parameters.
+
+They are not checked here, because a file name in them may be any bytes (see `parameters_cli`).
+"""
 
 
 def check_all(parameters: list[Any], values: dict[str, Any]) -> None:
-    """Raise UsageError if any of `values`, by the name of its parameter, is a value that no command can use."""
+    """Raise UsageError if any of `values` (by parameter name) is a value that no command can use."""
     for parameter in parameters:
         value = values.get(parameter.name)
         for each in value if isinstance(value, list | tuple) else (value,):

@@ -40,7 +40,7 @@ def run_batch(
         check_ledger_exists(config.ledger)
     warn_of_missing(config.ledger, ledger, CREATES_NEW)
     source = _source(config, capability, items, task, batch)
-    set_aside()  # only now: FILE may be /dev/stdin
+    set_aside()  # after standard input was set aside, because FILE may be /dev/stdin
     output = StandardResults()
     set_handler(signal.SIGINT, signal.SIG_DFL)  # a KeyboardInterrupt can get lost while modules are imported
     return asyncio.run(_run(config, batch, source, output, ledger))
@@ -95,7 +95,7 @@ async def _run(
         finally:
             if counts.lines or outcome != "stopped: ":
                 print(summary(counts, outcome), file=sys.stderr)
-            if failure is None:  # otherwise the error names the next step
+            if failure is None:  # otherwise the error already has a hint
                 for step in next_steps(counts, ledger, resumable=source.resumable, incomplete=bool(outcome)):
                     print(step, file=sys.stderr)
     code = 128 + (signals or [signal.SIGINT])[0] if outcome else counts.exit_code()
@@ -129,7 +129,7 @@ async def _run_lines(
         except BaseException as error:
             with suppress(Exception):  # the error that stopped the batch is reported; another one would hide it
                 await asyncio.wait_for(results.flush(), FLUSH_S)
-            if isinstance(error, AorchError):  # otherwise a signal stopped it, which means to give up
+            if isinstance(error, AorchError):  # otherwise a signal stopped the batch: give up
                 await _wait_until_saved(orchestrator)
             raise
         finally:

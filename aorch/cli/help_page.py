@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 WIDEST, NARROW = 80, 60
-"""Columns of a page at most; a page with fewer columns than NARROW has the help of an option below it."""
+"""Maximum width of a page. On pages narrower than NARROW, the help of an option is below it."""
 LONGEST_LABEL = 24
-"""A longer label has its help on the next line."""
+"""Maximum length of a label; the help of a longer one is on the next line."""
 OPTIONS, GLOBAL_OPTIONS = "Options", "Global options"
 _HIDDEN = {"show_completion"}
 """Options of Typer that an aorch command replaces: `aorch completion`."""

@@ -1,4 +1,4 @@
-"""What `aorch run` prints on standard error besides the answer: undeclared parameters, and which agent was chosen."""
+"""Hints that `aorch run` prints on standard error: undeclared parameters, and which agent was chosen."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     from aorch.engine.task import Answer, Task
 
 MAX_WARNINGS = 20
-"""The most warnings for one batch."""
+"""Maximum number of warnings for one batch."""
 
 
 def warn_of_undeclared(registry: "Registry", task: "Task") -> None:
-    """Warn of each parameter that no agent for `task` declares."""
+    """Warn about each parameter that no agent for `task` declares."""
     for name in _undeclared(registry, task):
         warn(_warning(registry, task, name))
 
 
 def warn_of_undeclared_in(registry: "Registry", chunks: "Iterator[list[Line]]") -> "Iterator[list[Line]]":
-    """Yield `chunks`. Warn of each undeclared parameter, once for its name and capability."""
+    """Yield `chunks`, and warn about each undeclared parameter once per name and capability."""
     warned: set[tuple[str, str]] = set()
     for lines in chunks:
         for task in (line.task for line in lines if line.task is not None):
@@ -59,7 +59,7 @@ def _undeclared(registry: "Registry", task: "Task") -> list[str]:
 
 
 def _accepts(registered: "Registered", task: "Task") -> bool:
-    """Whether the parameters are valid apart from that. If not, the task fails with an error that says more."""
+    """Whether the parameters are otherwise valid. If not, the task fails with an error that is more specific."""
     try:
         registered.check(task.capability, task.parameters)
     except AorchError:

@@ -6,11 +6,11 @@ import sys
 import threading
 
 LEAVE_S = 0.2
-"""How long tasks and threads of agents get to end."""
+"""How long tasks and threads of agents may take to end."""
 
 
 def end_now_if_threads_remain(code: int) -> None:
-    """Exit at once if agents left threads: the interpreter would wait for them."""
+    """Exit at once if agents left threads running, because the interpreter would wait for them."""
     if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
         sys.stdout.flush()
         sys.stderr.flush()

@@ -111,7 +111,7 @@ def _errors_reported() -> Iterator[None]:
 
         complain(error)
         if isinstance(error, OutputFailed):
-            sys.stdout = None  # otherwise Python writes its buffer, and fails again, at the end
+            sys.stdout = None  # otherwise Python writes the buffer again at exit, and fails again
         raise typer.Exit(error.exit_code) from error
     except typer.TyperException as error:
         from aorch.cli.render.console import complain
@@ -129,7 +129,7 @@ def _errors_reported() -> Iterator[None]:
 
 
 def _usage_error(error: typer.TyperException) -> UsageError:
-    """An error that Typer found in the arguments, in the form of ours."""
+    """An argument error of Typer as a UsageError."""
     message = error.format_message().rstrip(".")
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "aorch"

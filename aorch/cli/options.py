@@ -14,7 +14,7 @@ from aorch.cli.shell_completion import complete_agents, complete_capabilities, c
 from aorch.config import config_file, environment
 
 MAX_PARALLEL = 4096
-"""The most tasks at a time: each needs memory, and more than some hundreds at a time are not faster."""
+"""Maximum number of tasks at once: each needs memory, and more than a few hundred are not faster."""
 DEFAULT_PARALLEL = 8
 KEYWORD = Parameter.KEYWORD_ONLY
 
@@ -135,7 +135,7 @@ class FilterOptions(OptionGroup):
 
 
 def expand_groups(command: Callable[..., Any]) -> Callable[..., Any]:
-    """`command` as Typer can call it: each parameter that is an OptionGroup is replaced by the options of that group."""
+    """`command` in a form that Typer can call: each OptionGroup parameter is replaced by the options of the group."""
     hints = get_type_hints(command, include_extras=True)
     groups = {name: kind for name, kind in hints.items() if isinstance(kind, type) and issubclass(kind, OptionGroup)}
     if not groups:

@@ -23,7 +23,7 @@ TEXT_HINT = "For plain text write key=text; for a JSON string add quotes: key:='
 SYNTAX_HINT = "Write key=text, key:=JSON, key=@FILE or key:=@FILE (FILE can be -, standard input)."
 _ESCAPED = re.compile(r"\\([=:@\\])")
 _ESCAPED_AT = re.compile(r"\\+@")
-"""At the start of a text: its first backslash is removed."""
+"""At the start of a value: the first backslash is removed."""
 
 
 def parse_items(items: list[str]) -> dict[str, Any]:
@@ -124,13 +124,13 @@ def _content(of: str, name: str) -> str:
 
 
 def _read_standard_input(of: str) -> bytes:
-    """All of it. Raises UsageError for an empty pipe: most likely the program before it failed."""
+    """The whole input. Raises UsageError for an empty pipe, because the program before it most likely failed."""
     stream = standard_input()
     data = stream.read()
     if not data and stat.S_ISFIFO(os.fstat(stream.fileno()).st_mode):
         raise UsageError(
             f"standard input for {of} is an empty pipe",
-            "Check the program before the pipe. For an empty text write key= or key=@/dev/null.",
+            "Check the program before the pipe. For an empty string write key= or key=@/dev/null.",
         )
     return data
 

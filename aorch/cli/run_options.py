@@ -1,4 +1,4 @@
-"""The options of `aorch run`, and which of them go together."""
+"""The options of `aorch run`, and which of them can be combined."""
 
 from typing import Annotated
 
@@ -198,7 +198,7 @@ class BatchOptions(OptionGroup):
         return self.batch is not None or self.retry_failed is not None
 
     def check(self, capability: str | None, task: TaskOptions) -> None:
-        """Raise UsageError for options that do not go together."""
+        """Raise UsageError for options that cannot be combined."""
         if self.batch is None:
             self._check_without_file()
         if self.retry_failed is not None:

@@ -14,7 +14,7 @@ def complete_capabilities(incomplete: str) -> Iterator[str]:
 
 
 def complete_parameters(ctx: Any, incomplete: str) -> Iterator[str]:
-    """`name=` for each parameter of the capability on the command line; not those that are already there."""
+    """`name=` for each parameter of the capability, except those that are already on the command line."""
     from aorch.agents import completion_cache
     from aorch.config import settings
 
@@ -56,7 +56,7 @@ def _known_agents() -> dict[str, dict[str, list[str]]]:
 
     try:
         return completion_cache.known(settings.load())
-    except AorchError:  # completion cannot report it; the command itself does
+    except AorchError:  # completion cannot report the error; the command itself does
         return {}
 
 

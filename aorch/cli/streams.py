@@ -1,4 +1,4 @@
-"""The standard streams of an `aorch` process: they may be closed or full, and agents must not use them."""
+"""The standard streams of an `aorch` process. They may be closed or full, and are kept from agents."""
 
 import io
 import os
@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, TextIO
 from aorch.errors import OutputFailed, UsageError
 
 MAX_DESCRIPTORS = 65_536
-"""The soft limit is raised to this at most: some programs close every descriptor up to it when they start."""
+"""Maximum for raising the soft limit: some programs close every descriptor up to the limit when they start."""
 _aside: dict[str, TextIO | None] = {}
 """The standard streams of the process, after `set_aside` has replaced them."""
 
@@ -83,7 +83,9 @@ def _raise_descriptor_limit() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < most:
-        with suppress(OSError, ValueError):  # macOS has a lower limit than an infinite hard one: the soft one stays
+        with suppress(
+            OSError, ValueError
+        ):  # on macOS the real limit is lower than an infinite hard limit: keep the soft limit
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 

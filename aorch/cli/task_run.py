@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from aorch.orchestrator import Orchestrator
 
 DELIVERY_S = 1.8
-"""How long a delivery to Trace may delay the end of the command after its answer. With the rest of its end: under 2 s."""
+"""How long a delivery to Trace may delay the end of the command after its answer. In total, the end takes less than 2 s."""
 
 
 def read_task(capability: str, items: list[str], options: "TaskOptions", ledger: str | None) -> "tuple[Config, Task]":
-    """The configuration and the task that these arguments describe. Raises UsageError, NotFound and InvalidJSON."""
+    """The configuration, and the task that the arguments describe. Raises UsageError, NotFound and InvalidJSON."""
     from aorch.config import settings
     from aorch.engine.task import Task, named_session
     from aorch.orchestrator import new_session_id
@@ -85,7 +85,7 @@ def run_and_show(
     as_json: bool,
     after: "Callable[[Answer], None] | None" = None,
 ) -> int:
-    """Run what `start` starts, call `after` with the answer and show the answer. Returns the exit code."""
+    """Await the coroutine of `start`, call `after` with the answer, and show the answer. Returns the exit code."""
     set_handler(signal.SIGINT, signal.SIG_DFL)  # a KeyboardInterrupt can get lost while modules are imported
     return asyncio.run(_run_and_show(config, start, cancelled_hint, as_json=as_json, after=after))
 
@@ -107,7 +107,7 @@ async def _run_and_show(
     answer, unsaved, is_outermost = None, None, False
     warn_of_agents(warn)
     async with AsyncExitStack() as opened:
-        set_aside()  # agents must not print into the answer
+        set_aside()  # keep the output of agents out of the answer
         orchestrator = await opened.enter_async_context(Orchestrator(config=config))
         running = asyncio.ensure_future(start(orchestrator))
         signals = cancel_on_signals(running)
@@ -126,7 +126,9 @@ async def _run_and_show(
         code = show_answer(answer, as_json) if answer else _report_cancelled(cancelled_hint(), signals)
         if unsaved is not None and not await _wait_until_saved(unsaved):
             code = unsaved.exit_code
-    if config.trace_configured and is_outermost:  # the caller of an inner task waits for this process to end
+    if (
+        config.trace_configured and is_outermost
+    ):  # do not delay a program agent that runs this command: its caller waits for this process
         await _deliver(config)
     end_now_if_threads_remain(code)
     return code

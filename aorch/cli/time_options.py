@@ -20,16 +20,16 @@ _SECONDS = {
     **dict.fromkeys(("w", "week", "weeks"), 604_800),
 }
 _DAYS = {"yesterday": -1, "today": 0, "tomorrow": 1}
-"""Local midnights, in days from today's."""
+"""Days that start at local midnight, as offsets from today."""
 
 
 def past_time(option: str, text: str) -> "datetime":
-    """The time that `text` names, or that long ago. Raises UsageError, which names `option`."""
+    """The time in `text`, or the time that long ago. Raises UsageError, which names `option`."""
     return _time(option, text, -1)
 
 
 def future_time(option: str, text: str) -> "datetime":
-    """The time that `text` names, or that long from now. Raises UsageError, which names `option`."""
+    """The time in `text`, or the time that far ahead. Raises UsageError, which names `option`."""
     return _time(option, text, 1)
 
 

@@ -9,7 +9,7 @@ from typer.core import TyperCommand, TyperGroup
 from aorch.cli.argument_checks import check_all
 
 ALIASES = {"ls": "list", "rm": "remove"}
-"""Names that a command also has, in groups that have such a command. They are not listed in `--help`."""
+"""Aliases of command names, used in every group that has the command. `--help` does not list them."""
 
 
 class AorchCommand(TyperCommand):
@@ -68,7 +68,7 @@ def build_command(app: typer.Typer, name: str) -> Any:
 
 
 def leaves(command: Any) -> Iterator[Any]:
-    """The commands in a group, at any depth; the command itself if it is no group."""
+    """The commands in a group, at any depth; or the command itself if it is not a group."""
     for each in getattr(command, "commands", {}).values():
         yield from leaves(each)
     if not hasattr(command, "commands"):

@@ -1,1 +1,1 @@
-"""`aorch.toml` and the environment, as one frozen Config."""
+"""Reads `aorch.toml` and the environment into one frozen Config."""

@@ -1,8 +1,8 @@
 """Which `aorch.toml` is in use, whether it may be used, and its text.
 
 `--config FILE` (AORCH_CONFIG) is always used. Otherwise it is the nearest `aorch.toml` from the working directory upward, then
-the one in the user's configuration directory. A file that is found that way and belongs to another user is rejected, because
-its agents would run as the caller; files of root are accepted, and those that `aorch config trust` remembered.
+the one in the user's configuration directory. A file found that way is rejected if it belongs to another user, because its
+agents would run as the caller. Files of root, and files trusted by `aorch config trust`, are accepted.
 """
 
 import os
@@ -13,7 +13,7 @@ from aorch.errors import AorchError, ConfigInvalid, ConfigUntrusted, LedgerError
 
 FILE_NAME = "aorch.toml"
 _TRUSTED = "trusted"
-"""The file in the user's configuration folder that lists trusted paths, one a line."""
+"""The file in the user's configuration directory that lists trusted paths, one per line."""
 _BOM = "\ufeff"
 
 
@@ -31,7 +31,7 @@ def find() -> Path | None:
 
 
 def in_use() -> Path:
-    """As `find`. Raises NotFound if there is no file."""
+    """Like `find`, but raises NotFound if there is no file."""
     found = find()
     if found is None:
         raise NotFound(f"no {FILE_NAME} in this or a parent directory", "Create one with `aorch init`.")
@@ -39,7 +39,10 @@ def in_use() -> Path:
 
 
 def search() -> Path | None:
-    """The nearest `aorch.toml` upward, else the user's own, of any owner. A directory that cannot be read has none."""
+    """The nearest `aorch.toml` upward, otherwise the user's own; its owner is not checked.
+
+    Unreadable directories are skipped.
+    """
     here = working_folder()
     for folder in (here, *here.parents):
         if _is_file(folder / FILE_NAME):
@@ -72,7 +75,7 @@ def trust(file: Path | None) -> Path:
         )
     known = _known_as(found)
     if b"\n" in known:
-        raise UsageError(f"a path with a line break cannot be remembered: {str(found)!r}", "Use --config FILE instead.")
+        raise UsageError(f"a path with a line break cannot be stored: {str(found)!r}", "Use --config FILE instead.")
     folder = user_folder("config")
     if folder is None:
         raise ConfigInvalid("there is no configuration directory: HOME is not set", "Set HOME or XDG_CONFIG_HOME.")
@@ -160,7 +163,7 @@ def user_file() -> Path | None:
 
 
 def reason_of(error: Exception) -> str:
-    """Why a file could not be used, in a few words."""
+    """A short reason why a file could not be used."""
     return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
 
 
@@ -187,12 +190,12 @@ def _is_trusted(path: Path) -> bool:
 
 
 def _known_as(path: Path) -> bytes:
-    """The path that is remembered: in the real directory, since modules are imported from there."""
+    """The path to store as trusted. Its directory is resolved, because modules are imported from there."""
     return os.fsencode(path.parent.resolve() / path.name)
 
 
 def _trusted() -> list[bytes]:
-    """The remembered paths; none from a list that belongs to another user, because HOME may be that user's."""
+    """The trusted paths. A list that belongs to another user is ignored, because HOME may be that user's."""
     folder = user_folder("config")
     if folder is None:
         return []

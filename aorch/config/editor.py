@@ -9,7 +9,7 @@ from aorch.errors import AorchError, UsageError
 
 
 def edit(file: Path) -> None:
-    """Open `file` in $VISUAL, $EDITOR or vi, and wait until that has ended. Raises UsageError or AorchError."""
+    """Open `file` in $VISUAL, $EDITOR or vi, and wait until the editor exits. Raises UsageError or AorchError."""
     chosen = environment.get(environment.VISUAL) or environment.get(environment.EDITOR) or "vi"
     try:
         command = [*shlex.split(chosen), str(file)]

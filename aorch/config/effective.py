@@ -1,4 +1,4 @@
-"""The settings in force, each with its source: `aorch config show`."""
+"""The settings for `aorch config show`, each with its source."""
 
 import tomllib
 from typing import Any, NamedTuple
@@ -18,7 +18,10 @@ class Setting(NamedTuple):
 
 
 def effective(config: Config) -> list[Setting]:
-    """The settings of `config`. None of them is a secret: URLs have no passwords, and keys are named by their variables."""
+    """The settings of `config`.
+
+    They contain no secrets: URLs have no passwords, and API keys are given as names of environment variables.
+    """
     written = tomllib.loads(config_file.read(config.file)) if config.file else {}
     found = []
     for key in sections.all_keys():

@@ -35,7 +35,7 @@ DESCRIPTIONS = {
     TERM: "If `dumb`, output has no colors.",
     COLUMNS: "The width of tables on a terminal.",
 }
-"""The variables that aorch itself reads. Others are read only where the configuration names them."""
+"""The variables that aorch itself reads. Others are read only if the configuration names them."""
 _VARIABLE = re.compile(r"\$(?:(?P<dollar>\$)|(\w+)|\{([^}]*)\})", re.ASCII)
 """`$NAME` or `${NAME}`; `$$` is a dollar."""
 _SECRET = re.compile("token|key|secret|passw|credential", re.IGNORECASE)
@@ -59,7 +59,7 @@ def no_colors() -> bool:
 
 
 def secret(name: str) -> str:
-    """The value of a variable without blanks around it, "" if it is not set. Use it in a request's header and nowhere else."""
+    """The stripped value of a variable, or "" if it is not set. Use it only in a request header."""
     return os.environ.get(name, "").strip()
 
 
@@ -95,5 +95,7 @@ def of_program(added: Mapping[str, str], hidden: frozenset[str], exchange: Mappi
 
 
 def of_exchange(ledger: Path, task_id: str, session_id: str) -> dict[str, str]:
-    """What makes an `aorch` inside a program write to the same ledger and session, as a child of this exchange."""
+    """The variables that make an `aorch` inside a program write to the same ledger and session, as a child of this
+    exchange.
+    """
     return {LEDGER: str(ledger), PARENT_ID: task_id, SESSION_ID: session_id}

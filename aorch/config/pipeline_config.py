@@ -1,4 +1,4 @@
-"""The content of `[pipelines.NAME]` in aorch.toml, and of the Python class `Pipeline`: steps, what each needs, and every error
+"""The configuration of a pipeline, from `[pipelines.NAME]` in aorch.toml or the Python class `Pipeline`. Finds every error
 that can be found before the pipeline runs (engine/pipeline.py).
 """
 
@@ -17,7 +17,10 @@ from aorch.errors import ConfigInvalid, ReferenceInvalid
 OF_A_STEP = ("data", "success", "error", "contract_id")
 """The keys of `steps.NAME` in a template."""
 OF_A_FAN_OUT = ("data", "success", "error", "items")
-"""The same of a step with `for_each`: `data` is a list of each item's data, `items` a list of objects with the keys OF_A_STEP."""
+"""The keys of a step with `for_each`:
+
+`data` is a list of each item's data, `items` a list of objects with the keys OF_A_STEP.
+"""
 
 
 class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -56,7 +59,7 @@ class PipelineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def needs_of(pipeline: PipelineConfig) -> dict[str, list[str]]:
-    """By step, the names of the steps that must end before it: those that it names or refers to, or the one before it."""
+    """For each step, the names of the steps that must end first: those that it names or refers to, or the one before it."""
     needs: dict[str, list[str]] = {}
     before: list[str] = []
     for step in pipeline.steps:
@@ -156,7 +159,7 @@ def _checked_references(template: Any) -> Iterator[templates.Reference]:
 def _check_reference(
     reference: templates.Reference, steps: dict[str, Step], step: Step | None, *, within: bool
 ) -> None:
-    """Raise ReferenceInvalid for a reference that leads nowhere, whatever the results of the steps are."""
+    """Raise ReferenceInvalid for a reference that cannot exist, regardless of the results of the steps."""
     shown, (root, *rest) = reference.text, reference.path or (reference.text,)
     if root == "input" or (root in ("item", "index") and within):
         return

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 
 MOST_WORKERS = 256
-"""Processes of one service: each takes about 60 MB, and more of them than cores make nothing faster."""
+"""Maximum number of processes of a service. Each takes about 60 MB, and more processes than cores are not faster."""
 
 _NotNegative = Annotated[int, Meta(ge=0)]
 _AtLeastOne = Annotated[int, Meta(ge=1)]

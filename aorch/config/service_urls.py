@@ -13,7 +13,10 @@ _URL = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[^\s/@:?#\[\]]+)(:\d{1,5})?(/[^
 
 
 def service_url(where: str, url: str) -> str:
-    """`url` without a slash at its end; empty for `off`. Raises ConfigInvalid without repeating it: it may hold a password."""
+    """`url` without a trailing slash; empty for `off`.
+
+    Raises ConfigInvalid, which does not repeat the URL: it may contain a password.
+    """
     if url == OFF:
         return ""
     if fault_of(url) or not _URL.fullmatch(url):

@@ -1,7 +1,7 @@
 """`aorch.toml` and the environment, read once, as one frozen Config.
 
-`config_file.py` finds the file, and `sections.py` describes its keys. Options override environment variables, these override the
-file, and the file overrides the defaults.
+`config_file.py` finds the file, and `sections.py` describes its keys. Options override environment variables, which
+override the file, which overrides the defaults.
 """
 
 import re
@@ -55,7 +55,7 @@ class Config(msgspec.Struct, frozen=True):
 
 
 def load(ledger: str | Path | None = None) -> Config:
-    """The configuration in force here; `ledger` overrides the configured one.
+    """The configuration for the working directory; `ledger` overrides the configured one.
 
     Raises ConfigInvalid, which names the file, the key and the reason.
     """
@@ -95,7 +95,7 @@ def with_services(config: Config, trace_url: str | None, memagent_url: str | Non
 
 
 def ledger_path(given: str | Path | None = None) -> Path:
-    """The path of the ledger. If `given` or AORCH_LEDGER names it, aorch.toml is not read, so an invalid one does no harm."""
+    """The path of the ledger. If `given` or AORCH_LEDGER names it, aorch.toml is not read, so it may be invalid."""
     if given is not None or environment.get(environment.LEDGER):
         return _ledger_path(given, FileContent(), None)
     return load().ledger
@@ -135,9 +135,7 @@ def check_pipeline(name: str, table: dict[str, Any]) -> "PipelineConfig":
 
 
 def _ledger_path(given: str | Path | None, content: FileContent, file: Path | None) -> Path:
-    if (
-        given == ""
-    ):  # most likely an unset shell variable: the default ledger would get contracts that belong to another
+    if given == "":  # most likely an unset shell variable: contracts would go to the default ledger by mistake
         raise UsageError("--ledger: the file name is empty", "Name a file, or omit the option.")
     chosen = given or environment.get(environment.LEDGER)
     if chosen:
@@ -153,7 +151,7 @@ def _ledger_path(given: str | Path | None, content: FileContent, file: Path | No
 
 
 def _trace(trace: TraceConfig, file: Path | None, ledger: Path) -> dict[str, Any]:
-    """The URL of Trace: TRACE_URL, else the file, else the default if `ledger` is the default ledger.
+    """The URL of Trace: from TRACE_URL, then the file, then the default if `ledger` is the default ledger.
 
     Two ledgers that deliver to the same Trace break it, so any other ledger needs a URL of its own.
     """
@@ -175,7 +173,7 @@ def _memagent() -> dict[str, Any]:
 
 
 def _is_default(ledger: Path) -> bool:
-    """Whether that is the default ledger, also if a variable names it, as in the programs of agents."""
+    """Whether `ledger` is the default ledger, also if AORCH_LEDGER names it, as in programs of agents."""
     if ledger.parts[-2:] != _DEFAULT_LEDGER:  # most are ruled out without importing platformdirs
         return False
     folder = config_file.user_folder("data")

@@ -10,7 +10,7 @@ import msgspec
 from aorch.errors import ConfigInvalid
 
 MOST = 2**63 - 1
-"""The largest whole number of TOML and SQLite."""
+"""The largest integer of TOML and SQLite."""
 Shape = TypeVar("Shape")
 
 

@@ -24,7 +24,7 @@ _EXAMPLES = {
 """Values of the keys without a fixed default."""
 _HEAD = """\
 # Configuration of aorch. Remove the # before a line to use it. Settings have their defaults or an example; `aorch config
-# show` prints the values in force.
+# show` prints the current values.
 """
 _AGENTS = """
 # A program as an agent: aorch run greet name=Ann

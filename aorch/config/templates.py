@@ -1,4 +1,4 @@
-"""Templates: texts with references in braces, as the program agents, the pipelines and the batches use them (docs/templates.md).
+"""Templates: strings with references in braces, used by program agents, pipelines and batches (docs/templates.md).
 
     {text}                    the value of `text`
     {steps.clean.data[0]}     a part of a value: by key, or by number in a list
@@ -7,10 +7,10 @@
     {$NAME}                   an environment variable (only in the `stdin` of a program agent)
     {{text}}                  the literal text {text}
 
-All other braces are literal, since templates often contain JSON, shell or awk. A reference that is the whole text becomes the
-value itself, so a list stays a list; within other text, a value that is not a string becomes JSON.
+All other braces are literal, since templates often contain JSON, shell or awk. If a reference is the whole string, it
+becomes the value itself, so a list stays a list. Within a longer string, a value that is not a string becomes JSON.
 
-There are no expressions: nothing in a configuration, or in data that an agent made, is ever evaluated. (jinja2 takes 60 ms to
+There are no expressions: nothing in a configuration or in an agent's data is ever evaluated. (jinja2 takes 60 ms to
 import, evaluates expressions, and renders everything to text.)
 """
 
@@ -29,7 +29,7 @@ ENCODINGS: dict[str, Callable[[Any], str]] = {
     "json": jsonio.encode,
     "url": lambda value: quote(_as_text(value), safe=""),
 }
-"""The encodings of a reference, as in `{name|url}`: RFC 8259, and RFC 3986 (every reserved character)."""
+"""The encodings of a reference, such as `{name|url}`: RFC 8259, and RFC 3986 (every reserved character)."""
 
 _KEY = r"\w(?:[\w -]*[\w-])?"
 _PATH = rf'(?:(?!\d){_KEY}|\["[^"]*"\])(?:\.{_KEY}|\[\d+\]|\["[^"]*"\])*'
@@ -78,7 +78,7 @@ def is_reference(template: Any) -> bool:
 
 
 def literal(text: str) -> str:
-    """`text` with each reference written so that it stays as it is."""
+    """`text` with its references escaped, so that `fill` leaves them unchanged."""
     return _PLACE.sub(lambda match: f"{{{match[0]}}}", text)
 
 
@@ -93,8 +93,8 @@ def check_encodings(template: Any) -> None:
 def fill(template: Any, scope: Mapping[str, Any]) -> Any:
     """`template` with each reference replaced by its value in `scope`.
 
-    Keys of objects stay as they are, and replaced values are not templates themselves. Raises ReferenceInvalid, which names the
-    reference that leads nowhere and the keys that exist there.
+    Keys of objects stay as they are, and replaced values are not templates themselves. Raises ReferenceInvalid, which names
+    the invalid reference and the keys that exist there.
     """
     if isinstance(template, dict):
         return {key: fill(value, scope) for key, value in template.items()}
@@ -108,7 +108,7 @@ def fill(template: Any, scope: Mapping[str, Any]) -> Any:
 
 
 def fill_text(template: str, scope: Mapping[str, Any], variables: Mapping[str, str] | None = None) -> str:
-    """As `fill`, but the result is always text. `{$NAME}` refers to `variables`."""
+    """Like `fill`, but the result is always a string. `{$NAME}` refers to `variables`."""
 
     def replacement(match: re.Match[str]) -> str:
         if match["literal"]:
@@ -124,7 +124,7 @@ def fill_text(template: str, scope: Mapping[str, Any], variables: Mapping[str, s
 
 
 def value_at(reference: Reference, scope: Mapping[str, Any]) -> Any:
-    """The value to which `reference` leads. Raises ReferenceInvalid."""
+    """The value that `reference` refers to. Raises ReferenceInvalid."""
     value: Any = scope
     for reached, name in enumerate(reference.path):
         if isinstance(value, Mapping) and name in value:

@@ -1,4 +1,4 @@
-"""Tables added to and removed from a TOML file, whose comments, order, line endings, mode and place are kept.
+"""Adds tables to a TOML file and removes them, keeping comments, order, line endings, file mode and symbolic links.
 
 Each change holds a lock on the file's directory from reading to writing, and is written only if the new text is valid TOML that
 differs from the old by exactly that table.
@@ -23,7 +23,7 @@ from aorch.errors import AorchError, ConfigInvalid, Conflict, NotFound
 def add_table(file: Path, section: str, name: str, table: dict[str, Any]) -> None:
     """Add `[<section>.<name>]` to `file`, which is created if it does not exist.
 
-    A value of `table` that is an object of objects becomes tables of its own, in which an object is written inline. Raises
+    A value of `table` that is an object of objects is written as subtables; objects inside those are written inline. Raises
     Conflict if the table exists, and ConfigInvalid if a value has no form in TOML or the file cannot be edited.
     """
     written = _as_toml(section, name, table)
@@ -39,7 +39,7 @@ def add_table(file: Path, section: str, name: str, table: dict[str, Any]) -> Non
 
 
 def remove_table(file: Path, section: str, name: str) -> None:
-    """Remove `[<section>.<name>]` and its subtables. Raises NotFound, and ConfigInvalid as `add_table` does."""
+    """Remove `[<section>.<name>]` and its subtables. Raises NotFound, and ConfigInvalid like `add_table`."""
 
     def removed(text: str, before: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         tables = dict(before.get(section, {}))
@@ -47,7 +47,7 @@ def remove_table(file: Path, section: str, name: str) -> None:
             raise NotFound(f"there is no [{section}.{name}] in {file}")
         with suppress(
             TOMLKitError, KeyError, ValueError
-        ):  # a form that tomlkit cannot edit: the check of the result says so
+        ):  # tomlkit cannot edit this form; the check of the result reports it
             document = tomlkit.parse(text)
             del document[section][name]
             text = tomlkit.dumps(document)
@@ -87,7 +87,7 @@ def _inline(value: Any) -> Any:
 
 NEWLINES = "\r\n"
 Change = Callable[[str, dict[str, Any]], tuple[str, dict[str, Any]]]
-"""From the text of the file and its content, makes the new text and the content that it must have."""
+"""Takes the text of the file and its content; returns the new text and the content that it must have."""
 
 
 def _change(file: Path, change: Change, section: str, by_hand: str) -> None:
@@ -147,7 +147,7 @@ def _write(file: Path, data: bytes) -> None:
     """Replace the file in one step: a reader sees the old or the new text, and a killed process leaves one of the two."""
     unfinished = file.with_name(f".aorch-{os.getpid()}.toml")
     try:
-        unfinished.unlink(missing_ok=True)  # of a process that was killed
+        unfinished.unlink(missing_ok=True)  # left by a process that was killed
         with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as new:  # noqa: PTH123  umask applies
             new.write(data)
             new.flush()

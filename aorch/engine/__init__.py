@@ -1,1 +1,1 @@
-"""The way of one task: route, commit the REQUEST, call the agent, commit the RESPONSE, answer."""
+"""Executes one task: route, commit the REQUEST, call the agent, commit the RESPONSE, answer."""

@@ -1,4 +1,4 @@
-"""What runs in one event loop, watched for its timeout and for cancellations that any process commits to the ledger."""
+"""Watches the running tasks of an event loop for timeouts, and for cancellations that any process commits."""
 
 import asyncio
 import contextlib
@@ -9,15 +9,15 @@ from aorch.errors import AgentTimedOut, LedgerError
 from aorch.ledger.ledger import Ledger
 
 LOOK_S = 0.05
-"""How soon this process sees a cancellation."""
+"""How soon this process notices a cancellation."""
 
 
 class CancellationWatcher:
     """Resolves the `done` future of each REQUEST that runs in one event loop when it times out or is cancelled.
 
-    While anything runs, the ledger is read for cancellations after each commit of any process. One timer, set to the
-    earliest timeout, serves all REQUESTs (a timer for each takes 1.4 µs). Once `closed_by` holds a name, everything
-    that runs or starts here counts as cancelled by that name.
+    While a task runs, the ledger is checked for cancellations after each commit of any process. One timer, set to the
+    earliest timeout, serves all REQUESTs (a timer for each takes 1.4 µs). Once `closed_by` is set, everything that runs or
+    starts here counts as cancelled by that name.
     """
 
     def __init__(self, ledger: Ledger, loop: asyncio.AbstractEventLoop, closed_by: list[str]) -> None:
@@ -80,7 +80,7 @@ class CancellationWatcher:
         return cancelled_by
 
     async def pause(self, request_id: str, seconds: float) -> str | None:
-        """Wait that long. Returns early with who cancelled that REQUEST, if it is cancelled."""
+        """Wait `wait_s` seconds. If that REQUEST is cancelled meanwhile, return at once with who cancelled it."""
         done: asyncio.Future[None] = self._loop.create_future()
         self.watch(request_id, done, self._loop.time() + seconds)
         try:
@@ -90,7 +90,7 @@ class CancellationWatcher:
         return cancelled_by
 
     def cancel_all(self) -> None:
-        """Resolve every `done` future: `closed_by` now holds who cancelled the REQUESTs."""
+        """Resolve every `done` future: `closed_by` now names who cancelled the REQUESTs."""
         for done, _ in self._watched.values():
             _resolve(done)
 
@@ -107,7 +107,7 @@ class CancellationWatcher:
         self._set_timer(min((ends_at for _, ends_at in self._watched.values() if ends_at > moment), default=math.inf))
 
     def _look(self) -> None:
-        with contextlib.suppress(LedgerError):  # it cannot be read now: the next look tries again
+        with contextlib.suppress(LedgerError):  # the ledger cannot be read now: the next check tries again
             self._cancelled = self._ledger.cancelled()
             for request_id in self._cancelled.keys() & self._watched.keys():
                 _resolve(self._watched[request_id][0])

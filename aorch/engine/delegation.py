@@ -1,4 +1,4 @@
-"""Delegation: a task that an agent asks for while it executes another one. Cycles and deadlocks are rejected."""
+"""Delegation: an agent starts a task while it executes another one. Cycles and deadlocks are rejected."""
 
 from aorch import jsonio
 from aorch.agents.registered import Registered
@@ -11,9 +11,9 @@ from aorch.ledger.ledger import Ledger
 def calling_agent(
     ledger: Ledger, task: Task, parent_id: str, max_depth: int, invocation: Invocation | None
 ) -> str | None:
-    """The agent that executes the parent REQUEST, and so asks for `task`; None if that is unknown.
+    """The agent that executes the parent REQUEST and delegates `task`; None if that is unknown.
 
-    `invocation` is the call that runs here now. Raises DelegationRefused: no such parent, too deep, or a cycle.
+    `invocation` is the agent call that runs here now. Raises DelegationRefused: no such parent, too deep, or a cycle.
     """
     ancestors = ledger.ancestors(parent_id)
     if not ancestors:

@@ -1,4 +1,4 @@
-"""One exchange in the ledger: the rows of its REQUEST and its RESPONSE, and the answer that says the same to the caller."""
+"""One exchange: the rows of its REQUEST and its RESPONSE, and the same result as an answer to the caller."""
 
 import time
 from typing import Any
@@ -25,7 +25,7 @@ from aorch.ledger.record import (
 )
 
 _ROUTING_ALONE = {reason: jsonio.encode({"routing": {"reason": reason}}) for reason in (REQUESTED, ONLY_CANDIDATE)}
-"""The metadata of most REQUESTs, by the reason for which their agent was chosen."""
+"""The metadata of most REQUESTs, by the reason why the agent was chosen."""
 
 
 def request_of(
@@ -36,10 +36,9 @@ def request_of(
     routing: dict[str, Any] | None,
     owner_id: str | None,
 ) -> Record:
-    """The REQUEST for `task`, which that owner executes; without an owner it is `pending`, for the queue.
-
-    Its metadata has the caller's own under `custom`, and beside it aorch's: annotations, context, queue options, and why
-    the agent was chosen (`routing`).
+    """The REQUEST for `task`, which that owner executes; without an owner it is `pending`, for the queue. Its metadata
+    contains the caller's metadata under `custom`, and aorch's own: annotations, context, queue options, and why the agent
+    was chosen (`routing`).
     """
     text = None
     if routing is not None and not (task.annotations or task.metadata or task.context):
@@ -70,7 +69,7 @@ def request_of(
 
 
 def document_of(task: Task, request: Record) -> dict[str, Any]:
-    """What the agent is given. Its `metadata` has aorch's annotations and the caller's own."""
+    """The task document for the agent. Its `metadata` contains aorch's annotations and the caller's metadata."""
     document = {
         "task_id": request.contract_id,
         "session_id": request.session_id,
@@ -84,7 +83,8 @@ def document_of(task: Task, request: Record) -> dict[str, Any]:
 
 
 def response_of(request: Record, registered: Registered | None, outcome: Outcome, started: float) -> Record:
-    """The RESPONSE to `request` that records `outcome`; `registered` is None if no agent gave it, else counts it.
+    """The RESPONSE to `request` that records `outcome`; `registered` is the agent, which counts it (None: no agent
+    answered).
 
     Sets `outcome.duration_ms`, from `started` (time.perf_counter). The metadata has the duration and the outcome's details;
     after a failure also its `code`, and whether the task was `delivered` (None: unknown) and a retry is safe.
@@ -106,7 +106,7 @@ def response_of(request: Record, registered: Registered | None, outcome: Outcome
             registered.completed += 1
         else:
             registered.failed += 1
-            registered.refresh_soon()  # a failure may mean that the agent can no longer work
+            registered.refresh_soon()  # after a failure, check whether the agent still works
     return Record(
         new_id(),
         request.session_id,
@@ -138,7 +138,7 @@ def _response_metadata(request: Record, registered: Registered | None, outcome: 
 
 
 def answer_of(response: Record, agent_id: str | None, outcome: Outcome) -> Answer:
-    """The answer to the caller: it says the same as `response`."""
+    """The answer to the caller, with the same content as `response`."""
     details = outcome.details
     return Answer(
         outcome.failure is None,
@@ -164,14 +164,14 @@ def cancelled_before_call(by: str) -> Outcome:
 
 
 def outcome_of_fault(error: Exception, *, delivered: bool | None) -> Outcome:
-    """The outcome of an unexpected exception; `delivered`: whether the agent can have received the task by then."""
+    """The outcome of an unexpected exception; `delivered`: whether the agent may have received the task by then."""
     if isinstance(error, AorchError):
         return outcome_of(error, delivered=delivered)
-    return Outcome(error=f"a fault of aorch: {described(error)}", failure=AorchError, delivered=delivered)
+    return Outcome(error=f"a bug in aorch: {described(error)}", failure=AorchError, delivered=delivered)
 
 
 def refused_exchange(request: Record, refusal: AorchError, started: float) -> tuple[Record, Record, Outcome]:
-    """Both contracts of a task that no agent was called for, and the outcome that they record."""
+    """Both contracts of a task for which no agent was called, and the outcome that they record."""
     outcome = outcome_of(refusal, delivered=False)
     response = response_of(request, None, outcome, started)
     ended = request._replace(status=FAILED, completed_at=response.created_at, claimed_by=None)

@@ -41,11 +41,11 @@ from aorch.ledger.record import PENDING, Record
 from aorch.ledger.task_keys import TaskKey
 
 REQUEUE_PAUSE_S = 1.0
-"""Pause between two attempts to give a task back to the queue if the ledger does not accept that."""
+"""Pause between attempts to return a task to the queue while the ledger does not accept writes."""
 CANCELLED_PATIENCE_S = 0.3
-"""How long a cancelled caller waits for the ledger to accept the RESPONSE that says so."""
+"""How long a cancelled caller waits for the ledger to accept the RESPONSE."""
 START_AGAIN_S = 0.2
-"""Pause between two attempts to start a program for which descriptors, processes or memory were missing."""
+"""Pause between attempts to start a program while descriptors, processes or memory run out."""
 
 
 class _LoopState(NamedTuple):
@@ -57,10 +57,10 @@ class _LoopState(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TaskExecutor:
-    """Executes tasks with the agents of `registry`, and keeps each exchange in `ledger`.
+    """Executes tasks with the agents of `registry`, and records each exchange in `ledger`.
 
-    `timeout_s` (seconds) is the default timeout, `max_depth` the longest chain of delegation, and `parent_id` the REQUEST
-    on whose behalf this process was started, if a program agent started it.
+    `timeout_s` (seconds) is the default timeout, `max_depth` the longest chain of delegation, and `parent_id` the parent of
+    all tasks if a program agent started this process.
     """
 
     registry: Registry
@@ -88,7 +88,7 @@ class TaskExecutor:
         loop = asyncio.get_running_loop()
         state = self._loops.get(loop)
         if state is None:
-            for known in list(self._loops):  # a copy: another thread may add its own
+            for known in list(self._loops):  # a copy, because another thread may add an entry
                 if known.is_closed():
                     self._loops.pop(known, None)
             watcher = CancellationWatcher(self.ledger, loop, self._closed_by)
@@ -96,7 +96,7 @@ class TaskExecutor:
         return state
 
     def cancel_all(self, by: str) -> None:
-        """Cancel what runs in any loop and what starts from now on: each RESPONSE and each answer says so."""
+        """Cancel all running tasks in any loop and all that start later. Their RESPONSEs and answers are `cancelled`."""
         self._closed_by.append(by)
         for loop, state in list(self._loops.items()):
             with contextlib.suppress(RuntimeError):  # that loop is closed
@@ -107,12 +107,13 @@ class TaskExecutor:
     ) -> Answer:
         """Execute `task`. Both contracts are durable when this returns, whatever the outcome.
 
-        The task's timeout includes the wait for a slot of the agent, unless it is `in_line`: then the caller starts more
-        tasks than the agent runs at once, and waits.
+        The task's timeout includes the wait for a slot of the agent, except with `in_line`, for callers that start more
+        tasks than the agent can run at once and let them wait.
 
-        Raises Unsaved if the ledger does not accept the RESPONSE within PATIENCE_S (a task of another task's agent waits
-        without limit); LedgerError if it does not accept the REQUEST; Conflict if the idempotency key was used; CancelledError
-        once a RESPONSE is written that says so, or has what the agent had answered by then: `on_cut_off` gets that outcome.
+        Raises Unsaved if the ledger does not accept the RESPONSE within PATIENCE_S (delegated tasks wait without limit);
+        LedgerError if it does not accept the REQUEST; Conflict if the idempotency key was used; CancelledError once the
+        RESPONSE of a cancelled task is written. That RESPONSE is `cancelled`, or has the answer that the agent had given by
+        then; `on_cut_off` gets this outcome.
         """
         started, outer = time.perf_counter(), current_invocation.get()
         parent_id = task.parent_id or (self.parent_id if outer is None else outer.request_id)
@@ -142,15 +143,15 @@ class TaskExecutor:
             if on_cut_off is not None:
                 on_cut_off(outcome)
             raise
-        except (LedgerError, Conflict):  # the REQUEST is not in the ledger, or its RESPONSE soon will be
+        except (LedgerError, Conflict):  # the REQUEST is not in the ledger, or its RESPONSE will be soon
             raise
-        except Exception as error:  # a fault of aorch, or of the agent's attributes, must not leave the REQUEST open
+        except Exception as error:  # a bug in aorch, or in the agent's attributes, must not leave the REQUEST open
             outcome = outcome_of_fault(error, delivered=invocation.delivered)
             await _respond_last(state.saver, request, registered, outcome, started)
             raise
 
     async def refuse(self, request: Record, refusal: AorchError, started: float, key: TaskKey | None = None) -> Answer:
-        """Commit `request` with a RESPONSE that says why no agent was called, and return the answer."""
+        """Commit `request` and a RESPONSE that states why no agent was called, and return the answer."""
         ended, response, outcome = refused_exchange(request, refusal, started)
         await self.ledger.write_refused(ended, response, key)
         return answer_of(response, request.to_agent, outcome)
@@ -209,7 +210,7 @@ class TaskExecutor:
         ends_at: float | None,
         lack: AgentNotStarted,
     ) -> Outcome:
-        """Call an agent whose program could not be started again and again, until the task's timeout."""
+        """Keep trying to call an agent whose program could not be started, until the task's timeout."""
         loop = asyncio.get_running_loop()
         ends_at = ends_at or loop.time() + limit_s
         self.start_warnings.warn(lack)
@@ -225,8 +226,8 @@ class TaskExecutor:
     async def execute_claimed(self, task: Task, request: Record) -> Record:
         """Execute `task`, whose REQUEST was claimed from the queue. Returns its RESPONSE, for `save_response`.
 
-        A cancelled caller gives the REQUEST back: it is queued again if that is safe, else answered as `interrupted`. Raises
-        NoAgentAvailable, after giving it back, if its agent can no longer work.
+        If the caller is cancelled, the REQUEST is queued again if that is safe, otherwise answered as `interrupted`. Raises
+        NoAgentAvailable, after it was queued again, if its agent no longer works.
         """
         started, registered = time.perf_counter(), None
         try:
@@ -243,9 +244,9 @@ class TaskExecutor:
     async def save_response(self, response: Record, report: Callable[[AorchError], None], *, webhook: bool) -> None:
         """Commit the RESPONSE to a claimed task. `report` gets the error if the ledger does not accept it within PATIENCE_S.
 
-        With `webhook`, the task's webhook, if it has one, is due then.
+        With `webhook`, the webhook of the task (if any) becomes due.
         """
-        with contextlib.suppress(Conflict):  # it was answered meanwhile: the first answer counts
+        with contextlib.suppress(Conflict):  # another process has answered it: the first answer is kept
             try:
                 await self.saver.save(response, webhook=webhook)
             except Unsaved as unsaved:
@@ -259,7 +260,7 @@ class TaskExecutor:
         try:
             try:
                 cancelled_by = await watcher.take_slot(request_id, registered, limit_s)
-            except AgentTimedOut as late:  # it waits in the queue as well as here
+            except AgentTimedOut as late:  # it can wait in the queue instead
                 raise NoAgentAvailable(str(late), late.hint) from late
             if cancelled_by is not None:
                 return cancelled_before_call(cancelled_by)
@@ -301,7 +302,7 @@ async def _respond(
 async def _respond_last(
     saver: ResponseSaver, request: Record, registered: Registered, outcome: Outcome, started: float
 ) -> None:
-    """As `_respond`, if no caller waits for the answer, and the REQUEST may not be durable, or not even written."""
+    """Like `_respond`, but no caller waits for the answer, and the REQUEST may not be written yet."""
     response = _respond(saver, request, registered, outcome, started, CANCELLED_PATIENCE_S, last=True)
     with contextlib.suppress(Unsaved):
         await asyncio.shield(response)

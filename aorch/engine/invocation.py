@@ -23,13 +23,13 @@ from aorch.errors import AgentCancelled, AgentFailed, AgentNotStarted, AgentTime
 from aorch.ledger.ledger import Ledger
 
 MAX_THREADS = 64
-"""Threads in which agents with a plain `def execute` run at once, whatever their `concurrency`."""
+"""Maximum number of threads for agents with a plain `def execute`, regardless of their `concurrency`."""
 CLOSE_S = 5.0
 """How long an agent that exceeded its `grace_s` may take to end once its coroutine is closed."""
 
 
 class Executor(Protocol):
-    """What an agent's code may use while it is called: executor.py has the implementation."""
+    """The services that an agent's code may use during a call (implemented in executor.py)."""
 
     @property
     def ledger(self) -> Ledger:
@@ -45,10 +45,10 @@ class Executor(Protocol):
 
 @dataclass(slots=True)
 class Invocation:
-    """A call of `agent` for that REQUEST. `outer` is the invocation whose code asked for it.
+    """A call of `agent` for that REQUEST. `outer` is the invocation whose code delegated the task.
 
     `details` goes into the metadata of the RESPONSE, however the call ends. `delivered` becomes True once the agent has the
-    task. `partial` is the data, with its JSON text, of a call that was cut off.
+    task. `partial` is the data of an interrupted call, with its JSON text.
     """
 
     executor: Executor
@@ -62,9 +62,8 @@ class Invocation:
     thread: concurrent.futures.Future[None] | None = None
 
     def when_done(self, act: Callable[[str], None]) -> None:
-        """Call `act` with the REQUEST's id once no code of the agent runs any more, perhaps in another thread.
-
-        A thread, or a coroutine that ignores its cancellation, can outlive its timeout.
+        """Call `act` with the REQUEST's id once no code of the agent runs any more; possibly in another thread. Threads,
+        and coroutines that ignore cancellation, can outlive the timeout.
         """
         if self.task is not None and not self.task.done():
             self.task.add_done_callback(lambda _: self.when_done(act))
@@ -85,7 +84,7 @@ class Invocation:
 
 
 current_invocation: ContextVar[Invocation | None] = ContextVar("aorch_current_invocation", default=None)
-"""The invocation whose code runs now: tasks that it asks for are on behalf of its REQUEST."""
+"""The invocation whose code runs now: it is the parent of tasks that this code starts."""
 
 
 async def invoke(
@@ -98,11 +97,11 @@ async def invoke(
     """Call the agent with the task in `document`. Every failure of its code becomes an Outcome.
 
     It has `timeout_s` seconds, or until `ends_at` (on the loop's clock). If the caller is cancelled, the agent is cancelled
-    too and has `grace_s` to end before CancelledError goes on. Raises AgentNotStarted if its program could not be started
+    too and has `grace_s` to end before CancelledError is raised. Raises AgentNotStarted if its program could not be started
     for lack of descriptors, processes or memory.
     """
     loop, agent = asyncio.get_running_loop(), invocation.agent
-    done: asyncio.Future[None] = asyncio.Future(loop=loop)  # what asyncio.wait does, in half of its time
+    done: asyncio.Future[None] = asyncio.Future(loop=loop)  # like asyncio.wait, in half the time
     call = invocation.task = loop.create_task(_run_agent(invocation, document, done))
     watcher.watch(invocation.request_id, done, ends_at or loop.time() + timeout_s)
     try:
@@ -126,7 +125,7 @@ async def invoke(
 
 
 async def _run_agent(invocation: Invocation, document: dict[str, Any], done: "asyncio.Future[None]") -> Outcome:
-    """Run the agent's own code, in an asyncio task of its own. `done` is resolved in the step in which it ends."""
+    """Run the agent's code in a separate asyncio task. `done` is resolved in the loop iteration in which it ends."""
     current_invocation.set(invocation)
     agent, details = invocation.agent, invocation.details
     try:
@@ -160,9 +159,8 @@ async def _run_agent(invocation: Invocation, document: dict[str, Any], done: "as
 
 
 async def _in_thread(work: Callable[[], Any], invocation: Invocation) -> Any:
-    """Run `work` in a daemon thread, which never delays the end of the process (an executor's thread would).
-
-    Waits while MAX_THREADS run, unless an outer invocation occupies one of them.
+    """Run `work` in a daemon thread, which never delays the end of the process (a thread of an executor would). Waits while
+    MAX_THREADS threads run, unless an outer invocation occupies one of them.
     """
     loop = asyncio.get_running_loop()
     result: asyncio.Future[Any] = loop.create_future()
@@ -197,7 +195,7 @@ async def _in_thread(work: Callable[[], Any], invocation: Invocation) -> Any:
 
 
 def _transferable(error: BaseException) -> BaseException:
-    """`error` as one that a future accepts and that does not end the loop: StopIteration and SystemExit would."""
+    """`error`, wrapped if it is StopIteration (which futures reject) or SystemExit (which would end the loop)."""
     if isinstance(error, Exception) and not isinstance(error, StopIteration):
         return error
     return RuntimeError(repr(error)).with_traceback(error.__traceback__)
@@ -209,16 +207,16 @@ async def _stop(call: asyncio.Task[Outcome], grace_s: float | None) -> None:
     if not call.done():
         await _close_coroutine(call)
     if call.done() and not call.cancelled():
-        call.exception()  # retrieved: an exception on the way out changes nothing
+        call.exception()  # retrieve its exception, which no longer matters
 
 
 async def _close_coroutine(call: asyncio.Task[Outcome]) -> None:
-    """Close a coroutine that ignored its cancellation: at its end `asyncio.run` would wait for it forever."""
+    """Close a coroutine that ignored its cancellation: otherwise `asyncio.run` would wait for it forever at exit."""
     try:
         call.get_coro().close()
-    except RuntimeError:  # it ignores GeneratorExit as well
+    except RuntimeError:  # it ignores GeneratorExit too
         return
-    call.cancel()  # wakes the task, which finds its coroutine closed
+    call.cancel()  # wake the task, which finds its coroutine closed
     await asyncio.wait((call,), timeout=CLOSE_S)
 
 
@@ -226,12 +224,12 @@ _PROGRAM_DETAILS = {"exit_code": int, "stderr": str, "stdout": str}
 
 
 def _program_details(answer: dict[str, Any]) -> dict[str, Any]:
-    """The valid ones of `exit_code`, `stderr` and `stdout`, which a program's agent adds to its answer."""
+    """The valid values of `exit_code`, `stderr` and `stdout`, which a program agent adds to its answer."""
     return {name: answer[name] for name, kind in _PROGRAM_DETAILS.items() if type(answer.get(name)) is kind}
 
 
 def _checked(answer: Any, agent: Agent, details: dict[str, Any]) -> Outcome:
-    """What the agent's answer means; a malformed one is a failure."""
+    """The outcome of the agent's answer; a malformed answer is a failure."""
     if not (isinstance(answer, dict) and isinstance(answer.get("success"), bool)):
         wrong = f"{agent.agent_id} answered with {type(answer).__name__}, not with {{'success': True or False, …}}"
         return Outcome(error=wrong, failure=AgentFailed, details=details)

@@ -1,4 +1,4 @@
-"""The lifecycle of an orchestrator's ledger: opened by the first task, closed after everything that runs has ended."""
+"""The lifecycle of an orchestrator's ledger: opened by the first task, closed after all running tasks have ended."""
 
 import asyncio
 import contextlib
@@ -19,13 +19,13 @@ from aorch.process.threads import in_thread
 _log = logging.getLogger("aorch")
 
 LOOK_S = 0.5
-"""How often closing checks whether another thread's loop has stopped while tasks were running: nothing reports that."""
+"""How often `close` checks whether the loop of another thread has stopped while tasks were running."""
 CLOSING = "the closing of its orchestrator"
-"""What is named as the canceller of tasks that ran at the close."""
+"""The `by` of tasks that are cancelled because the orchestrator closes."""
 
 
 class Lifecycle:
-    """The executor of one orchestrator, for any number of threads with a loop each; `make` opens its ledger."""
+    """Manages the executor of one orchestrator, for any number of threads with a loop each. `make` opens its ledger."""
 
     def __init__(self, make: Callable[[], TaskExecutor]) -> None:
         self._make = make
@@ -36,7 +36,7 @@ class Lifecycle:
         self._opening: dict[asyncio.AbstractEventLoop, asyncio.Task[None]] = {}
         self._waiting: dict[object, asyncio.AbstractEventLoop] = {}
         self.running: dict[object, asyncio.AbstractEventLoop] = {}
-        """An entry for each task that runs, with its loop. Who removes one calls `on_end` if it is set."""
+        """An entry for each running task, with its loop. Code that removes an entry calls `on_end` if it is set."""
         self.on_end: Callable[[], None] | None = None
         self._forgotten: weakref.finalize[..., Lifecycle] | None = None
 
@@ -47,7 +47,7 @@ class Lifecycle:
         return executor
 
     async def opened(self) -> TaskExecutor:
-        """As `open`, in a thread of its own, so that this loop runs on and a caller can be cancelled meanwhile."""
+        """Like `open`, but in a separate thread, so that this loop keeps running and the caller can be cancelled."""
         loop, waiter = asyncio.get_running_loop(), object()
         while (executor := self.executor) is None:
             opening = self._opening.get(loop)
@@ -64,7 +64,8 @@ class Lifecycle:
         return executor
 
     async def close(self) -> None:
-        """Cancel what runs, wait until each RESPONSE is written, and close the ledger. Raises UsageError in an agent's code.
+        """Cancel running tasks, wait until each RESPONSE is written, and close the ledger. Raises UsageError in an agent's
+        code.
 
         If a task waits for the ledger to open, this waits for it too; then the task is recorded as cancelled.
         """
@@ -80,14 +81,14 @@ class Lifecycle:
                     await self._while(lambda: _any_runs(self.running))
         finally:
             self.on_end = None
-            self._given_up.set()  # if the ledger is still being opened, and no task waits for it
+            self._given_up.set()  # if the ledger is still being opened and no task waits for it
             self._given_up = threading.Event()
             await self._close()
 
     async def _close(self) -> None:
         with self._lock:
             executor, self.executor = self.executor, None
-        if executor is None:  # never opened, or closed meanwhile by another call
+        if executor is None:  # it was never opened, or another call has closed it
             return
         if self._forgotten is not None:
             self._forgotten.detach()
@@ -95,7 +96,7 @@ class Lifecycle:
             _log.error("the ledger did not accept %d RESPONSEs; their REQUESTs will be answered as interrupted", lost)
 
     async def _while(self, holds: Callable[[], bool]) -> None:
-        """Wait while `holds` returns True. It is called when an entry ends, and every LOOK_S seconds."""
+        """Wait while `holds` returns True. It is called whenever an entry ends, and every LOOK_S seconds."""
         loop, changed = asyncio.get_running_loop(), asyncio.Event()
 
         def notify() -> None:
@@ -115,26 +116,29 @@ class Lifecycle:
                 self._forgotten = weakref.finalize(self, _close_forgotten, executor.ledger, os.getpid())
                 self.executor = executor
                 return
-        executor.ledger.close()  # another thread was first, or `close` came meanwhile
+        executor.ledger.close()  # another thread was first, or `close` was called
 
     def _is_open(self, opening: "asyncio.Task[None]") -> None:
         self._opening.pop(opening.get_loop(), None)
         if not opening.cancelled():
-            opening.exception()  # retrieved, even if no task awaits it any more
+            opening.exception()  # retrieve the exception, even if no task awaits it any more
 
 
 def _any_runs(entries: dict[object, asyncio.AbstractEventLoop]) -> bool:
-    """Whether one of them is in a loop that runs: in a stopped loop nothing ends any more."""
+    """Whether one of the entries is in a running loop: in a stopped loop, tasks never end."""
     return any(loop.is_running() for loop in list(entries.values()))
 
 
 def _close_forgotten(ledger: Ledger, pid: int) -> None:
-    """Close the ledger of an orchestrator that was not closed, so that its thread ends; a forked child leaves it alone."""
+    """Close the ledger of an orchestrator that was never closed, so that its thread ends.
+
+    Does nothing in a forked child.
+    """
     if os.getpid() != pid:
         return
     if threading.current_thread() is threading.main_thread():
         ledger.close()
-    else:  # the collector may have run in the ledger's own thread, which cannot wait for its own end
+    else:  # garbage collection may run in the ledger's own thread, which cannot wait for itself
         threading.Thread(target=ledger.close, name="aorch-ledger", daemon=True).start()
     message = f"an Orchestrator over {ledger.path} was not closed: use `async with`, or await its aclose()"
     warnings.warn(message, ResourceWarning, stacklevel=2)

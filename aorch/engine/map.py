@@ -1,4 +1,4 @@
-"""Mapping one capability over many items, a limited number at a time; answers are yielded as they come."""
+"""Maps one capability over many items, a limited number at a time. Answers are yielded as they arrive."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
@@ -15,10 +15,9 @@ _NO_MORE: Any = object()
 async def mapped(
     ask: Callable[[Item], Awaitable[AnswerDict]], items: Items, limit: int
 ) -> AsyncGenerator[MappedAnswerDict, None]:
-    """The answer of `ask` to each of `items`, as it comes, with the `item` and its `index` (from 0).
-
-    At most `limit` items are taken whose answers have not been yielded. Ending this early cancels what runs, and waits
-    for it; so does an error of `ask` or of `items`, which is raised.
+    """Yield the answer of `ask` to each of `items` as it arrives, with the `item` and its `index` (from 0). Reads at most
+    `limit` items ahead of the answers that were yielded. If this is closed early, or `ask` or `items` raises, running calls
+    are cancelled and awaited; the error is raised.
     """
     taking = items.__aiter__() if isinstance(items, AsyncIterable) else _each(items)
     ended: asyncio.Queue[asyncio.Task[Any]] = asyncio.Queue()

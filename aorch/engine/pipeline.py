@@ -1,8 +1,8 @@
-"""A pipeline: an agent whose one capability is performed by the agents of its steps.
+"""A pipeline: an agent with one capability, which it executes by calling the agents of its steps.
 
-Each step is an exchange of its own, below the pipeline's REQUEST (`parent_id`), with `metadata.step` (and `metadata.index`
-within a fan-out). The ledger is searched before each step: a step that an earlier attempt of the same REQUEST (its process
-died), or of one that it resumes, completed with the same parameters is not executed again; its result is reused.
+Each step is a separate exchange, below the pipeline's REQUEST (`parent_id`), with `metadata.step` (and `metadata.index`
+within a fan-out). Before each step the ledger is searched for earlier attempts: of the same REQUEST (if its process died),
+or of a REQUEST that it resumes. If one of them completed the step with the same parameters, its result is reused.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ class Pipeline(Agent):
     """
 
     kind = "pipeline"
-    grace_s = None  # it ends as soon as its steps do, and each of them has its timeout
+    grace_s = None  # no timeout of its own: it ends with its steps, which have timeouts
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Pipeline(Agent):
         return [step.capability for step in self.declared.steps]
 
     async def execute(self, task: dict[str, Any]) -> dict[str, Any]:
-        """Run the steps and answer with the pipeline's data. Raises the failure of a step, prefixed with the step's name."""
+        """Run the steps and return the pipeline's data. Raises the failure of a step, prefixed with the step's name."""
         invocation = current_invocation.get()
         if invocation is None:
             raise UsageError("a pipeline needs an Orchestrator to run it", "Register it, and call it by its name.")
@@ -124,7 +124,7 @@ class _Run:
             invocation.details["reused"] = []
 
     async def perform(self) -> Any:
-        """Return the pipeline's data. Cancelled, or stopped by a failure, it ends once every running step has."""
+        """Return the pipeline's data. If it is cancelled or a step fails, it ends once every running step has ended."""
         try:
             async with asyncio.TaskGroup() as group:
                 for step in self.pipeline.declared.steps:
@@ -204,7 +204,7 @@ class _Run:
             return _Result(failure=ReferenceInvalid(f"{where}: {error}", error.hint))
         while (before := self._before(step, parameters, index)) is not None:
             if before.completed:
-                await asyncio.sleep(0)  # tens of thousands of them must not block the loop
+                await asyncio.sleep(0)  # tens of thousands of items must not block the loop
                 self.invocation.details["reused"].append(before.contract_id)
                 return _Result(self.invocation.executor.ledger.result(before.contract_id), None, before.contract_id)
             if before.running:
@@ -223,7 +223,7 @@ class _Run:
         return None if before and step.agent_id not in (None, before.to_agent) else before
 
     def _earlier(self) -> dict[bytes, _EarlierExchange]:
-        """The exchanges of earlier attempts by `_key`: the last completed one, else the last one, which may still run."""
+        """The exchanges of earlier attempts by `_key`: the last completed one, otherwise the last one, which may still run."""
         found: dict[bytes, _EarlierExchange] = {}
         ledger = self.invocation.executor.ledger
         for contract_id, to_agent, capability, payload, status, running, metadata in ledger.tried(
@@ -272,7 +272,7 @@ class _Run:
             return None
 
     def _failure(self) -> AorchError:
-        """The failure of a pipeline that ran all the steps that it could."""
+        """The failure of a pipeline after it ran all the steps that could run."""
         (_, first), *others = self.failed.items()
         more = f"; {', '.join(name for name, _ in others)} also failed" if others else ""
         more += f"; skipped, because they need a failed step: {', '.join(self.skipped)}" if self.skipped else ""

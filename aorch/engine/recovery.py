@@ -1,4 +1,4 @@
-"""Recovery: REQUESTs that a dead process left open are answered before a read, and while a service or a worker runs."""
+"""Recovery: answers REQUESTs that dead processes left open, before a read and while a service or a worker runs."""
 
 import asyncio
 from contextlib import suppress
@@ -10,13 +10,12 @@ from aorch.ledger import ledger as store
 from aorch.ledger.ledger import Ledger
 
 LOOK_AFTER_S = 0.5
-"""How often the ledger is checked for what dead processes left open."""
+"""How often the ledger is checked for REQUESTs of dead processes."""
 
 
 def recover(ledger: Path) -> Path:
-    """Answer with `interrupted` what dead processes left open in `ledger`, and return its path.
-
-    A ledger that does not exist, or that cannot be written now, stays as it is: what can be read of it is still true.
+    """Answer the REQUESTs that dead processes left open in `ledger` with `interrupted`, and return its path. A ledger that
+    does not exist or cannot be written now is left unchanged: its content is still correct.
     """
     with suppress(LedgerError, OSError):
         store.recover(ledger)
@@ -24,7 +23,7 @@ def recover(ledger: Path) -> Path:
 
 
 async def keep_recovering(ledger: Ledger, turned: Turned) -> None:
-    """Recover what processes leave open in `ledger` when they die, from now on. A loop for supervision.py."""
+    """Keep answering REQUESTs in `ledger` whose processes die. A loop for supervision.py."""
     while True:
         await ledger.recover_lost()
         turned()

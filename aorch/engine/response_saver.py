@@ -1,4 +1,4 @@
-"""Saving RESPONSEs: each is committed, and written again while the ledger does not accept it (busy, full, failing)."""
+"""Saves RESPONSEs: commits each, and retries while the ledger does not accept it (busy, full, failing)."""
 
 import asyncio
 import contextlib
@@ -27,10 +27,10 @@ Write = Callable[[], Awaitable[None]]
 
 
 class Unsaved(LedgerError):
-    """The ledger has not accepted a RESPONSE in the caller's time. `saving` is the task that continues until it has, and
+    """The ledger has not accepted a RESPONSE in the caller's time. `saving` is the task that continues to retry, and
     `answer` is the answer to the caller.
 
-    `code` and `http_status` are those of the reason, with 503 instead of 500.
+    `code` and `http_status` are those of the cause, but with 503 instead of 500.
     """
 
     answer: "Answer"
@@ -93,7 +93,7 @@ class ResponseSaver:
         raise Unsaved(response.request_id or "", reason, saving)
 
     async def saved(self) -> None:
-        """Wait until the ledger has accepted every RESPONSE that it did not accept at first."""
+        """Wait until the ledger has accepted every RESPONSE that is being retried."""
         while self._unsaved:
             await asyncio.wait(self._unsaved)
 
@@ -102,14 +102,16 @@ class ResponseSaver:
         unsaved = self._unsaved.copy()
         for saving in unsaved:
             saving.cancel()
-        writes = [asyncio.ensure_future(write()) for _, write in unsaved.values()]  # Conflict: it was written already
-        await asyncio.sleep(0)  # each is with the writer now, which closing waits for
+        writes = [
+            asyncio.ensure_future(write()) for _, write in unsaved.values()
+        ]  # Conflict: the RESPONSE was written already
+        await asyncio.sleep(0)  # the writer has all of them now, and closing waits for it
         await close_ledger()
         ended = await asyncio.gather(*writes, return_exceptions=True)
         return sum(isinstance(error, LedgerError) for error in ended)
 
     def _look(self) -> None:
-        """Wake the callers whose time has passed. Their RESPONSEs are still written if the ledger accepts them."""
+        """Wake the callers whose patience has ended. Their RESPONSEs are still written if the ledger accepts them."""
         self._looking = bool(self._writing)
         if not self._looking:
             return
@@ -131,7 +133,7 @@ class ResponseSaver:
     def _ended(self, saving: "asyncio.Task[None]") -> None:
         del self._unsaved[saving]
         if not saving.cancelled():
-            saving.exception()  # retrieved: a Conflict changes nothing if no caller waits
+            saving.exception()  # retrieve the exception: a Conflict does not matter if no caller waits
 
     async def _until_saved(self, response: Record, write: Write) -> None:
         for failures in itertools.count(1):
@@ -140,7 +142,7 @@ class ResponseSaver:
                 return await self._once(response, write)
 
     async def _once(self, response: Record, write: Write) -> None:
-        """Write it, unless an attempt that seemed to fail, or was cancelled, has done so."""
+        """Write the RESPONSE, unless an earlier attempt that seemed to fail or was cancelled has written it."""
         try:
             await write()
         except Conflict:

@@ -14,15 +14,16 @@ from aorch.ledger.record import COMPLETED, REQUEST, Record
 from aorch.ledger.task_keys import RetryKey
 
 _OF_PIPELINE = ("step", "index")
-"""The annotations that a resumed step does not keep: it is no longer part of that pipeline's run."""
+"""The annotations that a resumed step loses, because it is no longer part of that run of the pipeline."""
 
 
 def task_again(ledger: Path, part: str, registry: Registry) -> Task:
-    """The task of the REQUEST with that id (or of the REQUEST that the RESPONSE with that id answers), to run it again.
+    """The task of the REQUEST with that id (or of the REQUEST that the RESPONSE with that id answers), for running it
+    again.
 
-    `part` may be the start or the end of the id. A pipeline runs as the same pipeline again, any other task on any agent
-    with the capability, unless one was requested. Raises NotFound; UsageError if several ids match; Conflict if the REQUEST
-    completed, still runs, or was resumed already.
+    `part` may be the start or the end of the id. A pipeline runs as the same pipeline again. Any other task runs on any
+    agent with the capability, or on the requested one. Raises NotFound; UsageError if several ids match; Conflict if the
+    REQUEST completed, still runs, or was resumed already.
     """
     with Reader(ledger) as reader:
         request = _request(reader, part)
@@ -44,7 +45,7 @@ def task_again(ledger: Path, part: str, registry: Registry) -> Task:
 
 
 def resumable(ledger: Path, part: str) -> str:
-    """The id of the last attempt at what that REQUEST asks for: the one that can be resumed."""
+    """The id of the last attempt at the task of that REQUEST, which is the one that can be resumed."""
     with Reader(ledger) as reader:
         request = _request(reader, part)
     with BatchReader(ledger) as recorded:
@@ -63,12 +64,14 @@ def _reject_running(request: Record, *, imported: bool) -> None:
     if request.status == COMPLETED:
         raise Conflict(
             f"{request.contract_id} completed: there is nothing to resume",
-            f"See it by `aorch contracts show {request.contract_id}`.",
+            f"See `aorch contracts show {request.contract_id}`.",
         )
     if request.status in task_queue.OPEN and imported:
         raise task_queue.imported_conflict(request.contract_id)
     if request.completed_at is None:
-        raise Conflict(f"{request.contract_id} is {request.status}, and who runs it lives", "Wait for its end.")
+        raise Conflict(
+            f"{request.contract_id} is {request.status}, and the process that runs it is alive", "Wait for its end."
+        )
 
 
 def _reject_resumed(request: Record, last: str, status: str) -> None:
@@ -76,7 +79,7 @@ def _reject_resumed(request: Record, last: str, status: str) -> None:
         return
     hint = f"Resume that one: aorch contracts resume {last}"
     if status == COMPLETED:
-        hint = f"See it by `aorch contracts show {last}`."
+        hint = f"See `aorch contracts show {last}`."
     elif status in task_queue.OPEN:
         hint = f"Wait for its end: aorch contracts wait {last}"
     raise Conflict(f"{request.contract_id} was resumed by {last}, which is {status}", hint)

@@ -10,21 +10,22 @@ from aorch.errors import NoAgent, NoAgentAvailable
 from aorch.ledger.contract_metadata import REQUESTED
 
 Choice = tuple[Registered, dict[str, Any]]
-"""The agent that was chosen, and `metadata.routing` of the REQUEST: a code for the reason, and the candidates if it had any."""
+"""The chosen agent, and `metadata.routing` of the REQUEST: a code for the reason, and the candidates (if any)."""
 ONLY_CANDIDATE, LEAST_BUSY = "only_candidate", "least_busy"
 MAX_CANDIDATES = 8
-"""How many candidates `metadata.routing` lists."""
+"""Maximum number of candidates in `metadata.routing`."""
 _LOCKED = 1 << 32
 """Added to the running tasks of an agent whose slots are taken, so that every agent with a free slot comes before it."""
 LONGEST_MISSPELT = 100
-"""Characters of a name for which near misses are searched: the time that takes grows with the square."""
+"""Maximum length of a name for which similar names are searched: the time grows with the square of the length."""
 
 
 def choose(registry: Registry, task: Task) -> Choice | None:
-    """The agent for `task`: the requested one, else the one with a free slot that runs the fewest tasks, else the first.
+    """The agent for `task`: the requested one, otherwise the one with a free slot that runs the fewest tasks, otherwise the
+    first.
 
-    Reads the states of the agents and nothing else. None: no candidate is able to take a task, or one was never checked;
-    `check_and_choose` decides then. Raises NoAgent, with near misses.
+    Only reads the states of the agents. None: no candidate can take a task, or one was never checked; then call
+    `check_and_choose`. Raises NoAgent, with similar names.
     """
     candidates = registry.with_capability(task.capability)
     if task.agent_id is None and len(candidates) == 1 and candidates[0].able:
@@ -48,7 +49,10 @@ def choose(registry: Registry, task: Task) -> Choice | None:
 
 
 async def check_and_choose(registry: Registry, task: Task) -> Choice:
-    """As `choose`, after checking the candidates whose state is due. Raises NoAgentAvailable, with each one's problem."""
+    """Like `choose`, but first checks the candidates whose state is due.
+
+    Raises NoAgentAvailable, with the problem of each.
+    """
     candidates = _candidates(registry, task)
     await registry.refresh(candidates)
     if (chosen := choose(registry, task)) is not None:
@@ -60,9 +64,8 @@ async def check_and_choose(registry: Registry, task: Task) -> Choice:
 
 
 def capability_for(registry: Registry, task: Task) -> AgentCapability:
-    """The capability that a queued `task` needs. An agent that cannot work now may be able to later.
-
-    Raises NoAgent if no agent has it, and ParametersInvalid.
+    """The capability that a queued `task` needs. Its agent need not be available now. Raises NoAgent if no agent has the
+    capability, and ParametersInvalid.
     """
     chosen = choose(registry, task)
     registered = chosen[0] if chosen is not None else _candidates(registry, task)[0]

@@ -14,7 +14,7 @@ from aorch.ledger.ledger import Entry
 from aorch.ledger.record import Record
 
 COUNT_INTERVAL_S = 1.0
-"""How old the known length of the queue may be."""
+"""Maximum age of the cached length of the queue."""
 
 
 class TaskRejected(Exception):
@@ -37,8 +37,8 @@ class TaskSubmitter:
     async def submit(self, task: Task, options: QueueOptions) -> Record:
         """Commit the REQUEST of `task` to the queue, and return it.
 
-        Raises TaskRejected, QueueFull, Conflict for a used idempotency key, and LedgerError. What other processes submit is
-        counted once a second: several of them may together exceed the limit by what they accept in that time.
+        Raises TaskRejected, QueueFull, Conflict for a used idempotency key, and LedgerError. Tasks of other processes are
+        counted once a second, so several processes together can exceed the limit by the tasks that they accept in a second.
         """
         if self._max_queued:
             self._count(1)
@@ -50,10 +50,10 @@ class TaskSubmitter:
         return request
 
     async def submit_all(self, tasks: Sequence[tuple[Task, QueueOptions]]) -> list[Record]:
-        """Commit the REQUESTs of all these in one transaction, in half of the time that one by one takes; in their order.
+        """Commit the REQUESTs of all these tasks, in order and in one transaction, which takes half the time.
 
-        A task that no agent can execute is answered in the same transaction. Idempotency keys are ignored. Raises QueueFull,
-        and LedgerError; then none of them was accepted.
+        A task that no agent can execute is answered in the same transaction. Idempotency keys are ignored. If this raises
+        QueueFull or LedgerError, no task was accepted.
         """
         if self._max_queued:
             self._count(len(tasks))
@@ -70,7 +70,7 @@ class TaskSubmitter:
         return requests
 
     def _request(self, task: Task, options: QueueOptions) -> tuple[Record, AorchError | None]:
-        """The REQUEST of `task`, and why it cannot be queued, if it cannot."""
+        """The REQUEST of `task`, and the reason if it cannot be queued."""
         executor, outer, from_agent = self._executor, current_invocation.get(), None
         parent_id = task.parent_id or (executor.parent_id if outer is None else outer.request_id)
         try:
@@ -81,11 +81,11 @@ class TaskSubmitter:
             owner_id = executor.ledger.owner_id
             return request_of(task, task.agent_id, from_agent, parent_id, None, owner_id), refusal
         queue = options.as_dict(idempotent=capability.idempotent, timeout_s=task.timeout_s)
-        task.queue = {**queue, "agent_id": task.agent_id}  # `to_agent` will be the agent that claims it
+        task.queue = {**queue, "agent_id": task.agent_id}  # `to_agent` is set when an agent claims it
         return request_of(task, task.agent_id, from_agent, parent_id, None, None), None
 
     def _count(self, more: int) -> None:
-        """Raise QueueFull if the queue has no room for so many."""
+        """Raise QueueFull if the queue has no room for that many tasks."""
         moment = time.monotonic()
         if moment - self._counted_at > COUNT_INTERVAL_S:
             self._length = self._executor.ledger.queue_length()

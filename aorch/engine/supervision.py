@@ -17,21 +17,21 @@ from aorch.errors import AorchError
 BACKOFF = Backoff(0.25, 5.0)
 
 Turned = Callable[[], None]
-"""A loop calls this after each successful turn; after a failure it counts as down until then."""
+"""A loop calls this after each successful iteration. After a failure, the loop counts as down until then."""
 Loop = Callable[[Turned], Coroutine[Any, Any, None]]
 """A background loop. It runs until it is cancelled or has nothing more to do, and can be restarted after it raised."""
 
 
 @dataclass(frozen=True, slots=True)
 class Down:
-    """A loop that failed and has had no successful turn since; `since` is the time (RFC 3339) of the first failure."""
+    """A loop that failed and has had no successful iteration since. `since` is the time (RFC 3339) of the first failure."""
 
     loop: str
     since: str
 
 
 class Supervisor:
-    """Keeps background loops running in one event loop. `report` gets a sentence when one fails and when it runs again."""
+    """Keeps background loops running in one event loop. `report` gets a message when one fails and when it runs again."""
 
     def __init__(self, report: Callable[[str], None]) -> None:
         self._report = report
@@ -46,7 +46,7 @@ class Supervisor:
         return task
 
     def down(self) -> list[Down]:
-        """The loops that are down now, the first that failed first."""
+        """The loops that are down now, in the order in which they failed."""
         return list(self._down.values())
 
     async def stop(self) -> None:
@@ -101,7 +101,7 @@ def _reason(error: Exception) -> str:
 
 
 def ignore_turns() -> None:
-    """The `turned` of a loop that runs without a supervisor."""
+    """The `turned` callback of a loop without a supervisor: does nothing."""
 
 
 async def cancel_and_wait(task: "asyncio.Task[None]") -> None:

@@ -1,4 +1,4 @@
-"""What a caller asks for (Task), what an agent makes of it (Outcome), and what the caller gets (Answer)."""
+"""The data of a task: the caller's Task, the agent's Outcome, and the Answer to the caller."""
 
 import math
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from aorch.ledger.task_keys import TaskKey
 _ERRORS = by_code()
 
 LONGEST_SESSION_ID = 255
-"""Characters in the session id of a new task."""
+"""Maximum length of the session id of a new task."""
 
 
 class TaskDict(TypedDict, total=False):
@@ -31,8 +31,8 @@ class TaskDict(TypedDict, total=False):
 
 
 class AnswerDict(TypedDict):
-    """The result of `orchestrate`. `contract_id` is the REQUEST's, `timestamp` RFC 3339; the rest is present if a program
-    answered.
+    """The result of `orchestrate`. `contract_id` is the ID of the REQUEST, and `timestamp` is RFC 3339. The optional keys
+    are set if a program answered.
     """
 
     success: bool
@@ -47,7 +47,7 @@ class AnswerDict(TypedDict):
 
 
 class MappedAnswerDict(AnswerDict):
-    """What `map` yields: the answer, with its `item` (the parameters) and its `index` from 0."""
+    """An answer that `map` yields, with its `item` (the parameters) and `index` (from 0)."""
 
     item: dict[str, Any]
     index: int
@@ -55,14 +55,11 @@ class MappedAnswerDict(AnswerDict):
 
 @dataclass(slots=True)
 class Task:
-    """What a caller asks for.
-
-    `agent_id` requests one agent; `timeout_s` (seconds) overrides the agent's own timeout; `from_agent` is the caller
-    (default: the agent whose code asks, or `orchestrator`); `parent_id` is the REQUEST on whose behalf.
-    `metadata` is the caller's own; `annotations` are what aorch itself notes in the REQUEST's metadata (step, resumes, …),
-    and `queue` the queue options.
-    `idempotency` is committed with the REQUEST; a second REQUEST with the same key is rejected. If no agent is
-    called the key stays unused, unless `refusal_uses_key`.
+    """A task of a caller. `agent_id` requests one agent; `timeout_s` (seconds) overrides the agent's own timeout;
+    `from_agent` is the caller (default: the agent whose code calls, or `orchestrator`); `parent_id` is the parent REQUEST.
+    `metadata` is the caller's own; `annotations` are aorch's own entries in the REQUEST's metadata (step, resumes, …), and
+    `queue` are the queue options. `idempotency` is committed with the REQUEST; a second REQUEST with the same key is
+    rejected. If no agent is called, the key stays unused, unless `refusal_uses_key` is set.
     """
 
     capability: str
@@ -104,7 +101,7 @@ class Task:
 @dataclass(frozen=True, slots=True)
 class QueueOptions:
     """How a task waits in the queue: its `priority` from 1 (highest) to 5, the earliest start and the expiry (RFC 3339),
-    and the URL that is notified of its end.
+    and the URL to notify when it ends.
     """
 
     priority: int = priorities.DEFAULT
@@ -118,7 +115,7 @@ class QueueOptions:
             raise UsageError(f"invalid priority: {self.priority!r}", "Give 1 (highest), 2, 3, 4 or 5.")
 
     def as_dict(self, **others: Any) -> dict[str, Any]:
-        """The JSON form, with these `others`, without options that are not set."""
+        """The JSON form of the options that are set, with `others` added."""
         options = {"priority": self.priority, "not_before": self.not_before, "expires_at": self.expires_at, **others}
         options["webhook"] = self.webhook
         return {name: value for name, value in options.items() if value is not None}
@@ -126,12 +123,10 @@ class QueueOptions:
 
 @dataclass(slots=True)
 class Outcome:
-    """What an agent made of a task: `result` (with its JSON text). After a failure also `error`, the kind of `failure` and
-    the next step; then there is a `result` only if the agent gave data all the same.
-
-    `delivered` says whether the agent can have received the task (None: unknown), `retry_safe` whether running it again
-    cannot do it twice (None: it is safe if the task was not delivered or its capability is idempotent). `details` goes into
-    the metadata of the RESPONSE.
+    """The outcome of a task: `result` (with its JSON text). After a failure also `error`, the kind of `failure` and a hint;
+    `result` is then set only if the agent returned data too. `delivered`: whether the agent received the task (None:
+    unknown). `retry_safe`: whether the task can be run again without taking effect twice (None: it can if it was not
+    delivered or its capability is idempotent). `details` goes into the metadata of the RESPONSE.
     """
 
     result: Any = None
@@ -146,7 +141,7 @@ class Outcome:
 
 
 def outcome_of(error: AorchError, *, delivered: bool | None = True, details: dict[str, Any] | None = None) -> Outcome:
-    """The outcome that `error` ended the task. AgentFailed itself knows whether the task was `delivered`."""
+    """The outcome of a task that ended with `error`. An AgentFailed has its own `delivered`."""
     retry_safe = None
     if isinstance(error, AgentFailed):
         delivered, retry_safe = error.delivered, error.retry_safe
@@ -155,11 +150,11 @@ def outcome_of(error: AorchError, *, delivered: bool | None = True, details: dic
 
 @dataclass(slots=True)
 class Answer:
-    """What the caller of a task gets. `contract_id` is its REQUEST's; `failure` is the kind of failure, None after success.
+    """The answer to the caller of a task. `contract_id` is the ID of its REQUEST; `failure` is None after success.
 
-    `reused` are the contracts whose results a resumed pipeline took over (None: it did not resume one). `exit_code` and
-    `stderr` (its end) are those of a program, after success as well; for a program that a signal ended the code is 128 + its
-    number. `stdout` is output that is nearly JSON, and therefore not data.
+    `reused` are the contracts whose results a resumed pipeline reused (None: not a resumed pipeline). `exit_code` and
+    `stderr` (the end of it) are set if a program answered, also after success; after signal N the code is 128 + N. `stdout`
+    is output that is almost JSON and therefore not data.
     """
 
     success: bool
@@ -182,7 +177,7 @@ class Answer:
         return (self.failure or AgentFailed)(self.error or "", self.hint)
 
     def as_dict(self) -> AnswerDict:
-        """The seed document's response object; if a program answered, with `exit_code` and `stderr`."""
+        """The response object of the API; with `exit_code` and `stderr` if a program answered."""
         answer: AnswerDict = {
             "success": self.success,
             "data": self.data,
@@ -200,7 +195,7 @@ class Answer:
 
 
 def answer_from_contracts(request: dict[str, Any], response: dict[str, Any]) -> Answer:
-    """The answer that these two contracts (JSON forms) record, without its hint, which no contract holds."""
+    """The answer that these two contracts (JSON forms) record. It has no hint, because hints are not recorded."""
     about = response["metadata"]
     succeeded = response["status"] == "completed"
     agent_id = request["to_agent"] or response["from_agent"]
@@ -221,9 +216,8 @@ def answer_from_contracts(request: dict[str, Any], response: dict[str, Any]) -> 
 
 
 def named_session(session_id: str) -> str:
-    """`session_id`, which a caller gave to a new task. Raises UsageError if it is too long.
-
-    A Task accepts a longer one, because an imported ledger may have it.
+    """Return `session_id` for a new task. Raises UsageError if it is too long. A Task accepts longer ones, because an
+    imported ledger may contain them.
     """
     if isinstance(session_id, str) and len(session_id) > LONGEST_SESSION_ID:
         raise UsageError(

@@ -10,13 +10,13 @@ from aorch.errors import WaitedTooLong
 from aorch.process.threads import in_thread
 
 RECOVER_S = 0.5
-"""How often tasks of processes that have died are looked for."""
+"""How often tasks of dead processes are searched for."""
 
 
 async def wait_for_all(path: Path, contract_ids: list[str], timeout_s: float | None) -> list[Answer]:
     """The answers to those REQUESTs, in that order. Raises NotFound, Conflict, and WaitedTooLong after `timeout_s` seconds.
 
-    Opens the ledger to answer the tasks of dead processes, so a task whose process died does not wait for ever.
+    Opens the ledger to answer the tasks of dead processes, so that a task whose process died does not wait forever.
     """
     waiting = ResponseWaiter(path)
     asked = [asyncio.create_task(waiting.wait(contract_id)) for contract_id in contract_ids]

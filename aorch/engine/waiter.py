@@ -15,11 +15,12 @@ from aorch.ledger.database import Database
 from aorch.ledger.record import REQUEST, Record
 
 POLL_S = 0.02
-"""How soon a RESPONSE that another process commits is seen."""
+"""How soon a RESPONSE of another process is noticed."""
 
 
 class ResponseWaiter:
-    """Waits for RESPONSEs in the ledger at `path`: one query after a commit for all of them, and none while none is awaited.
+    """Waits for RESPONSEs in the ledger at `path`: one query after each commit serves all waits, and without waits there is
+    none.
 
     `changes` is the change feed of that ledger if this process has one open.
     """
@@ -33,7 +34,7 @@ class ResponseWaiter:
         self._ended = False
 
     def request(self, request_id: str) -> Record:
-        """The REQUEST of that id. Raises NotFound."""
+        """The REQUEST with that id. Raises NotFound."""
         found = self._rows(statements.CONTRACT_BY_ID, request_id)
         if not found:
             raise NotFound(f"no contract has the id {request_id!r}", "See `aorch contracts list`.")
@@ -72,12 +73,12 @@ class ResponseWaiter:
                 self._waiters.pop(request_id, None)
 
     def end(self) -> None:
-        """End every wait now, and each later one at once: without an answer unless there is one already."""
+        """End all waits, and make later ones return at once: with the answer if it exists, otherwise with None."""
         self._ended = True
         self._release(list(self._waiters))
 
     def open(self) -> None:
-        """Open the file now, in this thread, rather than for the first question. Raises LedgerError."""
+        """Open the file now, in this thread, rather than for the first wait. Raises LedgerError."""
         self._database.open_for_reading()
 
     def close(self) -> None:
@@ -87,7 +88,7 @@ class ResponseWaiter:
         self._database.close()
 
     def _next(self, request_id: str) -> "asyncio.Future[None]":
-        """What is done once that REQUEST may have a RESPONSE."""
+        """A future that is done once that REQUEST may have a RESPONSE."""
         waiter = self._waiters.get(request_id)
         if waiter is None:
             waiter = self._waiters[request_id] = asyncio.get_running_loop().create_future()
@@ -97,7 +98,7 @@ class ResponseWaiter:
         return waiter
 
     def _look(self) -> None:
-        """Release those who wait for a RESPONSE that is there; if the ledger cannot be read now, the next look tries again."""
+        """Wake the waiters whose RESPONSE exists. If the ledger cannot be read now, the next check tries again."""
         with suppress(LedgerError):
             answered = self._fetch(statements.ANSWERED_REQUESTS, jsonio.encode(list(self._waiters)))
             self._release([request_id for (request_id,) in answered])

@@ -1,11 +1,11 @@
 """The store of contracts: a database that its owner can query, verify and export.
 
-database.py        the one object that opens it: `read()`, `write()`; changes.py: calls those who wait for commits
+database.py the one object that opens it: `read()`, `write()`; changes.py: notifies watchers of commits
 schema.py          the tables, for migrations, reading and the generated statements
 record.py          a contract in memory
 queries/           the constant SQL as expressions; statements.py: as text, generated from them
 writer.py          group commit: one writer thread per process
-ledger.py          the Ledger: writing, and what writing has to read
+ledger.py the Ledger: writing, and the reads that writing needs
 task_queue.py      queued REQUESTs: claiming, cancelling, recovery
 reader.py          lists, pages, whole exchanges, what is new (SQLAlchemy); reader_pool.py: in threads
 filters.py         a Filter, and the selects made from it

@@ -10,14 +10,14 @@ from aorch.ledger.database import Database
 from aorch.ledger.record import COMPLETED, Record
 
 LONGEST_RESULT = 64 * 1024
-"""The limit, in characters, of a result and its metadata that are read with many others. A longer one is read alone."""
+"""Maximum characters of a result and its metadata that are read together with others. Longer ones are read separately."""
 
 
 class PriorResult(NamedTuple):
-    """The last try of a line. `from_agent` and what follows are the RESPONSE's, None if there is none yet.
+    """The last try of a line. `from_agent` and the fields after it are from the RESPONSE; None if there is none yet.
 
-    `delivered` is 0 if the agent never got the task. `result` and `metadata` are JSON text, and both None if they
-    are too long to be read among many.
+    `delivered` is 0 if the agent never got the task. `result` and `metadata` are JSON text, and both None if they are too
+    long to be read together with others.
     """
 
     line_key: str
@@ -35,7 +35,7 @@ class PriorResult(NamedTuple):
 
     @property
     def left_out(self) -> bool:
-        """Whether the result was too long to be read among many."""
+        """Whether the result was too long to be read together with others."""
         return self.status is not None and self.metadata is None
 
 
@@ -67,7 +67,10 @@ class BatchReader:
     def results(
         self, generation: str, line_keys: Sequence[str], longest: int = LONGEST_RESULT
     ) -> dict[str, PriorResult]:
-        """The last try of each of these lines that has run, by its key; without results of more than `longest` characters."""
+        """The last try of each of these lines that has run, by key.
+
+        Results of more than `longest` characters are left out.
+        """
         found: dict[str, PriorResult] = {}
         for row in self._rows(statements.BATCH_RESULTS, longest, generation, jsonio.encode(line_keys)):
             past = PriorResult(*row)
@@ -78,15 +81,14 @@ class BatchReader:
         return found
 
     def unfinished(self, session_id: str) -> list[tuple[int, str]]:
-        """Each task of a caller in that session that failed or was cancelled, and has not completed since.
-
-        The position of its REQUEST, and the id of its last try.
+        """The callers' tasks in that session that failed or were cancelled and have not completed since: the position of
+        the REQUEST, and the id of its last try.
         """
         return self._rows(statements.UNFINISHED, session_id)
 
     def last_try(self, session_id: str, request_id: str) -> tuple[str, str]:
-        """The id and the status of the last try of the task of that REQUEST, which may be that REQUEST itself; of a completed
-        one if there is one.
+        """The id and the status of the last try of that REQUEST's task (or of its completed try, if any). It may be that
+        REQUEST itself.
         """
         ((contract_id, status),) = self._rows(statements.LAST_TRY, session_id, request_id)
         return str(contract_id), str(status)

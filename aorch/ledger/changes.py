@@ -1,8 +1,8 @@
-"""The change feed: calls those who wait in an event loop after commits to the ledger, by this process or another.
+"""The change feed: notifies watchers in event loops of commits to the ledger, by this process or another.
 
-SQLite notifies no other process. So one timer in each event loop that has watchers reads a number (`Database.version`: no
-row, 10 µs; waking up for it costs 130 µs), as often as the most urgent watcher asks for. With a database that notifies,
-only `_Poller` changes: it calls its watchers when a notification arrives.
+SQLite does not notify other processes. So in each event loop with watchers, a timer reads a version number
+(`Database.version`, which takes 10 µs; waking up takes 130 µs), as often as the most urgent watcher needs. With a database
+that notifies, only `_Poller` changes: it calls its watchers when a notification arrives.
 """
 
 import asyncio
@@ -15,11 +15,10 @@ from aorch.ledger.database import Database
 
 
 class Watcher:
-    """Calls `call` after commits, at most `every_s` late and once in `every_s` (seconds), from `start` until `stop`.
+    """Calls `call` after commits, from `start` until `stop`: at most `every_s` seconds late, and at most once in `every_s`.
 
-    Also once after `start`, since it is not known what was committed before. It stops by itself once `wanted` returns
-    False. `call` runs in the event loop, must not raise, and is called too while the ledger cannot be read: it then meets
-    the error itself.
+    It is also called once after `start`, for commits before that. It stops by itself once `wanted` returns False. `call`
+    runs in the event loop and must not raise. It is also called while the ledger cannot be read, and gets the error then.
     """
 
     __slots__ = ("_call", "_called_at", "_changes", "_version", "_wanted", "active", "every_s")
@@ -51,13 +50,13 @@ class Watcher:
         self.stop()
 
     def is_wanted(self) -> bool:
-        """Whether it is to be called further; if not, it has stopped."""
+        """Whether it is still active. Stops it if it is no longer wanted."""
         if self.active and self._wanted is not None and not self._wanted():
             self.active = False
         return self.active
 
     def see(self, version: int | None, moment: float) -> None:
-        """Hear of the ledger's version (None: it cannot be read) at that moment of the loop's clock."""
+        """Receive the ledger's version (None: it cannot be read), read at that time of the loop's clock."""
         if version != self._version and moment >= self._called_at + self.every_s and self.active:
             self._version, self._called_at = -1 if version is None else version, moment
             self._call()
@@ -71,15 +70,15 @@ class Changes:
         self._pollers: dict[asyncio.AbstractEventLoop, _Poller] = {}
 
     def watcher(self, call: Callable[[], None], every_s: float, wanted: Callable[[], bool] | None = None) -> Watcher:
-        """A Watcher, which has yet to be started: by `start`, or by a `with` block."""
+        """A Watcher that is not started yet; start it with `start` or a `with` block."""
         return Watcher(self, call, every_s, wanted)
 
     def poller(self) -> "_Poller":
-        """What looks for changes in the running event loop."""
+        """The poller of the running event loop."""
         loop = asyncio.get_running_loop()
         poller = self._pollers.get(loop)
         if poller is None:
-            for known in list(self._pollers):  # at once: another thread may add its own
+            for known in list(self._pollers):  # in one step, because another thread may add its own
                 if known.is_closed():
                     self._pollers.pop(known, None)
             poller = self._pollers[loop] = _Poller(self._database, loop)
@@ -87,7 +86,7 @@ class Changes:
 
 
 class _Poller:
-    """One timer for all watchers of an event loop; without watchers there is none."""
+    """One timer for all watchers of an event loop. Without watchers, it does not run."""
 
     def __init__(self, database: Database, loop: asyncio.AbstractEventLoop) -> None:
         self._database = database
@@ -96,7 +95,7 @@ class _Poller:
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, watcher: Watcher) -> None:
-        if watcher not in self._watchers:  # it may have been stopped and started since the last look
+        if watcher not in self._watchers:  # it may have been stopped and started since the last check
             self._watchers.append(watcher)
         at = self._loop.time() + watcher.every_s
         if self._timer is None or self._timer.when() > at:
@@ -123,7 +122,7 @@ class _Poller:
 
 
 def commits(database: Database, every_s: float) -> Iterator[None]:
-    """Yields at once if there is anything, and after each further commit, which it waits for in this thread: without end."""
+    """Yields once for existing contracts, and then after each commit, without end. Waits in this thread."""
     seen = 0
     while True:
         if (version := database.version()) != seen:

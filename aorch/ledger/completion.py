@@ -1,4 +1,4 @@
-"""What shell completion reads of a ledger: without SQLAlchemy, without an upgrade, and nothing if it fails."""
+"""Reads a ledger for shell completion, without SQLAlchemy and without an upgrade. Returns nothing if that fails."""
 
 from pathlib import Path
 from typing import Any

@@ -19,7 +19,7 @@ from aorch.ledger.older_store import link_responses
 from aorch.ledger.record import FIELDS, REQUEST, Record
 
 MAX_LINE_BYTES = 256 * 1024 * 1024
-"""Limit for one contract in JSONL: a file of something else must not end up in memory."""
+"""Maximum size of one contract in JSONL, so that a file of another format is not read into memory."""
 
 ContractInFile = tuple[str, Record]
 """The location of a contract in a file (`contracts.jsonl, line 3`), and the contract."""
@@ -40,8 +40,8 @@ _TYPES: dict[str, tuple[Any, ...]] = {
     "request_id": (Name | None, None),
     "parent_id": (Name | None, None),
 }
-"""The types of fields in an import that are not optional texts, and the defaults of optional ones: the older store and other
-programs leave some out.
+"""The types of imported fields that are not optional strings, and the defaults of optional ones, which the older store and
+other programs may leave out.
 """
 _ContractForm = msgspec.defstruct(
     "_ContractForm",
@@ -168,7 +168,7 @@ def _decode(text: bytes) -> Any:
 
 
 def _decode_python_json(text: bytes) -> Any:
-    """`text` as Python's json module reads it, or None: the older store wrote NaN and lone surrogates."""
+    """`text` as Python's json module reads it, or None if it cannot. The older store wrote NaN and lone surrogates."""
     try:
         return standard_json.loads(text)
     except (ValueError, RecursionError):
@@ -191,7 +191,7 @@ def _row(form: Any) -> Record:
 
 
 def _stored(name: str, value: Any) -> str:
-    """The value of a field as a record has it. Raises UsageError."""
+    """The value of a field in the form of a record. Raises UsageError."""
     if name in ("payload", "result", "metadata"):
         return jsonio.encode(value)
     if name in ("created_at", "completed_at"):

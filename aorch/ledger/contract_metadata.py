@@ -1,7 +1,7 @@
 """The metadata of a REQUEST: the caller's own under `custom`, everything else is written by aorch.
 
-Contracts written before `custom` existed, and imported ones, have the caller's keys beside aorch's. `read_metadata` reads
-both forms; nothing else takes a REQUEST's metadata apart.
+In contracts written before `custom` existed, and in imported ones, the caller's keys are next to aorch's. `read_metadata`
+reads both forms; nothing else takes a REQUEST's metadata apart.
 """
 
 from collections.abc import Mapping
@@ -14,10 +14,10 @@ REQUESTED = "requested"
 ANNOTATIONS = frozenset(
     ("step", "index", "resumes", "retry_of", "line", "priority", "caller", "request_id", "traceparent", "tracestate")
 )
-"""What aorch notes about where a REQUEST comes from: its pipeline, batch, or HTTP request."""
+"""The keys by which aorch records the origin of a REQUEST: its pipeline, batch or HTTP request."""
 _OWN = ANNOTATIONS | {"routing", "queue", "context", "custom"}
 _REQUESTED_BEFORE = "asked for by id"
-"""What `routing.chosen`, a sentence, was before `routing.reason`."""
+"""The sentences in `routing.chosen`, which preceded `routing.reason`."""
 
 
 class RequestMetadata(NamedTuple):
@@ -40,7 +40,9 @@ def read_metadata(metadata: Mapping[str, Any]) -> RequestMetadata:
 
 
 def requested_agent(metadata: Mapping[str, Any], to_agent: str | None) -> str | None:
-    """The agent that the caller of a REQUEST requested by id; `to_agent` may be one that was chosen, or that claimed it."""
+    """The agent that the caller of a REQUEST requested by id. (`to_agent` may be an agent that aorch chose, or that claimed
+    it.)
+    """
     if "routing" in metadata:
         routing = object_in(metadata, "routing")
         requested = routing.get("reason") == REQUESTED or routing.get("chosen") == _REQUESTED_BEFORE

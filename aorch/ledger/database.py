@@ -1,6 +1,5 @@
-"""What the ledger uses of its database. Only this module and search.py name the driver, of which SQLite's is the only one yet.
-
-A second database brings the same names: `ledger/sqlite/` and a twin of it are all that know which one it is.
+"""The interface of the ledger to its database. Only this module and search.py import the driver; so far there is only one,
+for SQLite. A driver for a second database must define the same names, in a package like `ledger/sqlite/`.
 """
 
 from aorch.ledger.sqlite.connection import (

@@ -28,10 +28,10 @@ position = position_of(Contract)
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """The contracts that have all these values; None matches every contract.
+    """Matches contracts that have all these values; None matches every contract.
 
     `agent` matches the sender or the receiver. `since` (inclusive) and `until` (exclusive) are aware times for `created_at`.
-    `changed_since` matches as `since`, and also REQUESTs that were written before and are open or have ended since. `text` is
+    `changed_since` matches like `since`, and also older REQUESTs that are open or have ended since. `text` is
     words that payload, result or error must all contain (see search.py).
     """
 
@@ -52,7 +52,7 @@ EVERYTHING = Filter()
 
 
 def contracts_for(which: Filter) -> type[Contract]:
-    """The contracts to select from: the view by session is the quick way only to those of one session."""
+    """The table to select from: the view by session is faster, but only for one session."""
     return _by_session if which.session_id is not None and which.text is None else Contract
 
 
@@ -78,7 +78,7 @@ def _conditions(which: Filter, contracts: type[Contract]) -> Iterator[ColumnElem
         if value is not None:
             yield col(column) == jsonio.storable_text(value)
     if which.status not in (None, COMPLETED):
-        # the index on status holds only these rows, and SQLite uses it only if the query has the same condition, literally
+        # the index on status contains only these rows, and SQLite uses it only if the query repeats its condition literally
         yield col(contracts.status) != literal_column(f"'{COMPLETED}'")
     if which.agent is not None:
         agent = jsonio.storable_text(which.agent)
@@ -109,7 +109,7 @@ def bounded(
 
 
 def begins_or_ends(part: str) -> ColumnElement[bool]:
-    """LIKE, which ignores case in SQLite, over the index of ids: 140 ms for 1,000,000 of them."""
+    """LIKE, which ignores case in SQLite, over the index of ids: 140 ms for 1,000,000 contracts."""
     literally = re.sub(r"([%_/])", r"/\1", part)
     contract_id, escape = col(Contract.contract_id), None if literally == part else "/"
     return or_(contract_id.like(f"{literally}%", escape=escape), contract_id.like(f"%{literally}", escape=escape))
@@ -124,9 +124,8 @@ def shown_result(contracts: type[Contract]) -> Any:
 
 
 def record_columns(contracts: type[Contract] = Contract, **others: Any) -> list[Any]:
-    """The columns of a Record as the texts that it holds, in the order of its fields; `others` replace those of that name.
-
-    `claimed_by` comes last in a Record and is not read.
+    """The columns of a Record as text, in the order of its fields; `others` replace columns by name. `claimed_by`, the last
+    field, is not read.
     """
     as_text = {
         "payload": cast(contracts.payload, Text),

@@ -26,13 +26,13 @@ MODULES = (
     "memory_block_queries",
     "token_queries",
 )
-"""Of aorch.ledger.queries, in the order in which their statements are written."""
+"""Modules of aorch.ledger.queries, in the order of their statements in statements.py."""
 DIALECTS: dict[str, type[Dialect]] = {"sqlite": sqlite.dialect, "postgresql": postgresql.dialect}
 LINE_LENGTH = 120
 
-HEADER = '''"""The SQL of the ledger as {dialect} takes it. Generated: do not edit.
+HEADER = '''"""The SQL of the ledger for {dialect}. Generated: do not edit.
 
-Source: aorch/ledger/queries/, which also says what each statement is for. To generate this file again, run
+Source: aorch/ledger/queries/, which also documents each statement. To generate this file again, run
 `uv run python -m aorch.ledger.generate_statements`. It is checked in because `aorch run` must not import SQLAlchemy (210 ms).
 """
 

@@ -1,4 +1,4 @@
-"""Importing contracts: new ones are added, and open REQUESTs that have gone on elsewhere are updated."""
+"""Imports contracts: adds new ones, and updates open REQUESTs that have progressed in the file."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,18 +15,18 @@ from aorch.ledger.database import Connection, is_alive, transaction
 from aorch.ledger.record import FIELDS, IN_PROGRESS, PENDING, REQUEST, Record
 
 BATCH, BATCH_CHARACTERS = 500, 4_000_000
-"""Contracts of one transaction, and about how many characters of payloads and results."""
+"""Contracts per transaction, and the approximate number of characters of payloads and results."""
 
 _LINK_FIELDS = {"request_id", "capability"}
-"""What an import of a file of the older JSON store adds to its RESPONSEs; earlier versions of aorch did not add it."""
+"""Fields that the import adds to RESPONSEs of the older JSON store. Earlier versions of aorch did not add them."""
 _PROGRESS_FIELDS = {"status", "completed_at", "to_agent"}
-"""What may change in a REQUEST after it is written; `to_agent` only if it was queued, when it is claimed."""
+"""The fields of a REQUEST that can change after it is written. `to_agent` changes only when a queued REQUEST is claimed."""
 _sorted_encoder = msgspec.json.Encoder(order="sorted")
 
 
 @dataclass(slots=True)
 class ImportCounts:
-    """Contracts of a file that were new, that brought an older state in the ledger up to date, or changed nothing."""
+    """Counts of imported contracts: new ones, ones that updated an older state in the ledger, and ones already present."""
 
     new: int = 0
     updated: int = 0
@@ -46,12 +46,12 @@ def import_batches(
 
     If a REQUEST is open in the ledger and has ended in the file, it ends in the transaction of its RESPONSE, or at the end of
     the file if that contains none. A RESPONSE without its REQUEST ends the REQUEST as well. If a REQUEST has ended in the
-    ledger and is open in the file, it stays as it is; of two open states, `in_progress` wins. So exports of any time, imported
-    in any order, give the same ledger.
+    ledger and is open in the file, it stays as it is; of two open states, `in_progress` wins. So the result does not depend
+    on the order in which exports are imported.
 
     The import stops at the first contract that it cannot import; everything before it is committed. Raises Conflict if the
     ledger has a different contract of the same id, if a second RESPONSE answers a REQUEST, or if a process of this machine
-    runs the REQUEST that would end; and what `contracts` raises.
+    runs the REQUEST that would end; and any exception of `contracts`.
     """
     importer, error = _Importer(connection, ledger), None
     while error is None:
@@ -73,7 +73,7 @@ def import_batches(
 
 
 def _read_batch(contracts: Iterator[ContractInFile], batch: list[ContractInFile]) -> None:
-    """Fill `batch`, which keeps the contracts before an invalid one."""
+    """Fill `batch`. If a contract is invalid, `batch` keeps the contracts before it."""
     characters = 0
     for location, row in islice(contracts, BATCH):
         batch.append((location, row))
@@ -148,7 +148,7 @@ class _Importer:
             task_queue.finish_by(self._connection, response)
 
     def _link(self, row: Record, stored: Record) -> None:
-        """Store which REQUEST a RESPONSE answers, if only the file contains that."""
+        """Store which REQUEST a RESPONSE answers, if only the file contains this."""
         if stored.request_id is not None:
             self._counts.present += 1
             return
@@ -173,7 +173,9 @@ class _Importer:
         return is_open
 
     def _end_request_of(self, response: Record, is_open: bool) -> None:
-        """End the REQUEST of a RESPONSE: as the file has it, or if the file does not have it, as the RESPONSE says."""
+        """End the REQUEST of a RESPONSE, with the status in the file, or if the file does not contain it, with that of the
+        RESPONSE.
+        """
         if (ended := self._ended.pop(response.request_id or "", None)) is not None:
             self._end_as_in_file(ended)
         elif is_open:

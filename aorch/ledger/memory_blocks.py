@@ -1,4 +1,5 @@
-"""Memory blocks in the ledger, and the contracts that no block covers: without SQLAlchemy, so that a command starts fast.
+"""Reads and writes memory blocks, and reads the contracts that no block covers. Does not use SQLAlchemy, so that commands
+start fast.
 
 The table is `StoredBlock` in schema.py.
 """
@@ -13,7 +14,7 @@ from aorch.ledger.database import Database
 from aorch.ledger.record import Record
 
 PAGE = 500
-"""Sessions that one select reads."""
+"""Number of sessions that one select reads."""
 
 
 class BlockRow(NamedTuple):
@@ -101,7 +102,10 @@ class Memory:
         return bool(self._all(statements.NEWEST_CONTRACT_OF_SESSION, jsonio.storable_text(session_id)))
 
     def segment(self, session_id: str) -> Segment | None:
-        """The part of that session that no block covers; None if the session has no contracts. Costs as much as is new."""
+        """The part of that session that no block covers; None if the session has no contracts.
+
+        The cost depends only on the new contracts.
+        """
         session_id = jsonio.storable_text(session_id)
         newest = self._all(statements.NEWEST_CONTRACT_OF_SESSION, session_id)
         if not newest:
@@ -123,7 +127,7 @@ class Memory:
         while page := [session_id for (session_id,) in self._all(statements.SESSIONS_FROM, first, PAGE)]:
             found = self._all(statements.SESSIONS_WITH_NEWS, jsonio.encode(page))
             yield from ((session_id, bool(has_news)) for session_id, has_news in found)
-            first = page[-1] + "\0"  # the text that comes next in order
+            first = page[-1] + "\0"  # the smallest string greater than this one
 
     def contract(self, contract_id: str) -> dict[str, Any] | None:
         """The JSON form of the contract with exactly that id."""

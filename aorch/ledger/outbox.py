@@ -1,9 +1,9 @@
 """The outbox: how far deliveries to Trace have come, and the deliveries that are parked.
 
-A delivery is due once its contract is committed, and has no row: every contract after the outbox's position is due. This is
-enough because a write transaction assigns positions under the write lock, so they are committed in their order by all
-processes: once a contract is visible, none with a smaller position can follow. Without SQLAlchemy, since `aorch run` may end
-with a delivery. The tables are `Outbox` and `ParkedDelivery` in schema.py.
+Every contract after the outbox's position is due, so due deliveries need no rows. This works because positions are assigned
+under the write lock and therefore committed in order: once a contract is visible, no contract with a smaller position can
+appear. It does not use SQLAlchemy, because `aorch run` may deliver before it exits. The tables are `Outbox` and
+`ParkedDelivery` in schema.py.
 """
 
 from collections.abc import Generator
@@ -17,7 +17,7 @@ from aorch.ledger.record import Record
 DESTINATION = "trace"
 REFUSED, UNKNOWN, DUE = "refused", "unknown", "due"
 CHARACTERS = 4_000_000
-"""About how many characters of contracts are read at a time."""
+"""Approximate number of characters of contracts to read at a time."""
 
 
 class Parked(NamedTuple):
@@ -82,7 +82,7 @@ class Outbox:
         return bool(found)
 
     def any_deleted(self) -> bool:
-        """Whether contracts were ever deleted: then it is not known how much was sent to a session. Reads a row."""
+        """Whether contracts were ever deleted: then the amount sent to a session is unknown. Reads one row."""
         with self._database.read() as connection:
             row = connection.execute(statements.DELETED_CONTRACTS).fetchone()
         return row is not None and row[0] > 0
@@ -174,7 +174,7 @@ class Outbox:
 
 
 def deliveries_of(ledger: Path) -> dict[str, int]:
-    """The same numbers for the ledger at that path, all 0 if it does not exist. Raises LedgerError."""
+    """Like `Outbox.counts` for the ledger at that path; all 0 if it does not exist. Raises LedgerError."""
     if not Database(ledger).exists():
         return {"due": 0, "delivered": 0, "parked": 0, "parked_nodes": 0}
     with Outbox(ledger, reading=True) as outbox:

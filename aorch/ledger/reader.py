@@ -1,4 +1,4 @@
-"""Reads the ledger by SQLAlchemy: pages, one contract, whole exchanges, counts, new contracts.
+"""Reads the ledger with SQLAlchemy: pages, single contracts, exchanges, counts, new contracts.
 
 Nothing is written here except that a search for text first updates the full-text index (search.py).
 """
@@ -44,13 +44,13 @@ from aorch.ledger.tree import SHOWN, TreeNode, build_tree
 __all__ = ["EVERYTHING", "Exchange", "Filter", "Reader"]
 
 CHUNK, CHUNK_CHARACTERS = 1000, 4_000_000
-"""Contracts, and about how many characters of them, that a stream holds in memory at a time."""
+"""Contracts that a stream holds in memory at a time, and their approximate number of characters."""
 POLL_S = 0.1
-"""How soon a follower sees a new contract."""
+"""How soon a follower notices a new contract."""
 SHORTEST_PART = 4
-"""Characters that a part of an id must have: shorter parts match too many ids."""
+"""Minimum length of a part of an id: shorter parts match too many ids."""
 DEEPEST = 64
-"""Levels of delegation that an exchange contains."""
+"""Maximum number of levels of delegation in an exchange."""
 
 
 @dataclass(slots=True)
@@ -156,7 +156,9 @@ class Reader:
         return contract, self._first(Contract.contract_id, contract.request_id)
 
     def under_key(self, caller: str, key: str) -> tuple[str, Record | None, Record | None] | None:
-        """What `caller` sent with that idempotency key: the body's fingerprint, the REQUEST, and its RESPONSE if any."""
+        """The request that `caller` sent with that idempotency key: the fingerprint of the body, the REQUEST, and its
+        RESPONSE if any.
+        """
         used = select(col(IdempotencyKey.fingerprint), col(IdempotencyKey.request_id))
         rows = self._rows(used.where(col(IdempotencyKey.caller) == caller, col(IdempotencyKey.key) == key))
         if not rows:
@@ -199,8 +201,8 @@ class Reader:
     def counts(self) -> dict[str, Any]:
         """`total_contracts`, `total_sessions` and `by_status`, without reading every row.
 
-        The total is stored (`contract_count`), and an index has all contracts but the completed ones. Sessions are found by
-        skipping through their index, or if there are many, by reading it.
+        The total is stored (`contract_count`), and an index contains all contracts except completed ones. Sessions are
+        counted by skipping through their index, or by reading it if there are many.
         """
         total, by_status = self._by_status()
         return {"total_contracts": total, "total_sessions": self._sessions(), "by_status": by_status}
@@ -226,7 +228,7 @@ class Reader:
         return [dict(zip(names, row, strict=True)) for row in self._rows(session_list.page(after, limit))]
 
     def _by_status(self) -> tuple[int, dict[str, int]]:
-        """The number of contracts, in all and in each status; one select, so that both are of the same moment."""
+        """The number of contracts, in total and by status, from one select so that they are consistent."""
         status = col(Contract.status)
         others = select(status, func.count()).where(status != literal_column(f"'{COMPLETED}'")).group_by(status)
         rows = self._rows(select(literal(COMPLETED), contract_count).union_all(others))
@@ -300,9 +302,8 @@ class Reader:
         return found, len(found) > limit or sum(row.characters() for _, row in found) > characters
 
     def news(self, after: int, of: frozenset[str] | None = None) -> tuple[int, list[tuple[int, Record]]]:
-        """The contracts committed after that position in the sessions `of` (None: in all), oldest first, each with its position.
-
-        First comes the position up to which these are all; without contracts, there are none up to now.
+        """The contracts committed after that position in the sessions `of` (None: all), oldest first, each with its
+        position. The first element of the result is the position up to which the list is complete.
         """
         last = self.last_position()
         fresh = (position > after, position <= last)
@@ -367,7 +368,7 @@ class Reader:
         return self._found
 
     def is_unowned(self, request_id: str) -> bool:
-        """Whether no process here runs that REQUEST and it is not queued: it has ended, or was imported."""
+        """Whether that REQUEST is neither running here nor queued: it has ended, or was imported."""
         with self._database.read() as connection:
             return task_queue.is_unowned(connection, request_id)
 

@@ -1,4 +1,4 @@
-"""Reads the ledger beside an event loop: a few threads, each with a Reader that stays open."""
+"""Reads the ledger without blocking an event loop: in a few threads, each with a Reader that stays open."""
 
 import asyncio
 import threading
@@ -14,7 +14,7 @@ THREADS = 4
 
 
 class Readers:
-    """Runs functions that read in threads, so that a long page never blocks the loop."""
+    """Runs reading functions in threads, so that a long page never blocks the loop."""
 
     def __init__(self, path: Path, threads: int = THREADS) -> None:
         self._path = path
@@ -23,7 +23,7 @@ class Readers:
         self._opened: list[Reader] = []
 
     async def read(self, work: Callable[[Reader], Result]) -> Result:
-        """What `work` returns when called with a Reader. Raises LedgerError, and what `work` raises."""
+        """Return the result of `work`, called with a Reader. Raises LedgerError, and any exception of `work`."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._work, work)
 
     def close(self) -> None:

@@ -2,8 +2,9 @@
 
 This module must not import `annotations` from `__future__`: SQLModel reads the annotations.
 
-To add a column to contracts: add it to `Contract`, to `Record` and to the API's `ContractForm`, write a migration (which also
-makes the view `session_contracts` again), and run `python -m aorch.ledger.generate_statements` and `python docs/generate.py`.
+To add a column to contracts: add it to `Contract`, to `Record` and to the API's `ContractForm`, write a migration (which
+also recreates the view `session_contracts`), and run `python -m aorch.ledger.generate_statements` and `python
+docs/generate.py`.
 """
 
 from datetime import UTC, datetime
@@ -147,7 +148,7 @@ class Counter(SQLModel, table=True):
 class SessionIndex(SQLModel, table=True):
     """SQLite's index of contracts by session, which a trigger extends by a sorted run of RUN contracts at a time.
 
-    An index of the table would change a page in a random place for each contract: half of what a write cost. Read it through
+    An ordinary index would change a random page for each contract, which took half of the time of a write. Read it through
     `session_positions` and `session_contracts`, which add the contracts after the last run.
     """
 
@@ -214,7 +215,7 @@ class Token(SQLModel, table=True):
 
 
 class IdempotencyKey(SQLModel, table=True):
-    """The Idempotency-Key of a request of `caller` (a token's id; empty without one), and the REQUEST that it wrote.
+    """The Idempotency-Key of a request of `caller` (a token's id, or empty), and the REQUEST that it wrote.
 
     `fingerprint` is the SHA-256 (hex) of the body.
     """
@@ -252,7 +253,8 @@ class BatchLine(SQLModel, table=True):
 class Retry(SQLModel, table=True):
     """The REQUEST (`request_id`) that retried or resumed another one (`contract_id`): only one can.
 
-    `command` is `retry`. It is `resume` in rows of older versions, in which each of the two commands could do it once.
+    `command` is `retry`. In rows of older versions it can be `resume`, because each of the two commands could run a REQUEST
+    again once.
     """
 
     __tablename__ = "retries"

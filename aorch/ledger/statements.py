@@ -1,6 +1,6 @@
-"""The SQL of the ledger as SQLite takes it. Generated: do not edit.
+"""The SQL of the ledger for SQLite. Generated: do not edit.
 
-Source: aorch/ledger/queries/, which also says what each statement is for. To generate this file again, run
+Source: aorch/ledger/queries/, which also documents each statement. To generate this file again, run
 `uv run python -m aorch.ledger.generate_statements`. It is checked in because `aorch run` must not import SQLAlchemy (210 ms).
 """
 

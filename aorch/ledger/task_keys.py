@@ -1,4 +1,4 @@
-"""Keys that are committed with a REQUEST, each only once: so a task does not run twice."""
+"""Unique keys that are committed with a REQUEST, so that a task does not run twice."""
 
 from typing import NamedTuple
 

@@ -1,14 +1,14 @@
 """The queue: REQUESTs in status `pending` that no process has claimed. Every function needs a transaction of its caller.
 
 Order: the lowest `priority` (1 to 5) goes first, within a priority the lowest `turn`, within a turn the oldest REQUEST. A
-REQUEST gets a turn after that of the last queued REQUEST of its session, and after the turn that was claimed last. So
-sessions alternate: one with 100,000 REQUESTs does not delay a later session that has a single one, and neither does a
-session that adds its next REQUEST whenever the last one starts. This is start-time fair queueing (Goyal, Vin and Cheng,
-1996); its only state is that clock.
+REQUEST gets a turn after that of its session's last queued REQUEST, and after the last claimed turn. So sessions alternate:
+one with 100,000 REQUESTs does not delay a later session that has a single one, and neither does a session that adds its
+next REQUEST whenever the last one starts. This is start-time fair queueing (Goyal, Vin and Cheng, 1996); its only state is
+that clock.
 
-A claim is `claimed_by` together with the lock that its owner holds while it lives (database.ProcessLock), so no clock can
-break it. If the owner dies, the REQUEST fails as `interrupted`; if its capability is `idempotent`, it is queued again, up
-to MAX_ATTEMPTS times.
+A claim consists of `claimed_by` and the lock that its owner holds while it is alive (database.ProcessLock), so it does not
+depend on a clock. If the owner dies, the REQUEST fails as `interrupted`; if its capability is `idempotent`, it is queued
+again, up to MAX_ATTEMPTS times.
 """
 
 from collections import Counter
@@ -39,10 +39,10 @@ from aorch.ledger.record import (
 )
 
 MAX_ATTEMPTS = 5
-"""Attempts at a task of an idempotent capability whose workers die."""
+"""Maximum number of attempts at an idempotent task whose workers die."""
 OPEN = (PENDING, IN_PROGRESS)
 TRANSACTION_SIZE = 500
-"""REQUESTs that become due or expire in one transaction."""
+"""Maximum number of REQUESTs that become due or expire in one transaction."""
 
 
 class Capacity(NamedTuple):
@@ -136,7 +136,7 @@ def imported_conflict(request_id: str) -> Conflict:
 
 
 def release_or_interrupt_all(connection: Connection, owner_id: str) -> None:
-    """Apply `release_or_interrupt` to everything that a dead owner has claimed."""
+    """Apply `release_or_interrupt` to all REQUESTs that a dead owner has claimed."""
     for (request_id,) in connection.execute(statements.CLAIMED_BY_OWNER, (owner_id,)).fetchall():
         release_or_interrupt(connection, request_id)
 
@@ -227,7 +227,7 @@ def _queue_due(connection: Connection) -> None:
 
 
 def _within_capacity(heads: Iterable[Head], free: dict[str, int], limit: int) -> list[Head]:
-    """The first `limit` of these, but no more of a capability than are `free`, also of those for one agent."""
+    """The first `limit` of these rows, but per capability and per required agent no more than are `free`."""
     taken: Counter[str] = Counter()
     first: list[Head] = []
     for head in heads:
@@ -242,7 +242,7 @@ def _within_capacity(heads: Iterable[Head], free: dict[str, int], limit: int) ->
 def _assign_agents(rows: list[tuple[int, Record]], capacities: Sequence[Capacity]) -> list[tuple[int, Record]]:
     """These rows, each with its agent: the one that the caller requires, otherwise one that has a free slot.
 
-    Leaves out rows whose agent has no slot left, which happens to an agent with several capabilities.
+    Leaves out rows whose agent has no slot left, which can happen if it has several capabilities.
     """
     of_capability = {each.capability: each for each in capacities}
     assigned: Counter[str] = Counter()

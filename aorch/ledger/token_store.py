@@ -1,4 +1,5 @@
-"""Access tokens in the ledger, without SQLAlchemy: a server reads them every second, and a command starts in 65 ms.
+"""Reads and writes access tokens. Does not use SQLAlchemy, because a server reads tokens every second and commands must
+start fast (65 ms).
 
 The rules for tokens are in govern/access_tokens.py. The table is `Token` in schema.py.
 """
@@ -31,7 +32,8 @@ class TokenRow(NamedTuple):
 
 
 def read(path: Path) -> list[TokenRow]:
-    """Every token of the ledger at `path`, oldest first, also expired and revoked ones; none if the file does not exist.
+    """Every token of the ledger at `path`, oldest first, including expired and revoked ones; none if the file does not
+    exist.
 
     Raises LedgerError.
     """

@@ -1,4 +1,4 @@
-"""Exporting the ledger to a file, and importing such files."""
+"""Exports the ledger to a file, and imports such files."""
 
 import os
 import sys

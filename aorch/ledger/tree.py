@@ -1,7 +1,7 @@
 """The tree of delegated REQUESTs around a contract: up to the root, and all REQUESTs below it.
 
-It is read level by level, with only as many children of each REQUEST as are to be shown, so that a fan-out of a million is a
-page as well. Payloads and results are not read.
+It is read level by level, with only the children of each REQUEST that are shown, so that even a fan-out of a million is one
+page. Payloads and results are not read.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ Rows: TypeAlias = Callable[[Statement], Sequence[Any]]
 DEEPEST = 64
 """Levels of delegation that a tree contains, above and below."""
 CHUNK = 1000
-"""Ids in one select."""
+"""Maximum number of ids in one select."""
 SHOWN = 50
 """Default number of children of one REQUEST in a tree."""
 
@@ -68,7 +68,8 @@ class TreeNode:
 def build_tree(rows: Rows, request_id: str, most: int | None) -> TreeNode | None:
     """The root of the tree around the REQUEST with that id; None if there is no such REQUEST.
 
-    Above it the tree is a chain, without other children. A cycle ends before the first REQUEST that would come twice.
+    Above it the tree is a chain, without other children. In a cycle, it ends before the first REQUEST that would occur
+    twice.
     """
     found = rows(_of(request_id))
     if not found:

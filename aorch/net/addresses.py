@@ -5,7 +5,7 @@ import re
 from urllib.parse import urlsplit
 
 LONGEST = 2048
-"""Characters of an address."""
+"""Maximum length of an address."""
 
 _PRINTABLE = re.compile(r"[^\x00-\x20\x7f\\]+")
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)", re.IGNORECASE | re.ASCII)
@@ -13,7 +13,10 @@ _NUMBERS = re.compile(r"(0x[0-9a-f]*|[0-9]+)(\.(0x[0-9a-f]*|[0-9]+))*\.?", re.IG
 
 
 def fault_of(url: str) -> str | None:
-    """Why no HTTP request to `url` can ever work, without repeating it: it may contain a password. None if it might work."""
+    """Why no HTTP request to `url` can ever work; None if one might.
+
+    The reason does not repeat the URL, which may contain a password.
+    """
     if not url.lower().startswith(("http://", "https://")):
         return "it does not start with http:// or https://"
     if len(url) > LONGEST:
@@ -65,7 +68,7 @@ def _fault_of_name(host: str) -> str | None:
 
 
 def _fault_of_ip(host: str) -> str | None:
-    """As `getaddrinfo` reads it: 127.1 is 127.0.0.1."""
+    """The IP address as `getaddrinfo` reads it: 127.1 is 127.0.0.1."""
     import socket  # noqa: PLC0415  start-up time, and few addresses are numbers
 
     try:

@@ -9,8 +9,8 @@ CONNECT_TIMEOUT_S = 1.0
 async def listening(url: str) -> bool:
     """Whether `url` accepts a connection within CONNECT_TIMEOUT_S.
 
-    No request is sent: Trace gives wrong answers from then on once two requests are in flight, even reads, and its health
-    check reports healthy even if its backend is dead.
+    No request is sent: after two requests in flight at once, even reads, Trace answers every request wrongly, and its
+    health check reports healthy even if its backend is dead.
     """
     parts = urlsplit(url)
     port = parts.port or (443 if parts.scheme == "https" else 80)

@@ -1,4 +1,6 @@
-"""What a forked child must not use: its parent's locks, its connections to a database, threads that the child does not have."""
+"""Objects that a forked child must not use: its parent's locks, database connections, and threads that do not exist in the
+child.
+"""
 
 import os
 import threading
@@ -10,17 +12,20 @@ class OfOneProcess(Protocol):
     """Something that a forked child cannot use."""
 
     def forget(self) -> None:
-        """Called in the child, by its only thread: behave as closed, and leave what is the parent's alone."""
+        """Called in the child, by its only thread.
+
+        After that the object behaves as closed, and leaves the parent's resources alone.
+        """
         ...
 
 
 no_fork = threading.RLock()
-"""Held from the creation of something until `forget_in_child` knows it, so that no fork comes between the two."""
+"""Hold this lock while an object is created and passed to `forget_in_child`, so that no fork happens in between."""
 _known: "WeakSet[OfOneProcess]" = WeakSet()
 
 
 def forget_in_child(thing: OfOneProcess) -> None:
-    """Call `thing.forget` in each child that this process forks from now on, as long as `thing` is referred to."""
+    """Call `thing.forget` in each child that this process forks from now on. Does not keep `thing` alive."""
     with no_fork:
         _known.add(thing)
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """The signals that end a command or a service."""
 BLOCKED_S = 0.1
-"""An event loop that has not run for this time after a signal is blocked; two signals at once do not show that."""
+"""An event loop that has not run for this time after a signal counts as blocked. (Two signals in a row do not prove it.)"""
 
 
 def set_handler(number: int, handler: Any) -> None:
@@ -34,7 +34,7 @@ def handle_signals(act: Callable[[int], None]) -> None:
 
 
 def ignore_signals() -> None:
-    """Ignore INT, TERM and HUP: all is done, and a late signal must not change the exit code."""
+    """Ignore INT, TERM and HUP: the work is done, and a late signal must not change the exit code."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 

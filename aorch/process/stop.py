@@ -53,7 +53,7 @@ class Stop:
         def on_signal(number: int) -> None:
             if not self._numbers:
                 self._beats_until = time.monotonic() + self._grace_s + LATE_S + CHECK_S
-            elif time.monotonic() > self._beats_until:  # the thread does not run, and the watchdog sends this
+            elif time.monotonic() > self._beats_until:  # the thread does not run, so the watchdog has sent this signal
                 _end_now()
             self.stop()
             self._numbers.append(number)
@@ -89,7 +89,7 @@ class Stop:
         _end_now()
 
     def _watch(self, until: float) -> None:
-        """Return at that time, or once the loop is blocked."""
+        """Return at that time, or as soon as the loop is blocked."""
         while time.monotonic() < until:
             turned = threading.Event()
             with contextlib.suppress(RuntimeError):  # the loop is closed: only the end of the process remains

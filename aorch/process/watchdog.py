@@ -1,8 +1,8 @@
-"""A process beside a service that ends it if Python no longer runs there when it must stop.
+"""A process that watches a service, and kills it if Python no longer runs there when the service must stop.
 
-C code of an agent that holds Python's lock (a regular expression that backtracks for hours) blocks every thread and every
-signal handler of its process. Python's C handler still writes the numbers of signals into a pipe (`signal.set_wakeup_fd`),
-which this process reads. It runs as a script, so it imports only the standard library.
+C code of an agent that holds the global interpreter lock (such as a regular expression that backtracks for hours) blocks
+every thread and every signal handler of its process. Python's C handler still writes the numbers of signals into a pipe
+(`signal.set_wakeup_fd`), which this process reads. It runs as a script, so it imports only the standard library.
 """
 
 import contextlib
@@ -15,11 +15,11 @@ from pathlib import Path
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 ALIVE = 0
-"""What the service writes besides the numbers of signals: Python runs; the next ALIVE is due within BEAT_S."""
+"""Written by the service, in addition to signal numbers: Python runs, and the next ALIVE is due within BEAT_S."""
 LATE_S, BEAT_S = 1.25, 1.35
 """The time until the first ALIVE after the grace period, and from one ALIVE to the next."""
 KILL_S = 0.3
-"""How long Python's own handler of SIGTERM, which is tried first, has to end the process."""
+"""How long SIGTERM, which is tried first, may take to end the process."""
 
 
 class Watchdog:
@@ -42,15 +42,14 @@ class Watchdog:
             _exclude_forks()
 
     def beat(self) -> None:
-        """Write that Python runs."""
+        """Report that Python runs."""
         with contextlib.suppress(OSError):
             os.write(self._write, bytes([ALIVE]))
 
 
 def _exclude_forks() -> None:
-    """Keep signals to a process that an agent forks out of the pipe of this process.
-
-    Signals are blocked meanwhile: one between the fork and `after_in_child` would be written.
+    """Keep signals of a process that an agent forks out of the pipe of this process. Signals are blocked meanwhile, because
+    one between the fork and `after_in_child` would be written to the pipe.
     """
 
     def before() -> None:
@@ -76,7 +75,7 @@ def kill_programs_of(process: int) -> None:
 
 
 def report_end() -> None:
-    """Write to stderr that tasks are cut off."""
+    """Print on stderr that tasks are interrupted."""
     with contextlib.suppress(OSError, ValueError):  # a closed stderr must not keep the process alive
         sys.stderr.write("aorch stops without waiting: an agent blocks it; its task is recorded as interrupted\n")
         sys.stderr.flush()
@@ -84,7 +83,9 @@ def report_end() -> None:
 
 def _watch(watched: int, grace_s: float, hurried_by: list[int]) -> None:
     """Return once the watched process has ended, or end it."""
-    ended = os.pidfd_open(watched) if hasattr(os, "pidfd_open") else 0  # on other systems only the pipe shows it
+    ended = (
+        os.pidfd_open(watched) if hasattr(os, "pidfd_open") else 0
+    )  # on other systems only the pipe shows that the process has ended
     ends_at = float("inf")
     received: set[int] = set()
     while (left_s := ends_at - time.monotonic()) > 0:
@@ -114,7 +115,7 @@ def _watch(watched: int, grace_s: float, hurried_by: list[int]) -> None:
 def main() -> None:
     """Watch the process that started this one."""
     watched, grace_s, hurried_by = sys.argv[1:]
-    with contextlib.suppress(OSError):  # it ended meanwhile
+    with contextlib.suppress(OSError):  # it has ended meanwhile
         _watch(int(watched), float(grace_s), [int(number) for number in hurried_by.split(",")])
 
 

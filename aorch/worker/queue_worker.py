@@ -18,15 +18,15 @@ from aorch.ledger.record import Record, number_in
 from aorch.ledger.task_queue import Capacity
 
 POLL_S = 0.03
-"""How soon a worker sees what another process commits: at 20 ms the polls took more than a hundredth of a core (measured)."""
+"""How soon a worker notices commits of other processes. With 20 ms, polling took more than 1 % of a core (measured)."""
 REST_S = 1.0
-"""How long a slot stays taken whose task could not be started for lack of descriptors, processes or memory."""
+"""How long a slot stays occupied if its task could not be started because descriptors, processes or memory ran out."""
 CHECK_AGENTS_S = 0.5
-"""How soon a worker sees that an agent can work again, or no longer."""
+"""How soon a worker notices that an agent has started or stopped working."""
 
 
 def task_of(request: Record) -> Task:
-    """The task that `request` asks for, as it was when it was queued."""
+    """The task of `request`, as it was queued."""
     metadata = read_metadata(jsonio.decode(request.metadata))
     return Task(
         capability=request.capability,
@@ -44,7 +44,10 @@ def task_of(request: Record) -> Task:
 
 
 def unservable(executor: TaskExecutor, file: Path | None) -> list[str]:
-    """The queued tasks that no agent here can execute, as a sentence for each capability; `file` is these agents' aorch.toml."""
+    """The queued tasks that no agent here can execute, as one sentence per capability.
+
+    `file` is the aorch.toml of these agents.
+    """
     return [
         f"{'1 task waits' if count == 1 else f'{count} tasks wait'} for {name}{f' by {agent_id}' if agent_id else ''}, {reason}"
         for name, agent_id, count in executor.ledger.waiting()
@@ -65,7 +68,7 @@ def _why_unservable(executor: TaskExecutor, capability: str, agent_id: str | Non
 
 
 class QueueWorker:
-    """Executes the queued tasks of `executor`'s ledger, up to `parallel` at once. `report` gets aorch's own errors, and
+    """Executes the queued tasks of `executor`'s ledger, up to `parallel` at once. `report` receives aorch's own errors, and
     `on_response` each RESPONSE once it is durable.
 
     If no task is queued, the change feed wakes it after the next commit.
@@ -93,7 +96,7 @@ class QueueWorker:
         self.done = 0
 
     async def run(self, turned: Turned = ignore_turns, *, drain: bool = False) -> None:
-        """Work until `stop`; with `drain` until nothing runs and nothing queued can start now. See supervision.py."""
+        """Work until `stop`; with `drain`, until no task is running and no queued task can start. See supervision.py."""
         await self._executor.registry.refresh(max_age_s=0)
         with self._ledger.changes.watcher(self._changed, POLL_S):
             while not self._stopping:
@@ -109,8 +112,8 @@ class QueueWorker:
                 await self._change()
 
     async def stop(self, grace_s: float, cancel_s: float, hurry: asyncio.Event) -> None:
-        """Start nothing more, and wait up to `grace_s` for running tasks, or until `hurry` is set; then give the others back
-        to the queue within `cancel_s`.
+        """Start no more tasks, and wait for running tasks up to `grace_s` or until `hurry` is set. Then return the
+        remaining ones to the queue within `cancel_s`.
         """
         self._stopping = True
         self._woken.set()
@@ -156,7 +159,7 @@ class QueueWorker:
                 self._slots_taken += 1
                 task.add_done_callback(self._ended)
             if claimed:
-                await asyncio.sleep(0)  # they take their agents' slots
+                await asyncio.sleep(0)  # these tasks occupy slots of their agents
         return len(claimed)
 
     def _capacities(self, free: int) -> Iterator[Capacity]:
@@ -167,19 +170,24 @@ class QueueWorker:
                 yield Capacity(name, min(free, sum(of_agents.values())), of_agents, running)
 
     async def _execute(self, request: Record) -> None:
-        """Execute a claimed task. Its slot is free before its RESPONSE is committed, so that the next claim goes with that."""
+        """Execute a claimed task.
+
+        Its slot is freed before its RESPONSE is committed, so that the next claim joins the same commit.
+        """
         started, webhook = time.perf_counter(), True
         try:
             task = task_of(request)
             webhook = "webhook" in task.queue
             response = await self._executor.execute_claimed(task, request)
-        except NoAgentAvailable as lack:  # since its agent was checked; it is queued again
+        except NoAgentAvailable as lack:  # the agent stopped working after its last check; the task is queued again
             self._checked_at = float("-inf")
             if isinstance(lack, AgentNotStarted):
                 self._executor.start_warnings.warn(lack)
-                await asyncio.sleep(REST_S)  # with its slot taken, so that fewer tasks are claimed
+                await asyncio.sleep(REST_S)  # its slot stays occupied, so that fewer tasks are claimed
             return
-        except LedgerError:  # it could not be given back: it is, or is answered, when this process has ended
+        except (
+            LedgerError
+        ):  # it could not be queued again now; this happens, or it is answered, when this process has ended
             raise
         except Exception as error:  # noqa: BLE001  whatever it was, the REQUEST gets a RESPONSE
             outcome = outcome_of_fault(error, delivered=not isinstance(error, AorchError))
@@ -197,10 +205,10 @@ class QueueWorker:
         self._running.discard(task)
         self._woken.set()
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._report(error if isinstance(error, AorchError) else AorchError(f"a fault of aorch: {error!r}"))
+            self._report(error if isinstance(error, AorchError) else AorchError(f"a bug in aorch: {error!r}"))
 
     async def _change(self) -> None:
-        """Wait until a slot is free, or there may be something new to start."""
+        """Wait until a slot is free, or a new task may be able to start."""
         wait_s = self._checked_at + CHECK_AGENTS_S - time.monotonic()
         if (moment := self._ledger.next_moment()) is not None:
             wait_s = min(wait_s, seconds_until(moment))
@@ -211,6 +219,6 @@ class QueueWorker:
             timer.cancel()
 
     def _changed(self) -> None:
-        """Something was committed, or the ledger cannot be read, which `run` meets under supervision."""
+        """A commit happened, or the ledger cannot be read; then `run` gets the error, under supervision."""
         if self._slots_taken < self._parallel:
             self._woken.set()

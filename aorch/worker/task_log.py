@@ -11,7 +11,7 @@ LOGGER = logging.getLogger("aorch.tasks")
 
 
 def log_task(response: Record, *, among_requests: bool = False) -> None:
-    """Log the end of the task that `response` answers; `among_requests`: the log also has the requests of a server."""
+    """Log the end of the task that `response` answers. `among_requests`: the log also contains the requests of a server."""
     metadata = jsonio.decode(response.metadata)
     duration_ms = metadata["duration_ms"]
     fields: dict[str, Any] = {

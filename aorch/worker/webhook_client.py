@@ -13,7 +13,7 @@ from aorch.errors import ServiceRefused, ServiceUnreachable
 from aorch.net.http_client import HttpClient
 
 TIMEOUT_S = 15.0
-"""How long its receiver may take (https://www.standardwebhooks.com advises 15 to 30)."""
+"""How long the receiver may take (https://www.standardwebhooks.com advises 15 to 30 s)."""
 
 
 class Poster:
@@ -35,9 +35,9 @@ class Poster:
         await self._client.close()
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> tuple[int, float]:
-        """POST `body` as JSON. Returns the status of the answer, and how many seconds the receiver asks to pause.
-
-        Raises ServiceUnreachable if no answer came, and ServiceRefused if this URL can never work; both give the reason.
+        """POST `body` as JSON. Returns the status of the response, and the pause that the receiver asks for (seconds).
+        Raises ServiceUnreachable if there is no response, and ServiceRefused if this URL can never work; both contain the
+        reason.
         """
         given = {**headers, "Content-Type": "application/json"}
         try:
@@ -45,7 +45,7 @@ class Poster:
                 return answer.status, retry_after_s(answer.headers.get("Retry-After", ""))
         except TimeoutError as error:
             raise ServiceUnreachable(f"gave no answer within {TIMEOUT_S:g} s") from error
-        except OSError as error:  # includes a rejected certificate, which is also a ValueError
+        except OSError as error:  # this includes rejected certificates, whose error is also a ValueError
             raise ServiceUnreachable(f"{type(error).__name__}: {error}") from error
         except ValueError as error:  # aiohttp.InvalidURL is one of them
             raise ServiceRefused(f"has an invalid URL: {error}") from error
@@ -54,7 +54,7 @@ class Poster:
 
 
 def retry_after_s(value: str) -> float:
-    """Seconds from now (RFC 9110, section 10.2.3: a number of seconds, or a date); 0 if it is not valid."""
+    """The seconds in a Retry-After (RFC 9110, section 10.2.3: a number of seconds, or a date); 0 if it is invalid."""
     if value.isascii() and value.isdigit():
         return float(value)
     try:

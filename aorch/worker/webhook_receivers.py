@@ -1,4 +1,4 @@
-"""Which receivers of webhooks may be called now, so that one that hangs does not block the others."""
+"""Decides which webhook receivers may be called now, so that a receiver that hangs does not block the others."""
 
 import time
 from collections import Counter
@@ -6,13 +6,13 @@ from collections import Counter
 from aorch.net.addresses import host_of
 
 AT_ONCE_PER_HOST = 8
-"""How many webhooks are in flight to the same host and port; one while the last attempt there got no answer."""
+"""Maximum number of webhooks in flight to the same host and port; only one if the last attempt there got no response."""
 MOST_SILENT = 10_000
-"""Hosts that are remembered as silent."""
+"""Maximum number of hosts that are remembered as silent."""
 
 
 class Receivers:
-    """The receivers that have webhooks in flight, do not answer, or asked for a pause."""
+    """Tracks receivers that have webhooks in flight, do not respond, or asked for a pause."""
 
     def __init__(self) -> None:
         self._in_flight: Counter[str] = Counter()
@@ -30,7 +30,7 @@ class Receivers:
         return list(self._resting)
 
     def begin(self, url: str) -> bool:
-        """Count a webhook as in flight; False if its host gets no more now."""
+        """Count a webhook as in flight. Returns False if its host gets no more now."""
         host = host_of(url)
         if self._in_flight[host] >= self._most(host):
             return False
@@ -38,7 +38,7 @@ class Receivers:
         return True
 
     def end(self, url: str, *, silent: bool, pause_s: float) -> None:
-        """Count it no longer. `silent`: there was no answer; `pause_s`: how long its receiver asked for a pause."""
+        """Stop counting it. `silent`: there was no response; `pause_s`: the pause that the receiver asked for."""
         host = host_of(url)
         self._in_flight[host] -= 1
         if not self._in_flight[host]:

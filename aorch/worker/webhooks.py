@@ -1,4 +1,7 @@
-"""Webhooks: the receiver is notified of the end of a task by a signed request, retried until it accepts it."""
+"""Webhooks: signed requests that notify a receiver of the end of a task.
+
+They are retried until the receiver accepts them.
+"""
 
 import asyncio
 import base64
@@ -45,13 +48,13 @@ LONGEST_SLEEP_S = 60.0
 """How late a webhook may be sent if the machine's clock is set forward."""
 FIRST_WAIT_S, LONGEST_WAIT_S, JITTER = 5.0, 3600.0, (1.0, 1.2)
 NEXT_SENDER_S = 1.0
-"""How soon another process takes over sending if the one that did so ended, or the ledger failed."""
+"""How soon another process takes over sending if the sending process has ended, or its ledger failed."""
 MAX_ATTEMPTS = 10
-"""After these, an hour and a half later, it is given up: its row in `webhooks` stays, with the reason."""
+"""Attempts before a webhook is given up, after about an hour and a half. Its row in `webhooks` stays, with the reason."""
 AT_ONCE = 32
-"""How many are sent at once; webhook_receivers.py limits how many of them to the same host."""
+"""Number of webhooks to send at once. webhook_receivers.py limits how many of them go to the same host."""
 LONGEST_RETRY_AFTER_S = 86_400.0
-"""The longest `Retry-After` of a receiver that is honoured."""
+"""Maximum `Retry-After` of a receiver that is honoured."""
 GONE = 410
 """The status that tells the sender to stop sending to this URL (Standard Webhooks)."""
 PREFIX = "whsec_"
@@ -69,7 +72,9 @@ def check_webhook(config: Config, url: str) -> None:
     if fault := fault_of(url):
         raise UsageError(f"invalid webhook URL: {fault}", "Write http://HOST/PATH or https://HOST/PATH.")
     if holds_credentials(url):
-        raise UsageError("the webhook URL contains a user name or a password", "Leave it out: webhooks are signed.")
+        raise UsageError(
+            "the webhook URL contains a user name or a password", "Remove it; webhooks are signed instead."
+        )
 
 
 def secret(config: Config) -> bytes | None:
@@ -98,8 +103,8 @@ def signed(key: bytes, webhook_id: str, seconds: int, body: bytes) -> dict[str, 
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """Why an attempt failed. `permanent`: it is not retried; `gone`: nor is any other webhook that waits for this URL;
-    `silent`: no answer came; `pause_s`: how long the receiver asked for a pause.
+    """Why an attempt failed. `permanent`: it is not retried; `gone`: all webhooks for this URL are given up; `silent`:
+    there was no response; `pause_s`: the pause that the receiver asked for.
     """
 
     reason: str
@@ -110,7 +115,7 @@ class _Failure:
 
 
 class Webhooks:
-    """Sends the due webhooks of `ledger`, signed with `key`. Of all processes on that ledger, one sends at a time.
+    """Sends the due webhooks of `ledger`, signed with `key`. Only one process per ledger sends at a time.
 
     `proxy` is the address of an HTTP proxy, if any. `first_wait_s` (seconds) is the pause after the first attempt.
     """
@@ -134,7 +139,7 @@ class Webhooks:
         self._in_flight: dict[str, asyncio.Task[None]] = {}
 
     async def run(self, turned: Turned = ignore_turns) -> None:
-        """Send until it is cancelled. A loop for supervision.py."""
+        """Send webhooks until cancelled. A loop for supervision.py."""
         from aorch.worker.webhook_client import Poster  # noqa: PLC0415  aiohttp takes 190 ms
 
         self._waiter = ResponseWaiter(self._ledger.path)
@@ -150,7 +155,7 @@ class Webhooks:
             self._waiter.close()
 
     async def _send_all(self, poster: "Poster", turned: Turned) -> None:
-        """Send until the ledger fails (LedgerError), or it is cancelled; then no request is in flight any more."""
+        """Send webhooks until cancelled, or until the ledger fails (LedgerError). No request is in flight after that."""
         woken = asyncio.Event()
         watcher = self._ledger.changes.watcher(woken.set, POLL_S).start()
         try:
@@ -179,10 +184,12 @@ class Webhooks:
             self._in_flight.clear()
 
     def _sleep_s(self) -> float:
-        """How long there is nothing to send unless something is committed (seconds)."""
+        """The seconds until the next webhook is due, if nothing is committed before."""
         due_at = self._ledger.next_webhook_at()
         wait_s = LONGEST_SLEEP_S if due_at is None else seconds_until(due_at)
-        return min(wait_s, LONGEST_SLEEP_S) if wait_s > 0 else POLL_S  # what is due already waits for its receiver
+        return (
+            min(wait_s, LONGEST_SLEEP_S) if wait_s > 0 else POLL_S
+        )  # webhooks that are due already wait for their receiver
 
     async def _send(self, poster: "Poster", due: DueWebhook) -> None:
         failure: _Failure | None = None
@@ -221,7 +228,7 @@ class Webhooks:
         return _Failure(f"answered {status}", gone=status == GONE, pause_s=min(retry_after_s, LONGEST_RETRY_AFTER_S))
 
     def _body(self, request_id: str) -> bytes:
-        """The body. Raises NotFound and InvalidJSON if another program removed or changed the contracts."""
+        """The body of a webhook. Raises NotFound or InvalidJSON if another program removed or changed the contracts."""
         request = self._waiter.request(request_id)
         answer = self._waiter.answer(request)
         if answer is None:
@@ -235,7 +242,7 @@ class Webhooks:
         )
 
     def _again_at(self, attempts: int, pause_s: float) -> str | None:
-        """When to retry, `pause_s` from now at the earliest; None after MAX_ATTEMPTS."""
+        """When to retry (at the earliest in `pause_s` seconds); None after MAX_ATTEMPTS."""
         if attempts >= MAX_ATTEMPTS:
             return None
         wait_s = max(self._backoff.pause_s(attempts), pause_s)

@@ -141,7 +141,7 @@ def test_what_runs_is_not_resumed(home: Home) -> None:
     wait_for((home.folder / "did-b").exists)
     refused = home.aorch("contracts", "resume", newest(home))
     assert refused.code == 13
-    assert "is in_progress, and who runs it lives" in refused.err
+    assert "is in_progress, and the process that runs it is alive" in refused.err
     (home.folder / "go").touch()
     assert process.communicate(timeout=20)[1] == b""
 

@@ -81,7 +81,7 @@ async def test_the_log_has_the_hint_of_an_error_as_a_sentence_of_its_own() -> No
     supervisor = Supervisor(told.put_nowait)
 
     async def loop(turned: Turned) -> None:
-        raise LedgerBusy("the ledger is locked by another process", "Try again when that has ended.")
+        raise LedgerBusy("the ledger is locked by another process", "Try again when it has finished.")
 
     async with asyncio.timeout(5):
         supervisor.start("queue", loop)

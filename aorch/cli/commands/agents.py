@@ -19,14 +19,14 @@ AgentArgument = Annotated[str, typer.Argument(metavar="ID", help="ID of the agen
 
 
 class AddCommand(AorchCommand):
-    """`agents add`, which has the options of every kind of agent besides its own."""
+    """`agents add`, which has the options of all kinds of agents in addition to its own."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         """The parameters of the function, then the options of the kinds."""
         return [*super().get_params(ctx), *self._of_kinds()]
 
     def invoke(self, ctx: Any) -> Any:
-        """Call the function; the given options of the kinds are in `ctx.meta`, under `add`."""
+        """Call the function. Options of the kinds that were given are in `ctx.meta["add"]`."""
         from aorch.cli.argument_checks import check
 
         given = {}
@@ -245,7 +245,7 @@ def check(
 
 
 def _registry() -> "Registry":
-    """The agents, loaded with standard output set aside, because modules may print while they are imported."""
+    """The agents. While they are loaded, standard output is set aside, because modules may print on import."""
     from aorch import bootstrap
     from aorch.config import settings
 

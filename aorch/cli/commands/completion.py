@@ -18,7 +18,7 @@ _aorch_completion() {
 }
 complete -o default -F _aorch_completion aorch
 """
-"""That of Typer, except that no space follows `name=`."""
+"""Typer's bash script, except that no space follows `name=`."""
 
 
 @app.command()

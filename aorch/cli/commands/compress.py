@@ -102,7 +102,7 @@ def compress(
 async def _each(
     config: "Config", sessions: list[str] | None, how: "CompressionOptions", *, as_json: bool, quiet: bool
 ) -> int:
-    """The exit code: that of the first session that could not be compressed."""
+    """Return the exit code: that of the first session that could not be compressed."""
     from collections import Counter
 
     from aorch.memory.compressor import compress_sessions

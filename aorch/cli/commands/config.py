@@ -1,4 +1,4 @@
-"""`aorch config`: the settings in force, and the aorch.toml that they come from."""
+"""`aorch config`: the settings, and the aorch.toml that they come from."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +12,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, help="Show, find, 
 
 @app.command()
 def show(json: JsonOption = False, ledger: LedgerOption = None) -> None:
-    """Show every setting in force with its value and its source: an environment variable, aorch.toml or the default.
+    """Show every setting with its value and its source: an environment variable, aorch.toml or the default.
 
     Secrets are not shown: settings only name the environment variables that hold them.
 
@@ -43,7 +43,7 @@ def show(json: JsonOption = False, ledger: LedgerOption = None) -> None:
     print_table(("key", "value", "source"), rows, cut="source")
 
 
-@app.command(epilog="Exit code: 0 found, 2 it cannot be used, 12 there is none.")
+@app.command(epilog="Exit code: 0 found, 2 the file cannot be used, 12 no aorch.toml found.")
 def path() -> None:
     """Print the path of the aorch.toml in use.
 
@@ -57,9 +57,9 @@ def path() -> None:
     print_text(str(config_file.in_use()))
 
 
-@app.command(epilog="Exit code: 0 the file is valid, 2 it is not, 12 there is none.")
+@app.command(epilog="Exit code: 0 the file is valid, 2 the file is invalid, 12 no aorch.toml found.")
 def edit() -> None:
-    """Open the aorch.toml in use in your editor ($VISUAL, $EDITOR, else vi), and check it afterwards.
+    """Open the aorch.toml in use in your editor ($VISUAL, $EDITOR or vi), and check it afterwards.
 
     \b
     Example:
@@ -75,16 +75,17 @@ def edit() -> None:
     print_text(f"valid: {printable(str(file))}")
 
 
-@app.command(epilog="Exit code: 0 trusted, 2 it cannot be remembered, 12 no such file.")
+@app.command(epilog="Exit code: 0 trusted, 2 the path cannot be stored, 12 no such file.")
 def trust(
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="The file (default: the aorch.toml found here).")
+        Path | None,
+        typer.Argument(metavar="[FILE]", help="File to trust (default: the aorch.toml of this or a parent directory)."),
     ] = None,
 ) -> None:
     """Trust an aorch.toml that belongs to another user.
 
-    Its agents then run as you. aorch rejects an aorch.toml that it found in this or a parent directory and that belongs to
-    another user than you or root. A file that --config names needs no trust. Trusted paths are listed, one per line, in `trusted`
+    Its agents then run as you. By default, aorch rejects an aorch.toml in this or a parent directory that belongs to a user
+    other than you or root. A file passed with --config needs no trust. Trusted paths are listed, one per line, in `trusted`
     in your configuration directory; delete a line to end the trust.
 
     \b

@@ -86,10 +86,10 @@ def list_(
 def show(
     contract_id: IdArgument,
     tree: Annotated[
-        bool, typer.Option("--tree", help="Show the tree of REQUESTs: its root, and everything below.")
+        bool, typer.Option("--tree", help="Show the whole tree of REQUESTs that this one belongs to.")
     ] = False,
     all_: Annotated[
-        bool, typer.Option("--all", help="Show every branch of the tree (default: the first ones).")
+        bool, typer.Option("--all", help="Show all branches of the tree (default: only the first ones).")
     ] = False,
     json: JsonOption = False,
     ledger: LedgerOption = None,
@@ -134,8 +134,8 @@ def tail(
 ) -> None:
     """Show the newest contracts, oldest first, and optionally follow new ones.
 
-    Each contract is printed once, in its status at that time. So a followed REQUEST usually is in_progress, and its RESPONSE
-    comes later.
+    Each contract is printed once, in its status at that time. So a REQUEST that you follow is usually in_progress, and its
+    RESPONSE is printed later.
 
     \b
     Examples:

@@ -77,7 +77,7 @@ def show(
             "--as",
             metavar="FORM",
             case_sensitive=False,
-            help="text, for a person, or prompt, for a model (default: text).",
+            help="text (for people) or prompt (for a model); default: text.",
         ),
     ] = ShowAs.text,
     max_tokens: MaxTokensOption = 512,
@@ -112,7 +112,7 @@ def show(
 @app.command()
 def search(
     words: Annotated[
-        list[str], typer.Argument(metavar="WORDS...", help="Words that a claim must contain, in any case.")
+        list[str], typer.Argument(metavar="WORDS...", help="Words that a claim must contain (case is ignored).")
     ],
     session: SessionOption = None,
     limit: LimitOption = 50,
@@ -155,7 +155,7 @@ def verify(
     json: JsonOption = False,
     ledger: LedgerOption = None,
 ) -> None:
-    """Check that every cited contract exists and contains what is quoted from it.
+    """Check that every cited contract exists and contains the quotations from it.
 
     Prints every mismatch. Exit code: 0 no mismatches, 13 mismatches.
 

@@ -1,4 +1,4 @@
-"""`aorch contracts resume`: run a pipeline that did not complete again."""
+"""`aorch contracts resume`: continue a pipeline that did not complete."""
 
 import shlex
 from typing import TYPE_CHECKING

@@ -91,7 +91,9 @@ def serve(
     config = msgspec.structs.replace(config, serve=settings)
     if settings.workers > 1:
         raise typer.Exit(worker_processes.supervise(config, log_json=log_json, insecure=insecure))
-    set_handler(signal.SIGINT, signal.SIG_DFL)  # until the server listens: opening the ledger may wait for a lock
+    set_handler(
+        signal.SIGINT, signal.SIG_DFL
+    )  # until the server listens, because opening the ledger may wait for a lock
     set_aside()
     return asyncio.run(_serve(config, log_json=log_json, insecure=insecure))
 

@@ -15,13 +15,13 @@ def wait(
             "--timeout",
             min=0,
             metavar="SECONDS",
-            help="Seconds to wait; 0 prints only what is answered already (default: no limit).",
+            help="Seconds to wait; 0 prints only answers that exist already (default: no limit).",
         ),
     ] = None,
     json: JsonOption = False,
     ledger: LedgerOption = None,
 ) -> None:
-    """Wait for tasks to finish and print their answers: like `aorch run` for one, as JSON Lines for several.
+    """Wait for tasks to finish and print their answers: one task like `aorch run`, several as JSON Lines.
 
     Exit code: that of the first failed task, as for `aorch run`; 5 if a task does not finish in time.
 

@@ -15,17 +15,16 @@ from aorch.cli.streams import StandardOutput, is_terminal, stdout
 from aorch.errors import OutputFailed, UsageError
 
 MAX_UNWRITTEN = 1024 * 1024
-"""How many bytes may be unwritten before tasks are held back."""
+"""Number of unwritten bytes above which tasks are delayed."""
 REDRAW_S = 0.1
 """How often the progress bar is drawn."""
 FLUSH_S = 5.0
-"""How long a batch that was stopped waits for a reader that reads nothing."""
+"""How long a stopped batch waits for a reader that does not read."""
 
 
 class ResultWriter:
-    """Writes results in a thread (to a file: directly), so that a slow reader delays the tasks, but not the event loop.
-
-    `failed` is done, with BrokenPipeError or OutputFailed, as soon as nothing can be written any more.
+    """Writes results in a thread (to a file: directly), so that a slow reader delays the tasks but not the event loop.
+    `failed` is done, with BrokenPipeError or OutputFailed, as soon as writing is no longer possible.
     """
 
     def __init__(self, write: Callable[[bytes], None], *, is_file: bool) -> None:
@@ -42,7 +41,7 @@ class ResultWriter:
             threading.Thread(target=self._work, name="aorch-results", daemon=True).start()
 
     def put(self, text: bytes) -> bool:
-        """Take a line. Lines that come while others are being written are written together."""
+        """Accept a line. Lines that arrive while others are being written are written together."""
         self._pending.append(text)
         self._unwritten += len(text)
         if not self._is_writing:
@@ -51,7 +50,7 @@ class ResultWriter:
         return self._unwritten > MAX_UNWRITTEN
 
     async def room(self) -> None:
-        """Wait until few enough bytes are unwritten."""
+        """Wait until the number of unwritten bytes is low enough."""
         while self._unwritten > MAX_UNWRITTEN and not self.failed.done():
             self._progressed.clear()
             await self._progressed.wait()
@@ -79,7 +78,7 @@ class ResultWriter:
             self._loop.call_soon_threadsafe(self._finish_write, *outcome)
 
     def _try_to_write(self, texts: list[bytes]) -> tuple[int, Exception | None]:
-        """The number of bytes, and the error if they could not be written."""
+        """Return the number of bytes, and the error if they could not be written."""
         text = b"".join(texts)
         try:
             self._write(text)
@@ -95,7 +94,7 @@ class ResultWriter:
         if error is not None:
             if not self.failed.done():
                 self.failed.set_exception(error)
-                self.failed.exception()  # retrieved, or asyncio logs that nothing awaited it
+                self.failed.exception()  # retrieved here, otherwise asyncio logs that it never was
         elif self._pending:
             self._is_writing = True
             self._write_pending()
@@ -107,7 +106,9 @@ class StandardResults:
 
     def __init__(self) -> None:
         if (own := stdout()) is None:
-            raise UsageError("standard output is closed, but results go there", "Redirect it: … > results.jsonl")
+            raise UsageError(
+                "standard output is closed, so the results cannot be written", "Redirect it: … > results.jsonl"
+            )
         self._raw = StandardOutput(own.fileno(), "w", closefd=False)
         self.is_terminal = is_terminal(own)
         self.is_file = stat.S_ISREG(os.fstat(self._raw.fileno()).st_mode)

@@ -12,16 +12,15 @@ from aorch.config import environment
 from aorch.errors import AorchError
 
 SHORTEST_CUT = 12
-"""A column that is cut to fewer characters is of no use."""
+"""Minimum width of a column that is cut."""
 FALLBACK_WIDTH = 80
 """Columns of a terminal that does not report its width."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 def printable(text: str, *, lines: bool = False) -> str:
-    """`text` with control characters as escapes, so that the output of an agent cannot control a terminal.
-
-    With `lines`, newlines and tabs are kept; otherwise they are escaped too.
+    """`text` with control characters escaped, so that an agent's output cannot control the terminal. With `lines`, newlines
+    and tabs are kept.
     """
     shown = _CONTROL.sub(lambda match: _escape(match[0]), text)
     return shown if lines else shown.replace("\n", "\\n").replace("\t", "\\t")
@@ -62,7 +61,7 @@ def print_text(text: str) -> None:
 
 
 def print_stderr(text: str) -> None:
-    """Print what a program wrote to its standard error on ours."""
+    """Print the standard error of a program on stderr."""
     shown = printable(text, lines=True) if is_terminal(sys.stderr) else text
     print(shown, end="" if text.endswith("\n") else "\n", file=sys.stderr)
 
@@ -109,8 +108,8 @@ def print_table(
 ) -> None:
     """Print a table at a terminal; in a pipe, whole tab-separated lines without a header (as `gh` does).
 
-    At a terminal that is too narrow, the column `cut` is cut, or the column `wrap` is wrapped. Before the cut column has fewer
-    than SHORTEST_CUT characters, the columns in `drop` are left out, the first one first.
+    At a terminal that is too narrow, the column `cut` is cut, or the column `wrap` is wrapped. If the cut column would get
+    narrower than SHORTEST_CUT, the columns in `drop` are left out, in that order.
     """
     if not is_terminal(stdout()):
         for row in rows:
@@ -133,7 +132,7 @@ def print_table(
 def _fitting(
     columns: Sequence[str], rows: list[list[str]], yielding: str, drop: Sequence[str]
 ) -> tuple[Sequence[str], list[list[str]]]:
-    """The columns and rows that fit, without the columns to drop."""
+    """The columns and rows without the columns that must be dropped to fit."""
     from rich.cells import cell_len
 
     widths = {name: max(map(cell_len, (name, *cells))) for name, *cells in zip(columns, *rows, strict=True)}

@@ -31,7 +31,7 @@ _DROPPED = ("from → to", "session", "created", "type", "capability")
 _LONGEST = {"capability": 24, "session": 28, "from → to": 48}
 _GAP = 2
 _CONTENT = 16
-"""With fewer characters the column `content` is left out."""
+"""Minimum width of the column `content`; if less is left, the column is left out."""
 
 
 def show_list(contracts: Sequence["Record"], *, one_session: bool = False) -> None:
@@ -68,7 +68,7 @@ def show_line(contract: "Record") -> None:
 
 
 def exchange_text(exchange: "Exchange", indent: str = "") -> str:
-    """All of the exchange; delegated exchanges are indented below it."""
+    """The lines of an exchange; delegated exchanges are indented below it."""
     parts = ["\n".join(_described(each, indent)) for each in (exchange.request, exchange.response) if each is not None]
     if exchange.request is not None and exchange.response is None:
         parts.append(f"{indent}no RESPONSE yet")
@@ -131,7 +131,7 @@ def _described(contract: "Record", indent: str) -> Iterator[str]:
 
 
 def _labelled(label: str, value: object, *, plain: bool) -> Iterator[str]:
-    """`value` after its label; more lines of it are indented as far."""
+    """`value` after its label; further lines are indented to the same column."""
     text = value if isinstance(value, str) else _json(value, len(label))
     lines = text.rstrip("\n").split("\n") if plain or not isinstance(value, str) else [text]
     for line in lines:

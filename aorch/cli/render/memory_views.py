@@ -75,7 +75,7 @@ def show_mismatches(blocks: int, faults: Sequence[dict[str, str]]) -> None:
 
 
 def block_text(block: "MemoryBlock", beside: dict[str, Any] | None) -> str:
-    """All of a block."""
+    """The lines of a whole block."""
     return "\n".join((*_head(block), *_claims(block), *_left_out(block), *_beside(beside)))
 
 

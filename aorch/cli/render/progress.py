@@ -20,7 +20,7 @@ class ProgressBar:
         self._task = bar.add_task("", total=total, text="")
 
     def show(self, done: int, text: str, total: int | None = None) -> None:
-        """Show that `done` of the total is done, with `text` beside the bar."""
+        """Show the progress `done` (out of the total), with `text` next to the bar."""
         more: dict[str, Any] = {} if total is None else {"total": total}
         self._bar.update(self._task, completed=done, text=text, **more)
 
@@ -47,7 +47,7 @@ def progress_bar(text: str, total: int | None = None) -> Iterator[ProgressBar | 
 
 @contextmanager
 def progress_callback(text: str, *, wanted: bool = True) -> Iterator[Callable[[int, int], None] | None]:
-    """A function that shows how much of a total is done, in a bar; None without a terminal."""
+    """A function that shows progress (done, total) in a bar; None without a terminal."""
     if not (wanted and is_terminal(sys.stderr)):
         yield None
         return

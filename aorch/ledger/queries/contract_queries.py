@@ -1,4 +1,4 @@
-"""Writing contracts, and finding single ones, those of a session and those of a delegation."""
+"""Statements that write contracts, and find single contracts, those of a session and those of a delegation."""
 
 from typing import Any
 
@@ -53,16 +53,16 @@ def _insert_response(fields: tuple[str, ...]) -> Insert:
 
 
 INSERT_REQUEST = insert(_record).values({name: bindparam(name) for name in NEW_REQUEST_FIELDS})
-"""Inserts a REQUEST without the columns that its RESPONSE fills: each value that is not bound saves time."""
+"""Inserts a REQUEST without the columns that its RESPONSE fills, because each bound value takes time."""
 
 INSERT_ROOT_REQUEST = insert(_record).values({name: bindparam(name) for name in ROOT_REQUEST_FIELDS})
-"""The same of a REQUEST without parent."""
+"""INSERT_REQUEST for a REQUEST without a parent."""
 
 INSERT_RESPONSE = _insert_response(RESPONSE_FIELDS)
 """Inserts a RESPONSE: its payload is empty and no process claims it."""
 
 INSERT_ROOT_RESULT = _insert_response(ROOT_RESULT_FIELDS)
-"""The same of a RESPONSE without parent and error."""
+"""INSERT_RESPONSE for a RESPONSE without a parent and an error."""
 
 START_REQUEST = (
     update(contracts).where(c.contract_id == bindparam("request_id"), c.status == PENDING).values(status=IN_PROGRESS)
@@ -75,7 +75,7 @@ FINISH_REQUEST = (
         (c.status, bindparam("final_status")), (c.completed_at, bindparam("finished_at")), (c.claimed_by, null())
     )
 )
-"""Ends a REQUEST that never was in the queue."""
+"""Ends a REQUEST that was never queued."""
 
 SET_AGENT = update(contracts).where(c.contract_id == bindparam("request_id")).values(to_agent=bindparam("agent_id"))
 
@@ -97,7 +97,7 @@ CONTRACT_TEXTS = select(*_texts).where(c.contract_id == bindparam("contract_id")
 """The columns of a contract's JSON form, all as text: another program may have stored a number or bytes."""
 
 RESPONSE_TEXTS = select(*_texts).where(c.request_id == bindparam("request_id"))
-"""The same of the RESPONSE to a REQUEST."""
+"""The same columns for the RESPONSE to a REQUEST."""
 
 SEARCHABLE_TEXTS = (
     select(c.position, cast(c.payload, Text), cast(c.result, Text), c.error)
@@ -105,7 +105,7 @@ SEARCHABLE_TEXTS = (
     .order_by(c.position)
     .limit(bindparam("limit"))
 )
-"""What full-text search indexes of the contracts after a position."""
+"""The text to index for full-text search, for the contracts after a position."""
 
 LAST_POSITION = select(func.coalesce(func.max(c.position), 0).label("position"))
 
@@ -117,7 +117,7 @@ RESULT_OF_REQUEST = select(c.result).where(c.request_id == bindparam("request_id
 """The result of the RESPONSE to that REQUEST."""
 
 ANSWERED_REQUESTS = select(c.request_id).where(c.request_id.in_(listed("request_ids")))
-"""Those of the given ids (a JSON list) whose REQUEST has a RESPONSE."""
+"""Of the given REQUEST ids (a JSON list), those that have a RESPONSE."""
 
 
 def _position_of(name: str) -> ScalarSelect[Any]:
@@ -150,7 +150,7 @@ def _ancestors() -> Select[Any]:
 
 
 ANCESTORS = _ancestors()
-"""From a REQUEST up to the root of its delegation; nothing for a RESPONSE."""
+"""A REQUEST and its ancestors, up to the root; empty for a RESPONSE."""
 
 
 def _sessions_from() -> CompoundSelect[Any]:
@@ -174,7 +174,7 @@ SESSIONS_FROM = _sessions_from()
 
 
 def _claimed(column: Any, *conditions: Any) -> tuple[Select[Any], ...]:
-    """A partial index has the open REQUESTs by status, and another one the claims of pending REQUESTs."""
+    """Uses two partial indexes: open REQUESTs by status, and claims of pending REQUESTs."""
     running = select(column).where(c.claimed_by.is_not(None), c.status == IN_PROGRESS, c.status != COMPLETED)
     pending = select(column).where(c.claimed_by.is_not(None), c.status == PENDING)
     return running.where(*conditions), pending.where(*conditions)

@@ -15,7 +15,7 @@ counters = Counter.__table__  # type: ignore[attr-defined]  # likewise
 c, p, s = contracts.c, parked.c, session_contracts.c
 
 NODE = "provenance.node"
-"""The kind of a delivery that is not an event."""
+"""The `kind` of deliveries that are not events."""
 DUE = "due"
 
 OUTBOX_POSITION = select(outbox.c.position, outbox.c.reach).where(outbox.c.destination == bindparam("destination"))

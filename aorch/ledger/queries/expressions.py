@@ -42,7 +42,7 @@ class greatest(ReturnTypeFromArgs[Any]):
 
 
 class json_text(GenericFunction[str]):
-    """The text under a key of a JSON object; NULL if there is none. On SQLite a number stays one."""
+    """The text under a key of a JSON object; NULL if there is none. On SQLite, numbers stay numbers."""
 
     type = String()
     inherit_cache = True
@@ -55,7 +55,7 @@ class json_values(GenericFunction[Any]):
 
 
 class position_in(GenericFunction[int]):
-    """Where the second text begins in the first, counted from 1; 0 if it does not appear."""
+    """The position of the second string in the first, counted from 1; 0 if it does not occur."""
 
     inherit_cache = True
 
@@ -89,7 +89,10 @@ def _postgresql_json_text(element: Any, compiler: SQLCompiler, **options: Any) -
 
 
 class CrossJoin(Join):
-    """A join without a condition. SQLite keeps the order of its tables, so the left one drives the right one's index."""
+    """A join without a condition.
+
+    SQLite keeps the table order of a CROSS JOIN, so rows of the left table look up the right table's index.
+    """
 
     inherit_cache = True
 
@@ -121,5 +124,5 @@ def listed(name: str) -> Select[Any]:
 
 
 def given(*names: str) -> CTE:
-    """The parameters of those names as a table with one row, so that a statement may use each more than once."""
+    """The parameters with those names as a table with one row, so that a statement can use each of them more than once."""
     return select(*(bindparam(name).label(name) for name in names)).cte("given")

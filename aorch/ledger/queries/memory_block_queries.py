@@ -1,4 +1,4 @@
-"""Memory blocks, and the contracts that none of them covers."""
+"""Statements for memory blocks and the contracts that none of them covers."""
 
 from typing import Any
 
@@ -53,7 +53,7 @@ LAST_CLOSED_POSITION = (
 
 
 def _agents_in(is_before: ColumnElement[bool]) -> Select[Any]:
-    """The agents of a session's REQUESTs. Reads only the last 20,000: a compression must not read the whole session."""
+    """The agents of a session's last 20,000 REQUESTs: a compression must not read the whole session."""
     latest = (
         select(s.to_agent, s.contract_type, s.position)
         .where(s.session_id == bindparam("session_id"), is_before)

@@ -1,4 +1,4 @@
-"""The queue and its webhooks."""
+"""Statements for the queue and its webhooks."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ c, w = contracts.c, webhooks.c
 
 
 def _turn(session_id: Any, priority: Any) -> Any:
-    """The turn of a REQUEST that is queued now: after the last queued one of its session, and after the last claimed one."""
+    """The turn of a newly queued REQUEST: after that of its session's last queued REQUEST, and after the last claimed turn."""
     queued = contracts.alias("c")
     after_claimed = select(clock.c.turn + 1).where(clock.c.priority == priority).scalar_subquery()
     after_queued = (
@@ -41,7 +41,9 @@ QUEUE_HEAD = (
     .order_by(c.priority, c.turn, c.position)
     .limit(bindparam("limit"))
 )
-"""The first queued REQUESTs of a capability for one agent, or with NULL those for any agent, in the order of the queue."""
+"""The first queued REQUESTs of a capability, in queue order: those that require one agent, or with NULL those for any
+agent.
+"""
 
 CLAIM_REQUEST = (
     update(contracts)
@@ -60,7 +62,7 @@ _advance = postgresql.insert(clock).values(priority=bindparam("priority"), turn=
 ADVANCE_QUEUE_CLOCK = _advance.on_conflict_do_update(
     index_elements=["priority"], set_={"turn": greatest(clock.c.turn, _advance.excluded.turn)}
 )
-"""Stores the turn that was claimed last of a priority, unless a later one is stored."""
+"""Stores the last claimed turn of a priority, unless a later one is stored."""
 
 DUE_REQUESTS = (
     select(c.position, c.session_id, c.priority)
@@ -75,7 +77,7 @@ QUEUE_DUE_REQUEST = (
     .where(c.session_id == bindparam("its_session_id"), c.priority == bindparam("its_priority"))
     .ordered_values((c.due_at, null()), (c.turn, _turn(c.session_id, c.priority)))
 )
-"""Gives a REQUEST that is due its turn; takes a row of DUE_REQUESTS."""
+"""Assigns a turn to a REQUEST that is due; its parameters are a row of DUE_REQUESTS."""
 
 EXPIRED_REQUESTS = (
     select(c.position).where(c.expires_at <= bindparam("now")).order_by(c.expires_at).limit(bindparam("limit"))
@@ -127,7 +129,7 @@ REQUEUE = (
         (c.turn, select(clock.c.turn).where(clock.c.priority == c.priority).scalar_subquery()),
     )
 )
-"""Queues a claimed REQUEST again, first of its priority."""
+"""Queues a claimed REQUEST again, at the head of its priority."""
 
 REQUEST_CANCELLATION = (
     update(contracts)
@@ -164,7 +166,7 @@ DUE_WEBHOOKS = (
 """The webhooks that are due, without those to certain hosts (as `addresses.host_of` writes them) and URLs (JSON lists)."""
 
 NEXT_WEBHOOK_AT = select(func.min(w.due_at)).where(w.due_at.is_not(None))
-"""When the next webhook is due, or was; NULL if none is."""
+"""When the next webhook is due or has been due; NULL if there is none."""
 
 DELETE_WEBHOOK = delete(webhooks).where(w.request_id == bindparam("request_id"))
 
@@ -175,7 +177,7 @@ FAIL_WEBHOOK = (
         (w.attempts, bindparam("attempts_made")), (w.due_at, bindparam("next_at")), (w.error, bindparam("reason"))
     )
 )
-"""Stores a failed attempt. Without a next one (NULL) the webhook is given up."""
+"""Stores a failed attempt. If there is no next one (NULL), the webhook is given up."""
 
 GIVE_UP_URL = (
     update(webhooks)

@@ -1,4 +1,4 @@
-"""Idempotency keys, batches, and the tries of a task: a REQUEST, and those that retry or resume it."""
+"""Statements for idempotency keys, batches, and the tries of a task (a REQUEST, and those that retry or resume it)."""
 
 from typing import Any
 
@@ -35,11 +35,14 @@ def _retries_of(contract_id: Any) -> tuple[Any, ColumnElement[bool]]:
     return retry, retry.c.contract_id == contract_id
 
 
-# What a pipeline asked for in all tries of its own REQUEST
+# The steps of a pipeline in all tries of its REQUEST
 
 
 def _tries_of(request_id: ColumnElement[str]) -> CTE:
-    """A REQUEST and its other tries, of the same capability in the same session: its metadata comes from outside."""
+    """A REQUEST and its other tries.
+
+    They must have the same capability and session, because metadata can come from outside.
+    """
 
     def columns(table: Any) -> list[Any]:
         named = (metadata_text(table, name).label(name) for name in ("resumes", "retry_of"))
@@ -62,7 +65,7 @@ def _tries_of(request_id: ColumnElement[str]) -> CTE:
 
 
 def _steps_of(tries: CTE, from_agent: ColumnElement[str]) -> CTE:
-    """What an agent asked for in those tries: the REQUEST that was `first`, and a row for each try of it."""
+    """The REQUESTs that an agent delegated in those tries: the `first` one of each task, and a row for each try of it."""
     child = contracts.alias("c")
     steps = (
         select(child.c.contract_id.label("first"), child.c.contract_id.label("contract_id"))
@@ -100,7 +103,7 @@ def _steps_of_tries() -> Select[Any]:
 
 
 STEPS_OF_TRIES = _steps_of_tries()
-"""What an agent asked for on behalf of a REQUEST and of its other tries, and the tries of that, oldest first.
+"""The REQUESTs that an agent delegated below a REQUEST and below its other tries, with their own tries, oldest first.
 
 `is_open` is true if the step is queued or runs in this ledger. Capability, payload and metadata are those of its first try.
 """
@@ -155,7 +158,7 @@ Result and metadata are left out if they are longer than `longest` characters to
 """
 
 
-# What a session left unfinished
+# The unfinished tasks of a session
 
 
 def _previous(table: Any) -> ColumnElement[str]:
@@ -164,7 +167,7 @@ def _previous(table: Any) -> ColumnElement[str]:
 
 
 def _tries_in(session_id: Any) -> CTE:
-    """A row for each REQUEST of a session that tries another one again (`previous`), and for each REQUEST before that."""
+    """A row for each REQUEST of a session that retries another one (`previous`), and for all REQUESTs before that one."""
     its, previous = session_contracts.c, _previous(session_contracts)
     found = (
         select(its.contract_id, its.capability, its.position, its.status, previous.label("previous"))
@@ -222,8 +225,8 @@ def _unfinished() -> Select[Any]:
 
 
 UNFINISHED = _unfinished()
-"""The position of each REQUEST of a caller in a session that failed or was cancelled and has not completed since, whatever
-command tried it again, and the id of its last try.
+"""The position of each REQUEST of a caller in a session that failed or was cancelled and has not completed since in any
+retry, and the id of its last try.
 """
 
 
@@ -255,7 +258,7 @@ def _last_try() -> Select[Any]:
 
 
 LAST_TRY = _last_try()
-"""The id and the status of the last try of what a REQUEST of a session asks for; a completed one comes first."""
+"""The id and the status of the last try of the task of a REQUEST in a session; a completed try comes first."""
 
 REQUESTS_AT = select(*RECORD).where(c.position.in_(listed("positions"))).order_by(c.position)
 """The REQUESTs at those positions (a JSON list), in order."""

@@ -1,4 +1,4 @@
-"""Tokens."""
+"""Statements for access tokens."""
 
 from sqlalchemy import bindparam, insert, select, update
 

@@ -1,7 +1,8 @@
-"""Words of scripts that are written without spaces, as pairs of letters: FTS5's tokenizer would take a sentence for one word.
+"""Splits scripts that are written without spaces into pairs of letters.
 
-`天气很好` is indexed as `天气 气很 很好 好`. The single letter at the end makes every letter the beginning of a token, so that
-one letter is found as well, as a beginning. What is searched for is a phrase of such pairs.
+FTS5's tokenizer would treat a sentence as one word. `天气很好` is indexed as `天气 气很 很好 好`. With the single
+letter at the end, every letter is the beginning of a token, so a prefix search also finds single letters. A search
+is for a phrase of such pairs.
 """
 
 import re
@@ -27,7 +28,7 @@ def indexed(text: str) -> str:
 
 
 def searched(word: str) -> tuple[str, bool]:
-    """The phrase to search for, to find `word` within texts; and whether its last token is the beginning of one."""
+    """The phrase that finds `word` within texts, and whether its last token is only a prefix."""
     *inner, after = [word] if word.isascii() else _RUN.split(_END.sub("", normalize("NFC", word)))
     if after:  # it ends with letters of another script
         return indexed(word), False

@@ -1,4 +1,6 @@
-"""A connection to a ledger's SQLite file: waiting for locks, transactions, the file's revision, SQLite's errors as ours."""
+"""A connection to a ledger's SQLite file: waits for locks, transactions, the revision of the file, and SQLite's errors
+translated.
+"""
 
 import errno
 import os
@@ -37,7 +39,7 @@ class Connection(sqlite3.Connection):
         return super().cursor(factory or Cursor)
 
     def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
-        """As of sqlite3. A statement inside a transaction is not repeated."""
+        """Like sqlite3's method. A statement inside a transaction is not repeated."""
         execute = sqlite3.Cursor(self).execute
         try:
             return execute(sql, parameters)
@@ -47,7 +49,7 @@ class Connection(sqlite3.Connection):
     def execute_again(
         self, error: sqlite3.OperationalError, execute: Callable[[str, Any], sqlite3.Cursor], sql: str, parameters: Any
     ) -> sqlite3.Cursor:
-        """Repeat a statement that raised `error`, until it gets the lock. Raises `error` if it was about anything else."""
+        """Repeat a statement that raised `error` until it gets the lock. Raises `error` if it has another cause."""
         give_up_at = time.monotonic() + BUSY_TIMEOUT_S
         while _is_busy(error) and not self.in_transaction and self.may_wait() and time.monotonic() < give_up_at:
             time.sleep(PAUSE_S)
@@ -59,10 +61,10 @@ class Connection(sqlite3.Connection):
 
 
 class Cursor(sqlite3.Cursor):
-    """A cursor for SQLAlchemy, which waits for a lock as its Connection does."""
+    """A cursor for SQLAlchemy that waits for locks like its Connection."""
 
     def execute(self, sql: str, parameters: Any = (), /) -> "Cursor":
-        """As of sqlite3. A statement inside a transaction is not repeated."""
+        """Like sqlite3's method. A statement inside a transaction is not repeated."""
         try:
             super().execute(sql, parameters)
         except sqlite3.OperationalError as error:
@@ -119,12 +121,12 @@ class transaction:
             if kind is None:
                 self._connection.commit()
         finally:
-            if self._connection.in_transaction:  # SQLite has rolled back by itself if, say, the disk is full
+            if self._connection.in_transaction:  # SQLite has rolled back by itself, for example if the disk is full
                 self._connection.execute("ROLLBACK")
 
 
 class savepoint:
-    """A part of a transaction: if the block raises, what it wrote is taken back, and the transaction goes on."""
+    """A part of a transaction: if the block raises, its writes are rolled back, and the transaction continues."""
 
     __slots__ = ("_connection",)
 
@@ -135,7 +137,9 @@ class savepoint:
         self._connection.execute("SAVEPOINT part")
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
-        if self._connection.in_transaction:  # SQLite has rolled all back by itself if, say, the disk is full
+        if (
+            self._connection.in_transaction
+        ):  # SQLite has rolled back everything by itself, for example if the disk is full
             if kind is not None:
                 self._connection.execute("ROLLBACK TO part")
             self._connection.execute("RELEASE part")
@@ -144,11 +148,11 @@ class savepoint:
 DatabaseError = sqlite3.Error
 """Any error of the database."""
 ConstraintError = sqlite3.IntegrityError
-"""The database refuses a row: a value is taken that must be unique."""
+"""The database rejects a row because a value that must be unique exists already."""
 
 
 def is_taken_key(error: sqlite3.IntegrityError) -> bool:
-    """Whether it refuses the row's primary key."""
+    """Whether the primary key of the row exists already."""
     return error.sqlite_errorname == "SQLITE_CONSTRAINT_PRIMARYKEY"
 
 
@@ -180,8 +184,8 @@ def as_ledger_error(path: Path, error: sqlite3.Error) -> LedgerError:
         return not_writable(path)
     name = getattr(error, "sqlite_errorname", "")
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return LedgerBusy(f"the ledger {path} is locked by another process", "Try again when that has ended.")
-    if name in ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE"):  # the latter: no room for the index of the write-ahead log
+        return LedgerBusy(f"the ledger {path} is locked by another process", "Try again when it has finished.")
+    if name in ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE"):  # IOERR_SHMSIZE: no room for the index of the write-ahead log
         return LedgerFull(f"the disk of the ledger {path} is full", "Make room, then try again.")
     if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
         return not_writable(path)
@@ -192,7 +196,10 @@ def as_ledger_error(path: Path, error: sqlite3.Error) -> LedgerError:
 
 @contextmanager
 def translated_os() -> Iterator[None]:
-    """Raise an OSError of a file beside the ledger as LedgerError. A BlockingIOError, which a lock raises, stays as it is."""
+    """Translate an OSError of a file next to the ledger to LedgerError.
+
+    A BlockingIOError, which a lock raises, is not changed.
+    """
     try:
         yield
     except BlockingIOError:
@@ -206,11 +213,11 @@ def translated_os() -> Iterator[None]:
 def not_writable(path: Path) -> LedgerReadOnly:
     """The error of a ledger that cannot be opened for writing."""
     try:
-        reason = "is a folder" if path.is_dir() else "cannot be written (read-only, or its folder is)"
+        reason = "is a folder" if path.is_dir() else "cannot be written (the file or its directory is read-only)"
     except OSError as error:
         reason = f"cannot be opened: {error.strerror}"
-    return LedgerReadOnly(f"the ledger {path} {reason}", "Name another place by --ledger or AORCH_LEDGER.")
+    return LedgerReadOnly(f"the ledger {path} {reason}", "Name another file with --ledger or AORCH_LEDGER.")
 
 
 def _not_a_ledger(path: Path, reason: object) -> LedgerInvalid:
-    return LedgerInvalid(f"{path} is not a ledger: {reason}", "Name another file by --ledger or AORCH_LEDGER.")
+    return LedgerInvalid(f"{path} is not a ledger: {reason}", "Name another file with --ledger or AORCH_LEDGER.")

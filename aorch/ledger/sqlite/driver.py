@@ -1,4 +1,4 @@
-"""The ledger's database in SQLite: one file, opened for reading and for writing when that is first needed."""
+"""The ledger's SQLite database: one file, opened for reading and for writing when first needed."""
 
 import threading
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from aorch.ledger.sqlite.opening import connect, connect_reading, is_outdated, o
 if TYPE_CHECKING:
     import sqlalchemy
 
-CLOSED = ("the ledger is closed", "Open it again: nothing more can be read or written here.")
+CLOSED = ("the ledger is closed", "Open it again to read or write.")
 FORKED = (
     "the ledger was opened before this process was forked",
     "Create a new Orchestrator in the child process.",
@@ -49,7 +49,7 @@ class Database:
         return config_file.exists(self.path)
 
     def can_be_created(self) -> bool:
-        """Whether this user could create the file, with the folders that it needs, as far as permissions tell."""
+        """Whether the permissions allow this user to create the file and its directories."""
         return files.can_be_created(self.path)
 
     @contextmanager
@@ -87,7 +87,7 @@ class Database:
 
     @contextmanager
     def selects(self) -> Iterator["sqlalchemy.Connection"]:
-        """As `read`, but a connection of SQLAlchemy's for selects."""
+        """Like `read`, but a connection of SQLAlchemy for selects."""
         from aorch.ledger.sqlite.selects import engine_over, foreign_errors  # noqa: PLC0415  SQLAlchemy takes 210 ms
 
         with self.read() as connection:
@@ -97,7 +97,7 @@ class Database:
                 yield selects
 
     def connect(self) -> Connection:
-        """A connection for writing, for the caller alone, who closes it. The file is created or upgraded if necessary."""
+        """A connection for writing, used and closed only by the caller. The file is created or upgraded if necessary."""
         return connect(self.path)
 
     def open_for_writing(self) -> None:
@@ -111,7 +111,7 @@ class Database:
             pass
 
     def version(self) -> int:
-        """A number that is greater after each commit to the ledger, by this process or another; 0 without a file."""
+        """A number that increases with each commit to the ledger, by this process or another; 0 if there is no file."""
         if self._reader is None and not self.exists():
             return 0
         with self.read() as connection:

@@ -1,8 +1,8 @@
-"""The files of a ledger: the file that a path means, the files beside it, and who may use them.
+"""The files of a ledger: the file that a path refers to, the files next to it, and who may use them.
 
 A ledger is the resolved path of its file: through a symlink it is the same ledger, with the same locks.
-A file in a private folder is for its owner only (0600, folders 0700). In a folder that is shared with a group (setgid, or
-writable by its group), the group may use it too, as far as the umask allows.
+A file in a private directory is for its owner only (0600, directories 0700). In a directory that is shared with a group
+(setgid, or writable by its group), the group may use it too, as far as the umask allows.
 """
 
 import contextlib
@@ -15,12 +15,12 @@ _making = threading.Lock()
 
 
 def resolved(ledger: Path) -> Path:
-    """The path of the file itself, behind all symlinks, as far as its folders may be read."""
+    """The path of the file itself, with all symlinks resolved, as far as its directories may be read."""
     return Path(os.path.realpath(ledger))
 
 
 def beside(ledger: Path, what: str) -> Path:
-    """The path of the file `LEDGER-what` beside the ledger's own file."""
+    """The path of the file `LEDGER-what` next to the ledger."""
     file = resolved(ledger)
     return file.with_name(f"{file.name}-{what}")
 
@@ -34,7 +34,10 @@ def make_folder(folder: Path) -> None:
 
 
 def make_ledger(ledger: Path) -> None:
-    """Create an empty file for the ledger unless it exists: one that SQLite creates any user may read. Raises OSError."""
+    """Create an empty file for the ledger unless it exists, because any user may read a file that SQLite creates.
+
+    Raises OSError.
+    """
     file = resolved(ledger)
     make_folder(file.parent)
     # The lock is for threads that open the same new ledger: closing a descriptor of a file drops SQLite's locks on it.
@@ -49,7 +52,7 @@ def file_mode(folder: Path) -> int:
 
 
 def can_be_created(ledger: Path) -> bool:
-    """Whether this user could create the file, with the folders that it needs, as far as permissions tell."""
+    """Whether the permissions allow this user to create the file and its directories."""
     folder = resolved(ledger).parent
     while not os.path.lexists(folder):
         folder = folder.parent
@@ -58,7 +61,7 @@ def can_be_created(ledger: Path) -> bool:
 
 
 def may_write(ledger: Path) -> bool:
-    """Whether this user may write the file, as far as permissions tell."""
+    """Whether the permissions allow this user to write the file."""
     return os.access(ledger, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
@@ -86,5 +89,5 @@ def _mode(folder: Path, *, private: int, shared: int) -> int:
     mode = folder.stat().st_mode
     for_all = (
         mode & stat.S_ISVTX and mode & stat.S_IWOTH
-    )  # as /tmp: users do not share the files that they create there
+    )  # like /tmp: users do not share the files that they create there
     return shared if mode & (stat.S_ISGID | stat.S_IWGRP) and not for_all else private

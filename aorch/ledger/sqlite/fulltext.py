@@ -24,10 +24,13 @@ from aorch.ledger.sqlite.driver import Database
 
 Statement: TypeAlias = Select[*tuple[Any, ...]]
 Progress = Callable[[int, int], None]
-"""Called now and then with how much is done, and of how much in all."""
+"""Called from time to time with the amount done and the total."""
 
 BATCH, BATCH_CHARACTERS = 500, 1_000_000
-"""Contracts, and about how many characters, that one transaction indexes: it holds the write lock for 3 ms (measured)."""
+"""Contracts that one transaction indexes, and their approximate number of characters.
+
+It holds the write lock for 3 ms (measured).
+"""
 
 _INDEX = table("contracts_text", column("rowid", Integer), column("contracts_text"))
 # FTS5 has no counterpart in SQLAlchemy, so these two are not generated.
@@ -36,9 +39,8 @@ _ADD = "INSERT INTO contracts_text (rowid, words) VALUES (?, ?)"
 
 
 def narrowed(statement: Statement, text: str) -> tuple[Statement, ColumnElement[Any]]:
-    """`statement` for those contracts only that contain the words of `text`, and the column to order and page it by.
-
-    Ordered by the index's own column it walks through the index, without a sort. Raises UsageError if there are no words.
+    """`statement` restricted to contracts that contain the words of `text`, and the column to order and page by: with the
+    index's own column, SQLite reads the index in order, without a sort. Raises UsageError if there are no words.
     """
     beside = _INDEX.join(Contract, col(Contract.position) == _INDEX.c.rowid)
     found = statement.select_from(beside).where(_INDEX.c.contracts_text.match(expression(text)))
@@ -48,7 +50,7 @@ def narrowed(statement: Statement, text: str) -> tuple[Statement, ColumnElement[
 def expression(text: str) -> str:
     """The words of `text` in FTS5's language (https://www.sqlite.org/fts5.html#full_text_query_syntax).
 
-    Each word is a string there, so nothing that a person types is syntax except a `*` at a word's end. Raises UsageError
+    Each word is quoted, so the only syntax in a user's input is a `*` at the end of a word. Raises UsageError
     if no word has a letter or a digit.
     """
     words = [word for word in jsonio.storable_text(text).split() if any(character.isalnum() for character in word)]
@@ -63,9 +65,9 @@ def _quoted(word: str) -> str:
 
 
 def catch_up(database: Database, progress: Progress | None = None) -> None:
-    """Bring the index up to the newest contract, in short transactions with pauses between, so that writers get through.
-
-    Several processes may do it at once. Raises LedgerReadOnly if contracts are missing and the ledger cannot be written.
+    """Bring the index up to the newest contract, in short transactions with pauses between, so that other writers get their
+    turn. Several processes may do it at once. Raises LedgerReadOnly if contracts are missing and the ledger cannot be
+    written.
     """
     with database.read() as reading:
         (reached,), (last,) = reading.execute(_REACHED).fetchone(), reading.execute(statements.LAST_POSITION).fetchone()
@@ -73,7 +75,7 @@ def catch_up(database: Database, progress: Progress | None = None) -> None:
         return
     try:
         with database.transactions() as writing:
-            # what is lost of the index with the power can be made again from the contracts, so it need not be synced
+            # no sync: index entries that are lost in a power failure can be created again from the contracts
             writing.execute("PRAGMA synchronous = NORMAL")
             for now_reached in _catch_up(writing, last):
                 if progress is not None:

@@ -1,10 +1,10 @@
-"""Locks that one process of all holds: flock(2) on files beside the ledger.
+"""Locks that only one process can hold: flock(2) on files next to the ledger.
 
 The kernel releases a lock when its process ends for any reason, so no clock and no heartbeat is needed, and containers that
 share the files but not their process ids see the same. A lock file of another user that may not be opened counts as locked.
 
-Each process that runs exchanges holds a ProcessLock, by which the others see that it is alive. `exclusive` is for work that
-one process at a time does, a LockedState for work whose state the next process continues from.
+Each process that runs exchanges holds a ProcessLock, which shows the others that it is alive. `exclusive` is for work that
+only one process does at a time, and LockedState for such work with a state that the next process continues.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ _OWNER_ID = re.compile("[0-9A-Z]{26}")
 class FileLock:
     """The lock on `file`, held until `close`. `flags` are further flags for os.open, such as O_CREAT.
 
-    A forked child does not hold it, though it inherits the descriptor: the child closes that. Raises BlockingIOError if
+    A forked child does not hold it: it closes the inherited descriptor. Raises BlockingIOError if
     another process holds the lock, and OSError if the file cannot be opened.
     """
 
@@ -50,7 +50,7 @@ class FileLock:
     forget = close
 
     def is_on(self, file: Path) -> bool:
-        """Whether the file at that path is still the one that is locked: another process may have removed it."""
+        """Whether the file at that path is still the locked file. Another process may have removed it."""
         try:
             return os.path.samestat(file.stat(), os.fstat(self.descriptor))
         except FileNotFoundError:
@@ -80,10 +80,9 @@ class ProcessLock:
 
 
 class LockedState:
-    """Up to STATE_BYTES that only the holder of a lock writes and any process reads, beside the ledger; held until `close`.
-
-    They are written without a sync: they survive the end of the process, but not always that of the machine. Raises
-    BlockingIOError if another process holds the lock, and LedgerError.
+    """A state of up to STATE_BYTES in a file next to the ledger, which any process can read and only the holder of its lock
+    writes; the lock is held until `close`. The state is written without a sync: it survives the end of the process, but may
+    be lost in a power failure. Raises BlockingIOError if another process holds the lock, and LedgerError.
     """
 
     def __init__(self, ledger: Path, name: str) -> None:
@@ -108,7 +107,7 @@ class LockedState:
         return os.pread(self._lock.descriptor, STATE_BYTES, 0).rstrip()
 
     def write(self, state: bytes) -> None:
-        """Write `state`, which does not end in a space, in place of the bytes before. Raises LedgerError."""
+        """Replace the stored bytes with `state`, which must not end in a space. Raises LedgerError."""
         with translated_os():
             try:
                 os.pwrite(self._lock.descriptor, state.ljust(STATE_BYTES), 0)
@@ -123,7 +122,10 @@ class LockedState:
 
 @contextlib.contextmanager
 def exclusive(ledger: Path, work: str) -> Iterator[bool]:
-    """Whether this is the only process that does `work` on that ledger while the block runs. Raises LedgerError."""
+    """Run the block with True if no other process does `work` on that ledger; none can start it meanwhile.
+
+    Raises LedgerError.
+    """
     try:
         with translated_os():
             files.make_folder(_owners(ledger))
@@ -137,7 +139,7 @@ def exclusive(ledger: Path, work: str) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def dead_owner(ledger: Path, owner_id: str) -> Iterator[bool]:
-    """Whether that owner's process has ended; while the block runs, no other process gets the answer that it has."""
+    """Whether that owner's process has ended. While the block runs, no other process gets True."""
     if not _OWNER_ID.fullmatch(owner_id):
         yield True
         return
@@ -145,22 +147,24 @@ def dead_owner(ledger: Path, owner_id: str) -> Iterator[bool]:
     try:
         files.make_folder(file.parent)
         lock = FileLock(file, os.O_CREAT)
-    except OSError:  # it is held, or may not be opened
+    except OSError:  # the lock is held, or its file may not be opened
         yield False
         return
     with contextlib.closing(lock):
         yield True
-        with contextlib.suppress(PermissionError):  # in a folder with the sticky bit only its owner can remove it
+        with contextlib.suppress(
+            PermissionError
+        ):  # in a directory with the sticky bit, only the owner of the file can remove it
             file.unlink(missing_ok=True)
 
 
 def is_alive(ledger: Path, owner_id: str) -> bool:
-    """Whether that owner's process runs, as far as can be seen without a lock."""
+    """Whether that owner's process runs, checked without taking a lock."""
     return bool(_OWNER_ID.fullmatch(owner_id)) and is_held(_owners(ledger) / owner_id)
 
 
 def owner_ids(ledger: Path) -> list[str]:
-    """The ids of all owners, living or dead, that have not closed their lock; none if the folder may not be read."""
+    """The ids of all owners, alive or dead, that have not closed their lock; none if the directory cannot be read."""
     with contextlib.suppress(OSError):
         return [name for name in os.listdir(_owners(ledger)) if _OWNER_ID.fullmatch(name)]
     return []

@@ -22,7 +22,7 @@ def connect(path: Path) -> Connection:
             files.make_ledger(path)
         except OSError as error:
             raise not_writable(path) from error
-        if not files.may_write(path):  # SQLite would open it for reading, and leave files of this user beside it
+        if not files.may_write(path):  # SQLite would open it for reading, and create files of this user next to it
             raise not_writable(path)
         connection = _open(path)
         try:
@@ -53,7 +53,7 @@ def open_without_upgrade(path: Path) -> Connection:
 
 
 def is_outdated(connection: Connection, path: Path) -> bool:
-    """Whether a process has written to a file that `connection` reads as one that no process writes: reopen it then."""
+    """Whether a process has written to a file that `connection` opened as immutable: then reopen it."""
     return connection.read_at is not None and connection.read_at != files.state(path)
 
 
@@ -79,7 +79,7 @@ def _open_read_only(path: Path) -> Connection:
     try:
         if revision(connection) != REVISION:
             raise LedgerReadOnly(
-                f"the ledger {path} is of an older form and read-only", "Make it writable, or copy it."
+                f"the ledger {path} has an older schema and is read-only", "Make it writable, or copy it."
             )
     except BaseException:
         connection.close()
@@ -90,8 +90,8 @@ def _open_read_only(path: Path) -> Connection:
 def _connection_read_only(path: Path) -> Connection:
     """A connection that creates no file beside the ledger: `-wal` and `-shm` would belong to this user and lock its owner out.
 
-    If these are empty, the file alone is the ledger, and is read as one that no process writes (`immutable`). Raises
-    LedgerReadOnly if they are not empty and cannot be read: without them the ledger would be read only in part.
+    If these are empty, the file alone is the ledger, and is opened as `immutable`. Raises LedgerReadOnly if they are not
+    empty and cannot be read, because the newest contracts would be missing.
     """
     logs = [log for log in (files.beside(path, "wal"), files.beside(path, "journal")) if files.holds_something(log)]
     if not logs:
@@ -107,8 +107,9 @@ def _connection_read_only(path: Path) -> Connection:
         if not _lacks_permission(error):
             raise
         raise LedgerReadOnly(
-            f"the newest contracts of the ledger {path} are in {logs[0].name}, which cannot be read without writing there",
-            f"Copy {path.name} and {logs[0].name} together into a folder that you may write, and name the copy.",
+            f"the newest contracts of the ledger {path} are in {logs[0].name}, which cannot be read "
+            "without writing to the directory",
+            f"Copy {path.name} and {logs[0].name} together to a directory that you can write to, and name the copy.",
         ) from error
     return connection
 
@@ -119,8 +120,8 @@ def _check_revision(connection: Connection, path: Path) -> None:
         return
     if found is not None and found > REVISION:
         raise LedgerTooNew(
-            f"the ledger {path} is of revision {found}, made by a newer aorch; this one knows {REVISION}",
-            "Upgrade aorch, or name another ledger by --ledger.",
+            f"the ledger {path} has revision {found} of a newer aorch; this aorch supports {REVISION}",
+            "Upgrade aorch, or name another ledger with --ledger.",
         )
     from aorch.ledger.sqlite.migrate import upgrade  # noqa: PLC0415  Alembic and SQLAlchemy take 400 ms
 
@@ -134,4 +135,6 @@ def _to_write_ahead_log(connection: Connection) -> None:
         return
     (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":
-        raise LedgerError("the file system of the ledger takes no write-ahead log", "Put the ledger on a local disk.")
+        raise LedgerError(
+            "the file system of the ledger does not support a write-ahead log", "Put the ledger on a local disk."
+        )

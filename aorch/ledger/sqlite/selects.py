@@ -14,12 +14,12 @@ contract_count: ColumnElement[int] = literal_column(
     " - (SELECT value FROM counters WHERE name = 'deleted_contracts')",
     Integer,
 )
-"""How many contracts there are, without counting them: SQLite stores the last position, a trigger counts deletions."""
+"""The number of contracts, without counting rows: SQLite stores the last position, and a trigger counts deletions."""
 
 
 def engine_over(connection: Connection) -> Engine:
-    """An engine that uses `connection` and no other."""
-    # A URL with the path in it would name another file if the path holds `?` or `%`.
+    """An engine that uses only `connection`."""
+    # A URL with the path would name another file if the path contains `?` or `%`.
     return create_engine(
         "sqlite://", creator=lambda: connection, poolclass=pool.StaticPool, json_deserializer=jsonio.decode
     )
@@ -27,7 +27,7 @@ def engine_over(connection: Connection) -> Engine:
 
 @contextmanager
 def foreign_errors() -> Iterator[None]:
-    """Raise SQLAlchemy's errors of the database as SQLite's own."""
+    """Raise SQLAlchemy's database errors as SQLite's own."""
     try:
         yield
     except DBAPIError as error:
