@@ -85,7 +85,7 @@ async def test_the_log_has_the_hint_of_an_error_as_a_sentence_of_its_own() -> No
 
     async with asyncio.timeout(5):
         supervisor.start("queue", loop)
-        expected = "the ledger is locked by another process. Try again when that has ended; it is restarted"
+        expected = "the ledger is locked by another process. Try again when it has finished; it is restarted"
         assert await told.get() == f"queue: {expected}"
         await supervisor.stop()
 
