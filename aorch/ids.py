@@ -29,7 +29,7 @@ class Ids:
         now_ms = int(self._clock() * 1000)
         with self._lock:
             if now_ms > self._ms:
-                if not self._random:  # many at a time: each call releases the interpreter's lock
+                if not self._random:  # many at a time, because each call releases the interpreter's lock
                     pool = os.urandom(10 * 64)
                     self._random = [pool[start : start + 10] for start in range(0, len(pool), 10)]
                 drawn = int.from_bytes(self._random.pop(), "big")
@@ -45,7 +45,7 @@ class Ids:
         return beginning + _PAIRS[low >> 30] + _PAIRS[low >> 20 & 1023] + _PAIRS[low >> 10 & 1023] + _PAIRS[low & 1023]
 
     def forget(self) -> None:
-        """Start again, as a forked child must: it and its parent would count up from the same id."""
+        """Start again. A forked child must do this, because it and its parent would count up from the same id."""
         Ids.__init__(self, self._clock)
 
 

@@ -32,7 +32,7 @@ def encode(value: Any) -> str:
 
 
 def encode_bytes(value: Any) -> bytes:
-    """As `encode`, in UTF-8."""
+    """Like `encode`, but returns UTF-8."""
     try:
         try:
             text = _encode(value)
@@ -46,7 +46,7 @@ def encode_bytes(value: Any) -> bytes:
 
 
 def decode(text: str | bytes) -> Any:
-    """The value of the JSON `text`; an escape that is half a surrogate pair is U+FFFD. A byte order mark is ignored.
+    """The value of the JSON `text`; an escaped lone surrogate becomes U+FFFD. A byte order mark is ignored.
 
     Raises InvalidJSON with the position of the error.
     """
@@ -68,16 +68,15 @@ def without_mark(text: str | bytes) -> bytes | None:
 
 
 def without_half_pairs(text: str | bytes) -> bytes | None:
-    """JSON text with U+FFFD instead of each escape that is half a surrogate pair; None if it has none."""
+    """JSON text with U+FFFD instead of each escaped lone surrogate; None if it has none."""
     raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     whole = _ESCAPES.sub(lambda escape: b"\\ufffd" if escape["half"] else escape[0], raw)
     return None if whole == raw else whole
 
 
 def is_nearly_object(text: str) -> bool:
-    """Whether `text`, which `decode` rejects, is almost a JSON object.
-
-    It is one except for NaN, an infinity, an unknown escape, a raw control character in a string, or too many levels.
+    """Whether `text`, which `decode` rejects, is almost a JSON object: its only faults are NaN, an infinity, an unknown
+    escape, a raw control character in a string, or too many levels.
     """
     import json as lenient  # noqa: PLC0415  8 ms, only for a text that is no JSON
 

@@ -1,1 +1,1 @@
-"""What the owner of a ledger does with it: see its status, and manage its tokens."""
+"""Administration of a ledger: its status and its tokens."""

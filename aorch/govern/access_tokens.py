@@ -15,7 +15,7 @@ from aorch.ledger.record import ORCHESTRATOR
 from aorch.ledger.token_store import TokenRow
 
 SCOPES = ("read", "run", "agents", "admin")
-"""What a token allows: read the ledger, run tasks, change agents, or everything."""
+"""The scopes of tokens: read the ledger, run tasks, change agents, or everything."""
 DEFAULT_SCOPES = ("read", "run")
 PREFIX = "aorch_"
 """Leaked tokens can be found by this prefix."""

@@ -1,6 +1,6 @@
 """A memory block: the claims that summarise a run of contracts of one session, each with the contracts that it comes from.
 
-A growing session gets more blocks for its new contracts. No block is made from another block.
+A growing session gets additional blocks for its new contracts. Blocks are never made from other blocks.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ SECTIONS = ("aims", "decisions", "failures", "results", "preferences", "open_poi
 LOCAL = ("local", "2")
 """The name and the version of the local compressor."""
 MOST_COUNTED = 50
-"""Number of agents and of capabilities that a block counts: the most used ones."""
+"""Maximum number of agents and of capabilities in the counts of a block: the most used ones."""
 NOT_ANSWERED, NO_RESPONSE, WENT_WELL = "not answered", "no response", "the same went well later"
 """Phrases about calls in the text of claims. verify.py compares each of them with the contracts."""
 NOTHING = ("failed", "cancelled", "interrupted")
@@ -26,11 +26,9 @@ NOTHING = ("failed", "cancelled", "interrupted")
 
 @dataclass(frozen=True, slots=True)
 class BlockRequest:
-    """What a compressor is asked for, besides the contracts.
-
-    `intent` is what the memory is needed for: matching content is kept first. The block as a prompt fits in `max_tokens`.
-    `session_id` is needed only if there may be no contracts. `asked_before` are the agents that earlier contracts of the
-    session called: what these agents ask for is not an aim of the session.
+    """The options of a compressor. `intent` is what the memory is needed for: matching content is kept first. The block as
+    a prompt fits in `max_tokens`. `session_id` is needed only if there may be no contracts. `asked_before` are the agents
+    that earlier contracts of the session called: what these agents ask for is not an aim of the session.
     """
 
     block_id: str
@@ -147,7 +145,7 @@ def words_of(aim: Claim) -> str:
 
 
 def is_given(block: MemoryBlock) -> bool:
-    """Whether the caller gave the intent of the block, so that it was not taken from the contracts."""
+    """Whether the caller gave the intent of the block (otherwise it comes from the contracts)."""
     return bool(block.intent) and block.intent not in map(words_of, block.aims)
 
 

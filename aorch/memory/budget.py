@@ -20,7 +20,7 @@ TITLES = {
 _VITAL = 0.85
 _WANTED = 0.25
 SPARE = 0.125
-"""A sentence of less importance is used only if space is left over."""
+"""Minimum importance of a sentence; less important ones are used only if space is left."""
 
 _OVERHEAD = 120
 
@@ -55,7 +55,7 @@ class PackedClaims:
         return True
 
     def drop(self, place: int) -> None:
-        """Remove a claim. The title of its section still counts as used."""
+        """Remove a claim. The space of its section title is not freed."""
         self.used -= self._cost(place, self.wordings.pop(place))
 
     def shows(self, name: str) -> bool:
@@ -70,7 +70,7 @@ class PackedClaims:
 
 
 def cites_length(claim: Claim, mark: int) -> int:
-    """The number of characters of the citations of `claim`, if each citation has `mark` characters."""
+    """The length of the citations of `claim`, if each citation has `mark` characters."""
     shown = len(cites_of(claim))
     return shown * (mark + 1) + 2 if shown else 0
 
@@ -88,9 +88,9 @@ def label_of(claim: Claim) -> str:
 def pack(items: Sequence[Item], room: int, mark: int) -> PackedClaims:
     """Choose the claims of `items` that fit in `room` characters, including citations of `mark` characters.
 
-    Vital claims come first, at least in brief. Then come the other claims by importance, while space is reserved for important
-    exact strings that no sentence contains (at most a quarter). The rest of the space is for longer wordings, and then for spare
-    sentences.
+    Vital claims come first, at least in brief. Then come the other claims by importance; up to a quarter of the space is
+    reserved for important exact strings that no sentence contains. The rest of the space is for longer wordings, and then
+    for spare sentences.
     """
     packed = PackedClaims(items, room, mark)
     by_importance = sorted(range(len(items)), key=lambda place: -items[place][1].importance)

@@ -59,7 +59,7 @@ FACTS = frozenset(_FACTS.split())
 FOREIGN_READING = (
     "查", "搜", "看", "读", "获取", "列出", "检查", "найти", "получить", "показать", "прочитать", "поиск", "список", "проверить",
 )  # fmt: skip
-"""How Chinese and Russian names of reading capabilities begin."""
+"""Prefixes of Chinese and Russian names of capabilities that only read."""
 CHANGING = frozenset(_CHANGING.split())
 READING = frozenset(_READING.split())
 THINGS = CHANGING & frozenset(_THINGS.split())
@@ -70,7 +70,7 @@ LOOKING = frozenset(_LOOKING.split())
 _COMMANDS = frozenset(("method", "command", "cmd", "code", "script", "sql", "query", "expression", "statement"))
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _COMMENTS = re.compile(r"\A(?:\s{1,99}|--[^\n]*\n|/\*.*?\*/|\(|#(?!!)[^\n]*\n){1,40}", re.DOTALL)
-"""What may precede a statement or a command: comments of SQL and shells, and brackets."""
+"""Text that may precede a statement or a command: comments of SQL and shells, and brackets."""
 _BEFORE = re.compile(r"^(?:(?:sudo|env|time|nice|nohup|[A-Z_]{1,40}=\S{0,200})\s+){1,9}")
 _SENDS = re.compile(
     r"\s(?:-X\s?|--request[ =])(?!GET|HEAD)|\s(?:-d|-F|-T|--data\S{0,20}|--json|--form|--upload-file)\b"
@@ -83,7 +83,7 @@ def verbs(capability: str) -> list[str]:
 
 
 def command(payload: Any) -> tuple[str, str]:
-    """The method, command or statement in a payload (empty if there is none), and the first string of the payload."""
+    """The method, command or statement in a payload (empty if there is none), and the first string in the payload."""
     first = ""
     for _, key, _, item in islice(scalars(payload), MOST_LEAVES):
         if isinstance(item, str):
@@ -96,9 +96,9 @@ def command(payload: Any) -> tuple[str, str]:
 def changes(capability: str, command: str = "", first: str = "") -> bool | None:
     """Whether a call changes something (True), only reads (False), or cannot be classified (None).
 
-    An HTTP method is decisive. Otherwise the first known word of the name decides, unless it is also a noun (`order_status`,
-    `log_search`, `exchange_rate`) and the last word is a reading one. If the name has no known word (`run`, `shell`), the first
-    words of the command or text decide, and then the last word of the name (`weather`).
+    An HTTP method is decisive. Otherwise the first known word of the name decides, unless it is also a noun
+    (`order_status`, `log_search`, `exchange_rate`) and the last word denotes reading. If the name has no known word (`run`,
+    `shell`), the first words of the command or text decide, and then the last word of the name (`weather`).
     """
     if (method := METHODS.get(command.lower())) is not None:
         return method
@@ -117,7 +117,7 @@ def changes(capability: str, command: str = "", first: str = "") -> bool | None:
 
 
 def _command_changes(command: str, *, is_command: bool) -> bool | None:
-    """As `changes`, for the first words of a command, a statement, a curl call or a text."""
+    """Like `changes`, for the first words of a command, a statement, a curl call or other text."""
     words = _BEFORE.sub("", command).split(maxsplit=2) if is_command else []
     program = words[0].rsplit("/", 1)[-1].lower() if words else ""
     if program == "curl":

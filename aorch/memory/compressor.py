@@ -37,7 +37,7 @@ POLL_S = 0.05
 
 Contracts = Iterator[dict[str, Any]]
 BlockAndCompanion = tuple[MemoryBlock, dict[str, Any] | None]
-"""A block and its companion: the JSON form of MemAgent's answer, or None."""
+"""A block and its companion data: MemAgent's answer in JSON form, or None."""
 SegmentCompressor = Callable[[Segment], Awaitable[BlockAndCompanion]]
 
 
@@ -92,7 +92,7 @@ class CompressionResult:
         }
 
     def warnings(self) -> Iterator[str]:
-        """Messages about what failed although the block was made."""
+        """Messages about failures in spite of which the block was made."""
         if self.block is not None and self.block.compressor.fallback_reason:
             yield f"the local compressor made the block: {self.block.compressor.fallback_reason}"
         if self.companion is not None and self.companion.get("error"):
@@ -228,7 +228,7 @@ async def _has_memagent(config: Config) -> bool:
     """Whether MEMAGENT_URL is set, or a MemAgent answers at the documented default address."""
     if config.memagent_configured or not config.memagent_url:
         return config.memagent_configured
-    if not await listening(config.memagent_url):  # the usual case, found without importing aiohttp
+    if not await listening(config.memagent_url):  # the usual case, detected without importing aiohttp
         return False
     from aorch.memory.memagent.memagent_client import MemAgentClient  # noqa: PLC0415  an optional service
 

@@ -1,4 +1,6 @@
-"""Reads the content of one contract, within limits: the values in its JSON, whether it is speech, and whether it failed."""
+"""Reads the content of one contract, within limits: the values in its JSON, whether it is natural language, and whether it
+failed.
+"""
 
 from collections.abc import Iterator, Mapping
 from itertools import islice
@@ -104,7 +106,10 @@ def failed(contract: Contract) -> bool:
 
 
 def speech(value: Any) -> str:
-    """The spoken words in `value`: its only string of several words, if the rest is small and not a command. Otherwise empty."""
+    """The natural-language text in `value`: its only string of several words, if the rest is short and not a command.
+
+    Otherwise empty.
+    """
     if isinstance(value, str):
         return value
     if not isinstance(value, Mapping) or len(value) > 3:

@@ -22,7 +22,7 @@ _INNER_NAME = re.compile(r"(?<=[a-z,] )[A-Z][a-z]{2,20}\b")
 
 @lru_cache(4096)
 def weight(word: str) -> float:
-    """How much `word` looks like an exact string: from 0 for an ordinary word to 1 for an identifier."""
+    """How certainly `word` is an exact string: from 0 for an ordinary word to 1 for an identifier."""
     if len(word) < 2 or len(word) > 160:
         return 0.0
     if len(word) > 48 and not _ADDRESS.match(word):

@@ -90,7 +90,7 @@ def search_claims(ledger: Path, words: str, session_id: str | None = None) -> It
 
 def _matches(block: MemoryBlock, wanted: list[str]) -> Iterator[ClaimMatch]:
     ends = (block.covered.first_contract_id, block.covered.last_contract_id)
-    claims = list(block.claims())  # they contain all of the summary but its counts
+    claims = list(block.claims())  # they contain the whole summary except its counts
     if is_given(block):
         claims.insert(0, ("intent", Claim(block.intent, ends)))
     for section, claim in claims:

@@ -73,7 +73,7 @@ def _weighed(newest_first: Sequence[MemoryBlock]) -> list[Item]:
 
 
 def _is_acted_on(claim: Claim, later: set[str]) -> bool:
-    """Whether another agent acted in later blocks, if the claim says that someone was not answered."""
+    """Whether another agent acted in later blocks, for a claim that an agent was not answered."""
     who, _, _ = claim.text.partition(" said «")
     return claim.text.endswith(NOT_ANSWERED) and any(safe_text.shown(agent) != who for agent in later)
 

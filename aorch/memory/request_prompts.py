@@ -1,4 +1,4 @@
-"""Finds what a REQUEST itself states, without the examples, formats and instructions of a prompt."""
+"""Finds the statements of a REQUEST itself, without the examples, formats and instructions of a prompt."""
 
 import re
 from collections.abc import Iterator, Mapping

@@ -10,7 +10,7 @@ CHARS_A_TOKEN = 4
 HOW_COUNTED = "4 characters a token"
 
 HEAD, TAIL = 2400, 1000
-"""Characters that are read of a long text: from its start and from its end."""
+"""Number of characters to read of a long text: from its start and from its end."""
 
 _CUT = re.compile(
     r"\x1b(?:\[[0-?]{0,40}[ -/]{0,4}[@-~]|\][^\x07\x1b]{0,200}(?:\x07|\x1b\\)?|[@-_])?"  # ECMA-48 escape sequences

@@ -1,4 +1,4 @@
-"""Verifies a block: whether it says only what its contracts say."""
+"""Verifies a block: every statement in it must be supported by its contracts."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -26,8 +26,8 @@ def verify_block(
 
     Each citation must lead to a contract: `contract_of` returns the JSON form of a contract, or None. Each quotation must occur
     in one of the contracts that its claim cites: in a string, as a key, or in the compact JSON. If `covered` is given (the
-    contracts that the block covers, oldest first), the counts of the block and what its claims say about the contracts are
-    checked too. `asked_before` are the agents that earlier contracts of the session called.
+    contracts that the block covers, oldest first), the counts of the block and the statements of its claims about the
+    contracts are checked too. `asked_before` are the agents that earlier contracts of the session called.
     """
     faults = list(_faults(block, contract_of))
     return faults if covered is None else faults + misstated(block, covered, asked_before)

@@ -1,4 +1,7 @@
-"""The logs of a service: `aorch.requests` has a line for each request, `aorch.server` messages of the service itself."""
+"""The logs of a service:
+
+`aorch.requests` contains a line for each request, and `aorch.server` messages of the service itself.
+"""
 
 import logging
 from typing import Any
@@ -13,7 +16,7 @@ SERVER = logging.getLogger("aorch.server")
 
 
 class RequestLog:
-    """What a service logs, and the handler that writes it to standard error once it is attached."""
+    """The log of a service, with a handler that writes to standard error once it is attached."""
 
     def __init__(self, *, as_json: bool) -> None:
         self._handler = LineHandler(as_json=as_json)
@@ -23,7 +26,7 @@ class RequestLog:
     def write(
         self, method: str, path: str, status: int, duration_ms: float, request_id: str, about: dict[str, Any]
     ) -> None:
-        """Log one request, and what else is known `about` it."""
+        """Log one request, with the additional fields `about`."""
         fields = {
             "method": method,
             "path": path,

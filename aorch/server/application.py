@@ -83,7 +83,9 @@ def _add_routes(app: web.Application) -> FixedRoutes:
     fixed: FixedRoutes = {}
     for route in ROUTES:
         added = app.router.add_route(route.method, route.path, route.handler, name=route.name)
-        if route.method == hdrs.METH_GET and route.response is not None:  # a stream has no end, so HEAD has no response
+        if (
+            route.method == hdrs.METH_GET and route.response is not None
+        ):  # a stream has no end, so HEAD is not supported
             app.router.add_route(hdrs.METH_HEAD, route.path, route.handler)
         if "{" not in route.path:
             match = web.UrlMappingMatchInfo({}, added)

@@ -1,7 +1,8 @@
 """Authentication: `Authorization: Bearer TOKEN` (RFC 6750), checked against the token file and the ledger's tokens.
 
 If any token exists, callers need one. If none exists, a loopback address is open, and the server does not start on any other
-address without `--insecure`. A server that has needed tokens needs them until it stops, even after the last one is revoked.
+address without `--insecure`. Once a server has required tokens, it requires them until it stops, even after the last one is
+revoked.
 
 Timing attacks: the lookup key is the SHA-256 of the token. The time of a lookup may depend on that hash, but a caller cannot
 choose a token by its hash, so the time reveals nothing about valid tokens.
@@ -31,7 +32,7 @@ from aorch.ledger.token_store import TokenRow
 from aorch.server.problems import HttpError
 
 STALE_AFTER_S = 1.0
-"""The known tokens are never older."""
+"""Maximum age of the known tokens (seconds)."""
 REFRESH_AFTER_S = 0.5
 """From this age on, the tokens are read again in the background, so that under load no request waits for it."""
 MIN_TOKEN_LENGTH = 16
@@ -72,7 +73,7 @@ ANONYMOUS = Caller("", "", _ALL_SCOPES)
 
 
 class Authenticator:
-    """Identifies callers of the server that listens at `address`. `closed`: callers need a token, even if none exists.
+    """Identifies callers of the server that listens at `address`. `closed`: callers need a token, even if no token exists.
 
     `on_close` is called when the first token closes a server that was open. Raises UsageError if the address is not loopback,
     no token exists and `insecure` is not set, ConfigInvalid for an invalid token file, and LedgerError.
@@ -153,7 +154,7 @@ class Authenticator:
     def _refreshed(self, refreshing: asyncio.Task[None]) -> None:
         self._refreshing = None
         if not refreshing.cancelled():
-            refreshing.exception()  # a waiting request gets it; otherwise the next request reads again
+            refreshing.exception()  # a waiting request gets the error; otherwise the next request reads again
 
     def _store(self, callers: Callers, revoked: int, moment: float) -> None:
         self._callers = callers

@@ -40,7 +40,7 @@ class BackgroundLoops:
         return self._worker.running() if self._worker else 0
 
     async def stop(self, grace_s: float, cancel_s: float, hurry: asyncio.Event) -> None:
-        """Start no more tasks, wait up to `grace_s` for running ones (until `hurry` is set), and return the rest to the queue."""
+        """Start no more tasks, wait for running ones up to `grace_s` or until `hurry` is set, and queue the rest again."""
         if self._worker:
             await self._worker.stop(grace_s, cancel_s, hurry)
 

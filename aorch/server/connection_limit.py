@@ -23,9 +23,8 @@ class Closable(Protocol):
 
 
 class ConnectionLimit:
-    """Counts open connections. At the limit, one that has sent nothing for `patience_s` is closed for a new one.
-
-    If there is none, the new one is rejected. `log` gets a sentence about it every LOG_AFTER_S.
+    """Counts open connections. At the limit, a connection that has sent nothing for `patience_s` is closed to make room for
+    a new one. If there is none, the new one is rejected. `log` gets a message about it every LOG_AFTER_S.
     """
 
     def __init__(self, patience_s: float, log: Callable[[str], None], most: int | None = None) -> None:

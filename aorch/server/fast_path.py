@@ -1,4 +1,4 @@
-"""Everything in aorch that uses private names of aiohttp, for speed and for facts about a connection.
+"""Contains all code that uses private names of aiohttp, for speed and to read the state of a connection.
 
 The shortcuts save 15 of the 28 µs that a bare handler takes: 8 in the router, 7 in writing a response. Private names can change
 with any minor release, so they are used only with TESTED versions. With any other version the public API is used instead:
@@ -24,14 +24,14 @@ JSON = "application/json"
 LARGE = 32_768
 """Bytes. A response from this size on is sent by aiohttp, which waits for the client to read."""
 MAX_HEAD_BYTES = 65_536
-"""Most bytes of request headers that may wait on a connection: an incomplete one and those of pipelined requests."""
+"""Maximum bytes of waiting request headers on a connection: incomplete ones and those of pipelined requests."""
 
 FixedRoutes = dict[tuple[str, str], web.UrlMappingMatchInfo]
 """The router's result for each method and path without variables."""
 
 
 class HeadTooLarge(HttpProcessingError):
-    """The request headers that wait on a connection are larger than MAX_HEAD_BYTES."""
+    """The waiting request headers on a connection exceed MAX_HEAD_BYTES."""
 
     code = 431
 
@@ -72,7 +72,7 @@ class JsonResponse(web.Response):
 
 
 _date = (-1, "")
-"""The current second, and its text in HTTP (RFC 9110, section 5.6.7)."""
+"""The current second, and its HTTP date (RFC 9110, section 5.6.7)."""
 
 
 def json_response(value: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> JsonResponse:
@@ -104,7 +104,7 @@ class Protocol(web.RequestHandler):
         self._last_body: StreamReader = EMPTY_PAYLOAD
 
     def is_idle(self) -> bool:
-        """Whether no complete request waits or runs. A part of one may have arrived."""
+        """Whether no complete request is waiting or running. A part of one may have arrived."""
         if not AVAILABLE:
             return not self._has_request
         waiter = self._waiter
@@ -228,7 +228,7 @@ def arrived_body(request: web.Request) -> bytes | None:
 
 
 def request_handler(routes: FixedRoutes, middleware: Middleware, handle: Handler) -> Handler:
-    """Return the function that receives every request, in place of `handle`, which is aiohttp's.
+    """Return a function that receives every request instead of aiohttp's own `handle`.
 
     Requests to a path without variables skip aiohttp's router, which takes 8 µs to find the same route.
     """

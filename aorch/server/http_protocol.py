@@ -20,16 +20,16 @@ from aorch.server.problems import HttpError, from_aiohttp, problem_response
 from aorch.server.unsent_responses import UnsentResponses
 
 MAX_LINE_BYTES = 8192
-"""Of the request line."""
+"""Maximum length of the request line."""
 MAX_HEADER_BYTES = 8190
-"""Of each header, including its name."""
+"""Maximum length of each header, including its name."""
 MAX_HEADERS = 100
 IDLE_S = 75.0
 """How long a connection may stay open without a request."""
 LINGER_S = 2.0
 """How long data that a client still sends after the response is read and discarded, so that the client sees the response."""
 STUCK_S = 60.0
-"""How long a client may read nothing of a response that waits for it."""
+"""How long a client may leave a waiting response unread."""
 
 
 def too_many_connections() -> HttpError:
@@ -108,7 +108,7 @@ class Connection(Protocol):
         return asyncio.get_running_loop().call_later(self._read_timeout_s, self._head_too_slow)
 
     def stream_started(self) -> None:
-        """The response is a stream without an end: it ends when the client closes its sending side."""
+        """Let the response, an endless stream, end when the client closes its sending side."""
         self._is_stream = True
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio allows it
@@ -146,7 +146,7 @@ class Connection(Protocol):
             self._unsent.add(self, self.transport.get_write_buffer_size())
 
     def resume_writing(self) -> None:
-        """The client has read most of it."""
+        """The client has read most of the waiting data."""
         super().resume_writing()
         self._unsent.remove(self)
         if self._stuck_timer is not None:
@@ -178,7 +178,10 @@ class Connection(Protocol):
         return self._logged(response)
 
     def log_exception(self, *args: Any, **kw: Any) -> None:
-        """Log an internal error. A body that does not match its headers is not one; its client got a response."""
+        """Log an internal error.
+
+        A body that does not match its headers is not logged, because the client got a response.
+        """
         if not isinstance(kw.get("exc_info"), web.RequestPayloadError):
             super().log_exception(*args, **kw)
 
@@ -213,7 +216,10 @@ def end_with_client(request: web.Request) -> None:
 
 
 def _parse_error(error: HttpProcessingError) -> HttpError:
-    """Translate an error of aiohttp's parser. Its message can quote the request, and so a secret: only its own words are used."""
+    """Translate an error of aiohttp's parser.
+
+    Its message can quote the request, which may contain a secret: only fixed words of the message are used.
+    """
     if isinstance(error, HeadTooLarge):
         return HttpError(431, "headers_too_large", f"the headers exceed {MAX_HEAD_BYTES} bytes in total")
     if not isinstance(error, LineTooLong):

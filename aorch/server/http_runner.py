@@ -28,12 +28,12 @@ from aorch.server.sse import FOLLOWER
 from aorch.server.worker_processes import SupervisorConnection
 
 END_S = 0.2
-"""How long handlers that ignore their cancellation may take, twice."""
+"""How long the server waits, twice, for handlers that ignore their cancellation."""
 IDLE_S = 1.0
 """How long after the start of the stop a client may still send a request on an open connection. The response is 503."""
 IDLE_CHECK_S = 0.02
 AT_ONCE, AT_ONCE_SHARED = 64, 1
-"""Connections that are accepted in a row. Worker processes take turns, so that none gets a whole burst."""
+"""Maximum number of connections to accept in a row, so that a burst is spread over the worker processes."""
 
 
 async def serve(
@@ -83,7 +83,10 @@ async def serve(
 async def _follow(
     supervised: SupervisorConnection, stop: Stop, authenticator: Authenticator, accept: Callable[[], Connection]
 ) -> Listener | None:
-    """Obey the supervisor, and accept connections from its `go` on. Returns None if it stops the worker before."""
+    """Follow the supervisor's commands, and accept connections after its `go`.
+
+    Returns None if it stops the worker before that.
+    """
     loop, go = asyncio.get_running_loop(), asyncio.Event()
 
     def act(word: str) -> None:
@@ -151,7 +154,9 @@ def _is_answering(runner: web.AppRunner, stopping_s: float, grace_s: float) -> b
 
 
 def _relax_garbage_collector() -> None:
-    """Exclude objects from start-up from garbage collection, and collect less often: it took a fifth of a request's time."""
+    """Exclude objects from start-up from garbage collection, and collect less often: it took a fifth of the time of a
+    request.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)

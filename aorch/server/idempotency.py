@@ -46,7 +46,7 @@ def idempotency_key(request: web.Request, caller: str, body: bytes) -> CallerKey
 async def execute_once(
     readers: Readers, key: CallerKey, execute: Callable[[], Awaitable[Answer]]
 ) -> tuple[Answer, bool]:
-    """Return the answer of `execute`, or the stored answer for that key; and whether it was stored.
+    """Return the answer of `execute`, or the stored answer for that key; and whether it is a stored one.
 
     Raises HttpError: 422 if the key was used with another body, 409 while the first request with it is running.
     """
@@ -62,7 +62,7 @@ async def execute_once(
 
 
 async def earlier_task(readers: Readers, key: CallerKey) -> dict[str, Any] | None:
-    """Return the task that was queued with that key, in its present state (`TaskForm`). Raises HttpError (422)."""
+    """Return the task that was queued with that key, in its current state (`TaskForm`). Raises HttpError (422)."""
     found = await readers.read(lambda reader: reader.under_key(key[0], key[1]))
     if found is None:
         return None

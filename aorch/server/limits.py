@@ -10,7 +10,8 @@ from aorch.server.problems import HttpError
 BURST_S = 10
 """A caller may send this many seconds' worth of requests at once."""
 MAX_CALLERS = 20_000
-"""Callers whose rate is remembered, at most twice. Beyond that, those that were silent for longest are forgotten."""
+"""Number of callers whose rate is remembered; at twice this number, the callers that were silent for longest are forgotten.
+"""
 
 
 class ConcurrencyLimit:
@@ -68,8 +69,8 @@ class ConcurrencyLimit:
 class RateLimit:
     """A token bucket for each caller: `rate_per_s` requests on average, BURST_S seconds' worth at once.
 
-    A bucket is stored as the time at which it is full again. A bucket that was not used for BURST_S seconds is full, which is
-    the same as having none, so every BURST_S seconds the unused ones are forgotten.
+    A bucket is stored as the time at which it is full again. A bucket that was not used for BURST_S seconds is full, like a
+    new one, so unused buckets are removed every BURST_S seconds.
     """
 
     def __init__(self, rate_per_s: float) -> None:
@@ -80,7 +81,7 @@ class RateLimit:
         self._forget_at = 0.0
 
     def take(self, caller: str) -> None:
-        """Count one request of `caller`. Raises HttpError (429), which contains the time until the next one is allowed."""
+        """Count one request of `caller`. Raises HttpError (429) with the time until the next one is allowed."""
         moment = time.monotonic()
         if moment >= self._forget_at or len(self._full_at) >= MAX_CALLERS:
             self._older, self._full_at = self._full_at, {}

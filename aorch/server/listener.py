@@ -17,7 +17,7 @@ from aorch.errors import UsageError
 BACKLOG = 1024
 """Connections that may wait to be accepted."""
 DRAIN_S = 0.1
-"""How long accepting continues for connections that were established while the socket closed."""
+"""How long to keep accepting connections that were established before the socket closed."""
 PAUSE_S = 1.0
 """How long accepting pauses when no descriptor or memory is left for another connection."""
 
@@ -39,7 +39,7 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         bound = socket.socket(family, kind, protocol)
-    except (OSError, UnicodeError) as error:  # the latter for an invalid host name
+    except (OSError, UnicodeError) as error:  # UnicodeError: an invalid host name
         raise _cannot_listen(host, port, error) from error
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -63,8 +63,8 @@ def listen(bound: socket.socket) -> None:
 def stop_listening(listening: socket.socket) -> None:
     """Free the address for the next service, in every process that shares the socket. Blocks for DRAIN_S.
 
-    Closing a socket resets the connections that wait to be accepted. So first new connections are kept out, and those that
-    wait are accepted by the processes that share the socket.
+    Closing a socket resets the connections that wait to be accepted. So new connections are blocked first, and then the
+    processes that share the socket accept the waiting ones.
     """
     program = b"".join(struct.pack("HBBI", *step) for step in _DROP_NEW_CONNECTIONS)
     memory = ctypes.create_string_buffer(program, len(program))
@@ -72,7 +72,7 @@ def stop_listening(listening: socket.socket) -> None:
     with contextlib.suppress(OSError):  # not on Linux: a connection established at this moment can be reset
         listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, described)
     time.sleep(DRAIN_S)
-    with contextlib.suppress(OSError):  # it does not listen (any more)
+    with contextlib.suppress(OSError):  # the socket does not listen (any more)
         listening.shutdown(socket.SHUT_RDWR)
 
 

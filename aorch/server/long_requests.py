@@ -1,8 +1,8 @@
 """Requests that wait for something to happen: long polls and event streams.
 
 They do not count towards `max_concurrent`, but have their own limit. They end within a second after their connection is lost or
-their token is revoked or expires. A client that has left often looks like one that half-closed its connection: it gets a
-response, but the server waits for it no longer than HALF_CLOSED_S.
+their token is revoked or expires. A client that has disconnected often looks like one that half-closed its connection, so a
+half-closed connection still gets a response, but the server waits no longer than HALF_CLOSED_S.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from aorch.server.http_protocol import client_has_left
 from aorch.server.problems import HttpError
 
 MAX_REQUESTS = 4096
-"""Long polls and streams at the same time."""
+"""Maximum number of long polls and streams at the same time."""
 HALF_CLOSED_S = 5.0
 CHECK_S = 0.4
 """How often clients and tokens are checked while any request waits."""

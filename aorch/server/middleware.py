@@ -87,12 +87,15 @@ def _error_response(
 ) -> web.Response:
     response = problem_response(_translated(error, request, rate))
     if response.status in _BODY_UNREAD or request.content.exception() is not None:
-        response.force_close()  # the rest of the body comes before the next request
+        response.force_close()  # the rest of the body arrives before the next request
     return response
 
 
 def _translated(error: Exception | asyncio.CancelledError, request: web.Request, rate: RateLimit | None) -> AorchError:
-    """Return the error to send for `error`. Raises it if it is a cancellation that does not come from the server's stop."""
+    """Return the error to send for `error`.
+
+    Raises it if it is a cancellation for another reason than the stop of the server.
+    """
     if isinstance(error, AorchError):
         return _counted(error, request, rate) if error.http_status == 401 and rate is not None else error
     if isinstance(error, asyncio.CancelledError):

@@ -25,11 +25,14 @@ from aorch.server.schemas.problem import Problem
 Json = dict[str, Any]
 
 EXAMPLES = Path(__file__).with_name("openapi_examples.json")
-"""`answers`: for each operation, responses by name. `errors`: for each operation the bodies of its errors; also those of all
-operations with a body (`body`), of all that need a token (`token`), and of any request (`any`)."""
+"""`answers`: the responses of each operation, by name.
+
+`errors`: the error bodies of each operation, and of the groups `body` (operations with a body), `token` (operations that
+need a token) and `any` (any request).
+"""
 
 _ABOUT = """\
-Call any agent by what it can do, and keep every exchange in a ledger.
+Run any agent by capability, and keep every exchange in a ledger.
 
 `POST /v1/orchestrate` executes a task now; `POST /v1/tasks` queues one for later. Both write a REQUEST to the ledger before the \
 agent is called, and a RESPONSE with its result afterwards.
@@ -49,7 +52,7 @@ _PATH_PARAMETERS = {
     "agent_id": ("The agent's id.", "agent_example_001"),
     "contract_id": ("The contract's complete id.", "01KFV70HW83SYH1HAX57ZG0001"),
     "session_id": (
-        "The session's id, percent-encoded if it has other characters than letters, digits and `-._~`.",
+        "The session's id, percent-encoded if it has characters other than letters, digits and `-._~`.",
         "session_001",
     ),
 }
@@ -64,7 +67,7 @@ _TASK_HEADERS: dict[str, Json] = {
         },
     },
     "X-Request-ID": {
-        "description": "An id for this request. It is returned, and stored in the contract's metadata.",
+        "description": "An id for this request. The response returns it, and the contract's metadata stores it.",
         "schema": {"type": "string", "examples": ["order-42"]},
     },
     "traceparent": {
@@ -122,7 +125,7 @@ _RESPONSE_HEADERS: dict[str, Json] = {
     },
 }
 _HEADERS_OF_STATUS = {401: ["WWW-Authenticate"], 503: ["Retry-After"]}
-"""The headers of errors, besides X-Request-ID."""
+"""The headers of errors, in addition to X-Request-ID."""
 _STREAM = {
     "type": "object",
     "description": "One event: `id` is the contract's position in the ledger, `data` the contract.",
@@ -140,7 +143,7 @@ _STREAM = {
 
 
 class _Schemas(GenerateJsonSchema):
-    """Without a title for each field, which would only repeat its name; and in the order of the code."""
+    """Leaves out the titles of fields, which would only repeat their names, and keeps the order of the code."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
@@ -240,7 +243,7 @@ def _query_parameters(route: Route) -> Iterable[Json]:
 
 
 def _without_null(field: Json) -> Json:
-    """Return the schema of a query parameter, which cannot be null: it is left out instead."""
+    """Return the schema of a query parameter, without null: an absent parameter is left out instead."""
     if field.get("default", ...) is not None:
         return field
     return next(choice for choice in field["anyOf"] if choice.get("type") != "null")

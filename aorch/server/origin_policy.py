@@ -2,8 +2,8 @@
 
 Every web page in the user's browser can reach a server on a loopback address: through a domain that resolves to 127.0.0.1
 (DNS rebinding), or through a cross-origin request. So `Host` must name this machine, and `Origin`, which browsers send, must
-be this server or one of `cors_origins`. On other addresses both may have any value, because a proxy can set them; there,
-tokens protect, which no browser adds by itself.
+be this server or one of `cors_origins`. On other addresses both headers may have any value, because a proxy can set them.
+There, tokens protect the server, because browsers never add tokens by themselves.
 """
 
 import re

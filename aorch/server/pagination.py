@@ -16,7 +16,7 @@ from aorch.server.request_context import services_of
 PAGE_BYTES = 8 * 1024 * 1024
 """A page ends before the item that would make it larger. It has at least one item."""
 MAX_LINK_LENGTH = 8000
-"""Characters of the URL in `Link`. A request line has at most 8 KiB."""
+"""Maximum length of the URL in `Link`. A request line has at most 8 KiB."""
 
 Result = TypeVar("Result")
 Page = tuple[list[bytes], str | None]

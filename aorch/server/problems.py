@@ -41,7 +41,7 @@ _TITLES = {
 
 
 class HttpError(AorchError):
-    """An error that only HTTP has: the status and the code belong to the instance, not to a class."""
+    """An error that exists only in HTTP: each instance has its own status and code."""
 
     def __init__(self, status: int, code: str, message: str, hint: str = "", **headers: str) -> None:
         super().__init__(message, hint)
@@ -69,7 +69,7 @@ def problem_response(error: AorchError, **members: Any) -> JsonResponse:
     }
     headers = dict(getattr(error, "headers", {}))
     is_temporary = isinstance(error, LedgerBusy | NoAgentAvailable) or status == 503
-    if is_temporary and not isinstance(error, Unsaved):  # that task was executed: sending it again would repeat it
+    if is_temporary and not isinstance(error, Unsaved):  # that task was executed; sending it again would repeat it
         headers.setdefault("Retry-After", str(RETRY_AFTER_S))
     return JsonResponse(jsonio.encode_bytes(body), status=status, content_type=PROBLEM, headers=headers)
 

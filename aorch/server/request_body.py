@@ -85,7 +85,7 @@ def _decompress(raw: bytes, coding: str, most: int) -> bytes:
 
 
 def body_broken() -> HttpError:
-    """Return the error for a body that its headers do not describe."""
+    """Return the error for a body that does not match its headers."""
     return HttpError(
         400,
         "body_broken",
@@ -98,7 +98,7 @@ _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _AS_LISTS = bytes.maketrans(b"{}", b"[]")
 _STEPS = [1 if byte == ord("[") else -1 if byte == ord("]") else 0 for byte in range(256)]
 _ROUNDS = 8
-"""`replace` removes this many of the innermost levels, which leaves almost nothing of an ordinary text."""
+"""Number of innermost levels that `replace` removes. After that, almost nothing of an ordinary text is left."""
 
 
 def is_deeper_than(most: int, raw: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""What belongs to a request while it is handled: its id, its caller, the fields of its log line, and the services."""
+"""The context of a request: its id, its caller, the fields of its log line, and the services."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +18,7 @@ from aorch.server.unsent_responses import UnsentResponses
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What handlers use. All requests share it."""
+    """The services that handlers use. All requests share them."""
 
     orchestrator: Orchestrator
     settings: ServeConfig

@@ -1,4 +1,4 @@
-"""Parsing requests: a body or a query as its schema, and a task with what connects it to its caller's traces."""
+"""Parses requests: a body or a query according to its schema, and a task with its trace context."""
 
 import re
 from typing import Any, TypeVar
@@ -25,7 +25,9 @@ _TRACE_HEADERS = {
 }
 _MAX_TRACE_LENGTH = 512
 _NOT_FINITE = re.compile(rb"NaN|Infinity|[0-9][eE]")
-"""A number that has no JSON form contains one of these, or more than _MAX_DIGITS digits. Ordinary bodies can contain them too."""
+"""Every number without a JSON form contains one of these, or more than _MAX_DIGITS digits. (Other bodies can contain them
+too.)
+"""
 _MAX_DIGITS = 300
 
 
@@ -61,7 +63,8 @@ def parse_query(request: web.Request, schema: type[Schema], **overrides: str) ->
 
 
 def task_of(request: web.Request, body: TaskFields, key: CallerKey | None) -> Task:
-    """Return the task that `body` describes, with that idempotency key. Raises Forbidden if it names another's agent.
+    """Return the task that `body` describes, with that idempotency key. Raises Forbidden if the caller may not use the
+    agent that it names.
 
     The metadata contains the caller, `X-Request-ID`, `traceparent` and `tracestate` (W3C Trace Context).
     """

@@ -1,4 +1,4 @@
-"""A route: its handler, what it needs, and what the OpenAPI document says about it."""
+"""A route: its handler, its requirements, and its description in the OpenAPI document."""
 
 from dataclasses import dataclass
 

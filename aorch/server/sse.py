@@ -26,7 +26,7 @@ from aorch.server.pagination import PAGE_BYTES, contract_json
 from aorch.server.request_context import SERVICES, services_of
 
 POLL_S = 0.09
-"""Pause of the follower after it has read new contracts."""
+"""Pause of the follower after reading new contracts."""
 LAST_S = 0.5
 """How long a client may take to read the current piece when the server stops."""
 KEEP_ALIVE_S = 15.0
@@ -37,9 +37,12 @@ PIECE = 32 * 1024
 REPLAY_BYTES = PAGE_BYTES
 """A stream of earlier contracts ends after this many bytes, with the event `next`."""
 PAGE = 100
-"""Most contracts that a stream reads from the ledger at once."""
+"""Maximum number of contracts that a stream reads from the ledger at once."""
 CATCHING_UP = 2
-"""Streams that may read from the ledger at the same time. The other reader threads serve the rest of the API."""
+"""Maximum number of streams that read from the ledger at the same time.
+
+The other reader threads serve the rest of the API.
+"""
 
 FOLLOWER: web.AppKey["Follower"] = web.AppKey("follower")
 
@@ -146,7 +149,10 @@ class Follower:
         self._reader.close()
 
     async def _follow(self, turned: Turned) -> None:
-        """Read after each commit while a client listens. A loop for supervision.py: a restarted one continues where it was."""
+        """Read after each commit while a client listens.
+
+        A loop for supervision.py; it continues where it was after a restart.
+        """
         with self._changes.watcher(self._woken.set, POLL_S):
             while self._subscriptions and not self.ended:
                 self._woken.clear()
@@ -159,7 +165,9 @@ class Follower:
                 await self._woken.wait()
 
     def _read(self, after: int, wanted: frozenset[str | None]) -> tuple[int, list[_Event], bool]:
-        """Return how far it has read, the new events of `wanted` sessions (about RING_BYTES), and whether there may be more."""
+        """Return the position reached, the new events of the `wanted` sessions (about RING_BYTES), and whether there may be
+        more.
+        """
         events: list[_Event] = []
         size, found = 0, True
         sessions = None if None in wanted else frozenset(session_id for session_id in wanted if session_id is not None)
@@ -177,7 +185,7 @@ class Follower:
         if events:
             changed.add(None)
         for session_id, subscription in self._subscriptions.items():
-            if session_id not in wanted:  # subscribed during the read, which may have skipped its events
+            if session_id not in wanted:  # the stream started during the read, which may have skipped its events
                 subscription.since = self.reached
                 subscription.wake()
             elif session_id in changed:
@@ -185,7 +193,7 @@ class Follower:
 
 
 class Stream:
-    """What one client receives. `position` is how far it has come; contracts up to `newest` are older than the stream."""
+    """The stream of one client. `position` is the last sent one; contracts up to `newest` are older than the stream."""
 
     __slots__ = ("_follower", "_newest", "_sending", "_session_id", "_subscription", "position", "woken")
 

@@ -1,4 +1,4 @@
-"""Responses that wait for slow clients: how much memory they may use together in this process.
+"""Limits the memory that responses to slow clients use together in this process.
 
 A page has up to 8 MiB and stays in memory until its client has read it. So a page is created only when there is room for it,
 and the connection of a response that has waited for PATIENCE_S is closed when the room is needed.
@@ -15,7 +15,7 @@ from aorch.server.problems import HttpError
 MAX_BYTES = 32 * 1024 * 1024
 """Limit for all waiting responses. Pages that were started earlier may exceed it."""
 PAGES = 2
-"""Pages that are created at the same time. Each needs up to five times its size meanwhile."""
+"""Maximum number of pages to create at the same time. Each needs up to five times its size meanwhile."""
 PATIENCE_S = 5.0
 ROOM_S = 10.0
 """How long a request for a page waits for room."""

@@ -28,7 +28,7 @@ from aorch.server.listener import announce, bind, listen, stop_listening
 from aorch.server.origin_policy import OriginPolicy
 
 BACKOFF = Backoff(0.2, 15.0)
-"""Before a worker that exited is restarted: doubles each time."""
+"""Pause before a worker that exited is restarted; it doubles each time."""
 HEALTHY_S = 60.0
 """After a worker has run this long, the first pause applies again."""
 KILL_S = LONGEST_S + 1.0
@@ -60,12 +60,12 @@ class SupervisorConnection:
             raise AorchError("the supervisor of this worker has exited") from error
 
     def send(self, word: str) -> None:
-        """Send a word to the supervisor."""
+        """Send a command word to the supervisor."""
         with contextlib.suppress(OSError):  # it has exited; `listen` reports that
             self._socket.sendall(f"{word}\n".encode())
 
     def listen(self, act: Callable[[str], None]) -> None:
-        """Call `act` with each word of the supervisor, in a separate thread, and with `gone` once it has exited."""
+        """Call `act` with each command word of the supervisor, in a separate thread, and with `gone` once it has exited."""
 
         def work() -> None:
             with contextlib.suppress(OSError):
@@ -171,7 +171,7 @@ class _Supervisor:
                     await self._stopping.wait()
 
     async def _run_worker(self) -> str:
-        """Run one worker until it exits, and return a sentence that says why."""
+        """Run one worker until it exits, and return the reason as a sentence."""
         try:
             worker = await self._start()
         except OSError as error:

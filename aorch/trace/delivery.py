@@ -4,7 +4,7 @@ A process delivers while it holds the lease (lease.py). A round of delivery is: 
 request, send the steps that are due, check again, and commit the position to the outbox (once for WINDOW contracts).
 
 A step is the event of a contract or the provenance node of a REQUEST. Steps are numbered in the order of delivery. These
-numbers tell what is known about each step (`n` is the number of a step):
+numbers show the state of each step (`n` is the number of a step):
 
     | step number                      | the step is      | next                                                        |
     |----------------------------------|------------------|-------------------------------------------------------------|
@@ -20,7 +20,7 @@ numbers tell what is known about each step (`n` is the number of a step):
     |----------------------------------|--------------------------------------------------------------------------------|
     | POST of step n starts            | sent = max(sent, n)                                                            |
     | Trace answers 200, for step n    | acknowledged = n                                                               |
-    | Trace rejects step n for good    | check Trace, park the step as `refused`; acknowledged = n                      |
+    | Trace rejects step n finally    | check Trace, park the step as `refused`; acknowledged = n                      |
     | no connection, 503, 429, 401 …   | Trace stored nothing: sent = n - 1 if n was the last one sent; try again later |
     | 500, broken connection, silence  | step n stays in doubt; tries + 1                                               |
     | a check succeeds                 | verified = acknowledged                                                        |
@@ -63,7 +63,10 @@ from aorch.trace.trace_client import AnswersMixedUp, TraceClient
 WINDOW = 50
 """Number of contracts that may be sent beyond the committed position."""
 REST_S = 2.0
-"""How long Trace is left alone after a request whose process ended. Trace takes 0.01 to 0.15 s for a request."""
+"""Pause before the next request to Trace after the process of a request has ended.
+
+Trace takes 0.01 to 0.15 s for a request.
+"""
 MOST_TRIES = 6
 
 _UNKNOWN = "it was sent but not confirmed, and it cannot be looked up: Trace reads back no session above 64 KiB"
@@ -210,7 +213,7 @@ class Delivery:
             self.delivered += step.kind != NODE
 
     async def _is_settled(self, trace: TraceClient, step: Step) -> bool:
-        """Whether a step in doubt need not be sent, because it arrived or is parked now."""
+        """Whether a step in doubt need not be sent, because it has arrived or was parked."""
         try:
             arrived = await self._look_up(trace, step)
         except AnswersMixedUp:
@@ -252,7 +255,7 @@ class Delivery:
         self.parked, self.reason = self.parked + 1, reason
 
     async def _retry_parked(self, trace: TraceClient) -> None:
-        """Deliver the parked steps that a person wants retried."""
+        """Deliver the parked steps that were set to be retried."""
         for parked in await asyncio.to_thread(self._outbox.parked, DUE):
             found = await asyncio.to_thread(self._outbox.contracts, parked.position - 1, parked.position)
             if not found:  # its contract was deleted from the ledger
@@ -266,7 +269,7 @@ class Delivery:
                 self.delivered += step.kind != NODE
 
     async def _look_up_parked(self, trace: TraceClient, step: Step, parked: Parked) -> bool | None:
-        """As `_look_up`. If Trace fails, the step is parked again, so that it does not delay the others."""
+        """Like `_look_up`, but if Trace fails, the step is parked again, so that it does not delay the others."""
         try:
             return await self._look_up(trace, step)
         except ServiceFailed as error:
@@ -276,7 +279,7 @@ class Delivery:
     async def _send_parked(self, trace: TraceClient, step: Step, parked: Parked) -> bool:
         """Send a parked step, and return whether Trace accepted it.
 
-        While it is sent, it is stored as `unknown`, which is right if the process is killed.
+        While it is being sent, it is stored as `unknown`, which is correct if the process is killed.
         """
         attempts = parked.attempts + 1
         in_flight = parked._replace(state=UNKNOWN, reason=_UNKNOWN, attempts=attempts)

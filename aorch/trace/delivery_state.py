@@ -1,4 +1,4 @@
-"""How far the deliveries to Trace have come. The delivering process keeps this record in the lease file.
+"""The progress of the deliveries to Trace. The delivering process keeps it in the lease file.
 
 A contract has up to two steps, which are numbered in the order of delivery (see payload.py): 2 · position is its event, and
 2 · position + 1 is the provenance node of a REQUEST. A contract is done at 2 · position + 1, whether it has a node or not.
@@ -15,7 +15,7 @@ from aorch.ledger.outbox import Outbox
 
 
 class DeliveryState(msgspec.Struct):
-    """How far deliveries have come, as step numbers, and how the last requests went.
+    """The progress of deliveries, as step numbers, and the state of the last requests.
 
     `verified`: Trace gave each answer to its own request after it had answered the steps up to this one.
     `acknowledged`: Trace answered the steps up to this one, or they were parked.
@@ -66,9 +66,8 @@ def load_state(outbox: Outbox, saved: DeliveryState) -> DeliveryState:
 
 
 def boot_id() -> str:
-    """A name for the time since this machine started.
-
-    On macOS it also changes when the clock is set. Then aorch looks up more deliveries in Trace than it must.
+    """An ID that changes when the machine restarts. On macOS it also changes when the clock is set; aorch then looks up
+    more deliveries in Trace than necessary.
     """
     with contextlib.suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

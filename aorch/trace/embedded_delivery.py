@@ -41,7 +41,7 @@ class EmbeddedDelivery:
     async def finish(self) -> None:
         """Deliver what is still due, for at most LAST_S, and stop; the rest stays due.
 
-        A round that is running goes on until then, because a cancelled request delays every other request by 2 s.
+        A running round continues until then, because a cancelled request delays every other request by 2 s.
         """
         from aorch.trace.push import push_until  # noqa: PLC0415  SQLAlchemy and aiohttp are for delivering only
 
@@ -63,5 +63,5 @@ class EmbeddedDelivery:
             await supervisor.stop()
         elif loop.is_running():
             stopped = asyncio.run_coroutine_threadsafe(supervisor.stop(), loop)
-            with contextlib.suppress(TimeoutError):  # that loop may end or be blocked before it stops delivering
+            with contextlib.suppress(TimeoutError):  # the loop may end or block before it stops delivering
                 await asyncio.wait_for(asyncio.wrap_future(stopped), OTHER_LOOP_S)

@@ -36,7 +36,7 @@ class Lease:
         return _decoded(self._locked.read())
 
     def write(self, state: DeliveryState) -> None:
-        """Leave `state` for `peek` and for the next holder. Raises LedgerError."""
+        """Store `state` for `peek` and for the next holder. Raises LedgerError."""
         state.error = state.error[:LONGEST_ERROR]
         self._locked.write(_encode(state))
 
@@ -60,7 +60,7 @@ def peek(ledger: Path) -> tuple[DeliveryState, bool]:
 
 
 def held_by_another(ledger: Path) -> ServiceUnreachable:
-    """The error for a caller that waited in vain for the lease; it names the process that holds it."""
+    """The error for a caller that did not get the lease; it names the process that holds it."""
     state, _ = peek(ledger)
     started_at = state.request_started_at
     waiting = "" if started_at is None else f" and has waited {time.time() - started_at:.0f} s for its answer"

@@ -1,7 +1,6 @@
-"""What aorch sends to Trace for a contract: an event, and for a REQUEST also the provenance node of its exchange.
-
-Each of them is a Step. Steps have numbers in the order of delivery: 2 · position is the event of a contract, 2 · position + 1
-is its node. A contract without a node is done at 2 · position + 1 too.
+"""The content of deliveries: for each contract an event, and for a REQUEST also the provenance node of its exchange. Each
+of them is a Step. Steps have numbers in the order of delivery: 2 · position is the event of a contract, 2 · position + 1 is
+its node. A contract without a node is done at 2 · position + 1 too.
 """
 
 import hashlib
@@ -21,7 +20,7 @@ LARGEST = 4096
 LONGEST_ID = 4000
 """Characters of a session ID in a URL path. Servers accept about twice that for the whole path."""
 KEPT = 500
-"""Characters that are sent of a longer error."""
+"""Number of characters to send of an error that is too long."""
 LARGEST_READ = 64 * 1024
 """Bytes of events (or nodes) above which Trace reads a session back as empty.
 
@@ -31,7 +30,7 @@ _ADDED = 150
 """Bytes that Trace adds to an event: its ID, type and time."""
 AS_WRITTEN = ("contract_id", "from_agent", "to_agent", "capability", "payload", "result", "error", "request_id",
               "parent_id", "created_at")  # fmt: skip
-"""The keys of an event's `data` that never change after the contract was written. `status` and `completed_at` do."""
+"""The keys of an event's `data` that never change after the contract was written (unlike `status` and `completed_at`)."""
 
 
 class Step(NamedTuple):

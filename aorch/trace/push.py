@@ -1,4 +1,4 @@
-"""Deliver to Trace now, because a person, cron or the end of a command asks for it."""
+"""Delivers to Trace on demand: for `aorch trace push`, and at the end of a command."""
 
 import asyncio
 import time

@@ -45,7 +45,7 @@ async def compare(config: Config, session_id: str) -> dict[str, Any]:
     with Outbox(config.ledger) as outbox:
         _check_readable(outbox, session_id)
         async with _checked_trace(config, outbox) as trace:
-            _check_readable(outbox, session_id)  # again: another process may have delivered meanwhile
+            _check_readable(outbox, session_id)  # read again, because another process may have delivered meanwhile
             events = await trace.events(session_id)
             rows, (position, _), parked = list(outbox.session(session_id)), outbox.reached(), outbox.parked()
     parked_ids = {each.contract_id for each in parked if each.kind != NODE}
@@ -53,7 +53,7 @@ async def compare(config: Config, session_id: str) -> dict[str, Any]:
     if expected and not events:
         raise ServiceFailed(
             f"Trace returned nothing of session {session_id!r}, to which {len(expected)} contracts were delivered",
-            "Trace returns nothing of a session above 64 KiB. The contracts need not be lost.",
+            "Trace returns nothing of a session above 64 KiB. The contracts may still be in Trace.",
         )
     found = _difference(expected, [row for _, row in rows], events)
     found["due"] = [row.contract_id for place, row in rows if place > position]
@@ -130,11 +130,11 @@ def _difference(expected: list[Record], rows: list[Record], events: list[Event])
 
 
 def _different_fields(row: Record, delivered: dict[str, Any]) -> list[str]:
-    """The names of the fields that differ, of those that never change after writing."""
+    """The names of the fields that differ, among those that never change after writing."""
     expected = event_data(row)
     fields = [field for field in AS_WRITTEN if delivered.get(field) != expected[field]]
     if "to_agent" in fields and delivered.get("to_agent") is None and "queue" in jsonio.decode(row.metadata):
-        fields.remove("to_agent")  # it was delivered while it was queued, and an agent claimed it since
+        fields.remove("to_agent")  # it was delivered while it was queued, and an agent has claimed it since
     return fields
 
 

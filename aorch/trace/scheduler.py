@@ -26,7 +26,7 @@ ROUND_S = 3.0
 PAUSE_S = 0.03
 """How long the lease is free between two rounds, so that another process can acquire it."""
 POLL_S = 0.24
-"""How soon a service sees that something is due."""
+"""How soon a service notices that a delivery is due."""
 BACKOFF = Backoff(0.5, 60.0, jitter=(0.5, 1.0))
 PARKED_S = 60.0
 """The shortest time between two log lines about parked deliveries."""
@@ -38,8 +38,8 @@ SLOW_S = 1.0
 class RoundResult:
     """The result of a round.
 
-    `elsewhere`: another process holds the lease. `wait_s`: how long to leave Trace alone (seconds). `more`: more may be due
-    now. `reason`: why the last of the `parked` deliveries was parked.
+    `elsewhere`: another process holds the lease. `wait_s`: how long to send nothing to Trace (seconds). `more`: more may be
+    due now. `reason`: why the last of the `parked` deliveries was parked.
     """
 
     delivered: int = 0
@@ -71,7 +71,7 @@ class DeliveryRounds:
         return (await asyncio.to_thread(self._outbox.counts))["due"]
 
     async def run_round(self, *, ignore_backoff: bool = False) -> RoundResult:
-        """Deliver for about ROUND_S, unless Trace failed recently and is left alone; `ignore_backoff` delivers even then.
+        """Deliver for about ROUND_S, unless Trace failed recently; `ignore_backoff` delivers even then.
 
         If the round is cancelled, the lease file still records how far it came. Raises LedgerError.
         """
@@ -114,7 +114,7 @@ class BackgroundDelivery:
     """Delivers in the background of a service.
 
     `changes` is the change feed of the configured ledger. `log` gets a line when Trace starts to fail and when it works
-    again. If no Trace is configured, a missing one is not logged.
+    again; if no URL is configured, it is not logged that nothing listens.
     """
 
     def __init__(self, config: Config, changes: Changes, log: Callable[[str], None]) -> None:
@@ -165,7 +165,7 @@ class BackgroundDelivery:
 
 
 def _record_failure(state: DeliveryState, error: ServiceUnreachable) -> float:
-    """Record a failed round in `state`; return how long to leave Trace alone (seconds)."""
+    """Record a failed round in `state`; return how long to send nothing to Trace (seconds)."""
     wait_s = BACKOFF.pause_s(state.failures + 1)
     state.failures, state.retry_at = min(state.failures + 1, 20), time.time() + wait_s
     state.error, state.error_at = f"{error} {error.hint}".strip(), now()

@@ -2,14 +2,14 @@
 
 Trace behaves as follows (measured):
 
-- It handles one request at a time, also for reads. After two at once, each answer belongs to an earlier request, for good,
-  although everything that was sent is stored.
+- It handles one request at a time, also for reads. After two at once, each answer belongs to an earlier request until Trace
+  is restarted, although everything that was sent is stored.
 - Its health check reports healthy in every case, so aorch never calls it.
 - A session whose events pass 64 KiB reads back as empty. Reading one of 300 KiB or more shifts all later answers.
 - A session ID with `%2F` in the path gets a 404.
 
 So only sessions that are known to be small are read, and the list of sessions, whose size is not known, is never read. Each
-request has its own connection: on a kept connection, a POST could be lost while Trace closes it, and the caller would not know.
+request uses a new connection: on a reused one, a POST could be lost unnoticed while Trace closes it.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ LARGEST_ANSWER = 16 * 1024 * 1024
 FOR_GOOD = frozenset({400, 404, 405, 409, 410, 413, 414, 415, 422, 431})
 """Statuses of a request that Trace will never accept."""
 NOT_TAKEN = frozenset({301, 302, 303, 307, 308, 401, 403, 407, 429, 503})
-"""Statuses of a request that was not stored but may be accepted later. Trace answers 503 if its backend is missing."""
+"""Statuses of requests that were not stored but may be accepted later. Trace answers 503 if its backend is missing."""
 
 _HINT = "Set TRACE_URL, or url in [trace] of aorch.toml; use `off` to disable Trace."
 
@@ -80,19 +80,19 @@ class TraceClient:
             raise self._mixed_up(f"the answer to a provenance node is {str(answer)[:80]}")
 
     async def events(self, session_id: str) -> list[dict[str, Any]]:
-        """The events of a session: `event_id`, `event_type`, `timestamp`, `data`. An empty list proves nothing."""
+        """The events of a session: `event_id`, `event_type`, `timestamp`, `data`. It can be empty although events exist."""
         return await self._list(_events(session_id), "events", session_id)
 
     async def nodes(self, session_id: str) -> list[dict[str, Any]]:
-        """The provenance nodes of a session. An empty list proves nothing."""
+        """The provenance nodes of a session. It can be empty although nodes exist."""
         return await self._list(f"/v1/sessions/{_quoted(session_id)}/provenance", "nodes", session_id)
 
     async def check(self, known: str | None) -> None:
         """Check that this is Trace and that it gives each answer to its own request. Raises AnswersMixedUp if it does not.
 
         Reads `known`, a small session that has events, then twice a session that does not exist. If answers are late by one
-        or two requests, a read of the missing session returns events. This works if Trace shifts whole answers and also if it
-        shifts only their content (Trace copies `session_id` from the request). Without `known`, only late whole answers are
+        or two requests, a read of the missing session returns events. This detects both cases: Trace shifts whole answers,
+        or only their content (with the `session_id` of the current request). Without `known`, only late whole answers are
         found.
         """
         missing = f"aorch-check-{secrets.token_hex(8)}"
@@ -150,7 +150,7 @@ class TraceClient:
             ) from error
 
     def _refusal(self, method: str, path: str, status: int, text: bytes) -> ServiceUnreachable:
-        route = re.sub("/sessions/[^/]+/", "/sessions/…/", path)  # a parked delivery has the session ID anyway
+        route = re.sub("/sessions/[^/]+/", "/sessions/…/", path)  # the parked delivery contains the session ID
         reply = " ".join(f"{method} {route}: {status} {text[:200].decode('utf-8', 'replace')}".split())
         if status in FOR_GOOD:
             return ServiceRefused(f"Trace refused {reply}")

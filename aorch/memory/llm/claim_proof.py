@@ -29,7 +29,7 @@ _RANGES = {
 """The range of importance in each section, on the same scale as that of the local compressor."""
 
 _ASKED = ("aims", "preferences")
-"""Sections that only a REQUEST can support: a result that states a wish does not speak for a person."""
+"""Sections that only a REQUEST can support: a wish in a result is not the wish of a person."""
 
 _NUMBER = re.compile(r"\d[\d.,:]*\d|\d")
 _AMOUNT = re.compile(r"([$€£~+-]{0,2}\d[\d.,]*)([^\W\d]{1,6}|%)")
@@ -42,7 +42,7 @@ _GROUNDED = 1 / 3
 
 @dataclass
 class CheckedClaims:
-    """The claims that passed, with their sections; why others failed, and the contracts that those cited."""
+    """The claims that passed, with their sections; and for claims that failed, the reasons and the cited contracts."""
 
     claims: list[tuple[str, Claim]] = field(default_factory=list)
     faults: Counter[str] = field(default_factory=Counter)

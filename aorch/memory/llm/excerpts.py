@@ -26,7 +26,7 @@ class Excerpt:
     """A contract as the model sees it.
 
     `pieces` are the exact strings in the line. `cut`: something was left out. `asks`: it is a REQUEST. `outermost`: it is a
-    REQUEST without a parent, from an agent that was not called before.
+    REQUEST without a parent, from a caller that was not itself called before.
     """
 
     label: str
@@ -40,7 +40,7 @@ class Excerpt:
 
     @property
     def tokens(self) -> int:
-        """The tokens that it needs in a window."""
+        """The number of tokens that the excerpt needs in a window."""
         return len(self.line.encode()) // BYTES_A_TOKEN + 1
 
 
@@ -60,14 +60,14 @@ class Excerpts:
     _labels: dict[str, str] = field(default_factory=dict)
 
     def recorded(self, contracts: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-        """`contracts`, while each of them is added to the excerpts."""
+        """Yield `contracts`, adding each of them to the excerpts."""
         for contract in contracts:
             if not self.too_many:
                 self._take(contract)
             yield contract
 
     def windows(self) -> list[list[Excerpt]]:
-        """Runs of excerpts that fit in a window each.
+        """Split the excerpts into runs that each fit in a window.
 
         Later windows also begin with the first contract of the session if it is short, because it says what the session is about.
         """
@@ -127,7 +127,7 @@ def excerpt_of(contract: Mapping[str, Any], label: str, labels: Mapping[str, str
 
 
 class _Cutting:
-    """Takes as much of the content of a contract as there is room for, and keeps its exact strings."""
+    """Takes as much of the content of a contract as fits, and collects its exact strings."""
 
     def __init__(self, room: int) -> None:
         self.pieces: list[str] = []
@@ -142,7 +142,7 @@ class _Cutting:
         return piece
 
     def value(self, item: Any, depth: int = 0) -> Any:
-        """As much of `item` as there is room for."""
+        """As much of `item` as fits."""
         self._steps -= 1
         if isinstance(item, str):
             return self._text(item)

@@ -79,9 +79,8 @@ def _newest(claim: Claim, order: Mapping[str, int]) -> int:
 
 
 def _passed_over(local: MemoryBlock, claims: Sequence[Item], excerpts: Sequence[Excerpt]) -> list[Item]:
-    """The local findings that no claim of the model covers, and the exact strings of those that a claim covers.
-
-    Text in a contract that misleads the model therefore cannot hide a failure.
+    """The local findings that no claim of the model covers, and the exact strings of those that are covered. Therefore text
+    in a contract cannot mislead the model into hiding a failure.
     """
     named = {quote for section, claim in claims if section == "literals" for quote in claim.quotes}
     added: list[Item] = []
@@ -92,7 +91,7 @@ def _passed_over(local: MemoryBlock, claims: Sequence[Item], excerpts: Sequence[
         elif section not in _ADDED or _covered((section, claim), claims):
             added += [("literals", name) for name in _names(claim, named, excerpts)]
         else:
-            faded = section == "decisions"  # a model may know better what was decided, but not what failed
+            faded = section == "decisions"  # the model may judge decisions better, but not failures
             added.append((section, replace(claim, importance=claim.importance * _FADED) if faded else claim))
     return added
 
@@ -116,7 +115,7 @@ def _covered(item: Item, claims: Sequence[Item]) -> bool:
 
 
 def _second_to(added: Sequence[Item], item: Item) -> Item:
-    """`item` with less importance, if the record's own words for the same aim or failure are in `added`."""
+    """`item`, with less importance if `added` states the same aim or failure in the words of the contract."""
     section, claim = item
     ids = {identity for kind, one in added if kind == section for identity in one.contract_ids}
     if section not in _VERBATIM or ids.isdisjoint(claim.contract_ids):
@@ -156,8 +155,8 @@ def _coverage(local: MemoryBlock, kept: Sequence[Item]) -> float:
 def _missing(local: MemoryBlock, section: str, kept: Sequence[Item]) -> int:
     """The number of local findings of a section that `kept` does not contain.
 
-    That is: local claims that are not covered, and findings that the local compressor left out, less the additional claims of the
-    model.
+    This is the number of uncovered local claims, plus the findings that the local compressor left out, minus the additional
+    claims of the model.
     """
     shown = "\n".join(claim.text for _, claim in kept)
     claims: tuple[Claim, ...] = getattr(local, section)

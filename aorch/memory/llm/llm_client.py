@@ -1,4 +1,7 @@
-"""A model that answers with JSON. Overloaded servers are asked again, and invalid answers are asked for once more."""
+"""A model that answers with JSON.
+
+Requests to overloaded servers are retried, and after an invalid answer the question is sent once more.
+"""
 
 import asyncio
 import email.utils
@@ -25,7 +28,7 @@ from aorch.memory.llm.llm_providers import (
 )
 
 ATTEMPTS, LATE_ATTEMPTS = 4, 2
-"""Attempts with a server that is overloaded or not reachable, and with one that does not respond within `timeout_s`."""
+"""Maximum attempts if the server is overloaded or not reachable, and if it does not respond within `timeout_s`."""
 
 LONGEST_WAIT_S = 30.0
 _FIRST_WAIT_S = 0.5
@@ -35,12 +38,12 @@ _FEATURES = {
     "max_tokens": ("max_completion_tokens",),
     "schema": ("tool_choice", "response_format", "json_schema", "schema", "structured", "grammar"),
 }
-"""Request fields that a server may not support, and the words by which its error (400 or 422) shows it."""
+"""Request fields that a server may not support, and the words in its error (400 or 422) that indicate this."""
 
 
 @dataclass
 class Usage:
-    """Requests that were answered so far, and the tokens that the server counted."""
+    """The number of answered requests so far, and the tokens that the server counted."""
 
     requests: int = 0
     tokens_in: int = 0
@@ -125,7 +128,7 @@ class LlmClient:
             attempt += 1
 
     def _learnt(self, refused: ProviderRejected) -> bool:
-        """Whether the error shows an unsupported field that can be left out; remember it if so."""
+        """Whether the error names an unsupported field that can be left out. If so, the field is left out from now on."""
         if refused.status not in (400, 422):
             return False
         said = refused.text.lower()
@@ -158,7 +161,7 @@ def _hint(refused: ProviderRejected, config: LlmConfig) -> str:
 
 
 def _wait(headers: Mapping[str, str], attempt: int) -> float:
-    """Seconds until the next attempt: as Retry-After says (RFC 9110), otherwise twice as long each time."""
+    """Seconds until the next attempt: the Retry-After (RFC 9110) if given, otherwise twice as long each time."""
     asked = headers.get("Retry-After") or headers.get("retry-after")
     if asked:
         try:
@@ -184,7 +187,7 @@ def _again(question: Question, reply: Reply) -> Question:
 
 
 def _object_in(content: str | dict[str, Any], keys: list[str]) -> dict[str, Any] | None:
-    """The JSON object in `content`, which may be between other words. It has at least one of `keys`."""
+    """The JSON object in `content`, which may be surrounded by other text. It has at least one of `keys`."""
     if isinstance(content, dict):
         return content
     decoder = json.JSONDecoder()

@@ -58,7 +58,7 @@ SCHEMA: dict[str, Any] = {
 }
 
 OVERHEAD_TOKENS = (len(SYSTEM) + 3000) // BYTES_A_TOKEN
-"""Tokens of a request besides the contracts: instructions, schema and intent."""
+"""Tokens of a request without the contracts: instructions, schema and intent."""
 
 
 def question(excerpts: Sequence[Excerpt], intent: str | None) -> str:

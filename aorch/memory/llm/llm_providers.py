@@ -1,4 +1,4 @@
-"""The two APIs by which a model is called: Anthropic's Messages, and the chat completions of OpenAI-compatible servers.
+"""The two APIs for calling a model: Anthropic's Messages, and the chat completions of OpenAI-compatible servers.
 
 Each provider sends one request and never retries.
 """
@@ -97,7 +97,7 @@ class AnthropicProvider:
 
     async def __aenter__(self) -> Self:
         proxy = None if is_loopback(self._config.url) else self._config.proxy or None
-        # as in http_client.py: nothing from the environment, no redirects
+        # like http_client.py: nothing from the environment, no redirects
         client = self._package.DefaultAsyncHttpxClient(trust_env=False, follow_redirects=False, proxy=proxy)
         self._client = self._package.AsyncAnthropic(
             api_key=self._key,

@@ -9,7 +9,7 @@ _MOST_VALUES = 4
 
 
 class Request(NamedTuple):
-    """A REQUEST, as far as it is needed until it is answered.
+    """The parts of a REQUEST that are needed until it is answered.
 
     `outermost`: it has no parent, and its sender was not called earlier in the session. `said` is its spoken text. `digest`
     identifies the arguments as a whole.
@@ -28,7 +28,7 @@ class Request(NamedTuple):
 
 
 class Call(NamedTuple):
-    """A REQUEST with its RESPONSE. `news` are the results that no earlier result had under the same key."""
+    """A REQUEST with its RESPONSE. `news` are the result values that no earlier result had under the same key."""
 
     request: Request
     contract_id: str
@@ -78,7 +78,7 @@ class RepeatedCall:
 
 @dataclass
 class CapabilityCalls:
-    """The different calls of one capability, by the digest of their arguments; the newest is last."""
+    """The distinct calls of one capability, by the digest of their arguments; the newest is last."""
 
     series: dict[int, RepeatedCall] = field(default_factory=dict)
     count: int = 0

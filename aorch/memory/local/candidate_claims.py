@@ -1,4 +1,4 @@
-"""Turns findings into candidate claims: worded, cited and weighed, the newest first in each section."""
+"""Turns findings into candidate claims with text, citations and importance, the newest first in each section."""
 
 import math
 import re
@@ -38,7 +38,7 @@ _ALIKE = 0.5  # share of equal arguments from which a later call is a repetition
 
 @dataclass
 class ClaimCounts:
-    """By section, how many findings no claim contains (`unsaid`), such as older open points.
+    """By section, the number of findings that no claim contains (`unsaid`), such as older open points.
 
     `calls_in` is the number of calls of each claim that covers several.
     """
@@ -92,7 +92,7 @@ def _aims(g: Findings) -> Iterator[Claim]:
 
 
 def _decisions(g: Findings, counts: ClaimCounts) -> Iterator[Claim]:
-    """What was done: a claim for each of the newest calls of a capability, and one claim for the older ones together."""
+    """Claims about calls: one for each of the newest calls of a capability, and one for all older ones."""
     single: list[tuple[RepeatedCall, float]] = []
     for calls in g.done.values():
         newest_first = list(reversed(calls.series.values()))
@@ -157,9 +157,8 @@ def _failure(g: Findings, failure: Failure, importance: float) -> Claim:
 
 
 def _done_later(g: Findings, failed: Call) -> Call | None:
-    """A later successful call of the same capability: with the same arguments, otherwise with most of them.
-
-    At least half of the arguments must be the same.
+    """A later successful call of the same capability, with the same arguments if there is one, otherwise with the most
+    similar ones (at least half must be equal).
     """
     tried = {(leaf.key, leaf.text) for leaf in failed.request.arguments}
     best: Call | None = None
@@ -179,7 +178,7 @@ def _done_later(g: Findings, failed: Call) -> Call | None:
 
 
 def _tried(failed: Call, later: Call | None) -> Wording:
-    """The important arguments; if a later call succeeded with other arguments, those that differ."""
+    """The important arguments, or, if a later call succeeded with other arguments, the arguments that differ."""
     arguments = failed.request.arguments
     if later is not None:
         worked = {(leaf.key, leaf.text) for leaf in later.request.arguments}

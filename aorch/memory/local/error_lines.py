@@ -1,4 +1,4 @@
-"""Finds the lines of an error message that say what happened."""
+"""Finds the lines of an error message that describe what happened."""
 
 import re
 
@@ -18,7 +18,7 @@ _TROUBLE = re.compile(
 
 
 def telling_lines(error: str) -> list[tuple[str, ...]]:
-    """One or two lines of `error` that say what happened: the first and the last one of chained exceptions.
+    """One or two lines of `error` that describe what happened: the first and the last one of chained exceptions.
 
     A line is a tuple of exact pieces between escape sequences. The list is empty if the error is empty.
     """

@@ -31,7 +31,7 @@ MOST_SAID, MOST_DECIDED, MOST_NAMED, MOST_SEEN, MOST_RESULTS = 800, 200, 3000, 5
 _UNTELLING = frozenset(("id", "key", "name", "value", "text"))
 _LONG, _LONGEST_ERROR = 200, 240
 AIM_WIDTH = 320
-"""Characters of an aim that a claim shows."""
+"""Maximum number of characters of an aim in a claim."""
 _MOST_NAMING = {True: 8, False: 5}
 FailureKind = tuple[str, str, bool]
 """The capability, the most important line of the error, and whether it was cancelled."""
@@ -49,7 +49,7 @@ class ExactString(NamedTuple):
 
 @dataclass
 class Findings:
-    """Everything that a block is made from."""
+    """All findings that a block is made from."""
 
     count: int = 0
     chars: int = 0
@@ -131,7 +131,7 @@ def _add_request(g: Findings, contract: Contract) -> None:
     if said:
         own = request_prompts.without_examples(said)
         _add_speech(g, own, asked.contract_id, from_agent, asked.outermost, asks=True)
-        if g.aim is not None or len(said) > AIM_WIDTH or not asked.outermost:  # otherwise the aim shows all of it
+        if g.aim is not None or len(said) > AIM_WIDTH or not asked.outermost:  # otherwise the aim shows the whole text
             not_selected = max(0, safe_text.sentence_count(asked.said) - safe_text.sentence_count(own))
             g.passed_over["preferences"] += not_selected + safe_text.unread_count(said)
     else:
@@ -149,7 +149,7 @@ def digest(payload: Any) -> int:
     """A number that is the same for equal arguments, within this process."""
     try:
         return hash(_encoder.encode(payload))
-    except (TypeError, ValueError, RecursionError):  # nested too deeply for the encoder: equal to nothing else
+    except (TypeError, ValueError, RecursionError):  # nested too deeply for the encoder: not equal to any other value
         return next(_unlike)
 
 
@@ -230,7 +230,7 @@ def _add_failure(g: Findings, contract: Contract, call: Call) -> None:
 
 
 def failure_kind(capability: str, contract: Contract) -> tuple[FailureKind, list[tuple[str, ...]]]:
-    """The key under which equal failures are counted, and the lines that say what happened."""
+    """The key under which equal failures are counted, and the lines that describe what happened."""
     error = contract.get("error") or contract_content.speech(contract.get("result")) or contract.get("status")
     lines = [_clipped(pieces) for pieces in telling_lines(error if isinstance(error, str) else jsonio.encode(error))]
     return (capability, " ".join(lines[-1]) if lines else "", contract.get("status") == "cancelled"), lines
@@ -241,7 +241,7 @@ def _clipped(pieces: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _times(g: Findings, *what: Any) -> int:
-    """How often this has been counted, even if the thing itself was forgotten; 0 if it cannot be known."""
+    """How often this item was counted, even if the item itself was forgotten; 0 if unknown."""
     key = hash(what)
     if key not in g.times and len(g.times) >= MOST_SEEN:
         return 0
@@ -304,7 +304,7 @@ def _name_arguments(g: Findings, asked: Request) -> None:
 
 
 def _name_results(g: Findings, results: list[Leaf], contract_id: str) -> None:
-    """Add the exact strings of a result. The fewer there are, the more each of them matters."""
+    """Add the exact strings of a result. The fewer there are, the more important is each of them."""
     telling = [leaf for leaf in results if leaf.is_string and leaf.worth >= 0.6]
     for leaf in telling:
         factor = (0.12 if weight(leaf.text) == 1 else 0.05) * min(1.0, 8 / len(telling))

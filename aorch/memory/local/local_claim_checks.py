@@ -49,7 +49,7 @@ def _quotations(claim: Claim) -> Iterator[str]:
 
 
 def _consists_of(quotation: str, longest_first: list[str]) -> bool:
-    """Whether `quotation` is some of these quotes in a row; the last one may be cut, which a `…` shows."""
+    """Whether `quotation` consists of some of these quotes in sequence; the last one may be cut (`…`)."""
     rest = quotation.strip()
     while rest not in ("", "…"):
         quote = next((one for one in longest_first if one and rest.startswith(one)), None)
@@ -63,7 +63,7 @@ def _names(claim: Claim, contracts: list[Contract]) -> Iterator[str]:
     """Each exact string outside quotations must occur in a cited contract."""
     named = {name for wording in (claim.text, claim.brief) for name in found(_QUOTATION.sub(" ", wording))}
     if not named or len(contracts) < len(claim.contract_ids):
-        return  # verify.py reports a citation that leads nowhere
+        return  # verify.py reports citations of contracts that do not exist
     there = "\n".join(safe_text.shown(string) for one in contracts for string in strings_of(one))
     for name in sorted(named):
         if name not in there:

@@ -93,7 +93,7 @@ def _covered(g: Findings) -> Covered:
 
 
 def _summary(g: Findings, sections: dict[str, tuple[Claim, ...]]) -> str:
-    """The counts, and the most important aim, decision and result. All of it is also in the claims."""
+    """The counts, and the most important aim, decision and result. The claims contain the same statements."""
     parts = counted(g.count, dict(g.capabilities.most_common(5)), g.ends)
     parts += [max(sections[kind], key=lambda claim: claim.importance).text for kind in _IN_SUMMARY if sections[kind]]
     return ". ".join(part for part in parts if part)
@@ -121,7 +121,7 @@ def _weight(item: Item, told: dict[Claim, int]) -> float:
 
 
 def _out(items: list[Item], places: list[int]) -> list[Item]:
-    """The items that the block contains in no form. An exact string may be in a sentence that was kept."""
+    """The items that the block does not contain in any form. (An exact string may be in a sentence that was kept.)"""
     kept = set(places)
     shown = "\n".join(items[place][1].text for place in places if items[place][0] != "literals")
     left = (item for place, item in enumerate(items) if place not in kept)

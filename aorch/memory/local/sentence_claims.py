@@ -26,7 +26,7 @@ _MOST_QUESTION_WORDS = 40
 _TELLING = 0.25
 _ANSWER, _CONCLUSIVE = 0.9, 0.7
 _HIGHEST = 0.84
-_ALIKE = 0.6  # share of the words of a sentence that are in another: it says little that is new
+_ALIKE = 0.6  # share of the words of a sentence that are in another one: it adds little
 _SAME_THING = 0.75  # share of common words: both are about the same subject, and the later one counts
 _DECIDED, _VITAL_DECISIONS, _OLDER = 0.95, 8, 0.8
 
@@ -40,7 +40,7 @@ class WeightedSentence(NamedTuple):
 
 
 def decided(g: Findings) -> Iterator[Claim]:
-    """A claim for each different decision, as it was stated last, the newest first. Older ones are less important."""
+    """A claim for each distinct decision, in its latest wording, the newest first. Older ones are less important."""
     known: set[tuple[str, ...]] = set()
     for one in sorted(g.decided, key=lambda one: (one.number, -one.order), reverse=True):
         words = meaningful_words(one.sentence)
@@ -138,7 +138,7 @@ def _is_shown_elsewhere(
 
 
 def _answered(g: Findings) -> list[SpokenSentence]:
-    """The sentences of the newest answer to a caller, with more worth."""
+    """The sentences of the newest answer to a caller, with increased worth."""
     if g.answer is None:
         return []
     identity, agent, answer = g.answer
@@ -147,11 +147,9 @@ def _answered(g: Findings) -> list[SpokenSentence]:
 
 
 class _Choice:
-    """Chooses sentences, in order of importance: chosen ones and spare ones.
-
-    Of two sentences about the same subject, from the same side, the later one is chosen, with the higher importance of both. What
-    a caller says about the aim later is vital. A sentence that is similar to a chosen one is spare, unless it contains new exact
-    strings.
+    """Sorts sentences, in order of importance, into chosen and spare ones. Of two sentences about the same subject from the
+    same side, the later one is chosen, with the higher importance of both. Later statements of a caller about the aim are
+    vital. A sentence that is similar to a chosen one is spare, unless it contains new exact strings.
     """
 
     def __init__(self, g: Findings) -> None:
@@ -192,7 +190,7 @@ class _Choice:
         self._of_contract[one.said.contract_id] += 1
 
     def _put(self, place: int, later: WeightedSentence) -> WeightedSentence:
-        """Choose `later` instead of an earlier sentence, exchange their importance, and return the earlier one."""
+        """Replace an earlier sentence with `later`, exchange their importance, and return the earlier one."""
         earlier = self._chosen[place]
         self._chosen[place] = later._replace(importance=max(earlier.importance, later.importance))
         self._words[place] = _words(later.said)

@@ -1,4 +1,4 @@
-"""Selects sentences from what agents and callers said: those that are worth keeping, and those that state a decision."""
+"""Selects sentences from the texts of agents and callers: those worth keeping, and those that state a decision."""
 
 import re
 from collections.abc import Sequence

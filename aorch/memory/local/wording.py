@@ -1,4 +1,6 @@
-"""Words claims about calls: the capability, the important arguments, the outcome. Text of our own joins exact strings."""
+"""Formulates claims about calls: the capability, the important arguments and the outcome, as exact strings joined by fixed
+words.
+"""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -9,10 +11,10 @@ from aorch.memory.contract_content import Leaf
 from aorch.memory.local.calls import Call, RepeatedCall, Request
 
 TELLING = 0.5
-"""Arguments of at least this worth are also in the brief text."""
+"""Minimum worth of arguments that are also in the brief text."""
 
 OPEN_WIDTH = 160
-"""Characters that are shown of a text that waits for an answer."""
+"""Maximum number of characters to show of an unanswered text."""
 
 
 class Wording(NamedTuple):
@@ -46,7 +48,7 @@ def said(pieces: Iterable[str], limit: int) -> Wording:
 
 
 def briefly(leaves: Sequence[Leaf], room: int, between: str = ", ") -> Wording:
-    """Only the strings that look like identifiers, dates and names, each once, as far as they fit."""
+    """The strings that look like identifiers, dates or names, each once, as many as fit."""
     parts: list[str] = []
     quotes: dict[str, None] = {}
     group: object = None
@@ -67,7 +69,7 @@ def briefly(leaves: Sequence[Leaf], room: int, between: str = ", ") -> Wording:
 
 
 def fully(leaves: Sequence[Leaf], room: int, width: int = 90) -> Wording:
-    """All values, each with its key, as far as they fit: `to ann@x.org, items A1 count 2; B7 count 1`."""
+    """All values with their keys, as many as fit: `to ann@x.org, items A1 count 2; B7 count 1`."""
     text = ""
     before: Leaf | None = None
     quotes: list[str] = []
@@ -90,7 +92,7 @@ def fully(leaves: Sequence[Leaf], room: int, width: int = 90) -> Wording:
 
 
 def new_values(call: Call) -> list[Leaf]:
-    """The new values in a result that were not among the arguments."""
+    """The new values in a result, without those that were among the arguments."""
     given = {leaf.text for leaf in call.request.arguments}
     return [leaf for leaf in call.news if leaf.text not in given]
 
@@ -111,7 +113,7 @@ def changed(series: RepeatedCall, room: int) -> Wording:
 
 
 def outcome(call: Call, room: int) -> Wording:
-    """The values in a result that were not given: identifiers and other important strings first."""
+    """The values in a result that were not among the arguments: identifiers and other important strings first."""
     keys = {leaf.top for leaf in call.request.arguments}
     new = [leaf for leaf in new_values(call) if leaf.top not in keys]
     if not new:

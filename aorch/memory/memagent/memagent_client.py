@@ -1,4 +1,4 @@
-"""A client of MemAgent's HTTP API, as MemAgent really behaves. No request is retried."""
+"""A client of MemAgent's HTTP API, adapted to its actual behaviour. No request is retried."""
 
 import base64
 import hashlib
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 MOST_NOTE_CHARS = 500
 MOST_BYTES = 1024 * 1024
 CONNECT_TIMEOUT_S, HEALTH_TIMEOUT_S, TIMEOUT_S = 2.0, 2.0, 60.0
-"""Seconds. MemAgent compresses for 1 to 5 s with a model, and all other requests wait meanwhile."""
+"""Seconds. MemAgent compresses with a model for 1 to 5 s, during which all other requests wait."""
 
 _PLAIN = re.compile(r"session_(?!x[a-z2-7]{52}$)(?:[0-9A-HJKMNP-TV-Z]{26}|(?![0-9a-hjkmnp-tv-z]{26}$)[a-z0-9_-]{1,64})")
 
@@ -50,7 +50,7 @@ class MemAgentResponse:
 
 
 class MemAgentClient:
-    """A client of MemAgent at `url`, open inside an `async with` block. It takes session IDs of `memagent_id`.
+    """A client of MemAgent at `url`, open inside an `async with` block. It expects session IDs from `memagent_id`.
 
     Every method raises ServiceUnreachable if there is no response within `timeout_s`, and ServiceFailed, with MemAgent's reason,
     for an unexpected response.
@@ -74,7 +74,9 @@ class MemAgentClient:
         await self._client.close()
 
     async def health(self, timeout_s: float = HEALTH_TIMEOUT_S) -> Literal["healthy", "busy", "absent"]:
-        """`busy` if it accepts a connection but does not respond: its health check waits while it compresses (5.7 s measured)."""
+        """`busy` if MemAgent accepts a connection but does not respond: its health check waits while it compresses (5.7 s
+        measured).
+        """
         from aiohttp import ConnectionTimeoutError  # noqa: PLC0415  likewise
 
         for path in ("/v1/health", "/health"):

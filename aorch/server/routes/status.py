@@ -22,7 +22,7 @@ async def health(request: web.Request) -> web.Response:
     """
     services = services_of(request)
     services.orchestrator.executor.ledger.check_file()
-    await services.health_readers.read(Reader.last_position)  # its own thread: no page delays it
+    await services.health_readers.read(Reader.last_position)  # in a separate thread, so that no page delays it
     down = [asdict(loop) for loop in services.supervisor.down()]
     status = "degraded" if down else "healthy"
     about = {"service": "aorch", "version": aorch.__version__, "timestamp": now()}

@@ -65,8 +65,8 @@ async def show_task(request: web.Request) -> web.Response:
 async def cancel_task(request: web.Request) -> web.Response:
     """Cancel a task, queued or running.
 
-    A running agent is asked to stop; until it has stopped, `status` is `in_progress`. Cancelling a task again, or one that
-    is finished, changes nothing. `answer` is null for a token without the scope `read`.
+    A running agent is asked to stop; until it has stopped, `status` is `in_progress`. Cancelling a cancelled or finished
+    task has no effect. `answer` is null for a token without the scope `read`.
     """
     context, contract_id = request[CONTEXT], request.match_info["contract_id"]
     by = context.caller.agent_id or context.caller.name or "an HTTP client"

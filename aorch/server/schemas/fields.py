@@ -17,7 +17,10 @@ ContractStatus = Literal["pending", "in_progress", "completed", "failed", "cance
 
 
 def matching(pattern: str, form: str) -> BeforeValidator:
-    """Reject texts that do not match, before pydantic accepts more than documented (1_000 as a number, 0.5 as a time)."""
+    """Reject strings that do not match.
+
+    Without this, pydantic accepts undocumented forms (1_000 as a number, 0.5 as a time).
+    """
 
     def check(value: object) -> object:
         if isinstance(value, str) and not re.match(pattern, value):
@@ -68,6 +71,6 @@ class Body(BaseModel):
 
 
 class Query(BaseModel):
-    """The base of all queries. Unknown names are rejected, because without that filter the response would be wrong."""
+    """The base of all queries. Unknown names are rejected: ignoring a misspelt filter would give a wrong response."""
 
     model_config = ConfigDict(extra="forbid")

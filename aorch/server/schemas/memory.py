@@ -108,7 +108,7 @@ class MemoryBlockForm(Body):
     covered: CoveredForm
     size: SizeForm
     compressor: CompressorForm
-    quality: float = Field(ge=0, le=1, description="The share of the found claims that the block keeps, verified.")
+    quality: float = Field(ge=0, le=1, description="The share of the findings that the block contains.")
     left_out: dict[str, LeftOutForm] = Field(description="Claims that were found but are not in the block, by kind.")
     answered_before: list[str] = Field(description="REQUESTs of earlier blocks whose RESPONSE is in this one.")
     ends: dict[str, int] | None = Field(

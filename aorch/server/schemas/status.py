@@ -9,7 +9,7 @@ from aorch.server.schemas.fields import Body, Json, Moment
 
 
 class LoopDown(Body):
-    """A background loop that has failed. It is restarted until it works."""
+    """A background loop that has failed and is being restarted."""
 
     loop: Literal["queue", "recovery", "webhooks", "trace", "events", "tokens"]
     since: Moment
