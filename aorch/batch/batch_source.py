@@ -128,7 +128,7 @@ class BatchFile:
 def check_ledger_exists(ledger: Path) -> None:
     """Raise NotFound if there is no ledger, so that continuing work in it does not create an empty one."""
     if not config_file.exists(ledger):
-        raise NotFound(f"no ledger at {ledger}, so there is nothing to continue", "Name another one with --ledger.")
+        raise NotFound(f"no ledger at {ledger}, so there is nothing to continue", "Choose another file with --ledger.")
 
 
 def _default_name(file: str) -> str:
@@ -141,7 +141,7 @@ def _open(file: str) -> tuple[int, int | None]:
     try:
         descriptor = os.open(config_file.absolute(file, "--batch"), os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        raise NotFound(f"batch file not found: {file!r}") from None
+        raise NotFound(f"batch file not found: {file!r}", "Check the path.") from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UsageError(f"cannot read the batch file {file!r}: {reason}") from error

@@ -20,7 +20,7 @@ _BOM = "\ufeff"
 def find() -> Path | None:
     """The file in use here, or None. Raises ConfigUntrusted if it belongs to another user."""
     if (named := environment.get(environment.CONFIG)) is not None:
-        return named_file(named)
+        return named_file(named, environment.CONFIG)
     found = search()
     if found is not None and (owner := _foreign_owner(found)) is not None and not _is_trusted(found):
         raise ConfigUntrusted(
@@ -51,17 +51,21 @@ def search() -> Path | None:
     return own if own is not None and _is_file(own) else None
 
 
-def named_file(name: str) -> Path:
-    """The file that `--config` names, as an absolute path. Raises UsageError or NotFound."""
+def named_file(name: str, source: str = "--config") -> Path:
+    """The file that `source` names, an option or a variable, as an absolute path. Raises UsageError or NotFound."""
     if not name:
-        raise UsageError("--config: the file name is empty", "Name a file, or omit the option.")
-    path = absolute(name, "--config")
+        raise UsageError(f"{source}: the file name is empty", f"Set {source} to a file, or omit it.")
+    path = absolute(name, source)
     try:
         path.stat()
     except FileNotFoundError:
-        raise NotFound(f"--config: {path} does not exist") from None
+        raise NotFound(
+            f"{source}: file not found: {path}", "Check the path, or create the file with `aorch init`."
+        ) from None
     except (OSError, ValueError) as error:
-        raise ConfigInvalid(f"--config: cannot read {path}: {reason_of(error)}") from error
+        raise ConfigInvalid(
+            f"{source}: cannot read {path}: {reason_of(error)}", "Fix that, or choose another file."
+        ) from error
     return path
 
 
@@ -131,7 +135,7 @@ def exists(ledger: Path) -> bool:
         return False
     except (OSError, ValueError) as error:
         raise LedgerError(
-            f"cannot open the ledger {ledger}: {reason_of(error)}", "Name another with --ledger."
+            f"cannot open the ledger {ledger}: {reason_of(error)}", "Choose another file with --ledger or AORCH_LEDGER."
         ) from error
     return True
 

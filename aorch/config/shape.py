@@ -12,6 +12,14 @@ from aorch.errors import ConfigInvalid
 MOST = 2**63 - 1
 """The largest integer of TOML and SQLite."""
 Shape = TypeVar("Shape")
+_TYPES = {
+    "object": "a table",
+    "array": "a list",
+    "str": "a string",
+    "int": "an integer",
+    "float": "a number",
+    "bool": "true or false",
+}
 
 
 def convert(path: Path | None, where: str, value: Any, shape: type[Shape]) -> Shape:
@@ -26,10 +34,11 @@ def convert(path: Path | None, where: str, value: Any, shape: type[Shape]) -> Sh
             raise ConfigInvalid(
                 f"{of(path)}unknown key {f'{key}.'.lstrip('.')}{unknown[1]}", _known(shape, place)
             ) from error
-        reason = reason.replace(" | null`", "`").replace("`object`", "a table").replace("`array`", "a list")
+        reason = _plain(reason)
         hints = {
             "command": 'Write it as a list: command = ["wc", "-w"].',
             "on_error": "Use stop, continue or keep.",
+            "provider": "Use anthropic or openai.",
         }
         hint = hints.get(key.rpartition(".")[2], "")
         raise ConfigInvalid(f"{of(path)}{key}: {reason[0].lower()}{reason[1:]}", hint) from error
@@ -55,6 +64,15 @@ def _check_numbers(path: Path | None, where: str, struct: object) -> None:
             raise ConfigInvalid(f"{of(path)}{key} is {value}, which is too large (at most {MOST:,})")
 
 
+def _plain(reason: str) -> str:
+    """msgspec's `reason` in the words of TOML: `int` is an integer, an object is a table."""
+    reason = reason.replace(" | null`", "`")
+    for typed, plain in _TYPES.items():
+        reason = reason.replace(f"`{typed}`", plain)
+    reason = re.sub("^Object missing required field `(.*)`", r"missing key \1", reason)
+    return reason.replace("Invalid enum value", "invalid value")
+
+
 def of(path: Path | None) -> str:
     """The start of a message about that file."""
     return f"{path}: " if path else ""
@@ -66,4 +84,4 @@ def _known(shape: type, place: str) -> str:
         kinds = {field.encode_name: field.type for field in msgspec.structs.fields(shape)}
         inner = [kind for kind in (kinds.get(name), *get_args(kinds.get(name))) if hasattr(kind, "__struct_fields__")]
         shape = inner[0] if inner else shape
-    return f"Known here: {', '.join(field.encode_name for field in msgspec.structs.fields(shape))}."
+    return f"Known keys: {', '.join(field.encode_name for field in msgspec.structs.fields(shape))}."

@@ -105,9 +105,9 @@ def _no_agent(registry: Registry, task: Task) -> NoAgent:
     requested = registry.find(task.agent_id)
     if requested is None:
         known = [registered.agent.agent_id for registered in registry]
-        return NoAgent(f"No agent is called {task.agent_id}", _near(task.agent_id, known, "agents"))
+        return NoAgent(f"agent {task.agent_id!r} not found", _near(task.agent_id, known, "agents"))
     return NoAgent(
-        f"No agent available for capability: {task.capability} of agent {task.agent_id}",
+        f"agent {task.agent_id!r} does not have the capability {task.capability!r}",
         f"It has the capabilities: {', '.join(requested.capabilities) or 'none'}.",
     )
 

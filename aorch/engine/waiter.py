@@ -37,7 +37,7 @@ class ResponseWaiter:
         """The REQUEST with that id. Raises NotFound."""
         found = self._rows(statements.CONTRACT_BY_ID, request_id)
         if not found:
-            raise NotFound(f"no contract has the id {request_id!r}", "See `aorch contracts list`.")
+            raise NotFound(f"contract {request_id!r} not found", "List the contracts with `aorch contracts list`.")
         if found[0].contract_type != REQUEST:
             raise NotFound(
                 f"{request_id} is a RESPONSE", f"Give the id of the REQUEST that it answers: {found[0].request_id}."

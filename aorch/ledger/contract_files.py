@@ -140,7 +140,10 @@ def _items(text: bytes, name: str) -> Iterable[bytes]:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         found = _decode_python_json(text)
         if not isinstance(found, list):
-            raise InvalidJSON(f"{name}: invalid JSON: {error}") from error
+            raise InvalidJSON(
+                f"{name} is not JSON: {error}",
+                "Pass a file that `aorch contracts export` wrote, or a session file of the JSON store.",
+            ) from error
         return [standard_json.dumps(item).encode() for item in found]
 
 
@@ -150,7 +153,10 @@ def _contract(text: bytes, location: str) -> ContractInFile:
     except msgspec.ValidationError as error:
         raise UsageError(f"{location}: {_reason(error)}", "Each line must be the JSON form of one contract.") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidJSON(f"{location}: invalid JSON: {error}") from error
+        raise InvalidJSON(
+            f"{location}: not JSON: {error}",
+            "Pass a file that `aorch contracts export` wrote, or a session file of the JSON store.",
+        ) from error
     except (UsageError, ValueError, OverflowError) as error:
         raise UsageError(f"{location}: {error}") from error
 

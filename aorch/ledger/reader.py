@@ -131,16 +131,20 @@ class Reader:
         if exact:
             return next((contract for contract in exact if contract.contract_id == part), exact[0])
         if len(part) < SHORTEST_PART:
-            raise UsageError(f"{part!r} is too short for a part of an id", f"Give at least {SHORTEST_PART} characters.")
+            raise UsageError(
+                f"{part!r} is too short for a part of a contract ID", f"Give at least {SHORTEST_PART} characters."
+            )
         most = 10
         ids = [row[0] for row in self._rows(select(contract_id).where(begins_or_ends(part.upper())).limit(most + 1))]
         if not ids:
             raise NotFound(
-                f"no contract has an id that is, starts with or ends with {part!r}", "See `aorch contracts list`."
+                f"no contract ID begins or ends with {part!r}", "List the contracts with `aorch contracts list`."
             )
         if len(ids) > 1:
             shown = ", ".join(ids[:most]) + (" and more" if len(ids) > most else "")
-            raise UsageError(f"{part!r} is part of several ids: {shown}", "Give more characters of the id.")
+            raise UsageError(
+                f"several contract IDs begin or end with {part!r}: {shown}", "Give more characters of the ID."
+            )
         return self._in(contract_id, ids)[0]
 
     def with_counterpart(self, contract_id: str) -> tuple[Record, Record | None]:
@@ -374,4 +378,4 @@ class Reader:
 
 
 def _not_found(contract_id: str) -> NotFound:
-    return NotFound(f"no contract has the id {contract_id!r}", "See `aorch contracts list`.")
+    return NotFound(f"contract {contract_id!r} not found", "List the contracts with `aorch contracts list`.")

@@ -108,7 +108,9 @@ def cancel(connection: Connection, request_id: str, by: str) -> str:
     """
     found = connection.execute(statements.REQUEST_STATE, (request_id,)).fetchone()
     if found is None:
-        raise NotFound(f"no contract has the id {request_id!r}", "See `aorch contracts list --status pending`.")
+        raise NotFound(
+            f"contract {request_id!r} not found", "List the queued tasks with `aorch contracts list --status pending`."
+        )
     status, contract_type, is_queued, claimed_by, position = found
     if contract_type != REQUEST:
         raise NotFound(f"{request_id} is a RESPONSE", "Give the id of the REQUEST that it answers.")

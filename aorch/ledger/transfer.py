@@ -53,7 +53,7 @@ def import_contracts(ledger: Path, file: Path, progress: Progress | None = None)
     except AorchError as error:
         if counts != ImportCounts():
             updated = f", {counts.updated} updated" if counts.updated else ""
-            before = f"Before it: {counts.new} imported{updated}, {counts.present} in the ledger already."
+            before = f"Contracts before it: {counts.new} imported{updated}, {counts.present} skipped."
             error.hint = f"{error.hint} {before}".strip()
         raise
     return counts
@@ -69,7 +69,7 @@ def _open_input(file: Path) -> Iterator[BinaryIO]:
     except FileNotFoundError as error:
         raise NotFound(f"file not found: {file}") from error
     except OSError as error:
-        raise UsageError(f"cannot read {file}: {error.strerror}") from error
+        raise UsageError(f"cannot read {file}: {error.strerror}", "Check the path.") from error
 
 
 @contextmanager
@@ -83,7 +83,7 @@ def _open_output(output: Path | BinaryIO, ledger: Path) -> Iterator[BinaryIO]:
         with _replacing(output) as out:
             yield out
     except OSError as error:
-        raise UsageError(f"cannot write {output}: {error.strerror}") from error
+        raise UsageError(f"cannot write {output}: {error.strerror}", "Choose another file with --output.") from error
 
 
 @contextmanager

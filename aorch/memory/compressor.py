@@ -161,7 +161,7 @@ def _segment(ledger: Path, session_id: str) -> Segment:
     with Memory(ledger) as memory:
         segment = memory.segment(session_id)
     if segment is None:
-        raise NotFound(f"no session is called {session_id!r}", "List the sessions with `aorch contracts list`.")
+        raise NotFound(f"session {session_id!r} not found", "List the sessions with `aorch contracts list`.")
     return segment
 
 

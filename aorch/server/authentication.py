@@ -243,4 +243,5 @@ def _lines(path: Path) -> list[str]:
                 raise ConfigInvalid(f"other users can read or change the token file {path}", f"Run: chmod 600 {path}")
             return file.read().splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigInvalid(f"cannot read the token file {path}: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigInvalid(f"cannot read the token file {path}: {reason}", "Check --token-file.") from error

@@ -60,7 +60,7 @@ def retry(config: Config, ids: Iterable[str]) -> list[Parked]:
     """
     require_url(config)
     if not config_file.exists(config.ledger):
-        raise NotFound(f"the ledger {config.ledger} does not exist yet")
+        raise NotFound(f"ledger not found: {config.ledger}", "Run a task first, or choose another file with --ledger.")
     prefixes = tuple(each.upper() for each in ids)
     with Outbox(config.ledger) as outbox:
         parked = outbox.parked()

@@ -41,7 +41,7 @@ async def compare(config: Config, session_id: str) -> dict[str, Any]:
     if reason := unfit_for_path(session_id):
         raise UsageError(f"session {session_id!r} cannot be read back: {reason}")
     if not config_file.exists(config.ledger):
-        raise NotFound(f"the ledger {config.ledger} does not exist yet")
+        raise NotFound(f"ledger not found: {config.ledger}", "Run a task first, or choose another file with --ledger.")
     with Outbox(config.ledger) as outbox:
         _check_readable(outbox, session_id)
         async with _checked_trace(config, outbox) as trace:
@@ -90,7 +90,9 @@ def _check_readable(outbox: Outbox, session_id: str) -> None:
     with closing(outbox.session(session_id)) as rows:
         exists = next(rows, None) is not None
     if not exists:
-        raise NotFound(f"no session {session_id!r} in the ledger", "List the sessions with `aorch contracts list`.")
+        raise NotFound(
+            f"session {session_id!r} not found in the ledger", "List the sessions with `aorch contracts list`."
+        )
     if outbox.any_deleted():
         raise ServiceFailed(
             f"contracts were deleted from the ledger, so the size of session {session_id!r} in Trace is not known",

@@ -166,7 +166,7 @@ def test_what_an_agent_prints_is_not_a_result(home: Home) -> None:
         (("--batch", "aorch.toml", "--resume"), 12, "without --resume to start it"),
         (("--retry-failed", "s", "--batch", "-"), 2, "--retry-failed"),
         (("echo", "--retry-failed", "s"), 2, "CAPABILITY"),
-        (("--retry-failed", "nobody's"), 12, 'no session "nobody\'s"'),
+        (("--retry-failed", "nobody's"), 12, 'session "nobody\'s" not found'),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_one_sentence(

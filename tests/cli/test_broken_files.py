@@ -28,7 +28,7 @@ from homes import Home
         ('[agents.x]\ncommand = ["true"]\ntimeout = 5\n[agents.x.capabilities.c]\n', ["agents.x.timeout", "timeout_s"]),
         ('[agents.x]\ncommand = "true"\n[agents.x.capabilities.c]\n', ["agents.x.command", "expected a list"]),
         ('[agents.x]\ncommand = ["true", 3]\n[agents.x.capabilities.c]\n', ["agents.x.command[1]"]),
-        ('timeout_s = "soon"\n', ["timeout_s", "float"]),
+        ('timeout_s = "soon"\n', ["timeout_s", "expected a number, got a string"]),
         ("agents = 3\n", ["agents"]),
         ("[agents]\nx = 3\n", ["agents.x"]),
         ('[agents.x]\ncommand = ["true"]\n', ["agents.x", "capability"]),
@@ -98,12 +98,12 @@ def test_a_ledger_of_a_newer_revision_is_refused(home: Home) -> None:
 def test_a_folder_in_the_ledgers_place_is_told(home: Home) -> None:
     home.ledger.unlink()
     home.ledger.mkdir()
-    assert failed_with(home.aorch("run", "echo", "text=a"), 14, str(home.ledger), "is a folder")
+    assert failed_with(home.aorch("run", "echo", "text=a"), 14, str(home.ledger), "is a directory")
 
 
 def test_a_folder_in_the_ledgers_place_is_told_to_readers_too(home: Home) -> None:
     for command in (("contracts", "list"), ("status",), ("memory", "list")):
-        assert failed_with(home.aorch(*command, "--ledger", str(home.folder)), 14, str(home.folder), "is a folder")
+        assert failed_with(home.aorch(*command, "--ledger", str(home.folder)), 14, str(home.folder), "is a directory")
 
 
 def test_an_empty_name_is_no_ledger(home: Home) -> None:

@@ -53,13 +53,13 @@ CASES = [
     # paths
     *each(14, "File name too long", *((*command, "--ledger", LONG) for command in ANY)),
     *each(2, "no home directory for '~nosuchuser'", *((*command, "--ledger", "~nosuchuser/x.db") for command in ANY)),
-    *each(14, "is a folder", *((*command, "--ledger", "folder") for command in (ECHO, *READING))),
+    *each(14, "is a directory", *((*command, "--ledger", "folder") for command in (ECHO, *READING))),
     *each(2, "file name is empty", *((*command, "--ledger", "") for command in (ECHO, *READING))),
     *each(2, "the working directory was removed", *((*command, "--ledger", "rel.db") for command in ANY), removed=True),
     *each(2, "the working directory was removed", ECHO, ("agents", "list"), ("status",), removed=True),
     *each(2, "--config", *option("--config", "", LONG, "~nosuchuser/x", after=("agents", "list"))),
     *each(2, "cannot read", *option("--config", "folder", after=("agents", "list"))),
-    *each(12, "does not exist", *option("--config", "nope", LATIN, after=("agents", "list"))),
+    *each(12, "file not found", *option("--config", "nope", LATIN, after=("agents", "list"))),
     *each(2, "error:", *(("run", "--batch", name) for name in ("", "folder", LONG, "~nosuchuser/x", "t.jsonl/x"))),
     *each(12, "file not found", ("run", "--batch", "nope"), ("run", "echo", "text=@nope"), ("run", "echo", "--params", "@nope")),
     *each(2, "error:", *(("run", "echo", f"text=@{name}") for name in ("folder", LONG, "~nosuchuser/x", ""))),
@@ -109,7 +109,7 @@ CASES = [
         case
         for name in ("TRACE_URL", "MEMAGENT_URL")
         for url in ("x", "http://", "http://ann:pa55@h", "http://h:99999", LATIN, "ftp://h")
-        for case in each(2, f"{name} is not the URL of a service", ("status",), environment={name: url})
+        for case in each(2, f"{name} is not a valid URL of a service", ("status",), environment={name: url})
     ],
     *each(14, "File name too long", ECHO, ("contracts", "list"), environment={"AORCH_LEDGER": LONG}),
     *each(2, "", ECHO, environment={"AORCH_SESSION_ID": LATIN}),

@@ -182,4 +182,4 @@ def test_a_ledger_that_cannot_be_one_ends_an_example_with_a_sentence_and_exit_co
     process = example(tmp_path, name)
     assert process.returncode == 14
     assert "Traceback" not in process.stderr
-    assert f"{name}.db is a folder" in process.stderr.splitlines()[-1]
+    assert f"{name}.db for writing: it is a directory" in process.stderr.splitlines()[-1]

@@ -101,10 +101,10 @@ def test_whole_numbers_survive_at_any_size(tmp_path: Path) -> None:
 
 
 BROKEN: list[tuple[Any, type[Exception], str]] = [
-    ("{", InvalidJSON, "invalid JSON"),
-    ("\ufffd{}", InvalidJSON, "invalid JSON"),
+    ("{", InvalidJSON, "not JSON"),
+    ("\ufffd{}", InvalidJSON, "not JSON"),
     ("[" * 100_000, UsageError, "Expected `object`"),
-    ('{"payload": {"a": ' + "[" * 100_000, InvalidJSON, "invalid JSON"),
+    ('{"payload": {"a": ' + "[" * 100_000, InvalidJSON, "not JSON"),
     ("7", UsageError, "Expected `object`"),
     ({}, UsageError, "contract_id"),
     (old(""), UsageError, "contract_id"),
@@ -130,7 +130,7 @@ def test_an_invalid_contract_is_reported_with_its_location_and_those_before_it_s
         import_contracts(tmp_path / "a.db", file)
     assert str(refusal.value).startswith(f"{file}, line 3: ")
     assert reason in str(refusal.value)
-    assert "Before it: 1 imported" in refusal.value.hint  # type: ignore[attr-defined]  # it is one of ours
+    assert "Contracts before it: 1 imported" in refusal.value.hint  # type: ignore[attr-defined]  # it is one of ours
     assert [json.loads(each)["contract_id"] for each in exported(tmp_path / "a.db").splitlines()] == ["a"]
 
 
@@ -138,7 +138,7 @@ def test_an_invalid_contract_of_a_list_is_reported_with_its_number(tmp_path: Pat
     file = write(tmp_path / "a.json", json.dumps([old("a"), old("b", status="done")]))
     with pytest.raises(UsageError, match=r"a\.json, contract 2 of the list: status: Invalid enum value 'done'"):
         import_contracts(tmp_path / "a.db", file)
-    with pytest.raises(InvalidJSON, match=r"b\.json: invalid JSON"):
+    with pytest.raises(InvalidJSON, match=r"b\.json is not JSON"):
         import_contracts(tmp_path / "a.db", write(tmp_path / "b.json", '[{"contract_id"'))
 
 
@@ -196,7 +196,7 @@ def test_a_fixed_file_is_imported_from_where_the_import_stopped(tmp_path: Path) 
     file = write(tmp_path / "a.jsonl", *forms[:777], "{", *forms[777:])
     with pytest.raises(InvalidJSON, match="line 778") as refusal:
         import_contracts(tmp_path / "a.db", file)
-    assert refusal.value.hint == "Before it: 777 imported, 0 in the ledger already."
+    assert refusal.value.hint.endswith("Contracts before it: 777 imported, 0 skipped.")
     write(file, *forms)
     assert import_contracts(tmp_path / "a.db", file) == ImportCounts(new=423, present=777)
 

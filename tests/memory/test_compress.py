@@ -90,11 +90,11 @@ def test_any_session_id_can_be_compressed(home: Home) -> None:
 def test_an_unknown_session_exits_12_and_the_others_are_compressed(incident: Home) -> None:
     done = incident.aorch("compress", "nobody", SESSION, "--json")
     assert done.code == 12
-    assert "no session is called 'nobody'" in done.err
+    assert "session 'nobody' not found" in done.err
     assert "1 session compressed, 1 failed" in done.err
     unknown, known = map(jsonio.decode, done.out.splitlines())
     assert (unknown["status"], unknown["session_id"], unknown["compressed"]) == ("error", "nobody", 0)
-    assert unknown["error"] == "no session is called 'nobody'"
+    assert unknown["error"] == "session 'nobody' not found"
     assert known["status"] == "ok"
 
 
@@ -128,7 +128,7 @@ def test_quiet_prints_only_problems(home: Home) -> None:
     put(home.ledger, *pairs(1))
     done = home.aorch("compress", "--all", "--quiet")
     assert (done.code, done.out, done.err) == (0, "", "")
-    assert "no session is called" in home.aorch("compress", "nobody", "--quiet").err
+    assert "session 'nobody' not found" in home.aorch("compress", "nobody", "--quiet").err
 
 
 def test_all_as_json_prints_a_line_for_each_session_with_new_contracts(home: Home) -> None:

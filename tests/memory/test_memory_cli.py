@@ -113,7 +113,7 @@ def test_show_of_an_uncompressed_session_is_empty_and_an_unknown_session_exits_1
     assert home.aorch("memory", "show", "fresh", "--json").json == {"session_id": "fresh", "blocks": []}
     done = home.aorch("memory", "show", "nobody")
     assert done.code == 12
-    assert "no session or memory block is called 'nobody'" in done.err
+    assert "session or memory block 'nobody' not found" in done.err
 
 
 # search

@@ -13,6 +13,7 @@ from typing import Any
 
 from aorch.errors import LedgerBusy, LedgerError, LedgerFull, LedgerInvalid, LedgerReadOnly
 
+CHOOSE_ANOTHER = "Choose another file with --ledger or AORCH_LEDGER."
 BUSY_TIMEOUT_S = 30.0
 """How long a statement waits for another process's lock before it raises LedgerBusy."""
 SLICE_S = 0.1
@@ -207,17 +208,17 @@ def translated_os() -> Iterator[None]:
     except OSError as error:
         full, forbidden = (errno.ENOSPC, errno.EDQUOT), (errno.EACCES, errno.EPERM, errno.EROFS)
         kind = LedgerFull if error.errno in full else LedgerReadOnly if error.errno in forbidden else LedgerError
-        raise kind(f"{error.filename} could not be written: {error.strerror}") from error
+        raise kind(f"cannot write {error.filename}: {error.strerror}") from error
 
 
 def not_writable(path: Path) -> LedgerReadOnly:
     """The error of a ledger that cannot be opened for writing."""
     try:
-        reason = "is a folder" if path.is_dir() else "cannot be written (the file or its directory is read-only)"
+        reason = "it is a directory" if path.is_dir() else "the file or its directory is read-only"
     except OSError as error:
-        reason = f"cannot be opened: {error.strerror}"
-    return LedgerReadOnly(f"the ledger {path} {reason}", "Name another file with --ledger or AORCH_LEDGER.")
+        reason = str(error.strerror)
+    return LedgerReadOnly(f"cannot open the ledger {path} for writing: {reason}", CHOOSE_ANOTHER)
 
 
 def _not_a_ledger(path: Path, reason: object) -> LedgerInvalid:
-    return LedgerInvalid(f"{path} is not a ledger: {reason}", "Name another file with --ledger or AORCH_LEDGER.")
+    return LedgerInvalid(f"{path} is not a ledger: {reason}", CHOOSE_ANOTHER)
