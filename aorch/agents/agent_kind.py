@@ -6,9 +6,8 @@ Each kind is one module. `kinds.py` lists the kinds by the key that selects them
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -38,8 +37,7 @@ class AgentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     concurrency: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class AddOption:
+class AddOption(NamedTuple):
     """An option of `aorch agents add`.
 
     Its value is text, or of `type` (bool: an option without a value); with `multiple` a list of those, and with `pairs`
@@ -59,8 +57,7 @@ class AddOption:
         return self.flag.removeprefix("--").replace("-", "_")
 
 
-@dataclass(frozen=True, slots=True)
-class AddRequest:
+class AddRequest(NamedTuple):
     """The arguments of `aorch agents add`.
 
     `words` follow `--`. `capabilities` has the table of each capability, `options` the given options of all kinds, and `common`
@@ -68,11 +65,11 @@ class AddRequest:
     """
 
     folder: Path
-    agent_id: str = ""
-    words: list[str] = field(default_factory=list)
-    capabilities: dict[str, dict[str, Any]] = field(default_factory=dict)
-    options: dict[str, Any] = field(default_factory=dict)
-    common: dict[str, Any] = field(default_factory=dict)
+    agent_id: str
+    words: list[str]
+    capabilities: dict[str, dict[str, Any]]
+    options: dict[str, Any]
+    common: dict[str, Any]
 
 
 Table = TypeVar("Table", bound=AgentConfig)

@@ -7,7 +7,6 @@ import os
 import resource
 import signal
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from aorch.agents.child_watcher import wait_by_pidfd
@@ -26,17 +25,16 @@ SPARE = 16
 LACK_HINT = "Raise the limits (ulimit -n, ulimit -u), or run fewer tasks at once."
 
 
-@dataclass(slots=True)
 class ProgramRun:
     """The output of a program so far. `exit_code` (-N if signal N killed it) is None until it has ended by itself.
 
     `stderr` is only the last STDERR_TAIL bytes. `too_long`: standard output was longer than the limit.
     """
 
-    stdout: bytearray = field(default_factory=bytearray)
-    stderr: bytearray = field(default_factory=bytearray)
-    exit_code: int | None = None
-    too_long: bool = False
+    def __init__(self) -> None:
+        self.stdout, self.stderr = bytearray(), bytearray()
+        self.exit_code: int | None = None
+        self.too_long = False
 
 
 async def run(

@@ -34,7 +34,7 @@ ENCODINGS: dict[str, Callable[[Any], str]] = {
 _KEY = r"\w(?:[\w -]*[\w-])?"
 _PATH = rf'(?:(?!\d){_KEY}|\["[^"]*"\])(?:\.{_KEY}|\[\d+\]|\["[^"]*"\])*'
 _INNER = rf"(?:\$\w+|{_PATH}(?:\|\w+)?)"
-_PLACE = re.compile(rf"\{{\{{(?P<literal>{_INNER})\}}\}}|\{{(?P<inner>{_INNER})\}}")
+_PLACE = re.compile(rf"\{{(?P<double>\{{)?(?P<inner>{_INNER})\}}(?(double)\}})")
 _STEP = re.compile(rf'(?:^|\.)({_KEY})|\[(\d+)\]|\["([^"]*)"\]')
 _LONGEST_NUMBER = 18
 NAME = re.compile(_KEY)
@@ -63,7 +63,7 @@ def references(template: Any) -> Iterator[Reference]:
             yield from references(value)
     elif isinstance(template, str):
         for match in _PLACE.finditer(template):
-            if match["inner"]:
+            if not match["double"]:
                 yield _reference(match["inner"])
 
 
@@ -111,8 +111,8 @@ def fill_text(template: str, scope: Mapping[str, Any], variables: Mapping[str, s
     """Like `fill`, but the result is always a string. `{$NAME}` refers to `variables`."""
 
     def replacement(match: re.Match[str]) -> str:
-        if match["literal"]:
-            return f"{{{match['literal']}}}"
+        if match["double"]:
+            return f"{{{match['inner']}}}"
         reference = _reference(match["inner"])
         if reference.variable is None:
             return ENCODINGS.get(reference.encoding or "", _as_text)(value_at(reference, scope))
@@ -139,7 +139,7 @@ def value_at(reference: Reference, scope: Mapping[str, Any]) -> Any:
 
 def _whole(template: Any) -> Reference | None:
     match = _PLACE.fullmatch(template) if isinstance(template, str) else None
-    if match is None or not match["inner"]:
+    if match is None or match["double"]:
         return None
     reference = _reference(match["inner"])
     return None if reference.encoding or reference.variable else reference
