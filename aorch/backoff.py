@@ -1,11 +1,10 @@
 """Exponential backoff: how long to wait between attempts."""
 
 import random
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Backoff:
+class Backoff(NamedTuple):
     """Pauses that double from `first_s` to `longest_s` (seconds). Each is multiplied by a random factor in the range
     `jitter`, so that several processes do not retry at the same time.
     """

@@ -13,6 +13,7 @@ from aorch.ledger.changes import Changes
 from aorch.ledger.ledger import Ledger
 
 if TYPE_CHECKING:
+    from aorch.trace.embedded_delivery import EmbeddedDelivery
     from aorch.trace.scheduler import BackgroundDelivery
 
 
@@ -46,3 +47,10 @@ def background(config: Config, changes: Changes, report: Callable[[str], None]) 
     from aorch.trace.scheduler import BackgroundDelivery  # noqa: PLC0415  it takes aiohttp, which `aorch run` does not
 
     return BackgroundDelivery(config, changes, report)
+
+
+def embedded_delivery(config: Config) -> "EmbeddedDelivery":
+    """Delivery to Trace by a program that embeds aorch, not started yet."""
+    from aorch.trace.embedded_delivery import EmbeddedDelivery  # noqa: PLC0415  `aorch run` does not use it
+
+    return EmbeddedDelivery(config)

@@ -25,7 +25,6 @@ from aorch.ids import new_id
 from aorch.ledger import priorities
 from aorch.ledger.record import ORCHESTRATOR
 from aorch.process.threads import in_thread
-from aorch.trace.embedded_delivery import EmbeddedDelivery
 
 _FIELDS = {"capability", "parameters", "context", "agent_id", "timeout_s", "from_agent", "parent_id", "metadata"}
 
@@ -53,7 +52,7 @@ class Orchestrator:
         self.registry = registry = bootstrap.registry(config)
         self._lifecycle = Lifecycle(partial(bootstrap.executor, config, registry))
         self._queue: TaskSubmitter | None = None
-        self._delivery = EmbeddedDelivery(config) if trace_url and config.trace_url else None
+        self._delivery = bootstrap.embedded_delivery(config) if trace_url and config.trace_url else None
 
     def register_agent(self, agent: Agent, *, replace: bool = False) -> bool:
         """Add `agent` and return True. With `replace` it replaces an agent with the same id, which is useful in notebooks.

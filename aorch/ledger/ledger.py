@@ -82,9 +82,8 @@ class Ledger:
         connection = self._database.connect()
         with ExitStack() as opened, translated(path):
             opened.callback(connection.close)
-            self._owner = ProcessLock(path)
-            opened.callback(self._owner.close)
             _recover(connection, path)
+            self._owner = ProcessLock(path)
             opened.pop_all()
         self._file: tuple[int, int] | None = None
         with suppress(OSError):  # if the file is gone already, `check_file` reports it

@@ -1,7 +1,6 @@
 """Prints answers, tables and errors: for a person at a terminal, or for the next program in a pipe."""
 
 import os
-import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, BinaryIO, cast
@@ -15,19 +14,17 @@ SHORTEST_CUT = 12
 """Minimum width of a column that is cut."""
 FALLBACK_WIDTH = 80
 """Columns of a terminal that does not report its width."""
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_CONTROL = (*range(0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0), *range(0x2028, 0x202F), *range(0x2066, 0x206A))
+_ESCAPES = {number: f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}" for number in _CONTROL}
+"""Characters that control a terminal or the direction of text. A regular expression for them takes 4 ms to compile."""
 
 
 def printable(text: str, *, lines: bool = False) -> str:
     """`text` with control characters escaped, so that an agent's output cannot control the terminal. With `lines`, newlines
     and tabs are kept.
     """
-    shown = _CONTROL.sub(lambda match: _escape(match[0]), text)
+    shown = text.translate(_ESCAPES)
     return shown if lines else shown.replace("\n", "\\n").replace("\t", "\\t")
-
-
-def _escape(character: str) -> str:
-    return f"\\x{ord(character):02x}" if ord(character) < 256 else f"\\u{ord(character):04x}"
 
 
 def complain(error: AorchError) -> None:

@@ -39,10 +39,10 @@ def make_ledger(ledger: Path) -> None:
     Raises OSError.
     """
     file = resolved(ledger)
-    make_folder(file.parent)
     # The lock is for threads that open the same new ledger: closing a descriptor of a file drops SQLite's locks on it.
     with _making, contextlib.suppress(FileExistsError):
         if not file.exists():
+            make_folder(file.parent)
             os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, file_mode(file.parent)))
 
 

@@ -61,11 +61,12 @@ class ProcessLock:
     """Shows that this process, under its `owner_id`, is alive, until `close`. Raises LedgerError."""
 
     def __init__(self, ledger: Path) -> None:
+        owners = _owners(ledger)
         with translated_os():
-            files.make_folder(_owners(ledger))
+            files.make_folder(owners)
         while True:
             self.owner_id = new_id()
-            self._file = _owners(ledger) / self.owner_id
+            self._file = owners / self.owner_id
             with contextlib.suppress(BlockingIOError), translated_os():
                 self._lock = FileLock(self._file, os.O_CREAT | os.O_EXCL)
                 if self._lock.is_on(self._file):
@@ -128,8 +129,9 @@ def exclusive(ledger: Path, work: str) -> Iterator[bool]:
     """
     try:
         with translated_os():
-            files.make_folder(_owners(ledger))
-            lock = FileLock(_owners(ledger) / work, os.O_CREAT)
+            owners = _owners(ledger)
+            files.make_folder(owners)
+            lock = FileLock(owners / work, os.O_CREAT)
     except BlockingIOError:
         yield False
         return
