@@ -147,5 +147,5 @@ def _open(file: str) -> tuple[int, int | None]:
         raise UsageError(f"cannot read the batch file {file!r}: {reason}") from error
     status = os.fstat(descriptor)
     if stat.S_ISDIR(status.st_mode):
-        raise UsageError(f"the batch file {file!r} is a directory")
+        raise UsageError(f"the batch file {file!r} is a directory", "Name a file in it.")
     return descriptor, status.st_size if stat.S_ISREG(status.st_mode) else None

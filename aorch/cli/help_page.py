@@ -58,7 +58,7 @@ def help_page(command: Any, ctx: Any) -> HelpPage:
             sections.setdefault(title, []).append((label, parameter.help or ""))
     last = sections.pop(GLOBAL_OPTIONS, [])
     return HelpPage(
-        " ".join((ctx.command_path, *command.collect_usage_pieces(ctx))),
+        re.sub(r"[{}]", "", " ".join((ctx.command_path, *command.collect_usage_pieces(ctx)))),  # Typer writes {NAME}
         paragraphs,
         examples,
         [(title, rows) for title, rows in [*sections.items(), (GLOBAL_OPTIONS, last)] if rows],

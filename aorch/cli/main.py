@@ -1,5 +1,6 @@
 """The root command `aorch`: its commands, each imported only when it is used, and how their errors are reported."""
 
+import re
 import signal
 import sys
 import threading
@@ -35,7 +36,7 @@ COMMANDS = {
 """Each module in `commands`, with its line in `aorch --help`; the most frequently used command first."""
 
 CONFIG_HELP = "Read FILE instead of the aorch.toml of this directory or a parent directory."
-NO_COLOR_HELP = "Print without colors (default: colors on a terminal without NO_COLOR)."
+NO_COLOR_HELP = "Print without colors (default: colors on a terminal, unless NO_COLOR is set)."
 
 ABOUT = """
 Run any agent by capability, and keep a record of every call.
@@ -131,6 +132,9 @@ def _errors_reported() -> Iterator[None]:
 def _usage_error(error: typer.TyperException) -> UsageError:
     """An argument error of Typer as a UsageError."""
     message = error.format_message().rstrip(".")
+    message = message.replace("a valid float", "a number").replace("a valid int", "an int")
+    message = re.sub(r"not in the range x>=(\S+)$", r"less than \1", message)
+    message = re.sub(r"not in the range (\S+)<=x<=(\S+)$", r"not between \1 and \2", message)
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "aorch"
     return UsageError(f"{message[:1].lower()}{message[1:]}", f"`{path} --help` shows the usage.")

@@ -43,7 +43,7 @@ GraceOption = Annotated[
         "--grace",
         min=0,
         metavar="SECONDS",
-        help="Seconds that running tasks get to finish after a stop signal (default: 10).",
+        help="Seconds for running tasks to finish after a stop signal (default: 10).",
     ),
 ]
 IdArgument = Annotated[
@@ -121,7 +121,7 @@ class FilterOptions(OptionGroup):
     ] = None
     until: Annotated[
         str | None,
-        typer.Option("--until", metavar="TIME", help="Only contracts created before TIME (written as for --since)."),
+        typer.Option("--until", metavar="TIME", help="Only contracts created before TIME (same format as --since)."),
     ] = None
     text: Annotated[
         str | None,

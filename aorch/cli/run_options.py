@@ -88,7 +88,7 @@ class DetachOptions(OptionGroup):
         typer.Option(
             "--expires",
             metavar="TIME",
-            help="Fail the task as `expired` if it has not started by TIME (written as for --not-before).",
+            help="Fail the task as `expired` if it has not started by TIME (same format as --not-before).",
             rich_help_panel=QUEUE_PANEL,
         ),
     ] = None

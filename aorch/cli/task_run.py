@@ -204,17 +204,14 @@ def submit(config: "Config", task: "Task", options: "DetachOptions", *, as_json:
 
 
 def _queue_options(options: "DetachOptions") -> "QueueOptions":
-    from datetime import UTC, datetime
-
-    from aorch.cli.time_options import future_time
+    from aorch.cli.time_options import expiry_time, future_time
     from aorch.clock import rfc3339
     from aorch.engine.task import QueueOptions
     from aorch.ledger import priorities
 
     start = future_time("--not-before", options.not_before) if options.not_before else None
-    end = future_time("--expires", options.expires) if options.expires else None
-    if end and end <= (start or datetime.now(UTC)):
-        must = "must be after --not-before" if start else "must be in the future"
-        raise UsageError(f"--expires {options.expires!r} {must}", "Give a later time.")
+    end = expiry_time("--expires", options.expires) if options.expires else None
+    if end and start and end <= start:
+        raise UsageError(f"--expires {options.expires!r} must be after --not-before", "Give a later time.")
     priority = priorities.DEFAULT if options.priority is None else options.priority
     return QueueOptions(priority, rfc3339(start) if start else None, rfc3339(end) if end else None, options.webhook)

@@ -33,6 +33,18 @@ def future_time(option: str, text: str) -> "datetime":
     return _time(option, text, 1)
 
 
+def expiry_time(option: str, text: str) -> "datetime":
+    """Like `future_time`. Also raises UsageError for a time that is not in the future."""
+    from datetime import UTC, datetime
+
+    from aorch.errors import UsageError
+
+    moment = future_time(option, text)
+    if moment <= datetime.now(UTC):
+        raise UsageError(f"{option} {text!r} must be in the future", "Give a later time.")
+    return moment
+
+
 def _time(option: str, text: str, direction: int) -> "datetime":
     from datetime import UTC, datetime
 

@@ -118,12 +118,12 @@ def test_ls_and_rm_are_aliases_of_list_and_remove(home: Home) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (("contracts", "list", "--limit", "0"), "invalid value for '--limit' / '-n': 0 is not in the range x>=1"),
+        (("contracts", "list", "--limit", "0"), "invalid value for '--limit' / '-n': 0 is less than 1"),
         (("contracts", "list", "--nosuch"), "no such option: --nosuch"),
         (("contracts", "show"), "missing argument 'ID'"),
         (("contracts", "nosuch"), "no such command 'nosuch'"),
         (("contract",), "no command 'contract'"),
-        (("run", "echo", "--timeout", "x"), "invalid value for '--timeout': 'x' is not a valid float"),
+        (("run", "echo", "--timeout", "x"), "invalid value for '--timeout': 'x' is not a number"),
     ],
 )
 def test_an_error_in_arguments_has_the_form_of_all_errors(home: Home, arguments: tuple[str, ...], error: str) -> None:

@@ -52,7 +52,7 @@ def test_a_token_has_the_scopes_read_and_run_by_default_and_json_shows_all_its_f
 NO_TOKENS = [
     (("create", "taken"), 13, "token 'taken' already exists"),
     (("create", "x", "--expires", "soon"), 2, "--expires 'soon' is neither a time nor a delay"),
-    (("create", "x", "--expires", "2020-01-01"), 2, "is in the past"),
+    (("create", "x", "--expires", "2020-01-01"), 2, "must be in the future"),
     (("create", "x", "--expires", "99999999999w"), 2, "is neither a time nor a delay"),
     (("create", "x\ny"), 2, "invalid token name"),
     (("create", "x", "--agent", "orchestrator"), 2, "cannot be bound"),

@@ -117,7 +117,9 @@ def add(
         list[str] | None,
         typer.Option("--capability", "-c", metavar="NAME", help="Capability of the agent; repeatable."),
     ] = None,
-    description: Annotated[str, typer.Option("--description", help="Description of the capability.")] = "",
+    description: Annotated[
+        str, typer.Option("--description", metavar="TEXT", help="Description of the capability.")
+    ] = "",
     param: Annotated[
         list[str] | None,
         typer.Option(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aorch.cli.options import JsonOption, LedgerOption
+from aorch.cli.options import JsonOption, LedgerOption, OptionGroup
 from aorch.cli.shell_completion import complete_sessions
 from aorch.cli.time_options import past_time
 
@@ -30,27 +30,23 @@ MaxTokensOption = Annotated[
 ]
 
 
-@app.command()
-def compress(
-    sessions: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="SESSION...", help="Sessions to compress.", autocompletion=complete_sessions),
-    ] = None,
-    all_: Annotated[bool, typer.Option("--all", help="Compress every session with new contracts.")] = False,
+class HowOptions(OptionGroup):
+    """How sessions are compressed, and which of them are skipped."""
+
     intent: Annotated[
         str | None,
         typer.Option("--intent", metavar="TEXT", help="What you need the memory for; related content is kept first."),
-    ] = None,
+    ] = None
     via: Annotated[
         Via,
         typer.Option(
             "--via",
             metavar="COMPRESSOR",
             case_sensitive=False,
-            help="local, llm, memagent, or auto: the configured one, otherwise local (default: auto).",
+            help="Compressor: local, llm or memagent; auto uses the configured one, or local (default: auto).",
         ),
-    ] = Via.auto,
-    max_tokens: MaxTokensOption = 512,
+    ] = Via.auto
+    max_tokens: MaxTokensOption = 512
     idle: Annotated[
         str | None,
         typer.Option(
@@ -58,13 +54,30 @@ def compress(
             metavar="TIME",
             help="Skip sessions with contracts newer than TIME: 1h, 1d12h, '2 days', today, 2026-01-31T09:00:00Z.",
         ),
-    ] = None,
+    ] = None
     min_contracts: Annotated[
         int,
         typer.Option(
             "--min-contracts", min=1, metavar="N", help="Skip sessions with fewer than N new contracts (default: 1)."
         ),
-    ] = 1,
+    ] = 1
+
+    def check(self) -> "CompressionOptions":
+        """Raises UsageError for an invalid time."""
+        from aorch.memory.compressor import CompressionOptions
+
+        since = past_time("--idle", self.idle) if self.idle else None
+        return CompressionOptions(str(self.via), self.intent, self.max_tokens, since, self.min_contracts)
+
+
+@app.command()
+def compress(
+    how: HowOptions,
+    sessions: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="SESSION...", help="Sessions to compress.", autocompletion=complete_sessions),
+    ] = None,
+    all_: Annotated[bool, typer.Option("--all", help="Compress every session with new contracts.")] = False,
     json: JsonOption = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only problems.")] = False,
     ledger: LedgerOption = None,
@@ -88,14 +101,12 @@ def compress(
 
     from aorch.config import settings
     from aorch.errors import UsageError
-    from aorch.memory.compressor import CompressionOptions
 
     if bool(sessions) == all_:
         raise UsageError(
             "sessions cannot be combined with --all" if all_ else "missing session", "Name sessions, or pass --all."
         )
-    how = CompressionOptions(str(via), intent, max_tokens, past_time("--idle", idle) if idle else None, min_contracts)
-    code = asyncio.run(_each(settings.load(ledger), sessions, how, as_json=json, quiet=quiet))
+    code = asyncio.run(_each(settings.load(ledger), sessions, how.check(), as_json=json, quiet=quiet))
     raise typer.Exit(code)
 
 

@@ -134,8 +134,8 @@ def tail(
 ) -> None:
     """Show the newest contracts, oldest first, and optionally follow new ones.
 
-    Each contract is printed once, in its status at that time. So a REQUEST that you follow is usually in_progress, and its
-    RESPONSE is printed later.
+    Each contract is printed once, with its status at that time. With --follow, a REQUEST is usually in_progress, and its
+    RESPONSE follows.
 
     \b
     Examples:
@@ -168,7 +168,9 @@ def export(
     which: FilterOptions,
     format_: Annotated[
         ExportFormat,
-        typer.Option("--format", metavar="FORMAT", case_sensitive=False, help="jsonl or csv (default: jsonl)."),
+        typer.Option(
+            "--format", metavar="FORMAT", case_sensitive=False, help="Output format: jsonl or csv (default: jsonl)."
+        ),
     ] = ExportFormat.jsonl,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Output file (default: standard output).")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aorch.cli.options import CREATES_NEW, GraceOption, LedgerOption, warn_of_missing
+from aorch.cli.options import CREATES_NEW, GraceOption, LedgerOption, OptionGroup, warn_of_missing
 
 if TYPE_CHECKING:
     from aorch.config.settings import Config
@@ -13,11 +13,12 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False)
 
 
-@app.command()
-def serve(
+class ServeOptions(OptionGroup):
+    """Options that override the table [serve] of aorch.toml."""
+
     host: Annotated[
         str | None, typer.Option("--host", metavar="ADDRESS", help="Address to listen on (default: 127.0.0.1).")
-    ] = None,
+    ] = None
     port: Annotated[
         int | None,
         typer.Option(
@@ -28,14 +29,14 @@ def serve(
             metavar="PORT",
             help="Port to listen on; 0 picks a free one (default: ORCHESTRATOR_PORT, or 8888).",
         ),
-    ] = None,
+    ] = None
     workers: Annotated[
         int | None,
         typer.Option(
             "--workers", min=1, max=256, metavar="N", help="Number of processes that share the port (default: 1)."
         ),
-    ] = None,  # MOST_WORKERS
-    grace: GraceOption = None,
+    ] = None
+    grace: GraceOption = None
     token_file: Annotated[
         Path | None,
         typer.Option(
@@ -43,13 +44,18 @@ def serve(
             metavar="FILE",
             help="File of accepted tokens, one per line, in addition to those in the ledger.",
         ),
-    ] = None,
+    ] = None
+
+
+@app.command()
+def serve(
+    serve_options: ServeOptions,
     insecure: Annotated[
         bool,
-        typer.Option("--insecure", help="Accept requests without a token on any address, even if there are no tokens."),
+        typer.Option("--insecure", help="If there are no tokens, listen on any address and accept every request."),
     ] = False,
     log_json: Annotated[bool, typer.Option("--log-json", help="Write the log as JSON Lines.")] = False,
-    worker: Annotated[str | None, typer.Option("--worker", hidden=True)] = None,
+    supervisor: Annotated[str | None, typer.Option("--worker", hidden=True)] = None,
     ledger: LedgerOption = None,
 ) -> None:
     """Serve the HTTP API (/v1) with the agents and the ledger of the command line.
@@ -63,39 +69,57 @@ def serve(
       aorch serve --port 0 --log-json
       curl localhost:8888/v1/agents
     """
+    if supervisor is not None:
+        return _serve_supervised(supervisor)
     import asyncio
     import signal
 
-    import msgspec
-
     from aorch.cli.streams import set_aside
-    from aorch.config import config_file
-    from aorch.config import settings as configuration
     from aorch.process.signals import set_handler
     from aorch.server import worker_processes
 
-    if worker is not None:  # "CONNECTION,LISTENING": descriptors from the supervisor process
-        supervised = worker_processes.SupervisorConnection(*map(int, worker.split(",")))
-        options = supervised.options
-        set_aside()
-        return asyncio.run(
-            _serve(options.config, log_json=options.log_json, insecure=options.insecure, supervised=supervised)
-        )
-    config = configuration.load(ledger)
-    warn_of_missing(config.ledger, ledger, CREATES_NEW)
-    file = str(config_file.absolute(token_file, "--token-file")) if token_file else None
-    given = {"host": host, "port": port, "workers": workers, "grace_s": grace, "token_file": file}
-    settings = msgspec.structs.replace(
-        config.serve, **{key: value for key, value in given.items() if value is not None}
-    )
-    config = msgspec.structs.replace(config, serve=settings)
-    if settings.workers > 1:
+    config = _configuration(serve_options, ledger)
+    if config.serve.workers > 1:
         raise typer.Exit(worker_processes.supervise(config, log_json=log_json, insecure=insecure))
     set_handler(
         signal.SIGINT, signal.SIG_DFL
     )  # until the server listens, because opening the ledger may wait for a lock
     set_aside()
-    return asyncio.run(_serve(config, log_json=log_json, insecure=insecure))
+    asyncio.run(_serve(config, log_json=log_json, insecure=insecure))
+
+
+def _configuration(options: ServeOptions, ledger: str | None) -> "Config":
+    import msgspec
+
+    from aorch.config import config_file, settings
+
+    config = settings.load(ledger)
+    warn_of_missing(config.ledger, ledger, CREATES_NEW)
+    file = str(config_file.absolute(options.token_file, "--token-file")) if options.token_file else None
+    given = {
+        "host": options.host,
+        "port": options.port,
+        "workers": options.workers,
+        "grace_s": options.grace,
+        "token_file": file,
+    }
+    serve_settings = msgspec.structs.replace(
+        config.serve, **{key: value for key, value in given.items() if value is not None}
+    )
+    return msgspec.structs.replace(config, serve=serve_settings)
+
+
+def _serve_supervised(descriptors: str) -> None:
+    """Serve as one of several processes. `descriptors`: those of the connection to the supervisor and of the socket."""
+    import asyncio
+
+    from aorch.cli.streams import set_aside
+    from aorch.server.worker_processes import SupervisorConnection
+
+    supervised = SupervisorConnection(*map(int, descriptors.split(",")))
+    options = supervised.options
+    set_aside()
+    asyncio.run(_serve(options.config, log_json=options.log_json, insecure=options.insecure, supervised=supervised))
 
 
 async def _serve(config: "Config", **options: Any) -> None:

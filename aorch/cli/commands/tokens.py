@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from aorch.cli.options import CREATES_NEW, JsonOption, LedgerOption, warn_of_missing
+from aorch.cli.options import CREATES_NEW, JsonOption, LedgerOption, OptionGroup, warn_of_missing
 from aorch.cli.shell_completion import complete_agents
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Create, list and revoke API tokens.")
@@ -13,21 +13,18 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, help="Create, list
 Scope = StrEnum("Scope", ["read", "run", "agents", "admin"])
 
 
-@app.command()
-def create(
-    name: Annotated[
-        str,
-        typer.Argument(metavar="NAME", help="Owner or purpose of the token; recorded in the contracts of its calls."),
-    ],
+class TokenOptions(OptionGroup):
+    """What a token allows."""
+
     scope: Annotated[
         list[Scope] | None,
         typer.Option(
             "--scope",
             metavar="SCOPE",
             case_sensitive=False,
-            help="read, run, agents or admin; repeat for several (default: read and run).",
+            help="Scope of the token: read, run, agents or admin; repeat for several (default: read and run).",
         ),
-    ] = None,
+    ] = None
     agent: Annotated[
         str | None,
         typer.Option(
@@ -37,7 +34,7 @@ def create(
             help="Only this token may act as this agent.",
             autocompletion=complete_agents,
         ),
-    ] = None,
+    ] = None
     expires: Annotated[
         str | None,
         typer.Option(
@@ -45,7 +42,16 @@ def create(
             metavar="TIME",
             help="Time at which the token expires: 30d, '2 weeks', tomorrow, 2026-01-31T09:00:00Z (default: never).",
         ),
-    ] = None,
+    ] = None
+
+
+@app.command()
+def create(
+    options: TokenOptions,
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="Owner or purpose of the token; recorded in the contracts of its calls."),
+    ],
     json: JsonOption = False,
     ledger: LedgerOption = None,
 ) -> None:
@@ -60,7 +66,7 @@ def create(
       aorch tokens create reviewer --scope read --scope run --agent code_reviewer
     """
     from aorch.cli.render.console import note, print_json, print_text
-    from aorch.cli.time_options import future_time
+    from aorch.cli.time_options import expiry_time
     from aorch.config import settings
     from aorch.govern import access_tokens
 
@@ -69,9 +75,9 @@ def create(
     token, row = access_tokens.create(
         path,
         name,
-        [str(each) for each in scope] if scope else access_tokens.DEFAULT_SCOPES,
-        agent,
-        future_time("--expires", expires) if expires else None,
+        [str(each) for each in options.scope] if options.scope else access_tokens.DEFAULT_SCOPES,
+        options.agent,
+        expiry_time("--expires", options.expires) if options.expires else None,
     )
     if json:
         return print_json({"token": token, **row.as_dict()})

@@ -19,7 +19,7 @@ app = typer.Typer(
     epilog="Exit code: 0 everything is delivered, 3 Trace failed or is not reachable, 13 a delivery was parked, 14 ledger error."
 )
 def push(json: JsonOption = False, ledger: LedgerOption = None) -> None:
-    """Deliver everything that is due now. For cron, if no `aorch serve` is running.
+    """Deliver everything that is due now. Use it from cron if no `aorch serve` is running.
 
     \b
     Examples:
