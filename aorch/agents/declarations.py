@@ -25,7 +25,9 @@ def add(config: Config, request: AddRequest) -> str:
     kinds.decode(None, agent_id, table)
     file = file_of(config)
     if agent_id in config.agents:
-        raise Conflict(f"an agent {agent_id!r} is declared in {file}", f"First run `aorch agents remove {agent_id}`.")
+        raise Conflict(
+            f"{file} already declares an agent {agent_id!r}", f"Remove it first with `aorch agents remove {agent_id}`."
+        )
     if agent_id in config.pipelines:
         raise Conflict(f"a pipeline {agent_id!r} is declared in {file}", "Choose another ID.")
     if agent_id == ExampleAgent().agent_id or agent_id in (each.agent_id for each in entry_points.installed()):
@@ -43,6 +45,8 @@ def remove(config: Config, agent_id: str) -> Path:
     if config.file is None:
         raise NotFound(f"no agent {agent_id!r} is declared: there is no aorch.toml", "See `aorch agents list`.")
     if agent_id not in config.agents:
-        raise NotFound(f"no agent {agent_id!r} is declared in {config.file}", "See `aorch agents list`.")
+        raise NotFound(
+            f"{config.file} does not declare an agent {agent_id!r}", "List the agents with `aorch agents list`."
+        )
     toml_edit.remove_table(config.file, "agents", agent_id)
     return config.file

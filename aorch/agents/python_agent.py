@@ -94,7 +94,7 @@ def load(class_path: str, arguments: dict[str, Any], folder: Path | None = None)
         sys.path.insert(0, str(folder))
     module_name, colon, class_name = class_path.partition(":")
     if not (module_name and colon and class_name):
-        raise AorchError("a class is written as module:Class")
+        raise AorchError("not in the form MODULE:CLASS")
     found = getattr(importlib.import_module(module_name), class_name)
     if not (isinstance(found, type) and issubclass(found, Agent)):
         raise AorchError("it is not a class that extends aorch.agents.Agent")

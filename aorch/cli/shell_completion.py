@@ -26,6 +26,15 @@ def complete_parameters(ctx: Any, incomplete: str) -> Iterator[str]:
     yield from _matches(incomplete, (f"{name}=" for name in names if name not in given))
 
 
+def complete_commands(ctx: Any, incomplete: str) -> Iterator[str]:
+    """The commands that start with `incomplete`, in the group that the words before it name."""
+    group = ctx.find_root().command
+    for word in ctx.params.get("words") or ():
+        group = group.get_command(ctx, word) if hasattr(group, "get_command") else None
+    if hasattr(group, "list_commands"):
+        yield from _matches(incomplete, group.list_commands(ctx))
+
+
 def complete_agents(incomplete: str) -> Iterator[str]:
     """The agents whose id starts with `incomplete`."""
     yield from _matches(incomplete, _known_agents())

@@ -1,5 +1,6 @@
 """Error responses: `application/problem+json` (RFC 9457). The status is the `http_status` of the error's class."""
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,6 +16,13 @@ from aorch.server.fast_path import JsonResponse
 PROBLEM = "application/problem+json"
 RETRY_AFTER_S = 1
 
+_PLAIN = {
+    "a valid string": "a string",
+    "a valid integer": "an integer",
+    "a valid number": "a number",
+    "a valid boolean": "a boolean",
+    "a valid dictionary": "an object",
+}
 _TITLES = {
     400: "Bad request",
     401: "Not authorised",
@@ -94,7 +102,17 @@ def validation_error(error: ValidationError, part: str, known: Iterable[str] = (
     place = ".".join(str(step) for step in first["loc"])
     if first["type"] == "extra_forbidden":
         return ParametersInvalid(f"{part}: unknown parameter {place!r}", f"Known parameters: {', '.join(known)}.")
-    return ParametersInvalid(f"{part}: {f'{place}: ' if place else ''}{first['msg']}")
+    return ParametersInvalid(_sentence(f"{part}: {place}" if place else f"the {part}", first["msg"]))
+
+
+def _sentence(field: str, message: str) -> str:
+    """pydantic's `message` about `field` as one sentence: "Input should be less than 5" becomes "limit must be less than 5"."""
+    if message == "Field required":
+        return f"{field} is required"
+    for theirs, plain in _PLAIN.items():
+        message = message.replace(theirs, plain)
+    must = re.sub(r"^\w+ should ", "must ", message)
+    return f"{field}{' ' if must != message else ': '}{must}"
 
 
 def from_aiohttp(error: web.HTTPException) -> HttpError:

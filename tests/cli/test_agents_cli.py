@@ -110,7 +110,7 @@ def test_an_id_in_use_is_a_conflict(home: Home) -> None:
     home.aorch(*GREET)
     done = home.aorch(*GREET)
     assert done.code == 13
-    assert "First run `aorch agents remove greet`." in done.err
+    assert "Remove it first with `aorch agents remove greet`." in done.err
 
 
 def test_an_agent_that_is_not_declared_cannot_be_removed_or_shown(home: Home) -> None:

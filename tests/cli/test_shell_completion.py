@@ -66,6 +66,12 @@ def test_commands_are_completed_without_aliases(home: Home) -> None:
     assert completed(home, "agents", "l") == ["list"]
 
 
+def test_help_completes_commands_and_subcommands(home: Home) -> None:
+    assert completed(home, "help", "con") == ["contracts", "config"]
+    assert completed(home, "help", "agents", "l") == ["list"]
+    assert completed(home, "help", "nosuch", "") == completed(home, "help", "run", "") == []
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_a_completion_script_names_aorch(home: Home, shell: str) -> None:
     done = home.aorch("completion", shell)

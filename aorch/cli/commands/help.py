@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from aorch.cli.shell_completion import complete_commands
+
 app = typer.Typer(add_completion=False)
 
 
@@ -11,7 +13,12 @@ app = typer.Typer(add_completion=False)
 def help_(
     ctx: typer.Context,
     words: Annotated[
-        list[str] | None, typer.Argument(metavar="[COMMAND]...", help="Command and subcommand (default: aorch itself).")
+        list[str] | None,
+        typer.Argument(
+            metavar="[COMMAND]...",
+            autocompletion=complete_commands,
+            help="Command and subcommand (default: aorch itself).",
+        ),
     ] = None,
 ) -> None:
     """Show the help of a command.
