@@ -12,7 +12,7 @@ def rfc3339(moment: datetime) -> str:
 
 
 def from_rfc3339(text: str) -> datetime:
-    """The UTC time in `text`, with its zone; a text without a zone is UTC. Raises ValueError."""
+    """The UTC time in `text`, with its zone; a time without a zone is UTC. Raises ValueError."""
     moment = datetime.fromisoformat(text)
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 

@@ -16,7 +16,7 @@ from aorch.clock import now
 
 FLUSH_AFTER_S = 0.1
 SERVICE_LOGGERS = ("aorch", "aiohttp", "asyncio")
-"""The loggers whose records, and those of the loggers below them, a service writes."""
+"""The loggers that a service writes to standard error, including the loggers below them."""
 
 ROOT = logging.getLogger("aorch")
 ROOT.addHandler(logging.NullHandler())
@@ -44,7 +44,7 @@ class LineHandler(logging.Handler):
         self._lines: list[str] = []
 
     def attach(self) -> None:
-        """Write the records of SERVICE_LOGGERS from now on."""
+        """Start writing the records of SERVICE_LOGGERS."""
         ROOT.setLevel(logging.INFO)
         for name in SERVICE_LOGGERS:
             logging.getLogger(name).addHandler(self)

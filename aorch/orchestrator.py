@@ -100,8 +100,9 @@ class Orchestrator:
         Each answer is like that of `orchestrate`, with its `item` and `index` (from 0). Reads at most `limit` items ahead
         of the answers that were yielded, so a slow consumer slows everything down and memory does not grow. Without
         `session_id` they share a new session. Closing the generator (`contextlib.aclosing`) cancels running tasks. Raises
-        UsageError if an item is not an object or `limit` is below 1, what `items` raises, and LedgerError if the ledger
-        does not accept a REQUEST. An answer that it does not accept within 5 s is yielded, and written as soon as it does.
+        UsageError if an item is not an object or `limit` is below 1, any exception that `items` raises, and LedgerError if
+        the ledger does not accept a REQUEST. An answer that it does not accept within 5 s is yielded, and written as soon
+        as it does.
         """
         if limit < 1:
             raise UsageError(f"limit must be 1 or more, not {limit}")
@@ -132,7 +133,7 @@ class Orchestrator:
     async def resume(self, contract_id: str) -> Answer:
         """Run the task of that REQUEST again, as a new one in the same session; the completed steps of a pipeline are reused.
 
-        Raises NotFound, Conflict (it completed, it still runs, it was resumed already), and what `perform` raises.
+        Raises NotFound, Conflict (it completed, is still running, or was resumed already), and the errors of `perform`.
         """
 
         def read() -> Task:

@@ -179,7 +179,7 @@ class Agent(ABC):
         return []
 
     def problem(self) -> str | None:
-        """Why this agent cannot take a task now, or None. A quick look at this machine, without network access.
+        """Why this agent cannot take a task now, or None. It must be a quick check of this machine, without network access.
 
         It is called in a thread: before the first task, after a failed task, and from time to time. See `probe`.
         """

@@ -43,7 +43,7 @@ class ProgramConfig(AgentConfig, frozen=True):
 
 
 class ProgramAgent(Agent):
-    """Runs a program for each task, without a shell, in a process group of its own."""
+    """Runs a program for each task, without a shell, in its own process group."""
 
     kind = "command"
 

@@ -1,4 +1,4 @@
-"""A registered agent: its capabilities, its state, its slots and what it has done in this process."""
+"""A registered agent: its capabilities, state, slots, and task counts in this process."""
 
 from typing import Any
 

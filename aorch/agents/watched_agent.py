@@ -1,6 +1,6 @@
 """The state of an agent: whether it can take tasks, since when, and why not.
 
-Routing reads the state and nothing else. It is checked off the event loop: before the agent's first task, after a failed task,
+Routing reads only this state. It is checked off the event loop: before the agent's first task, after a failed task,
 and when `refresh` finds it older than RETRY_S (agents that cannot take tasks) or REFRESH_S (agents that can).
 """
 
@@ -80,14 +80,14 @@ class WatchedAgent:
                 self.checking(asyncio.get_running_loop())
 
     def checking(self, loop: asyncio.AbstractEventLoop) -> "asyncio.Task[None]":
-        """The check in progress in that loop, which is started if there is none."""
+        """The check in progress in that loop; starts one if there is none."""
         if self._checking is None or self._checking.done() or self._checking.get_loop() is not loop:
             self._checked_at = time.monotonic()
             self._checking = loop.create_task(_look_at([self]) if self._is_local() else self._check())
         return self._checking
 
     def shares_thread(self, loop: asyncio.AbstractEventLoop) -> bool:
-        """Whether a check of this agent only looks at this machine, and none is in progress in that loop."""
+        """Whether this agent can be checked without network access, and no check is in progress in that loop."""
         checking = self._checking
         return self._is_local() and (checking is None or checking.done() or checking.get_loop() is not loop)
 
@@ -153,7 +153,7 @@ class WatchedAgent:
 
 
 async def refresh_all(agents: Iterable[WatchedAgent]) -> None:
-    """Check these agents at the same time; those that only look at this machine share one thread."""
+    """Check these agents at the same time; checks without network access share one thread."""
     loop = asyncio.get_running_loop()
     local = [each for each in agents if each.shares_thread(loop)]
     if local:

@@ -27,7 +27,7 @@ ANY_LENGTH = 2**60
 
 
 class BatchHistory:
-    """The earlier runs of a batch: what `reader` finds in the ledger under the keys of `generation`."""
+    """The earlier runs of a batch, which `reader` finds in the ledger by the keys of `generation`."""
 
     def __init__(self, reader: BatchReader, registry: Registry, generation: str) -> None:
         self.generation = generation

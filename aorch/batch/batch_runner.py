@@ -21,14 +21,14 @@ from aorch.engine.task import Answer, Outcome
 from aorch.errors import AorchError, Conflict
 
 LOOK_AHEAD, LOOK_AHEAD_BYTES = 1000, 8 * 1024 * 1024
-"""How many lines, and how many bytes of them, are read ahead before reading pauses."""
+"""Number of lines, and of their bytes, that are read ahead before reading pauses."""
 
 
 class BatchRunner:
     """Runs lines with `executor` and puts the result of each into `output`; `counts` counts them.
 
-    Results come as tasks end, or in the order of the lines (`ordered`). After the first failure, `fail_fast` starts no more
-    tasks; running ones finish. `history` has the earlier runs of a batch that can be resumed.
+    Results are in the order in which tasks end, or in the order of the lines (`ordered`). After the first failure,
+    `fail_fast` starts no more tasks; running ones finish. `history` has the earlier runs of a batch that can be resumed.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ class BatchRunner:
         return index, line
 
     async def _answer(self, index: int, line: Line) -> Answer | None:
-        """The answer to `line`; None if a line with the same key is running, whose answer serves both."""
+        """The answer to `line`; None if a line with the same key is running: its answer is used for both."""
         if line.key in self._duplicates:
             self._duplicates[line.key].append((index, line))
             return None
@@ -163,11 +163,11 @@ class BatchRunner:
             return await self._executor.perform(line.task, on_cut_off, in_line=True)
         except Unsaved as unsaved:  # its RESPONSE is written as soon as the ledger accepts it
             return unsaved.answer
-        except Conflict:  # the same line was run before, or another process is running it
+        except Conflict:  # the same line has already run, or another process is running it
             return self._recorded(line) or _rejected(Conflict("another process took this line first"))
 
     def _count_cut_off(self, line: Line, session_id: str, outcome: Outcome) -> None:
-        """Count a line that the end of the batch cut off: it has a contract, but no result."""
+        """Count a line that was interrupted by the end of the batch: it has a contract, but no result."""
         self.counts.add(line, outcome.failure, session_id)
 
     def _recorded(self, line: Line) -> Answer | None:

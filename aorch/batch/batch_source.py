@@ -1,4 +1,4 @@
-"""Where the lines of a batch come from: a file, standard input, or the unfinished tasks of a session."""
+"""The sources of the lines of a batch: a file, standard input, or the unfinished tasks of a session."""
 
 import os
 import stat
@@ -126,7 +126,7 @@ class BatchFile:
 
 
 def check_ledger_exists(ledger: Path) -> None:
-    """Raise NotFound if there is no ledger, so that continuing work in it does not create an empty one."""
+    """Raise NotFound if there is no ledger, because resuming in a missing ledger must not create an empty one."""
     if not config_file.exists(ledger):
         raise NotFound(f"no ledger at {ledger}, so there is nothing to continue", "Choose another file with --ledger.")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from aorch.errors import UsageError
 
 LONGEST_LINE = 16 * 1024 * 1024
-"""Bytes of one line; a longer line is invalid."""
+"""Maximum size of a line in bytes; a longer line is invalid."""
 READ_SIZE = 64 * 1024
 
 

@@ -42,7 +42,7 @@ def run_batch(
     source = _source(config, capability, items, task, batch)
     set_aside()  # after standard input was set aside, because FILE may be /dev/stdin
     output = StandardResults()
-    set_handler(signal.SIGINT, signal.SIG_DFL)  # a KeyboardInterrupt can get lost while modules are imported
+    set_handler(signal.SIGINT, signal.SIG_DFL)  # a KeyboardInterrupt can get lost during imports
     return asyncio.run(_run(config, batch, source, output, ledger))
 
 

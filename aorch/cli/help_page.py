@@ -140,7 +140,7 @@ def _wrap(text: str, columns: int) -> str:
 
 
 def _example(command: str, columns: int) -> str:
-    """The command, on several lines that a shell reads as one if it is longer than the page."""
+    """The command. If it is longer than the page, it is split into lines that end in a backslash."""
     lines, line = [], " "
     for word in _WORD.findall(command):
         if len(line) > 4 and len(line) + 1 + len(word) > columns - 2:

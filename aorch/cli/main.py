@@ -163,7 +163,7 @@ def _global_options(*, with_config: bool) -> list[TyperOption]:
 
 
 def _use_config(ctx: Any, _: Any, value: str | None) -> None:
-    """Name FILE in the environment, where `config_file` and any `aorch` that an agent starts read it."""
+    """Set AORCH_CONFIG to FILE, so that `config_file` and any `aorch` that an agent starts use it."""
     if value is None:
         return
     from aorch.config import config_file, environment

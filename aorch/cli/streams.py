@@ -31,13 +31,13 @@ def prepare() -> None:
 
 
 def _for_messages(descriptor: int, encoding: str) -> TextIO:
-    # no BufferedWriter: if a daemon thread of an agent holds its lock when the interpreter ends, that aborts the process
+    # no BufferedWriter: the process would abort if a daemon thread of an agent held its lock when the interpreter exits
     raw = _StandardError(descriptor, "w", closefd=False)
     return io.TextIOWrapper(raw, encoding, "backslashreplace", line_buffering=True)  # as python -u does
 
 
 class _StandardError(io.FileIO):
-    """Drops what cannot be written (full disk, closed pipe): the exit code still reports the result of the command."""
+    """Drops data that cannot be written (full disk, closed pipe): the exit code still reports the result of the command."""
 
     def write(self, data: Any) -> int:
         """Write all of `data`."""

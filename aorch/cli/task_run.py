@@ -86,7 +86,7 @@ def run_and_show(
     after: "Callable[[Answer], None] | None" = None,
 ) -> int:
     """Await the coroutine of `start`, call `after` with the answer, and show the answer. Returns the exit code."""
-    set_handler(signal.SIGINT, signal.SIG_DFL)  # a KeyboardInterrupt can get lost while modules are imported
+    set_handler(signal.SIGINT, signal.SIG_DFL)  # a KeyboardInterrupt can get lost during imports
     return asyncio.run(_run_and_show(config, start, cancelled_hint, as_json=as_json, after=after))
 
 

@@ -53,7 +53,7 @@ class CommandGroup(TyperGroup):
 
 
 def build_command(app: typer.Typer, name: str) -> Any:
-    """The command or group of `app`, made of the classes above."""
+    """The command or group of `app`, built from the classes above."""
     from aorch.cli.options import expand_groups
 
     app.info.cls = CommandGroup

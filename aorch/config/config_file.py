@@ -122,7 +122,7 @@ def absolute(name: str | Path, what: str, base: Path | None = None) -> Path:
     """
     try:
         path = Path(name).expanduser()
-    except RuntimeError as error:  # what pathlib raises for an unknown user, or no HOME
+    except RuntimeError as error:  # raised by pathlib for an unknown user, or without HOME
         raise UsageError(f"{what}: there is no home directory for {Path(name).parts[0]!r}") from error
     return path if path.is_absolute() else (base or working_folder()) / path
 
@@ -180,7 +180,7 @@ def _is_file(path: Path) -> bool:
 
 
 def _foreign_owner(path: Path) -> int | None:
-    """The user who owns `path`, or the symbolic link that it is, if that is neither the caller nor root."""
+    """The owner of `path` (of a symbolic link: of the link itself), if it is neither the caller nor root."""
     own = (os.geteuid(), 0)
     try:
         owners = (path.lstat().st_uid, path.stat().st_uid)

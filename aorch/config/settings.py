@@ -153,7 +153,7 @@ def _ledger_path(given: str | Path | None, content: FileContent, file: Path | No
 def _trace(trace: TraceConfig, file: Path | None, ledger: Path) -> dict[str, Any]:
     """The URL of Trace: from TRACE_URL, then the file, then the default if `ledger` is the default ledger.
 
-    Two ledgers that deliver to the same Trace break it, so any other ledger needs a URL of its own.
+    Two ledgers that deliver to the same Trace break it, so any other ledger needs its own URL.
     """
     value = environment.get(environment.TRACE)
     url, where = (value, "TRACE_URL") if value else (trace.url, f"{of(file)}trace.url")

@@ -48,7 +48,7 @@ def convert(path: Path | None, where: str, value: Any, shape: type[Shape]) -> Sh
 
 
 def _check_numbers(path: Path | None, where: str, struct: object) -> None:
-    """Raise ConfigInvalid for a number that is no limit: NaN, an infinity, an integer of more than 64 bits."""
+    """Raise ConfigInvalid for a number that cannot be a limit: NaN, an infinity, an integer of more than 64 bits."""
     values = [(where, struct)]
     for key, value in values:  # it grows: each struct adds its fields
         if isinstance(value, msgspec.Struct):

@@ -105,7 +105,7 @@ class TaskExecutor:
     async def perform(
         self, task: Task, on_cut_off: Callable[[Outcome], None] | None = None, *, in_line: bool = False
     ) -> Answer:
-        """Execute `task`. Both contracts are durable when this returns, whatever the outcome.
+        """Execute `task`. Both contracts are durable when this returns, regardless of the outcome.
 
         The task's timeout includes the wait for a slot of the agent, except with `in_line`, for callers that start more
         tasks than the agent can run at once and let them wait.

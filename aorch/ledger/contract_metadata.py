@@ -1,7 +1,7 @@
 """The metadata of a REQUEST: the caller's own under `custom`, everything else is written by aorch.
 
 In contracts written before `custom` existed, and in imported ones, the caller's keys are next to aorch's. `read_metadata`
-reads both forms; nothing else takes a REQUEST's metadata apart.
+reads both forms; no other code parses the metadata of a REQUEST.
 """
 
 from collections.abc import Mapping

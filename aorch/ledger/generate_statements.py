@@ -1,6 +1,6 @@
 """Generates statements.py from the expressions in queries/: `python -m aorch.ledger.generate_statements`.
 
-Run it after a change of schema.py, record.py or queries/. A test fails while statements.py differs from what this generates.
+Run it after a change of schema.py, record.py or queries/. A test fails if statements.py differs from the generated text.
 """
 
 import re

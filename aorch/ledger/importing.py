@@ -51,7 +51,7 @@ def import_batches(
 
     The import stops at the first contract that it cannot import; everything before it is committed. Raises Conflict if the
     ledger has a different contract of the same id, if a second RESPONSE answers a REQUEST, or if a process of this machine
-    runs the REQUEST that would end; and any exception of `contracts`.
+    runs the REQUEST that would end; and any exception that `contracts` raises.
     """
     importer, error = _Importer(connection, ledger), None
     while error is None:

@@ -96,7 +96,7 @@ class Ledger:
         self._ancestors: dict[str, list[tuple[str, str]]] = {}
 
     def check_file(self) -> None:
-        """Raise LedgerGone if the file at `path` is no longer the open one: writes to the open one would be lost."""
+        """Raise LedgerGone if the file at `path` was removed or replaced: writes to the open file would be lost."""
         try:
             found = os.stat(self.path)  # noqa: PTH116  each transaction does it, and Path.stat takes three times as long
             is_same = (found.st_dev, found.st_ino) == self._file
@@ -208,8 +208,8 @@ class Ledger:
         """Commit a RESPONSE (with an empty payload) and the end of its REQUEST. With `webhook`, its webhook is due
         then.
 
-        With `last`, the REQUEST may not be durable yet: earlier writes go first, and the RESPONSE is written only if
-        the REQUEST was. Raises Conflict if the REQUEST has been answered already; the first answer is kept.
+        With `last`, the REQUEST may not be durable yet: earlier writes go first, and the RESPONSE is written only if the
+        REQUEST was written. Raises Conflict if the REQUEST has been answered already; the first answer is kept.
         """
         insert = (statements.INSERT_ROOT_RESULT, root_result_values(response))
         if response.parent_id is not None or response.error is not None:
@@ -305,7 +305,7 @@ class Ledger:
             return task_queue.next_time(connection)
 
     def cancelled(self) -> dict[str, str]:
-        """By contract_id, who cancelled it: the cancelled REQUESTs that this process runs."""
+        """The cancelled REQUESTs that this process runs: by contract_id, who cancelled it."""
         return dict(self._read(statements.CANCELLED_CLAIMS, self.owner_id))
 
     def queue_length(self) -> int:
@@ -313,7 +313,7 @@ class Ledger:
         return int(self._read(statements.QUEUE_LENGTH)[0][0])
 
     def waiting(self) -> list[tuple[str, str | None, int]]:
-        """What could start now: capability, required agent (or None), number of REQUESTs. Reads one index."""
+        """The REQUESTs that could start now: capability, required agent (or None), number. Reads one index."""
         return self._read(statements.QUEUED_COUNTS)
 
     def close(self) -> None:
@@ -372,7 +372,7 @@ def _recover(connection: Connection, path: Path) -> None:
 
 
 def _answer_lost(connection: Connection, path: Path, owner_ids: Iterable[str]) -> None:
-    """Answer what those owners left open, if they are dead. The caller has a transaction open."""
+    """Answer the open REQUESTs of those owners if they are dead. The caller has a transaction open."""
     for owner_id in owner_ids:
         with dead_owner(path, owner_id) as dead:
             if dead:

@@ -37,7 +37,8 @@ class BlockRow(NamedTuple):
 
 
 class Segment(NamedTuple):
-    """The part of a session that no block covers: `contracts` (their number) after the position `after`, up to `last`.
+    """The part of a session that no block covers: `contracts` is the number of contracts after the position `after`, up to
+    `last`.
 
     Open REQUESTs at its end are left for the next block. `newest_at` (RFC 3339) is when the session's newest contract was
     written, open or not. `asked_before` are the agents that received a REQUEST before this part.
@@ -135,7 +136,7 @@ class Memory:
         return Record(*found[0]).as_dict() if found else None
 
     def count(self, session_id: str, first_contract_id: str, last_contract_id: str) -> int:
-        """The number of contracts of the session from the first to the last of these, both included."""
+        """The number of contracts of the session from one contract to another (inclusive)."""
         return int(self._all(statements.COUNT_BETWEEN_CONTRACTS, session_id, first_contract_id, last_contract_id)[0][0])
 
     def between(self, session_id: str, first_contract_id: str, last_contract_id: str) -> Iterator[dict[str, Any]]:

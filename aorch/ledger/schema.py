@@ -52,11 +52,11 @@ class UtcDateTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
-        """Into the database."""
+        """Convert for writing to the database."""
         return rfc3339(value) if value is not None and dialect.name == "sqlite" else value
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
-        """Out of the database."""
+        """Convert after reading from the database."""
         return from_rfc3339(value) if isinstance(value, str) else value and value.astimezone(UTC)
 
 
@@ -66,7 +66,7 @@ class UtcText(UtcDateTime):
     cache_ok = True
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
-        """Out of the database."""
+        """Convert after reading from the database."""
         return value if value is None or isinstance(value, str) else rfc3339(value)
 
 
@@ -77,8 +77,8 @@ def _partial(*columns: str, where: str, name: str | None = None) -> Index:
 class Contract(SQLModel, table=True):
     """One record of the ledger: a REQUEST, or the RESPONSE that answers it.
 
-    `position` is its place in the order of commits; a deleted position is not used again. After writing, only `status`,
-    `completed_at` and `claimed_by` of a REQUEST change, and the queue's columns after them (see task_queue.py).
+    `position` is its place in the order of commits; positions of deleted contracts are never reused. After writing, only
+    `status`, `completed_at` and `claimed_by` of a REQUEST change, and the queue's columns after them (see task_queue.py).
     """
 
     __tablename__ = "contracts"
@@ -161,7 +161,7 @@ class SessionIndex(SQLModel, table=True):
 
 
 RUN = 2048
-"""Contracts in a run: a read of a session reads at most this many other rows (0.1 ms)."""
+"""Number of contracts per run. A read of a session reads at most as many rows of other sessions (0.1 ms)."""
 _INDEXED = "(SELECT value FROM counters WHERE name = 'session_index')"
 _columns = [column.name for column in Contract.__table__.columns if column.name != "position"]  # type: ignore[attr-defined]
 _names, _its_names = ", ".join(_columns), ", ".join(f"c.{name}" for name in _columns)
@@ -174,7 +174,8 @@ session_contracts = table(
 )
 """A view of all columns of contracts, for reads by session. Other reads use `contracts`.
 
-SQLite uses its order only if `position` is in the result, and a bound of `position` only as `<` or `>=`, not as BETWEEN.
+Queries must select `position`, and limit it with `<` or `>=` instead of BETWEEN; otherwise SQLite sorts the rows, or
+ignores the limit.
 """
 
 for _sql in (
@@ -240,7 +241,7 @@ class Batch(SQLModel, table=True):
 
 
 class BatchLine(SQLModel, table=True):
-    """The REQUEST that ran a line of a batch first. `line_key` identifies the line in its generation."""
+    """The first REQUEST for a line of a batch. `line_key` identifies the line in its generation."""
 
     __tablename__ = "batch_lines"
     metadata = metadata
@@ -251,7 +252,7 @@ class BatchLine(SQLModel, table=True):
 
 
 class Retry(SQLModel, table=True):
-    """The REQUEST (`request_id`) that retried or resumed another one (`contract_id`): only one can.
+    """Records that the REQUEST `request_id` retried or resumed the REQUEST `contract_id`, which is possible only once.
 
     `command` is `retry`. In rows of older versions it can be `resume`, because each of the two commands could run a REQUEST
     again once.
@@ -266,7 +267,7 @@ class Retry(SQLModel, table=True):
 
 
 class QueueClock(SQLModel, table=True):
-    """The turn that was claimed last of each priority (see task_queue.py)."""
+    """The last claimed turn of each priority (see task_queue.py)."""
 
     __tablename__ = "queue_clock"
     metadata = metadata
@@ -276,7 +277,10 @@ class QueueClock(SQLModel, table=True):
 
 
 class Webhook(SQLModel, table=True):
-    """The webhook of a REQUEST. `due_at` is the time of the next attempt: None until the REQUEST ends, and after the last one."""
+    """The webhook of a REQUEST.
+
+    `due_at` is the time of the next attempt; it is None until the REQUEST ends, and after the last attempt.
+    """
 
     __tablename__ = "webhooks"
     metadata = metadata

@@ -1,4 +1,4 @@
-"""Full-text search and the count of contracts, which each database does in its own way."""
+"""Full-text search and the count of contracts, which each database implements differently."""
 
 from aorch.ledger.sqlite.fulltext import Progress, Statement, catch_up, narrowed
 from aorch.ledger.sqlite.selects import contract_count

@@ -22,7 +22,7 @@ Rows: TypeAlias = Callable[[Statement], Sequence[Any]]
 """Executes a select."""
 
 DEEPEST = 64
-"""Levels of delegation that a tree contains, above and below."""
+"""Maximum number of levels of delegation in a tree, above and below."""
 CHUNK = 1000
 """Maximum number of ids in one select."""
 SHOWN = 50

@@ -116,8 +116,8 @@ class Writer:
         durable.
 
         Cancelling the caller does not undo this: the writes are still committed. The waiter raises LedgerError,
-        ConstraintError if a unique index rejects one, and what `action` raises. If `answers`, a REQUEST, has been answered
-        already, it raises Conflict.
+        ConstraintError if a unique index rejects a row, and any exception of `action`. If `answers`, a REQUEST, has been
+        answered already, it raises Conflict.
         """
         loop = asyncio.get_running_loop()
         unit = Unit(statements, action, answers, Future(loop=loop))

@@ -28,7 +28,7 @@ NOTHING = ("failed", "cancelled", "interrupted")
 class BlockRequest:
     """The options of a compressor. `intent` is what the memory is needed for: matching content is kept first. The block as
     a prompt fits in `max_tokens`. `session_id` is needed only if there may be no contracts. `asked_before` are the agents
-    that earlier contracts of the session called: what these agents ask for is not an aim of the session.
+    that earlier contracts of the session called: requests of these agents are not aims of the session.
     """
 
     block_id: str

@@ -92,7 +92,7 @@ class CompressionResult:
         }
 
     def warnings(self) -> Iterator[str]:
-        """Messages about failures in spite of which the block was made."""
+        """Warnings about failures that did not prevent the block."""
         if self.block is not None and self.block.compressor.fallback_reason:
             yield f"the local compressor made the block: {self.block.compressor.fallback_reason}"
         if self.companion is not None and self.companion.get("error"):

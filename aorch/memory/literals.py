@@ -1,6 +1,6 @@
 """Finds the exact strings that a memory must keep: identifiers, paths, URLs, dates, amounts, names.
 
-Only the form of a word decides. The weight is how certain the form is: 1 for a mix of letters and digits, less for a number.
+Only the form of a word is considered. The weight is the certainty: 1 for a mix of letters and digits, less for a number.
 """
 
 import re
@@ -26,7 +26,7 @@ def weight(word: str) -> float:
     if len(word) < 2 or len(word) > 160:
         return 0.0
     if len(word) > 48 and not _ADDRESS.match(word):
-        return 0.2  # encoded data rather than a name
+        return 0.2  # this is encoded data rather than a name
     if word.isdigit():
         return 0.5 if len(word) > 4 else 0.15
     if _DATE.match(word):

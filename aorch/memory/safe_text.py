@@ -27,7 +27,7 @@ _FENCES = str.maketrans({"«": "‹", "»": "›", "`": "'"})
 
 
 def tokens(chars: int) -> int:
-    """The number of tokens of so many characters, rounded up."""
+    """The number of tokens for a number of characters, rounded up."""
     return -(-chars // CHARS_A_TOKEN)
 
 

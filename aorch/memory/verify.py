@@ -215,7 +215,7 @@ def _order(section: str, claim: Claim, facts: CoveredContracts) -> str:
         return ""
     contract = facts.requests.get(claim.contract_ids[0]) or facts.responses.get(claim.contract_ids[0])
     if contract and claim.text.startswith(shown_capability(contract)):
-        return ""  # the arguments of a call are separate texts
+        return ""  # each argument of a call is a separate text
     for text in (
         contract_content.all_strings([contract["payload"], contract["result"], contract["error"]]) if contract else ()
     ):

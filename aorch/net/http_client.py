@@ -1,7 +1,7 @@
 """The HTTP client of aorch: every request to another service goes through it.
 
 It reads nothing from the environment (no proxy variables, no `~/.netrc`), follows no redirects, and keeps no cookies: a
-request goes to the configured address and nowhere else.
+request goes only to the configured address.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class HttpClient:
     """A client with these timeouts (seconds), in the running loop, until `close`.
 
-    `proxy` is the address of an HTTP proxy; requests to this machine do not use it. `keep_connections` says whether a
+    `proxy` is the address of an HTTP proxy; requests to this machine do not use it. `keep_connections`: whether a
     connection can serve several requests.
     """
 
@@ -52,7 +52,7 @@ class HttpClient:
     ) -> "_RequestContextManager":
         """Send one request; `async with` gives its answer. `content` is aiohttp's `data`, `json` and `headers`.
 
-        Raises what aiohttp raises: TimeoutError, aiohttp.ClientError, OSError, and ValueError for an invalid address.
+        Raises aiohttp's errors: TimeoutError, aiohttp.ClientError, OSError, and ValueError for an invalid address.
         """
         if timeout_s is not None:
             content["timeout"] = self._limits(timeout_s)
@@ -64,7 +64,7 @@ class HttpClient:
 
 
 async def read_limited(response: aiohttp.ClientResponse, limit: int) -> bytes | None:
-    """The body of `response`, or None if it is longer than `limit` bytes. Raises what aiohttp raises."""
+    """The body of `response`, or None if it is longer than `limit` bytes. Raises aiohttp's errors."""
     body = bytearray()
     async for chunk in response.content.iter_any():
         body += chunk

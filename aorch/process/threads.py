@@ -1,4 +1,4 @@
-"""Running blocking work in a thread beside the event loop."""
+"""Runs blocking work in a thread, so that the event loop is not blocked."""
 
 import asyncio
 import contextlib

@@ -36,7 +36,7 @@ STALE_AFTER_S = 1.0
 REFRESH_AFTER_S = 0.5
 """From this age on, the tokens are read again in the background, so that under load no request waits for it."""
 MIN_TOKEN_LENGTH = 16
-"""Characters of a token in a token file. A shorter one could be guessed."""
+"""Minimum length of a token in a token file. A shorter one could be guessed."""
 HINT = "Send `Authorization: Bearer TOKEN`; `aorch tokens create` creates a token."
 PUBLIC = "none"
 """The scope of a route that needs no token."""

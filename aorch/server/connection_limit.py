@@ -9,7 +9,7 @@ from typing import Protocol
 
 MIN_CONNECTIONS = 16
 RESERVED, RESERVED_SHARE = 64, 4
-"""Descriptors reserved for programs and the ledger: RESERVED, or one in RESERVED_SHARE if that is more."""
+"""Number of descriptors reserved for programs and the ledger: RESERVED, or a share of 1/RESERVED_SHARE if that is more."""
 LOG_AFTER_S = 60.0
 """How often the log mentions rejected connections."""
 

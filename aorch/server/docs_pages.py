@@ -74,7 +74,7 @@ def add_pages(app: web.Application) -> None:
 
 
 async def _to_docs(_: web.Request) -> web.Response:
-    """Redirect a person who opens the URL that `aorch serve` prints."""
+    """Redirect users who open the URL that `aorch serve` prints."""
     return web.Response(status=307, text="See /docs.\n", headers={"Location": "/docs"})
 
 

@@ -2,7 +2,7 @@
 
 The shortcuts save 15 of the 28 µs that a bare handler takes: 8 in the router, 7 in writing a response. Private names can change
 with any minor release, so they are used only with TESTED versions. With any other version the public API is used instead:
-it is slower, `is_idle` counts the requests that were started, and headers are limited as aiohttp limits them.
+it is slower, `is_idle` counts the requests that were started, and only aiohttp's own limits apply to headers.
 """
 
 import asyncio
@@ -18,11 +18,11 @@ from aiohttp.typedefs import Handler, Middleware
 from aorch import jsonio
 
 TESTED = "3.14."
-"""The versions of aiohttp whose private names are known."""
+"""The versions of aiohttp with which the private names were tested."""
 AVAILABLE = aiohttp.__version__.startswith(TESTED)
 JSON = "application/json"
 LARGE = 32_768
-"""Bytes. A response from this size on is sent by aiohttp, which waits for the client to read."""
+"""Bytes. aiohttp sends responses of this size or more, because it waits for slow clients."""
 MAX_HEAD_BYTES = 65_536
 """Maximum bytes of waiting request headers on a connection: incomplete ones and those of pipelined requests."""
 
@@ -137,13 +137,12 @@ class Protocol(web.RequestHandler):
         self._is_half_closed = True
 
     def as_problem(self, response: Any) -> Any:
-        """The response to send instead of `response`."""
+        """Return the response to send instead of `response`."""
         return response
 
     def data_received(self, data: bytes) -> None:
-        """Parse `data`, and limit the headers that wait in size and time.
-
-        Data that arrives between requests and does not complete one belongs to the headers of the next one.
+        """Parse `data`, and limit the size and the time of incomplete headers. Data that arrives between requests without
+        completing a request belongs to the headers of the next request.
         """
         if not self._has_sent:
             self._has_sent = True

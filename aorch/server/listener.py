@@ -15,7 +15,7 @@ from aorch.config.settings import Config
 from aorch.errors import UsageError
 
 BACKLOG = 1024
-"""Connections that may wait to be accepted."""
+"""Maximum number of connections that wait to be accepted."""
 DRAIN_S = 0.1
 """How long to keep accepting connections that were established before the socket closed."""
 PAUSE_S = 1.0
@@ -112,7 +112,7 @@ class Listener:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
-                if error.errno in _SHUT_DOWN:  # here or in another process
+                if error.errno in _SHUT_DOWN:  # this process or another one has accepted the connection
                     self.close()
                 elif error.errno in _EXHAUSTED:
                     self._pause()

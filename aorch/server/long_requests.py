@@ -51,7 +51,7 @@ class LongRequests:
             del self._open[key]
 
     async def _check(self, turned: Turned) -> None:
-        """Wake the requests whose client has left, or whose token is no longer valid."""
+        """Wake the requests whose client has disconnected or whose token is no longer valid."""
         while self._open:
             await asyncio.sleep(CHECK_S)
             await self._authenticator.refresh(self._readers, wait=True)

@@ -1,4 +1,4 @@
-"""The middleware: what happens to every request before and after its route."""
+"""The middleware: processes every request before and after its route."""
 
 import asyncio
 import re

@@ -37,7 +37,7 @@ Run any agent by capability, and keep every exchange in a ledger.
 `POST /v1/orchestrate` executes a task now; `POST /v1/tasks` queues one for later. Both write a REQUEST to the ledger before the \
 agent is called, and a RESPONSE with its result afterwards.
 
-Errors are `application/problem+json` (RFC 9457): `code` identifies the kind and never changes, `detail` says what failed, and \
+Errors are `application/problem+json` (RFC 9457): `code` identifies the kind and never changes, `detail` names the problem, and \
 `hint` what to do next. Times are RFC 3339 in UTC with milliseconds. Unknown body fields are ignored; unknown query parameters \
 are rejected with 422.
 """
@@ -59,7 +59,7 @@ _PATH_PARAMETERS = {
 _TASK_HEADERS: dict[str, Json] = {
     "Idempotency-Key": {
         "description": "Makes it safe to send the request again: the response is that of the first request with this key, and "
-        "no agent is called again. A quoted string (draft-ietf-httpapi-idempotency-key-header), or a bare word.",
+        "no agent is called again. The value is a quoted string (draft-ietf-httpapi-idempotency-key-header) or a bare word.",
         "schema": {
             "type": "string",
             "pattern": r"""^([A-Za-z0-9!#$%&'*+.^_`|~:/=@-]{1,255}|"([ !#-\[\]-~]|\\["\\]){1,255}")$""",
@@ -92,8 +92,8 @@ _REQUEST_HEADERS: dict[str, dict[str, Json]] = {
 """The headers that each operation reads."""
 _RESPONSE_HEADERS: dict[str, Json] = {
     "X-Request-ID": {
-        "description": "The id of this request in the server's log: the client's own, if it sent one of up to 128 letters, "
-        "digits and `_.:-`.",
+        "description": "The id of this request in the server's log. It is the client's own id, if that has up to 128 "
+        "letters, digits and `_.:-`.",
         "required": True,
         "schema": {"type": "string", "minLength": 1, "examples": ["order-42"]},
     },
@@ -102,7 +102,7 @@ _RESPONSE_HEADERS: dict[str, Json] = {
         "schema": {"type": "integer", "minimum": 0, "examples": [1]},
     },
     "WWW-Authenticate": {
-        "description": "What authentication is needed (RFC 6750).",
+        "description": "The required authentication (RFC 6750).",
         "required": True,
         "schema": {"type": "string", "examples": ["Bearer"]},
     },
@@ -299,7 +299,7 @@ def _errors(status: int, errors: list[Json]) -> Json:
 
 
 def _any_error() -> Json:
-    """Return the response with the errors that any request can get, before or independently of its operation."""
+    """Return the response with the errors that any request can get, independently of the operation."""
     errors = _recorded("any")
     listed = ", ".join(f"{error['status']} `{error['code']}`" for error in errors)
     return {

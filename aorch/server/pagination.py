@@ -53,7 +53,7 @@ def page_response(request: web.Request, name: str, page: Page, **others: Any) ->
 
 
 def contract_json(row: Record) -> dict[str, Any]:
-    """Return the JSON form of a contract. If another program wrote invalid JSON, its texts are returned unchanged."""
+    """Return the JSON form of a contract. If another program wrote invalid JSON, the stored text is returned unchanged."""
     try:
         return row.as_dict()
     except InvalidJSON:

@@ -1,8 +1,8 @@
-"""Contracts as they are written, as server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html).
+"""Streams new contracts as server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html).
 
-One follower per process reads what any process commits, after each commit and only while a client listens. It keeps the newest
-events in a ring that all streams share. A stream sends from the ring. If its client is too slow, it continues from the ledger at
-its own position: it keeps one PIECE in memory, loses no event, and does not delay other streams.
+One follower per process reads new contracts after each commit of any process, but only while a client listens. It keeps the
+newest events in a ring that all streams share. A stream sends from the ring. If its client is too slow, it continues from
+the ledger at its own position: it keeps one PIECE in memory, loses no event, and does not delay other streams.
 """
 
 import asyncio
@@ -105,7 +105,7 @@ class _Subscription:
 
 
 class Follower:
-    """Reads what is committed to the ledger at `path`, and wakes the streams. Only `_read` runs outside the event loop."""
+    """Reads new contracts from the ledger at `path`, and wakes the streams. Only `_read` runs outside the event loop."""
 
     def __init__(self, path: Path, readers: Readers, changes: Changes, supervisor: Supervisor) -> None:
         self.readers = readers
@@ -211,8 +211,8 @@ class Stream:
     async def send(self, request: web.Request, response: web.StreamResponse) -> None:
         """Send events until the follower ends. After REPLAY_BYTES of older contracts, the last event is `next`.
 
-        Raises ConnectionResetError when the client has left, HttpError when its token is no longer valid, and LedgerError. The
-        client can reconnect in each case.
+        Raises ConnectionResetError when the client has disconnected, HttpError when its token is no longer valid, and
+        LedgerError. The client can reconnect in each case.
         """
         await response.write(b":\n\n")  # otherwise the headers wait for the first event
         replayed = 0

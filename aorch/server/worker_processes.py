@@ -79,8 +79,8 @@ class SupervisorConnection:
 def supervise(config: Config, *, log_json: bool, insecure: bool = False) -> int:
     """Run `serve.workers` processes on one port until INT, TERM or HUP. A worker that exits is restarted after a pause.
 
-    Returns the exit code: 0, or that of a worker that failed at its first start and printed the reason. Raises what
-    `http_runner.serve` raises.
+    Returns the exit code: 0, or that of a worker that failed at its first start and printed the reason. Raises the same
+    errors as `http_runner.serve`.
     """
     with contextlib.closing(bind(config.serve.host, config.serve.port)) as listening:
         authenticator = Authenticator(config, listening.getsockname()[0], insecure=insecure)

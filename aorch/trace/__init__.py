@@ -1,6 +1,6 @@
 """Delivers contracts to Trace.
 
-delivery.py           sends the steps of contracts in order, each once; its docstring has the table of states
+delivery.py sends the steps of contracts in order, each once; its docstring explains the states
 delivery_state.py     the progress of the deliveries
 lease.py              only one process of a ledger delivers at a time
 scheduler.py          rounds of delivery, and delivery in the background of a service

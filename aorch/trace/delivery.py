@@ -124,7 +124,7 @@ class Delivery:
             self._advance(position, max(position, self._reach))
 
     async def readable_session(self) -> str | None:
-        """A session that has events in Trace and can be read back; None if there is none among the sessions looked at."""
+        """A session that has events in Trace and can be read back; None if none of the checked sessions qualifies."""
         return await asyncio.to_thread(self._readable_session)
 
     def _verified_position(self) -> int:

@@ -39,7 +39,7 @@ class EmbeddedDelivery:
             supervisor.start("trace", scheduler.BackgroundDelivery(self._config, changes, _log.warning).run)
 
     async def finish(self) -> None:
-        """Deliver what is still due, for at most LAST_S, and stop; the rest stays due.
+        """Deliver what is still due for at most LAST_S, then stop; the rest stays due.
 
         A running round continues until then, because a cancelled request delays every other request by 2 s.
         """

@@ -17,7 +17,7 @@ from aorch.trace.delivery_state import DeliveryState
 
 _NAME = "trace"
 LONGEST_ERROR = 400
-"""Characters of an error that the state keeps."""
+"""Maximum length of an error in the state."""
 LONGEST_WAIT_S = 10.0
 """How long a command waits for the lease. Its holder releases it every few seconds, unless Trace hangs."""
 POLL_S = 0.005
@@ -54,7 +54,7 @@ def acquire(ledger: Path) -> Lease | None:
 
 
 def peek(ledger: Path) -> tuple[DeliveryState, bool]:
-    """The state that was left last, and whether a process holds the lease. Writes nothing."""
+    """The last stored state, and whether a process holds the lease. Writes nothing."""
     state, is_held = LockedState.peek(ledger, _NAME)
     return _decoded(state), is_held
 
@@ -66,7 +66,7 @@ def held_by_another(ledger: Path) -> ServiceUnreachable:
     waiting = "" if started_at is None else f" and has waited {time.time() - started_at:.0f} s for its answer"
     return ServiceUnreachable(
         f"process {state.pid} is using Trace{waiting}; only one process can",
-        "Try again later. `aorch trace status` shows what that process does.",
+        "Try again later. `aorch trace status` shows the progress of that process.",
     )
 
 

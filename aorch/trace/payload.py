@@ -18,11 +18,11 @@ EVENTS = {REQUEST: "contract.request", RESPONSE: "contract.response"}
 LARGEST = 4096
 """Bytes. Longer payloads, results (as JSON) and errors are shortened, because Trace does not read back large sessions."""
 LONGEST_ID = 4000
-"""Characters of a session ID in a URL path. Servers accept about twice that for the whole path."""
+"""Maximum length of a session ID in a URL path. Servers accept about twice that for the whole path."""
 KEPT = 500
 """Number of characters to send of an error that is too long."""
 LARGEST_READ = 64 * 1024
-"""Bytes of events (or nodes) above which Trace reads a session back as empty.
+"""Size in bytes of events (or nodes) above which Trace reads a session back as empty.
 
 Reading a session of 300 KiB or more breaks Trace: every later answer belongs to an earlier request.
 """

@@ -155,7 +155,7 @@ class TraceClient:
         if status in FOR_GOOD:
             return ServiceRefused(f"Trace refused {reply}")
         if status in NOT_TAKEN:
-            return ServiceUnreachable(f"Trace at {self.url} accepts nothing at present: {reply}")
+            return ServiceUnreachable(f"Trace at {self.url} accepts no requests now: {reply}")
         return ServiceFailed(f"Trace at {self.url} failed: {reply}")
 
     def _mixed_up(self, evidence: str) -> AnswersMixedUp:

@@ -42,7 +42,10 @@ def cancel(contract_ids: RequestIdsArgument, json: JsonOption = False, ledger: L
 
 
 async def _cancel_all(config: "Config", parts: list[str]) -> "tuple[list[tuple[str, str]], list[AorchError]]":
-    """Cancel what can be cancelled: (id, status) of each, and the errors of the others. Raises LedgerError."""
+    """Cancel each REQUEST if possible.
+
+    Returns (id, status) of the cancelled ones and the errors of the others. Raises LedgerError.
+    """
     from aorch.errors import AorchError, LedgerError
     from aorch.ledger.reader import Reader
     from aorch.orchestrator import Orchestrator

@@ -52,7 +52,7 @@ def status(json: JsonOption = False, ledger: LedgerOption = None) -> None:
     print_text("\n".join(_lines(found)))
 
 
-@app.command(epilog="Exit code: as for push, and 12 if there is no such parked delivery.")
+@app.command(epilog="Exit code: as for push, or 12 if there is no such parked delivery.")
 def retry(
     ids: Annotated[
         list[str] | None,

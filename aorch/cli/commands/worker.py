@@ -50,7 +50,7 @@ def worker(
 
     config = settings.load(ledger)
     warn_of_missing(config.ledger, ledger, CREATES_NEW)
-    set_handler(signal.SIGINT, signal.SIG_DFL)  # a KeyboardInterrupt can get lost while modules are imported
+    set_handler(signal.SIGINT, signal.SIG_DFL)  # a KeyboardInterrupt can get lost during imports
     asyncio.run(_work(config, parallel or config.queue.parallel or 1, 10.0 if grace is None else grace, drain=drain))
 
 

@@ -144,7 +144,7 @@ def _fitting(
 
 
 def width() -> int:
-    """Columns of the terminal that is standard output, also after `streams.set_aside`."""
+    """The width of the terminal on standard output, also after `streams.set_aside`."""
     given = environment.get(environment.COLUMNS) or ""
     if given.isdecimal() and int(given):
         return int(given)

@@ -101,7 +101,7 @@ def _delivery_counts() -> Select[Any]:
 DELIVERY_COUNTS = _delivery_counts()
 """Counts of contracts and of parked deliveries, in total and beyond the position of the outbox.
 
-They count rows, since positions have gaps: contracts may have been deleted. The first part reads the smallest index.
+They count rows, since positions have gaps: contracts may have been deleted. The first part uses the smallest index.
 """
 
 

@@ -16,7 +16,7 @@ _LETTERS = (
 )
 _RUN = re.compile(f"([{_LETTERS}]+)")
 _END = re.compile(f"[^\\w{_LETTERS}]+$")
-"""What punctuation stands at the end of a word; the signs of Thai vowels are no part of `\\w`."""
+"""Punctuation at the end of a word. `\\w` does not include the signs of Thai vowels."""
 
 CATEGORIES = "L* N* Co Mn Mc"
 """The Unicode categories of letters for FTS5's tokenizer: its own ones and signs of vowels (Mn, Mc), as Thai has them."""

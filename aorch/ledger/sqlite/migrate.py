@@ -30,7 +30,7 @@ def upgrade(connection: Connection) -> None:
 
 
 def configuration(connection: Any = None) -> Config:
-    """Alembic's configuration for the migrations inside the package, or beside it in a checkout."""
+    """Alembic's configuration for the migrations inside the package, or next to it in a checkout."""
     package = Path(__file__).resolve().parents[2]
     shipped = package / "_migrations"
     config = Config()

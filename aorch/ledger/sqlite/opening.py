@@ -88,7 +88,8 @@ def _open_read_only(path: Path) -> Connection:
 
 
 def _connection_read_only(path: Path) -> Connection:
-    """A connection that creates no file beside the ledger: `-wal` and `-shm` would belong to this user and lock its owner out.
+    """A connection that creates no file next to the ledger: `-wal` and `-shm` would belong to this user and lock its owner
+    out.
 
     If these are empty, the file alone is the ledger, and is opened as `immutable`. Raises LedgerReadOnly if they are not
     empty and cannot be read, because the newest contracts would be missing.

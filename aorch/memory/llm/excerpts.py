@@ -1,6 +1,6 @@
 """Shortens contracts for a model: each becomes one line of JSON with a label, of limited length.
 
-The line says how much was left out. Control characters and escape sequences are removed.
+The line states how much was left out. Control characters and escape sequences are removed.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,10 +12,10 @@ from aorch import jsonio
 from aorch.memory import safe_text
 
 LONGEST = 4000
-"""Characters of the content of a contract; less if the window is small."""
+"""Maximum characters of the content of a contract; fewer if the window is small."""
 
 BYTES_A_TOKEN = 3
-"""Bytes that count as a token. English has more than four, other languages about three."""
+"""Number of bytes that count as a token. (English has more than four bytes per token, other languages about three.)"""
 
 _MOST_STEPS, _WIDEST, _DEEPEST = 400, 60, 12
 _NAMES = ("contract_type", "created_at", "from_agent", "to_agent", "capability", "status")
@@ -69,7 +69,8 @@ class Excerpts:
     def windows(self) -> list[list[Excerpt]]:
         """Split the excerpts into runs that each fit in a window.
 
-        Later windows also begin with the first contract of the session if it is short, because it says what the session is about.
+        Later windows also begin with the first contract of the session if it is short, because it introduces the subject of
+        the session.
         """
         first = self.listed[:1] if self.listed and self.listed[0].tokens <= self.window // 8 else []
         windows: list[list[Excerpt]] = []

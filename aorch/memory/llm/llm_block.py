@@ -14,7 +14,7 @@ from aorch.memory.llm.excerpts import Excerpt
 from aorch.memory.prompt import fitted, prompt_text
 
 UNPROVEN, CUT = "unproven", "contents"
-"""Keys of `left_out`: the model's claims that failed a check, and the contracts that were cut before the model saw them."""
+"""Keys of `left_out`: claims of the model that failed a check, and contracts that were shortened for the model."""
 
 _SOME = 5
 _IN_SUMMARY = ("aims", "decisions", "results")
@@ -65,7 +65,7 @@ def _with_claims(local: MemoryBlock, kept: Sequence[Item]) -> MemoryBlock:
 
 
 def _place(item: Item, order: Mapping[str, int]) -> int:
-    """The sort key: the first aim comes first, and the newest of everything else."""
+    """The sort key: the oldest aim first, then the newest of all other claims."""
     section, claim = item
     return (
         min((order.get(one, 0) for one in claim.contract_ids), default=0)
@@ -97,10 +97,8 @@ def _passed_over(local: MemoryBlock, claims: Sequence[Item], excerpts: Sequence[
 
 
 def _covered(item: Item, claims: Sequence[Item]) -> bool:
-    """Whether one of `claims` is in the same section, cites the same contract, and contains the important part of `item`.
-
-    The important part of an aim or a failure is its own words (the local compressor quotes the error last); of another claim it
-    is one of its names.
+    """Whether one of `claims` is in the same section, cites the same contract, and contains the important part of `item`:
+    for an aim or a failure its quoted words (of a failure, the error at the end), for any other claim one of its names.
     """
     section, claim = item
     names = [name for quote in claim.quotes for name in found(quote)]
@@ -124,7 +122,7 @@ def _second_to(added: Sequence[Item], item: Item) -> Item:
 
 
 def _names(claim: Claim, named: set[str], excerpts: Sequence[Excerpt]) -> list[Claim]:
-    """The exact strings among the quotations of a claim, as claims of their own."""
+    """The exact strings among the quotations of a claim, as separate claims."""
     names: list[Claim] = []
     cited = [excerpt for excerpt in excerpts if excerpt.contract_id in claim.contract_ids]
     for name in dict.fromkeys(name for quote in claim.quotes for name in found(quote)):

@@ -157,7 +157,7 @@ class _Choice:
         self._words: list[set[str]] = []
         self._spare: list[WeightedSentence] = []
         self._names: set[str] = set()
-        self._of_contract = Counter({g.answer[0]: -2} if g.answer else {})  # the answer may say more
+        self._of_contract = Counter({g.answer[0]: -2} if g.answer else {})  # the answer may contain more
         self._aim = set(g.aim.said.lower().split()) if g.aim else set()
         self._aims = [set(one.lower().split()) for one in safe_text.sentences(g.aim.said)] if g.aim else []
 

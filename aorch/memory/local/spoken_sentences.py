@@ -129,7 +129,7 @@ def decides(sentence: str, by_caller: bool, *, asks: bool = False) -> bool:
 
 
 def meaningful_words(text: str) -> tuple[str, ...]:
-    """The words of a text without filler words, in order. Two texts with equal words repeat each other."""
+    """The words of a text without filler words, in order. Texts with equal words count as repetitions."""
     words = (word.strip(_MARKS) for word in text.lower().split())
     return tuple(word for word in words if word and word not in _FILLING)
 

@@ -40,7 +40,7 @@ async def show_contract(request: web.Request) -> web.Response:
 def _read_contracts(reader: Reader, query: ContractQuery) -> tuple[Page, int]:
     """Return a page of the matching contracts, and the number of all matching contracts."""
     if query.text is not None and not any(map(str.isalnum, query.text)):
-        return ([], None), 0  # a text without a word matches no contract
+        return ([], None), 0  # a search text without words matches no contract
     which = Filter(
         session_id=query.session_id,
         from_agent=query.from_agent,

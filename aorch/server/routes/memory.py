@@ -18,7 +18,7 @@ from aorch.server.route import Route
 from aorch.server.schemas.memory import CompressAnswer, CompressBody, MemoryQuery, SessionMemory
 
 BLOCKS_AT_ONCE = 16
-"""Blocks that are read together. One can have a quarter of a megabyte."""
+"""Number of blocks to read together. A block can have a quarter of a megabyte."""
 
 
 async def compress(request: web.Request) -> web.Response:

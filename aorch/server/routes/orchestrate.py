@@ -1,4 +1,4 @@
-"""Executing a task now."""
+"""Executes a task now."""
 
 from aiohttp import web
 

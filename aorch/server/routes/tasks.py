@@ -79,7 +79,7 @@ async def cancel_task(request: web.Request) -> web.Response:
 async def _wait(request: web.Request, contract_id: str, wait_s: float) -> Answer | None:
     """Wait for the task's answer. Returns None after `wait_s` seconds, and at once when the server stops.
 
-    Raises HttpError (401) when the caller's token becomes invalid, and ConnectionError when the client has left.
+    Raises HttpError (401) when the caller's token becomes invalid, and ConnectionError when the client has disconnected.
     """
     services = services_of(request)
     waiting = asyncio.ensure_future(services.waiting.wait(contract_id, wait_s))

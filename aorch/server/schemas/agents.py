@@ -13,7 +13,7 @@ class CapabilityForm(Body):
     name: str
     description: str
     parameters: Json = Field(description="A JSON Schema, or an object of names and types.")
-    idempotent: bool = Field(description="Whether a second execution changes nothing.")
+    idempotent: bool = Field(description="Whether executing a task twice has the same effect as once.")
 
 
 class AgentForm(Body):
