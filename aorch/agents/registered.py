@@ -31,7 +31,7 @@ class Registered(WatchedAgent):
         return self.slots is not None and self.slots.locked()
 
     def available(self, most: int) -> int:
-        """The number of free slots; `most` if the agent takes any number of tasks."""
+        """The number of free slots; for an agent without a limit, `most`."""
         return most if self.agent.concurrency is None else max(0, self.agent.concurrency - self.running)
 
     @property

@@ -152,9 +152,8 @@ def user_folder(kind: str) -> Path | None:
 
 
 def cache_folder() -> Path | None:
-    """The directory of files that aorch can make again, which may not exist; None without a home directory.
-
-    By the XDG rules on every system: importing platformdirs would cost each command 8 ms.
+    """The directory of aorch's cache files, which may not exist; None without a home directory. It follows the XDG rules on
+    every system, because importing platformdirs would cost each command 8 ms.
     """
     folder = Path(environment.get(environment.CACHE_HOME) or os.path.expanduser("~/.cache"))  # noqa: PTH111  it never raises
     return folder / "aorch" if folder.is_absolute() else None
@@ -172,7 +171,7 @@ def reason_of(error: Exception) -> str:
 
 
 def _is_file(path: Path) -> bool:
-    """Also False for a file in a directory that cannot be searched, as in a shell's PATH search."""
+    """Also False for a file in a directory that cannot be searched. (A shell's PATH search skips such files too.)"""
     try:
         return path.is_file()
     except OSError:

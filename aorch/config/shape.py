@@ -50,7 +50,7 @@ def convert(path: Path | None, where: str, value: Any, shape: type[Shape]) -> Sh
 def _check_numbers(path: Path | None, where: str, struct: object) -> None:
     """Raise ConfigInvalid for a number that cannot be a limit: NaN, an infinity, an integer of more than 64 bits."""
     values = [(where, struct)]
-    for key, value in values:  # it grows: each struct adds its fields
+    for key, value in values:  # the list grows, because each struct appends its fields
         if isinstance(value, msgspec.Struct):
             fields = zip(value.__struct_encode_fields__, value.__struct_fields__, strict=True)
             values += [(f"{key}.{name}".lstrip("."), getattr(value, attribute)) for name, attribute in fields]

@@ -127,7 +127,7 @@ def _cited(claim: Claim, marks: dict[str, str]) -> str:
 
 
 def _listed(claims: Sequence[Claim]) -> str:
-    """Exact strings in a row. A label that several of them have is shown once."""
+    """A line of exact strings. A label that several of them have is shown once."""
     groups = []
     for name, group in groupby(sorted(claims, key=label_of), key=label_of):
         names = ", ".join(safe_text.shown(claim.quotes[0]) if claim.quotes else claim.text for claim in group)

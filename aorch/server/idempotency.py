@@ -1,6 +1,6 @@
 """`Idempotency-Key`: sending a request again does not execute its task again (draft-ietf-httpapi-idempotency-key-header).
 
-A key belongs to its caller and to the request body. It is stored with the REQUEST and kept as long as the ledger. If no agent
+A key belongs to its caller and to the request body. It is stored with the REQUEST and never deleted. If no agent
 was called, the key stays unused, so that the request can be sent again.
 """
 

@@ -168,7 +168,7 @@ class Delivery:
         self.state.verified = self.state.acknowledged
 
     async def _put_in_doubt(self) -> None:
-        """Put the steps in doubt that Trace has acknowledged since the last check."""
+        """Treat steps that Trace has acknowledged since the last check as in doubt."""
         state = self.state
         state.once_acknowledged = max(state.once_acknowledged, state.acknowledged)
         state.acknowledged = state.verified

@@ -187,7 +187,7 @@ class QueueWorker:
             return
         except (
             LedgerError
-        ):  # it could not be queued again now; this happens, or it is answered, when this process has ended
+        ):  # the ledger did not accept this; after the end of this process, another one queues or answers it
             raise
         except Exception as error:  # noqa: BLE001  whatever it was, the REQUEST gets a RESPONSE
             outcome = outcome_of_fault(error, delivered=not isinstance(error, AorchError))

@@ -35,7 +35,7 @@ _CONTENT = 16
 
 
 def show_list(contracts: Sequence["Record"], *, one_session: bool = False) -> None:
-    """Print a table with as many columns as fit; in a pipe, the whole columns of PIPED."""
+    """Print a table with as many columns as fit; in a pipe, print the columns of PIPED in full."""
     if not is_terminal(sys.stdout):
         print_table(PIPED, map(_piped, contracts))
         return

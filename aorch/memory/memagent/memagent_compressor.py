@@ -40,10 +40,11 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Companion(msgspec.Struct, frozen=True, kw_only=True):
-    """What is stored with a block that was sent to MemAgent.
+    """The data that is stored with a block that was sent to MemAgent.
 
     `memagent_session_id` is the session ID in MemAgent. `notes` are the hashes of the notes that MemAgent has now; the next
-    compression passes them as `sent`. `refused` counts the notes that MemAgent rejected. If `answer` is None, `error` says why.
+    compression passes them as `sent`. `refused` counts the notes that MemAgent rejected. If `answer` is None, `error` is
+    the reason.
     """
 
     memagent_session_id: str
@@ -119,7 +120,10 @@ def note_hash(text: str) -> str:
 
 
 def answer_of(body: dict[str, Any]) -> Answer:
-    """The answer in a response to `compress`; missing or invalid fields are empty. Raises ServiceFailed if all are."""
+    """The answer in a response to `compress`; missing or invalid fields are empty.
+
+    Raises ServiceFailed if all fields are empty.
+    """
     made = body.get("compression")
     compression: dict[str, Any] = made if isinstance(made, dict) else {"summary": made or ""}
     answer = Answer(
