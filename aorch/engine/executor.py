@@ -5,7 +5,6 @@ import contextlib
 import math
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from aorch.agents.registered import Registered
@@ -55,7 +54,6 @@ class _LoopState(NamedTuple):
     saver: ResponseSaver
 
 
-@dataclass(frozen=True, slots=True)
 class TaskExecutor:
     """Executes tasks with the agents of `registry`, and records each exchange in `ledger`.
 
@@ -63,16 +61,19 @@ class TaskExecutor:
     all tasks if a program agent started this process.
     """
 
-    registry: Registry
-    ledger: Ledger
-    timeout_s: float
-    max_depth: int
-    parent_id: str | None = None
-    threads: Slots = field(init=False, default_factory=lambda: Slots(MAX_THREADS))
-    """The threads in which agents with a plain `def execute` run."""
-    start_warnings: StartWarnings = field(init=False, default_factory=StartWarnings)
-    _loops: dict[asyncio.AbstractEventLoop, _LoopState] = field(init=False, default_factory=dict)
-    _closed_by: list[str] = field(init=False, default_factory=list)
+    def __init__(
+        self, registry: Registry, ledger: Ledger, timeout_s: float, max_depth: int, parent_id: str | None = None
+    ) -> None:
+        self.registry = registry
+        self.ledger = ledger
+        self.timeout_s = timeout_s
+        self.max_depth = max_depth
+        self.parent_id = parent_id
+        self.threads = Slots(MAX_THREADS)
+        """The threads in which agents with a plain `def execute` run."""
+        self.start_warnings = StartWarnings()
+        self._loops: dict[asyncio.AbstractEventLoop, _LoopState] = {}
+        self._closed_by: list[str] = []
 
     @property
     def watcher(self) -> CancellationWatcher:

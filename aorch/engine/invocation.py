@@ -7,9 +7,10 @@ import inspect
 import threading
 from collections.abc import Callable
 from contextvars import ContextVar, copy_context
-from dataclasses import dataclass, field
 from inspect import CO_COROUTINE
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from aorch import jsonio
 from aorch.agents import Agent
@@ -43,8 +44,7 @@ class Executor(Protocol):
         """Execute another task on behalf of this one."""
 
 
-@dataclass(slots=True)
-class Invocation:
+class Invocation(Struct):
     """A call of `agent` for that REQUEST. `outer` is the invocation whose code delegated the task.
 
     `details` goes into the metadata of the RESPONSE, however the call ends. `delivered` becomes True once the agent has the
@@ -55,7 +55,7 @@ class Invocation:
     agent: Agent
     request_id: str
     outer: "Invocation | None" = None
-    details: dict[str, Any] = field(default_factory=dict)
+    details: dict[str, Any] = {}
     delivered: bool = False
     partial: tuple[Any, str | None] = (None, None)
     task: asyncio.Task[Outcome] | None = None

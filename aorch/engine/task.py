@@ -1,8 +1,9 @@
 """The data of a task: the caller's Task, the agent's Outcome, and the Answer to the caller."""
 
 import math
-from dataclasses import dataclass, field
 from typing import Any, NotRequired, Required, TypedDict
+
+from msgspec import Struct
 
 from aorch import jsonio
 from aorch.agents.failure import text_of
@@ -53,8 +54,7 @@ class MappedAnswerDict(AnswerDict):
     index: int
 
 
-@dataclass(slots=True)
-class Task:
+class Task(Struct):
     """A task of a caller. `agent_id` requests one agent; `timeout_s` (seconds) overrides the agent's own timeout;
     `from_agent` is the caller (default: the agent whose code calls, or `orchestrator`); `parent_id` is the parent REQUEST.
     `metadata` is the caller's own; `annotations` are aorch's own entries in the REQUEST's metadata (step, resumes, …), and
@@ -63,18 +63,18 @@ class Task:
     """
 
     capability: str
-    parameters: dict[str, Any] = field(default_factory=dict)
+    parameters: dict[str, Any] = {}
     session_id: str = ""
-    context: dict[str, Any] = field(default_factory=dict)
+    context: dict[str, Any] = {}
     agent_id: str | None = None
     timeout_s: float | None = None
     from_agent: str | None = None
     parent_id: str | None = None
-    metadata: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = {}
     idempotency: TaskKey | None = None
-    queue: dict[str, Any] = field(default_factory=dict)
+    queue: dict[str, Any] = {}
     refusal_uses_key: bool = False
-    annotations: dict[str, Any] = field(default_factory=dict)
+    annotations: dict[str, Any] = {}
 
     def __post_init__(self) -> None:
         """Raises UsageError for a field of the wrong shape."""
@@ -98,8 +98,7 @@ class Task:
             raise UsageError(f"timeout_s must be a number of seconds above 0, not {self.timeout_s!r}")
 
 
-@dataclass(frozen=True, slots=True)
-class QueueOptions:
+class QueueOptions(Struct, frozen=True):
     """How a task waits in the queue: its `priority` from 1 (highest) to 5, the earliest start and the expiry (RFC 3339),
     and the URL to notify when it ends.
     """
@@ -121,8 +120,7 @@ class QueueOptions:
         return {name: value for name, value in options.items() if value is not None}
 
 
-@dataclass(slots=True)
-class Outcome:
+class Outcome(Struct):
     """The outcome of a task: `result` (with its JSON text). After a failure also `error`, the kind of `failure` and a hint;
     `result` is then set only if the agent returned data too. `delivered`: whether the agent received the task (None:
     unknown). `retry_safe`: whether the task can be run again without taking effect twice (None: it can if it was not
@@ -136,7 +134,7 @@ class Outcome:
     hint: str = ""
     delivered: bool | None = True
     retry_safe: bool | None = None
-    details: dict[str, Any] = field(default_factory=dict)
+    details: dict[str, Any] = {}
     duration_ms: float = 0.0
 
 
@@ -148,8 +146,7 @@ def outcome_of(error: AorchError, *, delivered: bool | None = True, details: dic
     return Outcome(None, None, text_of(error), type(error), error.hint, delivered, retry_safe, details or {})
 
 
-@dataclass(slots=True)
-class Answer:
+class Answer(Struct):
     """The answer to the caller of a task. `contract_id` is the ID of its REQUEST; `failure` is None after success.
 
     `reused` are the contracts whose results a resumed pipeline reused (None: not a resumed pipeline). `exit_code` and

@@ -64,14 +64,14 @@ class ProcessLock:
         owners = _owners(ledger)
         with translated_os():
             files.make_folder(owners)
-        while True:
-            self.owner_id = new_id()
-            self._file = owners / self.owner_id
-            with contextlib.suppress(BlockingIOError), translated_os():
-                self._lock = FileLock(self._file, os.O_CREAT | os.O_EXCL)
-                if self._lock.is_on(self._file):
-                    return
-                self._lock.close()  # another process's sweep removed the file between its creation and its lock
+            while True:
+                self.owner_id = new_id()
+                self._file = owners / self.owner_id
+                with contextlib.suppress(BlockingIOError):
+                    self._lock = FileLock(self._file, os.O_CREAT | os.O_EXCL)
+                    if self._lock.is_on(self._file):
+                        return
+                    self._lock.close()  # another process's sweep removed the file between its creation and its lock
 
     def close(self) -> None:
         """Release the lock: no exchange of this owner is open any more. In a forked child, do nothing."""
