@@ -16,7 +16,9 @@ def test_off_switches_delivery_off(home: Home, where: str) -> None:
     assert (push(home, 2).err).startswith("error: Trace is switched off")
     assert status(home)["url"] is None
     assert home.aorch("status", "--json").json["integrations"]["details"]["trace"]["url"] is None
-    assert "trace      off" in home.aorch("status").out
+    shown = home.aorch("status").out
+    assert "trace      off" in shown
+    assert "contracts  2 in 1 session: 2 completed" in shown
 
 
 def test_the_environment_overrides_the_url_in_the_file(traced: Home, double: Double) -> None:

@@ -44,4 +44,5 @@ def _note_reused(answer: "Answer") -> None:
     if answer.reused is None:
         note("this task is not a pipeline, so all of it was run again")
     else:
-        note(f"{len(answer.reused)} results were reused from the ledger")
+        count = len(answer.reused)
+        note(f"{count} result{' was' if count == 1 else 's were'} reused from the ledger")

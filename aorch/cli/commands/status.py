@@ -46,11 +46,15 @@ def _lines(found: dict[str, Any]) -> list[str]:
         f"ledger     {found['ledger']}",
         f"config     {found['configuration'] or 'none (no aorch.toml was found)'}",
         f"agents     {agents['total']}: {_counted(agents['by_status'])}",
-        f"contracts  {contracts['total_contracts']} in {contracts['total_sessions']} sessions{_after(contracts['by_status'])}",
+        f"contracts  {contracts['total_contracts']} in {_sessions(contracts['total_sessions'])}{_after(contracts['by_status'])}",
     ]
     for name in ("trace", "memagent"):
         lines.append(f"{name:<9}  {_service(found['integrations']['details'][name])}")
     return lines
+
+
+def _sessions(count: int) -> str:
+    return f"{count} session{'' if count == 1 else 's'}"
 
 
 def _service(service: dict[str, Any]) -> str:
