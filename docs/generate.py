@@ -1,5 +1,10 @@
-"""Writes the pages that come from the code: `uv run --group test python docs/generate.py`. A test compares them with the code."""
+"""Generates everything that is checked in and follows from the code: `uv run --group test python docs/generate.py`.
 
+First the statements of the ledger, then the recorded examples of the API, then the pages of docs/. With a directory as argument,
+it only writes the pages there. Tests compare each with the code.
+"""
+
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,5 +77,8 @@ PAGES = {"cli.md": cli_page, "configuration.md": configuration_page, "errors.md"
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE
+    if folder == HERE:
+        for command in (["-m", "aorch.ledger.generate_statements"], [HERE / "record_http_examples.py"]):
+            subprocess.run([sys.executable, *command], check=True)
     for name, page in PAGES.items():
         (folder / name).write_text(page(), encoding="utf-8")

@@ -11,7 +11,7 @@ from sqlalchemy.orm import aliased
 from sqlmodel import col
 
 from aorch import jsonio
-from aorch.ledger.record import COMPLETED, FIELDS, IN_PROGRESS, PENDING, REQUEST
+from aorch.ledger.record import COMPLETED, IN_PROGRESS, PENDING, REQUEST, Record
 from aorch.ledger.schema import Contract, UtcText, session_contracts
 from aorch.ledger.search import Statement, narrowed
 
@@ -124,9 +124,7 @@ def shown_result(contracts: type[Contract]) -> Any:
 
 
 def record_columns(contracts: type[Contract] = Contract, **others: Any) -> list[Any]:
-    """The columns of a Record as text, in the order of its fields; `others` replace columns by name. `claimed_by`, the last
-    field, is not read.
-    """
+    """The columns of a Record as text, in the order of its fields; `others` replace columns by name."""
     as_text = {
         "payload": cast(contracts.payload, Text),
         "result": cast(contracts.result, Text),
@@ -135,4 +133,4 @@ def record_columns(contracts: type[Contract] = Contract, **others: Any) -> list[
         "completed_at": type_coerce(contracts.completed_at, UtcText()),
         **others,
     }
-    return [as_text.get(name, getattr(contracts, name)) for name in FIELDS]
+    return [as_text.get(name, getattr(contracts, name)) for name in Record._fields]

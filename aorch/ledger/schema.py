@@ -2,9 +2,8 @@
 
 This module must not import `annotations` from `__future__`: SQLModel reads the annotations.
 
-To add a column to contracts: add it to `Contract`, to `Record` and to the API's `ContractForm`, write a migration (which
-also recreates the view `session_contracts`), and run `python -m aorch.ledger.generate_statements` and `python
-docs/generate.py`.
+To add a column to contracts: add it to `Contract`, to `Record` (record.py) and to `ContractForm` (server/schemas/contracts.py),
+write a migration (which also recreates the view `session_contracts`), and run `python docs/generate.py`.
 """
 
 from datetime import UTC, datetime

@@ -101,7 +101,8 @@ SELECT CAST(contracts.contract_id AS TEXT) AS contract_id, CAST(contracts.sessio
     AS status, CAST(contracts.created_at AS TEXT) AS created_at, CAST(contracts.completed_at AS
     TEXT) AS completed_at, CAST(contracts.result AS TEXT) AS result, CAST(contracts.error AS TEXT)
     AS error, CAST(contracts.metadata AS TEXT) AS metadata, CAST(contracts.request_id AS TEXT) AS
-    request_id, CAST(contracts.parent_id AS TEXT) AS parent_id
+    request_id, CAST(contracts.parent_id AS TEXT) AS parent_id, CAST(contracts.claimed_by AS TEXT)
+    AS claimed_by
 FROM contracts
 WHERE contracts.contract_id = ?
 """
@@ -115,7 +116,8 @@ SELECT CAST(contracts.contract_id AS TEXT) AS contract_id, CAST(contracts.sessio
     AS status, CAST(contracts.created_at AS TEXT) AS created_at, CAST(contracts.completed_at AS
     TEXT) AS completed_at, CAST(contracts.result AS TEXT) AS result, CAST(contracts.error AS TEXT)
     AS error, CAST(contracts.metadata AS TEXT) AS metadata, CAST(contracts.request_id AS TEXT) AS
-    request_id, CAST(contracts.parent_id AS TEXT) AS parent_id
+    request_id, CAST(contracts.parent_id AS TEXT) AS parent_id, CAST(contracts.claimed_by AS TEXT)
+    AS claimed_by
 FROM contracts
 WHERE contracts.request_id = ?
 """

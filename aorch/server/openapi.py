@@ -255,7 +255,9 @@ def _header_parameters(route: Route) -> Iterable[Json]:
 
 
 def _success(route: Route) -> Json:
-    examples = {name: {"value": value} for name, value in _examples()["answers"][route.name].items()}
+    recorded = _examples()["answers"]
+    assert route.name in recorded, f"add an example of {route.name} to docs/record_http_examples.py, and run it"
+    examples = {name: {"value": value} for name, value in recorded[route.name].items()}
     headers = ["X-Request-ID"]
     if route.response is None:
         content: Json = {"text/event-stream": {"schema": _STREAM, "examples": examples}}

@@ -25,7 +25,6 @@ from sqlalchemy import (
 from aorch.ledger.queries.expressions import RECORD, contracts, given, indexed_position, listed
 from aorch.ledger.record import (
     COMPLETED,
-    FIELDS,
     IN_PROGRESS,
     NEW_REQUEST_FIELDS,
     PENDING,
@@ -92,9 +91,9 @@ CONTRACT_BY_ID = select(*RECORD).where(c.contract_id == bindparam("contract_id")
 
 RESPONSE_TO = select(*RECORD).where(c.request_id == bindparam("request_id"))
 
-_texts = [cast(column, Text) for column in RECORD if column.name in FIELDS]
+_texts = [cast(column, Text) for column in RECORD]
 CONTRACT_TEXTS = select(*_texts).where(c.contract_id == bindparam("contract_id"))
-"""The columns of a contract's JSON form, all as text: another program may have stored a number or bytes."""
+"""A contract, all columns as text: another program may have stored a number or bytes."""
 
 RESPONSE_TEXTS = select(*_texts).where(c.request_id == bindparam("request_id"))
 """The same columns for the RESPONSE to a REQUEST."""
