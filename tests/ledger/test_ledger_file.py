@@ -171,7 +171,7 @@ def test_who_may_only_read_and_tries_to_write_is_refused_and_leaves_nothing_behi
     home.ledger.chmod(0o444)
     refused = unprivileged(home, "run", "echo", "text=hi")
     assert (refused.code, refused.out) == (14, ""), refused
-    assert "cannot be written" in refused.err
+    assert "for writing: the file or its directory is read-only" in refused.err
     assert unprivileged(home, "contracts", "list", "--text", "word0").code == 14
     assert unprivileged(home, "contracts", "list").code == 0
     assert not [name for name in os.listdir(home.folder) if name.startswith("ledger.db-")]
