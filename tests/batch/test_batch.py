@@ -218,9 +218,7 @@ def test_templates_are_filled_from_the_fields_of_json_objects(home: Home) -> Non
         ("body,text\n1,2\n", "no column 'id' (columns: body, text)"),
     ],
 )
-def test_a_header_that_is_none_or_lacks_a_column_is_refused_before_anything_is_done(
-    home: Home, rows: str, said: str
-) -> None:
+def test_an_invalid_header_is_rejected_before_any_task_runs(home: Home, rows: str, said: str) -> None:
     done = home.aorch("run", "once", "n={id}", "--batch", "-", "--csv", stdin=rows)
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith("error: ")

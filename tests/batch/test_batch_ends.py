@@ -1,4 +1,4 @@
-"""How `aorch run --batch` ends, what it refuses, and what a person sees of it."""
+"""The end of `aorch run --batch`, invalid combinations of options, and what a terminal shows."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ from batches import lines, results, seen, statuses, task
 from homes import Home
 from waiting import wait_for
 
-# How it ends
+# The end of a batch
 
 
 def test_a_failure_has_its_code_and_the_summary_the_next_step(home: Home) -> None:
@@ -75,7 +75,7 @@ def test_fail_fast_ends_although_standard_input_stays_open(home: Home) -> None:
 
 @pytest.mark.usefixtures("no_leftovers")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_cancels_what_is_in_flight_and_tells_what_completed(
+def test_a_signal_cancels_running_tasks_and_prints_completed_results(
     home: Home, number: signal.Signals, code: int
 ) -> None:
     running = home.start("run", "--batch", "-", "--parallel", "3", "--session", "s", stdin=subprocess.PIPE)
@@ -146,7 +146,7 @@ def test_what_an_agent_prints_is_not_a_result(home: Home) -> None:
     assert done.err.count("LOUD") == 2
 
 
-# What makes no sense
+# Invalid combinations
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_what_an_agent_prints_is_not_a_result(home: Home) -> None:
         (("--retry-failed", "nobody's"), 12, 'session "nobody\'s" not found'),
     ],
 )
-def test_what_makes_no_sense_is_refused_in_one_sentence(
+def test_options_that_contradict_each_other_are_rejected_with_one_error(
     home: Home, arguments: tuple[str, ...], code: int, said: str
 ) -> None:
     done = home.aorch("run", *arguments, stdin="")
@@ -180,7 +180,7 @@ def test_what_makes_no_sense_is_refused_in_one_sentence(
     assert statuses(home) == []
 
 
-# What a person sees
+# On a terminal
 
 
 def watched(home: Home, *arguments: str, out: bool) -> tuple[str, str]:
@@ -189,7 +189,7 @@ def watched(home: Home, *arguments: str, out: bool) -> tuple[str, str]:
     process = home.start(*arguments, stderr=writer, **({"stdout": writer} if out else {}))
     os.close(writer)
     said = b""
-    with contextlib.suppress(OSError):  # Linux says EIO where the other end has closed
+    with contextlib.suppress(OSError):  # EIO on Linux, if the other end is closed
         while chunk := os.read(reader, 65536):
             said += chunk
     os.close(reader)
@@ -206,7 +206,7 @@ def test_a_bar_on_a_terminal_shows_number_rate_and_remaining_time(home: Home) ->
     assert re.search(r"80 lines: 80 succeeded · .*\r\n$", said)
 
 
-def test_results_stand_above_the_bar_where_both_are_on_a_terminal(home: Home) -> None:
+def test_results_are_printed_above_the_bar_if_both_are_on_a_terminal(home: Home) -> None:
     home.write("b.jsonl", lines(task("\x1b[2J"), task("x" * 300), task(3, fail=True)))
     said, _ = watched(home, "run", "--batch", "b.jsonl", "--ordered", out=True)
     assert '"data":"\\u001b[2J"' in said
@@ -216,13 +216,13 @@ def test_results_stand_above_the_bar_where_both_are_on_a_terminal(home: Home) ->
 
 
 @pytest.mark.parametrize("command", [("run", "once", "--batch", "-"), ("worker", "--drain")])
-def test_more_at_a_time_than_makes_sense_is_refused(home: Home, command: tuple[str, ...]) -> None:
+def test_too_many_tasks_at_once_are_rejected(home: Home, command: tuple[str, ...]) -> None:
     done = home.aorch(*command, "--parallel", "4097", stdin="{}")
     assert (done.code, done.out) == (2, "")
     assert "4097 is not in the range 1<=x<=4096" in done.err
     assert home.aorch(*command, "--parallel", "4096", stdin="").code == 0
 
 
-def test_rows_of_csv_without_a_capability_are_refused_before_they_are_read(home: Home) -> None:
+def test_csv_without_a_capability_is_rejected_before_it_is_read(home: Home) -> None:
     done = home.aorch("run", "--batch", "nothing.csv", "--csv")
     assert (done.code, "CSV rows have no capability" in done.err) == (2, True)

@@ -1,4 +1,4 @@
-"""A batch that was broken off goes on where it was: each line has one result, and nothing is silently done twice."""
+"""A stopped batch continues where it stopped: each line has one result, and no task is silently run twice."""
 
 import json
 import random
@@ -36,14 +36,14 @@ def killed(home: Home, when: Callable[[], Any], *arguments: str) -> str:
     ],
     ids=["retry", "batch", "pipeline"],
 )
-def test_what_goes_on_in_a_ledger_that_is_not_there_makes_none(bare_home: Home, arguments: tuple[str, ...]) -> None:
+def test_continuing_in_a_missing_ledger_does_not_create_one(bare_home: Home, arguments: tuple[str, ...]) -> None:
     bare_home.write("b.jsonl", "")
     done = bare_home.aorch(*arguments, "--ledger", "typo.db")
     assert (done.code, done.out) == (12, "")
     assert not list(bare_home.folder.glob("typo.db*"))
 
 
-def test_what_is_done_is_not_done_again_and_its_results_are_told_from_the_ledger(home: Home) -> None:
+def test_finished_lines_are_not_run_again_and_their_results_come_from_the_ledger(home: Home) -> None:
     home.write("b.jsonl", lines(task(1), task(2, fail=True), "broken", task(4, big="x" * 100_000)))
     first = home.aorch("run", "--batch", "b.jsonl", "--ordered")
     again = home.aorch("run", "--batch", "b.jsonl", "--ordered", "--resume")
@@ -54,7 +54,7 @@ def test_what_is_done_is_not_done_again_and_its_results_are_told_from_the_ledger
     assert "3 from an earlier run" in again.err
 
 
-def test_a_long_result_is_told_from_the_ledger_whole(home: Home) -> None:
+def test_a_long_result_comes_whole_from_the_ledger(home: Home) -> None:
     home.write("b.jsonl", lines(task("x" * 200_000)))
     first, again = (home.aorch("run", "--batch", "b.jsonl", *more) for more in ((), ("--resume",)))
     assert first.out == again.out
@@ -70,7 +70,7 @@ def test_without_resume_a_batch_begins_anew(home: Home) -> None:
     assert home.rows(REQUESTS) == [(2,)]
 
 
-def test_a_killed_batch_goes_on_and_what_was_in_flight_is_done_again_only_where_that_is_safe(home: Home) -> None:
+def test_a_killed_batch_continues_and_runs_cut_off_lines_again_only_if_that_is_safe(home: Home) -> None:
     tasks = [task(n) for n in range(20)]
     home.write("b.jsonl", lines(*tasks, task("a", "once", wait="go"), task("b", "again", wait="go"), task("c")))
     arguments = ("--batch", "b.jsonl", "--parallel", "2")
@@ -91,7 +91,7 @@ def test_a_killed_batch_goes_on_and_what_was_in_flight_is_done_again_only_where_
     assert results(home.aorch("run", *arguments, "--resume"))[21] == by_id[22]
 
 
-def test_a_batch_that_was_interrupted_by_hand_goes_on_likewise(home: Home) -> None:
+def test_a_batch_that_was_interrupted_by_hand_continues_the_same_way(home: Home) -> None:
     home.write("b.jsonl", lines(task("a", "once", wait="go"), task("b", "again", wait="go"), task("c")))
     running = home.start("run", "--batch", "b.jsonl", "--parallel", "2")
     wait_for(lambda: len(seen(home)) == 2)
@@ -105,7 +105,7 @@ def test_a_batch_that_was_interrupted_by_hand_goes_on_likewise(home: Home) -> No
 
 
 @pytest.mark.parametrize("how", ["kill", "terminate"])
-def test_what_only_waited_for_a_free_place_is_done_again_since_no_agent_saw_it(home: Home, how: str) -> None:
+def test_a_line_that_no_agent_received_is_run_again(home: Home, how: str) -> None:
     home.write("aorch.toml", CONFIG + "concurrency = 1\n")
     home.write("b.jsonl", lines(task("a", wait="go"), task("b"), task("c")))
     running = home.start("run", "--batch", "b.jsonl")
@@ -182,7 +182,7 @@ def test_a_line_that_another_process_is_doing_is_not_done_beside_it(home: Home) 
 # Doing again what failed
 
 
-def test_what_failed_is_done_again_until_it_succeeds(home: Home) -> None:
+def test_failed_tasks_are_retried_until_they_succeed(home: Home) -> None:
     home.write("broken", "")
     about = {"context": {"why": "c"}, "priority": 2, "agent_id": "witness"}
     home.write("b.jsonl", lines(task(1), task(2, about={"id": "two", **about}), task(3, "fly")))
@@ -207,7 +207,7 @@ def test_what_failed_is_done_again_until_it_succeeds(home: Home) -> None:
         assert json.loads(metadata) == {**json.loads(asked), "retry_of": root}
 
 
-def test_what_was_interrupted_is_done_again_when_that_is_asked_for(home: Home) -> None:
+def test_interrupted_tasks_are_retried_on_request(home: Home) -> None:
     home.write("b.jsonl", lines(task("a", wait="go"), task("b", "again", wait="go")))
     killed(home, lambda: len(seen(home)) == 2, "--batch", "b.jsonl", "--session", "s")
     home.write("go", "")
@@ -218,7 +218,7 @@ def test_what_was_interrupted_is_done_again_when_that_is_asked_for(home: Home) -
     assert home.aorch("run", "--retry-failed", "s").out == ""
 
 
-def test_a_killed_batch_comes_out_whole_after_its_interrupted_lines_were_done_again(home: Home) -> None:
+def test_a_killed_batch_is_complete_after_its_interrupted_lines_were_retried(home: Home) -> None:
     """However often that takes: a line's result is that of its last trial, under its own id."""
     home.write("b.jsonl", lines(*(task(n, wait="go", about={"id": f"L{n}"}) for n in range(4)), task(4)))
     batch = ("run", "--batch", "b.jsonl", "--ordered")
@@ -243,7 +243,7 @@ def test_a_killed_batch_comes_out_whole_after_its_interrupted_lines_were_done_ag
 
 
 def test_a_line_that_no_agent_could_do_is_done_once_by_whichever_comes_first(home: Home) -> None:
-    """Resuming and retrying know of each other, also where the first trial was refused."""
+    """Resuming and retrying see each other's tries, also if the first try was rejected."""
     home.write("b.jsonl", lines(task(1, "late", about={"id": "a"})))
     config = (home.folder / "aorch.toml").read_text()
     for first, then in ((("--batch", "b.jsonl", "--resume"), ("--retry-failed", "s")), (("--retry-failed", "s"), ())):

@@ -39,7 +39,7 @@ def made(*packets: bytes, csv: bool = False) -> list[Line]:
 
 
 def parts(lines: list[Line]) -> list[tuple[int, object]]:
-    """Each line's number, with its parameters or why it is refused."""
+    """The number of each line, with its parameters or its error."""
     return [(line.number, line.task.parameters if line.task else f"{line.refusal}") for line in lines]
 
 

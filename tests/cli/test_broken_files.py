@@ -38,13 +38,13 @@ from homes import Home
         ('[agents.x]\ncommand = ["true"]\ntimeout_s = -1\n[agents.x.capabilities.c]\n', ["timeout_s", "above 0"]),
     ],
 )
-def test_a_broken_aorch_toml_is_told_with_its_place(home: Home, content: str, said: list[str]) -> None:
+def test_an_invalid_aorch_toml_is_an_error_with_line_and_column(home: Home, content: str, said: list[str]) -> None:
     home.write("aorch.toml", content)
     assert failed_with(home.aorch("run", "echo", "text=a"), 2, str(home.folder / "aorch.toml"), *said)
     assert home.aorch("agents", "list").code == 2
 
 
-def test_an_aorch_toml_that_is_not_text_is_told(home: Home) -> None:
+def test_an_aorch_toml_that_is_not_text_is_an_error(home: Home) -> None:
     (home.folder / "aorch.toml").write_bytes(b"a = '\xff'")
     assert failed_with(home.aorch("run", "echo", "text=a"), 2, "aorch.toml")
 
@@ -79,7 +79,7 @@ def damaged(file: Path) -> None:
     ],
     ids=["text", "zeros", "another program's", "damaged"],
 )
-def test_a_file_that_is_no_ledger_is_refused_and_not_touched(home: Home, make: Callable[[Path], Any]) -> None:
+def test_a_file_that_is_not_a_ledger_is_rejected_and_not_changed(home: Home, make: Callable[[Path], Any]) -> None:
     home.ledger.unlink()
     make(home.ledger)
     before = home.ledger.read_bytes()
@@ -88,32 +88,32 @@ def test_a_file_that_is_no_ledger_is_refused_and_not_touched(home: Home, make: C
     assert not (home.folder / "ledger.db-owners").exists()
 
 
-def test_a_ledger_of_a_newer_revision_is_refused(home: Home) -> None:
+def test_a_ledger_of_a_newer_revision_is_rejected(home: Home) -> None:
     with closing(sqlite3.connect(home.ledger)) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
         connection.commit()
     assert failed_with(home.aorch("run", "echo", "text=a"), 14, "9999", "newer aorch", "Upgrade aorch")
 
 
-def test_a_folder_in_the_ledgers_place_is_told(home: Home) -> None:
+def test_a_directory_as_the_ledger_is_an_error(home: Home) -> None:
     home.ledger.unlink()
     home.ledger.mkdir()
     assert failed_with(home.aorch("run", "echo", "text=a"), 14, str(home.ledger), "is a directory")
 
 
-def test_a_folder_in_the_ledgers_place_is_told_to_readers_too(home: Home) -> None:
+def test_a_directory_as_the_ledger_is_an_error_for_readers_too(home: Home) -> None:
     for command in (("contracts", "list"), ("status",), ("memory", "list")):
         assert failed_with(home.aorch(*command, "--ledger", str(home.folder)), 14, str(home.folder), "is a directory")
 
 
-def test_an_empty_name_is_no_ledger(home: Home) -> None:
+def test_an_empty_ledger_name_is_an_error(home: Home) -> None:
     """It is what a shell makes of a variable that is not set: nothing is written to another ledger instead."""
     for command in (("run", "echo", "text=a"), ("contracts", "list")):
         assert failed_with(home.aorch(*command, "--ledger", ""), 2, "--ledger: the file name is empty")
     assert home.rows("SELECT * FROM contracts") == []
 
 
-def test_a_ledger_below_a_file_is_told(home: Home) -> None:
+def test_a_ledger_path_below_a_file_is_an_error(home: Home) -> None:
     home.environment["AORCH_LEDGER"] = str(home.folder / "aorch.toml" / "ledger.db")
     assert failed_with(home.aorch("run", "echo", "text=a"), 14, "aorch.toml/ledger.db")
 

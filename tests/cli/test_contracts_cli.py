@@ -56,7 +56,7 @@ def test_a_session_after_a_run_holds_request_and_response(home: Home) -> None:
     assert answered["request_id"] == asked["contract_id"]
 
 
-def test_pages_go_on_before_the_last_contract_shown(home: Home) -> None:
+def test_the_next_page_starts_before_the_last_contract_shown(home: Home) -> None:
     rows = pairs(4)
     put(home.ledger, *rows)
     seen: list[str] = []
@@ -111,7 +111,7 @@ def test_filters_are_read_from_options(home: Home) -> None:
         ("import",),
     ],
 )
-def test_options_that_make_no_sense_exit_2(home: Home, options: tuple[str, ...]) -> None:
+def test_invalid_options_exit_2(home: Home, options: tuple[str, ...]) -> None:
     put(home.ledger, request())
     result = home.aorch("contracts", *options)
     assert (result.code, result.out) == (2, "")
@@ -166,7 +166,7 @@ def test_tail_shows_the_last_contracts_the_newest_last(home: Home) -> None:
     assert home.aorch("contracts", "tail", "-n", "0").out == ""
 
 
-def test_tail_follows_what_others_write_until_it_is_interrupted(home: Home) -> None:
+def test_tail_follows_the_contracts_of_other_processes_until_it_is_interrupted(home: Home) -> None:
     put(home.ledger, *pairs(3, "before"))
     tail = home.start("contracts", "tail", "-f", "-n", "1", "--jsonl")
     assert json.loads(line_of(tail))["session_id"] == "before"
@@ -177,7 +177,7 @@ def test_tail_follows_what_others_write_until_it_is_interrupted(home: Home) -> N
     assert (tail.returncode, out, err) == (130, b"", b"")
 
 
-def test_tail_waits_for_a_ledger_that_is_not_there_yet(home: Home) -> None:
+def test_tail_waits_for_a_ledger_that_does_not_exist_yet(home: Home) -> None:
     tail = home.start("contracts", "tail", "-f")
     home.aorch("run", "echo", "text=hi", "--session", "first")
     assert line_of(tail).split(b"\t")[2] == b"REQUEST"
@@ -185,7 +185,7 @@ def test_tail_waits_for_a_ledger_that_is_not_there_yet(home: Home) -> None:
     tail.communicate(timeout=WAIT_S)
 
 
-def test_a_reader_that_goes_away_ends_tail_in_silence(home: Home) -> None:
+def test_a_closed_pipe_ends_tail_without_an_error(home: Home) -> None:
     put(home.ledger, request())
     tail = home.start("contracts", "tail", "-f")
     line_of(tail)
@@ -199,7 +199,7 @@ def test_a_reader_that_goes_away_ends_tail_in_silence(home: Home) -> None:
 
 
 def test_writing_to_a_ledger_that_was_named_and_does_not_exist_warns_that_one_is_created(bare_home: Home) -> None:
-    """Once: then it exists. A ledger that nobody named is created without a word."""
+    """Once: then it exists. A ledger that the command did not name is created without a warning."""
     bare_home.write("tasks.jsonl", '{"capability": "echo", "parameters": {"text": "hi"}}\n')
     bare_home.write("contracts.jsonl", "")
     commands = [
@@ -231,7 +231,7 @@ def test_a_named_ledger_that_cannot_be_created_is_an_error_without_that_warning(
 
 
 def test_reading_makes_no_ledger_and_warns_of_one_that_was_named(bare_home: Home) -> None:
-    """A mistyped name must not look like an empty ledger; the one of a person's own is not there before its first use."""
+    """A mistyped name must not look like an empty ledger. The default ledger does not exist before its first use."""
     warning = f"warning: no ledger at {bare_home.ledger}: aorch shows an empty one\n"
     for arguments in (("list", "--text", "x"), ("tail",), ("export",)):
         result = bare_home.aorch("contracts", *arguments)
@@ -273,7 +273,7 @@ COMMANDS: list[tuple[str, ...]] = [
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_what_strangers_wrote_cannot_steer_a_terminal(home: Home, command: tuple[str, ...]) -> None:
+def test_the_text_of_contracts_cannot_control_a_terminal(home: Home, command: tuple[str, ...]) -> None:
     asked = request(UNKIND, UNKIND, capability=UNKIND, to_agent=UNKIND, contract_id="01UNKIND")
     put(home.ledger, asked, response(asked, {UNKIND: UNKIND}, error=UNKIND, contract_id=f"x{UNKIND}"))
     shown = plain(at_terminal(home, "contracts", *command, columns=240))
@@ -283,7 +283,7 @@ def test_what_strangers_wrote_cannot_steer_a_terminal(home: Home, command: tuple
         assert len(shown.splitlines()) == (3 if command == ("list",) else 2)
 
 
-def test_a_terminal_is_told_how_to_go_on(home: Home) -> None:
+def test_a_terminal_shows_how_to_get_the_next_page(home: Home) -> None:
     rows = pairs(2)
     put(home.ledger, *rows)
     shown = plain(at_terminal(home, "contracts", "list", "--limit", "3"))
@@ -293,7 +293,7 @@ def test_a_terminal_is_told_how_to_go_on(home: Home) -> None:
     assert "no contracts found" in at_terminal(home, "contracts", "list", "--session", "nobody")
 
 
-def test_a_pipe_is_told_that_there_is_more(home: Home) -> None:
+def test_a_pipe_gets_a_note_about_the_next_page_on_stderr(home: Home) -> None:
     """Whoever counts its lines, or cancels each of them, would take a page for all."""
     rows = pairs(2)
     put(home.ledger, *rows)
@@ -321,7 +321,7 @@ def test_long_work_shows_a_progress_bar(home: Home) -> None:
     assert "━" not in at_terminal(home, "contracts", "list", "--text", "word7")
 
 
-def test_no_color_means_none(home: Home) -> None:
+def test_a_table_has_no_colors_with_no_color(home: Home) -> None:
     put(home.ledger, request())
     assert "\x1b[3" not in at_terminal(home, "contracts", "list", NO_COLOR="1")
 

@@ -7,7 +7,7 @@ from command_checks import failed_with
 from disks import Disk
 
 
-def test_a_read_only_ledger_is_told_and_left_as_it_is(disk: Disk) -> None:
+def test_a_read_only_ledger_is_an_error_and_not_changed(disk: Disk) -> None:
     assert disk.aorch("run", "echo", "text=a").code == 0
     disk.remount("ro")
     assert failed_with(disk.aorch("run", "echo", "text=a"), 14, f"{disk.folder}/ledger.db", "read-only", "--ledger")
@@ -21,7 +21,7 @@ def test_no_ledger_can_be_made_on_a_read_only_disk(disk: Disk) -> None:
     assert failed_with(disk.aorch("run", "echo", "text=a"), 14, f"{disk.folder}/ledger.db", "--ledger")
 
 
-def test_a_full_disk_is_told_and_all_works_again_once_there_is_room(disk: Disk) -> None:
+def test_a_full_disk_is_an_error_and_commands_work_again_once_there_is_room(disk: Disk) -> None:
     assert disk.aorch("run", "echo", "text=a").code == 0
     disk.fill()
     for _ in range(2):
@@ -37,7 +37,7 @@ def test_a_full_disk_is_told_and_all_works_again_once_there_is_room(disk: Disk) 
     ]
 
 
-def test_a_disk_that_fills_in_the_middle_of_a_batch_is_told_once_and_the_batch_goes_on_once_there_is_room(
+def test_a_disk_that_fills_during_a_batch_is_reported_once_and_the_batch_can_be_resumed(
     disk: Disk,
 ) -> None:
     assert disk.aorch("run", "echo", "text=a").code == 0
@@ -73,7 +73,7 @@ def test_no_ledger_can_be_made_on_a_full_disk_until_there_is_room(disk: Disk) ->
     assert disk.aorch("run", "echo", "text=a").out == "Echo: a\n"
 
 
-def test_a_disk_that_has_no_room_for_one_more_file_is_told(disk: Disk) -> None:
+def test_a_disk_without_room_for_one_more_file_is_an_error(disk: Disk) -> None:
     assert disk.aorch("run", "echo", "text=a").code == 0
     files = [str(disk.folder / f"file{n}") for n in range(64)]
     assert "No space left" in disk.run("touch", *files).err

@@ -153,7 +153,7 @@ def ended(home: Home, case: Case) -> tuple[int, str]:
     return code, err.decode()
 
 
-def test_more_than_120_kinds_of_input_end_in_a_sentence_and_the_right_exit_code(
+def test_more_than_120_kinds_of_input_end_with_one_error_and_the_right_exit_code(
     results: list[tuple[int, str]],
 ) -> None:
     assert len(CASES) > 120
@@ -166,7 +166,7 @@ def test_more_than_120_kinds_of_input_end_in_a_sentence_and_the_right_exit_code(
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="only root can become another user")
-def test_a_user_without_a_home_gets_a_sentence_and_can_name_a_ledger() -> None:
+def test_a_user_without_a_home_gets_an_error_and_can_name_a_ledger() -> None:
     def aorch(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             ["setpriv", "--reuid", "54321", "--clear-groups", *Home.command(*arguments)],
@@ -187,6 +187,6 @@ def test_a_user_without_a_home_gets_a_sentence_and_can_name_a_ledger() -> None:
         assert aorch("run", "echo", "text=hi", "--ledger", f"{folder}/l.db").stdout == "Echo: hi\n"
 
 
-def test_nothing_half_made_is_left_beside_aorch_toml(home: Home) -> None:
+def test_a_failed_edit_leaves_no_file_next_to_aorch_toml(home: Home) -> None:
     assert home.aorch("agents", "add", "y", "--capability", "y", "--", LATIN).code == 2
     assert not list(home.folder.glob(".aorch-*"))

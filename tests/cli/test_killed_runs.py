@@ -124,7 +124,7 @@ def test_the_next_start_answers_what_a_killed_process_left_and_leaves_a_living_o
 
 
 @pytest.mark.parametrize("reading", [("contracts", "list", "--status", "interrupted"), ("status", "--json")])
-def test_who_reads_after_a_kill_is_told_what_became_of_it(home: Home, reading: tuple[str, ...]) -> None:
+def test_a_command_that_reads_after_a_kill_shows_the_task_as_interrupted(home: Home, reading: tuple[str, ...]) -> None:
     home.write("aorch.toml", WAITING)
     living = start_waiting(home, "living", "--session", "living")
     kill_at_work(home, "killed")

@@ -16,12 +16,12 @@ from aorch.cli.parameters_cli import parse_items
 from aorch.errors import AorchError
 
 
-def test_the_answer_is_a_text_on_stdout_and_nothing_else_is_said_in_a_pipe(home: Home) -> None:
+def test_a_pipe_gets_the_text_of_the_answer_and_nothing_on_stderr(home: Home) -> None:
     done = home.aorch("run", "echo", "text=hi")
     assert (done.code, done.out, done.err) == (0, "Echo: hi\n", "")
 
 
-def test_both_contracts_stand_in_the_ledger(home: Home) -> None:
+def test_both_contracts_are_in_the_ledger(home: Home) -> None:
     home.aorch("run", "uppercase", "text=hi", "--session", "s1")
     request, response = home.rows("SELECT contract_id, contract_type, status, from_agent, to_agent, result, request_id "
                                   "FROM contracts WHERE session_id = 's1' ORDER BY position")  # fmt: skip
@@ -31,7 +31,7 @@ def test_both_contracts_stand_in_the_ledger(home: Home) -> None:
     )  # fmt: skip
 
 
-def test_json_is_the_response_object_in_one_line(home: Home) -> None:
+def test_json_is_the_response_object_on_one_line(home: Home) -> None:
     done = home.aorch("run", "echo", "text=hi", "--session", "s1", "--json")
     assert done.out.count("\n") == 1
     assert list(done.json) == ["success", "data", "error", "contract_id", "agent_id", "session_id", "timestamp"]
@@ -87,38 +87,38 @@ def test_the_context_reaches_the_agent_and_the_ledger(home: Home) -> None:
     assert json.loads(metadata)["context"] == {"why": "test"}
 
 
-def test_insisting_on_an_agent_that_cannot_do_it_is_a_miss(home: Home) -> None:
+def test_an_agent_without_the_capability_exits_11(home: Home) -> None:
     assert home.aorch("run", "echo", "text=a", "--agent", "agent_example_001").code == 0
     done = home.aorch("run", "echo", "text=a", "--agent", "agent_example_002")
     assert done.code == 11
     assert "Did you mean agent_example_001?" in done.err
 
 
-def test_the_reason_for_the_choice_stands_in_the_request(home: Home) -> None:
+def test_the_request_contains_the_reason_for_the_choice(home: Home) -> None:
     home.aorch("run", "echo", "text=a")
     ((metadata,),) = home.rows("SELECT metadata FROM contracts WHERE contract_type = 'REQUEST'")
     assert json.loads(metadata)["routing"] == {"reason": "only_candidate"}
 
 
-def test_at_a_terminal_it_says_who_answered_how_fast_and_under_which_contract(home: Home) -> None:
+def test_a_terminal_shows_agent_duration_and_contract(home: Home) -> None:
     said = plain(at_terminal(home, "run", "echo", "text=hi", "--session", "s1"))
     assert "Echo: hi" in said
     assert re.search(r"agent_example_001 · \d+ ms · contract [0-9A-Z]{26} · session s1", said)
 
 
 @pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=["NO_COLOR", "TERM=dumb"])
-def test_colours_are_left_out_where_they_are_not_wanted(home: Home, environment: dict[str, str]) -> None:
+def test_no_color_and_a_dumb_terminal_switch_colors_off(home: Home, environment: dict[str, str]) -> None:
     assert "\x1b" not in at_terminal(home, "run", "ecko", "text=hi", code=11, **environment)
     assert "\x1b" in at_terminal(home, "run", "ecko", "text=hi", code=11)
 
 
-def test_what_an_agent_writes_cannot_steer_a_terminal(home: Home) -> None:
+def test_the_output_of_an_agent_cannot_control_a_terminal(home: Home) -> None:
     said = at_terminal(home, "run", "echo", "text=\x1b]0;owned\x07")
     assert "\\x1b]0;owned\\x07" in said
     assert home.aorch("run", "echo", "text=\x1b]0;x\x07").out == "Echo: \x1b]0;x\x07\n"
 
 
-def test_a_reader_that_goes_away_is_no_error_message(home: Home) -> None:
+def test_a_closed_pipe_prints_no_error(home: Home) -> None:
     command = " ".join(home.command("run", "echo", "text=@big"))
     home.write("big", "x" * 1_000_000)
     done = subprocess.run(
@@ -127,7 +127,7 @@ def test_a_reader_that_goes_away_is_no_error_message(home: Home) -> None:
     assert (done.stdout, done.stderr) == (b"E", b"")
 
 
-def test_the_ledger_lies_where_the_option_the_environment_or_the_file_says(home: Home) -> None:
+def test_the_ledger_is_the_one_of_the_option_the_environment_or_the_file(home: Home) -> None:
     home.aorch("run", "echo", "text=a", "--ledger", "here/by-option.db")
     assert (home.folder / "here/by-option.db").is_file()
     home.aorch("run", "echo", "text=a")
@@ -144,7 +144,7 @@ def test_the_ledger_lies_where_the_option_the_environment_or_the_file_says(home:
 
 
 @pytest.mark.parametrize("command", ["", "run", "agents", "agents add", "agents check", "contracts", "status"])
-def test_every_help_has_an_example_or_leads_to_one(home: Home, command: str) -> None:
+def test_every_help_page_has_an_example_or_lists_commands(home: Home, command: str) -> None:
     done = home.aorch(*command.split(), "--help")
     assert done.code == 0
     assert "Example" in done.out or "Commands" in done.out
@@ -184,7 +184,7 @@ def test_any_text_survives_the_way_through_an_item(parameters: dict[str, str]) -
 
 
 @given(st.text())
-def test_any_item_is_understood_or_refused_with_an_error_of_ours(item: str) -> None:
+def test_any_item_is_parsed_or_rejected_with_an_aorch_error(item: str) -> None:
     with contextlib.suppress(AorchError):
         assert len(parse_items([item])) == 1
 
@@ -200,12 +200,12 @@ def test_numbers_and_structures_are_written_as_json(tmp_path: Path) -> None:
     ("item", "reason"),
     [("text", "missing value"), ("n:=x", "not JSON"), ("=x", "invalid parameter"), ("text=@/no", "not found")],
 )
-def test_a_bad_item_is_refused_by_name(item: str, reason: str) -> None:
+def test_an_invalid_item_is_rejected_by_name(item: str, reason: str) -> None:
     with pytest.raises(AorchError, match=reason):
         parse_items([item])
 
 
-def test_a_ledger_that_is_named_is_read_whatever_the_configuration_says(home: Home) -> None:
+def test_a_named_ledger_is_read_even_if_the_configuration_is_invalid(home: Home) -> None:
     home.aorch("run", "echo", "text=a")
     home.write("aorch.toml", "this is no TOML")
     assert home.aorch("run", "echo", "text=a").code == 2
@@ -213,7 +213,7 @@ def test_a_ledger_that_is_named_is_read_whatever_the_configuration_says(home: Ho
 
 
 @pytest.mark.parametrize("where", ["> /dev/full", ">&-"])
-def test_an_output_that_cannot_be_written_is_one_sentence_and_the_exchange_is_on_record(home: Home, where: str) -> None:
+def test_a_full_standard_output_is_one_error_and_the_exchange_is_recorded(home: Home, where: str) -> None:
     command = " ".join(home.command("run", "echo", "text=a"))
     done = subprocess.run(
         ["bash", "-c", f"{command} {where}"], cwd=home.folder, env=home.environment, capture_output=True, timeout=60
@@ -224,7 +224,7 @@ def test_an_output_that_cannot_be_written_is_one_sentence_and_the_exchange_is_on
     assert home.rows("SELECT count(*) FROM contracts WHERE status = 'completed'") == [(2,)]
 
 
-def test_an_export_that_cannot_be_written_is_one_sentence(home: Home) -> None:
+def test_an_export_to_a_full_disk_is_one_error(home: Home) -> None:
     home.aorch("run", "echo", "text=a")
     command = " ".join(home.command("contracts", "export"))
     done = subprocess.run(

@@ -9,7 +9,7 @@ from command_checks import ends_of, failed_with
 from homes import Home
 
 
-def test_an_unknown_capability_names_near_misses_and_stands_in_the_ledger(home: Home) -> None:
+def test_an_unknown_capability_names_near_misses_and_is_recorded(home: Home) -> None:
     done = home.aorch("run", "uppercas", "text=hi", "--session", "s")
     assert failed_with(done, 11, "No agent available for capability: uppercas", "Did you mean uppercase?", "echo")
     assert home.rows("SELECT contract_type, status, capability, to_agent, error FROM contracts ORDER BY position") == [
@@ -29,7 +29,7 @@ def test_an_unknown_agent_names_near_misses(home: Home) -> None:
     [((), "text"), (("txt=hi",), "text"), (("text:=3",), "'text'"), (("text:=null",), "'text'")],
     ids=["none", "misspelt", "a number", "null"],
 )
-def test_a_missing_or_mistyped_parameter_is_named_and_stands_in_the_ledger(
+def test_a_missing_or_mistyped_parameter_is_named_and_recorded(
     home: Home, arguments: tuple[str, ...], said: str
 ) -> None:
     assert failed_with(home.aorch("run", "echo", *arguments), 2, said, "'echo'")
@@ -38,19 +38,19 @@ def test_a_missing_or_mistyped_parameter_is_named_and_stands_in_the_ledger(
 
 
 @pytest.mark.parametrize("item", ["text=@missing.txt", "text:=@missing.txt"])
-def test_a_file_that_is_not_there_exits_12_and_is_named(home: Home, item: str) -> None:
+def test_a_missing_file_exits_12_and_is_named(home: Home, item: str) -> None:
     assert failed_with(home.aorch("run", "echo", item), 12, "missing.txt", "text")
 
 
 @pytest.mark.parametrize("option", ["--params", "--context"])
 @pytest.mark.parametrize("broken", ['{"text": ', "", "{'text': 1}", '{"text": "\ud800"}', "[" * 100_000, "NaN"])
-def test_broken_json_on_stdin_is_refused(home: Home, option: str, broken: str) -> None:
+def test_invalid_json_on_stdin_is_rejected(home: Home, option: str, broken: str) -> None:
     done = home.aorch("run", "echo", "text=a", option, "@-", stdin=broken.encode("utf-8", "surrogatepass"))
     assert failed_with(done, 2, option)
     assert ends_of(home) == []
 
 
-def test_a_folder_and_a_binary_file_as_a_parameter_are_refused(home: Home) -> None:
+def test_a_directory_and_a_binary_file_as_a_parameter_are_rejected(home: Home) -> None:
     (home.folder / "binary").write_bytes(b"\x89PNG\xff")
     assert failed_with(home.aorch("run", "echo", "text=@binary"), 2, "binary", "UTF-8")
     assert failed_with(home.aorch("run", "echo", "text=@."), 2, "directory")
@@ -68,7 +68,7 @@ def test_a_folder_and_a_binary_file_as_a_parameter_are_refused(home: Home) -> No
         "schema",
     ],
 )
-def test_argument_bytes_that_are_not_utf_8_are_refused(home: Home, where: str) -> None:
+def test_arguments_that_are_not_utf_8_are_rejected(home: Home, where: str) -> None:
     bad = b"caf\xe9".decode("utf-8", "surrogateescape")
     home.write(
         "aorch.toml",

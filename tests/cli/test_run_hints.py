@@ -1,4 +1,4 @@
-"""What `aorch run` says on stderr besides the answer: which agent was chosen, and parameters that are not declared."""
+"""What `aorch run` prints on stderr besides the answer: the chosen agent, and undeclared parameters."""
 
 import json
 
@@ -23,7 +23,7 @@ parameters = { type = "object", properties = { text = {} }, additionalProperties
 """
 
 
-def test_the_agent_that_was_chosen_among_several_is_told(home: Home) -> None:
+def test_the_agent_that_was_chosen_among_several_is_printed(home: Home) -> None:
     home.write("aorch.toml", TWO)
     done = home.aorch("run", "work")
     assert (done.out, done.err) == ("first\n", "chosen agent: first (--agent ID chooses another: second)\n")
@@ -31,7 +31,7 @@ def test_the_agent_that_was_chosen_among_several_is_told(home: Home) -> None:
     assert home.aorch("run", "echo", "text=x").err == ""
 
 
-def test_a_parameter_that_no_agent_declares_is_a_warning(home: Home) -> None:
+def test_an_undeclared_parameter_is_a_warning(home: Home) -> None:
     home.write("aorch.toml", TWO)
     said = "warning: work does not declare the parameter 'txet' (it has: text)\n"
     for more in ((), ("--detach",)):
@@ -42,7 +42,7 @@ def test_a_parameter_that_no_agent_declares_is_a_warning(home: Home) -> None:
     assert "warning" in home.aorch("run", "work", "extra=x", "--agent", "first").err
 
 
-def test_a_batch_warns_of_each_such_name_once(home: Home) -> None:
+def test_a_batch_warns_once_of_each_undeclared_parameter(home: Home) -> None:
     home.write("aorch.toml", TWO)
     lines = [{"capability": "work", "parameters": {"txet": str(n), "other": 1}} for n in range(3)]
     done = home.aorch("run", "--batch", "-", stdin="".join(json.dumps(line) + "\n" for line in lines))
@@ -51,7 +51,7 @@ def test_a_batch_warns_of_each_such_name_once(home: Home) -> None:
 
 
 @pytest.mark.parametrize("batch", [False, True])
-def test_it_is_an_error_if_the_schema_says_so(home: Home, batch: bool) -> None:
+def test_an_undeclared_parameter_is_an_error_if_the_schema_forbids_it(home: Home, batch: bool) -> None:
     home.write("aorch.toml", STRICT)
     line = json.dumps({"capability": "work", "parameters": {"txet": "x"}})
     done = home.aorch("run", "--batch", "-", stdin=line) if batch else home.aorch("run", "work", "txet=x")
@@ -69,6 +69,6 @@ def test_it_is_an_error_if_the_schema_says_so(home: Home, batch: bool) -> None:
         '{ type = "object", properties = { text = {} }, patternProperties = { "^o" = {} } }',
     ],
 )
-def test_where_other_names_are_allowed_there_is_no_warning(home: Home, parameters: str) -> None:
+def test_a_schema_that_allows_other_names_gives_no_warning(home: Home, parameters: str) -> None:
     home.write("aorch.toml", f'[agents.a]\ncommand = ["true"]\n[agents.a.capabilities.a]\nparameters = {parameters}\n')
     assert home.aorch("run", "a", "other=x").err == ""

@@ -52,7 +52,7 @@ def test_an_empty_file_is_an_empty_text(shell: Callable[[str], subprocess.Comple
     assert shell(": > empty; aorch run echo text=@- < empty").stdout == "Echo: \n"
 
 
-def test_a_text_that_should_be_json_is_refused_by_name(
+def test_a_text_that_should_be_json_is_rejected_by_name(
     shell: Callable[[str], subprocess.CompletedProcess[str]],
 ) -> None:
     done = shell("aorch run echo text=a | aorch run give json:=@-")

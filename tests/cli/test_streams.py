@@ -71,7 +71,7 @@ def ignoring(*numbers: int) -> Callable[[], None]:
 
 
 def gone(pid_file: Path) -> bool:
-    """Whether the process whose id stands there has ended."""
+    """Whether the process whose id is in the file has ended."""
     try:
         os.kill(int(pid_file.read_text()), 0)
     except ProcessLookupError:
@@ -121,7 +121,7 @@ def closing(number: int) -> Callable[[], None]:
     [("run", "echo", "text=@-"), ("run", "--batch", "-"), ("contracts", "import", "-")],
     ids=lambda arguments: " ".join(arguments),
 )
-def test_a_closed_standard_input_is_told(home: Home, arguments: tuple[str, ...]) -> None:
+def test_a_closed_standard_input_is_an_error(home: Home, arguments: tuple[str, ...]) -> None:
     process = home.start(*arguments, stdin=None, preexec_fn=closing(0))
     _, err = process.communicate(timeout=10)
     assert process.returncode == 2
@@ -214,9 +214,7 @@ def test_the_soft_limit_of_descriptors_is_raised(home: Home) -> None:
     ],
     ids=lambda arguments: " ".join(arguments),
 )
-def test_a_standard_output_that_is_full_is_one_sentence_whatever_is_printed(
-    incident: Home, arguments: tuple[str, ...]
-) -> None:
+def test_a_full_standard_output_is_one_error_for_every_command(incident: Home, arguments: tuple[str, ...]) -> None:
     with Path("/dev/full").open("wb") as full:
         process = incident.start(*arguments, stdout=full)
     _, err = process.communicate(timeout=10)
@@ -225,7 +223,7 @@ def test_a_standard_output_that_is_full_is_one_sentence_whatever_is_printed(
     assert b"Traceback" not in err
 
 
-def test_an_export_to_a_closed_standard_output_is_told(incident: Home) -> None:
+def test_an_export_to_a_closed_standard_output_is_an_error(incident: Home) -> None:
     process = incident.start("contracts", "export", stdout=None, preexec_fn=closing(1))
     _, err = process.communicate(timeout=10)
     assert (process.returncode, err.decode().splitlines()[0]) == (

@@ -66,7 +66,7 @@ def test_a_tree_in_json_is_nested(home: Home) -> None:
     assert (tree["contract_id"], tree["asked_for"]) == ("ROOT", False)
 
 
-def test_failure_interruption_and_what_still_runs_are_told(home: Home) -> None:
+def test_failed_interrupted_and_running_requests_are_shown(home: Home) -> None:
     failed = request(contract_id="FAILED", parent_id="ROOT", status="failed")
     gone = request(contract_id="GONE", parent_id="ROOT", status="failed")
     put(
