@@ -2,17 +2,14 @@
 
 import asyncio
 import signal
-import sqlite3
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
 from homes import Home
-from rows import pairs, put
+from rows import locked, pairs, put
 from waiting import wait_for
 
 from aorch import Orchestrator
@@ -26,15 +23,6 @@ command = ["sh", "-c", "touch started; sleep 60"]
 [agents.slow.capabilities.slow]
 idempotent = true
 """
-
-
-@contextmanager
-def locked(ledger: Path, how: str = "BEGIN IMMEDIATE") -> Iterator[None]:
-    """Another program holds the lock while the block runs."""
-    with closing(sqlite3.connect(ledger, isolation_level=None)) as other:
-        other.execute(how)
-        yield
-        other.execute("ROLLBACK")
 
 
 def has_open(process: subprocess.Popen[bytes], ledger: Path) -> bool:

@@ -5,8 +5,7 @@ import json
 import signal
 import sqlite3
 import subprocess
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 from api import ask, problem
 from homes import Home
+from rows import locked
 from serving import serving
 from waiting import wait_for
 
@@ -53,15 +53,6 @@ def rename(table, to):
 def rename(ledger: Path, table: str, to: str) -> None:
     with closing(sqlite3.connect(ledger)) as connection:
         connection.execute(f"ALTER TABLE {table} RENAME TO {to}")
-
-
-@contextmanager
-def locked(ledger: Path) -> Iterator[None]:
-    """Hold the write lock, as another process would."""
-    with closing(sqlite3.connect(ledger, isolation_level=None)) as connection:
-        connection.execute("BEGIN IMMEDIATE")
-        yield
-        connection.execute("ROLLBACK")
 
 
 def answered(ledger: Path) -> list[tuple[Any, ...]]:

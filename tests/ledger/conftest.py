@@ -1,5 +1,6 @@
 """Fixtures of the ledger tests."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,3 +11,9 @@ from homes import Home
 def path(home: Home) -> Path:
     """The path of an empty ledger."""
     return home.ledger
+
+
+@pytest.fixture
+def blank(tmp_path: Path, made_ledger: Path) -> Path:
+    """An empty ledger to copy."""
+    return Path(shutil.copy(made_ledger, tmp_path / "blank.db"))

@@ -13,7 +13,6 @@ from shutil import copy
 from typing import Any
 
 import pytest
-import transfer_cases
 from homes import Home
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
@@ -25,8 +24,6 @@ from aorch.ledger.importing import ImportCounts
 from aorch.ledger.reader import Filter, Reader
 from aorch.ledger.record import FIELDS, Record
 from aorch.ledger.transfer import export_contracts, import_contracts
-
-blank = transfer_cases.blank
 
 
 @settings(

@@ -1,6 +1,5 @@
 """A RESPONSE ends its REQUEST wherever it is imported, and mirrors by `export --since` become equal to their ledger."""
 
-import io
 import json
 import sqlite3
 from contextlib import closing
@@ -14,6 +13,7 @@ from homes import Home
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 from rows import put, request, response
+from transfer_cases import exported, write
 
 from aorch import jsonio
 from aorch.clock import now
@@ -26,29 +26,11 @@ from aorch.ledger.ledger import Entry
 from aorch.ledger.reader import Filter, Reader
 from aorch.ledger.record import Record
 from aorch.ledger.sqlite.opening import connect
-from aorch.ledger.transfer import export_contracts, import_contracts
-
-
-@pytest.fixture
-def blank(tmp_path: Path) -> Path:
-    """An empty ledger to copy."""
-    put(tmp_path / "blank.db")
-    return tmp_path / "blank.db"
-
-
-def exported(ledger: Path, since: datetime | None = None) -> bytes:
-    out = io.BytesIO()
-    export_contracts(ledger, Filter(since=since), "jsonl", out)
-    return out.getvalue()
+from aorch.ledger.transfer import import_contracts
 
 
 def contracts(ledger: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in exported(ledger).splitlines()]
-
-
-def write(path: Path, *rows: Record) -> Path:
-    path.write_text("\n".join(json.dumps(row.as_dict()) for row in rows))
-    return path
 
 
 class Written:
@@ -149,7 +131,7 @@ def test_mirrors_by_repeated_export_since_become_equal(blank: Path, steps: list[
     def mirror() -> None:
         for path, since in mirrors.items():
             mirrors[path] = datetime.now(UTC)
-            file.write_bytes(exported(home, since))
+            file.write_bytes(exported(home, which=Filter(since=since)))
             import_contracts(path, file)
 
     with closing(written.connection):

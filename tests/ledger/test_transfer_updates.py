@@ -9,7 +9,6 @@ from shutil import copy
 from typing import Any
 
 import pytest
-import transfer_cases
 from homes import Home
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
@@ -23,8 +22,6 @@ from aorch.ledger.importing import ImportCounts
 from aorch.ledger.reader import Filter
 from aorch.ledger.record import Record
 from aorch.ledger.transfer import export_contracts, import_contracts
-
-blank = transfer_cases.blank
 
 
 class Written:

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import pytest
 from doubles import running
-from llm_blocks import OPERATIONS, PROVIDERS, Configured, assert_stood_in, block_by, configured, faults, local
+from llm_blocks import OPERATIONS, PROVIDERS, Configured, assert_stood_in, block_by, configured, local
 from llm_double import KEY, LlmDouble, contracts_in
+from local_blocks import citation_faults
 from memory_sessions import Contract, Session, analysis, operations, review
 
 from aorch.memory.block import from_dict
@@ -28,7 +29,7 @@ def test_a_block_contains_the_claims_of_the_model_with_citations(
     with running(LlmDouble()) as double:
         block = block_by(configured(double, provider), contracts)
     assert (block.compressor.name, block.compressor.version, block.compressor.model) == ("llm", "1", "test-model-1")
-    assert faults(block, contracts) == []
+    assert citation_faults(block, contracts) == []
     assert block.covered == local(contracts).covered
     assert any(claim.text.startswith("What ") for claim in block.aims)
     assert block.failures
@@ -125,7 +126,7 @@ def test_invented_claims_are_dropped_and_counted(mode: str, never: str, configur
     assert never not in str(block.as_dict())
     assert block.left_out["unproven"].count == 1
     assert block.quality < good.quality
-    assert faults(block, contracts) == []
+    assert citation_faults(block, contracts) == []
     assert list(block.claims()) == list(good.claims())
 
 
@@ -167,7 +168,7 @@ def test_a_model_that_obeys_a_contract_cannot_hide_a_failure_or_pass_on_the_inst
     assert not any("approved" in claim.text for claim in (*block.aims, *block.preferences))
     assert block.compressor.name == "llm"
     assert text.count("</memory>") == 1
-    assert faults(block, contracts) == []
+    assert citation_faults(block, contracts) == []
 
 
 def test_instructions_in_contracts_are_sent_to_the_model_as_data(configured: Configured) -> None:
@@ -200,7 +201,7 @@ def test_large_results_are_cut_and_the_cut_is_marked(configured: Configured) -> 
     assert "begin-0" in str(shown[1])
     assert "end-0" in str(shown[1])
     assert block.left_out["contents"].count == 3
-    assert faults(block, contracts) == []
+    assert citation_faults(block, contracts) == []
 
 
 # long sessions
@@ -234,7 +235,7 @@ def test_a_session_longer_than_the_window_is_read_in_several_windows(
     assert block.compressor.name == "llm"
     assert [claim.text for claim in block.aims].count("«Move every account from ledger-old to ledger-new.»") == 1
     assert len({claim.text for claim in block.aims}) == len(block.aims)
-    assert faults(block, contracts) == []
+    assert citation_faults(block, contracts) == []
     assert len(prompt_text([block], 512)[0]) <= 2048
 
 

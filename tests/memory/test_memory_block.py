@@ -1,9 +1,8 @@
 """A memory block: its JSON, its prompt, and its verification."""
 
-from typing import Any
-
 import msgspec
 import pytest
+from local_blocks import block_of
 from memory_sessions import Contract, Session, operations, review
 
 from aorch import jsonio
@@ -12,10 +11,6 @@ from aorch.memory.block import BlockRequest, Claim, MemoryBlock, from_dict, from
 from aorch.memory.local.local_compressor import compress_locally
 from aorch.memory.prompt import prompt_text
 from aorch.memory.verify import verify_block
-
-
-def block_of(contracts: list[Contract], **options: Any) -> MemoryBlock:
-    return compress_locally(contracts, BlockRequest(block_id="mem_1", created_at="2026-06-01T00:00:00.000Z", **options))
 
 
 def segments(contracts: list[Contract], size: int) -> list[MemoryBlock]:

@@ -8,27 +8,17 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from local_blocks import block_of, citation_faults
 from memory_sessions import Contract, Session, analysis, operations, review
 
 from aorch import jsonio
-from aorch.memory.block import BlockRequest, MemoryBlock
+from aorch.memory.block import BlockRequest
 from aorch.memory.local.local_compressor import compress_locally
 from aorch.memory.prompt import prompt_text
-from aorch.memory.verify import verify_block
-
-
-def block_of(contracts: list[Contract], **options: Any) -> MemoryBlock:
-    return compress_locally(
-        iter(contracts), BlockRequest(block_id="mem_1", created_at="2026-06-01T00:00:00.000Z", **options)
-    )
 
 
 def text_of(contracts: list[Contract], max_tokens: int = 512) -> str:
     return prompt_text([block_of(contracts)], max_tokens)[0]
-
-
-def faults(block: MemoryBlock, contracts: list[Contract]) -> list[str]:
-    return verify_block(block, {contract["contract_id"]: contract for contract in contracts}.get)
 
 
 SESSIONS = pytest.mark.parametrize("session", [operations, review, analysis])
@@ -38,7 +28,7 @@ SESSIONS = pytest.mark.parametrize("session", [operations, review, analysis])
 def test_every_quotation_is_in_a_cited_contract(session: Callable[[], list[Contract]]) -> None:
     contracts = session()
     block = block_of(contracts)
-    assert faults(block, contracts) == []
+    assert citation_faults(block, contracts) == []
     assert all(claim.contract_ids for _, claim in block.claims())
 
 
@@ -197,7 +187,7 @@ def test_the_intent_is_stored_and_decides_what_is_kept_first() -> None:
 def test_only_requests_or_only_responses_make_a_block(kept: str) -> None:
     contracts = [c for c in operations() if c["contract_type"] == kept]
     block = block_of(contracts)
-    assert faults(block, contracts) == []
+    assert citation_faults(block, contracts) == []
     assert block.covered.count == len(contracts)
     assert "payments" in prompt_text([block], 512)[0]
 
@@ -214,7 +204,7 @@ def test_one_contract_makes_a_block() -> None:
     contracts = operations()[:1]
     block = block_of(contracts)
     assert block.intent.startswith("Roll out payments 2.8.1")
-    assert faults(block, contracts) == []
+    assert citation_faults(block, contracts) == []
 
 
 def test_only_failures_make_a_block() -> None:
@@ -297,7 +287,7 @@ def test_hostile_text_neither_breaks_nor_slows_the_compressor(text: str) -> None
     started = time.process_time()
     block = block_of(s.contracts)
     assert time.process_time() - started < 5
-    assert faults(block, s.contracts) == []
+    assert citation_faults(block, s.contracts) == []
 
 
 def test_deep_nesting_does_not_break_the_compressor() -> None:
@@ -308,7 +298,7 @@ def test_deep_nesting_does_not_break_the_compressor() -> None:
     s.calls("a", "b", "dig", {"deep": deep, "name": "hole-7"}, {"deep": {"er": deep}})
     block = block_of(s.contracts)
     assert "hole-7" in prompt_text([block], 512)[0]
-    assert faults(block, s.contracts) == []
+    assert citation_faults(block, s.contracts) == []
 
 
 _json = st.recursive(
@@ -356,7 +346,7 @@ def test_any_contracts_make_a_block_that_verifies_and_fits(
     block = block_of(contracts, max_tokens=max_tokens, intent=intent)
     text, cites = prompt_text([block], max_tokens)
     assert len(text) <= 4 * max_tokens
-    assert faults(block, contracts) == []
+    assert citation_faults(block, contracts) == []
     assert set(cites) <= {contract["contract_id"] for contract in contracts}
     assert all(character.isprintable() or character in "\n " for character in text if ord(character) < 0xA0)
     assert 0 <= block.quality <= 1

@@ -2,23 +2,12 @@
 
 from typing import Any
 
-from memory_sessions import Contract, Session
+from local_blocks import block_of, faults
+from memory_sessions import Session
 from msgspec.structs import replace
 
 from aorch import jsonio
-from aorch.memory.block import BlockRequest, MemoryBlock, from_dict
-from aorch.memory.local.local_compressor import compress_locally
-from aorch.memory.verify import verify_block
-
-
-def block_of(contracts: list[Contract], **options: Any) -> MemoryBlock:
-    return compress_locally(
-        iter(contracts), BlockRequest(block_id="mem_1", created_at="2026-06-01T00:00:00.000Z", **options)
-    )
-
-
-def faults(block: MemoryBlock, contracts: list[Contract]) -> list[str]:
-    return verify_block(block, {each["contract_id"]: each for each in contracts}.get, contracts)
+from aorch.memory.block import from_dict
 
 
 def ended(s: Session, capability: str, payload: Any, status: str, error: str) -> None:

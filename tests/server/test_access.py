@@ -12,16 +12,12 @@ import httpx
 from api import ask, hold, listening, problem
 from homes import Home
 from serving import Server, serving
+from tokens import new_bearer
 from waiting import WAIT_S, wait_for
 
 Headers = dict[str, str]
 
 FAR = "2099-01-01T00:00:00Z"
-
-
-def bearer(home: Home, name: str, *arguments: str) -> Headers:
-    made = home.aorch("tokens", "create", name, "--json", *arguments)
-    return {"Authorization": f"Bearer {made.json['token']}"}
 
 
 def later(server: Server, headers: Headers | None = None) -> str:
@@ -32,9 +28,9 @@ def later(server: Server, headers: Headers | None = None) -> str:
 
 def test_a_token_without_the_scope_read_sees_no_content_of_contracts(home: Home) -> None:
     runs, reads, both = (
-        bearer(home, "runs", "--scope", "run"),
-        bearer(home, "reads", "--scope", "read"),
-        bearer(home, "b"),
+        new_bearer(home, "runs", "--scope", "run"),
+        new_bearer(home, "reads", "--scope", "read"),
+        new_bearer(home, "b"),
     )
     with serving(home) as server:
         secret = ask(server, session="secret", parameters={"text": "hunter2"}, headers=both).json()["contract_id"]
@@ -57,8 +53,8 @@ def test_a_token_without_the_scope_read_sees_no_content_of_contracts(home: Home)
 def test_only_the_bound_token_can_send_on_behalf_of_its_agent_s_requests_and_no_token_on_behalf_of_a_response(
     home: Home,
 ) -> None:
-    bound = bearer(home, "parrot's", "--agent", "parrot")
-    others, other = bearer(home, "broken's", "--agent", "broken"), bearer(home, "other")
+    bound = new_bearer(home, "parrot's", "--agent", "parrot")
+    others, other = new_bearer(home, "broken's", "--agent", "broken"), new_bearer(home, "other")
     with serving(home) as server:
         asked = ask(server, "parrot", headers=other).json()["contract_id"]
         (answer,) = home.rows("SELECT contract_id FROM contracts WHERE request_id = ?", asked)[0]
@@ -116,7 +112,7 @@ def test_a_long_poll_ends_once_its_client_has_left(home: Home) -> None:
 
 
 def test_long_polls_and_streams_end_within_a_second_after_their_token(home: Home) -> None:
-    kept, leaked = bearer(home, "kept"), bearer(home, "leaked")
+    kept, leaked = new_bearer(home, "kept"), new_bearer(home, "leaked")
     with serving(home) as server, ThreadPoolExecutor(4) as threads:
         task = later(server, kept)
         poll = threads.submit(server.get, f"/v1/tasks/{task}", params={"wait_s": 60}, headers=leaked)
@@ -134,7 +130,7 @@ def test_long_polls_and_streams_end_within_a_second_after_their_token(home: Home
 
 def test_wrong_tokens_count_against_the_rate_of_their_address(home: Home) -> None:
     home.write("aorch.toml", "[serve]\nrate_per_s = 1\n")
-    good = bearer(home, "good")
+    good = new_bearer(home, "good")
     with serving(home) as server:
         guesses = [server.get("/v1/agents", headers={"Authorization": f"Bearer guess{n}"}) for n in range(20)]
         assert [guess.status_code for guess in guesses[:10]] == [401] * 10
@@ -145,11 +141,11 @@ def test_wrong_tokens_count_against_the_rate_of_their_address(home: Home) -> Non
 
 
 def test_a_token_that_was_created_and_revoked_between_two_reads_closes_the_service(home: Home) -> None:
-    bearer(home, "old")
+    new_bearer(home, "old")
     assert home.aorch("tokens", "revoke", "old").code == 0
     with serving(home) as server:
         assert server.get("/v1/agents").status_code == 200  # it was revoked before this server began
-        bearer(home, "short")
+        new_bearer(home, "short")
         assert home.aorch("tokens", "revoke", "short").code == 0
         wait_for(lambda: server.get("/v1/agents").status_code == 401)
         problem(server.get("/v1/agents"), 401, "not_authorised")

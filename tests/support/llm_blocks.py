@@ -13,7 +13,6 @@ from aorch.memory.block import BlockRequest, MemoryBlock
 from aorch.memory.llm.llm_client import LlmClient
 from aorch.memory.llm.llm_compressor import compress_with_llm
 from aorch.memory.local.local_compressor import compress_locally
-from aorch.memory.verify import verify_block
 
 PROVIDERS = ("anthropic", "openai")
 OPERATIONS = operations()
@@ -45,10 +44,6 @@ def block_by(llm_config: LlmConfig, contracts: list[Contract], **options: Any) -
 
 def local(contracts: list[Contract], **options: Any) -> MemoryBlock:
     return compress_locally(contracts, BlockRequest(block_id="mem_1", created_at="t", **options))
-
-
-def faults(block: MemoryBlock, contracts: list[Contract]) -> list[str]:
-    return verify_block(block, {contract["contract_id"]: contract for contract in contracts}.get)
 
 
 def reason(block: MemoryBlock) -> str:

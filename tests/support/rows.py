@@ -1,5 +1,8 @@
 """Contracts to put in a ledger without agents, and the putting."""
 
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -62,3 +65,12 @@ def put(ledger: Path, *rows: Record) -> None:
     connection.executemany(INSERT_CONTRACT, rows)
     connection.execute("COMMIT")
     connection.close()
+
+
+@contextmanager
+def locked(ledger: Path, how: str = "BEGIN IMMEDIATE") -> Iterator[None]:
+    """Hold the write lock of the ledger, as another process would, until the end of the block."""
+    with closing(sqlite3.connect(ledger, isolation_level=None)) as other:
+        other.execute(how)
+        yield
+        other.execute("ROLLBACK")

@@ -13,3 +13,8 @@ def token(home: Home, name: str, *arguments: str) -> str:
 def bearer(secret: str) -> dict[str, str]:
     """The header that sends a token."""
     return {"Authorization": f"Bearer {secret}"}
+
+
+def new_bearer(home: Home, name: str, *arguments: str) -> dict[str, str]:
+    """Create a token, and return the header that sends it."""
+    return bearer(token(home, name, *arguments))

@@ -6,22 +6,13 @@ from datetime import UTC
 from pathlib import Path
 from typing import Any
 
-import pytest
 from hypothesis import strategies as some
-from rows import put
 
 from aorch import jsonio
 from aorch.clock import rfc3339
 from aorch.ledger.reader import Filter
 from aorch.ledger.record import Record
 from aorch.ledger.transfer import export_contracts
-
-
-@pytest.fixture
-def blank(tmp_path: Path) -> Path:
-    """An empty ledger to copy: creating one takes longer than the rest of an example."""
-    put(tmp_path / "blank.db")
-    return tmp_path / "blank.db"
 
 
 def exported(ledger: Path, form: str = "jsonl", which: Filter | None = None) -> bytes:
@@ -31,7 +22,8 @@ def exported(ledger: Path, form: str = "jsonl", which: Filter | None = None) -> 
 
 
 def write(path: Path, *forms: Any) -> Path:
-    """A JSONL file. A string is a line as it is, any other value is written as JSON."""
+    """A JSONL file of contracts. A string is a line as it is, any other value is written as JSON."""
+    forms = tuple(form.as_dict() if isinstance(form, Record) else form for form in forms)
     lines = [form if isinstance(form, str) else json.dumps(form) for form in forms]
     path.write_text("\n".join(lines), encoding="utf-8", errors="surrogatepass")
     return path

@@ -5,13 +5,13 @@ import random
 import time
 from collections import defaultdict
 from contextlib import ExitStack
-from typing import Any
 
 import httpx
 import pytest
 from homes import Home
 from rows import pairs, put
 from serving import Server, serving
+from trace_checks import status
 from trace_double import Double, doubling
 
 pytestmark = pytest.mark.torture
@@ -64,11 +64,6 @@ def assert_each_delivered_once_in_order(home: Home, double: Double) -> None:
     asked = home.rows("SELECT contract_id FROM contracts WHERE contract_type = 'REQUEST' ORDER BY position")
     assert [node["node_id"] for node in double.nodes] == [contract_id for (contract_id,) in asked]
     assert double.collisions == []
-
-
-def status(home: Home) -> dict[str, Any]:
-    found: dict[str, Any] = home.aorch("trace", "status", "--json").json
-    return found
 
 
 def test_five_thousand_contracts_of_four_processes_survive_ten_kills_of_trace(home: Home) -> None:
