@@ -94,7 +94,7 @@ def load(class_path: str, arguments: dict[str, Any], folder: Path | None = None)
         sys.path.insert(0, str(folder))
     module_name, colon, class_name = class_path.partition(":")
     if not (module_name and colon and class_name):
-        raise AorchError("not in the form MODULE:CLASS")
+        raise AorchError("write it as module:Class")
     found = getattr(importlib.import_module(module_name), class_name)
     if not (isinstance(found, type) and issubclass(found, Agent)):
         raise AorchError("it is not a class that extends aorch.agents.Agent")
@@ -106,4 +106,4 @@ def load(class_path: str, arguments: dict[str, Any], folder: Path | None = None)
 def reason(class_path: str, error: BaseException) -> str:
     """Why the class could not be loaded, in one line."""
     why = str(error) if isinstance(error, AorchError) else f"{type(error).__name__}: {error}"
-    return f"{class_path} could not be loaded: {why}"
+    return f"cannot load {class_path}: {why}"

@@ -59,9 +59,7 @@ def named_file(name: str, source: str = "--config") -> Path:
     try:
         path.stat()
     except FileNotFoundError:
-        raise NotFound(
-            f"{source}: file not found: {path}", "Check the path, or create the file with `aorch init`."
-        ) from None
+        raise NotFound(f"{source}: file not found: {path}", "Check the path.") from None
     except (OSError, ValueError) as error:
         raise ConfigInvalid(
             f"{source}: cannot read {path}: {reason_of(error)}", "Fix that, or choose another file."

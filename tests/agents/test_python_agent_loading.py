@@ -59,7 +59,7 @@ def test_an_installed_package_brings_its_agents_by_an_entry_point(home: Home) ->
     checked = home.aorch("agents", "check")
     assert checked.code == 10
     assert "my_agent_001\tyes" in checked.out
-    assert "broken\tno\tmy_agents:NotThere could not be loaded" in checked.out
+    assert "broken\tno\tcannot load my_agents:NotThere" in checked.out
 
 
 def test_an_agent_registered_in_code_works_until_its_id_is_taken(home: Home) -> None:

@@ -91,7 +91,7 @@ def test_what_an_agent_prints_is_not_part_of_the_result(home: Home) -> None:
         (("g", "--capability", "g", "--argument", "a=b", "--", "echo"), 2, "--argument cannot be used for a program"),
         (("greet", "--capability", "g", "--param", "text", "--", "echo"), 2, "Write --param text=string."),
         (("greet", "--capability", "g", "--param", "text=strng", "--", "echo"), 2, "unknown type 'strng'"),
-        (("--class", "nowhere:Agent"), 2, "nowhere:Agent could not be loaded: ModuleNotFoundError"),
+        (("--class", "nowhere:Agent"), 2, "cannot load nowhere:Agent: ModuleNotFoundError"),
         (("--class", "json:JSONDecoder"), 2, "not a class that extends aorch.agents.Agent"),
         (("greet", "--capability", "g", "--timeout", "0", "--", "echo"), 2, "agents.greet.timeout_s is 0.0"),
         (("greet", "--capability", "", "--", "echo"), 2, "a capability without a name"),
