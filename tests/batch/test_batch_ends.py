@@ -219,7 +219,7 @@ def test_results_are_printed_above_the_bar_if_both_are_on_a_terminal(home: Home)
 def test_too_many_tasks_at_once_are_rejected(home: Home, command: tuple[str, ...]) -> None:
     done = home.aorch(*command, "--parallel", "4097", stdin="{}")
     assert (done.code, done.out) == (2, "")
-    assert "4097 is not in the range 1<=x<=4096" in done.err
+    assert "4097 is not between 1 and 4096" in done.err
     assert home.aorch(*command, "--parallel", "4096", stdin="").code == 0
 
 

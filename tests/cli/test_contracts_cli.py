@@ -227,7 +227,7 @@ def test_a_named_ledger_that_cannot_be_created_is_an_error_without_that_warning(
         result = bare_home.aorch(*command, "--ledger", "file/ledger.db")
         assert result.code == 14
         assert "warning" not in result.err
-        assert "error: the ledger" in result.err
+        assert "error: cannot open the ledger" in result.err
 
 
 def test_reading_makes_no_ledger_and_warns_of_one_that_was_named(bare_home: Home) -> None:

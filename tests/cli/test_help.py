@@ -111,7 +111,7 @@ def test_headings_are_bold_on_a_terminal(home: Home) -> None:
 def test_ls_and_rm_are_aliases_of_list_and_remove(home: Home) -> None:
     assert home.aorch("agents", "ls").out == home.aorch("agents", "list").out
     assert home.aorch("contracts", "ls").code == 0
-    assert "no agent 'x'" in home.aorch("agents", "rm", "x").err
+    assert "agent 'x'" in home.aorch("agents", "rm", "x").err
     assert home.aorch("trace", "rm").code == 2
 
 

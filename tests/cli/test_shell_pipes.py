@@ -42,7 +42,7 @@ def test_where_the_first_fails_the_second_refuses_and_both_exit_codes_tell(
     assert done.stdout == "10 2\n"
     assert shell("set -o pipefail; aorch run fail | cat").returncode == 10
     assert "no such table" in done.stderr
-    assert "a pipe that brought nothing" in done.stderr
+    assert "is an empty pipe" in done.stderr
     assert shell("aorch run fail | aorch run give json:=@-").returncode == 2
     assert shell("aorch run fail | aorch run give --params @-").returncode == 2
 

@@ -258,6 +258,7 @@ def serve(address: str) -> list[str]:
     os.closerange(3, max(descriptors) + 2)
     os.environ.clear()
     os.environ.update(request["env"])
+    time.tzset()  # TZ may differ
     os.umask(request["umask"])
     if request["new_session"]:
         os.setsid()
