@@ -167,7 +167,7 @@ class Reader:
         """Start the service that `command` starts; it is stopped when the page is read."""
         for serving in self.serving:
             self._stop(serving)
-        words = f"exec {re.sub(r' --port [0-9]+', '', command.partition('#')[0]).rstrip()} --port {self.port}"
+        words = f"exec {re.sub(r' --port [0-9]+', '', command.partition('#')[0]).rstrip(' &')} --port {self.port}"
         serving = subprocess.Popen(
             ["bash", "-c", words],
             cwd=self.folder,

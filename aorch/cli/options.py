@@ -29,7 +29,11 @@ LedgerOption = Annotated[
 SessionOption = Annotated[
     str | None,
     typer.Option(
-        "--session", "-s", metavar="ID", help="Only contracts of this session.", autocompletion=complete_sessions
+        "--session",
+        "-s",
+        metavar="ID",
+        help="Only this session (default: all sessions).",
+        autocompletion=complete_sessions,
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
