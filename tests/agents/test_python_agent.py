@@ -69,7 +69,7 @@ def test_a_thread_that_an_agent_waits_for_does_not_hold_up_the_answer_after_the_
 
 
 def test_an_async_agent_that_blocks_the_loop_is_interrupted_by_a_second_ctrl_c(home: Home) -> None:
-    agent(home, "open('started', 'w').close()\ntime.sleep(2)\nopen('finished', 'w').close()\nreturn {'success': True}")
+    agent(home, "open('started', 'w').close()\ntime.sleep(20)\nopen('finished', 'w').close()\nreturn {'success': True}")
     running = home.start("run", "work")
     wait_for((home.folder / "started").exists)
     running.send_signal(signal.SIGINT)

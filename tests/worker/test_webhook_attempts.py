@@ -139,7 +139,9 @@ async def test_a_receiver_that_is_gone_is_not_called_again(home: Home, receiver:
         assert told[0].endswith("given up, like all others for this URL")
         receiver.statuses = [500] * AT_ONCE_PER_HOST + [410]
         receiver.taken.clear()
+        receiver.hold.clear()
         await submit(orchestrator, receiver.url, 20)
+        receiver.hold.set()
         await until(lambda: all(error == "answered 410" for *_, error in left(home)))
     assert len(receiver.taken) < 20
 
