@@ -2,6 +2,8 @@
 
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from aorch.net.addresses import host_of
 
@@ -18,16 +20,26 @@ class Receivers:
         self._in_flight: Counter[str] = Counter()
         self._silent: set[str] = set()
         self._resting: dict[str, float] = {}
+        self._gone: set[str] = set()
 
     def full(self) -> list[str]:
         """The hosts that get no more webhooks now, in the form of `host_of`."""
         return [host for host, count in self._in_flight.items() if count >= self._most(host)]
 
     def resting(self) -> list[str]:
-        """The URLs that asked for a pause, until it ends."""
+        """The URLs that asked for a pause, until it ends, and those that are being given up."""
         moment = time.monotonic()
         self._resting = {url: until for url, until in self._resting.items() if until > moment}
-        return list(self._resting)
+        return [*self._resting, *self._gone]
+
+    @contextmanager
+    def giving_up(self, url: str) -> Iterator[None]:
+        """Call `url` no more while the block runs, which gives up its webhooks in the ledger."""
+        self._gone.add(url)
+        try:
+            yield
+        finally:
+            self._gone.discard(url)
 
     def begin(self, url: str) -> bool:
         """Count a webhook as in flight. Returns False if its host gets no more now."""

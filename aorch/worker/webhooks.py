@@ -206,7 +206,8 @@ class Webhooks:
         until = f"again at {again_at}" if again_at else "given up"
         if failure.gone:
             until += ", like all others for this URL"
-            await self._ledger.webhooks_gone(due.url, failure.reason)
+            with self._receivers.giving_up(due.url):
+                await self._ledger.webhooks_gone(due.url, failure.reason)
         self._report(ServiceUnreachable(f"webhook of {due.request_id} to {due.url} {failure.reason}; {until}"))
         return await self._ledger.webhook_failed(due.request_id, attempts, again_at, failure.reason)
 
