@@ -208,8 +208,10 @@ class Double:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
         self.folder = folder
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port: int = free.getsockname()[1]
+        self._reserved = socket.socket()  # no other process gets the port while the double is down
+        self._reserved.bind(("127.0.0.1", 0))
+        self._reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.port: int = self._reserved.getsockname()[1]
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -227,6 +229,11 @@ class Double:
             self.process.kill()
             self.process.communicate()
             self.process = None
+
+    def close(self) -> None:
+        """End it and free its port."""
+        self.kill()
+        self._reserved.close()
 
     def restart(self) -> None:
         self.kill()
@@ -275,7 +282,7 @@ def doubling(folder: Path) -> Iterator[Double]:
     try:
         yield double
     finally:
-        double.kill()
+        double.close()
 
 
 if __name__ == "__main__":
