@@ -143,7 +143,7 @@ def test_the_api_page_holds_every_module_and_the_docstrings_of_the_public_api(an
     page = (analysed["folder"] / "out" / "api.md").read_text()
     files = list((analysed["folder"] / "aorch").rglob("*.py"))
     assert page.count("\n## `aorch") == len(files)
-    assert "### `Orchestrator`\n\nCalls agents by what they can do and keeps every exchange in the ledger." in page
+    assert "### `Orchestrator`\n\nCalls agents by capability and keeps every exchange in the ledger." in page
     assert Path(results_in(analysed["ledger"])["generate_docs"]["output"]).read_text() == page
 
 

@@ -13,6 +13,7 @@ from rows import pairs, put
 from serving import Server, serving
 from trace_checks import status
 from trace_double import Double, doubling
+from waiting import pause
 
 pytestmark = pytest.mark.torture
 
@@ -78,7 +79,7 @@ def test_five_thousand_contracts_of_four_processes_survive_ten_kills_of_trace(ho
         while kills < 10 or double.count < 4900 or status(home)["due"]:
             assert time.monotonic() < end, status(home)
             if kills < 10 and double.count > 400 * (kills + 1):
-                time.sleep(random.uniform(0, 0.01))  # so that it is killed at any point of a request
+                pause(random.uniform(0, 0.01))  # so that it is killed at any point of a request
                 double.restart()
                 kills += 1
     found = status(home)
@@ -99,7 +100,8 @@ def test_contracts_are_delivered_once_despite_forty_kills_of_push(home: Home) ->
             end = time.monotonic() + 30
             while double.count < before + 8 and pushing.poll() is None:
                 assert time.monotonic() < end, status(home)
-            time.sleep(random.uniform(0, 0.02))
+                pause()
+            pause(random.uniform(0, 0.02))
             pushing.kill()
             pushing.communicate()
             killed += 1
@@ -123,7 +125,7 @@ def test_contracts_of_sessions_that_trace_does_not_read_back_are_never_delivered
             while kills < 10 or double.count < 980 or status(home)["due"]:
                 assert time.monotonic() < end, (kills, double.count, status(home))
                 if kills < 10 and double.count > 80 * (kills + 1):
-                    time.sleep(random.uniform(0, 0.01))
+                    pause(random.uniform(0, 0.01))
                     double.restart()
                     kills += 1
     found = status(home)
