@@ -48,7 +48,7 @@ def status(config: Config) -> dict[str, Any]:
         **deliveries_of(config.ledger),
         "parked_summary": [each._asdict() for each in kinds],
         "parked_deliveries": [_as_dict(each) for each in parked],
-        "delivering": {"pid": state.pid, "waiting_s": waiting_s} if held else None,
+        "delivering": {"pid": state.pid, "waiting_s": waiting_s} if held and state.pid else None,
         "last_error": last if state.error else None,
     }
 
