@@ -96,7 +96,7 @@ def test_an_answer_that_the_disk_has_no_room_for_is_written_once_it_has_or_inter
     with disk.start("run", "fill") as running:
         assert running.stdout
         assert running.stderr
-        assert "is full; aorch tries again" in running.stderr.readline()
+        assert "is full; aorch retries" in running.stderr.readline()
         if gives_up:
             running.terminate()
             assert running.wait(5) == 14
