@@ -78,7 +78,7 @@ def test_swagger_ui_executes_orchestrate_by_its_try_it_out(page: "Page", server:
     operation.get_by_role("button", name="Try it out").click()
     task = '{"session_id": "by hand", "capability": "echo", "parameters": {"text": "from a browser"}}'
     operation.locator("textarea.body-param__text").fill(task)
-    operation.get_by_role("button", name="Execute").click()
+    operation.get_by_role("button", name="Execute", exact=True).click()
     answer = operation.locator(".live-responses-table .response")
     expect(answer.locator(".response-col_status")).to_contain_text("200")
     expect(answer).to_contain_text("Echo: from a browser")
