@@ -97,15 +97,20 @@ async def test_an_answer_waits_for_a_ledger_that_takes_it_soon(orchestrator: Orc
     assert answered(ledger) == [("completed", "completed", '"broken"', None)]
 
 
+async def cancelled_call(orchestrator: Orchestrator, breaker: Breaker) -> None:
+    """Call `breaker`, and cancel the call once the ledger is broken."""
+    performing = asyncio.create_task(orchestrator.orchestrate("s", BREAK))
+    await breaker.broken.wait()
+    performing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await performing
+
+
 async def test_a_cancelled_caller_is_let_go_and_the_response_is_written_later(orchestrator: Orchestrator) -> None:
     ledger = orchestrator.config.ledger
     orchestrator.register_agent(breaker := Breaker(ledger, asyncio.Event()))
-    performing = asyncio.create_task(orchestrator.orchestrate("s", BREAK))
     async with asyncio.timeout(5):
-        await breaker.broken.wait()
-        performing.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await performing
+        await cancelled_call(orchestrator, breaker)
         rename(ledger, "away", "contracts")
         await orchestrator.executor.saver.saved()
     assert answered(ledger) == [("cancelled", "cancelled", None, "cancelled by the caller")]
@@ -114,12 +119,8 @@ async def test_a_cancelled_caller_is_let_go_and_the_response_is_written_later(or
 async def test_closing_writes_what_the_ledger_did_not_take_before(orchestrator: Orchestrator) -> None:
     ledger = orchestrator.config.ledger
     orchestrator.register_agent(breaker := Breaker(ledger, asyncio.Event()))
-    performing = asyncio.create_task(orchestrator.orchestrate("s", BREAK))
     async with asyncio.timeout(5):
-        await breaker.broken.wait()
-        performing.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await performing
+        await cancelled_call(orchestrator, breaker)
         rename(ledger, "away", "contracts")
         await orchestrator.aclose()
     assert answered(ledger) == [("cancelled", "cancelled", None, "cancelled by the caller")]
@@ -129,12 +130,8 @@ async def test_closing_says_how_many_responses_are_lost(
     orchestrator: Orchestrator, caplog: pytest.LogCaptureFixture
 ) -> None:
     orchestrator.register_agent(breaker := Breaker(orchestrator.config.ledger, asyncio.Event()))
-    performing = asyncio.create_task(orchestrator.orchestrate("s", BREAK))
     async with asyncio.timeout(5):
-        await breaker.broken.wait()
-        performing.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await performing
+        await cancelled_call(orchestrator, breaker)
         await orchestrator.aclose()
     assert "did not accept 1 RESPONSE" in caplog.text
 
