@@ -1,6 +1,7 @@
 """aorch: call any agent by capability, with every exchange in a ledger.
 
     Agent, AgentCapability      extend and declare                             aorch/agents/base.py
+    report_progress             what an agent says while it works              aorch/agents/task_progress.py
     AgentTask, AgentAnswer      the argument and the result of `execute`       aorch/agents/base.py
     Orchestrator                register, orchestrate, list, read              aorch/orchestrator.py
     TaskDict, AnswerDict        argument and result of `orchestrate`           aorch/engine/task.py
@@ -24,14 +25,19 @@ if TYPE_CHECKING:
         AgentStatus,
         AgentTask,
     )
+    from aorch.agents.task_progress import report_progress
     from aorch.config.pipeline_config import Step
     from aorch.engine.pipeline import Pipeline
     from aorch.engine.task import Answer, AnswerDict, MappedAnswerDict, Task, TaskDict
     from aorch.errors import (
+        AgentBusy,
         AgentCancelled,
         AgentFailed,
+        AgentLost,
         AgentNotStarted,
+        AgentOutputTooLarge,
         AgentTimedOut,
+        AgentUnreachable,
         AorchError,
         ConfigInvalid,
         ConfigUntrusted,
@@ -83,19 +89,24 @@ _HOMES = {
     "Step": "aorch.config.pipeline_config",
     "Task": "aorch.engine.task",
     "TaskDict": "aorch.engine.task",
+    "report_progress": "aorch.agents.task_progress",
 }
 """The module that defines each public name."""
 __all__ = [
     "Agent",
     "AgentAnswer",
+    "AgentBusy",
     "AgentCancelled",
     "AgentCapability",
     "AgentFailed",
+    "AgentLost",
     "AgentMetadata",
     "AgentNotStarted",
+    "AgentOutputTooLarge",
     "AgentStatus",
     "AgentTask",
     "AgentTimedOut",
+    "AgentUnreachable",
     "Answer",
     "AnswerDict",
     "AorchError",
@@ -135,6 +146,7 @@ __all__ = [
     "UsageError",
     "WaitedTooLong",
     "WebhooksOff",
+    "report_progress",
 ]
 
 

@@ -16,6 +16,10 @@ AorchError                      1   500  a bug of aorch, unless a subclass says 
 │   └── Forbidden               4   403  the caller's token does not allow this
 ├── AgentFailed                10   200  the agent was called, and failed
 │   ├── AgentTimedOut           5   504
+│   ├── AgentUnreachable        3   502  it did not receive the task
+│   ├── AgentBusy              11   503  it rejected the task for now
+│   ├── AgentLost              10   502  the connection broke before its answer
+│   ├── AgentOutputTooLarge    10   502
 │   └── AgentCancelled        130   499
 ├── Interrupted                10   200  the process that ran the task ended first
 ├── WaitedTooLong               5   504  there was no answer within the caller's timeout
@@ -152,6 +156,45 @@ class AgentTimedOut(AgentFailed):
     """The agent gave no answer within its `timeout_s` (seconds)."""
 
     code, exit_code, http_status = "agent_timed_out", 5, 504
+
+
+class AgentUnreachable(AgentFailed):
+    """The agent could not be reached: the connection was refused, its name was not found, or TLS failed. It did not
+    receive the task.
+    """
+
+    code, exit_code, http_status = "agent_unreachable", 3, 502
+
+    def __init__(self, message: str, hint: str = "", *, delivered: bool | None = False) -> None:
+        super().__init__(message, hint, delivered=delivered)
+
+
+class AgentBusy(AgentFailed):
+    """The agent rejected the task because it is busy or its rate limit is reached, and did nothing.
+
+    `retry_after_s`: when it can be called again (seconds from now), if the agent said so.
+    """
+
+    code, exit_code, http_status = "agent_busy", 11, 503
+
+    def __init__(self, message: str, hint: str = "", *, retry_after_s: float | None = None) -> None:
+        super().__init__(message, hint, delivered=True, retry_safe=True)
+        self.retry_after_s = retry_after_s
+
+
+class AgentLost(AgentFailed):
+    """The connection to the agent broke before it answered. It may have executed the task, completely or in part."""
+
+    code, exit_code, http_status = "agent_lost", 10, 502
+
+    def __init__(self, message: str, hint: str = "", *, delivered: bool | None = None) -> None:
+        super().__init__(message, hint, delivered=delivered)
+
+
+class AgentOutputTooLarge(AgentFailed):
+    """The agent's answer is larger than its `max_output_bytes`."""
+
+    code, exit_code, http_status = "agent_output_too_large", 10, 502
 
 
 class AgentCancelled(AgentFailed):

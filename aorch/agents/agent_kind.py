@@ -82,6 +82,8 @@ class AgentKind(ABC, Generic[Table]):
     title: ClassVar[str]
     """The name of the kind in messages, such as "program"."""
     config: type[Table]
+    capability: type[CapabilityConfig] = CapabilityConfig
+    """The shape of its tables `[agents.ID.capabilities.NAME]`."""
     options: ClassVar[tuple[AddOption, ...]] = ()
     example: ClassVar[str]
     """A command line of `aorch agents add`."""

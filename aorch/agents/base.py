@@ -21,12 +21,29 @@ class AgentTask(TypedDict):
     metadata: NotRequired[dict[str, Any]]
 
 
+class AgentUsage(TypedDict):
+    """The number of tokens that a model used for a task; None: unknown. `cached` is the part of `input` read from a cache."""
+
+    input: int | None
+    output: int | None
+    cached: int | None
+
+
 class AgentAnswer(TypedDict, total=False):
-    """The result of `execute`: `success` with `data` (any JSON), or `success` False with `error` (a sentence)."""
+    """The result of `execute`: `success` with `data` (any JSON), or `success` False with `error` (a sentence).
+
+    The other keys go into the metadata of the RESPONSE: what a model reports, and what a program printed.
+    """
 
     success: bool
     data: Any
     error: str | None
+    model: str
+    stop_reason: str
+    usage: AgentUsage
+    exit_code: int
+    stderr: str
+    stdout: str
 
 
 class AgentStatus(StrEnum):

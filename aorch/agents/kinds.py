@@ -61,7 +61,7 @@ def check(config: Config) -> None:
 
 def decode(file: Path | None, agent_id: str, table: Any) -> "tuple[AgentKind[Any], AgentConfig]":
     """The kind and the content of `[agents.<agent_id>]` in `file`. Raises ConfigInvalid, which names the key and the reason."""
-    from aorch.agents.agent_kind import CapabilityConfig, check_positive  # noqa: PLC0415  1.4 ms, only if there are agents
+    from aorch.agents.agent_kind import check_positive  # noqa: PLC0415  1.4 ms, only if there are agents
 
     where = f"agents.{agent_id}"
     if not isinstance(table, dict):
@@ -73,7 +73,7 @@ def decode(file: Path | None, agent_id: str, table: Any) -> "tuple[AgentKind[Any
             _reject_foreign(f"{of(file)}{where}.{key}", key, kind)
     if "capabilities" in known and isinstance(table.get("capabilities"), dict):
         for name, capability in table["capabilities"].items():
-            convert(file, f"{where}.capabilities.{name}", capability, CapabilityConfig)
+            convert(file, f"{where}.capabilities.{name}", capability, kind.capability)
             if not name:
                 raise ConfigInvalid(f"{of(file)}{where} has a capability without a name")
     decoded = convert(file, where, table, kind.config)

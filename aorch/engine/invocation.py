@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from contextvars import ContextVar, copy_context
 from inspect import CO_COROUTINE
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from msgspec import Struct
 
@@ -17,6 +17,7 @@ from aorch.agents import Agent
 from aorch.agents.base import CutOff
 from aorch.agents.failure import described, text_of
 from aorch.agents.slots import Slots
+from aorch.agents.task_progress import current_call
 from aorch.engine import agent_log
 from aorch.engine.cancellation import CancellationWatcher
 from aorch.engine.task import Answer, Outcome, Task, outcome_of
@@ -48,7 +49,7 @@ class Invocation(Struct):
     """A call of `agent` for that REQUEST. `outer` is the invocation whose code delegated the task.
 
     `details` goes into the metadata of the RESPONSE, however the call ends. `delivered` becomes True once the agent has the
-    task. `partial` is the data of an interrupted call, with its JSON text.
+    task. `partial` is the data of an interrupted call, with its JSON text. `on_progress` gets what the agent reports.
     """
 
     executor: Executor
@@ -60,6 +61,13 @@ class Invocation(Struct):
     partial: tuple[Any, str | None] = (None, None)
     task: asyncio.Task[Outcome] | None = None
     thread: concurrent.futures.Future[None] | None = None
+    on_progress: Callable[[Any], None] | None = None
+
+    def report(self, progress: Any) -> None:
+        """Pass the agent's `progress` to `on_progress`, in the event loop of the call. Any thread may call this."""
+        if self.on_progress is not None and self.task is not None and not self.task.done():
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                self.task.get_loop().call_soon_threadsafe(self.on_progress, progress)
 
     def when_done(self, act: Callable[[str], None]) -> None:
         """Call `act` with the REQUEST's id once no code of the agent runs any more; possibly in another thread. Threads,
@@ -83,7 +91,7 @@ class Invocation(Struct):
         return Outcome(*self.partial, error, failure, delivered=self.delivered, details=self.details)
 
 
-current_invocation: ContextVar[Invocation | None] = ContextVar("aorch_current_invocation", default=None)
+current_invocation = cast(ContextVar[Invocation | None], current_call)
 """The invocation whose code runs now: it is the parent of tasks that this code starts."""
 
 
@@ -142,7 +150,7 @@ async def _run_agent(invocation: Invocation, document: dict[str, Any], done: "as
     except AorchError as failure:
         return outcome_of(failure, details=details)
     except CutOff as cut_off:
-        details.update(_program_details(cut_off.answer))
+        details.update(_details_in(cut_off.answer))
         if (data := cut_off.answer.get("data")) is not None:
             invocation.partial = data, jsonio.encode(data)
         raise
@@ -220,12 +228,16 @@ async def _close_coroutine(call: asyncio.Task[Outcome]) -> None:
     await asyncio.wait((call,), timeout=CLOSE_S)
 
 
-_PROGRAM_DETAILS = {"exit_code": int, "stderr": str, "stdout": str}
+_DETAILS = {"exit_code": int, "stderr": str, "stdout": str, "model": str, "stop_reason": str, "usage": dict}
+_USAGE = ("input", "output", "cached")
 
 
-def _program_details(answer: dict[str, Any]) -> dict[str, Any]:
-    """The valid values of `exit_code`, `stderr` and `stdout`, which a program agent adds to its answer."""
-    return {name: answer[name] for name, kind in _PROGRAM_DETAILS.items() if type(answer.get(name)) is kind}
+def _details_in(answer: dict[str, Any]) -> dict[str, Any]:
+    """The valid values of the keys that an agent may add to its answer for the metadata of the RESPONSE."""
+    details = {name: answer[name] for name, kind in _DETAILS.items() if type(answer.get(name)) is kind}
+    if (usage := details.get("usage")) is not None:
+        details["usage"] = {name: usage[name] if type(usage.get(name)) is int else None for name in _USAGE}
+    return details
 
 
 def _checked(answer: Any, agent: Agent, details: dict[str, Any]) -> Outcome:
@@ -233,8 +245,8 @@ def _checked(answer: Any, agent: Agent, details: dict[str, Any]) -> Outcome:
     if not (isinstance(answer, dict) and isinstance(answer.get("success"), bool)):
         wrong = f"{agent.agent_id} answered with {type(answer).__name__}, not with {{'success': True or False, …}}"
         return Outcome(error=wrong, failure=AgentFailed, details=details)
-    if not _PROGRAM_DETAILS.keys().isdisjoint(answer):
-        details.update(_program_details(answer))
+    if not _DETAILS.keys().isdisjoint(answer):
+        details.update(_details_in(answer))
     failure = None if answer["success"] else AgentFailed
     reason = None if failure is None else text_of(answer.get("error") or "no reason given")
     result = answer.get("data")
