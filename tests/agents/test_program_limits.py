@@ -2,20 +2,14 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from homes import Home
 from program_agents import ends_of, worker
-from waiters import is_gone
+from waiters import have_ended, written_pids
 from waiting import wait_for
 
 MiB = 1024 * 1024
-
-
-def writer_is_gone(pid_file: Path) -> bool:
-    """Whether the process that wrote its id into that file has ended."""
-    return is_gone(int(pid_file.read_text()))
 
 
 def peak_memory(home: Home, *arguments: str) -> tuple[int, int, str]:
@@ -81,7 +75,7 @@ def test_a_program_that_hangs_is_ended_with_all_its_children(home: Home) -> None
     )
     done = home.aorch("run", "work")
     assert (done.code, done.err) == (5, "error: worker gave no answer within 0.5 s\n")
-    assert wait_for(lambda: writer_is_gone(home.folder / "program") and writer_is_gone(home.folder / "grandchild"))
+    assert wait_for(lambda: have_ended(home.folder / "program") and have_ended(home.folder / "grandchild"))
     assert ends_of(home) == [
         ("REQUEST", "failed", None),
         ("RESPONSE", "failed", "worker gave no answer within 0.5 s"),
@@ -100,7 +94,7 @@ def test_a_program_that_ignores_being_told_to_end_is_killed(home: Home) -> None:
         home, "sh", "-c", "trap '' TERM INT HUP; echo $$ > program; while :; do sleep 1; done", more="timeout_s = 0.3"
     )
     assert home.aorch("run", "work", timeout=20).code == 5
-    assert wait_for(lambda: writer_is_gone(home.folder / "program"))
+    assert wait_for(lambda: have_ended(home.folder / "program"))
 
 
 def test_a_program_that_ends_cleanly_when_told_to_has_the_time_for_it(home: Home) -> None:
@@ -114,7 +108,7 @@ def test_a_child_that_holds_stdout_open_holds_nothing_up(home: Home) -> None:
     worker(home, "sh", "-c", "sleep 60 & echo $! > child; echo done", more="timeout_s = 30")
     done = home.aorch("run", "work", timeout=10)
     assert (done.code, done.out, done.err) == (0, "done\n", "")
-    assert wait_for(lambda: writer_is_gone(home.folder / "child"))
+    assert wait_for(lambda: have_ended(home.folder / "child"))
 
 
 def test_a_program_that_does_not_read_its_input_is_not_waited_for(home: Home) -> None:
@@ -140,9 +134,9 @@ def test_a_second_interrupt_leaves_nothing_running_either(home: Home) -> None:
     worker(home, "sh", "-c", "trap '' TERM INT HUP; echo $$ > program; while :; do sleep 1; done")
     running = home.start("run", "work")
     program = home.folder / "program"
-    wait_for(lambda: program.exists() and program.read_text())
+    written_pids(program)
     running.terminate()
     running.terminate()
     running.communicate(timeout=10)
     assert running.returncode == 143
-    assert wait_for(lambda: writer_is_gone(program))
+    assert wait_for(lambda: have_ended(program))

@@ -9,7 +9,7 @@ import sys
 import pytest
 from command_checks import ends_of
 from homes import Home
-from waiters import WAITING, are_gone, kill_at_work, start_waiting
+from waiters import WAITING, have_ended, kill_at_work, start_waiting
 from waiting import wait_for
 
 # Many at once
@@ -83,7 +83,7 @@ def test_an_interrupted_run_cancels_the_contract_and_leaves_no_process(
         err
         == b"error: interrupted; the task is recorded as cancelled\nhint: Show its contracts: aorch contracts list -s s\n"
     )
-    assert wait_for(lambda: are_gone(home, "a"))
+    assert wait_for(lambda: have_ended(home.folder / "a.pids"))
     assert home.rows("SELECT contract_type, status, error, claimed_by FROM contracts ORDER BY position") == [
         ("REQUEST", "cancelled", None, None),
         ("RESPONSE", "cancelled", "cancelled by the caller", None),

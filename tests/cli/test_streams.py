@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from homes import Home
+from waiters import have_ended, written_pids
 from waiting import wait_for
 
 NOISY = """
@@ -68,15 +69,6 @@ def ignoring(*numbers: int) -> Callable[[], None]:
             signal.signal(number, signal.SIG_IGN)
 
     return ignore
-
-
-def gone(pid_file: Path) -> bool:
-    """Whether the process whose id is in the file has ended."""
-    try:
-        os.kill(int(pid_file.read_text()), 0)
-    except ProcessLookupError:
-        return True
-    return False
 
 
 # Agents
@@ -165,7 +157,7 @@ def test_a_signal_that_was_ignored_at_the_start_stays_ignored(home: Home, number
         assert home.aorch("run", "nap", "--detach").code == 0
     arguments = {"run": ["run", "nap"], "batch": ["run", "--batch", "t.jsonl"], "worker": ["worker", "--drain"]}
     process = home.start(*arguments[command], preexec_fn=ignoring(number))
-    wait_for((home.folder / "pid").exists)
+    written_pids(home.folder / "pid")
     process.send_signal(number)
     (home.folder / "go").touch()
     _, err = process.communicate(timeout=10)
@@ -177,11 +169,11 @@ def test_a_hangup_stops_a_worker_and_its_programs(home: Home) -> None:
     home.write("aorch.toml", SLEEPER)
     assert home.aorch("run", "sleep", "--detach").code == 0
     process = home.start("worker", "--grace", "0")
-    wait_for((home.folder / "pid").exists)
+    written_pids(home.folder / "pid")
     process.send_signal(signal.SIGHUP)
     process.communicate(timeout=10)
     assert process.returncode == 0
-    assert gone(home.folder / "pid")
+    assert wait_for(lambda: have_ended(home.folder / "pid"))
     assert home.rows("SELECT status FROM contracts") == [("pending",)]
 
 
@@ -189,11 +181,11 @@ def test_a_hangup_stops_a_service_and_its_programs(home: Home) -> None:
     home.write("aorch.toml", SLEEPER)
     assert home.aorch("run", "sleep", "--detach").code == 0
     process = home.start("serve", "--port", "0", "--grace", "0")
-    wait_for((home.folder / "pid").exists)
+    written_pids(home.folder / "pid")
     process.send_signal(signal.SIGHUP)
     process.communicate(timeout=10)
     assert process.returncode == 0
-    assert gone(home.folder / "pid")
+    assert wait_for(lambda: have_ended(home.folder / "pid"))
 
 
 def test_the_soft_limit_of_descriptors_is_raised(home: Home) -> None:

@@ -39,6 +39,7 @@ class Forked:
         self.args = ["aorch", *arguments]
         self._connection = connection
         self.stdin, self.stdout, self.stderr = (pipes.get(name) for name in STREAMS)
+        self._pidfd: int = socket.recv_fds(connection, 1, 1)[1][0]
         self.pid = int(self._read_number())
         self.returncode: int | None = None
 
@@ -80,9 +81,10 @@ class Forked:
         return read.get("stdout"), read.get("stderr")
 
     def send_signal(self, number: int) -> None:
-        """Send a signal, unless the process has ended."""
+        """Send a signal, unless the process has ended. Never reaches another process that got its pid since."""
         if self.poll() is None:
-            os.kill(self.pid, number)
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, number)
 
     def terminate(self) -> None:
         """Send SIGTERM."""
@@ -103,6 +105,7 @@ class Forked:
 
     def _end(self) -> None:
         self.returncode = int(self._read_number())
+        os.close(self._pidfd)
         self._connection.close()
 
     def _read_number(self) -> bytes:
@@ -120,7 +123,7 @@ class Prestarted:
         self._address = folder / "commands"
         self._at_start = _read_at_start(environment)
         command = [sys.executable, __file__, str(self._address)]
-        options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "cwd": folder, "env": environment}
+        options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "cwd": folder, "env": environment}
         self._process = subprocess.Popen(command, **options)
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == b"ready\n"
@@ -170,8 +173,7 @@ class Prestarted:
         return process.returncode, out or b"", err or b""
 
     def stop(self) -> None:
-        """End the process; the commands have ended."""
-        self._process.kill()
+        """End the process, and the commands that still run."""
         self._process.communicate()
 
 
@@ -217,15 +219,23 @@ def _write_all(pipe: IO[bytes], data: bytes) -> None:
 
 
 def serve(address: str) -> list[str]:
-    """Fork a process for each request. Returns in the forked one, with its arguments, once it is as a new process."""
+    """Fork a process for each request. Returns in the forked one, with its arguments, once it is as a new process.
+
+    Once standard input is closed, as when the process that started this one was killed, kill the commands that run, and exit.
+    """
     running: dict[int, tuple[int, socket.socket]] = {}
     with socket.socket(socket.AF_UNIX) as listening, selectors.DefaultSelector() as selector:
         listening.bind(address)
         listening.listen(64)
         selector.register(listening, selectors.EVENT_READ)
+        selector.register(0, selectors.EVENT_READ)
         os.write(1, b"ready\n")
         while True:
             for key, _ in selector.select():
+                if key.fd == 0:
+                    for watched in running:
+                        signal.pidfd_send_signal(watched, signal.SIGKILL)
+                    os._exit(0)
                 if key.fileobj is not listening:  # a command has ended
                     pid, connection = running.pop(key.fd)
                     selector.unregister(key.fd)
@@ -245,13 +255,21 @@ def serve(address: str) -> list[str]:
                     break
                 for descriptor in descriptors:
                     os.close(descriptor)
-                connection.sendall(b"%d\n" % pid)
                 watched = os.pidfd_open(pid)
+                with contextlib.suppress(OSError):
+                    socket.send_fds(connection, [b"."], [watched])
+                    connection.sendall(b"%d\n" % pid)
                 running[watched] = (pid, connection)
                 selector.register(watched, selectors.EVENT_READ)
             else:
                 continue
             break
+    _take_over(request, descriptors)
+    return request["arguments"]
+
+
+def _take_over(request: dict[str, Any], descriptors: list[int]) -> None:
+    """Give this forked process what the command has: directory, descriptors, environment, umask and session."""
     os.fchdir(descriptors.pop())
     for number, descriptor in enumerate(descriptors):
         os.dup2(descriptor, number)
@@ -262,7 +280,6 @@ def serve(address: str) -> list[str]:
     os.umask(request["umask"])
     if request["new_session"]:
         os.setsid()
-    return request["arguments"]
 
 
 def end(main: Callable[[], None]) -> NoReturn:

@@ -1,9 +1,8 @@
 """Programs that run until a test lets them go on, and whether they have ended."""
 
-import os
-import signal
 import subprocess
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 from homes import Home
@@ -15,34 +14,43 @@ command = ["sh", "-c", "sleep 60 & echo $$ $! > {name}.pids; while [ ! -e {name}
 [agents.waiter.capabilities.wait]
 """
 """An agent whose program and its child run until the file NAME.go exists."""
+CREATION_S = 2.0
+"""How far psutil's time of a process's creation, whose base is in whole seconds, may be off."""
 
 
 def start_waiting(home: Home, name: str, *arguments: str) -> subprocess.Popen[bytes]:
     """Start `aorch run` and return its process once its agent runs."""
     running = home.start("run", "wait", f"name={name}", *arguments, start_new_session=True)
-    pids = home.folder / f"{name}.pids"
-    wait_for(lambda: pids.exists() and pids.read_text().endswith("\n"))
+    written_pids(home.folder / f"{name}.pids")
     return running
 
 
 def kill_at_work(home: Home, name: str) -> None:
     """Kill an `aorch run` (SIGKILL) in the session `name` while its agent runs."""
     running = start_waiting(home, name, "--session", name)
+    programs = [psutil.Process(pid) for pid in written_pids(home.folder / f"{name}.pids")]
     running.kill()
     running.communicate()
-    for pid in (home.folder / f"{name}.pids").read_text().split():
-        with suppress(ProcessLookupError):  # no process is left that would end the agent's program
-            os.kill(int(pid), signal.SIGKILL)
+    for program in programs:
+        with suppress(psutil.NoSuchProcess):  # no process is left that would end the agent's program
+            program.kill()
 
 
-def are_gone(home: Home, name: str) -> bool:
-    """Whether the program and its child have ended."""
-    return all(is_gone(int(pid)) for pid in (home.folder / f"{name}.pids").read_text().split())
+def written_pids(file: Path) -> list[int]:
+    """The process ids in that file, once a program has written a line of them."""
+    wait_for(lambda: file.exists() and file.read_text().endswith("\n"))
+    return [int(pid) for pid in file.read_text().split()]
 
 
-def is_gone(pid: int) -> bool:
-    """Whether the process has ended; a zombie has, and only waits for init to reap it."""
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
+def have_ended(file: Path) -> bool:
+    """Whether the processes whose ids are in that file have ended; a zombie has, and only waits for init to reap it.
+
+    A process that was created after the file was written is another one with the same id.
+    """
+    written = file.stat().st_mtime
+    for pid in written_pids(file):
+        with suppress(psutil.NoSuchProcess):
+            process = psutil.Process(pid)
+            if process.create_time() < written + CREATION_S and process.status() != psutil.STATUS_ZOMBIE:
+                return False
+    return True

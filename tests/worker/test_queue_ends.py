@@ -1,11 +1,9 @@
 """How what is in the queue ends before its time: cancelled at any stage, its worker stopped or killed, the disk full."""
 
-import os
 import signal
 import subprocess
 import threading
 import time
-from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -13,7 +11,7 @@ from disks import Disk
 from homes import Home
 from queueing import detach, end, furnish, noted, owners, said, working
 from serving import START_S, serving
-from waiters import are_gone
+from waiters import have_ended, written_pids
 from waiting import wait_for
 
 
@@ -56,11 +54,10 @@ def test_a_python_agent_at_work_is_cancelled(home: Home) -> None:
 def test_a_program_at_work_is_ended_with_its_children(home: Home) -> None:
     request_id = detach(home, "wait", "name=a")
     with working(home):
-        pids = home.folder / "a.pids"
-        wait_for(lambda: pids.exists() and pids.read_text().endswith("\n"))
+        written_pids(pids := home.folder / "a.pids")
         assert cancel(home, request_id) == "in_progress"
         assert home.aorch("contracts", "wait", request_id, "--timeout", "20").code == 130
-        wait_for(lambda: are_gone(home, "a"))
+        wait_for(lambda: have_ended(pids))
     assert said(home, request_id) == BY_COMMAND
 
 
@@ -274,8 +271,7 @@ def test_a_full_disk_loses_nothing_and_the_work_goes_on_once_there_is_room(disk:
         assert disk.sql("PRAGMA integrity_check") == [["ok"]]
         code, err = end(worker)
     finally:
-        with suppress(ProcessLookupError):
-            os.kill(worker.pid, signal.SIGKILL)
+        worker.kill()
     assert code == 0
     assert err == "" or "full" in err
     assert sorted(noted(disk.home, "hold_again")) == list("abcdef")
