@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 from trace_double import doubling
+from waiting import WAIT_S
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md")])
@@ -181,7 +182,7 @@ class Reader:
 
     def _stop(self, serving: subprocess.Popen[bytes]) -> None:
         serving.send_signal(signal.SIGTERM)
-        serving.communicate(timeout=20)
+        serving.communicate(timeout=WAIT_S)
 
     def leave(self) -> None:
         for serving in self.serving:

@@ -11,6 +11,7 @@ import pytest
 import ulid
 from hypothesis import example, given
 from hypothesis import strategies as st
+from waiting import WAIT_S
 
 from aorch import jsonio
 from aorch.errors import InvalidJSON
@@ -47,14 +48,14 @@ def test_ids_increase_across_threads() -> None:
     together = threading.Barrier(len(made))
 
     def make(mine: list[str]) -> None:
-        together.wait(5)
+        together.wait(WAIT_S)
         mine.extend(new_id() for _ in range(2000))
 
     threads = [threading.Thread(target=make, args=(mine,)) for mine in made]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(5)
+        thread.join(WAIT_S)
     assert all(mine == sorted(mine) for mine in made)
     everything = {text for mine in made for text in mine}
     assert len(everything) == 16_000

@@ -13,7 +13,7 @@ import pytest
 from api import ask
 from homes import Home
 from serving import serving
-from waiting import wait_for
+from waiting import WAIT_S, wait_for
 
 from aorch import Agent, AgentCapability, Orchestrator
 from aorch.errors import UsageError
@@ -76,7 +76,7 @@ def no_threads_left() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
     for thread in set(threading.enumerate()) - before:
-        thread.join(5)
+        thread.join(WAIT_S)
     assert set(threading.enumerate()) <= before
 
 
@@ -95,7 +95,7 @@ async def test_closing_cancels_what_runs_and_waits_and_each_response_is_written(
     waits = asyncio.create_task(orchestrator.orchestrate("s", {"capability": "wait"}))
     begins = asyncio.create_task(orchestrator.orchestrate("s", {"capability": "wait"}))
     await asyncio.sleep(0)
-    await asyncio.wait_for(orchestrator.aclose(), 5)
+    await asyncio.wait_for(orchestrator.aclose(), WAIT_S)
     assert agent.cancelled
     for answer in await asyncio.gather(runs, waits, begins):
         assert (answer["success"], answer["error"]) == (False, "cancelled by the closing of its orchestrator")
@@ -146,9 +146,9 @@ async def test_closing_ends_what_another_threads_loop_runs(here: Home) -> None:
         target=lambda: answers.append(asyncio.run(orchestrator.orchestrate("s", {"capability": "wait"})))
     )
     other.start()
-    assert await asyncio.to_thread(begun.wait, 5)
-    await asyncio.wait_for(orchestrator.aclose(), 5)
-    await asyncio.to_thread(other.join, 5)
+    assert await asyncio.to_thread(begun.wait, WAIT_S)
+    await asyncio.wait_for(orchestrator.aclose(), WAIT_S)
+    await asyncio.to_thread(other.join, WAIT_S)
     assert [answer["success"] for answer in answers] == [False]
     assert [status for _, status, _ in statuses(here)] == ["cancelled", "cancelled"]
 
@@ -250,7 +250,7 @@ async def test_opening_that_nobody_awaits_any_more_is_closed_again(here: Home, n
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
-        await asyncio.wait_for(orchestrator.aclose(), 2)  # it does not wait for the lock
+        await asyncio.wait_for(orchestrator.aclose(), 4)  # it does not wait 5 s for the lock
         holder.execute("COMMIT")
     assert [kind for kind, _, _ in statuses(here)][:1] == ["REQUEST"]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import WAIT_S
 
 from aorch import Agent, AgentCapability, AorchError, Orchestrator, Task
 
@@ -121,7 +122,7 @@ async def test_a_cancelled_task_says_so_in_the_ledger(orchestrator: Orchestrator
     started = asyncio.Event()
     orchestrator.register_agent(Endless())
     running = asyncio.create_task(orchestrator.orchestrate("s", {"capability": "count", "parameters": {"items": []}}))
-    await asyncio.wait_for(started.wait(), 5)
+    await asyncio.wait_for(started.wait(), WAIT_S)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running

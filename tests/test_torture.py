@@ -13,7 +13,7 @@ from contextlib import suppress
 import psutil
 import pytest
 from homes import Home
-from waiting import wait_for
+from waiting import WAIT_S, wait_for
 
 pytestmark = pytest.mark.torture
 
@@ -143,7 +143,7 @@ def test_a_hundred_kills_lose_nothing_and_each_orphan_is_answered_once(home: Hom
     assert home.rows(alone) == [("REQUEST", "in_progress")]
     assert len(os.listdir(home.folder / "ledger.db-owners")) == 1
     home.write("go", "")
-    assert survivor.communicate(timeout=30)[1] == b""
+    assert survivor.communicate(timeout=WAIT_S)[1] == b""
     assert home.rows(alone) == [("REQUEST", "completed"), ("RESPONSE", "completed")]
 
 
@@ -152,7 +152,7 @@ def test_sixty_interrupts_leave_no_process_and_no_open_exchange(home: Home) -> N
     home.write("aorch.toml", CONFIG)
     home.aorch("run", "echo", "text=a")
     begun = time.monotonic()
-    home.start("run", "echo", "text=b", new_python=True).communicate(timeout=30)
+    home.start("run", "echo", "text=b", new_python=True).communicate(timeout=WAIT_S)
     longest_s = 1.5 * (time.monotonic() - begun)  # so that many meet a task that runs, however busy the machine is
     lost = 0
     for _ in range(60):
@@ -160,7 +160,7 @@ def test_sixty_interrupts_leave_no_process_and_no_open_exchange(home: Home) -> N
         for number in random.choices((signal.SIGINT, signal.SIGTERM), k=random.choice((1, 1, 2, 3))):
             after(random.uniform(0, longest_s), process, number)
         lost += after(8, process, signal.SIGTERM)
-        process.communicate(timeout=30)
+        process.communicate(timeout=WAIT_S)
         assert process.returncode != 0
         assert wait_for(lambda: not still_running(home))
         assert not home.rows("SELECT * FROM contracts WHERE status IN ('pending', 'in_progress')")

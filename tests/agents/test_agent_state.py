@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from homes import Home
+from waiting import WAIT_S
 
 from aorch import Agent, AgentCapability, Orchestrator
 from aorch.agents import AgentState, AgentStatus
@@ -62,7 +63,7 @@ def install(folder: Path, name: str) -> Path:
 
 async def until_data(orchestrator: Orchestrator, data: object) -> None:
     """Ask until the answer is `data`, for at most 5 s."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WAIT_S):
         while (await orchestrator.orchestrate("s", WORK))["data"] != data:  # noqa: ASYNC110  the answers show it
             await asyncio.sleep(0.05)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from homes import Home
+from waiting import WAIT_S
 
 from aorch import Orchestrator
 from aorch.agents import Agent, AgentCapability, kinds
@@ -26,7 +27,7 @@ def short_of_descriptors(most: int) -> Callable[[], None]:
 
 async def until(ask: Callable[[], Any]) -> None:
     """Ask again until the answer is true, at most 5 s."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WAIT_S):
         while not ask():  # noqa: ASYNC110  what it waits for is in a file
             await asyncio.sleep(0)
 
@@ -53,7 +54,7 @@ def test_tasks_of_a_batch_wait_for_descriptors_and_none_fails(home: Home) -> Non
     home.write("aorch.toml", SLOW)
     home.write("t.jsonl", '{"capability": "c"}\n' * 60)
     batch = home.start("run", "--batch", "t.jsonl", "--parallel", "32", preexec_fn=short_of_descriptors(64))
-    out, err = batch.communicate(timeout=30)
+    out, err = batch.communicate(timeout=WAIT_S)
     assert batch.returncode == 0, err.decode()
     assert err.decode().count("warning: tasks wait: sh cannot be started now: Too many open files") == 1
     assert [json.loads(line)["success"] for line in out.splitlines()] == [True] * 60
@@ -70,7 +71,7 @@ def test_queued_tasks_wait_for_descriptors_and_none_fails(home: Home) -> None:
 
     asyncio.run(submit())
     worker = home.start("worker", "--drain", "--parallel", "32", preexec_fn=short_of_descriptors(64))
-    _, err = worker.communicate(timeout=30)
+    _, err = worker.communicate(timeout=WAIT_S)
     assert worker.returncode == 0, err.decode()
     assert err.decode().count("tasks wait: sh cannot be started now: Too many open files") == 1
     ended = home.rows("SELECT status, count(*) FROM contracts WHERE contract_type = 'REQUEST' GROUP BY status")

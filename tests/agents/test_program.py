@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from homes import Home
 from program_agents import ends_of, worker
-from waiting import wait_for
+from waiting import WAIT_S, wait_for
 
 ARGUMENTS = "import json, sys; print(json.dumps({'arguments': sys.argv[1:]}))"
 """A program that tells what arguments it was given."""
@@ -253,7 +253,7 @@ def test_tasks_beyond_an_agents_concurrency_wait_visibly_as_pending(home: Home) 
         assert wait_for(lambda: home.rows(statuses) == [("in_progress",), ("pending",), ("pending",)])
     finally:
         home.write("go", "")
-        _, err = running.communicate(timeout=20)
+        _, err = running.communicate(timeout=WAIT_S)
     assert (running.returncode, err) == (0, b"")
     assert (home.folder / "log").read_text().split() == ["+", "-"] * 3
     assert home.rows(statuses) == [("completed",)] * 3

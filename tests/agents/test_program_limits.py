@@ -7,7 +7,7 @@ import pytest
 from homes import Home
 from program_agents import ends_of, worker
 from waiters import have_ended, written_pids
-from waiting import wait_for
+from waiting import WAIT_S, wait_for
 
 MiB = 1024 * 1024
 
@@ -137,6 +137,6 @@ def test_a_second_interrupt_leaves_nothing_running_either(home: Home) -> None:
     written_pids(program)
     running.terminate()
     running.terminate()
-    running.communicate(timeout=10)
+    running.communicate(timeout=WAIT_S)
     assert running.returncode == 143
     assert wait_for(lambda: have_ended(program))

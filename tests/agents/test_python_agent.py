@@ -6,7 +6,7 @@ import subprocess
 import pytest
 from homes import Home
 from python_agents import agent, python, response
-from waiting import wait_for
+from waiting import WAIT_S, wait_for
 
 
 @pytest.mark.parametrize("sync", [False, True], ids=["async", "sync"])
@@ -76,7 +76,7 @@ def test_an_async_agent_that_blocks_the_loop_is_interrupted_by_a_second_ctrl_c(h
     with pytest.raises(subprocess.TimeoutExpired):
         running.wait(timeout=0.2)
     running.send_signal(signal.SIGINT)
-    running.communicate(timeout=30)
+    running.communicate(timeout=WAIT_S)
     assert not (home.folder / "finished").exists()
     assert running.returncode == 130
     assert response(home)[:2] == ("cancelled", "cancelled")

@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 import pytest
+from waiting import WAIT_S
 
 from aorch import Agent, AgentCapability, Orchestrator
 from aorch.engine import invocation
@@ -28,7 +29,7 @@ class Held(Agent):
         with self.lock:
             self.inside += 1
             self.most_inside = max(self.most_inside, self.inside)
-        self.go.wait(10)
+        self.go.wait(WAIT_S)
         with self.lock:
             self.inside -= 1
         return {"success": True, "data": task["parameters"]}
@@ -80,7 +81,7 @@ async def hold(orchestrator: Orchestrator, timeout_s: float) -> dict[str, Any]:
 async def test_code_that_runs_on_after_its_timeout_keeps_its_slot(orchestrator: Orchestrator) -> None:
     held = Held(concurrency=2)
     orchestrator.register_agent(held)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WAIT_S):
         answers = [await hold(orchestrator, 0.02) for _ in range(6)]
         assert {answer["success"] for answer in answers} == {False}
         assert (held.inside, held.most_inside) == (2, 2)
@@ -99,7 +100,7 @@ async def test_code_that_runs_on_after_its_timeout_keeps_its_slot(orchestrator: 
 async def test_the_time_limit_holds_for_the_wait_and_the_call_together(orchestrator: Orchestrator) -> None:
     held = Held(concurrency=1)
     orchestrator.register_agent(held)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WAIT_S):
         first = asyncio.create_task(hold(orchestrator, 0.4))
         await asyncio.sleep(0)
         second = asyncio.create_task(hold(orchestrator, 0.5))
@@ -110,7 +111,7 @@ async def test_the_time_limit_holds_for_the_wait_and_the_call_together(orchestra
 
 async def test_tasks_of_a_map_wait_for_a_slot_without_limit(orchestrator: Orchestrator) -> None:
     orchestrator.register_agent(Brief())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WAIT_S):
         answers = [answer["success"] async for answer in orchestrator.map("brief", [{"n": n} for n in range(12)])]
     assert answers == [True] * 12
 
@@ -118,7 +119,7 @@ async def test_tasks_of_a_map_wait_for_a_slot_without_limit(orchestrator: Orches
 async def test_plain_functions_run_in_a_limited_number_of_threads(orchestrator: Orchestrator) -> None:
     held = Held()
     orchestrator.register_agent(held)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WAIT_S):
         tasks = [asyncio.create_task(hold(orchestrator, 0.5)) for _ in range(invocation.MAX_THREADS + 6)]
         answers = [await task for task in tasks]
     assert held.most_inside == invocation.MAX_THREADS
@@ -141,7 +142,7 @@ async def test_invalid_limits_are_rejected(orchestrator: Orchestrator, attribute
 
 async def test_an_agent_that_calls_itself_is_rejected_at_once(orchestrator: Orchestrator) -> None:
     orchestrator.register_agent(Calling(orchestrator, "itself", "recur", "recur"))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WAIT_S):
         answer = await orchestrator.orchestrate("s", {"capability": "recur", "parameters": {"left": 1}})
     assert (answer["success"], "itself calls itself and runs at most 1 at a time" in answer["error"]) == (
         False,
@@ -154,7 +155,7 @@ async def test_an_agent_that_calls_itself_is_rejected_at_once(orchestrator: Orch
 async def test_an_agent_that_calls_itself_through_another_is_rejected_too(orchestrator: Orchestrator) -> None:
     orchestrator.register_agent(Calling(orchestrator, "ping", "ping", "pong"))
     orchestrator.register_agent(Calling(orchestrator, "pong", "pong", "ping"))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WAIT_S):
         assert (await orchestrator.orchestrate("s", {"capability": "ping", "parameters": {"left": 1}}))["success"]
         answer = await orchestrator.orchestrate("s", {"capability": "ping", "parameters": {"left": 2}})
     assert "ping calls itself" in answer["error"]

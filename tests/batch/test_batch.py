@@ -7,7 +7,7 @@ import subprocess
 import pytest
 from batches import lines, results, seen, statuses, task
 from homes import Home
-from waiting import wait_for
+from waiting import WAIT_S, wait_for
 
 # Lines and results
 
@@ -113,7 +113,7 @@ def test_a_result_comes_before_the_next_line_is_written(home: Home) -> None:
         running.stdin.write(lines(task(n)).encode())
         running.stdin.flush()
         assert json.loads(running.stdout.readline())["data"] == n
-    running.communicate(timeout=30)
+    running.communicate(timeout=WAIT_S)
     assert running.returncode == 0
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from batches import lines, results, seen, statuses, task
 from homes import Home
-from waiting import wait_for
+from waiting import WAIT_S, wait_for
 
 # The end of a batch
 
@@ -69,7 +69,7 @@ def test_fail_fast_ends_although_standard_input_stays_open(home: Home) -> None:
     assert running.stdin
     running.stdin.write(lines(task(1, fail=True)).encode())
     running.stdin.flush()
-    assert running.wait(timeout=30) == 10
+    assert running.wait(WAIT_S) == 10
     running.communicate()
 
 
@@ -84,7 +84,7 @@ def test_a_signal_cancels_running_tasks_and_prints_completed_results(
     running.stdin.flush()
     wait_for(lambda: len(seen(home)) == 3 and ("RESPONSE", "completed", 1) in statuses(home, "s"))
     running.send_signal(number)
-    running.wait(timeout=30)  # standard input is still open
+    running.wait(WAIT_S)  # standard input is still open
     out, err = running.communicate()
     assert [result["data"] for result in results(out.decode())] == [1]
     assert (running.returncode, err.decode().count("\n")) == (code, 2)
@@ -193,7 +193,7 @@ def watched(home: Home, *arguments: str, out: bool) -> tuple[str, str]:
         while chunk := os.read(reader, 65536):
             said += chunk
     os.close(reader)
-    rest, _ = process.communicate(timeout=30)
+    rest, _ = process.communicate(timeout=WAIT_S)
     return said.decode(), (rest or b"").decode()
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from batches import CONFIG, lines, results, seen, task
 from homes import Home
-from waiting import pause, wait_for
+from waiting import WAIT_S, pause, wait_for
 
 REQUESTS = "SELECT count(*) FROM contracts WHERE contract_type = 'REQUEST'"
 
@@ -96,7 +96,7 @@ def test_a_batch_that_was_interrupted_by_hand_continues_the_same_way(home: Home)
     running = home.start("run", "--batch", "b.jsonl", "--parallel", "2")
     wait_for(lambda: len(seen(home)) == 2)
     running.terminate()
-    assert running.communicate(timeout=30)[0] == b""
+    assert running.communicate(timeout=WAIT_S)[0] == b""
     home.write("go", "")
     done = home.aorch("run", "--batch", "b.jsonl", "--resume", "--ordered")
     assert [result["data"] for result in results(done)] == [None, "b", "c"]
@@ -111,7 +111,7 @@ def test_a_line_that_no_agent_received_is_run_again(home: Home, how: str) -> Non
     running = home.start("run", "--batch", "b.jsonl")
     wait_for(lambda: home.rows(f"{REQUESTS} AND status = 'pending'") == [(2,)] and seen(home))
     getattr(running, how)()
-    running.communicate(timeout=30)
+    running.communicate(timeout=WAIT_S)
     home.write("go", "")
     done = home.aorch("run", "--batch", "b.jsonl", "--resume", "--ordered")
     assert ([result["data"] for result in results(done)], done.code) == ([None, "b", "c"], 10)
@@ -174,7 +174,7 @@ def test_a_line_that_another_process_is_doing_is_not_done_beside_it(home: Home) 
     assert results(beside)[0]["error"].startswith("another process is running this line (contract ")
     assert (results(beside)[1]["data"], beside.code) == ("b", 13)
     home.write("go", "")
-    out, _ = running.communicate(timeout=30)
+    out, _ = running.communicate(timeout=WAIT_S)
     assert [result["data"] for result in results(out.decode())] == ["a", "b"]
     assert seen(home) == ["a", "b"]
 

@@ -5,6 +5,7 @@ import json
 import pytest
 from command_checks import failed_with
 from disks import Disk
+from waiting import WAIT_S
 
 
 def test_a_read_only_ledger_is_an_error_and_not_changed(disk: Disk) -> None:
@@ -99,9 +100,9 @@ def test_an_answer_that_the_disk_has_no_room_for_is_written_once_it_has_or_inter
         assert "is full; aorch retries" in running.stderr.readline()
         if gives_up:
             running.terminate()
-            assert running.wait(5) == 14
+            assert running.wait(WAIT_S) == 14
         disk.run("rm", f"{disk.folder}/filler")
-        assert running.wait(10) == (14 if gives_up else 0)
+        assert running.wait(WAIT_S) == (14 if gives_up else 0)
         assert running.stdout.read() == "x\n"
     assert disk.sql("PRAGMA integrity_check") == [["ok"]]
     assert disk.aorch("run", "echo", "text=b").code == 0

@@ -10,7 +10,7 @@ import pytest
 from command_checks import ends_of
 from homes import Home
 from waiters import WAITING, have_ended, kill_at_work, start_waiting
-from waiting import wait_for
+from waiting import WAIT_S, wait_for
 
 # Many at once
 
@@ -77,7 +77,7 @@ def test_an_interrupted_run_cancels_the_contract_and_leaves_no_process(
     home.write("aorch.toml", WAITING)
     running = start_waiting(home, "a", "--session", "s")
     os.killpg(running.pid, number)  # as a terminal does it: the whole foreground group
-    out, err = running.communicate(timeout=30)
+    out, err = running.communicate(timeout=WAIT_S)
     assert (running.returncode, out) == (code, b"")
     assert (
         err
@@ -93,7 +93,7 @@ def test_an_interrupted_run_cancels_the_contract_and_leaves_no_process(
 def test_an_interrupt_before_anything_was_asked_leaves_no_trace(home: Home) -> None:
     reading = home.start("run", "echo", "text=@-", stdin=subprocess.PIPE)
     reading.send_signal(signal.SIGTERM)
-    assert reading.communicate(timeout=30) == (b"", b"")
+    assert reading.communicate(timeout=WAIT_S) == (b"", b"")
     assert reading.returncode == -signal.SIGTERM
     assert ends_of(home) == []
 
@@ -115,7 +115,7 @@ def test_the_next_start_answers_what_a_killed_process_left_and_leaves_a_living_o
             ("living", "REQUEST", "in_progress"),
         ]
     home.write("living.go", "")
-    assert living.communicate(timeout=30) == (b"living\n", b"")
+    assert living.communicate(timeout=WAIT_S) == (b"living\n", b"")
     assert home.rows(statuses)[2:] == [("living", "REQUEST", "completed"), ("living", "RESPONSE", "completed")]
     response = home.rows("SELECT a.error, a.from_agent, q.completed_at = a.created_at FROM contracts a "
                          "JOIN contracts q ON q.contract_id = a.request_id WHERE a.session_id = 'killed'")  # fmt: skip
@@ -131,7 +131,7 @@ def test_a_command_that_reads_after_a_kill_shows_the_task_as_interrupted(home: H
     assert "interrupted" in home.aorch(*reading).out
     assert home.rows("SELECT status FROM contracts WHERE session_id = 'living'") == [("in_progress",)]
     home.write("living.go", "")
-    assert living.communicate(timeout=30) == (b"living\n", b"")
+    assert living.communicate(timeout=WAIT_S) == (b"living\n", b"")
 
 
 def test_many_starts_at_once_answer_an_orphan_once(home: Home) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from homes import Home
 from waiters import have_ended, written_pids
-from waiting import wait_for
+from waiting import WAIT_S, wait_for
 
 NOISY = """
 import atexit, os, subprocess, sys, threading
@@ -115,7 +115,7 @@ def closing(number: int) -> Callable[[], None]:
 )
 def test_a_closed_standard_input_is_an_error(home: Home, arguments: tuple[str, ...]) -> None:
     process = home.start(*arguments, stdin=None, preexec_fn=closing(0))
-    _, err = process.communicate(timeout=10)
+    _, err = process.communicate(timeout=WAIT_S)
     assert process.returncode == 2
     assert err.decode().startswith("error: standard input is closed\n")
 
@@ -140,7 +140,7 @@ def test_a_stderr_that_takes_nothing_changes_no_exit_code(
     assert process.stdout
     with process.stdout:
         out = process.stdout.read()
-    assert process.wait(10) == code
+    assert process.wait(WAIT_S) == code
     assert out == (b"Echo: x\n" if code == 0 else b"")
 
 
@@ -160,7 +160,7 @@ def test_a_signal_that_was_ignored_at_the_start_stays_ignored(home: Home, number
     written_pids(home.folder / "pid")
     process.send_signal(number)
     (home.folder / "go").touch()
-    _, err = process.communicate(timeout=10)
+    _, err = process.communicate(timeout=WAIT_S)
     assert process.returncode == 0, err.decode()
     assert home.rows("SELECT status FROM contracts WHERE contract_type = 'RESPONSE'") == [("completed",)]
 
@@ -171,7 +171,7 @@ def test_a_hangup_stops_a_worker_and_its_programs(home: Home) -> None:
     process = home.start("worker", "--grace", "0")
     written_pids(home.folder / "pid")
     process.send_signal(signal.SIGHUP)
-    process.communicate(timeout=10)
+    process.communicate(timeout=WAIT_S)
     assert process.returncode == 0
     assert wait_for(lambda: have_ended(home.folder / "pid"))
     assert home.rows("SELECT status FROM contracts") == [("pending",)]
@@ -183,7 +183,7 @@ def test_a_hangup_stops_a_service_and_its_programs(home: Home) -> None:
     process = home.start("serve", "--port", "0", "--grace", "0")
     written_pids(home.folder / "pid")
     process.send_signal(signal.SIGHUP)
-    process.communicate(timeout=10)
+    process.communicate(timeout=WAIT_S)
     assert process.returncode == 0
     assert wait_for(lambda: have_ended(home.folder / "pid"))
 
@@ -191,7 +191,7 @@ def test_a_hangup_stops_a_service_and_its_programs(home: Home) -> None:
 def test_the_soft_limit_of_descriptors_is_raised(home: Home) -> None:
     home.write("aorch.toml", '[agents.l]\ncommand = ["sh", "-c", "ulimit -n"]\n[agents.l.capabilities.limit]\n')
     process = home.start("run", "limit", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 4000)))
-    assert process.communicate(timeout=10)[0] == b"4000\n"
+    assert process.communicate(timeout=WAIT_S)[0] == b"4000\n"
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_the_soft_limit_of_descriptors_is_raised(home: Home) -> None:
 def test_a_full_standard_output_is_one_error_for_every_command(incident: Home, arguments: tuple[str, ...]) -> None:
     with Path("/dev/full").open("wb") as full:
         process = incident.start(*arguments, stdout=full)
-    _, err = process.communicate(timeout=10)
+    _, err = process.communicate(timeout=WAIT_S)
     assert process.returncode == 74
     assert err.decode().startswith("error: cannot write to standard output: No space left on device\n")
     assert b"Traceback" not in err
@@ -217,7 +217,7 @@ def test_a_full_standard_output_is_one_error_for_every_command(incident: Home, a
 
 def test_an_export_to_a_closed_standard_output_is_an_error(incident: Home) -> None:
     process = incident.start("contracts", "export", stdout=None, preexec_fn=closing(1))
-    _, err = process.communicate(timeout=10)
+    _, err = process.communicate(timeout=WAIT_S)
     assert (process.returncode, err.decode().splitlines()[0]) == (
         74,
         "error: cannot write to standard output: it is closed",
@@ -232,6 +232,6 @@ def test_a_pipe_that_does_not_block_gets_everything(home: Home) -> None:
     os.close(writing)
     with os.fdopen(reading, "rb") as out:
         printed = out.read()
-    process.communicate(timeout=10)
+    process.communicate(timeout=WAIT_S)
     assert process.returncode == 0
     assert printed.splitlines()[-1] == b"200000"

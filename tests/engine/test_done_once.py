@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from batches import lines, results, seen, task, with_witness
 from homes import Home
-from waiting import wait_for
+from waiting import WAIT_S, wait_for
 
 from aorch import Agent, AgentCapability, Orchestrator, Pipeline, Step, Task
 from aorch.batch.batch_history import unfinished_lines
@@ -127,8 +127,8 @@ async def test_a_step_that_is_resumed_alone_now_is_not_done_beside_it(orchestrat
     flaky.broken, flaky.held = set(), "b"
     step = await failed_step(orchestrator)
     alone = asyncio.create_task(orchestrator.resume(step))
-    await asyncio.wait_for(flaky.began.wait(), 5)
-    second = await asyncio.wait_for(orchestrator.resume(first.contract_id or ""), 5)
+    await asyncio.wait_for(flaky.began.wait(), WAIT_S)
+    second = await asyncio.wait_for(orchestrator.resume(first.contract_id or ""), WAIT_S)
     assert (second.failure, flaky.done) == (Conflict, ["a", "b", "b"])
     flaky.go.set()
     done = await alone
@@ -148,7 +148,7 @@ async def test_a_step_that_is_resumed_alone_while_its_pipeline_resumes_is_taken_
     flaky.broken, flaky.held = set(), "x"
     step = await failed_step(orchestrator)
     resumed = asyncio.create_task(orchestrator.resume(first.contract_id or ""))
-    await asyncio.wait_for(flaky.began.wait(), 5)
+    await asyncio.wait_for(flaky.began.wait(), WAIT_S)
     (x,) = [
         each["contract_id"] for each in await orchestrator.get_contracts("s") if each["metadata"].get("index") == 0
     ][:1]
@@ -211,7 +211,7 @@ def test_ordered_tells_every_result_that_there_is_although_lines_before_have_non
     running = home.start("run", "--batch", "b.jsonl", "--ordered", "--parallel", "2")
     wait_for(lambda: home.rows("SELECT 1 FROM contracts WHERE contract_type = 'RESPONSE'"))
     running.send_signal(signal.SIGTERM)
-    out, _ = running.communicate(timeout=30)
+    out, _ = running.communicate(timeout=WAIT_S)
     assert [each["id"] for each in results(out.decode())] == [3]
 
 
@@ -223,7 +223,7 @@ def test_a_resume_that_is_ended_names_the_contract_that_can_be_resumed(home: Hom
     resuming = home.start("contracts", "resume", first)
     wait_for((home.folder / "hanging").exists)
     resuming.send_signal(signal.SIGTERM)
-    _, err = resuming.communicate(timeout=30)
+    _, err = resuming.communicate(timeout=WAIT_S)
     ((second,),) = home.rows(
         "SELECT contract_id FROM contracts WHERE contract_type = 'REQUEST' ORDER BY position DESC LIMIT 1"
     )

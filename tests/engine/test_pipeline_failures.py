@@ -5,7 +5,7 @@ from pipes import pipeline_home, statuses
 
 import pytest
 from homes import Home
-from waiting import wait_for
+from waiting import WAIT_S, wait_for
 
 
 @pytest.mark.usefixtures("no_leftovers")
@@ -91,7 +91,7 @@ def test_a_signal_cancels_the_pipeline_and_its_running_steps(home: Home, number:
     process = home.start("run", "p")
     wait_for((home.folder / "hanging").exists)
     process.send_signal(number)
-    process.communicate(timeout=20)
+    process.communicate(timeout=WAIT_S)
     assert process.returncode == 128 + number
     found = statuses(home)
     assert found["p"] == ["cancelled", "cancelled"]

@@ -10,7 +10,7 @@ from pipes import AGENTS, Worker, give, pipeline_home, requests, statuses
 import pytest
 import tomlkit
 from homes import Home
-from waiting import wait_for
+from waiting import WAIT_S, wait_for
 
 from aorch import Orchestrator, Pipeline, Step, Task, jsonio
 
@@ -32,7 +32,7 @@ def test_a_killed_pipeline_resumes_at_what_was_open(home: Home) -> None:
     process = home.start("run", "p", "--session", "s")
     wait_for((home.folder / "did-b").exists)
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=20)
+    process.communicate(timeout=WAIT_S)
     assert files(home) == {"one": 1, "a": 1, "b": 1}
     (home.folder / "go").touch()
     ((request_id,),) = home.rows("SELECT contract_id FROM contracts WHERE capability = 'p'")
@@ -69,7 +69,7 @@ def test_a_resumed_pipeline_that_is_killed_is_resumed_in_turn(home: Home) -> Non
         process = home.start(*arguments)
         wait_for(lambda number=number: files(home).get("b") == number + 1)
         process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=20)
+        process.communicate(timeout=WAIT_S)
     (home.folder / "go").touch()
     first = home.rows("SELECT contract_id FROM contracts WHERE capability = 'p' ORDER BY position")[0][0]
     refused = home.aorch("contracts", "resume", first)
@@ -102,7 +102,7 @@ def test_twenty_kills_at_any_moment_do_no_completed_step_twice(home: Home) -> No
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(random.uniform(0.1, 0.8))
         process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=20)
+        process.communicate(timeout=WAIT_S)
         if process.returncode == 0:
             break
         killed += 1
@@ -143,7 +143,7 @@ def test_what_runs_is_not_resumed(home: Home) -> None:
     assert refused.code == 13
     assert "is in_progress, and the process that runs it is alive" in refused.err
     (home.folder / "go").touch()
-    assert process.communicate(timeout=20)[1] == b""
+    assert process.communicate(timeout=WAIT_S)[1] == b""
 
 
 async def test_a_request_that_is_executed_again_under_its_own_id_takes_over_what_it_completed(
@@ -191,7 +191,7 @@ async def test_a_pipeline_within_a_pipeline_resumes_where_it_was_open(orchestrat
         Pipeline("outer", [give("before", [True]), Step("in", "inner", {"wait": "{steps.before.data[0]}"})])
     )
     running = asyncio.create_task(orchestrator.perform(Task("outer", {}, "s")))
-    await asyncio.wait_for(worker.waiting.wait(), 5)
+    await asyncio.wait_for(worker.waiting.wait(), WAIT_S)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
@@ -199,7 +199,7 @@ async def test_a_pipeline_within_a_pipeline_resumes_where_it_was_open(orchestrat
     (outer,) = await requests(orchestrator, "outer")
     worker.waiting.clear()
     resumed = asyncio.create_task(orchestrator.resume(outer["contract_id"]))
-    await asyncio.wait_for(worker.waiting.wait(), 5)
+    await asyncio.wait_for(worker.waiting.wait(), WAIT_S)
     resumed.cancel()
     with pytest.raises(asyncio.CancelledError):
         await resumed
@@ -225,7 +225,7 @@ def test_a_pipeline_whose_worker_was_killed_is_taken_up_by_the_next_where_it_was
     worker = home.start("worker")
     wait_for((home.folder / "did-b").exists)
     worker.send_signal(signal.SIGKILL)
-    worker.communicate(timeout=20)
+    worker.communicate(timeout=WAIT_S)
     (home.folder / "go").touch()
     done = home.aorch("worker", "--drain")
     assert done.code == 0, done.err
@@ -243,7 +243,7 @@ def test_a_pipeline_that_is_cancelled_from_elsewhere_cancels_its_steps_and_can_b
     with home.start("worker", "--drain") as worker:
         wait_for((home.folder / "did-b").exists)
         assert home.aorch("contracts", "cancel", request_id).code == 0
-        worker.communicate(timeout=20)
+        worker.communicate(timeout=WAIT_S)
     assert statuses(home)["p"] == ["cancelled", "cancelled"]
     assert statuses(home)["count"] == ["completed"] * 4 + ["cancelled"] * 2
     (home.folder / "go").touch()

@@ -15,7 +15,7 @@ from api import ask, problem
 from homes import Home
 from rows import locked
 from serving import serving
-from waiting import wait_for
+from waiting import WAIT_S, wait_for
 
 from aorch import Agent, AgentCapability, Orchestrator
 from aorch.clock import now
@@ -89,7 +89,7 @@ async def test_an_answer_waits_for_a_ledger_that_takes_it_soon(orchestrator: Orc
     ledger = orchestrator.config.ledger
     orchestrator.register_agent(breaker := Breaker(ledger))
     performing = asyncio.create_task(orchestrator.orchestrate("s", BREAK))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WAIT_S):
         await breaker.broken.wait()
         await asyncio.sleep(0)
         rename(ledger, "away", "contracts")
@@ -109,7 +109,7 @@ async def cancelled_call(orchestrator: Orchestrator, breaker: Breaker) -> None:
 async def test_a_cancelled_caller_is_let_go_and_the_response_is_written_later(orchestrator: Orchestrator) -> None:
     ledger = orchestrator.config.ledger
     orchestrator.register_agent(breaker := Breaker(ledger, asyncio.Event()))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WAIT_S):
         await cancelled_call(orchestrator, breaker)
         rename(ledger, "away", "contracts")
         await orchestrator.executor.saver.saved()
@@ -119,7 +119,7 @@ async def test_a_cancelled_caller_is_let_go_and_the_response_is_written_later(or
 async def test_closing_writes_what_the_ledger_did_not_take_before(orchestrator: Orchestrator) -> None:
     ledger = orchestrator.config.ledger
     orchestrator.register_agent(breaker := Breaker(ledger, asyncio.Event()))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WAIT_S):
         await cancelled_call(orchestrator, breaker)
         rename(ledger, "away", "contracts")
         await orchestrator.aclose()
@@ -130,7 +130,7 @@ async def test_closing_says_how_many_responses_are_lost(
     orchestrator: Orchestrator, caplog: pytest.LogCaptureFixture
 ) -> None:
     orchestrator.register_agent(breaker := Breaker(orchestrator.config.ledger, asyncio.Event()))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WAIT_S):
         await cancelled_call(orchestrator, breaker)
         await orchestrator.aclose()
     assert "did not accept 1 RESPONSE" in caplog.text
@@ -142,7 +142,7 @@ async def test_a_task_whose_start_cannot_be_written_is_answered_without_a_call(o
     breaker.concurrency = 1
     orchestrator.register_agent(breaker)
     first, second = (asyncio.create_task(orchestrator.orchestrate("s", BREAK)) for _ in range(2))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WAIT_S):
         await breaker.broken.wait()
         assert breaker.hold is not None
         breaker.hold.set()
@@ -166,7 +166,7 @@ async def test_who_waits_too_long_for_the_write_lock_is_told_and_the_response_is
     with closing(sqlite3.connect(home.ledger)) as connection, connection:
         connection.execute("DELETE FROM contracts WHERE contract_type = 'RESPONSE'")
     saver = ResponseSaver(ledger, asyncio.get_running_loop())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WAIT_S):
         with locked(home.ledger), pytest.raises(Unsaved) as unsaved:
             await saver.save(response(request_id), patience_s=0.1)
         assert (unsaved.value.code, unsaved.value.http_status, unsaved.value.exit_code) == ("ledger_busy", 503, 14)
@@ -197,7 +197,7 @@ def test_run_prints_the_answer_and_goes_on_trying_until_it_is_written(breaking: 
     assert running.stdout is not None
     assert running.stdout.readline() == b"broken\n"  # after 5 s
     rename(breaking.ledger, "away", "contracts")
-    _, err = running.communicate(timeout=10)
+    _, err = running.communicate(timeout=WAIT_S)
     assert running.returncode == 0
     assert b"is not in the ledger yet" in err
     assert answered(breaking.ledger) == [("completed", "completed", '"broken"', None)]
@@ -209,7 +209,7 @@ def test_run_exits_14_when_it_is_told_to_give_up(breaking: Home) -> None:
     assert running.stdout is not None
     assert running.stdout.readline() == b"broken\n"
     running.send_signal(signal.SIGINT)
-    _, err = running.communicate(timeout=10)
+    _, err = running.communicate(timeout=WAIT_S)
     assert running.returncode == 14
     assert b"error: gave up: the answer above is not in the ledger" in err
     rename(breaking.ledger, "away", "contracts")
@@ -224,7 +224,7 @@ def test_a_batch_prints_its_results_and_goes_on_trying_until_they_are_written(br
     running.stdin.close()
     assert json.loads(running.stdout.readline())["data"] == "broken"
     rename(breaking.ledger, "away", "contracts")
-    assert (running.wait(10), answered(breaking.ledger)) == (0, [("completed", "completed", '"broken"', None)])
+    assert (running.wait(WAIT_S), answered(breaking.ledger)) == (0, [("completed", "completed", '"broken"', None)])
     running.stdout.close()
     assert running.stderr is not None
     assert "aorch retries until they are" in running.stderr.read().decode()
@@ -240,7 +240,7 @@ def test_a_batch_that_ends_as_a_request_cannot_be_written_goes_on_with_the_answe
     assert json.loads(running.stdout.readline())["data"] == "broken"  # after 5 s
     assert b"aorch retries until they are" in running.stderr.readline()
     rename(breaking.ledger, "away", "contracts")
-    _, err = running.communicate(timeout=10)
+    _, err = running.communicate(timeout=WAIT_S)
     assert (running.returncode, b"error: " in err) == (14, True)
     assert answered(breaking.ledger) == [("completed", "completed", '"broken"', None)]
 
@@ -250,7 +250,7 @@ async def test_a_map_yields_an_answer_that_is_not_in_the_ledger_yet_and_goes_on(
     ledger = orchestrator.config.ledger
     orchestrator.register_agent(Breaker(ledger))
     answers = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_S):
         async for answer in orchestrator.map("break", [{}, {}], limit=1):
             answers.append((answer["index"], answer["data"]))
             rename(ledger, "away", "contracts")

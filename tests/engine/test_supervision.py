@@ -10,7 +10,7 @@ from api import ask, listening
 from homes import Home
 from queueing import detach, end, furnish, said
 from serving import serving
-from waiting import wait_for
+from waiting import WAIT_S, wait_for
 
 from aorch import Agent, AgentAnswer, AgentCapability, AgentTask
 from aorch.agents.registry import Registry
@@ -62,7 +62,7 @@ async def test_a_loop_that_raises_is_logged_once_named_and_started_again() -> No
         turned()
         await asyncio.Event().wait()
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WAIT_S):
         running = supervisor.start("queue", loop)
         assert (await told.get()).startswith("queue: OSError: [Errno 24] Too many open files")
         await third.wait()
@@ -83,7 +83,7 @@ async def test_the_log_has_the_hint_of_an_error_as_a_sentence_of_its_own() -> No
     async def loop(turned: Turned) -> None:
         raise LedgerBusy("the ledger is locked by another process", "Try again when it has finished.")
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WAIT_S):
         supervisor.start("queue", loop)
         expected = "the ledger is locked by another process. Try again when it has finished; it is restarted"
         assert await told.get() == f"queue: {expected}"
@@ -101,7 +101,7 @@ async def test_a_loop_that_ends_as_something_it_awaits_is_cancelled_is_started_a
         again.set()
         await asyncio.Event().wait()
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WAIT_S):
         running = supervisor.start("queue", loop)
         assert await told.get() == "queue: something that it awaited was cancelled; it is restarted"
         await again.wait()
@@ -183,7 +183,7 @@ def test_a_worker_whose_queue_fails_says_so_and_goes_on_once_it_can(home: Home) 
 
 
 def end_by_itself(process: Any) -> tuple[int, str]:
-    process.wait(20)
+    process.wait(WAIT_S)
     return end(process)
 
 

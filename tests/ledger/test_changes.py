@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from rows import put, request
+from waiting import WAIT_S
 
 from aorch.ledger.changes import Changes, commits
 from aorch.ledger.database import Database
@@ -32,7 +33,7 @@ class Calls:
         self._called.set()
 
     async def next(self) -> None:
-        await asyncio.wait_for(self._called.wait(), 5)
+        await asyncio.wait_for(self._called.wait(), WAIT_S)
         self._called.clear()
 
     async def none_for(self, seconds: float) -> None:
@@ -104,7 +105,7 @@ def test_each_event_loop_has_its_own_watchers(path: Path, database: Database) ->
         calls = Calls()
         with changes.watcher(calls, 0.01):
             await calls.next()
-            if both.wait(5) == 0:
+            if both.wait(WAIT_S) == 0:
                 put(path, request())
             await calls.next()
 
@@ -112,7 +113,7 @@ def test_each_event_loop_has_its_own_watchers(path: Path, database: Database) ->
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(WAIT_S)
         assert not thread.is_alive()
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from rows import request
+from waiting import WAIT_S
 
 import aorch
 from aorch.errors import LedgerError
@@ -91,9 +92,9 @@ def test_closing_ends_the_wait_for_the_lock_of_another_process(path: Path) -> No
 
         writing = threading.Thread(target=write)
         writing.start()
-        assert begun.wait(5)
+        assert begun.wait(WAIT_S)
         database.close()
-        writing.join(5)
+        writing.join(WAIT_S)
         assert not writing.is_alive()
     assert failed
 

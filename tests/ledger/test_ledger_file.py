@@ -271,7 +271,7 @@ from aorch.errors import LedgerError
 async def in_child(orchestrator, task):
     for parent_id in (None, "01K8VF9XK83SYH1HAX57ZGJDYS"):
         try:
-            await asyncio.wait_for(orchestrator.orchestrate("s", task | {"parent_id": parent_id}), 4)
+            await asyncio.wait_for(orchestrator.orchestrate("s", task | {"parent_id": parent_id}), 30)
         except LedgerError as error:
             print(error, flush=True)
     sys.stdin.readline()
@@ -299,7 +299,7 @@ def test_a_forked_child_keeps_no_lock_and_is_told_to_open_the_ledger_anew(tmp_pa
         owner_id = process.stdout.readline().strip()
         said = [process.stdout.readline() for _ in range(2)]
         assert said == ["the ledger was opened before this process was forked\n"] * 2
-        assert process.wait(5) == -9
+        assert process.wait(WAIT_S) == -9
         assert owner_id in owner_ids(path)
         assert not is_alive(path, owner_id)
         process.stdin.close()

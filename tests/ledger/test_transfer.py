@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 from rows import pairs, put, request, response
 from transfer_cases import exported, old, rows, write
+from waiting import WAIT_S
 
 from aorch.errors import Conflict, InvalidJSON, UsageError
 from aorch.ledger.importing import ImportCounts
@@ -259,7 +260,7 @@ def test_an_export_can_be_written_to_a_named_pipe(home: Home) -> None:
     os.mkfifo(home.folder / "pipe")
     reading = subprocess.Popen(["cat", home.folder / "pipe"], stdout=subprocess.PIPE)
     assert home.aorch("contracts", "export", "-o", "pipe").code == 0
-    assert reading.communicate(timeout=5)[0] == exported(home.ledger)
+    assert reading.communicate(timeout=WAIT_S)[0] == exported(home.ledger)
     assert stat.S_ISFIFO((home.folder / "pipe").stat().st_mode)
 
 

@@ -10,6 +10,7 @@ from homes import Home
 from memory_homes import blocks, compressed, incident_4711, many_sessions, take_in, verified
 from memory_sessions import Session
 from rows import pairs, put, request, response
+from waiting import WAIT_S
 
 from aorch import Orchestrator, jsonio
 from aorch.errors import Conflict, LlmOff, NotFound, UsageError
@@ -206,7 +207,7 @@ def test_after_a_kill_and_a_restart_every_contract_is_covered_once(home: Home) -
     for _ in range(3):
         assert process.stdout.readline()
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=10)
+    process.communicate(timeout=WAIT_S)
     before = covered(home)
     assert 0 < before < len(contracts)
     assert home.aorch("compress", "--all").code == 0
@@ -223,7 +224,7 @@ def test_after_many_kills_every_contract_is_covered_once(home: Home) -> None:
         for _ in range(kills % 4):
             process.stdout.readline()
         process.kill()
-        process.communicate(timeout=10)
+        process.communicate(timeout=WAIT_S)
     assert home.aorch("compress", "--all").code == 0
     assert covered(home) == len(contracts)
 

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from memagent_double import SAMPLE, MemAgentDouble
 from memory_sessions import Session, operations, review
+from waiting import WAIT_S
 
 from aorch.errors import ServiceFailed, ServiceUnreachable
 from aorch.memory.block import BlockRequest, Claim, MemoryBlock
@@ -281,10 +282,10 @@ def test_a_memagent_that_is_compressing_is_busy_not_absent() -> None:
     with running(MemAgentDouble("held")) as double:
         compressing = threading.Thread(target=hand, args=(double.url,))
         compressing.start()
-        assert double.compressing.wait(5)
+        assert double.compressing.wait(WAIT_S)
         assert asked(double.url, lambda memagent: memagent.health(0.3)) == "busy"
         double.release.set()
-        compressing.join(5)
+        compressing.join(WAIT_S)
         assert asked(double.url, lambda memagent: memagent.health()) == "healthy"
 
 

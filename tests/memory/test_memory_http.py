@@ -15,7 +15,7 @@ from homes import Home, home_with_ledger
 from memagent_double import MemAgentDouble
 from memory_homes import incident_4711, take_in
 from serving import Server, serving
-from waiting import wait_for
+from waiting import WAIT_S, wait_for
 
 from aorch.ledger.database import exclusive
 
@@ -130,7 +130,7 @@ def test_the_server_responds_during_a_compression_and_a_second_one_waits(own_hom
             assert done == []
             double.release.set()
             for thread in threads:
-                thread.join(20)
+                thread.join(WAIT_S)
     assert sorted(answer.json()["compressed"] for answer in done) == [0, len(incident_4711())]
 
 

@@ -186,7 +186,7 @@ def test_a_slow_client_gets_408_and_the_connection_closes(home: Home) -> None:
         for connection in (header, second, body):
             status, said = answer(connection)
             assert (status, said["code"]) == (408, "too_slow")
-        assert 0.4 < time.monotonic() - begun < WAIT_S
+        assert 0.4 < time.monotonic() - begun < 10  # 30 by default
         for connection in (header, second):
             assert closed(connection)
             connection.close()
@@ -225,11 +225,11 @@ async def test_a_connection_that_is_idle_or_reads_nothing_is_closed() -> None:
     app.router.add_get("/", much)
     runner = web.AppRunner(app)
     await runner.setup()
-    manager, log, limit = runner.server, RequestLog(as_json=False), ConnectionLimit(5, str)
+    manager, log, limit = runner.server, RequestLog(as_json=False), ConnectionLimit(60, str)
     assert manager is not None
     loop = asyncio.get_running_loop()
     listener = await loop.create_server(
-        lambda: Connection(manager, app._handle, log, 5, limit, UnsentResponses(), idle_s=0.1, stuck_s=0.1),
+        lambda: Connection(manager, app._handle, log, 60, limit, UnsentResponses(), idle_s=0.1, stuck_s=0.1),
         "127.0.0.1",
         0,
     )

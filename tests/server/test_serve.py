@@ -16,7 +16,7 @@ import pytest
 from api import ask, hold, problem
 from homes import Home
 from serving import START_S, Server, serving
-from waiting import wait_for
+from waiting import WAIT_S, wait_for
 
 STATUSES = "SELECT contract_type, status FROM contracts WHERE session_id = ? ORDER BY position"
 
@@ -147,7 +147,7 @@ def test_nothing_is_written_to_a_ledger_that_was_removed_or_replaced(home: Home)
 
 def test_a_stop_lets_running_work_finish_and_rejects_the_next_request_of_an_open_connection(home: Home) -> None:
     os.mkfifo(gate := home.folder / "gate")
-    with serving(home, "--grace", "30") as server, ThreadPoolExecutor() as threads:
+    with serving(home, "--grace", "99") as server, ThreadPoolExecutor() as threads:
         running = threads.submit(hold, server, gate)
         with gate.open("w") as released, httpx.Client(base_url=server.url, trust_env=False) as kept:
             assert kept.get("/v1/health").status_code == 200
@@ -179,15 +179,15 @@ def test_a_stop_cancels_tasks_after_the_grace_period_and_their_contracts_are_can
 
 def test_ctrl_c_prints_how_long_it_waits_and_a_second_one_ends_the_wait(home: Home) -> None:
     os.mkfifo(gate := home.folder / "gate")
-    with serving(home, "--grace", "30") as server, ThreadPoolExecutor() as threads:
+    with serving(home, "--grace", "99") as server, ThreadPoolExecutor() as threads:
         running = threads.submit(hold, server, gate)
         with gate.open("w"):
             server.process.send_signal(signal.SIGINT)
             wait_for(lambda: "aorch is stopping" in server.log)
             server.process.send_signal(signal.SIGINT)
-            assert server.process.wait(timeout=5) == 0
+            assert server.process.wait(WAIT_S) == 0
         assert running.exception() or running.result().json()["success"] is False
-    assert "aorch is stopping: waiting up to 30 s for 1 running; Ctrl-C cancels them" in "".join(server.log)
+    assert "aorch is stopping: waiting up to 99 s for 1 running; Ctrl-C cancels them" in "".join(server.log)
     assert home.rows(STATUSES, "s") == [("REQUEST", "cancelled"), ("RESPONSE", "cancelled")]
 
 

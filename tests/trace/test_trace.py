@@ -17,7 +17,7 @@ from rows import pairs, put, request, response
 from serving import serving
 from trace_checks import assert_each_delivered_once, counts, expected, push, status
 from trace_double import Double
-from waiting import wait_for
+from waiting import WAIT_S, wait_for
 
 
 def collide(double: Double, *, session: str = "other") -> None:
@@ -103,7 +103,7 @@ def test_run_waits_at_most_two_seconds_for_a_hanging_trace(traced: Home, double:
     assert process.stdout is not None
     assert process.stdout.readline() == b"Echo: hi\n"
     answered = time.monotonic()
-    assert process.wait(30) == 0
+    assert process.wait(WAIT_S) == 0
     process.communicate()
     assert time.monotonic() - answered < 4  # 2 on an idle machine
     assert "no answer" in status(traced)["last_error"]["error"]
@@ -283,7 +283,7 @@ def test_an_answer_during_a_mix_up_counts_only_after_the_delivery_is_found_in_tr
     wait_for(lambda: double.count > 3)
     note = {"event_type": "note", "data": {"idempotency_key": "note"}}
     wait_for(lambda: httpx.post(f"{double.url}/v1/sessions/o/events", json=note, trust_env=False) and double.collisions)
-    pushing.communicate(timeout=30)
+    pushing.communicate(timeout=WAIT_S)
     double.mode()
     double.restart()
     push(traced)

@@ -11,7 +11,7 @@ from rows import pairs, put, request, response
 from serving import serving
 from trace_checks import counts, expected, push, status
 from trace_double import Double
-from waiting import wait_for
+from waiting import WAIT_S, wait_for
 
 from aorch.ledger.record import Record
 from aorch.trace.payload import can_be_read_back, event_data
@@ -76,7 +76,7 @@ def test_after_many_kills_and_restarts_nothing_is_due_and_nothing_is_delivered_t
         if number % 2:
             pushing.kill()
         double.restart()
-        pushing.communicate(timeout=30)
+        pushing.communicate(timeout=WAIT_S)
     double.mode()
     traced.aorch("trace", "push")
     due, delivered, parked = counts(traced)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from homes import Home
 from serving import serving
+from waiting import WAIT_S
 
 from aorch import Agent, AgentCapability, Orchestrator
 from aorch.engine.resume import task_again
@@ -57,7 +58,7 @@ async def requests(orchestrator: Orchestrator) -> list[tuple[Any, ...]]:
 
 async def test_a_claim_names_the_agent_and_its_own_requests_come_from_it(orchestrator: Orchestrator) -> None:
     orchestrator.register_agent(Delegating("helper", orchestrator))
-    async with asyncio.timeout(5), working(orchestrator):
+    async with asyncio.timeout(WAIT_S), working(orchestrator):
         request_id = await orchestrator.submit("s", {"capability": "delegate"})
         answer = await orchestrator.wait(request_id)
     assert answer is not None
@@ -79,7 +80,7 @@ async def test_what_is_given_back_to_the_queue_is_any_agents_again_unless_one_wa
     task = {"capability": "delegate", "parameters": {"hold": True}}
     free = await orchestrator.submit("s", task)
     bound = await orchestrator.submit("s", {**task, "agent_id": "first"})
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WAIT_S):
         async with working(orchestrator):
             await first.begun.wait()
             while {status for *_, status in await requests(orchestrator)} != {"in_progress"}:  # noqa: ASYNC110  the ledger says it
@@ -102,7 +103,7 @@ async def test_a_worker_shares_tasks_out_among_the_agents_that_run_least(orchest
         orchestrator.register_agent(agent)
     task = {"capability": "delegate", "parameters": {"hold": True}}
     await orchestrator.submit_all([("s", task)] * 5)
-    async with asyncio.timeout(5), working(orchestrator):
+    async with asyncio.timeout(WAIT_S), working(orchestrator):
         while sum(status == "in_progress" for *_, status in await requests(orchestrator)) < 4:  # noqa: ASYNC110  likewise
             await asyncio.sleep(0.01)
         assert sorted(to or "" for _, _, to, _ in await requests(orchestrator)) == [
@@ -120,7 +121,7 @@ async def test_no_more_is_claimed_of_all_capabilities_of_an_agent_than_it_takes(
     orchestrator.register_agent(both)
     for capability in ("delegate", "other"):
         await orchestrator.submit("s", {"capability": capability, "parameters": {"hold": True}, "timeout_s": 0.2})
-    async with asyncio.timeout(5), working(orchestrator) as worker:
+    async with asyncio.timeout(WAIT_S), working(orchestrator) as worker:
         await both.begun.wait()
         assert worker.running() == 1
         assert [each[2:] for each in await requests(orchestrator)] == [("both", "in_progress"), (None, "pending")]
@@ -133,7 +134,7 @@ async def test_a_queued_task_that_is_resumed_insists_on_an_agent_only_if_its_cal
 ) -> None:
     orchestrator.register_agent(Delegating("helper", orchestrator))
     task = {"capability": "delegate", "parameters": {"hold": True}, "timeout_s": 0.05}
-    async with asyncio.timeout(5), working(orchestrator):
+    async with asyncio.timeout(WAIT_S), working(orchestrator):
         ids = [await orchestrator.submit("s", {**task, **more}) for more in ({}, {"agent_id": "helper"})]
         for request_id in ids:
             await orchestrator.wait(request_id)
@@ -151,7 +152,7 @@ async def test_a_queued_request_that_cannot_be_read_is_answered_and_costs_no_pla
         connection.execute("UPDATE contracts SET payload = '3' WHERE contract_id = ?", (ids[1],))
         connection.execute("UPDATE contracts SET metadata = '3' WHERE contract_id = ?", (ids[2],))
     worker = QueueWorker(orchestrator.executor, 1, lambda error: told.append(str(error)))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WAIT_S):
         await worker.run(drain=True)
     with closing(sqlite3.connect(orchestrator.config.ledger)) as connection:
         ends = dict(connection.execute("SELECT request_id, status FROM contracts WHERE contract_type = 'RESPONSE'"))
@@ -164,7 +165,7 @@ async def test_a_fault_after_the_request_was_written_leaves_nothing_open(orchest
     orchestrator.register_agent(helper)
     helper.grace_s = "soon"  # type: ignore[assignment]
     task = {"capability": "delegate", "parameters": {"hold": True}, "timeout_s": 0.05}
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WAIT_S):
         with pytest.raises(TypeError):
             await orchestrator.orchestrate("s", task)
     assert await requests(orchestrator) == [("delegate", "orchestrator", "helper", "failed")]

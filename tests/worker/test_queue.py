@@ -8,7 +8,7 @@ import psutil
 import pytest
 from homes import Home
 from queueing import besides_log, detach, furnish, noted, said, working
-from waiting import wait_for
+from waiting import WAIT_S, wait_for
 
 from aorch.ledger.sqlite.opening import connect
 
@@ -96,7 +96,7 @@ def test_what_no_agent_here_can_do_is_told_at_the_start_and_once(home: Home) -> 
     assert "aorch worker" in hint
     assert "capability" in hint
     worker.terminate()
-    assert worker.wait(20) == 0
+    assert worker.wait(WAIT_S) == 0
     worker.communicate()
 
 
@@ -111,7 +111,7 @@ def test_draining_tells_at_its_end_what_came_meanwhile(home: Home) -> None:
     other.write("aorch.toml", '[agents.b]\ncommand = ["true"]\n[agents.b.capabilities.build]\n')
     detach(other, "build")
     home.write("a.go", "")
-    _, err = worker.communicate(timeout=20)
+    _, err = worker.communicate(timeout=WAIT_S)
     assert worker.returncode == 0
     first, last = besides_log(err.decode()).splitlines()
     assert first.startswith("warning: 1 task waits for appear, and absent cannot work now (")

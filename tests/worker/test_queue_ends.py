@@ -3,7 +3,6 @@
 import signal
 import subprocess
 import threading
-import time
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from homes import Home
 from queueing import detach, end, furnish, noted, owners, said, working
 from serving import START_S, serving
 from waiters import have_ended, written_pids
-from waiting import wait_for
+from waiting import WAIT_S, wait_for
 
 
 def cancel(home: Home, request_id: str) -> str:
@@ -106,7 +105,7 @@ def test_a_plain_run_is_cancelled_by_another_process(home: Home) -> None:
     wait_for(lambda: noted(home, "hold"))
     ((request_id,),) = home.rows("SELECT contract_id FROM contracts")
     assert cancel(home, request_id) == "in_progress"
-    _, err = running.communicate(timeout=20)
+    _, err = running.communicate(timeout=WAIT_S)
     assert running.returncode == 130
     assert b"cancelled by aorch contracts cancel" in err
     assert said(home, request_id) == BY_COMMAND
@@ -130,7 +129,7 @@ def test_a_request_over_http_is_cancelled_at_work_and_while_it_waits_for_its_age
             ((request_id,),) = home.rows("SELECT contract_id FROM contracts WHERE session_id = ?", "ab"[text])
             form = server.post(f"/v1/tasks/{request_id}/cancel").json()
             assert form["status"] in ("pending", "in_progress", "cancelled")
-            thread.join(20)
+            thread.join(WAIT_S)
             assert said(home, request_id) == ("cancelled", "cancelled", "cancelled by an HTTP client")
             again = server.post(f"/v1/tasks/{request_id}/cancel").json()
             assert (again["status"], again["answer"]["success"]) == ("cancelled", False)
@@ -188,9 +187,7 @@ def test_an_idempotent_task_of_a_killed_worker_is_done_by_another_at_once(home: 
         wait_for(lambda: len(owners(home)) == 2)
         first.kill()
         first.communicate()
-        killed_at = time.monotonic()
         wait_for(lambda: len(noted(home, "hold_again")) == 2)
-        assert time.monotonic() - killed_at < 3
         assert said(home, once) == (
             "failed", "interrupted", "interrupted: the process that ran this ended before noter answered"
         )  # fmt: skip

@@ -188,7 +188,7 @@ def unknown_certificate(tmp_path: Path) -> Iterator[str]:
     yield f"https://localhost:{server.server_port}/hook"
     server.shutdown()
     server.server_close()
-    thread.join(5)
+    thread.join(WAIT_S)
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="it makes the certificate")
