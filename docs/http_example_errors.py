@@ -1,0 +1,282 @@
+"""The errors of the OpenAPI document's examples: provoked in a server, or raised by the code that raises them there."""
+
+import asyncio
+import contextlib
+import gzip
+import json
+import socket
+import sqlite3
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+from http_example_server import ECHO, LATER, UNKNOWN_ID, WAIT_S, Json, serving
+
+from aorch import jsonio
+from aorch.config import settings
+from aorch.errors import AorchError
+from aorch.ledger.database import exclusive
+from aorch.ledger.sqlite.connection import as_ledger_error
+from aorch.ledger.task_queue import imported_conflict
+from aorch.memory.compressor import CompressionOptions, compress_session
+from aorch.server.http_protocol import too_many_connections
+from aorch.server.limits import ConcurrencyLimit, RateLimit
+from aorch.server.middleware import internal_error
+from aorch.server.problems import problem_response
+
+ADMIN, READER = "the-token-of-an-administrator", "the-token-of-a-reader"
+CONFIGURATION = """\
+[serve]
+token_file = "tokens"
+read_timeout_s = 0.5
+max_body_bytes = 10000
+[queue]
+max_waiting = 10
+[agents.translator]
+command = ["sh", "-c", "echo 'the model is not loaded' >&2; exit 1"]
+capabilities.translate = {}
+[agents.sleeper]
+command = ["sleep", "30"]
+capabilities.sleep = {}
+[agents.summarizer]
+command = ["summarize"]
+capabilities.summarize = {}
+"""
+
+
+def record_errors(folder: Path) -> Json:
+    """The errors of each operation; those of all requests as `any`, of all with a body, and of all that need a token."""
+    (folder / "aorch.toml").write_text(CONFIGURATION)
+    (folder / "tokens").write_text(f"{ADMIN} admin name=admin\n{READER} read name=reader\n")
+    (folder / "tokens").chmod(0o600)
+    with serving(folder) as client, ThreadPoolExecutor(4) as threads:
+        client.headers["Authorization"] = f"Bearer {ADMIN}"
+        recorder = Errors(folder, client, threads)
+        return {
+            "agent": [client.post("/v1/orchestrate", json={**ECHO, "capability": "translate"}).json()],
+            "any": [*recorder.before_routes(), *recorder.any_request()],
+            "token": recorder.token(),
+            "body": recorder.body(),
+            **recorder.of_operations(),
+        }
+
+
+class Errors:
+    """Provokes errors of the server that `client` calls."""
+
+    def __init__(self, folder: Path, client: httpx.Client, threads: ThreadPoolExecutor) -> None:
+        self.folder, self.client, self.threads = folder, client, threads
+
+    def post(self, path: str, body: Any, **headers: str) -> Json:
+        return self.problem(self.client.post(path, json=body, headers=headers))
+
+    def get(self, path: str, **headers: str) -> Json:
+        return self.problem(self.client.get(path, headers=headers))
+
+    @staticmethod
+    def problem(response: httpx.Response) -> Json:
+        assert response.headers["Content-Type"] == "application/problem+json", response.text
+        problem: Json = response.json()
+        return problem
+
+    def raw(self, *sent: bytes) -> Json:
+        """The error that the server sends before it closes the connection."""
+        url = self.client.base_url
+        with socket.create_connection((url.host, url.port or 80), WAIT_S) as connection:
+            with contextlib.suppress(ConnectionError):
+                for piece in sent:
+                    connection.sendall(piece)
+            received = b"".join(iter(lambda: connection.recv(65536), b""))
+        problem: Json = json.loads(received.partition(b"\r\n\r\n")[2])
+        return problem
+
+    def before_routes(self) -> list[Json]:
+        get = b"GET /v1/health HTTP/1.1\r\nHost: localhost\r\n"
+        return [
+            self.raw(b"this is not HTTP\r\n\r\n"),
+            self.raw(get),
+            self.raw(b"GET /v1/health?" + b"x" * 9000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+            self.get("/v1/health", Expect="something", Connection="close"),
+            self.raw(get + b"X: " + b"x" * 9000 + b"\r\n\r\n"),
+            body_of(too_many_connections()),
+        ]
+
+    def any_request(self) -> list[Json]:
+        return [
+            self.get("/v1/health", Origin="https://example.org"),
+            self.get("/v1/health", Host="example.org"),
+            raised(exceed_rate),
+            raised(exceed_concurrency),
+            raised(enter_while_stopping),
+            body_of(internal_error(UNKNOWN_ID)),
+            body_of(ledger_error("disk I/O error", sqlite3.SQLITE_IOERR, "SQLITE_IOERR")),
+        ]
+
+    def token(self) -> list[Json]:
+        anonymous = self.client.build_request("GET", "/v1/agents")
+        del anonymous.headers["Authorization"]
+        return [
+            self.problem(self.client.send(anonymous)),
+            self.get("/v1/agents", Authorization="Bearer another-token-of-20-characters"),
+            self.post("/v1/orchestrate", ECHO, Authorization=f"Bearer {READER}"),
+        ]
+
+    def body(self) -> list[Json]:
+        path, kind = "/v1/orchestrate", {"Content-Type": "application/json"}
+
+        def send(content: bytes, **headers: str) -> Json:
+            named = {name.replace("_", "-"): value for name, value in headers.items()}
+            return self.problem(self.client.post(path, content=content, headers={**kind, **named}))
+
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {ADMIN}\r\n".encode()
+        return [
+            send(b"{'capability': 'echo'}"),
+            send(b'{"session_id": "s", "capability": "echo", "parameters": {"n": NaN}}'),
+            send(gzip.compress(b"{}")[:-9], Content_Encoding="gzip"),
+            self.raw(head + b"Content-Type: application/json\r\nContent-Length: 9\r\n\r\n{"),
+            send(b'"' + b"x" * 20_000 + b'"'),
+            send(b"capability=echo", Content_Type="application/x-www-form-urlencoded"),
+            send(b"", Content_Encoding="br"),
+        ]
+
+    def of_operations(self) -> dict[str, list[Json]]:
+        unknown = f"/v1/tasks/{UNKNOWN_ID}"
+        too_many = self.get("/v1/contracts?limit=1001")
+        return {
+            "orchestrate": self.of_orchestrate(),
+            "submit_task": self.of_submit_task(),
+            "show_task": [self.get(unknown), self.get(f"{unknown}?wait_s=61")],
+            "cancel_task": [
+                self.problem(self.client.post(f"{unknown}/cancel")),
+                body_of(imported_conflict(UNKNOWN_ID)),
+                *writing(),
+            ],
+            "show_agent": [self.get("/v1/agents/agent_9")],
+            "list_contracts": [too_many],
+            "show_contract": [self.get(f"/v1/contracts/{UNKNOWN_ID}")],
+            "list_sessions": [self.get("/v1/sessions?limit=1001")],
+            "events": [self.get("/v1/events?last_event_id=x")],
+            "compress": [
+                self.post("/v1/compress", {"session_id": "session_001", "max_tokens": 1}),
+                self.post("/v1/compress", {"session_id": "session_9"}),
+                self.post("/v1/compress", {"session_id": "session_001", "via": "llm"}),
+                self.compress_twice(),
+                *writing(),
+            ],
+            "show_memory": [
+                self.get("/v1/sessions/session_9/memory"),
+                self.get("/v1/sessions/session_9/memory?max_tokens=1"),
+            ],
+        }
+
+    def of_orchestrate(self) -> list[Json]:
+        path, sleep = "/v1/orchestrate", {**ECHO, "capability": "sleep", "parameters": {}, "session_id": "asleep"}
+        running = self.threads.submit(self.client.post, path, json=sleep, headers={"Idempotency-Key": '"k1"'})
+        request_id = self.request_in("asleep")
+        in_progress = self.post(path, sleep, **{"Idempotency-Key": '"k1"'})
+        self.client.post(f"/v1/tasks/{request_id}/cancel")
+        self.client.post(path, json=ECHO, headers={"Idempotency-Key": '"k2"'})
+        return [
+            self.post(path, {"session_id": "session_001"}),
+            self.post(path, ECHO, **{"Idempotency-Key": "two words"}),
+            in_progress,
+            self.post(path, sleep, **{"Idempotency-Key": '"k2"'}),
+            self.post(path, {**ECHO, "capability": "paint"}),
+            self.post(path, {**ECHO, "parameters": {"text": 3}}),
+            self.post(path, {**ECHO, "parent_id": UNKNOWN_ID}),
+            self.post(path, {**ECHO, "capability": "summarize"}),
+            self.post(path, {**sleep, "timeout_s": 0.5}),
+            self.problem(running.result(WAIT_S)),
+            *writing(),
+        ]
+
+    def of_submit_task(self) -> list[Json]:
+        path, key = "/v1/tasks", {"Idempotency-Key": '"k3"'}
+        self.client.post(path, json=LATER, headers=key)
+        return [
+            self.post(path, {**LATER, "priority": 6}),
+            self.post(path, LATER, **{"Idempotency-Key": "two words"}),
+            self.post(path, ECHO, **key),
+            self.post(path, {**LATER, "webhook": "https://example.org/done"}),
+            self.post(path, {**LATER, "capability": "paint"}),
+            self.post(path, {**LATER, "parameters": {"text": 3}}),
+            self.post(path, {**LATER, "parent_id": UNKNOWN_ID}),
+            self.full_queue(),
+            *writing(),
+        ]
+
+    def full_queue(self) -> Json:
+        """The error for one task more than `queue.max_waiting`."""
+        while (response := self.client.post("/v1/tasks", json=LATER)).status_code == 202:
+            continue
+        return self.problem(response)
+
+    def compress_twice(self) -> Json:
+        """The error for a compression while another one runs, without the 30 s that the server waits for its end."""
+        config = settings.load(self.folder / "ledger.db")
+        with exclusive(config.ledger, "compress"):
+            compressing = compress_session(config, "session_001", CompressionOptions(), wait_s=0)
+            return raised(lambda: asyncio.run(compressing))
+
+    def request_in(self, session_id: str) -> str:
+        """The id of the REQUEST in that session, once there is one."""
+        ends = time.monotonic() + WAIT_S
+        while time.monotonic() < ends:
+            found = self.client.get("/v1/contracts", params={"session_id": session_id}).json()["contracts"]
+            if found:
+                return str(found[0]["contract_id"])
+        raise AssertionError(f"no REQUEST in {session_id}")
+
+
+def body_of(error: AorchError) -> Json:
+    """The body that a caller gets for `error`."""
+    problem: Json = jsonio.decode(bytes(problem_response(error).body))  # type: ignore[arg-type]
+    return problem
+
+
+def raised(act: Callable[[], object]) -> Json:
+    """The body that a caller gets for the error that `act` raises."""
+    try:
+        act()
+    except AorchError as error:
+        return body_of(error)
+    raise AssertionError(f"{act} raised nothing")
+
+
+def exceed_rate() -> None:
+    limit = RateLimit(10)
+    for _ in range(102):
+        limit.take("somebody")
+
+
+def exceed_concurrency() -> None:
+    async def enter() -> None:
+        limit = ConcurrencyLimit(1000)
+        limit.running.update(asyncio.create_task(asyncio.sleep(WAIT_S)) for _ in range(1000))
+        limit.enter()
+
+    asyncio.run(enter())
+
+
+def enter_while_stopping() -> None:
+    limit = ConcurrencyLimit(1)
+    limit.closing = True
+    limit.enter()
+
+
+def ledger_error(message: str, code: int, name: str) -> AorchError:
+    """The error for SQLite's error."""
+    error = sqlite3.OperationalError(message)
+    error.sqlite_errorcode, error.sqlite_errorname = code, name
+    return as_ledger_error(Path("/srv/aorch/ledger.db"), error)
+
+
+def writing() -> list[Json]:
+    """The errors of every operation that writes to the ledger."""
+    return [
+        body_of(ledger_error("database is locked", sqlite3.SQLITE_BUSY, "SQLITE_BUSY")),
+        body_of(ledger_error("database or disk is full", sqlite3.SQLITE_FULL, "SQLITE_FULL")),
+    ]

@@ -1,0 +1,36 @@
+"""The server that examples of the OpenAPI document come from, and the requests that several examples send."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+Json = dict[str, Any]
+
+ECHO = {"session_id": "session_001", "capability": "echo", "parameters": {"text": "Hello, world!"}}
+LATER = {**ECHO, "session_id": "session_002", "not_before": "2999-01-01T09:00:00Z"}
+UNKNOWN_ID = "01KFV70HW9ZZZZZZZZZZZZZZZZ"
+WAIT_S = 30.0
+
+
+@contextmanager
+def serving(folder: Path, *arguments: str) -> Iterator[httpx.Client]:
+    """A client of `aorch serve` in that folder."""
+    environment = {**os.environ, "HOME": str(folder)}
+    for name in ("XDG_DATA_HOME", "XDG_CONFIG_HOME", "AORCH_LEDGER", "ORCHESTRATOR_PORT", "TRACE_URL", "MEMAGENT_URL"):
+        environment.pop(name, None)
+    command = [sys.executable, "-m", "aorch", "serve", "--port", "0", "--ledger", "ledger.db", *arguments]
+    process = subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr is not None
+        address = next(line.split()[2] for line in process.stderr if line.startswith("aorch serves "))
+        with httpx.Client(base_url=address, timeout=WAIT_S, trust_env=False) as client:
+            yield client
+    finally:
+        process.kill()
+        process.wait()
