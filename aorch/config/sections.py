@@ -89,6 +89,18 @@ class LlmConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     proxy: Annotated[str, Meta(description="URL of the HTTP proxy for requests, except those to this machine.")] = ""
 
 
+class OutboundConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where requests to URLs that callers give may go: webhooks and registered agents."""
+
+    networks: Annotated[
+        list[str],
+        Meta(
+            description="Private networks to which such requests may go, such as 10.0.0.0/8. Requests to this machine are"
+            " also allowed while the service listens only on it."
+        ),
+    ] = []
+
+
 class TraceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Delivery of contracts to Trace."""
 
@@ -114,6 +126,7 @@ class FileContent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     serve: ServeConfig = ServeConfig()
     queue: QueueConfig = QueueConfig()
     llm: LlmConfig | None = None
+    outbound: OutboundConfig = OutboundConfig()
     trace: TraceConfig = TraceConfig()
     agents: dict[str, Any] = {}
     pipelines: dict[str, Any] = {}
@@ -141,6 +154,7 @@ TABLES: dict[str, type[msgspec.Struct]] = {
     "serve": ServeConfig,
     "queue": QueueConfig,
     "llm": LlmConfig,
+    "outbound": OutboundConfig,
     "trace": TraceConfig,
 }
 

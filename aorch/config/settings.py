@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from aorch.config import config_file, environment
-from aorch.config.sections import FileContent, LlmConfig, QueueConfig, ServeConfig, TraceConfig
+from aorch.config.sections import FileContent, LlmConfig, OutboundConfig, QueueConfig, ServeConfig, TraceConfig
 from aorch.config.service_urls import check_url, service_url
 from aorch.config.shape import convert, of
 from aorch.errors import ConfigInvalid, UsageError
 
 if TYPE_CHECKING:
     from aorch.config.pipeline_config import PipelineConfig
+    from aorch.net.outbound import AddressPolicy
 
 _DEFAULT_LEDGER = ("aorch", "ledger.db")
 """The end of the path of the default ledger."""
@@ -41,6 +42,7 @@ class Config(msgspec.Struct, frozen=True):
     max_depth: int = 16
     serve: ServeConfig = ServeConfig()
     queue: QueueConfig = QueueConfig()
+    outbound: OutboundConfig = OutboundConfig()
     parent_id: str | None = None
     session_id: str | None = None
     trace_url: str = "http://localhost:8787"
@@ -76,6 +78,7 @@ def load(ledger: str | Path | None = None) -> Config:
         file=path,
         serve=_serve(content.serve),
         queue=content.queue,
+        outbound=_outbound(path, content.outbound),
         agents=content.agents,
         pipelines={name: _pipeline(path, name, table, content.agents) for name, table in content.pipelines.items()},
         **_memagent(),
@@ -132,6 +135,27 @@ def checked_llm(llm: LlmConfig, path: Path | None = None) -> LlmConfig:
 def check_pipeline(name: str, table: dict[str, Any]) -> "PipelineConfig":
     """The pipeline that `table` declares under `pipelines.<name>`. Raises ConfigInvalid, which names the key or step."""
     return _pipeline(None, name, table, {})
+
+
+def callers_addresses(config: Config) -> "AddressPolicy":
+    """The addresses to which requests to the URLs of callers may go."""
+    from aorch.net import outbound  # noqa: PLC0415  start-up time
+
+    return outbound.of_callers(config.outbound.networks, config.serve.host)
+
+
+def _outbound(path: Path | None, content: OutboundConfig) -> OutboundConfig:
+    if content.networks:
+        import ipaddress  # noqa: PLC0415  start-up time
+
+        for network in content.networks:
+            try:
+                ipaddress.ip_network(network)
+            except ValueError as error:
+                raise ConfigInvalid(
+                    f"{of(path)}outbound.networks: {error}", "Write a network such as 10.0.0.0/8 or fd00::/8."
+                ) from error
+    return content
 
 
 def _ledger_path(given: str | Path | None, content: FileContent, file: Path | None) -> Path:

@@ -4,15 +4,17 @@ It reads nothing from the environment (no proxy variables, no `~/.netrc`), follo
 request goes only to the configured address.
 """
 
+import socket
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 from yarl import URL
 
 from aorch.net.addresses import is_loopback
+from aorch.net.outbound import OWNER, AddressPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from aiohttp.client import _RequestContextManager
 
@@ -21,7 +23,8 @@ class HttpClient:
     """A client with these timeouts (seconds), in the running loop, until `close`.
 
     `proxy` is the address of an HTTP proxy; requests to this machine do not use it. `keep_connections`: whether a
-    connection can serve several requests.
+    connection can serve several requests. `addresses` are those to which it may connect; with a proxy, it is the proxy's task
+    to check them.
     """
 
     def __init__(
@@ -32,11 +35,15 @@ class HttpClient:
         headers: "Mapping[str, str] | None" = None,
         proxy: str = "",
         keep_connections: bool = True,
+        addresses: AddressPolicy = OWNER,
     ) -> None:
         self._connect_timeout_s = connect_timeout_s
         self._proxy = proxy or None
+        self._addresses = addresses
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, force_close=not keep_connections),
+            connector=aiohttp.TCPConnector(
+                limit=0, force_close=not keep_connections, socket_factory=_sockets(OWNER if proxy else addresses)
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=self._limits(timeout_s),
             headers={"User-Agent": "aorch", **(headers or {})},
@@ -56,11 +63,22 @@ class HttpClient:
         """
         if timeout_s is not None:
             content["timeout"] = self._limits(timeout_s)
-        proxy = None if is_loopback(str(url)) else self._proxy
+        proxy = None if self._proxy is None or is_loopback(str(url)) else self._proxy
         return self._session.request(method, url, allow_redirects=False, proxy=proxy, **content)
 
     def _limits(self, timeout_s: float) -> aiohttp.ClientTimeout:
         return aiohttp.ClientTimeout(total=timeout_s, sock_connect=self._connect_timeout_s)
+
+
+def _sockets(addresses: AddressPolicy) -> "Callable[[aiohttp.AddrInfoType], socket.socket]":
+    """A factory of sockets for addresses that were resolved. Raises AddressRefused for one that is not allowed."""
+
+    def make(info: aiohttp.AddrInfoType) -> socket.socket:
+        family, kind, protocol, _, address = info
+        addresses.check(str(address[0]))
+        return socket.socket(family, kind, protocol)
+
+    return make
 
 
 async def read_limited(response: aiohttp.ClientResponse, limit: int) -> bytes | None:

@@ -10,7 +10,7 @@ from aorch.errors import AorchError
 from aorch.orchestrator import Orchestrator
 from aorch.server.access_log import RequestLog
 from aorch.worker.queue_worker import QueueWorker
-from aorch.worker.webhooks import Webhooks, secret
+from aorch.worker.webhooks import Webhooks
 
 
 class BackgroundLoops:
@@ -20,13 +20,13 @@ class BackgroundLoops:
         self._log = log
         self._supervisor = supervisor
         config, executor = orchestrator.config, orchestrator.executor
-        parallel, key = config.queue.parallel, secret(config)
+        parallel = config.queue.parallel
         self._worker = QueueWorker(executor, parallel, self._tell, log.ended) if parallel else None
         self._loops: dict[str, Loop] = {"recovery": partial(keep_recovering, executor.ledger)}
         if self._worker is not None:
             self._loops["queue"] = self._worker.run
-        if key is not None:
-            self._loops["webhooks"] = Webhooks(executor.ledger, key, self._tell, proxy=config.queue.webhook_proxy).run
+        if (webhooks := Webhooks.configured(config, executor.ledger, self._tell)) is not None:
+            self._loops["webhooks"] = webhooks.run
         if config.trace_url:
             self._loops["trace"] = bootstrap.background(config, executor.ledger.changes, log.tell).run
 

@@ -11,22 +11,23 @@ import aiohttp
 
 from aorch.errors import ServiceRefused, ServiceUnreachable
 from aorch.net.http_client import HttpClient
+from aorch.net.outbound import AddressPolicy, refusal_in
 
 TIMEOUT_S = 15.0
 """How long the receiver may take (https://www.standardwebhooks.com advises 15 to 30 s)."""
 
 
 class Poster:
-    """Sends webhooks, inside an `async with` block, through `proxy` if it is not empty.
+    """Sends webhooks to `addresses`, inside an `async with` block, through `proxy` if it is not empty.
 
     Redirects are not followed: a signed webhook goes only to its own URL.
     """
 
-    def __init__(self, proxy: str = "") -> None:
-        self._proxy = proxy
+    def __init__(self, addresses: AddressPolicy, proxy: str = "") -> None:
+        self._addresses, self._proxy = addresses, proxy
 
     async def __aenter__(self) -> Self:
-        self._client = HttpClient(TIMEOUT_S, proxy=self._proxy)
+        self._client = HttpClient(TIMEOUT_S, proxy=self._proxy, addresses=self._addresses)
         return self
 
     async def __aexit__(
@@ -46,6 +47,8 @@ class Poster:
         except TimeoutError as error:
             raise ServiceUnreachable(f"gave no answer within {TIMEOUT_S:g} s") from error
         except OSError as error:  # this includes rejected certificates, whose error is also a ValueError
+            if (refusal := refusal_in(error)) is not None:
+                raise ServiceRefused(f"was not called: {refusal}") from error
             raise ServiceUnreachable(f"{type(error).__name__}: {error}") from error
         except ValueError as error:  # aiohttp.InvalidURL is one of them
             raise ServiceRefused(f"has an invalid URL: {error}") from error

@@ -20,7 +20,7 @@ from aorch.agents.failure import described
 from aorch.backoff import Backoff
 from aorch.clock import now, rfc3339, seconds_until
 from aorch.config import settings
-from aorch.config.settings import Config
+from aorch.config.settings import Config, callers_addresses
 from aorch.engine.supervision import Turned, ignore_turns
 from aorch.engine.waiter import ResponseWaiter
 from aorch.errors import (
@@ -37,6 +37,7 @@ from aorch.errors import (
 from aorch.ledger.database import exclusive
 from aorch.ledger.ledger import DueWebhook, Ledger
 from aorch.net.addresses import fault_of, holds_credentials
+from aorch.net.outbound import OWNER, AddressPolicy
 from aorch.worker.webhook_receivers import Receivers
 
 if TYPE_CHECKING:
@@ -117,7 +118,8 @@ class _Failure:
 class Webhooks:
     """Sends the due webhooks of `ledger`, signed with `key`. Only one process per ledger sends at a time.
 
-    `proxy` is the address of an HTTP proxy, if any. `first_wait_s` (seconds) is the pause after the first attempt.
+    `addresses` are those that receivers may have. `proxy` is the address of an HTTP proxy, if any. `first_wait_s` (seconds) is
+    the pause after the first attempt.
     """
 
     def __init__(
@@ -126,17 +128,26 @@ class Webhooks:
         key: bytes,
         report: Callable[[AorchError], None],
         *,
+        addresses: AddressPolicy = OWNER,
         proxy: str = "",
         first_wait_s: float = FIRST_WAIT_S,
     ) -> None:
         self._ledger = ledger
         self._key = key
         self._report = report
-        self._proxy = proxy
+        self._addresses, self._proxy = addresses, proxy
         self._backoff = Backoff(first_wait_s, LONGEST_WAIT_S, JITTER)
         self._receivers = Receivers()
         self._waiter = ResponseWaiter(ledger.path)
         self._in_flight: dict[str, asyncio.Task[None]] = {}
+
+    @classmethod
+    def configured(cls, config: Config, ledger: Ledger, report: Callable[[AorchError], None]) -> "Webhooks | None":
+        """The webhooks of `ledger` as configured; None if no secret is configured. Raises ConfigInvalid for an invalid one."""
+        key = secret(config)
+        if key is None:
+            return None
+        return cls(ledger, key, report, addresses=callers_addresses(config), proxy=config.queue.webhook_proxy)
 
     async def run(self, turned: Turned = ignore_turns) -> None:
         """Send webhooks until cancelled. A loop for supervision.py."""
@@ -144,7 +155,7 @@ class Webhooks:
 
         self._waiter = ResponseWaiter(self._ledger.path)
         try:
-            async with Poster(self._proxy) as poster:
+            async with Poster(self._addresses, self._proxy) as poster:
                 while True:
                     with exclusive(self._ledger.path, "webhooks") as mine:
                         if mine:

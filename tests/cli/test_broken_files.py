@@ -22,6 +22,7 @@ from homes import Home
         ("timeout = 5\n", ["unknown key timeout", "timeout_s"]),
         ("timeout_s = -1\n", ["timeout_s", "> 0"]),
         ("[queue]\nparallel = -3\n", ["queue.parallel", ">= 0"]),
+        ('[outbound]\nnetworks = ["10.0.0.1/8"]\n', ["outbound.networks", "host bits set", "10.0.0.0/8"]),
         ("[queue]\nmax_waiting = -1\n", ["queue.max_waiting", ">= 0"]),
         ("[queue]\nparalel = 3\n", ["unknown key queue.paralel", "parallel"]),
         ("[serve]\nworkers = 0\n", ["serve.workers", ">= 1"]),

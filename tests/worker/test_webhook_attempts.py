@@ -26,6 +26,7 @@ from aorch import Orchestrator
 from aorch.clock import rfc3339
 from aorch.engine.task import QueueOptions, Task
 from aorch.errors import AorchError
+from aorch.net.outbound import OWNER, AddressPolicy, of_callers
 from aorch.worker.queue_worker import QueueWorker
 from aorch.worker.webhook_client import retry_after_s
 from aorch.worker.webhook_receivers import AT_ONCE_PER_HOST
@@ -36,7 +37,12 @@ home, receiver = receivers.home, receivers.receiver
 
 @asynccontextmanager
 async def sending(
-    ledger: Path, *, senders: int = 1, told: list[str] | None = None, proxy: str = ""
+    ledger: Path,
+    *,
+    senders: int = 1,
+    told: list[str] | None = None,
+    proxy: str = "",
+    addresses: AddressPolicy = OWNER,
 ) -> AsyncIterator[Orchestrator]:
     """An Orchestrator whose webhooks are sent while the block runs."""
     heard: list[str] = [] if told is None else told
@@ -46,7 +52,9 @@ async def sending(
 
     async with Orchestrator(ledger) as orchestrator:
         its = orchestrator.executor.ledger
-        works = [Webhooks(its, KEY, tell, proxy=proxy, first_wait_s=0.01).run() for _ in range(senders)]
+        works = [
+            Webhooks(its, KEY, tell, addresses=addresses, proxy=proxy, first_wait_s=0.01).run() for _ in range(senders)
+        ]
         tasks = [asyncio.create_task(work) for work in works]
         try:
             yield orchestrator
@@ -265,3 +273,11 @@ def test_what_is_due_survives_a_kill_and_is_sent_by_another_process(home: Home, 
     ((request_id,),) = home.rows("SELECT contract_id FROM contracts WHERE request_id IS NULL")
     assert said(home, request_id)[0] == "completed"
     assert {headers["webhook-id"] for _, headers, _ in receiver.taken} == {request_id}
+
+
+async def test_a_webhook_to_an_address_that_is_not_allowed_is_given_up(home: Home, receiver: Receiver) -> None:
+    async with sending(home.ledger, addresses=of_callers([], listens_on="0.0.0.0")) as orchestrator:
+        await submit(orchestrator, receiver.url)
+        await until(lambda: left(home)[0][1:3] == (1, None))
+    assert receiver.taken == []
+    assert "127.0.0.1 is this machine" in left(home)[0][3]

@@ -65,21 +65,21 @@ async def _work(config: "Config", parallel: int, grace_s: float, *, drain: bool)
     from aorch.process.stop import CANCEL_S, Stop
     from aorch.worker.queue_worker import QueueWorker, unservable
     from aorch.worker.task_log import log_task
-    from aorch.worker.webhooks import Webhooks, secret
+    from aorch.worker.webhooks import Webhooks
 
-    key, log = secret(config), LineHandler()
+    log = LineHandler()
     log.attach()
     set_aside()  # agents print to standard error
     async with Orchestrator(config=config) as orchestrator:
+        webhooks = Webhooks.configured(config, orchestrator.executor.ledger, complain)
         worker = QueueWorker(orchestrator.executor, parallel, complain, log_task)
         stop = Stop(grace_s, runs_code=orchestrator.registry.runs_code())
         stop.on_signals()
         supervisor = Supervisor(warn)
         working = supervisor.start("queue", partial(worker.run, drain=drain))
         supervisor.start("recovery", partial(keep_recovering, orchestrator.executor.ledger))
-        if key is not None:
-            ledger, proxy = orchestrator.executor.ledger, config.queue.webhook_proxy
-            supervisor.start("webhooks", Webhooks(ledger, key, complain, proxy=proxy).run)
+        if webhooks is not None:
+            supervisor.start("webhooks", webhooks.run)
         if not drain:
             note(f"running tasks of {config.ledger}, {parallel} at once; press Ctrl-C to stop")
         warned = unservable(orchestrator.executor, config.file)
