@@ -1,6 +1,7 @@
 """Fixtures for all tests: homes with a ledger, a Trace double, bounded waits."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -8,14 +9,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from homes import Home, empty_home, home_with_ledger, prestarted
-from waiting import WAIT_S
 
-from aorch import Orchestrator
+pytest.register_assert_rewrite(*(file.stem for file in Path(__file__).with_name("support").glob("*.py")))
+
+from homes import Home, empty_home, home_with_ledger, prestarted  # noqa: E402  pytest rewrites it before its import
+from waiting import WAIT_S  # noqa: E402
+
+from aorch import Orchestrator  # noqa: E402
 
 if TYPE_CHECKING:
     from disks import Disk
     from trace_double import Double
+
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        # started by nohup, or in the background of a script: commands of tests must not inherit that, and inherit no handler
+        signal.signal(number, lambda *_: None)
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

@@ -98,19 +98,13 @@ def test_a_signal_cancels_running_tasks_and_prints_completed_results(
     ]
 
 
-def in_bash(home: Home, line: str) -> "subprocess.CompletedProcess[bytes]":
-    """What bash makes of that line."""
-    return subprocess.run(["bash", "-c", line], cwd=home.folder, env=home.environment, capture_output=True, timeout=60)
-
-
 @pytest.mark.usefixtures("no_leftovers")
 def test_a_reader_that_goes_away_ends_it_cleanly(home: Home) -> None:
     home.write("b.jsonl", lines(*(task(n) for n in range(100_000))))
-    command = " ".join(home.command("run", "--batch", "b.jsonl"))
-    done = in_bash(home, f"{command} | head -1; exit ${{PIPESTATUS[0]}}")
+    done = home.bash("aorch run --batch b.jsonl | head -1; exit ${PIPESTATUS[0]}")
     assert done.returncode == 141
-    assert done.stdout.count(b"\n") == 1
-    summary, *steps = done.stderr.decode().splitlines()
+    assert done.stdout.count("\n") == 1
+    summary, *steps = done.stderr.splitlines()
     told = re.fullmatch(r"stopped: ([\d,]+) lines: ([\d,]+) succeeded(?:, (\d+) cancelled)? · .*", summary)
     assert told
     assert steps == ["next: run the same command with --resume to continue; finished lines are not run again"]
@@ -123,13 +117,12 @@ def test_a_reader_that_goes_away_ends_it_cleanly(home: Home) -> None:
 
 def test_results_that_cannot_be_written_end_it_with_the_reason(home: Home) -> None:
     home.write("b.jsonl", lines(*(task(n) for n in range(100))))
-    command = " ".join(home.command("run", "--batch", "b.jsonl"))
     for where, code, said in (("> /dev/full", 74, "No space left"), (">&-", 2, "standard output is closed")):
-        done = in_bash(home, f"{command} {where}")
+        done = home.bash(f"aorch run --batch b.jsonl {where}", new_python=where == ">&-")
         assert done.returncode == code
-        assert said in done.stderr.decode()
-        assert done.stderr.count(b"error: ") == 1
-        assert b"Traceback" not in done.stderr
+        assert said in done.stderr
+        assert done.stderr.count("error: ") == 1
+        assert "Traceback" not in done.stderr
 
 
 def test_what_an_agent_prints_is_not_a_result(home: Home) -> None:

@@ -53,11 +53,7 @@ def test_a_parameter_comes_from_a_file_or_from_standard_input(home: Home) -> Non
 
 
 def test_one_run_feeds_the_next(home: Home) -> None:
-    pipeline = "$AORCH run uppercase text=a | $AORCH run echo text=@-".replace("$AORCH", " ".join(home.command()))
-    done = subprocess.run(
-        ["bash", "-c", pipeline], cwd=home.folder, env=home.environment, capture_output=True, timeout=60
-    )
-    assert done.stdout == b"Echo: A\n"
+    assert home.bash("aorch run uppercase text=a | aorch run echo text=@-").stdout == "Echo: A\n"
 
 
 def test_params_is_one_object_and_items_override_it(home: Home) -> None:
@@ -119,12 +115,9 @@ def test_the_output_of_an_agent_cannot_control_a_terminal(home: Home) -> None:
 
 
 def test_a_closed_pipe_prints_no_error(home: Home) -> None:
-    command = " ".join(home.command("run", "echo", "text=@big"))
     home.write("big", "x" * 1_000_000)
-    done = subprocess.run(
-        ["bash", "-c", f"{command} | head -c 1"], cwd=home.folder, env=home.environment, capture_output=True, timeout=60
-    )
-    assert (done.stdout, done.stderr) == (b"E", b"")
+    done = home.bash("aorch run echo text=@big | head -c 1")
+    assert (done.stdout, done.stderr) == ("E", "")
 
 
 def test_the_ledger_is_the_one_of_the_option_the_environment_or_the_file(home: Home) -> None:
@@ -214,21 +207,15 @@ def test_a_named_ledger_is_read_even_if_the_configuration_is_invalid(home: Home)
 
 @pytest.mark.parametrize("where", ["> /dev/full", ">&-"])
 def test_a_full_standard_output_is_one_error_and_the_exchange_is_recorded(home: Home, where: str) -> None:
-    command = " ".join(home.command("run", "echo", "text=a"))
-    done = subprocess.run(
-        ["bash", "-c", f"{command} {where}"], cwd=home.folder, env=home.environment, capture_output=True, timeout=60
-    )
+    done = home.bash(f"aorch run echo text=a {where}", new_python=where == ">&-")
     assert done.returncode == 74
-    assert done.stderr.startswith(b"error: cannot write to standard output")
-    assert done.stderr.count(b"\n") == 2
+    assert done.stderr.startswith("error: cannot write to standard output")
+    assert done.stderr.count("\n") == 2
     assert home.rows("SELECT count(*) FROM contracts WHERE status = 'completed'") == [(2,)]
 
 
 def test_an_export_to_a_full_disk_is_one_error(home: Home) -> None:
     home.aorch("run", "echo", "text=a")
-    command = " ".join(home.command("contracts", "export"))
-    done = subprocess.run(
-        ["bash", "-c", f"{command} > /dev/full"], cwd=home.folder, env=home.environment, capture_output=True, timeout=60
-    )
-    assert (done.returncode, done.stderr.count(b"\n")) == (74, 2)
-    assert done.stderr.startswith(b"error: cannot write to standard output")
+    done = home.bash("aorch contracts export > /dev/full")
+    assert (done.returncode, done.stderr.count("\n")) == (74, 2)
+    assert done.stderr.startswith("error: cannot write to standard output")

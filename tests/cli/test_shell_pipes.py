@@ -1,7 +1,6 @@
 """One `aorch run` passes its output to the next in a shell pipe."""
 
 import subprocess
-import sys
 from collections.abc import Callable
 from pipes import AGENTS
 
@@ -11,16 +10,9 @@ from homes import Home
 
 @pytest.fixture
 def shell(home: Home) -> Callable[[str], subprocess.CompletedProcess[str]]:
-    """Runs a line in bash, in which `aorch` is the real command and AGENTS are there."""
+    """Runs a line in bash, in which AGENTS are there."""
     home.write("aorch.toml", AGENTS)
-
-    def run(line: str) -> subprocess.CompletedProcess[str]:
-        script = f'aorch() {{ {sys.executable} -m aorch "$@"; }}; {line}'
-        return subprocess.run(
-            ["bash", "-c", script], cwd=home.folder, env=home.environment, capture_output=True, text=True, timeout=60
-        )
-
-    return run
+    return home.bash
 
 
 def test_a_text_is_handed_on_as_text(shell: Callable[[str], subprocess.CompletedProcess[str]]) -> None:

@@ -3,6 +3,7 @@
 import atexit
 import json
 import os
+import shlex
 import shutil
 import sqlite3
 import subprocess
@@ -56,6 +57,15 @@ class Home:
             process = forked.start(list(arguments), self.folder, self.environment, **options)
             return cast("subprocess.Popen[bytes]", process)
         return subprocess.Popen(self.command(*arguments), cwd=self.folder, env=self.environment, **options)
+
+    def bash(self, line: str, *, new_python: bool = False) -> subprocess.CompletedProcess[str]:
+        """Run a line in bash, in which `aorch` is the command; with `new_python`, in a new interpreter."""
+        forked = None if new_python else prestarted()
+        command = forked.command if forked and forked.can_run(self.environment) else self.command()
+        script = f'aorch() {{ {shlex.join(command)} "$@"; }}; {line}'
+        return subprocess.run(
+            ["bash", "-c", script], cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=60
+        )
 
     @staticmethod
     def command(*arguments: str) -> list[str]:

@@ -128,6 +128,11 @@ class Prestarted:
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == b"ready\n"
 
+    @property
+    def command(self) -> list[str]:
+        """How a shell starts `aorch` as a fork of the process; its streams must be open."""
+        return [sys.executable, "-S", "-E", str(Path(__file__).with_name("forked_aorch.py")), str(self._address)]
+
     def can_run(self, environment: dict[str, str]) -> bool:
         """Whether a command with that environment would start as the forked process did."""
         return _read_at_start(environment) == self._at_start
