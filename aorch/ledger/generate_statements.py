@@ -22,6 +22,7 @@ MODULES = (
     "contract_queries",
     "queue_queries",
     "retry_queries",
+    "attempt_queries",
     "delivery_queries",
     "memory_block_queries",
     "token_queries",

@@ -16,6 +16,7 @@ from aorch import jsonio
 from aorch.clock import now
 from aorch.errors import Conflict, LedgerError, LedgerGone
 from aorch.ledger import statements, task_queue
+from aorch.ledger.attempt import Attempt
 from aorch.ledger.changes import Changes
 from aorch.ledger.database import (
     Connection,
@@ -202,6 +203,10 @@ class Ledger:
         """Commit that a pending REQUEST is now in progress."""
         return self._writer.commit((statements.START_REQUEST, (request_id,)))
 
+    def write_attempts(self, *attempts: Attempt) -> Awaitable[None]:
+        """Commit these attempts of a REQUEST, or how they ended."""
+        return self._writer.commit(*((statements.PUT_ATTEMPT, attempt) for attempt in attempts))
+
     def write_response(
         self, response: Record, request_status: str, *, webhook: bool = False, last: bool = False
     ) -> Future[None]:
@@ -236,6 +241,10 @@ class Ledger:
             raise Conflict(key.conflict) from error
 
     # Reads that writing depends on
+
+    def attempts(self, request_id: str) -> list[Attempt]:
+        """The attempts of that REQUEST, in order. Empty if it needed only one."""
+        return [Attempt(*row) for row in self._read(statements.ATTEMPTS_OF, request_id)]
 
     def ancestors(self, contract_id: str) -> list[tuple[str, str]]:
         """(contract_id, capability) of that REQUEST and its ancestors, up to the root. Empty for a RESPONSE.

@@ -265,6 +265,25 @@ class Retry(SQLModel, table=True):
     request_id: str
 
 
+class Attempt(SQLModel, table=True):
+    """One call of an agent for the REQUEST `request_id`, which needed several; `number` counts from 1.
+
+    A REQUEST whose first call succeeded has no rows. `ended_at` is None while the agent works, and stays None if its process
+    died. `code` is that of the error, None after success.
+    """
+
+    __tablename__ = "attempts"
+    metadata = metadata
+
+    request_id: str = Field(primary_key=True)
+    number: int = Field(primary_key=True)
+    agent_id: str
+    started_at: datetime = Field(sa_column=Column("started_at", UtcDateTime(), nullable=False))
+    ended_at: datetime | None = Field(default=None, sa_column=Column("ended_at", UtcDateTime()))
+    code: str | None = None
+    error: str | None = None
+
+
 class QueueClock(SQLModel, table=True):
     """The last claimed turn of each priority (see task_queue.py)."""
 

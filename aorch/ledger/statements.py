@@ -4,7 +4,7 @@ Source: aorch/ledger/queries/, which also documents each statement. To generate 
 `uv run python -m aorch.ledger.generate_statements`. It is checked in because `aorch run` must not import SQLAlchemy (210 ms).
 """
 
-REVISION = "0008"
+REVISION = "0009"
 """The newest revision in migrations/versions."""
 
 # contract_queries.py
@@ -584,6 +584,23 @@ WHERE contracts.position IN (SELECT anon_1.value
 FROM json_each(?) AS anon_1) ORDER BY contracts.position
 """
 """Parameters: positions."""
+
+# attempt_queries.py
+
+PUT_ATTEMPT = """\
+INSERT INTO attempts (request_id, number, agent_id, started_at, ended_at, code, error) VALUES (?, ?,
+    ?, ?, ?, ?, ?) ON CONFLICT (request_id, number) DO UPDATE SET ended_at = excluded.ended_at, code
+    = excluded.code, error = excluded.error
+"""
+"""Parameters: request_id, number, agent_id, started_at, ended_at, code, error."""
+
+ATTEMPTS_OF = """\
+SELECT attempts.request_id, attempts.number, attempts.agent_id, attempts.started_at,
+    attempts.ended_at, attempts.code, attempts.error
+FROM attempts
+WHERE attempts.request_id = ? ORDER BY attempts.number
+"""
+"""Parameters: request_id."""
 
 # delivery_queries.py
 

@@ -1,0 +1,16 @@
+"""Statements for the attempts of REQUESTs that needed several calls."""
+
+from sqlalchemy import bindparam, select
+from sqlalchemy.dialects import postgresql
+
+from aorch.ledger.schema import Attempt
+
+attempts = Attempt.__table__  # type: ignore[attr-defined]  # SQLModel adds it
+
+_put = postgresql.insert(attempts).values({each.name: bindparam(each.name) for each in attempts.c})
+PUT_ATTEMPT = _put.on_conflict_do_update(
+    index_elements=["request_id", "number"],
+    set_={name: _put.excluded[name] for name in ("ended_at", "code", "error")},
+)
+
+ATTEMPTS_OF = select(*attempts.c).where(attempts.c.request_id == bindparam("request_id")).order_by(attempts.c.number)
