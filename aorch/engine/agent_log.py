@@ -21,8 +21,7 @@ def log_exception(agent_id: str, capability: str, request_id: str, error: BaseEx
 class StartWarnings:
     """Warns that tasks wait because their agent cannot be started, at most once in WARN_INTERVAL_S."""
 
-    def __init__(self) -> None:
-        self._warned_at = -math.inf
+    _warned_at = -math.inf
 
     def warn(self, lack: AgentNotStarted) -> None:
         """A task waits because of `lack`."""

@@ -15,35 +15,38 @@ LOOK_S = 0.05
 class CancellationWatcher:
     """Resolves the `done` future of each REQUEST that runs in one event loop when it times out or is cancelled.
 
-    While a task runs, the ledger is checked for cancellations after each commit of any process. One timer, set to the
-    earliest timeout, serves all REQUESTs (a timer for each takes 1.4 µs). Once `closed_by` is set, everything that runs or
-    starts here counts as cancelled by that name.
+    While tasks run, the ledger is checked for cancellations every LOOK_S, if any process has committed since; the first
+    time LOOK_S after a start, when most tasks have ended. One timer, set to the earliest timeout, serves all REQUESTs (a
+    timer for each takes 1.4 µs). Once `closed_by` is set, everything that runs or starts here counts as cancelled by that
+    name.
     """
 
     def __init__(self, ledger: Ledger, loop: asyncio.AbstractEventLoop, closed_by: list[str]) -> None:
         self._ledger = ledger
         self._loop = loop
         self._closed_by = closed_by
-        self._watched: dict[str, tuple[asyncio.Future[None], float]] = {}
+        self.watched: dict[str, tuple[asyncio.Future[None], float]] = {}
+        """The `done` future of each REQUEST that runs, and when it times out (on the loop's clock)."""
         self._timer: asyncio.TimerHandle | None = None
         self._cancelled: dict[str, str] = {}
-        self._changes = ledger.changes.watcher(self._look, LOOK_S, lambda: bool(self._watched))
+        self._looking = False
 
     def watch(self, request_id: str, done: "asyncio.Future[None]", ends_at: float) -> None:
         """Resolve `done` when that REQUEST is cancelled, and at `ends_at` (on the loop's clock); until `unwatch`."""
-        self._watched[request_id] = done, ends_at
+        self.watched[request_id] = done, ends_at
         if self._timer is None or ends_at < self._timer.when():
             self._set_timer(ends_at)
         if (
             request_id in self._cancelled or self._closed_by
         ) and not done.done():  # cancelled while it waited for its agent
             done.set_result(None)
-        if not self._changes.active:
-            self._changes.start()
+        if not self._looking:
+            self._looking = True
+            self._loop.call_later(LOOK_S, self._start_looking)
 
     def unwatch(self, request_id: str) -> str | None:
         """Stop watching that REQUEST. Returns who cancelled it, or None."""
-        self._watched.pop(request_id, None)
+        self.watched.pop(request_id, None)
         if self._closed_by:
             return self._closed_by[0]
         return self._cancelled.get(request_id) if self._cancelled else None
@@ -91,7 +94,7 @@ class CancellationWatcher:
 
     def cancel_all(self) -> None:
         """Resolve every `done` future: `closed_by` now names who cancelled the REQUESTs."""
-        for done, _ in self._watched.values():
+        for done, _ in self.watched.values():
             _resolve(done)
 
     def _set_timer(self, ends_at: float) -> None:
@@ -101,16 +104,25 @@ class CancellationWatcher:
 
     def _end_late(self) -> None:
         moment, self._timer = self._loop.time(), None
-        for done, ends_at in self._watched.values():
+        for done, ends_at in self.watched.values():
             if ends_at <= moment:
                 _resolve(done)
-        self._set_timer(min((ends_at for _, ends_at in self._watched.values() if ends_at > moment), default=math.inf))
+        self._set_timer(min((ends_at for _, ends_at in self.watched.values() if ends_at > moment), default=math.inf))
+
+    def _start_looking(self) -> None:
+        if self._is_needed():
+            self._look()
+            self._ledger.changes.watcher(self._look, LOOK_S, self._is_needed).start()
+
+    def _is_needed(self) -> bool:
+        self._looking = bool(self.watched)
+        return self._looking
 
     def _look(self) -> None:
         with contextlib.suppress(LedgerError):  # the ledger cannot be read now: the next check tries again
             self._cancelled = self._ledger.cancelled()
-            for request_id in self._cancelled.keys() & self._watched.keys():
-                _resolve(self._watched[request_id][0])
+            for request_id in self._cancelled.keys() & self.watched.keys():
+                _resolve(self.watched[request_id][0])
 
 
 def _resolve(done: "asyncio.Future[None]") -> None:

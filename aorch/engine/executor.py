@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import logging
 import math
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import NamedTuple
 
 from aorch.agents.registered import Registered
@@ -38,6 +40,10 @@ from aorch.errors import (
 from aorch.ledger.ledger import Ledger
 from aorch.ledger.record import PENDING, Record
 from aorch.ledger.task_keys import TaskKey
+from aorch.process.per_loop import PerLoop
+from aorch.process.threads import in_thread
+
+_log = logging.getLogger("aorch")
 
 REQUEUE_PAUSE_S = 1.0
 """Pause between attempts to return a task to the queue while the ledger does not accept writes."""
@@ -72,36 +78,36 @@ class TaskExecutor:
         self.threads = Slots(MAX_THREADS)
         """The threads in which agents with a plain `def execute` run."""
         self.start_warnings = StartWarnings()
-        self._loops: dict[asyncio.AbstractEventLoop, _LoopState] = {}
         self._closed_by: list[str] = []
+        self._loops = PerLoop(partial(_state_of_loop, ledger, self._closed_by))
 
     @property
     def watcher(self) -> CancellationWatcher:
         """The watcher of this event loop."""
-        return self._of_this_loop().watcher
+        return self._loops[asyncio.get_running_loop()].watcher
 
     @property
     def saver(self) -> ResponseSaver:
         """The saver of this event loop."""
-        return self._of_this_loop().saver
-
-    def _of_this_loop(self) -> _LoopState:
-        loop = asyncio.get_running_loop()
-        state = self._loops.get(loop)
-        if state is None:
-            for known in list(self._loops):  # a copy, because another thread may add an entry
-                if known.is_closed():
-                    self._loops.pop(known, None)
-            watcher = CancellationWatcher(self.ledger, loop, self._closed_by)
-            state = self._loops[loop] = _LoopState(watcher, ResponseSaver(self.ledger, loop))
-        return state
+        return self._loops[asyncio.get_running_loop()].saver
 
     def cancel_all(self, by: str) -> None:
         """Cancel all running tasks in any loop and all that start later. Their RESPONSEs and answers are `cancelled`."""
         self._closed_by.append(by)
         for loop, state in list(self._loops.items()):
-            with contextlib.suppress(RuntimeError):  # that loop is closed
-                loop.call_soon_threadsafe(state.watcher.cancel_all)
+            if state.watcher.watched:
+                with contextlib.suppress(RuntimeError):  # that loop is closed
+                    loop.call_soon_threadsafe(state.watcher.cancel_all)
+
+    async def close(self, *, in_this_thread: bool = False) -> None:
+        """Write unsaved RESPONSEs one last time and close the ledger, which may wait for a lock: in a thread, so that this
+        loop keeps running, or `in_this_thread` if all RESPONSEs are saved.
+        """
+        saver = self.saver
+        if in_this_thread and not saver.unsaved:
+            self.ledger.close()
+        elif lost := await saver.close(partial(in_thread, self.ledger.close)):
+            _log.error("the ledger did not accept %d RESPONSEs; their REQUESTs will be answered as interrupted", lost)
 
     async def perform(
         self, task: Task, on_cut_off: Callable[[Outcome], None] | None = None, *, in_line: bool = False
@@ -130,7 +136,7 @@ class TaskExecutor:
             agent_id = registered.agent.agent_id if registered else task.agent_id
             request = request_of(task, agent_id, from_agent, parent_id, routing, owner_id)
             return await self.refuse(request, refusal, started, task.idempotency if task.refusal_uses_key else None)
-        agent, state = registered.agent, self._loops.get(asyncio.get_running_loop()) or self._of_this_loop()
+        agent, state = registered.agent, self._loops[asyncio.get_running_loop()]
         request = request_of(task, agent.agent_id, from_agent, parent_id, routing, owner_id)
         invocation, outcome = Invocation(self, agent, request.contract_id, outer), None
         try:
@@ -275,6 +281,10 @@ class TaskExecutor:
             giving_back.add_done_callback(lambda given_back: given_back.cancelled() or given_back.exception())
             await asyncio.wait((giving_back,), timeout=CANCELLED_PATIENCE_S)
             raise
+
+
+def _state_of_loop(ledger: Ledger, closed_by: list[str], loop: asyncio.AbstractEventLoop) -> _LoopState:
+    return _LoopState(CancellationWatcher(ledger, loop, closed_by), ResponseSaver(ledger, loop))
 
 
 async def _respond(

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import os
 import threading
 import warnings
@@ -15,8 +14,6 @@ from aorch.engine.invocation import current_invocation
 from aorch.errors import UsageError
 from aorch.ledger.ledger import Ledger
 from aorch.process.threads import in_thread
-
-_log = logging.getLogger("aorch")
 
 LOOK_S = 0.5
 """How often `close` checks whether the loop of another thread has stopped while tasks were running."""
@@ -92,8 +89,7 @@ class Lifecycle:
             return
         if self._forgotten is not None:
             self._forgotten.detach()
-        if lost := await executor.saver.close(partial(in_thread, executor.ledger.close)):
-            _log.error("the ledger did not accept %d RESPONSEs; their REQUESTs will be answered as interrupted", lost)
+        await executor.close()
 
     async def _while(self, holds: Callable[[], bool]) -> None:
         """Wait while `holds` returns True. It is called whenever an entry ends, and every LOOK_S seconds."""

@@ -8,10 +8,12 @@ that notifies, only `_Poller` changes: it calls its watchers when a notification
 import asyncio
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Self
 
 from aorch.errors import LedgerError
 from aorch.ledger.database import Database
+from aorch.process.per_loop import PerLoop
 
 
 class Watcher:
@@ -36,7 +38,7 @@ class Watcher:
         """Start, in the running event loop, unless it is active."""
         if not self.active:
             self.active, self._version, self._called_at = True, -1, float("-inf")
-            self._changes.poller().add(self)
+            self._changes.pollers[asyncio.get_running_loop()].add(self)
         return self
 
     def stop(self) -> None:
@@ -66,23 +68,11 @@ class Changes:
     """The changes of the ledger that `database` opens, for any number of threads with an event loop each."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
-        self._pollers: dict[asyncio.AbstractEventLoop, _Poller] = {}
+        self.pollers = PerLoop(partial(_Poller, database))
 
     def watcher(self, call: Callable[[], None], every_s: float, wanted: Callable[[], bool] | None = None) -> Watcher:
         """A Watcher that is not started yet; start it with `start` or a `with` block."""
         return Watcher(self, call, every_s, wanted)
-
-    def poller(self) -> "_Poller":
-        """The poller of the running event loop."""
-        loop = asyncio.get_running_loop()
-        poller = self._pollers.get(loop)
-        if poller is None:
-            for known in list(self._pollers):  # in one step, because another thread may add its own
-                if known.is_closed():
-                    self._pollers.pop(known, None)
-            poller = self._pollers[loop] = _Poller(self._database, loop)
-        return poller
 
 
 class _Poller:

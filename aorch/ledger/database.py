@@ -15,6 +15,7 @@ from aorch.ledger.sqlite.connection import (
 )
 from aorch.ledger.sqlite.driver import CLOSED, FORKED, Database
 from aorch.ledger.sqlite.locks import LockedState, ProcessLock, dead_owner, exclusive, is_alive, owner_ids
+from aorch.ledger.sqlite.opening import connect
 
 __all__ = [
     "CLOSED",
@@ -26,6 +27,7 @@ __all__ = [
     "LockedState",
     "ProcessLock",
     "as_ledger_error",
+    "connect",
     "dead_owner",
     "exclusive",
     "is_alive",

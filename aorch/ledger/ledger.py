@@ -7,7 +7,7 @@ Opening: each REQUEST that a dead process left open gets an `interrupted` RESPON
 import os
 from asyncio import Future
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,14 +22,15 @@ from aorch.ledger.database import (
     Connection,
     ConstraintError,
     Database,
+    DatabaseError,
     ProcessLock,
     as_ledger_error,
+    connect,
     dead_owner,
     is_alive,
     is_taken_key,
     owner_ids,
     transaction,
-    translated,
 )
 from aorch.ledger.record import Record, new_request_values, response_values, root_request_values, root_result_values
 from aorch.ledger.task_keys import TaskKey
@@ -80,12 +81,15 @@ class Ledger:
         self._database = Database(path)
         self.changes = Changes(self._database)
         """Notifies watchers in event loops after commits."""
-        connection = self._database.connect()
-        with ExitStack() as opened, translated(path):
-            opened.callback(connection.close)
+        connection = connect(path)
+        try:
             _recover(connection, path)
             self._owner = ProcessLock(path)
-            opened.pop_all()
+        except BaseException as error:
+            connection.close()
+            if isinstance(error, DatabaseError):
+                raise as_ledger_error(path, error) from error
+            raise
         self._file: tuple[int, int] | None = None
         with suppress(OSError):  # if the file is gone already, `check_file` reports it
             self._file = (found := path.stat()).st_dev, found.st_ino

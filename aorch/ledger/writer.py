@@ -15,6 +15,8 @@ from functools import cache
 from itertools import chain
 from typing import Any, TypeVar
 
+from msgspec import Struct
+
 from aorch.errors import AorchError, Conflict, LedgerError
 from aorch.ledger import statements
 from aorch.ledger.database import (
@@ -56,22 +58,20 @@ def _of_rows(insert: str, count: int) -> str:
     return f"{columns}VALUES {', '.join([values] * count)}"
 
 
-class Unit:
-    """Statements that succeed or fail together, or `action`, and the waiter that gets the result."""
+class Unit(Struct):
+    """Statements that succeed or fail together, or `action`, and the waiter that gets the result.
 
+    `answers` is the REQUEST that the statements answer. The writer's thread calls `wanted`, whether `action` still is.
+    """
+
+    statements: Sequence[Statement]
+    action: Action | None
+    answers: str | None
+    waiter: Future[Any]
+    wanted: Callable[[], bool] = lambda: True
     result: Any = None
     error: BaseException | None = None
-    finished = False
-    wanted: Callable[[], bool] = staticmethod(lambda: True)
-    """Whether `action` is still wanted; called in the writer's thread."""
-
-    def __init__(
-        self, statements: Sequence[Statement], action: Action | None, answers: str | None, waiter: Future[Any]
-    ) -> None:
-        self.statements = statements
-        self.action = action
-        self.answers = answers
-        self.waiter = waiter
+    finished: bool = False
 
     def execute(self, connection: Connection) -> None:
         for sql, parameters in self.statements:
@@ -99,7 +99,6 @@ class Writer:
     ) -> None:
         connection.may_wait = self._may_wait
         self._connection = connection
-        self._transaction = transaction(connection)
         self._check = check
         self._translate = translate
         self._lock = threading.Lock()
@@ -218,14 +217,14 @@ class Writer:
         try:
             self._check()
             try:
-                with self._transaction:
+                with transaction(self._connection):
                     self._execute_by_kind(statements)
                     if actions:
                         self._each(actions)
             except (DatabaseError, OverflowError, UnicodeError) as error:  # errors of one row
                 if is_of_the_file(error):
                     raise
-                with self._transaction:
+                with transaction(self._connection):
                     self._each(statements)
                     self._each(actions)
         except Exception as error:  # noqa: BLE001 the waiters must get any error, and the thread must survive

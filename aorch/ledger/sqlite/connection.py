@@ -92,38 +92,36 @@ def connection_to(path: Path, query: str) -> Connection:
     return connection
 
 
+_REVISION = (
+    "SELECT version_num FROM alembic_version WHERE EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'contracts')"
+)
+
+
 def revision(connection: Connection) -> str | None:
     """The revision of the ledger that is open; None for an empty file. Raises LedgerInvalid for another program's database."""
+    try:
+        found: tuple[str] | None = connection.execute(_REVISION).fetchone()
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_ERROR:  # not: there is no such table
+            raise
+        found = None
+    if found is not None:
+        return found[0]
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if "alembic_version" in tables and "contracts" in tables:
-        return next((number for (number,) in connection.execute("SELECT version_num FROM alembic_version")), None)
+        return None
     if tables:
         raise _not_a_ledger(connection.path, "it is another program's database")
     return None
 
 
-class transaction:
-    """A write transaction around a block: committed at its end, rolled back if it raises.
+def transaction(connection: sqlite3.Connection) -> sqlite3.Connection:
+    """Begin a write transaction, for a `with` block: committed at its end, rolled back if it raises.
 
     It takes the write lock first (BEGIN IMMEDIATE): a transaction that begins by reading cannot wait for the lock later.
-    It can be used again, also after an error.
     """
-
-    __slots__ = ("_connection",)
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-
-    def __enter__(self) -> None:
-        self._connection.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
-        try:
-            if kind is None:
-                self._connection.commit()
-        finally:
-            if self._connection.in_transaction:  # SQLite has rolled back by itself, for example if the disk is full
-                self._connection.execute("ROLLBACK")
+    connection.execute("BEGIN IMMEDIATE")
+    return connection  # its own `with` commits or rolls back, unless SQLite has rolled back, as if the disk is full
 
 
 class savepoint:
@@ -206,9 +204,14 @@ def translated_os() -> Iterator[None]:
     except BlockingIOError:
         raise
     except OSError as error:
-        full, forbidden = (errno.ENOSPC, errno.EDQUOT), (errno.EACCES, errno.EPERM, errno.EROFS)
-        kind = LedgerFull if error.errno in full else LedgerReadOnly if error.errno in forbidden else LedgerError
-        raise kind(f"cannot write {error.filename}: {error.strerror}") from error
+        raise cannot_write(error) from error
+
+
+def cannot_write(error: OSError) -> LedgerError:
+    """The LedgerError for the `error` of a file next to the ledger."""
+    full, forbidden = (errno.ENOSPC, errno.EDQUOT), (errno.EACCES, errno.EPERM, errno.EROFS)
+    kind = LedgerFull if error.errno in full else LedgerReadOnly if error.errno in forbidden else LedgerError
+    return kind(f"cannot write {error.filename}: {error.strerror}")
 
 
 def not_writable(path: Path) -> LedgerReadOnly:

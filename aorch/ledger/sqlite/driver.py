@@ -72,7 +72,7 @@ class Database:
     @contextmanager
     def transactions(self) -> Iterator[Connection]:
         """A connection of the caller's own for several transactions (`transaction`), closed at the end of the block."""
-        with closing(self.connect()) as connection, translated(self.path):
+        with closing(connect(self.path)) as connection, translated(self.path):
             yield connection
 
     @contextmanager
@@ -95,10 +95,6 @@ class Database:
                 connection.engine = engine_over(connection)
             with foreign_errors(), connection.engine.connect() as selects:
                 yield selects
-
-    def connect(self) -> Connection:
-        """A connection for writing, used and closed only by the caller. The file is created or upgraded if necessary."""
-        return connect(self.path)
 
     def open_for_writing(self) -> None:
         """Open the file now rather than for the first `write`."""

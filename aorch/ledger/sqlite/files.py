@@ -11,6 +11,8 @@ import stat
 import threading
 from pathlib import Path
 
+FILE, FOLDER = (0o600, 0o660), (0o700, 0o770)
+"""The modes of files and directories: private, and shared with a group."""
 _making = threading.Lock()
 
 
@@ -21,8 +23,7 @@ def resolved(ledger: Path) -> Path:
 
 def beside(ledger: Path, what: str) -> Path:
     """The path of the file `LEDGER-what` next to the ledger."""
-    file = resolved(ledger)
-    return file.with_name(f"{file.name}-{what}")
+    return Path(f"{os.path.realpath(ledger)}-{what}")
 
 
 def make_folder(folder: Path) -> None:
@@ -30,7 +31,7 @@ def make_folder(folder: Path) -> None:
     if not folder.is_dir():
         make_folder(folder.parent)
         with contextlib.suppress(FileExistsError):
-            folder.mkdir(_mode(folder.parent, private=0o700, shared=0o770))
+            folder.mkdir(mode(folder.parent, *FOLDER))
 
 
 def make_ledger(ledger: Path) -> None:
@@ -43,12 +44,7 @@ def make_ledger(ledger: Path) -> None:
     with _making, contextlib.suppress(FileExistsError):
         if not file.exists():
             make_folder(file.parent)
-            os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, file_mode(file.parent)))
-
-
-def file_mode(folder: Path) -> int:
-    """The mode for a new file in `folder`; the umask still applies."""
-    return _mode(folder, private=0o600, shared=0o660)
+            os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode(file.parent, *FILE)))
 
 
 def can_be_created(ledger: Path) -> bool:
@@ -85,9 +81,10 @@ def state(ledger: Path) -> object:
     return found
 
 
-def _mode(folder: Path, *, private: int, shared: int) -> int:
-    mode = folder.stat().st_mode
+def mode(folder: Path, private: int, shared: int) -> int:
+    """The mode (FILE or FOLDER) for something new in `folder`; the umask still applies."""
+    found = folder.stat().st_mode
     for_all = (
-        mode & stat.S_ISVTX and mode & stat.S_IWOTH
+        found & stat.S_ISVTX and found & stat.S_IWOTH
     )  # like /tmp: users do not share the files that they create there
-    return shared if mode & (stat.S_ISGID | stat.S_IWGRP) and not for_all else private
+    return shared if found & (stat.S_ISGID | stat.S_IWGRP) and not for_all else private

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from aorch.ids import new_id
 from aorch.ledger.sqlite import files
-from aorch.ledger.sqlite.connection import translated_os
+from aorch.ledger.sqlite.connection import cannot_write, translated_os
 from aorch.process.forking import forget_in_child, no_fork
 
 STATE_BYTES = 4000
@@ -49,29 +49,25 @@ class FileLock:
 
     forget = close
 
-    def is_on(self, file: Path) -> bool:
-        """Whether the file at that path is still the locked file. Another process may have removed it."""
-        try:
-            return os.path.samestat(file.stat(), os.fstat(self.descriptor))
-        except FileNotFoundError:
-            return False
-
 
 class ProcessLock:
     """Shows that this process, under its `owner_id`, is alive, until `close`. Raises LedgerError."""
 
     def __init__(self, ledger: Path) -> None:
-        owners = _owners(ledger)
-        with translated_os():
-            files.make_folder(owners)
+        owners = files.beside(ledger, "owners")
+        try:
+            if not owners.is_dir():
+                files.make_folder(owners)
             while True:
                 self.owner_id = new_id()
                 self._file = owners / self.owner_id
                 with contextlib.suppress(BlockingIOError):
                     self._lock = FileLock(self._file, os.O_CREAT | os.O_EXCL)
-                    if self._lock.is_on(self._file):
+                    if os.fstat(self._lock.descriptor).st_nlink:
                         return
                     self._lock.close()  # another process's sweep removed the file between its creation and its lock
+        except OSError as error:
+            raise cannot_write(error) from error
 
     def close(self) -> None:
         """Release the lock: no exchange of this owner is open any more. In a forked child, do nothing."""
@@ -129,7 +125,7 @@ def exclusive(ledger: Path, work: str) -> Iterator[bool]:
     """
     try:
         with translated_os():
-            owners = _owners(ledger)
+            owners = files.beside(ledger, "owners")
             files.make_folder(owners)
             lock = FileLock(owners / work, os.O_CREAT)
     except BlockingIOError:
@@ -145,7 +141,7 @@ def dead_owner(ledger: Path, owner_id: str) -> Iterator[bool]:
     if not _OWNER_ID.fullmatch(owner_id):
         yield True
         return
-    file = _owners(ledger) / owner_id
+    file = files.beside(ledger, "owners") / owner_id
     try:
         files.make_folder(file.parent)
         lock = FileLock(file, os.O_CREAT)
@@ -162,13 +158,13 @@ def dead_owner(ledger: Path, owner_id: str) -> Iterator[bool]:
 
 def is_alive(ledger: Path, owner_id: str) -> bool:
     """Whether that owner's process runs, checked without taking a lock."""
-    return bool(_OWNER_ID.fullmatch(owner_id)) and is_held(_owners(ledger) / owner_id)
+    return bool(_OWNER_ID.fullmatch(owner_id)) and is_held(files.beside(ledger, "owners") / owner_id)
 
 
 def owner_ids(ledger: Path) -> list[str]:
     """The ids of all owners, alive or dead, that have not closed their lock; none if the directory cannot be read."""
     with contextlib.suppress(OSError):
-        return [name for name in os.listdir(_owners(ledger)) if _OWNER_ID.fullmatch(name)]
+        return [name for name in os.listdir(files.beside(ledger, "owners")) if _OWNER_ID.fullmatch(name)]
     return []
 
 
@@ -189,11 +185,7 @@ def is_held(file: Path) -> bool:
     return False
 
 
-def _owners(ledger: Path) -> Path:
-    return files.beside(ledger, "owners")
-
-
 def _open(file: Path, flags: int) -> int:
     with contextlib.suppress(PermissionError):
-        return os.open(file, flags | os.O_RDWR, files.file_mode(file.parent))
+        return os.open(file, flags | os.O_RDWR, files.mode(file.parent, *files.FILE))
     return os.open(file, flags & ~os.O_CREAT | os.O_RDONLY)  # another user's file: reading is enough to lock it

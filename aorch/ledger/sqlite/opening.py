@@ -8,7 +8,14 @@ from pathlib import Path
 
 from aorch.errors import LedgerError, LedgerReadOnly, LedgerTooNew
 from aorch.ledger.sqlite import files
-from aorch.ledger.sqlite.connection import Connection, connection_to, not_writable, revision, translated
+from aorch.ledger.sqlite.connection import (
+    Connection,
+    as_ledger_error,
+    connection_to,
+    not_writable,
+    revision,
+    translated,
+)
 from aorch.ledger.statements import REVISION
 
 
@@ -17,20 +24,17 @@ def connect(path: Path) -> Connection:
 
     In autocommit mode: `transaction` begins one. Raises LedgerError.
     """
-    with translated(path):
+    if not files.may_write(path):
         try:
             files.make_ledger(path)
         except OSError as error:
             raise not_writable(path) from error
         if not files.may_write(path):  # SQLite would open it for reading, and create files of this user next to it
             raise not_writable(path)
-        connection = _open(path)
-        try:
-            _to_write_ahead_log(connection)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+    try:
+        return _open(path, for_writing=True)
+    except sqlite3.Error as error:
+        raise as_ledger_error(path, error) from error
 
 
 def connect_reading(path: Path) -> Connection:
@@ -57,11 +61,15 @@ def is_outdated(connection: Connection, path: Path) -> bool:
     return connection.read_at is not None and connection.read_at != files.state(path)
 
 
-def _open(path: Path) -> Connection:
+def _open(path: Path, *, for_writing: bool = False) -> Connection:
     connection = connection_to(path, "mode=rw")
     try:
         connection.execute("PRAGMA synchronous = FULL")
-        _check_revision(connection, path)
+        found = revision(connection)
+        if found != REVISION:
+            _upgrade(connection, found)
+        if for_writing and connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+            _to_write_ahead_log(connection)
     except BaseException:
         connection.close()
         raise
@@ -115,13 +123,10 @@ def _connection_read_only(path: Path) -> Connection:
     return connection
 
 
-def _check_revision(connection: Connection, path: Path) -> None:
-    found = revision(connection)
-    if found == REVISION:
-        return
+def _upgrade(connection: Connection, found: str | None) -> None:
     if found is not None and found > REVISION:
         raise LedgerTooNew(
-            f"the ledger {path} has revision {found} of a newer aorch; this aorch supports {REVISION}",
+            f"the ledger {connection.path} has revision {found} of a newer aorch; this aorch supports {REVISION}",
             "Upgrade aorch, or name another ledger with --ledger.",
         )
     from aorch.ledger.sqlite.migrate import upgrade  # noqa: PLC0415  Alembic and SQLAlchemy take 400 ms
@@ -132,8 +137,6 @@ def _check_revision(connection: Connection, path: Path) -> None:
 
 def _to_write_ahead_log(connection: Connection) -> None:
     """Switch to WAL, which the file remembers; a copy that SQLite made (VACUUM INTO, .dump) is not in WAL mode."""
-    if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
-        return
     (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":
         raise LedgerError(
