@@ -18,10 +18,18 @@ from aorch.engine.lifecycle import Lifecycle
 from aorch.engine.map import Items, mapped
 from aorch.engine.response_saver import Unsaved
 from aorch.engine.submit import TaskRejected, TaskSubmitter
-from aorch.engine.task import Answer, AnswerDict, MappedAnswerDict, QueueOptions, Task, TaskDict, named_session
+from aorch.engine.task import (
+    Answer,
+    AnswerDict,
+    MappedAnswerDict,
+    QueueOptions,
+    Task,
+    TaskDict,
+    named_session,
+    new_session_id,
+)
 from aorch.engine.waiter import ResponseWaiter
 from aorch.errors import UsageError
-from aorch.ids import new_id
 from aorch.ledger import priorities
 from aorch.ledger.record import ORCHESTRATOR
 from aorch.process.threads import in_thread
@@ -301,8 +309,3 @@ def _task(session_id: str, given: TaskDict) -> Task:
     if "capability" not in given:
         raise UsageError("a task needs a capability", "Add the key `capability`.")
     return Task(session_id=named_session(session_id), **given)
-
-
-def new_session_id() -> str:
-    """A new session id for a task without one."""
-    return f"session_{new_id()}"

@@ -34,7 +34,7 @@ def warn_of_undeclared_in(registry: "Registry", chunks: "Iterator[list[Line]]") 
         yield lines
 
 
-def note_choice(registry: "Registry", task: "Task", answer: "Answer") -> None:
+def note_choice(task: "Task", registry: "Registry", answer: "Answer") -> None:
     """Print which agent answered, if several have the capability and the caller named none."""
     others = [
         each.agent.agent_id

@@ -4,6 +4,7 @@ import asyncio
 import signal
 import time
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aorch.cli.interrupts import end_now_if_threads_remain
@@ -11,16 +12,17 @@ from aorch.cli.options import CREATES_NEW, warn_of_missing
 from aorch.cli.parameters_cli import parse_items, parse_object
 from aorch.cli.streams import set_aside
 from aorch.errors import UsageError
-from aorch.process.signals import cancel_on_signals, set_handler
+from aorch.process.signals import cancel_on_signals, interrupt_on_signals, set_handler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from aorch.agents.registry import Registry
     from aorch.cli.run_options import DetachOptions, TaskOptions
     from aorch.config.settings import Config
+    from aorch.engine.executor import TaskExecutor
     from aorch.engine.response_saver import Unsaved
     from aorch.engine.task import Answer, QueueOptions, Task
-    from aorch.orchestrator import Orchestrator
 
 DELIVERY_S = 1.8
 """How long a delivery to Trace may delay the end of the command after its answer. In total, the end takes less than 2 s."""
@@ -29,8 +31,7 @@ DELIVERY_S = 1.8
 def read_task(capability: str, items: list[str], options: "TaskOptions", ledger: str | None) -> "tuple[Config, Task]":
     """The configuration, and the task that the arguments describe. Raises UsageError, NotFound and InvalidJSON."""
     from aorch.config import settings
-    from aorch.engine.task import Task, named_session
-    from aorch.orchestrator import new_session_id
+    from aorch.engine.task import Task, named_session, new_session_id
 
     check_task_options(options)
     parameters = parse_object("--params", options.params) if options.params else {}
@@ -61,29 +62,26 @@ def run_task(config: "Config", task: "Task", *, as_json: bool) -> int:
     """Run `task` and show its answer. Returns the exit code."""
     from aorch.cli.hints import note_choice, warn_of_undeclared
 
-    registries: list[Any] = []
-
-    def start(orchestrator: "Orchestrator") -> "Coroutine[Any, Any, Answer]":
-        registries.append(orchestrator.registry)
-        warn_of_undeclared(orchestrator.registry, task)
-        return orchestrator.perform(task)
+    def start(executor: "TaskExecutor") -> "Coroutine[Any, Any, Answer]":
+        warn_of_undeclared(executor.registry, task)
+        return executor.perform(task)
 
     return run_and_show(
         config,
         start,
         cancelled_hint=lambda: f"Show its contracts: aorch contracts list -s {task.session_id}",
         as_json=as_json,
-        after=lambda answer: note_choice(registries[0], task, answer),
+        after=partial(note_choice, task),
     )
 
 
 def run_and_show(
     config: "Config",
-    start: "Callable[[Orchestrator], Coroutine[Any, Any, Answer]]",
+    start: "Callable[[TaskExecutor], Coroutine[Any, Any, Answer]]",
     *,
     cancelled_hint: "Callable[[], str]",
     as_json: bool,
-    after: "Callable[[Answer], None] | None" = None,
+    after: "Callable[[Registry, Answer], None]",
 ) -> int:
     """Await the coroutine of `start`, call `after` with the answer, and show the answer. Returns the exit code."""
     set_handler(signal.SIGINT, signal.SIG_DFL)  # a KeyboardInterrupt can get lost during imports
@@ -92,24 +90,31 @@ def run_and_show(
 
 async def _run_and_show(
     config: "Config",
-    start: "Callable[[Orchestrator], Coroutine[Any, Any, Answer]]",
+    start: "Callable[[TaskExecutor], Coroutine[Any, Any, Answer]]",
     cancelled_hint: "Callable[[], str]",
     *,
     as_json: bool,
-    after: "Callable[[Answer], None] | None",
+    after: "Callable[[Registry, Answer], None]",
 ) -> int:
+    from aorch import bootstrap
     from aorch.cli.render.answer_view import show_answer
     from aorch.cli.render.console import warn
     from aorch.engine.response_saver import Unsaved
     from aorch.logs import warn_of_agents
-    from aorch.orchestrator import Orchestrator
 
-    answer, unsaved, is_outermost = None, None, False
+    answer, unsaved = None, None
     warn_of_agents(warn)
     async with AsyncExitStack() as opened:
         set_aside()  # keep the output of agents out of the answer
-        orchestrator = await opened.enter_async_context(Orchestrator(config=config))
-        running = asyncio.ensure_future(start(orchestrator))
+        registry = bootstrap.registry(config)
+        opened.push_async_callback(registry.close)
+        signals = interrupt_on_signals()
+        try:
+            executor = bootstrap.executor(config, registry)  # in this thread, because nothing else runs in this loop
+        except KeyboardInterrupt:
+            return _report_interrupted(signals)
+        opened.push_async_callback(executor.close, in_this_thread=True)
+        running = asyncio.ensure_future(start(executor))
         signals = cancel_on_signals(running)
         try:
             answer = await running
@@ -118,16 +123,15 @@ async def _run_and_show(
             cancel_on_signals(unsaved.saving)
         except asyncio.CancelledError:
             pass
-        is_outermost = answer is not None and orchestrator.executor.parent_id is None
         if unsaved is None:
             await opened.aclose()
-        if answer and after:
-            after(answer)
+        if answer:
+            after(registry, answer)
         code = show_answer(answer, as_json) if answer else _report_cancelled(cancelled_hint(), signals)
         if unsaved is not None and not await _wait_until_saved(unsaved):
             code = unsaved.exit_code
     if (
-        config.trace_configured and is_outermost
+        config.trace_configured and answer is not None and executor.parent_id is None
     ):  # do not delay a program agent that runs this command: its caller waits for this process
         await _deliver(config)
     end_now_if_threads_remain(code)
@@ -171,6 +175,14 @@ def _report_cancelled(hint: str, signals: list[int]) -> int:
 
     complain(AgentCancelled("interrupted; the task is recorded as cancelled", hint))
     return 128 + signals[0] if signals else AgentCancelled.exit_code
+
+
+def _report_interrupted(signals: list[int]) -> int:
+    from aorch.cli.render.console import complain
+    from aorch.errors import AgentCancelled
+
+    complain(AgentCancelled("interrupted before the task started; it is not recorded"))
+    return 128 + signals[0]
 
 
 def submit(config: "Config", task: "Task", options: "DetachOptions", *, as_json: bool) -> None:

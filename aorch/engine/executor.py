@@ -45,6 +45,8 @@ from aorch.process.threads import in_thread
 
 _log = logging.getLogger("aorch")
 
+CLOSING = "the closing of its orchestrator"
+"""The `by` of tasks that are cancelled because the orchestrator closes."""
 REQUEUE_PAUSE_S = 1.0
 """Pause between attempts to return a task to the queue while the ledger does not accept writes."""
 CANCELLED_PATIENCE_S = 0.3
@@ -100,11 +102,13 @@ class TaskExecutor:
                     loop.call_soon_threadsafe(state.watcher.cancel_all)
 
     async def close(self, *, in_this_thread: bool = False) -> None:
-        """Write unsaved RESPONSEs one last time and close the ledger, which may wait for a lock: in a thread, so that this
-        loop keeps running, or `in_this_thread` if all RESPONSEs are saved.
+        """Cancel running tasks, write unsaved RESPONSEs one last time, and close the ledger.
+
+        Closing may wait for a lock: it does so in another thread, or `in_this_thread` if nothing is left to run in its loop.
         """
-        saver = self.saver
-        if in_this_thread and not saver.unsaved:
+        self.cancel_all(CLOSING)
+        watcher, saver = self._loops[asyncio.get_running_loop()]
+        if in_this_thread and not (saver.unsaved or watcher.watched):
             self.ledger.close()
         elif lost := await saver.close(partial(in_thread, self.ledger.close)):
             _log.error("the ledger did not accept %d RESPONSEs; their REQUESTs will be answered as interrupted", lost)

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable
 from functools import partial
 
-from aorch.engine.executor import TaskExecutor
+from aorch.engine.executor import CLOSING, TaskExecutor
 from aorch.engine.invocation import current_invocation
 from aorch.errors import UsageError
 from aorch.ledger.ledger import Ledger
@@ -17,8 +17,6 @@ from aorch.process.threads import in_thread
 
 LOOK_S = 0.5
 """How often `close` checks whether the loop of another thread has stopped while tasks were running."""
-CLOSING = "the closing of its orchestrator"
-"""The `by` of tasks that are cancelled because the orchestrator closes."""
 
 
 class Lifecycle:

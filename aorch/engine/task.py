@@ -8,6 +8,7 @@ from msgspec import Struct
 from aorch import jsonio
 from aorch.agents.failure import text_of
 from aorch.errors import AgentFailed, AorchError, UsageError, by_code
+from aorch.ids import new_id
 from aorch.ledger import priorities
 from aorch.ledger.record import ORCHESTRATOR, number_in, text_in
 from aorch.ledger.task_keys import TaskKey
@@ -221,6 +222,11 @@ def named_session(session_id: str) -> str:
             f"session_id has {len(session_id):,} characters; the limit is {LONGEST_SESSION_ID}", "Use a shorter one."
         )
     return session_id
+
+
+def new_session_id() -> str:
+    """A new session id for a task without one."""
+    return f"session_{new_id()}"
 
 
 def _check_objects(**values: object) -> None:

@@ -30,7 +30,20 @@ def handle_signals(act: Callable[[int], None]) -> None:
         act(number)
 
     for number in SIGNALS:
-        set_handler(number, handler)
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
+def interrupt_on_signals() -> list[int]:
+    """Raise KeyboardInterrupt in the main thread on INT, TERM or HUP. The returned list gets the number of each signal."""
+    received: list[int] = []
+
+    def act(number: int) -> None:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    handle_signals(act)
+    return received
 
 
 def ignore_signals() -> None:

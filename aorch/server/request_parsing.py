@@ -8,10 +8,9 @@ from multidict import istr
 from pydantic import BaseModel, ValidationError
 
 from aorch import jsonio
-from aorch.engine.task import Task
+from aorch.engine.task import Task, new_session_id
 from aorch.errors import Forbidden, InvalidJSON, ParametersInvalid
 from aorch.ledger.task_keys import CallerKey
-from aorch.orchestrator import new_session_id
 from aorch.server.problems import validation_error
 from aorch.server.request_context import CONTEXT, RequestContext
 from aorch.server.schemas.tasks import TaskFields

@@ -108,6 +108,19 @@ def test_a_new_ledger_whose_file_another_program_holds_is_not_waited_for_after_a
         assert ends(process, signal.SIGINT) in (130, -signal.SIGINT)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_waits_to_open_the_ledger_ends_at_a_signal_and_says_that_nothing_is_recorded(
+    bare_home: Home, number: signal.Signals
+) -> None:
+    with locked(bare_home.ledger, "BEGIN EXCLUSIVE"):
+        process = bare_home.start("run", "echo", "text=hi")
+        wait_for(lambda: has_open(process, bare_home.ledger))
+        process.send_signal(number)
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 128 + number
+    assert err.decode().endswith("error: interrupted before the task started; it is not recorded\n")
+
+
 async def test_what_waited_for_the_lock_is_written_once_it_is_free(home: Home) -> None:
     """Waiting in slices is waiting all the same."""
     orchestrator = Orchestrator(home.ledger)

@@ -8,6 +8,8 @@ import typer
 from aorch.cli.options import JsonOption, LedgerOption, RequestIdArgument
 
 if TYPE_CHECKING:
+    from aorch.agents.registry import Registry
+    from aorch.engine.executor import TaskExecutor
     from aorch.engine.task import Answer
 
 
@@ -21,6 +23,9 @@ def resume(contract_id: RequestIdArgument, json: JsonOption = False, ledger: Led
     Example:
       aorch contracts resume 01K8VF9XK83SYH1HAX57ZGJDYS
     """
+    import asyncio
+
+    from aorch.batch.batch_source import check_ledger_exists
     from aorch.cli.task_run import run_and_show
     from aorch.config import settings
 
@@ -32,13 +37,19 @@ def resume(contract_id: RequestIdArgument, json: JsonOption = False, ledger: Led
         at = f" --ledger {shlex.quote(ledger)}" if ledger is not None else ""
         return f"Continue it: aorch contracts resume {resumable(config.ledger, contract_id)}{at}"
 
-    code = run_and_show(
-        config, lambda o: o.resume(contract_id), cancelled_hint=cancelled_hint, as_json=json, after=_note_reused
-    )
+    async def again(executor: "TaskExecutor") -> "Answer":
+        from aorch.engine.resume import task_again
+
+        return await executor.perform(
+            await asyncio.to_thread(task_again, config.ledger, contract_id, executor.registry)
+        )
+
+    check_ledger_exists(config.ledger)
+    code = run_and_show(config, again, cancelled_hint=cancelled_hint, as_json=json, after=_note_reused)
     raise typer.Exit(code)
 
 
-def _note_reused(answer: "Answer") -> None:
+def _note_reused(_: "Registry", answer: "Answer") -> None:
     from aorch.cli.render.console import note
 
     if answer.reused is None:
