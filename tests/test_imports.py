@@ -15,6 +15,18 @@ HELP = {"rich", "pygments", "markdown_it", "mdurl"} | {
 }  # rich takes these two where they are there
 COMPLETION = {"_AORCH_COMPLETE": "complete_bash", "COMP_WORDS": "aorch run ec", "COMP_CWORD": "2"}
 HEAVY = {"sqlalchemy", "sqlmodel", "alembic", "aiohttp", "httpx", "pydantic", "ulid", "tomlkit"}
+PIPELINES = {"aorch.config.pipeline_config", "aorch.engine.pipeline"}
+CONFIG = """
+[agents.give]
+command = ["echo", "{text}"]
+[agents.give.capabilities.give]
+"""
+PIPELINE = """
+[[pipelines.report.steps]]
+name = "split"
+capability = "give"
+parameters = { text = "{input.text}" }
+"""
 
 
 @pytest.mark.parametrize(
@@ -41,19 +53,38 @@ HEAVY = {"sqlalchemy", "sqlmodel", "alembic", "aiohttp", "httpx", "pydantic", "u
     ],
 )
 def test_a_command_imports_only_what_it_uses(
-    home: Home, arguments: list[str], environment: dict[str, str], printed: str, allowed: set[str]
+    home: Home,
+    plain: set[str],
+    arguments: list[str],
+    environment: dict[str, str],
+    printed: str,
+    allowed: set[str],
 ) -> None:
-    """Beyond the standard library, on a ledger that is there already."""
+    """Beyond the standard library, on a ledger that is there already, and without pipelines nothing for them."""
+    home.write("aorch.toml", CONFIG)
     home.write("one.jsonl", "{}\n")
     home.aorch("run", "echo", "text=first", "--session", "a line of work")
     out, imported = watched(home, environment, "-m", "aorch", *arguments)
     assert printed in out
-    assert imported - watched(home, {}, "-c", "")[1] <= allowed
-    assert not imported & HEAVY
+    assert packages(imported) - plain <= allowed
+    assert not imported & PIPELINES
+
+
+def test_a_pipeline_runs_without_sqlalchemy(home: Home) -> None:
+    home.write("aorch.toml", CONFIG + PIPELINE)
+    _, imported = watched(home, {}, "-m", "aorch", "run", "report", "text=hi")
+    assert imported >= PIPELINES
+    assert not packages(imported) & HEAVY
+
+
+@pytest.fixture(scope="module")
+def plain(module_home: Home) -> set[str]:
+    """The packages that Python itself imports, as for a coverage tool."""
+    return packages(watched(module_home, {}, "-c", "")[1])
 
 
 def watched(home: Home, environment: dict[str, str], *arguments: str) -> tuple[str, set[str]]:
-    """What Python prints, and the packages beyond the standard library that it imports (`-v` tells of each)."""
+    """What Python prints, and the modules that it imports (`-v` tells of each)."""
     done = subprocess.run(
         [sys.executable, "-v", *arguments],
         cwd=home.folder,
@@ -63,11 +94,15 @@ def watched(home: Home, environment: dict[str, str], *arguments: str) -> tuple[s
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
-    packages = {name.partition(".")[0] for name in re.findall(r"^import '([\w.]+)' #", done.stderr, re.MULTILINE)}
-    return done.stdout, packages - sys.stdlib_module_names
+    return done.stdout, set(re.findall(r"^import '([\w.]+)' #", done.stderr, re.MULTILINE))
+
+
+def packages(modules: set[str]) -> set[str]:
+    """The packages of modules, but for those of the standard library."""
+    return {module.partition(".")[0] for module in modules} - sys.stdlib_module_names
 
 
 def test_a_package_that_a_command_must_not_import_would_be_seen(home: Home) -> None:
     """Without this, a misspelt name in HEAVY, or a Python that tells in other words, would hold nothing."""
     code = "\n".join(f"import {name}" for name in sorted(HEAVY))
-    assert watched(home, {"PYTHONWARNINGS": ""}, "-c", code)[1] >= HEAVY
+    assert packages(watched(home, {"PYTHONWARNINGS": ""}, "-c", code)[1]) >= HEAVY

@@ -1,8 +1,5 @@
 """Pipelines in aorch.toml: how they run, what is rejected, and what they import."""
 
-import re
-import subprocess
-import sys
 from pathlib import Path
 from pipes import AGENTS, pipeline_home
 
@@ -169,32 +166,3 @@ def test_a_later_step_may_stand_first_where_it_needs_nothing(home: Home) -> None
     )
     done = home.aorch("run", "p")
     assert (done.code, done.out) == (0, "first\n\n"), done.err
-
-
-# Start-up
-
-
-@pytest.mark.parametrize("arguments", [("run", "echo", "text=a"), ("agents", "list")])
-def test_who_has_no_pipeline_pays_for_none(home: Home, arguments: tuple[str, ...]) -> None:
-    home.write("aorch.toml", AGENTS)
-    done = subprocess.run(
-        [sys.executable, "-v", "-m", "aorch", *arguments],
-        cwd=home.folder,
-        env=home.environment,
-        capture_output=True,
-        text=True,
-    )
-    imported = set(re.findall(r"^import '([\w.]+)' #", done.stderr, re.MULTILINE))
-    assert "aorch.config" in imported
-    assert not imported & {"aorch.config.pipeline_config", "aorch.engine.pipeline"}
-
-
-def test_who_has_one_needs_no_sqlalchemy_to_run_it(home: Home) -> None:
-    home.write("aorch.toml", AGENTS + REPORT)
-    home.aorch("run", "echo", "text=the ledger is there")
-    done = subprocess.run(
-        [sys.executable, "-v", "-m", "aorch", "run", "report", "words:=[]"],
-        cwd=home.folder, env=home.environment, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0
-    assert not re.search(r"^import '(sqlalchemy|sqlmodel|pydantic)", done.stderr, re.MULTILINE)
