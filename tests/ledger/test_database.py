@@ -1,7 +1,6 @@
 """The one object that opens a ledger's file: what its blocks hold, and what they raise."""
 
 import ast
-import os
 import re
 import sqlite3
 import threading
@@ -9,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from forks import in_child
 from rows import request
 from waiting import WAIT_S
 
@@ -108,18 +108,16 @@ def test_a_peek_reads_an_older_ledger_as_it_is(path: Path) -> None:
 
 
 def test_a_forked_child_can_neither_use_the_parent_s_database_nor_close_it(path: Path) -> None:
+
+    def close_and_read() -> None:
+        database.forget()
+        database.close()
+        with pytest.raises(LedgerError):
+            count(database)
+
     with Database(path) as database:
         assert count(database) == 0
-        child = os.fork()
-        if child == 0:
-            database.forget()
-            try:
-                database.close()
-                count(database)
-            except LedgerError:
-                os._exit(0)
-            os._exit(1)
-        assert os.waitpid(child, 0)[1] == 0
+        assert in_child(close_and_read) == 0
         assert count(database) == 0
 
 

@@ -1,12 +1,12 @@
 """Locks between processes: who holds one, and what the next holder finds."""
 
-import os
 import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from forks import in_child
 
 from aorch.ledger.database import LockedState, ProcessLock, dead_owner, exclusive, is_alive, owner_ids
 
@@ -68,11 +68,7 @@ def test_one_at_a_time_does_a_work_and_another_work_is_free(ledger: Path) -> Non
 
 def test_a_forked_child_does_not_hold_its_parent_s_locks(ledger: Path) -> None:
     with closing(ProcessLock(ledger)) as lock:
-        child = os.fork()
-        if child == 0:
-            lock.close()
-            os._exit(0)
-        os.waitpid(child, 0)
+        assert in_child(lock.close) == 0
         assert owner_ids(ledger) == [lock.owner_id]
         assert is_alive(ledger, lock.owner_id)
     assert owner_ids(ledger) == []
