@@ -2,10 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import shared
 from api import problem
 from homes import Home
 from queueing import furnish, noted
@@ -18,16 +18,12 @@ from aorch.errors import QueueFull
 
 
 @pytest.fixture(scope="module")
-def busy_home(module_home: Home) -> Home:
-    """The home of the server that tests share."""
+def home(module_home: Home) -> Home:
+    """The home of the shared server, which works on its queue."""
     return furnish(module_home)
 
 
-@pytest.fixture(scope="module")
-def server(busy_home: Home) -> Iterator[Server]:
-    """A server that works on its queue, which tests share."""
-    with serving(busy_home) as server:
-        yield server
+server = shared.server
 
 
 def post(server: Server, capability: str = "note", headers: Any = None, **more: Any) -> Any:
@@ -45,18 +41,18 @@ def test_a_task_is_accepted_with_its_place_and_done(server: Server) -> None:
     assert (done["status"], done["answer"]["data"], done["answer"]["success"]) == ("completed", {"text": "hi"}, True)
 
 
-def test_a_long_poll_answers_as_soon_as_it_is_done(server: Server, busy_home: Home) -> None:
+def test_a_long_poll_answers_as_soon_as_it_is_done(server: Server, home: Home) -> None:
     place = post(server, "hold", parameters={"text": "polled"}).headers["Location"]
-    wait_for(lambda: "polled" in noted(busy_home, "hold"))
+    wait_for(lambda: "polled" in noted(home, "hold"))
     still = server.get(place, params={"wait_s": 0.05}).json()
     assert (still["status"], still["answer"]) == ("in_progress", None)
-    busy_home.write("polled.go", "")
+    home.write("polled.go", "")
     started = time.monotonic()
     assert server.get(place, params={"wait_s": 60}).json()["status"] == "completed"
     assert time.monotonic() - started < WAIT_S
 
 
-def test_the_same_key_is_the_same_task(server: Server, busy_home: Home) -> None:
+def test_the_same_key_is_the_same_task(server: Server, home: Home) -> None:
     key = {"Idempotency-Key": '"k1"'}
     first, again = (post(server, headers=key, parameters={"text": "once"}) for _ in range(2))
     assert (first.status_code, again.status_code) == (202, 202)
@@ -66,7 +62,7 @@ def test_the_same_key_is_the_same_task(server: Server, busy_home: Home) -> None:
     other = post(server, headers=key, parameters={"text": "twice"})
     assert other.status_code == 422
     server.get(first.headers["Location"], params={"wait_s": 20})
-    assert noted(busy_home, "note").count("once") == 1
+    assert noted(home, "note").count("once") == 1
 
 
 @pytest.mark.parametrize(
@@ -77,11 +73,11 @@ def test_the_same_key_is_the_same_task(server: Server, busy_home: Home) -> None:
     ],
 )
 def test_a_refused_task_leaves_both_contracts(
-    server: Server, busy_home: Home, more: dict[str, Any], status: int, code: str
+    server: Server, home: Home, more: dict[str, Any], status: int, code: str
 ) -> None:
     problem(post(server, **more, session_id=code), status, code)
     ends = "SELECT contract_type, status FROM contracts WHERE session_id = ?"
-    assert busy_home.rows(ends, code) == [("REQUEST", "failed"), ("RESPONSE", "failed")]
+    assert home.rows(ends, code) == [("REQUEST", "failed"), ("RESPONSE", "failed")]
 
 
 def test_a_priority_that_is_none_is_refused(server: Server) -> None:
@@ -94,11 +90,9 @@ def test_an_unknown_task_is_not_found(server: Server) -> None:
         problem(answer, 404, "not_found")
 
 
-def test_an_imported_task_that_is_open_is_shown_at_once_and_cannot_be_cancelled(
-    server: Server, busy_home: Home
-) -> None:
+def test_an_imported_task_that_is_open_is_shown_at_once_and_cannot_be_cancelled(server: Server, home: Home) -> None:
     asked = request(status="in_progress", completed_at=None)
-    put(busy_home.ledger, asked)
+    put(home.ledger, asked)
     started = time.monotonic()
     shown = server.get(f"/v1/tasks/{asked.contract_id}", params={"wait_s": 60}).json()
     assert (shown["status"], shown["answer"]) == ("in_progress", None)
@@ -106,22 +100,22 @@ def test_an_imported_task_that_is_open_is_shown_at_once_and_cannot_be_cancelled(
     problem(server.post(f"/v1/tasks/{asked.contract_id}/cancel"), 409, "conflict")
 
 
-def test_a_full_queue_says_when_to_come_again(home: Home) -> None:
-    furnish(home, "[queue]\nmax_waiting = 1\nparallel = 0\n")
-    with serving(home) as server:
+def test_a_full_queue_says_when_to_come_again(own_home: Home) -> None:
+    furnish(own_home, "[queue]\nmax_waiting = 1\nparallel = 0\n")
+    with serving(own_home) as server:
         assert post(server).status_code == 202
         refused = post(server)
         problem(refused, 503, "queue_full")
         assert int(refused.headers["Retry-After"]) > 0
 
 
-def test_python_hears_of_a_full_queue(home: Home) -> None:
-    furnish(home, "[queue]\nmax_waiting = 1\n")
+def test_python_hears_of_a_full_queue(own_home: Home) -> None:
+    furnish(own_home, "[queue]\nmax_waiting = 1\n")
 
     async def submit_two() -> None:
         from aorch.config import settings as config
 
-        given = config.Config(ledger=home.ledger, queue=config.QueueConfig(max_waiting=1))
+        given = config.Config(ledger=own_home.ledger, queue=config.QueueConfig(max_waiting=1))
         async with Orchestrator(config=given) as orchestrator:
             for _ in range(2):
                 await orchestrator.submit("s", {"capability": "echo", "parameters": {"text": "hi"}})
