@@ -1,9 +1,8 @@
 """Fixtures for all tests: homes with a ledger, a Trace double, bounded waits."""
 
 import os
+import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from homes import Home, empty_home, home_with_ledger, prestarted  # noqa: E402  
 from waiting import WAIT_S  # noqa: E402
 
 from aorch import Orchestrator  # noqa: E402
+from aorch.ledger.ledger import Ledger  # noqa: E402
 
 if TYPE_CHECKING:
     from disks import Disk
@@ -88,8 +88,7 @@ def bare_home(tmp_path: Path) -> Home:
 def made_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty ledger, which tests copy: creating one takes longer than most tests."""
     ledger = tmp_path_factory.mktemp("made") / "ledger.db"
-    python = "import sys, pathlib; from aorch.ledger.ledger import Ledger; Ledger(pathlib.Path(sys.argv[1])).close()"
-    subprocess.run([sys.executable, "-c", python, ledger], check=True, timeout=60)
+    Ledger(ledger).close()
     return ledger
 
 
@@ -106,9 +105,13 @@ def no_leftovers() -> Iterator[None]:
 
 
 @pytest.fixture
-async def orchestrator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Orchestrator]:
-    """An orchestrator over a new ledger, with the example agent and nothing of this machine's configuration."""
+async def orchestrator(
+    tmp_path: Path, made_ledger: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Orchestrator]:
+    """An orchestrator over an empty ledger, with the example agent and nothing of this machine's configuration."""
     (tmp_path / "aorch.toml").touch()
     monkeypatch.chdir(tmp_path)
+    if not (tmp_path / "ledger.db").exists():
+        shutil.copy(made_ledger, tmp_path / "ledger.db")
     async with Orchestrator(tmp_path / "ledger.db") as orchestrator:
         yield orchestrator

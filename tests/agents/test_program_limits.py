@@ -48,9 +48,9 @@ def test_a_program_that_prints_a_gigabyte_is_ended_at_the_limit_which_is_all_tha
     assert "10,485,760" in ends_of(home)[-1][2]
 
 
-def test_a_gigabyte_of_complaints_leaves_only_its_end(home: Home) -> None:
+def test_a_hundred_megabytes_of_complaints_leave_only_its_end(home: Home) -> None:
     _, usual, _ = peak_memory(home, "run", "echo", "text=a")
-    worker(home, "sh", "-c", "head -c 1000000000 /dev/zero >&2; printf 'the end' >&2; exit 1")
+    worker(home, "sh", "-c", "head -c 100000000 /dev/zero >&2; printf 'the end' >&2; exit 1")
     code, peak, err = peak_memory(home, "run", "work")
     assert code == 10
     assert err.endswith("the end\n")

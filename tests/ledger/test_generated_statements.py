@@ -2,9 +2,11 @@
 
 import re
 import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 
 import pytest
-import statement_cases
 from sqlalchemy.exc import CompileError
 
 from aorch.ledger import statements
@@ -13,9 +15,8 @@ from aorch.ledger.memory_blocks import BlockRow
 from aorch.ledger.outbox import Parked
 from aorch.ledger.record import Record
 from aorch.ledger.schema import Contract, metadata
+from aorch.ledger.sqlite.opening import connect_reading
 from aorch.ledger.token_store import TokenRow
-
-ledger = statement_cases.ledger
 
 QUERIES = {name: query for _, queries_of_module in queries() for name, query in queries_of_module.items()}
 SQLITE_ONLY: set[str] = set()
@@ -79,11 +80,18 @@ def test_the_record_of_a_token_has_the_columns_of_the_table() -> None:
     assert TokenRow._fields == tuple(metadata.tables["tokens"].columns.keys())
 
 
+@pytest.fixture(scope="module")
+def empty(made_ledger: Path) -> Iterator[sqlite3.Connection]:
+    """An empty ledger, which nobody writes to."""
+    with closing(connect_reading(made_ledger)) as connection:
+        yield connection
+
+
 @pytest.mark.parametrize("name", QUERIES)
-def test_a_statement_finds_its_rows_through_an_index(ledger: sqlite3.Connection, name: str) -> None:
+def test_a_statement_finds_its_rows_through_an_index(empty: sqlite3.Connection, name: str) -> None:
     """So a ledger of a million contracts starts as fast as one of ten. Rows that come in an order are read in that order."""
     parameters = [""] * len(compiled(QUERIES[name], "sqlite").parameters)
-    plan = [detail for *_, detail in ledger.execute(f"EXPLAIN QUERY PLAN {getattr(statements, name)}", parameters)]
+    plan = [detail for *_, detail in empty.execute(f"EXPLAIN QUERY PLAN {getattr(statements, name)}", parameters)]
     scanned = {found[1] for line in plan if (found := re.match(r"SCAN (\w+)(?!.* USING )", line))}
     if name not in READ_WHOLE_TABLES:
         assert not scanned & TABLES, plan

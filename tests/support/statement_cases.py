@@ -1,5 +1,6 @@
-"""A new ledger as a plain connection, and contracts for the tests of single statements."""
+"""An empty ledger as a plain connection, and contracts for the tests of single statements."""
 
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,9 +14,9 @@ from aorch.ledger.sqlite.opening import connect
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[sqlite3.Connection]:
-    """A new, migrated ledger."""
-    with closing(connect(tmp_path / "ledger.db")) as connection:
+def ledger(tmp_path: Path, made_ledger: Path) -> Iterator[sqlite3.Connection]:
+    """An empty ledger."""
+    with closing(connect(Path(shutil.copy(made_ledger, tmp_path / "ledger.db")))) as connection:
         yield connection
 
 
