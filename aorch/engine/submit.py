@@ -1,7 +1,8 @@
 """Submitting tasks to the queue, for a worker to execute later."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from aorch.engine.delegation import calling_agent
 from aorch.engine.exchange import refused_exchange, request_of
@@ -40,13 +41,12 @@ class TaskSubmitter:
         Raises TaskRejected, QueueFull, Conflict for a used idempotency key, and LedgerError. Tasks of other processes are
         counted once a second, so several processes together can exceed the limit by the tasks that they accept in a second.
         """
-        if self._max_queued:
-            self._count(1)
         started, executor = time.perf_counter(), self._executor
         request, refusal = self._request(task, options)
         if refusal is not None:
             raise TaskRejected(await executor.refuse(request, refusal, started))
-        await executor.ledger.enqueue(_entry(request, options), task.idempotency)
+        with self._places(1):
+            await executor.ledger.enqueue(_entry(request, options), task.idempotency)
         return request
 
     async def submit_all(self, tasks: Sequence[tuple[Task, QueueOptions]]) -> list[Record]:
@@ -55,8 +55,6 @@ class TaskSubmitter:
         A task that no agent can execute is answered in the same transaction. Idempotency keys are ignored. If this raises
         QueueFull or LedgerError, no task was accepted.
         """
-        if self._max_queued:
-            self._count(len(tasks))
         started = time.perf_counter()
         requests, entries, refused = [], [], []
         for task, options in tasks:
@@ -66,7 +64,8 @@ class TaskSubmitter:
             else:
                 refused.append(refused_exchange(request, refusal, started)[:2])
             requests.append(request)
-        await self._executor.ledger.enqueue_all(entries, refused)
+        with self._places(len(entries)):
+            await self._executor.ledger.enqueue_all(entries, refused)
         return requests
 
     def _request(self, task: Task, options: QueueOptions) -> tuple[Record, AorchError | None]:
@@ -84,18 +83,32 @@ class TaskSubmitter:
         task.queue = {**queue, "agent_id": task.agent_id}  # `to_agent` is set when an agent claims it
         return request_of(task, task.agent_id, from_agent, parent_id, None, None), None
 
-    def _count(self, more: int) -> None:
-        """Raise QueueFull if the queue has no room for that many tasks."""
+    @contextmanager
+    def _places(self, count: int) -> Iterator[None]:
+        """Take that many places in the queue for the tasks that the block commits, and free them if the ledger rejects these.
+
+        Raises QueueFull. (The writes of a cancelled caller are still committed.)
+        """
+        if not self._max_queued:
+            yield
+            return
         moment = time.monotonic()
         if moment - self._counted_at > COUNT_INTERVAL_S:
             self._length = self._executor.ledger.queue_length()
             self._counted_at = time.monotonic()
-        if self._length + more > self._max_queued:
+        if count and self._length + count > self._max_queued:
             raise QueueFull(
                 f"the queue is full: {self._max_queued} tasks are queued, the limit (queue.max_waiting)",
                 "Try again later, or start another `aorch worker`.",
             )
-        self._length += more
+        self._length += count
+        counted_at = self._counted_at
+        try:
+            yield
+        except Exception:
+            if counted_at == self._counted_at:
+                self._length -= count
+            raise
 
 
 def _entry(request: Record, options: QueueOptions) -> Entry:

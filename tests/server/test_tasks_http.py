@@ -13,8 +13,10 @@ from rows import put, request
 from serving import Server, serving
 from waiting import WAIT_S, wait_for
 
-from aorch import Orchestrator
-from aorch.errors import QueueFull
+from aorch import Orchestrator, TaskDict
+from aorch.engine.task import QueueOptions, Task
+from aorch.errors import Conflict, NoAgent, QueueFull
+from aorch.ledger.task_keys import CallerKey
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +124,26 @@ def test_python_hears_of_a_full_queue(own_home: Home) -> None:
 
     with pytest.raises(QueueFull):
         asyncio.run(submit_two())
+
+
+async def test_tasks_that_are_rejected_take_no_place_in_the_queue(home: Home) -> None:
+    """Whether no agent has the capability, or the idempotency key was used, or one of several does not fit."""
+    from aorch.config import settings as config
+
+    given = config.Config(ledger=home.ledger, queue=config.QueueConfig(max_waiting=3))
+    echo: TaskDict = {"capability": "echo", "parameters": {"text": "hi"}}
+    async with Orchestrator(config=given) as orchestrator:
+        for _ in range(5):
+            with pytest.raises(NoAgent):
+                await orchestrator.submit("s", {"capability": "none"})
+        await orchestrator.submit_all([("s", {"capability": "none"})] * 5)
+        keyed = Task("echo", {"text": "hi"}, "s", idempotency=CallerKey("", "key", ""))
+        await orchestrator.queue.submit(keyed, QueueOptions())
+        for _ in range(5):
+            with pytest.raises(Conflict):
+                await orchestrator.queue.submit(keyed, QueueOptions())
+        with pytest.raises(QueueFull):
+            await orchestrator.submit_all([("s", echo)] * 3)
+        await orchestrator.submit_all([("s", echo)] * 2)
+        with pytest.raises(QueueFull):
+            await orchestrator.submit("s", echo)
