@@ -7,8 +7,12 @@ from collections.abc import Callable
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS = [a + b for a in _ALPHABET for b in _ALPHABET]
-_LOW = (1 << 40) - 1
-"""The bits of an id's last eight characters."""
+_CHARACTERS = (_ALPHABET * 8).encode()
+"""A random byte as one of the 32 characters, each equally likely: the table for `bytes.translate`."""
+_LAST_FOUR = (1 << 20) - 1
+"""The bits of an id's last four characters."""
+_DRAWN = 64
+"""Number of ids for which random bytes are drawn at a time, because each call releases the interpreter's lock."""
 
 
 class Ids:
@@ -21,28 +25,36 @@ class Ids:
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._ms, self._low, self._beginning = -1, 0, ""
-        self._random: list[bytes] = []
+        self._ms, self._low, self._high, self._beginning = -1, 0, "", ""
+        self._second, self._start = -1, ""
+        self._random: list[tuple[str, int]] = []
 
     def next(self) -> str:
         """A new id, greater than every one before."""
         now_ms = int(self._clock() * 1000)
         with self._lock:
             if now_ms > self._ms:
-                if not self._random:  # many at a time, because each call releases the interpreter's lock
-                    pool = os.urandom(10 * 64)
-                    self._random = [pool[start : start + 10] for start in range(0, len(pool), 10)]
-                drawn = int.from_bytes(self._random.pop(), "big")
-                top, low = (
-                    now_ms << 40 | drawn >> 40,
-                    (drawn & _LOW) >> 1,
-                )  # room to count up 549,755,813,888 times
+                if now_ms >> 10 != self._second:
+                    self._second = top = now_ms >> 10
+                    self._start = "".join([_PAIRS[top >> shift & 1023] for shift in (30, 20, 10, 0)])
+                characters, low = (self._random or self._draw()).pop()
                 self._ms, self._low = now_ms, low
-                self._beginning = "".join([_PAIRS[top >> shift & 1023] for shift in range(80, -1, -10)])
+                self._high = self._start + _PAIRS[now_ms & 1023] + characters
+                self._beginning = self._high + _PAIRS[low >> 30] + _PAIRS[low >> 20 & 1023]
             else:
                 self._low = low = self._low + 1
-            beginning = self._beginning
-        return beginning + _PAIRS[low >> 30] + _PAIRS[low >> 20 & 1023] + _PAIRS[low >> 10 & 1023] + _PAIRS[low & 1023]
+                if not low & _LAST_FOUR:
+                    self._beginning = self._high + _PAIRS[low >> 30] + _PAIRS[low >> 20 & 1023]
+            return self._beginning + _PAIRS[low >> 10 & 1023] + _PAIRS[low & 1023]
+
+    def _draw(self) -> list[tuple[str, int]]:
+        """Random parts of ids: 8 characters, and the number in the last 8, with room to count up 549,755,813,888 times."""
+        high, low = os.urandom(8 * _DRAWN).translate(_CHARACTERS).decode(), os.urandom(5 * _DRAWN)
+        self._random = [
+            (high[8 * place : 8 * place + 8], int.from_bytes(low[5 * place : 5 * place + 5], "big") >> 1)
+            for place in range(_DRAWN)
+        ]
+        return self._random
 
     def forget(self) -> None:
         """Start again. A forked child must do this, because it and its parent would count up from the same id."""

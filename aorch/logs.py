@@ -40,26 +40,48 @@ class LineHandler(logging.Handler):
 
     def __init__(self, *, as_json: bool = False) -> None:
         super().__init__()
-        self._as_json = as_json
+        self.as_json = as_json
         self._lines: list[str] = []
+        assert self.lock is not None
+        self._lock = self.lock  # logging renews it in a forked child
+        self._alone: list[logging.Handler] | None = None
 
     def attach(self) -> None:
         """Start writing the records of SERVICE_LOGGERS."""
         ROOT.setLevel(logging.INFO)
         for name in SERVICE_LOGGERS:
             logging.getLogger(name).addHandler(self)
+        self._alone = ROOT.handlers.copy()
+
+    def is_alone(self, logger: logging.Logger) -> bool:
+        """Whether an INFO record of `logger`, a child of ROOT, would reach this handler and no other, unfiltered.
+
+        Then `write_line` does the same in a fifth of the time.
+        """
+        return (
+            ROOT.handlers == self._alone
+            and not (logging.root.handlers or logger.handlers or logger.filters or self.filters)
+            and logger.propagate
+            and logger.isEnabledFor(logging.INFO)
+        )
 
     def emit(self, record: logging.LogRecord) -> None:
         """Schedule the line of `record` for writing; without an event loop in this thread, write it at once."""
         fields: dict[str, Any] | None = getattr(record, "fields", None)
         time: str = getattr(record, "time", None) or now()
         text = record.getMessage() if record.exc_info is None else self._with_traceback(record)
-        if self._as_json:
+        self.write_line(time, text, fields)
+
+    def write_line(self, time: str, text: str, fields: dict[str, Any] | None) -> None:
+        """Schedule the line of an event at `time` for writing: `text`, or `fields` in a JSON log."""
+        if self.as_json:
             line = jsonio.encode({"time": time, **({"text": text} if fields is None else fields)})
         else:
             line = f"{time} {text}"
-        self._lines.append(line if line.isprintable() else escaped(line))
-        if len(self._lines) == 1:
+        with self._lock:
+            self._lines.append(line if line.isprintable() else escaped(line))
+            is_first = len(self._lines) == 1
+        if is_first:
             try:
                 asyncio.get_running_loop().call_later(FLUSH_AFTER_S, self.flush)
             except RuntimeError:
@@ -71,8 +93,9 @@ class LineHandler(logging.Handler):
 
     def flush(self) -> None:
         """Write the lines that wait."""
-        if self._lines:
+        with self._lock:
             lines, self._lines = self._lines, []
+        if lines:
             sys.stderr.write("\n".join(lines) + "\n")
             sys.stderr.flush()
 

@@ -42,6 +42,15 @@ def test_an_id_is_a_ulid_of_this_moment() -> None:
     assert int(before * 1000) / 1000 <= moment <= datetime.now(UTC).timestamp()
 
 
+def test_ids_count_up_past_their_last_four_characters() -> None:
+    """While the clock stands."""
+    ids = Ids(lambda: 1e9)
+    last = ids.next()
+    while (following := ids.next())[:22] == last[:22]:
+        last = following
+    assert int(ulid.ULID.from_str(following)) == int(ulid.ULID.from_str(last)) + 1
+
+
 def test_ids_increase_across_threads() -> None:
     """None comes twice, each thread's own increase, and those made after all of them are greater."""
     made: list[list[str]] = [[] for _ in range(8)]

@@ -27,17 +27,24 @@ class RequestLog:
         self, method: str, path: str, status: int, duration_ms: float, request_id: str, about: dict[str, Any]
     ) -> None:
         """Log one request, with the additional fields `about`."""
-        fields = {
-            "method": method,
-            "path": path,
-            "status": status,
-            "duration_ms": round(duration_ms, 3),
-            "request_id": request_id,
-            **about,
-        }
-        others = "".join([f" {name}={value}" for name, value in about.items()])
-        message = "%s %s %s %.1f ms request_id=%s%s"
-        log_fields(REQUESTS, now(), fields, message, method, path, status, duration_ms, request_id, others)
+        time, others = now(), "".join([f" {name}={value}" for name, value in about.items()])
+        handler, fields = self._handler, None
+        is_alone = handler.is_alone(REQUESTS)
+        if handler.as_json or not is_alone:
+            fields = {
+                "method": method,
+                "path": path,
+                "status": status,
+                "duration_ms": round(duration_ms, 3),
+                "request_id": request_id,
+                **about,
+            }
+        if is_alone:
+            text = f"{method} {path} {status} {duration_ms:.1f} ms request_id={request_id}{others}"
+            handler.write_line(time, text, fields)
+        else:
+            message = "%s %s %s %.1f ms request_id=%s%s"
+            log_fields(REQUESTS, time, fields or {}, message, method, path, status, duration_ms, request_id, others)
 
     def ended(self, response: Record) -> None:
         """Log a queued task that this server executed."""

@@ -1,14 +1,16 @@
 """Parses requests: a body or a query according to its schema, and a task with its trace context."""
 
 import re
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
+import msgspec
 from aiohttp import web
+from msgspec import Meta, Struct
 from multidict import istr
 from pydantic import BaseModel, ValidationError
 
 from aorch import jsonio
-from aorch.engine.task import Task, new_session_id
+from aorch.engine.task import LONGEST_SESSION_ID, Task, new_session_id
 from aorch.errors import Forbidden, InvalidJSON, ParametersInvalid
 from aorch.ledger.task_keys import CallerKey
 from aorch.server.problems import validation_error
@@ -28,6 +30,33 @@ _NOT_FINITE = re.compile(rb"NaN|Infinity|[0-9][eE]")
 too.)
 """
 _MAX_DIGITS = 300
+
+
+class PlainTask(Struct, forbid_unknown_fields=True):
+    """An ordinary `OrchestrateBody`, which msgspec decodes in a fifth of pydantic's time. A test holds it to that schema."""
+
+    capability: Annotated[str, Meta(min_length=1)]
+    session_id: Annotated[str, Meta(min_length=1, max_length=LONGEST_SESSION_ID)]
+    parameters: dict[str, Any] = {}
+    context: dict[str, Any] = {}
+    agent_id: str | None = None
+    from_agent: str | None = None
+    parent_id: str | None = None
+    timeout_s: Annotated[float, Meta(gt=0)] | None = None
+
+
+_decode_plain = msgspec.json.Decoder(PlainTask).decode
+
+
+def plain_task(raw: bytes) -> PlainTask | None:
+    """Parse a body, or return None if it is anything but ordinary: invalid, with unknown fields, or with U+0000 in a string.
+
+    Then `parse_body` decides.
+    """
+    try:
+        return None if b"\\u0000" in raw else _decode_plain(raw)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None
 
 
 def parse_body(raw: bytes, schema: type[Schema]) -> Schema:
@@ -61,7 +90,7 @@ def parse_query(request: web.Request, schema: type[Schema], **overrides: str) ->
         raise validation_error(error, "query", known) from error
 
 
-def task_of(request: web.Request, body: TaskFields, key: CallerKey | None) -> Task:
+def task_of(request: web.Request, body: TaskFields | PlainTask, key: CallerKey | None) -> Task:
     """Return the task that `body` describes, with that idempotency key. Raises Forbidden if the caller may not use the
     agent that it names.
 

@@ -1,6 +1,7 @@
 """Logs: no text from outside controls a terminal, hides a part of a line or looks like another line."""
 
 import json
+import logging
 import socket
 from contextlib import closing
 
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 from serving import serving
 from waiting import WAIT_S, wait_for
 
-from aorch.logs import escaped
+from aorch.logs import ROOT, SERVICE_LOGGERS, escaped
+from aorch.server.access_log import RequestLog
 
 STEERING = "\x1b[2J\x07\x9b\x7f\u202e\u2066\u200f\u061c\u2028\u0085\U000e0041"
 RAISES = """
@@ -42,6 +44,41 @@ def test_an_escaped_text_is_printable_and_keeps_its_content(text: str) -> None:
 def test_usual_texts_stay_as_they_are() -> None:
     for text in ("GET /v1/health 200", "naïve 数据 天気 \U0001f989", "a\n  b"):
         assert escaped(text) == text
+
+
+@pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
+def test_a_request_has_the_same_line_with_and_without_another_handler(
+    capsys: pytest.CaptureFixture[str], *, as_json: bool
+) -> None:
+    """Only with another handler, of the program that embeds aorch, a record is created."""
+    log = RequestLog(as_json=as_json)
+    records: list[logging.LogRecord] = []
+    other = logging.Handler()
+    other.emit = records.append  # type: ignore[method-assign]
+    request = ("POST", "/v1/%s\u202e", 200, 1.25, "id", {"contract_id": "C1", "caller": "x%d"})
+    before = (ROOT.level, {name: logging.getLogger(name).handlers.copy() for name in SERVICE_LOGGERS})
+    of_pytest, logging.root.handlers = logging.root.handlers, []
+    log.attach()
+    try:
+        log.write(*request)
+        alone = capsys.readouterr().err
+        logging.getLogger("aorch.requests").addHandler(other)
+        log.write(*request)
+        together = capsys.readouterr().err
+    finally:
+        logging.root.handlers = of_pytest
+        logging.getLogger("aorch.requests").removeHandler(other)
+        ROOT.setLevel(before[0])
+        for name, handlers in before[1].items():
+            logging.getLogger(name).handlers = handlers
+    (record,) = records
+    text = "POST /v1/%s\u202e 200 1.2 ms request_id=id contract_id=C1 caller=x%d"
+    assert (record.name, record.levelname, record.getMessage()) == ("aorch.requests", "INFO", text)
+    if as_json:
+        first, second = json.loads(alone), json.loads(together)
+        assert (first | {"time": ""}) == (second | {"time": ""}) == {"time": "", **vars(record)["fields"]}
+    else:
+        assert alone.partition(" ")[2] == together.partition(" ")[2] == text.replace("\u202e", "\\u202e") + "\n"
 
 
 @pytest.mark.parametrize("options", [(), ("--log-json",)], ids=["text", "json"])

@@ -9,7 +9,7 @@ from aorch.server.idempotency import IDEMPOTENCY_KEY, execute_once, idempotency_
 from aorch.server.problems import failure_response
 from aorch.server.request_body import read_body
 from aorch.server.request_context import CONTEXT
-from aorch.server.request_parsing import parse_body, task_of
+from aorch.server.request_parsing import parse_body, plain_task, task_of
 from aorch.server.route import Route
 from aorch.server.schemas.tasks import OrchestrateAnswer, OrchestrateBody
 
@@ -21,7 +21,7 @@ async def orchestrate(request: web.Request) -> web.Response:
     agent itself reports a failure, the status is 200 and `success` is false.
     """
     context, raw = request[CONTEXT], await read_body(request)
-    body, orchestrator = parse_body(raw, OrchestrateBody), context.services.orchestrator
+    body, orchestrator = plain_task(raw) or parse_body(raw, OrchestrateBody), context.services.orchestrator
     key = idempotency_key(request, context.caller.caller_id, raw) if IDEMPOTENCY_KEY in request.headers else None
     task = task_of(request, body, key)
     if key is None:
