@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         AgentMetadata,
         AgentStatus,
         AgentTask,
+        RetryPolicy,
     )
     from aorch.agents.task_progress import report_progress
     from aorch.config.pipeline_config import Step
@@ -86,6 +87,7 @@ _HOMES = {
     "MappedAnswerDict": "aorch.engine.task",
     "Orchestrator": "aorch.orchestrator",
     "Pipeline": "aorch.engine.pipeline",
+    "RetryPolicy": "aorch.agents",
     "Step": "aorch.config.pipeline_config",
     "Task": "aorch.engine.task",
     "TaskDict": "aorch.engine.task",
@@ -137,6 +139,7 @@ __all__ = [
     "Pipeline",
     "QueueFull",
     "ReferenceInvalid",
+    "RetryPolicy",
     "ServiceFailed",
     "ServiceRefused",
     "ServiceUnreachable",

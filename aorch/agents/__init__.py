@@ -1,6 +1,15 @@
 """Agents execute tasks: the base class `Agent`, and the built-in kinds."""
 
-from aorch.agents.base import Agent, AgentAnswer, AgentCapability, AgentMetadata, AgentState, AgentStatus, AgentTask
+from aorch.agents.base import (
+    Agent,
+    AgentAnswer,
+    AgentCapability,
+    AgentMetadata,
+    AgentState,
+    AgentStatus,
+    AgentTask,
+    RetryPolicy,
+)
 from aorch.agents.example import ExampleAgent
 
 __all__ = [
@@ -12,4 +21,5 @@ __all__ = [
     "AgentStatus",
     "AgentTask",
     "ExampleAgent",
+    "RetryPolicy",
 ]

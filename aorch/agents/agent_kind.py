@@ -7,13 +7,21 @@ Each kind is one module. `kinds.py` lists the kinds by the key that selects them
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from aorch.agents.base import Agent, AgentCapability
+from aorch.agents.base import Agent, AgentCapability, RetryPolicy
 from aorch.config.settings import Config
 from aorch.errors import ConfigInvalid, UsageError
+
+
+class RetryConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`retry` of a capability."""
+
+    attempts: Annotated[int, msgspec.Meta(ge=1, le=100)] = 3
+    backoff_s: Annotated[float, msgspec.Meta(ge=0)] = 1.0
+    never: tuple[str, ...] = ()
 
 
 class CapabilityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -22,10 +30,12 @@ class CapabilityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     description: str = ""
     parameters: dict[str, Any] = {}
     idempotent: bool = False
+    retry: RetryConfig = RetryConfig()
 
     def named(self, name: str) -> AgentCapability:
         """The capability, with its name."""
-        return AgentCapability(name, self.description, self.parameters, self.idempotent)
+        retry = RetryPolicy(self.retry.attempts, self.retry.backoff_s, self.retry.never)
+        return AgentCapability(name, self.description, self.parameters, self.idempotent, retry)
 
 
 class AgentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -34,6 +44,7 @@ class AgentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     name: str | None = None
     description: str = ""
     timeout_s: float | None = None
+    idle_timeout_s: float | None = None
     concurrency: int | None = None
 
 

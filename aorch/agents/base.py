@@ -69,18 +69,33 @@ class AgentState(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often a task is tried in all (`attempts`), if that is safe: the agent was not reached, was busy, or was lost and the
+    capability is idempotent. Each pause before a retry by the same agent is twice as long as the last, from `backoff_s`
+    (seconds); if the agent said when it can be called again, it is called then. `never` lists codes of errors that are not
+    retried.
+    """
+
+    attempts: int = 3
+    backoff_s: float = 1.0
+    never: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class AgentCapability:
     """A named skill.
 
     `parameters` is either the short form (`{"text": "string"}`: the types of the parameters that are given) or a JSON Schema
     (draft 2020-12, or the draft in `$schema`). The parameters of a task are validated before the agent is called.
-    `idempotent`: running a task twice has the same effect as once. Only such tasks run again after a crash.
+    `idempotent`: running a task twice has the same effect as once. Only such tasks run again after a crash. `retry`: how often
+    a task is tried.
     """
 
     name: str
     description: str = ""
     parameters: dict[str, Any] = field(default_factory=dict)
     idempotent: bool = False
+    retry: RetryPolicy = RetryPolicy()
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON form: `name`, `description`, `parameters`, `idempotent`."""
@@ -129,8 +144,9 @@ class Agent(ABC):
     """Something that executes tasks.
 
     Extend it, call `super().__init__`, and implement `execute` and `get_capabilities`. `concurrency` is the number of tasks that
-    it runs at once (None: any number); `timeout_s` its time limit in seconds (None: the configured one); `grace_s` the seconds
-    that it may take to clean up after its task was cancelled (None: any). `version` and `endpoint` (what is called outside
+    it runs at once (None: any number); `timeout_s` its time limit in seconds (None: the configured one); `idle_timeout_s` the
+    seconds that it may work without reporting progress (None: any); `grace_s` the seconds that it may take to clean up
+    after its task was cancelled (None: any). `version` and `endpoint` (what is called outside
     this process; None for code in it) are shown in lists.
     """
 
@@ -138,6 +154,7 @@ class Agent(ABC):
     version: str = ""
     concurrency: int | None = None
     timeout_s: float | None = None
+    idle_timeout_s: float | None = None
     grace_s: float | None = 5.0
 
     endpoint: str | None = None

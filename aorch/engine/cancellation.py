@@ -44,6 +44,11 @@ class CancellationWatcher:
             self._looking = True
             self._loop.call_later(LOOK_S, self._start_looking)
 
+    def postpone(self, request_id: str, ends_at: float) -> None:
+        """Let that REQUEST, if it is watched, end at `ends_at` instead."""
+        if (watched := self.watched.get(request_id)) is not None:
+            self.watched[request_id] = watched[0], ends_at
+
     def unwatch(self, request_id: str) -> str | None:
         """Stop watching that REQUEST. Returns who cancelled it, or None."""
         self.watched.pop(request_id, None)

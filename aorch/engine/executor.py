@@ -7,12 +7,13 @@ import math
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from aorch.agents.registered import Registered
 from aorch.agents.registry import Registry
 from aorch.agents.slots import Slots
 from aorch.engine.agent_log import StartWarnings
+from aorch.engine.attempts import RETRIED, Attempts
 from aorch.engine.cancellation import CancellationWatcher
 from aorch.engine.delegation import calling_agent, reject_deadlock
 from aorch.engine.exchange import (
@@ -114,9 +115,17 @@ class TaskExecutor:
             _log.error("the ledger did not accept %d RESPONSEs; their REQUESTs will be answered as interrupted", lost)
 
     async def perform(
-        self, task: Task, on_cut_off: Callable[[Outcome], None] | None = None, *, in_line: bool = False
+        self,
+        task: Task,
+        on_cut_off: Callable[[Outcome], None] | None = None,
+        *,
+        in_line: bool = False,
+        on_progress: Callable[[Any], None] | None = None,
     ) -> Answer:
         """Execute `task`. Both contracts are durable when this returns, regardless of the outcome.
+
+        If an agent is unreachable, busy or lost, another attempt is made if that is safe (see attempts.py). `on_progress`
+        gets what the agent reports while it works.
 
         The task's timeout includes the wait for a slot of the agent, except with `in_line`, for callers that start more
         tasks than the agent can run at once and let them wait.
@@ -142,14 +151,18 @@ class TaskExecutor:
             return await self.refuse(request, refusal, started, task.idempotency if task.refusal_uses_key else None)
         agent, state = registered.agent, self._loops[asyncio.get_running_loop()]
         request = request_of(task, agent.agent_id, from_agent, parent_id, routing, owner_id)
-        invocation, outcome = Invocation(self, agent, request.contract_id, outer), None
+        invocation, outcome = Invocation(self, agent, request.contract_id, outer, on_progress=on_progress), None
         try:
             outcome = await self._run(task, request, registered, invocation, state.watcher, in_line=in_line)
+            if outcome.failure in RETRIED:
+                failed, outcome = outcome, None
+                registered, outcome = await self._retry(task, request, registered, invocation, failed)
             patience_s = PATIENCE_S if outer is None else math.inf
             return await _respond(state.saver, request, registered, outcome, started, patience_s)
         except asyncio.CancelledError:
             if outcome is None:
                 outcome = invocation.cut_off("cancelled by the caller", AgentCancelled)
+                registered = self.registry.find(invocation.agent.agent_id) or registered
                 await _respond_last(state.saver, request, registered, outcome, started)
             if on_cut_off is not None:
                 on_cut_off(outcome)
@@ -160,6 +173,14 @@ class TaskExecutor:
             outcome = outcome_of_fault(error, delivered=invocation.delivered)
             await _respond_last(state.saver, request, registered, outcome, started)
             raise
+
+    async def _retry(
+        self, task: Task, request: Record, registered: Registered, invocation: Invocation, failed: Outcome
+    ) -> tuple[Registered, Outcome]:
+        """Make further attempts at a task whose first one has `failed`. Returns the last agent, and its outcome."""
+        attempts = Attempts(task, request, registered, invocation)
+        outcome = await attempts.proceed(failed, self.registry, self.ledger, self.watcher)
+        return attempts.registered, outcome
 
     async def refuse(self, request: Record, refusal: AorchError, started: float, key: TaskKey | None = None) -> Answer:
         """Commit `request` and a RESPONSE that states why no agent was called, and return the answer."""
@@ -244,7 +265,7 @@ class TaskExecutor:
         try:
             registered, _ = choose(self.registry, task) or await check_and_choose(self.registry, task)
             registered.check(task.capability, task.parameters)
-            outcome = await self._run_claimed(task, request, registered)
+            registered, outcome = await self._run_claimed(task, request, registered)
         except NoAgentAvailable:
             await _retried(lambda: self.ledger.give_back(request.contract_id, called=False))
             raise
@@ -264,7 +285,7 @@ class TaskExecutor:
                 report(unsaved)
                 await asyncio.shield(unsaved.saving)
 
-    async def _run_claimed(self, task: Task, request: Record, registered: Registered) -> Outcome:
+    async def _run_claimed(self, task: Task, request: Record, registered: Registered) -> tuple[Registered, Outcome]:
         request_id, watcher = request.contract_id, self.watcher
         limit_s = task.timeout_s or registered.agent.timeout_s or self.timeout_s
         invocation = Invocation(self, registered.agent, request_id)
@@ -274,11 +295,14 @@ class TaskExecutor:
             except AgentTimedOut as late:  # it can wait in the queue instead
                 raise NoAgentAvailable(str(late), late.hint) from late
             if cancelled_by is not None:
-                return cancelled_before_call(cancelled_by)
+                return registered, cancelled_before_call(cancelled_by)
             try:
-                return await invoke(invocation, document_of(task, request), limit_s, watcher)
+                outcome = await invoke(invocation, document_of(task, request), limit_s, watcher)
             finally:
                 invocation.when_done(registered.release)
+            if outcome.failure in RETRIED:
+                return await self._retry(task, request, registered, invocation, outcome)
+            return registered, outcome
         except asyncio.CancelledError:
             # if the ledger does not accept it now, the next process that opens it does the same
             giving_back = asyncio.ensure_future(self.ledger.give_back(request_id, called=invocation.delivered))

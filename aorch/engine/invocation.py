@@ -7,6 +7,7 @@ import inspect
 import threading
 from collections.abc import Callable
 from contextvars import ContextVar, copy_context
+from functools import partial
 from inspect import CO_COROUTINE
 from typing import Any, Protocol, cast
 
@@ -49,7 +50,8 @@ class Invocation(Struct):
     """A call of `agent` for that REQUEST. `outer` is the invocation whose code delegated the task.
 
     `details` goes into the metadata of the RESPONSE, however the call ends. `delivered` becomes True once the agent has the
-    task. `partial` is the data of an interrupted call, with its JSON text. `on_progress` gets what the agent reports.
+    task. `partial` is the data of an interrupted call, with its JSON text. `on_progress` gets what the agent reports;
+    `on_activity` renews its `idle_timeout_s`. `ends_at` is the end of the task's time, on the loop's clock.
     """
 
     executor: Executor
@@ -62,12 +64,21 @@ class Invocation(Struct):
     task: asyncio.Task[Outcome] | None = None
     thread: concurrent.futures.Future[None] | None = None
     on_progress: Callable[[Any], None] | None = None
+    on_activity: Callable[[], None] | None = None
+    ends_at: float = 0.0
+
+    def start_over(self, agent: Agent) -> None:
+        """Become the call of `agent`, after the previous one has ended."""
+        self.agent, self.details, self.delivered, self.partial = agent, {}, False, (None, None)
+        self.task, self.thread, self.on_activity = None, None, None
 
     def report(self, progress: Any) -> None:
         """Pass the agent's `progress` to `on_progress`, in the event loop of the call. Any thread may call this."""
-        if self.on_progress is not None and self.task is not None and not self.task.done():
-            with contextlib.suppress(RuntimeError):  # the loop is closed
-                self.task.get_loop().call_soon_threadsafe(self.on_progress, progress)
+        if self.task is not None and not self.task.done():
+            for act in (self.on_activity, self.on_progress and partial(self.on_progress, progress)):
+                if act is not None:
+                    with contextlib.suppress(RuntimeError):  # the loop is closed
+                        self.task.get_loop().call_soon_threadsafe(act)
 
     def when_done(self, act: Callable[[str], None]) -> None:
         """Call `act` with the REQUEST's id once no code of the agent runs any more; possibly in another thread. Threads,
@@ -111,7 +122,11 @@ async def invoke(
     loop, agent = asyncio.get_running_loop(), invocation.agent
     done: asyncio.Future[None] = asyncio.Future(loop=loop)  # like asyncio.wait, in half the time
     call = invocation.task = loop.create_task(_run_agent(invocation, document, done))
-    watcher.watch(invocation.request_id, done, ends_at or loop.time() + timeout_s)
+    ends_at = invocation.ends_at = ends_at or loop.time() + timeout_s
+    if agent.idle_timeout_s is None:
+        watcher.watch(invocation.request_id, done, ends_at)
+    else:
+        _watch_idle(invocation, done, agent.idle_timeout_s, ends_at, watcher)
     try:
         await done
     except asyncio.CancelledError:
@@ -123,13 +138,32 @@ async def invoke(
         await _stop(call, agent.grace_s)
         if cancelled_by is not None:
             return invocation.cut_off(f"cancelled by {cancelled_by}", AgentCancelled)
-        late = (
-            "gave no answer" if invocation.delivered else f"was not called (all {MAX_THREADS} agent threads are busy)"
-        )
-        return invocation.cut_off(f"{agent.agent_id} {late} within {timeout_s:g} s", AgentTimedOut)
+        return invocation.cut_off(_late(invocation, timeout_s, is_idle=loop.time() < ends_at - 0.001), AgentTimedOut)
     if call.cancelled():
         return Outcome(error=f"{agent.agent_id} cancelled itself", failure=AgentFailed, details=invocation.details)
     return call.result()
+
+
+def _watch_idle(
+    invocation: Invocation, done: "asyncio.Future[None]", idle_s: float, ends_at: float, watcher: CancellationWatcher
+) -> None:
+    """Watch a call that ends once the agent has reported nothing for `idle_s` seconds, and at `ends_at`."""
+    loop = asyncio.get_running_loop()
+
+    def next_end() -> float:
+        return min(ends_at, loop.time() + idle_s)
+
+    invocation.on_activity = lambda: watcher.postpone(invocation.request_id, next_end())
+    watcher.watch(invocation.request_id, done, next_end())
+
+
+def _late(invocation: Invocation, timeout_s: float, *, is_idle: bool) -> str:
+    agent = invocation.agent
+    if not invocation.delivered:
+        return f"{agent.agent_id} was not called (all {MAX_THREADS} agent threads are busy) within {timeout_s:g} s"
+    if is_idle:
+        return f"{agent.agent_id} reported no progress for {agent.idle_timeout_s:g} s (idle_timeout_s)"
+    return f"{agent.agent_id} gave no answer within {timeout_s:g} s"
 
 
 async def _run_agent(invocation: Invocation, document: dict[str, Any], done: "asyncio.Future[None]") -> Outcome:

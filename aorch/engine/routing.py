@@ -1,5 +1,6 @@
 """Routing: which agent executes a task."""
 
+from collections.abc import Container
 from typing import Any
 
 from aorch.agents.base import AgentCapability
@@ -61,6 +62,12 @@ async def check_and_choose(registry: Registry, task: Task) -> Choice:
     raise NoAgentAvailable(
         f"No agent available for capability: {task.capability} ({problems})", "See `aorch agents check`."
     )
+
+
+def choose_other(registry: Registry, task: Task, tried: Container[str]) -> Registered | None:
+    """The agent for another attempt at `task`: like `choose`, but none of `tried` (ids). None if no other can take it now."""
+    others = [each for each in _candidates(registry, task) if each.able and each.agent.agent_id not in tried]
+    return min(others, key=lambda each: len(each.holders) + (_LOCKED if each.locked() else 0), default=None)
 
 
 def capability_for(registry: Registry, task: Task) -> AgentCapability:

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from aorch import jsonio
 from aorch.agents.failure import text_of
-from aorch.errors import AgentFailed, AorchError, UsageError, by_code
+from aorch.errors import AgentBusy, AgentFailed, AorchError, UsageError, by_code
 from aorch.ids import new_id
 from aorch.ledger import priorities
 from aorch.ledger.record import ORCHESTRATOR, number_in, text_in
@@ -125,7 +125,8 @@ class Outcome(Struct):
     """The outcome of a task: `result` (with its JSON text). After a failure also `error`, the kind of `failure` and a hint;
     `result` is then set only if the agent returned data too. `delivered`: whether the agent received the task (None:
     unknown). `retry_safe`: whether the task can be run again without taking effect twice (None: it can if it was not
-    delivered or its capability is idempotent). `details` goes into the metadata of the RESPONSE.
+    delivered or its capability is idempotent). `retry_after_s`: when a busy agent can be called again, if it said so.
+    `details` goes into the metadata of the RESPONSE.
     """
 
     result: Any = None
@@ -135,6 +136,7 @@ class Outcome(Struct):
     hint: str = ""
     delivered: bool | None = True
     retry_safe: bool | None = None
+    retry_after_s: float | None = None
     details: dict[str, Any] = {}
     duration_ms: float = 0.0
 
@@ -144,7 +146,8 @@ def outcome_of(error: AorchError, *, delivered: bool | None = True, details: dic
     retry_safe = None
     if isinstance(error, AgentFailed):
         delivered, retry_safe = error.delivered, error.retry_safe
-    return Outcome(None, None, text_of(error), type(error), error.hint, delivered, retry_safe, details or {})
+    after_s = error.retry_after_s if isinstance(error, AgentBusy) else None
+    return Outcome(None, None, text_of(error), type(error), error.hint, delivered, retry_safe, after_s, details or {})
 
 
 class Answer(Struct):

@@ -9,7 +9,6 @@ from aorch import Orchestrator
 
 TREE = """
 import asyncio
-from waiting import WAIT_S
 from aorch import Agent, AgentCapability, Orchestrator
 
 class Asking(Agent):
@@ -25,7 +24,7 @@ class Asking(Agent):
 class AskingFromThread(Asking):
     def execute(self, task):
         asked = self.orchestrator.orchestrate(session_id=task["session_id"], task=self.asks(task))
-        answer = asyncio.run_coroutine_threadsafe(asked, self.orchestrator.loop).result(WAIT_S)
+        answer = asyncio.run_coroutine_threadsafe(asked, self.orchestrator.loop).result(30)
         return {"success": answer["success"], "data": answer["data"], "error": answer["error"]}
 
 async def main():

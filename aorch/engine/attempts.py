@@ -1,0 +1,163 @@
+"""Further attempts at a task whose agent was not reached, was busy, or was lost. Only what is safe is tried again."""
+
+import asyncio
+import contextlib
+
+from aorch.agents.base import AgentCapability
+from aorch.agents.registered import Registered
+from aorch.agents.registry import Registry
+from aorch.backoff import Backoff
+from aorch.clock import now
+from aorch.engine.cancellation import CancellationWatcher
+from aorch.engine.delegation import reject_deadlock
+from aorch.engine.exchange import cancelled_before_call, document_of
+from aorch.engine.invocation import Invocation, invoke
+from aorch.engine.routing import check_and_choose, choose_other
+from aorch.engine.task import Outcome, Task, outcome_of
+from aorch.errors import (
+    AgentBusy,
+    AgentLost,
+    AgentNotStarted,
+    AgentTimedOut,
+    AgentUnreachable,
+    AorchError,
+    LedgerError,
+    NoAgent,
+)
+from aorch.ledger.attempt import Attempt
+from aorch.ledger.ledger import Ledger
+from aorch.ledger.record import Record
+
+RETRIED = frozenset[type[AorchError]]((AgentUnreachable, AgentBusy, AgentLost))
+"""The failures after which another attempt may be safe."""
+LONGEST_PAUSE_S = 60.0
+"""Maximum pause between attempts, if the agent does not ask for a longer one."""
+JITTER = (0.8, 1.2)
+MOST_SHOWN = 8
+"""Maximum number of attempts in the metadata of a RESPONSE; the table `attempts` has all of them."""
+
+
+class Attempts:
+    """The attempts at `task`, of which the one by `registered` has failed: that attribute is the agent of the latest one.
+
+    All attempts share `invocation` and the time of the task.
+    """
+
+    def __init__(self, task: Task, request: Record, registered: Registered, invocation: Invocation) -> None:
+        self.registered, self._invocation = registered, invocation
+        self._task, self._request, self._ends_at = task, request, invocation.ends_at
+        self._ended: list[Attempt] = []
+        self._started_at = request.created_at
+
+    async def proceed(
+        self, outcome: Outcome, registry: Registry, ledger: Ledger, watcher: CancellationWatcher
+    ) -> Outcome:
+        """Make attempts until one succeeds, none is safe, or time or their number has run out. Returns the last outcome.
+
+        Each attempt is in the ledger before the next agent is called. If the ledger does not accept it, there is none.
+        """
+        delivered, cancelled = outcome.delivered, None
+        while self._may_retry(outcome):
+            chosen = await self._choose(outcome, registry, ledger, watcher)
+            cancelled = chosen if isinstance(chosen, Outcome) else None
+            if not isinstance(chosen, Registered) or not await self._begin(outcome, chosen, ledger):
+                break
+            outcome = await self._call(watcher)
+            outcome.delivered = delivered = _combined(delivered, outcome.delivered)
+        if not self._ended:
+            return cancelled or outcome
+        ended = [*self._ended, self._attempt(outcome)]
+        with contextlib.suppress(LedgerError):  # the RESPONSE says the same
+            await ledger.write_attempts(ended[-1])
+        shown = [{"agent_id": each.agent_id, "code": each.code} for each in ended[-MOST_SHOWN:]]
+        last = cancelled or outcome
+        last.details = {**last.details, "attempts": len(ended), "tried": shown}
+        return last
+
+    @property
+    def _capability(self) -> AgentCapability:
+        return self.registered.capabilities[self._task.capability]
+
+    def _may_retry(self, outcome: Outcome) -> bool:
+        failure, retry = outcome.failure, self._capability.retry
+        if failure not in RETRIED or len(self._ended) + 1 >= retry.attempts or failure.code in retry.never:
+            return False
+        return outcome.delivered is False or outcome.retry_safe is True or self._capability.idempotent
+
+    async def _choose(
+        self, outcome: Outcome, registry: Registry, ledger: Ledger, watcher: CancellationWatcher
+    ) -> Registered | Outcome | None:
+        """The agent for the next attempt: another one at once, otherwise any after a pause.
+
+        None: there is none, or no time for it. An Outcome: the task was cancelled.
+        """
+        self.registered.refresh_soon()
+        tried = {each.agent_id for each in self._ended} | {self.registered.agent.agent_id}
+        other = choose_other(registry, self._task, tried)
+        if other is not None and self._accepts(other, ledger):
+            return other
+        retry, loop = self._capability.retry, asyncio.get_running_loop()
+        backoff = Backoff(retry.backoff_s, LONGEST_PAUSE_S, JITTER)
+        for failures in range(len(self._ended) + 1, retry.attempts):
+            pause_s = backoff.pause_s(failures) if outcome.retry_after_s is None else outcome.retry_after_s
+            if loop.time() + pause_s >= self._ends_at:
+                return None
+            if (cancelled_by := await watcher.pause(self._request.contract_id, pause_s)) is not None:
+                return cancelled_before_call(cancelled_by)
+            with contextlib.suppress(NoAgent):  # none can take the task yet
+                chosen, _ = await check_and_choose(registry, self._task)
+                return chosen if self._accepts(chosen, ledger) else None
+        return None
+
+    def _accepts(self, registered: Registered, ledger: Ledger) -> bool:
+        """Whether the task fits the agent's schema (agents may have different ones), and would not wait for itself."""
+        try:
+            registered.check(self._task.capability, self._task.parameters)
+            if self._request.parent_id is not None and registered.locked():
+                reject_deadlock(ledger, registered, self._request.parent_id)
+        except AorchError:
+            return False
+        return True
+
+    async def _begin(self, failed: Outcome, registered: Registered, ledger: Ledger) -> bool:
+        """Commit how the last attempt failed and that `registered` makes the next one. False: the ledger does not accept it."""
+        ended, moment = self._attempt(failed), now()
+        number = len(self._ended) + 2
+        begun = Attempt(self._request.contract_id, number, registered.agent.agent_id, moment)
+        try:
+            await ledger.write_attempts(ended, begun)
+        except LedgerError:
+            return False
+        self._ended.append(ended)
+        self.registered, self._started_at = registered, moment
+        self._invocation.start_over(registered.agent)
+        return True
+
+    def _attempt(self, outcome: Outcome) -> Attempt:
+        """The latest attempt, which has ended with `outcome`."""
+        code = outcome.failure.code if outcome.failure is not None else None
+        agent_id, number = self.registered.agent.agent_id, len(self._ended) + 1
+        return Attempt(self._request.contract_id, number, agent_id, self._started_at, now(), code, outcome.error)
+
+    async def _call(self, watcher: CancellationWatcher) -> Outcome:
+        loop, registered, invocation = asyncio.get_running_loop(), self.registered, self._invocation
+        request_id, left_s = self._request.contract_id, max(0.001, self._ends_at - loop.time())
+        try:
+            if (cancelled_by := await watcher.take_slot(request_id, registered, left_s)) is not None:
+                return cancelled_before_call(cancelled_by)
+        except AgentTimedOut as late:
+            return outcome_of(late, delivered=False)
+        try:
+            document = document_of(self._task, self._request)
+            return await invoke(invocation, document, left_s, watcher, self._ends_at)
+        except AgentNotStarted as lack:
+            return outcome_of(lack, delivered=False)
+        finally:
+            invocation.when_done(registered.release)
+
+
+def _combined(before: bool | None, after: bool | None) -> bool | None:
+    """Whether any of the attempts was delivered; None if that is unknown."""
+    if before is True or after is True:
+        return True
+    return None if before is None or after is None else False

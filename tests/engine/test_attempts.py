@@ -1,0 +1,181 @@
+"""Further attempts at a task: when they are safe, which agent makes them, and what the ledger says."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aorch import (
+    Agent,
+    AgentBusy,
+    AgentCapability,
+    AgentFailed,
+    AgentLost,
+    AgentTask,
+    AgentUnreachable,
+    Answer,
+    Orchestrator,
+    RetryPolicy,
+    Task,
+    report_progress,
+)
+from aorch.ledger.attempt import Attempt
+
+UNREACHABLE, LOST, FAILED = AgentUnreachable("refused"), AgentLost("broken"), AgentFailed("wrong")
+
+
+class Flaky(Agent):
+    """Raises what it was given, one after the other, and then succeeds. `calls` counts its calls."""
+
+    def __init__(self, agent_id: str, *faults: Exception, **declared: Any) -> None:
+        super().__init__(agent_id, agent_id)
+        self.faults, self.calls = list(faults), 0
+        self.capability = AgentCapability("work", retry=declared.pop("retry", RetryPolicy(backoff_s=0.01)), **declared)
+
+    def get_capabilities(self) -> list[AgentCapability]:
+        return [self.capability]
+
+    async def execute(self, task: AgentTask) -> dict[str, object]:
+        self.calls += 1
+        if self.faults:
+            raise self.faults.pop(0)
+        return {"success": True, "data": self.agent_id}
+
+
+@asynccontextmanager
+async def working(ledger: Path, *agents: Agent) -> AsyncIterator[Orchestrator]:
+    async with Orchestrator(ledger) as orchestrator:
+        for agent in agents:
+            orchestrator.register_agent(agent)
+        yield orchestrator
+
+
+def attempts(orchestrator: Orchestrator, answer: Answer) -> list[tuple[int, str, str | None, bool]]:
+    found: list[Attempt] = orchestrator.executor.ledger.attempts(answer.contract_id)
+    return [(each.number, each.agent_id, each.code, each.ended_at is not None) for each in found]
+
+
+async def test_another_agent_is_tried_at_once_and_the_ledger_has_both_attempts(tmp_path: Path) -> None:
+    first, second = Flaky("first", UNREACHABLE, retry=RetryPolicy(backoff_s=60)), Flaky("second")
+    async with working(tmp_path / "ledger.db", first, second) as orchestrator:
+        answer = await orchestrator.perform(Task("work", {}, "s"))
+        assert (answer.success, answer.data, answer.agent_id) == (True, "second", "second")
+        assert attempts(orchestrator, answer) == [(1, "first", "agent_unreachable", True), (2, "second", None, True)]
+        request, response = await orchestrator.get_contracts("s")
+    assert (request["to_agent"], response["from_agent"]) == ("first", "second")
+    tried = [{"agent_id": "first", "code": "agent_unreachable"}, {"agent_id": "second", "code": None}]
+    assert (response["metadata"]["attempts"], response["metadata"]["tried"]) == (2, tried)
+
+
+async def test_a_first_attempt_that_succeeds_has_no_row(tmp_path: Path) -> None:
+    async with working(tmp_path / "ledger.db", Flaky("only")) as orchestrator:
+        answer = await orchestrator.perform(Task("work", {}, "s"))
+        assert attempts(orchestrator, answer) == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "idempotent", "calls", "code", "delivered", "retry_safe"),
+    [
+        (UNREACHABLE, False, 3, "agent_unreachable", False, True),
+        (AgentBusy("full"), False, 3, "agent_busy", True, True),
+        (LOST, True, 3, "agent_lost", None, True),
+        (LOST, False, 1, "agent_lost", None, False),
+        (FAILED, True, 1, "agent_failed", True, True),
+        (AgentUnreachable("half sent", delivered=None), False, 1, "agent_unreachable", None, False),
+    ],
+)
+async def test_only_what_is_safe_is_tried_again(
+    tmp_path: Path,
+    fault: Exception,
+    idempotent: bool,
+    calls: int,
+    code: str,
+    delivered: bool | None,
+    retry_safe: bool,
+) -> None:
+    agent = Flaky("only", *[fault] * 9, idempotent=idempotent)
+    async with working(tmp_path / "ledger.db", agent) as orchestrator:
+        answer = await orchestrator.perform(Task("work", {}, "s"))
+        assert (answer.success, agent.calls) == (False, calls)
+        assert len(attempts(orchestrator, answer)) == (calls if calls > 1 else 0)
+        metadata = (await orchestrator.get_contracts("s"))[1]["metadata"]
+    assert (metadata["code"], metadata["delivered"], metadata["retry_safe"]) == (code, delivered, retry_safe)
+    assert metadata.get("attempts") == (calls if calls > 1 else None)
+
+
+async def test_the_policy_of_the_capability_limits_attempts_and_names_codes(tmp_path: Path) -> None:
+    more = Flaky("more", *[UNREACHABLE] * 4, retry=RetryPolicy(5, 0.001))
+    never = Flaky("never", *[UNREACHABLE] * 4, retry=RetryPolicy(5, 0.001, ("agent_unreachable",)))
+    for agent, calls in ((more, 5), (never, 1)):
+        async with working(tmp_path / f"{agent.agent_id}.db", agent) as orchestrator:
+            answer = await orchestrator.perform(Task("work", {}, "s"))
+        assert (answer.success, agent.calls) == (calls == 5, calls)
+
+
+async def test_a_busy_agent_is_called_again_when_it_said_unless_time_ends_before(tmp_path: Path) -> None:
+    soon = Flaky("soon", AgentBusy("full", retry_after_s=0.2), retry=RetryPolicy(backoff_s=60))
+    late = Flaky("late", AgentBusy("full", retry_after_s=60))
+    loop = asyncio.get_running_loop()
+    async with working(tmp_path / "soon.db", soon) as orchestrator:
+        started = loop.time()
+        assert (await orchestrator.perform(Task("work", {}, "s", timeout_s=30))).success
+        assert loop.time() - started >= 0.2
+    async with working(tmp_path / "late.db", late) as orchestrator:
+        answer = await orchestrator.perform(Task("work", {}, "s", timeout_s=30))
+        assert (answer.success, answer.error, late.calls) == (False, "full", 1)
+
+
+async def test_a_cancelled_task_makes_no_more_attempts(tmp_path: Path) -> None:
+    agent = Flaky("only", *[UNREACHABLE] * 9, retry=RetryPolicy(3, backoff_s=30))
+    async with working(tmp_path / "ledger.db", agent) as orchestrator:
+        task = asyncio.create_task(orchestrator.perform(Task("work", {}, "s")))
+        await until(lambda: agent.calls)
+        [request] = await orchestrator.get_contracts("s")
+        await orchestrator.executor.ledger.cancel(request["contract_id"], "ann")
+        answer = await task
+        assert (answer.error, agent.calls) == ("cancelled by ann", 1)
+
+
+async def test_a_requested_agent_is_the_only_one_that_is_tried(tmp_path: Path) -> None:
+    first, second = Flaky("first", *[UNREACHABLE] * 9), Flaky("second")
+    async with working(tmp_path / "ledger.db", first, second) as orchestrator:
+        answer = await orchestrator.perform(Task("work", {}, "s", agent_id="first"))
+        assert (answer.success, first.calls, second.calls) == (False, 3, 0)
+
+
+class Talking(Agent):
+    """Reports its progress every 50 ms, ten times; then it is silent for as long as it was asked."""
+
+    idle_timeout_s = 0.4
+
+    def __init__(self) -> None:
+        super().__init__("talking", "Talking")
+
+    def get_capabilities(self) -> list[AgentCapability]:
+        return [AgentCapability("talk")]
+
+    async def execute(self, task: AgentTask) -> dict[str, object]:
+        for done in range(10):
+            report_progress({"done": done})
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(task["parameters"]["silence_s"])
+        return {"success": True, "data": None}
+
+
+async def test_progress_goes_to_the_caller_and_renews_the_idle_timeout(tmp_path: Path) -> None:
+    heard: list[Any] = []
+    async with working(tmp_path / "ledger.db", Talking()) as orchestrator:
+        answer = await orchestrator.executor.perform(Task("talk", {"silence_s": 0}, "s"), on_progress=heard.append)
+        assert (answer.success, heard) == (True, [{"done": done} for done in range(10)])
+        answer = await orchestrator.perform(Task("talk", {"silence_s": 30}, "s"))
+    assert (answer.failure and answer.failure.code) == "agent_timed_out"
+    assert answer.error == "talking reported no progress for 0.4 s (idle_timeout_s)"
+
+
+async def until(holds: Callable[[], Any]) -> None:
+    async with asyncio.timeout(30):
+        while not holds():  # noqa: ASYNC110  what it waits for is set by another task
+            await asyncio.sleep(0.005)
