@@ -145,7 +145,7 @@ class Orchestrator:
         """
 
         def read() -> Task:
-            from aorch.engine.resume import task_again  # noqa: PLC0415  SQLAlchemy is for reading only
+            from aorch.engine.resume import task_again  # noqa: PLC0415  most programs only run tasks
 
             return task_again(self.config.ledger, contract_id, self.registry)
 
@@ -228,7 +228,7 @@ class Orchestrator:
         """The contracts of a session (or all), oldest first, in their JSON form."""
 
         def read() -> list[dict[str, Any]]:
-            from aorch.ledger.reader import Filter, Reader  # noqa: PLC0415  SQLAlchemy is for reading only
+            from aorch.ledger.reader import Filter, Reader  # noqa: PLC0415  most programs only run tasks
 
             with Reader(self.config.ledger) as reader:
                 page = reader.page(Filter(session_id=session_id), limit=limit, newest_first=False)
@@ -245,7 +245,7 @@ class Orchestrator:
 
         def count() -> dict[str, Any]:
             from aorch.govern.status_summary import summary  # noqa: F401, PLC0415  imported here, outside the loop
-            from aorch.ledger.reader import Reader  # noqa: PLC0415  SQLAlchemy is for reading only
+            from aorch.ledger.reader import Reader  # noqa: PLC0415  most programs only run tasks
 
             with Reader(self.config.ledger) as reader:
                 return reader.counts()

@@ -52,7 +52,7 @@ def make_both(folder: Path, environment: dict[str, str]) -> dict[int, Path]:
 def make(many: int, ledger: Path) -> None:
     """A new ledger of `many` contracts."""
     from aorch.ledger.sqlite.opening import connect
-    from aorch.ledger.statements import INSERT_CONTRACT
+    from aorch.ledger.sqlite.statements import INSERT_CONTRACT
 
     building = ledger.with_suffix(".building")
     with closing(connect(building)) as connection:

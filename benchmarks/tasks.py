@@ -156,7 +156,7 @@ def claiming(goals: Goals, fresh: Callable[[], Path], rounds: int) -> None:
     from aorch.ids import new_id
     from aorch.ledger.ledger import Ledger
     from aorch.ledger.record import Record
-    from aorch.ledger.statements import ENQUEUE
+    from aorch.ledger.sqlite.statements import ENQUEUE
     from aorch.ledger.task_queue import Capacity
 
     def filled(many: int) -> Path:

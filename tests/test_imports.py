@@ -83,6 +83,37 @@ def plain(module_home: Home) -> set[str]:
     return packages(watched(module_home, {}, "-c", "")[1])
 
 
+READS = {
+    "contracts list": "\techo\t",
+    "contracts list --session work --text first --json": '"Echo: first"',
+    "contracts show ID": "Echo: first",
+    "contracts show ID --tree": "echo by agent_example_001",
+    "contracts tail": "\techo\t",
+    "contracts export": '"Echo: first"',
+    "contracts wait ID": "Echo: first",
+    "status": "contracts  2 in 1 session",
+    "memory list": "\twork\t",
+    "memory show work": "mem_",
+    "memory search first": "first",
+    "memory verify --all": "1 ",
+    "trace status": "contracts  ",
+    "tokens list": "",
+    "plugins list": "",
+}
+"""Commands that read the ledger, and what each prints."""
+
+
+def test_a_command_that_reads_imports_no_database_toolkit(home: Home, plain: set[str]) -> None:
+    """Nothing beyond what every command imports, on a ledger that is there already."""
+    home.aorch("run", "echo", "text=first", "--session", "work")
+    home.aorch("compress", "work")
+    request_id = home.aorch("contracts", "export").out.split('"contract_id":"')[1][:26]
+    for command, printed in READS.items():
+        out, imported = watched(home, {}, "-m", "aorch", *command.replace("ID", request_id).split())
+        assert printed in out, command
+        assert packages(imported) - plain <= START, command
+
+
 def watched(home: Home, environment: dict[str, str], *arguments: str) -> tuple[str, set[str]]:
     """What Python prints, and the modules that it imports (`-v` tells of each)."""
     done = subprocess.run(

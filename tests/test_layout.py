@@ -11,7 +11,7 @@ NAMED_AFTER_A_NOUN = ("aorch/cli/commands/", "aorch/server/routes/", "aorch/serv
 
 MOST_LINES_OF_A_FILE = 400
 MOST_LINES_OF_A_FUNCTION = 60
-GENERATED = {"aorch/ledger/statements.py"}
+GENERATED = {"aorch/ledger/sqlite/statements.py"}
 SUPPORT = {"support", "examples"}
 """Folders of tests that mirror no folder of the package."""
 

@@ -9,9 +9,9 @@ from typing import Any
 from aorch import jsonio
 from aorch.engine.task import Answer, answer_from_contracts
 from aorch.errors import LedgerError, NotFound
-from aorch.ledger import statements, task_queue
+from aorch.ledger import task_queue
 from aorch.ledger.changes import Changes, Watcher
-from aorch.ledger.database import Database
+from aorch.ledger.database import Database, statements
 from aorch.ledger.record import REQUEST, Record
 
 POLL_S = 0.02

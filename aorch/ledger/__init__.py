@@ -1,16 +1,15 @@
 """The store of contracts: a database that its owner can query, verify and export.
 
 database.py the one object that opens it: `read()`, `write()`; changes.py: notifies watchers of commits
-schema.py          the tables, for migrations, reading and the generated statements
+schema.py          the tables, for migrations and the generated SQL
 record.py          a contract in memory
-queries/           the constant SQL as expressions; statements.py: as text, generated from them
+queries/           the SQL as expressions; generate_statements.py: makes the text of sqlite/statements.py from them
 writer.py          group commit: one writer thread per process
 ledger.py the Ledger: writing, and the reads that writing needs
 task_queue.py      queued REQUESTs: claiming, cancelling, recovery
-reader.py          lists, pages, whole exchanges, what is new (SQLAlchemy); reader_pool.py: in threads
-filters.py         a Filter, and the selects made from it
+reader.py          lists, pages, whole exchanges, what is new; reader_pool.py: in threads
+filters.py         a Filter, and the selects made from it; selection.py: composes them from generated pieces
 search.py          full-text search
-session_list.py    the selects of sessions
 tree.py            delegated REQUESTs as a tree
 completion.py      what shell completion reads
 batch_register.py  what earlier runs of a batch did

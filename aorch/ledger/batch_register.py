@@ -1,12 +1,11 @@
-"""Reading batches: the results of their lines, and the unfinished tasks of a session. Without SQLAlchemy, for a fast start."""
+"""Reading batches: the results of their lines, and the unfinished tasks of a session."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from aorch import jsonio
-from aorch.ledger import statements
-from aorch.ledger.database import Database
+from aorch.ledger.database import Database, statements
 from aorch.ledger.record import COMPLETED, Record
 
 LONGEST_RESULT = 64 * 1024

@@ -1,11 +1,10 @@
-"""Reads a ledger for shell completion, without SQLAlchemy and without an upgrade. Returns nothing if that fails."""
+"""Reads a ledger for shell completion, without an upgrade. Returns nothing if that fails."""
 
 from pathlib import Path
 from typing import Any
 
 from aorch.errors import LedgerError
-from aorch.ledger import statements
-from aorch.ledger.database import Database
+from aorch.ledger.database import Database, statements
 
 MOST = 100
 

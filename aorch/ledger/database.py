@@ -1,7 +1,10 @@
-"""The interface of the ledger to its database. Only this module and search.py import the driver; so far there is only one,
-for SQLite. A driver for a second database must define the same names, in a package like `ledger/sqlite/`.
+"""The interface of the ledger to its database. Only this module and search.py import a database's package; so far there is
+one, `ledger/sqlite/`. The package of a second database must define the same names.
+
+`statements` is the module with the generated SQL (queries/) in the dialect of the database.
 """
 
+from aorch.ledger.sqlite import statements
 from aorch.ledger.sqlite.connection import (
     Connection,
     ConstraintError,
@@ -35,6 +38,7 @@ __all__ = [
     "is_taken_key",
     "owner_ids",
     "savepoint",
+    "statements",
     "transaction",
     "translated",
 ]

@@ -1,29 +1,16 @@
 """A Filter of contracts, and the selects made from it."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Text, and_, case, cast, literal_column, or_, select, type_coerce
-from sqlalchemy.orm import aliased
-from sqlmodel import col
-
 from aorch import jsonio
-from aorch.ledger.record import COMPLETED, IN_PROGRESS, PENDING, REQUEST, Record
-from aorch.ledger.schema import Contract, UtcText, session_contracts
-from aorch.ledger.search import Statement, narrowed
-
-_by_session: type[Contract] = aliased(Contract, session_contracts, adapt_on_names=True)
-
-
-def position_of(contracts: type[Contract]) -> ColumnElement[Any]:
-    """The column `position`."""
-    return col(contracts.position)  # type: ignore[return-value]  # Mapped is one, untyped
-
-
-position = position_of(Contract)
+from aorch.clock import rfc3339
+from aorch.ledger.database import statements
+from aorch.ledger.record import COMPLETED
+from aorch.ledger.search import narrowed
+from aorch.ledger.selection import Selection
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,86 +38,57 @@ class Filter:
 EVERYTHING = Filter()
 
 
-def contracts_for(which: Filter) -> type[Contract]:
-    """The table to select from: the view by session is faster, but only for one session."""
-    return _by_session if which.session_id is not None and which.text is None else Contract
+def records_of(which: Filter) -> Selection:
+    """A select of the position and the columns of a Record."""
+    return _matching(statements.CONTRACTS_BY_SESSION if _is_by_session(which) else statements.CONTRACTS, which)
 
 
-def matching(which: Filter, *what: Any) -> tuple[Statement, ColumnElement[Any]]:
-    """A select of `what`, columns of `contracts_for(which)`, and the column that orders and pages it."""
-    contracts = contracts_for(which)
-    statement = select(*what).where(*_conditions(which, contracts))
-    if which.text is None:
-        return statement, position_of(contracts)
-    return narrowed(statement, which.text)
+def shown_records_of(which: Filter) -> Selection:
+    """The same select for a list: a completed REQUEST has the result of its RESPONSE."""
+    by_session = _is_by_session(which)
+    return _matching(statements.SHOWN_CONTRACTS_BY_SESSION if by_session else statements.SHOWN_CONTRACTS, which)
 
 
-def _conditions(which: Filter, contracts: type[Contract]) -> Iterator[ColumnElement[bool]]:
-    equal = {
-        contracts.session_id: which.session_id,
-        contracts.contract_type: which.contract_type,
-        contracts.capability: which.capability,
-        contracts.status: which.status,
-        contracts.from_agent: which.from_agent,
-        contracts.to_agent: which.to_agent,
-    }
-    for column, value in equal.items():
+def count_of(which: Filter) -> Selection:
+    """A select of their number."""
+    return _matching(statements.COUNT_BY_SESSION if _is_by_session(which) else statements.COUNT, which)
+
+
+def _is_by_session(which: Filter) -> bool:
+    """Whether to select from the view by session, which is faster, but only for one session."""
+    return which.session_id is not None and which.text is None
+
+
+def _matching(select: str, which: Filter) -> Selection:
+    selection = Selection(select)
+    if which.text is not None:
+        selection = narrowed(selection, which.text)
+    for condition, *values in _conditions(which):
+        selection = selection.where(condition, *values)
+    return selection
+
+
+def _conditions(which: Filter) -> Iterator[tuple[Any, ...]]:
+    """Each condition with the values of its parameters."""
+    for condition, value in (
+        (statements.IN_SESSION, which.session_id),
+        (statements.OF_TYPE, which.contract_type),
+        (statements.WITH_CAPABILITY, which.capability),
+        (statements.WITH_STATUS, which.status),
+        (statements.FROM_AGENT, which.from_agent),
+        (statements.TO_AGENT, which.to_agent),
+    ):
         if value is not None:
-            yield col(column) == jsonio.storable_text(value)
+            yield condition, jsonio.storable_text(value)
     if which.status not in (None, COMPLETED):
-        # the index on status contains only these rows, and SQLite uses it only if the query repeats its condition literally
-        yield col(contracts.status) != literal_column(f"'{COMPLETED}'")
+        yield (statements.NOT_COMPLETED,)
     if which.agent is not None:
         agent = jsonio.storable_text(which.agent)
-        yield or_(col(contracts.from_agent) == agent, col(contracts.to_agent) == agent)
+        yield statements.FROM_OR_TO_AGENT, agent, agent
     if which.since is not None:
-        yield col(contracts.created_at) >= which.since
+        yield statements.CREATED_SINCE, rfc3339(which.since)
     if which.changed_since is not None:
-        moment = which.changed_since
-        is_open = col(contracts.status).in_((PENDING, IN_PROGRESS))
-        yield or_(col(contracts.created_at) >= moment, col(contracts.completed_at) >= moment, is_open)
+        moment = rfc3339(which.changed_since)
+        yield statements.CHANGED_SINCE, moment, moment
     if which.until is not None:
-        yield col(contracts.created_at) < which.until
-
-
-def bounded(
-    statement: Statement,
-    key: ColumnElement[Any],
-    *,
-    before: int | None = None,
-    after: int | None = None,
-    newest_first: bool = False,
-) -> Statement:
-    if before is not None:
-        statement = statement.where(key < before)
-    if after is not None:
-        statement = statement.where(key > after)
-    return statement.order_by(key.desc() if newest_first else key)
-
-
-def begins_or_ends(part: str) -> ColumnElement[bool]:
-    """LIKE, which ignores case in SQLite, over the index of ids: 140 ms for 1,000,000 contracts."""
-    literally = re.sub(r"([%_/])", r"/\1", part)
-    contract_id, escape = col(Contract.contract_id), None if literally == part else "/"
-    return or_(contract_id.like(f"{literally}%", escape=escape), contract_id.like(f"%{literally}", escape=escape))
-
-
-def shown_result(contracts: type[Contract]) -> Any:
-    """The result of a contract in a list: a completed REQUEST has the result of its RESPONSE."""
-    response = aliased(Contract)
-    answered = select(cast(response.result, Text)).where(col(response.request_id) == col(contracts.contract_id))
-    is_request = and_(col(contracts.contract_type) == REQUEST, col(contracts.status) == COMPLETED)
-    return case((is_request, answered.scalar_subquery()), else_=cast(contracts.result, Text))
-
-
-def record_columns(contracts: type[Contract] = Contract, **others: Any) -> list[Any]:
-    """The columns of a Record as text, in the order of its fields; `others` replace columns by name."""
-    as_text = {
-        "payload": cast(contracts.payload, Text),
-        "result": cast(contracts.result, Text),
-        "metadata": cast(contracts.details, Text),
-        "created_at": type_coerce(contracts.created_at, UtcText()),
-        "completed_at": type_coerce(contracts.completed_at, UtcText()),
-        **others,
-    }
-    return [as_text.get(name, getattr(contracts, name)) for name in Record._fields]
+        yield statements.CREATED_UNTIL, rfc3339(which.until)

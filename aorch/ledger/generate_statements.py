@@ -1,6 +1,6 @@
-"""Generates statements.py from the expressions in queries/: `python -m aorch.ledger.generate_statements`.
+"""Generates the SQL of each database from the expressions in queries/: `python -m aorch.ledger.generate_statements`.
 
-Run it after a change of schema.py, record.py or queries/. A test fails if statements.py differs from the generated text.
+Run it after a change of schema.py, record.py or queries/. A test fails if a checked-in file differs from the generated text.
 """
 
 import re
@@ -13,13 +13,16 @@ from typing import Any, NamedTuple
 from alembic.script import ScriptDirectory
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
-from sqlalchemy.sql.elements import BindParameter
-from sqlalchemy.sql.expression import Executable
+from sqlalchemy.sql.elements import BindParameter, ClauseElement
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
-OUTPUT = Path(__file__).with_name("statements.py")
+OUTPUTS = {"sqlite": Path(__file__).parent / "sqlite" / "statements.py"}
+"""The file with the SQL of each database that the ledger supports, by dialect."""
 MODULES = (
     "contract_queries",
+    "reading_queries",
+    "session_queries",
+    "tree_queries",
     "queue_queries",
     "retry_queries",
     "attempt_queries",
@@ -27,14 +30,14 @@ MODULES = (
     "memory_block_queries",
     "token_queries",
 )
-"""Modules of aorch.ledger.queries, in the order of their statements in statements.py."""
+"""Modules of aorch.ledger.queries, in the order of their statements in the generated files."""
 DIALECTS: dict[str, type[Dialect]] = {"sqlite": sqlite.dialect, "postgresql": postgresql.dialect}
 LINE_LENGTH = 120
 
 HEADER = '''"""The SQL of the ledger for {dialect}. Generated: do not edit.
 
 Source: aorch/ledger/queries/, which also documents each statement. To generate this file again, run
-`uv run python -m aorch.ledger.generate_statements`. It is checked in because `aorch run` must not import SQLAlchemy (210 ms).
+`uv run python -m aorch.ledger.generate_statements`. It is checked in because no command may import SQLAlchemy (210 ms).
 """
 
 REVISION = "{revision}"
@@ -43,24 +46,24 @@ REVISION = "{revision}"
 
 
 class Compiled(NamedTuple):
-    """A statement as text, and the names of its parameters in the order of its question marks."""
+    """A statement, or a piece of one, as text, and the names of its parameters in the order of its question marks."""
 
     text: str
     parameters: tuple[str, ...]
 
 
-def queries() -> Iterator[tuple[str, dict[str, Executable]]]:
-    """Each module of aorch.ledger.queries, with its statements by name."""
+def queries() -> Iterator[tuple[str, dict[str, ClauseElement]]]:
+    """Each module of aorch.ledger.queries, with its statements and pieces of statements by name."""
     for module in MODULES:
         names = vars(import_module(f"aorch.ledger.queries.{module}"))
-        yield module, {name: each for name, each in names.items() if name.isupper() and isinstance(each, Executable)}
+        yield module, {name: each for name, each in names.items() if name.isupper() and isinstance(each, ClauseElement)}
 
 
-def compiled(statement: Executable, dialect: str) -> Compiled:
+def compiled(statement: ClauseElement, dialect: str) -> Compiled:
     """`statement` as text. Constants in it become literals, so that partial indexes and plans can use them."""
     target = DIALECTS[dialect]()
     target.statement_compiler = type("Compiler", (_Literals, target.statement_compiler), {})
-    result: Any = statement.compile(dialect=target)  # type: ignore[attr-defined]  # Executable is only a mark
+    result: Any = statement.compile(dialect=target)
     lines = str(result).replace("\n LIMIT", "\nLIMIT")
     text = re.sub(r" +(?=\n|$)|\n(?=\n)| OFFSET 0$", "", lines)  # SQLite needs no OFFSET 0
     return Compiled(text, tuple(result.positiontup or result.bind_names.values()))
@@ -74,7 +77,7 @@ class _Literals:
 
 
 def generated(dialect: str = "sqlite") -> str:
-    """The text of statements.py."""
+    """The text of the file for that dialect."""
     revision = ScriptDirectory(str(MIGRATIONS)).get_current_head()
     parts = [HEADER.format(dialect={"sqlite": "SQLite", "postgresql": "PostgreSQL"}[dialect], revision=revision)]
     for module, statements in queries():
@@ -99,4 +102,5 @@ _wrap = textwrap.TextWrapper(
 
 
 if __name__ == "__main__":
-    OUTPUT.write_text(generated(), encoding="utf-8")
+    for dialect, output in OUTPUTS.items():
+        output.write_text(generated(dialect), encoding="utf-8")

@@ -9,9 +9,9 @@ import msgspec
 
 from aorch import jsonio
 from aorch.errors import AorchError, Conflict
-from aorch.ledger import statements, task_queue
+from aorch.ledger import task_queue
 from aorch.ledger.contract_files import ContractInFile
-from aorch.ledger.database import Connection, is_alive, transaction
+from aorch.ledger.database import Connection, is_alive, statements, transaction
 from aorch.ledger.record import FIELDS, IN_PROGRESS, PENDING, REQUEST, Record
 
 BATCH, BATCH_CHARACTERS = 500, 4_000_000

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from aorch import jsonio
 from aorch.clock import now
 from aorch.errors import Conflict, LedgerError, LedgerGone
-from aorch.ledger import statements, task_queue
+from aorch.ledger import task_queue
 from aorch.ledger.attempt import Attempt
 from aorch.ledger.changes import Changes
 from aorch.ledger.database import (
@@ -30,6 +30,7 @@ from aorch.ledger.database import (
     is_alive,
     is_taken_key,
     owner_ids,
+    statements,
     transaction,
 )
 from aorch.ledger.record import Record, new_request_values, response_values, root_request_values, root_result_values

@@ -1,5 +1,4 @@
-"""Reads and writes memory blocks, and reads the contracts that no block covers. Does not use SQLAlchemy, so that commands
-start fast.
+"""Reads and writes memory blocks, and reads the contracts that no block covers.
 
 The table is `StoredBlock` in schema.py.
 """
@@ -9,8 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from aorch import jsonio
-from aorch.ledger import statements
-from aorch.ledger.database import Database
+from aorch.ledger.database import Database, statements
 from aorch.ledger.record import Record
 
 PAGE = 500

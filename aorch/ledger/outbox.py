@@ -2,16 +2,14 @@
 
 Every contract after the outbox's position is due, so due deliveries need no rows. This works because positions are assigned
 under the write lock and therefore committed in order: once a contract is visible, no contract with a smaller position can
-appear. It does not use SQLAlchemy, because `aorch run` may deliver before it exits. The tables are `Outbox` and
-`ParkedDelivery` in schema.py.
+appear. The tables are `Outbox` and `ParkedDelivery` in schema.py.
 """
 
 from collections.abc import Generator
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from aorch.ledger import statements
-from aorch.ledger.database import Database
+from aorch.ledger.database import Database, statements
 from aorch.ledger.record import Record
 
 DESTINATION = "trace"

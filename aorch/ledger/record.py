@@ -1,8 +1,8 @@
 """The record: the one form of a contract in memory. It is converted once at each boundary, by name.
 
 From and to SQLite: `Record(*row)` and the record itself, since the generated statements select and take its fields in their
-order (a test fails if not). To JSON: `as_dict`. From a file: contract_files.py. schema.py is for migrations and selects only:
-an instance of its class costs 36 µs, of the 145 that a durable request may take in all; a record costs less than 1.
+order (a test fails if not). To JSON: `as_dict`. From a file: contract_files.py. schema.py is only for migrations and the
+generator: an instance of its class costs 36 µs, of the 145 that a durable request may take in all; a record costs less than 1.
 """
 
 import sys

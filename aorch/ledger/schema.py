@@ -1,4 +1,4 @@
-"""The tables of the ledger, from which migrations are checked and statements are generated (queries/, statements.py).
+"""The tables of the ledger, from which migrations are checked and statements are generated (queries/).
 
 This module must not import `annotations` from `__future__`: SQLModel reads the annotations.
 

@@ -1,6 +1,5 @@
-"""Full-text search and the count of contracts, which each database implements differently."""
+"""Full-text search, which each database implements differently."""
 
-from aorch.ledger.sqlite.fulltext import Progress, Statement, catch_up, narrowed
-from aorch.ledger.sqlite.selects import contract_count
+from aorch.ledger.sqlite.fulltext import Progress, catch_up, narrowed
 
-__all__ = ["Progress", "Statement", "catch_up", "contract_count", "narrowed"]
+__all__ = ["Progress", "catch_up", "narrowed"]

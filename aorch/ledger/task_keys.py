@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from aorch.ledger import statements
+from aorch.ledger.database import statements
 from aorch.ledger.writer import Statement
 
 

@@ -21,9 +21,8 @@ from aorch import jsonio
 from aorch.clock import now
 from aorch.errors import AgentCancelled, AorchError, Conflict, Expired, Interrupted, NotFound
 from aorch.ids import new_id
-from aorch.ledger import statements
 from aorch.ledger.contract_metadata import requested_agent
-from aorch.ledger.database import Connection
+from aorch.ledger.database import Connection, statements
 from aorch.ledger.record import (
     CANCELLED,
     COMPLETED,

@@ -1,5 +1,4 @@
-"""Reads and writes access tokens. Does not use SQLAlchemy, because a server reads tokens every second and commands must
-start fast (65 ms).
+"""Reads and writes access tokens.
 
 The rules for tokens are in govern/access_tokens.py. The table is `Token` in schema.py.
 """
@@ -10,8 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from aorch import jsonio
-from aorch.ledger import statements
-from aorch.ledger.database import Connection, Database
+from aorch.ledger.database import Connection, Database, statements
 
 
 class TokenRow(NamedTuple):

@@ -8,18 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from sqlalchemy import ColumnElement, Select, func, select
-from sqlalchemy.orm import aliased
-from sqlmodel import col
+from aorch import jsonio
+from aorch.ledger.database import statements
+from aorch.ledger.record import INTERRUPTED, number_in
 
-from aorch.clock import rfc3339
-from aorch.ledger.record import INTERRUPTED, ORCHESTRATOR, REQUEST, number_in
-from aorch.ledger.schema import Contract
-
-Statement: TypeAlias = Select[*tuple[Any, ...]]
-
-Rows: TypeAlias = Callable[[Statement], Sequence[Any]]
-"""Executes a select."""
+Rows: TypeAlias = Callable[..., Sequence[Any]]
+"""Executes a statement with the values of its parameters."""
 
 DEEPEST = 64
 """Maximum number of levels of delegation in a tree, above and below."""
@@ -27,11 +21,6 @@ CHUNK = 1000
 """Maximum number of ids in one select."""
 SHOWN = 50
 """Default number of children of one REQUEST in a tree."""
-
-_answer = aliased(Contract)
-_position: ColumnElement[Any] = col(Contract.position)  # type: ignore[assignment]  # Mapped is one, untyped
-_parent_id: ColumnElement[Any] = col(Contract.parent_id)  # type: ignore[assignment]  # likewise
-_is_request = col(Contract.contract_type) == REQUEST
 
 
 @dataclass(slots=True)
@@ -71,7 +60,7 @@ def build_tree(rows: Rows, request_id: str, most: int | None) -> TreeNode | None
     Above it the tree is a chain, without other children. In a cycle, it ends before the first REQUEST that would occur
     twice.
     """
-    found = rows(_of(request_id))
+    found = rows(statements.TREE_NODE, request_id)
     if not found:
         return None
     root = _node(found[0])
@@ -79,7 +68,7 @@ def build_tree(rows: Rows, request_id: str, most: int | None) -> TreeNode | None
     seen = {root.contract_id}
     _add_children(rows, [root], seen, most)
     for _ in range(DEEPEST):
-        above = rows(_of(root.parent_id)) if root.parent_id and root.parent_id not in seen else []
+        above = rows(statements.TREE_NODE, root.parent_id) if root.parent_id and root.parent_id not in seen else []
         if not above:
             break
         parent = _node(above[0])
@@ -93,10 +82,14 @@ def _add_children(rows: Rows, level: list[TreeNode], seen: set[str], most: int |
         parents = {each.contract_id: each for each in level}
         ids, level = list(parents), []
         for start in range(0, len(ids), CHUNK):
-            some = ids[start : start + CHUNK]
-            level += [each for each in map(_node, rows(_children(some, most))) if each.contract_id not in seen]
-            for parent_id, status, number in rows(_omitted(some, most)) if most is not None else ():
-                parents[parent_id].omitted[status] = number
+            some = jsonio.encode(ids[start : start + CHUNK])
+            if most is None:
+                found = rows(statements.ALL_CHILDREN, some)
+            else:
+                found = rows(statements.FIRST_CHILDREN, some, most)
+                for parent_id, status, number in rows(statements.OMITTED_CHILDREN, some, most):
+                    parents[parent_id].omitted[status] = number
+            level += [each for each in map(_node, found) if each.contract_id not in seen]
         if not level:
             break
         for each in level:
@@ -104,50 +97,10 @@ def _add_children(rows: Rows, level: list[TreeNode], seen: set[str], most: int |
             parents[each.parent_id or ""].children.append(each)
 
 
-def _of(contract_id: str) -> Statement:
-    return _columns().where(col(Contract.contract_id) == contract_id, _is_request)
-
-
-def _children(parent_ids: list[str], most: int | None) -> Statement:
-    """The first `most` (None: all) REQUESTs below each of those, oldest first."""
-    if most is None:
-        return _columns().where(_parent_id.in_(parent_ids), _is_request).order_by(_position)
-    numbered = _numbered(parent_ids)
-    return _columns().join(numbered, numbered.c.position == _position).where(numbered.c.n <= most).order_by(_position)
-
-
-def _omitted(parent_ids: list[str], most: int) -> Statement:
-    """The number of further children of each, by status: parent_id, status, number."""
-    numbered = _numbered(parent_ids)
-    more = select(_parent_id, col(Contract.status), func.count()).join(numbered, numbered.c.position == _position)
-    return more.where(numbered.c.n > most).group_by(_parent_id, col(Contract.status))
-
-
-def _numbered(parent_ids: list[str]) -> Any:
-    n = func.row_number().over(partition_by=_parent_id, order_by=_position).label("n")
-    return select(_position.label("position"), n).where(_parent_id.in_(parent_ids), _is_request).subquery()
-
-
-def _columns() -> Statement:
-    """The columns that `_node` takes."""
-    return select(
-        col(Contract.contract_id),
-        _parent_id,
-        col(Contract.capability),
-        func.coalesce(col(Contract.to_agent), func.nullif(col(_answer.from_agent), ORCHESTRATOR)),
-        col(Contract.status),
-        col(Contract.created_at),
-        col(Contract.details),
-        col(_answer.status),
-        col(_answer.error),
-        col(_answer.details),
-    ).outerjoin(_answer, col(_answer.request_id) == col(Contract.contract_id))
-
-
 def _node(row: Any) -> TreeNode:
     contract_id, parent_id, capability, agent_id, status, created_at, about, answered, error, told = row
-    told = told or {}
-    node = TreeNode(contract_id, parent_id, capability, agent_id, status, rfc3339(created_at), error=error)
+    about, told = jsonio.decode(about), jsonio.decode(told) if told else {}
+    node = TreeNode(contract_id, parent_id, capability, agent_id, status, created_at, error=error)
     if answered == INTERRUPTED:
         node.status = INTERRUPTED
     node.reused = len(told["reused"]) if isinstance(told.get("reused"), list) else 0

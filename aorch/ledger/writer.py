@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 from msgspec import Struct
 
 from aorch.errors import AorchError, Conflict, LedgerError
-from aorch.ledger import statements
 from aorch.ledger.database import (
     CLOSED,
     FORKED,
@@ -27,6 +26,7 @@ from aorch.ledger.database import (
     DatabaseError,
     is_of_the_file,
     savepoint,
+    statements,
     transaction,
 )
 

@@ -20,6 +20,7 @@ from aorch.errors import AorchError, ConfigInvalid, Conflict, LedgerError, LlmOf
 from aorch.ids import new_id
 from aorch.ledger.database import exclusive
 from aorch.ledger.memory_blocks import BlockRow, Memory, Segment, add_block
+from aorch.ledger.reader import Filter, Reader
 from aorch.memory.block import BlockRequest, MemoryBlock
 from aorch.memory.local.local_compressor import compress_locally
 from aorch.net.probe import listening
@@ -259,8 +260,6 @@ def _sent_notes(ledger: Path, session_id: str) -> list[str]:
 
 def _contracts(ledger: Path, segment: Segment) -> Contracts:
     """The contracts of `segment` in their JSON form, oldest first, read in chunks."""
-    from aorch.ledger.reader import Filter, Reader  # noqa: PLC0415  SQLAlchemy is for reading contracts only
-
     with Reader(ledger) as reader:
         of_session = Filter(session_id=segment.session_id)
         for row in reader.stream(of_session, after=segment.after, last=segment.last):

@@ -43,7 +43,7 @@ class EmbeddedDelivery:
 
         A running round continues until then, because a cancelled request delays every other request by 2 s.
         """
-        from aorch.trace.push import push_until  # noqa: PLC0415  SQLAlchemy and aiohttp are for delivering only
+        from aorch.trace.push import push_until  # noqa: PLC0415  aiohttp is for delivering only
 
         try:
             with contextlib.suppress(TimeoutError):

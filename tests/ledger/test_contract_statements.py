@@ -15,7 +15,7 @@ from sqlmodel import Session
 from statement_cases import everything, row
 
 from aorch.clock import from_rfc3339
-from aorch.ledger import statements
+from aorch.ledger.database import statements
 from aorch.ledger.record import Record
 from aorch.ledger.schema import Contract
 from aorch.ledger.sqlite.opening import connect

@@ -15,7 +15,7 @@ from waiting import WAIT_S
 import aorch
 from aorch.errors import LedgerError
 from aorch.ledger.database import Database
-from aorch.ledger.statements import INSERT_CONTRACT
+from aorch.ledger.sqlite.statements import INSERT_CONTRACT
 
 PACKAGE = Path(aorch.__file__).parent
 COUNT = "SELECT count(*) FROM contracts"
@@ -70,7 +70,7 @@ def test_a_closed_database_refuses_every_block(path: Path) -> None:
     assert count(database) == 0
     database.close()
     database.close()
-    for block in (database.read, database.write, database.selects):
+    for block in (database.read, database.write):
         with pytest.raises(LedgerError, match="the ledger is closed"), block():
             pass
 

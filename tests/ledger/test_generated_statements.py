@@ -1,4 +1,4 @@
-"""statements.py is what the generator makes of queries/, fits the tables, and finds its rows through indexes."""
+"""The SQL is what the generator makes of queries/, fits the tables, and finds its rows through indexes."""
 
 import re
 import sqlite3
@@ -7,10 +7,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Executable
 from sqlalchemy.exc import CompileError
 
-from aorch.ledger import statements
-from aorch.ledger.generate_statements import OUTPUT, compiled, generated, queries
+from aorch.ledger.database import statements
+from aorch.ledger.generate_statements import OUTPUTS, compiled, generated, queries
 from aorch.ledger.memory_blocks import BlockRow
 from aorch.ledger.outbox import Parked
 from aorch.ledger.record import Record
@@ -19,22 +20,29 @@ from aorch.ledger.sqlite.opening import connect_reading
 from aorch.ledger.token_store import TokenRow
 
 QUERIES = {name: query for _, queries_of_module in queries() for name, query in queries_of_module.items()}
+STATEMENTS = {name for name, query in QUERIES.items() if isinstance(query, Executable) and name != "LIMIT"}
+"""The others are pieces of statements. test_reading.py checks what is composed of them."""
+SELECTED = {f"{what}{which}" for what in ("CONTRACTS", "SHOWN_CONTRACTS", "COUNT") for which in ("", "_BY_SESSION")}
+"""Statements to which conditions are added."""
 SQLITE_ONLY: set[str] = set()
 """Statements that PostgreSQL cannot execute: it needs others in their place."""
 TABLES = {*metadata.tables, *"bckqrs"}
 """The tables, and what the statements call them."""
 READ_WHOLE_TABLES = {"NEWEST_IDS", "GIVE_UP_URL", "ANY_DELIVERY_IS_DUE", "DELIVERY_COUNTS", "PARKED_KINDS"}
-"""Statements that read all webhooks in waiting or all parked deliveries, and one that stops at its limit."""
+READ_WHOLE_TABLES |= {"SESSION_COUNT"}
+"""Statements that read all webhooks in waiting, all parked deliveries or the session index, and one that stops at its limit."""
 SORT_FEW_ROWS = {
     *("LAST_TRY", "NEWEST_BLOCKS_OF_SESSION", "PARKED_KINDS", "REQUESTS_AT"),
     *("SESSIONS_FROM", "SESSIONS_WITH_NEWS", "STEPS_OF_TRIES", "UNFINISHED"),
+    *("FIRST_SESSIONS", "SESSIONS_AFTER", "ALL_CHILDREN", "FIRST_CHILDREN"),
 }
 """Statements that sort the rows of one session, the sessions after the last run of the session index, or as many as given."""
 
 
-def test_the_checked_in_statements_are_what_the_generator_writes() -> None:
+@pytest.mark.parametrize("dialect", OUTPUTS)
+def test_the_checked_in_statements_are_what_the_generator_writes(dialect: str) -> None:
     """After a change of a table or a query: `uv run python -m aorch.ledger.generate_statements`."""
-    assert OUTPUT.read_text(encoding="utf-8") == generated()
+    assert OUTPUTS[dialect].read_text(encoding="utf-8") == generated(dialect)
 
 
 def test_each_declared_table_is_used_by_a_statement() -> None:
@@ -87,7 +95,7 @@ def empty(made_ledger: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-@pytest.mark.parametrize("name", QUERIES)
+@pytest.mark.parametrize("name", sorted(STATEMENTS - SELECTED))
 def test_a_statement_finds_its_rows_through_an_index(empty: sqlite3.Connection, name: str) -> None:
     """So a ledger of a million contracts starts as fast as one of ten. Rows that come in an order are read in that order."""
     parameters = [""] * len(compiled(QUERIES[name], "sqlite").parameters)

@@ -19,7 +19,7 @@ from aorch.ledger.record import Record
 from aorch.ledger.schema import metadata
 from aorch.ledger.sqlite.migrate import configuration, upgrade
 from aorch.ledger.sqlite.opening import connect, connect_reading
-from aorch.ledger.statements import INSERT_CONTRACT, REVISION
+from aorch.ledger.sqlite.statements import INSERT_CONTRACT, REVISION
 
 SCRIPTS = ScriptDirectory.from_config(configuration())
 REVISIONS = [script.revision for script in reversed(list(SCRIPTS.walk_revisions()))]

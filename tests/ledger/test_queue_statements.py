@@ -6,7 +6,7 @@ from typing import Any
 import statement_cases
 from statement_cases import everything, row
 
-from aorch.ledger import statements
+from aorch.ledger.database import statements
 
 ledger = statement_cases.ledger
 

@@ -2,7 +2,8 @@
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 from rows import pairs, put, request, response
-from sqlalchemy import Engine, event
 
 from aorch import jsonio
 from aorch.clock import rfc3339
 from aorch.errors import LedgerInvalid, NotFound, UsageError
 from aorch.ids import new_id
+from aorch.ledger.database import statements
+from aorch.ledger.filters import count_of, records_of, shown_records_of
 from aorch.ledger.reader import Filter, Reader
 from aorch.ledger.record import FIELDS
+from aorch.ledger.selection import Selection
 
 
 @pytest.fixture
@@ -263,34 +266,49 @@ def test_a_follower_is_given_what_others_commit(ledger: Path, reader: Reader) ->
 
 
 PLANS = [
-    (Filter(), "SEARCH contracts USING INTEGER PRIMARY KEY (rowid<?)"),
+    (Filter(), "SEARCH c USING INTEGER PRIMARY KEY (rowid<?)"),
     (Filter(session_id="s"), "SEARCH s USING PRIMARY KEY (session_id=? AND position<?)"),
     (Filter(session_id="s", status="failed"), "SEARCH s USING PRIMARY KEY (session_id=? AND position<?)"),
     (Filter(status="failed"), "USING INDEX ix_contracts_status_position (status=? AND position<?)"),
     (Filter(text="word1", session_id="s"), "SCAN contracts_text VIRTUAL TABLE"),
+    (Filter(text="word1", status="failed"), "SCAN contracts_text VIRTUAL TABLE"),
 ]
 
 
+@pytest.mark.parametrize("select", [records_of, shown_records_of])
 @pytest.mark.parametrize(("which", "plan"), PLANS)
 def test_a_page_is_a_walk_through_an_index_without_a_sort(
-    ledger: Path, reader: Reader, which: Filter, plan: str
+    ledger: Path, which: Filter, plan: str, select: Callable[[Filter], Selection]
 ) -> None:
     put(ledger, *pairs(20))
-    asked: list[tuple[str, Any]] = []
-
-    def listen(connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool) -> None:
-        asked.append((statement, parameters))
-
-    event.listen(Engine, "before_cursor_execute", listen)
-    try:
-        reader.page(which, before=30)
-    finally:
-        event.remove(Engine, "before_cursor_execute", listen)
-    connection = sqlite3.connect(ledger)
-    steps = [step for *_, step in connection.execute(f"EXPLAIN QUERY PLAN {asked[-1][0]}", asked[-1][1])]
-    connection.close()
+    steps = plan_of(ledger, *select(which).page(before=30, newest_first=True, limit=50))
     assert any(plan in step for step in steps)
-    assert not [step for step in steps if "TEMP B-TREE" in step or step == "SCAN contracts"]
+    assert not [step for step in steps if "TEMP B-TREE" in step or step == "SCAN c"]
+
+
+def test_a_count_of_words_reads_the_full_text_index_once(ledger: Path) -> None:
+    put(ledger, *pairs(20))
+    steps = plan_of(ledger, *count_of(Filter(text="word1", status="failed")).unordered())
+    assert "SCAN contracts_text VIRTUAL TABLE" in steps[0]
+
+
+@pytest.mark.parametrize(
+    ("condition", "index"),
+    [
+        (statements.HAS_ID_IN, "contract_id"),
+        (statements.ANSWERS_ONE_OF, "request_id"),
+        (statements.DELEGATED_BY_ONE_OF, "parent_id"),
+    ],
+)
+def test_contracts_are_looked_up_in_an_index(ledger: Path, condition: str, index: str) -> None:
+    put(ledger, *pairs(20))
+    steps = plan_of(ledger, *records_of(Filter()).where(condition, "[]").page())
+    assert any(step.startswith("SEARCH c USING INDEX") and f"({index}=?)" in step for step in steps)
+
+
+def plan_of(ledger: Path, sql: str, values: tuple[Any, ...]) -> list[str]:
+    with closing(sqlite3.connect(ledger)) as connection:
+        return [step for *_, step in connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
 
 
 def test_a_time_is_read_as_the_text_that_was_written(ledger: Path, reader: Reader) -> None:

@@ -6,7 +6,7 @@ import pytest
 import statement_cases
 from statement_cases import row
 
-from aorch.ledger import statements
+from aorch.ledger.database import statements
 
 ledger = statement_cases.ledger
 

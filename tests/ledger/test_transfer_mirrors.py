@@ -20,7 +20,8 @@ from aorch.clock import now
 from aorch.engine.recovery import recover
 from aorch.errors import Conflict
 from aorch.ids import new_id
-from aorch.ledger import statements, task_queue
+from aorch.ledger import task_queue
+from aorch.ledger.database import statements
 from aorch.ledger.importing import ImportCounts
 from aorch.ledger.ledger import Entry
 from aorch.ledger.reader import Filter, Reader

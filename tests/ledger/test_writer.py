@@ -17,7 +17,7 @@ from aorch.ledger.ledger import Entry, Ledger
 from aorch.ledger.record import Record
 from aorch.ledger.sqlite.connection import as_ledger_error, connection_to
 from aorch.ledger.sqlite.opening import connect
-from aorch.ledger.statements import INSERT_CONTRACT
+from aorch.ledger.sqlite.statements import INSERT_CONTRACT
 from aorch.ledger.task_queue import Capacity
 from aorch.ledger.writer import Writer
 

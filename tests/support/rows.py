@@ -11,7 +11,7 @@ from aorch.clock import now
 from aorch.ids import new_id
 from aorch.ledger.record import Record
 from aorch.ledger.sqlite.opening import connect
-from aorch.ledger.statements import INSERT_CONTRACT
+from aorch.ledger.sqlite.statements import INSERT_CONTRACT
 
 
 def request(session: str = "s", text: str = "hi", **more: Any) -> Record:

@@ -1,5 +1,6 @@
 """The SQL of the ledger as SQLAlchemy expressions over the tables in schema.py.
 
-Only `aorch.ledger.generate_statements` and the tests import this package: the program executes the text in statements.py,
-which that generator compiles from here. Each module defines one constant per statement; its name in statements.py is the same.
+Only `aorch.ledger.generate_statements` and the tests import this package: the program executes the text that the generator
+compiles from here, in sqlite/statements.py. Each module defines one constant per statement or piece of a statement; the text has
+the same name.
 """

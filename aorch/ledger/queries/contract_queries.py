@@ -3,7 +3,6 @@
 from typing import Any
 
 from sqlalchemy import (
-    CompoundSelect,
     Insert,
     ScalarSelect,
     Select,
@@ -22,7 +21,7 @@ from sqlalchemy import (
     update,
 )
 
-from aorch.ledger.queries.expressions import RECORD, contracts, given, indexed_position, listed
+from aorch.ledger.queries.expressions import RECORD, contracts, given, listed
 from aorch.ledger.record import (
     COMPLETED,
     IN_PROGRESS,
@@ -35,7 +34,7 @@ from aorch.ledger.record import (
     ROOT_RESULT_FIELDS,
     Record,
 )
-from aorch.ledger.schema import SessionIndex, session_contracts
+from aorch.ledger.schema import session_contracts
 
 c = contracts.c
 
@@ -150,26 +149,6 @@ def _ancestors() -> Select[Any]:
 
 ANCESTORS = _ancestors()
 """A REQUEST and its ancestors, up to the root; empty for a RESPONSE."""
-
-
-def _sessions_from() -> CompoundSelect[Any]:
-    wanted = given("first", "limit")
-    first, limit = (select(column).scalar_subquery() for column in wanted.c)
-    session_id = SessionIndex.__table__.c.session_id  # type: ignore[attr-defined]  # SQLModel adds it
-    found = (
-        select(func.min(session_id).label("session_id"), literal(1).label("n"))
-        .where(session_id >= first)
-        .cte("found", recursive=True)
-    )
-    following = select(func.min(session_id)).where(session_id > found.c.session_id).scalar_subquery()
-    found = found.union_all(select(following, found.c.n + 1).where(found.c.session_id.is_not(None), found.c.n < limit))
-    recent = select(c.session_id).where(c.position > indexed_position(), c.session_id >= first)
-    either = select(found.c.session_id).where(found.c.session_id.is_not(None)).union(recent)
-    return either.order_by("session_id").limit(limit)
-
-
-SESSIONS_FROM = _sessions_from()
-"""Sessions in the order of their ids, found by skipping through the session index instead of reading all of it."""
 
 
 def _claimed(column: Any, *conditions: Any) -> tuple[Select[Any], ...]:

@@ -7,6 +7,7 @@ from sqlalchemy import (
     ColumnElement,
     FromClause,
     Function,
+    Integer,
     ScalarSelect,
     Select,
     String,
@@ -60,6 +61,19 @@ class position_in(GenericFunction[int]):
     inherit_cache = True
 
 
+class contract_count(GenericFunction[int]):
+    """The number of contracts. SQLite need not count rows: it stores the last position, and a trigger counts deletions."""
+
+    type = Integer()
+    inherit_cache = True
+
+
+class like_ignoring_case(GenericFunction[Any]):
+    """Whether a string matches a pattern of LIKE in upper or lower case; `/` escapes a wildcard."""
+
+    inherit_cache = True
+
+
 def _renamed(kind: type[Function[Any]], *, sqlite: str, postgresql: str) -> None:
     def compile_as(name: str) -> Any:
         def compiled(element: Any, compiler: SQLCompiler, **options: Any) -> str:
@@ -86,6 +100,30 @@ def _sqlite_json_text(element: Any, compiler: SQLCompiler, **options: Any) -> st
 def _postgresql_json_text(element: Any, compiler: SQLCompiler, **options: Any) -> str:
     column, key = element.clauses
     return f"{compiler.process(column, **options)} ->> '{key.name}'"
+
+
+@compiles(contract_count, "sqlite")
+def _sqlite_contract_count(element: Any, compiler: SQLCompiler, **options: Any) -> str:
+    last = "(SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'contracts')"
+    deleted = "(SELECT value FROM counters WHERE name = 'deleted_contracts')"
+    return f"{last} - {deleted}"
+
+
+@compiles(contract_count, "postgresql")
+def _postgresql_contract_count(element: Any, compiler: SQLCompiler, **options: Any) -> str:
+    return "(SELECT count(*) FROM contracts)"
+
+
+def _like(operator: str) -> Any:
+    def compiled(element: Any, compiler: SQLCompiler, **options: Any) -> str:
+        column, pattern = (compiler.process(each, **options) for each in element.clauses)
+        return f"{column} {operator} {pattern} ESCAPE '/'"
+
+    return compiled
+
+
+compiles(like_ignoring_case, "sqlite")(_like("LIKE"))
+compiles(like_ignoring_case, "postgresql")(_like("ILIKE"))
 
 
 class CrossJoin(Join):

@@ -32,8 +32,6 @@ class Connection(sqlite3.Connection):
     may_wait: Callable[[], bool] = staticmethod(lambda: True)
     read_at: object = None
     """The state of the file (`files.state`) when it was opened as one that no process writes; otherwise None."""
-    engine: Any = None
-    """SQLAlchemy's engine over this connection, once selects.py has made it."""
 
     def cursor(self, factory: Any = None) -> Any:
         """A Cursor."""

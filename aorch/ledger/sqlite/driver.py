@@ -4,16 +4,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from aorch.config import config_file
 from aorch.errors import LedgerError
 from aorch.ledger.sqlite import files
 from aorch.ledger.sqlite.connection import Connection, transaction, translated
 from aorch.ledger.sqlite.opening import connect, connect_reading, is_outdated, open_without_upgrade
-
-if TYPE_CHECKING:
-    import sqlalchemy
 
 CLOSED = ("the ledger is closed", "Open it again to read or write.")
 FORKED = (
@@ -84,17 +81,6 @@ class Database:
         with translated(self.path), closing(open_without_upgrade(self.path)) as connection:
             connection.may_wait = lambda: may_wait
             yield connection
-
-    @contextmanager
-    def selects(self) -> Iterator["sqlalchemy.Connection"]:
-        """Like `read`, but a connection of SQLAlchemy for selects."""
-        from aorch.ledger.sqlite.selects import engine_over, foreign_errors  # noqa: PLC0415  SQLAlchemy takes 210 ms
-
-        with self.read() as connection:
-            if connection.engine is None:
-                connection.engine = engine_over(connection)
-            with foreign_errors(), connection.engine.connect() as selects:
-                yield selects
 
     def open_for_writing(self) -> None:
         """Open the file now rather than for the first `write`."""

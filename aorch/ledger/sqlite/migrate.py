@@ -1,16 +1,18 @@
 """Upgrades a ledger to the newest revision. The only module that imports Alembic."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import event
+from sqlalchemy import Engine, create_engine, event, pool
+from sqlalchemy.exc import DBAPIError
 
 from aorch.ledger.sqlite.connection import Connection, revision
-from aorch.ledger.sqlite.selects import engine_over, foreign_errors
-from aorch.ledger.statements import REVISION
+from aorch.ledger.sqlite.statements import REVISION
 
 _one_at_a_time = threading.Lock()
 """Alembic's context is global: two threads that upgrade two ledgers at once would use each other's connection."""
@@ -22,9 +24,9 @@ def upgrade(connection: Connection) -> None:
     Takes the write lock first and reads the revision again under it, so that many processes may do this at once: one
     upgrades, and the others find nothing left to do.
     """
-    engine = engine_over(connection)
+    engine = _engine_over(connection)
     event.listen(engine, "begin", lambda begun: begun.exec_driver_sql("BEGIN IMMEDIATE"))
-    with foreign_errors(), _one_at_a_time, engine.begin() as begun:
+    with _foreign_errors(), _one_at_a_time, engine.begin() as begun:
         if revision(connection) != REVISION:
             command.upgrade(configuration(begun), "head")
 
@@ -38,3 +40,18 @@ def configuration(connection: Any = None) -> Config:
     config.set_main_option("script_location", str(scripts).replace("%", "%%"))  # `%` starts a reference there
     config.attributes["connection"] = connection
     return config
+
+
+def _engine_over(connection: Connection) -> Engine:
+    """An engine of SQLAlchemy that uses only `connection`."""
+    # A URL with the path would name another file if the path contains `?` or `%`.
+    return create_engine("sqlite://", creator=lambda: connection, poolclass=pool.StaticPool)
+
+
+@contextmanager
+def _foreign_errors() -> Iterator[None]:
+    """Raise SQLAlchemy's database errors as SQLite's own."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise error.orig or error from error

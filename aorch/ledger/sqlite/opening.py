@@ -16,7 +16,7 @@ from aorch.ledger.sqlite.connection import (
     revision,
     translated,
 )
-from aorch.ledger.statements import REVISION
+from aorch.ledger.sqlite.statements import REVISION
 
 
 def connect(path: Path) -> Connection:

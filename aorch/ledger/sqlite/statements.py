@@ -1,7 +1,7 @@
 """The SQL of the ledger for SQLite. Generated: do not edit.
 
 Source: aorch/ledger/queries/, which also documents each statement. To generate this file again, run
-`uv run python -m aorch.ledger.generate_statements`. It is checked in because `aorch run` must not import SQLAlchemy (210 ms).
+`uv run python -m aorch.ledger.generate_statements`. It is checked in because no command may import SQLAlchemy (210 ms).
 """
 
 REVISION = "0009"
@@ -187,6 +187,170 @@ FROM ancestors
 """
 """Parameters: contract_id."""
 
+CLAIM_OWNERS = """\
+SELECT contracts.claimed_by
+FROM contracts
+WHERE contracts.claimed_by IS NOT NULL AND contracts.status = 'in_progress' AND contracts.status !=
+    'completed' UNION SELECT contracts.claimed_by
+FROM contracts
+WHERE contracts.claimed_by IS NOT NULL AND contracts.status = 'pending'
+"""
+
+CLAIMED_BY_OWNER = """\
+WITH given AS
+(SELECT ? AS owner_id)
+SELECT contracts.contract_id
+FROM contracts
+WHERE contracts.claimed_by IS NOT NULL AND contracts.status = 'in_progress' AND contracts.status !=
+    'completed' AND contracts.claimed_by = (SELECT given.owner_id
+FROM given) UNION ALL SELECT contracts.contract_id
+FROM contracts
+WHERE contracts.claimed_by IS NOT NULL AND contracts.status = 'pending' AND contracts.claimed_by =
+    (SELECT given.owner_id
+FROM given)
+"""
+"""Parameters: owner_id."""
+
+# reading_queries.py
+
+CONTRACTS = """\
+SELECT c.position, c.contract_id, c.session_id, c.contract_type, c.from_agent, c.to_agent,
+    c.capability, CAST(c.payload AS TEXT) AS payload, c.status, c.created_at, c.completed_at,
+    CAST(c.result AS TEXT) AS result, c.error, CAST(c.metadata AS TEXT) AS metadata, c.request_id,
+    c.parent_id, c.claimed_by
+FROM contracts AS c
+"""
+
+CONTRACTS_BY_SESSION = """\
+SELECT c.position, c.contract_id, c.session_id, c.contract_type, c.from_agent, c.to_agent,
+    c.capability, CAST(c.payload AS TEXT) AS payload, c.status, c.created_at, c.completed_at,
+    CAST(c.result AS TEXT) AS result, c.error, CAST(c.metadata AS TEXT) AS metadata, c.request_id,
+    c.parent_id, c.claimed_by
+FROM session_contracts AS c
+"""
+
+SHOWN_CONTRACTS = """\
+SELECT c.position, c.contract_id, c.session_id, c.contract_type, c.from_agent, c.to_agent,
+    c.capability, CAST(c.payload AS TEXT) AS payload, c.status, c.created_at, c.completed_at, CASE
+    WHEN (c.contract_type = 'REQUEST' AND c.status = 'completed') THEN (SELECT CAST(r.result AS
+    TEXT) AS result
+FROM contracts AS r
+WHERE r.request_id = c.contract_id) ELSE CAST(c.result AS TEXT) END AS result, c.error,
+    CAST(c.metadata AS TEXT) AS metadata, c.request_id, c.parent_id, c.claimed_by
+FROM contracts AS c
+"""
+
+SHOWN_CONTRACTS_BY_SESSION = """\
+SELECT c.position, c.contract_id, c.session_id, c.contract_type, c.from_agent, c.to_agent,
+    c.capability, CAST(c.payload AS TEXT) AS payload, c.status, c.created_at, c.completed_at, CASE
+    WHEN (c.contract_type = 'REQUEST' AND c.status = 'completed') THEN (SELECT CAST(r.result AS
+    TEXT) AS result
+FROM contracts AS r
+WHERE r.request_id = c.contract_id) ELSE CAST(c.result AS TEXT) END AS result, c.error,
+    CAST(c.metadata AS TEXT) AS metadata, c.request_id, c.parent_id, c.claimed_by
+FROM session_contracts AS c
+"""
+
+COUNT = "SELECT count(c.contract_id) AS count FROM contracts AS c"
+
+COUNT_BY_SESSION = "SELECT count(c.contract_id) AS count FROM session_contracts AS c"
+
+IN_SESSION = "c.session_id = ?"
+"""Parameters: session_id."""
+
+OF_TYPE = "c.contract_type = ?"
+"""Parameters: contract_type."""
+
+WITH_CAPABILITY = "c.capability = ?"
+"""Parameters: capability."""
+
+WITH_STATUS = "c.status = ?"
+"""Parameters: status."""
+
+NOT_COMPLETED = "c.status != 'completed'"
+
+FROM_AGENT = "c.from_agent = ?"
+"""Parameters: agent_id."""
+
+TO_AGENT = "c.to_agent = ?"
+"""Parameters: agent_id."""
+
+FROM_OR_TO_AGENT = "c.from_agent = ? OR c.to_agent = ?"
+"""Parameters: from_agent, to_agent."""
+
+CREATED_SINCE = "c.created_at >= ?"
+"""Parameters: since."""
+
+CREATED_UNTIL = "c.created_at < ?"
+"""Parameters: until."""
+
+CHANGED_SINCE = "c.created_at >= ? OR c.completed_at >= ? OR c.status IN ('pending', 'in_progress')"
+"""Parameters: created_since, completed_since."""
+
+BEFORE_POSITION = "c.position < ?"
+"""Parameters: before."""
+
+AFTER_POSITION = "c.position > ?"
+"""Parameters: after."""
+
+HAS_ID_IN = "c.contract_id IN (SELECT anon_1.value FROM json_each(?) AS anon_1)"
+"""Parameters: contract_ids."""
+
+ANSWERS_ONE_OF = "c.request_id IN (SELECT anon_1.value FROM json_each(?) AS anon_1)"
+"""Parameters: request_ids."""
+
+DELEGATED_BY_ONE_OF = "c.parent_id IN (SELECT anon_1.value FROM json_each(?) AS anon_1)"
+"""Parameters: request_ids."""
+
+IN_ONE_OF_SESSIONS = "c.session_id IN (SELECT anon_1.value FROM json_each(?) AS anon_1)"
+"""Parameters: session_ids."""
+
+OLDEST_FIRST = "c.position ASC"
+
+NEWEST_FIRST = "c.position DESC"
+
+LIMIT = "LIMIT ?"
+"""Parameters: limit."""
+
+POSITION_OF_CONTRACT = "SELECT c.position FROM contracts AS c WHERE c.contract_id = ?"
+"""Parameters: contract_id."""
+
+IDS_LIKE = """\
+SELECT c.contract_id
+FROM contracts AS c
+WHERE c.contract_id LIKE ? ESCAPE '/' OR c.contract_id LIKE ? ESCAPE '/'
+LIMIT ?
+"""
+"""Parameters: beginning, ending, limit."""
+
+SESSIONS_BETWEEN = "SELECT DISTINCT c.session_id FROM contracts AS c WHERE c.position > ? AND c.position <= ?"
+"""Parameters: after, last."""
+
+CONTRACT_COUNT = """\
+SELECT (SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'contracts') - (SELECT value
+    FROM counters WHERE name = 'deleted_contracts') AS count
+"""
+
+COUNT_OF_SESSION = "SELECT count(*) AS count FROM session_positions WHERE session_positions.session_id = ?"
+"""Parameters: session_id."""
+
+STATUS_COUNTS = """\
+SELECT 'completed' AS status, (SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name =
+    'contracts') - (SELECT value FROM counters WHERE name = 'deleted_contracts') AS count UNION ALL
+    SELECT c.status, count(*) AS count_1
+FROM contracts AS c
+WHERE c.status != 'completed' GROUP BY c.status
+"""
+
+REQUEST_OF_KEY = """\
+SELECT idempotency_keys.fingerprint, idempotency_keys.request_id
+FROM idempotency_keys
+WHERE idempotency_keys.caller = ? AND idempotency_keys."key" = ?
+"""
+"""Parameters: caller, key."""
+
+# session_queries.py
+
 SESSIONS_FROM = """\
 WITH RECURSIVE given AS
 (SELECT ? AS first, ? AS "limit"),
@@ -213,29 +377,186 @@ FROM given)
 """
 """Parameters: first, limit."""
 
-CLAIM_OWNERS = """\
-SELECT contracts.claimed_by
+FIRST_SESSIONS = """\
+WITH RECURSIVE given AS
+(SELECT ? AS "limit"),
+found(session_id, n) AS
+(SELECT min(session_index.session_id) AS session_id, 1 AS n
+FROM session_index UNION ALL SELECT (SELECT min(session_index.session_id) AS min_2
+FROM session_index
+WHERE session_index.session_id > found.session_id) AS anon_1, found.n + 1 AS anon_2
+FROM found
+WHERE found.session_id IS NOT NULL AND found.n < (SELECT given."limit"
+FROM given)),
+recent AS
+(SELECT contracts.session_id AS session_id, count(*) AS contracts, min(contracts.position) AS first,
+    max(contracts.position) AS last
 FROM contracts
-WHERE contracts.claimed_by IS NOT NULL AND contracts.status = 'in_progress' AND contracts.status !=
-    'completed' UNION SELECT contracts.claimed_by
+WHERE contracts.position > (SELECT counters.value
+FROM counters
+WHERE counters.name = 'session_index') GROUP BY contracts.session_id),
+its AS
+(SELECT found.session_id AS session_id
+FROM found
+WHERE found.session_id IS NOT NULL UNION SELECT recent.session_id AS session_id
+FROM recent ORDER BY session_id
+LIMIT (SELECT given."limit"
+FROM given) OFFSET 0)
+SELECT its.session_id, (SELECT count(*) AS count_1
+FROM session_index
+WHERE session_index.session_id = its.session_id) + coalesce(recent.contracts, 0) AS contracts,
+    (SELECT contracts.created_at
 FROM contracts
-WHERE contracts.claimed_by IS NOT NULL AND contracts.status = 'pending'
+WHERE contracts.position = coalesce((SELECT min(session_index.position) AS min_1
+FROM session_index
+WHERE session_index.session_id = its.session_id), recent.first)) AS first_at, (SELECT
+    contracts.created_at
+FROM contracts
+WHERE contracts.position = coalesce(recent.last, (SELECT max(session_index.position) AS max_1
+FROM session_index
+WHERE session_index.session_id = its.session_id))) AS last_at
+FROM its LEFT OUTER JOIN recent ON recent.session_id = its.session_id ORDER BY its.session_id
+"""
+"""Parameters: limit."""
+
+SESSIONS_AFTER = """\
+WITH RECURSIVE given AS
+(SELECT ? AS "after", ? AS "limit"),
+found(session_id, n) AS
+(SELECT min(session_index.session_id) AS session_id, 1 AS n
+FROM session_index
+WHERE session_index.session_id > (SELECT given."after"
+FROM given) UNION ALL SELECT (SELECT min(session_index.session_id) AS min_2
+FROM session_index
+WHERE session_index.session_id > found.session_id) AS anon_1, found.n + 1 AS anon_2
+FROM found
+WHERE found.session_id IS NOT NULL AND found.n < (SELECT given."limit"
+FROM given)),
+recent AS
+(SELECT contracts.session_id AS session_id, count(*) AS contracts, min(contracts.position) AS first,
+    max(contracts.position) AS last
+FROM contracts
+WHERE contracts.position > (SELECT counters.value
+FROM counters
+WHERE counters.name = 'session_index') GROUP BY contracts.session_id),
+its AS
+(SELECT found.session_id AS session_id
+FROM found
+WHERE found.session_id IS NOT NULL UNION SELECT recent.session_id AS session_id
+FROM recent
+WHERE recent.session_id > (SELECT given."after"
+FROM given) ORDER BY session_id
+LIMIT (SELECT given."limit"
+FROM given) OFFSET 0)
+SELECT its.session_id, (SELECT count(*) AS count_1
+FROM session_index
+WHERE session_index.session_id = its.session_id) + coalesce(recent.contracts, 0) AS contracts,
+    (SELECT contracts.created_at
+FROM contracts
+WHERE contracts.position = coalesce((SELECT min(session_index.position) AS min_1
+FROM session_index
+WHERE session_index.session_id = its.session_id), recent.first)) AS first_at, (SELECT
+    contracts.created_at
+FROM contracts
+WHERE contracts.position = coalesce(recent.last, (SELECT max(session_index.position) AS max_1
+FROM session_index
+WHERE session_index.session_id = its.session_id))) AS last_at
+FROM its LEFT OUTER JOIN recent ON recent.session_id = its.session_id ORDER BY its.session_id
+"""
+"""Parameters: after, limit."""
+
+SESSION_COUNT_UP_TO = """\
+WITH RECURSIVE found(session_id, n) AS
+(SELECT min(session_index.session_id) AS session_id, 1 AS n
+FROM session_index UNION ALL SELECT (SELECT min(session_index.session_id) AS min_1
+FROM session_index
+WHERE session_index.session_id > found.session_id) AS anon_1, found.n + 1 AS anon_2
+FROM found
+WHERE found.session_id IS NOT NULL AND found.n < ?),
+recent AS
+(SELECT contracts.session_id AS session_id, count(*) AS contracts, min(contracts.position) AS first,
+    max(contracts.position) AS last
+FROM contracts
+WHERE contracts.position > (SELECT counters.value
+FROM counters
+WHERE counters.name = 'session_index') GROUP BY contracts.session_id)
+SELECT (SELECT count(*) AS count_1
+FROM (SELECT found.session_id AS session_id
+FROM found
+WHERE found.session_id IS NOT NULL) AS some) + (SELECT count(*) AS count_2
+FROM recent
+WHERE NOT (EXISTS (SELECT session_index.session_id
+FROM session_index
+WHERE session_index.session_id = recent.session_id))) AS count
+"""
+"""Parameters: limit."""
+
+SESSION_COUNT = """\
+WITH recent AS
+(SELECT contracts.session_id AS session_id, count(*) AS contracts, min(contracts.position) AS first,
+    max(contracts.position) AS last
+FROM contracts
+WHERE contracts.position > (SELECT counters.value
+FROM counters
+WHERE counters.name = 'session_index') GROUP BY contracts.session_id)
+SELECT count(DISTINCT session_index.session_id) + (SELECT count(*) AS count_1
+FROM recent
+WHERE NOT (EXISTS (SELECT session_index.session_id
+FROM session_index
+WHERE session_index.session_id = recent.session_id))) AS count
+FROM session_index
 """
 
-CLAIMED_BY_OWNER = """\
-WITH given AS
-(SELECT ? AS owner_id)
-SELECT contracts.contract_id
-FROM contracts
-WHERE contracts.claimed_by IS NOT NULL AND contracts.status = 'in_progress' AND contracts.status !=
-    'completed' AND contracts.claimed_by = (SELECT given.owner_id
-FROM given) UNION ALL SELECT contracts.contract_id
-FROM contracts
-WHERE contracts.claimed_by IS NOT NULL AND contracts.status = 'pending' AND contracts.claimed_by =
-    (SELECT given.owner_id
-FROM given)
+# tree_queries.py
+
+TREE_NODE = """\
+SELECT contracts.contract_id, contracts.parent_id, contracts.capability,
+    coalesce(contracts.to_agent, nullif(r.from_agent, 'orchestrator')) AS agent_id,
+    contracts.status, contracts.created_at, contracts.metadata, r.status AS answer_status, r.error
+    AS answer_error, r.metadata AS answer_metadata
+FROM contracts LEFT OUTER JOIN contracts AS r ON r.request_id = contracts.contract_id
+WHERE contracts.contract_id = ? AND contracts.contract_type = 'REQUEST'
 """
-"""Parameters: owner_id."""
+"""Parameters: request_id."""
+
+ALL_CHILDREN = """\
+SELECT contracts.contract_id, contracts.parent_id, contracts.capability,
+    coalesce(contracts.to_agent, nullif(r.from_agent, 'orchestrator')) AS agent_id,
+    contracts.status, contracts.created_at, contracts.metadata, r.status AS answer_status, r.error
+    AS answer_error, r.metadata AS answer_metadata
+FROM contracts LEFT OUTER JOIN contracts AS r ON r.request_id = contracts.contract_id
+WHERE contracts.parent_id IN (SELECT anon_1.value
+FROM json_each(?) AS anon_1) AND contracts.contract_type = 'REQUEST' ORDER BY contracts.position
+"""
+"""Parameters: request_ids."""
+
+FIRST_CHILDREN = """\
+SELECT contracts.contract_id, contracts.parent_id, contracts.capability,
+    coalesce(contracts.to_agent, nullif(r.from_agent, 'orchestrator')) AS agent_id,
+    contracts.status, contracts.created_at, contracts.metadata, r.status AS answer_status, r.error
+    AS answer_error, r.metadata AS answer_metadata
+FROM contracts JOIN (SELECT contracts.position AS position, row_number() OVER (PARTITION BY
+    contracts.parent_id ORDER BY contracts.position) AS n
+FROM contracts
+WHERE contracts.parent_id IN (SELECT anon_1.value
+FROM json_each(?) AS anon_1) AND contracts.contract_type = 'REQUEST') AS numbered ON
+    numbered.position = contracts.position LEFT OUTER JOIN contracts AS r ON r.request_id =
+    contracts.contract_id
+WHERE numbered.n <= ? ORDER BY contracts.position
+"""
+"""Parameters: request_ids, most."""
+
+OMITTED_CHILDREN = """\
+SELECT contracts.parent_id, contracts.status, count(*) AS count
+FROM contracts JOIN (SELECT contracts.position AS position, row_number() OVER (PARTITION BY
+    contracts.parent_id ORDER BY contracts.position) AS n
+FROM contracts
+WHERE contracts.parent_id IN (SELECT anon_1.value
+FROM json_each(?) AS anon_1) AND contracts.contract_type = 'REQUEST') AS numbered ON
+    numbered.position = contracts.position
+WHERE numbered.n > ? GROUP BY contracts.parent_id, contracts.status
+"""
+"""Parameters: request_ids, most."""
 
 # queue_queries.py
 
