@@ -41,7 +41,7 @@ See [agents](agents.md) and [pipelines](pipelines.md).
 ## Environment variables
 
 The configuration never contains a secret itself. It names the environment variable that holds it, for example in
-`queue.webhook_secret_env`, `llm.key_env`, or as `$NAME` in the `env` of an agent.
+`queue.webhook_secret_env`, `llm.key_env`, `token_env` of an agent, or as `$NAME` in the `env` of an agent.
 """
 
 

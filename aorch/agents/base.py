@@ -156,6 +156,8 @@ class Agent(ABC):
     timeout_s: float | None = None
     idle_timeout_s: float | None = None
     grace_s: float | None = 5.0
+    discovers: bool = False
+    """Whether `probe` finds out its capabilities. `get_capabilities` is then called again after each probe."""
 
     endpoint: str | None = None
 
@@ -187,7 +189,7 @@ class Agent(ABC):
 
     @abstractmethod
     def get_capabilities(self) -> list[AgentCapability]:
-        """The capabilities of this agent. They are read once, when the agent is registered."""
+        """The capabilities of this agent. They are read once, when the agent is registered (but see `discovers`)."""
 
     def can_handle(self, capability: str) -> bool:
         """Whether it has this capability."""

@@ -15,7 +15,7 @@ from aorch.agents import Agent, AgentCapability, kinds
 from aorch.agents.example import ExampleAgent
 from aorch.agents.parameters import json_schema
 from aorch.agents.registry import Registry
-from aorch.config import config_file
+from aorch.config import cache_file, config_file
 from aorch.config.settings import Config
 from aorch.errors import InvalidJSON
 
@@ -35,7 +35,7 @@ def remember(config: Config, agents: Registry) -> None:
         if not names:
             path.unlink(missing_ok=True)
         else:
-            _keep(path, jsonio.encode_bytes({"file": _key(config), "agents": names}))
+            cache_file.keep(path, jsonio.encode_bytes({"file": _key(config), "agents": names}))
     except (OSError, InvalidJSON):  # read-only home directory, full disk, or a name that is not valid UTF-8
         return
 
@@ -87,16 +87,3 @@ def _path(config: Config) -> Path | None:
 def _key(config: Config) -> str:
     """The cache file of this aorch.toml. Two paths with the same checksum only overwrite each other's file."""
     return os.fsencode(config.file).decode("utf-8", "backslashreplace") if config.file else ""
-
-
-def _keep(path: Path, text: bytes) -> None:
-    try:
-        if path.read_bytes() == text:
-            return
-    except FileNotFoundError:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    import tempfile  # noqa: PLC0415  2 ms, only if something changed
-
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".agents-", delete=False) as new:
-        new.write(text)
-    Path(new.name).replace(path)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MODULES = {
     "class": "aorch.agents.python_agent",
     "command": "aorch.agents.program",
+    "url": "aorch.agents.http_endpoint",
 }
 """Each kind's module, by the key of `[agents.ID]` that selects it. `KIND` in the module is the AgentKind.
 
@@ -91,7 +92,7 @@ def requested(request: "AddRequest") -> "AgentKind[Any]":
     examples = "; ".join(kind.example for kind in kinds)
     if found:
         raise UsageError(f"an agent cannot be both a {' and a '.join(kind.title for kind in found)}", examples)
-    raise UsageError("the command line names neither a program nor a class", f"Examples: {examples}")
+    raise UsageError("the command line does not select the kind of agent to add", f"Examples: {examples}")
 
 
 def _selected(where: str, table: dict[str, Any]) -> "AgentKind[Any]":

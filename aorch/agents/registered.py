@@ -1,7 +1,9 @@
 """A registered agent: its capabilities, state, slots, and task counts in this process."""
 
+from collections.abc import Callable
 from typing import Any
 
+from aorch.agents.agent_checks import capabilities_of
 from aorch.agents.base import Agent, AgentCapability, AgentState, AgentStatus
 from aorch.agents.parameters import ParameterCheck
 from aorch.agents.slots import Slots
@@ -17,9 +19,17 @@ class Registered(WatchedAgent):
     including those whose code is still running after their time limit.
     """
 
-    def __init__(self, agent: Agent, capabilities: dict[str, AgentCapability], *, declared: bool) -> None:
+    def __init__(
+        self,
+        agent: Agent,
+        capabilities: dict[str, AgentCapability],
+        *,
+        declared: bool,
+        on_change: Callable[[], None] | None = None,
+    ) -> None:
+        """`on_change` is called after the capabilities of an agent that `discovers` them have changed."""
         super().__init__(agent)
-        self.capabilities, self.declared = capabilities, declared
+        self.capabilities, self.declared, self._on_change = capabilities, declared, on_change
         self.registered_at, self.answered_at = now(), ""
         self.holders: set[str] = set()
         self.completed = self.failed = 0
@@ -57,6 +67,15 @@ class Registered(WatchedAgent):
         self.holders.discard(request_id)
         if self.slots is not None:
             self.slots.release()
+
+    def probed(self) -> None:
+        """Read the capabilities of an agent that `discovers` them."""
+        if self.agent.discovers:
+            found = {each.name: each for each in capabilities_of(self.agent)}
+            if found != self.capabilities:
+                self.capabilities, self.checks = found, {}
+                if self._on_change is not None:
+                    self._on_change()
 
     def check(self, capability: str, parameters: dict[str, Any]) -> None:
         """Raise ParametersInvalid if `parameters` do not match the schema of the capability."""

@@ -50,9 +50,19 @@ class Registry:
     def _register(self, agent: Agent, *, declared: bool) -> None:
         self._forget(self._agents.get(agent.agent_id))
         capabilities = {capability.name: capability for capability in agent.get_capabilities()}
-        registered = self._agents[agent.agent_id] = Registered(agent, capabilities, declared=declared)
+        registered = self._agents[agent.agent_id] = Registered(
+            agent, capabilities, declared=declared, on_change=self._index
+        )
         for name in capabilities:
             self._by_capability.setdefault(name, []).append(registered)
+
+    def _index(self) -> None:
+        """Find all agents by their present capabilities."""
+        found: dict[str, list[Registered]] = {}
+        for each in list(self):
+            for name in each.capabilities:
+                found.setdefault(name, []).append(each)
+        self._by_capability = found
 
     def _forget(self, removed: Registered | None) -> None:
         if removed is not None and not removed.constant:
@@ -76,6 +86,10 @@ class Registry:
     def with_capability(self, capability: str) -> list[Registered]:
         """The agents that have `capability`, in the order in which they were added."""
         return self._by_capability.get(capability, [])
+
+    def undiscovered(self) -> list[Registered]:
+        """The agents whose capabilities only a check finds out, and that were never checked."""
+        return [each for each in self if each.agent.discovers and each.state is None]
 
     def check(self, registered: Registered) -> str | None:
         """Why that agent cannot execute tasks, or None. A reason is also a capability that it calls and that no agent has."""

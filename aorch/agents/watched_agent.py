@@ -62,7 +62,9 @@ class WatchedAgent:
         return None if self.state is None or self.able else self.state.reason or str(self.state.status)
 
     def look(self) -> None:
-        """Check the agent by its `problem`, in this thread."""
+        """Check the agent by its `problem`, in this thread. That is not enough for an agent with a `probe` of its own: unless
+        there is a problem, its state stays None until it is opened.
+        """
         self._checked_at = time.monotonic()
         try:
             reason = self.agent.problem()
@@ -71,7 +73,10 @@ class WatchedAgent:
         except BaseException as error:  # noqa: BLE001  SystemExit, CancelledError: it is an agent's own code
             self._failed("problem", error)
         else:
-            self._set(AgentState(AgentStatus.ERROR, reason) if reason else AgentState())
+            if reason:
+                self._set(AgentState(AgentStatus.ERROR, reason))
+            elif self._is_open or self._is_local():
+                self._set(AgentState())
 
     def refresh_soon(self) -> None:
         """Check the agent in the background, unless its last check is less than RETRY_S ago."""
@@ -94,6 +99,9 @@ class WatchedAgent:
     def share(self, checking: "asyncio.Task[None]") -> None:
         """Record `checking`, which checks this agent and others, as the check in progress."""
         self._checking, self._checked_at = checking, time.monotonic()
+
+    def probed(self) -> None:
+        """Called after each `probe` of the agent that ended."""
 
     async def close(self) -> None:
         """Close the agent if it is open. An exception is logged."""
@@ -119,6 +127,7 @@ class WatchedAgent:
                     await in_thread(self.look)
                 else:
                     self._set(await self.agent.probe())
+                    self.probed()
         except TimeoutError as error:
             if step == "open":
                 self._failed(step, error)

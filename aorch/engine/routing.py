@@ -25,13 +25,18 @@ def choose(registry: Registry, task: Task) -> Choice | None:
     """The agent for `task`: the requested one, otherwise the one with a free slot that runs the fewest tasks, otherwise the
     first.
 
-    Only reads the states of the agents. None: no candidate can take a task, or one was never checked; then call
-    `check_and_choose`. Raises NoAgent, with similar names.
+    Only reads the states of the agents. None: no candidate can take a task, or one was never checked (if there is no
+    candidate: an agent whose capabilities are not known yet); then call `check_and_choose`. Raises NoAgent, with similar
+    names.
     """
     candidates = registry.with_capability(task.capability)
     if task.agent_id is None and len(candidates) == 1 and candidates[0].able:
         return candidates[0], {"reason": ONLY_CANDIDATE}
     candidates = _candidates(registry, task)
+    if not candidates:
+        if registry.undiscovered():
+            return None
+        raise _no_agent(registry, task)
     best, fewest = None, _LOCKED << 1
     for each in candidates:
         if each.able:
@@ -54,6 +59,7 @@ async def check_and_choose(registry: Registry, task: Task) -> Choice:
 
     Raises NoAgentAvailable, with the problem of each.
     """
+    await discover(registry, task)
     candidates = _candidates(registry, task)
     await registry.refresh(candidates)
     if (chosen := choose(registry, task)) is not None:
@@ -70,12 +76,21 @@ def choose_other(registry: Registry, task: Task, tried: Container[str]) -> Regis
     return min(others, key=lambda each: len(each.holders) + (_LOCKED if each.locked() else 0), default=None)
 
 
+async def discover(registry: Registry, task: Task) -> None:
+    """If no agent is known for `task`, check those whose capabilities are not known yet."""
+    if not _candidates(registry, task):
+        await registry.refresh(registry.undiscovered())
+
+
 def capability_for(registry: Registry, task: Task) -> AgentCapability:
-    """The capability that a queued `task` needs. Its agent need not be available now. Raises NoAgent if no agent has the
-    capability, and ParametersInvalid.
+    """The capability that a queued `task` needs; call `discover` first. Its agent need not be available now.
+
+    Raises NoAgent if no agent has the capability, and ParametersInvalid.
     """
-    chosen = choose(registry, task)
-    registered = chosen[0] if chosen is not None else _candidates(registry, task)[0]
+    chosen, candidates = choose(registry, task), _candidates(registry, task)
+    if not candidates:
+        raise _no_agent(registry, task)
+    registered = chosen[0] if chosen is not None else candidates[0]
     registered.check(task.capability, task.parameters)
     return registered.capabilities[task.capability]
 
@@ -85,8 +100,6 @@ def _candidates(registry: Registry, task: Task) -> list[Registered]:
     if task.agent_id is not None:
         requested = registry.find(task.agent_id)
         candidates = [requested] if requested is not None and task.capability in requested.capabilities else []
-    if not candidates:
-        raise _no_agent(registry, task)
     return candidates
 
 

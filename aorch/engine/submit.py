@@ -8,7 +8,7 @@ from aorch.engine.delegation import calling_agent
 from aorch.engine.exchange import refused_exchange, request_of
 from aorch.engine.executor import TaskExecutor
 from aorch.engine.invocation import current_invocation
-from aorch.engine.routing import capability_for
+from aorch.engine.routing import capability_for, discover
 from aorch.engine.task import Answer, QueueOptions, Task
 from aorch.errors import AorchError, QueueFull
 from aorch.ledger.ledger import Entry
@@ -42,6 +42,7 @@ class TaskSubmitter:
         counted once a second, so several processes together can exceed the limit by the tasks that they accept in a second.
         """
         started, executor = time.perf_counter(), self._executor
+        await discover(executor.registry, task)
         request, refusal = self._request(task, options)
         if refusal is not None:
             raise TaskRejected(await executor.refuse(request, refusal, started))
@@ -58,6 +59,7 @@ class TaskSubmitter:
         started = time.perf_counter()
         requests, entries, refused = [], [], []
         for task, options in tasks:
+            await discover(self._executor.registry, task)
             request, refusal = self._request(task, options)
             if refusal is None:
                 entries.append(_entry(request, options))

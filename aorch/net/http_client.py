@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class HttpClient:
-    """A client with these timeouts (seconds), in the running loop, until `close`.
+    """A client with these timeouts (seconds; 0: none), in the running loop, until `close`.
 
     `proxy` is the address of an HTTP proxy; requests to this machine do not use it. `keep_connections`: whether a
     connection can serve several requests. `addresses` are those to which it may connect; with a proxy, it is the proxy's task

@@ -1,9 +1,6 @@
 """Sending one webhook."""
 
-import email.utils
-import time
 from collections.abc import Mapping
-from datetime import UTC
 from types import TracebackType
 from typing import Self
 
@@ -12,6 +9,7 @@ import aiohttp
 from aorch.errors import ServiceRefused, ServiceUnreachable
 from aorch.net.http_client import HttpClient
 from aorch.net.outbound import AddressPolicy, refusal_in
+from aorch.net.retry_after import retry_after_s
 
 TIMEOUT_S = 15.0
 """How long the receiver may take (https://www.standardwebhooks.com advises 15 to 30 s)."""
@@ -54,16 +52,3 @@ class Poster:
             raise ServiceRefused(f"has an invalid URL: {error}") from error
         except aiohttp.ClientError as error:
             raise ServiceUnreachable(f"{type(error).__name__}: {error}") from error
-
-
-def retry_after_s(value: str) -> float:
-    """The seconds in a Retry-After (RFC 9110, section 10.2.3: a number of seconds, or a date); 0 if it is invalid."""
-    if value.isascii() and value.isdigit():
-        return float(value)
-    try:
-        moment = email.utils.parsedate_to_datetime(value)
-    except (ValueError, OverflowError):
-        return 0.0
-    if moment.tzinfo is None:  # -0000: HTTP dates are in UTC
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, moment.timestamp() - time.time())

@@ -85,7 +85,7 @@ def test_what_an_agent_prints_is_not_part_of_the_result(home: Home) -> None:
     ("arguments", "code", "reason"),
     [
         (("greet", "--", "echo"), 2, "the agent needs --capability"),
-        (("greet", "--capability", "g"), 2, "the command line names neither a program nor a class"),
+        (("greet", "--capability", "g"), 2, "the command line does not select the kind of agent to add"),
         (("--class", "a:A", "--stdin", "x"), 2, "--stdin cannot be used for a Python class"),
         (("g", "--class", "a:A", "--", "echo"), 2, "an agent cannot be both a Python class and a program"),
         (("g", "--capability", "g", "--argument", "a=b", "--", "echo"), 2, "--argument cannot be used for a program"),

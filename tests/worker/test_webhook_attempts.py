@@ -27,8 +27,8 @@ from aorch.clock import rfc3339
 from aorch.engine.task import QueueOptions, Task
 from aorch.errors import AorchError
 from aorch.net.outbound import OWNER, AddressPolicy, of_callers
+from aorch.net.retry_after import retry_after_s
 from aorch.worker.queue_worker import QueueWorker
-from aorch.worker.webhook_client import retry_after_s
 from aorch.worker.webhook_receivers import AT_ONCE_PER_HOST
 from aorch.worker.webhooks import MAX_ATTEMPTS, Webhooks
 

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="List, add, remove and check agents.")
 
 AgentArgument = Annotated[str, typer.Argument(metavar="ID", help="ID of the agent.", autocompletion=complete_agents)]
+CapabilityOption = Annotated[
+    list[str] | None,
+    typer.Option("--capability", "-c", metavar="NAME", help="Capability of the agent; repeatable."),
+]
 
 
 class AddCommand(AorchCommand):
@@ -113,10 +117,7 @@ def add(
         list[str] | None,
         typer.Argument(metavar="[-- PROGRAM ARGUMENT...]", help="The program; {name} is replaced by that parameter."),
     ] = None,
-    capability: Annotated[
-        list[str] | None,
-        typer.Option("--capability", "-c", metavar="NAME", help="Capability of the agent; repeatable."),
-    ] = None,
+    capability: CapabilityOption = None,
     description: Annotated[
         str, typer.Option("--description", metavar="TEXT", help="Description of the capability.")
     ] = "",
@@ -133,7 +134,7 @@ def add(
         int | None, typer.Option("--concurrency", metavar="N", help="Number of tasks that the agent runs at once.")
     ] = None,
 ) -> None:
-    """Add an agent to aorch.toml: a program, or a Python class.
+    """Add an agent to aorch.toml: a program, a Python class or an HTTP endpoint.
 
     \b
     Examples:
@@ -141,6 +142,7 @@ def add(
       aorch agents add wc --capability count_words --param text=string --stdin '{text}' -- wc -w
       aorch agents add grep --capability search --ok-exit-code 1 -- grep -rn -e {pattern} .
       aorch agents add --class my_agents:MyAgent
+      aorch agents add translate --url https://agents.example/translate --capability translate
     """
     from aorch.agents import declarations
     from aorch.agents.agent_kind import AddRequest

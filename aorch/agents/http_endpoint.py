@@ -1,0 +1,284 @@
+"""Agents that are HTTP endpoints: `url` in aorch.toml. docs/writing-agents.md describes what they answer."""
+
+import asyncio
+import ssl
+from collections.abc import Iterable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from aorch.agents import capability_cache
+from aorch.agents.agent_kind import AddOption, AddRequest, AgentConfig, AgentKind, CapabilityConfig, check_positive
+from aorch.agents.base import Agent, AgentCapability, AgentState, AgentStatus
+from aorch.agents.endpoint_documents import Document, capabilities_in, state_in, trace_context
+from aorch.config import environment
+from aorch.config.settings import Config
+from aorch.errors import AgentFailed, AgentUnreachable, ConfigInvalid, UsageError
+from aorch.net.addresses import fault_of, holds_credentials
+from aorch.net.outbound import OWNER, AddressPolicy
+from aorch.process.threads import in_thread
+
+if TYPE_CHECKING:
+    from aorch.agents.http_call import Endpoint
+    from aorch.net.client_pool import ClientPool
+
+MAX_OUTPUT_BYTES = 10 * 1024 * 1024
+CONNECT_TIMEOUT_S = 10.0
+"""How long an endpoint may take to accept a connection."""
+ADD_TIMEOUT_S = 10.0
+"""How long `aorch agents add` waits for the capabilities of an endpoint."""
+
+
+class EndpointConfig(AgentConfig, frozen=True):
+    """`[agents.ID]` with `url`: an HTTP endpoint."""
+
+    url: str
+    capabilities: dict[str, CapabilityConfig] = msgspec.field(default_factory=dict)
+    token_env: str = ""
+    health: bool = True
+    max_output_bytes: int = MAX_OUTPUT_BYTES
+
+
+class HttpAgent(Agent):
+    """Sends each task to `endpoint`, an http or https URL, as `POST <endpoint>/execute`.
+
+    Without `capabilities` they are read from the endpoint each time it is opened; until then they are those of the last time.
+    `token_env` names the variable with the bearer token, if the endpoint wants one. `health`: whether it is probed.
+    `addresses` are those to which it may connect.
+    """
+
+    kind = "url"
+
+    def __init__(
+        self,
+        agent_id: str,
+        name: str,
+        description: str = "",
+        version: str = "",
+        *,
+        endpoint: str,
+        capabilities: Iterable[AgentCapability] = (),
+        token_env: str = "",
+        health: bool = True,
+        max_output_bytes: int = MAX_OUTPUT_BYTES,
+        timeout_s: float | None = None,
+        idle_timeout_s: float | None = None,
+        concurrency: int | None = None,
+        addresses: AddressPolicy = OWNER,
+    ) -> None:
+        self.url = endpoint.rstrip("/")
+        super().__init__(agent_id, name, description, version, self.url)
+        self.timeout_s, self.idle_timeout_s, self.concurrency = timeout_s, idle_timeout_s, concurrency
+        self._token_env, self._health, self._limit = token_env, health, max_output_bytes
+        self._addresses = addresses
+        self._capabilities = list(capabilities)
+        self.discovers = not self._capabilities
+        self._is_read = False
+        if self.discovers:
+            self._capabilities = capability_cache.known(self.url)
+        self._pool: ClientPool | None = None
+
+    def get_capabilities(self) -> list[AgentCapability]:
+        """The declared capabilities, otherwise those that the endpoint reported last."""
+        return self._capabilities
+
+    def variables(self) -> list[str]:
+        """The name of the variable with its token."""
+        return [self._token_env] if self._token_env else []
+
+    def problem(self) -> str | None:
+        """Names the variable that is not set."""
+        if not self._token_env:
+            return None
+        token = environment.secret(self._token_env)
+        if not token:
+            return f"its token_env names {self._token_env}, which is not set"
+        if not (token.isascii() and token.isprintable()):
+            return f"{self._token_env} contains characters that an HTTP header cannot have"
+        return None
+
+    async def execute(self, task: dict[str, Any]) -> dict[str, Any]:
+        """Send the task. The REQUEST's id is the idempotency key."""
+        pool = self._pool or await self._open_pool()
+        from aorch.agents import http_call  # noqa: PLC0415  aiohttp takes 190 ms
+
+        headers = {**self._headers(), **trace_context(task), "Idempotency-Key": f'"{task["task_id"]}"'}
+        return await http_call.execute(pool.client(), self._endpoint(), task, headers)
+
+    async def probe(self) -> AgentState:
+        """Its own account of its health, and its capabilities if it has to report them."""
+        if problem := self.problem():
+            return AgentState(AgentStatus.ERROR, problem)
+        try:
+            state = state_in(await self._get("/health")) if self._health else AgentState()
+            if self.discovers and not self._is_read and state.status in (AgentStatus.AVAILABLE, AgentStatus.BUSY):
+                self._capabilities = await self.read_capabilities()
+                self._is_read = True
+                capability_cache.remember(self.url, self._capabilities)
+        except AgentUnreachable as error:
+            is_tls = isinstance(error.__cause__, ssl.SSLError)
+            return AgentState(AgentStatus.ERROR if is_tls else AgentStatus.OFFLINE, str(error))
+        except AgentFailed as error:
+            return AgentState(AgentStatus.ERROR, str(error))
+        return state
+
+    async def read_capabilities(self) -> list[AgentCapability]:
+        """The capabilities that the endpoint reports now. Raises AgentFailed, and its subclasses of the connection."""
+        read = await self._get("/capabilities")
+        if read.status != 200:
+            raise AgentFailed(f"{self.url}/capabilities answered {read.status}: {read.text}", _DECLARE)
+        try:
+            return capabilities_in(read.content)
+        except msgspec.ValidationError as error:
+            raise AgentFailed(f"{self.url}/capabilities answered with {read.text!r}: {error}", _DECLARE) from error
+
+    async def close(self) -> None:
+        """Close its connections."""
+        pool, self._pool, self._is_read = self._pool, None, False
+        if pool is not None:
+            await pool.close()
+
+    async def _get(self, path: str) -> Document:
+        pool = self._pool or await self._open_pool()
+        from aorch.agents import http_call  # noqa: PLC0415  aiohttp takes 190 ms
+
+        return await http_call.get(pool.client(), self._endpoint(), path, self._headers())
+
+    async def _open_pool(self) -> "ClientPool":
+        """Importing aiohttp must not block the event loop, and only the first task waits for it."""
+        await in_thread(lambda: import_module("aorch.agents.http_call"))
+        from aorch.net.client_pool import ClientPool  # noqa: PLC0415  aiohttp takes 190 ms
+        from aorch.net.http_client import HttpClient  # noqa: PLC0415  likewise
+
+        if self._pool is None:
+            self._pool = ClientPool(lambda: HttpClient(0, CONNECT_TIMEOUT_S, addresses=self._addresses))
+        return self._pool
+
+    def _endpoint(self) -> "Endpoint":
+        from aorch.agents.http_call import Endpoint  # noqa: PLC0415  likewise
+
+        return Endpoint(self.agent_id, self.url, self._limit)
+
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {environment.secret(self._token_env)}"} if self._token_env else {}
+
+
+class EndpointKind(AgentKind[EndpointConfig]):
+    """HTTP endpoints: `url` in aorch.toml, `--url` of `aorch agents add`."""
+
+    key, title = "url", "HTTP endpoint"
+    config = EndpointConfig
+    example = "aorch agents add translate --url https://agents.example/translate"
+    options = (
+        AddOption(
+            "--url",
+            "URL",
+            "Address of the endpoint. Without --capability, aorch reads its capabilities from URL/capabilities.",
+        ),
+        AddOption("--token-env", "NAME", "Environment variable with the bearer token of the endpoint."),
+    )
+
+    def make(self, agent_id: str, table: EndpointConfig, config: Config, secrets: frozenset[str]) -> HttpAgent:
+        """The agent of that table."""
+        return HttpAgent(
+            agent_id,
+            table.name or agent_id,
+            table.description or table.url,
+            endpoint=table.url,
+            capabilities=[declared.named(name) for name, declared in table.capabilities.items()],
+            token_env=table.token_env,
+            health=table.health,
+            max_output_bytes=table.max_output_bytes,
+            timeout_s=table.timeout_s,
+            idle_timeout_s=table.idle_timeout_s,
+            concurrency=table.concurrency,
+        )
+
+    def table_of(self, request: AddRequest) -> tuple[str, dict[str, Any]]:
+        """The ID, the address and the capabilities; without `--capability`, those that the endpoint reports."""
+        self.reject(request, {"a program after --": request.words})
+        if not request.agent_id:
+            raise UsageError("the agent needs an ID", f"Example: {self.example}")
+        table = {"url": request.options["url"], **request.common}
+        if token_env := request.options.get("token_env"):
+            table["token_env"] = token_env
+        self.check(f"agents.{request.agent_id}", msgspec.convert(table, EndpointConfig))
+        capabilities = request.capabilities or _read_now(request.agent_id, table["url"], token_env or "")
+        return request.agent_id, {**table, **({"capabilities": capabilities} if capabilities else {})}
+
+    def check(self, where: str, table: EndpointConfig) -> None:
+        """Check the URL."""
+        fault = fault_of(table.url)
+        if fault is None and holds_credentials(table.url):
+            raise ConfigInvalid(
+                f"{where}.url contains a user name or a password",
+                "Remove it, and set token_env to the name of an environment variable with a token.",
+            )
+        if fault is None and ("?" in table.url or "#" in table.url):
+            fault = "it contains a query or a fragment, to which /execute cannot be added"
+        if fault:
+            raise ConfigInvalid(f"{where}.url is invalid: {fault}", "Write http://HOST/PATH or https://HOST/PATH.")
+        check_positive(where, table, "max_output_bytes")
+
+    def capabilities(self, table: EndpointConfig) -> list[AgentCapability]:
+        """The capabilities of the table, otherwise those that the endpoint reported last."""
+        declared = [each.named(name) for name, each in table.capabilities.items()]
+        return declared or capability_cache.known(table.url.rstrip("/"))
+
+    def secrets(self, table: EndpointConfig) -> Iterable[str]:
+        """The variable with the token."""
+        return (table.token_env,) if table.token_env else ()
+
+
+KIND = EndpointKind()
+_DECLARE = "Declare its capabilities in aorch.toml, or with --capability."
+
+
+def _read_now(agent_id: str, url: str, token_env: str) -> dict[str, dict[str, Any]]:
+    """The tables of the capabilities that the endpoint reports; none if they have no form in TOML, which has no null."""
+    agent = HttpAgent(agent_id, agent_id, endpoint=url, token_env=token_env)
+    if problem := agent.problem():
+        raise UsageError(f"cannot read the capabilities of {url}: {problem}", _DECLARE)
+
+    async def read() -> list[AgentCapability]:
+        try:
+            async with asyncio.timeout(ADD_TIMEOUT_S):
+                return await agent.read_capabilities()
+        except TimeoutError as error:
+            late = f"{url}/capabilities did not answer within {ADD_TIMEOUT_S:g} s"
+            raise AgentUnreachable(late, _DECLARE) from error
+        finally:
+            await agent.close()
+
+    found = asyncio.run(read())
+    if not found:
+        raise AgentFailed(f"{url}/capabilities reports no capabilities", _DECLARE)
+    tables = {each.name: _table(each) for each in found}
+    if any(_has_null(table) for table in tables.values()):
+        capability_cache.remember(agent.url, found)
+        return {}
+    return tables
+
+
+def _table(capability: AgentCapability) -> dict[str, Any]:
+    given = {
+        "description": capability.description,
+        "parameters": _without_null_defaults(capability.parameters),
+        "idempotent": capability.idempotent,
+    }
+    return {key: value for key, value in given.items() if value}
+
+
+def _without_null_defaults(schema: Any) -> Any:
+    """`schema` without `"default": null`, which validates nothing and has no form in TOML."""
+    if isinstance(schema, dict):
+        kept = {key: value for key, value in schema.items() if not (key == "default" and value is None)}
+        return {key: _without_null_defaults(value) for key, value in kept.items()}
+    return [_without_null_defaults(each) for each in schema] if isinstance(schema, list) else schema
+
+
+def _has_null(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_has_null, value.values()))
+    return any(map(_has_null, value)) if isinstance(value, list) else value is None
