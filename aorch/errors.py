@@ -45,15 +45,18 @@ from typing import ClassVar
 
 
 class AorchError(Exception):
-    """The base class. `str(error)` is one sentence; `hint` is the next step, or empty."""
+    """The base class. `str(error)` is one sentence; `hint` is the next step, or empty. `http_hint` is the next step for an HTTP
+    client, if it differs.
+    """
 
     code: ClassVar[str] = "internal_error"
     exit_code: ClassVar[int] = 1
     http_status: ClassVar[int] = 500
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str = "", *, http_hint: str = "") -> None:
         super().__init__(message)
         self.hint = hint
+        self.http_hint = http_hint
 
 
 class UsageError(AorchError):
@@ -264,6 +267,15 @@ class NotFound(AorchError):
     """No such contract, agent, session or file."""
 
     code, exit_code, http_status = "not_found", 12, 404
+
+
+def contract_not_found(contract_id: str) -> NotFound:
+    """The error for a contract ID that the ledger does not contain."""
+    return NotFound(
+        f"contract {contract_id!r} not found",
+        "List the contracts with `aorch contracts list`.",
+        http_hint="GET /v1/contracts lists the contracts.",
+    )
 
 
 class Conflict(AorchError):

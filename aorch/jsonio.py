@@ -58,7 +58,12 @@ def decode(text: str | bytes) -> Any:
         whole = without_half_pairs(text)
         if whole is not None:
             return decode(whole)
-        raise InvalidJSON(f"not JSON: {error}") from error
+        raise InvalidJSON(f"not JSON: {reason_of(error)}") from error
+
+
+def reason_of(error: Exception) -> str:
+    """Why msgspec could not decode a JSON text."""
+    return str(error).removeprefix("JSON is malformed: ").replace("Input data was truncated", "unexpected end")
 
 
 def without_mark(text: str | bytes) -> bytes | None:

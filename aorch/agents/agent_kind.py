@@ -127,7 +127,7 @@ class AgentKind(ABC, Generic[Table]):
         own = {option.name for option in self.options}
         foreign = [f"--{name.replace('_', '-')}" for name in request.options if name not in own]
         if wrong := [*(what for what, value in given.items() if value), *foreign]:
-            raise UsageError(f"{' and '.join(wrong)} cannot be used for a {self.title}", f"Example: {self.example}")
+            raise UsageError(f"{' and '.join(wrong)} cannot be used for a {self.title}", f"Example: `{self.example}`")
 
 
 def check_positive(where: str, table: AgentConfig, *keys: str) -> None:

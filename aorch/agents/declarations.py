@@ -1,5 +1,6 @@
 """Agents added to and removed from aorch.toml."""
 
+import re
 from pathlib import Path
 
 from aorch.agents import entry_points, kinds
@@ -7,7 +8,9 @@ from aorch.agents.agent_kind import AddRequest
 from aorch.agents.example import ExampleAgent
 from aorch.config import config_file, toml_edit
 from aorch.config.settings import Config
-from aorch.errors import Conflict, NotFound
+from aorch.errors import Conflict, NotFound, UsageError
+
+_ID = re.compile(r"[\w.:-]{1,255}")
 
 
 def file_of(config: Config) -> Path:
@@ -22,6 +25,10 @@ def add(config: Config, request: AddRequest) -> str:
     """
     kind = kinds.requested(request)
     agent_id, table = kind.table_of(request)
+    if not _ID.fullmatch(agent_id):
+        raise UsageError(
+            f"invalid agent ID {agent_id!r}", "Use 1 to 255 letters, digits and the characters . _ - : in the ID."
+        )
     kinds.decode(None, agent_id, table)
     file = file_of(config)
     if agent_id in config.agents:
@@ -42,8 +49,14 @@ def remove(config: Config, agent_id: str) -> Path:
         raise NotFound(
             f"{agent_id!r} is a pipeline, not an agent", f"Remove [pipelines.{agent_id}] from {config.file} by hand."
         )
+    if agent_id == ExampleAgent().agent_id and agent_id not in config.agents:
+        raise NotFound(
+            f"agent {agent_id!r} is built in and cannot be removed", "Remove only agents that aorch.toml declares."
+        )
     if config.file is None:
-        raise NotFound(f"no agent {agent_id!r} is declared: there is no aorch.toml", "See `aorch agents list`.")
+        raise NotFound(
+            f"agent {agent_id!r} not found: there is no aorch.toml", "List the agents with `aorch agents list`."
+        )
     if agent_id not in config.agents:
         raise NotFound(
             f"{config.file} does not declare an agent {agent_id!r}", "List the agents with `aorch agents list`."

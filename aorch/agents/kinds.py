@@ -89,10 +89,10 @@ def requested(request: "AddRequest") -> "AgentKind[Any]":
     found = [kind for kind in kinds if kind.is_requested(request)]
     if len(found) == 1:
         return found[0]
-    examples = "; ".join(kind.example for kind in kinds)
+    examples = "Examples: " + "; ".join(f"`{kind.example}`" for kind in kinds)
     if found:
         raise UsageError(f"an agent cannot be both a {' and a '.join(kind.title for kind in found)}", examples)
-    raise UsageError("the command line does not select the kind of agent to add", f"Examples: {examples}")
+    raise UsageError("the command line does not select the kind of agent to add", examples)
 
 
 def _selected(where: str, table: dict[str, Any]) -> "AgentKind[Any]":

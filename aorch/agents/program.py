@@ -150,8 +150,15 @@ class ProgramKind(AgentKind[ProgramConfig]):
             "--stdin", "TEXT", "Text for the program's standard input, such as '{text}' (default: the task as JSON)."
         ),
         AddOption("--cwd", "DIRECTORY", "Working directory of the program (default: the caller's)."),
-        AddOption("--env", "NAME=VALUE", "Environment variable for the program; $NAME in it is replaced.", pairs=True),
-        AddOption("--ok-exit-code", "CODE", "Exit code that means success, besides 0.", int, multiple=True),
+        AddOption(
+            "--env",
+            "NAME=VALUE",
+            "Environment variable for the program; $NAME in VALUE is expanded; repeatable.",
+            pairs=True,
+        ),
+        AddOption(
+            "--ok-exit-code", "CODE", "Exit code that means success, in addition to 0; repeatable.", int, multiple=True
+        ),
     )
 
     def make(self, agent_id: str, table: ProgramConfig, config: Config, secrets: frozenset[str]) -> ProgramAgent:
@@ -167,7 +174,7 @@ class ProgramKind(AgentKind[ProgramConfig]):
         self.reject(request, {})
         needed = {"an ID": request.agent_id, "--capability": request.capabilities}
         if missing := [what for what, given in needed.items() if not given]:
-            raise UsageError(f"the agent needs {' and '.join(missing)}", f"Example: {self.example}")
+            raise UsageError(f"the agent needs {' and '.join(missing)}", f"Example: `{self.example}`")
         options = dict(request.options)
         if codes := options.pop("ok_exit_code", None):
             options["ok_exit_codes"] = sorted({0, *codes})

@@ -29,7 +29,7 @@ class ClassKind(AgentKind[ClassConfig]):
     example = "aorch agents add --class my_agents:MyAgent"
     options = (
         AddOption("--class", "MODULE:CLASS", "Python class; the agent has the ID that the class sets."),
-        AddOption("--argument", "KEY=VALUE", "Keyword argument for the class.", pairs=True),
+        AddOption("--argument", "KEY=VALUE", "Keyword argument for the class; repeatable.", pairs=True),
     )
 
     def make(self, agent_id: str, table: ClassConfig, config: Config, secrets: frozenset[str]) -> Agent:
@@ -56,7 +56,7 @@ class ClassKind(AgentKind[ClassConfig]):
         try:
             agent = load(class_path, arguments, request.folder)
         except (Exception, SystemExit) as error:
-            where = f"Modules are searched for in {request.folder}, then among the installed packages."
+            where = f"aorch looks for modules in {request.folder}, then among the installed packages."
             raise ConfigInvalid(reason(class_path, error), where if isinstance(error, ImportError) else "") from error
         given = {"arguments": arguments} if arguments else {}
         return agent.agent_id, {"class": class_path, **given, **request.common}
@@ -94,7 +94,7 @@ def load(class_path: str, arguments: dict[str, Any], folder: Path | None = None)
         sys.path.insert(0, str(folder))
     module_name, colon, class_name = class_path.partition(":")
     if not (module_name and colon and class_name):
-        raise AorchError("write it as module:Class")
+        raise AorchError("its form must be MODULE:CLASS, such as my_agents:MyAgent")
     found = getattr(importlib.import_module(module_name), class_name)
     if not (isinstance(found, type) and issubclass(found, Agent)):
         raise AorchError("it is not a class that extends aorch.agents.Agent")

@@ -128,7 +128,9 @@ def unfinished_lines(ledger: Path, session_id: str, timeout_s: float | None) -> 
     number = 0
     with BatchReader(ledger) as reader:
         if not reader.has_session(session_id):
-            raise NotFound(f"session {session_id!r} not found", "List the sessions with `aorch contracts list`.")
+            raise NotFound(
+                f"session {session_id!r} not found", "`aorch contracts list` shows contracts with their sessions."
+            )
         unfinished = reader.unfinished(session_id)
         for start in range(0, len(unfinished), CHUNK):
             some = dict(unfinished[start : start + CHUNK])

@@ -77,5 +77,4 @@ def _json(of: str, text: str) -> Any:
     try:
         return jsonio.decode(text)
     except InvalidJSON as error:
-        reason = str(error).replace("JSON is malformed: ", "")
-        raise InvalidJSON(f"{of} is {reason}: {text[:60]!r}", _HINT) from error
+        raise InvalidJSON(f"{of} is {error}: {text[:60]!r}", _HINT) from error

@@ -14,7 +14,7 @@ from aorch.cli.interrupts import end_now_if_threads_remain
 from aorch.cli.options import CREATES_NEW, DEFAULT_PARALLEL, warn_of_missing
 from aorch.cli.parameters_cli import parse_object, parse_templates, split
 from aorch.cli.render.batch_output import FLUSH_S, ResultWriter, StandardResults, next_steps, show_progress, summary
-from aorch.cli.render.console import warn
+from aorch.cli.render.console import printable, warn
 from aorch.cli.streams import set_aside, standard_input
 from aorch.cli.task_run import check_task_options
 from aorch.config import settings
@@ -94,13 +94,19 @@ async def _run(
             raise
         finally:
             if counts.lines or outcome != "stopped: ":
-                print(summary(counts, outcome), file=sys.stderr)
+                print(_summary(counts, outcome, options.retry_failed), file=sys.stderr)
             if failure is None:  # otherwise the error already has a hint
                 for step in next_steps(counts, ledger, resumable=source.resumable, incomplete=bool(outcome)):
                     print(step, file=sys.stderr)
     code = 128 + (signals or [signal.SIGINT])[0] if outcome else counts.exit_code()
     end_now_if_threads_remain(code)
     return code
+
+
+def _summary(counts: BatchCounts, outcome: str, retried_session: str | None) -> str:
+    if retried_session is None or counts.lines or outcome:
+        return summary(counts, outcome)
+    return f"nothing to retry: session {printable(retried_session)} has no failed, cancelled or interrupted tasks"
 
 
 async def _run_lines(
@@ -144,8 +150,12 @@ async def _wait_until_saved(orchestrator: Orchestrator) -> None:
     saver = orchestrator.executor.saver
     if not saver.unsaved:
         return
-    warn(f"{saver.unsaved} answers are not in the ledger yet; aorch retries until they are; press Ctrl-C to give up")
+    warn(f"{_unsaved(saver.unsaved)} not in the ledger yet; aorch keeps trying to write; press Ctrl-C to give up")
     try:
         await saver.saved()
     except asyncio.CancelledError:
-        raise LedgerError(f"gave up: {saver.unsaved} answers are not in the ledger") from None
+        raise LedgerError(f"gave up: {_unsaved(saver.unsaved)} not in the ledger") from None
+
+
+def _unsaved(count: int) -> str:
+    return "1 result is" if count == 1 else f"{count} results are"

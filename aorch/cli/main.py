@@ -91,7 +91,7 @@ class RootGroup(CommandGroup):
 
             similar = get_close_matches(args[0], COMMANDS, n=1)
             also = f" Did you mean {similar[0]}?" if similar else ""
-            raise UsageError(f"no command {args[0]!r}", f"`aorch --help` lists the commands.{also}")
+            raise UsageError(f"no such command {args[0]!r}", f"`aorch --help` lists the commands.{also}")
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
@@ -137,7 +137,8 @@ def _usage_error(error: typer.TyperException) -> UsageError:
     message = re.sub(r"not in the range (\S+)<=x<=(\S+)$", r"not between \1 and \2", message)
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "aorch"
-    return UsageError(f"{message[:1].lower()}{message[1:]}", f"`{path} --help` shows the usage.")
+    shows = "lists the commands" if context and hasattr(context.command, "commands") else "shows the usage"
+    return UsageError(f"{message[:1].lower()}{message[1:]}", f"`{path} --help` {shows}.")
 
 
 def _global_options(*, with_config: bool) -> list[TyperOption]:

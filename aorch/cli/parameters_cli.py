@@ -139,5 +139,4 @@ def _json(of: str, text: str, hint: str = "") -> Any:
     try:
         return jsonio.decode(text)
     except InvalidJSON as error:
-        reason = str(error).replace("JSON is malformed: ", "")
-        raise InvalidJSON(f"{of} is {reason}: {text[:60]!r}", hint or "Check the quotes and brackets.") from error
+        raise InvalidJSON(f"{of} is {error}: {text[:60]!r}", hint or "Check the quotes and brackets.") from error

@@ -204,7 +204,7 @@ class BatchOptions(OptionGroup):
         if self.retry_failed is not None:
             self._check_retry(capability, task)
         elif self.csv and capability is None:
-            raise UsageError("CSV rows have no capability", "Name one: aorch run CAPABILITY --batch FILE --csv")
+            raise UsageError("CSV rows have no capability", "Name one: `aorch run CAPABILITY --batch FILE --csv`.")
         elif self.batch is None and capability is None:
             raise UsageError(
                 "missing capability", "Run `aorch run CAPABILITY KEY=VALUE`; `aorch agents list` shows capabilities."
@@ -212,7 +212,7 @@ class BatchOptions(OptionGroup):
         if self.batch is not None and capability is not None and "=" in capability:
             raise UsageError(
                 f"{capability!r} is a parameter, not a capability",
-                "Put the capability first: aorch run CAPABILITY KEY=VALUE --batch FILE",
+                "Put the capability first: `aorch run CAPABILITY KEY=VALUE --batch FILE`.",
             )
 
     def _check_without_file(self) -> None:

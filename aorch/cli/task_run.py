@@ -69,7 +69,7 @@ def run_task(config: "Config", task: "Task", *, as_json: bool) -> int:
     return run_and_show(
         config,
         start,
-        cancelled_hint=lambda: f"Show its contracts: aorch contracts list -s {task.session_id}",
+        cancelled_hint=lambda: f"Show its contracts with `aorch contracts list -s {task.session_id}`.",
         as_json=as_json,
         after=partial(note_choice, task),
     )
@@ -212,7 +212,7 @@ def submit(config: "Config", task: "Task", options: "DetachOptions", *, as_json:
         print_json_line({"contract_id": contract_id, "session_id": task.session_id, "status": "pending"})
     else:
         print_text(contract_id)
-    note(f"Wait for the answer: aorch contracts wait {contract_id}")
+    note(f"Wait for the result with `aorch contracts wait {contract_id}`.")
 
 
 def _queue_options(options: "DetachOptions") -> "QueueOptions":

@@ -72,8 +72,8 @@ def trust(file: Path | None) -> Path:
     found = search() if file is None else absolute(file, "FILE")
     if found is None or not _is_file(found):
         raise NotFound(
-            f"{found or FILE_NAME} does not exist{'' if found else ' here or in a parent directory'}",
-            "Name the file: aorch config trust FILE.",
+            f"file not found: {found}" if found else f"no {FILE_NAME} in this or a parent directory",
+            "Name the file: `aorch config trust FILE`.",
         )
     known = _known_as(found)
     if b"\n" in known:

@@ -22,4 +22,6 @@ def edit(file: Path) -> None:
             f"cannot start the editor {command[0]!r}: {error.strerror}", "Set VISUAL or EDITOR to another one."
         ) from error
     if code:
-        raise AorchError(f"the editor {command[0]!r} ended with exit code {code}")
+        raise AorchError(
+            f"the editor {command[0]!r} exited with code {code}", "The file was not checked; edit it again."
+        )

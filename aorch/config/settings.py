@@ -4,7 +4,6 @@
 override the file, which overrides the defaults.
 """
 
-import re
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ import msgspec
 from aorch.config import config_file, environment
 from aorch.config.sections import FileContent, LlmConfig, OutboundConfig, QueueConfig, ServeConfig, TraceConfig
 from aorch.config.service_urls import check_url, service_url
-from aorch.config.shape import convert, of
+from aorch.config.shape import convert, of, syntax_error
 from aorch.errors import ConfigInvalid, UsageError
 
 if TYPE_CHECKING:
@@ -219,10 +218,7 @@ def _read(path: Path) -> FileContent:
     try:
         content = tomllib.loads(config_file.read(path))
     except tomllib.TOMLDecodeError as error:
-        reason, place = re.fullmatch(r"(.*?)(?: \(at (.*)\))?", str(error), re.DOTALL).groups()  # type: ignore[union-attr]  # matches any text
-        raise ConfigInvalid(
-            f"{path}, {place or 'somewhere'}: {reason}", "Fix the syntax error, or pass --config FILE."
-        ) from error
+        raise syntax_error(path, error) from error
     return convert(path, "", content, FileContent)
 
 

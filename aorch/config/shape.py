@@ -2,6 +2,7 @@
 
 import math
 import re
+import tomllib
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -20,6 +21,20 @@ _TYPES = {
     "float": "a number",
     "bool": "true or false",
 }
+_FORMS = {
+    "an integer": "{key} = NUMBER, without quotes and without a fraction",
+    "a number": "{key} = NUMBER, without quotes",
+    "true or false": "{key} = true or {key} = false, without quotes",
+    "a table": "it as a table: [{key}], and its keys on the lines below",
+    "a list": '{key} = ["…", "…"]',
+    "a string": '{key} = "…", with quotes',
+}
+"""How a value of each type is written in TOML."""
+_HINTS = {
+    "command": 'Write it as a list: command = ["wc", "-w"].',
+    "on_error": "Use stop, continue or keep.",
+    "provider": "Use anthropic or openai.",
+}
 
 
 def convert(path: Path | None, where: str, value: Any, shape: type[Shape]) -> Shape:
@@ -35,16 +50,33 @@ def convert(path: Path | None, where: str, value: Any, shape: type[Shape]) -> Sh
                 f"{of(path)}unknown key {f'{key}.'.lstrip('.')}{unknown[1]}", _known(shape, place)
             ) from error
         reason = _plain(reason)
-        hints = {
-            "command": 'Write it as a list: command = ["wc", "-w"].',
-            "on_error": "Use stop, continue or keep.",
-            "provider": "Use anthropic or openai.",
-        }
-        hint = hints.get(key.rpartition(".")[2], "")
+        hint = _HINTS.get(key.rpartition(".")[2]) or _form_hint(key.rpartition(".")[2], reason)
         raise ConfigInvalid(f"{of(path)}{key}: {reason[0].lower()}{reason[1:]}", hint) from error
 
     _check_numbers(path, where, converted)
     return converted
+
+
+def syntax_error(path: Path, error: tomllib.TOMLDecodeError) -> ConfigInvalid:
+    """The error for a file that is not TOML; it names the line and the reason."""
+    reason, place = re.fullmatch(r"(.*?)(?: \(at (.*)\))?", str(error), re.DOTALL).groups()  # type: ignore[union-attr]  # matches any text
+    hint, reason = "Fix the syntax error, or pass --config FILE.", f"{reason[:1].lower()}{reason[1:]}"
+    if twice := re.fullmatch(r"cannot declare \((.*)\) twice", reason):
+        names = re.findall(r"""'((?:[^'\\]|\\.)*)'|"([^"]*)\"""", twice[1])
+        table = ".".join(single or double for single, double in names)
+        reason, hint = f"the table [{table}] occurs twice", "Write all keys of the table below one heading."
+    elif reason == "cannot overwrite a value":
+        reason, hint = "the key is set twice", "Remove one of the two lines."
+    return ConfigInvalid(f"{path}, {place or 'somewhere'}: {reason}", hint)
+
+
+def _form_hint(key: str, reason: str) -> str:
+    """How to write the value of `key`, from the expected type in `reason`."""
+    expected = re.match(r"Expected (.*?), got ", reason)
+    for kind, form in _FORMS.items():
+        if expected and kind in expected[1]:
+            return f"Write {form.format(key=key)}."
+    return ""
 
 
 def _check_numbers(path: Path | None, where: str, struct: object) -> None:

@@ -17,6 +17,7 @@ import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
 from aorch.config import config_file
+from aorch.config.shape import syntax_error
 from aorch.errors import AorchError, ConfigInvalid, Conflict, NotFound
 
 
@@ -125,7 +126,7 @@ def _parsed(file: Path, text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:  # changed since the configuration was loaded
-        raise ConfigInvalid(f"{file}: {error}", "Fix the syntax error and try again.") from error
+        raise syntax_error(file, error) from error
 
 
 @contextmanager

@@ -24,13 +24,13 @@ def calling_agent(
     if len(ancestors) >= max_depth:
         raise DelegationRefused(
             f"delegated {len(ancestors)} levels deep; the limit is {max_depth} (max_depth)",
-            "See the chain with `aorch contracts show`, and end it or raise max_depth in aorch.toml.",
+            "End the chain of calls earlier, or raise max_depth in aorch.toml.",
         )
     for contract_id, capability in ancestors:
         if capability == task.capability and ledger.payload(contract_id) == jsonio.encode(task.parameters):
             raise DelegationRefused(
                 f"a cycle: its ancestor {contract_id} asks for {capability} with the same parameters",
-                "See the chain with `aorch contracts show`.",
+                "Do not call the same capability again, or change the parameters.",
             )
     if invocation is not None and invocation.executor.ledger is ledger and invocation.request_id == parent_id:
         return invocation.agent.agent_id

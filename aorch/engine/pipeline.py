@@ -79,7 +79,7 @@ class Pipeline(Agent):
         except UsageError:
             raise
         except AorchError as failure:
-            resume = f"Once that is fixed, continue from there: aorch contracts resume {task['task_id']}"
+            resume = f"Fix the cause, then continue with `aorch contracts resume {task['task_id']}`."
             raise type(failure)(str(failure), f"{failure.hint} {resume}".strip()) from failure
 
 
@@ -208,7 +208,7 @@ class _Run:
                 self.invocation.details["reused"].append(before.contract_id)
                 return _Result(self.invocation.executor.ledger.result(before.contract_id), None, before.contract_id)
             if before.running:
-                hint = f"Wait for its end: aorch contracts wait {before.contract_id}"
+                hint = f"Wait for it with `aorch contracts wait {before.contract_id}`."
                 return _Result(failure=Conflict(f"{where}: it is already running ({before.contract_id})", hint))
             try:
                 return await self._exchange(step, parameters, index, before, where)

@@ -37,8 +37,9 @@ class Unsaved(LedgerError):
 
     def __init__(self, request_id: str, reason: LedgerError, saving: "asyncio.Task[None]") -> None:
         super().__init__(
-            f"the answer to {request_id} is not in the ledger yet: {reason}",
-            f"{reason.hint} It is written as soon as the ledger accepts it: aorch contracts wait {request_id}".strip(),
+            f"the result of {request_id} is not in the ledger yet: {reason}",
+            f"{reason.hint} aorch keeps trying to write it; wait for it with `aorch contracts wait {request_id}`.".strip(),
+            http_hint=f"The server keeps trying to write it; get it later from GET /v1/tasks/{request_id}.",
         )
         self.reason = reason
         self.saving = saving

@@ -1,5 +1,6 @@
 """Resuming: a task runs again, as a new REQUEST whose `metadata.resumes` names the previous one."""
 
+import logging
 from pathlib import Path
 
 from aorch import jsonio
@@ -22,16 +23,20 @@ def task_again(ledger: Path, part: str, registry: Registry) -> Task:
     again.
 
     `part` may be the start or the end of the id. A pipeline runs as the same pipeline again. Any other task runs on any
-    agent with the capability, or on the requested one. Raises NotFound; UsageError if several ids match; Conflict if the
+    agent with the capability, or on the requested one. Logs a warning (`aorch.agents`) if the agent may do the same work
+    twice. Raises NotFound; UsageError if several ids match; Conflict if the
     REQUEST completed, still runs, or was resumed already.
     """
     with Reader(ledger) as reader:
         request = _request(reader, part)
         _reject_running(request, imported=reader.is_unowned(request.contract_id))
+        response = reader.with_counterpart(request.contract_id)[1]
     with BatchReader(ledger) as recorded:
         _reject_resumed(request, *recorded.last_try(request.session_id, request.contract_id))
     metadata = read_metadata(jsonio.decode(request.metadata))
     annotations = {name: value for name, value in metadata.annotations.items() if name not in _OF_PIPELINE}
+    if response is not None and jsonio.decode(response.metadata).get("retry_safe") is False:
+        _warn_of_repetition(request, registry)
     return Task(
         capability=request.capability,
         parameters=jsonio.decode(request.payload),
@@ -70,19 +75,26 @@ def _reject_running(request: Record, *, imported: bool) -> None:
         raise task_queue.imported_conflict(request.contract_id)
     if request.completed_at is None:
         raise Conflict(
-            f"{request.contract_id} is {request.status}, and the process that runs it is alive", "Wait for its end."
+            f"{request.contract_id} is {request.status}, and the process that runs it is alive", "Wait until it ends."
         )
 
 
 def _reject_resumed(request: Record, last: str, status: str) -> None:
     if last == request.contract_id:
         return
-    hint = f"Resume that one: aorch contracts resume {last}"
+    hint = f"Resume that one with `aorch contracts resume {last}`."
     if status == COMPLETED:
         hint = f"See `aorch contracts show {last}`."
     elif status in task_queue.OPEN:
-        hint = f"Wait for its end: aorch contracts wait {last}"
+        hint = f"Wait for it with `aorch contracts wait {last}`."
     raise Conflict(f"{request.contract_id} was resumed by {last}, which is {status}", hint)
+
+
+def _warn_of_repetition(request: Record, registry: Registry) -> None:
+    if not _is_pipeline(request.to_agent or request.capability, registry):
+        logging.getLogger("aorch.agents").warning(
+            "task %s had already started, so its agent may now do the same work twice", request.contract_id
+        )
 
 
 def _same_agent(request: Record, registry: Registry) -> str | None:
@@ -90,5 +102,8 @@ def _same_agent(request: Record, registry: Registry) -> str | None:
     if (agent_id := requested_agent(jsonio.decode(request.metadata), request.to_agent)) is not None:
         return agent_id
     name = request.to_agent or request.capability  # a queued REQUEST names no agent
-    found = (each.agent for each in registry if each.agent.agent_id == name == request.capability)
-    return next((agent.agent_id for agent in found if agent.kind == "pipeline"), None)
+    return name if name == request.capability and _is_pipeline(name, registry) else None
+
+
+def _is_pipeline(agent_id: str, registry: Registry) -> bool:
+    return any(each.agent.agent_id == agent_id and each.agent.kind == "pipeline" for each in registry)

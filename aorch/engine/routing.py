@@ -66,7 +66,7 @@ async def check_and_choose(registry: Registry, task: Task) -> Choice:
         return chosen
     problems = "; ".join(f"{each.agent.agent_id}: {each.problem() or 'not checked yet'}" for each in candidates)
     raise NoAgentAvailable(
-        f"No agent available for capability: {task.capability} ({problems})", "See `aorch agents check`."
+        f"No agent available for capability: {task.capability} ({problems})", "Fix the problem, or try again later."
     )
 
 
@@ -136,7 +136,7 @@ def _advice(registry: Registry, capability: str) -> str:
     advice = _near(capability, registry.capabilities(), "capabilities")
     broken = [registered.agent.agent_id for registered in registry if not registered.capabilities]
     if broken:
-        advice += f" Not loaded: {', '.join(broken)} (see `aorch agents check`)."
+        advice += f" Not loaded: {', '.join(broken)}."
     return advice
 
 

@@ -101,7 +101,7 @@ class TaskSubmitter:
         if count and self._length + count > self._max_queued:
             raise QueueFull(
                 f"the queue is full: {self._max_queued} tasks are queued, the limit (queue.max_waiting)",
-                "Try again later, or start another `aorch worker`.",
+                "Try again later, or start another worker.",
             )
         self._length += count
         counted_at = self._counted_at

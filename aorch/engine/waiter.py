@@ -8,7 +8,7 @@ from typing import Any
 
 from aorch import jsonio
 from aorch.engine.task import Answer, answer_from_contracts
-from aorch.errors import LedgerError, NotFound
+from aorch.errors import LedgerError, NotFound, contract_not_found
 from aorch.ledger import task_queue
 from aorch.ledger.changes import Changes, Watcher
 from aorch.ledger.database import Database, statements
@@ -37,7 +37,7 @@ class ResponseWaiter:
         """The REQUEST with that id. Raises NotFound."""
         found = self._rows(statements.CONTRACT_BY_ID, request_id)
         if not found:
-            raise NotFound(f"contract {request_id!r} not found", "List the contracts with `aorch contracts list`.")
+            raise contract_not_found(request_id)
         if found[0].contract_type != REQUEST:
             raise NotFound(
                 f"{request_id} is a RESPONSE", f"Give the id of the REQUEST that it answers: {found[0].request_id}."

@@ -2,6 +2,7 @@
 
 import hashlib
 import secrets
+import shlex
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,7 +53,9 @@ def create(
     )
     with token_store.writing(ledger) as written:
         if any(other.name == name and state(other) == "valid" for other in written.rows()):
-            raise Conflict(f"token {name!r} already exists", f"Revoke it first: aorch tokens revoke '{name}'")
+            raise Conflict(
+                f"token {name!r} already exists", f"Revoke it first with `aorch tokens revoke {shlex.quote(name)}`."
+            )
         written.add(row)
     return token, row
 
@@ -69,8 +72,8 @@ def revoke(ledger: Path, reference: str) -> list[TokenRow]:
     before. Raises NotFound and LedgerError.
     """
     if not _named(token_store.read(ledger), reference):
-        shown = "that value" if reference.startswith(PREFIX) else f"ID or name {reference!r}"
-        raise NotFound(f"no token with {shown}", "List the tokens with `aorch tokens list`.")
+        shown = "this token was" if reference.startswith(PREFIX) else f"token {reference!r}"
+        raise NotFound(f"{shown} not found", "List the tokens with `aorch tokens list`.")
     with token_store.writing(ledger) as written:
         for row in _named(written.rows(), reference):
             written.revoke(row.token_id, now())

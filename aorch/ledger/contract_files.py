@@ -141,7 +141,7 @@ def _items(text: bytes, name: str) -> Iterable[bytes]:
         found = _decode_python_json(text)
         if not isinstance(found, list):
             raise InvalidJSON(
-                f"{name} is not JSON: {error}",
+                f"{name} is not JSON: {jsonio.reason_of(error)}",
                 "Pass a file that `aorch contracts export` wrote, or a session file of the JSON store.",
             ) from error
         return [standard_json.dumps(item).encode() for item in found]
@@ -154,7 +154,7 @@ def _contract(text: bytes, location: str) -> ContractInFile:
         raise UsageError(f"{location}: {_reason(error)}", "Each line must be the JSON form of one contract.") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidJSON(
-            f"{location}: not JSON: {error}",
+            f"{location} is not JSON: {jsonio.reason_of(error)}",
             "Pass a file that `aorch contracts export` wrote, or a session file of the JSON store.",
         ) from error
     except (UsageError, ValueError, OverflowError) as error:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from aorch import jsonio
-from aorch.errors import NotFound, UsageError
+from aorch.errors import NotFound, UsageError, contract_not_found
 from aorch.ledger import task_queue
 from aorch.ledger.changes import commits
 from aorch.ledger.database import Database, statements
@@ -102,7 +102,7 @@ class Reader:
         """The position of the contract with exactly that id. Raises NotFound."""
         found = self._number(statements.POSITION_OF_CONTRACT, jsonio.storable_text(contract_id))
         if not found:
-            raise _not_found(contract_id)
+            raise contract_not_found(contract_id)
         return found
 
     def find(self, part: str) -> Record:
@@ -116,7 +116,7 @@ class Reader:
             return next((contract for contract in exact if contract.contract_id == part), exact[0])
         if len(part) < SHORTEST_PART:
             raise UsageError(
-                f"{part!r} is too short for a part of a contract ID", f"Give at least {SHORTEST_PART} characters."
+                f"contract ID {part!r} is too short", f"Give at least {SHORTEST_PART} of its first or last characters."
             )
         most = 10
         literally = re.sub(r"([%_/])", r"/\1", part.upper())
@@ -140,7 +140,7 @@ class Reader:
         """
         contract = self._first(statements.HAS_ID_IN, contract_id)
         if contract is None:
-            raise _not_found(contract_id)
+            raise contract_not_found(contract_id)
         if contract.contract_type == REQUEST:
             return contract, self._first(statements.ANSWERS_ONE_OF, contract.contract_id)
         return contract, self._first(statements.HAS_ID_IN, contract.request_id)
@@ -358,7 +358,3 @@ class Reader:
         """Whether that REQUEST is neither running here nor queued: it has ended, or was imported."""
         with self._database.read() as connection:
             return task_queue.is_unowned(connection, request_id)
-
-
-def _not_found(contract_id: str) -> NotFound:
-    return NotFound(f"contract {contract_id!r} not found", "List the contracts with `aorch contracts list`.")

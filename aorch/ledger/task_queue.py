@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from aorch import jsonio
 from aorch.clock import now
-from aorch.errors import AgentCancelled, AorchError, Conflict, Expired, Interrupted, NotFound
+from aorch.errors import AgentCancelled, AorchError, Conflict, Expired, Interrupted, NotFound, contract_not_found
 from aorch.ids import new_id
 from aorch.ledger.contract_metadata import requested_agent
 from aorch.ledger.database import Connection, statements
@@ -107,9 +107,7 @@ def cancel(connection: Connection, request_id: str, by: str) -> str:
     """
     found = connection.execute(statements.REQUEST_STATE, (request_id,)).fetchone()
     if found is None:
-        raise NotFound(
-            f"contract {request_id!r} not found", "List the queued tasks with `aorch contracts list --status pending`."
-        )
+        raise contract_not_found(request_id)
     status, contract_type, is_queued, claimed_by, position = found
     if contract_type != REQUEST:
         raise NotFound(f"{request_id} is a RESPONSE", "Give the id of the REQUEST that it answers.")

@@ -67,7 +67,7 @@ def _open_input(file: Path) -> Iterator[BinaryIO]:
         with nullcontext(sys.stdin.buffer) if file == STDIN else file.open("rb") as stream:
             yield stream
     except FileNotFoundError as error:
-        raise NotFound(f"file not found: {file}") from error
+        raise NotFound(f"file not found: {file}", "Check the path.") from error
     except OSError as error:
         raise UsageError(f"cannot read {file}: {error.strerror}", "Check the path.") from error
 

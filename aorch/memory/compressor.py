@@ -162,7 +162,11 @@ def _segment(ledger: Path, session_id: str) -> Segment:
     with Memory(ledger) as memory:
         segment = memory.segment(session_id)
     if segment is None:
-        raise NotFound(f"session {session_id!r} not found", "List the sessions with `aorch contracts list`.")
+        raise NotFound(
+            f"session {session_id!r} not found",
+            "`aorch contracts list` shows contracts with their sessions.",
+            http_hint="GET /v1/sessions lists the sessions.",
+        )
     return segment
 
 

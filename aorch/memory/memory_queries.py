@@ -62,7 +62,11 @@ def blocks_of_session(ledger: Path, session_id: str, *, after: int = 0, limit: i
 def _blocks_of_session(memory: Memory, session_id: str, after: int, limit: int, what: str) -> list[BlockRow]:
     rows = memory.of(session_id, after=after, limit=limit)
     if not rows and not memory.knows(session_id):
-        raise NotFound(f"{what} {session_id!r} not found", "List the memory blocks with `aorch memory list`.")
+        raise NotFound(
+            f"{what} {session_id!r} not found",
+            "List the memory blocks with `aorch memory list`.",
+            http_hint="GET /v1/sessions lists the sessions.",
+        )
     return rows
 
 

@@ -37,7 +37,7 @@ REFRESH_AFTER_S = 0.5
 """From this age on, the tokens are read again in the background, so that under load no request waits for it."""
 MIN_TOKEN_LENGTH = 16
 """Minimum length of a token in a token file. A shorter one could be guessed."""
-HINT = "Send `Authorization: Bearer TOKEN`; `aorch tokens create` creates a token."
+HINT = "Send the header `Authorization: Bearer TOKEN` with a valid token."
 PUBLIC = "none"
 """The scope of a route that needs no token."""
 READ = "read"
@@ -129,7 +129,7 @@ class Authenticator:
             raise _rejected(NotAuthorised, "the token has expired", 'Bearer error="invalid_token"')
         if scope not in caller.scopes:
             challenge = f'Bearer error="insufficient_scope", scope="{scope}"'
-            hint = f"Create one with `aorch tokens create NAME --scope {scope}`."
+            hint = f"Send a token that has the scope {scope!r}."
             raise _rejected(Forbidden, f"the token lacks the scope {scope!r}", challenge, hint)
         return caller
 

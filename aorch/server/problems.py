@@ -12,6 +12,7 @@ from aorch.engine.response_saver import Unsaved
 from aorch.engine.task import Answer
 from aorch.errors import AorchError, LedgerBusy, NoAgentAvailable, ParametersInvalid, UsageError
 from aorch.server.fast_path import JsonResponse
+from aorch.server.schemas.fields import FORMS
 
 PROBLEM = "application/problem+json"
 RETRY_AFTER_S = 1
@@ -70,7 +71,7 @@ def problem_response(error: AorchError, **members: Any) -> JsonResponse:
         "status": status,
         "detail": detail,
         "code": error.code,
-        "hint": error.hint or None,
+        "hint": error.http_hint or error.hint or None,
         "success": False,
         "error": detail,
         **members,
@@ -84,7 +85,10 @@ def problem_response(error: AorchError, **members: Any) -> JsonResponse:
 
 def failure_response(answer: Answer) -> JsonResponse:
     """Return the response for a task that failed; its contracts are in the ledger."""
-    return problem_response(answer.as_error(), **_contract_members(answer))
+    error = answer.as_error()
+    if isinstance(error, ParametersInvalid):
+        error.http_hint = "Correct `parameters` in the body."
+    return problem_response(error, **_contract_members(answer))
 
 
 def _contract_members(answer: Answer) -> dict[str, Any]:
@@ -96,13 +100,16 @@ def validation_error(error: ValidationError, part: str, known: Iterable[str] = (
 
     400 if the body is not JSON, otherwise 422. `known` lists the names that a query accepts.
     """
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    first = error.errors(include_url=False, include_input=False)[0]
     if first["type"] == "json_invalid":
         return UsageError(f"the {part} is not JSON: {first['msg'].removeprefix('Invalid JSON: ')}")
     place = ".".join(str(step) for step in first["loc"])
     if first["type"] == "extra_forbidden":
         return ParametersInvalid(f"{part}: unknown parameter {place!r}", f"Known parameters: {', '.join(known)}.")
-    return ParametersInvalid(_sentence(f"{part}: {place}" if place else f"the {part}", first["msg"]))
+    field = f"{part}: {place}" if place else f"the {part}"
+    if first["type"] == "string_pattern_mismatch":
+        return ParametersInvalid(f"{field} {FORMS[first['ctx']['pattern']]}")
+    return ParametersInvalid(_sentence(field, first["msg"]))
 
 
 def _sentence(field: str, message: str) -> str:

@@ -91,7 +91,8 @@ def _check_readable(outbox: Outbox, session_id: str) -> None:
         exists = next(rows, None) is not None
     if not exists:
         raise NotFound(
-            f"session {session_id!r} not found in the ledger", "List the sessions with `aorch contracts list`."
+            f"session {session_id!r} not found in the ledger",
+            "`aorch contracts list` shows contracts with their sessions.",
         )
     if outbox.any_deleted():
         raise ServiceFailed(

@@ -13,6 +13,7 @@ request uses a new connection: on a reused one, a POST could be lost unnoticed w
 """
 
 import asyncio
+import os
 import re
 import secrets
 from collections.abc import Callable
@@ -174,4 +175,8 @@ def _quoted(session_id: str) -> str:
 
 
 def _reason(error: BaseException) -> str:
+    if isinstance(error, aiohttp.ClientConnectorError):
+        error = error.os_error
+    if isinstance(error, OSError) and (error.errno or 0) > 0:  # asyncio's own text repeats the address
+        return os.strerror(error.errno or 0).lower()
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()

@@ -98,7 +98,7 @@ asyncio.run(main())
     [
         ("no_such_module:Mine", "ModuleNotFoundError"),
         ("mine:NoSuchClass", "NoSuchClass"),
-        ("mine", "write it as module:Class"),
+        ("mine", "its form must be MODULE:CLASS"),
         ("mine:AgentCapability", "not a class that extends"),
         ("needy:Needy", "missing 1 required positional argument: 'key'"),
         ("broken:Broken", "SyntaxError"),

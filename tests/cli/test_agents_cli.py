@@ -95,6 +95,8 @@ def test_what_an_agent_prints_is_not_part_of_the_result(home: Home) -> None:
         (("--class", "json:JSONDecoder"), 2, "not a class that extends aorch.agents.Agent"),
         (("greet", "--capability", "g", "--timeout", "0", "--", "echo"), 2, "agents.greet.timeout_s is 0.0"),
         (("greet", "--capability", "", "--", "echo"), 2, "a capability without a name"),
+        (("a b", "--capability", "g", "--", "echo"), 2, "invalid agent ID 'a b'"),
+        (("g", "--capability", "g", "--env", "FOO", "--", "echo"), 2, "Write --env FOO=VALUE."),
     ],
 )
 def test_options_that_describe_no_agent_are_rejected(
@@ -114,7 +116,8 @@ def test_an_id_in_use_is_a_conflict(home: Home) -> None:
 
 
 def test_an_agent_that_is_not_declared_cannot_be_removed_or_shown(home: Home) -> None:
-    assert home.aorch("agents", "remove", "agent_example_001").code == 12
+    built_in = home.aorch("agents", "remove", "agent_example_001")
+    assert (built_in.code, "is built in" in built_in.err) == (12, True)
     assert home.aorch("agents", "show", "nobody").code == 12
 
 

@@ -287,7 +287,7 @@ def test_a_terminal_shows_how_to_get_the_next_page(home: Home) -> None:
     rows = pairs(2)
     put(home.ledger, *rows)
     shown = plain(at_terminal(home, "contracts", "list", "--limit", "3"))
-    more = f"more contracts: --before {rows[1].contract_id} shows the next page\n"
+    more = f"next page: --before {rows[1].contract_id}\n"
     assert shown.endswith(more)
     assert "more contracts" not in at_terminal(home, "contracts", "list", "--limit", "4")
     assert "no contracts found" in at_terminal(home, "contracts", "list", "--session", "nobody")
@@ -299,7 +299,7 @@ def test_a_pipe_gets_a_note_about_the_next_page_on_stderr(home: Home) -> None:
     put(home.ledger, *rows)
     listed = home.aorch("contracts", "list", "--limit", "3", "--jsonl")
     assert len(listed.out.splitlines()) == 3
-    assert listed.err == f"more contracts: --before {rows[1].contract_id} shows the next page\n"
+    assert listed.err == f"next page: --before {rows[1].contract_id}\n"
     assert home.aorch("contracts", "list", "--limit", "4").err == ""
 
 

@@ -89,7 +89,7 @@ def test_help_shows_the_page_of_a_command(home: Home, words: list[str], same: li
 
 def test_help_of_an_unknown_command_exits_2(home: Home) -> None:
     done = home.aorch("help", "contracts", "lst")
-    assert (done.code, done.err.splitlines()[0]) == (2, "error: no command 'contracts lst'")
+    assert (done.code, done.err.splitlines()[0]) == (2, "error: no such command 'contracts lst'")
 
 
 @pytest.mark.parametrize("option", ["-V", "--version"])
@@ -122,7 +122,7 @@ def test_ls_and_rm_are_aliases_of_list_and_remove(home: Home) -> None:
         (("contracts", "list", "--nosuch"), "no such option: --nosuch"),
         (("contracts", "show"), "missing argument 'ID'"),
         (("contracts", "nosuch"), "no such command 'nosuch'"),
-        (("contract",), "no command 'contract'"),
+        (("contract",), "no such command 'contract'"),
         (("run", "echo", "--timeout", "x"), "invalid value for '--timeout': 'x' is not a number"),
     ],
 )

@@ -81,7 +81,7 @@ def test_an_interrupted_run_cancels_the_contract_and_leaves_no_process(
     assert (running.returncode, out) == (code, b"")
     assert (
         err
-        == b"error: interrupted; the task is recorded as cancelled\nhint: Show its contracts: aorch contracts list -s s\n"
+        == b"error: interrupted; the task is recorded as cancelled\nhint: Show its contracts with `aorch contracts list -s s`.\n"
     )
     assert wait_for(lambda: have_ended(home.folder / "a.pids"))
     assert home.rows("SELECT contract_type, status, error, claimed_by FROM contracts ORDER BY position") == [

@@ -116,7 +116,7 @@ def test_edit_opens_the_editor_and_checks_the_file_afterwards(home: Home) -> Non
     wrong = home.aorch("config", "edit")
     assert (wrong.code, "agents.a has no key that selects the kind" in wrong.err) == (2, True)
     home.environment["VISUAL"] = "false"
-    assert "ended with exit code 1" in home.aorch("config", "edit").err
+    assert "exited with code 1" in home.aorch("config", "edit").err
     home.environment["VISUAL"] = "no-such-editor"
     assert "cannot start the editor 'no-such-editor'" in home.aorch("config", "edit").err
 

@@ -89,7 +89,7 @@ async def test_a_pipeline_that_is_retried_takes_over_what_earlier_tries_complete
     flaky.broken = set()
     with pytest.raises(Conflict) as refusal:
         await orchestrator.resume(first.contract_id or "")
-    assert refusal.value.hint == f"Resume that one: aorch contracts resume {last}"
+    assert refusal.value.hint == f"Resume that one with `aorch contracts resume {last}`."
     assert resumable(orchestrator.config.ledger, first.contract_id or "") == last
     assert (await orchestrator.resume(last)).success
     assert flaky.done == ["a", "b", "b", "b", "c", "c"]

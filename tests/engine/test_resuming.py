@@ -129,6 +129,7 @@ def test_any_other_task_is_simply_done_again(home: Home) -> None:
     home.write("aorch.toml", AGENTS.replace("exec sleep 60", "echo done"))
     done = home.aorch("contracts", "resume", request_id[:20], "--json")
     assert (done.code, done.json["data"], done.json["session_id"]) == (0, {"text": "done\n"}, "s")
+    assert f"task {request_id} had already started, so its agent may now do the same work twice" in done.err
     ((metadata,),) = home.rows("SELECT metadata FROM contracts WHERE contract_id = ?", done.json["contract_id"])
     assert jsonio.decode(metadata) == {
         "context": {"why": "test"}, "resumes": request_id, "routing": {"reason": "only_candidate"}

@@ -56,7 +56,7 @@ NO_TOKENS = [
     (("create", "x\ny"), 2, "invalid token name"),
     (("create", "x", "--agent", "orchestrator"), 2, "cannot be bound"),
     (("create", "x", "--scope", "everything"), 2, "everything"),
-    (("revoke", "nobody"), 12, "no token with ID or name 'nobody'"),
+    (("revoke", "nobody"), 12, "token 'nobody' not found"),
 ]
 
 
@@ -131,7 +131,7 @@ def test_each_route_needs_its_scope(home: Home) -> None:
                 assert (response.status_code == 401) is (route.scope != "none"), path
         lacking = server.get("/v1/agents", headers=bearer(held["run"]))
         assert problem(lacking, 403, "forbidden")["detail"] == "the token lacks the scope 'read'"
-        assert lacking.json()["hint"] == "Create one with `aorch tokens create NAME --scope read`."
+        assert lacking.json()["hint"] == "Send a token that has the scope 'read'."
         assert 'scope="read"' in lacking.headers["WWW-Authenticate"]
 
 

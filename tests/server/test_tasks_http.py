@@ -89,7 +89,7 @@ def test_a_priority_that_is_none_is_refused(server: Server) -> None:
 
 def test_an_unknown_task_is_not_found(server: Server) -> None:
     for answer in (server.get("/v1/tasks/none"), server.post("/v1/tasks/none/cancel")):
-        problem(answer, 404, "not_found")
+        assert "GET /v1/contracts" in problem(answer, 404, "not_found")["hint"]
 
 
 def test_an_imported_task_that_is_open_is_shown_at_once_and_cannot_be_cancelled(server: Server, home: Home) -> None:

@@ -111,11 +111,15 @@ def show(agent_id: AgentArgument, json: JsonOption = False) -> None:
 def add(
     ctx: typer.Context,
     agent_id: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="ID of the agent; a class sets its own.")
+        str | None,
+        typer.Argument(metavar="[ID]", help="ID of the agent; omit it for a Python class, which sets its own."),
     ] = None,
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[-- PROGRAM ARGUMENT...]", help="The program; {name} is replaced by that parameter."),
+        typer.Argument(
+            metavar="[-- PROGRAM ARGUMENT...]",
+            help="Program to run; {name} in an argument is replaced by that parameter.",
+        ),
     ] = None,
     capability: CapabilityOption = None,
     description: Annotated[
@@ -128,10 +132,12 @@ def add(
         ),
     ] = None,
     timeout_s: Annotated[
-        float | None, typer.Option("--timeout", metavar="SECONDS", help="Time limit of a task (default: 600).")
+        float | None,
+        typer.Option("--timeout", metavar="SECONDS", help="Time limit of a task in seconds (default: 600)."),
     ] = None,
     concurrency: Annotated[
-        int | None, typer.Option("--concurrency", metavar="N", help="Number of tasks that the agent runs at once.")
+        int | None,
+        typer.Option("--concurrency", metavar="N", help="Maximum number of tasks that the agent runs at once."),
     ] = None,
 ) -> None:
     """Add an agent to aorch.toml: a program, a Python class or an HTTP endpoint.
@@ -172,8 +178,13 @@ def _options(given: dict[str, Any]) -> dict[str, Any]:
     """The options of the kinds, those of KEY=VALUE pairs as objects."""
     from aorch.agents import kinds
     from aorch.cli.parameters_cli import parse_items
+    from aorch.errors import UsageError
 
-    pairs = {option.name for kind in kinds.all_kinds() for option in kind.options if option.pairs}
+    pairs = {option.name: option.flag for kind in kinds.all_kinds() for option in kind.options if option.pairs}
+    for name, flag in pairs.items():
+        for one in given.get(name, ()):
+            if "=" not in one:
+                raise UsageError(f"{flag} {one} has no value", f"Write {flag} {one}=VALUE.")
     return {name: parse_items(list(value)) if name in pairs else value for name, value in given.items()}
 
 

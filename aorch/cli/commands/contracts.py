@@ -77,7 +77,7 @@ def list_(
     else:
         show_list(page, one_session=which.session is not None)
     if next_id:
-        tell(f"more contracts: --before {next_id} shows the next page")
+        tell(f"next page: --before {next_id}")
     elif not page and not jsonl:
         note("no contracts found")
 
@@ -124,7 +124,9 @@ def tail(
     which: FilterOptions,
     limit: Annotated[
         int,
-        typer.Option("--limit", "-n", min=0, metavar="N", help="Number of contracts to start with (default: 10)."),
+        typer.Option(
+            "--limit", "-n", min=0, metavar="N", help="Maximum number of older contracts to show first (default: 10)."
+        ),
     ] = 10,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Keep printing new contracts as they are written.")

@@ -36,7 +36,7 @@ def help_(
         found = group.get_command(context, word) if hasattr(group, "get_command") else None
         if found is None:
             raise UsageError(
-                f"no command {' '.join(words or ())!r}", f"`{context.command_path} --help` lists the commands."
+                f"no such command {' '.join(words or ())!r}", f"`{context.command_path} --help` lists the commands."
             )
         context = typer.Context(found, info_name=word, parent=context)
     typer.echo(context.get_help())

@@ -58,7 +58,7 @@ def list_(
         return print_json({"blocks": [row.as_dict() for row in page], "next": next_id})
     show_list([decode_block(row) for row in page])
     if next_id:
-        tell(f"more blocks: --before {next_id} shows the next page")
+        tell(f"next page: --before {next_id}")
     elif not page:
         note("no memory blocks; create one with `aorch compress SESSION`")
 

@@ -35,7 +35,7 @@ def resume(contract_id: RequestIdArgument, json: JsonOption = False, ledger: Led
         from aorch.engine.resume import resumable
 
         at = f" --ledger {shlex.quote(ledger)}" if ledger is not None else ""
-        return f"Continue it: aorch contracts resume {resumable(config.ledger, contract_id)}{at}"
+        return f"Continue it with `aorch contracts resume {resumable(config.ledger, contract_id)}{at}`."
 
     async def again(executor: "TaskExecutor") -> "Answer":
         from aorch.engine.resume import task_again

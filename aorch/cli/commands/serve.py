@@ -27,7 +27,7 @@ class ServeOptions(OptionGroup):
             min=0,
             max=65535,
             metavar="PORT",
-            help="Port to listen on; 0 picks a free one (default: ORCHESTRATOR_PORT, or 8888).",
+            help="Port to listen on; 0 chooses a free one (default: ORCHESTRATOR_PORT, or 8888).",
         ),
     ] = None
     workers: Annotated[
@@ -61,7 +61,7 @@ def serve(
     """Serve the HTTP API (/v1) with the agents and the ledger of the command line.
 
     If any token exists (`aorch tokens create`, --token-file), callers need one. Without tokens, every program on this machine can
-    call 127.0.0.1, and aorch refuses to listen on another address unless you pass --insecure.
+    call 127.0.0.1, and aorch listens on another address only if you pass --insecure.
 
     \b
     Examples:

@@ -33,7 +33,7 @@ def push(json: JsonOption = False, ledger: LedgerOption = None) -> None:
 
 @app.command()
 def status(json: JsonOption = False, ledger: LedgerOption = None) -> None:
-    """Show how many deliveries are due, done and parked, which process delivers, and the last error.
+    """Show how many deliveries are due, delivered and parked, which process delivers, and the last error.
 
     The command does not contact Trace.
 
@@ -136,16 +136,18 @@ def _push(config: Any, json: bool) -> None:
     if pushed.error is not None:
         raise pushed.error
     if pushed.parked:
-        raise Conflict(f"{pushed.parked} deliveries were parked", "`aorch trace status` shows why.")
+        noun = "delivery was" if pushed.parked == 1 else "deliveries were"
+        raise Conflict(f"{pushed.parked} {noun} parked", "`aorch trace status` shows the reason.")
 
 
 def _lines(found: dict[str, Any]) -> list[str]:
     origin = "" if found["configured"] or found["url"] is None else " (default)"
     from aorch.cli.render.times import shown_time
 
+    due = "due" if found["url"] else "not sent"
     lines = [
         f"trace      {found['url'] or 'off'}{origin}",
-        f"contracts  {found['due']} due, {found['delivered']} delivered, {found['parked']} parked",
+        f"contracts  {found['due']} {due}, {found['delivered']} delivered, {found['parked']} parked",
     ]
     if found["parked_nodes"]:
         lines.append(f"nodes      {found['parked_nodes']} parked (provenance)")

@@ -21,7 +21,7 @@ def wait(
     json: JsonOption = False,
     ledger: LedgerOption = None,
 ) -> None:
-    """Wait for tasks to finish and print their answers: one task like `aorch run`, several as JSON Lines.
+    """Wait for tasks to finish and print their answers; several answers are printed as JSON Lines.
 
     Exit code: that of the first failed task, as for `aorch run`; 5 if a task does not finish in time.
 

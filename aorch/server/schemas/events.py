@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from aorch.server.schemas.fields import Query
+from aorch.server.schemas.fields import POSITION, Query
 
 
 class EventsQuery(Query):
@@ -11,6 +11,6 @@ class EventsQuery(Query):
     session_id: str | None = Field(None, description="Events of this session only. Default: of all sessions.")
     last_event_id: str | None = Field(
         None,
-        pattern=r"^[0-9]{1,18}$",
+        pattern=POSITION,
         description="Start after this event; the header `Last-Event-ID` takes precedence. Default: start with the next event.",
     )

@@ -10,7 +10,16 @@ from pydantic_core import PydanticCustomError
 Json = dict[str, Any]
 Moment = Annotated[datetime, Field(examples=["2026-01-25T18:18:50.850Z"])]
 ContractId = Annotated[str, Field(description="A contract's id (a ULID).", examples=["01K8VF9XK83SYH1HAX57ZGJDYS"])]
-Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
+POSITION = r"^[0-9]{1,18}$"
+HTTP_URL = r"^https?://[^\x00-\x20]+$"
+_NO_NUL = r"^[^\x00]*$"
+FORMS = {
+    POSITION: "must be a number from an earlier response",
+    HTTP_URL: "must be a URL that begins with http:// or https://",
+    _NO_NUL: "must not contain the character U+0000",
+}
+"""The patterns of strings, in words."""
+Text = Annotated[str, Field(pattern=_NO_NUL)]
 """A string without U+0000, which PostgreSQL cannot store."""
 ContractType = Literal["REQUEST", "RESPONSE"]
 ContractStatus = Literal["pending", "in_progress", "completed", "failed", "cancelled", "interrupted"]
@@ -60,7 +69,7 @@ BodyMoment = Annotated[
 Limit = Annotated[
     int, Field(ge=1, le=1000, description="Maximum number of items per page."), matching(r"[0-9]+\Z", "a whole number")
 ]
-Cursor = Annotated[str | None, Field(pattern=r"^[0-9]{1,18}$", description="`next` of the previous page.")]
+Cursor = Annotated[str | None, Field(pattern=POSITION, description="`next` of the previous page.")]
 Next = Annotated[str | None, Field(description="The `cursor` of the next page; null on the last page.")]
 
 

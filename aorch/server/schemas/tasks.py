@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, ConfigDict, Field
 from aorch.engine.task import LONGEST_SESSION_ID
 from aorch.ledger import priorities
 from aorch.server.schemas.fields import (
+    HTTP_URL,
     Body,
     BodyMoment,
     ContractId,
@@ -69,7 +70,7 @@ class TaskBody(TaskFields):
     webhook: Text | None = Field(
         None,
         max_length=2048,
-        pattern=r"^https?://[^\x00-\x20]+$",
+        pattern=HTTP_URL,
         description="The URL that receives the result as a signed POST (see docs/queue.md).",
     )
 
