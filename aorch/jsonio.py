@@ -63,7 +63,8 @@ def decode(text: str | bytes) -> Any:
 
 def reason_of(error: Exception) -> str:
     """Why msgspec could not decode a JSON text."""
-    return str(error).removeprefix("JSON is malformed: ").replace("Input data was truncated", "unexpected end")
+    reason = str(error).partition(" - at `")[0].removeprefix("JSON is malformed: ")
+    return reason.replace("Input data was truncated", "unexpected end")
 
 
 def without_mark(text: str | bytes) -> bytes | None:

@@ -102,7 +102,8 @@ def validation_error(error: ValidationError, part: str, known: Iterable[str] = (
     """
     first = error.errors(include_url=False, include_input=False)[0]
     if first["type"] == "json_invalid":
-        return UsageError(f"the {part} is not JSON: {first['msg'].removeprefix('Invalid JSON: ')}")
+        reason = first["msg"].removeprefix("Invalid JSON: ").replace("EOF while parsing", "unexpected end of")
+        return UsageError(f"the {part} is not JSON: {reason}")
     place = ".".join(str(step) for step in first["loc"])
     if first["type"] == "extra_forbidden":
         return ParametersInvalid(f"{part}: unknown parameter {place!r}", f"Known parameters: {', '.join(known)}.")

@@ -111,15 +111,11 @@ def show(agent_id: AgentArgument, json: JsonOption = False) -> None:
 def add(
     ctx: typer.Context,
     agent_id: Annotated[
-        str | None,
-        typer.Argument(metavar="[ID]", help="ID of the agent; omit it for a Python class, which sets its own."),
+        str | None, typer.Argument(metavar="[ID]", help="ID of the agent; a Python class sets its own.")
     ] = None,
     words: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[-- PROGRAM ARGUMENT...]",
-            help="Program to run; {name} in an argument is replaced by that parameter.",
-        ),
+        typer.Argument(metavar="[-- PROGRAM ARGUMENT...]", help="Program; {name} is replaced by that parameter."),
     ] = None,
     capability: CapabilityOption = None,
     description: Annotated[
@@ -136,8 +132,7 @@ def add(
         typer.Option("--timeout", metavar="SECONDS", help="Time limit of a task in seconds (default: 600)."),
     ] = None,
     concurrency: Annotated[
-        int | None,
-        typer.Option("--concurrency", metavar="N", help="Maximum number of tasks that the agent runs at once."),
+        int | None, typer.Option("--concurrency", metavar="N", help="Number of tasks that the agent runs at once.")
     ] = None,
 ) -> None:
     """Add an agent to aorch.toml: a program, a Python class or an HTTP endpoint.
@@ -152,7 +147,7 @@ def add(
     """
     from aorch.agents import declarations
     from aorch.agents.agent_kind import AddRequest
-    from aorch.cli.render.console import print_text, warn
+    from aorch.cli.render.console import print_text
     from aorch.config import settings
 
     config = settings.load()
@@ -169,8 +164,13 @@ def add(
     set_aside()
     agent_id = declarations.add(config, request)
     print_text(f"{agent_id} added to {file}")
-    problem = _registry().get(agent_id).check_all()
-    if problem:
+    _warn_of_problem(agent_id)
+
+
+def _warn_of_problem(agent_id: str) -> None:
+    from aorch.cli.render.console import warn
+
+    if problem := _registry().get(agent_id).check_all():
         warn(f"{agent_id} cannot run tasks yet: {problem}")
 
 
