@@ -8,19 +8,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 pytest.register_assert_rewrite(*(file.stem for file in Path(__file__).with_name("support").glob("*.py")))
 
 from homes import Home, empty_home, home_with_ledger, prestarted  # noqa: E402  pytest rewrites it before its import
+from rows import empty_ledger  # noqa: E402
 from waiting import WAIT_S  # noqa: E402
 
 from aorch import Orchestrator  # noqa: E402
-from aorch.ledger.ledger import Ledger  # noqa: E402
 
 if TYPE_CHECKING:
     from disks import Disk
     from trace_double import Double
 
+settings.register_profile("suite", deadline=None, max_examples=60)  # no deadline: a busy machine is no fault
+settings.load_profile("suite")
 for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
     if signal.getsignal(number) is signal.SIG_IGN:
         # started by nohup, or in the background of a script: commands of tests must not inherit that, and inherit no handler
@@ -85,11 +88,9 @@ def bare_home(tmp_path: Path) -> Home:
 
 
 @pytest.fixture(scope="session")
-def made_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty ledger, which tests copy: creating one takes longer than most tests."""
-    ledger = tmp_path_factory.mktemp("made") / "ledger.db"
-    Ledger(ledger).close()
-    return ledger
+def made_ledger() -> Path:
+    """An empty ledger, which tests copy."""
+    return empty_ledger()
 
 
 @pytest.fixture

@@ -338,7 +338,7 @@ def wild(draw: st.DrawFn) -> list[Contract]:
     return contracts
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(wild(), st.integers(0, 700), st.none() | st.text())
 def test_any_contracts_make_a_block_that_verifies_and_fits(
     contracts: list[Contract], max_tokens: int, intent: str | None

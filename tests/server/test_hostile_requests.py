@@ -28,7 +28,7 @@ _bodies = st.one_of(
         lambda value: json.dumps({**TASK, "parameters": value}).encode()
     ),
 )
-_hostile = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+_hostile = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 
 
 def sound(response: httpx.Response, *, below: int = 500) -> None:

@@ -1,14 +1,19 @@
 """Contracts to put in a ledger without agents, and the putting."""
 
+import atexit
+import shutil
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from aorch import jsonio
 from aorch.clock import now
 from aorch.ids import new_id
+from aorch.ledger.ledger import Ledger
 from aorch.ledger.record import Record
 from aorch.ledger.sqlite.opening import connect
 from aorch.ledger.sqlite.statements import INSERT_CONTRACT
@@ -58,8 +63,19 @@ def pairs(count: int, session: str = "s", **more: Any) -> list[Record]:
     return [row for each in requests for row in (each, response(each))]
 
 
+@cache
+def empty_ledger() -> Path:
+    """An empty ledger to copy, which takes 1 ms; to create one takes 85."""
+    folder = Path(tempfile.mkdtemp(prefix="aorch-ledger-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    Ledger(folder / "ledger.db").close()
+    return folder / "ledger.db"
+
+
 def put(ledger: Path, *rows: Record) -> None:
-    """Write `rows` in one transaction, in their order; the ledger is made where it is not there."""
+    """Write `rows` in one transaction, in their order, into a new ledger if there is none."""
+    if not ledger.exists() and ledger.parent.is_dir():
+        shutil.copy(empty_ledger(), ledger)
     connection = connect(ledger)
     connection.execute("BEGIN IMMEDIATE")
     connection.executemany(INSERT_CONTRACT, rows)
