@@ -226,9 +226,9 @@ def _write_all(pipe: IO[bytes], data: bytes) -> None:
 def serve(address: str) -> list[str]:
     """Fork a process for each request. Returns in the forked one, with its arguments, once it is as a new process.
 
-    Once standard input is closed, as when the process that started this one was killed, kill the commands that run, and exit.
+    Kill a command once its connection is closed, as when its caller was killed. Once standard input is closed, kill those that
+    run, and exit.
     """
-    running: dict[int, tuple[int, socket.socket]] = {}
     with socket.socket(socket.AF_UNIX) as listening, selectors.DefaultSelector() as selector:
         listening.bind(address)
         listening.listen(64)
@@ -236,41 +236,57 @@ def serve(address: str) -> list[str]:
         selector.register(0, selectors.EVENT_READ)
         os.write(1, b"ready\n")
         while True:
-            for key, _ in selector.select():
-                if key.fd == 0:
-                    for watched in running:
-                        signal.pidfd_send_signal(watched, signal.SIGKILL)
-                    os._exit(0)
-                if key.fileobj is not listening:  # a command has ended
-                    pid, connection = running.pop(key.fd)
-                    selector.unregister(key.fd)
-                    os.close(key.fd)
-                    _, status = os.waitpid(pid, 0)
-                    with connection, contextlib.suppress(OSError):
-                        connection.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
-                    continue
-                connection, _ = listening.accept()
-                descriptors = socket.recv_fds(connection, 1, 4)[1]
-                request = json.loads(connection.makefile().readline())
-                if (pid := os.fork()) == 0:
-                    for other, (_, its) in running.items():
-                        os.close(other)
-                        its.close()
-                    connection.close()
+            (key, _), *_ = selector.select()  # one at a time, since it may close the descriptors of the next
+            if key.fileobj is listening:
+                if (accepted := _fork(listening, selector)) is not None:
                     break
-                for descriptor in descriptors:
-                    os.close(descriptor)
-                watched = os.pidfd_open(pid)
-                with contextlib.suppress(OSError):
-                    socket.send_fds(connection, [b"."], [watched])
-                    connection.sendall(b"%d\n" % pid)
-                running[watched] = (pid, connection)
-                selector.register(watched, selectors.EVENT_READ)
+            elif key.fd == 0:
+                for command in (each for each in selector.get_map().values() if isinstance(each.data, tuple)):
+                    signal.pidfd_send_signal(command.fd, signal.SIGKILL)
+                os._exit(0)
+            elif isinstance(key.data, int):
+                selector.unregister(key.fileobj)
+                signal.pidfd_send_signal(key.data, signal.SIGKILL)
             else:
-                continue
-            break
+                _report_end(key, selector)
+    request, descriptors = accepted
     _take_over(request, descriptors)
-    return request["arguments"]
+    arguments: list[str] = request["arguments"]
+    return arguments
+
+
+def _fork(listening: socket.socket, selector: selectors.BaseSelector) -> tuple[dict[str, Any], list[int]] | None:
+    """Accept a request and fork for it. Returns the request and its descriptors in the forked process, None in this one."""
+    connection, _ = listening.accept()
+    descriptors = socket.recv_fds(connection, 1, 4)[1]
+    request = json.loads(connection.makefile().readline())
+    if (pid := os.fork()) == 0:
+        for other in (each for each in selector.get_map().values() if isinstance(each.data, tuple)):
+            os.close(other.fd)
+            other.data[1].close()
+        connection.close()
+        return request, descriptors
+    for descriptor in descriptors:
+        os.close(descriptor)
+    pidfd = os.pidfd_open(pid)
+    with contextlib.suppress(OSError):
+        socket.send_fds(connection, [b"."], [pidfd])
+        connection.sendall(b"%d\n" % pid)
+    selector.register(pidfd, selectors.EVENT_READ, (pid, connection))
+    selector.register(connection, selectors.EVENT_READ, pidfd)
+    return None
+
+
+def _report_end(key: selectors.SelectorKey, selector: selectors.BaseSelector) -> None:
+    """Send the exit code of a command to its caller."""
+    pid, connection = key.data
+    selector.unregister(key.fd)
+    os.close(key.fd)
+    if connection.fileno() in selector.get_map():
+        selector.unregister(connection)
+    _, status = os.waitpid(pid, 0)
+    with connection, contextlib.suppress(OSError):
+        connection.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
 
 
 def _take_over(request: dict[str, Any], descriptors: list[int]) -> None:
