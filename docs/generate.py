@@ -1,7 +1,7 @@
 """Generates everything that is checked in and follows from the code: `uv run --group test python docs/generate.py`.
 
-First the statements of the ledger, then the recorded examples of the API, then the pages of docs/. With a directory as argument,
-it only writes the pages there. Tests compare each with the code.
+First the statements of the ledger, then the recorded examples of the API, then the pages of docs/. Tests compare
+each with the code.
 """
 
 import subprocess
@@ -76,9 +76,7 @@ def errors_page() -> str:
 PAGES = {"cli.md": cli_page, "configuration.md": configuration_page, "errors.md": errors_page, "http-api.md": http_page}
 
 if __name__ == "__main__":
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE
-    if folder == HERE:
-        for command in (["-m", "aorch.ledger.generate_statements"], [HERE / "record_http_examples.py"]):
-            subprocess.run([sys.executable, *command], check=True)
+    for command in (["-m", "aorch.ledger.generate_statements"], [HERE / "record_http_examples.py"]):
+        subprocess.run([sys.executable, *command], check=True)
     for name, page in PAGES.items():
-        (folder / name).write_text(page(), encoding="utf-8")
+        (HERE / name).write_text(page(), encoding="utf-8")

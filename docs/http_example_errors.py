@@ -47,12 +47,12 @@ capabilities.summarize = {}
 """
 
 
-def record_errors(folder: Path) -> Json:
+def record_errors(folder: Path, aorch: list[str]) -> Json:
     """The errors of each operation; those of all requests as `any`, of all with a body, and of all that need a token."""
     (folder / "aorch.toml").write_text(CONFIGURATION)
     (folder / "tokens").write_text(f"{ADMIN} admin name=admin\n{READER} read name=reader\n")
     (folder / "tokens").chmod(0o600)
-    with serving(folder) as client, ThreadPoolExecutor(4) as threads:
+    with serving(folder, aorch) as client, ThreadPoolExecutor(4) as threads:
         client.headers["Authorization"] = f"Bearer {ADMIN}"
         recorder = Errors(folder, client, threads)
         return {

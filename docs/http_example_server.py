@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,18 +18,17 @@ WAIT_S = 30.0
 
 
 @contextmanager
-def serving(folder: Path, *arguments: str) -> Iterator[httpx.Client]:
-    """A client of `aorch serve` in that folder."""
+def serving(folder: Path, aorch: list[str]) -> Iterator[httpx.Client]:
+    """A client of `aorch serve` in that folder; `aorch` is the command."""
     environment = {**os.environ, "HOME": str(folder)}
     for name in ("XDG_DATA_HOME", "XDG_CONFIG_HOME", "AORCH_LEDGER", "ORCHESTRATOR_PORT", "TRACE_URL", "MEMAGENT_URL"):
         environment.pop(name, None)
-    command = [sys.executable, "-m", "aorch", "serve", "--port", "0", "--ledger", "ledger.db", *arguments]
-    process = subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
-    try:
-        assert process.stderr is not None
-        address = next(line.split()[2] for line in process.stderr if line.startswith("aorch serves "))
-        with httpx.Client(base_url=address, timeout=WAIT_S, trust_env=False) as client:
-            yield client
-    finally:
-        process.kill()
-        process.wait()
+    command = [*aorch, "serve", "--port", "0", "--ledger", "ledger.db"]
+    with subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            address = next(line.split()[2] for line in process.stderr if line.startswith("aorch serves "))
+            with httpx.Client(base_url=address, timeout=WAIT_S, trust_env=False) as client:
+                yield client
+        finally:
+            process.kill()

@@ -24,9 +24,9 @@ FIXED = {"duration_ms": 1.734, "tokens_before": 217, "ratio": 4.34}
 """Figures that differ from run to run."""
 
 
-def record_answers(folder: Path) -> Json:
+def record_answers(folder: Path, aorch: list[str]) -> Json:
     """The response of every operation, from a new ledger with the built-in agent."""
-    with serving(folder) as client:
+    with serving(folder, aorch) as client:
         post, get = client.post, client.get
         done = post("/v1/orchestrate", json=ECHO).json()
         queued = post("/v1/tasks", json=LATER).json()
@@ -104,17 +104,16 @@ class Normalizer:
         return UNKNOWN_ID if text == UNKNOWN_ID else known
 
 
-def record() -> str:
-    """The text of the file."""
+def record(aorch: list[str]) -> str:
+    """The text of the file, from servers that the command `aorch` starts."""
     recorded: Json = {}
     for name, take in (("answers", record_answers), ("errors", record_errors)):
         with tempfile.TemporaryDirectory() as directory:
             folder = Path(directory).resolve()
-            recorded[name] = Normalizer(folder)(take(folder))
+            recorded[name] = Normalizer(folder)(take(folder, aorch))
     (recorded["answers"]["orchestrate"]["failed by the agent"],) = recorded["errors"].pop("agent")
     return json.dumps(recorded, indent=1, ensure_ascii=False) + "\n"
 
 
 if __name__ == "__main__":
-    target = Path(sys.argv[1]) if len(sys.argv) > 1 else EXAMPLES
-    target.write_text(record(), encoding="utf-8")
+    EXAMPLES.write_text(record([sys.executable, "-m", "aorch"]), encoding="utf-8")

@@ -2,15 +2,15 @@
 
 import inspect
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
 import pytest
+from homes import Home, prestarted
 from openapi_spec_validator import OpenAPIV31SpecValidator, validate
+from record_http_examples import record
 
 from aorch.errors import by_code
 from aorch.server import openapi
@@ -164,12 +164,10 @@ def test_an_operation_shows_only_its_own_errors(document: Json) -> None:
     assert "agent_timed_out" not in codes("/v1/tasks", "post")
 
 
-def test_the_examples_are_responses_of_the_server(tmp_path: Path) -> None:
-    script = "docs/record_http_examples.py"
-    subprocess.run([sys.executable, ROOT / script, recorded := tmp_path / "recorded.json"], check=True, timeout=120)
-    assert recorded.read_text() == openapi.EXAMPLES.read_text(), (
-        f"run `uv run python {script} && uv run python docs/generate.py`"
-    )
+def test_the_examples_are_responses_of_the_server() -> None:
+    forked = prestarted()
+    recorded = record(forked.command if forked else Home.command())
+    assert recorded == openapi.EXAMPLES.read_text(), "run `uv run --group test python docs/generate.py`"
 
 
 def test_the_scope_of_an_operation_is_shown_if_the_server_needs_tokens_and_not_otherwise(document: Json) -> None:
