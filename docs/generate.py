@@ -68,7 +68,9 @@ def errors_page() -> str:
         "|---|---|---|---|",
     ]
     for code, error in sorted(by_code().items(), key=lambda item: (item[1].exit_code, item[0])):
-        meaning = "A bug in aorch." if code == "internal_error" else (error.__doc__ or "").strip().splitlines()[0]
+        meaning = (
+            "A bug in aorch." if code == "internal_error" else " ".join((error.__doc__ or "").split("\n\n")[0].split())
+        )
         lines.append(f"| `{code}` | {error.exit_code} | {error.http_status} | {meaning} |")
     return "\n".join(lines) + "\n"
 

@@ -108,7 +108,7 @@ class AgentKind(ABC, Generic[Table]):
         """The ID and the table of the agent to add. Raises UsageError if something is missing or does not belong to this kind."""
 
     def is_requested(self, request: AddRequest) -> bool:
-        """Whether the command line asks for this kind."""
+        """Whether the command line selects this kind."""
         return self.key in request.options
 
     def check(self, where: str, table: Table) -> None:

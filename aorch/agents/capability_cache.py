@@ -22,7 +22,7 @@ class _Kept(msgspec.Struct):
 
 
 def remember(address: str, capabilities: Iterable[AgentCapability]) -> None:
-    """Keep the capabilities of the agent at `address`. Without a cache directory, the next process asks for them again."""
+    """Keep the capabilities of the agent at `address`. Without a cache directory, the next process reads them again."""
     if (path := _path(address)) is None:
         return
     kept = {"address": address, "capabilities": [each.as_dict() for each in capabilities]}

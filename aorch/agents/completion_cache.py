@@ -41,7 +41,7 @@ def remember(config: Config, agents: Registry) -> None:
 
 
 def known(config: Config) -> Names:
-    """The agents in use, as far as they are known without running any agent's code. Raises ConfigInvalid."""
+    """The agents in use, that are known without running the code of any agent. Raises ConfigInvalid."""
     names = {ExampleAgent().agent_id: _offered(ExampleAgent().get_capabilities())}
     for agent_id, capabilities in kinds.declared_capabilities(config).items():
         names[agent_id] = _offered(capabilities)

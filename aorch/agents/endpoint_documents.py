@@ -1,4 +1,4 @@
-"""The documents that an HTTP endpoint sends besides its answers (its health, its capabilities), and the trace context that
+"""The documents that an HTTP endpoint sends in addition to its answers (its health, its capabilities), and the trace context that
 it gets.
 """
 

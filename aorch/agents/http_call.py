@@ -1,6 +1,6 @@
 """One request to an agent that is an HTTP endpoint: its answer, its progress, and every way in which it can fail.
 
-The protocol is described in docs/writing-agents.md.
+docs/agents.md describes the protocol.
 """
 
 import io
@@ -26,12 +26,12 @@ from aorch.net.outbound import refusal_in
 from aorch.net.retry_after import retry_after_s
 
 NDJSON = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl"})
-"""The media types of an answer with progress: one JSON document a line, the result last."""
+"""The media types of an answer with progress: one JSON document per line; the last one is the result."""
 ACCEPTED = "application/json, application/x-ndjson"
 READ = 64 * 1024
-"""Maximum number of bytes that are read of an answer that is an error."""
+"""Maximum number of bytes to read of an error response."""
 LARGE = 2**20
-"""aiohttp sends bodies from this size on in parts, if they are files."""
+"""aiohttp sends files of this size or more in parts."""
 
 
 class Endpoint(NamedTuple):
@@ -65,7 +65,7 @@ async def execute(
 
 
 async def get(client: HttpClient, endpoint: Endpoint, path: str, headers: Mapping[str, str]) -> Document:
-    """Read the document at `path`, whatever its status. Raises AgentUnreachable, AgentLost and AgentOutputTooLarge."""
+    """Read the document at `path`; any status is accepted. Raises AgentUnreachable, AgentLost and AgentOutputTooLarge."""
     url = f"{endpoint.url}{path}"
     try:
         async with client.request("GET", url, headers={"Accept": "application/json", **headers}) as response:

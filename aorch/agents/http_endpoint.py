@@ -1,4 +1,4 @@
-"""Agents that are HTTP endpoints: `url` in aorch.toml. docs/writing-agents.md describes what they answer."""
+"""Agents that are HTTP endpoints: `url` in aorch.toml. docs/agents.md describes the protocol."""
 
 import asyncio
 import ssl

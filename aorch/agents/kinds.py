@@ -84,7 +84,7 @@ def decode(file: Path | None, agent_id: str, table: Any) -> "tuple[AgentKind[Any
 
 
 def requested(request: "AddRequest") -> "AgentKind[Any]":
-    """The kind that the command line of `aorch agents add` asks for. Raises UsageError."""
+    """The kind that the command line of `aorch agents add` selects. Raises UsageError."""
     kinds = all_kinds()
     found = [kind for kind in kinds if kind.is_requested(request)]
     if len(found) == 1:

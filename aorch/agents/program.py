@@ -156,9 +156,7 @@ class ProgramKind(AgentKind[ProgramConfig]):
             "Environment variable for the program; $NAME in VALUE is expanded; repeatable.",
             pairs=True,
         ),
-        AddOption(
-            "--ok-exit-code", "CODE", "Exit code that means success, in addition to 0; repeatable.", int, multiple=True
-        ),
+        AddOption("--ok-exit-code", "CODE", "Another exit code that means success; repeatable.", int, multiple=True),
     )
 
     def make(self, agent_id: str, table: ProgramConfig, config: Config, secrets: frozenset[str]) -> ProgramAgent:

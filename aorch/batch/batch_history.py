@@ -106,7 +106,7 @@ class BatchHistory:
 
 
 async def start_batch(ledger: Ledger, name: str) -> str:
-    """Start a new generation of the batch `name`, and return it; it is durable then."""
+    """Start a new generation of the batch `name`, commit it, and return it."""
     generation = new_id()
     await ledger.write_generation(name, generation)
     return generation

@@ -1,4 +1,4 @@
-"""The `--help` pages: usage, description, examples, options in groups, exit codes, and where the documentation is."""
+"""The `--help` pages: usage, description, examples, options in groups, exit codes, and the page of the documentation."""
 
 import re
 import shutil

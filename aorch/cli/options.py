@@ -125,7 +125,7 @@ class FilterOptions(OptionGroup):
     ] = None
     until: Annotated[
         str | None,
-        typer.Option("--until", metavar="TIME", help="Only contracts created before TIME (same format as --since)."),
+        typer.Option("--until", metavar="TIME", help="Only contracts created before TIME (see --since)."),
     ] = None
     text: Annotated[
         str | None,

@@ -1,4 +1,4 @@
-"""What the shell completes for arguments and options. Completion runs no code of an agent, and never prints an error."""
+"""Shell completion of arguments and options. Completion runs no code of an agent, and never prints an error."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path

@@ -27,7 +27,7 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A step of a pipeline: a task for any agent with `capability`.
 
     `parameters` is an object with templates in its strings, or one reference to an object. `needs` names the steps that must end
-    first (None: the step before this one); steps to which a template refers need not be named. `for_each` is a list, or a
+    first (None: the step before this one); steps to which a template refers can be omitted. `for_each` is a list, or a
     reference to one: the step runs once for each `{item}` (number `{index}`), `parallel` of them at once. `on_error`: `stop` ends
     the pipeline with the error of this step; `continue` runs the steps that do not need this one, then ends with the error;
     `keep` makes the error the step's result, and all other steps run. `timeout_s` is in seconds.

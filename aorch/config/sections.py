@@ -90,7 +90,7 @@ class LlmConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class OutboundConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where requests to URLs that callers give may go: webhooks and registered agents."""
+    """Addresses to which aorch may connect if a caller gives the URL (webhooks, registered agents)."""
 
     networks: Annotated[
         list[str],

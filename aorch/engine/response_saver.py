@@ -21,7 +21,7 @@ PATIENCE_S = 5.0
 """How long a caller waits for the ledger to accept a RESPONSE."""
 BACKOFF = Backoff(0.1, 1.0)
 LOOK_S = 0.1
-"""How often callers are checked for the end of their patience."""
+"""How often aorch checks which callers have waited long enough."""
 
 Write = Callable[[], Awaitable[None]]
 
@@ -112,7 +112,7 @@ class ResponseSaver:
         return sum(isinstance(error, LedgerError) for error in ended)
 
     def _look(self) -> None:
-        """Wake the callers whose patience has ended. Their RESPONSEs are still written if the ledger accepts them."""
+        """Wake the callers that have waited long enough. Their RESPONSEs are still written if the ledger accepts them."""
         self._looking = bool(self._writing)
         if not self._looking:
             return

@@ -40,7 +40,7 @@ class ResponseWaiter:
             raise contract_not_found(request_id)
         if found[0].contract_type != REQUEST:
             raise NotFound(
-                f"{request_id} is a RESPONSE", f"Give the id of the REQUEST that it answers: {found[0].request_id}."
+                f"{request_id} is a RESPONSE", f"Give the ID of the REQUEST that it answers: {found[0].request_id}."
             )
         return found[0]
 

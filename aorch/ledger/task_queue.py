@@ -110,7 +110,7 @@ def cancel(connection: Connection, request_id: str, by: str) -> str:
         raise contract_not_found(request_id)
     status, contract_type, is_queued, claimed_by, position = found
     if contract_type != REQUEST:
-        raise NotFound(f"{request_id} is a RESPONSE", "Give the id of the REQUEST that it answers.")
+        raise NotFound(f"{request_id} is a RESPONSE", "Give the ID of the REQUEST that it answers.")
     if is_queued:
         return write_failure(connection, _row(connection, position), CANCELLED, f"cancelled by {by}", AgentCancelled)
     if claimed_by is None and status in OPEN:

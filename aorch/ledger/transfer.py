@@ -39,7 +39,7 @@ def import_contracts(ledger: Path, file: Path, progress: Progress | None = None)
 
     A contract that the ledger has already is skipped, and an open REQUEST that has progressed in the file is updated. The
     import stops at the first contract that it cannot import. Everything before it is committed, and the hint of the error
-    says how many contracts that are, so the file can be fixed and imported again. Raises NotFound, InvalidJSON, UsageError,
+    contains the number of these contracts, so the file can be fixed and imported again. Raises NotFound, InvalidJSON, UsageError,
     Conflict or LedgerError. `progress` is called with bytes read and the size of the file, if that is known.
     """
     counts = ImportCounts()

@@ -41,7 +41,7 @@ def holds_credentials(url: str) -> bool:
 
 
 def host_of(url: str) -> str:
-    """Scheme, host and port of a valid `url` as written, with a slash: equal for the same receiver."""
+    """Scheme, host and port of a valid `url` as written, followed by a slash. It is equal for all URLs of a receiver."""
     url += "/"
     return url[: url.index("/", len("https://")) + 1]
 

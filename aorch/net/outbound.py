@@ -18,7 +18,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _METADATA = frozenset(
     map(ipaddress.ip_address, ("100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254", "fd20:ce::254"))
 )
-"""Where clouds answer with the credentials of a machine (Alibaba, Azure, Oracle, AWS, Google); 169.254.169.254 is link-local."""
+"""Addresses of the metadata services of clouds (Alibaba, Azure, Oracle, AWS, Google); 169.254.169.254 is link-local."""
 _THIS_NETWORK = ipaddress.IPv4Network("0.0.0.0/8")
 _TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")
 _COMPATIBLE = ipaddress.IPv6Network("::/96")
@@ -97,7 +97,7 @@ def _never(address: Address) -> str | None:
 
 
 def _embedded(address: Address) -> Address:
-    """The IPv4 address in an IPv6 address that stands for it: mapped, 6to4, Teredo, NAT64 or compatible."""
+    """The IPv4 address in an IPv6 address that represents it: mapped, 6to4, Teredo, NAT64 or compatible."""
     if isinstance(address, ipaddress.IPv4Address):
         return address
     if address.ipv4_mapped or address.sixtofour:

@@ -8,7 +8,9 @@ Value = TypeVar("Value")
 
 
 class PerLoop(dict[asyncio.AbstractEventLoop, Value]):
-    """A value for each event loop, which `make` creates at the first access. Those of closed loops are dropped then."""
+    """A value for each event loop, which `make` creates at the first access. Each access also removes the
+    values of closed loops.
+    """
 
     def __init__(self, make: Callable[[asyncio.AbstractEventLoop], Value]) -> None:
         self._make = make

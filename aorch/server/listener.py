@@ -52,7 +52,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def listen(bound: socket.socket) -> None:
-    """Let clients connect. Raises UsageError if another process has started to listen at that address meanwhile."""
+    """Let clients connect. Raises UsageError if another process has started to listen at that address in the meantime."""
     try:
         bound.listen(BACKLOG)
     except OSError as error:
@@ -77,7 +77,7 @@ def stop_listening(listening: socket.socket) -> None:
 
 
 def announce(config: Config, port: int, *, closed: bool) -> None:
-    """Print on stderr where the service listens. `closed`: callers need a token."""
+    """Print the address of the service on stderr. `closed`: callers need a token."""
     workers = f", {config.serve.workers} workers" if config.serve.workers > 1 else ""
     workers += "; callers need a token" if closed else ""
     host = f"[{config.serve.host}]" if ":" in config.serve.host else config.serve.host

@@ -116,7 +116,9 @@ def _translated(error: Exception | asyncio.CancelledError, request: web.Request,
 
 def internal_error(request_id: str) -> AorchError:
     """Return the error for a bug of the server."""
-    return AorchError("internal error; the server's log has the traceback", f"Report it with request id {request_id}.")
+    return AorchError(
+        "internal error; the server's log has the traceback", f"Report it with the request ID {request_id}."
+    )
 
 
 def _counted(error: AorchError, request: web.Request, rate: RateLimit) -> AorchError:

@@ -49,10 +49,10 @@ _TAGS = {
     "service": "The health and status of the service.",
 }
 _PATH_PARAMETERS = {
-    "agent_id": ("The agent's id.", "agent_example_001"),
-    "contract_id": ("The contract's complete id.", "01KFV70HW83SYH1HAX57ZG0001"),
+    "agent_id": ("The ID of the agent.", "agent_example_001"),
+    "contract_id": ("The complete ID of the contract.", "01KFV70HW83SYH1HAX57ZG0001"),
     "session_id": (
-        "The session's id, percent-encoded if it has characters other than letters, digits and `-._~`.",
+        "The ID of the session, percent-encoded if it has characters other than letters, digits and `-._~`.",
         "session_001",
     ),
 }
@@ -67,7 +67,7 @@ _TASK_HEADERS: dict[str, Json] = {
         },
     },
     "X-Request-ID": {
-        "description": "An id for this request. The response returns it, and the contract's metadata stores it.",
+        "description": "An ID for this request. The response returns it, and the contract's metadata stores it.",
         "schema": {"type": "string", "examples": ["order-42"]},
     },
     "traceparent": {
@@ -92,7 +92,7 @@ _REQUEST_HEADERS: dict[str, dict[str, Json]] = {
 """The headers that each operation reads."""
 _RESPONSE_HEADERS: dict[str, Json] = {
     "X-Request-ID": {
-        "description": "The id of this request in the server's log. It is the client's own id, if that has up to 128 "
+        "description": "The ID of this request in the server's log. It is the client's own ID if that has up to 128 "
         "letters, digits and `_.:-`.",
         "required": True,
         "schema": {"type": "string", "minLength": 1, "examples": ["order-42"]},

@@ -213,7 +213,7 @@ class Delivery:
             self.delivered += step.kind != NODE
 
     async def _is_settled(self, trace: TraceClient, step: Step) -> bool:
-        """Whether a step in doubt need not be sent, because it has arrived or was parked."""
+        """Whether an unconfirmed step must not be sent again, because it has arrived or was parked."""
         try:
             arrived = await self._look_up(trace, step)
         except AnswersMixedUp:

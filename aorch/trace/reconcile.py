@@ -28,7 +28,7 @@ Event = dict[str, Any]
 async def compare(config: Config, session_id: str) -> dict[str, Any]:
     """Read a session from Trace and return how it differs from the ledger. Changes neither side.
 
-    `equal` (a number of contracts); `due` and `parked` (IDs of contracts that Trace need not have); the differences
+    `equal` (a number of contracts); `due` and `parked` (IDs of contracts that may be missing in Trace); the differences
     `missing_there`, `missing_here` (contract IDs), `different` (`contract_id`, `fields`), `doubled` (contract IDs) and
     `out_of_order` (IDs of contracts that follow a later one); `others` (number of events that are not aorch's); `differs`
     (whether there is any difference).

@@ -123,9 +123,7 @@ def add(
     ] = "",
     param: Annotated[
         list[str] | None,
-        typer.Option(
-            "--param", metavar="NAME=TYPE", help="Parameter of the capability, such as text=string; repeatable."
-        ),
+        typer.Option("--param", metavar="NAME=TYPE", help="Parameter, such as text=string; repeatable."),
     ] = None,
     timeout_s: Annotated[
         float | None,
@@ -135,7 +133,7 @@ def add(
         int | None, typer.Option("--concurrency", metavar="N", help="Number of tasks that the agent runs at once.")
     ] = None,
 ) -> None:
-    """Add an agent to aorch.toml: a program, a Python class or an HTTP endpoint.
+    """Add a program, a Python class or an HTTP endpoint to aorch.toml.
 
     \b
     Examples:

@@ -25,7 +25,7 @@ MaxTokensOption = Annotated[
         min=64,
         max=65_536,
         metavar="N",
-        help="Maximum size of the text in tokens of 4 characters (default: 512).",
+        help="Maximum size in tokens of 4 characters (default: 512).",
     ),
 ]
 
@@ -35,7 +35,7 @@ class HowOptions(OptionGroup):
 
     intent: Annotated[
         str | None,
-        typer.Option("--intent", metavar="TEXT", help="What you need the memory for; related content is kept first."),
+        typer.Option("--intent", metavar="TEXT", help="What the memory is for; related content is kept first."),
     ] = None
     via: Annotated[
         Via,
@@ -94,7 +94,7 @@ def compress(
     \b
     Examples:
       aorch compress review
-      aorch compress review --intent 'open points of the release' --max-tokens 1024
+      aorch compress review --intent 'open points' --max-tokens 1024
       aorch compress --all --idle 1h --min-contracts 10 --quiet
     """
     import asyncio

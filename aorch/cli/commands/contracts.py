@@ -51,7 +51,7 @@ def list_(
 ) -> None:
     """List contracts, newest first.
 
-    In a pipe: tab-separated id, time, type, from, to, capability, status, session and content.
+    In a pipe: tab-separated ID, time, type, from, to, capability, status, session and content.
 
     \b
     Examples:
@@ -134,10 +134,10 @@ def tail(
     jsonl: Annotated[bool, typer.Option("--jsonl", "--json", help="Print JSON Lines: one contract per line.")] = False,
     ledger: LedgerOption = None,
 ) -> None:
-    """Show the newest contracts, oldest first, and optionally follow new ones.
+    """Show the newest contracts, and optionally follow new ones.
 
-    Each contract is printed once, with its status at that time. With --follow, a REQUEST is usually in_progress, and its
-    RESPONSE follows.
+    The oldest contract comes first. Each is printed once, with its status at that time. With --follow, a REQUEST is usually
+    in_progress, and its RESPONSE follows.
 
     \b
     Examples:
@@ -207,7 +207,7 @@ def import_(
     json: JsonOption = False,
     ledger: LedgerOption = None,
 ) -> None:
-    """Import contracts: exported JSONL, or session files of the old JSON store.
+    """Import exported JSONL, or session files of the old JSON store.
 
     Contracts that exist already are skipped, and REQUESTs that have ended since the last import are updated, so the same ledger
     can be imported repeatedly. A contract that conflicts with an existing one, or that ends a REQUEST that a process is running

@@ -39,7 +39,7 @@ def list_(
 ) -> None:
     """List memory blocks, newest first.
 
-    In a pipe: tab-separated id, time, session, contracts, tokens before, tokens after, quality, compressor.
+    In a pipe: tab-separated ID, time, session, contracts, tokens before, tokens after, quality, compressor.
 
     \b
     Examples:
@@ -77,7 +77,7 @@ def show(
             "--as",
             metavar="FORM",
             case_sensitive=False,
-            help="Output: text for a person, or prompt for a model (default: text).",
+            help="Form: text for people, or prompt for a model (default: text).",
         ),
     ] = ShowAs.text,
     max_tokens: MaxTokensOption = 512,
@@ -121,7 +121,7 @@ def search(
 ) -> None:
     """Search for claims that contain all the words; newest blocks first.
 
-    In a pipe: tab-separated block, session, section, text, contract ids.
+    In a pipe: tab-separated block, session, section, text, contract IDs.
 
     \b
     Examples:

@@ -24,7 +24,7 @@ def run(
         str | None,
         typer.Argument(
             metavar="CAPABILITY",
-            help="Capability to run. With --batch: the default for lines that set none.",
+            help="Capability to run; with --batch, the default for all lines.",
             autocompletion=complete_capabilities,
         ),
     ] = None,

@@ -14,7 +14,7 @@ Scope = StrEnum("Scope", ["read", "run", "agents", "admin"])
 
 
 class TokenOptions(OptionGroup):
-    """What a token allows."""
+    """The scopes of a token."""
 
     scope: Annotated[
         list[Scope] | None,

@@ -163,7 +163,7 @@ def summary(counts: BatchCounts, prefix: str = "") -> str:
 
 
 def next_steps(counts: BatchCounts, ledger: str | None, *, resumable: bool, incomplete: bool) -> list[str]:
-    """What the user can do about unfinished lines, one line each."""
+    """The next steps for unfinished lines, one line of text each."""
     if incomplete and resumable:
         return ["next: run the same command with --resume to continue; finished lines are not run again"]
     at = f" --ledger {shlex.quote(ledger)}" if ledger is not None else ""

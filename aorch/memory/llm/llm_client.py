@@ -80,7 +80,7 @@ class LlmClient:
         await self._provider.__aexit__(kind, error, trace)
 
     async def ask(self, system: str, text: str, schema: dict[str, Any], max_output_tokens: int) -> dict[str, Any]:
-        """The JSON object that the model answers with. It need not match `schema`.
+        """The JSON object that the model answers with. It may not match `schema`.
 
         If an answer was cut off or contains no JSON object, the question is sent once more. Raises ServiceUnreachable if no
         attempt reached the server, and ServiceFailed if the server refused or gave no usable answer twice.

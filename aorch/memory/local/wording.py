@@ -11,7 +11,7 @@ from aorch.memory.contract_content import Leaf
 from aorch.memory.local.calls import Call, RepeatedCall, Request
 
 TELLING = 0.5
-"""Minimum worth of arguments that are also in the brief text."""
+"""Minimum importance of the arguments that the brief text also contains."""
 
 OPEN_WIDTH = 160
 """Maximum number of characters to show of an unanswered text."""

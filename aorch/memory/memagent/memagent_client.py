@@ -119,7 +119,7 @@ class MemAgentClient:
     async def compress(self, session: str) -> dict[str, Any]:
         """Let MemAgent compress the session, and return its response.
 
-        The response may be about another session, or say that there was nothing to compress.
+        The response may be about another session, or report that there was nothing to compress.
         """
         response = await self._send("POST", f"/v1/session/{session}/compress")
         return self._expected("compress", response, 200).body

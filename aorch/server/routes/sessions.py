@@ -10,7 +10,7 @@ from aorch.server.schemas.sessions import SessionPage, SessionQuery
 
 
 async def list_sessions(request: web.Request) -> web.Response:
-    """List sessions with their contract counts and times, sorted by id, in pages."""
+    """List sessions with their contract counts and times, sorted by ID, in pages."""
     query = parse_query(request, SessionQuery)
 
     def read(reader: Reader) -> Page:

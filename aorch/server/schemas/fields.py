@@ -9,7 +9,9 @@ from pydantic_core import PydanticCustomError
 
 Json = dict[str, Any]
 Moment = Annotated[datetime, Field(examples=["2026-01-25T18:18:50.850Z"])]
-ContractId = Annotated[str, Field(description="A contract's id (a ULID).", examples=["01K8VF9XK83SYH1HAX57ZGJDYS"])]
+ContractId = Annotated[
+    str, Field(description="The ID of a contract (a ULID).", examples=["01K8VF9XK83SYH1HAX57ZGJDYS"])
+]
 POSITION = r"^[0-9]{1,18}$"
 HTTP_URL = r"^https?://[^\x00-\x20]+$"
 _NO_NUL = r"^[^\x00]*$"

@@ -15,7 +15,7 @@ class SessionForm(Body):
 
 
 class SessionPage(Body):
-    """A page of sessions, sorted by id."""
+    """A page of sessions, sorted by ID."""
 
     sessions: list[SessionForm]
     next: Next
