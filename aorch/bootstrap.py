@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 def registry(config: Config) -> Registry:
     """The example agent, the configured agents and pipelines in the file's order, then those of installed packages."""
-    agents = Registry([ExampleAgent(), *kinds.configured(config), *_pipelines(config), *entry_points.installed()])
+    declared = [ExampleAgent(), *kinds.configured(config), *_pipelines(config), *entry_points.installed()]
+    agents = Registry(declared, config.routing.policy)
     completion_cache.remember(config, agents)
     return agents
 

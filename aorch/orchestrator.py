@@ -34,7 +34,7 @@ from aorch.ledger import priorities
 from aorch.ledger.record import ORCHESTRATOR
 from aorch.process.threads import in_thread
 
-_FIELDS = {"capability", "parameters", "context", "agent_id", "timeout_s", "from_agent", "parent_id", "metadata"}
+_FIELDS = TaskDict.__annotations__.keys()
 
 
 class Orchestrator:

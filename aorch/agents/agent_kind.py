@@ -31,11 +31,15 @@ class CapabilityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     parameters: dict[str, Any] = {}
     idempotent: bool = False
     retry: RetryConfig = RetryConfig()
+    priority: Annotated[int, msgspec.Meta(ge=1, le=5)] = 3
+    weight: Annotated[float, msgspec.Meta(gt=0)] = 1.0
 
     def named(self, name: str) -> AgentCapability:
         """The capability, with its name."""
         retry = RetryPolicy(self.retry.attempts, self.retry.backoff_s, self.retry.never)
-        return AgentCapability(name, self.description, self.parameters, self.idempotent, retry)
+        return AgentCapability(
+            name, self.description, self.parameters, self.idempotent, retry, self.priority, self.weight
+        )
 
 
 class AgentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -43,9 +47,21 @@ class AgentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
     name: str | None = None
     description: str = ""
+    version: str | None = None
+    labels: dict[str, str] = {}
     timeout_s: float | None = None
     idle_timeout_s: float | None = None
     concurrency: int | None = None
+
+    def apply(self, agent: Agent) -> None:
+        """Set what the table declares on `agent`; what it does not declare stays as the agent's own code has it."""
+        for key in COMMON:
+            if value := getattr(self, key):
+                setattr(agent, key, value)
+
+
+COMMON = ("name", "description", "version", "labels", "timeout_s", "idle_timeout_s", "concurrency")
+"""The keys of AgentConfig, which are attributes of agents too."""
 
 
 class AddOption(NamedTuple):

@@ -88,7 +88,8 @@ class AgentCapability:
     `parameters` is either the short form (`{"text": "string"}`: the types of the parameters that are given) or a JSON Schema
     (draft 2020-12, or the draft in `$schema`). The parameters of a task are validated before the agent is called.
     `idempotent`: running a task twice has the same effect as once. Only such tasks run again after a crash. `retry`: how often
-    a task is tried.
+    a task is tried. Among agents with the same capability, those with the lowest `priority` (1 to 5) are preferred while they
+    have free slots; `weight` is the share of tasks that an agent gets.
     """
 
     name: str
@@ -96,6 +97,8 @@ class AgentCapability:
     parameters: dict[str, Any] = field(default_factory=dict)
     idempotent: bool = False
     retry: RetryPolicy = RetryPolicy()
+    priority: int = 3
+    weight: float = 1.0
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON form: `name`, `description`, `parameters`, `idempotent`."""
@@ -146,8 +149,8 @@ class Agent(ABC):
     Extend it, call `super().__init__`, and implement `execute` and `get_capabilities`. `concurrency` is the number of tasks that
     it runs at once (None: any number); `timeout_s` its time limit in seconds (None: the configured one); `idle_timeout_s` the
     seconds that it may work without reporting progress (None: any); `grace_s` the seconds that it may take to clean up
-    after its task was cancelled (None: any). `version` and `endpoint` (what is called outside
-    this process; None for code in it) are shown in lists.
+    after its task was cancelled (None: any). `labels` are what callers can require of it. `version` and `endpoint` (what is
+    called outside this process; None for code in it) are shown in lists.
     """
 
     kind: ClassVar[str] = "python"
@@ -160,6 +163,7 @@ class Agent(ABC):
     """Whether `probe` finds out its capabilities. `get_capabilities` is then called again after each probe."""
 
     endpoint: str | None = None
+    labels: Mapping[str, str] = {}
 
     def __init__(
         self,

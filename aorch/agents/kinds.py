@@ -45,7 +45,9 @@ def configured(config: Config) -> Iterator[Agent]:
     tables = {agent_id: decode(config.file, agent_id, table) for agent_id, table in config.agents.items()}
     secrets = frozenset(name for kind, table in tables.values() for name in kind.secrets(table)) | config.secrets()
     for agent_id, (kind, table) in tables.items():
-        yield kind.make(agent_id, table, config, secrets)
+        agent = kind.make(agent_id, table, config, secrets)
+        table.apply(agent)
+        yield agent
 
 
 def declared_capabilities(config: Config) -> dict[str, list[AgentCapability]]:

@@ -55,7 +55,6 @@ class ProgramAgent(Agent):
         self.endpoint = shlex.join(table.command)
         self.table = table
         self.config = config
-        self.timeout_s, self.idle_timeout_s = table.timeout_s, table.idle_timeout_s
         self.concurrency = table.concurrency or max(4, 2 * (os.cpu_count() or 1))
         self._fault = _fault_of_templates(table.command, table.stdin)
         self._needed = _parameters_in([*table.command, table.stdin])

@@ -41,9 +41,6 @@ class ClassKind(AgentKind[ClassConfig]):
         if agent.agent_id != agent_id:
             other = f"{table.class_path} has the ID {agent.agent_id!r}; rename its table to [agents.{agent.agent_id}]"
             return BrokenAgent(agent_id, other)
-        for key in ("name", "description", "timeout_s", "idle_timeout_s", "concurrency"):
-            if (value := getattr(table, key)) not in (None, ""):
-                setattr(agent, key, value)
         return agent
 
     def table_of(self, request: AddRequest) -> tuple[str, dict[str, Any]]:

@@ -11,6 +11,9 @@ from aorch.agents.watched_agent import WatchedAgent
 from aorch.clock import now
 from aorch.errors import ConfigInvalid
 
+SMOOTHING = 5.0
+"""The divisor of an exponentially weighted moving average: the last task counts a fifth."""
+
 
 class Registered(WatchedAgent):
     """An agent, and what this process knows about it.
@@ -34,6 +37,11 @@ class Registered(WatchedAgent):
         self.holders: set[str] = set()
         self.completed = self.failed = 0
         self.checks: dict[str, ParameterCheck] = {}
+        self.turns: dict[str, float] = {}
+        """By capability, how many tasks it was given, divided by its weight. Counted only for the policy round-robin."""
+        self.latency_ms: dict[str, float] = {}
+        """By capability, the moving average of how long a task takes, measured if `is_timed`."""
+        self.is_timed = False
         self.slots = None if agent.concurrency is None else Slots(agent.concurrency)
 
     def locked(self) -> bool:
@@ -77,6 +85,16 @@ class Registered(WatchedAgent):
                 if self._on_change is not None:
                     self._on_change()
 
+    def has_labels(self, required: dict[str, str]) -> bool:
+        """Whether its labels (and `version`) have all these values."""
+        labels = {**self.agent.labels, "version": self.agent.version}
+        return all(labels.get(name) == value for name, value in required.items())
+
+    def observe(self, capability: str, duration_ms: float) -> None:
+        """Include the duration of a task in `latency_ms`; the latest ten or so count most."""
+        before = self.latency_ms.get(capability, duration_ms)
+        self.latency_ms[capability] = before + (duration_ms - before) / SMOOTHING
+
     def check(self, capability: str, parameters: dict[str, Any]) -> None:
         """Raise ParametersInvalid if `parameters` do not match the schema of the capability."""
         check = self.checks.get(capability)
@@ -105,6 +123,7 @@ class Registered(WatchedAgent):
             "kind": self.agent.kind,
             "version": self.agent.version,
             "endpoint": self.agent.endpoint,
+            "labels": dict(self.agent.labels),
             "env": self.agent.variables(),
             "status": "busy" if busy else str(state.status),
             "problem": problem,

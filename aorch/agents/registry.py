@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator
+from typing import Literal
 
 from aorch.agents.agent_checks import capabilities_of
 from aorch.agents.base import Agent
@@ -9,11 +10,20 @@ from aorch.agents.registered import Registered
 from aorch.agents.watched_agent import refresh_all
 from aorch.errors import Conflict, NotFound
 
+Policy = Literal["least-busy", "round-robin", "fastest"]
+DEFAULT_RANK = 3, 1.0
+"""The priority and weight of a capability that declares none."""
+
 
 class Registry:
-    """Agents by ID, in the order in which they were added."""
+    """Agents by ID, in the order in which they were added. `policy` decides among agents with the same capability."""
 
-    def __init__(self, agents: Iterable[Agent] = ()) -> None:
+    def __init__(self, agents: Iterable[Agent] = (), policy: Policy = "least-busy") -> None:
+        self.policy = policy
+        self.ranked: set[str] = set()
+        """The capabilities whose agents differ in priority or weight."""
+        self.clocks: dict[str, float] = {}
+        """By capability, the turn of the agent that was chosen last. Only for the policy round-robin."""
         self._agents: dict[str, Registered] = {}
         self._by_capability: dict[str, list[Registered]] = {}
         self._removed: list[Registered] = []
@@ -53,15 +63,20 @@ class Registry:
         registered = self._agents[agent.agent_id] = Registered(
             agent, capabilities, declared=declared, on_change=self._index
         )
-        for name in capabilities:
+        registered.is_timed = self.policy == "fastest"
+        for name, capability in capabilities.items():
             self._by_capability.setdefault(name, []).append(registered)
+            if (capability.priority, capability.weight) != DEFAULT_RANK:
+                self.ranked.add(name)
 
     def _index(self) -> None:
         """Find all agents by their present capabilities."""
         found: dict[str, list[Registered]] = {}
         for each in list(self):
-            for name in each.capabilities:
+            for name, capability in each.capabilities.items():
                 found.setdefault(name, []).append(each)
+                if (capability.priority, capability.weight) != DEFAULT_RANK:
+                    self.ranked.add(name)
         self._by_capability = found
 
     def _forget(self, removed: Registered | None) -> None:

@@ -101,6 +101,18 @@ class OutboundConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = []
 
 
+class RoutingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which agent gets a task if several have the capability."""
+
+    policy: Annotated[
+        Literal["least-busy", "round-robin", "fastest"],
+        Meta(
+            description="least-busy: the agent that runs the fewest tasks; round-robin: each in turn; fastest: the one whose"
+            " last tasks took the least time."
+        ),
+    ] = "least-busy"
+
+
 class TraceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Delivery of contracts to Trace."""
 
@@ -126,6 +138,7 @@ class FileContent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     serve: ServeConfig = ServeConfig()
     queue: QueueConfig = QueueConfig()
     llm: LlmConfig | None = None
+    routing: RoutingConfig = RoutingConfig()
     outbound: OutboundConfig = OutboundConfig()
     trace: TraceConfig = TraceConfig()
     agents: dict[str, Any] = {}
@@ -154,6 +167,7 @@ TABLES: dict[str, type[msgspec.Struct]] = {
     "serve": ServeConfig,
     "queue": QueueConfig,
     "llm": LlmConfig,
+    "routing": RoutingConfig,
     "outbound": OutboundConfig,
     "trace": TraceConfig,
 }

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from aorch.config import config_file, environment
-from aorch.config.sections import FileContent, LlmConfig, OutboundConfig, QueueConfig, ServeConfig, TraceConfig
+from aorch.config.sections import (
+    FileContent,
+    LlmConfig,
+    OutboundConfig,
+    QueueConfig,
+    RoutingConfig,
+    ServeConfig,
+    TraceConfig,
+)
 from aorch.config.service_urls import check_url, service_url
 from aorch.config.shape import convert, of, syntax_error
 from aorch.errors import ConfigInvalid, UsageError
@@ -41,6 +49,7 @@ class Config(msgspec.Struct, frozen=True):
     max_depth: int = 16
     serve: ServeConfig = ServeConfig()
     queue: QueueConfig = QueueConfig()
+    routing: RoutingConfig = RoutingConfig()
     outbound: OutboundConfig = OutboundConfig()
     parent_id: str | None = None
     session_id: str | None = None
@@ -77,6 +86,7 @@ def load(ledger: str | Path | None = None) -> Config:
         file=path,
         serve=_serve(content.serve),
         queue=content.queue,
+        routing=content.routing,
         outbound=_outbound(path, content.outbound),
         agents=content.agents,
         pipelines={name: _pipeline(path, name, table, content.agents) for name, table in content.pipelines.items()},

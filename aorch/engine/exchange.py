@@ -41,7 +41,7 @@ def request_of(
     was chosen (`routing`).
     """
     text = None
-    if routing is not None and not (task.annotations or task.metadata or task.context):
+    if routing is not None and len(routing) == 1 and not (task.annotations or task.metadata or task.context):
         text = _ROUTING_ALONE.get(routing["reason"])
     if text is None:
         metadata = {**task.annotations, "custom": task.metadata} if task.metadata else task.annotations.copy()
@@ -104,6 +104,8 @@ def response_of(request: Record, registered: Registered | None, outcome: Outcome
         registered.answered_at = created_at
         if failure is None:
             registered.completed += 1
+            if registered.is_timed:
+                registered.observe(request.capability, outcome.duration_ms)
         else:
             registered.failed += 1
             registered.refresh_soon()  # after a failure, check whether the agent still works

@@ -1,11 +1,11 @@
 """Routing: which agent executes a task."""
 
-from collections.abc import Container
+import random
+from collections.abc import Callable, Container
 from typing import Any
 
-from aorch.agents.base import AgentCapability
 from aorch.agents.registered import Registered
-from aorch.agents.registry import Registry
+from aorch.agents.registry import Policy, Registry
 from aorch.engine.task import Task
 from aorch.errors import NoAgent, NoAgentAvailable
 from aorch.ledger.contract_metadata import REQUESTED
@@ -13,6 +13,8 @@ from aorch.ledger.contract_metadata import REQUESTED
 Choice = tuple[Registered, dict[str, Any]]
 """The chosen agent, and `metadata.routing` of the REQUEST: a code for the reason, and the candidates (if any)."""
 ONLY_CANDIDATE, LEAST_BUSY = "only_candidate", "least_busy"
+MOST_COMPARED = 64
+"""Maximum number of agents that are compared by a policy other than least-busy, or by priority and weight."""
 MAX_CANDIDATES = 8
 """Maximum number of candidates in `metadata.routing`."""
 _LOCKED = 1 << 32
@@ -22,21 +24,29 @@ LONGEST_MISSPELT = 100
 
 
 def choose(registry: Registry, task: Task) -> Choice | None:
-    """The agent for `task`: the requested one, otherwise the one with a free slot that runs the fewest tasks, otherwise the
-    first.
+    """The agent for `task`: the requested one, otherwise the best one by the registry's policy, by default the one with a free
+    slot that runs the fewest tasks.
 
     Only reads the states of the agents. None: no candidate can take a task, or one was never checked (if there is no
     candidate: an agent whose capabilities are not known yet); then call `check_and_choose`. Raises NoAgent, with similar
     names.
     """
     candidates = registry.with_capability(task.capability)
-    if task.agent_id is None and len(candidates) == 1 and candidates[0].able:
+    if task.agent_id is None and len(candidates) == 1 and candidates[0].able and not task.require:
         return candidates[0], {"reason": ONLY_CANDIDATE}
     candidates = _candidates(registry, task)
     if not candidates:
         if registry.undiscovered():
             return None
         raise _no_agent(registry, task)
+    if registry.policy != "least-busy" or task.capability in registry.ranked:
+        return ranked_choice(registry, candidates, task)
+    best = _least_busy(candidates)
+    return None if best is None else (best, _reason(best, candidates, task))
+
+
+def _least_busy(candidates: list[Registered]) -> Registered | None:
+    """The agent with a free slot that runs the fewest tasks. None: none can take a task, or one was never checked."""
     best, fewest = None, _LOCKED << 1
     for each in candidates:
         if each.able:
@@ -51,7 +61,49 @@ def choose(registry: Registry, task: Task) -> Choice | None:
             return None
         else:
             each.refresh_soon()
-    return None if best is None else (best, _reason(best, candidates, task))
+    return best
+
+
+def ranked_choice(registry: Registry, candidates: list[Registered], task: Task) -> Choice | None:
+    """The choice by priority and then by the policy, with weights. Of more than MOST_COMPARED agents that can take the task, that
+    many random ones are compared.
+    """
+    able = [each for each in candidates if each.able]
+    for each in candidates if len(able) < len(candidates) else ():
+        if each.state is None:
+            return None
+        if not each.able:
+            each.refresh_soon()
+    if not able:
+        return None
+    compared = able if len(able) <= MOST_COMPARED else random.sample(able, MOST_COMPARED)
+    name, policy = task.capability, registry.policy
+    cost, clock = _COSTS[policy], registry.clocks.get(task.capability, 0.0)
+    best = min(compared, key=lambda each: (each.locked(), each.capabilities[name].priority, cost(each, name, clock)))
+    if policy == "round-robin":  # start-time fair queueing: who is new or was away does not catch up with the others
+        clock = registry.clocks[name] = max(registry.clocks.get(name, 0.0), best.turns.get(name, 0.0))
+        best.turns[name] = clock + 1 / best.capabilities[name].weight
+    return best, _reason(best, candidates, task, policy.replace("-", "_"))
+
+
+def _load(registered: Registered, name: str, _: float) -> float:
+    return len(registered.holders) / registered.capabilities[name].weight
+
+
+def _turn(registered: Registered, name: str, clock: float) -> float:
+    return max(clock, registered.turns.get(name, 0.0))
+
+
+def _expected_ms(registered: Registered, name: str, _: float) -> float:
+    """How long the task would take, with those that run already; 0 for an agent whose speed is unknown."""
+    return registered.latency_ms.get(name, 0.0) * (len(registered.holders) + 1) / registered.capabilities[name].weight
+
+
+_COSTS: dict[Policy, Callable[[Registered, str, float], float]] = {
+    "least-busy": _load,
+    "round-robin": _turn,
+    "fastest": _expected_ms,
+}
 
 
 async def check_and_choose(registry: Registry, task: Task) -> Choice:
@@ -73,7 +125,8 @@ async def check_and_choose(registry: Registry, task: Task) -> Choice:
 def choose_other(registry: Registry, task: Task, tried: Container[str]) -> Registered | None:
     """The agent for another attempt at `task`: like `choose`, but none of `tried` (ids). None if no other can take it now."""
     others = [each for each in _candidates(registry, task) if each.able and each.agent.agent_id not in tried]
-    return min(others, key=lambda each: len(each.holders) + (_LOCKED if each.locked() else 0), default=None)
+    chosen = ranked_choice(registry, others, task)
+    return None if chosen is None else chosen[0]
 
 
 async def discover(registry: Registry, task: Task) -> None:
@@ -82,17 +135,18 @@ async def discover(registry: Registry, task: Task) -> None:
         await registry.refresh(registry.undiscovered())
 
 
-def capability_for(registry: Registry, task: Task) -> AgentCapability:
-    """The capability that a queued `task` needs; call `discover` first. Its agent need not be available now.
+def agent_for(registry: Registry, task: Task) -> Registered:
+    """An agent that has the capability and the labels for a queued `task`; call `discover` first. It need not be available
+    now.
 
-    Raises NoAgent if no agent has the capability, and ParametersInvalid.
+    Raises NoAgent if there is none, and ParametersInvalid.
     """
     chosen, candidates = choose(registry, task), _candidates(registry, task)
     if not candidates:
         raise _no_agent(registry, task)
     registered = chosen[0] if chosen is not None else candidates[0]
     registered.check(task.capability, task.parameters)
-    return registered.capabilities[task.capability]
+    return registered
 
 
 def _candidates(registry: Registry, task: Task) -> list[Registered]:
@@ -100,12 +154,15 @@ def _candidates(registry: Registry, task: Task) -> list[Registered]:
     if task.agent_id is not None:
         requested = registry.find(task.agent_id)
         candidates = [requested] if requested is not None and task.capability in requested.capabilities else []
+    if task.require:
+        return [each for each in candidates if each.has_labels(task.require)]
     return candidates
 
 
-def _reason(best: Registered, candidates: list[Registered], task: Task) -> dict[str, Any]:
+def _reason(best: Registered, candidates: list[Registered], task: Task, policy: str = LEAST_BUSY) -> dict[str, Any]:
+    required = {"require": task.require} if task.require else {}
     if task.agent_id is not None:
-        return {"reason": REQUESTED}
+        return {"reason": REQUESTED, **required}
     listed = [best]
     for each in candidates if len(candidates) > 1 else ():
         if each.able and each is not best:
@@ -113,13 +170,19 @@ def _reason(best: Registered, candidates: list[Registered], task: Task) -> dict[
             if len(listed) == MAX_CANDIDATES:
                 break
     if len(listed) == 1:
-        return {"reason": ONLY_CANDIDATE}
+        return {"reason": ONLY_CANDIDATE, **required}
     running = {each.agent.agent_id: len(each.holders) for each in listed}
-    return {"reason": LEAST_BUSY, "candidates": len(candidates), "candidates_running": running}
+    return {"reason": policy, "candidates": len(candidates), "candidates_running": running, **required}
 
 
 def _no_agent(registry: Registry, task: Task) -> NoAgent:
     """Why there is no candidate for `task`."""
+    if task.require and registry.with_capability(task.capability):
+        wanted = ", ".join(f"{name}={value}" for name, value in task.require.items())
+        return NoAgent(
+            f"no agent with the capability {task.capability!r} has the labels {wanted}",
+            "See the labels of agents with `aorch agents list --json`.",
+        )
     if task.agent_id is None:
         return NoAgent(f"No agent available for capability: {task.capability}", _advice(registry, task.capability))
     requested = registry.find(task.agent_id)

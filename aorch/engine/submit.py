@@ -8,7 +8,7 @@ from aorch.engine.delegation import calling_agent
 from aorch.engine.exchange import refused_exchange, request_of
 from aorch.engine.executor import TaskExecutor
 from aorch.engine.invocation import current_invocation
-from aorch.engine.routing import capability_for, discover
+from aorch.engine.routing import agent_for, discover
 from aorch.engine.task import Answer, QueueOptions, Task
 from aorch.errors import AorchError, QueueFull
 from aorch.ledger.ledger import Entry
@@ -77,11 +77,14 @@ class TaskSubmitter:
         try:
             if parent_id is not None:
                 from_agent = calling_agent(executor.ledger, task, parent_id, executor.max_depth, outer)
-            capability = capability_for(executor.registry, task)
+            registered = agent_for(executor.registry, task)
         except AorchError as refusal:
             owner_id = executor.ledger.owner_id
             return request_of(task, task.agent_id, from_agent, parent_id, None, owner_id), refusal
-        queue = options.as_dict(idempotent=capability.idempotent, timeout_s=task.timeout_s)
+        if task.require:  # the queue knows agents and capabilities, not labels
+            task.agent_id = registered.agent.agent_id
+        idempotent = registered.capabilities[task.capability].idempotent
+        queue = options.as_dict(idempotent=idempotent, timeout_s=task.timeout_s)
         task.queue = {**queue, "agent_id": task.agent_id}  # `to_agent` is set when an agent claims it
         return request_of(task, task.agent_id, from_agent, parent_id, None, None), None
 

@@ -26,6 +26,7 @@ class TaskDict(TypedDict, total=False):
     parameters: dict[str, Any]
     context: dict[str, Any]
     agent_id: str | None
+    require: dict[str, str]
     timeout_s: float | None
     from_agent: str | None
     parent_id: str | None
@@ -60,7 +61,8 @@ class Task(Struct):
     `from_agent` is the caller (default: the agent whose code calls, or `orchestrator`); `parent_id` is the parent REQUEST.
     `metadata` is the caller's own; `annotations` are aorch's own entries in the REQUEST's metadata (step, resumes, …), and
     `queue` are the queue options. `idempotency` is committed with the REQUEST; a second REQUEST with the same key is
-    rejected. If no agent is called, the key stays unused, unless `refusal_uses_key` is set.
+    rejected. If no agent is called, the key stays unused, unless `refusal_uses_key` is set. `require` are labels that the
+    agent must have (`version` is one of them).
     """
 
     capability: str
@@ -76,6 +78,7 @@ class Task(Struct):
     queue: dict[str, Any] = {}
     refusal_uses_key: bool = False
     annotations: dict[str, Any] = {}
+    require: dict[str, str] = {}
 
     def __post_init__(self) -> None:
         """Raises UsageError for a field of the wrong shape."""
@@ -93,6 +96,8 @@ class Task(Struct):
             isinstance(self.parameters, dict) and isinstance(self.context, dict) and isinstance(self.metadata, dict)
         ):
             _check_objects(parameters=self.parameters, context=self.context, metadata=self.metadata)
+        if self.require:
+            _check_labels(self.require)
         if self.timeout_s is not None and not (
             isinstance(self.timeout_s, int | float) and 0 < self.timeout_s < math.inf
         ):
@@ -236,6 +241,11 @@ def _check_objects(**values: object) -> None:
     for name, value in values.items():
         if not isinstance(value, dict):
             raise UsageError(f"{name} must be a JSON object, not {jsonio.encode(value)[:80]}")
+
+
+def _check_labels(require: object) -> None:
+    if not (isinstance(require, dict) and all(isinstance(value, str) for pair in require.items() for value in pair)):
+        raise UsageError(f"require must be an object of labels with text values, not {jsonio.encode(require)[:80]}")
 
 
 def _check_text(name: str, value: object, *, needed: bool) -> None:
