@@ -12,7 +12,7 @@ from typing import Any, Self
 from aorch import bootstrap
 from aorch.agents import Agent
 from aorch.clock import utc
-from aorch.config import config_file, settings
+from aorch.config import settings
 from aorch.engine.executor import TaskExecutor
 from aorch.engine.lifecycle import Lifecycle
 from aorch.engine.map import Items, mapped
@@ -31,6 +31,7 @@ from aorch.engine.task import (
 from aorch.engine.waiter import ResponseWaiter
 from aorch.errors import UsageError
 from aorch.ledger import priorities
+from aorch.ledger.database import Database
 from aorch.ledger.record import ORCHESTRATOR
 from aorch.process.threads import in_thread
 
@@ -149,7 +150,7 @@ class Orchestrator:
 
             return task_again(self.config.ledger, contract_id, self.registry)
 
-        if config_file.exists(self.config.ledger):
+        if Database(self.config.ledger).exists():
             await self._opened()  # first answers the REQUESTs of dead processes
         return await self.perform(await asyncio.to_thread(read))
 

@@ -18,6 +18,7 @@ from aorch.engine.task import named_session
 from aorch.errors import NotFound, UsageError
 from aorch.ids import new_id
 from aorch.ledger.batch_register import BatchReader
+from aorch.ledger.database import Database
 from aorch.ledger.ledger import Ledger
 
 
@@ -127,7 +128,7 @@ class BatchFile:
 
 def check_ledger_exists(ledger: Path) -> None:
     """Raise NotFound if there is no ledger, because resuming in a missing ledger must not create an empty one."""
-    if not config_file.exists(ledger):
+    if not Database(ledger).exists():
         raise NotFound(f"no ledger at {ledger}, so there is nothing to continue", "Choose another file with --ledger.")
 
 

@@ -11,7 +11,7 @@ import msgspec
 import typer
 
 from aorch.cli.shell_completion import complete_agents, complete_capabilities, complete_contracts, complete_sessions
-from aorch.config import config_file, environment
+from aorch.config import environment
 
 MAX_PARALLEL = 4096
 """Maximum number of tasks at once: each needs memory, and more than a few hundred are not faster."""
@@ -179,11 +179,12 @@ def ledger_to_read(given: str | None) -> Path:
 
 def warn_of_missing(path: Path, given: str | None, consequence: str) -> None:
     """Warn if a ledger was named that does not exist. No warning if it cannot be created: opening it then fails."""
-    named = given or environment.get(environment.LEDGER)
-    if not named or config_file.exists(path):
+    if not (given or environment.get(environment.LEDGER)):
         return
     from aorch.cli.render.console import warn
     from aorch.ledger.database import Database
 
+    if Database(path).exists():
+        return
     if consequence == SHOWS_EMPTY or Database(path).can_be_created():
         warn(f"no ledger at {path}: {consequence}")

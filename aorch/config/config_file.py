@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 from aorch.config import environment
-from aorch.errors import AorchError, ConfigInvalid, ConfigUntrusted, LedgerError, NotFound, UsageError
+from aorch.errors import AorchError, ConfigInvalid, ConfigUntrusted, NotFound, UsageError
 
 FILE_NAME = "aorch.toml"
 _TRUSTED = "trusted"
@@ -123,19 +123,6 @@ def absolute(name: str | Path, what: str, base: Path | None = None) -> Path:
     except RuntimeError as error:  # raised by pathlib for an unknown user, or without HOME
         raise UsageError(f"{what}: there is no home directory for {Path(name).parts[0]!r}") from error
     return path if path.is_absolute() else (base or working_folder()) / path
-
-
-def exists(ledger: Path) -> bool:
-    """Whether the file exists. Raises LedgerError if that cannot be determined."""
-    try:
-        ledger.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except (OSError, ValueError) as error:
-        raise LedgerError(
-            f"cannot open the ledger {ledger}: {reason_of(error)}", "Choose another file with --ledger or AORCH_LEDGER."
-        ) from error
-    return True
 
 
 def user_folder(kind: str) -> Path | None:

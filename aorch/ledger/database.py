@@ -20,7 +20,11 @@ from aorch.ledger.sqlite.driver import CLOSED, FORKED, Database
 from aorch.ledger.sqlite.locks import LockedState, ProcessLock, dead_owner, exclusive, is_alive, owner_ids
 from aorch.ledger.sqlite.opening import connect
 
+ALL_ROWS = 2**63 - 1
+"""The value of a LIMIT that selects all rows, in every database."""
+
 __all__ = [
+    "ALL_ROWS",
     "CLOSED",
     "FORKED",
     "Connection",

@@ -31,7 +31,11 @@ MODULES = (
     "token_queries",
 )
 """Modules of aorch.ledger.queries, in the order of their statements in the generated files."""
-DIALECTS: dict[str, type[Dialect]] = {"sqlite": sqlite.dialect, "postgresql": postgresql.dialect}
+DIALECTS: dict[str, tuple[type[Dialect], str]] = {
+    "sqlite": (sqlite.dialect, "qmark"),
+    "postgresql": (postgresql.dialect, "format"),
+}
+"""Each database's dialect, and how its driver marks parameters: by position, `?` or `%s`."""
 LINE_LENGTH = 120
 
 HEADER = '''"""The SQL of the ledger for {dialect}. Generated: do not edit.
@@ -46,7 +50,7 @@ REVISION = "{revision}"
 
 
 class Compiled(NamedTuple):
-    """A statement, or a piece of one, as text, and the names of its parameters in the order of its question marks."""
+    """A statement, or a piece of one, as text, and the names of its parameters in the order of their marks."""
 
     text: str
     parameters: tuple[str, ...]
@@ -61,7 +65,8 @@ def queries() -> Iterator[tuple[str, dict[str, ClauseElement]]]:
 
 def compiled(statement: ClauseElement, dialect: str) -> Compiled:
     """`statement` as text. Constants in it become literals, so that partial indexes and plans can use them."""
-    target = DIALECTS[dialect]()
+    kind, paramstyle = DIALECTS[dialect]
+    target = kind(paramstyle=paramstyle)  # type: ignore[call-arg]  # every dialect of SQLAlchemy takes it
     target.statement_compiler = type("Compiler", (_Literals, target.statement_compiler), {})
     result: Any = statement.compile(dialect=target)
     lines = str(result).replace("\n LIMIT", "\nLIMIT")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from aorch import jsonio
-from aorch.ledger.database import Database, statements
+from aorch.ledger.database import ALL_ROWS, Database, statements
 from aorch.ledger.record import Record
 
 PAGE = 500
@@ -66,11 +66,16 @@ class Memory:
     def __exit__(self, *_: object) -> None:
         self._database.close()
 
-    def of(self, session_id: str, *, after: int = 0, limit: int = -1) -> list[BlockRow]:
-        """Up to `limit` blocks (below 0: all) of a session after a position, oldest first."""
+    def of(self, session_id: str, *, after: int = 0, limit: int | None = None) -> list[BlockRow]:
+        """Up to `limit` blocks (None: all) of a session after a position, oldest first."""
         return [
             BlockRow(*row)
-            for row in self._all(statements.BLOCKS_OF_SESSION, jsonio.storable_text(session_id), after, limit)
+            for row in self._all(
+                statements.BLOCKS_OF_SESSION,
+                jsonio.storable_text(session_id),
+                after,
+                ALL_ROWS if limit is None else limit,
+            )
         ]
 
     def newest(self, session_id: str | None = None, *, before: str | None = None, limit: int = 50) -> list[BlockRow]:

@@ -9,7 +9,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from aorch.ledger.database import Database, statements
+from aorch.ledger.database import ALL_ROWS, Database, statements
 from aorch.ledger.record import Record
 
 DESTINATION = "trace"
@@ -130,13 +130,14 @@ class Outbox:
             (found,) = connection.execute(was_delivered, (session_id, position)).fetchone()
         return bool(found)
 
-    def parked(self, state: str | None = None, most: int = -1) -> list[Parked]:
-        """The first `most` parked deliveries (-1: all) in that state (None: in any), in the order of the contracts."""
+    def parked(self, state: str | None = None, most: int | None = None) -> list[Parked]:
+        """The first `most` parked deliveries (None: all) in that state (None: in any), in the order of the contracts."""
+        limit = ALL_ROWS if most is None else most
         with self._database.read() as connection:
             if state:
-                rows = connection.execute(statements.PARKED_DELIVERIES_IN_STATE, (state, most)).fetchall()
+                rows = connection.execute(statements.PARKED_DELIVERIES_IN_STATE, (state, limit)).fetchall()
             else:
-                rows = connection.execute(statements.PARKED_DELIVERIES, (most,)).fetchall()
+                rows = connection.execute(statements.PARKED_DELIVERIES, (limit,)).fetchall()
         return [Parked(*row) for row in rows]
 
     def parked_kinds(self, most: int) -> list[ParkedKind]:

@@ -78,7 +78,7 @@ def _open_output(output: Path | BinaryIO, ledger: Path) -> Iterator[BinaryIO]:
         yield output
         return
     try:
-        if output.exists() and ledger.exists() and output.samefile(ledger):
+        if Database(ledger).is_stored_in(output):
             raise UsageError(f"{output} is the ledger itself", "Give another file with --output.")
         with _replacing(output) as out:
             yield out

@@ -13,12 +13,11 @@ import msgspec
 
 from aorch import jsonio
 from aorch.clock import now, rfc3339
-from aorch.config import config_file
 from aorch.config.settings import Config
 from aorch.engine.recovery import recover
 from aorch.errors import AorchError, ConfigInvalid, Conflict, LedgerError, LlmOff, NotFound, UsageError
 from aorch.ids import new_id
-from aorch.ledger.database import exclusive
+from aorch.ledger.database import Database, exclusive
 from aorch.ledger.memory_blocks import BlockRow, Memory, Segment, add_block
 from aorch.ledger.reader import Filter, Reader
 from aorch.memory.block import BlockRequest, MemoryBlock
@@ -194,7 +193,7 @@ async def _only_compression(ledger: Path, wait_s: float) -> AsyncIterator[None]:
 
 
 def _acquire(ledger: Path, locks: contextlib.ExitStack) -> bool:
-    if not config_file.exists(ledger):
+    if not Database(ledger).exists():
         return True  # there is nothing to compress
     return locks.enter_context(exclusive(ledger, "compress"))
 

@@ -50,16 +50,16 @@ def blocks_of(ledger: Path, reference: str) -> list[BlockRow]:
     with Memory(ledger) as memory:
         if (row := memory.block(reference)) is not None:
             return [row]
-        return _blocks_of_session(memory, reference, 0, -1, "session or memory block")
+        return _blocks_of_session(memory, reference, 0, None, "session or memory block")
 
 
-def blocks_of_session(ledger: Path, session_id: str, *, after: int = 0, limit: int = -1) -> list[BlockRow]:
-    """The blocks of a session, oldest first: those after a position, up to `limit` (negative: all). Raises NotFound."""
+def blocks_of_session(ledger: Path, session_id: str, *, after: int = 0, limit: int | None = None) -> list[BlockRow]:
+    """The blocks of a session, oldest first: those after a position, up to `limit` (None: all). Raises NotFound."""
     with Memory(ledger) as memory:
         return _blocks_of_session(memory, session_id, after, limit, "session")
 
 
-def _blocks_of_session(memory: Memory, session_id: str, after: int, limit: int, what: str) -> list[BlockRow]:
+def _blocks_of_session(memory: Memory, session_id: str, after: int, limit: int | None, what: str) -> list[BlockRow]:
     rows = memory.of(session_id, after=after, limit=limit)
     if not rows and not memory.knows(session_id):
         raise NotFound(

@@ -4,9 +4,9 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from aorch.config import config_file
 from aorch.config.settings import Config
 from aorch.errors import NotFound, UsageError
+from aorch.ledger.database import Database
 from aorch.ledger.outbox import DUE, Outbox, Parked, ParkedKind, deliveries_of
 from aorch.trace.lease import peek
 
@@ -35,7 +35,7 @@ def status(config: Config) -> dict[str, Any]:
     state, held = peek(config.ledger)
     parked: list[Parked] = []
     kinds: list[ParkedKind] = []
-    if config_file.exists(config.ledger):
+    if Database(config.ledger).exists():
         with Outbox(config.ledger, reading=True) as outbox:
             parked, kinds = outbox.parked(most=MOST_SHOWN), outbox.parked_kinds(MOST_KINDS)
     started_at = state.request_started_at
@@ -59,7 +59,7 @@ def retry(config: Config, ids: Iterable[str]) -> list[Parked]:
     Raises NotFound if a prefix matches no parked delivery, UsageError if Trace is switched off, and LedgerError.
     """
     require_url(config)
-    if not config_file.exists(config.ledger):
+    if not Database(config.ledger).exists():
         raise NotFound(f"ledger not found: {config.ledger}", "Run a task first, or choose another file with --ledger.")
     prefixes = tuple(each.upper() for each in ids)
     with Outbox(config.ledger) as outbox:

@@ -5,9 +5,9 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from aorch.config import config_file
 from aorch.config.settings import Config
 from aorch.errors import ServiceUnreachable
+from aorch.ledger.database import Database
 from aorch.process.threads import in_thread
 from aorch.trace.delivery_status import require_url
 from aorch.trace.lease import LONGEST_WAIT_S, POLL_S, held_by_another
@@ -32,7 +32,7 @@ class PushResult:
 async def push(config: Config) -> PushResult:
     """Deliver everything that is due. Raises UsageError if Trace is switched off, and LedgerError."""
     require_url(config)
-    if not config_file.exists(config.ledger):
+    if not Database(config.ledger).exists():
         return PushResult()
     rounds = await in_thread(DeliveryRounds, config.ledger, config.trace_url)
     pushed, since = PushResult(), time.monotonic()

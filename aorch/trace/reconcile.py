@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from aorch import jsonio
-from aorch.config import config_file
 from aorch.config.settings import Config
 from aorch.errors import NotFound, ServiceFailed, UsageError
+from aorch.ledger.database import Database
 from aorch.ledger.outbox import Outbox
 from aorch.ledger.record import Record
 from aorch.trace.delivery import Delivery
@@ -40,7 +40,7 @@ async def compare(config: Config, session_id: str) -> dict[str, Any]:
     require_url(config)
     if reason := unfit_for_path(session_id):
         raise UsageError(f"session {session_id!r} cannot be read back: {reason}")
-    if not config_file.exists(config.ledger):
+    if not Database(config.ledger).exists():
         raise NotFound(f"ledger not found: {config.ledger}", "Run a task first, or choose another file with --ledger.")
     with Outbox(config.ledger) as outbox:
         _check_readable(outbox, session_id)

@@ -6,7 +6,6 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Self
 
-from aorch.config import config_file
 from aorch.errors import LedgerError
 from aorch.ledger.sqlite import files
 from aorch.ledger.sqlite.connection import Connection, transaction, translated
@@ -42,8 +41,12 @@ class Database:
         self.close()
 
     def exists(self) -> bool:
-        """Whether the file exists."""
-        return config_file.exists(self.path)
+        """Whether the file exists. Raises LedgerError if that cannot be determined."""
+        return files.exists(self.path)
+
+    def is_stored_in(self, file: Path) -> bool:
+        """Whether `file` is the ledger itself. Raises OSError."""
+        return files.is_same(self.path, file)
 
     def can_be_created(self) -> bool:
         """Whether the permissions allow this user to create the file and its directories."""

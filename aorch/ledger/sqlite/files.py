@@ -11,6 +11,9 @@ import stat
 import threading
 from pathlib import Path
 
+from aorch.config.config_file import reason_of
+from aorch.errors import LedgerError
+
 FILE, FOLDER = (0o600, 0o660), (0o700, 0o770)
 """The modes of files and directories: private, and shared with a group."""
 _making = threading.Lock()
@@ -45,6 +48,24 @@ def make_ledger(ledger: Path) -> None:
         if not file.exists():
             make_folder(file.parent)
             os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode(file.parent, *FILE)))
+
+
+def exists(ledger: Path) -> bool:
+    """Whether the file exists. Raises LedgerError if that cannot be determined."""
+    try:
+        ledger.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError) as error:
+        raise LedgerError(
+            f"cannot open the ledger {ledger}: {reason_of(error)}", "Choose another file with --ledger or AORCH_LEDGER."
+        ) from error
+    return True
+
+
+def is_same(ledger: Path, other: Path) -> bool:
+    """Whether `other` is the file of the ledger. Raises OSError."""
+    return other.exists() and ledger.exists() and other.samefile(ledger)
 
 
 def can_be_created(ledger: Path) -> bool:
