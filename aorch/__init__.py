@@ -1,6 +1,7 @@
 """aorch: call any agent by capability, with every exchange in a ledger.
 
     Agent, AgentCapability      extend and declare                             aorch/agents/base.py
+    capability                  a function as an agent                         aorch/agents/function.py
     report_progress             what an agent says while it works              aorch/agents/task_progress.py
     AgentTask, AgentAnswer      the argument and the result of `execute`       aorch/agents/base.py
     Orchestrator                register, orchestrate, list, read              aorch/orchestrator.py
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         AgentTask,
         RetryPolicy,
     )
+    from aorch.agents.function import capability
     from aorch.agents.task_progress import report_progress
     from aorch.config.pipeline_config import Step
     from aorch.engine.pipeline import Pipeline
@@ -91,6 +93,7 @@ _HOMES = {
     "Step": "aorch.config.pipeline_config",
     "Task": "aorch.engine.task",
     "TaskDict": "aorch.engine.task",
+    "capability": "aorch.agents.function",
     "report_progress": "aorch.agents.task_progress",
 }
 """The module that defines each public name."""
@@ -149,6 +152,7 @@ __all__ = [
     "UsageError",
     "WaitedTooLong",
     "WebhooksOff",
+    "capability",
     "report_progress",
 ]
 

@@ -1,7 +1,7 @@
 """The Orchestrator: the public class, in front of registry, executor and ledger."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 from functools import partial
 from importlib import import_module
@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from aorch import bootstrap
 from aorch.agents import Agent
+from aorch.agents.function import as_agent
 from aorch.clock import utc
 from aorch.config import settings
 from aorch.engine.executor import TaskExecutor
@@ -63,12 +64,13 @@ class Orchestrator:
         self._queue: TaskSubmitter | None = None
         self._delivery = bootstrap.embedded_delivery(config) if trace_url and config.trace_url else None
 
-    def register_agent(self, agent: Agent, *, replace: bool = False) -> bool:
-        """Add `agent` and return True. With `replace` it replaces an agent with the same id, which is useful in notebooks.
+    def register_agent(self, agent: Agent | Callable[..., Any], *, replace: bool = False) -> bool:
+        """Add `agent`, or a function with `@capability`, and return True. With `replace` it replaces an agent with the same
+        id, which is useful in notebooks.
 
         Raises UsageError with the reason if `agent` is not an agent, and Conflict if its id is taken.
         """
-        self.registry.add(agent, replace=replace)
+        self.registry.add(as_agent(agent), replace=replace)
         return True
 
     def deregister_agent(self, agent_id: str) -> bool:

@@ -205,6 +205,8 @@ def test_every_command_of_a_page_runs(page: Path, reader: Reader) -> None:
         if "\nledger" not in f"\n{block}" and not needs_a_model:
             with (reader.folder / "aorch.toml").open("a") as file:
                 file.write(f"\n{block}")
+    for name, block in re.findall(r"```python\n# (\w+\.py)\n(.*?)```", page.read_text(), re.DOTALL):
+        (reader.folder / name).write_text(block)
     with doubling(reader.folder / "trace") as double:
         if page.name in ("trace.md", "cli.md"):
             reader.environment["TRACE_URL"] = double.url

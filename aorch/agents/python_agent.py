@@ -1,8 +1,9 @@
-"""Python agents: classes that aorch.toml or an installed package names as `module:Class`."""
+"""Python agents: classes and functions that aorch.toml or an installed package names as `module:Class`."""
 
 import importlib
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -10,6 +11,7 @@ import msgspec
 from aorch.agents.agent_checks import capabilities_of
 from aorch.agents.agent_kind import AddOption, AddRequest, AgentConfig, AgentKind
 from aorch.agents.base import Agent, AgentCapability
+from aorch.agents.function import agent_of_function, agent_of_module, declared
 from aorch.config.settings import Config
 from aorch.errors import AorchError, ConfigInvalid
 
@@ -28,7 +30,12 @@ class ClassKind(AgentKind[ClassConfig]):
     config = ClassConfig
     example = "aorch agents add --class my_agents:MyAgent"
     options = (
-        AddOption("--class", "MODULE:CLASS", "Python class; the agent has the ID that the class sets."),
+        AddOption(
+            "--class",
+            "MODULE:CLASS",
+            "Python class; the agent has the ID that the class sets. Also a function with @capability, or a module with"
+            " several (MODULE); the agent has its name as ID.",
+        ),
         AddOption("--argument", "KEY=VALUE", "Keyword argument for the class; repeatable.", pairs=True),
     )
 
@@ -83,21 +90,31 @@ class BrokenAgent(Agent):
 
 
 def load(class_path: str, arguments: dict[str, Any], folder: Path | None = None) -> Agent:
-    """An object of the class `module:Class`, which is searched for in `folder`, then among the installed packages.
+    """The agent that `module:Class`, `module:function` or `module` names. The module is searched for in `folder`, then among
+    the installed packages.
 
-    Raises AorchError if the class is not an agent, and any exception that the module or the class raises.
+    Raises AorchError if that is not an agent, and any exception that the module or the class raises.
     """
     if folder and str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
-    module_name, colon, class_name = class_path.partition(":")
-    if not (module_name and colon and class_name):
-        raise AorchError("its form must be MODULE:CLASS, such as my_agents:MyAgent")
-    found = getattr(importlib.import_module(module_name), class_name)
-    if not (isinstance(found, type) and issubclass(found, Agent)):
-        raise AorchError("it is not a class that extends aorch.agents.Agent")
-    agent = found(**arguments)
+    module_name, colon, name = class_path.partition(":")
+    if not module_name or (colon and not name):
+        raise AorchError("its form must be MODULE:CLASS, MODULE:FUNCTION or MODULE, such as my_agents:MyAgent")
+    module = importlib.import_module(module_name)
+    agent = _made(getattr(module, name) if colon else module, arguments)
     capabilities_of(agent)
     return agent
+
+
+def _made(found: Any, arguments: dict[str, Any]) -> Agent:
+    if isinstance(found, type) and issubclass(found, Agent):
+        return found(**arguments)
+    function = declared(found)
+    if function is None and not isinstance(found, ModuleType):
+        raise AorchError("it is not a class that extends aorch.agents.Agent, and not a function with @capability")
+    if arguments:
+        raise AorchError("a function takes no `arguments` from aorch.toml; the tasks have its parameters")
+    return agent_of_module(found) if function is None else agent_of_function(function)
 
 
 def reason(class_path: str, error: BaseException) -> str:

@@ -147,7 +147,12 @@ class Registry:
 
     def runs_code(self) -> bool:
         """Whether any of the agents runs code in this process that is not part of aorch."""
-        return any(not type(each.agent).__module__.startswith("aorch.") for each in self)
+        from aorch.agents.function import FunctionAgent  # noqa: PLC0415  only services ask
+
+        return any(
+            isinstance(each.agent, FunctionAgent) or not type(each.agent).__module__.startswith("aorch.")
+            for each in self
+        )
 
     def __iter__(self) -> Iterator[Registered]:
         return iter(self._agents.values())

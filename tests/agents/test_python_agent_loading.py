@@ -98,7 +98,7 @@ asyncio.run(main())
     [
         ("no_such_module:Mine", "ModuleNotFoundError"),
         ("mine:NoSuchClass", "NoSuchClass"),
-        ("mine", "its form must be MODULE:CLASS"),
+        ("mine", "it defines no function with @capability"),
         ("mine:AgentCapability", "not a class that extends"),
         ("needy:Needy", "missing 1 required positional argument: 'key'"),
         ("broken:Broken", "SyntaxError"),
