@@ -182,7 +182,7 @@ def test_a_stream_ends_once_its_token_is_revoked(own_home: Home) -> None:
 
 def test_streams_end_when_the_server_stops_whether_they_read_or_not(own_home: Home) -> None:
     with (
-        serving(own_home, "--grace", "30") as server,
+        serving(own_home, "--grace", "99") as server,
         closing(request_unread(server, "/v1/events?last_event_id=0")) as reader,
     ):
         assert reader.recv(16)

@@ -6,8 +6,10 @@ import re
 import signal
 import socket
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
+from typing import TextIO
 from urllib.parse import urlsplit
 
 import httpx
@@ -32,6 +34,22 @@ def is_free(server: Server) -> bool:
         except OSError:
             return False
     return True
+
+
+@contextmanager
+def at_work(home: Home, *arguments: str) -> Iterator[tuple[Server, "Future[httpx.Response]", TextIO]]:
+    """A server, a request that runs there, and the file whose content is its result once it is closed."""
+    os.mkfifo(gate := home.folder / "gate")
+    with serving(home, *arguments) as server, ThreadPoolExecutor() as threads:
+        running = threads.submit(hold, server, gate)
+        with gate.open("w") as released:
+            yield server, running, released
+
+
+def assert_cancelled(home: Home, running: "Future[httpx.Response]") -> None:
+    """The request has failed or was not answered, and both its contracts are cancelled."""
+    assert running.exception() or running.result().json()["success"] is False
+    assert home.rows(STATUSES, "s") == [("REQUEST", "cancelled"), ("RESPONSE", "cancelled")]
 
 
 # Its start
@@ -146,10 +164,8 @@ def test_nothing_is_written_to_a_ledger_that_was_removed_or_replaced(home: Home)
 
 
 def test_a_stop_lets_running_work_finish_and_rejects_the_next_request_of_an_open_connection(home: Home) -> None:
-    os.mkfifo(gate := home.folder / "gate")
-    with serving(home, "--grace", "99") as server, ThreadPoolExecutor() as threads:
-        running = threads.submit(hold, server, gate)
-        with gate.open("w") as released, httpx.Client(base_url=server.url, trust_env=False) as kept:
+    with at_work(home, "--grace", "99") as (server, running, released):
+        with httpx.Client(base_url=server.url, trust_env=False) as kept:
             assert kept.get("/v1/health").status_code == 200
             server.process.terminate()
             wait_for(lambda: "aorch is stopping" in server.log)
@@ -158,7 +174,8 @@ def test_a_stop_lets_running_work_finish_and_rejects_the_next_request_of_an_open
             problem(late, 503, "stopping")
             assert int(late.headers["Retry-After"]) > 0
             assert late.headers["Connection"] == "close"
-            released.write("done")
+        released.write("done")
+        released.close()
         assert running.result().json()["data"] == {"text": "done"}
         assert running.result().headers["Connection"] == "close"
         assert server.stop() == 0
@@ -166,33 +183,24 @@ def test_a_stop_lets_running_work_finish_and_rejects_the_next_request_of_an_open
 
 
 def test_a_stop_cancels_tasks_after_the_grace_period_and_their_contracts_are_cancelled(home: Home) -> None:
-    os.mkfifo(gate := home.folder / "gate")
-    with serving(home, "--grace", "0.1") as server, ThreadPoolExecutor() as threads:
-        running = threads.submit(hold, server, gate)
-        with gate.open("w"):
-            (agent,) = (each for each in psutil.Process(server.process.pid).children() if each.name() == "cat")
-            assert server.stop() == 0
-            assert not agent.is_running()
-        assert running.exception() or running.result().json()["success"] is False
-    assert home.rows(STATUSES, "s") == [("REQUEST", "cancelled"), ("RESPONSE", "cancelled")]
+    with at_work(home, "--grace", "0.1") as (server, running, _):
+        (agent,) = (each for each in psutil.Process(server.process.pid).children() if each.name() == "cat")
+        assert server.stop() == 0
+        assert not agent.is_running()
+        assert_cancelled(home, running)
 
 
 def test_ctrl_c_prints_how_long_it_waits_and_a_second_one_ends_the_wait(home: Home) -> None:
-    os.mkfifo(gate := home.folder / "gate")
-    with serving(home, "--grace", "99") as server, ThreadPoolExecutor() as threads:
-        running = threads.submit(hold, server, gate)
-        with gate.open("w"):
-            server.process.send_signal(signal.SIGINT)
-            wait_for(lambda: "aorch is stopping" in server.log)
-            server.process.send_signal(signal.SIGINT)
-            assert server.process.wait(WAIT_S) == 0
-        assert running.exception() or running.result().json()["success"] is False
-    assert "aorch is stopping: waiting up to 99 s for 1 running; Ctrl-C cancels them" in "".join(server.log)
-    assert home.rows(STATUSES, "s") == [("REQUEST", "cancelled"), ("RESPONSE", "cancelled")]
+    with at_work(home, "--grace", "99") as (server, running, _):
+        server.process.send_signal(signal.SIGINT)
+        wait_for(lambda: "aorch is stopping: waiting up to 99 s for 1 running; Ctrl-C cancels them" in server.log)
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(WAIT_S) == 0
+        assert_cancelled(home, running)
 
 
 def test_an_idle_connection_does_not_delay_a_stop(home: Home) -> None:
-    with serving(home, "--grace", "30") as server:
+    with serving(home, "--grace", "99") as server:
         address = urlsplit(server.url)
         with closing(socket.create_connection((address.hostname, address.port))):
             assert server.get("/v1/health").status_code == 200
@@ -233,8 +241,7 @@ def test_workers_share_a_port_and_a_killed_one_is_restarted(home: Home) -> None:
 
 def test_a_second_ctrl_c_ends_the_wait_of_workers_too(home: Home) -> None:
     """A terminal sends SIGINT to all processes, and the supervisor notifies its workers as well."""
-    os.mkfifo(gate := home.folder / "gate")
-    with serving(home, "--workers", "2", "--grace", "60") as server, ThreadPoolExecutor() as threads:
+    with at_work(home, "--workers", "2", "--grace", "99") as (server, running, _):
         supervisor = psutil.Process(server.process.pid)
 
         def ctrl_c() -> None:
@@ -242,15 +249,12 @@ def test_a_second_ctrl_c_ends_the_wait_of_workers_too(home: Home) -> None:
                 with suppress(psutil.NoSuchProcess):  # the supervisor has told it already, and it is gone
                     each.send_signal(signal.SIGINT)
 
-        running = threads.submit(hold, server, gate)
-        with gate.open("w"):
-            ctrl_c()
-            wait_for(lambda: "aorch is stopping: waiting up to 60 s for 1 running; Ctrl-C cancels them" in server.log)
-            assert not running.done()
-            ctrl_c()
-            assert server.process.wait(START_S) == 0
-        assert running.exception() or running.result().json()["success"] is False
-    assert home.rows(STATUSES, "s") == [("REQUEST", "cancelled"), ("RESPONSE", "cancelled")]
+        ctrl_c()
+        wait_for(lambda: "aorch is stopping: waiting up to 99 s for 1 running; Ctrl-C cancels them" in server.log)
+        assert not running.done()
+        ctrl_c()
+        assert server.process.wait(START_S) == 0
+        assert_cancelled(home, running)
 
 
 @pytest.mark.torture
