@@ -19,7 +19,8 @@ class Ids:
     """ULIDs (48 bits of milliseconds, 80 random bits) that increase within this process.
 
     Within one millisecond, and when the clock steps back, the next id is the last one plus one: the monotonic form of the
-    specification. python-ulid has no monotonic form, and takes 50 ms to import.
+    specification. python-ulid has no monotonic form, and takes 50 ms to import. Nothing parses ids: those of imported
+    contracts can have any form.
     """
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:

@@ -23,7 +23,10 @@ def recover(ledger: Path) -> Path:
 
 
 async def keep_recovering(ledger: Ledger, turned: Turned) -> None:
-    """Keep answering REQUESTs in `ledger` whose processes die. A loop for supervision.py."""
+    """Keep answering REQUESTs in `ledger` whose processes die. A loop for supervision.py.
+
+    It cannot wait for the change feed, because the death of a process changes nothing in the ledger.
+    """
     while True:
         await ledger.recover_lost()
         turned()

@@ -1,9 +1,10 @@
 """The context of a request: its id, its caller, the fields of its log line, and the services."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
+from msgspec import Struct
 
 from aorch.config.sections import ServeConfig
 from aorch.engine.supervision import Supervisor
@@ -32,14 +33,13 @@ class Services:
     unsent: UnsentResponses
 
 
-@dataclass(slots=True)
-class RequestContext:
+class RequestContext(Struct):
     """One request while it is handled. `log_fields` are added to its log line."""
 
     request_id: str
     services: Services
     caller: Caller = ANONYMOUS
-    log_fields: dict[str, Any] = field(default_factory=dict)
+    log_fields: dict[str, Any] = {}
 
 
 CONTEXT: web.RequestKey[RequestContext] = web.RequestKey("context", RequestContext)
