@@ -41,7 +41,8 @@ AorchError                      1   500  a bug of aorch, unless a subclass says 
     └── LedgerTooNew           14   500
 """
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 
 class AorchError(Exception):
@@ -142,7 +143,8 @@ class AgentFailed(AorchError):
 
     `delivered`: whether the agent received the task (None: unknown, for example after a lost connection).
     `retry_safe`: whether the task can be run again without taking effect twice, if the agent knows; None: it can if it was
-    not delivered or its capability is idempotent.
+    not delivered or its capability is idempotent. `answer`: what the agent reported before it failed (`data`, `usage`, … of an
+    AgentAnswer), which goes into the RESPONSE.
     """
 
     code, exit_code, http_status = "agent_failed", 10, 200
@@ -153,6 +155,7 @@ class AgentFailed(AorchError):
         super().__init__(message, hint)
         self.delivered = delivered
         self.retry_safe = retry_safe
+        self.answer: Mapping[str, Any] = {}
 
 
 class AgentTimedOut(AgentFailed):

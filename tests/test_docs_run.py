@@ -19,6 +19,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from doubles import running
+from model_double import ModelDouble
 from trace_double import doubling
 from waiting import WAIT_S
 
@@ -82,6 +84,7 @@ class Reader:
         path = f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}"
         self.environment = {"PATH": path, "HOME": str(folder), "LANG": "C.UTF-8", "TRACE_URL": "off"}
         self.environment["EDITOR"] = "true"
+        self.model_url = ""
         self._prepare()
 
     def _programs(self) -> Path:
@@ -144,6 +147,7 @@ class Reader:
         command = CONTRACT.sub(request, command).replace("8888", str(self.port))
         command = re.sub(r"(?<=contracts show )[0-9A-Za-z]{6,8}\b", request[-8:].lower(), command)
         command = re.sub(r"http://localhost:8787", self.environment["TRACE_URL"], command)
+        command = command.replace("http://localhost:11434", self.model_url)
         if BLOCK.search(command):
             command = BLOCK.sub(self.row("SELECT block_id FROM memory_blocks ORDER BY 1 DESC"), command)
         if re.match(r"aorch worker\b(?!.*--drain)", command):
@@ -200,7 +204,15 @@ def reader(tmp_path: Path, made_ledger: Path) -> Iterator[Reader]:
 @pytest.mark.torture
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=lambda page: page.name)
 def test_every_command_of_a_page_runs(page: Path, reader: Reader) -> None:
+    with running(ModelDouble(structured='{"author": "Ann", "day": "2026-05-03"}')) as model:
+        reader.model_url = model.url
+        read(page, reader)
+
+
+def read(page: Path, reader: Reader) -> None:
+    """Write the tables of a page into aorch.toml, and run its commands."""
     for block in re.findall(r"```toml\n(.*?)```", page.read_text(), re.DOTALL):
+        block = block.replace("http://localhost:11434", reader.model_url)
         needs_a_model = "[llm]" in block
         if "\nledger" not in f"\n{block}" and not needs_a_model:
             with (reader.folder / "aorch.toml").open("a") as file:

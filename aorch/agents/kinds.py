@@ -20,6 +20,7 @@ MODULES = {
     "class": "aorch.agents.python_agent",
     "command": "aorch.agents.program",
     "url": "aorch.agents.http_endpoint",
+    "llm": "aorch.agents.model",
 }
 """Each kind's module, by the key of `[agents.ID]` that selects it. `KIND` in the module is the AgentKind.
 

@@ -57,6 +57,13 @@ def _refuse_to_fetch(uri: str) -> Any:
     raise ValueError(f"{uri} is not part of the schema, and references to other documents are not fetched")
 
 
+def validator_of(schema: dict[str, Any]) -> Any:
+    """The compiled JSON Schema (of jsonschema_rs). Raises ValueError if it is invalid or refers to other documents."""
+    import jsonschema_rs  # noqa: PLC0415  5 ms, only if there is a schema
+
+    return jsonschema_rs.validator_for(schema, retriever=_refuse_to_fetch)
+
+
 class ParameterCheck:
     """The schema of a capability, compiled once."""
 
@@ -64,12 +71,8 @@ class ParameterCheck:
         self._capability = capability.name
         self._validator: Any = None
         if capability.parameters:
-            import jsonschema_rs  # noqa: PLC0415  5 ms, only if a capability describes its parameters
-
             try:
-                self._validator = jsonschema_rs.validator_for(
-                    json_schema(capability.parameters), retriever=_refuse_to_fetch
-                )
+                self._validator = validator_of(json_schema(capability.parameters))
             except ValueError as error:
                 raise ConfigInvalid(
                     f"the parameters of capability {capability.name!r} are not a valid JSON Schema: {error}"

@@ -34,6 +34,7 @@ _HINTS = {
     "command": 'Write it as a list: command = ["wc", "-w"].',
     "on_error": "Use stop, continue or keep.",
     "provider": "Use anthropic or openai.",
+    "llm": "Use anthropic or openai.",
 }
 
 

@@ -5,7 +5,7 @@ import concurrent.futures
 import contextlib
 import inspect
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar, copy_context
 from functools import partial
 from inspect import CO_COROUTINE
@@ -182,7 +182,7 @@ async def _run_agent(invocation: Invocation, document: dict[str, Any], done: "as
         invocation.delivered = False
         raise
     except AorchError as failure:
-        return outcome_of(failure, details=details)
+        return _failed(failure, details)
     except CutOff as cut_off:
         details.update(_details_in(cut_off.answer))
         if (data := cut_off.answer.get("data")) is not None:
@@ -266,7 +266,17 @@ _DETAILS = {"exit_code": int, "stderr": str, "stdout": str, "model": str, "stop_
 _USAGE = ("input", "output", "cached")
 
 
-def _details_in(answer: dict[str, Any]) -> dict[str, Any]:
+def _failed(failure: AorchError, details: dict[str, Any]) -> Outcome:
+    """The outcome of a failure that the agent raised, with what it reported before."""
+    answer = failure.answer if isinstance(failure, AgentFailed) else {}
+    details.update(_details_in(answer))
+    outcome = outcome_of(failure, details=details)
+    if (data := answer.get("data")) is not None:
+        outcome.result, outcome.result_text = data, jsonio.encode(data)
+    return outcome
+
+
+def _details_in(answer: Mapping[str, Any]) -> dict[str, Any]:
     """The valid values of the keys that an agent may add to its answer for the metadata of the RESPONSE."""
     details = {name: answer[name] for name, kind in _DETAILS.items() if type(answer.get(name)) is kind}
     if (usage := details.get("usage")) is not None:

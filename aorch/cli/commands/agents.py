@@ -38,7 +38,7 @@ class AddCommand(AorchCommand):
             value = ctx.params.pop(option.name)
             for each in value if isinstance(value, tuple | list) else (value,):
                 check(option, each)
-            if value not in (None, False, (), []):
+            if not (value is None or value is False or value in ((), [])):
                 given[option.name] = value
         ctx.meta["add"] = given
         return super().invoke(ctx)
@@ -133,7 +133,7 @@ def add(
         int | None, typer.Option("--concurrency", metavar="N", help="Number of tasks that the agent runs at once.")
     ] = None,
 ) -> None:
-    """Add a program, a Python class or an HTTP endpoint to aorch.toml.
+    """Add a program, a Python class, an HTTP endpoint or a model to aorch.toml.
 
     \b
     Examples:
@@ -142,6 +142,7 @@ def add(
       aorch agents add grep --capability search --ok-exit-code 1 -- grep -rn -e {pattern} .
       aorch agents add --class my_agents:MyAgent
       aorch agents add translate --url https://agents.example/translate --capability translate
+      aorch agents add summarize --llm openai/MODEL --prompt 'Summarize: {text}'
     """
     from aorch.agents import declarations
     from aorch.agents.agent_kind import AddRequest

@@ -1,0 +1,139 @@
+"""One request to a model: the question, the reply as far as it has arrived, and the ways in which it fails."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from aorch.agents.base import AgentUsage
+
+MOST_BYTES = 64 * 1024 * 1024
+"""Maximum size of the stream of a reply. (A token takes about 250 bytes in it.)"""
+
+CUT_OFF = frozenset(("length", "max_tokens", "model_context_window_exceeded"))
+"""Stop reasons of a reply that reached a limit before its end."""
+REFUSED = frozenset(("refusal", "content_filter"))
+"""Stop reasons of a reply that the model or a filter withheld."""
+
+TOOL = "answer"
+"""The name of a reply with a schema: of the tool that the model must call, or of the response format."""
+
+
+@dataclass(frozen=True)
+class ModelAddress:
+    """Where a model is: the API that its server speaks (`openai` or `anthropic`), its base URL and its name.
+
+    `key_env` names the environment variable of its key, if it needs one. `proxy` is the URL of an HTTP proxy.
+    """
+
+    api: str
+    base_url: str
+    model: str
+    key_env: str = ""
+    proxy: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.model} at {self.base_url}"
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question for a model. With `schema` (a JSON Schema), the reply is a JSON object that should match it.
+
+    `without` are fields that the server does not support: `temperature`, `schema`, `stream_options`, or `max_tokens`
+    (newer models of OpenAI have another name for it).
+    """
+
+    text: str
+    system: str = ""
+    schema: dict[str, Any] | None = None
+    max_output_tokens: int | None = None
+    temperature: float | None = None
+    without: frozenset[str] = frozenset()
+
+
+@dataclass
+class Reply:
+    """The reply of a model, as far as it has arrived. What the server did not tell is None.
+
+    `on_text` gets each piece of text when it arrives. `value` is the object of a reply with a schema, if the API separates it
+    from text. `begun`: the server has begun to answer.
+    """
+
+    on_text: Callable[[str], None] | None = None
+    begun: bool = False
+    value: dict[str, Any] | None = None
+    refusal: str = ""
+    model: str | None = None
+    stop_reason: str | None = None
+    usage: AgentUsage = field(default_factory=lambda: AgentUsage(input=None, output=None, cached=None))
+    _pieces: list[str] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """The text so far."""
+        return "".join(self._pieces)
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether it reached a limit before its end."""
+        return self.stop_reason in CUT_OFF
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the model or a filter withheld it."""
+        return bool(self.refusal) or self.stop_reason in REFUSED
+
+    def add(self, text: str) -> None:
+        """Append a piece of text."""
+        self._pieces.append(text)
+        if self.on_text is not None:
+            self.on_text(text)
+
+
+class ModelApi(Protocol):
+    """One of the two APIs, by the package of its vendor. It sends each question once."""
+
+    async def send(self, question: Question, reply: Reply) -> None:
+        """Send the question and fill `reply` as it arrives. Raises ModelError."""
+
+    async def close(self) -> None:
+        """Close all connections."""
+
+
+class ModelError(Exception):
+    """There is no complete reply; the message is the reason. It never contains the key."""
+
+
+class ModelUnreachable(ModelError):
+    """The server did not receive the question: no connection, no such host, or no valid certificate."""
+
+
+class ModelLost(ModelError):
+    """The connection broke, or the stream ended, before the reply was complete."""
+
+
+class ModelAnswerInvalid(ModelError):
+    """The server answered with something else than the events of its API."""
+
+
+class ModelAnswerTooLarge(ModelError):
+    """The stream of the reply is longer than MOST_BYTES."""
+
+
+class ModelRejected(ModelError):
+    """The server answered with an HTTP error, or with an error in the stream (`status`: the corresponding one).
+
+    The message is what the server says, in one line; `document` is its whole error. `retry_after_s` is None if the server set
+    no time.
+    """
+
+    def __init__(self, status: int, said: str, document: str = "", retry_after_s: float | None = None) -> None:
+        super().__init__(said)
+        self.status = status
+        self.document = document or said
+        self.retry_after_s = retry_after_s
+
+    @property
+    def is_about_key(self) -> bool:
+        """Whether the server rejects the key. Servers quote keys, or parts of them, in such errors."""
+        return self.status in (401, 403)
