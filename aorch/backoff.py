@@ -1,6 +1,5 @@
 """Exponential backoff: how long to wait between attempts."""
 
-import random
 from typing import NamedTuple
 
 
@@ -16,4 +15,8 @@ class Backoff(NamedTuple):
     def pause_s(self, failures: int) -> float:
         """The pause after `failures` failures in a row (1: the first one)."""
         pause_s = min(self.longest_s, self.first_s * 2.0 ** min(max(failures - 1, 0), 60))
-        return pause_s if self.jitter == (1.0, 1.0) else pause_s * random.uniform(*self.jitter)  # noqa: S311  not a secret
+        if self.jitter == (1.0, 1.0):
+            return pause_s
+        import random  # noqa: PLC0415  1 ms, which `aorch run` does not need
+
+        return pause_s * random.uniform(*self.jitter)  # noqa: S311  not a secret

@@ -1,6 +1,6 @@
 """The composition root: the only place that creates the objects of the program from a Config."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from aorch import jsonio
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 def registry(config: Config) -> Registry:
     """The example agent, the configured agents and pipelines in the file's order, then those of installed packages."""
-    declared = [ExampleAgent(), *kinds.configured(config), *_pipelines(config), *entry_points.installed()]
-    agents = Registry(declared, config.routing.policy)
-    completion_cache.remember(config, agents)
-    return agents
-
-
-def _pipelines(config: Config) -> Iterator[Agent]:
+    agents: list[Agent] = [ExampleAgent()]
+    if config.agents:
+        agents += kinds.configured(config)
     if config.pipelines:
-        from aorch.engine.pipeline import Pipeline  # noqa: PLC0415  only where there is one
+        from aorch.engine.pipeline import Pipeline  # noqa: PLC0415  only if there is one
 
-        for name, declared in config.pipelines.items():
-            yield Pipeline.of(name, declared)
+        agents += [Pipeline.of(name, declared) for name, declared in config.pipelines.items()]
+    agents += map(entry_points.agent_of, entry_points.entries())
+    registered = Registry(agents, config.routing.policy)
+    if len(agents) > 1:
+        completion_cache.remember(config, registered)
+    return registered
 
 
 def executor(config: Config, agents: Registry) -> TaskExecutor:

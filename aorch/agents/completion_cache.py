@@ -1,7 +1,8 @@
 """The names of agents and capabilities that the shell completes, without importing any agent's code.
 
 The names that aorch.toml declares come from there. The capabilities of Python agents are known only to their code, so they are
-kept in the user's cache directory, one small file for each aorch.toml, which is written whenever agents load.
+kept in the user's cache directory, one small file for each aorch.toml, which is written whenever declared agents or those of
+packages load.
 """
 
 import os
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from aorch import jsonio
-from aorch.agents import Agent, AgentCapability, kinds
+from aorch.agents import Agent, AgentCapability, entry_points, kinds
 from aorch.agents.example import ExampleAgent
 from aorch.agents.parameters import json_schema
 from aorch.agents.registry import Registry
@@ -25,7 +26,7 @@ Names = dict[str, dict[str, list[str]]]
 
 def remember(config: Config, agents: Registry) -> None:
     """Write the capabilities of the Python agents among `agents` to the cache. Without a cache, only completion lacks them."""
-    path = _path(config)
+    path, key = _path_and_key(config)
     if path is None:
         return
     names = {
@@ -35,7 +36,7 @@ def remember(config: Config, agents: Registry) -> None:
         if not names:
             path.unlink(missing_ok=True)
         else:
-            cache_file.keep(path, jsonio.encode_bytes({"file": _key(config), "agents": names}))
+            cache_file.keep(path, jsonio.encode_bytes({"file": key, "agents": names}))
     except (OSError, InvalidJSON):  # read-only home directory, full disk, or a name that is not valid UTF-8
         return
 
@@ -66,24 +67,23 @@ def _parameter_names(declared: dict[str, Any]) -> list[str]:
 
 
 def _cached(config: Config) -> Names:
-    path = _path(config)
+    path, key = _path_and_key(config)
     try:
         kept = jsonio.decode(path.read_bytes()) if path else {}
-        if kept["file"] != _key(config):
+        if kept["file"] != key:
             return {}
+        from_packages = bool(entry_points.entries())
         return {
             str(agent_id): {str(name): [str(each) for each in parameters] for name, parameters in offered.items()}
             for agent_id, offered in kept["agents"].items()
+            if from_packages or agent_id in config.agents  # it may have been removed from aorch.toml
         }
     except (OSError, InvalidJSON, KeyError, TypeError, AttributeError):  # missing, or not written by this version
         return {}
 
 
-def _path(config: Config) -> Path | None:
+def _path_and_key(config: Config) -> tuple[Path | None, str]:
+    """The cache file of this aorch.toml, and the key in it. Two keys with the same checksum only overwrite each other's file."""
+    key = os.fsencode(config.file).decode("utf-8", "backslashreplace") if config.file else ""
     folder = config_file.cache_folder()
-    return folder / f"agents-{zlib.crc32(_key(config).encode()):08x}.json" if folder else None
-
-
-def _key(config: Config) -> str:
-    """The cache file of this aorch.toml. Two paths with the same checksum only overwrite each other's file."""
-    return os.fsencode(config.file).decode("utf-8", "backslashreplace") if config.file else ""
+    return (folder / f"agents-{zlib.crc32(key.encode()):08x}.json" if folder else None), key

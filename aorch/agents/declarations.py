@@ -37,7 +37,9 @@ def add(config: Config, request: AddRequest) -> str:
         )
     if agent_id in config.pipelines:
         raise Conflict(f"a pipeline {agent_id!r} is declared in {file}", "Choose another ID.")
-    if agent_id == ExampleAgent().agent_id or agent_id in (each.agent_id for each in entry_points.installed()):
+    if agent_id == ExampleAgent().agent_id or agent_id in (
+        entry_points.agent_of(each).agent_id for each in entry_points.entries()
+    ):
         raise Conflict(f"aorch or a package already has an agent {agent_id!r}", "Choose another ID.")
     toml_edit.add_table(file, "agents", agent_id, table)
     return agent_id

@@ -17,22 +17,17 @@ NAMES_ELSEWHERE = {
 """Keywords of a JSON Schema that allow or reject names besides those in `properties`."""
 
 
-def is_json_schema(parameters: dict[str, Any]) -> bool:
-    """Whether `parameters` is a JSON Schema, not the short form (names with types)."""
-    return (
-        parameters.get("type") == "object"
-        or isinstance(parameters.get("properties"), dict)
-        or any(key in parameters for key in ("$schema", "$ref", "allOf", "anyOf", "oneOf"))
-    )
-
-
 def json_schema(parameters: dict[str, Any]) -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) for either form.
+    """The JSON Schema (draft 2020-12) for either form: a JSON Schema, or the short form (names with types).
 
     The short form requires no parameter. A given parameter must have the type that the short form names for it, if that is
     the name of a type.
     """
-    if is_json_schema(parameters):
+    if (
+        parameters.get("type") == "object"
+        or isinstance(parameters.get("properties"), dict)
+        or any(key in parameters for key in ("$schema", "$ref", "allOf", "anyOf", "oneOf"))
+    ):
         return parameters
     properties = {name: _property(declared) for name, declared in parameters.items()}
     return {"type": "object", "properties": properties}

@@ -33,7 +33,7 @@ class Registered(WatchedAgent):
         """`on_change` is called after the capabilities of an agent that `discovers` them have changed."""
         super().__init__(agent)
         self.capabilities, self.declared, self._on_change = capabilities, declared, on_change
-        self.registered_at, self.answered_at = now(), ""
+        self.registered_at, self.answered_at = self.state.since if self.state is not None else now(), ""
         self.holders: set[str] = set()
         self.completed = self.failed = 0
         self.checks: dict[str, ParameterCheck] = {}

@@ -28,7 +28,8 @@ class Registry:
         self._by_capability: dict[str, list[Registered]] = {}
         self._removed: list[Registered] = []
         for agent in agents:
-            self._reject_taken(agent)
+            if agent.agent_id in self._agents:
+                raise _taken(agent)
             self._register(agent, declared=True)
 
     def add(self, agent: Agent, *, replace: bool = False) -> None:
@@ -40,25 +41,20 @@ class Registry:
         capabilities_of(agent)
         before = self._agents.get(agent.agent_id)
         declared = before is not None and before.declared and type(before.agent) is type(agent)
-        if not (replace or declared):
-            self._reject_taken(agent)
+        if before is not None and not (replace or declared):
+            raise _taken(agent)
         self._register(agent, declared=False)
 
     def remove(self, agent_id: str) -> bool:
         """Remove that agent and return whether it existed. It still finishes its running tasks."""
         removed = self._agents.pop(agent_id, None)
-        self._forget(removed)
+        if removed is not None:
+            self._forget(removed)
         return removed is not None
 
-    def _reject_taken(self, agent: Agent) -> None:
-        if agent.agent_id in self._agents:
-            raise Conflict(
-                f"two agents have the ID {agent.agent_id!r}",
-                "Change one of the IDs, or remove one of the agents; in Python, `replace=True` replaces the other agent.",
-            )
-
     def _register(self, agent: Agent, *, declared: bool) -> None:
-        self._forget(self._agents.get(agent.agent_id))
+        if (before := self._agents.get(agent.agent_id)) is not None:
+            self._forget(before)
         capabilities = {capability.name: capability for capability in agent.get_capabilities()}
         registered = self._agents[agent.agent_id] = Registered(
             agent, capabilities, declared=declared, on_change=self._index
@@ -79,10 +75,10 @@ class Registry:
                     self.ranked.add(name)
         self._by_capability = found
 
-    def _forget(self, removed: Registered | None) -> None:
-        if removed is not None and not removed.constant:
+    def _forget(self, removed: Registered) -> None:
+        if not removed.constant:
             self._removed.append(removed)
-        for name in removed.capabilities if removed is not None else ():
+        for name in removed.capabilities:
             self._by_capability[name] = [each for each in self._by_capability[name] if each is not removed]
             if not self._by_capability[name]:
                 del self._by_capability[name]
@@ -137,7 +133,7 @@ class Registry:
     async def close(self) -> None:
         """Close every agent that is open, also the removed ones. They are opened again before their next task."""
         removed, self._removed = self._removed, []
-        for each in (*self, *removed):
+        for each in (*self._agents.values(), *removed):
             if not each.constant:
                 await each.close()
 
@@ -159,3 +155,10 @@ class Registry:
 
     def __len__(self) -> int:
         return len(self._agents)
+
+
+def _taken(agent: Agent) -> Conflict:
+    return Conflict(
+        f"two agents have the ID {agent.agent_id!r}",
+        "Change one of the IDs, or remove one of the agents; in Python, `replace=True` replaces the other agent.",
+    )

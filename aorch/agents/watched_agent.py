@@ -34,7 +34,8 @@ class WatchedAgent:
 
     def __init__(self, agent: Agent) -> None:
         self.agent = agent
-        self.constant = self._is_local() and type(agent).problem is Agent.problem
+        self._is_local = type(agent).probe is Agent.probe and type(agent).open is Agent.open
+        self.constant = self._is_local and type(agent).problem is Agent.problem
         self._checking: asyncio.Task[None] | None = None
         self._is_open = False
         self._logged = ""
@@ -42,10 +43,8 @@ class WatchedAgent:
 
     def reset(self) -> None:
         """Forget the state, as after the last task: the agent is checked before its next one."""
-        self.state: AgentState | None = None
-        self.able, self._checked_at = False, -math.inf
-        if self.constant:
-            self._set(AgentState())
+        self.state = AgentState(since=now()) if self.constant else None
+        self.able, self._checked_at = self.constant, -math.inf
 
     def is_due(self, moment: float, max_age_s: float | None = None) -> bool:
         """Whether the state is older than `max_age_s` at that moment (of time.monotonic)."""
@@ -75,7 +74,7 @@ class WatchedAgent:
         else:
             if reason:
                 self._set(AgentState(AgentStatus.ERROR, reason))
-            elif self._is_open or self._is_local():
+            elif self._is_open or self._is_local:
                 self._set(AgentState())
 
     def refresh_soon(self) -> None:
@@ -88,13 +87,13 @@ class WatchedAgent:
         """The check in progress in that loop; starts one if there is none."""
         if self._checking is None or self._checking.done() or self._checking.get_loop() is not loop:
             self._checked_at = time.monotonic()
-            self._checking = loop.create_task(_look_at([self]) if self._is_local() else self._check())
+            self._checking = loop.create_task(_look_at([self]) if self._is_local else self._check())
         return self._checking
 
     def shares_thread(self, loop: asyncio.AbstractEventLoop) -> bool:
         """Whether this agent can be checked without network access, and no check is in progress in that loop."""
         checking = self._checking
-        return self._is_local() and (checking is None or checking.done() or checking.get_loop() is not loop)
+        return self._is_local and (checking is None or checking.done() or checking.get_loop() is not loop)
 
     def share(self, checking: "asyncio.Task[None]") -> None:
         """Record `checking`, which checks this agent and others, as the check in progress."""
@@ -140,9 +139,6 @@ class WatchedAgent:
             self._failed(step, error)
         except Exception as error:  # noqa: BLE001  an agent's own code
             self._failed(step, error)
-
-    def _is_local(self) -> bool:
-        return type(self.agent).probe is Agent.probe and type(self.agent).open is Agent.open
 
     def _failed(self, method: str, error: BaseException) -> None:
         reason = f"its {method}() raised {described(error)}"

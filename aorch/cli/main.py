@@ -4,14 +4,13 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
 import typer
-from typer.core import TyperCommand, TyperOption
+from typer.core import TyperCommand
 
+from aorch.cli.global_options import CONFIG, CONFIG_HELP, NO_COLOR, NO_COLOR_HELP, apply
 from aorch.cli.typer_classes import CommandGroup, build_command, leaves
 from aorch.errors import AorchError, OutputFailed, UsageError
 from aorch.process.signals import set_handler
@@ -35,8 +34,8 @@ COMMANDS = {
 }
 """Each module in `commands`, with its line in `aorch --help`; the most frequently used command first."""
 
-CONFIG_HELP = "Read FILE instead of the aorch.toml of this directory or a parent directory."
-NO_COLOR_HELP = "Print without colors (default: colors on a terminal, unless NO_COLOR is set)."
+ERRORS = (AorchError, typer.TyperException, KeyboardInterrupt, BrokenPipeError)
+"""The exceptions that end a command with a report and an exit code."""
 
 ABOUT = """
 Run any agent by capability, and keep a record of every call.
@@ -71,7 +70,7 @@ class RootGroup(CommandGroup):
             return TyperCommand(cmd_name, help=COMMANDS[cmd_name])
         command = build_command(import_module(f"aorch.cli.commands.{cmd_name}").app, cmd_name)
         for each in leaves(command):
-            each.params += _global_options(with_config=each.name not in ("init", "trust"))
+            each.params += [NO_COLOR] if each.name in ("init", "trust") else [CONFIG, NO_COLOR]
         return command
 
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
@@ -81,8 +80,17 @@ class RootGroup(CommandGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the options before the command, some of which print something and exit."""
-        with _errors_reported():
-            return super().parse_args(ctx, args)
+        try:
+            left = super().parse_args(ctx, args)
+            if ctx.params.pop("version") and not ctx.resilient_parsing:
+                from aorch import __version__
+
+                typer.echo(f"aorch {__version__}")
+                raise typer.Exit
+            apply(ctx)
+        except ERRORS as error:
+            raise _reported(error) from error
+        return left
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command. Raises UsageError, which names similar commands."""
@@ -98,38 +106,32 @@ class RootGroup(CommandGroup):
         """Run the command."""
         if threading.current_thread() is threading.main_thread():
             set_handler(signal.SIGINT, signal.default_int_handler)
-        with _errors_reported():
+        try:
             return super().invoke(ctx)
+        except ERRORS as error:
+            raise _reported(error) from error
 
 
-@contextmanager
-def _errors_reported() -> Iterator[None]:
-    """Print an error and its hint, and exit with its exit code."""
-    try:
-        yield
-    except AorchError as error:
-        from aorch.cli.render.console import complain
-
-        complain(error)
-        if isinstance(error, OutputFailed):
-            sys.stdout = None  # otherwise Python writes the buffer again at exit, and fails again
-        raise typer.Exit(error.exit_code) from error
-    except typer.TyperException as error:
-        from aorch.cli.render.console import complain
-
-        complain(_usage_error(error))
-        raise typer.Exit(UsageError.exit_code) from error
-    except KeyboardInterrupt:
+def _reported(error: BaseException) -> typer.Exit:
+    """Print one of ERRORS, with its hint. Returns the Exit with its exit code."""
+    if isinstance(error, KeyboardInterrupt):
         from aorch.cli.streams import drop_buffered_output
 
         drop_buffered_output()
-        raise typer.Exit(130) from None
-    except BrokenPipeError:
+        return typer.Exit(130)
+    if isinstance(error, BrokenPipeError):
         sys.stdout = None
-        raise typer.Exit(141) from None  # 128 + SIGPIPE, as for any program whose reader closed the pipe
+        return typer.Exit(141)  # 128 + SIGPIPE, as for any program whose reader closed the pipe
+    from aorch.cli.render.console import complain
+
+    known = error if isinstance(error, AorchError) else _usage_error(error)
+    complain(known)
+    if isinstance(error, OutputFailed):
+        sys.stdout = None  # otherwise Python writes the buffer again at exit, and fails again
+    return typer.Exit(known.exit_code)
 
 
-def _usage_error(error: typer.TyperException) -> UsageError:
+def _usage_error(error: Any) -> UsageError:
     """An argument error of Typer as a UsageError."""
     message = error.format_message().rstrip(".")
     message = message.replace("a valid float", "a number").replace("a valid int", "an int")
@@ -141,48 +143,6 @@ def _usage_error(error: typer.TyperException) -> UsageError:
     return UsageError(f"{message[:1].lower()}{message[1:]}", f"`{path} --help` {shows}.")
 
 
-def _global_options(*, with_config: bool) -> list[TyperOption]:
-    """`--config` and `--no-color`. They are eager, because callbacks of other options may read the configuration."""
-    no_color = TyperOption(
-        param_decls=["--no-color"],
-        is_flag=True,
-        help=NO_COLOR_HELP,
-        expose_value=False,
-        is_eager=True,
-        callback=_use_no_color,
-    )
-    config = TyperOption(
-        param_decls=["--config"],
-        type=str,
-        metavar="FILE",
-        help=CONFIG_HELP,
-        expose_value=False,
-        is_eager=True,
-        callback=_use_config,
-    )
-    return [config, no_color] if with_config else [no_color]
-
-
-def _use_config(ctx: Any, _: Any, value: str | None) -> None:
-    """Set AORCH_CONFIG to FILE, so that `config_file` and any `aorch` that an agent starts use it."""
-    if value is None:
-        return
-    from aorch.config import config_file, environment
-
-    before = environment.get(environment.CONFIG)
-    if not ctx.resilient_parsing:
-        value = str(config_file.named_file(value))
-    environment.put(environment.CONFIG, value)
-    ctx.call_on_close(lambda: environment.put(environment.CONFIG, before))
-
-
-def _use_no_color(_: Any, __: Any, value: bool) -> None:
-    if value:
-        from aorch.config import environment
-
-        environment.put(environment.NO_COLOR, "1")  # rich reads it too
-
-
 app = typer.Typer(
     cls=RootGroup,
     help=ABOUT,
@@ -192,22 +152,10 @@ app = typer.Typer(
 )
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        from aorch import __version__
-
-        typer.echo(f"aorch {__version__}")
-        raise typer.Exit
-
-
 @app.callback()
 def _root(
-    ctx: typer.Context,
-    config: str | None = typer.Option(None, "--config", metavar="FILE", help=CONFIG_HELP),
-    no_color: bool = typer.Option(False, "--no-color", help=NO_COLOR_HELP),
-    version: bool = typer.Option(
-        False, "--version", "-V", is_eager=True, callback=_show_version, help="Show the version and exit."
-    ),
+    config: str | None = typer.Option(None, "--config", metavar="FILE", is_eager=True, help=CONFIG_HELP),
+    no_color: bool = typer.Option(False, "--no-color", is_eager=True, help=NO_COLOR_HELP),
+    version: bool = typer.Option(False, "--version", "-V", is_eager=True, help="Show the version and exit."),
 ) -> None:
-    _use_config(ctx, None, config)
-    _use_no_color(ctx, None, no_color)
+    """Declares the options before the command, which `RootGroup.parse_args` applies."""

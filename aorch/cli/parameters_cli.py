@@ -37,7 +37,7 @@ def parse_items(items: list[str]) -> dict[str, Any]:
         key, separator, value = split(item)
         if key in parameters:
             raise _duplicate(key)
-        parameters[key] = _value(key, separator, value)
+        parameters[key] = _unescape(value) if separator == "=" else _value(key, separator, value)
     return parameters
 
 
@@ -94,8 +94,6 @@ def _duplicate(key: str) -> UsageError:
 
 
 def _value(key: str, separator: str, value: str) -> Any:
-    if separator == "=":
-        return _unescape(value)
     if separator == ":=":
         return _json(f"parameter {key!r}", value, TEXT_HINT)
     content = _content(f"parameter {key!r}", value)

@@ -200,7 +200,16 @@ class BatchOptions(OptionGroup):
     def check(self, capability: str | None, task: TaskOptions) -> None:
         """Raise UsageError for options that cannot be combined."""
         if self.batch is None:
-            self._check_without_file()
+            needs_file: dict[str, object] = {
+                "--csv": self.csv,
+                "--resume": self.resume,
+                "--batch-name": self.batch_name,
+            }
+            if self.retry_failed is None:
+                needs_file |= {"--parallel": self.parallel, "--ordered": self.ordered, "--fail-fast": self.fail_fast}
+            for option, value in needs_file.items():
+                if value:
+                    raise UsageError(f"{option} works only with --batch", "Name the file of tasks with --batch FILE.")
         if self.retry_failed is not None:
             self._check_retry(capability, task)
         elif self.csv and capability is None:
@@ -214,14 +223,6 @@ class BatchOptions(OptionGroup):
                 f"{capability!r} is a parameter, not a capability",
                 "Put the capability first: `aorch run CAPABILITY KEY=VALUE --batch FILE`.",
             )
-
-    def _check_without_file(self) -> None:
-        needs_file: dict[str, object] = {"--csv": self.csv, "--resume": self.resume, "--batch-name": self.batch_name}
-        if self.retry_failed is None:
-            needs_file |= {"--parallel": self.parallel, "--ordered": self.ordered, "--fail-fast": self.fail_fast}
-        for option, value in needs_file.items():
-            if value:
-                raise UsageError(f"{option} works only with --batch", "Name the file of tasks with --batch FILE.")
 
     def _check_retry(self, capability: str | None, task: TaskOptions) -> None:
         unused = {

@@ -18,7 +18,13 @@ _aside: dict[str, TextIO | None] = {}
 
 def prepare() -> None:
     """Before a command starts: raise the limit of descriptors, open 0 to 2 if they are closed, and make stderr safe to write."""
-    _raise_descriptor_limit()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        with suppress(
+            OSError, ValueError
+        ):  # on macOS the real limit is lower than an infinite hard limit: keep the soft limit
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
     for number in range(3):  # otherwise agents would print into the next file that is opened, perhaps the ledger
         try:
             os.fstat(number)
@@ -79,16 +85,6 @@ def _writer(descriptor: int, like: TextIO) -> TextIO:
     return io.TextIOWrapper(io.BufferedWriter(raw), like.encoding, like.errors, line_buffering=raw.isatty())
 
 
-def _raise_descriptor_limit() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
-    if soft != resource.RLIM_INFINITY and soft < most:
-        with suppress(
-            OSError, ValueError
-        ):  # on macOS the real limit is lower than an infinite hard limit: keep the soft limit
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-
-
 def set_aside() -> None:
     """Keep standard input and output from agents until the process ends: their threads and children may outlive their tasks.
 
@@ -129,7 +125,7 @@ def drop_buffered_output() -> None:
 
 def standard_output() -> BinaryIO:
     """Standard output, as bytes. Raises OutputFailed if it is closed."""
-    if (own := stdout()) is None:
+    if (own := _aside.get("stdout", sys.stdout)) is None:
         raise OutputFailed("cannot write to standard output: it is closed", "The contracts are in the ledger.")
     return own.buffer
 

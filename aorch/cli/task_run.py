@@ -96,7 +96,8 @@ async def _run_and_show(
     as_json: bool,
     after: "Callable[[Registry, Answer], None]",
 ) -> int:
-    from aorch import bootstrap
+    from aorch.bootstrap import executor as open_executor
+    from aorch.bootstrap import registry as load_agents
     from aorch.cli.render.answer_view import show_answer
     from aorch.cli.render.console import warn
     from aorch.engine.response_saver import Unsaved
@@ -106,11 +107,11 @@ async def _run_and_show(
     warn_of_agents(warn)
     async with AsyncExitStack() as opened:
         set_aside()  # keep the output of agents out of the answer
-        registry = bootstrap.registry(config)
+        registry = load_agents(config)
         opened.push_async_callback(registry.close)
         signals = interrupt_on_signals()
         try:
-            executor = bootstrap.executor(config, registry)  # in this thread, because nothing else runs in this loop
+            executor = open_executor(config, registry)  # in this thread, because nothing else runs in this loop
         except KeyboardInterrupt:
             return _report_interrupted(signals)
         opened.push_async_callback(executor.close, in_this_thread=True)

@@ -6,6 +6,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from aorch.cli import global_options
 from aorch.cli.argument_checks import check_all
 
 ALIASES = {"ls": "list", "rm": "remove"}
@@ -21,10 +22,15 @@ class AorchCommand(TyperCommand):
 
         formatter.write(help_text(self, ctx))
 
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command. Raises UsageError for a value that no command can use."""
-        check_all(self.params, ctx.params)
-        return super().invoke(ctx)
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments. Raises UsageError for a value that no command can use."""
+        try:
+            left = super().parse_args(ctx, args)
+        finally:  # also for the report of an error in the other options
+            global_options.apply(ctx)
+        if not ctx.resilient_parsing:
+            check_all(self.params, ctx.params)
+        return left
 
 
 class CommandGroup(TyperGroup):

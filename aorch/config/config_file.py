@@ -45,10 +45,10 @@ def search() -> Path | None:
     """
     here = working_folder()
     for folder in (here, *here.parents):
-        if _is_file(folder / FILE_NAME):
+        if os.path.isfile(folder / FILE_NAME):  # noqa: PTH113  Path.is_file raises for a directory that cannot be searched
             return folder / FILE_NAME
     own = user_file()
-    return own if own is not None and _is_file(own) else None
+    return own if own is not None and os.path.isfile(own) else None  # noqa: PTH113  likewise
 
 
 def named_file(name: str, source: str = "--config") -> Path:
@@ -70,7 +70,7 @@ def named_file(name: str, source: str = "--config") -> Path:
 def trust(file: Path | None) -> Path:
     """Remember `file`, or the file in use here, as trusted, and return its path. Raises NotFound and AorchError."""
     found = search() if file is None else absolute(file, "FILE")
-    if found is None or not _is_file(found):
+    if found is None or not os.path.isfile(found):  # noqa: PTH113  likewise
         raise NotFound(
             f"file not found: {found}" if found else f"no {FILE_NAME} in this or a parent directory",
             "Name the file: `aorch config trust FILE`.",
@@ -153,14 +153,6 @@ def user_file() -> Path | None:
 def reason_of(error: Exception) -> str:
     """A short reason why a file could not be used."""
     return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-
-
-def _is_file(path: Path) -> bool:
-    """Also False for a file in a directory that cannot be searched. (A shell's PATH search skips such files too.)"""
-    try:
-        return path.is_file()
-    except OSError:
-        return False
 
 
 def _foreign_owner(path: Path) -> int | None:

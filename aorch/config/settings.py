@@ -18,7 +18,6 @@ from aorch.config.sections import (
     QueueConfig,
     RoutingConfig,
     ServeConfig,
-    TraceConfig,
 )
 from aorch.config.service_urls import check_url, service_url
 from aorch.config.shape import convert, of, syntax_error
@@ -76,23 +75,30 @@ def load(ledger: str | Path | None = None) -> Config:
     given: dict[str, Any] = {
         "timeout_s": content.timeout_s,
         "max_depth": content.max_depth,
-        "parent_id": environment.get(environment.PARENT_ID),
-        "session_id": environment.get(environment.SESSION_ID),
+        "parent_id": environment.get(environment.PARENT_ID) or None,
+        "session_id": environment.get(environment.SESSION_ID) or None,
         "llm": content.llm and checked_llm(content.llm, path),
     }
-    chosen = _ledger_path(ledger, content, path)
+    chosen, is_default = _ledger_path(ledger, content, path)
+    if trace_url := environment.get(environment.TRACE):
+        given |= _service("trace", "TRACE_URL", trace_url)
+    elif content.trace.url:
+        given |= _service("trace", f"{of(path)}trace.url", content.trace.url)
+    elif not is_default:  # two ledgers that deliver to the same Trace break it: only the default one has a default URL
+        given["trace_url"] = ""
+    if memagent_url := environment.get(environment.MEMAGENT):
+        given |= _service("memagent", "MEMAGENT_URL", memagent_url)
+    port = environment.get(environment.PORT)
     return Config(
         ledger=chosen,
         file=path,
-        serve=_serve(content.serve),
+        serve=_with_port(content.serve, port) if port else content.serve,
         queue=content.queue,
         routing=content.routing,
         outbound=_outbound(path, content.outbound),
         agents=content.agents,
         pipelines={name: _pipeline(path, name, table, content.agents) for name, table in content.pipelines.items()},
-        **_memagent(),
-        **_trace(content.trace, path, chosen),
-        **{key: value for key, value in given.items() if value},
+        **{key: value for key, value in given.items() if value is not None},
     )
 
 
@@ -101,15 +107,14 @@ def with_services(config: Config, trace_url: str | None, memagent_url: str | Non
     changes: dict[str, Any] = {}
     for name, url in (("trace", trace_url), ("memagent", memagent_url)):
         if url is not None:
-            checked = service_url(f"{name}_url", url)
-            changes |= {f"{name}_url": checked, f"{name}_configured": bool(checked)}
+            changes |= _service(name, f"{name}_url", url)
     return msgspec.structs.replace(config, **changes)
 
 
 def ledger_path(given: str | Path | None = None) -> Path:
     """The path of the ledger. If `given` or AORCH_LEDGER names it, aorch.toml is not read, so it may be invalid."""
     if given is not None or environment.get(environment.LEDGER):
-        return _ledger_path(given, FileContent(), None)
+        return _ledger_path(given, FileContent(), None)[0]
     return load().ledger
 
 
@@ -167,42 +172,29 @@ def _outbound(path: Path | None, content: OutboundConfig) -> OutboundConfig:
     return content
 
 
-def _ledger_path(given: str | Path | None, content: FileContent, file: Path | None) -> Path:
+def _ledger_path(given: str | Path | None, content: FileContent, file: Path | None) -> tuple[Path, bool]:
+    """The path of the ledger, and whether it is the default ledger."""
     if given == "":  # most likely an unset shell variable: contracts would go to the default ledger by mistake
         raise UsageError("--ledger: the file name is empty", "Name a file, or omit the option.")
     chosen = given or environment.get(environment.LEDGER)
     if chosen:
-        return config_file.absolute(chosen, "--ledger" if given else "AORCH_LEDGER")
+        path = config_file.absolute(chosen, "--ledger" if given else "AORCH_LEDGER")
+        return path, _is_default(path)
     if content.ledger and file:
-        return config_file.absolute(content.ledger, f"{file}: ledger", file.parent)
+        path = config_file.absolute(content.ledger, f"{file}: ledger", file.parent)
+        return path, _is_default(path)
     folder = config_file.user_folder("data")
     if folder is None:
         raise ConfigInvalid(
             "there is no directory for the ledger: HOME is not set", "Set HOME, or name the ledger with --ledger FILE."
         )
-    return folder / _DEFAULT_LEDGER[-1]
+    return folder / _DEFAULT_LEDGER[-1], True
 
 
-def _trace(trace: TraceConfig, file: Path | None, ledger: Path) -> dict[str, Any]:
-    """The URL of Trace: from TRACE_URL, then the file, then the default if `ledger` is the default ledger.
-
-    Two ledgers that deliver to the same Trace break it, so any other ledger needs its own URL.
-    """
-    value = environment.get(environment.TRACE)
-    url, where = (value, "TRACE_URL") if value else (trace.url, f"{of(file)}trace.url")
-    if not url:
-        return {} if _is_default(ledger) else {"trace_url": ""}
+def _service(name: str, where: str, url: str) -> dict[str, Any]:
+    """The fields of a Config for the service `name` at `url`, which `where` sets."""
     checked = service_url(where, url)
-    return {"trace_url": checked, "trace_configured": bool(checked)}
-
-
-def _memagent() -> dict[str, Any]:
-    """The URL of MemAgent, if MEMAGENT_URL is set."""
-    url = environment.get(environment.MEMAGENT)
-    if not url:
-        return {}
-    checked = service_url("MEMAGENT_URL", url)
-    return {"memagent_url": checked, "memagent_configured": bool(checked)}
+    return {f"{name}_url": checked, f"{name}_configured": bool(checked)}
 
 
 def _is_default(ledger: Path) -> bool:
@@ -213,10 +205,7 @@ def _is_default(ledger: Path) -> bool:
     return folder is not None and ledger == folder / ledger.name
 
 
-def _serve(serve: ServeConfig) -> ServeConfig:
-    port = environment.get(environment.PORT)
-    if not port:
-        return serve
+def _with_port(serve: ServeConfig, port: str) -> ServeConfig:
     if not (port.isdecimal() and int(port) < 65536):
         raise ConfigInvalid(
             f"ORCHESTRATOR_PORT is {port!r}; it must be a port number", "Set it to a number from 0 to 65535."
@@ -229,7 +218,7 @@ def _read(path: Path) -> FileContent:
         content = tomllib.loads(config_file.read(path))
     except tomllib.TOMLDecodeError as error:
         raise syntax_error(path, error) from error
-    return convert(path, "", content, FileContent)
+    return convert(path, "", content, FileContent) if content else FileContent()
 
 
 def _pipeline(path: Path | None, name: str, table: Any, agents: dict[str, Any]) -> "PipelineConfig":

@@ -107,11 +107,11 @@ class TaskExecutor:
 
         Closing may wait for a lock: it does so in another thread, or `in_this_thread` if nothing is left to run in its loop.
         """
-        self.cancel_all(CLOSING)
         watcher, saver = self._loops[asyncio.get_running_loop()]
         if in_this_thread and not (saver.unsaved or watcher.watched):
-            self.ledger.close()
-        elif lost := await saver.close(partial(in_thread, self.ledger.close)):
+            return self.ledger.close()
+        self.cancel_all(CLOSING)
+        if lost := await saver.close(partial(in_thread, self.ledger.close)):
             _log.error("the ledger did not accept %d RESPONSEs; their REQUESTs will be answered as interrupted", lost)
 
     async def perform(

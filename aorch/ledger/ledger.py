@@ -8,7 +8,7 @@ import os
 from asyncio import Future
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -80,8 +80,6 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._database = Database(path)
-        self.changes = Changes(self._database)
-        """Notifies watchers in event loops after commits."""
         connection = connect(path)
         try:
             _recover(connection, path)
@@ -113,6 +111,11 @@ class Ledger:
                 f"the ledger {self.path} was removed, or another file was put in its place",
                 "Put the file back, or restart this process.",
             )
+
+    @cached_property
+    def changes(self) -> Changes:
+        """Notifies watchers in event loops after commits."""
+        return Changes(self._database)
 
     # Writing
 

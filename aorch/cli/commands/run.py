@@ -52,9 +52,10 @@ def run(
       aorch run uppercase text={body} --batch mails.csv --csv
       aorch run --retry-failed review
     """
-    queue.check(batch.many)
+    many = batch.many
+    queue.check(many)
     batch.check(capability, task)
-    if batch.many:
+    if many:
         from aorch.cli.batch_run import run_batch
 
         raise typer.Exit(run_batch(capability, items or [], task, batch, ledger))

@@ -1,6 +1,6 @@
 """Shows the answer of a task: its data on standard output, and everything else on standard error."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aorch.cli.render.console import complain, note, print_json, print_json_line, print_stderr, print_text
 
@@ -13,8 +13,10 @@ def show_answer(answer: "Answer", as_json: bool) -> int:
     if as_json:
         print_json_line(answer.as_dict())
     elif answer.success or answer.data is not None:
-        text = _single_text(answer.data)
-        if text is None:
+        text = answer.data
+        if isinstance(text, dict) and len(text) == 1:  # the only value of an object stands for it
+            (text,) = text.values()
+        if not isinstance(text, str):
             print_json(answer.data)
         elif text or answer.success:
             print_text(text)
@@ -30,10 +32,3 @@ def show_answer(answer: "Answer", as_json: bool) -> int:
         f" · session {answer.session_id}"
     )
     return answer.failure.exit_code if answer.failure else 0
-
-
-def _single_text(data: Any) -> str | None:
-    """`data` if it is a string, or the only value of an object if that is a string."""
-    if isinstance(data, dict) and len(data) == 1:
-        (data,) = data.values()
-    return data if isinstance(data, str) else None

@@ -41,7 +41,7 @@ def warn(text: str) -> None:
 
 def note(text: str) -> None:
     """Print additional information on stderr if that is a terminal."""
-    if is_terminal(sys.stderr):
+    if sys.stderr.isatty():
         print(_dim(printable(text)), file=sys.stderr)
 
 
@@ -52,9 +52,11 @@ def tell(text: str) -> None:
 
 def print_text(text: str) -> None:
     """Print `text` on stdout, unchanged in a pipe. A newline is added if it does not end with one."""
-    if is_terminal(stdout()):
+    out = standard_output()
+    if out.isatty():
         text = printable(text, lines=True)
-    _write(text if text.endswith("\n") else f"{text}\n")
+    out.write((text if text.endswith("\n") else f"{text}\n").encode("utf-8", "replace"))
+    out.flush()
 
 
 def print_stderr(text: str) -> None:

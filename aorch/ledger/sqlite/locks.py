@@ -33,7 +33,11 @@ class FileLock:
 
     def __init__(self, file: Path, flags: int = 0) -> None:
         with no_fork:
-            self.descriptor = _open(file, flags | os.O_CLOEXEC)
+            try:
+                mode = files.mode(file.parent, *files.FILE)
+                self.descriptor = os.open(file, flags | os.O_RDWR | os.O_CLOEXEC, mode)
+            except PermissionError:  # another user's file: reading is enough to lock it
+                self.descriptor = os.open(file, flags & ~os.O_CREAT | os.O_RDONLY | os.O_CLOEXEC)
             try:
                 fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BaseException:
@@ -183,9 +187,3 @@ def is_held(file: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
-
-
-def _open(file: Path, flags: int) -> int:
-    with contextlib.suppress(PermissionError):
-        return os.open(file, flags | os.O_RDWR, files.mode(file.parent, *files.FILE))
-    return os.open(file, flags & ~os.O_CREAT | os.O_RDONLY)  # another user's file: reading is enough to lock it
