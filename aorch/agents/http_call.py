@@ -4,6 +4,7 @@ docs/agents.md describes the protocol.
 """
 
 import io
+import os
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, NamedTuple, NoReturn
@@ -199,7 +200,8 @@ def _translate(endpoint: Endpoint, url: str, error: Exception) -> NoReturn:
         case aiohttp.ClientConnectorDNSError():
             raise AgentUnreachable(f"{who}: the host was not found: {error.strerror or error.os_error}") from error
         case aiohttp.ClientConnectorError():
-            reason = error.os_error.strerror or str(error.os_error)
+            code = error.os_error.errno or 0
+            reason = os.strerror(code).lower() if code > 0 else error.os_error.strerror or str(error.os_error)
             hint = "" if refusal_in(error.os_error) else "Start it, or correct its url."
             raise AgentUnreachable(f"{who} cannot be reached: {reason}", hint) from error
         case aiohttp.ConnectionTimeoutError():

@@ -102,7 +102,8 @@ def _selected(where: str, table: dict[str, Any]) -> "AgentKind[Any]":
     keys = [key for key in MODULES if key in table]
     if len(keys) == 1:
         return kind_of(keys[0])
-    known = " or ".join(f"`{key}`" for key in MODULES)
+    *most, last = (f"`{key}`" for key in MODULES)
+    known = f"{', '.join(most)} or {last}"
     if keys:
         both = " and ".join(f"`{key}`" for key in keys)
         raise ConfigInvalid(f"{where} has {both}, which select different kinds of agents", "Keep one of them.")

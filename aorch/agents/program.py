@@ -118,7 +118,9 @@ class ProgramAgent(Agent):
             raise CutOff({**said, "stderr": _text(run.stderr)}) from None
         if run.too_long:
             ended = "; the program was killed" if run.exit_code is None else ""
-            return _failure(f"its output is longer than {limit:,} bytes (max_output_bytes){ended}", run.stdout[:KEPT])
+            return _failure(
+                f"the output of the program is longer than {limit:,} bytes (max_output_bytes){ended}", run.stdout[:KEPT]
+            )
         return _answer(run, self.table.ok_exit_codes)
 
     def _environment(self, task_id: str, session_id: str) -> dict[str, str]:
@@ -254,7 +256,7 @@ def _answer(run: ProgramRun, ok: tuple[int, ...]) -> dict[str, Any]:
     ended = {"exit_code": code if code >= 0 else 128 - code, "stderr": stderr}
     if code in ok:
         return {"success": True, **_parsed(run.stdout), **ended}
-    how = f"exit code {code}" if code >= 0 else f"killed by signal {_signal_name(-code)}"
+    how = f"exit code {code}" if code >= 0 else f"the program was killed by signal {_signal_name(-code)}"
     return {**_failure(f"{how}: {stderr.strip()}" if stderr.strip() else how, run.stdout), **ended}
 
 
@@ -272,7 +274,7 @@ def _parsed(output: bytearray) -> dict[str, Any]:
     except InvalidJSON as error:
         if not jsonio.is_nearly_object(document):
             return {"data": {"text": text}}
-        wrong = f"its output is not valid JSON (RFC 8259): {str(error).removeprefix('not JSON: ')}"
+        wrong = f"the output of the program is not valid JSON (RFC 8259): {str(error).removeprefix('not JSON: ')}"
         return {"success": False, "error": wrong, "stdout": jsonio.storable_text(text)}
 
 

@@ -115,7 +115,7 @@ class LineParser:
             start = text.strip()[:60].decode(errors="replace")
             raise UsageError(
                 f"the first line is not JSON, so nothing was run: {start}",
-                f"If {self._defaults.file} is CSV with a header, run: {self._defaults.command()} --csv",
+                f"If {self._defaults.file} is CSV with a header, run `{self._defaults.command()} --csv`.",
             ) from error
 
     def _csv_line(self, row: CsvRow, header: list[str]) -> Line:

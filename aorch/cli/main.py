@@ -134,7 +134,9 @@ def _reported(error: BaseException) -> typer.Exit:
 def _usage_error(error: Any) -> UsageError:
     """An argument error of Typer as a UsageError."""
     message = error.format_message().rstrip(".")
-    message = message.replace("a valid float", "a number").replace("a valid int", "an int")
+    message = re.sub(r"a valid float( range)?", "a number", message)
+    message = re.sub(r"a valid int(eger)?( range)?", "an integer", message)
+    message = re.sub(r"^Got unexpected extra arguments?(?:\(s\))? \((.*)\)$", r"unexpected argument '\1'", message)
     message = re.sub(r"not in the range x>=(\S+)$", r"less than \1", message)
     message = re.sub(r"not in the range (\S+)<=x<=(\S+)$", r"not between \1 and \2", message)
     context = getattr(error, "ctx", None)

@@ -96,7 +96,7 @@ class OutboundConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         list[str],
         Meta(
             description="Private networks to which such requests may go, such as 10.0.0.0/8. Requests to this machine are"
-            " also allowed while the service listens only on it."
+            " also allowed while the service listens only on this machine."
         ),
     ] = []
 

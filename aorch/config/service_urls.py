@@ -21,7 +21,7 @@ def service_url(where: str, url: str) -> str:
         return ""
     if fault_of(url) or not _URL.fullmatch(url):
         raise ConfigInvalid(
-            f"{where} is not a valid URL of a service",
+            f"{where} is not a valid service URL",
             f"Write http://HOST:PORT without user and password, or {OFF}.",
         )
     return url.rstrip("/")

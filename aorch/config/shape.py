@@ -102,7 +102,7 @@ def _plain(reason: str) -> str:
     reason = reason.replace(" | null`", "`")
     for typed, plain in _TYPES.items():
         reason = reason.replace(f"`{typed}`", plain)
-    reason = re.sub("^Object missing required field `(.*)`", r"missing key \1", reason)
+    reason = re.sub("^Object missing required field `(.*)`", r"the key \1 is missing", reason)
     return reason.replace("Invalid enum value", "invalid value")
 
 

@@ -162,7 +162,7 @@ def _write(file: Path, data: bytes) -> None:
 
 
 def _copy_mode(old: os.stat_result, descriptor: int) -> None:
-    """Owner first, since a change of owner clears bits of the mode; only root may change it."""
+    """Copy the owner (if the caller is root) and the mode. The owner comes first, because changing it clears bits of the mode."""
     with suppress(PermissionError):
         os.fchown(descriptor, old.st_uid, old.st_gid)
     os.fchmod(descriptor, old.st_mode & 0o7777)

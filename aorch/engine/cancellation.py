@@ -15,10 +15,10 @@ LOOK_S = 0.05
 class CancellationWatcher:
     """Resolves the `done` future of each REQUEST that runs in one event loop when it times out or is cancelled.
 
-    While tasks run, the ledger is checked for cancellations every LOOK_S, if any process has committed since; the first
-    time LOOK_S after a start, when most tasks have ended. One timer, set to the earliest timeout, serves all REQUESTs (a
-    timer for each takes 1.4 µs). Once `closed_by` is set, everything that runs or starts here counts as cancelled by that
-    name.
+    While tasks run, the ledger is checked for cancellations every LOOK_S, if any process has committed since. The
+    first check is LOOK_S after a start: by then most tasks have ended. One timer, set to the earliest timeout, serves all
+    REQUESTs (a timer for each takes 1.4 µs). Once `closed_by` is set, everything that runs or starts here counts as
+    cancelled by that name.
     """
 
     def __init__(self, ledger: Ledger, loop: asyncio.AbstractEventLoop, closed_by: list[str]) -> None:

@@ -31,8 +31,8 @@ async def wait_for_all(path: Path, contract_ids: list[str], timeout_s: float | N
     except TimeoutError:
         missing = [one for one, task in zip(contract_ids, asked, strict=True) if not task.done()]
         raise WaitedTooLong(
-            f"not answered within {timeout_s:g} s: {', '.join(missing)}",
-            "Is an `aorch worker` running, and does an agent in its aorch.toml have the capability?",
+            f"no answer within {timeout_s:g} s: {', '.join(missing)}",
+            "Check that an `aorch worker` runs, and that an agent in its aorch.toml has the capability.",
         ) from None
     finally:
         for task in asked:

@@ -151,7 +151,7 @@ def _contract(text: bytes, location: str) -> ContractInFile:
     try:
         return location, _row(_decode(text))
     except msgspec.ValidationError as error:
-        raise UsageError(f"{location}: {_reason(error)}", "Each line must be the JSON form of one contract.") from error
+        raise UsageError(f"{location}: {_reason(error)}", "Each item must be the JSON form of one contract.") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidJSON(
             f"{location} is not JSON: {jsonio.reason_of(error)}",
@@ -181,9 +181,24 @@ def _decode_python_json(text: bytes) -> Any:
         return None
 
 
+_PLAIN = {
+    "object": "an object",
+    "array": "a list",
+    "str": "a string",
+    "int": "an integer",
+    "float": "a number",
+    "bool": "true or false",
+}
+
+
 def _reason(error: msgspec.ValidationError) -> str:
     reason, _, path = str(error).partition(" - at `$.")
-    return f"{path.rstrip('`')}: {reason}" if path else reason
+    if reason.startswith("Object missing required field"):
+        return f"the field {reason.split('`')[1]} is missing"
+    reason = reason.replace(" | null`", "`")
+    for typed, plain in _PLAIN.items():
+        reason = reason.replace(f"`{typed}`", plain)
+    return f"{path.rstrip('`')}: {reason[:1].lower()}{reason[1:]}" if path else f"{reason[:1].lower()}{reason[1:]}"
 
 
 def _row(form: Any) -> Record:

@@ -102,7 +102,7 @@ _ROUNDS = 8
 
 
 def is_deeper_than(most: int, raw: bytes) -> bool:
-    """Whether `raw`, if it is JSON, has more than `most` levels. Uses functions of C only, and is faster than parsing."""
+    """Whether `raw`, if it is JSON, has more than `most` levels. Uses only C functions, so it is faster than parsing."""
     if b"\\" in raw:
         raw = raw.replace(b"\\\\", b"").replace(b'\\"', b"")
     brackets = b"".join(raw.split(b'"')[::2]).translate(_AS_LISTS, _NO_BRACKETS)

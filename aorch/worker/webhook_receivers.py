@@ -34,7 +34,7 @@ class Receivers:
 
     @contextmanager
     def giving_up(self, url: str) -> Iterator[None]:
-        """Call `url` no more while the block runs, which gives up its webhooks in the ledger."""
+        """Stop calling `url` while the block runs; the block gives up the webhooks of `url` in the ledger."""
         self._gone.add(url)
         try:
             yield
@@ -42,7 +42,7 @@ class Receivers:
             self._gone.discard(url)
 
     def begin(self, url: str) -> bool:
-        """Count a webhook as in flight. Returns False if its host gets no more now."""
+        """Count a webhook as in flight. Returns False if its host has reached its limit."""
         host = host_of(url)
         if self._in_flight[host] >= self._most(host):
             return False

@@ -158,7 +158,7 @@ def test_an_exit_code_other_than_0_is_a_failure_with_the_end_of_stderr(home: Hom
 def test_a_program_that_a_signal_ended_says_which(home: Home, number: str, name: str) -> None:
     worker(home, "sh", "-c", f"kill -{number} $$")
     done = home.aorch("run", "work")
-    assert (done.code, done.err) == (10, f"error: killed by signal {name}\n")
+    assert (done.code, done.err) == (10, f"error: the program was killed by signal {name}\n")
 
 
 def test_broken_utf_8_is_replaced_and_kept(home: Home) -> None:

@@ -42,7 +42,7 @@ def test_a_program_that_prints_a_gigabyte_is_ended_at_the_limit_which_is_all_tha
     worker(home, "head", "-c", "1000000000", "/dev/zero")
     code, peak, err = peak_memory(home, "run", "work")
     assert code == 10
-    assert err.startswith("error: its output is longer than 10,485,760 bytes (max_output_bytes)")
+    assert err.startswith("error: the output of the program is longer than 10,485,760 bytes (max_output_bytes)")
     assert err.count("\n") == 1
     assert peak - usual < 10 * MiB + 6 * MiB
     assert "10,485,760" in ends_of(home)[-1][2]

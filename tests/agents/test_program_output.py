@@ -83,7 +83,7 @@ def test_of_an_output_that_passes_the_limit_the_beginning_is_kept(home: Home) ->
 def test_what_is_nearly_json_is_an_error_that_says_so_and_is_kept(home: Home, out: str) -> None:
     done = lint(home, out, 0, "--json")
     assert (done.code, done.json["data"]) == (10, None)
-    assert done.json["error"].startswith("its output is not valid JSON (RFC 8259): ")
+    assert done.json["error"].startswith("the output of the program is not valid JSON (RFC 8259): ")
     assert recorded(home)[1]["stdout"] == out
 
 
@@ -91,7 +91,7 @@ def test_what_is_nearly_json_is_printed_and_told_after_an_exit_code_too(home: Ho
     done = lint(home, '{"a": NaN}', 3)
     assert (done.code, done.out) == (10, '{"a": NaN}\n')
     assert "error: exit code 3" in done.err
-    assert "; its output is not valid JSON (RFC 8259): " in done.err
+    assert "; the output of the program is not valid JSON (RFC 8259): " in done.err
 
 
 # Exit codes that are success

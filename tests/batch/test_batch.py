@@ -83,7 +83,7 @@ def test_a_first_line_that_is_not_json_is_rejected_once_with_a_hint_at_csv(home:
     assert (done.code, done.out, statuses(home)) == (2, "", [])
     assert done.err.splitlines() == [
         f"error: the first line is not JSON, so nothing was run: {first.strip()}",
-        "hint: If b c.csv is CSV with a header, run: aorch run once --batch 'b c.csv' --csv",
+        "hint: If b c.csv is CSV with a header, run `aorch run once --batch 'b c.csv' --csv`.",
     ]
 
 

@@ -109,7 +109,7 @@ CASES = [
         case
         for name in ("TRACE_URL", "MEMAGENT_URL")
         for url in ("x", "http://", "http://ann:pa55@h", "http://h:99999", LATIN, "ftp://h")
-        for case in each(2, f"{name} is not a valid URL of a service", ("status",), environment={name: url})
+        for case in each(2, f"{name} is not a valid service URL", ("status",), environment={name: url})
     ],
     *each(14, "File name too long", ECHO, ("contracts", "list"), environment={"AORCH_LEDGER": LONG}),
     *each(2, "", ECHO, environment={"AORCH_SESSION_ID": LATIN}),

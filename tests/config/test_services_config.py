@@ -45,7 +45,7 @@ def test_memagent_s_address_is_validated_and_can_be_switched_off(environment: py
     environment.setenv("MEMAGENT_URL", "off")
     assert (settings.load().memagent_url, settings.load().memagent_configured) == ("", False)
     environment.setenv("MEMAGENT_URL", "http://ann:secret@127.0.0.1:9")
-    with pytest.raises(ConfigInvalid, match="MEMAGENT_URL is not a valid URL of a service") as raised:
+    with pytest.raises(ConfigInvalid, match="MEMAGENT_URL is not a valid service URL") as raised:
         settings.load()
     assert "secret" not in f"{raised.value}{raised.value.hint}"
 

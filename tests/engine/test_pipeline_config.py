@@ -80,10 +80,10 @@ def test_a_pipeline_is_called_over_http(home: Home) -> None:
 
 WRONG = [
     ('x = 1\nsteps = [{name="a", capability="c"}]', "unknown key pipelines.p.x"),
-    ("description = 'no steps'", "pipelines.p: missing key steps"),
+    ("description = 'no steps'", "pipelines.p: the key steps is missing"),
     ("steps = []", "pipelines.p has no steps"),
     ('steps = [{name="a", capability="c"}]\ntimeout_s = 0', "pipelines.p.timeout_s is 0"),
-    ('steps = [{name="a"}]', "pipelines.p.steps.a: missing key capability"),
+    ('steps = [{name="a"}]', "pipelines.p.steps.a: the key capability is missing"),
     ('steps = [{name="a", capability=""}]', "pipelines.p.steps.a.capability is empty"),
     ('steps = [{name="a.b", capability="c"}]', "pipelines.p.steps.a.b.name is 'a.b'"),
     ('steps = [{name="a", capability="c", foo=1}]', "unknown key pipelines.p.steps.a.foo"),

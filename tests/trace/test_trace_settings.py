@@ -35,5 +35,5 @@ def test_an_invalid_url_is_rejected_without_repeating_it(home: Home, url: str) -
     home.environment["TRACE_URL"] = url
     done = home.aorch("status")
     assert done.code == 2
-    assert "TRACE_URL is not a valid URL of a service" in done.err
+    assert "TRACE_URL is not a valid service URL" in done.err
     assert "secret" not in done.err

@@ -85,7 +85,7 @@ FIRST_SESSIONS = _page(is_first=True)
 """The first sessions in the order of their ids: id, contracts, first and last `created_at`."""
 
 SESSIONS_AFTER = _page(is_first=False)
-"""The same for the sessions after one."""
+"""Like the statement above, for the sessions after a given one."""
 
 
 def _not_indexed() -> ScalarSelect[int]:

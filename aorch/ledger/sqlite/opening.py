@@ -22,7 +22,7 @@ from aorch.ledger.sqlite.statements import REVISION
 def connect(path: Path) -> Connection:
     """A connection for writing to the ledger at `path`, which is created or upgraded if necessary.
 
-    In autocommit mode: `transaction` begins one. Raises LedgerError.
+    It is in autocommit mode; `transaction` starts a transaction. Raises LedgerError.
     """
     if not files.may_write(path):
         try:
@@ -57,7 +57,7 @@ def open_without_upgrade(path: Path) -> Connection:
 
 
 def is_outdated(connection: Connection, path: Path) -> bool:
-    """Whether a process has written to a file that `connection` opened as immutable: then reopen it."""
+    """Whether a process has written to the file that `connection` opened as immutable. If so, reopen it."""
     return connection.read_at is not None and connection.read_at != files.state(path)
 
 
