@@ -200,9 +200,10 @@ def _translate(endpoint: Endpoint, url: str, error: Exception) -> NoReturn:
         case aiohttp.ClientConnectorDNSError():
             raise AgentUnreachable(f"{who}: the host was not found: {error.strerror or error.os_error}") from error
         case aiohttp.ClientConnectorError():
-            code = error.os_error.errno or 0
+            is_refused = refusal_in(error.os_error) is not None
+            code = 0 if is_refused else error.os_error.errno or 0
             reason = os.strerror(code).lower() if code > 0 else error.os_error.strerror or str(error.os_error)
-            hint = "" if refusal_in(error.os_error) else "Start it, or correct its url."
+            hint = "" if is_refused else "Start it, or correct its url."
             raise AgentUnreachable(f"{who} cannot be reached: {reason}", hint) from error
         case aiohttp.ConnectionTimeoutError():
             raise AgentUnreachable(f"{who} cannot be reached: no connection within the time limit") from error

@@ -154,7 +154,7 @@ def _contract(text: bytes, location: str) -> ContractInFile:
         raise UsageError(f"{location}: {_reason(error)}", "Each item must be the JSON form of one contract.") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidJSON(
-            f"{location} is not JSON: {jsonio.reason_of(error)}",
+            f"{location}: not JSON: {jsonio.reason_of(error)}",
             "Pass a file that `aorch contracts export` wrote, or a session file of the JSON store.",
         ) from error
     except (UsageError, ValueError, OverflowError) as error:

@@ -120,7 +120,7 @@ async def test_a_busy_endpoint_says_when_it_can_be_called_again(server: Endpoint
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("http://127.0.0.1:1", "cannot be reached: Connect call failed"),
+        ("http://127.0.0.1:1", "cannot be reached: connection refused"),
         ("http://169.254.169.254", "cannot be reached: 169.254.169.254 is .*, to which aorch never connects"),
         ("http://no-such-host.invalid", "the host was not found"),
     ],

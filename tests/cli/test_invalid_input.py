@@ -67,7 +67,7 @@ CASES = [
     *each(2, "cannot write", *option("--output", "folder", LONG, after=("contracts", "export"))),
     *each(2, "cannot read", ("contracts", "import", "folder"), ("contracts", "import", LONG)),
     *each(2, "error:", *option("--token-file", "folder", LONG, "~nosuchuser/x", after=("serve", "--port", "0"))),
-    *each(12, "does not exist", ("config", "trust", "nope"), ("config", "trust", LONG), ("config", "trust", LATIN)),
+    *each(12, "file not found", ("config", "trust", "nope"), ("config", "trust", LONG), ("config", "trust", LATIN)),
     *each(12, "file not found", ("contracts", "import", LATIN)),
     *each(2, "no home directory", ("config", "trust", "~nosuchuser/x")),
     # texts that are not UTF-8
