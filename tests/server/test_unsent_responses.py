@@ -34,9 +34,15 @@ async def test_the_connections_that_have_waited_for_longest_are_closed_if_there_
     assert not lines[3].aborted
 
 
-async def test_a_page_without_room_is_rejected() -> None:
-    unsent, slow = UnsentResponses(most=10, patience_s=60.0, room_s=0.05), Line()
+def filled(patience_s: float, room_s: float) -> tuple[UnsentResponses, Line]:
+    """Without room, because of one slow client."""
+    unsent, slow = UnsentResponses(most=10, patience_s=patience_s, room_s=room_s), Line()
     unsent.add(slow, 11)
+    return unsent, slow
+
+
+async def test_a_page_without_room_is_rejected() -> None:
+    unsent, slow = filled(patience_s=60.0, room_s=0.05)
     with pytest.raises(HttpError, match="slow clients"):
         async with unsent.room():
             pass
@@ -44,8 +50,7 @@ async def test_a_page_without_room_is_rejected() -> None:
 
 
 async def test_pages_start_when_a_slow_client_has_taken_its_response() -> None:
-    unsent, slow = UnsentResponses(most=10, patience_s=60.0, room_s=5.0), Line()
-    unsent.add(slow, 11)
+    unsent, slow = filled(patience_s=60.0, room_s=60.0)
     asyncio.get_running_loop().call_later(0.01, unsent.remove, slow)
     for _ in range(20):
         async with unsent.room():
@@ -54,8 +59,7 @@ async def test_pages_start_when_a_slow_client_has_taken_its_response() -> None:
 
 
 async def test_a_page_waits_no_longer_than_the_patience_with_slow_clients() -> None:
-    unsent, slow = UnsentResponses(most=10, patience_s=0.05, room_s=5.0), Line()
-    unsent.add(slow, 11)
+    unsent, slow = filled(patience_s=0.05, room_s=60.0)
     async with unsent.room():
         assert slow.aborted
 

@@ -67,21 +67,25 @@ def assert_each_delivered_once_in_order(home: Home, double: Double) -> None:
     assert double.collisions == []
 
 
+def kill_ten_times(home: Home, double: Double, *, after: int, until: int) -> None:
+    """Kill Trace each time that `after` more contracts have arrived, and wait until `until` have and no delivery is due."""
+    kills, end = 0, time.monotonic() + LONGEST_S
+    while kills < 10 or double.count < until or status(home)["due"]:
+        assert time.monotonic() < end, (kills, double.count, status(home))
+        if kills < 10 and double.count > after * (kills + 1):
+            pause(random.uniform(0, 0.01))  # so that it is killed at any point of a request
+            double.restart()
+            kills += 1
+
+
 def test_five_thousand_contracts_of_four_processes_survive_ten_kills_of_trace(home: Home) -> None:
-    kills = 0
     with doubling(home.folder / "trace") as double, ExitStack() as running:
         home.environment["TRACE_URL"] = double.url
         double.mode(delay_s=0.002)
         servers = [running.enter_context(serving(home)) for _ in range(4)]
         asyncio.run(ask_all(servers, 625, sessions=125))
         assert home.rows("SELECT count(*) FROM contracts") == [(5000,)]
-        end = time.monotonic() + LONGEST_S
-        while kills < 10 or double.count < 4900 or status(home)["due"]:
-            assert time.monotonic() < end, status(home)
-            if kills < 10 and double.count > 400 * (kills + 1):
-                pause(random.uniform(0, 0.01))  # so that it is killed at any point of a request
-                double.restart()
-                kills += 1
+        kill_ten_times(home, double, after=400, until=4900)
     found = status(home)
     assert (found["due"], found["delivered"], found["parked"]) == (0, 5000, 0)
     assert_each_delivered_once_in_order(home, double)
@@ -116,20 +120,13 @@ def test_contracts_are_delivered_once_despite_forty_kills_of_push(home: Home) ->
 def test_contracts_of_sessions_that_trace_does_not_read_back_are_never_delivered_twice(home: Home) -> None:
     """Only deliveries in doubt are parked."""
     put(home.ledger, *(row for number in range(2) for row in pairs(250, f"s{number}")))
-    kills = 0
     with doubling(home.folder / "trace") as double:
         home.environment["TRACE_URL"] = double.url
         double.mode(delay_s=0.002)
-        end = time.monotonic() + LONGEST_S
         with serving(home):
-            while kills < 10 or double.count < 980 or status(home)["due"]:
-                assert time.monotonic() < end, (kills, double.count, status(home))
-                if kills < 10 and double.count > 80 * (kills + 1):
-                    pause(random.uniform(0, 0.01))
-                    double.restart()
-                    kills += 1
+            kill_ten_times(home, double, after=80, until=980)
     found = status(home)
-    assert len(found["parked_deliveries"]) <= kills
+    assert len(found["parked_deliveries"]) <= 10
     unknown = {each["contract_id"] for each in found["parked_deliveries"]}
     there = [key.split(":")[0] for key in double.keys]
     assert len(there) == len(set(there))
