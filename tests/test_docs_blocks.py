@@ -26,7 +26,13 @@ PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md")])
 PROGRAM = str(Path(sys.executable).with_name("aorch"))
 FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 ALL = [(page, kind, block) for page in PAGES for kind, block in FENCE.findall(page.read_text())]
-ELSEWHERE = {"console": "test_docs_run.py", "text": "output", "json": "output"}
+ELSEWHERE = {
+    "console": "test_docs_run.py",
+    "text": "output",
+    "json": "output",
+    "sh": "test_writing_agents.py",
+    "javascript": "test_writing_agents.py",
+}
 PRINTED = {
     "README.md": r"\{'text': 'Hello, Ann!'\} 01\w{24}\n\{'text': 'Hello, Bob!'\} 01\w{24}\n",
     "batches.md": r"\{'text': 'hi'\} \{'message': 'Echo: hi'\}\n",

@@ -1,5 +1,7 @@
 """Agents execute tasks: the base class `Agent`, and the built-in kinds."""
 
+from typing import TYPE_CHECKING, Any
+
 from aorch.agents.base import (
     Agent,
     AgentAnswer,
@@ -12,6 +14,9 @@ from aorch.agents.base import (
 )
 from aorch.agents.example import ExampleAgent
 
+if TYPE_CHECKING:
+    from aorch.agents.agent_server import serve
+
 __all__ = [
     "Agent",
     "AgentAnswer",
@@ -22,4 +27,14 @@ __all__ = [
     "AgentTask",
     "ExampleAgent",
     "RetryPolicy",
+    "serve",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import `serve` when it is first used, because it needs aiohttp."""
+    if name != "serve":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from aorch.agents.agent_server import serve  # noqa: PLC0415  see above
+
+    return serve

@@ -2,8 +2,8 @@
 it gets.
 """
 
+import os
 import re
-import secrets
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -78,7 +78,8 @@ def trace_context(task: Mapping[str, Any]) -> dict[str, str]:
     given = task.get("metadata") or {}
     parent, state = given.get("traceparent"), given.get("tracestate")
     if not (isinstance(parent, str) and _TRACEPARENT.fullmatch(parent)):
-        return {"traceparent": f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"}
+        random = os.urandom(24).hex()
+        return {"traceparent": f"00-{random[:32]}-{random[32:]}-01"}
     context = {"traceparent": parent}
     if isinstance(state, str) and state.isascii() and state.isprintable():
         context["tracestate"] = state

@@ -181,19 +181,18 @@ class EndpointKind(AgentKind[EndpointConfig]):
 
     def make(self, agent_id: str, table: EndpointConfig, config: Config, secrets: frozenset[str]) -> HttpAgent:
         """The agent of that table."""
-        return HttpAgent(
+        agent = HttpAgent(
             agent_id,
-            table.name or agent_id,
-            table.description or table.url,
+            agent_id,
+            table.url,
             endpoint=table.url,
             capabilities=[declared.named(name) for name, declared in table.capabilities.items()],
             token_env=table.token_env,
             health=table.health,
             max_output_bytes=table.max_output_bytes,
-            timeout_s=table.timeout_s,
-            idle_timeout_s=table.idle_timeout_s,
-            concurrency=table.concurrency,
         )
+        table.apply(agent)
+        return agent
 
     def table_of(self, request: AddRequest) -> tuple[str, dict[str, Any]]:
         """The ID, the address and the capabilities; without `--capability`, those that the endpoint reports."""
