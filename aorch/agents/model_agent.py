@@ -41,8 +41,6 @@ CONNECT_S = 3.0
 FRESH_S = 60.0
 """How long an accepted connection, or an answer, counts as a check: services check their agents every few seconds."""
 
-_BUSY, _LOST = frozenset((429, 503, 529)), frozenset((502, 504))
-
 
 class Prompt(NamedTuple):
     """A capability with its prompt, and the JSON Schema of its result (None: the result is text)."""
@@ -173,9 +171,9 @@ class ModelAgent(Agent):
             )
             return AgentFailed(f"{self._address} rejected the API key (HTTP {error.status})", wanted)
         said = f"{self._address} answered HTTP {error.status}: {error}"
-        if error.status in _BUSY and "insufficient_quota" not in error.document:
+        if error.is_busy:
             return AgentBusy(said, retry_after_s=error.retry_after_s)
-        if error.status in _LOST:
+        if error.status in (502, 504):
             return AgentLost(said)
         return AgentFailed(said, f"Check `model` and `base_url` in {table}." if error.status == 404 else "")
 

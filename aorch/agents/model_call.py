@@ -134,6 +134,11 @@ class ModelRejected(ModelError):
         self.retry_after_s = retry_after_s
 
     @property
+    def is_busy(self) -> bool:
+        """Whether a rate limit was reached or the server is overloaded. (OpenAI also sends 429 if there is no money left.)"""
+        return self.status in (429, 503, 529) and "insufficient_quota" not in self.document
+
+    @property
     def is_about_key(self) -> bool:
         """Whether the server rejects the key. Servers quote keys, or parts of them, in such errors."""
         return self.status in (401, 403)

@@ -3,8 +3,6 @@
 import asyncio
 import logging
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +12,7 @@ from doubles import running
 from homes import Home
 from llm_blocks import OPERATIONS, PROVIDERS, Configured, assert_stood_in, block_by, configured, reason
 from llm_double import KEY, LlmDouble
+from model_agents import python_without
 
 from aorch.config import settings
 from aorch.config.settings import LlmConfig
@@ -67,9 +66,10 @@ def test_if_the_model_fails_the_local_block_has_the_reason(
     assert "\x1b" not in reason(block)
 
 
-def test_an_html_page_counts_as_an_answer_that_was_cut_off(configured: Configured) -> None:
+def test_an_html_page_is_not_an_answer(configured: Configured) -> None:
     with running(LlmDouble("html")) as double:
-        assert_stood_in(block_by(configured(double), OPERATIONS), OPERATIONS, "cut off, twice")
+        why = "sent an answer of the type text/html, not an event stream"
+        assert_stood_in(block_by(configured(double), OPERATIONS), OPERATIONS, why)
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
@@ -211,19 +211,10 @@ def test_without_a_configured_key_no_key_is_sent(configured: Configured) -> None
     assert double.keys == [""]
 
 
-def test_without_the_anthropic_package_the_error_says_how_to_install_it(home: Home) -> None:
-    python = (
-        "import sys; sys.modules['anthropic'] = None\n"
-        "from aorch.config.settings import LlmConfig; from aorch.memory.llm.llm_client import LlmClient\n"
-        "try: LlmClient(LlmConfig())\n"
-        "except Exception as error: print(type(error).__name__, error, error.hint)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", python],
-        env={**home.environment, "ANTHROPIC_API_KEY": KEY},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    assert done.stdout == "ConfigInvalid the package `anthropic` is not installed pip install 'aorch[anthropic]'\n"
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_without_the_package_the_error_says_how_to_install_it(provider: str, home: Home) -> None:
+    home.write("aorch.toml", f'[llm]\nprovider = "{provider}"\nmodel = "m"\nurl = "http://127.0.0.1:1"\n')
+    home.environment["ANTHROPIC_API_KEY"] = KEY
+    done = python_without(provider, home, "-m", "aorch", "compress", "--all", "--via", "llm")
+    assert (done.returncode, f"error: the package `{provider}` is not installed" in done.stderr) == (2, True)
+    assert f"hint: Run `aorch plugins install {provider}`, or `pip install 'aorch[{provider}]'`." in done.stderr

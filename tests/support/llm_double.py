@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 from doubles import Double
+from model_streams import Said, completions, messages
 
 from aorch.memory.block import SECTIONS
 
@@ -45,7 +46,7 @@ class LlmDouble(Double):
         if mode == "html":
             return 200, b"<html>welcome</html>", {"Content-Type": "text/html"}
         claims = claims_of(self.text(body), mode)
-        return 200, (_messages if anthropic else _completions)(mode, claims, body), {}
+        return 200, (messages if anthropic else completions)(_said(mode, claims, anthropic)), {}
 
     @staticmethod
     def text(body: dict[str, Any]) -> str:
@@ -137,22 +138,8 @@ def _content(mode: str, claims: Claims) -> str:
     return text[: len(text) * 2 // 3] if mode == "truncated" else text
 
 
-def _messages(mode: str, claims: Claims, body: dict[str, Any]) -> dict[str, Any]:
-    content: dict[str, Any] = {"type": "text", "text": _content(mode, claims)}
-    if mode not in ("prose", "fenced", "truncated", "no_schema"):
-        content = {"type": "tool_use", "id": "toolu_1", "name": body["tools"][0]["name"], "input": claims}
-    return {
-        "id": "msg_1", "type": "message", "role": "assistant", "model": body["model"], "content": [content],
-        "stop_reason": "max_tokens" if mode == "truncated" else "end_turn", "stop_sequence": None,
-        "usage": {"input_tokens": 1000, "output_tokens": 100},
-    }  # fmt: skip
-
-
-def _completions(mode: str, claims: Claims, body: dict[str, Any]) -> dict[str, Any]:
-    message = {"role": "assistant", "content": _content(mode, claims)}
-    # a server without a finish reason: only the text shows that it was cut off
-    choice = {"index": 0, "message": message, "finish_reason": "stop"}
-    return {
-        "id": "1", "object": "chat.completion", "model": body["model"], "choices": [choice],
-        "usage": {"prompt_tokens": 1000, "completion_tokens": 100},
-    }  # fmt: skip
+def _said(mode: str, claims: Claims, anthropic: bool) -> Said:
+    # of a server without a stop reason for it, only the text shows that it was cut off
+    stop = "limit" if mode == "truncated" and anthropic else "end"
+    as_tool = anthropic and mode not in ("prose", "fenced", "truncated", "no_schema")
+    return Said(_content(mode, claims), stop, (1000, 100, None), as_tool=as_tool)

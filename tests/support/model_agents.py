@@ -1,7 +1,11 @@
 """Agents that ask a model, for tests."""
 
 import json
+import subprocess
+import sys
+import sysconfig
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from homes import Home
@@ -33,3 +37,20 @@ def metadata(home: Home) -> Mapping[str, Any]:
     found: dict[str, Any] = json.loads(text)
     found.pop("duration_ms")
     return found
+
+
+def python_without(package: str, home: Home, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in an environment without that package: one with links to all other packages of this one."""
+    packages = home.folder / "packages"
+    packages.mkdir()
+    for entry in Path(sysconfig.get_path("purelib")).iterdir():
+        if not entry.name.startswith(package):
+            (packages / entry.name).symlink_to(entry)
+    return subprocess.run(
+        [sys.executable, "-S", *arguments],
+        cwd=home.folder,
+        env={**home.environment, "PYTHONPATH": f"{Path(__file__).parents[2]}:{packages}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
