@@ -214,6 +214,10 @@ class Agent(ABC):
         """The names of the environment variables that its program gets in addition to those of this process."""
         return []
 
+    def preview(self, task: AgentTask) -> dict[str, str]:
+        """What `execute` would send or run for `task`, as labelled texts such as `{"command": "wc -w"}`. Runs nothing."""
+        return {}
+
     def asks_for(self) -> list[str]:
         """The capabilities of other agents that it calls, as far as they are known before it runs."""
         return []

@@ -20,7 +20,7 @@ import msgspec
 from aorch import jsonio
 from aorch.agents import program_process
 from aorch.agents.agent_kind import AddOption, AddRequest, AgentConfig, AgentKind, CapabilityConfig, check_positive
-from aorch.agents.base import Agent, AgentCapability, CutOff
+from aorch.agents.base import Agent, AgentCapability, AgentTask, CutOff
 from aorch.agents.program_process import ProgramRun
 from aorch.config import config_file, environment, templates
 from aorch.config.settings import Config
@@ -91,6 +91,17 @@ class ProgramAgent(Agent):
         if found is None:
             return f"its program {program!r} is not on PATH and not an executable file"
         return _script_problem(found)
+
+    def preview(self, task: AgentTask) -> dict[str, str]:
+        """The command line as a shell would take it, and its standard input if `stdin` is set."""
+        arguments = [templates.fill_text(argument, task["parameters"]) for argument in self.table.command]
+        if self.table.stdin is None:
+            return {"command": shlex.join(arguments)}
+        hidden = dict.fromkeys(self._variables, "…")
+        return {
+            "command": shlex.join(arguments),
+            "stdin": templates.fill_text(self.table.stdin, task["parameters"], hidden),
+        }
 
     async def execute(self, task: dict[str, Any]) -> dict[str, Any]:
         """Run the program for `task`."""

@@ -166,4 +166,5 @@ def _task_again(request: Record, metadata: dict[str, Any], session_id: str, time
         timeout_s=timeout_s,
         from_agent=request.from_agent,
         annotations={**kept, "retry_of": request.contract_id},
+        require=object_in(object_in(metadata, "routing"), "require"),
     )

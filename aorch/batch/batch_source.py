@@ -65,6 +65,7 @@ class BatchRequest:
     session_id: str | None = None
     agent_id: str | None = None
     timeout_s: float | None = None
+    require: dict[str, str] = field(default_factory=dict)
     csv: bool = False
     name: str | None = None
     resume: bool = False
@@ -111,6 +112,7 @@ class BatchFile:
             request.context,
             request.agent_id,
             request.timeout_s,
+            request.require,
             request.file,
         )
         # the keys of lines depend on this list: if its order or an element changes, every line counts as new

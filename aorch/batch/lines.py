@@ -30,6 +30,7 @@ class _TaskFields(msgspec.Struct, forbid_unknown_fields=True):
     id: str | int | None = None
     context: dict[str, Any] | None = None
     agent_id: str | None = None
+    require: dict[str, str] | None = None
     timeout_s: float | None = None
 
 
@@ -41,6 +42,7 @@ _EXPECTED = {
     "id": "a string or an integer",
     "context": "a JSON object",
     "agent_id": "a string",
+    "require": "a JSON object of labels",
     "timeout_s": "a number of seconds",
 }
 _decode = msgspec.json.Decoder(_TaskFields).decode
@@ -62,6 +64,7 @@ class Defaults:
     context: dict[str, Any] = field(default_factory=dict)
     agent_id: str | None = None
     timeout_s: float | None = None
+    require: dict[str, str] = field(default_factory=dict)
     file: str = "FILE"
 
     def command(self, items: str = "", capability: str | None = None) -> str:
@@ -181,6 +184,7 @@ class LineParser:
             defaults.agent_id if fields.agent_id is None else fields.agent_id,
             defaults.timeout_s if fields.timeout_s is None else fields.timeout_s,
             annotations={} if fields.priority is None else {"priority": fields.priority},
+            require=defaults.require if fields.require is None else fields.require,
         )
 
     def _from_row(self, number: int, line_id: str | int, row: dict[str, Any], text: bytes, size: int) -> Line:
@@ -200,6 +204,7 @@ class LineParser:
             defaults.context,
             defaults.agent_id,
             defaults.timeout_s,
+            require=defaults.require,
         )
         return self._line(number, line_id, task, text, size, None)
 

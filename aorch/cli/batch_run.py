@@ -16,7 +16,7 @@ from aorch.cli.parameters_cli import parse_object, parse_templates, split
 from aorch.cli.render.batch_output import FLUSH_S, ResultWriter, StandardResults, next_steps, show_progress, summary
 from aorch.cli.render.console import printable, warn
 from aorch.cli.streams import set_aside, standard_input
-from aorch.cli.task_run import check_task_options
+from aorch.cli.task_run import check_task_options, read_labels
 from aorch.config import settings
 from aorch.errors import AorchError, LedgerError, UsageError
 from aorch.logs import warn_of_agents
@@ -67,6 +67,7 @@ def _source(
         session_id=task.session if task.session is not None else config.session_id,
         agent_id=task.agent,
         timeout_s=task.timeout,
+        require=read_labels(task.require),
         csv=batch.csv,
         name=batch.batch_name,
         resume=batch.resume,

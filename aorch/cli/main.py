@@ -17,6 +17,7 @@ from aorch.process.signals import set_handler
 
 COMMANDS = {
     "run": "Run a task by capability",
+    "rerun": "Run a recorded task again, as a new one",
     "contracts": "List, follow, export and import contracts",
     "agents": "List, add and check agents",
     "status": "Show a summary of the ledger, agents and services",

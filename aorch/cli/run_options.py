@@ -40,6 +40,12 @@ class TaskOptions(OptionGroup):
             autocompletion=complete_agents,
         ),
     ] = None
+    require: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--require", metavar="LABEL=VALUE", help="Use only agents with this label (or version); repeatable."
+        ),
+    ] = None
     context: Annotated[
         str | None,
         typer.Option("--context", metavar="JSON", help="Extra context for the agent: a JSON object, @FILE or @-."),
@@ -232,6 +238,7 @@ class BatchOptions(OptionGroup):
             "--session": task.session,
             "--agent": task.agent,
             "--context": task.context,
+            "--require": task.require,
         }
         for option, value in unused.items():
             if value is not None:

@@ -18,11 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from aorch.agents.registry import Registry
+    from aorch.cli.render.progress_line import ProgressLine
     from aorch.cli.run_options import DetachOptions, TaskOptions
     from aorch.config.settings import Config
     from aorch.engine.executor import TaskExecutor
     from aorch.engine.response_saver import Unsaved
     from aorch.engine.task import Answer, QueueOptions, Task
+
+    Starting = Callable[[TaskExecutor, Callable[[Any], None]], Coroutine[Any, Any, Answer]]
 
 DELIVERY_S = 1.8
 """How long a delivery to Trace may delay the end of the command after its answer. In total, the end takes less than 2 s."""
@@ -45,9 +48,21 @@ def read_task(capability: str, items: list[str], options: "TaskOptions", ledger:
         context=parse_object("--context", options.context) if options.context else {},
         agent_id=options.agent,
         timeout_s=options.timeout,
+        require=read_labels(options.require),
     )
     warn_of_missing(config.ledger, ledger, CREATES_NEW)
     return config, task
+
+
+def read_labels(given: list[str] | None) -> dict[str, str]:
+    """The labels that `--require LABEL=VALUE` requires. Raises UsageError."""
+    labels = {}
+    for each in given or ():
+        name, equals, value = each.partition("=")
+        if not (name and equals):
+            raise UsageError(f"--require {each!r} is not LABEL=VALUE", "Write, for example, --require gpu=yes.")
+        labels[name] = value
+    return labels
 
 
 def check_task_options(options: "TaskOptions") -> None:
@@ -62,9 +77,9 @@ def run_task(config: "Config", task: "Task", *, as_json: bool) -> int:
     """Run `task` and show its answer. Returns the exit code."""
     from aorch.cli.hints import note_choice, warn_of_undeclared
 
-    def start(executor: "TaskExecutor") -> "Coroutine[Any, Any, Answer]":
+    def start(executor: "TaskExecutor", on_progress: "Callable[[Any], None]") -> "Coroutine[Any, Any, Answer]":
         warn_of_undeclared(executor.registry, task)
-        return executor.perform(task)
+        return executor.perform(task, on_progress=on_progress)
 
     return run_and_show(
         config,
@@ -75,22 +90,44 @@ def run_task(config: "Config", task: "Task", *, as_json: bool) -> int:
     )
 
 
+def show_plan(config: "Config", task: "Task", *, as_json: bool) -> None:
+    """Show the agent that would run `task`, why, and what it would run or send. Raises the error if there is none."""
+    from aorch import bootstrap
+    from aorch.cli.hints import warn_of_undeclared
+    from aorch.cli.render.console import print_json, print_text
+    from aorch.engine.routing import plan
+
+    set_aside()
+    registry = bootstrap.registry(config)
+    warn_of_undeclared(registry, task)
+    planned = asyncio.run(plan(registry, task))
+    if as_json:
+        return print_json(planned)
+    lines = {"agent": f"{planned['agent_id']} ({planned['kind']})", "why": planned["why"], **planned["preview"]}
+    print_text("\n".join(f"{name + ':':9}{text}" for name, text in lines.items()))
+
+
 def run_and_show(
     config: "Config",
-    start: "Callable[[TaskExecutor], Coroutine[Any, Any, Answer]]",
+    start: "Starting",
     *,
     cancelled_hint: "Callable[[], str]",
     as_json: bool,
     after: "Callable[[Registry, Answer], None]",
 ) -> int:
-    """Await the coroutine of `start`, call `after` with the answer, and show the answer. Returns the exit code."""
+    """Await the coroutine of `start`, which gets a function to show progress; call `after` with the answer, and show the
+    answer. Returns the exit code.
+    """
+    from aorch.cli.render.progress_line import ProgressLine
+
     set_handler(signal.SIGINT, signal.SIG_DFL)  # a KeyboardInterrupt can get lost during imports
-    return asyncio.run(_run_and_show(config, start, cancelled_hint, as_json=as_json, after=after))
+    return asyncio.run(_run_and_show(config, start, ProgressLine(), cancelled_hint, as_json=as_json, after=after))
 
 
 async def _run_and_show(
     config: "Config",
-    start: "Callable[[TaskExecutor], Coroutine[Any, Any, Answer]]",
+    start: "Starting",
+    progress: "ProgressLine",
     cancelled_hint: "Callable[[], str]",
     *,
     as_json: bool,
@@ -115,7 +152,8 @@ async def _run_and_show(
         except KeyboardInterrupt:
             return _report_interrupted(signals)
         opened.push_async_callback(executor.close, in_this_thread=True)
-        running = asyncio.ensure_future(start(executor))
+        running = asyncio.ensure_future(start(executor, progress.show))
+        running.add_done_callback(progress.clear)
         signals = cancel_on_signals(running)
         try:
             answer = await running

@@ -11,7 +11,7 @@ from aorch.ledger import task_queue
 from aorch.ledger.batch_register import BatchReader
 from aorch.ledger.contract_metadata import read_metadata, requested_agent
 from aorch.ledger.reader import Reader
-from aorch.ledger.record import COMPLETED, REQUEST, Record
+from aorch.ledger.record import COMPLETED, REQUEST, Record, object_in
 from aorch.ledger.task_keys import RetryKey
 
 _OF_PIPELINE = ("step", "index")
@@ -46,6 +46,27 @@ def task_again(ledger: Path, part: str, registry: Registry) -> Task:
         metadata=metadata.custom,
         annotations={**annotations, "resumes": request.contract_id},
         idempotency=RetryKey(request.contract_id),
+        require=object_in(object_in(jsonio.decode(request.metadata), "routing"), "require"),
+    )
+
+
+def same_task(ledger: Path, part: str, registry: Registry) -> Task:
+    """The task of an exchange, whatever became of it, as a new one; `part` is as for `task_again`. Its metadata names the
+    earlier REQUEST (`rerun_of`). Raises NotFound, and UsageError if several ids match.
+    """
+    with Reader(ledger) as reader:
+        request = _request(reader, part)
+    recorded = jsonio.decode(request.metadata)
+    metadata = read_metadata(recorded)
+    return Task(
+        capability=request.capability,
+        parameters=jsonio.decode(request.payload),
+        session_id=request.session_id,
+        context=metadata.context,
+        agent_id=_same_agent(request, registry),
+        metadata=metadata.custom,
+        annotations={"rerun_of": request.contract_id},
+        require=object_in(object_in(recorded, "routing"), "require"),
     )
 
 

@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable, Container
 from typing import Any
 
+from aorch.agents.base import AgentTask
 from aorch.agents.registered import Registered
 from aorch.agents.registry import Policy, Registry
 from aorch.engine.task import Task
@@ -127,6 +128,43 @@ def choose_other(registry: Registry, task: Task, tried: Container[str]) -> Regis
     others = [each for each in _candidates(registry, task) if each.able and each.agent.agent_id not in tried]
     chosen = ranked_choice(registry, others, task)
     return None if chosen is None else chosen[0]
+
+
+async def plan(registry: Registry, task: Task) -> dict[str, Any]:
+    """How `task` would be executed: `agent_id`, `kind`, `routing` (as in the REQUEST), `why` (a sentence) and `preview` (see
+    Agent). Executes nothing. Raises NoAgent and ParametersInvalid.
+    """
+    try:
+        registered, routing = choose(registry, task) or await check_and_choose(registry, task)
+        registered.check(task.capability, task.parameters)
+        agent = registered.agent
+        document: AgentTask = {
+            "task_id": "",
+            "session_id": task.session_id,
+            "capability": task.capability,
+            "parameters": task.parameters,
+            "context": task.context,
+        }
+        return {
+            "agent_id": agent.agent_id,
+            "kind": agent.kind,
+            "routing": routing,
+            "why": _sentence(routing),
+            "preview": agent.preview(document),
+        }
+    finally:
+        await registry.close()
+
+
+def _sentence(routing: dict[str, Any]) -> str:
+    several = f"of {routing['candidates']} agents with the capability" if "candidates" in routing else ""
+    return {
+        REQUESTED: "it was requested",
+        ONLY_CANDIDATE: "no other agent that has the capability can take the task",
+        LEAST_BUSY: f"it is the least busy {several}",
+        "round_robin": f"it is the turn of this one {several}",
+        "fastest": f"its last tasks took the least time {several}",
+    }[routing["reason"]]
 
 
 async def discover(registry: Registry, task: Task) -> None:

@@ -12,7 +12,19 @@ from aorch.ledger.record import object_in, text_in
 REQUESTED = "requested"
 """`routing.reason` of a REQUEST whose caller requested the agent by its id."""
 ANNOTATIONS = frozenset(
-    ("step", "index", "resumes", "retry_of", "line", "priority", "caller", "request_id", "traceparent", "tracestate")
+    (
+        "step",
+        "index",
+        "resumes",
+        "retry_of",
+        "rerun_of",
+        "line",
+        "priority",
+        "caller",
+        "request_id",
+        "traceparent",
+        "tracestate",
+    )
 )
 """The keys by which aorch records the origin of a REQUEST: its pipeline, batch or HTTP request."""
 _OWN = ANNOTATIONS | {"routing", "queue", "context", "custom"}

@@ -38,6 +38,7 @@ def test_results_come_as_tasks_end_or_in_the_order_of_the_lines(home: Home) -> N
         (
             '{"capability": "once", "n": 1, "text": "a"}',
             "unknown fields 'n', 'text' (fields: capability, parameters, session_id, priority, id, context, agent_id, "
+            "require, "
             'timeout_s); write {"parameters": {"n": …, "text": …}}, or read the fields of each line as parameters: '
             "aorch run once n:={n} text={text} --batch -",
         ),

@@ -1,13 +1,15 @@
 """`aorch contracts resume`: continue a pipeline that did not complete."""
 
 import shlex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from aorch.cli.options import JsonOption, LedgerOption, RequestIdArgument
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aorch.agents.registry import Registry
     from aorch.engine.executor import TaskExecutor
     from aorch.engine.task import Answer
@@ -37,12 +39,11 @@ def resume(contract_id: RequestIdArgument, json: JsonOption = False, ledger: Led
         at = f" --ledger {shlex.quote(ledger)}" if ledger is not None else ""
         return f"Continue it with `aorch contracts resume {resumable(config.ledger, contract_id)}{at}`."
 
-    async def again(executor: "TaskExecutor") -> "Answer":
+    async def again(executor: "TaskExecutor", on_progress: "Callable[[Any], None]") -> "Answer":
         from aorch.engine.resume import task_again
 
-        return await executor.perform(
-            await asyncio.to_thread(task_again, config.ledger, contract_id, executor.registry)
-        )
+        task = await asyncio.to_thread(task_again, config.ledger, contract_id, executor.registry)
+        return await executor.perform(task, on_progress=on_progress)
 
     check_ledger_exists(config.ledger)
     code = run_and_show(config, again, cancelled_hint=cancelled_hint, as_json=json, after=_note_reused)

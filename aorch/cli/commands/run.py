@@ -7,6 +7,7 @@ import typer
 from aorch.cli.options import JsonOption, LedgerOption
 from aorch.cli.run_options import BatchOptions, DetachOptions, TaskOptions
 from aorch.cli.shell_completion import complete_capabilities, complete_parameters
+from aorch.errors import UsageError
 
 app = typer.Typer(add_completion=False)
 
@@ -32,6 +33,10 @@ def run(
         list[str] | None,
         typer.Argument(metavar="[KEY=VALUE]...", help="Parameters of the task.", autocompletion=complete_parameters),
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Show which agent would run the task, why, and how; run and record nothing."),
+    ] = False,
     json: JsonOption = False,
     ledger: LedgerOption = None,
 ) -> None:
@@ -46,6 +51,7 @@ def run(
       cat notes.md | aorch run uppercase text=@- --session review
       aorch run echo --params '{"text": "hi"}' --timeout 30 --json
       aorch run uppercase text=hi | aorch run echo text=@-
+      aorch run echo text=hi --dry-run
       aorch run echo text=hi --detach --priority 1 --not-before 2h
       aorch run --batch tasks.jsonl --parallel 32 > results.jsonl
       aorch run --batch tasks.jsonl --resume > results.jsonl
@@ -54,6 +60,10 @@ def run(
     """
     many = batch.many
     queue.check(many)
+    if dry_run and (many or queue.detach):
+        raise UsageError(
+            "--dry-run shows a single task that runs now", "Leave out --batch, --retry-failed and --detach."
+        )
     batch.check(capability, task)
     if many:
         from aorch.cli.batch_run import run_batch
@@ -62,6 +72,8 @@ def run(
     from aorch.cli import task_run
 
     config, asked = task_run.read_task(capability or "", items or [], task, ledger)
+    if dry_run:
+        return task_run.show_plan(config, asked, as_json=json)
     if queue.detach:
         return task_run.submit(config, asked, queue, as_json=json)
     raise typer.Exit(task_run.run_task(config, asked, as_json=json))
