@@ -68,6 +68,9 @@ def test_a_file_name_occurs_once() -> None:
         path = str(file.relative_to(ROOT))
         if file.name != "__init__.py" and not path.startswith((*TWINS, *NAMED_AFTER_A_NOUN)):
             names.setdefault(file.name, []).append(path)
+    for file in (ROOT / "tests").rglob("*.py"):  # pytest imports them by their names alone
+        if file.name != "conftest.py":
+            names.setdefault(file.name, []).append(str(file.relative_to(ROOT)))
     assert {name: paths for name, paths in names.items() if len(paths) > 1} == {}
 
 

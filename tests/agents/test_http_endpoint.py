@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from endpoint_program import Endpoint, asked, certificate, endpoint
+from waiting import WAIT_S
 
 from aorch import AgentCapability, AorchError, Orchestrator
 from aorch.agents import http_call
@@ -200,14 +201,14 @@ async def test_an_endpoint_that_is_killed_in_the_middle_of_a_task_is_lost_and_th
         await until_asked(server, "/hang/execute")
         server.kill()
         assert (await running).failure is AgentLost
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(WAIT_S):
             while orchestrator.list_agents()[-1]["status"] != "offline":
                 orchestrator.registry.refresh_soon()
                 await asyncio.sleep(0.02)
     again = await orchestrator.perform(Task("work", session_id="s"))
     assert "cannot be reached" in (again.error or "")
     with endpoint(port=server.port):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(WAIT_S):
             while orchestrator.list_agents()[-1]["status"] != "available":
                 orchestrator.registry.refresh_soon()
                 await asyncio.sleep(0.02)
@@ -231,7 +232,7 @@ async def test_connections_are_kept_and_one_agent_works_in_several_event_loops(s
 
 async def until_asked(server: Endpoint, path: str) -> None:
     """Wait until the endpoint has received a request to `path`."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WAIT_S):
         while path not in await asked(server, "/x/asked"):  # noqa: ASYNC110  the endpoint is another process
             await asyncio.sleep(0.01)
 

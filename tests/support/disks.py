@@ -24,7 +24,7 @@ class Disk:
         return [*self.enter, "sh", "-c", 'cd "$0" && exec "$@"', str(self.home.folder), *command]
 
     def run(self, *command: str) -> Result:
-        done = subprocess.run(self.command(*command), env=self.home.environment, capture_output=True, timeout=30)
+        done = subprocess.run(self.command(*command), env=self.home.environment, capture_output=True, timeout=120)
         return Result(done.returncode, done.stdout.decode(), done.stderr.decode())
 
     def aorch(self, *arguments: str) -> Result:
