@@ -30,7 +30,7 @@ async def health(request: web.Request) -> web.Response:
 
 
 async def status(request: web.Request) -> web.Response:
-    """Summarize agents, contracts, and the connected services Trace and MemAgent."""
+    """Summarise agents, contracts, and the connected services Trace and MemAgent."""
     services = services_of(request)
     counts = await services.readers.read(Reader.counts)
     health = "degraded" if services.supervisor.down() else "healthy"
