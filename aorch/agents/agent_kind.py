@@ -107,7 +107,7 @@ class AgentKind(ABC, Generic[Table]):
 
     key: ClassVar[str]
     title: ClassVar[str]
-    """The name of the kind in messages, such as "program"."""
+    """The name of the kind in messages, such as "a program"."""
     config: type[Table]
     capability: type[CapabilityConfig] = CapabilityConfig
     """The shape of its tables `[agents.ID.capabilities.NAME]`."""
@@ -143,7 +143,7 @@ class AgentKind(ABC, Generic[Table]):
         own = {option.name for option in self.options}
         foreign = [f"--{name.replace('_', '-')}" for name in request.options if name not in own]
         if wrong := [*(what for what, value in given.items() if value), *foreign]:
-            raise UsageError(f"{' and '.join(wrong)} cannot be used for a {self.title}", f"Example: `{self.example}`")
+            raise UsageError(f"{' and '.join(wrong)} cannot be used for {self.title}", f"Example: `{self.example}`")
 
 
 def check_positive(where: str, table: AgentConfig, *keys: str) -> None:

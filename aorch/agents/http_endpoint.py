@@ -167,7 +167,7 @@ class HttpAgent(Agent):
 class EndpointKind(AgentKind[EndpointConfig]):
     """HTTP endpoints: `url` in aorch.toml, `--url` of `aorch agents add`."""
 
-    key, title = "url", "HTTP endpoint"
+    key, title = "url", "an HTTP endpoint"
     config = EndpointConfig
     example = "aorch agents add translate --url https://agents.example/translate"
     options = (

@@ -94,7 +94,7 @@ def requested(request: "AddRequest") -> "AgentKind[Any]":
         return found[0]
     examples = "Examples: " + "; ".join(f"`{kind.example}`" for kind in kinds)
     if found:
-        raise UsageError(f"an agent cannot be both a {' and a '.join(kind.title for kind in found)}", examples)
+        raise UsageError(f"an agent cannot be both {' and '.join(kind.title for kind in found)}", examples)
     raise UsageError("the command line does not select the kind of agent to add", examples)
 
 
@@ -115,7 +115,7 @@ def _reject_foreign(where: str, key: str, kind: "AgentKind[Any]") -> None:
     for other in all_kinds():
         if key in _keys(other):
             raise ConfigInvalid(
-                f"{where}: a {kind.title} (`{kind.key}`) does not have this key; a {other.title} (`{other.key}`) does",
+                f"{where}: {kind.title} (`{kind.key}`) does not have this key; {other.title} (`{other.key}`) does",
                 f"Remove `{key}`, or replace `{kind.key}` with `{other.key}`.",
             )
 

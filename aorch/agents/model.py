@@ -59,7 +59,7 @@ class ModelConfig(AgentConfig, frozen=True, kw_only=True):
 class ModelKind(AgentKind[ModelConfig]):
     """Models: `llm` in aorch.toml, `--llm` of `aorch agents add`."""
 
-    key, title = "llm", "model"
+    key, title = "llm", "a model"
     config = ModelConfig
     capability = PromptConfig
     example = "aorch agents add summarize --llm openai/MODEL --prompt 'Summarize: {text}'"
@@ -67,13 +67,13 @@ class ModelKind(AgentKind[ModelConfig]):
         AddOption("--llm", "API/MODEL", "Model with its API, such as openai/MODEL or anthropic/MODEL."),
         AddOption("--prompt", "TEXT", "Prompt, such as 'Summarize: {text}'; {name} is replaced by that parameter."),
         AddOption("--system", "TEXT", "System prompt of the model."),
-        AddOption("--result", "SCHEMA", "JSON Schema of the result (default: an object with the text)."),
-        AddOption("--base-url", "URL", "Base URL of a compatible server (default: the vendor's)."),
+        AddOption("--result", "SCHEMA", 'JSON Schema of the result (default: {"text": …}).'),
+        AddOption("--base-url", "URL", "Base URL of the server (default: the vendor's)."),
         AddOption(
             "--key-env", "NAME", "Environment variable with the API key (default: the vendor's, for its own server)."
         ),
         AddOption("--temperature", "NUMBER", "Temperature (default: the server's).", float),
-        AddOption("--max-output-tokens", "N", "Maximum number of tokens of an answer (default: the server's).", int),
+        AddOption("--max-output-tokens", "N", "Maximum output tokens (default: the server's).", int),
     )
 
     def make(self, agent_id: str, table: ModelConfig, config: Config, secrets: frozenset[str]) -> Agent:

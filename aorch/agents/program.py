@@ -154,7 +154,7 @@ class ProgramAgent(Agent):
 class ProgramKind(AgentKind[ProgramConfig]):
     """Programs: `command` in aorch.toml, `-- PROGRAM ARGUMENT...` of `aorch agents add`."""
 
-    key, title = "command", "program"
+    key, title = "command", "a program"
     config = ProgramConfig
     example = "aorch agents add greet --capability greet -- echo hello {name}"
     options = (

@@ -26,15 +26,15 @@ class ClassConfig(AgentConfig, frozen=True):
 class ClassKind(AgentKind[ClassConfig]):
     """Python classes: `class` in aorch.toml, `--class` of `aorch agents add`."""
 
-    key, title = "class", "Python class"
+    key, title = "class", "a Python class"
     config = ClassConfig
     example = "aorch agents add --class my_agents:MyAgent"
     options = (
         AddOption(
             "--class",
             "MODULE:CLASS",
-            "Python class; the agent has the ID that the class sets. Also a function with @capability, or a module with"
-            " several (MODULE); the agent has its name as ID.",
+            "Python class, which sets the ID of the agent; or a function with @capability, or a MODULE with several of"
+            " them, whose name becomes the ID.",
         ),
         AddOption("--argument", "KEY=VALUE", "Keyword argument for the class; repeatable.", pairs=True),
     )

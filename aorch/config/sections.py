@@ -102,7 +102,7 @@ class OutboundConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RoutingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which agent gets a task if several have the capability."""
+    """How aorch chooses between agents that have the same capability."""
 
     policy: Annotated[
         Literal["least-busy", "round-robin", "fastest"],

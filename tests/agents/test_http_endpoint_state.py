@@ -157,7 +157,7 @@ def test_add_with_a_capability_asks_nothing_and_run_reports_an_endpoint_that_is_
         (("w", "--url", "ftp://a"), 2, "agents.w.url is invalid: it does not start with http:// or https://"),
         (("w", "--url", "http://a/b?c=d"), 2, "agents.w.url is invalid: it contains a query"),
         (("w", "--url", "http://a:b@c"), 2, "agents.w.url contains a user name or a password"),
-        (("w", "--url", "http://a", "--stdin", "x"), 2, "--stdin cannot be used for a HTTP endpoint"),
+        (("w", "--url", "http://a", "--stdin", "x"), 2, "--stdin cannot be used for an HTTP endpoint"),
     ],
 )
 def test_an_endpoint_that_cannot_be_added_is_rejected_with_the_reason(

@@ -55,7 +55,7 @@ class AddCommand(AorchCommand):
                 metavar=option.metavar,
                 help=option.help,
                 multiple=option.multiple or option.pairs,
-                rich_help_panel=f"Options of a {kind.title}",
+                rich_help_panel=f"Options of {kind.title}",
             )
             for kind in kinds.all_kinds()
             for option in kind.options
@@ -133,7 +133,7 @@ def add(
         int | None, typer.Option("--concurrency", metavar="N", help="Number of tasks that the agent runs at once.")
     ] = None,
 ) -> None:
-    """Add a program, a Python class, an HTTP endpoint or a model to aorch.toml.
+    """Add a program, Python class, HTTP endpoint or model to aorch.toml.
 
     \b
     Examples:
