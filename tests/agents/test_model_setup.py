@@ -76,13 +76,13 @@ def test_options_that_describe_no_model_are_rejected(home: Home, arguments: tupl
     [
         (f"{TABLE}", "agents.a needs a `model` and at least one capability"),
         (f"[agents.a]\nllm = 'gpt'\nmodel = 'm'\n{PROMPT}", "agents.a.llm: invalid value 'gpt'"),
-        (f"[agents.a]\nllm = 'openai'\n{PROMPT}", "missing key model"),
+        (f"[agents.a]\nllm = 'openai'\n{PROMPT}", "the key model is missing"),
         (f"{TABLE}key = 'sk-x'\n{PROMPT}", "unknown key agents.a.key"),
         (f"{TABLE}temperature = -1\n{PROMPT}", "agents.a.temperature is -1"),
         (f"{TABLE}max_output_tokens = 0\n{PROMPT}", "agents.a.max_output_tokens is 0"),
         (f"{TABLE}base_url = 'localhost'\n{PROMPT}", "agents.a.base_url is not a valid URL"),
         (f"{TABLE}base_url = 'https://ann:pw@example.org'\n{PROMPT}", "must not contain a user, a password or a query"),
-        (f"{TABLE}[agents.a.capabilities.c]\n", "agents.a.capabilities.c: missing key prompt"),
+        (f"{TABLE}[agents.a.capabilities.c]\n", "agents.a.capabilities.c: the key prompt is missing"),
         (f"{TABLE}{PROMPT}result = {{ title = 'string' }}", "c.result is not a JSON Schema of an object"),
     ],
 )
