@@ -106,7 +106,7 @@ class Authenticator:
     async def refresh(self, readers: Readers, *, wait: bool = False) -> None:
         """Read the ledger's tokens again. Due once `time.perf_counter()` has passed `refresh_at`.
 
-        The change feed would not save reads: every request commits contracts, and without requests nothing is read.
+        The change feed would not save reads: under load there are always commits, and without requests nothing is read.
         Waits for the result if the known tokens are stale, or with `wait`. Raises LedgerError.
         """
         if self._refreshing is None:
