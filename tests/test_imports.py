@@ -20,6 +20,9 @@ CONFIG = """
 [agents.give]
 command = ["echo", "{text}"]
 [agents.give.capabilities.give]
+[agents.remote]
+url = "http://127.0.0.1:1"
+[agents.remote.capabilities.fly]
 """
 PIPELINE = """
 [[pipelines.report.steps]]

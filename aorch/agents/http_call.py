@@ -99,19 +99,19 @@ async def _start_of(response: aiohttp.ClientResponse) -> bytes:
 
 
 async def _result_of_lines(endpoint: Endpoint, url: str, response: aiohttp.ClientResponse) -> dict[str, Any]:
-    """The result among the lines of the answer; the others are progress."""
-    size, parts = 0, list[bytes]()
+    """The result among the lines of the answer; the others are progress. The limit is that of one line."""
+    pending, parts = 0, list[bytes]()
     async for chunk in response.content.iter_any():
-        size += len(chunk)
-        if size > endpoint.limit:
-            raise _too_large(endpoint, url)
         *lines, rest = chunk.split(b"\n")
         if lines:
             lines[0], parts = b"".join((*parts, lines[0])), []
-        parts.append(rest)
         for line in lines:
             if (result := _line(endpoint, url, response, line)) is not None:
                 return result
+        parts.append(rest)
+        pending = len(rest) if lines else pending + len(rest)
+        if pending > endpoint.limit:
+            raise _too_large(endpoint, url)
     if (result := _line(endpoint, url, response, b"".join(parts))) is not None:
         return result
     raise AgentFailed(f"{_named(endpoint, url)} ended its answer without a result", "Send the result as the last line.")
@@ -121,6 +121,8 @@ def _line(endpoint: Endpoint, url: str, response: aiohttp.ClientResponse, line: 
     """The result, if the line has it."""
     if not line.strip():
         return None
+    if len(line) > endpoint.limit:
+        raise _too_large(endpoint, url)
     try:
         document = jsonio.decode(line)
     except InvalidJSON:

@@ -117,6 +117,7 @@ class HttpAgent(Agent):
                 self._is_read = True
                 capability_cache.remember(self.url, self._capabilities)
         except AgentUnreachable as error:
+            self._is_read = False  # it may come back with other capabilities
             is_tls = isinstance(error.__cause__, ssl.SSLError)
             return AgentState(AgentStatus.ERROR if is_tls else AgentStatus.OFFLINE, str(error))
         except AgentFailed as error:

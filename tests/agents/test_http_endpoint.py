@@ -163,6 +163,12 @@ async def test_progress_is_reported_and_the_last_line_is_the_result(
     assert reported == [{"done": 1}, "half"]
 
 
+async def test_the_limit_is_that_of_one_line_however_much_progress_there_is(server: Endpoint) -> None:
+    assert (await executed(f"{server.url}/talkative", max_output_bytes=2000))["data"] == 1
+    with pytest.raises(AgentOutputTooLarge, match="longer than 2,000 bytes"):
+        await executed(f"{server.url}/long", max_output_bytes=2000)
+
+
 async def test_what_a_model_used_and_a_failure_are_in_the_ledger(server: Endpoint, orchestrator: Orchestrator) -> None:
     orchestrator.register_agent(agent(f"{server.url}/model"))
     await orchestrator.orchestrate("s", {"capability": "work"})

@@ -39,6 +39,8 @@ LINES = {
     "progress": ['{"progress": {"done": 1}}', "", '{"progress": "half"}', '{"success": true, "data": "done"}'],
     "endless": ['{"progress": 1}'],
     "muttering": ["half"],
+    "talkative": [*['{"progress": "' + "x" * 1000 + '"}'] * 100, '{"success": true, "data": 1}'],
+    "long": ['{"progress": 1}', '{"success": true, "data": "' + "x" * 100_000 + '"}'],
 }
 HEALTH: dict[str, tuple[int, str]] = {
     "draining": (200, '{"status": "draining", "reason": "a new version starts"}'),
