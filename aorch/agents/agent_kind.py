@@ -68,7 +68,7 @@ class AddOption(NamedTuple):
     """An option of `aorch agents add`.
 
     Its value is text, or of `type` (bool: an option without a value); with `multiple` a list of those, and with `pairs`
-    (KEY=VALUE, KEY:=JSON) an object.
+    (KEY=VALUE, KEY:=JSON) an object. With `optional` it may be given without a value, which is then an empty text.
     """
 
     flag: str
@@ -77,6 +77,7 @@ class AddOption(NamedTuple):
     type: type = str
     multiple: bool = False
     pairs: bool = False
+    optional: bool = False
 
     @property
     def name(self) -> str:
@@ -112,6 +113,10 @@ class AgentKind(ABC, Generic[Table]):
     capability: type[CapabilityConfig] = CapabilityConfig
     """The shape of its tables `[agents.ID.capabilities.NAME]`."""
     options: ClassVar[tuple[AddOption, ...]] = ()
+    shared_options: ClassVar[tuple[str, ...]] = ()
+    """The names of the options of other kinds that it has too."""
+    takes_words: ClassVar[bool] = False
+    """Whether words after `--` belong to it if one of its options is given."""
     example: ClassVar[str]
     """A command line of `aorch agents add`."""
 
@@ -122,6 +127,10 @@ class AgentKind(ABC, Generic[Table]):
     @abstractmethod
     def table_of(self, request: AddRequest) -> tuple[str, dict[str, Any]]:
         """The ID and the table of the agent to add. Raises UsageError if something is missing or does not belong to this kind."""
+
+    def tables_of(self, request: AddRequest) -> list[tuple[str, dict[str, Any]]]:
+        """Like `table_of`, for a request that may add several agents."""
+        return [self.table_of(request)]
 
     def is_requested(self, request: AddRequest) -> bool:
         """Whether the command line selects this kind."""
@@ -134,13 +143,17 @@ class AgentKind(ABC, Generic[Table]):
         """The capabilities that `table` declares; None if only the agent's own code knows them."""
         return []
 
+    def capabilities_in(self, agent_id: str, table: Table, config: Config) -> list[AgentCapability]:
+        """Like `capabilities`, with those that a file beside aorch.toml declares. Raises ConfigInvalid."""
+        return self.capabilities(table)
+
     def secrets(self, table: Table) -> Iterable[str]:
         """The environment variables from which `table` takes secrets. Programs of other agents do not inherit them."""
         return ()
 
     def reject(self, request: AddRequest, given: Mapping[str, object]) -> None:
         """Raise UsageError if one of `given` (by its name in the message) or an option of another kind has a value."""
-        own = {option.name for option in self.options}
+        own = {*(option.name for option in self.options), *self.shared_options}
         foreign = [f"--{name.replace('_', '-')}" for name in request.options if name not in own]
         if wrong := [*(what for what, value in given.items() if value), *foreign]:
             raise UsageError(f"{' and '.join(wrong)} cannot be used for {self.title}", f"Example: `{self.example}`")

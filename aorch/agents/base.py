@@ -161,6 +161,8 @@ class Agent(ABC):
     grace_s: float | None = 5.0
     discovers: bool = False
     """Whether `probe` finds out its capabilities. `get_capabilities` is then called again after each probe."""
+    check_timeout_s: float = 5.0
+    """How long `open` and `probe` together may take."""
 
     endpoint: str | None = None
     labels: Mapping[str, str] = {}
@@ -210,6 +212,10 @@ class Agent(ABC):
         """Its JSON form: `agent_id`, `name`, `description`, `version`, `capabilities`, `status`, `endpoint`."""
         return self.get_metadata().to_dict()
 
+    def may_offer(self, capability: str) -> bool:
+        """Whether an agent that `discovers` its capabilities may have this one. Those that may are probed to find out."""
+        return True
+
     def variables(self) -> list[str]:
         """The names of the environment variables that its program gets in addition to those of this process."""
         return []
@@ -217,6 +223,10 @@ class Agent(ABC):
     def preview(self, task: AgentTask) -> dict[str, str]:
         """What `execute` would send or run for `task`, as labelled texts such as `{"command": "wc -w"}`. Runs nothing."""
         return {}
+
+    def changes(self) -> list[str]:
+        """What has changed on its server since its capabilities were kept, one phrase for each. See RefreshableAgent."""
+        return []
 
     def asks_for(self) -> list[str]:
         """The capabilities of other agents that it calls, as far as they are known before it runs."""
@@ -238,7 +248,7 @@ class Agent(ABC):
         """Release what `open` has acquired. Called after the last task, and only after a successful `open`."""
 
     async def probe(self) -> AgentState:
-        """Check whether the agent can take tasks. An exception, or no result within 5 s, means that it cannot.
+        """Check whether the agent can take tasks. An exception, or no result in time (`check_timeout_s`), means that it cannot.
 
         The default calls `problem` in a thread.
         """

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from aorch.agents import entry_points, kinds
+from aorch.agents import entry_points, kinds, mcp_lock
 from aorch.agents.agent_kind import AddRequest
 from aorch.agents.example import ExampleAgent
 from aorch.config import config_file, toml_edit
@@ -18,19 +18,27 @@ def file_of(config: Config) -> Path:
     return config.file or config_file.working_folder() / config_file.FILE_NAME
 
 
-def add(config: Config, request: AddRequest) -> str:
-    """Add the agent to `file_of(config)` and return its ID.
+def add(config: Config, request: AddRequest) -> list[str]:
+    """Add the agents to `file_of(config)` and return their IDs.
 
-    Raises UsageError or ConfigInvalid for an invalid request, and Conflict if its ID is in use.
+    Raises UsageError or ConfigInvalid for an invalid request, and Conflict if an ID is in use; then no agent is added.
     """
     kind = kinds.requested(request)
-    agent_id, table = kind.table_of(request)
-    if not _ID.fullmatch(agent_id):
-        raise UsageError(
-            f"invalid agent ID {agent_id!r}", "Use 1 to 255 letters, digits and the characters . _ - : in the ID."
-        )
-    kinds.decode(None, agent_id, table)
+    tables = kind.tables_of(request)
     file = file_of(config)
+    for agent_id, table in tables:
+        if not _ID.fullmatch(agent_id):
+            raise UsageError(
+                f"invalid agent ID {agent_id!r}", "Use 1 to 255 letters, digits and the characters . _ - : in the ID."
+            )
+        kinds.decode(None, agent_id, table)
+        _reject_taken(config, file, agent_id)
+    for agent_id, table in tables:
+        toml_edit.add_table(file, "agents", agent_id, table)
+    return [agent_id for agent_id, _ in tables]
+
+
+def _reject_taken(config: Config, file: Path, agent_id: str) -> None:
     if agent_id in config.agents:
         raise Conflict(
             f"{file} already declares an agent {agent_id!r}", f"Remove it first with `aorch agents remove {agent_id}`."
@@ -41,8 +49,6 @@ def add(config: Config, request: AddRequest) -> str:
         entry_points.agent_of(each).agent_id for each in entry_points.entries()
     ):
         raise Conflict(f"aorch or a package already has an agent {agent_id!r}", "Choose another ID.")
-    toml_edit.add_table(file, "agents", agent_id, table)
-    return agent_id
 
 
 def remove(config: Config, agent_id: str) -> Path:
@@ -64,4 +70,5 @@ def remove(config: Config, agent_id: str) -> Path:
             f"{config.file} does not declare an agent {agent_id!r}", "List the agents with `aorch agents list`."
         )
     toml_edit.remove_table(config.file, "agents", agent_id)
+    mcp_lock.forget(config.file, agent_id)
     return config.file

@@ -21,6 +21,7 @@ MODULES = {
     "command": "aorch.agents.program",
     "url": "aorch.agents.http_endpoint",
     "llm": "aorch.agents.model",
+    "mcp": "aorch.agents.mcp_agent",
 }
 """Each kind's module, by the key of `[agents.ID]` that selects it. `KIND` in the module is the AgentKind.
 
@@ -54,7 +55,9 @@ def configured(config: Config) -> Iterator[Agent]:
 def declared_capabilities(config: Config) -> dict[str, list[AgentCapability]]:
     """By agent ID, the capabilities that the tables declare. Creates no agents. Raises ConfigInvalid."""
     decoded = ((agent_id, *decode(config.file, agent_id, table)) for agent_id, table in config.agents.items())
-    return {agent_id: found for agent_id, kind, table in decoded if (found := kind.capabilities(table))}
+    return {
+        agent_id: found for agent_id, kind, table in decoded if (found := kind.capabilities_in(agent_id, table, config))
+    }
 
 
 def check(config: Config) -> None:
@@ -90,6 +93,8 @@ def requested(request: "AddRequest") -> "AgentKind[Any]":
     """The kind that the command line of `aorch agents add` selects. Raises UsageError."""
     kinds = all_kinds()
     found = [kind for kind in kinds if kind.is_requested(request)]
+    if any(kind.takes_words for kind in found):
+        found = [kind for kind in found if kind.takes_words or kind.key in request.options]
     if len(found) == 1:
         return found[0]
     examples = "Examples: " + "; ".join(f"`{kind.example}`" for kind in kinds)

@@ -127,6 +127,7 @@ class Registered(WatchedAgent):
             "env": self.agent.variables(),
             "status": "busy" if busy else str(state.status),
             "problem": problem,
+            "changes": self.agent.changes(),
             "since": state.since,
             "capabilities": [capability.as_dict() for capability in self.capabilities.values()],
             "tasks_completed": self.completed,

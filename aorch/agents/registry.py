@@ -98,9 +98,11 @@ class Registry:
         """The agents that have `capability`, in the order in which they were added."""
         return self._by_capability.get(capability, [])
 
-    def undiscovered(self) -> list[Registered]:
-        """The agents whose capabilities only a check finds out, and that were never checked."""
-        return [each for each in self if each.agent.discovers and each.state is None]
+    def undiscovered(self, capability: str) -> list[Registered]:
+        """The agents that were never checked, and of which only a check finds out whether they have `capability`."""
+        return [
+            each for each in self if each.agent.discovers and each.state is None and each.agent.may_offer(capability)
+        ]
 
     def check(self, registered: Registered) -> str | None:
         """Why that agent cannot execute tasks, or None. A reason is also a capability that it calls and that no agent has."""

@@ -115,9 +115,9 @@ class WatchedAgent:
 
     async def _check(self) -> None:
         self._checked_at = time.monotonic()
-        step = "open"
+        step, limit_s = "open", self.agent.check_timeout_s
         try:
-            async with asyncio.timeout(CHECK_S):
+            async with asyncio.timeout(limit_s):
                 if not self._is_open:
                     await self.agent.open()
                     self._is_open = True
@@ -131,7 +131,7 @@ class WatchedAgent:
             if step == "open":
                 self._failed(step, error)
             else:
-                self._set(AgentState(AgentStatus.OFFLINE, f"it did not answer within {CHECK_S:g} s"))
+                self._set(AgentState(AgentStatus.OFFLINE, f"it did not answer within {limit_s:g} s"))
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():

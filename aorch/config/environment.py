@@ -94,6 +94,14 @@ def of_program(added: Mapping[str, str], hidden: frozenset[str], exchange: Mappi
     return {**inherited, **{name: expanded(value) for name, value in added.items()}, **exchange}
 
 
+def without_secrets(added: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a server that other people wrote: this process's own without variables that probably hold secrets,
+    then `added`.
+    """
+    hidden = frozenset(name for name in os.environ if is_secret_name(name))
+    return of_program(added, hidden, {})
+
+
 def of_exchange(ledger: Path, task_id: str, session_id: str) -> dict[str, str]:
     """The variables that make an `aorch` inside a program write to the same ledger and session, as a child of this
     exchange.

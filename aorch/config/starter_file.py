@@ -38,6 +38,10 @@ _AGENTS = """
 #[agents.my_agent]
 #class = "my_agents:MyAgent"
 
+# An MCP server as an agent, which needs aorch[mcp]: aorch run files.read_text_file path=README.md
+#[agents.files]
+#mcp = ["npx", "-y", "@modelcontextprotocol/server-filesystem", "."]
+
 # A pipeline: aorch run shout_hello name=Ann
 #[pipelines.shout_hello]
 #parameters = { name = "string" }

@@ -5,20 +5,18 @@ differs from the old by exactly that table.
 """
 
 import codecs
-import fcntl
-import os
 import tomllib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
-from aorch.config import config_file
+from aorch.config import config_file, file_replacement
 from aorch.config.shape import syntax_error
-from aorch.errors import AorchError, ConfigInvalid, Conflict, NotFound
+from aorch.errors import ConfigInvalid, Conflict, NotFound
 
 
 def add_table(file: Path, section: str, name: str, table: dict[str, Any]) -> None:
@@ -94,7 +92,7 @@ Change = Callable[[str, dict[str, Any]], tuple[str, dict[str, Any]]]
 def _change(file: Path, change: Change, section: str, by_hand: str) -> None:
     """Apply `change`. Raises ConfigInvalid with `by_hand` as its hint, and writes nothing, if the result would be wrong."""
     target = file.resolve()  # a symbolic link stays one
-    with _locked(target.parent):
+    with file_replacement.locked(target.parent):
         data = _read(target)
         text = config_file.read(target) if data else ""
         before = _parsed(target, text)
@@ -110,7 +108,9 @@ def _change(file: Path, change: Change, section: str, by_hand: str) -> None:
             )
         if is_crlf:
             changed = changed.replace("\n", "\r\n")
-        _write(target, (codecs.BOM_UTF8 if data.startswith(codecs.BOM_UTF8) else b"") + changed.encode())
+        file_replacement.replace(
+            target, (codecs.BOM_UTF8 if data.startswith(codecs.BOM_UTF8) else b"") + changed.encode()
+        )
 
 
 def _read(file: Path) -> bytes:
@@ -127,42 +127,3 @@ def _parsed(file: Path, text: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:  # changed since the configuration was loaded
         raise syntax_error(file, error) from error
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Only one process at a time changes files in `folder`. The directory itself is locked, so that no lock file remains."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        raise AorchError(f"cannot write to {folder}: {error.strerror}") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _write(file: Path, data: bytes) -> None:
-    """Replace the file in one step: a reader sees the old or the new text, and a killed process leaves one of the two."""
-    unfinished = file.with_name(f".aorch-{os.getpid()}.toml")
-    try:
-        unfinished.unlink(missing_ok=True)  # left by a process that was killed
-        with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as new:  # noqa: PTH123  umask applies
-            new.write(data)
-            new.flush()
-            os.fsync(new.fileno())
-            with suppress(FileNotFoundError):
-                _copy_mode(file.stat(), new.fileno())
-        unfinished.replace(file)
-    except OSError as error:
-        unfinished.unlink(missing_ok=True)
-        raise AorchError(f"cannot write {file}: {error.strerror}") from error
-
-
-def _copy_mode(old: os.stat_result, descriptor: int) -> None:
-    """Copy the owner (if the caller is root) and the mode. The owner comes first, because changing it clears bits of the mode."""
-    with suppress(PermissionError):
-        os.fchown(descriptor, old.st_uid, old.st_gid)
-    os.fchmod(descriptor, old.st_mode & 0o7777)

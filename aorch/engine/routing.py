@@ -37,7 +37,7 @@ def choose(registry: Registry, task: Task) -> Choice | None:
         return candidates[0], {"reason": ONLY_CANDIDATE}
     candidates = _candidates(registry, task)
     if not candidates:
-        if registry.undiscovered():
+        if registry.undiscovered(task.capability):
             return None
         raise _no_agent(registry, task)
     if registry.policy != "least-busy" or task.capability in registry.ranked:
@@ -170,7 +170,7 @@ def _sentence(routing: dict[str, Any]) -> str:
 async def discover(registry: Registry, task: Task) -> None:
     """If no agent is known for `task`, check those whose capabilities are not known yet."""
     if not _candidates(registry, task):
-        await registry.refresh(registry.undiscovered())
+        await registry.refresh(registry.undiscovered(task.capability))
 
 
 def agent_for(registry: Registry, task: Task) -> Registered:
@@ -235,9 +235,10 @@ def _no_agent(registry: Registry, task: Task) -> NoAgent:
 
 def _advice(registry: Registry, capability: str) -> str:
     advice = _near(capability, registry.capabilities(), "capabilities")
-    broken = [registered.agent.agent_id for registered in registry if not registered.capabilities]
+    broken = [registered for registered in registry if not registered.capabilities]
     if broken:
-        advice += f" Not loaded: {', '.join(broken)}."
+        reasons = (f"{each.agent.agent_id} ({(each.state and each.state.reason) or 'not checked'})" for each in broken)
+        advice += f" Not loaded: {', '.join(reasons)}."
     return advice
 
 

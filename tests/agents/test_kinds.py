@@ -57,6 +57,19 @@ def agents_of(text: str) -> list[Agent]:
         ("[agents.a]\nclass = 'm:C'\nconcurrency = -1", "agents.a.concurrency is -1"),
         (f"[agents.a]\ncommand = ['cat']\nmax_output_bytes = 0{CAPABLE}", "agents.a.max_output_bytes is 0"),
         ("[agents.a]\ncommand = ['cat']\n[agents.a.capabilities.'']", "agents.a has a capability without a name"),
+        ("[agents.a]\nmcp = []", "agents.a.mcp is empty"),
+        ("[agents.a]\nmcp = 'npx server'", "agents.a.mcp is not a valid URL"),
+        ("[agents.a]\nmcp = 'https://ann:secret@a.example/mcp'", "agents.a.mcp must not contain a user or a password"),
+        ("[agents.a]\nmcp = ['npx']\nheaders = {A = 'b'}", "agents.a.headers is for a server that is a URL"),
+        (
+            "[agents.a]\nmcp = 'https://a.example/mcp'\nenv = {A = 'b'}",
+            "agents.a.env is for a server that is a program",
+        ),
+        ("[agents.a]\nmcp = ['npx']\nrefresh = 'daily'", "agents.a.refresh: invalid value 'daily'"),
+        (
+            "[agents.a]\nmcp = ['npx']\n[agents.a.capabilities.c]\nparameters = {a = 'string'}",
+            "agents.a.capabilities.c.parameters: the server declares the parameters of its tools",
+        ),
         ("[agents.a]\ncommand = ['cat']\n[agents.a.capabilities.c]\nparams = {}", "agents.a.capabilities.c.params"),
     ],
 )

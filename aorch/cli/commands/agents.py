@@ -11,7 +11,12 @@ from aorch.cli.streams import set_aside
 from aorch.cli.typer_classes import AorchCommand
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from aorch.agents.agent_kind import AddOption, AddRequest
+    from aorch.agents.refreshable import RefreshableAgent
     from aorch.agents.registry import Registry
+    from aorch.config.settings import Config
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="List, add, remove and check agents.")
 
@@ -29,6 +34,18 @@ class AddCommand(AorchCommand):
         """The parameters of the function, then the options of the kinds."""
         return [*super().get_params(ctx), *self._of_kinds()]
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments; an option with an optional value has none if another option or `--` follows."""
+        optional = {option.flag for option in self._options() if option.optional}
+        given = []
+        for position, argument in enumerate(args):
+            if argument == "--":
+                given += args[position:]
+                break
+            has_value = position + 1 < len(args) and not args[position + 1].startswith("-")
+            given.append(f"{argument}=" if argument in optional and not has_value else argument)
+        return super().parse_args(ctx, given)
+
     def invoke(self, ctx: Any) -> Any:
         """Call the function. Options of the kinds that were given are in `ctx.meta["add"]`."""
         from aorch.cli.argument_checks import check
@@ -42,6 +59,12 @@ class AddCommand(AorchCommand):
                 given[option.name] = value
         ctx.meta["add"] = given
         return super().invoke(ctx)
+
+    @staticmethod
+    def _options() -> "list[AddOption]":
+        from aorch.agents import kinds
+
+        return [option for kind in kinds.all_kinds() for option in kind.options]
 
     @staticmethod
     def _of_kinds() -> list[TyperOption]:
@@ -80,7 +103,7 @@ def list_(json: JsonOption = False) -> None:
         (
             a["agent_id"],
             a["kind"],
-            a["status"],
+            f"{a['status']}, changed" if a["changes"] else a["status"],
             ", ".join(c["name"] for c in a["capabilities"]),
             a["description"],
             ", ".join(a["env"]),
@@ -133,7 +156,7 @@ def add(
         int | None, typer.Option("--concurrency", metavar="N", help="Number of tasks that the agent runs at once.")
     ] = None,
 ) -> None:
-    """Add a program, Python class, HTTP endpoint or model to aorch.toml.
+    """Add a program, Python class, HTTP endpoint, model or MCP server to aorch.toml.
 
     \b
     Examples:
@@ -143,10 +166,11 @@ def add(
       aorch agents add --class my_agents:MyAgent
       aorch agents add translate --url https://agents.example/translate --capability translate
       aorch agents add summarize --llm openai/MODEL --prompt 'Summarize: {text}'
+      aorch agents add git --mcp -- uvx mcp-server-git
+      aorch agents add --mcp-config .mcp.json
     """
     from aorch.agents import declarations
     from aorch.agents.agent_kind import AddRequest
-    from aorch.cli.render.console import print_text
     from aorch.config import settings
 
     config = settings.load()
@@ -161,16 +185,22 @@ def add(
         _given({"timeout_s": timeout_s, "concurrency": concurrency}),
     )
     set_aside()
-    agent_id = declarations.add(config, request)
-    print_text(f"{agent_id} added to {file}")
-    _warn_of_problem(agent_id)
+    _add(config, request, file)
 
 
-def _warn_of_problem(agent_id: str) -> None:
-    from aorch.cli.render.console import warn
+def _add(config: "Config", request: "AddRequest", file: "Path") -> None:
+    from aorch.agents import declarations
+    from aorch.agents.refreshable import RefreshableAgent
+    from aorch.cli.render.console import print_text, warn
 
-    if problem := _registry().get(agent_id).check_all():
-        warn(f"{agent_id} cannot run tasks yet: {problem}")
+    added = declarations.add(config, request)
+    registry = _registry()
+    for each in added:
+        print_text(f"{each} added to {file}")
+        agent = registry.get(each).agent
+        problem = _refresh_new(agent) if isinstance(agent, RefreshableAgent) else registry.get(each).check_all()
+        if problem:
+            warn(f"{each} cannot run tasks yet: {problem}")
 
 
 def _options(given: dict[str, Any]) -> dict[str, Any]:
@@ -222,6 +252,58 @@ def remove(agent_id: AgentArgument) -> None:
 
 
 @app.command()
+def refresh(
+    agent_id: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="Refresh only this agent.", autocompletion=complete_agents)
+    ] = None,
+) -> None:
+    """Fetch the tools of MCP servers again and write them to aorch.lock, which makes changed tools available.
+
+    \b
+    Examples:
+      aorch agents refresh files
+      aorch agents refresh
+    """
+    import asyncio
+
+    from aorch.agents.refreshable import RefreshableAgent
+    from aorch.cli.render.console import complain, print_text
+    from aorch.errors import AorchError, UsageError
+
+    registry, failures = _registry(), []
+    chosen = [registry.get(agent_id)] if agent_id else list(registry)
+    agents = [each.agent for each in chosen if isinstance(each.agent, RefreshableAgent)]
+    if agent_id and not agents:
+        raise UsageError(f"{agent_id} is not an MCP server", "Only the tools of MCP servers are kept in aorch.lock.")
+    for agent in agents:
+        try:
+            changes = asyncio.run(agent.refresh())
+        except AorchError as error:
+            failures.append(type(error)(f"{agent.agent_id}: {error}", error.hint))
+            continue
+        print_text("\n".join(f"{agent.agent_id}: {change}" for change in changes or ["no changes"]))
+    for failure in failures[:-1]:
+        complain(failure)
+    if failures:
+        raise failures[-1]
+
+
+def _refresh_new(agent: "RefreshableAgent") -> str | None:
+    """Fetch the capabilities of an agent that was added now and print them. Returns the reason if that fails."""
+    import asyncio
+
+    from aorch.cli.render.console import print_text
+    from aorch.errors import AorchError
+
+    try:
+        asyncio.run(agent.refresh())
+    except AorchError as error:
+        return f"{error}" + (f" ({error.hint})" if error.hint else "")
+    print_text(f"capabilities: {', '.join(each.name for each in agent.get_capabilities())}")
+    return None
+
+
+@app.command()
 def check(
     agent_id: Annotated[
         str | None, typer.Argument(metavar="[ID]", help="Check only this agent.", autocompletion=complete_agents)
@@ -244,18 +326,25 @@ def check(
     registry = _registry()
     found = asyncio.run(registry.check_agents([agent_id] if agent_id else None))
     if json:
-        print_json(
-            {"agents": [{"agent_id": name, "ok": not problem, "problem": problem} for name, problem in found.items()]}
-        )
+        rows = [
+            {"agent_id": name, "ok": not problem, "problem": problem, "changes": registry.get(name).agent.changes()}
+            for name, problem in found.items()
+        ]
+        print_json({"agents": rows})
     else:
         print_table(
             ("agent", "ok", "problem"),
-            [(name, "no" if p else "yes", p or "") for name, p in found.items()],
+            [(name, "no" if p else "yes", p or _changed(registry, name)) for name, p in found.items()],
             wrap="problem",
         )
     broken = [name for name, problem in found.items() if problem]
     if broken:
         raise AgentFailed(f"{len(broken)} of {len(found)} agents cannot run tasks: {', '.join(broken)}")
+
+
+def _changed(registry: "Registry", agent_id: str) -> str:
+    changes = registry.get(agent_id).agent.changes()
+    return f"changed: {'; '.join(changes)} (aorch agents refresh {agent_id})" if changes else ""
 
 
 def _registry() -> "Registry":
@@ -278,6 +367,8 @@ def _described(agent: dict[str, Any]) -> list[str]:
         lines.append(f"environment variables: {', '.join(agent['env'])}")
     if agent["problem"]:
         lines.append(f"problem: {agent['problem']}")
+    if agent["changes"]:
+        lines.append(f"changed: {'; '.join(agent['changes'])} (aorch agents refresh {agent['agent_id']})")
     for capability in agent["capabilities"]:
         lines += ["", f"{capability['name']}  {capability['description']}".rstrip()]
         if capability["parameters"]:

@@ -30,6 +30,9 @@ class AgentForm(Body):
     )
     status: Literal["available", "busy", "offline", "error", "draining"]
     problem: str | None = Field(description="Why the agent cannot execute tasks now.")
+    changes: list[str] = Field(
+        description="What has changed on its MCP server since its tools were written to aorch.lock."
+    )
     since: Moment = Field(description="The time when this process first saw the status.")
     capabilities: list[CapabilityForm]
     tasks_completed: int

@@ -1,0 +1,178 @@
+"""An MCP server is an agent: a real one, made with the official SDK, by its standard streams and by HTTP."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from homes import Home
+from mcp_agents import TABLE, agent, known
+from waiting import WAIT_S, wait_for
+
+from aorch import Orchestrator
+from aorch.agents.task_progress import current_call
+from aorch.engine.task import Answer, Task
+from aorch.errors import AgentFailed
+
+
+async def call(orchestrator: Orchestrator, tool: str, **parameters: Any) -> Answer:
+    return await orchestrator.perform(Task(f"tools.{tool}", parameters, session_id="s"))
+
+
+def failure(answer: Answer) -> tuple[str, str | None]:
+    assert answer.failure is not None
+    return answer.failure.code, answer.error
+
+
+async def test_a_session_gives_results_and_failures_and_no_secret_to_the_server(
+    orchestrator: Orchestrator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLOUD_TOKEN", "hidden")
+    monkeypatch.setenv("DOCS_TOKEN", "named")
+    orchestrator.register_agent(known(tmp_path, env={"DOCS": "$DOCS_TOKEN"}))
+    assert (await call(orchestrator, "add", a=1, b=2)).data == {"sum": 3}
+    assert (await call(orchestrator, "say", text="hi")).data == {"text": "hi\nand more"}
+    content = (await call(orchestrator, "picture")).data["content"]
+    assert content[1] == {"type": "image", "data": "aGk=", "mimeType": "image/png"}
+    assert failure(await call(orchestrator, "fail", reason="no such town")) == ("agent_failed", "no such town")
+    assert failure(await call(orchestrator, "add", a="one", b=2))[0] == "parameters_invalid"
+    names = (await call(orchestrator, "environment")).data["result"]
+    assert ("DOCS" in names, "DOCS_TOKEN" in names, "CLOUD_TOKEN" in names) == (True, False, False)
+    assert len((tmp_path / "started").read_text().split()) == 1
+
+
+class Caller:
+    """Collects the progress of a task."""
+
+    def __init__(self) -> None:
+        self.reports: list[Any] = []
+        self.arrived = asyncio.Event()
+
+    def report(self, progress: Any) -> None:
+        self.reports.append(progress)
+        self.arrived.set()
+
+
+async def test_a_cancelled_task_cancels_its_call_and_a_server_that_dies_starts_again(
+    orchestrator: Orchestrator, tmp_path: Path
+) -> None:
+    made, caller = known(tmp_path), Caller()
+    orchestrator.register_agent(made)
+    token = current_call.set(caller)
+    running = asyncio.create_task(made.execute({"capability": "tools.slow", "parameters": {"steps": 1}}))
+    current_call.reset(token)
+    await asyncio.wait_for(caller.arrived.wait(), WAIT_S)
+    assert caller.reports == [{"done": 1, "total": 1, "message": "step 1"}]
+    running.cancel()
+    await asyncio.wait((running,))
+    await asyncio.to_thread(wait_for, (tmp_path / "cancelled").exists)
+    assert failure(await call(orchestrator, "die")) == (
+        "agent_lost",
+        "its MCP server closed the connection before it answered: out of memory",
+    )
+    assert (await call(orchestrator, "add", a=1, b=2)).data == {"sum": 3}
+    assert len((tmp_path / "started").read_text().split()) == 2
+
+
+def test_an_idempotent_tool_is_one_that_the_table_declares_or_whose_hints_it_trusts(tmp_path: Path) -> None:
+    from aorch.agents.agent_kind import CapabilityConfig
+
+    def idempotent(**table: Any) -> set[str]:
+        return {each.name for each in known(tmp_path, **table).get_capabilities() if each.idempotent}
+
+    assert idempotent() == set()
+    assert idempotent(trust_annotations=True) == {"tools.add"}
+    assert idempotent(expose=["add"], trust_annotations=True) == {"tools.add", "add"}
+    assert idempotent(capabilities={"say": CapabilityConfig(idempotent=True)}) == {"tools.say"}
+
+
+async def test_a_server_by_http_gets_its_headers_and_each_failure_has_its_own_code(
+    orchestrator: Orchestrator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mcp_http import tools_over_http
+
+    monkeypatch.setenv("DOCS_TOKEN", "letmein")
+    with tools_over_http("letmein") as tools:
+        orchestrator.register_agent(
+            known(tmp_path, mcp=tools.url, headers={"Authorization": "Bearer $DOCS_TOKEN"}, expose=["add"])
+        )
+        assert (await orchestrator.perform(Task("add", {"a": 1, "b": 2}, session_id="s"))).data == {"sum": 3}
+        assert failure(await call(orchestrator, "fail", reason="bad")) == ("agent_failed", "bad")
+        for tools.status, code in (
+            (503, "agent_busy"),
+            (429, "agent_busy"),
+            (504, "agent_lost"),
+            (500, "agent_failed"),
+        ):
+            found, error = failure(await call(orchestrator, "add", a=1, b=2))
+            assert (found, f"HTTP {tools.status}" in str(error)) == (code, True)
+        tools.status = 0
+        assert (await call(orchestrator, "add", a=1, b=2)).data == {"sum": 3}
+        tools.token = "changed"
+        _, refused = failure(await call(orchestrator, "add", a=1, b=2))
+        assert "HTTP 401: it does not accept the token in `headers`" in str(refused)
+    assert failure(await call(orchestrator, "add", a=1, b=2)) == (
+        "agent_unreachable",
+        "its MCP server could not be reached: connection refused",
+    )
+    assert b"letmein" not in (tmp_path / "ledger.db").read_bytes() + (tmp_path / "aorch.lock").read_bytes()
+
+
+async def test_a_server_that_wants_a_sign_in_is_an_error_with_the_next_step(tmp_path: Path) -> None:
+    from mcp_http import tools_over_http
+
+    with tools_over_http("secret") as tools, pytest.raises(AgentFailed) as raised:
+        await agent(tmp_path, mcp=tools.url).refresh()
+    assert "HTTP 401: it wants a token, or a sign-in by OAuth, which aorch does not do" in str(raised.value)
+    assert "headers = { Authorization = " in raised.value.hint
+
+
+async def test_a_session_that_an_older_server_has_forgotten_is_opened_again(
+    orchestrator: Orchestrator, tmp_path: Path
+) -> None:
+    from mcp_http import tools_over_http
+
+    with tools_over_http(legacy=True) as tools:
+        orchestrator.register_agent(known(tmp_path, mcp=tools.url))
+        assert (await call(orchestrator, "add", a=1, b=2)).data == {"sum": 3}
+        tools.forget()
+        assert (await call(orchestrator, "add", a=1, b=3)).data == {"sum": 4}
+
+
+def test_a_killed_process_leaves_no_server(home: Home) -> None:
+    import psutil
+
+    home.write("aorch.toml", TABLE)
+    known(home.folder)
+    running = home.start("run", "tools.slow", "steps:=1")
+    started = home.folder / "started"
+    server = psutil.Process(int(wait_for(lambda: started.exists() and started.read_text().strip())))
+    running.kill()
+    running.communicate(timeout=WAIT_S)
+    assert psutil.wait_procs([server], timeout=WAIT_S)[1] == []
+
+
+def test_without_the_package_the_error_names_the_command_that_installs_it(home: Home) -> None:
+    """In an environment of links to this one's packages, except mcp."""
+    import mcp
+
+    packages = home.folder / "packages"
+    packages.mkdir()
+    for each in Path(mcp.__file__).parents[1].iterdir():
+        if not each.name.startswith("mcp"):
+            (packages / each.name).symlink_to(each)
+    home.write("aorch.toml", TABLE)
+    code = "import sys; from aorch.__main__ import main; sys.argv = ['aorch', 'agents', 'refresh']; main()"
+    paths = f"{Path(__file__).parents[2]}{os.pathsep}{packages}"
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code],
+        cwd=home.folder,
+        env={**home.environment, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, "error: tools: the package mcp is not installed" in done.stderr) == (3, True), done.stderr
+    assert "aorch plugins install 'mcp>=2.3'" in done.stderr
