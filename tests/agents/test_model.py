@@ -5,7 +5,11 @@ The packages take one to two seconds to import, so tests do many things each.
 
 import asyncio
 import json
+import shutil
+import ssl
+import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +23,7 @@ from aorch.agents.base import AgentCapability, AgentTask, CutOff
 from aorch.agents.model_agent import ModelAgent, Prompt
 from aorch.agents.model_call import ModelAddress
 from aorch.agents.task_progress import current_call
-from aorch.errors import AgentBusy, AgentFailed, AgentLost, AgentUnreachable
+from aorch.errors import AgentBusy, AgentFailed, AgentLost, AgentOutputTooLarge, AgentUnreachable
 
 TASK = AgentTask(task_id="1", session_id="s", capability="say", parameters={"text": "hi"}, context={})
 NOTE = {
@@ -86,6 +90,11 @@ async def test_text_arrives_as_progress_and_unknown_tokens_are_none(api: str) ->
         def report(self, progress: Any) -> None:
             self.reported.append(progress)
 
+    with running(ModelDouble()) as double:  # the package is imported once for all of them
+        agent = agent_at(url_of(double, api), api)
+        answers = await asyncio.gather(*(agent.execute(TASK) for _ in range(8)))
+        await agent.close()
+        assert [each["data"] for each in answers] == [{"text": "Good morning."}] * 8
     caller = Caller()
     current_call.set(caller)
     with running(ModelDouble(Said("Good morning.", usage=None), Said(usage=(12, 5, None)))) as double:
@@ -229,12 +238,51 @@ async def test_nothing_of_the_environment_is_sent(api: str, monkeypatch: pytest.
 @pytest.mark.parametrize("api", APIS)
 def test_a_failure_of_a_model_is_an_answer_of_its_own_kind(home: Home, api: str) -> None:
     for said, code, name in (
-        (Rejects(429), 11, "agent_busy"),
+        (Rejects(429, headers={"Retry-After": "0"}), 11, "agent_busy"),
         (Said(breaks=True), 10, "agent_lost"),
         (Said(stop="limit"), 10, "agent_failed"),
     ):
         with running(ModelDouble(said)) as double:
             model_agent(home, url_of(double, api), api)
             done = home.aorch("run", "summarize", "text=much", "--json")
-        assert (done.code, metadata(home)["code"]) == (code, name)
-        assert ("usage" in metadata(home)) == isinstance(said, Said)
+        found = metadata(home)
+        assert (done.code, found["code"], len(double.asked)) == (code, name, found.get("attempts", 1))
+        assert ("usage" in found, done.json["data"]) == (
+            (True, {"text": "Good morning."}) if isinstance(said, Said) else (False, None)
+        )
+    with running(ModelDouble(Rejects(429, headers={"Retry-After": "0"}), Said())) as double:
+        model_agent(home, url_of(double, api), api)
+        assert home.aorch("run", "summarize", "text=much").out == "Good morning.\n"
+    assert metadata(home)["attempts"] == 2
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("api", APIS)
+async def test_an_answer_that_is_too_large_ends_before_it_fills_the_memory(api: str) -> None:
+    with running(ModelDouble(Endless("x" * 4_000_000, pause_s=0))) as double:
+        failed = await failure_of(agent_at(url_of(double, api), api))
+        assert await asyncio.to_thread(double.left.wait, 5)
+    assert isinstance(failed, AgentOutputTooLarge)
+    assert "is longer than 67,108,864 bytes" in str(failed)
+
+
+@pytest.mark.torture
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="it makes the certificate")
+@pytest.mark.parametrize("api", APIS)
+async def test_a_server_without_a_valid_certificate_does_not_get_the_question(api: str, tmp_path: Path) -> None:
+    context = await asyncio.to_thread(self_signed, tmp_path)
+    server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0, ssl=context)
+    async with server:
+        failed = await failure_of(agent_at(f"https://localhost:{server.sockets[0].getsockname()[1]}", api))
+    assert isinstance(failed, AgentUnreachable)
+    assert "self-signed certificate" in str(failed)
+
+
+def self_signed(folder: Path) -> ssl.SSLContext:
+    """A context with a new certificate of its own."""
+    making = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=localhost"
+    files = ["-keyout", folder / "key", "-out", folder / "cert"]
+    subprocess.run([*making.split(), *files], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "cert", folder / "key")
+    return context

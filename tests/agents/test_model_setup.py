@@ -76,7 +76,7 @@ def test_options_that_describe_no_model_are_rejected(home: Home, arguments: tupl
     [
         (f"{TABLE}", "agents.a needs a `model` and at least one capability"),
         (f"[agents.a]\nllm = 'gpt'\nmodel = 'm'\n{PROMPT}", "agents.a.llm: invalid value 'gpt'"),
-        (f"[agents.a]\nllm = 'openai'\n{PROMPT}", "the key model is missing"),
+        (f"[agents.a]\nllm = 'openai'\n{PROMPT}", "agents.a: the key model is missing"),
         (f"{TABLE}key = 'sk-x'\n{PROMPT}", "unknown key agents.a.key"),
         (f"{TABLE}temperature = -1\n{PROMPT}", "agents.a.temperature is -1"),
         (f"{TABLE}max_output_tokens = 0\n{PROMPT}", "agents.a.max_output_tokens is 0"),
@@ -124,6 +124,20 @@ def test_a_key_that_is_not_set_and_a_server_that_is_not_there_are_named_before_t
     assert (checked.code, "the environment variable TEST_LLM_KEY" in checked.out) == (10, True)
     failed = home.aorch("run", "summarize", "text=a")
     assert (failed.code, "TEST_LLM_KEY, which holds the API key, is not set" in failed.err) == (11, True)
+
+
+def test_no_connection_is_made_to_the_metadata_of_a_cloud(home: Home) -> None:
+    model_agent(home, "http://169.254.169.254/v1")
+    (checked,) = home.aorch("agents", "check", "summarize", "--json").json["agents"]
+    assert "169.254.169.254 is a link-local address, to which aorch never connects" in checked["problem"]
+
+
+def test_programs_do_not_inherit_the_key_of_a_model(home: Home) -> None:
+    model_agent(home, NOBODY)
+    with (home.folder / "aorch.toml").open("a") as file:
+        file.write('[agents.env]\ncommand = ["env"]\n[agents.env.capabilities.show]\n')
+    shown = home.aorch("run", "show")
+    assert (shown.code, "TEST_LLM_KEY" in shown.out) == (0, False)
 
 
 def test_without_the_package_the_error_says_how_to_install_it(home: Home) -> None:

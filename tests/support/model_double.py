@@ -33,6 +33,7 @@ class Endless:
     """Text that never ends, until the client leaves."""
 
     text: str = "and so on "
+    pause_s: float = 0.01
 
 
 class ModelDouble(Double):
@@ -65,19 +66,19 @@ class ModelDouble(Double):
             return 200, said.body, {"Content-Type": said.kind}
         stream = messages if anthropic else completions
         if isinstance(said, Endless):
-            return 200, self._endless(stream(Said(said.text)), stream), {}
+            return 200, self._endless(stream(Said(said.text)), said.pause_s), {}
         if self.structured and ("response_format" in body or "tools" in body):
             said = Said(self.structured)
         if anthropic and body.get("tool_choice", {}).get("type") == "tool":
             said.as_tool = True
         return 200, stream(said), {}
 
-    def _endless(self, once: Iterator[bytes | None], stream: Any) -> Iterator[bytes | None]:
+    def _endless(self, once: Iterator[bytes | None], pause_s: float) -> Iterator[bytes | None]:
         pieces = list(once)
         begun, delta = pieces[:2], pieces[3]
         try:
             yield from begun
-            while not self.closing.wait(0.01):
+            while not self.closing.wait(pause_s):
                 yield delta
         finally:
             self.left.set()
