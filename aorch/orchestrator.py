@@ -129,13 +129,17 @@ class Orchestrator:
             async for answer in answers:
                 yield answer
 
-    async def perform(self, task: Task, *, in_line: bool = False) -> Answer:
-        """Execute `task` like `orchestrate`, but with typed objects; `in_line` as in `TaskExecutor.perform`."""
+    async def perform(
+        self, task: Task, *, in_line: bool = False, on_progress: Callable[[Any], None] | None = None
+    ) -> Answer:
+        """Execute `task` like `orchestrate`, but with typed objects. `on_progress` gets what the agent reports while it works;
+        `in_line` as in `TaskExecutor.perform`.
+        """
         lifecycle, entry = self._lifecycle, object()
         lifecycle.running[entry] = asyncio.get_running_loop()
         try:
             executor = lifecycle.executor or await self._opened()
-            return await executor.perform(task, in_line=in_line)
+            return await executor.perform(task, in_line=in_line, on_progress=on_progress)
         finally:
             del lifecycle.running[entry]
             if (on_end := lifecycle.on_end) is not None:

@@ -43,6 +43,7 @@ class PlainTask(Struct, forbid_unknown_fields=True):
     from_agent: str | None = None
     parent_id: str | None = None
     timeout_s: Annotated[float, Meta(gt=0)] | None = None
+    require: dict[str, str] = {}
 
 
 _decode_plain = msgspec.json.Decoder(PlainTask).decode
@@ -118,6 +119,7 @@ def task_of(request: web.Request, body: TaskFields | PlainTask, key: CallerKey |
         parent_id=body.parent_id,
         annotations=metadata,
         idempotency=key,
+        require=body.require,
     )
 
 

@@ -1,5 +1,9 @@
 """Executes a task now."""
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 from aiohttp import web
 
 from aorch import jsonio
@@ -7,27 +11,41 @@ from aorch.errors import AgentFailed, Interrupted
 from aorch.server.fast_path import JsonResponse
 from aorch.server.idempotency import IDEMPOTENCY_KEY, execute_once, idempotency_key
 from aorch.server.problems import failure_response
+from aorch.server.progress_stream import stream_answer, wants_events
 from aorch.server.request_body import read_body
 from aorch.server.request_context import CONTEXT
 from aorch.server.request_parsing import parse_body, plain_task, task_of
 from aorch.server.route import Route
 from aorch.server.schemas.tasks import OrchestrateAnswer, OrchestrateBody
 
+OnProgress = Callable[[Any], None]
 
-async def orchestrate(request: web.Request) -> web.Response:
+
+async def orchestrate(request: web.Request) -> web.StreamResponse:
     """Execute a task now and return its result.
 
     aorch chooses an agent that has the capability, calls it, and stores the REQUEST and its RESPONSE in the ledger. If the
     agent itself reports a failure, the status is 200 and `success` is false.
+
+    With `Accept: text/event-stream` the response is a stream of events: `progress` for what the agent reports while it works,
+    and at the end `result`, or `error` with a problem document.
     """
-    context, raw = request[CONTEXT], await read_body(request)
+    raw = await read_body(request)
+    if wants_events(request):
+        return await stream_answer(request, lambda on_progress: _perform(request, raw, on_progress))
+    return await _perform(request, raw)
+
+
+async def _perform(request: web.Request, raw: bytes, on_progress: OnProgress | None = None) -> JsonResponse:
+    context = request[CONTEXT]
     body, orchestrator = plain_task(raw) or parse_body(raw, OrchestrateBody), context.services.orchestrator
     key = idempotency_key(request, context.caller.caller_id, raw) if IDEMPOTENCY_KEY in request.headers else None
     task = task_of(request, body, key)
     if key is None:
-        answer, is_replayed = await orchestrator.perform(task), False
+        answer, is_replayed = await orchestrator.perform(task, on_progress=on_progress), False
     else:
-        answer, is_replayed = await execute_once(context.services.readers, key, lambda: orchestrator.perform(task))
+        performing = partial(orchestrator.perform, task, on_progress=on_progress)
+        answer, is_replayed = await execute_once(context.services.readers, key, performing)
     context.log_fields["contract_id"] = answer.contract_id
     if answer.failure in (None, AgentFailed, Interrupted):
         response = JsonResponse(jsonio.encode_bytes(answer.as_dict()))

@@ -39,6 +39,10 @@ class TaskFields(Body):
     parameters: Json = Field(default_factory=dict, description="The capability's parameters.")
     context: Json = Field(default_factory=dict, description="Extra context for the agent.")
     agent_id: Text | None = Field(None, description="Call this agent only. Default: any agent with the capability.")
+    require: dict[Text, Text] = Field(
+        default_factory=dict,
+        description='Labels that the agent must have, such as `{"gpu": "yes"}`; `version` is one of them.',
+    )
     from_agent: Text | None = Field(None, description="The agent that sends the task (default: `orchestrator`).")
     parent_id: Text | None = Field(None, description="The REQUEST on whose behalf the task is sent.")
     timeout_s: float | None = Field(

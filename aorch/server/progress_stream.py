@@ -1,0 +1,86 @@
+"""The answer to a task as server-sent events: what its agent reports while it works, and then the result."""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import hdrs, web
+
+from aorch import jsonio
+from aorch.errors import AorchError
+from aorch.server.fast_path import JsonResponse
+from aorch.server.problems import problem_response
+from aorch.server.sse import HEADERS, KEEP_ALIVE_S
+
+MOST_PENDING_BYTES = 1024 * 1024
+"""Bytes of progress that wait for a slow client; older progress is dropped then, and the event `skipped` says how much."""
+
+
+def wants_events(request: web.Request) -> bool:
+    """Whether the client asks for server-sent events."""
+    return "text/event-stream" in request.headers.get(hdrs.ACCEPT, "")
+
+
+class _Progress:
+    """The events that were not sent yet."""
+
+    def __init__(self) -> None:
+        self.woken = asyncio.Event()
+        self._pending: deque[bytes] = deque()
+        self._size = self._skipped = 0
+
+    def add(self, progress: Any) -> None:
+        event = _event("progress", jsonio.encode(progress))
+        self._pending.append(event)
+        self._size += len(event)
+        while self._size > MOST_PENDING_BYTES:
+            self._size -= len(self._pending.popleft())
+            self._skipped += 1
+        self.woken.set()
+
+    def take(self) -> bytes:
+        """All pending events."""
+        skipped = _event("skipped", f'{{"count":{self._skipped}}}') if self._skipped else b""
+        taken = skipped + b"".join(self._pending)
+        self._pending.clear()
+        self._size = self._skipped = 0
+        self.woken.clear()
+        return taken
+
+
+async def stream_answer(
+    request: web.Request, perform: Callable[[Callable[[Any], None]], Awaitable[JsonResponse]]
+) -> web.StreamResponse:
+    """Send the events `progress` while `perform` runs, which gets a function for them, and then `result`, or `error` with a
+    problem, with the body that the ordinary response would have. The task goes on if the client disconnects.
+    """
+    progress = _Progress()
+    performing = asyncio.ensure_future(perform(progress.add))
+    performing.add_done_callback(lambda _: progress.woken.set())
+    response = web.StreamResponse(headers=HEADERS)
+    await asyncio.sleep(0)
+    if performing.done():  # an invalid request has its ordinary response
+        return performing.result()
+    try:
+        with contextlib.suppress(ConnectionError):
+            await response.prepare(request)
+            await response.write(b":\n\n")  # otherwise the headers wait for the first event
+            while not performing.done():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(progress.woken.wait(), KEEP_ALIVE_S)
+                await response.write(progress.take() or b":\n\n")
+        answer = await performing
+    except AorchError as error:
+        answer = problem_response(error)
+    finally:
+        performing.cancel()
+    with contextlib.suppress(ConnectionError):
+        name = "result" if answer.status < 400 else "error"
+        await response.write(progress.take() + _event(name, answer.text or ""))
+    return response
+
+
+def _event(name: str, data: str) -> bytes:
+    return f"event: {name}\ndata: {data}\n\n".encode()
