@@ -35,7 +35,7 @@ from homes import Home
         ("[agents]\nx = 3\n", ["agents.x"]),
         ('[agents.x]\ncommand = ["true"]\n', ["agents.x", "capability"]),
         ("[agents.x]\ncommand = []\n[agents.x.capabilities.c]\n", ["agents.x", "program"]),
-        ("[agents.x]\n[agents.x.capabilities.c]\n", ["agents.x", "`class`, `command` or"]),
+        ("[agents.x]\n[agents.x.capabilities.c]\n", ["agents.x", "Add `class`, `command`"]),
         ('[agents.x]\ncommand = ["true"]\n[agents.x.capabilities.c]\ndescripton = "a"\n', ["agents.x.capabilities.c"]),
         ('[agents.x]\ncommand = ["true"]\ntimeout_s = -1\n[agents.x.capabilities.c]\n', ["timeout_s", "above 0"]),
     ],
