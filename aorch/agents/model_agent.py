@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from aorch import jsonio
-from aorch.agents.base import Agent, AgentCapability, AgentState, AgentStatus, AgentUsage, CutOff
+from aorch.agents.base import Agent, AgentCapability, AgentState, AgentStatus, AgentTask, AgentUsage, CutOff
 from aorch.agents.model_call import (
     ModelAddress,
     ModelAnswerTooLarge,
@@ -100,6 +100,12 @@ class ModelAgent(Agent):
     async def close(self) -> None:
         """Close all connections."""
         await self._client.close()
+
+    def preview(self, task: AgentTask) -> dict[str, str]:
+        """The model, the system prompt if there is one, and the prompt."""
+        system = {"system": self._question.system} if self._question.system else {}
+        prompt = _filled(self._prompts[task["capability"]], task["parameters"])
+        return {"model": str(self._address), **system, "prompt": prompt}
 
     async def execute(self, task: dict[str, Any]) -> dict[str, Any]:
         """Ask the model. Its text is progress as it arrives: `{"text": "the next piece"}`."""

@@ -4,8 +4,10 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from doubles import running
 from homes import Home
 from model_agents import model_agent, python_without
+from model_double import ModelDouble
 
 from aorch.agents import kinds
 from aorch.config.settings import Config
@@ -124,6 +126,14 @@ def test_a_key_that_is_not_set_and_a_server_that_is_not_there_are_named_before_t
     assert (checked.code, "the environment variable TEST_LLM_KEY" in checked.out) == (10, True)
     failed = home.aorch("run", "summarize", "text=a")
     assert (failed.code, "TEST_LLM_KEY, which holds the API key, is not set" in failed.err) == (11, True)
+
+
+def test_a_dry_run_shows_the_prompt_and_asks_no_model(home: Home) -> None:
+    with running(ModelDouble()) as double:
+        model_agent(home, double.url, prompt="In one sentence: {text}")
+        shown = home.aorch("run", "summarize", "text=much", "--dry-run", "--json").json
+    assert shown["preview"] == {"model": f"test-model-1 at {double.url}", "prompt": "In one sentence: much"}
+    assert double.asked == []
 
 
 def test_no_connection_is_made_to_the_metadata_of_a_cloud(home: Home) -> None:
