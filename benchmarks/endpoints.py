@@ -81,6 +81,23 @@ async def directly(url: str) -> float:
         return await timed(call)
 
 
+async def by_agent(url: str) -> float:
+    """With the agent alone: no routing, no ledger."""
+    from aorch import AgentCapability
+    from aorch.agents.http_endpoint import HttpAgent
+
+    agent = HttpAgent("shouter", "S", endpoint=url, capabilities=[AgentCapability("shout")])
+
+    async def call(text: str) -> str:
+        task = {"task_id": "01", "session_id": "s", "capability": "shout", "parameters": {"text": text}, "context": {}}
+        return str((await agent.execute(task))["data"]["text"])
+
+    try:
+        return await timed(call)
+    finally:
+        await agent.close()
+
+
 async def through_aorch(url: str, ledger: Path) -> float:
     """As tasks of an agent."""
     from aorch import AgentCapability, Orchestrator
@@ -109,12 +126,14 @@ def main(rounds: int) -> None:
         took = interleaved(
             {
                 "aiohttp": lambda: asyncio.run(directly(url)),
+                "agent": lambda: asyncio.run(by_agent(url)),
                 "aorch": lambda: asyncio.run(through_aorch(url, folder / f"{next(numbers)}.db")),
             },
             rounds,
         )
     goals.note("aiohttp", f"{TASKS / took['aiohttp']:,.0f} calls a second")
     goals.note("aorch", f"{TASKS / took['aorch']:,.0f} tasks a second")
+    goals.note("the agent alone / directly with aiohttp", f"{took['agent'] / took['aiohttp']:.2f}")
     goals.at_most(f"{AT_ONCE} at once through aorch / directly with aiohttp", took["aorch"] / took["aiohttp"], GOAL)
     goals.end()
 

@@ -37,6 +37,8 @@ SKIPPED = {
 }
 FAILURES = {"aorch trace retry 01": (12, "no parked delivery"), "aorch init": (13, "exists already")}
 """How a command begins that fails in this home, with the exit code and what it says; it must fail just so."""
+REMOTE = ("translate", "summarize")
+"""The agents of pages whose endpoint or key is not here. They are removed before all agents are checked."""
 ENDLESS = re.compile(r"contracts tail .*-f|curl -N")
 CONTRACT = re.compile(r"\b01[0-9A-HJKMNP-TV-Z]{8,24}\b")
 BLOCK = re.compile(r"\bmem_[0-9A-HJKMNP-TV-Z]{26}\b")
@@ -159,6 +161,8 @@ class Reader:
         """Type `command` into bash; its exit code and what it prints. An agent that it adds is not there before."""
         if added := re.match(r"aorch agents add ([a-z]\w*)", command):
             self.run(f"aorch agents remove {added[1]}")
+        for agent_id in REMOTE if command == "aorch agents check" else ():
+            self.run(f"aorch agents remove {agent_id}")
         done = subprocess.run(
             ["bash", "-o", "pipefail", "-c", f"{command}\n{{ code=$?; env -0 >&3; exit $code; }} 3>.env"],
             cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
