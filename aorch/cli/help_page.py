@@ -19,6 +19,7 @@ DOCS = {
     "agents": "agents.md",
     "contracts": "ledger.md",
     "compress": "memory.md",
+    "mcp": "mcp.md",
     "memory": "memory.md",
     "worker": "queue.md",
     "serve": "serve.md",

@@ -23,6 +23,7 @@ COMMANDS = {
     "status": "Show a summary of the ledger, agents and services",
     "worker": "Run queued tasks",
     "serve": "Serve the HTTP API (/v1)",
+    "mcp": "Offer capabilities as tools to an MCP host",
     "compress": "Summarise sessions in memory blocks",
     "memory": "Show, search and verify the memory of sessions",
     "trace": "Deliver contracts to Trace and show the delivery status",

@@ -77,7 +77,7 @@ def test_the_root_lists_every_command_without_importing_it(home: Home) -> None:
     assert re.findall(r"^  (\w+)  ", shown.partition("Commands:")[2].partition("Global options:")[0], re.M) == [
         *COMMANDS
     ]
-    assert "ls " not in shown
+    assert "  ls " not in shown
 
 
 @pytest.mark.parametrize(

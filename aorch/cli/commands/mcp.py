@@ -1,0 +1,80 @@
+"""`aorch mcp`: offer capabilities as tools to an MCP host."""
+
+import asyncio
+import contextlib
+import signal
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from aorch.cli.options import CREATES_NEW, LedgerOption, warn_of_missing
+from aorch.cli.shell_completion import complete_capabilities
+from aorch.cli.streams import set_aside, standard_input, standard_output
+from aorch.process.signals import cancel_on_signals, set_handler
+
+if TYPE_CHECKING:
+    from aorch.config.settings import Config
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command(
+    epilog="Exit code: 0 the host closed the connection, or a signal; 3 the package mcp is missing; 14 ledger error."
+)
+def mcp(
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--only",
+            metavar="CAPABILITY",
+            help="Offer only this capability; repeatable (default: all).",
+            autocompletion=complete_capabilities,
+        ),
+    ] = None,
+    ledger: LedgerOption = None,
+) -> None:
+    """Offer capabilities as tools to an MCP host, such as Claude Code, Cursor or VS Code.
+
+    The host starts this command and talks to it over standard input and output. Each call is recorded in the ledger, in a
+    session for each connection. The log goes to standard error.
+
+    \b
+    Examples:
+      claude mcp add aorch -- aorch mcp
+      aorch mcp --only files.read_text_file --only translate
+      aorch mcp --config ~/project/aorch.toml
+    """
+    from aorch.config import settings
+
+    config = settings.load(ledger)
+    warn_of_missing(config.ledger, ledger, CREATES_NEW)
+    set_handler(signal.SIGINT, signal.SIG_DFL)  # a KeyboardInterrupt can get lost during imports
+    asyncio.run(_serve(config, only or []))
+
+
+async def _serve(config: "Config", only: list[str]) -> None:
+    from aorch.cli.interrupts import end_now_if_work_remains
+    from aorch.errors import ServiceUnreachable
+    from aorch.logs import LineHandler
+    from aorch.mcp_server.standard_streams import Lines, Output
+    from aorch.orchestrator import Orchestrator
+
+    set_aside()  # nothing but the protocol goes to standard output
+    log = LineHandler()
+    log.attach()
+    try:
+        from aorch.mcp_server.tool_server import ToolServer
+    except ImportError as error:
+        raise ServiceUnreachable(
+            f"the package mcp cannot be used: {error}",
+            "Install it: aorch plugins install 'mcp>=2.3' (or: pip install 'aorch[mcp]').",
+        ) from error
+    trace_url = config.trace_url if config.trace_configured else None
+    async with Orchestrator(config=config, trace_url=trace_url) as orchestrator:
+        server = ToolServer(orchestrator, only)
+        serving = asyncio.ensure_future(server.serve(Lines(standard_input()), Output(standard_output())))
+        cancel_on_signals(serving)
+        with contextlib.suppress(asyncio.CancelledError):
+            await serving
+    log.flush()
+    await end_now_if_work_remains(0)

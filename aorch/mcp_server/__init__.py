@@ -1,0 +1,1 @@
+"""`aorch mcp`: the capabilities as tools of an MCP server."""

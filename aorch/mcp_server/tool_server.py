@@ -1,0 +1,189 @@
+"""An MCP server whose tools are the capabilities of an orchestrator. Each call is an exchange in the ledger.
+
+Importing this module imports the SDK `mcp`, which takes 0.7 s.
+"""
+
+import asyncio
+import logging
+import re
+from collections.abc import Iterable
+from importlib import metadata
+from typing import Any
+
+from mcp.server import Server
+from mcp.server.context import ServerRequestContext
+from mcp.server.stdio import stdio_server
+from mcp.shared.exceptions import MCPError
+from mcp_types import (
+    INVALID_PARAMS,
+    CallToolRequestParams,
+    CallToolResult,
+    ListToolsResult,
+    PaginatedRequestParams,
+    TextContent,
+    Tool,
+    ToolAnnotations,
+)
+
+from aorch import jsonio
+from aorch.agents.base import AgentCapability
+from aorch.agents.parameters import json_schema
+from aorch.engine.response_saver import Unsaved
+from aorch.engine.task import Answer, Task
+from aorch.errors import AorchError, NotFound
+from aorch.ids import new_id
+from aorch.mcp_server import tool_names
+from aorch.orchestrator import Orchestrator
+
+INSTRUCTIONS = "Each tool runs an agent. Its calls are recorded; `_meta` of a result has the ID of its contract."
+CONTRACT_ID = "aorch/contract_id"
+"""The key in `_meta` of a result."""
+LONGEST_CLIENT = 64
+
+logging.getLogger("mcp").addHandler(logging.NullHandler())  # without a handler, Python prints its warnings
+
+
+class ToolServer:
+    """Offers the capabilities in `only` (default: all) of `orchestrator`, which is open, to one client.
+
+    Raises NotFound if no agent has one of `only`.
+    """
+
+    def __init__(self, orchestrator: Orchestrator, only: Iterable[str] = ()) -> None:
+        self._orchestrator, self._only = orchestrator, frozenset(only)
+        self._session_id = orchestrator.config.session_id or ""
+        self._running: set[asyncio.Task[Answer]] = set()
+        known = orchestrator.registry.capabilities()
+        if missing := sorted(self._only.difference(known)):
+            raise NotFound(f"no agent has the capability {', '.join(missing)}", f"Available: {', '.join(known)}.")
+
+    async def serve(self, stdin: Any, stdout: Any) -> None:
+        """Serve until `stdin` ends. Calls that still run are then cancelled, and their RESPONSEs are written.
+
+        `stdin` is an asynchronous iterator of lines; `stdout` has the coroutines `write` and `flush`.
+        """
+        server = Server(
+            "aorch",
+            version=metadata.version("aorch"),
+            instructions=INSTRUCTIONS,
+            on_list_tools=self._list,
+            on_call_tool=self._call,
+        )
+        try:
+            async with stdio_server(stdin, stdout) as (incoming, outgoing):
+                await server.run(incoming, outgoing, server.create_initialization_options())
+        finally:
+            for each in self._running:
+                each.cancel()
+            if self._running:
+                await asyncio.wait(self._running)
+
+    def _tools(self) -> dict[str, AgentCapability]:
+        """The capabilities by the names of their tools."""
+        registry = self._orchestrator.registry
+        names = [name for name in registry.capabilities() if not self._only or name in self._only]
+        return {
+            tool: registry.with_capability(name)[0].capabilities[name]
+            for tool, name in tool_names.by_tool(names).items()
+        }
+
+    async def _list(self, _: ServerRequestContext[Any], __: PaginatedRequestParams | None) -> ListToolsResult:
+        return ListToolsResult(tools=[_tool(name, each) for name, each in self._tools().items()])
+
+    async def _call(self, context: ServerRequestContext[Any], params: CallToolRequestParams) -> CallToolResult:
+        capability = self._tools().get(params.name)
+        if capability is None:
+            raise MCPError(INVALID_PARAMS, f"unknown tool {params.name!r}")
+        reports: asyncio.Queue[Any] = asyncio.Queue()
+        sending = asyncio.ensure_future(_send(context, reports))
+        # a task of its own: the scope of the SDK would cancel the writing of the RESPONSE too
+        task = Task(capability.name, params.arguments or {}, session_id=self._session(context))
+        performing = asyncio.ensure_future(self._orchestrator.perform(task, on_progress=reports.put_nowait))
+        self._running.add(performing)
+        performing.add_done_callback(self._running.discard)
+        try:
+            return _result(await asyncio.shield(performing))
+        except asyncio.CancelledError:
+            performing.cancel()
+            raise
+        except Unsaved as unsaved:  # the answer is written as soon as the ledger accepts it
+            return _result(unsaved.answer)
+        except AorchError as error:
+            return _failure(str(error), error.code, error.hint)
+        finally:
+            reports.put_nowait(_END)
+            if performing.done():
+                await asyncio.wait((sending,))
+            else:
+                sending.cancel()
+
+    def _session(self, context: ServerRequestContext[Any]) -> str:
+        """The session of all calls of this client."""
+        if not self._session_id:
+            about = context.session.client_params
+            name = re.sub(r"[^A-Za-z0-9.]+", "-", about.client_info.name).strip("-") if about else ""
+            self._session_id = f"mcp_{name[:LONGEST_CLIENT] or 'client'}_{new_id()}"
+        return self._session_id
+
+
+_END = object()
+
+
+async def _send(context: ServerRequestContext[Any], reports: "asyncio.Queue[Any]") -> None:
+    """Send progress notifications until _END. Their number grows with each, as the protocol requires."""
+    last = 0.0
+    while (report := await reports.get()) is not _END:
+        done, total, message = _progress(report)
+        last = done if done is not None and done > last else last + 1
+        await context.session.report_progress(last, total, message)
+
+
+def _progress(report: Any) -> tuple[float | None, float | None, str | None]:
+    """The number, the total and the text in what an agent reports."""
+    if not isinstance(report, dict):
+        return None, None, report if isinstance(report, str) else jsonio.encode(report)
+    numbers = [
+        value if isinstance(value := report.get(key), int | float) and not isinstance(value, bool) else None
+        for key in ("done", "total")
+    ]
+    message = report.get("message")
+    text = message if isinstance(message, str) else None if numbers[0] is not None else jsonio.encode(report)
+    return numbers[0], numbers[1], text
+
+
+def _tool(name: str, capability: AgentCapability) -> Tool:
+    schema = json_schema(capability.parameters) if capability.parameters else {}
+    return Tool(
+        name=name,
+        title=capability.name,
+        description=capability.description or None,
+        input_schema={"type": "object", **schema},
+        annotations=ToolAnnotations(idempotent_hint=True) if capability.idempotent else None,
+    )
+
+
+def _result(answer: Answer) -> CallToolResult:
+    if not answer.success:
+        code = answer.failure.code if answer.failure is not None else "agent_failed"
+        return _failure(answer.error or "", code, answer.hint, answer.contract_id)
+    data = answer.data
+    if isinstance(data, dict) and data.keys() == {"text"} and isinstance(data["text"], str):
+        text, structured = data["text"], None
+    else:
+        text, structured = jsonio.encode(data), data if isinstance(data, dict) else None
+    return _called(text, structured, answer.contract_id)
+
+
+def _failure(error: str, code: str, hint: str = "", contract_id: str = "") -> CallToolResult:
+    """A result with the error for the model to read: what failed, the next step, and where it is recorded."""
+    facts = {"code": code, **({"contract_id": contract_id} if contract_id else {})}
+    lines = [error, *([hint] if hint else []), ", ".join(f"{name}: {value}" for name, value in facts.items())]
+    return _called("\n".join(lines), {"error": error, **facts}, contract_id, is_error=True)
+
+
+def _called(
+    text: str, structured: dict[str, Any] | None, contract_id: str, *, is_error: bool = False
+) -> CallToolResult:
+    result = CallToolResult(content=[TextContent(text=text)], structured_content=structured, is_error=is_error)
+    result.meta = {CONTRACT_ID: contract_id} if contract_id else None
+    return result
