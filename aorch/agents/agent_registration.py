@@ -25,10 +25,13 @@ _MOST_BYTES = 64 * 1024
 
 class Registration:
     """Registers the agent of `runs` at the server `url`. `token_env` names the variable with the token; `endpoint` is the
-    address to register (default: that of the agent server).
+    address to register (default: that of the agent server), and `credential` the name of the entry of `[credentials]` in the
+    server's aorch.toml with the agent's token.
     """
 
-    def __init__(self, url: str, token_env: str, runs: AgentRuns, endpoint: str = "", ttl_s: float = TTL_S) -> None:
+    def __init__(
+        self, url: str, token_env: str, runs: AgentRuns, endpoint: str = "", credential: str = "", ttl_s: float = TTL_S
+    ) -> None:
         """Raises UsageError for an invalid URL, and if the variable is not set."""
         if fault := fault_of(url):
             raise UsageError(f"register is not the URL of an aorch server: {fault}", "Write http://HOST:PORT.")
@@ -37,14 +40,17 @@ class Registration:
             raise UsageError(f"register_token_env names {token_env}, which is not set", "Put the token into it.")
         self._url, self._agent, self._endpoint = url.rstrip("/"), runs.agent, endpoint
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._document = {
+        self._document: dict[str, Any] = {
             "agent_id": self._agent.agent_id,
             "name": self._agent.name,
             "description": self._agent.description,
             "version": self._agent.version,
             "capabilities": [each.as_dict() for each in runs.capabilities.values()],
+            "labels": dict(self._agent.labels),
             "ttl_s": ttl_s,
         }
+        if credential:
+            self._document["credential"] = credential
         self._ttl_s = ttl_s
         self._is_registered = False
 

@@ -41,6 +41,7 @@ def serve(
     register: str | None = None,
     register_token_env: str = "",
     endpoint: str = "",
+    credential: str = "",
     max_body_bytes: int = MAX_BODY_BYTES,
     grace_s: float = 30.0,
     insecure: bool = False,
@@ -52,7 +53,8 @@ def serve(
     `/health`). A `host` other than this machine needs one, unless `insecure` is set. Bodies have at most `max_body_bytes`.
 
     `register` is the URL of an `aorch serve` at which the agent registers itself as `endpoint` (default: its own address), and
-    deregisters at the end; `register_token_env` names the variable with the token for that.
+    deregisters at the end; `register_token_env` names the variable with the token for that. If the agent needs a token
+    itself, `credential` is the name of the entry of `[credentials]` in that server's aorch.toml with it.
 
     At the end, running tasks have `grace_s` seconds to finish; a second signal cancels them at once. Raises UsageError if the
     agent or an argument is invalid, or the address is in use.
@@ -63,7 +65,7 @@ def serve(
             f"{host} is reachable from other machines, and no token is set",
             "Set token_env to the name of an environment variable with a token, or listen on 127.0.0.1.",
         )
-    registration = Registration(register, register_token_env, server.runs, endpoint) if register else None
+    registration = Registration(register, register_token_env, server.runs, endpoint, credential) if register else None
     asyncio.run(_serve(server, host, port, grace_s, registration))
 
 

@@ -38,7 +38,9 @@ class Registrar(Double):
 
 async def kept(registrar: Registrar, requests: int) -> None:
     """Keep the agent registered until that many requests were sent, and end."""
-    registration = Registration(registrar.url, "REGISTRY_TOKEN", AgentRuns(as_agent(greet)), "", ttl_s=0.03)
+    registration = Registration(
+        registrar.url, "REGISTRY_TOKEN", AgentRuns(as_agent(greet)), credential="greeter", ttl_s=0.03
+    )
     keeping = asyncio.create_task(registration.keep("http://127.0.0.1:8900"))
     async with asyncio.timeout(WAIT_S):
         while len(registrar.asked) < requests:  # noqa: ASYNC110  the double is in threads
@@ -60,6 +62,7 @@ async def test_an_agent_is_registered_kept_alive_and_deregistered() -> None:
     assert {token for _, _, token, _ in registrar.asked} == {"Bearer s3cret"}
     document = registrar.asked[0][3]
     assert (document["agent_id"], document["endpoint"], document["ttl_s"]) == ("greet", "http://127.0.0.1:8900", 0.03)
+    assert (document["labels"], document["credential"]) == ({}, "greeter")
     assert document["capabilities"][0]["parameters"]["required"] == ["name"]
 
 
