@@ -252,7 +252,7 @@ class Ledger:
 
     def attempts(self, request_id: str) -> list[Attempt]:
         """The attempts of that REQUEST, in order. Empty if it needed only one."""
-        return [Attempt(*row) for row in self._read(statements.ATTEMPTS_OF, request_id)]
+        return [Attempt(*row) for row in self._read(statements.ATTEMPTS_OF, jsonio.encode([request_id]))]
 
     def ancestors(self, contract_id: str) -> list[tuple[str, str]]:
         """(contract_id, capability) of that REQUEST and its ancestors, up to the root. Empty for a RESPONSE.

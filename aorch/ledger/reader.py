@@ -14,6 +14,7 @@ from typing import Any, Self
 from aorch import jsonio
 from aorch.errors import NotFound, UsageError, contract_not_found
 from aorch.ledger import task_queue
+from aorch.ledger.attempt import Attempt
 from aorch.ledger.changes import commits
 from aorch.ledger.database import Database, statements
 from aorch.ledger.filters import EVERYTHING, Filter, count_of, records_of, shown_records_of
@@ -42,18 +43,22 @@ each).
 class Exchange:
     """A REQUEST, the RESPONSE that answers it, and the exchanges that were delegated below the REQUEST, oldest first.
 
-    `request` is None for a RESPONSE whose REQUEST is not known or not in the ledger.
+    `request` is None for a RESPONSE whose REQUEST is not known or not in the ledger. `attempts` is empty if one was enough.
     """
 
     request: Record | None
     response: Record | None = None
     children: list["Exchange"] = field(default_factory=list)
+    attempts: list[Attempt] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
-        """The JSON form: `request` and `response` as contracts or null, `children` as a list of the same form."""
+        """The JSON form: `request` and `response` as contracts or null, the `attempts`, and `children` as a list of the same
+        form.
+        """
         return {
             "request": self.request and self.request.as_dict(),
             "response": self.response and self.response.as_dict(),
+            "attempts": [attempt.as_dict() for attempt in self.attempts],
             "children": [child.as_dict() for child in self.children],
         }
 
@@ -178,6 +183,13 @@ class Reader:
                 seen.add(each.request.contract_id)
                 parents[each.request.parent_id or ""].children.append(each)
         return found[0]
+
+    def attempts(self, request_ids: Sequence[str]) -> dict[str, list[Attempt]]:
+        """The attempts of these REQUESTs, by the REQUEST's id; one that needed only one attempt has none."""
+        found: dict[str, list[Attempt]] = {}
+        for row in self._rows(statements.ATTEMPTS_OF, jsonio.encode(list(request_ids))):
+            found.setdefault(row[0], []).append(Attempt(*row))
+        return found
 
     def tree(self, contract: Record, most: int | None = SHOWN) -> TreeNode:
         """The tree of the exchange of `contract`: the REQUESTs above it, up to the root, and all REQUESTs below it.
@@ -318,7 +330,11 @@ class Reader:
     def _exchanges(self, requests: Sequence[Record]) -> list[Exchange]:
         ids = [each.contract_id for each in requests]
         answers = {each.request_id: each for each in self._in(statements.ANSWERS_ONE_OF, ids)}
-        return [Exchange(request, answers.get(request.contract_id)) for request in requests]
+        attempts = self.attempts(ids)
+        return [
+            Exchange(request, answers.get(request.contract_id), attempts=attempts.get(request.contract_id, []))
+            for request in requests
+        ]
 
     def _in(self, condition: str, values: Iterable[str]) -> list[Record]:
         """The contracts that fulfil `condition`, whose parameter is a list, with one of `values`; oldest first."""

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from homes import Home
+from serving import serving
 
 from aorch import (
     Agent,
@@ -179,3 +181,19 @@ async def until(holds: Callable[[], Any]) -> None:
     async with asyncio.timeout(30):
         while not holds():  # noqa: ASYNC110  what it waits for is set by another task
             await asyncio.sleep(0.005)
+
+
+async def test_the_attempts_are_shown_with_the_exchange(home: Home) -> None:
+    async with working(home.ledger, Flaky("first", UNREACHABLE), Flaky("second")) as orchestrator:
+        answer = await orchestrator.perform(Task("work", {}, "s"))
+    shown = home.aorch("contracts", "show", answer.contract_id)
+    assert "2 attempts" in shown.out
+    assert "first  agent_unreachable" in shown.out
+    attempts = home.aorch("contracts", "show", answer.contract_id, "--json").json["attempts"]
+    assert [(each["number"], each["agent_id"], each["code"]) for each in attempts] == [
+        (1, "first", "agent_unreachable"),
+        (2, "second", None),
+    ]
+    with serving(home) as server:
+        response = server.get(f"/v1/contracts/{answer.contract_id}").json()
+        assert response["attempts"] == attempts

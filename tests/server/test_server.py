@@ -132,8 +132,16 @@ def test_an_invalid_query_parameter_is_rejected_by_name(server: Server, query: s
 def test_a_contract_comes_with_the_other_half_of_its_exchange(server: Server) -> None:
     ask(server, session="halves")
     asked, answered = session_of(server, "halves")
-    assert server.get(f"/v1/contracts/{asked['contract_id']}").json() == {**asked, "counterpart": answered}
-    assert server.get(f"/v1/contracts/{answered['contract_id']}").json() == {**answered, "counterpart": asked}
+    assert server.get(f"/v1/contracts/{asked['contract_id']}").json() == {
+        **asked,
+        "counterpart": answered,
+        "attempts": [],
+    }
+    assert server.get(f"/v1/contracts/{answered['contract_id']}").json() == {
+        **answered,
+        "counterpart": asked,
+        "attempts": [],
+    }
 
 
 def test_a_contract_is_found_by_its_complete_id_only(server: Server) -> None:
@@ -150,7 +158,11 @@ def test_a_request_without_an_answer_has_no_counterpart(home: Home, server: Serv
         with gate.open("w") as released:
             (asked,) = session_of(server, "unanswered")
             assert asked["status"] == "in_progress"
-            assert server.get(f"/v1/contracts/{asked['contract_id']}").json() == {**asked, "counterpart": None}
+            assert server.get(f"/v1/contracts/{asked['contract_id']}").json() == {
+                **asked,
+                "counterpart": None,
+                "attempts": [],
+            }
             released.write("done")
         assert running.result().json()["data"] == {"text": "done"}
 

@@ -10,6 +10,7 @@ from aorch.cli.render.times import age, local_clock, shown_time
 from aorch.cli.streams import is_terminal
 
 if TYPE_CHECKING:
+    from aorch.ledger.attempt import Attempt
     from aorch.ledger.reader import Exchange
     from aorch.ledger.record import Record
 
@@ -72,6 +73,8 @@ def exchange_text(exchange: "Exchange", indent: str = "") -> str:
     parts = ["\n".join(_described(each, indent)) for each in (exchange.request, exchange.response) if each is not None]
     if exchange.request is not None and exchange.response is None:
         parts.append(f"{indent}no RESPONSE yet")
+    if exchange.attempts:
+        parts.append("\n".join(_attempts(exchange.attempts, indent)))
     parts += [exchange_text(child, f"{indent}    ") for child in exchange.children]
     return "\n\n".join(parts)
 
@@ -128,6 +131,15 @@ def _described(contract: "Record", indent: str) -> Iterator[str]:
         if form[name] or (name == "payload" and contract.contract_type == "REQUEST"):
             value = shown_time(form[name]) if name in ("created_at", "completed_at") else form[name]
             yield from _labelled(f"{indent}  {label:<12}  ", value, plain=name == "error")
+
+
+def _attempts(attempts: "Sequence[Attempt]", indent: str) -> Iterator[str]:
+    yield f"{indent}{len(attempts)} attempts"
+    for each in attempts:
+        ended = "in progress" if each.ended_at is None else each.code or "completed"
+        yield indent + printable(f"  {each.number}  {shown_time(each.started_at)}  {each.agent_id}  {ended}")
+        if each.error is not None:
+            yield indent + printable(f"     {each.error}")
 
 
 def _labelled(label: str, value: object, *, plain: bool) -> Iterator[str]:

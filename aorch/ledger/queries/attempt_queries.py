@@ -3,6 +3,7 @@
 from sqlalchemy import bindparam, select
 from sqlalchemy.dialects import postgresql
 
+from aorch.ledger.queries.expressions import listed
 from aorch.ledger.schema import Attempt
 
 attempts = Attempt.__table__  # type: ignore[attr-defined]  # SQLModel adds it
@@ -13,4 +14,9 @@ PUT_ATTEMPT = _put.on_conflict_do_update(
     set_={name: _put.excluded[name] for name in ("ended_at", "code", "error")},
 )
 
-ATTEMPTS_OF = select(*attempts.c).where(attempts.c.request_id == bindparam("request_id")).order_by(attempts.c.number)
+ATTEMPTS_OF = (
+    select(*attempts.c)
+    .where(attempts.c.request_id.in_(listed("request_ids")))
+    .order_by(attempts.c.request_id, attempts.c.number)
+)
+"""The attempts of these REQUESTs (a JSON list of ids)."""

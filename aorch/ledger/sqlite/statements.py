@@ -919,9 +919,10 @@ ATTEMPTS_OF = """\
 SELECT attempts.request_id, attempts.number, attempts.agent_id, attempts.started_at,
     attempts.ended_at, attempts.code, attempts.error
 FROM attempts
-WHERE attempts.request_id = ? ORDER BY attempts.number
+WHERE attempts.request_id IN (SELECT anon_1.value
+FROM json_each(?) AS anon_1) ORDER BY attempts.request_id, attempts.number
 """
-"""Parameters: request_id."""
+"""Parameters: request_ids."""
 
 # delivery_queries.py
 

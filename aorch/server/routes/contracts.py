@@ -2,8 +2,9 @@
 
 from aiohttp import web
 
+from aorch.ledger.attempt import Attempt
 from aorch.ledger.reader import Filter, Reader
-from aorch.ledger.record import COMPLETED, REQUEST
+from aorch.ledger.record import COMPLETED, REQUEST, Record
 from aorch.server.fast_path import json_response
 from aorch.server.pagination import PAGE_BYTES, Page, contract_json, page_of, page_response, read_page
 from aorch.server.request_context import services_of
@@ -26,15 +27,23 @@ async def show_contract(request: web.Request) -> web.Response:
     """Show one contract and its counterpart.
 
     The counterpart of a REQUEST is its RESPONSE, if there is one, and the other way round. A completed REQUEST includes the
-    result of its RESPONSE.
+    result of its RESPONSE. `attempts` lists the calls of agents if one was not enough.
     """
     contract_id = request.match_info["contract_id"]
-    contract, other = await services_of(request).readers.read(lambda reader: reader.with_counterpart(contract_id))
+    contract, other, attempts = await services_of(request).readers.read(
+        lambda reader: _read_contract(reader, contract_id)
+    )
     form, counterpart = contract.as_dict(), other.as_dict() if other else None
     if counterpart is not None:
         asked, answered = (form, counterpart) if form["contract_type"] == REQUEST else (counterpart, form)
         asked["result"] = answered["result"] if asked["status"] == COMPLETED else None
-    return json_response({**form, "counterpart": counterpart})
+    return json_response({**form, "counterpart": counterpart, "attempts": [each.as_dict() for each in attempts]})
+
+
+def _read_contract(reader: Reader, contract_id: str) -> tuple[Record, Record | None, list[Attempt]]:
+    contract, other = reader.with_counterpart(contract_id)
+    request_id = contract.request_id or contract.contract_id
+    return contract, other, reader.attempts([request_id]).get(request_id, [])
 
 
 def _read_contracts(reader: Reader, query: ContractQuery) -> tuple[Page, int]:

@@ -39,10 +39,22 @@ class ContractForm(Body):
     parent_id: ContractId | None
 
 
+class AttemptForm(Body):
+    """A call of an agent for a REQUEST that needed several."""
+
+    number: int = Field(description="From 1.")
+    agent_id: str
+    started_at: str
+    ended_at: str | None = Field(description="null while the agent works, and if its process died.")
+    code: str | None = Field(description="The code of the error; null after success.")
+    error: str | None
+
+
 class ContractDetail(ContractForm):
     """A contract with the other contract of its exchange."""
 
     counterpart: ContractForm | None
+    attempts: list[AttemptForm] = Field(description="The calls of agents for the REQUEST; empty if one was enough.")
 
 
 class ContractPage(Body):
