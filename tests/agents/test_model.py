@@ -22,6 +22,7 @@ from model_streams import Said
 from aorch.agents.base import AgentCapability, AgentTask, CutOff
 from aorch.agents.model_agent import ModelAgent, Prompt
 from aorch.agents.model_call import ModelAddress
+from aorch.agents.openai_model import is_strict
 from aorch.agents.task_progress import current_call
 from aorch.errors import AgentBusy, AgentFailed, AgentLost, AgentOutputTooLarge, AgentUnreachable
 
@@ -234,6 +235,14 @@ async def test_nothing_of_the_environment_is_sent(api: str, monkeypatch: pytest.
     assert not [name for name in with_key if name.startswith(("x-stainless", "openai-", "traceparent"))]
 
 
+def test_openai_gets_a_schema_as_strict_only_if_it_accepts_it_so() -> None:
+    strict = {**NOTE, "required": ["title", "points"], "additionalProperties": False}
+    assert is_strict(strict)
+    assert is_strict({**strict, "properties": {"title": strict, "points": {"type": "array", "items": strict}}})
+    assert not is_strict(NOTE)
+    assert not is_strict({**strict, "properties": {"title": {}, "points": {"type": "array", "items": NOTE}}})
+
+
 @pytest.mark.torture
 @pytest.mark.parametrize("api", APIS)
 def test_a_failure_of_a_model_is_an_answer_of_its_own_kind(home: Home, api: str) -> None:
@@ -254,6 +263,12 @@ def test_a_failure_of_a_model_is_an_answer_of_its_own_kind(home: Home, api: str)
         model_agent(home, url_of(double, api), api)
         assert home.aorch("run", "summarize", "text=much").out == "Good morning.\n"
     assert metadata(home)["attempts"] == 2
+    with running(ModelDouble(Endless())) as double:
+        model_agent(home, url_of(double, api), api)
+        late = home.aorch("run", "summarize", "text=much", "--timeout", "8", "--json")
+        assert double.left.wait(5)
+    assert (late.code, len(late.json["data"]["text"]) > 10) == (5, True)
+    assert metadata(home)["model"] == "test-model-1-2026"
 
 
 @pytest.mark.torture
