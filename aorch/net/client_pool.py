@@ -12,12 +12,17 @@ class ClientPool:
     def __init__(self, make: Callable[[], HttpClient]) -> None:
         self._make = make
         self._clients: dict[asyncio.AbstractEventLoop, HttpClient] = {}
+        self._closing: set[asyncio.Task[None]] = set()
 
     def client(self) -> HttpClient:
         """The client of the running loop."""
         loop = asyncio.get_running_loop()
         client = self._clients.get(loop)
         if client is None:
+            for closed in [each for each in self._clients if each.is_closed()]:
+                closing = loop.create_task(self._clients.pop(closed).close())
+                self._closing.add(closing)
+                closing.add_done_callback(self._closing.discard)
             client = self._clients[loop] = self._make()
         return client
 

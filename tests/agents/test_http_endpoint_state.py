@@ -103,6 +103,24 @@ async def test_capabilities_that_nothing_declares_are_read_when_a_task_needs_the
     assert HttpAgent("a", "A", endpoint=f"{server.url}/good").get_capabilities()[0].name == "work"
 
 
+async def test_an_endpoint_that_was_offline_is_asked_for_its_capabilities_again(
+    orchestrator: Orchestrator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    states = []
+    with endpoint() as server:
+        orchestrator.register_agent(HttpAgent("a", "A", endpoint=f"{server.url}/good"))
+        await orchestrator.registry.refresh(max_age_s=0)
+        states.append(orchestrator.registry.capabilities()[2:])
+    await orchestrator.registry.refresh(max_age_s=0)
+    with endpoint(port=server.port):
+        await asked(server, "/x/flip")
+        await orchestrator.registry.refresh(max_age_s=0)
+        states.append(orchestrator.registry.capabilities()[2:])
+        assert (await orchestrator.orchestrate("s", {"capability": "rest"}))["success"]
+    assert states == [["work"], ["work", "rest"]]
+
+
 async def test_a_task_in_the_queue_also_finds_them(
     server: Endpoint, orchestrator: Orchestrator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,7 +54,7 @@ HEALTH: dict[str, tuple[int, str]] = {
 
 class Agents(BaseHTTPRequestHandler):
     """Answers requests. `asked` counts them; `gone` is set when a client of `hang` has closed its connection.
-    `/x/flip` turns the health of `flapping` bad and good again.
+    `/x/flip` turns the health of `flapping` bad, and gives all agents the capability `rest`; or undoes both.
     """
 
     protocol_version = "HTTP/1.1"
@@ -75,7 +75,8 @@ class Agents(BaseHTTPRequestHandler):
                 return self.send(200, OF_BODY["html"])
             schema = {"type": "object", "properties": {"text": {"type": "string", "default": None}}}
             work = {"name": "work", "description": "Work", "parameters": schema, "idempotent": True}
-            return self.send(200, json.dumps({"capabilities": [] if mode == "empty" else [work]}))
+            found = [] if mode == "empty" else [work, {"name": "rest"}] if self.asked["/x/flip"] % 2 else [work]
+            return self.send(200, json.dumps({"capabilities": found}))
         if mode == "flapping" and self.asked["/x/flip"] % 2:
             return self.send(503, "")
         if mode == "asleep":
