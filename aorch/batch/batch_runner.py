@@ -6,10 +6,11 @@ Memory use does not depend on the number of lines: `parallel` tasks run, and abo
 
 import asyncio
 import heapq
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+from aorch.backoff import Backoff
 from aorch.batch.batch_history import BatchHistory
 from aorch.batch.batch_line import Line
 from aorch.batch.prefetch import ThreadedIterator
@@ -17,11 +18,13 @@ from aorch.batch.results import BatchCounts, OrderedOutput, ResultOutput, result
 from aorch.clock import now
 from aorch.engine.executor import TaskExecutor
 from aorch.engine.response_saver import Unsaved
-from aorch.engine.task import Answer, Outcome
-from aorch.errors import AorchError, Conflict
+from aorch.engine.task import Answer, Outcome, Task
+from aorch.errors import AorchError, Conflict, LedgerError, LedgerFull
 
 LOOK_AHEAD, LOOK_AHEAD_BYTES = 1000, 8 * 1024 * 1024
 """Number of lines, and of their bytes, that are read ahead before reading pauses."""
+ROOM_BACKOFF = Backoff(0.1, 1.0)
+"""Pauses between attempts to write a REQUEST while the disk of the ledger is full."""
 
 
 class BatchRunner:
@@ -29,6 +32,9 @@ class BatchRunner:
 
     Results are in the order in which tasks end, or in the order of the lines (`ordered`). After the first failure,
     `fail_fast` starts no more tasks; running ones finish. `history` has the earlier runs of a batch that can be resumed.
+
+    While the disk of the ledger is full, no task starts, and the results of running tasks wait to be saved: `on_full` gets
+    the error once, and the batch continues when there is room. `full` is that error until then.
     """
 
     def __init__(
@@ -36,6 +42,7 @@ class BatchRunner:
         executor: TaskExecutor,
         output: ResultOutput,
         counts: BatchCounts,
+        on_full: Callable[[LedgerFull], None],
         *,
         parallel: int,
         ordered: bool = False,
@@ -43,6 +50,10 @@ class BatchRunner:
         history: BatchHistory | None = None,
     ) -> None:
         self.counts = counts
+        self.full: LedgerFull | None = None
+        self._on_full = on_full
+        self._refused: set[int] = set()
+        """The identities of the lines whose REQUEST waits for room."""
         self._executor = executor
         self._output = output
         self._parallel = parallel
@@ -65,6 +76,7 @@ class BatchRunner:
         Raises LedgerError, and the errors of reading and of `output`. Raises CancelledError after every running task
         has been cancelled and has a RESPONSE.
         """
+        self._executor.saver.on_refusal = self._pause_if_full
         reading = self._reading = asyncio.create_task(self._read_lines(chunks))
         workers = [asyncio.create_task(self._work()) for _ in range(self._parallel)]
         finished = asyncio.gather(reading, *workers)
@@ -132,6 +144,10 @@ class BatchRunner:
                 is_full = self._put(*duplicate, answer)
             if is_full:
                 await self._output.room()
+            if self.full is not None:
+                await self._executor.saver.saved()
+                if not self._refused:
+                    self.full = None
 
     async def _next_line(self) -> tuple[int, Line] | None:
         """The most urgent line that has been read, with its index; None if there are no more."""
@@ -159,12 +175,32 @@ class BatchRunner:
         if line.key:
             self._duplicates[line.key] = []
         try:
-            on_cut_off = partial(self._count_cut_off, line, line.task.session_id)
-            return await self._executor.perform(line.task, on_cut_off, in_line=True)
-        except Unsaved as unsaved:  # its RESPONSE is written as soon as the ledger accepts it
-            return unsaved.answer
+            return await self._perform(line, line.task)
         except Conflict:  # the same line has already run, or another process is running it
             return self._recorded(line) or _rejected(Conflict("another process took this line first"))
+
+    async def _perform(self, line: Line, task: Task) -> Answer:
+        """The answer to `task`, the one of `line`. Waits for room if the disk of the ledger is full."""
+        on_cut_off = partial(self._count_cut_off, line, task.session_id)
+        refusals = 0
+        try:
+            while True:
+                try:
+                    return await self._executor.perform(task, on_cut_off, in_line=True)
+                except Unsaved as unsaved:  # its RESPONSE is written as soon as the ledger accepts it
+                    return unsaved.answer
+                except LedgerFull as full:  # the REQUEST was not written, so no agent was called
+                    self._pause_if_full(full)
+                refusals += 1
+                self._refused.add(id(line))
+                await asyncio.sleep(ROOM_BACKOFF.pause_s(refusals))
+        finally:
+            self._refused.discard(id(line))
+
+    def _pause_if_full(self, error: LedgerError) -> None:
+        if self.full is None and isinstance(error, LedgerFull):
+            self.full = error
+            self._on_full(error)
 
     def _count_cut_off(self, line: Line, session_id: str, outcome: Outcome) -> None:
         """Count a line that was interrupted by the end of the batch: it has a contract, but no result."""

@@ -18,7 +18,7 @@ from aorch.cli.render.console import printable, warn
 from aorch.cli.streams import set_aside, standard_input
 from aorch.cli.task_run import check_task_options, read_labels
 from aorch.config import settings
-from aorch.errors import AorchError, LedgerError, UsageError
+from aorch.errors import AorchError, LedgerError, LedgerFull, UsageError
 from aorch.logs import warn_of_agents
 from aorch.orchestrator import Orchestrator
 from aorch.process.signals import cancel_on_signals, set_handler
@@ -126,6 +126,7 @@ async def _run_lines(
             executor,
             results,
             counts,
+            _warn_of_pause,
             parallel=options.parallel or DEFAULT_PARALLEL,
             ordered=options.ordered,
             fail_fast=bool(options.fail_fast),
@@ -137,21 +138,42 @@ async def _run_lines(
             with suppress(Exception):  # the error that stopped the batch is reported; another one would hide it
                 await asyncio.wait_for(results.flush(), FLUSH_S)
             if isinstance(error, AorchError):  # otherwise a signal stopped the batch: give up
-                await _wait_until_saved(orchestrator)
+                await _wait_until_saved(orchestrator, error)
+            elif isinstance(error, asyncio.CancelledError) and runner.full is not None:
+                raise _gave_up(orchestrator, runner.full, resumable=source.resumable) from None
             raise
         finally:
             if history is not None:
                 history.close()
         await results.flush()
-    await _wait_until_saved(orchestrator)
+    await _wait_until_saved(orchestrator, None)
 
 
-async def _wait_until_saved(orchestrator: Orchestrator) -> None:
+def _warn_of_pause(full: LedgerFull) -> None:
+    warn(
+        f"{full}: no more tasks start, and the results of running tasks wait to be saved; "
+        "make room to continue, or press Ctrl-C to stop"
+    )
+
+
+def _gave_up(orchestrator: Orchestrator, full: LedgerFull, *, resumable: bool) -> LedgerFull:
+    """The error of a batch that was stopped while it waited for room."""
+    unsaved = orchestrator.executor.saver.unsaved
+    return LedgerFull(
+        f"{full}{f'; gave up: {_unsaved(unsaved)} not in the ledger' if unsaved else ''}",
+        "Make room, then run the same command with --resume." if resumable else full.hint,
+    )
+
+
+async def _wait_until_saved(orchestrator: Orchestrator, reason: AorchError | None) -> None:
     """Wait until the ledger has accepted every answer. Raises LedgerError if a signal comes first."""
     saver = orchestrator.executor.saver
     if not saver.unsaved:
         return
-    warn(f"{_unsaved(saver.unsaved)} not in the ledger yet; aorch keeps trying to write; press Ctrl-C to give up")
+    because = f" ({reason})" if isinstance(reason, LedgerError) else ""
+    warn(
+        f"{_unsaved(saver.unsaved)} not in the ledger yet{because}; aorch keeps trying to write; press Ctrl-C to give up"
+    )
     try:
         await saver.saved()
     except asyncio.CancelledError:

@@ -55,6 +55,8 @@ class ResponseSaver:
         self._loop = loop
         self._writing: dict[asyncio.Future[None], float] = {}
         self._looking = False
+        self.on_refusal: Callable[[LedgerError], None] = _ignore
+        """Called with the reason as soon as the ledger has refused a RESPONSE, which is retried."""
         self._unsaved: dict[asyncio.Task[None], tuple[Record, Write]] = {}
 
     @property
@@ -83,6 +85,7 @@ class ResponseSaver:
                 del self._writing[written]
         except LedgerError as error:
             reason = error
+            self.on_refusal(reason)
         except asyncio.CancelledError:
             self._continue(response, webhook=webhook, last=last)
             raise
@@ -149,3 +152,7 @@ class ResponseSaver:
         except Conflict:
             if self._ledger.response_id(response.request_id or "") != response.contract_id:
                 raise
+
+
+def _ignore(_: LedgerError) -> None:
+    pass

@@ -1,6 +1,10 @@
 """A full or read-only disk: the error names it, and nothing that was answered is lost."""
 
 import json
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from command_checks import failed_with
@@ -38,33 +42,67 @@ def test_a_full_disk_is_an_error_and_commands_work_again_once_there_is_room(disk
     ]
 
 
-def test_a_disk_that_fills_during_a_batch_is_reported_once_and_the_batch_can_be_resumed(
-    disk: Disk,
+@pytest.mark.parametrize("size", [0, 200, 5000])
+def test_a_batch_pauses_while_the_disk_is_full_says_so_once_and_continues_when_there_is_room(
+    disk: Disk, size: int
 ) -> None:
-    assert disk.aorch("run", "echo", "text=a").code == 0
-    tasks = [{"parameters": {"text": f"{number} {'x' * 200}"}, "id": number} for number in range(2000)]
-    disk.home.write("b.jsonl", "".join(json.dumps(task) + "\n" for task in tasks))
-    batch = ("run", "echo", "--batch", "b.jsonl", "--session", "s", "--parallel", "4")
-    full = disk.aorch(*batch)
-    assert full.code == 14
-    said = full.err.splitlines()
-    assert said[0].startswith("stopped: ")
-    assert said[1:] == [
-        f"error: the disk of the ledger {disk.folder}/ledger.db is full",
-        "hint: Make room, then try again.",
-    ]
-    told = {result["id"]: result for result in map(json.loads, full.out.splitlines())}
-    assert 0 < len(told) < 2000
+    with filling_batch(disk, size) as running:
+        disk.run("mount", "-o", "remount,size=64m", str(disk.folder))
+        out, err = running.communicate(timeout=10 * WAIT_S)
+    assert (running.returncode, "error" in err, "warning" in err) == (0, False, False)
+    results = [json.loads(line) for line in out.splitlines()]
+    assert sorted(result["id"] for result in results) == list(range(TASKS))
+    assert {result["contract_id"] for result in results} <= completed(disk)
+    assert disk.sql("SELECT count(*) FROM contracts") == [[2 * (TASKS + 1)]]
+
+
+@pytest.mark.parametrize("size", [0, 5000])
+def test_a_batch_that_is_stopped_while_the_disk_is_full_exits_14_and_can_be_resumed(disk: Disk, size: int) -> None:
+    with filling_batch(disk, size) as running:
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=10 * WAIT_S)
+    summary, *_ = said = [line for line in err.splitlines() if not line.startswith("the ledger did not accept")]
+    assert (running.returncode, summary.startswith("stopped: ")) == (14, True)
+    assert said[1].startswith(f"error: the disk of the ledger {disk.folder}/ledger.db is full")
+    assert said[2:] == ["hint: Make room, then run the same command with --resume."]
+    told = {result["id"]: result for result in map(json.loads, out.splitlines())}
+    assert 0 < len(told) < TASKS
     disk.run("mount", "-o", "remount,size=64m", str(disk.folder))
-    kept = disk.sql("SELECT request_id FROM contracts WHERE contract_type = 'RESPONSE' AND status = 'completed'")
-    assert {result["contract_id"] for result in told.values()} <= {request_id for (request_id,) in kept}
-    done = disk.aorch(*batch, "--resume")
+    kept = completed(disk)
+    lost = [result for result in told.values() if result["contract_id"] not in kept]
+    assert not lost or f"gave up: {len(lost)}" in said[1]
+    done = disk.aorch(*BATCH, "--resume")
     assert done.code == 0
     results = [json.loads(line) for line in done.out.splitlines()]
-    assert sorted(result["id"] for result in results) == list(range(2000))
+    assert sorted(result["id"] for result in results) == list(range(TASKS))
     assert all(result["data"]["message"].startswith(f"Echo: {result['id']} ") for result in results)
-    assert all(result == told.get(result["id"], result) for result in results)
+    assert all(result == told.get(result["id"], result) for result in results if result["contract_id"] in kept)
     assert disk.sql("PRAGMA integrity_check") == [["ok"]]
+
+
+TASKS = 1000
+BATCH = ("run", "echo", "--batch", "b.jsonl", "--session", "s", "--parallel", "4")
+
+
+@contextmanager
+def filling_batch(disk: Disk, size: int) -> Iterator[subprocess.Popen[str]]:
+    """A batch, with `size` more bytes in each task, that has filled the disk and said that it waits for room."""
+    assert disk.aorch("run", "echo", "text=a").code == 0
+    tasks = [{"parameters": {"text": f"{number} {'x' * size}"}, "id": number} for number in range(TASKS)]
+    disk.home.write("b.jsonl", "".join(json.dumps(task) + "\n" for task in tasks))
+    with disk.start(*BATCH) as running:
+        assert running.stderr
+        assert running.stderr.readline() == (
+            f"warning: the disk of the ledger {disk.folder}/ledger.db is full: no more tasks start, and the results of "
+            "running tasks wait to be saved; make room to continue, or press Ctrl-C to stop\n"
+        )
+        yield running
+
+
+def completed(disk: Disk) -> set[str]:
+    """The REQUESTs that the ledger says are completed."""
+    rows = disk.sql("SELECT request_id FROM contracts WHERE contract_type = 'RESPONSE' AND status = 'completed'")
+    return {request_id for (request_id,) in rows}
 
 
 def test_no_ledger_can_be_made_on_a_full_disk_until_there_is_room(disk: Disk) -> None:

@@ -227,7 +227,7 @@ def test_a_batch_prints_its_results_and_goes_on_trying_until_they_are_written(br
     assert (running.wait(WAIT_S), answered(breaking.ledger)) == (0, [("completed", "completed", '"broken"', None)])
     running.stdout.close()
     assert running.stderr is not None
-    assert "aorch retries until they are" in running.stderr.read().decode()
+    assert "aorch keeps trying to write" in running.stderr.read().decode()
     running.stderr.close()
 
 
@@ -238,7 +238,7 @@ def test_a_batch_that_ends_as_a_request_cannot_be_written_goes_on_with_the_answe
     assert running.stdout is not None
     assert running.stderr is not None
     assert json.loads(running.stdout.readline())["data"] == "broken"  # after 5 s
-    assert b"aorch retries until they are" in running.stderr.readline()
+    assert b"aorch keeps trying to write" in running.stderr.readline()
     rename(breaking.ledger, "away", "contracts")
     _, err = running.communicate(timeout=WAIT_S)
     assert (running.returncode, b"error: " in err) == (14, True)
