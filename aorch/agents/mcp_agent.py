@@ -12,7 +12,7 @@ import msgspec
 from aorch import jsonio, logs
 from aorch.agents import mcp_address, mcp_hosts, mcp_lock
 from aorch.agents.agent_kind import AddOption, AddRequest, AgentConfig, AgentKind, CapabilityConfig, check_positive
-from aorch.agents.base import AgentCapability, AgentState, AgentStatus
+from aorch.agents.base import AgentCapability, AgentState, AgentStatus, AgentTask
 from aorch.agents.mcp_address import Server, ServerProgram, ServerUrl
 from aorch.agents.mcp_lock import LockedServer
 from aorch.agents.mcp_session import CONNECT_S, INSTALL_HINT, Listed, McpSession
@@ -160,11 +160,23 @@ class McpAgent(RefreshableAgent):
             if call is not None:
                 call.report(progress)
 
-        tool = task["capability"]
-        if tool not in self.table.expose:
-            tool = tool.removeprefix(f"{self.agent_id}.")
-        result = await self._current().call(tool, task["parameters"], report)
+        tool, session = self._tool(task["capability"]), self._current()
+        await session.connected()
+        if self._locked is not None and self._locked.seen is not None and tool not in self._locked.seen:
+            raise AgentFailed(
+                f"its MCP server no longer has the tool {tool!r}",
+                f"Run `aorch agents refresh {self.agent_id}`.",
+                delivered=False,
+            )
+        result = await session.call(tool, task["parameters"], report)
         return _answer(result, self.table.max_output_bytes)
+
+    def preview(self, task: AgentTask) -> dict[str, str]:
+        """The server and the tool that it would call."""
+        return {"server": self.endpoint or "", "tool": self._tool(task["capability"])}
+
+    def _tool(self, capability: str) -> str:
+        return capability if capability in self.table.expose else capability.removeprefix(f"{self.agent_id}.")
 
     def _current(self) -> McpSession:
         """The session in the running event loop."""

@@ -24,6 +24,7 @@ from mcp_types import CONNECTION_CLOSED, Implementation
 from aorch.agents.child_watcher import wait_by_pidfd
 from aorch.agents.mcp_address import Server, ServerProgram, ServerUrl
 from aorch.errors import AgentBusy, AgentFailed, AgentLost, AgentUnreachable
+from aorch.net.retry_after import retry_after_s
 from aorch.net.sdk_client import sdk_client
 
 CONNECT_TIMEOUT_S = 10.0
@@ -250,8 +251,8 @@ class _FaultReporter:
             return None
         said = f"its MCP server answered with HTTP {status}"
         if status in _BUSY:
-            wait = response.headers.get("retry-after", "")
-            return AgentBusy(f"{said}: it is busy", retry_after_s=float(wait) if wait.isdecimal() else None)
+            wait = response.headers.get("retry-after")
+            return AgentBusy(f"{said}: it is busy", retry_after_s=None if wait is None else retry_after_s(wait))
         if status in _LOST:
             return AgentLost(said)
         if status == 401:

@@ -146,7 +146,7 @@ def _progress(report: Any) -> tuple[float | None, float | None, str | None]:
         value if isinstance(value := report.get(key), int | float) and not isinstance(value, bool) else None
         for key in ("done", "total")
     ]
-    message = report.get("message")
+    message = report.get("message", report.get("text"))
     text = message if isinstance(message, str) else None if numbers[0] is not None else jsonio.encode(report)
     return numbers[0], numbers[1], text
 

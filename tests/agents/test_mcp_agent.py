@@ -130,6 +130,23 @@ async def test_a_server_that_wants_a_sign_in_is_an_error_with_the_next_step(tmp_
     assert "headers = { Authorization = " in raised.value.hint
 
 
+async def test_a_warm_server_is_connected_before_a_task_and_with_refresh_auto_its_changed_tools_are_kept(
+    tmp_path: Path,
+) -> None:
+    from mcp_http import tools_over_http
+
+    with tools_over_http() as tools:
+        made = known(tmp_path, mcp=tools.url, warm=True, refresh="auto")
+        assert made.get_capabilities()[1].parameters == {}
+        await made.open()
+        lock = tmp_path / "aorch.lock"
+        await asyncio.to_thread(wait_for, lambda: "Repeat a text" in lock.read_text())
+        await made.close()
+    said = agent(tmp_path, mcp=tools.url).get_capabilities()[1]
+    assert (said.name, said.parameters["required"]) == ("tools.say", ["text"])
+    assert made.changes() == []
+
+
 async def test_a_session_that_an_older_server_has_forgotten_is_opened_again(
     orchestrator: Orchestrator, tmp_path: Path
 ) -> None:

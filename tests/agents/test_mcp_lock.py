@@ -48,6 +48,8 @@ def test_changed_tools_are_shown_until_they_are_refreshed(home: Home) -> None:
     checked = home.aorch("agents", "check", "tools")
     assert (checked.code, "changed: new tool sing" in checked.out) == (0, True)
     assert home.aorch("run", "tools.sing", "text=a").code == 11
+    removed = home.aorch("run", "tools.say")
+    assert (removed.code, "its MCP server no longer has the tool 'say'" in removed.err) == (10, True), removed.err
     assert "tools: say was removed\n" in home.aorch("agents", "refresh", "tools").out
     assert home.aorch("agents", "show", "tools", "--json").json["changes"] == []
     assert home.aorch("run", "tools.sing", "text=a").out == "la a\n"
