@@ -34,7 +34,7 @@ ELSEWHERE = {
     "javascript": "test_writing_agents.py",
 }
 PRINTED = {
-    "README.md": r"\{'text': 'Hello, Ann!'\} 01\w{24}\n\{'text': 'Hello, Bob!'\} 01\w{24}\n",
+    "README.md": r"Hello, Ann! 01\w{24}\nHello, Bob! 01\w{24}\n",
     "batches.md": r"\{'text': 'hi'\} \{'message': 'Echo: hi'\}\n",
     "pipelines.md": "Echo: HI!\n",
     "python.md": r"\{'text': 'Hello, Ann!'\}\n",

@@ -35,7 +35,11 @@ SKIPPED = {
     "systemctl": "changes the services of this machine",
     "journalctl": "reads the log of this machine",
 }
-FAILURES = {"aorch trace retry 01": (12, "no parked delivery"), "aorch init": (13, "exists already")}
+FAILURES = {
+    "aorch trace retry 01": (12, "no parked delivery"),
+    "aorch init": (13, "exists already"),
+    "aorch run greet name=Ann times=three": (2, "is not of type"),
+}
 """How a command begins that fails in this home, with the exit code and what it says; it must fail just so."""
 REMOTE = ("translate", "summarize")
 """The agents of pages whose endpoint or key is not here. They are removed before all agents are checked."""

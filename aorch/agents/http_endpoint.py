@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from aorch import jsonio
 from aorch.agents import capability_cache
 from aorch.agents.agent_kind import AddOption, AddRequest, AgentConfig, AgentKind, CapabilityConfig, check_positive
-from aorch.agents.base import Agent, AgentCapability, AgentState, AgentStatus
+from aorch.agents.base import Agent, AgentCapability, AgentState, AgentStatus, AgentTask
 from aorch.agents.endpoint_documents import Document, capabilities_in, state_in, trace_context
 from aorch.config import environment
 from aorch.config.settings import Config
@@ -97,6 +98,10 @@ class HttpAgent(Agent):
         if not (token.isascii() and token.isprintable()):
             return f"{self._token_env} contains characters that an HTTP header cannot have"
         return None
+
+    def preview(self, task: AgentTask) -> dict[str, str]:
+        """The request, and its body."""
+        return {"request": f"POST {self.url}/execute", "body": jsonio.encode(task)}
 
     async def execute(self, task: dict[str, Any]) -> dict[str, Any]:
         """Send the task. The REQUEST's id is the idempotency key."""

@@ -1,6 +1,7 @@
 """An agent that is an HTTP endpoint: what it is sent, and each way in which its answer is an error of its own."""
 
 import asyncio
+import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -246,3 +247,9 @@ async def until_asked(server: Endpoint, path: str) -> None:
 async def gone(server: Endpoint) -> bool:
     """Whether the client of `hang` closes its connection within 5 s."""
     return bool(await asked(server, "/x/gone"))
+
+
+def test_a_preview_shows_the_request_without_sending_it() -> None:
+    shown = agent("http://127.0.0.1:9/work/").preview(TASK)  # type: ignore[arg-type]  # a task
+    assert shown["request"] == "POST http://127.0.0.1:9/work/execute"
+    assert json.loads(shown["body"]) == TASK
