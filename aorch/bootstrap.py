@@ -9,10 +9,13 @@ from aorch.agents.example import ExampleAgent
 from aorch.agents.registry import Registry
 from aorch.config.settings import Config
 from aorch.engine.executor import TaskExecutor
+from aorch.ledger.agent_rows import AgentRows
 from aorch.ledger.changes import Changes
+from aorch.ledger.database import Database
 from aorch.ledger.ledger import Ledger
 
 if TYPE_CHECKING:
+    from aorch.engine.registrations import Registrations
     from aorch.trace.embedded_delivery import EmbeddedDelivery
     from aorch.trace.scheduler import BackgroundDelivery
 
@@ -33,6 +36,18 @@ def registry(config: Config) -> Registry:
     return registered
 
 
+def all_agents(config: Config) -> Registry:
+    """Like `registry`, with the registered agents of the ledger, which is only read. Raises LedgerError."""
+    agents, database = registry(config), Database(config.ledger)
+    if database.exists():
+        rows = AgentRows(database)
+        if rows.all():
+            from aorch.engine.registered_agents import RegisteredAgents  # noqa: PLC0415  most ledgers have none
+
+            RegisteredAgents(config, agents, rows).reload()
+    return agents
+
+
 def executor(config: Config, agents: Registry) -> TaskExecutor:
     """An executor for `agents` over the configured ledger, which is created, upgraded and recovered if needed."""
     ledger = Ledger(config.ledger)
@@ -40,7 +55,19 @@ def executor(config: Config, agents: Registry) -> TaskExecutor:
     parent_id = jsonio.storable_text(config.parent_id) if config.parent_id else None
     if parent_id and not ledger.ancestors(parent_id):
         parent_id = None
-    return TaskExecutor(agents, ledger, config.timeout_s, config.max_depth, parent_id)
+    found = TaskExecutor(agents, ledger, config.timeout_s, config.max_depth, parent_id)
+    if ledger.has_agents:
+        registrations(config, found).reload()
+    return found
+
+
+def registrations(config: Config, over: TaskExecutor) -> "Registrations":
+    """The registered agents in the ledger of that executor, for its registry."""
+    from aorch.engine.registrations import Registrations  # noqa: PLC0415  most ledgers have none
+
+    if over.registrations is None:
+        over.registrations = Registrations(config, over.registry, over.ledger)
+    return over.registrations
 
 
 def background(config: Config, changes: Changes, report: Callable[[str], None]) -> "BackgroundDelivery":

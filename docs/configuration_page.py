@@ -34,6 +34,21 @@ An unknown key, or a value of the wrong type, is an error that names the file, t
 ## Keys
 """
 _AGENTS = """
+### `[credentials.NAME]`
+
+A token for [registered agents](registration.md), and the hosts that may receive it:
+
+```toml
+[credentials.internal]
+env = "INTERNAL_TOKEN"
+hosts = ["agents.example.org"]
+```
+
+| key | default | meaning |
+|---|---|---|
+| `env` | | Name of the environment variable with the token. |
+| `hosts` | | Host names or IP addresses that may receive the token; with `:PORT` for one port only. |
+
 ### `[agents.ID]` and `[pipelines.NAME]`
 
 See [agents](agents.md) and [pipelines](pipelines.md).

@@ -80,7 +80,7 @@ def _curl(api: Json, method: str, path: str, operation: Json) -> str:
     for parameter in operation["parameters"]:
         if parameter["in"] == "path":
             path = path.replace(f"{{{parameter['name']}}}", parameter["schema"]["examples"][0])
-    if method.upper() != "GET" and not operation.get("requestBody"):
+    if method.upper() != ("POST" if operation.get("requestBody") else "GET"):
         words += ["-X", method.upper()]
     words.append(f"http://127.0.0.1:8888{path}")
     if body := operation.get("requestBody"):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from http_example_server import ECHO, LATER, UNKNOWN_ID, WAIT_S, Json, serving
+from http_example_server import ECHO, LATER, TRANSLATOR, UNKNOWN_ID, WAIT_S, Json, serving
 
 from aorch import jsonio
 from aorch.config import settings
@@ -27,7 +27,7 @@ from aorch.server.limits import ConcurrencyLimit, RateLimit
 from aorch.server.middleware import internal_error
 from aorch.server.problems import problem_response
 
-ADMIN, READER = "the-token-of-an-administrator", "the-token-of-a-reader"
+ADMIN, READER, OTHER = "the-token-of-an-administrator", "the-token-of-a-reader", "the-token-of-other-agents"
 CONFIGURATION = """\
 [serve]
 token_file = "tokens"
@@ -50,7 +50,7 @@ capabilities.summarize = {}
 def record_errors(folder: Path, aorch: list[str]) -> Json:
     """The errors of each operation; those of all requests as `any`, of all with a body, and of all that need a token."""
     (folder / "aorch.toml").write_text(CONFIGURATION)
-    (folder / "tokens").write_text(f"{ADMIN} admin name=admin\n{READER} read name=reader\n")
+    (folder / "tokens").write_text(f"{ADMIN} admin name=admin\n{READER} read name=reader\n{OTHER} agents name=other\n")
     (folder / "tokens").chmod(0o600)
     with serving(folder, aorch) as client, ThreadPoolExecutor(4) as threads:
         client.headers["Authorization"] = f"Bearer {ADMIN}"
@@ -155,6 +155,7 @@ class Errors:
                 *writing(),
             ],
             "show_agent": [self.get("/v1/agents/agent_9")],
+            **self.of_registration(),
             "list_contracts": [too_many],
             "show_contract": [self.get(f"/v1/contracts/{UNKNOWN_ID}")],
             "list_sessions": [self.get("/v1/sessions?limit=1001")],
@@ -170,6 +171,38 @@ class Errors:
                 self.get("/v1/sessions/session_9/memory"),
                 self.get("/v1/sessions/session_9/memory?max_tokens=1"),
             ],
+        }
+
+    def of_registration(self) -> dict[str, list[Json]]:
+        register, agent, missing = "/v1/agents/register", "/v1/agents/painter", "/v1/agents/agent_9"
+        painter = {**TRANSLATOR, "agent_id": "painter", "capabilities": [{"name": "paint"}]}
+        other = {"Authorization": f"Bearer {OTHER}"}
+        invalid = [
+            {**painter, "endpoint": "http://169.254.169.254/"},
+            {**painter, "ttl_s": 0},
+            {**painter, "credential": "internal"},
+        ]
+        conflicts = [{**painter, "agent_id": "sleeper"}, {**painter, "capabilities": [{"name": "echo"}]}]
+
+        def send(method: str, path: str, body: Any = None, *, configured: bool = True) -> list[Json]:
+            return [
+                self.problem(self.client.request(method, f"{which}{path}", json=body, headers=headers))
+                for which, headers in ((missing, {}), (agent, other), ("/v1/agents/sleeper", {}))[: 2 + configured]
+            ]
+
+        rejected = [*(self.post(register, each) for each in (*invalid, *conflicts))]
+        self.client.post(register, json=painter)
+        return {
+            "register_agent": [*rejected, self.post(register, painter, **other), *writing()],
+            "replace_agent": [
+                *send("PUT", "", painter),
+                *(self.problem(self.client.put(agent, json=each)) for each in (*invalid, conflicts[1])),
+                *writing(),
+            ],
+            "deregister_agent": [*send("DELETE", ""), *writing()],
+            "heartbeat": [*send("POST", "/heartbeat"), *writing()],
+            "drain_agent": [*send("POST", "/drain"), *writing()],
+            "check_agent": [*send("POST", "/check", configured=False), *writing()],
         }
 
     def of_orchestrate(self) -> list[Json]:

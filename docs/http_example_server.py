@@ -13,6 +13,14 @@ Json = dict[str, Any]
 
 ECHO = {"session_id": "session_001", "capability": "echo", "parameters": {"text": "Hello, world!"}}
 LATER = {**ECHO, "session_id": "session_002", "not_before": "2999-01-01T09:00:00Z"}
+TRANSLATOR = {
+    "agent_id": "translator",
+    "name": "Translator",
+    "version": "1.0",
+    "endpoint": "http://127.0.0.1:9",
+    "capabilities": [{"name": "translate", "description": "Translate text", "parameters": {"text": "string"}}],
+    "ttl_s": 30,
+}
 UNKNOWN_ID = "01KFV70HW9ZZZZZZZZZZZZZZZZ"
 WAIT_S = 30.0
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 from http_example_errors import record_errors
-from http_example_server import ECHO, LATER, UNKNOWN_ID, Json, serving
+from http_example_server import ECHO, LATER, TRANSLATOR, UNKNOWN_ID, Json, serving
 
 from aorch.server.openapi import EXAMPLES
 
@@ -33,14 +33,23 @@ def record_answers(folder: Path, aorch: list[str]) -> Json:
         finished = post("/v1/tasks", json={**ECHO, "session_id": "session_002"}).json()
         shown = get(f"/v1/tasks/{finished['contract_id']}", params={"wait_s": 30}).json()
         compressed = post("/v1/compress", json={"session_id": "session_001", "intent": "Testing echo"}).json()
+        registered = post("/v1/agents/register", json=TRANSLATOR).json()
+        listed = get("/v1/agents").json()
+        agent = "/v1/agents/translator"
         memory = "/v1/sessions/session_001/memory"
         return {
             "orchestrate": {"completed": done},
             "submit_task": {"queued": queued},
             "show_task": {"completed": shown},
             "cancel_task": {"cancelled": post(f"/v1/tasks/{queued['contract_id']}/cancel").json()},
-            "list_agents": {"agents": get("/v1/agents").json()},
+            "list_agents": {"agents": listed},
             "show_agent": {"agent": get("/v1/agents/agent_example_001").json()},
+            "register_agent": {"registered": registered},
+            "heartbeat": {"renewed": post(f"{agent}/heartbeat").json()},
+            "check_agent": {"unreachable": post(f"{agent}/check").json()},
+            "replace_agent": {"replaced": client.put(agent, json={**TRANSLATOR, "version": "1.1"}).json()},
+            "drain_agent": {"draining": post(f"{agent}/drain").json()},
+            "deregister_agent": {"ended": client.delete(agent).json()},
             "list_contracts": {"exchange": get("/v1/contracts", params={"session_id": "session_001"}).json()},
             "show_contract": {"REQUEST": get(f"/v1/contracts/{done['contract_id']}").json()},
             "list_sessions": {"sessions": get("/v1/sessions").json()},

@@ -25,7 +25,10 @@ from trace_double import doubling
 from waiting import WAIT_S
 
 ROOT = Path(__file__).parent.parent
-ELSEWHERE = {"writing-agents.md": "test_writing_agents.py, because its commands start services in the background"}
+ELSEWHERE = {
+    "writing-agents.md": "test_writing_agents.py, because its commands start services in the background",
+    "registration.md": "test_registration_page.py, for the same reason",
+}
 PAGES = [page for page in sorted([ROOT / "README.md", *ROOT.glob("docs/*.md")]) if page.name not in ELSEWHERE]
 USAGE = "[OPTIONS]"
 """In the lines of docs/cli.md that say how a command is written."""

@@ -71,7 +71,7 @@ class HttpAgent(Agent):
         self.url = endpoint.rstrip("/")
         super().__init__(agent_id, name, description, version, self.url)
         self.timeout_s, self.idle_timeout_s, self.concurrency = timeout_s, idle_timeout_s, concurrency
-        self._token_env, self._health, self._limit = token_env, health, max_output_bytes
+        self._token_env, self.health, self._limit = token_env, health, max_output_bytes
         self._addresses = addresses
         self._capabilities = list(capabilities)
         self.discovers = not self._capabilities
@@ -116,7 +116,7 @@ class HttpAgent(Agent):
         if problem := self.problem():
             return AgentState(AgentStatus.ERROR, problem)
         try:
-            state = state_in(await self._get("/health")) if self._health else AgentState()
+            state = state_in(await self._get("/health")) if self.health else AgentState()
             if self.discovers and not self._is_read and state.status in (AgentStatus.AVAILABLE, AgentStatus.BUSY):
                 self._capabilities = await self.read_capabilities()
                 self._is_read = True

@@ -1,7 +1,7 @@
 """A registered agent: its capabilities, state, slots, and task counts in this process."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from aorch.agents.agent_checks import capabilities_of
 from aorch.agents.base import Agent, AgentCapability, AgentState, AgentStatus
@@ -15,8 +15,18 @@ SMOOTHING = 5.0
 """The divisor of an exponentially weighted moving average: the last task counts a fifth."""
 
 
+class Lease(NamedTuple):
+    """The registration of an agent over HTTP: by the token with the id `owner` (empty: none), until `ends_at` (None: no end),
+    since `registered_at` (RFC 3339).
+    """
+
+    owner: str
+    ends_at: str | None
+    registered_at: str
+
+
 class Registered(WatchedAgent):
-    """An agent, and what this process knows about it.
+    """An agent, and what this process knows about it. `lease` is None unless it was registered over HTTP.
 
     `slots` is None if the agent takes any number of tasks at once. `holders` are the REQUESTs whose tasks it executes now,
     including those whose code is still running after their time limit.
@@ -32,6 +42,7 @@ class Registered(WatchedAgent):
     ) -> None:
         """`on_change` is called after the capabilities of an agent that `discovers` them have changed."""
         super().__init__(agent)
+        self.lease: Lease | None = None
         self.capabilities, self.declared, self._on_change = capabilities, declared, on_change
         self.registered_at, self.answered_at = self.state.since if self.state is not None else now(), ""
         self.holders: set[str] = set()
@@ -116,6 +127,7 @@ class Registered(WatchedAgent):
         problem = self.problem()
         state = self.state or AgentState()
         busy = state.status == AgentStatus.AVAILABLE and self.locked()
+        registered_at = self.registered_at if self.lease is None else self.lease.registered_at
         return {
             "agent_id": self.agent.agent_id,
             "name": self.agent.name,
@@ -128,10 +140,12 @@ class Registered(WatchedAgent):
             "status": "busy" if busy else str(state.status),
             "problem": problem,
             "changes": self.agent.changes(),
-            "since": state.since,
+            "since": state.since or registered_at,
             "capabilities": [capability.as_dict() for capability in self.capabilities.values()],
             "tasks_completed": self.completed,
             "tasks_failed": self.failed,
-            "registered_at": self.registered_at,
-            "last_heartbeat": self.answered_at or self.registered_at,
+            "registered_at": registered_at,
+            "last_heartbeat": self.answered_at or registered_at,
+            "owner": None if self.lease is None else self.lease.owner,
+            "lease_ends_at": None if self.lease is None else self.lease.ends_at,
         }

@@ -6,7 +6,7 @@ from typing import Literal
 
 from aorch.agents.agent_checks import capabilities_of
 from aorch.agents.base import Agent
-from aorch.agents.registered import Registered
+from aorch.agents.registered import Lease, Registered
 from aorch.agents.watched_agent import refresh_all
 from aorch.errors import Conflict, NotFound
 
@@ -44,6 +44,13 @@ class Registry:
         if before is not None and not (replace or declared):
             raise _taken(agent)
         self._register(agent, declared=False)
+
+    def add_leased(self, agent: Agent, lease: Lease) -> Registered:
+        """Add `agent`, which was registered over HTTP. It replaces one with its id, which finishes its running tasks."""
+        self._register(agent, declared=False)
+        registered = self._agents[agent.agent_id]
+        registered.lease = lease
+        return registered
 
     def remove(self, agent_id: str) -> bool:
         """Remove that agent and return whether it existed. It still finishes its running tasks."""

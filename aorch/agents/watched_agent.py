@@ -29,7 +29,8 @@ _LOGGER = logs.ROOT.getChild("agents")
 class WatchedAgent:
     """An agent with its state, which is None before the first check. `able`: the state allows it to take tasks.
 
-    `constant`: the agent has no checks of its own, so it is always available.
+    `constant`: the agent has no checks of its own, so it is always available. `is_watched`: its state comes from the ledger,
+    after the first check. `held`: the state that no check changes, because the agent drains or its registration has ended.
     """
 
     def __init__(self, agent: Agent) -> None:
@@ -39,6 +40,8 @@ class WatchedAgent:
         self._checking: asyncio.Task[None] | None = None
         self._is_open = False
         self._logged = ""
+        self.is_watched = False
+        self.held: AgentState | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -50,9 +53,16 @@ class WatchedAgent:
         """Whether the state is older than `max_age_s` at that moment (of time.monotonic)."""
         if self.constant or self.state is None:
             return not self.constant
+        if self.held is not None or self.is_watched:
+            return False
         return moment - self._checked_at >= (
             max_age_s if max_age_s is not None else REFRESH_S if self.able else RETRY_S
         )
+
+    def adopt(self, state: AgentState, *, held: bool = False) -> None:
+        """Take over a state that is in the ledger."""
+        self.state, self.held = state, state if held else None
+        self.able, self._checked_at = state.status in _TAKES_TASKS, -math.inf
 
     def problem(self) -> str | None:
         """Why this agent cannot take a task, or None. An agent that was never checked is checked now, in this thread."""
@@ -79,6 +89,8 @@ class WatchedAgent:
 
     def refresh_soon(self) -> None:
         """Check the agent in the background, unless its last check is less than RETRY_S ago."""
+        if self.held is not None or (self.is_watched and self.state is not None):
+            return
         if not self.constant and time.monotonic() - self._checked_at >= RETRY_S:
             with contextlib.suppress(RuntimeError):  # no event loop runs here
                 self.checking(asyncio.get_running_loop())
@@ -151,7 +163,7 @@ class WatchedAgent:
             _LOGGER.error("agent %s: %s", self.agent.agent_id, reason, exc_info=error)
 
     def _set(self, state: AgentState) -> None:
-        before = self.state
+        before, state = self.state, self.held or state
         if before is None or (before.status, before.reason) != (state.status, state.reason):
             self.state = state._replace(since=now())
         self.able = state.status in _TAKES_TASKS

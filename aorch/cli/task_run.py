@@ -98,7 +98,7 @@ def show_plan(config: "Config", task: "Task", *, as_json: bool) -> None:
     from aorch.engine.routing import plan
 
     set_aside()
-    registry = bootstrap.registry(config)
+    registry = bootstrap.all_agents(config)
     warn_of_undeclared(registry, task)
     planned = asyncio.run(plan(registry, task))
     if as_json:

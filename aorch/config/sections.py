@@ -1,7 +1,7 @@
 """The keys of `aorch.toml`, table by table, each with its limits, its default and its description.
 
-docs/configuration.md, `aorch init` and `aorch config show` are made from these classes. `[agents.*]` and `[pipelines.*]` are
-decoded elsewhere: by `agents/kinds.py` and `pipeline_config.py`.
+docs/configuration.md, `aorch init` and `aorch config show` are made from these classes, except `[credentials.*]`.
+`[agents.*]` and `[pipelines.*]` are decoded elsewhere: by `agents/kinds.py` and `pipeline_config.py`.
 """
 
 from collections.abc import Iterator
@@ -101,6 +101,27 @@ class OutboundConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = []
 
 
+class RegistrationConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Agents that register themselves with `aorch serve`."""
+
+    share: Annotated[
+        list[str],
+        Meta(
+            description="Capabilities of configured agents that registered agents may have too. All others are rejected."
+        ),
+    ] = []
+
+
+class CredentialConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[credentials.NAME]`: a bearer token for registered agents, and the hosts that may receive it.
+
+    `env` names the environment variable with the token. `hosts` are names or IP addresses, with `:PORT` for one port only.
+    """
+
+    env: Annotated[str, Meta(min_length=1)]
+    hosts: Annotated[list[str], Meta(min_length=1)]
+
+
 class RoutingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How aorch chooses between agents that have the same capability."""
 
@@ -140,7 +161,9 @@ class FileContent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     llm: LlmConfig | None = None
     routing: RoutingConfig = RoutingConfig()
     outbound: OutboundConfig = OutboundConfig()
+    registration: RegistrationConfig = RegistrationConfig()
     trace: TraceConfig = TraceConfig()
+    credentials: dict[str, CredentialConfig] = {}
     agents: dict[str, Any] = {}
     pipelines: dict[str, Any] = {}
 
@@ -169,6 +192,7 @@ TABLES: dict[str, type[msgspec.Struct]] = {
     "llm": LlmConfig,
     "routing": RoutingConfig,
     "outbound": OutboundConfig,
+    "registration": RegistrationConfig,
     "trace": TraceConfig,
 }
 

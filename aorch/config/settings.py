@@ -12,10 +12,12 @@ import msgspec
 
 from aorch.config import config_file, environment
 from aorch.config.sections import (
+    CredentialConfig,
     FileContent,
     LlmConfig,
     OutboundConfig,
     QueueConfig,
+    RegistrationConfig,
     RoutingConfig,
     ServeConfig,
 )
@@ -50,6 +52,8 @@ class Config(msgspec.Struct, frozen=True):
     queue: QueueConfig = QueueConfig()
     routing: RoutingConfig = RoutingConfig()
     outbound: OutboundConfig = OutboundConfig()
+    registration: RegistrationConfig = RegistrationConfig()
+    credentials: dict[str, CredentialConfig] = {}
     parent_id: str | None = None
     session_id: str | None = None
     trace_url: str = "http://localhost:8787"
@@ -60,7 +64,8 @@ class Config(msgspec.Struct, frozen=True):
 
     def secrets(self) -> frozenset[str]:
         """The environment variables that hold secrets of aorch itself. Programs of agents do not inherit them."""
-        return frozenset(filter(None, (self.queue.webhook_secret_env, self.llm.key_env if self.llm else "")))
+        own = (self.queue.webhook_secret_env, self.llm.key_env if self.llm else "")
+        return frozenset(filter(None, (*own, *(each.env for each in self.credentials.values()))))
 
 
 def load(ledger: str | Path | None = None) -> Config:
@@ -96,6 +101,8 @@ def load(ledger: str | Path | None = None) -> Config:
         queue=content.queue,
         routing=content.routing,
         outbound=_outbound(path, content.outbound),
+        registration=content.registration,
+        credentials=content.credentials,
         agents=content.agents,
         pipelines={name: _pipeline(path, name, table, content.agents) for name, table in content.pipelines.items()},
         **{key: value for key, value in given.items() if value is not None},

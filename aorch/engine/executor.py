@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aorch.agents.registered import Registered
 from aorch.agents.registry import Registry
@@ -43,6 +43,9 @@ from aorch.ledger.record import PENDING, Record
 from aorch.ledger.task_keys import TaskKey
 from aorch.process.per_loop import PerLoop
 from aorch.process.threads import in_thread
+
+if TYPE_CHECKING:
+    from aorch.engine.registrations import Registrations
 
 _log = logging.getLogger("aorch")
 
@@ -80,6 +83,8 @@ class TaskExecutor:
         self.parent_id = parent_id
         self.threads = Slots(MAX_THREADS)
         """The threads in which agents with a plain `def execute` run."""
+        self.registrations: Registrations | None = None
+        """The registered agents; None if there are none."""
         self.start_warnings = StartWarnings()
         self._closed_by: list[str] = []
         self._loops = PerLoop(partial(_state_of_loop, ledger, self._closed_by))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from aorch.engine.supervision import Turned
 from aorch.errors import LedgerError
-from aorch.ledger import ledger as store
+from aorch.ledger import lost_requests
 from aorch.ledger.ledger import Ledger
 
 LOOK_AFTER_S = 0.5
@@ -18,7 +18,7 @@ def recover(ledger: Path) -> Path:
     does not exist or cannot be written now is left unchanged: its content is still correct.
     """
     with suppress(LedgerError, OSError):
-        store.recover(ledger)
+        lost_requests.recover(ledger)
     return ledger
 
 

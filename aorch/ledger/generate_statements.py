@@ -29,6 +29,7 @@ MODULES = (
     "delivery_queries",
     "memory_block_queries",
     "token_queries",
+    "agent_queries",
 )
 """Modules of aorch.ledger.queries, in the order of their statements in the generated files."""
 DIALECTS: dict[str, tuple[type[Dialect], str]] = {

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from aorch import jsonio
-from aorch.clock import now
-from aorch.errors import Conflict, LedgerError, LedgerGone
+from aorch.errors import Conflict, LedgerGone
 from aorch.ledger import task_queue
+from aorch.ledger.agent_rows import WritableAgentRows
 from aorch.ledger.attempt import Attempt
 from aorch.ledger.changes import Changes
 from aorch.ledger.database import (
@@ -26,13 +26,11 @@ from aorch.ledger.database import (
     ProcessLock,
     as_ledger_error,
     connect,
-    dead_owner,
     is_alive,
     is_taken_key,
-    owner_ids,
     statements,
-    transaction,
 )
+from aorch.ledger.lost_requests import answer_lost, recover_open
 from aorch.ledger.record import Record, new_request_values, response_values, root_request_values, root_result_values
 from aorch.ledger.task_keys import TaskKey
 from aorch.ledger.writer import Statement, Writer
@@ -82,7 +80,8 @@ class Ledger:
         self._database = Database(path)
         connection = connect(path)
         try:
-            _recover(connection, path)
+            recover_open(connection, path)
+            self.has_agents = connection.execute(statements.ANY_REGISTERED_AGENT).fetchone() is not None
             self._owner = ProcessLock(path)
         except BaseException as error:
             connection.close()
@@ -116,6 +115,11 @@ class Ledger:
     def changes(self) -> Changes:
         """Notifies watchers in event loops after commits."""
         return Changes(self._database)
+
+    @cached_property
+    def agents(self) -> WritableAgentRows:
+        """The registered agents, and the states of agents. `has_agents`: whether there were any when this was opened."""
+        return WritableAgentRows(self._database, self._writer)
 
     # Writing
 
@@ -193,7 +197,7 @@ class Ledger:
         """Answer the REQUESTs of processes that have died since. Writes nothing if there are none."""
         claimed = [owner_id for (owner_id,) in self._read(statements.CLAIM_OWNERS)]
         if dead := [owner_id for owner_id in claimed if not is_alive(self.path, owner_id)]:
-            await self._writer.work(lambda connection: _answer_lost(connection, self.path, dead))
+            await self._writer.work(lambda connection: answer_lost(connection, self.path, dead))
 
     async def webhook_sent(self, request_id: str) -> None:
         """Commit that the receiver accepted the webhook of this REQUEST."""
@@ -352,45 +356,3 @@ def _answer_if_asked(request_id: str | None, rows: list[Statement], connection: 
     if connection.execute(statements.REQUEST_STATE, (request_id,)).fetchone() is not None:
         for sql, parameters in rows:
             connection.execute(sql, parameters)
-
-
-def recover(path: Path) -> None:
-    """Answer REQUESTs in the ledger at `path` that dead processes left open or that expired, so that a reader sees
-    their end.
-
-    Writes only if there are such REQUESTs. Raises LedgerError if the ledger cannot be written, and OSError.
-    """
-    if not _overdue(path):
-        return
-    with Database(path).transactions() as connection:
-        _recover(connection, path)
-
-
-def _overdue(path: Path) -> bool:
-    try:
-        with Database(path).peek() as connection:
-            if connection.execute(statements.EXPIRED_REQUESTS, (now(), 1)).fetchone():
-                return True
-            claimed = connection.execute(statements.CLAIM_OWNERS).fetchall()
-    except LedgerError:
-        return False
-    return any(not is_alive(path, owner_id) for (owner_id,) in claimed)
-
-
-def _recover(connection: Connection, path: Path) -> None:
-    if connection.execute(statements.EXPIRED_REQUESTS, (now(), 1)).fetchone():
-        with transaction(connection):
-            task_queue.expire(connection)
-    claimed = [owner_id for (owner_id,) in connection.execute(statements.CLAIM_OWNERS)]
-    dead = [each for each in dict.fromkeys([*claimed, *owner_ids(path)]) if not is_alive(path, each)]
-    if dead:
-        with transaction(connection):
-            _answer_lost(connection, path, dead)
-
-
-def _answer_lost(connection: Connection, path: Path, owner_ids: Iterable[str]) -> None:
-    """Answer the open REQUESTs of those owners if they are dead. The caller has a transaction open."""
-    for owner_id in owner_ids:
-        with dead_owner(path, owner_id) as dead:
-            if dead:
-                task_queue.release_or_interrupt_all(connection, owner_id)

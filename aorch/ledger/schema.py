@@ -284,6 +284,29 @@ class Attempt(SQLModel, table=True):
     error: str | None = None
 
 
+class AgentEntry(SQLModel, table=True):
+    """A registered agent with its state, or only the state of a configured agent, whose `document` is None.
+
+    `document` is the registration as JSON text, and `fingerprint` its SHA-256 (hex). `owner` is the id of the token that
+    registered it, or empty. `state` is None until the first check.
+    """
+
+    __tablename__ = "agents"
+    metadata = metadata
+
+    agent_id: str = Field(primary_key=True)
+    document: str | None = None
+    fingerprint: str | None = None
+    owner: str
+    registered_at: datetime = Field(sa_column=Column("registered_at", UtcDateTime(), nullable=False))
+    ttl_s: float | None = None
+    lease_ends_at: datetime | None = Field(default=None, sa_column=Column("lease_ends_at", UtcDateTime()))
+    drained_at: datetime | None = Field(default=None, sa_column=Column("drained_at", UtcDateTime()))
+    state: str | None = None
+    reason: str | None = None
+    since: datetime | None = Field(default=None, sa_column=Column("since", UtcDateTime()))
+
+
 class QueueClock(SQLModel, table=True):
     """The last claimed turn of each priority (see task_queue.py)."""
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
+from aorch import bootstrap
 from aorch.config.sections import ServeConfig
 from aorch.engine.supervision import Supervisor
 from aorch.engine.waiter import ResponseWaiter
@@ -66,6 +67,7 @@ def _services(
     readers = Readers(ledger)
     return Services(
         orchestrator=orchestrator,
+        registrations=bootstrap.registrations(orchestrator.config, orchestrator.executor),
         settings=settings,
         authenticator=authenticator,
         concurrency=ConcurrencyLimit(settings.max_concurrent),

@@ -43,6 +43,11 @@ PUBLIC = "none"
 READ = "read"
 """The scope of routes that return the content of contracts."""
 
+AGENTS = "agents"
+"""The scope of routes that change agents."""
+ADMIN = "admin"
+"""The scope that includes all others."""
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:
@@ -183,7 +188,7 @@ def _from_row(row: TokenRow) -> Caller:
 def _caller(
     caller_id: str, name: str, scopes: tuple[str, ...], agent_id: str | None = None, expires_at: float = inf
 ) -> Caller:
-    allowed = _ALL_SCOPES if "admin" in scopes else frozenset({PUBLIC, *scopes})
+    allowed = _ALL_SCOPES if ADMIN in scopes else frozenset({PUBLIC, *scopes})
     return Caller(caller_id, name, allowed, agent_id, expires_at, {"id": caller_id, "name": name})
 
 

@@ -1,4 +1,4 @@
-"""The background loops of a server, each supervised: queue, recovery, webhooks, deliveries to Trace."""
+"""The background loops of a server, each supervised: queue, recovery, agents, webhooks, deliveries to Trace."""
 
 import asyncio
 from functools import partial
@@ -23,6 +23,7 @@ class BackgroundLoops:
         parallel = config.queue.parallel
         self._worker = QueueWorker(executor, parallel, self._tell, log.ended) if parallel else None
         self._loops: dict[str, Loop] = {"recovery": partial(keep_recovering, executor.ledger)}
+        self._loops["agents"] = bootstrap.registrations(config, executor).follow
         if self._worker is not None:
             self._loops["queue"] = self._worker.run
         if (webhooks := Webhooks.configured(config, executor.ledger, self._tell)) is not None:

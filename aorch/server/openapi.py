@@ -16,7 +16,7 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 import aorch
 from aorch import jsonio
-from aorch.server.authentication import PUBLIC
+from aorch.server.authentication import AGENTS, PUBLIC
 from aorch.server.problems import PROBLEM
 from aorch.server.route import Route
 from aorch.server.route_table import ROUTES
@@ -220,7 +220,10 @@ def _operation(route: Route, *, is_open: bool) -> Json:
         "tags": [route.tag],
         "security": [{"bearer": [route.scope]}] if needs_token else [],
         "parameters": [*_path_parameters(route), *_query_parameters(route), *_header_parameters(route)],
-        "responses": {f"{route.success}": _success(route), **_failures(route, needs_token=needs_token)},
+        "responses": {
+            **{f"{status}": _success(route) for status in (route.success, route.again) if status},
+            **_failures(route, needs_token=needs_token),
+        },
     }
     if route.body:
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": _ref(route.body)}}}
@@ -230,6 +233,7 @@ def _operation(route: Route, *, is_open: bool) -> Json:
 def _path_parameters(route: Route) -> Iterable[Json]:
     for name in re.findall(r"{(\w+)}", route.path):
         about, example = _PATH_PARAMETERS[name]
+        example = "translator" if route.scope == AGENTS else example
         schema = {"type": "string", "minLength": 1, "examples": [example]}
         yield {"name": name, "in": "path", "required": True, "description": about, "schema": schema}
 

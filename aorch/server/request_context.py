@@ -7,6 +7,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from aorch.config.sections import ServeConfig
+from aorch.engine.registrations import Registrations
 from aorch.engine.supervision import Supervisor
 from aorch.engine.waiter import ResponseWaiter
 from aorch.ledger.reader_pool import Readers
@@ -22,6 +23,7 @@ class Services:
     """The services that handlers use. All requests share them."""
 
     orchestrator: Orchestrator
+    registrations: Registrations
     settings: ServeConfig
     authenticator: Authenticator
     concurrency: ConcurrencyLimit

@@ -10,7 +10,8 @@ from aorch.server.authentication import PUBLIC
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One operation of the API. `response` is None for a stream; `success` is the HTTP status of its response.
+    """One operation of the API. `response` is None for a stream; `success` is the HTTP status of its response,
+    and `again` the one if it has happened before.
 
     Requests that are not `counted` (health, long polls, streams) also run while `max_concurrent` others do.
     """
@@ -24,6 +25,7 @@ class Route:
     body: type[BaseModel] | None = None
     query: type[BaseModel] | None = None
     success: int = 200
+    again: int | None = None
     counted: bool = True
 
     @property

@@ -17,7 +17,8 @@ from rows import pairs, put, request
 from waiting import WAIT_S
 
 from aorch.ledger.database import is_alive, owner_ids
-from aorch.ledger.ledger import Ledger, recover
+from aorch.ledger.ledger import Ledger
+from aorch.ledger.lost_requests import recover
 from aorch.ledger.sqlite.connection import connection_to
 from aorch.ledger.sqlite.opening import connect, connect_reading
 from aorch.trace import lease

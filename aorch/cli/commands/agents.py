@@ -85,6 +85,10 @@ class AddCommand(AorchCommand):
         ]
 
 
+LEASE = ("owner", "lease ends at")
+"""The columns that only registered agents fill."""
+
+
 @app.command("list")
 def list_(json: JsonOption = False) -> None:
     """List all agents with their kind, status and capabilities.
@@ -99,6 +103,7 @@ def list_(json: JsonOption = False) -> None:
     agents = [registered.as_dict() for registered in _registry()]
     if json:
         return print_json({"agents": agents, "total": len(agents)})
+    registered = any(a["owner"] is not None for a in agents)
     rows = [
         (
             a["agent_id"],
@@ -107,11 +112,12 @@ def list_(json: JsonOption = False) -> None:
             ", ".join(c["name"] for c in a["capabilities"]),
             a["description"],
             ", ".join(a["env"]),
+            *((a["owner"] or "", a["lease_ends_at"] or "") if registered else ()),
         )
         for a in agents
     ]
     columns = ("agent", "kind", "status", "capabilities", "description", "env")
-    print_table(columns, rows, cut="description", drop=("env",))
+    print_table((*columns, *LEASE) if registered else columns, rows, cut="description", drop=("env", *LEASE))
 
 
 @app.command()
@@ -350,10 +356,17 @@ def _changed(registry: "Registry", agent_id: str) -> str:
 def _registry() -> "Registry":
     """The agents. While they are loaded, standard output is set aside, because modules may print on import."""
     from aorch import bootstrap
+    from aorch.cli.render.console import warn
     from aorch.config import settings
+    from aorch.errors import LedgerError
 
     set_aside()
-    return bootstrap.registry(settings.load())
+    config = settings.load()
+    try:
+        return bootstrap.all_agents(config)
+    except LedgerError as error:
+        warn(f"registered agents are not shown: {error}")
+        return bootstrap.registry(config)
 
 
 def _described(agent: dict[str, Any]) -> list[str]:
@@ -365,6 +378,9 @@ def _described(agent: dict[str, Any]) -> list[str]:
     ]
     if agent["env"]:
         lines.append(f"environment variables: {', '.join(agent['env'])}")
+    if agent["owner"] is not None:
+        until = f"until {agent['lease_ends_at']}" if agent["lease_ends_at"] else "until it is deregistered"
+        lines.append(f"registered by {agent['owner'] or 'a client without a token'} {until}")
     if agent["problem"]:
         lines.append(f"problem: {agent['problem']}")
     if agent["changes"]:

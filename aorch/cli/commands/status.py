@@ -33,7 +33,7 @@ def status(json: JsonOption = False, ledger: LedgerOption = None) -> None:
     with Reader(recover(config.ledger)) as reader:
         counts = reader.counts()
     set_aside()
-    agents = [registered.as_dict() for registered in bootstrap.registry(config)]
+    agents = [registered.as_dict() for registered in bootstrap.all_agents(config)]
     found = asyncio.run(summary(config, agents, counts))
     if json:
         return print_json(found)

@@ -13,6 +13,8 @@ from aorch.process.signals import set_handler
 
 if TYPE_CHECKING:
     from aorch.config.settings import Config
+    from aorch.engine.supervision import Loop
+    from aorch.orchestrator import Orchestrator
 
 app = typer.Typer(add_completion=False)
 
@@ -57,7 +59,6 @@ def worker(
 async def _work(config: "Config", parallel: int, grace_s: float, *, drain: bool) -> None:
     from aorch.cli.interrupts import end_now_if_work_remains
     from aorch.cli.render.console import complain, note, warn
-    from aorch.engine.recovery import keep_recovering
     from aorch.engine.supervision import Supervisor
     from aorch.logs import LineHandler
     from aorch.orchestrator import Orchestrator
@@ -65,21 +66,19 @@ async def _work(config: "Config", parallel: int, grace_s: float, *, drain: bool)
     from aorch.process.stop import CANCEL_S, Stop
     from aorch.worker.queue_worker import QueueWorker, unservable
     from aorch.worker.task_log import log_task
-    from aorch.worker.webhooks import Webhooks
 
     log = LineHandler()
     log.attach()
     set_aside()  # agents print to standard error
     async with Orchestrator(config=config) as orchestrator:
-        webhooks = Webhooks.configured(config, orchestrator.executor.ledger, complain)
+        loops = _loops(config, orchestrator)
         worker = QueueWorker(orchestrator.executor, parallel, complain, log_task)
         stop = Stop(grace_s, runs_code=orchestrator.registry.runs_code())
         stop.on_signals()
         supervisor = Supervisor(warn)
         working = supervisor.start("queue", partial(worker.run, drain=drain))
-        supervisor.start("recovery", partial(keep_recovering, orchestrator.executor.ledger))
-        if webhooks is not None:
-            supervisor.start("webhooks", webhooks.run)
+        for name, loop in loops.items():
+            supervisor.start(name, loop)
         if not drain:
             note(f"running tasks of {config.ledger}, {parallel} at once; press Ctrl-C to stop")
         warned = unservable(orchestrator.executor, config.file)
@@ -97,3 +96,20 @@ async def _work(config: "Config", parallel: int, grace_s: float, *, drain: bool)
     ignore_signals()
     note(f"{worker.done} {'task' if worker.done == 1 else 'tasks'} finished")
     await end_now_if_work_remains(0)
+
+
+def _loops(config: "Config", orchestrator: "Orchestrator") -> "dict[str, Loop]":
+    """The loops of a worker beside the queue, by name. Raises ConfigInvalid for an invalid webhook secret."""
+    from aorch import bootstrap
+    from aorch.cli.render.console import complain
+    from aorch.engine.recovery import keep_recovering
+    from aorch.worker.webhooks import Webhooks
+
+    executor = orchestrator.executor
+    loops: dict[str, Loop] = {
+        "recovery": partial(keep_recovering, executor.ledger),
+        "agents": bootstrap.registrations(config, executor).follow,
+    }
+    if (webhooks := Webhooks.configured(config, executor.ledger, complain)) is not None:
+        loops["webhooks"] = webhooks.run
+    return loops

@@ -4,7 +4,7 @@ Source: aorch/ledger/queries/, which also documents each statement. To generate 
 `uv run python -m aorch.ledger.generate_statements`. It is checked in because no command may import SQLAlchemy (210 ms).
 """
 
-REVISION = "0009"
+REVISION = "0010"
 """The newest revision in migrations/versions."""
 
 # contract_queries.py
@@ -1238,3 +1238,61 @@ INSERT INTO tokens (token_id, name, sha256, scopes, agent_id, created_at, expire
 
 REVOKE_TOKEN = "UPDATE tokens SET revoked_at=? WHERE tokens.token_id = ? AND tokens.revoked_at IS NULL"
 """Parameters: now, revoked_id."""
+
+# agent_queries.py
+
+ANY_REGISTERED_AGENT = "SELECT agents.agent_id FROM agents WHERE agents.document IS NOT NULL LIMIT 1"
+
+AGENTS_WITHOUT_DOCUMENTS = """\
+SELECT agents.agent_id, agents.fingerprint, agents.owner, agents.registered_at, agents.ttl_s,
+    agents.lease_ends_at, agents.drained_at, agents.state, agents.reason, agents.since
+FROM agents ORDER BY agents.agent_id
+"""
+
+ONE_AGENT = """\
+SELECT agents.agent_id, agents.document, agents.fingerprint, agents.owner, agents.registered_at,
+    agents.ttl_s, agents.lease_ends_at, agents.drained_at, agents.state, agents.reason, agents.since
+FROM agents
+WHERE agents.agent_id = ?
+"""
+"""Parameters: agent_id."""
+
+REGISTERED_COUNT = "SELECT count(*) AS count_1 FROM agents WHERE agents.document IS NOT NULL"
+
+PUT_AGENT = """\
+INSERT INTO agents (agent_id, document, fingerprint, owner, registered_at, ttl_s, lease_ends_at,
+    drained_at, state, reason, since) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT
+    (agent_id) DO UPDATE SET document = excluded.document, fingerprint = excluded.fingerprint, owner
+    = excluded.owner, registered_at = excluded.registered_at, ttl_s = excluded.ttl_s, lease_ends_at
+    = excluded.lease_ends_at, drained_at = excluded.drained_at, state = excluded.state, reason =
+    excluded.reason, since = excluded.since
+"""
+"""Parameters: agent_id, document, fingerprint, owner, registered_at, ttl_s, lease_ends_at, drained_at, state,
+    reason, since."""
+
+PUT_AGENT_STATE = """\
+INSERT INTO agents (agent_id, document, fingerprint, owner, registered_at, ttl_s, lease_ends_at,
+    drained_at, state, reason, since) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT
+    (agent_id) DO UPDATE SET state = excluded.state, reason = excluded.reason, since =
+    excluded.since
+"""
+"""Parameters: agent_id, document, fingerprint, owner, registered_at, ttl_s, lease_ends_at, drained_at, state,
+    reason, since."""
+
+SET_AGENT_STATE = """\
+UPDATE agents SET state=?, reason=?, since=? WHERE agents.agent_id = ? AND agents.fingerprint = ?
+    AND agents.drained_at IS NULL
+"""
+"""Parameters: state, reason, since, agent_id, its_fingerprint."""
+
+DRAIN_AGENT = "UPDATE agents SET drained_at=?, state=?, reason=?, since=? WHERE agents.agent_id = ?"
+"""Parameters: drained_at, state, reason, since, agent_id."""
+
+RENEW_LEASE = """\
+UPDATE agents SET lease_ends_at=? WHERE agents.agent_id = ? AND (agents.lease_ends_at IS NULL OR
+    agents.lease_ends_at > ?)
+"""
+"""Parameters: ends_at, agent_id, now."""
+
+DELETE_AGENT = "DELETE FROM agents WHERE agents.agent_id = ?"
+"""Parameters: agent_id."""

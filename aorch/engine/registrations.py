@@ -1,0 +1,198 @@
+"""Changes to registered agents, and the loop that follows those of other processes."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from aorch.agents.registered import Registered
+from aorch.agents.registered_endpoint import AgentDocument
+from aorch.agents.registry import Registry
+from aorch.clock import now, rfc3339, seconds_until
+from aorch.config.settings import Config
+from aorch.engine.registered_agents import RegisteredAgents
+from aorch.engine.supervision import Turned
+from aorch.errors import Conflict, Forbidden, NotFound
+from aorch.ledger.agent_rows import AgentChanges, AgentRow
+from aorch.ledger.ledger import Ledger
+from aorch.ledger.record import ORCHESTRATOR
+
+MOST_AGENTS = 1000
+"""Maximum number of registered agents in a ledger."""
+RELOAD_S = 0.5
+"""How late a process notices a change by another one."""
+LONGEST_SLEEP_S = 60.0
+
+
+class Registrations(RegisteredAgents):
+    """Changes to the registered agents of `ledger`.
+
+    A registered agent belongs to its owner, the id of a token (empty if the server needs none).
+    """
+
+    def __init__(self, config: Config, registry: Registry, ledger: Ledger) -> None:
+        super().__init__(config, registry, ledger.agents)
+        self._ledger = ledger
+
+    async def register(self, document: AgentDocument, ttl_s: float | None, owner: str) -> bool:
+        """Add the agent, or replace it if it belongs to `owner`. Returns whether it is new.
+
+        Its lease ends after `ttl_s` (seconds; None: never) unless `heartbeat` renews it. Raises ParametersInvalid, and Conflict
+        if the id or a capability is taken.
+        """
+        self._check(document)
+
+        def put(rows: AgentChanges) -> bool:
+            before, moment = rows.find(document.agent_id), now()
+            is_new = before is None or before.document is None or before.has_ended(moment)
+            if before is not None and not is_new and before.owner != owner:
+                raise Conflict(
+                    f"agent {document.agent_id!r} is registered by another token",
+                    "Use another agent_id, or the token that registered it.",
+                )
+            if is_new and (before is None or before.document is None) and rows.count() >= MOST_AGENTS:
+                raise Conflict(f"{MOST_AGENTS:,} agents are registered, which is the maximum", "Deregister some.")
+            rows.put(_row(document, ttl_s, owner, moment if before is None or is_new else before.registered_at))
+            return is_new
+
+        is_new = await self._ledger.agents.change(put)
+        self.reload()
+        return is_new
+
+    async def replace(self, document: AgentDocument, ttl_s: float | None, owner: str, *, is_admin: bool) -> None:
+        """Replace a registered agent; its owner stays. Raises NotFound, Forbidden, and the errors of `register`."""
+        self._check(document)
+
+        def put(rows: AgentChanges) -> None:
+            before = self._owned(rows, document.agent_id, owner, is_admin=is_admin)
+            rows.put(_row(document, ttl_s, before.owner, before.registered_at))
+
+        await self._change(put)
+
+    async def remove(self, agent_id: str, owner: str, *, is_admin: bool) -> None:
+        """Deregister that agent. Raises NotFound and Forbidden."""
+
+        def remove(rows: AgentChanges) -> None:
+            self._owned(rows, agent_id, owner, is_admin=is_admin)
+            rows.remove(agent_id)
+
+        await self._change(remove)
+
+    async def heartbeat(self, agent_id: str, owner: str, *, is_admin: bool) -> None:
+        """Renew the lease of that agent. Writes only if a third of its time has passed. Raises NotFound and Forbidden."""
+        if (registered := self._registry.find(agent_id)) is not None and registered.lease is not None:
+            registered.answered_at = now()
+        row = self._ledger.agents.find(agent_id)
+        if row is not None and row.document is not None and not _needs_renewal(row):
+            return self._check_owner(row, owner, is_admin=is_admin)
+
+        def renew(rows: AgentChanges) -> None:
+            found = self._owned(rows, agent_id, owner, is_admin=is_admin)
+            if found.ttl_s is not None:
+                rows.renew(agent_id, _after(found.ttl_s), now())
+
+        return await self._change(renew)
+
+    async def drain(self, agent_id: str, owner: str, *, is_admin: bool) -> None:
+        """Send no more tasks to that agent, until it registers again. Raises NotFound and Forbidden."""
+
+        def drain(rows: AgentChanges) -> None:
+            if self._owned(rows, agent_id, owner, is_admin=is_admin).drained_at is None:
+                rows.drain(agent_id, now(), "it finishes its tasks and takes no new ones, as requested")
+
+        await self._change(drain)
+
+    def check_registered(self, agent_id: str, owner: str, *, is_admin: bool) -> None:
+        """Raise NotFound if that agent is not registered, and Forbidden if `owner` may not change it."""
+        self._check_row(self._ledger.agents.find(agent_id), agent_id, owner, is_admin=is_admin)
+
+    async def check_now(self, agent_id: str, owner: str, *, is_admin: bool) -> None:
+        """Check that agent, and commit its state. Raises NotFound, and Forbidden for a registered agent of another owner."""
+        registered = self._registry.get(agent_id)
+        if registered.lease is not None:
+            self.check_registered(agent_id, owner, is_admin=is_admin)
+        await registered.checking(asyncio.get_running_loop())
+        await self.write_state(registered)
+
+    async def write_state(self, registered: Registered) -> None:
+        """Commit the state of that agent if it differs from the one in the ledger."""
+        row, state = self._known.get(registered.agent.agent_id), registered.state
+        if state is None or registered.held is not None or (row is not None and (row.state, row.reason) == state[:2]):
+            return
+        if row is None:
+            row = AgentRow(registered.agent.agent_id, None, None, "", now())
+        row = row._replace(state=str(state.status), reason=state.reason, since=state.since or now())
+        self._known[row.agent_id] = row
+        await self._ledger.agents.write_state(row)
+
+    async def _change(self, work: Callable[[AgentChanges], None]) -> None:
+        await self._ledger.agents.change(work)
+        self.reload()
+
+    def _owned(self, rows: AgentChanges, agent_id: str, owner: str, *, is_admin: bool) -> AgentRow:
+        return self._check_row(rows.find(agent_id), agent_id, owner, is_admin=is_admin)
+
+    def _check_row(self, row: AgentRow | None, agent_id: str, owner: str, *, is_admin: bool) -> AgentRow:
+        if row is None or row.document is None or row.has_ended(now()):
+            self._reject_configured(agent_id)
+            hint = "Register it with POST /v1/agents/register."
+            raise NotFound(f"agent {agent_id!r} is not registered", hint)
+        self._check_owner(row, owner, is_admin=is_admin)
+        return row
+
+    @staticmethod
+    def _check_owner(row: AgentRow, owner: str, *, is_admin: bool) -> None:
+        if row.owner != owner and not is_admin:
+            raise Forbidden(
+                f"agent {row.agent_id!r} is registered by another token",
+                "Send the token that registered it, or one with the scope admin.",
+            )
+
+    def _check(self, document: AgentDocument) -> None:
+        document.check(self._config)
+        if document.agent_id == ORCHESTRATOR:
+            raise Conflict(f"{ORCHESTRATOR!r} is the caller of all tasks without an agent ID", "Use another agent_id.")
+        self._reject_configured(document.agent_id)
+        if taken := self._taken([each.name for each in document.capabilities]):
+            raise Conflict(
+                f"configured agents have the capability {', '.join(sorted(taken))}",
+                "Use another name, or add it to registration.share in aorch.toml.",
+            )
+
+    def _reject_configured(self, agent_id: str) -> None:
+        found = self._registry.find(agent_id)
+        if found is not None and found.lease is None:
+            raise Conflict(f"agent {agent_id!r} is configured, not registered", "Use another agent_id.")
+
+    async def follow(self, turned: Turned) -> None:
+        """Keep the registry up to date until cancelled. A loop for supervision.py."""
+        changed, self._follows = asyncio.Event(), True
+        with self._ledger.changes.watcher(changed.set, RELOAD_S):
+            while True:
+                changed.clear()
+                self.reload()
+                turned()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(changed.wait(), self._sleep_s())
+
+    def _sleep_s(self) -> float:
+        """The seconds until the next lease ends."""
+        ends_at = [row.lease_ends_at for row in self._known.values() if row.lease_ends_at is not None]
+        left_s = [seconds_until(each) for each in ends_at]
+        return min((each for each in left_s if each > 0), default=LONGEST_SLEEP_S) + 0.001
+
+
+def _needs_renewal(row: AgentRow) -> bool:
+    if row.ttl_s is None or row.lease_ends_at is None:
+        return False
+    return seconds_until(row.lease_ends_at) <= row.ttl_s * 2 / 3
+
+
+def _row(document: AgentDocument, ttl_s: float | None, owner: str, registered_at: str) -> AgentRow:
+    text, fingerprint = document.encode()
+    lease_ends_at = None if ttl_s is None else _after(ttl_s)
+    return AgentRow(document.agent_id, text, fingerprint, owner, registered_at, ttl_s, lease_ends_at)
+
+
+def _after(seconds: float) -> str:
+    return rfc3339(datetime.now(UTC) + timedelta(seconds=seconds))
