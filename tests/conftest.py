@@ -12,7 +12,7 @@ from hypothesis import settings
 
 pytest.register_assert_rewrite(*(file.stem for file in Path(__file__).with_name("support").glob("*.py")))
 
-from homes import Home, empty_home, home_with_ledger, prestarted  # noqa: E402  pytest rewrites it before its import
+from homes import Home, abandon, empty_home, home_with_ledger, prestarted, started  # noqa: E402  pytest rewrites it before its import
 from rows import empty_ledger  # noqa: E402
 from waiting import WAIT_S  # noqa: E402
 
@@ -33,6 +33,16 @@ for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """One more than the processors, because many tests wait for a process."""
     return (os.cpu_count() or 1) + 1
+
+
+@pytest.fixture(autouse=True)
+def _end_commands_of_a_failed_test(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Commands that a failed test leaves running end with it; their open pipes would fail a later test."""
+    earlier, failures = set(started), request.session.testsfailed
+    yield
+    if request.session.testsfailed > failures:
+        for process in set(started) - earlier:
+            abandon(process)
 
 
 @pytest.fixture

@@ -59,7 +59,7 @@ CONFIG = """
 [agents.witness]
 class = "witness:Witness"
 [agents.waiter]
-command = ["sh", "-c", "sleep 60 & touch started; while [ ! -e go ]; do sleep 0.05; done; kill $!"]
+command = ["sh", "-c", "sleep 3600 & touch started; while [ ! -e go ]; do sleep 0.05; done; kill $!"]
 [agents.waiter.capabilities.wait]
 """
 
@@ -77,6 +77,13 @@ def after(seconds: float, process: subprocess.Popen[bytes], number: signal.Signa
         return False
     process.send_signal(number)
     return True
+
+
+def longest_wait_s(home: Home) -> float:
+    """How long a signal waits at most, so that many meet a task that runs, however busy the machine is."""
+    begun = time.monotonic()
+    home.start("run", "echo", "text=b", new_python=True).communicate(timeout=WAIT_S)
+    return 1.5 * (time.monotonic() - begun)
 
 
 def lines(home: Home, name: str) -> list[str]:
@@ -111,11 +118,12 @@ def test_a_hundred_kills_lose_nothing_and_each_orphan_is_answered_once(home: Hom
     survivor = home.start("run", "wait", "--session", "survivor")
     wait_for((home.folder / "started").exists)
 
+    longest_s = longest_wait_s(home)
     killed = 0
     while killed < 100:
         asking = start(home, sys.executable, "asking.py")
         running = [start(home, *home.command("run", "witness", "--session", "run")) for _ in range(2)]
-        for process, most in ((running[0], 0.3), (running[1], 0.3), (asking, 0.6)):
+        for process, most in ((running[0], longest_s), (running[1], longest_s), (asking, 2 * longest_s)):
             killed += after(random.uniform(0, most), process, signal.SIGKILL)
             _, complaint = process.communicate()
             assert complaint == b""
@@ -129,7 +137,8 @@ def test_a_hundred_kills_lose_nothing_and_each_orphan_is_answered_once(home: Hom
     seen, answered = lines(home, "seen"), lines(home, "answered")
     by_id = {request_id: rest for request_id, *rest in asked}
     assert len(by_id) == len(asked), "a REQUEST has two RESPONSEs"
-    assert len(set(seen)) == len(seen) > 1000, "a task was run twice, or hardly any was"
+    assert len(set(seen)) == len(seen), "a task was run twice"
+    assert len(seen) > 100, "hardly any task was run"
     assert set(seen) <= set(by_id), "an agent saw what is not in the ledger"
     assert all(by_id[request_id] == ["completed", None, 1, "completed"] for request_id in answered)
     ends = {tuple(rest) for rest in by_id.values()}
@@ -151,9 +160,7 @@ def test_sixty_interrupts_leave_no_process_and_no_open_exchange(home: Home) -> N
     home.write("witness.py", WITNESS)
     home.write("aorch.toml", CONFIG)
     home.aorch("run", "echo", "text=a")
-    begun = time.monotonic()
-    home.start("run", "echo", "text=b", new_python=True).communicate(timeout=WAIT_S)
-    longest_s = 1.5 * (time.monotonic() - begun)  # so that many meet a task that runs, however busy the machine is
+    longest_s = longest_wait_s(home)
     lost = 0
     for _ in range(60):
         process = start(home, *home.command("run", "wait"))

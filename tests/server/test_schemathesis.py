@@ -30,7 +30,9 @@ def find_nothing(server: Server, home: Home, *arguments: str, timeout_s: float =
     done = subprocess.run(
         [program, "--config-file", ROOT / "schemathesis.toml", "run", address, "--checks", "all", *arguments],
         cwd=home.folder,
-        env=home.environment | {"PYTHONPATH": str(ROOT / "tests/support"), "SCHEMATHESIS_HOOKS": "schemathesis_checks"},
+        env=home.environment
+        | {"PYTHONPATH": str(ROOT / "tests/support"), "SCHEMATHESIS_HOOKS": "schemathesis_checks"}
+        | {"PYTHONWARNINGS": "default"},  # Hypothesis warns of long requests, which schemathesis makes on purpose
         capture_output=True,
         text=True,
         timeout=timeout_s,

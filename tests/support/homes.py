@@ -9,12 +9,17 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import weakref
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
 from prestarted import Prestarted
+
+started: "weakref.WeakSet[subprocess.Popen[bytes]]" = weakref.WeakSet()
+"""The commands that `Home.start` started."""
 
 
 @dataclass
@@ -54,9 +59,12 @@ class Home:
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL} | options
         forked = prestarted()
         if forked and not new_python and "preexec_fn" not in options and forked.can_run(self.environment):
-            process = forked.start(list(arguments), self.folder, self.environment, **options)
-            return cast("subprocess.Popen[bytes]", process)
-        return subprocess.Popen(self.command(*arguments), cwd=self.folder, env=self.environment, **options)
+            command = forked.start(list(arguments), self.folder, self.environment, **options)
+            process = cast("subprocess.Popen[bytes]", command)
+        else:
+            process = subprocess.Popen(self.command(*arguments), cwd=self.folder, env=self.environment, **options)
+        started.add(process)
+        return process
 
     def bash(self, line: str, *, new_python: bool = False) -> subprocess.CompletedProcess[str]:
         """Run a line in bash, in which `aorch` is the command; with `new_python`, in a new interpreter."""
@@ -83,6 +91,16 @@ class Home:
             return connection.execute(sql, parameters).fetchall()
         finally:
             connection.close()
+
+
+def abandon(process: "subprocess.Popen[bytes]") -> None:
+    """Kill a command and close its pipes, also those that a thread still reads."""
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            with suppress(BrokenPipeError):
+                getattr(pipe, "raw", pipe).close()
 
 
 @cache
