@@ -26,6 +26,7 @@ from aorch.engine.exchange import (
     response_of,
 )
 from aorch.engine.invocation import MAX_THREADS, Invocation, current_invocation, invoke
+from aorch.engine.progress_log import ProgressLog
 from aorch.engine.response_saver import PATIENCE_S, ResponseSaver, Unsaved
 from aorch.engine.routing import check_and_choose, choose
 from aorch.engine.task import Answer, Outcome, Task, outcome_of
@@ -64,6 +65,7 @@ class _LoopState(NamedTuple):
 
     watcher: CancellationWatcher
     saver: ResponseSaver
+    progress: ProgressLog
 
 
 class TaskExecutor:
@@ -99,6 +101,10 @@ class TaskExecutor:
         """The saver of this event loop."""
         return self._loops[asyncio.get_running_loop()].saver
 
+    def note_progress(self, request_id: str, progress: object) -> None:
+        """Let other processes know what the agent of that REQUEST reported, in the event loop that runs it."""
+        self._loops[asyncio.get_running_loop()].progress.note(request_id, progress)
+
     def cancel_all(self, by: str) -> None:
         """Cancel all running tasks in any loop and all that start later. Their RESPONSEs and answers are `cancelled`."""
         self._closed_by.append(by)
@@ -112,7 +118,8 @@ class TaskExecutor:
 
         Closing may wait for a lock: it does so in another thread, or `in_this_thread` if nothing is left to run in its loop.
         """
-        watcher, saver = self._loops[asyncio.get_running_loop()]
+        watcher, saver, progress = self._loops[asyncio.get_running_loop()]
+        progress.close()
         if in_this_thread and not (saver.unsaved or watcher.watched):
             return self.ledger.close()
         self.cancel_all(CLOSING)
@@ -317,7 +324,8 @@ class TaskExecutor:
 
 
 def _state_of_loop(ledger: Ledger, closed_by: list[str], loop: asyncio.AbstractEventLoop) -> _LoopState:
-    return _LoopState(CancellationWatcher(ledger, loop, closed_by), ResponseSaver(ledger, loop))
+    watcher = CancellationWatcher(ledger, loop, closed_by)
+    return _LoopState(watcher, ResponseSaver(ledger, loop), ProgressLog(ledger, loop, watcher.watched))
 
 
 async def _respond(

@@ -45,6 +45,9 @@ class Executor(Protocol):
     async def perform(self, task: Task, *, in_line: bool = False) -> Answer:
         """Execute another task on behalf of this one."""
 
+    def note_progress(self, request_id: str, progress: object) -> None:
+        """Let other processes know what the agent of that REQUEST reported."""
+
 
 class Invocation(Struct):
     """A call of `agent` for that REQUEST. `outer` is the invocation whose code delegated the task.
@@ -75,7 +78,8 @@ class Invocation(Struct):
     def report(self, progress: Any) -> None:
         """Pass the agent's `progress` to `on_progress`, in the event loop of the call. Any thread may call this."""
         if self.task is not None and not self.task.done():
-            for act in (self.on_activity, self.on_progress and partial(self.on_progress, progress)):
+            note = partial(self.executor.note_progress, self.request_id, progress)
+            for act in (self.on_activity, self.on_progress and partial(self.on_progress, progress), note):
                 if act is not None:
                     with contextlib.suppress(RuntimeError):  # the loop is closed
                         self.task.get_loop().call_soon_threadsafe(act)

@@ -12,7 +12,7 @@ from aorch.errors import LedgerError, NotFound, contract_not_found
 from aorch.ledger import task_queue
 from aorch.ledger.changes import Changes, Watcher
 from aorch.ledger.database import Database, statements
-from aorch.ledger.record import REQUEST, Record
+from aorch.ledger.record import IN_PROGRESS, REQUEST, Record
 
 POLL_S = 0.02
 """How soon a RESPONSE of another process is noticed."""
@@ -48,6 +48,13 @@ class ResponseWaiter:
         """The answer to `request`; None if it has no RESPONSE yet."""
         found = self._rows(statements.RESPONSE_TO, request.contract_id)
         return answer_from_contracts(request.as_dict(), found[0].as_dict()) if found else None
+
+    def progress(self, request: Record) -> Any:
+        """What the agent of `request` reported last, if it is running (JSON); otherwise None."""
+        if request.status != IN_PROGRESS:
+            return None
+        found = self._fetch(statements.PROGRESS_OF, request.contract_id)
+        return jsonio.decode(found[0][1]) if found else None
 
     async def wait(self, request_id: str, timeout_s: float | None = None) -> Answer | None:
         """The answer to that REQUEST, once it has a RESPONSE; None after `timeout_s`, or after `end`.

@@ -219,6 +219,13 @@ class Ledger:
         """Commit these attempts of a REQUEST, or how they ended."""
         return self._writer.commit(*((statements.PUT_ATTEMPT, attempt) for attempt in attempts))
 
+    def write_progress(self, reported: Iterable[tuple[str, str, str]], ended: Iterable[str]) -> Future[None]:
+        """Commit the progress of running tasks (the REQUEST's id, when it was reported, JSON text), and delete that of ended
+        ones.
+        """
+        rows: list[Statement] = [(statements.PUT_PROGRESS, row) for row in reported]
+        return self._writer.commit(*rows, *((statements.DELETE_PROGRESS, (each,)) for each in ended))
+
     def write_response(
         self, response: Record, request_status: str, *, webhook: bool = False, last: bool = False
     ) -> Future[None]:

@@ -307,6 +307,17 @@ class AgentEntry(SQLModel, table=True):
     since: datetime | None = Field(default=None, sa_column=Column("since", UtcDateTime()))
 
 
+class TaskProgress(SQLModel, table=True):
+    """What the agent of the running REQUEST `request_id` reported last. The row is deleted when the task ends."""
+
+    __tablename__ = "task_progress"
+    metadata = metadata
+
+    request_id: str = Field(primary_key=True)
+    reported_at: datetime = Field(sa_column=Column("reported_at", UtcDateTime(), nullable=False))
+    progress: Any = Field(sa_column=Column("progress", Json, nullable=False))
+
+
 class QueueClock(SQLModel, table=True):
     """The last claimed turn of each priority (see task_queue.py)."""
 

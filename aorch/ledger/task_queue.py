@@ -148,6 +148,7 @@ def release_or_interrupt(connection: Connection, request_id: str, *, called: boo
     found = connection.execute(statements.CLAIMED_STATE, (request_id,)).fetchone()
     if found is None:  # it has a RESPONSE
         return
+    connection.execute(statements.DELETE_PROGRESS, (request_id,))
     position, attempts, cancelled_by, was_queued = found
     request = _row(connection, position)
     may_retry = (attempts or 0) < MAX_ATTEMPTS and queue_options(request).get("idempotent") is True

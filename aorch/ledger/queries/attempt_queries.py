@@ -1,10 +1,10 @@
-"""Statements for the attempts of REQUESTs that needed several calls."""
+"""Statements for the attempts and the progress of tasks."""
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, delete, select
 from sqlalchemy.dialects import postgresql
 
 from aorch.ledger.queries.expressions import listed
-from aorch.ledger.schema import Attempt
+from aorch.ledger.schema import Attempt, TaskProgress
 
 attempts = Attempt.__table__  # type: ignore[attr-defined]  # SQLModel adds it
 
@@ -20,3 +20,17 @@ ATTEMPTS_OF = (
     .order_by(attempts.c.request_id, attempts.c.number)
 )
 """The attempts of these REQUESTs (a JSON list of ids)."""
+
+progress = TaskProgress.__table__  # type: ignore[attr-defined]  # likewise
+
+_report = postgresql.insert(progress).values({each.name: bindparam(each.name) for each in progress.c})
+PUT_PROGRESS = _report.on_conflict_do_update(
+    index_elements=["request_id"],
+    set_={name: _report.excluded[name] for name in ("reported_at", "progress")},
+)
+
+PROGRESS_OF = select(progress.c.reported_at, progress.c.progress).where(
+    progress.c.request_id == bindparam("request_id")
+)
+
+DELETE_PROGRESS = delete(progress).where(progress.c.request_id == bindparam("request_id"))

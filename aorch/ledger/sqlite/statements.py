@@ -4,7 +4,7 @@ Source: aorch/ledger/queries/, which also documents each statement. To generate 
 `uv run python -m aorch.ledger.generate_statements`. It is checked in because no command may import SQLAlchemy (210 ms).
 """
 
-REVISION = "0010"
+REVISION = "0011"
 """The newest revision in migrations/versions."""
 
 # contract_queries.py
@@ -923,6 +923,22 @@ WHERE attempts.request_id IN (SELECT anon_1.value
 FROM json_each(?) AS anon_1) ORDER BY attempts.request_id, attempts.number
 """
 """Parameters: request_ids."""
+
+PUT_PROGRESS = """\
+INSERT INTO task_progress (request_id, reported_at, progress) VALUES (?, ?, ?) ON CONFLICT
+    (request_id) DO UPDATE SET reported_at = excluded.reported_at, progress = excluded.progress
+"""
+"""Parameters: request_id, reported_at, progress."""
+
+PROGRESS_OF = """\
+SELECT task_progress.reported_at, task_progress.progress
+FROM task_progress
+WHERE task_progress.request_id = ?
+"""
+"""Parameters: request_id."""
+
+DELETE_PROGRESS = "DELETE FROM task_progress WHERE task_progress.request_id = ?"
+"""Parameters: request_id."""
 
 # delivery_queries.py
 

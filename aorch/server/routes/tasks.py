@@ -50,7 +50,7 @@ async def submit_task(request: web.Request) -> web.Response:
 
 
 async def show_task(request: web.Request) -> web.Response:
-    """Show a task's status, and its result once it is finished.
+    """Show a task's status and progress, and its result once it is finished.
 
     With `wait_s` the response is sent when the task is finished, or after that many seconds.
     """
@@ -59,7 +59,7 @@ async def show_task(request: web.Request) -> web.Response:
     contract_id = request.match_info["contract_id"]
     answer = await _wait(request, contract_id, query.wait_s) if query.wait_s else None
     task = waiting.request(contract_id)
-    return json_response(_task_json(task, answer or waiting.answer(task)))
+    return json_response(_task_json(task, answer or waiting.answer(task), waiting.progress(task)))
 
 
 async def cancel_task(request: web.Request) -> web.Response:
@@ -73,7 +73,8 @@ async def cancel_task(request: web.Request) -> web.Response:
     await context.services.orchestrator.cancel(contract_id, by)
     waiting = context.services.waiting
     task = waiting.request(contract_id)
-    return json_response(_task_json(task, waiting.answer(task) if context.caller.reads else None))
+    reads = context.caller.reads
+    return json_response(_task_json(task, waiting.answer(task) if reads else None))
 
 
 async def _wait(request: web.Request, contract_id: str, wait_s: float) -> Answer | None:
@@ -107,7 +108,7 @@ def _queue_options(context: RequestContext, body: TaskBody) -> QueueOptions:
     return QueueOptions(body.priority, not_before, expires_at, body.webhook)
 
 
-def _task_json(request: Record, answer: Answer | None) -> dict[str, Any]:
+def _task_json(request: Record, answer: Answer | None, progress: Any = None) -> dict[str, Any]:
     return {
         "contract_id": request.contract_id,
         "session_id": request.session_id,
@@ -115,6 +116,7 @@ def _task_json(request: Record, answer: Answer | None) -> dict[str, Any]:
         "status": request.status,
         "created_at": request.created_at,
         "completed_at": request.completed_at,
+        "progress": progress,
         "answer": None if answer is None else answer.as_dict(),
     }
 

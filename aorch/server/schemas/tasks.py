@@ -126,4 +126,5 @@ class TaskForm(Body):
     status: ContractStatus
     created_at: Moment
     completed_at: Moment | None
+    progress: Any = Field(description="What the agent reported last while it works; otherwise null.")
     answer: OrchestrateAnswer | None

@@ -1,0 +1,73 @@
+"""The latest progress of running tasks in the ledger, where other processes can read it."""
+
+import asyncio
+import contextlib
+from collections.abc import Container
+from typing import Any
+
+from aorch import jsonio
+from aorch.clock import now
+from aorch.errors import AorchError
+from aorch.ledger.ledger import Ledger
+
+INTERVAL_S = 1.0
+"""How often the progress of a task is written at most. A task that ends sooner writes none."""
+MOST_CHARACTERS = 16_000
+"""Longest progress that is kept; of a text in pieces the end."""
+
+
+class ProgressLog:
+    """Writes what agents report in one event loop, for the REQUESTs in `running`. Rows of ended tasks are deleted."""
+
+    def __init__(self, ledger: Ledger, loop: asyncio.AbstractEventLoop, running: Container[str]) -> None:
+        self._ledger, self._loop, self._running = ledger, loop, running
+        self._latest: dict[str, Any] = {}
+        self._changed: set[str] = set()
+        self._written: set[str] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def note(self, request_id: str, progress: Any) -> None:
+        """Remember the progress of that REQUEST, and write it within INTERVAL_S. Texts in pieces are joined."""
+        self._latest[request_id] = _joined(self._latest.get(request_id), progress)
+        self._changed.add(request_id)
+        if self._timer is None:
+            self._timer = self._loop.call_later(INTERVAL_S, self._write)
+
+    def close(self) -> None:
+        """Delete all rows. The ledger commits this when it is closed."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._written:
+            _ignored(self._ledger.write_progress((), tuple(self._written)))
+
+    def _write(self) -> None:
+        moment, rows = now(), []
+        ended = [request_id for request_id in self._latest if request_id not in self._running]
+        for request_id in ended:
+            del self._latest[request_id]
+        for request_id in self._changed & self._latest.keys():
+            with contextlib.suppress(AorchError):  # it has no JSON form
+                text = jsonio.encode(self._latest[request_id])
+                if len(text) <= MOST_CHARACTERS * 2:
+                    rows.append((request_id, moment, text))
+        forgotten = tuple(self._written.intersection(ended))
+        self._written = (self._written - set(ended)) | {row[0] for row in rows}
+        self._changed.clear()
+        if rows or forgotten:
+            _ignored(self._ledger.write_progress(rows, forgotten))
+        self._timer = self._loop.call_later(INTERVAL_S, self._write) if self._latest else None
+
+
+def _joined(before: Any, progress: Any) -> Any:
+    if _is_text(before) and _is_text(progress):
+        return {"text": (before["text"] + progress["text"])[-MOST_CHARACTERS:]}
+    return progress
+
+
+def _is_text(progress: Any) -> bool:
+    return isinstance(progress, dict) and len(progress) == 1 and isinstance(progress.get("text"), str)
+
+
+def _ignored(writing: "asyncio.Future[None]") -> None:
+    """Retrieve its exception: if the ledger does not accept progress, the task goes on."""
+    writing.add_done_callback(lambda written: written.cancelled() or written.exception())
