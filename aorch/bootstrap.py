@@ -1,17 +1,20 @@
 """The composition root: the only place that creates the objects of the program from a Config."""
 
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aorch import jsonio
 from aorch.agents import Agent, completion_cache, entry_points, kinds
 from aorch.agents.example import ExampleAgent
 from aorch.agents.registry import Registry
+from aorch.agents.shared_slots import Limits
 from aorch.config.settings import Config
 from aorch.engine.executor import TaskExecutor
 from aorch.ledger.agent_rows import AgentRows
 from aorch.ledger.changes import Changes
-from aorch.ledger.database import Database
+from aorch.ledger.database import AgentLimits, Database
 from aorch.ledger.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -30,7 +33,7 @@ def registry(config: Config) -> Registry:
 
         agents += [Pipeline.of(name, declared) for name, declared in config.pipelines.items()]
     agents += map(entry_points.agent_of, entry_points.entries())
-    registered = Registry(agents, config.routing.policy)
+    registered = Registry(agents, config.routing.policy, partial(_limits_of, config.ledger))
     if len(agents) > 1:
         completion_cache.remember(config, registered)
     return registered
@@ -46,6 +49,10 @@ def all_agents(config: Config) -> Registry:
 
             RegisteredAgents(config, agents, rows).reload()
     return agents
+
+
+def _limits_of(ledger: Path, agent: Agent) -> Limits:
+    return AgentLimits(ledger, agent.agent_id, agent.concurrency, agent.rate_per_min)
 
 
 def executor(config: Config, agents: Registry) -> TaskExecutor:

@@ -176,15 +176,18 @@ class AgentUnreachable(AgentFailed):
 
 
 class AgentBusy(AgentFailed):
-    """The agent rejected the task because it is busy or its rate limit is reached, and did nothing.
+    """The agent rejected the task because it is busy or its rate limit is reached, and did nothing; or it was not called,
+    because it runs as many tasks as it may.
 
     `retry_after_s`: when it can be called again (seconds from now), if the agent said so.
     """
 
     code, exit_code, http_status = "agent_busy", 11, 503
 
-    def __init__(self, message: str, hint: str = "", *, retry_after_s: float | None = None) -> None:
-        super().__init__(message, hint, delivered=True, retry_safe=True)
+    def __init__(
+        self, message: str, hint: str = "", *, retry_after_s: float | None = None, delivered: bool = True
+    ) -> None:
+        super().__init__(message, hint, delivered=delivered, retry_safe=True)
         self.retry_after_s = retry_after_s
 
 

@@ -38,6 +38,9 @@ def _check_limits(name: str, agent: Agent) -> None:
     most: Any = agent.concurrency
     if most is not None and (type(most) is not int or most < 1):
         raise UsageError(f"the concurrency of {name} is {most!r}", "It must be an integer above 0, or None.")
+    rate: Any = agent.rate_per_min
+    if rate is not None and not (type(rate) in (int, float) and 0 < rate < math.inf):
+        raise UsageError(f"the rate_per_min of {name} is {rate!r}", "It must be a number above 0, or None.")
     for attribute, least in (("timeout_s", "above 0"), ("idle_timeout_s", "above 0"), ("grace_s", "of 0 or more")):
         value: Any = getattr(agent, attribute)
         is_number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf

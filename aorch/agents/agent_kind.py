@@ -52,15 +52,18 @@ class AgentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     timeout_s: float | None = None
     idle_timeout_s: float | None = None
     concurrency: int | None = None
+    rate_per_min: float | None = None
 
     def apply(self, agent: Agent) -> None:
         """Set what the table declares on `agent`; what it does not declare stays as the agent's own code has it."""
         for key in COMMON:
             if value := getattr(self, key):
                 setattr(agent, key, value)
+        if self.concurrency is not None:
+            agent.shares_concurrency = True
 
 
-COMMON = ("name", "description", "version", "labels", "timeout_s", "idle_timeout_s", "concurrency")
+COMMON = ("name", "description", "version", "labels", "timeout_s", "idle_timeout_s", "concurrency", "rate_per_min")
 """The keys of AgentConfig, which are attributes of agents too."""
 
 

@@ -147,15 +147,19 @@ class Agent(ABC):
     """Something that executes tasks.
 
     Extend it, call `super().__init__`, and implement `execute` and `get_capabilities`. `concurrency` is the number of tasks that
-    it runs at once (None: any number); `timeout_s` its time limit in seconds (None: the configured one); `idle_timeout_s` the
-    seconds that it may work without reporting progress (None: any); `grace_s` the seconds that it may take to clean up
-    after its task was cancelled (None: any). `labels` are what callers can require of it. `version` and `endpoint` (what is
-    called outside this process; None for code in it) are shown in lists.
+    it runs at once (None: any number); `rate_per_min` how often it is called in a minute, by all processes of a ledger together
+    (None: any number of times), which then also share `concurrency`; `timeout_s` its time limit in seconds (None: the
+    configured one); `idle_timeout_s` the seconds that it may work without reporting progress (None: any); `grace_s` the
+    seconds that it may take to clean up after its task was cancelled (None: any). `labels` are what callers can require of
+    it. `version` and `endpoint` (what is called outside this process; None for code in it) are shown in lists.
     """
 
     kind: ClassVar[str] = "python"
     version: str = ""
     concurrency: int | None = None
+    shares_concurrency: bool = False
+    """Whether `concurrency` holds for all processes of a ledger together, as it does if aorch.toml sets it."""
+    rate_per_min: float | None = None
     timeout_s: float | None = None
     idle_timeout_s: float | None = None
     grace_s: float | None = 5.0

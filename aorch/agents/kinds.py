@@ -84,7 +84,7 @@ def decode(file: Path | None, agent_id: str, table: Any) -> "tuple[AgentKind[Any
             if not name:
                 raise ConfigInvalid(f"{of(file)}{where} has a capability without a name")
     decoded = convert(file, where, table, kind.config)
-    check_positive(f"{of(file)}{where}", decoded, "timeout_s", "idle_timeout_s", "concurrency")
+    check_positive(f"{of(file)}{where}", decoded, "timeout_s", "idle_timeout_s", "concurrency", "rate_per_min")
     kind.check(f"{of(file)}{where}", decoded)
     return kind, decoded
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from aorch.agents.agent_checks import capabilities_of
 from aorch.agents.base import Agent, AgentCapability, AgentState, AgentStatus
 from aorch.agents.parameters import ParameterCheck
+from aorch.agents.shared_slots import Limits, SharedSlots
 from aorch.agents.slots import Slots
 from aorch.agents.watched_agent import WatchedAgent
 from aorch.clock import now
@@ -29,7 +30,7 @@ class Registered(WatchedAgent):
     """An agent, and what this process knows about it. `lease` is None unless it was registered over HTTP.
 
     `slots` is None if the agent takes any number of tasks at once. `holders` are the REQUESTs whose tasks it executes now,
-    including those whose code is still running after their time limit.
+    including those whose code is still running after their time limit; `line` are those that wait for a slot, in order.
     """
 
     def __init__(
@@ -38,14 +39,18 @@ class Registered(WatchedAgent):
         capabilities: dict[str, AgentCapability],
         *,
         declared: bool,
+        limits: Limits | None = None,
         on_change: Callable[[], None] | None = None,
     ) -> None:
-        """`on_change` is called after the capabilities of an agent that `discovers` them have changed."""
+        """`limits` are those that it shares with other processes. `on_change` is called after the capabilities of an agent that
+        `discovers` them have changed.
+        """
         super().__init__(agent)
         self.lease: Lease | None = None
         self.capabilities, self.declared, self._on_change = capabilities, declared, on_change
         self.registered_at, self.answered_at = self.state.since if self.state is not None else now(), ""
         self.holders: set[str] = set()
+        self.line: dict[str, None] = {}
         self.completed = self.failed = 0
         self.checks: dict[str, ParameterCheck] = {}
         self.turns: dict[str, float] = {}
@@ -53,7 +58,8 @@ class Registered(WatchedAgent):
         self.latency_ms: dict[str, float] = {}
         """By capability, the moving average of how long a task takes, measured if `is_timed`."""
         self.is_timed = False
-        self.slots = None if agent.concurrency is None else Slots(agent.concurrency)
+        self.shared = None if limits is None else SharedSlots(limits)
+        self.slots = self.shared or (None if agent.concurrency is None else Slots(agent.concurrency))
 
     def locked(self) -> bool:
         """Whether all its slots are taken, so that `acquire` would wait."""
@@ -61,7 +67,28 @@ class Registered(WatchedAgent):
 
     def available(self, most: int) -> int:
         """The number of free slots; for an agent without a limit, `most`."""
+        if self.shared is not None:
+            return min(most, self.shared.look())
         return most if self.agent.concurrency is None else max(0, self.agent.concurrency - self.running)
+
+    def is_full(self) -> bool:
+        """Like `locked`, but looks at the slots that other processes use. Reads a file if the agent shares its limits."""
+        return self.locked() if self.shared is None else not self.shared.look()
+
+    def limits(self) -> str:
+        """The limits on its tasks, for messages about a task that could not start."""
+        most, rate = self.agent.concurrency, self.agent.rate_per_min
+        reasons = [f"it is running its maximum number of tasks ({most})"] if most is not None else []
+        if rate is not None:
+            reasons.append(f"it is called at most {rate:g} times a minute (rate_per_min)")
+        return " or ".join(reasons)
+
+    def retry_after_s(self, capability: str) -> float:
+        """An estimate of when another task could start, after those in line; at least 1 (seconds)."""
+        most, rate, ahead = self.agent.concurrency, self.agent.rate_per_min, len(self.line) + 1
+        by_rate = 60 * ahead / rate if rate else 0.0
+        by_slots = self.latency_ms.get(capability, 0.0) / 1000 * ahead / most if most else 0.0
+        return max(1.0, by_rate, by_slots)
 
     @property
     def running(self) -> int:
@@ -78,8 +105,16 @@ class Registered(WatchedAgent):
     async def acquire(self, request_id: str) -> None:
         """Take a slot for the task of that REQUEST, or wait for one."""
         if self.slots is not None:
-            await self.slots.acquire()
+            self.enter_line(request_id)
+            try:
+                await self.slots.acquire()
+            finally:
+                self.line.pop(request_id, None)
         self.holders.add(request_id)
+
+    def enter_line(self, request_id: str) -> None:
+        """Let that REQUEST wait for a slot. From now on the durations of tasks are measured, for `retry_after_s`."""
+        self.line[request_id], self.is_timed = None, True
 
     def release(self, request_id: str) -> None:
         """Free the slot of that REQUEST. Any thread may call this."""
@@ -126,7 +161,7 @@ class Registered(WatchedAgent):
         """The agent's JSON form in a list of agents; an available agent is `busy` if all its slots are taken."""
         problem = self.problem()
         state = self.state or AgentState()
-        busy = state.status == AgentStatus.AVAILABLE and self.locked()
+        busy = state.status == AgentStatus.AVAILABLE and self.is_full()
         registered_at = self.registered_at if self.lease is None else self.lease.registered_at
         return {
             "agent_id": self.agent.agent_id,

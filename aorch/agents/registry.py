@@ -1,12 +1,13 @@
 """The agents of one orchestrator, found by ID and by capability."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Literal
 
 from aorch.agents.agent_checks import capabilities_of
 from aorch.agents.base import Agent
 from aorch.agents.registered import Lease, Registered
+from aorch.agents.shared_slots import Limits
 from aorch.agents.watched_agent import refresh_all
 from aorch.errors import Conflict, NotFound
 
@@ -16,10 +17,17 @@ DEFAULT_RANK = 3, 1.0
 
 
 class Registry:
-    """Agents by ID, in the order in which they were added. `policy` decides among agents with the same capability."""
+    """Agents by ID, in the order in which they were added. `policy` decides among agents with the same capability, and
+    `limits_of` returns the limits that an agent shares with other processes.
+    """
 
-    def __init__(self, agents: Iterable[Agent] = (), policy: Policy = "least-busy") -> None:
-        self.policy = policy
+    def __init__(
+        self,
+        agents: Iterable[Agent] = (),
+        policy: Policy = "least-busy",
+        limits_of: Callable[[Agent], Limits] | None = None,
+    ) -> None:
+        self.policy, self._limits_of = policy, limits_of
         self.ranked: set[str] = set()
         """The capabilities whose agents differ in priority or weight."""
         self.clocks: dict[str, float] = {}
@@ -63,8 +71,11 @@ class Registry:
         if (before := self._agents.get(agent.agent_id)) is not None:
             self._forget(before)
         capabilities = {capability.name: capability for capability in agent.get_capabilities()}
+        limits = None
+        if self._limits_of is not None and (agent.shares_concurrency or agent.rate_per_min is not None):
+            limits = self._limits_of(agent)
         registered = self._agents[agent.agent_id] = Registered(
-            agent, capabilities, declared=declared, on_change=self._index
+            agent, capabilities, declared=declared, limits=limits, on_change=self._index
         )
         registered.is_timed = self.policy == "fastest"
         for name, capability in capabilities.items():

@@ -18,7 +18,6 @@ from aorch.errors import (
     AgentBusy,
     AgentLost,
     AgentNotStarted,
-    AgentTimedOut,
     AgentUnreachable,
     AorchError,
     LedgerError,
@@ -91,12 +90,14 @@ class Attempts:
 
         None: there is none, or no time for it. An Outcome: the task was cancelled.
         """
+        retry, loop = self._capability.retry, asyncio.get_running_loop()
+        if loop.time() >= self._ends_at:
+            return None
         self.registered.refresh_soon()
         tried = {each.agent_id for each in self._ended} | {self.registered.agent.agent_id}
         other = choose_other(registry, self._task, tried)
         if other is not None and self._accepts(other, ledger):
             return other
-        retry, loop = self._capability.retry, asyncio.get_running_loop()
         backoff = Backoff(retry.backoff_s, LONGEST_PAUSE_S, JITTER)
         for failures in range(len(self._ended) + 1, retry.attempts):
             pause_s = backoff.pause_s(failures) if outcome.retry_after_s is None else outcome.retry_after_s
@@ -113,7 +114,7 @@ class Attempts:
         """Whether the task fits the agent's schema (agents may have different ones), and would not wait for itself."""
         try:
             registered.check(self._task.capability, self._task.parameters)
-            if self._request.parent_id is not None and registered.locked():
+            if self._request.parent_id is not None and registered.is_full():
                 reject_deadlock(ledger, registered, self._request.parent_id)
         except AorchError:
             return False
@@ -143,10 +144,12 @@ class Attempts:
         loop, registered, invocation = asyncio.get_running_loop(), self.registered, self._invocation
         request_id, left_s = self._request.contract_id, max(0.001, self._ends_at - loop.time())
         try:
-            if (cancelled_by := await watcher.take_slot(request_id, registered, left_s)) is not None:
+            if (
+                cancelled_by := await watcher.take_slot(request_id, registered, left_s, self._task.capability)
+            ) is not None:
                 return cancelled_before_call(cancelled_by)
-        except AgentTimedOut as late:
-            return outcome_of(late, delivered=False)
+        except (AgentBusy, LedgerError) as error:
+            return outcome_of(error, delivered=False)
         try:
             document = document_of(self._task, self._request)
             return await invoke(invocation, document, left_s, watcher, self._ends_at)

@@ -5,7 +5,7 @@ import contextlib
 import math
 
 from aorch.agents.registered import Registered
-from aorch.errors import AgentTimedOut, LedgerError
+from aorch.errors import AgentBusy, LedgerError
 from aorch.ledger.ledger import Ledger
 
 LOOK_S = 0.05
@@ -56,11 +56,11 @@ class CancellationWatcher:
             return self._closed_by[0]
         return self._cancelled.get(request_id) if self._cancelled else None
 
-    async def take_slot(self, request_id: str, registered: Registered, timeout_s: float) -> str | None:
+    async def take_slot(self, request_id: str, registered: Registered, timeout_s: float, capability: str) -> str | None:
         """Take a slot of that agent for that REQUEST, and wait for a free one. Returns who cancelled the REQUEST before it
         had one, or None.
 
-        Raises AgentTimedOut after `timeout_s` (seconds; math.inf: never).
+        Raises AgentBusy after `timeout_s` (seconds; math.inf: never), and LedgerError.
         """
         if registered.try_acquire(request_id):
             return None
@@ -77,12 +77,13 @@ class CancellationWatcher:
         finally:
             cancelled_by = self.unwatch(request_id)
         if not taking.cancel():
+            taking.result()
             return None
         if cancelled_by is None:
-            agent_id, limit = registered.agent.agent_id, registered.agent.concurrency
-            raise AgentTimedOut(
-                f"{agent_id} was not called within {timeout_s:g} s: it is running its maximum number of tasks ({limit})",
-                "Allow more time, or raise the agent's concurrency.",
+            raise AgentBusy(
+                f"{registered.agent.agent_id} was not called within {timeout_s:g} s: {registered.limits()}",
+                "Allow more time, or raise the agent's limits.",
+                retry_after_s=registered.retry_after_s(capability),
                 delivered=False,
             )
         return cancelled_by

@@ -41,7 +41,11 @@ def reject_deadlock(ledger: Ledger, registered: Registered, parent_id: str) -> N
     """Raise DelegationRefused if every slot of the agent is held by a task that waits for this one."""
     ancestors = {contract_id for contract_id, _ in ledger.ancestors(parent_id)}
     agent_id, limit = registered.agent.agent_id, registered.agent.concurrency
-    if len(registered.holders & ancestors) == limit:
+    if registered.shared is None:
+        held = len(registered.holders & ancestors)
+    else:  # processes that an agent starts share its slots
+        held = sum(ledger.agent_of(each) == agent_id and ledger.response_id(each) is None for each in ancestors)
+    if limit is not None and held >= limit:
         raise DelegationRefused(
             f"{agent_id} calls itself and runs at most {limit} at a time, so it would wait for itself forever",
             "Raise its concurrency, or let another agent do this part.",

@@ -31,9 +31,9 @@ from aorch.engine.response_saver import PATIENCE_S, ResponseSaver, Unsaved
 from aorch.engine.routing import check_and_choose, choose
 from aorch.engine.task import Answer, Outcome, Task, outcome_of
 from aorch.errors import (
+    AgentBusy,
     AgentCancelled,
     AgentNotStarted,
-    AgentTimedOut,
     AorchError,
     Conflict,
     LedgerError,
@@ -155,7 +155,7 @@ class TaskExecutor:
                 from_agent = calling_agent(self.ledger, task, parent_id, self.max_depth, outer)
             registered, routing = choose(self.registry, task) or await check_and_choose(self.registry, task)
             registered.check(task.capability, task.parameters)
-            if parent_id is not None and registered.locked():
+            if parent_id is not None and registered.is_full():
                 reject_deadlock(self.ledger, registered, parent_id)
         except AorchError as refusal:
             agent_id = registered.agent.agent_id if registered else task.agent_id
@@ -218,14 +218,9 @@ class TaskExecutor:
         elif waited := not registered.try_acquire(request.contract_id):
             if task.timeout_s and not in_line:
                 ends_at = asyncio.get_running_loop().time() + limit_s
-            await self.ledger.write_request(request._replace(status=PENDING), task.idempotency)
-            try:
-                wait_s = math.inf if in_line else limit_s
-                cancelled_by = await watcher.take_slot(request.contract_id, registered, wait_s)
-            except AgentTimedOut as late:
-                return outcome_of(late, delivered=False)
-            if cancelled_by is not None:
-                return cancelled_before_call(cancelled_by)
+            wait_s = math.inf if in_line else limit_s
+            if (outcome := await self._wait_in_line(task, request, registered, watcher, wait_s)) is not None:
+                return outcome
         try:
             if waited:
                 try:
@@ -244,6 +239,21 @@ class TaskExecutor:
                 registered.holders.discard(request.contract_id)
             else:
                 invocation.when_done(registered.release)
+
+    async def _wait_in_line(
+        self, task: Task, request: Record, registered: Registered, watcher: CancellationWatcher, wait_s: float
+    ) -> Outcome | None:
+        """Commit the REQUEST and wait for a slot of its agent. Returns the outcome of the task if it gets none."""
+        registered.enter_line(request.contract_id)
+        try:
+            await self.ledger.write_request(request._replace(status=PENDING), task.idempotency)
+            try:
+                cancelled_by = await watcher.take_slot(request.contract_id, registered, wait_s, task.capability)
+            except (AgentBusy, LedgerError) as error:  # the REQUEST is in the ledger, so it gets a RESPONSE
+                return outcome_of(error, delivered=False)
+            return None if cancelled_by is None else cancelled_before_call(cancelled_by)
+        finally:
+            registered.line.pop(request.contract_id, None)
 
     async def _retry_start(
         self,
@@ -303,8 +313,8 @@ class TaskExecutor:
         invocation = Invocation(self, registered.agent, request_id)
         try:
             try:
-                cancelled_by = await watcher.take_slot(request_id, registered, limit_s)
-            except AgentTimedOut as late:  # it can wait in the queue instead
+                cancelled_by = await watcher.take_slot(request_id, registered, limit_s, task.capability)
+            except AgentBusy as late:  # it can wait in the queue instead
                 raise NoAgentAvailable(str(late), late.hint) from late
             if cancelled_by is not None:
                 return registered, cancelled_before_call(cancelled_by)

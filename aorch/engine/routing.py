@@ -16,6 +16,8 @@ Choice = tuple[Registered, dict[str, Any]]
 ONLY_CANDIDATE, LEAST_BUSY = "only_candidate", "least_busy"
 MOST_COMPARED = 64
 """Maximum number of agents that are compared by a policy other than least-busy, or by priority and weight."""
+MOST_LOOKS = 8
+"""How often an agent whose limits hold across processes is left for another one because other processes use all its slots."""
 MAX_CANDIDATES = 8
 """Maximum number of candidates in `metadata.routing`."""
 _LOCKED = 1 << 32
@@ -40,6 +42,15 @@ def choose(registry: Registry, task: Task) -> Choice | None:
         if registry.undiscovered(task.capability):
             return None
         raise _no_agent(registry, task)
+    chosen = _best(registry, candidates, task)
+    for _ in range(MOST_LOOKS):
+        if chosen is None or chosen[0].shared is None or chosen[0].locked() or chosen[0].shared.look():
+            break
+        chosen = _best(registry, candidates, task)  # other processes use all its slots: now it is `locked`
+    return chosen
+
+
+def _best(registry: Registry, candidates: list[Registered], task: Task) -> Choice | None:
     if registry.policy != "least-busy" or task.capability in registry.ranked:
         return ranked_choice(registry, candidates, task)
     best = _least_busy(candidates)

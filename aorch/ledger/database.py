@@ -5,6 +5,7 @@ one, `ledger/sqlite/`. The package of a second database must define the same nam
 """
 
 from aorch.ledger.sqlite import statements
+from aorch.ledger.sqlite.agent_limits import AgentLimits
 from aorch.ledger.sqlite.connection import (
     Connection,
     ConstraintError,
@@ -27,6 +28,7 @@ __all__ = [
     "ALL_ROWS",
     "CLOSED",
     "FORKED",
+    "AgentLimits",
     "Connection",
     "ConstraintError",
     "Database",

@@ -210,6 +210,9 @@ class QueueWorker:
     async def _change(self) -> None:
         """Wait until a slot is free, or a new task may be able to start."""
         wait_s = self._checked_at + CHECK_AGENTS_S - time.monotonic()
+        for each in {each for able in self._able.values() for each in able if each.shared is not None}:
+            if each.shared is not None and (busy_s := each.shared.busy_s()):
+                wait_s = min(wait_s, busy_s)
         if (moment := self._ledger.next_moment()) is not None:
             wait_s = min(wait_s, seconds_until(moment))
         timer = asyncio.get_running_loop().call_later(max(wait_s, 0.001), self._woken.set)
