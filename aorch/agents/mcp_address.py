@@ -12,11 +12,14 @@ from aorch.config import config_file, environment
 
 
 class ServerProgram(NamedTuple):
-    """The words of its command line, the variables of its environment (`$NAME` is replaced), and its working directory."""
+    """The words of its command line, the variables of its environment (`$NAME` is replaced), and its working directory. A message
+    of it has at most `limit` bytes.
+    """
 
     words: list[str]
     env: Mapping[str, str]
     cwd: Path
+    limit: int
 
     def problem(self) -> str | None:
         """Why it cannot be started, or None."""

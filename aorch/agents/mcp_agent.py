@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from aorch import jsonio, logs
+from aorch import logs
 from aorch.agents import mcp_address, mcp_hosts, mcp_lock
 from aorch.agents.agent_kind import AddOption, AddRequest, AgentConfig, AgentKind, CapabilityConfig, check_positive
 from aorch.agents.base import AgentCapability, AgentState, AgentStatus, AgentTask
@@ -20,7 +20,7 @@ from aorch.agents.refreshable import RefreshableAgent
 from aorch.agents.task_progress import current_call
 from aorch.config import environment
 from aorch.config.settings import Config
-from aorch.errors import AgentFailed, AgentOutputTooLarge, AgentUnreachable, AorchError, ConfigInvalid, UsageError
+from aorch.errors import AgentFailed, AgentUnreachable, AorchError, ConfigInvalid, UsageError
 from aorch.net.addresses import fault_of, holds_credentials
 from aorch.process.threads import in_thread
 
@@ -48,7 +48,7 @@ class McpConfig(AgentConfig, frozen=True):
         """The server, for the aorch.toml `file`. Raises UsageError if its directory cannot be determined."""
         if isinstance(self.mcp, str):
             return ServerUrl(self.mcp, self.headers, self.max_output_bytes)
-        return ServerProgram(self.mcp, self.env, mcp_address.working_directory(self.cwd, file))
+        return ServerProgram(self.mcp, self.env, mcp_address.working_directory(self.cwd, file), self.max_output_bytes)
 
 
 class McpAgent(RefreshableAgent):
@@ -169,7 +169,7 @@ class McpAgent(RefreshableAgent):
                 delivered=False,
             )
         result = await session.call(tool, task["parameters"], report)
-        return _answer(result, self.table.max_output_bytes)
+        return _answer(result)
 
     def preview(self, task: AgentTask) -> dict[str, str]:
         """The server and the tool that it would call."""
@@ -314,7 +314,7 @@ def _capabilities(agent_id: str, table: McpConfig, locked: LockedServer | None) 
             )
 
 
-def _answer(result: "CallToolResult", limit: int) -> dict[str, Any]:
+def _answer(result: "CallToolResult") -> dict[str, Any]:
     """The structured content is the data; otherwise the text, or all content if it is not only text."""
     texts = [block.text for block in result.content if block.type == "text"]
     data = result.structured_content
@@ -326,8 +326,6 @@ def _answer(result: "CallToolResult", limit: int) -> dict[str, Any]:
         data = {
             "content": [block.model_dump(mode="json", by_alias=True, exclude_none=True) for block in result.content]
         }
-    if (size := len(jsonio.encode_bytes(data))) > limit:
-        raise AgentOutputTooLarge(f"its answer has {size:,} bytes; the limit is {limit:,} (max_output_bytes)")
     return {"success": True, "data": data}
 
 

@@ -15,15 +15,14 @@ from importlib import metadata
 from typing import Any, NamedTuple
 
 import httpx2
-from mcp import StdioServerParameters, stdio_client
 from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 from mcp_types import CONNECTION_CLOSED, Implementation
 
-from aorch.agents.child_watcher import wait_by_pidfd
 from aorch.agents.mcp_address import Server, ServerProgram, ServerUrl
-from aorch.errors import AgentBusy, AgentFailed, AgentLost, AgentUnreachable
+from aorch.agents.mcp_stdio import program_streams
+from aorch.errors import AgentBusy, AgentFailed, AgentLost, AgentOutputTooLarge, AgentUnreachable
 from aorch.net.retry_after import retry_after_s
 from aorch.net.sdk_client import sdk_client
 
@@ -35,6 +34,7 @@ LAST_LINES_S = 0.2
 """How long the standard error of a program may stay open after the program has ended."""
 _FAULT = -32099
 """The code of the JSON-RPC errors that stand for a request without a usable answer (of those that servers may define)."""
+_KEPT_HEADERS = ("content-type", "mcp-session-id")
 _REFUSED = (401, 403)
 _BUSY = (429, 503)
 _LOST = (502, 504)
@@ -63,17 +63,11 @@ async def connected(server: Server, log: Logged, on_end: Callable[[], None]) -> 
     """
     async with contextlib.AsyncExitStack() as stack:
         errors: _ErrorLog | None = None
+        overflow = asyncio.Event()
         faults: dict[str, AgentFailed] = {}
         if isinstance(server, ServerProgram):
-            wait_by_pidfd()
             errors = await stack.enter_async_context(_ErrorLog(log))
-            parameters = StdioServerParameters(
-                command=server.file() or server.words[0],
-                args=server.words[1:],
-                env=server.environment(),
-                cwd=server.cwd,
-            )
-            transport: Any = stdio_client(parameters, errors.file)
+            transport: Any = program_streams(server, errors.file, server.limit, overflow.set)
         else:
             http = sdk_client(httpx2, None, headers=server.expanded())
             http.timeout = httpx2.Timeout(None, connect=CONNECT_TIMEOUT_S)
@@ -83,6 +77,10 @@ async def connected(server: Server, log: Logged, on_end: Callable[[], None]) -> 
         def fault_of(error: MCPError) -> AgentFailed:
             if error.code == _FAULT and (fault := faults.pop(str(error.data), None)) is not None:
                 return fault
+            if error.code == CONNECTION_CLOSED and (
+                overflow.is_set() or "byte limit" in error.message
+            ):  # httpx2's words
+                return _too_large(server)
             if error.code == CONNECTION_CLOSED:
                 last = f": {errors.last[0]}" if errors is not None and errors.last else ""
                 return AgentLost(f"its MCP server closed the connection before it answered{last}")
@@ -97,6 +95,10 @@ async def connected(server: Server, log: Logged, on_end: Callable[[], None]) -> 
                 await errors.finish()
             raise reason_of(error, fault_of) from error
         yield Connection(client, fault_of)
+
+
+def _too_large(server: Server) -> AgentOutputTooLarge:
+    return AgentOutputTooLarge(f"its answer is longer than {server.limit:,} bytes (max_output_bytes)")
 
 
 def reason_of(error: BaseException, fault_of: Callable[[MCPError], AgentFailed] | None = None) -> AgentFailed:
@@ -233,10 +235,27 @@ class _FaultReporter:
         except httpx2.TransportError as error:
             return self._answer(request, AgentLost(f"the connection to its MCP server broke: {_cause(error)}"))
         fault = self._fault_in(response)
+        if fault is None and response.headers.get("content-type", "").lower().startswith("application/json"):
+            return await self._read(response, request)
         if fault is None:
             return response
         await response.aclose()
         return self._answer(request, fault)
+
+    async def _read(self, response: httpx2.Response, request: httpx2.Request) -> httpx2.Response:
+        """The same response, with its content; a longer one than the limit is not read to its end."""
+        content = bytearray()
+        try:
+            async for chunk in response.aiter_bytes():
+                content += chunk
+                if len(content) > self._server.limit:
+                    return self._answer(request, _too_large(self._server))
+        except httpx2.TransportError as error:
+            return self._answer(request, AgentLost(f"the connection to its MCP server broke: {_cause(error)}"))
+        finally:
+            await response.aclose()
+        headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
+        return httpx2.Response(response.status_code, headers=headers, content=bytes(content), request=request)
 
     def _answer(self, request: httpx2.Request, fault: AgentFailed) -> httpx2.Response:
         key = uuid.uuid4().hex

@@ -49,10 +49,10 @@ async def run(
     wait_by_pidfd()
     starting = asyncio.ensure_future(
         asyncio.get_running_loop().subprocess_exec(
-            _Process, program, *arguments[1:], cwd=cwd, env=env, start_new_session=True
+            ProcessStreams, program, *arguments[1:], cwd=cwd, env=env, start_new_session=True
         )
     )
-    async with _nothing_left_of(starting):
+    async with nothing_left_of(starting):
         try:
             transport, process = await asyncio.shield(starting)
         except OSError as error:
@@ -63,7 +63,7 @@ async def run(
 
 
 async def _converse(
-    run: ProgramRun, transport: asyncio.SubprocessTransport, process: "_Process", given: bytes, limit: int
+    run: ProgramRun, transport: asyncio.SubprocessTransport, process: "ProcessStreams", given: bytes, limit: int
 ) -> None:
     assert process.stdin
     assert process.stdout
@@ -102,15 +102,16 @@ def _lack(program: str, reason: str) -> AgentNotStarted:
     return AgentNotStarted(f"{program} cannot be started now: {reason}", LACK_HINT)
 
 
-class _Process(asyncio.subprocess.SubprocessStreamProtocol):
+class ProcessStreams(asyncio.subprocess.SubprocessStreamProtocol):
     """The streams of a process, and `ended`, which is done once the process has ended.
 
     `asyncio.subprocess.Process.wait` (up to CPython 3.13) also waits for the pipes, which a child may hold open.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = CHUNK) -> None:
+        """`limit`: how many bytes of output may wait to be read."""
         loop = asyncio.get_running_loop()
-        super().__init__(limit=CHUNK, loop=loop)
+        super().__init__(limit=limit, loop=loop)
         self.ended: asyncio.Future[None] = loop.create_future()
 
     def process_exited(self) -> None:
@@ -120,8 +121,8 @@ class _Process(asyncio.subprocess.SubprocessStreamProtocol):
 
 
 @contextlib.asynccontextmanager
-async def _nothing_left_of(
-    starting: asyncio.Future[tuple[asyncio.SubprocessTransport, _Process]],
+async def nothing_left_of(
+    starting: asyncio.Future[tuple[asyncio.SubprocessTransport, ProcessStreams]],
 ) -> AsyncIterator[None]:
     """End the process group when the block ends for any reason, also if it is cancelled twice or while the program starts."""
     try:
@@ -132,7 +133,7 @@ async def _nothing_left_of(
             await _end_group(*starting.result())
 
 
-async def _end_group(transport: asyncio.SubprocessTransport, process: _Process) -> None:
+async def _end_group(transport: asyncio.SubprocessTransport, process: ProcessStreams) -> None:
     group = transport.get_pid()
     try:
         if not process.ended.done():

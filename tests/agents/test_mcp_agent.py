@@ -59,7 +59,7 @@ class Caller:
 async def test_a_cancelled_task_cancels_its_call_and_a_server_that_dies_starts_again(
     orchestrator: Orchestrator, tmp_path: Path
 ) -> None:
-    made, caller = known(tmp_path), Caller()
+    made, caller = known(tmp_path, max_output_bytes=1_000_000), Caller()
     orchestrator.register_agent(made)
     token = current_call.set(caller)
     running = asyncio.create_task(made.execute({"capability": "tools.slow", "parameters": {"steps": 1}}))
@@ -69,12 +69,16 @@ async def test_a_cancelled_task_cancels_its_call_and_a_server_that_dies_starts_a
     running.cancel()
     await asyncio.wait((running,))
     await asyncio.to_thread(wait_for, (tmp_path / "cancelled").exists)
+    assert failure(await call(orchestrator, "repeat", text="too much", times=1 << 20)) == (
+        "agent_output_too_large",
+        "its answer is longer than 1,000,000 bytes (max_output_bytes)",
+    )
     assert failure(await call(orchestrator, "die")) == (
         "agent_lost",
         "its MCP server closed the connection before it answered: out of memory",
     )
     assert (await call(orchestrator, "add", a=1, b=2)).data == {"sum": 3}
-    assert len((tmp_path / "started").read_text().split()) == 2
+    assert len((tmp_path / "started").read_text().split()) == 3
 
 
 def test_an_idempotent_tool_is_one_that_the_table_declares_or_whose_hints_it_trusts(tmp_path: Path) -> None:
@@ -96,11 +100,15 @@ async def test_a_server_by_http_gets_its_headers_and_each_failure_has_its_own_co
 
     monkeypatch.setenv("DOCS_TOKEN", "letmein")
     with tools_over_http("letmein") as tools:
+        headers = {"Authorization": "Bearer $DOCS_TOKEN"}
         orchestrator.register_agent(
-            known(tmp_path, mcp=tools.url, headers={"Authorization": "Bearer $DOCS_TOKEN"}, expose=["add"])
+            known(tmp_path, mcp=tools.url, headers=headers, expose=["add"], max_output_bytes=1_000_000)
         )
         assert (await orchestrator.perform(Task("add", {"a": 1, "b": 2}, session_id="s"))).data == {"sum": 3}
         assert failure(await call(orchestrator, "fail", reason="bad")) == ("agent_failed", "bad")
+        tools.status = 0
+        too_much = failure(await call(orchestrator, "repeat", text="too much", times=1 << 20))
+        assert too_much[0] == "agent_output_too_large"
         for tools.status, code in (
             (503, "agent_busy"),
             (429, "agent_busy"),

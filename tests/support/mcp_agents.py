@@ -14,7 +14,7 @@ TABLE = f"[agents.tools]\nmcp = {PROGRAM!r}\n"
 NUMBERS = {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}}}
 TOOLS = {
     "add": LockedTool("Add two numbers.", NUMBERS, read_only=True),
-    **{name: LockedTool() for name in ("say", "picture", "fail", "slow", "die", "environment")},
+    **{name: LockedTool() for name in ("say", "repeat", "picture", "fail", "slow", "die", "environment")},
 }
 
 

@@ -31,6 +31,12 @@ def say(text: str) -> CallToolResult:
 
 
 @server.tool()
+def repeat(text: str, times: int) -> CallToolResult:
+    """Repeat a text that many times."""
+    return CallToolResult(content=[TextContent(text=text * times)])
+
+
+@server.tool()
 def picture() -> CallToolResult:
     """A picture with its title."""
     return CallToolResult(content=[TextContent(text="a dot"), ImageContent(data="aGk=", mime_type="image/png")])
