@@ -34,6 +34,7 @@ USAGE = "[OPTIONS]"
 """In the lines of docs/cli.md that say how a command is written."""
 SKIPPED = {
     "pip install -q uv": "downloads everything, and is what these tests run in",
+    "pip install 'aorch[mcp]'": "likewise",
     "aorch plugins install": "changes the environment of these tests; test_plugins.py runs it",
     "systemctl": "changes the services of this machine",
     "journalctl": "reads the log of this machine",
@@ -45,11 +46,13 @@ FAILURES = {
 }
 """How a command begins that fails in this home, with the exit code and what it says; it must fail just so."""
 REMOTE = ("translate", "summarize")
-"""The agents of pages whose endpoint or key is not here. They are removed before all agents are checked."""
+"""The agents of pages whose endpoint or key is not here. They are not there while all agents are checked."""
+SERVERS = ("files", "github")
+"""The MCP servers in `.mcp.json`."""
 ENDLESS = re.compile(r"contracts tail .*-f|curl -N")
 CONTRACT = re.compile(r"\b01[0-9A-HJKMNP-TV-Z]{8,24}\b")
 BLOCK = re.compile(r"\bmem_[0-9A-HJKMNP-TV-Z]{26}\b")
-SESSIONS = ("review", "incident-4711", "session_001", "team")
+SESSIONS = ("review", "incident-4711", "session_001", "team", "mcp_claude-code_01M8CNDT241WCVT8P031AV907Y")
 AGENTS = """
 from aorch.agents import Agent, AgentCapability
 
@@ -98,7 +101,9 @@ class Reader:
         self._prepare()
 
     def _programs(self) -> Path:
-        """Stand-ins: another machine that is this one, GitHub's tool with one issue, and curl that fails when refused."""
+        """Stand-ins: another machine that is this one, GitHub's tool with one issue, curl that fails when refused, and launchers
+        of MCP servers that download nothing: `npx` has one server, `uvx` those of this environment. `claude` starts what it adds.
+        """
         folder = self.folder / "bin"
         folder.mkdir()
         issue = json.dumps({"title": "T", "body": "B"})
@@ -106,6 +111,9 @@ class Reader:
             ("ssh", 'shift; exec "$@"'),
             ("gh", f"echo '{issue}'"),
             ("curl", f'exec {shutil.which("curl")} --silent --fail-with-body "$@"'),
+            ("npx", f"exec {sys.executable} {ROOT / 'tests/support/mcp_files.py'}"),
+            ("uvx", 'exec "$@"'),
+            ("claude", 'shift 4; exec "$@"'),
         ):
             (folder / name).write_text(f"#!/bin/sh\n{text}\n")
             (folder / name).chmod(0o755)
@@ -119,6 +127,10 @@ class Reader:
             "notes.md": "# Notes\nSome words.\n",
             "photo.jpg": "",
             "team/aorch.toml": "",
+            "project/aorch.toml": "",
+            "README.md": "# Project\n",
+            "project/README.md": "# Project\n",
+            ".mcp.json": json.dumps({"mcpServers": {name: {"command": "npx"} for name in SERVERS}}),
             "my_agents.py": AGENTS
             + "\n"
             + re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[0],
@@ -128,6 +140,7 @@ class Reader:
             "sessions.jsonl": "".join(json.dumps({**task, "session_id": session}) + "\n" for session in SESSIONS),
         }
         (self.folder / "team").mkdir()
+        (self.folder / "project").mkdir()
         for name, text in files.items():
             (self.folder / name).write_text(text)
         self.run("aorch run fail")
@@ -166,10 +179,12 @@ class Reader:
 
     def run(self, command: str) -> tuple[int, str]:
         """Type `command` into bash; its exit code and what it prints. An agent that it adds is not there before."""
-        if added := re.match(r"aorch agents add ([a-z]\w*)", command):
-            self.run(f"aorch agents remove {added[1]}")
-        for agent_id in REMOTE if command == "aorch agents check" else ():
+        added = re.match(r"aorch agents add ([a-z]\w*)", command)
+        for agent_id in (added[1],) if added else SERVERS if "--mcp-config" in command else ():
             self.run(f"aorch agents remove {agent_id}")
+        if command == "aorch agents check":
+            removed = "".join(f"aorch agents remove {agent_id} 2>/dev/null; " for agent_id in REMOTE)
+            command = f"cp aorch.toml kept.toml; {removed}{command}; code=$?; mv kept.toml aorch.toml; (exit $code)"
         done = subprocess.run(
             ["bash", "-o", "pipefail", "-c", f"{command}\n{{ code=$?; env -0 >&3; exit $code; }} 3>.env"],
             cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
