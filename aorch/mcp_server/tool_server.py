@@ -69,14 +69,14 @@ class ToolServer:
             on_list_tools=self._list,
             on_call_tool=self._call,
         )
+        checking = asyncio.ensure_future(self._orchestrator.registry.refresh())  # which starts servers that are `warm`
         try:
             async with stdio_server(stdin, stdout) as (incoming, outgoing):
                 await server.run(incoming, outgoing, server.create_initialization_options())
         finally:
-            for each in self._running:
+            for each in (checking, *self._running):
                 each.cancel()
-            if self._running:
-                await asyncio.wait(self._running)
+            await asyncio.wait((checking, *self._running))
 
     def _tools(self) -> dict[str, AgentCapability]:
         """The capabilities by the names of their tools."""

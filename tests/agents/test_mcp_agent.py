@@ -13,6 +13,7 @@ from mcp_agents import TABLE, agent, known
 from waiting import WAIT_S, wait_for
 
 from aorch import Orchestrator
+from aorch.agents.agent_kind import CapabilityConfig, RetryConfig
 from aorch.agents.task_progress import current_call
 from aorch.engine.task import Answer, Task
 from aorch.errors import AgentFailed
@@ -82,8 +83,6 @@ async def test_a_cancelled_task_cancels_its_call_and_a_server_that_dies_starts_a
 
 
 def test_an_idempotent_tool_is_one_that_the_table_declares_or_whose_hints_it_trusts(tmp_path: Path) -> None:
-    from aorch.agents.agent_kind import CapabilityConfig
-
     def idempotent(**table: Any) -> set[str]:
         return {each.name for each in known(tmp_path, **table).get_capabilities() if each.idempotent}
 
@@ -100,10 +99,9 @@ async def test_a_server_by_http_gets_its_headers_and_each_failure_has_its_own_co
 
     monkeypatch.setenv("DOCS_TOKEN", "letmein")
     with tools_over_http("letmein") as tools:
-        headers = {"Authorization": "Bearer $DOCS_TOKEN"}
-        orchestrator.register_agent(
-            known(tmp_path, mcp=tools.url, headers=headers, expose=["add"], max_output_bytes=1_000_000)
-        )
+        headers, once = {"Authorization": "Bearer $DOCS_TOKEN"}, CapabilityConfig(retry=RetryConfig(attempts=1))
+        table = {"headers": headers, "expose": ["add"], "max_output_bytes": 1_000_000, "capabilities": {"add": once}}
+        orchestrator.register_agent(known(tmp_path, mcp=tools.url, **table))
         assert (await orchestrator.perform(Task("add", {"a": 1, "b": 2}, session_id="s"))).data == {"sum": 3}
         assert failure(await call(orchestrator, "fail", reason="bad")) == ("agent_failed", "bad")
         tools.status = 0

@@ -61,7 +61,6 @@ def test_a_server_that_does_not_start_is_added_and_the_reason_is_its_last_line(h
     assert added.code == 0
     reason = "its MCP server closed the connection before it answered: its licence has expired"
     assert f"warning: tools cannot run tasks yet: {reason}" in added.err
-    assert home.aorch("agents", "refresh").code == 3
     assert home.aorch("run", "echo", "text=a").code == 0
 
 
@@ -73,10 +72,6 @@ def test_a_table_that_was_written_by_hand_works_at_once(home: Home) -> None:
     assert home.aorch("run", "tools.add", "a:=1", "b:=2").out == '{"sum":3}\n'
     assert '"add"' in (home.folder / "aorch.lock").read_text()
     assert started(home) == 1
-    home.environment["MCP_TOOLS"] = "broken"
-    (home.folder / "aorch.lock").unlink()
-    failed = home.aorch("run", "tools.add", "a:=1", "b:=2")
-    assert (failed.code, "its licence has expired" in failed.err) == (11, True), failed.err
 
 
 def test_each_change_of_a_tool_is_named() -> None:
