@@ -1,6 +1,7 @@
 """The Orchestrator: the public class, in front of registry, executor and ledger."""
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 from functools import partial
@@ -130,16 +131,21 @@ class Orchestrator:
                 yield answer
 
     async def perform(
-        self, task: Task, *, in_line: bool = False, on_progress: Callable[[Any], None] | None = None
+        self,
+        task: Task,
+        *,
+        in_line: bool = False,
+        max_line: float = math.inf,
+        on_progress: Callable[[Any], None] | None = None,
     ) -> Answer:
         """Execute `task` like `orchestrate`, but with typed objects. `on_progress` gets what the agent reports while it works;
-        `in_line` as in `TaskExecutor.perform`.
+        `in_line` and `max_line` as in `TaskExecutor.perform`.
         """
         lifecycle, entry = self._lifecycle, object()
         lifecycle.running[entry] = asyncio.get_running_loop()
         try:
             executor = lifecycle.executor or await self._opened()
-            return await executor.perform(task, in_line=in_line, on_progress=on_progress)
+            return await executor.perform(task, in_line=in_line, max_line=max_line, on_progress=on_progress)
         finally:
             del lifecycle.running[entry]
             if (on_end := lifecycle.on_end) is not None:

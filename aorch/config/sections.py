@@ -39,6 +39,12 @@ class ServeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_concurrent: Annotated[
         _AtLeastOne, Meta(description="Maximum number of requests to handle at once; further ones get 503.")
     ] = 1000
+    max_line: Annotated[
+        _NotNegative,
+        Meta(
+            description="Maximum number of tasks of POST /v1/orchestrate that wait for a busy agent; further ones get 503."
+        ),
+    ] = 100
     read_timeout_s: Annotated[_PositiveSeconds, Meta(description="How long a client may take to send a request.")] = (
         10.0
     )

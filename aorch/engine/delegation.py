@@ -1,10 +1,10 @@
-"""Delegation: an agent starts a task while it executes another one. Cycles and deadlocks are rejected."""
+"""Delegation: an agent starts a task while it executes another one. Cycles and deadlocks are rejected, and too long lines."""
 
 from aorch import jsonio
 from aorch.agents.registered import Registered
 from aorch.engine.invocation import Invocation
 from aorch.engine.task import Task
-from aorch.errors import DelegationRefused
+from aorch.errors import AgentBusy, DelegationRefused
 from aorch.ledger.ledger import Ledger
 
 
@@ -49,4 +49,22 @@ def reject_deadlock(ledger: Ledger, registered: Registered, parent_id: str) -> N
         raise DelegationRefused(
             f"{agent_id} calls itself and runs at most {limit} at a time, so it would wait for itself forever",
             "Raise its concurrency, or let another agent do this part.",
+        )
+
+
+def reject_wait(
+    ledger: Ledger, registered: Registered, capability: str, parent_id: str | None, max_line: float
+) -> None:
+    """Raise DelegationRefused if a task for this busy agent would wait for itself, and AgentBusy, with an estimate of when it
+    could start, if `max_line` tasks wait already.
+    """
+    if parent_id is not None:
+        reject_deadlock(ledger, registered, parent_id)
+    if (line := len(registered.line)) >= max_line:
+        raise AgentBusy(
+            f"{registered.agent.agent_id} is busy, and {line} {'task waits' if line == 1 else 'tasks wait'} for it; the limit is"
+            f" {max_line} (serve.max_line)",
+            "Try again later, or queue the task (POST /v1/tasks).",
+            retry_after_s=registered.retry_after_s(capability),
+            delivered=False,
         )

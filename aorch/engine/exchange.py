@@ -157,6 +157,7 @@ def answer_of(response: Record, agent_id: str | None, outcome: Outcome) -> Answe
         details.get("exit_code"),
         details.get("stderr"),
         details.get("stdout"),
+        outcome.retry_after_s,
     )
 
 

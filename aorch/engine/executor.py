@@ -15,7 +15,7 @@ from aorch.agents.slots import Slots
 from aorch.engine.agent_log import StartWarnings
 from aorch.engine.attempts import RETRIED, Attempts
 from aorch.engine.cancellation import CancellationWatcher
-from aorch.engine.delegation import calling_agent, reject_deadlock
+from aorch.engine.delegation import calling_agent, reject_wait
 from aorch.engine.exchange import (
     answer_of,
     cancelled_before_call,
@@ -132,15 +132,15 @@ class TaskExecutor:
         on_cut_off: Callable[[Outcome], None] | None = None,
         *,
         in_line: bool = False,
+        max_line: float = math.inf,
         on_progress: Callable[[Any], None] | None = None,
     ) -> Answer:
         """Execute `task`. Both contracts are durable when this returns, regardless of the outcome.
 
         If an agent is unreachable, busy or lost, another attempt is made if that is safe (see attempts.py). `on_progress`
-        gets what the agent reports while it works.
-
-        The task's timeout includes the wait for a slot of the agent, except with `in_line`, for callers that start more
-        tasks than the agent can run at once and let them wait.
+        gets what the agent reports while it works. The task's timeout includes the wait for a slot of the agent, except with
+        `in_line`, for callers that start more tasks than the agent can run at once. If it would have to wait and `max_line`
+        tasks wait already, it is rejected with AgentBusy.
 
         Raises Unsaved if the ledger does not accept the RESPONSE within PATIENCE_S (delegated tasks wait without limit);
         LedgerError if it does not accept the REQUEST; Conflict if the idempotency key was used; CancelledError once the
@@ -155,8 +155,8 @@ class TaskExecutor:
                 from_agent = calling_agent(self.ledger, task, parent_id, self.max_depth, outer)
             registered, routing = choose(self.registry, task) or await check_and_choose(self.registry, task)
             registered.check(task.capability, task.parameters)
-            if parent_id is not None and registered.is_full():
-                reject_deadlock(self.ledger, registered, parent_id)
+            if (parent_id is not None or len(registered.line) >= max_line) and registered.is_full():
+                reject_wait(self.ledger, registered, task.capability, parent_id, max_line)
         except AorchError as refusal:
             agent_id = registered.agent.agent_id if registered else task.agent_id
             request = request_of(task, agent_id, from_agent, parent_id, routing, owner_id)

@@ -160,7 +160,7 @@ class Answer(Struct):
 
     `reused` are the contracts whose results a resumed pipeline reused (None: not a resumed pipeline). `exit_code` and
     `stderr` (the end of it) are set if a program answered, also after success; after signal N the code is 128 + N. `stdout`
-    is output that is almost JSON and therefore not data.
+    is output that is almost JSON and therefore not data. `retry_after_s`: when a busy agent can be called again, if known.
     """
 
     success: bool
@@ -177,9 +177,12 @@ class Answer(Struct):
     exit_code: int | None = None
     stderr: str | None = None
     stdout: str | None = None
+    retry_after_s: float | None = None
 
     def as_error(self) -> AorchError:
         """A failure as an exception."""
+        if self.failure is AgentBusy:
+            return AgentBusy(self.error or "", self.hint, retry_after_s=self.retry_after_s)
         return (self.failure or AgentFailed)(self.error or "", self.hint)
 
     def as_dict(self) -> AnswerDict:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from math import ceil
 from typing import Any
 
 from aiohttp import web
@@ -10,7 +11,7 @@ from pydantic import ValidationError
 from aorch import jsonio
 from aorch.engine.response_saver import Unsaved
 from aorch.engine.task import Answer
-from aorch.errors import AorchError, LedgerBusy, NoAgentAvailable, ParametersInvalid, UsageError
+from aorch.errors import AgentBusy, AorchError, LedgerBusy, NoAgentAvailable, ParametersInvalid, UsageError
 from aorch.server.fast_path import JsonResponse
 from aorch.server.schemas.fields import FORMS
 
@@ -77,6 +78,8 @@ def problem_response(error: AorchError, **members: Any) -> JsonResponse:
         **members,
     }
     headers = dict(getattr(error, "headers", {}))
+    if isinstance(error, AgentBusy) and error.retry_after_s is not None:
+        headers["Retry-After"] = str(max(RETRY_AFTER_S, ceil(error.retry_after_s)))
     is_temporary = isinstance(error, LedgerBusy | NoAgentAvailable) or status == 503
     if is_temporary and not isinstance(error, Unsaved):  # that task was executed; sending it again would repeat it
         headers.setdefault("Retry-After", str(RETRY_AFTER_S))

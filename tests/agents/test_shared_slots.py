@@ -67,7 +67,8 @@ def run_both(home: Home, count: int) -> None:
 def test_two_processes_never_exceed_the_concurrency_together(home: Home) -> None:
     furnish(home, "concurrency = 2")
     run_both(home, 8)
-    assert (Counter(what for what, _ in notes(home)), most_at_once(home)) == (Counter(begin=16, end=16), 2)
+    assert Counter(what for what, _ in notes(home)) == Counter(begin=16, end=16)
+    assert most_at_once(home) <= 2
 
 
 def test_a_killed_process_frees_its_slots_at_once(home: Home) -> None:

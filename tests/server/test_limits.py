@@ -7,6 +7,7 @@ import json
 import re
 import socket
 import time
+from functools import partial
 from typing import Any
 
 import pytest
@@ -58,6 +59,29 @@ def test_requests_above_the_concurrency_limit_are_rejected_at_once(home: Home) -
         full = wait_for(lambda: (got := server.get("/v1/agents")).is_error and got)
         problem(full, 503, "overloaded")
         assert int(full.headers["Retry-After"]) >= 1
+        for connection in waiting:
+            connection.close()
+
+
+def test_a_task_is_rejected_and_recorded_if_the_line_of_its_agent_is_full(home: Home) -> None:
+    home.write(
+        "aorch.toml",
+        "[serve]\nmax_line = 1\n[agents.slow]\ncommand = ['sleep', '60']\nconcurrency = 1\nrate_per_min = 30\n"
+        "[agents.slow.capabilities.wait]\n",
+    )
+    with serving(home, "--grace", "0") as server:
+        task = {"capability": "wait", "session_id": "s"}
+        waiting = []
+        for status in ("in_progress", "pending"):
+            waiting.append(raw(server, post(json.dumps(task))))
+            wait_for(partial(home.rows, "SELECT 1 FROM contracts WHERE status = ?", status))
+        full = server.post("/v1/orchestrate", json=task)
+        refused = problem(full, 503, "agent_busy")
+        assert refused["detail"] == "slow is busy, and 1 task waits for it; the limit is 1 (serve.max_line)"
+        assert int(full.headers["Retry-After"]) == 4, "two tasks ahead, one every 2 s"
+        of_refusal = "WHERE ? IN (contract_id, request_id)"
+        assert home.rows(f"SELECT status FROM contracts {of_refusal}", refused["contract_id"]) == [("failed",)] * 2
+        assert server.post("/v1/tasks", json=task).status_code == 202, "the queue waits"
         for connection in waiting:
             connection.close()
 

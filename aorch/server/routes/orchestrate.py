@@ -25,7 +25,8 @@ async def orchestrate(request: web.Request) -> web.StreamResponse:
     """Execute a task now and return its result.
 
     aorch chooses an agent that has the capability, calls it, and stores the REQUEST and its RESPONSE in the ledger. If the
-    agent itself reports a failure, the status is 200 and `success` is false.
+    agent itself reports a failure, the status is 200 and `success` is false. If the agent is busy and `max_line` tasks already
+    wait for it, the status is 503.
 
     With `Accept: text/event-stream` the response is a stream of events: `progress` for what the agent reports while it works,
     and at the end `result`, or `error` with a problem document.
@@ -41,10 +42,12 @@ async def _perform(request: web.Request, raw: bytes, on_progress: OnProgress | N
     body, orchestrator = plain_task(raw) or parse_body(raw, OrchestrateBody), context.services.orchestrator
     key = idempotency_key(request, context.caller.caller_id, raw) if IDEMPOTENCY_KEY in request.headers else None
     task = task_of(request, body, key)
+    performing = partial(
+        orchestrator.perform, task, max_line=orchestrator.config.serve.max_line, on_progress=on_progress
+    )
     if key is None:
-        answer, is_replayed = await orchestrator.perform(task, on_progress=on_progress), False
+        answer, is_replayed = await performing(), False
     else:
-        performing = partial(orchestrator.perform, task, on_progress=on_progress)
         answer, is_replayed = await execute_once(context.services.readers, key, performing)
     context.log_fields["contract_id"] = answer.contract_id
     if answer.failure in (None, AgentFailed, Interrupted):
