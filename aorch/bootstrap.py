@@ -1,6 +1,6 @@
 """The composition root: the only place that creates the objects of the program from a Config."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 from aorch import jsonio
 from aorch.agents import Agent, completion_cache, entry_points, kinds
 from aorch.agents.example import ExampleAgent
+from aorch.agents.registered import Registered
 from aorch.agents.registry import Registry
 from aorch.agents.shared_slots import Limits
 from aorch.config.settings import Config
 from aorch.engine.executor import TaskExecutor
-from aorch.ledger.agent_rows import AgentRows
 from aorch.ledger.changes import Changes
 from aorch.ledger.database import AgentLimits, Database
 from aorch.ledger.ledger import Ledger
+from aorch.process.threads import in_thread
 
 if TYPE_CHECKING:
     from aorch.engine.registrations import Registrations
@@ -43,6 +44,8 @@ def all_agents(config: Config) -> Registry:
     """Like `registry`, with the registered agents of the ledger, which is only read. Raises LedgerError."""
     agents, database = registry(config), Database(config.ledger)
     if database.exists():
+        from aorch.ledger.agent_rows import AgentRows  # noqa: PLC0415  `aorch run` does not need it
+
         rows = AgentRows(database)
         if rows.all():
             from aorch.engine.registered_agents import RegisteredAgents  # noqa: PLC0415  most ledgers have none
@@ -53,6 +56,33 @@ def all_agents(config: Config) -> Registry:
 
 def _limits_of(ledger: Path, agent: Agent) -> Limits:
     return AgentLimits(ledger, agent.agent_id, agent.concurrency, agent.rate_per_min)
+
+
+async def check_agents(
+    config: Config, agents: Registry, agent_ids: Iterable[str] | None = None
+) -> dict[str, str | None]:
+    """Open, check and close these of `agents` (default: all), and commit the states of remote ones. Returns the problem of each.
+
+    Raises NotFound and LedgerError.
+    """
+    chosen = list(agents) if agent_ids is None else [agents.get(agent_id) for agent_id in agent_ids]
+    try:
+        await agents.refresh(chosen, max_age_s=0)
+        if any(each.agent.kind == "url" for each in chosen) and Database(config.ledger).exists():
+            await _write_states(config, chosen)
+        return {each.agent.agent_id: agents.check(each) for each in chosen}
+    finally:
+        await agents.close()
+
+
+async def _write_states(config: Config, agents: Iterable[Registered]) -> None:
+    from aorch.engine.registrations import write_states  # noqa: PLC0415  only if there are remote agents
+
+    ledger = await in_thread(lambda: Ledger(config.ledger))
+    try:
+        await write_states(ledger, agents)
+    finally:
+        await in_thread(ledger.close)
 
 
 def executor(config: Config, agents: Registry) -> TaskExecutor:

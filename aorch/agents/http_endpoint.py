@@ -12,6 +12,7 @@ from aorch import jsonio
 from aorch.agents import capability_cache
 from aorch.agents.agent_kind import AddOption, AddRequest, AgentConfig, AgentKind, CapabilityConfig, check_positive
 from aorch.agents.base import Agent, AgentCapability, AgentState, AgentStatus, AgentTask
+from aorch.agents.circuit_breaker import CircuitBreaker
 from aorch.agents.endpoint_documents import Document, capabilities_in, state_in, trace_context
 from aorch.config import environment
 from aorch.config.settings import Config
@@ -72,7 +73,7 @@ class HttpAgent(Agent):
         super().__init__(agent_id, name, description, version, self.url)
         self.timeout_s, self.idle_timeout_s, self.concurrency = timeout_s, idle_timeout_s, concurrency
         self._token_env, self.health, self._limit = token_env, health, max_output_bytes
-        self._addresses = addresses
+        self._addresses, self.breaker = addresses, CircuitBreaker(agent_id)
         self._capabilities = list(capabilities)
         self.discovers = not self._capabilities
         self._is_read = False
@@ -109,7 +110,8 @@ class HttpAgent(Agent):
         from aorch.agents import http_call  # noqa: PLC0415  aiohttp takes 190 ms
 
         headers = {**self._headers(), **trace_context(task), "Idempotency-Key": f'"{task["task_id"]}"'}
-        return await http_call.execute(pool.client(), self._endpoint(), task, headers)
+        with self.breaker:
+            return await http_call.execute(pool.client(), self._endpoint(), task, headers)
 
     async def probe(self) -> AgentState:
         """Its own account of its health, and its capabilities if it has to report them."""

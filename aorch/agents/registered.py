@@ -162,6 +162,7 @@ class Registered(WatchedAgent):
         problem = self.problem()
         state = self.state or AgentState()
         busy = state.status == AgentStatus.AVAILABLE and self.is_full()
+        blocked = not self.able and self.breaker is not None and self.breaker.blocks()
         registered_at = self.registered_at if self.lease is None else self.lease.registered_at
         return {
             "agent_id": self.agent.agent_id,
@@ -172,7 +173,7 @@ class Registered(WatchedAgent):
             "endpoint": self.agent.endpoint,
             "labels": dict(self.agent.labels),
             "env": self.agent.variables(),
-            "status": "busy" if busy else str(state.status),
+            "status": "busy" if busy else "offline" if blocked else str(state.status),
             "problem": problem,
             "changes": self.agent.changes(),
             "since": state.since or registered_at,

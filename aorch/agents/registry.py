@@ -134,15 +134,6 @@ class Registry:
         moment = time.monotonic()
         await refresh_all([each for each in (self if agents is None else agents) if each.is_due(moment, max_age_s)])
 
-    async def check_agents(self, agent_ids: Iterable[str] | None = None) -> dict[str, str | None]:
-        """Open, check and close these agents (default: all). Returns the problem of each. Raises NotFound."""
-        chosen = list(self) if agent_ids is None else [self.get(agent_id) for agent_id in agent_ids]
-        try:
-            await self.refresh(chosen, max_age_s=0)
-            return {each.agent.agent_id: self.check(each) for each in chosen}
-        finally:
-            await self.close()
-
     def refresh_soon(self) -> None:
         """Check the agents whose state is due in the background."""
         moment = time.monotonic()

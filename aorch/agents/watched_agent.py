@@ -8,13 +8,18 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from aorch import logs
 from aorch.agents.base import Agent, AgentState, AgentStatus
 from aorch.agents.failure import described
 from aorch.clock import now
+from aorch.errors import AgentUnreachable, AorchError
 from aorch.process.threads import in_thread
+
+if TYPE_CHECKING:
+    from aorch.agents.circuit_breaker import CircuitBreaker
 
 RETRY_S = 0.5
 """Age after which the state of an agent that cannot take tasks is checked again."""
@@ -30,7 +35,8 @@ class WatchedAgent:
     """An agent with its state, which is None before the first check. `able`: the state allows it to take tasks.
 
     `constant`: the agent has no checks of its own, so it is always available. `is_watched`: its state comes from the ledger,
-    after the first check. `held`: the state that no check changes, because the agent drains or its registration has ended.
+    after the first check, and tasks change it. `on_state` is called after a task has changed it. `held`: the state that no check
+    changes, because the agent drains or its registration has ended. `breaker`: the circuit breaker of an endpoint.
     """
 
     def __init__(self, agent: Agent) -> None:
@@ -42,6 +48,8 @@ class WatchedAgent:
         self._logged = ""
         self.is_watched = False
         self.held: AgentState | None = None
+        self.on_state: Callable[[], None] | None = None
+        self.breaker: CircuitBreaker | None = getattr(agent, "breaker", None)
         self.reset()
 
     def reset(self) -> None:
@@ -61,14 +69,45 @@ class WatchedAgent:
 
     def adopt(self, state: AgentState, *, held: bool = False) -> None:
         """Take over a state that is in the ledger."""
-        self.state, self.held = state, state if held else None
-        self.able, self._checked_at = state.status in _TAKES_TASKS, -math.inf
+        self.state, self.held, self._checked_at = state, state if held else None, -math.inf
+        self.able = self.takes_tasks()
+
+    def takes_tasks(self) -> bool:
+        """Whether its state, and its circuit breaker, allow it to take tasks."""
+        if self.state is None or self.state.status not in _TAKES_TASKS:
+            return False
+        return self.breaker is None or not self.breaker.blocks()
+
+    def witness(self, failure: type[AorchError] | None, error: str | None) -> None:
+        """Take the end of a task (`failure` is None after success) as evidence of the agent's state."""
+        if failure is None:
+            if self.is_watched and self.held is None and self.state is not None:
+                self._note(AgentState())
+            self.able = self.takes_tasks()
+        elif not self.constant:
+            may_change = (
+                self.is_watched and self.held is None and not (self.breaker is not None and self.breaker.blocks())
+            )
+            if failure is AgentUnreachable and may_change:
+                self._note(AgentState(AgentStatus.OFFLINE, error))
+            self.able = self.able and self.takes_tasks()
+            self.refresh_soon()
+
+    def _note(self, state: AgentState) -> None:
+        before = self.state
+        self._set(state)
+        if self.state is not before and self.on_state is not None:
+            self.on_state()
 
     def problem(self) -> str | None:
         """Why this agent cannot take a task, or None. An agent that was never checked is checked now, in this thread."""
         if self.state is None:
             self.look()
-        return None if self.state is None or self.able else self.state.reason or str(self.state.status)
+        if self.state is None or self.able:
+            return None
+        if self.breaker is not None and self.breaker.blocks():
+            return self.breaker.reason()
+        return self.state.reason or str(self.state.status)
 
     def look(self) -> None:
         """Check the agent by its `problem`, in this thread. That is not enough for an agent with a `probe` of its own: unless
@@ -90,7 +129,10 @@ class WatchedAgent:
     def refresh_soon(self) -> None:
         """Check the agent in the background, unless its last check is less than RETRY_S ago."""
         if self.held is not None or (self.is_watched and self.state is not None):
+            self.able = self.takes_tasks()  # the circuit may let a task through now
             return
+        if not self.able and self.breaker is not None:
+            self.able = self.takes_tasks()
         if not self.constant and time.monotonic() - self._checked_at >= RETRY_S:
             with contextlib.suppress(RuntimeError):  # no event loop runs here
                 self.checking(asyncio.get_running_loop())
@@ -166,7 +208,7 @@ class WatchedAgent:
         before, state = self.state, self.held or state
         if before is None or (before.status, before.reason) != (state.status, state.reason):
             self.state = state._replace(since=now())
-        self.able = state.status in _TAKES_TASKS
+        self.able = self.takes_tasks()
 
 
 async def refresh_all(agents: Iterable[WatchedAgent]) -> None:

@@ -93,7 +93,7 @@ class Attempts:
         retry, loop = self._capability.retry, asyncio.get_running_loop()
         if loop.time() >= self._ends_at:
             return None
-        self.registered.refresh_soon()
+        self.registered.witness(outcome.failure, outcome.error)
         tried = {each.agent_id for each in self._ended} | {self.registered.agent.agent_id}
         other = choose_other(registry, self._task, tried)
         if other is not None and self._accepts(other, ledger):

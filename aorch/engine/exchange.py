@@ -104,11 +104,13 @@ def response_of(request: Record, registered: Registered | None, outcome: Outcome
         registered.answered_at = created_at
         if failure is None:
             registered.completed += 1
+            if not registered.able:
+                registered.witness(None, None)
             if registered.is_timed:
                 registered.observe(request.capability, outcome.duration_ms)
         else:
             registered.failed += 1
-            registered.refresh_soon()  # after a failure, check whether the agent still works
+            registered.witness(failure, outcome.error)
     return Record(
         new_id(),
         request.session_id,

@@ -48,6 +48,7 @@ class RegisteredAgents:
             registered = self._leased(row, before, registered)
         if registered is None or registered.agent.discovers:
             return
+        status = registered.state and registered.state.status
         if registered.lease is not None and row.has_ended(moment):
             registered.adopt(AgentState(AgentStatus.OFFLINE, ended(row), row.lease_ends_at or ""), held=True)
             if self._follows:
@@ -58,6 +59,11 @@ class RegisteredAgents:
         elif registered.lease is not None:
             registered.held = None
             registered.reset()
+        if registered.state is not None and registered.state.status != status:
+            self._announce(registered)
+
+    def _announce(self, registered: Registered) -> None:
+        """Called after the state of an agent has changed."""
 
     def _leased(self, row: AgentRow, before: AgentRow | None, registered: Registered | None) -> Registered | None:
         """The agent of that row, which is added to the registry unless its description is the same as `before`."""
@@ -75,8 +81,11 @@ class RegisteredAgents:
             return None
         taken = self._taken([each.name for each in document.capabilities])
         registered = self._registry.add_leased(RegisteredEndpoint(document.without(taken), self._config), lease)
-        registered.is_watched = self._follows
+        self._follow_state(registered)
         return registered
+
+    def _follow_state(self, registered: Registered) -> None:
+        """Called for each remote agent of the registry."""
 
     def _taken(self, names: list[str]) -> set[str]:
         """The capabilities among `names` that only configured agents may have."""

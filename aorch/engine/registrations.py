@@ -2,17 +2,20 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
+from aorch.agents.base import AgentStatus
+from aorch.agents.http_endpoint import HttpAgent
 from aorch.agents.registered import Registered
 from aorch.agents.registered_endpoint import AgentDocument
 from aorch.agents.registry import Registry
 from aorch.clock import now, rfc3339, seconds_until
 from aorch.config.settings import Config
-from aorch.engine.registered_agents import RegisteredAgents
+from aorch.engine.registered_agents import RegisteredAgents, ended
 from aorch.engine.supervision import Turned
-from aorch.errors import Conflict, Forbidden, NotFound
+from aorch.errors import Conflict, Forbidden, LedgerError, NotFound
 from aorch.ledger.agent_rows import AgentChanges, AgentRow
 from aorch.ledger.ledger import Ledger
 from aorch.ledger.record import ORCHESTRATOR
@@ -22,6 +25,8 @@ MOST_AGENTS = 1000
 RELOAD_S = 0.5
 """How late a process notices a change by another one."""
 LONGEST_SLEEP_S = 60.0
+KEPT_S = 86_400.0
+"""How long an agent stays in lists after its registration has ended."""
 
 
 class Registrations(RegisteredAgents):
@@ -33,6 +38,9 @@ class Registrations(RegisteredAgents):
     def __init__(self, config: Config, registry: Registry, ledger: Ledger) -> None:
         super().__init__(config, registry, ledger.agents)
         self._ledger = ledger
+        self._writing: set[asyncio.Task[None]] = set()
+        self.on_change: Callable[[Registered], None] | None = None
+        """Called after the state of an agent has changed."""
 
     async def register(self, document: AgentDocument, ttl_s: float | None, owner: str) -> bool:
         """Add the agent, or replace it if it belongs to `owner`. Returns whether it is new.
@@ -116,14 +124,39 @@ class Registrations(RegisteredAgents):
 
     async def write_state(self, registered: Registered) -> None:
         """Commit the state of that agent if it differs from the one in the ledger."""
-        row, state = self._known.get(registered.agent.agent_id), registered.state
-        if state is None or registered.held is not None or (row is not None and (row.state, row.reason) == state[:2]):
-            return
-        if row is None:
-            row = AgentRow(registered.agent.agent_id, None, None, "", now())
-        row = row._replace(state=str(state.status), reason=state.reason, since=state.since or now())
-        self._known[row.agent_id] = row
-        await self._ledger.agents.write_state(row)
+        before = self._known.get(registered.agent.agent_id)
+        row = _with_state(before, registered)
+        if row is not None:
+            self._known[row.agent_id] = row
+            if before is None or before.state != row.state:
+                self._announce(registered)
+            await self._ledger.agents.write_state(row)
+
+    async def write_ended(self) -> None:
+        """Commit the state of the agents whose lease has ended."""
+        moment = now()
+        for agent_id, row in list(self._known.items()):
+            if row.has_ended(moment) and row.state != AgentStatus.OFFLINE:
+                self._known[agent_id] = row = row._replace(
+                    state=str(AgentStatus.OFFLINE), reason=ended(row), since=row.lease_ends_at
+                )
+                await self._ledger.agents.write_state(row)
+
+    async def remove_ended(self) -> None:
+        """Delete the agents whose lease ended more than KEPT_S ago."""
+        moment = _after(-KEPT_S)
+        old = [row.agent_id for row in self._known.values() if row.has_ended(moment)]
+
+        def remove(rows: AgentChanges) -> None:
+            for agent_id in old:
+                rows.remove_ended(agent_id, moment)
+
+        if old:
+            await self._change(remove)
+
+    def remote(self) -> list[Registered]:
+        """The agents that the watcher checks."""
+        return [each for each in self._registry if each.held is None and _is_remote(each)]
 
     async def _change(self, work: Callable[[AgentChanges], None]) -> None:
         await self._ledger.agents.change(work)
@@ -167,6 +200,9 @@ class Registrations(RegisteredAgents):
     async def follow(self, turned: Turned) -> None:
         """Keep the registry up to date until cancelled. A loop for supervision.py."""
         changed, self._follows = asyncio.Event(), True
+        for each in self._registry:
+            if _is_remote(each):
+                self._follow_state(each)
         with self._ledger.changes.watcher(changed.set, RELOAD_S):
             while True:
                 changed.clear()
@@ -175,11 +211,53 @@ class Registrations(RegisteredAgents):
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(changed.wait(), self._sleep_s())
 
+    def _follow_state(self, registered: Registered) -> None:
+        registered.is_watched = self._follows and not registered.agent.discovers
+        registered.on_state = partial(self._write_soon, registered) if registered.is_watched else None
+
+    def _write_soon(self, registered: Registered) -> None:
+        """Commit the state that a task has shown. If the ledger does not accept it, the watcher's next check writes it."""
+
+        async def write() -> None:
+            with contextlib.suppress(LedgerError):
+                await self.write_state(registered)
+
+        writing = asyncio.get_running_loop().create_task(write())
+        self._writing.add(writing)
+        writing.add_done_callback(self._writing.discard)
+
+    def _announce(self, registered: Registered) -> None:
+        if self.on_change is not None:
+            self.on_change(registered)
+
     def _sleep_s(self) -> float:
         """The seconds until the next lease ends."""
         ends_at = [row.lease_ends_at for row in self._known.values() if row.lease_ends_at is not None]
         left_s = [seconds_until(each) for each in ends_at]
         return min((each for each in left_s if each > 0), default=LONGEST_SLEEP_S) + 0.001
+
+
+async def write_states(ledger: Ledger, agents: Iterable[Registered]) -> None:
+    """Commit the states of those of `agents` that are remote. Raises LedgerError."""
+    for each in agents:
+        if _is_remote(each):
+            row = _with_state(ledger.agents.find(each.agent.agent_id), each)
+            if row is not None:
+                await ledger.agents.write_state(row)
+
+
+def _with_state(row: AgentRow | None, registered: Registered) -> AgentRow | None:
+    """The row of that agent with its state; None if the row has it already, or must not change."""
+    state = registered.state
+    if state is None or registered.held is not None or (row is not None and (row.state, row.reason) == state[:2]):
+        return None
+    if row is None:
+        row = AgentRow(registered.agent.agent_id, None, None, "", now())
+    return row._replace(state=str(state.status), reason=state.reason, since=state.since or now())
+
+
+def _is_remote(registered: Registered) -> bool:
+    return isinstance(registered.agent, HttpAgent) and registered.agent.health
 
 
 def _needs_renewal(row: AgentRow) -> bool:

@@ -97,6 +97,10 @@ class AgentChanges:
         """Delete the row of that agent."""
         self._connection.execute(statements.DELETE_AGENT, (agent_id,))
 
+    def remove_ended(self, agent_id: str, moment: str) -> None:
+        """Delete the row of that agent if its lease had ended at that moment."""
+        self._connection.execute(statements.DELETE_ENDED_AGENT, (agent_id, moment))
+
 
 def _find(connection: Connection, agent_id: str) -> AgentRow | None:
     found = connection.execute(statements.ONE_AGENT, (agent_id,)).fetchone()

@@ -10,12 +10,11 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator,
 from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aorch import jsonio
 from aorch.errors import Conflict, LedgerGone
 from aorch.ledger import task_queue
-from aorch.ledger.agent_rows import WritableAgentRows
 from aorch.ledger.attempt import Attempt
 from aorch.ledger.changes import Changes
 from aorch.ledger.database import (
@@ -35,6 +34,9 @@ from aorch.ledger.record import Record, new_request_values, response_values, roo
 from aorch.ledger.task_keys import TaskKey
 from aorch.ledger.writer import Statement, Writer
 from aorch.process.forking import forget_in_child
+
+if TYPE_CHECKING:
+    from aorch.ledger.agent_rows import WritableAgentRows
 
 REMEMBERED = 256
 """Number of REQUESTs whose ancestors are cached."""
@@ -117,8 +119,10 @@ class Ledger:
         return Changes(self._database)
 
     @cached_property
-    def agents(self) -> WritableAgentRows:
+    def agents(self) -> "WritableAgentRows":
         """The registered agents, and the states of agents. `has_agents`: whether there were any when this was opened."""
+        from aorch.ledger.agent_rows import WritableAgentRows  # noqa: PLC0415  `aorch run` does not need it
+
         return WritableAgentRows(self._database, self._writer)
 
     # Writing

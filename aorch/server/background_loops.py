@@ -9,6 +9,7 @@ from aorch.engine.supervision import Loop, Supervisor
 from aorch.errors import AorchError
 from aorch.orchestrator import Orchestrator
 from aorch.server.access_log import RequestLog
+from aorch.worker.agent_watcher import AgentWatcher
 from aorch.worker.queue_worker import QueueWorker
 from aorch.worker.webhooks import Webhooks
 
@@ -23,7 +24,9 @@ class BackgroundLoops:
         parallel = config.queue.parallel
         self._worker = QueueWorker(executor, parallel, self._tell, log.ended) if parallel else None
         self._loops: dict[str, Loop] = {"recovery": partial(keep_recovering, executor.ledger)}
-        self._loops["agents"] = bootstrap.registrations(config, executor).follow
+        registrations = bootstrap.registrations(config, executor)
+        self._loops["agents"] = registrations.follow
+        self._loops["agent states"] = AgentWatcher(registrations, executor.ledger).run
         if self._worker is not None:
             self._loops["queue"] = self._worker.run
         if (webhooks := Webhooks.configured(config, executor.ledger, self._tell)) is not None:

@@ -128,17 +128,20 @@ _HEADERS_OF_STATUS = {401: ["WWW-Authenticate"], 503: ["Retry-After"]}
 """The headers of errors, in addition to X-Request-ID."""
 _STREAM = {
     "type": "object",
-    "description": "One event: `id` is the contract's position in the ledger, `data` the contract.",
+    "description": "One event: `id` is the contract's position in the ledger, `data` the contract; or an agent, "
+    "without `id`.",
     "properties": {
         "id": {"type": "string", "pattern": "^[0-9]+$"},
-        "event": {"type": "string", "enum": ["request", "response"]},
+        "event": {"type": "string", "enum": ["request", "response", "agent"]},
         "data": {
             "type": "string",
             "contentMediaType": "application/json",
-            "contentSchema": {"$ref": "#/components/schemas/ContractForm"},
+            "contentSchema": {
+                "anyOf": [{"$ref": "#/components/schemas/ContractForm"}, {"$ref": "#/components/schemas/AgentForm"}]
+            },
         },
     },
-    "required": ["id", "event", "data"],
+    "required": ["event", "data"],
 }
 
 

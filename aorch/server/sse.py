@@ -1,4 +1,4 @@
-"""Streams new contracts as server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html).
+"""Streams new contracts, and the states of agents, as server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html).
 
 One follower per process reads new contracts after each commit of any process, but only while a client listens. It keeps the
 newest events in a ring that all streams share. A stream sends from the ring. If its client is too slow, it continues from
@@ -138,6 +138,14 @@ class Follower:
                 del self._subscriptions[session_id]
                 self._woken.set()  # the follower ends if this was the last stream
 
+    def announce(self, agent: dict[str, object]) -> None:
+        """Send the state of an agent to the streams of all sessions."""
+        subscription = self._subscriptions.get(None)
+        if subscription is not None:
+            for stream in subscription.streams:
+                stream.notices[str(agent["agent_id"])] = f"event: agent\ndata: {jsonio.encode(agent)}\n\n".encode()
+            subscription.wake()
+
     async def end(self) -> None:
         """End all streams. It can be called again."""
         self.ended = True
@@ -195,7 +203,7 @@ class Follower:
 class Stream:
     """The stream of one client. `position` is the last sent one; contracts up to `newest` are older than the stream."""
 
-    __slots__ = ("_follower", "_newest", "_sending", "_session_id", "_subscription", "position", "woken")
+    __slots__ = ("_follower", "_newest", "_sending", "_session_id", "_subscription", "notices", "position", "woken")
 
     def __init__(
         self, follower: Follower, subscription: _Subscription, session_id: str | None, position: int, newest: int
@@ -206,6 +214,8 @@ class Stream:
         self.position = position
         self._newest = newest
         self.woken = asyncio.Event()
+        self.notices: dict[str, bytes] = {}
+        """The newest states of agents that are not sent yet, by agent."""
         self._sending: asyncio.Transport | None = None
 
     async def send(self, request: web.Request, response: web.StreamResponse) -> None:
@@ -238,6 +248,9 @@ class Stream:
     async def _next(self) -> bytes:
         """Return about a PIECE of events, a comment after KEEP_ALIVE_S without any, or nothing, if it must be called again."""
         self.woken.clear()
+        if self.notices:
+            notices, self.notices = self.notices, {}
+            return b"".join(notices.values())
         if self.position < max(self._subscription.since, self._follower.ring.since):
             return await self._from_ledger()
         return self._from_ring() or await self._silence()
@@ -296,5 +309,6 @@ def attach(app: web.Application, ledger: Path, changes: Changes) -> None:
     async def end(app: web.Application) -> None:
         await app[FOLLOWER].end()
 
-    app[FOLLOWER] = Follower(ledger, app[SERVICES].readers, changes, app[SERVICES].supervisor)
+    follower = app[FOLLOWER] = Follower(ledger, app[SERVICES].readers, changes, app[SERVICES].supervisor)
+    app[SERVICES].registrations.on_change = lambda registered: follower.announce(registered.as_dict())
     app.on_shutdown.append(end)

@@ -316,7 +316,7 @@ def check(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Check that agents can run tasks: programs and directories exist, classes load, schemas are valid.
+    """Check that agents can run tasks: programs and directories exist, classes load, schemas are valid, endpoints answer.
 
     The exit code is 10 if an agent cannot run tasks.
 
@@ -326,11 +326,13 @@ def check(
     """
     import asyncio
 
+    from aorch import bootstrap
     from aorch.cli.render.console import print_json, print_table
+    from aorch.config import settings
     from aorch.errors import AgentFailed
 
     registry = _registry()
-    found = asyncio.run(registry.check_agents([agent_id] if agent_id else None))
+    found = asyncio.run(bootstrap.check_agents(settings.load(), registry, [agent_id] if agent_id else None))
     if json:
         rows = [
             {"agent_id": name, "ok": not problem, "problem": problem, "changes": registry.get(name).agent.changes()}

@@ -103,12 +103,15 @@ def _loops(config: "Config", orchestrator: "Orchestrator") -> "dict[str, Loop]":
     from aorch import bootstrap
     from aorch.cli.render.console import complain
     from aorch.engine.recovery import keep_recovering
+    from aorch.worker.agent_watcher import AgentWatcher
     from aorch.worker.webhooks import Webhooks
 
     executor = orchestrator.executor
+    registrations = bootstrap.registrations(config, executor)
     loops: dict[str, Loop] = {
         "recovery": partial(keep_recovering, executor.ledger),
-        "agents": bootstrap.registrations(config, executor).follow,
+        "agents": registrations.follow,
+        "agent states": AgentWatcher(registrations, executor.ledger).run,
     }
     if (webhooks := Webhooks.configured(config, executor.ledger, complain)) is not None:
         loops["webhooks"] = webhooks.run

@@ -37,3 +37,4 @@ RENEW_LEASE = (
     .values(lease_ends_at=bindparam("ends_at"))
 )
 DELETE_AGENT = delete(agents).where(_its_id)
+DELETE_ENDED_AGENT = delete(agents).where(_its_id, agents.c.lease_ends_at <= bindparam("moment"))

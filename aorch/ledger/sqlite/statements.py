@@ -1312,3 +1312,6 @@ UPDATE agents SET lease_ends_at=? WHERE agents.agent_id = ? AND (agents.lease_en
 
 DELETE_AGENT = "DELETE FROM agents WHERE agents.agent_id = ?"
 """Parameters: agent_id."""
+
+DELETE_ENDED_AGENT = "DELETE FROM agents WHERE agents.agent_id = ? AND agents.lease_ends_at <= ?"
+"""Parameters: agent_id, moment."""

@@ -18,7 +18,8 @@ async def events(request: web.Request) -> web.StreamResponse:
 
     `id` is the contract's position in the ledger, `event` its type, `data` its JSON. The stream starts with the next contract,
     or after the event in `Last-Event-ID`. After 8 MiB of earlier contracts it ends with the event `next`; to continue,
-    reconnect with its `id`. Browsers do this automatically.
+    reconnect with its `id`. Browsers do this automatically. A stream of all sessions also has an event `agent`, without an
+    `id`, when the state of a remote agent changes.
     """
     last = request.headers.get("Last-Event-ID")  # sent by browsers that reconnect (WHATWG HTML, section 9.2.4)
     query = parse_query(request, EventsQuery, **({"last_event_id": last} if last else {}))
