@@ -103,19 +103,19 @@ class LineHandler(logging.Handler):
 class WarningHandler(logging.Handler):
     """Passes the text of warnings (not of errors, which a command shows itself) to `warn`."""
 
-    def __init__(self, warn: Callable[[str], None]) -> None:
-        super().__init__()
-        self._warn = warn
-        self.addFilter(lambda record: record.levelno == logging.WARNING)
+    warn: Callable[[str], None]
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Pass on the text of `record`."""
-        self._warn(record.getMessage())
+        """Pass on the text of `record`, if it is a warning."""
+        if record.levelno == logging.WARNING:
+            self.warn(record.getMessage())
 
 
 def warn_of_agents(warn: Callable[[str], None]) -> None:
     """Pass the warnings of the logger `aorch.agents` to `warn` from now on."""
-    logging.getLogger("aorch.agents").addHandler(WarningHandler(warn))
+    handler = WarningHandler()
+    handler.warn = warn
+    logging.getLogger("aorch.agents").addHandler(handler)
 
 
 _UNUSUAL = re.compile(r"[^ -~]+")

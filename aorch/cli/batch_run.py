@@ -158,7 +158,7 @@ def _warn_of_pause(full: LedgerFull) -> None:
 
 def _gave_up(orchestrator: Orchestrator, full: LedgerFull, *, resumable: bool) -> LedgerFull:
     """The error of a batch that was stopped while it waited for room."""
-    unsaved = orchestrator.executor.saver.unsaved
+    unsaved = len(orchestrator.executor.saver.unsaved)
     return LedgerFull(
         f"{full}{f'; gave up: {_unsaved(unsaved)} not in the ledger' if unsaved else ''}",
         "Make room, then run the same command with --resume." if resumable else full.hint,
@@ -172,12 +172,12 @@ async def _wait_until_saved(orchestrator: Orchestrator, reason: AorchError | Non
         return
     because = f" ({reason})" if isinstance(reason, LedgerError) else ""
     warn(
-        f"{_unsaved(saver.unsaved)} not in the ledger yet{because}; aorch keeps trying to write; press Ctrl-C to give up"
+        f"{_unsaved(len(saver.unsaved))} not in the ledger yet{because}; aorch keeps trying to write; press Ctrl-C to give up"
     )
     try:
         await saver.saved()
     except asyncio.CancelledError:
-        raise LedgerError(f"gave up: {_unsaved(saver.unsaved)} not in the ledger") from None
+        raise LedgerError(f"gave up: {_unsaved(len(saver.unsaved))} not in the ledger") from None
 
 
 def _unsaved(count: int) -> str:

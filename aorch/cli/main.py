@@ -71,7 +71,7 @@ class RootGroup(CommandGroup):
         if self._is_listing:
             return TyperCommand(cmd_name, help=COMMANDS[cmd_name])
         command = build_command(import_module(f"aorch.cli.commands.{cmd_name}").app, cmd_name)
-        for each in leaves(command):
+        for each in leaves(command) if hasattr(command, "commands") else (command,):
             each.params += [NO_COLOR] if each.name in ("init", "trust") else [CONFIG, NO_COLOR]
         return command
 

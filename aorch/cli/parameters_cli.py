@@ -37,7 +37,10 @@ def parse_items(items: list[str]) -> dict[str, Any]:
         key, separator, value = split(item)
         if key in parameters:
             raise _duplicate(key)
-        parameters[key] = _unescape(value) if separator == "=" else _value(key, separator, value)
+        if separator == "=":
+            parameters[key] = _unescape(value) if value.startswith("\\") else value
+        else:
+            parameters[key] = _value(key, separator, value)
     return parameters
 
 

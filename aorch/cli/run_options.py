@@ -108,8 +108,8 @@ class DetachOptions(OptionGroup):
         ),
     ] = None
 
-    def check(self, many: bool) -> None:
-        """Raise UsageError if a queue option is used without --detach, or with `many` tasks."""
+    def check(self, many: bool, dry_run: bool) -> None:
+        """Raise UsageError if a queue option is used without --detach or with `many` tasks, or if either is a `dry_run`."""
         given = {
             "--priority": self.priority,
             "--not-before": self.not_before,
@@ -124,6 +124,10 @@ class DetachOptions(OptionGroup):
                 raise UsageError(f"{option} works only with a single task", hint)
             if value is not None and not self.detach:
                 raise UsageError(f"{option} works only with --detach", "Add --detach.")
+        if dry_run and (many or self.detach):
+            raise UsageError(
+                "--dry-run shows a single task that runs now", "Leave out --batch, --retry-failed and --detach."
+            )
 
 
 class BatchOptions(OptionGroup):
@@ -197,11 +201,6 @@ class BatchOptions(OptionGroup):
             rich_help_panel=BATCH_PANEL,
         ),
     ] = None
-
-    @property
-    def many(self) -> bool:
-        """Whether the command runs many tasks."""
-        return self.batch is not None or self.retry_failed is not None
 
     def check(self, capability: str | None, task: TaskOptions) -> None:
         """Raise UsageError for options that cannot be combined."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import sys
 import time
 from contextlib import AsyncExitStack
 from functools import partial
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from aorch.engine.response_saver import Unsaved
     from aorch.engine.task import Answer, QueueOptions, Task
 
-    Starting = Callable[[TaskExecutor, Callable[[Any], None]], Coroutine[Any, Any, Answer]]
+    Starting = Callable[[TaskExecutor, Callable[[Any], None] | None], Coroutine[Any, Any, Answer]]
 
 DELIVERY_S = 1.8
 """How long a delivery to Trace may delay the end of the command after its answer. In total, the end takes less than 2 s."""
@@ -48,7 +49,7 @@ def read_task(capability: str, items: list[str], options: "TaskOptions", ledger:
         context=parse_object("--context", options.context) if options.context else {},
         agent_id=options.agent,
         timeout_s=options.timeout,
-        require=read_labels(options.require),
+        require=read_labels(options.require) if options.require else {},
     )
     warn_of_missing(config.ledger, ledger, CREATES_NEW)
     return config, task
@@ -77,7 +78,7 @@ def run_task(config: "Config", task: "Task", *, as_json: bool) -> int:
     """Run `task` and show its answer. Returns the exit code."""
     from aorch.cli.hints import note_choice, warn_of_undeclared
 
-    def start(executor: "TaskExecutor", on_progress: "Callable[[Any], None]") -> "Coroutine[Any, Any, Answer]":
+    def start(executor: "TaskExecutor", on_progress: "Callable[[Any], None] | None") -> "Coroutine[Any, Any, Answer]":
         warn_of_undeclared(executor.registry, task)
         return executor.perform(task, on_progress=on_progress)
 
@@ -115,19 +116,22 @@ def run_and_show(
     as_json: bool,
     after: "Callable[[Registry, Answer], None]",
 ) -> int:
-    """Await the coroutine of `start`, which gets a function to show progress; call `after` with the answer, and show the
-    answer. Returns the exit code.
+    """Await the coroutine of `start`, which gets a function to show progress (None: not at a terminal); call `after` with
+    the answer, and show the answer. Returns the exit code.
     """
-    from aorch.cli.render.progress_line import ProgressLine
+    progress = None
+    if sys.stderr.isatty():
+        from aorch.cli.render.progress_line import ProgressLine
 
+        progress = ProgressLine()
     set_handler(signal.SIGINT, signal.SIG_DFL)  # a KeyboardInterrupt can get lost during imports
-    return asyncio.run(_run_and_show(config, start, ProgressLine(), cancelled_hint, as_json=as_json, after=after))
+    return asyncio.run(_run_and_show(config, start, progress, cancelled_hint, as_json=as_json, after=after))
 
 
 async def _run_and_show(
     config: "Config",
     start: "Starting",
-    progress: "ProgressLine",
+    progress: "ProgressLine | None",
     cancelled_hint: "Callable[[], str]",
     *,
     as_json: bool,
@@ -152,8 +156,9 @@ async def _run_and_show(
         except KeyboardInterrupt:
             return _report_interrupted(signals)
         opened.push_async_callback(executor.close, in_this_thread=True)
-        running = asyncio.ensure_future(start(executor, progress.show))
-        running.add_done_callback(progress.clear)
+        running = asyncio.ensure_future(start(executor, None if progress is None else progress.show))
+        if progress is not None:
+            running.add_done_callback(progress.clear)
         signals = cancel_on_signals(running)
         try:
             answer = await running

@@ -5,6 +5,7 @@ override the file, which overrides the defaults.
 """
 
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +78,8 @@ def load(ledger: str | Path | None = None) -> Config:
     content = _read(path) if path else FileContent()
     if content.queue.webhook_proxy:
         check_url(f"{of(path)}queue.webhook_proxy", content.queue.webhook_proxy)
+    if content.outbound.networks:
+        _check_networks(path, content.outbound.networks)
     given: dict[str, Any] = {
         "timeout_s": content.timeout_s,
         "max_depth": content.max_depth,
@@ -100,7 +103,7 @@ def load(ledger: str | Path | None = None) -> Config:
         serve=_with_port(content.serve, port) if port else content.serve,
         queue=content.queue,
         routing=content.routing,
-        outbound=_outbound(path, content.outbound),
+        outbound=content.outbound,
         registration=content.registration,
         credentials=content.credentials,
         agents=content.agents,
@@ -165,18 +168,16 @@ def callers_addresses(config: Config) -> "AddressPolicy":
     return outbound.of_callers(config.outbound.networks, config.serve.host)
 
 
-def _outbound(path: Path | None, content: OutboundConfig) -> OutboundConfig:
-    if content.networks:
-        import ipaddress  # noqa: PLC0415  start-up time
+def _check_networks(path: Path | None, networks: Iterable[str]) -> None:
+    import ipaddress  # noqa: PLC0415  start-up time
 
-        for network in content.networks:
-            try:
-                ipaddress.ip_network(network)
-            except ValueError as error:
-                raise ConfigInvalid(
-                    f"{of(path)}outbound.networks: {error}", "Write a network such as 10.0.0.0/8 or fd00::/8."
-                ) from error
-    return content
+    for network in networks:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError as error:
+            raise ConfigInvalid(
+                f"{of(path)}outbound.networks: {error}", "Write a network such as 10.0.0.0/8 or fd00::/8."
+            ) from error
 
 
 def _ledger_path(given: str | Path | None, content: FileContent, file: Path | None) -> tuple[Path, bool]:

@@ -57,12 +57,8 @@ class ResponseSaver:
         self._looking = False
         self.on_refusal: Callable[[LedgerError], None] = _ignore
         """Called with the reason as soon as the ledger has refused a RESPONSE, which is retried."""
-        self._unsaved: dict[asyncio.Task[None], tuple[Record, Write]] = {}
-
-    @property
-    def unsaved(self) -> int:
-        """The number of RESPONSEs that are being retried."""
-        return len(self._unsaved)
+        self.unsaved: dict[asyncio.Task[None], tuple[Record, Write]] = {}
+        """The RESPONSEs that are being retried, by the task that retries each."""
 
     async def save(
         self, response: Record, *, webhook: bool = False, last: bool = False, patience_s: float = PATIENCE_S
@@ -98,12 +94,12 @@ class ResponseSaver:
 
     async def saved(self) -> None:
         """Wait until the ledger has accepted every RESPONSE that is being retried."""
-        while self._unsaved:
-            await asyncio.wait(self._unsaved)
+        while self.unsaved:
+            await asyncio.wait(self.unsaved)
 
     async def close(self, close_ledger: Callable[[], Awaitable[None]]) -> int:
         """Write the unsaved RESPONSEs one last time, `close_ledger`, and return how many RESPONSEs are lost."""
-        unsaved = self._unsaved.copy()
+        unsaved = self.unsaved.copy()
         for saving in unsaved:
             saving.cancel()
         writes = [
@@ -130,12 +126,12 @@ class ResponseSaver:
     def _continue(self, response: Record, *, webhook: bool, last: bool) -> "asyncio.Task[None]":
         write = partial(self._ledger.write_response, response, response.status, webhook=webhook, last=last)
         saving = self._loop.create_task(self._until_saved(response, write))
-        self._unsaved[saving] = response, write
+        self.unsaved[saving] = response, write
         saving.add_done_callback(self._ended)
         return saving
 
     def _ended(self, saving: "asyncio.Task[None]") -> None:
-        del self._unsaved[saving]
+        del self.unsaved[saving]
         if not saving.cancelled():
             saving.exception()  # retrieve the exception: a Conflict does not matter if no caller waits
 

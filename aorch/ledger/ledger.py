@@ -344,6 +344,10 @@ class Ledger:
         """The number of REQUESTs that wait for a worker or for their start time. Scans two indexes."""
         return int(self._read(statements.QUEUE_LENGTH)[0][0])
 
+    def has_queued(self) -> bool:
+        """Whether any REQUEST waits for a worker or for its start time. Takes as long as a single look into two indexes."""
+        return bool(self._read(statements.ANY_QUEUED)[0][0])
+
     def waiting(self) -> list[tuple[str, str | None, int]]:
         """The REQUESTs that could start now: capability, required agent (or None), number. Reads one index."""
         return self._read(statements.QUEUED_COUNTS)

@@ -24,20 +24,19 @@ def recover(path: Path) -> None:
 def _overdue(path: Path) -> bool:
     try:
         with Database(path).peek() as connection:
-            if connection.execute(statements.EXPIRED_REQUESTS, (now(), 1)).fetchone():
-                return True
-            claimed = connection.execute(statements.CLAIM_OWNERS).fetchall()
+            found = connection.execute(statements.OWNERS_AND_EXPIRY, (now(),)).fetchall()
     except LedgerError:
         return False
-    return any(not is_alive(path, owner_id) for (owner_id,) in claimed)
+    return any(owner_id is None or not is_alive(path, owner_id) for (owner_id,) in found)
 
 
 def recover_open(connection: Connection, path: Path) -> None:
     """Like `recover`, by a connection that is open for writing."""
-    if connection.execute(statements.EXPIRED_REQUESTS, (now(), 1)).fetchone():
+    claimed = [owner_id for (owner_id,) in connection.execute(statements.OWNERS_AND_EXPIRY, (now(),))]
+    if None in claimed:
+        claimed.remove(None)
         with transaction(connection):
             task_queue.expire(connection)
-    claimed = [owner_id for (owner_id,) in connection.execute(statements.CLAIM_OWNERS)]
     dead = [each for each in dict.fromkeys([*claimed, *owner_ids(path)]) if not is_alive(path, each)]
     if dead:
         with transaction(connection):

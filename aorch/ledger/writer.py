@@ -223,7 +223,8 @@ class Writer:
     def _write(self, units: list[Unit]) -> None:
         """Commit `units` in one transaction.
 
-        An error of one unit fails only that unit; an error of the file fails all.
+        The rows of each kind of statement are written together, which is faster. Statements of a unit must not depend on
+        rows of another unit; actions may. An error of one unit fails only that unit; an error of the file fails all.
         """
         self._units = units
         statements = [unit for unit in units if unit.action is None]
@@ -232,7 +233,14 @@ class Writer:
             self._check()
             try:
                 with transaction(self._connection):
-                    self._execute_by_kind(statements)
+                    by_kind: defaultdict[str, list[Sequence[Any]]] = defaultdict(list)
+                    for unit in statements:
+                        for sql, parameters in unit.statements:
+                            by_kind[sql].append(parameters)
+                    for sql, rows in by_kind.items():
+                        done = self._insert_together(sql, rows) if sql in INSERTS and len(rows) >= SIZES[-1] else 0
+                        if done < len(rows):
+                            self._connection.executemany(sql, rows[done:])
                     if actions:
                         self._each(actions)
             except (DatabaseError, OverflowError, UnicodeError) as error:  # errors of one row
@@ -246,23 +254,15 @@ class Writer:
             for unit in units:
                 unit.error = unit.error or (failure if unit.wanted() else None)
 
-    def _execute_by_kind(self, units: list[Unit]) -> None:
-        """Insert the rows of each kind of statement together, which is faster. Statements of a unit must not depend on
-        rows of another unit; actions may.
-        """
-        by_kind: defaultdict[str, list[Sequence[Any]]] = defaultdict(list)
-        for unit in units:
-            for sql, parameters in unit.statements:
-                by_kind[sql].append(parameters)
-        for sql, rows in by_kind.items():
-            done = 0
-            for size in SIZES if sql in INSERTS else ():
-                while len(rows) - done >= size:
-                    parameters = list(chain.from_iterable(rows[done : done + size]))
-                    self._connection.execute(_of_rows(sql, size), parameters)
-                    done += size
-            if done < len(rows):
-                self._connection.executemany(sql, rows[done:])
+    def _insert_together(self, sql: str, rows: list[Sequence[Any]]) -> int:
+        """Insert rows with as few statements as possible. Returns their number; the rest, fewer than four, is not inserted."""
+        done = 0
+        for size in SIZES:
+            while len(rows) - done >= size:
+                parameters = list(chain.from_iterable(rows[done : done + size]))
+                self._connection.execute(_of_rows(sql, size), parameters)
+                done += size
+        return done
 
     def _each(self, units: list[Unit]) -> None:
         """Execute the units one by one, each in a savepoint: if a unit fails, only its own writes are rolled back."""

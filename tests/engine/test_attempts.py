@@ -149,9 +149,9 @@ async def test_a_requested_agent_is_the_only_one_that_is_tried(tmp_path: Path) -
 
 
 class Talking(Agent):
-    """Reports its progress every 50 ms, ten times; then it is silent for as long as it was asked."""
+    """Reports its progress for longer than its `idle_timeout_s`; or never, and does not end."""
 
-    idle_timeout_s = 0.4
+    idle_timeout_s = 1.0
 
     def __init__(self) -> None:
         super().__init__("talking", "Talking")
@@ -160,21 +160,25 @@ class Talking(Agent):
         return [AgentCapability("talk")]
 
     async def execute(self, task: AgentTask) -> dict[str, object]:
-        for done in range(10):
+        loop = asyncio.get_running_loop()
+        ends_at, done = loop.time() + 1.2 * self.idle_timeout_s, 0
+        if task["parameters"]["silent"]:
+            await asyncio.Event().wait()
+        while loop.time() < ends_at:
             report_progress({"done": done})
-            await asyncio.sleep(0.05)
-        await asyncio.sleep(task["parameters"]["silence_s"])
-        return {"success": True, "data": None}
+            done += 1
+            await asyncio.sleep(0.02)
+        return {"success": True, "data": done}
 
 
 async def test_progress_goes_to_the_caller_and_renews_the_idle_timeout(tmp_path: Path) -> None:
     heard: list[Any] = []
     async with working(tmp_path / "ledger.db", Talking()) as orchestrator:
-        answer = await orchestrator.executor.perform(Task("talk", {"silence_s": 0}, "s"), on_progress=heard.append)
-        assert (answer.success, heard) == (True, [{"done": done} for done in range(10)])
-        answer = await orchestrator.perform(Task("talk", {"silence_s": 30}, "s"))
+        answer = await orchestrator.executor.perform(Task("talk", {"silent": False}, "s"), on_progress=heard.append)
+        assert (answer.success, heard) == (True, [{"done": done} for done in range(answer.data)])
+        answer = await orchestrator.perform(Task("talk", {"silent": True}, "s"))
     assert (answer.failure and answer.failure.code) == "agent_timed_out"
-    assert answer.error == "talking reported no progress for 0.4 s (idle_timeout_s)"
+    assert answer.error == "talking reported no progress for 1 s (idle_timeout_s)"
 
 
 async def until(holds: Callable[[], Any]) -> None:

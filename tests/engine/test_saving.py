@@ -146,7 +146,7 @@ async def test_a_task_whose_start_cannot_be_written_is_answered_without_a_call(o
         await breaker.broken.wait()
         assert breaker.hold is not None
         breaker.hold.set()
-        while orchestrator.executor.saver.unsaved < 2:  # noqa: ASYNC110
+        while len(orchestrator.executor.saver.unsaved) < 2:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         rename(ledger, "away", "contracts")
         answers = [await first, await second]

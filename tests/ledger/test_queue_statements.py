@@ -109,6 +109,7 @@ def test_due_requests_get_a_turn_and_expired_ones_are_found(ledger: sqlite3.Conn
     enqueue(ledger, "C")
     assert ledger.execute(statements.NEXT_QUEUE_TIME).fetchone() == ("2026-02-01T00:00:00.000Z",)
     assert ledger.execute(statements.QUEUE_LENGTH).fetchone() == (3,)
+    assert ledger.execute(statements.ANY_QUEUED).fetchone() == (1,)
     due = ledger.execute(statements.DUE_REQUESTS, ("2026-02-02T00:00:00.000Z", 5)).fetchall()
     assert due == [(2, "session", 3), (1, "session", 3)]
     assert ledger.execute(statements.DUE_REQUESTS, ("2026-02-01T23:59:59.999Z", 5)).fetchall() == due[:1]
@@ -130,6 +131,7 @@ def test_finishing_a_queued_request_removes_it_from_the_queue(ledger: sqlite3.Co
         assert state[:4] == ("cancelled", "REQUEST", 0, None)
     assert ledger.execute(statements.NEXT_QUEUE_TIME).fetchone() == (None,)
     assert ledger.execute(statements.QUEUE_LENGTH).fetchone() == (0,)
+    assert ledger.execute(statements.ANY_QUEUED).fetchone() == (0,)
 
 
 def test_a_requeued_request_goes_first_and_keeps_its_attempts(ledger: sqlite3.Connection) -> None:

@@ -181,7 +181,8 @@ def test_an_exchange_is_the_same_from_its_request_and_from_its_response(ledger: 
     put(ledger, *pairs(2), asked, answered, *pairs(2))
     for row in (asked, answered):
         exchange = reader.exchange(reader.find(row.contract_id))
-        assert exchange.as_dict() == {"request": asked.as_dict(), "response": answered.as_dict(), "children": []}
+        both = {"request": asked.as_dict(), "response": answered.as_dict()}
+        assert exchange.as_dict() == {**both, "attempts": [], "children": []}
 
 
 def test_an_exchange_holds_the_tree_of_what_was_delegated(ledger: Path, reader: Reader) -> None:
@@ -191,7 +192,8 @@ def test_an_exchange_holds_the_tree_of_what_was_delegated(ledger: Path, reader: 
     put(ledger, top, left, below, response(left), right, response(right), response(top))
     tree = reader.exchange(reader.find(top.contract_id)).as_dict()
     assert [child["request"]["contract_id"] for child in tree["children"]] == ids([left, right])
-    assert tree["children"][0]["children"] == [{"request": below.as_dict(), "response": None, "children": []}]
+    open_ = {"request": below.as_dict(), "response": None, "attempts": [], "children": []}
+    assert tree["children"][0]["children"] == [open_]
     assert tree["children"][1]["response"]["request_id"] == right.contract_id
 
 
@@ -212,7 +214,7 @@ def test_a_response_without_its_request_stands_alone(ledger: Path, reader: Reade
     put(ledger, lost, nameless)
     for row in (lost, nameless):
         exchange = reader.exchange(reader.find(row.contract_id))
-        assert exchange.as_dict() == {"request": None, "response": row.as_dict(), "children": []}
+        assert exchange.as_dict() == {"request": None, "response": row.as_dict(), "attempts": [], "children": []}
 
 
 def test_counts_are_of_contracts_sessions_and_statuses(ledger: Path, reader: Reader) -> None:

@@ -34,7 +34,7 @@ def rerun(contract_id: RequestIdArgument, json: JsonOption = False, ledger: Ledg
 
     config = settings.load(ledger)
 
-    async def again(executor: "TaskExecutor", on_progress: "Callable[[Any], None]") -> "Answer":
+    async def again(executor: "TaskExecutor", on_progress: "Callable[[Any], None] | None") -> "Answer":
         from aorch.engine.resume import same_task
 
         task = await asyncio.to_thread(same_task, config.ledger, contract_id, executor.registry)

@@ -39,7 +39,7 @@ def resume(contract_id: RequestIdArgument, json: JsonOption = False, ledger: Led
         at = f" --ledger {shlex.quote(ledger)}" if ledger is not None else ""
         return f"Continue it with `aorch contracts resume {resumable(config.ledger, contract_id)}{at}`."
 
-    async def again(executor: "TaskExecutor", on_progress: "Callable[[Any], None]") -> "Answer":
+    async def again(executor: "TaskExecutor", on_progress: "Callable[[Any], None] | None") -> "Answer":
         from aorch.engine.resume import task_again
 
         task = await asyncio.to_thread(task_again, config.ledger, contract_id, executor.registry)

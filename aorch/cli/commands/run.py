@@ -7,7 +7,6 @@ import typer
 from aorch.cli.options import JsonOption, LedgerOption
 from aorch.cli.run_options import BatchOptions, DetachOptions, TaskOptions
 from aorch.cli.shell_completion import complete_capabilities, complete_parameters
-from aorch.errors import UsageError
 
 app = typer.Typer(add_completion=False)
 
@@ -58,13 +57,11 @@ def run(
       aorch run uppercase text={body} --batch mails.csv --csv
       aorch run --retry-failed review
     """
-    many = batch.many
-    queue.check(many)
-    if dry_run and (many or queue.detach):
-        raise UsageError(
-            "--dry-run shows a single task that runs now", "Leave out --batch, --retry-failed and --detach."
-        )
-    batch.check(capability, task)
+    many = batch.batch is not None or batch.retry_failed is not None
+    if dry_run or queue != DetachOptions():
+        queue.check(many, dry_run)
+    if capability is None or batch != BatchOptions():
+        batch.check(capability, task)
     if many:
         from aorch.cli.batch_run import run_batch
 

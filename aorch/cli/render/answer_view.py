@@ -1,5 +1,6 @@
 """Shows the answer of a task: its data on standard output, and everything else on standard error."""
 
+import sys
 from typing import TYPE_CHECKING
 
 from aorch.cli.render.console import complain, note, print_json, print_json_line, print_stderr, print_text
@@ -26,9 +27,10 @@ def show_answer(answer: "Answer", as_json: bool) -> int:
         print_stderr(answer.stderr)
     if answer.failure is not None:
         complain(answer.failure(answer.error or "", answer.hint))
-    program = f" · exit code {answer.exit_code}" if answer.exit_code else ""
-    note(
-        f"{answer.agent_id or 'no agent'} · {answer.duration_ms:.0f} ms{program} · contract {answer.contract_id}"
-        f" · session {answer.session_id}"
-    )
+    if sys.stderr.isatty():
+        program = f" · exit code {answer.exit_code}" if answer.exit_code else ""
+        note(
+            f"{answer.agent_id or 'no agent'} · {answer.duration_ms:.0f} ms{program} · contract {answer.contract_id}"
+            f" · session {answer.session_id}"
+        )
     return answer.failure.exit_code if answer.failure else 0

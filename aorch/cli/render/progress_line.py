@@ -5,11 +5,10 @@ from typing import Any
 
 from aorch import jsonio
 from aorch.cli.render.console import printable, width
-from aorch.cli.streams import is_terminal
 
 
 class ProgressLine:
-    """Shows what the agent of a task reports, if standard error is a terminal."""
+    """Shows what the agent of a task reports, at a terminal."""
 
     def __init__(self) -> None:
         self._text = ""
@@ -17,8 +16,6 @@ class ProgressLine:
 
     def show(self, progress: Any) -> None:
         """Show `progress` instead of the previous one; a model's `{"text": …}` is added to the text so far."""
-        if not is_terminal(sys.stderr):
-            return
         said = self._described(progress)
         room = max(10, width() - 1)
         shown = said if len(said) <= room else f"…{said[1 - room :]}"

@@ -161,5 +161,9 @@ def _claimed(column: Any, *conditions: Any) -> tuple[Select[Any], ...]:
 CLAIM_OWNERS = union(*_claimed(c.claimed_by))
 """The owner of each claim."""
 
+_is_expired = select(c.position).where(c.expires_at <= bindparam("now")).exists()
+OWNERS_AND_EXPIRY = union(*_claimed(c.claimed_by), select(null()).where(_is_expired))
+"""CLAIM_OWNERS, and NULL if a queued REQUEST has expired: all that must be known to recover a ledger."""
+
 _owner_id = select(given("owner_id").c.owner_id).scalar_subquery()
 CLAIMED_BY_OWNER = union_all(*_claimed(c.contract_id, c.claimed_by == _owner_id))

@@ -145,6 +145,13 @@ _queued_now = select(func.count()).select_from(contracts).where(c.turn.is_not(No
 _due_later = select(func.count()).select_from(contracts).where(c.due_at.is_not(None)).scalar_subquery()
 QUEUE_LENGTH = select((_queued_now + _due_later).label("length"))
 
+ANY_QUEUED = select(
+    or_(
+        select(c.position).where(c.turn.is_not(None)).exists(), select(c.position).where(c.due_at.is_not(None)).exists()
+    ).label("any_queued")
+)
+"""Whether any REQUEST waits for a worker or for its start time."""
+
 QUEUED_COUNTS = (
     select(c.capability, c.to_agent, func.count().label("count"))
     .where(c.turn.is_not(None))

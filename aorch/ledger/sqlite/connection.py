@@ -113,12 +113,16 @@ def revision(connection: Connection) -> str | None:
     return None
 
 
-def transaction(connection: sqlite3.Connection) -> sqlite3.Connection:
+def transaction(connection: Connection) -> Connection:
     """Begin a write transaction, for a `with` block: committed at its end, rolled back if it raises.
 
     It takes the write lock first (BEGIN IMMEDIATE): a transaction that begins by reading cannot wait for the lock later.
     """
-    connection.execute("BEGIN IMMEDIATE")
+    execute = sqlite3.Cursor(connection).execute  # as Connection.execute does
+    try:
+        execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError as error:
+        connection.execute_again(error, execute, "BEGIN IMMEDIATE", ())
     return connection  # its own `with` commits or rolls back, unless SQLite has rolled back, as if the disk is full
 
 

@@ -8,7 +8,6 @@ without spaces a word is found anywhere in the text (bigrams.py).
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from sqlite3 import Connection
 from typing import Any
 
 from aorch import jsonio
@@ -16,7 +15,7 @@ from aorch.errors import InvalidJSON, LedgerReadOnly, UsageError
 from aorch.ledger.selection import PageKey, Selection
 from aorch.ledger.sqlite import statements
 from aorch.ledger.sqlite.bigrams import indexed, searched
-from aorch.ledger.sqlite.connection import transaction
+from aorch.ledger.sqlite.connection import Connection, transaction
 from aorch.ledger.sqlite.driver import Database
 
 Progress = Callable[[int, int], None]

@@ -196,6 +196,19 @@ FROM contracts
 WHERE contracts.claimed_by IS NOT NULL AND contracts.status = 'pending'
 """
 
+OWNERS_AND_EXPIRY = """\
+SELECT contracts.claimed_by
+FROM contracts
+WHERE contracts.claimed_by IS NOT NULL AND contracts.status = 'in_progress' AND contracts.status !=
+    'completed' UNION SELECT contracts.claimed_by
+FROM contracts
+WHERE contracts.claimed_by IS NOT NULL AND contracts.status = 'pending' UNION SELECT NULL AS anon_1
+WHERE EXISTS (SELECT contracts.position
+FROM contracts
+WHERE contracts.expires_at <= ?)
+"""
+"""Parameters: now."""
+
 CLAIMED_BY_OWNER = """\
 WITH given AS
 (SELECT ? AS owner_id)
@@ -689,6 +702,14 @@ FROM contracts
 WHERE contracts.turn IS NOT NULL) + (SELECT count(*) AS count_2
 FROM contracts
 WHERE contracts.due_at IS NOT NULL) AS length
+"""
+
+ANY_QUEUED = """\
+SELECT (EXISTS (SELECT contracts.position
+FROM contracts
+WHERE contracts.turn IS NOT NULL)) OR (EXISTS (SELECT contracts.position
+FROM contracts
+WHERE contracts.due_at IS NOT NULL)) AS any_queued
 """
 
 QUEUED_COUNTS = """\
