@@ -139,7 +139,8 @@ class HttpAgent(Agent):
         try:
             return capabilities_in(read.content)
         except msgspec.ValidationError as error:
-            raise AgentFailed(f"{self.url}/capabilities answered with {read.text!r}: {error}", _DECLARE) from error
+            why = "which is not JSON" if read.content is None else f"which lists no capabilities ({error})"
+            raise AgentFailed(f"{self.url}/capabilities answered with {read.text!r}, {why}", _DECLARE) from error
 
     async def close(self) -> None:
         """Close its connections."""

@@ -1,9 +1,12 @@
 """Validation of parameters against the JSON Schema of a capability."""
 
+import re
 from typing import Any
 
+from aorch import jsonio
 from aorch.agents.base import AgentCapability
-from aorch.errors import ConfigInvalid, ParametersInvalid
+from aorch.errors import ConfigInvalid, InvalidJSON, ParametersInvalid
+from aorch.suggestions import did_you_mean
 
 TYPES = {
     **{name: name for name in ("string", "integer", "number", "boolean", "object", "array", "null")},
@@ -15,6 +18,8 @@ NAMES_ELSEWHERE = {
     *("patternProperties", "additionalProperties", "unevaluatedProperties"),
 }
 """Keywords of a JSON Schema that allow or reject names besides those in `properties`."""
+
+_SHELL_SAFE = re.compile(r"[\w.+-]+")
 
 
 def json_schema(parameters: dict[str, Any]) -> dict[str, Any]:
@@ -63,7 +68,7 @@ class ParameterCheck:
     """The schema of a capability, compiled once."""
 
     def __init__(self, capability: AgentCapability) -> None:
-        self._capability = capability.name
+        self._capability, self._parameters = capability.name, capability.parameters
         self._validator: Any = None
         if capability.parameters:
             try:
@@ -78,17 +83,33 @@ class ParameterCheck:
         if self._validator is None or self._validator.is_valid(parameters):
             return
         error = next(iter(self._validator.iter_errors(parameters)))
+        place = ".".join(str(step) for step in error.instance_path)
         missing = getattr(error.kind, "property", None)
         if missing is not None and "required" in error.message:
             raise ParametersInvalid(f"parameter {missing!r} of {self._capability!r} is missing", f"Add {missing}=….")
-        place = ".".join(str(step) for step in error.instance_path)
+        unknown = getattr(error.kind, "unexpected", None)
+        if unknown and not place:
+            raise ParametersInvalid(
+                f"{self._capability!r} has no parameter {' or '.join(map(repr, unknown))}", self._known(unknown[0])
+            )
         subject = f"parameter {place!r}" if place else "the parameters"
         raise ParametersInvalid(
             f"{subject} of {self._capability!r}: {error.message}", _hint(parameters, place, error.message)
         )
 
+    def _known(self, unknown: str) -> str:
+        """The names in the schema, and those that are similar to `unknown`."""
+        names = [*json_schema(self._parameters).get("properties", {})]
+        return f"{did_you_mean(unknown, names)}Its parameters: {', '.join(names) or 'none'}."
+
 
 def _hint(parameters: dict[str, Any], place: str, message: str) -> str:
-    if place in parameters and isinstance(parameters[place], str) and "is not of type" in message:
-        return f"Write {place}:=… for a value that is not a string, as JSON."
-    return ""
+    given = parameters.get(place)
+    if not isinstance(given, str) or "is not of type" not in message:
+        return ""
+    try:
+        is_json = not isinstance(jsonio.decode(given.encode()), str)
+    except InvalidJSON:
+        is_json = False
+    example = f"{place}:={given}" if is_json and _SHELL_SAFE.fullmatch(given) else f"{place}:=…"
+    return f"Write {example} for a value that is not a string, as JSON."

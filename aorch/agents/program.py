@@ -93,7 +93,8 @@ class ProgramAgent(Agent):
         return _script_problem(found)
 
     def preview(self, task: AgentTask) -> dict[str, str]:
-        """The command line as a shell would take it, and its standard input if `stdin` is set."""
+        """The command line as a shell would take it, and its standard input if `stdin` is set. Raises ParametersInvalid."""
+        self._require(task["parameters"])
         arguments = [templates.fill_text(argument, task["parameters"]) for argument in self.table.command]
         if self.table.stdin is None:
             return {"command": shlex.join(arguments)}
@@ -103,15 +104,19 @@ class ProgramAgent(Agent):
             "stdin": templates.fill_text(self.table.stdin, task["parameters"], hidden),
         }
 
-    async def execute(self, task: dict[str, Any]) -> dict[str, Any]:
-        """Run the program for `task`."""
-        parameters, template, limit = task["parameters"], self.table.stdin, self.table.max_output_bytes
-        env = self._environment(task["task_id"], task["session_id"])
+    def _require(self, parameters: dict[str, Any]) -> None:
+        """Raise ParametersInvalid, which names the first parameter of the templates that is missing."""
         for name in self._needed:
             if name not in parameters:
                 raise ParametersInvalid(
                     f"parameter {name!r} is missing: the agent's command needs it", f"Add {name}=…."
                 )
+
+    async def execute(self, task: dict[str, Any]) -> dict[str, Any]:
+        """Run the program for `task`."""
+        parameters, template, limit = task["parameters"], self.table.stdin, self.table.max_output_bytes
+        env = self._environment(task["task_id"], task["session_id"])
+        self._require(parameters)
         if missing := [name for name in self._variables if name not in env]:
             raise AgentFailed(f"its stdin refers to {', '.join(missing)}, which is not set")
         arguments = [templates.fill_text(argument, parameters) for argument in self.table.command]

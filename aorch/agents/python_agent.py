@@ -61,7 +61,8 @@ class ClassKind(AgentKind[ClassConfig]):
             agent = load(class_path, arguments, request.folder)
         except (Exception, SystemExit) as error:
             where = f"aorch looks for modules in {request.folder}, then among the installed packages."
-            raise ConfigInvalid(reason(class_path, error), where if isinstance(error, ImportError) else "") from error
+            hint = where if isinstance(error, ImportError) else getattr(error, "hint", "")
+            raise ConfigInvalid(reason(class_path, error), hint) from error
         given = {"arguments": arguments} if arguments else {}
         return agent.agent_id, {"class": class_path, **given, **request.common}
 
@@ -111,7 +112,10 @@ def _made(found: Any, arguments: dict[str, Any]) -> Agent:
         return found(**arguments)
     function = declared(found)
     if function is None and not isinstance(found, ModuleType):
-        raise AorchError("it is not a class that extends aorch.agents.Agent, and not a function with @capability")
+        raise AorchError(
+            "it is not a class that extends aorch.agents.Agent, and not a function with @capability",
+            'Write @capability("NAME") above the function, or let the class extend Agent (docs/agents.md).',
+        )
     if arguments:
         raise AorchError("a function takes no `arguments` from aorch.toml; the tasks have its parameters")
     return agent_of_module(found) if function is None else agent_of_function(function)

@@ -10,6 +10,7 @@ from aorch.agents.registry import Policy, Registry
 from aorch.engine.task import Task
 from aorch.errors import NoAgent, NoAgentAvailable
 from aorch.ledger.contract_metadata import REQUESTED
+from aorch.suggestions import did_you_mean
 
 Choice = tuple[Registered, dict[str, Any]]
 """The chosen agent, and `metadata.routing` of the REQUEST: a code for the reason, and the candidates (if any)."""
@@ -22,8 +23,6 @@ MAX_CANDIDATES = 8
 """Maximum number of candidates in `metadata.routing`."""
 _LOCKED = 1 << 32
 """Added to the running tasks of an agent whose slots are taken, so that every agent with a free slot comes before it."""
-LONGEST_MISSPELT = 100
-"""Maximum length of a name for which similar names are searched: the time grows with the square of the length."""
 
 
 def choose(registry: Registry, task: Task) -> Choice | None:
@@ -128,10 +127,16 @@ async def check_and_choose(registry: Registry, task: Task) -> Choice:
     await registry.refresh(candidates)
     if (chosen := choose(registry, task)) is not None:
         return chosen
-    problems = "; ".join(f"{each.agent.agent_id}: {each.problem() or 'not checked yet'}" for each in candidates)
+    problems = "; ".join(_with_problem(each) for each in candidates)
     raise NoAgentAvailable(
         f"No agent available for capability: {task.capability} ({problems})", "Fix the problem, or try again later."
     )
+
+
+def _with_problem(registered: Registered) -> str:
+    """The agent and its problem, for example `wc: its program 'wc' is not on PATH`."""
+    agent_id, problem = registered.agent.agent_id, registered.problem() or "not checked yet"
+    return problem if problem.startswith(f"{agent_id} (") else f"{agent_id}: {problem}"
 
 
 def choose_other(registry: Registry, task: Task, tried: Container[str]) -> Registered | None:
@@ -254,8 +259,4 @@ def _advice(registry: Registry, capability: str) -> str:
 
 
 def _near(name: str, known: list[str], what: str) -> str:
-    import difflib  # noqa: PLC0415  4 ms, only for a miss
-
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5) if len(name) <= LONGEST_MISSPELT else []
-    meant = f"Did you mean {' or '.join(close)}? " if close else ""
-    return f"{meant}Available {what}: {', '.join(known) or 'none'}."
+    return f"{did_you_mean(name, known)}Available {what}: {', '.join(known) or 'none'}."

@@ -169,7 +169,7 @@ def test_add_with_a_capability_asks_nothing_and_run_reports_an_endpoint_that_is_
     [
         (("--url", "http://127.0.0.1:1"), 2, "the agent needs an ID"),
         (("w", "--url", "http://127.0.0.1:1"), 3, "(http://127.0.0.1:1/capabilities) cannot be reached"),
-        (("w", "--url", "{server}/html"), 10, "Expected `object`, got `null`"),
+        (("w", "--url", "{server}/html"), 10, "which is not JSON"),
         (("w", "--url", "{server}/empty"), 10, "reports no capabilities"),
         (("w", "--url", "{server}/good", "--token-env", "NOT_SET"), 2, "NOT_SET, which is not set"),
         (("w", "--url", "ftp://a"), 2, "agents.w.url is invalid: it does not start with http:// or https://"),

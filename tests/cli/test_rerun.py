@@ -39,6 +39,11 @@ def test_a_dry_run_fails_as_the_run_would(home: Home) -> None:
     assert home.aorch("run", "nothing", "--dry-run").code == 11
     assert home.aorch("run", "count", "text:=1", "--dry-run").code == 2
     assert home.aorch("run", "count", "text=a", "--dry-run", "--detach").code == 2
+    missing = home.aorch("run", "count", "--dry-run")
+    assert (missing.code, missing.err) == (
+        2,
+        "error: parameter 'text' is missing: the agent's command needs it\nhint: Add text=….\n",
+    )
 
 
 def test_a_task_runs_only_on_an_agent_with_the_required_labels(home: Home) -> None:

@@ -72,3 +72,19 @@ def test_an_undeclared_parameter_is_an_error_if_the_schema_forbids_it(home: Home
 def test_a_schema_that_allows_other_names_gives_no_warning(home: Home, parameters: str) -> None:
     home.write("aorch.toml", f'[agents.a]\ncommand = ["true"]\n[agents.a.capabilities.a]\nparameters = {parameters}\n')
     assert home.aorch("run", "a", "other=x").err == ""
+
+
+def test_an_unknown_parameter_of_a_strict_schema_is_an_error_that_names_similar_ones(home: Home) -> None:
+    home.write("aorch.toml", STRICT)
+    failed = home.aorch("run", "work", "txt=x")
+    assert failed.code == 2
+    assert failed.err.startswith(
+        "error: 'work' has no parameter 'txt'\nhint: Did you mean text? Its parameters: text.\n"
+    )
+
+
+def test_a_number_that_was_given_as_text_is_shown_as_json(home: Home) -> None:
+    home.write("aorch.toml", TWO.replace('"string"', '"integer"', 1))
+    for given, example in (("3", "text:=3"), ("three", "text:=…")):
+        failed = home.aorch("run", "work", f"text={given}", "--agent", "first")
+        assert (failed.code, f"hint: Write {example} for a value" in failed.err) == (2, True)
