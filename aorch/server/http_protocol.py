@@ -29,7 +29,7 @@ IDLE_S = 75.0
 LINGER_S = 2.0
 """How long data that a client still sends after the response is read and discarded, so that the client sees the response."""
 STUCK_S = 60.0
-"""How long a client may leave a waiting response unread."""
+"""How long a client may read nothing of a response that waits for it."""
 
 
 def too_many_connections() -> HttpError:
@@ -142,8 +142,9 @@ class Connection(Protocol):
         """The client reads more slowly than the server sends."""
         super().pause_writing()
         if self.transport is not None:
-            self._stuck_timer = asyncio.get_running_loop().call_later(self._stuck_s, self.abort)
-            self._unsent.add(self, self.transport.get_write_buffer_size())
+            unread = self.transport.get_write_buffer_size()
+            self._expect_reading(unread)
+            self._unsent.add(self, unread)
 
     def resume_writing(self) -> None:
         """The client has read most of the waiting data."""
@@ -151,6 +152,17 @@ class Connection(Protocol):
         self._unsent.remove(self)
         if self._stuck_timer is not None:
             self._stuck_timer.cancel()
+
+    def _expect_reading(self, unread: int) -> None:
+        self._stuck_timer = asyncio.get_running_loop().call_later(self._stuck_s, self._abort_if_stuck, unread)
+
+    def _abort_if_stuck(self, unread_before: int) -> None:
+        """Close, unless the client has read something since there were `unread_before` bytes."""
+        unread = self.transport.get_write_buffer_size() if self.transport is not None else 0
+        if unread < unread_before:
+            self._expect_reading(unread)
+        else:
+            self.abort()
 
     def abort(self) -> None:
         """Close at once, because the client does not read its response."""

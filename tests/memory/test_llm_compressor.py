@@ -260,9 +260,9 @@ def test_checking_the_claims_of_ten_thousand_contracts_is_fast(configured: Confi
     contracts = long_session(5000)
     with running(LlmDouble()) as double:
         tracemalloc.start()
-        start = time.monotonic()
+        start = time.process_time()
         block = block_by(configured(double, max_requests=200), contracts)
-        took, (_, peak) = time.monotonic() - start, tracemalloc.get_traced_memory()
+        took, (_, peak) = time.process_time() - start, tracemalloc.get_traced_memory()
         tracemalloc.stop()
     assert block.compressor.name == "llm"
     assert took < 60

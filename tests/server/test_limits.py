@@ -7,19 +7,23 @@ import json
 import re
 import socket
 import time
+from collections.abc import AsyncIterator
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from api import problem
 from homes import Home
 from serving import START_S, Server, serving
 from tokens import bearer, token
-from waiting import WAIT_S, wait_for
+from waiting import WAIT_S, pause, wait_for
 
 from aorch.server.limits import MAX_CALLERS, RateLimit
 from aorch.server.problems import HttpError
 from aorch.server.unsent_responses import UnsentResponses
+
+if TYPE_CHECKING:
+    from aiohttp.typedefs import Handler
 
 TASK = {"capability": "echo", "parameters": {"text": "hi"}, "session_id": "s"}
 
@@ -227,12 +231,34 @@ def test_a_client_that_leaves_during_its_body_writes_nothing(home: Home) -> None
     assert "Traceback" not in server.log
 
 
-async def test_a_connection_that_is_idle_or_reads_nothing_is_closed() -> None:
+@contextlib.asynccontextmanager
+async def answering(handler: "Handler", **limits: float) -> AsyncIterator[int]:
+    """A server in this process that answers GET / by `handler`; yields its port."""
     from aiohttp import web
 
     from aorch.server.access_log import RequestLog
     from aorch.server.connection_limit import ConnectionLimit
     from aorch.server.http_protocol import Connection
+
+    app = web.Application()
+    app.router.add_get("/", handler)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    manager, log, limit = runner.server, RequestLog(as_json=False), ConnectionLimit(60, str)
+    assert manager is not None
+    listener = await asyncio.get_running_loop().create_server(
+        lambda: Connection(manager, app._handle, log, 60, limit, UnsentResponses(), **limits), "127.0.0.1", 0
+    )
+    try:
+        yield listener.sockets[0].getsockname()[1]
+    finally:
+        listener.close()
+        await runner.cleanup()
+        log.flush()
+
+
+async def test_a_connection_that_is_idle_or_reads_nothing_is_closed() -> None:
+    from aiohttp import web
 
     async def much(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
@@ -245,30 +271,39 @@ async def test_a_connection_that_is_idle_or_reads_nothing_is_closed() -> None:
             raise
 
     ended = asyncio.Event()
-    app = web.Application()
-    app.router.add_get("/", much)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    manager, log, limit = runner.server, RequestLog(as_json=False), ConnectionLimit(60, str)
-    assert manager is not None
-    loop = asyncio.get_running_loop()
-    listener = await loop.create_server(
-        lambda: Connection(manager, app._handle, log, 60, limit, UnsentResponses(), idle_s=0.1, stuck_s=0.1),
-        "127.0.0.1",
-        0,
-    )
-    port = listener.sockets[0].getsockname()[1]
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    async with asyncio.timeout(WAIT_S):
-        assert await reader.read() == b""
-    writer.close()
-    with socket.create_connection(("127.0.0.1", port)) as silent:
-        silent.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    async with answering(much, idle_s=0.1, stuck_s=0.1) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
         async with asyncio.timeout(WAIT_S):
-            await ended.wait()
-    listener.close()
-    await runner.cleanup()
-    log.flush()
+            assert await reader.read() == b""
+        writer.close()
+        with socket.create_connection(("127.0.0.1", port)) as silent:
+            silent.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            async with asyncio.timeout(WAIT_S):
+                await ended.wait()
+
+
+@pytest.mark.torture
+async def test_a_client_that_reads_slowly_gets_its_whole_response() -> None:
+    from aiohttp import web
+
+    async def much(request: web.Request) -> web.StreamResponse:
+        return web.Response(body=b"x" * size)
+
+    def read_slowly(port: int) -> int:
+        """Read for longer than a client may read nothing; returns how much there was to read."""
+        with socket.create_connection(("127.0.0.1", port)) as slow:
+            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+            slow.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            taken, begun = 0, time.monotonic()
+            while piece := slow.recv(65536):
+                taken += len(piece)
+                if time.monotonic() - begun < 3 * stuck_s:
+                    pause(0.02)
+        return taken
+
+    size, stuck_s = 64_000_000, 2.0
+    async with answering(much, stuck_s=stuck_s) as port:
+        assert await asyncio.to_thread(read_slowly, port) > size
 
 
 def test_a_client_that_reads_no_response_gets_no_further_ones(home: Home) -> None:
