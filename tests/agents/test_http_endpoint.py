@@ -204,21 +204,16 @@ async def test_an_endpoint_that_is_killed_in_the_middle_of_a_task_is_lost_and_th
 ) -> None:
     with endpoint() as server:
         orchestrator.register_agent(agent(f"{server.url}/hang", health=True))
+        await until_status(orchestrator, "available")  # on a busy machine, its first check can take too long
         running = asyncio.create_task(orchestrator.perform(Task("work", session_id="s")))
         await until_asked(server, "/hang/execute")
         server.kill()
         assert (await running).failure is AgentLost
-        async with asyncio.timeout(WAIT_S):
-            while orchestrator.list_agents()[-1]["status"] != "offline":
-                orchestrator.registry.refresh_soon()
-                await asyncio.sleep(0.02)
+        await until_status(orchestrator, "offline")
     again = await orchestrator.perform(Task("work", session_id="s"))
     assert "cannot be reached" in (again.error or "")
     with endpoint(port=server.port):
-        async with asyncio.timeout(WAIT_S):
-            while orchestrator.list_agents()[-1]["status"] != "available":
-                orchestrator.registry.refresh_soon()
-                await asyncio.sleep(0.02)
+        await until_status(orchestrator, "available")
         assert (await orchestrator.perform(Task("work", session_id="s", timeout_s=0.1))).failure is AgentTimedOut
 
 
@@ -235,6 +230,14 @@ async def test_connections_are_kept_and_one_agent_works_in_several_event_loops(s
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     loop.close()
+
+
+async def until_status(orchestrator: Orchestrator, status: str) -> None:
+    """Check the agent until it has that status."""
+    async with asyncio.timeout(WAIT_S):
+        await orchestrator.registry.refresh(max_age_s=0)
+        while orchestrator.list_agents()[-1]["status"] != status:
+            await orchestrator.registry.refresh(max_age_s=0)
 
 
 async def until_asked(server: Endpoint, path: str) -> None:
