@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
+from datetime import UTC, datetime, timedelta
 
 from aorch.agents.base import AgentCapability
 from aorch.agents.registered import Registered
 from aorch.agents.registry import Registry
 from aorch.backoff import Backoff
-from aorch.clock import now
+from aorch.clock import now, rfc3339
 from aorch.engine.cancellation import CancellationWatcher
 from aorch.engine.delegation import reject_deadlock
 from aorch.engine.exchange import cancelled_before_call, document_of
@@ -25,13 +26,17 @@ from aorch.errors import (
 )
 from aorch.ledger.attempt import Attempt
 from aorch.ledger.ledger import Ledger
-from aorch.ledger.record import Record
+from aorch.ledger.record import Record, text_in
 
 RETRIED = frozenset[type[AorchError]]((AgentUnreachable, AgentBusy, AgentLost))
 """The failures after which another attempt may be safe."""
 LONGEST_PAUSE_S = 60.0
 """Maximum pause between attempts, if the agent does not ask for a longer one."""
 JITTER = (0.8, 1.2)
+LONGEST_WAIT_S = 30 * 86400.0
+"""A queued task is not queued again if its agent is busy for longer."""
+MOST_ATTEMPTS = 100
+"""Maximum number of attempts at a queued task, after which it is not queued again."""
 MOST_SHOWN = 8
 """Maximum number of attempts in the metadata of a RESPONSE; the table `attempts` has all of them."""
 
@@ -39,14 +44,24 @@ MOST_SHOWN = 8
 class Attempts:
     """The attempts at `task`, of which the one by `registered` has failed: that attribute is the agent of the latest one.
 
-    All attempts share `invocation` and the time of the task.
+    All attempts share `invocation` and the time of the task. `earlier` is the number of attempts before a queued task was queued
+    again, and `started_at` the start of the one that has failed.
     """
 
-    def __init__(self, task: Task, request: Record, registered: Registered, invocation: Invocation) -> None:
+    def __init__(
+        self,
+        task: Task,
+        request: Record,
+        registered: Registered,
+        invocation: Invocation,
+        *,
+        earlier: int = 0,
+        started_at: str = "",
+    ) -> None:
         self.registered, self._invocation = registered, invocation
         self._task, self._request, self._ends_at = task, request, invocation.ends_at
         self._ended: list[Attempt] = []
-        self._started_at = request.created_at
+        self._earlier, self._started_at = earlier, started_at or request.created_at
 
     async def proceed(
         self, outcome: Outcome, registry: Registry, ledger: Ledger, watcher: CancellationWatcher
@@ -63,15 +78,42 @@ class Attempts:
                 break
             outcome = await self._call(watcher)
             outcome.delivered = delivered = _combined(delivered, outcome.delivered)
-        if not self._ended:
+        if not (self._ended or self._earlier):
             return cancelled or outcome
         ended = [*self._ended, self._attempt(outcome)]
         with contextlib.suppress(LedgerError):  # the RESPONSE says the same
             await ledger.write_attempts(ended[-1])
         shown = [{"agent_id": each.agent_id, "code": each.code} for each in ended[-MOST_SHOWN:]]
         last = cancelled or outcome
-        last.details = {**last.details, "attempts": len(ended), "tried": shown}
+        last.details = {**last.details, "attempts": self.count, "tried": shown}
         return last
+
+    @property
+    def count(self) -> int:
+        """The number of attempts in all."""
+        return self._earlier + len(self._ended) + 1
+
+    async def postponed_until(self, outcome: Outcome, ledger: Ledger) -> str | None:
+        """When a queued task whose agent is busy can be tried again (RFC 3339), and record the last attempt. None: never, because
+        its time or MOST_ATTEMPTS ends before, or it must not be tried again after `outcome`.
+        """
+        if (
+            outcome.failure is not AgentBusy
+            or AgentBusy.code in self._capability.retry.never
+            or self.count >= MOST_ATTEMPTS
+        ):
+            return None
+        backoff = Backoff(max(1.0, self._capability.retry.backoff_s), LONGEST_PAUSE_S, JITTER)
+        pause_s = backoff.pause_s(self.count) if outcome.retry_after_s is None else max(1.0, outcome.retry_after_s)
+        if pause_s > LONGEST_WAIT_S:
+            return None
+        due_at = rfc3339(datetime.now(UTC) + timedelta(seconds=pause_s))
+        expires_at = text_in(self._task.queue, "expires_at")
+        if expires_at is not None and due_at >= expires_at:
+            return None
+        with contextlib.suppress(LedgerError):  # it is tried again all the same
+            await ledger.write_attempts(self._attempt(outcome))
+        return due_at
 
     @property
     def _capability(self) -> AgentCapability:
@@ -123,7 +165,7 @@ class Attempts:
     async def _begin(self, failed: Outcome, registered: Registered, ledger: Ledger) -> bool:
         """Commit how the last attempt failed and that `registered` makes the next one. False: the ledger does not accept it."""
         ended, moment = self._attempt(failed), now()
-        number = len(self._ended) + 2
+        number = self.count + 1
         begun = Attempt(self._request.contract_id, number, registered.agent.agent_id, moment)
         try:
             await ledger.write_attempts(ended, begun)
@@ -137,7 +179,7 @@ class Attempts:
     def _attempt(self, outcome: Outcome) -> Attempt:
         """The latest attempt, which has ended with `outcome`."""
         code = outcome.failure.code if outcome.failure is not None else None
-        agent_id, number = self.registered.agent.agent_id, len(self._ended) + 1
+        agent_id, number = self.registered.agent.agent_id, self.count
         return Attempt(self._request.contract_id, number, agent_id, self._started_at, now(), code, outcome.error)
 
     async def _call(self, watcher: CancellationWatcher) -> Outcome:

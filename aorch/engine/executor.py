@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from aorch.agents.registered import Registered
 from aorch.agents.registry import Registry
 from aorch.agents.slots import Slots
+from aorch.clock import now
 from aorch.engine.agent_log import StartWarnings
 from aorch.engine.attempts import RETRIED, Attempts
 from aorch.engine.cancellation import CancellationWatcher
@@ -58,6 +59,14 @@ CANCELLED_PATIENCE_S = 0.3
 """How long a cancelled caller waits for the ledger to accept the RESPONSE."""
 START_AGAIN_S = 0.2
 """Pause between attempts to start a program while descriptors, processes or memory run out."""
+
+
+class Postponed(NoAgentAvailable):
+    """The agent of a queued task is busy. The task is queued again, for `due_at` (RFC 3339)."""
+
+    def __init__(self, due_at: str) -> None:
+        super().__init__(f"its agent is busy until {due_at}")
+        self.due_at = due_at
 
 
 class _LoopState(NamedTuple):
@@ -277,19 +286,21 @@ class TaskExecutor:
                 lack = error
         return outcome_of(lack, delivered=False)
 
-    async def execute_claimed(self, task: Task, request: Record) -> Record:
-        """Execute `task`, whose REQUEST was claimed from the queue. Returns its RESPONSE, for `save_response`.
+    async def execute_claimed(self, task: Task, request: Record, earlier: int = 0) -> Record:
+        """Execute `task`, whose REQUEST was claimed from the queue after `earlier` attempts. Returns its RESPONSE, for
+        `save_response`.
 
         If the caller is cancelled, the REQUEST is queued again if that is safe, otherwise answered as `interrupted`. Raises
-        NoAgentAvailable, after it was queued again, if its agent no longer works.
+        NoAgentAvailable, after it was queued again, if its agent no longer works, and Postponed if its agent is busy.
         """
         started, registered = time.perf_counter(), None
         try:
             registered, _ = choose(self.registry, task) or await check_and_choose(self.registry, task)
             registered.check(task.capability, task.parameters)
-            registered, outcome = await self._run_claimed(task, request, registered)
-        except NoAgentAvailable:
-            await _retried(lambda: self.ledger.give_back(request.contract_id, called=False))
+            registered, outcome = await self._run_claimed(task, request, registered, earlier)
+        except NoAgentAvailable as lack:
+            due_at = lack.due_at if isinstance(lack, Postponed) else None
+            await _retried(lambda: self.ledger.give_back(request.contract_id, called=False, due_at=due_at))
             raise
         except AorchError as refusal:
             return response_of(request, None, outcome_of(refusal, delivered=False), started)
@@ -307,10 +318,13 @@ class TaskExecutor:
                 report(unsaved)
                 await asyncio.shield(unsaved.saving)
 
-    async def _run_claimed(self, task: Task, request: Record, registered: Registered) -> tuple[Registered, Outcome]:
+    async def _run_claimed(
+        self, task: Task, request: Record, registered: Registered, earlier: int
+    ) -> tuple[Registered, Outcome]:
         request_id, watcher = request.contract_id, self.watcher
         limit_s = task.timeout_s or registered.agent.timeout_s or self.timeout_s
         invocation = Invocation(self, registered.agent, request_id)
+        started_at = now()
         try:
             try:
                 cancelled_by = await watcher.take_slot(request_id, registered, limit_s, task.capability)
@@ -322,8 +336,12 @@ class TaskExecutor:
                 outcome = await invoke(invocation, document_of(task, request), limit_s, watcher)
             finally:
                 invocation.when_done(registered.release)
-            if outcome.failure in RETRIED:
-                return await self._retry(task, request, registered, invocation, outcome)
+            if outcome.failure in RETRIED or earlier:
+                attempts = Attempts(task, request, registered, invocation, earlier=earlier, started_at=started_at)
+                outcome = await attempts.proceed(outcome, self.registry, self.ledger, watcher)
+                if (due_at := await attempts.postponed_until(outcome, self.ledger)) is not None:
+                    raise Postponed(due_at)
+                return attempts.registered, outcome
             return registered, outcome
         except asyncio.CancelledError:
             # if the ledger does not accept it now, the next process that opens it does the same

@@ -188,13 +188,13 @@ class Ledger:
         """
         return await self._writer.work(lambda connection: task_queue.cancel(connection, request_id, by))
 
-    async def give_back(self, request_id: str, *, called: bool) -> None:
+    async def give_back(self, request_id: str, *, called: bool, due_at: str | None = None) -> None:
         """Queue a claimed REQUEST again if that is safe; otherwise answer it with `interrupted`.
 
-        It is safe if its agent was not `called`, or if its capability is idempotent.
+        It is safe if its agent was not `called`, or if its capability is idempotent. With `due_at` it waits until then.
         """
         await self._writer.work(
-            lambda connection: task_queue.release_or_interrupt(connection, request_id, called=called)
+            lambda connection: task_queue.release_or_interrupt(connection, request_id, called=called, due_at=due_at)
         )
 
     async def recover_lost(self) -> None:
@@ -265,9 +265,9 @@ class Ledger:
 
     # Reads that writing depends on
 
-    def attempts(self, request_id: str) -> list[Attempt]:
-        """The attempts of that REQUEST, in order. Empty if it needed only one."""
-        return [Attempt(*row) for row in self._read(statements.ATTEMPTS_OF, jsonio.encode([request_id]))]
+    def attempts(self, *request_ids: str) -> list[Attempt]:
+        """The attempts of these REQUESTs, each in order. None for one that needed only one."""
+        return [Attempt(*row) for row in self._read(statements.ATTEMPTS_OF, jsonio.encode(request_ids))]
 
     def ancestors(self, contract_id: str) -> list[tuple[str, str]]:
         """(contract_id, capability) of that REQUEST and its ancestors, up to the root. Empty for a RESPONSE.

@@ -140,10 +140,13 @@ def release_or_interrupt_all(connection: Connection, owner_id: str) -> None:
         release_or_interrupt(connection, request_id)
 
 
-def release_or_interrupt(connection: Connection, request_id: str, *, called: bool = True) -> None:
+def release_or_interrupt(
+    connection: Connection, request_id: str, *, called: bool = True, due_at: str | None = None
+) -> None:
     """Queue a claimed REQUEST again if that is safe, and end it as `interrupted` if it is not.
 
-    It is safe if the agent was not `called`, or if the capability is idempotent.
+    It is safe if the agent was not `called`, or if the capability is idempotent. With `due_at` (RFC 3339) it is queued for that
+    time.
     """
     found = connection.execute(statements.CLAIMED_STATE, (request_id,)).fetchone()
     if found is None:  # it has a RESPONSE
@@ -151,12 +154,16 @@ def release_or_interrupt(connection: Connection, request_id: str, *, called: boo
     connection.execute(statements.DELETE_PROGRESS, (request_id,))
     position, attempts, cancelled_by, was_queued = found
     request = _row(connection, position)
-    may_retry = (attempts or 0) < MAX_ATTEMPTS and queue_options(request).get("idempotent") is True
+    options = queue_options(request)
+    may_retry = (attempts or 0) < MAX_ATTEMPTS and options.get("idempotent") is True
     if cancelled_by is not None:
         write_failure(connection, request, CANCELLED, f"cancelled by {cancelled_by}", AgentCancelled)
     elif was_queued and (may_retry or not called):
         agent_id = requested_agent(jsonio.decode(request.metadata), request.to_agent)
-        connection.execute(statements.REQUEUE, (int(not called), agent_id, request_id))
+        if due_at is None:
+            connection.execute(statements.REQUEUE, (int(not called), agent_id, request_id))
+        else:
+            connection.execute(statements.POSTPONE, (agent_id, due_at, options.get("expires_at"), request_id))
     else:
         event = "was called" if request.status == PENDING else "answered"
         reason = f"interrupted: the process that ran this ended before {request.to_agent or 'an agent'} {event}"

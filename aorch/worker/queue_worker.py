@@ -1,7 +1,9 @@
 """The queue worker: claims queued tasks and executes them."""
 
 import asyncio
+import contextlib
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -153,14 +155,23 @@ class QueueWorker:
                 return 0
             free = min(self._parallel - self._slots_taken, 2 * self._parallel - len(self._running))
             claimed = await self._ledger.claim(list(self._capacities(free)), free, lambda: not self._stopping)
+            earlier = self._earlier(claimed)
             for request in claimed:
-                task = asyncio.create_task(self._execute(request))
+                task = asyncio.create_task(self._execute(request, earlier[request.contract_id]))
                 self._running.add(task)
                 self._slots_taken += 1
                 task.add_done_callback(self._ended)
             if claimed:
                 await asyncio.sleep(0)  # these tasks occupy slots of their agents
         return len(claimed)
+
+    def _earlier(self, claimed: list[Record]) -> "Counter[str]":
+        """The number of attempts before each of these was queued again."""
+        found: Counter[str] = Counter()
+        if claimed:
+            with contextlib.suppress(LedgerError):  # they start all the same
+                found.update(each.request_id for each in self._ledger.attempts(*(each.contract_id for each in claimed)))
+        return found
 
     def _capacities(self, free: int) -> Iterator[Capacity]:
         for name, able in self._able.items():
@@ -169,7 +180,7 @@ class QueueWorker:
                 running = {each.agent.agent_id: each.running for each in able}
                 yield Capacity(name, min(free, sum(of_agents.values())), of_agents, running)
 
-    async def _execute(self, request: Record) -> None:
+    async def _execute(self, request: Record, earlier: int) -> None:
         """Execute a claimed task.
 
         Its slot is freed before its RESPONSE is committed, so that the next claim joins the same commit.
@@ -178,7 +189,7 @@ class QueueWorker:
         try:
             task = task_of(request)
             webhook = "webhook" in task.queue
-            response = await self._executor.execute_claimed(task, request)
+            response = await self._executor.execute_claimed(task, request, earlier)
         except NoAgentAvailable as lack:  # the agent stopped working after its last check; the task is queued again
             self._checked_at = float("-inf")
             if isinstance(lack, AgentNotStarted):

@@ -152,6 +152,17 @@ def test_a_requeued_request_goes_first_and_keeps_its_attempts(ledger: sqlite3.Co
     assert ledger.execute(statements.CLAIMED_STATE, ("A",)).fetchone() is None
 
 
+def test_a_postponed_request_waits_for_its_time_and_the_attempt_does_not_count(ledger: sqlite3.Connection) -> None:
+    enqueue(ledger, "A")
+    claim(ledger, "A")
+    due_at, expires_at = "2026-02-02T00:00:00.000Z", "2026-02-09T00:00:00.000Z"
+    ledger.execute(statements.POSTPONE, ("agent", due_at, expires_at, "A"))
+    columns = "status, claimed_by, attempts, to_agent, turn, due_at, expires_at"
+    found = ledger.execute(f"SELECT {columns} FROM contracts").fetchone()
+    assert found == ("pending", None, 0, "agent", None, due_at, expires_at)
+    assert ledger.execute(statements.NEXT_QUEUE_TIME).fetchone() == (due_at,)
+
+
 def test_the_owner_finds_a_cancellation_and_the_first_one_is_kept(ledger: sqlite3.Connection) -> None:
     """While the owner holds the claim."""
     ledger.executemany(

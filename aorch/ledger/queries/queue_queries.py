@@ -131,6 +131,20 @@ REQUEUE = (
 )
 """Queues a claimed REQUEST again, at the head of its priority."""
 
+POSTPONE = (
+    update(contracts)
+    .where(c.contract_id == bindparam("request_id"))
+    .ordered_values(
+        (c.status, PENDING),
+        (c.claimed_by, null()),
+        (c.attempts, c.attempts - 1),
+        (c.to_agent, bindparam("agent_id")),
+        (c.due_at, bindparam("again_at")),
+        (c.expires_at, bindparam("ends_at")),
+    )
+)
+"""Queues a claimed REQUEST again for a later time. The attempt does not count, because the agent did nothing."""
+
 REQUEST_CANCELLATION = (
     update(contracts)
     .where(c.contract_id == bindparam("request_id"), c.cancelled_by.is_(None))

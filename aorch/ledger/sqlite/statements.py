@@ -682,6 +682,12 @@ WHERE queue_clock.priority = contracts.priority) WHERE contracts.contract_id = ?
 """
 """Parameters: uncounted_attempts, agent_id, request_id."""
 
+POSTPONE = """\
+UPDATE contracts SET status='pending', claimed_by=NULL, attempts=(contracts.attempts - 1),
+    to_agent=?, due_at=?, expires_at=? WHERE contracts.contract_id = ?
+"""
+"""Parameters: agent_id, again_at, ends_at, request_id."""
+
 REQUEST_CANCELLATION = """\
 UPDATE contracts SET cancelled_by=? WHERE contracts.contract_id = ? AND contracts.cancelled_by IS
     NULL
