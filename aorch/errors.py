@@ -179,7 +179,7 @@ class AgentBusy(AgentFailed):
     """The agent rejected the task because it is busy or its rate limit is reached, and did nothing; or it was not called,
     because it runs as many tasks as it may.
 
-    `retry_after_s`: when it can be called again (seconds from now), if the agent said so.
+    `retry_after_s`: when it can be called again (seconds from now), if the agent said so. The default hint names it.
     """
 
     code, exit_code, http_status = "agent_busy", 11, 503
@@ -187,7 +187,8 @@ class AgentBusy(AgentFailed):
     def __init__(
         self, message: str, hint: str = "", *, retry_after_s: float | None = None, delivered: bool = True
     ) -> None:
-        super().__init__(message, hint, delivered=delivered, retry_safe=True)
+        when = f"in {retry_after_s:,.0f} s" if retry_after_s and retry_after_s >= 1 else "later"
+        super().__init__(message, hint or f"Try again {when}.", delivered=delivered, retry_safe=True)
         self.retry_after_s = retry_after_s
 
 

@@ -159,7 +159,7 @@ def _rejection(endpoint: Endpoint, url: str, response: aiohttp.ClientResponse, b
     message = f"{_named(endpoint, url)} answered {status}{f': {said}' if said else f' ({_phrase(status)})'}"
     if status in (429, 503):
         after = response.headers.get("Retry-After")
-        return AgentBusy(message, "Try again later.", retry_after_s=None if after is None else retry_after_s(after))
+        return AgentBusy(message, retry_after_s=None if after is None else retry_after_s(after))
     if status in (502, 504):
         return AgentLost(message, "The task may have been executed.")
     if status in (401, 403):
@@ -167,7 +167,8 @@ def _rejection(endpoint: Endpoint, url: str, response: aiohttp.ClientResponse, b
     if status // 100 == 3:
         where = shown(response.headers.get("Location", "").encode("utf-8", "surrogateescape"))
         return AgentFailed(
-            f"{message}; redirects are not followed", f"Set url of the agent to the new address: {where}."
+            f"{message}; redirects are not followed",
+            f"Set url of the agent to the new address: {where.removesuffix('/execute')}",
         )
     return AgentFailed(message)
 

@@ -97,7 +97,7 @@ def requested(request: "AddRequest") -> "AgentKind[Any]":
         found = [kind for kind in found if kind.takes_words or kind.key in request.options]
     if len(found) == 1:
         return found[0]
-    examples = "Examples: " + "; ".join(f"`{kind.example}`" for kind in kinds)
+    examples = "\n".join(["Examples:", *(f"  {kind.example}" for kind in kinds)])
     if found:
         raise UsageError(f"an agent cannot be both {' and '.join(kind.title for kind in found)}", examples)
     raise UsageError("the command line does not select the kind of agent to add", examples)

@@ -112,7 +112,7 @@ class McpAgent(RefreshableAgent):
         if self._server is None:
             return self._fault
         if importlib.util.find_spec("mcp") is None:
-            return f"the package mcp is not installed; {INSTALL_HINT}"
+            return f"the package mcp is not installed. {INSTALL_HINT}"
         return self._server.problem()
 
     async def open(self) -> None:

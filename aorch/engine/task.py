@@ -14,6 +14,7 @@ from aorch.ledger.record import ORCHESTRATOR, number_in, text_in
 from aorch.ledger.task_keys import TaskKey
 
 _ERRORS = by_code()
+_GENERATED, _ULID = "session_", 26
 
 LONGEST_SESSION_ID = 255
 """Maximum length of the session id of a new task."""
@@ -237,7 +238,12 @@ def named_session(session_id: str) -> str:
 
 def new_session_id() -> str:
     """A new session id for a task without one."""
-    return f"session_{new_id()}"
+    return f"{_GENERATED}{new_id()}"
+
+
+def is_generated(session_id: str) -> bool:
+    """Whether `session_id` has the form of `new_session_id`."""
+    return session_id.startswith(_GENERATED) and len(session_id) == len(_GENERATED) + _ULID
 
 
 def _check_objects(**values: object) -> None:

@@ -117,6 +117,13 @@ async def test_a_busy_endpoint_says_when_it_can_be_called_again(server: Endpoint
     with pytest.raises(AgentBusy) as raised:
         await executed(f"{server.url}/{path}")
     assert raised.value.retry_after_s == after_s
+    assert raised.value.hint == ("Try again in 7 s." if after_s else "Try again later.")
+
+
+async def test_the_hint_of_a_redirect_is_an_address_for_aorch_toml(server: Endpoint) -> None:
+    with pytest.raises(AgentFailed) as raised:
+        await executed(f"{server.url}/moved")
+    assert raised.value.hint == "Set url of the agent to the new address: http://127.0.0.1:9"
 
 
 @pytest.mark.parametrize(

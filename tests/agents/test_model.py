@@ -190,7 +190,7 @@ async def test_each_failure_has_its_own_error_and_keeps_what_came_before_it(api:
     with running(ModelDouble(Rejects(429, headers={"Retry-After": "7"}))) as double:
         busy = await failure_of(agent_at(url_of(double, api), api))
     assert isinstance(busy, AgentBusy)
-    assert busy.retry_after_s == 7
+    assert (busy.retry_after_s, busy.hint) == (7, "Try again in 7 s.")
     for url, reason in (
         (url_of(double, api), "Connection refused"),
         ("http://no.invalid", "cannot reach test-model-1"),

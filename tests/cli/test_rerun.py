@@ -53,6 +53,7 @@ def test_a_task_runs_only_on_an_agent_with_the_required_labels(home: Home) -> No
     assert refused.code == 11
     assert "no agent with the capability 'count' has the labels site=paris" in refused.err
     assert home.aorch("run", "count", "text=abc", "--require", "site").code == 2
+    assert "\nlabels: site=berlin\n" in home.aorch("agents", "show", "berlin").out
     lines = '{"parameters": {"text": "abcd"}, "require": {"site": "berlin"}}\n{"parameters": {"text": "a b"}}\n'
     done = home.aorch("run", "count", "--batch", "-", "--ordered", stdin=lines)
     assert done.code == 0

@@ -100,6 +100,8 @@ def test_a_terminal_shows_agent_duration_and_contract(home: Home) -> None:
     said = plain(at_terminal(home, "run", "echo", "text=hi", "--session", "s1"))
     assert "Echo: hi" in said
     assert re.search(r"agent_example_001 · \d+ ms · contract [0-9A-Z]{26} · session s1", said)
+    unnamed = plain(at_terminal(home, "run", "echo", "text=hi"))
+    assert re.search(r"agent_example_001 · \d+ ms · contract [0-9A-Z]{26}\r?\n", unnamed)
 
 
 @pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=["NO_COLOR", "TERM=dumb"])

@@ -193,6 +193,7 @@ async def test_the_attempts_are_shown_with_the_exchange(home: Home) -> None:
     shown = home.aorch("contracts", "show", answer.contract_id)
     assert "2 attempts" in shown.out
     assert "first  agent_unreachable" in shown.out
+    assert '"tried"' not in shown.out
     attempts = home.aorch("contracts", "show", answer.contract_id, "--json").json["attempts"]
     assert [(each["number"], each["agent_id"], each["code"]) for each in attempts] == [
         (1, "first", "agent_unreachable"),

@@ -378,6 +378,10 @@ def _described(agent: dict[str, Any]) -> list[str]:
         f"{agent['agent_id']}  {agent['name']}",
         f"{agent['kind']}, {agent['status']}: {agent['description']}",
     ]
+    if agent["version"]:
+        lines.append(f"version: {agent['version']}")
+    if agent["labels"]:
+        lines.append(f"labels: {', '.join(f'{name}={value}' for name, value in agent['labels'].items())}")
     if agent["env"]:
         lines.append(f"environment variables: {', '.join(agent['env'])}")
     if agent["owner"] is not None:

@@ -3,13 +3,14 @@
 import asyncio
 import contextlib
 import signal
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from aorch.cli.options import CREATES_NEW, LedgerOption, warn_of_missing
 from aorch.cli.shell_completion import complete_capabilities
-from aorch.cli.streams import set_aside, standard_input, standard_output
+from aorch.cli.streams import is_terminal, set_aside, standard_input, standard_output
 from aorch.process.signals import cancel_on_signals, set_handler
 
 if TYPE_CHECKING:
@@ -54,11 +55,16 @@ def mcp(
 
 async def _serve(config: "Config", only: list[str]) -> None:
     from aorch.cli.interrupts import end_now_if_work_remains
+    from aorch.cli.render.console import note
     from aorch.errors import ServiceUnreachable
     from aorch.logs import LineHandler
     from aorch.mcp_server.standard_streams import Lines, Output
     from aorch.orchestrator import Orchestrator
 
+    if is_terminal(sys.stdin):
+        note(
+            "aorch mcp waits for an MCP host on standard input (docs/mcp.md shows how to add it to one); Ctrl-C ends it"
+        )
     set_aside()  # nothing but the protocol goes to standard output
     log = LineHandler()
     log.attach()

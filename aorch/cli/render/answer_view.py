@@ -28,9 +28,15 @@ def show_answer(answer: "Answer", as_json: bool) -> int:
     if answer.failure is not None:
         complain(answer.failure(answer.error or "", answer.hint))
     if sys.stderr.isatty():
-        program = f" · exit code {answer.exit_code}" if answer.exit_code else ""
-        note(
-            f"{answer.agent_id or 'no agent'} · {answer.duration_ms:.0f} ms{program} · contract {answer.contract_id}"
-            f" · session {answer.session_id}"
-        )
+        note(_summary(answer))
     return answer.failure.exit_code if answer.failure else 0
+
+
+def _summary(answer: "Answer") -> str:
+    """The agent, the duration, the contract and the session, unless aorch generated that for this task only."""
+    from aorch.engine.task import is_generated
+
+    program = f" · exit code {answer.exit_code}" if answer.exit_code else ""
+    session = "" if is_generated(answer.session_id) else f" · session {answer.session_id}"
+    took = f"{answer.duration_ms:.0f} ms" if answer.duration_ms < 10_000 else f"{answer.duration_ms / 1000:.1f} s"
+    return f"{answer.agent_id or 'no agent'} · {took}{program} · contract {answer.contract_id}{session}"

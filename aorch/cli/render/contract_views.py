@@ -70,7 +70,9 @@ def show_line(contract: "Record") -> None:
 
 def exchange_text(exchange: "Exchange", indent: str = "") -> str:
     """The lines of an exchange; delegated exchanges are indented below it."""
-    parts = ["\n".join(_described(each, indent)) for each in (exchange.request, exchange.response) if each is not None]
+    both = (exchange.request, exchange.response)
+    listed = ("attempts", "tried") if exchange.attempts else ()
+    parts = ["\n".join(_described(each, indent, listed)) for each in both if each is not None]
     if exchange.request is not None and exchange.response is None:
         parts.append(f"{indent}no RESPONSE yet")
     if exchange.attempts:
@@ -111,8 +113,10 @@ def _content(contract: "Record") -> str:
     return jsonio.encode(jsonio.decode(contract.payload)) if contract.contract_type == "REQUEST" else ""
 
 
-def _described(contract: "Record", indent: str) -> Iterator[str]:
+def _described(contract: "Record", indent: str, without: tuple[str, ...] = ()) -> Iterator[str]:
+    """The lines of a contract, whose metadata is shown without the keys in `without`."""
     form = contract.as_dict()
+    form["metadata"] = {key: value for key, value in form["metadata"].items() if key not in without}
     yield indent + printable(f"{contract.contract_type} {contract.contract_id}  {contract.status}")
     for label, name in (
         ("session", "session_id"),
