@@ -4,6 +4,7 @@ import msgspec
 
 from aorch import logs
 from aorch.agents.base import AgentState, AgentStatus
+from aorch.agents.http_endpoint import HttpAgent
 from aorch.agents.registered import Lease, Registered
 from aorch.agents.registered_endpoint import RegisteredEndpoint, decode
 from aorch.agents.registry import Registry
@@ -46,7 +47,8 @@ class RegisteredAgents:
         registered = self._registry.find(row.agent_id)
         if row.fingerprint is not None and (registered is None or registered.lease is not None):
             registered = self._leased(row, before, registered)
-        if registered is None or registered.agent.discovers:
+        is_configured = registered is not None and registered.lease is None and row.fingerprint is not None
+        if registered is None or is_configured or registered.agent.kind != HttpAgent.kind or registered.agent.discovers:
             return
         status = registered.state and registered.state.status
         if registered.lease is not None and row.has_ended(moment):

@@ -160,3 +160,23 @@ def test_a_draining_agent_gets_no_tasks_until_it_registers_again(own_home: Home,
         server.post(REGISTER, json=worker(f"{remote.url}/fine"))
         assert server.post("/v1/agents/worker/check").json()["status"] == "available"
         assert ask(server, "work").status_code == 200
+
+
+def test_the_configuration_takes_its_ids_and_capabilities_back(own_home: Home, remote: Endpoint) -> None:
+    with serving(own_home) as server:
+        for agent_id, capability in (("worker", "work"), ("other", "work"), ("third", "play")):
+            agent = worker(f"{remote.url}/fine", agent_id, capabilities=[{"name": capability}])
+            assert server.post(REGISTER, json=agent).status_code == 201
+        server.post("/v1/agents/worker/drain")
+    own_home.write("aorch.toml", '[agents.worker]\ncommand = ["cat"]\ncapabilities.work = {}\n')
+    agents = {each["agent_id"]: each for each in own_home.aorch("agents", "list", "--json").json["agents"]}
+    assert (agents["worker"]["kind"], agents["worker"]["status"], agents["worker"]["owner"]) == (
+        "command",
+        "available",
+        None,
+    )
+    assert agents["other"]["capabilities"] == []
+    assert [each["name"] for each in agents["third"]["capabilities"]] == ["play"]
+    assert own_home.aorch("run", "work", "--json").json["agent_id"] == "worker"
+    shown = own_home.aorch("agents", "show", "third").out
+    assert "registered by a client without a token until it is deregistered" in shown
