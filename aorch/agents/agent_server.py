@@ -3,12 +3,13 @@
 import asyncio
 import hmac
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
+from yarl import URL
 
 from aorch import jsonio
 from aorch.agents.agent_registration import Registration
@@ -16,6 +17,7 @@ from aorch.agents.agent_runs import AgentRuns, Run
 from aorch.agents.base import Agent, AgentState, AgentStatus
 from aorch.agents.failure import described
 from aorch.agents.function import as_agent
+from aorch.agents.signatures import BadSignature, verifier_of
 from aorch.config import environment
 from aorch.errors import AgentBusy, AorchError, Forbidden, InvalidJSON, NotAuthorised, UsageError
 from aorch.ids import new_id
@@ -38,6 +40,7 @@ def serve(
     host: str = "127.0.0.1",
     *,
     token_env: str = "",
+    verify: Mapping[str, str] | None = None,
     register: str | None = None,
     register_token_env: str = "",
     endpoint: str = "",
@@ -50,7 +53,9 @@ def serve(
 
     It answers `POST /execute`, `GET /health` and `GET /capabilities`. `port` 0 is a free port; the address is printed on
     standard error. `token_env` names the environment variable with the bearer token that callers must send (except to
-    `/health`). A `host` other than this machine needs one, unless `insecure` is set. Bodies have at most `max_body_bytes`.
+    `/health`). `verify` has the keys of `sign` of an agent in aorch.toml: each task must be signed with that key, for the address
+    `endpoint` if a proxy is in front. A `host` other than this machine needs one of both, unless `insecure` is set. Bodies
+    have at most `max_body_bytes`.
 
     `register` is the URL of an `aorch serve` at which the agent registers itself as `endpoint` (default: its own address), and
     deregisters at the end; `register_token_env` names the variable with the token for that. If the agent needs a token
@@ -59,11 +64,13 @@ def serve(
     At the end, running tasks have `grace_s` seconds to finish; a second signal cancels them at once. Raises UsageError if the
     agent or an argument is invalid, or the address is in use.
     """
-    server = AgentServer(as_agent(agent), token_env=token_env, max_body_bytes=max_body_bytes)
-    if not (token_env or insecure or is_loopback(f"http://{f'[{host}]' if ':' in host else host}/")):
+    server = AgentServer(
+        as_agent(agent), token_env=token_env, verify=verify, endpoint=endpoint, max_body_bytes=max_body_bytes
+    )
+    if not (token_env or verify or insecure or is_loopback(f"http://{f'[{host}]' if ':' in host else host}/")):
         raise UsageError(
-            f"{host} is reachable from other machines, and no token is set",
-            "Set token_env to the name of an environment variable with a token, or listen on 127.0.0.1.",
+            f"{host} is reachable from other machines, and neither a token nor a key is set",
+            "Set token_env to the name of an environment variable with a token, set verify, or listen on 127.0.0.1.",
         )
     registration = Registration(register, register_token_env, server.runs, endpoint, credential) if register else None
     asyncio.run(_serve(server, host, port, grace_s, registration))
@@ -92,8 +99,17 @@ async def _serve(
 class AgentServer:
     """Serves one agent from `start` to `stop`."""
 
-    def __init__(self, agent: Agent, *, token_env: str = "", max_body_bytes: int = MAX_BODY_BYTES) -> None:
-        """Raises UsageError if `agent` is not an agent, or the variable `token_env` is not set."""
+    def __init__(
+        self,
+        agent: Agent,
+        *,
+        token_env: str = "",
+        verify: Mapping[str, str] | None = None,
+        endpoint: str = "",
+        max_body_bytes: int = MAX_BODY_BYTES,
+    ) -> None:
+        """Raises UsageError if `agent` is not an agent, `verify` is invalid, or a variable is not set."""
+        self._verifier, self._endpoint = verifier_of(verify) if verify is not None else None, endpoint.rstrip("/")
         self.runs = AgentRuns(agent)
         self._token = environment.secret(token_env) if token_env else ""
         if token_env and not self._token:
@@ -154,6 +170,9 @@ class AgentServer:
         if request.content_type != "application/json":
             raise _HttpError(web.HTTPUnsupportedMediaType(reason="the body must be application/json"))
         body = await request.read()
+        if self._verifier is not None:
+            url = URL(f"{self._endpoint}/execute") if self._endpoint else request.url
+            self._verifier.verify(request.method, str(url), body, request.headers)
         key = request.headers.get("Idempotency-Key", "").strip().strip('"')
         if len(key) > MAX_KEY:
             raise UsageError(f"the Idempotency-Key is longer than {MAX_KEY} characters")
@@ -249,7 +268,7 @@ def _problem(error: AorchError) -> web.Response:
     if isinstance(error, AgentBusy):
         headers["Retry-After"] = f"{error.retry_after_s or 1:.0f}"
     if isinstance(error, NotAuthorised) and not isinstance(error, Forbidden):
-        headers["WWW-Authenticate"] = "Bearer"
+        headers["WWW-Authenticate"] = "Signature" if isinstance(error, BadSignature) else "Bearer"
     return web.Response(
         body=jsonio.encode_bytes(body), status=status, content_type="application/problem+json", headers=headers
     )

@@ -10,9 +10,11 @@ from http import HTTPStatus
 from typing import Any, NamedTuple, NoReturn
 
 import aiohttp
+from yarl import URL
 
 from aorch import jsonio
 from aorch.agents.endpoint_documents import Document, reason_in, shown
+from aorch.agents.signatures import Signatures
 from aorch.agents.task_progress import report_progress
 from aorch.errors import (
     AgentBusy,
@@ -44,14 +46,21 @@ class Endpoint(NamedTuple):
 
 
 async def execute(
-    client: HttpClient, endpoint: Endpoint, task: dict[str, Any], headers: Mapping[str, str]
+    client: HttpClient,
+    endpoint: Endpoint,
+    task: dict[str, Any],
+    headers: Mapping[str, str],
+    signatures: Signatures | None = None,
 ) -> dict[str, Any]:
     """Send `task` to `/execute` and return the endpoint's answer: a dict with `success`. Its progress is reported.
+    `signatures` sign the request.
 
     Raises AgentUnreachable, AgentBusy, AgentLost, AgentOutputTooLarge, and AgentFailed for any other answer.
     """
     body, url = jsonio.encode_bytes(task), f"{endpoint.url}/execute"
     given = {"Content-Type": "application/json", "Accept": ACCEPTED, **headers}
+    if signatures is not None:
+        signatures.sign("POST", str(URL(url)), body, given)
     try:
         async with client.request(
             "POST", url, data=body if len(body) < LARGE else io.BytesIO(body), headers=given
@@ -163,7 +172,11 @@ def _rejection(endpoint: Endpoint, url: str, response: aiohttp.ClientResponse, b
     if status in (502, 504):
         return AgentLost(message, "The task may have been executed.")
     if status in (401, 403):
-        return AgentFailed(message, "Set token_env of the agent to the variable with its token.", retry_safe=True)
+        return AgentFailed(
+            message,
+            "Set token_env of the agent to the variable with its token, or set sign.",
+            retry_safe=True,
+        )
     if status // 100 == 3:
         where = shown(response.headers.get("Location", "").encode("utf-8", "surrogateescape"))
         return AgentFailed(

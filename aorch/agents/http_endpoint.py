@@ -14,6 +14,7 @@ from aorch.agents.agent_kind import AddOption, AddRequest, AgentConfig, AgentKin
 from aorch.agents.base import Agent, AgentCapability, AgentState, AgentStatus, AgentTask
 from aorch.agents.circuit_breaker import CircuitBreaker
 from aorch.agents.endpoint_documents import Document, capabilities_in, state_in, trace_context
+from aorch.agents.signatures import Signatures, SignConfig
 from aorch.config import environment
 from aorch.config.settings import Config
 from aorch.errors import AgentFailed, AgentUnreachable, ConfigInvalid, UsageError
@@ -38,6 +39,7 @@ class EndpointConfig(AgentConfig, frozen=True):
     url: str
     capabilities: dict[str, CapabilityConfig] = msgspec.field(default_factory=dict)
     token_env: str = ""
+    sign: SignConfig | None = None
     health: bool = True
     max_output_bytes: int = MAX_OUTPUT_BYTES
 
@@ -46,7 +48,8 @@ class HttpAgent(Agent):
     """Sends each task to `endpoint`, an http or https URL, as `POST <endpoint>/execute`.
 
     Without `capabilities` they are read from the endpoint each time it is opened; until then they are those of the last time.
-    `token_env` names the variable with the bearer token, if the endpoint wants one. `health`: whether it is probed.
+    `token_env` names the variable with the bearer token, if the endpoint wants one, and `sign` the key that signs tasks.
+    `health`: whether it is probed.
     `addresses` are those to which it may connect.
     """
 
@@ -62,6 +65,7 @@ class HttpAgent(Agent):
         endpoint: str,
         capabilities: Iterable[AgentCapability] = (),
         token_env: str = "",
+        sign: SignConfig | None = None,
         health: bool = True,
         max_output_bytes: int = MAX_OUTPUT_BYTES,
         timeout_s: float | None = None,
@@ -73,6 +77,7 @@ class HttpAgent(Agent):
         super().__init__(agent_id, name, description, version, self.url)
         self.timeout_s, self.idle_timeout_s, self.concurrency = timeout_s, idle_timeout_s, concurrency
         self._token_env, self.health, self._limit = token_env, health, max_output_bytes
+        self._signatures = None if sign is None else Signatures(sign)
         self._addresses, self.breaker = addresses, CircuitBreaker(agent_id)
         self._capabilities = list(capabilities)
         self.discovers = not self._capabilities
@@ -86,11 +91,14 @@ class HttpAgent(Agent):
         return self._capabilities
 
     def variables(self) -> list[str]:
-        """The name of the variable with its token."""
-        return [self._token_env] if self._token_env else []
+        """The names of the variables with its token and its key."""
+        key_env = self._signatures.config.key_env if self._signatures is not None else ""
+        return [name for name in (self._token_env, key_env) if name]
 
     def problem(self) -> str | None:
-        """Names the variable that is not set."""
+        """Names the variable that is not set, or the package that is not installed."""
+        if self._signatures is not None and (problem := self._signatures.problem()):
+            return problem
         if not self._token_env:
             return None
         token = environment.secret(self._token_env)
@@ -111,7 +119,7 @@ class HttpAgent(Agent):
 
         headers = {**self._headers(), **trace_context(task), "Idempotency-Key": f'"{task["task_id"]}"'}
         with self.breaker:
-            return await http_call.execute(pool.client(), self._endpoint(), task, headers)
+            return await http_call.execute(pool.client(), self._endpoint(), task, headers, self._signatures)
 
     async def probe(self) -> AgentState:
         """Its own account of its health, and its capabilities if it has to report them."""
@@ -197,6 +205,7 @@ class EndpointKind(AgentKind[EndpointConfig]):
             endpoint=table.url,
             capabilities=[declared.named(name) for name, declared in table.capabilities.items()],
             token_env=table.token_env,
+            sign=table.sign,
             health=table.health,
             max_output_bytes=table.max_output_bytes,
         )
@@ -235,8 +244,8 @@ class EndpointKind(AgentKind[EndpointConfig]):
         return declared or capability_cache.known(table.url.rstrip("/"))
 
     def secrets(self, table: EndpointConfig) -> Iterable[str]:
-        """The variable with the token."""
-        return (table.token_env,) if table.token_env else ()
+        """The variables with the token and the key."""
+        return [name for name in (table.token_env, table.sign.key_env if table.sign else "") if name]
 
 
 KIND = EndpointKind()

@@ -264,7 +264,7 @@ async def test_a_token_is_needed_for_all_but_health(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"host": "0.0.0.0"}, "0.0.0.0 is reachable from other machines, and no token is set"),
+        ({"host": "0.0.0.0"}, "0.0.0.0 is reachable from other machines, and neither a token nor a key is set"),
         ({"token_env": "NOT_SET"}, "token_env names NOT_SET, which is not set"),
         ({"host": "203.0.113.1", "insecure": True}, "cannot listen on 203.0.113.1:0"),
         ({"register": "localhost:8888"}, "register is not the URL of an aorch server"),
