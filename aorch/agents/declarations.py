@@ -67,7 +67,8 @@ def remove(config: Config, agent_id: str) -> Path:
         )
     if agent_id not in config.agents:
         raise NotFound(
-            f"{config.file} does not declare an agent {agent_id!r}", "List the agents with `aorch agents list`."
+            f"{config.file} does not declare an agent {agent_id!r}",
+            "List the agents with `aorch agents list`. One that registered itself is removed over HTTP: DELETE /v1/agents/ID.",
         )
     toml_edit.remove_table(config.file, "agents", agent_id)
     mcp_lock.forget(config.file, agent_id)

@@ -105,7 +105,11 @@ class ParameterCheck:
 
 def _hint(parameters: dict[str, Any], place: str, message: str) -> str:
     given = parameters.get(place)
-    if not isinstance(given, str) or "is not of type" not in message:
+    if "is not of type" not in message:
+        return ""
+    if isinstance(given, int | float) and message.endswith('"string"'):
+        return f"Write {place}={jsonio.encode(given)} for a string."
+    if not isinstance(given, str):
         return ""
     try:
         is_json = not isinstance(jsonio.decode(given.encode()), str)

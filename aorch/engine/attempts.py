@@ -145,6 +145,7 @@ class Attempts:
             pause_s = backoff.pause_s(failures) if outcome.retry_after_s is None else outcome.retry_after_s
             if loop.time() + pause_s >= self._ends_at:
                 return None
+            self._invocation.announce_pause(pause_s, outcome.error)
             if (cancelled_by := await watcher.pause(self._request.contract_id, pause_s)) is not None:
                 return cancelled_before_call(cancelled_by)
             with contextlib.suppress(NoAgent):  # none can take the task yet

@@ -84,6 +84,13 @@ class Invocation(Struct):
                     with contextlib.suppress(RuntimeError):  # the loop is closed
                         self.task.get_loop().call_soon_threadsafe(act)
 
+    def announce_pause(self, pause_s: float, error: str | None) -> None:
+        """Report as progress that the next attempt begins after `pause_s` seconds, because of `error`."""
+        progress, loop = {"waiting_s": round(pause_s, 1), "error": error}, asyncio.get_running_loop()
+        self.executor.note_progress(self.request_id, progress)
+        if self.on_progress is not None:
+            loop.call_soon(self.on_progress, progress)
+
     def when_done(self, act: Callable[[str], None]) -> None:
         """Call `act` with the REQUEST's id once no code of the agent runs any more; possibly in another thread. Threads,
         and coroutines that ignore cancellation, can outlive the timeout.

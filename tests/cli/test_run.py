@@ -221,3 +221,20 @@ def test_an_export_to_a_full_disk_is_one_error(home: Home) -> None:
     done = home.bash("aorch contracts export > /dev/full")
     assert (done.returncode, done.stderr.count("\n")) == (74, 2)
     assert done.stderr.startswith("error: cannot write to standard output")
+
+
+def test_a_terminal_shows_the_pause_before_another_attempt(home: Home) -> None:
+    home.write(
+        "busy.py",
+        "from aorch import AgentBusy, capability\n"
+        "answers = iter([False, True])\n"
+        "@capability('work')\n"
+        "async def work() -> str:\n"
+        "    if next(answers):\n"
+        "        return 'finished'\n"
+        "    raise AgentBusy('it is full', retry_after_s=0.2)\n",
+    )
+    home.write("aorch.toml", '[agents.work]\nclass = "busy:work"\n')
+    said = plain(at_terminal(home, "run", "work"))
+    assert "next attempt in 0.2 s: it is full" in said
+    assert "finished" in said

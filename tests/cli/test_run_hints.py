@@ -83,6 +83,11 @@ def test_an_unknown_parameter_of_a_strict_schema_is_an_error_that_names_similar_
     )
 
 
+def test_a_number_for_a_string_is_shown_as_text(home: Home) -> None:
+    failed = home.aorch("run", "echo", "text:=5")
+    assert (failed.code, "hint: Write text=5 for a string.\n" in failed.err) == (2, True)
+
+
 def test_a_number_that_was_given_as_text_is_shown_as_json(home: Home) -> None:
     home.write("aorch.toml", TWO.replace('"string"', '"integer"', 1))
     for given, example in (("3", "text:=3"), ("three", "text:=…")):

@@ -202,3 +202,10 @@ async def test_the_attempts_are_shown_with_the_exchange(home: Home) -> None:
     with serving(home) as server:
         response = server.get(f"/v1/contracts/{answer.contract_id}").json()
         assert response["attempts"] == attempts
+
+
+async def test_the_pause_before_another_attempt_is_reported_as_progress(tmp_path: Path) -> None:
+    heard: list[Any] = []
+    async with working(tmp_path / "l.db", Flaky("alone", AgentBusy("full", retry_after_s=0.2))) as orchestrator:
+        answer = await orchestrator.executor.perform(Task("work", {}, "s"), on_progress=heard.append)
+    assert (answer.data, heard) == ("alone", [{"waiting_s": 0.2, "error": "full"}])

@@ -33,6 +33,8 @@ class ProgressLine:
             if isinstance(progress.get("text"), str):
                 self._text = (self._text + progress["text"])[-1000:]
                 return printable(" ".join(self._text.split()))
+            if isinstance(progress.get("waiting_s"), int | float):
+                return printable(f"next attempt in {progress['waiting_s']:g} s: {progress.get('error')}")
             done, total = progress.get("done"), progress.get("total")
             if isinstance(done, int | float) and isinstance(total, int | float):
                 return f"{done:g}/{total:g}"
