@@ -41,7 +41,7 @@ SKIPPED = {
 }
 FAILURES = {
     "aorch trace retry 01": (12, "no parked delivery"),
-    "aorch init": (13, "exists already"),
+    "aorch init": (13, "already exists"),
     "aorch run greet name=Ann times=three": (2, "is not of type"),
 }
 """How a command begins that fails in this home, with the exit code and what it says; it must fail just so."""

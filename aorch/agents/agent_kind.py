@@ -55,7 +55,7 @@ class AgentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     rate_per_min: float | None = None
 
     def apply(self, agent: Agent) -> None:
-        """Set what the table declares on `agent`; what it does not declare stays as the agent's own code has it."""
+        """Set the keys of the table on `agent`. Keys that the table does not set keep the values of the agent's own code."""
         for key in COMMON:
             if value := getattr(self, key):
                 setattr(agent, key, value)
@@ -70,8 +70,8 @@ COMMON = ("name", "description", "version", "labels", "timeout_s", "idle_timeout
 class AddOption(NamedTuple):
     """An option of `aorch agents add`.
 
-    Its value is text, or of `type` (bool: an option without a value); with `multiple` a list of those, and with `pairs`
-    (KEY=VALUE, KEY:=JSON) an object. With `optional` it may be given without a value, which is then an empty text.
+    Its value has the type `type`; bool is an option without a value. `multiple`: the option can be repeated, and its value is a
+    list. `pairs`: its value is an object, from KEY=VALUE and KEY:=JSON. `optional`: without a value it is an empty string.
     """
 
     flag: str
@@ -117,9 +117,9 @@ class AgentKind(ABC, Generic[Table]):
     """The shape of its tables `[agents.ID.capabilities.NAME]`."""
     options: ClassVar[tuple[AddOption, ...]] = ()
     shared_options: ClassVar[tuple[str, ...]] = ()
-    """The names of the options of other kinds that it has too."""
+    """The names of options of other kinds that this kind accepts too."""
     takes_words: ClassVar[bool] = False
-    """Whether words after `--` belong to it if one of its options is given."""
+    """Whether it accepts words after `--` together with one of its options."""
     example: ClassVar[str]
     """A command line of `aorch agents add`."""
 
@@ -147,7 +147,7 @@ class AgentKind(ABC, Generic[Table]):
         return []
 
     def capabilities_in(self, agent_id: str, table: Table, config: Config) -> list[AgentCapability]:
-        """Like `capabilities`, with those that a file beside aorch.toml declares. Raises ConfigInvalid."""
+        """Like `capabilities`, with those that a file next to aorch.toml declares. Raises ConfigInvalid."""
         return self.capabilities(table)
 
     def secrets(self, table: Table) -> Iterable[str]:

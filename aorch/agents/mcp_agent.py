@@ -223,7 +223,7 @@ class McpKind(AgentKind[McpConfig]):
         AddOption(
             "--mcp", "[URL]", "URL of the server; without one, the words after -- are its program.", optional=True
         ),
-        AddOption("--header", "NAME=VALUE", "Header of each request; $NAME in it is replaced.", pairs=True),
+        AddOption("--header", "NAME=VALUE", "Header of each request; $NAME in VALUE is expanded.", pairs=True),
         AddOption(
             "--mcp-config", "FILE", "Add the servers of a host: .mcp.json, claude_desktop_config.json, mcp.json."
         ),

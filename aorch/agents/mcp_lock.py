@@ -1,5 +1,5 @@
 """`aorch.lock`: the tools of MCP servers, as they were when an agent was added or refreshed. Listing agents, completion and
-routing read it instead of starting a server. It is JSON, because TOML has no null, and lies beside aorch.toml.
+routing read it instead of starting a server. It is JSON, because TOML has no null, and is next to aorch.toml.
 """
 
 import functools

@@ -44,7 +44,7 @@ def install(packages: list[str]) -> None:
     for package in packages:
         if not package or package.startswith("-"):
             raise UsageError(
-                f"{package!r} is not a package", "Write a name, such as some-package or 'some-package>=2'."
+                f"invalid package: {package!r}", "Write a name, such as some-package or 'some-package>=2'."
             )
     command = installer(packages)
     try:

@@ -33,8 +33,7 @@ class ClassKind(AgentKind[ClassConfig]):
         AddOption(
             "--class",
             "MODULE:CLASS",
-            "Python class, which sets the ID of the agent; or a function with @capability, or a MODULE with several of"
-            " them, whose name becomes the ID.",
+            "Python class, function with @capability, or MODULE with several of them. It gives the agent its ID.",
         ),
         AddOption("--argument", "KEY=VALUE", "Keyword argument for the class; repeatable.", pairs=True),
     )
@@ -54,7 +53,11 @@ class ClassKind(AgentKind[ClassConfig]):
         """The class sets its own ID and capabilities. Raises ConfigInvalid if it cannot be loaded."""
         self.reject(
             request,
-            {"an ID": request.agent_id, "--capability": request.capabilities, "a program after --": request.words},
+            {
+                "an ID (the class sets its own)": request.agent_id,
+                "--capability": request.capabilities,
+                "a program after --": request.words,
+            },
         )
         class_path, arguments = request.options["class"], request.options.get("argument", {})
         try:

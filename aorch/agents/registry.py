@@ -110,7 +110,7 @@ class Registry:
         try:
             return self._agents[agent_id]
         except KeyError:
-            raise NotFound(f"agent {agent_id!r} not found", f"Known agents: {', '.join(self._agents)}.") from None
+            raise NotFound(f"agent {agent_id!r} not found", f"Available agents: {', '.join(self._agents)}.") from None
 
     def with_capability(self, capability: str) -> list[Registered]:
         """The agents that have `capability`, in the order in which they were added."""

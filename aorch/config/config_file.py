@@ -25,7 +25,7 @@ def find() -> Path | None:
     if found is not None and (owner := _foreign_owner(found)) is not None and not _is_trusted(found):
         raise ConfigUntrusted(
             f"{found} belongs to another user ({_user_name(owner)})",
-            "Its agents would run as you. Trust it with `aorch config trust`, or name a file with --config FILE.",
+            "Its agents would run with your permissions. Trust it with `aorch config trust`, or name a file with --config FILE.",
         )
     return found
 

@@ -1,4 +1,4 @@
-"""Files beside aorch.toml that several processes change: one at a time, and each in one step."""
+"""Atomic replacement of files next to aorch.toml that several processes change, under a lock."""
 
 import fcntl
 import os

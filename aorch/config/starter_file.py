@@ -34,7 +34,7 @@ _AGENTS = """
 #description = "Say hello"
 #parameters = { name = "string" }
 
-# A Python class as an agent, from my_agents.py beside this file
+# A Python class as an agent, from my_agents.py next to this file
 #[agents.my_agent]
 #class = "my_agents:MyAgent"
 
@@ -78,7 +78,7 @@ def create() -> Path:
             new.flush()
             os.fsync(new.fileno())
     except FileExistsError:
-        raise Conflict(f"{file} exists already", "Edit it with `aorch config edit`, or remove it first.") from None
+        raise Conflict(f"{file} already exists", "Edit it with `aorch config edit`, or remove it first.") from None
     except OSError as error:
         raise AorchError(f"cannot write {file}: {config_file.reason_of(error)}") from error
     return file

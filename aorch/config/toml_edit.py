@@ -30,7 +30,7 @@ def add_table(file: Path, section: str, name: str, table: dict[str, Any]) -> Non
     def added(text: str, before: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         tables = before.get(section, {})
         if name in tables:
-            raise Conflict(f"[{section}.{name}] exists already in {file}")
+            raise Conflict(f"[{section}.{name}] already exists in {file}")
         expected = {**before, section: {**tables, **tomllib.loads(written)[section]}}
         return f"{text.rstrip(NEWLINES)}\n\n{written}".lstrip("\n"), expected
 

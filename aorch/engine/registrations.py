@@ -188,7 +188,7 @@ class Registrations(RegisteredAgents):
         self._reject_configured(document.agent_id)
         if taken := self._taken([each.name for each in document.capabilities]):
             raise Conflict(
-                f"configured agents have the capability {', '.join(sorted(taken))}",
+                f"configured agents already have the capability {', '.join(sorted(taken))}",
                 "Use another name, or add it to registration.share in aorch.toml.",
             )
 

@@ -55,7 +55,9 @@ class ToolServer:
         self._running: set[asyncio.Task[Answer]] = set()
         known = orchestrator.registry.capabilities()
         if missing := sorted(self._only.difference(known)):
-            raise NotFound(f"no agent has the capability {', '.join(missing)}", f"Available: {', '.join(known)}.")
+            raise NotFound(
+                f"no agent has the capability {', '.join(missing)}", f"Available capabilities: {', '.join(known)}."
+            )
 
     async def serve(self, stdin: Any, stdout: Any) -> None:
         """Serve until `stdin` ends. Calls that still run are then cancelled, and their RESPONSEs are written.

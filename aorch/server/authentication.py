@@ -98,7 +98,7 @@ class Authenticator:
         elif not (may_be_open or self._callers):
             raise UsageError(
                 f"other machines can reach {config.serve.host}, and no token exists",
-                "Create one with `aorch tokens create NAME`, pass --token-file, or open the server with --insecure.",
+                "Create one with `aorch tokens create NAME`, pass --token-file, or pass --insecure to accept every request.",
             )
 
     def close(self) -> None:
@@ -127,7 +127,7 @@ class Authenticator:
             return ANONYMOUS
         sent = request.headers.get(hdrs.AUTHORIZATION)
         if sent is None or sent[:7].lower() != "bearer ":
-            raise _rejected(NotAuthorised, "this route needs a token", "Bearer")
+            raise _rejected(NotAuthorised, "this endpoint needs a token", "Bearer")
         caller = self._callers.get(digest(sent[7:].strip()))
         if caller is None:
             raise _rejected(NotAuthorised, "the token is unknown or revoked", 'Bearer error="invalid_token"')

@@ -129,7 +129,7 @@ def _sentence(field: str, message: str) -> str:
 def from_aiohttp(error: web.HTTPException) -> HttpError:
     """Translate an error that aiohttp raises itself."""
     if error.status == 404:
-        return HttpError(404, "no_route", "no route has this path", "See GET /v1/ for the routes.")
+        return HttpError(404, "no_route", "this path does not exist", "GET /v1/ lists the endpoints.")
     if isinstance(error, web.HTTPMethodNotAllowed):
         allowed = ", ".join(sorted(error.allowed_methods))
         message = f"this path does not support {error.method} (supported: {allowed})"

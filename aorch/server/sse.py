@@ -246,7 +246,7 @@ class Stream:
         self.woken.set()
 
     async def _next(self) -> bytes:
-        """Return about a PIECE of events, a comment after KEEP_ALIVE_S without any, or nothing, if it must be called again."""
+        """Return about a PIECE of events, a comment after KEEP_ALIVE_S without any, or nothing; then call it again."""
         self.woken.clear()
         if self.notices:
             notices, self.notices = self.notices, {}
@@ -304,7 +304,7 @@ async def _check(request: web.Request) -> None:
 
 
 def attach(app: web.Application, ledger: Path, changes: Changes) -> None:
-    """Add a Follower to `app`, which ends with it. `changes` are those of `ledger`."""
+    """Add to `app` a Follower that ends with it. `changes` are those of `ledger`."""
 
     async def end(app: web.Application) -> None:
         await app[FOLLOWER].end()

@@ -18,8 +18,8 @@ def require_url(config: Config) -> None:
     """Raise UsageError if Trace is switched off, or not configured for this ledger."""
     if not config.trace_url:
         raise UsageError(
-            "Trace is switched off, or not configured for this ledger (the default address is for the default ledger)",
-            "Set TRACE_URL, or url in [trace] of aorch.toml.",
+            "Trace is switched off, or this ledger has no URL of Trace",
+            "Set TRACE_URL, or url in [trace] of aorch.toml. The default URL is used only for the default ledger.",
         )
 
 

@@ -93,7 +93,7 @@ def test_an_installer_that_fails_is_an_error_with_its_output(python: Path, home:
 @pytest.mark.parametrize("package", ["", "--index-url=http://127.0.0.1:9"])
 def test_an_option_of_the_installer_is_not_a_package(python: Path, home: Home, package: str) -> None:
     done = aorch(python, home, "plugins", "install", "--", package)
-    assert (done.returncode, "is not a package" in done.stderr) == (2, True)
+    assert (done.returncode, "invalid package" in done.stderr) == (2, True)
 
 
 def test_without_an_installer_the_error_says_so(python: Path, home: Home, tmp_path: Path) -> None:

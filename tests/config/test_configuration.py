@@ -57,7 +57,7 @@ def test_init_creates_the_file_and_never_overwrites_one(home: Home) -> None:
     file.write_text("timeout_s = 5\n")
     refused = home.aorch("init")
     assert refused.code == 13
-    assert f"{file} exists already" in refused.err
+    assert f"{file} already exists" in refused.err
     assert file.read_text() == "timeout_s = 5\n"
 
 

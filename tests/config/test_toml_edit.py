@@ -57,7 +57,7 @@ def test_a_form_that_cannot_be_edited_stays_and_the_hint_shows_what_to_write(tmp
         add(file, "new")
     assert tomllib.loads(raised.value.hint.partition("\n")[2]) == {"agents": {"new": TABLE}}
     assert file.read_text() == before
-    with pytest.raises(Conflict, match=r"\[agents.a\] exists already"):
+    with pytest.raises(Conflict, match=r"\[agents.a\] already exists"):
         add(file, "a")
     toml_edit.remove_table(file, "agents", "a")
     assert agents_of(file) == {}

@@ -122,4 +122,4 @@ def test_a_connection_that_closes_cancels_its_calls_and_the_process_ends(home: H
 def test_a_capability_that_no_agent_has_cannot_be_offered(home: Home) -> None:
     done = home.aorch("mcp", "--only", "ecoh", stdin="")
     assert (done.code, done.out) == (12, "")
-    assert "error: no agent has the capability ecoh\nhint: Available: echo, uppercase." in done.err
+    assert "error: no agent has the capability ecoh\nhint: Available capabilities: echo, uppercase." in done.err

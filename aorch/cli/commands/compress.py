@@ -88,8 +88,8 @@ def compress(
     the next block. You can kill the command at any time: a block is written completely or not at all. If another compression is
     running on the same ledger, the command exits at once (exit code 13).
 
-    In a pipe: tab-separated session, block, contracts, tokens before, tokens after, compressor. --json prints one object for a
-    single session, otherwise one line per session; with --all, only for sessions with new contracts.
+    In a pipe: tab-separated session, block, contracts, tokens before, tokens after, compressor. --json prints one line per
+    session, or one object if you name a single session. With --all, sessions without new contracts have no line.
 
     \b
     Examples:

@@ -84,9 +84,9 @@ def trust(
 ) -> None:
     """Trust an aorch.toml that belongs to another user.
 
-    Its agents then run as you. By default, aorch rejects an aorch.toml in this or a parent directory that belongs to a user
-    other than you or root. A file passed with --config needs no trust. Trusted paths are listed, one per line, in `trusted`
-    in your configuration directory; delete a line to end the trust.
+    Its agents then run with your permissions. By default, aorch rejects an aorch.toml in this or a parent directory that
+    belongs to a user other than you or root. A file passed with --config is always accepted. Trusted paths are listed, one
+    per line, in `trusted` in your configuration directory; delete a line to stop trusting its file.
 
     \b
     Examples:

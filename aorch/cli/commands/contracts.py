@@ -86,7 +86,7 @@ def list_(
 def show(
     contract_id: IdArgument,
     tree: Annotated[
-        bool, typer.Option("--tree", help="Show the whole tree of REQUESTs that this one belongs to.")
+        bool, typer.Option("--tree", help="Show the whole tree of REQUESTs to which the contract belongs.")
     ] = False,
     all_: Annotated[
         bool, typer.Option("--all", help="Show all branches of the tree (default: only the first ones).")

@@ -5,7 +5,7 @@ import typer
 app = typer.Typer(add_completion=False)
 
 
-@app.command(epilog="Exit code: 0 created, 13 the file exists already.")
+@app.command(epilog="Exit code: 0 created, 13 the file already exists.")
 def init() -> None:
     """Create an aorch.toml in the working directory, with every setting commented out.
 

@@ -20,7 +20,7 @@ app = typer.Typer(add_completion=False)
 
 
 @app.command(
-    epilog="Exit code: 0 the host closed the connection, or a signal; 3 the package mcp is missing; 14 ledger error."
+    epilog="Exit code: 0 the host closed the connection or a signal stopped aorch; 3 the package mcp is missing; 14 ledger error."
 )
 def mcp(
     only: Annotated[
@@ -36,8 +36,8 @@ def mcp(
 ) -> None:
     """Offer capabilities as tools to an MCP host, such as Claude Code, Cursor or VS Code.
 
-    The host starts this command and talks to it over standard input and output. Each call is recorded in the ledger, in a
-    session for each connection. The log goes to standard error.
+    The host starts this command and talks to it over standard input and output. Each call is recorded in the
+    ledger; each connection has its own session. The log goes to standard error.
 
     \b
     Examples:

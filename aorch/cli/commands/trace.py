@@ -65,8 +65,8 @@ def retry(
 ) -> None:
     """Retry parked deliveries, and deliver everything that is due.
 
-    aorch looks up a delivery in state `unknown` (it may have arrived) in Trace first. If Trace cannot return its session, aorch
-    sends the delivery again, and Trace may store it twice.
+    A delivery in state `unknown` may have arrived, so aorch first checks whether Trace has it. If Trace cannot return the
+    session of the delivery, aorch sends it again, and Trace may store it twice.
 
     \b
     Examples:

@@ -22,7 +22,7 @@ from aorch.ledger.sqlite.connection import translated_os
 from aorch.process.forking import forget_in_child, no_fork
 
 LONGEST_PAUSE_S = 0.05
-"""How soon a free slot of another process is found."""
+"""Maximum time until a waiting task notices that another process has freed a slot."""
 _TURN, _FIRST_SLOT = 0, 8
 """The byte whose lock protects the time of the next call, and the byte of the first slot."""
 _TIME = struct.Struct("<d")
@@ -48,7 +48,7 @@ class AgentLimits:
         self._descriptor = -1
 
     def take(self) -> float:
-        """Take a slot, and the turn to call the agent now. Returns 0.0, or after how many seconds to try again if none is free
+        """Take a slot and the permission to call the agent now. Returns 0.0; if none is free, the seconds until the next attempt
         (math.inf: after `release`).
 
         Raises LedgerError.
@@ -79,9 +79,9 @@ class AgentLimits:
                 self._close_unused()
 
     def look(self) -> tuple[int, float]:
-        """How many tasks could start now, and if none could, after how many seconds to look again. Takes and writes nothing.
+        """The number of tasks that could start now; if it is 0, also the seconds until the next look. Takes and writes nothing.
 
-        A file that cannot be read counts as free, because `take` then says why.
+        A file that cannot be read counts as free, because `take` then raises the reason.
         """
         with no_fork:
             free = sys.maxsize if self._slots is None else self._slots - len(self._held)
