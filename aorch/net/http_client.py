@@ -23,8 +23,8 @@ class HttpClient:
     """A client with these timeouts (seconds; 0: none), in the running loop, until `close`.
 
     `proxy` is the address of an HTTP proxy; requests to this machine do not use it. `keep_connections`: whether a
-    connection can serve several requests. `addresses` are those to which it may connect; with a proxy, it is the proxy's task
-    to check them.
+    connection can serve several requests. `addresses` are those to which it may connect without the proxy; for the others
+    it is the proxy's task to check them.
     """
 
     def __init__(
@@ -39,20 +39,26 @@ class HttpClient:
     ) -> None:
         self._connect_timeout_s = connect_timeout_s
         self._proxy = proxy or None
-        self._addresses = addresses
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=0, force_close=not keep_connections, socket_factory=_sockets(OWNER if proxy else addresses)
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=self._limits(timeout_s),
-            headers={"User-Agent": "aorch", **(headers or {})},
-            trust_env=False,
-        )
+
+        def session(allowed: AddressPolicy) -> aiohttp.ClientSession:
+            return aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    limit=0, force_close=not keep_connections, socket_factory=_sockets(allowed)
+                ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=self._limits(timeout_s),
+                headers={"User-Agent": "aorch", **(headers or {})},
+                trust_env=False,
+            )
+
+        self._direct = session(addresses)
+        self._by_proxy = session(OWNER) if proxy else None
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._session.close()
+        await self._direct.close()
+        if self._by_proxy is not None:
+            await self._by_proxy.close()
 
     def request(
         self, method: str, url: str | URL, *, timeout_s: float | None = None, **content: Any
@@ -63,8 +69,9 @@ class HttpClient:
         """
         if timeout_s is not None:
             content["timeout"] = self._limits(timeout_s)
-        proxy = None if self._proxy is None or is_loopback(str(url)) else self._proxy
-        return self._session.request(method, url, allow_redirects=False, proxy=proxy, **content)
+        if self._by_proxy is None or is_loopback(str(url)):
+            return self._direct.request(method, url, allow_redirects=False, **content)
+        return self._by_proxy.request(method, url, allow_redirects=False, proxy=self._proxy, **content)
 
     def _limits(self, timeout_s: float) -> aiohttp.ClientTimeout:
         return aiohttp.ClientTimeout(total=timeout_s, sock_connect=self._connect_timeout_s)

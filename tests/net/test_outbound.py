@@ -154,3 +154,17 @@ async def test_a_name_is_judged_by_the_address_that_it_has_now(client: Any) -> N
 async def test_no_redirect_is_followed(client: Any) -> None:
     async with server() as port, client(OWNER) as send:
         assert (await send(f"http://127.0.0.1:{port}/away"))[0] == 307
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+async def test_requests_that_bypass_the_proxy_are_judged_too(host: str) -> None:
+    async with server() as port:
+        for policy, allowed in ((CALLERS, False), (LOCAL_CALLERS, True)):
+            client = HttpClient(5, proxy="http://127.0.0.1:9", addresses=policy)
+            try:
+                async with client.request("GET", f"http://{host}:{port}/") as answer:
+                    assert (answer.status, allowed) == (200, True)
+            except aiohttp.ClientConnectorError as error:
+                assert ("this machine" in (refusal_in(error) or ""), allowed) == (True, False)
+            finally:
+                await client.close()
