@@ -17,6 +17,7 @@ from aorch.engine.routing import check_and_choose, choose_other
 from aorch.engine.task import Outcome, Task, outcome_of
 from aorch.errors import (
     AgentBusy,
+    AgentCancelled,
     AgentLost,
     AgentNotStarted,
     AgentUnreachable,
@@ -72,21 +73,43 @@ class Attempts:
         """
         delivered, cancelled = outcome.delivered, None
         while self._may_retry(outcome):
+            self._invocation.delivered, self._invocation.retry_safe = delivered is not False, True
             chosen = await self._choose(outcome, registry, ledger, watcher)
             cancelled = chosen if isinstance(chosen, Outcome) else None
+            if cancelled is not None:
+                cancelled.delivered, cancelled.retry_safe = delivered, True
             if not isinstance(chosen, Registered) or not await self._begin(outcome, chosen, ledger):
                 break
-            outcome = await self._call(watcher)
+            try:
+                outcome = await self._call(watcher)
+            except asyncio.CancelledError:
+                self._close_latest(ledger)
+                raise
+            if outcome.delivered is False and outcome.retry_safe is None:
+                outcome.retry_safe = True  # so were the earlier attempts, or this one would not have been made
             outcome.delivered = delivered = _combined(delivered, outcome.delivered)
         if not (self._ended or self._earlier):
             return cancelled or outcome
-        ended = [*self._ended, self._attempt(outcome)]
+        ended = self._attempt(outcome)
         with contextlib.suppress(LedgerError):  # the RESPONSE says the same
-            await ledger.write_attempts(ended[-1])
-        shown = [{"agent_id": each.agent_id, "code": each.code} for each in ended[-MOST_SHOWN:]]
+            await ledger.write_attempts(ended)
         last = cancelled or outcome
-        last.details = {**last.details, "attempts": self.count, "tried": shown}
+        last.details = {**last.details, **self._summary(ended)}
         return last
+
+    def _close_latest(self, ledger: Ledger) -> None:
+        """Commit that the latest attempt ends because the caller is cancelled, without waiting for it."""
+        ended = self._attempt(Outcome(error="cancelled by the caller", failure=AgentCancelled))
+        self._invocation.details = {**self._invocation.details, **self._summary(ended)}
+        with contextlib.suppress(LedgerError):  # the RESPONSE says the same
+            writing = asyncio.ensure_future(ledger.write_attempts(ended))
+            writing.add_done_callback(lambda written: written.cancelled() or written.exception())
+
+    def _summary(self, latest: Attempt) -> dict[str, object]:
+        """The attempts, for the metadata of the RESPONSE."""
+        ended = [*self._ended, latest]
+        shown = [{"agent_id": each.agent_id, "code": each.code} for each in ended[-MOST_SHOWN:]]
+        return {"attempts": self.count, "tried": shown}
 
     @property
     def count(self) -> int:

@@ -345,7 +345,8 @@ class TaskExecutor:
             return registered, outcome
         except asyncio.CancelledError:
             # if the ledger does not accept it now, the next process that opens it does the same
-            giving_back = asyncio.ensure_future(self.ledger.give_back(request_id, called=invocation.delivered))
+            called = invocation.delivered and not invocation.retry_safe
+            giving_back = asyncio.ensure_future(self.ledger.give_back(request_id, called=called))
             giving_back.add_done_callback(lambda given_back: given_back.cancelled() or given_back.exception())
             await asyncio.wait((giving_back,), timeout=CANCELLED_PATIENCE_S)
             raise

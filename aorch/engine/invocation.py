@@ -53,7 +53,8 @@ class Invocation(Struct):
     """A call of `agent` for that REQUEST. `outer` is the invocation whose code delegated the task.
 
     `details` goes into the metadata of the RESPONSE, however the call ends. `delivered` becomes True once the agent has the
-    task. `partial` is the data of an interrupted call, with its JSON text. `on_progress` gets what the agent reports;
+    task; `retry_safe`: it has failed, and the task can be run again. `partial` is the data of an interrupted call, with its JSON
+    text. `on_progress` gets what the agent reports;
     `on_activity` renews its `idle_timeout_s`. `ends_at` is the end of the task's time, on the loop's clock.
     """
 
@@ -63,6 +64,7 @@ class Invocation(Struct):
     outer: "Invocation | None" = None
     details: dict[str, Any] = {}
     delivered: bool = False
+    retry_safe: bool = False
     partial: tuple[Any, str | None] = (None, None)
     task: asyncio.Task[Outcome] | None = None
     thread: concurrent.futures.Future[None] | None = None
@@ -73,16 +75,17 @@ class Invocation(Struct):
     def start_over(self, agent: Agent) -> None:
         """Become the call of `agent`, after the previous one has ended."""
         self.agent, self.details, self.delivered, self.partial = agent, {}, False, (None, None)
-        self.task, self.thread, self.on_activity = None, None, None
+        self.task, self.thread, self.on_activity, self.retry_safe = None, None, None, False
 
     def report(self, progress: Any) -> None:
         """Pass the agent's `progress` to `on_progress`, in the event loop of the call. Any thread may call this."""
-        if self.task is not None and not self.task.done():
+        task = self.task  # `start_over` may remove it while a thread of the previous call still reports
+        if task is not None and not task.done():
             note = partial(self.executor.note_progress, self.request_id, progress)
             for act in (self.on_activity, self.on_progress and partial(self.on_progress, progress), note):
                 if act is not None:
                     with contextlib.suppress(RuntimeError):  # the loop is closed
-                        self.task.get_loop().call_soon_threadsafe(act)
+                        task.get_loop().call_soon_threadsafe(act)
 
     def announce_pause(self, pause_s: float, error: str | None) -> None:
         """Report as progress that the next attempt begins after `pause_s` seconds, because of `error`."""
@@ -110,7 +113,8 @@ class Invocation(Struct):
 
     def cut_off(self, error: str, failure: type[AorchError]) -> Outcome:
         """The outcome of a call that ended before the agent answered."""
-        return Outcome(*self.partial, error, failure, delivered=self.delivered, details=self.details)
+        delivered, retry_safe = self.delivered, self.retry_safe or None
+        return Outcome(*self.partial, error, failure, delivered=delivered, retry_safe=retry_safe, details=self.details)
 
 
 current_invocation = cast(ContextVar[Invocation | None], current_call)
@@ -146,10 +150,11 @@ async def invoke(
     finally:
         cancelled_by = watcher.unwatch(invocation.request_id)
     if not call.done():
+        is_idle = loop.time() < ends_at - 0.001
         await _stop(call, agent.grace_s)
         if cancelled_by is not None:
             return invocation.cut_off(f"cancelled by {cancelled_by}", AgentCancelled)
-        return invocation.cut_off(_late(invocation, timeout_s, is_idle=loop.time() < ends_at - 0.001), AgentTimedOut)
+        return invocation.cut_off(_late(invocation, timeout_s, is_idle=is_idle), AgentTimedOut)
     if call.cancelled():
         return Outcome(error=f"{agent.agent_id} cancelled itself", failure=AgentFailed, details=invocation.details)
     return call.result()

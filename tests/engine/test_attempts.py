@@ -141,6 +141,53 @@ async def test_a_cancelled_task_makes_no_more_attempts(tmp_path: Path) -> None:
         assert (answer.error, agent.calls) == ("cancelled by ann", 1)
 
 
+@pytest.mark.parametrize(("fault", "delivered"), [(UNREACHABLE, False), (AgentBusy("full", retry_after_s=30), True)])
+@pytest.mark.parametrize("by_caller", [True, False])
+async def test_a_task_cancelled_in_a_pause_says_whether_an_agent_received_it(
+    tmp_path: Path, fault: Exception, delivered: bool, by_caller: bool
+) -> None:
+    agent = Flaky("only", fault, retry=RetryPolicy(3, backoff_s=30))
+    async with working(tmp_path / "ledger.db", agent) as orchestrator:
+        task = asyncio.create_task(orchestrator.perform(Task("work", {}, "s")))
+        await until(lambda: agent.calls)
+        [request] = await orchestrator.get_contracts("s")
+        if by_caller:
+            task.cancel()
+        else:
+            await orchestrator.executor.ledger.cancel(request["contract_id"], "ann")
+        await asyncio.wait((task,))
+        metadata = (await orchestrator.get_contracts("s"))[1]["metadata"]
+    assert (metadata["code"], metadata["delivered"], metadata["retry_safe"]) == ("cancelled", delivered, True)
+
+
+async def test_an_agent_that_cannot_be_reached_is_tried_again_after_it_was_busy(tmp_path: Path) -> None:
+    agent = Flaky("only", AgentBusy("full"), UNREACHABLE)
+    async with working(tmp_path / "ledger.db", agent) as orchestrator:
+        answer = await orchestrator.perform(Task("work", {}, "s"))
+    assert (answer.success, agent.calls) == (True, 3)
+
+
+class Stuck(Flaky):
+    """Works until it is cancelled."""
+
+    async def execute(self, task: AgentTask) -> dict[str, object]:
+        self.calls += 1
+        return await asyncio.get_running_loop().create_future()
+
+
+async def test_a_caller_that_is_cancelled_ends_the_latest_attempt(tmp_path: Path) -> None:
+    first, second = Flaky("first", UNREACHABLE), Stuck("second")
+    async with working(tmp_path / "ledger.db", first, second) as orchestrator:
+        task = asyncio.create_task(orchestrator.perform(Task("work", {}, "s")))
+        await until(lambda: second.calls)
+        task.cancel()
+        await asyncio.wait((task,))
+        request, response = await orchestrator.get_contracts("s")
+        [*_, latest] = orchestrator.executor.ledger.attempts(request["contract_id"])
+    assert (latest.agent_id, latest.code, latest.ended_at is not None) == ("second", "cancelled", True)
+    assert (response["from_agent"], response["metadata"]["attempts"]) == ("second", 2)
+
+
 async def test_a_requested_agent_is_the_only_one_that_is_tried(tmp_path: Path) -> None:
     first, second = Flaky("first", *[UNREACHABLE] * 9), Flaky("second")
     async with working(tmp_path / "ledger.db", first, second) as orchestrator:
