@@ -19,10 +19,11 @@ class ClientPool:
         loop = asyncio.get_running_loop()
         client = self._clients.get(loop)
         if client is None:
-            for closed in [each for each in self._clients if each.is_closed()]:
-                closing = loop.create_task(self._clients.pop(closed).close())
-                self._closing.add(closing)
-                closing.add_done_callback(self._closing.discard)
+            for closed in [each for each in list(self._clients) if each.is_closed()]:
+                if (unused := self._clients.pop(closed, None)) is not None:  # another thread may be first
+                    closing = loop.create_task(unused.close())
+                    self._closing.add(closing)
+                    closing.add_done_callback(self._closing.discard)
             client = self._clients[loop] = self._make()
         return client
 

@@ -21,6 +21,8 @@ _METADATA = frozenset(
 """Addresses of the metadata services of clouds (Alibaba, Azure, Oracle, AWS, Google); 169.254.169.254 is link-local."""
 _THIS_NETWORK = ipaddress.IPv4Network("0.0.0.0/8")
 _TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")
+_SITE_LOCAL = ipaddress.IPv6Network("fec0::/10")
+"""Private addresses of an older standard (RFC 3879), which `ipaddress` counts as global."""
 _COMPATIBLE = ipaddress.IPv6Network("::/96")
 
 
@@ -60,7 +62,7 @@ class AddressPolicy(NamedTuple):
         if address.is_loopback:
             if not self.loopback:
                 raise AddressRefused(f"{host} is this machine, and the service listens on other addresses too")
-        elif not address.is_global:
+        elif not address.is_global or address in _SITE_LOCAL:
             raise AddressRefused(f"{host} is a private address; list its network in `outbound.networks` of aorch.toml")
 
 
