@@ -98,7 +98,7 @@ class TaskExecutor:
         """The registered agents; None if there are none."""
         self.start_warnings = StartWarnings()
         self._closed_by: list[str] = []
-        self._loops = PerLoop(partial(_state_of_loop, ledger, self._closed_by))
+        self._loops = PerLoop(partial(_state_of_loop, ledger, self._closed_by, set()))
 
     @property
     def watcher(self) -> CancellationWatcher:
@@ -352,9 +352,11 @@ class TaskExecutor:
             raise
 
 
-def _state_of_loop(ledger: Ledger, closed_by: list[str], loop: asyncio.AbstractEventLoop) -> _LoopState:
+def _state_of_loop(
+    ledger: Ledger, closed_by: list[str], reported: set[str], loop: asyncio.AbstractEventLoop
+) -> _LoopState:
     watcher = CancellationWatcher(ledger, loop, closed_by)
-    return _LoopState(watcher, ResponseSaver(ledger, loop), ProgressLog(ledger, loop, watcher.watched))
+    return _LoopState(watcher, ResponseSaver(ledger, loop), ProgressLog(ledger, loop, watcher.watched, reported))
 
 
 async def _respond(

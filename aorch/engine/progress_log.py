@@ -2,12 +2,12 @@
 
 import asyncio
 import contextlib
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from typing import Any
 
 from aorch import jsonio
 from aorch.clock import now
-from aorch.errors import AorchError
+from aorch.errors import AorchError, LedgerError
 from aorch.ledger.ledger import Ledger
 
 INTERVAL_S = 1.0
@@ -17,13 +17,17 @@ MOST_CHARACTERS = 16_000
 
 
 class ProgressLog:
-    """Writes what agents report in one event loop, for the REQUESTs in `running`. Rows of ended tasks are deleted."""
+    """Writes what agents report in one event loop, for the REQUESTs in `running`. Rows of ended tasks are deleted.
 
-    def __init__(self, ledger: Ledger, loop: asyncio.AbstractEventLoop, running: Container[str]) -> None:
-        self._ledger, self._loop, self._running = ledger, loop, running
+    `written` are the REQUESTs that have a row. All loops share it, because a loop may end before it deletes its rows.
+    """
+
+    def __init__(
+        self, ledger: Ledger, loop: asyncio.AbstractEventLoop, running: Container[str], written: set[str]
+    ) -> None:
+        self._ledger, self._loop, self._running, self._written = ledger, loop, running, written
         self._latest: dict[str, Any] = {}
         self._changed: set[str] = set()
-        self._written: set[str] = set()
         self._timer: asyncio.TimerHandle | None = None
 
     def note(self, request_id: str, progress: Any) -> None:
@@ -34,11 +38,11 @@ class ProgressLog:
             self._timer = self._loop.call_later(INTERVAL_S, self._write)
 
     def close(self) -> None:
-        """Delete all rows. The ledger commits this when it is closed."""
+        """Delete all rows, also those of other loops. The ledger commits this when it is closed."""
         if self._timer is not None:
             self._timer.cancel()
         if self._written:
-            _ignored(self._ledger.write_progress((), tuple(self._written)))
+            self._put((), tuple(self._written))
 
     def _write(self) -> None:
         moment, rows = now(), []
@@ -51,11 +55,18 @@ class ProgressLog:
                 if len(text) <= MOST_CHARACTERS * 2:
                     rows.append((request_id, moment, text))
         forgotten = tuple(self._written.intersection(ended))
-        self._written = (self._written - set(ended)) | {row[0] for row in rows}
+        self._written.difference_update(ended)
+        self._written.update(row[0] for row in rows)
         self._changed.clear()
         if rows or forgotten:
-            _ignored(self._ledger.write_progress(rows, forgotten))
+            self._put(rows, forgotten)
         self._timer = self._loop.call_later(INTERVAL_S, self._write) if self._latest else None
+
+    def _put(self, rows: Iterable[tuple[str, str, str]], ended: Iterable[str]) -> None:
+        """Write and delete rows. If the ledger does not accept it, or is closed, the tasks go on."""
+        with contextlib.suppress(LedgerError):
+            writing = self._ledger.write_progress(rows, ended)
+            writing.add_done_callback(lambda written: written.cancelled() or written.exception())
 
 
 def _joined(before: Any, progress: Any) -> Any:
@@ -66,8 +77,3 @@ def _joined(before: Any, progress: Any) -> Any:
 
 def _is_text(progress: Any) -> bool:
     return isinstance(progress, dict) and len(progress) == 1 and isinstance(progress.get("text"), str)
-
-
-def _ignored(writing: "asyncio.Future[None]") -> None:
-    """Retrieve its exception: if the ledger does not accept progress, the task goes on."""
-    writing.add_done_callback(lambda written: written.cancelled() or written.exception())

@@ -49,3 +49,4 @@ def answer_lost(connection: Connection, path: Path, owner_ids: Iterable[str]) ->
         with dead_owner(path, owner_id) as dead:
             if dead:
                 task_queue.release_or_interrupt_all(connection, owner_id)
+                connection.execute(statements.DELETE_ENDED_PROGRESS)

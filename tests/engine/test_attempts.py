@@ -175,11 +175,13 @@ class Stuck(Flaky):
         return await asyncio.get_running_loop().create_future()
 
 
-async def test_a_caller_that_is_cancelled_ends_the_latest_attempt(tmp_path: Path) -> None:
+async def test_the_latest_attempt_names_the_agent_that_works_and_ends_with_its_caller(tmp_path: Path) -> None:
     first, second = Flaky("first", UNREACHABLE), Stuck("second")
     async with working(tmp_path / "ledger.db", first, second) as orchestrator:
         task = asyncio.create_task(orchestrator.perform(Task("work", {}, "s")))
         await until(lambda: second.calls)
+        [running] = await orchestrator.get_contracts("s")
+        assert orchestrator.executor.ledger.agent_of(running["contract_id"]) == "second"
         task.cancel()
         await asyncio.wait((task,))
         request, response = await orchestrator.get_contracts("s")

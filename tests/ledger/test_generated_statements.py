@@ -29,9 +29,9 @@ SQLITE_ONLY: set[str] = set()
 TABLES = {*metadata.tables, *"bckqrs"}
 """The tables, and what the statements call them."""
 READ_WHOLE_TABLES = {"NEWEST_IDS", "GIVE_UP_URL", "ANY_DELIVERY_IS_DUE", "DELIVERY_COUNTS", "PARKED_KINDS"}
-READ_WHOLE_TABLES |= {"SESSION_COUNT", "ANY_REGISTERED_AGENT", "REGISTERED_COUNT"}
-"""Statements that read all webhooks in waiting, all parked deliveries, the session index or all agents, and one that stops at
-its limit.
+READ_WHOLE_TABLES |= {"SESSION_COUNT", "ANY_REGISTERED_AGENT", "REGISTERED_COUNT", "DELETE_ENDED_PROGRESS"}
+"""Statements that read all webhooks in waiting, all parked deliveries, the session index, all agents or the progress of all
+running tasks, and one that stops at its limit.
 """
 SORT_FEW_ROWS = {
     *("LAST_TRY", "NEWEST_BLOCKS_OF_SESSION", "PARKED_KINDS", "REQUESTS_AT"),

@@ -1,9 +1,10 @@
 """Statements for the attempts and the progress of tasks."""
 
-from sqlalchemy import bindparam, delete, select
+from sqlalchemy import bindparam, delete, exists, select
 from sqlalchemy.dialects import postgresql
 
-from aorch.ledger.queries.expressions import listed
+from aorch.ledger.queries.expressions import contracts, listed
+from aorch.ledger.record import IN_PROGRESS
 from aorch.ledger.schema import Attempt, TaskProgress
 
 attempts = Attempt.__table__  # type: ignore[attr-defined]  # SQLModel adds it
@@ -34,3 +35,8 @@ PROGRESS_OF = select(progress.c.reported_at, progress.c.progress).where(
 )
 
 DELETE_PROGRESS = delete(progress).where(progress.c.request_id == bindparam("request_id"))
+
+DELETE_ENDED_PROGRESS = delete(progress).where(
+    ~exists().where(contracts.c.contract_id == progress.c.request_id, contracts.c.status == IN_PROGRESS)
+)
+"""The rows that a killed process has left."""

@@ -34,7 +34,7 @@ from aorch.ledger.record import (
     ROOT_RESULT_FIELDS,
     Record,
 )
-from aorch.ledger.schema import session_contracts
+from aorch.ledger.schema import Attempt, session_contracts
 
 c = contracts.c
 
@@ -107,7 +107,18 @@ SEARCHABLE_TEXTS = (
 
 LAST_POSITION = select(func.coalesce(func.max(c.position), 0).label("position"))
 
-AGENT_OF_REQUEST = select(c.to_agent).where(c.contract_id == bindparam("request_id"))
+_attempts = Attempt.__table__  # type: ignore[attr-defined]  # SQLModel adds it
+_running_attempt = (
+    select(_attempts.c.agent_id)
+    .where(_attempts.c.request_id == c.contract_id, _attempts.c.ended_at.is_(None))
+    .order_by(_attempts.c.number.desc())
+    .limit(1)
+    .scalar_subquery()
+)
+AGENT_OF_REQUEST = select(func.coalesce(_running_attempt, c.to_agent).label("agent_id")).where(
+    c.contract_id == bindparam("request_id")
+)
+"""The agent of the attempt that runs; of the first one if the REQUEST needed no other."""
 
 PAYLOAD_OF_REQUEST = select(c.payload).where(c.contract_id == bindparam("request_id"))
 

@@ -134,7 +134,15 @@ LIMIT ?
 
 LAST_POSITION = "SELECT coalesce(max(contracts.position), 0) AS position FROM contracts"
 
-AGENT_OF_REQUEST = "SELECT contracts.to_agent FROM contracts WHERE contracts.contract_id = ?"
+AGENT_OF_REQUEST = """\
+SELECT coalesce((SELECT attempts.agent_id
+FROM attempts
+WHERE attempts.request_id = contracts.contract_id AND attempts.ended_at IS NULL ORDER BY
+    attempts.number DESC
+LIMIT 1 OFFSET 0), contracts.to_agent) AS agent_id
+FROM contracts
+WHERE contracts.contract_id = ?
+"""
 """Parameters: request_id."""
 
 PAYLOAD_OF_REQUEST = "SELECT contracts.payload FROM contracts WHERE contracts.contract_id = ?"
@@ -966,6 +974,12 @@ WHERE task_progress.request_id = ?
 
 DELETE_PROGRESS = "DELETE FROM task_progress WHERE task_progress.request_id = ?"
 """Parameters: request_id."""
+
+DELETE_ENDED_PROGRESS = """\
+DELETE FROM task_progress WHERE NOT (EXISTS (SELECT *
+FROM contracts
+WHERE contracts.contract_id = task_progress.request_id AND contracts.status = 'in_progress'))
+"""
 
 # delivery_queries.py
 
