@@ -7,7 +7,6 @@ was called, the key stays unused, so that the request can be sent again.
 import hashlib
 import re
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from aiohttp import web
 from multidict import istr
@@ -15,6 +14,7 @@ from multidict import istr
 from aorch.engine.task import Answer, answer_from_contracts
 from aorch.errors import Conflict
 from aorch.ledger.reader_pool import Readers
+from aorch.ledger.record import Record
 from aorch.ledger.task_keys import CallerKey
 from aorch.server.problems import HttpError
 
@@ -61,8 +61,8 @@ async def execute_once(
     return stored, True
 
 
-async def earlier_task(readers: Readers, key: CallerKey) -> dict[str, Any] | None:
-    """Return the task that was queued with that key, in its current state (`TaskForm`). Raises HttpError (422)."""
+async def earlier_task(readers: Readers, key: CallerKey) -> tuple[Record, Answer | None] | None:
+    """Return the task that was queued with that key, and its answer if it is finished. Raises HttpError (422)."""
     found = await readers.read(lambda reader: reader.under_key(key[0], key[1]))
     if found is None:
         return None
@@ -70,9 +70,7 @@ async def earlier_task(readers: Readers, key: CallerKey) -> dict[str, Any] | Non
     if fingerprint != key[2]:
         raise _key_reused(key[1])
     assert request is not None  # the key is committed with it
-    form, answer = request.as_dict(), response and answer_from_contracts(request.as_dict(), response.as_dict())
-    names = ("contract_id", "session_id", "capability", "status", "created_at", "completed_at")
-    return {**{name: form[name] for name in names}, "answer": answer and answer.as_dict()}
+    return request, response and answer_from_contracts(request.as_dict(), response.as_dict())
 
 
 def _key_reused(name: str) -> HttpError:

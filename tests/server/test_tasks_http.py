@@ -61,6 +61,7 @@ def test_the_same_key_is_the_same_task(server: Server, home: Home) -> None:
     assert again.headers["Idempotency-Replayed"] == "true"
     assert first.headers["Location"] == again.headers["Location"]
     assert again.json()["contract_id"] == first.json()["contract_id"]
+    assert list(again.json()) == list(first.json())
     other = post(server, headers=key, parameters={"text": "twice"})
     assert other.status_code == 422
     server.get(first.headers["Location"], params={"wait_s": 20})

@@ -172,7 +172,7 @@ class Prestarted:
             out, err = process.communicate(given, timeout)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.communicate()
+            process.wait()
             raise
         assert process.returncode is not None
         return process.returncode, out or b"", err or b""

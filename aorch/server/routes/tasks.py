@@ -35,7 +35,7 @@ async def submit_task(request: web.Request) -> web.Response:
     body, readers = parse_body(raw, TaskBody), context.services.readers
     key = idempotency_key(request, context.caller.caller_id, raw)
     if key is not None and (earlier := await earlier_task(readers, key)) is not None:
-        return _accepted(context, earlier, is_replayed=True)
+        return _replayed(context, *earlier)
     task, options = task_of(request, body, key), _queue_options(context, body)
     try:
         accepted = await context.services.orchestrator.queue.submit(task, options)
@@ -45,7 +45,7 @@ async def submit_task(request: web.Request) -> web.Response:
     except Conflict:  # another request with this key was faster
         if key is None or (earlier := await earlier_task(readers, key)) is None:
             raise
-        return _accepted(context, earlier, is_replayed=True)
+        return _replayed(context, *earlier)
     return _accepted(context, _task_json(accepted, None))
 
 
@@ -121,9 +121,14 @@ def _task_json(request: Record, answer: Answer | None, progress: Any = None) -> 
     }
 
 
+def _replayed(context: RequestContext, request: Record, answer: Answer | None) -> JsonResponse:
+    task = _task_json(request, answer, context.services.waiting.progress(request))
+    return _accepted(context, task, is_replayed=True)
+
+
 def _accepted(context: RequestContext, task: dict[str, Any], *, is_replayed: bool = False) -> JsonResponse:
     if not context.caller.reads:
-        task["answer"] = None
+        task["answer"] = task["progress"] = None
     context.log_fields["contract_id"] = task["contract_id"]
     headers = {"Location": f"/v1/tasks/{quote(task['contract_id'])}"}
     if is_replayed:
