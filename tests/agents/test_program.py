@@ -1,7 +1,6 @@
 """The program agent: what a program is given, what it answers, and programs that do not exist."""
 
 import json
-import os
 import subprocess
 import sys
 from typing import Any
@@ -257,4 +256,6 @@ def test_tasks_beyond_an_agents_concurrency_wait_visibly_as_pending(home: Home) 
     assert (running.returncode, err) == (0, b"")
     assert (home.folder / "log").read_text().split() == ["+", "-"] * 3
     assert home.rows(statuses) == [("completed",)] * 3
-    assert os.listdir(home.folder / "ledger.db-owners") == []
+    assert (
+        list((home.folder / "ledger.db-owners").glob("0*")) == []
+    )  # besides the file that counts the tasks of an agent
