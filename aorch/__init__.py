@@ -2,7 +2,7 @@
 
     Agent, AgentCapability      extend and declare                             aorch/agents/base.py
     capability                  a function as an agent                         aorch/agents/function.py
-    report_progress             what an agent says while it works              aorch/agents/task_progress.py
+    report_progress             report the progress of a task                  aorch/agents/task_progress.py
     AgentTask, AgentAnswer      the argument and the result of `execute`       aorch/agents/base.py
     Orchestrator                register, orchestrate, list, read              aorch/orchestrator.py
     TaskDict, AnswerDict        argument and result of `orchestrate`           aorch/engine/task.py

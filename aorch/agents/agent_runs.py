@@ -72,7 +72,7 @@ class Run:
         return queue
 
     def leave(self, queue: "asyncio.Queue[bytes | None]") -> None:
-        """Stop following. When nobody follows a task any more, it is cancelled."""
+        """Stop following. A task without followers is cancelled."""
         self._followers.discard(queue)
         if not self._followers:
             self.cancel()

@@ -163,7 +163,7 @@ class AgentServer:
             return _problem(error)
         except web.HTTPException as error:
             return _problem(_HttpError(error))
-        except ConnectionError:  # the client has closed the connection, and nobody reads this
+        except ConnectionError:  # the client has closed the connection, so no client reads this
             return web.Response(status=499)
 
     async def _execute(self, request: web.Request) -> web.StreamResponse:

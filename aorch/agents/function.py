@@ -27,7 +27,7 @@ def capability(
 ) -> Callable[[Function], Function]:
     """Declare a function as a capability: a decorator, which returns the function itself.
 
-    Its parameters are those of the capability. Annotations can be whatever pydantic can validate: its own models,
+    Its parameters are those of the capability. Annotations can be any type that pydantic can validate: its own models,
     dataclasses, TypedDict, Literal, Optional, and so on. The docstring is the description, unless `description` is given.
     What the function returns is the data, as JSON; an exception is a failure. Raises TypeError for a function that takes
     `*args`, and for a generator.

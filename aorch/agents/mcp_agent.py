@@ -250,7 +250,7 @@ class McpKind(AgentKind[McpConfig]):
         return [(agent_id, {**table, **request.common}) for agent_id, table in found]
 
     def table_of(self, request: AddRequest) -> tuple[str, dict[str, Any]]:
-        """The server tells its tools itself."""
+        """The ID and the table, without capabilities: the server lists its tools itself."""
         self.reject(request, {"--capability": request.capabilities})
         options = dict(request.options)
         url = options.pop("mcp")

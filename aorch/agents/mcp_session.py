@@ -121,7 +121,7 @@ class McpSession:
                 await in_thread(self._on_listed, listed)
                 ready.set_result(connection)
                 await ended.wait()
-        except BaseException as error:  # whatever ended the connection is the reason for the calls that wait for it
+        except BaseException as error:  # any end of the connection is the reason why the calls that wait for it fail
             if not ready.done():
                 ready.set_exception(from_sdk.reason_of(error))
             if isinstance(error, asyncio.CancelledError | KeyboardInterrupt | SystemExit):

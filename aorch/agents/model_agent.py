@@ -1,4 +1,4 @@
-"""The agent that asks a model, with the check of its answers and the translation of its failures."""
+"""The agent that calls a model, with the check of its answers and the translation of its failures."""
 
 import asyncio
 import time

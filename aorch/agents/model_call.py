@@ -123,7 +123,7 @@ class ModelAnswerTooLarge(ModelError):
 class ModelRejected(ModelError):
     """The server answered with an HTTP error, or with an error in the stream (`status`: the corresponding one).
 
-    The message is what the server says, in one line; `document` is its whole error. `retry_after_s` is None if the server set
+    The message is that of the server, in one line; `document` is its whole error. `retry_after_s` is None if the server set
     no time.
     """
 

@@ -48,7 +48,7 @@ class AgentDocument(msgspec.Struct, frozen=True, kw_only=True):
         return text, hashlib.sha256(text.encode()).hexdigest()
 
     def check(self, config: Config) -> None:
-        """Raise ParametersInvalid if the agent cannot be registered, whatever else is registered."""
+        """Raise ParametersInvalid if the agent cannot be registered, independently of other registered agents."""
         _check_names(self)
         _check_endpoint(self.endpoint, config)
         self.credential_env(config)

@@ -135,7 +135,7 @@ def _reported(error: BaseException) -> typer.Exit:
 
 def _usage_error(error: Any) -> UsageError:
     """An argument error of Typer as a UsageError."""
-    message = error.format_message().rstrip(".")
+    message, _, similar = error.format_message().rstrip(".").partition(" (Possible options: ")
     message = re.sub(r"a valid float( range)?", "a number", message)
     message = re.sub(r"a valid int(eger)?( range)?", "an integer", message)
     message = re.sub(r"^Got unexpected extra arguments?(?:\(s\))? \((.*)\)$", r"unexpected argument '\1'", message)
@@ -144,7 +144,8 @@ def _usage_error(error: Any) -> UsageError:
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "aorch"
     shows = "lists the commands" if context and hasattr(context.command, "commands") else "shows the usage"
-    return UsageError(f"{message[:1].lower()}{message[1:]}", f"`{path} --help` {shows}.")
+    also = f" Did you mean {similar.removesuffix(')').replace(', ', ' or ')}?" if similar else ""
+    return UsageError(f"{message[:1].lower()}{message[1:]}", f"`{path} --help` {shows}.{also}")
 
 
 app = typer.Typer(

@@ -91,7 +91,7 @@ class Attempts:
         if not (self._ended or self._earlier):
             return cancelled or outcome
         ended = self._attempt(outcome)
-        with contextlib.suppress(LedgerError):  # the RESPONSE says the same
+        with contextlib.suppress(LedgerError):  # the RESPONSE contains the same
             await ledger.write_attempts(ended)
         last = cancelled or outcome
         last.details = {**last.details, **self._summary(ended)}
@@ -101,7 +101,7 @@ class Attempts:
         """Commit that the latest attempt ends because the caller is cancelled, without waiting for it."""
         ended = self._attempt(Outcome(error="cancelled by the caller", failure=AgentCancelled))
         self._invocation.details = {**self._invocation.details, **self._summary(ended)}
-        with contextlib.suppress(LedgerError):  # the RESPONSE says the same
+        with contextlib.suppress(LedgerError):  # the RESPONSE contains the same
             writing = asyncio.ensure_future(ledger.write_attempts(ended))
             writing.add_done_callback(lambda written: written.cancelled() or written.exception())
 

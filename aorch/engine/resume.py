@@ -51,7 +51,7 @@ def task_again(ledger: Path, part: str, registry: Registry) -> Task:
 
 
 def same_task(ledger: Path, part: str, registry: Registry) -> Task:
-    """The task of an exchange, whatever became of it, as a new one; `part` is as for `task_again`. Its metadata names the
+    """The task of an exchange with any result, as a new one; `part` is as for `task_again`. Its metadata names the
     earlier REQUEST (`rerun_of`). Raises NotFound, and UsageError if several ids match.
     """
     with Reader(ledger) as reader:

@@ -59,7 +59,7 @@ class WritableAgentRows(AgentRows):
         return await self._writer.work(lambda connection: work(AgentChanges(connection)))
 
     async def write_state(self, row: AgentRow) -> None:
-        """Commit the state of that agent. A registered agent that drains, or that was registered anew, keeps its state."""
+        """Commit the state of that agent. A registered agent that drains, or that was registered again, keeps its state."""
         if row.fingerprint is None:
             await self._writer.commit((statements.PUT_AGENT_STATE, row))
         else:

@@ -194,7 +194,7 @@ for _sql in (
     " CROSS JOIN contracts c ON c.position = s.position AND c.session_id = s.session_id"
     f" UNION ALL SELECT position, {_names} FROM contracts WHERE position > {_INDEXED}",
 ):
-    _ddl = DDL(_sql.replace("%", "%%"))  # type: ignore[no-untyped-call]  # SQLAlchemy says no types of it
+    _ddl = DDL(_sql.replace("%", "%%"))  # type: ignore[no-untyped-call]  # SQLAlchemy has no types for it
     event.listen(metadata, "after_create", _ddl.execute_if(dialect="sqlite"))
 
 

@@ -15,7 +15,9 @@ from aorch.server.problems import problem_response
 from aorch.server.sse import HEADERS, KEEP_ALIVE_S
 
 MOST_PENDING_BYTES = 1024 * 1024
-"""Bytes of progress that wait for a slow client; older progress is dropped then, and the event `skipped` says how much."""
+"""Maximum bytes of progress that wait for a slow client. Beyond it, older progress is dropped, and the event `skipped` has
+the number of dropped reports.
+"""
 
 
 def wants_events(request: web.Request) -> bool:

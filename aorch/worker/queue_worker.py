@@ -200,7 +200,7 @@ class QueueWorker:
             LedgerError
         ):  # the ledger did not accept this; after the end of this process, another one queues or answers it
             raise
-        except Exception as error:  # noqa: BLE001  whatever it was, the REQUEST gets a RESPONSE
+        except Exception as error:  # noqa: BLE001  after any error, the REQUEST gets a RESPONSE
             outcome = outcome_of_fault(error, delivered=not isinstance(error, AorchError))
             self._report(AorchError(f"{request.contract_id}: {outcome.error}"))
             response = response_of(request, None, outcome, started)

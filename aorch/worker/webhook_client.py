@@ -34,7 +34,7 @@ class Poster:
         await self._client.close()
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> tuple[int, float]:
-        """POST `body` as JSON. Returns the status of the response, and the pause that the receiver asks for (seconds).
+        """POST `body` as JSON. Returns the status of the response, and the pause that the receiver requests (seconds).
         Raises ServiceUnreachable if there is no response, and ServiceRefused if this URL can never work; both contain the
         reason.
         """

@@ -17,7 +17,7 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def rerun(contract_id: RequestIdArgument, json: JsonOption = False, ledger: LedgerOption = None) -> None:
-    """Run the task of a recorded exchange again, whatever its result was.
+    """Run the task of a recorded exchange again, even if it succeeded.
 
     The task is recorded in the same session, as a new REQUEST whose metadata names the earlier one (`rerun_of`). It has the same
     parameters and context, and the same agent if the caller had requested one.

@@ -99,7 +99,7 @@ async def _work(config: "Config", parallel: int, grace_s: float, *, drain: bool)
 
 
 def _loops(config: "Config", orchestrator: "Orchestrator") -> "dict[str, Loop]":
-    """The loops of a worker beside the queue, by name. Raises ConfigInvalid for an invalid webhook secret."""
+    """The loops of a worker other than that of the queue, by name. Raises ConfigInvalid for an invalid webhook secret."""
     from aorch import bootstrap
     from aorch.cli.render.console import complain
     from aorch.engine.recovery import keep_recovering

@@ -27,7 +27,7 @@ SET_AGENT_STATE = (
     .where(_its_id, agents.c.fingerprint == bindparam("its_fingerprint"), agents.c.drained_at.is_(None))
     .values({name: bindparam(name) for name in ("state", "reason", "since")})
 )
-"""Changes the state of a registered agent, unless it drains or was registered anew."""
+"""Changes the state of a registered agent, unless it drains or was registered again."""
 DRAIN_AGENT = (
     update(agents).where(_its_id).values({name: bindparam(name) for name in ("drained_at", "state", "reason", "since")})
 )

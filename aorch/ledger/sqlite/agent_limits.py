@@ -141,7 +141,7 @@ class AgentLimits:
             self._unlock(_TURN)
 
     def _next_at(self) -> float:
-        """The time of the next call. A time that no call can have set (the machine was started anew) counts as past."""
+        """The time of the next call. A time that no call can have set (the machine has restarted) counts as past."""
         stored = os.pread(self._descriptor, _TIME.size, 0)
         next_at: float = _TIME.unpack(stored)[0] if len(stored) == _TIME.size else 0.0
         return next_at if 0 <= next_at <= time.monotonic() + self._interval_s else 0.0
