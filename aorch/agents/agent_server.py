@@ -19,7 +19,7 @@ from aorch.agents.failure import described
 from aorch.agents.function import as_agent
 from aorch.agents.signatures import BadSignature, verifier_of
 from aorch.config import environment
-from aorch.errors import AgentBusy, AorchError, Forbidden, InvalidJSON, NotAuthorised, UsageError
+from aorch.errors import AgentBusy, AgentLost, AorchError, Forbidden, InvalidJSON, NotAuthorised, UsageError
 from aorch.ids import new_id
 from aorch.net.addresses import is_loopback
 from aorch.process.signals import handle_signals
@@ -135,9 +135,11 @@ class AgentServer:
         try:
             site = web.TCPSite(self._runner, host, port)
             await site.start()
-        except OSError as error:
+        except (OSError, OverflowError) as error:  # OverflowError: no such port
             await self.stop(0, asyncio.Event())
-            raise UsageError(f"cannot listen on {host}:{port}: {error.strerror}", "Choose another port.") from error
+            raise UsageError(
+                f"cannot listen on {host}:{port}: {getattr(error, 'strerror', error)}", "Choose another port."
+            ) from error
         address = self._runner.addresses[0]
         return f"http://{f'[{address[0]}]' if ':' in address[0] else address[0]}:{address[1]}"
 
@@ -199,10 +201,10 @@ class AgentServer:
                 line = await lines.get()
         answer = run.answer
         if answer is None:
-            stopping = AgentBusy("the server stopped before the task ended", "Try again later.", retry_after_s=5)
-            answer = jsonio.encode_bytes({"success": False, "error": str(stopping)})
+            cancelled = AgentLost("the task was cancelled before it ended", "It may have been executed in part.")
             if stream is None:
-                raise stopping
+                raise cancelled
+            answer = jsonio.encode_bytes({"success": False, "error": str(cancelled)})
         if stream is None:
             return web.Response(body=answer, content_type="application/json")
         await stream.write(answer + b"\n")

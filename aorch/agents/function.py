@@ -4,12 +4,13 @@ The schema of the parameters follows from the annotations, as pydantic reads the
 agent.
 """
 
+import contextlib
 import inspect
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, get_type_hints
 
 from aorch.agents.base import Agent, AgentCapability, RetryPolicy
 from aorch.agents.failure import described
@@ -110,7 +111,7 @@ class Declared:
 
     @cached_property
     def _schema(self) -> dict[str, Any]:
-        from pydantic_core import to_jsonable_python  # noqa: PLC0415  likewise
+        from pydantic_core import PydanticSerializationError, to_jsonable_python  # noqa: PLC0415  likewise
 
         try:
             schema = self._adapter.json_schema()
@@ -123,7 +124,10 @@ class Declared:
             if (declared := schema.get("properties", {}).get(each.name)) is not None:
                 declared.pop("title", None)
                 if each.default is not each.empty:
-                    declared["default"] = to_jsonable_python(each.default, fallback=repr)
+                    with contextlib.suppress(
+                        PydanticSerializationError, ValueError
+                    ):  # such as bytes that are not UTF-8
+                        declared["default"] = to_jsonable_python(each.default, fallback=repr)
         return schema
 
     def _invalid(self, error: Exception) -> UsageError:
@@ -162,7 +166,14 @@ class AsyncFunctionAgent(FunctionAgent):
 def declared(found: object) -> Declared | None:
     """The declaration of a function with `@capability`; None for anything else."""
     declaration = vars(found).get(_DECLARED) if inspect.isroutine(found) and hasattr(found, "__dict__") else None
-    return declaration if isinstance(declaration, Declared) else None
+    if not isinstance(declaration, Declared):
+        return None
+    # a bound method, or a decorator above @capability, has the same attributes
+    return (
+        declaration
+        if declaration.function is found
+        else replace(declaration, function=cast("Callable[..., Any]", found))
+    )
 
 
 def as_agent(given: Any) -> Any:
@@ -181,7 +192,8 @@ def agent_of_module(module: ModuleType) -> FunctionAgent:
 
     Raises UsageError if there are none, or two with the same capability.
     """
-    found = [each for value in vars(module).values() if (each := declared(value)) is not None]
+    values = {id(value): value for value in vars(module).values()}  # a function can have two names
+    found = [each for value in values.values() if (each := declared(value)) is not None]
     functions = [each for each in found if each.function.__module__ == module.__name__]
     if not functions:
         raise UsageError("it defines no function with @capability", "Write MODULE:CLASS for a class.")

@@ -104,7 +104,7 @@ class HttpAgent(Agent):
         token = environment.secret(self._token_env)
         if not token:
             return f"its token_env names {self._token_env}, which is not set"
-        if not (token.isascii() and token.isprintable()):
+        if not environment.fits_header(token):
             return f"{self._token_env} contains characters that an HTTP header cannot have"
         return None
 

@@ -58,7 +58,8 @@ class ServerUrl(NamedTuple):
         """Why no request can be sent, or None."""
         if missing := environment.unset(self.headers.values()):
             return f"its headers refer to {', '.join(missing)}, which is not set"
-        return None
+        unfit = [name for name, value in self.expanded().items() if not environment.fits_header(value)]
+        return f"its header {unfit[0]} contains characters that HTTP does not allow" if unfit else None
 
     def expanded(self) -> dict[str, str]:
         """The headers with their secrets. Use them only in a request."""

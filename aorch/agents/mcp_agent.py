@@ -22,6 +22,7 @@ from aorch.config import environment
 from aorch.config.settings import Config
 from aorch.errors import AgentFailed, AgentUnreachable, AorchError, ConfigInvalid, UsageError
 from aorch.net.addresses import fault_of, holds_credentials
+from aorch.process.per_loop import PerLoop
 from aorch.process.threads import in_thread
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class McpAgent(RefreshableAgent):
         table.apply(self)
         if not self.is_known:
             self.discovers, self.check_timeout_s = True, CONNECT_S
-        self._session: McpSession | None = None
+        self._sessions = PerLoop[McpSession](self._session_in)
 
     @property
     def is_known(self) -> bool:
@@ -121,10 +122,14 @@ class McpAgent(RefreshableAgent):
             self._current().start()
 
     async def close(self) -> None:
-        """End the session, and the program of the server."""
-        if self._session is not None:
-            session, self._session = self._session, None
-            await session.close()
+        """End the sessions of all event loops, and the programs of the server."""
+        sessions = dict(self._sessions)
+        self._sessions.clear()
+        for loop, session in sessions.items():
+            if loop is asyncio.get_running_loop():
+                await session.close()
+            elif loop.is_running():
+                await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(session.close(), loop))
 
     async def probe(self) -> AgentState:
         """Check this machine. The server is started only if its tools are not in aorch.lock yet."""
@@ -180,10 +185,11 @@ class McpAgent(RefreshableAgent):
 
     def _current(self) -> McpSession:
         """The session in the running event loop."""
-        if self._session is None or self._session.loop is not asyncio.get_running_loop():
-            assert self._server is not None, self._fault
-            self._session = McpSession(self._server, self._log, self._listed)
-        return self._session
+        return self._sessions[asyncio.get_running_loop()]
+
+    def _session_in(self, _: asyncio.AbstractEventLoop) -> McpSession:
+        assert self._server is not None, self._fault
+        return McpSession(self._server, self._log, self._listed)
 
     def _log(self, line: str) -> None:
         _LOGGER.info("agent %s: %s", self.agent_id, line)

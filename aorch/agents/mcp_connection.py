@@ -28,6 +28,8 @@ from aorch.net.sdk_client import sdk_client
 
 CONNECT_TIMEOUT_S = 10.0
 """How long a URL may take to accept a connection."""
+GOODBYE_S = 2.0
+"""How long a URL may take to answer that the session has ended."""
 LONGEST_LINE = 64 * 1024
 """Bytes of a line of a server's standard error; a longer one is split."""
 LAST_LINES_S = 0.2
@@ -68,6 +70,8 @@ async def connected(server: Server, log: Logged, on_end: Callable[[], None]) -> 
         if isinstance(server, ServerProgram):
             errors = await stack.enter_async_context(_ErrorLog(log))
             transport: Any = program_streams(server, errors.file, server.limit, overflow.set)
+        elif reason := server.problem():
+            raise AgentUnreachable(reason)
         else:
             http = sdk_client(httpx2, None, headers=server.expanded())
             http.timeout = httpx2.Timeout(None, connect=CONNECT_TIMEOUT_S)
@@ -226,6 +230,9 @@ class _FaultReporter:
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
         """As `httpx2.AsyncClient.send`."""
+        if request.method == "DELETE":  # the end of the session, which a server that hangs must not delay
+            async with asyncio.timeout(GOODBYE_S):
+                return await self._client.send(request, **options)
         if request.method != "POST":
             return await self._client.send(request, **options)
         try:

@@ -127,7 +127,7 @@ def _content(file: Path) -> _Content:
 def _parsed(file: Path, _modified_ns: int, _inode: int) -> _Content:
     try:
         content = msgspec.json.decode(file.read_bytes(), type=_Content)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise ConfigInvalid(
             f"{file} is not a lock file of aorch: {error}", "Remove it, and run `aorch agents refresh`."
         ) from error

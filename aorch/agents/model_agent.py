@@ -219,7 +219,8 @@ def _filled(prompt: Prompt, parameters: Mapping[str, Any]) -> str:
 def _checked(reply: Reply, schema: dict[str, Any]) -> tuple[Any, str]:
     """The object in the reply and an empty string; or None and the place and the reason why it does not match."""
     validator, fault = validator_of(schema), "it contains no JSON object"
-    for number, value in enumerate([reply.value] if reply.value is not None else objects_in(reply.text)):
+    for number, found in enumerate([reply.value] if reply.value is not None else objects_in(reply.text)):
+        value = jsonio.decode(jsonio.encode(found))  # without NaN and lone surrogates, as the ledger keeps it
         if validator.is_valid(value):
             return value, ""
         if number == 0:

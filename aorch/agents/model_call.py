@@ -84,7 +84,9 @@ class Reply:
         return bool(self.refusal) or self.stop_reason in REFUSED
 
     def add(self, text: str) -> None:
-        """Append a piece of text."""
+        """Append a piece of text. Raises TypeError for anything else, which some servers send."""
+        if not isinstance(text, str):
+            raise TypeError(f"{type(text).__name__} instead of text")
         self._pieces.append(text)
         if self.on_text is not None:
             self.on_text(text)

@@ -12,7 +12,7 @@ from typing import Any
 
 from aorch.agents.model_call import ModelAddress, ModelApi, ModelLost, ModelRejected, Question, Reply
 from aorch.agents.model_sdk import missing_package
-from aorch.config.environment import secret
+from aorch.config.environment import fits_header, secret
 from aorch.errors import ConfigInvalid
 from aorch.process.threads import in_thread
 
@@ -105,8 +105,11 @@ def problem_of(address: ModelAddress) -> str | None:
     """Why the model cannot be asked: its package is not installed, or the variable of its key is not set."""
     if missing := missing_package(address.api):
         return missing
-    if address.key_env and not secret(address.key_env):
+    key = secret(address.key_env) if address.key_env else ""
+    if address.key_env and not key:
         return f"the environment variable {address.key_env}, which holds the API key, is not set"
+    if not fits_header(key):
+        return f"{address.key_env} contains characters that an HTTP header cannot have"
     return None
 
 

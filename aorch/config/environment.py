@@ -63,6 +63,11 @@ def secret(name: str) -> str:
     return os.environ.get(name, "").strip()
 
 
+def fits_header(value: str) -> bool:
+    """Whether an HTTP header can have the value. (The errors of HTTP clients quote a value that it cannot have.)"""
+    return value.isascii() and value.isprintable()
+
+
 def is_secret_name(name: str) -> bool:
     """Whether a variable of that name probably holds a secret."""
     return _SECRET.search(name) is not None

@@ -5,6 +5,7 @@ Importing this module imports the SDK `mcp`, which takes 0.7 s.
 
 import asyncio
 import logging
+import math
 import re
 from collections.abc import Iterable
 from importlib import metadata
@@ -143,13 +144,21 @@ async def _send(context: ServerRequestContext[Any], reports: "asyncio.Queue[Any]
 def _progress(report: Any) -> tuple[float | None, float | None, str | None]:
     """The number, the total and the text in what an agent reports."""
     if not isinstance(report, dict):
-        return None, None, report if isinstance(report, str) else jsonio.encode(report)
+        return None, None, jsonio.storable_text(report) if isinstance(report, str) else jsonio.encode(report)
     numbers = [
-        value if isinstance(value := report.get(key), int | float) and not isinstance(value, bool) else None
+        value
+        if isinstance(value := report.get(key), int | float) and not isinstance(value, bool) and math.isfinite(value)
+        else None
         for key in ("done", "total")
     ]
     message = report.get("message", report.get("text"))
-    text = message if isinstance(message, str) else None if numbers[0] is not None else jsonio.encode(report)
+    text = (
+        jsonio.storable_text(message)
+        if isinstance(message, str)
+        else None
+        if numbers[0] is not None
+        else jsonio.encode(report)
+    )
     return numbers[0], numbers[1], text
 
 
@@ -168,17 +177,19 @@ def _result(answer: Answer) -> CallToolResult:
     if not answer.success:
         code = answer.failure.code if answer.failure is not None else "agent_failed"
         return _failure(answer.error or "", code, answer.hint, answer.contract_id)
-    data = answer.data
+    text = jsonio.encode(answer.data)
+    data = jsonio.decode(text)  # as the ledger keeps it: a lone surrogate or NaN would end the connection
     if isinstance(data, dict) and data.keys() == {"text"} and isinstance(data["text"], str):
         text, structured = data["text"], None
     else:
-        text, structured = jsonio.encode(data), data if isinstance(data, dict) else None
+        structured = data if isinstance(data, dict) else None
     return _called(text, structured, answer.contract_id)
 
 
 def _failure(error: str, code: str, hint: str = "", contract_id: str = "") -> CallToolResult:
     """A result with the error for the model to read: what failed, the next step, and where it is recorded."""
     facts = {"code": code, **({"contract_id": contract_id} if contract_id else {})}
+    error = jsonio.storable_text(error)
     lines = [error, *([hint] if hint else []), ", ".join(f"{name}: {value}" for name, value in facts.items())]
     return _called("\n".join(lines), {"error": error, **facts}, contract_id, is_error=True)
 

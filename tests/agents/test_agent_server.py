@@ -318,5 +318,10 @@ def test_a_stopped_server_lets_tasks_finish_and_a_second_signal_cancels_them(
             finally:
                 await agent.close()
 
-        assert asyncio.run(ask()) == (answer or "AgentBusy")
+        assert asyncio.run(ask()) == (answer or "AgentLost")
         assert process.wait(WAIT_S) == 0
+
+
+async def test_a_port_that_cannot_exist_is_an_error_of_the_argument() -> None:
+    with pytest.raises(UsageError, match=r"cannot listen on 127\.0\.0\.1:70000: .*port must be 0-65535"):
+        await AgentServer(as_agent(greet)).start("127.0.0.1", 70000)

@@ -1,9 +1,11 @@
 """Functions as agents: their schema comes from their annotations, and they stay functions."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from datetime import date
 from enum import Enum
+from types import ModuleType
 from typing import Annotated, Any, Literal, Optional
 
 import pydantic
@@ -12,7 +14,7 @@ from homes import Home
 from typing_extensions import TypedDict
 
 from aorch import Orchestrator, capability, report_progress
-from aorch.agents.function import as_agent
+from aorch.agents.function import agent_of_module, as_agent
 from aorch.errors import AgentFailed, ParametersInvalid, UsageError
 
 
@@ -204,3 +206,35 @@ def test_what_is_no_function_of_an_agent_is_rejected(home: Home, arguments: tupl
     home.write("twice.py", f"from aorch import capability\n{function.format('a')}{function.format('b')}")
     failed = home.aorch("agents", "add", *arguments)
     assert (failed.code, message in " ".join(failed.err.split())) == (2, True)
+
+
+def test_a_method_and_a_decorator_above_the_capability_are_called_as_they_are() -> None:
+    class Counter:
+        @capability("count")
+        def count(self, steps: int) -> int:
+            return steps + 1
+
+    def doubled(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            return 2 * function(*args, **kwargs)
+
+        return wrapper
+
+    for given, data in ((Counter().count, 4), (doubled(Counter().count), 8)):
+        agent = as_agent(given)
+        assert list(agent.get_capabilities()[0].parameters["properties"]) == ["steps"]
+        assert agent.execute({"capability": "count", "parameters": {"steps": 3}}) == {"success": True, "data": data}
+
+
+def test_a_function_with_two_names_is_one_capability_and_a_default_needs_no_json_form() -> None:
+    module = ModuleType("named")
+
+    @capability("read")
+    def read(data: bytes = b"\xff") -> int:
+        return len(data)
+
+    read.__module__ = "named"
+    vars(module).update(read=read, alias=read)
+    (found,) = agent_of_module(module).get_capabilities()
+    assert found.parameters["properties"] == {"data": {"type": "string", "format": "binary"}}

@@ -4,6 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -199,3 +200,76 @@ def test_without_the_package_the_error_names_the_command_that_installs_it(home: 
     )
     assert (done.returncode, "error: tools: the package mcp is not installed" in done.stderr) == (3, True), done.stderr
     assert "aorch plugins install 'mcp>=2.3'" in done.stderr
+
+
+def test_each_event_loop_has_one_session_and_close_ends_all(tmp_path: Path) -> None:
+    made = known(tmp_path)
+    task = {"capability": "tools.add", "parameters": {"a": 1, "b": 2}}
+    loops = [asyncio.new_event_loop() for _ in range(2)]
+    threads = [threading.Thread(target=loop.run_forever) for loop in loops]
+    for thread in threads:
+        thread.start()
+    try:
+        for loop in loops * 2:
+            answer = asyncio.run_coroutine_threadsafe(made.execute(task), loop).result(WAIT_S)
+            assert answer["data"] == {"sum": 3}
+        started = (tmp_path / "started").read_text().split()
+        assert len(started) == 2
+        asyncio.run_coroutine_threadsafe(made.close(), loops[0]).result(WAIT_S)
+    finally:
+        for loop in loops:
+            loop.call_soon_threadsafe(loop.stop)
+        for thread, loop in zip(threads, loops, strict=True):
+            thread.join()
+            loop.close()
+
+
+async def test_a_header_with_a_line_break_is_not_sent_and_not_quoted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCS_TOKEN", "s3cret\nmore")
+    made = agent(tmp_path, mcp="http://127.0.0.1:9/mcp", headers={"Authorization": "Bearer $DOCS_TOKEN"})
+    reason = "its header Authorization contains characters that HTTP does not allow"
+    assert (await made.probe()).reason == reason
+    with pytest.raises(AgentFailed, match=f"^{reason}$"):
+        await made.execute({"capability": "tools.add", "parameters": {}})
+    await made.close()
+
+
+@pytest.mark.torture
+async def test_a_url_that_hangs_when_the_session_ends_does_not_delay_the_end(tmp_path: Path) -> None:
+    from aiohttp import web
+
+    async def answer(request: web.Request) -> web.Response:
+        asked = await request.json()
+        results = {
+            "initialize": {
+                "protocolVersion": "2025-06-18",
+                "capabilities": {"tools": {}},
+                "serverInfo": {"name": "x", "version": "1"},
+            },
+            "tools/list": {"tools": [{"name": "add", "inputSchema": {"type": "object"}}]},
+            "tools/call": {"content": [{"type": "text", "text": "done"}]},
+        }
+        if "id" not in asked:
+            return web.Response(status=202)
+        missing = {"error": {"code": -32601, "message": "unknown"}}
+        said = {"result": results[asked["method"]]} if asked["method"] in results else missing
+        body = {"jsonrpc": "2.0", "id": asked["id"], **said}
+        return web.json_response(body, headers={"Mcp-Session-Id": "1"})
+
+    async def hang(request: web.Request) -> web.Response:
+        await over.wait()
+        return web.Response()
+
+    over, app = asyncio.Event(), web.Application()
+    app.add_routes([web.post("/mcp", answer), web.delete("/mcp", hang)])
+    runner = web.AppRunner(app, shutdown_timeout=0)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    made = known(tmp_path, mcp=f"http://127.0.0.1:{runner.addresses[0][1]}/mcp")
+    done = await made.execute({"capability": "tools.add", "parameters": {}})
+    assert done["data"] == {"text": "done"}
+    await asyncio.wait_for(made.close(), WAIT_S)
+    over.set()
+    await runner.cleanup()

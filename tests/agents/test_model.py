@@ -301,3 +301,14 @@ def self_signed(folder: Path) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "cert", folder / "key")
     return context
+
+
+async def test_what_no_header_and_no_json_can_have_stays_out_of_errors_and_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with running(ModelDouble(Said('{"title": "\\ud800", "\\udfff": 1}'))) as double:
+        answer = await answer_of(agent_at(url_of(double, "openai"), "openai", NOTE))
+        assert answer["data"] == {"title": "\ufffd", "\ufffd": 1}
+        monkeypatch.setenv("TEST_LLM_KEY", f"{KEY}\nof the team")  # httpx quotes it in its error
+        failure = await failure_of(agent_at(url_of(double, "openai"), "openai"))
+    assert str(failure) == "TEST_LLM_KEY contains characters that an HTTP header cannot have"

@@ -31,9 +31,20 @@ class Slow(Agent):
 """
 
 
+ODD = """
+from aorch import capability, report_progress
+
+@capability("odd")
+def odd():
+    report_progress({"done": float("inf"), "message": "\\ud800"})
+    return {"half": "\\ud800", "number": float("nan")}
+"""
+
+
 def prepare(home: Home) -> None:
     home.write("slow.py", SLOW)
-    home.write("aorch.toml", '[agents.slow]\nclass = "slow:Slow"\n')
+    home.write("odd.py", ODD)
+    home.write("aorch.toml", '[agents.slow]\nclass = "slow:Slow"\n\n[agents.odd]\nclass = "odd"\n')
 
 
 @asynccontextmanager
@@ -62,13 +73,18 @@ async def test_a_host_lists_calls_and_cancels_tools_and_each_call_is_an_exchange
         if len(reports) == 2:
             arrived.set()
 
+    async def ignored(*_: Any) -> None:
+        return
+
     async with client_of(home) as client:
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
-        assert set(tools) == {"echo", "uppercase", "wait_for_ever"}
+        assert set(tools) == {"echo", "uppercase", "wait_for_ever", "odd"}
         assert tools["echo"].input_schema["required"] == ["text"]
         assert tools["wait_for_ever"].annotations is not None
         done = await client.call_tool("echo", {"text": "hi"})
         assert (done.structured_content, done.is_error) == ({"message": "Echo: hi"}, False)
+        odd = await client.call_tool("odd", progress_callback=ignored)
+        assert odd.structured_content == {"half": "\ufffd", "number": None}
         failed = await client.call_tool("echo", {"text": 3})
         assert failed.is_error
         assert failed.structured_content["code"] == "parameters_invalid"
@@ -77,8 +93,8 @@ async def test_a_host_lists_calls_and_cancels_tools_and_each_call_is_an_exchange
         assert reports == [(1.0, 4.0, "first"), (2.0, None, "second")]
         calling.cancel()
         ends = "SELECT status FROM contracts WHERE contract_type = 'RESPONSE' ORDER BY position"
-        await asyncio.to_thread(wait_for, lambda: len(home.rows(ends)) == 3)
-    assert [status for (status,) in home.rows(ends)] == ["completed", "failed", "cancelled"]
+        await asyncio.to_thread(wait_for, lambda: len(home.rows(ends)) == 4)
+    assert [status for (status,) in home.rows(ends)] == ["completed", "completed", "failed", "cancelled"]
     ((session,),) = home.rows("SELECT DISTINCT session_id FROM contracts")
     assert session.startswith("mcp_a-host_01")
     assert done.meta is not None
