@@ -15,7 +15,7 @@ from aorch.server.access_log import RequestLog
 from aorch.server.authentication import PUBLIC
 from aorch.server.limits import RateLimit
 from aorch.server.origin_policy import OriginPolicy
-from aorch.server.problems import HttpError, from_aiohttp, problem_response
+from aorch.server.problems import HttpError, from_aiohttp, problem_response, server_stopped
 from aorch.server.request_body import body_broken
 from aorch.server.request_context import CONTEXT, RequestContext, Services, services_of
 
@@ -101,8 +101,7 @@ def _translated(error: Exception | asyncio.CancelledError, request: web.Request,
     if isinstance(error, asyncio.CancelledError):
         if not services_of(request).concurrency.closing:
             raise error
-        hint = "Its contracts are in the ledger; send the request again later."
-        return HttpError(503, "stopping", "the server stopped before the request was finished", hint)
+        return server_stopped()
     if isinstance(error, web.HTTPException):
         return from_aiohttp(error)
     if isinstance(error, web.RequestPayloadError):

@@ -126,6 +126,12 @@ def _sentence(field: str, message: str) -> str:
     return f"{field}{' ' if must != message else ': '}{must}"
 
 
+def server_stopped() -> HttpError:
+    """The error for a request that was cancelled because the server stopped."""
+    hint = "Its contracts are in the ledger; send the request again later."
+    return HttpError(503, "stopping", "the server stopped before the request was finished", hint)
+
+
 def from_aiohttp(error: web.HTTPException) -> HttpError:
     """Translate an error that aiohttp raises itself."""
     if error.status == 404:

@@ -11,7 +11,8 @@ from aiohttp import hdrs, web
 from aorch import jsonio
 from aorch.errors import AorchError
 from aorch.server.fast_path import JsonResponse
-from aorch.server.problems import problem_response
+from aorch.server.problems import problem_response, server_stopped
+from aorch.server.request_context import services_of
 from aorch.server.sse import HEADERS, KEEP_ALIVE_S
 
 MOST_PENDING_BYTES = 1024 * 1024
@@ -76,6 +77,10 @@ async def stream_answer(
         answer = await performing
     except AorchError as error:
         answer = problem_response(error)
+    except asyncio.CancelledError:
+        if not (response.prepared and services_of(request).concurrency.closing):
+            raise
+        answer = problem_response(server_stopped())
     finally:
         performing.cancel()
     with contextlib.suppress(ConnectionError):

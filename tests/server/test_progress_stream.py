@@ -68,6 +68,20 @@ def test_a_task_goes_on_when_its_client_disconnects(server: Server, home: Home) 
     wait_for(lambda: home.rows("SELECT status FROM contracts WHERE contract_type = 'REQUEST'") == [("completed",)])
 
 
+def test_a_server_that_stops_ends_the_stream_with_a_problem(home: Home) -> None:
+    agent(home, BODY, before="import aorch")
+    home.write("aorch.toml", f"{(home.folder / 'aorch.toml').read_text()}\n[serve]\ngrace_s = 0.1\n")
+    with serving(home) as server:
+        body = {"session_id": "s", "capability": "work", "parameters": {"late": True}}
+        headers = {"Accept": "text/event-stream"}
+        with server.client.stream("POST", "/v1/orchestrate", json=body, headers=headers) as stream:
+            pieces = stream.iter_bytes()
+            next(pieces)
+            server.process.terminate()
+            assert b'event: error\ndata: {"type"' in b"".join(pieces)
+    assert home.rows("SELECT status FROM contracts WHERE contract_type = 'RESPONSE'") == [("cancelled",)]
+
+
 def test_labels_are_required_over_http_too(server: Server) -> None:
     refused = server.post("/v1/orchestrate", json={"session_id": "s", "capability": "work", "require": {"gpu": "yes"}})
     assert (refused.status_code, refused.json()["code"]) == (404, "no_agent")
