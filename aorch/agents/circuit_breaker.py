@@ -1,7 +1,7 @@
 """A circuit breaker: an endpoint that does not answer several tasks in a row gets none for a while, then one that decides.
 
-The pattern is that of Michael Nygard's "Release It!". The libraries (purgatory, aiobreaker, pybreaker) let any number of
-calls through while half-open or are no longer maintained, and none tells a router when the next call is possible.
+The pattern is that of Michael Nygard's "Release It!". Routing must know when the next call is possible without making one,
+which the documentation of purgatory, aiobreaker and pybreaker does not offer.
 """
 
 import asyncio

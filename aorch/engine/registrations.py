@@ -20,6 +20,8 @@ from aorch.ledger.agent_rows import AgentChanges, AgentRow
 from aorch.ledger.ledger import Ledger
 from aorch.ledger.record import ORCHESTRATOR
 
+RESERVED = (ORCHESTRATOR, "register")
+"""Not agents: the caller of tasks without an agent ID, and a route under /v1/agents."""
 MOST_AGENTS = 1000
 """Maximum number of registered agents in a ledger."""
 RELOAD_S = 0.5
@@ -183,8 +185,8 @@ class Registrations(RegisteredAgents):
 
     def _check(self, document: AgentDocument) -> None:
         document.check(self._config)
-        if document.agent_id == ORCHESTRATOR:
-            raise Conflict(f"{ORCHESTRATOR!r} is the caller of all tasks without an agent ID", "Use another agent_id.")
+        if document.agent_id in RESERVED:
+            raise Conflict(f"the agent ID {document.agent_id!r} is reserved", "Use another agent_id.")
         self._reject_configured(document.agent_id)
         if taken := self._taken([each.name for each in document.capabilities]):
             raise Conflict(

@@ -80,15 +80,20 @@ def _services(
     )
 
 
+AGENT_ID = "{agent_id:(?!register$)[^{}/]+}"
+"""Not `register`, which is a route of its own with other methods."""
+
+
 def _add_routes(app: web.Application) -> FixedRoutes:
     """Add all routes, and return the router's result for each that has no variables in its path."""
     fixed: FixedRoutes = {}
     for route in ROUTES:
-        added = app.router.add_route(route.method, route.path, route.handler, name=route.name)
+        path = route.path.replace("{agent_id}", AGENT_ID)
+        added = app.router.add_route(route.method, path, route.handler, name=route.name)
         if (
             route.method == hdrs.METH_GET and route.response is not None
         ):  # a stream has no end, so HEAD is not supported
-            app.router.add_route(hdrs.METH_HEAD, route.path, route.handler)
+            app.router.add_route(hdrs.METH_HEAD, path, route.handler)
         if "{" not in route.path:
             match = web.UrlMappingMatchInfo({}, added)
             match.add_app(app)

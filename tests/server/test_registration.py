@@ -117,7 +117,7 @@ INVALID = [
     ({"credential": "unknown"}, 422, "'unknown' is not configured"),
     ({"credential": "elsewhere"}, 422, "must not be sent to 127.0.0.1:"),
     ({"agent_id": "parrot"}, 409, "is configured, not registered"),
-    ({"agent_id": "orchestrator"}, 409, "the caller of all tasks"),
+    ({"agent_id": "orchestrator"}, 409, "is reserved"),
     ({"capabilities": [{"name": "parrot"}]}, 409, "configured agents already have the capability parrot"),
 ]
 
