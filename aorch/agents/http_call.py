@@ -38,11 +38,19 @@ LARGE = 2**20
 
 
 class Endpoint(NamedTuple):
-    """An agent's address, `url`, without a slash at its end; `limit` is the maximum size of an answer in bytes."""
+    """An agent's address, `url`, without a slash at its end; `limit` is the maximum size of an answer in bytes.
+
+    `secret` is its token, which no error shows, even if the agent sends it back.
+    """
 
     agent_id: str
     url: str
     limit: int
+    secret: str = ""
+
+    def masked(self, body: bytes) -> bytes:
+        """`body` without the token."""
+        return body.replace(self.secret.encode(), b"***") if self.secret else body
 
 
 async def execute(
@@ -66,7 +74,7 @@ async def execute(
             "POST", url, data=body if len(body) < LARGE else io.BytesIO(body), headers=given
         ) as response:
             if response.status // 100 != 2:
-                raise _rejection(endpoint, url, response, await _start_of(response))
+                raise _rejection(endpoint, url, response, endpoint.masked(await _start_of(response)))
             if response.content_type in NDJSON:
                 return await _result_of_lines(endpoint, url, response)
             return _result(endpoint, url, response, await _whole(endpoint, url, response))
@@ -79,7 +87,7 @@ async def get(client: HttpClient, endpoint: Endpoint, path: str, headers: Mappin
     url = f"{endpoint.url}{path}"
     try:
         async with client.request("GET", url, headers={"Accept": "application/json", **headers}) as response:
-            body = await _whole(endpoint, url, response)
+            body = endpoint.masked(await _whole(endpoint, url, response))
             try:
                 content = jsonio.decode(body)
             except InvalidJSON:
@@ -147,12 +155,14 @@ def _result(endpoint: Endpoint, url: str, response: aiohttp.ClientResponse, body
     try:
         answer = jsonio.decode(body)
     except InvalidJSON as error:
-        what = f"sent {shown(body)!r}, which is not JSON" if body.strip() else "sent an empty body"
+        what = f"sent {shown(endpoint.masked(body))!r}, which is not JSON" if body.strip() else "sent an empty body"
         said = f"answered {response.status} and {what}"
         raise AgentFailed(f"{_named(endpoint, url)} {said}", _EXPECTED) from error
     if isinstance(answer, dict) and isinstance(answer.get("success"), bool):
         return answer
-    raise AgentFailed(f"{_named(endpoint, url)} answered with {shown(body)!r}, which has no `success`", _EXPECTED)
+    raise AgentFailed(
+        f"{_named(endpoint, url)} answered with {shown(endpoint.masked(body))!r}, which has no `success`", _EXPECTED
+    )
 
 
 _EXPECTED = 'Expected {"success": true, "data": …} or {"success": false, "error": "…"}.'

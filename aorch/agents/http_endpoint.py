@@ -175,7 +175,8 @@ class HttpAgent(Agent):
     def _endpoint(self) -> "Endpoint":
         from aorch.agents.http_call import Endpoint  # noqa: PLC0415  likewise
 
-        return Endpoint(self.agent_id, self.url, self._limit)
+        secret = environment.secret(self._token_env) if self._token_env else ""
+        return Endpoint(self.agent_id, self.url, self._limit, secret)
 
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {environment.secret(self._token_env)}"} if self._token_env else {}

@@ -263,3 +263,14 @@ def test_a_preview_shows_the_request_without_sending_it() -> None:
     shown = agent("http://127.0.0.1:9/work/").preview(TASK)  # type: ignore[arg-type]  # a task
     assert shown["request"] == "POST http://127.0.0.1:9/work/execute"
     assert json.loads(shown["body"]) == TASK
+
+
+@pytest.mark.parametrize("path", ["unauthorised", "shapeless", "html"])
+async def test_no_error_shows_the_token_that_an_endpoint_sends_back(
+    server: Endpoint, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    sent = {"unauthorised": "invalid token", "shapeless": "result", "html": "doctype"}[path]
+    monkeypatch.setenv("WORK_TOKEN", sent)
+    with pytest.raises(AgentFailed, match=r"\*\*\*") as failed:
+        await executed(f"{server.url}/{path}", token_env="WORK_TOKEN")
+    assert sent not in str(failed.value)
