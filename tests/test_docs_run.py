@@ -42,6 +42,11 @@ SKIPPED = {
 FAILURES = {
     "aorch trace retry 01": (12, "no parked delivery"),
     "aorch init": (13, "already exists"),
+    "curl -s -X PUT http://127.0.0.1:8888/v1/agents/translator": (
+        22,
+        "is not registered",
+    ),  # it is further down the page
+    "curl -s -X DELETE http://127.0.0.1:8888/v1/agents/translator": (22, "is not registered"),
     "aorch run greet name=Ann times=three": (2, "is not of type"),
 }
 """How a command begins that fails in this home, with the exit code and what it says; it must fail just so."""
