@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
-from aorch.server.schemas.fields import HTTP_URL, Body, Json, Moment, Text
+from aorch.server.schemas.fields import HTTP_URL, Body, Json, Labels, Moment, Text
 
 
 class CapabilityForm(Body):
@@ -87,7 +87,7 @@ class ReplaceBody(Body):
         max_length=2048, pattern=HTTP_URL, description="The URL that is followed by /execute and /health."
     )
     capabilities: list[RegisterCapability] = Field(min_length=1, max_length=100)
-    labels: dict[Text, Text] = Field(
+    labels: Labels = Field(
         default_factory=dict, max_length=32, description="Labels that callers can require (see docs/routing.md)."
     )
     ttl_s: float | None = Field(

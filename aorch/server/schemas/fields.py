@@ -23,6 +23,8 @@ FORMS = {
 """The patterns of strings, in words."""
 Text = Annotated[str, Field(pattern=_NO_NUL)]
 """A string without U+0000, which PostgreSQL cannot store."""
+Labels = Annotated[dict[Text, Text], Field(json_schema_extra={"propertyNames": {"pattern": _NO_NUL}})]
+"""Names with values."""
 ContractType = Literal["REQUEST", "RESPONSE"]
 ContractStatus = Literal["pending", "in_progress", "completed", "failed", "cancelled", "interrupted"]
 

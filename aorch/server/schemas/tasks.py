@@ -13,6 +13,7 @@ from aorch.server.schemas.fields import (
     ContractId,
     ContractStatus,
     Json,
+    Labels,
     Moment,
     Query,
     Text,
@@ -39,7 +40,7 @@ class TaskFields(Body):
     parameters: Json = Field(default_factory=dict, description="The capability's parameters.")
     context: Json = Field(default_factory=dict, description="Extra context for the agent.")
     agent_id: Text | None = Field(None, description="Call this agent only. Default: any agent with the capability.")
-    require: dict[Text, Text] = Field(
+    require: Labels = Field(
         default_factory=dict,
         description='Labels that the agent must have, such as `{"gpu": "yes"}`; `version` is one of them.',
     )
