@@ -148,6 +148,13 @@ class Registry:
             if not each.constant:
                 await each.close()
 
+    async def close_removed(self) -> None:
+        """Close the removed and replaced agents that have finished their tasks."""
+        ended = [each for each in self._removed if not each.running]
+        self._removed = [each for each in self._removed if each.running]
+        for each in ended:
+            await each.close()
+
     def capabilities(self) -> list[str]:
         """The names of all capabilities, in the order in which they were added."""
         return list(self._by_capability)

@@ -209,6 +209,7 @@ class Registrations(RegisteredAgents):
             while True:
                 changed.clear()
                 self.reload()
+                await self._registry.close_removed()
                 turned()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(changed.wait(), self._sleep_s())

@@ -12,6 +12,7 @@ from aorch import Agent, AgentCapability, Orchestrator
 from aorch.agents import AgentState, AgentStatus
 from aorch.agents.agent_kind import CapabilityConfig
 from aorch.agents.program import ProgramAgent, ProgramConfig
+from aorch.agents.registry import Registry
 from aorch.config.settings import Config
 
 WORK = {"capability": "work"}
@@ -155,6 +156,22 @@ async def test_an_agent_that_cannot_be_opened_is_in_error_until_it_can(orchestra
     remote.refusal = None
     await until_data(orchestrator, "remote")
     assert remote.opened == 1
+
+
+async def test_a_removed_agent_is_closed_once_its_tasks_have_ended() -> None:
+    idle, busy = Remote("idle"), Remote("busy")
+    registry = Registry([idle, busy])
+    await registry.refresh()
+    running = registry.get("busy")
+    running.try_acquire("01A")
+    registry.remove("idle")
+    registry.remove("busy")
+    await registry.close_removed()
+    assert (idle.closed, busy.closed) == (1, 0)
+    running.release("01A")
+    await registry.close_removed()
+    await registry.close()
+    assert (idle.closed, busy.closed) == (1, 1)
 
 
 def test_check_opens_probes_and_closes_an_agent(home: Home) -> None:
