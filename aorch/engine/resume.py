@@ -9,9 +9,9 @@ from aorch.engine.task import Task
 from aorch.errors import Conflict, NotFound
 from aorch.ledger import task_queue
 from aorch.ledger.batch_register import BatchReader
-from aorch.ledger.contract_metadata import read_metadata, requested_agent
+from aorch.ledger.contract_metadata import RequestMetadata, read_metadata, requested_agent
 from aorch.ledger.reader import Reader
-from aorch.ledger.record import COMPLETED, REQUEST, Record, object_in
+from aorch.ledger.record import COMPLETED, REQUEST, Record
 from aorch.ledger.task_keys import RetryKey
 
 _OF_PIPELINE = ("step", "index")
@@ -37,17 +37,10 @@ def task_again(ledger: Path, part: str, registry: Registry) -> Task:
     annotations = {name: value for name, value in metadata.annotations.items() if name not in _OF_PIPELINE}
     if response is not None and jsonio.decode(response.metadata).get("retry_safe") is False:
         _warn_of_repetition(request, registry)
-    return Task(
-        capability=request.capability,
-        parameters=jsonio.decode(request.payload),
-        session_id=request.session_id,
-        context=metadata.context,
-        agent_id=_same_agent(request, registry),
-        metadata=metadata.custom,
-        annotations={**annotations, "resumes": request.contract_id},
-        idempotency=RetryKey(request.contract_id),
-        require=object_in(object_in(jsonio.decode(request.metadata), "routing"), "require"),
-    )
+    task = _recorded_task(request, metadata, registry)
+    task.annotations = {**annotations, "resumes": request.contract_id}
+    task.idempotency = RetryKey(request.contract_id)
+    return task
 
 
 def same_task(ledger: Path, part: str, registry: Registry) -> Task:
@@ -56,8 +49,12 @@ def same_task(ledger: Path, part: str, registry: Registry) -> Task:
     """
     with Reader(ledger) as reader:
         request = _request(reader, part)
-    recorded = jsonio.decode(request.metadata)
-    metadata = read_metadata(recorded)
+    task = _recorded_task(request, read_metadata(jsonio.decode(request.metadata)), registry)
+    task.annotations = {"rerun_of": request.contract_id}
+    return task
+
+
+def _recorded_task(request: Record, metadata: RequestMetadata, registry: Registry) -> Task:
     return Task(
         capability=request.capability,
         parameters=jsonio.decode(request.payload),
@@ -65,8 +62,7 @@ def same_task(ledger: Path, part: str, registry: Registry) -> Task:
         context=metadata.context,
         agent_id=_same_agent(request, registry),
         metadata=metadata.custom,
-        annotations={"rerun_of": request.contract_id},
-        require=object_in(object_in(recorded, "routing"), "require"),
+        require=metadata.require,
     )
 
 

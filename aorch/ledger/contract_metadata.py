@@ -33,12 +33,13 @@ _REQUESTED_BEFORE = "asked for by id"
 
 
 class RequestMetadata(NamedTuple):
-    """The parts of a REQUEST's metadata: `custom` is the caller's, the rest aorch's."""
+    """The parts of a REQUEST's metadata: `custom` is the caller's, the rest aorch's. `require` are the required labels."""
 
     custom: dict[str, Any]
     context: dict[str, Any]
     annotations: dict[str, Any]
     queue: dict[str, Any]
+    require: dict[str, Any]
 
 
 def read_metadata(metadata: Mapping[str, Any]) -> RequestMetadata:
@@ -48,7 +49,9 @@ def read_metadata(metadata: Mapping[str, Any]) -> RequestMetadata:
         custom = metadata["custom"]
     else:
         custom = {name: value for name, value in metadata.items() if name not in _OWN or name == "custom"}
-    return RequestMetadata(custom, object_in(metadata, "context"), annotations, object_in(metadata, "queue"))
+    context, queue = object_in(metadata, "context"), object_in(metadata, "queue")
+    require = object_in(object_in(metadata, "routing"), "require")
+    return RequestMetadata(custom, context, annotations, queue, require)
 
 
 def requested_agent(metadata: Mapping[str, Any], to_agent: str | None) -> str | None:
