@@ -12,10 +12,12 @@
 
 To find where a REQUEST is written: `engine/executor.py` creates and commits it with `write_request` of
 `ledger/ledger.py`. Imports point one way: cli → server → orchestrator → bootstrap → worker, batch, trace, memory,
-govern → engine → agents, ledger → config → net, process → logs → jsonio, clock, ids, backoff → errors.
+govern → client → engine → agents, ledger → config → net, process → logs → jsonio, clock, ids, backoff, version → errors.
 """
 
 from typing import TYPE_CHECKING, Any
+
+from aorch.version import VERSION
 
 if TYPE_CHECKING:
     from aorch.agents import (
@@ -45,38 +47,44 @@ if TYPE_CHECKING:
         ConfigInvalid,
         ConfigUntrusted,
         Conflict,
+        ContentErased,
         DelegationRefused,
         Expired,
         Forbidden,
         Interrupted,
         InvalidJSON,
+        LeaseLost,
         LedgerBusy,
         LedgerError,
         LedgerFull,
         LedgerGone,
         LedgerInvalid,
+        LedgerOutcomeUnknown,
         LedgerReadOnly,
         LedgerTooNew,
         LlmOff,
         NoAgent,
         NoAgentAvailable,
+        NoAgentReachable,
         NotAuthorised,
         NotFound,
         OutputFailed,
         ParametersInvalid,
         QueueFull,
         ReferenceInvalid,
+        ServerTooOld,
         ServiceFailed,
         ServiceRefused,
         ServiceUnreachable,
+        StillRunning,
         UsageError,
         WaitedTooLong,
         WebhooksOff,
     )
     from aorch.orchestrator import Orchestrator
 
-__version__ = "0.1.0"
 
+__version__ = VERSION
 _HOMES = {
     "Agent": "aorch.agents",
     "AgentAnswer": "aorch.agents",
@@ -118,22 +126,26 @@ __all__ = [
     "ConfigInvalid",
     "ConfigUntrusted",
     "Conflict",
+    "ContentErased",
     "DelegationRefused",
     "Expired",
     "Forbidden",
     "Interrupted",
     "InvalidJSON",
+    "LeaseLost",
     "LedgerBusy",
     "LedgerError",
     "LedgerFull",
     "LedgerGone",
     "LedgerInvalid",
+    "LedgerOutcomeUnknown",
     "LedgerReadOnly",
     "LedgerTooNew",
     "LlmOff",
     "MappedAnswerDict",
     "NoAgent",
     "NoAgentAvailable",
+    "NoAgentReachable",
     "NotAuthorised",
     "NotFound",
     "Orchestrator",
@@ -143,10 +155,12 @@ __all__ = [
     "QueueFull",
     "ReferenceInvalid",
     "RetryPolicy",
+    "ServerTooOld",
     "ServiceFailed",
     "ServiceRefused",
     "ServiceUnreachable",
     "Step",
+    "StillRunning",
     "Task",
     "TaskDict",
     "UsageError",

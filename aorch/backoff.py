@@ -19,4 +19,4 @@ class Backoff(NamedTuple):
             return pause_s
         import random  # noqa: PLC0415  1 ms, which `aorch run` does not need
 
-        return pause_s * random.uniform(*self.jitter)  # noqa: S311  not a secret
+        return pause_s * random.SystemRandom().uniform(*self.jitter)

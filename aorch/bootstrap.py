@@ -1,8 +1,8 @@
 """The composition root: the only place that creates the objects of the program from a Config."""
 
+import functools
 from collections.abc import Callable, Iterable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aorch import jsonio
@@ -11,6 +11,7 @@ from aorch.agents.example import ExampleAgent
 from aorch.agents.registered import Registered
 from aorch.agents.registry import Registry
 from aorch.agents.shared_slots import Limits
+from aorch.config.ledger_location import LedgerLocation
 from aorch.config.settings import Config
 from aorch.engine.executor import TaskExecutor
 from aorch.ledger.changes import Changes
@@ -19,6 +20,7 @@ from aorch.ledger.ledger import Ledger
 from aorch.process.threads import in_thread
 
 if TYPE_CHECKING:
+    from aorch.engine.executor_at_server import Delegate
     from aorch.engine.registrations import Registrations
     from aorch.trace.embedded_delivery import EmbeddedDelivery
     from aorch.trace.scheduler import BackgroundDelivery
@@ -54,7 +56,7 @@ def all_agents(config: Config) -> Registry:
     return agents
 
 
-def _limits_of(ledger: Path, agent: Agent) -> Limits:
+def _limits_of(ledger: LedgerLocation, agent: Agent) -> Limits:
     return AgentLimits(ledger, agent.agent_id, agent.concurrency, agent.rate_per_min)
 
 
@@ -68,7 +70,7 @@ async def check_agents(
     chosen = list(agents) if agent_ids is None else [agents.get(agent_id) for agent_id in agent_ids]
     try:
         await agents.refresh(chosen, max_age_s=0)
-        if any(each.agent.kind == "url" for each in chosen) and Database(config.ledger).exists():
+        if any(each.agent.is_remote for each in chosen) and Database(config.ledger).exists():
             await _write_states(config, chosen)
         return {each.agent.agent_id: agents.check(each) for each in chosen}
     finally:
@@ -92,19 +94,25 @@ def executor(config: Config, agents: Registry) -> TaskExecutor:
     parent_id = jsonio.storable_text(config.parent_id) if config.parent_id else None
     if parent_id and not ledger.ancestors(parent_id):
         parent_id = None
-    found = TaskExecutor(agents, ledger, config.timeout_s, config.max_depth, parent_id)
+    known = functools.cache(partial(_registrations, config, agents, ledger))
     if ledger.has_agents:
-        registrations(config, found).reload()
+        known().reload()
+    return TaskExecutor(config, agents, ledger, known, parent_id)
+
+
+def executor_at_server(config: Config, agents: Registry, ledger: Ledger, delegate: "Delegate") -> TaskExecutor:
+    """An executor for a worker whose `ledger` is that of a server. `delegate` sends what its agents delegate."""
+    from aorch.engine.executor_at_server import ExecutorAtServer  # noqa: PLC0415  only for such a worker
+
+    found = ExecutorAtServer(config, agents, ledger, partial(_registrations, config, agents, ledger))
+    found.delegate = delegate
     return found
 
 
-def registrations(config: Config, over: TaskExecutor) -> "Registrations":
-    """The registered agents in the ledger of that executor, for its registry."""
+def _registrations(config: Config, agents: Registry, ledger: Ledger) -> "Registrations":
     from aorch.engine.registrations import Registrations  # noqa: PLC0415  most ledgers have none
 
-    if over.registrations is None:
-        over.registrations = Registrations(config, over.registry, over.ledger)
-    return over.registrations
+    return Registrations(config, agents, ledger)
 
 
 def background(config: Config, changes: Changes, report: Callable[[str], None]) -> "BackgroundDelivery":

@@ -7,11 +7,13 @@ AorchError                      1   500  a bug of aorch, unless a subclass says 
 │   ├── InvalidJSON             2   400
 │   ├── ParametersInvalid       2   422
 │   ├── ReferenceInvalid        2   422  a {reference} in a template is invalid
-│   └── DelegationRefused       2   422  too deep, or a cycle
+│   ├── DelegationRefused       2   422  too deep, or a cycle
+│   └── ContentErased           2   410  the content of the contract was erased
 ├── OutputFailed               74   500  the result is in the ledger, but cannot be shown
 ├── ServiceUnreachable          3   502  it received nothing
 │   ├── ServiceFailed           3   502  the request may have arrived
-│   └── ServiceRefused          3   502  it rejects the request permanently
+│   ├── ServiceRefused          3   502  it rejects the request permanently
+│   └── ServerTooOld            3   502  the server does not know the request of this version
 ├── NotAuthorised               4   401  the caller has no valid token
 │   └── Forbidden               4   403  the caller's token does not allow this
 ├── AgentFailed                10   200  the agent was called, and failed
@@ -29,14 +31,18 @@ AorchError                      1   500  a bug of aorch, unless a subclass says 
 ├── QueueFull                  15   503  the queue has reached its limit
 ├── NoAgent                    11   404
 │   └── NoAgentAvailable       11   503
-│       └── AgentNotStarted    11   503  too few descriptors, processes or memory: the agent was not called
+│       ├── AgentNotStarted    11   503  too few descriptors, processes or memory: the agent was not called
+│       └── NoAgentReachable             as AgentUnreachable: all agents with the capability are offline
 ├── NotFound                   12   404
 ├── Conflict                   13   409
+│   ├── LeaseLost              13   409  the worker's lease has ended
+│   └── StillRunning           13   409  the first request with the same idempotency key
 └── LedgerError                14   500
     ├── LedgerBusy             14   503
     ├── LedgerFull             14   507
     ├── LedgerReadOnly         14   500
     ├── LedgerGone             14   503
+    ├── LedgerOutcomeUnknown   14   500
     ├── LedgerInvalid          14   500
     └── LedgerTooNew           14   500
 """
@@ -102,6 +108,12 @@ class DelegationRefused(UsageError):
     code, exit_code, http_status = "delegation_refused", 2, 422
 
 
+class ContentErased(UsageError):
+    """The content of the contract was erased."""
+
+    code, exit_code, http_status = "content_erased", 2, 410
+
+
 class OutputFailed(AorchError):
     """Standard output cannot be written; the result is in the ledger. 74 is EX_IOERR of BSD's sysexits.h."""
 
@@ -124,6 +136,12 @@ class ServiceRefused(ServiceUnreachable):
     """A service rejected a request permanently."""
 
     code = "service_refused"
+
+
+class ServerTooOld(ServiceUnreachable):
+    """The server has no route for a request of this version of aorch."""
+
+    code = "server_too_old"
 
 
 class NotAuthorised(AorchError):
@@ -165,8 +183,8 @@ class AgentTimedOut(AgentFailed):
 
 
 class AgentUnreachable(AgentFailed):
-    """The agent could not be reached: the connection was refused, its name was not found, or TLS failed. It did not
-    receive the task.
+    """The agent could not be reached: the connection was refused, its name was not found, or TLS failed; or all agents with
+    the capability are known to be offline. None received the task.
     """
 
     code, exit_code, http_status = "agent_unreachable", 3, 502
@@ -270,6 +288,12 @@ class AgentNotStarted(NoAgentAvailable):
     code = "agent_not_started"
 
 
+class NoAgentReachable(AgentUnreachable, NoAgentAvailable):
+    """All agents with the capability are offline, so none was called. It has the code of AgentUnreachable, because it makes no
+    difference to the caller whether this task or an earlier check has found out. A queued task waits.
+    """
+
+
 class NotFound(AorchError):
     """No such contract, agent, session or file."""
 
@@ -289,6 +313,18 @@ class Conflict(AorchError):
     """The request contradicts something that already exists."""
 
     code, exit_code, http_status = "conflict", 13, 409
+
+
+class LeaseLost(Conflict):
+    """The lease of a worker over HTTP has ended, or does not have this task any more: the report of the worker is refused."""
+
+    code = "lease_lost"
+
+
+class StillRunning(Conflict):
+    """The first request with the same idempotency key has no answer yet."""
+
+    code = "idempotency_in_progress"
 
 
 class LedgerError(AorchError):
@@ -316,13 +352,19 @@ class LedgerReadOnly(LedgerError):
 
 
 class LedgerGone(LedgerError):
-    """The ledger's file was removed or replaced while this process had it open."""
+    """The ledger's file was removed or replaced while this process had it open, or its server cannot be reached."""
 
     code, http_status = "ledger_gone", 503
 
 
+class LedgerOutcomeUnknown(LedgerError):
+    """The connection to the ledger's server broke during a commit, so the write may have been committed or not."""
+
+    code = "ledger_outcome_unknown"
+
+
 class LedgerInvalid(LedgerError):
-    """The file is not a ledger: not SQLite, damaged, or another program's database."""
+    """The file or database is not a ledger, or not a whole one: damaged, of another program, or an incomplete copy."""
 
     code = "ledger_invalid"
 

@@ -57,6 +57,12 @@ class Ids:
         ]
         return self._random
 
+    @staticmethod
+    def earliest_at(moment_s: float) -> str:
+        """The smallest id of the millisecond that contains that time (seconds since 1970; at least 0)."""
+        ms = int(max(moment_s, 0) * 1000)
+        return "".join([_PAIRS[ms >> shift & 1023] for shift in (40, 30, 20, 10, 0)]) + _ALPHABET[0] * 16
+
     def forget(self) -> None:
         """Start again. A forked child must do this, because it and its parent would count up from the same id."""
         Ids.__init__(self, self._clock)
@@ -66,3 +72,5 @@ _ids = Ids()
 os.register_at_fork(after_in_child=_ids.forget)
 new_id = _ids.next
 """A new ULID, greater than any that this process made before."""
+earliest_id_at = Ids.earliest_at
+"""The smallest ULID of a time, to find contracts since then."""

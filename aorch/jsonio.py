@@ -6,6 +6,7 @@ surrogates, which PostgreSQL and UTF-8 reject, become U+FFFD.
 
 import codecs
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -59,6 +60,20 @@ def decode(text: str | bytes) -> Any:
         if whole is not None:
             return decode(whole)
         raise InvalidJSON(f"not JSON: {reason_of(error)}") from error
+
+
+def leaves(value: Any) -> Iterator[Any]:
+    """The keys and the values in a JSON value that contain no others: strings, numbers, booleans and nulls; in any order."""
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            yield from value
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
+        else:
+            yield value
 
 
 def reason_of(error: Exception) -> str:

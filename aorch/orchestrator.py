@@ -16,6 +16,7 @@ from aorch.agents.function import as_agent
 from aorch.clock import utc
 from aorch.config import settings
 from aorch.engine.executor import TaskExecutor
+from aorch.engine.executor_at_server import delegating_executor
 from aorch.engine.lifecycle import Lifecycle
 from aorch.engine.map import Items, mapped
 from aorch.engine.response_saver import Unsaved
@@ -141,6 +142,8 @@ class Orchestrator:
         """Execute `task` like `orchestrate`, but with typed objects. `on_progress` gets what the agent reports while it works;
         `in_line` and `max_line` as in `TaskExecutor.perform`.
         """
+        if (at_server := delegating_executor()) is not None:
+            return await at_server.perform(task, on_progress=on_progress)
         lifecycle, entry = self._lifecycle, object()
         lifecycle.running[entry] = asyncio.get_running_loop()
         try:
@@ -237,6 +240,36 @@ class Orchestrator:
 
         return (await compress_session(self.config, session_id, CompressionOptions(via, intent, max_tokens))).as_dict()
 
+    async def pin_claim(self, claim_id: str) -> dict[str, Any]:
+        """Keep that claim in every later prompt and memory block of its session. Returns the correction, durable by then:
+        `contract_id`, `session_id`, `action`, `created_at`, `by`, `claim_id`, `section`, `text`, `contract_ids`.
+
+        Raises NotFound, UsageError for a note, Conflict if the session has 50 pins and notes, ContentErased and LedgerError.
+        """
+        return await self._correct("pin_claim", claim_id)
+
+    async def forget_claim(self, claim_id: str) -> dict[str, Any]:
+        """Leave that claim, and later ones with the same words, out of the memory of its session. Returns and raises as
+        `pin_claim`.
+        """
+        return await self._correct("forget_claim", claim_id)
+
+    async def add_note(self, session_id: str, text: str) -> dict[str, Any]:
+        """Add a note (up to 500 characters) to the memory of a session. Returns and raises as `pin_claim`."""
+        return await self._correct("add_note", session_id, text)
+
+    async def undo_correction(self, contract_id: str) -> dict[str, Any]:
+        """Undo the correction with that contract ID, or the one that applies to the claim with that ID. Returns the
+        correction as `pin_claim`. Raises NotFound and LedgerError.
+        """
+        return await self._correct("undo_correction", contract_id)
+
+    async def _correct(self, name: str, *what: str) -> dict[str, Any]:
+        correcting = await in_thread(partial(import_module, "aorch.memory.correcting"))
+        correction = await in_thread(partial(getattr(correcting, name), self.config, *what))
+        form: dict[str, Any] = correction.as_dict()
+        return form
+
     async def get_contracts(self, session_id: str | None = None, limit: int | None = None) -> list[dict[str, Any]]:
         """The contracts of a session (or all), oldest first, in their JSON form."""
 
@@ -254,19 +287,19 @@ class Orchestrator:
         return await self.get_contracts(session_id)
 
     async def get_status(self) -> dict[str, Any]:
-        """The answer of `GET /v1/status`: the orchestrator, its agents, the ledger's contracts, and the two services."""
+        """The answer of `GET /v1/status`: the orchestrator, its agents, exchanges and contracts, and the two services."""
 
         def count() -> dict[str, Any]:
-            from aorch.govern.status_summary import summary  # noqa: F401, PLC0415  imported here, outside the loop
+            from aorch.govern.status_summary import counts_of  # noqa: PLC0415  imported here, outside the loop
             from aorch.ledger.reader import Reader  # noqa: PLC0415  most programs only run tasks
 
             with Reader(self.config.ledger) as reader:
-                return reader.counts()
+                return counts_of(reader)
 
-        contracts = await in_thread(count)
+        counts = await in_thread(count)
         from aorch.govern.status_summary import summary  # noqa: PLC0415
 
-        return await summary(self.config, self.list_agents(), contracts)
+        return await summary(self.config, self.list_agents(), counts)
 
     @property
     def executor(self) -> TaskExecutor:

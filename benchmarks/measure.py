@@ -5,6 +5,7 @@ slows both sides.
 """
 
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -23,11 +24,12 @@ AORCH = str(Path(sys.executable).with_name("aorch"))
 
 @dataclass(frozen=True)
 class Child:
-    """What a child process printed, and how long it took from fork to exit."""
+    """What a child process printed, how long it took from fork to exit, and the processor time that it used."""
 
     out: str
     err: str
     seconds: float
+    cpu_s: float
 
 
 @contextmanager
@@ -52,17 +54,22 @@ def child(command: Sequence[str], folder: Path, environment: Mapping[str, str]) 
     Output goes to files, so that a child never waits for its reader; the first MiB of it is kept.
     """
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        started = time.perf_counter()
+        started, used = time.perf_counter(), _children_cpu_s()
         done = subprocess.run(
             command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=err, check=False
         )
-        seconds = time.perf_counter() - started
+        seconds, cpu_s = time.perf_counter() - started, _children_cpu_s() - used
         texts = []
         for file in (out, err):
             file.seek(0)
             texts.append(file.read(2**20).decode("utf-8", "replace"))
     assert done.returncode == 0, f"{command} ended with {done.returncode}: {texts}"
-    return Child(*texts, seconds)
+    return Child(*texts, seconds, cpu_s)
+
+
+def _children_cpu_s() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 _WAITER = """

@@ -33,6 +33,8 @@ def main(rounds: int, keep: Path | None) -> None:
         goals = Goals(f"{LARGE:,} contracts beside {SMALL:,}, medians of {rounds} interleaved rounds")
         measure_commands(goals, home, environment, ledgers, rounds)
         measure_queries(goals, ledgers, rounds)
+        measure_log(goals, ledgers[LARGE], rounds)
+        measure_statistics(goals, ledgers[LARGE], rounds)
         measure_export(goals, home, environment, ledgers[LARGE])
     goals.end()
 
@@ -49,8 +51,8 @@ def make_both(folder: Path, environment: dict[str, str]) -> dict[int, Path]:
     return ledgers
 
 
-def make(many: int, ledger: Path) -> None:
-    """A new ledger of `many` contracts."""
+def make(many: int, ledger: Path, begin_s: float = BEGIN_S) -> None:
+    """A new ledger of `many` contracts, the first of them at that time (seconds since 1970)."""
     from aorch.ledger.sqlite.opening import connect
     from aorch.ledger.sqlite.statements import INSERT_CONTRACT
 
@@ -58,24 +60,24 @@ def make(many: int, ledger: Path) -> None:
     with closing(connect(building)) as connection:
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("BEGIN IMMEDIATE")
-        connection.executemany(INSERT_CONTRACT, contracts(many))
+        connection.executemany(INSERT_CONTRACT, contracts(many, begin_s))
         connection.execute("COMMIT")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     building.rename(ledger)
 
 
-def contracts(many: int) -> Iterator[tuple[str | None, ...]]:
+def contracts(many: int, begin_s: float) -> Iterator[tuple[str | None, ...]]:
     """REQUEST and RESPONSE by turns, as `orchestrate` writes them; one exchange in 20 has failed."""
     from aorch.clock import rfc3339
     from aorch.ids import Ids
     from aorch.ledger.record import Record
 
-    chance, moment = random.Random(2), BEGIN_S
+    chance, moment = random.Random(2), begin_s
     vocabulary = ["".join(chance.choices("abcdefghijklmnopqrstuvwxyz", k=chance.randint(3, 9))) for _ in range(2000)]
     ids = Ids(lambda: moment)
     every_asked, every_rare = (many // 2) // (ASKED_CONTRACTS // 2), (many // 2) // (RARE_CONTRACTS // 2)
     for number in range(many // 2):
-        moment = BEGIN_S + number
+        moment = begin_s + number
         text = " ".join(chance.choices(vocabulary, k=12)) + (f" {RARE}" if number % every_rare == 5 else "")
         crowded = CROWDED if number % 10 == 1 else f"session_{number // 10 % 1000}"
         failed = number % 20 == 19
@@ -195,6 +197,75 @@ def measure_queries(goals: Goals, ledgers: dict[int, Path], rounds: int) -> None
         medians = interleaved({str(many): case(ledger) for many, ledger in ledgers.items()}, rounds)
         small, large = medians[str(SMALL)] * 1000, medians[str(LARGE)] * 1000
         goals.note(f"the page alone, in process, {name}: {large:.1f} ms / {small:.1f} ms", f"{large / small:.2f}")
+
+
+def measure_log(goals: Goals, ledger: Path, rounds: int) -> None:
+    """The first page of the log with each filter, also one that nothing matches, and of the sessions, in processor time."""
+    from aorch.ledger.exchanges import ExchangeFilter
+    from aorch.ledger.reader import Reader
+    from aorch.ledger.session_list import sessions_by_activity
+
+    nothing = dict.fromkeys(("session_id", "capability", "agent", "caller", "error"), "zebra")
+    half = datetime.fromtimestamp(BEGIN_S + LARGE // 4, UTC)
+    found = {
+        "all": ({}, 50),
+        "session X": ({"session_id": ASKED}, ASKED_CONTRACTS // 2),
+        "session Y": ({"session_id": CROWDED}, 50),
+        "failed": ({"failed": True}, 50),
+        "until the middle": ({"until": half}, 50),
+        "since the future": ({"since": datetime(2999, 1, 1, tzinfo=UTC)}, 0),
+        "interrupted": ({"status": "interrupted"}, 0),
+        "a word in half of all": ({"text": "echo"}, 50),
+        "a word in half of all, failed": ({"text": "echo", "failed": True}, 0),
+        "a word in half of all, agent that does not exist": ({"text": "echo", "agent": "zebra"}, 0),
+        **{f"{name} that does not exist": ({name: value}, 0) for name, value in nothing.items()},
+    }
+
+    def case(which: dict[str, object], expected: int) -> Callable[[], float]:
+        def run() -> float:
+            with Reader(ledger) as reader:
+                reader.last_position()  # opens the file
+                started = time.process_time()
+                page, _ = reader.exchanges(ExchangeFilter(**which), limit=50)  # type: ignore[arg-type]  # its fields
+                took = time.process_time() - started
+            assert len(page) == expected
+            return took
+
+        return run
+
+    def sessions() -> float:
+        with Reader(ledger) as reader:
+            reader.last_position()
+            started = time.process_time()
+            assert len(sessions_by_activity(reader.select, before=None, limit=50)) == 50
+            return time.process_time() - started
+
+    cases = {f"exchanges, {name}": case(*each) for name, each in found.items()} | {"50 sessions by activity": sessions}
+    for name, seconds in interleaved(cases, rounds).items():
+        goals.at_most(f"first page of {name}", seconds * 1000, 300, " ms")
+
+
+def measure_statistics(goals: Goals, ledger: Path, rounds: int) -> None:
+    """What GET /v1/stats computes over the last 24 hours of the ledger, in processor time."""
+    from aorch.govern.statistics import DEFAULT_WINDOW, statistics
+    from aorch.ledger.exchanges import ExchangeFilter
+    from aorch.ledger.reader import Reader
+
+    since = datetime.fromtimestamp(BEGIN_S + LARGE // 2, UTC) - DEFAULT_WINDOW
+
+    def case(by: str) -> Callable[[], float]:
+        def run() -> float:
+            with Reader(ledger) as reader:
+                started = time.process_time()
+                found = statistics(reader, by, ExchangeFilter(since=since), {})
+                took = time.process_time() - started
+            assert found["total"]["count"] == (4_320 if by == "error" else 86_400)
+            return took
+
+        return run
+
+    for by, seconds in interleaved({by: case(by) for by in ("capability", "caller", "hour", "error")}, rounds).items():
+        goals.at_most(f"statistics of 86,400 exchanges by {by}", seconds * 1000, 300, " ms")
 
 
 def measure_export(goals: Goals, home: Path, environment: dict[str, str], ledger: Path) -> None:

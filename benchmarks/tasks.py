@@ -165,7 +165,7 @@ def claiming(goals: Goals, fresh: Callable[[], Path], rounds: int) -> None:
             connection.execute("BEGIN IMMEDIATE")
             row = Record("", "", "REQUEST", "orchestrator", None, "echo", '{"text":"hi"}', "pending", now())
             named = (row._replace(contract_id=new_id(), session_id=f"session_{n % 100}") for n in range(many))
-            connection.executemany(ENQUEUE, ((*each, 3, None, None) for each in named))
+            connection.executemany(ENQUEUE, ((*each, 3, None, None, None) for each in named))
             connection.execute("COMMIT")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return ledger

@@ -36,7 +36,7 @@ An unknown key, or a value of the wrong type, is an error that names the file, t
 _AGENTS = """
 ### `[credentials.NAME]`
 
-A token for [registered agents](registration.md), and the hosts that may receive it:
+A token for [registered agents](registration.md) or a key that signs their tasks, and the hosts for which it may be used:
 
 ```toml
 [credentials.internal]
@@ -46,8 +46,31 @@ hosts = ["agents.example.org"]
 
 | key | default | meaning |
 |---|---|---|
-| `env` | | Name of the environment variable with the token. |
+| `env` | | Name of the environment variable with the token or the key. |
 | `hosts` | | Host names or IP addresses that may receive the token; with `:PORT` for one port only. |
+| `key_id` | | ID of the key. With it, the variable contains a key that signs tasks and is never sent. |
+| `algorithm` | `"hmac-sha256"` | Algorithm of the signatures: `hmac-sha256` or `ed25519`. |
+
+### `[prices."MODEL"]`
+
+What a million tokens of a [model](models.md) cost, in any one currency. [`aorch stats`](stats.md) computes the cost of exchanges
+from it.
+
+```toml
+[prices."claude-haiku-4-5*"]
+input = 1.0
+output = 5.0
+cached = 0.1
+```
+
+| key | default | meaning |
+|---|---|---|
+| `input` | | Price of a million tokens of prompts. |
+| `output` | | Price of a million tokens of answers. |
+| `cached` | unknown | Price of a million tokens of prompts that were read from a cache. |
+
+MODEL is the name that the model reports in its answers. A `*` at the end matches any end, so that a price applies to all
+versions of a model; the longest name that matches applies.
 
 ### `[agents.ID]` and `[pipelines.NAME]`
 
@@ -70,7 +93,7 @@ def configuration_page() -> str:
             title = f"`[{table}]`" if table else "At the top of the file"
             about = f"\n{sections.TABLES[table].__doc__}\n" if table else ""
             lines += [f"\n### {title}\n{about}", "| key | default | meaning |", "|---|---|---|"]
-        default = "" if key.default in (None, "", []) else f"`{jsonio.encode(key.default)}`"
+        default = "" if key.default in (None, "", [], {}) else f"`{jsonio.encode(key.default)}`"
         variable = f" Overridden by `{key.variable}`." if key.variable else ""
         lines.append(f"| `{key.name}` | {default} | {key.description}{variable} |")
     lines += [_AGENTS.rstrip(), "", "| variable | meaning |", "|---|---|"]

@@ -64,6 +64,9 @@ def errors_page() -> str:
         "A signal that was ignored when the command started (`nohup`) stays ignored. If standard error cannot be written, the",
         "exit code does not change.",
         "",
+        "With `--json`, an error is one line of JSON on standard error, also for invalid options. It has the members `type`,",
+        "`detail`, `code` and `hint` of the [API's errors](http-api.md), and `exit_code`. Warnings stay text.",
+        "",
         "| code | exit code | HTTP status | meaning |",
         "|---|---|---|---|",
     ]

@@ -5,6 +5,7 @@ import re
 import shlex
 from collections.abc import Iterable
 from typing import Any
+from urllib.parse import urlencode
 
 from aorch.server.openapi import document
 from aorch.server.problems import PROBLEM
@@ -80,6 +81,8 @@ def _curl(api: Json, method: str, path: str, operation: Json) -> str:
     for parameter in operation["parameters"]:
         if parameter["in"] == "path":
             path = path.replace(f"{{{parameter['name']}}}", parameter["schema"]["examples"][0])
+        elif parameter["in"] == "query" and parameter["required"]:
+            path += f"?{urlencode({parameter['name']: parameter['schema']['examples'][0]})}"
     if method.upper() != ("POST" if operation.get("requestBody") else "GET"):
         words += ["-X", method.upper()]
     words.append(f"http://127.0.0.1:8888{path}")
@@ -135,7 +138,7 @@ def _error_table(errors: set[Error]) -> Iterable[str]:
 def _fields(schema: Json) -> Iterable[str]:
     yield from ["| field | type | |", "|---|---|---|"]
     for name, field in schema["properties"].items():
-        needed = "" if name in schema["required"] else ", optional"
+        needed = "" if name in schema.get("required", ()) else ", optional"
         yield f"| `{name}` | {_type(field)}{needed} | {_cell(field.get('description', '') + _default(field))} |"
 
 

@@ -1,38 +1,44 @@
 """The errors of the OpenAPI document's examples: provoked in a server, or raised by the code that raises them there."""
 
-import asyncio
 import contextlib
 import gzip
 import json
 import socket
 import sqlite3
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx
+from http_again_errors import again_errors
 from http_example_server import ECHO, LATER, TRANSLATOR, UNKNOWN_ID, WAIT_S, Json, serving
+from http_memory_errors import memory_errors
+from http_raised_errors import (
+    body_of,
+    enter_while_stopping,
+    exceed_concurrency,
+    exceed_rate,
+    ledger_error,
+    raised,
+    writing,
+)
+from http_work_errors import work_errors
 
-from aorch import jsonio
 from aorch.config import settings
-from aorch.errors import AorchError
 from aorch.ledger.database import exclusive
-from aorch.ledger.sqlite.connection import as_ledger_error
 from aorch.ledger.task_queue import imported_conflict
-from aorch.memory.compressor import CompressionOptions, compress_session
 from aorch.server.http_protocol import too_many_connections
-from aorch.server.limits import ConcurrencyLimit, RateLimit
 from aorch.server.middleware import internal_error
-from aorch.server.problems import problem_response
 
 ADMIN, READER, OTHER = "the-token-of-an-administrator", "the-token-of-a-reader", "the-token-of-other-agents"
+WORKER = "the-token-of-a-worker"
 CONFIGURATION = """\
 [serve]
 token_file = "tokens"
 read_timeout_s = 0.5
 max_body_bytes = 10000
+max_line = 0
 [queue]
 max_waiting = 10
 [agents.translator]
@@ -41,6 +47,10 @@ capabilities.translate = {}
 [agents.sleeper]
 command = ["sleep", "30"]
 capabilities.sleep = {}
+[agents.sitter]
+command = ["sleep", "30"]
+concurrency = 1
+capabilities.sit = {}
 [agents.summarizer]
 command = ["summarize"]
 capabilities.summarize = {}
@@ -50,7 +60,10 @@ capabilities.summarize = {}
 def record_errors(folder: Path, aorch: list[str]) -> Json:
     """The errors of each operation; those of all requests as `any`, of all with a body, and of all that need a token."""
     (folder / "aorch.toml").write_text(CONFIGURATION)
-    (folder / "tokens").write_text(f"{ADMIN} admin name=admin\n{READER} read name=reader\n{OTHER} agents name=other\n")
+    (folder / "tokens").write_text(
+        f"{ADMIN} admin name=admin\n{READER} read name=reader\n{OTHER} agents name=other\n"
+        f"{WORKER} work capabilities=paint name=worker\n"
+    )
     (folder / "tokens").chmod(0o600)
     with serving(folder, aorch) as client, ThreadPoolExecutor(4) as threads:
         client.headers["Authorization"] = f"Bearer {ADMIN}"
@@ -146,6 +159,8 @@ class Errors:
         unknown = f"/v1/tasks/{UNKNOWN_ID}"
         too_many = self.get("/v1/contracts?limit=1001")
         return {
+            **work_errors(self, {"Authorization": f"Bearer {WORKER}"}),
+            "erase_content": self.of_erase_content(),
             "orchestrate": self.of_orchestrate(),
             "submit_task": self.of_submit_task(),
             "show_task": [self.get(unknown), self.get(f"{unknown}?wait_s=61")],
@@ -154,24 +169,79 @@ class Errors:
                 body_of(imported_conflict(UNKNOWN_ID)),
                 *writing(),
             ],
-            "show_agent": [self.get("/v1/agents/agent_9")],
-            **self.of_registration(),
-            "list_contracts": [too_many],
-            "show_contract": [self.get(f"/v1/contracts/{UNKNOWN_ID}")],
-            "list_sessions": [self.get("/v1/sessions?limit=1001")],
-            "events": [self.get("/v1/events?last_event_id=x")],
-            "compress": [
-                self.post("/v1/compress", {"session_id": "session_001", "max_tokens": 1}),
-                self.post("/v1/compress", {"session_id": "session_9"}),
-                self.post("/v1/compress", {"session_id": "session_001", "via": "llm"}),
-                self.compress_twice(),
+            "cancel_sent_task": [
+                self.problem(self.client.post("/v1/orchestrate/cancel")),
+                self.problem(self.client.post("/v1/orchestrate/cancel", headers={"Idempotency-Key": "two words"})),
+                self.problem(self.client.post("/v1/orchestrate/cancel", headers={"Idempotency-Key": '"unused"'})),
                 *writing(),
             ],
-            "show_memory": [
-                self.get("/v1/sessions/session_9/memory"),
-                self.get("/v1/sessions/session_9/memory?max_tokens=1"),
+            "rerun_task": self.of_rerun(),
+            **again_errors(self),
+            "show_queue": [self.get("/v1/queue?limit=0")],
+            "stats": [self.get("/v1/stats?by=x")],
+            "show_agent": [self.get("/v1/agents/agent_9")],
+            **self.of_registration(),
+            "list_exchanges": [self.get("/v1/exchanges?failed=yes")],
+            "list_contracts": [too_many],
+            "show_contract": [self.get(f"/v1/contracts/{UNKNOWN_ID}")],
+            "show_exchange": [self.get(f"/v1/exchanges/{UNKNOWN_ID}")],
+            "show_whole_exchange": [self.get(f"/v1/contracts/{UNKNOWN_ID}/exchange")],
+            "show_tree": [
+                self.get(f"/v1/contracts/{UNKNOWN_ID}/tree"),
+                self.get(f"/v1/contracts/{UNKNOWN_ID}/tree?children=0"),
             ],
+            "find_contract": [self.get("/v1/contract-ids/zzzzzz"), self.get("/v1/contract-ids/zz")],
+            "show_session": [self.get("/v1/sessions/session_9")],
+            "list_sessions": [self.get("/v1/sessions?limit=1001")],
+            "show_session_tree": [
+                self.get("/v1/sessions/session_9/tree"),
+                self.get("/v1/sessions/session_9/tree?order=x"),
+            ],
+            **memory_errors(self),
+            "events": [self.get("/v1/events?last_event_id=x")],
         }
+
+    def erased_request(self, path: str, body: Json) -> Json:
+        """The error for a request that is sent again after its exchange was erased."""
+        key = {"Idempotency-Key": f'"erased {path}"'}
+        sent = self.client.post(path, json=body, headers=key).json()["contract_id"]
+        self.client.post(f"/v1/tasks/{sent}/cancel")
+        assert self.client.delete(f"/v1/contracts/{sent}/content").status_code == 200
+        return self.post(path, body, **key)
+
+    def of_rerun(self) -> list[Json]:
+        """Those of a task that is run again, when `"k3"` is the key of another task."""
+
+        def rerun(contract_id: str, **headers: str) -> Json:
+            return self.problem(self.client.post(f"/v1/tasks/{contract_id}/rerun", headers=headers))
+
+        def sent(**changes: Any) -> str:
+            return str(self.client.post("/v1/orchestrate", json={**ECHO, **changes}).json()["contract_id"])
+
+        done, erased = sent(), sent()
+        assert self.client.delete(f"/v1/contracts/{erased}/content").status_code == 200
+        return [
+            rerun(UNKNOWN_ID),
+            rerun(done, **{"Idempotency-Key": "two words"}),
+            rerun(done, **{"Idempotency-Key": '"k3"'}),
+            rerun(erased),
+            rerun(sent(capability="paint")),
+            rerun(sent(parameters={"text": 3})),
+            self.full_queue(f"/v1/tasks/{done}/rerun"),
+            *writing(),
+        ]
+
+    def of_erase_content(self) -> list[Json]:
+        queued = self.client.post("/v1/tasks", json=LATER).json()["contract_id"]
+
+        def erase(contract_id: str, **query: str) -> Json:
+            return self.problem(self.client.delete(f"/v1/contracts/{contract_id}/content", params=query))
+
+        found = [erase(UNKNOWN_ID), erase(UNKNOWN_ID, why="a leaked key"), erase(queued)]
+        with exclusive(settings.load(self.folder / "ledger.db").ledger, "erasure"):
+            self.client.post(f"/v1/tasks/{queued}/cancel")
+            found.append(erase(queued))
+        return [*found, *writing()]
 
     def of_registration(self) -> dict[str, list[Json]]:
         register, agent, missing = "/v1/agents/register", "/v1/agents/painter", "/v1/agents/agent_9"
@@ -181,6 +251,7 @@ class Errors:
             {**painter, "endpoint": "http://169.254.169.254/"},
             {**painter, "ttl_s": 0},
             {**painter, "credential": "internal"},
+            {"agent_id": "painter", "mcp": "http://127.0.0.1:9/mcp"},
         ]
         conflicts = [{**painter, "agent_id": "sleeper"}, {**painter, "capabilities": [{"name": "echo"}]}]
 
@@ -215,16 +286,39 @@ class Errors:
         return [
             self.post(path, {"session_id": "session_001"}),
             self.post(path, ECHO, **{"Idempotency-Key": "two words"}),
+            self.erased_request(path, ECHO),
             in_progress,
             self.post(path, sleep, **{"Idempotency-Key": '"k2"'}),
             self.post(path, {**ECHO, "capability": "paint"}),
             self.post(path, {**ECHO, "parameters": {"text": 3}}),
             self.post(path, {**ECHO, "parent_id": UNKNOWN_ID}),
             self.post(path, {**ECHO, "capability": "summarize"}),
+            self.busy_agent(),
+            self.unreachable_agent(),
             self.post(path, {**sleep, "timeout_s": 0.5}),
             self.problem(running.result(WAIT_S)),
             *writing(),
         ]
+
+    def busy_agent(self) -> Json:
+        """The error for an agent that runs as many tasks as it may."""
+        path, sit = "/v1/orchestrate", {**ECHO, "capability": "sit", "parameters": {}, "session_id": "sitting"}
+        running = self.threads.submit(self.client.post, path, json=sit)
+        request_id = self.request_in("sitting")
+        found = self.post(path, sit)
+        self.client.post(f"/v1/tasks/{request_id}/cancel")
+        running.result(WAIT_S)
+        return found
+
+    def unreachable_agent(self) -> Json:
+        """The error for an agent that a check has found offline."""
+        self.client.post(
+            "/v1/agents/register", json=TRANSLATOR | {"agent_id": "away", "capabilities": [{"name": "go"}]}
+        )
+        self.client.post("/v1/agents/away/check")
+        found = self.post("/v1/orchestrate", {**ECHO, "capability": "go"})
+        self.client.delete("/v1/agents/away")
+        return found
 
     def of_submit_task(self) -> list[Json]:
         path, key = "/v1/tasks", {"Idempotency-Key": '"k3"'}
@@ -237,22 +331,19 @@ class Errors:
             self.post(path, {**LATER, "capability": "paint"}),
             self.post(path, {**LATER, "parameters": {"text": 3}}),
             self.post(path, {**LATER, "parent_id": UNKNOWN_ID}),
+            self.erased_request(path, LATER),
             self.full_queue(),
             *writing(),
         ]
 
-    def full_queue(self) -> Json:
-        """The error for one task more than `queue.max_waiting`."""
-        while (response := self.client.post("/v1/tasks", json=LATER)).status_code == 202:
-            continue
-        return self.problem(response)
-
-    def compress_twice(self) -> Json:
-        """The error for a compression while another one runs, without the 30 s that the server waits for its end."""
-        config = settings.load(self.folder / "ledger.db")
-        with exclusive(config.ledger, "compress"):
-            compressing = compress_session(config, "session_001", CompressionOptions(), wait_s=0)
-            return raised(lambda: asyncio.run(compressing))
+    def full_queue(self, path: str = "/v1/tasks") -> Json:
+        """The error for one task more than `queue.max_waiting`, of a request to `path`."""
+        while True:
+            while self.client.post("/v1/tasks", json=LATER).status_code == 202:
+                continue
+            response = self.client.post(path, json=LATER)
+            if response.status_code != 202:  # otherwise the server has counted the cancelled tasks meanwhile
+                return self.problem(response)
 
     def request_in(self, session_id: str) -> str:
         """The id of the REQUEST in that session, once there is one."""
@@ -262,54 +353,3 @@ class Errors:
             if found:
                 return str(found[0]["contract_id"])
         raise AssertionError(f"no REQUEST in {session_id}")
-
-
-def body_of(error: AorchError) -> Json:
-    """The body that a caller gets for `error`."""
-    problem: Json = jsonio.decode(bytes(problem_response(error).body))  # type: ignore[arg-type]
-    return problem
-
-
-def raised(act: Callable[[], object]) -> Json:
-    """The body that a caller gets for the error that `act` raises."""
-    try:
-        act()
-    except AorchError as error:
-        return body_of(error)
-    raise AssertionError(f"{act} raised nothing")
-
-
-def exceed_rate() -> None:
-    limit = RateLimit(10)
-    for _ in range(102):
-        limit.take("somebody")
-
-
-def exceed_concurrency() -> None:
-    async def enter() -> None:
-        limit = ConcurrencyLimit(1000)
-        limit.running.update(asyncio.create_task(asyncio.sleep(WAIT_S)) for _ in range(1000))
-        limit.enter()
-
-    asyncio.run(enter())
-
-
-def enter_while_stopping() -> None:
-    limit = ConcurrencyLimit(1)
-    limit.closing = True
-    limit.enter()
-
-
-def ledger_error(message: str, code: int, name: str) -> AorchError:
-    """The error for SQLite's error."""
-    error = sqlite3.OperationalError(message)
-    error.sqlite_errorcode, error.sqlite_errorname = code, name
-    return as_ledger_error(Path("/srv/aorch/ledger.db"), error)
-
-
-def writing() -> list[Json]:
-    """The errors of every operation that writes to the ledger."""
-    return [
-        body_of(ledger_error("database is locked", sqlite3.SQLITE_BUSY, "SQLITE_BUSY")),
-        body_of(ledger_error("database or disk is full", sqlite3.SQLITE_FULL, "SQLITE_FULL")),
-    ]

@@ -21,15 +21,27 @@ TRANSLATOR = {
     "capabilities": [{"name": "translate", "description": "Translate text", "parameters": {"text": "string"}}],
     "ttl_s": 30,
 }
+RENDERER = {
+    "worker": "gpu-1",
+    "lease_s": 30.0,
+    "agents": [
+        {
+            "agent_id": "renderer",
+            "labels": {"gpu": "yes"},
+            "capabilities": [{"name": "render", "parameters": {"scene": "string"}, "idempotent": True}],
+        }
+    ],
+}
 UNKNOWN_ID = "01KFV70HW9ZZZZZZZZZZZZZZZZ"
+UNKNOWN_CLAIM = "clm_aaaaaaaaaa"
 WAIT_S = 30.0
 
 
 @contextmanager
 def serving(folder: Path, aorch: list[str]) -> Iterator[httpx.Client]:
     """A client of `aorch serve` in that folder; `aorch` is the command."""
-    environment = {**os.environ, "HOME": str(folder)}
-    for name in ("XDG_DATA_HOME", "XDG_CONFIG_HOME", "AORCH_LEDGER", "ORCHESTRATOR_PORT", "TRACE_URL", "MEMAGENT_URL"):
+    environment = {**os.environ, "HOME": str(folder), "MEMAGENT_URL": "off"}  # one may listen at its default address
+    for name in ("XDG_DATA_HOME", "XDG_CONFIG_HOME", "AORCH_LEDGER", "ORCHESTRATOR_PORT", "TRACE_URL"):
         environment.pop(name, None)
     command = [*aorch, "serve", "--port", "0", "--ledger", "ledger.db"]
     with subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True) as process:

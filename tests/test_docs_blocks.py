@@ -13,9 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from doubles import running
 from homes import Home
 from memory_homes import take_in
 from memory_sessions import review
+from otlp_double import OtlpDouble
 from serving import serving
 from trace_double import doubling
 
@@ -143,7 +145,7 @@ def test_each_question_in_sql_has_an_answer(page: Path, home: Home) -> None:
     ((parent,),) = home.rows("SELECT contract_id FROM contracts WHERE capability = 'p' AND contract_type = 'REQUEST'")
     questions = [question for block in of_page(page, "sql") for question in block.split(";") if question.strip()]
     answers = [home.rows(question.replace("01…", parent)) for question in questions]
-    assert answers[0] == [("no-such-capability", "orchestrator", home.rows("SELECT max(error) FROM contracts")[0][0])]
+    assert answers[0] == [("no-such-capability", None, home.rows("SELECT max(error) FROM contracts")[0][0])]
     assert sorted(name for name, *_ in answers[1]) == ["echo", "no-such-capability", "p"]
     assert answers[2:] in (
         [[("p",), ("  echo",)]],
@@ -161,7 +163,8 @@ def test_a_line_for_cron_does_its_work_in_cron_s_environment(page: Path, home: H
     (home.folder / ".local/share/aorch/ledger.db").symlink_to(home.ledger)
     take_in(home, [{**contract, "created_at": "2020-01-01T00:00:00.000Z"} for contract in review()])
     home.aorch("run", "echo", "text=hi", "--detach")
-    with doubling(tmp_path / "trace") as double:
+    with doubling(tmp_path / "trace") as double, running(OtlpDouble()) as receiver:
+        home.write("aorch.toml", f'[otel]\nendpoint = "{receiver.url}"\n')
         for line in "".join(of_page(page, "crontab")).splitlines():
             command = re.sub(r"^(?:\S+ ){5} *", "", line).replace("/srv/project", str(home.folder))
             command = command.replace("/var/lib/aorch/ledger.db", str(home.ledger))
@@ -177,6 +180,7 @@ def test_a_line_for_cron_does_its_work_in_cron_s_environment(page: Path, home: H
             else:
                 assert done.stderr == ""
             assert bool(double.events) == ("trace push" in line)
+            assert bool(receiver.spans) == ("otel push" in line)
             assert home.rows("SELECT count(*) FROM memory_blocks") == [(int("compress" in line),)]
 
 

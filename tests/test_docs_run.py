@@ -28,6 +28,8 @@ ROOT = Path(__file__).parent.parent
 ELSEWHERE = {
     "writing-agents.md": "test_writing_agents.py, because its commands start services in the background",
     "registration.md": "test_registration_page.py, for the same reason",
+    "postgresql.md": "ledger/postgres/, because its commands need a PostgreSQL server",
+    "many-machines.md": "test_failover_torture.py, because its commands need several servers",
 }
 PAGES = [page for page in sorted([ROOT / "README.md", *ROOT.glob("docs/*.md")]) if page.name not in ELSEWHERE]
 USAGE = "[OPTIONS]"
@@ -35,10 +37,12 @@ USAGE = "[OPTIONS]"
 SKIPPED = {
     "pip install -q uv": "downloads everything, and is what these tests run in",
     "pip install 'aorch[mcp]'": "likewise",
+    "pip install 'aorch[otel]'": "likewise",
     "aorch plugins install": "changes the environment of these tests; test_plugins.py runs it",
     "systemctl": "changes the services of this machine",
     "journalctl": "reads the log of this machine",
 }
+TASK = "http://127.0.0.1:8888/v1/tasks/01KFV70HW83SYH1HAX57ZG0001"
 FAILURES = {
     "aorch trace retry 01": (12, "no parked delivery"),
     "aorch init": (13, "already exists"),
@@ -48,16 +52,35 @@ FAILURES = {
     ),  # it is further down the page
     "curl -s -X DELETE http://127.0.0.1:8888/v1/agents/translator": (22, "is not registered"),
     "aorch run greet name=Ann times=three": (2, "is not of type"),
+    "aorch login https://aorch.example": (3, "cannot reach the server"),
+    "aorch logout prod": (12, "no login"),
+    "aorch whoami --server prod": (2, "no server is called"),
+    "AORCH_TOKEN=… aorch worker --server": (2, "AORCH_TOKEN contains characters"),
+    "aorch worker --server https://tasks.example.org": (2, "AORCH_TOKEN contains characters"),
+    'curl -H "Authorization: Bearer $TOKEN" https://tasks.example.org': (6, ""),  # a host that does not exist
+    "aorch ledger copy ledger.db postgresql://host/": (14, "cannot reach the server"),
+    "aorch ledger copy postgresql://host/": (14, "cannot reach the server"),
+    "grep -a -c sk-live-2f8a ledger.db": (1, "0"),  # it was erased further up: grep finds nothing
+    "curl -s -X POST http://127.0.0.1:8888/v1/orchestrate/cancel": (22, "Idempotency-Key is missing"),
+    f"curl -s -X POST {TASK}/resume": (22, "there is nothing to resume"),  # every task here has completed
+    f"curl -s {TASK}/retry": (22, "there is nothing to retry"),
+    "curl -s http://127.0.0.1:8888/v1/work/leases/lease_": (22, "lease_lost"),  # that of another server
+    "curl -s -X DELETE http://127.0.0.1:8888/v1/work/leases/lease_": (22, "lease_lost"),
+    "aorch otel push": (2, "no receiver of spans is configured"),
+    "aorch otel skip": (2, "no receiver of spans is configured"),
+    "aorch ledger restore ledger-2026-01-31.db --ledger restored.db": (0, "contracts"),
+    "aorch ledger restore ledger-2026": (14, "a process uses it"),  # the service that the page starts further up
 }
 """How a command begins that fails in this home, with the exit code and what it says; it must fail just so."""
 REMOTE = ("translate", "summarize")
 """The agents of pages whose endpoint or key is not here. They are not there while all agents are checked."""
 SERVERS = ("files", "github")
 """The MCP servers in `.mcp.json`."""
-ENDLESS = re.compile(r"contracts tail .*-f|curl -N")
+ENDLESS = re.compile(r"contracts tail .*-f|\blog\b.* -f\b|\baorch ui\b|curl -N (?!.*compress)")
 CONTRACT = re.compile(r"\b01[0-9A-HJKMNP-TV-Z]{8,24}\b")
 BLOCK = re.compile(r"\bmem_[0-9A-HJKMNP-TV-Z]{26}\b")
-SESSIONS = ("review", "incident-4711", "session_001", "team", "mcp_claude-code_01M8CNDT241WCVT8P031AV907Y")
+CLAIM = re.compile(r"\bclm_[0-9a-z]{10}\b")
+SESSIONS = ("review", "deploy", "incident-4711", "session_001", "team", "mcp_claude-code_01M8CNDT241WCVT8P031AV907Y")
 AGENTS = """
 from aorch.agents import Agent, AgentCapability
 
@@ -96,13 +119,15 @@ class Reader:
         self.ledger = folder / ".local/share/aorch/ledger.db"
         self.ledger.parent.mkdir(parents=True)
         shutil.copy(made_ledger, self.ledger)
+        for name in ("mirror.db", "ledger.db"):
+            shutil.copy(made_ledger, folder / name)
         self.port = self._free_port()
         self.serving: list[subprocess.Popen[bytes]] = []
         programs = self._programs()
         path = f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}"
         self.environment = {"PATH": path, "HOME": str(folder), "LANG": "C.UTF-8", "TRACE_URL": "off"}
         self.environment["EDITOR"] = "true"
-        self.model_url = ""
+        self.model_url, self.claim = "", ""
         self._prepare()
 
     def _programs(self) -> Path:
@@ -142,6 +167,9 @@ class Reader:
             "tasks.jsonl": json.dumps(task) + "\n",
             "texts.csv": "text\nhello\n",
             "mails.csv": "title,body,words\nT,hello,3\n",
+            "question.sql": "SELECT count(*) FROM exchanges",
+            "token.txt": "a-token\n",
+            "leaked.txt": "sk-live-2f8a",
             "sessions.jsonl": "".join(json.dumps({**task, "session_id": session}) + "\n" for session in SESSIONS),
         }
         (self.folder / "team").mkdir()
@@ -178,9 +206,20 @@ class Reader:
         command = command.replace("http://localhost:11434", self.model_url)
         if BLOCK.search(command):
             command = BLOCK.sub(self.row("SELECT block_id FROM memory_blocks ORDER BY 1 DESC"), command)
+        if CLAIM.search(command):
+            command = CLAIM.sub(self.claim or self._find_claim(), command)
+            if command.startswith("aorch memory undo"):  # an example further up has undone it
+                self.run(f"aorch memory forget {self.claim}")
         if re.match(r"aorch worker\b(?!.*--drain)", command):
             return re.sub("aorch worker", "aorch worker --drain", command)
-        return f"timeout --preserve-status -s INT 2 {command}" if ENDLESS.search(command) else command
+        ends_after_s = 8 if "aorch ui" in command else 2  # it must serve first
+        return f"timeout --preserve-status -s INT {ends_after_s} {command}" if ENDLESS.search(command) else command
+
+    def _find_claim(self) -> str:
+        """A claim of the session `review`: what the page forgets is not shown any more."""
+        shown = self.run("aorch compress review; aorch memory show review --json")[1]
+        self.claim = CLAIM.findall(shown)[0]
+        return self.claim
 
     def run(self, command: str) -> tuple[int, str]:
         """Type `command` into bash; its exit code and what it prints. An agent that it adds is not there before."""
@@ -263,7 +302,7 @@ def read(page: Path, reader: Reader) -> None:
                 reader.serve("aorch serve")
             code, said = reader.run(reader.typed(command))
             expected = [failure for beginning, failure in FAILURES.items() if command.startswith(beginning)]
-            expected = expected or [(130 if ENDLESS.search(command) else 0, "")]
+            expected = expected or [(130 if ENDLESS.search(command) and "aorch ui" not in command else 0, "")]
             if code != expected[0][0] or expected[0][1] not in said:
                 wrong.append(f"$ {reader.typed(command)}\nexit code {code}: {said[-400:]}")
         reader.leave()

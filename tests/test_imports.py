@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from homes import Home
@@ -94,7 +95,10 @@ READS = {
     "contracts tail": "\techo\t",
     "contracts export": '"Echo: first"',
     "contracts wait ID": "Echo: first",
-    "status": "contracts  2 in 1 session",
+    "stats": "echo\t1\t0\t",
+    "queue": "",
+    "contracts list --format csv --fields status": "completed",
+    "status": "exchanges  1 in 1 session",
     "memory list": "\twork\t",
     "memory show work": "mem_",
     "memory search first": "first",
@@ -140,3 +144,14 @@ def test_a_package_that_a_command_must_not_import_would_be_seen(home: Home) -> N
     """Without this, a misspelt name in HEAVY, or a Python that tells in other words, would hold nothing."""
     code = "\n".join(f"import {name}" for name in sorted(HEAVY))
     assert packages(watched(home, {"PYTHONWARNINGS": ""}, "-c", code)[1]) >= HEAVY
+
+
+def test_the_migrations_of_a_ledger_file_import_nothing_of_postgresql(tmp_path: Path) -> None:
+    code = (
+        "import pathlib, sys; from aorch.ledger.database import connect; connect(pathlib.Path(sys.argv[1])).close();"
+        "print(*(name for name in sys.modules if name.startswith(('psycopg', 'aorch.ledger.postgres'))))"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "new.db")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("\n", "")
+    assert (tmp_path / "new.db").exists()

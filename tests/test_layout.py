@@ -11,7 +11,7 @@ NAMED_AFTER_A_NOUN = ("aorch/cli/commands/", "aorch/server/routes/", "aorch/serv
 
 MOST_LINES_OF_A_FILE = 400
 MOST_LINES_OF_A_FUNCTION = 60
-GENERATED = {"aorch/ledger/sqlite/statements.py"}
+GENERATED = {f"aorch/ledger/{database}/statements.py" for database in ("sqlite", "postgres")}
 SUPPORT = {"support", "examples"}
 """Folders of tests that mirror no folder of the package."""
 

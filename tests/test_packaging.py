@@ -55,6 +55,10 @@ def test_the_wheel_carries_the_licences_and_its_page_has_no_broken_link(built: P
     assert not [link for link in re.findall(r"\]\(([^)]*)\)", page) if not link.startswith("https://")]
     assert "`docs/queue.md`" in page
     assert any(name.startswith("aorch/_migrations/versions/") for name in names)
+    assert {f"aorch/_docs/{page.name}" for page in (ROOT / "docs").glob("*.md")} <= set(names)
+    assert not [
+        name for name in names if name.startswith("docs/") or (name.startswith("aorch/_docs/") and ".md" not in name)
+    ]
 
 
 @pytest.mark.torture

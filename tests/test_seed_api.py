@@ -85,7 +85,7 @@ def test_the_exchange_is_answered_and_listed_in_the_seed_s_words(server: Server)
 def test_the_status_has_the_parts_of_the_seed_s_system(server: Server) -> None:
     ask(server, session="status")
     said = curl(f"{server.url}/v1/status")
-    assert set(said) == {"orchestrator", "ledger", "configuration", "agents", "contracts", "integrations"}
+    assert set(said) == {"orchestrator", "ledger", "configuration", "agents", "contracts", "exchanges", "integrations"}
     assert said["orchestrator"] == "healthy"
     agents = said["agents"]
     assert agents["total"] == len(agents["registered"]) == sum(agents["by_status"].values()) == 6

@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Generic, NamedTuple, TypeVar
 import msgspec
 
 from aorch.agents.base import Agent, AgentCapability, RetryPolicy
+from aorch.config.service_urls import check_url
 from aorch.config.settings import Config
 from aorch.errors import ConfigInvalid, UsageError
 
@@ -160,6 +161,18 @@ class AgentKind(ABC, Generic[Table]):
         foreign = [f"--{name.replace('_', '-')}" for name in request.options if name not in own]
         if wrong := [*(what for what, value in given.items() if value), *foreign]:
             raise UsageError(f"{' and '.join(wrong)} cannot be used for {self.title}", f"Example: `{self.example}`")
+
+
+PROXY = AddOption(
+    "--proxy", "URL", "HTTP proxy for requests to the agent, except those to this machine (default: none)."
+)
+"""An option of each kind that sends requests."""
+
+
+def check_proxy(where: str, proxy: str) -> None:
+    """Raise ConfigInvalid if `proxy` is set and is not the URL of an HTTP proxy."""
+    if proxy:
+        check_url(f"{where}.proxy", proxy)
 
 
 def check_positive(where: str, table: AgentConfig, *keys: str) -> None:

@@ -9,6 +9,7 @@ import aiohttp
 
 from aorch import jsonio
 from aorch.agents.agent_runs import AgentRuns
+from aorch.agents.base import AgentCapability
 from aorch.agents.endpoint_documents import reason_in, shown
 from aorch.backoff import Backoff
 from aorch.config import environment
@@ -45,12 +46,16 @@ class Registration:
             "name": self._agent.name,
             "description": self._agent.description,
             "version": self._agent.version,
-            "capabilities": [each.as_dict() for each in runs.capabilities.values()],
+            "capabilities": [_form(each) for each in runs.capabilities.values()],
             "labels": dict(self._agent.labels),
             "ttl_s": ttl_s,
         }
-        if credential:
-            self._document["credential"] = credential
+        optional = {
+            "credential": credential,
+            "concurrency": self._agent.concurrency,
+            "rate_per_min": self._agent.rate_per_min,
+        }
+        self._document |= {name: value for name, value in optional.items() if value}
         self._ttl_s = ttl_s
         self._is_registered = False
 
@@ -113,6 +118,19 @@ class Registration:
             kind = ServiceFailed if status >= 500 else ServiceRefused
             raise kind(f"{method} {self._url}{path} answered {status}: {reason}")
         return True
+
+
+def _form(capability: AgentCapability) -> dict[str, Any]:
+    """The capability in a registration. What an older server does not know is left out if it has its default."""
+    retry, default = capability.retry, AgentCapability(capability.name)
+    form = capability.as_dict()
+    if retry != default.retry:
+        form["retry"] = {"attempts": min(retry.attempts, 10), "backoff_s": retry.backoff_s, "never": list(retry.never)}
+    if capability.priority != default.priority:
+        form["priority"] = capability.priority
+    if capability.weight != default.weight:
+        form["weight"] = capability.weight
+    return form
 
 
 def _say(text: str) -> None:

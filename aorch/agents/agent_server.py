@@ -2,6 +2,7 @@
 
 import asyncio
 import hmac
+import os
 import sys
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
@@ -13,7 +14,7 @@ from yarl import URL
 
 from aorch import jsonio
 from aorch.agents.agent_registration import Registration
-from aorch.agents.agent_runs import AgentRuns, Run
+from aorch.agents.agent_runs import AgentRuns, Follower, Run
 from aorch.agents.base import Agent, AgentState, AgentStatus
 from aorch.agents.failure import described
 from aorch.agents.function import as_agent
@@ -137,9 +138,11 @@ class AgentServer:
             await site.start()
         except (OSError, OverflowError) as error:  # OverflowError: no such port
             await self.stop(0, asyncio.Event())
-            raise UsageError(
-                f"cannot listen on {host}:{port}: {getattr(error, 'strerror', error)}", "Choose another port."
-            ) from error
+            code = getattr(error, "errno", None) or 0
+            reason = (
+                os.strerror(code).lower() if code > 0 else getattr(error, "strerror", error)
+            )  # asyncio adds the address
+            raise UsageError(f"cannot listen on {host}:{port}: {reason}", "Choose another port.") from error
         address = self._runner.addresses[0]
         return f"http://{f'[{address[0]}]' if ':' in address[0] else address[0]}:{address[1]}"
 
@@ -185,12 +188,10 @@ class AgentServer:
         finally:
             run.leave(lines)
 
-    async def _respond(
-        self, request: web.Request, run: Run, lines: "asyncio.Queue[bytes | None]"
-    ) -> web.StreamResponse:
+    async def _respond(self, request: web.Request, run: Run, lines: Follower) -> web.StreamResponse:
         """The answer as JSON; as lines if the client accepts them and there is progress."""
         accepts_lines = "application/x-ndjson" in request.headers.get("Accept", "")
-        while (line := await lines.get()) is not None and not accepts_lines:
+        while (line := await lines.next()) is not None and not accepts_lines:
             pass
         stream: web.StreamResponse | None = None
         if line is not None:
@@ -198,7 +199,7 @@ class AgentServer:
             await stream.prepare(request)
             while line is not None:
                 await stream.write(line + b"\n")
-                line = await lines.get()
+                line = await lines.next()
         answer = run.answer
         if answer is None:
             cancelled = AgentLost("the task was cancelled before it ended", "It may have been executed in part.")

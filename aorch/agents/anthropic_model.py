@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from aorch.agents.base import AgentUsage
-from aorch.agents.model_call import TOOL, ModelAddress, Question, Reply
+from aorch.agents.model_call import TOOL, ModelAddress, Question, Reply, counted
 from aorch.agents.model_sdk import NO_KEY, check_stream, http_client, imported, translated
 
 DEFAULT_OUTPUT_TOKENS = 8192
@@ -77,7 +77,7 @@ class _Message:
         reply.begun = True
         if event.type == "message_start":
             reply.model = str(event.message.model)
-            self._count(event.message.usage)
+            self._count(getattr(event.message, "usage", None))
         elif event.type == "content_block_delta" and event.delta.type == "text_delta":
             reply.add(event.delta.text)
         elif event.type == "content_block_delta" and event.delta.type == "input_json_delta":
@@ -86,12 +86,12 @@ class _Message:
         elif event.type == "message_delta":
             if event.delta.stop_reason:
                 reply.stop_reason = str(event.delta.stop_reason)
-            self._count(event.usage)
+            self._count(getattr(event, "usage", None))
 
     def _count(self, usage: Any) -> None:
         """Take over the server's counts so far. Its `input_tokens` are without those read from or written to the cache."""
         for name in ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"):
-            if type(count := getattr(usage, name, None)) is int:
+            if (count := counted(getattr(usage, name, None))) is not None:
                 self._counts[name] = count
         counts = self._counts
         read, written = counts.get("cache_read_input_tokens"), counts.get("cache_creation_input_tokens", 0)

@@ -2,7 +2,7 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar, NamedTuple, NotRequired, TypedDict
@@ -38,6 +38,7 @@ class AgentAnswer(TypedDict, total=False):
     success: bool
     data: Any
     error: str | None
+    provider: str
     model: str
     stop_reason: str
     usage: AgentUsage
@@ -165,11 +166,17 @@ class Agent(ABC):
     grace_s: float | None = 5.0
     discovers: bool = False
     """Whether `probe` finds out its capabilities. `get_capabilities` is then called again after each probe."""
+    is_remote: ClassVar[bool] = False
+    """Whether the ledger has its state, which one process per ledger checks if the agent has `health`."""
+    health: bool = True
+    """Whether a remote agent is checked by itself, not only by its tasks."""
     check_timeout_s: float = 5.0
     """How long `open` and `probe` together may take."""
 
     endpoint: str | None = None
     labels: Mapping[str, str] = {}
+    secret_env: Sequence[str] = ()
+    """The environment variables with its secrets. aorch replaces their values in everything that the agent sends back."""
 
     def __init__(
         self,
@@ -231,6 +238,9 @@ class Agent(ABC):
     def changes(self) -> list[str]:
         """What has changed on its server since its capabilities were kept, one phrase for each. See RefreshableAgent."""
         return []
+
+    def adopt_changes(self, recorded: str | None) -> None:  # noqa: B027  most agents have none
+        """Take over the `changes` that another process has recorded in the ledger (a JSON list; None: none)."""
 
     def asks_for(self) -> list[str]:
         """The capabilities of other agents that it calls, as far as they are known before it runs."""

@@ -1,10 +1,5 @@
-"""The documents that an HTTP endpoint sends in addition to its answers (its health, its capabilities), and the trace context that
-it gets.
-"""
+"""The documents that an HTTP endpoint sends in addition to its answers: its health, and its capabilities."""
 
-import os
-import re
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -14,8 +9,6 @@ from aorch.agents.base import AgentCapability, AgentState, AgentStatus
 
 SHOWN = 200
 """Maximum number of characters of an unexpected answer in an error message."""
-_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]*)?")
-"""https://www.w3.org/TR/trace-context/#traceparent-header"""
 _HEALTHY = {
     "ok": AgentStatus.AVAILABLE,
     "healthy": AgentStatus.AVAILABLE,
@@ -71,19 +64,6 @@ def state_in(answer: Document) -> AgentState:
         return AgentState(AgentStatus.BUSY, said)
     unable = status if status not in (None, AgentStatus.AVAILABLE, AgentStatus.BUSY) else None
     return AgentState(unable or (AgentStatus.OFFLINE if answer.status in (502, 503, 504) else AgentStatus.ERROR), said)
-
-
-def trace_context(task: Mapping[str, Any]) -> dict[str, str]:
-    """`traceparent` (W3C Trace Context) of the task's metadata; without one, a new one."""
-    given = task.get("metadata") or {}
-    parent, state = given.get("traceparent"), given.get("tracestate")
-    if not (isinstance(parent, str) and _TRACEPARENT.fullmatch(parent)):
-        random = os.urandom(24).hex()
-        return {"traceparent": f"00-{random[:32]}-{random[32:]}-01"}
-    context = {"traceparent": parent}
-    if isinstance(state, str) and state.isascii() and state.isprintable():
-        context["tracestate"] = state
-    return context
 
 
 def shown(body: bytes) -> str:

@@ -1,11 +1,13 @@
 """Functions as agents: `@capability("greet")` over a plain `def` or an `async def`.
 
-The schema of the parameters follows from the annotations, as pydantic reads them; pydantic is imported only if there is such an
-agent.
+The schema of the parameters follows from the annotations, as pydantic reads them. Pydantic is imported only for annotations,
+values and results that are not plain (see plain_types.py).
 """
 
 import contextlib
+import functools
 import inspect
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, get_type_hints
 
 from aorch.agents.base import Agent, AgentCapability, RetryPolicy
 from aorch.agents.failure import described
+from aorch.agents.plain_types import NotPlain, Plain, is_plain_json, plain
 from aorch.errors import AgentFailed, AorchError, ParametersInvalid, UsageError
 
 if TYPE_CHECKING:
@@ -30,15 +33,19 @@ def capability(
 
     Its parameters are those of the capability. Annotations can be any type that pydantic can validate: its own models,
     dataclasses, TypedDict, Literal, Optional, and so on. The docstring is the description, unless `description` is given.
-    What the function returns is the data, as JSON; an exception is a failure. Raises TypeError for a function that takes
-    `*args`, and for a generator.
+    What the function returns is the data, as JSON; an exception is a failure. A static method or a class method is called without
+    an object. Raises TypeError for a function that takes `*args`, for a generator, and for anything else that can be called.
     """
     if not isinstance(name, str) or not name:
         raise TypeError('@capability needs the name of the capability: @capability("greet")')
 
     def declare(function: Function) -> Function:
-        text = description or inspect.getdoc(function) or ""
-        setattr(function, _DECLARED, Declared(function, name, text, idempotent, retry or RetryPolicy()))
+        found: Any = function.__func__ if isinstance(function, staticmethod | classmethod) else function
+        if not inspect.isfunction(inspect.unwrap(found)):
+            what = "a functools.partial" if isinstance(found, functools.partial) else f"a {type(found).__name__}"
+            raise TypeError(f"@capability({name!r}) is above {what}; write it above a `def` that calls it")
+        text = description or inspect.getdoc(found) or ""
+        setattr(found, _DECLARED, Declared(found, name, text, idempotent, retry or RetryPolicy()))
         return function
 
     return declare
@@ -73,21 +80,58 @@ class Declared:
 
     def call(self, parameters: dict[str, Any]) -> Any:
         """Call the function with `parameters`, converted to what its annotations name. Raises ParametersInvalid."""
-        from pydantic import ValidationError  # noqa: PLC0415  50 ms, only for functions
-
         try:
-            given = self._adapter.validate_python(parameters)
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-            place = ".".join(map(str, first["loc"]))
-            raise ParametersInvalid(f"parameter {place!r} of {self.name!r}: {first['msg']}") from error
+            given = self._taken(parameters)
+        except NotPlain:
+            given = self._validated(parameters)
         positional = [each for each in self._parameters if each.kind is each.POSITIONAL_ONLY]
         arguments = [given.pop(each.name, each.default) for each in positional]
         return self.function(*arguments, **given)
 
+    def _taken(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """The values of plain parameters. Raises NotPlain."""
+        known, others = self._plain, self._takes_others
+        if known is None or any(name not in parameters for name in self._required):
+            raise NotPlain
+        if not others and not parameters.keys() <= known.keys():
+            raise NotPlain
+        return {name: known[name].take(value) if name in known else value for name, value in parameters.items()}
+
+    def _validated(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """The values that pydantic makes of `parameters`. Raises ParametersInvalid."""
+        from pydantic import ValidationError  # noqa: PLC0415  60 ms
+
+        try:
+            return self._adapter.validate_python(parameters)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+            place = ".".join(map(str, first["loc"]))
+            raise ParametersInvalid(f"parameter {place!r} of {self.name!r}: {first['msg']}") from error
+
     @cached_property
     def _parameters(self) -> list[inspect.Parameter]:
         return list(inspect.signature(self.function).parameters.values())
+
+    @property
+    def _named(self) -> list[inspect.Parameter]:
+        return [each for each in self._parameters if each.kind is not each.VAR_KEYWORD]
+
+    @property
+    def _takes_others(self) -> bool:
+        return len(self._named) < len(self._parameters)
+
+    @property
+    def _required(self) -> list[str]:
+        return [each.name for each in self._named if each.default is each.empty]
+
+    @cached_property
+    def _plain(self) -> dict[str, Plain] | None:
+        """Each parameter, if all have plain annotations."""
+        try:
+            hints = get_type_hints(self.function, include_extras=True)
+            return {each.name: plain(hints.get(each.name, Any)) for each in self._named}
+        except Exception:  # noqa: BLE001  an annotation can raise anything; `_adapter` names the reason
+            return None
 
     @cached_property
     def _adapter(self) -> "TypeAdapter[dict[str, Any]]":
@@ -97,13 +141,11 @@ class Declared:
         from pydantic import ConfigDict, TypeAdapter, with_config  # noqa: PLC0415  likewise
         from typing_extensions import TypedDict  # noqa: PLC0415  before Python 3.12 pydantic rejects that of typing
 
-        named = [each for each in self._parameters if each.kind is not each.VAR_KEYWORD]
-        extra: Literal["allow", "forbid"] = "allow" if len(named) < len(self._parameters) else "forbid"
+        extra: Literal["allow", "forbid"] = "allow" if self._takes_others else "forbid"
         try:
             hints = get_type_hints(self.function, include_extras=True)
-            types = {each.name: hints.get(each.name, Any) for each in named}
-            optional = {each.name for each in named if each.default is not each.empty}
-            fields = {name: NotRequired[kind] if name in optional else kind for name, kind in types.items()}
+            types = {each.name: hints.get(each.name, Any) for each in self._named}
+            fields = {name: kind if name in self._required else NotRequired[kind] for name, kind in types.items()}
             shape = with_config(ConfigDict(extra=extra))(TypedDict(self.name, fields))  # type: ignore[operator]
             return TypeAdapter(shape)
         except Exception as error:
@@ -111,6 +153,19 @@ class Declared:
 
     @cached_property
     def _schema(self) -> dict[str, Any]:
+        defaults = {each.name: each.default for each in self._named if each.default is not each.empty}
+        if self._plain is None or not is_plain_json(defaults):
+            return self._schema_of_pydantic
+        properties = {name: {**each.schema} for name, each in self._plain.items()}
+        for name, default in defaults.items():
+            properties[name]["default"] = default
+        required = {"required": self._required} if self._required else {}
+        return {
+            "additionalProperties": self._takes_others, "properties": properties, **required, "type": "object"
+        }  # fmt: skip
+
+    @cached_property
+    def _schema_of_pydantic(self) -> dict[str, Any]:
         from pydantic_core import PydanticSerializationError, to_jsonable_python  # noqa: PLC0415  likewise
 
         try:
@@ -218,6 +273,8 @@ async def _awaited(returned: Any) -> dict[str, Any]:
 
 def _answer(returned: Any) -> dict[str, Any]:
     """The data is `returned` as JSON; models and dataclasses become objects. Raises AgentFailed if it has no JSON form."""
+    if "pydantic_core" not in sys.modules and is_plain_json(returned):
+        return {"success": True, "data": returned}
     from pydantic_core import PydanticSerializationError, to_jsonable_python  # noqa: PLC0415  50 ms, only for functions
 
     try:

@@ -13,6 +13,7 @@ import aiohttp
 from yarl import URL
 
 from aorch import jsonio
+from aorch.agents.agent_hints import CONFIGURED, AgentHints
 from aorch.agents.endpoint_documents import Document, reason_in, shown
 from aorch.agents.signatures import Signatures
 from aorch.agents.task_progress import report_progress
@@ -40,13 +41,18 @@ LARGE = 2**20
 class Endpoint(NamedTuple):
     """An agent's address, `url`, without a slash at its end; `limit` is the maximum size of an answer in bytes.
 
-    `secret` is its token, which no error shows, even if the agent sends it back.
+    `secret` is its token, which no error shows, even if the agent sends it back. `hints` are those of its errors.
     """
 
     agent_id: str
     url: str
     limit: int
     secret: str = ""
+    hints: AgentHints = CONFIGURED
+
+    def headers(self) -> dict[str, str]:
+        """The headers that each request has."""
+        return {"Authorization": f"Bearer {self.secret}"} if self.secret else {}
 
     def masked(self, body: bytes) -> bytes:
         """`body` without the token."""
@@ -66,7 +72,7 @@ async def execute(
     Raises AgentUnreachable, AgentBusy, AgentLost, AgentOutputTooLarge, and AgentFailed for any other answer.
     """
     body, url = jsonio.encode_bytes(task), f"{endpoint.url}/execute"
-    given = {"Content-Type": "application/json", "Accept": ACCEPTED, **headers}
+    given = {"Content-Type": "application/json", "Accept": ACCEPTED, **endpoint.headers(), **headers}
     if signatures is not None:
         signatures.sign("POST", str(URL(url)), body, given)
     try:
@@ -82,11 +88,11 @@ async def execute(
         _translate(endpoint, url, error)
 
 
-async def get(client: HttpClient, endpoint: Endpoint, path: str, headers: Mapping[str, str]) -> Document:
+async def get(client: HttpClient, endpoint: Endpoint, path: str) -> Document:
     """Read the document at `path`; any status is accepted. Raises AgentUnreachable, AgentLost and AgentOutputTooLarge."""
     url = f"{endpoint.url}{path}"
     try:
-        async with client.request("GET", url, headers={"Accept": "application/json", **headers}) as response:
+        async with client.request("GET", url, headers={"Accept": "application/json", **endpoint.headers()}) as response:
             body = endpoint.masked(await _whole(endpoint, url, response))
             try:
                 content = jsonio.decode(body)
@@ -98,8 +104,14 @@ async def get(client: HttpClient, endpoint: Endpoint, path: str, headers: Mappin
 
 
 async def _whole(endpoint: Endpoint, url: str, response: aiohttp.ClientResponse) -> bytes:
+    content = response.content
+    if content.is_eof():  # most answers arrive whole, together with their headers
+        whole = content.read_nowait()
+        if len(whole) > endpoint.limit:
+            raise _too_large(endpoint, url)
+        return whole
     body = bytearray()
-    async for chunk in response.content.iter_any():
+    async for chunk in content.iter_any():
         body += chunk
         if len(body) > endpoint.limit:
             raise _too_large(endpoint, url)
@@ -182,18 +194,24 @@ def _rejection(endpoint: Endpoint, url: str, response: aiohttp.ClientResponse, b
     if status in (502, 504):
         return AgentLost(message, "The task may have been executed.")
     if status in (401, 403):
-        return AgentFailed(
-            message,
-            "Set token_env of the agent to the variable with its token, or set sign.",
-            retry_safe=True,
-        )
-    if status // 100 == 3:
-        where = shown(response.headers.get("Location", "").encode("utf-8", "surrogateescape"))
+        return AgentFailed(message, endpoint.hints.token, retry_safe=True)
+    if status // 100 == 3 and (location := response.headers.get("Location")):
+        where = endpoint.masked(_absolute(url, location).encode("utf-8", "surrogateescape"))
         return AgentFailed(
             f"{message}; redirects are not followed",
-            f"Set url of the agent to the new address: {where.removesuffix('/execute')}",
+            f"Set {endpoint.hints.address} to the new address: {shown(where).removesuffix('/execute')}",
         )
+    if status // 100 == 3:
+        return AgentFailed(message, f"An agent answers with 200: check {endpoint.hints.address}.")
     return AgentFailed(message)
+
+
+def _absolute(url: str, location: str) -> str:
+    """The address that a redirect names; `location` may be relative to `url`."""
+    try:
+        return str(URL(url).join(URL(location)))
+    except ValueError:
+        return location
 
 
 def _phrase(status: int) -> str:
@@ -206,7 +224,7 @@ def _phrase(status: int) -> str:
 def _too_large(endpoint: Endpoint, url: str) -> AgentOutputTooLarge:
     return AgentOutputTooLarge(
         f"the answer of {_named(endpoint, url)} is longer than {endpoint.limit:,} bytes (max_output_bytes)",
-        "Raise max_output_bytes of the agent, or let it send less.",
+        endpoint.hints.length,
     )
 
 
@@ -229,7 +247,7 @@ def _translate(endpoint: Endpoint, url: str, error: Exception) -> NoReturn:
             is_refused = refusal_in(error.os_error) is not None
             code = 0 if is_refused else error.os_error.errno or 0
             reason = os.strerror(code).lower() if code > 0 else error.os_error.strerror or str(error.os_error)
-            hint = "" if is_refused else "Start it, or correct its url."
+            hint = "" if is_refused else f"Start it, or correct {endpoint.hints.address}."
             raise AgentUnreachable(f"{who} cannot be reached: {reason}", hint) from error
         case aiohttp.ConnectionTimeoutError():
             raise AgentUnreachable(f"{who} cannot be reached: no connection within the time limit") from error

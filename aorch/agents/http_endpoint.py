@@ -4,17 +4,28 @@ import asyncio
 import ssl
 from collections.abc import Iterable
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from aorch import jsonio
 from aorch.agents import capability_cache
-from aorch.agents.agent_kind import AddOption, AddRequest, AgentConfig, AgentKind, CapabilityConfig, check_positive
+from aorch.agents.agent_hints import CONFIGURED
+from aorch.agents.agent_kind import (
+    PROXY,
+    AddOption,
+    AddRequest,
+    AgentConfig,
+    AgentKind,
+    CapabilityConfig,
+    check_positive,
+    check_proxy,
+)
 from aorch.agents.base import Agent, AgentCapability, AgentState, AgentStatus, AgentTask
 from aorch.agents.circuit_breaker import CircuitBreaker
-from aorch.agents.endpoint_documents import Document, capabilities_in, state_in, trace_context
+from aorch.agents.endpoint_documents import Document, capabilities_in, state_in
 from aorch.agents.signatures import Signatures, SignConfig
+from aorch.agents.trace_headers import trace_headers
 from aorch.config import environment
 from aorch.config.settings import Config
 from aorch.errors import AgentFailed, AgentUnreachable, ConfigInvalid, UsageError
@@ -25,6 +36,7 @@ from aorch.process.threads import in_thread
 if TYPE_CHECKING:
     from aorch.agents.http_call import Endpoint
     from aorch.net.client_pool import ClientPool
+    from aorch.net.http_client import HttpClient
 
 MAX_OUTPUT_BYTES = 10 * 1024 * 1024
 CONNECT_TIMEOUT_S = 10.0
@@ -42,6 +54,7 @@ class EndpointConfig(AgentConfig, frozen=True):
     sign: SignConfig | None = None
     health: bool = True
     max_output_bytes: int = MAX_OUTPUT_BYTES
+    proxy: str = ""
 
 
 class HttpAgent(Agent):
@@ -50,10 +63,12 @@ class HttpAgent(Agent):
     Without `capabilities` they are read from the endpoint each time it is opened; until then they are those of the last time.
     `token_env` names the variable with the bearer token, if the endpoint wants one, and `sign` the key that signs tasks.
     `health`: whether it is probed.
-    `addresses` are those to which it may connect.
+    `addresses` are those to which it may connect, and `proxy` is the URL of an HTTP proxy, which checks addresses itself.
     """
 
     kind = "url"
+    is_remote = True
+    hints = CONFIGURED
 
     def __init__(
         self,
@@ -72,19 +87,21 @@ class HttpAgent(Agent):
         idle_timeout_s: float | None = None,
         concurrency: int | None = None,
         addresses: AddressPolicy = OWNER,
+        proxy: str = "",
     ) -> None:
         self.url = endpoint.rstrip("/")
         super().__init__(agent_id, name, description, version, self.url)
         self.timeout_s, self.idle_timeout_s, self.concurrency = timeout_s, idle_timeout_s, concurrency
         self._token_env, self.health, self._limit = token_env, health, max_output_bytes
         self._signatures = None if sign is None else Signatures(sign)
-        self._addresses, self.breaker = addresses, CircuitBreaker(agent_id)
+        self.secret_env = self.variables()
+        self._addresses, self._proxy, self.breaker = addresses, proxy, CircuitBreaker(agent_id)
         self._capabilities = list(capabilities)
         self.discovers = not self._capabilities
         self._is_read = False
         if self.discovers:
             self._capabilities = capability_cache.known(self.url)
-        self._pool: ClientPool | None = None
+        self._caller: _Caller | None = None
 
     def get_capabilities(self) -> list[AgentCapability]:
         """The declared capabilities, otherwise those that the endpoint reported last."""
@@ -114,12 +131,16 @@ class HttpAgent(Agent):
 
     async def execute(self, task: dict[str, Any]) -> dict[str, Any]:
         """Send the task. The REQUEST's id is the idempotency key."""
-        pool = self._pool or await self._open_pool()
-        from aorch.agents import http_call  # noqa: PLC0415  aiohttp takes 190 ms
-
-        headers = {**self._headers(), **trace_context(task), "Idempotency-Key": f'"{task["task_id"]}"'}
+        caller = self._caller or await self._open()
+        headers = trace_headers(task)
+        headers["Idempotency-Key"] = f'"{task["task_id"]}"'
+        if self.breaker.is_open():
+            await self.breaker.prepare()
         with self.breaker:
-            return await http_call.execute(pool.client(), self._endpoint(), task, headers, self._signatures)
+            answer: dict[str, Any] = await caller.http.execute(
+                caller.client(), self._endpoint(caller), task, headers, self._signatures
+            )
+            return answer
 
     async def probe(self) -> AgentState:
         """Its own account of its health, and its capabilities if it has to report them."""
@@ -152,34 +173,43 @@ class HttpAgent(Agent):
 
     async def close(self) -> None:
         """Close its connections."""
-        pool, self._pool, self._is_read = self._pool, None, False
-        if pool is not None:
-            await pool.close()
+        caller, self._caller, self._is_read = self._caller, None, False
+        if caller is not None:
+            await caller.pool.close()
 
     async def _get(self, path: str) -> Document:
-        pool = self._pool or await self._open_pool()
-        from aorch.agents import http_call  # noqa: PLC0415  aiohttp takes 190 ms
+        caller = self._caller or await self._open()
+        document: Document = await caller.http.get(caller.client(), self._endpoint(caller), path)
+        return document
 
-        return await http_call.get(pool.client(), self._endpoint(), path, self._headers())
-
-    async def _open_pool(self) -> "ClientPool":
+    async def _open(self) -> "_Caller":
         """Importing aiohttp must not block the event loop, and only the first task waits for it."""
         await in_thread(lambda: import_module("aorch.agents.http_call"))
-        from aorch.net.client_pool import ClientPool  # noqa: PLC0415  aiohttp takes 190 ms
+        from aorch.agents import http_call  # noqa: PLC0415  aiohttp takes 190 ms
+        from aorch.net.client_pool import ClientPool  # noqa: PLC0415  likewise
         from aorch.net.http_client import HttpClient  # noqa: PLC0415  likewise
 
-        if self._pool is None:
-            self._pool = ClientPool(lambda: HttpClient(0, CONNECT_TIMEOUT_S, addresses=self._addresses))
-        return self._pool
+        if self._caller is None:
+            pool = ClientPool(lambda: HttpClient(0, CONNECT_TIMEOUT_S, proxy=self._proxy, addresses=self._addresses))
+            endpoint = http_call.Endpoint(self.agent_id, self.url, self._limit, hints=self.hints)
+            self._caller = _Caller(http_call, pool, endpoint)
+        return self._caller
 
-    def _endpoint(self) -> "Endpoint":
-        from aorch.agents.http_call import Endpoint  # noqa: PLC0415  likewise
+    def _endpoint(self, caller: "_Caller") -> "Endpoint":
+        if not self._token_env:
+            return caller.endpoint
+        return caller.endpoint._replace(secret=environment.secret(self._token_env))
 
-        secret = environment.secret(self._token_env) if self._token_env else ""
-        return Endpoint(self.agent_id, self.url, self._limit, secret)
 
-    def _headers(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {environment.secret(self._token_env)}"} if self._token_env else {}
+class _Caller(NamedTuple):
+    """What calls need once aiohttp is imported: the module `http_call`, the connections, and the address without a token."""
+
+    http: Any
+    pool: "ClientPool"
+    endpoint: "Endpoint"
+
+    def client(self) -> "HttpClient":
+        return self.pool.client()
 
 
 class EndpointKind(AgentKind[EndpointConfig]):
@@ -195,6 +225,7 @@ class EndpointKind(AgentKind[EndpointConfig]):
             "Address of the endpoint. Without --capability, aorch reads its capabilities from URL/capabilities.",
         ),
         AddOption("--token-env", "NAME", "Environment variable with the bearer token of the endpoint."),
+        PROXY,
     )
 
     def make(self, agent_id: str, table: EndpointConfig, config: Config, secrets: frozenset[str]) -> HttpAgent:
@@ -209,6 +240,7 @@ class EndpointKind(AgentKind[EndpointConfig]):
             sign=table.sign,
             health=table.health,
             max_output_bytes=table.max_output_bytes,
+            proxy=table.proxy,
         )
         table.apply(agent)
         return agent
@@ -219,10 +251,9 @@ class EndpointKind(AgentKind[EndpointConfig]):
         if not request.agent_id:
             raise UsageError("the agent needs an ID", f"Example: {self.example}")
         table = {"url": request.options["url"], **request.common}
-        if token_env := request.options.get("token_env"):
-            table["token_env"] = token_env
+        table |= {name: value for name in ("token_env", "proxy") if (value := request.options.get(name))}
         self.check(f"agents.{request.agent_id}", msgspec.convert(table, EndpointConfig))
-        capabilities = request.capabilities or _read_now(request.agent_id, table["url"], token_env or "")
+        capabilities = request.capabilities or _read_now(request.agent_id, table)
         return request.agent_id, {**table, **({"capabilities": capabilities} if capabilities else {})}
 
     def check(self, where: str, table: EndpointConfig) -> None:
@@ -238,6 +269,7 @@ class EndpointKind(AgentKind[EndpointConfig]):
         if fault:
             raise ConfigInvalid(f"{where}.url is invalid: {fault}", "Write http://HOST/PATH or https://HOST/PATH.")
         check_positive(where, table, "max_output_bytes")
+        check_proxy(where, table.proxy)
 
     def capabilities(self, table: EndpointConfig) -> list[AgentCapability]:
         """The capabilities of the table, otherwise those that the endpoint reported last."""
@@ -253,9 +285,10 @@ KIND = EndpointKind()
 _DECLARE = "Declare its capabilities in aorch.toml, or with --capability."
 
 
-def _read_now(agent_id: str, url: str, token_env: str) -> dict[str, dict[str, Any]]:
+def _read_now(agent_id: str, table: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The tables of the capabilities that the endpoint reports; none if they have no form in TOML, which has no null."""
-    agent = HttpAgent(agent_id, agent_id, endpoint=url, token_env=token_env)
+    url, token_env, proxy = table["url"], table.get("token_env", ""), table.get("proxy", "")
+    agent = HttpAgent(agent_id, agent_id, endpoint=url, token_env=token_env, proxy=proxy)
     if problem := agent.problem():
         raise UsageError(f"cannot read the capabilities of {url}: {problem}", _DECLARE)
 

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
+from aorch.agents.agent_hints import CONFIGURED, AgentHints
 from aorch.config import config_file, environment
+from aorch.net.outbound import OWNER, AddressPolicy
 
 
 class ServerProgram(NamedTuple):
@@ -48,11 +50,17 @@ class ServerProgram(NamedTuple):
 
 
 class ServerUrl(NamedTuple):
-    """A URL, and the headers of each request to it (`$NAME` is replaced). An event in its answers has at most `limit` bytes."""
+    """A URL, and the headers of each request to it (`$NAME` is replaced). An event in its answers has at most `limit` bytes.
+    Requests go through the HTTP proxy at the URL `proxy`, if it is set; otherwise only to `addresses`. `hints` are those of its
+    errors.
+    """
 
     url: str
     headers: Mapping[str, str]
     limit: int
+    proxy: str = ""
+    addresses: AddressPolicy = OWNER
+    hints: AgentHints = CONFIGURED
 
     def problem(self) -> str | None:
         """Why no request can be sent, or None."""

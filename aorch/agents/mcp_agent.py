@@ -1,9 +1,11 @@
 """MCP servers as agents: `mcp` in aorch.toml names a program or a URL. Each of its tools is a capability."""
 
 import asyncio
+import contextlib
 import dataclasses
 import importlib.util
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,12 +13,21 @@ import msgspec
 
 from aorch import logs
 from aorch.agents import mcp_address, mcp_hosts, mcp_lock
-from aorch.agents.agent_kind import AddOption, AddRequest, AgentConfig, AgentKind, CapabilityConfig, check_positive
+from aorch.agents.agent_kind import (
+    AddOption,
+    AddRequest,
+    AgentConfig,
+    AgentKind,
+    CapabilityConfig,
+    check_positive,
+    check_proxy,
+)
 from aorch.agents.base import AgentCapability, AgentState, AgentStatus, AgentTask
 from aorch.agents.mcp_address import Server, ServerProgram, ServerUrl
 from aorch.agents.mcp_lock import LockedServer
 from aorch.agents.mcp_session import CONNECT_S, INSTALL_HINT, Listed, McpSession
 from aorch.agents.refreshable import RefreshableAgent
+from aorch.agents.secret_mask import masked, secrets_in
 from aorch.agents.task_progress import current_call
 from aorch.config import environment
 from aorch.config.settings import Config
@@ -44,11 +55,12 @@ class McpConfig(AgentConfig, frozen=True):
     refresh: Literal["manual", "auto"] = "manual"
     trust_annotations: bool = False
     max_output_bytes: int = 10 * 1024 * 1024
+    proxy: str = ""
 
     def server(self, file: Path | None) -> Server:
         """The server, for the aorch.toml `file`. Raises UsageError if its directory cannot be determined."""
         if isinstance(self.mcp, str):
-            return ServerUrl(self.mcp, self.headers, self.max_output_bytes)
+            return ServerUrl(self.mcp, self.headers, self.max_output_bytes, self.proxy)
         return ServerProgram(self.mcp, self.env, mcp_address.working_directory(self.cwd, file), self.max_output_bytes)
 
 
@@ -60,17 +72,19 @@ class McpAgent(RefreshableAgent):
 
     kind = "mcp"
 
-    def __init__(self, agent_id: str, table: McpConfig, config: Config) -> None:
+    def __init__(self, agent_id: str, table: McpConfig, config: Config, secrets: frozenset[str] = frozenset()) -> None:
+        """`secrets` names environment variables with secrets, of any agent."""
         super().__init__(agent_id, table.name or agent_id)
         self.table, self._file = table, config.file
+        named = environment.variables_of(table.env.values())
+        self.secret_env = [*KIND.secrets(table), *(name for name in named if name in secrets)]
         self._source = mcp_lock.source_of(table.mcp)
         self._fault = ""
         self._unsaved: AorchError | None = None
         self._server: Server | None = None
         self._locked: LockedServer | None = None
         try:
-            self._locked = mcp_lock.read(config.file, agent_id, self._source)
-            self._server = table.server(config.file)
+            self._locked, self._server = self._load(config)
         except AorchError as error:  # the other agents still work
             self._fault = str(error)
         self.endpoint = self._server.public() if self._server else None
@@ -80,6 +94,21 @@ class McpAgent(RefreshableAgent):
         if not self.is_known:
             self.discovers, self.check_timeout_s = True, CONNECT_S
         self._sessions = PerLoop[McpSession](self._session_in)
+
+    def _load(self, config: Config) -> tuple[LockedServer | None, Server]:
+        """The tools that are kept (None: they were never listed), and the server. Raises AorchError."""
+        locked = mcp_lock.read(config.file, self.agent_id, self._source)
+        return locked, self.table.server(config.file)
+
+    def _read_again(self) -> None:
+        """Take over the tools that another process has kept since."""
+        with contextlib.suppress(AorchError):
+            self._locked = mcp_lock.read(self._file, self.agent_id, self._source) or self._locked
+
+    def _keep(self, after: LockedServer, _: asyncio.AbstractEventLoop) -> None:
+        """Keep the tools. Called in a thread for the session of that event loop. Raises AorchError."""
+        if self._file is not None:
+            mcp_lock.write(self._file, self.agent_id, after)
 
     @property
     def is_known(self) -> bool:
@@ -135,6 +164,7 @@ class McpAgent(RefreshableAgent):
         """Check this machine. The server is started only if its tools are not in aorch.lock yet."""
         if reason := await in_thread(self._obstacle):
             return AgentState(AgentStatus.ERROR, reason)
+        await in_thread(self._read_again)
         if not self.is_known:
             try:
                 await self._current().connected()
@@ -170,7 +200,7 @@ class McpAgent(RefreshableAgent):
         if self._locked is not None and self._locked.seen is not None and tool not in self._locked.seen:
             raise AgentFailed(
                 f"its MCP server no longer has the tool {tool!r}",
-                f"Run `aorch agents refresh {self.agent_id}`.",
+                f"Accept that: {self._accept()}.",
                 delivered=False,
             )
         result = await session.call(tool, task["parameters"], report)
@@ -187,15 +217,19 @@ class McpAgent(RefreshableAgent):
         """The session in the running event loop."""
         return self._sessions[asyncio.get_running_loop()]
 
-    def _session_in(self, _: asyncio.AbstractEventLoop) -> McpSession:
+    def _session_in(self, loop: asyncio.AbstractEventLoop) -> McpSession:
         assert self._server is not None, self._fault
-        return McpSession(self._server, self._log, self._listed)
+        return McpSession(self._server, self._log, partial(self._listed, loop))
+
+    def _accept(self) -> str:
+        """How to accept changed tools."""
+        return f"`aorch agents refresh {self.agent_id}`"
 
     def _log(self, line: str) -> None:
-        _LOGGER.info("agent %s: %s", self.agent_id, line)
+        _LOGGER.info("agent %s: %s", self.agent_id, masked(line, secrets_in(self.secret_env)))
 
-    def _listed(self, listed: Listed) -> None:
-        """Compare the tools of the server with aorch.lock, and write there what differs."""
+    def _listed(self, loop: asyncio.AbstractEventLoop, listed: Listed) -> None:
+        """Compare the tools of the server with those that are kept, and keep what differs."""
         before = self._locked
         if before is None or self.table.refresh == "auto":
             after = LockedServer(self._source, listed.version, listed.tools)
@@ -205,15 +239,13 @@ class McpAgent(RefreshableAgent):
         if after == before:
             return
         self._locked = after
+        if self.on_capabilities is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(self.on_capabilities)
         if after.seen is not None:
             what = "; ".join(after.changes())
-            _LOGGER.warning(
-                "the tools of %s have changed: %s; accept that with `aorch agents refresh %s`",
-                *(self.agent_id, what, self.agent_id),
-            )
+            _LOGGER.warning("the tools of %s have changed: %s; accept that: %s", self.agent_id, what, self._accept())
         try:
-            if self._file is not None:
-                mcp_lock.write(self._file, self.agent_id, after)
+            self._keep(after, loop)
         except AorchError as error:
             self._unsaved = error
             _LOGGER.warning("the tools of %s are not kept: %s", self.agent_id, error)
@@ -234,12 +266,12 @@ class McpKind(AgentKind[McpConfig]):
             "--mcp-config", "FILE", "Add the servers of a host: .mcp.json, claude_desktop_config.json, mcp.json."
         ),
     )
-    shared_options = ("env", "cwd")
+    shared_options = ("env", "cwd", "proxy")
     takes_words = True
 
     def make(self, agent_id: str, table: McpConfig, config: Config, secrets: frozenset[str]) -> McpAgent:
         """The agent of that table."""
-        return McpAgent(agent_id, table, config)
+        return McpAgent(agent_id, table, config, secrets)
 
     def is_requested(self, request: AddRequest) -> bool:
         """`--mcp` or `--mcp-config`."""
@@ -272,6 +304,7 @@ class McpKind(AgentKind[McpConfig]):
     def check(self, where: str, table: McpConfig) -> None:
         """Check the URL, and that the keys belong to a program or to a URL."""
         check_positive(where, table, "max_output_bytes")
+        check_proxy(where, table.proxy)
         if not table.mcp:
             raise ConfigInvalid(f"{where}.mcp is empty", 'Write a program, mcp = ["npx", "-y", "…"], or a URL.')
         if isinstance(table.mcp, str):
@@ -282,7 +315,7 @@ class McpKind(AgentKind[McpConfig]):
             if holds_credentials(table.mcp):
                 raise ConfigInvalid(f"{where}.mcp must not contain a user or a password", "Use `headers` instead.")
         of_url = isinstance(table.mcp, str)
-        for key in ("env", "cwd") if of_url else ("headers",):
+        for key in ("env", "cwd") if of_url else ("headers", "proxy"):
             if getattr(table, key):
                 other = "a program" if of_url else "a URL"
                 raise ConfigInvalid(f"{where}.{key} is for a server that is {other}", f"Remove `{key}`.")
@@ -299,9 +332,9 @@ class McpKind(AgentKind[McpConfig]):
         return list(_capabilities(agent_id, table, locked))
 
     def secrets(self, table: McpConfig) -> Iterable[str]:
-        """The variables in `headers`, and those in `env` whose names look like those of secrets."""
+        """The variables in `headers`, and those in `env` that seem to hold secrets."""
         yield from environment.variables_of(table.headers.values())
-        yield from filter(environment.is_secret_name, environment.variables_of(table.env.values()))
+        yield from environment.secret_variables(table.env)
 
 
 KIND = McpKind()

@@ -17,8 +17,10 @@ from typing import Any, NamedTuple
 import httpx2
 from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
+from mcp.client.subscriptions import SubscriptionLost
 from mcp.shared.exceptions import MCPError
-from mcp_types import CONNECTION_CLOSED, Implementation
+from mcp_types import CONNECTION_CLOSED, Implementation, ToolListChangedNotification
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from aorch.agents.mcp_address import Server, ServerProgram, ServerUrl
 from aorch.agents.mcp_stdio import program_streams
@@ -57,9 +59,12 @@ Logged = Callable[[str], None]
 
 
 @asynccontextmanager
-async def connected(server: Server, log: Logged, on_end: Callable[[], None]) -> AsyncIterator[Connection]:
+async def connected(
+    server: Server, log: Logged, on_end: Callable[[], None], on_change: Callable[[], None]
+) -> AsyncIterator[Connection]:
     """Connect to `server`. `log` gets each line of a program's standard error; `on_end` is called when the server closes the
-    connection. A program ends with the block: its standard input closes, then it gets TERM, then KILL.
+    connection, and `on_change` when it announces that its tools have changed. A program ends with the block: its standard
+    input closes, then it gets TERM, then KILL.
 
     Raises AgentFailed, and exceptions of the SDK (see `reason_of`).
     """
@@ -73,7 +78,7 @@ async def connected(server: Server, log: Logged, on_end: Callable[[], None]) -> 
         elif reason := server.problem():
             raise AgentUnreachable(reason)
         else:
-            http = sdk_client(httpx2, None, headers=server.expanded())
+            http = sdk_client(httpx2, None, proxy=server.proxy, addresses=server.addresses, headers=server.expanded())
             http.timeout = httpx2.Timeout(None, connect=CONNECT_TIMEOUT_S)
             reporter = _FaultReporter(await stack.enter_async_context(http), server, faults)
             transport = streamable_http_client(server.url, http_client=reporter, max_sse_event_size=server.limit)  # type: ignore[arg-type]  # it uses only the methods of the reporter
@@ -91,14 +96,44 @@ async def connected(server: Server, log: Logged, on_end: Callable[[], None]) -> 
             return AgentFailed(f"its MCP server answered with an error: {error.message or error.code}")
 
         about = Implementation(name="aorch", version=metadata.version("aorch"))
-        client = Client(_watched(transport, on_end), client_info=about, cache=None)
+        client = Client(
+            _watched(transport, on_end), client_info=about, cache=None, message_handler=_handler_of_changes(on_change)
+        )
         try:
             await stack.enter_async_context(client)
         except (Exception, BaseExceptionGroup) as error:
             if errors is not None:
                 await errors.finish()
             raise reason_of(error, fault_of) from error
-        yield Connection(client, fault_of)
+        listening = asyncio.create_task(_listen(client, on_change))
+        try:
+            yield Connection(client, fault_of)
+        finally:
+            listening.cancel()
+            await asyncio.wait((listening,))
+
+
+def _handler_of_changes(on_change: Callable[[], None]) -> Any:
+    """A handler of the messages by which servers announce changed tools, until the protocol of 2025-11-25."""
+
+    async def handle(message: Any) -> None:
+        if isinstance(message, ToolListChangedNotification):
+            on_change()
+
+    return handle
+
+
+async def _listen(client: Client, on_change: Callable[[], None]) -> None:
+    """Call `on_change` for each change of the tools that the server announces, from the protocol of 2026-07-28 on. If the
+    stream of changes ends, the next connection opens it again.
+    """
+    tools = client.server_capabilities.tools
+    if client.protocol_version not in MODERN_PROTOCOL_VERSIONS or not (tools and tools.list_changed):
+        return
+    with contextlib.suppress(MCPError, SubscriptionLost, TimeoutError):
+        async with client.listen(tools_list_changed=True) as changes:
+            async for _ in changes:
+                on_change()
 
 
 def _too_large(server: Server) -> AgentOutputTooLarge:
@@ -288,6 +323,10 @@ class _FaultReporter:
         return AgentFailed(said, delivered=status not in _REFUSED)
 
     def _unauthorized(self, said: str) -> AgentFailed:
+        hints = self._server.hints
+        if hints.has_credential is not None:
+            reason = "it does not accept the token of its credential" if hints.has_credential else "it wants a token"
+            return AgentFailed(f"{said}: {reason}", hints.token, delivered=False)
         if any(name.lower() == "authorization" for name in self._server.headers):
             return AgentFailed(
                 f"{said}: it does not accept the token in `headers`", "Check the variable.", delivered=False

@@ -4,6 +4,7 @@ The task owns the connection, so that a server that dies, or a caller that is ca
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,6 +25,8 @@ CONNECT_S = 120.0
 """How long a server may take from its start to its list of tools; npx may have to download it first."""
 END_S = 3.0
 """How long the end of a broken connection may take until its reason is known."""
+LIST_AGAIN_S = 0.5
+"""How long a session waits until it lists the tools again, so that a server cannot keep it busy with announcements."""
 MAX_PAGES = 1000
 """Maximum number of pages of a list of tools."""
 
@@ -39,7 +42,7 @@ class Listed(NamedTuple):
 
 class McpSession:
     """The session of one agent in one event loop. `on_listed` gets the tools of the server after each
-    connect, in a thread.
+    connect, and after each change that the server announces, in a thread.
     """
 
     def __init__(self, server: Server, log: Callable[[str], None], on_listed: Callable[[Listed], None]) -> None:
@@ -85,6 +88,7 @@ class McpSession:
         from mcp_types import CONNECTION_CLOSED, INVALID_REQUEST  # noqa: PLC0415  likewise
 
         connection, owner = await self.connected(), self._owner
+        arguments = jsonio.decode(jsonio.encode(arguments))  # a lone surrogate would end the session
 
         async def report(progress: float, total: float | None, message: str | None) -> None:
             told = {"done": _plain(progress), "total": total and _plain(total), "message": message}
@@ -114,13 +118,19 @@ class McpSession:
             return
         try:
             async with AsyncExitStack() as stack:
+                changed = asyncio.Event()
                 async with asyncio.timeout(CONNECT_S):
-                    opening = from_sdk.connected(self._server, self._log, ended.set)
+                    opening = from_sdk.connected(self._server, self._log, ended.set, changed.set)
                     connection = await stack.enter_async_context(opening)
                     listed = await _listed(connection)
                 await in_thread(self._on_listed, listed)
                 ready.set_result(connection)
-                await ended.wait()
+                while await _first(changed, ended, LIST_AGAIN_S):
+                    changed.clear()
+                    with contextlib.suppress(AgentFailed, TimeoutError):  # if the connection broke, `ended` is set
+                        async with asyncio.timeout(CONNECT_S):
+                            listed = await _listed(connection)
+                        await in_thread(self._on_listed, listed)
         except BaseException as error:  # any end of the connection is the reason why the calls that wait for it fail
             if not ready.done():
                 ready.set_exception(from_sdk.reason_of(error))
@@ -141,6 +151,20 @@ def _sdk() -> Any:
     from aorch.agents import mcp_connection  # noqa: PLC0415  it imports the SDK, which takes 0.7 s
 
     return mcp_connection
+
+
+async def _first(changed: asyncio.Event, ended: asyncio.Event, pause_s: float) -> bool:
+    """Wait at least `pause_s`, and then for the first of the two. Returns False if the session has ended."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(pause_s):
+            await ended.wait()
+    waiting = [asyncio.ensure_future(each.wait()) for each in (changed, ended)]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for each in waiting:
+            each.cancel()
+    return not ended.is_set()
 
 
 async def _listed(connection: "Connection") -> Listed:

@@ -12,6 +12,7 @@ import anyio
 from mcp.shared.message import SessionMessage
 from mcp_types import jsonrpc_message_adapter
 
+from aorch import jsonio
 from aorch.agents import program_process
 from aorch.agents.child_watcher import wait_by_pidfd
 from aorch.agents.mcp_address import ServerProgram
@@ -80,9 +81,19 @@ async def _receive(stdout: asyncio.StreamReader, received: Any, on_overflow: Cal
 
 
 def _message(line: bytes) -> SessionMessage | Exception:
-    """The message; the exception that the session ignores if the line is something else, such as a log line."""
+    """The message; the exception that the session ignores if the line is something else, such as a log line.
+
+    A lone surrogate, and bytes that are not UTF-8, become U+FFFD: without its answer, a call would wait until its timeout.
+    """
     try:
         return SessionMessage(jsonrpc_message_adapter.validate_json(line, by_name=False))
+    except ValueError as error:
+        text = line.decode("utf-8", "replace")
+        whole = jsonio.without_half_pairs(text) or text.encode()
+        if whole == line:
+            return error
+    try:
+        return SessionMessage(jsonrpc_message_adapter.validate_json(whole, by_name=False))
     except ValueError as error:
         return error
 

@@ -11,7 +11,15 @@ from typing import Any, Literal
 import msgspec
 
 from aorch import jsonio
-from aorch.agents.agent_kind import AddOption, AddRequest, AgentConfig, AgentKind, CapabilityConfig, check_positive
+from aorch.agents.agent_kind import (
+    AddOption,
+    AddRequest,
+    AgentConfig,
+    AgentKind,
+    CapabilityConfig,
+    check_positive,
+    check_proxy,
+)
 from aorch.agents.base import Agent, AgentCapability
 from aorch.agents.model_agent import ModelAgent, Prompt
 from aorch.agents.model_call import ModelAddress
@@ -47,6 +55,7 @@ class ModelConfig(AgentConfig, frozen=True, kw_only=True):
     system: str = ""
     temperature: float | None = None
     max_output_tokens: int | None = None
+    proxy: str = ""
 
     @property
     def key_variable(self) -> str:
@@ -75,13 +84,14 @@ class ModelKind(AgentKind[ModelConfig]):
         AddOption("--temperature", "NUMBER", "Temperature (default: the server's).", float),
         AddOption("--max-output-tokens", "N", "Maximum output tokens (default: the server's).", int),
     )
+    shared_options = ("proxy",)
 
     def make(self, agent_id: str, table: ModelConfig, config: Config, secrets: frozenset[str]) -> Agent:
         """The agent of that table."""
         url = table.base_url or DEFAULT_URLS[table.llm]
         agent = ModelAgent(
             agent_id,
-            ModelAddress(table.llm, url, table.model, table.key_variable),
+            ModelAddress(table.llm, url, table.model, table.key_variable, table.proxy),
             [Prompt(each.named(name), each.prompt, each.result) for name, each in table.capabilities.items()],
             system=table.system,
             temperature=table.temperature,
@@ -121,6 +131,7 @@ class ModelKind(AgentKind[ModelConfig]):
         if table.temperature is not None and table.temperature < 0:
             raise ConfigInvalid(f"{where}.temperature is {table.temperature}; it must be 0 or more")
         check_positive(where, table, "max_output_tokens")
+        check_proxy(where, table.proxy)
         for name, capability in table.capabilities.items():
             if capability.result is not None and capability.result.get("type") != "object":
                 raise ConfigInvalid(

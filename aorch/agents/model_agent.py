@@ -20,7 +20,7 @@ from aorch.agents.model_call import (
 )
 from aorch.agents.model_client import ModelClient, objects_in, problem_of
 from aorch.agents.model_sdk import install_hint, missing_package
-from aorch.agents.parameters import undeclared, validator_of
+from aorch.agents.parameters import undeclared_in, validator_of
 from aorch.agents.task_progress import report_progress
 from aorch.config import templates
 from aorch.errors import (
@@ -71,6 +71,7 @@ class ModelAgent(Agent):
         self._prompts = {prompt.capability.name: prompt for prompt in prompts}
         self._question = Question("", system, None, max_output_tokens, temperature)
         self._fresh_until = 0.0
+        self.secret_env = self.variables()
 
     def get_capabilities(self) -> list[AgentCapability]:
         """The capabilities that the configuration declares."""
@@ -92,8 +93,9 @@ class ModelAgent(Agent):
         if reason := await in_thread(self.problem):
             return AgentState(AgentStatus.ERROR, reason)
         if time.monotonic() >= self._fresh_until:
-            if reason := await connection_problem(self._address.base_url, CONNECT_S):
-                return AgentState(AgentStatus.OFFLINE, f"cannot connect to {self._address.base_url}: {reason}")
+            url = self._address.connects_to()
+            if reason := await connection_problem(url, CONNECT_S):
+                return AgentState(AgentStatus.OFFLINE, f"cannot connect to {url}: {reason}")
             self._fresh_until = time.monotonic() + FRESH_S
         return AgentState()
 
@@ -115,20 +117,20 @@ class ModelAgent(Agent):
         try:
             data = await self._ask(question, replies)
         except asyncio.CancelledError:
-            raise CutOff({**_text_of(replies), **_reported(replies)}) from None
+            raise CutOff({**_text_of(replies), **self._reported(replies)}) from None
         except ConfigInvalid as error:
             raise AgentFailed(str(error), error.hint, delivered=False) from error
         except AgentFailed as refused:
-            refused.answer = {**_text_of(replies), **_reported(replies)}
+            refused.answer = {**_text_of(replies), **self._reported(replies)}
             raise
         except ModelError as error:
             if isinstance(error, ModelUnreachable | ModelLost):
                 self._fresh_until = 0.0
             failure = self._failure(error)
-            failure.answer = {**_text_of(replies), **_reported(replies)}
+            failure.answer = {**_text_of(replies), **self._reported(replies)}
             raise failure from error
         self._fresh_until = time.monotonic() + FRESH_S
-        return {"success": True, "data": data, **_reported(replies)}
+        return {"success": True, "data": data, **self._reported(replies)}
 
     async def _ask(self, question: Question, replies: list[Reply]) -> Any:
         """The data. An object that does not match the schema is asked for once more, with the reason."""
@@ -143,6 +145,11 @@ class ModelAgent(Agent):
                 raise AgentFailed(
                     f"the answer of {self._address.model} was cut off (stop reason: {reply.stop_reason})",
                     f"Raise `max_output_tokens` in [agents.{self.agent_id}], unless it is the model's own limit.",
+                )
+            if reply.is_missing:
+                raise AgentFailed(
+                    f"{self._address.model} gave no answer (stop reason: {reply.stop_reason})",
+                    "Change the prompt so that it asks for text, or choose another model.",
                 )
             if question.schema is None:
                 return {"text": jsonio.storable_text(reply.text)}
@@ -183,6 +190,22 @@ class ModelAgent(Agent):
             return AgentLost(said)
         return AgentFailed(said, f"Check `model` and `base_url` in {table}." if error.status == 404 else "")
 
+    def _reported(self, replies: list[Reply]) -> dict[str, Any]:
+        """The provider, and what the server reported: the model, the stop reason, and the tokens of all replies (None: it did not
+        tell all).
+        """
+        begun = [reply for reply in replies if reply.begun]
+        if not begun:
+            return {}
+        told = {"model": begun[-1].model, "stop_reason": begun[-1].stop_reason}
+        usage = AgentUsage(
+            input=_sum([reply.usage["input"] for reply in begun]),
+            output=_sum([reply.usage["output"] for reply in begun]),
+            cached=_sum([reply.usage["cached"] for reply in begun]),
+        )
+        known = {name: jsonio.storable_text(value) for name, value in told.items() if value}
+        return {"provider": self._address.api, **known, "usage": usage}
+
 
 def _report(text: str) -> None:
     report_progress({"text": jsonio.storable_text(text)})
@@ -198,7 +221,7 @@ def _fault_of(prompt: Prompt) -> str | None:
     for reference in references:
         if reference.variable:
             return f"{where} contains {reference.text}: environment variables cannot be used in a prompt"
-    if unknown := undeclared(prompt.capability, {each.path[0]: None for each in references}):
+    if unknown := undeclared_in(prompt.capability.parameters, {each.path[0]: None for each in references}):
         return f"{where} contains {{{unknown[0]}}}, which its parameters do not declare"
     if prompt.result is not None:
         try:
@@ -234,20 +257,6 @@ def _text_of(replies: list[Reply]) -> dict[str, Any]:
     """The text of the last reply as `data`, if there is any."""
     text = replies[-1].text if replies else ""
     return {"data": {"text": jsonio.storable_text(text)}} if text else {}
-
-
-def _reported(replies: list[Reply]) -> dict[str, Any]:
-    """What the server reported: the model, the stop reason, and the tokens of all replies (None: it did not tell all)."""
-    begun = [reply for reply in replies if reply.begun]
-    if not begun:
-        return {}
-    told = {"model": begun[-1].model, "stop_reason": begun[-1].stop_reason}
-    usage = AgentUsage(
-        input=_sum([reply.usage["input"] for reply in begun]),
-        output=_sum([reply.usage["output"] for reply in begun]),
-        cached=_sum([reply.usage["cached"] for reply in begun]),
-    )
-    return {**{name: jsonio.storable_text(value) for name, value in told.items() if value}, "usage": usage}
 
 
 def _sum(counts: list[int | None]) -> int | None:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from aorch.agents.base import AgentUsage
+from aorch.agents.secret_mask import StreamMask, masked
+from aorch.net.addresses import is_loopback
 
 MOST_BYTES = 64 * 1024 * 1024
 """Maximum size of the stream of a reply. (A token takes about 250 bytes in it.)"""
@@ -13,6 +15,9 @@ CUT_OFF = frozenset(("length", "max_tokens", "model_context_window_exceeded"))
 """Stop reasons of a reply that reached a limit before its end."""
 REFUSED = frozenset(("refusal", "content_filter"))
 """Stop reasons of a reply that the model or a filter withheld."""
+
+FINISHED = frozenset(("stop", "end_turn", "stop_sequence", "eos", "eos_token", "end"))
+"""Stop reasons of a reply that is complete, also if it is empty."""
 
 TOOL = "answer"
 """The name of a reply with a schema: of the tool that the model must call, or of the response format."""
@@ -33,6 +38,10 @@ class ModelAddress:
 
     def __str__(self) -> str:
         return f"{self.model} at {self.base_url}"
+
+    def connects_to(self) -> str:
+        """The URL to which connections are opened: that of the server, or of the proxy unless the server is on this machine."""
+        return self.proxy if self.proxy and not is_loopback(self.base_url) else self.base_url
 
 
 @dataclass(frozen=True)
@@ -55,8 +64,8 @@ class Question:
 class Reply:
     """The reply of a model, as far as it has arrived. What the server did not tell is None.
 
-    `on_text` gets each piece of text when it arrives. `value` is the object of a reply with a schema, if the API separates it
-    from text. `begun`: the server has begun to answer.
+    `on_text` gets each piece of text when it arrives. `hide` masks a key in all of it.
+    `value` is the object of a reply with a schema, if the API separates it from text. `begun`: the server has begun to answer.
     """
 
     on_text: Callable[[str], None] | None = None
@@ -67,6 +76,8 @@ class Reply:
     stop_reason: str | None = None
     usage: AgentUsage = field(default_factory=lambda: AgentUsage(input=None, output=None, cached=None))
     _pieces: list[str] = field(default_factory=list)
+    _key: str = ""
+    _mask: StreamMask = field(default_factory=lambda: StreamMask(""))
 
     @property
     def text(self) -> str:
@@ -79,17 +90,42 @@ class Reply:
         return self.stop_reason in CUT_OFF
 
     @property
+    def is_missing(self) -> bool:
+        """Whether the model stopped without an answer, for example to call a tool that it was not offered."""
+        return self.value is None and not self.text.strip() and self.stop_reason not in FINISHED
+
+    @property
     def is_refused(self) -> bool:
         """Whether the model or a filter withheld it."""
         return bool(self.refusal) or self.stop_reason in REFUSED
+
+    def hide(self, key: str) -> None:
+        """Mask the key of the server, which sends it back. Call this before the reply begins."""
+        self._key, self._mask = key, StreamMask(key)
 
     def add(self, text: str) -> None:
         """Append a piece of text. Raises TypeError for anything else, which some servers send."""
         if not isinstance(text, str):
             raise TypeError(f"{type(text).__name__} instead of text")
-        self._pieces.append(text)
-        if self.on_text is not None:
-            self.on_text(text)
+        self._show(self._mask.feed(text))
+
+    def end(self) -> None:
+        """The reply is complete."""
+        self._show(self._mask.end())
+        self.value, self.refusal, self.model = masked(
+            [self.value, self.refusal, self.model], [self._key] if self._key else []
+        )
+
+    def _show(self, text: str) -> None:
+        if text:
+            self._pieces.append(text)
+            if self.on_text is not None:
+                self.on_text(text)
+
+
+def counted(value: Any) -> int | None:
+    """A number of tokens; None if the server reported something else."""
+    return value if type(value) is int and value >= 0 else None
 
 
 class ModelApi(Protocol):

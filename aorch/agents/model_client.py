@@ -65,6 +65,7 @@ class ModelClient:
     async def ask(self, question: Question, reply: Reply) -> None:
         """Send the question and fill `reply` as it arrives, until it is complete. Raises ModelError and ConfigInvalid."""
         api = await self.open()
+        reply.hide(secret(self.address.key_env) if self.address.key_env else "")
         while True:
             try:
                 await api.send(self._supported(question), reply)
@@ -73,6 +74,7 @@ class ModelClient:
                     raise
             else:
                 break
+        reply.end()
         if reply.stop_reason is None:
             raise ModelLost("the answer ended before it was complete")
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from aorch.agents.base import AgentUsage
-from aorch.agents.model_call import TOOL, ModelAddress, Question, Reply
+from aorch.agents.model_call import TOOL, ModelAddress, Question, Reply, counted
 from aorch.agents.model_sdk import NO_KEY, check_stream, http_client, imported, translated
 
 
@@ -77,12 +77,12 @@ def _take(chunk: Any, reply: Reply) -> None:
     reply.begun = True
     if chunk.model:
         reply.model = str(chunk.model)
-    if chunk.usage is not None:
-        details = chunk.usage.prompt_tokens_details
+    if (usage := chunk.usage) is not None:  # the package does not check it
+        details = getattr(usage, "prompt_tokens_details", None)
         reply.usage = AgentUsage(
-            input=chunk.usage.prompt_tokens,
-            output=chunk.usage.completion_tokens,
-            cached=details.cached_tokens if details is not None else None,
+            input=counted(getattr(usage, "prompt_tokens", None)),
+            output=counted(getattr(usage, "completion_tokens", None)),
+            cached=counted(getattr(details, "cached_tokens", None)),
         )
     for choice in chunk.choices or ():
         if choice.delta is not None and choice.delta.content:

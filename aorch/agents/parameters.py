@@ -13,10 +13,8 @@ TYPES = {
     **{"str": "string", "int": "integer", "float": "number", "bool": "boolean", "dict": "object", "list": "array"},
 }
 
-NAMES_ELSEWHERE = {
-    *("$ref", "$dynamicRef", "allOf", "anyOf", "oneOf", "if", "dependentSchemas"),
-    *("patternProperties", "additionalProperties", "unevaluatedProperties"),
-}
+_OF_OTHERS = ("patternProperties", "additionalProperties", "unevaluatedProperties")
+NAMES_ELSEWHERE = {"$ref", "$dynamicRef", "allOf", "anyOf", "oneOf", "if", "dependentSchemas", *_OF_OTHERS}
 """Keywords of a JSON Schema that allow or reject names besides those in `properties`."""
 
 _SHELL_SAFE = re.compile(r"[\w.+-]+")
@@ -26,7 +24,8 @@ def json_schema(parameters: dict[str, Any]) -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) for either form: a JSON Schema, or the short form (names with types).
 
     The short form requires no parameter. A given parameter must have the type that the short form names for it, if that is
-    the name of a type.
+    the name of a type. `additionalProperties` and its like with a schema or a boolean are no parameters there, but mean the same
+    as in a JSON Schema.
     """
     if (
         parameters.get("type") == "object"
@@ -34,13 +33,16 @@ def json_schema(parameters: dict[str, Any]) -> dict[str, Any]:
         or any(key in parameters for key in ("$schema", "$ref", "allOf", "anyOf", "oneOf"))
     ):
         return parameters
-    properties = {name: _property(declared) for name, declared in parameters.items()}
-    return {"type": "object", "properties": properties}
+    of_others = {name: each for name in _OF_OTHERS if isinstance(each := parameters.get(name), dict | bool)}
+    properties = {name: _property(declared) for name, declared in parameters.items() if name not in of_others}
+    return {"type": "object", "properties": properties, **of_others}
 
 
-def undeclared(capability: AgentCapability, parameters: dict[str, Any]) -> list[str]:
-    """The names among `parameters` that the capability does not declare; none if its schema does not list all names."""
-    schema = json_schema(capability.parameters) if capability.parameters else {}
+def undeclared_in(declared: dict[str, Any], parameters: dict[str, Any]) -> list[str]:
+    """The names among `parameters` that are not among the `declared` ones of a capability; none if that schema does not list all
+    names.
+    """
+    schema = json_schema(declared) if declared else {}
     if not isinstance(schema.get("properties"), dict) or NAMES_ELSEWHERE & schema.keys():
         return []
     return [name for name in parameters if name not in schema["properties"]]
@@ -65,11 +67,14 @@ def validator_of(schema: dict[str, Any]) -> Any:
 
 
 class ParameterCheck:
-    """The schema of a capability, compiled once."""
+    """The schema of a capability, compiled once. `has_secrets`: it may mark parameters as secret (`"writeOnly": true`)."""
 
     def __init__(self, capability: AgentCapability) -> None:
         self._capability, self._parameters = capability.name, capability.parameters
+        self.has_secrets = "writeOnly" in repr(capability.parameters)
         self._validator: Any = None
+        if self.has_secrets:
+            self._check_secrets()
         if capability.parameters:
             try:
                 self._validator = validator_of(json_schema(capability.parameters))
@@ -77,6 +82,15 @@ class ParameterCheck:
                 raise ConfigInvalid(
                     f"the parameters of capability {capability.name!r} are not a valid JSON Schema: {error}"
                 ) from error
+
+    def _check_secrets(self) -> None:
+        from aorch.agents.secret_schemas import SecretSchema  # noqa: PLC0415  most schemas mark no parameter
+
+        if (fault := SecretSchema(json_schema(self._parameters)).fault()) is not None:
+            raise ConfigInvalid(
+                f"the parameters of capability {self._capability!r} cannot be kept secret: {fault}",
+                "Write the schema of a secret parameter (writeOnly) below properties or items, or in $defs of the same schema.",
+            )
 
     def __call__(self, parameters: dict[str, Any]) -> None:
         """Raise ParametersInvalid, which names the first invalid parameter and the reason."""

@@ -50,7 +50,7 @@ class ProgramAgent(Agent):
     def __init__(
         self, agent_id: str, table: ProgramConfig, config: Config, secrets: frozenset[str] = frozenset()
     ) -> None:
-        """`secrets` names the environment variables that the program does not inherit, except those in its own `stdin`."""
+        """`secrets` names the environment variables that the program does not inherit, except those that it names itself."""
         super().__init__(agent_id, table.name or agent_id, table.description or " ".join(table.command))
         self.endpoint = shlex.join(table.command)
         self.table = table
@@ -60,6 +60,8 @@ class ProgramAgent(Agent):
         self._needed = _parameters_in([*table.command, table.stdin])
         self._variables = _variables_in(table.stdin)
         self._hidden = secrets - set(self._variables)
+        named = [*environment.variables_of(table.env.values()), *self._variables]
+        self.secret_env = [*KIND.secrets(table), *(name for name in named if name in secrets)]
 
     def get_capabilities(self) -> list[AgentCapability]:
         """The capabilities that the configuration declares."""
@@ -140,7 +142,8 @@ class ProgramAgent(Agent):
         return _answer(run, self.table.ok_exit_codes)
 
     def _environment(self, task_id: str, session_id: str) -> dict[str, str]:
-        exchange = environment.of_exchange(self.config.ledger, task_id, session_id)
+        ledger = None if self.config.at_server else self.config.ledger
+        exchange = environment.of_exchange(ledger, task_id, session_id)
         return environment.of_program(self.table.env, self._hidden, exchange)
 
     def _folder(self) -> Path:
@@ -215,9 +218,9 @@ class ProgramKind(AgentKind[ProgramConfig]):
         return [declared.named(name) for name, declared in table.capabilities.items()]
 
     def secrets(self, table: ProgramConfig) -> Iterable[str]:
-        """The variables in `env` and `stdin` whose names look like those of secrets."""
-        names = (*environment.variables_of(table.env.values()), *_variables_in(table.stdin))
-        return filter(environment.is_secret_name, names)
+        """The variables in `env` and `stdin` that seem to hold secrets."""
+        yield from environment.secret_variables(table.env)
+        yield from filter(environment.is_secret_name, _variables_in(table.stdin))
 
 
 KIND = ProgramKind()

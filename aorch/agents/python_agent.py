@@ -1,6 +1,7 @@
 """Python agents: classes and functions that aorch.toml or an installed package names as `module:Class`."""
 
 import importlib
+import inspect
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -105,9 +106,22 @@ def load(class_path: str, arguments: dict[str, Any], folder: Path | None = None)
     if not module_name or (colon and not name):
         raise AorchError("its form must be MODULE:CLASS, MODULE:FUNCTION or MODULE, such as my_agents:MyAgent")
     module = importlib.import_module(module_name)
-    agent = _made(getattr(module, name) if colon else module, arguments)
+    agent = _made(_member(module, name) if colon else module, arguments)
     capabilities_of(agent)
     return agent
+
+
+def _member(module: ModuleType, name: str) -> Any:
+    """What `name` is in `module`; `Class.function` is a static method or a class method."""
+    owner: Any = module
+    *path, last = name.split(".")
+    for each in path:
+        owner = getattr(owner, each)
+    if isinstance(owner, type) and inspect.isfunction(inspect.getattr_static(owner, last, None)):
+        raise AorchError(
+            f"{name} is a method of objects; write @staticmethod or @classmethod above it, or name a function"
+        )
+    return getattr(owner, last)
 
 
 def _made(found: Any, arguments: dict[str, Any]) -> Agent:
@@ -117,7 +131,7 @@ def _made(found: Any, arguments: dict[str, Any]) -> Agent:
     if function is None and not isinstance(found, ModuleType):
         raise AorchError(
             "it is not a class that extends aorch.agents.Agent, and not a function with @capability",
-            'Write @capability("NAME") above the function, or let the class extend Agent (docs/agents.md).',
+            'Write @capability("NAME") above the function, or let the class extend Agent (`aorch help --docs agents`).',
         )
     if arguments:
         raise AorchError("a function takes no `arguments` from aorch.toml; the tasks have its parameters")

@@ -1,11 +1,12 @@
 """A registered agent: its capabilities, state, slots, and task counts in this process."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from aorch.agents.agent_checks import capabilities_of
 from aorch.agents.base import Agent, AgentCapability, AgentState, AgentStatus
 from aorch.agents.parameters import ParameterCheck
+from aorch.agents.refreshable import RefreshableAgent
 from aorch.agents.shared_slots import Limits, SharedSlots
 from aorch.agents.slots import Slots
 from aorch.agents.watched_agent import WatchedAgent
@@ -58,6 +59,8 @@ class Registered(WatchedAgent):
         self.latency_ms: dict[str, float] = {}
         """By capability, the moving average of how long a task takes, measured if `is_timed`."""
         self.is_timed = False
+        if isinstance(agent, RefreshableAgent):
+            agent.on_capabilities = self.probed
         self.shared = None if limits is None else SharedSlots(limits)
         self.slots = self.shared or (None if agent.concurrency is None else Slots(agent.concurrency))
 
@@ -123,18 +126,22 @@ class Registered(WatchedAgent):
             self.slots.release()
 
     def probed(self) -> None:
-        """Read the capabilities of an agent that `discovers` them."""
-        if self.agent.discovers:
+        """Read the capabilities of an agent that `discovers` them, or whose capabilities can change."""
+        if self.agent.discovers or isinstance(self.agent, RefreshableAgent):
             found = {each.name: each for each in capabilities_of(self.agent)}
             if found != self.capabilities:
                 self.capabilities, self.checks = found, {}
                 if self._on_change is not None:
                     self._on_change()
 
-    def has_labels(self, required: dict[str, str]) -> bool:
+    def has_labels(self, required: Mapping[str, str]) -> bool:
         """Whether its labels (and `version`) have all these values."""
-        labels = {**self.agent.labels, "version": self.agent.version}
+        labels = self.labels()
         return all(labels.get(name) == value for name, value in required.items())
+
+    def labels(self) -> dict[str, str]:
+        """Its labels, of which `version` is one."""
+        return {**self.agent.labels, "version": self.agent.version}
 
     def observe(self, capability: str, duration_ms: float) -> None:
         """Include the duration of a task in `latency_ms`; the latest ten or so count most."""
@@ -147,6 +154,10 @@ class Registered(WatchedAgent):
         if check is None:
             check = self.checks[capability] = ParameterCheck(self.capabilities[capability])
         check(parameters)
+
+    def has_secrets(self, capability: str) -> bool:
+        """Whether the schema of the capability may mark parameters as secret."""
+        return capability in self.capabilities and "writeOnly" in repr(self.capabilities[capability].parameters)
 
     def check_all(self) -> str | None:
         """Why this agent cannot execute tasks, including invalid schemas of its capabilities, or None."""
@@ -172,11 +183,13 @@ class Registered(WatchedAgent):
             "version": self.agent.version,
             "endpoint": self.agent.endpoint,
             "labels": dict(self.agent.labels),
+            "concurrency": self.agent.concurrency,
+            "rate_per_min": self.agent.rate_per_min,
             "env": self.agent.variables(),
-            "status": "busy" if busy else "offline" if blocked else str(state.status),
+            "status": "busy" if busy else "error" if blocked else str(state.status),
             "problem": problem,
             "changes": self.agent.changes(),
-            "since": state.since or registered_at,
+            "since": (self.breaker.since if blocked and self.breaker else None) or state.since or registered_at,
             "capabilities": [capability.as_dict() for capability in self.capabilities.values()],
             "tasks_completed": self.completed,
             "tasks_failed": self.failed,
@@ -184,4 +197,5 @@ class Registered(WatchedAgent):
             "last_heartbeat": self.answered_at or registered_at,
             "owner": None if self.lease is None else self.lease.owner,
             "lease_ends_at": None if self.lease is None else self.lease.ends_at,
+            "breaker": None if self.breaker is None else self.breaker.as_dict(),
         }

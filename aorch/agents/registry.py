@@ -30,11 +30,15 @@ class Registry:
         self.policy, self._limits_of = policy, limits_of
         self.ranked: set[str] = set()
         """The capabilities whose agents differ in priority or weight."""
+        self.secret: set[str] = set()
+        """The capabilities of which an agent may mark parameters as secret."""
         self.clocks: dict[str, float] = {}
         """By capability, the turn of the agent that was chosen last. Only for the policy round-robin."""
         self._agents: dict[str, Registered] = {}
         self._by_capability: dict[str, list[Registered]] = {}
         self._removed: list[Registered] = []
+        self.on_change: Callable[[], None] | None = None
+        """Called in any thread after agents have come, gone or got other capabilities."""
         for agent in agents:
             if agent.agent_id in self._agents:
                 raise _taken(agent)
@@ -65,6 +69,7 @@ class Registry:
         removed = self._agents.pop(agent_id, None)
         if removed is not None:
             self._forget(removed)
+            self._changed()
         return removed is not None
 
     def _register(self, agent: Agent, *, declared: bool) -> None:
@@ -82,6 +87,14 @@ class Registry:
             self._by_capability.setdefault(name, []).append(registered)
             if (capability.priority, capability.weight) != DEFAULT_RANK:
                 self.ranked.add(name)
+            if "writeOnly" in repr(capability.parameters):
+                self.secret.add(name)
+        if self.on_change is not None:
+            self.on_change()
+
+    def _changed(self) -> None:
+        if self.on_change is not None:
+            self.on_change()
 
     def _index(self) -> None:
         """Find all agents by their present capabilities."""
@@ -91,7 +104,10 @@ class Registry:
                 found.setdefault(name, []).append(each)
                 if (capability.priority, capability.weight) != DEFAULT_RANK:
                     self.ranked.add(name)
+                if "writeOnly" in repr(capability.parameters):
+                    self.secret.add(name)
         self._by_capability = found
+        self._changed()
 
     def _forget(self, removed: Registered) -> None:
         if not removed.constant:
@@ -150,10 +166,14 @@ class Registry:
 
     async def close_removed(self) -> None:
         """Close the removed and replaced agents that have finished their tasks."""
-        ended = [each for each in self._removed if not each.running]
-        self._removed = [each for each in self._removed if each.running]
-        for each in ended:
+        for each in [each for each in self._removed if not each.running]:
             await each.close()
+            if each in self._removed:
+                self._removed.remove(each)
+
+    def has_removed(self) -> bool:
+        """Whether agents wait for `close_removed`."""
+        return bool(self._removed)
 
     def capabilities(self) -> list[str]:
         """The names of all capabilities, in the order in which they were added."""
@@ -169,7 +189,7 @@ class Registry:
         )
 
     def __iter__(self) -> Iterator[Registered]:
-        return iter(self._agents.values())
+        return iter(list(self._agents.values()))  # another thread may add or remove one
 
     def __len__(self) -> int:
         return len(self._agents)

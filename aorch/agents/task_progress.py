@@ -10,6 +10,11 @@ class Call(Protocol):
     def report(self, progress: Any) -> None:
         """Pass `progress` on to the caller of the task. Any thread may call this."""
 
+    def root(self) -> tuple[str, str] | None:
+        """The REQUEST at the top of the delegations that led to the task: its id, and its metadata as JSON text. None: the task's
+        own.
+        """
+
 
 current_call: ContextVar[Call | None] = ContextVar("aorch_current_call", default=None)
 """The call whose code runs now."""

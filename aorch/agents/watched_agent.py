@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from aorch import logs
 from aorch.agents.base import Agent, AgentState, AgentStatus
 from aorch.agents.failure import described
+from aorch.agents.secret_mask import masked, secrets_in
 from aorch.clock import now
 from aorch.errors import AgentUnreachable, AorchError
 from aorch.process.threads import in_thread
@@ -68,15 +69,28 @@ class WatchedAgent:
         )
 
     def adopt(self, state: AgentState, *, held: bool = False) -> None:
-        """Take over a state that is in the ledger."""
+        """Take over a state that is in the ledger. Such an agent is a remote one, which needs no `open`."""
+        self._is_open = True
         self.state, self.held, self._checked_at = state, state if held else None, -math.inf
         self.able = self.takes_tasks()
+
+    def hear_circuit(self, until: str | None, since: str | None) -> None:
+        """Take over the circuit breaker of another process."""
+        if self.breaker is not None:
+            self.breaker.hear(until, since)
+            self.able = self.takes_tasks()
 
     def takes_tasks(self) -> bool:
         """Whether its state, and its circuit breaker, allow it to take tasks."""
         if self.state is None or self.state.status not in _TAKES_TASKS:
             return False
         return self.breaker is None or not self.breaker.blocks()
+
+    def is_offline(self) -> bool:
+        """Whether it was not reached when it was last checked or called, or its circuit breaker is open."""
+        if self.breaker is not None and self.breaker.blocks():
+            return True
+        return self.state is not None and self.state.status == AgentStatus.OFFLINE
 
     def witness(self, failure: type[AorchError] | None, error: str | None) -> None:
         """Take the end of a task (`failure` is None after success) as evidence of the agent's state."""
@@ -205,6 +219,8 @@ class WatchedAgent:
             _LOGGER.error("agent %s: %s", self.agent.agent_id, reason, exc_info=error)
 
     def _set(self, state: AgentState) -> None:
+        if state.reason and self.agent.secret_env:
+            state = state._replace(reason=masked(state.reason, secrets_in(self.agent.secret_env)))
         before, state = self.state, self.held or state
         if before is None or (before.status, before.reason) != (state.status, state.reason):
             self.state = state._replace(since=now())
@@ -229,4 +245,5 @@ async def _look_at(agents: list[WatchedAgent]) -> None:
             each.look()
 
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(in_thread(look), CHECK_S)
+        async with asyncio.timeout(CHECK_S):
+            await in_thread(look)

@@ -11,12 +11,12 @@ from functools import partial
 from typing import Any
 
 from aorch.backoff import Backoff
+from aorch.batch.batch_executor import BatchExecutor
 from aorch.batch.batch_history import BatchHistory
 from aorch.batch.batch_line import Line
 from aorch.batch.prefetch import ThreadedIterator
 from aorch.batch.results import BatchCounts, OrderedOutput, ResultOutput, result_line
 from aorch.clock import now
-from aorch.engine.executor import TaskExecutor
 from aorch.engine.response_saver import Unsaved
 from aorch.engine.task import Answer, Outcome, Task
 from aorch.errors import AorchError, Conflict, LedgerError, LedgerFull
@@ -39,7 +39,7 @@ class BatchRunner:
 
     def __init__(
         self,
-        executor: TaskExecutor,
+        executor: BatchExecutor,
         output: ResultOutput,
         counts: BatchCounts,
         on_full: Callable[[LedgerFull], None],
@@ -188,6 +188,8 @@ class BatchRunner:
                 try:
                     return await self._executor.perform(task, on_cut_off, in_line=True)
                 except Unsaved as unsaved:  # its RESPONSE is written as soon as the ledger accepts it
+                    if unsaved.is_final:
+                        raise
                     return unsaved.answer
                 except LedgerFull as full:  # the REQUEST was not written, so no agent was called
                     self._pause_if_full(full)
@@ -215,7 +217,7 @@ class BatchRunner:
 
     def _put(self, index: int, line: Line, answer: Answer) -> bool:
         """Count and write the result. Returns True if the next one should wait for room."""
-        self.counts.add(line, answer.failure, answer.session_id)
+        self.counts.add(line, answer.failure, answer.session_id, replayed=answer.replayed)
         if answer.failure is not None and self._fail_fast:
             self._is_read = True
             if self._reading is not None:

@@ -4,7 +4,6 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 from aorch import jsonio
@@ -14,12 +13,14 @@ from aorch.batch.batch_line import Line
 from aorch.batch.columns import ColumnTemplates
 from aorch.batch.lines import Defaults, LineParser
 from aorch.config import config_file
+from aorch.config.ledger_location import LedgerLocation
 from aorch.engine.task import named_session
 from aorch.errors import NotFound, UsageError
 from aorch.ids import new_id
 from aorch.ledger.batch_register import BatchReader
 from aorch.ledger.database import Database
 from aorch.ledger.ledger import Ledger
+from aorch.ledger.task_keys import BatchLineKey
 
 
 class LineSource(Protocol):
@@ -40,12 +41,17 @@ class UnfinishedTasks:
     resumable = False
 
     def __init__(self, session_id: str, timeout_s: float | None) -> None:
-        self._session_id = session_id
-        self._timeout_s = timeout_s
+        self.session_id = session_id
+        self.timeout_s = timeout_s
 
     async def start(self, ledger: Ledger, _: Registry) -> tuple[Iterator[list[Line]], BatchHistory | None]:
         """The lines."""
-        return unfinished_lines(ledger.path, self._session_id, self._timeout_s), None
+        return self._lines(ledger.path), None
+
+    def _lines(self, path: LedgerLocation) -> Iterator[list[Line]]:
+        with BatchReader(path) as recorded:
+            for found in unfinished_lines(recorded, self.session_id, self.timeout_s):
+                yield [each.line for each in found]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,35 +80,46 @@ class BatchRequest:
 class BatchFile:
     """The lines of a file. Construction opens it; raises NotFound, and UsageError if it cannot be read or resumed.
 
-    `stdin` is the descriptor that `-` stands for.
+    `stdin` is the descriptor that `-` stands for. `name` is that of the batch; None if it cannot be resumed. `was_named`: the
+    caller chose it. `resume`: the latest run of the batch is continued.
     """
 
     def __init__(self, request: BatchRequest, stdin: int) -> None:
         self._request = request
         self._descriptor, self.size = (os.dup(stdin), None) if request.file == "-" else _open(request.file)
-        self._name = request.name or (_default_name(request.file) if self.size is not None else None)
-        if request.resume and self._name is None:
+        self.name = request.name or (_default_name(request.file) if self.size is not None else None)
+        if request.resume and self.name is None:
             what = "standard input" if request.file == "-" else f"{request.file}, which is not a regular file"
             raise UsageError(f"--resume needs a name for a batch from {what}", "Add --batch-name NAME.")
-        self.resumable = self._name is not None
+        self.resumable = self.name is not None
+        self.was_named, self.resume = request.name is not None, request.resume
+        if request.session_id is not None:
+            named_session(request.session_id)
 
     async def start(self, ledger: Ledger, registry: Registry) -> tuple[Iterator[list[Line]], BatchHistory | None]:
         """The lines, and the history of the batch if it has a name."""
         request = self._request
-        if request.session_id is not None:
-            named_session(request.session_id)
-        if self._name is None:
-            return self._lines(new_id()), None
+        if self.name is None:
+            return self.lines(new_id()), None
         reader = BatchReader(ledger.path)
         if request.resume:
-            generation = latest_generation(reader, self._name)
+            generation = latest_generation(reader, self.name)
         else:
-            generation = await start_batch(ledger, self._name)
+            generation = await start_batch(ledger, self.name)
         history = BatchHistory(reader, registry, generation)
-        lines = self._lines(generation)
+        lines = self.lines(generation)
         return (history.resumed if request.resume else history.with_keys)(lines), history
 
-    def _lines(self, generation: str) -> Iterator[list[Line]]:
+    def keyed_lines(self, generation: str) -> Iterator[list[Line]]:
+        """The lines; the task of each has its key in that generation."""
+        for lines in self.lines(generation):
+            for line in lines:
+                if line.task is not None:
+                    line.task.idempotency = BatchLineKey(generation, line.key)
+            yield lines
+
+    def lines(self, generation: str) -> Iterator[list[Line]]:
+        """The lines. Those without a session are in one that is named after the generation."""
         request = self._request
         defaults = Defaults(
             request.capability,
@@ -128,7 +145,7 @@ class BatchFile:
         return (parser.from_csv if request.csv else parser.from_json)(self._descriptor)
 
 
-def check_ledger_exists(ledger: Path) -> None:
+def check_ledger_exists(ledger: LedgerLocation) -> None:
     """Raise NotFound if there is no ledger, because resuming in a missing ledger must not create an empty one."""
     if not Database(ledger).exists():
         raise NotFound(f"no ledger at {ledger}, so there is nothing to continue", "Choose another file with --ledger.")

@@ -67,11 +67,13 @@ class BatchCounts:
             return 0
         return next(iter(self.failures)) if len(self.failures) == 1 else AgentFailed.exit_code
 
-    def add(self, line: Line, failure: type[AorchError] | None, session_id: str | None) -> None:
-        """Count the result of `line`; `session_id` is None if the line has no contract."""
+    def add(
+        self, line: Line, failure: type[AorchError] | None, session_id: str | None, *, replayed: bool = False
+    ) -> None:
+        """Count the result of `line`; `session_id` is None if the line has no contract. `replayed`: a server had it already."""
         self.lines += 1
         self.size += line.size
-        self.reused += line.past is not None
+        self.reused += replayed or line.past is not None
         if session_id is not None:
             _add_session(session_id, self.sessions)
         if failure is None:

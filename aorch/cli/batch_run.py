@@ -4,28 +4,33 @@ import asyncio
 import signal
 import sys
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
+from aorch.batch.batch_executor import BatchSaver
 from aorch.batch.batch_runner import BatchRunner
 from aorch.batch.batch_source import BatchFile, BatchRequest, LineSource, UnfinishedTasks, check_ledger_exists
 from aorch.batch.results import BatchCounts
+from aorch.cli.batch_place import ThisProcess
 from aorch.cli.hints import warn_of_undeclared_in
 from aorch.cli.interrupts import end_now_if_threads_remain
+from aorch.cli.ledger_source import chosen_server
 from aorch.cli.options import CREATES_NEW, DEFAULT_PARALLEL, warn_of_missing
 from aorch.cli.parameters_cli import parse_object, parse_templates, split
 from aorch.cli.render.batch_output import FLUSH_S, ResultWriter, StandardResults, next_steps, show_progress, summary
 from aorch.cli.render.console import printable, warn
 from aorch.cli.streams import set_aside, standard_input
 from aorch.cli.task_run import check_task_options, read_labels
-from aorch.config import settings
+from aorch.config import environment, settings
 from aorch.errors import AorchError, LedgerError, LedgerFull, UsageError
 from aorch.logs import warn_of_agents
-from aorch.orchestrator import Orchestrator
 from aorch.process.signals import cancel_on_signals, set_handler
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aorch.cli.batch_place import BatchPlace
     from aorch.cli.run_options import BatchOptions, TaskOptions
-    from aorch.config.settings import Config
 
 STDIN = "-"
 
@@ -35,22 +40,34 @@ def run_batch(
 ) -> int:
     """Run all tasks. Returns the exit code."""
     check_task_options(task)
+    place = _place(batch, ledger)
+    source = _source(capability, items, task, batch)
+    set_aside()  # after standard input was set aside, because FILE may be /dev/stdin
+    output = StandardResults()
+    set_handler(signal.SIGINT, signal.SIG_DFL)  # a KeyboardInterrupt can get lost during imports
+    return asyncio.run(_run(place, batch, source, output, ledger))
+
+
+def _place(batch: "BatchOptions", ledger: str | None) -> "Callable[[], BatchPlace]":
+    """Returns what makes the place where the tasks run, in the event loop."""
+    if (server := chosen_server(ledger)) is not None:
+        from aorch.cli.remote_batch import ServerPlace
+
+        return partial(ServerPlace, server, batch.parallel or DEFAULT_PARALLEL)
     config = settings.load(ledger)
     if batch.retry_failed is not None or batch.resume:
         check_ledger_exists(config.ledger)
     warn_of_missing(config.ledger, ledger, CREATES_NEW)
-    source = _source(config, capability, items, task, batch)
-    set_aside()  # after standard input was set aside, because FILE may be /dev/stdin
-    output = StandardResults()
-    set_handler(signal.SIGINT, signal.SIG_DFL)  # a KeyboardInterrupt can get lost during imports
-    return asyncio.run(_run(config, batch, source, output, ledger))
+    return partial(ThisProcess, config)
 
 
-def _source(
-    config: "Config", capability: str | None, items: list[str], task: "TaskOptions", batch: "BatchOptions"
-) -> LineSource:
+def _source(capability: str | None, items: list[str], task: "TaskOptions", batch: "BatchOptions") -> LineSource:
     if batch.retry_failed is not None:
         return UnfinishedTasks(batch.retry_failed, task.timeout)
+    return _batch_file(capability, items, task, batch)
+
+
+def _batch_file(capability: str | None, items: list[str], task: "TaskOptions", batch: "BatchOptions") -> BatchFile:
     file = batch.batch or ""
     reads_stdin = [item for item in items if split(item)[1:] in (("=@", "-"), (":=@", "-"))]
     if file == STDIN and (reads_stdin or "@-" in (task.params, task.context)):
@@ -64,7 +81,7 @@ def _source(
         templates=parse_templates(items),
         parameters=parse_object("--params", task.params) if task.params else {},
         context=parse_object("--context", task.context) if task.context else {},
-        session_id=task.session if task.session is not None else config.session_id,
+        session_id=task.session if task.session is not None else environment.get(environment.SESSION_ID) or None,
         agent_id=task.agent,
         timeout_s=task.timeout,
         require=read_labels(task.require),
@@ -76,14 +93,18 @@ def _source(
 
 
 async def _run(
-    config: "Config", options: "BatchOptions", source: LineSource, output: StandardResults, ledger: str | None
+    make_place: "Callable[[], BatchPlace]",
+    options: "BatchOptions",
+    source: LineSource,
+    output: StandardResults,
+    ledger: str | None,
 ) -> int:
     """Run all lines and print a summary. Returns the exit code."""
     counts, failure = BatchCounts(), None
     outcome = "stopped: "
     warn_of_agents(warn)
-    async with Orchestrator(config=config) as orchestrator:
-        running = asyncio.ensure_future(_run_lines(orchestrator, options, source, counts, output))
+    async with make_place() as place:
+        running = asyncio.ensure_future(_run_lines(place, options, source, counts, output))
         signals = cancel_on_signals(running)
         try:
             await running
@@ -111,15 +132,13 @@ def _summary(counts: BatchCounts, outcome: str, retried_session: str | None) -> 
 
 
 async def _run_lines(
-    orchestrator: Orchestrator,
+    place: "BatchPlace",
     options: "BatchOptions",
     source: LineSource,
     counts: BatchCounts,
     output: StandardResults,
 ) -> None:
-    orchestrator.open()
-    executor = orchestrator.executor
-    chunks, history = await source.start(executor.ledger, orchestrator.registry)
+    executor, agents, chunks, history = await place.start(source)
     async with show_progress(counts, source.size, output) as write:
         results = ResultWriter(write, is_file=output.is_file)
         runner = BatchRunner(
@@ -133,20 +152,21 @@ async def _run_lines(
             history=history,
         )
         try:
-            await runner.run(warn_of_undeclared_in(orchestrator.registry, chunks))
+            await runner.run(warn_of_undeclared_in(agents, chunks))
         except BaseException as error:
             with suppress(Exception):  # the error that stopped the batch is reported; another one would hide it
-                await asyncio.wait_for(results.flush(), FLUSH_S)
+                async with asyncio.timeout(FLUSH_S):
+                    await results.flush()
             if isinstance(error, AorchError):  # otherwise a signal stopped the batch: give up
-                await _wait_until_saved(orchestrator, error)
+                await _wait_until_saved(executor.saver, error)
             elif isinstance(error, asyncio.CancelledError) and runner.full is not None:
-                raise _gave_up(orchestrator, runner.full, resumable=source.resumable) from None
+                raise _gave_up(executor.saver, runner.full, resumable=source.resumable) from None
             raise
         finally:
             if history is not None:
                 history.close()
         await results.flush()
-    await _wait_until_saved(orchestrator, None)
+    await _wait_until_saved(executor.saver, None)
 
 
 def _warn_of_pause(full: LedgerFull) -> None:
@@ -156,20 +176,19 @@ def _warn_of_pause(full: LedgerFull) -> None:
     )
 
 
-def _gave_up(orchestrator: Orchestrator, full: LedgerFull, *, resumable: bool) -> LedgerFull:
+def _gave_up(saver: BatchSaver, full: LedgerFull, *, resumable: bool) -> LedgerFull:
     """The error of a batch that was stopped while it waited for room."""
-    unsaved = len(orchestrator.executor.saver.unsaved)
+    unsaved = len(saver.unsaved)
     return LedgerFull(
         f"{full}{f'; gave up: {_unsaved(unsaved)} not in the ledger' if unsaved else ''}",
         "Make room, then run the same command with --resume." if resumable else full.hint,
     )
 
 
-async def _wait_until_saved(orchestrator: Orchestrator, reason: AorchError | None) -> None:
-    """Wait until the ledger has accepted every answer. Raises LedgerError if a signal comes first."""
-    saver = orchestrator.executor.saver
+async def _wait_until_saved(saver: BatchSaver, reason: AorchError | None) -> None:
+    """Wait until the ledger has accepted every answer. Raises LedgerError if a signal comes first, or if it never will."""
     if not saver.unsaved:
-        return
+        return None if reason is not None else await saver.saved()
     because = f" ({reason})" if isinstance(reason, LedgerError) else ""
     warn(
         f"{_unsaved(len(saver.unsaved))} not in the ledger yet{because}; aorch keeps trying to write; press Ctrl-C to give up"

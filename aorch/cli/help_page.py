@@ -15,20 +15,30 @@ OPTIONS, GLOBAL_OPTIONS = "Options", "Global options"
 _HIDDEN = {"show_completion"}
 """Options of Typer that an aorch command replaces: `aorch completion`."""
 DOCS = {
-    "run": "batches.md",
-    "agents": "agents.md",
-    "contracts": "ledger.md",
-    "compress": "memory.md",
-    "mcp": "mcp.md",
-    "memory": "memory.md",
-    "worker": "queue.md",
-    "serve": "serve.md",
-    "tokens": "serve.md",
-    "trace": "trace.md",
-    "init": "configuration.md",
-    "config": "configuration.md",
+    "run": "batches",
+    "log": "log",
+    "sessions": "log",
+    "query": "ledger",
+    "contracts erase": "erasure",
+    "ledger": "ledger",
+    "ledger prune": "retention",
+    "otel": "otel",
+    "agents": "agents",
+    "contracts": "ledger",
+    "compress": "memory",
+    "mcp": "mcp",
+    "memory": "memory",
+    "queue": "queue",
+    "worker": "queue",
+    "serve": "serve",
+    "stats": "stats",
+    "tokens": "serve",
+    "trace": "trace",
+    "ui": "ui",
+    "init": "configuration",
+    "config": "configuration",
 }
-"""The page in docs/ for each command (default: cli.md)."""
+"""The page of the documentation for each command (default: cli)."""
 _WORD = re.compile(r"""(?:'[^']*'|"[^"]*"|\S)+""")
 
 Rows = list[tuple[str, str]]
@@ -64,7 +74,7 @@ def help_page(command: Any, ctx: Any) -> HelpPage:
         examples,
         [(title, rows) for title, rows in [*sections.items(), (GLOBAL_OPTIONS, last)] if rows],
         command.epilog or "",
-        f"docs/{DOCS.get(ctx.command_path.partition(' ')[2].partition(' ')[0], 'cli.md')}",
+        _docs_of(ctx.command_path.partition(" ")[2]),
     )
 
 
@@ -84,8 +94,13 @@ def help_text(command: Any, ctx: Any) -> str:
         blocks.append("\n".join([bold(f"{title}:"), *_table(rows, columns)]))
     if page.epilog:
         blocks.append(_wrap(page.epilog, columns))
-    blocks.append(_wrap(f"Documentation: {page.docs}", columns))
+    blocks.append(_wrap(f"Documentation: aorch help --docs {page.docs}", columns))
     return "\n\n".join(blocks) + "\n"
+
+
+def _docs_of(command: str) -> str:
+    """The page of the documentation about `command`, or about the group in which it is."""
+    return DOCS.get(command) or DOCS.get(command.partition(" ")[0], "cli")
 
 
 def first_sentence(text: str) -> str:

@@ -1,14 +1,13 @@
 """Hints that `aorch run` prints on standard error: undeclared parameters, and which agent was chosen."""
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
-from aorch.cli.render.console import tell, warn
+from aorch.cli.render.console import note, tell, warn
 from aorch.errors import AorchError
 
 if TYPE_CHECKING:
-    from aorch.agents.registered import Registered
-    from aorch.agents.registry import Registry
+    from aorch.agents.base import Agent, AgentCapability, AgentMetadata
     from aorch.batch.batch_line import Line
     from aorch.engine.task import Answer, Task
 
@@ -16,13 +15,39 @@ MAX_WARNINGS = 20
 """Maximum number of warnings for one batch."""
 
 
-def warn_of_undeclared(registry: "Registry", task: "Task") -> None:
+class Candidate(Protocol):
+    """An agent of this process or of a server."""
+
+    @property
+    def agent(self) -> "Agent | AgentMetadata":
+        """The agent, which has an `agent_id`."""
+        ...
+
+    @property
+    def capabilities(self) -> "Mapping[str, AgentCapability]":
+        """Its capabilities by name."""
+        ...
+
+    def check(self, capability: str, parameters: dict[str, Any]) -> None:
+        """Raise ParametersInvalid if `parameters` do not match the schema of the capability."""
+        ...
+
+
+class Candidates(Protocol):
+    """Agents by their capabilities."""
+
+    def with_capability(self, capability: str) -> "Sequence[Candidate]":
+        """The agents that have `capability`."""
+        ...
+
+
+def warn_of_undeclared(registry: Candidates, task: "Task") -> None:
     """Warn about each parameter that no agent for `task` declares."""
     for name in _undeclared(registry, task):
         warn(_warning(registry, task, name))
 
 
-def warn_of_undeclared_in(registry: "Registry", chunks: "Iterator[list[Line]]") -> "Iterator[list[Line]]":
+def warn_of_undeclared_in(registry: Candidates, chunks: "Iterator[list[Line]]") -> "Iterator[list[Line]]":
     """Yield `chunks`, and warn about each undeclared parameter once per name and capability."""
     warned: set[tuple[str, str]] = set()
     for lines in chunks:
@@ -34,7 +59,7 @@ def warn_of_undeclared_in(registry: "Registry", chunks: "Iterator[list[Line]]") 
         yield lines
 
 
-def note_choice(task: "Task", registry: "Registry", answer: "Answer") -> None:
+def note_choice(task: "Task", registry: Candidates, answer: "Answer") -> None:
     """Print which agent answered, if several have the capability and the caller named none."""
     others = [
         each.agent.agent_id
@@ -45,20 +70,29 @@ def note_choice(task: "Task", registry: "Registry", answer: "Answer") -> None:
         tell(f"chosen agent: {answer.agent_id} (--agent ID chooses another: {', '.join(others)})")
 
 
-def _undeclared(registry: "Registry", task: "Task") -> list[str]:
+def note_reused(answer: "Answer") -> None:
+    """Print how many results of a resumed pipeline were used again."""
+    if answer.reused is None:
+        note("this task is not a pipeline, so all of it was run again")
+    else:
+        count = len(answer.reused)
+        note(f"{count} result{' was' if count == 1 else 's were'} reused from the ledger")
+
+
+def _undeclared(registry: Candidates, task: "Task") -> list[str]:
     if not task.parameters:
         return []
-    from aorch.agents.parameters import undeclared
+    from aorch.agents.parameters import undeclared_in
 
     candidates = [
         each for each in registry.with_capability(task.capability) if task.agent_id in (None, each.agent.agent_id)
     ]
-    missing = [undeclared(each.capabilities[task.capability], task.parameters) for each in candidates]
+    missing = [undeclared_in(each.capabilities[task.capability].parameters, task.parameters) for each in candidates]
     names = [name for name in task.parameters if missing and all(name in each for each in missing)]
     return names if names and any(_accepts(each, task) for each in candidates) else []
 
 
-def _accepts(registered: "Registered", task: "Task") -> bool:
+def _accepts(registered: Candidate, task: "Task") -> bool:
     """Whether the parameters are otherwise valid. If not, the task fails with an error that is more specific."""
     try:
         registered.check(task.capability, task.parameters)
@@ -67,7 +101,7 @@ def _accepts(registered: "Registered", task: "Task") -> bool:
     return True
 
 
-def _warning(registry: "Registry", task: "Task", name: str) -> str:
+def _warning(registry: Candidates, task: "Task", name: str) -> str:
     from aorch.agents.parameters import json_schema
 
     declared = json_schema(registry.with_capability(task.capability)[0].capabilities[task.capability].parameters)

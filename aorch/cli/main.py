@@ -10,29 +10,41 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
-from aorch.cli.global_options import CONFIG, CONFIG_HELP, NO_COLOR, NO_COLOR_HELP, apply
+from aorch.cli.global_options import CONFIG, CONFIG_HELP, NO_COLOR, NO_COLOR_HELP, SERVER_HELP, apply, json_errors
+from aorch.cli.server_commands import server_options
 from aorch.cli.typer_classes import CommandGroup, build_command, leaves
 from aorch.errors import AorchError, OutputFailed, UsageError
 from aorch.process.signals import set_handler
 
 COMMANDS = {
     "run": "Run a task by capability",
+    "log": "List exchanges with their results and errors, or show one",
+    "sessions": "List sessions, and show one as a timed tree or a diagram",
     "rerun": "Run a recorded task again, as a new one",
-    "contracts": "List, follow, export and import contracts",
+    "query": "Query the ledger with SQL, read only",
+    "contracts": "List, follow, export, import and erase contracts",
     "agents": "List, add and check agents",
     "status": "Show a summary of the ledger, agents and services",
+    "stats": "Count exchanges, with durations, tokens and cost",
+    "queue": "Show queued, scheduled and running tasks",
     "worker": "Run queued tasks",
-    "serve": "Serve the HTTP API (/v1)",
+    "serve": "Serve the HTTP API (/v1) and the live page",
+    "ui": "Open the live page in a browser",
     "mcp": "Offer capabilities as tools to an MCP host",
     "compress": "Summarise sessions in memory blocks",
     "memory": "Show, search and verify the memory of sessions",
     "trace": "Deliver contracts to Trace and show the delivery status",
+    "otel": "Export spans to an OpenTelemetry receiver",
+    "ledger": "Back up, check, prune and measure the ledger",
     "tokens": "Create, list and revoke API tokens",
+    "login": "Check and store the token for a server",
+    "logout": "Remove the stored token for a server",
+    "whoami": "Show the server that commands use, and the rights there",
     "init": "Create an aorch.toml with every setting, commented out",
     "config": "Show, find, edit and trust aorch.toml",
     "plugins": "Install and list packages with agents",
     "completion": "Print the completion script for a shell",
-    "help": "Show the help of a command",
+    "help": "Show the help of a command, or a page of the documentation",
 }
 """Each module in `commands`, with its line in `aorch --help`; the most frequently used command first."""
 
@@ -46,7 +58,7 @@ Run any agent by capability, and keep a record of every call.
 Examples:
   aorch run echo text=hi
   cat notes.md | aorch run uppercase text=@-
-  aorch contracts list --capability echo
+  aorch log --failed
   aorch agents add greet --capability greet -- echo hello {name}
 """
 
@@ -73,6 +85,7 @@ class RootGroup(CommandGroup):
         command = build_command(import_module(f"aorch.cli.commands.{cmd_name}").app, cmd_name)
         for each in leaves(command) if hasattr(command, "commands") else (command,):
             each.params += [NO_COLOR] if each.name in ("init", "trust") else [CONFIG, NO_COLOR]
+            each.params += server_options(cmd_name, each.name)
         return command
 
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
@@ -82,6 +95,7 @@ class RootGroup(CommandGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the options before the command, some of which print something and exit."""
+        json_errors.set("--json" in (args[: args.index("--")] if "--" in args else args))
         try:
             left = super().parse_args(ctx, args)
             if ctx.params.pop("version") and not ctx.resilient_parsing:
@@ -160,6 +174,7 @@ app = typer.Typer(
 @app.callback()
 def _root(
     config: str | None = typer.Option(None, "--config", metavar="FILE", is_eager=True, help=CONFIG_HELP),
+    server: str | None = typer.Option(None, "--server", metavar="URL", is_eager=True, help=SERVER_HELP),
     no_color: bool = typer.Option(False, "--no-color", is_eager=True, help=NO_COLOR_HELP),
     version: bool = typer.Option(False, "--version", "-V", is_eager=True, help="Show the version and exit."),
 ) -> None:

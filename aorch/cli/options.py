@@ -4,7 +4,6 @@ from collections.abc import Callable
 from enum import StrEnum
 from functools import wraps
 from inspect import Parameter, Signature, signature
-from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import msgspec
@@ -12,6 +11,7 @@ import typer
 
 from aorch.cli.shell_completion import complete_agents, complete_capabilities, complete_contracts, complete_sessions
 from aorch.config import environment
+from aorch.config.ledger_location import LedgerLocation
 
 MAX_PARALLEL = 4096
 """Maximum number of tasks at once: each needs memory, and more than a few hundred are not faster."""
@@ -23,7 +23,7 @@ LedgerOption = Annotated[
     typer.Option(
         "--ledger",
         metavar="FILE",
-        help="Ledger file (default: AORCH_LEDGER, then aorch.toml, then your data directory).",
+        help="Ledger file or PostgreSQL URL (default: AORCH_LEDGER, then aorch.toml, then your data directory).",
     ),
 ]
 SessionOption = Annotated[
@@ -37,7 +37,6 @@ SessionOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-JsonLinesOption = Annotated[bool, typer.Option("--jsonl", help="Print JSON Lines: one contract per line.")]
 LimitOption = Annotated[
     int, typer.Option("--limit", "-n", min=1, metavar="N", help="Maximum number of results (default: 50).")
 ]
@@ -160,6 +159,7 @@ def expand_groups(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(**values)
 
     expanded.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # read by inspect.signature
+    expanded.option_groups = tuple(groups.values())  # type: ignore[attr-defined]  # read by complete_fields
     expanded.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return expanded
 
@@ -168,7 +168,7 @@ SHOWS_EMPTY = "aorch shows an empty one"
 CREATES_NEW = "aorch creates it"
 
 
-def ledger_to_read(given: str | None) -> Path:
+def ledger_to_read(given: str | None) -> LedgerLocation:
     """The path of a ledger that the command only reads. Warns if a ledger was named that does not exist."""
     from aorch.config import settings
 
@@ -177,7 +177,7 @@ def ledger_to_read(given: str | None) -> Path:
     return path
 
 
-def warn_of_missing(path: Path, given: str | None, consequence: str) -> None:
+def warn_of_missing(path: LedgerLocation, given: str | None, consequence: str) -> None:
     """Warn if a ledger was named that does not exist. No warning if it cannot be created: opening it then fails."""
     if not (given or environment.get(environment.LEDGER)):
         return

@@ -1,10 +1,12 @@
 """Shell completion of arguments and options. Completion runs no code of an agent, and never prints an error."""
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aorch.errors import AorchError
+
+if TYPE_CHECKING:
+    from aorch.config.ledger_location import LedgerLocation
 
 
 def complete_capabilities(incomplete: str) -> Iterator[str]:
@@ -58,6 +60,14 @@ def complete_contracts(incomplete: str) -> Iterator[tuple[str, str]]:
             yield contract_id, f"{capability} in {session_id[:40]}"
 
 
+def complete_fields(ctx: Any, incomplete: str) -> Iterator[str]:
+    """The fields of the listing of the command, after the fields that are given already."""
+    given, comma, last = incomplete.rpartition(",")
+    for group in getattr(ctx.command.callback, "option_groups", ()):
+        for name in _matches(last, (name for name in getattr(group, "known", ()) if name not in given.split(","))):
+            yield f"{given}{comma}{name}"
+
+
 def _known_agents() -> dict[str, dict[str, list[str]]]:
     """Agent ids with their capabilities and parameters; empty if the configuration is invalid."""
     from aorch.agents import completion_cache
@@ -69,7 +79,7 @@ def _known_agents() -> dict[str, dict[str, list[str]]]:
         return {}
 
 
-def _ledger() -> Path | None:
+def _ledger() -> "LedgerLocation | None":
     from aorch.config import settings
 
     try:

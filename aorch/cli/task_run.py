@@ -1,6 +1,7 @@
 """Runs one task in this process, or queues it, and shows its answer. Used by `aorch run` and `aorch contracts resume`."""
 
 import asyncio
+import shlex
 import signal
 import sys
 import time
@@ -9,7 +10,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aorch.cli.interrupts import end_now_if_threads_remain
-from aorch.cli.options import CREATES_NEW, warn_of_missing
 from aorch.cli.parameters_cli import parse_items, parse_object
 from aorch.cli.streams import set_aside
 from aorch.errors import UsageError
@@ -32,17 +32,16 @@ DELIVERY_S = 1.8
 """How long a delivery to Trace may delay the end of the command after its answer. In total, the end takes less than 2 s."""
 
 
-def read_task(capability: str, items: list[str], options: "TaskOptions", ledger: str | None) -> "tuple[Config, Task]":
-    """The configuration, and the task that the arguments describe. Raises UsageError, NotFound and InvalidJSON."""
-    from aorch.config import settings
+def read_task(capability: str, items: list[str], options: "TaskOptions") -> "Task":
+    """The task that the arguments describe. Raises UsageError, NotFound and InvalidJSON."""
+    from aorch.config import environment
     from aorch.engine.task import Task, named_session, new_session_id
 
     check_task_options(options)
     parameters = parse_object("--params", options.params) if options.params else {}
     parameters |= parse_items(items)
-    config = settings.load(ledger)
-    session_id = options.session or config.session_id
-    task = Task(
+    session_id = options.session or environment.get(environment.SESSION_ID) or None
+    return Task(
         capability=capability,
         parameters=parameters,
         session_id=new_session_id() if session_id is None else named_session(session_id),
@@ -51,8 +50,6 @@ def read_task(capability: str, items: list[str], options: "TaskOptions", ledger:
         timeout_s=options.timeout,
         require=read_labels(options.require) if options.require else {},
     )
-    warn_of_missing(config.ledger, ledger, CREATES_NEW)
-    return config, task
 
 
 def read_labels(given: list[str] | None) -> dict[str, str]:
@@ -91,17 +88,72 @@ def run_task(config: "Config", task: "Task", *, as_json: bool) -> int:
     )
 
 
+def rerun(config: "Config", contract_id: str, *, as_json: bool) -> int:
+    """Run the task of a recorded exchange again and show its answer. Returns the exit code."""
+    from aorch.batch.batch_source import check_ledger_exists
+
+    async def again(executor: "TaskExecutor", on_progress: "Callable[[Any], None] | None") -> "Answer":
+        from aorch.engine.resume import same_task
+
+        task = await asyncio.to_thread(same_task, config.ledger, contract_id, executor.registry)
+        return await executor.perform(task, on_progress=on_progress)
+
+    check_ledger_exists(config.ledger)
+    return run_and_show(
+        config,
+        again,
+        cancelled_hint=lambda: f"Run it again with `aorch rerun {contract_id}`.",
+        as_json=as_json,
+        after=lambda _, __: None,
+    )
+
+
+def resume(config: "Config", contract_id: str, ledger: str | None, *, as_json: bool) -> int:
+    """Run a task again that did not complete, and show its answer. Returns the exit code. `ledger` is the option."""
+    from aorch.batch.batch_source import check_ledger_exists
+    from aorch.cli.hints import note_reused
+
+    def cancelled_hint() -> str:
+        from aorch.engine.resume import resumable
+
+        at = f" --ledger {shlex.quote(ledger)}" if ledger is not None else ""
+        return f"Continue it with `aorch contracts resume {resumable(config.ledger, contract_id)}{at}`."
+
+    async def again(executor: "TaskExecutor", on_progress: "Callable[[Any], None] | None") -> "Answer":
+        from aorch.engine.resume import task_again
+
+        task = await asyncio.to_thread(task_again, config.ledger, contract_id, executor.registry)
+        return await executor.perform(task, on_progress=on_progress)
+
+    check_ledger_exists(config.ledger)
+    return run_and_show(
+        config, again, cancelled_hint=cancelled_hint, as_json=as_json, after=lambda _, answer: note_reused(answer)
+    )
+
+
 def show_plan(config: "Config", task: "Task", *, as_json: bool) -> None:
     """Show the agent that would run `task`, why, and what it would run or send. Raises the error if there is none."""
     from aorch import bootstrap
     from aorch.cli.hints import warn_of_undeclared
-    from aorch.cli.render.console import print_json, print_text
     from aorch.engine.routing import plan
 
     set_aside()
     registry = bootstrap.all_agents(config)
     warn_of_undeclared(registry, task)
-    planned = asyncio.run(plan(registry, task))
+
+    async def planned() -> dict[str, Any]:
+        try:
+            return await plan(registry, task)
+        finally:
+            await registry.close()
+
+    print_plan(asyncio.run(planned()), as_json=as_json)
+
+
+def print_plan(planned: dict[str, Any], *, as_json: bool) -> None:
+    """Print what `plan` returns."""
+    from aorch.cli.render.console import print_json, print_text
+
     if as_json:
         return print_json(planned)
     lines = {"agent": f"{planned['agent_id']} ({planned['kind']})", "why": planned["why"], **planned["preview"]}
@@ -183,15 +235,19 @@ async def _run_and_show(
 
 
 async def _wait_until_saved(unsaved: "Unsaved") -> bool:
-    """Wait until the ledger accepts the answer, which has been shown. False if a signal came first."""
+    """Wait until the ledger accepts the answer, which has been shown. False if a signal came first, or it never will."""
     from aorch.cli.render.console import complain, warn
-    from aorch.errors import LedgerError
+    from aorch.errors import LedgerError, LedgerTooNew
 
-    warn(f"{unsaved}; aorch retries until it is; press Ctrl-C to give up")
+    if not unsaved.is_final:
+        warn(f"{unsaved}; aorch retries until it is; press Ctrl-C to give up")
     try:
         await unsaved.saving
     except asyncio.CancelledError:
         complain(LedgerError("gave up: the answer above is not in the ledger", unsaved.reason.hint))
+        return False
+    except LedgerTooNew as error:
+        complain(LedgerTooNew(f"the answer above is not in the ledger: {error}", error.hint))
         return False
     return True
 
@@ -229,7 +285,7 @@ def _report_interrupted(signals: list[int]) -> int:
     return 128 + signals[0]
 
 
-def submit(config: "Config", task: "Task", options: "DetachOptions", *, as_json: bool) -> None:
+def submit(config: "Config", task: "Task", queue_options: "QueueOptions", *, as_json: bool) -> None:
     """Queue `task` and print the id of its REQUEST. Raises the error if no agent can run it."""
     from aorch.cli.hints import warn_of_undeclared
     from aorch.cli.render.console import note, print_json_line, print_text
@@ -237,7 +293,6 @@ def submit(config: "Config", task: "Task", options: "DetachOptions", *, as_json:
     from aorch.orchestrator import Orchestrator
     from aorch.worker.webhooks import check_webhook
 
-    queue_options = _queue_options(options)
     if queue_options.webhook is not None:
         check_webhook(config, queue_options.webhook)
 
@@ -259,7 +314,8 @@ def submit(config: "Config", task: "Task", options: "DetachOptions", *, as_json:
     note(f"Wait for the result with `aorch contracts wait {contract_id}`.")
 
 
-def _queue_options(options: "DetachOptions") -> "QueueOptions":
+def read_queue_options(options: "DetachOptions") -> "QueueOptions":
+    """How the task waits in the queue. Raises UsageError."""
     from aorch.cli.time_options import expiry_time, future_time
     from aorch.clock import rfc3339
     from aorch.engine.task import QueueOptions

@@ -1,24 +1,19 @@
 """Times on the command line: `2026-01-31T09:00:00Z`, `yesterday`, `1d12h`, `"2 hours"`."""
 
-import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
-PAST_HINT = "Write a time (2026-01-31T09:00:00Z; UTC if no zone is given), an age (90s, 2h, 1d12h, '2 days'), today or yesterday."
+PAST_HINT = (
+    "Write a time (2026-01-31T09:00:00Z; UTC if no zone is given), an age (90s, 2h, 1d12h, '2 weeks'; 30d for a month), "
+    "today or yesterday."
+)
 FUTURE_HINT = (
-    "Write a time (2026-01-31T09:00:00Z; UTC if no zone is given), a delay (90s, 2h, 1d12h, '2 days') or tomorrow."
+    "Write a time (2026-01-31T09:00:00Z; UTC if no zone is given), a delay (90s, 2h, 1d12h, '2 weeks'; 30d for a month) "
+    "or tomorrow."
 )
 
-_PART = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)[\s,]*")
-_SECONDS = {
-    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1),
-    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), 60),
-    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), 3600),
-    **dict.fromkeys(("d", "day", "days"), 86400),
-    **dict.fromkeys(("w", "week", "weeks"), 604_800),
-}
 _DAYS = {"yesterday": -1, "today": 0, "tomorrow": 1}
 """Days that start at local midnight, as offsets from today."""
 
@@ -78,10 +73,7 @@ def _duration(text: str) -> "timedelta | None":
     """`1d12h`, `2 hours` or `1 day, 3 h` as a timedelta; None if `text` is not a duration."""
     from datetime import timedelta
 
-    position, seconds = 0, 0.0
-    while part := _PART.match(text, position):
-        if part[2] not in _SECONDS:
-            return None
-        seconds += float(part[1]) * _SECONDS[part[2]]
-        position = part.end()
-    return timedelta(seconds=seconds) if text and position == len(text) else None
+    from aorch.config.quantities import duration_s
+
+    seconds = duration_s(text)
+    return None if seconds is None else timedelta(seconds=seconds)

@@ -8,9 +8,14 @@ from typer.core import TyperCommand, TyperGroup
 
 from aorch.cli import global_options
 from aorch.cli.argument_checks import check_all
+from aorch.cli.global_options import HIDDEN_SERVER
+from aorch.cli.server_commands import require_ledger_file
 
 ALIASES = {"ls": "list", "rm": "remove"}
 """Aliases of command names, used in every group that has the command. `--help` does not list them."""
+
+DEFAULTS = {"queue": "list"}
+"""The commands of groups that run without a command."""
 
 
 class AorchCommand(TyperCommand):
@@ -29,6 +34,8 @@ class AorchCommand(TyperCommand):
         finally:  # also for the report of an error in the other options
             global_options.apply(ctx)
         if not ctx.resilient_parsing:
+            if HIDDEN_SERVER in self.params:
+                require_ledger_file(ctx)
             check_all(self.params, ctx.params)
         return left
 
@@ -51,7 +58,10 @@ class CommandGroup(TyperGroup):
         return [(name, self.get_command(ctx, name).help or "") for name in self.list_commands(ctx)]
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse the options before the command. Without any argument, print the help and exit."""
+        """Parse the options before the command. Without a command, run that of DEFAULTS, or print the help and exit."""
+        default = DEFAULTS.get(self.name or "")
+        if default is not None and (not args or (args[0].startswith("-") and args[0] not in ("-h", "--help"))):
+            args = [default, *args]
         if not args and self.no_args_is_help and not ctx.resilient_parsing:
             typer.echo(ctx.get_help())
             raise typer.Exit(2)

@@ -12,6 +12,11 @@ def keep(path: Path, content: bytes) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     import tempfile  # noqa: PLC0415  2 ms, only if something changed
 
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.stem}-", delete=False) as new:
-        new.write(content)
-    Path(new.name).replace(path)
+    descriptor, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-")
+    try:
+        with open(descriptor, "wb") as new:  # noqa: PTH123  a descriptor
+            new.write(content)
+        Path(unfinished).replace(path)
+    except BaseException:
+        Path(unfinished).unlink(missing_ok=True)
+        raise

@@ -30,6 +30,12 @@ def find() -> Path | None:
     return found
 
 
+def text_in_use() -> tuple[Path | None, str]:
+    """The file in use here and its text, which is empty if there is no file. Raises ConfigUntrusted and ConfigInvalid."""
+    path = find()
+    return path, read(path) if path else ""
+
+
 def in_use() -> Path:
     """Like `find`, but raises NotFound if there is no file."""
     found = find()
@@ -165,6 +171,13 @@ def _foreign_owner(path: Path) -> int | None:
     return next((owner for owner in owners if owner not in own), None)
 
 
+def is_chosen(path: Path) -> bool:
+    """Whether the user chose the file that is in use: named it, trusted it or keeps it as the own one. A project may have
+    brought another one along.
+    """
+    return environment.get(environment.CONFIG) is not None or path == user_file() or _is_trusted(path)
+
+
 def _is_trusted(path: Path) -> bool:
     return _known_as(path) in _trusted()
 
@@ -182,7 +195,7 @@ def _trusted() -> list[bytes]:
     try:
         if _foreign_owner(folder / _TRUSTED) is not None:
             return []
-        return (folder / _TRUSTED).read_bytes().splitlines()
+        return (folder / _TRUSTED).read_bytes().split(b"\n")  # a path may contain other line separators
     except (OSError, ConfigInvalid):
         return []
 

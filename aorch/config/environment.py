@@ -3,10 +3,13 @@
 import os
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+
+from aorch.config.ledger_location import LedgerLocation
 
 CONFIG = "AORCH_CONFIG"
 LEDGER = "AORCH_LEDGER"
+URL = "AORCH_URL"
+TOKEN = "AORCH_TOKEN"  # noqa: S105  a name
 PARENT_ID = "AORCH_PARENT_ID"
 SESSION_ID = "AORCH_SESSION_ID"
 TRACE = "TRACE_URL"
@@ -16,11 +19,15 @@ VISUAL = "VISUAL"
 EDITOR = "EDITOR"
 CACHE_HOME = "XDG_CACHE_HOME"
 COLUMNS = "COLUMNS"
+PAGER = "PAGER"
+LESS = "LESS"
 NO_COLOR = "NO_COLOR"
 TERM = "TERM"
 DESCRIPTIONS = {
     CONFIG: "The aorch.toml to use, like `--config FILE`.",
-    LEDGER: "The ledger file, like `--ledger FILE`; overrides `ledger`.",
+    LEDGER: "The ledger file or the URL of a PostgreSQL database, like `--ledger`; overrides `ledger`.",
+    URL: "The server to use instead of a ledger file, like `--server URL`; overrides `AORCH_LEDGER` and `remote.url`.",
+    TOKEN: "The token for the server of `AORCH_URL` or `--server`; overrides a token of `aorch login`.",
     PORT: "The port of `aorch serve`; overrides `serve.port`.",
     TRACE: "The URL of Trace, or `off`; overrides `trace.url`.",
     MEMAGENT: "The URL of MemAgent, or `off` (default: http://localhost:8799).",
@@ -34,6 +41,8 @@ DESCRIPTIONS = {
     NO_COLOR: "If set, output has no colors.",
     TERM: "If `dumb`, output has no colors.",
     COLUMNS: "The width of tables on a terminal.",
+    PAGER: "The pager of `aorch log` and `aorch sessions show` on a terminal (default: less); `cat` or an empty value: none.",
+    LESS: "The options of less (default: FRX).",
 }
 """The variables that aorch itself reads. Others are read only if the configuration names them."""
 _VARIABLE = re.compile(r"\$(?:(?P<dollar>\$)|(\w+)|\{([^}]*)\})", re.ASCII)
@@ -79,6 +88,12 @@ def variables_of(values: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(match[2] or match[3] for match in found))
 
 
+def secret_variables(added: Mapping[str, str]) -> list[str]:
+    """The variables that these values refer to and that probably hold secrets, by their own name or by the one they get."""
+    found = ((name, each) for name, value in added.items() for each in variables_of((value,)))
+    return [each for name, each in found if is_secret_name(name) or is_secret_name(each)]
+
+
 def unset(values: Iterable[str]) -> list[str]:
     """The variables that these texts refer to and that are not set."""
     return [name for name in variables_of(values) if name not in os.environ]
@@ -99,6 +114,11 @@ def of_program(added: Mapping[str, str], hidden: frozenset[str], exchange: Mappi
     return {**inherited, **{name: expanded(value) for name, value in added.items()}, **exchange}
 
 
+def of_pager() -> dict[str, str]:
+    """The environment of a pager: less keeps colors, exits if the text fits on the screen, and leaves it there."""
+    return {LESS: "FRX", **os.environ}
+
+
 def without_secrets(added: Mapping[str, str]) -> dict[str, str]:
     """The environment of a server that other people wrote: this process's own without variables that probably hold secrets,
     then `added`.
@@ -107,8 +127,11 @@ def without_secrets(added: Mapping[str, str]) -> dict[str, str]:
     return of_program(added, hidden, {})
 
 
-def of_exchange(ledger: Path, task_id: str, session_id: str) -> dict[str, str]:
+def of_exchange(ledger: LedgerLocation | None, task_id: str, session_id: str) -> dict[str, str]:
     """The variables that make an `aorch` inside a program write to the same ledger and session, as a child of this
-    exchange.
+    exchange. (A server that the environment names would come before the ledger.) Without a ledger it uses the one that it would
+    use in a shell, and the same session.
     """
-    return {LEDGER: str(ledger), PARENT_ID: task_id, SESSION_ID: session_id}
+    if ledger is None:
+        return {SESSION_ID: session_id}
+    return {LEDGER: str(ledger), URL: "", PARENT_ID: task_id, SESSION_ID: session_id}

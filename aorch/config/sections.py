@@ -1,7 +1,7 @@
 """The keys of `aorch.toml`, table by table, each with its limits, its default and its description.
 
 docs/configuration.md, `aorch init` and `aorch config show` are made from these classes, except `[credentials.*]`.
-`[agents.*]` and `[pipelines.*]` are decoded elsewhere: by `agents/kinds.py` and `pipeline_config.py`.
+`[agents.*]`, `[pipelines.*]` and `[prices.*]` are decoded elsewhere: by `agents/kinds.py`, `pipeline_config.py` and `prices.py`.
 """
 
 from collections.abc import Iterator
@@ -61,6 +61,14 @@ class QueueConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         _NotNegative, Meta(description="Number of queued tasks that a worker runs at once; 0: `aorch serve` runs none.")
     ] = 32
     max_waiting: Annotated[_NotNegative, Meta(description="Maximum number of queued tasks; 0: no limit.")] = 1_000_000
+    lease_s: Annotated[
+        float,
+        Meta(
+            ge=1,
+            le=3600,
+            description="Seconds after its last renewal at which the lease of `aorch worker --server` ends.",
+        ),
+    ] = 30.0
     webhook_secret_env: Annotated[
         str,
         Meta(
@@ -119,13 +127,16 @@ class RegistrationConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True
 
 
 class CredentialConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[credentials.NAME]`: a bearer token for registered agents, and the hosts that may receive it.
+    """`[credentials.NAME]`: a bearer token for registered agents, or a key that signs their tasks, and the hosts that may get it.
 
-    `env` names the environment variable with the token. `hosts` are names or IP addresses, with `:PORT` for one port only.
+    `env` names the environment variable with the token or the key. `hosts` are names or IP addresses, with `:PORT` for one port
+    only. With `key_id` it is a key, which is never sent; `algorithm` is as in `sign` of an agent.
     """
 
     env: Annotated[str, Meta(min_length=1)]
     hosts: Annotated[list[str], Meta(min_length=1)]
+    key_id: str = ""
+    algorithm: Literal["hmac-sha256", "ed25519"] = "hmac-sha256"
 
 
 class RoutingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -140,6 +151,94 @@ class RoutingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = "least-busy"
 
 
+class MetricsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`GET /metrics` of `aorch serve`."""
+
+    scope: Annotated[
+        Literal["read", "admin", "none"],
+        Meta(description="Scope that a token needs to read the metrics: read or admin; none: no token is needed."),
+    ] = "read"
+
+
+class RetentionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How long finished exchanges stay in the ledger. Without `keep` and `max_size`, all of them stay."""
+
+    keep: Annotated[
+        str, Meta(description="Age after which finished exchanges are removed, such as 90d or 12h. Default: they stay.")
+    ] = ""
+    max_size: Annotated[
+        str,
+        Meta(
+            description="Size of the ledger, without free pages, above which its oldest finished exchanges are removed, such as"
+            " 2GB. Default: no limit."
+        ),
+    ] = ""
+    only: Annotated[
+        dict[Literal["status"], str | list[str]],
+        Meta(
+            description='Removes only exchanges in these statuses, such as { status = ["completed", "cancelled"] }. Default: all.'
+        ),
+    ] = {}
+
+
+Preset = Literal[
+    "anthropic",
+    "aorch",
+    "aws",
+    "github",
+    "google",
+    "jwt",
+    "openai",
+    "private-key",
+    "slack",
+    "stripe",
+    "url-password",
+]
+"""Common formats of secrets; engine/redaction_patterns.py has their regular expressions."""
+
+
+class RedactConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Secrets that are replaced before a contract is written."""
+
+    presets: Annotated[
+        list[Preset],
+        Meta(description=f"Formats of keys to replace: {', '.join(get_args(Preset))}."),
+    ] = []
+    patterns: Annotated[
+        list[str],
+        Meta(description="Regular expressions (RE2) of other secrets to replace; needs `aorch[redact]`."),
+    ] = []
+    key_file: Annotated[
+        str | None,
+        Meta(
+            description="File with the key of the hashes of replaced values, relative to this file. Default: in your data"
+            " directory."
+        ),
+    ] = None
+
+
+class OtelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Export of spans to an OpenTelemetry receiver, by OTLP over HTTP. Needs aorch[otel]."""
+
+    endpoint: Annotated[
+        str,
+        Meta(description="URL of the receiver, such as http://localhost:4318; without it, nothing is exported."),
+    ] = ""
+    headers_env: Annotated[
+        str,
+        Meta(
+            description="Name of the environment variable with headers for the receiver, such as"
+            " authorization=Bearer%20SECRET."
+        ),
+    ] = ""
+    content: Annotated[
+        bool, Meta(description="Whether spans contain the parameters, results and error messages of tasks.")
+    ] = False
+    service_name: Annotated[str, Meta(min_length=1, description="Name under which the receiver shows the spans.")] = (
+        "aorch"
+    )
+
+
 class TraceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Delivery of contracts to Trace."""
 
@@ -149,11 +248,34 @@ class TraceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = None
 
 
+class RemoteConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A server that commands use instead of a ledger file."""
+
+    url: Annotated[
+        str,
+        Meta(description="URL of the server, or a name that you gave it with `aorch login`. Default: a ledger file."),
+    ] = ""
+    ca_file: Annotated[
+        str,
+        Meta(
+            description="File with the certificates to trust (PEM), relative to this file. Default: those of the system."
+        ),
+    ] = ""
+    proxy: Annotated[str, Meta(description="URL of the HTTP proxy for requests to the server. Default: none.")] = ""
+    allow_http: Annotated[
+        bool, Meta(description="Whether the token may be sent over plain http to another machine.")
+    ] = False
+
+
 class FileContent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that `aorch.toml` can contain."""
 
     ledger: Annotated[
-        str | None, Meta(description="Ledger file, relative to this file. Default: in your data directory.")
+        str | None,
+        Meta(
+            description="Ledger file, relative to this file, or the URL of a PostgreSQL database."
+            " Default: a file in your data directory."
+        ),
     ] = None
     timeout_s: Annotated[
         _PositiveSeconds | None,
@@ -168,8 +290,15 @@ class FileContent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     routing: RoutingConfig = RoutingConfig()
     outbound: OutboundConfig = OutboundConfig()
     registration: RegistrationConfig = RegistrationConfig()
+    redact: RedactConfig = RedactConfig()
     trace: TraceConfig = TraceConfig()
+    metrics: MetricsConfig = MetricsConfig()
+    retention: RetentionConfig = RetentionConfig()
+
+    otel: OtelConfig = OtelConfig()
+    remote: RemoteConfig = RemoteConfig()
     credentials: dict[str, CredentialConfig] = {}
+    prices: dict[str, Any] = {}
     agents: dict[str, Any] = {}
     pipelines: dict[str, Any] = {}
 
@@ -189,7 +318,12 @@ class Key(NamedTuple):
         return f"{self.table}.{self.name}" if self.table else self.name
 
 
-VARIABLES = {"ledger": "AORCH_LEDGER", "serve.port": "ORCHESTRATOR_PORT", "trace.url": "TRACE_URL"}
+VARIABLES = {
+    "ledger": "AORCH_LEDGER",
+    "serve.port": "ORCHESTRATOR_PORT",
+    "trace.url": "TRACE_URL",
+    "remote.url": "AORCH_URL",
+}
 """The environment variables that override a key."""
 TABLES: dict[str, type[msgspec.Struct]] = {
     "": FileContent,
@@ -199,7 +333,12 @@ TABLES: dict[str, type[msgspec.Struct]] = {
     "routing": RoutingConfig,
     "outbound": OutboundConfig,
     "registration": RegistrationConfig,
+    "redact": RedactConfig,
     "trace": TraceConfig,
+    "metrics": MetricsConfig,
+    "retention": RetentionConfig,
+    "otel": OtelConfig,
+    "remote": RemoteConfig,
 }
 
 
@@ -209,7 +348,7 @@ def all_keys() -> Iterator[Key]:
         for field in msgspec.structs.fields(shape):
             if (description := _description(field.type)) is not None:
                 path = f"{table}.{field.name}" if table else field.name
-                default = [] if field.default is msgspec.NODEFAULT else field.default
+                default = field.default_factory() if field.default is msgspec.NODEFAULT else field.default  # {} or []
                 yield Key(table, field.name, default, description, VARIABLES.get(path, ""))
 
 

@@ -5,20 +5,27 @@ override the file, which overrides the defaults.
 """
 
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from aorch.config import config_file, environment
+from aorch.config.ledger_location import LedgerLocation, PostgresUrl, is_postgres_url, postgres_url
+from aorch.config.prices import ModelPrice
 from aorch.config.sections import (
     CredentialConfig,
     FileContent,
     LlmConfig,
+    MetricsConfig,
+    OtelConfig,
     OutboundConfig,
     QueueConfig,
+    RedactConfig,
     RegistrationConfig,
+    RemoteConfig,
+    RetentionConfig,
     RoutingConfig,
     ServeConfig,
 )
@@ -30,6 +37,8 @@ if TYPE_CHECKING:
     from aorch.config.pipeline_config import PipelineConfig
     from aorch.net.outbound import AddressPolicy
 
+FINAL = ("completed", "failed", "cancelled", "interrupted")
+"""The statuses in which an exchange can end."""
 _DEFAULT_LEDGER = ("aorch", "ledger.db")
 """The end of the path of the default ledger."""
 
@@ -40,10 +49,11 @@ class Config(msgspec.Struct, frozen=True):
     `agents` has the tables `[agents.*]` as they are written; `agents/kinds.py` decodes them. `timeout_s` is the time limit of a
     task if neither the task nor its agent sets one. `parent_id` and `session_id` come from the agent whose program this is.
     `llm` is None if the file has no such table. `trace_url` and `memagent_url` are empty if the service is switched off; Trace's
-    default URL is only for the default ledger. `…_configured`: the URL was set and is not the default.
+    default URL is only for the default ledger. `…_configured`: the URL was set and is not the default. `at_server`: a worker
+    executes the tasks of a server, whose ledger is not here.
     """
 
-    ledger: Path
+    ledger: LedgerLocation
     file: Path | None = None
     agents: dict[str, Any] = {}
     pipelines: dict[str, "PipelineConfig"] = {}
@@ -54,7 +64,12 @@ class Config(msgspec.Struct, frozen=True):
     routing: RoutingConfig = RoutingConfig()
     outbound: OutboundConfig = OutboundConfig()
     registration: RegistrationConfig = RegistrationConfig()
+    metrics: MetricsConfig = MetricsConfig()
+    retention: RetentionConfig = RetentionConfig()
+    otel: OtelConfig = OtelConfig()
+    remote: RemoteConfig = RemoteConfig()
     credentials: dict[str, CredentialConfig] = {}
+    prices: dict[str, ModelPrice] = {}
     parent_id: str | None = None
     session_id: str | None = None
     trace_url: str = "http://localhost:8787"
@@ -62,30 +77,44 @@ class Config(msgspec.Struct, frozen=True):
     memagent_url: str = "http://localhost:8799"
     memagent_configured: bool = False
     llm: LlmConfig | None = None
+    redact: RedactConfig = RedactConfig()
+    at_server: bool = False
 
     def secrets(self) -> frozenset[str]:
         """The environment variables that hold secrets of aorch itself. Programs of agents do not inherit them."""
-        own = (self.queue.webhook_secret_env, self.llm.key_env if self.llm else "")
+        own = (
+            environment.TOKEN,
+            self.queue.webhook_secret_env,
+            self.llm.key_env if self.llm else "",
+            self.otel.headers_env,
+        )
         return frozenset(filter(None, (*own, *(each.env for each in self.credentials.values()))))
 
 
-def load(ledger: str | Path | None = None) -> Config:
+def load(
+    ledger: str | LedgerLocation | None = None,
+    text_in_use: Callable[[], tuple[Path | None, str]] = config_file.text_in_use,
+) -> Config:
     """The configuration for the working directory; `ledger` overrides the configured one.
 
     Raises ConfigInvalid, which names the file, the key and the reason.
     """
-    path = config_file.find()
-    content = _read(path) if path else FileContent()
+    path, text = text_in_use()
+    content = _decoded(path, text) if path and text else FileContent()
     if content.queue.webhook_proxy:
         check_url(f"{of(path)}queue.webhook_proxy", content.queue.webhook_proxy)
     if content.outbound.networks:
         _check_networks(path, content.outbound.networks)
+    if content.retention.keep or content.retention.max_size or content.retention.only:
+        where = f"{of(path)}retention"
+        check_retention(content.retention, (f"{where}.keep", f"{where}.max_size", f"{where}.only"))
     given: dict[str, Any] = {
         "timeout_s": content.timeout_s,
         "max_depth": content.max_depth,
         "parent_id": environment.get(environment.PARENT_ID) or None,
         "session_id": environment.get(environment.SESSION_ID) or None,
         "llm": content.llm and checked_llm(content.llm, path),
+        "redact": content.redact if content.redact.key_file is None else _redact(content.redact, path),
     }
     chosen, is_default = _ledger_path(ledger, content, path)
     if trace_url := environment.get(environment.TRACE):
@@ -105,11 +134,22 @@ def load(ledger: str | Path | None = None) -> Config:
         routing=content.routing,
         outbound=content.outbound,
         registration=content.registration,
+        metrics=content.metrics,
+        retention=content.retention,
+        otel=_otel(path, content.otel) if content.otel.endpoint else content.otel,
+        remote=content.remote,
         credentials=content.credentials,
+        prices={name: convert(path, f"prices.{name}", table, ModelPrice) for name, table in content.prices.items()},
         agents=content.agents,
         pipelines={name: _pipeline(path, name, table, content.agents) for name, table in content.pipelines.items()},
         **{key: value for key, value in given.items() if value is not None},
     )
+
+
+def _redact(redact: RedactConfig, path: Path | None) -> RedactConfig:
+    """`redact` with the absolute path of its key file."""
+    folder = Path() if path is None else path.parent
+    return msgspec.structs.replace(redact, key_file=str(folder / (redact.key_file or "")))
 
 
 def with_services(config: Config, trace_url: str | None, memagent_url: str | None) -> Config:
@@ -121,8 +161,8 @@ def with_services(config: Config, trace_url: str | None, memagent_url: str | Non
     return msgspec.structs.replace(config, **changes)
 
 
-def ledger_path(given: str | Path | None = None) -> Path:
-    """The path of the ledger. If `given` or AORCH_LEDGER names it, aorch.toml is not read, so it may be invalid."""
+def ledger_path(given: str | LedgerLocation | None = None) -> LedgerLocation:
+    """The location of the ledger. If `given` or AORCH_LEDGER names it, aorch.toml is not read, so it may be invalid."""
     if given is not None or environment.get(environment.LEDGER):
         return _ledger_path(given, FileContent(), None)[0]
     return load().ledger
@@ -132,6 +172,11 @@ def webhook_secret(config: Config) -> str | None:
     """The secret that signs webhooks. It is read when it is needed, so that no Config contains it."""
     name = config.queue.webhook_secret_env
     return environment.get(name) if name else None
+
+
+def otel_headers(config: Config) -> str:
+    """The headers for the OpenTelemetry receiver, as `name=value,name=value` (percent-encoded); empty if there are none."""
+    return environment.secret(config.otel.headers_env) if config.otel.headers_env else ""
 
 
 def checked_llm(llm: LlmConfig, path: Path | None = None) -> LlmConfig:
@@ -154,6 +199,31 @@ def checked_llm(llm: LlmConfig, path: Path | None = None) -> LlmConfig:
         if not getattr(llm, key) >= least:
             raise ConfigInvalid(f"{of(path)}llm.{key} is {getattr(llm, key)}; it must be at least {least}")
     return llm
+
+
+def check_retention(retention: RetentionConfig, names: tuple[str, str, str]) -> RetentionConfig:
+    """`retention` as it is. Raises ConfigInvalid, which names the key or option (of `names`) and the reason."""
+    from aorch.config.quantities import UNITS, duration_s, size_bytes  # noqa: PLC0415  start-up time
+
+    keep, max_size, only = names
+    if retention.keep and not duration_s(retention.keep):
+        reason = "must be more than 0" if duration_s(retention.keep) == 0 else "is not a duration"
+        raise ConfigInvalid(f"{keep}: {retention.keep!r} {reason}", f"Write it like 90d, 12h or '2 weeks': {UNITS}.")
+    if retention.max_size and not size_bytes(retention.max_size):
+        reason = "must be more than 0" if size_bytes(retention.max_size) == 0 else "is not a size"
+        raise ConfigInvalid(f"{max_size}: {retention.max_size!r} {reason}", "Write it like 2GB, 500MB or 1GiB.")
+    for status in statuses_of(retention):
+        if status not in FINAL:
+            raise ConfigInvalid(f"{only}: no exchange ends as {status!r}", f"Use {', '.join(FINAL)}.")
+    if retention.only and not (retention.keep or retention.max_size):
+        raise ConfigInvalid(f"{only} has no effect without {keep} or {max_size}", "Set one of them.")
+    return retention
+
+
+def statuses_of(retention: RetentionConfig) -> list[str]:
+    """The statuses in `only`; empty for all."""
+    found = retention.only.get("status", [])
+    return [found] if isinstance(found, str) else found
 
 
 def check_pipeline(name: str, table: dict[str, Any]) -> "PipelineConfig":
@@ -180,16 +250,23 @@ def _check_networks(path: Path | None, networks: Iterable[str]) -> None:
             ) from error
 
 
-def _ledger_path(given: str | Path | None, content: FileContent, file: Path | None) -> tuple[Path, bool]:
-    """The path of the ledger, and whether it is the default ledger."""
+def _ledger_path(
+    given: str | LedgerLocation | None, content: FileContent, file: Path | None
+) -> tuple[LedgerLocation, bool]:
+    """The location of the ledger, and whether it is the default ledger."""
     if given == "":  # most likely an unset shell variable: contracts would go to the default ledger by mistake
         raise UsageError("--ledger: the file name is empty", "Name a file, or omit the option.")
+    if isinstance(given, PostgresUrl):
+        return given, False
     chosen = given or environment.get(environment.LEDGER)
+    what = "--ledger" if given else "AORCH_LEDGER" if chosen else f"{file}: ledger"
+    if (named := str(chosen or content.ledger or "")) and is_postgres_url(named):
+        return postgres_url(named, what), False
     if chosen:
-        path = config_file.absolute(chosen, "--ledger" if given else "AORCH_LEDGER")
+        path = config_file.absolute(chosen, what)
         return path, _is_default(path)
     if content.ledger and file:
-        path = config_file.absolute(content.ledger, f"{file}: ledger", file.parent)
+        path = config_file.absolute(content.ledger, what, file.parent)
         return path, _is_default(path)
     folder = config_file.user_folder("data")
     if folder is None:
@@ -203,6 +280,11 @@ def _service(name: str, where: str, url: str) -> dict[str, Any]:
     """The fields of a Config for the service `name` at `url`, which `where` sets."""
     checked = service_url(where, url)
     return {f"{name}_url": checked, f"{name}_configured": bool(checked)}
+
+
+def _otel(path: Path | None, otel: OtelConfig) -> OtelConfig:
+    """`otel` with its endpoint checked, and without a slash at its end. Raises ConfigInvalid."""
+    return msgspec.structs.replace(otel, endpoint=service_url(f"{of(path)}otel.endpoint", otel.endpoint))
 
 
 def _is_default(ledger: Path) -> bool:
@@ -221,9 +303,9 @@ def _with_port(serve: ServeConfig, port: str) -> ServeConfig:
     return msgspec.structs.replace(serve, port=int(port))
 
 
-def _read(path: Path) -> FileContent:
+def _decoded(path: Path, text: str) -> FileContent:
     try:
-        content = tomllib.loads(config_file.read(path))
+        content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise syntax_error(path, error) from error
     return convert(path, "", content, FileContent) if content else FileContent()

@@ -25,7 +25,7 @@ _FORMS = {
     "an integer": "{key} = NUMBER, without quotes and without a fraction",
     "a number": "{key} = NUMBER, without quotes",
     "true or false": "{key} = true or {key} = false, without quotes",
-    "a table": "it as a table: [{key}], and its keys on the lines below",
+    "a table": "it as a table: [{table}], with its keys on the lines below",
     "a list": '{key} = ["…", "…"]',
     "a string": '{key} = "…", with quotes',
 }
@@ -51,7 +51,7 @@ def convert(path: Path | None, where: str, value: Any, shape: type[Shape]) -> Sh
                 f"{of(path)}unknown key {f'{key}.'.lstrip('.')}{unknown[1]}", _known(shape, place)
             ) from error
         reason = _plain(reason)
-        hint = _HINTS.get(key.rpartition(".")[2]) or _form_hint(key.rpartition(".")[2], reason)
+        hint = _HINTS.get(key.rpartition(".")[2]) or _form_hint(key, reason)
         raise ConfigInvalid(f"{of(path)}{key}: {reason[0].lower()}{reason[1:]}", hint) from error
 
     _check_numbers(path, where, converted)
@@ -76,7 +76,7 @@ def _form_hint(key: str, reason: str) -> str:
     expected = re.match(r"Expected (.*?), got ", reason)
     for kind, form in _FORMS.items():
         if expected and kind in expected[1]:
-            return f"Write {form.format(key=key)}."
+            return f"Write {form.format(table=key, key=key.rpartition('.')[2])}."
     return ""
 
 

@@ -19,7 +19,15 @@ _EXAMPLES = {
     "llm.model": "claude-haiku-4-5",
     "llm.key_env": "ANTHROPIC_API_KEY",
     "llm.proxy": "http://proxy.example:3128",
+    "redact.key_file": "redaction.key",
     "trace.url": "http://localhost:8787",
+    "retention.keep": "90d",
+    "retention.max_size": "2GB",
+    "otel.endpoint": "http://localhost:4318",
+    "remote.url": "https://aorch.example",
+    "remote.ca_file": "ca.pem",
+    "remote.proxy": "http://proxy.example:3128",
+    "otel.headers_env": "OTEL_EXPORTER_OTLP_HEADERS",
 }
 """Values of the keys without a fixed default."""
 _HEAD = """\

@@ -12,7 +12,7 @@ from aorch.clock import now, rfc3339
 from aorch.engine.cancellation import CancellationWatcher
 from aorch.engine.delegation import reject_deadlock
 from aorch.engine.exchange import cancelled_before_call, document_of
-from aorch.engine.invocation import Invocation, invoke
+from aorch.engine.invocation import Invocation, combined, invoke
 from aorch.engine.routing import check_and_choose, choose_other
 from aorch.engine.task import Outcome, Task, outcome_of
 from aorch.errors import (
@@ -24,6 +24,7 @@ from aorch.errors import (
     AorchError,
     LedgerError,
     NoAgent,
+    NoAgentAvailable,
 )
 from aorch.ledger.attempt import Attempt
 from aorch.ledger.ledger import Ledger
@@ -42,11 +43,19 @@ MOST_SHOWN = 8
 """Maximum number of attempts in the metadata of a RESPONSE; the table `attempts` has all of them."""
 
 
+class Postponed(NoAgentAvailable):
+    """The agent of a queued task is busy. The task is queued again, for `due_at` (RFC 3339)."""
+
+    def __init__(self, due_at: str) -> None:
+        super().__init__(f"its agent is busy until {due_at}")
+        self.due_at = due_at
+
+
 class Attempts:
     """The attempts at `task`, of which the one by `registered` has failed: that attribute is the agent of the latest one.
 
-    All attempts share `invocation` and the time of the task. `earlier` is the number of attempts before a queued task was queued
-    again, and `started_at` the start of the one that has failed.
+    `invocation` is the latest attempt. All attempts share the time of the task. `earlier` is the number of attempts before a
+    queued task was queued again, and `started_at` the start of the one that has failed.
     """
 
     def __init__(
@@ -59,7 +68,7 @@ class Attempts:
         earlier: int = 0,
         started_at: str = "",
     ) -> None:
-        self.registered, self._invocation = registered, invocation
+        self.registered, self.invocation = registered, invocation
         self._task, self._request, self._ends_at = task, request, invocation.ends_at
         self._ended: list[Attempt] = []
         self._earlier, self._started_at = earlier, started_at or request.created_at
@@ -73,8 +82,13 @@ class Attempts:
         """
         delivered, cancelled = outcome.delivered, None
         while self._may_retry(outcome):
-            self._invocation.delivered, self._invocation.retry_safe = delivered is not False, True
-            chosen = await self._choose(outcome, registry, ledger, watcher)
+            self.invocation.delivered, self.invocation.retry_safe = outcome.delivered, True
+            try:
+                chosen = await self._choose(outcome, registry, ledger, watcher)
+            except asyncio.CancelledError:
+                if self._ended or self._earlier:
+                    self._close_latest(outcome, ledger)
+                raise
             cancelled = chosen if isinstance(chosen, Outcome) else None
             if cancelled is not None:
                 cancelled.delivered, cancelled.retry_safe = delivered, True
@@ -83,11 +97,11 @@ class Attempts:
             try:
                 outcome = await self._call(watcher)
             except asyncio.CancelledError:
-                self._close_latest(ledger)
+                self._close_latest(Outcome(error="cancelled by the caller", failure=AgentCancelled), ledger)
                 raise
             if outcome.delivered is False and outcome.retry_safe is None:
                 outcome.retry_safe = True  # so were the earlier attempts, or this one would not have been made
-            outcome.delivered = delivered = _combined(delivered, outcome.delivered)
+            outcome.delivered = delivered = combined(delivered, outcome.delivered)
         if not (self._ended or self._earlier):
             return cancelled or outcome
         ended = self._attempt(outcome)
@@ -97,10 +111,10 @@ class Attempts:
         last.details = {**last.details, **self._summary(ended)}
         return last
 
-    def _close_latest(self, ledger: Ledger) -> None:
-        """Commit that the latest attempt ends because the caller is cancelled, without waiting for it."""
-        ended = self._attempt(Outcome(error="cancelled by the caller", failure=AgentCancelled))
-        self._invocation.details = {**self._invocation.details, **self._summary(ended)}
+    def _close_latest(self, outcome: Outcome, ledger: Ledger) -> None:
+        """Commit that the latest attempt has ended with `outcome`, without waiting for it: the caller is cancelled."""
+        ended = self._attempt(outcome)
+        self.invocation.details = {**self.invocation.details, **self._summary(ended)}
         with contextlib.suppress(LedgerError):  # the RESPONSE contains the same
             writing = asyncio.ensure_future(ledger.write_attempts(ended))
             writing.add_done_callback(lambda written: written.cancelled() or written.exception())
@@ -168,7 +182,7 @@ class Attempts:
             pause_s = backoff.pause_s(failures) if outcome.retry_after_s is None else outcome.retry_after_s
             if loop.time() + pause_s >= self._ends_at:
                 return None
-            self._invocation.announce_pause(pause_s, outcome.error)
+            self.invocation.announce_pause(pause_s, outcome.error)
             if (cancelled_by := await watcher.pause(self._request.contract_id, pause_s)) is not None:
                 return cancelled_before_call(cancelled_by)
             with contextlib.suppress(NoAgent):  # none can take the task yet
@@ -197,7 +211,7 @@ class Attempts:
             return False
         self._ended.append(ended)
         self.registered, self._started_at = registered, moment
-        self._invocation.start_over(registered.agent)
+        self.invocation = self.invocation.again(registered.agent)
         return True
 
     def _attempt(self, outcome: Outcome) -> Attempt:
@@ -207,7 +221,7 @@ class Attempts:
         return Attempt(self._request.contract_id, number, agent_id, self._started_at, now(), code, outcome.error)
 
     async def _call(self, watcher: CancellationWatcher) -> Outcome:
-        loop, registered, invocation = asyncio.get_running_loop(), self.registered, self._invocation
+        loop, registered, invocation = asyncio.get_running_loop(), self.registered, self.invocation
         request_id, left_s = self._request.contract_id, max(0.001, self._ends_at - loop.time())
         try:
             if (
@@ -220,13 +234,6 @@ class Attempts:
             document = document_of(self._task, self._request)
             return await invoke(invocation, document, left_s, watcher, self._ends_at)
         except AgentNotStarted as lack:
-            return outcome_of(lack, delivered=False)
+            return invocation.redacted(outcome_of(lack, delivered=False))
         finally:
             invocation.when_done(registered.release)
-
-
-def _combined(before: bool | None, after: bool | None) -> bool | None:
-    """Whether any of the attempts was delivered; None if that is unknown."""
-    if before is True or after is True:
-        return True
-    return None if before is None or after is None else False

@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 import math
+from collections.abc import Iterable
 
 from aorch.agents.registered import Registered
 from aorch.errors import AgentBusy, LedgerError
 from aorch.ledger.ledger import Ledger
+from aorch.ledger.own_claims import LOST_BY
 
 LOOK_S = 0.05
 """How soon this process notices a cancellation."""
@@ -29,6 +31,7 @@ class CancellationWatcher:
         """The `done` future of each REQUEST that runs, and when it times out (on the loop's clock)."""
         self._timer: asyncio.TimerHandle | None = None
         self._cancelled: dict[str, str] = {}
+        self._dropped: set[str] = set()
         self._looking = False
 
     def watch(self, request_id: str, done: "asyncio.Future[None]", ends_at: float) -> None:
@@ -44,16 +47,21 @@ class CancellationWatcher:
             self._looking = True
             self._loop.call_later(LOOK_S, self._start_looking)
 
-    def postpone(self, request_id: str, ends_at: float) -> None:
-        """Let that REQUEST, if it is watched, end at `ends_at` instead."""
-        if (watched := self.watched.get(request_id)) is not None:
-            self.watched[request_id] = watched[0], ends_at
+    def move(self, request_id: str, done: "asyncio.Future[None]", ends_at: float) -> None:
+        """Let that REQUEST end at `ends_at` instead, if it is still watched with this `done`."""
+        if request_id in self.watched and self.watched[request_id][0] is done:
+            self.watched[request_id] = done, ends_at
+            if self._timer is None or ends_at < self._timer.when():
+                self._set_timer(ends_at)
 
     def unwatch(self, request_id: str) -> str | None:
         """Stop watching that REQUEST. Returns who cancelled it, or None."""
         self.watched.pop(request_id, None)
         if self._closed_by:
             return self._closed_by[0]
+        if request_id in self._dropped:
+            self._dropped.remove(request_id)
+            return LOST_BY
         return self._cancelled.get(request_id) if self._cancelled else None
 
     async def take_slot(self, request_id: str, registered: Registered, timeout_s: float, capability: str) -> str | None:
@@ -98,6 +106,12 @@ class CancellationWatcher:
             cancelled_by = self.unwatch(request_id)
         return cancelled_by
 
+    def drop(self, lost: Iterable[str]) -> None:
+        """End the runs of these REQUESTs, which other processes have taken over."""
+        for request_id in self.watched.keys() & lost:
+            self._dropped.add(request_id)
+            _resolve(self.watched[request_id][0])
+
     def cancel_all(self) -> None:
         """Resolve every `done` future: `closed_by` now names who cancelled the REQUESTs."""
         for done, _ in self.watched.values():
@@ -129,6 +143,8 @@ class CancellationWatcher:
             self._cancelled = self._ledger.cancelled()
             for request_id in self._cancelled.keys() & self.watched.keys():
                 _resolve(self.watched[request_id][0])
+            if self._ledger.losses:
+                self.drop(self._ledger.unclaimed(self.watched))
 
 
 def _resolve(done: "asyncio.Future[None]") -> None:

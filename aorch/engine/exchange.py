@@ -52,7 +52,7 @@ def request_of(
         if routing is not None:
             metadata["routing"] = routing
         text = jsonio.encode(metadata)
-    return Record(
+    request = Record(
         new_id(),
         task.session_id,
         REQUEST,
@@ -66,6 +66,7 @@ def request_of(
         parent_id=parent_id,
         claimed_by=owner_id,
     )
+    return request if task.redaction is None else task.redaction.request(request)
 
 
 def document_of(task: Task, request: Record) -> dict[str, Any]:
@@ -160,6 +161,7 @@ def answer_of(response: Record, agent_id: str | None, outcome: Outcome) -> Answe
         details.get("stderr"),
         details.get("stdout"),
         outcome.retry_after_s,
+        response.capability,
     )
 
 
@@ -175,9 +177,9 @@ def outcome_of_fault(error: Exception, *, delivered: bool | None) -> Outcome:
     return Outcome(error=f"a bug in aorch: {described(error)}", failure=AorchError, delivered=delivered)
 
 
-def refused_exchange(request: Record, refusal: AorchError, started: float) -> tuple[Record, Record, Outcome]:
+def refused_exchange(request: Record, refusal: AorchError) -> tuple[Record, Record, Outcome]:
     """Both contracts of a task for which no agent was called, and the outcome that they record."""
     outcome = outcome_of(refusal, delivered=False)
-    response = response_of(request, None, outcome, started)
+    response = response_of(request, None, outcome, time.perf_counter())
     ended = request._replace(status=FAILED, completed_at=response.created_at, claimed_by=None)
     return ended, response, outcome

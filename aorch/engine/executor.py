@@ -5,16 +5,21 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+from aorch import jsonio
+from aorch.agents.parameters import ParameterCheck
 from aorch.agents.registered import Registered
 from aorch.agents.registry import Registry
 from aorch.agents.slots import Slots
 from aorch.clock import now
+from aorch.config.settings import Config
 from aorch.engine.agent_log import StartWarnings
-from aorch.engine.attempts import RETRIED, Attempts
+from aorch.engine.attempts import RETRIED, Attempts, Postponed
 from aorch.engine.cancellation import CancellationWatcher
 from aorch.engine.delegation import calling_agent, reject_wait
 from aorch.engine.exchange import (
@@ -27,10 +32,11 @@ from aorch.engine.exchange import (
     response_of,
 )
 from aorch.engine.invocation import MAX_THREADS, Invocation, current_invocation, invoke
-from aorch.engine.progress_log import ProgressLog
-from aorch.engine.response_saver import PATIENCE_S, ResponseSaver, Unsaved
+from aorch.engine.loop_state import LoopState
+from aorch.engine.responding import CANCELLED_PATIENCE_S, respond, respond_last, retried, saved_at_last
+from aorch.engine.response_saver import PATIENCE_S, ResponseSaver
 from aorch.engine.routing import check_and_choose, choose
-from aorch.engine.task import Answer, Outcome, Task, outcome_of
+from aorch.engine.task import Answer, Outcome, Redaction, Task, outcome_of
 from aorch.errors import (
     AgentBusy,
     AgentCancelled,
@@ -38,8 +44,10 @@ from aorch.errors import (
     AorchError,
     Conflict,
     LedgerError,
+    NoAgent,
     NoAgentAvailable,
 )
+from aorch.ledger.contract_metadata import requested_agent
 from aorch.ledger.ledger import Ledger
 from aorch.ledger.record import PENDING, Record
 from aorch.ledger.task_keys import TaskKey
@@ -47,58 +55,51 @@ from aorch.process.per_loop import PerLoop
 from aorch.process.threads import in_thread
 
 if TYPE_CHECKING:
+    from aorch.engine.redaction import Redactor
     from aorch.engine.registrations import Registrations
 
 _log = logging.getLogger("aorch")
 
 CLOSING = "the closing of its orchestrator"
 """The `by` of tasks that are cancelled because the orchestrator closes."""
-REQUEUE_PAUSE_S = 1.0
-"""Pause between attempts to return a task to the queue while the ledger does not accept writes."""
-CANCELLED_PATIENCE_S = 0.3
-"""How long a cancelled caller waits for the ledger to accept the RESPONSE."""
 START_AGAIN_S = 0.2
 """Pause between attempts to start a program while descriptors, processes or memory run out."""
 
 
-class Postponed(NoAgentAvailable):
-    """The agent of a queued task is busy. The task is queued again, for `due_at` (RFC 3339)."""
-
-    def __init__(self, due_at: str) -> None:
-        super().__init__(f"its agent is busy until {due_at}")
-        self.due_at = due_at
-
-
-class _LoopState(NamedTuple):
-    """What the executor keeps for each event loop."""
-
-    watcher: CancellationWatcher
-    saver: ResponseSaver
-    progress: ProgressLog
-
-
 class TaskExecutor:
-    """Executes tasks with the agents of `registry`, and records each exchange in `ledger`.
-
-    `timeout_s` (seconds) is the default timeout, `max_depth` the longest chain of delegation, and `parent_id` the parent of
-    all tasks if a program agent started this process.
+    """Executes tasks with the agents of `registry`, and records each exchange in `ledger`. `parent_id` is the parent of all
+    tasks if a program agent started this process.
     """
 
     def __init__(
-        self, registry: Registry, ledger: Ledger, timeout_s: float, max_depth: int, parent_id: str | None = None
+        self,
+        config: Config,
+        registry: Registry,
+        ledger: Ledger,
+        registrations: "Callable[[], Registrations]",
+        parent_id: str | None = None,
     ) -> None:
-        self.registry = registry
-        self.ledger = ledger
-        self.timeout_s = timeout_s
-        self.max_depth = max_depth
-        self.parent_id = parent_id
+        self.registry, self.ledger, self.parent_id = registry, ledger, parent_id
+        self.timeout_s, self.max_depth = config.timeout_s, config.max_depth
         self.threads = Slots(MAX_THREADS)
         """The threads in which agents with a plain `def execute` run."""
-        self.registrations: Registrations | None = None
-        """The registered agents; None if there are none."""
+        self.registrations = registrations
+        """Returns the registered agents of the ledger."""
         self.start_warnings = StartWarnings()
+        self.redact_config = config.redact
+        self.redactor: Redactor | None = None
+        """Finds secrets by patterns; None if none are configured. Secret parameters are redacted all the same."""
+        if config.redact.presets or config.redact.patterns:
+            from aorch.engine import redaction  # noqa: PLC0415  only if it is configured
+
+            self.redactor = redaction.Redactor(config.redact)
         self._closed_by: list[str] = []
-        self._loops = PerLoop(partial(_state_of_loop, ledger, self._closed_by, set()))
+        self._reported: set[str] = set()
+        self._loops = PerLoop(partial(LoopState, ledger, self._closed_by, self._reported, registrations))
+
+    def enter_loop(self) -> None:
+        """Prepare for tasks in the running event loop, if none ran there yet."""
+        self._loops[asyncio.get_running_loop()]
 
     @property
     def watcher(self) -> CancellationWatcher:
@@ -110,9 +111,48 @@ class TaskExecutor:
         """The saver of this event loop."""
         return self._loops[asyncio.get_running_loop()].saver
 
-    def note_progress(self, request_id: str, progress: object) -> None:
+    def note_progress(self, request_id: str, progress: object, redaction: Redaction | None = None) -> None:
         """Let other processes know what the agent of that REQUEST reported, in the event loop that runs it."""
-        self._loops[asyncio.get_running_loop()].progress.note(request_id, progress)
+        self._loops[asyncio.get_running_loop()].progress.note(request_id, progress, redaction)
+
+    def stored_payload(self, task: Task) -> str:
+        """The payload of a REQUEST for `task` from the running code, as JSON text: its secrets are redacted."""
+        self.redact(task, current_invocation.get())
+        return request_of(task, None, None, None, None, None).payload
+
+    def _check(self, task: Task, registered: Registered, outer: Invocation | None) -> None:
+        """Raise ParametersInvalid if the parameters do not match the agent's schema. Prepares the redaction of the task."""
+        if (
+            self.redactor is not None
+            or (
+                self.registry.secret
+                and (task.capability in self.registry.secret or registered.agent.kind == "pipeline")
+            )
+            or (outer is not None and outer.redaction is not None)
+        ):
+            task.redaction = None  # of an earlier attempt, perhaps with other agents
+            self.redact(task, outer)
+        check = registered.checks.get(task.capability)
+        if check is None:
+            check = registered.checks[task.capability] = ParameterCheck(registered.capabilities[task.capability])
+        check(task.parameters)
+
+    def redact(self, task: Task, outer: Invocation | None, refusal: AorchError | None = None) -> None:
+        """Prepare the redaction of `task` for all agents that could get it, if it needs one, and redact its `refusal`.
+
+        Raises ConfigInvalid if the key of redacted values cannot be used.
+        """
+        above = outer.redaction if outer is not None else None
+        if task.redaction is None and (self.registry.secret or self.redactor is not None or above is not None):
+            from aorch.engine.redaction import Redactor, redaction_of  # noqa: PLC0415  most tasks need none
+            from aorch.engine.secret_inputs import secret_schemas  # noqa: PLC0415
+
+            declared = secret_schemas(self.registry, task.capability) if self.registry.secret else []
+            if declared or self.redactor is not None or above is not None:
+                task.redaction = redaction_of(self.redactor or Redactor(self.redact_config), task, declared, above)
+                task.idempotency = task.redaction.key(task.idempotency)
+        if refusal is not None and task.redaction is not None:
+            task.redaction.error(refusal)
 
     def cancel_all(self, by: str) -> None:
         """Cancel all running tasks in any loop and all that start later. Their RESPONSEs and answers are `cancelled`."""
@@ -127,12 +167,16 @@ class TaskExecutor:
 
         Closing may wait for a lock: it does so in another thread, or `in_this_thread` if nothing is left to run in its loop.
         """
-        watcher, saver, progress = self._loops[asyncio.get_running_loop()]
-        progress.close()
-        if in_this_thread and not (saver.unsaved or watcher.watched):
+        state = self._loops[asyncio.get_running_loop()]
+        if self._reported:
+            state.progress.close()
+        if self.ledger.has_agents:
+            await self.registrations().finish_writing()
+        if in_this_thread and not (state.saver.unsaved or state.watcher.watched):
+            self._closed_by.append(CLOSING)
             return self.ledger.close()
         self.cancel_all(CLOSING)
-        if lost := await saver.close(partial(in_thread, self.ledger.close)):
+        if lost := await state.saver.close(partial(in_thread, self.ledger.close)):
             _log.error("the ledger did not accept %d RESPONSEs; their REQUESTs will be answered as interrupted", lost)
 
     async def perform(
@@ -156,43 +200,44 @@ class TaskExecutor:
         RESPONSE of a cancelled task is written. That RESPONSE is `cancelled`, or has the answer that the agent had given by
         then; `on_cut_off` gets this outcome.
         """
-        started, outer = time.perf_counter(), current_invocation.get()
+        outer = current_invocation.get()
         parent_id = task.parent_id or (self.parent_id if outer is None else outer.request_id)
-        from_agent, registered, routing, owner_id = None, None, None, self.ledger.owner_id
+        from_agent, registered, routing, outcome, owner_id = None, None, None, None, self.ledger.owner_id
         try:
             if parent_id is not None:
                 from_agent = calling_agent(self.ledger, task, parent_id, self.max_depth, outer)
             registered, routing = choose(self.registry, task) or await check_and_choose(self.registry, task)
-            registered.check(task.capability, task.parameters)
+            self._check(task, registered, outer)
             if (parent_id is not None or len(registered.line) >= max_line) and registered.is_full():
                 reject_wait(self.ledger, registered, task.capability, parent_id, max_line)
         except AorchError as refusal:
-            agent_id = registered.agent.agent_id if registered else task.agent_id
-            request = request_of(task, agent_id, from_agent, parent_id, routing, owner_id)
-            return await self.refuse(request, refusal, started, task.idempotency if task.refusal_uses_key else None)
-        agent, state = registered.agent, self._loops[asyncio.get_running_loop()]
+            self.redact(task, outer, refusal)
+            chosen = registered.agent.agent_id if registered else task.agent_id
+            request = request_of(task, chosen, from_agent, parent_id, routing, owner_id)
+            return await self.refuse(request, refusal, task.idempotency if task.refusal_uses_key else None)
+        agent, state, started = registered.agent, self._loops[asyncio.get_running_loop()], time.perf_counter()
         request = request_of(task, agent.agent_id, from_agent, parent_id, routing, owner_id)
-        invocation, outcome = Invocation(self, agent, request.contract_id, outer, on_progress=on_progress), None
+        invocation = Invocation(self, agent, request.contract_id, outer, task.redaction, on_progress, parent_id)
         try:
             outcome = await self._run(task, request, registered, invocation, state.watcher, in_line=in_line)
             if outcome.failure in RETRIED:
                 failed, outcome = outcome, None
                 registered, outcome = await self._retry(task, request, registered, invocation, failed)
             patience_s = PATIENCE_S if outer is None else math.inf
-            return await _respond(state.saver, request, registered, outcome, started, patience_s)
+            return await respond(state.saver, request, registered, outcome, started, patience_s)
         except asyncio.CancelledError:
             if outcome is None:
-                outcome = invocation.cut_off("cancelled by the caller", AgentCancelled)
-                registered = self.registry.find(invocation.agent.agent_id) or registered
-                await _respond_last(state.saver, request, registered, outcome, started)
+                outcome = invocation.latest().cut_off("cancelled by the caller", AgentCancelled)
+                registered = self.registry.find(invocation.latest().agent.agent_id) or registered
+                await respond_last(state.saver, request, registered, outcome, started)
             if on_cut_off is not None:
                 on_cut_off(outcome)
             raise
         except (LedgerError, Conflict):  # the REQUEST is not in the ledger, or its RESPONSE will be soon
             raise
         except Exception as error:  # a bug in aorch, or in the agent's attributes, must not leave the REQUEST open
-            outcome = outcome_of_fault(error, delivered=invocation.delivered)
-            await _respond_last(state.saver, request, registered, outcome, started)
+            outcome = invocation.redacted(outcome_of_fault(error, delivered=invocation.latest().is_delivered()))
+            await respond_last(state.saver, request, registered, outcome, started)
             raise
 
     async def _retry(
@@ -203,9 +248,9 @@ class TaskExecutor:
         outcome = await attempts.proceed(failed, self.registry, self.ledger, self.watcher)
         return attempts.registered, outcome
 
-    async def refuse(self, request: Record, refusal: AorchError, started: float, key: TaskKey | None = None) -> Answer:
+    async def refuse(self, request: Record, refusal: AorchError, key: TaskKey | None = None) -> Answer:
         """Commit `request` and a RESPONSE that states why no agent was called, and return the answer."""
-        ended, response, outcome = refused_exchange(request, refusal, started)
+        ended, response, outcome = refused_exchange(request, refusal)
         await self.ledger.write_refused(ended, response, key)
         return answer_of(response, request.to_agent, outcome)
 
@@ -284,46 +329,39 @@ class TaskExecutor:
                 return await invoke(invocation, document, limit_s, watcher, ends_at)
             except AgentNotStarted as error:
                 lack = error
-        return outcome_of(lack, delivered=False)
+        return invocation.redacted(outcome_of(lack, delivered=False))
 
     async def execute_claimed(self, task: Task, request: Record, earlier: int = 0) -> Record:
         """Execute `task`, whose REQUEST was claimed from the queue after `earlier` attempts. Returns its RESPONSE, for
         `save_response`.
 
         If the caller is cancelled, the REQUEST is queued again if that is safe, otherwise answered as `interrupted`. Raises
-        NoAgentAvailable, after it was queued again, if its agent no longer works, and Postponed if its agent is busy.
+        NoAgent, after it was queued again, if its agent is gone or cannot do it now, and Postponed if its agent is busy.
         """
         started, registered = time.perf_counter(), None
         try:
             registered, _ = choose(self.registry, task) or await check_and_choose(self.registry, task)
-            registered.check(task.capability, task.parameters)
+            self._check(task, registered, None)
             registered, outcome = await self._run_claimed(task, request, registered, earlier)
-        except NoAgentAvailable as lack:
+        except NoAgent as lack:
             due_at = lack.due_at if isinstance(lack, Postponed) else None
-            await _retried(lambda: self.ledger.give_back(request.contract_id, called=False, due_at=due_at))
+            await retried(lambda: self.ledger.give_back(request.contract_id, called=False, due_at=due_at))
             raise
         except AorchError as refusal:
+            self.redact(task, None, refusal)
             return response_of(request, None, outcome_of(refusal, delivered=False), started)
         return response_of(request, registered, outcome, started)
 
-    async def save_response(self, response: Record, report: Callable[[AorchError], None], *, webhook: bool) -> None:
-        """Commit the RESPONSE to a claimed task. `report` gets the error if the ledger does not accept it within PATIENCE_S.
-
-        With `webhook`, the webhook of the task (if any) becomes due.
-        """
-        with contextlib.suppress(Conflict):  # another process has answered it: the first answer is kept
-            try:
-                await self.saver.save(response, webhook=webhook)
-            except Unsaved as unsaved:
-                report(unsaved)
-                await asyncio.shield(unsaved.saving)
+    async def save_response(self, response: Record, report: Callable[[AorchError], None], *, webhook: bool) -> bool:
+        """Commit the RESPONSE to a claimed task (responding.py). With `webhook`, the webhook of the task (if any) is due then."""
+        return await saved_at_last(self.saver, response, report, webhook=webhook)
 
     async def _run_claimed(
         self, task: Task, request: Record, registered: Registered, earlier: int
     ) -> tuple[Registered, Outcome]:
         request_id, watcher = request.contract_id, self.watcher
         limit_s = task.timeout_s or registered.agent.timeout_s or self.timeout_s
-        invocation = Invocation(self, registered.agent, request_id)
+        invocation = Invocation(self, registered.agent, request_id, None, task.redaction, None, request.parent_id)
         started_at = now()
         try:
             try:
@@ -337,7 +375,9 @@ class TaskExecutor:
             finally:
                 invocation.when_done(registered.release)
             if outcome.failure in RETRIED or earlier:
-                attempts = Attempts(task, request, registered, invocation, earlier=earlier, started_at=started_at)
+                agent_id = requested_agent(jsonio.decode(request.metadata), request.to_agent)
+                asked = msgspec.structs.replace(task, agent_id=agent_id)
+                attempts = Attempts(asked, request, registered, invocation, earlier=earlier, started_at=started_at)
                 outcome = await attempts.proceed(outcome, self.registry, self.ledger, watcher)
                 if (due_at := await attempts.postponed_until(outcome, self.ledger)) is not None:
                     raise Postponed(due_at)
@@ -345,55 +385,8 @@ class TaskExecutor:
             return registered, outcome
         except asyncio.CancelledError:
             # if the ledger does not accept it now, the next process that opens it does the same
-            called = invocation.delivered and not invocation.retry_safe
+            called = not invocation.latest().may_rerun()
             giving_back = asyncio.ensure_future(self.ledger.give_back(request_id, called=called))
             giving_back.add_done_callback(lambda given_back: given_back.cancelled() or given_back.exception())
             await asyncio.wait((giving_back,), timeout=CANCELLED_PATIENCE_S)
             raise
-
-
-def _state_of_loop(
-    ledger: Ledger, closed_by: list[str], reported: set[str], loop: asyncio.AbstractEventLoop
-) -> _LoopState:
-    watcher = CancellationWatcher(ledger, loop, closed_by)
-    return _LoopState(watcher, ResponseSaver(ledger, loop), ProgressLog(ledger, loop, watcher.watched, reported))
-
-
-async def _respond(
-    saver: ResponseSaver,
-    request: Record,
-    registered: Registered,
-    outcome: Outcome,
-    started: float,
-    patience_s: float,
-    *,
-    last: bool = False,
-) -> Answer:
-    """Commit the RESPONSE and return the answer."""
-    response = response_of(request, registered, outcome, started)
-    answer = answer_of(response, response.from_agent, outcome)
-    try:
-        await saver.save(response, last=last, patience_s=patience_s)
-    except Unsaved as unsaved:
-        unsaved.answer = answer
-        raise
-    except Conflict as conflict:
-        return answer_of(response, response.from_agent, Outcome(error=str(conflict), failure=Conflict))
-    return answer
-
-
-async def _respond_last(
-    saver: ResponseSaver, request: Record, registered: Registered, outcome: Outcome, started: float
-) -> None:
-    """Like `_respond`, but no caller waits for the answer, and the REQUEST may not be written yet."""
-    response = _respond(saver, request, registered, outcome, started, CANCELLED_PATIENCE_S, last=True)
-    with contextlib.suppress(Unsaved):
-        await asyncio.shield(response)
-
-
-async def _retried(write: Callable[[], Awaitable[None]]) -> None:
-    while True:
-        try:
-            return await write()
-        except LedgerError:
-            await asyncio.sleep(REQUEUE_PAUSE_S)

@@ -5,7 +5,7 @@ import concurrent.futures
 import contextlib
 import inspect
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar, copy_context
 from functools import partial
 from inspect import CO_COROUTINE
@@ -16,12 +16,14 @@ from msgspec import Struct
 from aorch import jsonio
 from aorch.agents import Agent
 from aorch.agents.base import CutOff
-from aorch.agents.failure import described, text_of
+from aorch.agents.failure import described
+from aorch.agents.secret_mask import PiecesMask, is_piece, masked, may_contain, secrets_in
 from aorch.agents.slots import Slots
 from aorch.agents.task_progress import current_call
 from aorch.engine import agent_log
+from aorch.engine.agent_answers import details_in, failed_outcome, outcome_of_answer
 from aorch.engine.cancellation import CancellationWatcher
-from aorch.engine.task import Answer, Outcome, Task, outcome_of
+from aorch.engine.task import Answer, Outcome, Redaction, Task
 from aorch.errors import AgentCancelled, AgentFailed, AgentNotStarted, AgentTimedOut, AorchError
 from aorch.ledger.ledger import Ledger
 
@@ -45,47 +47,98 @@ class Executor(Protocol):
     async def perform(self, task: Task, *, in_line: bool = False) -> Answer:
         """Execute another task on behalf of this one."""
 
-    def note_progress(self, request_id: str, progress: object) -> None:
+    def stored_payload(self, task: Task) -> str:
+        """The payload of a REQUEST for `task` from the running code, as JSON text."""
+
+    def note_progress(self, request_id: str, progress: object, redaction: Redaction | None = None) -> None:
         """Let other processes know what the agent of that REQUEST reported."""
 
 
 class Invocation(Struct):
-    """A call of `agent` for that REQUEST. `outer` is the invocation whose code delegated the task.
+    """One attempt: a call of `agent` for that REQUEST. `outer` is the invocation whose code delegated the task.
 
     `details` goes into the metadata of the RESPONSE, however the call ends. `delivered` becomes True once the agent has the
-    task; `retry_safe`: it has failed, and the task can be run again. `partial` is the data of an interrupted call, with its JSON
-    text. `on_progress` gets what the agent reports;
-    `on_activity` renews its `idle_timeout_s`. `ends_at` is the end of the task's time, on the loop's clock.
+    task; `earlier` is the same for the attempts before this one together (None: unknown). `retry_safe`: it has failed, and the
+    task can be run again. `partial` is the data of an interrupted call, with its JSON text. `on_progress` gets what the agent
+    reports; `on_activity` starts and renews its `idle_timeout_s`. `ends_at` is the end of the task's time, on the loop's clock.
+    `following` is the next attempt, if there is one. `redaction` is that of the task, if it has secrets, and `parent_id` the
+    REQUEST whose agent delegated the task. `pieces_mask` masks the agent's secrets in a text that it reports in pieces.
     """
 
     executor: Executor
     agent: Agent
     request_id: str
     outer: "Invocation | None" = None
+    redaction: Redaction | None = None
+    on_progress: Callable[[Any], None] | None = None
+    parent_id: str | None = None
     details: dict[str, Any] = {}
-    delivered: bool = False
+    delivered: bool | None = False
+    earlier: bool | None = False
     retry_safe: bool = False
     partial: tuple[Any, str | None] = (None, None)
     task: asyncio.Task[Outcome] | None = None
     thread: concurrent.futures.Future[None] | None = None
-    on_progress: Callable[[Any], None] | None = None
     on_activity: Callable[[], None] | None = None
     ends_at: float = 0.0
+    following: "Invocation | None" = None
+    pieces_mask: PiecesMask | None = None
 
-    def start_over(self, agent: Agent) -> None:
-        """Become the call of `agent`, after the previous one has ended."""
-        self.agent, self.details, self.delivered, self.partial = agent, {}, False, (None, None)
-        self.task, self.thread, self.on_activity, self.retry_safe = None, None, None, False
+    def again(self, agent: Agent) -> "Invocation":
+        """The call of `agent` for the next attempt. Code of this one that still runs reports nothing into it."""
+        given = (self.executor, agent, self.request_id, self.outer, self.redaction, self.on_progress, self.parent_id)
+        self.following = Invocation(*given)
+        self.following.earlier, self.following.ends_at = self.is_delivered(), self.ends_at
+        return self.following
+
+    def latest(self) -> "Invocation":
+        """The latest attempt."""
+        return self if self.following is None else self.following.latest()
+
+    def is_delivered(self) -> bool | None:
+        """Whether this attempt or an earlier one was delivered; None if that is unknown."""
+        return combined(self.earlier, self.delivered)
 
     def report(self, progress: Any) -> None:
         """Pass the agent's `progress` to `on_progress`, in the event loop of the call. Any thread may call this."""
-        task = self.task  # `start_over` may remove it while a thread of the previous call still reports
+        task = self.task
         if task is not None and not task.done():
-            note = partial(self.executor.note_progress, self.request_id, progress)
-            for act in (self.on_activity, self.on_progress and partial(self.on_progress, progress), note):
-                if act is not None:
-                    with contextlib.suppress(RuntimeError):  # the loop is closed
-                        task.get_loop().call_soon_threadsafe(act)
+            if self.agent.secret_env:
+                progress = self._without_secrets_of_agent(progress)
+            if self.redaction is not None:
+                progress = self.redaction.progress(progress)
+            self._pass_on(task, progress)
+
+    def root(self) -> tuple[str, str] | None:
+        """The REQUEST at the top of the delegations that led to this task: its id, and its metadata as JSON text. None: the
+        task's own.
+        """
+        if self.parent_id is None:
+            return None
+        root_id = self.executor.ledger.ancestors(self.parent_id)[-1][0]
+        return root_id, self.executor.ledger.metadata(root_id)
+
+    def report_rest(self) -> None:
+        """Report the end of a text in pieces that was held back, because a secret could have begun there."""
+        text = "" if self.pieces_mask is None else self.pieces_mask.end()
+        if self.redaction is not None:
+            text = self.redaction.progress({"text": text})["text"] + self.redaction.rest_of_text()
+        if text and self.task is not None:
+            self._pass_on(self.task, {"text": text})
+
+    def _without_secrets_of_agent(self, progress: Any) -> Any:
+        secrets = secrets_in(self.agent.secret_env)
+        if not is_piece(progress):
+            return masked(progress, secrets)
+        self.pieces_mask = self.pieces_mask or PiecesMask(secrets)
+        return {"text": self.pieces_mask.feed(progress["text"])}
+
+    def _pass_on(self, task: asyncio.Task[Outcome], progress: Any) -> None:
+        note = partial(self.executor.note_progress, self.request_id, progress, self.redaction)
+        for act in (self.on_activity, self.on_progress and partial(self.on_progress, progress), note):
+            if act is not None:
+                with contextlib.suppress(RuntimeError):  # the loop is closed
+                    task.get_loop().call_soon_threadsafe(act)
 
     def announce_pause(self, pause_s: float, error: str | None) -> None:
         """Report as progress that the next attempt begins after `pause_s` seconds, because of `error`."""
@@ -111,10 +164,33 @@ class Invocation(Struct):
             return True
         return self.outer is not None and self.outer.runs_in_thread()
 
+    def begin(self) -> None:
+        """The agent gets the task now."""
+        self.delivered = True
+        if self.on_activity is not None:
+            self.on_activity()
+
+    def may_rerun(self) -> bool:
+        """Whether the task can be run again although it is cut off now. (The attempts before this one were safe to repeat.)"""
+        return self.retry_safe or self.delivered is False
+
     def cut_off(self, error: str, failure: type[AorchError]) -> Outcome:
         """The outcome of a call that ended before the agent answered."""
-        delivered, retry_safe = self.delivered, self.retry_safe or None
-        return Outcome(*self.partial, error, failure, delivered=delivered, retry_safe=retry_safe, details=self.details)
+        delivered, retry_safe = self.is_delivered(), self.may_rerun() or None
+        return self.redacted(
+            Outcome(*self.partial, error, failure, delivered=delivered, retry_safe=retry_safe, details=self.details)
+        )
+
+    def redacted(self, outcome: Outcome) -> Outcome:
+        """`outcome` without the secrets of the task."""
+        return outcome if self.redaction is None else self.redaction.outcome(outcome)
+
+
+def combined(before: bool | None, after: bool | None) -> bool | None:
+    """Whether any of the attempts was delivered; None if that is unknown."""
+    if before is True or after is True:
+        return True
+    return None if before is None or after is None else False
 
 
 current_invocation = cast(ContextVar[Invocation | None], current_call)
@@ -156,21 +232,24 @@ async def invoke(
             return invocation.cut_off(f"cancelled by {cancelled_by}", AgentCancelled)
         return invocation.cut_off(_late(invocation, timeout_s, is_idle=is_idle), AgentTimedOut)
     if call.cancelled():
-        return Outcome(error=f"{agent.agent_id} cancelled itself", failure=AgentFailed, details=invocation.details)
-    return call.result()
+        outcome = Outcome(error=f"{agent.agent_id} cancelled itself", failure=AgentFailed, details=invocation.details)
+        return invocation.redacted(outcome)
+    outcome = call.result()
+    invocation.task = (
+        None  # its context contains the invocation: without this, the garbage collector has to find the cycle
+    )
+    if invocation.redaction is not None:
+        outcome = invocation.redaction.outcome(outcome)
+    return _masked(outcome, secrets_in(agent.secret_env)) if agent.secret_env else outcome
 
 
 def _watch_idle(
     invocation: Invocation, done: "asyncio.Future[None]", idle_s: float, ends_at: float, watcher: CancellationWatcher
 ) -> None:
-    """Watch a call that ends once the agent has reported nothing for `idle_s` seconds, and at `ends_at`."""
+    """Watch a call that ends at `ends_at`, and once the agent, which has the task, has reported nothing for `idle_s` seconds."""
     loop = asyncio.get_running_loop()
-
-    def next_end() -> float:
-        return min(ends_at, loop.time() + idle_s)
-
-    invocation.on_activity = lambda: watcher.postpone(invocation.request_id, next_end())
-    watcher.watch(invocation.request_id, done, next_end())
+    invocation.on_activity = lambda: watcher.move(invocation.request_id, done, min(ends_at, loop.time() + idle_s))
+    watcher.watch(invocation.request_id, done, ends_at)
 
 
 def _late(invocation: Invocation, timeout_s: float, *, is_idle: bool) -> str:
@@ -189,29 +268,36 @@ async def _run_agent(invocation: Invocation, document: dict[str, Any], done: "as
     try:
         code = getattr(agent.execute, "__code__", None)  # inspect.iscoroutinefunction takes ten times as long
         if (code is not None and code.co_flags & CO_COROUTINE) or inspect.iscoroutinefunction(agent.execute):
-            invocation.delivered = True
+            invocation.delivered = True  # as `begin` does, without a call in the usual case
+            _ = invocation.on_activity and invocation.on_activity()
             answer: Any = await agent.execute(document)  # type: ignore[misc]  # an `async def`
         else:
             answer = await _in_thread(lambda: agent.execute(document), invocation)
-        return _checked(answer, agent, details)
+        return outcome_of_answer(answer, agent, details)
     except AgentNotStarted:
         invocation.delivered = False
         raise
     except AorchError as failure:
-        return _failed(failure, details)
+        return failed_outcome(failure, details)
     except CutOff as cut_off:
-        details.update(_details_in(cut_off.answer))
+        details.update(details_in(cut_off.answer))
         if (data := cut_off.answer.get("data")) is not None:
             invocation.partial = data, jsonio.encode(data)
+        _mask_partial(invocation)
         raise
     except (asyncio.CancelledError, GeneratorExit):
         raise
     except BaseException as raised:  # noqa: BLE001  an agent's own code may raise anything
         error = _transferable(raised)
         if not done.done():  # not after a timeout or a cancellation
-            agent_log.log_exception(agent.agent_id, document["capability"], document["task_id"], error)
-        return Outcome(error=described(error), failure=AgentFailed, details=details)
+            agent_log.log_exception(
+                agent.agent_id, document["capability"], document["task_id"], error, invocation.redaction
+            )
+        failed = Outcome(error=described(error), failure=AgentFailed, details=details)
+        del error  # its traceback contains this frame
+        return failed
     finally:
+        invocation.report_rest()
         if not done.done():
             done.set_result(None)
 
@@ -228,7 +314,8 @@ async def _in_thread(work: Callable[[], Any], invocation: Invocation) -> Any:
     if invocation.outer is None or not invocation.outer.runs_in_thread():
         await threads.acquire()
         ended.add_done_callback(lambda _: threads.release())
-    invocation.thread, invocation.delivered = ended, True
+    invocation.thread = ended
+    invocation.begin()
 
     def resolve(setter: Callable[[Any], None], value: Any) -> None:
         if not result.done():
@@ -278,42 +365,19 @@ async def _close_coroutine(call: asyncio.Task[Outcome]) -> None:
     await asyncio.wait((call,), timeout=CLOSE_S)
 
 
-_DETAILS = {"exit_code": int, "stderr": str, "stdout": str, "model": str, "stop_reason": str, "usage": dict}
-_USAGE = ("input", "output", "cached")
+def _mask_partial(invocation: Invocation) -> None:
+    """Mask the agent's secrets in what is known of an interrupted call."""
+    if invocation.agent.secret_env:
+        outcome = Outcome(*invocation.partial, details=invocation.details)
+        outcome = _masked(outcome, secrets_in(invocation.agent.secret_env))
+        invocation.partial, invocation.details = (outcome.result, outcome.result_text), outcome.details
 
 
-def _failed(failure: AorchError, details: dict[str, Any]) -> Outcome:
-    """The outcome of a failure that the agent raised, with what it reported before."""
-    answer = failure.answer if isinstance(failure, AgentFailed) else {}
-    details.update(_details_in(answer))
-    outcome = outcome_of(failure, details=details)
-    if (data := answer.get("data")) is not None:
-        outcome.result, outcome.result_text = data, jsonio.encode(data)
+def _masked(outcome: Outcome, secrets: Sequence[str]) -> Outcome:
+    """The outcome without the agent's secrets."""
+    outcome.error, outcome.hint = masked(outcome.error, secrets), masked(outcome.hint, secrets)
+    outcome.details = masked(outcome.details, secrets)
+    if outcome.result_text is not None and may_contain(outcome.result_text, secrets):
+        outcome.result = masked(outcome.result, secrets)
+        outcome.result_text = jsonio.encode(outcome.result)
     return outcome
-
-
-def _details_in(answer: Mapping[str, Any]) -> dict[str, Any]:
-    """The valid values of the keys that an agent may add to its answer for the metadata of the RESPONSE."""
-    details = {name: answer[name] for name, kind in _DETAILS.items() if type(answer.get(name)) is kind}
-    if (usage := details.get("usage")) is not None:
-        details["usage"] = {name: usage[name] if type(usage.get(name)) is int else None for name in _USAGE}
-    return details
-
-
-def _checked(answer: Any, agent: Agent, details: dict[str, Any]) -> Outcome:
-    """The outcome of the agent's answer; a malformed answer is a failure."""
-    if not (isinstance(answer, dict) and isinstance(answer.get("success"), bool)):
-        wrong = f"{agent.agent_id} answered with {type(answer).__name__}, not with {{'success': True or False, …}}"
-        return Outcome(error=wrong, failure=AgentFailed, details=details)
-    if not _DETAILS.keys().isdisjoint(answer):
-        details.update(_details_in(answer))
-    failure = None if answer["success"] else AgentFailed
-    reason = None if failure is None else text_of(answer.get("error") or "no reason given")
-    result = answer.get("data")
-    if failure and result is None:
-        return Outcome(error=reason, failure=failure, details=details)
-    try:
-        return Outcome(result, jsonio.encode(result), reason, failure, details=details)
-    except AorchError as error:
-        lost = f"{agent.agent_id}'s data cannot be stored: {error}"
-        return Outcome(error=f"{reason}; {lost}" if reason else lost, failure=AgentFailed, details=details)

@@ -101,7 +101,8 @@ class Lifecycle:
         while holds():
             changed.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(changed.wait(), LOOK_S)
+                async with asyncio.timeout(LOOK_S):
+                    await changed.wait()
 
     def _open(self, given_up: threading.Event) -> None:
         executor = self._make()

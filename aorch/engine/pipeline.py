@@ -20,7 +20,16 @@ from aorch.config import settings, templates
 from aorch.config.pipeline_config import PipelineConfig, Step, needs_of
 from aorch.engine.invocation import Invocation, current_invocation
 from aorch.engine.task import Answer, Task
-from aorch.errors import AgentCancelled, AgentFailed, AorchError, Conflict, ReferenceInvalid, UsageError
+from aorch.errors import (
+    AgentCancelled,
+    AgentFailed,
+    AorchError,
+    Conflict,
+    ContentErased,
+    ReferenceInvalid,
+    UsageError,
+)
+from aorch.ledger.contract_metadata import erasure_mark
 from aorch.ledger.record import COMPLETED
 from aorch.ledger.task_keys import RetryKey
 
@@ -119,6 +128,7 @@ class _Run:
         self.done = {step.name: asyncio.Event() for step in pipeline.declared.steps}
         self.failed: dict[str, AorchError] = {}
         self.skipped: list[str] = []
+        self.erased: dict[str, str] = {}
         self.earlier = self._earlier()
         if self.earlier or "resumes" in task.get("metadata", {}):
             invocation.details["reused"] = []
@@ -214,12 +224,18 @@ class _Run:
                 return await self._exchange(step, parameters, index, before, where)
             except Conflict:  # that step was resumed on its own a moment earlier
                 self.earlier = self._earlier()
+        if (contract_id := self.erased.get(step.capability)) is not None:
+            lost = f"{where}: it may have completed before, as {contract_id}, whose content was erased"
+            return _Result(failure=ContentErased(lost, "Run the pipeline again as a new task."))
         return await self._exchange(step, parameters, index, None, where)
 
     def _before(self, step: Step, parameters: dict[str, Any], index: int | None) -> _EarlierExchange | None:
         if not self.earlier:
             return None
-        before = self.earlier.get(_key(step.name, index, step.capability, jsonio.encode(parameters)))
+        payload = self.invocation.executor.stored_payload(
+            Task(step.capability, parameters, self.task["session_id"], agent_id=step.agent_id)
+        )
+        before = self.earlier.get(_key(step.name, index, step.capability, payload))
         return None if before and step.agent_id not in (None, before.to_agent) else before
 
     def _earlier(self) -> dict[bytes, _EarlierExchange]:
@@ -230,6 +246,10 @@ class _Run:
             self.task["task_id"], self.pipeline.agent_id
         ):
             about = jsonio.decode(metadata)
+            if erasure_mark(about) is not None:
+                if status == COMPLETED:
+                    self.erased[capability] = contract_id
+                continue
             key = _key(about.get("step"), about.get("index"), capability, payload)
             if status == COMPLETED or key not in found or not found[key].completed:
                 found[key] = _EarlierExchange(contract_id, to_agent, status == COMPLETED, bool(running))

@@ -7,6 +7,7 @@ from typing import Any
 
 from aorch import jsonio
 from aorch.clock import now
+from aorch.engine.task import Redaction
 from aorch.errors import AorchError, LedgerError
 from aorch.ledger.ledger import Ledger
 
@@ -27,11 +28,14 @@ class ProgressLog:
     ) -> None:
         self._ledger, self._loop, self._running, self._written = ledger, loop, running, written
         self._latest: dict[str, Any] = {}
+        self._redactions: dict[str, Redaction] = {}
         self._changed: set[str] = set()
         self._timer: asyncio.TimerHandle | None = None
 
-    def note(self, request_id: str, progress: Any) -> None:
+    def note(self, request_id: str, progress: Any, redaction: Redaction | None = None) -> None:
         """Remember the progress of that REQUEST, and write it within INTERVAL_S. Texts in pieces are joined."""
+        if redaction is not None:
+            self._redactions[request_id] = redaction
         self._latest[request_id] = _joined(self._latest.get(request_id), progress)
         self._changed.add(request_id)
         if self._timer is None:
@@ -49,9 +53,11 @@ class ProgressLog:
         ended = [request_id for request_id in self._latest if request_id not in self._running]
         for request_id in ended:
             del self._latest[request_id]
+            self._redactions.pop(request_id, None)
         for request_id in self._changed & self._latest.keys():
             with contextlib.suppress(AorchError):  # it has no JSON form
-                text = jsonio.encode(self._latest[request_id])
+                progress, redaction = self._latest[request_id], self._redactions.get(request_id)
+                text = jsonio.encode(progress if redaction is None else redaction.value(progress))
                 if len(text) <= MOST_CHARACTERS * 2:
                     rows.append((request_id, moment, text))
         forgotten = tuple(self._written.intersection(ended))

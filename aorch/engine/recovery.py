@@ -2,8 +2,8 @@
 
 import asyncio
 from contextlib import suppress
-from pathlib import Path
 
+from aorch.config.ledger_location import LedgerLocation
 from aorch.engine.supervision import Turned
 from aorch.errors import LedgerError
 from aorch.ledger import lost_requests
@@ -13,7 +13,7 @@ LOOK_AFTER_S = 0.5
 """How often the ledger is checked for REQUESTs of dead processes."""
 
 
-def recover(ledger: Path) -> Path:
+def recover(ledger: LedgerLocation) -> LedgerLocation:
     """Answer the REQUESTs that dead processes left open in `ledger` with `interrupted`, and return its path. A ledger that
     does not exist or cannot be written now is left unchanged: its content is still correct.
     """

@@ -1,12 +1,14 @@
 """The registered agents in a registry, which are those in the ledger."""
 
+import threading
+
 import msgspec
 
 from aorch import logs
-from aorch.agents.base import AgentState, AgentStatus
-from aorch.agents.http_endpoint import HttpAgent
+from aorch.agents.agent_document import AgentDocument, decode
+from aorch.agents.base import Agent, AgentState, AgentStatus
 from aorch.agents.registered import Lease, Registered
-from aorch.agents.registered_endpoint import RegisteredEndpoint, decode
+from aorch.agents.registered_endpoint import RegisteredEndpoint
 from aorch.agents.registry import Registry
 from aorch.clock import now
 from aorch.config.settings import Config
@@ -25,10 +27,16 @@ class RegisteredAgents:
         self._config, self._registry, self._rows = config, registry, rows
         self._known: dict[str, AgentRow] = {}
         self._ended: set[str] = set()
-        self._follows = False
+        self._reloading = threading.Lock()
+        self.follows = False
+        """Whether a service follows the ledger, so that the states of agents come from there."""
 
     def reload(self) -> None:
-        """Bring the registry up to date with the ledger. Raises LedgerError."""
+        """Bring the registry up to date with the ledger. Any thread may call this. Raises LedgerError."""
+        with self._reloading:
+            self._reload()
+
+    def _reload(self) -> None:
         rows, moment = self._rows.all(), now()
         present = {row.agent_id: row for row in rows}
         for each in list(self._registry):
@@ -48,12 +56,15 @@ class RegisteredAgents:
         if row.fingerprint is not None and (registered is None or registered.lease is not None):
             registered = self._leased(row, before, registered)
         is_configured = registered is not None and registered.lease is None and row.fingerprint is not None
-        if registered is None or is_configured or registered.agent.kind != HttpAgent.kind or registered.agent.discovers:
+        if registered is None or is_configured or not registered.agent.is_remote or registered.agent.discovers:
             return
+        registered.agent.adopt_changes(row.changes)
+        if (before.circuit_until if before is not None else None) != row.circuit_until:
+            registered.hear_circuit(row.circuit_until, row.circuit_since)
         status = registered.state and registered.state.status
         if registered.lease is not None and row.has_ended(moment):
             registered.adopt(AgentState(AgentStatus.OFFLINE, ended(row), row.lease_ends_at or ""), held=True)
-            if self._follows:
+            if self.follows:
                 LOGGER.warning("agent %s: %s", row.agent_id, ended(row))
         elif row.state is not None:
             state = AgentState(AgentStatus(row.state), row.reason, row.since or "")
@@ -81,22 +92,32 @@ class RegisteredAgents:
         except msgspec.DecodeError as error:
             LOGGER.error("agent %s: the ledger has an invalid description: %s", row.agent_id, error)
             return None
-        taken = self._taken([each.name for each in document.capabilities])
-        registered = self._registry.add_leased(RegisteredEndpoint(document.without(taken), self._config), lease)
+        registered = self._registry.add_leased(self._agent_of(document), lease)
         self._follow_state(registered)
         return registered
 
     def _follow_state(self, registered: Registered) -> None:
         """Called for each remote agent of the registry."""
 
+    def _agent_of(self, document: AgentDocument) -> Agent:
+        names = document.names()
+        taken, shared = self._taken(names), self._shared(names)
+        if document.endpoint:
+            return RegisteredEndpoint(document, self._config, taken, shared)
+        from aorch.agents.registered_mcp import RegisteredMcp  # noqa: PLC0415  only if there is one
+
+        return RegisteredMcp(document, self._config, taken, shared)
+
     def _taken(self, names: list[str]) -> set[str]:
         """The capabilities among `names` that only configured agents may have."""
-        return {
-            name
-            for name in names
-            if name not in self._config.registration.share
-            and any(each.lease is None for each in self._registry.with_capability(name))
-        }
+        return {name for name in names if name not in self._config.registration.share and self._is_configured(name)}
+
+    def _shared(self, names: list[str]) -> set[str]:
+        """The capabilities among `names` that configured agents have, and that registered agents may have too."""
+        return {name for name in names if name in self._config.registration.share and self._is_configured(name)}
+
+    def _is_configured(self, capability: str) -> bool:
+        return any(each.lease is None for each in self._registry.with_capability(capability))
 
 
 def ended(row: AgentRow) -> str:

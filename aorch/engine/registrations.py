@@ -2,14 +2,16 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import TYPE_CHECKING
 
+from aorch import jsonio
+from aorch.agents.agent_document import AgentDocument
 from aorch.agents.base import AgentStatus
-from aorch.agents.http_endpoint import HttpAgent
+from aorch.agents.mcp_lock import LockedServer
 from aorch.agents.registered import Registered
-from aorch.agents.registered_endpoint import AgentDocument
 from aorch.agents.registry import Registry
 from aorch.clock import now, rfc3339, seconds_until
 from aorch.config.settings import Config
@@ -20,6 +22,9 @@ from aorch.ledger.agent_rows import AgentChanges, AgentRow
 from aorch.ledger.ledger import Ledger
 from aorch.ledger.record import ORCHESTRATOR
 
+if TYPE_CHECKING:
+    from aorch.agents.registered_mcp import RegisteredMcp
+
 RESERVED = (ORCHESTRATOR, "register")
 """Not agents: the caller of tasks without an agent ID, and a route under /v1/agents."""
 MOST_AGENTS = 1000
@@ -27,6 +32,8 @@ MOST_AGENTS = 1000
 RELOAD_S = 0.5
 """How late a process notices a change by another one."""
 LONGEST_SLEEP_S = 60.0
+FINISH_S = 1.0
+"""How long the end of a command may be delayed by what it still writes about agents."""
 KEPT_S = 86_400.0
 """How long an agent stays in lists after its registration has ended."""
 
@@ -48,9 +55,9 @@ class Registrations(RegisteredAgents):
         """Add the agent, or replace it if it belongs to `owner`. Returns whether it is new.
 
         Its lease ends after `ttl_s` (seconds; None: never) unless `heartbeat` renews it. Raises ParametersInvalid, and Conflict
-        if the id or a capability is taken.
+        if the id or a capability is taken; AgentUnreachable if an MCP server cannot list its tools.
         """
-        self._check(document)
+        document = await self._checked(document)
 
         def put(rows: AgentChanges) -> bool:
             before, moment = rows.find(document.agent_id), now()
@@ -71,7 +78,7 @@ class Registrations(RegisteredAgents):
 
     async def replace(self, document: AgentDocument, ttl_s: float | None, owner: str, *, is_admin: bool) -> None:
         """Replace a registered agent; its owner stays. Raises NotFound, Forbidden, and the errors of `register`."""
-        self._check(document)
+        document = await self._checked(document)
 
         def put(rows: AgentChanges) -> None:
             before = self._owned(rows, document.agent_id, owner, is_admin=is_admin)
@@ -183,16 +190,26 @@ class Registrations(RegisteredAgents):
                 "Send the token that registered it, or one with the scope admin.",
             )
 
-    def _check(self, document: AgentDocument) -> None:
+    async def _checked(self, document: AgentDocument) -> AgentDocument:
+        """The document; that of an MCP server with the tools that it lists now."""
         document.check(self._config)
         if document.agent_id in RESERVED:
             raise Conflict(f"the agent ID {document.agent_id!r} is reserved", "Use another agent_id.")
         self._reject_configured(document.agent_id)
-        if taken := self._taken([each.name for each in document.capabilities]):
+        if document.mcp:
+            from aorch.agents.registered_mcp import RegisteredMcp  # noqa: PLC0415  only for MCP servers
+
+            document = await RegisteredMcp(document, self._config).with_tools()
+            document.check_tools()
+            document.check_size()
+        names = document.names()
+        if taken := self._taken(names):
             raise Conflict(
                 f"configured agents already have the capability {', '.join(sorted(taken))}",
                 "Use another name, or add it to registration.share in aorch.toml.",
             )
+        document.check_shared(self._shared(names))
+        return document
 
     def _reject_configured(self, agent_id: str) -> None:
         found = self._registry.find(agent_id)
@@ -201,39 +218,115 @@ class Registrations(RegisteredAgents):
 
     async def follow(self, turned: Turned) -> None:
         """Keep the registry up to date until cancelled. A loop for supervision.py."""
-        changed, self._follows = asyncio.Event(), True
+        changed, self.follows = asyncio.Event(), True
         for each in self._registry:
+            self._follow_circuit(each)
             if _is_remote(each):
                 self._follow_state(each)
         with self._ledger.changes.watcher(changed.set, RELOAD_S):
             while True:
                 changed.clear()
                 self.reload()
-                await self._registry.close_removed()
+                await self.close_removed()
                 turned()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(changed.wait(), self._sleep_s())
+                    async with asyncio.timeout(self.sleep_s()):  # wait_for of Python 3.11 can ignore a cancellation
+                        await changed.wait()
+
+    def has_removed(self) -> bool:
+        """Whether agents wait for `close_removed`."""
+        return self._registry.has_removed()
+
+    async def close_removed(self) -> None:
+        """Close the connections of agents that were replaced or removed and have finished their tasks."""
+        await self._registry.close_removed()
 
     def _follow_state(self, registered: Registered) -> None:
-        registered.is_watched = self._follows and not registered.agent.discovers
+        registered.is_watched = self.follows and not registered.agent.discovers
+        self._follow_circuit(registered)
         registered.on_state = partial(self._write_soon, registered) if registered.is_watched else None
+        if registered.lease is not None and registered.agent.kind == "mcp":
+            from aorch.agents.registered_mcp import RegisteredMcp  # noqa: PLC0415  it is imported already
+
+            if isinstance(registered.agent, RegisteredMcp):
+                registered.agent.on_tools = partial(self._note_tools, registered.agent)
 
     def _write_soon(self, registered: Registered) -> None:
         """Commit the state that a task has shown. If the ledger does not accept it, the watcher's next check writes it."""
+        self._start(self.write_state(registered))
 
-        async def write() -> None:
+    def _follow_circuit(self, registered: Registered) -> None:
+        if registered.breaker is not None:
+            registered.breaker.on_change = partial(self._write_circuit_soon, registered)
+            registered.breaker.claim = partial(self._claim_circuit, registered.agent.agent_id)
+
+    def _write_circuit_soon(self, registered: Registered) -> None:
+        """Commit that the circuit breaker has opened, lets a task through or has closed."""
+        agent_id, breaker = registered.agent.agent_id, registered.breaker
+        row = self._known.get(agent_id) or AgentRow(agent_id, None, None, "", now())
+        if breaker is not None:
+            self._known[agent_id] = row = row._replace(circuit_until=breaker.until, circuit_since=breaker.since)
+            self._announce(registered)
+            self._start(self._ledger.agents.write_circuit(row))
+
+    async def _claim_circuit(self, agent_id: str, known: str | None, until: str) -> tuple[str, str | None] | None:
+        """Commit that this process sends the task that decides about an open circuit. If another process has done so since it was
+        `known` until then, return its `until` and `since` instead.
+        """
+
+        def claim(rows: AgentChanges) -> tuple[str, str | None] | None:
+            moment = now()
+            row = rows.find(agent_id) or AgentRow(agent_id, None, None, "", moment)
+            if row.circuit_until is not None and row.circuit_until != known and row.circuit_until > moment:
+                return row.circuit_until, row.circuit_since
+            rows.put_circuit(row._replace(circuit_until=until, circuit_since=row.circuit_since or moment))
+            return None
+
+        try:
+            return await self._ledger.agents.change(claim)
+        except LedgerError:  # a task that decides twice is better than an agent that is never called again
+            return None
+
+    def _note_tools(self, agent: "RegisteredMcp", tools: LockedServer) -> None:
+        """Commit that the tools of an MCP server have changed."""
+        self._start(self._write_tools(agent, tools))
+
+    def _start(self, write: Coroutine[None, None, None]) -> None:
+        async def writes() -> None:
             with contextlib.suppress(LedgerError):
-                await self.write_state(registered)
+                await write
 
-        writing = asyncio.get_running_loop().create_task(write())
+        writing = asyncio.get_running_loop().create_task(writes())
         self._writing.add(writing)
         writing.add_done_callback(self._writing.discard)
+
+    async def finish_writing(self) -> None:
+        """Wait until the ledger has the states and tools that tasks of this event loop have shown, at most FINISH_S."""
+        loop = asyncio.get_running_loop()
+        if writing := [each for each in self._writing if each.get_loop() is loop]:
+            await asyncio.wait(writing, timeout=FINISH_S)
+
+    async def _write_tools(self, agent: "RegisteredMcp", tools: LockedServer) -> None:
+        row = self._known.get(agent.agent_id)
+        if row is None or row.fingerprint is None:
+            return
+        if (document := agent.accepted(tools)) is None:
+            changes = jsonio.encode(tools.changes()) if tools.changes() else None
+            return await self._ledger.agents.write_changes(agent.agent_id, row.fingerprint, changes)
+        text, fingerprint = document.encode()
+
+        def put(rows: AgentChanges) -> None:
+            found = rows.find(agent.agent_id)
+            if found is not None and found.fingerprint == row.fingerprint:
+                rows.put(found._replace(document=text, fingerprint=fingerprint, changes=None))
+
+        await self._change(put)
 
     def _announce(self, registered: Registered) -> None:
         if self.on_change is not None:
             self.on_change(registered)
 
-    def _sleep_s(self) -> float:
+    def sleep_s(self) -> float:
         """The seconds until the next lease ends."""
         ends_at = [row.lease_ends_at for row in self._known.values() if row.lease_ends_at is not None]
         left_s = [seconds_until(each) for each in ends_at]
@@ -260,7 +353,7 @@ def _with_state(row: AgentRow | None, registered: Registered) -> AgentRow | None
 
 
 def _is_remote(registered: Registered) -> bool:
-    return isinstance(registered.agent, HttpAgent) and registered.agent.health
+    return registered.agent.is_remote and registered.agent.health
 
 
 def _needs_renewal(row: AgentRow) -> bool:

@@ -1,7 +1,9 @@
-"""Saves RESPONSEs: commits each, and retries while the ledger does not accept it (busy, full, failing)."""
+"""Saves RESPONSEs: commits each, and retries while the ledger does not accept it (busy, full, failing).
+
+Only a ledger that a newer aorch has upgraded meanwhile ends the attempts: this process cannot write to it any more.
+"""
 
 import asyncio
-import contextlib
 import itertools
 import math
 import time
@@ -10,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from aorch.backoff import Backoff
-from aorch.errors import Conflict, LedgerBusy, LedgerError
+from aorch.errors import Conflict, LedgerBusy, LedgerError, LedgerTooNew
 from aorch.ledger.ledger import Ledger
 from aorch.ledger.record import Record
 
@@ -24,11 +26,12 @@ LOOK_S = 0.1
 """How often aorch checks which callers have waited long enough."""
 
 Write = Callable[[], Awaitable[None]]
+_INTERRUPTED = "The task is recorded as interrupted once this process has ended."
 
 
 class Unsaved(LedgerError):
-    """The ledger has not accepted a RESPONSE in the caller's time. `saving` is the task that continues to retry, and
-    `answer` is the answer to the caller.
+    """The ledger has not accepted a RESPONSE in the caller's time. `saving` is the task that continues to retry, unless the
+    ledger is too new (`is_final`), and `answer` is the answer to the caller.
 
     `code` and `http_status` are those of the cause, but with 503 instead of 500.
     """
@@ -36,11 +39,17 @@ class Unsaved(LedgerError):
     answer: "Answer"
 
     def __init__(self, request_id: str, reason: LedgerError, saving: "asyncio.Task[None]") -> None:
-        super().__init__(
-            f"the result of {request_id} is not in the ledger yet: {reason}",
-            f"{reason.hint} aorch keeps trying to write it; wait for it with `aorch contracts wait {request_id}`.".strip(),
-            http_hint=f"The server keeps trying to write it; get it later from GET /v1/tasks/{request_id}.",
-        )
+        self.is_final = isinstance(reason, LedgerTooNew)
+        if self.is_final:
+            super().__init__(
+                f"the result of {request_id} is not in the ledger: {reason}", f"{reason.hint} {_INTERRUPTED}"
+            )
+        else:
+            super().__init__(
+                f"the result of {request_id} is not in the ledger yet: {reason}",
+                f"{reason.hint} aorch keeps trying to write it; wait for it with `aorch contracts wait {request_id}`.".strip(),
+                http_hint=f"The server keeps trying to write it; get it later from GET /v1/tasks/{request_id}.",
+            )
         self.reason = reason
         self.saving = saving
         self.code = reason.code  # type: ignore[misc]  # an instance's own
@@ -59,6 +68,7 @@ class ResponseSaver:
         """Called with the reason as soon as the ledger has refused a RESPONSE, which is retried."""
         self.unsaved: dict[asyncio.Task[None], tuple[Record, Write]] = {}
         """The RESPONSEs that are being retried, by the task that retries each."""
+        self._too_new: list[LedgerTooNew] = []
 
     async def save(
         self, response: Record, *, webhook: bool = False, last: bool = False, patience_s: float = PATIENCE_S
@@ -89,13 +99,17 @@ class ResponseSaver:
         if (left_s := ends_at - time.monotonic()) > 0:
             await asyncio.wait((saving,), timeout=None if left_s == math.inf else left_s)
         if saving.done():
-            return saving.result()
+            if not isinstance(too_new := saving.exception(), LedgerTooNew):
+                return saving.result()
+            reason = too_new
         raise Unsaved(response.request_id or "", reason, saving)
 
     async def saved(self) -> None:
-        """Wait until the ledger has accepted every RESPONSE that is being retried."""
+        """Wait until the ledger has accepted every RESPONSE that is being retried. Raises LedgerTooNew if it will not."""
         while self.unsaved:
             await asyncio.wait(self.unsaved)
+        if self._too_new:
+            raise self._too_new[0]
 
     async def close(self, close_ledger: Callable[[], Awaitable[None]]) -> int:
         """Write the unsaved RESPONSEs one last time, `close_ledger`, and return how many RESPONSEs are lost."""
@@ -108,7 +122,7 @@ class ResponseSaver:
         await asyncio.sleep(0)  # the writer has all of them now, and closing waits for it
         await close_ledger()
         ended = await asyncio.gather(*writes, return_exceptions=True)
-        return sum(isinstance(error, LedgerError) for error in ended)
+        return sum(isinstance(error, LedgerError) for error in ended) + len(self._too_new)
 
     def _look(self) -> None:
         """Wake the callers that have waited long enough. Their RESPONSEs are still written if the ledger accepts them."""
@@ -132,14 +146,18 @@ class ResponseSaver:
 
     def _ended(self, saving: "asyncio.Task[None]") -> None:
         del self.unsaved[saving]
-        if not saving.cancelled():
-            saving.exception()  # retrieve the exception: a Conflict does not matter if no caller waits
+        if not saving.cancelled() and isinstance(error := saving.exception(), LedgerTooNew):
+            self._too_new.append(error)  # a Conflict does not matter if no caller waits
 
     async def _until_saved(self, response: Record, write: Write) -> None:
         for failures in itertools.count(1):
             await asyncio.sleep(BACKOFF.pause_s(failures))
-            with contextlib.suppress(LedgerError):
+            try:
                 return await self._once(response, write)
+            except LedgerTooNew:
+                raise
+            except LedgerError:
+                continue
 
     async def _once(self, response: Record, write: Write) -> None:
         """Write the RESPONSE, unless an earlier attempt that seemed to fail or was cancelled has written it."""

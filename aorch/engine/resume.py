@@ -1,15 +1,16 @@
 """Resuming: a task runs again, as a new REQUEST whose `metadata.resumes` names the previous one."""
 
 import logging
-from pathlib import Path
 
 from aorch import jsonio
 from aorch.agents.registry import Registry
+from aorch.config.ledger_location import LedgerLocation
+from aorch.engine.recorded_task import recorded_task
 from aorch.engine.task import Task
 from aorch.errors import Conflict, NotFound
 from aorch.ledger import task_queue
 from aorch.ledger.batch_register import BatchReader
-from aorch.ledger.contract_metadata import RequestMetadata, read_metadata, requested_agent
+from aorch.ledger.contract_metadata import read_metadata, requested_agent
 from aorch.ledger.reader import Reader
 from aorch.ledger.record import COMPLETED, REQUEST, Record
 from aorch.ledger.task_keys import RetryKey
@@ -18,13 +19,13 @@ _OF_PIPELINE = ("step", "index")
 """The annotations that a resumed step loses, because it is no longer part of that run of the pipeline."""
 
 
-def task_again(ledger: Path, part: str, registry: Registry) -> Task:
+def task_again(ledger: LedgerLocation, part: str, registry: Registry) -> Task:
     """The task of the REQUEST with that id (or of the REQUEST that the RESPONSE with that id answers), for running it
     again.
 
     `part` may be the start or the end of the id. A pipeline runs as the same pipeline again. Any other task runs on any
     agent with the capability, or on the requested one. Logs a warning (`aorch.agents`) if the agent may do the same work
-    twice. Raises NotFound; UsageError if several ids match; Conflict if the
+    twice. Raises NotFound; UsageError if several ids match; ContentErased; Conflict if the
     REQUEST completed, still runs, or was resumed already.
     """
     with Reader(ledger) as reader:
@@ -35,38 +36,36 @@ def task_again(ledger: Path, part: str, registry: Registry) -> Task:
         _reject_resumed(request, *recorded.last_try(request.session_id, request.contract_id))
     metadata = read_metadata(jsonio.decode(request.metadata))
     annotations = {name: value for name, value in metadata.annotations.items() if name not in _OF_PIPELINE}
-    if response is not None and jsonio.decode(response.metadata).get("retry_safe") is False:
-        _warn_of_repetition(request, registry)
-    task = _recorded_task(request, metadata, registry)
+    if may_repeat(response, is_pipeline=_is_pipeline(request.to_agent or request.capability, registry)):
+        logging.getLogger("aorch.agents").warning("%s", repetition(request))
+    task = recorded_task(request, _same_agent(request, registry), metadata)
     task.annotations = {**annotations, "resumes": request.contract_id}
     task.idempotency = RetryKey(request.contract_id)
     return task
 
 
-def same_task(ledger: Path, part: str, registry: Registry) -> Task:
+def may_repeat(response: Record | None, *, is_pipeline: bool) -> bool:
+    """Whether an agent may do the same work twice if the task of that RESPONSE runs again."""
+    return response is not None and jsonio.decode(response.metadata).get("retry_safe") is False and not is_pipeline
+
+
+def repetition(request: Record) -> str:
+    """The warning of `may_repeat`."""
+    return f"task {request.contract_id} had already started, so its agent may now do the same work twice"
+
+
+def same_task(ledger: LedgerLocation, part: str, registry: Registry) -> Task:
     """The task of an exchange with any result, as a new one; `part` is as for `task_again`. Its metadata names the
-    earlier REQUEST (`rerun_of`). Raises NotFound, and UsageError if several ids match.
+    earlier REQUEST (`rerun_of`). Raises NotFound, ContentErased, and UsageError if several ids match.
     """
     with Reader(ledger) as reader:
         request = _request(reader, part)
-    task = _recorded_task(request, read_metadata(jsonio.decode(request.metadata)), registry)
+    task = recorded_task(request, _same_agent(request, registry))
     task.annotations = {"rerun_of": request.contract_id}
     return task
 
 
-def _recorded_task(request: Record, metadata: RequestMetadata, registry: Registry) -> Task:
-    return Task(
-        capability=request.capability,
-        parameters=jsonio.decode(request.payload),
-        session_id=request.session_id,
-        context=metadata.context,
-        agent_id=_same_agent(request, registry),
-        metadata=metadata.custom,
-        require=metadata.require,
-    )
-
-
-def resumable(ledger: Path, part: str) -> str:
+def resumable(ledger: LedgerLocation, part: str) -> str:
     """The id of the last attempt at the task of that REQUEST, which is the one that can be resumed."""
     with Reader(ledger) as reader:
         request = _request(reader, part)
@@ -87,6 +86,7 @@ def _reject_running(request: Record, *, imported: bool) -> None:
         raise Conflict(
             f"{request.contract_id} completed: there is nothing to resume",
             f"See `aorch contracts show {request.contract_id}`.",
+            http_hint=f"See GET /v1/tasks/{request.contract_id}.",
         )
     if request.status in task_queue.OPEN and imported:
         raise task_queue.imported_conflict(request.contract_id)
@@ -99,19 +99,12 @@ def _reject_running(request: Record, *, imported: bool) -> None:
 def _reject_resumed(request: Record, last: str, status: str) -> None:
     if last == request.contract_id:
         return
-    hint = f"Resume that one with `aorch contracts resume {last}`."
+    hint, http_hint = f"Resume that one with `aorch contracts resume {last}`.", f"POST /v1/tasks/{last}/resume."
     if status == COMPLETED:
-        hint = f"See `aorch contracts show {last}`."
+        hint, http_hint = f"See `aorch contracts show {last}`.", f"See GET /v1/tasks/{last}."
     elif status in task_queue.OPEN:
-        hint = f"Wait for it with `aorch contracts wait {last}`."
-    raise Conflict(f"{request.contract_id} was resumed by {last}, which is {status}", hint)
-
-
-def _warn_of_repetition(request: Record, registry: Registry) -> None:
-    if not _is_pipeline(request.to_agent or request.capability, registry):
-        logging.getLogger("aorch.agents").warning(
-            "task %s had already started, so its agent may now do the same work twice", request.contract_id
-        )
+        hint, http_hint = f"Wait for it with `aorch contracts wait {last}`.", f"See GET /v1/tasks/{last}."
+    raise Conflict(f"{request.contract_id} was resumed by {last}, which is {status}", hint, http_hint=http_hint)
 
 
 def _same_agent(request: Record, registry: Registry) -> str | None:

@@ -4,12 +4,16 @@ import random
 from collections.abc import Callable, Container
 from typing import Any
 
-from aorch.agents.base import AgentTask
+from aorch import jsonio
+from aorch.agents.base import Agent, AgentStatus, AgentTask
 from aorch.agents.registered import Registered
 from aorch.agents.registry import Policy, Registry
+from aorch.agents.secret_mask import masked
+from aorch.agents.secret_parameters import without_secrets
 from aorch.engine.task import Task
-from aorch.errors import NoAgent, NoAgentAvailable
+from aorch.errors import NoAgent, NoAgentAvailable, NoAgentReachable
 from aorch.ledger.contract_metadata import REQUESTED
+from aorch.ledger.required_labels import in_words
 from aorch.suggestions import did_you_mean
 
 Choice = tuple[Registered, dict[str, Any]]
@@ -120,7 +124,7 @@ _COSTS: dict[Policy, Callable[[Registered, str, float], float]] = {
 async def check_and_choose(registry: Registry, task: Task) -> Choice:
     """Like `choose`, but first checks the candidates whose state is due.
 
-    Raises NoAgentAvailable, with the problem of each.
+    Raises NoAgentAvailable with the problem of each; NoAgentReachable if all of them are offline, with the time since when.
     """
     await discover(registry, task)
     candidates = _candidates(registry, task)
@@ -128,15 +132,32 @@ async def check_and_choose(registry: Registry, task: Task) -> Choice:
     if (chosen := choose(registry, task)) is not None:
         return chosen
     problems = "; ".join(_with_problem(each) for each in candidates)
-    raise NoAgentAvailable(
-        f"No agent available for capability: {task.capability} ({problems})", "Fix the problem, or try again later."
-    )
+    message = f"No agent available for capability: {task.capability} ({problems})"
+    if candidates and all(each.is_offline() for each in candidates):
+        raise NoAgentReachable(message, "Start the agent, or try again later.")
+    raise NoAgentAvailable(message, _next_step(candidates))
+
+
+def _next_step(candidates: list[Registered]) -> str:
+    """What makes one of these agents able to take a task."""
+    from shlex import quote  # noqa: PLC0415  only after a failure
+
+    statuses = {each.agent.agent_id: each.state.status if each.state is not None else None for each in candidates}
+    if AgentStatus.ERROR in statuses.values() or None in statuses.values():
+        broken = [name for name, status in statuses.items() if status in (AgentStatus.ERROR, None)]
+        only = f" {quote(broken[0])}" if len(broken) == 1 else ""
+        return f"Correct that, then run `aorch agents check{only}`."
+    if set(statuses.values()) == {AgentStatus.DRAINING}:
+        return "Wait until the agent has restarted: an agent that is draining takes no new tasks."
+    return "Start the agent, or try again later."
 
 
 def _with_problem(registered: Registered) -> str:
     """The agent and its problem, for example `wc: its program 'wc' is not on PATH`."""
     agent_id, problem = registered.agent.agent_id, registered.problem() or "not checked yet"
-    return problem if problem.startswith(f"{agent_id} (") else f"{agent_id}: {problem}"
+    state = registered.state
+    since = f", offline since {state.since}" if state is not None and state.status == AgentStatus.OFFLINE else ""
+    return f"{problem}{since}" if problem.startswith(f"{agent_id} (") else f"{agent_id}: {problem}{since}"
 
 
 def choose_other(registry: Registry, task: Task, tried: Container[str]) -> Registered | None:
@@ -150,26 +171,36 @@ async def plan(registry: Registry, task: Task) -> dict[str, Any]:
     """How `task` would be executed: `agent_id`, `kind`, `routing` (as in the REQUEST), `why` (a sentence) and `preview` (see
     Agent). Executes nothing. Raises NoAgent and ParametersInvalid.
     """
-    try:
-        registered, routing = choose(registry, task) or await check_and_choose(registry, task)
-        registered.check(task.capability, task.parameters)
-        agent = registered.agent
-        document: AgentTask = {
-            "task_id": "",
-            "session_id": task.session_id,
-            "capability": task.capability,
-            "parameters": task.parameters,
-            "context": task.context,
-        }
-        return {
-            "agent_id": agent.agent_id,
-            "kind": agent.kind,
-            "routing": routing,
-            "why": _sentence(routing),
-            "preview": agent.preview(document),
-        }
-    finally:
-        await registry.close()
+    registered, routing = choose(registry, task) or await check_and_choose(registry, task)
+    registered.check(task.capability, task.parameters)
+    agent = registered.agent
+    document: AgentTask = {
+        "task_id": "",
+        "session_id": task.session_id,
+        "capability": task.capability,
+        "parameters": task.parameters,
+        "context": task.context,
+    }
+    return {
+        "agent_id": agent.agent_id,
+        "kind": agent.kind,
+        "routing": routing,
+        "why": _sentence(routing),
+        "preview": _preview(registry, registered.agent, document),
+    }
+
+
+def _preview(registry: Registry, agent: Agent, document: AgentTask) -> Any:
+    """What the agent would run or send, without the values of secret parameters."""
+    preview = agent.preview(document)
+    if not registry.secret:
+        return preview
+    from aorch.engine.secret_inputs import secret_schemas  # noqa: PLC0415  most agents mark no parameter
+
+    marked = secret_schemas(registry, document["capability"])
+    found = [each for of in marked for each in without_secrets(document["parameters"], of, lambda value: value)[1]]
+    texts = {value if isinstance(value, str) else jsonio.encode(value) for _, value in found}
+    return masked(preview, sorted(filter(None, texts), key=len, reverse=True))
 
 
 def _sentence(routing: dict[str, Any]) -> str:
@@ -232,9 +263,8 @@ def _reason(best: Registered, candidates: list[Registered], task: Task, policy: 
 def _no_agent(registry: Registry, task: Task) -> NoAgent:
     """Why there is no candidate for `task`."""
     if task.require and registry.with_capability(task.capability):
-        wanted = ", ".join(f"{name}={value}" for name, value in task.require.items())
         return NoAgent(
-            f"no agent with the capability {task.capability!r} has the labels {wanted}",
+            f"no agent with the capability {task.capability!r} has the labels {in_words(task.require)}",
             "See the labels of agents with `aorch agents list --json`.",
         )
     if task.agent_id is None:

@@ -8,11 +8,13 @@ from aorch.engine.delegation import calling_agent
 from aorch.engine.exchange import refused_exchange, request_of
 from aorch.engine.executor import TaskExecutor
 from aorch.engine.invocation import current_invocation
+from aorch.engine.offered import is_idempotent, redact_for
 from aorch.engine.routing import agent_for, discover
 from aorch.engine.task import Answer, QueueOptions, Task
-from aorch.errors import AorchError, QueueFull
-from aorch.ledger.ledger import Entry
+from aorch.errors import AorchError, NoAgent, QueueFull
+from aorch.ledger.queue_entry import Entry
 from aorch.ledger.record import Record
+from aorch.ledger.required_labels import required_text
 
 COUNT_INTERVAL_S = 1.0
 """Maximum age of the cached length of the queue."""
@@ -41,13 +43,14 @@ class TaskSubmitter:
         Raises TaskRejected, QueueFull, Conflict for a used idempotency key, and LedgerError. Tasks of other processes are
         counted once a second, so several processes together can exceed the limit by the tasks that they accept in a second.
         """
-        started, executor = time.perf_counter(), self._executor
+        executor = self._executor
+        executor.enter_loop()
         await discover(executor.registry, task)
         request, refusal = self._request(task, options)
         if refusal is not None:
-            raise TaskRejected(await executor.refuse(request, refusal, started))
+            raise TaskRejected(await executor.refuse(request, refusal))
         with self._places(1):
-            await executor.ledger.enqueue(_entry(request, options), task.idempotency)
+            await executor.ledger.enqueue(_entry(request, task, options), task.idempotency)
         return request
 
     async def submit_all(self, tasks: Sequence[tuple[Task, QueueOptions]]) -> list[Record]:
@@ -56,15 +59,15 @@ class TaskSubmitter:
         A task that no agent can execute is answered in the same transaction. Idempotency keys are ignored. If this raises
         QueueFull or LedgerError, no task was accepted.
         """
-        started = time.perf_counter()
+        self._executor.enter_loop()
         requests, entries, refused = [], [], []
         for task, options in tasks:
             await discover(self._executor.registry, task)
             request, refusal = self._request(task, options)
             if refusal is None:
-                entries.append(_entry(request, options))
+                entries.append(_entry(request, task, options))
             else:
-                refused.append(refused_exchange(request, refusal, started)[:2])
+                refused.append(refused_exchange(request, refusal)[:2])
             requests.append(request)
         with self._places(len(entries)):
             await self._executor.ledger.enqueue_all(entries, refused)
@@ -77,16 +80,32 @@ class TaskSubmitter:
         try:
             if parent_id is not None:
                 from_agent = calling_agent(executor.ledger, task, parent_id, executor.max_depth, outer)
-            registered = agent_for(executor.registry, task)
+            redact_for(executor, task, executor.ledger.work.offers.of(task.capability), outer)
+            executor.redact(task, outer)
+            idempotent = self._is_idempotent(task)
+            if task.redaction is not None:
+                task.redaction.reject_in_queue(task)
         except AorchError as refusal:
+            executor.redact(task, outer, refusal)
             owner_id = executor.ledger.owner_id
             return request_of(task, task.agent_id, from_agent, parent_id, None, owner_id), refusal
-        if task.require:  # the queue knows agents and capabilities, not labels
-            task.agent_id = registered.agent.agent_id
-        idempotent = registered.capabilities[task.capability].idempotent
-        queue = options.as_dict(idempotent=idempotent, timeout_s=task.timeout_s)
+        queue = options.as_dict(idempotent=idempotent, timeout_s=task.timeout_s, require=task.require or None)
         task.queue = {**queue, "agent_id": task.agent_id}  # `to_agent` is set when an agent claims it
         return request_of(task, task.agent_id, from_agent, parent_id, None, None), None
+
+    def _is_idempotent(self, task: Task) -> bool:
+        """Whether the capability is idempotent, of an agent here or of one that a worker over HTTP offers.
+
+        Raises NoAgent if there is none, and ParametersInvalid.
+        """
+        try:
+            registered = agent_for(self._executor.registry, task)
+        except NoAgent:
+            found = is_idempotent(self._executor.ledger.work.offers.of(task.capability, max_age_s=0), task)
+            if found is None:
+                raise
+            return found
+        return registered.capabilities[task.capability].idempotent
 
     @contextmanager
     def _places(self, count: int) -> Iterator[None]:
@@ -116,5 +135,7 @@ class TaskSubmitter:
             raise
 
 
-def _entry(request: Record, options: QueueOptions) -> Entry:
-    return Entry(request, options.priority, options.not_before, options.expires_at, options.webhook)
+def _entry(request: Record, task: Task, options: QueueOptions) -> Entry:
+    return Entry(
+        request, options.priority, options.not_before, options.expires_at, options.webhook, required_text(task.require)
+    )

@@ -15,6 +15,8 @@ from aorch.clock import now
 from aorch.errors import AorchError
 
 BACKOFF = Backoff(0.25, 5.0)
+CANCEL_AGAIN_S = 5.0
+"""How long a loop may take to end after its cancellation."""
 
 Turned = Callable[[], None]
 """A loop calls this after each successful iteration. After a failure, the loop counts as down until then."""
@@ -33,8 +35,8 @@ class Down:
 class Supervisor:
     """Keeps background loops running in one event loop. `report` gets a message when one fails and when it runs again."""
 
-    def __init__(self, report: Callable[[str], None]) -> None:
-        self._report = report
+    def __init__(self, report: Callable[[str], None], cancel_again_s: float = CANCEL_AGAIN_S) -> None:
+        self._report, self._cancel_again_s = report, cancel_again_s
         self._down: dict[str, Down] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -50,11 +52,11 @@ class Supervisor:
         return list(self._down.values())
 
     async def stop(self) -> None:
-        """Cancel all loops and wait until they have ended."""
+        """Cancel all loops and wait until they have ended. A loop that ignores its cancellation is cancelled again."""
         while self._tasks:
             for task in self._tasks:
                 task.cancel()
-            await asyncio.wait(self._tasks)
+            await asyncio.wait(self._tasks, timeout=self._cancel_again_s)
 
     async def _keep_running(self, name: str, loop: Loop) -> None:
         failures, reported = 0, ""

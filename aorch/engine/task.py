@@ -1,7 +1,8 @@
 """The data of a task: the caller's Task, the agent's Outcome, and the Answer to the caller."""
 
 import math
-from typing import Any, NotRequired, Required, TypedDict
+from collections.abc import Mapping
+from typing import Any, NotRequired, Protocol, Required, TypedDict
 
 from msgspec import Struct
 
@@ -10,7 +11,7 @@ from aorch.agents.failure import text_of
 from aorch.errors import AgentBusy, AgentFailed, AorchError, UsageError, by_code
 from aorch.ids import new_id
 from aorch.ledger import priorities
-from aorch.ledger.record import ORCHESTRATOR, number_in, text_in
+from aorch.ledger.record import ORCHESTRATOR, Record, number_in, text_in
 from aorch.ledger.task_keys import TaskKey
 
 _ERRORS = by_code()
@@ -57,13 +58,43 @@ class MappedAnswerDict(AnswerDict):
     index: int
 
 
+class Redaction(Protocol):
+    """Replaces the secrets of a task (implemented in redaction.py). `secrets` are the texts in which they may appear."""
+
+    secrets: Mapping[str, None]
+
+    def value(self, value: Any) -> Any:
+        """`value` (JSON) without secrets."""
+
+    def progress(self, progress: Any) -> Any:
+        """What an agent reports, without secrets."""
+
+    def rest_of_text(self) -> str:
+        """What `progress` held back of a text in pieces, which has ended."""
+
+    def error(self, error: AorchError) -> AorchError:
+        """`error` itself, without secrets in its message and its hints."""
+
+    def outcome(self, outcome: "Outcome") -> "Outcome":
+        """`outcome` itself, without secrets."""
+
+    def request(self, request: Record) -> Record:
+        """`request` without secrets."""
+
+    def key(self, key: TaskKey | None) -> TaskKey | None:
+        """`key` without a hash from which secrets can be guessed."""
+
+    def reject_in_queue(self, task: "Task") -> None:
+        """Raise ParametersInvalid if `task` contains secrets."""
+
+
 class Task(Struct):
     """A task of a caller. `agent_id` requests one agent; `timeout_s` (seconds) overrides the agent's own timeout;
     `from_agent` is the caller (default: the agent whose code calls, or `orchestrator`); `parent_id` is the parent REQUEST.
     `metadata` is the caller's own; `annotations` are aorch's own entries in the REQUEST's metadata (step, resumes, …), and
     `queue` are the queue options. `idempotency` is committed with the REQUEST; a second REQUEST with the same key is
     rejected. If no agent is called, the key stays unused, unless `refusal_uses_key` is set. `require` are labels that the
-    agent must have (`version` is one of them).
+    agent must have (`version` is one of them). The executor sets `redaction` if anything about the task must be redacted.
     """
 
     capability: str
@@ -80,6 +111,7 @@ class Task(Struct):
     refusal_uses_key: bool = False
     annotations: dict[str, Any] = {}
     require: dict[str, str] = {}
+    redaction: "Redaction | None" = None
 
     def __post_init__(self) -> None:
         """Raises UsageError for a field of the wrong shape."""
@@ -162,6 +194,7 @@ class Answer(Struct):
     `reused` are the contracts whose results a resumed pipeline reused (None: not a resumed pipeline). `exit_code` and
     `stderr` (the end of it) are set if a program answered, also after success; after signal N the code is 128 + N. `stdout`
     is output that is almost JSON and therefore not data. `retry_after_s`: when a busy agent can be called again, if known.
+    `capability` is the task's. `replayed`: the answer of a server to an earlier request with the same idempotency key.
     """
 
     success: bool
@@ -179,6 +212,8 @@ class Answer(Struct):
     stderr: str | None = None
     stdout: str | None = None
     retry_after_s: float | None = None
+    capability: str = ""
+    replayed: bool = False
 
     def as_error(self) -> AorchError:
         """A failure as an exception."""
@@ -208,13 +243,15 @@ def answer_from_contracts(request: dict[str, Any], response: dict[str, Any]) -> 
     """The answer that these two contracts (JSON forms) record. It has no hint, because hints are not recorded."""
     about = response["metadata"]
     succeeded = response["status"] == "completed"
-    agent_id = request["to_agent"] or response["from_agent"]
+    agent_id = response["from_agent"]  # a further attempt may be made by another agent than the first
+    if agent_id == ORCHESTRATOR:
+        agent_id = request["to_agent"]
     return Answer(
         success=succeeded,
         data=response["result"],
         error=response["error"],
         contract_id=request["contract_id"],
-        agent_id=None if agent_id == ORCHESTRATOR else agent_id,
+        agent_id=agent_id,
         session_id=request["session_id"],
         timestamp=response["created_at"],
         duration_ms=number_in(about, "duration_ms") or 0.0,
@@ -222,6 +259,8 @@ def answer_from_contracts(request: dict[str, Any], response: dict[str, Any]) -> 
         exit_code=code if type(code := about.get("exit_code")) is int else None,
         stderr=text_in(about, "stderr"),
         stdout=text_in(about, "stdout"),
+        reused=found if isinstance(found := about.get("reused"), list) else None,
+        capability=request.get("capability", ""),
     )
 
 

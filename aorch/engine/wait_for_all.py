@@ -1,8 +1,8 @@
 """Waits for the answers of several REQUESTs that other processes run."""
 
 import asyncio
-from pathlib import Path
 
+from aorch.config.ledger_location import LedgerLocation
 from aorch.engine.recovery import recover
 from aorch.engine.task import Answer
 from aorch.engine.waiter import ResponseWaiter
@@ -13,7 +13,15 @@ RECOVER_S = 0.5
 """How often tasks of dead processes are searched for."""
 
 
-async def wait_for_all(path: Path, contract_ids: list[str], timeout_s: float | None) -> list[Answer]:
+def waited_too_long(contract_ids: list[str], timeout_s: float) -> WaitedTooLong:
+    """The error for REQUESTs without an answer after `timeout_s`."""
+    return WaitedTooLong(
+        f"no answer within {timeout_s:g} s: {', '.join(contract_ids)}",
+        "Check that an `aorch worker` runs, and that an agent in its aorch.toml has the capability.",
+    )
+
+
+async def wait_for_all(path: LedgerLocation, contract_ids: list[str], timeout_s: float | None) -> list[Answer]:
     """The answers to those REQUESTs, in that order. Raises NotFound, Conflict, and WaitedTooLong after `timeout_s` seconds.
 
     Opens the ledger to answer the tasks of dead processes, so that a task whose process died does not wait forever.
@@ -30,10 +38,7 @@ async def wait_for_all(path: Path, contract_ids: list[str], timeout_s: float | N
                 _ = [task.result() for task in asked if task not in left]
     except TimeoutError:
         missing = [one for one, task in zip(contract_ids, asked, strict=True) if not task.done()]
-        raise WaitedTooLong(
-            f"no answer within {timeout_s:g} s: {', '.join(missing)}",
-            "Check that an `aorch worker` runs, and that an agent in its aorch.toml has the capability.",
-        ) from None
+        raise waited_too_long(missing, timeout_s or 0) from None
     finally:
         for task in asked:
             task.cancel()

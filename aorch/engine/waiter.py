@@ -3,10 +3,10 @@
 import asyncio
 from collections import Counter
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from aorch import jsonio
+from aorch.config.ledger_location import LedgerLocation
 from aorch.engine.task import Answer, answer_from_contracts
 from aorch.errors import LedgerError, NotFound, contract_not_found
 from aorch.ledger import task_queue
@@ -25,7 +25,7 @@ class ResponseWaiter:
     `changes` is the change feed of that ledger if this process has one open.
     """
 
-    def __init__(self, path: Path, changes: Changes | None = None) -> None:
+    def __init__(self, path: LedgerLocation, changes: Changes | None = None) -> None:
         self._database = Database(path)
         self._changes = changes or Changes(self._database)
         self._watcher: Watcher | None = None

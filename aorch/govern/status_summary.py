@@ -5,17 +5,33 @@ from collections import Counter
 from typing import Any
 
 from aorch.config.settings import Config
+from aorch.ledger.database import statements
 from aorch.ledger.outbox import deliveries_of
+from aorch.ledger.reader import Reader
+from aorch.ledger.record import COMPLETED
 from aorch.net.probe import listening
 
 
+def counts_of(reader: Reader) -> dict[str, Any]:
+    """What a summary says about a ledger: `contracts` as Reader.counts has them, and `exchanges` with `total` and `by_status`.
+
+    Raises LedgerError.
+    """
+    by_status = dict(sorted(reader.select(statements.EXCHANGE_STATUS_COUNTS)))
+    ((total,),) = reader.select(statements.EXCHANGE_COUNT) or [(0,)]
+    completed = total - sum(by_status.values())
+    if completed > 0:
+        by_status = {COMPLETED: completed, **by_status}
+    return {"contracts": reader.counts(), "exchanges": {"total": total, "by_status": by_status}}
+
+
 async def summary(
-    config: Config, agents: list[dict[str, Any]], contracts: dict[str, Any], orchestrator: str = "healthy"
+    config: Config, agents: list[dict[str, Any]], counts: dict[str, Any], orchestrator: str = "healthy"
 ) -> dict[str, Any]:
     """The status of everything.
 
-    `orchestrator` is `healthy` or `degraded`. `agents` are given in their JSON form and `contracts` as counted by a Reader. The
-    summary adds `integrations` (whether each service listens) and the paths of the ledger and the configuration.
+    `orchestrator` is `healthy` or `degraded`. `agents` are given in their JSON form, and `counts` by counts_of. The summary adds
+    `integrations` (whether each service listens) and the paths of the ledger and the configuration.
     """
     trace, memagent, deliveries = await asyncio.gather(
         _listens(config.trace_url), _listens(config.memagent_url), asyncio.to_thread(deliveries_of, config.ledger)
@@ -29,7 +45,7 @@ async def summary(
             "by_status": dict(Counter(agent["status"] for agent in agents)),
             "registered": agents,
         },
-        "contracts": contracts,
+        **counts,
         "integrations": {
             "memagent": memagent,
             "trace": trace,

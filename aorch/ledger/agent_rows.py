@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 from aorch.ledger.database import Connection, Database, statements
-from aorch.ledger.writer import Writer
+from aorch.ledger.writer import Statement, Writer
 
 Result = TypeVar("Result")
 
@@ -23,6 +23,9 @@ class AgentRow(NamedTuple):
     state: str | None = None
     reason: str | None = None
     since: str | None = None
+    changes: str | None = None
+    circuit_until: str | None = None
+    circuit_since: str | None = None
 
     def has_ended(self, moment: str) -> bool:
         """Whether its lease has ended at that moment."""
@@ -66,6 +69,14 @@ class WritableAgentRows(AgentRows):
             state = (row.state, row.reason, row.since, row.agent_id, row.fingerprint)
             await self._writer.commit((statements.SET_AGENT_STATE, state))
 
+    async def write_changes(self, agent_id: str, fingerprint: str, changes: str | None) -> None:
+        """Commit what has changed on that MCP server (a JSON list), unless it was registered again."""
+        await self._writer.commit((statements.SET_AGENT_CHANGES, (changes, agent_id, fingerprint)))
+
+    async def write_circuit(self, row: AgentRow) -> None:
+        """Commit the circuit breaker of that agent, unless it was registered again."""
+        await self._writer.commit(_with_circuit(row))
+
 
 class AgentChanges:
     """The rows, under the write lock."""
@@ -84,6 +95,10 @@ class AgentChanges:
     def put(self, row: AgentRow) -> None:
         """Write `row`; it replaces the row of the same agent."""
         self._connection.execute(statements.PUT_AGENT, row)
+
+    def put_circuit(self, row: AgentRow) -> None:
+        """Write the circuit breaker of that agent."""
+        self._connection.execute(*_with_circuit(row))
 
     def renew(self, agent_id: str, ends_at: str, moment: str) -> None:
         """Extend the lease of that agent, unless it has ended at that moment."""
@@ -105,3 +120,9 @@ class AgentChanges:
 def _find(connection: Connection, agent_id: str) -> AgentRow | None:
     found = connection.execute(statements.ONE_AGENT, (agent_id,)).fetchone()
     return AgentRow(*found) if found else None
+
+
+def _with_circuit(row: AgentRow) -> Statement:
+    if row.fingerprint is None:
+        return statements.PUT_AGENT_CIRCUIT, row
+    return statements.SET_AGENT_CIRCUIT, (row.circuit_until, row.circuit_since, row.agent_id, row.fingerprint)

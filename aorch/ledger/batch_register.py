@@ -1,12 +1,14 @@
 """Reading batches: the results of their lines, and the unfinished tasks of a session."""
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Self
 
 from aorch import jsonio
+from aorch.config.ledger_location import LedgerLocation
+from aorch.ledger.contract_metadata import erasure_mark
 from aorch.ledger.database import Database, statements
 from aorch.ledger.record import COMPLETED, Record
+from aorch.ledger.task_keys import erased_line_key
 
 LONGEST_RESULT = 64 * 1024
 """Maximum characters of a result and its metadata that are read together with others. Longer ones are read separately."""
@@ -33,30 +35,27 @@ class PriorResult(NamedTuple):
     metadata: str | None
 
     @property
+    def is_erased(self) -> bool:
+        """Whether the content of the exchange was erased."""
+        return self.metadata is not None and erasure_mark(jsonio.decode(self.metadata)) is not None
+
+    @property
     def left_out(self) -> bool:
         """Whether the result was too long to be read together with others."""
         return self.status is not None and self.metadata is None
 
 
-class BatchReader:
-    """The ledger at `path`, which must exist; open inside a `with` block or until `close`, for any thread.
+class BatchRecords:
+    """The batches of a ledger. `rows` returns those of a generated statement with its values.
 
-    Every method raises LedgerError if the file cannot be read.
+    Every method raises LedgerError if the ledger cannot be read.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._database = Database(path)
-        self._database.open_for_reading()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __init__(self, rows: Callable[..., list[Any]]) -> None:
+        self._rows = rows
 
     def close(self) -> None:
-        """Close the file."""
-        self._database.close()
+        """Do nothing: the caller that opened the ledger closes it."""
 
     def generation(self, name: str) -> str | None:
         """The latest generation of the batch with that name; None if no such batch has started in this ledger."""
@@ -71,8 +70,10 @@ class BatchReader:
         Results of more than `longest` characters are left out.
         """
         found: dict[str, PriorResult] = {}
-        for row in self._rows(statements.BATCH_RESULTS, longest, generation, jsonio.encode(line_keys)):
+        stored = {each: each for each in line_keys} | {erased_line_key(generation, each): each for each in line_keys}
+        for row in self._rows(statements.BATCH_RESULTS, longest, generation, jsonio.encode(list(stored))):
             past = PriorResult(*row)
+            past = past._replace(line_key=stored[past.line_key])
             if (
                 past.line_key not in found or found[past.line_key].status != COMPLETED
             ):  # in older versions, two commands could retry it
@@ -100,6 +101,25 @@ class BatchReader:
         """The REQUESTs at those positions, in order."""
         return [Record(*row) for row in self._rows(statements.REQUESTS_AT, jsonio.encode(positions))]
 
-    def _rows(self, sql: str, *parameters: Any) -> list[Any]:
+
+class BatchReader(BatchRecords):
+    """The batches of the ledger at `path`, which must exist; open inside a `with` block or until `close`, for any thread."""
+
+    def __init__(self, path: LedgerLocation) -> None:
+        super().__init__(self._read)
+        self._database = Database(path)
+        self._database.open_for_reading()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    def _read(self, sql: str, *parameters: Any) -> list[Any]:
         with self._database.read() as connection:
             return connection.execute(sql, parameters).fetchall()

@@ -1,8 +1,8 @@
 """The change feed: notifies watchers in event loops of commits to the ledger, by this process or another.
 
 SQLite does not notify other processes. So in each event loop with watchers, a timer reads a version number
-(`Database.version`, which takes 10 µs; waking up takes 130 µs), as often as the most urgent watcher needs. With a database
-that notifies, only `_Poller` changes: it calls its watchers when a notification arrives.
+(`Database.version`, which takes 10 µs; waking up takes 130 µs), as often as the most urgent watcher needs. PostgreSQL notifies
+(`Database.wake`); then the timer only looks every NOTIFIED_S, unless the connection for notifications is broken.
 """
 
 import asyncio
@@ -14,6 +14,9 @@ from typing import Self
 from aorch.errors import LedgerError
 from aorch.ledger.database import Database
 from aorch.process.per_loop import PerLoop
+
+NOTIFIED_S = 1.0
+"""How often the version is read while the database notifies: a process may die between its commit and its notification."""
 
 
 class Watcher:
@@ -63,6 +66,10 @@ class Watcher:
             self._version, self._called_at = -1 if version is None else version, moment
             self._call()
 
+    def has_seen(self, version: int | None) -> bool:
+        """Whether it was called for that version. Not, if its last call was less than `every_s` before."""
+        return version == self._version
+
 
 class Changes:
     """The changes of the ledger that `database` opens, for any number of threads with an event loop each."""
@@ -83,32 +90,44 @@ class _Poller:
         self._loop = loop
         self._watchers: list[Watcher] = []
         self._timer: asyncio.TimerHandle | None = None
+        self._looked_at = float("-inf")
+        database.wake(partial(loop.call_soon_threadsafe, self._notified))
 
     def add(self, watcher: Watcher) -> None:
         if watcher not in self._watchers:  # it may have been stopped and started since the last check
             self._watchers.append(watcher)
-        at = self._loop.time() + watcher.every_s
-        if self._timer is None or self._timer.when() > at:
-            self._look_at(at)
+        self._look_by(self._loop.time() + watcher.every_s)
 
-    def _look_at(self, at: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._loop.call_at(at, self._look)
+    def _notified(self) -> None:
+        """A process has committed, or notifications start or stop."""
+        if self._watchers:
+            self._look_by(self._looked_at + self._shortest_s())
+
+    def _look_by(self, at: float) -> None:
+        if self._timer is None or self._timer.when() > at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_at(at, self._look)
 
     def _look(self) -> None:
         self._timer = None
         self._watchers = watchers = [each for each in self._watchers if each.is_wanted()]
         if not watchers:
             return
-        moment = self._loop.time()
+        self._looked_at = moment = self._loop.time()
         try:
             version = self._database.version()
         except LedgerError:
             version = None
-        self._look_at(moment + min([each.every_s for each in watchers]))
-        for watcher in watchers:
-            watcher.see(version, moment)
+        try:
+            for watcher in watchers:
+                watcher.see(version, moment)
+        finally:
+            is_notified = self._database.notifies and all(each.has_seen(version) for each in self._watchers)
+            self._look_by(moment + (NOTIFIED_S if is_notified else self._shortest_s()))
+
+    def _shortest_s(self) -> float:
+        return min([each.every_s for each in self._watchers])
 
 
 def commits(database: Database, every_s: float) -> Iterator[None]:

@@ -1,12 +1,12 @@
 """Files of contracts.
 
-Exports are JSONL (the JSON form of a contract per line) or CSV (RFC 4180; payload, result and metadata are JSON text).
+Exports are JSONL (the JSON form of a contract per line), CSV or TSV (payload, result and metadata are JSON text).
 Imports are JSONL or session files of the older JSON store, each a JSON list of contracts with the same field names.
 """
 
-import csv
 import json as standard_json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import chain
 from typing import Annotated, Any, BinaryIO, Literal
 
@@ -14,9 +14,10 @@ import msgspec
 
 from aorch import jsonio
 from aorch.clock import from_rfc3339, rfc3339
+from aorch.csvio import RowWriter
 from aorch.errors import AorchError, InvalidJSON, UsageError
 from aorch.ledger.older_store import link_responses
-from aorch.ledger.record import FIELDS, REQUEST, Record
+from aorch.ledger.record import FIELDS, JSON_FIELDS, REQUEST, Record
 
 MAX_LINE_BYTES = 256 * 1024 * 1024
 """Maximum size of one contract in JSONL, so that a file of another format is not read into memory."""
@@ -58,41 +59,42 @@ _encoder = msgspec.json.Encoder()
 # Writing
 
 
-def write_jsonl(rows: Iterable[Record], out: BinaryIO) -> None:
-    """Write the JSON form of each contract on its own line."""
+def write_jsonl(rows: Iterable[Record], fields: Sequence[str], out: BinaryIO) -> None:
+    """Write the JSON form of each contract on its own line, with only these fields."""
     for row in rows:
-        out.write(_line(row))
+        out.write(_line(row, fields))
 
 
-def write_csv(rows: Iterable[Record], out: BinaryIO) -> None:
-    """Write a header and a line per contract. Null is an empty field."""
-    lines = csv.writer(_Utf8Writer(out))
-    lines.writerow(FIELDS)
-    lines.writerows(row.texts().values() for row in rows)
+def write_csv(rows: Iterable[Record], fields: Sequence[str], out: BinaryIO, form: str = "csv") -> None:
+    """Write a header, and a line of these fields per contract. Null is an empty cell."""
+    writer = RowWriter(out.write, form, fields)
+    for row in rows:
+        writer.row(_stored_form(row))
 
 
-WRITERS: dict[str, Callable[[Iterable[Record], BinaryIO], None]] = {"jsonl": write_jsonl, "csv": write_csv}
+WRITERS: dict[str, Callable[[Iterable[Record], Sequence[str], BinaryIO], None]] = {
+    "jsonl": write_jsonl,
+    "csv": write_csv,
+    "tsv": partial(write_csv, form="tsv"),
+}
 """The writer of each format."""
 
 
-class _Utf8Writer:
-    """Writes text to a binary file. io.TextIOWrapper would close the file if an export ends early."""
-
-    def __init__(self, out: BinaryIO) -> None:
-        self._out = out
-
-    def write(self, text: str) -> int:
-        return self._out.write(text.encode())
-
-
-def _line(row: Record) -> bytes:
+def _stored_form(row: Record) -> dict[str, Any]:
+    """The JSON form, with JSON text as it is stored."""
     form = row.texts()
-    for name in ("payload", "result", "metadata"):
+    for name in JSON_FIELDS:
         if form[name] is not None:
             form[name] = msgspec.Raw(form[name])
-    line = _encoder.encode(form)
+    return form
+
+
+def _line(row: Record, fields: Sequence[str]) -> bytes:
+    form = _stored_form(row)
+    line = _encoder.encode(form if fields is FIELDS else {name: form[name] for name in fields})
     if b"\n" in line:  # another program wrote this row, with JSON on several lines
-        line = _encoder.encode(row.as_dict())
+        form = row.as_dict()
+        line = _encoder.encode({name: form[name] for name in fields})
     return line + b"\n"
 
 
@@ -213,7 +215,7 @@ def _row(form: Any) -> Record:
 
 def _stored(name: str, value: Any) -> str:
     """The value of a field in the form of a record. Raises UsageError."""
-    if name in ("payload", "result", "metadata"):
+    if name in JSON_FIELDS:
         return jsonio.encode(value)
     if name in ("created_at", "completed_at"):
         return _time(name, value)

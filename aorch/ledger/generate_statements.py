@@ -14,22 +14,37 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.elements import BindParameter, ClauseElement
+from sqlalchemy.types import Integer, TypeEngine
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
-OUTPUTS = {"sqlite": Path(__file__).parent / "sqlite" / "statements.py"}
+OUTPUTS = {
+    "sqlite": Path(__file__).parent / "sqlite" / "statements.py",
+    "postgresql": Path(__file__).parent / "postgres" / "statements.py",
+}
 """The file with the SQL of each database that the ledger supports, by dialect."""
 MODULES = (
     "contract_queries",
+    "upkeep_queries",
+    "pruning_queries",
+    "check_queries",
     "reading_queries",
+    "exchange_queries",
+    "stats_queries",
     "session_queries",
     "tree_queries",
     "queue_queries",
+    "work_queries",
+    "rate_queries",
     "retry_queries",
     "attempt_queries",
     "delivery_queries",
     "memory_block_queries",
+    "correction_queries",
     "token_queries",
     "agent_queries",
+    "metric_queries",
+    "span_queries",
+    "erasure_queries",
 )
 """Modules of aorch.ledger.queries, in the order of their statements in the generated files."""
 DIALECTS: dict[str, tuple[type[Dialect], str]] = {
@@ -80,6 +95,10 @@ class _Literals:
         literal = literal_binds or not bindparam.required
         text: str = super().visit_bindparam(bindparam, literal_binds=literal, **options)  # type: ignore[misc]  # a mixin
         return text
+
+    def render_bind_cast(self, type_: TypeEngine[Any], dbapi_type: object, sqltext: str) -> str:
+        """For PostgreSQL: a parameter is a number only if that is stated, and a text without that."""
+        return f"{sqltext}::BIGINT" if isinstance(type_, Integer) else sqltext
 
 
 def generated(dialect: str = "sqlite") -> str:

@@ -3,15 +3,18 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 
 import msgspec
 
 from aorch import jsonio
+from aorch.clock import now
+from aorch.config.ledger_location import LedgerLocation
 from aorch.errors import AorchError, Conflict
 from aorch.ledger import task_queue
 from aorch.ledger.contract_files import ContractInFile
-from aorch.ledger.database import Connection, is_alive, statements, transaction
+from aorch.ledger.contract_metadata import ErasureMark, erased_metadata, mark_of
+from aorch.ledger.database import Connection, statements, transaction
+from aorch.ledger.lost_requests import dead_processes
 from aorch.ledger.record import FIELDS, IN_PROGRESS, PENDING, REQUEST, Record
 
 BATCH, BATCH_CHARACTERS = 500, 4_000_000
@@ -26,21 +29,29 @@ _sorted_encoder = msgspec.json.Encoder(order="sorted")
 
 @dataclass(slots=True)
 class ImportCounts:
-    """Counts of imported contracts: new ones, ones that updated an older state in the ledger, and ones already present."""
+    """Counts of imported contracts: new ones, ones that updated an older state in the ledger, and ones already present.
+
+    `erased`: contracts whose content was erased here, and that stay erased (they count as present too). `erased_there`:
+    contracts that are erased in the file and not here; they stay as they are.
+    """
 
     new: int = 0
     updated: int = 0
     present: int = 0
+    erased: int = 0
+    erased_there: int = 0
 
     def add(self, other: "ImportCounts") -> None:
         """Add the counts of `other`."""
         self.new += other.new
         self.updated += other.updated
         self.present += other.present
+        self.erased += other.erased
+        self.erased_there += other.erased_there
 
 
 def import_batches(
-    connection: Connection, ledger: Path, contracts: Iterator[ContractInFile], counts: ImportCounts
+    connection: Connection, ledger: LedgerLocation, contracts: Iterator[ContractInFile], counts: ImportCounts
 ) -> Iterator[ImportCounts]:
     """Import `contracts` in transactions of BATCH; yields `counts` after each commit.
 
@@ -88,7 +99,7 @@ class _Importer:
     `_ended` has the REQUESTs that are open in the ledger and have ended in the file, until the file has their RESPONSE.
     """
 
-    def __init__(self, connection: Connection, ledger: Path) -> None:
+    def __init__(self, connection: Connection, ledger: LedgerLocation) -> None:
         self._connection = connection
         self._ledger = ledger
         self._counts = ImportCounts()
@@ -115,7 +126,19 @@ class _Importer:
         return self._counts
 
     def _import(self, row: Record) -> None:
+        mark = mark_of(row)
+        if self._is_erased(row.contract_id) or (mark is None and row.request_id and self._is_erased(row.request_id)):
+            self._counts.present += 1
+            self._counts.erased += 1
+            return
         stored = self._find(row.contract_id)
+        if mark is not None and stored is not None:
+            self._counts.present += 1
+            self._counts.erased_there += 1
+            return
+        if mark is not None:
+            self._record_erasure(row.contract_id, mark)
+            row = _without_content(row, mark)
         if stored is None and row.contract_type == REQUEST:
             self._insert_request(row)
         elif stored is None:
@@ -129,6 +152,15 @@ class _Importer:
             self._update(row, stored, different)
         else:
             self._counts.present += 1
+
+    def _is_erased(self, contract_id: str) -> bool:
+        return self._connection.execute(statements.IS_ERASED, (contract_id,)).fetchone() is not None
+
+    def _record_erasure(self, contract_id: str, mark: ErasureMark) -> None:
+        """Record that the contract was erased in the ledger that the file comes from. No bytes of it were ever here."""
+        erasure = (mark.erasure_id, mark.at, mark.by, mark.reason, '{"imported":true}', now())
+        self._connection.execute(statements.INSERT_ERASURE, erasure)
+        self._connection.execute(statements.INSERT_ERASED_CONTRACT, (contract_id, mark.erasure_id))
 
     def _find(self, contract_id: str | None) -> Record | None:
         return self._one(statements.CONTRACT_TEXTS, contract_id)
@@ -214,9 +246,9 @@ class _Importer:
 
     def _reject_running(self, request_id: str, reason: str) -> None:
         claimed_by = self._connection.execute(statements.REQUEST_STATE, (request_id,)).fetchone()[3]
-        if claimed_by is not None and is_alive(self._ledger, claimed_by):
+        if claimed_by is not None and not dead_processes(self._ledger, [claimed_by]):
             raise Conflict(
-                f"{reason}, but a process on this machine runs that REQUEST",
+                f"{reason}, but a process or a worker runs that REQUEST",
                 f"Remove the REQUEST and its RESPONSE from the file. See `aorch contracts show {request_id}`.",
             )
 
@@ -227,6 +259,12 @@ class _Importer:
 
     def _set_agent(self, row: Record) -> None:
         self._connection.execute(statements.SET_AGENT, (row.to_agent, row.contract_id))
+
+
+def _without_content(row: Record, mark: ErasureMark) -> Record:
+    """`row` as an erasure leaves it, whatever content another program may have put next to the mark."""
+    kept = erased_metadata(jsonio.decode(row.metadata), mark)
+    return row._replace(payload="{}", result=None, error=None, metadata=jsonio.encode(kept))
 
 
 def _has_progressed(row: Record, stored: Record) -> bool:

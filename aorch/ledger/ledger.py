@@ -1,19 +1,18 @@
-"""The Ledger: a store of contracts on one SQLite file.
+"""The Ledger: a store of contracts in one SQLite file or PostgreSQL database.
 
-Writing: every method returns when its rows are durable (committed with `synchronous=FULL`).
+Writing: every method returns when its rows are durable (committed with `synchronous=FULL`, or `synchronous_commit=on`).
 Opening: each REQUEST that a dead process left open gets an `interrupted` RESPONSE; nothing is run again.
 """
 
-import os
 from asyncio import Future
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property, partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aorch import jsonio
-from aorch.errors import Conflict, LedgerGone
+from aorch.config.ledger_location import LedgerLocation
+from aorch.errors import Conflict, LedgerBusy, LedgerGone
 from aorch.ledger import task_queue
 from aorch.ledger.attempt import Attempt
 from aorch.ledger.changes import Changes
@@ -24,19 +23,24 @@ from aorch.ledger.database import (
     DatabaseError,
     ProcessLock,
     as_ledger_error,
-    connect,
-    is_alive,
     is_taken_key,
+    package_of,
     statements,
 )
-from aorch.ledger.lost_requests import answer_lost, recover_open
+from aorch.ledger.lost_requests import answer_lost, dead_processes, recover_open
+from aorch.ledger.own_claims import answer_open, still_claims, unclaimed
+from aorch.ledger.queue_entry import Entry
 from aorch.ledger.record import Record, new_request_values, response_values, root_request_values, root_result_values
+from aorch.ledger.required_labels import Waiting, labels_in
 from aorch.ledger.task_keys import TaskKey
 from aorch.ledger.writer import Statement, Writer
 from aorch.process.forking import forget_in_child
+from aorch.process.threads import in_thread
 
 if TYPE_CHECKING:
     from aorch.ledger.agent_rows import WritableAgentRows
+    from aorch.ledger.rate_buckets import RateBuckets
+    from aorch.ledger.work_queue import WorkQueue
 
 REMEMBERED = 256
 """Number of REQUESTs whose ancestors are cached."""
@@ -50,68 +54,43 @@ class DueWebhook(NamedTuple):
     attempts: int
 
 
-class Entry(NamedTuple):
-    """A pending REQUEST for the queue. It may be claimed from `due_at` on (RFC 3339; None: at once). `webhook` is the
-    URL that is notified when the task ends.
-    """
-
-    request: Record
-    priority: int
-    due_at: str | None = None
-    expires_at: str | None = None
-    webhook: str | None = None
-
-    def statements(self) -> list[Statement]:
-        """The statements that insert the REQUEST and its webhook."""
-        entry: list[Statement] = [
-            (statements.ENQUEUE, (*self.request, self.priority, self.due_at, self.expires_at)),
-        ]
-        if self.webhook is not None:
-            entry.append((statements.INSERT_WEBHOOK, (self.request.contract_id, self.webhook)))
-        return entry
-
-
 class Ledger:
     """The ledger at `path`, open for writing by this process until `close`.
 
-    Opening creates or upgrades the file and answers the REQUESTs that dead processes left open. Raises LedgerError.
+    Opening creates or upgrades the file and answers the REQUESTs that dead processes left open. Raises LedgerError, of which
+    LedgerBusy while the ledger is copied (copying.py): the copy would lack the writes of this process.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: LedgerLocation) -> None:
         self.path = path
-        self._database = Database(path)
-        connection = connect(path)
+        package = package_of(path)
+        self._database: Database = package.Database(path)
+        # made before the ledger is opened, so that a file that is put in its place meanwhile is noticed
+        self.check_file: Callable[[], None] = package.identity_check(path)
+        """Raises LedgerGone if another ledger is at `path` than when this was opened."""
+        connection: Connection = package.connect(path)
         try:
-            recover_open(connection, path)
+            recover_open(connection, path, package.owner_ids(path))
             self.has_agents = connection.execute(statements.ANY_REGISTERED_AGENT).fetchone() is not None
-            self._owner = ProcessLock(path)
+            """Whether there were registered agents when this was opened."""
+            # before the look for a copy, so that either this process or the copy sees the other one
+            self._owner: ProcessLock = package.ProcessLock(path)
+            if package.is_running(path, "copy"):
+                self._owner.close()
+                raise LedgerBusy(f"the ledger {path} is being copied", "Try again when the copy is complete.")
         except BaseException as error:
             connection.close()
             if isinstance(error, DatabaseError):
                 raise as_ledger_error(path, error) from error
             raise
-        self._file: tuple[int, int] | None = None
-        with suppress(OSError):  # if the file is gone already, `check_file` reports it
-            self._file = (found := path.stat()).st_dev, found.st_ino
+        with suppress(LedgerGone):  # if it is gone already, the first write reports it
+            self.check_file()
         self.owner_id = self._owner.owner_id
         """`claimed_by` of the REQUESTs that this process executes."""
         self._writer = Writer(connection, self.check_file, partial(as_ledger_error, path))
         self._forked = False
         forget_in_child(self)
         self._ancestors: dict[str, list[tuple[str, str]]] = {}
-
-    def check_file(self) -> None:
-        """Raise LedgerGone if the file at `path` was removed or replaced: writes to the open file would be lost."""
-        try:
-            found = os.stat(self.path)  # noqa: PTH116  each transaction does it, and Path.stat takes three times as long
-            is_same = (found.st_dev, found.st_ino) == self._file
-        except OSError:
-            is_same = False
-        if not is_same:
-            raise LedgerGone(
-                f"the ledger {self.path} was removed, or another file was put in its place",
-                "Put the file back, or restart this process.",
-            )
 
     @cached_property
     def changes(self) -> Changes:
@@ -120,10 +99,34 @@ class Ledger:
 
     @cached_property
     def agents(self) -> "WritableAgentRows":
-        """The registered agents, and the states of agents. `has_agents`: whether there were any when this was opened."""
+        """The registered agents, and the states of agents."""
         from aorch.ledger.agent_rows import WritableAgentRows  # noqa: PLC0415  `aorch run` does not need it
 
         return WritableAgentRows(self._database, self._writer)
+
+    @cached_property
+    def work(self) -> "WorkQueue":
+        """The leases of workers over HTTP."""
+        from aorch.ledger.work_queue import WorkQueue  # noqa: PLC0415  only servers have such workers
+
+        return WorkQueue(self._database, self._writer)
+
+    @cached_property
+    def rates(self) -> "RateBuckets":
+        """The rates of callers."""
+        from aorch.ledger.rate_buckets import RateBuckets  # noqa: PLC0415  only servers with a limit use them
+
+        return RateBuckets(self._writer)
+
+    def commits(self) -> tuple[list[int], float]:
+        """The number of commits by this process in each of COMMIT_BUCKETS_S (writer.py) and above, and the sum of their durations
+        (seconds).
+        """
+        return self._writer.commit_counts.copy(), self._writer.commits_took_s
+
+    def has_registered_agents(self) -> bool:
+        """Whether there are registered agents now. Reads one row."""
+        return bool(self._read(statements.ANY_REGISTERED_AGENT))
 
     # Writing
 
@@ -166,12 +169,12 @@ class Ledger:
     async def claim(
         self, capacities: Sequence[task_queue.Capacity], most: int, wanted: Callable[[], bool] = lambda: True
     ) -> list[Record]:
-        """Claim up to `most` REQUESTs for this process, in the order of the queue (task_queue.py), and commit the
-        claims.
+        """Claim up to `most` REQUESTs for this process, in the order of the queue (task_queue.py), and commit the claims.
 
         Claims only REQUESTs for which `capacities` has room. Writes nothing if there is nothing to claim and no REQUEST
         is due or expired. Claims nothing if `wanted` returns False while this waits for the write lock.
         """
+        self._owner.check()
         with self._database.read() as connection:
             if not task_queue.has_work(connection, capacities):
                 return []
@@ -189,18 +192,25 @@ class Ledger:
         return await self._writer.work(lambda connection: task_queue.cancel(connection, request_id, by))
 
     async def give_back(self, request_id: str, *, called: bool, due_at: str | None = None) -> None:
-        """Queue a claimed REQUEST again if that is safe; otherwise answer it with `interrupted`.
+        """Queue a REQUEST that this process still claims again if that is safe; otherwise answer it with `interrupted`.
 
         It is safe if its agent was not `called`, or if its capability is idempotent. With `due_at` it waits until then.
         """
-        await self._writer.work(
-            lambda connection: task_queue.release_or_interrupt(connection, request_id, called=called, due_at=due_at)
-        )
+
+        def release(connection: Connection) -> None:
+            if still_claims(connection, self.owner_id, request_id):
+                task_queue.release_or_interrupt(connection, request_id, called=called, due_at=due_at)
+
+        await self._writer.work(release)
 
     async def recover_lost(self) -> None:
-        """Answer the REQUESTs of processes that have died since. Writes nothing if there are none."""
-        claimed = [owner_id for (owner_id,) in self._read(statements.CLAIM_OWNERS)]
-        if dead := [owner_id for owner_id in claimed if not is_alive(self.path, owner_id)]:
+        """Answer the REQUESTs of processes that have died since. Writes nothing if there are none.
+
+        Raises LedgerError, also while the other processes cannot see that this one is alive.
+        """
+        self._owner.check()
+        claimed = [owner_id for (owner_id,) in self._read(statements.CLAIM_OWNERS) if owner_id != self.owner_id]
+        if claimed and (dead := await in_thread(dead_processes, self.path, claimed)):
             await self._writer.work(lambda connection: answer_lost(connection, self.path, dead))
 
     async def webhook_sent(self, request_id: str) -> None:
@@ -237,7 +247,7 @@ class Ledger:
         then.
 
         With `last`, the REQUEST may not be durable yet: earlier writes go first, and the RESPONSE is written only if the
-        REQUEST was written. Raises Conflict if the REQUEST has been answered already; the first answer is kept.
+        REQUEST was written. Raises Conflict if the REQUEST has been answered already; the first answer is kept. Raises ClaimLost.
         """
         insert = (statements.INSERT_ROOT_RESULT, root_result_values(response))
         if response.parent_id is not None or response.error is not None:
@@ -247,8 +257,9 @@ class Ledger:
         if webhook:
             rows.append((statements.WEBHOOK_IS_DUE, (response.created_at, response.request_id)))
         request_id = response.request_id
-        if last:
-            return self._writer.submit((), partial(_answer_if_asked, request_id, rows), request_id).waiter
+        if last or not self._owner.is_undisputed:
+            claimed_by = None if self._owner.is_undisputed else self.owner_id
+            return self._writer.submit((), partial(answer_open, request_id, claimed_by, rows), request_id).waiter
         return self._writer.submit(rows, None, request_id).waiter
 
     async def _write_once(self, request: Record, key: TaskKey, rows: list[Statement]) -> None:
@@ -257,7 +268,7 @@ class Ledger:
         Raises Conflict for a used key even if cancelled: then there is no REQUEST to answer.
         """
         try:
-            await self._writer.commit_or_refuse(key.insert(request.contract_id), *rows)
+            await self._writer.commit_or_refuse(*key.inserts(request.contract_id), *rows)
         except ConstraintError as error:
             if not is_taken_key(error):  # contracts have no key that could be taken
                 raise
@@ -290,6 +301,11 @@ class Ledger:
         """
         found = self._read(statements.AGENT_OF_REQUEST, contract_id)
         return found[0][0] if found else None
+
+    def metadata(self, request_id: str) -> str:
+        """The metadata of that REQUEST as JSON text; that of one that does not exist is empty."""
+        found = self._read(statements.PARENT_OF, request_id)
+        return found[0][1] if found else "{}"
 
     def payload(self, contract_id: str) -> str | None:
         """The payload of that REQUEST as JSON text; None if there is no such REQUEST."""
@@ -340,6 +356,20 @@ class Ledger:
         """The cancelled REQUESTs that this process runs: by contract_id, who cancelled it."""
         return dict(self._read(statements.CANCELLED_CLAIMS, self.owner_id))
 
+    @property
+    def losses(self) -> int:
+        """How often other processes may have taken this one for dead (own_claims.py)."""
+        return self._owner.losses
+
+    def unclaimed(self, running: Iterable[str]) -> set[str]:
+        """Those of `running`, the REQUESTs that this process runs, that it does not claim any more."""
+        with self._database.read() as connection:
+            return unclaimed(connection, self.owner_id, running)
+
+    async def taken_over(self, running: Collection[str]) -> set[str]:
+        """Like `unclaimed`, after the end of a transaction by which another process takes over some of them."""
+        return await self._writer.work(lambda connection: unclaimed(connection, self.owner_id, running))
+
     def queue_length(self) -> int:
         """The number of REQUESTs that wait for a worker or for their start time. Scans two indexes."""
         return int(self._read(statements.QUEUE_LENGTH)[0][0])
@@ -348,9 +378,12 @@ class Ledger:
         """Whether any REQUEST waits for a worker or for its start time. Takes as long as a single look into two indexes."""
         return bool(self._read(statements.ANY_QUEUED)[0][0])
 
-    def waiting(self) -> list[tuple[str, str | None, int]]:
-        """The REQUESTs that could start now: capability, required agent (or None), number. Reads one index."""
-        return self._read(statements.QUEUED_COUNTS)
+    def waiting(self) -> list[Waiting]:
+        """The REQUESTs that could start now. Reads one index."""
+        return [
+            Waiting(name, agent_id, labels_in(text), count)
+            for name, agent_id, text, count in self._read(statements.QUEUED_COUNTS)
+        ]
 
     def close(self) -> None:
         """Commit the waiting writes and close the file."""
@@ -365,9 +398,3 @@ class Ledger:
         self._forked = True
         self._database.forget()
         self._writer.forget()
-
-
-def _answer_if_asked(request_id: str | None, rows: list[Statement], connection: Connection) -> None:
-    if connection.execute(statements.REQUEST_STATE, (request_id,)).fetchone() is not None:
-        for sql, parameters in rows:
-            connection.execute(sql, parameters)

@@ -3,13 +3,15 @@
 The table is `StoredBlock` in schema.py.
 """
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, Self
 
 from aorch import jsonio
-from aorch.ledger.database import ALL_ROWS, Database, statements
+from aorch.config.ledger_location import LedgerLocation
+from aorch.errors import Conflict, InvalidJSON
+from aorch.ledger.database import ALL_ROWS, Connection, Database, statements
 from aorch.ledger.record import Record
+from aorch.ledger.stored_corrections import StoredCorrection, read_corrections
 
 PAGE = 500
 """Number of sessions that one select reads."""
@@ -33,13 +35,35 @@ class BlockRow(NamedTuple):
         form: dict[str, Any] = jsonio.decode(self.block)
         return {**form, "beside": None if self.beside is None else jsonio.decode(self.beside)}
 
+    def words(self) -> dict[str, str]:
+        """What it says without citing contracts: its `intent` and `summary`; nothing if the block cannot be read."""
+        try:
+            form = jsonio.decode(self.block)
+        except InvalidJSON:  # another program wrote it
+            return {}
+        named = {name: form.get(name) for name in ("intent", "summary")} if isinstance(form, dict) else {}
+        return {name: text for name, text in named.items() if isinstance(text, str)}
+
+    def claims(self) -> Iterator[tuple[dict[str, Any], list[str]]]:
+        """Its claims in their JSON form, each with the ids of the contracts that it cites; none if the block cannot be read."""
+        try:
+            form = jsonio.decode(self.block)
+        except InvalidJSON:  # another program wrote it
+            return
+        for section in form.values() if isinstance(form, dict) else ():
+            for claim in section if isinstance(section, list) else ():
+                if isinstance(claim, dict) and isinstance(ids := claim.get("contract_ids"), list):
+                    yield claim, [each for each in ids if isinstance(each, str)]
+
 
 class Segment(NamedTuple):
     """The part of a session that no block covers: `contracts` is the number of contracts after the position `after`, up to
     `last`.
 
     Open REQUESTs at its end are left for the next block. `newest_at` (RFC 3339) is when the session's newest contract was
-    written, open or not. `asked_before` are the agents that received a REQUEST before this part.
+    written, open or not. `asked_before` are the agents that received a REQUEST before this part. `erased`: the number of its
+    contracts that were erased before they are read. `corrections`: the contracts (ids) in it that are corrections of memory,
+    which do not count as contracts of the session. `newest`: the position of the session's newest contract.
     """
 
     session_id: str
@@ -48,15 +72,18 @@ class Segment(NamedTuple):
     contracts: int
     newest_at: str
     asked_before: tuple[str, ...] = ()
+    erased: int = 0
+    corrections: frozenset[str] = frozenset()
+    newest: int = 0
 
 
 class Memory:
-    """The memory blocks of the ledger at `path`, for reading inside a `with` block.
+    """The memory blocks of the ledger at `path`, inside a `with` block.
 
-    A file that does not exist reads as an empty ledger and is not created. Every method raises LedgerError.
+    A file that does not exist reads as an empty ledger, and only `add` creates it. Every method raises LedgerError.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: LedgerLocation) -> None:
         self._database = Database(path)
         self._exists = self._database.exists()
 
@@ -118,12 +145,35 @@ class Memory:
         closed = self._all(statements.LAST_CLOSED_POSITION, session_id, after)
         last = closed[0][0] if closed else after
         count = self._all(statements.COUNT_BETWEEN_POSITIONS, session_id, after, last)[0][0] if closed else 0
+        corrections = frozenset(self.correction_ids(session_id, after, last)) if count else frozenset[str]()
+        count -= len(corrections)
         asked_before = self._all(statements.AGENTS_UP_TO, session_id, after) if after and count else []
-        return Segment(session_id, after, last, count, newest[0][0], tuple(agent for (agent,) in asked_before))
+        agents = tuple(agent for (agent,) in asked_before)
+        with self._database.read() as connection:
+            erased = _erased_between(connection, session_id, after, last)
+        return Segment(session_id, after, last, count, newest[0][0], agents, erased, corrections, newest[0][1])
 
     def newer(self, session_id: str, position: int) -> int:
         """The number of contracts of that session after a position."""
-        return int(self._all(statements.COUNT_AFTER, jsonio.storable_text(session_id), position)[0][0])
+        session_id = jsonio.storable_text(session_id)
+        count = int(self._all(statements.COUNT_AFTER, session_id, position)[0][0])
+        return count - len(self.correction_ids(session_id, position)) if count else 0
+
+    def corrections(self, session_id: str) -> list[StoredCorrection]:
+        """The corrections of that session, oldest first, those that were undone or erased included."""
+        if not self._exists:
+            return []
+        with self._database.read() as connection:
+            return read_corrections(connection, jsonio.storable_text(session_id))
+
+    def corrected_sessions(self) -> list[str]:
+        """The sessions that have corrections, in the order of their ids."""
+        return [session_id for (session_id,) in self._all(statements.CORRECTED_SESSIONS)]
+
+    def correction_ids(self, session_id: str, after: int = 0, last: int | None = None) -> list[str]:
+        """The corrections of that session, and the RESPONSEs to them, after one position and up to another (None: the newest)."""
+        rows = self._all(statements.CORRECTION_POSITIONS, session_id, session_id)
+        return [each for position, each in rows if position > after and (last is None or position <= last)]
 
     def every_session(self) -> Iterator[tuple[str, bool]]:
         """Each session in the order of their ids, and whether it has contracts that no block covers."""
@@ -131,7 +181,7 @@ class Memory:
         while page := [session_id for (session_id,) in self._all(statements.SESSIONS_FROM, first, PAGE)]:
             found = self._all(statements.SESSIONS_WITH_NEWS, jsonio.encode(page))
             yield from ((session_id, bool(has_news)) for session_id, has_news in found)
-            first = page[-1] + "\0"  # the smallest string greater than this one
+            first = page[-1] + "\1"  # the smallest string greater than this one: no text contains U+0000
 
     def contract(self, contract_id: str) -> dict[str, Any] | None:
         """The JSON form of the contract with exactly that id."""
@@ -139,39 +189,68 @@ class Memory:
         return Record(*found[0]).as_dict() if found else None
 
     def count(self, session_id: str, first_contract_id: str, last_contract_id: str) -> int:
-        """The number of contracts of the session from one contract to another (inclusive)."""
-        return int(self._all(statements.COUNT_BETWEEN_CONTRACTS, session_id, first_contract_id, last_contract_id)[0][0])
+        """The number of contracts of the session from one contract to another (inclusive), without corrections."""
+        ends = (self.position(first_contract_id), self.position(last_contract_id))
+        return 0 if ends[0] is None or ends[1] is None else self.count_between(session_id, ends[0] - 1, ends[1])
+
+    def count_between(self, session_id: str, after: int, last: int) -> int:
+        """The number of contracts of the session after one position and up to another, without corrections."""
+        count = int(self._all(statements.COUNT_BETWEEN_POSITIONS, session_id, after, last)[0][0])
+        return count - len(self.correction_ids(session_id, after, last))
 
     def between(self, session_id: str, first_contract_id: str, last_contract_id: str) -> Iterator[dict[str, Any]]:
-        """Those contracts in their JSON form, oldest first, one at a time."""
+        """Those contracts in their JSON form, oldest first, one at a time, without corrections."""
         if not self._exists:
             return
+        corrections = frozenset(self.correction_ids(session_id))
         with self._database.read() as connection:
             for row in connection.execute(
                 statements.CONTRACTS_BETWEEN, (session_id, first_contract_id, last_contract_id)
             ):
-                yield Record(*row[:-1]).as_dict()
+                if row[0] not in corrections:
+                    yield Record(*row[:-1]).as_dict()
+
+    def pruned(self, session_id: str) -> dict[str, int]:
+        """The contracts of that session that were pruned although a block covers them: by id, their positions, in order."""
+        return dict(self._all(statements.PRUNED_OF_SESSION, session_id))
+
+    def position(self, contract_id: str) -> int | None:
+        """The position of the contract with exactly that id; None if it is not in the ledger."""
+        found = self._all(statements.POSITION_OF_CONTRACT, contract_id)
+        return int(found[0][0]) if found else None
 
     def asked_before(self, session_id: str, contract_id: str) -> list[str]:
         """The agents that received a REQUEST in the session before that contract."""
         return [agent for (agent,) in self._all(statements.AGENTS_BEFORE_CONTRACT, session_id, contract_id)]
 
+    def add(self, row: BlockRow, after: int, erased: int = 0, kept: Iterable[str] = ()) -> bool:
+        """Commit `row`, which covers its session's contracts after the position `after`; durable when this returns.
+
+        `erased` of them had been erased before they were read. `kept`: the contracts (ids) that its pins and notes cite. Returns
+        False, and writes nothing, if blocks of that session no longer end at `after`: another process has added one. Raises
+        Conflict if more of them are erased by now, because the block may repeat their content, and LedgerError.
+        """
+        with self._database.write() as connection:
+            ((covered,),) = connection.execute(statements.COVERED_POSITION, (row.session_id,)).fetchall()
+            is_next = (covered or 0) == after
+            if is_next:
+                is_erased = _erased_between(connection, row.session_id, after, row.last_position) > erased
+                if is_erased or any(connection.execute(statements.IS_ERASED, (each,)).fetchone() for each in kept):
+                    raise Conflict(
+                        f"contracts of the session {row.session_id!r} were erased while it was compressed",
+                        "Compress it again.",
+                    )
+                connection.execute(statements.INSERT_BLOCK, row)
+        return bool(is_next)
+
     def _all(self, sql: str, *parameters: Any) -> list[Any]:
         if not self._exists:
-            return [(0,)] if sql in (statements.COUNT_BETWEEN_CONTRACTS, statements.COUNT_AFTER) else []
+            return [(0,)] if sql in (statements.COUNT_BETWEEN_POSITIONS, statements.COUNT_AFTER) else []
         with self._database.read() as connection:
             return connection.execute(sql, parameters).fetchall()
 
 
-def add_block(path: Path, row: BlockRow, after: int) -> bool:
-    """Commit `row`, which covers its session's contracts after the position `after`; durable when this returns.
-
-    Returns False, and writes nothing, if blocks of that session no longer end at `after`: another process has added one.
-    Raises LedgerError.
-    """
-    with Database(path) as database, database.write() as connection:
-        ((covered,),) = connection.execute(statements.COVERED_POSITION, (row.session_id,)).fetchall()
-        is_next = (covered or 0) == after
-        if is_next:
-            connection.execute(statements.INSERT_BLOCK, row)
-    return bool(is_next)
+def _erased_between(connection: Connection, session_id: str, after: int, last: int) -> int:
+    """How many contracts of that part of a session are erased."""
+    part = (session_id, after, last)
+    return int(connection.execute(statements.ERASED_BETWEEN, (*part, *part)).fetchone()[0])

@@ -6,16 +6,21 @@ appear. The tables are `Outbox` and `ParkedDelivery` in schema.py.
 """
 
 from collections.abc import Generator
-from pathlib import Path
 from typing import NamedTuple, Self
 
+from aorch.config.ledger_location import LedgerLocation
 from aorch.ledger.database import ALL_ROWS, Database, statements
 from aorch.ledger.record import Record
 
 DESTINATION = "trace"
+"""Other services have a position of their own in the table `outbox`, without parked deliveries: `OTEL`."""
+OTEL = "otel"
 REFUSED, UNKNOWN, DUE = "refused", "unknown", "due"
 CHARACTERS = 4_000_000
 """Approximate number of characters of contracts to read at a time."""
+
+FEW = 10_000
+"""Number of due contracts that are counted one by one."""
 
 
 class Parked(NamedTuple):
@@ -47,7 +52,8 @@ class Outbox:
     Every method raises LedgerError.
     """
 
-    def __init__(self, path: Path, *, reading: bool = False) -> None:
+    def __init__(self, path: LedgerLocation, *, reading: bool = False, destination: str = DESTINATION) -> None:
+        self._destination = destination
         self._database = Database(path)
         if reading:
             self._database.open_for_reading()
@@ -69,7 +75,7 @@ class Outbox:
     def reached(self) -> tuple[int, int]:
         """The position up to which contracts are delivered or parked, and the one up to which they may have been sent."""
         with self._database.read() as connection:
-            row = connection.execute(statements.OUTBOX_POSITION, (DESTINATION,)).fetchone()
+            row = connection.execute(statements.OUTBOX_POSITION, (self._destination,)).fetchone()
         return (0, 0) if row is None else (int(row[0]), int(row[1]))
 
     def any_due(self) -> bool:
@@ -91,11 +97,13 @@ class Outbox:
             row = connection.execute(statements.CONTRACT_ID_AT, (position,)).fetchone()
         return None if row is None else str(row[0])
 
-    def contracts(self, after: int, last: int) -> list[tuple[int, Record]]:
-        """The contracts after that position up to `last`, fewer if they exceed CHARACTERS."""
+    def contracts(self, after: int, most: int) -> list[tuple[int, Record]]:
+        """The next `most` contracts after that position, fewer if they exceed CHARACTERS. Between two positions any number of
+        others may be missing: of contracts that were deleted, or of transactions that a failover ended.
+        """
         found, said = [], 0
         with self._database.read() as connection:
-            for position, *columns in connection.execute(statements.CONTRACTS_AFTER, (after, last)):
+            for position, *columns in connection.execute(statements.CONTRACTS_AFTER, (after, most)):
                 row = Record(*columns)
                 found.append((position, row))
                 said += len(row.payload) + len(row.result or "")
@@ -154,12 +162,19 @@ class Outbox:
         due = beyond - parked_beyond + again
         return {"due": due, "delivered": total - due - parked, "parked": parked, "parked_nodes": nodes}
 
+    def due(self) -> int:
+        """The number of due events. Reads as many rows, or one index if they are many."""
+        reached, _ = self.reached()
+        with self._database.read() as connection:
+            beyond, parked_due = connection.execute(statements.FEW_DUE, (reached, FEW)).fetchone()
+        return int(beyond + parked_due) if beyond < FEW else self.counts()["due"]
+
     # Writing
 
     def advance(self, position: int, reach: int) -> None:
         """Commit that contracts up to `position` are delivered or parked, and that contracts up to `reach` may be sent now."""
         with self._database.write() as connection:
-            connection.execute(statements.ADVANCE_OUTBOX, (DESTINATION, position, reach))
+            connection.execute(statements.ADVANCE_OUTBOX, (self._destination, position, reach))
 
     def park(self, *parked: Parked) -> None:
         """Commit these parked deliveries; they replace rows of the same deliveries."""
@@ -172,7 +187,7 @@ class Outbox:
             connection.execute(statements.UNPARK_DELIVERY, (parked.position, parked.kind))
 
 
-def deliveries_of(ledger: Path) -> dict[str, int]:
+def deliveries_of(ledger: LedgerLocation) -> dict[str, int]:
     """Like `Outbox.counts` for the ledger at that path; all 0 if it does not exist. Raises LedgerError."""
     if not Database(ledger).exists():
         return {"due": 0, "delivered": 0, "parked": 0, "parked_nodes": 0}

@@ -5,22 +5,24 @@ Nothing is written here except that a search for text first updates the full-tex
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Self
 
 from aorch import jsonio
+from aorch.config.ledger_location import LedgerLocation
 from aorch.errors import NotFound, UsageError, contract_not_found
 from aorch.ledger import task_queue
 from aorch.ledger.attempt import Attempt
 from aorch.ledger.changes import commits
 from aorch.ledger.database import Database, statements
+from aorch.ledger.exchanges import ExchangeFilter, ExchangeRow, exchange_page
 from aorch.ledger.filters import EVERYTHING, Filter, count_of, records_of, shown_records_of
 from aorch.ledger.record import COMPLETED, REQUEST, Record
 from aorch.ledger.search import Progress, catch_up
 from aorch.ledger.selection import Selection
+from aorch.ledger.session_list import sessions_by_id
 from aorch.ledger.tree import SHOWN, TreeNode, build_tree
 
 __all__ = ["EVERYTHING", "Exchange", "Filter", "Reader"]
@@ -67,12 +69,15 @@ class Reader:
     """The ledger at `path`, open for reading inside a `with` block or until `close`; one thread at a time.
 
     A file that does not exist reads as an empty ledger and is not created. `progress` is called while a search updates the
-    full-text index. Every method raises LedgerError if the file cannot be read.
+    full-text index, and `unsearched` with the number of contracts that are not in the index, if the ledger is read-only. Every
+    method raises LedgerError if the file cannot be read.
     """
 
-    def __init__(self, path: Path, progress: Progress | None = None) -> None:
+    def __init__(
+        self, path: LedgerLocation, progress: Progress | None = None, unsearched: Callable[[int], None] | None = None
+    ) -> None:
         self.path = path
-        self._progress = progress
+        self._progress, self._unsearched = progress, unsearched
         self._database = Database(path)
         self._found = False
 
@@ -126,7 +131,7 @@ class Reader:
         most = 10
         literally = re.sub(r"([%_/])", r"/\1", part.upper())
         patterns = (f"{literally}%", f"%{literally}")
-        ids = [contract_id for (contract_id,) in self._rows(statements.IDS_LIKE, *patterns, most + 1)]
+        ids = [contract_id for (contract_id,) in self.select(statements.IDS_LIKE, *patterns, most + 1)]
         if not ids:
             raise NotFound(
                 f"no contract ID begins or ends with {part!r}", "List the contracts with `aorch contracts list`."
@@ -154,7 +159,7 @@ class Reader:
         """The request that `caller` sent with that idempotency key: the fingerprint of the body, the REQUEST, and its
         RESPONSE if any.
         """
-        rows = self._rows(statements.REQUEST_OF_KEY, caller, key)
+        rows = self.select(statements.REQUEST_OF_KEY, caller, key)
         if not rows:
             return None
         ((fingerprint, request_id),) = rows
@@ -187,7 +192,7 @@ class Reader:
     def attempts(self, request_ids: Sequence[str]) -> dict[str, list[Attempt]]:
         """The attempts of these REQUESTs, by the REQUEST's id; one that needed only one attempt has none."""
         found: dict[str, list[Attempt]] = {}
-        for row in self._rows(statements.ATTEMPTS_OF, jsonio.encode(list(request_ids))):
+        for row in self.select(statements.ATTEMPTS_OF, jsonio.encode(list(request_ids))):
             found.setdefault(row[0], []).append(Attempt(*row))
         return found
 
@@ -197,10 +202,21 @@ class Reader:
         Contains `most` children of each REQUEST (None: all). Raises NotFound for a RESPONSE whose REQUEST is not in the ledger.
         """
         request_id = contract.contract_id if contract.contract_type == REQUEST else contract.request_id
-        root = build_tree(self._rows, request_id or "", most)
+        root = build_tree(self.select, request_id or "", most)
         if root is None:
             raise NotFound(f"the REQUEST that {contract.contract_id} answers is not in the ledger")
         return root
+
+    def exchanges(
+        self, which: ExchangeFilter, *, limit: int, before: int | None = None, characters: float = math.inf
+    ) -> tuple[list[tuple[int, ExchangeRow]], bool]:
+        """A page of the log, newest first, each exchange with its cursor, and whether there may be more (exchanges.py).
+
+        The page ends after the exchange with which it exceeds `characters`.
+        """
+        if which.text is not None and self._exists():
+            catch_up(self._database, self._progress, self._unsearched)
+        return exchange_page(self.select, which, limit=limit, before=before, characters=characters)
 
     def counts(self) -> dict[str, Any]:
         """`total_contracts`, `total_sessions` and `by_status`, without reading every row.
@@ -224,19 +240,18 @@ class Reader:
         return self._number(sql, *values)
 
     def sessions(self, *, after: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
-        """Up to `limit` sessions after that one, in the order of their ids: `session_id`, `contracts` (their number),
-        `first_at` and `last_at` (when the first and the last of them was written).
-        """
-        names = ("session_id", "contracts", "first_at", "last_at")
-        if after is None:
-            rows = self._rows(statements.FIRST_SESSIONS, limit)
-        else:
-            rows = self._rows(statements.SESSIONS_AFTER, jsonio.storable_text(after), limit)
-        return [dict(zip(names, row, strict=True)) for row in rows]
+        """Up to `limit` sessions after that one, in the order of their ids (session_list.py)."""
+        return sessions_by_id(self.select, after=after, limit=limit)
+
+    def each_row(self, sql: str, *values: Any) -> Iterator[Any]:
+        """The rows of a statement, one at a time, in one transaction."""
+        if self._exists():
+            with self._database.read() as connection, closing(connection.stream(sql, values)) as found:
+                yield from found
 
     def _by_status(self) -> tuple[int, dict[str, int]]:
         """The number of contracts, in total and by status, from one select so that they are consistent."""
-        rows = self._rows(statements.STATUS_COUNTS)
+        rows = self.select(statements.STATUS_COUNTS)
         if not rows:
             return 0, {}
         (_, total), *counted = rows
@@ -275,9 +290,14 @@ class Reader:
 
     def follow(self, which: Filter = EVERYTHING, *, after: int) -> Iterator[Record]:
         """Every contract after that position, and each new one once it is committed, without end. Waits in this thread."""
+        for chunk in self.follow_chunks(which, after=after):
+            yield from chunk
+
+    def follow_chunks(self, which: Filter, *, after: int) -> Iterator[list[Record]]:
+        """The same contracts, those that are there at the same time as one list."""
         for _ in commits(self._database, POLL_S):
             while found := self.rows(which, after=after):
-                yield from (record for _, record in found)
+                yield [record for _, record in found]
                 after = found[-1][0]
 
     def rows(
@@ -309,7 +329,7 @@ class Reader:
         last = self.last_position()
         selection = records_of(EVERYTHING)
         if of is not None:
-            heard = self._rows(statements.SESSIONS_BETWEEN, after, last)
+            heard = self.select(statements.SESSIONS_BETWEEN, after, last)
             its = of.intersection(name for (name,) in heard)
             selection = selection.where(statements.IN_ONE_OF_SESSIONS, jsonio.encode(list(its)))
         found = self._chunk(selection.page(before=last + 1, after=after, limit=CHUNK))
@@ -321,7 +341,7 @@ class Reader:
 
     def _ready_for(self, which: Filter) -> None:
         if which.text is not None and self._exists():
-            catch_up(self._database, self._progress)
+            catch_up(self._database, self._progress, self._unsearched)
 
     def _first(self, condition: str, value: str | None) -> Record | None:
         found = [] if value is None else self._in(condition, [jsonio.storable_text(value)])
@@ -341,7 +361,8 @@ class Reader:
         its = records_of(EVERYTHING).where(condition, jsonio.encode(list(values)))
         return [record for _, record in self._chunk(its.page(), math.inf)]
 
-    def _rows(self, sql: str, *values: Any) -> list[Any]:
+    def select(self, sql: str, *values: Any) -> list[Any]:
+        """The rows of a generated statement with these values; none if the file does not exist."""
         if not self._exists():
             return []
         with self._database.read() as connection:
@@ -353,7 +374,7 @@ class Reader:
         if not self._exists():
             return []
         chunk, said = [], 0
-        with self._database.read() as connection, closing(connection.execute(*page)) as found:
+        with self._database.read() as connection, closing(connection.stream(*page)) as found:
             for reached, *columns in found:
                 row = Record(*columns)
                 chunk.append((reached, row))
@@ -363,7 +384,7 @@ class Reader:
         return chunk
 
     def _number(self, sql: str, *values: Any) -> int:
-        rows = self._rows(sql, *values)
+        rows = self.select(sql, *values)
         return int(rows[0][0] or 0) if rows else 0
 
     def _exists(self) -> bool:

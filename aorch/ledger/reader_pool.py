@@ -4,9 +4,9 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TypeVar
 
+from aorch.config.ledger_location import LedgerLocation
 from aorch.ledger.reader import Reader
 
 Result = TypeVar("Result")
@@ -16,7 +16,7 @@ THREADS = 4
 class Readers:
     """Runs reading functions in threads, so that a long page never blocks the loop."""
 
-    def __init__(self, path: Path, threads: int = THREADS) -> None:
+    def __init__(self, path: LedgerLocation, threads: int = THREADS) -> None:
         self._path = path
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="aorch-reader")
         self._here = threading.local()

@@ -69,6 +69,8 @@ class Record(NamedTuple):
 
 FIELDS = tuple(name for name in Record._fields if name != "claimed_by")
 """The names in a contract's JSON form, in order."""
+JSON_FIELDS = ("payload", "result", "metadata")
+"""The fields that are stored as JSON text."""
 NEW_REQUEST_FIELDS = tuple(
     name for name in Record._fields if name not in ("completed_at", "result", "error", "request_id")
 )

@@ -6,71 +6,22 @@ To add a column to contracts: add it to `Contract`, to `Record` (record.py) and 
 write a migration (which also recreates the view `session_contracts`), and run `python docs/generate.py`.
 """
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import DDL, JSON, Column, DateTime, Index, Integer, String, Text, column, event, table, text
-from sqlalchemy.dialects import sqlite
-from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.engine import Dialect
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.types import TypeDecorator
-from sqlmodel import Field, MetaData, SQLModel
+from sqlalchemy import DDL, BigInteger, Column, Index, Integer, String, column, event, table, text
+from sqlmodel import Field, SQLModel
 
-from aorch.clock import from_rfc3339, rfc3339
+from aorch.ledger import upkeep_tables, work_tables
+from aorch.ledger.column_types import Json, UtcDateTime, metadata, set_postgresql_types
+from aorch.ledger.stored_corrections import IS_CORRECTION
+from aorch.ledger.view_definitions import VIEWS
 
-NAMING = {
-    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-    "pk": "pk_%(table_name)s",
-}
-
-metadata = MetaData(naming_convention=NAMING)
+__all__ = ["metadata", "upkeep_tables", "work_tables"]  # their tables belong to the same metadata
 
 
-class SqliteJson(sqlite.JSON):
-    """JSON in a text column. In a column of type JSON, which SQLite treats as numeric, `1.0` would become 1."""
-
-
-@compiles(SqliteJson, "sqlite")
-def _as_text(*_: object, **__: object) -> str:
-    return "TEXT"
-
-
-Json = (
-    JSON(none_as_null=True)
-    .with_variant(JSONB(none_as_null=True), "postgresql")
-    .with_variant(SqliteJson(none_as_null=True), "sqlite")
-)
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """An aware UTC datetime. On SQLite, which has no such type, it is RFC 3339 text with milliseconds and `Z`."""
-
-    impl = DateTime(timezone=True).with_variant(Text(), "sqlite")
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
-        """Convert for writing to the database."""
-        return rfc3339(value) if value is not None and dialect.name == "sqlite" else value
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
-        """Convert after reading from the database."""
-        return from_rfc3339(value) if isinstance(value, str) else value and value.astimezone(UTC)
-
-
-class UtcText(UtcDateTime):
-    """The same column, read as the RFC 3339 text of the contract's JSON form."""
-
-    cache_ok = True
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
-        """Convert after reading from the database."""
-        return value if value is None or isinstance(value, str) else rfc3339(value)
-
-
-def _partial(*columns: str, where: str, name: str | None = None) -> Index:
-    return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where))
+def _partial(*columns: str, where: str, name: str | None = None, unique: bool = False) -> Index:
+    return Index(name, *columns, unique=unique, sqlite_where=text(where), postgresql_where=text(where))
 
 
 class Contract(SQLModel, table=True):
@@ -83,25 +34,22 @@ class Contract(SQLModel, table=True):
     __tablename__ = "contracts"
     metadata = metadata
     __table_args__ = (
-        Index(
-            None,
-            "request_id",
-            unique=True,
-            sqlite_where=text("request_id IS NOT NULL"),
-            postgresql_where=text("request_id IS NOT NULL"),
-        ),
+        _partial("request_id", where="request_id IS NOT NULL", unique=True),
         _partial("parent_id", where="parent_id IS NOT NULL"),
         _partial("claimed_by", where="claimed_by IS NOT NULL AND status = 'pending'"),
         _partial("status", "position", where="status <> 'completed'"),
-        _partial("capability", "to_agent", "priority", "turn", where="turn IS NOT NULL"),
+        # PostgreSQL, which finds no NULL in it, has ix_contracts_queue instead (postgres/definitions.py)
+        _partial("capability", "to_agent", "required_labels", "priority", "turn", where="turn IS NOT NULL").ddl_if(
+            dialect="sqlite"
+        ),
+        _partial("required_labels", where="turn IS NOT NULL AND required_labels IS NOT NULL"),
         _partial("session_id", "priority", "turn", where="turn IS NOT NULL"),
         _partial("due_at", where="due_at IS NOT NULL"),
         _partial("expires_at", where="expires_at IS NOT NULL"),
         _partial(
-            "claimed_by",
-            where="cancelled_by IS NOT NULL AND claimed_by IS NOT NULL",
-            name="ix_contracts_cancelled",
+            "claimed_by", where="cancelled_by IS NOT NULL AND claimed_by IS NOT NULL", name="ix_contracts_cancelled"
         ),
+        _partial("session_id", where=IS_CORRECTION, name="ix_contracts_corrections"),
         {"sqlite_autoincrement": True},
     )
 
@@ -128,6 +76,7 @@ class Contract(SQLModel, table=True):
     expires_at: datetime | None = Field(default=None, sa_column=Column("expires_at", UtcDateTime()))
     attempts: int | None = None
     cancelled_by: str | None = None
+    required_labels: str | None = None
 
 
 class Counter(SQLModel, table=True):
@@ -148,7 +97,7 @@ class SessionIndex(SQLModel, table=True):
     """SQLite's index of contracts by session, which a trigger extends by a sorted run of RUN contracts at a time.
 
     An ordinary index would change a random page for each contract, which took half of the time of a write. Read it through
-    `session_positions` and `session_contracts`, which add the contracts after the last run.
+    `session_positions` and `session_contracts`, which add the contracts after the last run. On PostgreSQL it is a view.
     """
 
     __tablename__ = "session_index"
@@ -173,8 +122,7 @@ session_contracts = table(
 )
 """A view of all columns of contracts, for reads by session. Other reads use `contracts`.
 
-Queries must select `position`, and limit it with `<` or `>=` instead of BETWEEN; otherwise SQLite sorts the rows, or
-ignores the limit.
+Queries must select `position`, and limit it with `<` or `>=`, not BETWEEN. Otherwise SQLite sorts, or ignores the limit.
 """
 
 for _sql in (
@@ -186,20 +134,23 @@ for _sql in (
     " UPDATE counters SET value = value + 1 WHERE name = 'deleted_contracts';"
     " DELETE FROM session_index WHERE session_id = old.session_id AND position = old.position; END",
     "CREATE TRIGGER contracts_renamed AFTER UPDATE OF session_id ON contracts BEGIN"
-    " UPDATE session_index SET session_id = new.session_id WHERE session_id = old.session_id AND position = old.position;"
-    " END",
+    " UPDATE session_index SET session_id = new.session_id WHERE session_id = old.session_id AND position = old.position; END",
     "CREATE VIEW session_positions AS SELECT session_id, position FROM session_index"  # noqa: S608  constants
     f" UNION ALL SELECT session_id, position FROM contracts WHERE position > {_INDEXED}",
     f"CREATE VIEW session_contracts AS SELECT s.position, {_its_names} FROM session_index s"  # noqa: S608  constants
     " CROSS JOIN contracts c ON c.position = s.position AND c.session_id = s.session_id"
     f" UNION ALL SELECT position, {_names} FROM contracts WHERE position > {_INDEXED}",
+    *VIEWS,
 ):
     _ddl = DDL(_sql.replace("%", "%%"))  # type: ignore[no-untyped-call]  # SQLAlchemy has no types for it
     event.listen(metadata, "after_create", _ddl.execute_if(dialect="sqlite"))
 
 
 class Token(SQLModel, table=True):
-    """A caller's token, of which only the SHA-256 is stored (hex). If it has an `agent_id`, only this token can act as it."""
+    """A caller's token, of which only the SHA-256 is stored (hex). If it has an `agent_id`, only this token can act as it.
+
+    `capabilities` are those whose tasks a worker may claim with it (None: any).
+    """
 
     __tablename__ = "tokens"
     metadata = metadata
@@ -212,6 +163,7 @@ class Token(SQLModel, table=True):
     created_at: datetime = Field(sa_column=Column("created_at", UtcDateTime(), nullable=False))
     expires_at: datetime | None = Field(default=None, sa_column=Column("expires_at", UtcDateTime()))
     revoked_at: datetime | None = Field(default=None, sa_column=Column("revoked_at", UtcDateTime()))
+    capabilities: list[str] | None = Field(default=None, sa_column=Column("capabilities", Json))
 
 
 class IdempotencyKey(SQLModel, table=True):
@@ -222,6 +174,7 @@ class IdempotencyKey(SQLModel, table=True):
 
     __tablename__ = "idempotency_keys"
     metadata = metadata
+    __table_args__ = (Index(None, "request_id"),)
 
     caller: str = Field(primary_key=True)
     key: str = Field(primary_key=True)
@@ -244,6 +197,7 @@ class BatchLine(SQLModel, table=True):
 
     __tablename__ = "batch_lines"
     metadata = metadata
+    __table_args__ = (Index(None, "request_id"),)
 
     generation: str = Field(primary_key=True)
     line_key: str = Field(primary_key=True)
@@ -287,8 +241,8 @@ class Attempt(SQLModel, table=True):
 class AgentEntry(SQLModel, table=True):
     """A registered agent with its state, or only the state of a configured agent, whose `document` is None.
 
-    `document` is the registration as JSON text, and `fingerprint` its SHA-256 (hex). `owner` is the id of the token that
-    registered it, or empty. `state` is None until the first check.
+    `document` is the registration as JSON text, `fingerprint` its SHA-256 (hex), and `owner` the id of its token, or empty.
+    `state` is None until the first check. `changes` (a JSON list) are those of a registered MCP server since its registration.
     """
 
     __tablename__ = "agents"
@@ -305,6 +259,9 @@ class AgentEntry(SQLModel, table=True):
     state: str | None = None
     reason: str | None = None
     since: datetime | None = Field(default=None, sa_column=Column("since", UtcDateTime()))
+    changes: str | None = None
+    circuit_until: datetime | None = Field(default=None, sa_column=Column("circuit_until", UtcDateTime()))
+    circuit_since: datetime | None = Field(default=None, sa_column=Column("circuit_since", UtcDateTime()))
 
 
 class TaskProgress(SQLModel, table=True):
@@ -375,6 +332,20 @@ class ParkedDelivery(SQLModel, table=True):
     parked_at: datetime = Field(sa_column=Column("parked_at", UtcDateTime(), nullable=False))
 
 
+class MetricTotal(SQLModel, table=True):
+    """A total of the metrics over all contracts up to a position, those that were deleted since included (metric_totals.py).
+
+    `labels` is a JSON list of text. The row with the metric `position` is that position.
+    """
+
+    __tablename__ = "metric_totals"
+    metadata = metadata
+
+    metric: str = Field(primary_key=True)
+    labels: str = Field(primary_key=True)
+    value: int = Field(sa_column=Column("value", BigInteger, nullable=False))
+
+
 class StoredBlock(SQLModel, table=True):
     """A memory block of a session: its JSON form, and the position of the last contract that it covers.
 
@@ -391,3 +362,6 @@ class StoredBlock(SQLModel, table=True):
     last_position: int
     block: dict[str, Any] = Field(sa_column=Column("block", Json, nullable=False))
     beside: dict[str, Any] | None = Field(default=None, sa_column=Column("beside", Json))
+
+
+set_postgresql_types(metadata)

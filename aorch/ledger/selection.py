@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+from aorch.ledger.composed import Composed
 from aorch.ledger.database import statements
 
 
@@ -26,10 +27,12 @@ class Selection(NamedTuple):
         """The same select with one more condition."""
         return self._replace(conditions=(*self.conditions, condition), values=(*self.values, *values))
 
-    def unordered(self) -> tuple[str, tuple[Any, ...]]:
+    def unordered(self) -> tuple[Composed, tuple[Any, ...]]:
         """The SQL and the values of its parameters, for a count."""
-        where = " AND ".join(f"({condition})" for condition in self.conditions)
-        return f"{self.select} WHERE {where}" if where else self.select, self.values
+        where = [piece for condition in self.conditions for piece in (" AND (", condition, ")")]
+        if where:
+            where[0] = " WHERE ("
+        return Composed(self.select, *where), self.values
 
     def page(
         self,
@@ -38,10 +41,10 @@ class Selection(NamedTuple):
         after: int | None = None,
         newest_first: bool = False,
         limit: int | None = None,
-    ) -> tuple[str, tuple[Any, ...]]:
+    ) -> tuple[Composed, tuple[Any, ...]]:
         """The SQL and the values of its parameters, for rows in order, before and after a position, both exclusive."""
         bounded = self if before is None else self.where(self.key.before, before)
         bounded = bounded if after is None else bounded.where(self.key.after, after)
         sql, values = bounded.unordered()
-        sql = f"{sql} ORDER BY {self.key.newest_first if newest_first else self.key.oldest_first}"
-        return (sql, values) if limit is None else (f"{sql} {statements.LIMIT}", (*values, limit))
+        ordered = Composed(sql, " ORDER BY ", self.key.newest_first if newest_first else self.key.oldest_first)
+        return (ordered, values) if limit is None else (Composed(ordered, " ", statements.LIMIT), (*values, limit))

@@ -7,8 +7,8 @@ next REQUEST whenever the last one starts. This is start-time fair queueing (Goy
 that clock.
 
 A claim consists of `claimed_by` and the lock that its owner holds while it is alive (database.ProcessLock), so it does not
-depend on a clock. If the owner dies, the REQUEST fails as `interrupted`; if its capability is `idempotent`, it is queued
-again, up to MAX_ATTEMPTS times.
+depend on a clock. (A worker over HTTP has a lease instead: work_leases.py.) If the owner dies, the REQUEST fails as
+`interrupted`; if its capability is `idempotent`, it is queued again, up to MAX_ATTEMPTS times.
 """
 
 from collections import Counter
@@ -36,36 +36,62 @@ from aorch.ledger.record import (
     Record,
     object_in,
 )
+from aorch.ledger.required_labels import labels_in
 
 MAX_ATTEMPTS = 5
 """Maximum number of attempts at an idempotent task whose workers die."""
+LEASE_PREFIX = "lease_"
 OPEN = (PENDING, IN_PROGRESS)
 TRANSACTION_SIZE = 500
 """Maximum number of REQUESTs that become due or expire in one transaction."""
 
 
 class Capacity(NamedTuple):
-    """How many tasks of `capability` can start: in total (`free`), and on each agent. `running` counts each agent's tasks."""
+    """How many tasks of `capability` can start: in total (`free`), and on each agent. `running` counts each agent's tasks, and
+    `labels` are those of each agent.
+    """
 
     capability: str
     free: int
     of_agents: dict[str, int]
     running: Mapping[str, int] = MappingProxyType({})
+    labels: Mapping[str, Mapping[str, str]] = MappingProxyType({})
 
-    def agent_for(self, assigned: "Counter[str]") -> str:
-        """The agent for the next task after `assigned`: of the agents with a free slot, the one with the fewest tasks."""
+    def agent_for(self, assigned: "Counter[str]", required: str | None) -> str:
+        """The agent for the next task after `assigned`: of the agents that have the labels and a free slot, the one with the
+        fewest tasks.
+        """
         return min(
-            self.of_agents,
+            self._meeting(required),
             key=lambda name: (assigned[name] >= self.of_agents[name], self.running.get(name, 0) + assigned[name]),
         )
 
-    def heads(self) -> list[tuple[str, str | None, int]]:
-        """The parameters of QUEUE_HEAD for tasks of any agent, and for those of each agent."""
-        return [(self.capability, None, self.free), *((self.capability, *each) for each in self.of_agents.items())]
+    def heads(self, required: Sequence[str]) -> list[tuple[str, str | None, str | None, int]]:
+        """The parameters of QUEUE_HEAD for tasks of any agent, and for those of each agent; in addition those that require
+        one of `required` (see required_labels.py), as far as agents have the labels.
+        """
+        found: list[tuple[str, str | None, str | None, int]] = []
+        for text in (None, *required):
+            if able := self._meeting(text):
+                found.append((self.capability, None, text, min(self.free, sum(able.values()))))
+                found += [(self.capability, agent_id, text, free) for agent_id, free in able.items()]
+        return found
+
+    def _meeting(self, required: str | None) -> dict[str, int]:
+        """The agents with these labels, with the number of tasks that each can start."""
+        if required is None:
+            return self.of_agents
+        wanted = labels_in(required).items()
+        return {name: free for name, free in self.of_agents.items() if wanted <= self.labels.get(name, {}).items()}
 
 
-Head = tuple[int, int, int, str]
-"""A row of QUEUE_HEAD: priority, turn, position, capability."""
+Head = tuple[int, int, int, str, str | None]
+"""A row of QUEUE_HEAD: priority, turn, position, capability, required labels."""
+
+
+def is_lease(owner_id: str) -> bool:
+    """Whether that owner of claims is the lease of a worker over HTTP (work_leases.py), and not a process."""
+    return owner_id.startswith(LEASE_PREFIX)
 
 
 def has_work(connection: Connection, capacities: Sequence[Capacity]) -> bool:
@@ -73,7 +99,8 @@ def has_work(connection: Connection, capacities: Sequence[Capacity]) -> bool:
     time = next_time(connection)
     if time is not None and time <= now():
         return True
-    heads = [(capability, agent_id, 1) for each in capacities for capability, agent_id, _ in each.heads()]
+    required = _required(connection)
+    heads = [(*head[:3], 1) for each in capacities for head in each.heads(required)]
     return any(connection.execute(statements.QUEUE_HEAD, head).fetchone() for head in heads)
 
 
@@ -82,14 +109,26 @@ def claim(connection: Connection, owner_id: str, capacities: Sequence[Capacity],
 
     Before that, REQUESTs that are due get their turn, and expired ones fail.
     """
+    return claim_first(connection, owner_id, capacities, limit, prepare(connection))
+
+
+def prepare(connection: Connection) -> list[str]:
+    """Give REQUESTs that are due their turn, fail expired ones, and return the labels that queued ones require."""
     _queue_due(connection)
     expire(connection)
-    heads = [connection.execute(statements.QUEUE_HEAD, head) for each in capacities for head in each.heads()]
+    return _required(connection)
+
+
+def claim_first(
+    connection: Connection, owner_id: str, capacities: Sequence[Capacity], limit: int, required: Sequence[str]
+) -> list[Record]:
+    """Like `claim`, after `prepare`, which has returned `required`."""
+    heads = [connection.execute(statements.QUEUE_HEAD, head) for each in capacities for head in each.heads(required)]
     first = _within_capacity(merge(*heads), {each.capability: each.free for each in capacities}, limit)
-    assigned = _assign_agents([(position, _row(connection, position)) for _, _, position, _ in first], capacities)
+    assigned = _assign_agents([(head, _row(connection, head[2])) for head in first], capacities)
     connection.executemany(statements.CLAIM_REQUEST, [(owner_id, row.to_agent, position) for position, row in assigned])
     claimed = {position for position, _ in assigned}
-    turns = {priority: turn for priority, turn, position, _ in first if position in claimed}
+    turns = {priority: turn for priority, turn, position, *_ in first if position in claimed}
     connection.executemany(statements.ADVANCE_QUEUE_CLOCK, turns.items())
     return [row._replace(status=IN_PROGRESS, claimed_by=owner_id) for _, row in assigned]
 
@@ -141,12 +180,17 @@ def release_or_interrupt_all(connection: Connection, owner_id: str) -> None:
 
 
 def release_or_interrupt(
-    connection: Connection, request_id: str, *, called: bool = True, due_at: str | None = None
+    connection: Connection,
+    request_id: str,
+    *,
+    called: bool = True,
+    due_at: str | None = None,
+    lost: str = "the process that ran this ended",
 ) -> None:
     """Queue a claimed REQUEST again if that is safe, and end it as `interrupted` if it is not.
 
     It is safe if the agent was not `called`, or if the capability is idempotent. With `due_at` (RFC 3339) it is queued for that
-    time.
+    time. `lost` is the reason of the interruption, as the begin of a sentence.
     """
     found = connection.execute(statements.CLAIMED_STATE, (request_id,)).fetchone()
     if found is None:  # it has a RESPONSE
@@ -166,7 +210,7 @@ def release_or_interrupt(
             connection.execute(statements.POSTPONE, (agent_id, due_at, options.get("expires_at"), request_id))
     else:
         event = "was called" if request.status == PENDING else "answered"
-        reason = f"interrupted: the process that ran this ended before {request.to_agent or 'an agent'} {event}"
+        reason = f"interrupted: {lost} before {request.to_agent or 'an agent'} {event}"
         write_failure(connection, request, INTERRUPTED, reason, Interrupted)
 
 
@@ -228,13 +272,17 @@ def expire(connection: Connection) -> None:
         write_failure(connection, request, FAILED, error, Expired)
 
 
+def _required(connection: Connection) -> list[str]:
+    return [text for (text,) in connection.execute(statements.REQUIRED_LABELS)]
+
+
 def _queue_due(connection: Connection) -> None:
     due = connection.execute(statements.DUE_REQUESTS, (now(), TRANSACTION_SIZE)).fetchall()
     connection.executemany(statements.QUEUE_DUE_REQUEST, due)
 
 
 def _within_capacity(heads: Iterable[Head], free: dict[str, int], limit: int) -> list[Head]:
-    """The first `limit` of these rows, but per capability and per required agent no more than are `free`."""
+    """The first `limit` of these rows, but per capability no more than are `free`."""
     taken: Counter[str] = Counter()
     first: list[Head] = []
     for head in heads:
@@ -246,20 +294,21 @@ def _within_capacity(heads: Iterable[Head], free: dict[str, int], limit: int) ->
     return first
 
 
-def _assign_agents(rows: list[tuple[int, Record]], capacities: Sequence[Capacity]) -> list[tuple[int, Record]]:
-    """These rows, each with its agent: the one that the caller requires, otherwise one that has a free slot.
+def _assign_agents(rows: list[tuple[Head, Record]], capacities: Sequence[Capacity]) -> list[tuple[int, Record]]:
+    """These rows, each with its agent: the one that the caller requires, otherwise one that has the required labels and a free
+    slot.
 
     Leaves out rows whose agent has no slot left, which can happen if it has several capabilities.
     """
     of_capability = {each.capability: each for each in capacities}
     assigned: Counter[str] = Counter()
     found = []
-    for position, row in rows:
+    for head, row in rows:
         capacity = of_capability[row.capability]
-        agent_id = row.to_agent or capacity.agent_for(assigned)
+        agent_id = row.to_agent or capacity.agent_for(assigned, head[4])
         if assigned[agent_id] < capacity.of_agents[agent_id]:
             assigned[agent_id] += 1
-            found.append((position, row._replace(to_agent=agent_id)))
+            found.append((head[2], row._replace(to_agent=agent_id)))
     return found
 
 

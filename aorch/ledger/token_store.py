@@ -5,15 +5,18 @@ The rules for tokens are in govern/access_tokens.py. The table is `Token` in sch
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from aorch import jsonio
+from aorch.config.ledger_location import LedgerLocation
 from aorch.ledger.database import Connection, Database, statements
 
 
 class TokenRow(NamedTuple):
-    """A token's row: `sha256` is the hash of the token in hex, which is not stored itself; times are RFC 3339 text."""
+    """A token's row: `sha256` is the hash of the token in hex, which is not stored itself; times are RFC 3339 text.
+
+    `capabilities` are those whose tasks a worker may claim with it; None: any.
+    """
 
     token_id: str
     name: str
@@ -23,13 +26,14 @@ class TokenRow(NamedTuple):
     created_at: str
     expires_at: str | None
     revoked_at: str | None
+    capabilities: tuple[str, ...] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Its JSON form, without the hash."""
         return {name: value for name, value in self._asdict().items() if name != "sha256"}
 
 
-def read(path: Path) -> list[TokenRow]:
+def read(path: LedgerLocation) -> list[TokenRow]:
     """Every token of the ledger at `path`, oldest first, including expired and revoked ones; none if the file does not
     exist.
 
@@ -43,7 +47,7 @@ def read(path: Path) -> list[TokenRow]:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator["Tokens"]:
+def writing(path: LedgerLocation) -> Iterator["Tokens"]:
     """The tokens of the ledger at `path`, under its write lock; committed at the end of the block. Raises LedgerError."""
     with Database(path) as database, database.write() as connection:
         yield Tokens(connection)
@@ -61,9 +65,9 @@ class Tokens:
 
     def add(self, row: TokenRow) -> None:
         """Write `row`."""
-        self._connection.execute(
-            statements.INSERT_TOKEN, tuple({**row._asdict(), "scopes": jsonio.encode(row.scopes)}.values())
-        )
+        capabilities = None if row.capabilities is None else jsonio.encode(row.capabilities)
+        values = row._replace(scopes=jsonio.encode(row.scopes), capabilities=capabilities)  # type: ignore[arg-type]  # as text
+        self._connection.execute(statements.INSERT_TOKEN, values)
 
     def revoke(self, token_id: str, moment: str) -> None:
         """Revoke that token at `moment`, unless it is revoked already."""
@@ -75,5 +79,6 @@ def _rows(connection: Connection) -> list[TokenRow]:
 
 
 def _token(row: tuple[Any, ...]) -> TokenRow:
-    values = dict(zip(TokenRow._fields, row, strict=True))
-    return TokenRow(**{**values, "scopes": tuple(jsonio.decode(values["scopes"]))})
+    found = TokenRow(*row)
+    capabilities = None if row[-1] is None else tuple(jsonio.decode(row[-1]))
+    return found._replace(scopes=tuple(jsonio.decode(row[3])), capabilities=capabilities)

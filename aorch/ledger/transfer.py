@@ -2,26 +2,46 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
+from aorch.config.ledger_location import LedgerLocation
 from aorch.errors import AorchError, NotFound, UsageError
 from aorch.ledger import contract_files
 from aorch.ledger.database import Database
 from aorch.ledger.importing import ImportCounts, import_batches
-from aorch.ledger.reader import Filter, Reader
+from aorch.ledger.reader import EVERYTHING, Filter
+from aorch.ledger.record import FIELDS, Record
 from aorch.ledger.search import Progress
 
 STDIN = Path("-")
 
 
+class ContractSource(Protocol):
+    """A Reader, or what reads the contracts of a server, whose `path` is None."""
+
+    @property
+    def path(self) -> LedgerLocation | None:
+        """Where the ledger is."""
+        ...
+
+    def stream(self, which: Filter = EVERYTHING, progress: Progress | None = None) -> Iterator[Record]:
+        """Every contract that matches, oldest first."""
+        ...
+
+
 def export_contracts(
-    ledger: Path, which: Filter, form: str, output: Path | BinaryIO, progress: Progress | None = None
+    source: ContractSource,
+    which: Filter,
+    form: str,
+    output: Path | BinaryIO,
+    progress: Progress | None = None,
+    fields: Sequence[str] = FIELDS,
 ) -> None:
-    """Write the contracts that match `which`, oldest first, as `jsonl` or `csv`.
+    """Write these fields of the contracts that match `which`, oldest first, as `jsonl`, `csv` or `tsv`.
 
     JSONL with `since` also contains older REQUESTs that are open or have ended since, so that it brings a copy up to date.
     Uses constant memory. A file is created or replaced only when it is complete. Raises UsageError if it cannot be written,
@@ -29,12 +49,12 @@ def export_contracts(
     """
     if form == "jsonl":
         which = replace(which, since=None, changed_since=which.since)
-    with _open_output(output, ledger) as out, Reader(ledger, progress) as reader:
-        contract_files.WRITERS[form](reader.stream(which, progress), out)
+    with open_output(output, source.path) as out:
+        contract_files.WRITERS[form](source.stream(which, progress), fields, out)
         out.flush()
 
 
-def import_contracts(ledger: Path, file: Path, progress: Progress | None = None) -> ImportCounts:
+def import_contracts(ledger: LedgerLocation, file: Path, progress: Progress | None = None) -> ImportCounts:
     """Import the contracts of `file` (`-` is standard input): JSONL, or a session file of the older JSON store.
 
     A contract that the ledger has already is skipped, and an open REQUEST that has progressed in the file is updated. The
@@ -73,12 +93,12 @@ def _open_input(file: Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def _open_output(output: Path | BinaryIO, ledger: Path) -> Iterator[BinaryIO]:
+def open_output(output: Path | BinaryIO, ledger: LedgerLocation | None) -> Iterator[BinaryIO]:
     if not isinstance(output, Path):
         yield output
         return
     try:
-        if Database(ledger).is_stored_in(output):
+        if ledger is not None and Database(ledger).is_stored_in(output):
             raise UsageError(f"{output} is the ledger itself", "Give another file with --output.")
         with _replacing(output) as out:
             yield out

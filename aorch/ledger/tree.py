@@ -4,7 +4,7 @@ It is read level by level, with only the children of each REQUEST that are shown
 page. Payloads and results are not read.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -27,9 +27,9 @@ SHOWN = 50
 class TreeNode:
     """A REQUEST in the tree, with the REQUESTs that it delegated as `children`, oldest first.
 
-    `status` is `interrupted` if the RESPONSE has that status. `duration_ms` is None without a RESPONSE that contains it.
-    `step` and `index` are those of a pipeline. `omitted` is the number of children that are not in the tree, by status.
-    `asked_for` is true for the REQUEST for which the tree was built.
+    `status` is `interrupted` if the RESPONSE has that status. `from_agent` is the caller. `duration_ms` is None without a
+    RESPONSE that contains it. `step` and `index` are those of a pipeline. `omitted` is the number of children that are not in
+    the tree, by status. `asked_for` is true for the REQUEST for which the tree was built.
     """
 
     contract_id: str
@@ -38,6 +38,8 @@ class TreeNode:
     agent_id: str | None
     status: str
     created_at: str
+    completed_at: str | None = None
+    from_agent: str = ""
     duration_ms: float | None = None
     error: str | None = None
     step: str | None = None
@@ -47,6 +49,14 @@ class TreeNode:
     asked_for: bool = False
     omitted: dict[str, int] = field(default_factory=dict)
     children: list["TreeNode"] = field(default_factory=list)
+
+    def walk(self) -> "Iterator[TreeNode]":
+        """This node and all nodes below it, in no particular order."""
+        waiting = [self]
+        while waiting:
+            node = waiting.pop()
+            yield node
+            waiting += node.children
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON form: every field by its name, `children` in the same form."""
@@ -77,6 +87,21 @@ def build_tree(rows: Rows, request_id: str, most: int | None) -> TreeNode | None
     return root
 
 
+def session_trees(
+    rows: Rows, session_id: str, *, after: int, before: int, limit: int, newest_first: bool, most: int | None
+) -> list[tuple[int, TreeNode]]:
+    """Up to `limit` trees of a session, between two positions of their roots, each with the position of its root.
+
+    A root is a REQUEST that no REQUEST of the same session delegated.
+    """
+    statement = statements.NEWEST_ROOTS_OF_SESSION if newest_first else statements.OLDEST_ROOTS_OF_SESSION
+    found = rows(statement, jsonio.storable_text(session_id), after, before, limit)
+    ids = [contract_id for _, contract_id in found]
+    nodes = {row[0]: _node(row) for row in rows(statements.TREE_NODES, jsonio.encode(ids))}
+    _add_children(rows, list(nodes.values()), set(nodes), most)
+    return [(position, nodes[contract_id]) for position, contract_id in found if contract_id in nodes]
+
+
 def _add_children(rows: Rows, level: list[TreeNode], seen: set[str], most: int | None) -> None:
     for _ in range(DEEPEST):
         parents = {each.contract_id: each for each in level}
@@ -98,9 +123,10 @@ def _add_children(rows: Rows, level: list[TreeNode], seen: set[str], most: int |
 
 
 def _node(row: Any) -> TreeNode:
-    contract_id, parent_id, capability, agent_id, status, created_at, about, answered, error, told = row
+    *columns, about, answered, error, told = row
     about, told = jsonio.decode(about), jsonio.decode(told) if told else {}
-    node = TreeNode(contract_id, parent_id, capability, agent_id, status, created_at, error=error)
+    node = TreeNode(*columns)
+    node.error = error
     if answered == INTERRUPTED:
         node.status = INTERRUPTED
     node.reused = len(told["reused"]) if isinstance(told.get("reused"), list) else 0

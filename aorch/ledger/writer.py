@@ -9,10 +9,11 @@ import queue
 import threading
 import time
 from asyncio import Future
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import cache
+from functools import partial
 from itertools import chain
 from typing import Any, TypeVar
 
@@ -28,7 +29,6 @@ from aorch.ledger.database import (
     is_of_the_file,
     savepoint,
     statements,
-    transaction,
 )
 
 Statement = tuple[str, Sequence[Any]]
@@ -45,21 +45,17 @@ CLOSE_S = 0.2
 GATHER_TURNS, ENOUGH = 4, 16
 """Maximum number of further loop iterations in which writes are gathered, and the number of writes that ends this."""
 
+COMMIT_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0)
+"""The upper limits of the buckets for durations of commits, inclusive (seconds). The wait for the write lock is included."""
+
+_OF_ROWS: tuple[type[Exception], ...] = (*DatabaseError, OverflowError, UnicodeError)
+"""Errors that can be those of one row."""
 INSERTS = {
     statements.INSERT_REQUEST,
     statements.INSERT_ROOT_REQUEST,
     statements.INSERT_RESPONSE,
     statements.INSERT_ROOT_RESULT,
 }
-SIZES = (32, 16, 8, 4)
-"""Numbers of rows that one statement inserts: a row then takes half the time of a statement of its own."""
-
-
-@cache
-def _of_rows(insert: str, count: int) -> str:
-    """An INSERT of one row, as one of `count` rows."""
-    columns, _, values = insert.rpartition("VALUES")
-    return f"{columns}VALUES {', '.join([values] * count)}"
 
 
 class Unit(Struct):
@@ -99,9 +95,13 @@ class Writer:
         self,
         connection: Connection,
         check: Callable[[], None],
-        translate: Callable[[DatabaseError], AorchError],
+        translate: Callable[[Exception], AorchError],
     ) -> None:
         connection.may_wait = self._may_wait
+        self.commit_counts, self.commits_took_s = [0] * (len(COMMIT_BUCKETS_S) + 1), 0.0
+        """For metrics, which the writer's thread alone changes: the number of commits in each of COMMIT_BUCKETS_S and above, and
+        the sum of their durations (seconds).
+        """
         self._connection = connection
         self._check = check
         self._translate = translate
@@ -226,48 +226,44 @@ class Writer:
         The rows of each kind of statement are written together, which is faster. Statements of a unit must not depend on
         rows of another unit; actions may. An error of one unit fails only that unit; an error of the file fails all.
         """
-        self._units = units
+        self._units, started = units, time.perf_counter()
         statements = [unit for unit in units if unit.action is None]
         actions = [unit for unit in units if unit.action is not None]
         try:
             self._check()
             try:
-                with transaction(self._connection):
-                    by_kind: defaultdict[str, list[Sequence[Any]]] = defaultdict(list)
-                    for unit in statements:
-                        for sql, parameters in unit.statements:
-                            by_kind[sql].append(parameters)
-                    for sql, rows in by_kind.items():
-                        done = self._insert_together(sql, rows) if sql in INSERTS and len(rows) >= SIZES[-1] else 0
-                        if done < len(rows):
-                            self._connection.executemany(sql, rows[done:])
-                    if actions:
-                        self._each(actions)
-            except (DatabaseError, OverflowError, UnicodeError) as error:  # errors of one row
+                self._connection.transact(partial(self._together, statements, actions), only_writes=not actions)
+            except _OF_ROWS as error:
                 if is_of_the_file(error):
                     raise
-                with transaction(self._connection):
-                    self._each(statements)
-                    self._each(actions)
+                self._connection.transact(partial(self._each, [*statements, *actions]))
+            took_s = time.perf_counter() - started
+            self.commit_counts[bisect_left(COMMIT_BUCKETS_S, took_s)] += 1
+            self.commits_took_s += took_s
         except Exception as error:  # noqa: BLE001 the waiters must get any error, and the thread must survive
-            failure = self._translate(error) if isinstance(error, DatabaseError) else error
+            failure = self._failure(error)
             for unit in units:
                 unit.error = unit.error or (failure if unit.wanted() else None)
 
-    def _insert_together(self, sql: str, rows: list[Sequence[Any]]) -> int:
-        """Insert rows with as few statements as possible. Returns their number; the rest, fewer than four, is not inserted."""
-        done = 0
-        for size in SIZES:
-            while len(rows) - done >= size:
-                parameters = list(chain.from_iterable(rows[done : done + size]))
-                self._connection.execute(_of_rows(sql, size), parameters)
-                done += size
-        return done
+    def _together(self, statements: list[Unit], actions: list[Unit]) -> None:
+        """Execute all statements, those of the same kind together, and then the actions."""
+        by_kind: defaultdict[str, list[Sequence[Any]]] = defaultdict(list)
+        for unit in statements:
+            for sql, parameters in unit.statements:
+                by_kind[sql].append(parameters)
+        for sql, rows in by_kind.items():
+            if len(rows) > 1 and sql in INSERTS:
+                self._connection.insert(sql, rows)
+            else:
+                self._connection.executemany(sql, rows)
+        if actions:
+            self._each(actions)
 
     def _each(self, units: list[Unit]) -> None:
         """Execute the units one by one, each in a savepoint: if a unit fails, only its own writes are rolled back."""
         connection = self._connection
         for unit in units:
+            unit.error = None
             try:
                 with savepoint(connection):
                     unit.execute(connection)
@@ -277,6 +273,16 @@ class Writer:
                 unit.error = error
                 if isinstance(error, DatabaseError) and not isinstance(error, ConstraintError):
                     unit.error = self._translate(error)
+
+    def _failure(self, error: Exception) -> AorchError:
+        """`error` as one that callers expect: a RESPONSE is only tried again after a LedgerError."""
+        if isinstance(error, AorchError):
+            return error
+        if isinstance(error, DatabaseError):
+            return self._translate(error)
+        failure = LedgerError(f"the ledger could not be written: {type(error).__name__}: {error}")
+        failure.__cause__ = error
+        return failure
 
     def _may_wait(self) -> bool:
         in_time = self._refusal is None or time.monotonic() < self._close_by

@@ -4,6 +4,7 @@ Importing this module imports the SDK `mcp`, which takes 0.7 s.
 """
 
 import asyncio
+import contextlib
 import logging
 import math
 import re
@@ -11,9 +12,12 @@ from collections.abc import Iterable
 from importlib import metadata
 from typing import Any
 
-from mcp.server import Server
+import anyio
+from mcp.server import NotificationOptions, Server
 from mcp.server.context import ServerRequestContext
+from mcp.server.session import ServerSession
 from mcp.server.stdio import stdio_server
+from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ToolsListChanged
 from mcp.shared.exceptions import MCPError
 from mcp_types import (
     INVALID_PARAMS,
@@ -54,6 +58,7 @@ class ToolServer:
         self._orchestrator, self._only = orchestrator, frozenset(only)
         self._session_id = orchestrator.config.session_id or ""
         self._running: set[asyncio.Task[Answer]] = set()
+        self._changes, self._client = InMemorySubscriptionBus(), _Client()
         known = orchestrator.registry.capabilities()
         if missing := sorted(self._only.difference(known)):
             raise NotFound(
@@ -71,15 +76,39 @@ class ToolServer:
             instructions=INSTRUCTIONS,
             on_list_tools=self._list,
             on_call_tool=self._call,
+            on_subscriptions_listen=ListenHandler(self._changes),
         )
+        self._orchestrator.executor.enter_loop()  # which notices agents that are registered
+        announcing = asyncio.ensure_future(self._announce_changes())
         checking = asyncio.ensure_future(self._orchestrator.registry.refresh())  # which starts servers that are `warm`
         try:
             async with stdio_server(stdin, stdout) as (incoming, outgoing):
-                await server.run(incoming, outgoing, server.create_initialization_options())
+                options = server.create_initialization_options(NotificationOptions(tools_changed=True))
+                await server.run(incoming, outgoing, options)
         finally:
-            for each in (checking, *self._running):
+            self._orchestrator.registry.on_change = None
+            for each in (checking, announcing, *self._running):
                 each.cancel()
-            await asyncio.wait((checking, *self._running))
+            await asyncio.wait((checking, announcing, *self._running))
+
+    async def _announce_changes(self) -> None:
+        """Tell the client when its tools have changed: on the stream that it opened for that, or, with an older protocol, by a
+        notification.
+        """
+        loop, changed = asyncio.get_running_loop(), asyncio.Event()
+
+        def notify() -> None:  # in any thread
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(changed.set)
+
+        known, self._orchestrator.registry.on_change = self._tools(), notify
+        while True:
+            await changed.wait()
+            changed.clear()
+            if (tools := self._tools()) != known:
+                known = tools
+                await self._changes.publish(ToolsListChanged())
+                await self._client.notify()
 
     def _tools(self) -> dict[str, AgentCapability]:
         """The capabilities by the names of their tools."""
@@ -90,7 +119,8 @@ class ToolServer:
             for tool, name in tool_names.by_tool(names).items()
         }
 
-    async def _list(self, _: ServerRequestContext[Any], __: PaginatedRequestParams | None) -> ListToolsResult:
+    async def _list(self, context: ServerRequestContext[Any], _: PaginatedRequestParams | None) -> ListToolsResult:
+        self._client.session = context.session
         return ListToolsResult(tools=[_tool(name, each) for name, each in self._tools().items()])
 
     async def _call(self, context: ServerRequestContext[Any], params: CallToolRequestParams) -> CallToolResult:
@@ -127,6 +157,19 @@ class ToolServer:
             name = re.sub(r"[^A-Za-z0-9.]+", "-", about.client_info.name).strip("-") if about else ""
             self._session_id = f"mcp_{name[:LONGEST_CLIENT] or 'client'}_{new_id()}"
         return self._session_id
+
+
+class _Client:
+    """The client, once it has listed the tools: before, it has nothing that could change."""
+
+    def __init__(self) -> None:
+        self.session: ServerSession | None = None
+
+    async def notify(self) -> None:
+        """Send `notifications/tools/list_changed`. (The SDK drops it if the protocol has streams of changes instead.)"""
+        if self.session is not None:
+            with contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, MCPError):
+                await self.session.send_tool_list_changed()
 
 
 _END = object()

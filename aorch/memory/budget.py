@@ -1,10 +1,12 @@
 """Chooses the claims that fit in a number of characters, and the wording of each: for a new block and for each prompt."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from aorch.memory import safe_text
 from aorch.memory.block import Claim
+from aorch.memory.shortening import shortened
 
 TITLES = {
     "aims": "Aim:",
@@ -16,20 +18,41 @@ TITLES = {
     "literals": "Also named:",
 }
 """The sections in the order in which a prompt shows them, each with its title."""
+WORK = ("decisions", "failures", "preferences", "results")
+"""The sections that a prompt shows together, in the order of the work."""
+WORK_TITLE = "In order:"
 
-_VITAL = 0.85
-_WANTED = 0.25
+VITAL = 0.85
+"""Minimum importance of a claim that comes before all others."""
+END = 0.855
+"""Importance of the end of a session, unless it has a higher one: vital, but after failures and the last call."""
+LAST_CALL = 0.961
+"""Importance of the last call of a session, whose result is where the work stands: after failures, before other changes."""
+WANTED = 0.22
+"""Minimum importance of an exact string for which space is reserved."""
 SPARE = 0.125
 """Minimum importance of a sentence; less important ones are used only if space is left."""
 
+VITAL_SHARE = 0.875
+"""The share of the space that vital claims in brief may take."""
+CUT_WIDTH = 70
+"""Characters of the quotation in a vital claim in brief, if not all of them fit. An error or a command is known by its first 60;
+a failure has twice as many, for the first line of the error and the last one."""
 _OVERHEAD = 120
+_SEVERAL = 5
+"""Hidden exact strings from which a claim is shown in full before the list of them: fewer made recall of them worse."""
+_FIRST = 240
+"""Characters of a vital claim as long as other claims are not shown in brief."""
 
 Item = tuple[str, Claim]
 
 
 @dataclass
 class PackedClaims:
-    """The wording chosen for each claim, by its index in `items`, and the number of characters that they use."""
+    """The wording chosen for each claim, by its index in `items`, and the number of characters that they use.
+
+    `is_whole`: every sentence is chosen, in its full wording.
+    """
 
     items: Sequence[Item]
     room: int
@@ -37,6 +60,9 @@ class PackedClaims:
     wordings: dict[int, str] = field(default_factory=dict)
     used: int = 0
     labels: set[str] = field(default_factory=set)
+    titles: set[str] = field(default_factory=set)
+    is_whole: bool = False
+    _sentences: str | None = None
 
     def add(self, place: int, wording: str, room: int) -> bool:
         """Choose `wording` for a claim, instead of an earlier one, if everything still fits in `room`. Return whether it does."""
@@ -44,23 +70,30 @@ class PackedClaims:
         before = self.wordings.get(place)
         if before is not None:
             cost -= self._cost(place, before)
-        elif not any(self.items[other][0] == self.items[place][0] for other in self.wordings):
-            cost += len(TITLES[self.items[place][0]]) + 2
+        title = title_of(self.items[place][0])
+        if title not in self.titles:
+            cost += len(title) + 2
         if self.used + cost > room:
             return False
         self.used += cost
+        self.titles.add(title)
         if self.items[place][0] == "literals":
             self.labels.add(label_of(self.items[place][1]))
         self.wordings[place] = wording
+        self._sentences = None
         return True
 
     def drop(self, place: int) -> None:
         """Remove a claim. The space of its section title is not freed."""
         self.used -= self._cost(place, self.wordings.pop(place))
+        self._sentences = None
 
     def shows(self, name: str) -> bool:
         """Whether a chosen sentence contains `name`."""
-        return any(name in wording for place, wording in self.wordings.items() if self.items[place][0] != "literals")
+        if self._sentences is None:  # one search in all of them is faster than one in each
+            shown = (wording for place, wording in self.wordings.items() if self.items[place][0] != "literals")
+            self._sentences = "\n".join(shown)
+        return name in self._sentences
 
     def _cost(self, place: int, wording: str) -> int:
         section, claim = self.items[place]
@@ -69,9 +102,14 @@ class PackedClaims:
         return len(wording) + cites_length(claim, self.mark) + 3
 
 
+def title_of(section: str) -> str:
+    """The title under which a prompt shows claims of that section."""
+    return WORK_TITLE if section in WORK else TITLES[section]
+
+
 def cites_length(claim: Claim, mark: int) -> int:
-    """The length of the citations of `claim`, if each citation has `mark` characters."""
-    shown = len(cites_of(claim))
+    """The length of the citations of `claim`, if each citation has `mark` characters; 0 if they are not shown."""
+    shown = len(cites_of(claim)) if mark else 0
     return shown * (mark + 1) + 2 if shown else 0
 
 
@@ -92,25 +130,52 @@ def pack(items: Sequence[Item], room: int, mark: int) -> PackedClaims:
     reserved for important exact strings that no sentence contains. The rest of the space is for longer wordings, and then
     for spare sentences.
     """
+    if (whole := pack_all(items, room, mark)) is not None:
+        return whole
     packed = PackedClaims(items, room, mark)
     by_importance = sorted(range(len(items)), key=lambda place: -items[place][1].importance)
     sentences = [place for place in by_importance if items[place][0] != "literals"]
     names = [place for place in by_importance if items[place][0] == "literals"]
-    vital = [place for place in sentences if items[place][1].importance >= _VITAL]
-    others = [place for place in sentences if SPARE <= items[place][1].importance < _VITAL]
+    vital = [place for place in sentences if items[place][1].importance >= VITAL]
+    others = [place for place in sentences if SPARE <= items[place][1].importance < VITAL]
     spare = [place for place in sentences if items[place][1].importance < SPARE]
-    _brief(packed, vital, room * 7 // 8)
-    _full(packed, vital, room // 2)
+    _brief_all(packed, vital, int(room * VITAL_SHARE))
+    aims = [place for place in vital if items[place][0] == "aims" and len(items[place][1].text) <= room // 4]
+    _full(packed, aims, room)
+    _longer(packed, [place for place in vital if _quotes_input(items[place])], room // 2, _FIRST)
+    _longer(packed, vital, room // 2, _FIRST)
     _best(packed, others, names)
+    _longer(packed, _naming(packed, others, names), room)
     _name(packed, names)
-    _full(packed, vital, room)
+    _uncut(packed, vital, room)
     _brief(packed, [place for place in [*vital, *others] if place not in packed.wordings], room)
-    _full(packed, others, room)
+    _longer(packed, vital, room)
+    _longer(packed, others, room)
     _brief(packed, spare, room)
     _full(packed, spare, room)
     for place in [place for place in names if place in packed.wordings and packed.shows(_name_of(items[place]))]:
         packed.drop(place)
+    _name(packed, [place for place in names if place not in packed.wordings])
     return packed
+
+
+def pack_all(items: Sequence[Item], room: int, mark: int) -> PackedClaims | None:
+    """All sentences in full, and all exact strings that no sentence contains; None if they do not fit."""
+    packed = PackedClaims(items, room, mark)
+    for place in sorted(range(len(items)), key=lambda place: items[place][0] == "literals"):
+        section, claim = items[place]
+        if section == "literals" and packed.shows(_name_of(items[place])):
+            continue
+        if not packed.add(place, claim.text, room):
+            return None
+    packed.is_whole = True
+    return packed
+
+
+def _quotes_input(item: Item) -> bool:
+    """Whether a failure quotes the command or the query that failed, which is often its cause."""
+    section, claim = item
+    return section == "failures" and "«" in claim.text.partition(" failed")[0]
 
 
 def _name_of(item: Item) -> str:
@@ -119,14 +184,57 @@ def _name_of(item: Item) -> str:
 
 def _brief(packed: PackedClaims, places: Sequence[int], room: int) -> None:
     for place in places:
-        claim = packed.items[place][1]
-        packed.add(place, claim.brief or claim.text, room)
+        packed.add(place, _brief_of(packed, place), room)
+
+
+def _brief_all(packed: PackedClaims, places: Sequence[int], room: int) -> None:
+    """Choose these claims in brief. If they do not fit, all are cut, and then as many as fit are shown in brief again."""
+    _brief(packed, places, room)
+    if len(packed.wordings) == len(places):
+        return
+    for place in list(packed.wordings):
+        packed.drop(place)
+    for place in places:
+        packed.add(place, _cut(packed.items[place][0], _brief_of(packed, place)), room)
+    _uncut(packed, places, room)
+
+
+def _brief_of(packed: PackedClaims, place: int) -> str:
+    return packed.items[place][1].brief or packed.items[place][1].text
+
+
+def _uncut(packed: PackedClaims, places: Sequence[int], room: int) -> None:
+    """Show cut claims in brief, as many as fit."""
+    for place in places:
+        brief = _brief_of(packed, place)
+        if place in packed.wordings and len(packed.wordings[place]) < len(brief):
+            packed.add(place, brief, room)
+
+
+def _cut(section: str, wording: str) -> str:
+    """`wording` of a claim about the work, with at most CUT_WIDTH characters after the start of its first quotation."""
+    quotation = wording.find("«")
+    end = quotation + 1 + CUT_WIDTH * (2 if section == "failures" else 1)
+    if section not in WORK or quotation < 0 or len(wording) <= end + 2:
+        return wording
+    start = safe_text.clip(wording, end)
+    return f"{start}…»" if start.count("«") > start.count("»") else f"{start}…"
 
 
 def _full(packed: PackedClaims, places: Sequence[int], room: int) -> None:
     for place in places:
         if place in packed.wordings and packed.wordings[place] != packed.items[place][1].text:
             packed.add(place, packed.items[place][1].text, room)
+
+
+def _longer(packed: PackedClaims, places: Sequence[int], room: int, most: int = sys.maxsize) -> None:
+    """Share the rest of the space among claims: each gets its full text, or an equal share, but at most `most` characters."""
+    brief = [place for place in places if place in packed.wordings]
+    brief.sort(key=lambda place: len(packed.items[place][1].text) - len(packed.wordings[place]))
+    for n, place in enumerate(brief):
+        share = len(packed.wordings[place]) + (room - packed.used) // (len(brief) - n)
+        if longer := shortened(packed.items[place][1], min(share, most)):
+            packed.add(place, longer, room)
 
 
 def _best(packed: PackedClaims, places: Sequence[int], names: Sequence[int]) -> None:
@@ -146,12 +254,19 @@ def _best(packed: PackedClaims, places: Sequence[int], names: Sequence[int]) -> 
             open_names.difference_update(holds[place])
 
 
+def _naming(packed: PackedClaims, places: Sequence[int], names: Sequence[int]) -> list[int]:
+    """The claims whose full text shows several important exact strings that no sentence shows: there they have their context."""
+    wanted = [_name_of(packed.items[place]) for place in names if packed.items[place][1].importance >= WANTED]
+    hidden = [name for name in wanted if not packed.shows(name)]
+    return [place for place in places if sum(name in packed.items[place][1].text for name in hidden) >= _SEVERAL]
+
+
 def _reserve(packed: PackedClaims, names: Sequence[int]) -> int:
     """The space that important exact strings still need."""
     needed = 0
     for place in names:
         claim = packed.items[place][1]
-        if claim.importance < _WANTED or needed > packed.room // 4:
+        if claim.importance < WANTED or needed > packed.room // 4:
             break
         if not packed.shows(_name_of(packed.items[place])):
             needed += len(claim.text) + 2

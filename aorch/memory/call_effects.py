@@ -26,7 +26,7 @@ _READING = """
     head help inspect investigate lint list load look lookup ls measure monitor observe parse peek ping plan poll
     predict preview print profile query read reason recall respond retrieve review say scan score search select show
     solve sort speak stat status suggest summarise summarize tail talk think translate validate verify view wait
-    watch whoami are can contains count do does exists has have is lint should sleep test tests uppercase was were
+    watch whoami goto scroll are can contains count do does exists has have is lint should sleep test tests uppercase was were
 """
 _FACTS = """
     availability balance calendar contents description details docs documentation events exists fact facts forecast
@@ -41,12 +41,16 @@ _THINGS = """
     sign start stop store submit switch sync tag train transfer upgrade
 """
 _LOOKING = """
-    awk cal cut date df dig du egrep env fgrep file history hostname id jq ldd less lsof man md5sum more netstat nl nm
-    nslookup objdump od pgrep ping printenv ps pwd readelf select sha256sum stat strings tail top tree type uname uniq
-    uptime w wc which who with xxd zcat zgrep explain describe desc pragma show values
+    awk base64 cal cd cut date df dig du egrep env fgrep file history hostname id jq ldd less lsof man md5sum more netstat nl nm
+    nslookup objdump od open goto scroll pgrep ping printenv ps pwd readelf select sha256sum stat strings tail top tree
+    type uname uniq uptime w wc which who with xxd zcat zgrep explain describe desc pragma show values
 """
-_SUBCOMMANDS = "blame describe diff images info inspect log logs ls-files ps show status version get"
+_SUBCOMMANDS = "blame describe diff images info fsck inspect list log logs ls-files ps reflog show status version get"
 
+PAGES = frozenset(
+    ("file", "files", "page", "pages", "url", "link", "document", "folder", "directory", "tab", "pdf", "image")
+)
+"""Things that are opened to read them."""
 METHODS = {
     **dict.fromkeys(("get", "head", "options"), False),
     **dict.fromkeys(("post", "put", "patch", "delete"), True),
@@ -67,11 +71,25 @@ THINGS = CHANGING & frozenset(_THINGS.split())
 LOOKING = frozenset(_LOOKING.split())
 """Programs and statements that only read, as the first word of a command."""
 
-_COMMANDS = frozenset(("method", "command", "cmd", "code", "script", "sql", "query", "expression", "statement"))
+STATEMENTS = frozenset(("select", "with", "show", "describe", "desc", "explain", "pragma", "values"))
+"""First words of statements of SQL that only read."""
+WRITERS = frozenset(("dd", "gunzip", "gzip", "ln", "rmdir", "rsync", "scp", "tee", "touch", "unzip", "xz", "zip"))
+"""Programs that write, beside those whose name is a changing verb."""
+WITH_SUBCOMMANDS = frozenset(("git", "docker", "kubectl", "podman", "systemctl", "cargo", "npm", "pip"))
+
+COMMANDS = frozenset(("method", "command", "cmd", "code", "script", "sql", "query", "expression", "statement"))
+"""Keys of what is executed."""
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _COMMENTS = re.compile(r"\A(?:\s{1,99}|--[^\n]*\n|/\*.*?\*/|\(|#(?!!)[^\n]*\n){1,40}", re.DOTALL)
 """Text that may precede a statement or a command: comments of SQL and shells, and brackets."""
 _BEFORE = re.compile(r"^(?:(?:sudo|env|time|nice|nohup|[A-Z_]{1,40}=\S{0,200})\s+){1,9}")
+_STRINGS = re.compile(r"'[^']*'|\"[^\"]*\"")
+_PARTS = re.compile(r"\|\|?|&&|;|\n|\s-exec(?:dir)?\s|\bxargs\b(?:\s+-\S+)*")
+"""What separates the commands in a line of a shell."""
+_WRITES = re.compile(r"(?<![-=<>\d])>{1,2}\s*(?!/dev/null|[&=])[\w/.~$]")
+"""A redirection into a file."""
+_DELETES = re.compile(r"\s-delete\b")
+_LISTS_ARCHIVE = re.compile(r"-?[a-z]*t[a-z]*$|--list$")
 _SENDS = re.compile(
     r"\s(?:-X\s?|--request[ =])(?!GET|HEAD)|\s(?:-d|-F|-T|--data\S{0,20}|--json|--form|--upload-file)\b"
 )
@@ -88,7 +106,7 @@ def command(payload: Any) -> tuple[str, str]:
     for _, key, _, item in islice(scalars(payload), MOST_LEAVES):
         if isinstance(item, str):
             first = first or safe_text.clip(safe_text.first_line(item), WIDEST)
-            if key.lower() in _COMMANDS:
+            if key.lower() in COMMANDS:
                 return safe_text.clip(safe_text.first_line(_COMMENTS.sub("", item[: safe_text.HEAD])), WIDEST), first
     return "", first
 
@@ -106,6 +124,8 @@ def changes(capability: str, command: str = "", first: str = "") -> bool | None:
         return False
     words = verbs(capability)
     looks = bool(words) and (words[-1] in READING or words[-1] in FACTS)
+    if words[:1] == ["open"] and not PAGES.isdisjoint(words[1:]):
+        return False
     for word in words:
         if word in THINGS and looks and word != words[-1]:
             return False
@@ -117,15 +137,49 @@ def changes(capability: str, command: str = "", first: str = "") -> bool | None:
 
 
 def _command_changes(command: str, *, is_command: bool) -> bool | None:
-    """Like `changes`, for the first words of a command, a statement, a curl call or other text."""
-    words = _BEFORE.sub("", command).split(maxsplit=2) if is_command else []
+    """Like `changes`, for a command, a statement, a curl call or other text.
+
+    A line of several commands (`find … | tar c`, `a && b`) changes something if one of them does.
+    """
+    if not is_command:
+        return _words_change(command)
+    if STATEMENTS.issuperset(command.lower().split(maxsplit=1)[:1]):
+        return False
+    bare = _STRINGS.sub(" _ ", command)
+    each = [_program_changes(_BEFORE.sub("", part.strip())) for part in _PARTS.split(bare) if part.strip()]
+    if True in each or _WRITES.search(bare):
+        return True
+    return None if None in each else False
+
+
+def _program_changes(command: str) -> bool | None:
+    """Like `changes`, for one program with its arguments."""
+    words = [word.strip("\"'`$(){}") for word in command.split(maxsplit=8)]
     program = words[0].rsplit("/", 1)[-1].lower() if words else ""
     if program == "curl":
         return bool(_SENDS.search(command))
-    if program in LOOKING or (
-        program in ("git", "docker", "kubectl", "podman") and words[1:2] and words[1] in SUBCOMMANDS
-    ):
+    if program == "tar" and words[1:]:
+        return not _LISTS_ARCHIVE.match(words[1])
+    if program in WRITERS or (program == "find" and _DELETES.search(command)):
+        return True
+    if program in LOOKING or (program in WITH_SUBCOMMANDS and _subcommand(words) in SUBCOMMANDS):
         return False
+    return _words_change(command)
+
+
+def _subcommand(words: list[str]) -> str:
+    """The first word after a program that is no option: `log` in `git -C /srv/app log`."""
+    rest = iter(words[1:])
+    for word in rest:
+        if word in ("-C", "-c", "-n", "--namespace", "--context"):
+            next(rest, "")
+        elif not word.startswith("-"):
+            return word
+    return ""
+
+
+def _words_change(command: str) -> bool | None:
+    """Like `changes`, for the first words of a text."""
     for word in _WORDS.findall(command[:80])[:4]:
         if word.lower() in CHANGING or word.lower() in READING:
             return word.lower() in CHANGING

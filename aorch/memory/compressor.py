@@ -6,22 +6,23 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from aorch import jsonio
 from aorch.clock import now, rfc3339
+from aorch.config.ledger_location import LedgerLocation
 from aorch.config.settings import Config
 from aorch.engine.recovery import recover
-from aorch.errors import AorchError, ConfigInvalid, Conflict, LedgerError, LlmOff, NotFound, UsageError
+from aorch.errors import AorchError, ConfigInvalid, Conflict, LedgerError, LlmOff, UsageError
 from aorch.ids import new_id
 from aorch.ledger.database import Database, exclusive
-from aorch.ledger.memory_blocks import BlockRow, Memory, Segment, add_block
-from aorch.ledger.reader import Filter, Reader
+from aorch.ledger.memory_blocks import Segment
 from aorch.memory.block import BlockRequest, MemoryBlock
+from aorch.memory.corrections import Corrections
 from aorch.memory.local.local_compressor import compress_locally
+from aorch.memory.prompt import kept_tokens
+from aorch.memory.session_source import SessionSource
 from aorch.net.probe import listening
 from aorch.process.threads import in_thread
 
@@ -30,12 +31,13 @@ if TYPE_CHECKING:
 
 VIAS = ("auto", "local", "llm", "memagent")
 FEWEST_TOKENS, DEFAULT_TOKENS, MOST_TOKENS = 64, 512, 65_536
+FEWEST_CONTRACTS = 4
+"""Smaller sessions are not worth a memory block, such as the two contracts of a task that was run without a session."""
 PREFIX = "mem_"
 WAIT_S = 30.0
 """How long to wait for another compression of the same ledger."""
 POLL_S = 0.05
 
-Contracts = Iterator[dict[str, Any]]
 BlockAndCompanion = tuple[MemoryBlock, dict[str, Any] | None]
 """A block and its companion data: MemAgent's answer in JSON form, or None."""
 SegmentCompressor = Callable[[Segment], Awaitable[BlockAndCompanion]]
@@ -45,7 +47,8 @@ SegmentCompressor = Callable[[Segment], Awaitable[BlockAndCompanion]]
 class CompressionOptions:
     """How to compress sessions, and which of them to skip.
 
-    Sessions are skipped if they were written to after `idle_since` or have fewer than `min_contracts` new contracts.
+    Sessions are skipped if they were written to after `idle_since`, have fewer than `min_contracts` new contracts, or have no
+    memory block yet and fewer than `min_first` contracts. A `preview` writes nothing, neither to the ledger nor to MemAgent.
     Raises UsageError for an invalid value.
     """
 
@@ -54,6 +57,8 @@ class CompressionOptions:
     max_tokens: int = DEFAULT_TOKENS
     idle_since: datetime | None = None
     min_contracts: int = 1
+    min_first: int = 1
+    preview: bool = False
 
     def __post_init__(self) -> None:
         if self.via not in VIAS:
@@ -64,7 +69,8 @@ class CompressionOptions:
     def skips(self, segment: Segment) -> bool:
         """Whether the segment is left for a later run."""
         busy = self.idle_since is not None and segment.newest_at > rfc3339(self.idle_since)
-        return busy or segment.contracts < self.min_contracts
+        fewest = self.min_contracts if segment.after else max(self.min_contracts, self.min_first)
+        return busy or segment.contracts < fewest
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +114,10 @@ async def compress_session(
     `wait_s`, LlmOff, ConfigInvalid and LedgerError. If the model or MemAgent fails, the result has a local block and a
     warning.
     """
-    await asyncio.to_thread(_segment, config.ledger, session_id)
-    async with _only_compression(config.ledger, wait_s), _chosen_compressor(config, options) as compressor:
-        return await _compress(config.ledger, session_id, options, compressor)
+    with SessionSource(config.ledger) as source:
+        await asyncio.to_thread(source.segment, session_id)
+        async with _only_compression(config.ledger, wait_s), _chosen_compressor(config, source, options) as compressor:
+            return await _compress(source, session_id, options, compressor)
 
 
 async def compress_sessions(
@@ -119,66 +126,42 @@ async def compress_sessions(
     """Compress the new contracts of `sessions`, or of all sessions. Yields each result after its block is durable.
 
     If a session fails, its result has the error, and the next session follows. Raises Conflict at once if another
-    compression is running, and the errors that concern every session: LlmOff, ConfigInvalid, LedgerError.
+    compression is running, and the errors that concern every session: LlmOff, ConfigInvalid, LedgerError. A preview runs
+    beside other compressions.
     """
-    async with _only_compression(config.ledger, 0), _chosen_compressor(config, options) as compressor:
-        await in_thread(recover, config.ledger)
-        for session_id, may_have_new in await asyncio.to_thread(_sessions, config.ledger, sessions):
-            if not may_have_new:
-                yield CompressionResult(session_id)
-                continue
-            try:
-                yield await _compress(config.ledger, session_id, options, compressor)
-            except (LedgerError, ConfigInvalid):
-                raise
-            except AorchError as error:
-                yield CompressionResult(session_id, error=error)
+    alone = contextlib.nullcontext() if options.preview else _only_compression(config.ledger, 0)
+    with SessionSource(config.ledger) as source:
+        async with alone, _chosen_compressor(config, source, options) as compressor:
+            if not options.preview:
+                await in_thread(recover, config.ledger)
+            for session_id, may_have_new in await asyncio.to_thread(source.sessions, sessions):
+                if not may_have_new:
+                    yield CompressionResult(session_id)
+                    continue
+                try:
+                    yield await _compress(source, session_id, options, compressor)
+                except (LedgerError, ConfigInvalid):
+                    raise
+                except AorchError as error:
+                    yield CompressionResult(session_id, error=error)
 
 
 async def _compress(
-    ledger: Path, session_id: str, options: CompressionOptions, compressor: SegmentCompressor
+    source: SessionSource, session_id: str, options: CompressionOptions, compressor: SegmentCompressor
 ) -> CompressionResult:
-    segment = await asyncio.to_thread(_segment, ledger, session_id)
+    segment = await asyncio.to_thread(source.segment, session_id)
     if not segment.contracts:
         return CompressionResult(session_id)
     if options.skips(segment):
         return CompressionResult(session_id, skipped=True)
     block, companion = await compressor(segment)
-    row = BlockRow(
-        block_id=block.block_id,
-        session_id=segment.session_id,
-        created_at=block.created_at,
-        last_position=segment.last,
-        block=jsonio.encode(block.as_dict()),
-        beside=None if companion is None else jsonio.encode(companion),
-    )
-    if not await in_thread(add_block, ledger, row, segment.after):
-        raise Conflict(f"another process has compressed the session {session_id!r} meanwhile", "Try again.")
+    if not options.preview:
+        await in_thread(source.add, segment, block, companion)
     return CompressionResult(session_id, segment.contracts, block, companion)
 
 
-def _segment(ledger: Path, session_id: str) -> Segment:
-    with Memory(ledger) as memory:
-        segment = memory.segment(session_id)
-    if segment is None:
-        raise NotFound(
-            f"session {session_id!r} not found",
-            "`aorch contracts list` shows contracts with their sessions.",
-            http_hint="GET /v1/sessions lists the sessions.",
-        )
-    return segment
-
-
-def _sessions(ledger: Path, sessions: Iterable[str] | None) -> list[tuple[str, bool]]:
-    """The sessions to compress, each with whether it may have new contracts."""
-    if sessions is not None:
-        return [(session_id, True) for session_id in dict.fromkeys(sessions)]
-    with Memory(ledger) as memory:
-        return list(memory.every_session())
-
-
 @contextlib.asynccontextmanager
-async def _only_compression(ledger: Path, wait_s: float) -> AsyncIterator[None]:
+async def _only_compression(ledger: LedgerLocation, wait_s: float) -> AsyncIterator[None]:
     """Run the block while no other process compresses sessions of the ledger. Raises Conflict, and LedgerReadOnly."""
     give_up = time.monotonic() + wait_s
     with contextlib.ExitStack() as locks:
@@ -192,31 +175,37 @@ async def _only_compression(ledger: Path, wait_s: float) -> AsyncIterator[None]:
         yield
 
 
-def _acquire(ledger: Path, locks: contextlib.ExitStack) -> bool:
+def _acquire(ledger: LedgerLocation, locks: contextlib.ExitStack) -> bool:
     if not Database(ledger).exists():
         return True  # there is nothing to compress
     return locks.enter_context(exclusive(ledger, "compress"))
 
 
 @contextlib.asynccontextmanager
-async def _chosen_compressor(config: Config, options: CompressionOptions) -> AsyncIterator[SegmentCompressor]:
+async def _chosen_compressor(
+    config: Config, source: SessionSource, options: CompressionOptions
+) -> AsyncIterator[SegmentCompressor]:
     """The compressor of `options.via`. `auto` is the model if one is configured, otherwise MemAgent, otherwise local."""
     via = options.via
     if via == "auto":
         via = "llm" if config.llm else "memagent" if await _has_memagent(config) else "local"
-    if via == "local":
-        yield lambda segment: _compress_locally(config.ledger, segment, options)
+    if via == "local" or (via == "memagent" and options.preview):  # MemAgent gets the local block
+        yield lambda segment: _compress_locally(source, segment, options)
     elif via == "llm":
         from aorch.memory.llm.llm_client import LlmClient  # noqa: PLC0415  an optional service
         from aorch.memory.llm.llm_compressor import compress_with_llm  # noqa: PLC0415  likewise
 
         if config.llm is None:
-            raise LlmOff("no model is configured", "Add a table [llm] to aorch.toml (docs/compressors.md).")
+            raise LlmOff(
+                "no model is configured", "Add a table [llm] to aorch.toml (see `aorch help --docs compressors`)."
+            )
         async with LlmClient(config.llm) as llm:
 
             async def with_llm(segment: Segment) -> BlockAndCompanion:
-                contracts, request = _contracts(config.ledger, segment), _request(segment, options)
-                return await compress_with_llm(contracts, llm, request), None
+                corrections = await asyncio.to_thread(source.corrections, segment.session_id)
+                request = _request(segment, corrections, options)
+                block = await compress_with_llm(source.contracts(segment), llm, request)
+                return corrections.applied(block, options.max_tokens), None
 
             yield with_llm
     else:
@@ -225,7 +214,7 @@ async def _chosen_compressor(config: Config, options: CompressionOptions) -> Asy
         if not config.memagent_url:
             raise UsageError("MemAgent is switched off", "Set MEMAGENT_URL=http://HOST:PORT.")
         async with MemAgentClient(config.memagent_url) as memagent:
-            yield lambda segment: _compress_with_memagent(config.ledger, segment, options, memagent)
+            yield lambda segment: _compress_with_memagent(source, segment, options, memagent)
 
 
 async def _has_memagent(config: Config) -> bool:
@@ -240,41 +229,32 @@ async def _has_memagent(config: Config) -> bool:
         return await memagent.health() != "absent"
 
 
-async def _compress_locally(ledger: Path, segment: Segment, options: CompressionOptions) -> BlockAndCompanion:
-    block = await asyncio.to_thread(compress_locally, _contracts(ledger, segment), _request(segment, options))
-    return block, None
+async def _compress_locally(source: SessionSource, segment: Segment, options: CompressionOptions) -> BlockAndCompanion:
+    def compressed() -> MemoryBlock:
+        corrections = source.corrections(segment.session_id)
+        block = compress_locally(source.contracts(segment), _request(segment, corrections, options))
+        return corrections.applied(block, options.max_tokens)
+
+    return await asyncio.to_thread(compressed), None
 
 
 async def _compress_with_memagent(
-    ledger: Path, segment: Segment, options: CompressionOptions, memagent: "MemAgentClient"
+    source: SessionSource, segment: Segment, options: CompressionOptions, memagent: "MemAgentClient"
 ) -> BlockAndCompanion:
     from aorch.memory.memagent.memagent_compressor import send_to_memagent  # noqa: PLC0415  an optional service
 
-    block, _ = await _compress_locally(ledger, segment, options)
-    sent = await asyncio.to_thread(_sent_notes, ledger, segment.session_id)
+    block, _ = await _compress_locally(source, segment, options)
+    sent = await asyncio.to_thread(source.sent_notes, segment.session_id)
     return block, msgspec.to_builtins(await send_to_memagent(block, memagent, sent))
 
 
-def _sent_notes(ledger: Path, session_id: str) -> list[str]:
-    """The hashes of the notes of a session that MemAgent already has."""
-    with Memory(ledger) as memory:
-        return [note for companion in memory.beside(session_id) for note in companion.get("notes", ())]
-
-
-def _contracts(ledger: Path, segment: Segment) -> Contracts:
-    """The contracts of `segment` in their JSON form, oldest first, read in chunks."""
-    with Reader(ledger) as reader:
-        of_session = Filter(session_id=segment.session_id)
-        for row in reader.stream(of_session, after=segment.after, last=segment.last):
-            yield row.as_dict()
-
-
-def _request(segment: Segment, options: CompressionOptions) -> BlockRequest:
+def _request(segment: Segment, corrections: Corrections, options: CompressionOptions) -> BlockRequest:
     return BlockRequest(
         block_id=f"{PREFIX}{new_id()}",
         created_at=now(),
         session_id=segment.session_id,
         intent=options.intent,
-        max_tokens=options.max_tokens,
+        max_tokens=options.max_tokens - kept_tokens(corrections.kept, options.max_tokens),
         asked_before=segment.asked_before,
+        forgotten=[claim.text for _, claim in corrections.forgotten],
     )

@@ -2,25 +2,60 @@
 failed.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, NamedTuple
 
 from aorch import jsonio
+from aorch.errors import InvalidJSON
 from aorch.memory import safe_text
-from aorch.memory.literals import is_name, weight
+from aorch.memory.literals import is_name, is_whole, weight
 
 MOST_LEAVES = 50
 _MOST_STEPS = 400
-WIDEST = 240
+WIDEST = 600
 _DEEPEST = 16
 
 Contract = Mapping[str, Any]
 
-_TALK = frozenset(("text", "message", "prompt", "question", "content", "utterance"))
+_TALK = frozenset(
+    (
+        "text",
+        "message",
+        "prompt",
+        "question",
+        "content",
+        "utterance",
+        "task",
+        "instruction",
+        "instructions",
+        "issue",
+        "goal",
+    )
+)
 _NO_TALK = frozenset(
     ("command", "cmd", "code", "script", "sql", "query", "expression", "path", "file", "url", "pattern", "args")
 )
+_TITLES = frozenset(("message", "title", "subject", "summary", "name"))
+"""Keys of what a thing is called by: a commit, a ticket, an e-mail."""
+_SENTENCE = 5
+"""Number of words from which text is a sentence, even without a full stop."""
+_OPTION = re.compile(r"\A[\w./=:-]+ (?:.{0,200} )?-{1,2}[a-zA-Z]", re.ASCII)
+"""A command with an option."""
+_BEGINNING, _ENDING, _FIRST_LINES = 800, 400, 3
+"""Characters of a long value whose lines are read, and the number of its first lines that are kept. The last one is kept too,
+because programs print their result last."""
+_DECORATION = re.compile(r"^(?:[=\-_*~#|]{3,}|\s{0,8}\d{1,6}[:|](?!\d))|[=\-_*~#|]{3,}$")
+_WORD = re.compile(r"\w")
+_DATA_LINE = re.compile(
+    r"^\s*(?:\d{1,6}[:|\t]|[-dl][rwxsS-]{8}|[|+@}\])#]|[\w./-]+:\d+:|[\w./-]+$"
+    r"|(?:import|from|def|class|return|fn|let|const|var|function|package|use|if|for|while|else|try|raise|self)\b.*\W$)"
+    r"|[;{}\\(\[,]\s*$|\w\(.*\)$|\w = \S|\S {3,}\S"
+)
+_FEW_LINES, _DATA_SHARE = 4, 0.5
+"""Number of lines from which a text can be data, and the share of them that must look like it."""
+_DIFF_HEADER = re.compile(r"(?:index [0-9a-f]{6,}|@@ |diff --git |--- a/|\+\+\+ b/)")
 OPEN = frozenset(("pending", "running", "in_progress", "queued", "accepted", "", "None"))
 FINE = OPEN | {"completed"}
 
@@ -29,7 +64,8 @@ class Leaf(NamedTuple):
     """A scalar value in the JSON of a contract.
 
     `top` and `key` are the outermost and the innermost key above it, and `group` is the index of its list element. `text` is an
-    exact part of the value; `cut` if the value is longer.
+    exact part of the value; `cut` if the value is longer. `more`: of a value with several lines, some that follow, up to the
+    last one. `end`: the end of a single line that is cut.
     """
 
     top: str
@@ -38,6 +74,8 @@ class Leaf(NamedTuple):
     text: str
     is_string: bool
     cut: bool
+    more: tuple[str, ...] = ()
+    end: str = ""
 
     @property
     def worth(self) -> float:
@@ -46,7 +84,7 @@ class Leaf(NamedTuple):
             return 0.1
         if " " not in self.text:
             return max(weight(self.text), 0.5 if is_name(self.text) else 0.1)
-        return 0.3
+        return 0.5 if is_whole(self.text) or self.key.lower() in _TITLES else 0.3
 
 
 def leaves(value: Any, limit: int = MOST_LEAVES) -> list[Leaf]:
@@ -56,8 +94,12 @@ def leaves(value: Any, limit: int = MOST_LEAVES) -> list[Leaf]:
 
 def strings(value: Any) -> list[str]:
     """The strings among the first scalars in `value`, each shortened to the parts that are read."""
-    found = (item for _, _, _, item in islice(scalars(value), MOST_LEAVES) if isinstance(item, str))
-    return ["\n".join(safe_text.ends_of(item)) for item in found]
+    return ["\n".join(safe_text.ends_of(item)) for item in whole_strings(value)]
+
+
+def whole_strings(value: Any) -> Iterator[str]:
+    """The strings among the first scalars in `value`."""
+    return (item for _, _, _, item in islice(scalars(value), MOST_LEAVES) if isinstance(item, str))
 
 
 def all_strings(value: Any) -> Iterator[str]:
@@ -73,6 +115,14 @@ def all_strings(value: Any) -> Iterator[str]:
             stack += item
 
 
+def length(value: Any) -> int:
+    """The number of characters of `value` as JSON; 0 if it is nested too deeply for the encoder."""
+    try:
+        return len(jsonio.encode(value))
+    except InvalidJSON:
+        return 0
+
+
 def scalars(value: Any) -> Iterator[tuple[str, str, int, Any]]:
     stack = [iter([("", "", 0, value)])]
     for _ in range(_MOST_STEPS):
@@ -81,6 +131,9 @@ def scalars(value: Any) -> Iterator[tuple[str, str, int, Any]]:
         top, key, group, item = next(stack[-1], ("", "", -1, None))
         if group < 0:
             stack.pop()
+        elif type(item) is str:  # most of them
+            if item:
+                yield top, key, group, item
         elif isinstance(item, Mapping | list | tuple) and len(stack) > _DEEPEST:
             continue
         elif isinstance(item, Mapping):
@@ -94,15 +147,40 @@ def scalars(value: Any) -> Iterator[tuple[str, str, int, Any]]:
 
 def _leaf(top: str, key: str, group: int, item: Any) -> Leaf | None:
     if isinstance(item, str):
+        if "\n" in item and (lines := telling_lines(item)):
+            text = safe_text.clip(lines[0], WIDEST)
+            return Leaf(top, key, group, text, True, len(lines) > 1 or len(text) < len(item.strip()), lines[1:])
         text = safe_text.clip(safe_text.first_line(item), WIDEST)
-        return Leaf(top, key, group, text, True, len(text) < len(item)) if text else None
+        end = item.rstrip()[-WIDEST:] if len(item) > WIDEST + 3 else ""
+        one_line = end.isprintable() and len(text) >= WIDEST // 2
+        return Leaf(top, key, group, text, True, len(text) < len(item), end=end if one_line else "") if text else None
     shown = jsonio.encode(item)[:40] if isinstance(item, bool | int | float) else f"{item}"[:40]
     return Leaf(top, key, group, shown, False, False)
+
+
+def is_empty(result: Any) -> bool:
+    """Whether a result has a form but no value, such as `[]` or `{"found": []}`."""
+    return result is not None and result != {} and next(scalars(result), None) is None
 
 
 def failed(contract: Contract) -> bool:
     """Whether an exchange failed: it has an error, or a status that is neither open nor `completed`."""
     return bool(contract.get("error")) or str(contract.get("status") or "") not in FINE
+
+
+def telling_lines(text: str) -> tuple[str, ...]:
+    """The first lines of `text` and the last one, without rules, line numbers and the headers of differences."""
+    if len(text) <= _BEGINNING + _ENDING:
+        shown = list(_telling(text))
+        return (*shown[:_FIRST_LINES], *shown[_FIRST_LINES:][-1:])
+    first, last = list(_telling(text[:_BEGINNING]))[:_FIRST_LINES], list(_telling(text[-_ENDING:]))
+    return (*first, *last[1:][-1:])
+
+
+def _telling(text: str) -> Iterator[str]:
+    for line in safe_text.lines(text):
+        if (bare := _DECORATION.sub("", line).strip()) and _WORD.search(bare) and not _DIFF_HEADER.match(bare):
+            yield safe_text.clip(bare, WIDEST)
 
 
 def speech(value: Any) -> str:
@@ -114,11 +192,33 @@ def speech(value: Any) -> str:
         return value
     if not isinstance(value, Mapping) or len(value) > 3:
         return ""
-    strings = [item for key, item in value.items() if isinstance(item, str) and _is_words(str(key), item)]
-    others = [item for item in value.values() if item not in strings and item not in (None, "", [], {})]
-    if len(strings) != 1 or any(isinstance(item, Mapping | list) for item in others):
+    strings = [(str(key), item) for key, item in value.items() if isinstance(item, str) and _is_words(str(key), item)]
+    if len(strings) != 1:
         return ""
-    return strings[0]
+    ((key, text),) = strings
+    others = {str(name): item for name, item in value.items() if name != key and item not in (None, "", [], {})}
+    if any(isinstance(item, Mapping | list) for item in others.values()):
+        return ""
+    return text if key.lower() in _TALK or (_is_sentence(text) and not _has_command(others)) else ""
+
+
+def is_data(text: str) -> bool:
+    """Whether most lines of a text are code, a table, a listing or output, and so no speech."""
+    lines = [line for line in text[: safe_text.HEAD].split("\n") if line.strip()]
+    return len(lines) >= _FEW_LINES and sum(map(bool, map(_DATA_LINE.search, lines))) >= _DATA_SHARE * len(lines)
+
+
+def _has_command(others: Mapping[str, Any]) -> bool:
+    """Whether a text is only the reason that an agent gives for a command."""
+    return any(name.lower() in _NO_TALK for name in others)
+
+
+def _is_sentence(text: str) -> bool:
+    """Whether text is a sentence rather than an argument or a command."""
+    beginning = text[: safe_text.HEAD].strip()
+    if _OPTION.search(beginning[:WIDEST]):
+        return False
+    return beginning.endswith((".", "!", "?", "。", "！", "？")) or safe_text.word_count(beginning) >= _SENTENCE
 
 
 def _is_words(key: str, text: str) -> bool:

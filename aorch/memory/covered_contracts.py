@@ -6,9 +6,10 @@ from typing import Any
 
 from aorch import jsonio
 from aorch.errors import InvalidJSON
+from aorch.ledger.contract_metadata import erasure_mark
 from aorch.memory import call_effects, contract_content, safe_text
 from aorch.memory.block import Claim
-from aorch.memory.local.findings import FailureKind, failure_kind
+from aorch.memory.local.call_kinds import FailureKind, digest, failure_kind
 
 Contract = Mapping[str, Any]
 
@@ -29,6 +30,8 @@ class CoveredContracts:
         self.parents: set[str] = set()
         self.last_act: dict[str, int] = {}
         self.failures: Counter[FailureKind] = Counter()
+        self.failed_calls: Counter[tuple[FailureKind, int]] = Counter()
+        self.erased = 0
         self.first: Contract = {}
         self.last: Contract = {}
         helpers = set(asked_before)
@@ -37,6 +40,7 @@ class CoveredContracts:
 
     def _take(self, contract: Contract, helpers: set[str]) -> None:
         self.count += 1
+        self.erased += erasure_mark(contract.get("metadata") or {}) is not None
         self.first = self.first or _outline(contract)
         self.last = _outline(contract)
         identity, agent = str(contract["contract_id"]), str(contract["from_agent"])
@@ -54,7 +58,9 @@ class CoveredContracts:
             self.responses[identity] = contract
             self.answers[str(contract["request_id"])] = contract
             if contract_content.failed(contract):
-                self.failures[self.failure_kind(contract)] += 1
+                kind = self.failure_kind(contract)
+                self.failures[kind] += 1
+                self.failed_calls[kind, self.digest(contract)] += 1
 
     def request_of(self, identity: str) -> Contract | None:
         """The REQUEST with that ID, or the one that the RESPONSE with that ID answers."""
@@ -69,6 +75,11 @@ class CoveredContracts:
     def capability(self, response: Contract) -> str:
         """The capability of the REQUEST that a RESPONSE answers; its own if the REQUEST is not covered."""
         return line((self.request_of(str(response["contract_id"])) or response)["capability"])
+
+    def digest(self, response: Contract) -> int:
+        """A number for the arguments of the call that a RESPONSE ends."""
+        asked = self.request_of(str(response["contract_id"]))
+        return digest(asked["payload"]) if asked else hash(response["contract_id"])
 
     def failure_kind(self, response: Contract) -> FailureKind:
         """The key under which equal failures are counted."""

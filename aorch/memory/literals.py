@@ -7,17 +7,25 @@ import re
 from functools import lru_cache
 
 _INSIDE = r"\w./:@%+#~$€£=&?-"
+_PHONE = r"(?:\+\d{1,3}[ .-]?)?(?:\(\d{1,5}\)[ .-]?)?\d{2,4}(?:[ .-]\d{2,4}){1,4}"
 _FOUND = re.compile(
+    rf"(?<![\w(+])(?:(?=\+)|(?=\(\d)){_PHONE}(?!\w)|"  # +44 20 7946 0958, (028) 8665 9999
     r"(?<![\w.,])[$€£]?\d{1,3}(?:,\d{3}){1,5}(?:\.\d{1,4})?(?![\w,])"  # 1,200.50
     rf"|(?<![{_INSIDE}\\])(?=[{_INSIDE}]{{0,119}}?[\d_/@]|[A-Z]{{5}})[{_INSIDE}]{{2,400}}+"
 )
 _ENDS = ".:-?,=&+/"
 _DATE = re.compile(r"\d{4}-\d\d(?:-\d\d)?(?:T[\d:.]{4,15}Z?)?$|\d{1,2}[./]\d{1,2}[./]\d{2,4}$")
 _AMOUNT = re.compile(r"[$€£~+-]{0,2}\d[\d.,:]{0,20}(?:%|[a-zA-Zµ]{1,2}|[a-z]{1,5}|[KMGT]i?B)?(?:/[a-z]{1,4})?$")
+_PHONE_NUMBER = re.compile(rf"(?=[+(\d][^a-z]{{8,24}}$){_PHONE}$")
+_OPTION = re.compile(r"[-&]\d{1,2}$")
+"""`-5`, `&1`: options and descriptors of commands."""
 _NAME = re.compile(r"[^\W\d_]+(?:[-'’][^\W\d_]+)?$")
 
 _ADDRESS = re.compile(r"[a-zA-Z]{1,12}://|\.{0,2}/|~/|[\w.-]+@|[\w-]+\.[\w./-]*/")
-_INNER_NAME = re.compile(r"(?<=[a-z,] )[A-Z][a-z]{2,20}\b")
+_INNER_NAME = re.compile(r"(?:(?<=[^\W\d_] )|(?<=, ))[^\W\d_]{3,21}\b")
+_SHOUTED = re.compile(r"\b[A-Z]{2,30}(?:[ ,'’]{1,3}[A-Z]{2,30})+\b")
+"""Several words in capitals, which are emphasised and no names: `ONLY ONE COMMAND AT A TIME`."""
+_PARTICLES = frozenset(("da", "das", "de", "del", "der", "di", "do", "dos", "du", "el", "la", "van", "von", "y", "zu"))
 
 
 @lru_cache(4096)
@@ -27,6 +35,8 @@ def weight(word: str) -> float:
         return 0.0
     if len(word) > 48 and not _ADDRESS.match(word):
         return 0.2  # this is encoded data rather than a name
+    if _OPTION.match(word):
+        return 0.2
     if word.isdigit():
         return 0.5 if len(word) > 4 else 0.15
     if _DATE.match(word):
@@ -53,12 +63,26 @@ def is_name(word: str) -> bool:
     return word[:1].isupper() and not word.isupper() and len(word) <= 30 and bool(_NAME.match(word))
 
 
+def is_whole(text: str) -> bool:
+    """Whether text with spaces is one exact string: the name of a person, or a phone number."""
+    return is_full_name(text) or bool(_PHONE_NUMBER.match(text))
+
+
+def is_full_name(text: str) -> bool:
+    """Whether text looks like the name of a person: two to five capitalised words of letters, and words such as `van`."""
+    words = text.split(" ") if len(text) <= 60 else []
+    capitalised = [word for word in words if word not in _PARTICLES]
+    return len(words) <= 5 and len(capitalised) >= 2 and all(map(is_name, capitalised))
+
+
 def found(text: str) -> list[str]:
     """The exact strings in `text`, in order."""
-    words = (word.rstrip(_ENDS) for word in _FOUND.findall(text))
-    return [word for word in words if weight(word) > 0.3]
+    words = [name for word in _FOUND.findall(text) if weight(name := word.rstrip(_ENDS)) > 0.3]
+    if any(map(str.isupper, words)) and (shouted := " ".join(_SHOUTED.findall(text))):
+        return [word for word in words if not word.isalpha() or word not in shouted.split()]
+    return words
 
 
 def proper_names(sentence: str) -> list[str]:
-    """The capitalised words of a sentence, without its first word."""
-    return _INNER_NAME.findall(sentence)
+    """The capitalised words of a sentence, in any script, without its first word."""
+    return [word for word in _INNER_NAME.findall(sentence) if word[0].isupper() and word[1:].islower()]

@@ -6,7 +6,15 @@ from typing import Any
 
 from aorch.memory import safe_text
 
-_FENCE = re.compile(r"(?ms)^[ \t]*(```|~~~).*?(?:^[ \t]*\1[^\n]*$|\Z)")
+_FENCE = re.compile(r"(?ms)^[ \t]*(```|~~~)[^`\n]*$.*?(?:^[ \t]*\1[^\n]*$|\Z)")
+"""A fence has no backticks after its opening (https://spec.commonmark.org/0.31.2/#fenced-code-blocks): ```yes``` is a word."""
+_CODE_MARK = re.compile(r"```|~~~|^diff --git |^@@ |^<{7} ", re.MULTILINE)
+_CODE_BLOCK = re.compile(
+    r"(?ms)^[ \t]*(```|~~~)[^`\n]*$.*?(?:^[ \t]*\1[^\n]*$|\Z)"  # a fence
+    r"|^<{7} .*?^>{7}[^\n]*$"  # an edit as a conflict
+    r"|^diff --git [^\n]*\n(?:(?:index |new file|deleted file|similarity |rename |--- |\+\+\+ |@@ |[ +\-\\])[^\n]*\n?)+"
+)
+"""Code in an answer: fenced, as a conflict of two versions, or as a difference."""
 _EXAMPLE = re.compile(
     r"\b(?:for example|for instance|e\.g\.|such as|like this|as follows|in the form(?:at)?\b|few.shot|templates?:|"
     r"beispiel\b|z\. ?b\.|par exemple|por ejemplo|например|"
@@ -15,7 +23,8 @@ _EXAMPLE = re.compile(
     re.IGNORECASE,
 )
 _HEADING = re.compile(
-    r"^[#*\s]{0,8}(?:few.shot )?(?:examples?|samples?|(?:output |answer )?format|template)\b[^.!?]{0,40}$",
+    r"^[#*\s]{0,8}(?:few.shot )?(?:examples?|samples?|(?:output |answer )?format|template)\b[^.!?]{0,40}$"
+    r"|^[#*\s]{0,8}instructions:[*\s]{0,4}$",
     re.IGNORECASE,
 )
 _TURN = re.compile(
@@ -42,6 +51,15 @@ _UNSPOKEN = frozenset(
 )  # fmt: skip
 """Keys of instructions and examples in a payload."""
 _DEEPEST = 16
+
+
+def prose(said: str) -> tuple[str, int]:
+    """The part of what an agent says that is not code, and the number of pieces of code; all of it if it is only code."""
+    read = "\n".join(safe_text.ends_of(said))
+    if not _CODE_MARK.search(read):
+        return said, 0
+    text, pieces = _CODE_BLOCK.subn("\n\n", read)
+    return (text, pieces) if pieces and text.strip() else (said, 0)
 
 
 def without_examples(said: str) -> str:

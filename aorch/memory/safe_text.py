@@ -4,7 +4,9 @@ Every function reads a bounded part of a text, in linear time.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+
+from aorch.memory.segments import UNSPACED, split_sentences
 
 CHARS_A_TOKEN = 4
 HOW_COUNTED = "4 characters a token"
@@ -12,17 +14,22 @@ HOW_COUNTED = "4 characters a token"
 HEAD, TAIL = 2400, 1000
 """Number of characters to read of a long text: from its start and from its end."""
 
+_END_SHARE, _START, _SHORTEST_END = 35, 76, 24
+"""Of a text cut in the middle, the percentage that its end takes (statements and commands often differ there), and the
+characters that its start and its end have at least: a command is known by its first 60 to 70.
+"""
 _CUT = re.compile(
     r"\x1b(?:\[[0-?]{0,40}[ -/]{0,4}[@-~]|\][^\x07\x1b]{0,200}(?:\x07|\x1b\\)?|[@-_])?"  # ECMA-48 escape sequences
     r"|[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff\U000e0000-\U000e007f]+"
 )
-_SENTENCE_END = re.compile(r"(?<=[.!?])[ \u00a0]+(?=\S)|(?<=[。！？])")
+_WIDE_ENDS = ("。", "！", "？", "；", "，")
 _ENDINGS = (". ", "! ", "? ", "\n", "。", "！", "？")
-_MARKING = re.compile(r"^(?:[#>*•\-\s]|\d{1,2}[.)]\s)+|[\s*_]+$")
+_MARKING = re.compile(r"^(?:[#>*•\-\s]|\d{1,2}[.)]\s|[=~_]{3,})+|(?:[\s*_]|[=~\-]{3,})+$")
+_MEMBER, _MEMBER_END = re.compile(r'^"\w{1,40}": "(?=\S)'), re.compile(r'(?<=\S)",?$')
+"""What surrounds a text in JSON that is printed with one member on each line."""
 _BOLD = re.compile(r"\*\*(?![^\s.,:;!?()])|(?<![^\s(])\*\*(?=\S)")
-_UNSPACED = re.compile(
-    r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
-)
+_INSIDE_STRING = re.compile(r"[\w@./:%+#~=-]", re.ASCII)
+_STRING_START = re.compile(r"[\w@./:%+#~=-]{1,60}$|[+(]?\d[\d ().-]{0,24}$", re.ASCII)
 _FENCES = str.maketrans({"«": "‹", "»": "›", "`": "'"})
 
 
@@ -42,8 +49,10 @@ def rows(text: str) -> Iterator[tuple[str, ...]]:
     """The lines of `text`, each as its non-empty pieces between control characters and escape sequences."""
     for part in ends_of(text):
         for row in part.split("\n"):
-            stripped = (piece.strip() for piece in ((row,) if row.isprintable() else _CUT.split(row)))
-            if pieces := tuple(piece for piece in stripped if piece):
+            if row.isprintable():  # most of them
+                if bare := row.strip():
+                    yield (bare,)
+            elif pieces := tuple([bare for piece in _CUT.split(row) if (bare := piece.strip())]):
                 yield pieces
 
 
@@ -61,10 +70,29 @@ def first_line(text: str) -> str:
 
 def sentences(text: str) -> Iterator[str]:
     """The sentences of `text`, without the markup of lists and headings at their start."""
+    for piece in sentence_pieces(text):
+        if bare := without_marking(piece):
+            yield bare
+
+
+def without_marking(sentence: str) -> str:
+    """A sentence without the markup of lists and headings, and without the key of a member in JSON."""
+    bare = _MEMBER.sub("", marked := _MARKING.sub("", sentence))
+    return _MEMBER_END.sub("", bare) if bare != marked or bare.count('"') % 2 else bare
+
+
+def sentence_pieces(text: str) -> Iterator[str]:
+    """The sentences of `text` with all their characters."""
     for piece in lines(text):
-        for sentence in _SENTENCE_END.split(piece):
-            if bare := _MARKING.sub("", sentence):
-                yield bare
+        yield from split_sentences(piece)
+
+
+def joined(pieces: Sequence[str]) -> str:
+    """Consecutive sentences as one text: with spaces, except after a full stop of a script that has none."""
+    return "".join(
+        f"{piece}{'' if piece.endswith(_WIDE_ENDS) else ' '}" if n < len(pieces) - 1 else piece
+        for n, piece in enumerate(pieces)
+    )
 
 
 def sentence_count(text: str) -> int:
@@ -82,16 +110,38 @@ def unread_count(text: str) -> int:
 
 def word_count(text: str) -> int:
     """The number of words. In scripts without spaces, two characters count as one word."""
-    unspaced = len(_UNSPACED.findall(text))
+    unspaced = 0 if text.isascii() else len(UNSPACED.findall(text))
     return len(text.split()) + max(0, unspaced // 2 - 1) if unspaced else len(text.split())
 
 
 def clip(text: str, limit: int) -> str:
-    """The start of `text`, at most `limit` characters, cut between words if possible."""
+    """The start of `text`, at most `limit` characters, cut between words, and before a number or a name, if possible."""
     if len(text) <= limit:
         return text
     cut = text.rfind(" ", limit // 2, limit)
-    return text[: cut if cut > 0 else limit].rstrip()
+    cut = cut if cut > 0 else limit
+    if _INSIDE_STRING.match(text[cut : cut + 1]) or text[cut + 1 : cut + 2].isdigit():
+        start = _STRING_START.search(text, max(limit // 2, cut - 60), cut)
+        whole = start is not None and limit // 2 < start.start() and (text[start.start() : cut].strip() != "")
+        cut = start.start() if start and whole and _is_string(text[start.start() : cut]) else cut
+    return text[:cut].rstrip()
+
+
+def _is_string(part: str) -> bool:
+    """Whether the part of a name or number before a cut shows that it is one."""
+    return any(map(str.isdigit, part)) or any(mark in part for mark in "@/_")
+
+
+def ends_clipped(text: str, end: str, limit: int) -> tuple[str, ...]:
+    """`text` if it fits in `limit` characters, otherwise its start and its end. `end`: the end of a text that is longer than
+    `text`; empty if it is not.
+    """
+    room = min(limit * _END_SHARE // 100, limit - _START)
+    if (not end and len(text) <= limit) or room < _SHORTEST_END:
+        return (clip(text, limit),)
+    last = (end or text)[-room:]
+    word = last.find(" ", 0, len(last) // 2)
+    return clip(text, limit - len(last) - 3), (last[word + 1 :] if word >= 0 else last).lstrip()
 
 
 def shown(text: str) -> str:

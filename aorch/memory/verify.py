@@ -1,13 +1,24 @@
 """Verifies a block: every statement in it must be supported by its contracts."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
+from aorch.ledger.contract_metadata import erasure_mark
 from aorch.memory import contract_content, request_prompts
-from aorch.memory.block import LOCAL, MOST_COUNTED, NO_RESPONSE, NOT_ANSWERED, NOTHING, Claim, MemoryBlock, counted
+from aorch.memory.block import (
+    BY_PEOPLE,
+    LOCAL,
+    MOST_COUNTED,
+    NO_RESPONSE,
+    NOT_ANSWERED,
+    NOTHING,
+    Claim,
+    MemoryBlock,
+    counted,
+)
 from aorch.memory.covered_contracts import Contract, CoveredContracts, changes, line, shown_capability, strings_of
-from aorch.memory.local.findings import digest
+from aorch.memory.local.call_kinds import digest
 from aorch.memory.local.local_claim_checks import faults as local_faults
 
 _TIMES = re.compile(r"^(?P<head>[^«»]{1,200}?) ×(?P<times>\d+)(?=[ :]|$)")
@@ -21,31 +32,40 @@ def verify_block(
     contract_of: Callable[[str], Mapping[str, Any] | None],
     covered: Iterable[Mapping[str, Any]] | None = None,
     asked_before: Iterable[str] = (),
+    pruned: Collection[str] = (),
 ) -> list[str]:
     """The mismatches between `block` and its contracts, one sentence each.
 
     Each citation must lead to a contract: `contract_of` returns the JSON form of a contract, or None. Each quotation must occur
     in one of the contracts that its claim cites: in a string, as a key, or in the compact JSON. If `covered` is given (the
     contracts that the block covers, oldest first), the counts of the block and the statements of its claims about the
-    contracts are checked too. `asked_before` are the agents that earlier contracts of the session called.
+    contracts are checked too. `asked_before` are the agents that earlier contracts of the session called. A citation of a
+    contract in `pruned` (ids) is no mismatch, and its quotations cannot be checked.
     """
-    faults = list(_faults(block, contract_of))
+    faults = list(_faults(block, contract_of, pruned))
     return faults if covered is None else faults + misstated(block, covered, asked_before)
 
 
-def _faults(block: MemoryBlock, contract_of: Callable[[str], Mapping[str, Any] | None]) -> Iterator[str]:
+def _faults(
+    block: MemoryBlock, contract_of: Callable[[str], Mapping[str, Any] | None], pruned: Collection[str]
+) -> Iterator[str]:
     for section, claim in block.claims():
         name = f"{section}: {claim.text[:60]!r}"
         if not claim.contract_ids:
             yield f"{name} cites no contract"
-        contracts = []
+        contracts, is_gone = [], False
         for identity in claim.contract_ids:
             contract = contract_of(identity)
-            if contract is None:
+            if contract is None and identity in pruned:
+                is_gone = True
+            elif contract is None:
                 yield f"{name} cites {identity}, which does not exist"
+            elif mark := erasure_mark(contract.get("metadata") or {}):
+                is_gone = True
+                yield f"{name} cites {identity}, which was {mark}"
             else:
                 contracts.append(contract)
-        for quote in _missing(claim.quotes, contracts):
+        for quote in () if is_gone else _missing(claim.quotes, contracts):
             yield f"{name} quotes {quote[:60]!r}, which is in none of the contracts that it cites"
 
 
@@ -62,6 +82,8 @@ def _missing(quotes: Iterable[str], contracts: Iterable[Mapping[str, Any]]) -> l
 def misstated(block: MemoryBlock, covered: Iterable[Contract], asked_before: Iterable[str] = ()) -> list[str]:
     """The wrong counts and wrong statements about contracts in `block`, one sentence each."""
     facts = CoveredContracts(covered, asked_before)
+    if facts.erased:  # statements about several contracts cannot be checked without them
+        return list(_counts(block, facts))
     return [*_counts(block, facts), *_labels(block, facts)]
 
 
@@ -121,6 +143,8 @@ def _labels(block: MemoryBlock, facts: CoveredContracts) -> Iterator[str]:
     checks = (_aim, _done, _well_later, _open, _asks, _order, _times)
     local = (block.compressor.name, block.compressor.version) == LOCAL
     for section, claim in block.claims():
+        if section in BY_PEOPLE:
+            continue  # a pin was checked with its own block
         found = [fault for check in checks if (fault := check(section, claim, facts))]
         for fault in (*found, *(local_faults(section, claim, facts) if local else ())):
             yield f"{section}: {claim.text[:60]!r} {fault}"

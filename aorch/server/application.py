@@ -1,27 +1,31 @@
 """The application: the routes, the pages and the services behind them, put together."""
 
 from collections.abc import Callable
+from functools import partial
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
-from aorch import bootstrap
 from aorch.config.sections import ServeConfig
 from aorch.engine.supervision import Supervisor
 from aorch.engine.waiter import ResponseWaiter
 from aorch.ledger.reader_pool import Readers
 from aorch.orchestrator import Orchestrator
-from aorch.server import docs_pages, sse
+from aorch.server import docs_pages, sse, ui_pages
 from aorch.server.access_log import RequestLog
 from aorch.server.authentication import Authenticator
 from aorch.server.fast_path import FixedRoutes, request_handler
 from aorch.server.limits import ConcurrencyLimit, RateLimit
 from aorch.server.long_requests import LongRequests
+from aorch.server.metrics_endpoint import add_metrics
 from aorch.server.middleware import Rule, request_middleware
 from aorch.server.origin_policy import OriginPolicy
+from aorch.server.repeated_answers import RepeatedAnswers
 from aorch.server.request_context import SERVICES, Services
 from aorch.server.route_table import ROUTES
 from aorch.server.unsent_responses import UnsentResponses
+from aorch.server.work_dispatcher import WorkDispatcher
+from aorch.telemetry.metrics import Metrics
 
 REQUEST_HANDLER: web.AppKey[Callable[[Handler], Handler]] = web.AppKey("request_handler")
 """Wraps aiohttp's request handler of the application; see `fast_path.request_handler`."""
@@ -46,6 +50,8 @@ def create_app(
     app[REQUEST_HANDLER] = lambda handle: request_handler(fixed, middleware, handle)
     sse.attach(app, orchestrator.config.ledger, orchestrator.executor.ledger.changes)
     docs_pages.add_pages(app)
+    ui_pages.add_live_page(app)
+    add_metrics(app, rules, orchestrator.config.metrics.scope)
     policy.add_to(app)
 
     async def clean_up(_: web.Application) -> None:
@@ -53,9 +59,15 @@ def create_app(
         services.readers.close()
         services.health_readers.close()
         services.waiting.close()
+        services.metrics.close()
         await orchestrator.aclose()
         log.flush()
 
+    async def start(_: web.Application) -> None:
+        if rate is not None:
+            services.supervisor.start("rates", partial(rate.share, orchestrator.executor.ledger.rates))
+
+    app.on_startup.append(start)
     app.on_cleanup.append(clean_up)
     return app
 
@@ -67,7 +79,7 @@ def _services(
     readers = Readers(ledger)
     return Services(
         orchestrator=orchestrator,
-        registrations=bootstrap.registrations(orchestrator.config, orchestrator.executor),
+        registrations=orchestrator.executor.registrations(),
         settings=settings,
         authenticator=authenticator,
         concurrency=ConcurrencyLimit(settings.max_concurrent),
@@ -77,6 +89,9 @@ def _services(
         waiting=ResponseWaiter(ledger, orchestrator.executor.ledger.changes),
         long_requests=LongRequests(authenticator, readers, supervisor),
         unsent=UnsentResponses(),
+        repeated=RepeatedAnswers(),
+        dispatcher=WorkDispatcher(orchestrator.executor),
+        metrics=Metrics(orchestrator.config, orchestrator.executor.ledger, "serve"),
     )
 
 

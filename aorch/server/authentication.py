@@ -15,7 +15,7 @@ import re
 import stat
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
 
@@ -25,7 +25,15 @@ from aorch.clock import from_rfc3339
 from aorch.config import config_file
 from aorch.config.settings import Config
 from aorch.errors import AorchError, ConfigInvalid, Forbidden, NotAuthorised, UsageError
-from aorch.govern.access_tokens import DEFAULT_SCOPES, SCOPES, check_agent, check_name, check_scopes, digest
+from aorch.govern.access_tokens import (
+    DEFAULT_SCOPES,
+    SCOPES,
+    check_agent,
+    check_capabilities,
+    check_name,
+    check_scopes,
+    digest,
+)
 from aorch.ledger import token_store
 from aorch.ledger.reader_pool import Readers
 from aorch.ledger.token_store import TokenRow
@@ -45,6 +53,8 @@ READ = "read"
 
 AGENTS = "agents"
 """The scope of routes that change agents."""
+WORK = "work"
+"""The scope of routes for workers over HTTP."""
 ADMIN = "admin"
 """The scope that includes all others."""
 
@@ -53,8 +63,9 @@ ADMIN = "admin"
 class Caller:
     """The sender of a request, as its token identifies it. Without a token, `caller_id` and `name` are empty.
 
-    `caller_id` stays the same for the lifetime of the token. `agent_id` is the agent that the token is bound to. `stamp` is
-    stored in the metadata of contracts. `expires_at` is in seconds since 1970.
+    `caller_id` stays the same for the lifetime of the token. `agent_id` is the agent that the token is bound to, and
+    `capabilities` are those whose tasks a worker may claim with it (None: any). `stamp` is stored in the metadata of contracts.
+    `expires_at` is in seconds since 1970.
     """
 
     caller_id: str
@@ -63,6 +74,7 @@ class Caller:
     agent_id: str | None = None
     expires_at: float = inf
     stamp: dict[str, str] = field(default_factory=dict)
+    capabilities: frozenset[str] | None = None
 
     @property
     def reads(self) -> bool:
@@ -125,19 +137,19 @@ class Authenticator:
         """Return the caller of `request` to a route of that scope. Raises HttpError: 401, or 403 if the scope is missing."""
         if self.open or scope == PUBLIC:
             return ANONYMOUS
-        sent = request.headers.get(hdrs.AUTHORIZATION)
-        if sent is None or sent[:7].lower() != "bearer ":
-            raise _rejected(NotAuthorised, "this endpoint needs a token", "Bearer")
-        caller = self._callers.get(digest(sent[7:].strip()))
-        if caller is None:
-            raise _rejected(NotAuthorised, "the token is unknown or revoked", 'Bearer error="invalid_token"')
-        if caller.expires_at <= time.time():
-            raise _rejected(NotAuthorised, "the token has expired", 'Bearer error="invalid_token"')
+        caller = self._identify(request)
         if scope not in caller.scopes:
             challenge = f'Bearer error="insufficient_scope", scope="{scope}"'
             hint = f"Send a token that has the scope {scope!r}."
             raise _rejected(Forbidden, f"the token lacks the scope {scope!r}", challenge, hint)
         return caller
+
+    def find(self, request: web.Request) -> Caller | None:
+        """Return the caller to whom the token in `request` belongs; None without a valid token."""
+        try:
+            return self._identify(request)
+        except HttpError:
+            return None
 
     def is_valid(self, request: web.Request, scope: str) -> bool:
         """Whether `authenticate` accepts the caller."""
@@ -146,6 +158,17 @@ class Authenticator:
         except HttpError:
             return False
         return True
+
+    def _identify(self, request: web.Request) -> Caller:
+        sent = request.headers.get(hdrs.AUTHORIZATION)
+        if sent is None or sent[:7].lower() != "bearer ":
+            raise _rejected(NotAuthorised, "this endpoint needs a token", "Bearer")
+        caller = self._callers.get(digest(sent[7:].strip()))
+        if caller is None:
+            raise _rejected(NotAuthorised, "the token is unknown or revoked", 'Bearer error="invalid_token"')
+        if caller.expires_at <= time.time():
+            raise _rejected(NotAuthorised, "the token has expired", 'Bearer error="invalid_token"')
+        return caller
 
     def _read(self) -> tuple[Callers, int]:
         """Return the callers of the file and the ledger, and the number of revoked tokens. Expired tokens are included."""
@@ -182,7 +205,8 @@ def _rejected(kind: type[AorchError], message: str, challenge: str, hint: str = 
 
 def _from_row(row: TokenRow) -> Caller:
     expires_at = from_rfc3339(row.expires_at).timestamp() if row.expires_at else inf
-    return _caller(row.token_id, row.name, row.scopes, row.agent_id, expires_at)
+    capabilities = None if row.capabilities is None else frozenset(row.capabilities)
+    return replace(_caller(row.token_id, row.name, row.scopes, row.agent_id, expires_at), capabilities=capabilities)
 
 
 def _caller(
@@ -221,8 +245,11 @@ def _read_token_file(config: Config) -> Callers:
 
 
 def _parse_line(words: list[str], name: str) -> tuple[str, Caller]:
-    """Parse `TOKEN [SCOPE,SCOPE…] [agent=ID] [name=NAME]`. Raises UsageError, whose message never contains the token."""
-    token, agent_id = words[0], None
+    """Parse `TOKEN [SCOPE,SCOPE…] [agent=ID] [name=NAME] [capabilities=NAME,NAME…]`.
+
+    Raises UsageError, whose message never contains the token.
+    """
+    token, agent_id, capabilities = words[0], None, None
     scopes: tuple[str, ...] = DEFAULT_SCOPES
     if not (_TOKEN.fullmatch(token) and len(token) >= MIN_TOKEN_LENGTH):
         raise UsageError(
@@ -237,9 +264,13 @@ def _parse_line(words: list[str], name: str) -> tuple[str, Caller]:
             check_agent(agent_id := value)
         elif key == "name":
             check_name(name := value)
+        elif key == "capabilities":
+            capabilities = value.split(",")
         else:
             raise UsageError(f"unknown key {key!r}", "Write a line as: TOKEN read,run agent=ID name=NAME")
-    return token, _caller(f"file:{name}", name, scopes, agent_id)
+    checked = check_capabilities(capabilities, scopes)
+    caller = _caller(f"file:{name}", name, scopes, agent_id)
+    return token, replace(caller, capabilities=None if checked is None else frozenset(checked))
 
 
 def _lines(path: Path) -> list[str]:

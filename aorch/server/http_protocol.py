@@ -123,7 +123,9 @@ class Connection(Protocol):
         """Whether the connection is lost, or half-closed by the client for `after_s` seconds, which often means the same."""
         if self.transport is None:
             return True
-        return self._ended_at is not None and asyncio.get_running_loop().time() - self._ended_at >= after_s
+        if self._ended_at is None or not after_s:
+            return self._ended_at is not None
+        return asyncio.get_running_loop().time() - self._ended_at >= after_s
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """The connection is closed."""

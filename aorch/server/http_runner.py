@@ -21,7 +21,7 @@ from aorch.server.authentication import Authenticator
 from aorch.server.background_loops import BackgroundLoops
 from aorch.server.connection_limit import ConnectionLimit
 from aorch.server.http_protocol import Connection
-from aorch.server.listener import Listener, announce, bind, listen, stop_listening
+from aorch.server.listener import Listener, announce, bind, listen, stop_listening, url_of
 from aorch.server.origin_policy import OriginPolicy
 from aorch.server.request_context import SERVICES
 from aorch.server.sse import FOLLOWER
@@ -37,13 +37,20 @@ AT_ONCE, AT_ONCE_SHARED = 64, 1
 
 
 async def serve(
-    config: Config, *, log_json: bool, insecure: bool = False, supervised: SupervisorConnection | None = None
+    config: Config,
+    *,
+    log_json: bool = False,
+    insecure: bool = False,
+    supervised: SupervisorConnection | None = None,
+    opened: Callable[[str], None] | None = None,
 ) -> None:
     """Serve until INT, TERM or HUP (a `supervised` worker: also until its supervisor has exited).
 
     Then stop listening, reject new requests (503), let running ones finish within `grace_s` or cancel them, and flush the
     ledger. Raises UsageError if the address is in use, or may not be open without a token (see authentication.py),
     ConfigInvalid, and LedgerError if the ledger cannot be opened.
+
+    `opened` is called with the URL once the server listens; then it announces and logs nothing itself.
     """
     listening = supervised.listening if supervised else bind(config.serve.host, config.serve.port)
     address, port = listening.getsockname()[:2]
@@ -53,11 +60,12 @@ async def serve(
     orchestrator = Orchestrator(config=config)
     orchestrator.open()
     log = RequestLog(as_json=log_json)
-    log.attach()
+    if opened is None:
+        log.attach()
     app = create_app(orchestrator, config.serve, log, authenticator=authenticator, policy=policy)
     runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=END_S)
     await runner.setup()
-    background = BackgroundLoops(orchestrator, log, app[SERVICES].supervisor)
+    background = BackgroundLoops(orchestrator, log, app[SERVICES].supervisor, app[SERVICES].metrics)
     _relax_garbage_collector()
     accept = _accepting(runner, app[REQUEST_HANDLER], log, config.serve.read_timeout_s)
     runs_code = orchestrator.registry.runs_code()
@@ -66,7 +74,10 @@ async def serve(
         stop.on_signals((signal.SIGINT,))
         listen(listening)
         listener: Listener | None = Listener(listening, accept, AT_ONCE)
-        announce(config, port, closed=not authenticator.open)
+        if opened is None:
+            announce(config, port, closed=not authenticator.open)
+        else:
+            opened(url_of(config.serve.host, port))
     else:
         stop = Stop(config.serve.grace_s, runs_code=runs_code)
         stop.on_signals((signal.SIGINT,), supervised=True)
@@ -132,6 +143,7 @@ async def _finish(runner: web.AppRunner, background: BackgroundLoops, stop: Stop
     started = time.monotonic()
     services = runner.app[SERVICES]
     services.waiting.end()
+    services.dispatcher.end()
     if running := services.concurrency.count() + background.running():
         sys.stderr.write(f"aorch is stopping: waiting up to {grace_s:g} s for {running} running; Ctrl-C cancels them\n")
         sys.stderr.flush()

@@ -1,18 +1,21 @@
 """`Idempotency-Key`: sending a request again does not execute its task again (draft-ietf-httpapi-idempotency-key-header).
 
-A key belongs to its caller and to the request body. It is stored with the REQUEST and never deleted. If no agent
+A key belongs to its caller and to the request body. It is stored with the REQUEST, and deleted with it. If no agent
 was called, the key stays unused, so that the request can be sent again.
 """
 
 import hashlib
+import hmac
 import re
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 from multidict import istr
 
+from aorch.config.sections import RedactConfig
 from aorch.engine.task import Answer, answer_from_contracts
 from aorch.errors import Conflict
+from aorch.ledger.contract_metadata import reject_erased
 from aorch.ledger.reader_pool import Readers
 from aorch.ledger.record import Record
 from aorch.ledger.task_keys import CallerKey
@@ -44,32 +47,38 @@ def idempotency_key(request: web.Request, caller: str, body: bytes) -> CallerKey
 
 
 async def execute_once(
-    readers: Readers, key: CallerKey, execute: Callable[[], Awaitable[Answer]]
+    readers: Readers, key: CallerKey, redact: RedactConfig, execute: Callable[[], Awaitable[Answer]]
 ) -> tuple[Answer, bool]:
     """Return the answer of `execute`, or the stored answer for that key; and whether it is a stored one.
 
-    Raises HttpError: 422 if the key was used with another body, 409 while the first request with it is running.
+    Raises HttpError: 422 if the key was used with another body, 409 while the first request with it is running. Raises
+    ContentErased if the content of that task was erased.
     """
-    stored = await _stored_answer(readers, key)
+    stored = await _stored_answer(readers, key, redact)
     if stored is None:
         try:
             return await execute(), False
         except Conflict:  # another request with this key was faster
-            stored = await _stored_answer(readers, key)
+            stored = await _stored_answer(readers, key, redact)
             if stored is None:
                 raise
     return stored, True
 
 
-async def earlier_task(readers: Readers, key: CallerKey) -> tuple[Record, Answer | None] | None:
-    """Return the task that was queued with that key, and its answer if it is finished. Raises HttpError (422)."""
+async def earlier_task(readers: Readers, key: CallerKey, redact: RedactConfig) -> tuple[Record, Answer | None] | None:
+    """Return the task that was queued with that key, and its answer if it is finished. Raises HttpError (422) and
+    ContentErased.
+    """
     found = await readers.read(lambda reader: reader.under_key(key[0], key[1]))
     if found is None:
         return None
     fingerprint, request, response = found
-    if fingerprint != key[2]:
+    if request is not None:
+        reject_erased(request)
+    if not _is_same_body(fingerprint, key[2], redact):
         raise _key_reused(key[1])
-    assert request is not None  # the key is committed with it
+    if request is None:  # it was pruned after its key was read
+        return None
     return request, response and answer_from_contracts(request.as_dict(), response.as_dict())
 
 
@@ -82,13 +91,24 @@ def _key_reused(name: str) -> HttpError:
     )
 
 
-async def _stored_answer(readers: Readers, key: CallerKey) -> Answer | None:
+def _is_same_body(stored: str, fingerprint: str, redact: RedactConfig) -> bool:
+    """Whether a stored fingerprint is that of the same body. It is hashed with a key if the body contained secrets."""
+    if not stored.startswith("hmac:"):
+        return stored == fingerprint
+    from aorch.engine.redaction import Redactor  # noqa: PLC0415  most bodies contain no secrets
+
+    return hmac.compare_digest(stored, Redactor(redact).hash_of(fingerprint))
+
+
+async def _stored_answer(readers: Readers, key: CallerKey, redact: RedactConfig) -> Answer | None:
     caller, name, fingerprint = key
     found = await readers.read(lambda reader: reader.under_key(caller, name))
     if found is None:
         return None
     stored_fingerprint, request, response = found
-    if stored_fingerprint != fingerprint:
+    if request is not None:
+        reject_erased(request)
+    if not _is_same_body(stored_fingerprint, fingerprint, redact):
         raise _key_reused(name)
     if request is None or response is None:
         raise HttpError(

@@ -5,10 +5,14 @@ import time
 from math import ceil
 from typing import Any
 
+from aorch.engine.supervision import Turned
+from aorch.ledger.rate_buckets import RateBuckets
 from aorch.server.problems import HttpError
 
 BURST_S = 10
 """A caller may send this many seconds' worth of requests at once."""
+SHARE_S = 0.25
+"""How often servers of a ledger exchange what callers have spent."""
 MAX_CALLERS = 20_000
 """Number of callers whose rate is remembered; at twice this number, the callers that were silent for longest are forgotten.
 """
@@ -70,7 +74,7 @@ class RateLimit:
     """A token bucket for each caller: `rate_per_s` requests on average, BURST_S seconds' worth at once.
 
     A bucket is stored as the time at which it is full again. A bucket that was not used for BURST_S seconds is full, like a
-    new one, so unused buckets are removed every BURST_S seconds.
+    new one, so unused buckets are removed every BURST_S seconds. `share` adds what callers spend at other servers of the ledger.
     """
 
     def __init__(self, rate_per_s: float) -> None:
@@ -79,6 +83,28 @@ class RateLimit:
         self._full_at: dict[str, float] = {}
         self._older: dict[str, float] = {}
         self._forget_at = 0.0
+        self._spent_s: dict[str, float] | None = None
+        """What callers have spent here since the last exchange with other servers; None if there is none."""
+
+    async def share(self, rates: RateBuckets, turned: Turned) -> None:
+        """Exchange what callers spend with the other servers of the ledger every SHARE_S. A loop for supervision.py.
+
+        What a caller spends at several servers at the same time can exceed the limit; it then waits for longer.
+        """
+        while True:
+            spent_s, self._spent_s = self._spent_s, {}
+            if spent_s:
+                try:
+                    full_in_s, moment = await rates.spend(spent_s), time.monotonic()
+                except BaseException:
+                    self._spent_s = {
+                        caller: spent_s.get(caller, 0.0) + more for caller, more in self._spent_s.items()
+                    } | {caller: more for caller, more in spent_s.items() if caller not in self._spent_s}
+                    raise
+                for caller, seconds in full_in_s.items():
+                    self._full_at[caller] = moment + seconds + self._spent_s.get(caller, 0.0)
+            turned()
+            await asyncio.sleep(SHARE_S)
 
     def take(self, caller: str) -> None:
         """Count one request of `caller`. Raises HttpError (429) with the time until the next one is allowed."""
@@ -98,3 +124,5 @@ class RateLimit:
                 Retry_After=str(ceil(wait_s)),
             )
         self._full_at[caller] = full_at
+        if self._spent_s is not None:
+            self._spent_s[caller] = self._spent_s.get(caller, 0.0) + self._cost_s

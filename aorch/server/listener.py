@@ -80,9 +80,13 @@ def announce(config: Config, port: int, *, closed: bool) -> None:
     """Print the address of the service on stderr. `closed`: callers need a token."""
     workers = f", {config.serve.workers} workers" if config.serve.workers > 1 else ""
     workers += "; callers need a token" if closed else ""
-    host = f"[{config.serve.host}]" if ":" in config.serve.host else config.serve.host
-    sys.stderr.write(f"aorch serves http://{host}:{port} over {config.ledger}{workers}\n")
+    sys.stderr.write(f"aorch serves {url_of(config.serve.host, port)} over {config.ledger}{workers}\n")
     sys.stderr.flush()
+
+
+def url_of(host: str, port: int) -> str:
+    """Return the URL of a server at that address."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 class Listener:

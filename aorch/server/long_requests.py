@@ -31,18 +31,20 @@ class LongRequests:
         self._authenticator = authenticator
         self._readers = readers
         self._supervisor = supervisor
-        self._open: dict[object, tuple[web.Request, Callable[[], object]]] = {}
+        self._open: dict[object, tuple[web.Request, Callable[[], object], str]] = {}
         self._checking: asyncio.Task[None] | None = None
 
     @contextmanager
-    def hold(self, request: web.Request, wake: Callable[[], object]) -> Iterator[None]:
-        """Let `request` wait inside the block; `wake` is called when it must end. Raises HttpError (503) at MAX_REQUESTS."""
+    def hold(self, request: web.Request, wake: Callable[[], object], scope: str = READ) -> Iterator[None]:
+        """Let `request`, which needs `scope`, wait inside the block; `wake` is called when it must end. Raises HttpError (503) at
+        MAX_REQUESTS.
+        """
         if len(self._open) >= MAX_REQUESTS:
             raise HttpError(
                 503, "overloaded", f"{MAX_REQUESTS} long polls and streams are open, the limit", "Try again later."
             )
         key = object()
-        self._open[key] = (request, wake)
+        self._open[key] = (request, wake, scope)
         if self._checking is None or self._checking.done():
             self._checking = self._supervisor.start("tokens", self._check)
         try:
@@ -55,7 +57,7 @@ class LongRequests:
         while self._open:
             await asyncio.sleep(CHECK_S)
             await self._authenticator.refresh(self._readers, wait=True)
-            for request, wake in list(self._open.values()):
-                if client_has_left(request, HALF_CLOSED_S) or not self._authenticator.is_valid(request, READ):
+            for request, wake, scope in list(self._open.values()):
+                if client_has_left(request, HALF_CLOSED_S) or not self._authenticator.is_valid(request, scope):
                     wake()
             turned()

@@ -9,6 +9,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 from multidict import istr
 
+import aorch
 from aorch.errors import AgentCancelled, AorchError
 from aorch.ids import new_id
 from aorch.server.access_log import RequestLog
@@ -20,6 +21,8 @@ from aorch.server.request_body import body_broken
 from aorch.server.request_context import CONTEXT, RequestContext, Services, services_of
 
 REQUEST_ID = istr("X-Request-ID")
+VERSION = istr("Aorch-Version")
+"""A client of aorch sends its version, and gets that of the server."""
 SERVER_NAME = "aorch"
 """The header `Server`. It contains no versions, which would only help attackers."""
 
@@ -42,6 +45,7 @@ def request_middleware(
     """Return the middleware. It is one function with local variables, because every request pays for its time."""
     authenticator, concurrency, readers = services.authenticator, services.concurrency, services.readers
     running = concurrency.running
+    own_version = {VERSION: aorch.__version__}
     no_route = Rule(PUBLIC, True, rate)  # for the pages, and for paths without a route
 
     @web.middleware
@@ -73,6 +77,7 @@ def request_middleware(
         if not response.prepared:
             response.headers[REQUEST_ID] = request_id
             response.headers[hdrs.SERVER] = SERVER_NAME
+            response.headers.update(own_version if VERSION in request.headers else {})
             if concurrency.closing:
                 response.force_close()  # the next request should go to another server
         duration_ms = (time.perf_counter() - started) * 1000

@@ -16,6 +16,7 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 import aorch
 from aorch import jsonio
+from aorch.ledger.reader import SHORTEST_PART
 from aorch.server.authentication import AGENTS, PUBLIC
 from aorch.server.problems import PROBLEM
 from aorch.server.route import Route
@@ -43,14 +44,19 @@ are rejected with 422.
 """
 _TAGS = {
     "tasks": "Execute a task now, or queue it for later.",
+    "work": "Workers on other machines: they claim queued tasks and report the results.",
     "agents": "The agents and what they can do.",
     "contracts": "The ledger: every REQUEST and RESPONSE, by session, and as a stream.",
     "memory": "Compressed sessions. Every claim in a memory block cites its contracts.",
     "service": "The health and status of the service.",
 }
 _PATH_PARAMETERS = {
+    "block_id": ("The ID of the memory block.", "mem_01KFV7EE0W1V1FJ7BTS47TG9Y2"),
+    "part": ("The beginning or the end of the ID of a contract, or the whole ID.", "01KFV70HW83SYH1HAX57ZG0001"),
     "agent_id": ("The ID of the agent.", "agent_example_001"),
     "contract_id": ("The complete ID of the contract.", "01KFV70HW83SYH1HAX57ZG0001"),
+    "generation": ("The ID of the run of a batch.", "01KFV70HW83SYH1HAX57ZG0001"),
+    "lease_id": ("The ID of the lease.", "lease_01KFV70HW83SYH1HAX57ZG0001"),
     "session_id": (
         "The ID of the session, percent-encoded if it has characters other than letters, digits and `-._~`.",
         "session_001",
@@ -82,6 +88,18 @@ _TASK_HEADERS: dict[str, Json] = {
 _REQUEST_HEADERS: dict[str, dict[str, Json]] = {
     "orchestrate": _TASK_HEADERS,
     "submit_task": _TASK_HEADERS,
+    "run_line": _TASK_HEADERS,
+    **{
+        name: {"Idempotency-Key": _TASK_HEADERS["Idempotency-Key"]}
+        for name in ("rerun_task", "resume_task", "retry_task")
+    },
+    "cancel_sent_task": {
+        "Idempotency-Key": {
+            **_TASK_HEADERS["Idempotency-Key"],
+            "description": "The key of the request for the task.",
+            "required": True,
+        }
+    },
     "events": {
         "Last-Event-ID": {
             "description": "Start after this event. Takes precedence over `last_event_id`.",
@@ -143,6 +161,20 @@ _STREAM = {
     },
     "required": ["event", "data"],
 }
+
+_STREAMS: dict[str, Json] = {
+    "events": _STREAM,
+    "compress_many": {
+        "type": "object",
+        "description": "One event: `data` is the result for a session, a problem document, or an empty object.",
+        "properties": {
+            "event": {"type": "string", "enum": ["session", "error", "end"]},
+            "data": {"type": "string", "contentMediaType": "application/json"},
+        },
+        "required": ["event", "data"],
+    },
+}
+"""The events of each operation that streams them."""
 
 
 class _Schemas(GenerateJsonSchema):
@@ -237,7 +269,7 @@ def _path_parameters(route: Route) -> Iterable[Json]:
     for name in re.findall(r"{(\w+)}", route.path):
         about, example = _PATH_PARAMETERS[name]
         example = "translator" if route.scope == AGENTS else example
-        schema = {"type": "string", "minLength": 1, "examples": [example]}
+        schema = {"type": "string", "minLength": SHORTEST_PART if name == "part" else 1, "examples": [example]}
         yield {"name": name, "in": "path", "required": True, "description": about, "schema": schema}
 
 
@@ -258,7 +290,7 @@ def _without_null(field: Json) -> Json:
 
 def _header_parameters(route: Route) -> Iterable[Json]:
     for name, about in _REQUEST_HEADERS.get(route.name, {}).items():
-        yield {"name": name, "in": "header", "required": False, **about}
+        yield {"name": name, "in": "header", "required": False} | about
 
 
 def _success(route: Route) -> Json:
@@ -267,13 +299,14 @@ def _success(route: Route) -> Json:
     examples = {name: {"value": value} for name, value in recorded[route.name].items()}
     headers = ["X-Request-ID"]
     if route.response is None:
-        content: Json = {"text/event-stream": {"schema": _STREAM, "examples": examples}}
+        content: Json = {"text/event-stream": {"schema": _STREAMS[route.name], "examples": examples}}
         about = "A stream of server-sent events."
     else:
         content = {"application/json": {"schema": _ref(route.response), "examples": examples}}
         about = inspect.cleandoc(route.response.__doc__ or "")
         headers += ["Link"] if "next" in route.response.model_fields else []
-    headers += ["Idempotency-Replayed"] if "Idempotency-Key" in _REQUEST_HEADERS.get(route.name, {}) else []
+    key = _REQUEST_HEADERS.get(route.name, {}).get("Idempotency-Key", {})
+    headers += ["Idempotency-Replayed"] if key and not key.get("required") else []
     headers += ["Location"] if route.success == 202 else []
     return {"description": about, "headers": {name: _header(name) for name in headers}, "content": content}
 

@@ -1,6 +1,6 @@
 """Lists in pages: no page exceeds PAGE_BYTES, and pages are encoded in threads, not on the event loop."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -50,6 +50,12 @@ def page_response(request: web.Request, name: str, page: Page, **others: Any) ->
     rest = jsonio.encode_bytes({**others, "next": cursor})
     body = b'{"%s":[%s],%s' % (name.encode(), b",".join(items), rest[1:])
     return JsonResponse(body, headers=_link(request, cursor))
+
+
+def last_cursor(found: Sequence[tuple[int, object]], page: Page) -> str | None:
+    """Return the cursor of the last item of `page`, whose items come from `found`; None if it is empty."""
+    items = page[0]
+    return str(found[len(items) - 1][0]) if items else None
 
 
 def contract_json(row: Record) -> dict[str, Any]:

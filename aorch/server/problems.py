@@ -11,7 +11,16 @@ from pydantic import ValidationError
 from aorch import jsonio
 from aorch.engine.response_saver import Unsaved
 from aorch.engine.task import Answer
-from aorch.errors import AgentBusy, AorchError, LedgerBusy, NoAgentAvailable, ParametersInvalid, UsageError
+from aorch.errors import (
+    AgentBusy,
+    AgentFailed,
+    AorchError,
+    Interrupted,
+    LedgerBusy,
+    NoAgentAvailable,
+    ParametersInvalid,
+    UsageError,
+)
 from aorch.server.fast_path import JsonResponse
 from aorch.server.schemas.fields import FORMS
 
@@ -25,6 +34,10 @@ _PLAIN = {
     "a valid boolean": "a boolean",
     "a valid dictionary": "an object",
 }
+_ANSWER_MEMBERS = (
+    *("data", "contract_id", "agent_id", "session_id", "timestamp", "exit_code", "stderr", "stdout", "reused"),
+)
+"""What the problem of a failed task has in addition: all that the answer of a completed one has."""
 _TITLES = {
     400: "Bad request",
     401: "Not authorised",
@@ -73,6 +86,7 @@ def problem_response(error: AorchError, **members: Any) -> JsonResponse:
         "detail": detail,
         "code": error.code,
         "hint": error.http_hint or error.hint or None,
+        **({"cli_hint": error.hint} if error.http_hint and error.hint else {}),
         "success": False,
         "error": detail,
         **members,
@@ -91,7 +105,33 @@ def failure_response(answer: Answer) -> JsonResponse:
     error = answer.as_error()
     if isinstance(error, ParametersInvalid):
         error.http_hint = "Correct `parameters` in the body."
-    return problem_response(error, **_contract_members(answer))
+    details = answer_form(answer)
+    members = {name: details[name] for name in _ANSWER_MEMBERS if name in details}
+    return problem_response(error, **members)
+
+
+def answer_form(answer: Answer) -> dict[str, Any]:
+    """Return the JSON form of an answer; after a failure with its code and its hint."""
+    form: dict[str, Any] = {**answer.as_dict()}
+    if answer.failure is not None:
+        form |= {"code": answer.failure.code, "hint": answer.hint or None}
+        if answer.stdout is not None:
+            form["stdout"] = answer.stdout
+    if answer.reused is not None:
+        form["reused"] = answer.reused
+    return form
+
+
+def answer_response(log_fields: dict[str, Any], answer: Answer, *, is_replayed: bool) -> JsonResponse:
+    """Return the response with the answer to a task. `is_replayed`: an earlier request with the same key has this answer."""
+    log_fields["contract_id"] = answer.contract_id
+    if answer.failure in (None, AgentFailed, Interrupted):
+        response = JsonResponse(jsonio.encode_bytes(answer_form(answer)))
+    else:
+        response = failure_response(answer)
+    if is_replayed:
+        response.headers["Idempotency-Replayed"] = "true"
+    return response
 
 
 def _contract_members(answer: Answer) -> dict[str, Any]:

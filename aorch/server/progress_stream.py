@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 from aiohttp import hdrs, web
@@ -12,7 +12,7 @@ from aorch import jsonio
 from aorch.errors import AorchError
 from aorch.server.fast_path import JsonResponse
 from aorch.server.problems import problem_response, server_stopped
-from aorch.server.request_context import services_of
+from aorch.server.request_context import CONTEXT, services_of
 from aorch.server.sse import HEADERS, KEEP_ALIVE_S
 
 MOST_PENDING_BYTES = 1024 * 1024
@@ -57,7 +57,8 @@ async def stream_answer(
     request: web.Request, perform: Callable[[Callable[[Any], None]], Awaitable[JsonResponse]]
 ) -> web.StreamResponse:
     """Send the events `progress` while `perform` runs, which gets a function for them, and then `result`, or `error` with a
-    problem, with the body that the ordinary response would have. The task goes on if the client disconnects.
+    problem, with the body that the ordinary response would have. Before an answer that was stored already comes `replayed`.
+    The task goes on if the client disconnects.
     """
     progress = _Progress()
     performing = asyncio.ensure_future(perform(progress.add))
@@ -72,7 +73,8 @@ async def stream_answer(
             await response.write(b":\n\n")  # otherwise the headers wait for the first event
             while not performing.done():
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(progress.woken.wait(), KEEP_ALIVE_S)
+                    async with asyncio.timeout(KEEP_ALIVE_S):
+                        await progress.woken.wait()
                 await response.write(progress.take() or b":\n\n")
         answer = await performing
     except AorchError as error:
@@ -85,7 +87,41 @@ async def stream_answer(
         performing.cancel()
     with contextlib.suppress(ConnectionError):
         name = "result" if answer.status < 400 else "error"
-        await response.write(progress.take() + _event(name, answer.text or ""))
+        replayed = _event("replayed", "{}") if "Idempotency-Replayed" in answer.headers else b""
+        await response.write(progress.take() + replayed + _event(name, answer.text or ""))
+    return response
+
+
+async def stream_items(request: web.Request, name: str, items: AsyncGenerator[Any, None]) -> web.StreamResponse:
+    """Send each of `items` as an event `name`, and then `end`, or `error` with a problem.
+
+    An error before the first item has its ordinary response. If the client disconnects, `items` is closed.
+    """
+    async with contextlib.aclosing(items):
+        headers = {**HEADERS, "X-Request-ID": request[CONTEXT].request_id}
+        response, upcoming = web.StreamResponse(headers=headers), asyncio.ensure_future(anext(items, None))
+        try:
+            await asyncio.wait((upcoming,), timeout=KEEP_ALIVE_S)
+            if upcoming.done():
+                upcoming.result()  # an error is the ordinary response
+            await response.prepare(request)
+            while True:
+                while not (await asyncio.wait((upcoming,), timeout=KEEP_ALIVE_S))[0]:
+                    await response.write(b":\n\n")
+                if (item := upcoming.result()) is None:
+                    break
+                await response.write(_event(name, jsonio.encode(item)))
+                upcoming = asyncio.ensure_future(anext(items, None))
+            await response.write(_event("end", "{}"))
+        except AorchError as error:
+            if not response.prepared:
+                raise
+            await response.write(_event("error", problem_response(error).text or ""))
+        except ConnectionError:
+            pass
+        finally:
+            upcoming.cancel()
+            await asyncio.wait((upcoming,))
     return response
 
 

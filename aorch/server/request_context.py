@@ -15,7 +15,10 @@ from aorch.orchestrator import Orchestrator
 from aorch.server.authentication import ANONYMOUS, Authenticator, Caller
 from aorch.server.limits import ConcurrencyLimit
 from aorch.server.long_requests import LongRequests
+from aorch.server.repeated_answers import RepeatedAnswers
 from aorch.server.unsent_responses import UnsentResponses
+from aorch.server.work_dispatcher import WorkDispatcher
+from aorch.telemetry.metrics import Metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,9 @@ class Services:
     waiting: ResponseWaiter
     long_requests: LongRequests
     unsent: UnsentResponses
+    metrics: Metrics
+    repeated: RepeatedAnswers
+    dispatcher: WorkDispatcher
 
 
 class RequestContext(Struct):

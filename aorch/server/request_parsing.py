@@ -98,6 +98,8 @@ def task_of(request: web.Request, body: TaskFields | PlainTask, key: CallerKey |
     The metadata contains the caller, `X-Request-ID`, `traceparent` and `tracestate` (W3C Trace Context).
     """
     context, headers = request[CONTEXT], request.headers
+    if context.caller.capabilities is not None:
+        reject_other_capability(context, body.capability)
     metadata: dict[str, Any] = {
         key: headers[name][:_MAX_TRACE_LENGTH] for key, name in _TRACE_HEADERS.items() if name in headers
     }
@@ -120,6 +122,28 @@ def task_of(request: web.Request, body: TaskFields | PlainTask, key: CallerKey |
         annotations=metadata,
         idempotency=key,
         require=body.require,
+    )
+
+
+def sign(task: Task, context: RequestContext) -> None:
+    """Record the caller in a task that it did not describe itself. Raises Forbidden as `task_of` does."""
+    reject_other_capability(context, task.capability)
+    if context.caller.caller_id:
+        task.annotations["caller"] = context.caller.stamp
+    if context.services.authenticator.bound_agents:
+        task.from_agent = _speaking_agent(context, task.from_agent, task.parent_id)
+
+
+def reject_other_capability(context: RequestContext, capability: str | None) -> None:
+    """Raise Forbidden if the caller's token is limited to other capabilities. None: something that concerns all of them."""
+    allowed = context.caller.capabilities
+    if allowed is None or capability in allowed:
+        return
+    if capability is None:
+        raise Forbidden("a token that is limited to capabilities cannot do this", "Send a token without such a limit.")
+    raise Forbidden(
+        f"the token does not allow the capability {capability!r}",
+        f"It allows: {', '.join(sorted(allowed)) or 'none'}. Use one of these, or create another token.",
     )
 
 

@@ -11,11 +11,11 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from aiohttp import web
 
 from aorch import jsonio
+from aorch.config.ledger_location import LedgerLocation
 from aorch.engine.supervision import Supervisor, Turned, cancel_and_wait
 from aorch.ledger.changes import Changes
 from aorch.ledger.reader import Filter, Reader
@@ -107,7 +107,7 @@ class _Subscription:
 class Follower:
     """Reads new contracts from the ledger at `path`, and wakes the streams. Only `_read` runs outside the event loop."""
 
-    def __init__(self, path: Path, readers: Readers, changes: Changes, supervisor: Supervisor) -> None:
+    def __init__(self, path: LedgerLocation, readers: Readers, changes: Changes, supervisor: Supervisor) -> None:
         self.readers = readers
         self._changes = changes
         self._supervisor = supervisor
@@ -303,7 +303,7 @@ async def _check(request: web.Request) -> None:
     authenticator.authenticate(request, READ)
 
 
-def attach(app: web.Application, ledger: Path, changes: Changes) -> None:
+def attach(app: web.Application, ledger: LedgerLocation, changes: Changes) -> None:
     """Add to `app` a Follower that ends with it. `changes` are those of `ledger`."""
 
     async def end(app: web.Application) -> None:

@@ -137,7 +137,7 @@ class Delivery:
         sent.
         """
         position = self._verified_position()
-        contracts = self._outbox.contracts(position, position + WINDOW)
+        contracts = self._outbox.contracts(position, WINDOW)
         reach = max(self._reach, contracts[-1][0] if contracts else position)
         if (position, reach) != (self._committed, self._reach):
             self._advance(position, reach)
@@ -257,8 +257,8 @@ class Delivery:
     async def _retry_parked(self, trace: TraceClient) -> None:
         """Deliver the parked steps that were set to be retried."""
         for parked in await asyncio.to_thread(self._outbox.parked, DUE):
-            found = await asyncio.to_thread(self._outbox.contracts, parked.position - 1, parked.position)
-            if not found:  # its contract was deleted from the ledger
+            found = await asyncio.to_thread(self._outbox.contracts, parked.position - 1, 1)
+            if not found or found[0][0] != parked.position:  # its contract was deleted from the ledger
                 await asyncio.to_thread(self._outbox.unpark, parked)
                 continue
             step = Step(parked.position, parked.kind, found[0][1])

@@ -64,4 +64,5 @@ class EmbeddedDelivery:
         elif loop.is_running():
             stopped = asyncio.run_coroutine_threadsafe(supervisor.stop(), loop)
             with contextlib.suppress(TimeoutError):  # the loop may end or block before it stops delivering
-                await asyncio.wait_for(asyncio.wrap_future(stopped), OTHER_LOOP_S)
+                async with asyncio.timeout(OTHER_LOOP_S):
+                    await asyncio.wrap_future(stopped)

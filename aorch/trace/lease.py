@@ -3,14 +3,14 @@
 Trace handles one request at a time, so only the holder of the lock on the file `LEDGER-trace` sends requests to it. The kernel
 releases the lock when the process ends for any reason, without a clock or a heartbeat. The file contains a DeliveryState. The
 holder writes it before and after each request, without a sync: it survives `kill -9`, and its `boot_id` shows whether the
-machine was restarted since.
+machine was restarted since. A ledger on PostgreSQL has a lock and a row instead of the file, and its server the restarts.
 """
 
 import time
-from pathlib import Path
 
 import msgspec
 
+from aorch.config.ledger_location import LedgerLocation
 from aorch.errors import ServiceUnreachable
 from aorch.ledger.database import LockedState
 from aorch.trace.delivery_state import DeliveryState
@@ -35,6 +35,11 @@ class Lease:
         """The state that the last holder left; a new one if there is none."""
         return _decoded(self._locked.read())
 
+    @property
+    def run_id(self) -> str:
+        """An ID that changes when the last states may have been lost."""
+        return self._locked.run_id
+
     def write(self, state: DeliveryState) -> None:
         """Store `state` for `peek` and for the next holder. Raises LedgerError."""
         state.error = state.error[:LONGEST_ERROR]
@@ -45,7 +50,7 @@ class Lease:
         self._locked.close()
 
 
-def acquire(ledger: Path) -> Lease | None:
+def acquire(ledger: LedgerLocation) -> Lease | None:
     """The lease, or None while another process holds it. Raises LedgerError if its file cannot be created."""
     try:
         return Lease(LockedState(ledger, _NAME))
@@ -53,13 +58,13 @@ def acquire(ledger: Path) -> Lease | None:
         return None
 
 
-def peek(ledger: Path) -> tuple[DeliveryState, bool]:
+def peek(ledger: LedgerLocation) -> tuple[DeliveryState, bool]:
     """The last stored state, and whether a process holds the lease. Writes nothing."""
     state, is_held = LockedState.peek(ledger, _NAME)
     return _decoded(state), is_held
 
 
-def held_by_another(ledger: Path) -> ServiceUnreachable:
+def held_by_another(ledger: LedgerLocation) -> ServiceUnreachable:
     """The error for a caller that did not get the lease; it names the process that holds it."""
     state, _ = peek(ledger)
     started_at = state.request_started_at

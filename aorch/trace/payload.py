@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from aorch import jsonio
 from aorch.errors import InvalidJSON
+from aorch.ledger.contract_metadata import mark_of
 from aorch.ledger.record import REQUEST, RESPONSE, Record
 
 NODE = "provenance.node"
@@ -100,10 +101,12 @@ def can_be_read_back(rows: Iterable[Record], *, nodes: bool = False) -> bool:
 
     Trace reads the response of its own backend, which contains the events as JSON inside a JSON string, with all non-ASCII
     characters escaped and possibly indented. The size is counted in that form, because a session that may not fit must never
-    be read.
+    be read. For the same reason it is false for a session with erased contracts, which may be larger in Trace.
     """
     size = 0
     for row in rows:
+        if mark_of(row) is not None:
+            return False
         if not nodes or row.contract_type == REQUEST:
             stored = node(row) if nodes else event_data(row)
             size += len(plain_json.dumps(plain_json.dumps([[[stored]]], indent=2))) + _ADDED

@@ -6,12 +6,13 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
-from pathlib import Path
 from typing import Any
 
 from aorch import jsonio
+from aorch.config.ledger_location import LedgerLocation
 from aorch.config.settings import Config
 from aorch.errors import NotFound, ServiceFailed, UsageError
+from aorch.ledger.contract_metadata import mark_of
 from aorch.ledger.database import Database
 from aorch.ledger.outbox import Outbox
 from aorch.ledger.record import Record
@@ -66,7 +67,7 @@ async def _checked_trace(config: Config, outbox: Outbox) -> AsyncIterator[TraceC
     """Trace, under the lease, after a check of its answers. Raises ServiceUnreachable and LedgerError."""
     lease = await _acquire_soon(config.ledger)
     try:
-        delivery = Delivery(outbox, lease, await asyncio.to_thread(load_state, outbox, lease.read()))
+        delivery = Delivery(outbox, lease, await asyncio.to_thread(load_state, outbox, lease.read(), lease.run_id))
         delivery.state.pid = os.getpid()
         await delivery.rest()
         async with TraceClient(config.trace_url, delivery.on_request) as trace:
@@ -76,7 +77,7 @@ async def _checked_trace(config: Config, outbox: Outbox) -> AsyncIterator[TraceC
         lease.close()
 
 
-async def _acquire_soon(ledger: Path) -> Lease:
+async def _acquire_soon(ledger: LedgerLocation) -> Lease:
     until = time.monotonic() + LONGEST_WAIT_S
     while (lease := acquire(ledger)) is None:
         if time.monotonic() > until:
@@ -100,6 +101,12 @@ def _check_readable(outbox: Outbox, session_id: str) -> None:
             "It is not read, because reading a large session breaks Trace. `aorch trace status` shows what was delivered.",
         )
     _, reach = outbox.reached()
+    with closing(outbox.sent_to(session_id, reach)) as sent:
+        if any(mark_of(row) is not None for row in sent):
+            raise ServiceFailed(
+                f"contracts of session {session_id!r} were erased here, so its size in Trace is not known",
+                "It is not read, because reading a large session breaks Trace. `aorch trace status` shows what was delivered.",
+            )
     with closing(outbox.sent_to(session_id, reach)) as sent:
         if not can_be_read_back(sent):
             raise ServiceFailed(

@@ -5,10 +5,10 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from aorch.backoff import Backoff
 from aorch.clock import now
+from aorch.config.ledger_location import LedgerLocation
 from aorch.config.settings import Config
 from aorch.engine.supervision import Turned
 from aorch.errors import ServiceFailed, ServiceUnreachable
@@ -54,7 +54,7 @@ class RoundResult:
 class DeliveryRounds:
     """Delivers the contracts of the ledger at `path`, which must exist, to Trace at `url`. Open until `close`."""
 
-    def __init__(self, path: Path, url: str) -> None:
+    def __init__(self, path: LedgerLocation, url: str) -> None:
         self._path, self._url = path, url
         self._outbox = Outbox(path)
 
@@ -79,7 +79,7 @@ class DeliveryRounds:
         if lease is None:
             return RoundResult(elsewhere=True)
         try:
-            state = await asyncio.to_thread(load_state, self._outbox, lease.read())
+            state = await asyncio.to_thread(load_state, self._outbox, lease.read(), lease.run_id)
             wait_s = min(state.retry_at - time.time(), BACKOFF.longest_s)
             if wait_s > 0 and not ignore_backoff:
                 return RoundResult(wait_s=wait_s)

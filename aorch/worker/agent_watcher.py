@@ -7,7 +7,7 @@ from aorch.agents.registered import Registered
 from aorch.backoff import Backoff
 from aorch.engine.registrations import Registrations
 from aorch.engine.supervision import Turned
-from aorch.ledger.database import exclusive
+from aorch.ledger.database import check_exclusive, exclusive
 from aorch.ledger.ledger import Ledger
 
 INTERVAL_S = 10.0
@@ -50,6 +50,7 @@ class AgentWatcher:
         clean_up_at = loop.time()
         try:
             while True:
+                check_exclusive(self._ledger.path, "agents")
                 if loop.time() >= clean_up_at:
                     await self._registrations.remove_ended()
                     clean_up_at = loop.time() + CLEAN_UP_S
@@ -57,6 +58,7 @@ class AgentWatcher:
                 remote = self._registrations.remote()
                 self._due_at = {each: self._due_at.get(each, 0.0) for each in remote}
                 self._failures = {each: self._failures.get(each, 0) for each in remote}
+                self._hurry(loop.time())
                 self._start_due(loop)
                 turned()
                 await self._pause()
@@ -65,6 +67,12 @@ class AgentWatcher:
                 task.cancel()
             await asyncio.gather(*self._in_flight.values(), return_exceptions=True)
             self._in_flight.clear()
+
+    def _hurry(self, moment: float) -> None:
+        """Check an agent that a task could not reach as soon again as one that a check could not reach."""
+        for each, failures in self._failures.items():
+            if not failures and not each.takes_tasks() and self._due_at[each] > (soon := moment + RETRY.pause_s(1)):
+                self._due_at[each], self._failures[each] = soon, 1
 
     def _start_due(self, loop: asyncio.AbstractEventLoop) -> None:
         moment = loop.time()

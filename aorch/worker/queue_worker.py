@@ -12,11 +12,13 @@ from aorch.agents.registered import Registered
 from aorch.clock import seconds_until
 from aorch.engine.exchange import outcome_of_fault, response_of
 from aorch.engine.executor import TaskExecutor
+from aorch.engine.recorded_task import recorded_task
 from aorch.engine.supervision import Turned, ignore_turns
 from aorch.engine.task import Task
-from aorch.errors import AgentNotStarted, AorchError, LedgerError, NoAgentAvailable
+from aorch.errors import AgentNotStarted, AorchError, LedgerError, NoAgent
 from aorch.ledger.contract_metadata import read_metadata
 from aorch.ledger.record import Record, number_in
+from aorch.ledger.required_labels import Waiting, in_words
 from aorch.ledger.task_queue import Capacity
 
 POLL_S = 0.03
@@ -30,19 +32,10 @@ CHECK_AGENTS_S = 0.5
 def task_of(request: Record) -> Task:
     """The task of `request`, as it was queued."""
     metadata = read_metadata(jsonio.decode(request.metadata))
-    return Task(
-        capability=request.capability,
-        parameters=jsonio.decode(request.payload),
-        session_id=request.session_id,
-        context=metadata.context,
-        agent_id=request.to_agent,
-        timeout_s=number_in(metadata.queue, "timeout_s"),
-        from_agent=request.from_agent,
-        parent_id=request.parent_id,
-        metadata=metadata.custom,
-        queue=metadata.queue,
-        annotations=metadata.annotations,
-    )
+    task = recorded_task(request, request.to_agent, metadata)
+    task.timeout_s, task.queue = number_in(metadata.queue, "timeout_s"), metadata.queue
+    task.from_agent, task.parent_id, task.annotations = request.from_agent, request.parent_id, metadata.annotations
+    return task
 
 
 def unservable(executor: TaskExecutor, file: Path | None) -> list[str]:
@@ -51,15 +44,23 @@ def unservable(executor: TaskExecutor, file: Path | None) -> list[str]:
     `file` is the aorch.toml of these agents.
     """
     return [
-        f"{'1 task waits' if count == 1 else f'{count} tasks wait'} for {name}{f' by {agent_id}' if agent_id else ''}, {reason}"
-        for name, agent_id, count in executor.ledger.waiting()
-        if (reason := _why_unservable(executor, name, agent_id, file))
+        f"{'1 task waits' if each.number == 1 else f'{each.number} tasks wait'} for {_wanted(each)}, {reason}"
+        for each in executor.ledger.waiting()
+        if (reason := _why_unservable(executor, each, file))
     ]
 
 
-def _why_unservable(executor: TaskExecutor, capability: str, agent_id: str | None, file: Path | None) -> str | None:
+def _wanted(waiting: Waiting) -> str:
+    """For example `render by studio with gpu=yes`."""
+    by = f" by {waiting.agent_id}" if waiting.agent_id else ""
+    return f"{waiting.capability}{by}{f' with {in_words(waiting.labels)}' if waiting.labels else ''}"
+
+
+def _why_unservable(executor: TaskExecutor, waiting: Waiting, file: Path | None) -> str | None:
     candidates = [
-        each for each in executor.registry.with_capability(capability) if agent_id in (None, each.agent.agent_id)
+        each
+        for each in executor.registry.with_capability(waiting.capability)
+        if waiting.agent_id in (None, each.agent.agent_id) and each.has_labels(waiting.labels)
     ]
     problems = {each.agent.agent_id: each.problem() for each in candidates}
     if not candidates:
@@ -95,6 +96,7 @@ class QueueWorker:
         self._claiming = asyncio.Lock()
         self._checked_at = float("-inf")
         self._able: dict[str, list[Registered]] = {}
+        self._losses = 0
         self.done = 0
 
     async def run(self, turned: Turned = ignore_turns, *, drain: bool = False) -> None:
@@ -153,17 +155,30 @@ class QueueWorker:
         async with self._claiming:
             if self._stopping:
                 return 0
+            await self._end_lost()
             free = min(self._parallel - self._slots_taken, 2 * self._parallel - len(self._running))
             claimed = await self._ledger.claim(list(self._capacities(free)), free, lambda: not self._stopping)
             earlier = self._earlier(claimed)
             for request in claimed:
-                task = asyncio.create_task(self._execute(request, earlier[request.contract_id]))
+                task = asyncio.create_task(
+                    self._execute(request, earlier[request.contract_id]), name=request.contract_id
+                )
                 self._running.add(task)
                 self._slots_taken += 1
                 task.add_done_callback(self._ended)
             if claimed:
                 await asyncio.sleep(0)  # these tasks occupy slots of their agents
         return len(claimed)
+
+    async def _end_lost(self) -> None:
+        """End the runs that another process has taken over, before this one claims the same tasks again."""
+        if (losses := self._ledger.losses) != self._losses:
+            running = {task.get_name(): task for task in self._running}
+            lost = await self._ledger.taken_over(running)
+            self._executor.watcher.drop(lost)
+            if lost:
+                await asyncio.wait([running[request_id] for request_id in lost])
+            self._losses = losses
 
     def _earlier(self, claimed: list[Record]) -> "Counter[str]":
         """The number of attempts before each of these was queued again."""
@@ -178,7 +193,8 @@ class QueueWorker:
             of_agents = {each.agent.agent_id: count for each in able if (count := min(free, each.available(free)))}
             if of_agents:
                 running = {each.agent.agent_id: each.running for each in able}
-                yield Capacity(name, min(free, sum(of_agents.values())), of_agents, running)
+                labels = {each.agent.agent_id: each.labels() for each in able}
+                yield Capacity(name, min(free, sum(of_agents.values())), of_agents, running, labels)
 
     async def _execute(self, request: Record, earlier: int) -> None:
         """Execute a claimed task.
@@ -190,7 +206,7 @@ class QueueWorker:
             task = task_of(request)
             webhook = "webhook" in task.queue
             response = await self._executor.execute_claimed(task, request, earlier)
-        except NoAgentAvailable as lack:  # the agent stopped working after its last check; the task is queued again
+        except NoAgent as lack:  # the agent stopped working after its last check; the task is queued again
             self._checked_at = float("-inf")
             if isinstance(lack, AgentNotStarted):
                 self._executor.start_warnings.warn(lack)
@@ -207,7 +223,8 @@ class QueueWorker:
         finally:
             self._slots_taken -= 1
             self._woken.set()
-        await self._executor.save_response(response, self._report, webhook=webhook)
+        if not await self._executor.save_response(response, self._report, webhook=webhook):
+            return
         self.done += 1
         if self._on_response is not None:
             self._on_response(response)

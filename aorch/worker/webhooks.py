@@ -34,7 +34,7 @@ from aorch.errors import (
     UsageError,
     WebhooksOff,
 )
-from aorch.ledger.database import exclusive
+from aorch.ledger.database import check_exclusive, exclusive
 from aorch.ledger.ledger import DueWebhook, Ledger
 from aorch.net.addresses import fault_of, holds_credentials
 from aorch.net.outbound import OWNER, AddressPolicy
@@ -172,6 +172,7 @@ class Webhooks:
         try:
             while True:
                 woken.clear()
+                check_exclusive(self._ledger.path, "webhooks")
                 full, resting = self._receivers.full(), self._receivers.resting()
                 due = self._ledger.due_webhooks(now(), AT_ONCE, full, resting)
                 turned()
@@ -184,7 +185,8 @@ class Webhooks:
                     await asyncio.wait(tasks, timeout=POLL_S, return_when=asyncio.FIRST_COMPLETED)
                 else:
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(woken.wait(), self._sleep_s())
+                        async with asyncio.timeout(self._sleep_s()):  # as in registrations.py
+                            await woken.wait()
                 for request_id in [name for name, task in self._in_flight.items() if task.done()]:
                     self._in_flight.pop(request_id).result()
         finally:

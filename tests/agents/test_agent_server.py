@@ -6,13 +6,11 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
+from agent_servers import JSON, serving
 from waiting import WAIT_S
 
 from aorch import Agent, AgentCapability, capability, report_progress
@@ -23,7 +21,6 @@ from aorch.agents.http_endpoint import HttpAgent
 from aorch.errors import UsageError
 
 TASK = {"task_id": "01K", "session_id": "s", "capability": "greet", "parameters": {"name": "Ann"}, "context": {}}
-JSON = {"Content-Type": "application/json"}
 
 
 @capability("greet", idempotent=True)
@@ -65,36 +62,6 @@ class Gate(Agent):
 
 
 WAIT = {"capability": "wait"}
-
-
-class Client:
-    """A client of one server."""
-
-    def __init__(self, session: aiohttp.ClientSession, server: AgentServer, url: str) -> None:
-        self.session, self.server, self.url = session, server, url
-
-    async def execute(self, task: Any, **headers: str) -> tuple[int, Any, Any]:
-        """Status, document and headers of the answer to a task."""
-        given = {**JSON, **{name.replace("_", "-"): value for name, value in headers.items()}}
-        body = task if isinstance(task, bytes) else json.dumps(task).encode()
-        async with self.session.post(f"{self.url}/execute", data=body, headers=given) as answer:
-            return answer.status, json.loads(await answer.read()), answer.headers
-
-    async def get(self, path: str, **headers: str) -> tuple[int, Any]:
-        async with self.session.get(f"{self.url}{path}", headers=headers) as answer:
-            return answer.status, await answer.json(content_type=None)
-
-
-@asynccontextmanager
-async def serving(agent: Agent | Callable[..., Any], **options: Any) -> AsyncIterator[Client]:
-    """A server of `agent`, until the end of the block."""
-    server = AgentServer(as_agent(agent), **options)
-    url = await server.start("127.0.0.1", 0)
-    try:
-        async with aiohttp.ClientSession() as session:
-            yield Client(session, server, url)
-    finally:
-        await server.stop(0, asyncio.Event())
 
 
 async def test_a_function_answers_as_an_endpoint_that_aorch_calls() -> None:
@@ -200,9 +167,10 @@ async def test_a_thread_that_outlives_its_client_keeps_its_slot() -> None:
     async with serving(agent) as client:
         request = asyncio.create_task(client.execute({"capability": "block"}))
         await asyncio.to_thread(entered.wait, WAIT_S)
+        (run,) = client.server.runs.running
         request.cancel()
         async with asyncio.timeout(WAIT_S):
-            while client.server.runs.running:  # noqa: ASYNC110  the server notices the disconnection
+            while run._followers:  # noqa: ASYNC110  the server notices the disconnection
                 await asyncio.sleep(0.01)
         assert (await client.execute({"capability": "block"}))[0] == 503
         released.set()
@@ -325,3 +293,11 @@ def test_a_stopped_server_lets_tasks_finish_and_a_second_signal_cancels_them(
 async def test_a_port_that_cannot_exist_is_an_error_of_the_argument() -> None:
     with pytest.raises(UsageError, match=r"cannot listen on 127\.0\.0\.1:70000: .*port must be 0-65535"):
         await AgentServer(as_agent(greet)).start("127.0.0.1", 70000)
+
+
+async def test_a_port_that_is_in_use_is_named_once() -> None:
+    async with serving(greet) as client:
+        port = int(client.url.rpartition(":")[2])
+        with pytest.raises(UsageError) as raised:
+            await AgentServer(as_agent(greet)).start("127.0.0.1", port)
+    assert str(raised.value) == f"cannot listen on 127.0.0.1:{port}: address already in use"

@@ -8,7 +8,7 @@ import pytest
 from homes import Home
 from waiting import WAIT_S
 
-from aorch import Agent, AgentCapability, Orchestrator
+from aorch import Agent, AgentCapability, Orchestrator, Task
 from aorch.agents import AgentState, AgentStatus
 from aorch.agents.agent_kind import CapabilityConfig
 from aorch.agents.program import ProgramAgent, ProgramConfig
@@ -196,3 +196,33 @@ def test_check_opens_probes_and_closes_an_agent(home: Home) -> None:
     checked = home.aorch("agents", "check", "mine")
     assert (checked.code, checked.out) == (10, "mine\tno\tnobody answers\n")
     assert checked.err.startswith("open\nclose\n")
+
+
+@pytest.mark.parametrize(
+    ("states", "hint"),
+    [
+        ({"a": AgentState(AgentStatus.ERROR, "no disk")}, "Correct that, then run `aorch agents check a`."),
+        (
+            {"it's": AgentState(AgentStatus.ERROR, "no disk"), "b": AgentState(AgentStatus.OFFLINE, "gone")},
+            """Correct that, then run `aorch agents check 'it'"'"'s'`.""",
+        ),
+        (
+            {"a": AgentState(AgentStatus.ERROR, "no disk"), "b": AgentState(AgentStatus.ERROR, "no key")},
+            "Correct that, then run `aorch agents check`.",
+        ),
+        ({"a": AgentState(AgentStatus.OFFLINE, "gone")}, "Start the agent, or try again later."),
+        (
+            {"a": AgentState(AgentStatus.DRAINING)},
+            "Wait until the agent has restarted: an agent that is draining takes no new tasks.",
+        ),
+    ],
+)
+async def test_the_hint_names_what_makes_an_agent_able_again(
+    orchestrator: Orchestrator, states: dict[str, AgentState], hint: str
+) -> None:
+    for agent_id, state in states.items():
+        agent = Remote(agent_id)
+        agent.state = state
+        orchestrator.register_agent(agent)
+    answer = await orchestrator.perform(Task("work", {}, "s"))
+    assert (answer.failure is not None, answer.hint) == (True, hint)

@@ -55,3 +55,29 @@ def test_one_task_at_a_time_decides_whether_the_circuit_closes() -> None:
     assert not breaker.blocks(), "a cancelled task decides nothing"
     fail(breaker, AgentLost("gone"))
     assert breaker.blocks()
+
+
+def test_a_circuit_opens_and_closes_with_that_of_another_process() -> None:
+    changes: list[tuple[str | None, str | None]] = []
+    breaker, other = opened(open_s=0.3), CircuitBreaker("a")
+    breaker.on_change = lambda: changes.append((breaker.until, breaker.since))
+    other.hear(breaker.until, breaker.since)
+    assert other.blocks()
+    assert other.reason() == breaker.reason()
+    wait_for(lambda: not breaker.blocks())
+    with breaker:  # one task decides, in one process
+        other.hear(*changes[-1])
+        assert other.blocks()
+    other.hear(*changes[-1])
+    assert (other.blocks(), changes[-1], len(changes)) == (False, (None, None), 2)
+
+
+def test_its_form_counts_unanswered_tasks_and_says_until_when_it_is_open() -> None:
+    breaker = CircuitBreaker("a")
+    assert breaker.as_dict() == {"unanswered": 0, "open_until": None}
+    fail(breaker, AgentUnreachable("refused"))
+    assert breaker.as_dict() == {"unanswered": 1, "open_until": None}
+    breaker = opened()
+    form = breaker.as_dict()
+    assert form["unanswered"] == FAILURES
+    assert f"is sent at {form['open_until']} or later" in breaker.reason()

@@ -176,6 +176,15 @@ async def greet(name: str) -> str:
 @capability("part")
 def leave(name: str) -> str:
     return f"Bye {name}"
+
+class Tools:
+    @staticmethod
+    @capability("add")
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    @capability("method")
+    def method(self) -> None: ...
 '''
 
 
@@ -186,6 +195,8 @@ def test_a_function_or_a_module_of_functions_is_added_and_runs(home: Home) -> No
     assert home.aorch("agents", "remove", "greet").code == 0
     assert home.aorch("agents", "add", "--class", "my_agents").out.startswith("my_agents added to ")
     assert home.aorch("run", "part", "name=Ann").out == "Bye Ann\n"
+    assert home.aorch("agents", "add", "--class", "my_agents:Tools.add").out.startswith("add added to ")
+    assert home.aorch("run", "add", "a:=1", "b:=2").out == "3\n"
     shown = home.aorch("agents", "show", "my_agents", "--json").json
     assert (shown["description"], [each["name"] for each in shown["capabilities"]]) == ("Greetings.", ["greet", "part"])
 
@@ -195,6 +206,7 @@ def test_a_function_or_a_module_of_functions_is_added_and_runs(home: Home) -> No
     [
         (("--class", "my_agents:capability"), "not a function with @capability"),
         (("--class", "json"), "it defines no function with @capability"),
+        (("--class", "my_agents:Tools.method"), "Tools.method is a method of objects; write @staticmethod"),
         (("--class", "my_agents:"), "its form must be MODULE:CLASS, MODULE:FUNCTION or MODULE"),
         (("--class", "my_agents:greet", "--argument", "a=b"), "a function takes no `arguments`"),
         (("--class", "twice"), "two of its functions have the capability a"),
@@ -225,6 +237,49 @@ def test_a_method_and_a_decorator_above_the_capability_are_called_as_they_are() 
         agent = as_agent(given)
         assert list(agent.get_capabilities()[0].parameters["properties"]) == ["steps"]
         assert agent.execute({"capability": "count", "parameters": {"steps": 3}}) == {"success": True, "data": data}
+
+
+class Tools:
+    @capability("outside")
+    @staticmethod
+    def outside(n: int) -> int:
+        """Outside."""
+        return n
+
+    @staticmethod
+    @capability("inside")
+    def inside(n: int) -> int:
+        return n
+
+    @capability("of_class")
+    @classmethod
+    def of_class(cls, n: int) -> str:
+        return f"{cls.__name__} {n}"
+
+
+@pytest.mark.parametrize(
+    ("given", "data"),
+    [(Tools.outside, 3), (Tools.inside, 3), (Tools.of_class, "Tools 3"), (Tools().of_class, "Tools 3")],
+)
+def test_a_static_method_and_a_class_method_can_be_capabilities(given: Callable[..., Any], data: Any) -> None:
+    agent = as_agent(given)
+    assert list(agent.get_capabilities()[0].parameters["properties"]) == ["n"]
+    task = {"capability": agent.get_capabilities()[0].name, "parameters": {"n": 3}}
+    assert agent.execute(task) == {"success": True, "data": data}
+
+
+@pytest.mark.parametrize(
+    ("given", "what"),
+    [(functools.partial(greet, times=2), "a functools.partial"), (Colour, "a EnumType"), (Tools().inside, None),
+     (len, "a builtin_function_or_method"), (Tools().of_class, "a method")],
+)  # fmt: skip
+def test_what_is_no_function_cannot_be_a_capability(given: Any, what: str | None) -> None:
+    if what is None:  # a static method is a function
+        assert capability("c")(given) is given
+        return
+    with pytest.raises(TypeError) as raised:
+        capability("c")(given)
+    assert str(raised.value) == f"@capability('c') is above {what}; write it above a `def` that calls it"
 
 
 def test_a_function_with_two_names_is_one_capability_and_a_default_needs_no_json_form() -> None:

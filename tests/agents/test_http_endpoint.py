@@ -11,8 +11,9 @@ import pytest
 from endpoint_program import Endpoint, asked, certificate, endpoint
 from waiting import WAIT_S
 
-from aorch import AgentCapability, AorchError, Orchestrator
+from aorch import AgentCapability, AorchError, Orchestrator, capability
 from aorch.agents import http_call
+from aorch.agents.function import as_agent
 from aorch.agents.http_endpoint import HttpAgent
 from aorch.engine.task import Task
 from aorch.errors import (
@@ -24,6 +25,7 @@ from aorch.errors import (
     AgentTimedOut,
     AgentUnreachable,
 )
+from aorch.span_ids import span_id_of, trace_id_of
 
 TASK: dict[str, Any] = {"task_id": "01K", "session_id": "s", "capability": "work", "parameters": {}, "context": {}}
 assert http_call  # imported now: it takes seconds on a busy machine
@@ -59,8 +61,7 @@ async def test_the_endpoint_gets_the_task_with_an_idempotency_key_and_a_trace(
     assert data["task"] == TASK
     assert data["headers"]["Idempotency-Key"] == '"01K"'
     assert data["headers"]["Authorization"] == "Bearer s3cret"
-    version, trace, parent, flags = data["headers"]["traceparent"].split("-")
-    assert (version, len(trace), len(parent), flags) == ("00", 32, 16, "01")
+    assert data["headers"]["traceparent"] == f"00-{trace_id_of('01K').hex()}-{span_id_of('01K').hex()}-01"
 
 
 @pytest.mark.parametrize(("given", "is_kept"), [(PARENT, True), ("00-0-0-01", False), (f"{PARENT}\r\nX: y", False)])
@@ -70,6 +71,21 @@ async def test_the_trace_of_a_task_is_passed_on_if_it_is_valid(server: Endpoint,
     await agent_.close()
     sent = answer["data"]["headers"]
     assert ((sent["traceparent"] == given), ("tracestate" in sent)) == (is_kept, is_kept)
+
+
+@pytest.mark.parametrize("given", [PARENT, None])
+async def test_the_agent_of_a_delegated_task_gets_the_trace_of_the_first_task(
+    server: Endpoint, orchestrator: Orchestrator, given: str | None
+) -> None:
+    async def ask() -> Any:
+        return await orchestrator.orchestrate("s", {"capability": "work"})
+
+    orchestrator.register_agent(as_agent(capability("ask")(ask)))
+    orchestrator.register_agent(agent(f"{server.url}/good"))
+    first = Task("ask", {}, "s", annotations={"traceparent": given} if given else {})
+    answer = await orchestrator.perform(first)
+    sent, child_id = answer.data["data"]["headers"]["traceparent"], answer.data["contract_id"]
+    assert sent == (given or f"00-{trace_id_of(answer.contract_id).hex()}-{span_id_of(child_id).hex()}-01")
 
 
 async def test_a_task_of_several_megabytes_arrives(server: Endpoint) -> None:
@@ -120,10 +136,22 @@ async def test_a_busy_endpoint_says_when_it_can_be_called_again(server: Endpoint
     assert raised.value.hint == ("Try again in 7 s." if after_s else "Try again later.")
 
 
-async def test_the_hint_of_a_redirect_is_an_address_for_aorch_toml(server: Endpoint) -> None:
+@pytest.mark.parametrize(
+    ("path", "message", "hint"),
+    [
+        ("moved", "not followed", "Set url of the agent to the new address: http://127.0.0.1:9"),
+        ("relative", "not followed", "Set url of the agent to the new address: {url}/v2"),
+        ("unmodified", "answered 304 (Not Modified)", "An agent answers with 200: check url of the agent."),
+        ("choices", "answered 300 (Multiple Choices)", "An agent answers with 200: check url of the agent."),
+    ],
+)
+async def test_the_hint_of_a_redirect_is_an_address_for_aorch_toml(
+    server: Endpoint, path: str, message: str, hint: str
+) -> None:
     with pytest.raises(AgentFailed) as raised:
-        await executed(f"{server.url}/moved")
-    assert raised.value.hint == "Set url of the agent to the new address: http://127.0.0.1:9"
+        await executed(f"{server.url}/{path}")
+    assert str(raised.value).endswith(message)
+    assert raised.value.hint == hint.format(url=server.url)
 
 
 @pytest.mark.parametrize(
@@ -162,6 +190,9 @@ async def test_progress_is_reported_and_the_last_line_is_the_result(
         def report(self, progress: Any) -> None:
             reported.append(progress)
 
+        def root(self) -> None:
+            """It was not delegated."""
+
     token = current_call.set(Call())
     try:
         answer = await executed(f"{server.url}/progress")
@@ -184,8 +215,13 @@ async def test_what_a_model_used_and_a_failure_are_in_the_ledger(server: Endpoin
     failed = await orchestrator.orchestrate("s", {"capability": "work"})
     assert (failed["success"], failed["error"], failed["data"]) == (False, "too dark", {"seen": 1})
     _, response, *_ = await orchestrator.get_contracts("s")
-    used = {name: response["metadata"][name] for name in ("model", "usage", "stop_reason")}
-    assert used == {"model": "m-1", "usage": {"input": 3, "output": None, "cached": None}, "stop_reason": "end"}
+    used = {name: response["metadata"][name] for name in ("provider", "model", "usage", "stop_reason")}
+    assert used == {
+        "provider": "p-1",
+        "model": "m-1",
+        "usage": {"input": 3, "output": None, "cached": None},
+        "stop_reason": "end",
+    }
 
 
 async def test_a_timeout_and_a_cancellation_close_the_connection(orchestrator: Orchestrator) -> None:

@@ -46,6 +46,19 @@ async def test_a_session_gives_results_and_failures_and_no_secret_to_the_server(
     assert len((tmp_path / "started").read_text().split()) == 1
 
 
+async def test_a_lone_surrogate_in_a_text_breaks_neither_a_call_nor_the_session(
+    orchestrator: Orchestrator, tmp_path: Path
+) -> None:
+    program = [sys.executable, str(Path(__file__).parents[1] / "support" / "mcp_raw.py")]
+    agent_ = agent(tmp_path, mcp=program)
+    orchestrator.register_agent(agent_)
+    await agent_.refresh()
+    await orchestrator.registry.refresh(max_age_s=0)
+    for text, got in (("a", "a"), ("b\ud800", "b\ufffd")):
+        answer = await call(orchestrator, "say", text=text)
+        assert (answer.error, answer.data) == (None, {"text": f"{got} \ufffd \ufffd"})
+
+
 class Caller:
     """Collects the progress of a task."""
 

@@ -78,7 +78,8 @@ def test_a_task_is_answered_with_text_and_the_ledger_has_the_model_and_the_token
     assert (missing.code, "parameter 'items' of 'summarize' is missing" in missing.err) == (2, True)
     ((text,),) = home.rows("SELECT metadata FROM contracts WHERE status = 'completed' AND request_id IS NOT NULL")
     found = json.loads(text)
-    assert (found["model"], found["stop_reason"], found["usage"]) == ("test-model-1-2026", STOPS[api][0], USAGE)
+    assert (found["provider"], found["model"]) == (api, "test-model-1-2026")
+    assert (found["stop_reason"], found["usage"]) == (STOPS[api][0], USAGE)
     assert KEY not in home.ledger.read_bytes().decode("latin-1")
 
 
@@ -101,7 +102,7 @@ async def test_text_arrives_as_progress_and_unknown_tokens_are_none(api: str) ->
     with running(ModelDouble(Said("Good morning.", usage=None), Said(usage=(12, 5, None)))) as double:
         answer = await answer_of(agent_at(url_of(double, api), api, system="Be brief.", max_output_tokens=9))
         assert answer == {
-            "success": True, "data": {"text": "Good morning."},
+            "success": True, "data": {"text": "Good morning."}, "provider": api,
             "model": "test-model-1-2026", "stop_reason": STOPS[api][0], "usage": UNKNOWN,
         }  # fmt: skip
         assert len(caller.reported) > 1

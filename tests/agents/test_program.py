@@ -91,9 +91,10 @@ def test_a_variable_that_is_not_set_is_named_before_the_program_runs(home: Home)
 def test_it_runs_in_its_cwd_with_the_variables_that_are_added(home: Home) -> None:
     (home.folder / "place").mkdir()
     home.environment |= {"SECRET": "s3cret", "OUTER": "outer"}
-    worker(home, "sh", "-c", 'echo "$PWD $TOKEN $OUTER $PLAIN"',
+    worker(home, "sh", "-c", 'echo "$PWD $TOKEN $OUTER $PLAIN" > seen',
            more='cwd = "place"\nenv = {TOKEN = "-$SECRET-${SECRET}-", PLAIN = "a b"}')  # fmt: skip
-    assert home.aorch("run", "work").out == f"{home.folder}/place -s3cret-s3cret- outer a b\n"
+    assert home.aorch("run", "work").code == 0
+    assert (home.folder / "place/seen").read_text() == f"{home.folder}/place -s3cret-s3cret- outer a b\n"
     assert not home.rows("SELECT * FROM contracts WHERE metadata LIKE '%s3cret%' OR payload LIKE '%s3cret%'")
 
 
@@ -157,7 +158,7 @@ def test_an_exit_code_other_than_0_is_a_failure_with_the_end_of_stderr(home: Hom
 def test_a_program_that_a_signal_ended_says_which(home: Home, number: str, name: str) -> None:
     worker(home, "sh", "-c", f"kill -{number} $$")
     done = home.aorch("run", "work")
-    assert (done.code, done.err) == (10, f"error: the program was killed by signal {name}\n")
+    assert (done.code, done.err) == (10, f"error: work (agent worker): the program was killed by signal {name}\n")
 
 
 def test_broken_utf_8_is_replaced_and_kept(home: Home) -> None:
@@ -165,7 +166,7 @@ def test_broken_utf_8_is_replaced_and_kept(home: Home) -> None:
     assert home.aorch("run", "work", "kind=x").out == "caf� � x\n".replace("� x", "�\0 x")
     worker(home, "sh", "-c", r"printf 'bad \377 reason' >&2; exit 1")
     failed = home.aorch("run", "work")
-    assert (failed.code, failed.err) == (10, "error: exit code 1: bad � reason\n")
+    assert (failed.code, failed.err) == (10, "error: work (agent worker): exit code 1: bad � reason\n")
     results = home.rows("SELECT result, error FROM contracts WHERE request_id IS NOT NULL ORDER BY position")
     assert results == [('{"text":"caf� �� x"}', None), (None, "exit code 1: bad � reason")]
 

@@ -42,7 +42,9 @@ def test_a_program_that_prints_a_gigabyte_is_ended_at_the_limit_which_is_all_tha
     worker(home, "head", "-c", "1000000000", "/dev/zero")
     code, peak, err = peak_memory(home, "run", "work")
     assert code == 10
-    assert err.startswith("error: the output of the program is longer than 10,485,760 bytes (max_output_bytes)")
+    assert err.startswith(
+        "error: work (agent worker): the output of the program is longer than 10,485,760 bytes (max_output_bytes)"
+    )
     assert err.count("\n") == 1
     assert peak - usual < 10 * MiB + 6 * MiB
     assert "10,485,760" in ends_of(home)[-1][2]
@@ -74,7 +76,7 @@ def test_a_program_that_hangs_is_ended_with_all_its_children(home: Home) -> None
         home, "sh", "-c", "(sleep 60 & echo $! > grandchild; wait) & echo $$ > program; wait", more="timeout_s = 0.5"
     )
     done = home.aorch("run", "work")
-    assert (done.code, done.err) == (5, "error: worker gave no answer within 0.5 s\n")
+    assert (done.code, done.err) == (5, "error: work: worker gave no answer within 0.5 s\n")
     assert wait_for(lambda: have_ended(home.folder / "program") and have_ended(home.folder / "grandchild"))
     assert ends_of(home) == [
         ("REQUEST", "failed", None),

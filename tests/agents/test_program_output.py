@@ -36,7 +36,7 @@ def recorded(home: Home) -> tuple[Any, Any]:
 def test_a_program_that_fails_keeps_its_output(home: Home, out: str, data: Any, shown: str) -> None:
     done = lint(home, out, 3)
     assert (done.code, done.out) == (10, shown)
-    assert "error: exit code 3: the reason" in done.err
+    assert "error: lint: exit code 3: the reason" in done.err
     result, metadata = recorded(home)
     assert result == data
     assert (metadata["exit_code"], metadata["stderr"], metadata["code"]) == (3, "the reason\n", "agent_failed")
@@ -90,7 +90,7 @@ def test_what_is_nearly_json_is_an_error_that_says_so_and_is_kept(home: Home, ou
 def test_what_is_nearly_json_is_printed_and_told_after_an_exit_code_too(home: Home) -> None:
     done = lint(home, '{"a": NaN}', 3)
     assert (done.code, done.out) == (10, '{"a": NaN}\n')
-    assert "error: exit code 3" in done.err
+    assert "error: lint: exit code 3" in done.err
     assert "; the output of the program is not valid JSON (RFC 8259): " in done.err
 
 
@@ -163,7 +163,7 @@ command = ["env"]
 env = { PRICE = "$$5 $$HOME ${HOME}" }
 [agents.plain.capabilities.plain]
 [agents.trusted]
-command = ["sh", "-c", "env; cat"]
+command = ["sh", "-c", "env; echo $HOOK $API > seen; tee -a seen"]
 stdin = "authorization: {$API}"
 env = { HOOK = "$HOOK", API = "$GITHUB_TOKEN" }
 [agents.trusted.capabilities.trusted]
@@ -183,7 +183,8 @@ def test_a_program_has_only_the_secrets_that_its_env_lists(home: Home) -> None:
     assert "OTHER=other" in plain
     assert f"PRICE=$5 $HOME {home.environment['HOME']}" in plain
     assert not [line for line in plain if line.partition("=")[0] in ("HOOK", "ANTHROPIC_API_KEY", "GITHUB_TOKEN")]
-    assert {"HOOK=c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0", "API=ghp_1", "authorization: ghp_1"} <= set(trusted)
+    assert {"HOOK=***", "API=***", "authorization: ***"} <= set(trusted)
+    assert (home.folder / "seen").read_text() == "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0 ghp_1\nauthorization: ghp_1"
     assert not [line for line in trusted if line.startswith(("ANTHROPIC_API_KEY=", "GITHUB_TOKEN="))]
 
 

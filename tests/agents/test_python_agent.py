@@ -47,7 +47,7 @@ def test_whatever_an_agent_raises_is_a_failure_that_says_where(home: Home, body:
 def test_an_agent_that_hangs_times_out(home: Home, body: str, sync: bool) -> None:
     agent(home, body, sync=sync)
     done = home.aorch("run", "work", "--timeout", "0.3", timeout=10)
-    assert (done.code, done.err) == (5, "error: mine gave no answer within 0.3 s\n")
+    assert (done.code, done.err) == (5, "error: work: mine gave no answer within 0.3 s\n")
     assert response(home) == ("failed", "failed", "mine gave no answer within 0.3 s", None)
 
 
@@ -58,7 +58,7 @@ def test_an_agent_that_swallows_its_cancellation_again_and_again_is_left_alone(h
         home, "while True:\n    try:\n        await asyncio.sleep(60)\n    except asyncio.CancelledError:\n        pass"
     )
     done = home.aorch("run", "work", "--timeout", "0.3", timeout=20)
-    assert (done.code, done.err) == (5, "error: mine gave no answer within 0.3 s\n")
+    assert (done.code, done.err) == (5, "error: work: mine gave no answer within 0.3 s\n")
     assert response(home)[:2] == ("failed", "failed")
 
 

@@ -9,11 +9,13 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from file_limits import no_file_can_grow
 from homes import Home
 from waiting import WAIT_S, wait_for
 
 from aorch import Agent, AgentCapability, Orchestrator, Task
-from aorch.errors import UsageError
+from aorch.errors import LedgerError, UsageError
+from aorch.ledger.sqlite.agent_limits import AgentLimits
 
 PROGRAM = """
 import json, sys, time
@@ -94,7 +96,8 @@ def test_the_rate_holds_over_two_processes(home: Home) -> None:
 
 
 def test_an_agent_that_calls_itself_in_another_process_is_rejected(home: Home) -> None:
-    nested = "import subprocess, sys\nsys.exit(subprocess.call(['aorch', 'run', 'work', 'nested=yes']))\n"
+    command = home.command("run", "work", "nested=yes")
+    nested = f"import subprocess, sys\nsys.exit(subprocess.call({command!r}))\n"
     furnish(home, "concurrency = 1", nested)
     ran = home.aorch("run", "work", "--timeout", "20")
     assert ran.code == 10
@@ -173,3 +176,14 @@ async def test_a_task_whose_turn_comes_after_its_time_limit_ends_as_busy(tmp_pat
 async def test_an_invalid_rate_is_rejected(orchestrator: Orchestrator, rate: float) -> None:
     with pytest.raises(UsageError, match="the rate_per_min of Limited is"):
         orchestrator.register_agent(Limited("agent", rate))
+
+
+def test_a_slot_is_free_again_after_the_time_of_its_call_could_not_be_written(tmp_path: Path) -> None:
+    here, elsewhere = (AgentLimits(tmp_path / "ledger.db", "agent", 2, 60_000) for _ in range(2))
+    (tmp_path / "ledger.db-owners").mkdir()
+    wait_for(lambda: here.take() == 0)
+    with no_file_can_grow(), pytest.raises(LedgerError):
+        wait_for(lambda: here.take() == 0)
+    wait_for(lambda: elsewhere.take() == 0)
+    here.release()
+    elsewhere.release()

@@ -4,6 +4,7 @@ import contextlib
 import os
 import pty
 import re
+import shlex
 import signal
 import subprocess
 from collections import Counter
@@ -20,12 +21,13 @@ from waiting import WAIT_S, wait_for
 def test_a_failure_has_its_code_and_the_summary_the_next_step(home: Home) -> None:
     """For each session in which something came to nothing, in words that a shell takes; not for broken lines."""
     home.write("b.jsonl", lines(task(1), task(2, fail=True), task(3, "fly", about={"session_id": "a b"}), {}))
-    done = home.aorch("run", "--batch", "b.jsonl", "--session", "s", "--ordered", "--ledger", "ledger.db")
+    done = home.aorch("run", "--batch", "b.jsonl", "--session", "s", "--ordered", "--ledger", str(home.ledger))
     assert [result.get("code") for result in results(done)] == [None, "agent_failed", "no_agent", "usage"]
     _, *commands, last = done.err.splitlines()
+    location = shlex.quote(str(home.ledger))
     assert sorted(commands) == [
-        "next: aorch run --retry-failed 'a b' --ledger ledger.db",
-        "next: aorch run --retry-failed s --ledger ledger.db",
+        f"next: aorch run --retry-failed 'a b' --ledger {location}",
+        f"next: aorch run --retry-failed s --ledger {location}",
     ]
     assert last == "next: then run the first command with --resume to print the latest result of every line"
     alone = home.aorch("run", "--batch", "-", "--session", "s", stdin=lines(task(2, fail=True)))
@@ -112,7 +114,7 @@ def test_a_reader_that_goes_away_ends_it_cleanly(home: Home) -> None:
     every, succeeded, cancelled = (int((number or "0").replace(",", "")) for number in told.groups())
     assert every == succeeded + cancelled
     by_status = {status: count for kind, status, count in statuses(home) if kind == "REQUEST"}
-    assert by_status == Counter({"completed": succeeded, "cancelled": cancelled})
+    assert Counter(by_status) == Counter({"completed": succeeded, "cancelled": cancelled})  # one of them may be 0
 
 
 def test_results_that_cannot_be_written_end_it_with_the_reason(home: Home) -> None:

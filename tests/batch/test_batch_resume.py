@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from batches import CONFIG, lines, results, seen, task
 from homes import Home
+from ledger_state import is_intact
 from waiting import WAIT_S, pause, wait_for
 
 REQUESTS = "SELECT count(*) FROM contracts WHERE contract_type = 'REQUEST'"
@@ -85,9 +86,9 @@ def test_a_killed_batch_continues_and_runs_cut_off_lines_again_only_if_that_is_s
     assert (by_id[22]["data"], by_id[23]["data"]) == ("b", "c")
     assert Counter(seen(home)) == Counter([*map(str, range(20)), "a", "b", "b", "c"])
     assert done.code == 10
-    interrupted, again = home.rows("SELECT contract_id, json_extract(metadata, '$.retry_of') FROM contracts "
+    interrupted, again = home.rows("SELECT contract_id, metadata FROM contracts "
                                    "WHERE contract_type = 'REQUEST' AND capability = 'again' ORDER BY position")  # fmt: skip
-    assert (again[1], by_id[22]["contract_id"]) == (interrupted[0], again[0])
+    assert (json.loads(again[1])["retry_of"], by_id[22]["contract_id"]) == (interrupted[0], again[0])
     assert results(home.aorch("run", *arguments, "--resume"))[21] == by_id[22]
 
 
@@ -199,7 +200,7 @@ def test_failed_tasks_are_retried_until_they_succeed(home: Home) -> None:
     third = home.aorch("run", "--retry-failed", "s")
     assert [result["id"] for result in results(third)] == [3]
     requests = home.rows("SELECT contract_id, session_id, metadata FROM contracts WHERE capability = 'once' "
-                         "AND json_extract(payload, '$.n') = 2 AND contract_type = 'REQUEST' ORDER BY position")  # fmt: skip
+                         "AND payload = '{\"n\":2}' AND contract_type = 'REQUEST' ORDER BY position")  # fmt: skip
     (root, _, asked), *again = requests
     assert [[result["id"] for result in results(done)] for done in (first, second)] == [["two", 1, 3]] * 2
     for _, session, metadata in again:
@@ -324,14 +325,14 @@ def killed_and_resumed(home: Home, total: int, kills: int) -> None:
         assert result["success"] or ("interrupted" in result["error"] and (result["id"] - 1) % 10), result
     assert answered[False] <= 32 * kills
     assert all(times[n] <= (1 if n % 10 else 1 + kills) for n in range(total)), "a task that may not be was done twice"
-    assert home.rows("PRAGMA integrity_check") == [("ok",)]
+    assert is_intact(home.ledger)
     (pairs,) = home.rows("SELECT count(*), count(DISTINCT request_id) FROM contracts WHERE contract_type = 'RESPONSE'")
     assert home.rows(REQUESTS) == [(pairs[0],)]
     assert pairs[0] == pairs[1]
 
 
-def test_a_batch_that_is_killed_three_times_gives_each_line_one_result(home: Home) -> None:
-    killed_and_resumed(home, 2_000, 3)
+def test_a_batch_that_is_killed_twice_gives_each_line_one_result(home: Home) -> None:
+    killed_and_resumed(home, 1_000, 2)
 
 
 @pytest.mark.torture

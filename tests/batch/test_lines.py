@@ -101,7 +101,8 @@ def test_a_line_that_is_too_long_breaks_its_row_and_no_other(long: bytes) -> Non
 
 
 def test_a_cell_that_never_ends_ends_the_batch() -> None:
-    cell = b"9,row\n" * (LONGEST_LINE // 6 + 1)
+    row = b"9,%s\n" % (b"row" * 1000)
+    cell = row * (LONGEST_LINE // len(row) + 1)
     lines = made(*packets(b'n,text\n1,fine\n2,"' + cell), csv=True)
     assert parts(lines) == [
         (2, {"n": "1", "text": "fine"}),

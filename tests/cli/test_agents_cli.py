@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 from homes import Home
+from ledgers import exists
+from terminal import at_terminal, plain
 
 GREET = (
     "agents",
@@ -160,7 +162,7 @@ def test_the_list_is_tab_separated_in_a_pipe_and_json_on_request(home: Home) -> 
 def test_commands_that_only_read_create_no_ledger(bare_home: Home) -> None:
     for command in (("agents", "list"), ("agents", "check"), ("status",)):
         assert bare_home.aorch(*command).code == 0
-    assert not bare_home.ledger.exists()
+    assert not exists(bare_home.ledger)
 
 
 def test_status_sums_up_ledger_agents_and_services(home: Home) -> None:
@@ -202,3 +204,10 @@ def test_a_class_is_added_under_the_id_that_it_sets(home: Home) -> None:
     assert added.out.startswith("shouter added to ")
     assert home.aorch("run", "shout", "text=hey").out == "HEY!!!\n"
     assert "times" in Path(home.folder / "aorch.toml").read_text()
+
+
+@pytest.mark.parametrize("columns", [40, 60])
+def test_the_list_at_a_narrow_terminal_keeps_agents_and_states(home: Home, columns: int) -> None:
+    shown = plain(at_terminal(home, "agents", "list", columns=columns))
+    assert "agent" in shown
+    assert "availa" in shown

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from command_checks import failed_with
 from homes import Home
+from ledger_state import change
 
 # aorch.toml
 
@@ -32,6 +33,10 @@ from homes import Home
         ('timeout_s = "soon"\n', ["timeout_s", "expected a number, got a string", "Write timeout_s = NUMBER"]),
         ("[queue]\n[queue]\n", ["line 2", "the table [queue] occurs twice"]),
         ("agents = 3\n", ["agents"]),
+        (
+            '[agents.x]\ncommand = ["cat"]\ncapabilities.c = "C"\n',
+            ["Write it as a table: [agents.x.capabilities.c], with"],
+        ),
         ("[agents]\nx = 3\n", ["agents.x"]),
         ('[agents.x]\ncommand = ["true"]\n', ["agents.x", "capability"]),
         ("[agents.x]\ncommand = []\n[agents.x.capabilities.c]\n", ["agents.x", "program"]),
@@ -71,32 +76,34 @@ def damaged(file: Path) -> None:
     file.write_bytes(content)
 
 
+@pytest.mark.sqlite_only("what is in the place of the file")
 @pytest.mark.parametrize(
-    "make",
+    ("make", "hint"),
     [
-        lambda file: file.write_text("Dear diary, " * 1000),
-        lambda file: file.write_bytes(b"\x00" * 5000),
-        other_program,
-        damaged,
+        (lambda file: file.write_text("Dear diary, " * 1000), "--ledger"),
+        (lambda file: file.write_bytes(b"\x00" * 5000), "--ledger"),
+        (other_program, "--ledger"),
+        (damaged, "aorch ledger restore"),
     ],
     ids=["text", "zeros", "another program's", "damaged"],
 )
-def test_a_file_that_is_not_a_ledger_is_rejected_and_not_changed(home: Home, make: Callable[[Path], Any]) -> None:
+def test_a_file_that_is_not_a_ledger_is_rejected_and_not_changed(
+    home: Home, make: Callable[[Path], Any], hint: str
+) -> None:
     home.ledger.unlink()
     make(home.ledger)
     before = home.ledger.read_bytes()
-    assert failed_with(home.aorch("run", "echo", "text=a"), 14, str(home.ledger), "--ledger")
+    assert failed_with(home.aorch("run", "echo", "text=a"), 14, str(home.ledger), hint)
     assert home.ledger.read_bytes() == before
     assert not (home.folder / "ledger.db-owners").exists()
 
 
 def test_a_ledger_of_a_newer_revision_is_rejected(home: Home) -> None:
-    with closing(sqlite3.connect(home.ledger)) as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '9999'")
-        connection.commit()
+    change(home.ledger, "UPDATE alembic_version SET version_num = '9999'")
     assert failed_with(home.aorch("run", "echo", "text=a"), 14, "9999", "newer aorch", "Upgrade aorch")
 
 
+@pytest.mark.sqlite_only("the file is a directory")
 def test_a_directory_as_the_ledger_is_an_error(home: Home) -> None:
     home.ledger.unlink()
     home.ledger.mkdir()
@@ -120,6 +127,7 @@ def test_a_ledger_path_below_a_file_is_an_error(home: Home) -> None:
     assert failed_with(home.aorch("run", "echo", "text=a"), 14, "aorch.toml/ledger.db")
 
 
+@pytest.mark.sqlite_only("an empty file")
 def test_an_empty_file_becomes_a_ledger(home: Home) -> None:
     home.ledger.unlink()
     home.ledger.touch()

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from homes import Home
+from ledgers import exists
 from rows import pairs, put, request, response
 from terminal import UNKIND, at_terminal, plain
 from waiting import WAIT_S
@@ -241,7 +242,7 @@ def test_reading_makes_no_ledger_and_warns_of_one_that_was_named(bare_home: Home
     assert (result.code, result.out, result.err) == (0, "", warning)
     result = bare_home.aorch("contracts", "list")
     assert (result.code, result.out, result.err) == (0, "", "")
-    assert not bare_home.ledger.exists()
+    assert not exists(bare_home.ledger)
 
 
 @pytest.mark.parametrize("columns", [40, 80, 100, 160, 240])

@@ -11,11 +11,14 @@ from command_checks import failed_with
 from disks import Disk
 from waiting import WAIT_S
 
+pytestmark = pytest.mark.sqlite_only("the disk of the file")
+
 
 def test_a_read_only_ledger_is_an_error_and_not_changed(disk: Disk) -> None:
     assert disk.aorch("run", "echo", "text=a").code == 0
     disk.remount("ro")
-    assert failed_with(disk.aorch("run", "echo", "text=a"), 14, f"{disk.folder}/ledger.db", "read-only", "--ledger")
+    for command in (("run", "echo", "text=a"), ("contracts", "erase", "--text-match", "a")):
+        assert failed_with(disk.aorch(*command), 14, f"{disk.folder}/ledger.db", "read-only", "--ledger")
     disk.remount("rw")
     assert disk.aorch("run", "echo", "text=a").code == 0
     assert disk.sql("SELECT count(*) FROM contracts") == [[4]]
@@ -42,7 +45,7 @@ def test_a_full_disk_is_an_error_and_commands_work_again_once_there_is_room(disk
     ]
 
 
-@pytest.mark.parametrize("size", [0, 200, 5000])
+@pytest.mark.parametrize("size", [5000, *(pytest.param(size, marks=pytest.mark.torture) for size in (0, 200))])
 def test_a_batch_pauses_while_the_disk_is_full_says_so_once_and_continues_when_there_is_room(
     disk: Disk, size: int
 ) -> None:
@@ -56,7 +59,7 @@ def test_a_batch_pauses_while_the_disk_is_full_says_so_once_and_continues_when_t
     assert disk.sql("SELECT count(*) FROM contracts") == [[2 * (TASKS + 1)]]
 
 
-@pytest.mark.parametrize("size", [0, 5000])
+@pytest.mark.parametrize("size", [0, pytest.param(5000, marks=pytest.mark.torture)])
 def test_a_batch_that_is_stopped_while_the_disk_is_full_exits_14_and_can_be_resumed(disk: Disk, size: int) -> None:
     with filling_batch(disk, size) as running:
         running.send_signal(signal.SIGINT)

@@ -43,8 +43,8 @@ def test_a_help_page_fits_its_terminal_and_80_columns(
 @each_command
 def test_a_help_page_names_its_documentation_and_has_a_text_for_every_option(command: Any, context: Any) -> None:
     page = help_page(command, context)
-    assert (ROOT / page.docs).is_file()
-    assert help_text(command, context).endswith(f"Documentation: {page.docs}\n")
+    assert (ROOT / f"docs/{page.docs}.md").is_file()
+    assert help_text(command, context).endswith(f"Documentation: aorch help --docs {page.docs}\n")
     for title, rows in page.sections:
         for label, text in rows:
             assert text, (title, label)
@@ -135,3 +135,17 @@ def test_an_error_in_arguments_has_the_form_of_all_errors(home: Home, arguments:
 
 def test_a_mistyped_command_gets_a_suggestion(home: Home) -> None:
     assert home.aorch("contract").err.endswith("Did you mean contracts?\n")
+
+
+def test_every_page_of_the_documentation_is_listed_and_shown(home: Home) -> None:
+    listed = dict(line.split("\t") for line in home.aorch("help", "--docs").out.splitlines())
+    assert listed.keys() == {page.stem for page in (ROOT / "docs").glob("*.md")}
+    assert listed["agents"] == "Agents"
+    for name in ("agents", "agents.md", "docs/agents.md"):
+        assert home.aorch("help", "--docs", name).out == (ROOT / "docs/agents.md").read_text()
+    unknown = home.aorch("help", "--docs", "agent")
+    assert (unknown.code, unknown.out) == (12, "")
+    assert unknown.err == (
+        "error: there is no page 'agent' in the documentation\n"
+        "hint: Did you mean agents or writing-agents? `aorch help --docs` lists the pages.\n"
+    )

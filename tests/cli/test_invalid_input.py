@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -165,26 +164,22 @@ def test_more_than_120_kinds_of_input_end_with_one_error_and_the_right_exit_code
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="only root can become another user")
-def test_a_user_without_a_home_gets_an_error_and_can_name_a_ledger() -> None:
-    def aorch(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            ["setpriv", "--reuid", "54321", "--clear-groups", *Home.command(*arguments)],
-            cwd="/",
-            env={"PATH": os.environ["PATH"]},
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_user_without_a_home_gets_an_error_and_can_name_a_ledger(made_ledger: Path) -> None:
+    forked = prestarted()
+    assert forked is not None
 
-    done = aorch("status")
-    assert (done.returncode, done.stderr.splitlines()[0]) == (
-        2,
-        "error: there is no directory for the ledger: HOME is not set",
-    )
+    def aorch(*arguments: str) -> tuple[int, bytes, bytes]:
+        """Run a command as a user that the system does not know."""
+        return forked.run(list(arguments), None, Path("/"), {"PATH": os.environ["PATH"]}, 60, user=54321)
+
+    code, _, err = aorch("status")
+    assert (code, err.splitlines()[0]) == (2, b"error: there is no directory for the ledger: HOME is not set")
     with tempfile.TemporaryDirectory() as folder:
+        ledger = shutil.copy(made_ledger, folder)
         Path(folder).chmod(0o777)
-        assert aorch("run", "echo", "text=hi", "--ledger", f"{folder}/l.db").stdout == "Echo: hi\n"
+        Path(ledger).chmod(0o666)
+        assert aorch("run", "echo", "text=hi", "--ledger", ledger) == (0, b"Echo: hi\n", b"")
 
 
 def test_a_failed_edit_leaves_no_file_next_to_aorch_toml(home: Home) -> None:

@@ -11,9 +11,11 @@ def test_aorch_mcp_at_a_terminal_says_what_it_waits_for(home: Home) -> None:
     process = home.start("mcp", stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
     said = b""
-    while b"Ctrl-C ends it" not in said:
+    while b"to one." not in said:
         said += os.read(ours, 4096)
     process.kill()
     process.wait(timeout=5)
     os.close(ours)
-    assert b"waits for an MCP host on standard input (docs/mcp.md" in said
+    shown = b" ".join(said.split())
+    assert b"waits for an MCP host on standard input; Ctrl-C ends it." in shown
+    assert b"`aorch help --docs mcp` shows how" in shown

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -122,6 +121,7 @@ def test_a_closed_pipe_prints_no_error(home: Home) -> None:
     assert (done.stdout, done.stderr) == ("E", "")
 
 
+@pytest.mark.sqlite_only("the files of ledgers")
 def test_the_ledger_is_the_one_of_the_option_the_environment_or_the_file(home: Home) -> None:
     home.aorch("run", "echo", "text=a", "--ledger", "here/by-option.db")
     assert (home.folder / "here/by-option.db").is_file()
@@ -131,7 +131,7 @@ def test_the_ledger_is_the_one_of_the_option_the_environment_or_the_file(home: H
     home.write("aorch.toml", 'ledger = "by-file.db"')
     below = home.folder / "deep/er"
     below.mkdir(parents=True)
-    subprocess.run(home.command("run", "echo", "text=a"), cwd=below, env=home.environment, check=True, timeout=60)
+    assert Home(below, home.environment).aorch("run", "echo", "text=a").code == 0
     assert (home.folder / "by-file.db").is_file()
     (home.folder / "aorch.toml").unlink()
     home.aorch("run", "echo", "text=a")

@@ -105,7 +105,7 @@ def test_a_session_id_is_kept_exactly_whatever_is_in_it(home: Home) -> None:
     for session in HOSTILE_SESSIONS:
         done = home.aorch("run", "echo", "text=a", f"--session={session}", "--json")
         assert done.json["session_id"] == session
-    assert {path.name.split("-")[0] for path in home.folder.iterdir()} == {"aorch.toml", "ledger.db"}
+    assert {path.name.split("-")[0] for path in home.folder.iterdir()} <= {"aorch.toml", "ledger.db"}
     program = """if True:
         import asyncio, json, sys
         from aorch import Orchestrator

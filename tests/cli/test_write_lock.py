@@ -49,11 +49,12 @@ def ends(process: subprocess.Popen[bytes], number: signal.Signals) -> int:
         ("run", "slow", "--detach"),
         ("run", "--batch", "tasks.jsonl"),
         ("tokens", "create", "ci"),
-        ("compress", "--all"),
+        ("compress", "--all", "--min-contracts", "1"),
         ("contracts", "list", "--text", "word0"),
     ],
     ids=lambda arguments: " ".join(arguments[:2]),
 )
+@pytest.mark.sqlite_only("which process has the file open")
 def test_a_command_that_waits_for_the_lock_ends_at_a_signal(
     home: Home, arguments: tuple[str, ...], number: signal.Signals
 ) -> None:
@@ -100,6 +101,7 @@ def test_a_worker_that_cannot_give_its_task_back_ends_at_a_signal(home: Home, co
     assert home.rows(state, contract_id) == [("pending", None)]
 
 
+@pytest.mark.sqlite_only("another program holds the file")
 def test_a_new_ledger_whose_file_another_program_holds_is_not_waited_for_after_a_signal(bare_home: Home) -> None:
     """Before it is made there is no write-ahead log, so that even a look waits."""
     with locked(bare_home.ledger, "BEGIN EXCLUSIVE"):
@@ -109,6 +111,7 @@ def test_a_new_ledger_whose_file_another_program_holds_is_not_waited_for_after_a
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.sqlite_only("another program holds the file")
 def test_a_run_that_waits_to_open_the_ledger_ends_at_a_signal_and_says_that_nothing_is_recorded(
     bare_home: Home, number: signal.Signals
 ) -> None:

@@ -140,3 +140,13 @@ def test_an_agent_s_own_aorch_reads_the_file_that_its_caller_named(home: Home) -
     )
     home.environment["PATH"] = f"{Path(home.command()[0]).parent}:{home.environment['PATH']}"
     assert "inner" in home.aorch("run", "inner", "--config", "named.toml").out
+
+
+def test_a_trusted_path_may_contain_a_carriage_return(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home.folder / "config"))
+    file = home.folder / "a\rb" / "aorch.toml"
+    file.parent.mkdir()
+    file.touch()
+    assert not config_file.is_chosen(file)
+    config_file.trust(file)
+    assert config_file.is_chosen(file)

@@ -2,16 +2,18 @@
 
 import os
 import re
+import shlex
 import sys
 import tomllib
 from pathlib import Path
 
 import pytest
-from homes import Home
+from homes import Home, script_command
 
 from aorch.config import environment, sections, settings, starter_file
 
 PACKAGE = Path(settings.__file__).parents[1]
+MCP_FILES = Path(__file__).parents[1] / "support" / "mcp_files.py"
 
 
 def uncommented() -> str:
@@ -23,7 +25,7 @@ def test_every_key_of_the_file_has_a_description() -> None:
     described = {(key.table, key.name) for key in sections.all_keys()}
     for table, shape in sections.TABLES.items():
         for name in shape.__struct_fields__:
-            named = {*sections.TABLES, "agents", "credentials", "pipelines"}
+            named = {*sections.TABLES, "agents", "credentials", "pipelines", "prices"}
             assert (table, name) in described or name in named, f"{table}.{name}"
 
 
@@ -44,6 +46,9 @@ def test_the_file_of_init_is_valid_commented_out_and_in_use(
         "        super().__init__()\n"
         "        self.agent_id = 'my_agent'\n",
     )
+    npx = home.write("npx", f"#!/bin/sh\nexec {shlex.join(script_command(MCP_FILES))}\n")  # which downloads nothing
+    npx.chmod(0o755)
+    home.environment["PATH"] = f"{home.folder}:{home.environment['PATH']}"
     assert home.aorch("agents", "check").code == 0
     assert home.aorch("run", "shout_hello", "name=Ann").out == "HELLO ANN\n"
 

@@ -126,7 +126,7 @@ def test_what_was_filled_in_is_not_a_template() -> None:
 
 
 @given(st.data())
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_step_is_done_after_all_that_it_needs(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:

@@ -1,9 +1,9 @@
 """Python agents that delegate tasks to other agents."""
 
-import os
-
 from homes import Home, Result
+from ledger_state import owner_count
 from python_agents import python
+from waiting import wait_for
 
 from aorch import Orchestrator
 
@@ -99,7 +99,7 @@ def test_an_agent_that_would_wait_for_its_own_only_place_is_refused_and_leaves_n
     assert done.err == ""
     assert [row[4] for row in home.rows(REQUESTS)] == ["failed", "failed"]
     assert home.rows("SELECT count(*) FROM contracts WHERE contract_type = 'RESPONSE'") == [(2,)]
-    assert os.listdir(home.folder / "ledger.db-owners") == []
+    wait_for(lambda: owner_count(home.ledger) == 0)
 
 
 async def test_a_parent_that_is_not_in_the_ledger_is_refused(orchestrator: Orchestrator) -> None:

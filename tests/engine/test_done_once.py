@@ -54,8 +54,9 @@ def flaky(orchestrator: Orchestrator) -> Flaky:
 
 async def retried(orchestrator: Orchestrator) -> list[Answer]:
     """What `--retry-failed` does."""
-    chunks = list(unfinished_lines(orchestrator.config.ledger, "s", None))
-    return [await orchestrator.perform(line.task) for chunk in chunks for line in chunk if line.task]
+    with closing(BatchReader(orchestrator.config.ledger)) as recorded:
+        chunks = list(unfinished_lines(recorded, "s", None))
+    return [await orchestrator.perform(line.task) for chunk in chunks for _, _, _, line in chunk if line.task]
 
 
 async def failed_step(orchestrator: Orchestrator) -> str:

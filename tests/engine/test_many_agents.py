@@ -5,9 +5,10 @@ import os
 import random
 import signal
 from collections import Counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
+import psutil
 import pytest
 from homes import Home
 from many_endpoints import endpoints
@@ -16,6 +17,8 @@ from waiting import wait_for
 
 AGENTS, KILLED = 50, 20
 RATE_PER_S, DURATION_S = 200, 30
+SUSTAINED = 0.95
+"""The part of the rate at which tasks must be answered from the first to the last one that is sent."""
 IN_FLIGHT = 500
 """Number of tasks that wait for their answers at once, if the machine is too slow for the rate."""
 SAFE, ONCE = "safe", "once"
@@ -26,10 +29,17 @@ def registration(number: int, url: str) -> dict[str, Any]:
     return {"agent_id": f"agent_{number}", "endpoint": url, "capabilities": capabilities}
 
 
-async def send_all(url: str, pids: list[int]) -> Counter[tuple[str, str]]:
-    """Send the tasks at RATE_PER_S while the processes `pids` are killed at random times. Returns the number of answers by
-    capability and error code (empty: success).
+class Sent(NamedTuple):
+    """The number of answers by capability and error code (empty: success), and how many there were per second until the last
+    task was sent.
     """
+
+    answers: Counter[tuple[str, str]]
+    rate_per_s: float
+
+
+async def send_all(url: str, pids: list[int]) -> Sent:
+    """Send the tasks at RATE_PER_S while the processes `pids` are killed at random times."""
     answers: Counter[tuple[str, str]] = Counter()
     loop, free = asyncio.get_running_loop(), asyncio.Semaphore(IN_FLIGHT)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
@@ -50,8 +60,9 @@ async def send_all(url: str, pids: list[int]) -> Counter[tuple[str, str]]:
             await free.acquire()
             sent.append(asyncio.create_task(send(number)))
             await asyncio.sleep(max(0.0, started + number / RATE_PER_S - loop.time()))
+        rate_per_s = answers.total() / (loop.time() - started)
         await asyncio.gather(*sent)
-    return answers
+    return Sent(answers, rate_per_s)
 
 
 def states(server: Server) -> Counter[str]:
@@ -65,10 +76,12 @@ def test_agents_that_die_cost_no_task_that_can_be_retried(home: Home) -> None:
         for number, url in enumerate(urls.values()):
             assert server.post("/v1/agents/register", json=registration(number, url)).status_code == 201
         pids = random.sample(sorted(urls), KILLED)
-        answers = asyncio.run(send_all(server.url, pids))
+        began = psutil.Process(server.process.pid).cpu_times()
+        answers, rate_per_s = asyncio.run(send_all(server.url, pids))
+        ended = psutil.Process(server.process.pid).cpu_times()
         wait_for(lambda: states(server)["offline"] == KILLED)
         assert states(server) == {"offline": KILLED, "available": AGENTS - KILLED}
-    tasks = RATE_PER_S * DURATION_S
+    tasks, cpu_s = RATE_PER_S * DURATION_S, ended.user + ended.system - began.user - began.system
     assert sum(answers.values()) == tasks
     assert answers[SAFE, ""] == tasks // 2
     assert {code for capability, code in answers if capability == ONCE} <= {"", "agent_lost"}
@@ -77,3 +90,5 @@ def test_agents_that_die_cost_no_task_that_can_be_retried(home: Home) -> None:
         " count(DISTINCT request_id) FROM contracts WHERE capability IN ('safe', 'once')"
     )
     assert requests == responses == answered == tasks
+    took = f"{rate_per_s:.1f} tasks per second, {cpu_s * 1000 / tasks:.2f} ms of processor time of the service for each"
+    assert rate_per_s >= SUSTAINED * RATE_PER_S, took

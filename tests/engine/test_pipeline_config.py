@@ -43,11 +43,12 @@ def test_a_pipeline_is_a_capability_and_its_steps_are_child_contracts(home: Home
     assert done.code == 0, done.err
     assert jsonio.decode(done.json["data"]["text"]) == [{"text": "0 a of 2\n"}, {"text": "1 b of 2\n"}]
     rows = home.rows(
-        "SELECT capability, from_agent, parent_id, session_id, json_extract(metadata, '$.step'),"
-        " json_extract(metadata, '$.index') FROM contracts WHERE contract_type = 'REQUEST' ORDER BY contract_id"
+        "SELECT capability, from_agent, parent_id, session_id, metadata FROM contracts"
+        " WHERE contract_type = 'REQUEST' ORDER BY contract_id"
     )
     pipeline = done.json["contract_id"]
-    assert rows == [
+    steps = [(*row, jsonio.decode(metadata)) for *row, metadata in rows]
+    assert [(*row, about.get("step"), about.get("index")) for *row, about in steps] == [
         ("report", "orchestrator", None, "s", None, None),
         ("give", "report", pipeline, "s", "split", None),
         ("say", "report", pipeline, "s", "each", 0),

@@ -19,7 +19,7 @@ def test_a_step_that_fails_stops_the_pipeline_and_cancels_what_runs(home: Home) 
     )
     done = home.aorch("run", "p")
     assert done.code == 10
-    assert "error: step bad: exit code 3: no such table" in done.err
+    assert "error: p: step bad: exit code 3: no such table" in done.err
     assert "aorch contracts resume 01" in done.err
     assert statuses(home) == {
         "p": ["failed", "failed"],

@@ -1,10 +1,10 @@
 """The progress of running tasks in the ledger, where other processes see it."""
 
 import asyncio
-import sqlite3
 from pathlib import Path
 
 from homes import Home, abandon
+from ledger_state import change
 from python_agents import agent
 from serving import serving
 from waiting import wait_for
@@ -68,7 +68,7 @@ def test_a_loop_that_ends_leaves_no_row_when_another_one_closes(home: Home) -> N
     async def write() -> None:
         running = asyncio.create_task(orchestrator.perform(Task("write", {}, "s")))
         async with asyncio.timeout(30):
-            while not home.ledger.exists() or not home.rows("SELECT progress FROM task_progress"):  # noqa: ASYNC110
+            while not home.rows("SELECT progress FROM task_progress"):  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         writing.go_on.set()
         assert (await running).success
@@ -82,9 +82,9 @@ def test_a_loop_that_ends_leaves_no_row_when_another_one_closes(home: Home) -> N
 def test_the_row_of_a_killed_process_is_deleted(home: Home) -> None:
     agent(home, SLOW, before="import aorch, os")
     running = home.start("run", "work")
-    wait_for(lambda: home.ledger.exists() and home.rows("SELECT count(*) FROM task_progress") == [(1,)])
+    wait_for(lambda: home.rows("SELECT count(*) FROM task_progress") == [(1,)])
     abandon(running)
-    with sqlite3.connect(home.ledger) as ledger:  # as if it had been killed just after it answered another task
-        ledger.execute("INSERT INTO task_progress SELECT 'answered', reported_at, progress FROM task_progress")
+    # as if it had been killed just after it answered another task
+    change(home.ledger, "INSERT INTO task_progress SELECT 'answered', reported_at, progress FROM task_progress")
     home.aorch("contracts", "list")
     assert home.rows("SELECT count(*) FROM task_progress") == [(0,)]

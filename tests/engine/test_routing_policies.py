@@ -102,12 +102,3 @@ async def test_labels_that_no_agent_has_are_named_and_those_of_a_task_are_record
         await orchestrator.perform(Task("work", {}, "t", require={"gpu": "yes"}))
         request = (await orchestrator.get_contracts("t"))[0]
     assert request["metadata"]["routing"] == {"reason": "only_candidate", "require": {"gpu": "yes"}}
-
-
-async def test_a_queued_task_with_labels_waits_for_an_agent_that_has_them(tmp_path: Path) -> None:
-    async with Orchestrator(tmp_path / "ledger.db") as orchestrator:
-        orchestrator.register_agent(Named("plain"))
-        orchestrator.register_agent(Named("gpu", labels={"gpu": "yes"}))
-        await orchestrator.submit("s", {"capability": "work", "parameters": {}, "require": {"gpu": "yes"}})
-        [request] = await orchestrator.get_contracts("s")
-    assert (request["to_agent"], request["status"]) == ("gpu", "pending")

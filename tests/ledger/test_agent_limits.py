@@ -12,6 +12,8 @@ from forks import in_child
 from aorch.errors import LedgerError
 from aorch.ledger.database import AgentLimits, ProcessLock
 
+pytestmark = pytest.mark.sqlite_only("it locks files")
+
 HOLDER = """
 import sys, pathlib
 from aorch.ledger.database import AgentLimits

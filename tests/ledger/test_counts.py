@@ -5,10 +5,11 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import ledgers
 import pytest
 from homes import Home
 from revisions import ledger_at
-from rows import pairs, put, request
+from rows import pairs, put, request, response
 
 from aorch.ledger.ledger import Ledger
 from aorch.ledger.reader import EVERYTHING, Filter, Reader
@@ -17,15 +18,12 @@ from aorch.ledger.record import Record
 
 def delete(ledger: Path, where: str) -> None:
     """As a person does with sqlite3."""
-    with closing(sqlite3.connect(ledger)) as connection:
-        connection.execute(f"DELETE FROM contracts WHERE {where}")
-        connection.commit()
+    ledgers.rows(ledger, f"DELETE FROM contracts WHERE {where}")
 
 
 def counted(ledger: Path) -> tuple[int, int, dict[str, int]]:
     """What is told, which is first held to the rows themselves."""
-    with closing(sqlite3.connect(ledger)) as connection:
-        rows = dict(connection.execute("SELECT status, count(*) FROM contracts GROUP BY status").fetchall())
+    rows = dict(ledgers.rows(ledger, "SELECT status, count(*) FROM contracts GROUP BY status"))
     with Reader(ledger) as reader:
         counts = reader.counts()
         assert counts["by_status"] == rows
@@ -118,7 +116,10 @@ def test_status_and_lists_say_what_is_there(home: Home) -> None:
     """On the command line."""
     put(home.ledger, *pairs(3))
     delete(home.ledger, "position > 4")
-    put(home.ledger, request(status="failed"))
+    lost = request(status="failed")
+    put(home.ledger, request(status="failed"), lost, response(lost)._replace(status="interrupted"))
     found = home.aorch("status", "--json").json
-    assert found["contracts"]["total_contracts"] == 5
-    assert found["contracts"]["by_status"] == {"completed": 4, "failed": 1}
+    assert found["contracts"]["total_contracts"] == 7
+    assert found["contracts"]["by_status"] == {"completed": 4, "failed": 2, "interrupted": 1}
+    assert found["exchanges"] == {"total": 4, "by_status": {"completed": 2, "failed": 1, "interrupted": 1}}
+    assert ": 2 completed, 1 failed, 1 interrupted\n" in home.aorch("status").out

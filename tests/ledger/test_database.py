@@ -17,6 +17,8 @@ from aorch.errors import LedgerError
 from aorch.ledger.database import Database
 from aorch.ledger.sqlite.statements import INSERT_CONTRACT
 
+pytestmark = pytest.mark.sqlite_only("it opens files")
+
 PACKAGE = Path(aorch.__file__).parent
 COUNT = "SELECT count(*) FROM contracts"
 
@@ -122,7 +124,7 @@ def test_a_forked_child_can_neither_use_the_parent_s_database_nor_close_it(path:
 
 
 def test_only_the_folder_of_sqlite_uses_what_only_sqlite_has() -> None:
-    """Besides, a compressor ranks sentences by an index in memory, which is no ledger."""
+    """Besides, three modules use an index in memory, which is no ledger."""
     known = re.compile(r"\bsqlite3\b|PRAGMA|data_version|sqlite_errorn|FTS5")
     using = {
         file.relative_to(PACKAGE).as_posix()
@@ -131,7 +133,7 @@ def test_only_the_folder_of_sqlite_uses_what_only_sqlite_has() -> None:
         and known.search(file.read_text())
         and known.search(code_of(file))
     }
-    assert using == {"memory/local/sentence_claims.py"}
+    assert using == {"memory/local/sentence_claims.py", "memory/relevance.py", "ledger/postgres/tokens.py"}
 
 
 def code_of(file: Path) -> str:

@@ -21,19 +21,43 @@ from aorch.ledger.token_store import TokenRow
 
 QUERIES = {name: query for _, queries_of_module in queries() for name, query in queries_of_module.items()}
 STATEMENTS = {name for name, query in QUERIES.items() if isinstance(query, Executable) and name != "LIMIT"}
-"""The others are pieces of statements. test_reading.py checks what is composed of them."""
+"""The others are pieces of statements. test_reading.py and test_exchanges.py check what is composed of them."""
 SELECTED = {f"{what}{which}" for what in ("CONTRACTS", "SHOWN_CONTRACTS", "COUNT") for which in ("", "_BY_SESSION")}
+SELECTED |= {"EXCHANGES", "EXCHANGES_BY_SESSION", "EXCHANGES_BY_MATCH", "MATCHED_POSITIONS"}
+SELECTED |= {f"STATS_BY_{by}" for by in ("CAPABILITY", "AGENT", "SESSION", "TIME", "CALLER", "ERROR")}
 """Statements to which conditions are added."""
 SQLITE_ONLY: set[str] = set()
 """Statements that PostgreSQL cannot execute: it needs others in their place."""
 TABLES = {*metadata.tables, *"bckqrs"}
 """The tables, and what the statements call them."""
 READ_WHOLE_TABLES = {"NEWEST_IDS", "GIVE_UP_URL", "ANY_DELIVERY_IS_DUE", "DELIVERY_COUNTS", "PARKED_KINDS"}
-READ_WHOLE_TABLES |= {"SESSION_COUNT", "ANY_REGISTERED_AGENT", "REGISTERED_COUNT", "DELETE_ENDED_PROGRESS"}
-"""Statements that read all webhooks in waiting, all parked deliveries, the session index, all agents or the progress of all
-running tasks, and one that stops at its limit.
+READ_WHOLE_TABLES |= {
+    "SESSION_COUNT",
+    "ANY_REGISTERED_AGENT",
+    "REGISTERED_COUNT",
+    "DELETE_ENDED_PROGRESS",
+    "METRIC_TOTALS",
+    "FEW_DUE",
+}
+READ_WHOLE_TABLES |= {
+    "TEXTS_ABOUT_CONTRACTS",
+    "ALL_BLOCKS",
+    "ERASURES",
+    "ERASED_CONTRACTS",
+    "UNFINISHED_ERASURES",
+    "FINISH_ERASURES",
+}
+READ_WHOLE_TABLES |= {"DELETE_FULL_BUCKETS", "DELETE_UNUSED_OFFERS", "UNCONFIRMED_WORK"}
+READ_WHOLE_TABLES |= {"ERASE_KEYS", "ERASE_PARKED", "LINES_OF", "PARKED_EVENTS_OF", "CONTRACT_AGES"}
+"""Statements that read all webhooks in waiting, all parked deliveries, the ages of all runs, the session index, all agents, the
+progress of all running tasks, all erasures or all totals of metrics, and those that stop at their limit.
 """
+READ_WHOLE_TABLES |= {"OLDEST_CONTRACT", "NEWEST_CONTRACT", "RESUMABLE_GENERATIONS", "ALL_CONTENT_BYTES"}
+READ_WHOLE_TABLES |= {name for module, its in queries() if module == "check_queries" for name in its}
+"""A prune reads all batches once, and a dry run the whole table if it has to estimate a size. A check reads everything."""
 SORT_FEW_ROWS = {
+    "ERASURES",
+    "CLAIMED_CONTRACTS",
     *("LAST_TRY", "NEWEST_BLOCKS_OF_SESSION", "PARKED_KINDS", "REQUESTS_AT"),
     *("SESSIONS_FROM", "SESSIONS_WITH_NEWS", "STEPS_OF_TRIES", "UNFINISHED"),
     *("FIRST_SESSIONS", "SESSIONS_AFTER", "ALL_CHILDREN", "FIRST_CHILDREN"),

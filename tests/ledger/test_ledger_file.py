@@ -23,6 +23,8 @@ from aorch.ledger.sqlite.connection import connection_to
 from aorch.ledger.sqlite.opening import connect, connect_reading
 from aorch.trace import lease
 
+pytestmark = pytest.mark.sqlite_only("it is about the file and its permissions")
+
 
 def mode_of(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
@@ -173,7 +175,7 @@ def test_who_may_only_read_and_tries_to_write_is_refused_and_leaves_nothing_behi
     refused = unprivileged(home, "run", "echo", "text=hi")
     assert (refused.code, refused.out) == (14, ""), refused
     assert "for writing: the file or its directory is read-only" in refused.err
-    assert unprivileged(home, "contracts", "list", "--text", "word0").code == 14
+    assert "3 contracts not searched" in unprivileged(home, "contracts", "list", "--text", "word0").err
     assert unprivileged(home, "contracts", "list").code == 0
     assert not [name for name in os.listdir(home.folder) if name.startswith("ledger.db-")]
 
@@ -213,6 +215,26 @@ def with_log(tmp_path: Path, home: Home) -> Path:
             (copy.parent / name).chmod(0o444)
     copy.parent.chmod(0o555)
     return copy
+
+
+def test_a_read_only_directory_or_ledger_is_named_with_the_next_step(home: Home, tmp_path: Path) -> None:
+    put(home.ledger, *pairs(1))
+    home.aorch("ledger", "backup", "backup.db")
+    folder = tmp_path / "read-only"
+    folder.mkdir()
+    shutil.copy(home.folder / "backup.db", folder / "l.db")
+    shutil.copy(home.folder / "backup.db", home.folder / "ro.db")
+    (home.folder / "ro.db").chmod(0o444)
+    folder.chmod(0o555)
+    pruned = unprivileged(home, "ledger", "prune", "--keep", "1d", "--ledger", str(folder / "l.db"))
+    restored = unprivileged(home, "ledger", "restore", "backup.db", "--ledger", str(folder / "l.db"))
+    read_only = unprivileged(home, "ledger", "restore", "backup.db", "--ledger", "ro.db")
+    folder.chmod(0o755)
+    for done in (pruned, restored):
+        assert done.code == 14
+        assert "Permission denied" in done.err
+        assert f"hint: Let this user write in {folder}, or choose another file." in done.err
+    assert f"cannot open the ledger {home.folder / 'ro.db'} for writing: the file" in read_only.err
 
 
 def test_a_read_only_copy_with_its_log_is_refused_rather_than_read_in_part(home: Home, with_log: Path) -> None:

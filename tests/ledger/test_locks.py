@@ -10,6 +10,8 @@ from forks import in_child
 
 from aorch.ledger.database import LockedState, ProcessLock, dead_owner, exclusive, is_alive, owner_ids
 
+pytestmark = pytest.mark.sqlite_only("it locks files")
+
 HOLDER = """
 import sys, pathlib
 from aorch.ledger.database import LockedState, ProcessLock

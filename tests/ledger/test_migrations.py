@@ -2,7 +2,9 @@
 
 import re
 import sqlite3
+import tempfile
 from contextlib import closing
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ from aorch.ledger.schema import metadata
 from aorch.ledger.sqlite.migrate import configuration, upgrade
 from aorch.ledger.sqlite.opening import connect, connect_reading
 from aorch.ledger.sqlite.statements import INSERT_CONTRACT, REVISION
+
+pytestmark = pytest.mark.sqlite_only("PostgreSQL ledgers exist only since the newest revision")
 
 SCRIPTS = ScriptDirectory.from_config(configuration())
 REVISIONS = [script.revision for script in reversed(list(SCRIPTS.walk_revisions()))]
@@ -81,7 +85,7 @@ def test_a_ledger_of_each_revision_upgrades_with_its_rows(tmp_path: Path, revisi
         for row, after in zip(ROWS, map(Record._make, found), strict=True):
             for name in names:
                 assert getattr(after, name) == getattr(row, name)
-    assert schema(path) == fresh_schema(tmp_path)
+    assert schema(path) == fresh_schema()
 
 
 OLD_BATCHES = [
@@ -180,10 +184,12 @@ def schema(path: Path) -> dict[str, Any]:
     return found
 
 
-def fresh_schema(folder: Path) -> dict[str, Any]:
+@cache
+def fresh_schema() -> dict[str, Any]:
     """The schema of a ledger that is created now."""
-    connect(folder / "fresh.db").close()
-    return schema(folder / "fresh.db")
+    with tempfile.TemporaryDirectory() as folder:
+        connect(Path(folder) / "fresh.db").close()
+        return schema(Path(folder) / "fresh.db")
 
 
 def _declared(name: str | None, _kind: str, _parents: Any) -> bool:

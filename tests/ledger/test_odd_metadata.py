@@ -59,11 +59,13 @@ def commands(names: list[str]) -> list[list[str]]:
     of_each = ("contracts show", "contracts show --tree", "contracts show --json", "contracts wait", "contracts resume")
     each = [[*command.split()[:2], name, *command.split()[2:]] for command in of_each for name in names]
     whole = (
+        "log", "log --json", "log --failed --last", "log --caller x", "sessions show s", "sessions show s --mermaid",
         "contracts list", "contracts list --json", "contracts list --text x", "contracts export",
         "status", "run --retry-failed s", "compress s", "compress --all", "memory show s", "memory export --as prompt",
         "memory verify --all", "trace status", "worker --drain", "contracts list --status failed",
         "run --batch b.jsonl --session s", "run --batch b.jsonl --resume",
     )  # fmt: skip
+    each += [["log", name, *more] for name in names for more in ([], ["--json"])]
     return [*each, *(command.split() for command in whole), *(["contracts", "cancel", name] for name in names)]
 
 

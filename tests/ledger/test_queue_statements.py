@@ -18,13 +18,14 @@ def enqueue(
     priority: int = 3,
     due_at: str | None = None,
     expires_at: str | None = None,
+    labels: str | None = None,
     **different: Any,
 ) -> None:
     """Put a REQUEST in the queue."""
     given = row(
         contract_id, session_id=session, to_agent=different.pop("to_agent", None), status="pending", **different
     )
-    connection.execute(statements.ENQUEUE, (*given, priority, due_at, expires_at))
+    connection.execute(statements.ENQUEUE, (*given, priority, due_at, expires_at, labels))
 
 
 def waiting(connection: sqlite3.Connection) -> dict[str, int | None]:
@@ -32,11 +33,13 @@ def waiting(connection: sqlite3.Connection) -> dict[str, int | None]:
     return dict(connection.execute("SELECT contract_id, turn FROM contracts WHERE priority IS NOT NULL"))
 
 
-def first(connection: sqlite3.Connection, agent_id: str | None = None, most: int = 10) -> list[str]:
+def first(
+    connection: sqlite3.Connection, agent_id: str | None = None, most: int = 10, labels: str | None = None
+) -> list[str]:
     """The ids that QUEUE_HEAD finds for `echo`."""
-    found = connection.execute(statements.QUEUE_HEAD, ("echo", agent_id, most)).fetchall()
+    found = connection.execute(statements.QUEUE_HEAD, ("echo", agent_id, labels, most)).fetchall()
     assert found == sorted(found)
-    return [connection.execute(statements.CONTRACT_AT, (position,)).fetchone()[0] for _, _, position, _ in found]
+    return [connection.execute(statements.CONTRACT_AT, (position,)).fetchone()[0] for _, _, position, *_ in found]
 
 
 def claim(connection: sqlite3.Connection, contract_id: str, owner: str = "me") -> None:
@@ -60,6 +63,7 @@ def test_enqueue_inserts_the_whole_record_and_gives_it_a_turn(ledger: sqlite3.Co
     )
     columns = (
         "SELECT priority, due_at, expires_at, attempts, cancelled_by FROM contracts WHERE contract_id IN ('A', 'E')"
+        " ORDER BY position"
     )
     assert ledger.execute(columns).fetchall() == [
         (3, None, "2026-03-01T00:00:00.000Z", None, None),
@@ -74,13 +78,24 @@ def test_the_queue_is_ordered_by_priority_then_turn_then_position(ledger: sqlite
     enqueue(ledger, "F", "v", to_agent="agent")
     enqueue(ledger, "G", "w", capability="other")
     enqueue(ledger, "H", due_at="2026-02-01T00:00:00.000Z")
+    enqueue(ledger, "I", "x", labels="fast")
     assert first(ledger) == ["E", "A", "C", "B", "D"]
+    assert (first(ledger, labels="fast"), first(ledger, labels="slow")) == (["I"], [])
     assert first(ledger, most=2) == ["E", "A"]
     assert first(ledger, "agent") == ["F"]
     assert first(ledger, "another") == []
     assert sorted(ledger.execute(statements.QUEUED_COUNTS), key=str) == [
-        ("echo", "agent", 1), ("echo", None, 5), ("other", None, 1)
+        ("echo", "agent", None, 1), ("echo", None, "fast", 1), ("echo", None, None, 5), ("other", None, None, 1)
     ]  # fmt: skip
+
+
+def test_labels_that_queued_requests_require_are_found_once_each(ledger: sqlite3.Connection) -> None:
+    for number, labels in enumerate(("a", "c", "b", "a", None, "c")):
+        enqueue(ledger, str(number), labels=labels)
+    enqueue(ledger, "later", due_at="2026-02-01T00:00:00.000Z", labels="d")
+    assert ledger.execute(statements.REQUIRED_LABELS).fetchall() == [("a",), ("b",), ("c",)]
+    claim(ledger, "2")
+    assert ledger.execute(statements.REQUIRED_LABELS).fetchall() == [("a",), ("c",)]
 
 
 def test_a_claim_leaves_the_queue_and_moves_its_clock(ledger: sqlite3.Connection) -> None:
@@ -92,7 +107,7 @@ def test_a_claim_leaves_the_queue_and_moves_its_clock(ledger: sqlite3.Connection
     assert first(ledger) == ["C"]
     (claimed, *_) = everything(ledger)
     assert (claimed.status, claimed.claimed_by) == ("in_progress", "me")
-    assert ledger.execute("SELECT expires_at, attempts FROM contracts").fetchall()[0] == (None, 1)
+    assert ledger.execute("SELECT expires_at, attempts FROM contracts ORDER BY position").fetchall()[0] == (None, 1)
     assert ledger.execute("SELECT turn FROM queue_clock ORDER BY priority").fetchall() == [(0,), (0,), (2,), (0,), (0,)]
     enqueue(ledger, "D", "new")
     assert waiting(ledger)["D"] == waiting(ledger)["C"] == 3
@@ -143,7 +158,7 @@ def test_a_requeued_request_goes_first_and_keeps_its_attempts(ledger: sqlite3.Co
     assert ledger.execute(statements.CLAIMED_STATE, ("A",)).fetchone() == (1, 1, None, 1)
     ledger.execute(statements.REQUEUE, (0, None, "A"))
     ledger.execute(statements.REQUEUE, (1, None, "B"))
-    assert ledger.execute("SELECT status, claimed_by, attempts FROM contracts").fetchall() == [
+    assert ledger.execute("SELECT status, claimed_by, attempts FROM contracts ORDER BY position").fetchall() == [
         ("pending", None, 1),
         ("pending", None, 0),
         ("pending", None, None),

@@ -132,7 +132,7 @@ values = some.recursive(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(payload=some.dictionaries(some.text(), values, max_size=4), result=values)
 def test_a_contract_and_its_row_have_one_json_form(ledger: Path, payload: dict[str, Any], result: Any) -> None:
     asked = request(payload=jsonio.encode(payload), completed_at=None)

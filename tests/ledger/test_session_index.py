@@ -14,6 +14,8 @@ from aorch.ledger.reader import Filter, Reader
 from aorch.ledger.record import Record
 from aorch.ledger.schema import RUN, Contract
 
+pytestmark = pytest.mark.sqlite_only("on PostgreSQL, the session index is an ordinary index")
+
 ROWS = 2 * RUN + 100
 SESSIONS = 7
 

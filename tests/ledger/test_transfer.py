@@ -12,6 +12,7 @@ from pathlib import Path
 from shutil import copy
 from typing import Any
 
+import ledgers
 import pytest
 from homes import Home
 from hypothesis import HealthCheck, given, settings
@@ -23,35 +24,37 @@ from waiting import WAIT_S
 from aorch.errors import Conflict, InvalidJSON, UsageError
 from aorch.ledger.importing import ImportCounts
 from aorch.ledger.reader import Filter, Reader
-from aorch.ledger.record import FIELDS, Record
+from aorch.ledger.record import FIELDS, JSON_FIELDS, Record
 from aorch.ledger.transfer import export_contracts, import_contracts
 
 
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None, max_examples=40
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 @given(wild=some.lists(rows, max_size=4, unique_by=lambda row: row.contract_id))
 def test_an_imported_export_is_equal_to_the_byte(blank: Path, wild: list[Record]) -> None:
     one, two = (Path(copy(blank, blank.with_name(name))) for name in ("one.db", "two.db"))
     file = blank.with_name("one.jsonl")
     put(one, *wild)
-    export_contracts(one, Filter(), "jsonl", file)
+    with Reader(one) as reader:
+        export_contracts(reader, Filter(), "jsonl", file)
     assert import_contracts(two, file) == ImportCounts(new=len(wild))
     assert exported(two) == file.read_bytes()
     assert [json.loads(line) for line in exported(two).splitlines()] == [row.as_dict() for row in wild]
     assert import_contracts(one, file) == ImportCounts(present=len(wild))
 
 
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None, max_examples=40
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 @given(wild=some.lists(rows, max_size=4, unique_by=lambda row: row.contract_id))
 def test_csv_reads_back_as_it_was_written(blank: Path, wild: list[Record]) -> None:
     ledger = Path(copy(blank, blank.with_name("one.db")))
     put(ledger, *wild)
     header, *lines = csv.reader(io.StringIO(exported(ledger, "csv").decode(), newline=""))
     assert tuple(header) == FIELDS
-    assert lines == [[column or "" for column in row[: len(FIELDS)]] for row in wild]
+    assert lines == [[_in_csv(name, column or "") for name, column in zip(FIELDS, row, strict=False)] for row in wild]
+
+
+def _in_csv(name: str, value: str) -> str:
+    """An apostrophe comes before a string that a spreadsheet would run as a formula."""
+    return f"'{value}" if name not in JSON_FIELDS and value[:1] in ("=", "+", "-", "@", "\t", "\r") and value else value
 
 
 def test_an_export_contains_only_what_its_filters_match(tmp_path: Path) -> None:
@@ -206,7 +209,7 @@ def test_a_ledger_is_piped_into_another(home: Home) -> None:
     out, err = sink.communicate(timeout=60)
     source.communicate(timeout=60)
     assert source.wait(timeout=60) == sink.returncode == 0
-    assert json.loads(out) == {"files": [{"file": "-", "new": 80, "updated": 0, "skipped": 0}]}
+    assert json.loads(out) == {"files": [{"file": "-", "new": 80, "updated": 0, "skipped": 0, "erased": 0}]}
     assert err.decode() == f"warning: no ledger at {home.folder}/other.db: aorch creates it\n"
     assert exported(home.folder / "other.db") == exported(home.ledger)
 
@@ -227,7 +230,7 @@ def test_import_exits_13_with_one_sentence_for_a_contract_that_differs(home: Hom
 def test_import_of_a_missing_file_exits_12_and_creates_no_ledger(bare_home: Home) -> None:
     assert bare_home.aorch("contracts", "import", "no.jsonl").code == 12
     assert bare_home.aorch("contracts", "import", ".").code == 2
-    assert not bare_home.ledger.exists()
+    assert not ledgers.exists(bare_home.ledger)
 
 
 def test_an_export_replaces_its_file_only_when_it_is_complete(home: Home) -> None:
@@ -240,6 +243,7 @@ def test_an_export_replaces_its_file_only_when_it_is_complete(home: Home) -> Non
     assert sorted(path.name for path in home.folder.glob("out*")) == ["out.jsonl"]
 
 
+@pytest.mark.sqlite_only("it writes an export over the file of the ledger")
 def test_an_export_over_the_ledger_or_to_an_invalid_path_is_rejected(home: Home) -> None:
     put(home.ledger, *pairs(2))
     before = home.ledger.read_bytes()
@@ -267,7 +271,7 @@ def test_an_export_can_be_written_to_a_named_pipe(home: Home) -> None:
 def test_an_export_of_a_missing_ledger_is_empty_and_creates_none(bare_home: Home) -> None:
     assert (result := bare_home.aorch("contracts", "export")).code == 0
     assert result.out == ""
-    assert not bare_home.ledger.exists()
+    assert not ledgers.exists(bare_home.ledger)
 
 
 def test_an_export_ends_silently_if_its_reader_closes_the_pipe(home: Home) -> None:
@@ -291,7 +295,8 @@ def test_contracts_of_ten_megabytes_are_exported_and_imported_a_few_at_a_time(tm
     put(tmp_path / "a.db", *(request(text="x" * 10_000_000) for _ in range(12)))
     script = (
         "import sys; from pathlib import Path; from aorch.ledger.transfer import *; folder = Path(sys.argv[1]);"
-        "export_contracts(folder / 'a.db', Filter(), 'jsonl', folder / 'a.jsonl');"
+        "from aorch.ledger.reader import Reader;"
+        "export_contracts(Reader(folder / 'a.db'), Filter(), 'jsonl', folder / 'a.jsonl');"
         "import_contracts(folder / 'b.db', folder / 'a.jsonl')"
     )
     command = [sys.executable, "-c", script + PEAK, str(tmp_path)]

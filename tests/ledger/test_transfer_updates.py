@@ -17,9 +17,10 @@ from transfer_cases import exported, old, write
 
 from aorch.clock import rfc3339
 from aorch.errors import Conflict, InvalidJSON
+from aorch.ledger.copying import copy_ledger
 from aorch.ledger.database import ProcessLock
 from aorch.ledger.importing import ImportCounts
-from aorch.ledger.reader import Filter
+from aorch.ledger.reader import Filter, Reader
 from aorch.ledger.record import Record
 from aorch.ledger.transfer import export_contracts, import_contracts
 
@@ -71,7 +72,8 @@ def test_exports_of_any_time_imported_in_any_order_give_the_newest_state(
     written, exports = Written(home, steps), []
     for number in range(len(steps)):
         written.step()
-        export_contracts(home, Filter(), "jsonl", blank.with_name(f"{number}.jsonl"))
+        with Reader(home) as reader:
+            export_contracts(reader, Filter(), "jsonl", blank.with_name(f"{number}.jsonl"))
         exports.append(exported(home))
     chosen = data.draw(some.lists(some.sampled_from(range(len(steps))), min_size=1, max_size=6))
     for number in chosen:
@@ -142,7 +144,7 @@ def test_two_ends_of_one_request_are_rejected(tmp_path: Path) -> None:
 def test_a_queued_request_that_ended_elsewhere_leaves_the_queue(home: Home) -> None:
     """Its ledger was copied, and a worker of the copy was faster."""
     request_id = home.aorch("run", "echo", "text=hi", "--detach").out.strip()
-    copy(home.ledger, home.folder / "copy.db")
+    copy_ledger(home.ledger, home.folder / "copy.db")
     assert home.aorch("worker", "--drain", "--ledger", "copy.db").code == 0
     write(home.folder / "a.jsonl", exported(home.folder / "copy.db").decode())
     assert home.aorch("contracts", "import", "a.jsonl").out == "a.jsonl: 1 imported, 1 updated, 0 skipped\n"
@@ -163,7 +165,7 @@ def test_a_file_does_not_end_a_request_that_runs_on_this_machine(tmp_path: Path)
             connection.execute("UPDATE contracts SET claimed_by = ?", (owner.owner_id,))
         before = exported(ledger)
         for file in (whole, alone):
-            with pytest.raises(Conflict, match="a process on this machine runs that REQUEST") as refusal:
+            with pytest.raises(Conflict, match="a process or a worker runs that REQUEST") as refusal:
                 import_contracts(ledger, file)
             assert ended.contract_id in refusal.value.hint
         assert exported(ledger) == before

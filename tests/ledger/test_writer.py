@@ -8,14 +8,16 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
+import ledgers
 import pytest
-from rows import request, response
+from rows import locked, request, response
 from waiting import WAIT_S
 
 from aorch.errors import Conflict, LedgerBusy, LedgerError, NotFound
-from aorch.ledger.ledger import Entry, Ledger
+from aorch.ledger.ledger import Ledger
+from aorch.ledger.queue_entry import Entry
 from aorch.ledger.record import Record
-from aorch.ledger.sqlite.connection import as_ledger_error, connection_to
+from aorch.ledger.sqlite.connection import as_ledger_error
 from aorch.ledger.sqlite.opening import connect
 from aorch.ledger.sqlite.statements import INSERT_CONTRACT
 from aorch.ledger.task_queue import Capacity
@@ -30,8 +32,7 @@ def ledger(path: Path) -> Iterator[Ledger]:
 
 
 def count(path: Path) -> int:
-    with closing(connection_to(path, "mode=ro")) as connection:
-        return int(connection.execute("SELECT count(*) FROM contracts").fetchone()[0])
+    return int(ledgers.rows(path, "SELECT count(*) FROM contracts")[0][0])
 
 
 def writer_of(path: Path, said: list[str]) -> Writer:
@@ -41,6 +42,7 @@ def writer_of(path: Path, said: list[str]) -> Writer:
     return Writer(connection, lambda: None, lambda error: as_ledger_error(path, error))
 
 
+@pytest.mark.sqlite_only("it reads the SQL that SQLite executes")
 async def test_a_cancel_of_an_unknown_id_costs_the_others_no_transaction(ledger: Ledger, path: Path) -> None:
     """Four hundred exchanges and one such cancel are two transactions' work: here, each of two turns is one."""
     said: list[str] = []
@@ -60,6 +62,7 @@ async def test_a_cancel_of_an_unknown_id_costs_the_others_no_transaction(ledger:
         await ledger.cancel("NOPE", "a test")
 
 
+@pytest.mark.sqlite_only("it reads the SQL that SQLite executes")
 async def test_statements_that_fail_are_taken_back_alone_in_one_more_transaction(path: Path) -> None:
     """A row that is there already, a statement that SQLite does not understand, a number that it cannot hold."""
     said: list[str] = []
@@ -99,8 +102,7 @@ async def test_contracts_that_are_written_together_are_stored_as_they_are_and_in
         asked._replace(status=status, completed_at=answer.created_at, claimed_by=None)
         for asked, answer in zip(requests, responses, strict=True)
     ]
-    with closing(connection_to(path, "mode=ro")) as connection:
-        rows = connection.execute(f"SELECT {', '.join(Record._fields)} FROM contracts ORDER BY position").fetchall()
+    rows = ledgers.rows(path, f"SELECT {', '.join(Record._fields)} FROM contracts ORDER BY position")
     assert [Record(*row) for row in rows] == [*ended, *responses]
 
 
@@ -122,10 +124,8 @@ def test_the_writer_outlives_a_loop_that_closed_before_it_was_told(ledger: Ledge
         ledger.write_request(request())
         await asyncio.sleep(0)
 
-    with closing(connect(path)) as other:
-        other.execute("BEGIN IMMEDIATE")
+    with locked(path):
         asyncio.run(ask_and_leave())
-        other.execute("ROLLBACK")
 
     async def ask() -> None:
         await asyncio.wait_for(asyncio.shield(ledger.write_request(request())), WAIT_S)
@@ -161,8 +161,7 @@ def test_whoever_writes_while_another_thread_closes_is_told(path: Path, turn: in
 async def test_closing_waits_no_second_for_a_lock_that_another_program_holds(path: Path) -> None:
     """What could not be written by then is dropped, and its waiter is told."""
     ledger = Ledger(path)
-    with closing(connect(path)) as other:
-        other.execute("BEGIN IMMEDIATE")
+    with locked(path):
         waiting = ledger.write_request(request())
         await asyncio.sleep(0)
         begun = time.monotonic()
@@ -170,7 +169,6 @@ async def test_closing_waits_no_second_for_a_lock_that_another_program_holds(pat
         assert time.monotonic() - begun < 4  # a write waits 5 s for the lock
         with pytest.raises(LedgerBusy):
             await waiting
-        other.execute("ROLLBACK")
     assert count(path) == 0
 
 
@@ -179,13 +177,11 @@ async def test_a_claim_that_is_not_wanted_any_more_claims_nothing(ledger: Ledger
     await ledger.enqueue(Entry(request(status="pending", to_agent=None, completed_at=None), 3))
     wanted = [True]
     capacities = [Capacity("echo", 1, {"agent": 1})]
-    with closing(connect(path)) as other:
-        other.execute("BEGIN IMMEDIATE")
+    with locked(path):
         claiming = asyncio.ensure_future(ledger.claim(capacities, 1, lambda: bool(wanted)))
         await asyncio.wait((claiming,), timeout=0.1)
         wanted.clear()
         assert await asyncio.wait_for(claiming, 4) == []  # a write waits 5 s for the lock
-        other.execute("ROLLBACK")
     assert await ledger.claim(capacities, 1, lambda: bool(wanted)) == []
     wanted.append(True)
     assert len(await ledger.claim(capacities, 1, lambda: bool(wanted))) == 1

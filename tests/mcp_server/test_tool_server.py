@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from homes import Home
+from homes import Home, prestarted
 from waiting import WAIT_S, wait_for
 
 if TYPE_CHECKING:
@@ -48,17 +48,21 @@ def prepare(home: Home) -> None:
 
 
 @asynccontextmanager
-async def client_of(home: Home, *options: str, mode: str = "auto") -> "AsyncIterator[Client]":
+async def client_of(home: Home, *options: str, mode: str = "auto", on_message: Any = None) -> "AsyncIterator[Client]":
     """A client of `aorch mcp` in that home."""
     from mcp import StdioServerParameters, stdio_client
     from mcp.client.client import Client
     from mcp_types import Implementation
 
-    command, *arguments = home.command("mcp", *options)
+    forked = prestarted()
+    command, *arguments = [*forked.command, "mcp", *options] if forked else home.command("mcp", *options)
     program = StdioServerParameters(command=command, args=arguments, env=home.environment, cwd=home.folder)
     with (home.folder / "log").open("w") as log:
         async with Client(
-            stdio_client(program, log), mode=mode, client_info=Implementation(name="a host", version="1")
+            stdio_client(program, log),
+            mode=mode,
+            client_info=Implementation(name="a host", version="1"),
+            message_handler=on_message,
         ) as client:
             yield client
 

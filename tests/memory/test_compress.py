@@ -10,6 +10,7 @@ from homes import Home
 from memory_homes import blocks, compressed, incident_4711, many_sessions, take_in, verified
 from memory_sessions import Session
 from rows import pairs, put, request, response
+from terminal import at_terminal, plain
 from waiting import WAIT_S
 
 from aorch import Orchestrator, jsonio
@@ -122,18 +123,40 @@ def test_all_skips_busy_sessions_and_sessions_with_few_new_contracts(home: Home)
     done = home.aorch("compress", "--all", "--idle", "1h", "--min-contracts", "4")
     assert done.err == "1 session compressed, 2 skipped\n"
     assert [line.split("\t")[0] for line in done.out.splitlines()] == ["done"]
-    assert home.aorch("compress", "--all").err == "2 sessions compressed, 1 without new contracts\n"
+    assert home.aorch("compress", "--all").err == "1 session compressed, 1 without new contracts, 1 skipped\n"
+    again = home.aorch("compress", "--all", "--min-contracts", "1")
+    assert again.err == "1 session compressed, 2 without new contracts\n"
+
+
+def test_all_skips_tasks_without_a_session_but_not_what_is_new_in_a_session_with_a_block(home: Home) -> None:
+    for number in range(3):
+        home.aorch("run", "echo", f"text={number}")
+    put(home.ledger, *pairs(2, "long"))
+    assert home.aorch("compress", "--all").err == "1 session compressed, 3 skipped\n"
+    put(home.ledger, *pairs(1, "long"))
+    assert home.aorch("compress", "--all").err == "1 session compressed, 3 skipped\n"
+    assert {block["session_id"] for block in blocks(home)} == {"long"}
+
+
+@pytest.mark.parametrize("name", ["s", "session_01K8VF9XK83SYH1HAX57ZGJDYS", "x" * 255])
+def test_a_line_of_success_fits_80_columns(home: Home, name: str) -> None:
+    put(home.ledger, *pairs(30, name))
+    (line, *_) = plain(at_terminal(home, "compress", name, columns=80)).splitlines()
+    assert len(line) <= 80
+    assert line.startswith(name[:20])
+    assert "60 contracts" in line
+    assert " tokens" in line
 
 
 def test_quiet_prints_only_problems(home: Home) -> None:
-    put(home.ledger, *pairs(1))
+    put(home.ledger, *pairs(2))
     done = home.aorch("compress", "--all", "--quiet")
     assert (done.code, done.out, done.err) == (0, "", "")
     assert "session 'nobody' not found" in home.aorch("compress", "nobody", "--quiet").err
 
 
 def test_all_as_json_prints_a_line_for_each_session_with_new_contracts(home: Home) -> None:
-    put(home.ledger, *pairs(1, "a"), *pairs(1, "b"))
+    put(home.ledger, *pairs(2, "a"), *pairs(2, "b"))
     compressed(home, "a")
     done = home.aorch("compress", "--all", "--json")
     assert [jsonio.decode(line)["session_id"] for line in done.out.splitlines()] == ["b"]

@@ -55,13 +55,13 @@ def test_no_blocks_give_an_empty_prompt() -> None:
     assert prompt_text([], 512) == ("", ())
 
 
-def test_the_blocks_of_a_session_make_one_prompt_newest_first() -> None:
+def test_the_blocks_of_a_session_make_one_prompt_oldest_first() -> None:
     contracts = operations()
     blocks = segments(contracts, 14)
     text, cites = prompt_text(blocks, 512)
     assert (text, cites) == prompt_text(list(reversed(blocks)), 512)
     assert "22 contracts" in text
-    assert text.index("create_ticket") < text.index("kubectl -n prod set image")
+    assert text.index("kubectl -n prod set image") < text.index("create_ticket")
     assert "Roll out payments 2.8.1" in text
     assert set(cites) <= {contract["contract_id"] for contract in contracts}
 

@@ -1,13 +1,11 @@
 """`aorch memory`: output for people, programs and models, which cannot control a terminal, and verification."""
 
-import shutil
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from homes import Home, empty_home
+from homes import Home, empty_home, with_copy
+from ledger_state import change
 from memory_homes import blocks, incident_4711, take_in
 from memory_sessions import Session, review
 from terminal import UNKIND, at_terminal, plain
@@ -35,15 +33,13 @@ def remembered(module_home: Home) -> Path:
 @pytest.fixture
 def home(home: Home, remembered: Path) -> Home:
     """A home with that ledger."""
-    shutil.copy(remembered, home.ledger)
-    return home
+    return with_copy(home, remembered)
 
 
 @pytest.fixture(scope="module")
 def unkind(tmp_path_factory: pytest.TempPathFactory, remembered: Path) -> Home:
     """A home whose ledger also contains a compressed hostile session."""
-    home = empty_home(tmp_path_factory.mktemp("unkind"))
-    shutil.copy(remembered, home.ledger)
+    home = with_copy(empty_home(tmp_path_factory.mktemp("unkind")), remembered)
     take_in(home, unkind_session().contracts)
     home.aorch("compress", "--all")
     return home
@@ -51,10 +47,8 @@ def unkind(tmp_path_factory: pytest.TempPathFactory, remembered: Path) -> Home:
 
 def rewrite(home: Home, old: str, new: str) -> None:
     """Change the stored blocks, as any program with access to the file can."""
-    with closing(sqlite3.connect(home.ledger)) as connection:
-        changed = connection.execute("UPDATE memory_blocks SET block = replace(block, ?, ?)", (old, new))
-        assert changed.rowcount
-        connection.commit()
+    assert home.rows("SELECT 1 FROM memory_blocks WHERE block LIKE ?", f"%{old}%")
+    change(home.ledger, "UPDATE memory_blocks SET block = replace(block, ?, ?)", old, new)
 
 
 # list
@@ -142,7 +136,7 @@ def test_search_without_matches_prints_nothing(home: Home) -> None:
 def test_verify_of_correct_blocks_exits_0(home: Home) -> None:
     assert home.aorch("memory", "verify", "--all").out == "3 memory blocks: every citation and quotation is correct\n"
     done = home.aorch("memory", "verify", SESSION, "--json")
-    assert done.json == {"blocks": 2, "faults": []}
+    assert done.json == {"blocks": 2, "faults": [], "erased_claims": 0, "pruned": []}
 
 
 def faults_of(home: Home) -> list[dict[str, str]]:

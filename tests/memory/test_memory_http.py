@@ -80,6 +80,32 @@ def test_blocks_are_returned_in_pages(own_server: Server) -> None:
     assert following["next"] is None
 
 
+def test_blocks_of_all_sessions_come_newest_first_and_their_claims_are_found(own_server: Server) -> None:
+    compress(own_server, intent="The Rollback")
+    ask(own_server, session="another")
+    compress(own_server, "another", intent="A greeting")
+    first = own_server.get("/v1/memory?limit=1")
+    assert [block["session_id"] for block in first.json()["blocks"]] == ["another"]
+    (older,) = own_server.get(first.links["next"]["url"]).json()["blocks"]
+    assert older["session_id"] == SESSION
+    assert own_server.get(f"/v1/memory?session_id={SESSION}").json() == {"blocks": [older], "next": None}
+    claims = own_server.get("/v1/memory/search", params={"text": "ROLLBACK"}).json()["claims"]
+    assert claims[0]["section"] == "intent"
+    assert {claim["block_id"] for claim in claims} == {older["block_id"]}
+    page = own_server.get("/v1/memory/search", params={"text": "e", "limit": 1}).json()
+    assert {claim["session_id"] for claim in page["claims"]} == {"another"}
+    rest = own_server.get("/v1/memory/search", params={"text": "e", "cursor": page["next"]}).json()
+    assert {claim["session_id"] for claim in rest["claims"]} == {SESSION}
+    assert rest["next"] is None
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/memory?cursor=mem_1", "/v1/memory/search", "/v1/memory/search?text=", "/v1/memory?text=x"]
+)
+def test_an_invalid_question_about_memory_is_rejected(server: Server, path: str) -> None:
+    problem(server.get(path), 422, "parameters_invalid")
+
+
 @pytest.mark.parametrize("session", AWKWARD)
 def test_any_session_id_works_percent_encoded(server: Server, session: str) -> None:
     assert ask(server, session=session).status_code == 200
@@ -139,3 +165,46 @@ def test_waiting_too_long_for_another_compression_is_a_409(own_home: Home, own_s
     with exclusive(own_home.ledger, "compress"):
         refused = own_server.post("/v1/compress", json={"session_id": SESSION}, timeout=60)
     problem(refused, 409, "conflict")
+
+
+def test_memory_is_corrected_over_http_with_the_scope_run(own_home: Home) -> None:
+    own_home.write(
+        "tokens", "reader-of-the-ledger read\nrunner-of-the-tasks run\nboth-of-these-scopes run,read\n"
+    ).chmod(0o600)
+    with serving(own_home, "--token-file", "tokens") as server:
+        reader, runner, both = (
+            {"Authorization": f"Bearer {token}"}
+            for token in ("reader-of-the-ledger", "runner-of-the-tasks", "both-of-these-scopes")
+        )
+        aim = server.post("/v1/compress", json={"session_id": SESSION}, headers=both).json()["memory_block"]["aims"][0]
+        wanted = {"claim_id": aim["claim_id"]}
+        for path in ("pin", "forget"):
+            assert server.post(f"/v1/memory/{path}", json=wanted, headers=reader).status_code == 403
+        assert server.post("/v1/memory/pin", json=wanted, headers=both).json()["text"] == aim["text"]
+        pinned = server.post("/v1/memory/pin", json=wanted, headers=runner).json()
+        assert (pinned["action"], pinned["text"], pinned["contract_ids"]) == ("pin", None, aim["contract_ids"])
+        note = {"session_id": SESSION, "text": "Ann agreed."}
+        noted = server.post("/v1/memory/note", json=note, headers=runner).json()
+        first = server.get("/v1/memory/corrections", params={"limit": 1}, headers=reader)
+        (following,) = server.get(httpx.URL(first.links["next"]["url"]), headers=reader).json()["corrections"]
+        assert [first.json()["corrections"][0]["contract_id"], following["contract_id"]] == [
+            pinned["contract_id"],
+            noted["contract_id"],
+        ]
+        undone = f"/v1/memory/corrections/{noted['contract_id']}"
+        assert server.client.delete(undone, headers=runner).status_code == 200
+        problem(server.client.delete(undone, headers=runner), 404, "not_found")
+        problem(server.post("/v1/memory/pin", json={"claim_id": "clm_x"}, headers=runner), 404, "not_found")
+        assert server.get("/v1/memory/corrections", headers=runner).status_code == 403
+
+
+@pytest.mark.parametrize("limit", ["capabilities=render", "agent=renderer"])
+def test_a_token_with_the_limits_of_a_worker_cannot_correct_memory(own_home: Home, limit: str) -> None:
+    own_home.write("tokens", f"token-of-the-worker work,run {limit}\n").chmod(0o600)
+    with serving(own_home, "--token-file", "tokens") as server:
+        server.client.headers["Authorization"] = "Bearer token-of-the-worker"
+        note = {"session_id": SESSION, "text": "Ann agreed."}
+        for path, body in (("note", note), ("pin", {"claim_id": "clm_x"}), ("forget", {"claim_id": "clm_x"})):
+            refused = server.post(f"/v1/memory/{path}", json=body)
+            assert "cannot correct memory" in problem(refused, 403, "forbidden")["detail"]
+        problem(server.client.delete("/v1/memory/corrections/01KFV70HW83SYH1HAX57ZG0001"), 403, "forbidden")

@@ -36,8 +36,8 @@ def decided(home: Home) -> Home:
 def test_search_finds_every_decision_and_wish_with_its_contract(decided: Home) -> None:
     for word, text in zip(("Postgres", "MySQL", "SQLite", "Redis", "Friday", "holidays"), SAID, strict=True):
         found = decided.aorch("memory", "search", word, "--json").json["found"]
-        assert [one["quotes"] for one in found] == [[text]]
-        (identity,) = found[0]["contract_ids"]
+        assert sorted(one["quotes"] for one in found) == [[f"Echo: {text}"], [text]]  # a short session is shown in full
+        (identity,) = next(one["contract_ids"] for one in found if one["quotes"] == [text])
         assert decided.rows(f"SELECT payload ->> 'text' FROM contracts WHERE contract_id = '{identity}'") == [(text,)]
     verified(decided)
 
@@ -209,7 +209,7 @@ _words = st.lists(st.from_regex(r"[a-z]{4,9}", fullmatch=True), min_size=1, max_
 _orders = st.sampled_from(["We decided to use {} for storage.", "It was agreed to use {}.", "Decision: {} it is."])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(deadline=None)
 @given(_words, _orders, st.sampled_from([64, 128, 256, 512, 2048]))
 def test_each_decision_is_in_the_block_or_counted_as_left_out_and_the_newest_is_in_it(
     words: list[str], order: str, max_tokens: int

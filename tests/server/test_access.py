@@ -4,10 +4,12 @@ import os
 import socket
 import struct
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+import pytest
 from api import ask, hold, listening, problem
 from homes import Home
 from serving import Server, serving
@@ -76,12 +78,14 @@ def test_long_polls_and_streams_delay_no_other_request_and_health_always_respond
     gates = [home.folder / name for name in ("one", "two")]
     for gate in gates:
         os.mkfifo(gate)
-    with serving(home, "--grace", "0") as server, ThreadPoolExecutor(8) as threads:
+    with serving(home, "--grace", "0") as server, ThreadPoolExecutor(8) as threads, ExitStack() as opened:
         task = later(server)
         polls = [threads.submit(server.get, f"/v1/tasks/{task}", params={"wait_s": 60}) for _ in range(4)]
         assert ask(server).json()["success"] is True
         held = [threads.submit(hold, server, gate) for gate in gates]
-        problem(wait_for(lambda: (got := server.get("/v1/agents")).is_error and got), 503, "overloaded")
+        for gate in gates:
+            opened.enter_context(gate.open("w"))  # once an agent reads it
+        problem(server.get("/v1/agents"), 503, "overloaded")
         assert server.get("/v1/health").status_code == 200
         assert server.get(f"/v1/tasks/{task}", params={"wait_s": 0.01}).json()["status"] == "pending"
         with listening(server):
@@ -101,6 +105,15 @@ def test_a_long_poll_ends_once_its_client_has_left(home: Home) -> None:
             lost.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # so that closing resets it
             lost.sendall(request)
         wait_for(lambda: f"GET {path} 499 " in server.log)
+
+
+@pytest.mark.torture
+def test_a_long_poll_of_a_half_closed_connection_ends_with_a_response(home: Home) -> None:
+    """After five seconds."""
+    with serving(home) as server:
+        path = f"/v1/tasks/{later(server)}?wait_s=60"
+        address = urlsplit(server.url)
+        request = f"GET {path} HTTP/1.1\r\nHost: {address.netloc}\r\n\r\n".encode()
         with socket.create_connection((address.hostname, address.port)) as half_closed:
             half_closed.settimeout(2 * WAIT_S)
             half_closed.sendall(request)

@@ -1,9 +1,7 @@
 """Tokens: created and revoked, in a token file, and what a server without or with them accepts."""
 
-import contextlib
 import json
 import re
-import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ import httpx
 import pytest
 from api import problem
 from homes import Home
+from ledger_state import change
 from serving import accepts_connections, serving
 from tokens import bearer, token
 from waiting import wait_for
@@ -108,8 +107,7 @@ def test_a_token_ends_when_it_expires(home: Home) -> None:
     secret = token(home, "brief", "--expires", "1h")
     with serving(home) as server:
         assert server.get("/v1/agents", headers=bearer(secret)).status_code == 200
-        with contextlib.closing(sqlite3.connect(home.ledger)) as ledger, ledger:
-            ledger.execute("UPDATE tokens SET expires_at = '2020-01-01T00:00:00.000Z'")  # an hour is long
+        change(home.ledger, "UPDATE tokens SET expires_at = '2020-01-01T00:00:00.000Z'")  # an hour is long
         expired = wait_for(lambda: (got := server.get("/v1/agents", headers=bearer(secret))).is_error and got)
         assert problem(expired, 401, "not_authorised")["detail"] == "the token has expired"
         assert server.get("/v1/agents").status_code == 401
@@ -119,10 +117,10 @@ def test_a_token_ends_when_it_expires(home: Home) -> None:
 def test_each_route_needs_its_scope(home: Home) -> None:
     from aorch.server.route_table import ROUTES
 
-    held = {scope: token(home, scope, "--scope", scope) for scope in ("read", "run", "agents", "admin")}
+    held = {scope: token(home, scope, "--scope", scope) for scope in ("read", "run", "work", "agents", "admin")}
     with serving(home) as server:
         for route in ROUTES:
-            path = re.sub("{.*}", "x", route.path)
+            path = re.sub("{.*?}", "x", route.path)
             for scope, secret in held.items():
                 with server.client.stream(route.method, path, headers=bearer(secret)) as response:
                     allowed = route.scope in ("none", scope) or scope == "admin"

@@ -6,6 +6,7 @@ from contextlib import closing
 from itertools import islice
 
 import psutil
+import pytest
 import shared
 from api import Event, ask, event, listening, problem
 from homes import Home
@@ -194,6 +195,7 @@ def test_streams_end_when_the_server_stops_whether_they_read_or_not(own_home: Ho
             assert server.stop() == 0
 
 
+@pytest.mark.sqlite_only("the version of the data of the file")
 def test_following_the_ledger_writes_nothing(home: Home, server: Server) -> None:
     with closing(connect(home.ledger)) as connection, listening(server, session_id="quiet"), listening(server):
         before = connection.execute("PRAGMA data_version").fetchone()

@@ -28,7 +28,7 @@ _bodies = st.one_of(
         lambda value: json.dumps({**TASK, "parameters": value}).encode()
     ),
 )
-_hostile = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+_hostile = settings(deadline=None, suppress_health_check=list(HealthCheck), database=None)
 
 
 def sound(response: httpx.Response, *, below: int = 500) -> None:
@@ -58,7 +58,18 @@ def test_no_path_query_or_header_makes_the_server_fail(home: Home) -> None:
         alphabet=st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="?#\\"), max_size=12
     )
     paths = st.sampled_from(["/v1/agents/", "/v1/contracts/", "/v1/contracts?text=", "/v1/contracts?since=", "/v1/"])
-    more = st.sampled_from(["/v1/sessions?cursor=", "/v1/contracts?session_id=", "/v1/contracts?limit=", "/"])
+    paths |= st.sampled_from(
+        ["/v1/exchanges?text=", "/v1/exchanges?error=", "/v1/exchanges?caller=", "/v1/memory/search?text="]
+    )
+    more = st.sampled_from(
+        [
+            "/v1/sessions?order=last_at&cursor=",
+            "/v1/sessions?cursor=",
+            "/v1/contracts?session_id=",
+            "/v1/contracts?limit=",
+            "/",
+        ]
+    )
     values = st.binary(max_size=20).map(lambda raw: re.sub(rb"[\x00-\x1f\x7f]", b"", raw).strip())
     names = st.sampled_from(["X-Request-ID", "traceparent", "tracestate", "Content-Type", "Accept", "Idempotency-Key"])
     with serving(home) as server:

@@ -10,7 +10,6 @@ import shared
 from api import ask, hold, problem
 from homes import Home
 from serving import Server, serving
-from waiting import wait_for
 
 from aorch import Orchestrator, Task
 from aorch.errors import Conflict
@@ -133,6 +132,20 @@ def test_of_many_requests_at_once_one_is_executed(home: Home, server: Server) ->
             assert exchanges(home, f"at once {number}") == 1
 
 
+def test_of_many_reruns_at_once_with_one_key_one_is_queued(home: Home, server: Server) -> None:
+    first = ask(server, session="reruns").json()["contract_id"]
+
+    def rerun(number: int) -> httpx.Response:
+        return server.post(f"/v1/tasks/{first}/rerun", headers=keyed(f"rerun-{number // 8}"))
+
+    with ThreadPoolExecutor(8) as threads:
+        responses = list(threads.map(rerun, range(40)))
+    assert {each.status_code for each in responses} == {202}
+    assert sum(REPLAYED not in each.headers for each in responses) == 5
+    assert len({each.json()["contract_id"] for each in responses}) == 5
+    assert exchanges(home, "reruns") == 6
+
+
 async def test_a_used_key_takes_precedence_over_a_cancellation(own_home: Home) -> None:
     async with Orchestrator(own_home.ledger) as orchestrator:
         first, again = (Task("echo", {"text": "hi"}, "s", idempotency=CallerKey("", "key", "same")) for _ in range(2))
@@ -149,9 +162,9 @@ def test_a_key_survives_a_restart_and_an_interrupted_exchange(own_home: Home) ->
     with serving(own_home) as server, ThreadPoolExecutor() as threads:
         first = ask(server, headers=keyed("kept"))
         running = threads.submit(hold, server, gate, session="cut off", headers=keyed("cut-off"))
-        wait_for(lambda: exchanges(own_home, "cut off"))
-        server.kill()
-        assert isinstance(running.exception(), httpx.TransportError)
+        with gate.open("w"):  # the program of the agent runs; it ends when this is closed
+            server.kill()
+            assert isinstance(running.exception(), httpx.TransportError)
     with serving(own_home) as server:
         assert same(first, ask(server, headers=keyed("kept")))
         again = hold(server, gate, session="cut off", headers=keyed("cut-off"))

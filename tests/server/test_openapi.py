@@ -1,8 +1,10 @@
 """/openapi.json: valid, complete, and generated from what the server runs on."""
 
 import inspect
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from homes import Home, prestarted
 from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 from record_http_examples import record
 
+from aorch.cli.documentation import text_of
 from aorch.errors import by_code
 from aorch.server import openapi
 from aorch.server.problems import PROBLEM
@@ -64,9 +67,16 @@ def answers(document: Json) -> Iterator[tuple[Route, str, Json]]:
             yield route, status, resolved(document, answer)
 
 
-def fits(document: Json, schema: Json, value: Any) -> None:
-    """Raise if `value` does not match `schema`, including its formats."""
-    jsonschema_rs.validator_for({**schema, "components": document["components"]}, validate_formats=True).validate(value)
+@pytest.fixture(scope="module")
+def fits(document: Json) -> Callable[[Json, Any], None]:
+    """A function that raises if a value does not match a schema of the document, including its formats."""
+
+    @cache
+    def validator(schema: str) -> Any:
+        whole = {**json.loads(schema), "components": document["components"]}
+        return jsonschema_rs.validator_for(whole, validate_formats=True)
+
+    return lambda schema, value: validator(json.dumps(schema)).validate(value)
 
 
 @pytest.mark.parametrize("is_open", [True, False])
@@ -102,6 +112,15 @@ def test_every_schema_is_used_and_every_reference_resolves(document: Json) -> No
     assert kept == found
 
 
+def test_the_pages_that_it_names_are_those_of_the_command_help(document: Json) -> None:
+    text = json.dumps(document)
+    assert not re.findall(r"docs/[\w-]+\.md", text)
+    named = set(re.findall(r'See \\"([^"]+)\\" \(aorch help --docs ([\w-]+)\)', text))
+    assert {title for title, _ in named} >= {"Agents", "The queue"}
+    for title, name in named:
+        assert text_of(name).startswith(f"# {title}\n")
+
+
 def test_every_query_parameter_has_a_description(document: Json) -> None:
     for route in ROUTES:
         said = {each["name"]: each for each in operation_of(document, route)["parameters"]}
@@ -111,24 +130,24 @@ def test_every_query_parameter_has_a_description(document: Json) -> None:
         assert all(each["description"] for each in said.values())
 
 
-def test_every_response_has_examples_of_its_own_schema(document: Json) -> None:
+def test_every_response_has_examples_of_its_own_schema(document: Json, fits: Callable[[Json, Any], None]) -> None:
     for _, status, answer in answers(document):
         for kind, content in answer["content"].items():
             assert kind == PROBLEM or status in ("200", "201", "202")
             assert content["examples"]
             for example in content["examples"].values():
                 if kind != "text/event-stream":
-                    fits(document, content["schema"], example["value"])
+                    fits(content["schema"], example["value"])
                 if kind == PROBLEM:
                     assert status in ("default", str(example["value"]["status"]))
 
 
-def test_the_example_of_a_body_is_valid(document: Json) -> None:
+def test_the_example_of_a_body_is_valid(document: Json, fits: Callable[[Json, Any], None]) -> None:
     for route in ROUTES:
         if route.body:
             schema = operation_of(document, route)["requestBody"]["content"]["application/json"]["schema"]
             for example in resolved(document, schema)["examples"]:
-                fits(document, schema, example)
+                fits(schema, example)
                 route.body.model_validate(example)
 
 
@@ -171,10 +190,11 @@ def test_the_examples_are_responses_of_the_server() -> None:
 
 
 def test_the_scope_of_an_operation_is_shown_if_the_server_needs_tokens_and_not_otherwise(document: Json) -> None:
+    for_all = openapi.document(is_open=True)
     for route in ROUTES:
         needed = [] if route.scope == "none" else [{"bearer": [route.scope]}]
         assert operation_of(document, route)["security"] == needed
         assert ("401" in operation_of(document, route)["responses"]) == bool(needed)
-        opened = operation_of(openapi.document(is_open=True), route)
+        opened = operation_of(for_all, route)
         assert opened["security"] == []
         assert "401" not in opened["responses"]

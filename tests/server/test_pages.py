@@ -2,12 +2,13 @@
 
 import hashlib
 import re
-import shutil
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import chromium
 import pytest
 import shared
+from chromium import needs_chromium, watched_page
 from homes import Home
 from serving import Server, serving
 
@@ -18,54 +19,15 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.torture  # a real browser
 
-CHROMIUM = shutil.which("chromium")
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--no-first-run",
-    "--disable-component-update",
-    "--disable-sync",
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-]
 PAGES = ("/docs", "/redoc")
-SLOW_MS = 30_000
-"""Time for a megabyte of JavaScript on a busy machine."""
-
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's package chromium, which .ci/run installs")
-
-
-home, server = shared.home, shared.server
-
-
-@pytest.fixture(scope="module")
-def browser() -> "Iterator[Browser]":
-    """A Chromium without a window that can only reach this machine."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
+home, server, browser = shared.home, shared.server, chromium.browser
 
 
 @pytest.fixture
 def page(browser: "Browser", server: Server) -> "Iterator[Page]":
-    """A page without console messages and errors that sends requests to the server only."""
-    from playwright.sync_api import expect
-
-    complaints: list[str] = []
-    asked: list[str] = []
-    page = browser.new_page(viewport={"width": 1400, "height": 1200})
-    page.set_default_timeout(SLOW_MS)
-    expect.set_options(timeout=SLOW_MS)
-    page.on("console", lambda message: complaints.append(message.text))
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("request", lambda request: asked.append(request.url))
-    yield page
-    page.close()
-    assert complaints == []
-    assert [url for url in asked if not url.startswith((f"{server.url}/", f"blob:{server.url}/", "data:"))] == []
+    """A page that sends requests to the server only."""
+    with watched_page(browser, server.url, viewport={"width": 1400, "height": 1200}) as page:
+        yield page
 
 
 @needs_chromium
@@ -143,12 +105,6 @@ def test_a_file_that_a_browser_has_is_not_sent_again(server: Server, path: str) 
         again = server.get(path, headers={"If-None-Match": known})
         assert (again.status_code, again.content) == (304, b"")
     assert server.get(path, headers={"If-None-Match": '"another"'}).status_code == 200
-
-
-def test_the_printed_url_redirects_to_the_pages(server: Server) -> None:
-    to_pages = server.get("/")
-    assert (to_pages.status_code, to_pages.headers["Location"]) == (307, "/docs")
-    assert server.get("/", follow_redirects=True).headers["Content-Type"] == "text/html; charset=utf-8"
 
 
 def test_nothing_else_of_the_package_is_served(server: Server) -> None:

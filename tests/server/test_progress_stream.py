@@ -3,11 +3,10 @@
 import json
 from collections.abc import Iterator
 
-import httpx
 import pytest
 from homes import Home
 from python_agents import agent
-from serving import Server, serving
+from serving import Server, client_of, serving
 from waiting import wait_for
 
 BODY = """
@@ -61,7 +60,7 @@ def test_an_invalid_request_has_its_ordinary_response(server: Server) -> None:
 def test_a_task_goes_on_when_its_client_disconnects(server: Server, home: Home) -> None:
     body = {"session_id": "s", "capability": "work"}
     with (
-        httpx.Client(base_url=server.url, timeout=30) as client,
+        client_of(server.url) as client,
         client.stream("POST", "/v1/orchestrate", json=body, headers={"Accept": "text/event-stream"}) as stream,
     ):
         next(stream.iter_bytes())

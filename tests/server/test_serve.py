@@ -17,7 +17,8 @@ import psutil
 import pytest
 from api import ask, hold, problem
 from homes import Home
-from serving import START_S, Server, serving
+from ledger_state import is_intact
+from serving import START_S, Server, client_of, serving
 from waiting import WAIT_S, wait_for
 
 STATUSES = "SELECT contract_type, status FROM contracts WHERE session_id = ? ORDER BY position"
@@ -55,11 +56,10 @@ def assert_cancelled(home: Home, running: "Future[httpx.Response]") -> None:
 # Its start
 
 
-def test_the_first_start_creates_the_ledger(home: Home) -> None:
-    home.ledger.unlink()
-    with serving(home) as server:
+def test_the_first_start_creates_the_ledger(bare_home: Home) -> None:
+    with serving(bare_home) as server:
         assert ask(server).json()["success"] is True
-    assert len(home.rows("SELECT * FROM contracts")) == 2
+    assert len(bare_home.rows("SELECT * FROM contracts")) == 2
 
 
 def test_port_0_is_a_free_port_that_the_first_line_contains(home: Home) -> None:
@@ -142,6 +142,7 @@ def test_the_log_has_a_line_for_each_queued_task(home: Home) -> None:
 # Its ledger
 
 
+@pytest.mark.sqlite_only("the file is removed")
 def test_nothing_is_written_to_a_ledger_that_was_removed_or_replaced(home: Home) -> None:
     """A removed or replaced file stays open, and what is written to it is lost with the process."""
     aside = home.folder / "aside.db"
@@ -165,7 +166,7 @@ def test_nothing_is_written_to_a_ledger_that_was_removed_or_replaced(home: Home)
 
 def test_a_stop_lets_running_work_finish_and_rejects_the_next_request_of_an_open_connection(home: Home) -> None:
     with at_work(home, "--grace", "99") as (server, running, released):
-        with httpx.Client(base_url=server.url, trust_env=False) as kept:
+        with client_of(server.url) as kept:
             assert kept.get("/v1/health").status_code == 200
             server.process.terminate()
             wait_for(lambda: "aorch is stopping" in server.log)
@@ -225,7 +226,7 @@ def test_workers_share_a_port_and_a_killed_one_is_restarted(home: Home) -> None:
         assert server.get("/v1/health").status_code == 200  # once it has said its address somebody listens there
         wait_for(lambda: len(listening()) == 2)
         with ThreadPoolExecutor(8) as threads:
-            answers = list(threads.map(lambda _: httpx.get(f"{server.url}/v1/health").status_code, range(40)))
+            answers = list(threads.map(lambda _: server.get_by_new_connection("/v1/health").status_code, range(40)))
             assert answers == [200] * 40
             assert all(threads.map(lambda _: ask(server).json()["success"], range(40)))
         before = listening()
@@ -276,4 +277,4 @@ def test_two_servers_and_ten_commands_share_a_ledger_at_once(home: Home) -> None
     )
     assert pairs == [("http", 200, 200), ("terminal", 10, 10)]
     assert home.rows("SELECT count(*) FROM contracts") == [(420,)]
-    assert home.rows("PRAGMA integrity_check") == [("ok",)]
+    assert is_intact(home.ledger)

@@ -34,6 +34,7 @@ def test_the_index_names_every_endpoint(server: Server) -> None:
     endpoints = server.get("/v1/").json()["endpoints"]
     for path in ("GET /v1/health", "POST /v1/orchestrate", "GET /v1/contracts/{contract_id}", "GET /v1/events"):
         assert path in endpoints
+    assert endpoints.count("GET /metrics") == 1
 
 
 def test_an_agent_shows_the_tasks_that_it_has_executed_here(home: Home, server: Server) -> None:
@@ -86,7 +87,7 @@ def test_a_cursor_also_works_backwards(server: Server) -> None:
     ("path", "known"),
     [
         ("/v1/contracts?session=team", "session_id, agent, from_agent"),
-        ("/v1/sessions?session_id=s", "cursor, limit"),
+        ("/v1/sessions?session_id=s", "order, cursor, limit"),
         ("/v1/events?session=team", "session_id, last_event_id"),
         ("/v1/sessions/s/memory?form=prompt", "as, max_tokens"),
         ("/v1/tasks/01X?wait=3", "wait_s"),
@@ -182,6 +183,9 @@ def test_sessions_come_sorted_in_pages(server: Server) -> None:
     assert third == {
         "session_id": "sessions 3",
         "contracts": 2,
+        "exchanges": 1,
+        "failed": 0,
+        "open": 0,
         "first_at": contracts[0]["created_at"],
         "last_at": contracts[1]["created_at"],
     }

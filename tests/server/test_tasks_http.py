@@ -148,3 +148,16 @@ async def test_tasks_that_are_rejected_take_no_place_in_the_queue(home: Home) ->
         await orchestrator.submit_all([("s", echo)] * 2)
         with pytest.raises(QueueFull):
             await orchestrator.submit("s", echo)
+
+
+def test_a_recorded_exchange_runs_again_as_a_new_one_in_its_session(server: Server) -> None:
+    first = post(server, parameters={"text": "again"}, session_id="again").json()["contract_id"]
+    server.get(f"/v1/tasks/{first}", params={"wait_s": 20})
+    queued = server.post(f"/v1/tasks/{first}/rerun")
+    assert queued.status_code == 202
+    again = server.get(queued.headers["Location"], params={"wait_s": 20}).json()
+    assert (again["session_id"], again["answer"]["data"]) == ("again", {"text": "again"})
+    assert again["contract_id"] != first
+    assert server.get(f"/v1/contracts/{again['contract_id']}").json()["metadata"]["rerun_of"] == first
+    for unknown in ("01KFV70HW9ZZZZZZZZZZZZZZZZ", first[:12], "0"):
+        problem(server.post(f"/v1/tasks/{unknown}/rerun"), 404, "not_found")

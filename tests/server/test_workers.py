@@ -17,7 +17,7 @@ import pytest
 from api import ask, hold
 from homes import Home
 from queueing import detach
-from serving import START_S, Server, serving
+from serving import START_S, Server, client_of, serving
 from waiting import pause, wait_for
 
 pytestmark = pytest.mark.torture  # many processes for each test
@@ -107,6 +107,7 @@ def clean_end(process: "subprocess.Popen[bytes]") -> Iterator[None]:
             process.stderr.close()
 
 
+@pytest.mark.sqlite_only("a directory in the place of the file")
 def test_workers_that_exit_are_restarted_with_the_supervisor_s_configuration_and_do_not_disturb_the_others(
     home: Home,
 ) -> None:
@@ -127,7 +128,7 @@ def test_workers_that_exit_are_restarted_with_the_supervisor_s_configuration_and
         second.kill()
         eventually(lambda: server.log.count("before it was ready; it restarts") >= 2)
         assert "restarts in 0.4 s" in server.log
-        assert server.get("/v1/").status_code == 200
+        assert server.get("/openapi.json").status_code == 200
         assert healthy.is_running()
         home.ledger.rmdir()
         shutil.move(home.folder / "aside", home.ledger)
@@ -136,6 +137,7 @@ def test_workers_that_exit_are_restarted_with_the_supervisor_s_configuration_and
     assert "Traceback" not in server.log
 
 
+@pytest.mark.sqlite_only("a directory in the place of the file")
 def test_a_worker_that_fails_at_its_first_start_ends_the_service_with_its_exit_code(home: Home) -> None:
     home.ledger.unlink()
     home.ledger.mkdir()
@@ -166,7 +168,7 @@ def test_a_service_that_needed_a_token_needs_one_in_workers_that_start_later(hom
         for worker in before:
             worker.kill()
         eventually(lambda: len(workers_of(server)) == 2 and not set(before) & set(workers_of(server)))
-        answers = {httpx.get(f"{server.url}/v1/agents", timeout=START_S).status_code for _ in range(10)}
+        answers = {server.get_by_new_connection("/v1/agents").status_code for _ in range(10)}
         assert answers == {401}
 
 
@@ -218,7 +220,7 @@ def listens(server: Server) -> bool:
 def test_long_polls_and_streams_end_at_once_when_the_service_stops(home: Home, workers: str) -> None:
     waiting = detach(home, "hold", "gate=nowhere", "--not-before", "2999-01-01T00:00:00Z")
     with serving(home, "--workers", workers, "--grace", "30") as server, ThreadPoolExecutor() as threads:
-        clients = [httpx.Client(base_url=server.url, timeout=START_S, trust_env=False) for _ in range(4)]
+        clients = [client_of(server.url) for _ in range(4)]
         for client in clients:
             assert client.get("/v1/").status_code == 200  # its connection is accepted
         polls = [threads.submit(client.get, f"/v1/tasks/{waiting}?wait_s=60") for client in clients]

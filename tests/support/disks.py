@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from homes import Home, Result
+from homes import Home, Result, prestarted
 
 
 @dataclass
@@ -19,6 +19,8 @@ class Disk:
     home: Home
     folder: Path
     enter: list[str]
+    namespaces: tuple[str, ...]
+    """Those that `enter` enters, as files."""
 
     def command(self, *command: str) -> list[str]:
         return [*self.enter, "sh", "-c", 'cd "$0" && exec "$@"', str(self.home.folder), *command]
@@ -28,7 +30,12 @@ class Disk:
         return Result(done.returncode, done.stdout.decode(), done.stderr.decode())
 
     def aorch(self, *arguments: str) -> Result:
-        return self.run(*self.home.command(*arguments))
+        environment, forked = self.home.environment, prestarted()
+        if forked is None or not forked.can_run(environment):
+            return self.run(*self.home.command(*arguments))
+        options = {"timeout": 120, "namespaces": self.namespaces}
+        code, out, err = forked.run(list(arguments), None, self.home.folder, environment, **options)
+        return Result(code, out.decode(), err.decode())
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start `aorch`; each program in front of it replaces itself, so the process id is that of aorch."""
@@ -51,7 +58,7 @@ class Disk:
 
 @contextmanager
 def small_disk(home: Home) -> Iterator[Disk]:
-    """A disk of 512 KiB for the ledger of `home`, until the end of the block.
+    """A disk of 1 MiB for the ledger of `home`, until the end of the block.
 
     It is a tmpfs in a mount namespace, which root can create, and any other user in a user namespace.
     """
@@ -59,13 +66,14 @@ def small_disk(home: Home) -> Iterator[Disk]:
     folder.mkdir()
     home.environment["AORCH_LEDGER"] = str(folder / "ledger.db")
     user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-    script = f"mount -t tmpfs -o size=512k,nr_inodes=64,mode=700 tmpfs '{folder}' && echo ready && exec sleep 300"
+    script = f"mount -t tmpfs -o size=1m,nr_inodes=64,mode=700 tmpfs '{folder}' && echo ready && exec sleep 300"
     holder = subprocess.Popen(["unshare", *user, "--mount", "sh", "-c", script], stdout=subprocess.PIPE)
     assert holder.stdout
     try:
         assert holder.stdout.readline() == b"ready\n"
         preserve = ["--user", "--preserve-credentials"] if user else []
-        yield Disk(home, folder, ["nsenter", "--target", str(holder.pid), *preserve, "--mount"])
+        namespaces = tuple(f"/proc/{holder.pid}/ns/{kind}" for kind in (["user"] if user else []) + ["mnt"])
+        yield Disk(home, folder, ["nsenter", "--target", str(holder.pid), *preserve, "--mount"], namespaces)
     finally:
         holder.kill()
         holder.communicate()

@@ -21,6 +21,9 @@ OF_STATUS = {
     "bad_request": (400, "no such text", {}),
     "unauthorised": (401, '{"detail": "invalid token"}', {}),
     "moved": (307, "", {"Location": "http://127.0.0.1:9/execute"}),
+    "relative": (308, "", {"Location": "/v2/execute"}),
+    "unmodified": (304, "", {}),
+    "choices": (300, "", {}),
     "limited": (429, '{"error": "7 a minute"}', {"Retry-After": "7"}),
     "broken": (500, "<h1>Internal  Server\nError</h1>", {}),
     "gateway": (502, "", {}),
@@ -33,7 +36,7 @@ OF_BODY = {
     "shapeless": '{"result": 1}',
     "empty": "",
     "failing": '{"success": false, "error": "too dark", "data": {"seen": 1}}',
-    "model": '{"success": true, "data": 1, "model": "m-1", "usage": {"input": 3}, "stop_reason": "end"}',
+    "model": '{"success": true, "data": 1, "provider": "p-1", "model": "m-1", "usage": {"input": 3}, "stop_reason": "end"}',
 }
 LINES = {
     "progress": ['{"progress": {"done": 1}}', "", '{"progress": "half"}', '{"success": true, "data": "done"}'],
@@ -93,6 +96,10 @@ class Agents(BaseHTTPRequestHandler):
             self.send(200, OF_BODY[mode])
         elif mode in LINES:
             self.send(200, "\n".join(LINES[mode]), {"Content-Type": "application/x-ndjson; charset=utf-8"})
+        elif mode == "betraying":
+            sent = self.headers["Authorization"]
+            lines = [{"progress": {sent: [sent]}}, {"success": False, "error": f"no: {sent}", "data": {sent: [sent]}}]
+            self.send(200, "\n".join(map(json.dumps, lines)), {"Content-Type": "application/x-ndjson"})
         elif mode == "large":
             self.send_large()
         elif mode == "half":
@@ -144,8 +151,9 @@ class Endpoint:
     """The running process."""
 
     def __init__(self, *arguments: str, port: int = 0) -> None:
-        command = [sys.executable, __file__, str(port), *arguments]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        from homes import start_script  # the process itself does not need it
+
+        self.process = start_script(__file__, str(port), *arguments, stdout=subprocess.PIPE)
         assert self.process.stdout is not None
         self.port = int(self.process.stdout.readline())
         self.url = f"{'https' if arguments else 'http'}://127.0.0.1:{self.port}"
@@ -193,4 +201,4 @@ if __name__ == "__main__":
         server.socket = context.wrap_socket(server.socket, server_side=True)
     sys.stdout.write(f"{server.server_port}\n")
     sys.stdout.flush()
-    server.serve_forever(poll_interval=0.02)
+    server.serve_forever()

@@ -10,13 +10,17 @@ import subprocess
 import sys
 import tempfile
 import weakref
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
-from prestarted import Prestarted
+import ledgers
+from prestarted import Prestarted, command_at
+
+from aorch.config.ledger_location import LedgerLocation
 
 started: "weakref.WeakSet[subprocess.Popen[bytes]]" = weakref.WeakSet()
 """The commands that `Home.start` started."""
@@ -28,10 +32,12 @@ class Home:
 
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
+    database: LedgerLocation | None = None
 
     @property
-    def ledger(self) -> Path:
-        return self.folder / "ledger.db"
+    def ledger(self) -> Any:
+        """The location of the ledger: a Path, or a PostgresUrl if the tests run on PostgreSQL."""
+        return self.database or self.folder / "ledger.db"
 
     def aorch(self, *arguments: str, stdin: str | bytes | None = None, timeout: float = 60) -> "Result":
         """Run `aorch` with `arguments` until it exits."""
@@ -85,7 +91,9 @@ class Home:
         return path
 
     def rows(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        """The rows that SQLite reads from the ledger's file."""
+        """The rows that the database reads from the ledger."""
+        if self.database is not None:
+            return ledgers.rows(self.database, sql, *parameters)
         connection = sqlite3.connect(f"{self.ledger.as_uri()}?mode=ro", uri=True)
         try:
             return connection.execute(sql, parameters).fetchall()
@@ -108,11 +116,30 @@ def prestarted() -> Prestarted | None:
     """The process of which commands are forks; None on a system without pidfd_open."""
     if not hasattr(os, "pidfd_open"):
         return None
-    folder = Path(tempfile.mkdtemp(prefix="aorch-commands-"))
-    forked = Prestarted(folder, empty_home(folder).environment)
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    shared = os.environ.get("AORCH_TEST_SHARED")
+    forked = Prestarted(_address(), empty_home(_address().parent).environment, Path(shared) if shared else None)
     atexit.register(forked.stop)
     return forked
+
+
+def script_command(script: Path) -> list[str]:
+    """The words of a program that runs that Python script. It is quick to start if `prestarted` was called before."""
+    return command_at(_address(), script) if hasattr(os, "pidfd_open") else [sys.executable, str(script)]
+
+
+def start_script(script: str, *arguments: str, **streams: Any) -> "subprocess.Popen[bytes]":
+    """Start that Python script in a process of its own. The streams are what they are for `subprocess.Popen`."""
+    if (forked := prestarted()) is None:
+        return subprocess.Popen([sys.executable, script, *arguments], **streams)
+    process = forked.start(["--script", script, *arguments], Path.cwd(), dict(os.environ), **streams)
+    return cast("subprocess.Popen[bytes]", process)
+
+
+@cache
+def _address() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="aorch-commands-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder / "commands"
 
 
 @dataclass(frozen=True)
@@ -140,11 +167,31 @@ def empty_home(folder: Path) -> Home:
         "PYTHONWARNINGS": "error",
     }
     (folder / "aorch.toml").touch()
-    return Home(folder, environment)
+    return (
+        _with_database(Home(folder, environment), ledgers.no_ledger)
+        if ledgers.ON_POSTGRESQL
+        else Home(folder, environment)
+    )
 
 
 def home_with_ledger(folder: Path, made_ledger: Path) -> Home:
-    """A machine in `folder` with a copy of `made_ledger`."""
+    """A machine in `folder` with an empty ledger: a copy of `made_ledger`, or a new database."""
     home = empty_home(folder)
+    if ledgers.ON_POSTGRESQL:
+        return _with_database(home, ledgers.new_ledger)
     shutil.copy(made_ledger, home.ledger)
+    return home
+
+
+def with_copy(home: Home, ledger: LedgerLocation) -> Home:
+    """`home` with a copy of that ledger, which no process uses."""
+    if isinstance(ledger, Path):
+        shutil.copy(ledger, home.ledger)
+        return home
+    return _with_database(home, lambda folder: ledgers.copy_of(ledger, folder))
+
+
+def _with_database(home: Home, created: Callable[[Path], LedgerLocation]) -> Home:
+    home.database = created(home.folder)
+    home.environment["AORCH_LEDGER"] = str(home.database)
     return home

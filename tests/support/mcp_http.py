@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
+from mcp.server.mcpserver import MCPServer
 from mcp_tools import server
 from waiting import wait_for
 
@@ -19,12 +20,12 @@ class ToolsOverHttp:
 
     url = ""
 
-    def __init__(self, token: str = "", *, legacy: bool = False) -> None:
+    def __init__(self, token: str = "", *, legacy: bool = False, made: MCPServer[Any] = server) -> None:
         self.token, self.legacy, self.status = token, legacy, 0
         self.headers: dict[str, str] = {}
         self._sessions: set[bytes] = set()
         self._forgotten: set[bytes] = set()
-        self._app = server.streamable_http_app()
+        self._app = made.streamable_http_app()
 
     def forget(self) -> None:
         self._forgotten |= self._sessions
@@ -49,9 +50,9 @@ class ToolsOverHttp:
 
 
 @contextmanager
-def tools_over_http(token: str = "", *, legacy: bool = False) -> Iterator[ToolsOverHttp]:
-    """The server, on a free local port."""
-    tools = ToolsOverHttp(token, legacy=legacy)
+def tools_over_http(token: str = "", *, legacy: bool = False, made: MCPServer[Any] = server) -> Iterator[ToolsOverHttp]:
+    """The server (default: that of mcp_tools.py), on a free local port."""
+    tools = ToolsOverHttp(token, legacy=legacy, made=made)
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as listener:
         tools.url = f"http://127.0.0.1:{listener.getsockname()[1]}/mcp"
         running = uvicorn.Server(uvicorn.Config(tools, log_level="critical", ws="none", timeout_graceful_shutdown=1))

@@ -75,6 +75,13 @@ def environment() -> list[str]:
     return sorted(os.environ)
 
 
+@server.tool()
+def variable(name: str) -> str:
+    """The value of one of its environment variables, which it also writes to standard error."""
+    sys.stderr.write(f"{name}={os.environ[name]}\n")
+    return os.environ[name]
+
+
 if TOOLS == "changed":
     server.remove_tool("say")
 

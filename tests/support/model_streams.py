@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 STOPS = {"end": ("stop", "end_turn"), "limit": ("length", "max_tokens"), "refusal": ("content_filter", "refusal")}
+STOPS["tool"] = ("tool_calls", "tool_use")
 """Stop reasons in the words of OpenAI and of Anthropic."""
 
 
@@ -13,13 +14,14 @@ STOPS = {"end": ("stop", "end_turn"), "limit": ("length", "max_tokens"), "refusa
 class Said:
     """What a model says. `usage` is (input, output, cached) as aorch counts them; None: the server does not tell.
 
-    `as_tool`: as the input of a tool (Anthropic). `stop` None: no stop reason. `breaks`: the connection breaks before the end.
-    `event`: an error in the stream, after the text.
+    `counts`: what it sends in the place of a usage. `as_tool`: as the input of a tool (Anthropic). `stop` None: no stop reason.
+    `breaks`: the connection breaks before the end. `event`: an error in the stream, after the text.
     """
 
     text: str = "Good morning."
     stop: str | None = "end"
     usage: tuple[int, int, int | None] | None = (12, 5, 4)
+    counts: Any = None
     model: str = "test-model-1-2026"
     refusal: str = ""
     as_tool: bool = False
@@ -52,7 +54,9 @@ def completions(said: Said) -> Iterator[bytes | None]:
         return
     if said.stop:
         yield chunk({}, STOPS[said.stop][0])
-    if said.usage:
+    if said.counts is not None:
+        yield _event({"id": "1", "object": "chat.completion.chunk", "choices": [], "usage": said.counts})
+    elif said.usage:
         read, written, cached = said.usage
         usage: dict[str, Any] = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
         if cached is not None:
@@ -66,7 +70,8 @@ def messages(said: Said) -> Iterator[bytes | None]:
     read, written, cached = said.usage or (0, 0, None)
     begun = {"input_tokens": read - (cached or 0), "output_tokens": 1, "cache_read_input_tokens": cached}
     message = {"id": "m", "type": "message", "role": "assistant", "model": said.model, "content": []}
-    yield _named("message_start", message={**message, "usage": begun if said.usage else {}})
+    counts = begun if said.usage else {}
+    yield _named("message_start", message={**message, "usage": counts if said.counts is None else said.counts})
     block = (
         {"type": "tool_use", "id": "t", "name": "answer", "input": {}} if said.as_tool else {"type": "text", "text": ""}
     )
@@ -84,9 +89,8 @@ def messages(said: Said) -> Iterator[bytes | None]:
     yield _named("content_block_stop", index=0)
     if said.stop:
         stop = "tool_use" if said.as_tool and said.stop == "end" else STOPS[said.stop][1]
-        yield _named(
-            "message_delta", delta={"stop_reason": stop}, usage={"output_tokens": written} if said.usage else {}
-        )
+        ended = {"output_tokens": written} if said.usage else {}
+        yield _named("message_delta", delta={"stop_reason": stop}, usage=ended if said.counts is None else said.counts)
         yield _named("message_stop")
 
 

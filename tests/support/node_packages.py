@@ -19,8 +19,8 @@ PACKAGES = (
 )
 
 
-def install(folder: Path) -> Path:
-    """Install PACKAGES into `folder`, once for all processes of the tests, and return the folder of their programs."""
+def install(folder: Path, packages: tuple[str, ...] = PACKAGES) -> Path:
+    """Install `packages` into `folder`, once for all processes of the tests, and return the folder of their programs."""
     folder.mkdir(exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -39,7 +39,7 @@ def install(folder: Path) -> Path:
                 "--no-fund",
                 "--prefix",
                 str(folder),
-                *PACKAGES,
+                *packages,
             ]
             subprocess.run(command, cwd=folder, env=environment, check=True, timeout=600, stdout=2)
             (folder / "complete").touch()

@@ -3,30 +3,25 @@
 A start of Python and the imports take 0.15 to 0.5 s of CPU a command, a fork 10 ms. The forked process has the arguments, the
 environment, the directory and the descriptors of the command, and ends as the interpreter ends.
 
-`python prestarted.py SOCKET` is that one process. `Prestarted` starts it and asks it for commands.
+A Python script can be such a fork too, which has the arguments `--script FILE`.
+
+`python fork_server.py SOCKET` is that one process. `Prestarted` starts it and asks it for commands.
 """
 
-import atexit
 import contextlib
-import gc
-import importlib
+import fcntl
 import json
 import os
-import pkgutil
 import select
-import selectors
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-import traceback
-from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import IO, Any
 
-NOT_PRELOADED = ("aorch.__main__", "aorch.ledger.generate_statements", "aorch.ledger.queries")
 STREAMS = ("stdin", "stdout", "stderr")
 AT_START = ("TERMINAL_WIDTH", "FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS", "LC_ALL", "_TYPER_COMPLETE_ARGS")
 """Variables that Python or a library reads when it starts."""
@@ -45,14 +40,14 @@ class Forked:
 
     def poll(self) -> int | None:
         """The exit code, negative if a signal killed the process; None while it runs."""
-        if self.returncode is None and select.select([self._connection], [], [], 0)[0]:
+        if self.returncode is None and _is_readable(self._connection, 0):
             self._end()
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait until the process ends; returns its exit code."""
         if self.returncode is None:
-            if not select.select([self._connection], [], [], timeout)[0]:
+            if not _is_readable(self._connection, timeout):
                 raise subprocess.TimeoutExpired(self.args, timeout or 0)
             self._end()
         assert self.returncode is not None
@@ -117,21 +112,26 @@ class Forked:
 
 
 class Prestarted:
-    """The process that is forked, started when the first command needs it."""
+    """The process that is forked. With `shared`, a folder, it is a fork of one for all who share the folder."""
 
-    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
-        self._address = folder / "commands"
+    def __init__(self, address: Path, environment: dict[str, str], shared: Path | None = None) -> None:
+        self._address = address
         self._at_start = _read_at_start(environment)
-        command = [sys.executable, __file__, str(self._address)]
-        options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "cwd": folder, "env": environment}
-        self._process = subprocess.Popen(command, **options)
-        assert self._process.stdout is not None
-        assert self._process.stdout.readline() == b"ready\n"
+        piped = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        self._process: Forked | subprocess.Popen[bytes]
+        if shared is None:
+            self._process = _start_server(address, environment, **piped)
+        else:
+            self._process = _start(
+                _of_all(shared, environment), ["--serve", str(address)], address.parent, environment, **piped
+            )
+        _await_ready(self._process)
+        self.pid = self._process.pid
 
     @property
     def command(self) -> list[str]:
         """How a shell starts `aorch` as a fork of the process; its streams must be open."""
-        return [sys.executable, "-S", "-E", str(Path(__file__).with_name("forked_aorch.py")), str(self._address)]
+        return command_at(self._address)
 
     def can_run(self, environment: dict[str, str]) -> bool:
         """Whether a command with that environment would start as the forked process did."""
@@ -144,30 +144,33 @@ class Prestarted:
         env: dict[str, str],
         *,
         start_new_session: bool = False,
+        namespaces: tuple[str, ...] = (),
+        user: int | None = None,
         **streams: Any,
     ) -> Forked:
-        """Start `aorch` with `arguments` in `folder`; the streams are what they are for `subprocess.Popen`."""
-        request = {"arguments": arguments, "env": env, "umask": _umask(), "new_session": start_new_session}
-        pipes: dict[str, IO[bytes]] = {}
-        with contextlib.ExitStack() as sent:
-            descriptors = [_open_stream(name, streams.get(name), pipes, sent) for name in STREAMS]
-            descriptors.append(os.dup(folder) if isinstance(folder, int) else os.open(folder, os.O_DIRECTORY))
-            sent.callback(os.close, descriptors[-1])
-            connection = socket.socket(socket.AF_UNIX)
-            connection.connect(str(self._address))
-            socket.send_fds(connection, [b"."], descriptors)
-            connection.sendall(json.dumps(request).encode() + b"\n")
-        return Forked(arguments, connection, pipes)
+        """Start `aorch` with `arguments` in `folder`; the streams are what they are for `subprocess.Popen`.
+
+        `namespaces`: files in /proc, such as /proc/4711/ns/mnt, of namespaces that the command enters first. `user`: the
+        id of the user that it becomes, who needs no access to the files of the package.
+        """
+        more = {"start_new_session": start_new_session, "namespaces": namespaces, "user": user}
+        return _start(self._address, arguments, folder, env, **more, **streams)
 
     def run(
-        self, arguments: list[str], given: bytes | None, folder: Path | int, env: dict[str, str], timeout: float
+        self,
+        arguments: list[str],
+        given: bytes | None,
+        folder: Path | int,
+        env: dict[str, str],
+        timeout: float,
+        **options: Any,
     ) -> tuple[int, bytes, bytes]:
-        """Run `aorch` with `arguments` in `folder` until it ends.
+        """Run `aorch` with `arguments` in `folder` until it ends; `options` are those of `start`.
 
         Returns its exit code (negative: the signal that killed it), stdout and stderr.
         """
         pipe = subprocess.PIPE
-        process = self.start(arguments, folder, env, stdin=pipe, stdout=pipe, stderr=pipe)
+        process = self.start(arguments, folder, env, stdin=pipe, stdout=pipe, stderr=pipe, **options)
         try:
             out, err = process.communicate(given, timeout)
         except subprocess.TimeoutExpired:
@@ -180,6 +183,73 @@ class Prestarted:
     def stop(self) -> None:
         """End the process, and the commands that still run."""
         self._process.communicate()
+
+
+def _start(
+    address: Path,
+    arguments: list[str],
+    folder: Path | int,
+    env: dict[str, str],
+    *,
+    start_new_session: bool = False,
+    namespaces: tuple[str, ...] = (),
+    user: int | None = None,
+    **streams: Any,
+) -> Forked:
+    """See `Prestarted.start`."""
+    request = {
+        "arguments": arguments,
+        "env": env,
+        "umask": _umask(),
+        "new_session": start_new_session,
+        "namespaces": namespaces,
+        "user": user,
+    }
+    pipes: dict[str, IO[bytes]] = {}
+    with contextlib.ExitStack() as sent:
+        descriptors = [_open_stream(name, streams.get(name), pipes, sent) for name in STREAMS]
+        descriptors.append(os.dup(folder) if isinstance(folder, int) else os.open(folder, os.O_DIRECTORY))
+        sent.callback(os.close, descriptors[-1])
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(str(address))
+        socket.send_fds(connection, [b"."], descriptors)
+        connection.sendall(json.dumps(request).encode() + b"\n")
+    return Forked(arguments, connection, pipes)
+
+
+def _start_server(address: Path, environment: dict[str, str], *more: str, **streams: Any) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, str(Path(__file__).with_name("fork_server.py")), str(address), *more]
+    return subprocess.Popen(command, cwd=address.parent, env=environment, **streams)
+
+
+def _await_ready(process: "Forked | subprocess.Popen[bytes]") -> None:
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+
+
+def _of_all(folder: Path, environment: dict[str, str]) -> Path:
+    """The address of the process that is forked for all who share `folder`. It ends after the last of them has ended."""
+    address, users = folder / "commands", folder / "commands.users"
+    with (folder / "commands.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with contextlib.suppress(FileExistsError):
+            os.mkfifo(users)
+        try:
+            os.open(users, os.O_WRONLY | os.O_NONBLOCK)  # stays open until this process ends
+        except OSError:  # nobody reads it: there is no such process yet
+            address.unlink(missing_ok=True)
+            reading = os.open(users, os.O_RDONLY | os.O_NONBLOCK)
+            os.open(users, os.O_WRONLY)
+            with _start_server(address, environment, "--detached", stdin=reading, stdout=subprocess.PIPE) as server:
+                os.close(reading)
+                _await_ready(server)
+    return address
+
+
+def command_at(address: Path, script: Path | None = None) -> list[str]:
+    """How another program starts `aorch`, or `script`, as a fork of the process at `address`."""
+    command = [sys.executable, "-S", "-E", str(Path(__file__).with_name("forked_aorch.py")), str(address)]
+    return command if script is None else [*command, "--script", str(script)]
 
 
 def _open_stream(name: str, stream: Any, pipes: dict[str, IO[bytes]], sent: contextlib.ExitStack) -> int:
@@ -212,6 +282,13 @@ def _umask() -> int:
     return current
 
 
+def _is_readable(connection: socket.socket, timeout_s: float | None) -> bool:
+    """Whether there is something to read within that time. `select.select` takes no descriptor above 1023."""
+    readable = select.poll()
+    readable.register(connection, select.POLLIN)
+    return bool(readable.poll(None if timeout_s is None else timeout_s * 1000))
+
+
 def _read_all(name: str, pipe: IO[bytes], into: dict[str, bytes]) -> None:
     with pipe:
         into[name] = pipe.read()
@@ -221,124 +298,3 @@ def _write_all(pipe: IO[bytes], data: bytes) -> None:
     with contextlib.suppress(BrokenPipeError), pipe:
         while data:
             data = data[pipe.write(data) :]
-
-
-def serve(address: str) -> list[str]:
-    """Fork a process for each request. Returns in the forked one, with its arguments, once it is as a new process.
-
-    Kill a command once its connection is closed, as when its caller was killed. Once standard input is closed, kill those that
-    run, and exit.
-    """
-    with socket.socket(socket.AF_UNIX) as listening, selectors.DefaultSelector() as selector:
-        listening.bind(address)
-        listening.listen(64)
-        selector.register(listening, selectors.EVENT_READ)
-        selector.register(0, selectors.EVENT_READ)
-        os.write(1, b"ready\n")
-        while True:
-            (key, _), *_ = selector.select()  # one at a time, since it may close the descriptors of the next
-            if key.fileobj is listening:
-                if (accepted := _fork(listening, selector)) is not None:
-                    break
-            elif key.fd == 0:
-                for command in (each for each in selector.get_map().values() if isinstance(each.data, tuple)):
-                    signal.pidfd_send_signal(command.fd, signal.SIGKILL)
-                os._exit(0)
-            elif isinstance(key.data, int):
-                selector.unregister(key.fileobj)
-                signal.pidfd_send_signal(key.data, signal.SIGKILL)
-            else:
-                _report_end(key, selector)
-    request, descriptors = accepted
-    _take_over(request, descriptors)
-    arguments: list[str] = request["arguments"]
-    return arguments
-
-
-def _fork(listening: socket.socket, selector: selectors.BaseSelector) -> tuple[dict[str, Any], list[int]] | None:
-    """Accept a request and fork for it. Returns the request and its descriptors in the forked process, None in this one."""
-    connection, _ = listening.accept()
-    descriptors = socket.recv_fds(connection, 1, 4)[1]
-    request = json.loads(connection.makefile().readline())
-    if (pid := os.fork()) == 0:
-        for other in (each for each in selector.get_map().values() if isinstance(each.data, tuple)):
-            os.close(other.fd)
-            other.data[1].close()
-        connection.close()
-        return request, descriptors
-    for descriptor in descriptors:
-        os.close(descriptor)
-    pidfd = os.pidfd_open(pid)
-    with contextlib.suppress(OSError):
-        socket.send_fds(connection, [b"."], [pidfd])
-        connection.sendall(b"%d\n" % pid)
-    selector.register(pidfd, selectors.EVENT_READ, (pid, connection))
-    selector.register(connection, selectors.EVENT_READ, pidfd)
-    return None
-
-
-def _report_end(key: selectors.SelectorKey, selector: selectors.BaseSelector) -> None:
-    """Send the exit code of a command to its caller."""
-    pid, connection = key.data
-    selector.unregister(key.fd)
-    os.close(key.fd)
-    if connection.fileno() in selector.get_map():
-        selector.unregister(connection)
-    _, status = os.waitpid(pid, 0)
-    with connection, contextlib.suppress(OSError):
-        connection.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
-
-
-def _take_over(request: dict[str, Any], descriptors: list[int]) -> None:
-    """Give this forked process what the command has: directory, descriptors, environment, umask and session."""
-    os.fchdir(descriptors.pop())
-    for number, descriptor in enumerate(descriptors):
-        os.dup2(descriptor, number)
-    os.closerange(3, max(descriptors) + 2)
-    os.environ.clear()
-    os.environ.update(request["env"])
-    time.tzset()  # TZ may differ
-    os.umask(request["umask"])
-    if request["new_session"]:
-        os.setsid()
-
-
-def end(main: Callable[[], None]) -> NoReturn:
-    """Run `main` and end as the interpreter does, but without taking apart every imported module (0.2 s)."""
-    code = 0
-    try:
-        main()
-    except SystemExit as stopped:
-        code = stopped.code if isinstance(stopped.code, int) else 0 if stopped.code is None else 1
-        if isinstance(stopped.code, str):
-            sys.stderr.write(f"{stopped.code}\n")
-    except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGINT)
-    except BaseException:  # noqa: BLE001  the interpreter prints it
-        traceback.print_exc()
-        code = 1
-    threading._shutdown()  # type: ignore[attr-defined]  waits for threads that are no daemons
-    atexit._run_exitfuncs()
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except Exception:  # noqa: BLE001  likewise
-        code = 120
-    os._exit(code & 0xFF)
-
-
-if __name__ == "__main__":
-    import aorch
-
-    for module in pkgutil.walk_packages(aorch.__path__, "aorch."):
-        if not module.name.startswith(NOT_PRELOADED):
-            importlib.import_module(module.name)
-    for name in ("aiohttp.web", "alembic.command", "jsonschema_rs", "platformdirs.unix"):
-        importlib.import_module(name)
-    from aorch.__main__ import main
-
-    gc.collect()
-    gc.freeze()  # what is imported stays shared between the processes
-    sys.argv = ["aorch", *serve(sys.argv[1])]
-    end(main)

@@ -5,7 +5,6 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from homes import Home
@@ -102,11 +101,6 @@ def said(home: Home, request_id: str) -> tuple[Any, ...]:
         request_id,
     )
     return row
-
-
-def owners(home: Home) -> list[Path]:
-    """The processes that have the ledger open for writing."""
-    return list((home.folder / "ledger.db-owners").glob("0*"))
 
 
 LOG_LINE = re.compile(

@@ -1,22 +1,22 @@
 """Contracts to put in a ledger without agents, and the putting."""
 
-import atexit
 import shutil
 import sqlite3
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ledgers import empty_ledger
+
 from aorch import jsonio
 from aorch.clock import now
+from aorch.config.ledger_location import LedgerLocation
 from aorch.ids import new_id
-from aorch.ledger.ledger import Ledger
+from aorch.ledger.database import Database, connect, statements
 from aorch.ledger.record import Record
-from aorch.ledger.sqlite.opening import connect
-from aorch.ledger.sqlite.statements import INSERT_CONTRACT
+
+__all__ = ["empty_ledger", "locked", "pairs", "put", "request", "response"]
 
 
 def request(session: str = "s", text: str = "hi", **more: Any) -> Record:
@@ -63,29 +63,21 @@ def pairs(count: int, session: str = "s", **more: Any) -> list[Record]:
     return [row for each in requests for row in (each, response(each))]
 
 
-@cache
-def empty_ledger() -> Path:
-    """An empty ledger to copy, which takes 1 ms; to create one takes 85."""
-    folder = Path(tempfile.mkdtemp(prefix="aorch-ledger-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    Ledger(folder / "ledger.db").close()
-    return folder / "ledger.db"
-
-
-def put(ledger: Path, *rows: Record) -> None:
+def put(ledger: LedgerLocation, *rows: Record) -> None:
     """Write `rows` in one transaction, in their order, into a new ledger if there is none."""
-    if not ledger.exists() and ledger.parent.is_dir():
+    if isinstance(ledger, Path) and not ledger.exists() and ledger.parent.is_dir():
         shutil.copy(empty_ledger(), ledger)
-    connection = connect(ledger)
-    connection.execute("BEGIN IMMEDIATE")
-    connection.executemany(INSERT_CONTRACT, rows)
-    connection.execute("COMMIT")
-    connection.close()
+    with Database(ledger) as database, database.write() as connection:
+        connection.executemany(statements.INSERT_CONTRACT, rows)
 
 
 @contextmanager
-def locked(ledger: Path, how: str = "BEGIN IMMEDIATE") -> Iterator[None]:
-    """Hold the write lock of the ledger, as another process would, until the end of the block."""
+def locked(ledger: LedgerLocation, how: str = "BEGIN IMMEDIATE") -> Iterator[None]:
+    """Hold the write lock of the ledger, as another process would, until the end of the block. `how` is SQLite's command."""
+    if not isinstance(ledger, Path):
+        with closing(connect(ledger)) as connection, connection.transaction():
+            yield
+        return
     with closing(sqlite3.connect(ledger, isolation_level=None)) as other:
         other.execute(how)
         yield

@@ -1,23 +1,29 @@
 """An empty ledger as a plain connection, and contracts for the tests of single statements."""
 
-import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import ledgers
 import pytest
 
 from aorch.ledger.record import Record
-from aorch.ledger.sqlite.opening import connect
 
 
 @pytest.fixture
 def ledger(tmp_path: Path, made_ledger: Path) -> Iterator[sqlite3.Connection]:
     """An empty ledger."""
-    with closing(connect(Path(shutil.copy(made_ledger, tmp_path / "ledger.db")))) as connection:
+    with ledgers.opened(ledgers.new_ledger(tmp_path)) as connection:
         yield connection
+
+
+def end_endless_queries(connection: Any) -> None:
+    """Let a query that does not end, as one that follows a cycle for ever, fail instead of filling the machine."""
+    if ledgers.ON_POSTGRESQL:
+        connection.execute("SET statement_timeout = '10s'")
+    else:
+        connection.set_progress_handler(lambda: 1, 1_000_000)
 
 
 def row(contract_id: str, **different: Any) -> Record:

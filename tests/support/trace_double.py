@@ -219,8 +219,10 @@ class Double:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        command = [sys.executable, __file__, str(self.folder), str(self.port)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        from homes import start_script  # the process itself does not need it
+
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        self.process = start_script(__file__, str(self.folder), str(self.port), **streams)
         assert self.process.stdout is not None
         assert self.process.stdout.readline() == b"up\n"
 

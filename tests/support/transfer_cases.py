@@ -10,14 +10,15 @@ from hypothesis import strategies as some
 
 from aorch import jsonio
 from aorch.clock import rfc3339
-from aorch.ledger.reader import Filter
+from aorch.ledger.reader import Filter, Reader
 from aorch.ledger.record import Record
 from aorch.ledger.transfer import export_contracts
 
 
 def exported(ledger: Path, form: str = "jsonl", which: Filter | None = None) -> bytes:
     out = io.BytesIO()
-    export_contracts(ledger, which or Filter(), form, out)
+    with Reader(ledger) as reader:
+        export_contracts(reader, which or Filter(), form, out)
     return out.getvalue()
 
 

@@ -1,12 +1,11 @@
 """aorch never sends Trace a request that would break it, and `aorch trace status` counts correctly."""
 
 import json
-import sqlite3
-from contextlib import closing
 
 import pytest
 from api import ask
 from homes import Home
+from ledger_state import change
 from rows import pairs, put, request, response
 from serving import serving
 from trace_checks import counts, expected, push, status
@@ -25,9 +24,7 @@ def large(exchanges: int, session: str = "s") -> list[Record]:
 
 def remove(home: Home, where: str) -> None:
     """Delete contracts, as another program would."""
-    with closing(sqlite3.connect(home.ledger)) as connection:
-        connection.execute(f"DELETE FROM contracts WHERE {where}")
-        connection.commit()
+    change(home.ledger, f"DELETE FROM contracts WHERE {where}")
 
 
 def test_a_delivery_in_doubt_in_a_large_session_is_parked_without_reading_it(traced: Home, double: Double) -> None:
@@ -49,6 +46,15 @@ def test_a_delivery_in_doubt_in_a_large_session_is_parked_without_reading_it(tra
     assert traced.aorch("trace", "import", "elsewhere").code == 12
     assert traced.aorch("trace", "import", "small").code == 0
     assert double.large_reads == []
+
+
+def test_deliveries_continue_after_a_hundred_contracts_that_are_missing(traced: Home, double: Double) -> None:
+    put(traced.ledger, *pairs(2), *pairs(55), *pairs(3))
+    remove(traced, "position BETWEEN 5 AND 114")
+    push(traced)
+    assert len(double.keys) == 10
+    assert double.keys == expected(traced)
+    assert counts(traced) == (0, 10, 0)
 
 
 def test_the_sessions_of_trace_are_never_listed(traced: Home, double: Double) -> None:
@@ -105,7 +111,7 @@ def test_the_counts_of_status_are_never_negative_even_after_contracts_were_delet
     assert counts(traced) == (4, 0, 0)
     traced.aorch("trace", "retry")  # a deleted contract cannot be sent, and delays nothing
     assert counts(traced) == (0, 4, 0)
-    remove(traced, "1")
+    remove(traced, "true")
     assert counts(traced) == (0, 0, 0)
 
 

@@ -18,7 +18,7 @@ def test_off_switches_delivery_off(home: Home, where: str) -> None:
     assert home.aorch("status", "--json").json["integrations"]["details"]["trace"]["url"] is None
     shown = home.aorch("status").out
     assert "trace      off" in shown
-    assert "contracts  2 in 1 session: 2 completed" in shown
+    assert "exchanges  1 in 1 session: 1 completed" in shown
 
 
 def test_the_environment_overrides_the_url_in_the_file(traced: Home, double: Double) -> None:

@@ -1,12 +1,13 @@
 """The states of remote agents: found by checks and by tasks, and the same in every process on the ledger."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from api import ask, problem
-from endpoint_program import endpoint
+from endpoint_program import asked, endpoint
 from homes import Home
 from serving import Server, serving
 from waiting import wait_for
@@ -50,7 +51,10 @@ def test_an_agent_that_dies_is_offline_at_once_and_available_when_it_is_back(hom
             problem(ask(one, "work"), 502, "agent_unreachable")
             shown = one.get("/v1/agents/near").json()
             assert (shown["status"], "cannot be reached" in shown["problem"]) == ("offline", True)
-            assert "cannot be reached" in problem(ask(one, "work"), 503, "no_agent_available")["detail"]
+            later = ask(one, "work")
+            assert later.headers["Retry-After"] == "1"
+            since = f"connection refused, offline since {shown['since']})"
+            assert since in problem(later, 502, "agent_unreachable")["detail"]
             event = next(events)
             assert (event["agent_id"], event["status"]) == ("near", "offline")
             assert status(two) == "offline"
@@ -76,14 +80,21 @@ def test_agents_check_writes_the_state(home: Home) -> None:
 def test_the_circuit_of_an_agent_that_loses_every_task_opens_although_it_says_that_it_is_well(home: Home) -> None:
     with endpoint() as remote:
         home.write("aorch.toml", CONFIG.replace("URL/fine", f"{remote.url}/deaf"))
-        with serving(home) as server:
+        with serving(home) as server, serving(home) as other:
+            wait_for(lambda: status(other) == "available")
             for _ in range(5):
                 problem(ask(server, "work"), 502, "agent_lost")
                 problem(ask(server, "whisper"), 502, "agent_lost")
             for agent_id, capability in (("near", "work"), ("quiet", "whisper")):
-                refused = problem(ask(server, capability), 503, "no_agent_available")
+                refused = problem(ask(server, capability), 502, "agent_unreachable")
                 assert "its last 5 tasks were not answered; the next one is sent at 2" in refused["detail"]
-                assert status(server, agent_id) == "offline"
+                assert status(server, agent_id) == "error"
+                wait_for(lambda: status(other, agent_id) == "error")  # noqa: B023
+                shown = other.get(f"/v1/agents/{agent_id}").json()
+                assert shown["problem"] in refused["detail"]
+                problem(ask(other, capability), 502, "agent_unreachable")
+                assert f"{agent_id}\turl\terror\t" in home.aorch("agents", "list").out
+        assert asyncio.run(asked(remote, "/x/asked"))["/deaf/execute"] == 10
 
 
 @pytest.mark.torture

@@ -6,11 +6,13 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import ledgers
 import pytest
 from waiting import WAIT_S
 
-from aorch import Agent, AgentBusy, AgentCapability, Orchestrator, RetryPolicy
+from aorch import Agent, AgentBusy, AgentCapability, AgentUnreachable, Orchestrator, RetryPolicy
 from aorch.clock import rfc3339, seconds_until
+from aorch.ledger.reader import Reader
 from aorch.worker.queue_worker import QueueWorker
 
 
@@ -51,8 +53,7 @@ async def postponed(orchestrator: Orchestrator, request_id: str) -> str:
 
 def due(orchestrator: Orchestrator, request_id: str) -> list[tuple[Any, ...]]:
     query = "SELECT due_at FROM contracts WHERE contract_id = ? AND due_at IS NOT NULL AND status = 'pending'"
-    with orchestrator.executor.ledger._database.read() as connection:
-        return list(connection.execute(query, (request_id,)))
+    return ledgers.rows(orchestrator.config.ledger, query, request_id)
 
 
 def attempts(orchestrator: Orchestrator, request_id: str) -> list[tuple[int, str | None]]:
@@ -94,3 +95,39 @@ async def test_it_fails_if_it_must_not_be_called_then(
         answer = await orchestrator.wait(request_id)
     assert answer is not None
     assert (answer["success"], answer["error"], agent.calls) == (False, "full", 1)
+
+
+class Unreachable(Busy):
+    def get_capabilities(self) -> list[AgentCapability]:
+        return [AgentCapability("work", retry=RetryPolicy(2, 0.01))]
+
+    async def execute(self, task: dict[str, Any]) -> dict[str, Any]:
+        raise AgentUnreachable("refused")
+
+
+class Other(Busy):
+    def __init__(self) -> None:
+        super().__init__(0, None)
+        self.agent_id = "other"
+
+
+async def test_another_agent_tries_a_queued_task_at_once(orchestrator: Orchestrator) -> None:
+    first = Unreachable(0, None)
+    orchestrator.register_agent(first)
+    request_id = await orchestrator.submit("s", {"capability": "work"})
+    async with working(orchestrator, Other()):
+        assert await orchestrator.wait(request_id) is not None
+    answer = await orchestrator.wait(request_id)  # read from the REQUEST, which names the agent that claimed it first
+    assert answer is not None
+    assert (answer["success"], answer["agent_id"]) == (True, "other")
+    with Reader(orchestrator.config.ledger) as reader:
+        assert reader.tree(reader.find(request_id)).as_dict()["agent_id"] == "other"
+
+
+async def test_no_other_agent_tries_a_queued_task_for_which_the_caller_chose_one(orchestrator: Orchestrator) -> None:
+    orchestrator.register_agent(Unreachable(0, None))
+    request_id = await orchestrator.submit("s", {"capability": "work", "agent_id": "busy"})
+    async with working(orchestrator, Other()):
+        answer = await orchestrator.wait(request_id)
+    assert answer is not None
+    assert (answer["success"], answer["agent_id"]) == (False, "busy")

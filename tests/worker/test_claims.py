@@ -1,13 +1,14 @@
 """A queued REQUEST says which agent took it, from the claim on; what that agent asks for is recorded as asked by it."""
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from typing import Any
 
+import ledgers
 import pytest
 from homes import Home
+from ledger_state import change
 from serving import serving
 from waiting import WAIT_S
 
@@ -147,15 +148,13 @@ async def test_a_queued_task_that_is_resumed_insists_on_an_agent_only_if_its_cal
 async def test_a_queued_request_that_cannot_be_read_is_answered_and_costs_no_place(orchestrator: Orchestrator) -> None:
     told: list[str] = []
     ids = [await orchestrator.submit("s", {"capability": "echo", "parameters": {"text": "hi"}}) for _ in range(4)]
-    with closing(sqlite3.connect(orchestrator.config.ledger)) as connection, connection:
-        connection.execute("UPDATE contracts SET payload = '[' WHERE contract_id = ?", (ids[0],))
-        connection.execute("UPDATE contracts SET payload = '3' WHERE contract_id = ?", (ids[1],))
-        connection.execute("UPDATE contracts SET metadata = '3' WHERE contract_id = ?", (ids[2],))
+    ledger = orchestrator.config.ledger
+    for column, text, request_id in zip(("payload", "payload", "metadata"), ("[", "3", "3"), ids, strict=False):
+        change(ledger, f"UPDATE contracts SET {column} = ? WHERE contract_id = ?", text, request_id)
     worker = QueueWorker(orchestrator.executor, 1, lambda error: told.append(str(error)))
     async with asyncio.timeout(WAIT_S):
         await worker.run(drain=True)
-    with closing(sqlite3.connect(orchestrator.config.ledger)) as connection:
-        ends = dict(connection.execute("SELECT request_id, status FROM contracts WHERE contract_type = 'RESPONSE'"))
+    ends = dict(ledgers.rows(ledger, "SELECT request_id, status FROM contracts WHERE contract_type = 'RESPONSE'"))
     assert ends == dict(zip(ids, ["failed", "failed", "failed", "completed"], strict=True))
     assert [line.partition(":")[0] for line in told] == ids[:3]
 

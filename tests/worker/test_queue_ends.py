@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from disks import Disk
 from homes import Home
-from queueing import detach, end, furnish, noted, owners, said, working
+from ledger_state import owner_count
+from ledgers import exists
+from queueing import detach, end, furnish, noted, said, working
 from serving import START_S, serving
 from waiters import have_ended, written_pids
 from waiting import WAIT_S, wait_for
@@ -90,7 +92,7 @@ def test_what_can_be_cancelled_is_and_of_each_of_the_others_there_is_a_complaint
 
 def test_cancelling_on_a_ledger_that_is_not_there_makes_none(bare_home: Home) -> None:
     assert bare_home.aorch("contracts", "cancel", "01K8VF9XK83SYH1HAX57ZGJDYS").code == 12
-    assert not bare_home.ledger.exists()
+    assert not exists(bare_home.ledger)
 
 
 def test_what_expired_is_told_to_whoever_asks_though_nobody_works(home: Home) -> None:
@@ -184,7 +186,7 @@ def test_an_idempotent_task_of_a_killed_worker_is_done_by_another_at_once(home: 
     first = home.start("worker")
     wait_for(lambda: noted(home, "hold_again") and noted(home, "hold"))
     with working(home):
-        wait_for(lambda: len(owners(home)) == 2)
+        wait_for(lambda: owner_count(home.ledger) == 2)
         first.kill()
         first.communicate()
         wait_for(lambda: len(noted(home, "hold_again")) == 2)

@@ -99,10 +99,10 @@ def test_sessions_take_turns_and_each_keeps_its_order(made_ledger: Path, batches
         assert all(count <= ahead + 2 for count in served.values()), (task, served)
 
 
-def test_a_session_with_thousands_of_tasks_does_not_starve_another(made_ledger: Path) -> None:
-    batches = [[("many", 3)] * 2000, [], [], [], [("few", 3), ("few", 3)]]
+def test_a_session_with_a_thousand_tasks_does_not_starve_another(made_ledger: Path) -> None:
+    batches = [[("many", 3)] * 1000, [], [], [], [("few", 3), ("few", 3)]]
     begun = [task["session"] for task in worked(made_ledger, batches).begun]
-    assert begun.count("many") == 2001
+    assert begun.count("many") == 1001
     assert [place for place, session in enumerate(begun) if session == "few"][-1] < 12
 
 

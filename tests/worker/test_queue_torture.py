@@ -8,6 +8,7 @@ from collections import Counter
 
 import pytest
 from homes import Home
+from ledger_state import is_intact
 from queueing import besides_log
 
 from aorch.config import settings
@@ -122,7 +123,7 @@ def check(home: Home, ids: dict[str, str], kills: int) -> None:
             assert ends[request_id] in (completed, interrupted)
             assert ends[request_id] == interrupted or done[request_id] == 1
     assert sum(end == interrupted for end in ends.values()) <= kills * PARALLEL
-    assert home.rows("PRAGMA integrity_check") == [("ok",)]
+    assert is_intact(home.ledger)
 
 
 def trial(home: Home, *, tasks: int, kills: int, most_wait_s: float) -> None:
@@ -133,8 +134,8 @@ def trial(home: Home, *, tasks: int, kills: int, most_wait_s: float) -> None:
     check(home, ids, kills)
 
 
-def test_five_kills_lose_nothing(home: Home) -> None:
-    trial(home, tasks=500, kills=5, most_wait_s=0.6)
+def test_three_kills_lose_nothing(home: Home) -> None:
+    trial(home, tasks=200, kills=3, most_wait_s=0.6)
 
 
 @pytest.mark.torture

@@ -5,7 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperOption
 
+from aorch.cli.agent_listing import AgentListing, show_agents
+from aorch.cli.listing import print_listing
 from aorch.cli.options import JsonOption
+from aorch.cli.service_source import local_agents, open_service
 from aorch.cli.shell_completion import complete_agents
 from aorch.cli.streams import set_aside
 from aorch.cli.typer_classes import AorchCommand
@@ -85,39 +88,19 @@ class AddCommand(AorchCommand):
         ]
 
 
-LEASE = ("owner", "lease ends at")
-"""The columns that only registered agents fill."""
-
-
 @app.command("list")
-def list_(json: JsonOption = False) -> None:
+def list_(listing: AgentListing) -> None:
     """List all agents with their kind, status and capabilities.
 
     \b
     Examples:
       aorch agents list
       aorch agents list --json
+      aorch agents list --fields agent_id,status,problem
     """
-    from aorch.cli.render.console import print_json, print_table
-
-    agents = [registered.as_dict() for registered in _registry()]
-    if json:
-        return print_json({"agents": agents, "total": len(agents)})
-    registered = any(a["owner"] is not None for a in agents)
-    rows = [
-        (
-            a["agent_id"],
-            a["kind"],
-            f"{a['status']}, changed" if a["changes"] else a["status"],
-            ", ".join(c["name"] for c in a["capabilities"]),
-            a["description"],
-            ", ".join(a["env"]),
-            *((a["owner"] or "", a["lease_ends_at"] or "") if registered else ()),
-        )
-        for a in agents
-    ]
-    columns = ("agent", "kind", "status", "capabilities", "description", "env")
-    print_table((*columns, *LEASE) if registered else columns, rows, cut="description", drop=("env", *LEASE))
+    with open_service(None) as service:
+        agents = service.agents()
+    print_listing(listing, agents, show_agents, total=len(agents))
 
 
 @app.command()
@@ -130,7 +113,8 @@ def show(agent_id: AgentArgument, json: JsonOption = False) -> None:
     """
     from aorch.cli.render.console import print_json, print_text
 
-    agent = _registry().get(agent_id).as_dict()
+    with open_service(None) as service:
+        agent = service.agent(agent_id)
     if json:
         return print_json(agent)
     print_text("\n".join(_described(agent)))
@@ -198,9 +182,10 @@ def _add(config: "Config", request: "AddRequest", file: "Path") -> None:
     from aorch.agents import declarations
     from aorch.agents.refreshable import RefreshableAgent
     from aorch.cli.render.console import print_text, warn
+    from aorch.config import settings
 
     added = declarations.add(config, request)
-    registry = _registry()
+    registry = local_agents(settings.load())
     for each in added:
         print_text(f"{each} added to {file}")
         agent = registry.get(each).agent
@@ -274,9 +259,10 @@ def refresh(
 
     from aorch.agents.refreshable import RefreshableAgent
     from aorch.cli.render.console import complain, print_text
+    from aorch.config import settings
     from aorch.errors import AorchError, UsageError
 
-    registry, failures = _registry(), []
+    registry, failures = local_agents(settings.load()), []
     chosen = [registry.get(agent_id)] if agent_id else list(registry)
     agents = [each.agent for each in chosen if isinstance(each.agent, RefreshableAgent)]
     if agent_id and not agents:
@@ -331,8 +317,9 @@ def check(
     from aorch.config import settings
     from aorch.errors import AgentFailed
 
-    registry = _registry()
-    found = asyncio.run(bootstrap.check_agents(settings.load(), registry, [agent_id] if agent_id else None))
+    config = settings.load()
+    registry = local_agents(config)
+    found = asyncio.run(bootstrap.check_agents(config, registry, [agent_id] if agent_id else None))
     if json:
         rows = [
             {"agent_id": name, "ok": not problem, "problem": problem, "changes": registry.get(name).agent.changes()}
@@ -353,22 +340,6 @@ def check(
 def _changed(registry: "Registry", agent_id: str) -> str:
     changes = registry.get(agent_id).agent.changes()
     return f"changed: {'; '.join(changes)} (aorch agents refresh {agent_id})" if changes else ""
-
-
-def _registry() -> "Registry":
-    """The agents. While they are loaded, standard output is set aside, because modules may print on import."""
-    from aorch import bootstrap
-    from aorch.cli.render.console import warn
-    from aorch.config import settings
-    from aorch.errors import LedgerError
-
-    set_aside()
-    config = settings.load()
-    try:
-        return bootstrap.all_agents(config)
-    except LedgerError as error:
-        warn(f"registered agents are not shown: {error}")
-        return bootstrap.registry(config)
 
 
 def _described(agent: dict[str, Any]) -> list[str]:

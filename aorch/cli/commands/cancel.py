@@ -1,14 +1,8 @@
 """`aorch contracts cancel`: cancel queued and running tasks."""
 
-from typing import TYPE_CHECKING
-
 import typer
 
 from aorch.cli.options import JsonOption, LedgerOption, RequestIdsArgument
-
-if TYPE_CHECKING:
-    from aorch.config.settings import Config
-    from aorch.errors import AorchError
 
 
 def cancel(contract_ids: RequestIdsArgument, json: JsonOption = False, ledger: LedgerOption = None) -> None:
@@ -22,15 +16,10 @@ def cancel(contract_ids: RequestIdsArgument, json: JsonOption = False, ledger: L
       aorch contracts cancel 01K8VF9XK83SYH1HAX57ZGJDYS
       aorch contracts list --status pending -n 100000 | cut -f1 | xargs -r aorch contracts cancel
     """
-    import asyncio
-
     from aorch.cli.render.console import complain, print_json, print_text
-    from aorch.cli.streams import set_aside
-    from aorch.config import settings
+    from aorch.cli.task_target import open_target
 
-    config = settings.load(ledger)
-    set_aside()
-    cancelled, errors = asyncio.run(_cancel_all(config, contract_ids))
+    cancelled, errors = open_target(ledger).cancel_all(contract_ids)
     if json:
         print_json([{"contract_id": contract_id, "status": status} for contract_id, status in cancelled])
     else:
@@ -39,28 +28,3 @@ def cancel(contract_ids: RequestIdsArgument, json: JsonOption = False, ledger: L
     for error in errors:
         complain(error)
     raise typer.Exit(errors[0].exit_code if errors else 0)
-
-
-async def _cancel_all(config: "Config", parts: list[str]) -> "tuple[list[tuple[str, str]], list[AorchError]]":
-    """Cancel each REQUEST if possible.
-
-    Returns (id, status) of the cancelled ones and the errors of the others. Raises LedgerError.
-    """
-    from aorch.errors import AorchError, LedgerError
-    from aorch.ledger.reader import Reader
-    from aorch.orchestrator import Orchestrator
-
-    cancelled: list[tuple[str, str]] = []
-    errors: list[AorchError] = []
-    with Reader(config.ledger) as reader:
-        async with Orchestrator(config=config) as orchestrator:
-            for part in parts:
-                try:
-                    contract_id = reader.find(part).contract_id
-                    status = await orchestrator.cancel(contract_id, by="aorch contracts cancel")
-                    cancelled.append((contract_id, status))
-                except LedgerError:
-                    raise
-                except AorchError as error:
-                    errors.append(error)
-    return cancelled, errors

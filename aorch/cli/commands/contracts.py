@@ -1,6 +1,5 @@
-"""`aorch contracts`: list, follow, export and import contracts."""
+"""`aorch contracts`: list, follow, export, import and erase contracts."""
 
-from enum import StrEnum
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,33 +7,48 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aorch.cli.commands.cancel import cancel
+from aorch.cli.commands.erase import erase, erasures
 from aorch.cli.commands.resume import resume
 from aorch.cli.commands.wait import wait
+from aorch.cli.listing import FieldOptions, ListingOptions, print_listing
 from aorch.cli.options import (
     CREATES_NEW,
     FilterOptions,
     IdArgument,
-    JsonLinesOption,
     JsonOption,
     LedgerOption,
     LimitOption,
-    ledger_to_read,
     warn_of_missing,
 )
 from aorch.cli.shell_completion import complete_contracts
 from aorch.cli.time_options import past_time
+from aorch.ledger.record import FIELDS, JSON_FIELDS, Record
 
 if TYPE_CHECKING:
     from aorch.ledger.reader import Filter
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="List, follow, export and import contracts.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="List, follow, export, import and erase contracts.")
 
-ExportFormat = StrEnum("ExportFormat", ["jsonl", "csv"])
+
+class ContractFields(FieldOptions):
+    """Fields of contracts."""
+
+    known = FIELDS
+    as_json = JSON_FIELDS
+
+
+class ContractListing(ListingOptions):
+    """A listing of contracts."""
+
+    items = "contracts"
+    known = FIELDS
+    as_json = JSON_FIELDS
 
 
 @app.command("list")
 def list_(
     which: FilterOptions,
+    listing: ContractListing,
     limit: LimitOption = 50,
     before: Annotated[
         str | None,
@@ -45,8 +59,6 @@ def list_(
             autocompletion=complete_contracts,
         ),
     ] = None,
-    json: JsonOption = False,
-    jsonl: JsonLinesOption = False,
     ledger: LedgerOption = None,
 ) -> None:
     """List contracts, newest first.
@@ -58,27 +70,25 @@ def list_(
       aorch contracts list --session review
       aorch contracts list --status failed --since yesterday
       aorch contracts list --text 'connection refused' --jsonl
+      aorch contracts list --fields contract_id,status,error --format csv
     """
-    from aorch.cli.render.console import note, print_json, print_json_lines, tell
+    from functools import partial
+
+    from aorch.cli.ledger_source import open_view
+    from aorch.cli.render.console import note, tell
     from aorch.cli.render.contract_views import show_list
     from aorch.cli.render.progress import progress_callback
-    from aorch.engine.recovery import recover
-    from aorch.ledger.reader import Reader
 
     filter_ = _filter(which)
-    with progress_callback("indexing text") as progress, Reader(recover(ledger_to_read(ledger)), progress) as reader:
+    with progress_callback("indexing text") as progress, open_view(ledger, progress) as reader:
         older = reader.position(reader.find(before).contract_id) if before else None
         found = reader.page(filter_, limit=limit + 1, before=older)
     page, next_id = found[:limit], found[limit - 1].contract_id if len(found) > limit else None
-    if json:
-        return print_json({"contracts": [contract.as_dict() for contract in page], "next": next_id})
-    if jsonl:
-        print_json_lines(contract.as_dict() for contract in page)
-    else:
-        show_list(page, one_session=which.session is not None)
-    if next_id:
+    table = partial(show_list, one_session=which.session is not None)
+    print_listing(listing, page, table, Record.as_dict, next=next_id)
+    if next_id and not listing.json:
         tell(f"next page: --before {next_id}")
-    elif not page and not jsonl:
+    elif not page and listing.shows_table():
         note("no contracts found")
 
 
@@ -102,13 +112,12 @@ def show(
       aorch contracts show zgjdys --json
       aorch contracts show zgjdys --tree
     """
+    from aorch.cli.ledger_source import open_view
     from aorch.cli.render.console import print_json, print_text
     from aorch.cli.render.contract_views import exchange_text
     from aorch.cli.render.tree_view import show_tree
-    from aorch.engine.recovery import recover
-    from aorch.ledger.reader import Reader
 
-    with Reader(recover(ledger_to_read(ledger))) as reader:
+    with open_view(ledger) as reader:
         contract = reader.find(contract_id)
         if tree or all_:
             root = reader.tree(contract, None) if all_ else reader.tree(contract)
@@ -122,6 +131,7 @@ def show(
 @app.command()
 def tail(
     which: FilterOptions,
+    listing: ContractListing,
     limit: Annotated[
         int,
         typer.Option(
@@ -131,55 +141,46 @@ def tail(
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Keep printing new contracts as they are written.")
     ] = False,
-    jsonl: Annotated[bool, typer.Option("--jsonl", "--json", help="Print JSON Lines: one contract per line.")] = False,
     ledger: LedgerOption = None,
 ) -> None:
     """Show the newest contracts, and optionally follow new ones.
 
     The oldest contract comes first. Each is printed once, with its status at that time. With --follow, a REQUEST is usually
-    in_progress, and its RESPONSE follows.
+    in_progress, and its RESPONSE follows. With --json, each contract is one line of JSON, as with --jsonl.
 
     \b
     Examples:
       aorch contracts tail -n 20
       aorch contracts tail -f --agent agent_example_001 --jsonl
     """
-    from aorch.cli.render.console import print_json_line
-    from aorch.cli.render.contract_views import show_line
-    from aorch.engine.recovery import recover
-    from aorch.ledger.reader import Reader
+    from aorch.cli.ledger_source import open_view
+    from aorch.cli.render.contract_views import show_lines
 
     filter_ = _filter(which)
-    with Reader(recover(ledger_to_read(ledger))) as reader:
+    with open_view(ledger) as reader:
         last = reader.last_position()
         found = reversed(reader.page(filter_, limit=limit, before=last + 1))
-        for contract in chain(found, reader.follow(filter_, after=last) if follow else ()):
-            if jsonl:
-                print_json_line(contract.as_dict())
-            else:
-                show_line(contract)
+        new = reader.follow(filter_, after=last) if follow else ()
+        print_listing(listing, chain(found, new), show_lines, Record.as_dict, streams=True)
 
 
 app.command()(wait)
 app.command()(cancel)
 app.command()(resume)
+app.command()(erase)
+app.command()(erasures)
 
 
 @app.command()
 def export(
     which: FilterOptions,
-    format_: Annotated[
-        ExportFormat,
-        typer.Option(
-            "--format", metavar="FORMAT", case_sensitive=False, help="Output format: jsonl or csv (default: jsonl)."
-        ),
-    ] = ExportFormat.jsonl,
+    columns: ContractFields,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Output file (default: standard output).")
     ] = None,
     ledger: LedgerOption = None,
 ) -> None:
-    """Export contracts, oldest first; JSONL can be imported again.
+    """Export contracts, oldest first; JSONL (the default) can be imported again.
 
     JSONL with --since also contains older REQUESTs that are still open or have ended since then.
 
@@ -188,13 +189,17 @@ def export(
       aorch contracts export > ledger.jsonl
       aorch contracts export --since 7d --format csv --output week.csv
     """
+    from aorch.cli.ledger_source import open_view
     from aorch.cli.render.console import binary_output, note
     from aorch.cli.render.progress import progress_callback
     from aorch.ledger.transfer import export_contracts
 
     to_terminal, out = (False, output) if output else binary_output()
-    with progress_callback("exporting", wanted=not to_terminal) as progress:
-        export_contracts(ledger_to_read(ledger), _filter(which), format_, out, progress)
+    with (
+        progress_callback("exporting", wanted=not to_terminal) as progress,
+        open_view(ledger, progress, recovers=False) as view,
+    ):
+        export_contracts(view, _filter(which), columns.format_ or "jsonl", out, progress, columns.chosen())
         if not isinstance(out, Path):
             out.flush()
     if output:
@@ -220,7 +225,7 @@ def import_(
       aorch contracts import data/contracts/*.json
       ssh elsewhere aorch contracts export | aorch contracts import -
     """
-    from aorch.cli.render.console import print_json, print_text, printable
+    from aorch.cli.render.console import print_json, print_text, printable, warn
     from aorch.cli.render.progress import progress_callback
     from aorch.config import settings
     from aorch.ledger.transfer import import_contracts
@@ -232,10 +237,17 @@ def import_(
         name = printable(str(file))
         with progress_callback(f"importing {name}") as progress:
             counts = import_contracts(path, file, progress)
-        report.append({"file": str(file), "new": counts.new, "updated": counts.updated, "skipped": counts.present})
+        found = {"new": counts.new, "updated": counts.updated, "skipped": counts.present, "erased": counts.erased}
+        report.append({"file": str(file), **found})
         updated = f"{counts.updated} updated, " if counts.updated else ""
         if not json:
-            print_text(f"{name}: {counts.new} imported, {updated}{counts.present} skipped")
+            erased = f" ({counts.erased} of them erased here)" if counts.erased else ""
+            print_text(f"{name}: {counts.new} imported, {updated}{counts.present} skipped{erased}")
+        if counts.erased_there:
+            warn(
+                f"{name}: {counts.erased_there} contracts are erased in the file, but not in this ledger; erase them here with"
+                " `aorch contracts erase ID…`"
+            )
     if json:
         print_json({"files": report})
 

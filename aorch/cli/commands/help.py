@@ -17,19 +17,24 @@ def help_(
         typer.Argument(
             metavar="[COMMAND]...",
             autocompletion=complete_commands,
-            help="Command and subcommand (default: aorch itself).",
+            help="Command and subcommand (default: aorch itself); with --docs, a page.",
         ),
     ] = None,
+    docs: Annotated[bool, typer.Option("--docs", help="Show a page of the documentation, or list the pages.")] = False,
 ) -> None:
-    """Show the help of a command.
+    """Show the help of a command, or a page of the documentation.
 
     \b
     Examples:
       aorch help run
       aorch help contracts list
+      aorch help --docs
+      aorch help --docs agents
     """
     from aorch.errors import UsageError
 
+    if docs:
+        return _show_pages(words or [])
     context = ctx.find_root()
     for word in words or ():
         group = context.command
@@ -40,3 +45,15 @@ def help_(
             )
         context = typer.Context(found, info_name=word, parent=context)
     typer.echo(context.get_help())
+
+
+def _show_pages(names: list[str]) -> None:
+    from aorch.cli import documentation
+    from aorch.cli.render.console import print_table
+    from aorch.cli.render.pager import paged, pager_command
+
+    if not names:
+        return print_table(("page", "title"), documentation.pages())
+    texts = [documentation.text_of(name) for name in names]
+    with paged(pager_command()) as write:
+        write("\n".join(texts))

@@ -63,7 +63,8 @@ async def _serve(config: "Config", only: list[str]) -> None:
 
     if is_terminal(sys.stdin):
         note(
-            "aorch mcp waits for an MCP host on standard input (docs/mcp.md shows how to add it to one); Ctrl-C ends it"
+            "aorch mcp waits for an MCP host on standard input; Ctrl-C ends it. `aorch help --docs mcp` shows how to add it to"
+            " one."
         )
     set_aside()  # nothing but the protocol goes to standard output
     log = LineHandler()

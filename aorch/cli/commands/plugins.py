@@ -1,10 +1,11 @@
 """`aorch plugins`: packages that agents need, or that offer agents."""
 
-from typing import Annotated
+from collections.abc import Iterable
+from typing import Annotated, Any
 
 import typer
 
-from aorch.cli.options import JsonOption
+from aorch.cli.listing import ListingOptions, print_listing
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Install and list packages with agents.")
 
@@ -32,8 +33,15 @@ def install(
     print_text(f"installed: {printable(', '.join(packages))}")
 
 
+class PluginListing(ListingOptions):
+    """A listing of packages."""
+
+    items = "plugins"
+    known = ("package", "version", "agents")
+
+
 @app.command("list")
-def list_(json: JsonOption = False) -> None:
+def list_(listing: PluginListing) -> None:
     """List the installed packages that offer agents.
 
     \b
@@ -41,13 +49,15 @@ def list_(json: JsonOption = False) -> None:
       aorch plugins list
     """
     from aorch.agents import plugins
-    from aorch.cli.render.console import print_json, print_table
 
-    found = plugins.installed()
-    if json:
-        return print_json({"plugins": [plugin._asdict() for plugin in found]})
+    print_listing(listing, [plugin._asdict() for plugin in plugins.installed()], _show_table)
+
+
+def _show_table(found: Iterable[dict[str, Any]]) -> None:
+    from aorch.cli.render.console import print_table
+
     print_table(
         ("package", "version", "agents"),
-        [(plugin.package, plugin.version, ", ".join(plugin.agents)) for plugin in found],
+        [(plugin["package"], plugin["version"], ", ".join(plugin["agents"])) for plugin in found],
         cut="agents",
     )

@@ -1,16 +1,8 @@
 """`aorch rerun`: run a recorded task again."""
 
-from typing import TYPE_CHECKING, Any
-
 import typer
 
 from aorch.cli.options import JsonOption, LedgerOption, RequestIdArgument
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from aorch.engine.executor import TaskExecutor
-    from aorch.engine.task import Answer
 
 app = typer.Typer(add_completion=False)
 
@@ -26,26 +18,6 @@ def rerun(contract_id: RequestIdArgument, json: JsonOption = False, ledger: Ledg
     Example:
       aorch rerun 01K8VF9XK83SYH1HAX57ZGJDYS
     """
-    import asyncio
+    from aorch.cli.task_target import open_target
 
-    from aorch.batch.batch_source import check_ledger_exists
-    from aorch.cli.task_run import run_and_show
-    from aorch.config import settings
-
-    config = settings.load(ledger)
-
-    async def again(executor: "TaskExecutor", on_progress: "Callable[[Any], None] | None") -> "Answer":
-        from aorch.engine.resume import same_task
-
-        task = await asyncio.to_thread(same_task, config.ledger, contract_id, executor.registry)
-        return await executor.perform(task, on_progress=on_progress)
-
-    check_ledger_exists(config.ledger)
-    code = run_and_show(
-        config,
-        again,
-        cancelled_hint=lambda: f"Run it again with `aorch rerun {contract_id}`.",
-        as_json=json,
-        after=lambda _, __: None,
-    )
-    raise typer.Exit(code)
+    raise typer.Exit(open_target(ledger).rerun(contract_id, as_json=json))

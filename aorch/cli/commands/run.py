@@ -66,11 +66,13 @@ def run(
         from aorch.cli.batch_run import run_batch
 
         raise typer.Exit(run_batch(capability, items or [], task, batch, ledger))
-    from aorch.cli import task_run
+    from aorch.cli.task_run import read_queue_options, read_task
+    from aorch.cli.task_target import open_target
 
-    config, asked = task_run.read_task(capability or "", items or [], task, ledger)
+    asked = read_task(capability or "", items or [], task)
+    target = open_target(ledger)
     if dry_run:
-        return task_run.show_plan(config, asked, as_json=json)
+        return target.show_plan(asked, as_json=json)
     if queue.detach:
-        return task_run.submit(config, asked, queue, as_json=json)
-    raise typer.Exit(task_run.run_task(config, asked, as_json=json))
+        return target.submit(asked, read_queue_options(queue), as_json=json)
+    raise typer.Exit(target.run_task(asked, as_json=json))

@@ -1,4 +1,4 @@
-"""`aorch serve`: serve the HTTP API."""
+"""`aorch serve`: serve the HTTP API and the live page."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -58,7 +58,7 @@ def serve(
     supervisor: Annotated[str | None, typer.Option("--worker", hidden=True)] = None,
     ledger: LedgerOption = None,
 ) -> None:
-    """Serve the HTTP API (/v1) with the same agents and ledger as the command line.
+    """Serve the HTTP API (/v1) and the live page (/), with the same agents and ledger as the command line.
 
     If any token exists (`aorch tokens create`, --token-file), callers need one. Without tokens, every program on this machine can
     call 127.0.0.1, and aorch listens on another address only if you pass --insecure.

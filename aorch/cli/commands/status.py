@@ -4,7 +4,7 @@ from typing import Any
 
 import typer
 
-from aorch.cli.options import SHOWS_EMPTY, JsonOption, LedgerOption, warn_of_missing
+from aorch.cli.options import JsonOption, LedgerOption
 
 app = typer.Typer(add_completion=False)
 
@@ -18,35 +18,24 @@ def status(json: JsonOption = False, ledger: LedgerOption = None) -> None:
       aorch status
       aorch status --json
     """
-    import asyncio
+    from aorch.cli.render.console import print_json, print_lines
+    from aorch.cli.service_source import open_service
 
-    from aorch import bootstrap
-    from aorch.cli.render.console import print_json, print_text
-    from aorch.cli.streams import set_aside
-    from aorch.config import settings
-    from aorch.engine.recovery import recover
-    from aorch.govern.status_summary import summary
-    from aorch.ledger.reader import Reader
-
-    config = settings.load(ledger)
-    warn_of_missing(config.ledger, ledger, SHOWS_EMPTY)
-    with Reader(recover(config.ledger)) as reader:
-        counts = reader.counts()
-    set_aside()
-    agents = [registered.as_dict() for registered in bootstrap.all_agents(config)]
-    found = asyncio.run(summary(config, agents, counts))
+    with open_service(ledger) as service:
+        found = service.status()
     if json:
         return print_json(found)
-    print_text("\n".join(_lines(found)))
+    print_lines(_lines(found))
 
 
 def _lines(found: dict[str, Any]) -> list[str]:
-    agents, contracts = found["agents"], found["contracts"]
+    agents, contracts, exchanges = found["agents"], found["contracts"], found["exchanges"]
     lines = [
         f"ledger     {found['ledger']}",
         f"config     {found['configuration'] or 'none (no aorch.toml was found)'}",
         f"agents     {agents['total']}: {_counted(agents['by_status'])}",
-        f"contracts  {contracts['total_contracts']} in {_sessions(contracts['total_sessions'])}{_after(contracts['by_status'])}",
+        f"exchanges  {exchanges['total']} in {_sessions(contracts['total_sessions'])}{_after(exchanges['by_status'])}",
+        f"contracts  {contracts['total_contracts']}",
     ]
     for name in ("trace", "memagent"):
         lines.append(f"{name:<9}  {_service(found['integrations']['details'][name])}")

@@ -1,16 +1,18 @@
 """`aorch tokens`: create, list and revoke API tokens."""
 
+from collections.abc import Iterable
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from aorch.cli.listing import ListingOptions, print_listing
 from aorch.cli.options import CREATES_NEW, JsonOption, LedgerOption, OptionGroup, warn_of_missing
 from aorch.cli.shell_completion import complete_agents
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Create, list and revoke API tokens.")
 
-Scope = StrEnum("Scope", ["read", "run", "agents", "admin"])
+Scope = StrEnum("Scope", ["read", "run", "work", "agents", "admin"])
 
 
 class TokenOptions(OptionGroup):
@@ -22,7 +24,7 @@ class TokenOptions(OptionGroup):
             "--scope",
             metavar="SCOPE",
             case_sensitive=False,
-            help="Scope of the token: read, run, agents or admin; repeat for several (default: read and run).",
+            help="Scope of the token: read, run, work, agents or admin; repeat for several (default: read and run).",
         ),
     ] = None
     agent: Annotated[
@@ -31,8 +33,17 @@ class TokenOptions(OptionGroup):
             "--agent",
             "-a",
             metavar="ID",
-            help="Only this token may act as this agent.",
+            help="Bind the token to this agent: no other token can act as it.",
             autocompletion=complete_agents,
+        ),
+    ] = None
+    capability: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--capability",
+            "-c",
+            metavar="NAME",
+            help="Let a worker with this token claim only tasks of this capability; repeat for several (default: any).",
         ),
     ] = None
     expires: Annotated[
@@ -57,13 +68,15 @@ def create(
 ) -> None:
     """Create a token. The token is shown only once; the ledger stores its hash.
 
-    Scopes: read (agents, contracts, sessions), run (run tasks), agents (manage agents), admin (all of these). A running server
+    Scopes: read (agents, contracts, sessions), run (run tasks), work (claim queued tasks, for `aorch worker --server`), agents
+    (manage agents), admin (all of these). A running server
     accepts the token within a second. As soon as one token exists, every caller needs one.
 
     \b
     Examples:
       aorch tokens create ci --scope read --scope run --expires 30d
       aorch tokens create reviewer --scope read --scope run --agent code_reviewer
+      aorch tokens create gpu-worker --scope work --capability render
     """
     from aorch.cli.render.console import note, print_json, print_text
     from aorch.cli.time_options import expiry_time
@@ -78,6 +91,7 @@ def create(
         [str(each) for each in options.scope] if options.scope else access_tokens.DEFAULT_SCOPES,
         options.agent,
         expiry_time("--expires", options.expires) if options.expires else None,
+        options.capability,
     )
     if json:
         return print_json({"token": token, **row.as_dict()})
@@ -85,8 +99,18 @@ def create(
     note("The token is not shown again. Callers send it as `Authorization: Bearer TOKEN`.")
 
 
+class TokenListing(ListingOptions):
+    """A listing of tokens."""
+
+    items = "tokens"
+    known = (
+        *("token_id", "name", "scopes", "agent_id", "created_at", "expires_at", "revoked_at"),
+        *("capabilities", "state"),
+    )
+
+
 @app.command("list")
-def list_(json: JsonOption = False, ledger: LedgerOption = None) -> None:
+def list_(listing: TokenListing, ledger: LedgerOption = None) -> None:
     """List tokens with name, scopes and expiry; the tokens themselves are not stored.
 
     \b
@@ -94,26 +118,29 @@ def list_(json: JsonOption = False, ledger: LedgerOption = None) -> None:
       aorch tokens list
       aorch tokens list --json
     """
-    from aorch.cli.render.console import print_json, print_table
-    from aorch.cli.render.times import shown_time
     from aorch.config import settings
     from aorch.govern import access_tokens
 
     rows = access_tokens.list_all(settings.load(ledger).ledger)
-    if json:
-        return print_json({"tokens": [{**row.as_dict(), "state": access_tokens.state(row)} for row in rows]})
+    print_listing(listing, [{**row.as_dict(), "state": access_tokens.state(row)} for row in rows], _show_table)
+
+
+def _show_table(tokens: "Iterable[dict[str, Any]]") -> None:
+    from aorch.cli.render.console import print_table
+    from aorch.cli.render.times import shown_time
+
     print_table(
         ("token", "name", "scopes", "agent", "expires", "state"),
         [
             (
-                row.token_id,
-                row.name,
-                ", ".join(row.scopes),
-                row.agent_id or "",
-                shown_time(row.expires_at or ""),
-                access_tokens.state(row),
+                each["token_id"],
+                each["name"],
+                ", ".join(each["scopes"]),
+                each["agent_id"] or "",
+                shown_time(each["expires_at"] or ""),
+                each["state"],
             )
-            for row in rows
+            for each in tokens
         ],
         cut="name",
         drop=("expires", "agent", "scopes"),

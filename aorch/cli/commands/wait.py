@@ -30,20 +30,13 @@ def wait(
       aorch contracts wait $(aorch run echo text=hi --detach)
       aorch contracts wait 01K8VF9XK83SYH1HAX57ZGJDYS --timeout 60 --json
     """
-    import asyncio
-
     from aorch.cli.render.answer_view import show_answer
     from aorch.cli.render.console import print_json_line
-    from aorch.config import settings
-    from aorch.engine.wait_for_all import wait_for_all
-    from aorch.ledger.reader import Reader
+    from aorch.cli.task_target import open_target
 
-    path = settings.ledger_path(ledger)
-    with Reader(path) as reader:
-        whole_ids = [reader.find(part).contract_id for part in contract_ids]
     codes = []
-    for answer in asyncio.run(wait_for_all(path, whole_ids, timeout)):
-        if len(whole_ids) > 1:
+    for answer in open_target(ledger).wait_for_answers(contract_ids, timeout):
+        if len(contract_ids) > 1:
             print_json_line(answer.as_dict())
             codes.append(answer.failure.exit_code if answer.failure else 0)
         else:

@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -36,21 +36,35 @@ def worker(
     grace: GraceOption = None,
     ledger: LedgerOption = None,
 ) -> None:
-    """Run queued tasks (from `aorch run --detach` and POST /v1/tasks).
+    """Run queued tasks (from `aorch run --detach` and POST /v1/tasks), of a ledger or of a server.
 
     Any number of workers can share a ledger; `aorch serve` is also a worker. If a worker is killed, its idempotent tasks are run
     again and the others end as interrupted. A worker uses the agents of its own aorch.toml, no matter where a task was queued. It
     logs one line per finished task to standard error, and a warning if tasks wait for a capability that no agent here has.
+
+    With --server, it claims tasks over HTTP and needs no access to the ledger, but a token with the scope work (AORCH_TOKEN).
+    While it cannot reach the server, it keeps trying.
 
     \b
     Examples:
       aorch worker
       aorch worker --parallel 4
       aorch worker --drain
+      AORCH_TOKEN=… aorch worker --server https://tasks.example.org
     """
-    from aorch.config import settings
+    from aorch.cli.ledger_source import chosen_server
+    from aorch.config import config_file, settings
 
-    config = settings.load(ledger)
+    text_in_use = cache(config_file.text_in_use)
+    server = chosen_server(ledger, text_in_use)
+    if server is not None:
+        from aorch.cli.worker_at_server import work_at_server
+
+        config = settings.load(None, text_in_use)
+        set_handler(signal.SIGINT, signal.SIG_DFL)
+        most, grace_s = parallel or config.queue.parallel or 1, 10.0 if grace is None else grace
+        return asyncio.run(work_at_server(config, server, most, grace_s, drain=drain))
+    config = settings.load(ledger, text_in_use)
     warn_of_missing(config.ledger, ledger, CREATES_NEW)
     set_handler(signal.SIGINT, signal.SIG_DFL)  # a KeyboardInterrupt can get lost during imports
     asyncio.run(_work(config, parallel or config.queue.parallel or 1, 10.0 if grace is None else grace, drain=drain))
@@ -64,6 +78,7 @@ async def _work(config: "Config", parallel: int, grace_s: float, *, drain: bool)
     from aorch.orchestrator import Orchestrator
     from aorch.process.signals import ignore_signals
     from aorch.process.stop import CANCEL_S, Stop
+    from aorch.telemetry.metrics import Metrics
     from aorch.worker.queue_worker import QueueWorker, unservable
     from aorch.worker.task_log import log_task
 
@@ -71,7 +86,8 @@ async def _work(config: "Config", parallel: int, grace_s: float, *, drain: bool)
     log.attach()
     set_aside()  # agents print to standard error
     async with Orchestrator(config=config) as orchestrator:
-        loops = _loops(config, orchestrator)
+        metrics = Metrics(config, orchestrator.executor.ledger, "worker")
+        loops = {**_loops(config, orchestrator), "metrics": metrics.run}
         worker = QueueWorker(orchestrator.executor, parallel, complain, log_task)
         stop = Stop(grace_s, runs_code=orchestrator.registry.runs_code())
         stop.on_signals()
@@ -89,6 +105,7 @@ async def _work(config: "Config", parallel: int, grace_s: float, *, drain: bool)
         told.cancel()
         await worker.stop(grace_s, CANCEL_S, stop.hurry)
         await supervisor.stop()
+        metrics.close()
         log.flush()
         for sentence in unservable(orchestrator.executor, config.file) if drain else ():
             if sentence not in warned:
@@ -100,14 +117,13 @@ async def _work(config: "Config", parallel: int, grace_s: float, *, drain: bool)
 
 def _loops(config: "Config", orchestrator: "Orchestrator") -> "dict[str, Loop]":
     """The loops of a worker other than that of the queue, by name. Raises ConfigInvalid for an invalid webhook secret."""
-    from aorch import bootstrap
     from aorch.cli.render.console import complain
     from aorch.engine.recovery import keep_recovering
     from aorch.worker.agent_watcher import AgentWatcher
     from aorch.worker.webhooks import Webhooks
 
     executor = orchestrator.executor
-    registrations = bootstrap.registrations(config, executor)
+    registrations = executor.registrations()
     loops: dict[str, Loop] = {
         "recovery": partial(keep_recovering, executor.ledger),
         "agents": registrations.follow,

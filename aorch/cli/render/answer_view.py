@@ -4,6 +4,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from aorch.cli.render.console import complain, note, print_json, print_json_line, print_stderr, print_text
+from aorch.errors import AgentFailed
 
 if TYPE_CHECKING:
     from aorch.engine.task import Answer
@@ -26,10 +27,27 @@ def show_answer(answer: "Answer", as_json: bool) -> int:
     if answer.stderr and not as_json and answer.stderr.strip() not in (answer.error or ""):
         print_stderr(answer.stderr)
     if answer.failure is not None:
-        complain(answer.failure(answer.error or "", answer.hint))
+        of_agent = not as_json and issubclass(answer.failure, AgentFailed)
+        complain(answer.failure(_named(answer) if of_agent else answer.error or "", answer.hint))
     if sys.stderr.isatty():
         note(_summary(answer))
     return answer.failure.exit_code if answer.failure else 0
+
+
+def _named(answer: "Answer") -> str:
+    """The error of the agent, with the capability and the agent, unless its text names them."""
+    error, agent_id = answer.error or "", answer.agent_id or ""
+    given = {"capability": answer.capability, "agent": "" if agent_id == answer.capability else agent_id}
+    missing = {what: name for what, name in given.items() if name and not _has_word(error, name)}
+    if len(missing) == 2:
+        return f"{answer.capability} (agent {agent_id}): {error}"
+    return ": ".join((*missing.values(), error))
+
+
+def _has_word(text: str, word: str) -> bool:
+    import re
+
+    return re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text) is not None
 
 
 def _summary(answer: "Answer") -> str:

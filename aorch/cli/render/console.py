@@ -2,10 +2,12 @@
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, BinaryIO, cast
 
 from aorch import jsonio
+from aorch.cli.global_options import json_errors
+from aorch.cli.render.cells import cells
 from aorch.cli.streams import has_colors, is_terminal, standard_output, stdout
 from aorch.config import environment
 from aorch.errors import AorchError
@@ -28,26 +30,67 @@ def printable(text: str, *, lines: bool = False) -> str:
 
 
 def complain(error: AorchError) -> None:
-    """Print an error on stderr, and its hint below."""
-    print(f"{_red('error:')} {printable(str(error), lines=True)}", file=sys.stderr)
+    """Print an error on stderr, and its hint below; with --json as one line of JSON."""
+    if json_errors.get():
+        print(jsonio.encode(_problem(error)), file=sys.stderr)
+        return
+    _say("error:", printable(str(error), lines=True), _red)
     if error.hint:
-        print(f"{_dim('hint:')} {printable(error.hint, lines=True)}", file=sys.stderr)
+        _say("hint:", printable(error.hint, lines=True), _dim)
+
+
+def _problem(error: AorchError) -> dict[str, Any]:
+    """The members of the API's application/problem+json that describe an error, and the exit code."""
+    return {
+        "type": f"urn:aorch:error:{error.code}",
+        "detail": str(error),
+        "code": error.code,
+        "hint": error.hint or None,
+        "exit_code": error.exit_code,
+        "success": False,
+    }
 
 
 def warn(text: str) -> None:
     """Print a warning on stderr."""
-    print(f"{_red('warning:')} {printable(text)}", file=sys.stderr)
+    _say("warning:", printable(text), _red)
 
 
 def note(text: str) -> None:
     """Print additional information on stderr if that is a terminal."""
     if sys.stderr.isatty():
-        print(_dim(printable(text)), file=sys.stderr)
+        tell(text)
 
 
 def tell(text: str) -> None:
     """Print additional information on stderr, also if that is not a terminal."""
-    print(_dim(printable(text)), file=sys.stderr)
+    print(_dim(_at_spaces(printable(text))), file=sys.stderr)
+
+
+def _say(label: str, text: str, color: Callable[[str], str]) -> None:
+    print(_at_spaces(f"{label} {text}").replace(label, color(label), 1), file=sys.stderr)
+
+
+def _at_spaces(text: str) -> str:
+    """`text` for standard error: at a terminal, lines that are too long for it are wrapped at spaces, not inside words."""
+    if not is_terminal(sys.stderr):
+        return text
+    columns = _columns_of(sys.stderr.fileno())
+    return "\n".join(_wrapped(line, columns) if len(line) > columns else line for line in text.split("\n"))
+
+
+def _wrapped(line: str, columns: int) -> str:
+    from aorch.cli.render.wrapping import wrapped
+
+    return wrapped(line, columns)
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print `lines` on stdout; at a terminal, those that are too long for it are wrapped at spaces, below their text."""
+    if not is_terminal(stdout()):
+        return print_text("\n".join(lines))
+    columns, each = width(), (printable(line) for text in lines for line in text.split("\n"))
+    return print_text("\n".join(_wrapped(line, columns) if len(line) > columns else line for line in each))
 
 
 def print_text(text: str) -> None:
@@ -57,6 +100,11 @@ def print_text(text: str) -> None:
         text = printable(text, lines=True)
     out.write((text if text.endswith("\n") else f"{text}\n").encode("utf-8", "replace"))
     out.flush()
+
+
+def write_stdout(text: str) -> None:
+    """Write `text` on stdout unchanged, with the colors in it. Control characters in it must have been escaped."""
+    _write(text)
 
 
 def print_stderr(text: str) -> None:
@@ -128,13 +176,22 @@ def print_table(
     Console(file=stdout(), width=width()).print(table)
 
 
+def print_records(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print each row at a terminal as a block of lines, one for each column that is not empty."""
+    size = max(map(len, columns))
+    for number, row in enumerate(rows):
+        if number:
+            _write("\n")
+        for name, cell in zip(columns, row, strict=True):
+            if cell:
+                _write(f"{name:<{size}}  {printable(cell)}\n")
+
+
 def _fitting(
     columns: Sequence[str], rows: list[list[str]], yielding: str, drop: Sequence[str]
 ) -> tuple[Sequence[str], list[list[str]]]:
     """The columns and rows without the columns that must be dropped to fit."""
-    from rich.cells import cell_len
-
-    widths = {name: max(map(cell_len, (name, *cells))) for name, *cells in zip(columns, *rows, strict=True)}
+    widths = {name: max(map(cells, (name, *column))) for name, *column in zip(columns, *rows, strict=True)}
     widths[yielding] = min(widths.get(yielding, 0), SHORTEST_CUT)
     room, kept = width(), list(columns)
     for name in drop:
@@ -147,11 +204,15 @@ def _fitting(
 
 def width() -> int:
     """The width of the terminal on standard output, also after `streams.set_aside`."""
+    return _columns_of(standard_output().fileno())
+
+
+def _columns_of(descriptor: int) -> int:
     given = environment.get(environment.COLUMNS) or ""
     if given.isdecimal() and int(given):
         return int(given)
     try:
-        return os.get_terminal_size(standard_output().fileno()).columns or FALLBACK_WIDTH
+        return os.get_terminal_size(descriptor).columns or FALLBACK_WIDTH
     except OSError:
         return FALLBACK_WIDTH
 

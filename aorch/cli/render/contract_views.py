@@ -1,16 +1,18 @@
 """Shows contracts as a table, as a line or as a whole exchange. Control characters in them are always escaped."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from aorch import jsonio
+from aorch.cli.render.cells import cells, cut
 from aorch.cli.render.console import print_table, print_text, printable, width
 from aorch.cli.render.times import age, local_clock, shown_time
 from aorch.cli.streams import is_terminal
 
 if TYPE_CHECKING:
     from aorch.ledger.attempt import Attempt
+    from aorch.ledger.contract_metadata import ErasureMark
     from aorch.ledger.reader import Exchange
     from aorch.ledger.record import Record
 
@@ -35,8 +37,9 @@ _CONTENT = 16
 """Minimum width of the column `content`; if less is left, the column is left out."""
 
 
-def show_list(contracts: Sequence["Record"], *, one_session: bool = False) -> None:
+def show_list(contracts: Iterable["Record"], *, one_session: bool = False) -> None:
     """Print a table with as many columns as fit; in a pipe, print the columns of PIPED in full."""
+    contracts = list(contracts)
     if not is_terminal(sys.stdout):
         print_table(PIPED, map(_piped, contracts))
         return
@@ -52,20 +55,25 @@ def show_list(contracts: Sequence["Record"], *, one_session: bool = False) -> No
     table = [tuple(row[column] for column in kept) for row in rows]
     if room >= _CONTENT:
         kept.append("content")
-        contents = (_cut(printable(_content(contract)[:columns]), room) for contract in contracts)
+        contents = (cut(printable(_content(contract)[:columns]), room) for contract in contracts)
         table = [(*row, content) for row, content in zip(table, contents, strict=True)]
     print_table(kept, table, cut=kept[-1])
 
 
-def show_line(contract: "Record") -> None:
-    """Print one contract as a line, cut to the width of the terminal; in a pipe, the columns of PIPED."""
+def show_lines(contracts: Iterable["Record"]) -> None:
+    """Print each contract as a line, cut to the width of the terminal; in a pipe, the columns of PIPED."""
+    for contract in contracts:
+        _show_line(contract)
+
+
+def _show_line(contract: "Record") -> None:
     if not is_terminal(sys.stdout):
         print_table(PIPED, [_piped(contract)])
         return
     row = _columns(contract)
     words = (local_clock(contract.created_at), row["contract"], f"{row['type']:<8}", row["status"], row["capability"])
     text = "  ".join((*words, row["from → to"], printable(_content(contract)[: width()])))
-    print_text(_cut(text, width()))
+    print_text(cut(text, width()))
 
 
 def exchange_text(exchange: "Exchange", indent: str = "") -> str:
@@ -85,18 +93,18 @@ _COLUMNS = ("contract", "created", "type", "capability", "status", "session", "f
 
 
 def _columns(contract: "Record") -> dict[str, str]:
-    cells = (
+    values = (
         contract.contract_id,
         age(contract.created_at),
         contract.contract_type,
         contract.capability,
         contract.status,
         contract.session_id,
-        f"{_cut(printable(contract.from_agent), 23)} → {_cut(printable(contract.to_agent or '-'), 23)}",
+        f"{cut(printable(contract.from_agent), 23)} → {cut(printable(contract.to_agent or '-'), 23)}",
     )
     return {
-        column: _cut(printable(cell[:200]), _LONGEST.get(column, 64))
-        for column, cell in zip(_COLUMNS, cells, strict=True)
+        column: cut(printable(value[:200]), _LONGEST.get(column, 64))
+        for column, value in zip(_COLUMNS, values, strict=True)
     }
 
 
@@ -106,6 +114,8 @@ def _piped(contract: "Record") -> tuple[str, ...]:
 
 
 def _content(contract: "Record") -> str:
+    if (mark := _mark(contract)) is not None:
+        return str(mark)
     if contract.error is not None:
         return contract.error
     if contract.result is not None:
@@ -113,11 +123,24 @@ def _content(contract: "Record") -> str:
     return jsonio.encode(jsonio.decode(contract.payload)) if contract.contract_type == "REQUEST" else ""
 
 
+def _mark(contract: "Record") -> "ErasureMark | None":
+    if '"erased"' not in contract.metadata:
+        return None
+    from aorch.ledger.contract_metadata import mark_of
+
+    return mark_of(contract)
+
+
 def _described(contract: "Record", indent: str, without: tuple[str, ...] = ()) -> Iterator[str]:
     """The lines of a contract, whose metadata is shown without the keys in `without`."""
     form = contract.as_dict()
     form["metadata"] = {key: value for key, value in form["metadata"].items() if key not in without}
     yield indent + printable(f"{contract.contract_type} {contract.contract_id}  {contract.status}")
+    mark = _mark(contract)
+    if mark is not None:
+        del form["metadata"]["erased"]
+        form["payload"] = None
+        yield indent + printable(f"  {mark} ({mark.erasure_id})")
     for label, name in (
         ("session", "session_id"),
         ("from", "from_agent"),
@@ -132,7 +155,7 @@ def _described(contract: "Record", indent: str, without: tuple[str, ...] = ()) -
         ("result", "result"),
         ("error", "error"),
     ):
-        if form[name] or (name == "payload" and contract.contract_type == "REQUEST"):
+        if form[name] or (name == "payload" and contract.contract_type == "REQUEST" and mark is None):
             value = shown_time(form[name]) if name in ("created_at", "completed_at") else form[name]
             yield from _labelled(f"{indent}  {label:<12}  ", value, plain=name == "error")
 
@@ -165,13 +188,4 @@ def _json(value: object, beside: int) -> str:
 
 
 def _widest(column: str, rows: list[dict[str, str]]) -> int:
-    from rich.cells import cell_len
-
-    return max(cell_len(text) for text in (column, *(row[column] for row in rows)))
-
-
-def _cut(text: str, limit: int) -> str:
-    """`text` in at most `limit` cells of a terminal, with an ellipsis if it was cut."""
-    from rich.cells import cell_len, set_cell_size
-
-    return text if cell_len(text) <= limit else f"{set_cell_size(text, limit - 1)}…"
+    return max(cells(text) for text in (column, *(row[column] for row in rows)))

@@ -2,7 +2,8 @@
 
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from aorch.cli.render.console import print_table, print_text, printable
@@ -10,13 +11,15 @@ from aorch.cli.render.times import age, shown_time
 from aorch.cli.streams import is_terminal
 
 if TYPE_CHECKING:
-    from aorch.memory.block import MemoryBlock
+    from aorch.memory.block import Claim, MemoryBlock
     from aorch.memory.memory_queries import ClaimMatch
 
 PIPED = ("block_id", "created_at", "session_id", "contracts", "before", "after", "quality", "compressor")
 """The tab-separated columns of `memory list` in a pipe."""
 
 TITLES = {
+    "pinned": "Pinned",
+    "notes": "Notes",
     "aims": "Aims",
     "decisions": "Decisions and actions",
     "failures": "Failures",
@@ -29,7 +32,7 @@ _MARK = 8
 """How many characters of the end of an id are shown; `aorch contracts show` accepts them."""
 
 
-def show_list(blocks: Sequence["MemoryBlock"]) -> None:
+def show_list(blocks: Iterable["MemoryBlock"]) -> None:
     """Print a table; in a pipe, the whole columns of PIPED."""
     if is_terminal(sys.stdout):
         rows = [
@@ -49,34 +52,83 @@ def show_list(blocks: Sequence["MemoryBlock"]) -> None:
     return print_table(PIPED, map(_piped, blocks))
 
 
-def show_found(found: Sequence["ClaimMatch"]) -> None:
+def show_found(found: Iterable["ClaimMatch"]) -> None:
     """Print claims: below their session at a terminal, one line each in a pipe."""
     if not is_terminal(sys.stdout):
+        from aorch.memory.block import claim_id
+
         cells = (
-            (one.block_id, one.session_id, one.section, one.claim.text, " ".join(one.claim.contract_ids))
-            for one in found
+            (*one[:3], one[3].text, " ".join(one[3].contract_ids), claim_id(one[3]))
+            for one in ((each.block_id, each.session_id, each.section, each.claim) for each in found)
         )
-        return print_table(("block", "session", "section", "text", "contracts"), list(cells))
+        return print_table(("block", "session", "section", "text", "contracts", "claim"), list(cells))
     block_id = ""
     for one in found:
         if one.block_id != block_id:
             block_id = one.block_id
             print_text(f"{block_id}  {printable(one.session_id)}")
-        print_text(_claim(f"{one.section}: {one.claim.text}", one.claim.contract_ids))
+        print_text(_claim(f"{one.section}: {one.claim.text}", one.claim))
     return None
 
 
-def show_mismatches(blocks: int, faults: Sequence[dict[str, str]]) -> None:
-    """Print one line for each claim that its contracts do not support."""
+def show_corrections(corrections: Iterable[dict[str, Any]]) -> None:
+    """Print a table; in a pipe, its whole columns."""
+    rows = [
+        (
+            one["contract_id"],
+            one["created_at"],
+            printable(one["session_id"]),
+            one["action"],
+            one["claim_id"],
+            printable(one["text"]),
+        )
+        for one in corrections
+    ]
+    columns = ("correction", "created", "session", "action", "claim", "text")
+    if not is_terminal(sys.stdout):
+        return print_table(columns, rows)
+    short = [(each, age(created), session[:40], *rest) for each, created, session, *rest in rows]
+    return print_table(columns, short, cut="text", drop=("created", "claim", "session"))
+
+
+def show_mismatches(
+    blocks: int, faults: Sequence[dict[str, str]], erased: int, pruned: Sequence[dict[str, str]]
+) -> None:
+    """Print one line for each claim that its contracts do not support. `erased` claims were erased with their contracts; the
+    contracts of `pruned` citations are no longer in the ledger.
+    """
     for fault in faults:
         print_text(f"{fault['block_id']}\t{printable(fault['session_id'])}\t{printable(fault['fault'])}")
-    if not faults:
-        print_text(f"{blocks} memory block{'' if blocks == 1 else 's'}: every citation and quotation is correct")
+    for each in pruned:
+        print_text(
+            f"{each['block_id']}\t{printable(each['session_id'])}\tcites {each['contract_id']}, which was pruned"
+        )
+    if not faults and pruned:
+        print_text(f"{blocks} memory block{'' if blocks == 1 else 's'}: every citation that can be checked is correct")
+    elif not faults:
+        gone = f" ({erased} claim{'' if erased == 1 else 's'} erased)" if erased else ""
+        print_text(f"{blocks} memory block{'' if blocks == 1 else 's'}: every citation and quotation is correct{gone}")
+
+
+def show_changes(block_id: str, changes: Sequence[dict[str, Any]], max_tokens: int) -> None:
+    """Print what a block changes in a prompt: a line for each claim, + added, ~ reworded, - dropped."""
+    counts = Counter(change["change"] for change in changes)
+    print_text(
+        f"{block_id} adds {counts['added']}, rewords {counts['reworded']} and drops {counts['dropped']} claims"
+        f" in a prompt of {max_tokens} tokens"
+    )
+    for change in changes:
+        text = change["after"] if change["change"] == "added" else change["before"]
+        if change["change"] == "reworded":
+            text = f"{change['before']} → {change['after']}"
+        reason = f" ({change['reason']})" if change["reason"] else ""
+        sign = {"added": "+", "reworded": "~", "dropped": "-"}[change["change"]]
+        print_text(printable(f"{sign} {change['section']}: {text}{reason}"))
 
 
 def block_text(block: "MemoryBlock", beside: dict[str, Any] | None) -> str:
     """The lines of a whole block."""
-    return "\n".join((*_head(block), *_claims(block), *_left_out(block), *_beside(beside)))
+    return "\n".join((*_head(block), *_claims(block), *_erased(block), *_left_out(block), *_beside(beside)))
 
 
 def _head(block: "MemoryBlock") -> Iterator[str]:
@@ -103,7 +155,16 @@ def _claims(block: "MemoryBlock") -> Iterator[str]:
         claims = getattr(block, section)
         if claims:
             yield f"\n{title}"
-            yield from (_claim(claim.text, claim.contract_ids) for claim in claims)
+            yield from (_claim(claim.text, claim) for claim in claims)
+
+
+def _erased(block: "MemoryBlock") -> Iterator[str]:
+    if block.erased is not None:
+        ids = ", ".join(identity[-_MARK:] for identity in block.erased.contract_ids)
+        yield "\nErased"
+        yield printable(
+            f"  {block.erased.claims} claim{'' if block.erased.claims == 1 else 's'} about erased contracts: {ids}"
+        )
 
 
 def _left_out(block: "MemoryBlock") -> Iterator[str]:
@@ -131,9 +192,11 @@ def _labelled(label: str, text: str) -> Iterator[str]:
         yield f"  {label:<12}  {printable(text)}"
 
 
-def _claim(text: str, contract_ids: Sequence[str]) -> str:
-    cites = " ".join(contract_id[-_MARK:] for contract_id in contract_ids)
-    return textwrap.indent(printable(f"{text} [{cites}]"), "  - ")
+def _claim(text: str, claim: "Claim") -> str:
+    from aorch.memory.block import claim_id
+
+    cites = " ".join(contract_id[-_MARK:] for contract_id in claim.contract_ids)
+    return textwrap.indent(printable(f"{text} [{cites}] {claim_id(claim)}"), "  - ")
 
 
 def _counted(counts: dict[str, int]) -> str:

@@ -3,9 +3,10 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from aorch.cli.render.console import printable
+from aorch.cli.render.console import printable, warn
 from aorch.cli.streams import is_terminal
 
 if TYPE_CHECKING:
@@ -66,3 +67,12 @@ def progress_callback(text: str, *, wanted: bool = True) -> Iterator[Callable[[i
 
     with stack:
         yield show
+
+
+@cache
+def warn_unsearched(contracts: int) -> None:
+    """Warn, once, that a search leaves out so many contracts, because a read-only ledger has no index of them."""
+    warn(
+        f"{contracts:,} contract{'' if contracts == 1 else 's'} not searched: the full-text index lacks the newest ones, and the"
+        " ledger is read-only; a search of a copy that you can write to finds them"
+    )

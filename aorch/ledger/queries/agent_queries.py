@@ -28,6 +28,20 @@ SET_AGENT_STATE = (
     .values({name: bindparam(name) for name in ("state", "reason", "since")})
 )
 """Changes the state of a registered agent, unless it drains or was registered again."""
+PUT_AGENT_CIRCUIT = _put.on_conflict_do_update(
+    index_elements=["agent_id"], set_={name: _put.excluded[name] for name in ("circuit_until", "circuit_since")}
+)
+"""Writes the circuit breaker of a configured agent."""
+SET_AGENT_CIRCUIT = (
+    update(agents)
+    .where(_its_id, agents.c.fingerprint == bindparam("its_fingerprint"))
+    .values({name: bindparam(name) for name in ("circuit_until", "circuit_since")})
+)
+SET_AGENT_CHANGES = (
+    update(agents)
+    .where(_its_id, agents.c.fingerprint == bindparam("its_fingerprint"))
+    .values(changes=bindparam("changes"))
+)
 DRAIN_AGENT = (
     update(agents).where(_its_id).values({name: bindparam(name) for name in ("drained_at", "state", "reason", "since")})
 )

@@ -37,9 +37,7 @@ DELETED_CONTRACTS = select(counters.c.value).where(counters.c.name == "deleted_c
 CONTRACT_ID_AT = select(c.contract_id).where(c.position == bindparam("position"))
 
 CONTRACTS_AFTER = (
-    select(c.position, *RECORD)
-    .where(c.position > bindparam("after"), c.position <= bindparam("last"))
-    .order_by(c.position)
+    select(c.position, *RECORD).where(c.position > bindparam("after")).order_by(c.position).limit(bindparam("limit"))
 )
 
 _record = [s[name] for name in Record._fields]
@@ -83,7 +81,7 @@ UNPARK_DELIVERY = delete(parked).where(p.position == bindparam("position"), p.ki
 
 
 def _delivery_counts() -> Select[Any]:
-    outbox_position = select(given("outbox_position").c.outbox_position).scalar_subquery()
+    outbox_position = select(given(numbers=("outbox_position",)).c.outbox_position).scalar_subquery()
     is_event, is_due = p.kind != NODE, p.state == DUE
     all_contracts = select(
         func.count().label("total"), func.count().filter(c.position > outbox_position).label("beyond")
@@ -102,6 +100,22 @@ DELIVERY_COUNTS = _delivery_counts()
 """Counts of contracts and of parked deliveries, in total and beyond the position of the outbox.
 
 They count rows, since positions have gaps: contracts may have been deleted. The first part uses the smallest index.
+"""
+
+
+def _few_due() -> Select[Any]:
+    outbox_position = select(given(numbers=("outbox_position",)).c.outbox_position).scalar_subquery()
+    some = select(c.position).where(c.position > outbox_position).limit(bindparam("limit")).subquery("some")
+    beyond = select(func.count()).select_from(some).scalar_subquery()
+    again = func.count().filter(and_(p.state == DUE, p.position <= outbox_position))
+    parked_beyond = func.count().filter(and_(p.state != DUE, p.position > outbox_position))
+    parked_due = select(again - parked_beyond).where(p.kind != NODE).scalar_subquery()
+    return select(beyond.label("beyond"), parked_due.label("parked_due"))
+
+
+FEW_DUE = _few_due()
+"""How many contracts are beyond the position of the outbox, counted up to a limit, and how many more or fewer are due because
+deliveries are parked.
 """
 
 

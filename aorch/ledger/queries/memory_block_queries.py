@@ -5,10 +5,14 @@ from typing import Any
 from sqlalchemy import ColumnElement, ScalarSelect, Select, bindparam, func, insert, select
 
 from aorch.ledger.queries.expressions import contracts, json_values
-from aorch.ledger.record import IN_PROGRESS, PENDING, REQUEST
+from aorch.ledger.record import IN_PROGRESS, ORCHESTRATOR, PENDING, REQUEST
 from aorch.ledger.schema import StoredBlock, session_contracts, session_positions
+from aorch.ledger.stored_corrections import CAPABILITIES
+from aorch.ledger.upkeep_tables import ErasedContract, PrunedContract
 
 blocks = StoredBlock.__table__  # type: ignore[attr-defined]  # SQLModel adds it
+pruned = PrunedContract.__table__  # type: ignore[attr-defined]  # likewise
+erased = ErasedContract.__table__  # type: ignore[attr-defined]  # likewise
 b, s, positions = blocks.c, session_contracts.c, session_positions.c
 
 INSERT_BLOCK = insert(blocks).values({each.name: bindparam(each.name) for each in b})
@@ -43,25 +47,30 @@ NEWEST_CONTRACT_OF_SESSION = (
 )
 
 _is_open_request = (s.contract_type == REQUEST) & s.status.in_((PENDING, IN_PROGRESS))
+_corrects = s.capability.in_(CAPABILITIES)  # or answers a correction
+_with_aorch = (s.to_agent == ORCHESTRATOR) | (s.from_agent == ORCHESTRATOR)
 LAST_CLOSED_POSITION = (
     select(s.position)
     .where(s.session_id == bindparam("session_id"), s.position > bindparam("after"), ~_is_open_request)
+    .where(~(_corrects & _with_aorch))
     .order_by(s.position.desc())
     .limit(1)
 )
-"""The last contract of a session after a position that is not an open REQUEST."""
+"""The last contract of a session after a position that is neither an open REQUEST nor a correction of memory."""
 
 
 def _agents_in(is_before: ColumnElement[bool]) -> Select[Any]:
     """The agents of a session's last 20,000 REQUESTs: a compression must not read the whole session."""
     latest = (
-        select(s.to_agent, s.contract_type, s.position)
+        select(s.to_agent, s.contract_type, s.capability, s.position)
         .where(s.session_id == bindparam("session_id"), is_before)
         .order_by(s.position.desc())
         .limit(20_000)
         .subquery("latest")
     )
-    return select(latest.c.to_agent).distinct().where(latest.c.contract_type == REQUEST, latest.c.to_agent.is_not(None))
+    its = latest.c
+    corrects = (its.to_agent == ORCHESTRATOR) & its.capability.in_(CAPABILITIES)
+    return select(its.to_agent).distinct().where(its.contract_type == REQUEST, its.to_agent.is_not(None), ~corrects)
 
 
 def _position_of(name: str) -> ScalarSelect[Any]:
@@ -85,14 +94,24 @@ COUNT_AFTER = (
     .where(positions.session_id == bindparam("session_id"), positions.position > bindparam("after"))
 )
 
-_between = (
-    select(positions.position)
+_between_or_pruned = (
+    select(contracts.c.contract_id)
+    .select_from(session_positions.join(contracts, contracts.c.position == positions.position))
     .where(positions.session_id == bindparam("session_id"))
-    .where(positions.position >= _position_of("first_contract_id"))
-    .where(positions.position <= _position_of("last_contract_id"))
-    .subquery("between_contracts")
+    .where(positions.position > bindparam("after"), positions.position <= bindparam("last"))
+    .union_all(
+        select(pruned.c.contract_id)
+        .where(pruned.c.session_id == bindparam("pruned_session_id"))
+        .where(pruned.c.position > bindparam("pruned_after"), pruned.c.position <= bindparam("pruned_last"))
+    )
+    .subquery("contracts_between")
 )
-COUNT_BETWEEN_CONTRACTS = select(func.count().label("count")).select_from(_between)
+ERASED_BETWEEN = (
+    select(func.count().label("count"))
+    .select_from(_between_or_pruned)
+    .where(_between_or_pruned.c.contract_id.in_(select(erased.c.contract_id)))
+)
+"""The number of erased contracts of a session after a position and up to another, with those that were pruned since."""
 
 
 def _sessions_with_news() -> Select[Any]:

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from sqlalchemy import Integer, and_, bindparam, case, delete, func, insert, null, or_, select, update
+from sqlalchemy import Integer, Text, and_, bindparam, case, cast, delete, func, insert, null, or_, select, update
 from sqlalchemy.dialects import postgresql
 
-from aorch.ledger.queries.expressions import contracts, greatest, listed, position_in
-from aorch.ledger.record import IN_PROGRESS, PENDING, Record
+from aorch.ledger.queries.expressions import contracts, greatest, is_same, listed, listed_numbers, position_in
+from aorch.ledger.record import COMPLETED, IN_PROGRESS, PENDING, Record
 from aorch.ledger.schema import QueueClock, Webhook
 
 clock = QueueClock.__table__  # type: ignore[attr-defined]  # SQLModel adds it
@@ -26,7 +26,7 @@ def _turn(session_id: Any, priority: Any) -> Any:
     return greatest(after_claimed, after_queued)
 
 
-_names = (*Record._fields, "priority", "due_at", "expires_at")
+_names = (*Record._fields, "priority", "due_at", "expires_at", "required_labels")
 _new = select(*(bindparam(name, type_=c[name].type).label(name) for name in _names)).subquery("given")
 ENQUEUE = insert(contracts).from_select(
     [*_names, "turn"],
@@ -35,15 +35,29 @@ ENQUEUE = insert(contracts).from_select(
 """Inserts a whole record with its place in the queue. A REQUEST that is due later gets its turn when it is due."""
 
 QUEUE_HEAD = (
-    select(c.priority, c.turn, c.position, c.capability)
-    .where(c.capability == bindparam("capability"), c.to_agent.is_not_distinct_from(bindparam("agent_id")))
+    select(c.priority, c.turn, c.position, c.capability, c.required_labels)
+    .where(c.capability == bindparam("capability"), is_same(c.to_agent, bindparam("agent_id")))
+    .where(is_same(c.required_labels, bindparam("labels")))
     .where(c.turn.is_not(None))
     .order_by(c.priority, c.turn, c.position)
     .limit(bindparam("limit"))
 )
 """The first queued REQUESTs of a capability, in queue order: those that require one agent, or with NULL those for any
-agent.
+agent; and likewise those that require certain labels, or with NULL none.
 """
+
+_queued = contracts.alias("q")
+_next = select(func.min(_queued.c.required_labels)).where(
+    _queued.c.turn.is_not(None), _queued.c.required_labels.is_not(None)
+)
+_found = select(_next.scalar_subquery().label("labels")).cte("found", recursive=True)
+_found = _found.union_all(
+    select(_next.where(_queued.c.required_labels > _found.c.labels).scalar_subquery()).where(
+        _found.c.labels.is_not(None)
+    )
+)
+REQUIRED_LABELS = select(_found.c.labels).where(_found.c.labels.is_not(None))
+"""The labels that queued REQUESTs require, each once. Looks into the index once for each, however many REQUESTs there are."""
 
 CLAIM_REQUEST = (
     update(contracts)
@@ -167,11 +181,12 @@ ANY_QUEUED = select(
 """Whether any REQUEST waits for a worker or for its start time."""
 
 QUEUED_COUNTS = (
-    select(c.capability, c.to_agent, func.count().label("count"))
+    select(c.capability, c.to_agent, c.required_labels, func.count().label("count"))
     .where(c.turn.is_not(None))
-    .group_by(c.capability, c.to_agent)
+    .group_by(c.capability, c.to_agent, c.required_labels)
+    .order_by(c.capability, c.to_agent, c.required_labels)
 )
-"""How many REQUESTs are queued for each capability and agent, read from one index."""
+"""How many REQUESTs are queued for each capability, agent and labels, read from one index."""
 
 INSERT_WEBHOOK = insert(webhooks).values(request_id=bindparam("request_id"), url=bindparam("url"), attempts=0)
 
@@ -212,3 +227,57 @@ WEBHOOK_IS_DUE = (
     .where(and_(w.request_id == bindparam("its_request_id"), w.error.is_(None)))
     .values(due_at=bindparam("now"))
 )
+
+
+# The queue as people see it
+
+
+def _by_priority(first: Any, *conditions: Any) -> Any:
+    counts = select(c.capability, c.priority, func.count().label("count"), func.min(first).label("first"))
+    return counts.where(*conditions).group_by(c.capability, c.priority)
+
+
+_is_running = and_(c.status == IN_PROGRESS, c.status != COMPLETED, c.priority.is_not(None))
+QUEUED_BY_PRIORITY = _by_priority(c.position, c.turn.is_not(None))
+"""The tasks that have a turn, by capability and priority: their number, and the position of the first one."""
+
+DUE_BY_PRIORITY = _by_priority(c.due_at, c.due_at <= bindparam("now"))
+"""The tasks whose start time has come, and to which no worker has given a turn yet: their number, and the first start time."""
+
+SCHEDULED_BY_PRIORITY = _by_priority(c.due_at, c.due_at > bindparam("now"))
+"""The same for tasks that start later."""
+
+RUNNING_BY_PRIORITY = _by_priority(c.position, _is_running)
+"""The tasks of the queue that run now: their number, and the position of the first one."""
+
+QUEUED_POSITIONS_OF = select(c.position).where(
+    c.capability == bindparam("capability"), c.priority == bindparam("priority"), c.turn.is_not(None)
+)
+
+WORKERS = select(c.claimed_by, func.count().label("count")).where(_is_running).group_by(c.claimed_by)
+"""The processes that run tasks of the queue, with the number of their tasks."""
+
+QUEUE_TASK_COLUMNS = (
+    *(
+        c.contract_id,
+        c.session_id,
+        c.capability,
+        c.priority,
+        c.to_agent,
+        c.created_at,
+        c.due_at,
+        c.expires_at,
+        c.attempts,
+    ),
+    *(c.claimed_by, cast(c.metadata, Text)),
+)
+RUNNING_TASKS = select(*QUEUE_TASK_COLUMNS).where(_is_running).order_by(c.position).limit(bindparam("limit"))
+
+TASKS_WITH_START = (
+    select(*QUEUE_TASK_COLUMNS).where(c.due_at.is_not(None)).order_by(c.due_at, c.position).limit(bindparam("limit"))
+)
+
+"""The queued tasks with a start time and without a turn, by their start."""
+
+TASKS_AT = select(c.position, *QUEUE_TASK_COLUMNS).where(c.position.in_(listed_numbers("positions")))
+"""The tasks at those positions (a JSON list)."""

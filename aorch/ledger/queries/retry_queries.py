@@ -2,10 +2,33 @@
 
 from typing import Any
 
-from sqlalchemy import CTE, ColumnElement, Select, Text, and_, bindparam, case, cast, func, insert, select, union_all
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    case,
+    cast,
+    func,
+    insert,
+    or_,
+    select,
+    union_all,
+)
 from sqlalchemy.dialects import postgresql
 
-from aorch.ledger.queries.expressions import RECORD, contracts, cross_join, given, listed, metadata_text
+from aorch.ledger.queries.expressions import (
+    RECORD,
+    contracts,
+    cross_join,
+    given,
+    listed,
+    listed_numbers,
+    metadata_flag,
+    metadata_text,
+)
 from aorch.ledger.record import CANCELLED, COMPLETED, FAILED, REQUEST
 from aorch.ledger.schema import Batch, BatchLine, IdempotencyKey, Retry, session_contracts
 
@@ -83,7 +106,7 @@ def _steps_of_tries() -> Select[Any]:
     first, latest = contracts.alias("q"), contracts.alias("c")
     is_open = and_(
         latest.c.completed_at.is_(None),
-        func.coalesce(latest.c.claimed_by, latest.c.turn, latest.c.due_at).is_not(None),
+        or_(latest.c.claimed_by.is_not(None), latest.c.turn.is_not(None), latest.c.due_at.is_not(None)),
     )
     return (
         select(
@@ -127,7 +150,7 @@ def _tries_of_lines() -> CTE:
 def _batch_results() -> Select[Any]:
     tries, request, response = _tries_of_lines(), contracts.alias("q"), contracts.alias("r")
     retry, is_retry = _retries_of(tries.c.request_id)
-    longest = given("longest")
+    longest = given(numbers=("longest",))
     length = func.length(response.c.metadata) + func.coalesce(func.length(response.c.result), 0)
     is_short = length <= select(longest.c.longest).scalar_subquery()
     return (
@@ -141,7 +164,7 @@ def _batch_results() -> Select[Any]:
             response.c.status,
             response.c.created_at,
             response.c.error,
-            func.coalesce(metadata_text(response, "delivered"), metadata_text(response, "called")).label("delivered"),
+            func.coalesce(metadata_flag(response, "delivered"), metadata_flag(response, "called")).label("delivered"),
             case((is_short, response.c.result)).label("result"),
             case((is_short, response.c.metadata)).label("metadata"),
         )
@@ -260,5 +283,5 @@ def _last_try() -> Select[Any]:
 LAST_TRY = _last_try()
 """The id and the status of the last try of the task of a REQUEST in a session; a completed try comes first."""
 
-REQUESTS_AT = select(*RECORD).where(c.position.in_(listed("positions"))).order_by(c.position)
+REQUESTS_AT = select(*RECORD).where(c.position.in_(listed_numbers("positions"))).order_by(c.position)
 """The REQUESTs at those positions (a JSON list), in order."""

@@ -1,13 +1,27 @@
-"""Lists and counts sessions by skipping from each to the next in the session index, instead of reading all contracts."""
+"""Lists and counts sessions, by skipping from each to the next in the session index instead of reading all contracts."""
 
 from typing import Any
 
-from sqlalchemy import CTE, CompoundSelect, ScalarSelect, Select, bindparam, func, literal, select, union
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    CompoundSelect,
+    ScalarSelect,
+    Select,
+    bindparam,
+    case,
+    func,
+    literal,
+    select,
+    union,
+    union_all,
+)
 
-from aorch.ledger.queries.expressions import contracts, given, indexed_position
-from aorch.ledger.schema import SessionIndex
+from aorch.ledger.queries.expressions import contracts, cross_join, given, indexed_position
+from aorch.ledger.record import FAILED, IN_PROGRESS, PENDING, REQUEST
+from aorch.ledger.schema import SessionIndex, session_contracts
 
-c = contracts.c
+c, s = contracts.c, session_contracts.c
 index = SessionIndex.__table__.c  # type: ignore[attr-defined]  # SQLModel adds it
 
 
@@ -22,7 +36,7 @@ _first = select(func.min(index.session_id).label("session_id"), literal(1).label
 
 
 def _sessions_from() -> CompoundSelect[Any]:
-    wanted = given("first", "limit")
+    wanted = given("first", numbers=("limit",))
     first, limit = (select(column).scalar_subquery() for column in wanted.c)
     found = _skipping(_first.where(index.session_id >= first), limit)
     recent = select(c.session_id).where(c.position > indexed_position(), c.session_id >= first)
@@ -58,7 +72,7 @@ def _created_at(position: Any) -> ScalarSelect[Any]:
 
 
 def _page(*, is_first: bool) -> Select[Any]:
-    wanted = given("limit") if is_first else given("after", "limit")
+    wanted = given(numbers=("limit",)) if is_first else given("after", numbers=("limit",))
     limit = select(wanted.c.limit).scalar_subquery()
     recent, first = _recent(), _first
     others = select(recent.c.session_id)
@@ -106,3 +120,40 @@ SESSION_COUNT_UP_TO = _count_capped()
 
 SESSION_COUNT = select((func.count(index.session_id.distinct()) + _not_indexed()).label("count"))
 """The number of sessions, from the whole index."""
+
+
+NEWEST_OF_SESSIONS_BETWEEN = (
+    select(c.session_id, func.max(c.position).label("last"))
+    .where(c.position > bindparam("after"), c.position < bindparam("before"))
+    .group_by(c.session_id)
+)
+"""The sessions of the contracts between two positions, each with the last of its positions there."""
+
+
+def _exchange_counts() -> Select[Any]:
+    """Not from the view by session, which SQLite would read through a coroutine, in twice the time."""
+    wanted = given("session_id")
+    session_id = select(wanted.c.session_id).scalar_subquery()
+    of_index = cross_join(SessionIndex.__table__, contracts)  # type: ignore[attr-defined]  # SQLModel adds it
+    columns = (c.position, c.contract_type, c.status)
+    indexed = select(*columns).select_from(of_index).where(index.session_id == session_id, c.position == index.position)
+    recent = select(*columns).where(c.position > indexed_position(), c.session_id == session_id)
+    its = union_all(indexed, recent).subquery("its")
+    is_request = its.c.contract_type == REQUEST
+
+    def number(condition: ColumnElement[bool]) -> Any:
+        return func.coalesce(func.sum(case((condition, 1), else_=0)), 0)
+
+    return select(
+        number(is_request).label("exchanges"),
+        number(is_request & (its.c.status == FAILED)).label("failed"),
+        number(is_request & its.c.status.in_((PENDING, IN_PROGRESS))).label("open"),
+    )
+
+
+OLDEST_CONTRACT_OF_SESSION = (
+    select(s.created_at, s.position).where(s.session_id == bindparam("session_id")).order_by(s.position).limit(1)
+)
+
+EXCHANGE_COUNTS = _exchange_counts()
+"""The number of exchanges of a session, of its failed and of its open ones."""

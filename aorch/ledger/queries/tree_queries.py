@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from sqlalchemy import FromClause, Select, bindparam, func, select
+from sqlalchemy import FromClause, Select, bindparam, func, or_, select
 
 from aorch.ledger.queries.expressions import contracts, listed
 from aorch.ledger.record import ORCHESTRATOR, REQUEST
+from aorch.ledger.schema import session_contracts
 
-c, answer = contracts.c, contracts.alias("r")
+c, answer, s = contracts.c, contracts.alias("r"), session_contracts.c
 
 
 def _nodes(source: FromClause = contracts) -> Select[Any]:
@@ -15,9 +16,11 @@ def _nodes(source: FromClause = contracts) -> Select[Any]:
         c.contract_id,
         c.parent_id,
         c.capability,
-        func.coalesce(c.to_agent, func.nullif(answer.c.from_agent, ORCHESTRATOR)).label("agent_id"),
+        func.coalesce(func.nullif(answer.c.from_agent, ORCHESTRATOR), c.to_agent).label("agent_id"),
         c.status,
         c.created_at,
+        c.completed_at,
+        c.from_agent,
         c.metadata,
         answer.c.status.label("answer_status"),
         answer.c.error.label("answer_error"),
@@ -57,3 +60,25 @@ FIRST_CHILDREN = _first_children()
 
 OMITTED_CHILDREN = _omitted()
 """The number of further REQUESTs below each of those, by status."""
+
+
+def _roots() -> Select[Any]:
+    parent = contracts.alias("p").c
+    has_parent = select(parent.position).where(
+        parent.contract_id == s.parent_id, parent.session_id == s.session_id, parent.contract_type == REQUEST
+    )
+    return select(s.position, s.contract_id).where(
+        s.session_id == bindparam("session_id"),
+        s.contract_type == REQUEST,
+        s.position > bindparam("after"),
+        s.position < bindparam("before"),
+        or_(s.parent_id.is_(None), ~has_parent.exists()),
+    )
+
+
+OLDEST_ROOTS_OF_SESSION = _roots().order_by(s.position).limit(bindparam("limit"))
+"""The REQUESTs of a session that no REQUEST of the same session delegated."""
+
+NEWEST_ROOTS_OF_SESSION = _roots().order_by(s.position.desc()).limit(bindparam("limit"))
+
+TREE_NODES = _nodes().where(c.contract_id.in_(listed("request_ids")), c.contract_type == REQUEST)

@@ -61,12 +61,15 @@ class AgentLimits:
                 slot = self._lock_slot()
                 if slot is None:
                     return _pause_s(LONGEST_PAUSE_S)
-                wait_s = self._take_turn()
-                if self._slots is not None:
-                    if wait_s:
-                        self._unlock(slot)
-                    else:
-                        self._held.add(slot)
+                wait_s = math.inf
+                try:
+                    wait_s = self._take_turn()
+                finally:
+                    if self._slots is not None:
+                        if wait_s:  # not its turn yet, or its time could not be written
+                            self._unlock(slot)
+                        else:
+                            self._held.add(slot)
                 return wait_s
             finally:
                 self._close_unused()

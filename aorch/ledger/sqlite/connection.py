@@ -6,14 +6,17 @@ import errno
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from aorch.errors import LedgerBusy, LedgerError, LedgerFull, LedgerInvalid, LedgerReadOnly
+from aorch.errors import LedgerBusy, LedgerError, LedgerFull, LedgerGone, LedgerInvalid, LedgerReadOnly
+from aorch.ledger import copy_mark
+from aorch.ledger.row_batches import in_batches
 
 CHOOSE_ANOTHER = "Choose another file with --ledger or AORCH_LEDGER."
+DAMAGED = "`aorch ledger check` shows the damage; `aorch ledger restore FILE` puts a backup in its place."
 BUSY_TIMEOUT_S = 30.0
 """How long a statement waits for another process's lock before it raises LedgerBusy."""
 SLICE_S = 0.1
@@ -58,6 +61,49 @@ class Connection(sqlite3.Connection):
                 error = again
         raise error
 
+    stream = execute
+
+    @property
+    def location(self) -> Path:
+        """The location of the ledger."""
+        return self.path
+
+    def insert(self, sql: str, rows: Sequence[Sequence[Any]], /) -> None:
+        """Execute an INSERT of one row for all `rows`, with as few statements as possible."""
+        for statement, values in in_batches(sql, rows):
+            self.execute(statement, values)
+
+    def transaction(self) -> "Connection":
+        """Begin a write transaction, for a `with` block: committed at its end, rolled back if it raises.
+
+        It takes the write lock first (BEGIN IMMEDIATE): a transaction that begins by reading cannot wait for the lock later.
+        """
+        execute = sqlite3.Cursor(self).execute  # as `execute` does
+        try:
+            execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            self.execute_again(error, execute, "BEGIN IMMEDIATE", ())
+        return self  # its own `with` commits or rolls back, unless SQLite has rolled back, as if the disk is full
+
+    def savepoint(self) -> "savepoint":
+        """A part of a transaction: if the block raises, its writes are rolled back, and the transaction continues."""
+        return savepoint(self)
+
+    def transact(self, work: Callable[[], None], /, *, only_writes: bool = False) -> None:
+        """Call `work` in a write transaction."""
+        with self.transaction():
+            work()
+
+    def commit_without_sync(self) -> None:
+        """Let later commits not wait for the disk: a power failure may undo them, but no earlier commit."""
+        self.execute("PRAGMA synchronous = NORMAL")
+
+    def overwrite_deleted(self) -> None:
+        """Overwrite the bytes of rows that are deleted or changed from now on. Copies in unused space of other pages remain
+        until a rewrite.
+        """
+        self.execute("PRAGMA secure_delete = ON")
+
 
 class Cursor(sqlite3.Cursor):
     """A cursor for SQLAlchemy that waits for locks like its Connection."""
@@ -96,7 +142,9 @@ _REVISION = (
 
 
 def revision(connection: Connection) -> str | None:
-    """The revision of the ledger that is open; None for an empty file. Raises LedgerInvalid for another program's database."""
+    """The revision of the ledger that is open; None for an empty file. Raises LedgerInvalid for another program's database, and
+    IncompleteCopy.
+    """
     try:
         found: tuple[str] | None = connection.execute(_REVISION).fetchone()
     except sqlite3.OperationalError as error:
@@ -104,26 +152,13 @@ def revision(connection: Connection) -> str | None:
             raise
         found = None
     if found is not None:
-        return found[0]
+        return copy_mark.checked(connection.path, found[0])
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if "alembic_version" in tables and "contracts" in tables:
         return None
     if tables:
         raise _not_a_ledger(connection.path, "it is another program's database")
     return None
-
-
-def transaction(connection: Connection) -> Connection:
-    """Begin a write transaction, for a `with` block: committed at its end, rolled back if it raises.
-
-    It takes the write lock first (BEGIN IMMEDIATE): a transaction that begins by reading cannot wait for the lock later.
-    """
-    execute = sqlite3.Cursor(connection).execute  # as Connection.execute does
-    try:
-        execute("BEGIN IMMEDIATE")
-    except sqlite3.OperationalError as error:
-        connection.execute_again(error, execute, "BEGIN IMMEDIATE", ())
-    return connection  # its own `with` commits or rolls back, unless SQLite has rolled back, as if the disk is full
 
 
 class savepoint:
@@ -146,17 +181,15 @@ class savepoint:
             self._connection.execute("RELEASE part")
 
 
+def is_taken_key(error: Exception) -> bool:
+    """Whether the primary key of the row exists already."""
+    return getattr(error, "sqlite_errorname", "") == "SQLITE_CONSTRAINT_PRIMARYKEY"
+
+
 DatabaseError = sqlite3.Error
 """Any error of the database."""
 ConstraintError = sqlite3.IntegrityError
 """The database rejects a row because a value that must be unique exists already."""
-
-
-def is_taken_key(error: sqlite3.IntegrityError) -> bool:
-    """Whether the primary key of the row exists already."""
-    return error.sqlite_errorname == "SQLITE_CONSTRAINT_PRIMARYKEY"
-
-
 _OF_THE_FILE = {
     *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL),
     *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOMEM),
@@ -188,10 +221,14 @@ def as_ledger_error(path: Path, error: sqlite3.Error) -> LedgerError:
         return LedgerBusy(f"the ledger {path} is locked by another process", "Try again when it has finished.")
     if name in ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE"):  # IOERR_SHMSIZE: no room for the index of the write-ahead log
         return LedgerFull(f"the disk of the ledger {path} is full", "Make room, then try again.")
+    if name == "SQLITE_READONLY_DBMOVED":  # SQLite itself noticed, before a transaction
+        return ledger_gone(path)
     if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
         return not_writable(path)
-    if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
-        return _not_a_ledger(path, error)
+    if name.startswith("SQLITE_CORRUPT"):
+        return LedgerInvalid(f"the ledger {path} is damaged: {error}", DAMAGED)
+    if name.startswith("SQLITE_NOTADB"):
+        return _not_a_ledger(path, error, f"{CHOOSE_ANOTHER} If it was a ledger, {DAMAGED}")
     return LedgerError(f"the ledger {path} failed: {error} ({name or type(error).__name__})")
 
 
@@ -213,7 +250,10 @@ def cannot_write(error: OSError) -> LedgerError:
     """The LedgerError for the `error` of a file next to the ledger."""
     full, forbidden = (errno.ENOSPC, errno.EDQUOT), (errno.EACCES, errno.EPERM, errno.EROFS)
     kind = LedgerFull if error.errno in full else LedgerReadOnly if error.errno in forbidden else LedgerError
-    return kind(f"cannot write {error.filename}: {error.strerror}")
+    hint = ""
+    if kind is LedgerReadOnly and isinstance(error.filename, (str, Path)):
+        hint = f"Let this user write in {Path(error.filename).parent}, or choose another file."
+    return kind(f"cannot write {error.filename}: {error.strerror}", hint)
 
 
 def not_writable(path: Path) -> LedgerReadOnly:
@@ -225,5 +265,13 @@ def not_writable(path: Path) -> LedgerReadOnly:
     return LedgerReadOnly(f"cannot open the ledger {path} for writing: {reason}", CHOOSE_ANOTHER)
 
 
-def _not_a_ledger(path: Path, reason: object) -> LedgerInvalid:
-    return LedgerInvalid(f"{path} is not a ledger: {reason}", CHOOSE_ANOTHER)
+def ledger_gone(path: Path) -> LedgerGone:
+    """The error of a process that has another file open than the one at `path`."""
+    return LedgerGone(
+        f"the ledger {path} was removed, or another file was put in its place",
+        "Put the file back, or restart this process.",
+    )
+
+
+def _not_a_ledger(path: Path, reason: object, hint: str = CHOOSE_ANOTHER) -> LedgerInvalid:
+    return LedgerInvalid(f"{path} is not a ledger: {reason}", hint)

@@ -1,14 +1,14 @@
 """The ledger's SQLite database: one file, opened for reading and for writing when first needed."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Self
 
 from aorch.errors import LedgerError
 from aorch.ledger.sqlite import files
-from aorch.ledger.sqlite.connection import Connection, transaction, translated
+from aorch.ledger.sqlite.connection import Connection, translated
 from aorch.ledger.sqlite.opening import connect, connect_reading, is_outdated, open_without_upgrade
 
 CLOSED = ("the ledger is closed", "Open it again to read or write.")
@@ -25,6 +25,9 @@ class Database:
     method raises SQLite's errors as LedgerError.
     """
 
+    notifies = False
+    """Whether `wake` calls back after commits now. SQLite never does."""
+
     def __init__(self, path: Path) -> None:
         self.path = path
         self._reading, self._writing = threading.Lock(), threading.Lock()
@@ -33,6 +36,7 @@ class Database:
         self._refusal: tuple[str, str] | None = None
         self._commits: tuple[Connection, int] | None = None
         self._version = 0
+        self._check: Callable[[], None] = lambda: None
 
     def __enter__(self) -> Self:
         return self
@@ -66,7 +70,7 @@ class Database:
         """
         with self._writing, translated(self.path):
             connection = self._opened_writer()
-            with transaction(connection):
+            with connection.transaction():
                 yield connection
 
     @contextmanager
@@ -96,15 +100,22 @@ class Database:
             pass
 
     def version(self) -> int:
-        """A number that increases with each commit to the ledger, by this process or another; 0 if there is no file."""
+        """A number that increases with each commit to the ledger, by this process or another; 0 if there is no file.
+
+        Raises LedgerGone if the file that is open was removed or replaced: it would never change again.
+        """
         if self._reader is None and not self.exists():
             return 0
         with self.read() as connection:
+            self._check()
             (number,) = connection.execute("PRAGMA data_version").fetchone()
             if (connection, number) != self._commits:
                 self._commits = connection, number
                 self._version += 1
         return self._version
+
+    def wake(self, call: Callable[[], object]) -> None:
+        """Call `call` in any thread after commits of any process, if the database notifies. SQLite does not."""
 
     def close(self) -> None:
         """Close the file. A thread that waits for another process's lock stops waiting, with LedgerBusy."""
@@ -132,6 +143,7 @@ class Database:
             connection = None
         if connection is None:
             connection = self._reader = connect_reading(self.path)
+            self._check = files.identity_check(self.path)
             connection.execute("PRAGMA query_only = ON")
         return connection
 

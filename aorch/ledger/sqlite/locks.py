@@ -11,7 +11,8 @@ import contextlib
 import fcntl
 import os
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from aorch.ids import new_id
@@ -36,8 +37,11 @@ class FileLock:
             try:
                 mode = files.mode(file.parent, *files.FILE)
                 self.descriptor = os.open(file, flags | os.O_RDWR | os.O_CLOEXEC, mode)
-            except PermissionError:  # another user's file: reading is enough to lock it
-                self.descriptor = os.open(file, flags & ~os.O_CREAT | os.O_RDONLY | os.O_CLOEXEC)
+            except PermissionError as refused:  # another user's file: reading is enough to lock it
+                try:
+                    self.descriptor = os.open(file, flags & ~os.O_CREAT | os.O_RDONLY | os.O_CLOEXEC)
+                except FileNotFoundError:  # it may not be created
+                    raise refused from None
             try:
                 fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BaseException:
@@ -57,6 +61,9 @@ class FileLock:
 class ProcessLock:
     """Shows that this process, under its `owner_id`, is alive, until `close`. Raises LedgerError."""
 
+    is_undisputed, losses = True, 0
+    """No other process can take this one for dead: they always see a lock on a file."""
+
     def __init__(self, ledger: Path) -> None:
         owners = files.beside(ledger, "owners")
         try:
@@ -72,6 +79,9 @@ class ProcessLock:
                     self._lock.close()  # another process's sweep removed the file between its creation and its lock
         except OSError as error:
             raise cannot_write(error) from error
+
+    def check(self) -> None:
+        """Raise LedgerError if other processes cannot see now that this one is alive. They always see a lock on a file."""
 
     def close(self) -> None:
         """Release the lock: no exchange of this owner is open any more. In a forked child, do nothing."""
@@ -102,6 +112,15 @@ class LockedState:
             finally:
                 os.close(descriptor)
         return found.rstrip(), is_held(file)
+
+    @property
+    def run_id(self) -> str:
+        """An ID that changes when the machine restarts, and the last states may be lost. On macOS it also changes when the clock
+        is set.
+        """
+        with contextlib.suppress(OSError):
+            return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"started at {round((time.time() - time.monotonic()) / 10) * 10}"
 
     def read(self) -> bytes:
         """The bytes that the last holder wrote."""
@@ -139,6 +158,15 @@ def exclusive(ledger: Path, work: str) -> Iterator[bool]:
         yield True
 
 
+def check_exclusive(ledger: Path, work: str) -> None:
+    """Raise LedgerError if the lock of `exclusive`, in whose block the caller is, was lost. A lock on a file never is."""
+
+
+def is_running(ledger: Path, work: str) -> bool:
+    """Whether a process does `work` on that ledger under `exclusive`, checked without taking its lock."""
+    return is_held(files.beside(ledger, "owners") / work)
+
+
 @contextlib.contextmanager
 def dead_owner(ledger: Path, owner_id: str) -> Iterator[bool]:
     """Whether that owner's process has ended. While the block runs, no other process gets True."""
@@ -163,6 +191,24 @@ def dead_owner(ledger: Path, owner_id: str) -> Iterator[bool]:
 def is_alive(ledger: Path, owner_id: str) -> bool:
     """Whether that owner's process runs, checked without taking a lock."""
     return bool(_OWNER_ID.fullmatch(owner_id)) and is_held(files.beside(ledger, "owners") / owner_id)
+
+
+def dead_owners(ledger: Path, owner_ids: Collection[str]) -> list[str]:
+    """Those of `owner_ids` whose processes have ended, checked without taking a lock."""
+    return [each for each in owner_ids if not is_alive(ledger, each)]
+
+
+def process_ids(ledger: Path) -> list[int]:
+    """The ids of the processes that hold the locks of owners. Linux tells only those that this process may see."""
+    held = set()
+    for owner_id in owner_ids(ledger):
+        with contextlib.suppress(OSError):
+            found = (files.beside(ledger, "owners") / owner_id).stat()
+            held.add(f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}")
+    with contextlib.suppress(OSError):
+        locks = [line.split() for line in Path("/proc/locks").read_text(encoding="ascii").splitlines()]
+        return sorted({int(lock[4]) for lock in locks if lock[1] == "FLOCK" and lock[5] in held and int(lock[4]) > 0})
+    return []
 
 
 def owner_ids(ledger: Path) -> list[str]:

@@ -4,7 +4,7 @@ Source: aorch/ledger/queries/, which also documents each statement. To generate 
 `uv run python -m aorch.ledger.generate_statements`. It is checked in because no command may import SQLAlchemy (210 ms).
 """
 
-REVISION = "0011"
+REVISION = "0023"
 """The newest revision in migrations/versions."""
 
 # contract_queries.py
@@ -232,6 +232,328 @@ FROM given)
 """
 """Parameters: owner_id."""
 
+# upkeep_queries.py
+
+CONTRACT_TOTAL = "SELECT count(*) AS count FROM contracts"
+
+OLDEST_CONTRACT = "SELECT contracts.created_at, contracts.position FROM contracts ORDER BY contracts.position LIMIT 1"
+
+NEWEST_CONTRACT = """\
+SELECT contracts.created_at, contracts.position
+FROM contracts ORDER BY contracts.position DESC
+LIMIT 1
+"""
+
+DUE_WEBHOOK_COUNT = "SELECT count(*) AS count FROM webhooks WHERE webhooks.due_at IS NOT NULL"
+
+# pruning_queries.py
+
+PARTS_AFTER = """\
+SELECT contracts.position, contracts.contract_id, contracts.session_id, contracts.contract_type,
+    contracts.status, contracts.created_at, contracts.completed_at, contracts.request_id,
+    contracts.parent_id, CAST(contracts.metadata AS TEXT) AS metadata
+FROM contracts
+WHERE contracts.position > ? ORDER BY contracts.position
+LIMIT ?
+"""
+"""Parameters: after, limit."""
+
+CONTRACT_AGES = """\
+SELECT contract_ages.last_position, contract_ages.oldest_at
+FROM contract_ages ORDER BY contract_ages.last_position
+"""
+
+NEXT_POSITION = "SELECT min(contracts.position) AS position FROM contracts WHERE contracts.position > ?"
+"""Parameters: after."""
+
+OLDEST_BETWEEN = """\
+SELECT min(contracts.created_at) AS oldest_at
+FROM contracts
+WHERE contracts.position > ? AND contracts.position <= ?
+"""
+"""Parameters: after, last."""
+
+PARTS = """\
+SELECT contracts.position, contracts.contract_id, contracts.session_id, contracts.contract_type,
+    contracts.status, contracts.created_at, contracts.completed_at, contracts.request_id,
+    contracts.parent_id, CAST(contracts.metadata AS TEXT) AS metadata
+FROM contracts
+WHERE contracts.contract_id IN (SELECT anon_1.value
+FROM json_each(?) AS anon_1)
+"""
+"""Parameters: contract_ids."""
+
+PARTS_ANSWERING = """\
+SELECT contracts.position, contracts.contract_id, contracts.session_id, contracts.contract_type,
+    contracts.status, contracts.created_at, contracts.completed_at, contracts.request_id,
+    contracts.parent_id, CAST(contracts.metadata AS TEXT) AS metadata
+FROM contracts
+WHERE contracts.request_id IN (SELECT anon_1.value
+FROM json_each(?) AS anon_1)
+"""
+"""Parameters: contract_ids."""
+
+PARTS_BELOW = """\
+SELECT contracts.position, contracts.contract_id, contracts.session_id, contracts.contract_type,
+    contracts.status, contracts.created_at, contracts.completed_at, contracts.request_id,
+    contracts.parent_id, CAST(contracts.metadata AS TEXT) AS metadata
+FROM contracts
+WHERE contracts.parent_id IN (SELECT anon_1.value
+FROM json_each(?) AS anon_1)
+"""
+"""Parameters: contract_ids."""
+
+POSITIONS_OF = """\
+SELECT contracts.contract_id, contracts.position
+FROM contracts
+WHERE contracts.contract_id IN (SELECT anon_1.value
+FROM json_each(?) AS anon_1)
+"""
+"""Parameters: contract_ids."""
+
+NEXT_TRIES = """\
+SELECT retries.contract_id, retries.request_id
+FROM retries
+WHERE retries.contract_id IN (SELECT anon_1.value
+FROM json_each(?) AS anon_1)
+"""
+"""Parameters: contract_ids."""
+
+PENDING_WEBHOOKS_OF = """\
+SELECT webhooks.request_id
+FROM webhooks
+WHERE webhooks.request_id IN (SELECT anon_1.value
+FROM json_each(?) AS anon_1) AND webhooks.due_at IS NOT NULL
+"""
+"""Parameters: contract_ids."""
+
+KEYED_REQUESTS = """\
+SELECT idempotency_keys.request_id
+FROM idempotency_keys
+WHERE idempotency_keys.request_id IN (SELECT anon_1.value
+FROM json_each(?) AS anon_1)
+"""
+"""Parameters: contract_ids."""
+
+GENERATIONS_OF = """\
+SELECT batch_lines.request_id, batch_lines.generation
+FROM batch_lines
+WHERE batch_lines.request_id IN (SELECT anon_1.value
+FROM json_each(?) AS anon_1)
+"""
+"""Parameters: contract_ids."""
+
+RESUMABLE_GENERATIONS = "SELECT batches.generation, batches.name FROM batches"
+
+REQUESTS_OF_GENERATION = """\
+SELECT batch_lines.line_key, batch_lines.request_id
+FROM batch_lines
+WHERE batch_lines.generation = ? AND batch_lines.line_key > ? ORDER BY batch_lines.line_key
+LIMIT ?
+"""
+"""Parameters: generation, after, limit."""
+
+DUE_AGAIN_AT = """\
+SELECT parked_deliveries.position
+FROM parked_deliveries
+WHERE parked_deliveries.position IN (SELECT anon_1.value AS value
+FROM json_each(?) AS anon_1) AND parked_deliveries.state = 'due'
+"""
+"""Parameters: positions."""
+
+COVERED_POSITIONS = """\
+SELECT memory_blocks.session_id, max(memory_blocks.last_position) AS position
+FROM memory_blocks
+WHERE memory_blocks.session_id IN (SELECT anon_1.value
+FROM json_each(?) AS anon_1) GROUP BY memory_blocks.session_id
+"""
+"""Parameters: session_ids."""
+
+CONTENT_BYTES = """\
+SELECT coalesce(sum(length(CAST(CAST(contracts.payload AS TEXT) AS BLOB)) +
+    length(CAST(CAST(contracts.metadata AS TEXT) AS BLOB)) +
+    coalesce(length(CAST(CAST(contracts.result AS TEXT) AS BLOB)), 0) +
+    coalesce(length(CAST(contracts.error AS BLOB)), 0)), 0) AS bytes
+FROM contracts
+WHERE contracts.position IN (SELECT anon_1.value AS value
+FROM json_each(?) AS anon_1)
+"""
+"""Parameters: positions."""
+
+ALL_CONTENT_BYTES = """\
+SELECT coalesce(sum(length(CAST(CAST(contracts.payload AS TEXT) AS BLOB)) +
+    length(CAST(CAST(contracts.metadata AS TEXT) AS BLOB)) +
+    coalesce(length(CAST(CAST(contracts.result AS TEXT) AS BLOB)), 0) +
+    coalesce(length(CAST(contracts.error AS BLOB)), 0)), 0) AS bytes
+FROM contracts
+"""
+
+PRUNED_OF_SESSION = """\
+SELECT pruned_contracts.contract_id, pruned_contracts.position
+FROM pruned_contracts
+WHERE pruned_contracts.session_id = ? ORDER BY pruned_contracts.position
+"""
+"""Parameters: session_id."""
+
+PUT_CONTRACT_AGE = """\
+INSERT INTO contract_ages (last_position, oldest_at) VALUES (?, ?) ON CONFLICT (last_position) DO
+    UPDATE SET oldest_at = excluded.oldest_at
+"""
+"""Parameters: last_position, oldest_at."""
+
+DELETE_CONTRACT_AGE = "DELETE FROM contract_ages WHERE contract_ages.last_position = ?"
+"""Parameters: its_position."""
+
+INSERT_PRUNED = "INSERT INTO pruned_contracts (session_id, position, contract_id) VALUES (?, ?, ?)"
+"""Parameters: session_id, position, contract_id."""
+
+UNREGISTER_BATCH = "DELETE FROM batches WHERE batches.name = ? AND batches.generation = ?"
+"""Parameters: its_name, its_generation."""
+
+DELETE_ATTEMPTS_OF = """\
+DELETE FROM attempts WHERE attempts.request_id IN (SELECT anon_1.value
+FROM json_each(?) AS anon_1)
+"""
+"""Parameters: contract_ids."""
+
+DELETE_PROGRESS_OF = """\
+DELETE FROM task_progress WHERE task_progress.request_id IN (SELECT anon_1.value
+FROM json_each(?) AS anon_1)
+"""
+"""Parameters: contract_ids."""
+
+DELETE_WEBHOOKS_OF = """\
+DELETE FROM webhooks WHERE webhooks.request_id IN (SELECT anon_1.value
+FROM json_each(?) AS anon_1)
+"""
+"""Parameters: contract_ids."""
+
+DELETE_KEYS_OF = """\
+DELETE FROM idempotency_keys WHERE idempotency_keys.request_id IN (SELECT anon_1.value
+FROM json_each(?) AS anon_1)
+"""
+"""Parameters: contract_ids."""
+
+DELETE_LINES_OF = """\
+DELETE FROM batch_lines WHERE batch_lines.request_id IN (SELECT anon_1.value
+FROM json_each(?) AS anon_1)
+"""
+"""Parameters: contract_ids."""
+
+DELETE_RETRIES_OF = """\
+DELETE FROM retries WHERE retries.contract_id IN (SELECT anon_1.value
+FROM json_each(?) AS anon_1)
+"""
+"""Parameters: contract_ids."""
+
+DELETE_PARKED_AT = """\
+DELETE FROM parked_deliveries WHERE parked_deliveries.position IN (SELECT anon_1.value AS value
+FROM json_each(?) AS anon_1)
+"""
+"""Parameters: positions."""
+
+DELETE_CONTRACTS_AT = """\
+DELETE FROM contracts WHERE contracts.position IN (SELECT anon_1.value AS value
+FROM json_each(?) AS anon_1)
+"""
+"""Parameters: positions."""
+
+# check_queries.py
+
+RESPONSES_WITHOUT_REQUEST = """\
+SELECT r.contract_id
+FROM contracts AS r
+WHERE r.contract_type = 'RESPONSE' AND r.request_id IS NOT NULL AND NOT (EXISTS (SELECT 1
+FROM contracts AS q
+WHERE q.contract_id = r.request_id AND q.contract_type = 'REQUEST'))
+"""
+
+ENDED_WITHOUT_RESPONSE = """\
+SELECT q.contract_id
+FROM contracts AS q
+WHERE q.contract_type = 'REQUEST' AND (q.status NOT IN ('pending', 'in_progress')) AND NOT (EXISTS
+    (SELECT 1
+FROM contracts AS r
+WHERE r.request_id = q.contract_id AND r.contract_type = 'RESPONSE'))
+"""
+
+OPEN_WITH_RESPONSE = """\
+SELECT q.contract_id
+FROM contracts AS q
+WHERE q.contract_type = 'REQUEST' AND q.status IN ('pending', 'in_progress') AND (EXISTS (SELECT 1
+FROM contracts AS r
+WHERE r.request_id = q.contract_id AND r.contract_type = 'RESPONSE'))
+"""
+
+OTHER_STATUS_THAN_RESPONSE = """\
+SELECT q.contract_id
+FROM contracts AS r JOIN contracts AS q ON r.request_id = q.contract_id AND r.contract_type =
+    'RESPONSE'
+WHERE q.contract_type = 'REQUEST' AND (q.status NOT IN ('pending', 'in_progress')) AND q.status !=
+    r.status AND NOT (q.status = 'failed' AND r.status = 'interrupted')
+"""
+
+UNKNOWN_STATUS = """\
+SELECT q.contract_id
+FROM contracts AS q
+WHERE (q.status NOT IN ('pending', 'in_progress', 'completed', 'failed', 'cancelled',
+    'interrupted'))
+"""
+
+ENDED_BUT_QUEUED = """\
+SELECT q.contract_id
+FROM contracts AS q
+WHERE q.contract_type = 'REQUEST' AND q.status != 'pending' AND (q.turn IS NOT NULL OR q.due_at IS
+    NOT NULL OR q.expires_at IS NOT NULL)
+"""
+
+ENDED_BUT_CLAIMED = """\
+SELECT q.contract_id
+FROM contracts AS q
+WHERE q.contract_type = 'REQUEST' AND (q.status NOT IN ('pending', 'in_progress')) AND q.claimed_by
+    IS NOT NULL
+"""
+
+ATTEMPTS_WITHOUT_REQUEST = """\
+SELECT DISTINCT attempts.request_id
+FROM attempts
+WHERE NOT (EXISTS (SELECT 1
+FROM contracts AS q
+WHERE q.contract_id = attempts.request_id))
+"""
+
+KEYS_WITHOUT_REQUEST = """\
+SELECT DISTINCT idempotency_keys.request_id
+FROM idempotency_keys
+WHERE NOT (EXISTS (SELECT 1
+FROM contracts AS q
+WHERE q.contract_id = idempotency_keys.request_id))
+"""
+
+LINES_WITHOUT_REQUEST = """\
+SELECT DISTINCT batch_lines.request_id
+FROM batch_lines
+WHERE NOT (EXISTS (SELECT 1
+FROM contracts AS q
+WHERE q.contract_id = batch_lines.request_id))
+"""
+
+RETRIES_WITHOUT_REQUEST = """\
+SELECT DISTINCT retries.request_id
+FROM retries
+WHERE NOT (EXISTS (SELECT 1
+FROM contracts AS q
+WHERE q.contract_id = retries.request_id))
+"""
+
+WEBHOOKS_WITHOUT_REQUEST = """\
+SELECT DISTINCT webhooks.request_id
+FROM webhooks
+WHERE NOT (EXISTS (SELECT 1
+FROM contracts AS q
+WHERE q.contract_id = webhooks.request_id))
+"""
+
 # reading_queries.py
 
 CONTRACTS = """\
@@ -369,6 +691,183 @@ FROM idempotency_keys
 WHERE idempotency_keys.caller = ? AND idempotency_keys."key" = ?
 """
 """Parameters: caller, key."""
+
+# exchange_queries.py
+
+EXCHANGES = """\
+SELECT c.position, c.contract_id, c.session_id, c.parent_id, c.capability, c.from_agent, c.to_agent,
+    c.status, c.created_at, c.completed_at, CAST(c.metadata AS TEXT) AS metadata
+FROM contracts AS c
+"""
+
+EXCHANGES_BY_SESSION = """\
+SELECT c.position, c.contract_id, c.session_id, c.parent_id, c.capability, c.from_agent, c.to_agent,
+    c.status, c.created_at, c.completed_at, CAST(c.metadata AS TEXT) AS metadata
+FROM session_contracts AS c
+"""
+
+EXCHANGES_BY_MATCH = """\
+SELECT c.position, c.contract_id, c.session_id, c.parent_id, c.capability, c.from_agent, c.to_agent,
+    c.status, c.created_at, c.completed_at, CAST(c.metadata AS TEXT) AS metadata, m.position AS
+    matched
+FROM contracts AS m CROSS JOIN contracts AS c
+"""
+
+RESPONSE_IN_EXCHANGE = """\
+SELECT r.position, r.contract_id, r.from_agent, r.status, r.completed_at, r.error, CAST(r.result AS
+    TEXT) AS result, CAST(r.metadata AS TEXT) AS metadata
+FROM contracts AS r
+WHERE r.request_id = ?
+"""
+"""Parameters: request_id."""
+
+MATCHED_POSITIONS = "SELECT m.position FROM contracts AS m"
+
+EXCHANGE_COUNT = """\
+SELECT (SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'contracts') - (SELECT value
+    FROM counters WHERE name = 'deleted_contracts') - (SELECT count(*) AS count_1
+FROM contracts
+WHERE contracts.request_id IS NOT NULL) AS count
+"""
+
+EXCHANGE_STATUS_COUNTS = """\
+SELECT CASE WHEN (EXISTS (SELECT *
+FROM contracts AS r
+WHERE r.request_id = c.contract_id AND r.status = 'interrupted')) THEN 'interrupted' ELSE c.status
+    END AS status, count(*) AS count
+FROM contracts AS c
+WHERE c.status != 'completed' AND c.contract_type = 'REQUEST' GROUP BY CASE WHEN (EXISTS (SELECT *
+FROM contracts AS r
+WHERE r.request_id = c.contract_id AND r.status = 'interrupted')) THEN 'interrupted' ELSE c.status
+    END
+"""
+
+IS_REQUEST = "c.contract_type = 'REQUEST'"
+
+IS_EXCHANGE_OF_MATCH = """\
+c.contract_id = CASE WHEN (m.contract_type = 'REQUEST') THEN m.contract_id ELSE m.request_id END
+"""
+
+MATCH_IS_NOT_COMPLETED = "m.status != 'completed'"
+
+HAS_ENDED_BADLY = "c.status IN ('failed', 'cancelled') AND c.status != 'completed'"
+
+IS_INTERRUPTED = """\
+EXISTS (SELECT *
+FROM contracts AS r
+WHERE r.request_id = c.contract_id AND r.status = 'interrupted')
+"""
+
+IS_NOT_INTERRUPTED = """\
+NOT (EXISTS (SELECT *
+FROM contracts AS r
+WHERE r.request_id = c.contract_id AND r.status = 'interrupted'))
+"""
+
+ERROR_CONTAINS = """\
+EXISTS (SELECT *
+FROM contracts AS r
+WHERE r.request_id = c.contract_id AND r.error LIKE ? ESCAPE '/')
+"""
+"""Parameters: pattern."""
+
+CALLED_AGENT = """\
+c.to_agent = ? OR c.contract_id IN (SELECT attempts.request_id
+FROM attempts
+WHERE attempts.agent_id = ?)
+"""
+"""Parameters: agent_id, other_agent_id."""
+
+WITH_CALLER = """\
+c.from_agent = ? OR instr(c.metadata, '"caller"') > 0 AND (json_extract(c.metadata, '$.caller.name')
+    = ? OR json_extract(c.metadata, '$.caller.id') = ?)
+"""
+"""Parameters: from_agent, name, id."""
+
+MATCHES_UP_TO = "m.position <= ?"
+"""Parameters: last."""
+
+# stats_queries.py
+
+HAS_FAILED = "r.status IN ('failed', 'interrupted')"
+
+STATS_BY_CAPABILITY = """\
+SELECT c.capability, CASE WHEN (r.contract_id IS NULL) THEN CASE WHEN (c.status IN ('completed',
+    'failed', 'cancelled')) THEN c.status ELSE 'open' END WHEN (r.status = 'failed' AND r.from_agent
+    = 'orchestrator') THEN 'rejected' ELSE r.status END AS outcome, CAST(r.metadata AS TEXT) AS
+    told, CASE WHEN (c.priority IS NOT NULL) THEN r.created_at END AS ended_at, CASE WHEN
+    (c.priority IS NOT NULL) THEN c.created_at END AS queued_at, CASE WHEN (c.priority IS NOT NULL)
+    THEN CAST(c.metadata AS TEXT) END AS asked, CASE WHEN (r.status IN ('failed', 'interrupted'))
+    THEN c.position END AS failed
+FROM contracts AS c LEFT OUTER JOIN contracts AS r ON r.request_id = c.contract_id
+"""
+
+STATS_BY_AGENT = """\
+SELECT coalesce(nullif(r.from_agent, 'orchestrator'), c.to_agent) AS agent_id, CASE WHEN
+    (r.contract_id IS NULL) THEN CASE WHEN (c.status IN ('completed', 'failed', 'cancelled')) THEN
+    c.status ELSE 'open' END WHEN (r.status = 'failed' AND r.from_agent = 'orchestrator') THEN
+    'rejected' ELSE r.status END AS outcome, CAST(r.metadata AS TEXT) AS told, CASE WHEN (c.priority
+    IS NOT NULL) THEN r.created_at END AS ended_at, CASE WHEN (c.priority IS NOT NULL) THEN
+    c.created_at END AS queued_at, CASE WHEN (c.priority IS NOT NULL) THEN CAST(c.metadata AS TEXT)
+    END AS asked, CASE WHEN (r.status IN ('failed', 'interrupted')) THEN c.position END AS failed
+FROM contracts AS c LEFT OUTER JOIN contracts AS r ON r.request_id = c.contract_id
+"""
+
+STATS_BY_SESSION = """\
+SELECT c.session_id, CASE WHEN (r.contract_id IS NULL) THEN CASE WHEN (c.status IN ('completed',
+    'failed', 'cancelled')) THEN c.status ELSE 'open' END WHEN (r.status = 'failed' AND r.from_agent
+    = 'orchestrator') THEN 'rejected' ELSE r.status END AS outcome, CAST(r.metadata AS TEXT) AS
+    told, CASE WHEN (c.priority IS NOT NULL) THEN r.created_at END AS ended_at, CASE WHEN
+    (c.priority IS NOT NULL) THEN c.created_at END AS queued_at, CASE WHEN (c.priority IS NOT NULL)
+    THEN CAST(c.metadata AS TEXT) END AS asked, CASE WHEN (r.status IN ('failed', 'interrupted'))
+    THEN c.position END AS failed
+FROM contracts AS c LEFT OUTER JOIN contracts AS r ON r.request_id = c.contract_id
+"""
+
+STATS_BY_TIME = """\
+SELECT c.created_at, CASE WHEN (r.contract_id IS NULL) THEN CASE WHEN (c.status IN ('completed',
+    'failed', 'cancelled')) THEN c.status ELSE 'open' END WHEN (r.status = 'failed' AND r.from_agent
+    = 'orchestrator') THEN 'rejected' ELSE r.status END AS outcome, CAST(r.metadata AS TEXT) AS
+    told, CASE WHEN (c.priority IS NOT NULL) THEN r.created_at END AS ended_at, CASE WHEN
+    (c.priority IS NOT NULL) THEN c.created_at END AS queued_at, CASE WHEN (c.priority IS NOT NULL)
+    THEN CAST(c.metadata AS TEXT) END AS asked, CASE WHEN (r.status IN ('failed', 'interrupted'))
+    THEN c.position END AS failed
+FROM contracts AS c LEFT OUTER JOIN contracts AS r ON r.request_id = c.contract_id
+"""
+
+STATS_BY_CALLER = """\
+SELECT c.from_agent, CASE WHEN (instr(CAST(c.metadata AS TEXT), '"caller"') > 0) THEN
+    CAST(c.metadata AS TEXT) END AS caller, CASE WHEN (r.contract_id IS NULL) THEN CASE WHEN
+    (c.status IN ('completed', 'failed', 'cancelled')) THEN c.status ELSE 'open' END WHEN (r.status
+    = 'failed' AND r.from_agent = 'orchestrator') THEN 'rejected' ELSE r.status END AS outcome,
+    CAST(r.metadata AS TEXT) AS told, CASE WHEN (c.priority IS NOT NULL) THEN r.created_at END AS
+    ended_at, CASE WHEN (c.priority IS NOT NULL) THEN c.created_at END AS queued_at, CASE WHEN
+    (c.priority IS NOT NULL) THEN CAST(c.metadata AS TEXT) END AS asked, CASE WHEN (r.status IN
+    ('failed', 'interrupted')) THEN c.position END AS failed
+FROM contracts AS c LEFT OUTER JOIN contracts AS r ON r.request_id = c.contract_id
+"""
+
+STATS_BY_ERROR = """\
+SELECT r.error, CASE WHEN (r.contract_id IS NULL) THEN CASE WHEN (c.status IN ('completed',
+    'failed', 'cancelled')) THEN c.status ELSE 'open' END WHEN (r.status = 'failed' AND r.from_agent
+    = 'orchestrator') THEN 'rejected' ELSE r.status END AS outcome, CAST(r.metadata AS TEXT) AS
+    told, CASE WHEN (c.priority IS NOT NULL) THEN r.created_at END AS ended_at, CASE WHEN
+    (c.priority IS NOT NULL) THEN c.created_at END AS queued_at, CASE WHEN (c.priority IS NOT NULL)
+    THEN CAST(c.metadata AS TEXT) END AS asked, CASE WHEN (r.status IN ('failed', 'interrupted'))
+    THEN c.position END AS failed
+FROM contracts AS c LEFT OUTER JOIN contracts AS r ON r.request_id = c.contract_id
+"""
+
+FAILURES_AT = """\
+SELECT c.position, c.contract_id, c.created_at, r.error
+FROM contracts AS c JOIN contracts AS r ON r.request_id = c.contract_id
+WHERE c.position IN (SELECT anon_1.value AS value
+FROM json_each(?) AS anon_1)
+"""
+"""Parameters: positions."""
+
+SINCE_ID = "c.contract_id >= ?"
+"""Parameters: first_id."""
 
 # session_queries.py
 
@@ -528,13 +1027,50 @@ WHERE session_index.session_id = recent.session_id))) AS count
 FROM session_index
 """
 
+NEWEST_OF_SESSIONS_BETWEEN = """\
+SELECT contracts.session_id, max(contracts.position) AS last
+FROM contracts
+WHERE contracts.position > ? AND contracts.position < ? GROUP BY contracts.session_id
+"""
+"""Parameters: after, before."""
+
+OLDEST_CONTRACT_OF_SESSION = """\
+SELECT session_contracts.created_at, session_contracts.position
+FROM session_contracts
+WHERE session_contracts.session_id = ? ORDER BY session_contracts.position
+LIMIT 1
+"""
+"""Parameters: session_id."""
+
+EXCHANGE_COUNTS = """\
+WITH given AS
+(SELECT ? AS session_id)
+SELECT coalesce(sum(CASE WHEN (its.contract_type = 'REQUEST') THEN 1 ELSE 0 END), 0) AS exchanges,
+    coalesce(sum(CASE WHEN (its.contract_type = 'REQUEST' AND its.status = 'failed') THEN 1 ELSE 0
+    END), 0) AS failed, coalesce(sum(CASE WHEN (its.contract_type = 'REQUEST' AND its.status IN
+    ('pending', 'in_progress')) THEN 1 ELSE 0 END), 0) AS open
+FROM (SELECT contracts.position AS position, contracts.contract_type AS contract_type,
+    contracts.status AS status
+FROM session_index CROSS JOIN contracts
+WHERE session_index.session_id = (SELECT given.session_id
+FROM given) AND contracts.position = session_index.position UNION ALL SELECT contracts.position AS
+    position, contracts.contract_type AS contract_type, contracts.status AS status
+FROM contracts
+WHERE contracts.position > (SELECT counters.value
+FROM counters
+WHERE counters.name = 'session_index') AND contracts.session_id = (SELECT given.session_id
+FROM given)) AS its
+"""
+"""Parameters: session_id."""
+
 # tree_queries.py
 
 TREE_NODE = """\
 SELECT contracts.contract_id, contracts.parent_id, contracts.capability,
-    coalesce(contracts.to_agent, nullif(r.from_agent, 'orchestrator')) AS agent_id,
-    contracts.status, contracts.created_at, contracts.metadata, r.status AS answer_status, r.error
-    AS answer_error, r.metadata AS answer_metadata
+    coalesce(nullif(r.from_agent, 'orchestrator'), contracts.to_agent) AS agent_id,
+    contracts.status, contracts.created_at, contracts.completed_at, contracts.from_agent,
+    contracts.metadata, r.status AS answer_status, r.error AS answer_error, r.metadata AS
+    answer_metadata
 FROM contracts LEFT OUTER JOIN contracts AS r ON r.request_id = contracts.contract_id
 WHERE contracts.contract_id = ? AND contracts.contract_type = 'REQUEST'
 """
@@ -542,9 +1078,10 @@ WHERE contracts.contract_id = ? AND contracts.contract_type = 'REQUEST'
 
 ALL_CHILDREN = """\
 SELECT contracts.contract_id, contracts.parent_id, contracts.capability,
-    coalesce(contracts.to_agent, nullif(r.from_agent, 'orchestrator')) AS agent_id,
-    contracts.status, contracts.created_at, contracts.metadata, r.status AS answer_status, r.error
-    AS answer_error, r.metadata AS answer_metadata
+    coalesce(nullif(r.from_agent, 'orchestrator'), contracts.to_agent) AS agent_id,
+    contracts.status, contracts.created_at, contracts.completed_at, contracts.from_agent,
+    contracts.metadata, r.status AS answer_status, r.error AS answer_error, r.metadata AS
+    answer_metadata
 FROM contracts LEFT OUTER JOIN contracts AS r ON r.request_id = contracts.contract_id
 WHERE contracts.parent_id IN (SELECT anon_1.value
 FROM json_each(?) AS anon_1) AND contracts.contract_type = 'REQUEST' ORDER BY contracts.position
@@ -553,9 +1090,10 @@ FROM json_each(?) AS anon_1) AND contracts.contract_type = 'REQUEST' ORDER BY co
 
 FIRST_CHILDREN = """\
 SELECT contracts.contract_id, contracts.parent_id, contracts.capability,
-    coalesce(contracts.to_agent, nullif(r.from_agent, 'orchestrator')) AS agent_id,
-    contracts.status, contracts.created_at, contracts.metadata, r.status AS answer_status, r.error
-    AS answer_error, r.metadata AS answer_metadata
+    coalesce(nullif(r.from_agent, 'orchestrator'), contracts.to_agent) AS agent_id,
+    contracts.status, contracts.created_at, contracts.completed_at, contracts.from_agent,
+    contracts.metadata, r.status AS answer_status, r.error AS answer_error, r.metadata AS
+    answer_metadata
 FROM contracts JOIN (SELECT contracts.position AS position, row_number() OVER (PARTITION BY
     contracts.parent_id ORDER BY contracts.position) AS n
 FROM contracts
@@ -579,17 +1117,55 @@ WHERE numbered.n > ? GROUP BY contracts.parent_id, contracts.status
 """
 """Parameters: request_ids, most."""
 
+OLDEST_ROOTS_OF_SESSION = """\
+SELECT session_contracts.position, session_contracts.contract_id
+FROM session_contracts
+WHERE session_contracts.session_id = ? AND session_contracts.contract_type = 'REQUEST' AND
+    session_contracts.position > ? AND session_contracts.position < ? AND
+    (session_contracts.parent_id IS NULL OR NOT (EXISTS (SELECT p.position
+FROM contracts AS p
+WHERE p.contract_id = session_contracts.parent_id AND p.session_id = session_contracts.session_id
+    AND p.contract_type = 'REQUEST'))) ORDER BY session_contracts.position
+LIMIT ?
+"""
+"""Parameters: session_id, after, before, limit."""
+
+NEWEST_ROOTS_OF_SESSION = """\
+SELECT session_contracts.position, session_contracts.contract_id
+FROM session_contracts
+WHERE session_contracts.session_id = ? AND session_contracts.contract_type = 'REQUEST' AND
+    session_contracts.position > ? AND session_contracts.position < ? AND
+    (session_contracts.parent_id IS NULL OR NOT (EXISTS (SELECT p.position
+FROM contracts AS p
+WHERE p.contract_id = session_contracts.parent_id AND p.session_id = session_contracts.session_id
+    AND p.contract_type = 'REQUEST'))) ORDER BY session_contracts.position DESC
+LIMIT ?
+"""
+"""Parameters: session_id, after, before, limit."""
+
+TREE_NODES = """\
+SELECT contracts.contract_id, contracts.parent_id, contracts.capability,
+    coalesce(nullif(r.from_agent, 'orchestrator'), contracts.to_agent) AS agent_id,
+    contracts.status, contracts.created_at, contracts.completed_at, contracts.from_agent,
+    contracts.metadata, r.status AS answer_status, r.error AS answer_error, r.metadata AS
+    answer_metadata
+FROM contracts LEFT OUTER JOIN contracts AS r ON r.request_id = contracts.contract_id
+WHERE contracts.contract_id IN (SELECT anon_1.value
+FROM json_each(?) AS anon_1) AND contracts.contract_type = 'REQUEST'
+"""
+"""Parameters: request_ids."""
+
 # queue_queries.py
 
 ENQUEUE = """\
 INSERT INTO contracts (contract_id, session_id, contract_type, from_agent, to_agent, capability,
     payload, status, created_at, completed_at, result, error, metadata, request_id, parent_id,
-    claimed_by, priority, due_at, expires_at, turn) SELECT given.contract_id, given.session_id,
-    given.contract_type, given.from_agent, given.to_agent, given.capability, given.payload,
-    given.status, given.created_at, given.completed_at, given.result, given.error, given.metadata,
-    given.request_id, given.parent_id, given.claimed_by, given.priority, given.due_at,
-    given.expires_at, CASE WHEN (given.due_at IS NULL) THEN max((SELECT queue_clock.turn + 1 AS
-    anon_2
+    claimed_by, priority, due_at, expires_at, required_labels, turn) SELECT given.contract_id,
+    given.session_id, given.contract_type, given.from_agent, given.to_agent, given.capability,
+    given.payload, given.status, given.created_at, given.completed_at, given.result, given.error,
+    given.metadata, given.request_id, given.parent_id, given.claimed_by, given.priority,
+    given.due_at, given.expires_at, given.required_labels, CASE WHEN (given.due_at IS NULL) THEN
+    max((SELECT queue_clock.turn + 1 AS anon_2
 FROM queue_clock
 WHERE queue_clock.priority = given.priority), (SELECT coalesce(max(c.turn) + 1, 0) AS coalesce_1
 FROM contracts AS c
@@ -598,20 +1174,37 @@ WHERE c.session_id = given.session_id AND c.priority = given.priority AND c.turn
 FROM (SELECT ? AS contract_id, ? AS session_id, ? AS contract_type, ? AS from_agent, ? AS to_agent,
     ? AS capability, ? AS payload, ? AS status, ? AS created_at, ? AS completed_at, ? AS result, ?
     AS error, ? AS metadata, ? AS request_id, ? AS parent_id, ? AS claimed_by, ? AS priority, ? AS
-    due_at, ? AS expires_at) AS given
+    due_at, ? AS expires_at, ? AS required_labels) AS given
 """
 """Parameters: contract_id, session_id, contract_type, from_agent, to_agent, capability, payload, status,
     created_at, completed_at, result, error, metadata, request_id, parent_id, claimed_by, priority,
-    due_at, expires_at."""
+    due_at, expires_at, required_labels."""
 
 QUEUE_HEAD = """\
-SELECT contracts.priority, contracts.turn, contracts.position, contracts.capability
+SELECT contracts.priority, contracts.turn, contracts.position, contracts.capability,
+    contracts.required_labels
 FROM contracts
-WHERE contracts.capability = ? AND contracts.to_agent IS ? AND contracts.turn IS NOT NULL ORDER BY
-    contracts.priority, contracts.turn, contracts.position
+WHERE contracts.capability = ? AND contracts.to_agent IS ? AND contracts.required_labels IS ? AND
+    contracts.turn IS NOT NULL ORDER BY contracts.priority, contracts.turn, contracts.position
 LIMIT ?
 """
-"""Parameters: capability, agent_id, limit."""
+"""Parameters: capability, agent_id, labels, limit."""
+
+REQUIRED_LABELS = """\
+WITH RECURSIVE found(labels) AS
+(SELECT (SELECT min(q.required_labels) AS min_1
+FROM contracts AS q
+WHERE q.turn IS NOT NULL AND q.required_labels IS NOT NULL) AS labels UNION ALL SELECT (SELECT
+    min(q.required_labels) AS min_1
+FROM contracts AS q
+WHERE q.turn IS NOT NULL AND q.required_labels IS NOT NULL AND q.required_labels > found.labels) AS
+    anon_1
+FROM found
+WHERE found.labels IS NOT NULL)
+SELECT found.labels
+FROM found
+WHERE found.labels IS NOT NULL
+"""
 
 CLAIM_REQUEST = """\
 UPDATE contracts SET status='in_progress', claimed_by=?, to_agent=?, turn=NULL, expires_at=NULL,
@@ -727,9 +1320,11 @@ WHERE contracts.due_at IS NOT NULL)) AS any_queued
 """
 
 QUEUED_COUNTS = """\
-SELECT contracts.capability, contracts.to_agent, count(*) AS count
+SELECT contracts.capability, contracts.to_agent, contracts.required_labels, count(*) AS count
 FROM contracts
-WHERE contracts.turn IS NOT NULL GROUP BY contracts.capability, contracts.to_agent
+WHERE contracts.turn IS NOT NULL GROUP BY contracts.capability, contracts.to_agent,
+    contracts.required_labels ORDER BY contracts.capability, contracts.to_agent,
+    contracts.required_labels
 """
 
 INSERT_WEBHOOK = "INSERT INTO webhooks (request_id, url, attempts) VALUES (?, ?, 0)"
@@ -762,6 +1357,175 @@ UPDATE webhooks SET due_at=NULL, error=? WHERE webhooks.url = ? AND (webhooks.du
 
 WEBHOOK_IS_DUE = "UPDATE webhooks SET due_at=? WHERE webhooks.request_id = ? AND webhooks.error IS NULL"
 """Parameters: now, its_request_id."""
+
+QUEUED_BY_PRIORITY = """\
+SELECT contracts.capability, contracts.priority, count(*) AS count, min(contracts.position) AS first
+FROM contracts
+WHERE contracts.turn IS NOT NULL GROUP BY contracts.capability, contracts.priority
+"""
+
+DUE_BY_PRIORITY = """\
+SELECT contracts.capability, contracts.priority, count(*) AS count, min(contracts.due_at) AS first
+FROM contracts
+WHERE contracts.due_at <= ? GROUP BY contracts.capability, contracts.priority
+"""
+"""Parameters: now."""
+
+SCHEDULED_BY_PRIORITY = """\
+SELECT contracts.capability, contracts.priority, count(*) AS count, min(contracts.due_at) AS first
+FROM contracts
+WHERE contracts.due_at > ? GROUP BY contracts.capability, contracts.priority
+"""
+"""Parameters: now."""
+
+RUNNING_BY_PRIORITY = """\
+SELECT contracts.capability, contracts.priority, count(*) AS count, min(contracts.position) AS first
+FROM contracts
+WHERE contracts.status = 'in_progress' AND contracts.status != 'completed' AND contracts.priority IS
+    NOT NULL GROUP BY contracts.capability, contracts.priority
+"""
+
+QUEUED_POSITIONS_OF = """\
+SELECT contracts.position
+FROM contracts
+WHERE contracts.capability = ? AND contracts.priority = ? AND contracts.turn IS NOT NULL
+"""
+"""Parameters: capability, priority."""
+
+WORKERS = """\
+SELECT contracts.claimed_by, count(*) AS count
+FROM contracts
+WHERE contracts.status = 'in_progress' AND contracts.status != 'completed' AND contracts.priority IS
+    NOT NULL GROUP BY contracts.claimed_by
+"""
+
+RUNNING_TASKS = """\
+SELECT contracts.contract_id, contracts.session_id, contracts.capability, contracts.priority,
+    contracts.to_agent, contracts.created_at, contracts.due_at, contracts.expires_at,
+    contracts.attempts, contracts.claimed_by, CAST(contracts.metadata AS TEXT) AS metadata
+FROM contracts
+WHERE contracts.status = 'in_progress' AND contracts.status != 'completed' AND contracts.priority IS
+    NOT NULL ORDER BY contracts.position
+LIMIT ?
+"""
+"""Parameters: limit."""
+
+TASKS_WITH_START = """\
+SELECT contracts.contract_id, contracts.session_id, contracts.capability, contracts.priority,
+    contracts.to_agent, contracts.created_at, contracts.due_at, contracts.expires_at,
+    contracts.attempts, contracts.claimed_by, CAST(contracts.metadata AS TEXT) AS metadata
+FROM contracts
+WHERE contracts.due_at IS NOT NULL ORDER BY contracts.due_at, contracts.position
+LIMIT ?
+"""
+"""Parameters: limit."""
+
+TASKS_AT = """\
+SELECT contracts.position, contracts.contract_id, contracts.session_id, contracts.capability,
+    contracts.priority, contracts.to_agent, contracts.created_at, contracts.due_at,
+    contracts.expires_at, contracts.attempts, contracts.claimed_by, CAST(contracts.metadata AS TEXT)
+    AS metadata
+FROM contracts
+WHERE contracts.position IN (SELECT anon_1.value AS value
+FROM json_each(?) AS anon_1)
+"""
+"""Parameters: positions."""
+
+# work_queries.py
+
+LEDGER_TIME = "SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now') AS moment"
+
+INSERT_WORK_LEASE = """\
+INSERT INTO work_leases (lease_id, owner, worker, offer_id, lease_s, created_at, ends_at,
+    delivery_id, unconfirmed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+"""Parameters: lease_id, owner, worker, offer_id, lease_s, created_at, ends_at, delivery_id, unconfirmed."""
+
+WORK_LEASE = """\
+SELECT work_leases.lease_id, work_leases.owner, work_leases.worker, work_leases.offer_id,
+    work_leases.lease_s, work_leases.created_at, work_leases.ends_at, work_leases.delivery_id,
+    work_leases.unconfirmed
+FROM work_leases
+WHERE work_leases.lease_id = ?
+"""
+"""Parameters: its_lease_id."""
+
+WORK_LEASES = """\
+SELECT work_leases.lease_id, work_leases.owner, work_leases.worker, work_leases.offer_id,
+    work_leases.lease_s, work_leases.created_at, work_leases.ends_at, work_leases.delivery_id,
+    work_leases.unconfirmed
+FROM work_leases ORDER BY work_leases.lease_id
+"""
+
+RENEW_WORK_LEASE = "UPDATE work_leases SET ends_at=? WHERE work_leases.lease_id = ?"
+"""Parameters: new_end, its_lease_id."""
+
+DELIVER_WORK = "UPDATE work_leases SET delivery_id=?, unconfirmed=? WHERE work_leases.lease_id = ?"
+"""Parameters: new_delivery_id, request_ids, its_lease_id."""
+
+UNCONFIRMED_WORK = """\
+SELECT work_leases.lease_id, work_leases.delivery_id
+FROM work_leases
+WHERE work_leases.unconfirmed IS NOT NULL
+"""
+
+CONFIRM_WORK = "UPDATE work_leases SET unconfirmed=NULL, ends_at=? WHERE work_leases.lease_id = ?"
+"""Parameters: new_end, its_lease_id."""
+
+DELETE_WORK_LEASE = "DELETE FROM work_leases WHERE work_leases.lease_id = ?"
+"""Parameters: its_lease_id."""
+
+ENDED_WORK_LEASES = "SELECT work_leases.lease_id, work_leases.lease_s FROM work_leases WHERE work_leases.ends_at <= ?"
+"""Parameters: moment."""
+
+PUT_WORK_OFFER = "INSERT INTO work_offers (offer_id, document) VALUES (?, ?) ON CONFLICT (offer_id) DO NOTHING"
+"""Parameters: offer_id, document."""
+
+WORK_OFFER_IDS = "SELECT DISTINCT work_leases.offer_id FROM work_leases"
+
+WORK_OFFER = "SELECT work_offers.document FROM work_offers WHERE work_offers.offer_id = ?"
+"""Parameters: its_offer_id."""
+
+DELETE_UNUSED_OFFERS = """\
+DELETE FROM work_offers WHERE (work_offers.offer_id NOT IN (SELECT work_leases.offer_id
+FROM work_leases))
+"""
+
+CLAIMED_CONTRACTS = """\
+SELECT contracts.contract_id, contracts.session_id, contracts.contract_type, contracts.from_agent,
+    contracts.to_agent, contracts.capability, contracts.payload, contracts.status,
+    contracts.created_at, contracts.completed_at, contracts.result, contracts.error,
+    contracts.metadata, contracts.request_id, contracts.parent_id, contracts.claimed_by
+FROM contracts
+WHERE contracts.contract_id IN (SELECT anon_1.value
+FROM json_each(?) AS anon_1) AND contracts.claimed_by = ? ORDER BY contracts.position
+"""
+"""Parameters: request_ids, its_lease_id."""
+
+ALL_CANCELLED_CLAIMS = """\
+SELECT contracts.claimed_by, contracts.contract_id, contracts.cancelled_by
+FROM contracts
+WHERE contracts.cancelled_by IS NOT NULL AND contracts.claimed_by IS NOT NULL
+"""
+
+# rate_queries.py
+
+RATE_BUCKETS = """\
+SELECT rate_buckets.caller, rate_buckets.full_at
+FROM rate_buckets
+WHERE rate_buckets.caller IN (SELECT anon_1.value
+FROM json_each(?) AS anon_1)
+"""
+"""Parameters: callers."""
+
+PUT_RATE_BUCKET = """\
+INSERT INTO rate_buckets (caller, full_at) VALUES (?, ?) ON CONFLICT (caller) DO UPDATE SET full_at
+    = excluded.full_at
+"""
+"""Parameters: caller, full_at."""
+
+DELETE_FULL_BUCKETS = "DELETE FROM rate_buckets WHERE rate_buckets.full_at <= ?"
+"""Parameters: moment."""
 
 # retry_queries.py
 
@@ -806,7 +1570,7 @@ WHERE c.parent_id = tries.contract_id AND c.contract_type = 'REQUEST' AND c.from
 FROM steps CROSS JOIN retries AS k
 WHERE k.contract_id = steps.contract_id)
 SELECT c.contract_id, c.to_agent, q.capability, q.payload, c.status, c.completed_at IS NULL AND
-    coalesce(c.claimed_by, c.turn, c.due_at) IS NOT NULL AS is_open, q.metadata
+    (c.claimed_by IS NOT NULL OR c.turn IS NOT NULL OR c.due_at IS NOT NULL) AS is_open, q.metadata
 FROM steps CROSS JOIN contracts AS q CROSS JOIN contracts AS c
 WHERE q.contract_id = steps.first AND c.contract_id = steps.contract_id AND c.capability =
     q.capability ORDER BY c.position
@@ -936,7 +1700,7 @@ SELECT contracts.contract_id, contracts.session_id, contracts.contract_type, con
     contracts.created_at, contracts.completed_at, contracts.result, contracts.error,
     contracts.metadata, contracts.request_id, contracts.parent_id, contracts.claimed_by
 FROM contracts
-WHERE contracts.position IN (SELECT anon_1.value
+WHERE contracts.position IN (SELECT anon_1.value AS value
 FROM json_each(?) AS anon_1) ORDER BY contracts.position
 """
 """Parameters: positions."""
@@ -1013,9 +1777,10 @@ SELECT contracts.position, contracts.contract_id, contracts.session_id, contract
     contracts.error, contracts.metadata, contracts.request_id, contracts.parent_id,
     contracts.claimed_by
 FROM contracts
-WHERE contracts.position > ? AND contracts.position <= ? ORDER BY contracts.position
+WHERE contracts.position > ? ORDER BY contracts.position
+LIMIT ?
 """
-"""Parameters: after, last."""
+"""Parameters: after, limit."""
 
 CONTRACTS_OF_SESSION = """\
 SELECT session_contracts.position, session_contracts.contract_id, session_contracts.session_id,
@@ -1117,6 +1882,24 @@ FROM parked_deliveries JOIN contracts ON contracts.position = parked_deliveries.
 """
 """Parameters: outbox_position."""
 
+FEW_DUE = """\
+WITH given AS
+(SELECT ? AS outbox_position)
+SELECT (SELECT count(*) AS count_1
+FROM (SELECT contracts.position AS position
+FROM contracts
+WHERE contracts.position > (SELECT given.outbox_position
+FROM given)
+LIMIT ? OFFSET 0) AS some) AS beyond, (SELECT (count(*) FILTER (WHERE parked_deliveries.state =
+    'due' AND parked_deliveries.position <= (SELECT given.outbox_position
+FROM given))) - (count(*) FILTER (WHERE parked_deliveries.state != 'due' AND
+    parked_deliveries.position > (SELECT given.outbox_position
+FROM given))) AS anon_1
+FROM parked_deliveries
+WHERE parked_deliveries.kind != 'provenance.node') AS parked_due
+"""
+"""Parameters: outbox_position, limit."""
+
 EVENT_WAS_DELIVERED_BEFORE = """\
 SELECT EXISTS (SELECT 1
 FROM session_contracts
@@ -1211,7 +1994,9 @@ SELECT session_contracts.position
 FROM session_contracts
 WHERE session_contracts.session_id = ? AND session_contracts.position > ? AND NOT
     (session_contracts.contract_type = 'REQUEST' AND session_contracts.status IN ('pending',
-    'in_progress')) ORDER BY session_contracts.position DESC
+    'in_progress')) AND NOT (session_contracts.capability IN ('memory.pin', 'memory.note',
+    'memory.forget', 'memory.undo') AND (session_contracts.to_agent = 'orchestrator' OR
+    session_contracts.from_agent = 'orchestrator')) ORDER BY session_contracts.position DESC
 LIMIT 1
 """
 """Parameters: session_id, after."""
@@ -1219,25 +2004,31 @@ LIMIT 1
 AGENTS_UP_TO = """\
 SELECT DISTINCT latest.to_agent
 FROM (SELECT session_contracts.to_agent AS to_agent, session_contracts.contract_type AS
-    contract_type, session_contracts.position AS position
+    contract_type, session_contracts.capability AS capability, session_contracts.position AS
+    position
 FROM session_contracts
 WHERE session_contracts.session_id = ? AND session_contracts.position <= ? ORDER BY
     session_contracts.position DESC
 LIMIT 20000 OFFSET 0) AS latest
-WHERE latest.contract_type = 'REQUEST' AND latest.to_agent IS NOT NULL
+WHERE latest.contract_type = 'REQUEST' AND latest.to_agent IS NOT NULL AND NOT (latest.to_agent =
+    'orchestrator' AND latest.capability IN ('memory.pin', 'memory.note', 'memory.forget',
+    'memory.undo'))
 """
 """Parameters: session_id, last."""
 
 AGENTS_BEFORE_CONTRACT = """\
 SELECT DISTINCT latest.to_agent
 FROM (SELECT session_contracts.to_agent AS to_agent, session_contracts.contract_type AS
-    contract_type, session_contracts.position AS position
+    contract_type, session_contracts.capability AS capability, session_contracts.position AS
+    position
 FROM session_contracts
 WHERE session_contracts.session_id = ? AND session_contracts.position < (SELECT contracts.position
 FROM contracts
 WHERE contracts.contract_id = ?) ORDER BY session_contracts.position DESC
 LIMIT 20000 OFFSET 0) AS latest
-WHERE latest.contract_type = 'REQUEST' AND latest.to_agent IS NOT NULL
+WHERE latest.contract_type = 'REQUEST' AND latest.to_agent IS NOT NULL AND NOT (latest.to_agent =
+    'orchestrator' AND latest.capability IN ('memory.pin', 'memory.note', 'memory.forget',
+    'memory.undo'))
 """
 """Parameters: session_id, contract_id."""
 
@@ -1256,17 +2047,19 @@ WHERE session_positions.session_id = ? AND session_positions.position > ?
 """
 """Parameters: session_id, after."""
 
-COUNT_BETWEEN_CONTRACTS = """\
+ERASED_BETWEEN = """\
 SELECT count(*) AS count
-FROM (SELECT session_positions.position AS position
-FROM session_positions
-WHERE session_positions.session_id = ? AND session_positions.position >= (SELECT contracts.position
-FROM contracts
-WHERE contracts.contract_id = ?) AND session_positions.position <= (SELECT contracts.position
-FROM contracts
-WHERE contracts.contract_id = ?)) AS between_contracts
+FROM (SELECT contracts.contract_id AS contract_id
+FROM session_positions JOIN contracts ON contracts.position = session_positions.position
+WHERE session_positions.session_id = ? AND session_positions.position > ? AND
+    session_positions.position <= ? UNION ALL SELECT pruned_contracts.contract_id AS contract_id
+FROM pruned_contracts
+WHERE pruned_contracts.session_id = ? AND pruned_contracts.position > ? AND
+    pruned_contracts.position <= ?) AS contracts_between
+WHERE contracts_between.contract_id IN (SELECT erased_contracts.contract_id
+FROM erased_contracts)
 """
-"""Parameters: session_id, first_contract_id, last_contract_id."""
+"""Parameters: session_id, after, last, pruned_session_id, pruned_after, pruned_last."""
 
 SESSIONS_WITH_NEWS = """\
 SELECT sessions.value, (SELECT session_positions.position
@@ -1279,19 +2072,66 @@ FROM json_each(?) AS sessions ORDER BY sessions.value
 """
 """Parameters: session_ids."""
 
+# correction_queries.py
+
+CORRECTIONS_OF_SESSION = """\
+SELECT contracts.position, contracts.contract_id, contracts.session_id, contracts.contract_type,
+    contracts.from_agent, contracts.to_agent, contracts.capability, contracts.payload,
+    contracts.status, contracts.created_at, contracts.completed_at, contracts.result,
+    contracts.error, contracts.metadata, contracts.request_id, contracts.parent_id,
+    contracts.claimed_by
+FROM contracts
+WHERE contracts.contract_type = 'REQUEST' AND contracts.to_agent = 'orchestrator' AND
+    contracts.capability IN ('memory.pin', 'memory.note', 'memory.forget', 'memory.undo') AND
+    contracts.status = 'completed' AND contracts.session_id = ? ORDER BY contracts.position
+"""
+"""Parameters: session_id."""
+
+CORRECTED_SESSIONS = """\
+SELECT DISTINCT contracts.session_id
+FROM contracts
+WHERE contracts.contract_type = 'REQUEST' AND contracts.to_agent = 'orchestrator' AND
+    contracts.capability IN ('memory.pin', 'memory.note', 'memory.forget', 'memory.undo') AND
+    contracts.status = 'completed' ORDER BY contracts.session_id
+"""
+
+CORRECTION_POSITIONS = """\
+SELECT contracts.position, contracts.contract_id
+FROM contracts
+WHERE contracts.contract_type = 'REQUEST' AND contracts.to_agent = 'orchestrator' AND
+    contracts.capability IN ('memory.pin', 'memory.note', 'memory.forget', 'memory.undo') AND
+    contracts.status = 'completed' AND contracts.session_id = ? UNION ALL SELECT answer.position,
+    answer.contract_id
+FROM contracts JOIN contracts AS answer ON answer.request_id = contracts.contract_id
+WHERE contracts.contract_type = 'REQUEST' AND contracts.to_agent = 'orchestrator' AND
+    contracts.capability IN ('memory.pin', 'memory.note', 'memory.forget', 'memory.undo') AND
+    contracts.status = 'completed' AND contracts.session_id = ? AND answer.request_id IS NOT NULL
+"""
+"""Parameters: session_id, answered_session_id."""
+
+CORRECTIONS_AMONG = """\
+SELECT contracts.contract_id
+FROM contracts
+WHERE contracts.contract_type = 'REQUEST' AND contracts.to_agent = 'orchestrator' AND
+    contracts.capability IN ('memory.pin', 'memory.note', 'memory.forget', 'memory.undo') AND
+    contracts.status = 'completed' AND contracts.contract_id IN (SELECT anon_1.value
+FROM json_each(?) AS anon_1)
+"""
+"""Parameters: contract_ids."""
+
 # token_queries.py
 
 ALL_TOKENS = """\
 SELECT tokens.token_id, tokens.name, tokens.sha256, tokens.scopes, tokens.agent_id,
-    tokens.created_at, tokens.expires_at, tokens.revoked_at
+    tokens.created_at, tokens.expires_at, tokens.revoked_at, tokens.capabilities
 FROM tokens ORDER BY tokens.token_id
 """
 
 INSERT_TOKEN = """\
-INSERT INTO tokens (token_id, name, sha256, scopes, agent_id, created_at, expires_at, revoked_at)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO tokens (token_id, name, sha256, scopes, agent_id, created_at, expires_at, revoked_at,
+    capabilities) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
-"""Parameters: token_id, name, sha256, scopes, agent_id, created_at, expires_at, revoked_at."""
+"""Parameters: token_id, name, sha256, scopes, agent_id, created_at, expires_at, revoked_at, capabilities."""
 
 REVOKE_TOKEN = "UPDATE tokens SET revoked_at=? WHERE tokens.token_id = ? AND tokens.revoked_at IS NULL"
 """Parameters: now, revoked_id."""
@@ -1302,13 +2142,15 @@ ANY_REGISTERED_AGENT = "SELECT agents.agent_id FROM agents WHERE agents.document
 
 AGENTS_WITHOUT_DOCUMENTS = """\
 SELECT agents.agent_id, agents.fingerprint, agents.owner, agents.registered_at, agents.ttl_s,
-    agents.lease_ends_at, agents.drained_at, agents.state, agents.reason, agents.since
+    agents.lease_ends_at, agents.drained_at, agents.state, agents.reason, agents.since,
+    agents.changes, agents.circuit_until, agents.circuit_since
 FROM agents ORDER BY agents.agent_id
 """
 
 ONE_AGENT = """\
 SELECT agents.agent_id, agents.document, agents.fingerprint, agents.owner, agents.registered_at,
-    agents.ttl_s, agents.lease_ends_at, agents.drained_at, agents.state, agents.reason, agents.since
+    agents.ttl_s, agents.lease_ends_at, agents.drained_at, agents.state, agents.reason,
+    agents.since, agents.changes, agents.circuit_until, agents.circuit_since
 FROM agents
 WHERE agents.agent_id = ?
 """
@@ -1318,29 +2160,49 @@ REGISTERED_COUNT = "SELECT count(*) AS count_1 FROM agents WHERE agents.document
 
 PUT_AGENT = """\
 INSERT INTO agents (agent_id, document, fingerprint, owner, registered_at, ttl_s, lease_ends_at,
-    drained_at, state, reason, since) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT
-    (agent_id) DO UPDATE SET document = excluded.document, fingerprint = excluded.fingerprint, owner
-    = excluded.owner, registered_at = excluded.registered_at, ttl_s = excluded.ttl_s, lease_ends_at
-    = excluded.lease_ends_at, drained_at = excluded.drained_at, state = excluded.state, reason =
-    excluded.reason, since = excluded.since
+    drained_at, state, reason, since, changes, circuit_until, circuit_since) VALUES (?, ?, ?, ?, ?,
+    ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (agent_id) DO UPDATE SET document = excluded.document,
+    fingerprint = excluded.fingerprint, owner = excluded.owner, registered_at =
+    excluded.registered_at, ttl_s = excluded.ttl_s, lease_ends_at = excluded.lease_ends_at,
+    drained_at = excluded.drained_at, state = excluded.state, reason = excluded.reason, since =
+    excluded.since, changes = excluded.changes, circuit_until = excluded.circuit_until,
+    circuit_since = excluded.circuit_since
 """
 """Parameters: agent_id, document, fingerprint, owner, registered_at, ttl_s, lease_ends_at, drained_at, state,
-    reason, since."""
+    reason, since, changes, circuit_until, circuit_since."""
 
 PUT_AGENT_STATE = """\
 INSERT INTO agents (agent_id, document, fingerprint, owner, registered_at, ttl_s, lease_ends_at,
-    drained_at, state, reason, since) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT
-    (agent_id) DO UPDATE SET state = excluded.state, reason = excluded.reason, since =
-    excluded.since
+    drained_at, state, reason, since, changes, circuit_until, circuit_since) VALUES (?, ?, ?, ?, ?,
+    ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (agent_id) DO UPDATE SET state = excluded.state, reason =
+    excluded.reason, since = excluded.since
 """
 """Parameters: agent_id, document, fingerprint, owner, registered_at, ttl_s, lease_ends_at, drained_at, state,
-    reason, since."""
+    reason, since, changes, circuit_until, circuit_since."""
 
 SET_AGENT_STATE = """\
 UPDATE agents SET state=?, reason=?, since=? WHERE agents.agent_id = ? AND agents.fingerprint = ?
     AND agents.drained_at IS NULL
 """
 """Parameters: state, reason, since, agent_id, its_fingerprint."""
+
+PUT_AGENT_CIRCUIT = """\
+INSERT INTO agents (agent_id, document, fingerprint, owner, registered_at, ttl_s, lease_ends_at,
+    drained_at, state, reason, since, changes, circuit_until, circuit_since) VALUES (?, ?, ?, ?, ?,
+    ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (agent_id) DO UPDATE SET circuit_until =
+    excluded.circuit_until, circuit_since = excluded.circuit_since
+"""
+"""Parameters: agent_id, document, fingerprint, owner, registered_at, ttl_s, lease_ends_at, drained_at, state,
+    reason, since, changes, circuit_until, circuit_since."""
+
+SET_AGENT_CIRCUIT = """\
+UPDATE agents SET circuit_until=?, circuit_since=? WHERE agents.agent_id = ? AND agents.fingerprint
+    = ?
+"""
+"""Parameters: circuit_until, circuit_since, agent_id, its_fingerprint."""
+
+SET_AGENT_CHANGES = "UPDATE agents SET changes=? WHERE agents.agent_id = ? AND agents.fingerprint = ?"
+"""Parameters: changes, agent_id, its_fingerprint."""
 
 DRAIN_AGENT = "UPDATE agents SET drained_at=?, state=?, reason=?, since=? WHERE agents.agent_id = ?"
 """Parameters: drained_at, state, reason, since, agent_id."""
@@ -1356,3 +2218,268 @@ DELETE_AGENT = "DELETE FROM agents WHERE agents.agent_id = ?"
 
 DELETE_ENDED_AGENT = "DELETE FROM agents WHERE agents.agent_id = ? AND agents.lease_ends_at <= ?"
 """Parameters: agent_id, moment."""
+
+# metric_queries.py
+
+MEASURED_RESPONSES = """\
+SELECT contracts.capability, contracts.from_agent, contracts.status, contracts.created_at,
+    CAST(contracts.metadata AS TEXT) AS metadata, contracts.request_id, r.to_agent, r.created_at AS
+    created_at_1, r.priority, CAST(r.metadata AS TEXT) AS metadata__1
+FROM contracts LEFT OUTER JOIN contracts AS r ON r.contract_id = contracts.request_id
+WHERE contracts.position > ? AND contracts.position <= ? AND contracts.contract_type = 'RESPONSE'
+    ORDER BY contracts.position
+"""
+"""Parameters: after, last."""
+
+METRIC_TOTALS = "SELECT metric_totals.metric, metric_totals.labels, metric_totals.value FROM metric_totals"
+
+METRIC_POSITION = """\
+SELECT metric_totals.value
+FROM metric_totals
+WHERE metric_totals.metric = 'position' AND metric_totals.labels = '[]'
+"""
+
+PUT_METRIC_TOTAL = """\
+INSERT INTO metric_totals (metric, labels, value) VALUES (?, ?, ?) ON CONFLICT (metric, labels) DO
+    UPDATE SET value = excluded.value
+"""
+"""Parameters: metric, labels, value."""
+
+QUEUED_BY_CAPABILITY = """\
+SELECT contracts.capability, count(*) AS count, min(contracts.position) AS first_position
+FROM contracts
+WHERE contracts.turn IS NOT NULL GROUP BY contracts.capability
+"""
+
+DUE_BY_CAPABILITY = """\
+SELECT contracts.capability, count(*) AS count, min(contracts.position) AS first_position
+FROM contracts
+WHERE contracts.due_at <= ? GROUP BY contracts.capability
+"""
+"""Parameters: now."""
+
+FIRST_DUE_AT = "SELECT min(contracts.due_at) AS min_1 FROM contracts WHERE contracts.due_at IS NOT NULL"
+
+SCHEDULED_BY_CAPABILITY = """\
+SELECT contracts.capability, count(*) AS count, min(contracts.position) AS first_position
+FROM contracts
+WHERE contracts.due_at > ? GROUP BY contracts.capability
+"""
+"""Parameters: now."""
+
+RUNNING_BY_CAPABILITY = """\
+SELECT contracts.capability, count(*) AS count, min(contracts.position) AS first_position
+FROM contracts
+WHERE contracts.status = 'in_progress' AND contracts.status != 'completed' AND contracts.priority IS
+    NOT NULL GROUP BY contracts.capability
+"""
+
+QUEUED_POSITIONS = "SELECT contracts.position FROM contracts WHERE contracts.turn IS NOT NULL"
+
+WAITING_SINCE = """\
+SELECT contracts.created_at, CAST(contracts.metadata AS TEXT) AS metadata
+FROM contracts
+WHERE contracts.position IN (SELECT anon_1.value AS value
+FROM json_each(?) AS anon_1) ORDER BY contracts.position
+"""
+"""Parameters: positions."""
+
+# span_queries.py
+
+ENDED_EXCHANGES = """\
+SELECT contracts.position, contracts.contract_id, contracts.session_id, contracts.from_agent,
+    contracts.capability, contracts.status, contracts.created_at, contracts.error,
+    CAST(contracts.metadata AS TEXT) AS metadata, contracts.request_id, contracts.parent_id,
+    r.from_agent AS from_agent_1, r.to_agent, r.created_at AS created_at_1, CAST(r.metadata AS TEXT)
+    AS metadata__1, r.priority
+FROM contracts LEFT OUTER JOIN contracts AS r ON r.contract_id = contracts.request_id
+WHERE contracts.position > ? AND contracts.position <= ? AND contracts.contract_type = 'RESPONSE'
+    ORDER BY contracts.position
+LIMIT ?
+"""
+"""Parameters: after, last, limit."""
+
+ENDED_EXCHANGES_WITH_CONTENT = """\
+SELECT contracts.position, contracts.contract_id, contracts.session_id, contracts.from_agent,
+    contracts.capability, contracts.status, contracts.created_at, contracts.error,
+    CAST(contracts.metadata AS TEXT) AS metadata, contracts.request_id, contracts.parent_id,
+    r.from_agent AS from_agent_1, r.to_agent, r.created_at AS created_at_1, CAST(r.metadata AS TEXT)
+    AS metadata__1, r.priority, CAST(contracts.result AS TEXT) AS result, CAST(r.payload AS TEXT) AS
+    payload
+FROM contracts LEFT OUTER JOIN contracts AS r ON r.contract_id = contracts.request_id
+WHERE contracts.position > ? AND contracts.position <= ? AND contracts.contract_type = 'RESPONSE'
+    ORDER BY contracts.position
+LIMIT ?
+"""
+"""Parameters: after, last, limit."""
+
+PARENT_OF = """\
+SELECT contracts.parent_id, CAST(contracts.metadata AS TEXT) AS metadata
+FROM contracts
+WHERE contracts.contract_id = ?
+"""
+"""Parameters: contract_id."""
+
+CONTRACTS_BEYOND = "SELECT count(*) FILTER (WHERE contracts.position > ?) AS beyond FROM contracts"
+"""Parameters: after."""
+
+FEW_BEYOND = """\
+SELECT count(*) AS count_1
+FROM (SELECT contracts.position AS position
+FROM contracts
+WHERE contracts.position > ?
+LIMIT ? OFFSET 0) AS some
+"""
+"""Parameters: after, limit."""
+
+# erasure_queries.py
+
+INSERT_ERASURE = """\
+INSERT INTO erasures (erasure_id, erased_at, erased_by, reason, selection, cleaned_at) VALUES (?, ?,
+    ?, ?, ?, ?) ON CONFLICT (erasure_id) DO NOTHING
+"""
+"""Parameters: erasure_id, erased_at, erased_by, reason, selection, cleaned_at."""
+
+INSERT_ERASED_CONTRACT = """\
+INSERT INTO erased_contracts (contract_id, erasure_id) VALUES (?, ?) ON CONFLICT (contract_id) DO
+    UPDATE SET erasure_id = excluded.erasure_id
+"""
+"""Parameters: contract_id, erasure_id."""
+
+ERASURES = """\
+SELECT erasures.erasure_id, erasures.erased_at, erasures.erased_by, erasures.reason,
+    erasures.selection, erasures.cleaned_at, count(erased_contracts.contract_id) AS contracts
+FROM erasures LEFT OUTER JOIN erased_contracts ON erased_contracts.erasure_id = erasures.erasure_id
+    GROUP BY erasures.erasure_id, erasures.erased_at, erasures.erased_by, erasures.reason,
+    erasures.selection, erasures.cleaned_at ORDER BY erasures.erased_at DESC, erasures.erasure_id
+    DESC
+LIMIT ?
+"""
+"""Parameters: limit."""
+
+UNFINISHED_ERASURES = "SELECT erasures.erasure_id FROM erasures WHERE erasures.cleaned_at IS NULL"
+
+FINISH_ERASURES = "UPDATE erasures SET cleaned_at=? WHERE erasures.cleaned_at IS NULL"
+"""Parameters: finished_at."""
+
+ERASED_CONTRACTS = "SELECT erased_contracts.contract_id, erased_contracts.erasure_id FROM erased_contracts"
+
+ALL_ERASED = "SELECT erased_contracts.contract_id FROM erased_contracts ORDER BY erased_contracts.contract_id"
+
+IS_ERASED = "SELECT erased_contracts.erasure_id FROM erased_contracts WHERE erased_contracts.contract_id = ?"
+"""Parameters: contract_id."""
+
+EXCHANGES_OF = """\
+SELECT contracts.position, contracts.contract_id, contracts.session_id, contracts.contract_type,
+    contracts.from_agent, contracts.to_agent, contracts.capability, contracts.payload,
+    contracts.status, contracts.created_at, contracts.completed_at, contracts.result,
+    contracts.error, contracts.metadata, contracts.request_id, contracts.parent_id,
+    contracts.claimed_by
+FROM contracts
+WHERE contracts.contract_id IN (SELECT anon_1.value
+FROM json_each(?) AS anon_1) UNION ALL SELECT contracts.position, contracts.contract_id,
+    contracts.session_id, contracts.contract_type, contracts.from_agent, contracts.to_agent,
+    contracts.capability, contracts.payload, contracts.status, contracts.created_at,
+    contracts.completed_at, contracts.result, contracts.error, contracts.metadata,
+    contracts.request_id, contracts.parent_id, contracts.claimed_by
+FROM contracts
+WHERE contracts.request_id IN (SELECT anon_2.value
+FROM json_each(?) AS anon_2)
+"""
+"""Parameters: contract_ids, request_ids."""
+
+RERUNS_IN = """\
+SELECT contracts.contract_id, CAST(contracts.metadata AS TEXT) AS metadata
+FROM session_positions JOIN contracts ON contracts.position = session_positions.position
+WHERE session_positions.session_id IN (SELECT anon_1.value
+FROM json_each(?) AS anon_1) AND contracts.contract_type = 'REQUEST' AND ((CAST(contracts.metadata
+    AS TEXT) LIKE '%' || '"rerun_of"' || '%') OR (CAST(contracts.metadata AS TEXT) LIKE '%' ||
+    '"retry_of"' || '%') OR (CAST(contracts.metadata AS TEXT) LIKE '%' || '"resumes"' || '%'))
+"""
+"""Parameters: session_ids."""
+
+TEXTS_ABOUT_CONTRACTS = """\
+SELECT attempts.request_id, attempts.error AS text
+FROM attempts
+WHERE attempts.error IS NOT NULL UNION ALL SELECT webhooks.request_id, webhooks.url
+FROM webhooks UNION ALL SELECT webhooks.request_id, webhooks.error
+FROM webhooks
+WHERE webhooks.error IS NOT NULL UNION ALL SELECT task_progress.request_id,
+    CAST(task_progress.progress AS TEXT) AS progress
+FROM task_progress UNION ALL SELECT batch_lines.request_id, batch_lines.line_key
+FROM batch_lines UNION ALL SELECT parked_deliveries.contract_id, parked_deliveries.reason
+FROM parked_deliveries
+WHERE parked_deliveries.contract_id IS NOT NULL
+"""
+
+ALL_BLOCKS = """\
+SELECT memory_blocks.block_id, memory_blocks.session_id, memory_blocks.created_at,
+    memory_blocks.last_position, memory_blocks.block, memory_blocks.beside
+FROM memory_blocks
+"""
+
+ERASE_CONTRACT = """\
+UPDATE contracts SET payload='{}', result=NULL, error=NULL, required_labels=NULL, metadata=? WHERE
+    contracts.contract_id = ?
+"""
+"""Parameters: mark, erased_id."""
+
+ERASE_ATTEMPTS = """\
+UPDATE attempts SET error=NULL WHERE attempts.request_id IN (SELECT anon_1.value
+FROM json_each(?) AS anon_1) AND attempts.error IS NOT NULL
+"""
+"""Parameters: contract_ids."""
+
+ERASE_PROGRESS = """\
+DELETE FROM task_progress WHERE task_progress.request_id IN (SELECT anon_1.value
+FROM json_each(?) AS anon_1)
+"""
+"""Parameters: contract_ids."""
+
+ERASE_WEBHOOKS = "DELETE FROM webhooks WHERE webhooks.request_id IN (SELECT anon_1.value FROM json_each(?) AS anon_1)"
+"""Parameters: contract_ids."""
+
+ERASE_KEYS = """\
+UPDATE idempotency_keys SET fingerprint='erased' WHERE idempotency_keys.request_id IN (SELECT
+    anon_1.value
+FROM json_each(?) AS anon_1)
+"""
+"""Parameters: contract_ids."""
+
+ERASE_PARKED = """\
+UPDATE parked_deliveries SET reason='erased' WHERE parked_deliveries.contract_id IN (SELECT
+    anon_1.value
+FROM json_each(?) AS anon_1)
+"""
+"""Parameters: contract_ids."""
+
+PARKED_EVENTS_OF = """\
+SELECT parked_deliveries.contract_id, parked_deliveries.state
+FROM parked_deliveries
+WHERE parked_deliveries.contract_id IN (SELECT anon_1.value
+FROM json_each(?) AS anon_1) AND parked_deliveries.kind != 'provenance.node'
+"""
+"""Parameters: contract_ids."""
+
+LINES_OF = """\
+SELECT batch_lines.generation, batch_lines.line_key
+FROM batch_lines
+WHERE batch_lines.request_id IN (SELECT anon_1.value
+FROM json_each(?) AS anon_1)
+"""
+"""Parameters: contract_ids."""
+
+RENAME_LINE = "UPDATE batch_lines SET line_key=? WHERE batch_lines.generation = ? AND batch_lines.line_key = ?"
+"""Parameters: new_key, its_generation, its_key."""
+
+BLOCKS_AFTER = """\
+SELECT memory_blocks.block_id, memory_blocks.session_id, memory_blocks.created_at,
+    memory_blocks.last_position, memory_blocks.block, memory_blocks.beside
+FROM memory_blocks
+WHERE memory_blocks.session_id = ? AND memory_blocks.last_position >= ? ORDER BY
+    memory_blocks.last_position
+"""
+"""Parameters: session_id, position."""
+
+REPLACE_BLOCK = "UPDATE memory_blocks SET block=?, beside=? WHERE memory_blocks.block_id = ?"
+"""Parameters: new_block, new_beside, its_id."""

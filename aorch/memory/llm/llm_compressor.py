@@ -47,7 +47,7 @@ async def compress_with_llm(
     if not windows:
         return local
     try:
-        checked = await _ask_model(llm, windows, request.intent)
+        checked = await _ask_model(llm, windows, request)
     except ServiceUnreachable as error:
         return _fallback(local, str(error))
     if not checked.claims:
@@ -60,13 +60,14 @@ def _fallback(local: MemoryBlock, reason: str) -> MemoryBlock:
     return replace(local, compressor=Compressor(local.compressor.name, local.compressor.version, "", reason))
 
 
-async def _ask_model(llm: LlmClient, windows: Sequence[Sequence[Excerpt]], intent: str | None) -> CheckedClaims:
+async def _ask_model(llm: LlmClient, windows: Sequence[Sequence[Excerpt]], request: BlockRequest) -> CheckedClaims:
     """The checked claims of all windows. Raises ServiceUnreachable as soon as one window fails."""
     slots = asyncio.Semaphore(_AT_ONCE)
 
     async def ask(window: Sequence[Excerpt]) -> dict[str, Any]:
         async with slots:
-            return await llm.ask(SYSTEM, question(window, intent), SCHEMA, MOST_OUTPUT_TOKENS)
+            asked = question(window, request.intent, request.forgotten)
+            return await llm.ask(SYSTEM, asked, SCHEMA, MOST_OUTPUT_TOKENS)
 
     tasks = [asyncio.ensure_future(ask(window)) for window in windows]
     try:

@@ -1,7 +1,7 @@
 """The instructions for the model, and the JSON Schema of its answer."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from aorch.memory import safe_text
@@ -57,13 +57,17 @@ SCHEMA: dict[str, Any] = {
     "additionalProperties": False,
 }
 
+MOST_FORGOTTEN = 10
+"""Forgotten statements that a request contains: the newest ones."""
 OVERHEAD_TOKENS = (len(SYSTEM) + 3000) // BYTES_A_TOKEN
-"""Tokens of a request without the contracts: instructions, schema and intent."""
+"""Tokens of a request without the contracts: instructions, schema, intent and forgotten statements."""
 
 
-def question(excerpts: Sequence[Excerpt], intent: str | None) -> str:
+def question(excerpts: Sequence[Excerpt], intent: str | None, forgotten: Iterable[str] = ()) -> str:
     """The contracts of one window, between tags that no contract can close, because they contain a digest of the contracts."""
     lines = "\n".join(excerpt.line for excerpt in excerpts)
     tag = f"contracts-{hashlib.sha256(lines.encode()).hexdigest()[:16]}"
     wanted = f"The memory is needed for: {safe_text.quoted(safe_text.first_line(intent), 400)[0]}\n" if intent else ""
-    return f"<{tag}>\n{lines}\n</{tag}>\n{wanted}Answer with the JSON object."
+    statements = [safe_text.quoted(safe_text.first_line(each), 240)[0] for each in forgotten][-MOST_FORGOTTEN:]
+    left_out = f"Make no claim that says the same as one of these: {' '.join(statements)}\n" if statements else ""
+    return f"<{tag}>\n{lines}\n</{tag}>\n{wanted}{left_out}Answer with the JSON object."

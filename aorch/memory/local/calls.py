@@ -1,11 +1,16 @@
 """Calls: a REQUEST with the RESPONSE that answers it. Equal calls and equal failures are kept once, with a count."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from aorch.memory.contract_content import Leaf
+from aorch.memory.call_effects import COMMANDS
+from aorch.memory.contract_content import Contract, Leaf
 
 _MOST_VALUES = 4
+"""Number of results that are kept of a value that changes: a bound of memory."""
+INSTRUCTION = 200
+"""Characters from which a text for an agent is a prompt, and a result is prose."""
 
 
 class Request(NamedTuple):
@@ -27,14 +32,59 @@ class Request(NamedTuple):
     digest: int = 0
 
 
+class Ending(NamedTuple):
+    """The last exchange between a person and the agents: who said what. `asks`: the person said it, in a REQUEST."""
+
+    contract_id: str
+    number: int
+    agent: str
+    text: str
+    asks: bool
+
+
+class Copied(NamedTuple):
+    """An answer to a person that has the words of another agent: whose they are, and the contract that had them first."""
+
+    contract_id: str
+    number: int
+    agent: str
+    whom: str
+    author: str
+    first_id: str
+
+
+def is_prompt(asked: Request) -> bool:
+    """Whether the arguments of a call are only a long text for another agent."""
+    return len(asked.said) > INSTRUCTION and not asked.outermost and len(asked.arguments) == 1
+
+
+def is_command(arguments: Sequence[Leaf]) -> bool:
+    """Whether a call with these arguments executes a command, a statement or code, so that each one differs."""
+    strings = [leaf for leaf in arguments if leaf.is_string]
+    if any(leaf.key.lower() in COMMANDS for leaf in strings):
+        return True
+    return len(strings) == len(arguments) == 1 and " " in strings[0].text
+
+
 class Call(NamedTuple):
-    """A REQUEST with its RESPONSE. `news` are the result values that no earlier result had under the same key."""
+    """A REQUEST with its RESPONSE. `news` are the result values that no earlier result had under the same key.
+    `is_empty`: the result names values, but all of them are empty. `error`: the line of a successful result that names an error.
+    """
 
     request: Request
     contract_id: str
     number: int
     results: list[Leaf]
     news: list[Leaf]
+    is_empty: bool = False
+    error: str = ""
+
+
+class Recorded(NamedTuple):
+    """A contract with what was read of it: a REQUEST, or the call that a RESPONSE ends."""
+
+    contract: Contract
+    made: Request | Call
 
 
 @dataclass
@@ -78,24 +128,27 @@ class RepeatedCall:
 
 @dataclass
 class CapabilityCalls:
-    """The distinct calls of one capability, by the digest of their arguments; the newest is last."""
+    """The distinct calls of one capability, by the digest of their arguments, and of the result if they change something; the
+    newest is last.
+    """
 
     series: dict[int, RepeatedCall] = field(default_factory=dict)
     count: int = 0
 
-    def add(self, call: Call, times: int, most: int) -> bool:
-        """Add a call, made for the `times`th time. If there are more than `most`, forget the oldest one.
+    def add(self, key: int, call: Call, times: int, most: int) -> bool:
+        """Add a call, made for the `times`th time. Calls with the same key count as equal. If there are more than `most`,
+        forget the oldest one.
 
         Return whether one was forgotten.
         """
         self.count += 1
-        series = self.series.pop(call.request.digest, None)
+        series = self.series.pop(key, None)
         if series is None:
             series = RepeatedCall(call)
         else:
             series.again(call)
         series.count = max(series.count, times)
-        self.series[call.request.digest] = series
+        self.series[key] = series
         if len(self.series) <= most:
             return False
         del self.series[next(iter(self.series))]

@@ -1,8 +1,13 @@
 """Finds the lines of an error message that describe what happened."""
 
 import re
+from collections.abc import Sequence
+from typing import Any
 
-from aorch.memory import safe_text
+from aorch.memory import contract_content, safe_text
+
+LONGEST_ERROR = 400
+"""Characters that are kept of a line of an error."""
 
 _EXCEPTION = re.compile(
     r"(?<![\w.])([\w.]{0,80}(?:Error|Exception|Exit|Interrupt|Failure|Fault|Timeout|Panic))(?=: ?\S|$)", re.ASCII
@@ -10,28 +15,84 @@ _EXCEPTION = re.compile(
 _TRACEBACK = "Traceback (most recent call last):"
 _ANY_CLASS = re.compile(r"((?:\w{1,40}\.){0,8}[A-Z]\w{2,60}): \S")
 _EXIT_CODE = re.compile(r"\W{0,5}exit ?(?:code|status)", re.IGNORECASE)
+_EXITED = re.compile(r"exit ?(?:code|status)\W{1,3}[1-9]", re.IGNORECASE)
+_RAISED = re.compile(
+    r"^[ \t]{0,8}((?:[\w.]{0,80}(?:Error|Exception|Failure|Panic)|error|fatal|panic): \S[^\n]*)",
+    re.ASCII | re.MULTILINE,
+)
+_MOST_READ = 100_000
+"""Characters of an output that are searched for an error."""
 _TROUBLE = re.compile(
-    r"(?<![\w-])(?:errors?|fail\w{0,4}|fatal|panic\w{0,3}|denied|refused|rejected|not found|no such|cannot|can't|unable|invalid|"
+    r"(?<![\w-])(?:errors?|fail\w{0,4}|fatal|panic\w{0,3}|assert\w{0,4}|could ?n[o'’]t|could not|denied|"
+    r"does ?n[o']t exist|duplicate\w?|violates|refused|rejected|not found|no such|cannot|can't|unable|invalid|"
     r"missing|timed out|timeout|exceeded|forbidden|unauthori[sz]ed|conflict|killed|aborted|unreachable|out of)(?![\w-])",
     re.IGNORECASE,
 )
 
 
+_CAUSE = re.compile(r"\bpanick?ed\b|^(?:E  |error\b|fatal\b)|assertion\b.{0,80}\bfailed", re.IGNORECASE)
+"""What a line begins with or contains if it names the cause, and not only that something failed."""
+
+
 def telling_lines(error: str) -> list[tuple[str, ...]]:
-    """One or two lines of `error` that describe what happened: the first and the last one of chained exceptions.
+    """One or two lines of `error` that describe what happened: the first and the last one of several.
 
     A line is a tuple of exact pieces between escape sequences. The list is empty if the error is empty.
     """
     rows = list(safe_text.rows(error))
-    lines = [" ".join(pieces)[:400] for pieces in rows]
+    lines = [" ".join(pieces)[:LONGEST_ERROR] for pieces in rows]
     traced = any(line.endswith(_TRACEBACK) for line in lines)
     named = [(found, n) for n, line in enumerate(lines) if (found := _name(line, traced))]
     told = [n for name, n in named if not lines[n].endswith(name)] or [n for _, n in named]
     if told:
         return [rows[n] for n in ((told[-1],) if lines[told[0]] == lines[told[-1]] else (told[0], told[-1]))]
-    troubled = [n for n, line in enumerate(lines) if _TROUBLE.search(line)]
+    troubled = [n for n, line in enumerate(lines) if _CAUSE.search(line)] or [
+        n for n, line in enumerate(lines) if _TROUBLE.search(line)
+    ]
     first = next((n for n in troubled if not _EXIT_CODE.match(lines[n])), troubled[0] if troubled else 0)
-    return rows[first : first + 1]
+    last = next((n for n in reversed(troubled) if not _EXIT_CODE.match(lines[n])), len(rows) - 1 if troubled else first)
+    return list(dict.fromkeys(_with_next(rows, n) for n in (first, last))) if rows else []
+
+
+def cause_of(line: Sequence[str]) -> Sequence[str]:
+    """The pieces of a line from `telling_lines` that name the cause: those after `panicked at main.rs:3:`."""
+    return line[next((n + 1 for n, piece in enumerate(line[:-1]) if piece.endswith(":")), 0) :]
+
+
+def _with_next(rows: list[tuple[str, ...]], n: int) -> tuple[str, ...]:
+    """A line, with the next one if it announces that: `panicked at main.rs:3:`."""
+    return rows[n] + rows[n + 1] if rows[n][-1].endswith(":") and n + 1 < len(rows) else rows[n]
+
+
+def reported_error(output: str) -> str:
+    """The line of `output` that names an error: the last exception of a traceback, or the last line that begins with one or
+    with `error:`. Empty if there is none.
+
+    Without either, an output that states an exit code other than 0 gives its last line of trouble.
+    """
+    read = output[:_MOST_READ]
+    if "rror: " in read or "Exception: " in read or _TRACEBACK in read or "fatal: " in read:
+        raised = _RAISED.findall(read)
+        if raised and (exact := safe_text.first_line(raised[-1].rstrip())):
+            return safe_text.clip(exact, LONGEST_ERROR)
+    if _EXITED.search(read[:200]):
+        lines = telling_lines(output)
+        return lines[-1][-1] if lines and _TROUBLE.search(" ".join(lines[-1])) else ""
+    return ""
+
+
+def reported_in(result: Any) -> str:
+    """The line of a successful result that names an error."""
+    return next(filter(None, map(reported_error, contract_content.whole_strings(result))), "")
+
+
+def names_error(sentence: str) -> bool:
+    """Whether a sentence contains an exception and what happened."""
+    return (
+        ": " in sentence
+        and any(kind in sentence for kind in ("Error", "Exception"))
+        and bool(_EXCEPTION.search(sentence))
+    )
 
 
 def _name(line: str, traced: bool) -> str:

@@ -4,47 +4,48 @@ import heapq
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import count
-from typing import Any, NamedTuple
+from typing import Any
 
-import msgspec
-
-from aorch import jsonio
-from aorch.errors import InvalidJSON
 from aorch.memory import call_effects, contract_content, request_prompts, safe_text
 from aorch.memory.contract_content import Contract, Leaf
-from aorch.memory.literals import found, weight
-from aorch.memory.local.calls import Call, CapabilityCalls, Failure, Request
-from aorch.memory.local.error_lines import telling_lines
+from aorch.memory.literals import weight
+from aorch.memory.local.call_kinds import FailureKind, digest, failure_kind
+from aorch.memory.local.calls import (
+    INSTRUCTION,
+    Call,
+    CapabilityCalls,
+    Copied,
+    Ending,
+    Failure,
+    Recorded,
+    Request,
+    is_command,
+    is_prompt,
+)
+from aorch.memory.local.error_lines import reported_in
+from aorch.memory.local.exact_strings import ExactString, add_name, forget_least, name_arguments, name_results
 from aorch.memory.local.spoken_sentences import (
     SpokenSentence,
     decisions,
-    is_phrase,
+    ends_of_sentence,
+    is_better_aim,
     meaningful_words,
-    only_decides,
     section_of,
     select_sentences,
+    spoken_error,
 )
 
 MOST_OPEN, MOST_CALLS, MOST_KINDS, MOST_CITES = 1000, 24, 60, 6
-MOST_SAID, MOST_DECIDED, MOST_NAMED, MOST_SEEN, MOST_RESULTS = 800, 200, 3000, 50_000, 24
-_UNTELLING = frozenset(("id", "key", "name", "value", "text"))
-_LONG, _LONGEST_ERROR = 200, 240
+MOST_SAID, MOST_DECIDED, MOST_SEEN, MOST_RESULTS = 800, 200, 50_000, 24
 AIM_WIDTH = 320
 """Maximum number of characters of an aim in a claim."""
+_SHORT_ANSWER, _CHOICE = 120, 0.8
+"""The longest answer to a prompt (characters) that counts as a choice, and the worth of a choice."""
+_REPLY, _REPLIES = 400, 0.5
+"""Characters of an answer to instructions that is short enough to be their result, and the worth of its sentences."""
+_NAMES_OF_FILES = 3
+"""Words beside code that only name it."""
 _MOST_NAMING = {True: 8, False: 5}
-FailureKind = tuple[str, str, bool]
-"""The capability, the most important line of the error, and whether it was cancelled."""
-_unlike = count(-1, -1)
-_encoder = msgspec.json.Encoder(order="sorted")
-
-
-class ExactString(NamedTuple):
-    """An exact string: its worth, its first key, and the contract in which it occurs first."""
-
-    worth: float
-    label: str
-    contract_id: str
 
 
 @dataclass
@@ -71,9 +72,29 @@ class Findings:
     seen: set[tuple[str, str]] = field(default_factory=set)
     said: list[SpokenSentence] = field(default_factory=list)
     decided: list[SpokenSentence] = field(default_factory=list)
+    heard: Counter[int] = field(default_factory=Counter)
+    prompted: Counter[int] = field(default_factory=Counter)
     named: dict[str, ExactString] = field(default_factory=dict)
-    answer: tuple[str, str, str] | None = None
+    reported: dict[str, SpokenSentence] = field(default_factory=dict)
+    answer: tuple[str, str, str, int] | None = None
+    end: Ending | None = None
+    told: dict[int, tuple[str, str, int]] = field(default_factory=dict)
+    copied: Copied | None = None
+    record: list[Recorded] | None = None
+    record_room: int = 0
     answered_before: list[str] = field(default_factory=list)
+
+    def keep_contract(self, contract: Contract, made: Request | Call) -> None:
+        """Keep a contract as part of the record, or drop the record if it is too long."""
+        if self.record is None:
+            return
+        content = [contract.get("payload"), contract.get("result"), contract.get("error")]
+        longest = max((len(text) for text in contract_content.all_strings(content)), default=0)
+        self.record_room -= contract_content.length(content)
+        if self.record_room < 0 or longest > safe_text.HEAD + safe_text.TAIL:
+            self.record = None
+        else:
+            self.record.append(Recorded(contract, made))
 
     def waiting(self, contract_id: str) -> Request | None:
         """The REQUEST with that ID if it is unanswered and the agent that got its text has not acted since."""
@@ -84,9 +105,14 @@ class Findings:
         return None if acted else asked
 
 
-def collect_findings(contracts: Iterable[Contract], asked_before: Iterable[str] = ()) -> Findings:
-    """The findings of `contracts`, oldest first. `asked_before` are the agents that earlier contracts called."""
-    findings = Findings(helpers={safe_text.first_line(agent)[:80] for agent in asked_before})
+def collect_findings(contracts: Iterable[Contract], asked_before: Iterable[str] = (), room: int = 0) -> Findings:
+    """The findings of `contracts`, oldest first. `asked_before` are the agents that earlier contracts called.
+
+    The contracts themselves are kept as long as their content has at most `room` characters.
+    """
+    findings = Findings(
+        helpers={safe_text.first_line(agent)[:80] for agent in asked_before}, record=[], record_room=room
+    )
     for contract in contracts:
         _add_contract(findings, contract)
     return findings
@@ -95,8 +121,9 @@ def collect_findings(contracts: Iterable[Contract], asked_before: Iterable[str] 
 def _add_contract(g: Findings, contract: Contract) -> None:
     g.first = g.first or _outline(contract)
     g.last = _outline(contract)
+    g.passed_over["literals"] += forget_least(g.named)
     g.count += 1
-    g.chars += _length(contract)
+    g.chars += contract_content.length(contract)
     agent = safe_text.first_line(_string(contract, "from_agent"))[:80]
     g.agents[agent] += 1
     g.last_act[agent] = g.count
@@ -110,7 +137,7 @@ def _add_request(g: Findings, contract: Contract) -> None:
     payload = contract.get("payload")
     capability = safe_text.first_line(_string(contract, "capability"))[:80]
     g.capabilities[capability] += 1
-    arguments = contract_content.leaves(payload)
+    arguments = sorted(contract_content.leaves(payload), key=_rank)
     said = contract_content.speech(payload)
     from_agent = safe_text.first_line(_string(contract, "from_agent"))[:80]
     asked = Request(
@@ -128,7 +155,12 @@ def _add_request(g: Findings, contract: Contract) -> None:
     if contract.get("parent_id") in g.open:
         g.acted_on.add(_string(contract, "parent_id"))
     g.helpers.add(asked.agent)
+    if said and asked.outermost:
+        g.end = Ending(asked.contract_id, g.count, from_agent, asked.said, asks=True)
     if said:
+        if is_prompt(asked):
+            own = request_prompts.prose(asked.said)[0]
+            g.prompted.update({end for one in safe_text.sentences(own) for end in ends_of_sentence(one)})
         own = request_prompts.without_examples(said)
         _add_speech(g, own, asked.contract_id, from_agent, asked.outermost, asks=True)
         if g.aim is not None or len(said) > AIM_WIDTH or not asked.outermost:  # otherwise the aim shows the whole text
@@ -136,28 +168,20 @@ def _add_request(g: Findings, contract: Contract) -> None:
             g.passed_over["preferences"] += not_selected + safe_text.unread_count(said)
     else:
         _add_decisions(g, request_prompts.spoken(payload), asked.contract_id, from_agent, asks=True)
-        _name_arguments(g, asked)
-    if asked.outermost and (g.aim is None or _is_better_aim(said, g.aim.said)):
+        name_arguments(g.named, asked.arguments, asked.contract_id, is_change=bool(asked.changes))
+    if asked.outermost and (g.aim is None or is_better_aim(said, g.aim.said)):
         g.aim = asked
+    g.keep_contract(contract, asked)
     g.open[asked.contract_id] = asked
     if len(g.open) > MOST_OPEN:
         del g.open[next(iter(g.open))]
         g.passed_over["open_points"] += 1
 
 
-def digest(payload: Any) -> int:
-    """A number that is the same for equal arguments, within this process."""
-    try:
-        return hash(_encoder.encode(payload))
-    except (TypeError, ValueError, RecursionError):  # nested too deeply for the encoder: not equal to any other value
-        return next(_unlike)
-
-
-def _is_better_aim(said: str, before: str) -> bool:
-    """Whether `said` states an aim better than `before`, which is only a phrase or only a decision."""
-    if not said or not before or is_phrase(said):
-        return False
-    return is_phrase(before) or only_decides(before)
+def _rank(leaf: Leaf) -> int:
+    """The order in which arguments are shown: what is executed first, and what an edit replaces last."""
+    key = leaf.key.lower()
+    return 0 if key in call_effects.COMMANDS else 2 if key.startswith("old") else 1
 
 
 def _add_response(g: Findings, contract: Contract) -> None:
@@ -167,32 +191,73 @@ def _add_response(g: Findings, contract: Contract) -> None:
     if asked.contract_id == identity and request_id and len(g.answered_before) < MOST_OPEN:
         g.answered_before.append(request_id)
     g.ends[_string(contract, "status")] += 1
-    results = contract_content.leaves(contract.get("result"))
+    said = contract_content.speech(contract.get("result"))
+    own, pieces = request_prompts.prose(said) if said else ("", 0)
+    results = contract_content.leaves({"text": own} if pieces else contract.get("result"))
     news = _news(g, results)[:MOST_RESULTS]
-    call = Call(asked, identity, g.count, results[:MOST_RESULTS], news)
+    is_empty = not results and contract_content.is_empty(contract.get("result"))
+    error = reported_in(contract.get("result"))
+    call = Call(asked, identity, g.count, results[:MOST_RESULTS], news, is_empty, error)
     agent = safe_text.first_line(_string(contract, "from_agent"))[:80]
     if contract_content.failed(contract):
+        g.keep_contract(contract, call)
         _add_decisions(g, [contract.get("result"), contract.get("error")], identity, agent)
         _add_failure(g, contract, call)
         return
-    said = contract_content.speech(contract.get("result"))
-    listens = bool(said) and (asked.said or not asked.arguments or (len(said) > _LONG and not asked.changes))
+    if asked.outermost and asked.said and said:
+        g.end = Ending(identity, g.count, agent, "\n".join(safe_text.ends_of(said)), asks=False)
+    is_text = (
+        len(said) > INSTRUCTION
+        and not asked.changes
+        and not is_command(asked.arguments)
+        and not contract_content.is_data(said)
+    )
+    listens = bool(said) and bool(asked.said or not asked.arguments or is_text)
+    g.keep_contract(contract, call)
     if _is_echo(said, asked):
         listens = True
-    elif listens:
-        _add_speech(g, said, identity, agent, False)
-        if asked.outermost:
-            g.answer = (identity, asked.agent, "\n".join(safe_text.ends_of(said)))
     else:
-        _add_decisions(g, contract.get("result"), identity, agent)
+        _add_answer(g, contract, call, said if listens else "")
+    if asked.outermost and asked.said and said:
+        return
     if asked.changes or (asked.changes is None and not asked.said and asked.arguments):
-        _add_call(g, g.done, call, "decisions")
+        _add_call(g, g.done, call, "decisions", _made(contract, asked))
     elif asked.arguments and not asked.said:
         _add_call(g, g.lookups, call, "results")
     elif results and not listens:
         g.passed_over["results"] += 1  # no claim contains these results
     if not said:
-        _name_results(g, results, identity)
+        name_results(g.named, results, identity)
+
+
+def _add_answer(g: Findings, contract: Contract, call: Call, said: str) -> None:
+    """Add what an agent answers, or the decisions that are stated in another result."""
+    agent = safe_text.first_line(_string(contract, "from_agent"))[:80]
+    if not said:
+        _add_decisions(g, contract.get("result"), call.contract_id, agent)
+        return
+    own, pieces = request_prompts.prose(said)
+    text, outermost = hash(said), call.request.outermost
+    author_id, author, number = g.told.get(text, ("", agent, g.count))
+    g.copied = None if outermost else g.copied
+    if outermost and author != agent:
+        g.copied = Copied(call.contract_id, g.count, agent, call.request.from_agent, author, author_id)
+        g.answer = (author_id, author, "\n".join(safe_text.ends_of(own)), number)
+        return
+    if not outermost and len(g.told) < MOST_SEEN:
+        g.told[text] = (call.contract_id, agent, g.count)
+    g.passed_over["results"] += pieces
+    if call.error:
+        words = spoken_error(call.error, g.count, call.contract_id, agent)
+        g.reported.pop(words.sentence, None)
+        g.reported[words.sentence] = words
+    is_choice = is_prompt(call.request) and len(said) <= _SHORT_ANSWER
+    replies = is_prompt(call.request) and len(own) <= _REPLY
+    if not pieces or safe_text.word_count(own) > _NAMES_OF_FILES:
+        least = _CHOICE if is_choice else _REPLIES if replies else 0.0
+        _add_speech(g, own, call.contract_id, agent, False, least=least)
+    if call.request.outermost:
+        g.answer = (call.contract_id, call.request.agent, "\n".join(safe_text.ends_of(own)), g.count)
 
 
 def _is_echo(said: str, asked: Request) -> bool:
@@ -229,17 +294,6 @@ def _add_failure(g: Findings, contract: Contract, call: Call) -> None:
         g.passed_over["failures"] += 1
 
 
-def failure_kind(capability: str, contract: Contract) -> tuple[FailureKind, list[tuple[str, ...]]]:
-    """The key under which equal failures are counted, and the lines that describe what happened."""
-    error = contract.get("error") or contract_content.speech(contract.get("result")) or contract.get("status")
-    lines = [_clipped(pieces) for pieces in telling_lines(error if isinstance(error, str) else jsonio.encode(error))]
-    return (capability, " ".join(lines[-1]) if lines else "", contract.get("status") == "cancelled"), lines
-
-
-def _clipped(pieces: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(safe_text.clip(piece, _LONGEST_ERROR) for piece in pieces[:6])
-
-
 def _times(g: Findings, *what: Any) -> int:
     """How often this item was counted, even if the item itself was forgotten; 0 if unknown."""
     key = hash(what)
@@ -249,25 +303,53 @@ def _times(g: Findings, *what: Any) -> int:
     return g.times[key]
 
 
-def _add_call(g: Findings, kinds: dict[str, CapabilityCalls], call: Call, section: str) -> None:
+def _made(contract: Contract, asked: Request) -> int:
+    """The result of a call that changes something, which tells it from an equal one."""
+    return digest(contract.get("result")) if asked.changes else 0
+
+
+def _add_call(g: Findings, kinds: dict[str, CapabilityCalls], call: Call, section: str, made: int = 0) -> None:
     capability = call.request.capability
+    key = hash((call.request.digest, made))
     calls = kinds.setdefault(capability, CapabilityCalls())
     calls.count = max(calls.count, _times(g, section, capability) - 1)
-    times = _times(g, section, capability, call.request.digest)
-    g.passed_over[section] += calls.add(call, times, MOST_CALLS)
+    times = _times(g, section, capability, key)
+    g.passed_over[section] += calls.add(key, call, times, MOST_CALLS)
     if len(kinds) > MOST_KINDS:
         g.passed_over[section] += len(kinds.pop(next(iter(kinds))).series)
 
 
-def _add_speech(g: Findings, said: str, contract_id: str, agent: str, by_caller: bool, *, asks: bool = False) -> None:
+def _add_speech(
+    g: Findings,
+    said: str,
+    contract_id: str,
+    agent: str,
+    by_caller: bool,
+    *,
+    asks: bool = False,
+    least: float = 0.0,
+) -> None:
+    """Add what an agent or a caller says. `least`: the worth that its sentences have at least, as a short answer to long
+    instructions.
+    """
     spoken, not_selected = select_sentences(said, g.count, contract_id, agent, by_caller, asks=asks)
+    if least:
+        spoken = [_as_result(one, least) for one in spoken]
+    g.heard.update(hash(one.sentence) for one in spoken)
     g.passed_over[section_of(asks)] += not_selected + safe_text.unread_count(said)
     for one in spoken[: _MOST_NAMING[by_caller]]:
         for name in one.names:
-            if by_caller or weight(name) > 0.5:
+            if by_caller or (weight(name) > 0.5 and one.worth > 0):
                 worth = (0.4 if by_caller else 0.2) * weight(name) or 0.15  # a proper name has no weight of its own
-                _name(g, name, worth, "", contract_id)
+                add_name(g.named, name, worth, "", contract_id)
     _keep_sentences(g, spoken)
+
+
+def _as_result(one: SpokenSentence, least: float) -> SpokenSentence:
+    """A sentence that is the result of instructions: a choice, or a sentence that is long enough."""
+    if least == _CHOICE:
+        return one._replace(worth=max(one.worth, least), is_choice=one.worth > 0)
+    return one._replace(worth=max(one.worth, least)) if " " in one.sentence else one
 
 
 def _add_decisions(g: Findings, value: Any, contract_id: str, agent: str, *, asks: bool = False) -> None:
@@ -291,47 +373,15 @@ def _keep_sentences(g: Findings, spoken: Iterable[SpokenSentence]) -> None:
         g.passed_over["decisions"] += over
 
 
-def _name_arguments(g: Findings, asked: Request) -> None:
-    factor = 1.0 if asked.changes else 0.7
-    for leaf in asked.arguments:
-        if " " in leaf.text:
-            for name in found(leaf.text)[:8]:
-                _name(g, name, 0.5 * factor * weight(name), "", asked.contract_id)
-        elif leaf.is_string and leaf.worth >= 0.5:
-            _name(
-                g, leaf.text, factor * leaf.worth, leaf.top if leaf.key in _UNTELLING else leaf.key, asked.contract_id
-            )
-
-
-def _name_results(g: Findings, results: list[Leaf], contract_id: str) -> None:
-    """Add the exact strings of a result. The fewer there are, the more important is each of them."""
-    telling = [leaf for leaf in results if leaf.is_string and leaf.worth >= 0.6]
-    for leaf in telling:
-        factor = (0.12 if weight(leaf.text) == 1 else 0.05) * min(1.0, 8 / len(telling))
-        _name(g, leaf.text, factor, leaf.top if leaf.key in _UNTELLING else leaf.key, contract_id)
-
-
-def _name(g: Findings, name: str, worth: float, label: str, contract_id: str) -> None:
-    known = g.named.get(name)
-    if known is None:
-        g.named[name] = ExactString(worth, label, contract_id)
-    else:  # the citation is its first occurrence, or its first one under a key
-        first = known if known.label or not label else ExactString(0.0, label, contract_id)
-        g.named[name] = first._replace(worth=known.worth + worth)
-    if len(g.named) > MOST_NAMED:
-        least = heapq.nsmallest(MOST_NAMED // 2, g.named.items(), key=lambda item: item[1].worth)
-        for word, _ in least:
-            del g.named[word]
-        g.passed_over["literals"] += len(least)
-
-
 def _request_of_unknown(g: Findings, contract: Contract) -> Request:
-    capability = safe_text.first_line(_string(contract, "capability"))[:80]
+    from_agent, agent, capability = (
+        safe_text.first_line(_string(contract, name))[:80] for name in ("to_agent", "from_agent", "capability")
+    )
     return Request(
         contract_id=_string(contract, "contract_id"),
         number=g.count,
-        from_agent=safe_text.first_line(_string(contract, "to_agent"))[:80],
-        agent=safe_text.first_line(_string(contract, "from_agent"))[:80],
+        from_agent=from_agent,
+        agent=agent,
         capability=capability,
         arguments=[],
         said="",
@@ -348,10 +398,3 @@ def _outline(contract: Contract) -> Contract:
 def _string(contract: Contract, name: str) -> str:
     value: Any = contract.get(name)
     return value if isinstance(value, str) else "" if value is None else str(value)[:200]
-
-
-def _length(contract: Contract) -> int:
-    try:
-        return len(jsonio.encode(contract))
-    except InvalidJSON:  # nested too deeply for the encoder
-        return 0

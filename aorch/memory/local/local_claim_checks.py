@@ -7,14 +7,18 @@ a call, the number of times, the section, and whether every quotation is listed 
 import re
 from collections.abc import Iterator
 
-from aorch.memory import safe_text
-from aorch.memory.block import NO_RESPONSE, NOT_ANSWERED, Claim
-from aorch.memory.contract_content import failed
+from aorch.memory import contract_content, safe_text
+from aorch.memory.block import ANSWERED, NO_RESPONSE, NOT_ANSWERED, REPORTED, WITH_WORDS, Claim
+from aorch.memory.contract_content import failed, speech
 from aorch.memory.covered_contracts import Contract, CoveredContracts, changes, line, shown_capability, strings_of
 from aorch.memory.literals import found
+from aorch.memory.local.error_lines import reported_error
 from aorch.memory.local.spoken_sentences import decides
 
-_SAYS = re.compile(r"^(?P<who>[^«»]{0,200}?)(?:: | said | asked )(?=«)")
+_SAYS = re.compile(rf"^(?P<who>[^«»]{{0,200}}?)(?:: | said | asked | {REPORTED}: )(?=«)")
+_COPIES = re.compile(
+    rf"^(?P<who>[^«»]+) {ANSWERED} (?P<whom>[^«»]+) {WITH_WORDS} (?P<author>[^«»]+?)(?:: (?P<words>«.*))?$"
+)
 _QUOTATION = re.compile(r"«([^«»]*)»")
 
 
@@ -29,6 +33,11 @@ def faults(section: str, claim: Claim, covered: CoveredContracts) -> Iterator[st
     if section == "failures":
         yield from _failure(claim, covered, responses)
         return
+    if copies := _COPIES.match(claim.text):
+        yield from _copy(copies, responses, claim)
+        return
+    if fault := _reported(claim, [*requests, *responses]):
+        yield fault
     if fault := _speaker(claim, covered):
         yield fault
     if fault := _misplaced(section, claim, requests, responses):
@@ -49,13 +58,13 @@ def _quotations(claim: Claim) -> Iterator[str]:
 
 
 def _consists_of(quotation: str, longest_first: list[str]) -> bool:
-    """Whether `quotation` consists of some of these quotes in sequence; the last one may be cut (`…`)."""
+    """Whether `quotation` consists of some of these quotes in sequence; the last one may be cut, and lines left out (`…`)."""
     rest = quotation.strip()
     while rest not in ("", "…"):
         quote = next((one for one in longest_first if one and rest.startswith(one)), None)
         if quote is None:
             return rest.endswith("…") and any(one.startswith(rest[:-1]) for one in longest_first)
-        rest = rest[len(quote) :].strip()
+        rest = rest[len(quote) :].strip().removeprefix("… ")
     return True
 
 
@@ -82,18 +91,42 @@ def _speaker(claim: Claim, covered: CoveredContracts) -> str:
     return f"names {says['who']} as the speaker; it was {contract['from_agent']}"
 
 
+def _reported(claim: Claim, contracts: list[Contract]) -> str:
+    """`ann reported an error: «…»`: the quotation must be the error of a text that it cites."""
+    if not claim.text.partition("«")[0].endswith(f" {REPORTED}: "):
+        return ""
+    errors = (reported_error(text) for one in contracts for text in contract_content.all_strings(one.get("result")))
+    return "" if any(error and error.startswith(claim.quotes[:1]) for error in errors) else "quotes no error"
+
+
+def _copy(copies: re.Match[str], responses: list[Contract], claim: Claim) -> Iterator[str]:
+    """`bot answered ann with the words of cy`: the cited RESPONSEs of bot to ann and of cy must have the same text."""
+    names = [safe_text.shown(line(one["from_agent"])) for one in responses]
+    if len(responses) != 2 or names != [copies["who"], copies["author"]]:
+        yield "does not name the agents of the two RESPONSEs that it cites"
+    elif safe_text.shown(line(responses[0]["to_agent"])) != copies["whom"]:
+        yield f"names {copies['whom']}; the answer went to {responses[0]['to_agent']}"
+    elif any(quote not in speech(responses[0]["result"]) for quote in claim.quotes):
+        yield "quotes words that are not in the answer"
+    elif speech(responses[0]["result"]) != speech(responses[1]["result"]):
+        yield "says that two answers have the same words, but they differ"
+
+
 def _failure(claim: Claim, covered: CoveredContracts, responses: list[Contract]) -> Iterator[str]:
     bad = [one for one in responses if failed(one)]
     if not bad:
         yield "is listed as a failure, but no cited call failed"
         return
-    there = covered.failures[covered.failure_kind(bad[0])]
-    times = f" ×{there}" if there > 1 else ""
-    ended = f"{' was cancelled' if bad[0]['status'] == 'cancelled' else ' failed'}{times}"
-    if f"{ended}: " not in _QUOTATION.sub("", claim.text):
-        yield f"does not say that it{ended}"
-    if claim.brief and f"{times}: " not in claim.brief:
-        yield f"does not say{times} in its brief text"
+    kind = covered.failure_kind(bad[0])
+    in_all, alike = covered.failures[kind], covered.failed_calls[kind, covered.digest(bad[0])]
+    verb = " was cancelled" if bad[0]["status"] == "cancelled" else " failed"
+    counts = {in_all, alike} if len({covered.digest(one) for one in bad}) == 1 else {in_all}
+    told = _QUOTATION.sub("", claim.text)
+    for there in counts:
+        times = f" ×{there}" if there > 1 else ""
+        if f"{verb}{times}: " in told and (not claim.brief or f"{times}: " in claim.brief):
+            return
+    yield f"does not say that it{verb}{f' ×{in_all}' if in_all > 1 else ''} in its text and its brief text"
 
 
 def _misplaced(section: str, claim: Claim, requests: list[Contract], responses: list[Contract]) -> str:

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from msgspec.structs import replace
 
@@ -21,10 +21,12 @@ from aorch.memory.block import (
     counted,
     intent_of,
 )
-from aorch.memory.budget import Item
+from aorch.memory.budget import WANTED, Item, PackedClaims
 from aorch.memory.contract_content import Contract
-from aorch.memory.local.candidate_claims import candidate_claims
+from aorch.memory.literals import weight
+from aorch.memory.local.candidate_claims import candidate_claims, literal_claims
 from aorch.memory.local.findings import Findings, collect_findings
+from aorch.memory.local.record_claims import record_items
 from aorch.memory.prompt import fitted, prompt_text
 
 NAME, VERSION = LOCAL
@@ -35,7 +37,9 @@ _SOME = 5
 
 def compress_locally(contracts: Iterable[Contract], request: BlockRequest) -> MemoryBlock:
     """The memory block of `contracts`, which belong to one session and come oldest first. They are read once and not kept."""
-    findings = collect_findings(contracts, request.asked_before)
+    findings = collect_findings(contracts, request.asked_before, request.max_tokens * safe_text.CHARS_A_TOKEN)
+    if (block := _whole_record(findings, request)) is not None:
+        return block
     items, counts = candidate_claims(findings, request.intent)
     passed_over = findings.passed_over + counts.unsaid
     places = _fitting(_block(findings, request, []), items, request.max_tokens)
@@ -51,12 +55,46 @@ def compress_locally(contracts: Iterable[Contract], request: BlockRequest) -> Me
     )
 
 
+def _whole_record(findings: Findings, request: BlockRequest) -> MemoryBlock | None:
+    """A block that contains every exchange in full; None if they do not fit."""
+    items = record_items(findings)
+    packed = fitted([_block(findings, request, [])], items, request.max_tokens)
+    if not items or packed is None or not packed.is_whole:
+        return None
+    block = _block(findings, request, [*items, *_named(literal_claims(findings), items)])
+    after = len(prompt_text([block], request.max_tokens)[0])
+    return replace(block, size=_size(findings, after), quality=1.0)
+
+
+def _named(names: Iterable[Claim], items: list[Item]) -> Iterator[Item]:
+    """The exact strings that these items contain, which shorter wordings of the items may not contain."""
+    shown = "\n".join(claim.text for _, claim in items)
+    cited = {identity for _, claim in items for identity in claim.contract_ids}
+    for claim in names:
+        if _is_named(claim, cited) and claim.quotes[0] in shown:
+            yield "literals", claim
+
+
+def _is_named(claim: Claim, cited: set[str]) -> bool:
+    """Whether an exact string is worth a claim beside the sentences that cite these contracts."""
+    return claim.importance >= WANTED and weight(claim.quotes[0]) > 0 and cited.issuperset(claim.contract_ids)
+
+
+def _shown_places(packed: PackedClaims) -> Iterator[int]:
+    """The items that the prompt contains, among them exact strings that a sentence contains, with their contract."""
+    cited = {identity for place in packed.wordings for identity in packed.items[place][1].contract_ids}
+    for place, (section, claim) in enumerate(packed.items):
+        is_named = section == "literals" and _is_named(claim, cited)
+        if place in packed.wordings or (is_named and packed.shows(claim.quotes[0])):
+            yield place
+
+
 def _fitting(outline: MemoryBlock, items: list[Item], max_tokens: int) -> list[int]:
     """The indexes of items that all fit when they are packed without the others."""
     places = list(range(len(items)))
     while True:
         packed = fitted([outline], [items[place] for place in places], max_tokens)
-        fitting = [places[n] for n in sorted(packed.wordings)] if packed else []
+        fitting = [places[n] for n in _shown_places(packed)] if packed else []
         if len(fitting) == len(places):
             return places
         places = fitting
@@ -83,6 +121,7 @@ def _block(g: Findings, request: BlockRequest, kept: list[Item]) -> MemoryBlock:
         left_out={},
         answered_before=tuple(g.answered_before),
         ends=dict(g.ends),
+        erased=None,
         **sections,
     )
 

@@ -7,28 +7,51 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
+from aorch.ledger.search import indexed
 from aorch.memory import safe_text
-from aorch.memory.block import Claim
+from aorch.memory.block import REPORTED, Claim
 from aorch.memory.budget import SPARE, Item
 from aorch.memory.local.findings import Findings
 from aorch.memory.local.spoken_sentences import (
     SpokenSentence,
     is_phrase,
     meaningful_words,
+    refuses,
     section_of,
     select_sentences,
+    waits,
+    wishes,
 )
 from aorch.memory.local.wording import OPEN_WIDTH, claim_of, said
+from aorch.memory.segments import words
 
 _MOST_SENTENCES, _MOST_OF_CONTRACT = 40, 4
-_QUESTION_WORD = re.compile(r"\w{3,40}")
+_QUESTION_WORD = re.compile(r"\w{3,40}|[^\W\d_a-z]{2}")
 _MOST_QUESTION_WORDS = 40
 _TELLING = 0.25
-_ANSWER, _CONCLUSIVE = 0.9, 0.7
+ANSWER, _CONCLUSIVE = 0.9, 0.7
+_LONG_ANSWER, _CONCLUSION, _OF_QUESTION = 4, 0.05, 3
+"""Sentences from which the last one of an answer that concludes comes first, by how much, and how many words of the question it
+has if it has no exact string."""
+_WISH, _VITAL_WISHES = 0.845, 4
+"""Importance of what a person asks for in the course of the work, and how many of the newest wishes are vital."""
+_REFUSAL, _VITAL_REFUSALS = 0.843, 4
+"""Importance of what an agent cannot or may not do, and how many of the newest such sentences have it."""
+_REPORTED, _VITAL_ERRORS, _EARLIER_ERROR = 0.895, 6, 0.6
+"""Importance of an error in the text of an agent, how many of the newest are vital, and the importance of the others."""
+CHOICE = 0.87
+"""Importance of a short answer to long instructions."""
+NEXT_STEP, RECENT = 0.88, 6
+"""Importance of what is still to be done, if it was said in the last contracts, and their number."""
+_TEMPLATE, _PHRASE, _LITTLE = 1, 2, 0.0
+"""Number of times that a sentence of a REQUEST, and another one, can occur and still be news; the worth of one that occurs more
+often."""
 _HIGHEST = 0.84
+_SAME_START = 40
+"""Characters by which a sentence is the error that its agent reported."""
 _ALIKE = 0.6  # share of the words of a sentence that are in another one: it adds little
 _SAME_THING = 0.75  # share of common words: both are about the same subject, and the later one counts
-_DECIDED, _VITAL_DECISIONS, _OLDER = 0.95, 8, 0.8
+_DECIDED, _VITAL_DECISIONS, _OLDER = 0.968, 8, 0.8
 
 
 class WeightedSentence(NamedTuple):
@@ -39,15 +62,15 @@ class WeightedSentence(NamedTuple):
     spare: bool = False
 
 
-def decided(g: Findings) -> Iterator[Claim]:
+def decided(stated: Iterable[SpokenSentence]) -> Iterator[Claim]:
     """A claim for each distinct decision, in its latest wording, the newest first. Older ones are less important."""
     known: set[tuple[str, ...]] = set()
-    for one in sorted(g.decided, key=lambda one: (one.number, -one.order), reverse=True):
-        words = meaningful_words(one.sentence)
-        if words in known:
+    for one in sorted(stated, key=lambda one: (one.number, -one.order), reverse=True):
+        told = meaningful_words(one.sentence)
+        if told in known:
             continue
         place = len(known)
-        known.add(words)
+        known.add(told)
         vital = place < _VITAL_DECISIONS
         yield _claim([one], _DECIDED - 0.002 * place if vital else max(0.3, _OLDER - 0.01 * (place - _VITAL_DECISIONS)))
 
@@ -63,6 +86,7 @@ def sentences(g: Findings, question: str, aims: Sequence[Claim]) -> tuple[list[I
         choice.take(one)
     ordered = sorted(choice.all(), key=lambda one: (-one.said.number, one.spare, -one.said.order))
     items: list[Item] = []
+    wished = refused = 0
     for _, group in groupby(
         ordered,
         key=lambda one: (one.said.contract_id, one.said.by_caller, one.spare, one.said.order if one.spare else None),
@@ -76,9 +100,32 @@ def sentences(g: Findings, question: str, aims: Sequence[Claim]) -> tuple[list[I
             and together[0].said.contract_id == g.answer[0]
             and max(one.said.worth for one in together) >= _CONCLUSIVE
         ):
-            importance = _ANSWER
+            importance = ANSWER
+        if together[0].said.by_caller and wished < _VITAL_WISHES and any(wishes(one.said.sentence) for one in together):
+            importance = max(importance, _WISH - 0.002 * wished)
+            wished += 1
+        if (
+            not together[0].said.by_caller
+            and refused < _VITAL_REFUSALS
+            and any(refuses(one.said.sentence) for one in together)
+        ):
+            importance = max(importance, _REFUSAL - 0.002 * refused)
+            refused += 1
+        if together[0].said.is_choice:
+            importance = max(importance, CHOICE)
+        if together[0].said.number > g.count - RECENT and any(waits(one.said.sentence) for one in together):
+            importance = max(importance, NEXT_STEP)
         items.append((section_of(together[0].said.asks), _claim([one.said for one in together], importance)))
     return items, unsaid
+
+
+def reported_errors(g: Findings) -> Iterator[Claim]:
+    """A claim for each distinct error in the texts of agents, the newest first."""
+    for place, one in enumerate(reversed(g.reported.values())):
+        who = f"{safe_text.shown(one.agent)} {REPORTED}"
+        text, brief = (f"{who}: {said([one.sentence], width).text}" for width in (300, 110))
+        importance = _REPORTED - 0.005 * place if place < _VITAL_ERRORS else _EARLIER_ERROR
+        yield claim_of(text, brief, said([one.sentence], 300).quotes, [one.contract_id], importance, one.number)
 
 
 def _weighed(g: Findings, question: str, aims: Sequence[Claim]) -> tuple[list[WeightedSentence], Counter[str]]:
@@ -87,8 +134,10 @@ def _weighed(g: Findings, question: str, aims: Sequence[Claim]) -> tuple[list[We
     A sentence that another claim contains anyway is left out.
     """
     shown = _read(quote for claim in aims for quote in claim.quotes)
-    by_age = sorted([*g.said, *_answered(g)], key=lambda one: (one.by_caller, one.number, one.worth))
-    last = {meaningful_words(one.sentence): one for one in by_age}
+    reported = {one.sentence[:_SAME_START] for one in g.reported.values()}
+    by_age = [one for one in [*g.said, *_answered(g)] if one.sentence[:_SAME_START] not in reported]
+    by_age.sort(key=lambda one: (one.by_caller, one.number, one.worth))
+    last = {meaningful_words(one.sentence): _repeated(one, g) for one in by_age}
     telling_ones = [one for one in last.values() if _is_worth_a_claim(one)]
     spoken = [one for one in telling_ones if not _is_shown_elsewhere(one, g, shown, telling_ones)]
     fits = question_scores([one.sentence for one in spoken], question)
@@ -105,6 +154,14 @@ def _weighed(g: Findings, question: str, aims: Sequence[Claim]) -> tuple[list[We
     unsaid = Counter(section_of(one.asks) for one in silent)
     unsaid.update(section_of(one.said.asks) for one in weighed if one.importance < _TELLING and not one.said.by_caller)
     return sorted(weighty, reverse=True), unsaid
+
+
+def _repeated(one: SpokenSentence, g: Findings) -> SpokenSentence:
+    """A sentence with less worth if it recurs: the text of a prompt template, or a phrase."""
+    often = g.heard[hash(one.sentence)]
+    if often > (_TEMPLATE if one.asks and one.number > 1 else _PHRASE):
+        return one._replace(worth=min(one.worth, _LITTLE))
+    return one
 
 
 def _is_worth_a_claim(one: SpokenSentence) -> bool:
@@ -132,18 +189,30 @@ def _is_shown_elsewhere(
         return False
     if not one.by_caller:
         return True
-    words = _words(one)
+    own = _words(one)
     between = (other for other in spoken if other.by_caller and g.aim.number < other.number < one.number)
-    return not any(_alike(words, _words(other)) for other in between)
+    return not any(alike(own, _words(other)) for other in between)
 
 
 def _answered(g: Findings) -> list[SpokenSentence]:
-    """The sentences of the newest answer to a caller, with increased worth."""
+    """The sentences of the newest answer to a caller, with increased worth, its conclusion with the highest."""
     if g.answer is None:
         return []
-    identity, agent, answer = g.answer
-    spoken, _ = select_sentences(answer, g.count, identity, agent, False)
-    return [one._replace(worth=one.worth + 0.3) if one.worth > 0 else one for one in spoken]
+    identity, agent, answer, number = g.answer
+    spoken, _ = select_sentences(answer, number, identity, agent, False)
+    weighed = [one._replace(worth=one.worth + 0.3) if one.worth > 0 else one for one in spoken]
+    asked = words(g.aim.said) if g.aim else set[str]()
+    telling = [one for one in weighed if one.concluded and _has_content(one, asked)]
+    if len(weighed) < _LONG_ANSWER or not telling:
+        return weighed
+    conclusion, best = min(telling, key=lambda one: one.order), max(one.worth for one in weighed)
+    return [one._replace(worth=best + _CONCLUSION) if one is conclusion else one for one in weighed]
+
+
+def _has_content(one: SpokenSentence, asked: set[str]) -> bool:
+    """Whether a sentence has exact strings, numbers or quotations, or several words of the question."""
+    told = " ".join((one.sentence, *one.follows))
+    return bool(one.names) or '"' in told or any(map(str.isdigit, told)) or len(words(told) & asked) >= _OF_QUESTION
 
 
 class _Choice:
@@ -158,8 +227,8 @@ class _Choice:
         self._spare: list[WeightedSentence] = []
         self._names: set[str] = set()
         self._of_contract = Counter({g.answer[0]: -2} if g.answer else {})  # the answer may contain more
-        self._aim = set(g.aim.said.lower().split()) if g.aim else set()
-        self._aims = [set(one.lower().split()) for one in safe_text.sentences(g.aim.said)] if g.aim else []
+        self._aim = words(g.aim.said) if g.aim else set()
+        self._aims = [words(one) for one in safe_text.sentences(g.aim.said)] if g.aim else []
 
     def all(self) -> list[WeightedSentence]:
         """The chosen and the spare sentences."""
@@ -167,16 +236,16 @@ class _Choice:
 
     def take(self, one: WeightedSentence) -> None:
         """Add the next sentence."""
-        words = _words(one.said)
-        place = next((n for n, others in enumerate(self._words) if _alike(words, others)), None)
+        own = _words(one.said)
+        place = next((n for n, others in enumerate(self._words) if alike(own, others)), None)
         one = one._replace(importance=min(_HIGHEST, one.importance))
         if place is not None and _replaces(one.said, self._chosen[place].said):
             one = self._put(place, one)
             new = not set(self._chosen[place].said.names).issuperset(one.said.names)
-        elif place is None and one.said.by_caller and any(_same_thing(words, others) for others in self._aims):
-            one, new = one._replace(importance=_ANSWER), True
+        elif place is None and one.said.by_caller and any(_same_thing(own, others) for others in self._aims):
+            one, new = one._replace(importance=ANSWER), True
         else:
-            new = not self._names.issuperset(one.said.names) or (place is None and not _alike(words, self._aim))
+            new = not self._names.issuperset(one.said.names) or (place is None and not alike(own, self._aim))
         room = len(self._chosen) < _MOST_SENTENCES and self._of_contract[one.said.contract_id] < _MOST_OF_CONTRACT
         if new and room and one.importance >= _TELLING:
             self._choose(one)
@@ -199,15 +268,16 @@ class _Choice:
 
 
 def _words(one: SpokenSentence) -> set[str]:
-    return set(one.sentence.lower().split())
+    return words(one.sentence)
 
 
-def _alike(words: set[str], others: set[str]) -> bool:
-    return len(words & others) >= _ALIKE * len(words)
+def alike(one: set[str], others: set[str]) -> bool:
+    """Whether a text with the words `one` adds little to another one."""
+    return len(one & others) >= _ALIKE * len(one)
 
 
-def _same_thing(words: set[str], others: set[str]) -> bool:
-    return len(words & others) >= _SAME_THING * max(len(words), len(others))
+def _same_thing(one: set[str], others: set[str]) -> bool:
+    return len(one & others) >= _SAME_THING * max(len(one), len(others))
 
 
 def _replaces(one: SpokenSentence, other: SpokenSentence) -> bool:
@@ -218,14 +288,16 @@ def _replaces(one: SpokenSentence, other: SpokenSentence) -> bool:
 
 def _claim(together: Sequence[SpokenSentence], importance: float) -> Claim:
     who = safe_text.shown(together[0].agent)
-    full = [said([one.sentence], 300) for one in together]
+    full = [said((one.sentence, *one.follows), 400 if one.follows else 300) for one in together]
     best = max(together, key=lambda one: one.worth)
+    brief = said((best.sentence, *best.follows), 140)
     return claim_of(
         f"{who}: {' '.join(wording.text for wording in full)}",
-        f"{who}: {said([best.sentence], 140).text}",
+        f"{who}: {brief.text}",
         [quote for wording in full for quote in wording.quotes],
         [together[0].contract_id],
         importance,
+        together[0].number,
     )
 
 
@@ -235,17 +307,17 @@ def question_scores(sentences: Sequence[str], question: str) -> list[float]:
     The score is `bm25()` of SQLite's FTS5 (https://www.sqlite.org/fts5.html#the_bm25_function). Libraries with the same measure
     take 80 to 220 ms to import, mostly for numpy.
     """
-    words = [word for word, _ in Counter(_QUESTION_WORD.findall(question.lower())).most_common(_MOST_QUESTION_WORDS)]
-    if not words or not sentences:
+    asked = Counter(_QUESTION_WORD.findall(indexed(question.lower()))).most_common(_MOST_QUESTION_WORDS)
+    if not asked or not sentences:
         return [0.0] * len(sentences)
     connection = sqlite3.connect(":memory:")
     try:
         connection.execute("CREATE VIRTUAL TABLE sentences USING fts5(sentence)")
-        rows = list(enumerate(sentences))
+        rows = list(enumerate(map(indexed, sentences)))
         connection.executemany("INSERT INTO sentences(rowid, sentence) VALUES (?, ?)", rows)
         found = connection.execute(
             "SELECT rowid, -bm25(sentences) FROM sentences WHERE sentences MATCH ?",
-            (" OR ".join(f'"{word}"' for word in words),),
+            (" OR ".join(f'"{word}"' for word, _ in asked),),
         ).fetchall()
     finally:
         connection.close()

@@ -1,30 +1,46 @@
 """Selects sentences from the texts of agents and callers: those worth keeping, and those that state a decision."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from aorch.memory import request_prompts, safe_text
+from aorch.memory.contract_content import Contract, speech
 from aorch.memory.literals import found, proper_names
+from aorch.memory.local.error_lines import names_error
+from aorch.memory.local.languages import marks
 
+LONGEST_SENTENCE = 300
+"""Number of characters of a sentence that are read."""
 _SHORTEST, _FEWEST, _MOST_HEARD = 12, 4, 20
 
-_WANTS = re.compile(
-    r"\b(?:want|prefer|would like|['’]d like|need|must|should|don['’]?t|do not|never|always|only|instead|rather|because|"
-    r"make sure|ensure|avoid|without|at most|at least|no more than|unless|as long as|important|actually)\b",
-    re.IGNORECASE,
-)
+_TEMPLATE_WORDS = 6
+"""Words at the start or at the end of a sentence that two prompts of a template have in common."""
+_ERROR = 0.4
+"""What the name of an exception adds to the worth of a sentence: a failure that an agent reports in a text."""
+_REFUSAL = 0.1
+"""What a sentence gains that states what an agent cannot or may not do: the reason why something was not done."""
+_INTENTION = 0.2
+"""What the worth of a sentence loses that only announces a call."""
+_ANNOUNCED, _LISTED = 80, 240
+"""Characters of a sentence, or of the items of a list, that are shown with the sentence that announces them."""
+_ITEM = re.compile(r"\W*\d{1,2}[.)]")
+_WHOLE_ANSWER, _ANSWERS = 120, 0.35
+"""An answer of one sentence of so many characters says what was asked for; its least worth."""
 _POLITE = re.compile(
     r"\b(?:feel free|hesitate|let me know|(?:more|other|further|any) (?:questions?|assistance|help)|thank(?:s| you)|"
     r"you['’]re welcome|happy to|glad to|have a (?:great|nice|good|wonderful)|apologi[sz]e|sorry for|appreciate)\b"
 )
+_THANKS = re.compile(r"\bthank(?:s| you)")
 _CONCLUDES = re.compile(
-    r"\b(?:answer|result|conclu\w{1,10}|therefore|thus|found|cause\w{0,3}|because|fixed|decided|decision|recommend\w{0,6}|total|"
+    r"\b(?:answer|result|conclu\w{1,10}|therefore|thus|found|cause\w{0,3}|because|fixed|decided|decision|recommend\w{0,6}|total|passe[ds]|"
     r"in summary|final\w{0,2}|success\w{0,6}|fail\w{0,4}|confirmed|verified|cannot|unable|need\w{0,2} to)\b"
 )
 
 _FINAL = re.compile(r"\b(?:final answer|in conclusion|in summary|the answer is|root cause|cause was)\b")
-_CODE = re.compile(r"[;{}\\]|\w\(\w|\w = \S|^File |^(?:import|from|def|class|return|print)\b|[^\s\w]{4}")
+_CODE = re.compile(
+    r"[;{}\\]|\w\(\w|\w = \S|^File |^\W?/?[\w./-]+:\d+:|Warning: |^(?:import|from|def|class|return|print)\b|[^\s\w]{4}"
+)
 
 _DECIDED = re.compile(
     r"\b(?:decided|agreed (?:to|on|that)|settled on|opted (?:to|for)|decision (?:is|was)\b|decision:)"
@@ -44,7 +60,9 @@ _MARKS = ".,;:!?\"'()[]«»“”*"
 class SpokenSentence(NamedTuple):
     """A spoken sentence. Sorted by `worth`, which is how much it is worth keeping.
 
-    `decides`: it states a decision. `asks`: it is in a REQUEST, so it is not a result.
+    `decides`: it states a decision. `asks`: it is in a REQUEST, so it is not a result. `is_choice`: it is a
+    short answer to long instructions. `is_error`: it names an error that the work came to, as a traceback does. `follows`: the
+    next sentence, or the items of a list, if this one announces them.
     """
 
     worth: float
@@ -57,6 +75,14 @@ class SpokenSentence(NamedTuple):
     names: list[str]
     decides: bool
     asks: bool = False
+    is_choice: bool = False
+    is_error: bool = False
+    follows: tuple[str, ...] = ()
+
+    @property
+    def concluded(self) -> bool:
+        """Whether it states a finding, or announces one that follows."""
+        return concludes(self.sentence.rstrip(":：") if self.follows else self.sentence)
 
 
 def section_of(asks: bool) -> str:
@@ -71,25 +97,80 @@ def select_sentences(
 
     `number` is the number of the contract. Of a long text, the first and last sentences are selected, and all decisions.
     """
-    everything = list(safe_text.sentences(said))
-    sentences = [(n, one) for n, one in enumerate(everything) if by_caller or _is_long(one)]
+    pieces = [
+        (bare, bare != one) for one in safe_text.sentence_pieces(said) if (bare := safe_text.without_marking(one))
+    ]
+    everything = [bare for bare, _ in pieces]
+    only = len(everything) == 1
+    announced = {} if by_caller else dict(_announced(pieces))
+    taken = {n + 1 + k for n, (_, count) in announced.items() for k in range(count)}
+    sentences = [(n, one) for n, one in enumerate(everything) if n not in taken and (by_caller or only or is_long(one))]
     half = _MOST_HEARD // 2
     if len(sentences) > _MOST_HEARD:
         between = [pair for pair in sentences[half:-half] if decides(pair[1], by_caller, asks=asks)]
         sentences = sentences[:half] + between + sentences[-half:]
     spoken = []
     for order, sentence in sentences:
-        clipped = safe_text.clip(sentence, 300)
-        names = found(clipped)[:20] + (proper_names(clipped)[:8] if by_caller else [])
-        worth = spoken_worth(clipped, names, by_caller)
+        clipped = safe_text.clip(sentence, LONGEST_SENTENCE)
+        follows, _ = announced.get(order, ((), 0))
+        told = " ".join((clipped, *follows))
+        names = found(told)[:20] + (proper_names(clipped)[:8] if by_caller else [])
+        worth = spoken_worth(told, names, by_caller)
+        if only and not by_caller and len(clipped) <= _WHOLE_ANSWER and not _is_empty(clipped):
+            worth = max(worth, _ANSWERS)
         decision = decides(clipped, by_caller, asks=asks)
         spoken.append(
-            SpokenSentence(worth, number, -order, clipped, contract_id, agent, by_caller, names, decision, asks)
+            SpokenSentence(
+                worth, number, -order, clipped, contract_id, agent, by_caller, names, decision, asks, follows=follows
+            )
         )
-    return sorted(spoken, reverse=True), len(everything) - len(sentences)
+    return sorted(spoken, reverse=True), len(everything) - len(sentences) - len(taken)
 
 
-def _is_long(sentence: str) -> bool:
+def _is_said(sentence: str) -> bool:
+    """Whether a sentence neither announces the next one nor is only the number of an item."""
+    return not sentence.endswith((":", "：")) and not _ITEM.fullmatch(sentence)
+
+
+def _announced(pieces: Sequence[tuple[str, bool]]) -> Iterator[tuple[int, tuple[tuple[str, ...], int]]]:
+    """The place of each sentence that ends with a colon and states what is next (`The answer is:`), with that, and with how many
+    sentences it is. `pieces` are the sentences, and whether they have the mark of an item.
+    """
+    for n, (one, _) in enumerate(pieces):
+        if one.endswith((":", "：")) and concludes(one.rstrip(":：")):
+            items, count = _items(pieces[n + 1 :])
+            if not items and pieces[n + 1 :] and len(after := pieces[n + 1][0]) <= _ANNOUNCED and _is_said(after):
+                items, count = (after,), 1
+            if items:
+                yield n, (items, count)
+
+
+def _items(pieces: Iterable[tuple[str, bool]]) -> tuple[tuple[str, ...], int]:
+    """The items of a list at the start of `pieces`, as many as fit in _LISTED characters, and the number of their sentences."""
+    items: list[str] = []
+    count = length = 0
+    numbered = False
+    for place, (piece, is_item) in enumerate(pieces, 1):
+        is_number = bool(_ITEM.fullmatch(piece))
+        length += 0 if is_number else len(piece)
+        if length > _LISTED or not (is_number or ((is_item or numbered) and _is_said(piece))):
+            break
+        if not is_number:
+            items.append(piece)
+            count = place
+        numbered = is_number
+    return (*items,), count
+
+
+def spoken_error(line: str, number: int, contract_id: str, agent: str) -> SpokenSentence:
+    """The line of an agent's text that names an error, as a sentence of its own."""
+    sentence = safe_text.clip(line, LONGEST_SENTENCE)
+    names = found(sentence)[:20]
+    return SpokenSentence(1.0, number, 0, sentence, contract_id, agent, False, names, False, is_error=True)
+
+
+def is_long(sentence: str) -> bool:
+    """Whether a sentence of an agent is long enough to state something."""
     return len(sentence) >= _SHORTEST or safe_text.word_count(sentence) >= _FEWEST
 
 
@@ -98,7 +179,7 @@ def decisions(
 ) -> list[SpokenSentence]:
     """The sentences that state a decision in text that is not speech: arguments, results, errors."""
     stated = [
-        safe_text.clip(one, 300)
+        safe_text.clip(one, LONGEST_SENTENCE)
         for text in strings
         if " " in text
         for one in safe_text.sentences(text)
@@ -117,21 +198,55 @@ def decides(sentence: str, by_caller: bool, *, asks: bool = False) -> bool:
 
     Quotations in a REQUEST, and instructions to do or say something, are not decisions.
     """
-    folded = sentence[:300].lower()
-    if not _DECIDED.search(folded) or sentence.endswith("?") or _UNDECIDED.search(folded):
+    folded = sentence[:LONGEST_SENTENCE].lower()
+    if not _states_decision(folded) or sentence.endswith(("?", "？")) or _UNDECIDED.search(folded):
         return False
     if asks:
         folded = request_prompts.unquoted(folded)
         stated = _DECIDED.search(folded)
-        if stated is None or request_prompts.instructs(folded[: stated.end()]):
+        if not _states_decision(folded) or request_prompts.instructs(folded[: stated.end() if stated else None]):
             return False
-    return by_caller or bool(_OWN.search(folded))
+    return by_caller or bool(_OWN.search(folded)) or "decided" in marks(folded)
+
+
+def _states_decision(folded: str) -> bool:
+    """Whether a sentence (in lower case) has a phrase that states a decision, in any of the languages."""
+    return bool(_DECIDED.search(folded)) or ("decided" in marks(folded) and "undecided" not in marks(folded))
+
+
+def waits(sentence: str) -> bool:
+    """Whether a sentence states what is still to be done, or what the work waits for."""
+    return "waits" in marks(sentence[:LONGEST_SENTENCE].lower())
+
+
+def wishes(sentence: str) -> bool:
+    """Whether a caller's sentence states a wish, a rule or a question."""
+    folded = sentence[:LONGEST_SENTENCE].lower()
+    return sentence.endswith(("?", "？")) or "wants" in marks(folded)
+
+
+def concludes(sentence: str) -> bool:
+    """Whether a sentence states a finding: it has a phrase for one, and does not only announce it or ask."""
+    folded = sentence[:LONGEST_SENTENCE].lower()
+    announces = sentence.endswith((":", "?", "：", "？")) or is_polite(folded) or "intends" in marks(folded)
+    return not announces and (bool(_CONCLUDES.search(folded)) or "concludes" in marks(folded))
+
+
+def refuses(sentence: str) -> bool:
+    """Whether an agent's sentence states what it cannot or may not do."""
+    return "refuses" in marks(sentence[:LONGEST_SENTENCE].lower())
 
 
 def meaningful_words(text: str) -> tuple[str, ...]:
     """The words of a text without filler words, in order. Texts with equal words count as repetitions."""
-    words = (word.strip(_MARKS) for word in text.lower().split())
-    return tuple(word for word in words if word and word not in _FILLING)
+    words = [word.strip(_MARKS) for word in text.lower().split()]
+    return tuple([word for word in words if word and word not in _FILLING])
+
+
+def ends_of_sentence(sentence: str) -> tuple[int, int]:
+    """Numbers for the first and the last words of a sentence, by which a template is recognised although it contains names."""
+    words = sentence.split()
+    return hash((*words[:_TEMPLATE_WORDS],)), hash((*words[-_TEMPLATE_WORDS:], 1))
 
 
 def is_phrase(said: str) -> bool:
@@ -139,14 +254,45 @@ def is_phrase(said: str) -> bool:
     sentences = [*safe_text.sentences(said)][:_MOST_HEARD]
     if safe_text.word_count(said[: safe_text.HEAD]) < 2:
         return True
-    return any(_POLITE.search(one[:400].lower()) for one in sentences) and all(
+    return any(is_polite(one[:400].lower()) for one in sentences) and all(
         spoken_worth(one, found(one), True) <= 0.3 for one in sentences
     )
+
+
+def is_closing(contract: Contract) -> bool:
+    """Whether a contract is a person's REQUEST with closing words: thanks, and no wish."""
+    said = speech(contract.get("payload")) if contract.get("contract_type") == "REQUEST" else ""
+    if not said or contract.get("parent_id") or said.rstrip().endswith(("?", "？")):
+        return False
+    folded = said[:400].lower()
+    return is_phrase(said) and bool(_THANKS.search(folded) or "polite" in marks(folded))
+
+
+def _is_empty(answer: str) -> bool:
+    """Whether an answer has no content: a polite phrase, or a single word in capitals, which is a signal (`TERMINATE`)."""
+    return is_polite(answer.lower()) or (answer.isascii() and answer.isupper() and " " not in answer)
+
+
+def is_polite(folded: str) -> bool:
+    """Whether a sentence (in lower case) contains a polite phrase."""
+    return bool(_POLITE.search(folded)) or "polite" in marks(folded)
 
 
 def only_decides(said: str) -> bool:
     """Whether a caller's words only state decisions, and ask for nothing."""
     return all(decides(one, True, asks=True) for one in [*safe_text.sentences(said)][:_MOST_HEARD])
+
+
+def is_better_aim(said: str, before: str) -> bool:
+    """Whether `said` states an aim better than `before`, which is only a phrase or only a decision."""
+    if not said or not before or is_phrase(said):
+        return False
+    return is_phrase(before) or only_decides(before)
+
+
+def _is_row(sentence: str) -> bool:
+    """Whether a sentence is a row of a table or of figures: fewer than half of its characters are letters."""
+    return 2 * sum(map(str.isalpha, sentence)) < len(sentence) - sentence.count(" ")
 
 
 def spoken_worth(sentence: str, names: list[str], by_caller: bool) -> float:
@@ -156,17 +302,25 @@ def spoken_worth(sentence: str, names: list[str], by_caller: bool) -> float:
     """
     words = safe_text.word_count(sentence)
     worth = 0.3 if by_caller else 0.1
-    if by_caller and _WANTS.search(sentence):
-        worth += 0.25
     folded = sentence.lower()
-    if _CONCLUDES.search(folded):
+    if by_caller and wishes(sentence):
+        worth += 0.3
+    if waits(sentence):
+        worth += 0.3
+    if _CONCLUDES.search(folded) or "concludes" in marks(folded):
         worth += 0.4 if _FINAL.search(folded) else 0.15
-    if not by_caller and _CODE.search(sentence[:120]):
+    if not by_caller and refuses(sentence):
+        worth += _REFUSAL
+    if not by_caller and "intends" in marks(folded):
+        worth -= _INTENTION
+    if not by_caller and names_error(sentence):
+        worth += _ERROR
+    elif not by_caller and (_CODE.search(sentence[:120]) or _is_row(sentence)):
         worth -= 0.2
     else:
         worth += min(0.3, 0.1 * len(names))
-    if (words < 7 and not names) or (words < 30 and _POLITE.search(folded)):
+    if (words < 7 and not names) or (words < 30 and is_polite(folded)):
         worth -= 0.3
-    if sentence.endswith(("!", ":", "?")) and not by_caller:
+    if sentence.endswith(("!", ":", "?", "！", "：", "？")) and not by_caller:
         worth -= 0.15
     return worth

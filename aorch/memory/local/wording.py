@@ -7,14 +7,24 @@ from typing import NamedTuple
 
 from aorch.memory import safe_text
 from aorch.memory.block import Claim
+from aorch.memory.call_effects import COMMANDS
 from aorch.memory.contract_content import Leaf
-from aorch.memory.local.calls import Call, RepeatedCall, Request
+from aorch.memory.local.calls import Call, RepeatedCall, Request, is_command
 
 TELLING = 0.5
 """Minimum importance of the arguments that the brief text also contains."""
 
-OPEN_WIDTH = 160
-"""Maximum number of characters to show of an unanswered text."""
+OPEN_WIDTH = 240
+"""Maximum number of characters to show of an unanswered text, and of the end of a session."""
+
+_MARKS = 4
+"""Characters of the marks of a quotation, and of the space before it."""
+_FEW = 2
+"""Number of values of a result that are also shown if an earlier call had the same result."""
+_READ_LINES = 3
+"""Number of lines of a value from which lines between them may not have been read."""
+_BRIEF_VALUE = 112
+"""Characters of a value in a brief text: the first 76 of a command, and its end."""
 
 
 class Wording(NamedTuple):
@@ -32,11 +42,16 @@ def head(asked: Request) -> str:
     return f"{capability} ({safe_text.shown(asked.agent)})"
 
 
+def joined(*parts: str) -> str:
+    """The parts that are not empty, with spaces between them."""
+    return " ".join(filter(None, parts))
+
+
 def said(pieces: Iterable[str], limit: int) -> Wording:
-    """One quotation of consecutive lines, joined by spaces, about `limit` characters long."""
+    """One quotation of consecutive lines or sentences, about `limit` characters long."""
     shown, exact, more = [], [], False
     for piece in pieces:
-        if limit < 12:
+        if more or limit < 12:
             more = True
             break
         part = safe_text.clip(piece, limit)
@@ -44,7 +59,7 @@ def said(pieces: Iterable[str], limit: int) -> Wording:
         exact.append(part)
         more = len(part) < len(piece)
         limit -= len(part) + 1
-    return Wording(f"«{' '.join(shown)}{'…' if more else ''}»", tuple(exact))
+    return Wording(f"«{safe_text.joined(shown)}{'…' if more else ''}»", tuple(exact))
 
 
 def briefly(leaves: Sequence[Leaf], room: int, between: str = ", ") -> Wording:
@@ -55,7 +70,7 @@ def briefly(leaves: Sequence[Leaf], room: int, between: str = ", ") -> Wording:
     for leaf in leaves:
         if not leaf.is_string or leaf.worth < TELLING or leaf.text in quotes:
             continue
-        value, exact = _value(leaf, 60)
+        value, exact = _value(leaf, _BRIEF_VALUE)
         room -= len(value) + 2
         if room < 0:
             break
@@ -64,7 +79,7 @@ def briefly(leaves: Sequence[Leaf], room: int, between: str = ", ") -> Wording:
         else:
             parts.append(value)
         group = (leaf.top, leaf.group)
-        quotes[exact] = None
+        quotes.update(dict.fromkeys(exact))
     return Wording(between.join(parts), tuple(quotes))
 
 
@@ -78,7 +93,7 @@ def fully(leaves: Sequence[Leaf], room: int, width: int = 90) -> Wording:
         if not leaf.is_string and leaf.key != leaf.top:
             value = f"{_label(leaf.key)} {value}"
         if before is None or leaf.top != before.top:
-            label = _label(leaf.top)
+            label = "" if leaf.top.lower() in COMMANDS else _label(leaf.top)
             part = f"{', ' if text else ''}{label}{' ' if label else ''}{value}"
         else:
             part = f"{'; ' if leaf.group != before.group else ' '}{value}"
@@ -87,7 +102,7 @@ def fully(leaves: Sequence[Leaf], room: int, width: int = 90) -> Wording:
         text += part
         before = leaf
         if leaf.is_string:
-            quotes.append(exact)
+            quotes += exact
     return Wording(text, tuple(dict.fromkeys(quotes)))
 
 
@@ -108,7 +123,7 @@ def changed(series: RepeatedCall, room: int) -> Wording:
         if room < 0:
             break
         parts.append(part)
-        quotes += [exact for leaf, (_, exact) in zip(leaves, values, strict=True) if leaf.is_string]
+        quotes += [one for leaf, (_, exact) in zip(leaves, values, strict=True) if leaf.is_string for one in exact]
     return Wording(", ".join(parts), tuple(quotes))
 
 
@@ -116,29 +131,61 @@ def outcome(call: Call, room: int) -> Wording:
     """The values in a result that were not among the arguments: identifiers and other important strings first."""
     keys = {leaf.top for leaf in call.request.arguments}
     new = [leaf for leaf in new_values(call) if leaf.top not in keys]
+    if not new and (is_command(call.request.arguments) or len(call.results) <= _FEW):
+        new = call.results[:_FEW]  # what a command printed, or a state, even if an earlier call had the same result
     if not new:
-        return Wording("completed", ())
+        return Wording("empty" if call.is_empty else "completed", ())
     if len(new) == 1 and new[0].is_string:
-        return fully([new[0]._replace(top="", key="")], room, room)
+        return fully([new[0]._replace(top="", key="")], room, room - _MARKS)
     telling = [leaf for leaf in new if leaf.is_string and leaf.worth >= TELLING][:6]
     others = [leaf for leaf in new if leaf not in telling][: 10 - len(telling)]
     return fully([leaf for leaf in new if leaf in telling or leaf in others], room, 60)
 
 
-def claim_of(text: str, brief: str, quotes: Sequence[str], contract_ids: Sequence[str], importance: float) -> Claim:
-    """A claim with each quotation and citation once. The brief text is left out if it is not shorter."""
+def claim_of(
+    text: str, brief: str, quotes: Sequence[str], contract_ids: Sequence[str], importance: float, number: int
+) -> Claim:
+    """A claim with each quotation and citation once. The brief text is left out if it is not shorter.
+
+    `number` is the place of the first cited contract.
+    """
     ids = tuple(dict.fromkeys(identity for identity in contract_ids if identity))
+    short = "" if brief == text or len(brief) > len(text) else brief
     kept = tuple(dict.fromkeys(quote for quote in quotes if quote))
-    return Claim(text, ids, kept, round(importance, 3), "" if brief == text or len(brief) > len(text) else brief)
+    if brief and not short:
+        kept = tuple(quote for quote in kept if safe_text.shown(quote) in text)
+    return Claim(text, ids, kept, round(importance, 3), short, number)
 
 
 def _label(key: str) -> str:
     return safe_text.shown(safe_text.first_line(key)[:30])
 
 
-def _value(leaf: Leaf, width: int) -> tuple[str, str]:
+def _value(leaf: Leaf, width: int) -> tuple[str, tuple[str, ...]]:
+    """How a value is shown, and the exact strings in that."""
     if not leaf.is_string:
-        return leaf.text, leaf.text
+        return leaf.text, (leaf.text,)
+    if leaf.more:
+        return _lines((leaf.text, *leaf.more), width)
     if " " in leaf.text or len(leaf.text) > width or leaf.cut or leaf.text.startswith("×"):
-        return safe_text.quoted(leaf.text, width)
-    return safe_text.shown(leaf.text), leaf.text
+        exact = safe_text.ends_clipped(leaf.text, leaf.end, width)
+        cut = "…" if len(exact) == 1 and (leaf.cut or len(exact[0]) < len(leaf.text)) else ""
+        return f"«{' … '.join(map(safe_text.shown, exact))}{cut}»", exact
+    return safe_text.shown(leaf.text), (leaf.text,)
+
+
+def _lines(lines: Sequence[str], width: int) -> tuple[str, tuple[str, ...]]:
+    """All lines if they fit; otherwise the first one and the last one, and those between them that fit, with `…` at each cut."""
+    is_short = sum(map(len, lines)) + len(lines) <= width
+    last = lines[-1] if is_short else safe_text.clip(lines[-1], width // 2)
+    kept = [lines[0] if is_short else safe_text.clip(lines[0], width - len(last))]
+    room = width - len(last) - len(kept[0])
+    for line in lines[1:-1] if kept[0] == lines[0] else ():
+        room -= len(line) + 1
+        if room < 0 and not is_short:
+            break
+        kept.append(line)
+    is_whole = len(kept) == len(lines) - 1 and kept[0] == lines[0] and len(lines) <= _READ_LINES
+    end = "" if last == lines[-1] else "…"
+    text = f"{' '.join(map(safe_text.shown, kept))}{' ' if is_whole else ' … '}{safe_text.shown(last)}{end}"
+    return f"«{text}»", (*kept, last)

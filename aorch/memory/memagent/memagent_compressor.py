@@ -13,6 +13,7 @@ from aorch.memory import safe_text
 from aorch.memory.block import Claim, MemoryBlock
 from aorch.memory.budget import TITLES, cites_of
 from aorch.memory.memagent.memagent_client import MOST_NOTE_CHARS, MemAgentClient, memagent_id
+from aorch.memory.prompt import KEPT_TITLES
 
 _LISTS = ("key_decisions", "active_modifiers", "user_preferences")
 _MOST_ITEMS, _LONGEST_ITEM, _LONGEST_SUMMARY = 50, 400, 4000
@@ -106,7 +107,7 @@ def notes(block: MemoryBlock) -> list[str]:
     """
     ordered = sorted(block.claims(), key=lambda item: -item[1].importance)
     sentences = [
-        _fitting(f"{TITLES[section]} ", claim.text, _cited(claim))
+        _fitting(f"{(TITLES | KEPT_TITLES)[section]} ", claim.text, _cited(claim))
         for section, claim in ordered
         if section != "literals"
     ]

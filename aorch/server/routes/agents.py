@@ -2,40 +2,52 @@
 
 from aiohttp import web
 
-from aorch.agents.registered_endpoint import AgentDocument, DocumentCapability
+from aorch.agents.agent_document import AgentDocument, DocumentCapability
+from aorch.agents.agent_kind import RetryConfig
+from aorch.ledger.offered_agents import offered_agents
 from aorch.server.authentication import ADMIN, AGENTS
 from aorch.server.fast_path import json_response
 from aorch.server.request_body import read_body
 from aorch.server.request_context import CONTEXT, services_of
 from aorch.server.request_parsing import parse_body
 from aorch.server.route import Route
-from aorch.server.schemas.agents import AgentForm, AgentList, RegisterBody, ReplaceBody
+from aorch.server.schemas.agents import AgentForm, AgentList, RegisterBody, RegisterCapability, ReplaceBody
 
 
 async def list_agents(request: web.Request) -> web.Response:
     """List all agents with their capabilities, state and task counts.
 
-    The counts are those of this server process since it started.
+    The counts are those of this server process since it started. Agents of the kind `worker` are those that only workers over
+    HTTP have; they get queued tasks.
     """
-    orchestrator = services_of(request).orchestrator
-    await orchestrator.registry.refresh()
-    agents = orchestrator.list_agents()
+    services = services_of(request)
+    await services.orchestrator.registry.refresh()
+    agents = services.orchestrator.list_agents()
+    known = {each["agent_id"] for each in agents}
+    offered = await services.readers.read(lambda reader: offered_agents(reader.select))
+    agents += [each for each in offered if each["agent_id"] not in known]
     return json_response({"agents": agents, "total": len(agents)})
 
 
 async def show_agent(request: web.Request) -> web.Response:
     """Show one agent with its capabilities, state and task counts."""
-    registry = services_of(request).orchestrator.registry
-    agent = registry.get(request.match_info["agent_id"])
+    services, agent_id = services_of(request), request.match_info["agent_id"]
+    registry = services.orchestrator.registry
+    if registry.find(agent_id) is None:
+        for each in await services.readers.read(lambda reader: offered_agents(reader.select)):
+            if each["agent_id"] == agent_id:
+                return json_response(each)
+    agent = registry.get(agent_id)
     await registry.refresh([agent])
     return json_response(agent.as_dict())
 
 
 async def register_agent(request: web.Request) -> web.Response:
-    """Register an HTTP endpoint as an agent.
+    """Register an HTTP endpoint or an MCP server as an agent.
 
-    The status is 201 if the agent is new, and 200 if the same token has registered it before; then its description is replaced.
-    All processes on the ledger use the agent within a second. Its owner is the token.
+    aorch connects to an MCP server and keeps its tools, which are the capabilities. The status is 201 if the agent is new, and
+    200 if the same token has registered it before; then its description is replaced. All processes on the ledger use the agent
+    within a second. Its owner is the token.
     """
     body = parse_body(await read_body(request), RegisterBody)
     document, registrations = _document(body.agent_id, body), services_of(request).registrations
@@ -44,7 +56,10 @@ async def register_agent(request: web.Request) -> web.Response:
 
 
 async def replace_agent(request: web.Request) -> web.Response:
-    """Replace the description of a registered agent."""
+    """Replace the description of a registered agent.
+
+    The tools of an MCP server are listed again.
+    """
     agent_id, body = request.match_info["agent_id"], parse_body(await read_body(request), ReplaceBody)
     owner, is_admin = _caller(request)
     registrations = services_of(request).registrations
@@ -99,12 +114,28 @@ def _document(agent_id: str, body: ReplaceBody) -> AgentDocument:
         description=body.description,
         version=body.version,
         endpoint=body.endpoint,
-        capabilities=[
-            DocumentCapability(each.name, each.description, each.parameters, each.idempotent)
-            for each in body.capabilities
-        ],
+        mcp=body.mcp,
+        capabilities=[_capability(each) for each in body.capabilities],
+        expose=body.expose,
+        trust_annotations=body.trust_annotations,
+        refresh=body.refresh,
         labels=body.labels,
         credential=body.credential,
+        sign=body.sign,
+        concurrency=body.concurrency,
+        rate_per_min=body.rate_per_min,
+    )
+
+
+def _capability(given: RegisterCapability) -> DocumentCapability:
+    return DocumentCapability(
+        name=given.name,
+        description=given.description,
+        parameters=given.parameters,
+        idempotent=given.idempotent,
+        retry=RetryConfig(given.retry.attempts, given.retry.backoff_s, tuple(given.retry.never)),
+        priority=given.priority,
+        weight=given.weight,
     )
 
 

@@ -6,17 +6,16 @@ from typing import Any
 
 from aiohttp import web
 
-from aorch import jsonio
-from aorch.errors import AgentFailed, Interrupted
-from aorch.server.fast_path import JsonResponse
+from aorch.engine.routing import plan
+from aorch.server.fast_path import JsonResponse, json_response
 from aorch.server.idempotency import IDEMPOTENCY_KEY, execute_once, idempotency_key
-from aorch.server.problems import failure_response
+from aorch.server.problems import answer_response
 from aorch.server.progress_stream import stream_answer, wants_events
 from aorch.server.request_body import read_body
 from aorch.server.request_context import CONTEXT
 from aorch.server.request_parsing import parse_body, plain_task, task_of
 from aorch.server.route import Route
-from aorch.server.schemas.tasks import OrchestrateAnswer, OrchestrateBody
+from aorch.server.schemas.tasks import OrchestrateAnswer, OrchestrateBody, PlanForm
 
 OnProgress = Callable[[Any], None]
 
@@ -29,7 +28,8 @@ async def orchestrate(request: web.Request) -> web.StreamResponse:
     wait for it, the status is 503.
 
     With `Accept: text/event-stream` the response is a stream of events: `progress` for what the agent reports while it works,
-    and at the end `result`, or `error` with a problem document.
+    and at the end `result`, or `error` with a problem document; before it `replayed` if it is that of an earlier request with the
+    same key.
     """
     raw = await read_body(request)
     if wants_events(request):
@@ -38,9 +38,10 @@ async def orchestrate(request: web.Request) -> web.StreamResponse:
 
 
 async def _perform(request: web.Request, raw: bytes, on_progress: OnProgress | None = None) -> JsonResponse:
-    context = request[CONTEXT]
-    body, orchestrator = plain_task(raw) or parse_body(raw, OrchestrateBody), context.services.orchestrator
-    key = idempotency_key(request, context.caller.caller_id, raw) if IDEMPOTENCY_KEY in request.headers else None
+    body = plain_task(raw) or parse_body(raw, OrchestrateBody)
+    context, orchestrator, key = request[CONTEXT], request[CONTEXT].services.orchestrator, None
+    if IDEMPOTENCY_KEY in request.headers:
+        key = idempotency_key(request, context.caller.caller_id, raw)
     task = task_of(request, body, key)
     performing = partial(
         orchestrator.perform, task, max_line=orchestrator.config.serve.max_line, on_progress=on_progress
@@ -48,15 +49,21 @@ async def _perform(request: web.Request, raw: bytes, on_progress: OnProgress | N
     if key is None:
         answer, is_replayed = await performing(), False
     else:
-        answer, is_replayed = await execute_once(context.services.readers, key, performing)
-    context.log_fields["contract_id"] = answer.contract_id
-    if answer.failure in (None, AgentFailed, Interrupted):
-        response = JsonResponse(jsonio.encode_bytes(answer.as_dict()))
-    else:
-        response = failure_response(answer)
-    if is_replayed:
-        response.headers["Idempotency-Replayed"] = "true"
-    return response
+        answer, is_replayed = await execute_once(context.services.readers, key, orchestrator.config.redact, performing)
+    return answer_response(context.log_fields, answer, is_replayed=is_replayed)
 
 
-ROUTES = (Route("POST", "/v1/orchestrate", orchestrate, "run", "tasks", OrchestrateAnswer, body=OrchestrateBody),)
+async def plan_task(request: web.Request) -> web.Response:
+    """Show which agent would execute a task, why, and what it would run or send. Executes and records nothing.
+
+    The scope is `read`, because commands and prompts of agents are shown; values of secret parameters are masked.
+    """
+    raw = await read_body(request)
+    task = task_of(request, plain_task(raw) or parse_body(raw, OrchestrateBody), None)
+    return json_response(await plan(request[CONTEXT].services.orchestrator.registry, task))
+
+
+ROUTES = (
+    Route("POST", "/v1/orchestrate", orchestrate, "run", "tasks", OrchestrateAnswer, body=OrchestrateBody),
+    Route("POST", "/v1/orchestrate/plan", plan_task, "read", "tasks", PlanForm, body=OrchestrateBody),
+)

@@ -1,27 +1,28 @@
 """Tasks in the queue: submitted, shown, cancelled."""
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from math import inf
-from typing import Any
-from urllib.parse import quote
 
 from aiohttp import web
 
+from aorch.agents.registry import Registry
 from aorch.clock import rfc3339
-from aorch.engine.submit import TaskRejected
-from aorch.engine.task import Answer, QueueOptions
-from aorch.errors import Conflict
-from aorch.ledger.record import Record
+from aorch.config.ledger_location import LedgerLocation
+from aorch.engine.resume import same_task, task_again
+from aorch.engine.task import Answer, QueueOptions, Task
+from aorch.errors import Conflict, NotFound, UsageError
 from aorch.server.authentication import READ
 from aorch.server.fast_path import JsonResponse, json_response
 from aorch.server.http_protocol import client_has_left
-from aorch.server.idempotency import earlier_task, idempotency_key
-from aorch.server.problems import failure_response
+from aorch.server.idempotency import IDEMPOTENCY_KEY, idempotency_key
 from aorch.server.request_body import read_body
 from aorch.server.request_context import CONTEXT, RequestContext, services_of
-from aorch.server.request_parsing import parse_body, parse_query, task_of
+from aorch.server.request_parsing import parse_body, parse_query, reject_other_capability, task_of
 from aorch.server.route import Route
 from aorch.server.schemas.tasks import TaskBody, TaskForm, TaskQuery
+from aorch.server.tasks_again import queue_once, run_again, task_form
 from aorch.worker.webhooks import check_webhook
 
 
@@ -32,21 +33,9 @@ async def submit_task(request: web.Request) -> web.Response:
     this server, or any `aorch worker` on the same ledger.
     """
     context, raw = request[CONTEXT], await read_body(request)
-    body, readers = parse_body(raw, TaskBody), context.services.readers
+    body = parse_body(raw, TaskBody)
     key = idempotency_key(request, context.caller.caller_id, raw)
-    if key is not None and (earlier := await earlier_task(readers, key)) is not None:
-        return _replayed(context, *earlier)
-    task, options = task_of(request, body, key), _queue_options(context, body)
-    try:
-        accepted = await context.services.orchestrator.queue.submit(task, options)
-    except TaskRejected as rejected:
-        context.log_fields["contract_id"] = rejected.answer.contract_id
-        return failure_response(rejected.answer)
-    except Conflict:  # another request with this key was faster
-        if key is None or (earlier := await earlier_task(readers, key)) is None:
-            raise
-        return _replayed(context, *earlier)
-    return _accepted(context, _task_json(accepted, None))
+    return await queue_once(context, key, lambda: (task_of(request, body, key), _queue_options(context, body)))
 
 
 async def show_task(request: web.Request) -> web.Response:
@@ -59,7 +48,7 @@ async def show_task(request: web.Request) -> web.Response:
     contract_id = request.match_info["contract_id"]
     answer = await _wait(request, contract_id, query.wait_s) if query.wait_s else None
     task = waiting.request(contract_id)
-    return json_response(_task_json(task, answer or waiting.answer(task), waiting.progress(task)))
+    return json_response(task_form(task, answer or waiting.answer(task), waiting.progress(task)))
 
 
 async def cancel_task(request: web.Request) -> web.Response:
@@ -68,13 +57,66 @@ async def cancel_task(request: web.Request) -> web.Response:
     A running agent is asked to stop; until it has stopped, `status` is `in_progress`. Cancelling a cancelled or finished
     task has no effect. `answer` is null for a token without the scope `read`.
     """
-    context, contract_id = request[CONTEXT], request.match_info["contract_id"]
+    context = request[CONTEXT]
     by = context.caller.agent_id or context.caller.name or "an HTTP client"
+    return await _cancel(context, request.match_info["contract_id"], by)
+
+
+async def _cancel(context: RequestContext, contract_id: str, by: str) -> JsonResponse:
+    if context.caller.capabilities is not None:
+        reject_other_capability(context, context.services.waiting.request(contract_id).capability)
     await context.services.orchestrator.cancel(contract_id, by)
     waiting = context.services.waiting
     task = waiting.request(contract_id)
     reads = context.caller.reads
-    return json_response(_task_json(task, waiting.answer(task) if reads else None))
+    return json_response(task_form(task, waiting.answer(task) if reads else None))
+
+
+async def cancel_sent_task(request: web.Request) -> web.Response:
+    """Cancel the task that the caller sent with this `Idempotency-Key`, to `/v1/orchestrate` or `/v1/tasks`.
+
+    For a client that has no answer yet, and so does not know the ID of its task. Otherwise like
+    `POST /v1/tasks/{contract_id}/cancel`. 404: no REQUEST was recorded with this key.
+    """
+    context = request[CONTEXT]
+    key = idempotency_key(request, context.caller.caller_id, b"")
+    if key is None:
+        raise UsageError(f"the header {IDEMPOTENCY_KEY} is missing", "Send the key of the request for the task.")
+    found = await context.services.readers.read(lambda reader: reader.under_key(key[0], key[1]))
+    if found is None or found[1] is None:
+        raise NotFound(f"no task was sent with the {IDEMPOTENCY_KEY} {key[1]!r}", "Check the key.")
+    return await _cancel(context, found[1].contract_id, "the caller")
+
+
+async def rerun_task(request: web.Request) -> web.StreamResponse:
+    """Queue the task of a recorded exchange again, even if it succeeded.
+
+    The new REQUEST is in the same session, and its metadata names the earlier one (`rerun_of`). It has the same parameters and
+    context, and the same agent if the caller had requested one.
+
+    With `Accept: text/event-stream` the task is not queued, but executed now, and the response is that of `/v1/orchestrate`.
+    """
+    return await _again(request, same_task)
+
+
+async def resume_task(request: web.Request) -> web.StreamResponse:
+    """Queue a task again that failed, was cancelled or was interrupted.
+
+    The new REQUEST is in the same session, and its metadata names the earlier one (`resumes`). A pipeline uses the results of
+    the steps and items that completed, and runs the others; `reused` of its answer names the contracts with these results. Any
+    other task runs again. 409: it completed, still runs, or was resumed already.
+
+    With `Accept: text/event-stream` the task is not queued, but executed now, and the response is that of `/v1/orchestrate`.
+    """
+    return await _again(request, task_again)
+
+
+async def _again(request: web.Request, read: Callable[[LedgerLocation, str, Registry], Task]) -> web.StreamResponse:
+    context, contract_id = request[CONTEXT], request.match_info["contract_id"]
+    orchestrator = context.services.orchestrator
+    context.services.waiting.request(contract_id)  # `read` also accepts a part of an ID
+    key = idempotency_key(request, context.caller.caller_id, contract_id.encode())
+    return await run_again(request, key, partial(read, orchestrator.config.ledger, contract_id, orchestrator.registry))
 
 
 async def _wait(request: web.Request, contract_id: str, wait_s: float) -> Answer | None:
@@ -108,36 +150,11 @@ def _queue_options(context: RequestContext, body: TaskBody) -> QueueOptions:
     return QueueOptions(body.priority, not_before, expires_at, body.webhook)
 
 
-def _task_json(request: Record, answer: Answer | None, progress: Any = None) -> dict[str, Any]:
-    return {
-        "contract_id": request.contract_id,
-        "session_id": request.session_id,
-        "capability": request.capability,
-        "status": request.status,
-        "created_at": request.created_at,
-        "completed_at": request.completed_at,
-        "progress": progress,
-        "answer": None if answer is None else answer.as_dict(),
-    }
-
-
-def _replayed(context: RequestContext, request: Record, answer: Answer | None) -> JsonResponse:
-    task = _task_json(request, answer, context.services.waiting.progress(request))
-    return _accepted(context, task, is_replayed=True)
-
-
-def _accepted(context: RequestContext, task: dict[str, Any], *, is_replayed: bool = False) -> JsonResponse:
-    if not context.caller.reads:
-        task["answer"] = task["progress"] = None
-    context.log_fields["contract_id"] = task["contract_id"]
-    headers = {"Location": f"/v1/tasks/{quote(task['contract_id'])}"}
-    if is_replayed:
-        headers["Idempotency-Replayed"] = "true"
-    return json_response(task, status=202, headers=headers)
-
-
 ROUTES = (
     Route("POST", "/v1/tasks", submit_task, "run", "tasks", TaskForm, body=TaskBody, success=202),
     Route("GET", "/v1/tasks/{contract_id}", show_task, "read", "tasks", TaskForm, query=TaskQuery, counted=False),
+    Route("POST", "/v1/orchestrate/cancel", cancel_sent_task, "run", "tasks", TaskForm),
     Route("POST", "/v1/tasks/{contract_id}/cancel", cancel_task, "run", "tasks", TaskForm),
+    Route("POST", "/v1/tasks/{contract_id}/rerun", rerun_task, "run", "tasks", TaskForm, success=202),
+    Route("POST", "/v1/tasks/{contract_id}/resume", resume_task, "run", "tasks", TaskForm, success=202),
 )

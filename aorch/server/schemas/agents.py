@@ -1,6 +1,6 @@
 """Schemas of agents."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -14,6 +14,15 @@ class CapabilityForm(Body):
     description: str
     parameters: Json = Field(description="A JSON Schema, or an object of names and types.")
     idempotent: bool = Field(description="Whether executing a task twice has the same effect as once.")
+
+
+class BreakerForm(Body):
+    """The circuit breaker of an endpoint, as this process counts. See "Agents" (aorch help --docs agents)."""
+
+    unanswered: int = Field(description="How many of its last tasks in a row were not answered.")
+    open_until: Moment | None = Field(
+        description="Until when it gets no task; after that, the next task decides. null while it gets tasks."
+    )
 
 
 class AgentForm(Body):
@@ -31,7 +40,7 @@ class AgentForm(Body):
     status: Literal["available", "busy", "offline", "error", "draining"]
     problem: str | None = Field(description="Why the agent cannot execute tasks now.")
     changes: list[str] = Field(
-        description="What has changed on its MCP server since its tools were written to aorch.lock."
+        description="What has changed on its MCP server since its tools were written to aorch.lock or to its registration."
     )
     since: Moment = Field(description="The time when this process first saw the status.")
     capabilities: list[CapabilityForm]
@@ -45,7 +54,12 @@ class AgentForm(Body):
     lease_ends_at: Moment | None = Field(
         description="The time when its registration ends, unless it sends a heartbeat before; null if it does not end."
     )
-    labels: dict[str, str] = Field(description="Labels that callers can require (see docs/routing.md).")
+    breaker: BreakerForm | None = Field(description="null for an agent without one, such as a program.")
+    labels: dict[str, str] = Field(
+        description='Labels that callers can require. See "Routing, attempts and time limits" (aorch help --docs routing).'
+    )
+    concurrency: int | None = Field(description="The number of tasks that it runs at once; null: any number.")
+    rate_per_min: float | None = Field(description="How often it is called in a minute; null: any number of times.")
 
 
 class AgentList(Body):
@@ -55,15 +69,41 @@ class AgentList(Body):
     total: int
 
 
+class RegisterRetry(Body):
+    """How often a task is tried, if that is safe. See "Routing, attempts and time limits" (aorch help --docs routing)."""
+
+    attempts: Annotated[int, Field(ge=1, le=10, description="Number of attempts in all.")] = 3
+    backoff_s: Annotated[
+        float,
+        Field(
+            ge=0, le=60, allow_inf_nan=False, description="First pause in seconds; each further one is twice as long."
+        ),
+    ] = 1.0
+    never: list[Text] = Field(
+        default_factory=list, max_length=20, description="Codes of errors after which there is no other attempt."
+    )
+
+
 class RegisterCapability(Body):
     """A named skill of an agent to register."""
 
-    name: Text = Field(min_length=1, max_length=200)
+    name: Text = Field(min_length=1, max_length=200, description="For an MCP server: the name of a tool.")
     description: Text = Field("", max_length=4000)
     parameters: Json = Field(
         default_factory=dict, description="A JSON Schema, or an object of names and types. Default: any parameters."
     )
     idempotent: bool = Field(False, description="Whether executing a task twice has the same effect as once.")
+    retry: RegisterRetry = RegisterRetry()
+    priority: int = Field(
+        3, ge=1, le=5, description="1 is preferred; at least 3 if a configured agent has the capability too."
+    )
+    weight: float = Field(
+        1.0,
+        gt=0,
+        le=100,
+        allow_inf_nan=False,
+        description="Share of the tasks; at most 1 if a configured agent has the capability too.",
+    )
 
 
 _AGENT: Json = {
@@ -75,20 +115,54 @@ _AGENT: Json = {
 }
 
 
-class ReplaceBody(Body):
-    """The description of an HTTP endpoint that executes tasks (see docs/agents.md for its protocol)."""
+_ONE_URL: Json = {
+    "oneOf": [
+        {"required": ["endpoint", "capabilities"], "properties": {"capabilities": {"minItems": 1}}},
+        {"required": ["mcp"]},
+    ]
+}
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_AGENT]})
+
+class ReplaceBody(Body):
+    """The description of an HTTP endpoint or an MCP server that executes tasks. For the protocol of endpoints, see
+    "Agents" (aorch help --docs agents).
+    """
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_AGENT], **_ONE_URL})
 
     name: Text = Field("", max_length=200, description="Default: its ID.")
     description: Text = Field("", max_length=4000)
     version: Text = Field("", max_length=100)
     endpoint: Text = Field(
-        max_length=2048, pattern=HTTP_URL, description="The URL that is followed by /execute and /health."
+        "", max_length=2048, pattern=HTTP_URL, description="The URL of an endpoint, followed by /execute and /health."
     )
-    capabilities: list[RegisterCapability] = Field(min_length=1, max_length=100)
+    mcp: Text = Field(
+        "",
+        max_length=2048,
+        pattern=HTTP_URL,
+        description="Instead of `endpoint`: the URL of an MCP server (streamable HTTP). Each of its tools is a capability.",
+    )
+    capabilities: list[RegisterCapability] = Field(
+        default_factory=list,
+        max_length=100,
+        description="At least one for an endpoint. For an MCP server: what differs from the default for some of its tools.",
+    )
+    expose: list[Text] = Field(
+        default_factory=list,
+        max_length=100,
+        description="Tools of an MCP server that are also capabilities without `ID.`.",
+    )
+    trust_annotations: bool = Field(
+        False, description="Whether tools that the MCP server marks as read-only or idempotent are idempotent."
+    )
+    refresh: Literal["manual", "auto"] = Field(
+        "manual",
+        description="Whether changed tools of the MCP server are used once the agent is registered again, or at once (auto).",
+    )
     labels: Labels = Field(
-        default_factory=dict, max_length=32, description="Labels that callers can require (see docs/routing.md)."
+        default_factory=dict,
+        max_length=32,
+        description='Labels that callers can require. See "Routing, attempts and time limits" (aorch help --docs routing).',
     )
     ttl_s: float | None = Field(
         None,
@@ -100,13 +174,24 @@ class ReplaceBody(Body):
     credential: Text = Field(
         "",
         max_length=200,
-        description="The name of a table [credentials.NAME] in aorch.toml: the token of the endpoint.",
+        description="The name of a table [credentials.NAME] in aorch.toml: the token of the endpoint or MCP server.",
+    )
+    sign: Text = Field(
+        "",
+        max_length=200,
+        description="The name of a table [credentials.NAME] with `key_id` in aorch.toml: the key that signs tasks.",
+    )
+    concurrency: int | None = Field(
+        None, ge=1, le=10_000, description="Number of tasks at once, of all processes of the ledger. Default: any."
+    )
+    rate_per_min: float | None = Field(
+        None, gt=0, le=1_000_000, allow_inf_nan=False, description="Number of calls per minute. Default: any."
     )
 
 
 class RegisterBody(ReplaceBody):
     """An agent to register."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"agent_id": "translator", **_AGENT}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"agent_id": "translator", **_AGENT}], **_ONE_URL})
 
     agent_id: Text = Field(min_length=1, max_length=200)

@@ -13,10 +13,14 @@ ContractId = Annotated[
     str, Field(description="The ID of a contract (a ULID).", examples=["01K8VF9XK83SYH1HAX57ZGJDYS"])
 ]
 POSITION = r"^[0-9]{1,18}$"
+ULID = r"^[0-9A-HJKMNP-TV-Z]{26}$"
+BLOCK_ID = r"^mem_[0-9A-Z]{26}$"
 HTTP_URL = r"^https?://[^\x00-\x20]+$"
 _NO_NUL = r"^[^\x00]*$"
 FORMS = {
     POSITION: "must be a number from an earlier response",
+    ULID: "must be a ULID: 26 letters and digits",
+    BLOCK_ID: "must be the ID of a memory block from an earlier response",
     HTTP_URL: "must be a URL that begins with http:// or https://",
     _NO_NUL: "must not contain the character U+0000",
 }
@@ -63,8 +67,17 @@ QueryMoment = Annotated[
     WithJsonSchema({"type": "string", "anyOf": [{"format": "date-time"}, {"format": "date"}]}),
 ]
 """A time or a day; UTC if it has no zone."""
+
+
+def _not_a_number(value: object) -> object:
+    if isinstance(value, int | float):  # pydantic takes it for seconds since 1970
+        raise PydanticCustomError("form", "Input should be {form}", {"form": "a time, such as 2026-01-31T09:00:00Z"})
+    return value
+
+
 BodyMoment = Annotated[
     datetime,
+    BeforeValidator(_not_a_number),
     matching(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T", "a time, such as 2026-01-31T09:00:00Z"),
     AfterValidator(_in_utc),
     Field(strict=False, examples=["2026-01-31T09:00:00.000Z"]),
@@ -73,6 +86,7 @@ BodyMoment = Annotated[
 Limit = Annotated[
     int, Field(ge=1, le=1000, description="Maximum number of items per page."), matching(r"[0-9]+\Z", "a whole number")
 ]
+Flag = Annotated[bool, matching(r"(true|false)\Z", "true or false")]
 Cursor = Annotated[str | None, Field(pattern=POSITION, description="`next` of the previous page.")]
 Next = Annotated[str | None, Field(description="The `cursor` of the next page; null on the last page.")]
 

@@ -11,7 +11,7 @@ from aorch.server.schemas.fields import Body, Json, Moment
 class LoopDown(Body):
     """A background loop that has failed and is being restarted."""
 
-    loop: Literal["queue", "recovery", "webhooks", "trace", "events", "tokens"]
+    loop: Literal["queue", "recovery", "leases", "rates", "webhooks", "trace", "events", "tokens"]
     since: Moment
 
 
@@ -26,11 +26,17 @@ class Health(Body):
 
 
 class Index(Body):
-    """The endpoints of the API."""
+    """The endpoints of the API, and what the caller may do."""
 
     service: Literal["aorch"]
     version: str
     endpoints: list[str]
+    token_required: bool = Field(description="Whether callers need a token.")
+    caller: str | None = Field(description="The name of the token in the request; null without a valid one.")
+    scopes: list[Literal["read", "run", "work", "agents", "admin"]] = Field(description="What the caller may do.")
+    capabilities: list[str] | None = Field(
+        description="The capabilities whose tasks a worker may claim with the token; null: any."
+    )
 
 
 class AgentCounts(Body):
@@ -46,6 +52,13 @@ class ContractCounts(Body):
 
     total_sessions: int
     total_contracts: int
+    by_status: dict[str, int]
+
+
+class ExchangeCounts(Body):
+    """The number of exchanges, by status: `interrupted` if the process that ran it died."""
+
+    total: int
     by_status: dict[str, int]
 
 
@@ -66,4 +79,5 @@ class Status(Body):
     configuration: str | None
     agents: AgentCounts
     contracts: ContractCounts
+    exchanges: ExchangeCounts
     integrations: Integrations

@@ -76,7 +76,7 @@ class TaskBody(TaskFields):
         None,
         max_length=2048,
         pattern=HTTP_URL,
-        description="The URL that receives the result as a signed POST (see docs/queue.md).",
+        description='The URL that receives the result as a signed POST. See "The queue" (aorch help --docs queue).',
     )
 
 
@@ -116,6 +116,22 @@ class OrchestrateAnswer(Body):
     timestamp: Moment
     exit_code: int | None = Field(None, description="The program's exit code; 128 + N if signal N ended it.")
     stderr: str | None = Field(None, description="The end of the program's standard error.")
+    stdout: str | None = Field(None, description="After a failure: the program's output, if that is almost JSON.")
+    code: str | None = Field(None, description="After a failure: the code of the error.")
+    hint: str | None = Field(None, description="After a failure: what to do next.")
+    reused: list[str] | None = Field(
+        None, description="The contracts whose results a resumed pipeline used again; absent for every other task."
+    )
+
+
+class PlanForm(Body):
+    """How a task would be executed."""
+
+    agent_id: str
+    kind: str
+    routing: Json = Field(description="Why that agent would be chosen, as the metadata of the REQUEST would say.")
+    why: str = Field(description="The same as a sentence.")
+    preview: dict[str, str] = Field(description="What the agent would run or send, as labelled texts.")
 
 
 class TaskForm(Body):

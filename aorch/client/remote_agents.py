@@ -1,0 +1,45 @@
+"""The agents of a server, as far as a caller needs them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from aorch.agents.base import AgentCapability, AgentMetadata
+from aorch.agents.parameters import ParameterCheck
+from aorch.ledger.offered_agents import KIND
+
+
+@dataclass(frozen=True)
+class RemoteAgent:
+    """An agent with its capabilities by name."""
+
+    agent: AgentMetadata
+    capabilities: dict[str, AgentCapability]
+    kind: str
+
+    def check(self, capability: str, parameters: dict[str, Any]) -> None:
+        """Raise ParametersInvalid if `parameters` do not match the schema of the capability."""
+        ParameterCheck(self.capabilities[capability])(parameters)
+
+
+class RemoteAgents:
+    """Agents, from their JSON forms."""
+
+    def __init__(self, found: Iterable[dict[str, Any]]) -> None:
+        self._agents = [_agent(form) for form in found]
+
+    def with_capability(self, capability: str) -> list[RemoteAgent]:
+        """The agents of the server that have `capability`; those of workers get only queued tasks."""
+        return [each for each in self._agents if capability in each.capabilities and each.kind != KIND]
+
+    def is_pipeline(self, agent_id: str) -> bool:
+        """Whether that agent is a pipeline."""
+        return any(each.agent.agent_id == agent_id and each.kind == "pipeline" for each in self._agents)
+
+
+def _agent(form: dict[str, Any]) -> RemoteAgent:
+    capabilities = {
+        each["name"]: AgentCapability(each["name"], each["description"], each["parameters"])
+        for each in form["capabilities"]
+    }
+    return RemoteAgent(AgentMetadata(form["agent_id"], form["name"]), capabilities, form["kind"])

@@ -1,0 +1,93 @@
+"""Makes claims of failed calls: what was tried, what happened, and whether it went well later."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from aorch.memory.block import WENT_WELL, Claim
+from aorch.memory.local.calls import Call, Failure, Request, is_command
+from aorch.memory.local.error_lines import cause_of
+from aorch.memory.local.findings import Findings
+from aorch.memory.local.wording import TELLING, Wording, briefly, claim_of, fully, head, said
+
+_VITAL_OF_A_KIND, _VITAL_FAILURES = 5, 14
+_NUMBER = re.compile(r"\d+")
+_COMMAND = 400
+"""Characters of a failed command or query: what it contains is often the cause, so it is whole if possible."""
+_ALIKE = 0.5  # share of equal arguments from which a later call is a repetition of the failed one
+
+
+def failure_brief(asked: Request, lines: Sequence[Sequence[str]], ended: str, times: str = "") -> tuple[str, list[str]]:
+    """The brief text of a failure, and its quotations."""
+    told = [said(cause_of(pieces), 110) for pieces in lines]
+    brief = " then ".join(dict.fromkeys(words.text for words in told))
+    quotes = [quote for words in told for quote in words.quotes]
+    return f"{head(asked)}{times}: {brief or f'{ended}, no reason given'}", quotes
+
+
+def failures(g: Findings) -> Iterator[Claim]:
+    """A claim for each different failure. If failures differ only in numbers, only the newest few are vital."""
+    alike: Counter[str] = Counter()
+    for place, failure in enumerate(reversed(g.failures.values())):
+        pattern = f"{failure.last.request.capability} {_NUMBER.sub('0', ' '.join(failure.lines[-1]) if failure.lines else '')}"
+        alike[pattern] += 1
+        vital = place < _VITAL_FAILURES and alike[pattern] <= _VITAL_OF_A_KIND
+        yield _failure(g, failure, 0.97 - 0.005 * place if vital else 0.75 - 0.3 * min(1.0, alike[pattern] / 20))
+
+
+def _failure(g: Findings, failure: Failure, importance: float) -> Claim:
+    last = failure.last
+    later = _done_later(g, last)
+    arguments = _tried(last, later)
+    full = [said(pieces, 240) for pieces in failure.lines]
+    told = " then ".join(words.text for words in full)
+    brief = " then ".join(dict.fromkeys(said(cause_of(pieces), 110).text for pieces in failure.lines))
+    ended = "was cancelled" if failure.cancelled else "failed"
+    what = f"{head(last.request)}{' with ' if arguments.text else ''}{arguments.text} {ended}"
+    times = f" ×{failure.count}" if failure.count > 1 else ""
+    the_same = later is not None and failure.alike and later.request.digest == last.request.digest
+    after = f"; {WENT_WELL}" if the_same else ""
+    newest, *others = reversed(failure.contract_ids)
+    later_ids = [later.contract_id] if later and the_same else []
+    return claim_of(
+        f"{what}{times}: {told or 'no reason given'}{after}",
+        f"{head(last.request)}{times}: {brief or f'{ended}, no reason given'}",
+        [*arguments.quotes, *(quote for words in full for quote in words.quotes)],
+        [newest, *later_ids, last.request.contract_id, *others],
+        importance,
+        last.number,
+    )
+
+
+def _done_later(g: Findings, failed: Call) -> Call | None:
+    """A later successful call of the same capability, with the same arguments if there is one, otherwise with the most
+    similar ones (at least half must be equal).
+    """
+    tried = {(leaf.key, leaf.text) for leaf in failed.request.arguments}
+    best: Call | None = None
+    likeness = 0.0
+    for kind in (g.done, g.lookups):
+        known = kind.get(failed.request.capability)
+        for series in known.series.values() if known else ():
+            if series.last.number < failed.number:
+                continue
+            if series.last.request.digest == failed.request.digest:
+                return series.last
+            worked = {(leaf.key, leaf.text) for leaf in series.last.request.arguments}
+            share = len(tried & worked) / len(tried | worked) if tried | worked else 0.0
+            if share >= max(_ALIKE, likeness):
+                best, likeness = series.last, share
+    return best
+
+
+def _tried(failed: Call, later: Call | None) -> Wording:
+    """A command, or the important arguments. If a later call succeeded with other arguments, those that differ."""
+    arguments = failed.request.arguments
+    if is_command(arguments):
+        return fully(arguments, _COMMAND, _COMMAND)
+    if later is not None:
+        worked = {(leaf.key, leaf.text) for leaf in later.request.arguments}
+        differing = fully([leaf for leaf in arguments if (leaf.key, leaf.text) not in worked], 90, 60)
+        if differing.text:
+            return differing
+    return briefly(arguments, 90) if any(leaf.worth >= TELLING for leaf in arguments) else fully(arguments, 150, 120)

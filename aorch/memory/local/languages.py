@@ -1,0 +1,80 @@
+"""The words by which sentences are recognised, in the languages of the files in `words/`.
+
+A file has sections with one phrase on each line. What a section is for:
+decided: the sentence states a decision of its author; undecided: it only seems to. wants: a caller's wish, rule or reason.
+concludes: a finding. polite: a phrase without content. waits: what is still to be done, and for whom the work waits.
+intends: what an agent is about to do, which its next calls show. refuses: what it cannot or may not do, often with the reason.
+other: none of these, although it contains phrases of other sections.
+
+Sentences in other languages are selected by what they contain: exact strings, names, and their place in the session.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import cache, lru_cache
+from importlib import resources
+from typing import NamedTuple
+
+_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
+_UNSPACED = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+
+
+class _Phrase(NamedTuple):
+    words: tuple[str, ...]
+    section: str
+
+
+class _Phrases(NamedTuple):
+    """Phrases by their first word, each with its section, and a pattern of those in scripts without spaces."""
+
+    by_word: dict[str, list[_Phrase]]
+    unspaced: re.Pattern[str]
+    sections: dict[str, list[str]]
+
+
+@cache
+def _phrases() -> _Phrases:
+    by_word: dict[str, list[_Phrase]] = defaultdict(list)
+    unspaced: dict[str, list[str]] = defaultdict(list)
+    for section, phrase in _lines():
+        if _UNSPACED.search(phrase):
+            unspaced[phrase].append(section)
+        else:
+            words = tuple(_WORD.findall(phrase.replace("’", "'")))
+            by_word[words[0]].append(_Phrase(words, section))
+    longest_first = sorted(unspaced, key=len, reverse=True)
+    return _Phrases(dict(by_word), re.compile("|".join(map(re.escape, longest_first))), dict(unspaced))
+
+
+def _lines() -> Iterator[tuple[str, str]]:
+    """Each phrase of each file, in lower case, after its section."""
+    for file in sorted(resources.files(__package__).joinpath("words").iterdir(), key=lambda file: file.name):
+        section = ""
+        for line in file.read_text(encoding="utf-8").splitlines():
+            if line.startswith("["):
+                section = line.strip("[]")
+            elif line.strip():
+                yield section, line.strip().lower()
+
+
+@lru_cache(1024)
+def marks(folded: str) -> frozenset[str]:
+    """The sections that have a phrase in a sentence, which is in lower case.
+
+    Phrases are found as whole words; in scripts without spaces, anywhere.
+    """
+    known = _phrases()
+    found: set[str] = set()
+    words = _WORD.findall(folded.replace("’", "'"))
+    end = 0
+    for n, word in enumerate(words):
+        fitting = [one for one in known.by_word.get(word, ()) if tuple(words[n : n + len(one.words)]) == one.words]
+        other = max((len(one.words) for one in fitting if one.section == "other"), default=0)
+        if other:
+            end = n + other
+        elif n >= end:
+            found.update(one.section for one in fitting)
+    if not folded.isascii():
+        found.update(section for phrase in known.unspaced.findall(folded) for section in known.sections[phrase])
+    return frozenset(found)

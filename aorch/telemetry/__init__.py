@@ -1,0 +1,1 @@
+"""What other programs can observe: metrics for Prometheus, and traces for OpenTelemetry."""

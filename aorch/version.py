@@ -1,0 +1,3 @@
+"""The version of aorch."""
+
+VERSION = "0.1.0"

@@ -1,0 +1,195 @@
+"""What a block says about the end of a session, and what it keeps of long commands, equal calls and empty results."""
+
+from homes import Home
+from local_blocks import block_of, faults
+from memory_homes import blocks, compressed, take_in
+from memory_sessions import Session
+
+from aorch.memory.prompt import prompt_text
+
+CONCLUSION = "The log shows 60 failures. Therefore the final answer is 60, because each retry was counted once."
+
+
+def shown(session: Session, max_tokens: int = 512) -> str:
+    block = block_of(session.contracts, max_tokens=max_tokens)
+    assert faults(block, session.contracts) == []
+    return prompt_text([block], max_tokens)[0]
+
+
+def long_session() -> Session:
+    s = Session()
+    s.says("ann", "bot", "Please check every node of the two clusters.", "I will check them now.")
+    for n in range(30):
+        s.calls(
+            "bot", "store", "read_node", {"node": f"N-{n}"}, {"state": f"works as before, load {n} of 100", "at": n}
+        )
+    return s
+
+
+def test_the_last_answer_is_marked_as_the_end_even_if_it_is_short() -> None:
+    s = long_session()
+    s.says("ann", "bot", "How many of them have failed so far?", "0\n0\n")
+    for max_tokens in (128, 256, 512, 4000):
+        assert "\nEnd: bot: «0 0»" in shown(s, max_tokens)
+
+
+def test_closing_words_are_covered_and_marked_as_the_end(home: Home) -> None:
+    s = long_session()
+    s.says("ann", "bot", "Are they all well?", "All thirty nodes work, and node N-7 was restarted.")
+    s.asks("ann", "bot", "assist", {"text": "Thanks for your help! That's all I needed."})
+    take_in(home, s.contracts)
+    compressed(home, s.session_id)
+    text = home.aorch("memory", "show", s.session_id, "--as", "prompt").out
+    assert "End: ann: «Thanks for your help! That's all I needed.»" in text
+    assert "node N-7 was restarted" in text
+    assert "not covered" not in text
+    assert blocks(home)[0]["open_points"] == []
+    home.aorch("memory", "verify", "--all")
+
+
+def test_a_wish_at_the_end_still_waits_for_the_next_block(home: Home) -> None:
+    s = long_session()
+    s.says("ann", "bot", "Are they all well?", "All thirty nodes work.")
+    s.asks("ann", "bot", "assist", {"text": "Thanks! Now I want you to restart node N-7 in the first cluster."})
+    take_in(home, s.contracts)
+    compressed(home, s.session_id)
+    text = home.aorch("memory", "show", s.session_id, "--as", "prompt").out
+    assert "(1 newer not covered)" in text
+    assert "Last: bot: «All thirty nodes work.»" in text
+
+
+def test_a_request_on_which_an_agent_acted_is_not_open_but_is_shown() -> None:
+    s = long_session()
+    asked = s.asks("ann", "bot", "assist", {"text": "Please bring me to somebody who can restart the node."})
+    s.calls("bot", "desk", "transfer_to_person", {"summary": "Ann wants node N-7 restarted."}, {"text": "done"})
+    assert "Open:" not in shown(s)
+    assert f"ann: «Please bring me to somebody who can restart the node.» [{asked[-4:]}]" in shown(s)
+
+
+def test_words_that_are_only_passed_on_are_their_authors() -> None:
+    for steps in (1, 30):  # the whole record, and a part of it
+        s = Session()
+        aim = s.asks("ann", "lead", "solve", {"text": "How many runs of the nightly job have failed this year?"})
+        for n in range(steps):
+            s.calls(
+                "lead", "reader", "read_log", {"log": f"L-{n}"}, {"text": f"run {n} of the job ended with code {n}"}
+            )
+        s.calls("lead", "counter", "speak", {}, {"text": CONCLUSION})
+        s.calls("lead", "counter", "speak", {}, {"text": "TERMINATE"})
+        s.answers(aim, {"text": CONCLUSION})
+        text = shown(s)
+        assert "End: lead answered ann with the words of counter" in text
+        assert "lead: «" not in text
+        assert "the final answer is 60" in text
+
+
+def test_a_long_command_keeps_its_end_and_shows_what_an_attempt_changed() -> None:
+    s = long_session()
+    columns = ", ".join(f"t.some_long_column_name_{n}" for n in range(12))
+    for value, result in (("Bachelors", []), ("Bachelor", ["Ann Lee"])):
+        query = f"SELECT {columns} FROM transcripts t WHERE t.degree LIKE '%{value}%'"
+        s.calls("bot", "store", "execute_sql", {"query": query}, {"rows": result})
+    text = shown(s)
+    assert "SELECT t.some_long_column_name_0" in text
+    assert "LIKE '%Bachelors%'» → empty" in text
+    assert "LIKE '%Bachelor%'» → «Ann Lee»" in text
+
+
+def test_equal_changes_with_different_results_are_not_merged() -> None:
+    s = long_session()
+    for booking in ("B-71", "B-72"):
+        s.calls("bot", "desk", "book_room", {"room": "R-5", "night": "2026-06-01"}, {"booking": booking})
+    for _ in range(2):
+        s.calls("bot", "desk", "cancel_room", {"booking": "B-71"}, {"cancelled": True})
+    text = shown(s)
+    assert text.index("B-71") < text.index("B-72") < text.index("cancel_room (desk) ×2")
+    assert "book_room (desk) ×2" not in text
+
+
+def test_calls_that_share_a_line_are_in_their_order() -> None:
+    s = long_session()
+    places = [shown(s).find(f"N-{n}") for n in (27, 28, 29)]
+    assert places == sorted(places)
+    assert min(places) > 0
+
+
+def test_what_was_not_found_is_not_listed_as_completed() -> None:
+    s = Session()
+    s.says("ann", "bot", "Is there a room for the whole of next week?", "I will look for one.")
+    s.calls("bot", "desk", "search_room", {"night": "2026-06-01"}, {"rooms": []})
+    s.calls("bot", "desk", "close_search", {"night": "2026-06-01"}, {})
+    text = shown(s)
+    assert "search_room (desk) night 2026-06-01 → empty" in text
+    assert "close_search (desk) night 2026-06-01 → completed" in text
+
+
+def test_a_request_that_was_repeated_in_similar_words_is_open_once() -> None:
+    s = long_session()
+    for more in ("", " by searching online", " by searching in reliable sources online"):
+        s.asks(
+            "lead", "worker", "speak", {"text": f"Please verify whether the crabs of the slides are crustaceans{more}."}
+        )
+    s.asks("lead", "worker", "speak", {"text": "Count the slides."})
+    opened = shown(s, 512).partition("Open:")[2]
+    assert opened.count("verify whether the crabs") == 1
+    assert "in reliable sources online" in opened
+    assert "Count the slides." in opened
+
+
+def test_a_call_with_the_same_result_as_an_earlier_one_is_shown_with_its_result() -> None:
+    s = long_session()
+    for answer in ("flag{c1cc03b9}", "flag{0055aabb}"):
+        s.calls("bot", "judge", "submit", {"answer": answer}, {"accepted": False})
+    for max_tokens in (256, 512):
+        assert "answer flag{c1cc03b9} → accepted false" in shown(s, max_tokens)
+        assert "answer flag{0055aabb} → accepted false" in shown(s, max_tokens)
+
+
+def test_a_failed_query_is_shown_whole_or_with_a_mark_where_it_is_cut() -> None:
+    s = long_session()
+    query = (
+        "execute[SELECT founded FROM orchestra o JOIN performance p ON o.orchestra_id = p.orchestra_id\n"
+        "GROUP BY o.orchestra_id HAVING COUNT("
+    )
+    s.calls("bot", "base", "execute_sql", {"query": query}, error="Error: your last action did not contain sql code")
+    whole = "ON o.orchestra_id = p.orchestra_id GROUP BY o.orchestra_id HAVING COUNT("
+    assert f"{whole}» failed" in shown(s)
+    small = next(line for line in shown(s, 160).splitlines() if "execute_sql" in line)
+    assert whole in small or "…" in small or "execute[" not in small
+
+
+def test_the_reason_of_an_agent_for_a_refusal_is_shown() -> None:
+    s = long_session()
+    s.says(
+        "ann",
+        "bot",
+        "Then add the insurance to my booking, please.",
+        "I see that this matters to you. I cannot add an insurance to a booking after it was paid. Is there anything else?",
+    )
+    s.says("ann", "bot", "Füge wenigstens eine Notiz hinzu.", "Das kann ich nicht. Leider ist das hier nicht möglich.")
+    for n in range(6):
+        s.says("ann", "bot", f"And how is node N-{n} today?", f"Node N-{n} works as before, with load {n} of 100.")
+    text = shown(s)
+    assert "I cannot add an insurance to a booking after it was paid." in text
+    assert "nicht möglich" in text
+
+
+def test_the_conclusion_of_a_long_answer_is_shown_before_its_beginning() -> None:
+    s = long_session()
+    s.says(
+        "ann",
+        "bot",
+        "Which two colors does the removed cube have?",
+        "It seems there was an error in the communication with the terminal, because of its format.\n"
+        "Let's write the answer again in the form that was asked for:\nThe removed cube is:\n```Red, White```\n\n"
+        'Thus, the answer to the question is "Red, White".\n\nReady to end this session.',
+    )
+    for max_tokens in (160, 256, 512):
+        assert 'Thus, the answer to the question is "Red, White".' in shown(s, max_tokens)
+
+
+def test_a_result_that_a_line_announces_is_quoted_with_it() -> None:
+    s = long_session()
+    answer = "I compared all the tables of the season.\nTherefore the player with the most walks is:\nReggie Jackson"
+    s.says("ann", "bot", "Who had the most walks?", answer)
+    assert "Therefore the player with the most walks is: Reggie Jackson»" in shown(s, 256)
