@@ -352,11 +352,15 @@ class transaction:
 
 
 def roll_back(connection: Connection) -> None:
-    """End the transaction without its writes, if the connection still exists: a lost one has rolled back by itself."""
+    """End the transaction without its writes, if the connection still exists: a lost one has rolled back by itself.
+
+    The driver's own ROLLBACK also makes it forget what it has prepared. Otherwise it would use prepared statements that do not
+    exist: the server skips everything that is sent together with a statement that fails, after it.
+    """
     if connection.in_transaction:
         try:
-            connection.execute("ROLLBACK")
-        except ServerError:
+            connection.raw.rollback()
+        except psycopg.Error:
             connection.close()
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from cut_connections import CUT
+from postgres_rows import put_in
 from postgres_servers import Cluster
 from rows import request
 
@@ -52,6 +53,21 @@ async def test_a_statement_that_fails_costs_only_its_own_unit(ledger: Ledger, po
     assert [type(each) for each in ended[2:4]] == [RowRejected, LedgerError]
     assert isinstance(ended[4], Exception)
     assert texts(postgres) == ["there", "good"]
+
+
+async def test_a_statement_that_was_sent_after_one_that_failed_can_be_executed_later(
+    ledger: Ledger, postgres: PostgresUrl
+) -> None:
+    """The server has skipped it, and with it the PREPARE that the driver had sent."""
+    there, writer = request(), ledger._writer
+    put_in(postgres, there)
+    for name in ("one", "two", "three"):
+        rejected, done = await asyncio.gather(
+            writer.commit((statements.INSERT_CONTRACT, there)),
+            writer.commit(("INSERT INTO counters (name, value) VALUES (%s, 1)", (name,))),
+            return_exceptions=True,
+        )
+        assert (type(rejected), done) == (RowRejected, None)
 
 
 async def test_a_second_answer_is_a_conflict(ledger: Ledger) -> None:
