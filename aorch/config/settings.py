@@ -168,6 +168,16 @@ def ledger_path(given: str | LedgerLocation | None = None) -> LedgerLocation:
     return load().ledger
 
 
+def named_ledger(name: str, what: str, base: Path | None = None) -> LedgerLocation:
+    """The ledger that `what` (an option or a key) names: a URL, or a file, below `base` if its path is relative.
+
+    Raises UsageError, also for an empty name, most likely of an unset shell variable: it must not name the default ledger.
+    """
+    if not name:
+        raise UsageError(f"{what}: the file name is empty", "Name a file, or the URL of a PostgreSQL database.")
+    return postgres_url(name, what) if is_postgres_url(name) else config_file.absolute(name, what, base)
+
+
 def webhook_secret(config: Config) -> str | None:
     """The secret that signs webhooks. It is read when it is needed, so that no Config contains it."""
     name = config.queue.webhook_secret_env
@@ -254,20 +264,15 @@ def _ledger_path(
     given: str | LedgerLocation | None, content: FileContent, file: Path | None
 ) -> tuple[LedgerLocation, bool]:
     """The location of the ledger, and whether it is the default ledger."""
-    if given == "":  # most likely an unset shell variable: contracts would go to the default ledger by mistake
-        raise UsageError("--ledger: the file name is empty", "Name a file, or omit the option.")
     if isinstance(given, PostgresUrl):
         return given, False
-    chosen = given or environment.get(environment.LEDGER)
-    what = "--ledger" if given else "AORCH_LEDGER" if chosen else f"{file}: ledger"
-    if (named := str(chosen or content.ledger or "")) and is_postgres_url(named):
-        return postgres_url(named, what), False
-    if chosen:
-        path = config_file.absolute(chosen, what)
-        return path, _is_default(path)
+    named = environment.get(environment.LEDGER) or None if given is None else given
+    if named is not None:
+        location = named_ledger(str(named), "AORCH_LEDGER" if given is None else "--ledger")
+        return location, _is_default(location)
     if content.ledger and file:
-        path = config_file.absolute(content.ledger, what, file.parent)
-        return path, _is_default(path)
+        location = named_ledger(content.ledger, f"{file}: ledger", file.parent)
+        return location, _is_default(location)
     folder = config_file.user_folder("data")
     if folder is None:
         raise ConfigInvalid(
@@ -287,10 +292,10 @@ def _otel(path: Path | None, otel: OtelConfig) -> OtelConfig:
     return msgspec.structs.replace(otel, endpoint=service_url(f"{of(path)}otel.endpoint", otel.endpoint))
 
 
-def _is_default(ledger: Path) -> bool:
+def _is_default(ledger: LedgerLocation) -> bool:
     """Whether `ledger` is the default ledger, also if AORCH_LEDGER names it, as in programs of agents."""
-    if ledger.parts[-2:] != _DEFAULT_LEDGER:  # most are ruled out without importing platformdirs
-        return False
+    if isinstance(ledger, PostgresUrl) or ledger.parts[-2:] != _DEFAULT_LEDGER:
+        return False  # most are ruled out without importing platformdirs
     folder = config_file.user_folder("data")
     return folder is not None and ledger == folder / ledger.name
 

@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from aorch import jsonio
@@ -50,7 +49,7 @@ class ErasureSelection:
     `before`: an aware time; contracts created before it. `text`: contracts that contain it in their payload, result, error
     or metadata, or about which the ledger keeps it elsewhere (erasure_search.py), and memory blocks with it in their intent or
     summary, in upper or lower case as given unless it `ignores_case`; if `is_pattern`, it is a regular expression of Python.
-    `erased_in`: the contracts that were erased in the ledger at that path. `with_related`: also the exchanges that are related
+    `erased_in`: the contracts that were erased in that ledger. `with_related`: also the exchanges that are related
     to these (related_exchanges.py). Raises UsageError.
     """
 
@@ -60,7 +59,7 @@ class ErasureSelection:
     text: str | None = None
     is_pattern: bool = False
     ignores_case: bool = False
-    erased_in: Path | None = None
+    erased_in: LedgerLocation | None = None
     with_related: bool = False
 
     def __post_init__(self) -> None:

@@ -3,10 +3,12 @@
 import sqlite3
 from contextlib import closing
 
+import ledgers
 import pytest
 from erasing_rows import NEEDLE, contains, needles
 from homes import Home
 from ledger_state import change
+from ledgers import no_ledger
 from rows import pairs, put, request
 from terminal import at_terminal, plain
 
@@ -17,7 +19,8 @@ def test_without_yes_only_a_count_and_the_costs_are_shown(home: Home) -> None:
     assert (done.code, done.err) == (0, "")
     first, costs, *_, last = done.out.splitlines()
     assert first.startswith("would erase 2 exchanges (4 contracts) of 1 session, from 20")
-    assert costs.startswith("rewriting the file: other processes cannot write for about 1 s; it needs 0.")
+    what = ("tables", "can neither read nor") if ledgers.ON_POSTGRESQL else ("file", "cannot")
+    assert costs.startswith(f"rewriting the {what[0]}: other processes {what[1]} write for about 1 s; it needs ")
     assert last == "next: run the same command with --yes"
     assert contains(home.ledger)
 
@@ -92,6 +95,7 @@ def test_at_a_narrow_terminal_a_table_of_erasures_fits(home: Home) -> None:
         assert max(map(len, shown.splitlines())) <= columns
 
 
+@pytest.mark.sqlite_only("a backup is restored in the place of the file")
 def test_a_restored_backup_brings_erased_content_back_with_a_warning_that_names_the_command(home: Home) -> None:
     needles(home.ledger)
     assert home.aorch("ledger", "backup", "backup.db").code == 0
@@ -106,11 +110,28 @@ def test_a_restored_backup_brings_erased_content_back_with_a_warning_that_names_
     assert done.code == 0, done.err
     assert done.out.startswith("erased 2 exchanges (4 contracts)")
     assert f"older copies that may contain them:\n  {kept}\n" in done.out
-    assert NEEDLE.encode() not in home.ledger.read_bytes()
+    assert not contains(home.ledger)
     assert home.aorch("contracts", "erase", "--erased-in", str(kept)).out.startswith("nothing to erase\n")
     assert home.aorch("contracts", "erase", "--erased-in", "nowhere.db").code == 12
 
 
+def test_what_was_erased_in_one_ledger_is_erased_in_another_that_was_restored(home: Home) -> None:
+    needles(home.ledger)
+    assert home.aorch("ledger", "backup", "backup.db").code == 0
+    restored = no_ledger(home.folder / "data")
+    assert home.aorch("ledger", "restore", "backup.db", "--ledger", str(restored)).code == 0
+    home.aorch("contracts", "erase", "--session", "leak", "--yes")
+    assert contains(restored)
+    again = ("contracts", "erase", "--erased-in", str(home.ledger), "--ledger", str(restored))
+    assert home.aorch(*again, "--yes").out.startswith("erased 2 exchanges (4 contracts)")
+    assert not contains(restored)
+    assert home.aorch(*again).out.startswith("nothing to erase\n")
+    for there_is_none in ("", "postgresql://ann:secret@host/db"):
+        refused = home.aorch("contracts", "erase", "--erased-in", there_is_none)
+        assert (refused.code, refused.err.startswith("error: --erased-in: the ")) == (2, True), refused
+
+
+@pytest.mark.sqlite_only("a backup is restored in the place of the file")
 def test_a_restored_ledger_keeps_the_record_of_erasures_so_that_nothing_brings_content_back_unnoticed(
     home: Home,
 ) -> None:
@@ -129,6 +150,7 @@ def test_a_restored_ledger_keeps_the_record_of_erasures_so_that_nothing_brings_c
     assert home.rows("SELECT count(*) FROM contracts WHERE session_id = 'leak'") == [(0,)]
 
 
+@pytest.mark.sqlite_only("a backup is restored in the place of the file")
 def test_an_erasure_after_a_restore_is_recorded_with_its_contracts(home: Home) -> None:
     needles(home.ledger)
     home.aorch("ledger", "backup", "backup.db")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from disks import Disk
 from homes import Home
-from ledgers import exists
+from ledgers import exists, no_ledger, rows
 from revisions import ledger_at
 from rows import pairs, put
 from waiters import WAITING, start_waiting
@@ -68,7 +68,7 @@ def test_a_ledger_that_does_not_exist_is_not_created(bare_home: Home) -> None:
     assert not exists(bare_home.ledger)
 
 
-def test_a_backup_and_its_restore_say_what_they_did_as_text_and_as_json(home: Home) -> None:
+def test_a_backup_says_what_it_did_as_text_and_as_json(home: Home) -> None:
     put(home.ledger, *pairs(3))
     done = home.aorch("ledger", "backup", "copy.db")
     assert (done.code, done.err) == (0, "")
@@ -79,6 +79,12 @@ def test_a_backup_and_its_restore_say_what_they_did_as_text_and_as_json(home: Ho
     assert "--force" in again.err
     found = home.aorch("ledger", "backup", "copy.db", "--force", "--json").json
     assert (found["contracts"], found["verified"], found["file"]) == (6, True, str(home.folder / "copy.db"))
+
+
+@pytest.mark.sqlite_only("a backup is restored in the place of the file")
+def test_a_restore_keeps_the_old_ledger_and_says_what_it_did_as_text_and_as_json(home: Home) -> None:
+    put(home.ledger, *pairs(3))
+    assert home.aorch("ledger", "backup", "copy.db").code == 0
     put(home.ledger, *pairs(1))
     restored = home.aorch("ledger", "restore", "copy.db")
     assert (restored.code, restored.err) == (0, "")
@@ -89,6 +95,19 @@ def test_a_backup_and_its_restore_say_what_they_did_as_text_and_as_json(home: Ho
     assert Path(found["kept_as"]).exists()
 
 
+def test_a_backup_is_restored_into_a_new_ledger_and_the_command_says_what_it_did(home: Home) -> None:
+    put(home.ledger, *pairs(3))
+    assert home.aorch("ledger", "backup", "copy.db").code == 0
+    for json in (False, True):
+        target = no_ledger(home.folder / str(json))
+        done = home.aorch("ledger", "restore", "copy.db", "--ledger", str(target), *["--json"] * json)
+        assert (done.code, done.err) == (0, "")
+        assert f"{target}: 6 contracts, the newest of " in done.out or json
+        assert rows(target, "SELECT count(*) FROM contracts") == [(6,)]
+    assert (done.json["contracts"], done.json["kept_as"], done.json["erased_again"]) == (6, None, 0)
+
+
+@pytest.mark.sqlite_only("a backup is restored in the place of the file")
 def test_a_ledger_that_runs_a_task_is_not_restored(home: Home) -> None:
     home.write("aorch.toml", WAITING)
     home.aorch("ledger", "backup", "copy.db")

@@ -51,8 +51,9 @@ class SelectionOptions(OptionGroup):
         str | None,
         typer.Option(
             "--erased-in",
-            metavar="FILE",
-            help="Repeat here the erasures of FILE, for example after restoring an old backup.",
+            metavar="LEDGER",
+            help="Repeat here the erasures of another ledger (a file or a PostgreSQL URL), for example after restoring an old "
+            "backup.",
         ),
     ] = None
     with_related: Annotated[
@@ -161,14 +162,14 @@ def erasures(limit: LimitOption = 50, json: JsonOption = False, ledger: LedgerOp
 
 def _selection(which: SelectionOptions, contract_ids: list[str] | None) -> "ErasureSelection":
     from aorch.cli.time_options import past_time
-    from aorch.config import config_file
+    from aorch.config import settings
     from aorch.errors import UsageError
     from aorch.govern.erasure import ErasureSelection
 
     for option, is_given in (("--regex", which.regex), ("--ignore-case", which.ignore_case)):
         if is_given and which.text_match is None:
             raise UsageError(f"{option} needs --text-match", "Give the text or pattern with --text-match PATTERN.")
-    erased_in = None if which.erased_in is None else config_file.absolute(which.erased_in, "--erased-in")
+    erased_in = None if which.erased_in is None else settings.named_ledger(which.erased_in, "--erased-in")
     text = which.text_match if which.text_match != "-" else _text_of_stdin()
     before = past_time("--older-than", which.older_than) if which.older_than is not None else None
     return ErasureSelection(
@@ -284,7 +285,7 @@ def _not_cleaned() -> Exception:
     from aorch.errors import LedgerBusy
 
     return LedgerBusy(
-        "the contracts are erased, but another process still reads old bytes from the ledger's write-ahead log",
+        "the contracts are erased, but another process still reads old bytes of the ledger",
         "End it, then run the same command again: it removes the bytes.",
     )
 

@@ -101,12 +101,13 @@ def restore(file: FileArgument, json: JsonOption = False, ledger: LedgerOption =
     """Put a backup in the place of the ledger, and keep the old ledger next to it.
 
     The backup is verified and upgraded first. No process may use the ledger: stop `aorch serve` and all workers. FILE stays as
-    it is.
+    it is. The backup of a PostgreSQL database is restored into an empty one.
 
     \b
     Examples:
       aorch ledger restore ledger-2026-01-31.db
       aorch ledger restore ledger-2026-01-31.db --ledger restored.db
+      aorch ledger restore ledger.dump --ledger postgresql://host/restored
     """
     from aorch.cli.render.console import print_json, print_lines, warn
     from aorch.cli.render.ledger_views import due_again, restored_lines
@@ -174,7 +175,7 @@ def copy(
     from aorch.config import settings
     from aorch.ledger.copying import copy_ledger
 
-    from_, to = settings.ledger_path(source), settings.ledger_path(target)
+    from_, to = settings.named_ledger(source, "SOURCE"), settings.named_ledger(target, "TARGET")
     with progress_bar("Copying the ledger") as bar:
         done = copy_ledger(
             from_,

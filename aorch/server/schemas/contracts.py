@@ -140,7 +140,7 @@ class ErasureAnswer(Body):
     contracts: int = Field(description="The number of contracts whose content was erased.")
     memory_blocks: int = Field(description="The number of memory blocks that lost claims.")
     cleaned: bool = Field(
-        description="Whether the old bytes are gone from the ledger's files. `false`: another process still reads from the "
-        "write-ahead log. Send the request again later."
+        description="Whether the old bytes are gone from the ledger's files. `false`: another process still reads them. "
+        "Send the request again later."
     )
     elsewhere: CopiesForm
