@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from doubles import running
 from homes import Home
+from ledger_state import stored_bytes
 from model_agents import APIS, metadata, model_agent, url_of
 from model_double import KEY, Endless, ModelDouble, Page, Rejects
 from model_streams import Said
@@ -80,7 +81,7 @@ def test_a_task_is_answered_with_text_and_the_ledger_has_the_model_and_the_token
     found = json.loads(text)
     assert (found["provider"], found["model"]) == (api, "test-model-1-2026")
     assert (found["stop_reason"], found["usage"]) == (STOPS[api][0], USAGE)
-    assert KEY not in home.ledger.read_bytes().decode("latin-1")
+    assert KEY not in stored_bytes(home.ledger).decode("latin-1")
 
 
 @pytest.mark.parametrize("api", APIS)

@@ -81,7 +81,7 @@ def test_a_run_whose_agent_is_at_work_ends_though_its_response_cannot_be_written
     with locked(home.ledger):
         assert ends(process, number) == 128 + number
     home.aorch("contracts", "list")
-    assert home.rows("SELECT status FROM contracts") == [("failed",), ("interrupted",)]
+    assert home.rows("SELECT status FROM contracts ORDER BY position") == [("failed",), ("interrupted",)]
 
 
 @pytest.mark.parametrize("command", [("worker", "--grace", "0"), ("serve", "--port", "0", "--grace", "0")])

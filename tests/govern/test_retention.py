@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from homes import Home
+from ledger_state import written
 from revisions import ledger_at
 from rows import pairs, put, request
 from serving import serving
@@ -55,14 +56,14 @@ def test_sizes_are_read_as_people_write_them(text: str, size: int | None) -> Non
 
 
 def test_a_dry_run_says_what_would_go_and_changes_nothing(aged: Home) -> None:
-    before = aged.ledger.read_bytes()
+    before = written(aged.ledger)
     done = aged.aorch("ledger", "prune", "--keep", "90d", "--dry-run")
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith("would remove  30 exchanges (60 contracts, ")
     assert f"from  {AGED} to {AGED}\n" in done.out
     assert max(map(len, done.out.splitlines())) <= 80
     assert "\nsize  about " in done.out
-    assert aged.ledger.read_bytes() == before
+    assert written(aged.ledger) == before
     assert last_prune(aged.ledger) is None
     plan = aged.aorch("ledger", "prune", "--keep", "90d", "--dry-run", "--json").json
     found = aged.aorch("ledger", "prune", "--keep", "90d", "--json").json

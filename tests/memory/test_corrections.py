@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from doubles import running
 from homes import Home, with_copy
-from ledger_state import change
+from ledger_state import change, stored_bytes
 from llm_double import KEY, LlmDouble
 from memagent_double import MemAgentDouble
 from memory_homes import blocks, compressed, take_in, verified
@@ -186,8 +186,8 @@ def test_erasing_a_contract_erases_the_pins_about_it_and_erasing_a_note_removes_
     assert planned["exchanges"] == 2
     for each in (pinned["contract_ids"][0], note["contract_id"]):
         assert home.aorch("contracts", "erase", each, "--yes").code == 0
-    assert b"web-eu-9" not in home.ledger.read_bytes()
-    assert b"by phone" not in home.ledger.read_bytes()
+    assert b"web-eu-9" not in stored_bytes(home.ledger)
+    assert b"by phone" not in stored_bytes(home.ledger)
     assert [block["pinned"] + block["notes"] for block in blocks(home)] == [[], []]
     assert memory(home, "corrections") == {"corrections": []}
     verified(home)
@@ -257,7 +257,7 @@ def test_an_invalid_correction_writes_nothing_and_says_why(
 def test_a_secret_that_a_pattern_finds_is_not_in_the_note(home: Home) -> None:
     home.write("aorch.toml", "[redact]\npatterns = ['sk-[0-9]+']\n")
     assert "[redacted hmac:" in memory(home, "note", SESSION, "The key is sk-12345.")["text"]
-    assert b"sk-12345" not in home.ledger.read_bytes()
+    assert b"sk-12345" not in stored_bytes(home.ledger)
 
 
 async def test_a_program_corrects_memory_through_the_orchestrator(home: Home) -> None:

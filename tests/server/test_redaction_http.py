@@ -4,13 +4,17 @@ import json
 
 from api import ask, problem
 from homes import Home
+from ledger_state import stored_bytes
 from secret_agents import all_bytes
 from serving import serving
 
 SECRET = "correct-horse-battery-staple"
 AGENT = """
-import asyncio, os, sqlite3
+import asyncio
+from contextlib import closing
 from aorch import Agent, AgentCapability, report_progress
+from aorch.config.settings import ledger_path
+from aorch.ledger.database import connect
 
 class Door(Agent):
     is_noted = False
@@ -27,7 +31,7 @@ class Door(Agent):
         for character in f"opening with {code} now.":
             report_progress({"text": character})
             await asyncio.sleep(0)
-        with sqlite3.connect(os.environ["AORCH_LEDGER"]) as ledger:
+        with closing(connect(ledger_path())) as ledger:
             while not self.is_noted:  # once, until the progress is in the ledger
                 await asyncio.sleep(0.02)
                 self.is_noted = ledger.execute("SELECT 1 FROM task_progress").fetchone() is not None
@@ -63,7 +67,7 @@ def test_neither_answers_progress_the_log_nor_any_file_contain_a_secret(home: Ho
     assert fingerprint.startswith("hmac:")
     assert SECRET not in answer + listed + server.log
     assert "ValueError" in server.log
-    assert SECRET.encode() not in all_bytes(home.folder)
+    assert SECRET.encode() not in all_bytes(home.folder) + stored_bytes(home.ledger)
 
 
 def test_a_body_with_a_secret_that_a_pattern_finds_is_hashed_with_the_key(home: Home) -> None:

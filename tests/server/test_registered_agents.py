@@ -168,7 +168,7 @@ def test_an_mcp_server_is_registered_with_its_tools_and_used_by_every_process(se
         problem(ask(server, "tools.add", parameters={"a": "1"}), 422, "parameters_invalid")
         assert own_home.aorch("run", "say", "text=hi").out == "hi\nand more\n"
         assert server.client.delete("/v1/agents/tools").json()["kind"] == "mcp"
-    assert "s3cret" not in own_home.rows("SELECT group_concat(document) FROM agents").__repr__()
+    assert "s3cret" not in repr(own_home.rows("SELECT document FROM agents"))
 
 
 def test_changed_tools_of_an_mcp_server_show_until_its_owner_registers_it_again(server: Server, own_home: Home) -> None:

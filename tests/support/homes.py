@@ -117,7 +117,7 @@ def prestarted() -> Prestarted | None:
     if not hasattr(os, "pidfd_open"):
         return None
     shared = os.environ.get("AORCH_TEST_SHARED")
-    forked = Prestarted(_address(), empty_home(_address().parent).environment, Path(shared) if shared else None)
+    forked = Prestarted(_address(), _machine(_address().parent).environment, Path(shared) if shared else None)
     atexit.register(forked.stop)
     return forked
 
@@ -157,26 +157,13 @@ class Result:
 
 def empty_home(folder: Path) -> Home:
     """A machine without a ledger in `folder`; it sees no configuration of the real machine."""
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(folder),
-        "XDG_DATA_HOME": str(folder / "data"),
-        "XDG_CONFIG_HOME": str(folder / "config"),
-        "AORCH_LEDGER": str(folder / "ledger.db"),
-        "LANG": "C.UTF-8",
-        "PYTHONWARNINGS": "error",
-    }
-    (folder / "aorch.toml").touch()
-    return (
-        _with_database(Home(folder, environment), ledgers.no_ledger)
-        if ledgers.ON_POSTGRESQL
-        else Home(folder, environment)
-    )
+    home = _machine(folder)
+    return _with_database(home, ledgers.no_ledger) if ledgers.ON_POSTGRESQL else home
 
 
 def home_with_ledger(folder: Path, made_ledger: Path) -> Home:
     """A machine in `folder` with an empty ledger: a copy of `made_ledger`, or a new database."""
-    home = empty_home(folder)
+    home = _machine(folder)
     if ledgers.ON_POSTGRESQL:
         return _with_database(home, ledgers.new_ledger)
     shutil.copy(made_ledger, home.ledger)
@@ -195,3 +182,17 @@ def _with_database(home: Home, created: Callable[[Path], LedgerLocation]) -> Hom
     home.database = created(home.folder)
     home.environment["AORCH_LEDGER"] = str(home.database)
     return home
+
+
+def _machine(folder: Path) -> Home:
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "XDG_DATA_HOME": str(folder / "data"),
+        "XDG_CONFIG_HOME": str(folder / "config"),
+        "AORCH_LEDGER": str(folder / "ledger.db"),
+        "LANG": "C.UTF-8",
+        "PYTHONWARNINGS": "error",
+    }
+    (folder / "aorch.toml").touch()
+    return Home(folder, environment)

@@ -61,3 +61,17 @@ def stored_bytes(ledger: LedgerLocation) -> bytes:
     else:
         files = ledger.parent.glob(f"{ledger.name}*")
     return b"".join(file.read_bytes() for file in sorted(files) if file.is_file())
+
+
+def written(ledger: LedgerLocation) -> object:
+    """What any write to the ledger changes: the bytes of its files; of a PostgreSQL database, its rows with their versions."""
+    if not isinstance(ledger, PostgresUrl):
+        return stored_bytes(ledger)
+    with closing(psycopg.connect(str(ledger))) as server:
+        tables = server.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+        return {
+            name: server.execute(
+                f'SELECT ctid, xmin::text, each::text FROM "{name}" AS each ORDER BY 1'.encode()
+            ).fetchall()
+            for (name,) in tables
+        }

@@ -95,7 +95,7 @@ def _statements() -> set[str]:
 def drop(names: set[str]) -> None:
     """Remove these databases, with all their connections."""
     for name in names:
-        clusters[0].psql(f"DROP DATABASE {name} WITH (FORCE)")
+        _administration().execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
         databases.discard(name)
 
 
@@ -110,6 +110,14 @@ def _template() -> str:
 
 def _new_database(template: str) -> PostgresUrl:
     name = f"t_{token_hex(6)}"
-    clusters[0].psql(f"CREATE DATABASE {name} TEMPLATE {template} ENCODING 'UTF8'")
+    _administration().execute(f"CREATE DATABASE {name} TEMPLATE {template} ENCODING 'UTF8'".encode())
     databases.add(name)
     return PostgresUrl(clusters[0].url(name))
+
+
+@cache
+def _administration() -> psycopg.Connection:
+    """A connection that creates and removes databases, which takes a third of the time of a psql for each."""
+    connection = psycopg.connect(clusters[0].url("postgres"), autocommit=True)
+    atexit.register(connection.close)
+    return connection

@@ -19,6 +19,8 @@ from secrets import token_hex
 
 SUPERUSER = "aorch"
 """The role that owns everything; through the socket it needs no password. Over TCP each role needs one."""
+ENOUGH_BYTES = 2**31
+"""What the files of a session need at most: the write-ahead log and the databases of tests that run."""
 
 
 @cache
@@ -78,12 +80,18 @@ def started(addresses: str = "127.0.0.1", **settings: str) -> Cluster:
     """A new server that listens at these addresses.
 
     Its writes survive the end of its processes, but not of the machine: nothing is synced."""
-    folder = Path(tempfile.mkdtemp(prefix="aorch-postgres-"))
+    folder = Path(tempfile.mkdtemp(prefix="aorch-postgres-", dir=_fast_disk()))
     if os.geteuid() == 0:
         shutil.chown(folder, "postgres", "postgres")
     auth = ("--auth-local=trust", "--auth-host=scram-sha-256")
     _run("initdb", "-D", folder / "data", "-U", SUPERUSER, "-E", "UTF8", "--no-locale", "--no-sync", *auth)
-    defaults = {"fsync": "off", "max_connections": "300", "shared_buffers": "64MB", "log_min_messages": "fatal"}
+    defaults = {
+        "fsync": "off",
+        "max_connections": "300",
+        "shared_buffers": "64MB",
+        "max_wal_size": "256MB",
+        "log_min_messages": "fatal",
+    }
     with (folder / "data" / "postgresql.conf").open("a") as file:
         file.writelines(f"{name} = '{value}'\n" for name, value in (defaults | settings).items())
     cluster = Cluster(folder, free_port(), addresses)
@@ -130,6 +138,12 @@ def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port: int = taken.getsockname()[1]
         return port
+
+
+def _fast_disk() -> Path | None:
+    """The memory, if it has space: CREATE DATABASE takes a tenth of the time there, because it creates 300 files."""
+    memory = Path("/dev/shm")
+    return memory if os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > ENOUGH_BYTES else None
 
 
 def _program(name: str) -> str:

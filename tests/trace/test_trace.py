@@ -19,6 +19,8 @@ from trace_checks import assert_each_delivered_once, counts, expected, push, sta
 from trace_double import Double
 from waiting import WAIT_S, wait_for
 
+from aorch.ledger.database import LockedState
+
 
 def collide(double: Double, *, session: str = "other") -> None:
     """Send two requests at once, as another program; Trace cannot handle that."""
@@ -156,7 +158,7 @@ def test_without_a_configured_or_running_trace_nothing_is_logged(home: Home) -> 
             assert ask(server).status_code == 200
             assert [line for line in server.log.splitlines()[1:] if "/v1/orchestrate" not in line] == []
     assert home.aorch("run", "echo", "text=hi").err == ""
-    assert not Path(f"{home.ledger}-trace").exists()
+    assert LockedState.peek(home.ledger, "trace") == (b"", False)
     assert counts(home) == (4, 0, 0)
 
 
