@@ -19,6 +19,8 @@ def work_errors(errors: "Errors", limited: dict[str, str]) -> dict[str, list[Jso
     queued = errors.client.post("/v1/tasks", json=LATER).json()["contract_id"]
     errors.client.post(f"/v1/tasks/{queued}/cancel")
     taken = taken_id(errors, path)
+    step = {"contract_id": UNKNOWN_ID, "from_agent": "renderer", "agent_id": "renderer", "capability": "render"}
+    steps = f"/tasks/{queued}/steps"
 
     def each(suffix: str, body: Json, invalid: Json) -> list[Json]:
         return [
@@ -45,6 +47,20 @@ def work_errors(errors: "Errors", limited: dict[str, str]) -> dict[str, list[Jso
             taken,
         ],
         "release_task": each(f"/tasks/{queued}/release", {"called": False}, {}),
+        "write_step": [
+            errors.post(f"{path}{about}/steps", step),
+            *each(steps, step, {**step, "contract_id": "x"}),
+            *refused_steps(errors, path, step),
+        ],
+        "list_steps": [
+            errors.get(f"{path}{steps}"),
+            errors.get(f"{path}{steps}?from_agent=renderer"),
+            errors.get(f"{path}{steps}?from_agent=renderer", **limited),
+        ],
+        "show_step_result": [
+            errors.get(f"{path}{steps}/{UNKNOWN_ID}"),
+            errors.get(f"{path}{steps}/{UNKNOWN_ID}", **limited),
+        ],
         "end_lease": [
             errors.problem(errors.client.delete(ended)),
             errors.problem(errors.client.delete(path, headers=limited)),
@@ -52,6 +68,23 @@ def work_errors(errors: "Errors", limited: dict[str, str]) -> dict[str, list[Jso
         ],
     }
     errors.client.delete(path)
+    return found
+
+
+def refused_steps(errors: "Errors", lease: str, step: Json) -> list[Json]:
+    """The errors for steps that ask for their own task, and that name contracts of others."""
+    task = {"session_id": "session_004", "capability": "render", "parameters": {"scene": "harbour"}}
+    claims = {"capacities": [{"capability": "render", "free": 1, "agents": {"renderer": {"free": 1}}}]}
+    claimed = errors.client.post("/v1/tasks", json=task).json()["contract_id"]
+    delivered = errors.client.post(f"{lease}/claim", json={**claims, "wait_s": 20}).json()["delivery_id"]
+    errors.client.post(f"{lease}/renew", json={"delivery_id": delivered})
+    steps = f"{lease}/tasks/{claimed}/steps"
+    found = [
+        errors.post(steps, {**step, "contract_id": UNKNOWN_ID[:-1] + "1", "parameters": task["parameters"]}),
+        errors.post(steps, {**step, "contract_id": claimed}),
+    ]
+    result = {"response_id": UNKNOWN_ID[:-1] + "2", "status": "completed", "agent_id": "renderer"}
+    errors.client.post(f"{lease}/tasks/{claimed}/result", json=result)
     return found
 
 

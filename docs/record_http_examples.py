@@ -142,7 +142,21 @@ def work_answers(client: httpx.Client) -> Json:
     renewed = post(f"{path}/renew", json={"delivery_id": claimed["delivery_id"], "running": [first, second]}).json()
     progress = {"progress": [{"contract_id": first, "progress": {"percent": 50}}]}
     result = {"response_id": new_id(), "agent_id": "renderer", "status": "completed", "result": {"file": "harbour.png"}}
+    step = {
+        "contract_id": new_id(),
+        "from_agent": "renderer",
+        "agent_id": "renderer",
+        "capability": "render",
+        "parameters": {"scene": "sky"},
+        "metadata": {"step": "sky"},
+    }
+    steps, step_id = f"{path}/tasks/{second}/steps", step["contract_id"]
+    written = post(steps, json=step).json()
+    post(f"{path}/tasks/{step_id}/result", json={**result, "response_id": new_id(), "result": {"file": "sky.png"}})
     answers = {
+        "write_step": {"started": written},
+        "list_steps": {"steps": client.get(steps, params={"from_agent": "renderer"}).json()},
+        "show_step_result": {"result": client.get(f"{steps}/{step_id}").json()},
         "open_lease": {"opened": lease},
         "list_leases": {"leases": client.get("/v1/work/leases").json()},
         "claim_tasks": {"task": one},

@@ -103,12 +103,16 @@ async def _allowed(connection: ServerConnection) -> set[str] | None:
 
 
 def _limit(agents: Registry, allowed: set[str] | None) -> list[str]:
-    """Remove pipelines, whose steps are delegated. Returns what the worker does not offer, as sentences."""
+    """Remove pipelines with steps that the token does not allow. Returns what the worker does not offer, as sentences."""
+    if allowed is None:
+        return []
     left_out = []
-    for each in [each for each in agents if each.agent.kind == "pipeline"]:
-        left_out.append(f"pipeline {each.agent.agent_id} is not offered: its steps need a worker that has the ledger")
-        agents.remove(each.agent.agent_id)
-    if allowed is not None and (missing := allowed - set(agents.capabilities())):
+    for each in [each for each in agents if each.agent.kind == "pipeline" and each.agent.agent_id in allowed]:
+        if missing := set(each.agent.asks_for()) - allowed:
+            agent_id, names = each.agent.agent_id, ", ".join(sorted(missing))
+            left_out.append(f"pipeline {agent_id} is not offered: the token does not allow its steps ({names})")
+            agents.remove(agent_id)
+    if missing := allowed - set(agents.capabilities()):
         left_out.append(f"the token allows {', '.join(sorted(missing))}, which no agent here has")
     return left_out
 

@@ -4,13 +4,14 @@ import asyncio
 import contextlib
 from asyncio import Future
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
 from aorch import jsonio
 from aorch.client.bell import Bell
 from aorch.client.problem_errors import RefusedInFront, RequestTooLarge
+from aorch.client.remote_steps import MOST_REFUSALS, PERMANENT, RemoteSteps
 from aorch.client.work_forms import request_of, result_of, size_of, too_large
 from aorch.client.work_session import POLL_WAIT_S, WorkSession
 from aorch.config.ledger_location import LedgerLocation
@@ -18,24 +19,15 @@ from aorch.engine.supervision import Turned
 from aorch.errors import (
     AorchError,
     Conflict,
-    DelegationRefused,
     LeaseLost,
     LedgerError,
-    NotAuthorised,
-    NotFound,
-    UsageError,
 )
 from aorch.ledger.attempt import Attempt
 from aorch.ledger.changes import Changes
-from aorch.ledger.ledger import Ledger
 from aorch.ledger.record import Record
 from aorch.ledger.required_labels import Waiting
 from aorch.ledger.task_queue import Capacity
 
-PERMANENT = (Conflict, UsageError, NotAuthorised, NotFound)
-"""After these errors the server will never accept the same request."""
-MOST_REFUSALS = 30
-"""How often a report is sent that a proxy or a fault of the server refuses: about 30 s long."""
 SERVER = "the server"
 """Who cancels the tasks of a lease that has ended."""
 
@@ -64,13 +56,13 @@ class Offer:
         )
 
 
-class RemoteLedger(Ledger):
+class RemoteLedger(RemoteSteps):
     """The part of a Ledger that a QueueWorker and its executor use, at the server of `session`.
 
     `run` waits for tasks at the server; `claim` only takes what has arrived, except with `drain`. `report` gets the errors that
     say that the server refused a result. `allowed` are the capabilities that the token allows (None: any). Writes raise
     LedgerError while the server cannot be reached, so that they are tried again, and Conflict for a task that the lease does not
-    have any more. Agents cannot delegate tasks.
+    have any more.
     """
 
     def __init__(
@@ -82,14 +74,11 @@ class RemoteLedger(Ledger):
         *,
         drain: bool,
     ) -> None:
-        self.path = path
-        self.owner_id, self.has_agents = "", False
-        self._session, self._report, self._allowed, self._drain = session, report, allowed, drain
+        super().__init__(session, path)
+        self._report, self._allowed, self._drain = report, allowed, drain
         self._bell = Bell()
         self._inbox: list[Record] = []
         self._earlier: dict[str, int] = {}
-        self._lease_of: dict[str, str] = {}
-        """The lease of each task that runs here or is in the inbox."""
         self._held: dict[str, Delivered] = {}
         """Tasks that came back after their lease was lost, while the run under the old lease has not ended here."""
         self._reported_under: dict[str, str] = {}
@@ -99,7 +88,6 @@ class RemoteLedger(Ledger):
         self._offer: Offer | None = None
         self._asked: Offer | None = None
         self._offered, self._taking = asyncio.Event(), False
-        self._sending: set[asyncio.Task[None]] = set()
         session.on_lost, session.on_cancelled = self._lost, self._note_cancelled
 
     @cached_property
@@ -159,6 +147,7 @@ class RemoteLedger(Ledger):
         """Put a delivered task of which no run exists here into the inbox."""
         delivered = self._held.pop(request_id)
         self._earlier[request_id], self._lease_of[request_id] = delivered.attempts, delivered.lease_id
+        self._claimed[request_id] = delivered.request
         self._inbox.append(delivered.request)
 
     # What a QueueWorker uses
@@ -214,6 +203,7 @@ class RemoteLedger(Ledger):
     async def give_back(self, request_id: str, *, called: bool, due_at: str | None = None) -> None:
         """Give a task back to the server. Has no effect if the server has given it up already."""
         lease_id = self._lease(request_id)
+        await self._steps_ended(request_id)
         self._end_run(request_id, lease_id)
         try:
             await self._translated(self._session.release(lease_id, request_id, called=called, due_at=due_at))
@@ -227,11 +217,7 @@ class RemoteLedger(Ledger):
         self, response: Record, request_status: str, *, webhook: bool = False, last: bool = False
     ) -> Future[None]:
         """Report a result. Repeated with the same RESPONSE, it has the same effect as once."""
-        return self._future(self._send_result(response))
-
-    def response_id(self, request_id: str) -> str | None:
-        """None: only the server knows it."""
-        return None
+        return self._future(self._send_result(response, last=last))
 
     def write_progress(self, reported: Iterable[tuple[str, str, str]], ended: Iterable[str]) -> Future[None]:
         """Report progress; the server deletes that of ended tasks."""
@@ -241,17 +227,6 @@ class RemoteLedger(Ledger):
     def write_attempts(self, *attempts: Attempt) -> Awaitable[None]:
         """Report attempts."""
         return self._translated(self._session.note((), attempts))
-
-    def write_start(self, request_id: str) -> Awaitable[None]:
-        """Nothing: claimed tasks are in progress."""
-        return asyncio.sleep(0)
-
-    def ancestors(self, contract_id: str) -> list[tuple[str, str]]:
-        """Raises DelegationRefused: only a worker with access to the ledger has them."""
-        raise DelegationRefused(
-            "an agent of a worker at a server cannot delegate tasks",
-            "Run this agent in a worker that has the ledger: `aorch worker --ledger FILE`.",
-        )
 
     def close(self) -> None:
         """Nothing: `end` closes the session."""
@@ -275,15 +250,19 @@ class RemoteLedger(Ledger):
         for each in inbox:
             self._future(self.give_back(each.contract_id, called=False)).add_done_callback(_retrieve)
 
-    async def _send_result(self, response: Record) -> None:
+    async def _send_result(self, response: Record, *, last: bool) -> None:
         request_id = response.request_id or ""
+        if last and await self._is_unrecorded(request_id):
+            return
+        await self._steps_ended(request_id)
         lease_id = self._reported_under.setdefault(response.contract_id, self._lease(request_id))
         self._end_run(request_id, lease_id)
         try:
             await self._translated(self._send_smaller(lease_id, request_id, response))
         except LeaseLost as lost:
+            if request_id not in self._steps:
+                self._report(lost)
             self._forget_task(request_id, lease_id)
-            self._report(lost)
             raise
         except PERMANENT as error:
             self._report(error)
@@ -311,10 +290,6 @@ class RemoteLedger(Ledger):
                 raise Conflict(f"the report about {request_id} was refused too often: {error}", error.hint) from error
             raise
 
-    def _lease(self, request_id: str) -> str:
-        """The lease of a task that runs here."""
-        return self._lease_of.get(request_id, self._session.lease_id)
-
     def _end_run(self, request_id: str, lease_id: str) -> None:
         """The run of a task under that lease has ended."""
         if self._lease_of.get(request_id) == lease_id and request_id not in self._held:
@@ -325,6 +300,8 @@ class RemoteLedger(Ledger):
         if self._lease_of.get(request_id) != lease_id:
             return
         del self._lease_of[request_id]
+        self._claimed.pop(request_id, None)
+        self._end_step(request_id)
         self._earlier.pop(request_id, None)
         self._cancelled.pop(request_id, None)
         if request_id in self._held:
@@ -339,27 +316,6 @@ class RemoteLedger(Ledger):
             raise
         except AorchError as error:
             raise LedgerError(str(error), error.hint) from error
-
-    def _future(self, request: Coroutine[Any, Any, None]) -> Future[None]:
-        """A future for `request`, whose waiter may give up while it continues."""
-        future: Future[None] = asyncio.get_running_loop().create_future()
-        task = asyncio.ensure_future(request)
-        self._sending.add(task)
-
-        def ended(done: asyncio.Task[None]) -> None:
-            self._sending.discard(done)
-            error = None if done.cancelled() else done.exception()
-            if future.done():
-                return
-            if done.cancelled():
-                future.cancel()
-            elif error is not None:
-                future.set_exception(error)
-            else:
-                future.set_result(None)
-
-        task.add_done_callback(ended)
-        return future
 
     def _lost(self, request_ids: Iterable[str], reason: str) -> None:
         lost = dict.fromkeys(request_ids, SERVER)

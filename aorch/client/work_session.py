@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from aorch.backoff import Backoff
-from aorch.client.connection import ServerConnection
+from aorch.client.connection import Query, ServerConnection
 from aorch.engine.supervision import Turned
 from aorch.errors import AorchError, LeaseLost
 from aorch.ledger.attempt import Attempt
 from aorch.ledger.task_queue import Capacity
+from aorch.ledger.tried_steps import TriedStep
 
 LEASE_S = 30.0
 """The lease ends this many seconds after its last renewal, which happens three times as often."""
@@ -118,6 +119,32 @@ class WorkSession:
         body = {"called": called, "due_at": due_at}
         await self._send("POST", lease_id, f"/tasks/{request_id}/release", body, timeout_s=REPORT_TIMEOUT_S)
 
+    async def write_step(self, lease_id: str, contract_id: str, body: Mapping[str, Any]) -> None:
+        """Record a step of a task that was claimed under that lease, or that it starts."""
+        await self._send("POST", lease_id, f"/tasks/{contract_id}/steps", body, timeout_s=REPORT_TIMEOUT_S)
+
+    async def tried(self, lease_id: str, contract_id: str, from_agent: str) -> list[TriedStep]:
+        """The steps of earlier tries of such a task."""
+        path, query = f"/tasks/{contract_id}/steps", {"from_agent": from_agent}
+        found = await self._send("GET", lease_id, path, None, query=query, timeout_s=REPORT_TIMEOUT_S)
+        return [
+            TriedStep(
+                each["contract_id"],
+                each["to_agent"],
+                each["capability"],
+                each["status"],
+                each["running"],
+                each["erased"],
+                each["key"],
+            )
+            for each in found["steps"]
+        ]
+
+    async def step_result(self, lease_id: str, contract_id: str, step_id: str) -> Any:
+        """The result of such a step."""
+        path = f"/tasks/{contract_id}/steps/{step_id}"
+        return (await self._send("GET", lease_id, path, None, timeout_s=REPORT_TIMEOUT_S))["result"]
+
     async def note(self, progress: Iterable[tuple[str, Any]], attempts: Iterable[Attempt]) -> None:
         """Report the progress of running tasks, and calls of agents."""
         if self.lease_id:
@@ -133,10 +160,12 @@ class WorkSession:
             self.lease_id = ""
             await self._connection.request("DELETE", f"/v1/work/leases/{lease_id}", timeout_s=5.0, retries=0)
 
-    async def _send(self, method: str, lease_id: str, path: str, body: Any, *, timeout_s: float) -> Any:
+    async def _send(
+        self, method: str, lease_id: str, path: str, body: Any, *, timeout_s: float, query: Query | None = None
+    ) -> Any:
         try:
             reply = await self._connection.request(
-                method, f"/v1/work/leases/{lease_id}{path}", body=body, timeout_s=timeout_s, retries=0
+                method, f"/v1/work/leases/{lease_id}{path}", query=query, body=body, timeout_s=timeout_s, retries=0
             )
         except LeaseLost as lost:
             if lease_id == self.lease_id and "/tasks/" not in path:

@@ -1,4 +1,4 @@
-"""The executor of a worker at a server: what its agents delegate is executed by the server."""
+"""The executor of a worker at a server: the steps of its pipelines run here, and what other agents delegate at the server."""
 
 import math
 from collections.abc import Awaitable, Callable
@@ -13,7 +13,7 @@ Delegate = Callable[[Task, Invocation, Callable[[Any], None] | None], Awaitable[
 
 
 class ExecutorAtServer(TaskExecutor):
-    """Executes claimed tasks here, and sends those that their agents delegate with `delegate`."""
+    """Executes claimed tasks here, and the steps of pipelines. Sends what other agents delegate with `delegate`."""
 
     delegate: Delegate
 
@@ -26,9 +26,14 @@ class ExecutorAtServer(TaskExecutor):
         max_line: float = math.inf,
         on_progress: Callable[[Any], None] | None = None,
     ) -> Answer:
-        """Let the server execute `task`, whose parent is the task of the running code. Raises the errors of the server."""
+        """Execute a step of a pipeline, or let the server execute `task`, as a child of the task of the running code.
+
+        Raises the errors of the server.
+        """
         outer = current_invocation.get()
         assert outer is not None, "a worker only executes claimed tasks"
+        if outer.agent.kind == "pipeline":
+            return await super().perform(task, on_cut_off, in_line=in_line, max_line=max_line, on_progress=on_progress)
         return await self.delegate(task, outer, on_progress)
 
 

@@ -6,7 +6,6 @@ or of a REQUEST that it resumes. If one of them completed the step with the same
 """
 
 import asyncio
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,9 +28,9 @@ from aorch.errors import (
     ReferenceInvalid,
     UsageError,
 )
-from aorch.ledger.contract_metadata import erasure_mark
 from aorch.ledger.record import COMPLETED
 from aorch.ledger.task_keys import RetryKey
+from aorch.ledger.tried_steps import TriedStep, step_key
 
 __all__ = ["Pipeline", "Step"]
 
@@ -92,16 +91,6 @@ class Pipeline(Agent):
             raise type(failure)(str(failure), f"{failure.hint} {resume}".strip()) from failure
 
 
-@dataclass(frozen=True, slots=True)
-class _EarlierExchange:
-    """An exchange of an earlier attempt."""
-
-    contract_id: str
-    to_agent: str | None
-    completed: bool
-    running: bool
-
-
 @dataclass(slots=True)
 class _Result:
     """The result of one task of a step."""
@@ -129,12 +118,13 @@ class _Run:
         self.failed: dict[str, AorchError] = {}
         self.skipped: list[str] = []
         self.erased: dict[str, str] = {}
-        self.earlier = self._earlier()
-        if self.earlier or "resumes" in task.get("metadata", {}):
-            invocation.details["reused"] = []
+        self.earlier: dict[str, TriedStep] = {}
 
     async def perform(self) -> Any:
         """Return the pipeline's data. If it is cancelled or a step fails, it ends once every running step has ended."""
+        await self._read_earlier()
+        if self.earlier or "resumes" in self.task.get("metadata", {}):
+            self.invocation.details["reused"] = []
         try:
             async with asyncio.TaskGroup() as group:
                 for step in self.pipeline.declared.steps:
@@ -213,50 +203,47 @@ class _Run:
         except ReferenceInvalid as error:
             return _Result(failure=ReferenceInvalid(f"{where}: {error}", error.hint))
         while (before := self._before(step, parameters, index)) is not None:
-            if before.completed:
+            if before.status == COMPLETED:
                 await asyncio.sleep(0)  # tens of thousands of items must not block the loop
+                data = await self.invocation.executor.ledger.step_result(self.task["task_id"], before.contract_id)
                 self.invocation.details["reused"].append(before.contract_id)
-                return _Result(self.invocation.executor.ledger.result(before.contract_id), None, before.contract_id)
-            if before.running:
+                return _Result(data, None, before.contract_id)
+            if before.is_running:
                 hint = f"Wait for it with `aorch contracts wait {before.contract_id}`."
                 return _Result(failure=Conflict(f"{where}: it is already running ({before.contract_id})", hint))
             try:
                 return await self._exchange(step, parameters, index, before, where)
             except Conflict:  # that step was resumed on its own a moment earlier
-                self.earlier = self._earlier()
+                await self._read_earlier()
         if (contract_id := self.erased.get(step.capability)) is not None:
             lost = f"{where}: it may have completed before, as {contract_id}, whose content was erased"
             return _Result(failure=ContentErased(lost, "Run the pipeline again as a new task."))
         return await self._exchange(step, parameters, index, None, where)
 
-    def _before(self, step: Step, parameters: dict[str, Any], index: int | None) -> _EarlierExchange | None:
+    def _before(self, step: Step, parameters: dict[str, Any], index: int | None) -> TriedStep | None:
         if not self.earlier:
             return None
         payload = self.invocation.executor.stored_payload(
             Task(step.capability, parameters, self.task["session_id"], agent_id=step.agent_id)
         )
-        before = self.earlier.get(_key(step.name, index, step.capability, payload))
+        before = self.earlier.get(step_key(step.name, index, step.capability, payload))
         return None if before and step.agent_id not in (None, before.to_agent) else before
 
-    def _earlier(self) -> dict[bytes, _EarlierExchange]:
-        """The exchanges of earlier attempts by `_key`: the last completed one, otherwise the last one, which may still run."""
-        found: dict[bytes, _EarlierExchange] = {}
-        ledger = self.invocation.executor.ledger
-        for contract_id, to_agent, capability, payload, status, running, metadata in ledger.tried(
-            self.task["task_id"], self.pipeline.agent_id
-        ):
-            about = jsonio.decode(metadata)
-            if erasure_mark(about) is not None:
-                if status == COMPLETED:
-                    self.erased[capability] = contract_id
-                continue
-            key = _key(about.get("step"), about.get("index"), capability, payload)
-            if status == COMPLETED or key not in found or not found[key].completed:
-                found[key] = _EarlierExchange(contract_id, to_agent, status == COMPLETED, bool(running))
-        return found
+    async def _read_earlier(self) -> None:
+        """Find the exchanges of earlier attempts: the last completed one of each key, otherwise the last one, which may still
+        run.
+        """
+        found: dict[str, TriedStep] = {}
+        for each in await self.invocation.executor.ledger.tried(self.task["task_id"], self.pipeline.agent_id):
+            if each.is_erased:
+                if each.status == COMPLETED:
+                    self.erased[each.capability] = each.contract_id
+            elif each.status == COMPLETED or each.key not in found or found[each.key].status != COMPLETED:
+                found[each.key] = each
+        self.earlier = found
 
     async def _exchange(
-        self, step: Step, parameters: dict[str, Any], index: int | None, before: _EarlierExchange | None, where: str
+        self, step: Step, parameters: dict[str, Any], index: int | None, before: TriedStep | None, where: str
     ) -> _Result:
         """Raises Conflict if `before` has been resumed already."""
         annotations = {"step": step.name, **({} if index is None else {"index": index})}
@@ -297,11 +284,6 @@ class _Run:
         more = f"; {', '.join(name for name, _ in others)} also failed" if others else ""
         more += f"; skipped, because they need a failed step: {', '.join(self.skipped)}" if self.skipped else ""
         return type(first)(f"{first}{more}", first.hint)
-
-
-def _key(step: Any, index: Any, capability: str, payload: str) -> bytes:
-    """Identifies equal tasks of a pipeline; a digest, since there can be tens of thousands of long ones."""
-    return hashlib.sha256(f"{jsonio.encode([step, index, capability])}{payload}".encode()).digest()
 
 
 def _of_items(failures: list[AorchError], items: int) -> AorchError:

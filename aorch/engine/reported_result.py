@@ -1,4 +1,4 @@
-"""The result that a worker over HTTP reports, as the RESPONSE that a local worker would write."""
+"""What a worker over HTTP reports, as the contracts that a local worker would write: results, and the steps of pipelines."""
 
 from types import NoneType
 from typing import Any, NamedTuple
@@ -7,8 +7,8 @@ from aorch import jsonio
 from aorch.clock import now
 from aorch.engine.executor import TaskExecutor
 from aorch.engine.task import Outcome, Redaction, Task
-from aorch.ledger.contract_metadata import ERASED
-from aorch.ledger.record import COMPLETED, ORCHESTRATOR, RESPONSE, Record
+from aorch.ledger.contract_metadata import ERASED, REDACTED
+from aorch.ledger.record import COMPLETED, IN_PROGRESS, ORCHESTRATOR, PENDING, REQUEST, RESPONSE, Record
 
 _OF_SERVER = frozenset({"caller", ERASED})
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -20,6 +20,8 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "stdout": (str,),
     "stderr": (str,),
 }
+_OF_STEP = frozenset({"step", "index", "resumes", "context", "routing", "custom", REDACTED})
+"""The metadata of a step that aorch writes."""
 
 
 class ReportedResult(NamedTuple):
@@ -31,6 +33,38 @@ class ReportedResult(NamedTuple):
     result: Any
     error: str | None
     metadata: dict[str, Any]
+
+
+class ReportedStep(NamedTuple):
+    """A task that `from_agent` delegates to `agent_id` (None: no agent is called). `waits`: for a slot of that agent."""
+
+    contract_id: str
+    from_agent: str
+    agent_id: str | None
+    capability: str
+    parameters: dict[str, Any]
+    metadata: dict[str, Any]
+    waits: bool
+
+
+def request_below(parent: Record, step: ReportedStep, lease_id: str, executor: TaskExecutor) -> Record:
+    """The REQUEST of a step of the pipeline that `parent` asks for. It is redacted as results are. Raises InvalidJSON."""
+    request = Record(
+        contract_id=step.contract_id,
+        session_id=parent.session_id,
+        contract_type=REQUEST,
+        from_agent=step.from_agent,
+        to_agent=step.agent_id,
+        capability=step.capability,
+        payload=jsonio.encode(step.parameters),
+        status=PENDING if step.waits else IN_PROGRESS,
+        created_at=now(),
+        metadata=jsonio.encode({name: value for name, value in step.metadata.items() if name in _OF_STEP}),
+        parent_id=parent.contract_id,
+        claimed_by=lease_id,
+    )
+    redaction = _redaction(executor, step.capability)
+    return request if redaction is None else redaction.request(request)
 
 
 def response_to(request: Record, reported: ReportedResult, executor: TaskExecutor) -> Record:

@@ -5,7 +5,7 @@ Opening: each REQUEST that a dead process left open gets an `interrupted` RESPON
 """
 
 from asyncio import Future
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -33,6 +33,7 @@ from aorch.ledger.queue_entry import Entry
 from aorch.ledger.record import Record, new_request_values, response_values, root_request_values, root_result_values
 from aorch.ledger.required_labels import Waiting, labels_in
 from aorch.ledger.task_keys import TaskKey
+from aorch.ledger.tried_steps import TriedStep, tried_steps
 from aorch.ledger.writer import Statement, Writer
 from aorch.process.forking import forget_in_child
 from aorch.process.threads import in_thread
@@ -312,23 +313,19 @@ class Ledger:
         found = self._read(statements.PAYLOAD_OF_REQUEST, contract_id)
         return str(found[0][0]) if found else None
 
-    def tried(self, contract_id: str, from_agent: str) -> Iterator[tuple[str, str | None, str, str, str, int, str]]:
-        """The REQUESTs of `from_agent` below that REQUEST, and below those that it resumes (`metadata.resumes`).
-
-        Oldest first: contract_id, to_agent, capability, payload (JSON text), status, 1 if it is queued or running in
-        this ledger, metadata (JSON text).
-        """
+    async def tried(self, contract_id: str, from_agent: str) -> list[TriedStep]:
+        """The REQUESTs of `from_agent` below that REQUEST and its other tries, the oldest first."""
         with self._database.read() as connection:
-            yield from connection.execute(statements.STEPS_OF_TRIES, (contract_id, from_agent))
+            return tried_steps(connection, contract_id, from_agent)
 
     def response_id(self, request_id: str) -> str | None:
         """The contract id of the RESPONSE to that REQUEST; None if there is none."""
         found = self._read(statements.RESPONSE_TO, request_id)
         return str(found[0][0]) if found else None
 
-    def result(self, request_id: str) -> Any:
-        """The data of the RESPONSE to that REQUEST; None if there is none."""
-        found = self._read(statements.RESULT_OF_REQUEST, request_id)
+    async def step_result(self, contract_id: str, step_id: str) -> Any:
+        """The data of the RESPONSE to `step_id`, which `tried` of that REQUEST has returned; None if there is none."""
+        found = self._read(statements.RESULT_OF_REQUEST, step_id)
         return jsonio.decode(found[0][0]) if found and found[0][0] is not None else None
 
     def _read(self, sql: str, *parameters: object) -> list[Any]:

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from aorch.errors import ParametersInvalid
-from aorch.ledger import task_queue, work_leases
+from aorch.errors import Conflict, ParametersInvalid
+from aorch.ledger import task_queue, work_leases, work_steps
 from aorch.ledger.attempt import Attempt
-from aorch.ledger.database import Connection, Database, statements
+from aorch.ledger.database import Connection, ConstraintError, Database, is_taken_key, statements
 from aorch.ledger.record import Record
+from aorch.ledger.tried_steps import TriedStep
 from aorch.ledger.work_leases import Delivery, LeaseRow, WaitingClaim
 from aorch.ledger.work_offers import WorkOffers
 from aorch.ledger.writer import Writer
@@ -102,6 +103,30 @@ class WorkQueue:
                 connection, lease_id, owner, request_id, called=called, due_at=due_at
             )
         )
+
+    async def write_step(self, lease_id: str, owner: str, request: Record, response: Record | None = None) -> str:
+        """Write the REQUEST of a step of a claimed pipeline, or that it runs now, and return its status (see work_steps.py).
+
+        Raises Conflict also if the earlier step that it resumes has been resumed already.
+        """
+        try:
+            return await self._writer.work(
+                lambda connection: work_steps.write_step(connection, lease_id, owner, request, response)
+            )
+        except ConstraintError as error:
+            if not is_taken_key(error):
+                raise
+            raise Conflict(f"the step that {request.contract_id} resumes has been retried already") from error
+
+    def tried(self, lease_id: str, owner: str, contract_id: str, from_agent: str) -> list[TriedStep]:
+        """The steps of earlier tries of a claimed pipeline."""
+        with self._database.read() as connection:
+            return work_steps.tried(connection, lease_id, owner, contract_id, from_agent)
+
+    def step_result(self, lease_id: str, owner: str, contract_id: str, step_id: str) -> tuple[str, str | None]:
+        """The capability of a step of a claimed pipeline, and its result as JSON text."""
+        with self._database.read() as connection:
+            return work_steps.step_result(connection, lease_id, owner, contract_id, step_id)
 
     async def note(
         self,

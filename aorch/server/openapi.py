@@ -57,6 +57,7 @@ _PATH_PARAMETERS = {
     "contract_id": ("The complete ID of the contract.", "01KFV70HW83SYH1HAX57ZG0001"),
     "generation": ("The ID of the run of a batch.", "01KFV70HW83SYH1HAX57ZG0001"),
     "lease_id": ("The ID of the lease.", "lease_01KFV70HW83SYH1HAX57ZG0001"),
+    "step_id": ("The complete ID of the REQUEST of the step.", "01KFV70HW83SYH1HAX57ZG0002"),
     "session_id": (
         "The ID of the session, percent-encoded if it has characters other than letters, digits and `-._~`.",
         "session_001",

@@ -31,6 +31,10 @@ class HttpWorker:
         """A request about this lease."""
         return self.client.post(f"{self.path}/{path}", json=body, headers=self.headers)
 
+    def get(self, path: str, **query: str) -> httpx.Response:
+        """A question about this lease."""
+        return self.client.get(f"{self.path}/{path}", params=query, headers=self.headers)
+
     def claim(self, limit: int = 1, wait_s: float = 0, **more: Any) -> httpx.Response:
         """Claim tasks of both capabilities."""
         one = {"free": 32, "agents": {"renderer": {"free": 32}}}

@@ -7,21 +7,28 @@ from typing import Any
 
 from aiohttp import web
 
+from aorch import jsonio
 from aorch.clock import now, rfc3339
+from aorch.engine.delegation import calling_agent
+from aorch.engine.exchange import refused_exchange
+from aorch.engine.executor import TaskExecutor
 from aorch.engine.registrations import RESERVED
-from aorch.engine.reported_result import ReportedResult, progress_text, response_to
-from aorch.errors import Conflict, Forbidden, ParametersInvalid
+from aorch.engine.reported_result import ReportedResult, ReportedStep, progress_text, request_below, response_to
+from aorch.engine.task import Task
+from aorch.errors import Conflict, DelegationRefused, Forbidden, ParametersInvalid
 from aorch.ledger.attempt import Attempt
+from aorch.ledger.record import FAILED, Record
 from aorch.ledger.stored_corrections import CAPABILITIES
 from aorch.ledger.task_queue import Capacity
 from aorch.ledger.work_leases import LeaseRow
 from aorch.ledger.work_queue import WorkQueue
+from aorch.process.threads import in_thread
 from aorch.server.authentication import READ, WORK
 from aorch.server.fast_path import json_response
 from aorch.server.http_protocol import client_has_left
 from aorch.server.request_body import read_body
 from aorch.server.request_context import CONTEXT, RequestContext, services_of
-from aorch.server.request_parsing import parse_body
+from aorch.server.request_parsing import parse_body, parse_query
 from aorch.server.route import Route
 from aorch.server.schemas.work import (
     ClaimBody,
@@ -36,6 +43,10 @@ from aorch.server.schemas.work import (
     RenewForm,
     ResultBody,
     ResultForm,
+    StepBody,
+    StepList,
+    StepQuery,
+    StepResult,
 )
 from aorch.server.work_dispatcher import Waiting
 
@@ -157,12 +168,77 @@ async def report_progress(request: web.Request) -> web.Response:
     return json_response({"stored": True})
 
 
+async def write_step(request: web.Request) -> web.Response:
+    """Record a task that a claimed task delegates to an agent of the same worker, before that agent is called.
+
+    The lease claims it too: report its progress and its result as those of a claimed task.
+    """
+    context, body = request[CONTEXT], parse_body(await read_body(request), StepBody)
+    lease_id, executor = request.match_info["lease_id"], context.services.orchestrator.executor
+    agents = [each for each in (body.from_agent, body.agent_id) if each is not None]
+    _check_allowed(context, agents, [body.capability])
+    _work(request).check_offered(lease_id, agents)
+    parent = context.services.waiting.request(request.match_info["contract_id"])
+    step = ReportedStep(**body.model_dump(exclude={"refusal"}))
+    recorded, response = request_below(parent, step, lease_id, executor), None
+    refusal = _cycle(executor, parent, step) if body.refusal is None else None
+    if refusal is not None:
+        recorded, response, _ = refused_exchange(recorded, refusal)
+    elif body.refusal is not None:
+        reported = ReportedResult(agent_id=None, status=FAILED, result=None, **body.refusal.model_dump())
+        response = response_to(recorded, reported, executor)
+        recorded = recorded._replace(status=FAILED, completed_at=response.created_at, claimed_by=None)
+    status = await _work(request).write_step(lease_id, context.caller.caller_id, recorded, response)
+    if refusal is not None:
+        raise refusal
+    return json_response({"contract_id": body.contract_id, "status": status})
+
+
+async def list_steps(request: web.Request) -> web.Response:
+    """List the steps that earlier tries of a claimed task delegated, so that it can use their results again."""
+    context, query = request[CONTEXT], parse_query(request, StepQuery)
+    lease_id, contract_id = request.match_info["lease_id"], request.match_info["contract_id"]
+    found = await in_thread(_work(request).tried, lease_id, context.caller.caller_id, contract_id, query.from_agent)
+    steps = [
+        {
+            "contract_id": each.contract_id,
+            "to_agent": each.to_agent,
+            "capability": each.capability,
+            "status": each.status,
+            "running": each.is_running,
+            "erased": each.is_erased,
+            "key": each.key,
+        }
+        for each in found
+    ]
+    return json_response({"steps": steps})
+
+
+async def show_step_result(request: web.Request) -> web.Response:
+    """Return the result of a step that an earlier try of a claimed task completed."""
+    context, owner = request[CONTEXT], request[CONTEXT].caller.caller_id
+    lease_id, contract_id, step_id = (request.match_info[name] for name in ("lease_id", "contract_id", "step_id"))
+    capability, result = _work(request).step_result(lease_id, owner, contract_id, step_id)
+    _check_allowed(context, (), [capability])
+    return json_response({"contract_id": step_id, "result": None if result is None else jsonio.decode(result)})
+
+
 async def end_lease(request: web.Request) -> web.Response:
     """End a lease. Tasks that the worker still has are treated as at the end of its time."""
     context, lease_id = request[CONTEXT], request.match_info["lease_id"]
     row = _work(request).find(lease_id, context.caller.caller_id)
     await _work(request).end(lease_id, context.caller.caller_id)
     return json_response(_lease(request, row))
+
+
+def _cycle(executor: TaskExecutor, parent: Record, step: ReportedStep) -> DelegationRefused | None:
+    """The error if a step would be delegated too deep, or to itself."""
+    task = Task(step.capability, step.parameters, parent.session_id)
+    try:
+        calling_agent(executor.ledger, task, parent.contract_id, executor.max_depth, None)
+    except DelegationRefused as refusal:
+        return refusal
+    return None
 
 
 def _reject_reserved(agent_id: str, capabilities: Iterable[str]) -> None:
@@ -235,5 +311,8 @@ ROUTES = (
     Route("POST", f"{_LEASE}/progress", report_progress, WORK, "work", Noted, ProgressBody),
     Route("POST", f"{_LEASE}/tasks/{{contract_id}}/result", report_result, WORK, "work", ResultForm, ResultBody),
     Route("POST", f"{_LEASE}/tasks/{{contract_id}}/release", release_task, WORK, "work", ResultForm, ReleaseBody),
+    Route("POST", f"{_LEASE}/tasks/{{contract_id}}/steps", write_step, WORK, "work", ResultForm, StepBody),
+    Route("GET", f"{_LEASE}/tasks/{{contract_id}}/steps", list_steps, WORK, "work", StepList, query=StepQuery),
+    Route("GET", f"{_LEASE}/tasks/{{contract_id}}/steps/{{step_id}}", show_step_result, WORK, "work", StepResult),
     Route("DELETE", _LEASE, end_lease, WORK, "work", LeaseForm),
 )

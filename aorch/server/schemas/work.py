@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from aorch.server.schemas.contracts import ContractForm
-from aorch.server.schemas.fields import ULID, Body, BodyMoment, ContractId, Json, Labels, Moment, Text
+from aorch.server.schemas.fields import ULID, Body, BodyMoment, ContractId, Json, Labels, Moment, Query, Text
 
 Cancelled = Annotated[
     dict[str, str], Field(description="The running tasks of this lease that were cancelled, each with who did it.")
@@ -196,6 +196,82 @@ class ResultForm(Body):
 
     contract_id: ContractId
     status: str = Field(description="The status of the REQUEST.")
+
+
+class StepRefusal(Body):
+    """Why no agent is called for a step."""
+
+    response_id: str = Field(pattern=ULID, description="A new ULID: the ID of the RESPONSE.")
+    error: Text
+    metadata: Json = Field(default_factory=dict, description="`code`, `delivered`, …")
+
+
+class StepBody(Body):
+    """A task that a claimed task delegates to an agent of the same worker. A repetition changes nothing but `waits`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "contract_id": "01KFV70HW83SYH1HAX57ZG0004",
+                    "from_agent": "poster",
+                    "agent_id": "renderer",
+                    "capability": "render",
+                    "parameters": {"scene": "harbour"},
+                    "metadata": {"step": "draw"},
+                }
+            ]
+        }
+    )
+
+    contract_id: str = Field(pattern=ULID, description="A new ULID: the ID of the REQUEST.")
+    from_agent: Text = Field(min_length=1, description="The agent that executes the claimed task.")
+    agent_id: Text | None = Field(None, description="The agent that executes this one; null if none is called.")
+    capability: Text = Field(min_length=1, max_length=200)
+    parameters: Json = Field(default_factory=dict)
+    metadata: Json = Field(
+        default_factory=dict,
+        description="`step`, `index` (of an item), `resumes` (the step of an earlier try), `context` and `routing`.",
+    )
+    waits: bool = Field(
+        False, description="It waits for a slot of its agent. Send the same body without this when the agent is called."
+    )
+    refusal: StepRefusal | None = Field(None, description="The task failed without a call of an agent.")
+
+
+class StepQuery(Query):
+    """Whose steps."""
+
+    from_agent: Text = Field(
+        min_length=1, examples=["renderer"], description="The agent that executes the claimed task."
+    )
+
+
+class Step(Body):
+    """A step of an earlier try."""
+
+    contract_id: ContractId
+    to_agent: str | None
+    capability: str
+    status: str
+    running: bool = Field(description="It is queued or running.")
+    erased: bool = Field(description="Its content was erased.")
+    key: str = Field(
+        description="Equal for equal tasks: the SHA-256 (hex) of the JSON of [step, index, capability], then of its parameters."
+    )
+
+
+class StepList(Body):
+    """The steps of earlier tries of a task, the oldest first."""
+
+    steps: list[Step]
+
+
+class StepResult(Body):
+    """The result of a step."""
+
+    contract_id: ContractId
+    result: Any
 
 
 class ReleaseBody(Body):
