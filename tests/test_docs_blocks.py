@@ -5,6 +5,7 @@ Those of `console` run in test_docs_run.py. A block of another kind than those h
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -159,15 +160,14 @@ def test_a_line_for_cron_does_its_work_in_cron_s_environment(page: Path, home: H
     """That is without the PATH of a shell. What a worker prints has the form that the page shows."""
     (home.folder / ".local/bin").mkdir(parents=True)
     (home.folder / ".local/bin/aorch").symlink_to(PROGRAM)
-    (home.folder / ".local/share/aorch").mkdir(parents=True)
-    (home.folder / ".local/share/aorch/ledger.db").symlink_to(home.ledger)
+    default = with_default_ledger(home)
     take_in(home, [{**contract, "created_at": "2020-01-01T00:00:00.000Z"} for contract in review()])
     home.aorch("run", "echo", "text=hi", "--detach")
     with doubling(tmp_path / "trace") as double, running(OtlpDouble()) as receiver:
-        home.write("aorch.toml", f'[otel]\nendpoint = "{receiver.url}"\n')
+        home.write("aorch.toml", f'{default}[otel]\nendpoint = "{receiver.url}"\n')
         for line in "".join(of_page(page, "crontab")).splitlines():
             command = re.sub(r"^(?:\S+ ){5} *", "", line).replace("/srv/project", str(home.folder))
-            command = command.replace("/var/lib/aorch/ledger.db", str(home.ledger))
+            command = command.replace("/var/lib/aorch/ledger.db", shlex.quote(str(home.ledger)))
             command = command.replace("http://localhost:8787", double.url)
             done = subprocess.run(
                 ["/bin/sh", "-c", command], cwd=home.folder, capture_output=True, text=True, timeout=60,
@@ -182,6 +182,15 @@ def test_a_line_for_cron_does_its_work_in_cron_s_environment(page: Path, home: H
             assert bool(double.events) == ("trace push" in line)
             assert bool(receiver.spans) == ("otel push" in line)
             assert home.rows("SELECT count(*) FROM memory_blocks") == [(int("compress" in line),)]
+
+
+def with_default_ledger(home: Home) -> str:
+    """Make its ledger the one that commands use without the environment; returns what aorch.toml must contain for that."""
+    if home.database is not None:
+        return f'ledger = "{home.database}"\n'
+    (home.folder / ".local/share/aorch").mkdir(parents=True)
+    (home.folder / ".local/share/aorch/ledger.db").symlink_to(home.ledger)
+    return ""
 
 
 def form(line: str) -> str:

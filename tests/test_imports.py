@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 from homes import Home
+from ledgers import ON_POSTGRESQL
 
 TYPER = {"typer", "annotated_doc", "shellingham", "typing_extensions"}
-START = TYPER | {"aorch", "msgspec", "platformdirs"}
+DRIVER = {"psycopg", "psycopg_binary"} if ON_POSTGRESQL else set[str]()
+START = TYPER | {"aorch", "msgspec", "platformdirs"} | DRIVER
 HELP = {"rich", "pygments", "markdown_it", "mdurl"} | {
     "linkify_it",
     "attr",

@@ -6,18 +6,18 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import closing
 from typing import Any
 
 import pytest
 from api import ask
 from homes import Home
+from ledger_state import change
+from rows import locked
 from serving import serving
 from waiting import WAIT_S, wait_for
 
 from aorch import Agent, AgentCapability, Orchestrator
 from aorch.errors import UsageError
-from aorch.ledger.sqlite.opening import connect
 
 RAISING = """
 from aorch import Agent, AgentCapability
@@ -203,23 +203,19 @@ async def test_making_a_ledger_leaves_the_callers_loop_alone(bare_home: Home, mo
 async def test_opening_and_closing_wait_for_the_write_lock_outside_the_callers_loop(here: Home) -> None:
     beats = Beats()
     orchestrator = Orchestrator(here.ledger)
-    with closing(connect(here.ledger)) as holder:
-        # opening needs the lock, since a process that died left something open
-        holder.execute(OPEN_REQUEST)
-        holder.execute("BEGIN IMMEDIATE")
+    change(here.ledger, OPEN_REQUEST)  # opening needs the lock, since a process that died left something open
+    with locked(here.ledger):
         opening = asyncio.create_task(orchestrator.orchestrate("s", {"capability": "fly"}))
         await beats.go_on()
         assert not opening.done()
-        holder.execute("COMMIT")
-        await opening
-        holder.execute("BEGIN IMMEDIATE")
+    await opening
+    with locked(here.ledger):
         accepted = asyncio.create_task(orchestrator.orchestrate("s", {"capability": "fly"}))
         await asyncio.sleep(0)
         ending = asyncio.create_task(orchestrator.aclose())
         await beats.go_on()
         assert not ending.done()
-        holder.execute("COMMIT")
-        await asyncio.gather(accepted, ending)
+    await asyncio.gather(accepted, ending)
     beats.task.cancel()
 
 
@@ -240,9 +236,8 @@ async def test_tasks_whose_ledger_is_not_open_yet_are_recorded_as_cancelled(here
 
 
 async def test_opening_that_nobody_awaits_any_more_is_closed_again(here: Home, no_threads_left: None) -> None:
-    with closing(connect(here.ledger)) as holder:
-        holder.execute(OPEN_REQUEST)
-        holder.execute("BEGIN IMMEDIATE")
+    change(here.ledger, OPEN_REQUEST)
+    with locked(here.ledger):
         orchestrator = Orchestrator(here.ledger)
         asking = asyncio.create_task(orchestrator.orchestrate("s", {"capability": "fly"}))
         await asyncio.sleep(0)
@@ -251,7 +246,6 @@ async def test_opening_that_nobody_awaits_any_more_is_closed_again(here: Home, n
         with pytest.raises(asyncio.CancelledError):
             await asking
         await asyncio.wait_for(orchestrator.aclose(), 4)  # it does not wait 5 s for the lock
-        holder.execute("COMMIT")
     assert [kind for kind, _, _ in statuses(here)][:1] == ["REQUEST"]
 
 

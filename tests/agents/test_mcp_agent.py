@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from homes import Home
+from ledger_state import stored_bytes
 from mcp_agents import TABLE, agent, known
 from waiting import WAIT_S, wait_for
 
@@ -138,7 +139,7 @@ async def test_a_server_by_http_gets_its_headers_and_each_failure_has_its_own_co
         "agent_unreachable",
         "its MCP server could not be reached: connection refused",
     )
-    assert b"letmein" not in (tmp_path / "ledger.db").read_bytes() + (tmp_path / "aorch.lock").read_bytes()
+    assert b"letmein" not in stored_bytes(orchestrator.config.ledger) + (tmp_path / "aorch.lock").read_bytes()
 
 
 async def test_a_server_that_wants_a_sign_in_is_an_error_with_the_next_step(tmp_path: Path) -> None:

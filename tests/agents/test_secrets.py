@@ -1,7 +1,6 @@
 """Secrets that an agent gets from environment variables: whatever sends them back, the ledger has `***` instead."""
 
 import logging
-import sqlite3
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 from doubles import running
 from endpoint_program import endpoint
 from homes import Home
+from ledger_state import stored_bytes
 from mcp_agents import known
 from model_agents import url_of
 from model_double import KEY, ModelDouble
@@ -21,18 +21,16 @@ from aorch.agents.http_endpoint import HttpAgent
 from aorch.agents.model_agent import ModelAgent, Prompt
 from aorch.agents.model_call import ModelAddress
 from aorch.agents.secret_mask import StreamMask
+from aorch.config.ledger_location import LedgerLocation
 
 SECRET = 'very "secret"\\'
 
 
-def leaked(folder: Path, secret: str) -> list[str]:
-    """The tables of the ledgers in `folder` that contain the secret."""
-    found = []
-    for file in folder.rglob("ledger.db"):
-        with sqlite3.connect(file) as ledger:
-            dump = "\n".join(ledger.iterdump())
-        found += [line for line in dump.splitlines() if secret in line or secret.replace('"', '\\"') in line]
-    return found
+def leaked(ledger: LedgerLocation, secret: str) -> bool:
+    """Whether the ledger contains the secret, as it is or as part of JSON."""
+    content = stored_bytes(ledger)
+    assert b"contracts" in content
+    return any(form.encode() in content for form in (secret, secret.replace('"', '\\"')))
 
 
 async def performed(orchestrator: Orchestrator, task: Task) -> tuple[Answer, list[Any]]:
@@ -55,7 +53,7 @@ async def test_the_token_of_an_endpoint_is_masked_in_its_data_its_error_and_its_
     assert answer.error == "no: Bearer ***"
     assert answer.data == {"Bearer ***": ["Bearer ***"]}
     assert heard == [{"Bearer ***": ["Bearer ***"]}]
-    assert not leaked(tmp_path, SECRET)
+    assert not leaked(orchestrator.config.ledger, SECRET)
 
 
 @pytest.mark.parametrize("api", ["openai", pytest.param("anthropic", marks=pytest.mark.torture)])
@@ -72,7 +70,7 @@ async def test_the_key_of_a_model_is_masked_although_it_arrives_in_pieces(
     expected = '{"key": "***", "sk": "sk-test"}'
     assert answer.data == ({"text": expected} if result is None else {"key": "***", "sk": "sk-test"})
     assert "".join(each["text"] for each in heard) == expected
-    assert not leaked(tmp_path, KEY)
+    assert not leaked(orchestrator.config.ledger, KEY)
 
 
 async def test_variables_of_an_mcp_server_are_masked_in_its_results_and_its_log(
@@ -87,7 +85,7 @@ async def test_variables_of_an_mcp_server_are_masked_in_its_results_and_its_log(
     assert place.data == {"result": str(Path.home())}
     assert "DOCS_TOKEN=Bearer ***" in caplog.text
     assert SECRET not in caplog.text
-    assert not leaked(tmp_path, SECRET)
+    assert not leaked(orchestrator.config.ledger, SECRET)
 
 
 @pytest.fixture
@@ -108,7 +106,7 @@ def test_the_secret_of_a_program_is_masked_in_its_output_and_its_error(program: 
     assert program.aorch("run", "tell", "how=well").out == "***\n"
     failed = program.aorch("run", "tell", "how=fail")
     assert (failed.code, "exit code 1: ***" in failed.err, SECRET in failed.err) == (10, True, False)
-    assert not leaked(program.ledger.parent, SECRET)
+    assert not leaked(program.ledger, SECRET)
 
 
 @pytest.mark.parametrize("size", range(1, 12))

@@ -100,6 +100,12 @@ def test_failed_tasks_of_a_session_are_retried_on_a_server_as_on_a_file(failing:
         assert seen(client.aorch(*command)) == seen(file.aorch(*command))
 
 
+def seen_by_agents(home: Home) -> list[str]:
+    """The lines that agents were given, sorted: two run at once."""
+    file = home.folder / "seen"
+    return sorted(file.read_text().split()) if file.exists() else []
+
+
 def test_a_batch_continues_on_another_machine_with_another_token(home: Home) -> None:
     """A killed batch: finished lines have their answers, lines that were cut off run again only if that is safe."""
     with_witness(home)
@@ -112,9 +118,7 @@ def test_a_batch_continues_on_another_machine_with_another_token(home: Home) -> 
             each.write("tasks.jsonl", batch)
         command = ("run", "--batch", "tasks.jsonl", "--batch-name", "nightly", "--parallel", "2")
         running = first.start(*command)
-        wait_for(
-            lambda: (home.folder / "seen").exists() and (home.folder / "seen").read_text().split() == ["1", "2", "3"]
-        )
+        wait_for(lambda: seen_by_agents(home) == ["1", "2", "3"])
         running.send_signal(signal.SIGINT)
         running.communicate(timeout=WAIT_S * 4)
         home.write("go", "")
@@ -122,7 +126,7 @@ def test_a_batch_continues_on_another_machine_with_another_token(home: Home) -> 
     found = results(done)
     assert [each["success"] for each in found] == [True, True, False, True]
     assert "2 from an earlier run" in done.err
-    assert (home.folder / "seen").read_text().split() == ["1", "2", "3", "2", "4"]
+    assert seen_by_agents(home) == ["1", "2", "2", "3", "4"]
     (retried,) = home.rows(
         "SELECT metadata FROM contracts WHERE payload LIKE '{\"n\":2,%' AND metadata LIKE '%retry_of%'"
     )

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from homes import Home
+from ledgers import exists
 from memory_homes import blocks, compressed, incident_4711, many_sessions, take_in, verified
 from memory_sessions import Session
 from rows import pairs, put, request, response
@@ -104,7 +105,7 @@ def test_compressing_a_missing_ledger_does_not_create_it(bare_home: Home) -> Non
     done = bare_home.aorch("compress", "--all")
     assert (done.code, done.out, done.err) == (0, "", "0 sessions compressed\n")
     assert bare_home.aorch("compress", "s").code == 12
-    assert not bare_home.ledger.exists()
+    assert not exists(bare_home.ledger)
 
 
 @pytest.mark.parametrize("arguments", [(), ("s", "--all"), ("s", "--max-tokens", "3"), ("s", "--via", "fax"),

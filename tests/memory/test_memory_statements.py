@@ -1,5 +1,6 @@
 """Statements and decisions of a session: earlier ones do not hide later ones, and omissions are counted."""
 
+import json
 from typing import Any
 
 import pytest
@@ -38,7 +39,8 @@ def test_search_finds_every_decision_and_wish_with_its_contract(decided: Home) -
         found = decided.aorch("memory", "search", word, "--json").json["found"]
         assert sorted(one["quotes"] for one in found) == [[f"Echo: {text}"], [text]]  # a short session is shown in full
         (identity,) = next(one["contract_ids"] for one in found if one["quotes"] == [text])
-        assert decided.rows(f"SELECT payload ->> 'text' FROM contracts WHERE contract_id = '{identity}'") == [(text,)]
+        ((payload,),) = decided.rows("SELECT payload FROM contracts WHERE contract_id = ?", identity)
+        assert json.loads(payload) == {"text": text}
     verified(decided)
 
 
