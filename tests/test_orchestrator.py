@@ -2,15 +2,15 @@
 
 import asyncio
 import os
-import sqlite3
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ledgers import new_ledger
+from rows import locked
 from waiting import WAIT_S
 
 from aorch import Agent, AgentCapability, AorchError, Orchestrator, Task
@@ -275,7 +275,7 @@ async def test_each_of_many_tasks_ends_when_its_own_time_is_up(orchestrator: Orc
 
 
 async def test_a_task_cancelled_before_its_request_is_durable_is_cancelled_in_the_ledger(
-    orchestrator: Orchestrator, held: Held, tmp_path: Path
+    orchestrator: Orchestrator, held: Held
 ) -> None:
     """Also where both of its contracts are committed together with another's answer, and the ledger opens again."""
 
@@ -291,8 +291,7 @@ async def test_a_task_cancelled_before_its_request_is_durable_is_cancelled_in_th
     answered = ask("answered", wait=True)
     while not held.asked:
         await turns()
-    with closing(sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
+    with locked(orchestrator.config.ledger):
         first = ask("first")
         await turns()  # the writer waits for the lock with this one's REQUEST, and the rest gathers
         held.go.set()
@@ -301,7 +300,6 @@ async def test_a_task_cancelled_before_its_request_is_durable_is_cancelled_in_th
         await turns()
         cancelled.cancel()
         await turns()
-        other.execute("COMMIT")
     await asyncio.gather(answered, first, cancelled, return_exceptions=True)
     assert cancelled.cancelled()
     request, response = await orchestrator.get_contracts("cancelled")
@@ -330,7 +328,7 @@ def test_one_orchestrator_serves_several_event_loops(tmp_path: Path, monkeypatch
     """One after the other, and side by side in threads: each task's time is up in its own loop."""
     (tmp_path / "aorch.toml").touch()
     monkeypatch.chdir(tmp_path)
-    orchestrator = Orchestrator(tmp_path / "ledger.db")
+    orchestrator = Orchestrator(new_ledger(tmp_path))
     orchestrator.register_agent(Silent())
 
     def ask(timeout_s: float) -> str:
@@ -352,7 +350,7 @@ def test_an_agent_takes_only_so_many_tasks_at_a_time_whatever_event_loops_they_c
     """One loop after the other, and several side by side in threads."""
     (tmp_path / "aorch.toml").touch()
     monkeypatch.chdir(tmp_path)
-    orchestrator = Orchestrator(tmp_path / "ledger.db")
+    orchestrator = Orchestrator(new_ledger(tmp_path))
     counter = Counter(concurrency=2)
     orchestrator.register_agent(counter)
 

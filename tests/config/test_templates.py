@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from ledgers import new_ledger
 
 from aorch import Orchestrator, Pipeline, Step, Task, jsonio
 from aorch.config import templates
@@ -145,8 +146,7 @@ def test_every_step_is_done_after_all_that_it_needs(
     worker = Worker()
 
     async def perform() -> Any:
-        folder = tmp_path_factory.getbasetemp()
-        async with Orchestrator(folder / "graphs.db") as orchestrator:
+        async with Orchestrator(new_ledger(tmp_path_factory.mktemp("graphs"))) as orchestrator:
             orchestrator.register_agent(worker)
             orchestrator.register_agent(pipeline)
             return await orchestrator.perform(Task("p", {}, "s"))

@@ -114,6 +114,7 @@ async def test_a_program_that_only_submits_tasks_knows_the_agents_of_now(home: H
     assert answer["agent_id"] == "late"
 
 
+@pytest.mark.sqlite_only("the file is moved")
 async def test_a_ledger_that_cannot_be_read_is_logged_once_and_followed_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ledgers import new_ledger
 
 from aorch import Agent, AgentBusy, AgentCapability, AgentTask, Orchestrator, RetryPolicy, Task, report_progress
 from aorch.engine.invocation import MAX_THREADS
@@ -40,7 +41,7 @@ class Restless(Agent):
 
 async def test_a_thread_of_an_earlier_attempt_reports_nothing_into_the_next_one(tmp_path: Path) -> None:
     heard: list[Any] = []
-    async with Orchestrator(tmp_path / "ledger.db") as orchestrator:
+    async with Orchestrator(new_ledger(tmp_path)) as orchestrator:
         orchestrator.register_agent(Restless())
         answer = await orchestrator.executor.perform(Task("work", {}, "s"), on_progress=heard.append)
     assert answer.success
@@ -73,7 +74,7 @@ async def test_a_task_cancelled_while_a_further_attempt_waits_for_a_slot_was_del
     tmp_path: Path, by_caller: bool
 ) -> None:
     agent = Rejecting()
-    async with asyncio.timeout(30), Orchestrator(tmp_path / "ledger.db") as orchestrator:
+    async with asyncio.timeout(30), Orchestrator(new_ledger(tmp_path)) as orchestrator:
         orchestrator.register_agent(agent)
         working = asyncio.create_task(orchestrator.perform(Task("work", {}, "s")))
         await agent.rejecting.wait()
@@ -109,7 +110,7 @@ class Quiet(Agent):
 
 
 async def test_the_idle_timeout_begins_when_the_agent_gets_the_task(tmp_path: Path) -> None:
-    async with Orchestrator(tmp_path / "ledger.db") as orchestrator:
+    async with Orchestrator(new_ledger(tmp_path)) as orchestrator:
         orchestrator.register_agent(Quiet())
         threads, loop = orchestrator.executor.threads, asyncio.get_running_loop()
         for _ in range(MAX_THREADS):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from homes import Home
+from ledgers import new_ledger
 from serving import serving
 
 from aorch import (
@@ -24,6 +25,7 @@ from aorch import (
     Task,
     report_progress,
 )
+from aorch.config.ledger_location import LedgerLocation
 from aorch.ledger.attempt import Attempt
 
 UNREACHABLE, LOST, FAILED = AgentUnreachable("refused"), AgentLost("broken"), AgentFailed("wrong")
@@ -48,7 +50,7 @@ class Flaky(Agent):
 
 
 @asynccontextmanager
-async def working(ledger: Path, *agents: Agent) -> AsyncIterator[Orchestrator]:
+async def working(ledger: LedgerLocation, *agents: Agent) -> AsyncIterator[Orchestrator]:
     async with Orchestrator(ledger) as orchestrator:
         for agent in agents:
             orchestrator.register_agent(agent)
@@ -62,7 +64,7 @@ def attempts(orchestrator: Orchestrator, answer: Answer) -> list[tuple[int, str,
 
 async def test_another_agent_is_tried_at_once_and_the_ledger_has_both_attempts(tmp_path: Path) -> None:
     first, second = Flaky("first", UNREACHABLE, retry=RetryPolicy(backoff_s=60)), Flaky("second")
-    async with working(tmp_path / "ledger.db", first, second) as orchestrator:
+    async with working(new_ledger(tmp_path), first, second) as orchestrator:
         answer = await orchestrator.perform(Task("work", {}, "s"))
         assert (answer.success, answer.data, answer.agent_id) == (True, "second", "second")
         assert attempts(orchestrator, answer) == [(1, "first", "agent_unreachable", True), (2, "second", None, True)]
@@ -73,7 +75,7 @@ async def test_another_agent_is_tried_at_once_and_the_ledger_has_both_attempts(t
 
 
 async def test_a_first_attempt_that_succeeds_has_no_row(tmp_path: Path) -> None:
-    async with working(tmp_path / "ledger.db", Flaky("only")) as orchestrator:
+    async with working(new_ledger(tmp_path), Flaky("only")) as orchestrator:
         answer = await orchestrator.perform(Task("work", {}, "s"))
         assert attempts(orchestrator, answer) == []
 
@@ -99,7 +101,7 @@ async def test_only_what_is_safe_is_tried_again(
     retry_safe: bool,
 ) -> None:
     agent = Flaky("only", *[fault] * 9, idempotent=idempotent)
-    async with working(tmp_path / "ledger.db", agent) as orchestrator:
+    async with working(new_ledger(tmp_path), agent) as orchestrator:
         answer = await orchestrator.perform(Task("work", {}, "s"))
         assert (answer.success, agent.calls) == (False, calls)
         assert len(attempts(orchestrator, answer)) == (calls if calls > 1 else 0)
@@ -112,7 +114,7 @@ async def test_the_policy_of_the_capability_limits_attempts_and_names_codes(tmp_
     more = Flaky("more", *[UNREACHABLE] * 4, retry=RetryPolicy(5, 0.001))
     never = Flaky("never", *[UNREACHABLE] * 4, retry=RetryPolicy(5, 0.001, ("agent_unreachable",)))
     for agent, calls in ((more, 5), (never, 1)):
-        async with working(tmp_path / f"{agent.agent_id}.db", agent) as orchestrator:
+        async with working(new_ledger(tmp_path, f"{agent.agent_id}.db"), agent) as orchestrator:
             answer = await orchestrator.perform(Task("work", {}, "s"))
         assert (answer.success, agent.calls) == (calls == 5, calls)
 
@@ -121,18 +123,18 @@ async def test_a_busy_agent_is_called_again_when_it_said_unless_time_ends_before
     soon = Flaky("soon", AgentBusy("full", retry_after_s=0.2), retry=RetryPolicy(backoff_s=60))
     late = Flaky("late", AgentBusy("full", retry_after_s=60))
     loop = asyncio.get_running_loop()
-    async with working(tmp_path / "soon.db", soon) as orchestrator:
+    async with working(new_ledger(tmp_path, "soon.db"), soon) as orchestrator:
         started = loop.time()
         assert (await orchestrator.perform(Task("work", {}, "s", timeout_s=30))).success
         assert loop.time() - started >= 0.2
-    async with working(tmp_path / "late.db", late) as orchestrator:
+    async with working(new_ledger(tmp_path, "late.db"), late) as orchestrator:
         answer = await orchestrator.perform(Task("work", {}, "s", timeout_s=30))
         assert (answer.success, answer.error, late.calls) == (False, "full", 1)
 
 
 async def test_a_cancelled_task_makes_no_more_attempts(tmp_path: Path) -> None:
     agent = Flaky("only", *[UNREACHABLE] * 9, retry=RetryPolicy(3, backoff_s=30))
-    async with working(tmp_path / "ledger.db", agent) as orchestrator:
+    async with working(new_ledger(tmp_path), agent) as orchestrator:
         task = asyncio.create_task(orchestrator.perform(Task("work", {}, "s")))
         await until(lambda: agent.calls)
         [request] = await orchestrator.get_contracts("s")
@@ -147,7 +149,7 @@ async def test_a_task_cancelled_in_a_pause_says_whether_an_agent_received_it(
     tmp_path: Path, fault: Exception, delivered: bool, by_caller: bool
 ) -> None:
     agent = Flaky("only", fault, retry=RetryPolicy(3, backoff_s=30))
-    async with working(tmp_path / "ledger.db", agent) as orchestrator:
+    async with working(new_ledger(tmp_path), agent) as orchestrator:
         task = asyncio.create_task(orchestrator.perform(Task("work", {}, "s")))
         await until(lambda: agent.calls)
         [request] = await orchestrator.get_contracts("s")
@@ -162,7 +164,7 @@ async def test_a_task_cancelled_in_a_pause_says_whether_an_agent_received_it(
 
 async def test_an_agent_that_cannot_be_reached_is_tried_again_after_it_was_busy(tmp_path: Path) -> None:
     agent = Flaky("only", AgentBusy("full"), UNREACHABLE)
-    async with working(tmp_path / "ledger.db", agent) as orchestrator:
+    async with working(new_ledger(tmp_path), agent) as orchestrator:
         answer = await orchestrator.perform(Task("work", {}, "s"))
     assert (answer.success, agent.calls) == (True, 3)
 
@@ -177,7 +179,7 @@ class Stuck(Flaky):
 
 async def test_the_latest_attempt_names_the_agent_that_works_and_ends_with_its_caller(tmp_path: Path) -> None:
     first, second = Flaky("first", UNREACHABLE), Stuck("second")
-    async with working(tmp_path / "ledger.db", first, second) as orchestrator:
+    async with working(new_ledger(tmp_path), first, second) as orchestrator:
         task = asyncio.create_task(orchestrator.perform(Task("work", {}, "s")))
         await until(lambda: second.calls)
         [running] = await orchestrator.get_contracts("s")
@@ -192,7 +194,7 @@ async def test_the_latest_attempt_names_the_agent_that_works_and_ends_with_its_c
 
 async def test_a_requested_agent_is_the_only_one_that_is_tried(tmp_path: Path) -> None:
     first, second = Flaky("first", *[UNREACHABLE] * 9), Flaky("second")
-    async with working(tmp_path / "ledger.db", first, second) as orchestrator:
+    async with working(new_ledger(tmp_path), first, second) as orchestrator:
         answer = await orchestrator.perform(Task("work", {}, "s", agent_id="first"))
         assert (answer.success, first.calls, second.calls) == (False, 3, 0)
 
@@ -222,7 +224,7 @@ class Talking(Agent):
 
 async def test_progress_goes_to_the_caller_and_renews_the_idle_timeout(tmp_path: Path) -> None:
     heard: list[Any] = []
-    async with working(tmp_path / "ledger.db", Talking()) as orchestrator:
+    async with working(new_ledger(tmp_path), Talking()) as orchestrator:
         answer = await orchestrator.executor.perform(Task("talk", {"silent": False}, "s"), on_progress=heard.append)
         assert (answer.success, heard) == (True, [{"done": done} for done in range(answer.data)])
         answer = await orchestrator.perform(Task("talk", {"silent": True}, "s"))
@@ -255,6 +257,8 @@ async def test_the_attempts_are_shown_with_the_exchange(home: Home) -> None:
 
 async def test_the_pause_before_another_attempt_is_reported_as_progress(tmp_path: Path) -> None:
     heard: list[Any] = []
-    async with working(tmp_path / "l.db", Flaky("alone", AgentBusy("full", retry_after_s=0.2))) as orchestrator:
+    async with working(
+        new_ledger(tmp_path, "l.db"), Flaky("alone", AgentBusy("full", retry_after_s=0.2))
+    ) as orchestrator:
         answer = await orchestrator.executor.perform(Task("work", {}, "s"), on_progress=heard.append)
     assert (answer.data, heard) == ("alone", [{"waiting_s": 0.2, "error": "full"}])

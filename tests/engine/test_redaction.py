@@ -11,7 +11,8 @@ from erasing_rows import contains
 from homes import Home
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
-from rows import empty_ledger
+from ledger_state import stored_bytes
+from ledgers import new_ledger
 from secret_agents import HOW, Gossip, all_bytes
 
 from aorch import Orchestrator, Task, jsonio
@@ -28,8 +29,7 @@ SECRET = "correct-horse-battery-staple"
 def config_in(folder: Path, **redact: Any) -> Config:
     """A configuration with a ledger and a key in that folder."""
     folder.mkdir(exist_ok=True)
-    (folder / "ledger.db").write_bytes(empty_ledger().read_bytes())
-    return Config(folder / "ledger.db", redact=RedactConfig(key_file=str(folder.parent / "redaction.key"), **redact))
+    return Config(new_ledger(folder), redact=RedactConfig(key_file=str(folder.parent / "redaction.key"), **redact))
 
 
 async def told(config: Config, parameters: dict[str, Any], **more: Any) -> tuple[Gossip, Any]:
@@ -74,7 +74,7 @@ async def test_the_agent_gets_a_secret_and_the_ledger_a_keyed_hash(
         assert len(hidden["redacted"]) == 37
     assert asked["metadata"]["redacted"] == ["password", "server.token", "keys.0.key"]
     for secret in (SECRET, "the-token-of-the-server", "key-number-one"):
-        assert secret.encode() not in all_bytes(config.ledger.parent)
+        assert secret.encode() not in all_bytes(config.ledger, tmp_path / "ledger")
         assert secret not in json.dumps(answer) + caplog.text
     assert "***" in json.dumps(answer)
 
@@ -121,8 +121,7 @@ async def kept(folders: pytest.TempPathFactory, parameters: dict[str, Any]) -> t
     """The agent that got these parameters of `login`, the bytes of the ledger afterwards, and the answer as JSON."""
     config = config_in(folders.mktemp("home") / "ledger")
     agent, answer = await told(config, parameters)
-    found = b"".join(file.read_bytes() for file in config.ledger.parent.glob("*") if file.is_file())
-    return agent, found, json.dumps(answer, ensure_ascii=False)
+    return agent, stored_bytes(config.ledger), json.dumps(answer, ensure_ascii=False)
 
 
 def is_ordinary(text: str) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ledgers import new_ledger
 
 from aorch import Agent, AgentCapability, AgentTask, Orchestrator, Task
 from aorch.agents.registry import Policy, Registry
@@ -74,7 +75,7 @@ async def test_an_agent_that_joins_later_does_not_catch_up_with_the_turns_of_the
 
 
 async def test_the_fastest_agent_gets_most_and_an_unknown_one_is_tried(tmp_path: Path) -> None:
-    config = Config(tmp_path / "ledger.db", routing=RoutingConfig("fastest"))
+    config = Config(new_ledger(tmp_path), routing=RoutingConfig("fastest"))
     async with Orchestrator(config=config) as orchestrator:
         orchestrator.register_agent(Named("slow", 0.05))
         orchestrator.register_agent(Named("quick"))
@@ -94,7 +95,7 @@ async def test_only_agents_with_the_required_labels_get_the_task(policy: Policy)
 
 
 async def test_labels_that_no_agent_has_are_named_and_those_of_a_task_are_recorded(tmp_path: Path) -> None:
-    async with Orchestrator(tmp_path / "ledger.db") as orchestrator:
+    async with Orchestrator(new_ledger(tmp_path)) as orchestrator:
         orchestrator.register_agent(Named("gpu", labels={"gpu": "yes"}))
         answer = await orchestrator.perform(Task("work", {}, "s", require={"gpu": "no"}))
         assert answer.error == "no agent with the capability 'work' has the labels gpu=no"

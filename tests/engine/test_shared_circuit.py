@@ -7,19 +7,23 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from endpoint_program import endpoint
+from ledgers import new_ledger
 from waiting import WAIT_S
 
 from aorch import AgentCapability, Orchestrator, RetryPolicy
 from aorch.agents.circuit_breaker import FAILURES, CircuitBreaker
 from aorch.agents.http_endpoint import HttpAgent
 from aorch.clock import rfc3339
+from aorch.config.ledger_location import LedgerLocation
 from aorch.engine.supervision import ignore_turns
 
 OPEN_S = 1.0
 
 
 @asynccontextmanager
-async def process(ledger: Path, url: str, open_s: float = OPEN_S) -> AsyncIterator[tuple[Orchestrator, HttpAgent]]:
+async def process(
+    ledger: LedgerLocation, url: str, open_s: float = OPEN_S
+) -> AsyncIterator[tuple[Orchestrator, HttpAgent]]:
     """What a service has: an orchestrator that follows the ledger, with an endpoint that says nothing about its health."""
     async with Orchestrator(ledger) as orchestrator:
         agent = HttpAgent(
@@ -44,7 +48,7 @@ async def becomes(holds: Callable[[], bool]) -> None:
 
 
 async def test_a_circuit_that_one_process_opens_and_closes_opens_and_closes_in_the_others(tmp_path: Path) -> None:
-    ledger = tmp_path / "ledger.db"
+    ledger = new_ledger(tmp_path)
     with endpoint() as remote:
         async with (
             process(ledger, f"{remote.url}/deaf") as (one, first),
@@ -68,7 +72,7 @@ async def test_a_circuit_that_one_process_opens_and_closes_opens_and_closes_in_t
 
 async def test_only_one_process_sends_the_task_that_decides(tmp_path: Path) -> None:
     """Also if they notice at the same moment that the time of the open circuit is over."""
-    ledger = tmp_path / "ledger.db"
+    ledger = new_ledger(tmp_path)
     with endpoint() as remote:
         url = f"{remote.url}/deaf"
         async with process(ledger, url, open_s=60) as (one, first), process(ledger, url, open_s=60) as (two, second):

@@ -9,6 +9,7 @@ from batches import lines, results, seen, task, with_witness
 from erasing_rows import MOMENT, NEEDLE, contains, erased, needles
 from homes import Home
 from ledger_state import change
+from ledgers import no_ledger
 from memory_homes import blocks
 from rows import pairs, put, request, response
 from transfer_cases import exported
@@ -66,7 +67,7 @@ def test_an_export_marks_erased_contracts_and_no_import_brings_their_content_to_
     home: Home, tmp_path: Path
 ) -> None:
     asked, answered, *_ = needles(home.ledger)
-    before, after, mirror = tmp_path / "before.jsonl", tmp_path / "after.jsonl", tmp_path / "mirror.db"
+    before, after, mirror = tmp_path / "before.jsonl", tmp_path / "after.jsonl", no_ledger(tmp_path, "mirror.db")
     before.write_bytes(exported(home.ledger))
     erased(home.ledger, ids=(asked.contract_id,))
     after.write_bytes(exported(home.ledger))
@@ -84,7 +85,7 @@ def test_an_export_marks_erased_contracts_and_no_import_brings_their_content_to_
 
 def test_a_file_cannot_erase_contracts_of_a_ledger_that_has_their_content(home: Home, tmp_path: Path) -> None:
     asked, *_ = needles(home.ledger)
-    full, after = tmp_path / "full.db", tmp_path / "after.jsonl"
+    full, after = no_ledger(tmp_path, "full.db"), tmp_path / "after.jsonl"
     before = tmp_path / "before.jsonl"
     before.write_bytes(exported(home.ledger))
     import_contracts(full, before)
@@ -105,7 +106,7 @@ def test_an_import_stores_no_content_that_a_file_has_next_to_the_mark_of_an_eras
         form["payload"], form["metadata"]["custom"] = {"text": NEEDLE}, {"note": NEEDLE}
         if form["contract_type"] == "RESPONSE":
             form.update({"error": NEEDLE} if form["status"] == "failed" else {"result": {"echo": NEEDLE}})
-    file, mirror = tmp_path / "forged.jsonl", tmp_path / "mirror.db"
+    file, mirror = tmp_path / "forged.jsonl", no_ledger(tmp_path, "mirror.db")
     file.write_text("".join(f"{jsonio.encode(form)}\n" for form in forms))
     assert NEEDLE in file.read_text()
     assert import_contracts(mirror, file).new == len(forms)

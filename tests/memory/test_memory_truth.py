@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from homes import Home
 from ledger_state import change
+from ledgers import new_ledger
 from local_blocks import block_of, faults
 from memory_homes import put, take_in
 from memory_sessions import Session
@@ -102,7 +103,7 @@ def test_aims_come_only_from_outermost_requests(home: Home) -> None:
     contracts = nested().contracts
     take_in(home, contracts)
     for split in range(1, len(contracts)):
-        ledger = home.folder / f"{split}.db"
+        ledger = new_ledger(home.folder, f"{split}.db")
         for part in (contracts[:split], contracts[split:]):
             put(ledger, part, home.folder)
             assert _compress(ledger)

@@ -4,7 +4,6 @@ import json
 
 from api import ask, problem
 from homes import Home
-from ledger_state import stored_bytes
 from secret_agents import all_bytes
 from serving import serving
 
@@ -67,7 +66,7 @@ def test_neither_answers_progress_the_log_nor_any_file_contain_a_secret(home: Ho
     assert fingerprint.startswith("hmac:")
     assert SECRET not in answer + listed + server.log
     assert "ValueError" in server.log
-    assert SECRET.encode() not in all_bytes(home.folder) + stored_bytes(home.ledger)
+    assert SECRET.encode() not in all_bytes(home.ledger, home.folder)
 
 
 def test_a_body_with_a_secret_that_a_pattern_finds_is_hashed_with_the_key(home: Home) -> None:

@@ -27,16 +27,16 @@ databases: set[str] = set()
 """The databases that `new_ledger` and `no_ledger` have created, and `drop` not removed yet."""
 
 
-def new_ledger(folder: Path) -> LedgerLocation:
-    """An empty ledger: `ledger.db` in `folder`, or a new database."""
+def new_ledger(folder: Path, name: str = "ledger.db") -> LedgerLocation:
+    """An empty ledger: the file `name` in `folder`, or a new database."""
     if ON_POSTGRESQL:
         return _new_database(_template())
-    return Path(shutil.copy(empty_ledger(), folder / "ledger.db"))
+    return Path(shutil.copy(empty_ledger(), folder / name))
 
 
-def no_ledger(folder: Path) -> LedgerLocation:
-    """The location for a ledger that does not exist yet: `ledger.db` in `folder`, or a new empty database."""
-    return _new_database("template0") if ON_POSTGRESQL else folder / "ledger.db"
+def no_ledger(folder: Path, name: str = "ledger.db") -> LedgerLocation:
+    """The location for a ledger that does not exist yet: the file `name` in `folder`, or a new empty database."""
+    return _new_database("template0") if ON_POSTGRESQL else folder / name
 
 
 @cache

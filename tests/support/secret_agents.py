@@ -5,7 +5,10 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from ledger_state import stored_bytes
+
 from aorch import Agent, AgentCapability, AgentTask, report_progress
+from aorch.config.ledger_location import LedgerLocation
 from aorch.errors import AgentFailed
 
 SCHEMA = {
@@ -58,6 +61,7 @@ class Gossip(Agent):
         return {"success": True, "data": {"nested": [{text: {"deep": [secret, f"a{text}b"]}}]}, "stderr": f"{text}\n"}
 
 
-def all_bytes(folder: Path) -> bytes:
-    """The bytes of the ledger in `folder` and of all files beside it."""
-    return b"".join(file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file())
+def all_bytes(ledger: LedgerLocation, folder: Path) -> bytes:
+    """The bytes of the ledger and of all files in `folder`."""
+    files = (file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file())
+    return b"".join((stored_bytes(ledger), *files))

@@ -9,18 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ledgers import new_ledger, opened
+from ledgers import rows as rows_of
 from rows import pairs, put, request, response
 from scrapes import OPENMETRICS, samples, value
 from waiting import WAIT_S
 
 from aorch import Orchestrator
 from aorch.clock import now
+from aorch.config.ledger_location import LedgerLocation
 from aorch.config.settings import Config, OtelConfig
 from aorch.ledger.database import statements
 from aorch.ledger.ledger import Ledger
 from aorch.ledger.metric_totals import STORE_EVERY
 from aorch.ledger.queue_entry import Entry
-from aorch.ledger.sqlite.opening import connect
 from aorch.telemetry.exposition import render
 from aorch.telemetry.metric_list import METRICS
 from aorch.telemetry.metrics import Metrics
@@ -30,9 +32,8 @@ HOSTILE = 'quote" back\\slash\nnew {line} \U0001f600'
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    put(tmp_path / "ledger.db")
-    return tmp_path / "ledger.db"
+def path(tmp_path: Path) -> LedgerLocation:
+    return new_ledger(tmp_path)
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def text_of(ledger: Ledger, accept: str = "", agents: list[dict[str, Any]] | Non
 def queue(path: Path, queued: dict[str, Any], due_at: str | None = None, **columns: Any) -> None:
     """Put a REQUEST in the queue."""
     row = request(metadata=f'{{"queue":{queued}}}'.replace("'", '"'), status="pending", completed_at=None, **columns)
-    with closing(connect(path)) as connection:
+    with opened(path) as connection:
         for statement in Entry(row, 3, due_at).statements():
             connection.execute(*statement)
 
@@ -102,7 +103,7 @@ def test_the_queue_is_counted_by_capability_and_state(ledger: Ledger) -> None:
         queue(ledger.path, {}, capability=capability)
     queue(ledger.path, {}, due_at="2999-01-01T00:00:00.000Z")
     queue(ledger.path, {}, capability="run")
-    with closing(connect(ledger.path)) as connection:
+    with opened(ledger.path) as connection:
         connection.execute("UPDATE contracts SET status = 'in_progress', turn = NULL WHERE capability = 'run'")
     found = samples(text_of(ledger))
     counts = {tuple(sorted(labels)): count for (name, labels), count in found.items() if name == "aorch_queue_tasks"}
@@ -154,7 +155,7 @@ def test_due_deliveries_count_if_trace_is_configured_or_has_received_something(l
     assert value(samples(text_of(ledger, **trace)), "aorch_outbox_due", destination="trace") is None
     found = samples(text_of(ledger, **trace, trace_configured=True))
     assert value(found, "aorch_outbox_due", destination="trace") == 2
-    with closing(connect(ledger.path)) as connection:
+    with opened(ledger.path) as connection:
         connection.execute(statements.ADVANCE_OUTBOX, ("trace", 1, 1))
     assert value(samples(text_of(ledger, **trace)), "aorch_outbox_due", destination="trace") == 1
 
@@ -208,9 +209,8 @@ async def test_the_loop_stores_the_totals_once_they_are_far_behind(path: Path) -
         running.cancel()
         with suppress(asyncio.CancelledError):
             await running
-        with closing(sqlite3.connect(path)) as connection:
-            found = connection.execute("SELECT value FROM metric_totals WHERE metric = 'position'").fetchone()
-            return found[0] if found else 0
+        found = rows_of(path, "SELECT value FROM metric_totals WHERE metric = 'position'")
+        return int(found[0][0]) if found else 0
 
     assert await stored() == 0
     put(path, *rows[-2:])

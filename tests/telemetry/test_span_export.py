@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from doubles import running
 from homes import Home
+from ledgers import new_ledger, opened
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as Kinds
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 from otlp_double import OtlpDouble, ReceivedSpan
@@ -17,12 +18,12 @@ from serving import serving
 from waiting import wait_for
 
 from aorch import jsonio
+from aorch.config.ledger_location import LedgerLocation
 from aorch.config.settings import Config, OtelConfig
 from aorch.errors import ServiceUnreachable
 from aorch.ledger.database import LockedState, statements
 from aorch.ledger.ledger import Ledger
 from aorch.ledger.record import Record
-from aorch.ledger.sqlite.opening import connect
 from aorch.span_ids import attempt_span_id_of, span_id_of, trace_id_of
 from aorch.telemetry import span_export, span_names
 
@@ -37,9 +38,8 @@ def receiver() -> Iterator[OtlpDouble]:
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    put(tmp_path / "ledger.db")
-    return tmp_path / "ledger.db"
+def path(tmp_path: Path) -> LedgerLocation:
+    return new_ledger(tmp_path)
 
 
 def configured(path: Path, receiver: OtlpDouble, **otel: Any) -> Config:
@@ -117,7 +117,7 @@ async def test_a_call_of_a_model_has_its_model_and_tokens(path: Path, receiver: 
 async def test_each_attempt_has_its_span_agent_times_and_error(path: Path, receiver: OtlpDouble) -> None:
     its, answer = exchange({"to_agent": "b"}, {"attempts": 2})
     put(path, its, answer)
-    with closing(connect(path)) as connection:
+    with opened(path) as connection:
         for row in (
             (1, "a", START, "2026-01-01T00:00:01.000Z", "agent_busy", "too many"),
             (2, "b", "2026-01-01T00:00:02.000Z", END, None, None),

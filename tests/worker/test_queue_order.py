@@ -1,7 +1,6 @@
 """The order in which queued tasks are started, and the queue in Python."""
 
 import asyncio
-import shutil
 import tempfile
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 from homes import Home
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ledgers import new_ledger
 from queueing import fail, said
 
 from aorch import Agent, AgentCapability, Orchestrator
@@ -51,15 +51,13 @@ class Order(Agent):
         await asyncio.gather(*asked)
 
 
-def worked(made_ledger: Path, batches: list[list[tuple[str, int]]]) -> Order:
+def worked(batches: list[list[tuple[str, int]]]) -> Order:
     """What a worker that does one task at a time makes of these: each batch comes with the next task that is begun."""
     agent = Order([[task for batch in batches for task in batch[:1]], *batches])
 
     async def work() -> None:
         with tempfile.TemporaryDirectory() as folder:
-            ledger = Path(folder) / "ledger.db"
-            shutil.copy(made_ledger, ledger)
-            async with Orchestrator(ledger) as orchestrator:
+            async with Orchestrator(new_ledger(Path(folder))) as orchestrator:
                 agent.orchestrator = orchestrator
                 orchestrator.register_agent(agent)
                 await agent.submit()
@@ -76,18 +74,18 @@ BATCHES = st.lists(st.lists(st.tuples(st.sampled_from("abcd"), st.integers(1, 5)
 @settings(deadline=None, max_examples=20)
 @given(BATCHES)
 def test_nothing_is_begun_while_something_of_a_higher_priority_waits(
-    made_ledger: Path, batches: list[list[tuple[str, int]]]
+    batches: list[list[tuple[str, int]]],
 ) -> None:
-    assert all(task["priority"] <= task["highest"] for task in worked(made_ledger, batches).begun)
+    assert all(task["priority"] <= task["highest"] for task in worked(batches).begun)
 
 
 @settings(deadline=None, max_examples=20)
 @given(BATCHES)
-def test_sessions_take_turns_and_each_keeps_its_order(made_ledger: Path, batches: list[list[tuple[str, int]]]) -> None:
+def test_sessions_take_turns_and_each_keeps_its_order(batches: list[list[tuple[str, int]]]) -> None:
     """Before a task that has n of its own session ahead of it, no other session of its priority is served more than n + 2
     times.
     """
-    begun = worked(made_ledger, batches).begun
+    begun = worked(batches).begun
     lines = defaultdict(list)
     for task in begun:
         lines[task["session"], task["priority"]].append(task["n"])
@@ -101,7 +99,7 @@ def test_sessions_take_turns_and_each_keeps_its_order(made_ledger: Path, batches
 
 def test_a_session_with_a_thousand_tasks_does_not_starve_another(made_ledger: Path) -> None:
     batches = [[("many", 3)] * 1000, [], [], [], [("few", 3), ("few", 3)]]
-    begun = [task["session"] for task in worked(made_ledger, batches).begun]
+    begun = [task["session"] for task in worked(batches).begun]
     assert begun.count("many") == 1001
     assert [place for place, session in enumerate(begun) if session == "few"][-1] < 12
 

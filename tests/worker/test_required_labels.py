@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from homes import Home
+from ledgers import new_ledger
 from queueing import detach, end, fail
 from serving import serving
 from waiting import WAIT_S, wait_for
@@ -112,7 +113,7 @@ async def test_a_queued_task_with_labels_keeps_them_when_it_is_run_again(orchest
     waiting = await submitted(orchestrator, 1, gpu="yes")
     async with working(orchestrator):
         await agents_of(orchestrator, waiting)
-    again = same_task(Path(orchestrator.config.ledger), waiting[0], orchestrator.registry)
+    again = same_task(orchestrator.config.ledger, waiting[0], orchestrator.registry)
     assert (again.require, again.agent_id) == ({"gpu": "yes"}, None)
 
 
@@ -160,5 +161,5 @@ def test_a_worker_names_the_labels_that_no_agent_has(home: Home) -> None:
 @pytest.fixture
 async def orchestrator(tmp_path: Path) -> AsyncIterator[Orchestrator]:
     """An orchestrator over a new ledger."""
-    async with Orchestrator(tmp_path / "ledger.db") as made:
+    async with Orchestrator(new_ledger(tmp_path)) as made:
         yield made
