@@ -12,6 +12,7 @@ from aorch.ledger.upkeep import (
     rebuild,
     require,
     schema_differences,
+    sessions_with_wrong_turns,
     sizes_of,
     wrong_in_full_text,
     wrong_in_session_index,
@@ -103,12 +104,13 @@ def _derived_findings(connection: Connection, progress: Progress) -> Iterator[Fi
         yield Finding("counts", f"the number of contracts is wrong: {difference}", 1, [], _FIX)
     for name, label, find in (
         ("sessions", "the session index", wrong_in_session_index),
+        ("turns", "the index of turns", sessions_with_wrong_turns),
         ("full text", "the full-text index", wrong_in_full_text),
     ):
         progress(name)
-        if positions := find(connection):
+        if wrong := find(connection):
             problem = f"{label} does not match the contracts"
-            yield Finding(name, problem, len(positions), [str(each) for each in positions[:MOST]], _FIX)
+            yield Finding(name, problem, len(wrong), [str(each) for each in wrong[:MOST]], _FIX)
 
 
 def _contradictions(connection: Connection, progress: Progress) -> Iterator[Finding]:

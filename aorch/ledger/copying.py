@@ -35,7 +35,7 @@ from aorch.ledger.upkeep import rebuild, require
 
 BATCH = 1000
 """Number of rows to write at a time."""
-OWN = {"contract_ages", "counters", "session_index"}
+OWN = {"contract_ages", "counters", "session_index", "session_turns"}
 """Tables that follow from the contracts, or that each database keeps for itself."""
 SEEDED = {"queue_clock"}
 """Tables in which a new ledger has rows."""

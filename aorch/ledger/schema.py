@@ -12,12 +12,12 @@ from typing import Any
 from sqlalchemy import DDL, BigInteger, Column, Index, Integer, String, column, event, table, text
 from sqlmodel import Field, SQLModel
 
-from aorch.ledger import upkeep_tables, work_tables
+from aorch.ledger import session_turns, upkeep_tables, work_tables
 from aorch.ledger.column_types import Json, UtcDateTime, metadata, set_postgresql_types
 from aorch.ledger.stored_corrections import IS_CORRECTION
 from aorch.ledger.view_definitions import VIEWS
 
-__all__ = ["metadata", "upkeep_tables", "work_tables"]  # their tables belong to the same metadata
+__all__ = ["metadata", "session_turns", "upkeep_tables", "work_tables"]  # their tables belong to the same metadata
 
 
 def _partial(*columns: str, where: str, name: str | None = None, unique: bool = False) -> Index:
@@ -43,7 +43,6 @@ class Contract(SQLModel, table=True):
             dialect="sqlite"
         ),
         _partial("required_labels", where="turn IS NOT NULL AND required_labels IS NOT NULL"),
-        _partial("session_id", "priority", "turn", where="turn IS NOT NULL"),
         _partial("due_at", where="due_at IS NOT NULL"),
         _partial("expires_at", where="expires_at IS NOT NULL"),
         _partial(

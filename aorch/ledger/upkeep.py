@@ -92,6 +92,11 @@ def wrong_in_session_index(connection: Connection) -> list[int]:
     return cast("list[int]", module_for(connection.location, "integrity").wrong_in_session_index(connection))
 
 
+def sessions_with_wrong_turns(connection: Connection) -> list[str]:
+    """The sessions of which the index of turns lacks a queued REQUEST, or has a turn without one."""
+    return cast("list[str]", module_for(connection.location, "integrity").sessions_with_wrong_turns(connection))
+
+
 def wrong_in_full_text(connection: Connection) -> list[int]:
     """The positions that the full-text index lacks although it has later ones, or has without a contract."""
     return cast("list[int]", module_for(connection.location, "integrity").wrong_in_full_text(connection))

@@ -36,6 +36,11 @@ CASES: dict[str, tuple[str, str]] = {
         "sessions",
         "the session index does not match",
     ),
+    "INSERT INTO session_turns VALUES ('s', 3, 7, 7)": ("turns", "the index of turns does not match"),
+    "UPDATE contracts SET priority = 3, turn = 9 WHERE contract_type = 'REQUEST'; DELETE FROM session_turns": (
+        "turns",
+        "the index of turns does not match",
+    ),
     "DELETE FROM contracts_text_docsize WHERE id = 5": ("full text", "the full-text index does not match"),
     "INSERT INTO contracts_text (rowid, words) VALUES (99999, 'x')": (
         "full text",
@@ -46,8 +51,8 @@ CASES: dict[str, tuple[str, str]] = {
     "DROP VIEW session_positions; CREATE VIEW session_positions AS SELECT 1": ("schema", "differs"),
 }
 """What another program does to a ledger, with the check that finds it."""
-KEPT_IN_FILES = ("counts", "sessions", "full text", "schema")
-ONLY_IN_FILES = pytest.mark.sqlite_only("PostgreSQL keeps counts, sessions and words in another way")
+KEPT_IN_FILES = ("counts", "sessions", "turns", "full text", "schema")
+ONLY_IN_FILES = pytest.mark.sqlite_only("PostgreSQL keeps counts, sessions, turns and words in another way")
 
 
 def execute(path: LedgerLocation, sql: str) -> None:
@@ -77,7 +82,7 @@ def content(path: LedgerLocation) -> object:
     """The bytes of the file, or all rows with the numbers of their transactions."""
     if isinstance(path, Path):
         return path.read_bytes()
-    tables = [table.name for table in metadata.sorted_tables if table.name != "session_index"]
+    tables = [table.name for table in metadata.sorted_tables if table.name not in ("session_index", "session_turns")]
     return [ledgers.rows(path, f"SELECT xmin::text, * FROM {table} ORDER BY 1, 2") for table in tables]
 
 
@@ -85,7 +90,7 @@ def test_nothing_is_found_in_a_sound_ledger_and_nothing_is_written(sound: Ledger
     before = content(sound)
     asked: list[str] = []
     assert check(sound, progress=asked.append) == []
-    assert {"file", "schema", "counts", "sessions", "full text", "states"} <= set(asked)
+    assert {"file", "schema", "counts", "sessions", "turns", "full text", "states"} <= set(asked)
     assert content(sound) == before
 
 
@@ -122,6 +127,7 @@ def test_a_finding_counts_all_and_names_some(sound: LedgerLocation) -> None:
         "DELETE FROM counters",
         "DELETE FROM session_index WHERE position % 2 = 0",
         "INSERT INTO session_index VALUES ('other', 7)",
+        "INSERT INTO session_turns VALUES ('other', 3, 7, 5)",
         "DELETE FROM contracts_text_docsize WHERE id < 500",
         "DROP TRIGGER contracts_deleted; DELETE FROM contracts WHERE position IN (7, 8);",
     ],

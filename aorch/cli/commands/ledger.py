@@ -200,8 +200,8 @@ def check(
 ) -> None:
     """Check that the file is intact and that everything in the ledger agrees.
 
-    Each RESPONSE has its REQUEST, their states agree, and counts, session index and full-text index match the contracts. Each
-    finding names its contracts and the next step. Exit code: 0 nothing found, 14 something found.
+    Each RESPONSE has its REQUEST, their states agree, and counts, session index, index of turns and full-text index match the
+    contracts. Each finding names its contracts or sessions and the next step. Exit code: 0 nothing found, 14 something found.
 
     \b
     Examples:

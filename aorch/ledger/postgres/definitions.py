@@ -45,11 +45,14 @@ DEFINITIONS = (
     # the index that finds the next task of the queue: NULL counts as equal to NULL (queue_queries.py)
     "CREATE INDEX ix_contracts_queue ON contracts"
     " (capability, coalesce(to_agent, ''), coalesce(required_labels, ''), priority, turn) WHERE turn IS NOT NULL",
-    # SQLite needs a table of its own as the index of contracts by session; here an index does
+    # SQLite needs tables of its own as the indexes of contracts and of turns by session; here indexes do
     "CREATE INDEX ix_contracts_session_id_position ON contracts (session_id, position)",
+    "CREATE INDEX ix_contracts_session_id_priority_turn ON contracts (session_id, priority, turn) WHERE turn IS NOT NULL",
     "CREATE VIEW session_index AS SELECT session_id, position FROM contracts",
     "CREATE VIEW session_positions AS SELECT session_id, position FROM contracts",
     f"CREATE VIEW session_contracts AS SELECT {_CONTRACTS} FROM contracts",  # noqa: S608  constants
+    "CREATE VIEW session_turns AS SELECT session_id, priority, turn, turn AS first_turn FROM contracts"
+    " WHERE turn IS NOT NULL",
     "CREATE FUNCTION aorch_count_deleted() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
     " UPDATE counters SET value = value + (SELECT count(*) FROM deleted) WHERE name = 'deleted_contracts';"
     " RETURN NULL; END $$",

@@ -23,7 +23,7 @@ from aorch.ledger.postgres.server_checks import revision
 from aorch.ledger.postgres.statements import REVISION
 from aorch.ledger.schema import metadata
 
-_VIEWS = {"session_index"}
+_VIEWS = {"session_index", "session_turns"}
 """Tables of SQLite that are views here (definitions.py)."""
 
 

@@ -8,19 +8,20 @@ from sqlalchemy.dialects import postgresql
 from aorch.ledger.queries.expressions import contracts, greatest, is_same, listed, listed_numbers, position_in
 from aorch.ledger.record import COMPLETED, IN_PROGRESS, PENDING, Record
 from aorch.ledger.schema import QueueClock, Webhook
+from aorch.ledger.session_turns import SessionTurns
 
 clock = QueueClock.__table__  # type: ignore[attr-defined]  # SQLModel adds it
+turns = SessionTurns.__table__  # type: ignore[attr-defined]  # likewise
 webhooks = Webhook.__table__  # type: ignore[attr-defined]  # likewise
 c, w = contracts.c, webhooks.c
 
 
 def _turn(session_id: Any, priority: Any) -> Any:
     """The turn of a newly queued REQUEST: after that of its session's last queued REQUEST, and after the last claimed turn."""
-    queued = contracts.alias("c")
     after_claimed = select(clock.c.turn + 1).where(clock.c.priority == priority).scalar_subquery()
     after_queued = (
-        select(func.coalesce(func.max(queued.c.turn) + 1, 0))
-        .where(queued.c.session_id == session_id, queued.c.priority == priority, queued.c.turn.is_not(None))
+        select(func.coalesce(func.max(turns.c.turn) + 1, 0))
+        .where(turns.c.session_id == session_id, turns.c.priority == priority)
         .scalar_subquery()
     )
     return greatest(after_claimed, after_queued)

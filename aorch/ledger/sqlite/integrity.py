@@ -1,4 +1,6 @@
-"""Checks of what SQLite and triggers keep for a ledger besides its rows: pages, schema, counters, session index, full text."""
+"""Checks of what SQLite and triggers keep for a ledger besides its rows: pages, schema, counters, indexes of sessions and turns,
+full text.
+"""
 
 import sqlite3
 import tempfile
@@ -20,6 +22,16 @@ _MISSING_IN_INDEX = (
 _WRONG_IN_INDEX = (
     "SELECT position FROM session_index s WHERE NOT EXISTS"
     " (SELECT 1 FROM contracts c WHERE c.position = s.position AND c.session_id = s.session_id)"
+)
+_IN_NO_RUN = (
+    "SELECT session_id FROM contracts c WHERE turn > (SELECT turn FROM queue_clock q WHERE q.priority = c.priority)"
+    " AND coalesce((SELECT first_turn FROM session_turns s WHERE s.session_id = c.session_id AND s.priority = c.priority"
+    " AND s.turn >= c.turn ORDER BY s.turn LIMIT 1), turn + 1) > turn"
+)
+_RUNS_WITHOUT_LAST = (
+    "SELECT session_id FROM (SELECT session_id, priority, turn FROM session_turns"
+    " EXCEPT SELECT session_id, priority, turn FROM contracts WHERE turn IS NOT NULL) s"
+    " WHERE turn > (SELECT turn FROM queue_clock q WHERE q.priority = s.priority)"
 )
 _REACHED = "(SELECT coalesce(max(id), 0) FROM contracts_text_docsize)"
 _MISSING_IN_TEXT = (
@@ -73,14 +85,19 @@ def wrong_in_session_index(connection: Connection) -> list[int]:
     return [each for sql in (_MISSING_IN_INDEX, _WRONG_IN_INDEX) for (each,) in connection.execute(sql)]
 
 
+def sessions_with_wrong_turns(connection: Connection) -> list[str]:
+    """The sessions of which the index of turns lacks a queued REQUEST, or has a turn without one."""
+    return sorted({each for sql in (_IN_NO_RUN, _RUNS_WITHOUT_LAST) for (each,) in connection.execute(sql)})
+
+
 def wrong_in_full_text(connection: Connection) -> list[int]:
     """The positions that the full-text index lacks although it has later ones, or has without a contract."""
     return [each for sql in (_MISSING_IN_TEXT, _WRONG_IN_TEXT) for (each,) in connection.execute(sql)]
 
 
 def rebuild(connection: Connection) -> None:
-    """Create counters and the session index anew from the contracts, and empty the full-text index, which the next search creates
-    anew, and the ages of contracts, which the next prune reads anew, in the caller's transaction.
+    """Create counters and the indexes of sessions and turns anew from the contracts, and empty the full-text index, which the
+    next search creates anew, and the ages of contracts, which the next prune reads anew, in the caller's transaction.
     """
     connection.execute("DELETE FROM session_index")
     connection.execute(
@@ -92,6 +109,12 @@ def rebuild(connection: Connection) -> None:
     connection.execute(
         "INSERT OR REPLACE INTO counters SELECT 'deleted_contracts', (SELECT coalesce(max(seq), 0) FROM sqlite_sequence"
         " WHERE name = 'contracts') - (SELECT count(*) FROM contracts)"
+    )
+    connection.execute("DELETE FROM session_turns")
+    connection.execute(
+        "INSERT INTO session_turns SELECT session_id, priority, max(turn), min(turn) FROM (SELECT session_id, priority, turn,"
+        " turn - dense_rank() OVER (PARTITION BY session_id, priority ORDER BY turn) AS run FROM contracts"
+        " WHERE turn IS NOT NULL AND priority IS NOT NULL) GROUP BY session_id, priority, run"
     )
     connection.execute("DELETE FROM contract_ages")
     connection.execute("INSERT INTO contracts_text (contracts_text) VALUES ('delete-all')")

@@ -4,7 +4,7 @@ Source: aorch/ledger/queries/, which also documents each statement. To generate 
 `uv run python -m aorch.ledger.generate_statements`. It is checked in because no command may import SQLAlchemy (210 ms).
 """
 
-REVISION = "0023"
+REVISION = "0024"
 """The newest revision in migrations/versions."""
 
 # contract_queries.py
@@ -1167,9 +1167,10 @@ INSERT INTO contracts (contract_id, session_id, contract_type, from_agent, to_ag
     given.due_at, given.expires_at, given.required_labels, CASE WHEN (given.due_at IS NULL) THEN
     max((SELECT queue_clock.turn + 1 AS anon_2
 FROM queue_clock
-WHERE queue_clock.priority = given.priority), (SELECT coalesce(max(c.turn) + 1, 0) AS coalesce_1
-FROM contracts AS c
-WHERE c.session_id = given.session_id AND c.priority = given.priority AND c.turn IS NOT NULL)) END
+WHERE queue_clock.priority = given.priority), (SELECT coalesce(max(session_turns.turn) + 1, 0) AS
+    coalesce_1
+FROM session_turns
+WHERE session_turns.session_id = given.session_id AND session_turns.priority = given.priority)) END
     AS anon_1
 FROM (SELECT ? AS contract_id, ? AS session_id, ? AS contract_type, ? AS from_agent, ? AS to_agent,
     ? AS capability, ? AS payload, ? AS status, ? AS created_at, ? AS completed_at, ? AS result, ?
@@ -1229,10 +1230,12 @@ LIMIT ?
 QUEUE_DUE_REQUEST = """\
 UPDATE contracts SET due_at=NULL, turn=max((SELECT queue_clock.turn + 1 AS anon_1
 FROM queue_clock
-WHERE queue_clock.priority = contracts.priority), (SELECT coalesce(max(c.turn) + 1, 0) AS coalesce_1
-FROM contracts AS c
-WHERE c.session_id = contracts.session_id AND c.priority = contracts.priority AND c.turn IS NOT
-    NULL)) WHERE contracts.position = ? AND contracts.session_id = ? AND contracts.priority = ?
+WHERE queue_clock.priority = contracts.priority), (SELECT coalesce(max(session_turns.turn) + 1, 0)
+    AS coalesce_1
+FROM session_turns
+WHERE session_turns.session_id = contracts.session_id AND session_turns.priority =
+    contracts.priority)) WHERE contracts.position = ? AND contracts.session_id = ? AND
+    contracts.priority = ?
 """
 """Parameters: its_position, its_session_id, its_priority."""
 
