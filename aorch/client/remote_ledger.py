@@ -21,6 +21,7 @@ from aorch.errors import (
     Conflict,
     LeaseLost,
     LedgerError,
+    LedgerTooNew,
 )
 from aorch.ledger.attempt import Attempt
 from aorch.ledger.changes import Changes
@@ -309,9 +310,11 @@ class RemoteLedger(RemoteSteps):
             self._bell.ring()
 
     async def _translated(self, request: Awaitable[None]) -> None:
-        """Raise LedgerError for errors after which the request can be repeated."""
+        """Raise LedgerError for errors after which the request can be repeated. (A server that is too old may be replaced.)"""
         try:
             await request
+        except LedgerTooNew as error:
+            raise LedgerError(str(error), error.hint) from error
         except (*PERMANENT, LedgerError):
             raise
         except AorchError as error:

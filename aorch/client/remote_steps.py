@@ -10,7 +10,16 @@ from aorch.client.problem_errors import FinalFailure
 from aorch.client.work_forms import refusal_of, step_of
 from aorch.client.work_session import CONFIRM_BACKOFF, REPORT_TIMEOUT_S, WorkSession
 from aorch.config.ledger_location import LedgerLocation
-from aorch.errors import AorchError, Conflict, LedgerError, LedgerOutcomeUnknown, NotAuthorised, NotFound, UsageError
+from aorch.errors import (
+    AorchError,
+    Conflict,
+    LedgerError,
+    LedgerOutcomeUnknown,
+    LedgerTooNew,
+    NotAuthorised,
+    NotFound,
+    UsageError,
+)
 from aorch.ledger.ledger import Ledger
 from aorch.ledger.record import Record
 from aorch.ledger.task_keys import TaskKey
@@ -156,7 +165,7 @@ class RemoteSteps(Ledger):
         for failures in itertools.count(1):
             try:
                 return await send()
-            except LedgerOutcomeUnknown:  # the repetition tells
+            except (LedgerOutcomeUnknown, LedgerTooNew):  # the repetition tells, or a newer server takes it
                 pass
             except (*PERMANENT, LedgerError):
                 raise

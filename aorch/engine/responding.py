@@ -63,15 +63,21 @@ async def saved_at_last(
             if not unsaved.is_final:
                 report(unsaved)
             await asyncio.shield(unsaved.saving)
-    except (Conflict, LedgerTooNew) as refusal:
+    except LedgerTooNew as refusal:
+        report(LedgerTooNew(f"the result of {response.request_id} is not in the ledger: {refusal}", refusal.hint))
+        return False
+    except Conflict as refusal:
         report(refusal)
         return False
     return True
 
 
 async def retried(write: Callable[[], Awaitable[None]]) -> None:
+    """Call `write` until the ledger accepts it. Raises LedgerTooNew: this process can never write to that ledger again."""
     while True:
         try:
             return await write()
+        except LedgerTooNew:
+            raise
         except LedgerError:
             await asyncio.sleep(REQUEUE_PAUSE_S)

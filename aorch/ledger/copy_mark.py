@@ -15,6 +15,11 @@ class IncompleteCopy(LedgerInvalid):
     """A copy to the ledger was interrupted, or still runs."""
 
 
+def is_marked(revision: str) -> bool:
+    """Whether `revision`, as it was read from the ledger, has the mark."""
+    return revision.startswith(_MARK)
+
+
 def checked(location: LedgerLocation, revision: str) -> str:
     """`revision`, as it was read from the ledger. Raises IncompleteCopy if it is marked."""
     if revision.startswith(_MARK):

@@ -13,8 +13,10 @@ from aorch.process.signals import set_handler
 
 if TYPE_CHECKING:
     from aorch.config.settings import Config
-    from aorch.engine.supervision import Loop
+    from aorch.engine.supervision import Loop, Turned
+    from aorch.errors import AorchError
     from aorch.orchestrator import Orchestrator
+    from aorch.worker.queue_worker import QueueWorker
 
 app = typer.Typer(add_completion=False)
 
@@ -71,8 +73,7 @@ def worker(
 
 
 async def _work(config: "Config", parallel: int, grace_s: float, *, drain: bool) -> None:
-    from aorch.cli.interrupts import end_now_if_work_remains
-    from aorch.cli.render.console import complain, note, warn
+    from aorch.cli.render.console import note, warn
     from aorch.engine.supervision import Supervisor
     from aorch.logs import LineHandler
     from aorch.orchestrator import Orchestrator
@@ -88,11 +89,12 @@ async def _work(config: "Config", parallel: int, grace_s: float, *, drain: bool)
     async with Orchestrator(config=config) as orchestrator:
         metrics = Metrics(config, orchestrator.executor.ledger, "worker")
         loops = {**_loops(config, orchestrator), "metrics": metrics.run}
-        worker = QueueWorker(orchestrator.executor, parallel, complain, log_task)
         stop = Stop(grace_s, runs_code=orchestrator.registry.runs_code())
         stop.on_signals()
+        failures = _Failures(stop.requested)
+        worker = QueueWorker(orchestrator.executor, parallel, failures.report, log_task)
         supervisor = Supervisor(warn)
-        working = supervisor.start("queue", partial(worker.run, drain=drain))
+        working = supervisor.start("queue", partial(failures.run, worker, drain=drain))
         for name, loop in loops.items():
             supervisor.start(name, loop)
         if not drain:
@@ -112,7 +114,40 @@ async def _work(config: "Config", parallel: int, grace_s: float, *, drain: bool)
                 warn(sentence)
     ignore_signals()
     note(f"{worker.done} {'task' if worker.done == 1 else 'tasks'} finished")
-    await end_now_if_work_remains(0)
+    await _end(failures.exit_code)
+
+
+async def _end(code: int) -> None:
+    from aorch.cli.interrupts import end_now_if_work_remains
+
+    await end_now_if_work_remains(code)
+    if code:
+        raise typer.Exit(code)
+
+
+class _Failures:
+    """Shows the errors of a worker, and sets `stop` once a newer aorch has upgraded the ledger: nothing more can be written."""
+
+    def __init__(self, stop: asyncio.Event) -> None:
+        self._stop = stop
+        self.exit_code = 0
+
+    def report(self, error: "AorchError") -> None:
+        from aorch.cli.render.console import complain
+        from aorch.errors import LedgerTooNew
+
+        complain(error)
+        if isinstance(error, LedgerTooNew):
+            self.exit_code = error.exit_code
+            self._stop.set()
+
+    async def run(self, worker: "QueueWorker", turned: "Turned", *, drain: bool) -> None:
+        from aorch.errors import LedgerTooNew
+
+        try:
+            await worker.run(turned, drain=drain)
+        except LedgerTooNew as error:  # it is not restarted
+            self.report(error)
 
 
 def _loops(config: "Config", orchestrator: "Orchestrator") -> "dict[str, Loop]":

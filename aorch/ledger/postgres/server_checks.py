@@ -2,9 +2,10 @@
 
 from contextlib import closing
 
-from aorch.errors import LedgerInvalid
+from aorch.errors import LedgerInvalid, LedgerTooNew
 from aorch.ledger import copy_mark
 from aorch.ledger.postgres.connection import Connection, connection_to
+from aorch.ledger.postgres.statements import REVISION
 
 _CHOOSE_ANOTHER = "Choose another database with --ledger or AORCH_LEDGER."
 _PROCESS = "SELECT pg_backend_pid()"
@@ -34,6 +35,23 @@ def checked_revision(connection: Connection) -> str | None:
     if process != connection.raw.info.backend_pid:
         _check_pooler(connection, process)
     return _revision(connection, has_contracts, has_revision, has_tables)
+
+
+def refuse_newer(connection: Connection) -> None:
+    """Raise LedgerTooNew if a newer aorch has upgraded the ledger. Nothing else is checked."""
+    if not connection.one("SELECT to_regclass('alembic_version') IS NOT NULL")[0]:
+        return
+    for (found,) in connection.execute("SELECT version_num FROM alembic_version").fetchall():
+        if found > REVISION and not copy_mark.is_marked(found):
+            raise too_new(connection, found)
+
+
+def too_new(connection: Connection, found: str) -> LedgerTooNew:
+    """The error of a ledger with a revision `found` that this aorch does not know."""
+    return LedgerTooNew(
+        f"the ledger {connection.location} has revision {found} of a newer aorch; this aorch supports {REVISION}",
+        "Upgrade aorch, or name another ledger with --ledger.",
+    )
 
 
 def _check_pooler(connection: Connection, process: int) -> None:

@@ -1,10 +1,10 @@
 """The session of a process: one connection that holds its advisory locks, hears the commits of other processes, and announces
-its own. Everything in the process that uses the same ledger shares it.
+its own. All users of the same ledger in the process share it.
 
-The server frees the locks within milliseconds after the process ended for any reason, and within 30 s after its machine was
-unplugged (KEEPALIVE_S). A thread waits for notifications. If the connection breaks, it connects again and takes the locks
-again. A restart or a failover of the server frees the locks of all processes. Until RETURN_S after that, a process without
-its lock may be about to take it again, so it counts as alive.
+The server frees the locks within milliseconds after the process ended, and within 30 s after its machine was unplugged
+(KEEPALIVE_S). If the connection breaks, a thread connects again and takes the locks again, unless a newer aorch has upgraded the
+ledger. A restart or a failover of the server frees all locks. Until RETURN_S after that, a process without its lock counts as
+alive: it may be about to take it again.
 """
 
 import contextlib
@@ -20,11 +20,12 @@ from typing import Any
 from aorch import logs
 from aorch.backoff import Backoff
 from aorch.config.ledger_location import PostgresUrl
-from aorch.errors import LedgerError
+from aorch.errors import LedgerError, LedgerTooNew
 from aorch.ledger.postgres import session_queries as queries
 from aorch.ledger.postgres.connection import Connection, connection_to
 from aorch.ledger.postgres.failures import as_ledger_error, translated
 from aorch.ledger.postgres.notifications import abandon, descriptor, receive, when_notified
+from aorch.ledger.postgres.server_checks import refuse_newer
 from aorch.ledger.server_errors import ConnectionLost, ServerError
 from aorch.process.forking import forget_in_child, no_fork
 from aorch.process.whereabouts import whereabouts
@@ -47,8 +48,7 @@ class Session:
     """The session of this process on the ledger at `url`. Get it with `used_session`, or with `session_of` and `release`."""
 
     def __init__(self, url: PostgresUrl) -> None:
-        self.url = url
-        self.users = 0
+        self.url, self.users = url, 0
         self.heard = 0
         """The number of notifications so far. A new connection counts as one: it may have missed some."""
         self.run_id = ""
@@ -58,14 +58,13 @@ class Session:
         self._using = threading.RLock()
         self._connection: Connection | None = None
         self._lost: ServerError | LedgerError | None = None
-        self._was_lost = self._closed = False
+        self._was_lost = self._closed = self._announce = False
         self._held: dict[str, bool] = {}
         """The names that this process has locked. False: the connection broke, and then another process took the lock."""
         self.forgotten: Counter[str] = Counter()
         """How often the registration of an owner was gone when it took its lock again: perhaps it was judged dead."""
-        self._judges_at = self._settled_at = 0.0
+        self._judges_at, self._settled_at, self._announced_at = 0.0, 0.0, float("-inf")
         self._wakers: list[Callable[[], object]] = []
-        self._announce, self._announced_at = False, float("-inf")
         self._thread: threading.Thread | None = None
         self._bell: tuple[socket.socket, socket.socket] | None = None
         forget_in_child(self)
@@ -203,8 +202,10 @@ class Session:
         return self._connection
 
     def _adopt(self, connection: Connection) -> None:
-        """Make a new connection that of this session: listen, and take the locks again."""
+        """Make a new connection that of this session: listen, and take the locks again. Raises LedgerTooNew."""
         try:
+            if self._was_lost:
+                refuse_newer(connection)
             when_notified(connection, self._hear)
             connection.commit_without_sync()
             channel, run_id, age_s = prepare(connection)
@@ -253,8 +254,8 @@ class Session:
         while not self._closed:
             if self._connection is None:
                 failures = 0 if self._connect() else failures + 1
-                if failures:
-                    self._wait(None, _BACKOFF.pause_s(failures))
+                if failures:  # to a ledger that is too new, no later attempt succeeds either
+                    self._wait(None, None if isinstance(self._lost, LedgerTooNew) else _BACKOFF.pause_s(failures))
                 continue
             self._wait(self._connection, self._pause_s())
             with self._using:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from aorch.errors import LedgerBusy, LedgerError, LedgerFull, LedgerGone, LedgerInvalid, LedgerReadOnly
+from aorch.errors import LedgerBusy, LedgerError, LedgerFull, LedgerGone, LedgerInvalid, LedgerReadOnly, LedgerTooNew
 from aorch.ledger import copy_mark
 from aorch.ledger.row_batches import in_batches
 
@@ -35,6 +35,8 @@ class Connection(sqlite3.Connection):
     may_wait: Callable[[], bool] = staticmethod(lambda: True)
     read_at: object = None
     """The state of the file (`files.state`) when it was opened as one that no process writes; otherwise None."""
+    known_revision: str | None = None
+    """The newest revision that this aorch knows, once the ledger has it."""
 
     def cursor(self, factory: Any = None) -> Any:
         """A Cursor."""
@@ -77,13 +79,26 @@ class Connection(sqlite3.Connection):
         """Begin a write transaction, for a `with` block: committed at its end, rolled back if it raises.
 
         It takes the write lock first (BEGIN IMMEDIATE): a transaction that begins by reading cannot wait for the lock later.
+        Raises LedgerTooNew if a newer aorch has upgraded the ledger since it was opened.
         """
         execute = sqlite3.Cursor(self).execute  # as `execute` does
         try:
             execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
             self.execute_again(error, execute, "BEGIN IMMEDIATE", ())
+        if self.known_revision is not None:
+            try:
+                found = execute(_NEWEST_REVISION).fetchone()[0]
+                if found != self.known_revision:
+                    self._refuse_newer(found)
+            except BaseException:
+                self.rollback()
+                raise
         return self  # its own `with` commits or rolls back, unless SQLite has rolled back, as if the disk is full
+
+    def _refuse_newer(self, found: str) -> None:
+        if found > (self.known_revision or "") and not copy_mark.is_marked(found):
+            raise too_new(self.path, found, self.known_revision)
 
     def savepoint(self) -> "savepoint":
         """A part of a transaction: if the block raises, its writes are rolled back, and the transaction continues."""
@@ -139,6 +154,9 @@ def connection_to(path: Path, query: str) -> Connection:
 _REVISION = (
     "SELECT version_num FROM alembic_version WHERE EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'contracts')"
 )
+
+
+_NEWEST_REVISION = "SELECT max(version_num) FROM alembic_version"
 
 
 def revision(connection: Connection) -> str | None:
@@ -263,6 +281,14 @@ def not_writable(path: Path) -> LedgerReadOnly:
     except OSError as error:
         reason = str(error.strerror)
     return LedgerReadOnly(f"cannot open the ledger {path} for writing: {reason}", CHOOSE_ANOTHER)
+
+
+def too_new(path: Path, found: str, known: str | None) -> LedgerTooNew:
+    """The error of a ledger with a revision `found` that is newer than the `known` ones."""
+    return LedgerTooNew(
+        f"the ledger {path} has revision {found} of a newer aorch; this aorch supports {known}",
+        "Upgrade aorch, or name another ledger with --ledger.",
+    )
 
 
 def ledger_gone(path: Path) -> LedgerGone:

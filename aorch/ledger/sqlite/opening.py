@@ -6,7 +6,7 @@ Imports only the standard library; Alembic is imported if the file is new or of 
 import sqlite3
 from pathlib import Path
 
-from aorch.errors import LedgerError, LedgerReadOnly, LedgerTooNew
+from aorch.errors import LedgerError, LedgerReadOnly
 from aorch.ledger.sqlite import files
 from aorch.ledger.sqlite.connection import (
     Connection,
@@ -14,6 +14,7 @@ from aorch.ledger.sqlite.connection import (
     connection_to,
     not_writable,
     revision,
+    too_new,
     translated,
 )
 from aorch.ledger.sqlite.statements import REVISION
@@ -73,6 +74,7 @@ def _open(path: Path, *, for_writing: bool = False) -> Connection:
     except BaseException:
         connection.close()
         raise
+    connection.known_revision = REVISION
     return connection
 
 
@@ -125,10 +127,7 @@ def _connection_read_only(path: Path) -> Connection:
 
 def _upgrade(connection: Connection, found: str | None) -> None:
     if found is not None and found > REVISION:
-        raise LedgerTooNew(
-            f"the ledger {connection.path} has revision {found} of a newer aorch; this aorch supports {REVISION}",
-            "Upgrade aorch, or name another ledger with --ledger.",
-        )
+        raise too_new(connection.path, found, REVISION)
     from aorch.ledger.sqlite.migrate import upgrade  # noqa: PLC0415  Alembic and SQLAlchemy take 400 ms
 
     _to_write_ahead_log(connection)

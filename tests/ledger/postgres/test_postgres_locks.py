@@ -14,7 +14,7 @@ from rows import request
 from waiting import wait_for
 
 from aorch.config.ledger_location import PostgresUrl
-from aorch.errors import LedgerBusy, LedgerError
+from aorch.errors import LedgerBusy, LedgerError, LedgerTooNew
 from aorch.ledger.commit_durations import PublishedCommits, published
 from aorch.ledger.ledger import Ledger
 from aorch.ledger.postgres import session_queries
@@ -213,6 +213,29 @@ def test_a_process_takes_its_locks_again_when_its_connection_was_cut(
         with dead_owner(ledger, "0" * 26) as dead:
             assert not dead
     assert [each.levelname for each in caplog.records] == ["WARNING", "WARNING"]
+
+
+def test_a_process_of_an_older_aorch_gets_no_lock_back_after_an_upgrade(
+    postgres: PostgresUrl, connection: Connection
+) -> None:
+    """It can write nothing more, so processes of the newer aorch take over its tasks."""
+    with closing(Ledger(postgres)), closing(ProcessLock(postgres)) as lock:
+
+        def is_refused() -> bool:
+            try:
+                lock.check()
+            except LedgerTooNew:
+                return True
+            except LedgerError:  # it is connecting
+                pass
+            return False
+
+        held = session_queries.HELD, ([f"owner/{lock.owner_id}"],)
+        assert connection.execute(*held).fetchall()
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        connection.execute(CUT)
+        wait_for(is_refused)
+        assert not connection.execute(*held).fetchall()
 
 
 def test_a_process_that_cannot_connect_again_says_so_and_gives_up_work_that_another_one_took(
