@@ -14,7 +14,7 @@ from aorch.cli.global_options import CONFIG, CONFIG_HELP, NO_COLOR, NO_COLOR_HEL
 from aorch.cli.server_commands import server_options
 from aorch.cli.typer_classes import CommandGroup, build_command, leaves
 from aorch.errors import AorchError, OutputFailed, UsageError
-from aorch.process.signals import set_handler
+from aorch.process.signals import Interrupted, set_handler
 
 COMMANDS = {
     "run": "Run a task by capability",
@@ -134,7 +134,7 @@ def _reported(error: BaseException) -> typer.Exit:
         from aorch.cli.streams import drop_buffered_output
 
         drop_buffered_output()
-        return typer.Exit(130)
+        return typer.Exit(128 + (error.number if isinstance(error, Interrupted) else signal.SIGINT))
     if isinstance(error, BrokenPipeError):
         sys.stdout = None
         return typer.Exit(141)  # 128 + SIGPIPE, as for any program whose reader closed the pipe

@@ -327,10 +327,10 @@ class Registrations(RegisteredAgents):
             self.on_change(registered)
 
     def sleep_s(self) -> float:
-        """The seconds until the next lease ends."""
-        ends_at = [row.lease_ends_at for row in self._known.values() if row.lease_ends_at is not None]
-        left_s = [seconds_until(each) for each in ends_at]
-        return min((each for each in left_s if each > 0), default=LONGEST_SLEEP_S) + 0.001
+        """The seconds until the next lease ends. One that ended since `reload` has ended now."""
+        ends_at = [row.lease_ends_at for row in self._known.values() if row.agent_id not in self._ended]
+        left_s = [max(seconds_until(each), 0.0) for each in ends_at if each is not None]
+        return min(left_s, default=LONGEST_SLEEP_S) + 0.001
 
 
 async def write_states(ledger: Ledger, agents: Iterable[Registered]) -> None:

@@ -14,6 +14,14 @@ BLOCKED_S = 0.1
 """An event loop that has not run for this time after a signal counts as blocked. (Two signals in a row do not prove it.)"""
 
 
+class Interrupted(KeyboardInterrupt):
+    """A signal that ends the command, raised in the main thread. `number` is the signal."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
 def set_handler(number: int, handler: Any) -> None:
     """Set `handler` (or SIG_DFL) for that signal, unless it was ignored at the start: then it stays ignored (nohup)."""
     if signal.getsignal(number) is not signal.SIG_IGN:
@@ -35,12 +43,12 @@ def handle_signals(act: Callable[[int], None]) -> None:
 
 
 def interrupt_on_signals() -> list[int]:
-    """Raise KeyboardInterrupt in the main thread on INT, TERM or HUP. The returned list gets the number of each signal."""
+    """Raise Interrupted in the main thread on INT, TERM or HUP. The returned list gets the number of each signal."""
     received: list[int] = []
 
     def act(number: int) -> None:
         received.append(number)
-        raise KeyboardInterrupt
+        raise Interrupted(number)
 
     handle_signals(act)
     return received
@@ -53,7 +61,7 @@ def ignore_signals() -> None:
 
 
 def cancel_on_signals(performing: "asyncio.Future[Any]") -> list[int]:
-    """Cancel `performing` on INT, TERM or HUP. If an agent blocks the loop, a later signal raises KeyboardInterrupt in it.
+    """Cancel `performing` on INT, TERM or HUP. If an agent blocks the loop, a later signal raises Interrupted in it.
 
     Plain handlers, since asyncio's run only when the loop does. The returned list gets the number of each signal.
     """
@@ -72,7 +80,7 @@ def cancel_on_signals(performing: "asyncio.Future[Any]") -> list[int]:
         received.append(number)
         received_at.append(time.monotonic())
         if not acted_on and time.monotonic() - received_at[0] > BLOCKED_S:
-            raise KeyboardInterrupt
+            raise Interrupted(number)
         loop.call_soon_threadsafe(cancel, number)
 
     handle_signals(act)

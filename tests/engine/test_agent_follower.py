@@ -13,6 +13,10 @@ from serving import Server, serving
 from waiting import WAIT_S
 
 from aorch import Orchestrator
+from aorch.agents.agent_document import AgentDocument, DocumentCapability
+from aorch.clock import now
+from aorch.config.settings import Config
+from aorch.engine.registrations import LONGEST_SLEEP_S, Registrations
 
 LATE_S = 1.0
 """How late a program may notice a change."""
@@ -85,6 +89,20 @@ async def test_a_registration_that_ends_without_a_heartbeat_ends_in_the_program_
             server.kill()  # nothing writes to the ledger any more
             await becomes(lambda: orchestrator.registry.get("late").as_dict()["status"] == "offline")
             assert "its registration ended" in str(orchestrator.registry.get("late").problem())
+
+
+async def test_a_lease_that_ends_after_the_registry_was_read_is_not_overlooked(home: Home, remote: Endpoint) -> None:
+    """Until the next commit, which may never come."""
+    async with Orchestrator(home.ledger) as orchestrator:
+        executor = orchestrator.executor
+        registrations = Registrations(Config(home.ledger), orchestrator.registry, executor.ledger)
+        capabilities = [DocumentCapability(name="work")]
+        document = AgentDocument(agent_id="late", name="Late", endpoint=f"{remote.url}/fine", capabilities=capabilities)
+        await registrations.register(document, 0.5, "")
+        (row,) = executor.ledger.agents.all()
+        was_seen = orchestrator.registry.get("late").problem() is not None  # on a machine that is that slow
+        await becomes(lambda: row.has_ended(now()))
+        assert was_seen or registrations.sleep_s() < LONGEST_SLEEP_S
 
 
 def test_event_loops_that_follow_each_other_notice_them_too(home: Home, remote: Endpoint) -> None:
