@@ -136,20 +136,19 @@ class Registrations(RegisteredAgents):
         before = self._known.get(registered.agent.agent_id)
         row = _with_state(before, registered)
         if row is not None:
-            self._known[row.agent_id] = row
             if before is None or before.state != row.state:
                 self._announce(registered)
             await self._ledger.agents.write_state(row)
+            self._known[row.agent_id] = row  # not before: a reload meanwhile would undo the state with the earlier row
 
     async def write_ended(self) -> None:
         """Commit the state of the agents whose lease has ended."""
         moment = now()
         for agent_id, row in list(self._known.items()):
             if row.has_ended(moment) and row.state != AgentStatus.OFFLINE:
-                self._known[agent_id] = row = row._replace(
-                    state=str(AgentStatus.OFFLINE), reason=ended(row), since=row.lease_ends_at
-                )
+                row = row._replace(state=str(AgentStatus.OFFLINE), reason=ended(row), since=row.lease_ends_at)
                 await self._ledger.agents.write_state(row)
+                self._known[agent_id] = row
 
     async def remove_ended(self) -> None:
         """Delete the agents whose lease ended more than KEPT_S ago."""
