@@ -214,7 +214,9 @@ def _uncut(packed: PackedClaims, places: Sequence[int], room: int) -> None:
 def _cut(section: str, wording: str) -> str:
     """`wording` of a claim about the work, with at most CUT_WIDTH characters after the start of its first quotation."""
     quotation = wording.find("«")
-    end = quotation + 1 + CUT_WIDTH * (2 if section == "failures" else 1)
+    closed = wording.find("»", quotation)
+    has_outcome = closed - quotation <= CUT_WIDTH and wording.startswith(" → «", closed + 1)
+    end = quotation + 1 + CUT_WIDTH * (2 if section == "failures" or has_outcome else 1)
     if section not in WORK or quotation < 0 or len(wording) <= end + 2:
         return wording
     start = safe_text.clip(wording, end)

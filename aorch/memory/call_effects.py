@@ -79,6 +79,9 @@ WITH_SUBCOMMANDS = frozenset(("git", "docker", "kubectl", "podman", "systemctl",
 
 COMMANDS = frozenset(("method", "command", "cmd", "code", "script", "sql", "query", "expression", "statement"))
 """Keys of what is executed."""
+_KNOWN = CHANGING | READING | LOOKING | STATEMENTS | WRITERS
+"""First words of commands whose effect is known."""
+
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _COMMENTS = re.compile(r"\A(?:\s{1,99}|--[^\n]*\n|/\*.*?\*/|\(|#(?!!)[^\n]*\n){1,40}", re.DOTALL)
 """Text that may precede a statement or a command: comments of SQL and shells, and brackets."""
@@ -165,6 +168,20 @@ def _program_changes(command: str) -> bool | None:
     if program in LOOKING or (program in WITH_SUBCOMMANDS and _subcommand(words) in SUBCOMMANDS):
         return False
     return _words_change(command)
+
+
+def runs(command: str) -> bool:
+    """Whether a line of a shell runs a program that is not known by name, such as a test, a build or a script."""
+    bare = _STRINGS.sub(" _ ", command)
+    return any(_is_unknown(_BEFORE.sub("", part.strip())) for part in _PARTS.split(bare) if part.strip())
+
+
+def _is_unknown(command: str) -> bool:
+    words = [word.strip("\"'`$(){}") for word in command.split(maxsplit=8)]
+    program = words[0].rsplit("/", 1)[-1].lower() if words else ""
+    if program in WITH_SUBCOMMANDS:
+        return _subcommand(words) in ("run", "test")
+    return bool(program) and program not in _KNOWN
 
 
 def _subcommand(words: list[str]) -> str:

@@ -53,9 +53,14 @@ _DATA_LINE = re.compile(
     r"|(?:import|from|def|class|return|fn|let|const|var|function|package|use|if|for|while|else|try|raise|self)\b.*\W$)"
     r"|[;{}\\(\[,]\s*$|\w\(.*\)$|\w = \S|\S {3,}\S"
 )
+_JSON_START = 40
+"""Characters that are read of JSON in a string: its values are those of an earlier result, or too many to quote."""
+_JSON_STARTS = tuple('"{[]}-0123456789')
+_CALLS = re.compile(r"\w\([\w\"')]|\w = \S")
+"""Code on a single line: a call or an assignment."""
 _FEW_LINES, _DATA_SHARE = 4, 0.5
 """Number of lines from which a text can be data, and the share of them that must look like it."""
-_DIFF_HEADER = re.compile(r"(?:index [0-9a-f]{6,}|@@ |diff --git |--- a/|\+\+\+ b/)")
+_DIFF_HEADER = re.compile(r"(?:index [0-9a-f]{6,}|@@ |--- a/|\+\+\+ b/)")
 OPEN = frozenset(("pending", "running", "in_progress", "queued", "accepted", "", "None"))
 FINE = OPEN | {"completed"}
 
@@ -147,6 +152,8 @@ def scalars(value: Any) -> Iterator[tuple[str, str, int, Any]]:
 
 def _leaf(top: str, key: str, group: int, item: Any) -> Leaf | None:
     if isinstance(item, str):
+        if len(item) > _JSON_START and is_json(item):
+            return Leaf(top, key, group, safe_text.clip(safe_text.first_line(item), _JSON_START), True, True)
         if "\n" in item and (lines := telling_lines(item)):
             text = safe_text.clip(lines[0], WIDEST)
             return Leaf(top, key, group, text, True, len(lines) > 1 or len(text) < len(item.strip()), lines[1:])
@@ -196,6 +203,8 @@ def speech(value: Any) -> str:
     if len(strings) != 1:
         return ""
     ((key, text),) = strings
+    if is_json(text) or (key.lower() not in _TALK and (is_data(text) or _CALLS.search(text[:WIDEST]))):
+        return ""
     others = {str(name): item for name, item in value.items() if name != key and item not in (None, "", [], {})}
     if any(isinstance(item, Mapping | list) for item in others.values()):
         return ""
@@ -206,6 +215,24 @@ def is_data(text: str) -> bool:
     """Whether most lines of a text are code, a table, a listing or output, and so no speech."""
     lines = [line for line in text[: safe_text.HEAD].split("\n") if line.strip()]
     return len(lines) >= _FEW_LINES and sum(map(bool, map(_DATA_LINE.search, lines))) >= _DATA_SHARE * len(lines)
+
+
+def is_json(text: str) -> bool:
+    """Whether text looks like an object or a list in JSON on one line, which nobody reads."""
+    bare = text.strip()
+    if "\n" in bare or (bare[:1], bare[-1:]) not in (("{", "}"), ("[", "]")):
+        return False
+    return bare[1:].lstrip()[:1] in _JSON_STARTS
+
+
+def is_json_start(leaf: Leaf) -> bool:
+    """Whether a value is only the start of JSON."""
+    return leaf.cut and leaf.text[:1] in ("{", "[") and not leaf.more
+
+
+def is_code(line: str) -> bool:
+    """Whether a line is code, a row of a table, or output."""
+    return bool(_DATA_LINE.search(line) or _CALLS.search(line))
 
 
 def _has_command(others: Mapping[str, Any]) -> bool:

@@ -13,6 +13,8 @@ _FOUND = re.compile(
     r"(?<![\w.,])[$€£]?\d{1,3}(?:,\d{3}){1,5}(?:\.\d{1,4})?(?![\w,])"  # 1,200.50
     rf"|(?<![{_INSIDE}\\])(?=[{_INSIDE}]{{0,119}}?[\d_/@]|[A-Z]{{5}})[{_INSIDE}]{{2,400}}+"
 )
+_CAN_BE_FOUND = re.compile(r"[\d_/@]|[A-Z]{5}")
+"""What each exact string has; most sentences have none."""
 _ENDS = ".:-?,=&+/"
 _DATE = re.compile(r"\d{4}-\d\d(?:-\d\d)?(?:T[\d:.]{4,15}Z?)?$|\d{1,2}[./]\d{1,2}[./]\d{2,4}$")
 _AMOUNT = re.compile(r"[$€£~+-]{0,2}\d[\d.,:]{0,20}(?:%|[a-zA-Zµ]{1,2}|[a-z]{1,5}|[KMGT]i?B)?(?:/[a-z]{1,4})?$")
@@ -77,6 +79,8 @@ def is_full_name(text: str) -> bool:
 
 def found(text: str) -> list[str]:
     """The exact strings in `text`, in order."""
+    if not _CAN_BE_FOUND.search(text):
+        return []
     words = [name for word in _FOUND.findall(text) if weight(name := word.rstrip(_ENDS)) > 0.3]
     if any(map(str.isupper, words)) and (shouted := " ".join(_SHOUTED.findall(text))):
         return [word for word in words if not word.isalpha() or word not in shouted.split()]

@@ -8,13 +8,18 @@ from aorch.memory import safe_text
 
 _FENCE = re.compile(r"(?ms)^[ \t]*(```|~~~)[^`\n]*$.*?(?:^[ \t]*\1[^\n]*$|\Z)")
 """A fence has no backticks after its opening (https://spec.commonmark.org/0.31.2/#fenced-code-blocks): ```yes``` is a word."""
-_CODE_MARK = re.compile(r"```|~~~|^diff --git |^@@ |^<{7} ", re.MULTILINE)
+_CODE_MARKS = ("```", "~~~", "diff --git ", "<<<<<<< ")
 _CODE_BLOCK = re.compile(
     r"(?ms)^[ \t]*(```|~~~)[^`\n]*$.*?(?:^[ \t]*\1[^\n]*$|\Z)"  # a fence
     r"|^<{7} .*?^>{7}[^\n]*$"  # an edit as a conflict
     r"|^diff --git [^\n]*\n(?:(?:index |new file|deleted file|similarity |rename |--- |\+\+\+ |@@ |[ +\-\\])[^\n]*\n?)+"
 )
 """Code in an answer: fenced, as a conflict of two versions, or as a difference."""
+_FILE, _FILE_LINE = re.compile(r"(?:^|[\s`*'\"(])([\w./-]{1,100}\.[a-zA-Z]\w{0,5})\b"), 120
+"""The name of a file on the line before its code, and the characters of such a line."""
+_CLASS = re.compile(r"^(?:export |public |abstract |final ){0,3}(?:class|struct|interface) (\w{3,60})\b", re.MULTILINE)
+_MOST_CODE = 20_000
+"""Characters of an answer in which names of files and classes are searched."""
 _EXAMPLE = re.compile(
     r"\b(?:for example|for instance|e\.g\.|such as|like this|as follows|in the form(?:at)?\b|few.shot|templates?:|"
     r"beispiel\b|z\. ?b\.|par exemple|por ejemplo|например|"
@@ -56,10 +61,25 @@ _DEEPEST = 16
 def prose(said: str) -> tuple[str, int]:
     """The part of what an agent says that is not code, and the number of pieces of code; all of it if it is only code."""
     read = "\n".join(safe_text.ends_of(said))
-    if not _CODE_MARK.search(read):
+    if not any(mark in read for mark in _CODE_MARKS):
         return said, 0
-    text, pieces = _CODE_BLOCK.subn("\n\n", read)
+    text, pieces = _CODE_BLOCK.subn(_single_line, read)
     return (text, pieces) if pieces and text.strip() else (said, 0)
+
+
+def _single_line(block: re.Match[str]) -> str:
+    """The line of a block of code that has only one: a command, a version or another value."""
+    lines = block[0].strip().split("\n")
+    return f"\n{lines[1].strip()}\n" if len(lines) == 3 and block[1] else "\n\n"
+
+
+def names_of_code(said: str) -> Iterator[tuple[str, str]]:
+    """The names of the files and classes of which an answer contains the code, each with what it is."""
+    read = said[:_MOST_CODE]
+    for block in _CODE_BLOCK.finditer(read):
+        if named := _FILE.search(read[: block.start()].rstrip().rpartition("\n")[2][-_FILE_LINE:]):
+            yield "file", named[1]
+        yield from (("class", name) for name in _CLASS.findall(block[0]))
 
 
 def without_examples(said: str) -> str:

@@ -22,12 +22,16 @@ _CUT = re.compile(
     r"\x1b(?:\[[0-?]{0,40}[ -/]{0,4}[@-~]|\][^\x07\x1b]{0,200}(?:\x07|\x1b\\)?|[@-_])?"  # ECMA-48 escape sequences
     r"|[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff\U000e0000-\U000e007f]+"
 )
+_BREAK = re.compile(r"\n|[.!?] |[。！？]")
+"""The end of a line or of a sentence, where the part of a text that is read may begin."""
 _WIDE_ENDS = ("。", "！", "？", "；", "，")
 _ENDINGS = (". ", "! ", "? ", "\n", "。", "！", "？")
 _MARKING = re.compile(r"^(?:[#>*•\-\s]|\d{1,2}[.)]\s|[=~_]{3,})+|(?:[\s*_]|[=~\-]{3,})+$")
+_MARKS_AT_END = frozenset('*_=~- \t",')
 _MEMBER, _MEMBER_END = re.compile(r'^"\w{1,40}": "(?=\S)'), re.compile(r'(?<=\S)",?$')
 """What surrounds a text in JSON that is printed with one member on each line."""
 _BOLD = re.compile(r"\*\*(?![^\s.,:;!?()])|(?<![^\s(])\*\*(?=\S)")
+_LONGEST_WORD = 60
 _INSIDE_STRING = re.compile(r"[\w@./:%+#~=-]", re.ASCII)
 _STRING_START = re.compile(r"[\w@./:%+#~=-]{1,60}$|[+(]?\d[\d ().-]{0,24}$", re.ASCII)
 _FENCES = str.maketrans({"«": "‹", "»": "›", "`": "'"})
@@ -42,7 +46,13 @@ def ends_of(text: str) -> list[str]:
     """The parts of `text` that are read: all of it, or its start and its end."""
     if len(text) <= HEAD + TAIL:
         return [text]
-    return [text[:HEAD], text[-TAIL:]]
+    return [text[:HEAD], _from_sentence(text[-TAIL:])]
+
+
+def _from_sentence(text: str) -> str:
+    """`text` without the rest of a sentence or of a word at its beginning."""
+    end = _BREAK.search(text, 0, len(text) // 4)
+    return text[end.end() if end else text.find(" ", 0, _LONGEST_WORD) + 1 :]
 
 
 def rows(text: str) -> Iterator[tuple[str, ...]]:
@@ -77,6 +87,8 @@ def sentences(text: str) -> Iterator[str]:
 
 def without_marking(sentence: str) -> str:
     """A sentence without the markup of lists and headings, and without the key of a member in JSON."""
+    if sentence[:1].isalpha() and sentence[-1] not in _MARKS_AT_END:  # most of them
+        return sentence
     bare = _MEMBER.sub("", marked := _MARKING.sub("", sentence))
     return _MEMBER_END.sub("", bare) if bare != marked or bare.count('"') % 2 else bare
 

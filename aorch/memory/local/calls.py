@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from aorch.memory.call_effects import COMMANDS
-from aorch.memory.contract_content import Contract, Leaf
+from aorch.memory.contract_content import Contract, Leaf, is_json_start
 
 _MOST_VALUES = 4
 """Number of results that are kept of a value that changes: a bound of memory."""
@@ -58,12 +58,17 @@ def is_prompt(asked: Request) -> bool:
     return len(asked.said) > INSTRUCTION and not asked.outermost and len(asked.arguments) == 1
 
 
+def commands(arguments: Sequence[Leaf]) -> list[Leaf]:
+    """What a call executes: a command, a statement or code."""
+    return [leaf for leaf in arguments if leaf.is_string and leaf.key.lower() in COMMANDS]
+
+
 def is_command(arguments: Sequence[Leaf]) -> bool:
     """Whether a call with these arguments executes a command, a statement or code, so that each one differs."""
     strings = [leaf for leaf in arguments if leaf.is_string]
-    if any(leaf.key.lower() in COMMANDS for leaf in strings):
+    if commands(strings):
         return True
-    return len(strings) == len(arguments) == 1 and " " in strings[0].text
+    return len(strings) == len(arguments) == 1 and " " in strings[0].text and not is_json_start(strings[0])
 
 
 class Call(NamedTuple):

@@ -1,5 +1,7 @@
 """Finds the lines of an error message that describe what happened."""
 
+import errno
+import os
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -17,8 +19,18 @@ _ANY_CLASS = re.compile(r"((?:\w{1,40}\.){0,8}[A-Z]\w{2,60}): \S")
 _EXIT_CODE = re.compile(r"\W{0,5}exit ?(?:code|status)", re.IGNORECASE)
 _EXITED = re.compile(r"exit ?(?:code|status)\W{1,3}[1-9]", re.IGNORECASE)
 _RAISED = re.compile(
-    r"^[ \t]{0,8}((?:[\w.]{0,80}(?:Error|Exception|Failure|Panic)|error|fatal|panic): \S[^\n]*)",
+    r"^[ \t]{0,8}(?:[-*] )?(?:[A-Z]{1,3}\d{2,5}:? )?"  # the mark of a list, the code of a linter
+    r"((?:[\w.]{0,80}(?:Error|Exception|Failure|Panic)|error(?:\[\w{1,20}\])?|fatal|panic): \S[^\n]*)",
     re.ASCII | re.MULTILINE,
+)
+_OF_SYSTEM = frozenset(map(os.strerror, errno.errorcode)) | {"command not found", "not found", "No such file"}
+"""What the system says of a failed call (errno(3)), and a shell of a program: a line that reports it ends with it."""
+_SYSTEM_LINES = 20
+"""Lines at the start and at the end of an output that can report an error of the system."""
+_ONE_LINE = 200
+"""Characters of a whole output that can be a single report of trouble."""
+_NO_TROUBLE = re.compile(
+    r"\b(?:no|not any|without|zero|0) (?:\w{1,20} )?(?:errors?|fail\w{0,4}|problems?)\b", re.IGNORECASE
 )
 _MOST_READ = 100_000
 """Characters of an output that are searched for an error."""
@@ -71,19 +83,42 @@ def reported_error(output: str) -> str:
     Without either, an output that states an exit code other than 0 gives its last line of trouble.
     """
     read = output[:_MOST_READ]
-    if "rror: " in read or "Exception: " in read or _TRACEBACK in read or "fatal: " in read:
+    if "rror: " in read or "rror[" in read or "Exception: " in read or _TRACEBACK in read or "fatal: " in read:
         raised = _RAISED.findall(read)
         if raised and (exact := safe_text.first_line(raised[-1].rstrip())):
             return safe_text.clip(exact, LONGEST_ERROR)
+    if of_system := _of_system(read):
+        return of_system
     if _EXITED.search(read[:200]):
         lines = telling_lines(output)
         return lines[-1][-1] if lines and _TROUBLE.search(" ".join(lines[-1])) else ""
     return ""
 
 
-def reported_in(result: Any) -> str:
-    """The line of a successful result that names an error."""
-    return next(filter(None, map(reported_error, contract_content.whole_strings(result))), "")
+def _of_system(output: str) -> str:
+    """The last line that ends with an error of the system: `cat: notes.txt: No such file or directory`."""
+    if ": " not in output:
+        return ""
+    lines = output.split("\n")
+    near = lines if len(lines) <= 2 * _SYSTEM_LINES else [*lines[:_SYSTEM_LINES], *lines[-_SYSTEM_LINES:]]
+    found = next((line for line in reversed(near) if line.rstrip().rpartition(": ")[2] in _OF_SYSTEM), "")
+    return safe_text.clip(safe_text.first_line(found), LONGEST_ERROR)
+
+
+def reported_in(result: Any, *, of_command: bool = False) -> str:
+    """The line of a successful result that names an error. An output of a command may also be a single line of trouble."""
+    outputs = list(contract_content.whole_strings(result))
+    if error := next(filter(None, map(reported_error, outputs)), ""):
+        return error
+    return _trouble(outputs[0]) if of_command and len(outputs) == 1 else ""
+
+
+def _trouble(output: str) -> str:
+    """`output` if it is one line that says what went wrong."""
+    bare = output.strip()
+    if len(bare) > _ONE_LINE or "\n" in bare or not _TROUBLE.search(bare) or _NO_TROUBLE.search(bare):
+        return ""
+    return safe_text.first_line(bare)
 
 
 def names_error(sentence: str) -> bool:

@@ -69,7 +69,9 @@ def marks(folded: str) -> frozenset[str]:
     words = _WORD.findall(folded.replace("’", "'"))
     end = 0
     for n, word in enumerate(words):
-        fitting = [one for one in known.by_word.get(word, ()) if tuple(words[n : n + len(one.words)]) == one.words]
+        if word not in known.by_word:  # most of them
+            continue
+        fitting = [one for one in known.by_word[word] if tuple(words[n : n + len(one.words)]) == one.words]
         other = max((len(one.words) for one in fitting if one.section == "other"), default=0)
         if other:
             end = n + other

@@ -25,7 +25,8 @@ from aorch.memory.budget import WANTED, Item, PackedClaims
 from aorch.memory.contract_content import Contract
 from aorch.memory.literals import weight
 from aorch.memory.local.candidate_claims import candidate_claims, literal_claims
-from aorch.memory.local.findings import Findings, collect_findings
+from aorch.memory.local.collecting import collect_findings
+from aorch.memory.local.findings import Findings
 from aorch.memory.local.record_claims import record_items
 from aorch.memory.prompt import fitted, prompt_text
 

@@ -10,11 +10,13 @@ from aorch.memory.block import NO_RESPONSE, NOT_ANSWERED, WENT_WELL
 from aorch.memory.budget import END, SPARE, Item
 from aorch.memory.contract_content import Contract
 from aorch.memory.literals import found
+from aorch.memory.local.call_claims import SHORT_VALUE, brief_arguments
 from aorch.memory.local.call_kinds import digest, failure_kind
 from aorch.memory.local.calls import Call, Request, is_command
-from aorch.memory.local.candidate_claims import SHORT_VALUE, brief_arguments, copy_claim
+from aorch.memory.local.candidate_claims import copy_claim
+from aorch.memory.local.collecting import MOST_CITES
 from aorch.memory.local.failure_claims import failure_brief
-from aorch.memory.local.findings import MOST_CITES, Findings
+from aorch.memory.local.findings import Findings
 from aorch.memory.local.sentence_claims import NEXT_STEP, RECENT, decided
 from aorch.memory.local.spoken_sentences import (
     LONGEST_SENTENCE,

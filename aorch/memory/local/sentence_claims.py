@@ -3,7 +3,7 @@
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
@@ -35,6 +35,8 @@ _LONG_ANSWER, _CONCLUSION, _OF_QUESTION = 4, 0.05, 3
 has if it has no exact string."""
 _WISH, _VITAL_WISHES = 0.845, 4
 """Importance of what a person asks for in the course of the work, and how many of the newest wishes are vital."""
+_TURN, _LAST_TURNS = 0.846, 2
+"""Importance of what a person said in the last turns, and their number: the work stands there."""
 _REFUSAL, _VITAL_REFUSALS = 0.843, 4
 """Importance of what an agent cannot or may not do, and how many of the newest such sentences have it."""
 _REPORTED, _VITAL_ERRORS, _EARLIER_ERROR = 0.895, 6, 0.6
@@ -51,7 +53,7 @@ _SAME_START = 40
 """Characters by which a sentence is the error that its agent reported."""
 _ALIKE = 0.6  # share of the words of a sentence that are in another one: it adds little
 _SAME_THING = 0.75  # share of common words: both are about the same subject, and the later one counts
-_DECIDED, _VITAL_DECISIONS, _OLDER = 0.968, 8, 0.8
+_DECIDED, _VITAL_DECISIONS, _OLDER, _IN_TEMPLATE = 0.968, 8, 0.8, 0.1
 
 
 class WeightedSentence(NamedTuple):
@@ -62,12 +64,17 @@ class WeightedSentence(NamedTuple):
     spare: bool = False
 
 
-def decided(stated: Iterable[SpokenSentence]) -> Iterator[Claim]:
-    """A claim for each distinct decision, in its latest wording, the newest first. Older ones are less important."""
+def decided(stated: Iterable[SpokenSentence], recurs: Callable[[str], bool] = lambda _: False) -> Iterator[Claim]:
+    """A claim for each distinct decision, in its latest wording, the newest first. Older ones are less important, and those of
+    a prompt of which other prompts have a sentence that `recurs`.
+    """
     known: set[tuple[str, ...]] = set()
     for one in sorted(stated, key=lambda one: (one.number, -one.order), reverse=True):
         told = meaningful_words(one.sentence)
         if told in known:
+            continue
+        if one.asks and not one.by_caller and recurs(one.sentence):
+            yield _claim([one], _IN_TEMPLATE)
             continue
         place = len(known)
         known.add(told)
@@ -86,7 +93,8 @@ def sentences(g: Findings, question: str, aims: Sequence[Claim]) -> tuple[list[I
         choice.take(one)
     ordered = sorted(choice.all(), key=lambda one: (-one.said.number, one.spare, -one.said.order))
     items: list[Item] = []
-    wished = refused = 0
+    wished = refused = turns = 0
+    told = g.aim.contract_id if g.aim else ""
     for _, group in groupby(
         ordered,
         key=lambda one: (one.said.contract_id, one.said.by_caller, one.spare, one.said.order if one.spare else None),
@@ -101,6 +109,9 @@ def sentences(g: Findings, question: str, aims: Sequence[Claim]) -> tuple[list[I
             and max(one.said.worth for one in together) >= _CONCLUSIVE
         ):
             importance = ANSWER
+        if together[0].said.by_caller and together[0].said.contract_id != told:
+            turns, told = turns + 1, together[0].said.contract_id
+            importance = max(importance, _TURN) if turns <= _LAST_TURNS else importance
         if together[0].said.by_caller and wished < _VITAL_WISHES and any(wishes(one.said.sentence) for one in together):
             importance = max(importance, _WISH - 0.002 * wished)
             wished += 1
@@ -159,6 +170,8 @@ def _weighed(g: Findings, question: str, aims: Sequence[Claim]) -> tuple[list[We
 def _repeated(one: SpokenSentence, g: Findings) -> SpokenSentence:
     """A sentence with less worth if it recurs: the text of a prompt template, or a phrase."""
     often = g.heard[hash(one.sentence)]
+    if one.asks and not one.by_caller and g.recurs(one.sentence):
+        return one._replace(worth=min(one.worth, _LITTLE))
     if often > (_TEMPLATE if one.asks and one.number > 1 else _PHRASE):
         return one._replace(worth=min(one.worth, _LITTLE))
     return one

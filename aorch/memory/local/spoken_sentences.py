@@ -104,7 +104,12 @@ def select_sentences(
     only = len(everything) == 1
     announced = {} if by_caller else dict(_announced(pieces))
     taken = {n + 1 + k for n, (_, count) in announced.items() for k in range(count)}
-    sentences = [(n, one) for n, one in enumerate(everything) if n not in taken and (by_caller or only or is_long(one))]
+    last = len(everything) - 1
+    sentences = [
+        (n, one)
+        for n, one in enumerate(everything)
+        if n not in taken and (by_caller or only or n == last or is_long(one))
+    ]
     half = _MOST_HEARD // 2
     if len(sentences) > _MOST_HEARD:
         between = [pair for pair in sentences[half:-half] if decides(pair[1], by_caller, asks=asks)]
@@ -232,6 +237,12 @@ def concludes(sentence: str) -> bool:
     return not announces and (bool(_CONCLUDES.search(folded)) or "concludes" in marks(folded))
 
 
+def states(sentence: str) -> bool:
+    """Whether a sentence states something: it neither announces the next one, nor asks, nor is only polite."""
+    announces = sentence.endswith((":", "?", "：", "？"))
+    return not announces and safe_text.word_count(sentence) >= _FEWEST and not is_polite(sentence.lower())
+
+
 def refuses(sentence: str) -> bool:
     """Whether an agent's sentence states what it cannot or may not do."""
     return "refuses" in marks(sentence[:LONGEST_SENTENCE].lower())
@@ -252,7 +263,7 @@ def ends_of_sentence(sentence: str) -> tuple[int, int]:
 def is_phrase(said: str) -> bool:
     """Whether a caller's words are only thanks or a single word, and need no answer."""
     sentences = [*safe_text.sentences(said)][:_MOST_HEARD]
-    if safe_text.word_count(said[: safe_text.HEAD]) < 2:
+    if safe_text.word_count(said[: safe_text.HEAD]) < 2 and not found(said[: safe_text.HEAD]):
         return True
     return any(is_polite(one[:400].lower()) for one in sentences) and all(
         spoken_worth(one, found(one), True) <= 0.3 for one in sentences

@@ -1,0 +1,245 @@
+"""Makes claims of calls: what was done, and what was looked up, the newest first."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from aorch.memory import call_effects, safe_text
+from aorch.memory.block import Claim
+from aorch.memory.budget import LAST_CALL
+from aorch.memory.contract_content import Leaf, is_code, is_json_start
+from aorch.memory.literals import weight
+from aorch.memory.local.calls import Call, RepeatedCall, Request, commands, is_command, is_prompt
+from aorch.memory.local.findings import Findings
+from aorch.memory.local.wording import (
+    TELLING,
+    Wording,
+    briefly,
+    changed,
+    claim_of,
+    fully,
+    head,
+    joined,
+    new_values,
+    outcome,
+    said,
+)
+from aorch.memory.request_prompts import prose
+
+_SINGLE, _VITAL_OF_A_KIND = 8, 5
+_VALUES, _VALUE, _SHORT_RESULT = 600, 400, 70
+"""Characters of several arguments or results, of one of them, and of a result in brief."""
+_SHORT_ERROR, _SHORT_COMMAND = 110, 44
+"""Characters of an error in the result of a successful call, and of its command, in a brief text."""
+_ERROR, _SAME_ERROR = 0.965, 0.5
+"""Importance of a call whose result names an error, which is what a failure is, and of one with the same error as a later one."""
+SHORT_VALUE = 40
+"""Characters of a result without exact strings that also a brief text has."""
+_SHORT_CHANGE = 80
+"""Characters of changed values that also a brief text has: what changed is what the calls were for."""
+BRIEF = 224
+"""Characters of arguments without important ones, in a brief text: most commands, up to their essential part."""
+_COMMAND, _LAST_COMMAND = 0.55, 0.86
+"""Importance of a command that only reads, and of the last one, unless it is the last call."""
+_CHANGE, _DELEGATED = 0.96, 0.86
+"""Importance of a call that changes something, and of one whose arguments are a prompt, so that another agent does the work."""
+_OWN_WIDTH, _MOST_OWN, _SHORTEST_OWN = 140, 2, 24
+"""Characters and number of the sentences that are quoted of a long prompt, and characters that one has at least."""
+
+
+@dataclass
+class ClaimCounts:
+    """By section, the number of findings that no claim contains (`unsaid`), such as older open points.
+
+    `calls_in` is the number of calls of each claim that covers several.
+    """
+
+    unsaid: Counter[str] = field(default_factory=Counter)
+    calls_in: dict[Claim, int] = field(default_factory=dict)
+
+
+def done(g: Findings, counts: ClaimCounts) -> Iterator[Claim]:
+    """Claims about calls: one for each of the newest calls of a capability, and one for all older ones."""
+    single: list[tuple[RepeatedCall, float]] = []
+    last = _last_calls(g)
+    for calls in g.done.values():
+        newest_first = list(reversed(calls.series.values()))
+        alone = [one for place, one in enumerate(newest_first) if place < _SINGLE or one.last.error]
+        for place, series in enumerate(alone):
+            base = _CHANGE if series.last.request.changes else 0.6
+            if is_prompt(series.last.request):
+                base = min(base, _DELEGATED)
+            elif series.last in last:
+                base = LAST_CALL if series.last is last[0] else max(base, _LAST_COMMAND)
+            single.append((series, base - place * (0.002 if place < _VITAL_OF_A_KIND else 0.02)))
+        if older := [one for one in newest_first if one not in alone]:
+            count = calls.count - sum(series.count for series in alone)
+            claim, told = _together(older, count, 0.7)
+            counts.calls_in[claim] = told
+            counts.unsaid["decisions"] += len(older) - told
+            yield claim
+    errors: dict[str, float] = {}
+    for series, importance in sorted(single, key=lambda pair: -pair[0].last.number):
+        if error := series.last.error:
+            importance = min(importance, _SAME_ERROR) if error in errors else _ERROR - 0.005 * len(errors)
+            errors[error] = importance
+        yield _decision(g, series, importance)
+
+
+def _decision(g: Findings, series: RepeatedCall, importance: float) -> Claim:
+    call = series.last
+    own = _own_words(g, call.request)
+    arguments, result = own or fully(_shown_arguments(call.request), _VALUES, _VALUE), outcome(call, _VALUE)
+    if call.error:
+        result = _with_error(call, result)
+    made = [
+        leaf for leaf in new_values(call) if leaf.is_string and weight(leaf.text) >= 0.5 and not leaf.text.isdigit()
+    ][:4]
+    short, short_result = _short(own) if own else brief_arguments(call.request), briefly(made, 60)
+    if not short_result.text and (is_command(call.request.arguments) or not short.text):
+        short_result = outcome(call, _SHORT_RESULT) if call.news else short_result
+    elif not short_result.text and call.results and len(result.text) <= SHORT_VALUE:
+        short_result = result
+    if call.error:
+        short_result = said([call.error], _SHORT_ERROR)
+        executed = commands(call.request.arguments)
+        short = fully(executed, 2 * _SHORT_COMMAND, _SHORT_COMMAND) if executed else short
+    times = f" ×{series.count}" if series.count > 1 else ""
+    wording = joined(f"{head(call.request)}{times}", arguments.text, f"→ {result.text}" if result.text else "")
+    brief = (
+        f"{joined(f'{head(call.request)}{times}', short.text)}{f' → {short_result.text}' if short_result.text else ''}"
+    )
+    quotes = (*arguments.quotes, *result.quotes, *short.quotes, *short_result.quotes)
+    cites = [call.contract_id, call.request.contract_id]
+    return claim_of(wording, brief.rstrip(), quotes, cites, importance, call.number)
+
+
+def _own_words(g: Findings, asked: Request) -> Wording | None:
+    """What a long prompt says that no other prompt of the session does; None if the arguments of a call are no prompt."""
+    if not is_prompt(asked):
+        return None
+    own = [one for one in safe_text.sentences(prose(asked.said)[0]) if len(one) >= _SHORTEST_OWN]
+    telling = [one for one in own if not g.recurs(one) and not is_code(one)]
+    words = [said([one], _OWN_WIDTH) for one in telling[-_MOST_OWN:]]
+    return Wording(" ".join(word.text for word in words), tuple(quote for word in words for quote in word.quotes))
+
+
+def _short(own: Wording) -> Wording:
+    return said(own.quotes[:1], BRIEF - 40) if own.quotes else own
+
+
+def _with_error(call: Call, result: Wording) -> Wording:
+    """The outcome of a call, with the error that its result names."""
+    if safe_text.shown(call.error) in result.text:
+        return result
+    error = said([call.error], _VALUE)
+    return Wording(joined(result.text, error.text), (*result.quotes, *error.quotes))
+
+
+def brief_arguments(asked: Request) -> Wording:
+    """The important arguments of a call; if there are none, the first ones."""
+    short, shown = briefly(asked.arguments, 220), _shown_arguments(asked)
+    return short if short.text else fully(commands(shown) or shown, BRIEF + 20, BRIEF)
+
+
+def _shown_arguments(asked: Request) -> list[Leaf]:
+    """The arguments of a call without JSON in strings, which is what an earlier call had as its result."""
+    return [leaf for leaf in asked.arguments if not is_json_start(leaf)]
+
+
+def looked_up(g: Findings, counts: ClaimCounts) -> Iterator[Claim]:
+    """Claims about calls that only read: one for each of the newest commands, and one for the other calls of a capability."""
+    last = _last_calls(g)
+    for calls in reversed(g.lookups.values()):
+        newest_first = list(reversed(calls.series.values()))
+        alone = [one for one in newest_first if one.last in last or is_command(one.last.request.arguments)][:_SINGLE]
+        for place, series in enumerate(alone):
+            importance = _COMMAND - 0.01 * place
+            if series.last in last:
+                importance = LAST_CALL if series.last is last[0] else _LAST_COMMAND
+            yield _decision(g, series, importance)
+        if together := [one for one in newest_first if one not in alone]:
+            asked = [leaf.worth for one in together for leaf in one.last.request.arguments if leaf.worth >= TELLING]
+            count = calls.count - sum(series.count for series in alone)
+            claim, told = _together(together, count, 0.5 + 0.2 * min(1.0, sum(asked) / 6))
+            counts.calls_in[claim] = told
+            counts.unsaid["results"] += len(together) - told
+            yield claim
+
+
+def _last_calls(g: Findings) -> list[Call]:
+    """The newest successful call, the newest command, and the newest program that was run, such as a test."""
+    capabilities = [[*calls.series.values()] for kind in (g.done, g.lookups) for calls in kind.values()]
+    newest = sorted((series[-1].last for series in capabilities), key=lambda call: call.number)
+    ran = max((one.last for series in capabilities for one in series if _runs(one.last)), default=None, key=_number)
+    last = [*newest[-1:], *[call for call in newest[:-1] if is_command(call.request.arguments)][-1:]]
+    return [*last, *([ran] if ran and ran not in last else [])]
+
+
+def _number(call: Call) -> int:
+    return call.number
+
+
+def _runs(call: Call) -> bool:
+    return any(call_effects.runs(leaf.text) for leaf in commands(call.request.arguments))
+
+
+def _together(newest_first: Sequence[RepeatedCall], count: int, importance: float) -> tuple[Claim, int]:
+    """One claim for several calls of a capability: how many, with which arguments, and the newest result or the changes.
+
+    Also returns the number of calls that the claim mentions.
+    """
+    newest = newest_first[0]
+    times = f" ×{count}" if count > 1 else ""
+    parts: list[str] = []
+    quotes: list[str] = []
+    cited, room, told = [], 240, 0
+    for series in newest_first:
+        arguments = briefly(series.last.request.arguments, 110, " ")
+        if not arguments.text:
+            arguments = fully(series.last.request.arguments, 80, 60)
+        part = arguments.text
+        if part in parts:
+            told += 1
+            continue
+        room -= len(part) + 2
+        if room < 0:
+            break
+        told += 1
+        parts.append(part)
+        quotes += arguments.quotes
+        cited.append(series.last.request.contract_id)
+    brief = f"{head(newest.last.request)}{times} {', '.join(reversed(parts))}".rstrip()
+    result, cites = _results(newest_first[: len(cited)]) if len(cited) > 1 else _result_or_changes(newest)
+    is_change = bool(cites) and len(cited) == 1
+    text = f"{brief}{': ' if is_change else ' → '}{result.text}" if result.text else brief
+    if is_change and len(result.text) <= _SHORT_CHANGE:
+        brief = text
+    cites = [newest.last.contract_id, *cites, *reversed(cited)]
+    return claim_of(text, brief, (*quotes, *result.quotes), cites, importance, newest.last.number), told
+
+
+def _results(newest_first: Sequence[RepeatedCall]) -> tuple[Wording, list[str]]:
+    """The exact strings in the results of several calls, each after the arguments of its call, and the contracts to cite."""
+    cited: list[str] = []
+    room = _VALUES
+    parts: list[str] = []
+    quotes: list[str] = []
+    for series in newest_first:
+        made = briefly([leaf for leaf in new_values(series.last) if weight(leaf.text) >= 0.5], room, " ")
+        owner = briefly(series.last.request.arguments, 40)
+        part = f"{owner.text}: {made.text}" if owner.text else made.text
+        if not made.text or len(part) > room:
+            continue
+        room -= len(part) + 2
+        parts.append(part)
+        quotes += (*owner.quotes, *made.quotes)
+        cited.append(series.last.contract_id)
+    return Wording("; ".join(reversed(parts)), tuple(quotes)), cited
+
+
+def _result_or_changes(series: RepeatedCall) -> tuple[Wording, list[str]]:
+    """The changes in the results of a repeated call, with the contracts to cite for them. Without changes, the last result."""
+    if series.changed and (values := changed(series, 170)).text:
+        return values, series.ends
+    return (outcome(series.last, 170) if series.last.news else Wording("", ())), []

@@ -1,0 +1,159 @@
+"""Adds to the findings what agents and callers say: sentences, decisions, and the exact strings in them."""
+
+import heapq
+from collections.abc import Iterable
+from typing import Any
+
+from aorch.memory import contract_content, request_prompts, safe_text
+from aorch.memory.literals import weight
+from aorch.memory.local.calls import Call, Copied, commands, is_prompt
+from aorch.memory.local.exact_strings import add_name
+from aorch.memory.local.findings import MOST_SEEN, Findings
+from aorch.memory.local.spoken_sentences import (
+    SpokenSentence,
+    decisions,
+    section_of,
+    select_sentences,
+    spoken_error,
+    states,
+)
+
+_MOST_SAID, _MOST_DECIDED = 800, 200
+_SHORT_ANSWER, _CHOICE = 120, 0.8
+"""The longest answer to a prompt (characters) that counts as a choice, and the worth of a choice."""
+_REPLY, _REPLIES = 400, 0.5
+"""Characters of an answer to instructions that is short enough to be their result, and the worth of its sentences, or of those
+of a longer answer that are most likely its result."""
+_PROSE = 60
+"""Characters from which a value of a result is text."""
+_VERDICT = 60
+"""Characters of the line at the end of a long answer that can be its verdict."""
+_OF_CODE = {"file": 0.3, "class": 0.1}
+"""Worth of the names of what the code in an answer is: its files and its classes."""
+_NAMES_OF_FILES = 3
+"""Words beside code that only name it."""
+_MOST_NAMING = {True: 8, False: 5}
+
+
+def add_answer(g: Findings, call: Call, agent: str, said: str) -> None:
+    """Add what an agent answers to a call."""
+    own, pieces = request_prompts.prose(said)
+    text, outermost = hash(said), call.request.outermost
+    author_id, author, number = g.told.get(text, ("", agent, g.count))
+    g.copied = None if outermost else g.copied
+    if outermost and author != agent:
+        g.copied = Copied(call.contract_id, g.count, agent, call.request.from_agent, author, author_id)
+        g.answer = (author_id, author, "\n".join(safe_text.ends_of(own)), number)
+        return
+    if not outermost and len(g.told) < MOST_SEEN:
+        g.told[text] = (call.contract_id, agent, g.count)
+    g.passed_over["results"] += pieces
+    if call.error:
+        words = spoken_error(call.error, g.count, call.contract_id, agent)
+        g.reported.pop(words.sentence, None)
+        g.reported[words.sentence] = words
+    if pieces:
+        for label, name in request_prompts.names_of_code(said):
+            add_name(g.named, name, _OF_CODE[label], label, call.contract_id)
+    replies = is_prompt(call.request)
+    is_choice = replies and len(said) <= _SHORT_ANSWER
+    if not pieces or safe_text.word_count(own) > _NAMES_OF_FILES:
+        least = _CHOICE if is_choice else _REPLIES if replies else 0.0
+        only_first = len(own) > _REPLY
+        add_speech(g, own, call.contract_id, agent, False, least=least, only_first=only_first, is_choice=is_choice)
+    if call.request.outermost:
+        g.answer = (call.contract_id, call.request.agent, "\n".join(safe_text.ends_of(own)), g.count)
+
+
+def add_document(g: Findings, call: Call, agent: str, result: Any) -> None:
+    """Add the decisions that are stated in a result, and the sentences of its longer texts, such as those of a design."""
+    add_decisions(g, result, call.contract_id, agent)
+    if commands(call.request.arguments):
+        return
+    texts = [text for text in contract_content.whole_strings(result) if _is_prose(text)]
+    if texts:
+        least = _REPLIES if call.request.changes else 0.0
+        add_speech(g, "\n".join(texts), call.contract_id, agent, False, least=least, only_first=True)
+
+
+def _is_prose(text: str) -> bool:
+    """Whether a value is long enough to say something, and ends like a sentence."""
+    return (
+        len(text) >= _PROSE and text.rstrip()[-1:] in ".!?。！？" and " " in text and not contract_content.is_data(text)
+    )
+
+
+def add_speech(
+    g: Findings,
+    said: str,
+    contract_id: str,
+    agent: str,
+    by_caller: bool,
+    *,
+    asks: bool = False,
+    least: float = 0.0,
+    only_first: bool = False,
+    is_choice: bool = False,
+    in_prompt: bool = False,
+) -> None:
+    """Add what an agent or a caller says. `least`: the worth that its sentences have at least, as an answer to long
+    instructions; `only_first`: only those that are most likely its result. `is_choice`: it is a choice. `in_prompt`: it is a
+    prompt for another agent, whose instructions state nothing.
+    """
+    spoken, not_selected = select_sentences(said, g.count, contract_id, agent, by_caller, asks=asks)
+    if in_prompt:
+        spoken = [one._replace(worth=0.0) if _only_instructs(one.sentence) else one for one in spoken]
+    if least:
+        told = _telling_places(said, spoken) if only_first else {one.order for one in spoken}
+        spoken = [_as_result(one, least, is_choice=is_choice) if one.order in told else one for one in spoken]
+    g.heard.update(hash(one.sentence) for one in spoken)
+    g.passed_over[section_of(asks)] += not_selected + safe_text.unread_count(said)
+    for one in spoken[: _MOST_NAMING[by_caller]]:
+        for name in one.names:
+            if by_caller or (weight(name) > 0.5 and one.worth > 0):
+                worth = (0.4 if by_caller else 0.2) * weight(name) or 0.15  # a proper name has no weight of its own
+                add_name(g.named, name, worth, "", contract_id)
+    _keep_sentences(g, spoken)
+
+
+def _as_result(one: SpokenSentence, least: float, *, is_choice: bool) -> SpokenSentence:
+    """A sentence that is the result of instructions: a choice, or a sentence that is long enough."""
+    if is_choice:
+        return one._replace(worth=max(one.worth, least), is_choice=one.worth > 0)
+    return one._replace(worth=max(one.worth, least)) if " " in one.sentence else one
+
+
+def _telling_places(said: str, spoken: Iterable[SpokenSentence]) -> set[int]:
+    """The places of the first sentence of a long answer that states something, and of the last one if it is a short line: a
+    verdict such as `LGTM`.
+    """
+    stated = [one.order for one in spoken if states(one.sentence)]
+    last = safe_text.without_marking(said.rstrip().rpartition("\n")[2])
+    verdict = {one.order for one in spoken if one.sentence == last and len(last) <= _VERDICT and not last.endswith(":")}
+    return {max(stated, default=1), *verdict}
+
+
+def _only_instructs(sentence: str) -> bool:
+    """Whether a sentence of a prompt says nothing of the session: it tells the agent what to do, or it is code to work on."""
+    return request_prompts.instructs(sentence) or contract_content.is_code(sentence)
+
+
+def add_decisions(g: Findings, value: Any, contract_id: str, agent: str, *, asks: bool = False) -> None:
+    """Add the decisions that are stated in text that is not speech."""
+    _keep_sentences(g, decisions(contract_content.strings(value), g.count, contract_id, agent, asks=asks))
+
+
+def _keep_sentences(g: Findings, spoken: Iterable[SpokenSentence]) -> None:
+    """Add sentences. The newest decisions are kept; of other sentences, those with the highest worth."""
+    for one in spoken:
+        if one.decides:
+            g.decided.append(one)
+            continue
+        if len(g.said) < _MOST_SAID:
+            heapq.heappush(g.said, one)
+            continue
+        g.passed_over[section_of(heapq.heappushpop(g.said, one).asks)] += 1
+    over = len(g.decided) - _MOST_DECIDED
+    if over > 0:
+        del g.decided[:over]
+        g.passed_over["decisions"] += over

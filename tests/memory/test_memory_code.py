@@ -1,0 +1,186 @@
+"""What memory keeps of sessions in which agents write code: errors in outputs, the last run, reviews, names in code."""
+
+import pytest
+from local_blocks import block_of, faults
+from memory_sessions import Session
+
+from aorch.memory.local.error_lines import reported_in
+from aorch.memory.prompt import prompt_text
+
+FILE = "\n".join(f"{n}:    value_{n} = compute({n})" for n in range(60))
+DUTY = (
+    "You are the {role} of a software company. You will make decisions that align with the goals of the organization, and you "
+    "must write a response that solves the task. We have decided to complete the task as software with several files. "
+)
+
+
+def shown(session: Session, max_tokens: int = 512) -> str:
+    block = block_of(session.contracts, max_tokens=max_tokens)
+    assert faults(block, session.contracts) == []
+    return prompt_text([block], max_tokens)[0]
+
+
+def coding() -> Session:
+    """A session in which an agent has read many files."""
+    s = Session()
+    s.asks("ann", "coder", "solve", {"text": "Fix the writer: it writes the mark twice when it appends."})
+    for n in range(12):
+        run(s, f"cat src/part_{n}.py", FILE)
+    return s
+
+
+def run(s: Session, command: str, output: str, thought: str = "") -> str:
+    reason = {"thought": thought} if thought else {}
+    return s.calls("coder", "shell", "execute", {**reason, "command": command}, {"output": output})
+
+
+def company() -> Session:
+    s = Session()
+    s.asks("ann", "lead", "develop", {"text": "Develop a small program that shows the time in several cities."})
+    return s
+
+
+def step(s: Session, role: str, task: str, answer: str) -> str:
+    """A step of a team: a long prompt with a template, and the answer."""
+    return s.calls("lead", role, task, {"text": f"{DUTY.format(role=role)}{task}\n\n{FILE}"}, {"text": answer})
+
+
+@pytest.mark.parametrize(
+    ("output", "error"),
+    [
+        ("Your edit was not applied.\n\nERRORS:\n- E999 SyntaxError: unmatched ')'\n", "SyntaxError: unmatched ')'"),
+        ("error[E0425]: cannot find value `x`\n --> main.rs:3:5\n", "error[E0425]: cannot find value `x`"),
+        ("Fetched 3 files.\nbash: line 282: sudo: command not found\n", "bash: line 282: sudo: command not found"),
+        ("cat: notes.txt: No such file or directory", "cat: notes.txt: No such file or directory"),
+        ("\nEXECUTION TIMED OUT", "EXECUTION TIMED OUT"),
+        ("Script completed successfully, no errors. Result: True", ""),
+        ("2 files changed", ""),
+    ],
+)
+def test_the_output_of_a_command_tells_what_went_wrong(output: str, error: str) -> None:
+    assert reported_in({"output": output}, of_command=True) == error
+
+
+def test_an_error_in_an_output_is_shown_even_if_there_is_little_room() -> None:
+    s = coding()
+    run(s, "edit 10:12\n    mark = bom\n    write(mark))\nend_of_edit", "ERRORS:\n- E999 SyntaxError: unmatched ')'")
+    for n in range(8):
+        run(s, f"edit {n}:{n}\n    value_{n} = compute({n}, again=True)\nend_of_edit", "File updated.")
+    assert "→ «SyntaxError: unmatched ')'»" in shown(s, 256)
+
+
+def test_the_result_of_the_last_program_is_shown_even_if_other_commands_follow() -> None:
+    s = coding()
+    run(
+        s,
+        "edit 10:10\n    mark = bom and not appending\nend_of_edit",
+        "File updated.",
+        "The mark is written too often.",
+    )
+    run(s, "python reproduce.py", "The mark was written once.", "Now I run the script again to see if the bug is gone.")
+    run(s, "rm reproduce.py", "", "The script is not needed any more.")
+    run(s, "submit", "diff --git a/src/writer.py b/src/writer.py\n@@ -10 +10 @@\n+    mark = bom and not appending")
+    for max_tokens in (256, 512):
+        text = shown(s, max_tokens)
+        assert "«python reproduce.py»" in text
+        assert "→ «The mark was written once.»" in text
+    assert "submit → «diff --git a/src/writer.py" in text
+
+
+def test_what_every_prompt_says_is_no_decision_of_the_session() -> None:
+    s = company()
+    for n in range(6):
+        step(s, f"role-{n}", f"Write part {n}.", f"Part {n} shows the time in city {n}. " + "It has a label. " * 20)
+    assert "We have decided" not in shown(s)
+
+
+def test_of_a_long_answer_to_a_prompt_its_first_statement_and_its_verdict_are_kept() -> None:
+    s = company()
+    for n in range(3):
+        step(
+            s,
+            f"writer-{n}",
+            f"Write part {n}.",
+            f"Part {n} is written. " + "The label is in the middle of the window. " * 12,
+        )
+    review = "\n".join(
+        f"{n}. Yes, requirement {n} of the design is met by the code as it was written." for n in range(1, 9)
+    )
+    step(
+        s,
+        "reviewer",
+        "Review all parts.",
+        f"The city of the third label is hard-coded.\n{review}\n\nResult: two changes",
+    )
+    text = shown(s)
+    assert "The city of the third label is hard-coded." in text
+    assert "Result: two changes" in text
+
+
+def test_code_in_answers_is_known_by_its_files_its_classes_and_its_single_lines() -> None:
+    s = company()
+    code = "\n".join(f"        self.label_{n} = Label(self, {n})" for n in range(40))
+    step(
+        s,
+        "programmer",
+        "Write it.",
+        f"clock_window.py\n```python\nclass CityClock:\n    def draw(self):\n{code}\n```\n",
+    )
+    answer = "The program needs one package, which is named here:\n\nrequirements.txt\n```\npytz==2021.1\n```\n"
+    step(s, "writer", "Name the packages.", answer)
+    for n in range(8):
+        step(
+            s,
+            f"tester-{n}",
+            f"Test part {n}.",
+            f"Part {n} was tested. " + "The label is in the middle of the window. " * 12,
+        )
+    text = shown(s)
+    assert "pytz==2021.1" in text
+    assert all(name in text for name in ("clock_window.py", "CityClock", "requirements.txt"))
+
+
+def test_the_sentences_of_a_structured_document_are_read() -> None:
+    s = company()
+    design = {
+        "approach": "We keep the time zones in a table of the program. Nothing is read from the network at any time.",
+        "files": ["main.py", "zones.py"],
+        "diagram": "classDiagram\n" + "\n".join(f"    class C{n} {{\n        +draw() void\n    }}" for n in range(20)),
+    }
+    s.calls("lead", "architect", "write_design", {"requirements": '{"goal": "' + "show the time; " * 60 + '"}'}, design)
+    for n in range(10):
+        step(
+            s,
+            f"tester-{n}",
+            f"Test part {n}.",
+            f"Part {n} was tested. " + "The label is in the middle of the window. " * 12,
+        )
+    text = shown(s)
+    assert "architect: «We keep the time zones in a table of the program." in text
+    assert '{"goal"' not in text
+
+
+def test_the_last_wishes_of_a_person_are_kept_whatever_their_form() -> None:
+    s = Session()
+    for n in range(20):
+        reply = (
+            f"The limit of step {n} is {n}00, because the file data-{n}.csv has {n}00 rows, and its test has passed."
+        )
+        s.says("paul", "coder", f"can you tell me why step_{n}.py needs the limit {n}00 of data-{n}.csv?", reply)
+    s.says("paul", "coder", "percentages on top of the bars", "The bars now have their percentages on top of them.")
+    s.says("paul", "coder", "same for the chart of the syntax errors", "The other chart has them now as well.")
+    text = shown(s)
+    assert "percentages on top of the bars" in text
+    assert "same for the chart of the syntax errors" in text
+
+
+def test_a_look_at_the_state_is_no_aim_if_a_person_says_one_later() -> None:
+    s = Session()
+    s.calls("paul", "coder", "status", {}, {"files": 3})
+    aim = "all events should contain the version of the program as a property"
+    s.says("paul", "coder", aim, "Every event now has the version. " * 8)
+    for n in range(20):
+        s.says(
+            "paul", "coder", f"move step {n} of the writer into its own module", f"Step {n} has its own module. " * 9
+        )
+    assert f"Aim: «{aim}»" in shown(s)
