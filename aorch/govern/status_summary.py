@@ -8,7 +8,7 @@ from aorch.config.settings import Config
 from aorch.ledger.database import statements
 from aorch.ledger.outbox import deliveries_of
 from aorch.ledger.reader import Reader
-from aorch.ledger.record import COMPLETED
+from aorch.ledger.record import COMPLETED, INTERRUPTED
 from aorch.net.probe import listening
 
 
@@ -17,12 +17,17 @@ def counts_of(reader: Reader) -> dict[str, Any]:
 
     Raises LedgerError.
     """
-    by_status = dict(sorted(reader.select(statements.EXCHANGE_STATUS_COUNTS)))
+    counted: Counter[str] = Counter()
+    for status, was_interrupted, count in reader.select(statements.EXCHANGE_STATUS_COUNTS):
+        counted[INTERRUPTED if was_interrupted else status] += count
+        if was_interrupted:
+            counted[status] -= count
     ((total,),) = reader.select(statements.EXCHANGE_COUNT) or [(0,)]
-    completed = total - sum(by_status.values())
-    if completed > 0:
-        by_status = {COMPLETED: completed, **by_status}
-    return {"contracts": reader.counts(), "exchanges": {"total": total, "by_status": by_status}}
+    by_status = {COMPLETED: total - counted.total(), **dict(sorted(counted.items()))}
+    return {
+        "contracts": reader.counts(),
+        "exchanges": {"total": total, "by_status": {name: count for name, count in by_status.items() if count > 0}},
+    }
 
 
 async def summary(

@@ -157,7 +157,7 @@ class Outbox:
         """The numbers of `due`, `delivered` and `parked` events, which add up to all contracts, and of `parked_nodes`."""
         reached, _ = self.reached()
         with self._database.read() as connection:
-            row = connection.execute(statements.DELIVERY_COUNTS, (reached,)).fetchone()
+            row = connection.execute(statements.DELIVERY_COUNTS, (reached, FEW)).fetchone()
         total, beyond, again, parked, parked_beyond, nodes = row
         due = beyond - parked_beyond + again
         return {"due": due, "delivered": total - due - parked, "parked": parked, "parked_nodes": nodes}

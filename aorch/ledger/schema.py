@@ -37,7 +37,7 @@ class Contract(SQLModel, table=True):
         _partial("request_id", where="request_id IS NOT NULL", unique=True),
         _partial("parent_id", where="parent_id IS NOT NULL"),
         _partial("claimed_by", where="claimed_by IS NOT NULL AND status = 'pending'"),
-        _partial("status", "position", where="status <> 'completed'"),
+        _partial("status", "position", "contract_type", where="status <> 'completed'"),
         # PostgreSQL, which finds no NULL in it, has ix_contracts_queue instead (postgres/definitions.py)
         _partial("capability", "to_agent", "required_labels", "priority", "turn", where="turn IS NOT NULL").ddl_if(
             dialect="sqlite"

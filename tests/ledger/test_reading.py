@@ -271,7 +271,7 @@ PLANS = [
     (Filter(), "SEARCH c USING INTEGER PRIMARY KEY (rowid<?)"),
     (Filter(session_id="s"), "SEARCH s USING PRIMARY KEY (session_id=? AND position<?)"),
     (Filter(session_id="s", status="failed"), "SEARCH s USING PRIMARY KEY (session_id=? AND position<?)"),
-    (Filter(status="failed"), "USING INDEX ix_contracts_status_position (status=? AND position<?)"),
+    (Filter(status="failed"), "USING INDEX ix_contracts_status_position_contract_type (status=? AND position<?)"),
     (Filter(text="word1", session_id="s"), "SCAN contracts_text VIRTUAL TABLE"),
     (Filter(text="word1", status="failed"), "SCAN contracts_text VIRTUAL TABLE"),
 ]

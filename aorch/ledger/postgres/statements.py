@@ -4,7 +4,7 @@ Source: aorch/ledger/queries/, which also documents each statement. To generate 
 `uv run python -m aorch.ledger.generate_statements`. It is checked in because no command may import SQLAlchemy (210 ms).
 """
 
-REVISION = "0024"
+REVISION = "0025"
 """The newest revision in migrations/versions."""
 
 # contract_queries.py
@@ -738,15 +738,13 @@ WHERE contracts.request_id IS NOT NULL) AS count
 """
 
 EXCHANGE_STATUS_COUNTS = """\
-SELECT CASE WHEN (EXISTS (SELECT *
-FROM contracts AS r
-WHERE r.request_id = c.contract_id AND r.status = 'interrupted')) THEN 'interrupted' ELSE c.status
-    END AS status, count(*) AS count
+SELECT c.status, 0 AS was_interrupted, count(*) AS count
 FROM contracts AS c
-WHERE c.status != 'completed' AND c.contract_type = 'REQUEST' GROUP BY CASE WHEN (EXISTS (SELECT *
-FROM contracts AS r
-WHERE r.request_id = c.contract_id AND r.status = 'interrupted')) THEN 'interrupted' ELSE c.status
-    END
+WHERE c.status != 'completed' AND c.contract_type = 'REQUEST' GROUP BY c.status UNION ALL SELECT
+    c.status, 1 AS anon_1, count(*) AS count_1
+FROM contracts AS r CROSS JOIN contracts AS c
+WHERE r.status = 'interrupted' AND r.status != 'completed' AND c.contract_id = r.request_id AND
+    c.status != 'completed' AND c.contract_type = 'REQUEST' GROUP BY c.status
 """
 
 IS_REQUEST = "c.contract_type = 'REQUEST'"
@@ -1883,15 +1881,29 @@ DELETE FROM parked_deliveries WHERE parked_deliveries.position = %s::BIGINT AND
 
 DELIVERY_COUNTS = """\
 WITH given AS
-(SELECT %s::BIGINT AS outbox_position)
+(SELECT %s::BIGINT AS outbox_position, %s::BIGINT AS few)
 SELECT all_contracts.total, all_contracts.beyond, all_parked.again, all_parked.parked,
     all_parked.parked_beyond, all_parked.nodes
-FROM (SELECT count(*) AS total, count(*) FILTER (WHERE contracts.position > (SELECT
+FROM (SELECT (SELECT count(*) FROM contracts) AS total, CASE WHEN ((SELECT given.outbox_position
+FROM given) = 0) THEN (SELECT count(*) FROM contracts) WHEN ((SELECT count(*) AS count_1
+FROM (SELECT contracts.position AS position
+FROM contracts
+WHERE contracts.position > (SELECT given.outbox_position
+FROM given)
+LIMIT (SELECT given.few
+FROM given)) AS "some") < (SELECT given.few
+FROM given)) THEN (SELECT count(*) AS count_1
+FROM (SELECT contracts.position AS position
+FROM contracts
+WHERE contracts.position > (SELECT given.outbox_position
+FROM given)
+LIMIT (SELECT given.few
+FROM given)) AS "some") ELSE (SELECT count(*) FILTER (WHERE contracts.position > (SELECT
     given.outbox_position
-FROM given)) AS beyond
-FROM contracts) AS all_contracts, (SELECT count(*) FILTER (WHERE parked_deliveries.kind !=
-    'provenance.node' AND parked_deliveries.state = 'due' AND parked_deliveries.position <= (SELECT
-    given.outbox_position
+FROM given)) AS anon_1
+FROM contracts) END AS beyond) AS all_contracts, (SELECT count(*) FILTER (WHERE
+    parked_deliveries.kind != 'provenance.node' AND parked_deliveries.state = 'due' AND
+    parked_deliveries.position <= (SELECT given.outbox_position
 FROM given)) AS again, count(*) FILTER (WHERE parked_deliveries.kind != 'provenance.node' AND
     parked_deliveries.state != 'due') AS parked, count(*) FILTER (WHERE parked_deliveries.kind !=
     'provenance.node' AND parked_deliveries.state != 'due' AND parked_deliveries.position > (SELECT
@@ -1901,7 +1913,7 @@ FROM given)) AS parked_beyond, count(*) FILTER (WHERE parked_deliveries.kind = '
 FROM parked_deliveries JOIN contracts ON contracts.position = parked_deliveries.position) AS
     all_parked
 """
-"""Parameters: outbox_position."""
+"""Parameters: outbox_position, few."""
 
 FEW_DUE = """\
 WITH given AS

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from sqlalchemy import Select, and_, bindparam, delete, exists, func, or_, select, union_all
+from sqlalchemy import Select, and_, bindparam, case, delete, exists, func, or_, select, union_all
 from sqlalchemy.dialects import postgresql
 
-from aorch.ledger.queries.expressions import RECORD, contracts, given
+from aorch.ledger.queries.expressions import RECORD, contract_count, contracts, given
 from aorch.ledger.record import REQUEST, Record
 from aorch.ledger.schema import Counter, Outbox, ParkedDelivery, session_contracts
 
@@ -81,11 +81,17 @@ UNPARK_DELIVERY = delete(parked).where(p.position == bindparam("position"), p.ki
 
 
 def _delivery_counts() -> Select[Any]:
-    outbox_position = select(given(numbers=("outbox_position",)).c.outbox_position).scalar_subquery()
-    is_event, is_due = p.kind != NODE, p.state == DUE
-    all_contracts = select(
-        func.count().label("total"), func.count().filter(c.position > outbox_position).label("beyond")
-    ).select_from(contracts)
+    its = given(numbers=("outbox_position", "few")).c
+    outbox_position, few = select(its.outbox_position).scalar_subquery(), select(its.few).scalar_subquery()
+    is_event, is_due, is_beyond = p.kind != NODE, p.state == DUE, c.position > outbox_position
+    some = select(func.count()).select_from(select(c.position).where(is_beyond).limit(few).subquery("some"))
+    every = select(func.count().filter(is_beyond)).select_from(contracts)
+    beyond = case(
+        (outbox_position == 0, contract_count()),
+        (some.scalar_subquery() < few, some.scalar_subquery()),
+        else_=every.scalar_subquery(),
+    )
+    all_contracts = select(contract_count().label("total"), beyond.label("beyond"))
     all_parked = select(
         func.count().filter(and_(is_event, is_due, p.position <= outbox_position)).label("again"),
         func.count().filter(and_(is_event, ~is_due)).label("parked"),
@@ -99,7 +105,8 @@ def _delivery_counts() -> Select[Any]:
 DELIVERY_COUNTS = _delivery_counts()
 """Counts of contracts and of parked deliveries, in total and beyond the position of the outbox.
 
-They count rows, since positions have gaps: contracts may have been deleted. The first part uses the smallest index.
+They count rows, since positions have gaps: contracts may have been deleted. If nothing was delivered, all are beyond. Up to
+`few` are read one by one, and more are counted in the smallest index.
 """
 
 

@@ -5,7 +5,7 @@ The other conditions are those of contracts (reading_queries.py).
 
 from typing import Any
 
-from sqlalchemy import Select, Text, and_, bindparam, case, cast, exists, func, literal_column, or_, select
+from sqlalchemy import Select, Text, and_, bindparam, case, cast, exists, func, literal, literal_column, or_, select
 
 from aorch.ledger.queries.expressions import (
     contract_count,
@@ -19,7 +19,8 @@ from aorch.ledger.record import CANCELLED, COMPLETED, FAILED, INTERRUPTED, REQUE
 from aorch.ledger.schema import Attempt, session_contracts
 
 _of_table, _by_session, matched = contracts.alias("c"), session_contracts.alias("c"), contracts.alias("m")
-c, r = _of_table.c, contracts.alias("r").c
+_answers = contracts.alias("r")
+c, r = _of_table.c, _answers.c
 attempts = Attempt.__table__.c  # type: ignore[attr-defined]  # SQLModel adds it
 
 REQUEST_COLUMNS = (
@@ -61,15 +62,22 @@ EXCHANGE_COUNT = select(
 )
 """The number of REQUESTs, and of RESPONSEs without one: all contracts but those in the index of answers."""
 
-_its_status = case(
-    (exists().where(r.request_id == c.contract_id, r.status == INTERRUPTED), INTERRUPTED), else_=c.status
-).label("status")
-EXCHANGE_STATUS_COUNTS = (
-    select(_its_status, func.count().label("count"))
+_requests_not_completed = (
+    select(c.status, literal(0).label("was_interrupted"), func.count().label("count"))
     .where(c.status != COMPLETED, c.contract_type == REQUEST)
-    .group_by(_its_status)
+    .group_by(c.status)
 )
-"""The number of exchanges in each status but `completed`. Reads the REQUESTs of the index of these contracts."""
+_interrupted = (
+    select(c.status, literal(1), func.count())
+    .select_from(cross_join(_answers, _of_table))
+    .where(r.status == INTERRUPTED, r.status != COMPLETED, c.contract_id == r.request_id)
+    .where(c.status != COMPLETED, c.contract_type == REQUEST)
+    .group_by(c.status)
+)
+EXCHANGE_STATUS_COUNTS = _requests_not_completed.union_all(_interrupted)
+"""The number of REQUESTs in each status but `completed`, then of those among them whose RESPONSE is `interrupted`. Reads the
+index of contracts with another status, and looks up only the REQUESTs of these RESPONSEs.
+"""
 
 
 # Conditions
