@@ -28,6 +28,8 @@ NOT_ANSWERED, NO_RESPONSE, WENT_WELL = "not answered", "no response", "the same 
 """Phrases about calls in the text of claims. verify.py compares each of them with the contracts."""
 ANSWERED, WITH_WORDS = "answered", "with the words of"
 """Phrases about an answer that has the words of another agent, which verify.py compares with the contracts."""
+TO = " → "
+"""What stands between who says something and the capability that it is for."""
 REPORTED = "reported an error"
 """Phrase about the text of an agent that names an error, which verify.py compares with the contract."""
 NOTHING = ("failed", "cancelled", "interrupted")

@@ -69,8 +69,8 @@ class Leaf(NamedTuple):
     """A scalar value in the JSON of a contract.
 
     `top` and `key` are the outermost and the innermost key above it, and `group` is the index of its list element. `text` is an
-    exact part of the value; `cut` if the value is longer. `more`: of a value with several lines, some that follow, up to the
-    last one. `end`: the end of a single line that is cut.
+    exact part of the value; `cut` if the value is longer. `more`: of a value with several lines, those that follow (if `cut`
+    only some), up to the last one. `end`: the end of a single line that is cut.
     """
 
     top: str
@@ -154,9 +154,9 @@ def _leaf(top: str, key: str, group: int, item: Any) -> Leaf | None:
     if isinstance(item, str):
         if len(item) > _JSON_START and is_json(item):
             return Leaf(top, key, group, safe_text.clip(safe_text.first_line(item), _JSON_START), True, True)
-        if "\n" in item and (lines := telling_lines(item)):
-            text = safe_text.clip(lines[0], WIDEST)
-            return Leaf(top, key, group, text, True, len(lines) > 1 or len(text) < len(item.strip()), lines[1:])
+        if "\n" in item and (told := telling_lines(item))[0]:
+            lines, is_all = told
+            return Leaf(top, key, group, lines[0], True, not is_all, lines[1:])
         text = safe_text.clip(safe_text.first_line(item), WIDEST)
         end = item.rstrip()[-WIDEST:] if len(item) > WIDEST + 3 else ""
         one_line = end.isprintable() and len(text) >= WIDEST // 2
@@ -175,13 +175,17 @@ def failed(contract: Contract) -> bool:
     return bool(contract.get("error")) or str(contract.get("status") or "") not in FINE
 
 
-def telling_lines(text: str) -> tuple[str, ...]:
-    """The first lines of `text` and the last one, without rules, line numbers and the headers of differences."""
+def telling_lines(text: str) -> tuple[tuple[str, ...], bool]:
+    """The first lines of `text` and the last one, without rules, line numbers and the headers of differences, and whether
+    these are all of them. A short text has all its lines.
+    """
     if len(text) <= _BEGINNING + _ENDING:
         shown = list(_telling(text))
-        return (*shown[:_FIRST_LINES], *shown[_FIRST_LINES:][-1:])
+        if len(text) <= WIDEST or len(shown) <= _FIRST_LINES + 1:
+            return (*shown,), True
+        return (*shown[:_FIRST_LINES], shown[-1]), False
     first, last = list(_telling(text[:_BEGINNING]))[:_FIRST_LINES], list(_telling(text[-_ENDING:]))
-    return (*first, *last[1:][-1:])
+    return (*first, *last[1:][-1:]), False
 
 
 def _telling(text: str) -> Iterator[str]:

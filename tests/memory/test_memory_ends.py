@@ -1,5 +1,6 @@
 """What a block says about the end of a session, and what it keeps of long commands, equal calls and empty results."""
 
+import pytest
 from homes import Home
 from local_blocks import block_of, faults
 from memory_homes import blocks, compressed, take_in
@@ -33,29 +34,31 @@ def test_the_last_answer_is_marked_as_the_end_even_if_it_is_short() -> None:
         assert "\nEnd: bot: «0 0»" in shown(s, max_tokens)
 
 
-def test_closing_words_are_covered_and_marked_as_the_end(home: Home) -> None:
+@pytest.mark.parametrize(
+    ("last", "shown_end", "newer"),
+    [
+        ("Thanks for your help! That's all I needed.", "End: ann: «Thanks for your help! That's all I needed.»", 0),
+        (
+            "Thanks! Now I want you to restart node N-7.",
+            "Last: bot: «All thirty nodes work, and node N-7 was restarted.»",
+            1,
+        ),
+    ],
+)
+def test_closing_words_are_covered_and_a_wish_at_the_end_waits(
+    home: Home, last: str, shown_end: str, newer: int
+) -> None:
     s = long_session()
     s.says("ann", "bot", "Are they all well?", "All thirty nodes work, and node N-7 was restarted.")
-    s.asks("ann", "bot", "assist", {"text": "Thanks for your help! That's all I needed."})
+    s.asks("ann", "bot", "assist", {"text": last})
     take_in(home, s.contracts)
     compressed(home, s.session_id)
     text = home.aorch("memory", "show", s.session_id, "--as", "prompt").out
-    assert "End: ann: «Thanks for your help! That's all I needed.»" in text
+    assert shown_end in text
     assert "node N-7 was restarted" in text
-    assert "not covered" not in text
+    assert ("(1 newer not covered)" in text) == bool(newer)
     assert blocks(home)[0]["open_points"] == []
     home.aorch("memory", "verify", "--all")
-
-
-def test_a_wish_at_the_end_still_waits_for_the_next_block(home: Home) -> None:
-    s = long_session()
-    s.says("ann", "bot", "Are they all well?", "All thirty nodes work.")
-    s.asks("ann", "bot", "assist", {"text": "Thanks! Now I want you to restart node N-7 in the first cluster."})
-    take_in(home, s.contracts)
-    compressed(home, s.session_id)
-    text = home.aorch("memory", "show", s.session_id, "--as", "prompt").out
-    assert "(1 newer not covered)" in text
-    assert "Last: bot: «All thirty nodes work.»" in text
 
 
 def test_a_request_on_which_an_agent_acted_is_not_open_but_is_shown() -> None:

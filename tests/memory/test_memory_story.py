@@ -155,3 +155,25 @@ def test_rows_of_figures_are_no_sentences_of_an_agent() -> None:
     many_steps(s, 60)
     text = shown(s, 256)
     assert ("had risen to $29" in text, "S&P" in text, "236.18" in text) == (True, False, False), text
+
+
+def test_a_spoken_request_for_another_capability_than_the_first_one_names_it() -> None:
+    s = Session()
+    s.answers(
+        s.asks("orchestrator", "greeter", "greet", {"text": "Say hello to Ann Lee."}), {"text": "Hello, Ann Lee."}
+    )
+    s.answers(s.asks("orchestrator", "speaker", "echo", {"text": "It is cold in Oslo."}), {"text": "So it is."})
+    text = shown(s)
+    assert "Aim: «Say hello to Ann Lee.»" in text
+    assert "orchestrator → echo: «It is cold in Oslo.»" in text
+
+
+def test_the_label_of_an_exact_string_has_no_marks_of_a_format() -> None:
+    s = Session()
+    aim = s.asks("ann", "bot", "assist", {"text": "Please find out how many nodes of the cluster are down."})
+    many_steps(s)
+    s.answers(s.asks("bot", "catalog", "get_entry", {"about": "racks"}, aim), {"entry": {"@id": "urn:rack:7f3a-19"}})
+    many_steps(s)
+    text = shown(s)
+    assert "urn:rack:7f3a-19" in text
+    assert "@id" not in text.partition("Also named")[2]

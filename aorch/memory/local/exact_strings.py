@@ -12,6 +12,7 @@ _NAMED = 0.5
 """Least worth of a value that is an exact string as a whole."""
 _UNTELLING = frozenset(("id", "key", "name", "value", "text"))
 """Keys that say nothing about their value: the key above them is its label."""
+_MARKS = "@$_"
 
 
 class ExactString(NamedTuple):
@@ -35,9 +36,7 @@ def name_arguments(named: Named, arguments: Iterable[Leaf], contract_id: str, *,
                     continue
                 add_name(named, name, 0.5 * factor * weight(name), "", contract_id)
         elif leaf.is_string and leaf.worth >= _NAMED:
-            add_name(
-                named, leaf.text, factor * leaf.worth, leaf.top if leaf.key in _UNTELLING else leaf.key, contract_id
-            )
+            add_name(named, leaf.text, factor * leaf.worth, _label(leaf), contract_id)
 
 
 def name_results(named: Named, results: Iterable[Leaf], contract_id: str) -> None:
@@ -45,7 +44,13 @@ def name_results(named: Named, results: Iterable[Leaf], contract_id: str) -> Non
     telling = [leaf for leaf in results if leaf.is_string and (leaf.worth >= 0.6 or is_whole(leaf.text))]
     for leaf in telling:
         factor = (0.12 if weight(leaf.text) == 1 else 0.05) * min(1.0, 8 / len(telling))
-        add_name(named, leaf.text, factor, leaf.top if leaf.key in _UNTELLING else leaf.key, contract_id)
+        add_name(named, leaf.text, factor, _label(leaf), contract_id)
+
+
+def _label(leaf: Leaf) -> str:
+    """The key that tells what an exact string is, without the marks of a format (`@id`, `$ref`)."""
+    key = leaf.key.lstrip(_MARKS)
+    return leaf.top.lstrip(_MARKS) if key in _UNTELLING else key
 
 
 def add_name(named: Named, name: str, worth: float, label: str, contract_id: str) -> None:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 
 from aorch.memory import contract_content, safe_text
-from aorch.memory.block import ANSWERED, NO_RESPONSE, NOT_ANSWERED, REPORTED, WITH_WORDS, Claim
+from aorch.memory.block import ANSWERED, NO_RESPONSE, NOT_ANSWERED, REPORTED, TO, WITH_WORDS, Claim
 from aorch.memory.contract_content import failed, speech
 from aorch.memory.covered_contracts import Contract, CoveredContracts, changes, line, shown_capability, strings_of
 from aorch.memory.literals import found
@@ -86,7 +86,10 @@ def _speaker(claim: Claim, covered: CoveredContracts) -> str:
         return ""
     first = claim.contract_ids[0]
     contract = covered.requests.get(first) or covered.responses.get(first)
-    if contract is None or says["who"] == safe_text.shown(line(contract["from_agent"])):
+    if contract is None or says["who"] == (speaker := safe_text.shown(line(contract["from_agent"]))):
+        return ""
+    who, _, capability = says["who"].rpartition(TO)
+    if who == speaker and safe_text.shown(line(contract["capability"])).startswith(capability):
         return ""
     return f"names {says['who']} as the speaker; it was {contract['from_agent']}"
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from aorch import jsonio
 from aorch.memory import contract_content, safe_text
-from aorch.memory.block import NO_RESPONSE, NOT_ANSWERED, WENT_WELL
+from aorch.memory.block import NO_RESPONSE, NOT_ANSWERED, TO, WENT_WELL
 from aorch.memory.budget import END, SPARE, Item
 from aorch.memory.contract_content import Contract
 from aorch.memory.literals import found
@@ -107,8 +107,14 @@ class _Record:
             yield "aims", claim_of(words.text, brief, words.quotes, ids, 1.0, asked.number)
             yield from self._decisions_of(asked.contract_id)
         elif not (asked.contract_id in g.open and g.waiting(asked.contract_id) and not is_phrase(asked.said)):
+            other = asked.outermost and g.aim is not None and asked.capability != g.aim.capability
             yield from self._speech(
-                asked.from_agent, payload, asked.contract_id, asked.number, by_caller=asked.outermost, asks=True
+                asked.from_agent,
+                payload,
+                asked.contract_id,
+                asked.number,
+                by_caller=asked.outermost,
+                asks=asked.capability if other else True,
             )
 
     def _response(self, contract: Contract, call: Call) -> Iterator[Item]:
@@ -171,13 +177,15 @@ class _Record:
         )
 
     def _speech(
-        self, who: str, payload: Any, identity: str, number: int, *, by_caller: bool = False, asks: bool = False
+        self, who: str, payload: Any, identity: str, number: int, *, by_caller: bool = False, asks: bool | str = False
     ) -> Iterator[Item]:
-        """Claims for what somebody says: one for each stated decision, and for the sentences between them."""
+        """Claims for what somebody says: one for each stated decision, and for the sentences between them. `asks`: it is in a
+        REQUEST; if the capability says what it is for, that.
+        """
         answers = self._g.answer is not None and self._g.answer[0] == identity
         text = contract_content.speech(payload)
         beside = _beside(payload, text)
-        name = safe_text.shown(who)
+        name = safe_text.shown(f"{who}{TO}{asks}" if isinstance(asks, str) else who)
         polite = is_phrase(text)
         pieces = safe_text.sentence_pieces(text)
         for decision, group in groupby(pieces, lambda piece: self._decides(piece, identity)):
@@ -195,7 +203,7 @@ class _Record:
             if self._g.end is not None and self._g.end.contract_id == identity:
                 importance = max(importance, END)
             extra = f" ({beside.text})" if beside.text else ""
-            section = "decisions" if decision else section_of(asks)
+            section = "decisions" if decision else section_of(bool(asks))
             claim_text = f"{name}: {words.text}{extra}"
             quotes = (*words.quotes, *beside.quotes)
             yield (

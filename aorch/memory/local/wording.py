@@ -21,8 +21,6 @@ _MARKS = 4
 """Characters of the marks of a quotation, and of the space before it."""
 _FEW = 2
 """Number of values of a result that are also shown if an earlier call had the same result."""
-_READ_LINES = 3
-"""Number of lines of a value from which lines between them may not have been read."""
 _BRIEF_VALUE = 112
 """Characters of a value in a brief text: the first 76 of a command, and its end."""
 
@@ -166,7 +164,7 @@ def _value(leaf: Leaf, width: int) -> tuple[str, tuple[str, ...]]:
     if not leaf.is_string:
         return leaf.text, (leaf.text,)
     if leaf.more:
-        return _lines((leaf.text, *leaf.more), width)
+        return _lines((leaf.text, *leaf.more), width, is_all=not leaf.cut)
     if " " in leaf.text or len(leaf.text) > width or leaf.cut or leaf.text.startswith("×"):
         exact = safe_text.ends_clipped(leaf.text, leaf.end, width)
         cut = "…" if len(exact) == 1 and (leaf.cut or len(exact[0]) < len(leaf.text)) else ""
@@ -174,7 +172,7 @@ def _value(leaf: Leaf, width: int) -> tuple[str, tuple[str, ...]]:
     return safe_text.shown(leaf.text), (leaf.text,)
 
 
-def _lines(lines: Sequence[str], width: int) -> tuple[str, tuple[str, ...]]:
+def _lines(lines: Sequence[str], width: int, *, is_all: bool) -> tuple[str, tuple[str, ...]]:
     """All lines if they fit; otherwise the first one and the last one, and those between them that fit, with `…` at each cut."""
     is_short = sum(map(len, lines)) + len(lines) <= width
     last = lines[-1] if is_short else safe_text.clip(lines[-1], width // 2)
@@ -185,7 +183,7 @@ def _lines(lines: Sequence[str], width: int) -> tuple[str, tuple[str, ...]]:
         if room < 0 and not is_short:
             break
         kept.append(line)
-    is_whole = len(kept) == len(lines) - 1 and kept[0] == lines[0] and len(lines) <= _READ_LINES
+    is_whole = len(kept) == len(lines) - 1 and kept[0] == lines[0] and is_all
     end = "" if last == lines[-1] else "…"
     text = f"{' '.join(map(safe_text.shown, kept))}{' ' if is_whole else ' … '}{safe_text.shown(last)}{end}"
     return f"«{text}»", (*kept, last)
