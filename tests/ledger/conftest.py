@@ -1,10 +1,12 @@
 """Fixtures of the ledger tests."""
 
-import shutil
 from pathlib import Path
 
 import pytest
 from homes import Home
+from ledgers import new_ledger
+
+from aorch.config.ledger_location import LedgerLocation
 
 
 @pytest.fixture
@@ -14,6 +16,6 @@ def path(home: Home) -> Path:
 
 
 @pytest.fixture
-def blank(tmp_path: Path, made_ledger: Path) -> Path:
-    """An empty ledger to copy."""
-    return Path(shutil.copy(made_ledger, tmp_path / "blank.db"))
+def blank(tmp_path: Path) -> LedgerLocation:
+    """An empty ledger."""
+    return new_ledger(tmp_path, "blank.db")

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from ledgers import new_ledger
+
 from aorch.ledger.attempt import Attempt
 from aorch.ledger.ledger import Ledger
 
@@ -10,7 +12,7 @@ START, END = "2026-01-01T00:00:00.000Z", "2026-01-01T00:00:01.000Z"
 
 async def test_an_attempt_is_durable_when_it_begins_and_again_when_it_ends(tmp_path: Path) -> None:
     first, second = Attempt("r", 1, "a", START, END, "agent_lost", "gone"), Attempt("r", 2, "b", END)
-    path = tmp_path / "ledger.db"
+    path = new_ledger(tmp_path)
     ledger = Ledger(path)
     try:
         await ledger.write_attempts(first, second)

@@ -1,4 +1,4 @@
-"""Counts are counts, and positions are given once, whatever somebody deletes with sqlite3."""
+"""Counts are counts, and positions are given once, whatever somebody deletes with another program."""
 
 import json
 import sqlite3
@@ -8,6 +8,7 @@ from pathlib import Path
 import ledgers
 import pytest
 from homes import Home
+from ledgers import new_ledger, no_ledger
 from revisions import ledger_at
 from rows import pairs, put, request, response
 
@@ -17,7 +18,7 @@ from aorch.ledger.record import Record
 
 
 def delete(ledger: Path, where: str) -> None:
-    """As a person does with sqlite3."""
+    """As a person does with sqlite3 or psql."""
     ledgers.rows(ledger, f"DELETE FROM contracts WHERE {where}")
 
 
@@ -35,7 +36,7 @@ def counted(ledger: Path) -> tuple[int, int, dict[str, int]]:
 
 def test_counts_are_right_after_rows_were_deleted(tmp_path: Path) -> None:
     """In the middle, at both ends, all of them, and after more was written."""
-    path = tmp_path / "ledger.db"
+    path = no_ledger(tmp_path)
     assert Reader(path).counts() == {"total_contracts": 0, "total_sessions": 0, "by_status": {}}
     put(path, *pairs(4, "a"), request("b", status="failed"), request("c", status="pending", completed_at=None))
     assert counted(path) == (10, 3, {"completed": 8, "failed": 1, "pending": 1})
@@ -45,14 +46,14 @@ def test_counts_are_right_after_rows_were_deleted(tmp_path: Path) -> None:
     assert counted(path) == (5, 1, {"completed": 5})
     put(path, *pairs(1))
     assert counted(path)[0] == 7
-    delete(path, "1")
+    delete(path, "true")
     assert counted(path) == (0, 0, {})
     put(path, *pairs(1))
     assert counted(path)[0] == 2
 
 
 def test_a_position_is_given_once_so_full_text_and_followers_find_what_comes_after_a_deletion(tmp_path: Path) -> None:
-    path = tmp_path / "ledger.db"
+    path = new_ledger(tmp_path)
     put(path, request(text="first"), request(text="second"))
     with Reader(path) as reader:
         assert len(reader.page(Filter(text="second"))) == 1
@@ -62,7 +63,7 @@ def test_a_position_is_given_once_so_full_text_and_followers_find_what_comes_aft
         assert [json_text(each.payload) for each in reader.page(Filter(text="third"))] == ["third"]
         assert reader.page(Filter(text="second")) == []
         assert [json_text(each.payload) for each in reader.page(after=last, newest_first=False)] == ["third"]
-        delete(path, "1")
+        delete(path, "true")
         put(path, request(text="fourth"))
         assert [position for position, _ in reader.rows(Filter(text="fourth"), after=0)] == [4]
 
@@ -71,6 +72,7 @@ def json_text(payload: str) -> str:
     return str(json.loads(payload)["text"])
 
 
+@pytest.mark.sqlite_only("copies that SQLite makes")
 @pytest.mark.parametrize("way", ["VACUUM INTO", ".dump"])
 def test_counts_and_positions_survive_a_copy(tmp_path: Path, way: str) -> None:
     """One that SQLite made, restored."""
@@ -91,6 +93,7 @@ def test_counts_and_positions_survive_a_copy(tmp_path: Path, way: str) -> None:
         assert len(reader.page(Filter(text="new"))) == 1
 
 
+@pytest.mark.sqlite_only("PostgreSQL ledgers exist only since the newest revision")
 def test_an_older_ledger_from_which_rows_were_deleted_counts_right_once_it_is_upgraded(tmp_path: Path) -> None:
     """Positions that Trace or a memory block knows are not given again; full text is indexed anew."""
     path = tmp_path / "ledger.db"

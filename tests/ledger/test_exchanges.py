@@ -1,9 +1,6 @@
 """The log of exchanges: what a row says, what each filter matches, and pages that miss nothing and repeat nothing."""
 
-import shutil
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,20 +9,22 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
-from rows import empty_ledger, put, request, response
+from ledgers import new_ledger, opened
+from rows import put, request, response
 
 from aorch import jsonio
+from aorch.config.ledger_location import LedgerLocation
 from aorch.errors import UsageError
+from aorch.ledger.database import statements, transaction
 from aorch.ledger.exchanges import FEW, ExchangeFilter, ExchangeRow
 from aorch.ledger.reader import Reader
 from aorch.ledger.record import Record
-from aorch.ledger.sqlite.statements import PUT_ATTEMPT
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Path:
-    """Where a ledger may be put."""
-    return tmp_path / "ledger.db"
+def ledger(tmp_path: Path) -> LedgerLocation:
+    """An empty ledger."""
+    return new_ledger(tmp_path)
 
 
 @pytest.fixture
@@ -38,8 +37,10 @@ def reader(ledger: Path) -> Iterator[Reader]:
 def add_attempts(ledger: Path, *rows: tuple[str, int, str, str | None]) -> None:
     """Attempts: REQUEST, number, agent and error."""
     moment = "2026-01-01T00:00:00.000Z"
-    with closing(sqlite3.connect(ledger)) as connection, connection:
-        connection.executemany(PUT_ATTEMPT, [(*row[:3], moment, moment, "agent_busy", row[3]) for row in rows])
+    with opened(ledger) as connection, transaction(connection):
+        connection.executemany(
+            statements.PUT_ATTEMPT, [(*row[:3], moment, moment, "agent_busy", row[3]) for row in rows]
+        )
 
 
 def log(reader: Reader, limit: int = 100, **which: Any) -> list[ExchangeRow]:
@@ -299,8 +300,7 @@ def matches(each: Made, which: dict[str, Any]) -> bool:
 def test_the_pages_of_a_filter_have_exactly_the_matching_exchanges(
     tmp_path: Path, exchanges: list[Made], which: dict[str, Any], limit: int
 ) -> None:
-    ledger = tmp_path / "ledger.db"
-    shutil.copy(empty_ledger(), ledger)
+    ledger = new_ledger(tmp_path)
     rows, known = written(exchanges)
     put(ledger, *rows)
     with Reader(ledger) as reader:

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
+from ledgers import new_ledger, opened, rows
 from rows import empty_ledger, put, request, response
 
 from aorch import jsonio
-from aorch.ledger.database import statements, transaction
+from aorch.ledger.database import Connection, statements, transaction
 from aorch.ledger.metric_totals import MOST_VALUES, MetricStore, MetricTotals, count_before_removal
 from aorch.ledger.queue_entry import Entry
 from aorch.ledger.record import Record
-from aorch.ledger.sqlite.opening import connect
 
 
 def exchange(asked: dict[str, Any] | None = None, told: Any = None, **answered: Any) -> list[Record]:
@@ -33,8 +33,7 @@ def counts(ledger: Path) -> dict[tuple[str, ...], int]:
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Path:
-    put(tmp_path / "ledger.db")
-    return tmp_path / "ledger.db"
+    return new_ledger(tmp_path)
 
 
 def test_an_exchange_counts_with_its_agent_status_duration_and_tokens(ledger: Path) -> None:
@@ -66,7 +65,7 @@ def test_the_wait_of_a_queued_task_counts_from_when_it_could_start(ledger: Path)
     now, later = (request(**started, metadata=jsonio.encode({"queue": queue})) for queue in (
         {"priority": 3}, {"priority": 3, "not_before": "2026-01-01T00:01:00.000Z"}
     ))  # fmt: skip
-    with closing(connect(ledger)) as connection:
+    with opened(ledger) as connection:
         for each in (now, later):
             for statement in Entry(each, 3).statements():
                 connection.execute(*statement)
@@ -86,7 +85,7 @@ def test_each_attempt_counts_with_its_agent_and_its_outcome(ledger: Path) -> Non
         *exchange({"to_agent": "e"}, {"code": "cancelled", "delivered": False}, status="cancelled"),
         *(lost, response(lost, from_agent="orchestrator", status="interrupted", metadata='{"delivered":null}')),
     )
-    with closing(connect(ledger)) as connection:
+    with opened(ledger) as connection:
         for row in ((1, "a", "agent_busy"), (2, "b", None)):
             connection.execute(statements.PUT_ATTEMPT, (its.contract_id, *row[:2], "t", "t", row[2], None))
     assert {labels[1:]: count for labels, count in counts(ledger).items() if labels[0] == "attempts"} == {
@@ -147,10 +146,9 @@ EXCHANGES = [
 @given(steps=some.lists(some.sampled_from(["write", "store", "delete", "read", "restart"]), max_size=25))
 def test_no_total_falls_whatever_is_stored_and_deleted(tmp_path_factory: Any, steps: list[str]) -> None:
     """Two readers, of which one starts again and again, always find the totals of all that was ever written."""
-    ledger = tmp_path_factory.mktemp("totals") / "ledger.db"
-    put(ledger)
+    ledger = new_ledger(tmp_path_factory.mktemp("totals"))
     written: list[Record] = []
-    with MetricStore(ledger) as reader, MetricStore(ledger) as writer, closing(connect(ledger)) as connection:
+    with MetricStore(ledger) as reader, MetricStore(ledger) as writer, opened(ledger) as connection:
         for step in [*steps, "read", "restart"]:
             if step == "write" and len(written) < len(EXCHANGES):
                 put(ledger, *EXCHANGES[len(written) : len(written) + 2])
@@ -165,12 +163,12 @@ def test_no_total_falls_whatever_is_stored_and_deleted(tmp_path_factory: Any, st
                 assert counts(ledger) == _expected(written)
 
 
-def _delete_oldest(connection: sqlite3.Connection) -> None:
-    rows = connection.execute("SELECT position FROM contracts ORDER BY position LIMIT 4").fetchall()
-    if rows:
-        with transaction(connection):  # type: ignore[arg-type]  # a Connection of the ledger
-            count_before_removal(connection, rows[-1][0])  # type: ignore[arg-type]
-            connection.executemany("DELETE FROM contracts WHERE position = ?", rows)
+def _delete_oldest(connection: Connection) -> None:
+    oldest = connection.execute("SELECT position FROM contracts ORDER BY position LIMIT 4").fetchall()
+    if oldest:
+        with transaction(connection):
+            count_before_removal(connection, oldest[-1][0])
+            connection.execute("DELETE FROM contracts WHERE position <= ?", (oldest[-1][0],))
 
 
 def _expected(written: list[Record]) -> dict[tuple[str, ...], int]:
@@ -186,7 +184,7 @@ def _expected(written: list[Record]) -> dict[tuple[str, ...], int]:
 def test_contracts_that_are_deleted_while_a_process_reads_still_count(ledger: Path) -> None:
     """It notices that the stored totals have changed, and starts from them."""
     put(ledger, *EXCHANGES[:8])
-    with MetricStore(ledger) as reader, closing(connect(ledger)) as connection:
+    with MetricStore(ledger) as reader, opened(ledger) as connection:
         reader.current()
         put(ledger, *EXCHANGES[8:])
         with transaction(connection):
@@ -207,5 +205,4 @@ def test_totals_are_stored_only_if_there_is_something_to_store(ledger: Path) -> 
 
 
 def _stored(ledger: Path) -> list[Any]:
-    with closing(sqlite3.connect(ledger)) as connection:
-        return connection.execute("SELECT * FROM metric_totals ORDER BY metric, labels").fetchall()
+    return rows(ledger, "SELECT * FROM metric_totals ORDER BY metric, labels")

@@ -1,7 +1,6 @@
 """The queue as people see it: its numbers, and its tasks in the order in which they start."""
 
 import asyncio
-import shutil
 import tempfile
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -10,7 +9,8 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as some
-from rows import empty_ledger, request
+from ledgers import exists, new_ledger, no_ledger
+from rows import request
 
 from aorch.clock import rfc3339
 from aorch.ledger.ledger import Ledger
@@ -26,12 +26,8 @@ def queued(session: str = "s", capability: str = "echo", **more: Any) -> Record:
     return request(session, capability=capability, status="pending", to_agent=None, completed_at=None, **more)
 
 
-def ledger_in(folder: Path) -> Path:
-    return Path(shutil.copy(empty_ledger(), folder / "ledger.db"))
-
-
 async def test_numbers_are_counted_by_capability_and_priority(tmp_path: Path) -> None:
-    path = ledger_in(tmp_path)
+    path = new_ledger(tmp_path)
     ledger = Ledger(path)
     try:
         first = queued(created_at="2026-01-01T00:00:00.000Z")
@@ -56,7 +52,7 @@ async def test_numbers_are_counted_by_capability_and_priority(tmp_path: Path) ->
 
 
 async def test_a_task_whose_start_time_has_come_is_queued_even_if_no_worker_runs(tmp_path: Path) -> None:
-    path = ledger_in(tmp_path)
+    path = new_ledger(tmp_path)
     ledger = Ledger(path)
     due = rfc3339(datetime.now(UTC) - timedelta(minutes=1))
     try:
@@ -97,12 +93,12 @@ def test_queued_tasks_are_listed_in_the_order_in_which_they_start(wild: list[tup
             ledger.close()
 
     with tempfile.TemporaryDirectory() as folder:
-        started, listed = asyncio.run(started_and_listed(ledger_in(Path(folder))))
+        started, listed = asyncio.run(started_and_listed(new_ledger(Path(folder))))
     assert listed == started
 
 
 async def test_a_limit_keeps_the_first_tasks_and_counts_the_others(tmp_path: Path) -> None:
-    path = ledger_in(tmp_path)
+    path = new_ledger(tmp_path)
     ledger = Ledger(path)
     try:
         rows = [queued(session) for session in "aabb"]
@@ -116,9 +112,10 @@ async def test_a_limit_keeps_the_first_tasks_and_counts_the_others(tmp_path: Pat
 
 
 def test_the_queue_of_a_ledger_that_does_not_exist_is_empty(tmp_path: Path) -> None:
-    found = queue_view(tmp_path / "none.db", 10)
+    ledger = no_ledger(tmp_path)
+    found = queue_view(ledger, 10)
     assert found == {
         **{"queued": 0, "scheduled": 0, "running": 0, "oldest_s": None},
         **{"groups": [], "workers": [], "tasks": [], "more": 0},
     }
-    assert not (tmp_path / "none.db").exists()
+    assert not exists(ledger)

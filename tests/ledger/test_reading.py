@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
+from ledgers import exists, new_ledger, no_ledger
 from rows import pairs, put, request, response
 
 from aorch import jsonio
 from aorch.clock import rfc3339
+from aorch.config.ledger_location import LedgerLocation
 from aorch.errors import LedgerInvalid, NotFound, UsageError
 from aorch.ids import new_id
 from aorch.ledger.database import statements
@@ -25,9 +27,9 @@ from aorch.ledger.selection import Selection
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Path:
-    """Where a ledger may be put."""
-    return tmp_path / "ledger.db"
+def ledger(tmp_path: Path) -> LedgerLocation:
+    """An empty ledger."""
+    return new_ledger(tmp_path)
 
 
 @pytest.fixture
@@ -105,11 +107,13 @@ def test_text_that_no_ledger_can_hold_finds_nothing(ledger: Path, reader: Reader
 
 
 def test_a_ledger_that_is_not_there_reads_as_empty_and_is_not_made(tmp_path: Path) -> None:
-    with Reader(tmp_path / "no" / "ledger.db") as reader:
+    ledger = no_ledger(tmp_path / "no")
+    with Reader(ledger) as reader:
         assert [*reader.page(), *reader.page(Filter(text="x")), *reader.stream()] == []
         assert reader.counts() == {"total_contracts": 0, "total_sessions": 0, "by_status": {}}
         with pytest.raises(NotFound):
             reader.find(new_id())
+    assert not exists(ledger)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -119,6 +123,7 @@ def test_a_reader_sees_a_ledger_that_comes_after_it(ledger: Path, reader: Reader
     assert len(reader.page()) == 1
 
 
+@pytest.mark.sqlite_only("what is in the file")
 def test_a_file_that_is_no_ledger_is_told(ledger: Path, reader: Reader) -> None:
     ledger.write_bytes(b"not a database" * 100)
     with pytest.raises(LedgerInvalid, match="not a ledger"):
@@ -248,6 +253,7 @@ def test_a_stream_ends_where_the_ledger_ended_when_it_began(ledger: Path, reader
     assert sum(1 for _ in stream) == 1_999
 
 
+@pytest.mark.sqlite_only("an open transaction keeps the write-ahead log from being emptied")
 def test_a_stream_holds_no_transaction_open_while_it_waits(ledger: Path, reader: Reader) -> None:
     put(ledger, *pairs(1_000))
     stream = reader.stream()
@@ -277,6 +283,7 @@ PLANS = [
 ]
 
 
+@pytest.mark.sqlite_only("it reads the plan of SQLite for a statement")
 @pytest.mark.parametrize("select", [records_of, shown_records_of])
 @pytest.mark.parametrize(("which", "plan"), PLANS)
 def test_a_page_is_a_walk_through_an_index_without_a_sort(
@@ -288,12 +295,14 @@ def test_a_page_is_a_walk_through_an_index_without_a_sort(
     assert not [step for step in steps if "TEMP B-TREE" in step or step == "SCAN c"]
 
 
+@pytest.mark.sqlite_only("it reads the plan of SQLite for a statement")
 def test_a_count_of_words_reads_the_full_text_index_once(ledger: Path) -> None:
     put(ledger, *pairs(20))
     steps = plan_of(ledger, *count_of(Filter(text="word1", status="failed")).unordered())
     assert "SCAN contracts_text VIRTUAL TABLE" in steps[0]
 
 
+@pytest.mark.sqlite_only("it reads the plan of SQLite for a statement")
 @pytest.mark.parametrize(
     ("condition", "index"),
     [

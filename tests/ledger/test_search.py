@@ -15,14 +15,16 @@ import pytest
 from homes import Home
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
+from ledgers import new_ledger
 from rows import pairs, put, request, response
-from waiting import WAIT_S
 
 from aorch import jsonio
+from aorch.config.ledger_location import LedgerLocation
 from aorch.errors import UsageError
 from aorch.ledger.bigrams import CATEGORIES
 from aorch.ledger.bigrams import indexed as index_form
 from aorch.ledger.checking import check
+from aorch.ledger.database import transaction
 from aorch.ledger.reader import Filter, Reader
 from aorch.ledger.record import Record
 from aorch.ledger.searchable import Words
@@ -31,9 +33,9 @@ Find = Callable[[str], list[str]]
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Path:
-    """Where a ledger may be put."""
-    return tmp_path / "ledger.db"
+def ledger(tmp_path: Path) -> LedgerLocation:
+    """An empty ledger."""
+    return new_ledger(tmp_path)
 
 
 @pytest.fixture
@@ -193,15 +195,13 @@ def test_writers_get_through_while_the_index_catches_up(ledger: Path) -> None:
 
     searching = threading.Thread(target=search)
     searching.start()
-    connection = sqlite3.connect(ledger, timeout=WAIT_S, isolation_level=None)
     written = 0
-    while not caught_up.is_set():
-        connection.execute("BEGIN IMMEDIATE")
-        connection.execute("UPDATE contracts SET status = status WHERE position = 1")
-        connection.execute("COMMIT")
-        written += 1
+    with ledgers.opened(ledger) as connection:
+        while not caught_up.is_set():
+            with transaction(connection):
+                connection.execute("UPDATE contracts SET status = status WHERE position = 1")
+            written += 1
     searching.join()
-    connection.close()
     assert written > 10
 
 

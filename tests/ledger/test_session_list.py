@@ -1,17 +1,17 @@
 """Sessions by last activity with the number of their exchanges, and the trees of a session."""
 
-import shutil
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
-from rows import empty_ledger, pairs, put, request, response
+from ledger_state import change
+from ledgers import new_ledger
+from rows import pairs, put, request, response
 
+from aorch.config.ledger_location import LedgerLocation
 from aorch.ledger.reader import Reader
 from aorch.ledger.record import Record
 from aorch.ledger.session_list import sessions_by_activity, sessions_by_id
@@ -21,9 +21,9 @@ EVERY = 2**63 - 1
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Path:
-    """Where a ledger may be put."""
-    return tmp_path / "ledger.db"
+def ledger(tmp_path: Path) -> LedgerLocation:
+    """An empty ledger."""
+    return new_ledger(tmp_path)
 
 
 def all_pages(reader: Reader, limit: int) -> list[dict[str, Any]]:
@@ -61,8 +61,7 @@ def test_a_session_has_the_numbers_of_its_exchanges(ledger: Path) -> None:
 @given(some.lists(some.sampled_from("abcdefgh"), max_size=40), some.integers(1, 5))
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_sessions_come_by_their_newest_contract(tmp_path: Path, order: list[str], limit: int) -> None:
-    ledger = tmp_path / "ledger.db"
-    shutil.copy(empty_ledger(), ledger)
+    ledger = new_ledger(tmp_path)
     put(ledger, *(request(name) for name in order))
     expected = list(dict.fromkeys(reversed(order)))
     with Reader(ledger) as reader:
@@ -75,13 +74,12 @@ def test_sessions_that_have_long_been_quiet_are_found(ledger: Path, sessions: in
     quiet = [request(f"quiet {number}", payload="{}") for number in range(sessions)]
     put(ledger, *quiet, request("busy", payload="{}"))
     others = ", ".join(name for name in Record._fields if name != "contract_id")
-    with closing(sqlite3.connect(ledger)) as connection:
-        connection.execute(
-            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 140000)"
-            f" INSERT INTO contracts (contract_id, {others}) SELECT printf('%026d', i), {others}"
-            " FROM n, (SELECT * FROM contracts WHERE session_id = 'busy')"
-        )
-        connection.commit()
+    change(
+        ledger,
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 140000)"
+        f" INSERT INTO contracts (contract_id, {others}) SELECT substr('0000000000000000000' || (1000000 + i), 1, 26), {others}"
+        " FROM n, (SELECT * FROM contracts WHERE session_id = 'busy') AS busy",
+    )
     with Reader(ledger) as reader:
         found = sessions_by_activity(reader.select, before=None, limit=4)
         more = sessions_by_activity(reader.select, before=found[-1][0], limit=1)

@@ -9,7 +9,6 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
-from shutil import copy
 from typing import Any
 
 import ledgers
@@ -17,10 +16,12 @@ import pytest
 from homes import Home
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
+from ledgers import new_ledger, no_ledger
 from rows import pairs, put, request, response
 from transfer_cases import exported, old, rows, write
 from waiting import WAIT_S
 
+from aorch.config.ledger_location import LedgerLocation
 from aorch.errors import Conflict, InvalidJSON, UsageError
 from aorch.ledger.importing import ImportCounts
 from aorch.ledger.reader import Filter, Reader
@@ -30,9 +31,9 @@ from aorch.ledger.transfer import export_contracts, import_contracts
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 @given(wild=some.lists(rows, max_size=4, unique_by=lambda row: row.contract_id))
-def test_an_imported_export_is_equal_to_the_byte(blank: Path, wild: list[Record]) -> None:
-    one, two = (Path(copy(blank, blank.with_name(name))) for name in ("one.db", "two.db"))
-    file = blank.with_name("one.jsonl")
+def test_an_imported_export_is_equal_to_the_byte(tmp_path: Path, wild: list[Record]) -> None:
+    one, two = (new_ledger(tmp_path, name) for name in ("one.db", "two.db"))
+    file = tmp_path / "one.jsonl"
     put(one, *wild)
     with Reader(one) as reader:
         export_contracts(reader, Filter(), "jsonl", file)
@@ -44,8 +45,8 @@ def test_an_imported_export_is_equal_to_the_byte(blank: Path, wild: list[Record]
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 @given(wild=some.lists(rows, max_size=4, unique_by=lambda row: row.contract_id))
-def test_csv_reads_back_as_it_was_written(blank: Path, wild: list[Record]) -> None:
-    ledger = Path(copy(blank, blank.with_name("one.db")))
+def test_csv_reads_back_as_it_was_written(tmp_path: Path, wild: list[Record]) -> None:
+    ledger = new_ledger(tmp_path)
     put(ledger, *wild)
     header, *lines = csv.reader(io.StringIO(exported(ledger, "csv").decode(), newline=""))
     assert tuple(header) == FIELDS
@@ -57,26 +58,24 @@ def _in_csv(name: str, value: str) -> str:
     return f"'{value}" if name not in JSON_FIELDS and value[:1] in ("=", "+", "-", "@", "\t", "\r") and value else value
 
 
-def test_an_export_contains_only_what_its_filters_match(tmp_path: Path) -> None:
-    put(tmp_path / "a.db", *pairs(2, "one"), *pairs(3, "two"))
-    lines = exported(
-        tmp_path / "a.db", which=Filter(session_id="two", contract_type="REQUEST", text="word*")
-    ).splitlines()
+def test_an_export_contains_only_what_its_filters_match(blank: LedgerLocation) -> None:
+    put(blank, *pairs(2, "one"), *pairs(3, "two"))
+    lines = exported(blank, which=Filter(session_id="two", contract_type="REQUEST", text="word*")).splitlines()
     assert [json.loads(line)["payload"]["text"] for line in lines] == ["word0", "word1", "word2"]
 
 
-def test_a_row_with_json_on_several_lines_is_exported_on_one(tmp_path: Path) -> None:
-    put(tmp_path / "a.db", request(payload='{\n  "text": "hi"\n}'))
-    (line,) = exported(tmp_path / "a.db").splitlines()
+def test_a_row_with_json_on_several_lines_is_exported_on_one(blank: LedgerLocation) -> None:
+    put(blank, request(payload='{\n  "text": "hi"\n}'))
+    (line,) = exported(blank).splitlines()
     assert json.loads(line)["payload"] == {"text": "hi"}
 
 
-def test_a_session_file_of_the_older_store_is_imported(tmp_path: Path) -> None:
+def test_a_session_file_of_the_older_store_is_imported(blank: LedgerLocation, tmp_path: Path) -> None:
     answer = old("b", "RESPONSE", completed_at="2025-10-30T19:41:08+02:00", result={"message": "Echo: hi"}, error=None)
     del answer["capability"], answer["payload"]
     file = write(tmp_path / "session_001.json", json.dumps([old("a", metadata={"n": float("nan")}), answer], indent=2))
-    assert import_contracts(tmp_path / "a.db", file) == ImportCounts(new=2)
-    first, second = map(json.loads, exported(tmp_path / "a.db").splitlines())
+    assert import_contracts(blank, file) == ImportCounts(new=2)
+    first, second = map(json.loads, exported(blank).splitlines())
     assert first == {
         **dict.fromkeys(FIELDS),
         **old("a"),
@@ -85,20 +84,20 @@ def test_a_session_file_of_the_older_store_is_imported(tmp_path: Path) -> None:
     }
     assert second["completed_at"] == "2025-10-30T17:41:08.000Z"
     assert (second["capability"], second["payload"], second["result"]) == ("", {}, {"message": "Echo: hi"})
-    assert import_contracts(tmp_path / "a.db", file) == ImportCounts(present=2)
+    assert import_contracts(blank, file) == ImportCounts(present=2)
 
 
-def test_blank_lines_and_a_byte_order_mark_are_ignored(tmp_path: Path) -> None:
+def test_blank_lines_and_a_byte_order_mark_are_ignored(blank: LedgerLocation, tmp_path: Path) -> None:
     file = write(tmp_path / "a.jsonl", "\ufeff" + json.dumps(old("a")), "", "  ", old("b"), "")
-    assert import_contracts(tmp_path / "a.db", file) == ImportCounts(new=2)
-    assert import_contracts(tmp_path / "a.db", write(tmp_path / "empty", "")) == ImportCounts()
-    assert import_contracts(tmp_path / "a.db", write(tmp_path / "list", "\n\n ", "[", "]")) == ImportCounts()
+    assert import_contracts(blank, file) == ImportCounts(new=2)
+    assert import_contracts(blank, write(tmp_path / "empty", "")) == ImportCounts()
+    assert import_contracts(blank, write(tmp_path / "list", "\n\n ", "[", "]")) == ImportCounts()
 
 
-def test_whole_numbers_survive_at_any_size(tmp_path: Path) -> None:
+def test_whole_numbers_survive_at_any_size(blank: LedgerLocation, tmp_path: Path) -> None:
     number = 12345678901234567890123456789012345678901234567890
-    import_contracts(tmp_path / "a.db", write(tmp_path / "a.jsonl", old("a", result={"n": number})))
-    assert json.loads(exported(tmp_path / "a.db"))["result"] == {"n": number}
+    import_contracts(blank, write(tmp_path / "a.jsonl", old("a", result={"n": number})))
+    assert json.loads(exported(blank))["result"] == {"n": number}
 
 
 BROKEN: list[tuple[Any, type[Exception], str]] = [
@@ -124,23 +123,23 @@ BROKEN: list[tuple[Any, type[Exception], str]] = [
 
 @pytest.mark.parametrize(("line", "kind", "reason"), BROKEN)
 def test_an_invalid_contract_is_reported_with_its_location_and_those_before_it_stay_imported(
-    tmp_path: Path, line: Any, kind: type[Exception], reason: str
+    blank: LedgerLocation, tmp_path: Path, line: Any, kind: type[Exception], reason: str
 ) -> None:
     file = write(tmp_path / "a.jsonl", old("a"), "", line, old("b"))
     with pytest.raises(kind) as refusal:
-        import_contracts(tmp_path / "a.db", file)
+        import_contracts(blank, file)
     assert str(refusal.value).startswith(f"{file}, line 3: ")
     assert reason in str(refusal.value)
     assert "Contracts before it: 1 imported" in refusal.value.hint  # type: ignore[attr-defined]  # it is one of ours
-    assert [json.loads(each)["contract_id"] for each in exported(tmp_path / "a.db").splitlines()] == ["a"]
+    assert [json.loads(each)["contract_id"] for each in exported(blank).splitlines()] == ["a"]
 
 
-def test_an_invalid_contract_of_a_list_is_reported_with_its_number(tmp_path: Path) -> None:
+def test_an_invalid_contract_of_a_list_is_reported_with_its_number(blank: LedgerLocation, tmp_path: Path) -> None:
     file = write(tmp_path / "a.json", json.dumps([old("a"), old("b", status="done")]))
     with pytest.raises(UsageError, match=r"a\.json, contract 2 of the list: status: invalid enum value 'done'"):
-        import_contracts(tmp_path / "a.db", file)
+        import_contracts(blank, file)
     with pytest.raises(InvalidJSON, match=r"b\.json is not JSON"):
-        import_contracts(tmp_path / "a.db", write(tmp_path / "b.json", '[{"contract_id"'))
+        import_contracts(blank, write(tmp_path / "b.json", '[{"contract_id"'))
 
 
 DIFFERENT: list[tuple[str, Any]] = [
@@ -156,62 +155,63 @@ DIFFERENT: list[tuple[str, Any]] = [
 
 
 @pytest.mark.parametrize(("field", "value"), DIFFERENT)
-def test_a_contract_that_differs_is_rejected_with_the_field(tmp_path: Path, field: str, value: Any) -> None:
-    import_contracts(tmp_path / "a.db", write(tmp_path / "a.jsonl", old("first"), old("same")))
-    before = exported(tmp_path / "a.db")
+def test_a_contract_that_differs_is_rejected_with_the_field(
+    blank: LedgerLocation, tmp_path: Path, field: str, value: Any
+) -> None:
+    import_contracts(blank, write(tmp_path / "a.jsonl", old("first"), old("same")))
+    before = exported(blank)
     with pytest.raises(
         Conflict, match=rf"b\.jsonl, line 2: contract same is in the ledger already, and differs in {field}"
     ):
-        import_contracts(tmp_path / "a.db", write(tmp_path / "b.jsonl", old("first"), old("same", **{field: value})))
-    assert exported(tmp_path / "a.db") == before
+        import_contracts(blank, write(tmp_path / "b.jsonl", old("first"), old("same", **{field: value})))
+    assert exported(blank) == before
 
 
-def test_true_and_one_differ_while_the_order_of_keys_does_not(tmp_path: Path) -> None:
-    import_contracts(tmp_path / "a.db", write(tmp_path / "a.jsonl", old("a", payload={"x": True, "y": 1})))
-    assert (
-        import_contracts(tmp_path / "a.db", write(tmp_path / "b", old("a", payload={"y": 1, "x": True}))).present == 1
-    )
+def test_true_and_one_differ_while_the_order_of_keys_does_not(blank: LedgerLocation, tmp_path: Path) -> None:
+    import_contracts(blank, write(tmp_path / "a.jsonl", old("a", payload={"x": True, "y": 1})))
+    assert import_contracts(blank, write(tmp_path / "b", old("a", payload={"y": 1, "x": True}))).present == 1
     with pytest.raises(Conflict, match="payload"):
-        import_contracts(tmp_path / "a.db", write(tmp_path / "b", old("a", payload={"y": 1, "x": 1})))
+        import_contracts(blank, write(tmp_path / "b", old("a", payload={"y": 1, "x": 1})))
 
 
-def test_a_file_may_contain_a_contract_twice_but_not_two_with_one_id(tmp_path: Path) -> None:
+def test_a_file_may_contain_a_contract_twice_but_not_two_with_one_id(blank: LedgerLocation, tmp_path: Path) -> None:
     file = write(tmp_path / "a.jsonl", old("a"), old("a"), old("a", error="no"))
     with pytest.raises(Conflict, match="line 3: contract a "):
-        import_contracts(tmp_path / "a.db", file)
-    assert len(exported(tmp_path / "a.db").splitlines()) == 1
+        import_contracts(blank, file)
+    assert len(exported(blank).splitlines()) == 1
 
 
-def test_a_second_response_to_a_request_is_rejected(tmp_path: Path) -> None:
+def test_a_second_response_to_a_request_is_rejected(blank: LedgerLocation, tmp_path: Path) -> None:
     asked = request()
-    put(tmp_path / "a.db", asked, response(asked, contract_id="first answer"))
+    put(blank, asked, response(asked, contract_id="first answer"))
     second = response(asked, contract_id="second answer").as_dict()
     with pytest.raises(
         Conflict, match=r"contract second answer answers request .* first answer in the ledger answers already"
     ):
-        import_contracts(tmp_path / "a.db", write(tmp_path / "a.jsonl", second))
+        import_contracts(blank, write(tmp_path / "a.jsonl", second))
 
 
-def test_a_fixed_file_is_imported_from_where_the_import_stopped(tmp_path: Path) -> None:
+def test_a_fixed_file_is_imported_from_where_the_import_stopped(blank: LedgerLocation, tmp_path: Path) -> None:
     forms = [old(f"c{number}") for number in range(1_200)]
     file = write(tmp_path / "a.jsonl", *forms[:777], "{", *forms[777:])
     with pytest.raises(InvalidJSON, match="line 778") as refusal:
-        import_contracts(tmp_path / "a.db", file)
+        import_contracts(blank, file)
     assert refusal.value.hint.endswith("Contracts before it: 777 imported, 0 skipped.")
     write(file, *forms)
-    assert import_contracts(tmp_path / "a.db", file) == ImportCounts(new=423, present=777)
+    assert import_contracts(blank, file) == ImportCounts(new=423, present=777)
 
 
 def test_a_ledger_is_piped_into_another(home: Home) -> None:
     put(home.ledger, *pairs(40))
     source = home.start("contracts", "export")
-    sink = home.start("contracts", "import", "-", "--json", "--ledger", "other.db", stdin=source.stdout)
+    other = no_ledger(home.folder, "other.db")
+    sink = home.start("contracts", "import", "-", "--json", "--ledger", str(other), stdin=source.stdout)
     out, err = sink.communicate(timeout=60)
     source.communicate(timeout=60)
     assert source.wait(timeout=60) == sink.returncode == 0
     assert json.loads(out) == {"files": [{"file": "-", "new": 80, "updated": 0, "skipped": 0, "erased": 0}]}
-    assert err.decode() == f"warning: no ledger at {home.folder}/other.db: aorch creates it\n"
-    assert exported(home.folder / "other.db") == exported(home.ledger)
+    assert err.decode() == f"warning: no ledger at {other}: aorch creates it\n"
+    assert exported(other) == exported(home.ledger)
 
 
 def test_import_exits_13_with_one_sentence_for_a_contract_that_differs(home: Home) -> None:
@@ -326,7 +326,7 @@ def test_a_million_contracts_are_exported_in_less_than_100_mib(home: Home) -> No
 
 
 @pytest.mark.parametrize("text", ["1.0", "0.1e-7", "123456789012345678901234567890"])
-def test_a_bare_number_is_stored_as_it_was_written(tmp_path: Path, text: str) -> None:
-    put(tmp_path / "a.db", request(result=text))
-    with Reader(tmp_path / "a.db") as reader:
+def test_a_bare_number_is_stored_as_it_was_written(blank: LedgerLocation, text: str) -> None:
+    put(blank, request(result=text))
+    with Reader(blank) as reader:
         assert [row.result for row in reader.stream()] == [text]

@@ -1,11 +1,10 @@
 """A RESPONSE ends its REQUEST wherever it is imported, and mirrors by `export --since` become equal to their ledger."""
 
 import json
-import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from shutil import copy
+from tempfile import mkdtemp
 from typing import Any
 
 import ledgers
@@ -13,16 +12,18 @@ import pytest
 from homes import Home
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
+from ledgers import copy_of, new_ledger
 from rows import put, request, response
 from transfer_cases import exported, write
 
 from aorch import jsonio
 from aorch.clock import now
+from aorch.config.ledger_location import LedgerLocation
 from aorch.engine.recovery import recover
 from aorch.errors import Conflict
 from aorch.ids import new_id
 from aorch.ledger import task_queue
-from aorch.ledger.database import connect, statements
+from aorch.ledger.database import connect, statements, transaction
 from aorch.ledger.importing import ImportCounts
 from aorch.ledger.queue_entry import Entry
 from aorch.ledger.reader import Filter, Reader
@@ -42,9 +43,8 @@ class Written:
         self.running: list[Record] = []
 
     def step(self, kind: str) -> None:
-        self.connection.execute("BEGIN IMMEDIATE")
-        getattr(self, kind)()
-        self.connection.execute("COMMIT")
+        with transaction(self.connection):
+            getattr(self, kind)()
 
     def ask(self) -> None:
         row = request(text=new_id(), status="in_progress", completed_at=None, claimed_by=new_id())
@@ -62,7 +62,7 @@ class Written:
 
     def claim(self) -> None:
         for row in task_queue.claim(self.connection, new_id(), [task_queue.Capacity("echo", 1, {"bot": 1})], 1):
-            self.connection.execute("UPDATE contracts SET to_agent = 'bot' WHERE contract_id = ?", (row.contract_id,))
+            self.connection.execute(f"UPDATE contracts SET to_agent = 'bot' WHERE contract_id = '{row.contract_id}'")
             self.running.append(row)
 
     def succeed(self, status: str = "completed") -> None:
@@ -112,20 +112,17 @@ STEPS = [
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 @given(steps=some.lists(some.sampled_from(STEPS), max_size=25))
-def test_mirrors_by_repeated_export_since_become_equal(blank: Path, steps: list[str]) -> None:
+def test_mirrors_by_repeated_export_since_become_equal(tmp_path: Path, steps: list[str]) -> None:
     """To the byte, with open REQUESTs and the queue, whether a mirror started empty or as a copy of the file."""
-    home, file = blank.with_name("home.db"), blank.with_name("since.jsonl")
-    mirrors: dict[Path, datetime] = {}
-    for path in blank.parent.glob("*.db*"):
-        if path.is_file() and path.name != "blank.db":
-            path.unlink()
-    copy(blank, home)
+    home, file = new_ledger(tmp_path, "home.db"), tmp_path / "since.jsonl"
+    mirrors: dict[LedgerLocation, datetime] = {}
     written = Written(home)
 
-    def copied(name: str) -> None:
-        mirrors[blank.with_name(name)] = datetime.now(UTC)
-        with closing(sqlite3.connect(blank.with_name(name))) as target:
-            written.connection.backup(target)
+    def copied() -> None:
+        since = datetime.now(UTC)
+        written.connection.close()  # PostgreSQL copies only a database that no process uses
+        mirrors[copy_of(home, Path(mkdtemp(dir=tmp_path)))] = since
+        written.connection = connect(home)
 
     def mirror() -> None:
         for path, since in mirrors.items():
@@ -133,19 +130,19 @@ def test_mirrors_by_repeated_export_since_become_equal(blank: Path, steps: list[
             file.write_bytes(exported(home, which=Filter(since=since)))
             import_contracts(path, file)
 
-    with closing(written.connection):
-        copied("from_the_start.db")
-        for number, step in enumerate(steps):
-            if step == "copy":
-                copied(f"{number}.db")
-            elif step == "mirror":
-                mirror()
-            else:
-                written.step(step)
-        written.end_all()
-        mirror()
+    copied()
+    for step in steps:
+        if step == "copy":
+            copied()
+        elif step == "mirror":
+            mirror()
+        else:
+            written.step(step)
+    written.end_all()
+    mirror()
+    written.connection.close()
     for path in mirrors:
-        assert exported(path) == exported(home), path.name
+        assert exported(path) == exported(home)
 
 
 @pytest.mark.parametrize(
@@ -161,21 +158,20 @@ def test_mirrors_by_repeated_export_since_become_equal(blank: Path, steps: list[
 )
 @pytest.mark.parametrize("first", ["request", "response"])
 def test_a_response_without_its_request_ends_the_open_request(
-    tmp_path: Path, status: str, error: str | None, end: str, first: str
+    blank: LedgerLocation, tmp_path: Path, status: str, error: str | None, end: str, first: str
 ) -> None:
     asked = request(status="in_progress", completed_at=None)
     answer = response(asked, status=status, error=error)
-    ledger = tmp_path / "a.db"
     for row in (asked, answer) if first == "request" else (answer, asked):
-        import_contracts(ledger, write(tmp_path / "a.jsonl", row))
-    ended = next(each for each in contracts(ledger) if each["contract_type"] == "REQUEST")
+        import_contracts(blank, write(tmp_path / "a.jsonl", row))
+    ended = next(each for each in contracts(blank) if each["contract_type"] == "REQUEST")
     assert (ended["status"], ended["completed_at"]) == (end, answer.completed_at)
-    assert import_contracts(ledger, write(tmp_path / "a.jsonl", asked, answer)) == ImportCounts(present=2)
+    assert import_contracts(blank, write(tmp_path / "a.jsonl", asked, answer)) == ImportCounts(present=2)
     with pytest.raises(Conflict, match="answers already"):
-        import_contracts(ledger, write(tmp_path / "b.jsonl", response(asked)))
+        import_contracts(blank, write(tmp_path / "b.jsonl", response(asked)))
 
 
-def test_a_response_removes_its_request_from_the_queue(blank: Path) -> None:
+def test_a_response_removes_its_request_from_the_queue(blank: LedgerLocation, tmp_path: Path) -> None:
     written = Written(blank)
     written.step("enqueue")
     (waiting,) = contracts(blank)
@@ -183,7 +179,7 @@ def test_a_response_removes_its_request_from_the_queue(blank: Path) -> None:
     import_contracts(
         blank,
         write(
-            blank.with_name("a.jsonl"),
+            tmp_path / "a.jsonl",
             response(Record(waiting["contract_id"], "s", "REQUEST", "x", "bot", "echo", "{}", "completed", now())),
         ),
     )
@@ -208,14 +204,14 @@ def test_a_claimed_request_with_a_response_is_recovered_with_its_status(home: Ho
     assert home.aorch("run", "echo", "text=hi").code == 0
 
 
-def test_a_request_that_answers_a_contract_is_rejected(tmp_path: Path) -> None:
+def test_a_request_that_answers_a_contract_is_rejected(blank: LedgerLocation, tmp_path: Path) -> None:
     """It would prevent the RESPONSE of the REQUEST that it names."""
     asked = request(status="in_progress", completed_at=None)
     with pytest.raises(Exception, match="request_id: a REQUEST cannot answer another contract"):
-        import_contracts(tmp_path / "a.db", write(tmp_path / "a.jsonl", asked, request(request_id=asked.contract_id)))
+        import_contracts(blank, write(tmp_path / "a.jsonl", asked, request(request_id=asked.contract_id)))
 
 
-def test_a_queued_task_that_was_rejected_elsewhere_ends_by_an_import(blank: Path) -> None:
+def test_a_queued_task_that_was_rejected_elsewhere_ends_by_an_import(blank: LedgerLocation, tmp_path: Path) -> None:
     """An agent in only one of the two is no difference if one of them was exported before the claim."""
     about = jsonio.encode({"queue": {}})
     waits = request(status="pending", completed_at=None, to_agent=None, metadata=about)
@@ -223,17 +219,17 @@ def test_a_queued_task_that_was_rejected_elsewhere_ends_by_an_import(blank: Path
     ended = waits._replace(status="failed", completed_at=now(), to_agent="bot")
     assert (
         import_contracts(
-            blank, write(blank.with_name("a.jsonl"), waits._replace(status="in_progress", to_agent="bot"))
+            blank, write(tmp_path / "a.jsonl", waits._replace(status="in_progress", to_agent="bot"))
         ).updated
         == 1
     )
-    assert import_contracts(blank, write(blank.with_name("a.jsonl"), ended)).updated == 1
+    assert import_contracts(blank, write(tmp_path / "a.jsonl", ended)).updated == 1
     assert import_contracts(
-        blank, write(blank.with_name("a.jsonl"), waits, waits._replace(status="in_progress"))
+        blank, write(tmp_path / "a.jsonl", waits, waits._replace(status="in_progress"))
     ) == ImportCounts(present=2)
     assert contracts(blank) == [ended.as_dict()]
     with pytest.raises(Conflict, match="differs in to_agent"):
-        import_contracts(blank, write(blank.with_name("a.jsonl"), ended._replace(to_agent="other")))
+        import_contracts(blank, write(tmp_path / "a.jsonl", ended._replace(to_agent="other")))
 
 
 # The older JSON store

@@ -1,21 +1,22 @@
 """Importing a ledger repeatedly: REQUESTs that were open and have gone on since."""
 
 import json
-import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from shutil import copy
 from typing import Any
 
 import pytest
 from homes import Home
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
+from ledger_state import change
+from ledgers import new_ledger, no_ledger
 from rows import put, request, response
 from transfer_cases import exported, old, write
 
 from aorch.clock import rfc3339
+from aorch.config.ledger_location import LedgerLocation
 from aorch.errors import Conflict, InvalidJSON
 from aorch.ledger.copying import copy_ledger
 from aorch.ledger.database import ProcessLock
@@ -28,7 +29,7 @@ from aorch.ledger.transfer import export_contracts, import_contracts
 class Written:
     """A ledger that is being written: each step continues one of its REQUESTs, from its insertion to its RESPONSE."""
 
-    def __init__(self, ledger: Path, steps: list[tuple[int, str]]) -> None:
+    def __init__(self, ledger: LedgerLocation, steps: list[tuple[int, str]]) -> None:
         self.ledger = ledger
         self.steps = iter(steps)
         self.asked: dict[int, Record] = {}
@@ -45,11 +46,11 @@ class Written:
             return None
         moment = None if status == "in_progress" else rfc3339(datetime(2026, 1, 1, 0, 0, number, tzinfo=UTC))
         self.asked[number] = asked = asked._replace(status=status, completed_at=moment)
-        with closing(sqlite3.connect(self.ledger)) as connection, connection:
-            connection.execute(
-                "UPDATE contracts SET status = ?, completed_at = ? WHERE contract_id = ?",
-                (status, moment, asked.contract_id),
-            )
+        change(
+            self.ledger,
+            "UPDATE contracts SET status = ?, completed_at = ? WHERE contract_id = ?",
+            *(status, moment, asked.contract_id),
+        )
         return put(self.ledger, response(asked)) if moment else None
 
 
@@ -65,30 +66,31 @@ class Written:
     data=some.data(),
 )
 def test_exports_of_any_time_imported_in_any_order_give_the_newest_state(
-    blank: Path, steps: list[tuple[int, str]], data: some.DataObject
+    tmp_path: Path, steps: list[tuple[int, str]], data: some.DataObject
 ) -> None:
     """To the byte, however often each is imported. The exported ledger itself skips them all."""
-    home, mirror = (Path(copy(blank, blank.with_name(name))) for name in ("home.db", "mirror.db"))
+    home, mirror = (new_ledger(tmp_path, name) for name in ("home.db", "mirror.db"))
     written, exports = Written(home, steps), []
     for number in range(len(steps)):
         written.step()
         with Reader(home) as reader:
-            export_contracts(reader, Filter(), "jsonl", blank.with_name(f"{number}.jsonl"))
+            export_contracts(reader, Filter(), "jsonl", tmp_path / f"{number}.jsonl")
         exports.append(exported(home))
     chosen = data.draw(some.lists(some.sampled_from(range(len(steps))), min_size=1, max_size=6))
     for number in chosen:
-        import_contracts(mirror, blank.with_name(f"{number}.jsonl"))
-        assert import_contracts(home, blank.with_name(f"{number}.jsonl")).new == 0
+        import_contracts(mirror, tmp_path / f"{number}.jsonl")
+        assert import_contracts(home, tmp_path / f"{number}.jsonl").new == 0
     assert exported(mirror) == exports[max(chosen)]
     assert exported(home) == exports[-1]
 
 
-def ended_meanwhile(tmp_path: Path, **more: Any) -> tuple[Path, Record, Record]:
+def ended_meanwhile(tmp_path: Path, **more: Any) -> tuple[LedgerLocation, Record, Record]:
     """A ledger with an open imported REQUEST, that REQUEST after its end, and its RESPONSE."""
     asked = request(status="in_progress", completed_at=None)
-    put(tmp_path / "a.db", asked)
+    ledger = new_ledger(tmp_path)
+    put(ledger, asked)
     ended = asked._replace(status="completed", completed_at=rfc3339(datetime(2026, 1, 1, tzinfo=UTC)), **more)
-    return tmp_path / "a.db", ended, response(ended)
+    return ledger, ended, response(ended)
 
 
 def test_a_request_that_was_open_and_has_ended_is_updated_and_counted(tmp_path: Path) -> None:
@@ -144,13 +146,14 @@ def test_two_ends_of_one_request_are_rejected(tmp_path: Path) -> None:
 def test_a_queued_request_that_ended_elsewhere_leaves_the_queue(home: Home) -> None:
     """Its ledger was copied, and a worker of the copy was faster."""
     request_id = home.aorch("run", "echo", "text=hi", "--detach").out.strip()
-    copy_ledger(home.ledger, home.folder / "copy.db")
-    assert home.aorch("worker", "--drain", "--ledger", "copy.db").code == 0
-    write(home.folder / "a.jsonl", exported(home.folder / "copy.db").decode())
+    copied = no_ledger(home.folder, "copy.db")
+    copy_ledger(home.ledger, copied)
+    assert home.aorch("worker", "--drain", "--ledger", str(copied)).code == 0
+    write(home.folder / "a.jsonl", exported(copied).decode())
     assert home.aorch("contracts", "import", "a.jsonl").out == "a.jsonl: 1 imported, 1 updated, 0 skipped\n"
     assert home.rows("SELECT turn FROM contracts WHERE contract_id = ?", request_id) == [(None,)]
     assert home.aorch("worker", "--drain").code == 0
-    assert exported(home.ledger) == exported(home.folder / "copy.db")
+    assert exported(home.ledger) == exported(copied)
     assert home.aorch("contracts", "wait", request_id).out == "Echo: hi\n"
 
 
@@ -161,8 +164,7 @@ def test_a_file_does_not_end_a_request_that_runs_on_this_machine(tmp_path: Path)
         write(tmp_path / f"{len(rows)}", *rows) for rows in ([ended.as_dict(), answer.as_dict()], [answer.as_dict()])
     )
     with closing(ProcessLock(ledger)) as owner:
-        with closing(sqlite3.connect(ledger)) as connection, connection:
-            connection.execute("UPDATE contracts SET claimed_by = ?", (owner.owner_id,))
+        change(ledger, "UPDATE contracts SET claimed_by = ?", owner.owner_id)
         before = exported(ledger)
         for file in (whole, alone):
             with pytest.raises(Conflict, match="a process or a worker runs that REQUEST") as refusal:

@@ -10,12 +10,13 @@ from hypothesis import strategies as some
 
 from aorch import jsonio
 from aorch.clock import rfc3339
+from aorch.config.ledger_location import LedgerLocation
 from aorch.ledger.reader import Filter, Reader
 from aorch.ledger.record import Record
 from aorch.ledger.transfer import export_contracts
 
 
-def exported(ledger: Path, form: str = "jsonl", which: Filter | None = None) -> bytes:
+def exported(ledger: LedgerLocation, form: str = "jsonl", which: Filter | None = None) -> bytes:
     out = io.BytesIO()
     with Reader(ledger) as reader:
         export_contracts(reader, which or Filter(), form, out)
@@ -71,4 +72,5 @@ rows = some.builds(
     metadata=objects.map(jsonio.encode),
     request_id=some.none(),
     parent_id=some.none() | name,
+    claimed_by=some.none() | name,
 )
