@@ -39,8 +39,9 @@ _SHORT_CHANGE = 80
 """Characters of changed values that also a brief text has: what changed is what the calls were for."""
 BRIEF = 224
 """Characters of arguments without important ones, in a brief text: most commands, up to their essential part."""
-_COMMAND, _LAST_COMMAND = 0.55, 0.86
-"""Importance of a command that only reads, and of the last one, unless it is the last call."""
+_COMMAND, _LAST_COMMAND, _LAST_RUN = 0.55, 0.86, 0.9605
+"""Importance of a command that only reads, of the last one, and of the last program that was run: its result tells where the work
+stands, so it comes before changes."""
 _CHANGE, _DELEGATED = 0.96, 0.86
 """Importance of a call that changes something, and of one whose arguments are a prompt, so that another agent does the work."""
 _OWN_WIDTH, _MOST_OWN, _SHORTEST_OWN = 140, 2, 24
@@ -67,10 +68,8 @@ def done(g: Findings, counts: ClaimCounts) -> Iterator[Claim]:
         alone = [one for place, one in enumerate(newest_first) if place < _SINGLE or one.last.error]
         for place, series in enumerate(alone):
             base = _CHANGE if series.last.request.changes else 0.6
-            if is_prompt(series.last.request):
-                base = min(base, _DELEGATED)
-            elif series.last in last:
-                base = LAST_CALL if series.last is last[0] else max(base, _LAST_COMMAND)
+            base = max(base, last.get(series.last.number, 0.0))
+            base = min(base, _DELEGATED) if is_prompt(series.last.request) else base
             single.append((series, base - place * (0.002 if place < _VITAL_OF_A_KIND else 0.02)))
         if older := [one for one in newest_first if one not in alone]:
             count = calls.count - sum(series.count for series in alone)
@@ -152,12 +151,11 @@ def looked_up(g: Findings, counts: ClaimCounts) -> Iterator[Claim]:
     last = _last_calls(g)
     for calls in reversed(g.lookups.values()):
         newest_first = list(reversed(calls.series.values()))
-        alone = [one for one in newest_first if one.last in last or is_command(one.last.request.arguments)][:_SINGLE]
+        alone = [one for one in newest_first if one.last.number in last or is_command(one.last.request.arguments)]
+        alone = alone[:_SINGLE]
         for place, series in enumerate(alone):
             importance = _COMMAND - 0.01 * place
-            if series.last in last:
-                importance = LAST_CALL if series.last is last[0] else _LAST_COMMAND
-            yield _decision(g, series, importance)
+            yield _decision(g, series, last.get(series.last.number, importance))
         if together := [one for one in newest_first if one not in alone]:
             asked = [leaf.worth for one in together for leaf in one.last.request.arguments if leaf.worth >= TELLING]
             count = calls.count - sum(series.count for series in alone)
@@ -167,13 +165,19 @@ def looked_up(g: Findings, counts: ClaimCounts) -> Iterator[Claim]:
             yield claim
 
 
-def _last_calls(g: Findings) -> list[Call]:
-    """The newest successful call, the newest command, and the newest program that was run, such as a test."""
+def _last_calls(g: Findings) -> dict[int, float]:
+    """The numbers of the newest successful call, of the newest program that was run, such as a test, and of the newest command,
+    with their importance.
+    """
     capabilities = [[*calls.series.values()] for kind in (g.done, g.lookups) for calls in kind.values()]
     newest = sorted((series[-1].last for series in capabilities), key=lambda call: call.number)
     ran = max((one.last for series in capabilities for one in series if _runs(one.last)), default=None, key=_number)
-    last = [*newest[-1:], *[call for call in newest[:-1] if is_command(call.request.arguments)][-1:]]
-    return [*last, *([ran] if ran and ran not in last else [])]
+    commanded = [call for call in newest[:-1] if is_command(call.request.arguments)][-1:]
+    return {
+        **{call.number: _LAST_COMMAND for call in commanded},
+        **({ran.number: _LAST_RUN} if ran else {}),
+        **{call.number: LAST_CALL for call in newest[-1:]},
+    }
 
 
 def _number(call: Call) -> int:

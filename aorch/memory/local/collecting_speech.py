@@ -26,6 +26,8 @@ _REPLY, _REPLIES = 400, 0.5
 of a longer answer that are most likely its result."""
 _PROSE = 60
 """Characters from which a value of a result is text."""
+_PROMPTED = 0.1
+"""What a sentence of a prompt is worth less than the same sentence of an answer."""
 _VERDICT = 60
 """Characters of the line at the end of a long answer that can be its verdict."""
 _OF_CODE = {"file": 0.3, "class": 0.1}
@@ -102,10 +104,13 @@ def add_speech(
     """
     spoken, not_selected = select_sentences(said, g.count, contract_id, agent, by_caller, asks=asks)
     if in_prompt:
-        spoken = [one._replace(worth=0.0) if _only_instructs(one.sentence) else one for one in spoken]
+        spoken = [one._replace(worth=0.0 if _only_instructs(one.sentence) else one.worth - _PROMPTED) for one in spoken]
     if least:
         told = _telling_places(said, spoken) if only_first else {one.order for one in spoken}
-        spoken = [_as_result(one, least, is_choice=is_choice) if one.order in told else one for one in spoken]
+        spoken = [
+            _as_result(one, least, is_choice=is_choice, is_telling=only_first) if one.order in told else one
+            for one in spoken
+        ]
     g.heard.update(hash(one.sentence) for one in spoken)
     g.passed_over[section_of(asks)] += not_selected + safe_text.unread_count(said)
     for one in spoken[: _MOST_NAMING[by_caller]]:
@@ -116,11 +121,11 @@ def add_speech(
     _keep_sentences(g, spoken)
 
 
-def _as_result(one: SpokenSentence, least: float, *, is_choice: bool) -> SpokenSentence:
+def _as_result(one: SpokenSentence, least: float, *, is_choice: bool, is_telling: bool) -> SpokenSentence:
     """A sentence that is the result of instructions: a choice, or a sentence that is long enough."""
     if is_choice:
         return one._replace(worth=max(one.worth, least), is_choice=one.worth > 0)
-    return one._replace(worth=max(one.worth, least)) if " " in one.sentence else one
+    return one._replace(worth=max(one.worth, least)) if " " in one.sentence or is_telling else one
 
 
 def _telling_places(said: str, spoken: Iterable[SpokenSentence]) -> set[int]:
