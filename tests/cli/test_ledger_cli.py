@@ -131,6 +131,7 @@ def test_a_read_only_ledger_is_backed_up_and_left_as_it_is(home: Home) -> None:
     assert home.aorch("contracts", "list", "--ledger", "copy.db").out.count("\n") == 6
 
 
+@pytest.mark.sqlite_only("the disk of the file")
 def test_a_full_disk_leaves_no_backup_and_an_intact_ledger(disk: Disk) -> None:
     """150 KiB are free, less than the ledger takes."""
     assert disk.aorch("run", "echo", "text=hi").code == 0

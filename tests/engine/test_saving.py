@@ -3,22 +3,22 @@
 import asyncio
 import json
 import signal
-import sqlite3
 import subprocess
-from contextlib import closing
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 from api import ask, problem
 from homes import Home
+from ledger_state import change, no_table
+from ledgers import rows
 from rows import locked
 from serving import serving
 from waiting import WAIT_S, wait_for
 
 from aorch import Agent, AgentCapability, Orchestrator
 from aorch.clock import now
+from aorch.config.ledger_location import LedgerLocation
 from aorch.engine.lifecycle import in_thread
 from aorch.engine.response_saver import ResponseSaver, Unsaved
 from aorch.errors import Conflict
@@ -26,11 +26,12 @@ from aorch.ids import new_id
 from aorch.ledger.ledger import Ledger
 from aorch.ledger.record import RESPONSE, Record
 
-pytestmark = pytest.mark.sqlite_only("it breaks tables of the file to keep writes from succeeding")
-
 BREAKER = """
-import sqlite3
+from contextlib import closing
+from pathlib import Path
 from aorch.agents import Agent, AgentCapability
+from aorch.config.settings import ledger_path
+from aorch.ledger.database import connect
 
 class Breaker(Agent):
     '''Renames a table while it is at work: nothing can be written to the ledger afterwards.'''
@@ -42,34 +43,30 @@ class Breaker(Agent):
         return [AgentCapability("break")]
 
     async def execute(self, task):
-        rename("contracts", "away")
+        with closing(connect(ledger_path())) as connection:
+            connection.execute("ALTER TABLE contracts RENAME TO away")
+        Path("broken").touch()
         return {"success": True, "data": "broken"}
-
-def rename(table, to):
-    connection = sqlite3.connect("ledger.db")
-    connection.execute(f"ALTER TABLE {table} RENAME TO {to}")
-    connection.close()
 """
 
 
-def rename(ledger: Path, table: str, to: str) -> None:
-    with closing(sqlite3.connect(ledger)) as connection:
-        connection.execute(f"ALTER TABLE {table} RENAME TO {to}")
+def rename(ledger: LedgerLocation, table: str, to: str) -> None:
+    change(ledger, f"ALTER TABLE {table} RENAME TO {to}")
 
 
-def answered(ledger: Path) -> list[tuple[Any, ...]]:
+def answered(ledger: LedgerLocation) -> list[tuple[Any, ...]]:
     """Status of each REQUEST of `break`, with status, result and error of its RESPONSE."""
-    with closing(sqlite3.connect(ledger)) as connection:
-        return connection.execute(
-            "SELECT q.status, a.status, a.result, a.error FROM contracts q LEFT JOIN contracts a ON a.request_id = q.contract_id"
-            " WHERE q.contract_type = 'REQUEST' AND q.capability = 'break' ORDER BY q.position"
-        ).fetchall()
+    return rows(
+        ledger,
+        "SELECT q.status, a.status, a.result, a.error FROM contracts q LEFT JOIN contracts a ON a.request_id = q.contract_id"
+        " WHERE q.contract_type = 'REQUEST' AND q.capability = 'break' ORDER BY q.position",
+    )
 
 
 class Breaker(Agent):
     """Makes the ledger refuse all writing while it is at work; `broken` is set then. With `hold`, goes on until that is set."""
 
-    def __init__(self, ledger: Path, hold: asyncio.Event | None = None) -> None:
+    def __init__(self, ledger: LedgerLocation, hold: asyncio.Event | None = None) -> None:
         super().__init__("breaker", "Breaker")
         self.ledger, self.hold, self.broken = ledger, hold, asyncio.Event()
 
@@ -154,7 +151,7 @@ async def test_a_task_whose_start_cannot_be_written_is_answered_without_a_call(o
         answers = [await first, await second]
     assert [answer["success"] for answer in answers] == [True, False]
     (_, (status, *_, error)) = answered(ledger)
-    assert (status, "no such table" in error) == ("failed", True)
+    assert (status, no_table("contracts") in error) == ("failed", True)
 
 
 def response(request_id: str) -> Record:
@@ -165,8 +162,7 @@ def response(request_id: str) -> Record:
 async def test_who_waits_too_long_for_the_write_lock_is_told_and_the_response_is_written_once(home: Home) -> None:
     ledger, asked = Ledger(home.ledger), home.aorch("run", "fails").code
     ((request_id,),) = home.rows("SELECT contract_id FROM contracts WHERE contract_type = 'REQUEST'")
-    with closing(sqlite3.connect(home.ledger)) as connection, connection:
-        connection.execute("DELETE FROM contracts WHERE contract_type = 'RESPONSE'")
+    change(home.ledger, "DELETE FROM contracts WHERE contract_type = 'RESPONSE'")
     saver = ResponseSaver(ledger, asyncio.get_running_loop())
     async with asyncio.timeout(WAIT_S):
         with locked(home.ledger), pytest.raises(Unsaved) as unsaved:
@@ -271,8 +267,9 @@ def test_an_http_caller_is_answered_after_5_s_and_the_response_is_written_later(
         rename(breaking.ledger, "away", "contracts")
         wait_for(lambda: answered(breaking.ledger) == [("completed", "completed", '"broken"', None)])
         assert server.get(f"/v1/tasks/{refused['contract_id']}").json()["answer"]["data"] == "broken"
+        (breaking.folder / "broken").unlink()
         queued = server.post("/v1/tasks", json={"session_id": "s", "capability": "break", "parameters": {}}).json()
-        wait_for(lambda: breaking.rows("SELECT 1 FROM sqlite_master WHERE name = 'away'"))
+        wait_for((breaking.folder / "broken").exists)
         rename(breaking.ledger, "away", "contracts")
         done = server.get(f"/v1/tasks/{queued['contract_id']}?wait_s=10").json()
         assert done["answer"]["data"] == "broken"

@@ -1,13 +1,12 @@
 """Retention by `aorch ledger prune` and by a service: which exchanges stay, and what is said."""
 
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
 from homes import Home
-from ledger_state import written
+from ledger_state import refusing_deletions, written
 from revisions import ledger_at
 from rows import pairs, put, request
 from serving import serving
@@ -193,19 +192,17 @@ def test_a_service_prunes_by_itself_while_it_works(aged: Home) -> None:
         assert server.get("/v1/status").json()["contracts"]["total_contracts"] == 4
 
 
-@pytest.mark.sqlite_only("a trigger in SQLite's syntax")
 def test_a_service_shows_in_its_health_that_it_cannot_prune(aged: Home) -> None:
     aged.write("aorch.toml", '[retention]\nkeep = "90d"\n')
-    with closing(sqlite3.connect(aged.ledger)) as connection, connection:
-        connection.execute("CREATE TRIGGER no_prune BEFORE DELETE ON contracts BEGIN SELECT raise(ABORT, 'no'); END")
-    with serving(aged) as server:
-        wait_for(lambda: server.get("/v1/health").json()["status"] == "degraded")
-        assert [each["loop"] for each in server.get("/v1/health").json()["down"]] == ["retention"]
-        assert sessions(aged) == {"s": 60, "young": 4}
-        with closing(sqlite3.connect(aged.ledger)) as connection, connection:
-            connection.execute("DROP TRIGGER no_prune")
-        wait_for(lambda: server.get("/v1/health").json()["status"] == "healthy")
-        assert sessions(aged) == {"young": 4}
+    with ExitStack() as refusing:
+        refusing.enter_context(refusing_deletions(aged.ledger))
+        with serving(aged) as server:
+            wait_for(lambda: server.get("/v1/health").json()["status"] == "degraded")
+            assert [each["loop"] for each in server.get("/v1/health").json()["down"]] == ["retention"]
+            assert sessions(aged) == {"s": 60, "young": 4}
+            refusing.close()
+            wait_for(lambda: server.get("/v1/health").json()["status"] == "healthy")
+            assert sessions(aged) == {"young": 4}
 
 
 def test_several_workers_of_a_service_prune_once(aged: Home) -> None:

@@ -1,7 +1,8 @@
 """What tests see and change in a ledger without its functions, on both databases."""
 
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 import ledgers
@@ -26,6 +27,21 @@ def change(ledger: LedgerLocation, sql: str, *values: Any) -> None:
     else:
         with closing(sqlite3.connect(ledger)) as file, file:
             file.execute(sql, values)
+
+
+@contextmanager
+def refusing_deletions(ledger: LedgerLocation) -> Iterator[None]:
+    """In this block, no process can delete a contract."""
+    if isinstance(ledger, PostgresUrl):
+        change(
+            ledger,
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no'; END $$;"
+            "CREATE TRIGGER no_deletion BEFORE DELETE ON contracts EXECUTE FUNCTION refuse()",
+        )
+    else:
+        change(ledger, "CREATE TRIGGER no_deletion BEFORE DELETE ON contracts BEGIN SELECT raise(ABORT, 'no'); END")
+    yield
+    change(ledger, "DROP TRIGGER no_deletion" + (" ON contracts" if isinstance(ledger, PostgresUrl) else ""))
 
 
 def no_table(name: str) -> str:

@@ -110,7 +110,9 @@ def _template() -> str:
 
 def _new_database(template: str) -> PostgresUrl:
     name = f"t_{token_hex(6)}"
-    _administration().execute(f"CREATE DATABASE {name} TEMPLATE {template} ENCODING 'UTF8'".encode())
+    server = _administration()
+    how = "STRATEGY file_copy" if server.info.server_version >= 150_000 else ""  # half the CPU time of the log of 15
+    server.execute(f"CREATE DATABASE {name} TEMPLATE {template} ENCODING 'UTF8' {how}".encode())
     databases.add(name)
     return PostgresUrl(clusters[0].url(name))
 

@@ -249,6 +249,7 @@ def test_no_clock_ends_a_lease(home: Home) -> None:
 
 
 @pytest.mark.torture
+@pytest.mark.sqlite_only("the disk of the file")
 def test_a_full_disk_loses_nothing_and_the_work_goes_on_once_there_is_room(disk: Disk) -> None:
     furnish(disk.home)
     ids = [disk.aorch("run", "hold_again", f"text={name}", "--detach").out.strip() for name in "abcdef"]
