@@ -15,6 +15,9 @@ from aorch.ledger.database import statements
 Rows: TypeAlias = Callable[..., Sequence[Any]]
 """Executes a statement with the values of its parameters."""
 
+Session: TypeAlias = tuple[str, int, str, str]
+"""A session: its id, the number of its contracts, and when the first and the last one were written."""
+
 FEW_SESSIONS = 2000
 """Number of sessions up to which all of them are looked up, rather than the newest ones searched for."""
 WINDOW, WIDE_WINDOW = 4096, 65_536
@@ -27,7 +30,7 @@ def sessions_by_id(rows: Rows, *, after: str | None, limit: int) -> list[dict[st
         found = rows(statements.FIRST_SESSIONS, limit)
     else:
         found = rows(statements.SESSIONS_AFTER, jsonio.storable_text(after), limit)
-    return [_form(rows, *row) for row in found]
+    return _forms(rows, found)
 
 
 def sessions_by_activity(rows: Rows, *, before: int | None, limit: int) -> list[tuple[int, dict[str, Any]]]:
@@ -36,23 +39,23 @@ def sessions_by_activity(rows: Rows, *, before: int | None, limit: int) -> list[
     """
     if before is None:
         before = sum(position for (position,) in rows(statements.LAST_POSITION)) + 1
-    found = islice(_newest_first(rows, before, limit), limit)
-    return [(position, _described(rows, session_id)) for position, session_id in found]
+    found = list(islice(_newest_first(rows, before, limit), limit))
+    forms = {form["session_id"]: form for form in _named(rows, [session_id for _, session_id in found])}
+    return [(position, forms[session_id]) for position, session_id in found if session_id in forms]
 
 
 def session_form(rows: Rows, session_id: str) -> dict[str, Any]:
     """The form of a session. Raises NotFound."""
     session_id = jsonio.storable_text(session_id)
-    if not knows_session(rows, session_id):
+    if not (found := _named(rows, [session_id])):
         raise session_not_found(session_id)
-    return _described(rows, session_id)
+    return found[0]
 
 
-def _described(rows: Rows, session_id: str) -> dict[str, Any]:
-    ((contracts,),) = rows(statements.COUNT_OF_SESSION, session_id)
-    ((first_at, _),) = rows(statements.OLDEST_CONTRACT_OF_SESSION, session_id)
-    ((last_at, _),) = rows(statements.NEWEST_CONTRACT_OF_SESSION, session_id)
-    return _form(rows, session_id, contracts, first_at, last_at)
+def _named(rows: Rows, session_ids: Sequence[str]) -> list[dict[str, Any]]:
+    """The forms of those of these sessions that have contracts."""
+    found = rows(statements.NAMED_SESSIONS, jsonio.encode(session_ids))
+    return _forms(rows, [session for session in found if session[1]])
 
 
 def session_not_found(session_id: str) -> NotFound:
@@ -69,17 +72,38 @@ def knows_session(rows: Rows, session_id: str) -> bool:
     return bool(rows(statements.NEWEST_CONTRACT_OF_SESSION, jsonio.storable_text(session_id)))
 
 
-def _form(rows: Rows, session_id: str, contracts: int, first_at: str, last_at: str) -> dict[str, Any]:
-    ((exchanges, failed, open_),) = rows(statements.EXCHANGE_COUNTS, session_id)
-    return {
-        "session_id": session_id,
-        "contracts": contracts,
-        "exchanges": exchanges,
-        "failed": failed,
-        "open": open_,
-        "first_at": first_at,
-        "last_at": last_at,
-    }
+def _forms(rows: Rows, sessions: Sequence[Session]) -> list[dict[str, Any]]:
+    numbers = _numbers(rows, sessions)
+    return [
+        {
+            "session_id": session_id,
+            "contracts": contracts,
+            **numbers(session_id),
+            "first_at": first_at,
+            "last_at": last_at,
+        }
+        for session_id, contracts, first_at, last_at in sessions
+    ]
+
+
+def _numbers(rows: Rows, sessions: Sequence[Session]) -> Callable[[str], dict[str, int]]:
+    """A function that returns the numbers of exchanges of one of `sessions`.
+
+    It reads the contracts of the session, unless these sessions have more than there are REQUESTs in the ledger that are not
+    completed. Then those are read instead, for all sessions together.
+    """
+    most = sum(contracts for _, contracts, *_ in sessions)
+    if sum(count for (count,) in rows(statements.NOT_COMPLETED_UP_TO, most)) >= most:
+        names = ("exchanges", "failed", "open")
+        return lambda session_id: dict(zip(names, rows(statements.EXCHANGE_COUNTS, session_id)[0], strict=True))
+    states = {session_id: numbers for session_id, *numbers in rows(statements.NOT_COMPLETED_BY_SESSION)}
+
+    def from_index(session_id: str) -> dict[str, int]:
+        failed, open_ = states.get(session_id, (0, 0))
+        ((exchanges,),) = rows(statements.EXCHANGES_OF_SESSION, session_id)
+        return {"exchanges": exchanges, "failed": failed, "open": open_}
+
+    return from_index
 
 
 def _newest_first(rows: Rows, before: int, limit: int) -> Iterator[tuple[int, str]]:

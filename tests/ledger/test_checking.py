@@ -32,6 +32,10 @@ CASES: dict[str, tuple[str, str]] = {
     "INSERT INTO webhooks VALUES ('none', 'http://localhost', 0, NULL, NULL)": ("webhooks", "does not exist"),
     "UPDATE counters SET value = 7 WHERE name = 'deleted_contracts'": ("counts", "number of contracts is wrong"),
     "DELETE FROM session_index WHERE position = 5": ("sessions", "the session index does not match"),
+    "UPDATE session_index SET is_request = 1 - is_request WHERE position = 5": (
+        "sessions",
+        "the session index does not match",
+    ),
     "UPDATE session_index SET session_id = 'other' WHERE position = 5": (
         "sessions",
         "the session index does not match",
@@ -126,7 +130,7 @@ def test_a_finding_counts_all_and_names_some(sound: LedgerLocation) -> None:
         "UPDATE counters SET value = 7",
         "DELETE FROM counters",
         "DELETE FROM session_index WHERE position % 2 = 0",
-        "INSERT INTO session_index VALUES ('other', 7)",
+        "INSERT INTO session_index VALUES ('other', 7, 1)",
         "INSERT INTO session_turns VALUES ('other', 3, 7, 5)",
         "DELETE FROM contracts_text_docsize WHERE id < 500",
         "DROP TRIGGER contracts_deleted; DELETE FROM contracts WHERE position IN (7, 8);",

@@ -1,6 +1,9 @@
 """Sessions by last activity with the number of their exchanges, and the trees of a session."""
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,8 @@ from rows import pairs, put, request, response
 from aorch.config.ledger_location import LedgerLocation
 from aorch.ledger.reader import Reader
 from aorch.ledger.record import Record
-from aorch.ledger.session_list import sessions_by_activity, sessions_by_id
+from aorch.ledger.schema import RUN
+from aorch.ledger.session_list import session_form, sessions_by_activity, sessions_by_id
 from aorch.ledger.tree import TreeNode, session_trees
 
 EVERY = 2**63 - 1
@@ -126,3 +130,34 @@ def test_a_tree_of_a_session_shows_the_first_children_and_counts_the_others(
 ) -> None:
     (fan,) = family(most=1)[1:2]
     assert (shape(fan), fan.omitted) == (("D", ["D1"]), {"completed": 2})
+
+
+STATUSES = ("completed", "failed", "cancelled", "pending", "in_progress")
+
+
+@given(some.lists(some.tuples(some.sampled_from("abc"), some.sampled_from(STATUSES)), min_size=1, max_size=12))
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_numbers_of_a_session_are_the_same_alone_and_in_a_list(tmp_path: Path, made: list[tuple[str, str]]) -> None:
+    """Whether its contracts are read, or those of the ledger that are not completed."""
+    ledger = new_ledger(tmp_path)
+    for session, status in made:
+        asked = request(session, status=status)
+        put(ledger, asked, *([response(asked)] if status in STATUSES[:3] else []))
+    with Reader(ledger) as reader:
+        listed = sessions_by_id(reader.select, after=None, limit=10)
+        assert listed == [session_form(reader.select, session) for session in sorted({name for name, _ in made})]
+    for form in listed:
+        its = [status for session, status in made if session == form["session_id"]]
+        assert (form["exchanges"], form["failed"]) == (len(its), its.count("failed"))
+        assert form["open"] == its.count("pending") + its.count("in_progress")
+
+
+@pytest.mark.sqlite_only("it counts the steps of SQLite's machine")
+def test_the_exchanges_of_completed_contracts_are_counted_without_reading_them(ledger: Path) -> None:
+    put(ledger, *pairs(3 * RUN, "crowd"), request("crowd", status="failed"))
+    taken = count()
+    with closing(sqlite3.connect(ledger)) as connection:
+        connection.set_progress_handler(lambda: next(taken) and 0, 1)
+        (crowd,) = sessions_by_id(lambda sql, *values: connection.execute(sql, values).fetchall(), after=None, limit=10)
+    assert (crowd["exchanges"], crowd["failed"]) == (3 * RUN + 1, 1)
+    assert next(taken) < 16 * 6 * RUN

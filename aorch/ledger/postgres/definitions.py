@@ -48,7 +48,7 @@ DEFINITIONS = (
     # SQLite needs tables of its own as the indexes of contracts and of turns by session; here indexes do
     "CREATE INDEX ix_contracts_session_id_position ON contracts (session_id, position)",
     "CREATE INDEX ix_contracts_session_id_priority_turn ON contracts (session_id, priority, turn) WHERE turn IS NOT NULL",
-    "CREATE VIEW session_index AS SELECT session_id, position FROM contracts",
+    "CREATE VIEW session_index AS SELECT session_id, position, (contract_type = 'REQUEST')::int AS is_request FROM contracts",
     "CREATE VIEW session_positions AS SELECT session_id, position FROM contracts",
     f"CREATE VIEW session_contracts AS SELECT {_CONTRACTS} FROM contracts",  # noqa: S608  constants
     "CREATE VIEW session_turns AS SELECT session_id, priority, turn, turn AS first_turn FROM contracts"

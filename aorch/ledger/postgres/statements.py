@@ -4,7 +4,7 @@ Source: aorch/ledger/queries/, which also documents each statement. To generate 
 `uv run python -m aorch.ledger.generate_statements`. It is checked in because no command may import SQLAlchemy (210 ms).
 """
 
-REVISION = "0025"
+REVISION = "0026"
 """The newest revision in migrations/versions."""
 
 # contract_queries.py
@@ -990,6 +990,37 @@ FROM its LEFT OUTER JOIN recent ON recent.session_id = its.session_id ORDER BY i
 """
 """Parameters: after, limit."""
 
+NAMED_SESSIONS = """\
+WITH named AS
+(SELECT anon_1.value AS value
+FROM json_array_elements_text(%s) AS anon_1),
+its AS
+(SELECT named.value AS session_id
+FROM named),
+recent AS
+(SELECT contracts.session_id AS session_id, count(*) AS contracts, min(contracts.position) AS first,
+    max(contracts.position) AS last
+FROM contracts
+WHERE contracts.position > (SELECT counters.value
+FROM counters
+WHERE counters.name = 'session_index') GROUP BY contracts.session_id)
+SELECT its.session_id, (SELECT count(*) AS count_1
+FROM session_index
+WHERE session_index.session_id = its.session_id) + coalesce(recent.contracts, 0) AS contracts,
+    (SELECT contracts.created_at
+FROM contracts
+WHERE contracts.position = coalesce((SELECT min(session_index.position) AS min_1
+FROM session_index
+WHERE session_index.session_id = its.session_id), recent.first)) AS first_at, (SELECT
+    contracts.created_at
+FROM contracts
+WHERE contracts.position = coalesce(recent.last, (SELECT max(session_index.position) AS max_1
+FROM session_index
+WHERE session_index.session_id = its.session_id))) AS last_at
+FROM its LEFT OUTER JOIN recent ON recent.session_id = its.session_id
+"""
+"""Parameters: session_ids."""
+
 SESSION_COUNT_UP_TO = """\
 WITH RECURSIVE found(session_id, n) AS
 (SELECT min(session_index.session_id) AS session_id, 1 AS n
@@ -1040,14 +1071,6 @@ WHERE contracts.position > %s::BIGINT AND contracts.position < %s::BIGINT GROUP 
 """
 """Parameters: after, before."""
 
-OLDEST_CONTRACT_OF_SESSION = """\
-SELECT session_contracts.created_at, session_contracts.position
-FROM session_contracts
-WHERE session_contracts.session_id = %s ORDER BY session_contracts.position
-LIMIT 1
-"""
-"""Parameters: session_id."""
-
 EXCHANGE_COUNTS = """\
 WITH given AS
 (SELECT %s AS session_id)
@@ -1068,6 +1091,39 @@ WHERE counters.name = 'session_index') AND contracts.session_id = (SELECT given.
 FROM given)) AS its
 """
 """Parameters: session_id."""
+
+EXCHANGES_OF_SESSION = """\
+WITH given AS
+(SELECT %s AS session_id)
+SELECT (SELECT coalesce(sum(session_index.is_request), 0) AS coalesce_1
+FROM session_index
+WHERE session_index.session_id = (SELECT given.session_id
+FROM given)) + (SELECT count(*) AS count_1
+FROM contracts
+WHERE contracts.position > (SELECT counters.value
+FROM counters
+WHERE counters.name = 'session_index') AND contracts.session_id = (SELECT given.session_id
+FROM given) AND contracts.contract_type = 'REQUEST') AS exchanges
+"""
+"""Parameters: session_id."""
+
+NOT_COMPLETED_UP_TO = """\
+SELECT count(*) AS count_1
+FROM (SELECT contracts.position AS position
+FROM contracts
+WHERE contracts.status != 'completed' AND contracts.contract_type = 'REQUEST'
+LIMIT %s) AS "some"
+"""
+"""Parameters: limit."""
+
+NOT_COMPLETED_BY_SESSION = """\
+SELECT contracts.session_id, sum(CASE WHEN (contracts.status = 'failed') THEN 1 ELSE 0 END) AS
+    failed, sum(CASE WHEN (contracts.status IN ('pending', 'in_progress')) THEN 1 ELSE 0 END) AS
+    open
+FROM contracts
+WHERE contracts.status != 'completed' AND contracts.contract_type = 'REQUEST' GROUP BY
+    contracts.session_id
+"""
 
 # tree_queries.py
 

@@ -17,11 +17,11 @@ from sqlalchemy import (
     union_all,
 )
 
-from aorch.ledger.queries.expressions import contracts, cross_join, given, indexed_position
-from aorch.ledger.record import FAILED, IN_PROGRESS, PENDING, REQUEST
-from aorch.ledger.schema import SessionIndex, session_contracts
+from aorch.ledger.queries.expressions import contracts, cross_join, given, indexed_position, listed
+from aorch.ledger.record import COMPLETED, FAILED, IN_PROGRESS, PENDING, REQUEST
+from aorch.ledger.schema import SessionIndex
 
-c, s = contracts.c, session_contracts.c
+c = contracts.c
 index = SessionIndex.__table__.c  # type: ignore[attr-defined]  # SQLModel adds it
 
 
@@ -82,17 +82,17 @@ def _page(*, is_first: bool) -> Select[Any]:
     found = _skipping(first, limit)
     either = union(select(found.c.session_id).where(found.c.session_id.is_not(None)), others)
     its = either.order_by("session_id").limit(limit).cte("its")
+    return _described(its, recent).order_by(its.c.session_id)
+
+
+def _described(its: CTE, recent: CTE) -> Select[Any]:
     indexed = select(func.count()).where(index.session_id == its.c.session_id).scalar_subquery()
-    return (
-        select(
-            its.c.session_id,
-            (indexed + func.coalesce(recent.c.contracts, 0)).label("contracts"),
-            _created_at(func.coalesce(_in_index(func.min(index.position), its), recent.c.first)).label("first_at"),
-            _created_at(func.coalesce(recent.c.last, _in_index(func.max(index.position), its))).label("last_at"),
-        )
-        .select_from(its.outerjoin(recent, recent.c.session_id == its.c.session_id))
-        .order_by(its.c.session_id)
-    )
+    return select(
+        its.c.session_id,
+        (indexed + func.coalesce(recent.c.contracts, 0)).label("contracts"),
+        _created_at(func.coalesce(_in_index(func.min(index.position), its), recent.c.first)).label("first_at"),
+        _created_at(func.coalesce(recent.c.last, _in_index(func.max(index.position), its))).label("last_at"),
+    ).select_from(its.outerjoin(recent, recent.c.session_id == its.c.session_id))
 
 
 FIRST_SESSIONS = _page(is_first=True)
@@ -100,6 +100,15 @@ FIRST_SESSIONS = _page(is_first=True)
 
 SESSIONS_AFTER = _page(is_first=False)
 """Like the statement above, for the sessions after a given one."""
+
+
+def _named() -> Select[Any]:
+    named = listed("session_ids").cte("named")
+    return _described(select(named.c.value.label("session_id")).cte("its"), _recent())
+
+
+NAMED_SESSIONS = _named()
+"""Like the statements above, for the sessions with those ids (a JSON list), in no particular order."""
 
 
 def _not_indexed() -> ScalarSelect[int]:
@@ -151,9 +160,33 @@ def _exchange_counts() -> Select[Any]:
     )
 
 
-OLDEST_CONTRACT_OF_SESSION = (
-    select(s.created_at, s.position).where(s.session_id == bindparam("session_id")).order_by(s.position).limit(1)
-)
-
 EXCHANGE_COUNTS = _exchange_counts()
-"""The number of exchanges of a session, of its failed and of its open ones."""
+"""The number of exchanges of a session, of its failed and of its open ones. Reads all contracts of the session."""
+
+
+def _exchanges_of_session() -> Select[Any]:
+    session_id = select(given("session_id").c.session_id).scalar_subquery()
+    indexed = select(func.coalesce(func.sum(index.is_request), 0)).where(index.session_id == session_id)
+    recent = select(func.count()).where(
+        c.position > indexed_position(), c.session_id == session_id, c.contract_type == REQUEST
+    )
+    return select((indexed.scalar_subquery() + recent.scalar_subquery()).label("exchanges"))
+
+
+EXCHANGES_OF_SESSION = _exchanges_of_session()
+"""The number of exchanges of a session, from the index."""
+
+_not_completed = select(c.position).where(c.status != COMPLETED, c.contract_type == REQUEST)
+NOT_COMPLETED_UP_TO = select(func.count()).select_from(_not_completed.limit(bindparam("limit")).subquery("some"))
+"""The number of REQUESTs that are not completed, counted up to a limit in their index."""
+
+NOT_COMPLETED_BY_SESSION = (
+    select(
+        c.session_id,
+        func.sum(case((c.status == FAILED, 1), else_=0)).label("failed"),
+        func.sum(case((c.status.in_((PENDING, IN_PROGRESS)), 1), else_=0)).label("open"),
+    )
+    .where(c.status != COMPLETED, c.contract_type == REQUEST)
+    .group_by(c.session_id)
+)
+"""The sessions with REQUESTs that are not completed: the numbers of failed and of open ones. Reads these REQUESTs."""

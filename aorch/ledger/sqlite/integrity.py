@@ -17,7 +17,8 @@ MOST_DAMAGES = 20
 _INDEXED = "(SELECT value FROM counters WHERE name = 'session_index')"
 _MISSING_IN_INDEX = (
     f"SELECT position FROM contracts c WHERE position <= {_INDEXED} AND NOT EXISTS"  # noqa: S608  constants
-    " (SELECT 1 FROM session_index s WHERE s.session_id = c.session_id AND s.position = c.position)"
+    " (SELECT 1 FROM session_index s WHERE s.session_id = c.session_id AND s.position = c.position"
+    " AND s.is_request = (c.contract_type = 'REQUEST'))"
 )
 _WRONG_IN_INDEX = (
     "SELECT position FROM session_index s WHERE NOT EXISTS"
@@ -101,7 +102,8 @@ def rebuild(connection: Connection) -> None:
     """
     connection.execute("DELETE FROM session_index")
     connection.execute(
-        "INSERT INTO session_index SELECT session_id, position FROM contracts ORDER BY session_id, position"
+        "INSERT INTO session_index SELECT session_id, position, contract_type = 'REQUEST' FROM contracts"
+        " ORDER BY session_id, position"
     )
     connection.execute(
         "INSERT OR REPLACE INTO counters SELECT 'session_index', coalesce(max(position), 0) FROM contracts"
