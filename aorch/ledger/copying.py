@@ -153,7 +153,7 @@ def _copy_all(reading: Connection, writing: Connection, progress: Progress) -> L
         insert, read = _insert(table, writing), _Checked(reading, table, storable)
         rows = iter(read)
         while batch := list(islice(rows, BATCH)):
-            writing.execute_rows(insert, batch)
+            writing.insert(insert, batch)
             progress(table.name, read.count)
         written = _Checked(writing, table)
         for _ in written:

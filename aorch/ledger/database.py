@@ -82,8 +82,8 @@ class Connection(Protocol):
         """Execute a statement with the values of each row."""
         ...
 
-    def execute_rows(self, sql: str, rows: Sequence[Sequence[Any]], /) -> None:
-        """Execute a statement with one row of `VALUES (…)` for all `rows`, with as few statements as possible."""
+    def insert(self, sql: str, rows: Sequence[Sequence[Any]], /) -> None:
+        """Execute an INSERT of one row (`VALUES (…)`) for all `rows`, with as few statements as possible."""
         ...
 
     def stream(self, sql: str, values: Any = ..., /) -> "RowStream":

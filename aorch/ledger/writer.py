@@ -50,16 +50,12 @@ COMMIT_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 
 
 _OF_ROWS: tuple[type[Exception], ...] = (*DatabaseError, OverflowError, UnicodeError)
 """Errors that can be those of one row."""
-FOR_SEVERAL = {
-    statements.INSERT_REQUEST: statements.INSERT_REQUEST,
-    statements.INSERT_ROOT_REQUEST: statements.INSERT_ROOT_REQUEST,
-    statements.INSERT_RESPONSE: statements.INSERT_RESPONSE,
-    statements.INSERT_ROOT_RESULT: statements.INSERT_ROOT_RESULT,
-    statements.FINISH_REQUEST: statements.FINISH_REQUESTS,
+INSERTS = {
+    statements.INSERT_REQUEST,
+    statements.INSERT_ROOT_REQUEST,
+    statements.INSERT_RESPONSE,
+    statements.INSERT_ROOT_RESULT,
 }
-"""The statements of which there are often several in a transaction, and their forms with a row of VALUES for each. One step of
-the database for all rows is also one wait for the interpreter's lock, which the event loop's thread takes at each step.
-"""
 
 
 class Unit(Struct):
@@ -256,8 +252,8 @@ class Writer:
             for sql, parameters in unit.statements:
                 by_kind[sql].append(parameters)
         for sql, rows in by_kind.items():
-            if len(rows) > 1 and sql in FOR_SEVERAL:
-                self._connection.execute_rows(FOR_SEVERAL[sql], rows)
+            if len(rows) > 1 and sql in INSERTS:
+                self._connection.insert(sql, rows)
             else:
                 self._connection.executemany(sql, rows)
         if actions:

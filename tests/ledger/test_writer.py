@@ -13,14 +13,13 @@ import pytest
 from rows import locked, request, response
 from waiting import WAIT_S
 
-from aorch.clock import now
 from aorch.errors import Conflict, LedgerBusy, LedgerError, NotFound
 from aorch.ledger.ledger import Ledger
 from aorch.ledger.queue_entry import Entry
 from aorch.ledger.record import Record
 from aorch.ledger.sqlite.connection import as_ledger_error
 from aorch.ledger.sqlite.opening import connect
-from aorch.ledger.sqlite.statements import FINISH_REQUEST, INSERT_CONTRACT
+from aorch.ledger.sqlite.statements import INSERT_CONTRACT
 from aorch.ledger.task_queue import Capacity
 from aorch.ledger.writer import Writer
 
@@ -86,24 +85,12 @@ async def test_statements_that_fail_are_taken_back_alone_in_one_more_transaction
     assert rows == count(path) == 2
 
 
-@pytest.mark.sqlite_only("it reads the SQL that SQLite executes")
-async def test_requests_that_end_together_are_changed_by_one_statement(path: Path) -> None:
-    said: list[str] = []
-    requests = [request(status="in_progress", completed_at=None) for _ in range(12)]
-    with closing(writer_of(path, said)) as writer:
-        await asyncio.gather(*(writer.commit((INSERT_CONTRACT, asked)) for asked in requests))
-        ends = [(FINISH_REQUEST, ("completed", now(), asked.contract_id)) for asked in requests]
-        await asyncio.gather(*(writer.commit(end) for end in ends))
-    assert sum("UPDATE contracts" in sql for sql in said) == 1
-    assert ledgers.rows(path, "SELECT DISTINCT status FROM contracts") == [("completed",)]
-
-
 @pytest.mark.parametrize("parent_id", [None, "a parent"])
 @pytest.mark.parametrize("error", [None, "it failed"])
 async def test_contracts_that_are_written_together_are_stored_as_they_are_and_in_their_order(
     ledger: Ledger, path: Path, parent_id: str | None, error: str | None
 ) -> None:
-    """61 of a kind: 32, 24, 4 rows of one statement each, and one row of its own."""
+    """61 of a kind: 32, 24 and 4 rows of one statement each, and one row of its own."""
     status = "completed" if error is None else "failed"
     requests = [
         request(text=str(number), status="in_progress", completed_at=None, parent_id=parent_id) for number in range(61)

@@ -15,5 +15,5 @@ def put_in(location: LedgerLocation, *rows: Record) -> None:
     if isinstance(location, Path):
         return put(location, *rows)
     with closing(connect(location)) as connection, transaction(connection):
-        connection.execute_rows(statements.INSERT_CONTRACT, rows)
+        connection.insert(statements.INSERT_CONTRACT, rows)
     return None

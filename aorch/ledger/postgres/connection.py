@@ -88,8 +88,8 @@ class Connection:
         except psycopg.Error as error:
             raise translated_error(error, is_lost=self.raw.closed) from error
 
-    def execute_rows(self, sql: str, rows: Sequence[Sequence[Any]], /) -> None:
-        """Execute a statement with one row of VALUES for all `rows`, with as few statements as possible."""
+    def insert(self, sql: str, rows: Sequence[Sequence[Any]], /) -> None:
+        """Execute an INSERT of one row for all `rows`, with as few statements as possible."""
         for statement, values in in_batches(own_text(sql), rows):
             self.execute(statement, values)
 

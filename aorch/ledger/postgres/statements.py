@@ -58,14 +58,6 @@ UPDATE contracts SET status='in_progress' WHERE contracts.contract_id = %s AND c
 FINISH_REQUEST = "UPDATE contracts SET status=%s, completed_at=%s, claimed_by=NULL WHERE contracts.contract_id = %s"
 """Parameters: final_status, finished_at, request_id."""
 
-FINISH_REQUESTS = """\
-WITH ended(final_status, finished_at, request_id) AS
-(VALUES (%s, %s, %s))
-UPDATE contracts SET status=ended.final_status, completed_at=ended.finished_at, claimed_by=NULL FROM
-    ended WHERE contracts.contract_id = ended.request_id
-"""
-"""Parameters: final_status, finished_at, request_id."""
-
 SET_AGENT = "UPDATE contracts SET to_agent=%s WHERE contracts.contract_id = %s"
 """Parameters: agent_id, request_id."""
 

@@ -6,7 +6,6 @@ from sqlalchemy import (
     Insert,
     ScalarSelect,
     Select,
-    String,
     Text,
     bindparam,
     cast,
@@ -20,7 +19,6 @@ from sqlalchemy import (
     union,
     union_all,
     update,
-    values,
 )
 
 from aorch.ledger.queries.expressions import RECORD, contracts, given, listed
@@ -76,18 +74,6 @@ FINISH_REQUEST = (
     )
 )
 """Ends a REQUEST that was never queued."""
-
-_ended = (
-    values(column("final_status", String), column("finished_at", String), column("request_id", String))
-    .data([(bindparam("final_status"), bindparam("finished_at"), bindparam("request_id"))])
-    .cte("ended")
-)
-FINISH_REQUESTS = (
-    update(contracts)
-    .where(c.contract_id == _ended.c.request_id)
-    .ordered_values((c.status, _ended.c.final_status), (c.completed_at, _ended.c.finished_at), (c.claimed_by, null()))
-)
-"""FINISH_REQUEST for several REQUESTs, each a row of VALUES."""
 
 SET_AGENT = update(contracts).where(c.contract_id == bindparam("request_id")).values(to_agent=bindparam("agent_id"))
 

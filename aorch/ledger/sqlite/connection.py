@@ -70,8 +70,8 @@ class Connection(sqlite3.Connection):
         """The location of the ledger."""
         return self.path
 
-    def execute_rows(self, sql: str, rows: Sequence[Sequence[Any]], /) -> None:
-        """Execute a statement with one row of VALUES for all `rows`, with as few statements as possible."""
+    def insert(self, sql: str, rows: Sequence[Sequence[Any]], /) -> None:
+        """Execute an INSERT of one row for all `rows`, with as few statements as possible."""
         for statement, values in in_batches(sql, rows):
             self.execute(statement, values)
 

@@ -57,14 +57,6 @@ UPDATE contracts SET status='in_progress' WHERE contracts.contract_id = ? AND co
 FINISH_REQUEST = "UPDATE contracts SET status=?, completed_at=?, claimed_by=NULL WHERE contracts.contract_id = ?"
 """Parameters: final_status, finished_at, request_id."""
 
-FINISH_REQUESTS = """\
-WITH ended(final_status, finished_at, request_id) AS
-(VALUES (?, ?, ?))
-UPDATE contracts SET status=ended.final_status, completed_at=ended.finished_at, claimed_by=NULL FROM
-    ended WHERE contracts.contract_id = ended.request_id
-"""
-"""Parameters: final_status, finished_at, request_id."""
-
 SET_AGENT = "UPDATE contracts SET to_agent=? WHERE contracts.contract_id = ?"
 """Parameters: agent_id, request_id."""
 
