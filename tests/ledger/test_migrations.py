@@ -21,7 +21,8 @@ from aorch.ledger.record import Record
 from aorch.ledger.schema import metadata
 from aorch.ledger.sqlite.migrate import configuration, upgrade
 from aorch.ledger.sqlite.opening import connect, connect_reading
-from aorch.ledger.sqlite.statements import INSERT_CONTRACT, REVISION
+from aorch.ledger.sqlite.statements import ENQUEUE, INSERT_CONTRACT, REVISION
+from aorch.ledger.upkeep import sessions_with_wrong_turns
 
 pytestmark = pytest.mark.sqlite_only("PostgreSQL ledgers exist only since the newest revision")
 
@@ -119,6 +120,28 @@ def test_batches_and_retries_of_an_older_ledger_move_to_their_own_tables(tmp_pat
             ("01A", "resume", "01E"),
             ("01A", "retry", "01D"),
         ]
+
+
+def test_queued_tasks_of_an_older_ledger_keep_their_turns(tmp_path: Path) -> None:
+    """New tasks of their sessions come after them. Cancelled tasks have left gaps between the turns."""
+    path = tmp_path / "ledger.db"
+    ledger_at(path, "0023")
+    turns = [("a", 3, 1), ("a", 3, 2), ("a", 3, 5), ("a", 4, 7), ("b", 3, 2), ("b", 3, 3)]
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executemany(
+            "INSERT INTO contracts (session_id, priority, turn, contract_id, contract_type, from_agent, capability, payload,"
+            " status, created_at, metadata) VALUES (?, ?, ?, ?, 'REQUEST', 'me', 'echo', '{}', 'pending', ?, '{}')",
+            [(*each, f"01{number}", "2026-01-01T00:00:00.000Z") for number, each in enumerate(turns)],
+        )
+        connection.commit()
+    with closing(connect(path)) as connection:
+        assert connection.execute("SELECT * FROM session_turns").fetchall() == [
+            ("a", 3, 2, 1), ("a", 3, 5, 5), ("a", 4, 7, 7), ("b", 3, 3, 2)
+        ]  # fmt: skip
+        assert sessions_with_wrong_turns(connection) == []
+        queued = ROWS[0]._replace(contract_id="01Z", session_id="a", status="pending")
+        connection.execute(ENQUEUE, (*queued, 3, None, None, None))
+        assert connection.execute("SELECT turn FROM contracts WHERE contract_id = '01Z'").fetchone() == (6,)
 
 
 @pytest.mark.parametrize("revision", REVISIONS)
