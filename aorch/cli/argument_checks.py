@@ -23,6 +23,26 @@ def check_all(parameters: list[Any], values: dict[str, Any]) -> None:
                 check(parameter, each)
 
 
+def check_follows(parameters: list[Any], arguments: list[str], *, before_command: bool = False) -> None:
+    """Raise UsageError for an option without a value before another option, which the parser would take for the value.
+
+    With `before_command`, only for those before the first argument that is no option.
+    """
+    options = {name: each for each in parameters for name in (*each.opts, *each.secondary_opts) if name.startswith("-")}
+    left = iter(arguments)
+    for argument in left:
+        if argument == "--" or (before_command and not argument.startswith("-")):
+            return
+        option = options.get(argument)
+        if option is None or option.is_flag or option.count:
+            continue
+        if (value := next(left, None)) in options:
+            raise UsageError(
+                f"{argument} needs a value ({option.metavar or 'VALUE'}), but the option {value} follows",
+                f"Write the value after it, or {max(option.opts, key=len)}={value} if that is the value.",
+            )
+
+
 def check(parameter: Any, value: object) -> None:
     """Raise UsageError for a value that no command can use."""
     problem = ""

@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from aorch.cli import global_options
-from aorch.cli.argument_checks import check_all
+from aorch.cli.argument_checks import check_all, check_follows
 from aorch.cli.global_options import HIDDEN_SERVER
 from aorch.cli.server_commands import require_ledger_file
 
@@ -30,6 +30,8 @@ class AorchCommand(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the arguments. Raises UsageError for a value that no command can use."""
         try:
+            if not ctx.resilient_parsing:
+                check_follows(self.get_params(ctx), args)
             left = super().parse_args(ctx, args)
         finally:  # also for the report of an error in the other options
             global_options.apply(ctx)
@@ -65,6 +67,8 @@ class CommandGroup(TyperGroup):
         if not args and self.no_args_is_help and not ctx.resilient_parsing:
             typer.echo(ctx.get_help())
             raise typer.Exit(2)
+        if not ctx.resilient_parsing:
+            check_follows(self.get_params(ctx), args, before_command=True)
         return super().parse_args(ctx, args)
 
 

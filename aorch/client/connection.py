@@ -18,7 +18,15 @@ from aorch.backoff import Backoff
 from aorch.client.problem_errors import error_of, problem_in, redirected
 from aorch.client.server_address import ServerAddress
 from aorch.client.server_events import ServerEvent, events_in
-from aorch.errors import ConfigInvalid, InvalidJSON, ServiceFailed, ServiceUnreachable
+from aorch.errors import (
+    AgentBusy,
+    ConfigInvalid,
+    InvalidJSON,
+    NoAgentAvailable,
+    QueueFull,
+    ServiceFailed,
+    ServiceUnreachable,
+)
 from aorch.net.retry_after import retry_after_s
 from aorch.version import VERSION
 
@@ -31,6 +39,8 @@ LONGEST_PAUSE_S = 5.0
 """A server that asks for a longer pause is not waited for."""
 _BACKOFF = Backoff(0.1, 2.0, (0.5, 1.5))
 _TEMPORARY = frozenset({429, 503})
+_ABOUT_TASK = frozenset({NoAgentAvailable.code, AgentBusy.code, QueueFull.code})
+"""Codes of errors that commands report at once, as without a server: the server works."""
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 Query = Mapping[str, Any]
@@ -234,6 +244,8 @@ def _asked_pause_s(response: httpx.Response) -> float:
     """The pause after which the server asks to send the request again; 0 if it does not."""
     retry_after = response.headers.get("Retry-After")
     if retry_after is None or response.status_code not in _TEMPORARY:
+        return 0.0
+    if (problem_in(response.content) or {}).get("code") in _ABOUT_TASK:
         return 0.0
     return max(0.1, retry_after_s(retry_after))
 

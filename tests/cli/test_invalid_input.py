@@ -69,6 +69,13 @@ CASES = [
     *each(12, "file not found", ("config", "trust", "nope"), ("config", "trust", LONG), ("config", "trust", LATIN)),
     *each(12, "file not found", ("contracts", "import", LATIN)),
     *each(2, "no home directory", ("config", "trust", "~nosuchuser/x")),
+    # options without a value before another option
+    *each(2, "--retry-failed needs a value (SESSION), but the option --session", ("run", "--retry-failed", "--session", "s")),
+    *each(2, "--retry-failed needs a value (SESSION), but the option -s follows", ("run", "--retry-failed", "-s", "s")),
+    *each(2, "hint: Write the value after it, or --session=--agent", (*ECHO, "-s", "--agent", "x")),
+    *each(2, "the option --json follows", (*ECHO, "--timeout", "--json"), ("contracts", "list", "-s", "--json")),
+    *each(2, "--config needs a value (FILE), but the option --server follows", ("--config", "--server", "x", "run")),
+    *each(0, "", (*ECHO, "--session=--json"), ("contracts", "list", "-s", "--", "--json")),
     # texts that are not UTF-8
     *each(2, "--session: not valid UTF-8", *option("--session", LATIN), *option("--session", LATIN, after=("contracts", "list"))),
     *each(2, "not valid UTF-8", *option("--agent", LATIN), *option("--webhook", LATIN), *option("--params", LATIN)),

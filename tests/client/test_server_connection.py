@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from breaking_proxy import breaking
 from homes import Home
+from proxies import proxy_to
 from serving import Server, serving
 
 from aorch.client.connection import ServerConnection
@@ -13,6 +14,7 @@ from aorch.client.server_address import ServerAddress, server_url
 from aorch.errors import (
     ConfigInvalid,
     NoAgent,
+    NoAgentAvailable,
     NotAuthorised,
     ServerTooOld,
     ServiceFailed,
@@ -71,6 +73,15 @@ async def test_a_write_without_a_key_is_not_sent_again_after_a_broken_connection
         async with ServerConnection(ServerAddress(url)) as connection:
             with pytest.raises(ServiceFailed, match="broke"):
                 await connection.post("/v1/orchestrate", ECHO)
+
+
+async def test_an_agent_that_cannot_take_a_task_is_reported_without_asking_again(own_home: Home) -> None:
+    own_home.write("aorch.toml", "[agents.absent]\ncommand = ['no-such-program']\ncapabilities.absent = {}\n")
+    with serving(own_home) as server, proxy_to(server.url) as proxy:
+        async with ServerConnection(ServerAddress(proxy.url)) as connection:
+            with pytest.raises(NoAgentAvailable, match="no-such-program"):
+                await connection.post("/v1/orchestrate/plan", {"capability": "absent", "session_id": "s"}, key="k")
+    assert [url.rpartition("/v1")[2] for url in proxy.asked] == ["/orchestrate/plan"]
 
 
 async def test_a_server_that_does_not_listen_is_named_with_the_reason() -> None:
