@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from asyncio import Future
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -168,6 +168,9 @@ class RemoteLedger(RemoteSteps):
         if self._asked is None or offer.differs(self._asked):
             self._offered.set()
         return []
+
+    async def release_unstarted(self, running: Collection[str]) -> None:
+        """Nothing: the server delivers tasks again that were not confirmed."""
 
     def attempts(self, *request_ids: str) -> list[Attempt]:
         """The earlier attempts of tasks that were queued again; only their numbers are known."""

@@ -9,7 +9,7 @@ from aorch.agents.registered import Registered
 from aorch.clock import now
 from aorch.engine.routing import ONLY_CANDIDATE
 from aorch.engine.task import Answer, Outcome, Task, outcome_of
-from aorch.errors import AgentCancelled, AorchError
+from aorch.errors import AgentCancelled, AorchError, LedgerOutcomeUnknown
 from aorch.ids import new_id
 from aorch.ledger.contract_metadata import REQUESTED
 from aorch.ledger.record import (
@@ -172,6 +172,9 @@ def cancelled_before_call(by: str) -> Outcome:
 
 def outcome_of_fault(error: Exception, *, delivered: bool | None) -> Outcome:
     """The outcome of an unexpected exception; `delivered`: whether the agent may have received the task by then."""
+    if isinstance(error, LedgerOutcomeUnknown):  # so the REQUEST was recorded
+        text = "not started: the connection to the ledger broke while this was recorded, and the caller got an error"
+        return Outcome(error=text, failure=LedgerOutcomeUnknown, delivered=delivered)
     if isinstance(error, AorchError):
         return outcome_of(error, delivered=delivered)
     return Outcome(error=f"a bug in aorch: {described(error)}", failure=AorchError, delivered=delivered)

@@ -44,6 +44,7 @@ from aorch.errors import (
     AorchError,
     Conflict,
     LedgerError,
+    LedgerOutcomeUnknown,
     NoAgent,
     NoAgentAvailable,
 )
@@ -233,9 +234,9 @@ class TaskExecutor:
             if on_cut_off is not None:
                 on_cut_off(outcome)
             raise
-        except (LedgerError, Conflict):  # the REQUEST is not in the ledger, or its RESPONSE will be soon
-            raise
         except Exception as error:  # a bug in aorch, or in the agent's attributes, must not leave the REQUEST open
+            if isinstance(error, LedgerError | Conflict) and not isinstance(error, LedgerOutcomeUnknown):
+                raise  # the REQUEST is not in the ledger, or its RESPONSE will be soon
             outcome = invocation.redacted(outcome_of_fault(error, delivered=invocation.latest().is_delivered()))
             await respond_last(state.saver, request, registered, outcome, started)
             raise

@@ -204,6 +204,10 @@ class Ledger:
 
         await self._writer.work(release)
 
+    async def release_unstarted(self, running: Collection[str]) -> None:
+        """Queue the REQUESTs again that this process has claimed but does not run: it was unknown whether it had claimed them."""
+        await self._writer.work(lambda connection: task_queue.release_unstarted(connection, self.owner_id, running))
+
     async def recover_lost(self) -> None:
         """Answer the REQUESTs of processes that have died since. Writes nothing if there are none.
 
@@ -235,9 +239,7 @@ class Ledger:
         return self._writer.commit(*((statements.PUT_ATTEMPT, attempt) for attempt in attempts))
 
     def write_progress(self, reported: Iterable[tuple[str, str, str]], ended: Iterable[str]) -> Future[None]:
-        """Commit the progress of running tasks (the REQUEST's id, when it was reported, JSON text), and delete that of ended
-        ones.
-        """
+        """Commit the progress of running tasks (REQUEST, time, JSON text), and delete that of ended ones."""
         rows: list[Statement] = [(statements.PUT_PROGRESS, row) for row in reported]
         return self._writer.commit(*rows, *((statements.DELETE_PROGRESS, (each,)) for each in ended))
 

@@ -12,7 +12,7 @@ depend on a clock. (A worker over HTTP has a lease instead: work_leases.py.) If 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from heapq import merge
 from types import MappingProxyType
 from typing import NamedTuple
@@ -177,6 +177,14 @@ def release_or_interrupt_all(connection: Connection, owner_id: str) -> None:
     """Apply `release_or_interrupt` to all REQUESTs that a dead owner has claimed."""
     for (request_id,) in connection.execute(statements.CLAIMED_BY_OWNER, (owner_id,)).fetchall():
         release_or_interrupt(connection, request_id)
+
+
+def release_unstarted(connection: Connection, owner_id: str, running: Collection[str]) -> None:
+    """Queue the REQUESTs again that `owner_id` has claimed from the queue, besides those that are `running`."""
+    for (request_id,) in connection.execute(statements.CLAIMED_BY_OWNER, (owner_id,)).fetchall():
+        *_, was_queued = connection.execute(statements.CLAIMED_STATE, (request_id,)).fetchone()
+        if was_queued and request_id not in running:
+            release_or_interrupt(connection, request_id, called=False)
 
 
 def release_or_interrupt(

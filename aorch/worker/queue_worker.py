@@ -15,7 +15,7 @@ from aorch.engine.executor import TaskExecutor
 from aorch.engine.recorded_task import recorded_task
 from aorch.engine.supervision import Turned, ignore_turns
 from aorch.engine.task import Task
-from aorch.errors import AgentNotStarted, AorchError, LedgerError, NoAgent
+from aorch.errors import AgentNotStarted, AorchError, LedgerError, LedgerOutcomeUnknown, NoAgent
 from aorch.ledger.contract_metadata import read_metadata
 from aorch.ledger.record import Record, number_in
 from aorch.ledger.required_labels import Waiting, in_words
@@ -97,6 +97,8 @@ class QueueWorker:
         self._checked_at = float("-inf")
         self._able: dict[str, list[Registered]] = {}
         self._losses = 0
+        self._is_unsure = False
+        """Whether this process may have claimed tasks without noticing."""
         self.done = 0
 
     async def run(self, turned: Turned = ignore_turns, *, drain: bool = False) -> None:
@@ -157,7 +159,7 @@ class QueueWorker:
                 return 0
             await self._end_lost()
             free = min(self._parallel - self._slots_taken, 2 * self._parallel - len(self._running))
-            claimed = await self._ledger.claim(list(self._capacities(free)), free, lambda: not self._stopping)
+            claimed = await self._claim(free)
             earlier = self._earlier(claimed)
             for request in claimed:
                 task = asyncio.create_task(
@@ -169,6 +171,16 @@ class QueueWorker:
             if claimed:
                 await asyncio.sleep(0)  # these tasks occupy slots of their agents
         return len(claimed)
+
+    async def _claim(self, free: int) -> list[Record]:
+        if self._is_unsure:
+            await self._ledger.release_unstarted({task.get_name() for task in self._running})
+            self._is_unsure = False
+        try:
+            return await self._ledger.claim(list(self._capacities(free)), free, lambda: not self._stopping)
+        except LedgerOutcomeUnknown:
+            self._is_unsure = True
+            raise
 
     async def _end_lost(self) -> None:
         """End the runs that another process has taken over, before this one claims the same tasks again."""

@@ -1,15 +1,12 @@
 """The writer on PostgreSQL: what fails costs only itself, and what a broken connection interrupts is written once."""
 
 import asyncio
-import selectors
-import socket
-import threading
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from functools import partial
-from pathlib import Path
 
 import pytest
+from cut_commits import cutting
 from cut_connections import CUT
 from postgres_rows import put_in
 from postgres_servers import Cluster
@@ -94,69 +91,22 @@ async def test_a_write_reconnects_after_the_server_has_ended_its_connection(
     assert texts(postgres) == ["before", "after"]
 
 
-class Cutting:
-    """A server in front of a cluster's socket that cuts a connection at a COMMIT: `before` or `after` the server has got it."""
-
-    def __init__(self, cluster: Cluster, folder: Path) -> None:
-        self.folder, self.cuts = folder, list[str]()
-        self._real = str(cluster.folder / f".s.PGSQL.{cluster.port}")
-        self._listening = socket.socket(socket.AF_UNIX)
-        self._listening.bind(str(folder / f".s.PGSQL.{cluster.port}"))
-        self._listening.listen()
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                client, _ = self._listening.accept()
-                server = socket.socket(socket.AF_UNIX)
-                server.connect(self._real)
-                threading.Thread(target=self._forward, args=(client, server), daemon=True).start()
-
-    def _forward(self, client: socket.socket, server: socket.socket) -> None:
-        with client, server, selectors.DefaultSelector() as selector, suppress(OSError):
-            selector.register(client, selectors.EVENT_READ, server)
-            selector.register(server, selectors.EVENT_READ, client)
-            while True:
-                for key, _ in selector.select():
-                    data = key.fileobj.recv(65536)  # type: ignore[union-attr]
-                    if not data:
-                        return
-                    how = self.cuts.pop() if key.fileobj is client and b"COMMIT" in data and self.cuts else ""
-                    if how == "before":
-                        return
-                    key.data.sendall(data)
-                    if how == "after":
-                        server.recv(65536)
-                        return
-
-    def close(self) -> None:
-        self._listening.shutdown(socket.SHUT_RDWR)
-        self._listening.close()
-
-
 @pytest.mark.parametrize("how", ["before", "after"])
 async def test_what_a_connection_that_breaks_during_a_commit_carried_is_written_once(
-    cluster: Cluster, postgres: PostgresUrl, tmp_path_factory: pytest.TempPathFactory, how: str
+    cluster: Cluster, postgres: PostgresUrl, how: str
 ) -> None:
     """An insert without a key of its own, so that a second one would not be rejected."""
-    import tempfile
-
     connect(postgres).close()
-    with (
-        tempfile.TemporaryDirectory(prefix="cut-") as folder,
-        closing(Cutting(cluster, Path(folder))) as cutting,
-        closing(connect(PostgresUrl(str(postgres).replace(str(cluster.folder), folder)))) as connection,
-    ):
+    with cutting(cluster, postgres) as (cut, behind), closing(connect(behind)) as connection:
         calls = []
 
         def work() -> None:
             calls.append(1)
             connection.execute("INSERT INTO counters (name, value) VALUES (%s, 1)", (f"call {len(calls)}",))
 
-        cutting.cuts.append(how)
+        cut.cuts.append(how)
         connection.transact(work)
-        assert not cutting.cuts
+        assert not cut.cuts
     with closing(connection_to(postgres)) as reading:
         found = reading.execute("SELECT name FROM counters WHERE name LIKE 'call %%'").fetchall()
     assert found == ([("call 2",)] if how == "before" else [("call 1",)])
@@ -166,23 +116,20 @@ def test_a_write_whose_commit_is_not_answered_and_cannot_be_looked_up_has_an_unk
     cluster: Cluster, postgres: PostgresUrl
 ) -> None:
     """The server has committed both, so to report a failure would let a client write them again."""
-    import tempfile
-
     connect(postgres).close()
     with (
-        tempfile.TemporaryDirectory(prefix="cut-") as folder,
-        closing(Cutting(cluster, Path(folder))) as cutting,
+        cutting(cluster, postgres) as (cut, behind),
+        closing(connect(behind)) as connection,
+        Database(behind) as database,
     ):
-        behind = PostgresUrl(str(postgres).replace(str(cluster.folder), folder))
-        with closing(connect(behind)) as connection, Database(behind) as database:
-            connection.look_up_s = 0.0
-            cutting.cuts.append("after")
-            with pytest.raises(LedgerOutcomeUnknown), translated(behind):
-                connection.transact(partial(connection.execute, "INSERT INTO counters (name, value) VALUES ('a', 1)"))
-            database.open_for_writing()
-            cutting.cuts.append("after")
-            with pytest.raises(LedgerOutcomeUnknown), database.write() as writing:
-                writing.execute("INSERT INTO counters (name, value) VALUES ('b', 1)")
+        connection.look_up_s = 0.0
+        cut.cuts.append("after")
+        with pytest.raises(LedgerOutcomeUnknown), translated(behind):
+            connection.transact(partial(connection.execute, "INSERT INTO counters (name, value) VALUES ('a', 1)"))
+        database.open_for_writing()
+        cut.cuts.append("after")
+        with pytest.raises(LedgerOutcomeUnknown), database.write() as writing:
+            writing.execute("INSERT INTO counters (name, value) VALUES ('b', 1)")
     with closing(connection_to(postgres)) as reading:
         found = reading.execute("SELECT name FROM counters WHERE name IN ('a', 'b') ORDER BY name").fetchall()
     assert found == [("a",), ("b",)]
