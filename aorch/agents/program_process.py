@@ -151,11 +151,13 @@ def _signal_group(group: int, number: signal.Signals) -> None:
 
 
 async def _feed(stdin: asyncio.StreamWriter, given: bytes) -> None:
+    """Write its whole input. Does not wait until the pipe is closed: a cancelled `wait_closed` would cancel the future that the
+    event loop sets at that moment.
+    """
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # a program need not read its input
         stdin.write(given)
         await stdin.drain()
         stdin.close()
-        await stdin.wait_closed()
 
 
 async def _read_up_to(stdout: asyncio.StreamReader, output: bytearray, limit: int) -> bool:

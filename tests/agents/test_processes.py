@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import resource
 import threading
 from collections.abc import Callable
@@ -108,3 +109,28 @@ async def test_a_program_that_runs_takes_no_thread_of_this_process(tmp_path: Pat
         (tmp_path / "go").touch()
         answer = await doing
     assert answer["success"]
+
+
+async def test_a_program_that_ends_while_a_child_keeps_its_unread_input_open_breaks_no_callback(
+    orchestrator: Orchestrator, tmp_path: Path
+) -> None:
+    """Its input is more than a pipe takes, and less than asyncio makes the writer wait for."""
+    script = "exec 3<&0; sleep 60 <&3 >/dev/null 2>&1 & echo done"
+    table = {"command": ["sh", "-c", script], "capabilities": {"leave": {}}}
+    (agent,) = kinds.configured(Config(tmp_path / "ledger.db", agents={"early": table}))
+    orchestrator.register_agent(agent)
+    orchestrator.open()
+    broken: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: broken.append(context))
+    before = pipes_open()
+    assert (await orchestrator.perform(Task("leave", {"text": "x" * 100_000}, "s"))).success
+    await until(lambda: pipes_open() <= before)
+    for _ in range(3):  # the loop tells the streams of the program in later iterations
+        await asyncio.sleep(0)
+    assert broken == []
+
+
+def pipes_open() -> int:
+    """The number of descriptors of this process that are pipes."""
+    links = (Path("/proc/self/fd") / name for name in os.listdir("/proc/self/fd"))
+    return sum(str(each.readlink()).startswith("pipe:") for each in links if each.is_symlink())
