@@ -14,7 +14,10 @@ from rows import request, response
 ALL_COMMANDS = """
 import json, os, sys, traceback
 from aorch.cli.main import app
+from aorch.config.settings import ledger_path
 from aorch.errors import AorchError
+from aorch.ledger.database import package_of
+package_of(ledger_path())
 import aorch.cli.commands.contracts, aorch.memory.compressor, aorch.orchestrator, aorch.memory.memory_queries, aorch.ledger.reader
 for arguments in json.load(sys.stdin):
     if (child := os.fork()) == 0:

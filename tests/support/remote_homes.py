@@ -22,7 +22,7 @@ capabilities.echo = {}
 _CHANGING = (
     (re.compile(r"\b[0-7][0-9A-HJKMNP-TV-Z]{25}\b|(?<=_)[0-7][0-9A-HJKMNP-TV-Z]{25}\b"), "ID"),
     (re.compile(r"\b20\d\d-\d\d-\d\dT[\d:.]+Z"), "TIME"),
-    (re.compile(r"\d+s ago"), "1s ago"),
+    (re.compile(r"\d+[smh] ago"), "1s ago"),
     (re.compile(r"\d+\.\d s, [\d,]+/s"), "1 s, 1/s"),
     (re.compile(r'"(oldest_s|duration_ms|p50_ms|p95_ms|max_ms)":[\d.]+'), r'"\1":0'),
 )
