@@ -42,9 +42,10 @@ JSON_TEXT = (
 DEFINITIONS = (
     CREATE_STATES,
     JSON_TEXT,
-    # the index that finds the next task of the queue: NULL counts as equal to NULL (queue_queries.py)
+    # the index that finds the next task of the queue: NULL counts as equal to NULL (queue_queries.py). Without the
+    # position the server would read all queued tasks and sort them
     "CREATE INDEX ix_contracts_queue ON contracts"
-    " (capability, coalesce(to_agent, ''), coalesce(required_labels, ''), priority, turn) WHERE turn IS NOT NULL",
+    " (capability, coalesce(to_agent, ''), coalesce(required_labels, ''), priority, turn, position) WHERE turn IS NOT NULL",
     # SQLite needs tables of its own as the indexes of contracts and of turns by session; here indexes do
     "CREATE INDEX ix_contracts_session_id_position ON contracts (session_id, position)",
     "CREATE INDEX ix_contracts_session_id_priority_turn ON contracts (session_id, priority, turn) WHERE turn IS NOT NULL",

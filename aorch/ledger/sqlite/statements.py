@@ -4,7 +4,7 @@ Source: aorch/ledger/queries/, which also documents each statement. To generate 
 `uv run python -m aorch.ledger.generate_statements`. It is checked in because no command may import SQLAlchemy (210 ms).
 """
 
-REVISION = "0026"
+REVISION = "0027"
 """The newest revision in migrations/versions."""
 
 # contract_queries.py

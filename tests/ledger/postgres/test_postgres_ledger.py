@@ -68,6 +68,16 @@ def test_the_server_can_prepare_each_statement(ledger: PostgresUrl) -> None:
     assert prepared > 200
 
 
+def test_the_head_of_the_queue_is_read_in_its_order_without_a_sort(ledger: PostgresUrl) -> None:
+    """So a claim reads as many tasks as it claims, however many are queued."""
+    text = statements.QUEUE_HEAD.replace("%s::BIGINT", "%s")
+    with closing(raw_connection(ledger, autocommit=True)) as raw:
+        raw.execute("SET enable_seqscan = off")
+        plan = raw.execute(f"EXPLAIN {text}".encode(), ("echo", None, None, 32)).fetchall()
+    assert "ix_contracts_queue" in str(plan)
+    assert "Sort" not in str(plan)
+
+
 def test_a_statement_of_sqlite_has_one_text_here() -> None:
     """The connection finds its own text by that of SQLite, so two names with one text there must have one text here."""
     texts = defaultdict(set)
@@ -264,6 +274,9 @@ def test_a_read_after_the_server_ended_an_idle_connection_uses_a_new_one(postgre
 # Migrations, poolers, old servers
 
 UNDONE = (
+    "DROP INDEX ix_contracts_queue",
+    "CREATE INDEX ix_contracts_queue ON contracts (capability, coalesce(to_agent, ''), coalesce(required_labels, ''), priority,"
+    " turn) WHERE turn IS NOT NULL",
     "DROP VIEW session_index",
     "CREATE VIEW session_index AS SELECT session_id, position FROM contracts",
     "DROP INDEX ix_contracts_status_position_contract_type",
