@@ -65,7 +65,9 @@ FAILURES = {
     f"curl -s -X POST {TASK}/resume": (22, "there is nothing to resume"),  # every task here has completed
     f"curl -s {TASK}/retry": (22, "there is nothing to retry"),
     "curl -s http://127.0.0.1:8888/v1/work/leases/lease_": (22, "lease_lost"),  # that of another server
+    "curl -s 'http://127.0.0.1:8888/v1/work/leases/lease_": (22, "lease_lost"),
     "curl -s -X DELETE http://127.0.0.1:8888/v1/work/leases/lease_": (22, "lease_lost"),
+    "aorch ledger restore ledger.dump --ledger postgresql://host/": (12, "there is no file"),
     "aorch otel push": (2, "no receiver of spans is configured"),
     "aorch otel skip": (2, "no receiver of spans is configured"),
     "aorch ledger restore ledger-2026-01-31.db --ledger restored.db": (0, "contracts"),
