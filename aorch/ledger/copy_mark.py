@@ -22,7 +22,7 @@ def is_marked(revision: str) -> bool:
 
 def checked(location: LedgerLocation, revision: str) -> str:
     """`revision`, as it was read from the ledger. Raises IncompleteCopy if it is marked."""
-    if revision.startswith(_MARK):
+    if is_marked(revision):
         raise IncompleteCopy(
             f"a copy to the ledger {location} is not complete",
             "Wait for `aorch ledger copy`. If it was interrupted, run it again: it starts from the beginning.",

@@ -15,6 +15,8 @@ from aorch.server.problems import problem_response, server_stopped
 from aorch.server.request_context import CONTEXT, services_of
 from aorch.server.sse import HEADERS, KEEP_ALIVE_S
 
+OnProgress = Callable[[Any], None]
+"""Called with what an agent reports while it works."""
 MOST_PENDING_BYTES = 1024 * 1024
 """Maximum bytes of progress that wait for a slow client. Beyond it, older progress is dropped, and the event `skipped` has
 the number of dropped reports.
@@ -54,7 +56,7 @@ class _Progress:
 
 
 async def stream_answer(
-    request: web.Request, perform: Callable[[Callable[[Any], None]], Awaitable[JsonResponse]]
+    request: web.Request, perform: Callable[[OnProgress], Awaitable[JsonResponse]]
 ) -> web.StreamResponse:
     """Send the events `progress` while `perform` runs, which gets a function for them, and then `result`, or `error` with a
     problem, with the body that the ordinary response would have. Before an answer that was stored already comes `replayed`.

@@ -16,11 +16,9 @@ from aorch.ledger.task_keys import CallerKey, RetryKey, SentKey
 from aorch.server.fast_path import JsonResponse, json_response
 from aorch.server.idempotency import earlier_task, execute_once
 from aorch.server.problems import answer_form, answer_response, failure_response
-from aorch.server.progress_stream import stream_answer, wants_events
+from aorch.server.progress_stream import OnProgress, stream_answer, wants_events
 from aorch.server.request_context import CONTEXT, RequestContext
 from aorch.server.request_parsing import sign
-
-OnProgress = Callable[[Any], None]
 
 
 async def run_again(

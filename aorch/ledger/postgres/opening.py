@@ -8,9 +8,10 @@ from functools import partial
 
 from aorch.config.ledger_location import PostgresUrl
 from aorch.errors import LedgerGone
+from aorch.ledger import newer_revision
 from aorch.ledger.postgres.connection import Connection, connection_to
 from aorch.ledger.postgres.failures import translated
-from aorch.ledger.postgres.server_checks import checked_revision, too_new
+from aorch.ledger.postgres.server_checks import checked_revision
 from aorch.ledger.postgres.session import announce
 from aorch.ledger.postgres.statements import REVISION
 
@@ -62,8 +63,8 @@ def _check_again(connection: Connection) -> None:
 
 def upgrade(connection: Connection, found: str | None) -> None:
     """Bring the ledger from the revision `found` (None: it is empty) to the newest one. Raises LedgerTooNew and LedgerError."""
-    if found is not None and found > REVISION:
-        raise too_new(connection, found)
+    if found is not None:
+        newer_revision.refuse(connection.location, found, REVISION)
     from aorch.ledger.postgres.migrate import migrate  # noqa: PLC0415  Alembic and SQLAlchemy take 400 ms
 
     migrate(connection)

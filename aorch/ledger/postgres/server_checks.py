@@ -2,8 +2,8 @@
 
 from contextlib import closing
 
-from aorch.errors import LedgerInvalid, LedgerTooNew
-from aorch.ledger import copy_mark
+from aorch.errors import LedgerInvalid
+from aorch.ledger import copy_mark, newer_revision
 from aorch.ledger.postgres.connection import Connection, connection_to
 from aorch.ledger.postgres.statements import REVISION
 
@@ -42,16 +42,7 @@ def refuse_newer(connection: Connection) -> None:
     if not connection.one("SELECT to_regclass('alembic_version') IS NOT NULL")[0]:
         return
     for (found,) in connection.execute("SELECT version_num FROM alembic_version").fetchall():
-        if found > REVISION and not copy_mark.is_marked(found):
-            raise too_new(connection, found)
-
-
-def too_new(connection: Connection, found: str) -> LedgerTooNew:
-    """The error of a ledger with a revision `found` that this aorch does not know."""
-    return LedgerTooNew(
-        f"the ledger {connection.location} has revision {found} of a newer aorch; this aorch supports {REVISION}",
-        "Upgrade aorch, or name another ledger with --ledger.",
-    )
+        newer_revision.refuse(connection.location, found, REVISION)
 
 
 def _check_pooler(connection: Connection, process: int) -> None:

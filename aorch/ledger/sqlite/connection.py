@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from aorch.errors import LedgerBusy, LedgerError, LedgerFull, LedgerGone, LedgerInvalid, LedgerReadOnly, LedgerTooNew
-from aorch.ledger import copy_mark
+from aorch.errors import LedgerBusy, LedgerError, LedgerFull, LedgerGone, LedgerInvalid, LedgerReadOnly
+from aorch.ledger import copy_mark, newer_revision
 from aorch.ledger.row_batches import in_batches
 
 CHOOSE_ANOTHER = "Choose another file with --ledger or AORCH_LEDGER."
@@ -90,15 +90,11 @@ class Connection(sqlite3.Connection):
             try:
                 found = execute(_NEWEST_REVISION).fetchone()[0]
                 if found != self.known_revision:
-                    self._refuse_newer(found)
+                    newer_revision.refuse(self.path, found, self.known_revision)
             except BaseException:
                 self.rollback()
                 raise
         return self  # its own `with` commits or rolls back, unless SQLite has rolled back, as if the disk is full
-
-    def _refuse_newer(self, found: str) -> None:
-        if found > (self.known_revision or "") and not copy_mark.is_marked(found):
-            raise too_new(self.path, found, self.known_revision)
 
     def savepoint(self) -> "savepoint":
         """A part of a transaction: if the block raises, its writes are rolled back, and the transaction continues."""
@@ -281,14 +277,6 @@ def not_writable(path: Path) -> LedgerReadOnly:
     except OSError as error:
         reason = str(error.strerror)
     return LedgerReadOnly(f"cannot open the ledger {path} for writing: {reason}", CHOOSE_ANOTHER)
-
-
-def too_new(path: Path, found: str, known: str | None) -> LedgerTooNew:
-    """The error of a ledger with a revision `found` that is newer than the `known` ones."""
-    return LedgerTooNew(
-        f"the ledger {path} has revision {found} of a newer aorch; this aorch supports {known}",
-        "Upgrade aorch, or name another ledger with --ledger.",
-    )
 
 
 def ledger_gone(path: Path) -> LedgerGone:

@@ -7,6 +7,7 @@ import sqlite3
 from pathlib import Path
 
 from aorch.errors import LedgerError, LedgerReadOnly
+from aorch.ledger import newer_revision
 from aorch.ledger.sqlite import files
 from aorch.ledger.sqlite.connection import (
     Connection,
@@ -14,7 +15,6 @@ from aorch.ledger.sqlite.connection import (
     connection_to,
     not_writable,
     revision,
-    too_new,
     translated,
 )
 from aorch.ledger.sqlite.statements import REVISION
@@ -126,8 +126,8 @@ def _connection_read_only(path: Path) -> Connection:
 
 
 def _upgrade(connection: Connection, found: str | None) -> None:
-    if found is not None and found > REVISION:
-        raise too_new(connection.path, found, REVISION)
+    if found is not None:
+        newer_revision.refuse(connection.path, found, REVISION)
     from aorch.ledger.sqlite.migrate import upgrade  # noqa: PLC0415  Alembic and SQLAlchemy take 400 ms
 
     _to_write_ahead_log(connection)

@@ -19,7 +19,7 @@ from aorch.server.fast_path import JsonResponse, json_response
 from aorch.server.idempotency import execute_once, idempotency_key
 from aorch.server.pagination import Page, page_of, page_response, read_page
 from aorch.server.problems import answer_response, problem_response
-from aorch.server.progress_stream import stream_answer, wants_events
+from aorch.server.progress_stream import OnProgress, stream_answer, wants_events
 from aorch.server.request_body import read_body
 from aorch.server.request_context import CONTEXT, RequestContext
 from aorch.server.request_parsing import parse_body, parse_query, task_of
@@ -27,7 +27,7 @@ from aorch.server.route import Route
 from aorch.server.schemas.batches import BatchBody, BatchForm, LineBody, RetryBody, UnfinishedPage, UnfinishedQuery
 from aorch.server.schemas.fields import FORMS, ULID
 from aorch.server.schemas.tasks import OrchestrateAnswer, TaskForm
-from aorch.server.tasks_again import OnProgress, run_again
+from aorch.server.tasks_again import run_again
 
 
 async def open_batch(request: web.Request) -> web.Response:

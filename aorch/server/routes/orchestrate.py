@@ -1,8 +1,6 @@
 """Executes a task now."""
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from aiohttp import web
 
@@ -10,14 +8,12 @@ from aorch.engine.routing import plan
 from aorch.server.fast_path import JsonResponse, json_response
 from aorch.server.idempotency import IDEMPOTENCY_KEY, execute_once, idempotency_key
 from aorch.server.problems import answer_response
-from aorch.server.progress_stream import stream_answer, wants_events
+from aorch.server.progress_stream import OnProgress, stream_answer, wants_events
 from aorch.server.request_body import read_body
 from aorch.server.request_context import CONTEXT
 from aorch.server.request_parsing import parse_body, plain_task, task_of
 from aorch.server.route import Route
 from aorch.server.schemas.tasks import OrchestrateAnswer, OrchestrateBody, PlanForm
-
-OnProgress = Callable[[Any], None]
 
 
 async def orchestrate(request: web.Request) -> web.StreamResponse:
