@@ -195,15 +195,22 @@ def test_streams_end_when_the_server_stops_whether_they_read_or_not(own_home: Ho
             assert server.stop() == 0
 
 
-def test_following_the_ledger_writes_nothing(home: Home, server: Server) -> None:
-    with opened(home.ledger) as connection, listening(server, session_id="quiet"), listening(server):
+def test_following_the_ledger_writes_nothing(own_home: Home) -> None:
+    with (
+        serving(own_home) as server,  # of its own: the totals of other tests' exchanges are stored every few seconds
+        opened(own_home.ledger) as connection,
+        listening(server, session_id="quiet"),
+        listening(server),
+    ):
 
         def state() -> object:
             """What a commit changes, also one that leaves no row."""
-            return written(home.ledger) if home.database else connection.execute("PRAGMA data_version").fetchone()
+            return (
+                written(own_home.ledger) if own_home.database else connection.execute("PRAGMA data_version").fetchone()
+            )
 
         before = state()
-        assert home.aorch("status").code == 0, "which takes a few looks' time and writes nothing either"
+        assert own_home.aorch("status").code == 0, "which takes a few looks' time and writes nothing either"
         assert state() == before
 
 
