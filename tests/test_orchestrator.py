@@ -13,7 +13,7 @@ from ledgers import new_ledger
 from rows import locked
 from waiting import WAIT_S
 
-from aorch import Agent, AgentCapability, AorchError, Orchestrator, Task
+from aorch import Agent, AgentCapability, AorchError, Orchestrator, Task, UsageError
 
 
 class Counter(Agent):
@@ -135,6 +135,19 @@ async def test_agents_are_listed_in_their_json_form(orchestrator: Orchestrator) 
     assert agent["agent_id"] == "agent_example_001"
     assert agent["status"] == "available"
     assert [capability["name"] for capability in agent["capabilities"]] == ["echo", "uppercase"]
+
+
+@pytest.mark.parametrize(
+    "given", [Path("postgresql://host/db"), "postgres:/host/db", "sqlite:///team.db", "https://host"]
+)
+def test_a_url_that_is_no_database_is_refused_instead_of_creating_a_directory_of_its_name(
+    given: Path | str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="lacks a slash|neither a file nor the URL") as raised:
+        Orchestrator(given)
+    assert str(given) in str(raised.value)
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_an_orchestrator_can_be_closed_and_used_again(orchestrator: Orchestrator) -> None:

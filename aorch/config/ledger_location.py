@@ -8,6 +8,8 @@ from urllib.parse import unquote
 from aorch.errors import UsageError
 
 _URL = re.compile(r"postgres(?:ql)?://", re.IGNORECASE)
+_OTHER_URL = re.compile(r"([a-z][a-z0-9+.-]+):/", re.IGNORECASE)
+"""Also what `str` makes of `Path("postgresql://host/db")`, which has one slash less."""
 _USER = re.compile(r"^[^:]*://([^@/]*)@")
 """What stands before the host: user, or user and password. libpq ends it at the first `@` or `/`, whatever else it contains."""
 SECRET_PARAMETERS = {"password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key"}
@@ -42,6 +44,23 @@ def postgres_url(text: str, what: str) -> PostgresUrl:
     if (user and ":" in user[1]) or names & SECRET_PARAMETERS:
         raise contains_password(what)
     return PostgresUrl(text)
+
+
+def reject_other_url(text: str, what: str) -> None:
+    """Raise UsageError, which names `what` (an option or a key), if `text` looks like a URL: it would name a file in a new
+    directory `SCHEME:`.
+    """
+    if (found := _OTHER_URL.match(text)) is None:
+        return
+    if _URL.match(f"{found[0]}/"):
+        raise UsageError(
+            f"{what}: {text!r} lacks a slash of the URL, as a Path of it does: pass the URL as a string",
+            "Write postgresql://HOST/DATABASE.",
+        )
+    hint = f"Name a file (./{text} if that is its name), or a database as postgresql://HOST/DATABASE."
+    if found[1].lower() in ("http", "https"):
+        hint = "Choose a server with --server or AORCH_URL instead."
+    raise UsageError(f"{what}: {text!r} is neither a file nor the URL of a PostgreSQL database", hint)
 
 
 def contains_password(what: str) -> UsageError:

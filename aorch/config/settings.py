@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from aorch.config import config_file, environment
-from aorch.config.ledger_location import LedgerLocation, PostgresUrl, is_postgres_url, postgres_url
+from aorch.config.ledger_location import LedgerLocation, PostgresUrl, is_postgres_url, postgres_url, reject_other_url
 from aorch.config.prices import ModelPrice
 from aorch.config.sections import (
     CredentialConfig,
@@ -175,7 +175,10 @@ def named_ledger(name: str, what: str, base: Path | None = None) -> LedgerLocati
     """
     if not name:
         raise UsageError(f"{what}: the file name is empty", "Name a file, or the URL of a PostgreSQL database.")
-    return postgres_url(name, what) if is_postgres_url(name) else config_file.absolute(name, what, base)
+    if is_postgres_url(name):
+        return postgres_url(name, what)
+    reject_other_url(name, what)
+    return config_file.absolute(name, what, base)
 
 
 def webhook_secret(config: Config) -> str | None:

@@ -54,6 +54,7 @@ CASES = [
     *each(2, "no home directory for '~nosuchuser'", *((*command, "--ledger", "~nosuchuser/x.db") for command in ANY)),
     *each(14, "is a directory", *((*command, "--ledger", "folder") for command in (ECHO, *READING))),
     *each(2, "file name is empty", *((*command, "--ledger", "") for command in (ECHO, *READING))),
+    *each(2, "is neither a file nor the URL", *((*command, "--ledger", "sqlite:///x.db") for command in (ECHO, *READING))),
     *each(2, "the working directory was removed", *((*command, "--ledger", "rel.db") for command in ANY), removed=True),
     *each(2, "the working directory was removed", ECHO, ("agents", "list"), ("status",), removed=True),
     *each(2, "--config", *option("--config", "", LONG, "~nosuchuser/x", after=("agents", "list"))),
