@@ -55,6 +55,8 @@ def _asked(agent: Agent) -> Any:
         raise UsageError(f"{type(agent).__name__}.get_capabilities is async", "Define it with a plain `def`.")
     try:
         return agent.get_capabilities()
+    except UsageError:  # about a function with @capability; it names the function and the next step
+        raise
     except Exception as error:  # the agent's own code
         reason = f"{type(agent).__name__}.get_capabilities() raised {type(error).__name__}: {error}"
         raise UsageError(reason, "Fix it and register the agent again.") from error

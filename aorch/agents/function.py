@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, get_type_hints
 
 from aorch.agents.base import Agent, AgentCapability, RetryPolicy
-from aorch.agents.failure import described
+from aorch.agents.failure import text_of
 from aorch.agents.plain_types import NotPlain, Plain, is_plain_json, plain
 from aorch.errors import AgentFailed, AorchError, ParametersInvalid, UsageError
 
@@ -186,8 +186,9 @@ class Declared:
         return schema
 
     def _invalid(self, error: Exception) -> UsageError:
+        reason, *_ = text_of(error).splitlines() or [""]  # pydantic's next lines are an address with the same words
         return UsageError(
-            f"the parameters of the capability {self.name!r} have no JSON Schema: {described(error)}",
+            f"the parameters of the capability {self.name!r} have no JSON Schema: {type(error).__name__}: {reason}",
             "Annotate them with types that pydantic can validate.",
         )
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 from collections.abc import Callable
 from datetime import date
 from enum import Enum
@@ -14,6 +15,7 @@ from homes import Home
 from typing_extensions import TypedDict
 
 from aorch import Orchestrator, capability, report_progress
+from aorch.agents.agent_checks import capabilities_of
 from aorch.agents.function import agent_of_module, as_agent
 from aorch.errors import AgentFailed, ParametersInvalid, UsageError
 
@@ -161,6 +163,15 @@ def test_a_function_without_a_form_as_a_capability_is_rejected() -> None:
         capability(variadic)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="the parameters of the capability 'c' have no JSON Schema: NameError"):
         as_agent(capability("c")(opaque)).get_capabilities()
+
+    def unclear(value: Callable[[int], int]) -> None: ...
+
+    with pytest.raises(UsageError) as refused:
+        capabilities_of(as_agent(capability("c")(unclear)))
+    assert re.fullmatch(
+        r"the parameters of the capability 'c' have no JSON Schema: Pydantic\w+: [^\n]+", str(refused.value)
+    )
+    assert refused.value.hint == "Annotate them with types that pydantic can validate."
 
 
 FUNCTIONS = '''
