@@ -144,7 +144,7 @@ def test_a_url_that_is_no_database_is_refused_instead_of_creating_a_directory_of
     given: Path | str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match="lacks a slash|neither a file nor the URL") as raised:
+    with pytest.raises(UsageError, match=r"lacks a slash|neither a file nor the URL") as raised:
         Orchestrator(given)
     assert str(given) in str(raised.value)
     assert list(tmp_path.iterdir()) == []
