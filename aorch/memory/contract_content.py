@@ -49,7 +49,7 @@ because programs print their result last."""
 _DECORATION = re.compile(r"^(?:[=\-_*~#|]{3,}|\s{0,8}\d{1,6}[:|](?!\d))|[=\-_*~#|]{3,}$")
 _WORD = re.compile(r"\w")
 _DATA_LINE = re.compile(
-    r"^\s*(?:\d{1,6}[:|\t]|[-dl][rwxsS-]{8}|[|+@}\])#]|[\w./-]+:\d+:|[\w./-]+$"
+    r"^\s*(?:\d{1,6}[:|\t]|[-dl][rwxsS-]{8}|[|+@}\])#]|[\w./-]+:\d+:|[\w./-]+$|File \"[^\"]+\", line \d"
     r"|(?:import|from|def|class|return|fn|let|const|var|function|package|use|if|for|while|else|try|raise|self)\b.*\W$)"
     r"|[;{}\\(\[,]\s*$|\w\(.*\)$|\w = \S|\S {3,}\S"
 )

@@ -3,23 +3,21 @@
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import takewhile
 
 from msgspec.structs import replace
 
 from aorch.memory import safe_text, segments
 from aorch.memory.block import ANSWERED, NO_RESPONSE, NOT_ANSWERED, REPORTED, WITH_WORDS, Claim
 from aorch.memory.budget import END, WORK, Item
+from aorch.memory.local.aim_claims import aim_claims
 from aorch.memory.local.call_claims import BRIEF, ClaimCounts, done, looked_up
 from aorch.memory.local.calls import Copied, Ending, Request
-from aorch.memory.local.collecting import AIM_WIDTH
 from aorch.memory.local.failure_claims import failures
 from aorch.memory.local.findings import Findings
 from aorch.memory.local.sentence_claims import ANSWER, alike, decided, reported_errors, sentences
 from aorch.memory.local.spoken_sentences import is_phrase, section_of
 from aorch.memory.local.wording import (
     OPEN_WIDTH,
-    briefly,
     claim_of,
     fully,
     head,
@@ -30,15 +28,13 @@ _MOST_NAMES, _MOST_OF_LABEL, _MOST_WAITING = 120, 12, 40
 """Number of exact strings, of those with one label, and of unanswered REQUESTs that are weighed. A series displaces wishes."""
 _END_BRIEF = 60
 """Characters of the end of the session in brief."""
-_AIM_BRIEF, _AIM_START, _LEAD = 150, 90, 110
-"""Characters of an aim in brief, of its start after lines that announce it (`Solve this issue:`), and of those at most."""
 
 
 def candidate_claims(findings: Findings, intent: str | None) -> tuple[list[Item], ClaimCounts]:
     """All candidate claims with their sections, and the counts of what they leave out."""
     counts = ClaimCounts()
     question = f"{intent or ''} {_aim_text(findings)}"
-    aims = list(_aims(findings))
+    aims = list(aim_claims(findings.aim))
     items = [("aims", claim) for claim in aims]
     items += [("decisions", claim) for claim in decided(findings.decided, findings.recurs)]
     items += [("decisions", claim) for claim in done(findings, counts)]
@@ -115,33 +111,6 @@ def _aim_text(g: Findings) -> str:
     if g.aim is None:
         return ""
     return g.aim.said or " ".join(leaf.text for leaf in g.aim.arguments)
-
-
-def _aims(g: Findings) -> Iterator[Claim]:
-    if g.aim is None:
-        return
-    if not g.aim.said:
-        text, quotes = fully(g.aim.arguments, 240)
-        wording = f"{head(g.aim)} {text}".rstrip()
-        short = briefly(g.aim.arguments, 100)
-        brief = f"{head(g.aim)} {short.text}".rstrip()
-        yield claim_of(wording, brief, (*quotes, *short.quotes), [g.aim.contract_id], 1.0, g.aim.number)
-        return
-    lines = list(safe_text.lines(g.aim.said))[:12]
-    lead = min(_LEAD, sum(len(line) + 1 for line in takewhile(_introduces, lines[:-1])))
-    full = said(lines, AIM_WIDTH + lead)
-    brief = said(lines, max(_AIM_BRIEF, lead + _AIM_START)).text
-    wording, quotes = full.text, full.quotes
-    question = next((one for one in reversed(list(safe_text.sentences(g.aim.said))) if one.endswith("?")), "")
-    if question and len(question) <= 240 and not any(question in quote for quote in quotes):
-        wording, quotes = f"{wording} «{safe_text.shown(question)}»", (*quotes, question)
-    importance = 0.5 if is_phrase(g.aim.said) else 1.0
-    yield claim_of(wording, brief, quotes, [g.aim.contract_id], importance, g.aim.number)
-
-
-def _introduces(line: str) -> bool:
-    """Whether a line only announces the next one: `Here is the issue:`."""
-    return line.endswith((":", "："))
 
 
 def _open_points(g: Findings, counts: ClaimCounts) -> Iterator[Claim]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from aorch.memory import call_effects, contract_content, request_prompts, safe_text
 from aorch.memory.contract_content import Contract, Leaf
+from aorch.memory.local.aim_claims import AIM_WIDTH
 from aorch.memory.local.call_kinds import digest, failure_kind
 from aorch.memory.local.calls import (
     INSTRUCTION,
@@ -25,8 +26,6 @@ from aorch.memory.local.spoken_sentences import ends_of_sentence, is_better_aim,
 
 MOST_OPEN, MOST_CALLS, MOST_KINDS, MOST_CITES = 1000, 24, 60, 6
 MOST_RESULTS = 24
-AIM_WIDTH = 320
-"""Maximum number of characters of an aim in a claim."""
 _REASON = 120
 """Characters of the reason that an agent gives for a command."""
 
@@ -83,7 +82,8 @@ def _add_request(g: Findings, contract: Contract) -> None:
     g.helpers.add(asked.agent)
     if said and asked.outermost:
         g.end = Ending(asked.contract_id, g.count, from_agent, asked.said, asks=True)
-    if said:
+    is_act = asked.changes is True and not asked.outermost and not is_prompt(asked)
+    if said and not is_act:  # the claim of an act, such as a commit, shows its text
         if is_prompt(asked):
             own = request_prompts.prose(asked.said)[0]
             g.prompted.update({end for one in safe_text.sentences(own) for end in ends_of_sentence(one)})

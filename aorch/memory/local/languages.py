@@ -2,8 +2,9 @@
 
 A file has sections with one phrase on each line. What a section is for:
 decided: the sentence states a decision of its author; undecided: it only seems to. wants: a caller's wish, rule or reason.
-concludes: a finding. polite: a phrase without content. waits: what is still to be done, and for whom the work waits.
-intends: what an agent is about to do, which its next calls show. refuses: what it cannot or may not do, often with the reason.
+asks: a caller's request for something to be done. concludes: a finding. polite: a phrase without content. acknowledges: the agent
+only shows that it has understood. waits: what is still to be done, and for whom the work waits. intends: what an agent is about
+to do, which its next calls show. refuses: what it cannot or may not do, often with the reason.
 other: none of these, although it contains phrases of other sections.
 
 Sentences in other languages are selected by what they contain: exact strings, names, and their place in the session.

@@ -10,6 +10,7 @@ from aorch.memory.block import NO_RESPONSE, NOT_ANSWERED, TO, WENT_WELL
 from aorch.memory.budget import END, SPARE, Item
 from aorch.memory.contract_content import Contract
 from aorch.memory.literals import found
+from aorch.memory.local.aim_claims import brief_aim
 from aorch.memory.local.call_claims import SHORT_VALUE, brief_arguments
 from aorch.memory.local.call_kinds import digest, failure_kind
 from aorch.memory.local.calls import Call, Request, is_command
@@ -103,8 +104,8 @@ class _Record:
             text = f"{safe_text.shown(asked.from_agent)} said {words.text}, {NOT_ANSWERED}"
             yield "open_points", claim_of(text, "", words.quotes, ids, _OPEN_SPEECH, asked.number)
         if g.aim is not None and asked.contract_id == g.aim.contract_id:
-            brief = said(safe_text.sentence_pieces(asked.said), 150).text
-            yield "aims", claim_of(words.text, brief, words.quotes, ids, 1.0, asked.number)
+            brief = brief_aim(asked.said)
+            yield "aims", claim_of(words.text, brief.text, (*words.quotes, *brief.quotes), ids, 1.0, asked.number)
             yield from self._decisions_of(asked.contract_id)
         elif not (asked.contract_id in g.open and g.waiting(asked.contract_id) and not is_phrase(asked.said)):
             other = asked.outermost and g.aim is not None and asked.capability != g.aim.capability

@@ -13,7 +13,9 @@ from aorch.memory.block import REPORTED, Claim
 from aorch.memory.budget import SPARE, Item
 from aorch.memory.local.findings import Findings
 from aorch.memory.local.spoken_sentences import (
+    LEANING,
     SpokenSentence,
+    asks_for,
     is_phrase,
     meaningful_words,
     refuses,
@@ -37,6 +39,9 @@ _WISH, _VITAL_WISHES = 0.845, 4
 """Importance of what a person asks for in the course of the work, and how many of the newest wishes are vital."""
 _TURN, _LAST_TURNS = 0.846, 2
 """Importance of what a person said in the last turns, and their number: the work stands there."""
+_LATER_TASK, _TASK, _REQUEST = 0.957, 120, 2
+"""Importance of a new task that a caller gives in the course of the work, between the newest changes and earlier ones; and the
+characters that it has at least, and how clearly it asks."""
 _REFUSAL, _VITAL_REFUSALS = 0.843, 4
 """Importance of what an agent cannot or may not do, and how many of the newest such sentences have it."""
 _REPORTED, _VITAL_ERRORS, _EARLIER_ERROR = 0.895, 6, 0.6
@@ -92,42 +97,77 @@ def sentences(g: Findings, question: str, aims: Sequence[Claim]) -> tuple[list[I
     for one in weighed:
         choice.take(one)
     ordered = sorted(choice.all(), key=lambda one: (-one.said.number, one.spare, -one.said.order))
+    ranks = _Ranks(g, ordered)
     items: list[Item] = []
-    wished = refused = turns = 0
-    told = g.aim.contract_id if g.aim else ""
     for _, group in groupby(
         ordered,
         key=lambda one: (one.said.contract_id, one.said.by_caller, one.spare, one.said.order if one.spare else None),
     ):
         together = list(group)
-        importance = max(one.importance for one in together)
-        if together[0].spare:
-            importance *= SPARE
-        elif (
-            g.answer
-            and together[0].said.contract_id == g.answer[0]
-            and max(one.said.worth for one in together) >= _CONCLUSIVE
-        ):
-            importance = ANSWER
-        if together[0].said.by_caller and together[0].said.contract_id != told:
-            turns, told = turns + 1, together[0].said.contract_id
-            importance = max(importance, _TURN) if turns <= _LAST_TURNS else importance
-        if together[0].said.by_caller and wished < _VITAL_WISHES and any(wishes(one.said.sentence) for one in together):
-            importance = max(importance, _WISH - 0.002 * wished)
-            wished += 1
-        if (
-            not together[0].said.by_caller
-            and refused < _VITAL_REFUSALS
-            and any(refuses(one.said.sentence) for one in together)
-        ):
-            importance = max(importance, _REFUSAL - 0.002 * refused)
-            refused += 1
-        if together[0].said.is_choice:
-            importance = max(importance, CHOICE)
-        if together[0].said.number > g.count - RECENT and any(waits(one.said.sentence) for one in together):
-            importance = max(importance, NEXT_STEP)
-        items.append((section_of(together[0].said.asks), _claim([one.said for one in together], importance)))
+        claim = _claim([one.said for one in together], ranks.importance(together))
+        items.append((section_of(together[0].said.asks), claim))
     return items, unsaid
+
+
+class _Ranks:
+    """The importance of claims of sentences, which are asked for from the newest to the oldest."""
+
+    def __init__(self, g: Findings, ordered: Sequence[WeightedSentence]) -> None:
+        self._g = g
+        self._told = g.aim.contract_id if g.aim else ""
+        self._task = _later_task(ordered, self._told)
+        self._wished = self._refused = self._turns = 0
+
+    def importance(self, together: Sequence[WeightedSentence]) -> float:
+        """The importance of a claim of these sentences of one contract."""
+        first, sentences = together[0], [one.said.sentence for one in together]
+        importance = max(one.importance for one in together)
+        if first.spare:
+            importance *= SPARE
+        elif self._concludes(together):
+            importance = ANSWER
+        importance = max(
+            importance,
+            self._of_caller(first, sentences) if first.said.by_caller else self._of_agent(sentences),
+            CHOICE if first.said.is_choice else 0.0,
+        )
+        if first.said.number > self._g.count - RECENT and any(map(waits, sentences)):
+            importance = max(importance, NEXT_STEP)
+        return importance
+
+    def _concludes(self, together: Sequence[WeightedSentence]) -> bool:
+        """Whether the sentences are of the newest answer to a caller, and one of them has a conclusion."""
+        is_answer = self._g.answer is not None and together[0].said.contract_id == self._g.answer[0]
+        return is_answer and max(one.said.worth for one in together) >= _CONCLUSIVE
+
+    def _of_caller(self, first: WeightedSentence, sentences: Sequence[str]) -> float:
+        importance = 0.0
+        if first.said.contract_id != self._told:
+            self._turns, self._told = self._turns + 1, first.said.contract_id
+            importance = _TURN if self._turns <= _LAST_TURNS else 0.0
+        if self._wished < _VITAL_WISHES and any(map(wishes, sentences)):
+            importance = max(importance, _WISH - 0.002 * self._wished)
+            self._wished += 1
+        return _LATER_TASK if first.said.contract_id == self._task and not first.spare else importance
+
+    def _of_agent(self, sentences: Sequence[str]) -> float:
+        if self._refused >= _VITAL_REFUSALS or not any(map(refuses, sentences)):
+            return 0.0
+        self._refused += 1
+        return _REFUSAL - 0.002 * (self._refused - 1)
+
+
+def _later_task(chosen: Iterable[WeightedSentence], aim: str) -> str:
+    """The contract in which a caller asks at the greatest length for something else than the aim; empty if there is none."""
+    lengths: Counter[str] = Counter()
+    asking: set[str] = set()
+    for one in chosen:
+        if one.said.by_caller and one.said.contract_id != aim:
+            lengths[one.said.contract_id] += len(one.said.sentence)
+            if asks_for(one.said.sentence) >= _REQUEST:
+                asking.add(one.said.contract_id)
+    longest = max(asking, key=lambda identity: lengths[identity], default="")
+    return longest if lengths[longest] >= _TASK else ""
 
 
 def reported_errors(g: Findings) -> Iterator[Claim]:
@@ -303,7 +343,8 @@ def _claim(together: Sequence[SpokenSentence], importance: float) -> Claim:
     who = safe_text.shown(together[0].agent)
     full = [said((one.sentence, *one.follows), 400 if one.follows else 300) for one in together]
     best = max(together, key=lambda one: one.worth)
-    brief = said((best.sentence, *best.follows), 140)
+    before = [one.sentence for one in together if one.order == best.order + 1 and len(best.sentence) < LEANING]
+    brief = said((*before, best.sentence, *best.follows), 140)
     return claim_of(
         f"{who}: {' '.join(wording.text for wording in full)}",
         f"{who}: {brief.text}",

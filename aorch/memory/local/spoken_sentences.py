@@ -5,11 +5,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from aorch.memory import request_prompts, safe_text
-from aorch.memory.contract_content import Contract, speech
+from aorch.memory.call_effects import CHANGING, READING
+from aorch.memory.contract_content import Contract, is_code, speech
 from aorch.memory.literals import found, proper_names
 from aorch.memory.local.error_lines import names_error
 from aorch.memory.local.languages import marks
 
+LEANING = 60
+"""Characters of a request below which the sentence before it says what it is about: `Can you help me with that?`"""
 LONGEST_SENTENCE = 300
 """Number of characters of a sentence that are read."""
 _SHORTEST, _FEWEST, _MOST_HEARD = 12, 4, 20
@@ -18,6 +21,8 @@ _TEMPLATE_WORDS = 6
 """Words at the start or at the end of a sentence that two prompts of a template have in common."""
 _ERROR = 0.4
 """What the name of an exception adds to the worth of a sentence: a failure that an agent reports in a text."""
+_ASKED = 0.05
+"""What a wish gains by how clearly it asks: of the sentences of a caller, the request comes before its circumstances."""
 _REFUSAL = 0.1
 """What a sentence gains that states what an agent cannot or may not do: the reason why something was not done."""
 _INTENTION = 0.2
@@ -31,6 +36,7 @@ _POLITE = re.compile(
     r"\b(?:feel free|hesitate|let me know|(?:more|other|further|any) (?:questions?|assistance|help)|thank(?:s| you)|"
     r"you['’]re welcome|happy to|glad to|have a (?:great|nice|good|wonderful)|apologi[sz]e|sorry for|appreciate)\b"
 )
+_GREETING = re.compile(r"(?:hello|hi|hey|good (?:morning|afternoon|evening|day))\b[\w ,]{0,30}[.!]{0,3}")
 _THANKS = re.compile(r"\bthank(?:s| you)")
 _CONCLUDES = re.compile(
     r"\b(?:answer|result|conclu\w{1,10}|therefore|thus|found|cause\w{0,3}|because|fixed|decided|decision|recommend\w{0,6}|total|passe[ds]|"
@@ -54,6 +60,16 @@ _UNDECIDED = re.compile(
     r"(?: \w{1,20}){0,3} (?:decided|agreed)"
 )
 _FILLING = frozenset(("a", "an", "the", "please", "so", "also", "just", "well", "ok", "okay"))
+_BEFORE_IMPERATIVE = re.compile(
+    r"^(?:(?:please|then|now|so|also|and|but|first|next|just|ok|okay|finally)[ ,]+|\W+){1,3}"
+)
+_ALSO_IMPERATIVE = (
+    "make give tell use keep implement rewrite refactor replace improve design build propose fix help let"
+)
+_QUESTION_WORDS = "are can contains count do does exists has have is should sleep test tests was were order log price"
+_IMPERATIVE = (CHANGING | READING | {*_ALSO_IMPERATIVE.split()}) - {*_QUESTION_WORDS.split()}
+_CLAUSE = re.compile(r"[;:–—，、；：]|,(?! (?:wie|dass|warum|что|как|почему)\b)")
+"""The end of a clause; German and Russian also put a comma before what is understood (`Ich verstehe, wie …`)."""
 _MARKS = ".,;:!?\"'()[]«»“”*"
 
 
@@ -227,20 +243,53 @@ def waits(sentence: str) -> bool:
 def wishes(sentence: str) -> bool:
     """Whether a caller's sentence states a wish, a rule or a question."""
     folded = sentence[:LONGEST_SENTENCE].lower()
-    return sentence.endswith(("?", "？")) or "wants" in marks(folded)
+    return sentence.endswith(("?", "？")) or not marks(folded).isdisjoint(("wants", "asks"))
+
+
+def asks_for(sentence: str) -> int:
+    """How clearly a caller's sentence asks for something, from 0 (not at all) to 4."""
+    folded = sentence[:LONGEST_SENTENCE].lower()
+    found_in = marks(folded)
+    if is_code(sentence) or ("polite" in found_in and safe_text.word_count(folded) < _FEWEST):
+        return 0
+    is_request = "asks" in found_in or _commands(folded)
+    return 2 * is_request + sentence.endswith(("?", "？")) + ("wants" in found_in or names_error(sentence))
+
+
+def _commands(folded: str) -> bool:
+    """Whether an English sentence (in lower case) begins with a verb in the imperative."""
+    words = _BEFORE_IMPERATIVE.sub("", folded, count=1).split(maxsplit=1)
+    return bool(words) and words[0].strip(_MARKS) in _IMPERATIVE
 
 
 def concludes(sentence: str) -> bool:
     """Whether a sentence states a finding: it has a phrase for one, and does not only announce it or ask."""
     folded = sentence[:LONGEST_SENTENCE].lower()
     announces = sentence.endswith((":", "?", "：", "？")) or is_polite(folded) or "intends" in marks(folded)
-    return not announces and (bool(_CONCLUDES.search(folded)) or "concludes" in marks(folded))
+    return (
+        not announces
+        and not acknowledges(sentence)
+        and (bool(_CONCLUDES.search(folded)) or "concludes" in marks(folded))
+    )
 
 
 def states(sentence: str) -> bool:
-    """Whether a sentence states something: it neither announces the next one, nor asks, nor is only polite."""
+    """Whether a sentence states something: it neither announces the next one, nor asks, nor only acknowledges, nor is polite."""
     announces = sentence.endswith((":", "?", "：", "？"))
-    return not announces and safe_text.word_count(sentence) >= _FEWEST and not is_polite(sentence.lower())
+    is_said = safe_text.word_count(sentence) >= _FEWEST and not is_polite(sentence.lower())
+    return is_said and not announces and not acknowledges(sentence)
+
+
+def acknowledges(sentence: str) -> bool:
+    """Whether an agent's sentence only shows that it has understood: each of its clauses is short, polite, or says so."""
+    folded = sentence[:LONGEST_SENTENCE].lower()
+    known = marks(folded)
+    if "acknowledges" not in known or not known.isdisjoint(("refuses", "decided", "waits", "concludes")):
+        return False
+    return all(
+        safe_text.word_count(clause) < _FEWEST or "acknowledges" in marks(clause) or is_polite(clause)
+        for clause in _CLAUSE.split(folded)
+    )
 
 
 def refuses(sentence: str) -> bool:
@@ -265,7 +314,7 @@ def is_phrase(said: str) -> bool:
     sentences = [*safe_text.sentences(said)][:_MOST_HEARD]
     if safe_text.word_count(said[: safe_text.HEAD]) < 2 and not found(said[: safe_text.HEAD]):
         return True
-    return any(is_polite(one[:400].lower()) for one in sentences) and all(
+    return any(is_polite(one[:400].lower()) or _GREETING.fullmatch(one.lower()) for one in sentences) and all(
         spoken_worth(one, found(one), True) <= 0.3 for one in sentences
     )
 
@@ -281,7 +330,11 @@ def is_closing(contract: Contract) -> bool:
 
 def _is_empty(answer: str) -> bool:
     """Whether an answer has no content: a polite phrase, or a single word in capitals, which is a signal (`TERMINATE`)."""
-    return is_polite(answer.lower()) or (answer.isascii() and answer.isupper() and " " not in answer)
+    return (
+        is_polite(answer.lower())
+        or acknowledges(answer)
+        or (answer.isascii() and answer.isupper() and " " not in answer)
+    )
 
 
 def is_polite(folded: str) -> bool:
@@ -315,7 +368,7 @@ def spoken_worth(sentence: str, names: list[str], by_caller: bool) -> float:
     worth = 0.3 if by_caller else 0.1
     folded = sentence.lower()
     if by_caller and wishes(sentence):
-        worth += 0.3
+        worth += 0.3 + _ASKED * asks_for(sentence)
     if waits(sentence):
         worth += 0.3
     if _CONCLUDES.search(folded) or "concludes" in marks(folded):
@@ -330,7 +383,8 @@ def spoken_worth(sentence: str, names: list[str], by_caller: bool) -> float:
         worth -= 0.2
     else:
         worth += min(0.3, 0.1 * len(names))
-    if (words < 7 and not names) or (words < 30 and is_polite(folded)):
+    is_filler = is_polite(folded) or (not by_caller and acknowledges(sentence))
+    if (words < 7 and not names) or (words < 30 and is_filler):
         worth -= 0.3
     if sentence.endswith(("!", ":", "?", "！", "：", "？")) and not by_caller:
         worth -= 0.15
