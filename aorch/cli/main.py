@@ -14,6 +14,7 @@ from aorch.cli.global_options import CONFIG, CONFIG_HELP, NO_COLOR, NO_COLOR_HEL
 from aorch.cli.server_commands import server_options
 from aorch.cli.typer_classes import CommandGroup, build_command, leaves
 from aorch.errors import AorchError, OutputFailed, UsageError
+from aorch.ledger import upgrade_notice
 from aorch.process.signals import Interrupted, set_handler
 
 COMMANDS = {
@@ -122,10 +123,17 @@ class RootGroup(CommandGroup):
         """Run the command."""
         if threading.current_thread() is threading.main_thread():
             set_handler(signal.SIGINT, signal.default_int_handler)
+        upgrade_notice.watchers[:] = [_warn]
         try:
             return super().invoke(ctx)
         except ERRORS as error:
             raise _reported(error) from error
+
+
+def _warn(text: str) -> None:
+    from aorch.cli.render.console import warn
+
+    warn(text)
 
 
 def _reported(error: BaseException) -> typer.Exit:

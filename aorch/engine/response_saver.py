@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from aorch.backoff import Backoff
+from aorch.config.ledger_location import PostgresUrl
 from aorch.errors import Conflict, LedgerBusy, LedgerError, LedgerTooNew
 from aorch.ledger.ledger import Ledger
 from aorch.ledger.record import Record
@@ -64,6 +65,8 @@ class ResponseSaver:
         self._loop = loop
         self._writing: dict[asyncio.Future[None], float] = {}
         self._looking = False
+        other = "no server accepts writes" if isinstance(ledger.path, PostgresUrl) else "the disk is slow"
+        self._slow = f"another process holds the write lock, or {other}"
         self.on_refusal: Callable[[LedgerError], None] = _ignore
         """Called with the reason as soon as the ledger has refused a RESPONSE, which is retried."""
         self.unsaved: dict[asyncio.Task[None], tuple[Record, Write]] = {}
@@ -133,9 +136,7 @@ class ResponseSaver:
         moment = time.monotonic()
         for written, ends_at in self._writing.items():
             if ends_at <= moment and not written.done():
-                written.set_exception(
-                    LedgerBusy("another process holds the write lock, or the disk is slow", "Try again.")
-                )
+                written.set_exception(LedgerBusy(self._slow, "Try again."))
 
     def _continue(self, response: Record, *, webhook: bool, last: bool) -> "asyncio.Task[None]":
         write = partial(self._ledger.write_response, response, response.status, webhook=webhook, last=last)

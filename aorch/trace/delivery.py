@@ -113,9 +113,14 @@ class Delivery:
             self.state.request_started_at = None
 
     def on_request(self, starts: bool) -> None:
-        """Record in the lease file that a request starts, or has ended. TraceClient calls it."""
+        """Record that a request starts, or has ended. TraceClient calls it.
+
+        The end is stored together with its result, which saves a third of the writes of a ledger on PostgreSQL. A process that is
+        killed in between only makes the next one rest.
+        """
         self.state.request_started_at = time.time() if starts else None
-        self._lease.write(self.state)
+        if starts:
+            self._lease.write(self.state)
 
     def commit(self) -> None:
         """Commit the position of the verified contracts, if it has changed."""

@@ -70,9 +70,12 @@ async def _checked_trace(config: Config, outbox: Outbox) -> AsyncIterator[TraceC
         delivery = Delivery(outbox, lease, await asyncio.to_thread(load_state, outbox, lease.read(), lease.run_id))
         delivery.state.pid = os.getpid()
         await delivery.rest()
-        async with TraceClient(config.trace_url, delivery.on_request) as trace:
-            await trace.check(await delivery.readable_session())
-            yield trace
+        try:
+            async with TraceClient(config.trace_url, delivery.on_request) as trace:
+                await trace.check(await delivery.readable_session())
+                yield trace
+        finally:
+            lease.write(delivery.state)
     finally:
         lease.close()
 

@@ -217,3 +217,20 @@ def fresh_schema() -> dict[str, Any]:
 
 def _declared(name: str | None, _kind: str, _parents: Any) -> bool:
     return not (name or "").startswith((SEARCH, "alembic_version", "sqlite_"))
+
+
+def test_the_upgrade_of_a_large_ledger_is_announced_once(bare_home: Home) -> None:
+    ledger_at(bare_home.ledger, "0020")
+    with closing(sqlite3.connect(bare_home.ledger)) as connection, connection:
+        large = ROWS[0]._replace(payload=f'{{"text":"{"x" * 50_000_000}"}}')._asdict()
+        names, places = ", ".join(large), ", ".join("?" * len(large))
+        connection.execute(f"INSERT INTO contracts ({names}) VALUES ({places})", tuple(large.values()))
+    first, second = bare_home.aorch("contracts", "list", "--fields", "status"), bare_home.aorch("sessions", "list")
+    assert "warning: upgrading the ledger" in first.err
+    assert "(50 MB); other processes cannot write to it meanwhile" in first.err
+    assert (first.code, second.code, "upgrading" in second.err) == (0, 0, False)
+
+
+def test_the_upgrade_of_a_small_ledger_is_not_announced(bare_home: Home) -> None:
+    ledger_at(bare_home.ledger, "0020")
+    assert bare_home.aorch("sessions", "list").err == ""

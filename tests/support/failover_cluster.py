@@ -72,11 +72,15 @@ class FailoverCluster:
         self._ports = [(free_port(), free_port()) for _ in range(NODES)]
         self._etcd: list[subprocess.Popen[bytes] | None] = [None] * 3
         self._nodes: list[subprocess.Popen[bytes] | None] = [None] * NODES
-        for number in range(NODES):
-            self._configure(number)
-        self.revive()
-        self.wait_until_whole()
-        self.psql("CREATE DATABASE aorch")
+        try:
+            for number in range(NODES):
+                self._configure(number)
+            self.revive()
+            self.wait_until_whole()
+            self.psql("CREATE DATABASE aorch")
+        except BaseException:
+            self.stop()
+            raise
 
     def url(self) -> str:
         """The URL of the ledger: all servers, of which the one that accepts writes is used."""

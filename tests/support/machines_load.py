@@ -72,6 +72,7 @@ INSERT INTO counters (name, value) VALUES ('probe', 1) ON CONFLICT (name) DO UPD
 class Figures:
     """What a trial measured."""
 
+    sent: int = 0
     acknowledged: int = 0
     queued: int = 0
     completed: int = 0
@@ -207,15 +208,18 @@ class MachinesLoad:
                 await asyncio.sleep(0.05)
 
     async def _send_all(self, session: aiohttp.ClientSession, begun: float) -> None:
-        """Send each task at its time, also while earlier ones have no answer yet. Returns when all have one."""
+        """Send each task at its time, also while earlier ones have no answer yet and while this process is slow. Returns when all
+        have one.
+        """
         async with asyncio.TaskGroup() as sending:
-            for turn in itertools.count():
+            while not self._stopped.is_set():
+                due = int((time.monotonic() - begun) * self.rate)
+                for _ in range(self.figures.sent, due):
+                    sending.create_task(self._send(session, f"{next(self._numbers)}"))
+                self.figures.sent = due
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout_at(begun + turn / self.rate):
+                    async with asyncio.timeout_at(begun + (due + 1) / self.rate):
                         await self._stopped.wait()
-                if self._stopped.is_set():
-                    return
-                sending.create_task(self._send(session, f"{next(self._numbers)}"))
 
     async def _send(self, session: aiohttp.ClientSession, n: str) -> None:
         is_queued = int(n) % 2 == 0

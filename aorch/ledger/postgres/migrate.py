@@ -15,6 +15,7 @@ from sqlalchemy import Engine, Table, create_engine, pool
 from sqlalchemy.exc import DBAPIError
 
 from aorch.config.ledger_location import PostgresUrl
+from aorch.ledger import upgrade_notice
 from aorch.ledger.migration_scripts import configuration, one_at_a_time
 from aorch.ledger.postgres.connection import SESSION, Connection, raw_connection
 from aorch.ledger.postgres.definitions import DEFINITIONS, ROWS
@@ -23,6 +24,7 @@ from aorch.ledger.postgres.server_checks import revision
 from aorch.ledger.postgres.statements import REVISION
 from aorch.ledger.schema import metadata
 
+SIZE = "SELECT pg_total_relation_size('contracts')"
 _VIEWS = {"session_index", "session_turns"}
 """Tables of SQLite that are views here (definitions.py)."""
 
@@ -43,6 +45,7 @@ def migrate(connection: Connection) -> None:
                 if found is None:
                     create(begun)
                 else:
+                    upgrade_notice.notify(connection.location, *connection.one(SIZE))
                     command.upgrade(configuration(begun), "head")
     finally:
         engine.dispose()

@@ -7,6 +7,7 @@ from alembic import command
 from sqlalchemy import Engine, create_engine, event, pool
 from sqlalchemy.exc import DBAPIError
 
+from aorch.ledger import upgrade_notice
 from aorch.ledger.migration_scripts import configuration, one_at_a_time
 from aorch.ledger.sqlite.connection import Connection, revision
 from aorch.ledger.sqlite.statements import REVISION
@@ -21,7 +22,9 @@ def upgrade(connection: Connection) -> None:
     engine = _engine_over(connection)
     event.listen(engine, "begin", lambda begun: begun.exec_driver_sql("BEGIN IMMEDIATE"))
     with _foreign_errors(), one_at_a_time, engine.begin() as begun:
-        if revision(connection) != REVISION:
+        if (found := revision(connection)) != REVISION:
+            if found is not None:
+                upgrade_notice.notify(connection.path, connection.path.stat().st_size)
             command.upgrade(configuration(begun), "head")
 
 
