@@ -2,7 +2,6 @@
 
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aorch.agents.base import Agent
@@ -27,7 +26,8 @@ def entries() -> list["EntryPoint"]:
         for name in names:
             if name.endswith((".dist-info", ".egg-info")):
                 try:
-                    text = Path(folder, name, "entry_points.txt").read_bytes()
+                    with open(f"{folder or '.'}/{name}/entry_points.txt", "rb", 0) as file:  # noqa: PTH123  half the time of a Path
+                        text = file.read()
                 except OSError:
                     continue
                 if header in text:
