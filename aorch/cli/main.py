@@ -4,6 +4,7 @@ import re
 import signal
 import sys
 import threading
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -78,16 +79,12 @@ class RootGroup(CommandGroup):
         return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command with that name, imported now, or None."""
+        """The command with that name, or None."""
         if cmd_name not in COMMANDS:
             return None
         if self._is_listing:
             return TyperCommand(cmd_name, help=COMMANDS[cmd_name])
-        command = build_command(import_module(f"aorch.cli.commands.{cmd_name}").app, cmd_name)
-        for each in leaves(command) if hasattr(command, "commands") else (command,):
-            each.params += [NO_COLOR] if each.name in ("init", "trust") else [CONFIG, NO_COLOR]
-            each.params += server_options(cmd_name, each.name)
-        return command
+        return command_named(cmd_name)
 
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
         """The commands that start with `incomplete`, without importing them."""
@@ -134,6 +131,16 @@ def _warn(text: str) -> None:
     from aorch.cli.render.console import warn
 
     warn(text)
+
+
+@cache
+def command_named(name: str) -> Any:
+    """The command of COMMANDS with that name, imported and built when it is first used."""
+    command = build_command(import_module(f"aorch.cli.commands.{name}").app, name)
+    for each in leaves(command) if hasattr(command, "commands") else (command,):
+        each.params += [NO_COLOR] if each.name in ("init", "trust") else [CONFIG, NO_COLOR]
+        each.params += server_options(name, each.name)
+    return command
 
 
 def _reported(error: BaseException) -> typer.Exit:

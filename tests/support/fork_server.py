@@ -29,6 +29,7 @@ NOT_PRELOADED = ("aorch.__main__", "aorch.ledger.generate_statements", "aorch.le
 IMPORTED_LATER = (
     *("aiohttp.web", "alembic.command", "encodings.idna", "jsonschema_rs", "platformdirs.unix"),
     *("anyio._backends._asyncio", "h11", "httpcore", "typer._click.decorators"),
+    *("anthropic", "openai.resources", "openai.types", "jsonschema"),  # 2.5 s for each command that calls a model
 )
 """Modules of other packages that commands import when they need them."""
 
@@ -183,7 +184,10 @@ if __name__ == "__main__":
     for name in IMPORTED_LATER:
         importlib.import_module(name)
     from aorch.__main__ import main
+    from aorch.cli.main import COMMANDS, command_named
 
+    for name in COMMANDS:
+        command_named(name)
     gc.collect()
     gc.freeze()  # what is imported stays shared between the processes
     gc.enable()
