@@ -19,6 +19,7 @@ from ledger_state import stored_bytes
 from model_agents import APIS, metadata, model_agent, url_of
 from model_double import KEY, Endless, ModelDouble, Page, Rejects
 from model_streams import Said
+from waiting import WAIT_S
 
 from aorch.agents.base import AgentCapability, AgentTask, CutOff
 from aorch.agents.model_agent import ModelAgent, Prompt
@@ -212,7 +213,7 @@ async def test_a_cancelled_task_closes_the_stream_and_keeps_its_text(api: str) -
         running_task.cancel()
         with pytest.raises(CutOff) as cut:
             await running_task
-        assert await asyncio.to_thread(double.left.wait, 5)
+        assert await asyncio.to_thread(double.left.wait, WAIT_S)
         await agent.close()
     assert cut.value.answer["data"]["text"]
     assert cut.value.answer["model"] == "test-model-1-2026"
@@ -268,7 +269,7 @@ def test_a_failure_of_a_model_is_an_answer_of_its_own_kind(home: Home, api: str)
     with running(ModelDouble(Endless())) as double:
         model_agent(home, url_of(double, api), api)
         late = home.aorch("run", "summarize", "text=much", "--timeout", "8", "--json")
-        assert double.left.wait(5)
+        assert double.left.wait(WAIT_S)
     assert (late.code, len(late.json["data"]["text"]) > 10) == (5, True)
     assert metadata(home)["model"] == "test-model-1-2026"
 
@@ -278,7 +279,7 @@ def test_a_failure_of_a_model_is_an_answer_of_its_own_kind(home: Home, api: str)
 async def test_an_answer_that_is_too_large_ends_before_it_fills_the_memory(api: str) -> None:
     with running(ModelDouble(Endless("x" * 4_000_000, pause_s=0))) as double:
         failed = await failure_of(agent_at(url_of(double, api), api))
-        assert await asyncio.to_thread(double.left.wait, 5)
+        assert await asyncio.to_thread(double.left.wait, WAIT_S)
     assert isinstance(failed, AgentOutputTooLarge)
     assert "is longer than 67,108,864 bytes" in str(failed)
 

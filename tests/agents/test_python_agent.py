@@ -46,7 +46,7 @@ def test_whatever_an_agent_raises_is_a_failure_that_says_where(home: Home, body:
 )
 def test_an_agent_that_hangs_times_out(home: Home, body: str, sync: bool) -> None:
     agent(home, body, sync=sync)
-    done = home.aorch("run", "work", "--timeout", "0.3", timeout=10)
+    done = home.aorch("run", "work", "--timeout", "0.3", timeout=WAIT_S)
     assert (done.code, done.err) == (5, "error: work: mine gave no answer within 0.3 s\n")
     assert response(home) == ("failed", "failed", "mine gave no answer within 0.3 s", None)
 
@@ -63,8 +63,8 @@ def test_an_agent_that_swallows_its_cancellation_again_and_again_is_left_alone(h
 
 
 def test_a_thread_that_an_agent_waits_for_does_not_hold_up_the_answer_after_the_timeout(home: Home) -> None:
-    agent(home, "await asyncio.to_thread(work)", before="def work(): time.sleep(2); open('finished', 'w').close()")
-    assert home.aorch("run", "work", "--timeout", "0.2").code == 5
+    agent(home, "await asyncio.to_thread(work)", before="def work(): time.sleep(60); open('finished', 'w').close()")
+    assert home.aorch("run", "work", "--timeout", "0.2", timeout=WAIT_S).code == 5
     assert not (home.folder / "finished").exists()
 
 
@@ -126,7 +126,7 @@ def test_data_is_kept_as_json(home: Home, data: str, kept: str) -> None:
 
 
 def test_sync_agents_run_in_threads_side_by_side_and_the_loop_stays_free(home: Home) -> None:
-    agent(home, "met.wait(10)\nreturn {'success': True}", sync=True, before="met = threading.Barrier(3)")
+    agent(home, "met.wait(30)\nreturn {'success': True}", sync=True, before="met = threading.Barrier(3)")
     done = python(
         home,
         """

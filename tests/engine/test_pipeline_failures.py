@@ -78,7 +78,7 @@ def test_a_reference_that_leads_nowhere_says_where_and_what_is_there(home: Home)
 
 @pytest.mark.usefixtures("no_leftovers")
 def test_a_pipeline_out_of_time_cancels_its_running_steps_and_says_so_in_the_ledger(home: Home) -> None:
-    pipeline_home(home, '{name = "slow", capability = "hang"}', more="timeout_s = 0.5")
+    pipeline_home(home, '{name = "slow", capability = "hang"}', more="timeout_s = 1")
     done = home.aorch("run", "p")
     assert done.code == 5
     assert statuses(home) == {"p": ["failed", "failed"], "hang": ["cancelled", "cancelled"]}

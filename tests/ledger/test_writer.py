@@ -11,7 +11,7 @@ from pathlib import Path
 import ledgers
 import pytest
 from rows import locked, request, response
-from waiting import WAIT_S
+from waiting import WAIT_S, wait_for
 
 from aorch.errors import Conflict, LedgerBusy, LedgerError, NotFound
 from aorch.ledger.ledger import Ledger
@@ -149,8 +149,7 @@ def test_whoever_writes_while_another_thread_closes_is_told(path: Path, turn: in
     threads = [threading.Thread(target=asyncio.run, args=(write(),)) for _ in range(3)]
     for thread in threads:
         thread.start()
-    while len(written) < turn:
-        assert any(thread.is_alive() for thread in threads)
+    wait_for(lambda: len(written) >= turn)
     ledger.close()
     for thread in threads:
         thread.join(WAIT_S)

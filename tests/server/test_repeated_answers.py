@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from waiting import WAIT_S
 
 from aorch.errors import LedgerBusy
 from aorch.server.repeated_answers import RepeatedAnswers
@@ -44,7 +45,7 @@ async def test_an_answer_is_repeated_for_ten_times_as_long_as_it_took() -> None:
     assert [await first, await answers.answer("q", compute)] == [b"1", b"1"]
     quick = [await answers.answer("quick", compute)]
     loop = asyncio.get_running_loop()
-    end = loop.time() + 5
+    end = loop.time() + WAIT_S
     while (last := await answers.answer("quick", compute)) in quick:
         assert loop.time() < end
         quick.append(last)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from postgres_servers import Cluster
-from waiting import wait_for
+from waiting import WAIT_S, wait_for
 
 from aorch.config.ledger_location import PostgresUrl
 from aorch.errors import LedgerBusy, LedgerError, LedgerGone, LedgerInvalid
@@ -62,9 +62,9 @@ def test_one_transaction_at_a_time_writes(connection: Connection, postgres: Post
     with transaction(connection):
         thread = threading.Thread(target=write)
         thread.start()
-        assert begun.wait(5)
+        assert begun.wait(WAIT_S)
         connection.execute("INSERT INTO t VALUES (1, 'first')")
-    thread.join(5)
+    thread.join(WAIT_S)
     assert connection.execute("SELECT name FROM t ORDER BY id").fetchall() == [("first",), ("second",)]
 
 

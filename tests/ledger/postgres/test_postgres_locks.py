@@ -84,7 +84,7 @@ def test_what_a_killed_process_held_is_free_at_once_and_its_state_is_there(ledge
         with dead_owner(ledger, owner_id) as dead:
             assert not dead
         process.kill()
-    wait_for(lambda: LockedState.peek(ledger, "work") == (b"half done", False), 1.0)
+    wait_for(lambda: LockedState.peek(ledger, "work") == (b"half done", False))
     assert dead_owners(ledger, [owner_id]) == [owner_id]
     with dead_owner(ledger, owner_id) as dead, dead_owner(ledger, owner_id) as other:
         assert (dead, other) == (True, False)
