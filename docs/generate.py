@@ -81,7 +81,11 @@ def errors_page() -> str:
 PAGES = {"cli.md": cli_page, "configuration.md": configuration_page, "errors.md": errors_page, "http-api.md": http_page}
 
 if __name__ == "__main__":
-    for command in (["-m", "aorch.ledger.generate_statements"], [HERE / "record_http_examples.py"]):
+    for command in (
+        ["-m", "aorch.ledger.generate_statements"],
+        ["-m", "aorch.ledger.sqlite.generate_new_ledger"],
+        [HERE / "record_http_examples.py"],
+    ):
         subprocess.run([sys.executable, *command], check=True)
     for name, page in PAGES.items():
         (HERE / name).write_text(page(), encoding="utf-8")

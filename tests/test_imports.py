@@ -76,6 +76,14 @@ def test_a_command_imports_only_what_it_uses(
     assert not imported & PIPELINES
 
 
+@pytest.mark.sqlite_only("the migrations create the tables in a database")
+def test_the_first_task_on_a_machine_runs_without_alembic(home: Home) -> None:
+    """It creates the ledger."""
+    out, imported = watched(home, {}, "-m", "aorch", "run", "echo", "text=hi")
+    assert out == "Echo: hi\n"
+    assert not packages(imported) & HEAVY
+
+
 def test_a_pipeline_runs_without_sqlalchemy(home: Home) -> None:
     home.write("aorch.toml", CONFIG + PIPELINE)
     _, imported = watched(home, {}, "-m", "aorch", "run", "report", "text=hi")

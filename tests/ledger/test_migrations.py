@@ -1,4 +1,4 @@
-"""Migrations are the only way to create a schema, and they create the declared one."""
+"""Migrations are the only way to change a schema, they create the declared one, and a new ledger has the same."""
 
 import re
 import sqlite3
@@ -19,6 +19,7 @@ from sqlalchemy import create_mock_engine
 
 from aorch.ledger.record import Record
 from aorch.ledger.schema import metadata
+from aorch.ledger.sqlite import generate_new_ledger
 from aorch.ledger.sqlite.migrate import configuration, upgrade
 from aorch.ledger.sqlite.opening import connect, connect_reading
 from aorch.ledger.sqlite.statements import ENQUEUE, INSERT_CONTRACT, REVISION
@@ -51,7 +52,7 @@ def test_revision_is_the_newest_migration() -> None:
 
 def test_migrations_create_exactly_the_declared_schema(tmp_path: Path) -> None:
     """Alembic finds nothing to migrate."""
-    connect(tmp_path / "migrated.db").close()
+    ledger_at(tmp_path / "migrated.db", "head")
     with engine_of(tmp_path / "migrated.db").connect() as connection:
         options = {"compare_type": True, "compare_server_default": True, "include_name": _declared}
         assert compare_metadata(MigrationContext.configure(connection, opts=options), metadata) == []
@@ -59,9 +60,20 @@ def test_migrations_create_exactly_the_declared_schema(tmp_path: Path) -> None:
 
 def test_migrations_create_the_same_file_as_the_declaration(tmp_path: Path) -> None:
     """Also what Alembic does not compare on SQLite: the order of columns, and the conditions and uniqueness of indexes."""
-    connect(tmp_path / "migrated.db").close()
+    ledger_at(tmp_path / "migrated.db", "head")
     metadata.create_all(engine_of(tmp_path / "declared.db"))
     assert schema(tmp_path / "migrated.db") == schema(tmp_path / "declared.db")
+
+
+def test_the_checked_in_statements_for_a_new_ledger_are_what_the_generator_writes() -> None:
+    """After a new migration: `uv run python -m aorch.ledger.sqlite.generate_new_ledger`."""
+    assert generate_new_ledger.OUTPUT.read_text(encoding="utf-8") == generate_new_ledger.generated()
+
+
+def test_a_new_ledger_has_the_tables_and_rows_that_the_migrations_create(tmp_path: Path) -> None:
+    ledger_at(tmp_path / "migrated.db", "head")
+    connect(tmp_path / "new.db").close()
+    assert contents(tmp_path / "new.db") == contents(tmp_path / "migrated.db")
 
 
 @pytest.mark.parametrize("revision", REVISIONS)
@@ -205,6 +217,19 @@ def schema(path: Path) -> dict[str, Any]:
             elif sql is not None:
                 found[name] = re.sub(r"\s+", " ", sql)
     return found
+
+
+def contents(path: Path) -> dict[str, tuple[str, list[Any]]]:
+    """The definition of each table, index, view and trigger, also of FTS5's own, and the rows of each table."""
+    with closing(sqlite3.connect(path)) as connection:
+        objects = connection.execute("SELECT name, type, sql FROM sqlite_master").fetchall()
+        return {
+            name: (
+                " ".join((sql or "").split()),
+                sorted(connection.execute(f"SELECT * FROM {name}"), key=repr) if kind == "table" else [],
+            )
+            for name, kind, sql in objects
+        }
 
 
 @cache

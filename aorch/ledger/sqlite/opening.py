@@ -1,6 +1,6 @@
 """Opens a ledger's SQLite file: checks its revision, upgrades it under the write lock, reads it without write permission.
 
-Imports only the standard library; Alembic is imported if the file is new or of an older revision.
+Imports only the standard library; Alembic is imported if the file is of an older revision.
 """
 
 import sqlite3
@@ -128,10 +128,23 @@ def _connection_read_only(path: Path) -> Connection:
 def _upgrade(connection: Connection, found: str | None) -> None:
     if found is not None:
         newer_revision.refuse(connection.path, found, REVISION)
+    _to_write_ahead_log(connection)
+    if found is None and _create(connection):
+        return
     from aorch.ledger.sqlite.migrate import upgrade  # noqa: PLC0415  Alembic and SQLAlchemy take 400 ms
 
-    _to_write_ahead_log(connection)
     upgrade(connection)
+
+
+def _create(connection: Connection) -> bool:
+    """Create the ledger if the file is still empty: another process may have been first. Returns whether it is up to date."""
+    from aorch.ledger.sqlite.new_ledger import STATEMENTS  # noqa: PLC0415  only for a new file
+
+    with connection.transaction():
+        if connection.execute("SELECT 1 FROM sqlite_master").fetchone() is None:
+            for statement in STATEMENTS:
+                connection.execute(statement)
+        return revision(connection) == REVISION
 
 
 def _to_write_ahead_log(connection: Connection) -> None:
