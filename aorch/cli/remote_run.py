@@ -14,7 +14,7 @@ from aorch.cli.task_run import print_plan
 from aorch.client.connection import ServerConnection
 from aorch.client.remote_tasks import RemoteTasks, new_key
 from aorch.engine.resume import may_repeat, repetition
-from aorch.errors import AgentCancelled, AorchError, NotFound
+from aorch.errors import AgentCancelled, AorchError, NoAgent, NotFound
 from aorch.ledger.record import COMPLETED
 from aorch.ledger.task_queue import OPEN
 from aorch.process.signals import cancel_on_signals, set_handler
@@ -50,6 +50,8 @@ def run_task(server: "ServerAddress", task: "Task", *, as_json: bool) -> int:
             looking.cancel()
         if agents is not None:
             note_choice(task, agents, answer)
+            if answer.failure is NoAgent and agents.only_workers_have(task.capability):
+                answer.hint = "Only workers of the server have it: queue the task with --detach."
         return answer
 
     return run_and_show(server, perform, hint, as_json=as_json)

@@ -32,6 +32,10 @@ class RemoteAgents:
         """The agents of the server that have `capability`; those of workers get only queued tasks."""
         return [each for each in self._agents if capability in each.capabilities and each.kind != KIND]
 
+    def only_workers_have(self, capability: str) -> bool:
+        """Whether only workers over HTTP have `capability`, so that a task must be queued."""
+        return any(capability in each.capabilities for each in self._agents) and not self.with_capability(capability)
+
     def is_pipeline(self, agent_id: str) -> bool:
         """Whether that agent is a pipeline."""
         return any(each.agent.agent_id == agent_id and each.kind == "pipeline" for each in self._agents)

@@ -6,8 +6,22 @@ from aorch.agents.base import AgentCapability
 from aorch.agents.parameters import ParameterCheck
 from aorch.engine.executor import TaskExecutor
 from aorch.engine.invocation import Invocation
+from aorch.engine.routing import agent_for, discover
 from aorch.engine.task import Task
+from aorch.errors import NoAgent, ParametersInvalid
 from aorch.ledger.work_offers import Offered
+
+
+async def only_workers_have(executor: TaskExecutor, task: Task) -> bool:
+    """Whether no agent here can execute `task`, but workers over HTTP offer its capability. Raises LedgerError."""
+    await discover(executor.registry, task)
+    try:
+        agent_for(executor.registry, task)
+    except NoAgent:
+        return bool(executor.ledger.work.offers.of(task.capability, max_age_s=0))
+    except ParametersInvalid:  # of an agent here
+        pass
+    return False
 
 
 def redact_for(executor: TaskExecutor, task: Task, offered: Sequence[Offered], outer: Invocation | None) -> None:

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from aiohttp import web
 
+from aorch.engine.offered import only_workers_have
 from aorch.engine.submit import TaskRejected
 from aorch.engine.task import Answer, QueueOptions, Task
 from aorch.errors import Conflict
@@ -15,7 +16,7 @@ from aorch.ledger.record import Record
 from aorch.ledger.task_keys import CallerKey, RetryKey, SentKey
 from aorch.server.fast_path import JsonResponse, json_response
 from aorch.server.idempotency import earlier_task, execute_once
-from aorch.server.problems import answer_form, answer_response, failure_response
+from aorch.server.problems import answer_form, answer_response, failure_response, server_stopped
 from aorch.server.progress_stream import OnProgress, stream_answer, wants_events
 from aorch.server.request_context import CONTEXT, RequestContext
 from aorch.server.request_parsing import sign
@@ -76,12 +77,26 @@ async def _perform(
     async def performing() -> Answer:
         if task is None:
             raise Conflict("the task of the earlier request with this key was pruned", "Use a new key.")
+        if await only_workers_have(orchestrator.executor, task):
+            return await _executed_by_worker(context, task)
         return await orchestrator.perform(task, max_line=orchestrator.config.serve.max_line, on_progress=on_progress)
 
     if key is None:
         return answer_response(context.log_fields, await performing(), is_replayed=False)
     answer, is_replayed = await execute_once(context.services.readers, key, orchestrator.config.redact, performing)
     return answer_response(context.log_fields, answer, is_replayed=is_replayed)
+
+
+async def _executed_by_worker(context: RequestContext, task: Task) -> Answer:
+    """Queue `task`, and return its answer. Raises HttpError if this server stops before."""
+    try:
+        queued = await context.services.orchestrator.queue.submit(task, QueueOptions())
+    except TaskRejected as rejected:
+        return rejected.answer
+    answer = await context.services.waiting.wait(queued.contract_id)
+    if answer is None:
+        raise server_stopped()
+    return answer
 
 
 def task_form(request: Record, answer: Answer | None, progress: Any = None) -> dict[str, Any]:

@@ -42,6 +42,9 @@ result = "{steps.each.data}"
 [pipelines.failing]
 steps = [{name = "one", capability = "say", parameters = {text = "1"}}, {name = "two", capability = "fail", needs = ["one"]}]
 
+[pipelines.later]
+steps = [{name = "one", capability = "say", parameters = {text = "1"}}, {name = "two", capability = "wait", needs = ["one"]}]
+
 [pipelines.again]
 idempotent = true
 
@@ -57,6 +60,10 @@ for_each = ["a", "b", "c"]
 parallel = 1
 parameters = {name = "{item}"}
 needs = ["one"]
+
+[agents.wait]
+command = ["sh", "-c", "test -e go && echo went"]
+capabilities.wait.description = "Fails until there is a file called go"
 
 [agents.typed]
 command = ["true"]
@@ -226,6 +233,25 @@ def test_a_worker_that_stops_leaves_it_to_the_next_one(home: Home) -> None:
         return request_id, "completed"
 
     same(home, act)
+
+
+def test_a_client_resumes_and_reruns_what_only_a_worker_has_and_is_told_how_to_run_it(home: Home) -> None:
+    with place_of(home, "server") as place:
+        worker = place.start()
+        request_id = place.queue("later")
+        assert ended(home, request_id) == "failed"
+        (place.machine.folder / "go").touch()
+        client = with_client(home, place.machine.environment["AORCH_URL"], name="other")
+        resumed, rerun = client.aorch("contracts", "resume", request_id), client.aorch("rerun", request_id)
+        refused = client.aorch("run", "later")
+        assert end(worker) == ""
+    assert (resumed.code, resumed.out, rerun.code, rerun.out) == (0, "went\n", 0, "went\n")
+    steps = "SELECT count(*) FROM contracts WHERE contract_type = 'REQUEST' AND capability = ?"
+    assert [home.rows(steps, name) for name in ("say", "wait")] == [[(2,)], [(3,)]], (
+        "the resumption did not use step one again"
+    )
+    assert refused.code == 11
+    assert "Only workers of the server have it: queue the task with --detach." in refused.err
 
 
 async def test_requests_about_steps_are_repeated_while_a_server_cannot_be_reached(home: Home) -> None:
