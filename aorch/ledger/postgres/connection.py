@@ -313,6 +313,7 @@ _SETTINGS = {
     "idle_session_timeout": 0,
     "TimeZone": "UTC",
     "default_transaction_isolation": "read committed",
+    "jit": "off",  # with 1,000,000 queued tasks, the server compiled for 10 ms what it executes in 0.01 ms
 }
 SESSION = (
     "SELECT "

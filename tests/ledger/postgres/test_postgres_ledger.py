@@ -289,14 +289,15 @@ UNDONE = (
 
 
 def test_a_migration_has_the_settings_of_every_session(postgres: PostgresUrl) -> None:
-    """So it waits for a lock as long as any other write, and its commit for the disk."""
+    """So it waits for a lock as long as any other write, and its commit for the disk. Short statements are not compiled."""
     with closing(connection_to(postgres)) as connection:
         connection.execute(
             f"ALTER DATABASE {connection.one('SELECT current_database()')[0]} SET synchronous_commit = off"
         )
         with closing(connection_for_migrations(postgres)) as migrating:
-            found = [migrating.execute(f"SHOW {name}").fetchone() for name in ("lock_timeout", "synchronous_commit")]
-    assert found == [("30s",), ("on",)]
+            names = ("lock_timeout", "synchronous_commit", "jit")
+            found = [migrating.execute(f"SHOW {name}").fetchone() for name in names]
+    assert found == [("30s",), ("on",), ("off",)]
 
 
 def test_a_ledger_of_the_first_revision_on_postgresql_upgrades(postgres: PostgresUrl) -> None:
