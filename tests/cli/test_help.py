@@ -27,36 +27,34 @@ def commands(command: Any, context: Any) -> Iterator[tuple[Any, Any]]:
 
 root = typer.main.get_command(app)
 EVERY = list(commands(root, typer.Context(root, info_name="aorch", help_option_names=["-h", "--help"])))
-each_command = pytest.mark.parametrize(("command", "context"), EVERY, ids=[each.command_path for _, each in EVERY])
 
 
-@each_command
 @pytest.mark.parametrize("columns", [40, 80, 200])
-def test_a_help_page_fits_its_terminal_and_80_columns(
-    command: Any, context: Any, columns: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_help_page_fits_its_terminal_and_80_columns(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
-    lines = help_text(command, context).splitlines()
-    assert [line for line in lines if len(line) > min(columns, 80) and " " in line.strip()] == []
+    for command, context in EVERY:
+        lines = help_text(command, context).splitlines()
+        long = [line for line in lines if len(line) > min(columns, 80) and " " in line.strip()]
+        assert long == [], context.command_path
 
 
-@each_command
-def test_a_help_page_names_its_documentation_and_has_a_text_for_every_option(command: Any, context: Any) -> None:
-    page = help_page(command, context)
-    assert (ROOT / f"docs/{page.docs}.md").is_file()
-    assert help_text(command, context).endswith(f"Documentation: aorch help --docs {page.docs}\n")
-    for title, rows in page.sections:
-        for label, text in rows:
-            assert text, (title, label)
-    assert page.paragraphs[0].endswith(".")
+def test_every_help_page_names_its_documentation_and_has_a_text_for_every_option() -> None:
+    for command, context in EVERY:
+        page = help_page(command, context)
+        assert (ROOT / f"docs/{page.docs}.md").is_file(), context.command_path
+        assert help_text(command, context).endswith(f"Documentation: aorch help --docs {page.docs}\n")
+        for title, rows in page.sections:
+            for label, text in rows:
+                assert text, (context.command_path, title, label)
+        assert page.paragraphs[0].endswith("."), context.command_path
 
 
-@each_command
-def test_an_option_with_a_default_shows_it(command: Any, context: Any) -> None:
-    for parameter in command.get_params(context):
-        takes_value = parameter.param_type_name == "option" and not parameter.is_flag and not parameter.hidden
-        if takes_value and parameter.default not in (None, (), "") and not callable(parameter.default):
-            assert f"(default: {parameter.default})" in parameter.help, parameter.opts
+def test_every_option_with_a_default_shows_it() -> None:
+    for command, context in EVERY:
+        for parameter in command.get_params(context):
+            takes_value = parameter.param_type_name == "option" and not parameter.is_flag and not parameter.hidden
+            if takes_value and parameter.default not in (None, (), "") and not callable(parameter.default):
+                assert f"(default: {parameter.default})" in parameter.help, (context.command_path, parameter.opts)
 
 
 def test_an_option_has_one_short_name_and_one_metavar_in_all_commands() -> None:
