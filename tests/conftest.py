@@ -58,8 +58,8 @@ def pytest_collection() -> Iterator[None]:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """One more than the processors, because many tests wait for a process."""
-    return (os.cpu_count() or 1) + 1
+    """Two more than the processors, because many tests wait for a process."""
+    return (os.cpu_count() or 1) + 2
 
 
 @pytest.fixture(autouse=True)

@@ -183,11 +183,17 @@ if __name__ == "__main__":
             importlib.import_module(module.name)
     for name in IMPORTED_LATER:
         importlib.import_module(name)
+    from aiohttp.web import UrlDispatcher
+
     from aorch.__main__ import main
     from aorch.cli.main import COMMANDS, command_named
+    from aorch.server.application import AGENT_ID
+    from aorch.server.route_table import ROUTES
 
     for name in COMMANDS:
         command_named(name)
+    for route in ROUTES:  # so that `re` keeps their patterns
+        UrlDispatcher().add_resource(route.path.replace("{agent_id}", AGENT_ID))
     gc.collect()
     gc.freeze()  # what is imported stays shared between the processes
     gc.enable()
