@@ -17,13 +17,11 @@ from aorch.clock import rfc3339
 from aorch.config.ledger_location import LedgerLocation
 from aorch.engine.supervision import ignore_turns
 
-OPEN_S = 1.0
+SOON_S, LATE_S = 0.2, 60.0
 
 
 @asynccontextmanager
-async def process(
-    ledger: LedgerLocation, url: str, open_s: float = OPEN_S
-) -> AsyncIterator[tuple[Orchestrator, HttpAgent]]:
+async def process(ledger: LedgerLocation, url: str, open_s: float) -> AsyncIterator[tuple[Orchestrator, HttpAgent]]:
     """What a service has: an orchestrator that follows the ledger, with an endpoint that says nothing about its health."""
     async with Orchestrator(ledger) as orchestrator:
         agent = HttpAgent(
@@ -47,19 +45,31 @@ async def becomes(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_a_circuit_that_one_process_opens_and_closes_opens_and_closes_in_the_others(tmp_path: Path) -> None:
+async def fail(orchestrator: Orchestrator) -> None:
+    """Run tasks until the circuit opens."""
+    for _ in range(FAILURES):
+        assert "broke" in str((await orchestrator.orchestrate("s", {"capability": "work"}))["error"])
+
+
+async def test_a_circuit_that_one_process_opens_is_open_in_the_others(tmp_path: Path) -> None:
     ledger = new_ledger(tmp_path)
     with endpoint() as remote:
-        async with (
-            process(ledger, f"{remote.url}/deaf") as (one, first),
-            process(ledger, f"{remote.url}/deaf") as (two, second),
-        ):
-            for _ in range(FAILURES):
-                assert "broke" in str((await one.orchestrate("s", {"capability": "work"}))["error"])
+        url = f"{remote.url}/deaf"
+        async with process(ledger, url, LATE_S) as (one, _), process(ledger, url, LATE_S) as (two, second):
+            await fail(one)
             await becomes(second.breaker.blocks)
             refused = await two.orchestrate("s", {"capability": "work"})
             assert f"its last {FAILURES} tasks were not answered" in str(refused["error"])
             assert two.registry.get("a").as_dict()["status"] == "error"
+
+
+async def test_a_circuit_that_one_process_closes_closes_in_the_others(tmp_path: Path) -> None:
+    ledger = new_ledger(tmp_path)
+    with endpoint() as remote:
+        url = f"{remote.url}/deaf"
+        async with process(ledger, url, SOON_S) as (one, first), process(ledger, url, SOON_S) as (two, second):
+            await fail(one)
+            await becomes(second.breaker.is_open)
             await becomes(lambda: not first.breaker.blocks())
             await first.close()
             first.url = f"{remote.url}/good"  # it works again
@@ -75,7 +85,7 @@ async def test_only_one_process_sends_the_task_that_decides(tmp_path: Path) -> N
     ledger = new_ledger(tmp_path)
     with endpoint() as remote:
         url = f"{remote.url}/deaf"
-        async with process(ledger, url, open_s=60) as (one, first), process(ledger, url, open_s=60) as (two, second):
+        async with process(ledger, url, LATE_S) as (one, first), process(ledger, url, LATE_S) as (two, second):
             until = rfc3339(datetime.now(UTC) + timedelta(seconds=0.1))
             for agent in (first, second):
                 agent.breaker.hear(until, until)
