@@ -169,9 +169,8 @@ class MemoryBlock(msgspec.Struct, frozen=True, kw_only=True):
         """The JSON form of the block. Each claim has its `claim_id` too."""
         form: dict[str, Any] = msgspec.to_builtins(self)
         for section in (*SECTIONS, *BY_PEOPLE):
-            form[section] = [
-                {"claim_id": claim_id(claim), **msgspec.to_builtins(claim)} for claim in getattr(self, section)
-            ]
+            claims = zip(getattr(self, section), form[section], strict=True)
+            form[section] = [{"claim_id": claim_id(claim), **fields} for claim, fields in claims]
         return form
 
 

@@ -139,9 +139,9 @@ def scalars(value: Any) -> Iterator[tuple[str, str, int, Any]]:
         elif type(item) is str:  # most of them
             if item:
                 yield top, key, group, item
-        elif isinstance(item, Mapping | list | tuple) and len(stack) > _DEEPEST:
+        elif len(stack) > _DEEPEST and isinstance(item, Mapping | list | tuple):
             continue
-        elif isinstance(item, Mapping):
+        elif type(item) is dict or isinstance(item, Mapping):
             stack.append(iter([(top or str(k), str(k), group, v) for k, v in islice(item.items(), MOST_LEAVES)]))
         elif isinstance(item, list | tuple):
             nested = [(top, key, n if len(stack) < 4 else group, v) for n, v in enumerate(item[:MOST_LEAVES])]

@@ -26,8 +26,10 @@ _BREAK = re.compile(r"\n|[.!?] |[。！？]")
 """The end of a line or of a sentence, where the part of a text that is read may begin."""
 _WIDE_ENDS = ("。", "！", "？", "；", "，")
 _ENDINGS = (". ", "! ", "? ", "\n", "。", "！", "？")
-_MARKING = re.compile(r"^(?:[#>*•\-\s]|\d{1,2}[.)]\s|[=~_]{3,})+|(?:[\s*_]|[=~\-]{3,})+$")
-_MARKS_AT_END = frozenset('*_=~- \t",')
+_MARKING = re.compile(r"(?:[#>*•\-\s]|\d{1,2}[.)]\s|[=~_]{3,})*")
+_MARKING_AT_END = re.compile(r"(?:[\s*_]|[=~\-]{3,})+$")
+_TRAILING = "*_=~- \t"
+_MARKS_AT_END = frozenset((*_TRAILING, '"', ","))
 _MEMBER, _MEMBER_END = re.compile(r'^"\w{1,40}": "(?=\S)'), re.compile(r'(?<=\S)",?$')
 """What surrounds a text in JSON that is printed with one member on each line."""
 _BOLD = re.compile(r"\*\*(?![^\s.,:;!?()])|(?<![^\s(])\*\*(?=\S)")
@@ -89,7 +91,10 @@ def without_marking(sentence: str) -> str:
     """A sentence without the markup of lists and headings, and without the key of a member in JSON."""
     if sentence[:1].isalpha() and sentence[-1] not in _MARKS_AT_END:  # most of them
         return sentence
-    bare = _MEMBER.sub("", marked := _MARKING.sub("", sentence))
+    marked = sentence[_MARKING.match(sentence).end() :]  # type: ignore[union-attr]  # it matches the empty string too
+    if (bare := marked.rstrip(_TRAILING)) != marked:
+        marked = bare + _MARKING_AT_END.sub("", marked[len(bare) :])
+    bare = _MEMBER.sub("", marked) if marked[:1] == '"' else marked
     return _MEMBER_END.sub("", bare) if bare != marked or bare.count('"') % 2 else bare
 
 
@@ -161,7 +166,8 @@ def shown(text: str) -> str:
 
     Characters that could end a quotation or start a role in a prompt are replaced by similar ones.
     """
-    text = text.translate(_FENCES)
+    if "`" in text or not text.isascii():
+        text = text.translate(_FENCES)
     if "**" in text:
         text = _BOLD.sub("", text)
     if "<" in text:

@@ -19,6 +19,8 @@ _ASCII_END = re.compile(r"(?<=[.!?])[ \u00a0]+(?=\S)")
 def split_sentences(line: str) -> list[str]:
     """The sentences of a line, with all their characters except for the space between them."""
     if line.isascii():
+        if ". " not in line and "! " not in line and "? " not in line:  # most of them
+            return [line] if line else []
         return [piece for piece in _ASCII_END.split(line) if piece]
     return [piece for piece in _any_end().split(line) if piece]
 

@@ -136,7 +136,8 @@ def _add_response(g: Findings, contract: Contract) -> None:
     asked = _answered(g, contract)
     g.ends[_string(contract, "status")] += 1
     said = contract_content.speech(contract.get("result"))
-    results = _results(contract, said)
+    listens = _listens(asked, said)
+    results = [] if listens and asked.said and not asked.changes else _results(contract, said)
     call = _call(g, contract, asked, results)
     agent = safe_text.first_line(_string(contract, "from_agent"))[:80]
     g.keep_contract(contract, call)
@@ -144,7 +145,6 @@ def _add_response(g: Findings, contract: Contract) -> None:
         add_decisions(g, [contract.get("result"), contract.get("error")], identity, agent)
         _add_failure(g, contract, call)
         return
-    listens = _listens(asked, said)
     if not listens:
         add_document(g, call, agent, contract.get("result"))
     elif not _is_echo(said, asked):
@@ -196,7 +196,7 @@ def _listens(asked: Request, said: str) -> bool:
 
 def _is_echo(said: str, asked: Request) -> bool:
     """Whether a response only repeats the request, apart from the name of the capability."""
-    if not said or not asked.said:
+    if not said or not asked.said or len(said) > 2 * len(asked.said) + len(asked.capability) + 20:
         return False
     own = call_effects.verbs(asked.capability)
     answered, given = meaningful_words("\n".join(safe_text.ends_of(said))), meaningful_words(asked.said)

@@ -1,11 +1,12 @@
 """The words by which sentences are recognised, in the languages of the files in `words/`.
 
 A file has sections with one phrase on each line. What a section is for:
-decided: the sentence states a decision of its author; undecided: it only seems to. wants: a caller's wish, rule or reason.
-asks: a caller's request for something to be done. concludes: a finding. polite: a phrase without content. acknowledges: the agent
-only shows that it has understood. waits: what is still to be done, and for whom the work waits. intends: what an agent is about
-to do, which its next calls show. refuses: what it cannot or may not do, often with the reason.
-other: none of these, although it contains phrases of other sections.
+decided: the sentence states a decision of its author; undecided: it only seems to; states decision: it states one, perhaps of
+somebody else. wants: a caller's wish, rule or reason. asks: a caller's request for something to be done. concludes: a finding;
+summarises: the last one. polite: a phrase without content. acknowledges: the agent only shows that it has understood. waits: what
+is still to be done, and for whom the work waits. intends: what an agent is about to do, which its next calls show. refuses: what
+it cannot or may not do, often with the reason.
+other: none of these, although it contains shorter phrases of other sections.
 
 Sentences in other languages are selected by what they contain: exact strings, names, and their place in the session.
 """
@@ -17,12 +18,16 @@ from functools import cache, lru_cache
 from importlib import resources
 from typing import NamedTuple
 
-_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
+_WORD = re.compile(r"\w+(?:['’]\w+)?")
+_LONGEST = 6
+"""Number of words that the longest phrase has after its first one."""
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 
 
 class _Phrase(NamedTuple):
-    words: tuple[str, ...]
+    """A phrase: its words after the first one, and its section."""
+
+    rest: list[str]
     section: str
 
 
@@ -42,8 +47,8 @@ def _phrases() -> _Phrases:
         if _UNSPACED.search(phrase):
             unspaced[phrase].append(section)
         else:
-            words = tuple(_WORD.findall(phrase.replace("’", "'")))
-            by_word[words[0]].append(_Phrase(words, section))
+            first, *rest = _WORD.findall(phrase.replace("’", "'"))
+            by_word[first].append(_Phrase(rest, section))
     longest_first = sorted(unspaced, key=len, reverse=True)
     return _Phrases(dict(by_word), re.compile("|".join(map(re.escape, longest_first))), dict(unspaced))
 
@@ -69,14 +74,18 @@ def marks(folded: str) -> frozenset[str]:
     found: set[str] = set()
     words = _WORD.findall(folded.replace("’", "'"))
     end = 0
-    for n, word in enumerate(words):
+    for n, word in enumerate(words, 1):
         if word not in known.by_word:  # most of them
             continue
-        fitting = [one for one in known.by_word[word] if tuple(words[n : n + len(one.words)]) == one.words]
-        other = max((len(one.words) for one in fitting if one.section == "other"), default=0)
+        following = words[n : n + _LONGEST]
+        fitting = [one for one in known.by_word[word] if not one.rest or following[: len(one.rest)] == one.rest]
+        if not fitting:
+            continue
+        other = max((len(one.rest) + 1 for one in fitting if one.section == "other"), default=0)
         if other:
             end = n + other
-        elif n >= end:
+            fitting = [one for one in fitting if len(one.rest) + 1 == other and one.section != "other"]
+        if other or n >= end:
             found.update(one.section for one in fitting)
     if not folded.isascii():
         found.update(section for phrase in known.unspaced.findall(folded) for section in known.sections[phrase])

@@ -32,25 +32,16 @@ _ANNOUNCED, _LISTED = 80, 240
 _ITEM = re.compile(r"\W*\d{1,2}[.)]")
 _WHOLE_ANSWER, _ANSWERS = 120, 0.35
 """An answer of one sentence of so many characters says what was asked for; its least worth."""
-_POLITE = re.compile(
-    r"\b(?:feel free|hesitate|let me know|(?:more|other|further|any) (?:questions?|assistance|help)|thank(?:s| you)|"
-    r"you['’]re welcome|happy to|glad to|have a (?:great|nice|good|wonderful)|apologi[sz]e|sorry for|appreciate)\b"
-)
 _GREETING = re.compile(r"(?:hello|hi|hey|good (?:morning|afternoon|evening|day))\b[\w ,]{0,30}[.!]{0,3}")
-_THANKS = re.compile(r"\bthank(?:s| you)")
-_CONCLUDES = re.compile(
-    r"\b(?:answer|result|conclu\w{1,10}|therefore|thus|found|cause\w{0,3}|because|fixed|decided|decision|recommend\w{0,6}|total|passe[ds]|"
-    r"in summary|final\w{0,2}|success\w{0,6}|fail\w{0,4}|confirmed|verified|cannot|unable|need\w{0,2} to)\b"
-)
 
-_FINAL = re.compile(r"\b(?:final answer|in conclusion|in summary|the answer is|root cause|cause was)\b")
-_CODE = re.compile(
-    r"[;{}\\]|\w\(\w|\w = \S|^File |^\W?/?[\w./-]+:\d+:|Warning: |^(?:import|from|def|class|return|print)\b|[^\s\w]{4}"
-)
-
+_CODE = re.compile(r"[;{}\\]|\w\(\w|\w = \S|Warning: |[^\s\w]{4}")
 _DECIDED = re.compile(
     r"\b(?:decided|agreed (?:to|on|that)|settled on|opted (?:to|for)|decision (?:is|was)\b|decision:)"
 )
+_CAN_BE_CODE = re.compile(r"[;{}\\(=]|[^\s\w]{4}|Warning: ")
+"""What code has one of: this search takes a quarter of the time of the one for `_CODE`."""
+_STARTS_CODE = re.compile(r"File |\W?/?[\w./-]+:\d+:|(?:import|from|def|class|return|print)\b")
+_FIGURE = re.compile(r"[\d|]")
 _OWN = re.compile(
     r"(?:^|\b(?:we|i|team|it|all)(?:['’]\w{1,3})?(?: \w{1,12}){0,2} )(?:decided|agreed|settled|opted)"
     r"|\b(?:our|final|the) decision\b|^decision\b"
@@ -232,7 +223,10 @@ def decides(sentence: str, by_caller: bool, *, asks: bool = False) -> bool:
 
 def _states_decision(folded: str) -> bool:
     """Whether a sentence (in lower case) has a phrase that states a decision, in any of the languages."""
-    return bool(_DECIDED.search(folded)) or ("decided" in marks(folded) and "undecided" not in marks(folded))
+    known = marks(folded)
+    return ("states decision" in known and bool(_DECIDED.search(folded))) or (
+        "decided" in known and "undecided" not in known
+    )
 
 
 def waits(sentence: str) -> bool:
@@ -266,11 +260,7 @@ def concludes(sentence: str) -> bool:
     """Whether a sentence states a finding: it has a phrase for one, and does not only announce it or ask."""
     folded = sentence[:LONGEST_SENTENCE].lower()
     announces = sentence.endswith((":", "?", "：", "？")) or is_polite(folded) or "intends" in marks(folded)
-    return (
-        not announces
-        and not acknowledges(sentence)
-        and (bool(_CONCLUDES.search(folded)) or "concludes" in marks(folded))
-    )
+    return not announces and not acknowledges(sentence) and "concludes" in marks(folded)
 
 
 def states(sentence: str) -> bool:
@@ -325,7 +315,7 @@ def is_closing(contract: Contract) -> bool:
     if not said or contract.get("parent_id") or said.rstrip().endswith(("?", "？")):
         return False
     folded = said[:400].lower()
-    return is_phrase(said) and bool(_THANKS.search(folded) or "polite" in marks(folded))
+    return is_phrase(said) and is_polite(folded)
 
 
 def _is_empty(answer: str) -> bool:
@@ -339,7 +329,7 @@ def _is_empty(answer: str) -> bool:
 
 def is_polite(folded: str) -> bool:
     """Whether a sentence (in lower case) contains a polite phrase."""
-    return bool(_POLITE.search(folded)) or "polite" in marks(folded)
+    return "polite" in marks(folded)
 
 
 def only_decides(said: str) -> bool:
@@ -356,6 +346,8 @@ def is_better_aim(said: str, before: str) -> bool:
 
 def _is_row(sentence: str) -> bool:
     """Whether a sentence is a row of a table or of figures: fewer than half of its characters are letters."""
+    if not _FIGURE.search(sentence):
+        return False
     return 2 * sum(map(str.isalpha, sentence)) < len(sentence) - sentence.count(" ")
 
 
@@ -365,27 +357,34 @@ def spoken_worth(sentence: str, names: list[str], by_caller: bool) -> float:
     Wishes of the caller, conclusions and exact strings add to it; polite phrases and code reduce it.
     """
     words = safe_text.word_count(sentence)
+    known = marks(sentence[:LONGEST_SENTENCE].lower())
     worth = 0.3 if by_caller else 0.1
-    folded = sentence.lower()
     if by_caller and wishes(sentence):
         worth += 0.3 + _ASKED * asks_for(sentence)
-    if waits(sentence):
+    if "waits" in known:
         worth += 0.3
-    if _CONCLUDES.search(folded) or "concludes" in marks(folded):
-        worth += 0.4 if _FINAL.search(folded) else 0.15
-    if not by_caller and refuses(sentence):
-        worth += _REFUSAL
-    if not by_caller and "intends" in marks(folded):
-        worth -= _INTENTION
-    if not by_caller and names_error(sentence):
-        worth += _ERROR
-    elif not by_caller and (_CODE.search(sentence[:120]) or _is_row(sentence)):
-        worth -= 0.2
-    else:
+    if "concludes" in known:
+        worth += 0.4 if "summarises" in known else 0.15
+    if by_caller:
         worth += min(0.3, 0.1 * len(names))
-    is_filler = is_polite(folded) or (not by_caller and acknowledges(sentence))
+        is_filler = "polite" in known
+    else:
+        worth += _worth_of_agent(sentence, names, known)
+        is_filler = "polite" in known or acknowledges(sentence)
     if (words < 7 and not names) or (words < 30 and is_filler):
         worth -= 0.3
-    if sentence.endswith(("!", ":", "?", "！", "：", "？")) and not by_caller:
-        worth -= 0.15
     return worth
+
+
+def _worth_of_agent(sentence: str, names: list[str], known: frozenset[str]) -> float:
+    """What is added to the worth of a sentence because an agent says it. `known`: the sections of its phrases."""
+    worth = _REFUSAL if "refuses" in known else 0.0
+    worth -= _INTENTION if "intends" in known else 0.0
+    worth -= 0.15 if sentence.endswith(("!", ":", "?", "！", "：", "？")) else 0.0
+    if names_error(sentence):
+        return worth + _ERROR
+    return worth + (-0.2 if _looks_like_code(sentence[:120]) or _is_row(sentence) else min(0.3, 0.1 * len(names)))
+
+
+def _looks_like_code(start: str) -> bool:
+    return bool(_STARTS_CODE.match(start) or (_CAN_BE_CODE.search(start) and _CODE.search(start)))
