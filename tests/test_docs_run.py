@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from pathlib import Path
 import pytest
 from doubles import running
 from model_double import ModelDouble
+from ports import free_port
 from trace_double import doubling
 from waiting import WAIT_S
 
@@ -123,7 +123,7 @@ class Reader:
         shutil.copy(made_ledger, self.ledger)
         for name in ("mirror.db", "ledger.db"):
             shutil.copy(made_ledger, folder / name)
-        self.port = self._free_port()
+        self.port = free_port()
         self.serving: list[subprocess.Popen[bytes]] = []
         programs = self._programs()
         path = f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}"
@@ -183,11 +183,6 @@ class Reader:
         (self.folder / "data/contracts").mkdir(parents=True)
         exported = (self.folder / "ledger.jsonl").read_text().splitlines()
         (self.folder / "data/contracts/session_001.json").write_text(f"[{','.join(exported)}]")
-
-    def _free_port(self) -> int:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            return int(free.getsockname()[1])
 
     def row(self, sql: str) -> str:
         with closing(sqlite3.connect(f"{self.ledger.as_uri()}?mode=ro", uri=True)) as connection:

@@ -2,13 +2,13 @@
 
 import json
 import re
-import socket
 import subprocess
 from typing import Any
 
 import shared
 from api import ask, problem
 from homes import Home
+from ports import free_port
 from serving import Server, serving
 
 from aorch.ledger.record import FIELDS
@@ -98,7 +98,7 @@ def test_the_status_has_the_parts_of_the_seed_s_system(server: Server) -> None:
 
 def test_the_seed_s_own_client_checks_pass_with_its_services_down(bare_home: Home) -> None:
     """Health, agents, echo, uppercase, contracts and status, as the original's test suite asks for them, one after another."""
-    closed = f"http://127.0.0.1:{shut_port()}"
+    closed = f"http://127.0.0.1:{free_port()}"
     bare_home.environment |= {"TRACE_URL": closed, "MEMAGENT_URL": closed}
     with serving(bare_home) as server:
         orchestrate, session = f"{server.url}/v1/orchestrate", "test_session_001"
@@ -148,9 +148,3 @@ def test_a_task_without_a_session_is_refused_but_in_the_queue(server: Server) ->
     task = {"capability": "echo", "parameters": {"text": "hi"}}
     assert "session_id" in problem(server.post("/v1/orchestrate", json=task), 422, "parameters_invalid")["detail"]
     assert server.post("/v1/tasks", json=task).json()["session_id"]
-
-
-def shut_port() -> int:
-    """A port at which nothing listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from homes import Home
+from ports import free_port
 from waiting import wait_for
 
 PAGE = (Path(__file__).parents[2] / "docs/writing-agents.md").read_text()
@@ -27,9 +28,7 @@ START_S = 30.0
 @contextmanager
 def running(home: Home, command: str) -> Iterator[int]:
     """A command of the page, at another port, until the end of the block."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     words = re.sub(r"\b890\d\b", str(port), command.partition(" &")[0]).split()
     process = subprocess.Popen(words, cwd=home.folder, stderr=subprocess.DEVNULL, start_new_session=True)
 

@@ -2,12 +2,12 @@
 
 import os
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 from homes import Home
+from ports import free_port
 
 PAGE = Path(__file__).parents[2] / "docs/registration.md"
 
@@ -45,8 +45,6 @@ def with_free_ports(text: str) -> str:
     """`text` with free ports instead of those of the page."""
     for port in ("8888", "8900", "8901"):
         if port not in PORTS:
-            with socket.socket() as free:
-                free.bind(("127.0.0.1", 0))
-                PORTS[port] = free.getsockname()[1]
+            PORTS[port] = free_port()
         text = text.replace(port, str(PORTS[port]))
     return text

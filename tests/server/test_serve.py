@@ -18,6 +18,7 @@ import pytest
 from api import ask, hold, problem
 from homes import Home
 from ledger_state import is_intact
+from ports import free_port
 from serving import START_S, Server, client_of, serving
 from waiting import WAIT_S, wait_for
 
@@ -70,8 +71,7 @@ def test_port_0_is_a_free_port_that_the_first_line_contains(home: Home) -> None:
 
 def test_the_port_comes_from_the_environment_or_from_the_file(home: Home) -> None:
     for source in ("environment", "file"):
-        with closing(socket.create_server(("127.0.0.1", 0))) as free:
-            port = free.getsockname()[1]
+        port = free_port()
         if source == "environment":
             home.environment["ORCHESTRATOR_PORT"] = f"{port}"
         else:

@@ -17,7 +17,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from postgres_servers import free_port, programs
+from ports import free_port
+from postgres_servers import programs
 from waiting import wait_for
 
 NODES = 3

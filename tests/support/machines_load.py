@@ -15,7 +15,7 @@ import aiohttp
 import psycopg
 import trace_checks
 from homes import Home
-from postgres_servers import free_port
+from ports import free_port
 from trace_double import Double
 from waiting import pause
 

@@ -7,7 +7,6 @@ import fcntl
 import getpass
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +15,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from secrets import token_hex
+
+from ports import free_port
 
 SUPERUSER = "aorch"
 """The role that owns everything; through the socket it needs no password. Over TCP each role needs one."""
@@ -131,13 +132,6 @@ def stop_shared(folder: Path) -> None:
         place, port = known.read_text().split()
         Cluster(Path(place), int(port)).stop()
         known.unlink(missing_ok=True)
-
-
-def free_port() -> int:
-    """A port on which nothing listens."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-        return port
 
 
 def _fast_disk() -> Path | None:

@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ import httpx
 import pytest
 from api import ask
 from homes import Home
+from ports import free_port
 from scrapes import OPENMETRICS
 from serving import Server, serving
 from tokens import token
@@ -53,8 +53,7 @@ def scraped(server: Server, home: Home, secret: str) -> Iterator[httpx.Client]:
     text = text.replace("# authorization: {credentials_file: /etc/prometheus/aorch-token}", with_token)
     home.write("prometheus.yml", text)
     shutil.copy(DOCS / "alerts.yml", home.folder)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     with (home.folder / "prometheus.log").open("wb") as log:
         process = subprocess.Popen(
             ["prometheus", "--config.file=prometheus.yml", "--storage.tsdb.path=tsdb", f"--web.listen-address={address}"],

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
-from postgres_servers import Cluster, free_port
+from ports import free_port
+from postgres_servers import Cluster
 from rows import empty_ledger, pairs, put
 from sqlalchemy import create_engine, inspect, pool
 from transfer_cases import exported, rows, write
