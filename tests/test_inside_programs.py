@@ -314,7 +314,8 @@ def test_a_service_logs_the_traceback_of_an_agent_and_a_command_does_not(home: H
     assert "Traceback" not in done.err
     with serving(home) as server:
         assert not ask(server, capability="raise").json()["success"]
-        wait_for(lambda: "in execute" in server.log)
+        wait_for(lambda: "a line of its own" in server.log)  # the last of the traceback
+        assert "in execute" in server.log
         assert "agent 'raising' failed at 'raise'" in server.log
         assert "\n  ValueError: no such model" in server.log
         assert "\n2026-01-01" not in server.log

@@ -1,6 +1,7 @@
 """Which Trace, which MemAgent, which parent: what the environment says, and for which ledger it counts."""
 
-import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,25 +51,30 @@ def test_memagent_s_address_is_validated_and_can_be_switched_off(environment: py
     assert "secret" not in f"{raised.value}{raised.value.hint}"
 
 
-def test_memagent_at_its_default_address_is_used_when_it_listens_there(incident: Home) -> None:
-    session = incident.rows("SELECT session_id FROM contracts LIMIT 1")[0][0]
-    server = socket.socket()
-    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        server.bind(("127.0.0.1", 8799))
-    except OSError:
-        pytest.skip("another program listens at MemAgent's default address")
+LISTENS = """
+import fcntl, socket, struct, subprocess, sys
+with socket.socket() as server:
+    fcntl.ioctl(server, 0x8914, struct.pack("16sh14x", b"lo", 1))  # SIOCSIFFLAGS: up
+    server.bind(("127.0.0.1", 8799))
     server.listen()
-    with server:
-        compressing = incident.start("compress", session, "--json")
-        server.settimeout(30)
-        caller, _ = server.accept()  # the look whether it listens
-        caller.close()
-        caller, _ = server.accept()  # its health
-        asked = caller.recv(4096)
-        caller.close()
-    compressing.communicate(timeout=60)
-    assert asked.startswith(b"GET /v1/health ")
+    compressing = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+    server.accept()[0].close()  # the look whether it listens
+    caller, _ = server.accept()
+    sys.stdout.buffer.write(caller.recv(4096))
+    caller.close()
+compressing.wait()
+"""
+"""Listens at MemAgent's default address, where the commands of other tests look as well, in a network of its own."""
+
+
+def test_memagent_at_its_default_address_is_used_when_it_listens_there(incident: Home) -> None:
+    unshare = ["unshare", "--user", "--map-root-user", "--net"]
+    if subprocess.run([*unshare, "true"], capture_output=True).returncode != 0:
+        pytest.skip("needs user namespaces")
+    session = incident.rows("SELECT session_id FROM contracts LIMIT 1")[0][0]
+    command = [*unshare, sys.executable, "-c", LISTENS, *incident.command("compress", session)]
+    asked = subprocess.run(command, cwd=incident.folder, env=incident.environment, stdout=subprocess.PIPE, timeout=60)
+    assert asked.stdout.startswith(b"GET /v1/health ")
     incident.environment["MEMAGENT_URL"] = "off"
     assert incident.aorch("compress", session, "--via", "memagent").code == 2
 

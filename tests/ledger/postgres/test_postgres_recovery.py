@@ -113,6 +113,6 @@ def test_a_server_reports_that_it_has_no_connection_for_its_locks_and_goes_on_wh
         with cut_off(connection, cluster):
             wait_for(lambda: "recovery: cannot reach the server of the ledger" in server.log)
             assert server.get("/v1/health").status_code == 503
-            assert "the connection for the locks of this process is lost" in server.log
+            wait_for(lambda: "the connection for the locks of this process is lost" in server.log)
         wait_for(lambda: server.get("/v1/health").json().get("status") == "healthy")
-        assert "the connection for the locks of this process is back" in server.log
+        wait_for(lambda: "the connection for the locks of this process is back" in server.log)
