@@ -2,9 +2,9 @@
 that must not be.
 
 AORCH_TORTURE_S is how long the load on the cluster lasts (default: 60), and AORCH_TORTURE_RATE how many tasks per second are
-sent (default: 200). At that rate all processes together, those of the cluster and of the clients included, take about one of two
-cores. Most of the time is spent afterwards: Trace accepts one request at a time, and gets three for each task, so it receives
-the tasks of one minute within two to three more.
+sent (default: 200; a quarter of it while a single server restarts). At that rate all processes together, those of the cluster
+and of the clients included, take about one of two cores. Most of the time is spent afterwards: Trace accepts one request at a
+time, and gets three for each task, so it receives the tasks of one minute within two to three more.
 """
 
 import asyncio
@@ -89,7 +89,7 @@ def test_restarts_of_the_server_under_load_lose_nothing(bare_home: Home, trace: 
     if postgres_servers.programs() is None:
         pytest.skip("PostgreSQL is not installed")
     cluster = postgres_servers.started()
-    load = MachinesLoad(bare_home, cluster.url("aorch"), RATE)
+    load = MachinesLoad(bare_home, cluster.url("aorch"), RATE / 4)
 
     async def disturb() -> None:
         for _ in range(3):
