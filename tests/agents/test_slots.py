@@ -39,15 +39,15 @@ class Held(Agent):
 
 
 class Brief(Agent):
-    """Runs one task at a time, for 50 ms each, with a time limit of 300 ms."""
+    """Runs one task at a time, for 0.1 s each, with a time limit of 1 s."""
 
-    concurrency, timeout_s = 1, 0.3
+    concurrency, timeout_s = 1, 1.0
 
     def __init__(self) -> None:
         super().__init__("brief", "Brief")
 
     async def execute(self, task: dict[str, Any]) -> dict[str, Any]:
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.1)
         return {"success": True, "data": {}}
 
     def get_capabilities(self) -> list[AgentCapability]:
@@ -121,7 +121,7 @@ async def test_plain_functions_run_in_a_limited_number_of_threads(orchestrator: 
     held = Held()
     orchestrator.register_agent(held)
     async with asyncio.timeout(WAIT_S):
-        tasks = [asyncio.create_task(hold(orchestrator, 0.5)) for _ in range(invocation.MAX_THREADS + 6)]
+        tasks = [asyncio.create_task(hold(orchestrator, 2.0)) for _ in range(invocation.MAX_THREADS + 6)]
         answers = [await task for task in tasks]
     assert held.most_inside == invocation.MAX_THREADS
     errors = [answer["error"] for answer in answers]

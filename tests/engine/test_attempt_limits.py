@@ -97,7 +97,7 @@ async def test_a_task_cancelled_while_a_further_attempt_waits_for_a_slot_was_del
 class Quiet(Agent):
     """Reports nothing, and answers at once."""
 
-    idle_timeout_s = 0.2
+    idle_timeout_s = 1.0
 
     def __init__(self) -> None:
         super().__init__("quiet", "Quiet")
@@ -117,5 +117,5 @@ async def test_the_idle_timeout_begins_when_the_agent_gets_the_task(tmp_path: Pa
             await threads.acquire()
         late = await orchestrator.perform(Task("answer", {}, "s", timeout_s=0.5))
         assert late.error == f"quiet was not called (all {MAX_THREADS} agent threads are busy) within 0.5 s"
-        loop.call_later(2 * Quiet.idle_timeout_s, threads.release)
+        loop.call_later(1.2 * Quiet.idle_timeout_s, threads.release)
         assert (await orchestrator.perform(Task("answer", {}, "s", timeout_s=30))).success

@@ -121,7 +121,7 @@ async def test_no_more_is_claimed_of_all_capabilities_of_an_agent_than_it_takes(
     both.get_capabilities = lambda: [AgentCapability("delegate"), AgentCapability("other")]  # type: ignore[method-assign]
     orchestrator.register_agent(both)
     for capability in ("delegate", "other"):
-        await orchestrator.submit("s", {"capability": capability, "parameters": {"hold": True}, "timeout_s": 0.2})
+        await orchestrator.submit("s", {"capability": capability, "parameters": {"hold": True}, "timeout_s": 1})
     async with asyncio.timeout(WAIT_S), working(orchestrator) as worker:
         await both.begun.wait()
         assert worker.running() == 1
