@@ -131,5 +131,28 @@ def test_what_an_agent_states_is_preferred_to_its_polite_opener(language: str) -
     assert FILLER[language] not in text
 
 
+@pytest.mark.parametrize(
+    "reasoned",
+    [
+        "I will use a session for each request, because a shared one can never be safe with threads.",
+        "Ich teile die Kosten je Haus, weil jedes Haus einen eigenen Kessel hat.",
+        "Я предлагаю systemd, потому что бот один и на сервере нет Docker.",
+        "我用草稿文件来保存，因为六个人用足够了，不需要另外的服务器。",
+    ],
+)
+def test_the_reason_of_a_choice_is_kept_in_a_long_answer(reasoned: str) -> None:
+    s = Session()
+    s.says(
+        "user",
+        "coder",
+        "Make the app recover by itself.",
+        f"The state is read first. {reasoned} The file has 90 lines.",
+    )
+    for n in range(12):
+        s.calls("coder", "editor", "apply_edit", {"file": f"src/module_{n}.py", "replace": "…"}, {"applied": True})
+        s.says("user", "coder", f"now part {n}", f"Part {n} of it is done. It has {n} lines now. The next one is open.")
+    assert reasoned in text_of(s.contracts, 512)
+
+
 def test_the_text_of_a_change_is_shown_once() -> None:
     assert text_of(worked_on("Fix the module."), 1024).count("Change number 8 of the work") == 1

@@ -5,7 +5,7 @@ decided: the sentence states a decision of its author; undecided: it only seems 
 somebody else. wants: a caller's wish, rule or reason. asks: a caller's request for something to be done. concludes: a finding;
 summarises: the last one. polite: a phrase without content. acknowledges: the agent only shows that it has understood. waits: what
 is still to be done, and for whom the work waits. intends: what an agent is about to do, which its next calls show. refuses: what
-it cannot or may not do, often with the reason.
+it cannot or may not do, often with the reason. reasons: why something is done, or what is not done instead.
 other: none of these, although it contains shorter phrases of other sections.
 
 Sentences in other languages are selected by what they contain: exact strings, names, and their place in the session.

@@ -17,6 +17,7 @@ from aorch.memory.local.spoken_sentences import (
     SpokenSentence,
     asks_for,
     is_phrase,
+    justifies,
     meaningful_words,
     refuses,
     section_of,
@@ -119,7 +120,7 @@ class _Ranks:
         self._g = g
         self._told = g.aim.contract_id if g.aim else ""
         self._task = _later_task(ordered, self._told)
-        self._wished = self._refused = self._turns = 0
+        self._wished = self._refused = self._justified = self._turns = 0
 
     def importance(self, together: Sequence[WeightedSentence]) -> float:
         """The importance of a claim of these sentences of one contract."""
@@ -154,10 +155,13 @@ class _Ranks:
         return _LATER_TASK if first.said.contract_id == self._task and not first.spare else importance
 
     def _of_agent(self, sentences: Sequence[str]) -> float:
-        if self._refused >= _VITAL_REFUSALS or not any(map(refuses, sentences)):
-            return 0.0
-        self._refused += 1
-        return _REFUSAL - 0.002 * (self._refused - 1)
+        if self._refused < _VITAL_REFUSALS and any(map(refuses, sentences)):
+            self._refused += 1
+            return _REFUSAL - 0.002 * (self._refused - 1)
+        if self._justified < _VITAL_REFUSALS and any(map(justifies, sentences)):
+            self._justified += 1
+            return _REFUSAL - 0.002 * self._justified
+        return 0.0
 
 
 def _later_task(chosen: Iterable[WeightedSentence], aim: str) -> str:

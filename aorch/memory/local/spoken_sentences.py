@@ -24,7 +24,7 @@ _ERROR = 0.4
 _ASKED = 0.05
 """What a wish gains by how clearly it asks: of the sentences of a caller, the request comes before its circumstances."""
 _REFUSAL = 0.1
-"""What a sentence gains that states what an agent cannot or may not do: the reason why something was not done."""
+"""What a sentence gains that states what an agent cannot or may not do, or a reason: why something was done or was not."""
 _INTENTION = 0.2
 """What the worth of a sentence loses that only announces a call."""
 _ANNOUNCED, _LISTED = 80, 240
@@ -287,6 +287,12 @@ def refuses(sentence: str) -> bool:
     return "refuses" in marks(sentence[:LONGEST_SENTENCE].lower())
 
 
+def justifies(sentence: str) -> bool:
+    """Whether an agent's sentence states a choice with its reason."""
+    known = marks(sentence[:LONGEST_SENTENCE].lower())
+    return "reasons" in known and "polite" not in known
+
+
 def meaningful_words(text: str) -> tuple[str, ...]:
     """The words of a text without filler words, in order. Texts with equal words count as repetitions."""
     words = [word.strip(_MARKS) for word in text.lower().split()]
@@ -378,8 +384,8 @@ def spoken_worth(sentence: str, names: list[str], by_caller: bool) -> float:
 
 def _worth_of_agent(sentence: str, names: list[str], known: frozenset[str]) -> float:
     """What is added to the worth of a sentence because an agent says it. `known`: the sections of its phrases."""
-    worth = _REFUSAL if "refuses" in known else 0.0
-    worth -= _INTENTION if "intends" in known else 0.0
+    worth = _REFUSAL if not known.isdisjoint(("refuses", "reasons")) else 0.0
+    worth -= _INTENTION if "intends" in known and "reasons" not in known else 0.0
     worth -= 0.15 if sentence.endswith(("!", ":", "?", "！", "：", "？")) else 0.0
     if names_error(sentence):
         return worth + _ERROR
