@@ -31,26 +31,26 @@ class _Phrase(NamedTuple):
     section: str
 
 
-class _Phrases(NamedTuple):
-    """Phrases by their first word, each with its section, and a pattern of those in scripts without spaces."""
-
-    by_word: dict[str, list[_Phrase]]
-    unspaced: re.Pattern[str]
-    sections: dict[str, list[str]]
+@cache
+def _phrases() -> dict[str, list[_Phrase]]:
+    """The phrases of scripts with spaces, by their first word."""
+    by_word: dict[str, list[_Phrase]] = defaultdict(list)
+    for section, phrase in _lines():
+        if not _UNSPACED.search(phrase):
+            first, *rest = _WORD.findall(phrase.replace("’", "'"))
+            by_word[first].append(_Phrase(rest, section))
+    return dict(by_word)
 
 
 @cache
-def _phrases() -> _Phrases:
-    by_word: dict[str, list[_Phrase]] = defaultdict(list)
-    unspaced: dict[str, list[str]] = defaultdict(list)
+def _unspaced_phrases() -> tuple[re.Pattern[str], dict[str, list[str]]]:
+    """A pattern of the phrases of scripts without spaces, and the sections of each. Compiling it takes some milliseconds."""
+    sections: dict[str, list[str]] = defaultdict(list)
     for section, phrase in _lines():
         if _UNSPACED.search(phrase):
-            unspaced[phrase].append(section)
-        else:
-            first, *rest = _WORD.findall(phrase.replace("’", "'"))
-            by_word[first].append(_Phrase(rest, section))
-    longest_first = sorted(unspaced, key=len, reverse=True)
-    return _Phrases(dict(by_word), re.compile("|".join(map(re.escape, longest_first))), dict(unspaced))
+            sections[phrase].append(section)
+    longest_first = sorted(sections, key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, longest_first))), dict(sections)
 
 
 def _lines() -> Iterator[tuple[str, str]]:
@@ -75,10 +75,10 @@ def marks(folded: str) -> frozenset[str]:
     words = _WORD.findall(folded.replace("’", "'"))
     end = 0
     for n, word in enumerate(words, 1):
-        if word not in known.by_word:  # most of them
+        if word not in known:  # most of them
             continue
         following = words[n : n + _LONGEST]
-        fitting = [one for one in known.by_word[word] if not one.rest or following[: len(one.rest)] == one.rest]
+        fitting = [one for one in known[word] if not one.rest or following[: len(one.rest)] == one.rest]
         if not fitting:
             continue
         other = max((len(one.rest) + 1 for one in fitting if one.section == "other"), default=0)
@@ -87,6 +87,7 @@ def marks(folded: str) -> frozenset[str]:
             fitting = [one for one in fitting if len(one.rest) + 1 == other and one.section != "other"]
         if other or n >= end:
             found.update(one.section for one in fitting)
-    if not folded.isascii():
-        found.update(section for phrase in known.unspaced.findall(folded) for section in known.sections[phrase])
+    if _UNSPACED.search(folded):
+        pattern, sections = _unspaced_phrases()
+        found.update(section for phrase in pattern.findall(folded) for section in sections[phrase])
     return frozenset(found)
