@@ -1,7 +1,7 @@
 """The aim of a session is what a person asks for, also in 256 tokens; and polite openers give way to what is said after them."""
 
 import pytest
-from local_blocks import block_of, citation_faults
+from local_blocks import block_of, faults
 from memory_sessions import Contract, Session
 
 from aorch.memory.prompt import prompt_text
@@ -53,7 +53,7 @@ STATED = {
 
 def text_of(contracts: list[Contract], max_tokens: int = 256) -> str:
     block = block_of(contracts)
-    assert not citation_faults(block, contracts)
+    assert not faults(block, contracts)
     return prompt_text([block], max_tokens)[0]
 
 

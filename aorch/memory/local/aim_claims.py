@@ -1,6 +1,6 @@
 """Makes the claim of the aim: how the words of a person begin, and the sentences in them that ask for something."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from itertools import accumulate, takewhile
 
 from aorch.memory import safe_text
@@ -28,11 +28,19 @@ def aim_claims(aim: Request | None) -> Iterator[Claim]:
     if aim.said:
         full, brief = _spoken(aim.said, _START, _ASKED), brief_aim(aim.said)
         importance = 0.5 if is_phrase(aim.said) else 1.0
+        quotes = _in_order(aim.said, dict.fromkeys((*full.quotes, *brief.quotes)).keys())
     else:
         values, short = fully(aim.arguments, 240), briefly(aim.arguments, 100)
         full, brief = (Wording(f"{head(aim)} {one.text}".rstrip(), one.quotes) for one in (values, short))
         importance = 1.0
-    yield claim_of(full.text, brief.text, (*full.quotes, *brief.quotes), [aim.contract_id], importance, aim.number)
+        quotes = [*full.quotes, *brief.quotes]
+    yield claim_of(full.text, brief.text, quotes, [aim.contract_id], importance, aim.number)
+
+
+def _in_order(text: str, quotes: Set[str]) -> list[str]:
+    """Quotations in the order of `text`, without those that others contain."""
+    whole = [one for one in quotes if not any(one != other and one in other for other in quotes)]
+    return sorted(whole, key=text.find)
 
 
 def brief_aim(text: str) -> Wording:

@@ -105,7 +105,7 @@ class _Record:
             yield "open_points", claim_of(text, "", words.quotes, ids, _OPEN_SPEECH, asked.number)
         if g.aim is not None and asked.contract_id == g.aim.contract_id:
             brief = brief_aim(asked.said)
-            yield "aims", claim_of(words.text, brief.text, (*words.quotes, *brief.quotes), ids, 1.0, asked.number)
+            yield "aims", claim_of(words.text, brief.text, words.quotes, ids, 1.0, asked.number)
             yield from self._decisions_of(asked.contract_id)
         elif not (asked.contract_id in g.open and g.waiting(asked.contract_id) and not is_phrase(asked.said)):
             other = asked.outermost and g.aim is not None and asked.capability != g.aim.capability
