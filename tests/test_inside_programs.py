@@ -74,9 +74,7 @@ def no_threads_left() -> Iterator[None]:
     """No thread that the test started outlives it."""
     before = set(threading.enumerate())
     yield
-    for thread in set(threading.enumerate()) - before:
-        thread.join(WAIT_S)
-    assert set(threading.enumerate()) <= before
+    wait_for(lambda: set(threading.enumerate()) <= before)
 
 
 def statuses(home: Home) -> list[tuple[str, str, str | None]]:

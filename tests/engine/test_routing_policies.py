@@ -77,7 +77,7 @@ async def test_an_agent_that_joins_later_does_not_catch_up_with_the_turns_of_the
 async def test_the_fastest_agent_gets_most_and_an_unknown_one_is_tried(tmp_path: Path) -> None:
     config = Config(new_ledger(tmp_path), routing=RoutingConfig("fastest"))
     async with Orchestrator(config=config) as orchestrator:
-        orchestrator.register_agent(Named("slow", 0.05))
+        orchestrator.register_agent(Named("slow", 1.0))
         orchestrator.register_agent(Named("quick"))
         answers = [await orchestrator.perform(Task("work", {}, "s")) for _ in range(12)]
         counts = Counter(str(answer.data) for answer in answers)
