@@ -180,7 +180,7 @@ def test_private_names_of_aiohttp_are_used_in_one_module(tmp_path: Path) -> None
 def test_the_tested_version_of_aiohttp_is_the_one_that_is_required() -> None:
     from aorch.server.fast_path import AVAILABLE, TESTED
 
-    bound = re.search(r'"aiohttp>=(\d+\.\d+),<(\d+\.\d+)"', (ROOT / "pyproject.toml").read_text())
+    bound = re.search(r'"aiohttp>=(\d+\.\d+)\.\d+,<(\d+\.\d+)"', (ROOT / "pyproject.toml").read_text())
     assert bound is not None
     major, minor = bound[1].split(".")
     assert (f"{bound[1]}.", bound[2]) == (TESTED, f"{major}.{int(minor) + 1}")
