@@ -124,7 +124,7 @@ def test_a_forked_child_can_neither_use_the_parent_s_database_nor_close_it(path:
 
 
 def test_only_the_folder_of_sqlite_uses_what_only_sqlite_has() -> None:
-    """Besides, three modules use an index in memory, which is no ledger."""
+    """Besides, two modules use an index in memory, which is no ledger."""
     known = re.compile(r"\bsqlite3\b|PRAGMA|data_version|sqlite_errorn|FTS5")
     using = {
         file.relative_to(PACKAGE).as_posix()
@@ -133,7 +133,7 @@ def test_only_the_folder_of_sqlite_uses_what_only_sqlite_has() -> None:
         and known.search(file.read_text())
         and known.search(code_of(file))
     }
-    assert using == {"memory/local/sentence_claims.py", "memory/relevance.py", "ledger/postgres/tokens.py"}
+    assert using == {"memory/relevance.py", "ledger/postgres/tokens.py"}
 
 
 def code_of(file: Path) -> str:
