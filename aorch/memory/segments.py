@@ -14,6 +14,16 @@ UNSPACED = re.compile(
 )
 """Letters of scripts without spaces between words: Thai, Lao, Burmese, Khmer, kana and Han."""
 _ASCII_END = re.compile(r"(?<=[.!?])[ \u00a0]+(?=\S)")
+_NEVER_LAST = (
+    "Mr. Mrs. Ms. Dr. Prof. St. Mme. Sra. vs. Vs. v. e.g. E.g. i.e. I.e. cf. Cf. approx. bzw. vgl. z.B. d.h. ca."
+)
+_COUNTING = "No. no. Nr. nr. Fig. fig. Eq. Vol. vol. p. pp."
+_CAN_BE_LAST = "etc. Inc. Ltd. Co. Corp. Jr. Sr. al. a.m. p.m. U.S. U.K. E.U."
+_BEFORE_ANYTHING, _BEFORE_NUMBER, _BEFORE_LOWER_CASE = (
+    frozenset(known.split()) for known in (_NEVER_LAST, _COUNTING, _CAN_BE_LAST)
+)
+"""Abbreviations after which no sentence ends: at all, before a number, or before a letter in lower case."""
+_OPENING = "([\"'*“«"
 
 
 def split_sentences(line: str) -> list[str]:
@@ -21,8 +31,26 @@ def split_sentences(line: str) -> list[str]:
     if line.isascii():
         if ". " not in line and "! " not in line and "? " not in line:  # most of them
             return [line] if line else []
-        return [piece for piece in _ASCII_END.split(line) if piece]
-    return [piece for piece in _any_end().split(line) if piece]
+        return _split(line, _ASCII_END)
+    return _split(line, _any_end())
+
+
+def _split(line: str, ends: Any) -> list[str]:
+    pieces, start = [], 0
+    for end in ends.finditer(line):
+        if not _is_abbreviated(line[start : end.start()].rpartition(" ")[2].lstrip(_OPENING), line[end.end()]):
+            pieces.append(line[start : end.start()])
+            start = end.end()
+    return [piece for piece in (*pieces, line[start:]) if piece]
+
+
+def _is_abbreviated(word: str, following: str) -> bool:
+    """Whether the full stop of `word` belongs to an abbreviation, and does not end a sentence before the letter `following`."""
+    return (
+        word in _BEFORE_ANYTHING
+        or (word in _BEFORE_NUMBER and following.isdigit())
+        or (word in _BEFORE_LOWER_CASE and following.islower())
+    )
 
 
 def words(text: str) -> set[str]:

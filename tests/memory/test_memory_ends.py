@@ -161,6 +161,23 @@ def test_a_failed_query_is_shown_whole_or_with_a_mark_where_it_is_cut() -> None:
     assert whole in small or "…" in small or "execute[" not in small
 
 
+def test_a_query_that_is_cut_keeps_the_end_of_its_last_line() -> None:
+    s = long_session()
+    first, last = (", ".join(f"{letter}{n}.name_of_guest" for n in range(12)) for letter in "ab")
+    query = f"SELECT {first}\nFROM a JOIN b ON {last} = 3\nWHERE b.paid = 'no' AND {last} AND b.kind = 'dog'"
+    s.calls("bot", "base", "execute_sql", {"query": query}, {"output": "[(1782,)]"})
+    for max_tokens in (256, 512):
+        assert "b.kind = 'dog'» → [(1782,)]" in shown(s, max_tokens)
+
+
+def test_a_sentence_with_an_abbreviation_is_quoted_whole() -> None:
+    s = long_session()
+    s.says(
+        "ann", "bot", "Which picture is it?", "The answer is the picture of St. Jerome by Dr. Li, added on 2024-12-10."
+    )
+    assert "«The answer is the picture of St. Jerome by Dr. Li, added on 2024-12-10.»" in shown(s, 256)
+
+
 def test_the_reason_of_an_agent_for_a_refusal_is_shown() -> None:
     s = long_session()
     s.says(

@@ -23,6 +23,16 @@ from aorch.memory.segments import split_sentences, words
         ("Ինչպե՞ս ես։ Լավ եմ։", ["Ինչպե՞ս ես։", "Լավ եմ։"]),
         ("هل وصل الطلب؟ نعم.", ["هل وصل الطلب؟", "نعم."]),
         ("Ça coûte 3.50 € à https://é.example/a?b=1 ! Oui.", ["Ça coûte 3.50 € à https://é.example/a?b=1 !", "Oui."]),
+        (
+            "An image of St. Thomas, e.g. by Dr. Li. It is new.",
+            ["An image of St. Thomas, e.g. by Dr. Li.", "It is new."],
+        ),
+        (
+            "See no. 5 at 9 a.m. today. Is it no. Yes, etc. Done",
+            ["See no. 5 at 9 a.m. today.", "Is it no.", "Yes, etc.", "Done"],
+        ),
+        ("hi. the build is red. pls fix", ["hi.", "the build is red.", "pls fix"]),
+        ("Bitte (z.B. Käse) von Ott bzw. Dr. Röhm. Gut.", ["Bitte (z.B. Käse) von Ott bzw. Dr. Röhm.", "Gut."]),
     ],
 )
 def test_sentences_end_as_in_their_script_and_not_inside_names(text: str, sentences: list[str]) -> None:

@@ -173,17 +173,20 @@ def _value(leaf: Leaf, width: int) -> tuple[str, tuple[str, ...]]:
 
 
 def _lines(lines: Sequence[str], width: int, *, is_all: bool) -> tuple[str, tuple[str, ...]]:
-    """All lines if they fit; otherwise the first one and the last one, and those between them that fit, with `…` at each cut."""
+    """All lines if they fit; otherwise the first one and the last one, and those between them that fit, with `…` at each cut.
+    Of a long last line, the end is shown too: a query has its condition there.
+    """
     is_short = sum(map(len, lines)) + len(lines) <= width
-    last = lines[-1] if is_short else safe_text.clip(lines[-1], width // 2)
-    kept = [lines[0] if is_short else safe_text.clip(lines[0], width - len(last))]
-    room = width - len(last) - len(kept[0])
+    last = (lines[-1],) if is_short else safe_text.ends_clipped(lines[-1], "", width // 2)
+    room = width - sum(map(len, last))
+    kept = [lines[0] if is_short else safe_text.clip(lines[0], room)]
+    room -= len(kept[0])
     for line in lines[1:-1] if kept[0] == lines[0] else ():
         room -= len(line) + 1
         if room < 0 and not is_short:
             break
         kept.append(line)
     is_whole = len(kept) == len(lines) - 1 and kept[0] == lines[0] and is_all
-    end = "" if last == lines[-1] else "…"
-    text = f"{' '.join(map(safe_text.shown, kept))}{' ' if is_whole else ' … '}{safe_text.shown(last)}{end}"
-    return f"«{text}»", (*kept, last)
+    end = "…" if len(last) == 1 and last[0] != lines[-1] else ""
+    shown = " … ".join(map(safe_text.shown, last))
+    return f"«{' '.join(map(safe_text.shown, kept))}{' ' if is_whole else ' … '}{shown}{end}»", (*kept, *last)
