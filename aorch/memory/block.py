@@ -30,6 +30,8 @@ ANSWERED, WITH_WORDS = "answered", "with the words of"
 """Phrases about an answer that has the words of another agent, which verify.py compares with the contracts."""
 TO = " → "
 """What stands between who says something and the capability that it is for."""
+CONCLUDED = "concluded"
+"""What is said of the conclusion that the last answer of a session does not have."""
 REPORTED = "reported an error"
 """Phrase about the text of an agent that names an error, which verify.py compares with the contract."""
 NOTHING = ("failed", "cancelled", "interrupted")

@@ -8,7 +8,7 @@ from itertools import groupby
 from msgspec.structs import replace
 
 from aorch.memory import safe_text
-from aorch.memory.block import BY_PEOPLE, NOT_ANSWERED, Claim, MemoryBlock, is_given
+from aorch.memory.block import BY_PEOPLE, CONCLUDED, NOT_ANSWERED, Claim, MemoryBlock, is_given
 from aorch.memory.budget import (
     END,
     LAST_CALL,
@@ -250,7 +250,7 @@ def _body(packed: PackedClaims, marks: Mapping[str, str], ages: Mapping[Item, in
     for place in sorted(packed.wordings):
         groups[title_of(packed.items[place][0])].append(place)
     groups[WORK_TITLE].sort(key=lambda place: _moment(packed.items[place], ages))
-    ends = [place for place in groups[WORK_TITLE] if packed.items[place][1].contract_ids[0] == last_id]
+    ends = [place for place in groups[WORK_TITLE] if _is_end(packed.items[place], ages, last_id)]
     groups[WORK_TITLE] = [place for place in groups[WORK_TITLE] if place not in ends]
     groups[end_title] = ends
     parts = []
@@ -263,6 +263,12 @@ def _body(packed: PackedClaims, marks: Mapping[str, str], ages: Mapping[Item, in
         rows = [f"{packed.wordings[place]}{cited(packed.items[place][1], marks)}\n" for place in places]
         parts.append(f"{title} {rows[0]}" if len(rows) == 1 else f"{title}\n" + "".join(f"- {row}" for row in rows))
     return "".join(parts)
+
+
+def _is_end(item: Item, ages: Mapping[Item, int], last_id: str) -> bool:
+    """Whether a claim tells how the work ended: its last contract, or the conclusion that the last answer does not have."""
+    is_conclusion = item[1].text.partition("«")[0].endswith(f" {CONCLUDED}: ")
+    return item[1].contract_ids[0] == last_id or (is_conclusion and not ages[item])
 
 
 def _moment(item: Item, ages: Mapping[Item, int]) -> tuple[int, int]:

@@ -178,6 +178,68 @@ def test_a_sentence_with_an_abbreviation_is_quoted_whole() -> None:
     assert "«The answer is the picture of St. Jerome by Dr. Li, added on 2024-12-10.»" in shown(s, 256)
 
 
+def team(last: str) -> Session:
+    """A team whose terminal has the last word, which the orchestrator passes on."""
+    s = Session()
+    task = s.asks("ann", "lead", "solve", {"text": "How many thousand more women than men have a degree?"})
+    s.calls(
+        "lead",
+        "expert",
+        "speak",
+        {},
+        {"text": "There are 755,000 women and 685,000 men. Therefore, the result is 70.0."},
+    )
+    for n in range(20):
+        s.calls(
+            "lead",
+            f"member{n % 3}",
+            "speak",
+            {},
+            {"text": f"I have looked at table {n} of the census, which has rows."},
+        )
+    s.calls("lead", "terminal", "speak", {}, {"text": last})
+    s.answers(task, {"text": last})
+    return s
+
+
+@pytest.mark.parametrize("max_tokens", [200, 256, 512])
+def test_the_end_has_the_last_conclusion_if_the_answer_has_none(max_tokens: int) -> None:
+    _, end = shown(team("There is no code from the last message for me to execute."), max_tokens).split("\nEnd:\n")
+    conclusion, answer = end.splitlines()[:2]
+    assert conclusion.startswith("- expert concluded: «Therefore, the result is 70.0.»")
+    assert answer.startswith("- lead answered ann with the words of terminal: «There is no code")
+
+
+def test_the_end_has_the_words_of_an_answer_that_is_only_output() -> None:
+    end = "with the words of terminal: «exitcode: 0 (execution succeeded) Code output: []»"
+    assert end in shown(team("exitcode: 0 (execution succeeded)\nCode output: []\n"), 256)
+
+
+def test_an_answer_that_concludes_is_the_whole_end() -> None:
+    assert "concluded" not in shown(team("The final answer is 70.0, as computed."), 256)
+
+
+def test_menus_of_pages_metadata_and_headings_of_columns_are_no_findings() -> None:
+    s = long_session()
+    noise = [
+        'Please help [improve this article](/wiki/Special:Edit "Edit") by [adding citations](/wiki/Help:Referencing "Help").',
+        '"@context": "http://schema.org/",',
+        "Output:   % Total    % Received % Xferd  Average Speed   Time    Time",
+    ]
+    for n, line in enumerate(noise):
+        s.calls(
+            "bot",
+            f"reader{n}",
+            "speak",
+            {},
+            {"text": f"The page of node N-{n} has this text for us to read.\n\n{line}\n"},
+        )
+    s.says("ann", "bot", "What did you find?", "The final answer is that node N-3 has failed.")
+    for max_tokens in (256, 512):
+        for line in noise:
+            assert line[:20] not in shown(s, max_tokens)
+
+
 def test_the_reason_of_an_agent_for_a_refusal_is_shown() -> None:
     s = long_session()
     s.says(

@@ -12,9 +12,16 @@ from aorch.memory.budget import END, WORK, Item
 from aorch.memory.local.aim_claims import aim_claims
 from aorch.memory.local.call_claims import BRIEF, ClaimCounts, done, looked_up
 from aorch.memory.local.calls import Copied, Ending, Request
+from aorch.memory.local.conclusions import conclusion_claim, last_conclusion
 from aorch.memory.local.failure_claims import failures
 from aorch.memory.local.findings import Findings
-from aorch.memory.local.sentence_claims import ANSWER, alike, decided, reported_errors, sentences
+from aorch.memory.local.sentence_claims import (
+    ANSWER,
+    alike,
+    decided,
+    reported_errors,
+    sentences,
+)
 from aorch.memory.local.spoken_sentences import is_phrase, section_of
 from aorch.memory.local.wording import (
     OPEN_WIDTH,
@@ -40,8 +47,11 @@ def candidate_claims(findings: Findings, intent: str | None) -> tuple[list[Item]
     items += [("decisions", claim) for claim in done(findings, counts)]
     items += [("failures", claim) for claim in failures(findings)]
     items += [("open_points", claim) for claim in _open_points(findings, counts)]
-    spoken, unsaid = sentences(findings, question, aims)
+    conclusion = last_conclusion(findings)
+    spoken, unsaid = sentences(findings, question, aims, conclusion)
     items += spoken
+    if conclusion is not None:
+        items.append(("results", conclusion_claim(conclusion)))
     counts.unsaid += unsaid
     items += [("results", claim) for claim in reported_errors(findings)]
     items += [("results", claim) for claim in looked_up(findings, counts)]
@@ -53,7 +63,7 @@ def candidate_claims(findings: Findings, intent: str | None) -> tuple[list[Item]
 def _with_end(g: Findings, items: list[Item]) -> list[Item]:
     """`items`, among which the end of the session is vital: the last exchange with a person, and the answer before it."""
     if g.copied is not None:
-        items = _with_copy(g.copied, items)
+        items = _with_copy(g, g.copied, items)
     elif g.end is not None and not any(g.end.contract_id in claim.contract_ids for _, claim in items):
         items.append((section_of(g.end.asks), _end(g.end)))
     vital = {g.answer[0]: ANSWER} if g.answer and g.end is not None and g.end.asks else {}
@@ -88,16 +98,26 @@ def _end(end: Ending) -> Claim:
     return claim_of(f"{who}: {words.text}", brief, words.quotes, [end.contract_id], END, end.number)
 
 
-def _with_copy(copied: Copied, items: list[Item]) -> list[Item]:
+def _with_copy(g: Findings, copied: Copied, items: list[Item]) -> list[Item]:
     """`items` with the answer to a person instead of the claim of the agent whose words it has."""
     copy, who = copy_claim(copied), f"{safe_text.shown(copied.author)}: «"
     of_author = [item for item in items if item[1].contract_ids[0] == copied.first_id and item[1].text.startswith(who)]
     if not of_author:
-        return [*items, ("results", copy)]
+        is_end = g.end is not None and g.end.contract_id == copied.contract_id
+        return [*items, ("results", _in_words(copy, g.end) if g.end and is_end else copy)]
     best = max(of_author, key=lambda item: item[1].importance)
     text, brief = (f"{copy.text}{shown[len(who) - 3 :]}" if shown else "" for shown in (best[1].text, best[1].brief))
     whole = replace(copy, text=text, brief=brief, quotes=best[1].quotes, importance=max(END, best[1].importance))
     return [*(item for item in items if item is not best), ("results", whole)]
+
+
+def _in_words(copy: Claim, end: Ending) -> Claim:
+    """`copy` with the words of the answer, even if they are only the output of a program."""
+    lines = list(safe_text.lines(end.text))[:12]
+    words, short = said(lines, OPEN_WIDTH), said(lines, _END_BRIEF)
+    if not words.quotes:
+        return copy
+    return replace(copy, text=f"{copy.text}: {words.text}", brief=f"{copy.text}: {short.text}", quotes=words.quotes)
 
 
 def copy_claim(copied: Copied) -> Claim:

@@ -8,14 +8,14 @@ import re
 from collections.abc import Iterator
 
 from aorch.memory import contract_content, safe_text
-from aorch.memory.block import ANSWERED, NO_RESPONSE, NOT_ANSWERED, REPORTED, TO, WITH_WORDS, Claim
+from aorch.memory.block import ANSWERED, CONCLUDED, NO_RESPONSE, NOT_ANSWERED, REPORTED, TO, WITH_WORDS, Claim
 from aorch.memory.contract_content import failed, speech
 from aorch.memory.covered_contracts import Contract, CoveredContracts, changes, line, shown_capability, strings_of
 from aorch.memory.literals import found
 from aorch.memory.local.error_lines import reported_error
-from aorch.memory.local.spoken_sentences import decides
+from aorch.memory.local.spoken_sentences import concludes, decides
 
-_SAYS = re.compile(rf"^(?P<who>[^«»]{{0,200}}?)(?:: | said | asked | {REPORTED}: )(?=«)")
+_SAYS = re.compile(rf"^(?P<who>[^«»]{{0,200}}?)(?:: | said | asked | {REPORTED}: | {CONCLUDED}: )(?=«)")
 _COPIES = re.compile(
     rf"^(?P<who>[^«»]+) {ANSWERED} (?P<whom>[^«»]+) {WITH_WORDS} (?P<author>[^«»]+?)(?:: (?P<words>«.*))?$"
 )
@@ -38,6 +38,8 @@ def faults(section: str, claim: Claim, covered: CoveredContracts) -> Iterator[st
         return
     if fault := _reported(claim, [*requests, *responses]):
         yield fault
+    if claim.text.partition("«")[0].endswith(f" {CONCLUDED}: ") and not any(map(concludes, claim.quotes)):
+        yield "quotes no conclusion"
     if fault := _speaker(claim, covered):
         yield fault
     if fault := _misplaced(section, claim, requests, responses):

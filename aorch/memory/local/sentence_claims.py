@@ -11,6 +11,7 @@ from aorch.ledger.search import indexed
 from aorch.memory import safe_text
 from aorch.memory.block import REPORTED, Claim
 from aorch.memory.budget import SPARE, Item
+from aorch.memory.local.conclusions import has_content
 from aorch.memory.local.findings import Findings
 from aorch.memory.local.spoken_sentences import (
     LEANING,
@@ -36,9 +37,8 @@ _K1, _B = 1.2, 0.75
 """The usual parameters of BM25."""
 _TELLING = 0.25
 ANSWER, _CONCLUSIVE = 0.9, 0.7
-_LONG_ANSWER, _CONCLUSION, _OF_QUESTION = 4, 0.05, 3
-"""Sentences from which the last one of an answer that concludes comes first, by how much, and how many words of the question it
-has if it has no exact string."""
+_LONG_ANSWER, _CONCLUSION = 4, 0.05
+"""Sentences from which the last one of an answer that concludes comes first, and by how much."""
 _WISH, _VITAL_WISHES = 0.845, 4
 """Importance of what a person asks for in the course of the work, and how many of the newest wishes are vital."""
 _TURN, _LAST_TURNS = 0.846, 2
@@ -91,13 +91,15 @@ def decided(stated: Iterable[SpokenSentence], recurs: Callable[[str], bool] = la
         yield _claim([one], _DECIDED - 0.002 * place if vital else max(0.3, _OLDER - 0.01 * (place - _VITAL_DECISIONS)))
 
 
-def sentences(g: Findings, question: str, aims: Sequence[Claim]) -> tuple[list[Item], Counter[str]]:
-    """Claims for the other sentences, and by section the number of sentences that are not considered.
+def sentences(
+    g: Findings, question: str, aims: Sequence[Claim], conclusion: SpokenSentence | None = None
+) -> tuple[list[Item], Counter[str]]:
+    """Claims for the other sentences, and by section the number of sentences that are not considered. `conclusion` has a claim.
 
     Sentences of one contract share a claim; each spare sentence has its own.
     """
     choice = _Choice(g)
-    weighed, unsaid = _weighed(g, question, aims)
+    weighed, unsaid = _weighed(g, question, aims, conclusion)
     for one in weighed:
         choice.take(one)
     ordered = sorted(choice.all(), key=lambda one: (-one.said.number, one.spare, -one.said.order))
@@ -186,14 +188,17 @@ def reported_errors(g: Findings) -> Iterator[Claim]:
         yield claim_of(text, brief, said([one.sentence], 300).quotes, [one.contract_id], importance, one.number)
 
 
-def _weighed(g: Findings, question: str, aims: Sequence[Claim]) -> tuple[list[WeightedSentence], Counter[str]]:
+def _weighed(
+    g: Findings, question: str, aims: Sequence[Claim], conclusion: SpokenSentence | None
+) -> tuple[list[WeightedSentence], Counter[str]]:
     """The sentences that are worth a claim, most important first, and by section the number of the others.
 
     A sentence that another claim contains anyway is left out.
     """
     shown = _read(quote for claim in aims for quote in claim.quotes)
     reported = {one.sentence[:_SAME_START] for one in g.reported.values()}
-    by_age = [one for one in [*g.said, *_answered(g)] if one.sentence[:_SAME_START] not in reported]
+    others = (one for one in [*g.said, *_answered(g)] if one is not conclusion)
+    by_age = [one for one in others if one.sentence[:_SAME_START] not in reported]
     by_age.sort(key=lambda one: (one.by_caller, one.number, one.worth))
     last = {meaningful_words(one.sentence): _repeated(one, g) for one in by_age}
     worthy = {told: one for told, one in last.items() if _is_worth_a_claim(one)}
@@ -265,17 +270,11 @@ def _answered(g: Findings) -> list[SpokenSentence]:
     spoken, _ = select_sentences(answer, number, identity, agent, False)
     weighed = [one._replace(worth=one.worth + 0.3) if one.worth > 0 else one for one in spoken]
     asked = words(g.aim.said) if g.aim else set[str]()
-    telling = [one for one in weighed if one.concluded and _has_content(one, asked)]
+    telling = [one for one in weighed if one.concluded and has_content(one, asked)]
     if len(weighed) < _LONG_ANSWER or not telling:
         return weighed
     conclusion, best = min(telling, key=lambda one: one.order), max(one.worth for one in weighed)
     return [one._replace(worth=best + _CONCLUSION) if one is conclusion else one for one in weighed]
-
-
-def _has_content(one: SpokenSentence, asked: set[str]) -> bool:
-    """Whether a sentence has exact strings, numbers or quotations, or several words of the question."""
-    told = " ".join((one.sentence, *one.follows))
-    return bool(one.names) or '"' in told or any(map(str.isdigit, told)) or len(words(told) & asked) >= _OF_QUESTION
 
 
 class _Choice:

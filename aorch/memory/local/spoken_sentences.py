@@ -10,6 +10,7 @@ from aorch.memory.contract_content import Contract, is_code, speech
 from aorch.memory.literals import found, proper_names
 from aorch.memory.local.error_lines import names_error
 from aorch.memory.local.languages import marks
+from aorch.memory.local.layout import is_layout, is_row, looks_like_code
 
 LEANING = 60
 """Characters of a request below which the sentence before it says what it is about: `Can you help me with that?`"""
@@ -34,14 +35,11 @@ _WHOLE_ANSWER, _ANSWERS = 120, 0.35
 """An answer of one sentence of so many characters says what was asked for; its least worth."""
 _GREETING = re.compile(r"(?:hello|hi|hey|good (?:morning|afternoon|evening|day))\b[\w ,]{0,30}[.!]{0,3}")
 
-_CODE = re.compile(r"[;{}\\]|\w\(\w|\w = \S|Warning: |[^\s\w]{4}")
 _DECIDED = re.compile(
     r"\b(?:decided|agreed (?:to|on|that)|settled on|opted (?:to|for)|decision (?:is|was)\b|decision:)"
 )
-_CAN_BE_CODE = re.compile(r"[;{}\\(=]|[^\s\w]{4}|Warning: ")
-"""What code has one of: this search takes a quarter of the time of the one for `_CODE`."""
-_STARTS_CODE = re.compile(r"File |\W?/?[\w./-]+:\d+:|(?:import|from|def|class|return|print)\b")
-_FIGURE = re.compile(r"[\d|]")
+_LAYOUT = 0.4
+"""What the worth of a menu or of a row of columns loses, so that a word such as `Total` in it is no finding."""
 _OWN = re.compile(
     r"(?:^|\b(?:we|i|team|it|all)(?:['’]\w{1,3})?(?: \w{1,12}){0,2} )(?:decided|agreed|settled|opted)"
     r"|\b(?:our|final|the) decision\b|^decision\b"
@@ -350,13 +348,6 @@ def is_better_aim(said: str, before: str) -> bool:
     return is_phrase(before) or only_decides(before)
 
 
-def _is_row(sentence: str) -> bool:
-    """Whether a sentence is a row of a table or of figures: fewer than half of its characters are letters."""
-    if not _FIGURE.search(sentence):
-        return False
-    return 2 * sum(map(str.isalpha, sentence)) < len(sentence) - sentence.count(" ")
-
-
 def spoken_worth(sentence: str, names: list[str], by_caller: bool) -> float:
     """How much a sentence is worth keeping.
 
@@ -389,8 +380,6 @@ def _worth_of_agent(sentence: str, names: list[str], known: frozenset[str]) -> f
     worth -= 0.15 if sentence.endswith(("!", ":", "?", "！", "：", "？")) else 0.0
     if names_error(sentence):
         return worth + _ERROR
-    return worth + (-0.2 if _looks_like_code(sentence[:120]) or _is_row(sentence) else min(0.3, 0.1 * len(names)))
-
-
-def _looks_like_code(start: str) -> bool:
-    return bool(_STARTS_CODE.match(start) or (_CAN_BE_CODE.search(start) and _CODE.search(start)))
+    if is_layout(sentence):
+        return worth - _LAYOUT
+    return worth + (-0.2 if looks_like_code(sentence[:120]) or is_row(sentence) else min(0.3, 0.1 * len(names)))
