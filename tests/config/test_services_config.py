@@ -1,5 +1,6 @@
 """Which Trace, which MemAgent, which parent: what the environment says, and for which ledger it counts."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -68,9 +69,10 @@ compressing.wait()
 
 
 def test_memagent_at_its_default_address_is_used_when_it_listens_there(incident: Home) -> None:
-    unshare = ["unshare", "--user", "--map-root-user", "--net"]
+    user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    unshare = ["unshare", *user, "--net"]
     if subprocess.run([*unshare, "true"], capture_output=True).returncode != 0:
-        pytest.skip("needs user namespaces")
+        pytest.skip("needs network namespaces")
     session = incident.rows("SELECT session_id FROM contracts LIMIT 1")[0][0]
     command = [*unshare, sys.executable, "-c", LISTENS, *incident.command("compress", session)]
     asked = subprocess.run(command, cwd=incident.folder, env=incident.environment, stdout=subprocess.PIPE, timeout=60)
