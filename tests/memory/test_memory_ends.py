@@ -215,6 +215,19 @@ def test_the_end_has_the_words_of_an_answer_that_is_only_output() -> None:
     assert end in shown(team("exitcode: 0 (execution succeeded)\nCode output: []\n"), 256)
 
 
+def test_an_answer_that_is_only_the_output_of_a_call_names_the_call() -> None:
+    s = Session()
+    task = s.asks("ann", "bot", "solve", {"text": "Which guests of the hotel have a dog but no cat?"})
+    for n in range(30):
+        table = f"[('GuestID', 'int', 'NO', 'PRI'), ('table{n}', 'varchar(20)', 'YES', '')]"
+        s.calls("bot", "base", "execute_sql", {"query": f"DESC table{n}"}, {"output": f"{table}\n"})
+    s.answers(task, {"text": table})
+    for max_tokens in (160, 256, 512):
+        end = shown(s, max_tokens).partition("\nEnd: ")[2]
+        assert end.startswith("bot: «[('GuestID', 'int'")
+        assert "(the result of execute_sql (base) «DESC table29»)" in end.splitlines()[0]
+
+
 def test_an_answer_that_concludes_is_the_whole_end() -> None:
     assert "concluded" not in shown(team("The final answer is 70.0, as computed."), 256)
 

@@ -33,13 +33,16 @@ class Request(NamedTuple):
 
 
 class Ending(NamedTuple):
-    """The last exchange between a person and the agents: who said what. `asks`: the person said it, in a REQUEST."""
+    """The last exchange between a person and the agents: who said what. `asks`: the person said it, in a REQUEST. `output_of`:
+    the call whose output the text is.
+    """
 
     contract_id: str
     number: int
     agent: str
     text: str
     asks: bool
+    output_of: "Call | None" = None
 
 
 class Copied(NamedTuple):

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from msgspec.structs import replace
 
 from aorch.memory import safe_text, segments
-from aorch.memory.block import ANSWERED, NO_RESPONSE, NOT_ANSWERED, REPORTED, WITH_WORDS, Claim
+from aorch.memory.block import ANSWERED, NO_RESPONSE, NOT_ANSWERED, REPORTED, RESULT_OF, WITH_WORDS, Claim
 from aorch.memory.budget import END, WORK, Item
 from aorch.memory.local.aim_claims import aim_claims
-from aorch.memory.local.call_claims import BRIEF, ClaimCounts, done, looked_up
-from aorch.memory.local.calls import Copied, Ending, Request
+from aorch.memory.local.call_claims import BRIEF, ClaimCounts, brief_arguments, done, looked_up
+from aorch.memory.local.calls import Call, Copied, Ending, Request
 from aorch.memory.local.conclusions import conclusion_claim, last_conclusion
 from aorch.memory.local.failure_claims import failures
 from aorch.memory.local.findings import Findings
@@ -28,13 +28,14 @@ from aorch.memory.local.wording import (
     claim_of,
     fully,
     head,
+    joined,
     said,
 )
 
 _MOST_NAMES, _MOST_OF_LABEL, _MOST_WAITING = 120, 12, 40
 """Number of exact strings, of those with one label, and of unanswered REQUESTs that are weighed. A series displaces wishes."""
-_END_BRIEF = 60
-"""Characters of the end of the session in brief."""
+_END_BRIEF, _OUTPUT = 60, 120
+"""Characters of the end of the session in brief, and of one that is the output of a call, whose claim has more of it."""
 
 
 def candidate_claims(findings: Findings, intent: str | None) -> tuple[list[Item], ClaimCounts]:
@@ -79,7 +80,22 @@ def _with_end(g: Findings, items: list[Item]) -> list[Item]:
             place = max(said_there, key=lambda n: items[n][1].importance)
             section, claim = items[place]
             items[place] = section, replace(_shorter(claim), importance=max(claim.importance, importance))
+    if g.end is not None and g.end.output_of is not None:
+        items = [(section, _with_source(claim, g.end, g.end.output_of)) for section, claim in items]
     return items
+
+
+def _with_source(claim: Claim, end: Ending, call: Call) -> Claim:
+    """The claim of the end with the call whose output it is; another claim as it is."""
+    if claim.contract_ids[:1] != (end.contract_id,) or REPORTED in claim.text.partition("«")[0]:
+        return claim
+    who, given = safe_text.shown(end.agent), brief_arguments(call.request)
+    source = f" ({RESULT_OF} {joined(head(call.request), given.text)})"
+    lines = list(safe_text.lines(end.text))[:12]
+    words, short = said(lines, _OUTPUT), said(lines, _END_BRIEF)
+    ids, quotes = (end.contract_id, call.contract_id, call.request.contract_id), (*words.quotes, *given.quotes)
+    text, brief = f"{who}: {words.text}{source}", f"{who}: {short.text}{source}"
+    return claim_of(text, brief, quotes, ids, claim.importance, claim.number)
 
 
 def _shorter(claim: Claim) -> Claim:

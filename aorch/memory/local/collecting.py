@@ -1,6 +1,7 @@
 """Collects the findings of a stream of contracts, in one pass and in bounded memory."""
 
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
 from aorch.memory import call_effects, contract_content, request_prompts, safe_text
@@ -150,8 +151,11 @@ def _add_response(g: Findings, contract: Contract) -> None:
     elif not _is_echo(said, asked):
         add_answer(g, call, agent, said)
     if asked.outermost and asked.said and said:
-        g.end = Ending(identity, g.count, agent, "\n".join(safe_text.ends_of(said)), asks=False)
+        output_of = g.outputs.get(hash(said.strip()))
+        g.end = Ending(identity, g.count, agent, "\n".join(safe_text.ends_of(said)), asks=False, output_of=output_of)
         return
+    if not listens and asked.arguments:
+        _keep_output(g, call, contract.get("result"))
     if asked.changes or (asked.changes is None and not asked.said and asked.arguments):
         _add_call(g, g.done, call, "decisions", _made(contract, asked))
     elif asked.arguments and not asked.said:
@@ -160,6 +164,13 @@ def _add_response(g: Findings, contract: Contract) -> None:
         g.passed_over["results"] += 1  # no claim contains these results
     if not said:
         name_results(g.named, results, identity)
+
+
+def _keep_output(g: Findings, call: Call, result: Any) -> None:
+    """Keep the call by the only text of its result, which an answer may repeat."""
+    texts = [*islice(contract_content.whole_strings(result), 2)]
+    if len(texts) == 1 and len(g.outputs) < MOST_SEEN:
+        g.outputs[hash(texts[0].strip())] = call
 
 
 def _answered(g: Findings, contract: Contract) -> Request:

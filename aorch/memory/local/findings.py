@@ -45,6 +45,7 @@ class Findings:
     end: Ending | None = None
     told: dict[int, tuple[str, str, int]] = field(default_factory=dict)
     copied: Copied | None = None
+    outputs: dict[int, Call] = field(default_factory=dict)
     record: list[Recorded] | None = None
     record_room: int = 0
     answered_before: list[str] = field(default_factory=list)

@@ -8,7 +8,17 @@ import re
 from collections.abc import Iterator
 
 from aorch.memory import contract_content, safe_text
-from aorch.memory.block import ANSWERED, CONCLUDED, NO_RESPONSE, NOT_ANSWERED, REPORTED, TO, WITH_WORDS, Claim
+from aorch.memory.block import (
+    ANSWERED,
+    CONCLUDED,
+    NO_RESPONSE,
+    NOT_ANSWERED,
+    REPORTED,
+    RESULT_OF,
+    TO,
+    WITH_WORDS,
+    Claim,
+)
 from aorch.memory.contract_content import failed, speech
 from aorch.memory.covered_contracts import Contract, CoveredContracts, changes, line, shown_capability, strings_of
 from aorch.memory.literals import found
@@ -40,6 +50,8 @@ def faults(section: str, claim: Claim, covered: CoveredContracts) -> Iterator[st
         yield fault
     if claim.text.partition("«")[0].endswith(f" {CONCLUDED}: ") and not any(map(concludes, claim.quotes)):
         yield "quotes no conclusion"
+    if f" ({RESULT_OF} " in _QUOTATION.sub("", claim.text) and not _same_text(responses):
+        yield "says that an answer is the result of a call, but they differ"
     if fault := _speaker(claim, covered):
         yield fault
     if fault := _misplaced(section, claim, requests, responses):
@@ -115,6 +127,12 @@ def _copy(copies: re.Match[str], responses: list[Contract], claim: Claim) -> Ite
         yield "quotes words that are not in the answer"
     elif speech(responses[0]["result"]) != speech(responses[1]["result"]):
         yield "says that two answers have the same words, but they differ"
+
+
+def _same_text(responses: list[Contract]) -> bool:
+    """Whether the results of two RESPONSEs have the same text."""
+    texts = [[*contract_content.whole_strings(one["result"])] for one in responses]
+    return len(texts) == 2 and len(texts[1]) == 1 and texts[1][0].strip() in (text.strip() for text in texts[0])
 
 
 def _failure(claim: Claim, covered: CoveredContracts, responses: list[Contract]) -> Iterator[str]:
