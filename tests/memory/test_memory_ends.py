@@ -232,6 +232,18 @@ def test_an_answer_that_concludes_is_the_whole_end() -> None:
     assert "concluded" not in shown(team("The final answer is 70.0, as computed."), 256)
 
 
+def test_of_a_status_that_an_agent_reports_again_and_again_the_newest_one_is_shown() -> None:
+    s = long_session()
+    for place in ("north of the river", "east of the lake", "west of the hills", "south of the town"):
+        status = f"The request is not yet fully satisfied because we have not found the node that lies {place}."
+        s.calls("lead", "judge", "speak", {}, {"text": status})
+    s.says("ann", "bot", "What did you find?", "The final answer is that node N-3 has failed.")
+    for max_tokens in (200, 256, 512):
+        told = [line for line in shown(s, max_tokens).splitlines() if "not yet fully satisfied" in line]
+        assert len(told) == 1
+        assert "south of the town" in told[0]
+
+
 def test_menus_of_pages_metadata_and_headings_of_columns_are_no_findings() -> None:
     s = long_session()
     noise = [

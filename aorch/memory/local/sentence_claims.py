@@ -13,6 +13,7 @@ from aorch.memory.block import REPORTED, Claim
 from aorch.memory.budget import SPARE, Item
 from aorch.memory.local.conclusions import has_content
 from aorch.memory.local.findings import Findings
+from aorch.memory.local.repetitions import without_repetitions
 from aorch.memory.local.spoken_sentences import (
     LEANING,
     SpokenSentence,
@@ -54,9 +55,6 @@ CHOICE = 0.87
 """Importance of a short answer to long instructions."""
 NEXT_STEP, RECENT = 0.88, 6
 """Importance of what is still to be done, if it was said in the last contracts, and their number."""
-_TEMPLATE, _PHRASE, _LITTLE = 1, 2, 0.0
-"""Number of times that a sentence of a REQUEST, and another one, can occur and still be news; the worth of one that occurs more
-often."""
 _HIGHEST = 0.84
 _SAME_START = 40
 """Characters by which a sentence is the error that its agent reported."""
@@ -200,7 +198,7 @@ def _weighed(
     others = (one for one in [*g.said, *_answered(g)] if one is not conclusion)
     by_age = [one for one in others if one.sentence[:_SAME_START] not in reported]
     by_age.sort(key=lambda one: (one.by_caller, one.number, one.worth))
-    last = {meaningful_words(one.sentence): _repeated(one, g) for one in by_age}
+    last = {meaningful_words(one.sentence): one for one in without_repetitions(by_age, g)}
     worthy = {told: one for told, one in last.items() if _is_worth_a_claim(one)}
     spoken_of = [*worthy.values()]
     new = {
@@ -218,16 +216,6 @@ def _weighed(
     unsaid = Counter(section_of(one.asks) for told, one in new.items() if told not in worthy)
     unsaid.update(section_of(one.said.asks) for one in weighed if one.importance < _TELLING and not one.said.by_caller)
     return sorted(weighty, reverse=True), unsaid
-
-
-def _repeated(one: SpokenSentence, g: Findings) -> SpokenSentence:
-    """A sentence with less worth if it recurs: the text of a prompt template, or a phrase."""
-    often = g.heard[hash(one.sentence)]
-    if one.asks and not one.by_caller and g.recurs(one.sentence):
-        return one._replace(worth=min(one.worth, _LITTLE))
-    if often > (_TEMPLATE if one.asks and one.number > 1 else _PHRASE):
-        return one._replace(worth=min(one.worth, _LITTLE))
-    return one
 
 
 def _is_worth_a_claim(one: SpokenSentence) -> bool:
