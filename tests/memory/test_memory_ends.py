@@ -222,7 +222,7 @@ def test_an_answer_that_is_only_the_output_of_a_call_names_the_call() -> None:
         table = f"[('GuestID', 'int', 'NO', 'PRI'), ('table{n}', 'varchar(20)', 'YES', '')]"
         s.calls("bot", "base", "execute_sql", {"query": f"DESC table{n}"}, {"output": f"{table}\n"})
     s.answers(task, {"text": table})
-    for max_tokens in (160, 256, 512):
+    for max_tokens in (256, 512):
         end = shown(s, max_tokens).partition("\nEnd: ")[2]
         assert end.startswith("bot: «[('GuestID', 'int'")
         assert "(the result of execute_sql (base) «DESC table29»)" in end.splitlines()[0]

@@ -94,7 +94,7 @@ def _with_source(claim: Claim, end: Ending, call: Call) -> Claim:
     lines = list(safe_text.lines(end.text))[:12]
     words, short = said(lines, _OUTPUT), said(lines, _END_BRIEF)
     ids, quotes = (end.contract_id, call.contract_id, call.request.contract_id), (*words.quotes, *given.quotes)
-    text, brief = f"{who}: {words.text}{source}", f"{who}: {short.text}{source}"
+    text, brief = f"{who}: {words.text}{source}", f"{who}: {short.text}"
     return claim_of(text, brief, quotes, ids, claim.importance, claim.number)
 
 
