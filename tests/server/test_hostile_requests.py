@@ -28,6 +28,8 @@ _bodies = st.one_of(
         lambda value: json.dumps({**TASK, "parameters": value}).encode()
     ),
 )
+_INTERNALS = re.compile(r"Traceback \(most|\w\.py\W{1,4}line \d")
+"""Of a traceback. Does not match itself: Hypothesis also sends the strings of this file, and the server sends them back."""
 _hostile = settings(deadline=None, suppress_health_check=list(HealthCheck), database=None)
 
 
@@ -37,8 +39,7 @@ def sound(response: httpx.Response, *, below: int = 500) -> None:
     wanted = "application/problem+json" if response.is_error else "application/json"
     assert response.headers["Content-Type"] == wanted
     assert response.is_error is ("code" in response.json())
-    assert "Traceback" not in response.text
-    assert ".py" not in response.text
+    assert not _INTERNALS.search(response.text)
 
 
 def test_no_body_makes_the_server_fail(home: Home) -> None:
