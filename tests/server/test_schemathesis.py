@@ -61,4 +61,4 @@ def test_schemathesis_finds_nothing_where_a_token_is_needed(home: Home) -> None:
 @pytest.mark.torture
 def test_schemathesis_finds_nothing_in_a_long_search(home: Home) -> None:
     with serving(home) as server:
-        find_nothing(server, home, "--max-examples", "300", "--continue-on-failure", timeout_s=1800)
+        find_nothing(server, home, "--max-examples", "300", "--continue-on-failure", timeout_s=3600)
