@@ -236,6 +236,8 @@ class Stream:
                 replayed += len(piece)
             if piece:
                 self._sending = request.transport
+                if self._follower.ended:  # while the piece was read
+                    self.end()
                 await response.write(piece)
                 self._sending = None
 
