@@ -74,6 +74,11 @@ class Claim(msgspec.Struct, frozen=True, omit_defaults=True):
     number: int = 0
 
 
+def quotes_after(claim: Claim, phrase: str) -> bool:
+    """Whether the first quotation of a claim stands after that phrase, such as REPORTED or CONCLUDED."""
+    return claim.text.partition("«")[0].endswith(f" {phrase}: ")
+
+
 def claim_id(claim: Claim) -> str:
     """The ID of a claim: CLAIM_PREFIX and 10 letters or digits that follow from its text and its citations."""
     content = "\0".join((claim.text, *claim.contract_ids)).encode()

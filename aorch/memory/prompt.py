@@ -8,7 +8,7 @@ from itertools import groupby
 from msgspec.structs import replace
 
 from aorch.memory import safe_text
-from aorch.memory.block import BY_PEOPLE, CONCLUDED, NOT_ANSWERED, Claim, MemoryBlock, is_given
+from aorch.memory.block import BY_PEOPLE, CONCLUDED, NOT_ANSWERED, Claim, MemoryBlock, is_given, quotes_after
 from aorch.memory.budget import (
     END,
     LAST_CALL,
@@ -267,8 +267,7 @@ def _body(packed: PackedClaims, marks: Mapping[str, str], ages: Mapping[Item, in
 
 def _is_end(item: Item, ages: Mapping[Item, int], last_id: str) -> bool:
     """Whether a claim tells how the work ended: its last contract, or the conclusion that the last answer does not have."""
-    is_conclusion = item[1].text.partition("«")[0].endswith(f" {CONCLUDED}: ")
-    return item[1].contract_ids[0] == last_id or (is_conclusion and not ages[item])
+    return item[1].contract_ids[0] == last_id or (quotes_after(item[1], CONCLUDED) and not ages[item])
 
 
 def _moment(item: Item, ages: Mapping[Item, int]) -> tuple[int, int]:

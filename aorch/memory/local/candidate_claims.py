@@ -15,13 +15,7 @@ from aorch.memory.local.calls import Call, Copied, Ending, Request
 from aorch.memory.local.conclusions import conclusion_claim, last_conclusion
 from aorch.memory.local.failure_claims import failures
 from aorch.memory.local.findings import Findings
-from aorch.memory.local.sentence_claims import (
-    ANSWER,
-    alike,
-    decided,
-    reported_errors,
-    sentences,
-)
+from aorch.memory.local.sentence_claims import ANSWER, alike, decided, reported_errors, sentences
 from aorch.memory.local.spoken_sentences import is_phrase, section_of
 from aorch.memory.local.wording import (
     OPEN_WIDTH,

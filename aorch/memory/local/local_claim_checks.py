@@ -18,6 +18,7 @@ from aorch.memory.block import (
     TO,
     WITH_WORDS,
     Claim,
+    quotes_after,
 )
 from aorch.memory.contract_content import failed, speech
 from aorch.memory.covered_contracts import Contract, CoveredContracts, changes, line, shown_capability, strings_of
@@ -48,7 +49,7 @@ def faults(section: str, claim: Claim, covered: CoveredContracts) -> Iterator[st
         return
     if fault := _reported(claim, [*requests, *responses]):
         yield fault
-    if claim.text.partition("«")[0].endswith(f" {CONCLUDED}: ") and not any(map(concludes, claim.quotes)):
+    if quotes_after(claim, CONCLUDED) and not any(map(concludes, claim.quotes)):
         yield "quotes no conclusion"
     if f" ({RESULT_OF} " in _QUOTATION.sub("", claim.text) and not _same_text(responses):
         yield "says that an answer is the result of a call, but they differ"
@@ -110,7 +111,7 @@ def _speaker(claim: Claim, covered: CoveredContracts) -> str:
 
 def _reported(claim: Claim, contracts: list[Contract]) -> str:
     """`ann reported an error: «…»`: the quotation must be the error of a text that it cites."""
-    if not claim.text.partition("«")[0].endswith(f" {REPORTED}: "):
+    if not quotes_after(claim, REPORTED):
         return ""
     errors = (reported_error(text) for one in contracts for text in contract_content.all_strings(one.get("result")))
     return "" if any(error and error.startswith(claim.quotes[:1]) for error in errors) else "quotes no error"
