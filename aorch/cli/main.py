@@ -109,11 +109,10 @@ class RootGroup(CommandGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command. Raises UsageError, which names similar commands."""
         if args[0] not in COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
-            from difflib import get_close_matches
+            from aorch.suggestions import did_you_mean
 
-            similar = get_close_matches(args[0], COMMANDS, n=1)
-            also = f" Did you mean {similar[0]}?" if similar else ""
-            raise UsageError(f"no such command {args[0]!r}", f"`aorch --help` lists the commands.{also}")
+            hint = f"{did_you_mean(args[0], COMMANDS, most=1)}`aorch --help` lists the commands."
+            raise UsageError(f"no such command {args[0]!r}", hint)
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
@@ -164,7 +163,7 @@ def _reported(error: BaseException) -> typer.Exit:
 
 def _usage_error(error: Any) -> UsageError:
     """An argument error of Typer as a UsageError."""
-    message, _, similar = error.format_message().rstrip(".").partition(" (Possible options: ")
+    message = re.split(r" \(Possible options: |\. Did you mean ", error.format_message())[0].rstrip(".")
     message = re.sub(r"a valid float( range)?", "a number", message)
     message = re.sub(r"a valid int(eger)?( range)?", "an integer", message)
     message = re.sub(r"^Got unexpected extra arguments?(?:\(s\))? \((.*)\)$", r"unexpected argument '\1'", message)
@@ -173,8 +172,20 @@ def _usage_error(error: Any) -> UsageError:
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "aorch"
     shows = "lists the commands" if context and hasattr(context.command, "commands") else "shows the usage"
-    also = f" Did you mean {similar.removesuffix(')').replace(', ', ' or ')}?" if similar else ""
-    return UsageError(f"{message[:1].lower()}{message[1:]}", f"`{path} --help` {shows}.{also}")
+    similar = _similar(message, context.command) if context else ""
+    return UsageError(f"{message[:1].lower()}{message[1:]}", f"{similar}`{path} --help` {shows}.")
+
+
+def _similar(message: str, command: Any) -> str:
+    """`Did you mean NAME? `, if `message` names an option or a subcommand that `command` does not have."""
+    unknown = re.match(r"No such (?:option: |command ')(.*?)'?$", message)
+    if unknown is None:
+        return ""
+    from aorch.suggestions import did_you_mean
+
+    options = (each for parameter in command.params for each in parameter.opts + parameter.secondary_opts)
+    names = command.commands if message.startswith("No such command") else [x for x in options if x.startswith("--")]
+    return did_you_mean(unknown[1], names, most=1)
 
 
 app = typer.Typer(

@@ -128,11 +128,21 @@ def test_an_error_in_arguments_has_the_form_of_all_errors(home: Home, arguments:
     done = home.aorch(*arguments)
     first, second = done.err.splitlines()
     assert (done.code, done.out, first) == (2, "", f"error: {error}")
-    assert re.match(r"hint: `aorch .*--help`", second)
+    assert re.match(r"hint: (Did you mean .*\? )?`aorch .*--help`", second)
 
 
-def test_a_mistyped_command_gets_a_suggestion(home: Home) -> None:
-    assert home.aorch("contract").err.endswith("Did you mean contracts?\n")
+@pytest.mark.parametrize(
+    ("arguments", "similar"),
+    [
+        (("contract",), "Did you mean contracts? "),
+        (("agents", "ad"), "Did you mean add? "),
+        (("contracts", "list", "--sesion", "x"), "Did you mean --session? "),
+        (("run", "echo", "--detatch"), "Did you mean --detach? "),
+        (("run", "echo", "--budget", "5"), ""),  # only the dashes are like those of others
+    ],
+)
+def test_a_mistyped_command_or_option_gets_a_suggestion(home: Home, arguments: tuple[str, ...], similar: str) -> None:
+    assert home.aorch(*arguments).err.splitlines()[1].startswith(f"hint: {similar}`aorch ")
 
 
 def test_every_page_of_the_documentation_is_listed_and_shown(home: Home) -> None:
@@ -145,5 +155,5 @@ def test_every_page_of_the_documentation_is_listed_and_shown(home: Home) -> None
     assert (unknown.code, unknown.out) == (12, "")
     assert unknown.err == (
         "error: there is no page 'agent' in the documentation\n"
-        "hint: Did you mean agents or writing-agents? `aorch help --docs` lists the pages.\n"
+        "hint: Did you mean agents? `aorch help --docs` lists the pages.\n"
     )
