@@ -63,7 +63,7 @@ class Claim(msgspec.Struct, frozen=True, omit_defaults=True):
     `text` is a sentence on one line, without control characters. Each of `quotes` is an exact string in one of the contracts
     with `contract_ids`. `importance` is between 0 and 1. `brief` is a shorter text of the same statement, or empty. `number` is
     the place of the first cited contract among those that the block covers, from 1, so that a prompt can show claims in the
-    order of the work; 0 if unknown.
+    order of the work; 0 if unknown. `places` are those of the quotations in `text` among the sentences of this contract, from 1.
     """
 
     text: str
@@ -72,11 +72,17 @@ class Claim(msgspec.Struct, frozen=True, omit_defaults=True):
     importance: float = 0.5
     brief: str = ""
     number: int = 0
+    places: tuple[int, ...] = ()
 
 
 def quotes_after(claim: Claim, phrase: str) -> bool:
     """Whether the first quotation of a claim stands after that phrase, such as REPORTED or CONCLUDED."""
     return claim.text.partition("«")[0].endswith(f" {phrase}: ")
+
+
+def cites_end(claim: Claim, last_id: str) -> bool:
+    """Whether a claim is about the last contract of a block. Of equal calls, it cites the first one and then the last."""
+    return last_id in claim.contract_ids[:2]
 
 
 def claim_id(claim: Claim) -> str:

@@ -36,10 +36,12 @@ class ClaimPayload(msgspec.Struct, frozen=True):
     importance: float = 0.5
     brief: str = ""
     number: int = 0
+    places: tuple[int, ...] = ()
 
     def claim(self) -> Claim:
         """The claim. Its texts are safe to show, even if another program wrote the payload."""
-        return Claim(_safe(self.text), self.contract_ids, self.quotes, self.importance, _safe(self.brief), self.number)
+        wording, brief = _safe(self.text), _safe(self.brief)
+        return Claim(wording, self.contract_ids, self.quotes, self.importance, brief, self.number, self.places)
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,10 +82,11 @@ def done(g: Findings, counts: ClaimCounts) -> Iterator[Claim]:
         if error := series.last.error:
             importance = min(importance, _SAME_ERROR) if error in errors else _ERROR - 0.005 * len(errors)
             errors[error] = importance
-        yield _decision(g, series, importance)
+        yield _decision(g, series, importance, is_last=series.last.number in last)
 
 
-def _decision(g: Findings, series: RepeatedCall, importance: float) -> Claim:
+def _decision(g: Findings, series: RepeatedCall, importance: float, *, is_last: bool) -> Claim:
+    """The claim of a call, and of equal ones at the place of the first; if it `is_last` in the work, at that of the last."""
     call = series.last
     own = _own_words(g, call.request)
     arguments, result = own or fully(_shown_arguments(call.request), _VALUES, _VALUE), outcome(call, _VALUE)
@@ -109,8 +110,9 @@ def _decision(g: Findings, series: RepeatedCall, importance: float) -> Claim:
         f"{joined(f'{head(call.request)}{times}', short.text)}{f' → {short_result.text}' if short_result.text else ''}"
     )
     quotes = (*arguments.quotes, *result.quotes, *short.quotes, *short_result.quotes)
-    cites = [call.contract_id, call.request.contract_id]
-    return claim_of(wording, brief.rstrip(), quotes, cites, importance, call.number)
+    number, first = (call.number, call.contract_id) if is_last else series.begun
+    cites = [first, call.contract_id, call.request.contract_id]
+    return claim_of(wording, brief.rstrip(), quotes, cites, importance, number)
 
 
 def _own_words(g: Findings, asked: Request) -> Wording | None:
@@ -155,7 +157,8 @@ def looked_up(g: Findings, counts: ClaimCounts) -> Iterator[Claim]:
         alone = alone[:_SINGLE]
         for place, series in enumerate(alone):
             importance = _COMMAND - 0.01 * place
-            yield _decision(g, series, last.get(series.last.number, importance))
+            is_last = series.last.number in last
+            yield _decision(g, series, last.get(series.last.number, importance), is_last=is_last)
         if together := [one for one in newest_first if one not in alone]:
             asked = [leaf.worth for one in together for leaf in one.last.request.arguments if leaf.worth >= TELLING]
             count = calls.count - sum(series.count for series in alone)
@@ -219,8 +222,11 @@ def _together(newest_first: Sequence[RepeatedCall], count: int, importance: floa
     text = f"{brief}{': ' if is_change else ' → '}{result.text}" if result.text else brief
     if is_change and len(result.text) <= _SHORT_CHANGE:
         brief = text
-    cites = [newest.last.contract_id, *cites, *reversed(cited)]
-    return claim_of(text, brief, (*quotes, *result.quotes), cites, importance, newest.last.number), told
+    number, first = (
+        newest_first[len(cited) - 1].begun if not is_change else (newest.last.number, newest.last.contract_id)
+    )
+    cites = [first, newest.last.contract_id, *cites, *reversed(cited)]
+    return claim_of(text, brief, (*quotes, *result.quotes), cites, importance, number), told
 
 
 def _results(newest_first: Sequence[RepeatedCall]) -> tuple[Wording, list[str]]:

@@ -97,13 +97,15 @@ class Recorded(NamedTuple):
 
 @dataclass
 class Failure:
-    """An error of a capability that occurred `count` times. `last` is the newest call that failed with it.
+    """An error of a capability that occurred `count` times. `last` is the newest call that failed with it, and `begun` the number
+    of the RESPONSE that had it first.
 
     `alike`: all these calls had the same arguments. `cancelled`: they were cancelled.
     """
 
     lines: list[tuple[str, ...]]
     last: Call
+    begun: int
     contract_ids: list[str] = field(default_factory=list)
     count: int = 0
     alike: bool = True
@@ -112,9 +114,12 @@ class Failure:
 
 @dataclass
 class RepeatedCall:
-    """A call that was made `count` times with the same arguments: the newest one, and how its results changed."""
+    """A call that was made `count` times with the same arguments: the newest one, the number and the ID of the oldest RESPONSE,
+    and how its results changed.
+    """
 
     last: Call
+    begun: tuple[int, str]
     count: int = 1
     changed: dict[tuple[str, str, int], list[Leaf]] = field(default_factory=dict)
     ends: list[str] = field(default_factory=list)
@@ -152,7 +157,7 @@ class CapabilityCalls:
         self.count += 1
         series = self.series.pop(key, None)
         if series is None:
-            series = RepeatedCall(call)
+            series = RepeatedCall(call, begun=(call.number, call.contract_id))
         else:
             series.again(call)
         series.count = max(series.count, times)

@@ -51,7 +51,8 @@ def add_answer(g: Findings, call: Call, agent: str, said: str) -> None:
         g.told[text] = (call.contract_id, agent, g.count)
     g.passed_over["results"] += pieces
     if call.error:
-        words = spoken_error(call.error, g.count, call.contract_id, agent)
+        before = safe_text.sentence_count(own[: max(0, own.find(call.error))])
+        words = spoken_error(call.error, g.count, call.contract_id, agent, before)
         g.reported.pop(words.sentence, None)
         g.reported[words.sentence] = words
     if pieces:

@@ -31,7 +31,7 @@ def conclusion_claim(one: SpokenSentence) -> Claim:
     """The claim of the last conclusion, which is shown at the end."""
     words = said([one.sentence], LONGEST_SENTENCE)
     text = f"{safe_text.shown(one.agent)} {CONCLUDED}: {words.text}"
-    return claim_of(text, "", words.quotes, [one.contract_id], END, one.number)
+    return claim_of(text, "", words.quotes, [one.contract_id], END, one.number, [one.place])
 
 
 def has_content(one: SpokenSentence, asked: set[str]) -> bool:

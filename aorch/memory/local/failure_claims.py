@@ -47,15 +47,15 @@ def _failure(g: Findings, failure: Failure, importance: float) -> Claim:
     times = f" ×{failure.count}" if failure.count > 1 else ""
     the_same = later is not None and failure.alike and later.request.digest == last.request.digest
     after = f"; {WENT_WELL}" if the_same else ""
-    newest, *others = reversed(failure.contract_ids)
+    first, *others = failure.contract_ids
     later_ids = [later.contract_id] if later and the_same else []
     return claim_of(
         f"{what}{times}: {told or 'no reason given'}{after}",
         f"{head(last.request)}{times}: {brief or f'{ended}, no reason given'}",
         [*arguments.quotes, *(quote for words in full for quote in words.quotes)],
-        [newest, *later_ids, last.request.contract_id, *others],
+        [first, *others[-1:], *later_ids, last.request.contract_id, *others],
         importance,
-        last.number,
+        failure.begun,
     )
 
 

@@ -150,7 +150,8 @@ class _Record:
             brief = f"{brief} → {made.text}"
         quotes = (*given.quotes, *made.quotes, *short.quotes)
         section = "decisions" if asked.changes or (asked.changes is None and asked.arguments) else "results"
-        yield section, claim_of(text, brief, quotes, ids, importance, call.number)
+        shown = call if call.number in self._last_calls else equal[0]
+        yield section, claim_of(text, brief, quotes, [shown.contract_id, *ids], importance, shown.number)
 
     def _failure(self, contract: Contract, call: Call) -> Iterator[Item]:
         """A failed call, with those that failed in the same way."""
@@ -168,13 +169,18 @@ class _Record:
         times = f" ×{len(alike)}" if len(alike) > 1 else ""
         what = f"{head(asked)}{' with ' if given.text else ''}{given.text} {ended}{times}"
         brief, quotes = failure_brief(asked, lines, ended, times)
-        ids = [call.contract_id, *([later.contract_id] if later and after else []), asked.contract_id]
+        ids = [
+            alike[0].contract_id,
+            call.contract_id,
+            *([later.contract_id] if later and after else []),
+            asked.contract_id,
+        ]
         ids += [one.contract_id for one in alike[-MOST_CITES:-1]]
         importance = _FAILED if self._newest_of_kind[kind] == call.number else _EARLIER
         text = f"{what}: {told.text or 'no reason given'}{after}"
         yield (
             "failures",
-            claim_of(text, brief, (*given.quotes, *told.quotes, *quotes), ids, importance, call.number),
+            claim_of(text, brief, (*given.quotes, *told.quotes, *quotes), ids, importance, alike[0].number),
         )
 
     def _speech(
@@ -189,10 +195,10 @@ class _Record:
         name = safe_text.shown(f"{who}{TO}{asks}" if isinstance(asks, str) else who)
         polite = is_phrase(text)
         pieces = safe_text.sentence_pieces(text)
-        for decision, group in groupby(pieces, lambda piece: self._decides(piece, identity)):
+        for place, (decision, group) in enumerate(groupby(pieces, lambda piece: self._decides(piece, identity)), 1):
+            together = list(group)
             if decision is False:  # a later claim contains the same decision
                 continue
-            together = list(group)
             words = said(together, _ALL)
             weighed = [(_worth(one, by_caller), -n, one) for n, one in enumerate(together[:40])]
             worth, _, best = max(weighed)
@@ -209,7 +215,9 @@ class _Record:
             quotes = (*words.quotes, *beside.quotes)
             yield (
                 section,
-                claim_of(claim_text, f"{name}: {said([best], 140).text}", quotes, [identity], importance, number),
+                claim_of(
+                    claim_text, f"{name}: {said([best], 140).text}", quotes, [identity], importance, number, [place]
+                ),
             )
             beside = Wording("", ())
 

@@ -183,7 +183,8 @@ def reported_errors(g: Findings) -> Iterator[Claim]:
         who = f"{safe_text.shown(one.agent)} {REPORTED}"
         text, brief = (f"{who}: {said([one.sentence], width).text}" for width in (300, 110))
         importance = _REPORTED - 0.005 * place if place < _VITAL_ERRORS else _EARLIER_ERROR
-        yield claim_of(text, brief, said([one.sentence], 300).quotes, [one.contract_id], importance, one.number)
+        quotes = said([one.sentence], 300).quotes
+        yield claim_of(text, brief, quotes, [one.contract_id], importance, one.number, [one.place])
 
 
 def _weighed(
@@ -349,6 +350,7 @@ def _claim(together: Sequence[SpokenSentence], importance: float) -> Claim:
         [together[0].contract_id],
         importance,
         together[0].number,
+        [one.place for one in together],
     )
 
 

@@ -85,6 +85,11 @@ class SpokenSentence(NamedTuple):
     follows: tuple[str, ...] = ()
 
     @property
+    def place(self) -> int:
+        """Its place among the sentences of its contract, from 1."""
+        return 1 - self.order
+
+    @property
     def concluded(self) -> bool:
         """Whether it states a finding, or announces one that follows."""
         return concludes(self.sentence.rstrip(":：") if self.follows else self.sentence)
@@ -172,11 +177,11 @@ def _items(pieces: Iterable[tuple[str, bool]]) -> tuple[tuple[str, ...], int]:
     return (*items,), count
 
 
-def spoken_error(line: str, number: int, contract_id: str, agent: str) -> SpokenSentence:
-    """The line of an agent's text that names an error, as a sentence of its own."""
+def spoken_error(line: str, number: int, contract_id: str, agent: str, before: int) -> SpokenSentence:
+    """The line of an agent's text that names an error, as a sentence of its own. `before`: the sentences that precede it."""
     sentence = safe_text.clip(line, LONGEST_SENTENCE)
     names = found(sentence)[:20]
-    return SpokenSentence(1.0, number, 0, sentence, contract_id, agent, False, names, False, is_error=True)
+    return SpokenSentence(1.0, number, -before, sentence, contract_id, agent, False, names, False, is_error=True)
 
 
 def is_long(sentence: str) -> bool:

@@ -141,18 +141,24 @@ def outcome(call: Call, room: int) -> Wording:
 
 
 def claim_of(
-    text: str, brief: str, quotes: Sequence[str], contract_ids: Sequence[str], importance: float, number: int
+    text: str,
+    brief: str,
+    quotes: Sequence[str],
+    contract_ids: Sequence[str],
+    importance: float,
+    number: int,
+    places: Iterable[int] = (),
 ) -> Claim:
     """A claim with each quotation and citation once. The brief text is left out if it is not shorter.
 
-    `number` is the place of the first cited contract.
+    `number` is the place of the first cited contract, and `places` are those of the quotations among its sentences.
     """
     ids = tuple(dict.fromkeys(identity for identity in contract_ids if identity))
     short = "" if brief == text or len(brief) > len(text) else brief
     kept = tuple(dict.fromkeys(quote for quote in quotes if quote))
     if brief and not short:
         kept = tuple(quote for quote in kept if safe_text.shown(quote) in text)
-    return Claim(text, ids, kept, round(importance, 3), short, number)
+    return Claim(text, ids, kept, round(importance, 3), short, number, tuple(places))
 
 
 def _label(key: str) -> str:

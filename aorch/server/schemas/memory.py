@@ -147,6 +147,9 @@ class ClaimForm(Body):
     number: int = Field(
         0, ge=0, description="Place of the first of these contracts in the block, from 1; 0 if unknown."
     )
+    places: list[int] = Field(
+        [], description="Places of the quotations in the text among the sentences of that contract, from 1."
+    )
 
 
 class CoveredForm(Body):
