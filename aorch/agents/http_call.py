@@ -3,11 +3,10 @@
 docs/agents.md describes the protocol.
 """
 
-import io
 import os
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 import aiohttp
 from yarl import URL
@@ -25,6 +24,7 @@ from aorch.errors import (
     AgentUnreachable,
     InvalidJSON,
 )
+from aorch.net.fast_post import FastExchange
 from aorch.net.http_client import HttpClient
 from aorch.net.outbound import refusal_in
 from aorch.net.retry_after import retry_after_s
@@ -34,8 +34,7 @@ NDJSON = frozenset({"application/x-ndjson", "application/ndjson", "application/j
 ACCEPTED = "application/json, application/x-ndjson"
 READ = 64 * 1024
 """Maximum number of bytes to read of an error response."""
-LARGE = 2**20
-"""aiohttp sends files of this size or more in parts."""
+Response: TypeAlias = aiohttp.ClientResponse | FastExchange
 
 
 class Endpoint(NamedTuple):
@@ -76,9 +75,7 @@ async def execute(
     if signatures is not None:
         signatures.sign("POST", str(URL(url)), body, given)
     try:
-        async with client.request(
-            "POST", url, data=body if len(body) < LARGE else io.BytesIO(body), headers=given
-        ) as response:
+        async with client.post(url, body, given) as response:
             if response.status // 100 != 2:
                 raise _rejection(endpoint, url, response, endpoint.masked(await _start_of(response)))
             if response.content_type in NDJSON:
@@ -103,7 +100,7 @@ async def get(client: HttpClient, endpoint: Endpoint, path: str) -> Document:
         _translate(endpoint, url, error)
 
 
-async def _whole(endpoint: Endpoint, url: str, response: aiohttp.ClientResponse) -> bytes:
+async def _whole(endpoint: Endpoint, url: str, response: Response) -> bytes:
     content = response.content
     if content.is_eof():  # most answers arrive whole, together with their headers
         whole = content.read_nowait()
@@ -118,7 +115,7 @@ async def _whole(endpoint: Endpoint, url: str, response: aiohttp.ClientResponse)
     return bytes(body)
 
 
-async def _start_of(response: aiohttp.ClientResponse) -> bytes:
+async def _start_of(response: Response) -> bytes:
     body = bytearray()
     async for chunk in response.content.iter_any():
         body += chunk
@@ -127,7 +124,7 @@ async def _start_of(response: aiohttp.ClientResponse) -> bytes:
     return bytes(body[:READ])
 
 
-async def _result_of_lines(endpoint: Endpoint, url: str, response: aiohttp.ClientResponse) -> dict[str, Any]:
+async def _result_of_lines(endpoint: Endpoint, url: str, response: Response) -> dict[str, Any]:
     """The result among the lines of the answer; the others are progress. The limit is that of one line."""
     pending, parts = 0, list[bytes]()
     async for chunk in response.content.iter_any():
@@ -146,7 +143,7 @@ async def _result_of_lines(endpoint: Endpoint, url: str, response: aiohttp.Clien
     raise AgentFailed(f"{_named(endpoint, url)} ended its answer without a result", "Send the result as the last line.")
 
 
-def _line(endpoint: Endpoint, url: str, response: aiohttp.ClientResponse, line: bytes) -> dict[str, Any] | None:
+def _line(endpoint: Endpoint, url: str, response: Response, line: bytes) -> dict[str, Any] | None:
     """The result, if the line has it."""
     if not line.strip():
         return None
@@ -162,7 +159,7 @@ def _line(endpoint: Endpoint, url: str, response: aiohttp.ClientResponse, line: 
     return _result(endpoint, url, response, line)
 
 
-def _result(endpoint: Endpoint, url: str, response: aiohttp.ClientResponse, body: bytes) -> dict[str, Any]:
+def _result(endpoint: Endpoint, url: str, response: Response, body: bytes) -> dict[str, Any]:
     """`body` as the answer of an agent. Raises AgentFailed."""
     try:
         answer = jsonio.decode(body)
@@ -180,7 +177,7 @@ def _result(endpoint: Endpoint, url: str, response: aiohttp.ClientResponse, body
 _EXPECTED = 'Expected {"success": true, "data": …} or {"success": false, "error": "…"}.'
 
 
-def _rejection(endpoint: Endpoint, url: str, response: aiohttp.ClientResponse, body: bytes) -> AgentFailed:
+def _rejection(endpoint: Endpoint, url: str, response: Response, body: bytes) -> AgentFailed:
     """The error for an answer whose status is not 2xx."""
     try:
         said = reason_in(jsonio.decode(body), "error", "detail", "reason", "message")

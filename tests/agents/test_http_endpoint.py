@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,11 +89,54 @@ async def test_the_agent_of_a_delegated_task_gets_the_trace_of_the_first_task(
     assert sent == (given or f"00-{trace_id_of(answer.contract_id).hex()}-{span_id_of(child_id).hex()}-01")
 
 
-async def test_a_task_of_several_megabytes_arrives(server: Endpoint) -> None:
-    agent_ = agent(f"{server.url}/good")
-    answer = await agent_.execute({**TASK, "parameters": {"text": "x" * 3_000_000}})
+async def test_a_task_of_any_size_arrives_with_the_same_headers(server: Endpoint) -> None:
+    agent_, sent = agent(f"{server.url}/good"), []
+    for size in (1, 100_000, 3_000_000):
+        data = (await agent_.execute({**TASK, "parameters": {"text": "x" * size}}))["data"]
+        assert len(data["task"]["parameters"]["text"]) == size
+        sent.append({**data["headers"], "Content-Length": ""})
     await agent_.close()
-    assert len(answer["data"]["task"]["parameters"]["text"]) == 3_000_000
+    assert sent[0] == sent[1] == sent[2]
+    assert sent[0]["Host"] == server.url.removeprefix("http://")
+    assert sent[0]["User-Agent"] == "aorch"
+
+
+@pytest.mark.torture
+async def test_any_version_of_aiohttp_sends_the_same_request(server: Endpoint) -> None:
+    url = f"{server.url}/good"
+    script = f"""
+import asyncio, json, aiohttp
+aiohttp.__version__ = "3.99.0"
+from aorch.agents.http_endpoint import HttpAgent
+from aorch.net.aiohttp_version import AVAILABLE
+assert not AVAILABLE
+async def execute():
+    agent = HttpAgent("a", "A", endpoint={url!r})
+    print(json.dumps((await agent.execute({TASK!r}))["data"]["headers"]))
+    await agent.close()
+asyncio.run(execute())
+"""
+    other = await asyncio.create_subprocess_exec(sys.executable, "-c", script, stdout=asyncio.subprocess.PIPE)
+    assert json.loads((await other.communicate())[0]) == (await executed(url))["data"]["headers"]
+
+
+@pytest.mark.parametrize("path", ["hinting", "zipped"])
+async def test_the_answer_may_be_compressed_and_follow_a_hint(server: Endpoint, path: str) -> None:
+    assert (await executed(f"{server.url}/{path}"))["error"] == "too dark"
+
+
+async def test_a_connection_is_kept_unless_an_answer_was_not_read_to_its_end(server: Endpoint) -> None:
+    good, rambling = agent(f"{server.url}/good"), agent(f"{server.url}/rambling")
+    first, second = [(await good.execute(TASK))["data"]["port"] for _ in range(2)]
+    assert first == second
+    ports = []
+    for _ in range(2):
+        with pytest.raises(AgentFailed, match="answered 500: why why"):
+            await rambling.execute(TASK)
+        ports.append((await rambling.execute(TASK))["data"]["port"])
+    assert ports[0] != ports[1]
+    await good.close()
+    await rambling.close()
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,9 @@ from serving import Server, serving
 from waiting import WAIT_S
 
 ROOT = Path(__file__).parents[2]
-PRIVATE = re.compile(r"(?<![\w.])(?:request|response|resp|app|connection)\._[a-z]\w*|aiohttp[\w.]* import .*\b_[a-z]")
+PRIVATE = re.compile(
+    r"(?<![\w.])(?:request|response|resp|app|connection)\._[a-z]\w*|aiohttp[\w.]* import .*\b_[a-z]|\bhttp_writer\._"
+)
 
 ECHO = b'{"session_id": "s", "capability": "echo", "parameters": {"text": "%s"}}'
 UNTESTED = "import aiohttp; aiohttp.__version__ = '3.99.0'; from aorch.__main__ import main; main()"
@@ -168,17 +170,14 @@ def test_the_headers_that_wait_on_a_connection_are_limited_together(tested: Serv
         connection.close()
 
 
-def test_private_names_of_aiohttp_are_used_in_one_module(tmp_path: Path) -> None:
-    found = {
-        path.name
-        for path in (ROOT / "aorch" / "server").glob("*.py")
-        if PRIVATE.search(path.read_text(encoding="utf-8"))
-    }
-    assert found == {"fast_path.py"}
+@pytest.mark.parametrize(("folder", "module"), [("server", "fast_path.py"), ("net", "fast_post.py")])
+def test_private_names_of_aiohttp_are_used_in_one_module(folder: str, module: str) -> None:
+    files = (ROOT / "aorch" / folder).glob("*.py")
+    assert {path.name for path in files if PRIVATE.search(path.read_text(encoding="utf-8"))} == {module}
 
 
 def test_the_tested_version_of_aiohttp_is_the_one_that_is_required() -> None:
-    from aorch.server.fast_path import AVAILABLE, TESTED
+    from aorch.net.aiohttp_version import AVAILABLE, TESTED
 
     bound = re.search(r'"aiohttp>=(\d+\.\d+)\.\d+,<(\d+\.\d+)"', (ROOT / "pyproject.toml").read_text())
     assert bound is not None

@@ -5,6 +5,7 @@ Each first step of its paths is another agent: `/html/execute` answers with a pa
 
 import asyncio
 import contextlib
+import gzip
 import json
 import ssl
 import subprocess
@@ -26,6 +27,7 @@ OF_STATUS = {
     "choices": (300, "", {}),
     "limited": (429, '{"error": "7 a minute"}', {"Retry-After": "7"}),
     "broken": (500, "<h1>Internal  Server\nError</h1>", {}),
+    "rambling": (500, "why " * 100_000, {}),
     "gateway": (502, "", {}),
     "overloaded": (503, "", {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}),
     "impatient": (504, "", {}),
@@ -45,6 +47,12 @@ LINES = {
     "talkative": [*['{"progress": "' + "x" * 1000 + '"}'] * 100, '{"success": true, "data": 1}'],
     "long": ['{"progress": 1}', '{"success": true, "data": "' + "x" * 100_000 + '"}'],
 }
+CLOSING = b"HTTP/1.1 200 OK\r\nConnection: close\r\n"
+RAW = {
+    "noise": b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
+    "hinting": b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n" + CLOSING + b"\r\n" + OF_BODY["failing"].encode(),
+    "zipped": CLOSING + b"Content-Encoding: gzip\r\n\r\n" + gzip.compress(OF_BODY["failing"].encode()),
+}
 HEALTH: dict[str, tuple[int, str]] = {
     "draining": (200, '{"status": "draining", "reason": "a new version starts"}'),
     "busy": (200, '{"status": "busy"}'),
@@ -57,6 +65,7 @@ HEALTH: dict[str, tuple[int, str]] = {
 
 class Agents(BaseHTTPRequestHandler):
     """Answers requests. `asked` counts them; `gone` is set when a client of `hang` has closed its connection.
+    Every second answer of `rambling` is an error.
     `/x/flip` turns the health of `flapping` bad, and gives all agents the capability `rest`; or undoes both.
     """
 
@@ -90,7 +99,7 @@ class Agents(BaseHTTPRequestHandler):
         task = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         mode = self.path.split("/")[1]
         self.asked[self.path] += 1
-        if mode in OF_STATUS:
+        if mode in OF_STATUS and (mode != "rambling" or self.asked[self.path] % 2):
             self.send(*OF_STATUS[mode])
         elif mode in OF_BODY:
             self.send(200, OF_BODY[mode])
@@ -107,8 +116,8 @@ class Agents(BaseHTTPRequestHandler):
             self.close_connection = True
         elif mode == "deaf":
             self.close_connection = True
-        elif mode == "noise":
-            self.wfile.write(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")
+        elif mode in RAW:
+            self.wfile.write(RAW[mode])
             self.close_connection = True
         elif mode == "hang":
             self.connection.settimeout(20)
@@ -117,7 +126,8 @@ class Agents(BaseHTTPRequestHandler):
             self.gone.set()
             self.close_connection = True
         else:
-            self.send(200, json.dumps({"success": True, "data": {"task": task, "headers": dict(self.headers)}}))
+            data = {"task": task, "headers": dict(self.headers), "port": self.client_address[1]}
+            self.send(200, json.dumps({"success": True, "data": data}))
 
     def send(self, status: int, body: str, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
