@@ -3,7 +3,9 @@
 The table is `StoredBlock` in schema.py.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple, Self
 
 from aorch import jsonio
@@ -230,18 +232,14 @@ class Memory:
         False, and writes nothing, if blocks of that session no longer end at `after`: another process has added one. Raises
         Conflict if more of them are erased by now, because the block may repeat their content, and LedgerError.
         """
+        with self.adding() as add:
+            return add(row, after, erased, kept)
+
+    @contextmanager
+    def adding(self) -> Iterator[Callable[..., bool]]:
+        """`add`, for several rows that are committed together at the end of the block."""
         with self._database.write() as connection:
-            ((covered,),) = connection.execute(statements.COVERED_POSITION, (row.session_id,)).fetchall()
-            is_next = (covered or 0) == after
-            if is_next:
-                is_erased = _erased_between(connection, row.session_id, after, row.last_position) > erased
-                if is_erased or any(connection.execute(statements.IS_ERASED, (each,)).fetchone() for each in kept):
-                    raise Conflict(
-                        f"contracts of the session {row.session_id!r} were erased while it was compressed",
-                        "Compress it again.",
-                    )
-                connection.execute(statements.INSERT_BLOCK, row)
-        return bool(is_next)
+            yield partial(_add, connection)
 
     def _all(self, sql: str, *parameters: Any) -> list[Any]:
         if not self._exists:
@@ -254,3 +252,16 @@ def _erased_between(connection: Connection, session_id: str, after: int, last: i
     """How many contracts of that part of a session are erased."""
     part = (session_id, after, last)
     return int(connection.execute(statements.ERASED_BETWEEN, (*part, *part)).fetchone()[0])
+
+
+def _add(connection: Connection, row: BlockRow, after: int, erased: int = 0, kept: Iterable[str] = ()) -> bool:
+    ((covered,),) = connection.execute(statements.COVERED_POSITION, (row.session_id,)).fetchall()
+    if (covered or 0) != after:
+        return False
+    is_erased = _erased_between(connection, row.session_id, after, row.last_position) > erased
+    if is_erased or any(connection.execute(statements.IS_ERASED, (each,)).fetchone() for each in kept):
+        raise Conflict(
+            f"contracts of the session {row.session_id!r} were erased while it was compressed", "Compress it again."
+        )
+    connection.execute(statements.INSERT_BLOCK, row)
+    return True

@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -22,7 +23,7 @@ from aorch.memory.block import BlockRequest, MemoryBlock
 from aorch.memory.corrections import Corrections
 from aorch.memory.local.local_compressor import compress_locally
 from aorch.memory.prompt import kept_tokens
-from aorch.memory.session_source import SessionSource
+from aorch.memory.session_source import NewBlock, SessionSource
 from aorch.net.probe import listening
 from aorch.process.threads import in_thread
 
@@ -37,10 +38,19 @@ PREFIX = "mem_"
 WAIT_S = 30.0
 """How long to wait for another compression of the same ledger."""
 POLL_S = 0.05
+SLICE_S = 0.2
+"""How long to compress sessions locally before their blocks are committed, together: a transaction costs as much as a small
+block.
+"""
+_OF_ALL_SESSIONS = (LedgerError, ConfigInvalid)
+"""Errors that concern every session."""
 
 BlockAndCompanion = tuple[MemoryBlock, dict[str, Any] | None]
 """A block and its companion data: MemAgent's answer in JSON form, or None."""
-SegmentCompressor = Callable[[Segment], Awaitable[BlockAndCompanion]]
+Service = Callable[[Segment], Awaitable[BlockAndCompanion]]
+"""Makes the block of a segment with a model or with MemAgent."""
+Waiting = Iterator[tuple[str, bool]]
+"""Sessions to compress, each with whether it may have new contracts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +126,11 @@ async def compress_session(
     """
     with SessionSource(config.ledger) as source:
         await asyncio.to_thread(source.segment, session_id)
-        async with _only_compression(config.ledger, wait_s), _chosen_compressor(config, source, options) as compressor:
-            return await _compress(source, session_id, options, compressor)
+        async with _only_compression(config.ledger, wait_s), _chosen_service(config, source, options) as service:
+            (done,) = await _compress_next(source, iter([(session_id, True)]), options, service)
+    if done.error is not None:
+        raise done.error
+    return done
 
 
 async def compress_sessions(
@@ -131,33 +144,78 @@ async def compress_sessions(
     """
     alone = contextlib.nullcontext() if options.preview else _only_compression(config.ledger, 0)
     with SessionSource(config.ledger) as source:
-        async with alone, _chosen_compressor(config, source, options) as compressor:
+        async with alone, _chosen_service(config, source, options) as service:
             if not options.preview:
                 await in_thread(recover, config.ledger)
-            for session_id, may_have_new in await asyncio.to_thread(source.sessions, sessions):
-                if not may_have_new:
-                    yield CompressionResult(session_id)
-                    continue
-                try:
-                    yield await _compress(source, session_id, options, compressor)
-                except (LedgerError, ConfigInvalid):
-                    raise
-                except AorchError as error:
-                    yield CompressionResult(session_id, error=error)
+            waiting = iter(await asyncio.to_thread(source.sessions, sessions))
+            while results := await _compress_next(source, waiting, options, service):
+                for done in results:
+                    if isinstance(done.error, _OF_ALL_SESSIONS):
+                        raise done.error
+                    yield done
 
 
-async def _compress(
-    source: SessionSource, session_id: str, options: CompressionOptions, compressor: SegmentCompressor
-) -> CompressionResult:
-    segment = await asyncio.to_thread(source.segment, session_id)
-    if not segment.contracts:
+async def _compress_next(
+    source: SessionSource, waiting: Waiting, options: CompressionOptions, service: Service | None
+) -> list[CompressionResult]:
+    """Compress one or more of the sessions that wait. Their blocks are durable when this returns.
+
+    The list is empty if no session waits. After an error that concerns every session it has no other result.
+    """
+    if service is None:
+        made = await in_thread(_made_locally, source, waiting, options)
+    else:
+        made = [await _made_with(service, source, *session, options) for session in islice(waiting, 1)]
+    new = [each for each in made if isinstance(each, NewBlock)]
+    conflicts = await in_thread(source.add, new) if new and not options.preview else {}
+    return [_result(each, conflicts) if isinstance(each, NewBlock) else each for each in made]
+
+
+def _made_locally(
+    source: SessionSource, waiting: Waiting, options: CompressionOptions
+) -> list[NewBlock | CompressionResult]:
+    """The blocks of the next sessions, made in SLICE_S, and the results of sessions that get none."""
+    made: list[NewBlock | CompressionResult] = []
+    end = time.monotonic() + SLICE_S
+    for session_id, may_have_new in waiting:
+        try:
+            found = _segment(source, session_id, may_have_new, options)
+            made.append(NewBlock(found, _local_block(source, found, options)) if isinstance(found, Segment) else found)
+        except AorchError as error:
+            made.append(CompressionResult(session_id, error=error))
+            if isinstance(error, _OF_ALL_SESSIONS):
+                break
+        if time.monotonic() >= end:
+            break
+    return made
+
+
+async def _made_with(
+    service: Service, source: SessionSource, session_id: str, may_have_new: bool, options: CompressionOptions
+) -> NewBlock | CompressionResult:
+    """The block that a service makes of a session, or the result if it gets none."""
+    try:
+        segment = await asyncio.to_thread(_segment, source, session_id, may_have_new, options)
+        return NewBlock(segment, *await service(segment)) if isinstance(segment, Segment) else segment
+    except AorchError as error:
+        return CompressionResult(session_id, error=error)
+
+
+def _segment(
+    source: SessionSource, session_id: str, may_have_new: bool, options: CompressionOptions
+) -> Segment | CompressionResult:
+    """The segment to compress, or the result if there is none."""
+    segment = source.segment(session_id) if may_have_new else None
+    if segment is None or not segment.contracts:
         return CompressionResult(session_id)
-    if options.skips(segment):
-        return CompressionResult(session_id, skipped=True)
-    block, companion = await compressor(segment)
-    if not options.preview:
-        await in_thread(source.add, segment, block, companion)
-    return CompressionResult(session_id, segment.contracts, block, companion)
+    return CompressionResult(session_id, skipped=True) if options.skips(segment) else segment
+
+
+def _result(made: NewBlock, conflicts: Mapping[str, Conflict]) -> CompressionResult:
+    session_id = made.segment.session_id
+    if session_id in conflicts:
+        return CompressionResult(session_id, error=conflicts[session_id])
+    return CompressionResult(session_id, made.segment.contracts, made.block, made.companion)
 
 
 @contextlib.asynccontextmanager
@@ -182,15 +240,17 @@ def _acquire(ledger: LedgerLocation, locks: contextlib.ExitStack) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def _chosen_compressor(
+async def _chosen_service(
     config: Config, source: SessionSource, options: CompressionOptions
-) -> AsyncIterator[SegmentCompressor]:
-    """The compressor of `options.via`. `auto` is the model if one is configured, otherwise MemAgent, otherwise local."""
+) -> AsyncIterator[Service | None]:
+    """The service of `options.via`; None for the local compressor. `auto` is the model if one is configured, otherwise MemAgent,
+    otherwise local.
+    """
     via = options.via
     if via == "auto":
         via = "llm" if config.llm else "memagent" if await _has_memagent(config) else "local"
     if via == "local" or (via == "memagent" and options.preview):  # MemAgent gets the local block
-        yield lambda segment: _compress_locally(source, segment, options)
+        yield None
     elif via == "llm":
         from aorch.memory.llm.llm_client import LlmClient  # noqa: PLC0415  an optional service
         from aorch.memory.llm.llm_compressor import compress_with_llm  # noqa: PLC0415  likewise
@@ -229,13 +289,10 @@ async def _has_memagent(config: Config) -> bool:
         return await memagent.health() != "absent"
 
 
-async def _compress_locally(source: SessionSource, segment: Segment, options: CompressionOptions) -> BlockAndCompanion:
-    def compressed() -> MemoryBlock:
-        corrections = source.corrections(segment.session_id)
-        block = compress_locally(source.contracts(segment), _request(segment, corrections, options))
-        return corrections.applied(block, options.max_tokens)
-
-    return await asyncio.to_thread(compressed), None
+def _local_block(source: SessionSource, segment: Segment, options: CompressionOptions) -> MemoryBlock:
+    corrections = source.corrections(segment.session_id)
+    block = compress_locally(source.contracts(segment), _request(segment, corrections, options))
+    return corrections.applied(block, options.max_tokens)
 
 
 async def _compress_with_memagent(
@@ -243,7 +300,7 @@ async def _compress_with_memagent(
 ) -> BlockAndCompanion:
     from aorch.memory.memagent.memagent_compressor import send_to_memagent  # noqa: PLC0415  an optional service
 
-    block, _ = await _compress_locally(source, segment, options)
+    block = await asyncio.to_thread(_local_block, source, segment, options)
     sent = await asyncio.to_thread(source.sent_notes, segment.session_id)
     return block, msgspec.to_builtins(await send_to_memagent(block, memagent, sent))
 

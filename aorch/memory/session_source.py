@@ -1,8 +1,8 @@
 """What a compression reads from the ledger, and where it adds blocks: through the same connections for all sessions."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from aorch import jsonio
 from aorch.config.ledger_location import LedgerLocation
@@ -12,6 +12,14 @@ from aorch.ledger.reader import Filter, Reader
 from aorch.memory.block import MemoryBlock
 from aorch.memory.corrections import Corrections, applying
 from aorch.memory.local.spoken_sentences import is_closing
+
+
+class NewBlock(NamedTuple):
+    """A block of a segment, which is not in the ledger yet, with its companion data."""
+
+    segment: Segment
+    block: MemoryBlock
+    companion: dict[str, Any] | None = None
 
 
 class SessionSource:
@@ -72,19 +80,34 @@ class SessionSource:
         """The hashes of the notes of a session that MemAgent already has."""
         return [note for companion in self._memory.beside(session_id) for note in companion.get("notes", ())]
 
-    def add(self, segment: Segment, block: MemoryBlock, companion: dict[str, Any] | None) -> None:
-        """Commit a block of `segment` with its companion data; durable when this returns.
+    def add(self, new: Sequence[NewBlock]) -> dict[str, Conflict]:
+        """Commit blocks together; durable when this returns.
 
-        Raises Conflict if another process has added one, or if contracts in it were erased meanwhile.
+        The result has the sessions whose block was not added: another process has added one, or contracts in it were erased
+        meanwhile.
         """
-        row = BlockRow(
-            block_id=block.block_id,
-            session_id=segment.session_id,
-            created_at=block.created_at,
-            last_position=segment.last,
-            block=jsonio.encode(block.as_dict()),
-            beside=None if companion is None else jsonio.encode(companion),
-        )
-        kept = {each for claim in (*block.pinned, *block.notes) for each in claim.contract_ids}
-        if not self._memory.add(row, segment.after, segment.erased, kept):
-            raise Conflict(f"another process has compressed the session {segment.session_id!r} meanwhile", "Try again.")
+        rows = [_row(each) for each in new]
+        conflicts: dict[str, Conflict] = {}
+        with self._memory.adding() as add:
+            for (segment, block, _), row in zip(new, rows, strict=True):
+                kept = {each for claim in (*block.pinned, *block.notes) for each in claim.contract_ids}
+                session_id = segment.session_id
+                try:
+                    if not add(row, segment.after, segment.erased, kept):
+                        conflicts[session_id] = Conflict(
+                            f"another process has compressed the session {session_id!r} meanwhile", "Try again."
+                        )
+                except Conflict as erased:
+                    conflicts[session_id] = erased
+        return conflicts
+
+
+def _row(new: NewBlock) -> BlockRow:
+    return BlockRow(
+        block_id=new.block.block_id,
+        session_id=new.segment.session_id,
+        created_at=new.block.created_at,
+        last_position=new.segment.last,
+        block=jsonio.encode(new.block.as_dict()),
+        beside=None if new.companion is None else jsonio.encode(new.companion),
+    )
