@@ -36,6 +36,8 @@ CONCLUDED = "concluded"
 """What is said of the conclusion that the last answer of a session does not have."""
 REPORTED = "reported an error"
 """Phrase about the text of an agent that names an error, which verify.py compares with the contract."""
+NAMED_ERROR = "error: "
+"""What stands before the error that the output of a completed call names, which verify.py compares with the contract."""
 NOTHING = ("failed", "cancelled", "interrupted")
 """The statuses of RESPONSEs without a result."""
 

@@ -1,11 +1,13 @@
 """Chooses the claims that fit in a number of characters, and the wording of each: for a new block and for each prompt."""
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from aorch.memory import safe_text
 from aorch.memory.block import Claim
+from aorch.memory.quotations import SAID
 from aorch.memory.shortening import shortened
 
 TITLES = {
@@ -33,6 +35,9 @@ WANTED = 0.22
 SPARE = 0.125
 """Minimum importance of a sentence; less important ones are used only if space is left."""
 
+FILLING = 0.02
+"""Importance of a sentence that states little and only fills space. It takes none from citations."""
+
 VITAL_SHARE = 0.875
 """The share of the space that vital claims in brief may take."""
 CUT_WIDTH = 70
@@ -45,6 +50,7 @@ _FIRST = 240
 """Characters of a vital claim as long as other claims are not shown in brief."""
 
 Item = tuple[str, Claim]
+Line = tuple[str, str]
 
 
 @dataclass
@@ -61,15 +67,14 @@ class PackedClaims:
     used: int = 0
     labels: set[str] = field(default_factory=set)
     titles: set[str] = field(default_factory=set)
+    lines: Counter[Line] = field(default_factory=Counter)
     is_whole: bool = False
     _sentences: str | None = None
 
     def add(self, place: int, wording: str, room: int) -> bool:
         """Choose `wording` for a claim, instead of an earlier one, if everything still fits in `room`. Return whether it does."""
-        cost = self._cost(place, wording)
         before = self.wordings.get(place)
-        if before is not None:
-            cost -= self._cost(place, before)
+        cost = self._cost(place, wording) if before is None else len(wording) - len(before)
         title = title_of(self.items[place][0])
         if title not in self.titles:
             cost += len(title) + 2
@@ -79,12 +84,16 @@ class PackedClaims:
         self.titles.add(title)
         if self.items[place][0] == "literals":
             self.labels.add(label_of(self.items[place][1]))
+        if before is None and (line := line_of(self.items[place])):
+            self.lines[line] += 1
         self.wordings[place] = wording
         self._sentences = None
         return True
 
     def drop(self, place: int) -> None:
         """Remove a claim. The space of its section title is not freed."""
+        if line := line_of(self.items[place]):
+            self.lines[line] -= 1
         self.used -= self._cost(place, self.wordings.pop(place))
         self._sentences = None
 
@@ -99,7 +108,16 @@ class PackedClaims:
         section, claim = self.items[place]
         if section == "literals":
             return len(wording) + 2 - (len(label_of(claim)) if label_of(claim) in self.labels else 0)
+        line = line_of(self.items[place])
+        if line and self.lines[line] > 0:  # the line names the speaker and the contract once
+            return len(wording) - len(line[0]) - 1
         return len(wording) + cites_length(claim, self.mark) + 3
+
+
+def line_of(item: Item) -> Line | None:
+    """Who said what a claim about the work quotes, and the contract: claims that have both in common share a line."""
+    section, claim = item
+    return (claim.text.partition(SAID)[0], claim.contract_ids[0]) if section in WORK and claim.places else None
 
 
 def title_of(section: str) -> str:

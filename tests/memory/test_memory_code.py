@@ -66,7 +66,7 @@ def test_an_error_in_an_output_is_shown_even_if_there_is_little_room() -> None:
     run(s, "edit 10:12\n    mark = bom\n    write(mark))\nend_of_edit", "ERRORS:\n- E999 SyntaxError: unmatched ')'")
     for n in range(8):
         run(s, f"edit {n}:{n}\n    value_{n} = compute({n}, again=True)\nend_of_edit", "File updated.")
-    assert "→ «SyntaxError: unmatched ')'»" in shown(s, 256)
+    assert "→ error: «SyntaxError: unmatched ')'»" in shown(s, 256)
 
 
 def test_the_result_of_the_last_program_is_shown_even_if_other_commands_follow() -> None:

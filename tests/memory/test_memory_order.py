@@ -5,6 +5,7 @@ from itertools import pairwise
 import pytest
 from local_blocks import block_of, faults
 from memory_sessions import Session
+from msgspec.structs import replace
 
 from aorch.memory.prompt import prompt_text
 
@@ -57,3 +58,62 @@ def test_sentences_of_one_message_are_on_one_line_in_their_order() -> None:
     text = shown(s)
     assert in_order(text, "N-9 are slow since Monday", "We decided to replace N-9.", "Could you please tell me")
     assert sum("N-9" in line for line in text.splitlines()) == 1
+
+
+def test_an_error_that_is_the_whole_output_of_a_completed_command_is_told_as_an_error() -> None:
+    s = Session()
+    s.asks("ann", "bot", "assist", {"text": "Please compress the old files of the test bed."})
+    s.calls("bot", "shell", "bash", {"command": "find . -print0 | xargs -0 gzip"}, {"output": "Malformed command"})
+    s.calls("bot", "shell", "bash", {"command": "gzip -9 a.log"}, {"output": "a.log: 61% smaller"})
+    block = block_of(s.contracts)
+    assert faults(block, s.contracts) == []
+    assert "| xargs -0 gzip» → error: «Malformed command»" in prompt_text([block], 512)[0]
+    wrong = tuple(replace(claim, text=claim.text.replace("→ «a.log", "→ error: «a.log")) for claim in block.decisions)
+    assert any(
+        "names an error, but it does not" in fault for fault in faults(replace(block, decisions=wrong), s.contracts)
+    )
+
+
+def test_the_end_is_told_once_and_with_its_figures() -> None:
+    s = Session()
+    aim = s.asks(
+        "ann", "lead", "solve", {"text": "How many of the clients in the list will get the design for sunsets?"}
+    )
+    many_steps(s)
+    s.answers(s.asks("lead", "terminal", "speak", {}, aim), {"text": "exitcode: 0\nCode output: 4"})
+    answer = {
+        "text": "The code has been run successfully and returned its result.\n\n"
+        "- The column of the street addresses was found.\n- The numbers of the streets were extracted.\n"
+        "- The number of clients in the list that will get the design for sunsets is 4.\n\n"
+        "The result was confirmed by the data and by the code, so it is final."
+    }
+    s.answers(s.asks("lead", "checker", "speak", {}, aim), answer)
+    s.answers(s.asks("lead", "checker", "speak", {}, aim), {"text": "TERMINATE"})
+    s.answers(aim, answer)
+    text = shown(s)
+    assert "terminal: «Code output: 4»" in text
+    assert "the design for sunsets is 4." in text.partition("End:")[2]
+    assert "TERMINATE" not in text
+
+
+def test_the_short_result_of_an_act_is_not_shown_again_as_words() -> None:
+    s = Session()
+    s.says("ann", "bot", "Please hand my booking to a person of your team.", "I will do that now.")
+    many_steps(s)
+    s.calls("bot", "desk", "transfer_to_person", {"summary": "Ann wants a person."}, {"text": "Transfer successful"})
+    assert shown(s).count("Transfer successful") == 1
+
+
+def test_a_text_that_hands_the_task_on_gives_way_to_what_was_found() -> None:
+    s = Session()
+    task = "How many of the clients in the list of the awning company will get the design for sunsets?"
+    aim = s.asks("ann", "lead", "solve", {"text": task})
+    plan = f"You are given a task.\n# Task\n{task}\n# Plan\nDetermine which addresses are even.\n" + (
+        "The addresses must be read from the list exactly as they are given there.\n" * 3
+    )
+    s.answers(s.asks("lead", "expert", "speak", {}, aim), {"text": plan})
+    many_steps(s)
+    s.answers(s.asks("lead", "counter", "speak", {}, aim), {"text": "Most of the houses in the list have odd numbers."})
+    text = shown(s, 256)
+    assert "counter: «Most of the houses in the list have odd numbers.»" in text
+    assert "Determine which" not in text

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from aorch.memory import call_effects, safe_text
-from aorch.memory.block import Claim
+from aorch.memory.block import NAMED_ERROR, Claim
 from aorch.memory.budget import LAST_CALL
 from aorch.memory.contract_content import Leaf, is_code, is_json_start
 from aorch.memory.literals import weight
@@ -102,6 +102,7 @@ def _decision(g: Findings, series: RepeatedCall, importance: float, *, is_last: 
         short_result = result
     if call.error:
         short_result = said([call.error], _SHORT_ERROR)
+        short_result = short_result._replace(text=f"{NAMED_ERROR}{short_result.text}")
         executed = commands(call.request.arguments)
         short = fully(executed, 2 * _SHORT_COMMAND, _SHORT_COMMAND) if executed else short
     times = f" ×{series.count}" if series.count > 1 else ""
@@ -131,10 +132,11 @@ def _short(own: Wording) -> Wording:
 
 def _with_error(call: Call, result: Wording) -> Wording:
     """The outcome of a call, with the error that its result names."""
-    if safe_text.shown(call.error) in result.text:
-        return result
+    shown = safe_text.shown(call.error)
+    if shown in result.text:
+        return result._replace(text=f"{NAMED_ERROR}{result.text}") if result.text[1:].startswith(shown) else result
     error = said([call.error], _VALUE)
-    return Wording(joined(result.text, error.text), (*result.quotes, *error.quotes))
+    return Wording(f"{result.text}, {NAMED_ERROR}{error.text}", (*result.quotes, *error.quotes))
 
 
 def brief_arguments(asked: Request) -> Wording:

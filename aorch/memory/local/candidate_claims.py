@@ -117,7 +117,14 @@ def _with_copy(g: Findings, copied: Copied, items: list[Item]) -> list[Item]:
         return [*items, ("results", _in_words(copy, g.end) if g.end and is_end else copy)]
     best = max(of_author, key=lambda item: item[1].importance)
     text, brief = (f"{copy.text}{shown[len(who) - 3 :]}" if shown else "" for shown in (best[1].text, best[1].brief))
-    whole = replace(copy, text=text, brief=brief, quotes=best[1].quotes, importance=max(END, best[1].importance))
+    whole = replace(
+        copy,
+        text=text,
+        brief=brief,
+        quotes=best[1].quotes,
+        importance=max(END, best[1].importance),
+        places=best[1].places,
+    )
     return [*(item for item in items if item is not best), ("results", whole)]
 
 

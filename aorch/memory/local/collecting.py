@@ -37,7 +37,7 @@ def collect_findings(contracts: Iterable[Contract], asked_before: Iterable[str] 
     The contracts themselves are kept as long as their content has at most `room` characters.
     """
     findings = Findings(
-        helpers={safe_text.first_line(agent)[:80] for agent in asked_before}, record=[], record_room=room
+        helpers={safe_text.first_line(agent)[:80] for agent in asked_before}, record=[], record_room=room, room=room
     )
     for contract in contracts:
         _add_contract(findings, contract)
@@ -146,7 +146,8 @@ def _add_response(g: Findings, contract: Contract) -> None:
         add_decisions(g, [contract.get("result"), contract.get("error")], identity, agent)
         _add_failure(g, contract, call)
         return
-    if not listens:
+    is_act = asked.changes is True and not asked.outermost and not is_prompt(asked)
+    if not listens or (is_act and len(said) <= INSTRUCTION):  # the claim of the act shows a short result
         add_document(g, call, agent, contract.get("result"))
     elif not _is_echo(said, asked):
         add_answer(g, call, agent, said)

@@ -6,7 +6,7 @@ from typing import Any
 
 from aorch.memory import contract_content, request_prompts, safe_text
 from aorch.memory.literals import weight
-from aorch.memory.local.calls import Call, Copied, commands, is_prompt
+from aorch.memory.local.calls import INSTRUCTION, Call, Copied, commands, is_prompt
 from aorch.memory.local.exact_strings import add_name
 from aorch.memory.local.findings import MOST_SEEN, Findings
 from aorch.memory.local.spoken_sentences import (
@@ -28,6 +28,8 @@ _PROSE = 60
 """Characters from which a value of a result is text."""
 _PROMPTED = 0.1
 """What a sentence of a prompt is worth less than the same sentence of an answer."""
+_RESTATED, _TASK = 0.25, 60
+"""What a sentence is worth less in a text that hands on the aim, and the characters that such an aim has at least."""
 _VERDICT = 60
 """Characters of the line at the end of a long answer that can be its verdict."""
 _OF_CODE = {"file": 0.3, "class": 0.1}
@@ -60,12 +62,24 @@ def add_answer(g: Findings, call: Call, agent: str, said: str) -> None:
             add_name(g.named, name, _OF_CODE[label], label, call.contract_id)
     replies = is_prompt(call.request)
     is_choice = replies and len(said) <= _SHORT_ANSWER
-    if not pieces or safe_text.word_count(own) > _NAMES_OF_FILES:
+    is_signal = not replies and own.isascii() and own.isupper() and own.strip().isalpha()
+    if is_signal:
+        g.passed_over["results"] += 1  # such as `TERMINATE`
+    elif not pieces or safe_text.word_count(own) > _NAMES_OF_FILES:
         least = _CHOICE if is_choice else _REPLIES if replies else 0.0
         only_first = len(own) > _REPLY
-        add_speech(g, own, call.contract_id, agent, False, least=least, only_first=only_first, is_choice=is_choice)
+        less = _RESTATED if _restates(g, said) else 0.0
+        add_speech(
+            g, own, call.contract_id, agent, False, least=least, only_first=only_first, is_choice=is_choice, less=less
+        )
     if call.request.outermost:
         g.answer = (call.contract_id, call.request.agent, "\n".join(safe_text.ends_of(own)), g.count)
+
+
+def _restates(g: Findings, said: str) -> bool:
+    """Whether a text hands the aim on to other agents, with instructions for them."""
+    aim = "" if g.aim is None else g.aim.said.strip()
+    return len(aim) >= _TASK and len(said) > 2 * len(aim) and aim[:INSTRUCTION] in said
 
 
 def add_document(g: Findings, call: Call, agent: str, result: Any) -> None:
@@ -98,14 +112,17 @@ def add_speech(
     only_first: bool = False,
     is_choice: bool = False,
     in_prompt: bool = False,
+    less: float = 0.0,
 ) -> None:
     """Add what an agent or a caller says. `least`: the worth that its sentences have at least, as an answer to long
     instructions; `only_first`: only those that are most likely its result. `is_choice`: it is a choice. `in_prompt`: it is a
-    prompt for another agent, whose instructions state nothing.
+    prompt for another agent, whose instructions state nothing. `less`: what its sentences are worth less.
     """
     spoken, not_selected = select_sentences(said, g.count, contract_id, agent, by_caller, asks=asks)
     if in_prompt:
         spoken = [one._replace(worth=0.0 if _only_instructs(one.sentence) else one.worth - _PROMPTED) for one in spoken]
+    if less:
+        spoken = [one._replace(worth=one.worth - less) for one in spoken]
     if least:
         told = _telling_places(said, spoken) if only_first else {one.order for one in spoken}
         spoken = [

@@ -37,6 +37,7 @@ _MOST_READ = 100_000
 _TROUBLE = re.compile(
     r"(?<![\w-])(?:errors?|fail\w{0,4}|fatal|panic\w{0,3}|assert\w{0,4}|could ?n[o'’]t|could not|denied|"
     r"does ?n[o']t exist|duplicate\w?|violates|refused|rejected|not found|no such|cannot|can't|unable|invalid|"
+    r"malformed|illegal|unrecogni[sz]ed|unsupported|not supported|"
     r"missing|timed out|timeout|exceeded|forbidden|unauthori[sz]ed|conflict|killed|aborted|unreachable|out of)(?![\w-])",
     re.IGNORECASE,
 )

@@ -48,6 +48,7 @@ class Findings:
     outputs: dict[int, Call] = field(default_factory=dict)
     record: list[Recorded] | None = None
     record_room: int = 0
+    room: int = 0
     answered_before: list[str] = field(default_factory=list)
 
     def keep_contract(self, contract: Contract, made: Request | Call) -> None:

@@ -11,6 +11,7 @@ from aorch.memory import contract_content, safe_text
 from aorch.memory.block import (
     ANSWERED,
     CONCLUDED,
+    NAMED_ERROR,
     NO_RESPONSE,
     NOT_ANSWERED,
     REPORTED,
@@ -23,7 +24,7 @@ from aorch.memory.block import (
 from aorch.memory.contract_content import failed, speech
 from aorch.memory.covered_contracts import Contract, CoveredContracts, changes, line, shown_capability, strings_of
 from aorch.memory.literals import found
-from aorch.memory.local.error_lines import reported_error
+from aorch.memory.local.error_lines import reported_error, reported_in
 from aorch.memory.local.spoken_sentences import concludes, decides
 
 _SAYS = re.compile(rf"^(?P<who>[^«»]{{0,200}}?)(?:: | said | asked | {REPORTED}: | {CONCLUDED}: )(?=«)")
@@ -49,6 +50,8 @@ def faults(section: str, claim: Claim, covered: CoveredContracts) -> Iterator[st
         return
     if fault := _reported(claim, [*requests, *responses]):
         yield fault
+    if NAMED_ERROR in _SAYS.sub("", _QUOTATION.sub("", claim.text)) and not any(map(_names_error, responses)):
+        yield "says that an output names an error, but it does not"
     if quotes_after(claim, CONCLUDED) and not any(map(concludes, claim.quotes)):
         yield "quotes no conclusion"
     if f" ({RESULT_OF} " in _QUOTATION.sub("", claim.text) and not _same_text(responses):
@@ -115,6 +118,10 @@ def _reported(claim: Claim, contracts: list[Contract]) -> str:
         return ""
     errors = (reported_error(text) for one in contracts for text in contract_content.all_strings(one.get("result")))
     return "" if any(error and error.startswith(claim.quotes[:1]) for error in errors) else "quotes no error"
+
+
+def _names_error(response: Contract) -> bool:
+    return bool(reported_in(response["result"], of_command=True))
 
 
 def _copy(copies: re.Match[str], responses: list[Contract], claim: Claim) -> Iterator[str]:

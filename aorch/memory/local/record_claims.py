@@ -6,7 +6,7 @@ from typing import Any
 
 from aorch import jsonio
 from aorch.memory import contract_content, safe_text
-from aorch.memory.block import NO_RESPONSE, NOT_ANSWERED, TO, WENT_WELL
+from aorch.memory.block import NAMED_ERROR, NO_RESPONSE, NOT_ANSWERED, TO, WENT_WELL
 from aorch.memory.budget import END, SPARE, Item
 from aorch.memory.contract_content import Contract
 from aorch.memory.literals import found
@@ -144,10 +144,12 @@ class _Record:
         importance = _READ if asked.changes is False else _CHANGED if asked.changes else _UNKNOWN
         if call.number in self._last_calls:
             importance = max(importance, _LAST_CALL)
-        text = f"{f'{name} {given.text}'.rstrip()} → {made.text or ('empty' if call.is_empty else 'completed')}"
+        named = NAMED_ERROR if call.error and made.text[1:].startswith(safe_text.shown(call.error)) else ""
+        ended = f"{named}{made.text}" or ("empty" if call.is_empty else "completed")
+        text = f"{f'{name} {given.text}'.rstrip()} → {ended}"
         brief = f"{name} {short.text}".rstrip()
         if made.text and len(made.text) <= SHORT_VALUE:
-            brief = f"{brief} → {made.text}"
+            brief = f"{brief} → {ended}"
         quotes = (*given.quotes, *made.quotes, *short.quotes)
         section = "decisions" if asked.changes or (asked.changes is None and asked.arguments) else "results"
         shown = call if call.number in self._last_calls else equal[0]

@@ -1,18 +1,17 @@
 """Makes claims of spoken sentences: every stated decision, and the best of the other sentences."""
 
-import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from aorch.ledger.search import indexed
 from aorch.memory import safe_text
 from aorch.memory.block import REPORTED, Claim
-from aorch.memory.budget import SPARE, Item
+from aorch.memory.budget import FILLING, SPARE, Item
 from aorch.memory.local.conclusions import has_content
 from aorch.memory.local.findings import Findings
+from aorch.memory.local.question_scores import question_scores
 from aorch.memory.local.repetitions import without_repetitions
 from aorch.memory.local.spoken_sentences import (
     LEANING,
@@ -24,6 +23,7 @@ from aorch.memory.local.spoken_sentences import (
     refuses,
     section_of,
     select_sentences,
+    states,
     waits,
     wishes,
 )
@@ -31,12 +31,10 @@ from aorch.memory.local.wording import OPEN_WIDTH, claim_of, said
 from aorch.memory.segments import words
 
 _MOST_SENTENCES, _MOST_OF_CONTRACT = 40, 4
-_QUESTION_WORD = re.compile(r"\w{3,40}|[^\W\d_a-z]{2}")
-_MOST_QUESTION_WORDS = 40
-_TEXT_WORD = re.compile(r"[^\W_]+")
-_K1, _B = 1.2, 0.75
-"""The usual parameters of BM25."""
+_FIGURE = re.compile(r"\d[\d.,:]*(?<=\d)")
 _TELLING = 0.25
+_BESIDE = 40
+"""The characters of a claim beside its sentence."""
 ANSWER, _CONCLUSIVE = 0.9, 0.7
 _LONG_ANSWER, _CONCLUSION = 4, 0.05
 """Sentences from which the last one of an answer that concludes comes first, and by how much."""
@@ -99,7 +97,10 @@ def sentences(
     choice = _Choice(g)
     weighed, unsaid = _weighed(g, question, aims, conclusion)
     for one in weighed:
-        choice.take(one)
+        if one.spare:
+            choice.spare(one)
+        else:
+            choice.take(one)
     ordered = sorted(choice.all(), key=lambda one: (-one.said.number, one.spare, -one.said.order))
     ranks = _Ranks(g, ordered)
     items: list[Item] = []
@@ -214,9 +215,20 @@ def _weighed(
         for one, fit in zip(spoken, fits, strict=True)
     ]
     weighty = [one for one in weighed if one.importance >= _TELLING or one.said.by_caller]
+    light = [one.said for one in weighed if one.importance < _TELLING and not one.said.by_caller]
+    filling = list(_filling(light, g.room - sum(len(one.said.sentence) + _BESIDE for one in weighty)))
     unsaid = Counter(section_of(one.asks) for told, one in new.items() if told not in worthy)
-    unsaid.update(section_of(one.said.asks) for one in weighed if one.importance < _TELLING and not one.said.by_caller)
-    return sorted(weighty, reverse=True), unsaid
+    unsaid.update(section_of(one.asks) for one in light)
+    unsaid.subtract(section_of(one.said.asks) for one in filling)
+    return [*sorted(weighty, reverse=True), *filling], +unsaid
+
+
+def _filling(light: Sequence[SpokenSentence], room: int) -> Iterator[WeightedSentence]:
+    """Of the sentences that are hardly worth a claim, the best that state something, as many as fit in `room` characters."""
+    for one in sorted(light, reverse=True) if room > 0 else ():
+        if not one.asks and room > len(one.sentence) and states(one.sentence):
+            room -= len(one.sentence) + _BESIDE
+            yield WeightedSentence(FILLING / SPARE, one, spare=True)
 
 
 def _is_worth_a_claim(one: SpokenSentence) -> bool:
@@ -269,7 +281,8 @@ def _answered(g: Findings) -> list[SpokenSentence]:
 class _Choice:
     """Sorts sentences, in order of importance, into chosen and spare ones. Of two sentences about the same subject from the
     same side, the later one is chosen, with the higher importance of both. Later statements of a caller about the aim are
-    vital. A sentence that is similar to a chosen one is spare, unless it contains new exact strings.
+    vital. A sentence that is similar to a chosen one is spare, unless it contains new exact strings, or is of the newest answer
+    to a caller and has a new figure.
     """
 
     def __init__(self, g: Findings) -> None:
@@ -277,6 +290,8 @@ class _Choice:
         self._words: list[set[str]] = []
         self._spare: list[WeightedSentence] = []
         self._names: set[str] = set()
+        self._answer = {g.answer[0]} if g.answer else set[str]()
+        self._figures = set(_FIGURE.findall(g.aim.said)) if g.aim else set[str]()
         self._of_contract = Counter({g.answer[0]: -2} if g.answer else {})  # the answer may contain more
         self._aim = words(g.aim.said) if g.aim else set()
         self._aims = [words(one) for one in safe_text.sentences(g.aim.said)] if g.aim else []
@@ -284,6 +299,10 @@ class _Choice:
     def all(self) -> list[WeightedSentence]:
         """The chosen and the spare sentences."""
         return self._chosen + self._spare
+
+    def spare(self, one: WeightedSentence) -> None:
+        """Add a sentence that is used only if space is left."""
+        self._spare.append(one)
 
     def take(self, one: WeightedSentence) -> None:
         """Add the next sentence."""
@@ -297,6 +316,7 @@ class _Choice:
             one, new = one._replace(importance=ANSWER), True
         else:
             new = not self._names.issuperset(one.said.names) or (place is None and not alike(own, self._aim))
+            new = new or (one.said.contract_id in self._answer and not self._figures.issuperset(_figures(one.said)))
         room = len(self._chosen) < _MOST_SENTENCES and self._of_contract[one.said.contract_id] < _MOST_OF_CONTRACT
         if new and room and one.importance >= _TELLING:
             self._choose(one)
@@ -307,6 +327,7 @@ class _Choice:
         self._chosen.append(one)
         self._words.append(_words(one.said))
         self._names.update(one.said.names)
+        self._figures.update(_figures(one.said))
         self._of_contract[one.said.contract_id] += 1
 
     def _put(self, place: int, later: WeightedSentence) -> WeightedSentence:
@@ -316,6 +337,10 @@ class _Choice:
         self._words[place] = _words(later.said)
         self._names.update(later.said.names)
         return earlier._replace(importance=min(earlier.importance, later.importance))
+
+
+def _figures(one: SpokenSentence) -> list[str]:
+    return _FIGURE.findall(one.sentence)
 
 
 def _words(one: SpokenSentence) -> set[str]:
@@ -352,29 +377,3 @@ def _claim(together: Sequence[SpokenSentence], importance: float) -> Claim:
         together[0].number,
         [one.place for one in together],
     )
-
-
-def question_scores(sentences: Sequence[str], question: str) -> list[float]:
-    """How well each sentence matches `question`, from 0 (not at all) to 1 (the best one).
-
-    The score is the usual BM25 (Robertson and Zaragoza, 2009). Libraries that have it take 80 to 220 ms to import, mostly for
-    numpy, and a table of SQLite's FTS5 takes twice the time.
-    """
-    asked = {word for word, _ in Counter(_QUESTION_WORD.findall(_folded(question))).most_common(_MOST_QUESTION_WORDS)}
-    if not asked or not sentences:
-        return [0.0] * len(sentences)
-    texts = [_TEXT_WORD.findall(_folded(sentence)) for sentence in sentences]
-    mean = sum(map(len, texts)) / len(texts) or 1.0
-    occurring = [Counter(word for word in text if word in asked) for text in texts]
-    in_texts = Counter(word for counts in occurring for word in counts)
-    rarity = {word: max(1e-6, math.log((len(texts) - n + 0.5) / (n + 0.5))) for word, n in in_texts.items()}
-    scores = [
-        sum(rarity[word] * n * (_K1 + 1) / (n + _K1 * (1 - _B + _B * len(text) / mean)) for word, n in counts.items())
-        for text, counts in zip(texts, occurring, strict=True)
-    ]
-    best = max(scores)
-    return [score / best for score in scores] if best > 0 else scores
-
-
-def _folded(text: str) -> str:
-    return indexed(text.lower())

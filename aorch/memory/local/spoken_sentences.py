@@ -32,7 +32,8 @@ _ANNOUNCED, _LISTED = 80, 240
 """Characters of a sentence, or of the items of a list, that are shown with the sentence that announces them."""
 _ITEM = re.compile(r"\W*\d{1,2}[.)]")
 _WHOLE_ANSWER, _ANSWERS = 120, 0.35
-"""An answer of one sentence of so many characters says what was asked for; its least worth."""
+"""An answer of so many characters says what was asked for if it is one sentence, or has a figure in its last one; the least
+worth of that."""
 _GREETING = re.compile(r"(?:hello|hi|hey|good (?:morning|afternoon|evening|day))\b[\w ,]{0,30}[.!]{0,3}")
 
 _DECIDED = re.compile(
@@ -131,7 +132,8 @@ def select_sentences(
         told = " ".join((clipped, *follows))
         names = found(told)[:20] + (proper_names(clipped)[:8] if by_caller else [])
         worth = spoken_worth(told, names, by_caller)
-        if only and not by_caller and len(clipped) <= _WHOLE_ANSWER and not _is_empty(clipped):
+        is_result = order == last and len(said) <= _WHOLE_ANSWER and " " in clipped and any(map(str.isdigit, clipped))
+        if (only or is_result) and not by_caller and len(clipped) <= _WHOLE_ANSWER and not _is_empty(clipped):
             worth = max(worth, _ANSWERS)
         decision = decides(clipped, by_caller, asks=asks)
         spoken.append(

@@ -1,0 +1,40 @@
+"""Scores sentences by how well they match a question."""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from aorch.ledger.search import indexed
+
+_QUESTION_WORD = re.compile(r"\w{3,40}|[^\W\d_a-z]{2}")
+_MOST_QUESTION_WORDS = 40
+_TEXT_WORD = re.compile(r"[^\W_]+")
+_K1, _B = 1.2, 0.75
+"""The usual parameters of BM25."""
+
+
+def question_scores(sentences: Sequence[str], question: str) -> list[float]:
+    """How well each sentence matches `question`, from 0 (not at all) to 1 (the best one).
+
+    The score is the usual BM25 (Robertson and Zaragoza, 2009). Libraries that have it take 80 to 220 ms to import, mostly for
+    numpy, and a table of SQLite's FTS5 takes twice the time.
+    """
+    asked = {word for word, _ in Counter(_QUESTION_WORD.findall(_folded(question))).most_common(_MOST_QUESTION_WORDS)}
+    if not asked or not sentences:
+        return [0.0] * len(sentences)
+    texts = [_TEXT_WORD.findall(_folded(sentence)) for sentence in sentences]
+    mean = sum(map(len, texts)) / len(texts) or 1.0
+    occurring = [Counter(word for word in text if word in asked) for text in texts]
+    in_texts = Counter(word for counts in occurring for word in counts)
+    rarity = {word: max(1e-6, math.log((len(texts) - n + 0.5) / (n + 0.5))) for word, n in in_texts.items()}
+    scores = [
+        sum(rarity[word] * n * (_K1 + 1) / (n + _K1 * (1 - _B + _B * len(text) / mean)) for word, n in counts.items())
+        for text, counts in zip(texts, occurring, strict=True)
+    ]
+    best = max(scores)
+    return [score / best for score in scores] if best > 0 else scores
+
+
+def _folded(text: str) -> str:
+    return indexed(text.lower())
