@@ -5,24 +5,20 @@ opens a ledger, so none takes the ledger for a whole one; an older aorch refuses
 from aorch.config.ledger_location import LedgerLocation
 from aorch.errors import LedgerInvalid
 
-_MARK = "copying "
-_IS_MARKED = f"substr(version_num, 1, {len(_MARK)}) = '{_MARK}'"
-SET = f"UPDATE alembic_version SET version_num = '{_MARK}' || version_num WHERE NOT {_IS_MARKED}"  # noqa: S608  constants
-CLEAR = f"UPDATE alembic_version SET version_num = substr(version_num, {len(_MARK) + 1}) WHERE {_IS_MARKED}"  # noqa: S608
+MARK = "copying "
+"""The beginning of a marked revision."""
+_IS_MARKED = f"substr(version_num, 1, {len(MARK)}) = '{MARK}'"
+SET = f"UPDATE alembic_version SET version_num = '{MARK}' || version_num WHERE NOT {_IS_MARKED}"  # noqa: S608  constants
+CLEAR = f"UPDATE alembic_version SET version_num = substr(version_num, {len(MARK) + 1}) WHERE {_IS_MARKED}"  # noqa: S608
 
 
 class IncompleteCopy(LedgerInvalid):
     """A copy to the ledger was interrupted, or still runs."""
 
 
-def is_marked(revision: str) -> bool:
-    """Whether `revision`, as it was read from the ledger, has the mark."""
-    return revision.startswith(_MARK)
-
-
 def checked(location: LedgerLocation, revision: str) -> str:
     """`revision`, as it was read from the ledger. Raises IncompleteCopy if it is marked."""
-    if is_marked(revision):
+    if revision.startswith(MARK):
         raise IncompleteCopy(
             f"a copy to the ledger {location} is not complete",
             "Wait for `aorch ledger copy`. If it was interrupted, run it again: it starts from the beginning.",

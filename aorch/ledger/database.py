@@ -74,6 +74,10 @@ class Connection(Protocol):
     may_wait: Callable[[], bool]
     """Whether it may still wait for the lock of another process."""
 
+    def check_file(self) -> None:
+        """Raise LedgerGone if there is another ledger now than when this was opened: writes would be lost."""
+        ...
+
     def execute(self, sql: str, values: Any = ..., /) -> Rows:
         """Execute a statement of `statements`, or one composed from its pieces, with the values of its parameters in order."""
         ...
@@ -235,6 +239,10 @@ class ProcessLock:
     """Shows that this process, under its `owner_id`, is alive, until `close`. Raises LedgerError."""
 
     owner_id: str
+    others: list[str]
+    """The other owners, alive or dead, whose lock was not closed when this one was taken; none if they cannot be read."""
+    is_copied: bool
+    """Whether a process was copying the ledger then: either it saw this lock, or this lock saw it."""
     is_undisputed: bool
     """Whether no other process can have taken this one for dead: it never lost its lock, or took it again in time."""
     losses: int

@@ -6,13 +6,13 @@ Opening: each REQUEST that a dead process left open gets an `interrupted` RESPON
 
 from asyncio import Future
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, closing
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aorch import jsonio
 from aorch.config.ledger_location import LedgerLocation
-from aorch.errors import Conflict, LedgerBusy, LedgerGone
+from aorch.errors import Conflict, LedgerBusy
 from aorch.ledger import task_queue
 from aorch.ledger.attempt import Attempt
 from aorch.ledger.changes import Changes
@@ -66,29 +66,23 @@ class Ledger:
         self.path = path
         package = package_of(path)
         self._database: Database = package.Database(path)
-        # made before the ledger is opened, so that a file that is put in its place meanwhile is noticed
-        self.check_file: Callable[[], None] = package.identity_check(path)
-        """Raises LedgerGone if another ledger is at `path` than when this was opened."""
-        connection: Connection = package.connect(path)
         try:
-            recover_open(connection, path, package.owner_ids(path))
-            self.has_agents = connection.execute(statements.ANY_REGISTERED_AGENT).fetchone() is not None
-            """Whether there were registered agents when this was opened."""
-            # before the look for a copy, so that either this process or the copy sees the other one
-            self._owner: ProcessLock = package.ProcessLock(path)
-            if package.is_running(path, "copy"):
-                self._owner.close()
-                raise LedgerBusy(f"the ledger {path} is being copied", "Try again when the copy is complete.")
-        except BaseException as error:
-            connection.close()
-            if isinstance(error, DatabaseError):
-                raise as_ledger_error(path, error) from error
-            raise
-        with suppress(LedgerGone):  # if it is gone already, the first write reports it
-            self.check_file()
+            with ExitStack() as opened:
+                connection: Connection = opened.enter_context(closing(package.connect(path)))
+                self._owner: ProcessLock = opened.enter_context(closing(package.ProcessLock(path)))
+                if self._owner.is_copied:
+                    raise LedgerBusy(f"the ledger {path} is being copied", "Try again when the copy is complete.")
+                recover_open(connection, path, self._owner.others)
+                self.has_agents = connection.execute(statements.ANY_REGISTERED_AGENT).fetchone() is not None
+                """Whether there were registered agents when this was opened."""
+                opened.pop_all()
+        except DatabaseError as error:
+            raise as_ledger_error(path, error) from error
+        self.check_file = connection.check_file
+        """Raises LedgerGone if another ledger is at `path` than when this was opened."""
         self.owner_id = self._owner.owner_id
         """`claimed_by` of the REQUESTs that this process executes."""
-        self._writer = Writer(connection, self.check_file, partial(as_ledger_error, path))
+        self._writer = Writer(connection, partial(as_ledger_error, path))
         self._forked = False
         forget_in_child(self)
         self._ancestors: dict[str, list[tuple[str, str]]] = {}

@@ -10,7 +10,7 @@ def refuse(location: LedgerLocation, found: str, known: str) -> None:
 
     A revision with the mark of an incomplete copy is not refused here.
     """
-    if found > known and not copy_mark.is_marked(found):
+    if found > known and not found.startswith(copy_mark.MARK):
         raise LedgerTooNew(
             f"the ledger {location} has revision {found} of a newer aorch; this aorch supports {known}",
             "Upgrade aorch, or name another ledger with --ledger.",

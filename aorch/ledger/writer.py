@@ -89,21 +89,15 @@ class Unit(Struct):
 
 
 class Writer:
-    """The writer thread of a connection that only it uses. `check` is called before each transaction."""
+    """The writer thread of a connection that only it uses."""
 
-    def __init__(
-        self,
-        connection: Connection,
-        check: Callable[[], None],
-        translate: Callable[[Exception], AorchError],
-    ) -> None:
+    def __init__(self, connection: Connection, translate: Callable[[Exception], AorchError]) -> None:
         connection.may_wait = self._may_wait
         self.commit_counts, self.commits_took_s = [0] * (len(COMMIT_BUCKETS_S) + 1), 0.0
         """For metrics, which the writer's thread alone changes: the number of commits in each of COMMIT_BUCKETS_S and above, and
         the sum of their durations (seconds).
         """
         self._connection = connection
-        self._check = check
         self._translate = translate
         self._lock = threading.Lock()
         self._refusal: tuple[str, str] | None = None
@@ -230,7 +224,7 @@ class Writer:
         statements = [unit for unit in units if unit.action is None]
         actions = [unit for unit in units if unit.action is not None]
         try:
-            self._check()
+            self._connection.check_file()
             try:
                 self._connection.transact(partial(self._together, statements, actions), only_writes=not actions)
             except _OF_ROWS as error:

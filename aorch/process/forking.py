@@ -22,12 +22,8 @@ class OfOneProcess(Protocol):
 no_fork = threading.RLock()
 """Hold this lock while an object is created and passed to `forget_in_child`, so that no fork happens in between."""
 _known: "WeakSet[OfOneProcess]" = WeakSet()
-
-
-def forget_in_child(thing: OfOneProcess) -> None:
-    """Call `thing.forget` in each child that this process forks from now on. Does not keep `thing` alive."""
-    with no_fork:
-        _known.add(thing)
+forget_in_child = _known.add
+"""Calls `forget` of the given object in each child that this process forks from now on. Does not keep the object alive."""
 
 
 def _after_in_child() -> None:

@@ -14,7 +14,7 @@ from aorch.ledger.postgres.locks import (
     is_running,
     owner_ids,
 )
-from aorch.ledger.postgres.opening import connect, identity_check
+from aorch.ledger.postgres.opening import connect
 from aorch.ledger.postgres.rewriting import check_rewrite_space, estimate_rewrite, rewrite
 
 __all__ = [
@@ -30,7 +30,6 @@ __all__ = [
     "dead_owners",
     "estimate_rewrite",
     "exclusive",
-    "identity_check",
     "is_alive",
     "is_running",
     "owner_ids",

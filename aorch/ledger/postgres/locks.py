@@ -31,6 +31,8 @@ class ProcessLock:
             while self._session.try_lock([name := OWNER + (owner_id := new_id())]) is None:
                 pass
             self._session.execute(queries.REGISTER_OWNERS, whereabouts(), [name])
+            self.others = [each for each in _owners(self._session) if each != owner_id]
+            self.is_copied = bool(self._session.held([WORK + "copy"]))
         except BaseException:
             self._session.release()
             raise
@@ -187,4 +189,8 @@ def dead_owners(ledger: PostgresUrl, owner_ids: Collection[str]) -> list[str]:
 def owner_ids(ledger: PostgresUrl) -> list[str]:
     """The ids of all owners, alive or dead, that have not closed their lock. Raises LedgerError."""
     with used_session(ledger) as session:
-        return [name.removeprefix(OWNER) for (name,) in session.execute(queries.OWNERS)]
+        return _owners(session)
+
+
+def _owners(session: Session) -> list[str]:
+    return [name.removeprefix(OWNER) for (name,) in session.execute(queries.OWNERS)]

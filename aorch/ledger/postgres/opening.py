@@ -3,7 +3,6 @@
 Alembic is imported if the database is empty or of an older revision.
 """
 
-from collections.abc import Callable
 from functools import partial
 
 from aorch.config.ledger_location import PostgresUrl
@@ -68,9 +67,3 @@ def upgrade(connection: Connection, found: str | None) -> None:
     from aorch.ledger.postgres.migrate import migrate  # noqa: PLC0415  Alembic and SQLAlchemy take 400 ms
 
     migrate(connection)
-
-
-def identity_check(location: PostgresUrl) -> Callable[[], None]:
-    """A function that does nothing: a write fails by itself if the ledger is gone."""
-    del location
-    return lambda: None

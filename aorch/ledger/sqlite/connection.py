@@ -32,6 +32,8 @@ class Connection(sqlite3.Connection):
     """
 
     path: Path
+    identity: tuple[int, int] | None
+    """Device and inode of the file; None: there was none when this was opened."""
     may_wait: Callable[[], bool] = staticmethod(lambda: True)
     read_at: object = None
     """The state of the file (`files.state`) when it was opened as one that no process writes; otherwise None."""
@@ -64,6 +66,15 @@ class Connection(sqlite3.Connection):
         raise error
 
     stream = execute
+
+    def check_file(self) -> None:
+        """Raise LedgerGone if the file was removed or replaced since it was opened: writes to it would be lost."""
+        try:
+            found = os.stat(self.path)  # noqa: PTH116  each transaction does it, and Path.stat takes three times as long
+        except OSError:
+            raise ledger_gone(self.path) from None
+        if (found.st_dev, found.st_ino) != self.identity:
+            raise ledger_gone(self.path)
 
     @property
     def location(self) -> Path:
@@ -135,6 +146,11 @@ def _is_busy(error: sqlite3.OperationalError) -> bool:
 
 def connection_to(path: Path, query: str) -> Connection:
     """A connection in autocommit mode that any thread may use. `query` is the query of SQLite's file URI (`mode=ro`)."""
+    try:
+        found = os.stat(path)  # noqa: PTH116  before it is opened, so that a file that is put in its place then is noticed
+        identity = found.st_dev, found.st_ino
+    except OSError:  # SQLite has a better error for that
+        identity = None
     connection = sqlite3.connect(
         f"{path.as_uri()}?{query}",
         uri=True,
@@ -143,7 +159,7 @@ def connection_to(path: Path, query: str) -> Connection:
         check_same_thread=False,
         factory=Connection,
     )
-    connection.path = path
+    connection.path, connection.identity = path, identity
     return connection
 
 

@@ -36,7 +36,6 @@ class Database:
         self._refusal: tuple[str, str] | None = None
         self._commits: tuple[Connection, int] | None = None
         self._version = 0
-        self._check: Callable[[], None] = lambda: None
 
     def __enter__(self) -> Self:
         return self
@@ -107,7 +106,7 @@ class Database:
         if self._reader is None and not self.exists():
             return 0
         with self.read() as connection:
-            self._check()
+            connection.check_file()
             (number,) = connection.execute("PRAGMA data_version").fetchone()
             if (connection, number) != self._commits:
                 self._commits = connection, number
@@ -143,7 +142,6 @@ class Database:
             connection = None
         if connection is None:
             connection = self._reader = connect_reading(self.path)
-            self._check = files.identity_check(self.path)
             connection.execute("PRAGMA query_only = ON")
         return connection
 

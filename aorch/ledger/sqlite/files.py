@@ -9,12 +9,10 @@ import contextlib
 import os
 import stat
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 from aorch.config.config_file import reason_of
-from aorch.errors import LedgerError, LedgerGone
-from aorch.ledger.sqlite.connection import ledger_gone
+from aorch.errors import LedgerError
 
 FILE, FOLDER = (0o600, 0o660), (0o700, 0o770)
 """The modes of files and directories: private, and shared with a group."""
@@ -68,30 +66,6 @@ def exists(ledger: Path) -> bool:
 def is_same(ledger: Path, other: Path) -> bool:
     """Whether `other` is the file of the ledger. Raises OSError."""
     return other.exists() and ledger.exists() and other.samefile(ledger)
-
-
-def identity_check(ledger: Path) -> Callable[[], None]:
-    """A function that raises LedgerGone if the file at `ledger` was removed or replaced: writes to the open file would be lost.
-
-    If there is no file yet, the first one that the function finds is the ledger.
-    """
-    known: tuple[int, int] | None = None
-
-    def check() -> None:
-        nonlocal known
-        try:
-            found = os.stat(ledger)  # noqa: PTH116  each transaction does it, and Path.stat takes three times as long
-        except OSError:
-            raise ledger_gone(ledger) from None
-        identity = (found.st_dev, found.st_ino)
-        if known is None:
-            known = identity
-        if identity != known:
-            raise ledger_gone(ledger)
-
-    with contextlib.suppress(LedgerGone):
-        check()
-    return check
 
 
 def can_be_created(ledger: Path) -> bool:

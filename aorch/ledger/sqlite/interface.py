@@ -10,7 +10,6 @@ from aorch.ledger.sqlite.connection import (
     translated,
 )
 from aorch.ledger.sqlite.driver import Database
-from aorch.ledger.sqlite.files import identity_check
 from aorch.ledger.sqlite.locks import (
     LockedState,
     ProcessLock,
@@ -40,7 +39,6 @@ __all__ = [
     "dead_owners",
     "estimate_rewrite",
     "exclusive",
-    "identity_check",
     "is_alive",
     "is_of_the_file",
     "is_running",

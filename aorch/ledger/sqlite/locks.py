@@ -75,10 +75,12 @@ class ProcessLock:
                 with contextlib.suppress(BlockingIOError):
                     self._lock = FileLock(self._file, os.O_CREAT | os.O_EXCL)
                     if os.fstat(self._lock.descriptor).st_nlink:
-                        return
+                        break
                     self._lock.close()  # another process's sweep removed the file between its creation and its lock
         except OSError as error:
             raise cannot_write(error) from error
+        self.others = [owner_id for owner_id in _ids_in(owners) if owner_id != self.owner_id]
+        self.is_copied = is_held(owners / "copy")
 
     def check(self) -> None:
         """Raise LedgerError if other processes cannot see now that this one is alive. They always see a lock on a file."""
@@ -213,8 +215,12 @@ def process_ids(ledger: Path) -> list[int]:
 
 def owner_ids(ledger: Path) -> list[str]:
     """The ids of all owners, alive or dead, that have not closed their lock; none if the directory cannot be read."""
+    return _ids_in(files.beside(ledger, "owners"))
+
+
+def _ids_in(owners: Path) -> list[str]:
     with contextlib.suppress(OSError):
-        return [name for name in os.listdir(files.beside(ledger, "owners")) if _OWNER_ID.fullmatch(name)]
+        return [name for name in os.listdir(owners) if _OWNER_ID.fullmatch(name)]
     return []
 
 
