@@ -23,9 +23,8 @@ HERE = Path(__file__).parent
 
 def cli_page() -> str:
     """Every command with its options."""
-    root = typer.main.get_command(app)
-    context = typer.Context(root, info_name="aorch", help_option_names=["-h", "--help"])
-    return "\n".join(["# Every command", "", *_command(root, context)])
+    context = typer.Context(app, info_name="aorch", help_option_names=["-h", "--help"])
+    return "\n".join(["# Every command", "", *_command(app, context)])
 
 
 def _command(command: Any, context: Any) -> Iterator[str]:

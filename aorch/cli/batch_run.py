@@ -20,11 +20,11 @@ from aorch.cli.parameters_cli import parse_object, parse_templates, split
 from aorch.cli.render.batch_output import FLUSH_S, ResultWriter, StandardResults, next_steps, show_progress, summary
 from aorch.cli.render.console import printable, warn
 from aorch.cli.streams import set_aside, standard_input
-from aorch.cli.task_run import check_task_options, read_labels
+from aorch.cli.task_run import read_labels
 from aorch.config import environment, settings
 from aorch.errors import AorchError, LedgerError, LedgerFull, UsageError
 from aorch.logs import warn_of_agents
-from aorch.process.signals import cancel_on_signals, set_handler
+from aorch.process.signals import SignalReceiver, set_handler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +39,6 @@ def run_batch(
     capability: str | None, items: list[str], task: "TaskOptions", batch: "BatchOptions", ledger: str | None
 ) -> int:
     """Run all tasks. Returns the exit code."""
-    check_task_options(task)
     place = _place(batch, ledger)
     source = _source(capability, items, task, batch)
     set_aside()  # after standard input was set aside, because FILE may be /dev/stdin
@@ -105,7 +104,7 @@ async def _run(
     warn_of_agents(warn)
     async with make_place() as place:
         running = asyncio.ensure_future(_run_lines(place, options, source, counts, output))
-        signals = cancel_on_signals(running)
+        signals = SignalReceiver(running).received
         try:
             await running
             outcome = ""

@@ -12,6 +12,7 @@ SERVER_HELP = "Use the ledger and the agents of the server at URL, or of a name 
 CONFIG = TyperOption(param_decls=["--config"], type=str, metavar="FILE", help=CONFIG_HELP, is_eager=True)
 NO_COLOR = TyperOption(param_decls=["--no-color"], is_flag=True, help=NO_COLOR_HELP, is_eager=True)
 SERVER = TyperOption(param_decls=["--server"], type=str, metavar="URL", help=SERVER_HELP, is_eager=True)
+VERSION = TyperOption(param_decls=["--version", "-V"], is_flag=True, help="Show the version and exit.", is_eager=True)
 HIDDEN_SERVER = TyperOption(param_decls=["--server"], type=str, metavar="URL", hidden=True, is_eager=True)
 """For commands that work only on a ledger file, so that their error says why."""
 

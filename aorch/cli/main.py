@@ -6,12 +6,14 @@ import sys
 import threading
 from functools import cache
 from importlib import import_module
+from inspect import cleandoc
 from typing import Any
 
 import typer
 from typer.core import TyperCommand
+from typer.main import get_install_completion_arguments
 
-from aorch.cli.global_options import CONFIG, CONFIG_HELP, NO_COLOR, NO_COLOR_HELP, SERVER_HELP, apply, json_errors
+from aorch.cli.global_options import CONFIG, NO_COLOR, SERVER, VERSION, apply, json_errors
 from aorch.cli.server_commands import server_options
 from aorch.cli.typer_classes import CommandGroup, build_command, leaves
 from aorch.errors import AorchError, OutputFailed, UsageError
@@ -108,7 +110,9 @@ class RootGroup(CommandGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command. Raises UsageError, which names similar commands."""
-        if args[0] not in COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
+        if args[0] in COMMANDS:
+            return args[0], command_named(args[0]), args[1:]
+        if not args[0].startswith("-") and not ctx.resilient_parsing:
             from aorch.suggestions import did_you_mean
 
             hint = f"{did_you_mean(args[0], COMMANDS, most=1)}`aorch --help` lists the commands."
@@ -188,20 +192,11 @@ def _similar(message: str, command: Any) -> str:
     return did_you_mean(unknown[1], names, most=1)
 
 
-app = typer.Typer(
-    cls=RootGroup,
-    help=ABOUT,
+app = RootGroup(
+    name="aorch",
+    params=[CONFIG, SERVER, NO_COLOR, VERSION, *get_install_completion_arguments()],
+    help=cleandoc(ABOUT),
     no_args_is_help=True,
-    pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-@app.callback()
-def _root(
-    config: str | None = typer.Option(None, "--config", metavar="FILE", is_eager=True, help=CONFIG_HELP),
-    server: str | None = typer.Option(None, "--server", metavar="URL", is_eager=True, help=SERVER_HELP),
-    no_color: bool = typer.Option(False, "--no-color", is_eager=True, help=NO_COLOR_HELP),
-    version: bool = typer.Option(False, "--version", "-V", is_eager=True, help="Show the version and exit."),
-) -> None:
-    """Declares the options before the command, which `RootGroup.parse_args` applies."""
+"""The command `aorch`. `RootGroup.parse_args` applies its options."""

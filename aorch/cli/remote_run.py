@@ -17,7 +17,7 @@ from aorch.engine.resume import may_repeat, repetition
 from aorch.errors import AgentCancelled, AorchError, NoAgent, NotFound
 from aorch.ledger.record import COMPLETED
 from aorch.ledger.task_queue import OPEN
-from aorch.process.signals import cancel_on_signals, set_handler
+from aorch.process.signals import SignalReceiver, set_handler
 
 if TYPE_CHECKING:
     from aorch.cli.render.progress_line import ProgressLine
@@ -106,11 +106,11 @@ async def _run_and_show(
         running = asyncio.ensure_future(perform(tasks, key, None if progress is None else progress.show))
         if progress is not None:
             running.add_done_callback(progress.clear)
-        signals = cancel_on_signals(running)
+        signals = SignalReceiver(running)
         try:
             answer = await running
         except asyncio.CancelledError:
-            return await _cancel(tasks, key, hint, signals)
+            return await _cancel(tasks, key, hint, signals.received)
         finally:
             warn_of_version(connection.server_version)
     return show_answer(answer, as_json)
@@ -120,7 +120,7 @@ async def _cancel(tasks: RemoteTasks, key: str, hint: Hint, signals: list[int]) 
     """Let the server cancel the task that was sent with `key`. Returns the exit code."""
     code = 128 + signals[0] if signals else AgentCancelled.exit_code
     cancelling = asyncio.ensure_future(tasks.cancel_sent(key))
-    cancel_on_signals(cancelling)
+    SignalReceiver(cancelling)
     try:
         cancelled = await cancelling
     except (AorchError, asyncio.CancelledError) as error:

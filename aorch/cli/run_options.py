@@ -55,6 +55,13 @@ class TaskOptions(OptionGroup):
         typer.Option("--timeout", metavar="SECONDS", help="Time limit in seconds (default: the limit of the agent)."),
     ] = None
 
+    def check(self) -> None:
+        """Raise UsageError for an empty session and a time limit that is not above 0."""
+        if self.session == "":
+            raise UsageError("--session must not be empty", "Name a session, or leave out --session for a new one.")
+        if self.timeout is not None and self.timeout <= 0:
+            raise UsageError(f"--timeout must be greater than 0, not {self.timeout:g}", "Give it in seconds.")
+
 
 class DetachOptions(OptionGroup):
     """How a task waits in the queue."""

@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from aorch.cli.interrupts import end_now_if_threads_remain
 from aorch.cli.parameters_cli import parse_items, parse_object
+from aorch.cli.render.answer_view import show_answer
+from aorch.cli.render.console import complain, note, print_json, print_json_line, print_text, warn
 from aorch.cli.streams import set_aside
 from aorch.errors import UsageError
-from aorch.process.signals import cancel_on_signals, interrupt_on_signals, set_handler
+from aorch.logs import warn_of_agents
+from aorch.process.signals import SignalReceiver, set_handler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from aorch.agents.registry import Registry
-    from aorch.cli.render.progress_line import ProgressLine
     from aorch.cli.run_options import DetachOptions, TaskOptions
     from aorch.config.settings import Config
     from aorch.engine.executor import TaskExecutor
@@ -37,7 +39,6 @@ def read_task(capability: str, items: list[str], options: "TaskOptions") -> "Tas
     from aorch.config import environment
     from aorch.engine.task import Task, named_session, new_session_id
 
-    check_task_options(options)
     parameters = parse_object("--params", options.params) if options.params else {}
     parameters |= parse_items(items)
     session_id = options.session or environment.get(environment.SESSION_ID) or None
@@ -63,14 +64,6 @@ def read_labels(given: list[str] | None) -> dict[str, str]:
     return labels
 
 
-def check_task_options(options: "TaskOptions") -> None:
-    """Raise UsageError for an empty session and a time limit that is not above 0."""
-    if options.session == "":
-        raise UsageError("--session must not be empty", "Name a session, or leave out --session for a new one.")
-    if options.timeout is not None and options.timeout <= 0:
-        raise UsageError(f"--timeout must be greater than 0, not {options.timeout:g}", "Give it in seconds.")
-
-
 def run_task(config: "Config", task: "Task", *, as_json: bool) -> int:
     """Run `task` and show its answer. Returns the exit code."""
     from aorch.cli.hints import note_choice, warn_of_undeclared
@@ -79,13 +72,14 @@ def run_task(config: "Config", task: "Task", *, as_json: bool) -> int:
         warn_of_undeclared(executor.registry, task)
         return executor.perform(task, on_progress=on_progress)
 
-    return run_and_show(
+    showing = run_and_show(
         config,
         start,
         cancelled_hint=lambda: f"Show its contracts with `aorch contracts list -s {task.session_id}`.",
         as_json=as_json,
         after=partial(note_choice, task),
     )
+    return asyncio.run(showing)
 
 
 def rerun(config: "Config", contract_id: str, *, as_json: bool) -> int:
@@ -99,13 +93,14 @@ def rerun(config: "Config", contract_id: str, *, as_json: bool) -> int:
         return await executor.perform(task, on_progress=on_progress)
 
     check_ledger_exists(config.ledger)
-    return run_and_show(
+    showing = run_and_show(
         config,
         again,
         cancelled_hint=lambda: f"Run it again with `aorch rerun {contract_id}`.",
         as_json=as_json,
         after=lambda _, __: None,
     )
+    return asyncio.run(showing)
 
 
 def resume(config: "Config", contract_id: str, ledger: str | None, *, as_json: bool) -> int:
@@ -126,9 +121,10 @@ def resume(config: "Config", contract_id: str, ledger: str | None, *, as_json: b
         return await executor.perform(task, on_progress=on_progress)
 
     check_ledger_exists(config.ledger)
-    return run_and_show(
+    showing = run_and_show(
         config, again, cancelled_hint=cancelled_hint, as_json=as_json, after=lambda _, answer: note_reused(answer)
     )
+    return asyncio.run(showing)
 
 
 def show_plan(config: "Config", task: "Task", *, as_json: bool) -> None:
@@ -152,15 +148,13 @@ def show_plan(config: "Config", task: "Task", *, as_json: bool) -> None:
 
 def print_plan(planned: dict[str, Any], *, as_json: bool) -> None:
     """Print what `plan` returns."""
-    from aorch.cli.render.console import print_json, print_text
-
     if as_json:
         return print_json(planned)
     lines = {"agent": f"{planned['agent_id']} ({planned['kind']})", "why": planned["why"], **planned["preview"]}
     print_text("\n".join(f"{name + ':':9}{text}" for name, text in lines.items()))
 
 
-def run_and_show(
+async def run_and_show(
     config: "Config",
     start: "Starting",
     *,
@@ -171,63 +165,46 @@ def run_and_show(
     """Await the coroutine of `start`, which gets a function to show progress (None: not at a terminal); call `after` with
     the answer, and show the answer. Returns the exit code.
     """
-    progress = None
+    set_handler(signal.SIGINT, signal.SIG_DFL)  # a KeyboardInterrupt can get lost during imports
+    from aorch.bootstrap import executor, registry
+    from aorch.engine.response_saver import Unsaved
+
+    answer, unsaved, progress = None, None, None
     if sys.stderr.isatty():
         from aorch.cli.render.progress_line import ProgressLine
 
         progress = ProgressLine()
-    set_handler(signal.SIGINT, signal.SIG_DFL)  # a KeyboardInterrupt can get lost during imports
-    return asyncio.run(_run_and_show(config, start, progress, cancelled_hint, as_json=as_json, after=after))
-
-
-async def _run_and_show(
-    config: "Config",
-    start: "Starting",
-    progress: "ProgressLine | None",
-    cancelled_hint: "Callable[[], str]",
-    *,
-    as_json: bool,
-    after: "Callable[[Registry, Answer], None]",
-) -> int:
-    from aorch.bootstrap import executor as open_executor
-    from aorch.bootstrap import registry as load_agents
-    from aorch.cli.render.answer_view import show_answer
-    from aorch.cli.render.console import warn
-    from aorch.engine.response_saver import Unsaved
-    from aorch.logs import warn_of_agents
-
-    answer, unsaved = None, None
     warn_of_agents(warn)
     async with AsyncExitStack() as opened:
         set_aside()  # keep the output of agents out of the answer
-        registry = load_agents(config)
-        opened.push_async_callback(registry.close)
-        signals = interrupt_on_signals()
+        agents = registry(config)
+        opened.push_async_callback(agents.close)
+        signals = SignalReceiver()
         try:
-            executor = open_executor(config, registry)  # in this thread, because nothing else runs in this loop
+            executing = executor(config, agents)  # in this thread, because nothing else runs in this loop
         except KeyboardInterrupt:
-            return _report_interrupted(signals)
-        opened.push_async_callback(executor.close, in_this_thread=True)
-        running = asyncio.ensure_future(start(executor, None if progress is None else progress.show))
+            return _report_interrupted(signals.received)
+        opened.push_async_callback(executing.close, in_this_thread=True)
+        running = asyncio.ensure_future(start(executing, None if progress is None else progress.show))
         if progress is not None:
             running.add_done_callback(progress.clear)
-        signals = cancel_on_signals(running)
+        signals.performing = running
         try:
             answer = await running
         except Unsaved as error:
             answer, unsaved = error.answer, error
-            cancel_on_signals(unsaved.saving)
+            signals.performing = unsaved.saving
         except asyncio.CancelledError:
             pass
         if unsaved is None:
             await opened.aclose()
         if answer:
-            after(registry, answer)
-        code = show_answer(answer, as_json) if answer else _report_cancelled(cancelled_hint(), signals)
+            after(agents, answer)
+        code = show_answer(answer, as_json) if answer else _report_cancelled(cancelled_hint(), signals.received)
         if unsaved is not None and not await _wait_until_saved(unsaved):
             code = unsaved.exit_code
     if (
-        config.trace_configured and answer is not None and executor.parent_id is None
+        config.trace_configured and answer is not None and executing.parent_id is None
     ):  # do not delay a program agent that runs this command: its caller waits for this process
         await _deliver(config)
     end_now_if_threads_remain(code)
@@ -236,7 +213,6 @@ async def _run_and_show(
 
 async def _wait_until_saved(unsaved: "Unsaved") -> bool:
     """Wait until the ledger accepts the answer, which has been shown. False if a signal came first, or it never will."""
-    from aorch.cli.render.console import complain, warn
     from aorch.errors import LedgerError, LedgerTooNew
 
     if not unsaved.is_final:
@@ -255,12 +231,11 @@ async def _wait_until_saved(unsaved: "Unsaved") -> bool:
 async def _deliver(config: "Config") -> None:
     """Deliver to Trace for at most DELIVERY_S; the rest stays due. A failure does not change the exit code."""
     until = time.monotonic() + DELIVERY_S
-    from aorch.cli.render.console import warn
     from aorch.errors import LedgerError
     from aorch.trace.push import push_until
 
     delivering = asyncio.ensure_future(push_until(config, until))
-    cancel_on_signals(delivering)
+    SignalReceiver(delivering)
     try:
         await delivering
     except LedgerError as error:
@@ -270,7 +245,6 @@ async def _deliver(config: "Config") -> None:
 
 
 def _report_cancelled(hint: str, signals: list[int]) -> int:
-    from aorch.cli.render.console import complain
     from aorch.errors import AgentCancelled
 
     complain(AgentCancelled("interrupted; the task is recorded as cancelled", hint))
@@ -278,7 +252,6 @@ def _report_cancelled(hint: str, signals: list[int]) -> int:
 
 
 def _report_interrupted(signals: list[int]) -> int:
-    from aorch.cli.render.console import complain
     from aorch.errors import AgentCancelled
 
     complain(AgentCancelled("interrupted before the task started; it is not recorded"))
@@ -288,7 +261,6 @@ def _report_interrupted(signals: list[int]) -> int:
 def submit(config: "Config", task: "Task", queue_options: "QueueOptions", *, as_json: bool) -> None:
     """Queue `task` and print the id of its REQUEST. Raises the error if no agent can run it."""
     from aorch.cli.hints import warn_of_undeclared
-    from aorch.cli.render.console import note, print_json_line, print_text
     from aorch.engine.submit import TaskRejected
     from aorch.orchestrator import Orchestrator
     from aorch.worker.webhooks import check_webhook

@@ -30,7 +30,7 @@ class AorchCommand(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the arguments. Raises UsageError for a value that no command can use."""
         try:
-            if not ctx.resilient_parsing:
+            if any(each.startswith("-") for each in args) and not ctx.resilient_parsing:
                 check_follows(self.get_params(ctx), args)
             left = super().parse_args(ctx, args)
         finally:  # also for the report of an error in the other options
@@ -67,7 +67,7 @@ class CommandGroup(TyperGroup):
         if not args and self.no_args_is_help and not ctx.resilient_parsing:
             typer.echo(ctx.get_help())
             raise typer.Exit(2)
-        if not ctx.resilient_parsing:
+        if args and args[0].startswith("-") and not ctx.resilient_parsing:
             check_follows(self.get_params(ctx), args, before_command=True)
         return super().parse_args(ctx, args)
 

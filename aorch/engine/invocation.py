@@ -280,10 +280,7 @@ async def _run_agent(invocation: Invocation, document: dict[str, Any], done: "as
     except AorchError as failure:
         return failed_outcome(failure, details)
     except CutOff as cut_off:
-        details.update(details_in(cut_off.answer))
-        if (data := cut_off.answer.get("data")) is not None:
-            invocation.partial = data, jsonio.encode(data)
-        _mask_partial(invocation)
+        _keep_partial(invocation, cut_off.answer)
         raise
     except (asyncio.CancelledError, GeneratorExit):
         raise
@@ -297,7 +294,8 @@ async def _run_agent(invocation: Invocation, document: dict[str, Any], done: "as
         del error  # its traceback contains this frame
         return failed
     finally:
-        invocation.report_rest()
+        if invocation.pieces_mask is not None or invocation.redaction is not None:
+            invocation.report_rest()
         if not done.done():
             done.set_result(None)
 
@@ -365,8 +363,11 @@ async def _close_coroutine(call: asyncio.Task[Outcome]) -> None:
     await asyncio.wait((call,), timeout=CLOSE_S)
 
 
-def _mask_partial(invocation: Invocation) -> None:
-    """Mask the agent's secrets in what is known of an interrupted call."""
+def _keep_partial(invocation: Invocation, answer: dict[str, Any]) -> None:
+    """Keep the `answer` so far of an interrupted call, without the agent's secrets."""
+    invocation.details.update(details_in(answer))
+    if (data := answer.get("data")) is not None:
+        invocation.partial = data, jsonio.encode(data)
     if invocation.agent.secret_env:
         outcome = Outcome(*invocation.partial, details=invocation.details)
         outcome = _masked(outcome, secrets_in(invocation.agent.secret_env))

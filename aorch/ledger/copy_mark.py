@@ -13,14 +13,10 @@ CLEAR = f"UPDATE alembic_version SET version_num = substr(version_num, {len(MARK
 
 
 class IncompleteCopy(LedgerInvalid):
-    """A copy to the ledger was interrupted, or still runs."""
+    """A copy to the ledger was interrupted, or still runs: its revision has the mark."""
 
-
-def checked(location: LedgerLocation, revision: str) -> str:
-    """`revision`, as it was read from the ledger. Raises IncompleteCopy if it is marked."""
-    if revision.startswith(MARK):
-        raise IncompleteCopy(
+    def __init__(self, location: LedgerLocation) -> None:
+        super().__init__(
             f"a copy to the ledger {location} is not complete",
             "Wait for `aorch ledger copy`. If it was interrupted, run it again: it starts from the beginning.",
         )
-    return revision

@@ -42,46 +42,35 @@ def handle_signals(act: Callable[[int], None]) -> None:
             signal.signal(number, handler)
 
 
-def interrupt_on_signals() -> list[int]:
-    """Raise Interrupted in the main thread on INT, TERM or HUP. The returned list gets the number of each signal."""
-    received: list[int] = []
-
-    def act(number: int) -> None:
-        received.append(number)
-        raise Interrupted(number)
-
-    handle_signals(act)
-    return received
-
-
 def ignore_signals() -> None:
     """Ignore INT, TERM and HUP: the work is done, and a late signal must not change the exit code."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
-def cancel_on_signals(performing: "asyncio.Future[Any]") -> list[int]:
-    """Cancel `performing` on INT, TERM or HUP. If an agent blocks the loop, a later signal raises Interrupted in it.
+class SignalReceiver:
+    """Acts on INT, TERM and HUP from now on: each raises Interrupted in the main thread, or cancels `performing` once that is
+    set. If an agent blocks the loop of `performing`, a later signal raises Interrupted in it.
 
-    Plain handlers, since asyncio's run only when the loop does. The returned list gets the number of each signal.
+    `received` has the number of each signal.
     """
-    import asyncio  # noqa: PLC0415  30 ms, which `aorch --help` does not need
 
-    received: list[int] = []
-    acted_on: list[int] = []
-    received_at: list[float] = []
-    loop = asyncio.get_running_loop()
+    def __init__(self, performing: "asyncio.Future[Any] | None" = None) -> None:
+        self.performing = performing
+        self.received: list[int] = []
+        self._first_at: dict[asyncio.Future[Any], float] = {}
+        self._acted_on: set[asyncio.Future[Any]] = set()
+        handle_signals(self._act)
 
-    def cancel(number: int) -> None:
-        acted_on.append(number)
-        performing.cancel()
-
-    def act(number: int) -> None:
-        received.append(number)
-        received_at.append(time.monotonic())
-        if not acted_on and time.monotonic() - received_at[0] > BLOCKED_S:
+    def _act(self, number: int) -> None:
+        self.received.append(number)
+        moment, performing = time.monotonic(), self.performing
+        if performing is None:
             raise Interrupted(number)
-        loop.call_soon_threadsafe(cancel, number)
+        if performing not in self._acted_on and moment - self._first_at.setdefault(performing, moment) > BLOCKED_S:
+            raise Interrupted(number)
+        performing.get_loop().call_soon_threadsafe(self._cancel, performing)
 
-    handle_signals(act)
-    return received
+    def _cancel(self, performing: "asyncio.Future[Any]") -> None:
+        self._acted_on.add(performing)
+        performing.cancel()

@@ -25,7 +25,7 @@ def commands(command: Any, context: Any) -> Iterator[tuple[Any, Any]]:
             yield from commands(found, typer.Context(found, info_name=name, parent=context))
 
 
-root = typer.main.get_command(app)
+root = app
 EVERY = list(commands(root, typer.Context(root, info_name="aorch", help_option_names=["-h", "--help"])))
 
 

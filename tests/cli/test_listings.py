@@ -15,7 +15,7 @@ from aorch.cli.listing import ListingOptions
 from aorch.cli.main import COMMANDS, app
 from aorch.cli.typer_classes import leaves
 
-root = typer.main.get_command(app)
+root = app
 LISTINGS = {
     f"{name} {command.name}" if hasattr(group, "commands") else name: group_of
     for name in COMMANDS

@@ -39,7 +39,7 @@ def writer_of(path: Path, said: list[str]) -> Writer:
     """A writer whose SQL goes to `said`."""
     connection = connect(path)
     connection.set_trace_callback(said.append)
-    return Writer(connection, lambda: None, lambda error: as_ledger_error(path, error))
+    return Writer(connection, lambda error: as_ledger_error(path, error))
 
 
 @pytest.mark.sqlite_only("it reads the SQL that SQLite executes")

@@ -11,7 +11,7 @@ import typer
 from aorch.cli.options import CREATES_NEW, LedgerOption, warn_of_missing
 from aorch.cli.shell_completion import complete_capabilities
 from aorch.cli.streams import is_terminal, set_aside, standard_input, standard_output
-from aorch.process.signals import cancel_on_signals, set_handler
+from aorch.process.signals import SignalReceiver, set_handler
 
 if TYPE_CHECKING:
     from aorch.config.settings import Config
@@ -80,7 +80,7 @@ async def _serve(config: "Config", only: list[str]) -> None:
     async with Orchestrator(config=config, trace_url=trace_url) as orchestrator:
         server = ToolServer(orchestrator, only)
         serving = asyncio.ensure_future(server.serve(Lines(standard_input()), Output(standard_output())))
-        cancel_on_signals(serving)
+        SignalReceiver(serving)
         with contextlib.suppress(asyncio.CancelledError):
             await serving
     log.flush()

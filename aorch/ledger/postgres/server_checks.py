@@ -64,7 +64,9 @@ def _check_pooler(connection: Connection, process: int) -> None:
 def _revision(connection: Connection, has_contracts: int, has_revision: int, has_tables: int) -> str | None:
     if has_contracts and has_revision:
         found = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-        return None if found is None else copy_mark.checked(connection.location, str(found[0]))
+        if found is not None and str(found[0]).startswith(copy_mark.MARK):
+            raise copy_mark.IncompleteCopy(connection.location)
+        return None if found is None else str(found[0])
     if has_tables:
         raise LedgerInvalid(f"{connection.location} is not a ledger: it is another program's database", _CHOOSE_ANOTHER)
     return None

@@ -182,7 +182,9 @@ def revision(connection: Connection) -> str | None:
             raise
         found = None
     if found is not None:
-        return copy_mark.checked(connection.path, found[0])
+        if found[0].startswith(copy_mark.MARK):
+            raise copy_mark.IncompleteCopy(connection.path)
+        return found[0]
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if "alembic_version" in tables and "contracts" in tables:
         return None
