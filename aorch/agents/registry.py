@@ -35,7 +35,8 @@ class Registry:
         self.clocks: dict[str, float] = {}
         """By capability, the turn of the agent that was chosen last. Only for the policy round-robin."""
         self._agents: dict[str, Registered] = {}
-        self._by_capability: dict[str, list[Registered]] = {}
+        self.by_capability: dict[str, list[Registered]] = {}
+        """The agents by their capabilities, in the order in which they were added."""
         self._removed: list[Registered] = []
         self.on_change: Callable[[], None] | None = None
         """Called in any thread after agents have come, gone or got other capabilities."""
@@ -84,7 +85,7 @@ class Registry:
         )
         registered.is_timed = self.policy == "fastest"
         for name, capability in capabilities.items():
-            self._by_capability.setdefault(name, []).append(registered)
+            self.by_capability.setdefault(name, []).append(registered)
             if (capability.priority, capability.weight) != DEFAULT_RANK:
                 self.ranked.add(name)
             if "writeOnly" in repr(capability.parameters):
@@ -106,16 +107,16 @@ class Registry:
                     self.ranked.add(name)
                 if "writeOnly" in repr(capability.parameters):
                     self.secret.add(name)
-        self._by_capability = found
+        self.by_capability = found
         self._changed()
 
     def _forget(self, removed: Registered) -> None:
         if not removed.constant:
             self._removed.append(removed)
         for name in removed.capabilities:
-            self._by_capability[name] = [each for each in self._by_capability[name] if each is not removed]
-            if not self._by_capability[name]:
-                del self._by_capability[name]
+            self.by_capability[name] = [each for each in self.by_capability[name] if each is not removed]
+            if not self.by_capability[name]:
+                del self.by_capability[name]
 
     def find(self, agent_id: str) -> Registered | None:
         """The agent with that ID, or None."""
@@ -130,7 +131,7 @@ class Registry:
 
     def with_capability(self, capability: str) -> list[Registered]:
         """The agents that have `capability`, in the order in which they were added."""
-        return self._by_capability.get(capability, [])
+        return self.by_capability.get(capability, [])
 
     def undiscovered(self, capability: str) -> list[Registered]:
         """The agents that were never checked, and of which only a check finds out whether they have `capability`."""
@@ -177,7 +178,7 @@ class Registry:
 
     def capabilities(self) -> list[str]:
         """The names of all capabilities, in the order in which they were added."""
-        return list(self._by_capability)
+        return list(self.by_capability)
 
     def runs_code(self) -> bool:
         """Whether any of the agents runs code in this process that is not part of aorch."""

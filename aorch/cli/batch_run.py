@@ -39,6 +39,7 @@ def run_batch(
     capability: str | None, items: list[str], task: "TaskOptions", batch: "BatchOptions", ledger: str | None
 ) -> int:
     """Run all tasks. Returns the exit code."""
+    task.check()
     place = _place(batch, ledger)
     source = _source(capability, items, task, batch)
     set_aside()  # after standard input was set aside, because FILE may be /dev/stdin

@@ -41,9 +41,25 @@ class Candidates(Protocol):
         ...
 
 
-def warn_of_undeclared(registry: Candidates, task: "Task") -> None:
-    """Warn about each parameter that no agent for `task` declares."""
-    for name in _undeclared(registry, task):
+def warn_of_undeclared(registry: Candidates, task: "Task", warned: set[tuple[str, str]] | None = None) -> None:
+    """Warn about each parameter that no agent for `task` declares, unless the parameters are invalid anyway.
+
+    With `warned`, warn once per capability and name, and at most MAX_WARNINGS times; it collects these pairs.
+    """
+    if not task.parameters:
+        return
+    from aorch.agents.parameters import undeclared_in
+
+    candidates = [
+        each for each in registry.with_capability(task.capability) if task.agent_id in (None, each.agent.agent_id)
+    ]
+    missing = [undeclared_in(each.capabilities[task.capability].parameters, task.parameters) for each in candidates]
+    names = [name for name in task.parameters if missing and all(name in each for each in missing)]
+    for name in names if names and any(_accepts(each, task) for each in candidates) else ():
+        if warned is not None:
+            if (task.capability, name) in warned or len(warned) >= MAX_WARNINGS:
+                continue
+            warned.add((task.capability, name))
         warn(_warning(registry, task, name))
 
 
@@ -51,11 +67,9 @@ def warn_of_undeclared_in(registry: Candidates, chunks: "Iterator[list[Line]]") 
     """Yield `chunks`, and warn about each undeclared parameter once per name and capability."""
     warned: set[tuple[str, str]] = set()
     for lines in chunks:
-        for task in (line.task for line in lines if line.task is not None):
-            for name in _undeclared(registry, task):
-                if (task.capability, name) not in warned and len(warned) < MAX_WARNINGS:
-                    warned.add((task.capability, name))
-                    warn(_warning(registry, task, name))
+        for line in lines:
+            if line.task is not None:
+                warn_of_undeclared(registry, line.task, warned)
         yield lines
 
 
@@ -77,19 +91,6 @@ def note_reused(answer: "Answer") -> None:
     else:
         count = len(answer.reused)
         note(f"{count} result{' was' if count == 1 else 's were'} reused from the ledger")
-
-
-def _undeclared(registry: Candidates, task: "Task") -> list[str]:
-    if not task.parameters:
-        return []
-    from aorch.agents.parameters import undeclared_in
-
-    candidates = [
-        each for each in registry.with_capability(task.capability) if task.agent_id in (None, each.agent.agent_id)
-    ]
-    missing = [undeclared_in(each.capabilities[task.capability].parameters, task.parameters) for each in candidates]
-    names = [name for name in task.parameters if missing and all(name in each for each in missing)]
-    return names if names and any(_accepts(each, task) for each in candidates) else []
 
 
 def _accepts(registered: Candidate, task: "Task") -> bool:

@@ -4,7 +4,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from aorch.cli.hints import note_choice, note_reused, warn_of_undeclared
 from aorch.cli.ledger_source import warn_of_version
@@ -35,55 +35,84 @@ Hint = Callable[[str], str]
 """The next step after a task was cancelled, from the ID of its REQUEST (empty: unknown)."""
 
 
-def run_task(server: "ServerAddress", task: "Task", *, as_json: bool) -> int:
-    """Run `task` and show its answer. Returns the exit code."""
+class ServerTasks(NamedTuple):
+    """Runs tasks on a server."""
 
-    def hint(_: str) -> str:
-        return f"Show its contracts with `aorch contracts list -s {task.session_id}`."
+    server: "ServerAddress"
 
-    async def perform(tasks: RemoteTasks, key: str, on_progress: OnProgress) -> "Answer":
-        looking = asyncio.ensure_future(_candidates(tasks, task))
-        try:
-            answer, _ = await tasks.perform(task, key, on_progress)
-            agents = await looking
-        finally:
-            looking.cancel()
-        if agents is not None:
-            note_choice(task, agents, answer)
-            if answer.failure is NoAgent and agents.only_workers_have(task.capability):
-                answer.hint = "Only workers of the server have it: queue the task with --detach."
-        return answer
+    def run_task(self, task: "Task", *, as_json: bool) -> int:
+        """Run `task` and show its answer. Returns the exit code."""
 
-    return run_and_show(server, perform, hint, as_json=as_json)
+        def hint(_: str) -> str:
+            return f"Show its contracts with `aorch contracts list -s {task.session_id}`."
 
+        async def perform(tasks: RemoteTasks, key: str, on_progress: OnProgress) -> "Answer":
+            looking = asyncio.ensure_future(_candidates(tasks, task))
+            try:
+                answer, _ = await tasks.perform(task, key, on_progress)
+                agents = await looking
+            finally:
+                looking.cancel()
+            if agents is not None:
+                note_choice(task, agents, answer)
+                if answer.failure is NoAgent and agents.only_workers_have(task.capability):
+                    answer.hint = "Only workers of the server have it: queue the task with --detach."
+            return answer
 
-def rerun(server: "ServerAddress", part: str, *, as_json: bool) -> int:
-    """Run the task of a recorded exchange again and show its answer. Returns the exit code."""
+        return run_and_show(self.server, perform, hint, as_json=as_json)
 
-    async def perform(tasks: RemoteTasks, key: str, on_progress: OnProgress) -> "Answer":
-        return await tasks.rerun(await tasks.find(part), key, on_progress)
+    def submit(self, task: "Task", options: "QueueOptions", *, as_json: bool) -> None:
+        """Queue `task` and print the id of its REQUEST. Raises the error if no agent can run it."""
+        contract_id = asyncio.run(_submit(self.server, task, options))
+        if as_json:
+            print_json_line({"contract_id": contract_id, "session_id": task.session_id, "status": "pending"})
+        else:
+            print_text(contract_id)
+        note(f"Wait for the result with `aorch contracts wait {contract_id}`.")
 
-    return run_and_show(server, perform, lambda _: f"Run it again with `aorch rerun {part}`.", as_json=as_json)
+    def show_plan(self, task: "Task", *, as_json: bool) -> None:
+        """Show the agent of the server that would run `task`, why, and what it would run or send."""
 
+        async def plan(tasks: RemoteTasks) -> dict[str, Any]:
+            await _candidates(tasks, task)
+            return await tasks.plan(task)
 
-def resume(server: "ServerAddress", part: str, *, as_json: bool) -> int:
-    """Run a task again that did not complete, and show its answer. Returns the exit code."""
+        print_plan(asyncio.run(_with_tasks(self.server, plan)), as_json=as_json)
 
-    async def perform(tasks: RemoteTasks, key: str, on_progress: OnProgress) -> "Answer":
-        found = await tasks.exchange(await tasks.find(part))
-        if found.request is None:
-            raise NotFound(f"the REQUEST of {part} is not in the ledger")
-        is_pipeline = (await tasks.agents()).is_pipeline(found.request.to_agent or found.request.capability)
-        if found.request.status not in (COMPLETED, *OPEN) and may_repeat(found.response, is_pipeline=is_pipeline):
-            warn(repetition(found.request))
-        answer = await tasks.resume(found.request, key, on_progress)
-        note_reused(answer)
-        return answer
+    def rerun(self, part: str, *, as_json: bool) -> int:
+        """Run the task of a recorded exchange again and show its answer. Returns the exit code."""
 
-    def hint(request_id: str) -> str:
-        return f"Continue it with `aorch contracts resume {request_id or part}`."
+        async def perform(tasks: RemoteTasks, key: str, on_progress: OnProgress) -> "Answer":
+            return await tasks.rerun(await tasks.find(part), key, on_progress)
 
-    return run_and_show(server, perform, hint, as_json=as_json)
+        return run_and_show(self.server, perform, lambda _: f"Run it again with `aorch rerun {part}`.", as_json=as_json)
+
+    def resume(self, part: str, *, as_json: bool) -> int:
+        """Run a task again that did not complete, and show its answer. Returns the exit code."""
+
+        async def perform(tasks: RemoteTasks, key: str, on_progress: OnProgress) -> "Answer":
+            found = await tasks.exchange(await tasks.find(part))
+            if found.request is None:
+                raise NotFound(f"the REQUEST of {part} is not in the ledger")
+            is_pipeline = (await tasks.agents()).is_pipeline(found.request.to_agent or found.request.capability)
+            if found.request.status not in (COMPLETED, *OPEN) and may_repeat(found.response, is_pipeline=is_pipeline):
+                warn(repetition(found.request))
+            answer = await tasks.resume(found.request, key, on_progress)
+            note_reused(answer)
+            return answer
+
+        def hint(request_id: str) -> str:
+            return f"Continue it with `aorch contracts resume {request_id or part}`."
+
+        return run_and_show(self.server, perform, hint, as_json=as_json)
+
+    def wait_for_answers(self, parts: list[str], timeout_s: float | None) -> "list[Answer]":
+        """The answers to these REQUESTs, in that order. Raises NotFound, and WaitedTooLong after `timeout_s` seconds."""
+        return asyncio.run(_with_tasks(self.server, lambda tasks: tasks.wait_for_all(parts, timeout_s)))
+
+    def cancel_all(self, parts: list[str]) -> "tuple[list[tuple[str, str]], list[AorchError]]":
+        """Cancel each of these REQUESTs if possible. Returns (id, status) of the cancelled ones and the errors of the others."""
+        return asyncio.run(_with_tasks(self.server, lambda tasks: tasks.cancel_all(parts)))
 
 
 def run_and_show(server: "ServerAddress", perform: Perform, cancelled_hint: Hint, *, as_json: bool) -> int:
@@ -146,26 +175,6 @@ async def _candidates(tasks: RemoteTasks, task: "Task") -> "RemoteAgents | None"
     return agents
 
 
-def show_plan(server: "ServerAddress", task: "Task", *, as_json: bool) -> None:
-    """Show the agent of the server that would run `task`, why, and what it would run or send."""
-
-    async def plan(tasks: RemoteTasks) -> dict[str, Any]:
-        await _candidates(tasks, task)
-        return await tasks.plan(task)
-
-    print_plan(asyncio.run(_with_tasks(server, plan)), as_json=as_json)
-
-
-def submit(server: "ServerAddress", task: "Task", options: "QueueOptions", *, as_json: bool) -> None:
-    """Queue `task` and print the id of its REQUEST. Raises the error if no agent can run it."""
-    contract_id = asyncio.run(_submit(server, task, options))
-    if as_json:
-        print_json_line({"contract_id": contract_id, "session_id": task.session_id, "status": "pending"})
-    else:
-        print_text(contract_id)
-    note(f"Wait for the result with `aorch contracts wait {contract_id}`.")
-
-
 async def _submit(server: "ServerAddress", task: "Task", options: "QueueOptions") -> str:
     async with ServerConnection(server) as connection:
         tasks = RemoteTasks(connection, warn)
@@ -173,16 +182,6 @@ async def _submit(server: "ServerAddress", task: "Task", options: "QueueOptions"
         queued = await tasks.submit(task, options, new_key())
         warn_of_version(connection.server_version)
         return str(queued["contract_id"])
-
-
-def wait_for_answers(server: "ServerAddress", parts: list[str], timeout_s: float | None) -> "list[Answer]":
-    """The answers to these REQUESTs, in that order. Raises NotFound, and WaitedTooLong after `timeout_s` seconds."""
-    return asyncio.run(_with_tasks(server, lambda tasks: tasks.wait_for_all(parts, timeout_s)))
-
-
-def cancel_all(server: "ServerAddress", parts: list[str]) -> "tuple[list[tuple[str, str]], list[AorchError]]":
-    """Cancel each of these REQUESTs if possible. Returns (id, status) of the cancelled ones and the errors of the others."""
-    return asyncio.run(_with_tasks(server, lambda tasks: tasks.cancel_all(parts)))
 
 
 async def _with_tasks(server: "ServerAddress", act: Callable[[RemoteTasks], Coroutine[Any, Any, Result]]) -> Result:

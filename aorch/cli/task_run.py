@@ -1,4 +1,4 @@
-"""Runs one task in this process, or queues it, and shows its answer. Used by `aorch run` and `aorch contracts resume`."""
+"""Runs one task in this process, or queues it, and shows its answer; waits for queued tasks, and cancels them."""
 
 import asyncio
 import shlex
@@ -7,9 +7,10 @@ import sys
 import time
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aorch.cli.interrupts import end_now_if_threads_remain
+from aorch.cli.options import CREATES_NEW, warn_of_missing
 from aorch.cli.parameters_cli import parse_items, parse_object
 from aorch.cli.render.answer_view import show_answer
 from aorch.cli.render.console import complain, note, print_json, print_json_line, print_text, warn
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from aorch.engine.executor import TaskExecutor
     from aorch.engine.response_saver import Unsaved
     from aorch.engine.task import Answer, QueueOptions, Task
+    from aorch.errors import AorchError
 
     Starting = Callable[[TaskExecutor, Callable[[Any], None] | None], Coroutine[Any, Any, Answer]]
 
@@ -36,9 +38,12 @@ DELIVERY_S = 1.8
 
 def read_task(capability: str, items: list[str], options: "TaskOptions") -> "Task":
     """The task that the arguments describe. Raises UsageError, NotFound and InvalidJSON."""
+    from aorch.cli.run_options import TaskOptions
     from aorch.config import environment
     from aorch.engine.task import Task, named_session, new_session_id
 
+    if options != TaskOptions():
+        options.check()
     parameters = parse_object("--params", options.params) if options.params else {}
     parameters |= parse_items(items)
     session_id = options.session or environment.get(environment.SESSION_ID) or None
@@ -64,86 +69,146 @@ def read_labels(given: list[str] | None) -> dict[str, str]:
     return labels
 
 
-def run_task(config: "Config", task: "Task", *, as_json: bool) -> int:
-    """Run `task` and show its answer. Returns the exit code."""
-    from aorch.cli.hints import note_choice, warn_of_undeclared
+class LocalTasks(NamedTuple):
+    """Runs tasks in this process, on a ledger that it opens itself. `ledger` is the option that named it, if one did."""
 
-    def start(executor: "TaskExecutor", on_progress: "Callable[[Any], None] | None") -> "Coroutine[Any, Any, Answer]":
-        warn_of_undeclared(executor.registry, task)
-        return executor.perform(task, on_progress=on_progress)
+    config: "Config"
+    ledger: str | None
 
-    showing = run_and_show(
-        config,
-        start,
-        cancelled_hint=lambda: f"Show its contracts with `aorch contracts list -s {task.session_id}`.",
-        as_json=as_json,
-        after=partial(note_choice, task),
-    )
-    return asyncio.run(showing)
+    def run_task(self, task: "Task", *, as_json: bool) -> int:
+        """Run `task` and show its answer. Returns the exit code."""
+        from aorch.cli.hints import note_choice, warn_of_undeclared
 
+        warn_of_missing(self.config.ledger, self.ledger, CREATES_NEW)
 
-def rerun(config: "Config", contract_id: str, *, as_json: bool) -> int:
-    """Run the task of a recorded exchange again and show its answer. Returns the exit code."""
-    from aorch.batch.batch_source import check_ledger_exists
+        def start(
+            executor: "TaskExecutor", on_progress: "Callable[[Any], None] | None"
+        ) -> "Coroutine[Any, Any, Answer]":
+            warn_of_undeclared(executor.registry, task)
+            return executor.perform(task, on_progress=on_progress)
 
-    async def again(executor: "TaskExecutor", on_progress: "Callable[[Any], None] | None") -> "Answer":
-        from aorch.engine.resume import same_task
+        showing = run_and_show(
+            self.config,
+            start,
+            cancelled_hint=lambda: f"Show its contracts with `aorch contracts list -s {task.session_id}`.",
+            as_json=as_json,
+            after=partial(note_choice, task),
+        )
+        return asyncio.run(showing)
 
-        task = await asyncio.to_thread(same_task, config.ledger, contract_id, executor.registry)
-        return await executor.perform(task, on_progress=on_progress)
+    def submit(self, task: "Task", queue_options: "QueueOptions", *, as_json: bool) -> None:
+        """Queue `task` and print the id of its REQUEST. Raises the error if no agent can run it."""
+        from aorch.cli.hints import warn_of_undeclared
+        from aorch.engine.submit import TaskRejected
+        from aorch.orchestrator import Orchestrator
+        from aorch.worker.webhooks import check_webhook
 
-    check_ledger_exists(config.ledger)
-    showing = run_and_show(
-        config,
-        again,
-        cancelled_hint=lambda: f"Run it again with `aorch rerun {contract_id}`.",
-        as_json=as_json,
-        after=lambda _, __: None,
-    )
-    return asyncio.run(showing)
+        warn_of_missing(self.config.ledger, self.ledger, CREATES_NEW)
+        if queue_options.webhook is not None:
+            check_webhook(self.config, queue_options.webhook)
 
+        async def queue() -> str:
+            async with Orchestrator(config=self.config) as orchestrator:
+                warn_of_undeclared(orchestrator.registry, task)
+                return (await orchestrator.queue.submit(task, queue_options)).contract_id
 
-def resume(config: "Config", contract_id: str, ledger: str | None, *, as_json: bool) -> int:
-    """Run a task again that did not complete, and show its answer. Returns the exit code. `ledger` is the option."""
-    from aorch.batch.batch_source import check_ledger_exists
-    from aorch.cli.hints import note_reused
-
-    def cancelled_hint() -> str:
-        from aorch.engine.resume import resumable
-
-        at = f" --ledger {shlex.quote(ledger)}" if ledger is not None else ""
-        return f"Continue it with `aorch contracts resume {resumable(config.ledger, contract_id)}{at}`."
-
-    async def again(executor: "TaskExecutor", on_progress: "Callable[[Any], None] | None") -> "Answer":
-        from aorch.engine.resume import task_again
-
-        task = await asyncio.to_thread(task_again, config.ledger, contract_id, executor.registry)
-        return await executor.perform(task, on_progress=on_progress)
-
-    check_ledger_exists(config.ledger)
-    showing = run_and_show(
-        config, again, cancelled_hint=cancelled_hint, as_json=as_json, after=lambda _, answer: note_reused(answer)
-    )
-    return asyncio.run(showing)
-
-
-def show_plan(config: "Config", task: "Task", *, as_json: bool) -> None:
-    """Show the agent that would run `task`, why, and what it would run or send. Raises the error if there is none."""
-    from aorch import bootstrap
-    from aorch.cli.hints import warn_of_undeclared
-    from aorch.engine.routing import plan
-
-    set_aside()
-    registry = bootstrap.all_agents(config)
-    warn_of_undeclared(registry, task)
-
-    async def planned() -> dict[str, Any]:
+        set_aside()
         try:
-            return await plan(registry, task)
-        finally:
-            await registry.close()
+            contract_id = asyncio.run(queue())
+        except TaskRejected as rejected:
+            note(f"contract {rejected.answer.contract_id} · session {task.session_id}")
+            raise rejected.answer.as_error() from None
+        if as_json:
+            print_json_line({"contract_id": contract_id, "session_id": task.session_id, "status": "pending"})
+        else:
+            print_text(contract_id)
+        note(f"Wait for the result with `aorch contracts wait {contract_id}`.")
 
-    print_plan(asyncio.run(planned()), as_json=as_json)
+    def show_plan(self, task: "Task", *, as_json: bool) -> None:
+        """Show the agent that would run `task`, why, and what it would run or send. Raises the error if there is none."""
+        from aorch import bootstrap
+        from aorch.cli.hints import warn_of_undeclared
+        from aorch.engine.routing import plan
+
+        warn_of_missing(self.config.ledger, self.ledger, CREATES_NEW)
+        set_aside()
+        registry = bootstrap.all_agents(self.config)
+        warn_of_undeclared(registry, task)
+
+        async def planned() -> dict[str, Any]:
+            try:
+                return await plan(registry, task)
+            finally:
+                await registry.close()
+
+        print_plan(asyncio.run(planned()), as_json=as_json)
+
+    def rerun(self, contract_id: str, *, as_json: bool) -> int:
+        """Run the task of a recorded exchange again and show its answer. Returns the exit code."""
+        from aorch.batch.batch_source import check_ledger_exists
+
+        async def again(executor: "TaskExecutor", on_progress: "Callable[[Any], None] | None") -> "Answer":
+            from aorch.engine.resume import same_task
+
+            task = await asyncio.to_thread(same_task, self.config.ledger, contract_id, executor.registry)
+            return await executor.perform(task, on_progress=on_progress)
+
+        check_ledger_exists(self.config.ledger)
+        showing = run_and_show(
+            self.config,
+            again,
+            cancelled_hint=lambda: f"Run it again with `aorch rerun {contract_id}`.",
+            as_json=as_json,
+            after=lambda _, __: None,
+        )
+        return asyncio.run(showing)
+
+    def resume(self, contract_id: str, *, as_json: bool) -> int:
+        """Run a task again that did not complete, and show its answer. Returns the exit code."""
+        from aorch.batch.batch_source import check_ledger_exists
+        from aorch.cli.hints import note_reused
+
+        def cancelled_hint() -> str:
+            from aorch.engine.resume import resumable
+
+            at = f" --ledger {shlex.quote(self.ledger)}" if self.ledger is not None else ""
+            return f"Continue it with `aorch contracts resume {resumable(self.config.ledger, contract_id)}{at}`."
+
+        async def again(executor: "TaskExecutor", on_progress: "Callable[[Any], None] | None") -> "Answer":
+            from aorch.engine.resume import task_again
+
+            task = await asyncio.to_thread(task_again, self.config.ledger, contract_id, executor.registry)
+            return await executor.perform(task, on_progress=on_progress)
+
+        check_ledger_exists(self.config.ledger)
+        showing = run_and_show(
+            self.config,
+            again,
+            cancelled_hint=cancelled_hint,
+            as_json=as_json,
+            after=lambda _, answer: note_reused(answer),
+        )
+        return asyncio.run(showing)
+
+    def wait_for_answers(self, parts: list[str], timeout_s: float | None) -> "list[Answer]":
+        """The answers to these REQUESTs, in that order.
+
+        Raises NotFound, Conflict, and WaitedTooLong after `timeout_s` seconds.
+        """
+        from aorch.engine.wait_for_all import wait_for_all
+        from aorch.ledger.reader import Reader
+
+        with Reader(self.config.ledger) as reader:
+            whole_ids = [reader.find(part).contract_id for part in parts]
+        return asyncio.run(wait_for_all(self.config.ledger, whole_ids, timeout_s))
+
+    def cancel_all(self, parts: list[str]) -> "tuple[list[tuple[str, str]], list[AorchError]]":
+        """Cancel each of these REQUESTs if possible.
+
+        Returns (id, status) of the cancelled ones and the errors of the others. Raises LedgerError.
+        """
+        set_aside()
+        return asyncio.run(_cancel_all(self.config, parts))
 
 
 def print_plan(planned: dict[str, Any], *, as_json: bool) -> None:
@@ -258,34 +323,6 @@ def _report_interrupted(signals: list[int]) -> int:
     return 128 + signals[0]
 
 
-def submit(config: "Config", task: "Task", queue_options: "QueueOptions", *, as_json: bool) -> None:
-    """Queue `task` and print the id of its REQUEST. Raises the error if no agent can run it."""
-    from aorch.cli.hints import warn_of_undeclared
-    from aorch.engine.submit import TaskRejected
-    from aorch.orchestrator import Orchestrator
-    from aorch.worker.webhooks import check_webhook
-
-    if queue_options.webhook is not None:
-        check_webhook(config, queue_options.webhook)
-
-    async def queue() -> str:
-        async with Orchestrator(config=config) as orchestrator:
-            warn_of_undeclared(orchestrator.registry, task)
-            return (await orchestrator.queue.submit(task, queue_options)).contract_id
-
-    set_aside()
-    try:
-        contract_id = asyncio.run(queue())
-    except TaskRejected as rejected:
-        note(f"contract {rejected.answer.contract_id} · session {task.session_id}")
-        raise rejected.answer.as_error() from None
-    if as_json:
-        print_json_line({"contract_id": contract_id, "session_id": task.session_id, "status": "pending"})
-    else:
-        print_text(contract_id)
-    note(f"Wait for the result with `aorch contracts wait {contract_id}`.")
-
-
 def read_queue_options(options: "DetachOptions") -> "QueueOptions":
     """How the task waits in the queue. Raises UsageError."""
     from aorch.cli.time_options import expiry_time, future_time
@@ -299,3 +336,24 @@ def read_queue_options(options: "DetachOptions") -> "QueueOptions":
         raise UsageError(f"--expires {options.expires!r} must be after --not-before", "Give a later time.")
     priority = priorities.DEFAULT if options.priority is None else options.priority
     return QueueOptions(priority, rfc3339(start) if start else None, rfc3339(end) if end else None, options.webhook)
+
+
+async def _cancel_all(config: "Config", parts: list[str]) -> "tuple[list[tuple[str, str]], list[AorchError]]":
+    from aorch.errors import AorchError, LedgerError
+    from aorch.ledger.reader import Reader
+    from aorch.orchestrator import Orchestrator
+
+    cancelled: list[tuple[str, str]] = []
+    errors: list[AorchError] = []
+    with Reader(config.ledger) as reader:
+        async with Orchestrator(config=config) as orchestrator:
+            for part in parts:
+                try:
+                    contract_id = reader.find(part).contract_id
+                    status = await orchestrator.cancel(contract_id, by="aorch contracts cancel")
+                    cancelled.append((contract_id, status))
+                except LedgerError:
+                    raise
+                except AorchError as error:
+                    errors.append(error)
+    return cancelled, errors

@@ -37,7 +37,7 @@ def choose(registry: Registry, task: Task) -> Choice | None:
     candidate: an agent whose capabilities are not known yet); then call `check_and_choose`. Raises NoAgent, with similar
     names.
     """
-    candidates = registry.with_capability(task.capability)
+    candidates = registry.by_capability.get(task.capability, [])
     if task.agent_id is None and len(candidates) == 1 and candidates[0].able and not task.require:
         return candidates[0], {"reason": ONLY_CANDIDATE}
     candidates = _candidates(registry, task)

@@ -62,8 +62,6 @@ def run(
         queue.check(many, dry_run)
     if capability is None or batch != BatchOptions():
         batch.check(capability, task)
-    if task != TaskOptions():
-        task.check()
     if many:
         from aorch.cli.batch_run import run_batch
 
