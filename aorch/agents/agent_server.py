@@ -85,7 +85,7 @@ async def _serve(
     def act(_: int) -> None:
         loop.call_soon_threadsafe((hurry if stop.is_set() else stop).set)
 
-    handle_signals(act)
+    handle_signals(act, loop)
     url = await server.start(host, port)
     sys.stderr.write(f"{server.runs.agent.agent_id} listens on {url}\n")
     sys.stderr.flush()

@@ -10,6 +10,7 @@ from aorch.batch.batch_line import Line
 from aorch.batch.batch_source import LineSource
 from aorch.cli.hints import Candidates
 from aorch.orchestrator import Orchestrator
+from aorch.process.threads import in_thread
 
 if TYPE_CHECKING:
     from aorch.config.settings import Config
@@ -55,7 +56,7 @@ class ThisProcess:
 
     async def start(self, source: LineSource) -> OpenBatch:
         """Open the batch in the ledger."""
-        self._orchestrator.open()
+        await in_thread(self._orchestrator.open)  # it can wait for the lock, and a signal must be able to end that
         executor, registry = self._orchestrator.executor, self._orchestrator.registry
         lines, history = await source.start(executor.ledger, registry)
         return OpenBatch(executor, registry, lines, history)

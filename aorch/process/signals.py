@@ -1,5 +1,6 @@
 """Signals: every handler of aorch is set here."""
 
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -28,11 +29,18 @@ def set_handler(number: int, handler: Any) -> None:
         signal.signal(number, handler)
 
 
-def handle_signals(act: Callable[[int], None]) -> None:
+def handle_signals(act: Callable[[int], None], loop: "asyncio.AbstractEventLoop | None" = None) -> None:
     """Call `act` with the number of each INT, TERM or HUP, in the main thread, even while an agent blocks its loop.
 
-    Plain handlers: asyncio removes its own when the loop closes, and a signal after that would end the process.
+    Plain handlers: asyncio removes its own when the loop closes, and a signal after that would end the process. Each signal
+    wakes `loop`; without it, `act` is not called before the loop wakes by itself if another thread gets the signal, or if it
+    comes just before the loop begins to wait.
     """
+    if loop is not None:
+        reading, writing = os.pipe()
+        os.set_blocking(writing, False)
+        loop.add_reader(reading, os.read, reading, 64)
+        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
 
     def handler(number: int, _: object) -> None:
         act(number)
@@ -49,18 +57,20 @@ def ignore_signals() -> None:
 
 
 class SignalReceiver:
-    """Acts on INT, TERM and HUP from now on: each raises Interrupted in the main thread, or cancels `performing` once that is
-    set. If an agent blocks the loop of `performing`, a later signal raises Interrupted in it.
+    """Acts on INT, TERM and HUP, in a running loop: each raises Interrupted in the main thread, or cancels `performing` once
+    that is set. If an agent blocks the loop of `performing`, a later signal raises Interrupted in it.
 
     `received` has the number of each signal.
     """
 
     def __init__(self, performing: "asyncio.Future[Any] | None" = None) -> None:
+        import asyncio  # noqa: PLC0415  30 ms, which `aorch --help` does not need
+
         self.performing = performing
         self.received: list[int] = []
         self._first_at: dict[asyncio.Future[Any], float] = {}
         self._acted_on: set[asyncio.Future[Any]] = set()
-        handle_signals(self._act)
+        handle_signals(self._act, asyncio.get_running_loop())
 
     def _act(self, number: int) -> None:
         self.received.append(number)

@@ -120,7 +120,7 @@ class _Supervisor:
         def on_signal(_: int) -> None:
             loop.call_soon_threadsafe(self._stop)
 
-        handle_signals(on_signal)
+        handle_signals(on_signal, loop)
         keeping = [asyncio.create_task(self._keep()) for _ in range(self._options.config.serve.workers)]
         await self._stopping.wait()
         await asyncio.to_thread(stop_listening, self._listening)

@@ -1,6 +1,8 @@
 """Ctrl-C and SIGTERM while another program holds the write lock: every command ends within a second."""
 
 import asyncio
+import contextlib
+import os
 import signal
 import subprocess
 import time
@@ -29,6 +31,16 @@ def has_open(process: subprocess.Popen[bytes], ledger: Path) -> bool:
     """Whether it has the ledger open, after which it waits for the lock; it must not have ended."""
     assert process.poll() is None, process.communicate()
     return any(opened.path == str(ledger) for opened in psutil.Process(process.pid).open_files())
+
+
+def is_sent_to_another_thread(process: subprocess.Popen[bytes], number: signal.Signals) -> bool:
+    """Whether a thread other than the main one got that signal: the kernel prefers the one whose id is given."""
+    others = [each.id for each in psutil.Process(process.pid).threads() if each.id != process.pid]
+    with contextlib.suppress(ProcessLookupError):
+        for thread in others[:1]:
+            os.kill(thread, number)
+            return True
+    return False
 
 
 def ends(process: subprocess.Popen[bytes], number: signal.Signals) -> int:
@@ -68,6 +80,39 @@ def test_a_command_that_waits_for_the_lock_ends_at_a_signal(
         assert ends(process, number) in (128 + number, -number)
     assert home.rows("SELECT count(*) FROM contracts") == [(2,)]
     assert home.rows("SELECT count(*) FROM tokens") == [(0,)]
+
+
+@pytest.mark.sqlite_only("which process has the file open")
+def test_a_batch_that_waits_for_the_lock_ends_at_a_signal_that_another_of_its_threads_gets(home: Home) -> None:
+    """The main thread, in which Python handles signals, goes on waiting in its system call, unless something wakes it."""
+    home.write("tasks.jsonl", '{"capability": "echo", "parameters": {"text": "hi"}}\n')
+    put(home.ledger, *pairs(1))
+    with locked(home.ledger):
+        process = home.start("run", "--batch", "tasks.jsonl")
+        wait_for(lambda: has_open(process, home.ledger))
+        wait_for(lambda: is_sent_to_another_thread(process, signal.SIGINT))
+        process.communicate(timeout=END_S)
+    assert process.returncode == 128 + signal.SIGINT
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("arguments", [("run", "echo", "text=hi"), ("run", "--batch", "tasks.jsonl")])
+@pytest.mark.sqlite_only("which process has the file open")
+def test_a_command_that_waits_to_answer_for_a_dead_process_ends_at_a_signal(
+    home: Home, arguments: tuple[str, ...], number: signal.Signals
+) -> None:
+    """The next one answers for it."""
+    home.write("aorch.toml", CONFIG)
+    home.write("tasks.jsonl", '{"capability": "echo", "parameters": {"text": "hi"}}\n')
+    with home.start("run", "slow") as dead:
+        wait_for((home.folder / "started").exists)
+        dead.kill()
+    with locked(home.ledger):
+        process = home.start(*arguments)
+        wait_for(lambda: has_open(process, home.ledger))
+        assert ends(process, number) == 128 + number
+    home.aorch("contracts", "list")
+    assert home.rows("SELECT status FROM contracts ORDER BY position") == [("failed",), ("interrupted",)]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
