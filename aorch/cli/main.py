@@ -11,11 +11,11 @@ from typing import Any
 
 import typer
 from typer.core import TyperCommand
-from typer.main import get_install_completion_arguments
+from typer.main import get_command, get_install_completion_arguments
 
 from aorch.cli.global_options import CONFIG, NO_COLOR, SERVER, VERSION, apply, json_errors
 from aorch.cli.server_commands import server_options
-from aorch.cli.typer_classes import CommandGroup, build_command, leaves
+from aorch.cli.typer_classes import AorchCommand, CommandGroup, leaves
 from aorch.errors import AorchError, OutputFailed, UsageError
 from aorch.ledger import upgrade_notice
 from aorch.process.signals import Interrupted, set_handler
@@ -139,7 +139,17 @@ def _warn(text: str) -> None:
 @cache
 def command_named(name: str) -> Any:
     """The command of COMMANDS with that name, imported and built when it is first used."""
-    command = build_command(import_module(f"aorch.cli.commands.{name}").app, name)
+    from aorch.cli.options import expand_groups
+
+    commands = import_module(f"aorch.cli.commands.{name}").app
+    commands.info.cls = CommandGroup
+    for info in commands.registered_commands:
+        if info.cls in (None, TyperCommand):
+            info.cls = AorchCommand
+        if info.callback is not None:
+            info.callback = expand_groups(info.callback)
+    command: Any = get_command(commands)
+    command.name = name
     for each in leaves(command) if hasattr(command, "commands") else (command,):
         each.params += [NO_COLOR] if each.name in ("init", "trust") else [CONFIG, NO_COLOR]
         each.params += server_options(name, each.name)

@@ -72,21 +72,6 @@ class CommandGroup(TyperGroup):
         return super().parse_args(ctx, args)
 
 
-def build_command(app: typer.Typer, name: str) -> Any:
-    """The command or group of `app`, built from the classes above."""
-    from aorch.cli.options import expand_groups
-
-    app.info.cls = CommandGroup
-    for info in app.registered_commands:
-        if info.cls in (None, TyperCommand):
-            info.cls = AorchCommand
-        if info.callback is not None:
-            info.callback = expand_groups(info.callback)
-    command = typer.main.get_command(app)
-    command.name = name
-    return command
-
-
 def leaves(command: Any) -> Iterator[Any]:
     """The commands in a group, at any depth; or the command itself if it is not a group."""
     for each in getattr(command, "commands", {}).values():

@@ -240,9 +240,9 @@ class ProcessLock:
 
     owner_id: str
     others: list[str]
-    """The other owners, alive or dead, whose lock was not closed when this one was taken; none if they cannot be read."""
+    """The owners, alive or dead, that had not closed their lock before this one was taken; none if they cannot be read."""
     is_copied: bool
-    """Whether a process was copying the ledger then: either it saw this lock, or this lock saw it."""
+    """Whether a process copies the ledger that may not have seen this lock."""
     is_undisputed: bool
     """Whether no other process can have taken this one for dead: it never lost its lock, or took it again in time."""
     losses: int

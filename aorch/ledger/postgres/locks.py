@@ -28,10 +28,10 @@ class ProcessLock:
     def __init__(self, ledger: PostgresUrl) -> None:
         self._session = session_of(ledger)
         try:
+            self.others = _owners(self._session)
             while self._session.try_lock([name := OWNER + (owner_id := new_id())]) is None:
                 pass
             self._session.execute(queries.REGISTER_OWNERS, whereabouts(), [name])
-            self.others = [each for each in _owners(self._session) if each != owner_id]
             self.is_copied = bool(self._session.held([WORK + "copy"]))
         except BaseException:
             self._session.release()

@@ -66,6 +66,7 @@ class ProcessLock:
 
     def __init__(self, ledger: Path) -> None:
         owners = files.beside(ledger, "owners")
+        self.others = _ids_in(owners)
         try:
             if not owners.is_dir():
                 files.make_folder(owners)
@@ -79,7 +80,6 @@ class ProcessLock:
                     self._lock.close()  # another process's sweep removed the file between its creation and its lock
         except OSError as error:
             raise cannot_write(error) from error
-        self.others = [owner_id for owner_id in _ids_in(owners) if owner_id != self.owner_id]
         self.is_copied = is_held(owners / "copy")
 
     def check(self) -> None:
