@@ -117,3 +117,31 @@ def test_a_text_that_hands_the_task_on_gives_way_to_what_was_found() -> None:
     text = shown(s, 256)
     assert "counter: «Most of the houses in the list have odd numbers.»" in text
     assert "Determine which" not in text
+
+
+def test_the_options_from_which_a_person_chooses_are_shown_with_their_items() -> None:
+    s = Session()
+    s.says("ann", "bot", "Please book a boat to the island for me.", "On which day would you like to leave?")
+    many_steps(s)
+    s.says(
+        "ann",
+        "bot",
+        "On Monday morning, and with my bicycle.",
+        "These boats to the island leave on Monday:\n\n1. **Boat K-17**\n   - Departure: 07:00\n   - Price: 12 EUR\n\n"
+        "2. **Boat K-23**\n   - Departure: 09:30\n   - Price: 15 EUR\n\nWhich of them would you like?",
+    )
+    s.says("ann", "bot", "I'll go with option 2.", "I have booked the boat for you.")
+    many_steps(s, 12)
+    offer = "«These boats to the island leave on Monday: 1. Boat K-17 - Departure: 07:00 - Price: 12 EUR 2. Boat K-23"
+    assert in_order(shown(s), offer, "I'll go with option 2.")
+
+
+def test_the_exact_strings_of_several_results_have_their_keys() -> None:
+    s = Session()
+    s.asks("ann", "bot", "assist", {"text": "Please compare the bookings of our team for the fair."})
+    many_steps(s)
+    for n in (1, 2, 3):
+        booking = {"hotel": f"H-80{n}", "arrival": f"2026-06-0{n}", "card": f"visa_44{n}"}
+        s.calls("bot", "desk", "get_booking", {"booking": f"B-9{n}"}, booking)
+    text = shown(s, 1024)
+    assert "B-91: hotel H-801, arrival 2026-06-01, card visa_441; B-92: hotel H-802, arrival 2026-06-02" in text

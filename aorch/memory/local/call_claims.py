@@ -37,6 +37,8 @@ SHORT_VALUE = 40
 """Characters of a result without exact strings that also a brief text has."""
 _SHORT_CHANGE = 80
 """Characters of changed values that also a brief text has: what changed is what the calls were for."""
+_SEVERAL_RESULTS = 750
+"""Characters of the exact strings in the results of several calls, with their keys."""
 BRIEF = 224
 """Characters of arguments without important ones, in a brief text: most commands, up to their essential part."""
 _COMMAND, _LAST_COMMAND, _LAST_RUN = 0.55, 0.86, 0.9605
@@ -234,11 +236,14 @@ def _together(newest_first: Sequence[RepeatedCall], count: int, importance: floa
 def _results(newest_first: Sequence[RepeatedCall]) -> tuple[Wording, list[str]]:
     """The exact strings in the results of several calls, each after the arguments of its call, and the contracts to cite."""
     cited: list[str] = []
-    room = _VALUES
+    room = _SEVERAL_RESULTS
     parts: list[str] = []
     quotes: list[str] = []
     for series in newest_first:
-        made = briefly([leaf for leaf in new_values(series.last) if weight(leaf.text) >= 0.5], room, " ")
+        telling = {
+            leaf.text: leaf for leaf in new_values(series.last)[::-1] if leaf.is_string and weight(leaf.text) >= 0.5
+        }
+        made = fully(sorted(telling.values(), key=series.last.news.index), room, 60)
         owner = briefly(series.last.request.arguments, 40)
         part = f"{owner.text}: {made.text}" if owner.text else made.text
         if not made.text or len(part) > room:

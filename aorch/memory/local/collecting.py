@@ -27,6 +27,8 @@ from aorch.memory.local.spoken_sentences import ends_of_sentence, is_better_aim,
 
 MOST_OPEN, MOST_CALLS, MOST_KINDS, MOST_CITES = 1000, 24, 60, 6
 MOST_RESULTS = 24
+_SHORT_RESULT = 80
+"""Characters of a result that is no more than that of an act (`Transfer successful`)."""
 _REASON = 120
 """Characters of the reason that an agent gives for a command."""
 
@@ -146,8 +148,8 @@ def _add_response(g: Findings, contract: Contract) -> None:
         add_decisions(g, [contract.get("result"), contract.get("error")], identity, agent)
         _add_failure(g, contract, call)
         return
-    is_act = asked.changes is True and not asked.outermost and not is_prompt(asked)
-    if not listens or (is_act and len(said) <= INSTRUCTION):  # the claim of the act shows a short result
+    is_act = asked.changes is True and not asked.outermost
+    if not listens or (is_act and len(said) <= _SHORT_RESULT):  # the claim of the act shows the result
         add_document(g, call, agent, contract.get("result"))
     elif not _is_echo(said, asked):
         add_answer(g, call, agent, said)

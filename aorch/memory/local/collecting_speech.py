@@ -129,7 +129,7 @@ def add_speech(
             _as_result(one, least, is_choice=is_choice, is_telling=only_first) if one.order in told else one
             for one in spoken
         ]
-    g.heard.update(hash(one.sentence) for one in spoken)
+    g.heard.update(hash(one.whole) for one in spoken)
     g.passed_over[section_of(asks)] += not_selected + safe_text.unread_count(said)
     for one in spoken[: _MOST_NAMING[by_caller]]:
         for name in one.names:

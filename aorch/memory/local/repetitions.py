@@ -42,4 +42,4 @@ def _recurs(one: SpokenSentence, g: Findings) -> bool:
     """Whether a sentence is the text of a prompt template, or a phrase."""
     if one.asks and not one.by_caller and g.recurs(one.sentence):
         return True
-    return g.heard[hash(one.sentence)] > (_TEMPLATE if one.asks and one.number > 1 else _PHRASE)
+    return g.heard[hash(one.whole)] > (_TEMPLATE if one.asks and one.number > 1 else _PHRASE)

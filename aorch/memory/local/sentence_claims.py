@@ -17,6 +17,7 @@ from aorch.memory.local.spoken_sentences import (
     LEANING,
     SpokenSentence,
     asks_for,
+    chooses,
     is_phrase,
     justifies,
     meaningful_words,
@@ -47,6 +48,8 @@ _LATER_TASK, _TASK, _REQUEST = 0.957, 120, 2
 characters that it has at least, and how clearly it asks."""
 _REFUSAL, _VITAL_REFUSALS = 0.843, 4
 """Importance of what an agent cannot or may not do, and how many of the newest such sentences have it."""
+_OFFER = 0.844
+"""Importance of the options of an agent from which a person chooses next: without them, the choice cannot be understood."""
 _REPORTED, _VITAL_ERRORS, _EARLIER_ERROR = 0.895, 6, 0.6
 """Importance of an error in the text of an agent, how many of the newest are vital, and the importance of the others."""
 CHOICE = 0.87
@@ -121,6 +124,7 @@ class _Ranks:
         self._g = g
         self._told = g.aim.contract_id if g.aim else ""
         self._task = _later_task(ordered, self._told)
+        self._offers = _offers(ordered)
         self._wished = self._refused = self._justified = self._turns = 0
 
     def importance(self, together: Sequence[WeightedSentence]) -> float:
@@ -135,6 +139,7 @@ class _Ranks:
             importance,
             self._of_caller(first, sentences) if first.said.by_caller else self._of_agent(sentences),
             CHOICE if first.said.is_choice else 0.0,
+            _OFFER if any((one.said.number, one.said.order) in self._offers for one in together) else 0.0,
         )
         if first.said.number > self._g.count - RECENT and any(map(waits, sentences)):
             importance = max(importance, NEXT_STEP)
@@ -178,6 +183,19 @@ def _later_task(chosen: Iterable[WeightedSentence], aim: str) -> str:
     return longest if lengths[longest] >= _TASK else ""
 
 
+def _offers(ordered: Sequence[WeightedSentence]) -> set[tuple[int, int]]:
+    """The numbers and orders of the lists of agents from which a caller chooses in the next contract."""
+    replies = {one.said.number: one.said for one in ordered if one.said.by_caller and not one.spare}
+    return {
+        (one.said.number, one.said.order)
+        for one in ordered
+        if one.said.follows
+        and not one.said.by_caller
+        and (reply := replies.get(one.said.number + 1)) is not None
+        and (chooses(reply.sentence) or not set(reply.names).isdisjoint(one.said.names))
+    }
+
+
 def reported_errors(g: Findings) -> Iterator[Claim]:
     """A claim for each distinct error in the texts of agents, the newest first."""
     for place, one in enumerate(reversed(g.reported.values())):
@@ -200,7 +218,7 @@ def _weighed(
     others = (one for one in [*g.said, *_answered(g)] if one is not conclusion)
     by_age = [one for one in others if one.sentence[:_SAME_START] not in reported]
     by_age.sort(key=lambda one: (one.by_caller, one.number, one.worth))
-    last = {meaningful_words(one.sentence): one for one in without_repetitions(by_age, g)}
+    last = {meaningful_words(one.whole): one for one in without_repetitions(by_age, g)}
     worthy = {told: one for told, one in last.items() if _is_worth_a_claim(one)}
     spoken_of = [*worthy.values()]
     new = {
@@ -209,7 +227,7 @@ def _weighed(
         if not one.decides and not _is_shown_elsewhere(one, told, g, shown, spoken_of)
     }
     spoken = [one for told, one in new.items() if told in worthy]
-    fits = question_scores([one.sentence for one in spoken], question)
+    fits = question_scores([one.whole for one in spoken], question)
     weighed = [
         WeightedSentence(0.15 + one.worth * 0.6 + 0.2 * fit + 0.1 * one.number / g.count, one)
         for one, fit in zip(spoken, fits, strict=True)
@@ -340,11 +358,11 @@ class _Choice:
 
 
 def _figures(one: SpokenSentence) -> list[str]:
-    return _FIGURE.findall(one.sentence)
+    return _FIGURE.findall(one.whole)
 
 
 def _words(one: SpokenSentence) -> set[str]:
-    return words(one.sentence)
+    return words(one.whole)
 
 
 def alike(one: set[str], others: set[str]) -> bool:

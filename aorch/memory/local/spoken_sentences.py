@@ -1,13 +1,14 @@
 """Selects sentences from the texts of agents and callers: those worth keeping, and those that state a decision."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from aorch.memory import request_prompts, safe_text
 from aorch.memory.call_effects import CHANGING, READING
 from aorch.memory.contract_content import Contract, is_code, speech
 from aorch.memory.literals import found, proper_names
+from aorch.memory.local.announced_lists import announcements
 from aorch.memory.local.error_lines import names_error
 from aorch.memory.local.languages import marks
 from aorch.memory.local.layout import is_layout, is_row, looks_like_code
@@ -28,9 +29,6 @@ _REFUSAL = 0.1
 """What a sentence gains that states what an agent cannot or may not do, or a reason: why something was done or was not."""
 _INTENTION = 0.2
 """What the worth of a sentence loses that only announces a call."""
-_ANNOUNCED, _LISTED = 80, 240
-"""Characters of a sentence, or of the items of a list, that are shown with the sentence that announces them."""
-_ITEM = re.compile(r"\W*\d{1,2}[.)]")
 _WHOLE_ANSWER, _ANSWERS = 120, 0.35
 """An answer of so many characters says what was asked for if it is one sentence, or has a figure in its last one; the least
 worth of that."""
@@ -91,6 +89,11 @@ class SpokenSentence(NamedTuple):
         return 1 - self.order
 
     @property
+    def whole(self) -> str:
+        """The sentence with what follows it."""
+        return " ".join((self.sentence, *self.follows))
+
+    @property
     def concluded(self) -> bool:
         """Whether it states a finding, or announces one that follows."""
         return concludes(self.sentence.rstrip(":：") if self.follows else self.sentence)
@@ -108,12 +111,10 @@ def select_sentences(
 
     `number` is the number of the contract. Of a long text, the first and last sentences are selected, and all decisions.
     """
-    pieces = [
-        (bare, bare != one) for one in safe_text.sentence_pieces(said) if (bare := safe_text.without_marking(one))
-    ]
+    pieces = [(bare, one) for one in safe_text.sentence_pieces(said) if (bare := safe_text.without_marking(one))]
     everything = [bare for bare, _ in pieces]
     only = len(everything) == 1
-    announced = {} if by_caller else dict(_announced(pieces))
+    announced = {} if by_caller else dict(announcements(pieces, concludes))
     taken = {n + 1 + k for n, (_, count) in announced.items() for k in range(count)}
     last = len(everything) - 1
     sentences = [
@@ -142,41 +143,6 @@ def select_sentences(
             )
         )
     return sorted(spoken, reverse=True), len(everything) - len(sentences) - len(taken)
-
-
-def _is_said(sentence: str) -> bool:
-    """Whether a sentence neither announces the next one nor is only the number of an item."""
-    return not sentence.endswith((":", "：")) and not _ITEM.fullmatch(sentence)
-
-
-def _announced(pieces: Sequence[tuple[str, bool]]) -> Iterator[tuple[int, tuple[tuple[str, ...], int]]]:
-    """The place of each sentence that ends with a colon and states what is next (`The answer is:`), with that, and with how many
-    sentences it is. `pieces` are the sentences, and whether they have the mark of an item.
-    """
-    for n, (one, _) in enumerate(pieces):
-        if one.endswith((":", "：")) and concludes(one.rstrip(":：")):
-            items, count = _items(pieces[n + 1 :])
-            if not items and pieces[n + 1 :] and len(after := pieces[n + 1][0]) <= _ANNOUNCED and _is_said(after):
-                items, count = (after,), 1
-            if items:
-                yield n, (items, count)
-
-
-def _items(pieces: Iterable[tuple[str, bool]]) -> tuple[tuple[str, ...], int]:
-    """The items of a list at the start of `pieces`, as many as fit in _LISTED characters, and the number of their sentences."""
-    items: list[str] = []
-    count = length = 0
-    numbered = False
-    for place, (piece, is_item) in enumerate(pieces, 1):
-        is_number = bool(_ITEM.fullmatch(piece))
-        length += 0 if is_number else len(piece)
-        if length > _LISTED or not (is_number or ((is_item or numbered) and _is_said(piece))):
-            break
-        if not is_number:
-            items.append(piece)
-            count = place
-        numbered = is_number
-    return (*items,), count
 
 
 def spoken_error(line: str, number: int, contract_id: str, agent: str, before: int) -> SpokenSentence:
@@ -285,6 +251,11 @@ def acknowledges(sentence: str) -> bool:
         safe_text.word_count(clause) < _FEWEST or "acknowledges" in marks(clause) or is_polite(clause)
         for clause in _CLAUSE.split(folded)
     )
+
+
+def chooses(sentence: str) -> bool:
+    """Whether a caller's sentence chooses one of several things."""
+    return "chooses" in marks(sentence[:LONGEST_SENTENCE].lower())
 
 
 def refuses(sentence: str) -> bool:
