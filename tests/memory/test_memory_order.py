@@ -139,9 +139,9 @@ def test_the_options_from_which_a_person_chooses_are_shown_with_their_items() ->
 def test_the_exact_strings_of_several_results_have_their_keys() -> None:
     s = Session()
     s.asks("ann", "bot", "assist", {"text": "Please compare the bookings of our team for the fair."})
-    many_steps(s)
+    many_steps(s, 90)
     for n in (1, 2, 3):
         booking = {"hotel": f"H-80{n}", "arrival": f"2026-06-0{n}", "card": f"visa_44{n}"}
-        s.calls("bot", "desk", "get_booking", {"booking": f"B-9{n}"}, booking)
+        s.calls("bot", "desk", "get_guest", {"guest": f"B-9{n}"}, booking)
     text = shown(s, 1024)
     assert "B-91: hotel H-801, arrival 2026-06-01, card visa_441; B-92: hotel H-802, arrival 2026-06-02" in text
