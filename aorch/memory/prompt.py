@@ -34,6 +34,8 @@ MARK_RULE = " [x]: id ending in x."
 _SHORTEST_MARK, _LONGEST_MARK = 4, 8
 END_TITLE, LAST_TITLE = "End:", "Last:"
 """Titles of the last contract of a session, and of the last one that the blocks cover."""
+NAMING = "naming"
+"""What stands before the exact strings of a contract beside those that its claim shows."""
 _ONCE_LAST = 0.5
 """Importance of the end of a block when there is a newer block."""
 _FADING = 0.8
@@ -89,7 +91,10 @@ def session_prompt(newest_first: Sequence[MemoryBlock], max_tokens: int, newer: 
     wordings |= {items[place]: packed.wordings[place] for place in sorted(packed.wordings)}
     cites = dict.fromkeys(identity for _, claim in wordings for identity in claim.contract_ids)
     heading = _heading(newest_first, newer, has_marks=bool(packed.mark or kept_text))
-    body = _body(packed, marks, ages, newest_first[0].covered.last_contract_id, newer)
+    last_id = newest_first[0].covered.last_contract_id
+    body = _body(packed, marks, ages, last_id, newer, _owners(packed))
+    if len(heading) + len(kept_text) + len(body) + len(CLOSE) > max_tokens * safe_text.CHARS_A_TOKEN:
+        body = _body(packed, marks, ages, last_id, newer, {})
     return SessionPrompt(f"{heading}{kept_text}{body}{CLOSE}", tuple(cites), wordings)
 
 
@@ -247,12 +252,30 @@ def marks_of(claims: Sequence[Claim]) -> dict[str, str]:
     return {identity: safe_text.shown(safe_text.first_line(identity[-length:])) for identity in ids}
 
 
-def _body(packed: PackedClaims, marks: Mapping[str, str], ages: Mapping[Item, int], last_id: str, newer: int) -> str:
-    """The chosen claims: aims, the work in its order, its last contract, what is open, and exact strings."""
+def _owners(packed: PackedClaims) -> dict[int, int]:
+    """For each chosen exact string that a contract of a claim about the work names, that claim."""
+    works = [place for place in packed.wordings if packed.items[place][0] in WORK]
+    of_contract = {one: place for place in works for one in reversed(packed.items[place][1].contract_ids)}
+    names = [place for place in packed.wordings if packed.items[place][0] == "literals"]
+    found = ((place, of_contract.get(packed.items[place][1].contract_ids[0])) for place in names)
+    return {place: owner for place, owner in found if owner is not None}
+
+
+def _body(
+    packed: PackedClaims,
+    marks: Mapping[str, str],
+    ages: Mapping[Item, int],
+    last_id: str,
+    newer: int,
+    owners: Mapping[int, int],
+) -> str:
+    """The chosen claims: aims, the work in its order, its last contract, what is open, and exact strings. Those with `owners` are
+    on the line of that claim.
+    """
     end_title = LAST_TITLE if newer else END_TITLE
     titles = (*map(title_of, ("aims", *WORK)), end_title, *map(title_of, ("open_points", "literals")))
     groups: dict[str, list[int]] = {title: [] for title in titles}
-    for place in sorted(packed.wordings):
+    for place in sorted(packed.wordings.keys() - owners.keys()):
         groups[title_of(packed.items[place][0])].append(place)
     groups[WORK_TITLE].sort(key=lambda place: _moment(packed.items[place], ages))
     ends = [place for place in groups[WORK_TITLE] if _is_end(packed.items[place], ages, last_id)]
@@ -265,12 +288,14 @@ def _body(packed: PackedClaims, marks: Mapping[str, str], ages: Mapping[Item, in
         if title == TITLES["literals"]:
             parts.append(f"{title} {_listed([packed.items[place][1] for place in places])}\n")
             continue
-        rows = list(_rows(packed, places, marks))
+        rows = list(_rows(packed, places, marks, owners))
         parts.append(f"{title} {rows[0]}" if len(rows) == 1 else f"{title}\n" + "".join(f"- {row}" for row in rows))
     return "".join(parts)
 
 
-def _rows(packed: PackedClaims, places: Iterable[int], marks: Mapping[str, str]) -> Iterator[str]:
+def _rows(
+    packed: PackedClaims, places: Iterable[int], marks: Mapping[str, str], owners: Mapping[int, int]
+) -> Iterator[str]:
     """A line for each claim, and one for all claims that quote what one agent said in one contract."""
     lines: dict[object, list[int]] = {}
     for place in places:
@@ -280,7 +305,9 @@ def _rows(packed: PackedClaims, places: Iterable[int], marks: Mapping[str, str])
         if isinstance(line, tuple):
             text = f"{line[0]}: {merged((packed.items[place][1], packed.wordings[place]) for place in together)}"
         shortest = min((packed.items[place][1] for place in together), key=lambda claim: len(cites_of(claim)))
-        yield f"{text}{cited(shortest, marks)}\n"
+        names = [packed.items[name][1] for name in sorted(owners) if owners[name] in together]
+        named = f" ({NAMING} {_listed(names)})" if names else ""
+        yield f"{text}{named}{cited(shortest, marks)}\n"
 
 
 def _is_end(item: Item, ages: Mapping[Item, int], last_id: str) -> bool:

@@ -145,3 +145,16 @@ def test_the_exact_strings_of_several_results_have_their_keys() -> None:
         s.calls("bot", "desk", "get_guest", {"guest": f"B-9{n}"}, booking)
     text = shown(s, 1024)
     assert "B-91: hotel H-801, arrival 2026-06-01, card visa_441; B-92: hotel H-802, arrival 2026-06-02" in text
+
+
+def test_exact_strings_are_on_the_line_of_the_call_that_names_them() -> None:
+    s = Session()
+    s.asks("ann", "bot", "assist", {"text": "Please find out what is known about the guests of the fair."})
+    many_steps(s, 90)
+    profile = {"name": "Ann Lee", "notes": [f"stays with visa_77{n}" for n in range(5)], "card": "visa_4417"}
+    s.calls("bot", "desk", "get_guest", {"guest": "G-1"}, {f"k{n}": f"ID-{n}{n}7{n}" for n in range(30)} | profile)
+    many_steps(s, 90)
+    lines = shown(s).splitlines()
+    owner = next(line for line in lines if "get_guest" in line)
+    assert "(naming " in owner
+    assert not any("ID-" in line for line in lines if line.startswith("Also named:"))
