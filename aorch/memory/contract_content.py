@@ -17,6 +17,9 @@ _MOST_STEPS = 400
 WIDEST = 600
 _DEEPEST = 16
 
+_FLAT = frozenset((str, int, float, bool, type(None)))
+_CONTAINERS = (Mapping, list, tuple)
+
 Contract = Mapping[str, Any]
 
 _TALK = frozenset(
@@ -48,11 +51,13 @@ _BEGINNING, _ENDING, _FIRST_LINES = 800, 400, 3
 because programs print their result last."""
 _DECORATION = re.compile(r"^(?:[=\-_*~#|]{3,}|\s{0,8}\d{1,6}[:|](?!\d))|[=\-_*~#|]{3,}$")
 _WORD = re.compile(r"\w")
-_DATA_LINE = re.compile(
-    r"^\s*(?:\d{1,6}[:|\t]|[-dl][rwxsS-]{8}|[|+@}\])#]|[\w./-]+:\d+:|[\w./-]+$|File \"[^\"]+\", line \d"
+_DATA_START = re.compile(
+    r"\s*(?:\d{1,6}[:|\t]|[-dl][rwxsS-]{8}|[|+@}\])#]|[\w./-]+:\d+:|[\w./-]+$|File \"[^\"]+\", line \d"
     r"|(?:import|from|def|class|return|fn|let|const|var|function|package|use|if|for|while|else|try|raise|self)\b.*\W$)"
-    r"|[;{}\\(\[,]\s*$|\w\(.*\)$|\w = \S|\S {3,}\S"
 )
+_DATA_ENDS = tuple(";{}\\([,")
+_CALL_AT_END, _ASSIGNED, _COLUMNS = re.compile(r"\w\(.*\)$"), re.compile(r"\w = \S"), re.compile(r"\S {3,}\S")
+"""What begins a line of code, a table, a listing or output, what ends one, and what is in one."""
 _JSON_START = 40
 """Characters that are read of JSON in a string: its values are those of an earlier result, or too many to quote."""
 _JSON_STARTS = tuple('"{[]}-0123456789')
@@ -129,25 +134,42 @@ def length(value: Any) -> int:
 
 
 def scalars(value: Any) -> Iterator[tuple[str, str, int, Any]]:
+    """The first scalars in `value`, each with the outermost and the innermost key above it, and the index of its list element."""
+    if type(value) is str:
+        return iter([("", "", 0, value)] if value else [])
+    if (
+        type(value) is dict and len(value) <= MOST_LEAVES and _FLAT.issuperset(map(type, value.values()))
+    ):  # most of them
+        return iter([(key, key, 0, item) for key, item in value.items() if item is not None and item != ""])
+    return _nested_scalars(value)
+
+
+def _nested_scalars(value: Any) -> Iterator[tuple[str, str, int, Any]]:
     stack = [iter([("", "", 0, value)])]
-    for _ in range(_MOST_STEPS):
-        if not stack:
-            return
-        top, key, group, item = next(stack[-1], ("", "", -1, None))
-        if group < 0:
+    steps = _MOST_STEPS
+    while stack:
+        for top, key, group, item in stack[-1]:
+            if not steps:
+                return
+            steps -= 1
+            if type(item) in _FLAT or not isinstance(item, _CONTAINERS):
+                if item is not None and item != "":
+                    yield top, key, group, item
+            elif len(stack) <= _DEEPEST:
+                stack.append(_inside(len(stack), top, key, group, item))
+                break
+        else:
+            if not steps:
+                return
+            steps -= 1
             stack.pop()
-        elif type(item) is str:  # most of them
-            if item:
-                yield top, key, group, item
-        elif len(stack) > _DEEPEST and isinstance(item, Mapping | list | tuple):
-            continue
-        elif type(item) is dict or isinstance(item, Mapping):
-            stack.append(iter([(top or str(k), str(k), group, v) for k, v in islice(item.items(), MOST_LEAVES)]))
-        elif isinstance(item, list | tuple):
-            nested = [(top, key, n if len(stack) < 4 else group, v) for n, v in enumerate(item[:MOST_LEAVES])]
-            stack.append(iter(nested))
-        elif item is not None and item != "":
-            yield top, key, group, item
+
+
+def _inside(depth: int, top: str, key: str, group: int, item: Any) -> Iterator[tuple[str, str, int, Any]]:
+    """The values in an object or a list, as `scalars` returns them."""
+    if type(item) is dict or isinstance(item, Mapping):
+        return iter([(top or str(k), str(k), group, v) for k, v in islice(item.items(), MOST_LEAVES)])
+    return iter([(top, key, n if depth < 4 else group, v) for n, v in enumerate(item[:MOST_LEAVES])])
 
 
 def _leaf(top: str, key: str, group: int, item: Any) -> Leaf | None:
@@ -201,7 +223,7 @@ def speech(value: Any) -> str:
     """
     if isinstance(value, str):
         return value
-    if not isinstance(value, Mapping) or len(value) > 3:
+    if not (type(value) is dict or isinstance(value, Mapping)) or len(value) > 3:
         return ""
     strings = [(str(key), item) for key, item in value.items() if isinstance(item, str) and _is_words(str(key), item)]
     if len(strings) != 1:
@@ -210,7 +232,7 @@ def speech(value: Any) -> str:
     if is_json(text) or (key.lower() not in _TALK and (is_data(text) or _CALLS.search(text[:WIDEST]))):
         return ""
     others = {str(name): item for name, item in value.items() if name != key and item not in (None, "", [], {})}
-    if any(isinstance(item, Mapping | list) for item in others.values()):
+    if any(isinstance(item, _CONTAINERS[:2]) for item in others.values()):
         return ""
     return text if key.lower() in _TALK or (_is_sentence(text) and not _has_command(others)) else ""
 
@@ -218,7 +240,7 @@ def speech(value: Any) -> str:
 def is_data(text: str) -> bool:
     """Whether most lines of a text are code, a table, a listing or output, and so no speech."""
     lines = [line for line in text[: safe_text.HEAD].split("\n") if line.strip()]
-    return len(lines) >= _FEW_LINES and sum(map(bool, map(_DATA_LINE.search, lines))) >= _DATA_SHARE * len(lines)
+    return len(lines) >= _FEW_LINES and sum(map(_is_data_line, lines)) >= _DATA_SHARE * len(lines)
 
 
 def is_json(text: str) -> bool:
@@ -236,7 +258,18 @@ def is_json_start(leaf: Leaf) -> bool:
 
 def is_code(line: str) -> bool:
     """Whether a line is code, a row of a table, or output."""
-    return bool(_DATA_LINE.search(line) or _CALLS.search(line))
+    return _is_data_line(line) or ((" = " in line or "(" in line) and bool(_CALLS.search(line)))
+
+
+def _is_data_line(line: str) -> bool:
+    ending = line.rstrip()[-1:]
+    return bool(
+        _DATA_START.match(line)
+        or ending in _DATA_ENDS
+        or (ending == ")" and _CALL_AT_END.search(line))
+        or (" = " in line and _ASSIGNED.search(line))
+        or ("   " in line and _COLUMNS.search(line))
+    )
 
 
 def _has_command(others: Mapping[str, Any]) -> bool:

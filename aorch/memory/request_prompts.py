@@ -48,6 +48,14 @@ _INSTRUCTS = re.compile(
     r"|\byour (?:task|job|role|goal|answer|reply|output|response)\b",
     re.IGNORECASE,
 )
+_CUES = (
+    "exampl", "instance", "e.g.", "such as", "like this", "as follows", "in the form", "few", "template", "beispiel", "z.",
+    "exempl", "ejemplo", "sample", "expected", "desired", "format", "schema", "instruct", "```", "~~~", ">", ":", "：",
+    "например", "例如", "比如", "示例", "例子", "举例", "格式",
+)  # fmt: skip
+"""What a text has one of if it has examples, formats, instructions, code or a dialogue: it is searched before the patterns."""
+_FOLDING = frozenset("ıİſ\u212a")
+"""Letters that patterns without regard to case also find for `i`, `s` and `k`."""
 _UNSPOKEN = frozenset(
     (
         "system", "system_prompt", "instruction", "instructions", "example", "examples", "few_shot", "fewshot", "shots",
@@ -84,7 +92,11 @@ def names_of_code(said: str) -> Iterator[tuple[str, str]]:
 
 def without_examples(said: str) -> str:
     """The part of `said` that is read, without code, examples, formats and sample dialogues."""
-    return "\n".join(_lines(_FENCE.sub("\n\n", "\n".join(safe_text.ends_of(said))).split("\n")))
+    read = "\n".join(safe_text.ends_of(said))
+    folded = read.lower()
+    if not any(cue in folded for cue in _CUES) and _FOLDING.isdisjoint(read):
+        return read
+    return "\n".join(_lines(_FENCE.sub("\n\n", read).split("\n")))
 
 
 def _lines(lines: list[str]) -> Iterator[str]:

@@ -5,6 +5,7 @@ Every function reads a bounded part of a text, in linear time.
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 from aorch.memory.segments import UNSPACED, split_sentences
 
@@ -13,6 +14,8 @@ HOW_COUNTED = "4 characters a token"
 
 HEAD, TAIL = 2400, 1000
 """Number of characters to read of a long text: from its start and from its end."""
+ALL = HEAD + TAIL
+"""Number of characters of a text that is read as a whole."""
 
 _END_SHARE, _START, _SHORTEST_END = 35, 76, 24
 """Of a text cut in the middle, the percentage that its end takes (statements and commands often differ there), and the
@@ -46,7 +49,7 @@ def tokens(chars: int) -> int:
 
 def ends_of(text: str) -> list[str]:
     """The parts of `text` that are read: all of it, or its start and its end."""
-    if len(text) <= HEAD + TAIL:
+    if len(text) <= ALL:
         return [text]
     return [text[:HEAD], _from_sentence(text[-TAIL:])]
 
@@ -80,11 +83,9 @@ def first_line(text: str) -> str:
     return beginning.strip() if beginning.isprintable() else next(lines(beginning), "")
 
 
-def sentences(text: str) -> Iterator[str]:
+def sentences(text: str) -> Sequence[str]:
     """The sentences of `text`, without the markup of lists and headings at their start."""
-    for piece in sentence_pieces(text):
-        if bare := without_marking(piece):
-            yield bare
+    return [bare for piece in sentence_pieces(text) if (bare := without_marking(piece))]
 
 
 def without_marking(sentence: str) -> str:
@@ -98,10 +99,14 @@ def without_marking(sentence: str) -> str:
     return _MEMBER_END.sub("", bare) if bare != marked or bare.count('"') % 2 else bare
 
 
-def sentence_pieces(text: str) -> Iterator[str]:
+def sentence_pieces(text: str) -> Sequence[str]:
     """The sentences of `text` with all their characters."""
-    for piece in lines(text):
-        yield from split_sentences(piece)
+    return _pieces(text) if len(text) <= ALL else _pieces.__wrapped__(text)
+
+
+@lru_cache(64)
+def _pieces(text: str) -> tuple[str, ...]:
+    return tuple([sentence for line in lines(text) for sentence in split_sentences(line)])
 
 
 def joined(pieces: Sequence[str]) -> str:
@@ -114,12 +119,12 @@ def joined(pieces: Sequence[str]) -> str:
 
 def sentence_count(text: str) -> int:
     """The number of sentences that are read."""
-    return sum(1 for _ in sentences(text))
+    return len(sentences(text))
 
 
 def unread_count(text: str) -> int:
     """The approximate number of sentences that are not read, between the start and the end."""
-    if len(text) <= HEAD + TAIL:
+    if len(text) <= ALL:
         return 0
     between = text[HEAD:-TAIL]
     return max(1, sum(map(between.count, _ENDINGS)))

@@ -93,7 +93,9 @@ def _add_request(g: Findings, contract: Contract) -> None:
         own = request_prompts.without_examples(said)
         add_speech(g, own, asked.contract_id, from_agent, asked.outermost, asks=True, in_prompt=is_prompt(asked))
         if g.aim is not None or len(said) > AIM_WIDTH or not asked.outermost:  # otherwise the aim shows the whole text
-            not_selected = max(0, safe_text.sentence_count(asked.said) - safe_text.sentence_count(own))
+            not_selected = 0
+            if own != asked.said:
+                not_selected = max(0, safe_text.sentence_count(asked.said) - safe_text.sentence_count(own))
             g.passed_over["preferences"] += not_selected + safe_text.unread_count(said)
     else:
         add_decisions(g, request_prompts.spoken(payload), asked.contract_id, from_agent, asks=True)

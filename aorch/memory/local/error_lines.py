@@ -90,7 +90,7 @@ def reported_error(output: str) -> str:
             return safe_text.clip(exact, LONGEST_ERROR)
     if of_system := _of_system(read):
         return of_system
-    if _EXITED.search(read[:200]):
+    if "exit" in read[:200].lower() and _EXITED.search(read[:200]):
         lines = telling_lines(output)
         return lines[-1][-1] if lines and _TROUBLE.search(" ".join(lines[-1])) else ""
     return ""

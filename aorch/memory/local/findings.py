@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
 from aorch.memory import contract_content, safe_text
 from aorch.memory.contract_content import Contract
@@ -56,9 +57,9 @@ class Findings:
         if self.record is None:
             return
         content = [contract.get("payload"), contract.get("result"), contract.get("error")]
-        longest = max((len(text) for text in contract_content.all_strings(content)), default=0)
-        self.record_room -= contract_content.length(content)
-        if self.record_room < 0 or longest > safe_text.HEAD + safe_text.TAIL:
+        length = contract_content.length(content)
+        self.record_room -= length
+        if self.record_room < 0 or (not 0 < length <= safe_text.ALL and _longest(content) > safe_text.ALL):
             self.record = None
         else:
             self.record.append(Recorded(contract, made))
@@ -74,3 +75,7 @@ class Findings:
             return asked
         acted = contract_id in self.acted_on or self.last_act.get(asked.agent, 0) > asked.number
         return None if acted else asked
+
+
+def _longest(content: Any) -> int:
+    return max((len(text) for text in contract_content.all_strings(content)), default=0)

@@ -19,8 +19,6 @@ from importlib import resources
 from typing import NamedTuple
 
 _WORD = re.compile(r"\w+(?:['’]\w+)?")
-_LONGEST = 6
-"""Number of words that the longest phrase has after its first one."""
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 
 
@@ -32,14 +30,14 @@ class _Phrase(NamedTuple):
 
 
 @cache
-def _phrases() -> dict[str, list[_Phrase]]:
-    """The phrases of scripts with spaces, by their first word."""
-    by_word: dict[str, list[_Phrase]] = defaultdict(list)
+def _phrases() -> dict[str, dict[str, list[_Phrase]]]:
+    """The phrases of scripts with spaces, by their first word, and by the next one (empty if there is none)."""
+    by_words: dict[str, dict[str, list[_Phrase]]] = {}
     for section, phrase in _lines():
         if not _UNSPACED.search(phrase):
-            first, *rest = _WORD.findall(phrase.replace("’", "'"))
-            by_word[first].append(_Phrase(rest, section))
-    return dict(by_word)
+            first, *rest = _words(phrase)
+            by_words.setdefault(first, {"": []}).setdefault("".join(rest[:1]), []).append(_Phrase(rest, section))
+    return by_words
 
 
 @cache
@@ -53,6 +51,10 @@ def _unspaced_phrases() -> tuple[re.Pattern[str], dict[str, list[str]]]:
     return re.compile("|".join(map(re.escape, longest_first))), dict(sections)
 
 
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text.replace("’", "'"))
+
+
 def _lines() -> Iterator[tuple[str, str]]:
     """Each phrase of each file, in lower case, after its section."""
     for file in sorted(resources.files(__package__).joinpath("words").iterdir(), key=lambda file: file.name):
@@ -64,6 +66,22 @@ def _lines() -> Iterator[tuple[str, str]]:
                 yield section, line.strip().lower()
 
 
+@cache
+def _longest_words(sections: frozenset[str]) -> tuple[list[str], list[str]]:
+    """The longest word of each phrase in these sections: those in ASCII, and the others."""
+    longest = {max(_words(phrase), key=len) for section, phrase in _lines() if section in sections}
+    return [word for word in longest if word.isascii()], [word for word in longest if not word.isascii()]
+
+
+def can_have(text: str, sections: frozenset[str]) -> bool:
+    """Whether a text can have a phrase of these sections: most texts have none of their longest words."""
+    folded = text.lower().replace("’", "'")
+    ascii_words, others = _longest_words(sections)
+    return any(word in folded for word in ascii_words) or (
+        not text.isascii() and any(word in folded for word in others)
+    )
+
+
 @lru_cache(1024)
 def marks(folded: str) -> frozenset[str]:
     """The sections that have a phrase in a sentence, which is in lower case.
@@ -72,13 +90,15 @@ def marks(folded: str) -> frozenset[str]:
     """
     known = _phrases()
     found: set[str] = set()
-    words = _WORD.findall(folded.replace("’", "'"))
+    words = [*_words(folded), ""]
     end = 0
     for n, word in enumerate(words, 1):
         if word not in known:  # most of them
             continue
-        following = words[n : n + _LONGEST]
-        fitting = [one for one in known[word] if not one.rest or following[: len(one.rest)] == one.rest]
+        of_word = known[word]
+        fitting = of_word[""]
+        if words[n] in of_word:
+            fitting = fitting + [one for one in of_word[words[n]] if words[n : n + len(one.rest)] == one.rest]
         if not fitting:
             continue
         other = max((len(one.rest) + 1 for one in fitting if one.section == "other"), default=0)
@@ -87,7 +107,7 @@ def marks(folded: str) -> frozenset[str]:
             fitting = [one for one in fitting if len(one.rest) + 1 == other and one.section != "other"]
         if other or n >= end:
             found.update(one.section for one in fitting)
-    if _UNSPACED.search(folded):
+    if not folded.isascii() and _UNSPACED.search(folded):
         pattern, sections = _unspaced_phrases()
         found.update(section for phrase in pattern.findall(folded) for section in sections[phrase])
     return frozenset(found)

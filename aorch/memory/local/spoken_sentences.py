@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from aorch.memory import request_prompts, safe_text
@@ -10,7 +11,7 @@ from aorch.memory.contract_content import Contract, is_code, speech
 from aorch.memory.literals import found, proper_names
 from aorch.memory.local.announced_lists import announcements
 from aorch.memory.local.error_lines import names_error
-from aorch.memory.local.languages import marks
+from aorch.memory.local.languages import can_have, marks
 from aorch.memory.local.layout import is_layout, is_row, looks_like_code
 
 LEANING = 60
@@ -25,6 +26,8 @@ _ERROR = 0.4
 """What the name of an exception adds to the worth of a sentence: a failure that an agent reports in a text."""
 _ASKED = 0.05
 """What a wish gains by how clearly it asks: of the sentences of a caller, the request comes before its circumstances."""
+_NAME, _NAMES = 0.1, 0.3
+"""What an exact string adds to the worth of a sentence, and what several add at most."""
 _REFUSAL = 0.1
 """What a sentence gains that states what an agent cannot or may not do, or a reason: why something was done or was not."""
 _INTENTION = 0.2
@@ -43,6 +46,8 @@ _OWN = re.compile(
     r"(?:^|\b(?:we|i|team|it|all)(?:['’]\w{1,3})?(?: \w{1,12}){0,2} )(?:decided|agreed|settled|opted)"
     r"|\b(?:our|final|the) decision\b|^decision\b"
 )
+_DECISIVE = frozenset(("states decision", "decided"))
+"""The sections of phrases that state a decision."""
 _UNDECIDED = re.compile(
     r"(?:\b(?:not|never|nothing|nobody|if|whether|once|until|unless|before|still|to be)|n['’]t)"
     r"(?: \w{1,20}){0,3} (?:decided|agreed)"
@@ -124,7 +129,8 @@ def select_sentences(
     ]
     half = _MOST_HEARD // 2
     if len(sentences) > _MOST_HEARD:
-        between = [pair for pair in sentences[half:-half] if decides(pair[1], by_caller, asks=asks)]
+        can_decide = can_have("\n".join(safe_text.ends_of(said)), _DECISIVE)
+        between = [pair for pair in sentences[half:-half] if can_decide and decides(pair[1], by_caller, asks=asks)]
         sentences = sentences[:half] + between + sentences[-half:]
     spoken = []
     for order, sentence in sentences:
@@ -164,7 +170,7 @@ def decisions(
     stated = [
         safe_text.clip(one, LONGEST_SENTENCE)
         for text in strings
-        if " " in text
+        if " " in text and can_have(text, _DECISIVE)
         for one in safe_text.sentences(text)
         if decides(one, False, asks=asks)
     ]
@@ -181,6 +187,8 @@ def decides(sentence: str, by_caller: bool, *, asks: bool = False) -> bool:
 
     Quotations in a REQUEST, and instructions to do or say something, are not decisions.
     """
+    if _known(sentence).isdisjoint(_DECISIVE):  # most of them
+        return False
     folded = sentence[:LONGEST_SENTENCE].lower()
     if not _states_decision(folded) or sentence.endswith(("?", "？")) or _UNDECIDED.search(folded):
         return False
@@ -200,21 +208,26 @@ def _states_decision(folded: str) -> bool:
     )
 
 
+@lru_cache(1024)
+def _known(sentence: str) -> frozenset[str]:
+    """The sections that have a phrase in a sentence."""
+    return marks(sentence[:LONGEST_SENTENCE].lower())
+
+
 def waits(sentence: str) -> bool:
     """Whether a sentence states what is still to be done, or what the work waits for."""
-    return "waits" in marks(sentence[:LONGEST_SENTENCE].lower())
+    return "waits" in _known(sentence)
 
 
 def wishes(sentence: str) -> bool:
     """Whether a caller's sentence states a wish, a rule or a question."""
-    folded = sentence[:LONGEST_SENTENCE].lower()
-    return sentence.endswith(("?", "？")) or not marks(folded).isdisjoint(("wants", "asks"))
+    return sentence.endswith(("?", "？")) or not _known(sentence).isdisjoint(("wants", "asks"))
 
 
 def asks_for(sentence: str) -> int:
     """How clearly a caller's sentence asks for something, from 0 (not at all) to 4."""
     folded = sentence[:LONGEST_SENTENCE].lower()
-    found_in = marks(folded)
+    found_in = _known(sentence)
     if is_code(sentence) or ("polite" in found_in and safe_text.word_count(folded) < _FEWEST):
         return 0
     is_request = "asks" in found_in or _commands(folded)
@@ -229,9 +242,10 @@ def _commands(folded: str) -> bool:
 
 def concludes(sentence: str) -> bool:
     """Whether a sentence states a finding: it has a phrase for one, and does not only announce it or ask."""
-    folded = sentence[:LONGEST_SENTENCE].lower()
-    announces = sentence.endswith((":", "?", "：", "？")) or is_polite(folded) or "intends" in marks(folded)
-    return not announces and not acknowledges(sentence) and "concludes" in marks(folded)
+    known = _known(sentence)
+    if "concludes" not in known or "polite" in known or "intends" in known:
+        return False
+    return not sentence.endswith((":", "?", "：", "？")) and not acknowledges(sentence)
 
 
 def states(sentence: str) -> bool:
@@ -243,10 +257,10 @@ def states(sentence: str) -> bool:
 
 def acknowledges(sentence: str) -> bool:
     """Whether an agent's sentence only shows that it has understood: each of its clauses is short, polite, or says so."""
-    folded = sentence[:LONGEST_SENTENCE].lower()
-    known = marks(folded)
+    known = _known(sentence)
     if "acknowledges" not in known or not known.isdisjoint(("refuses", "decided", "waits", "concludes")):
         return False
+    folded = sentence[:LONGEST_SENTENCE].lower()
     return all(
         safe_text.word_count(clause) < _FEWEST or "acknowledges" in marks(clause) or is_polite(clause)
         for clause in _CLAUSE.split(folded)
@@ -255,17 +269,17 @@ def acknowledges(sentence: str) -> bool:
 
 def chooses(sentence: str) -> bool:
     """Whether a caller's sentence chooses one of several things."""
-    return "chooses" in marks(sentence[:LONGEST_SENTENCE].lower())
+    return "chooses" in _known(sentence)
 
 
 def refuses(sentence: str) -> bool:
     """Whether an agent's sentence states what it cannot or may not do."""
-    return "refuses" in marks(sentence[:LONGEST_SENTENCE].lower())
+    return "refuses" in _known(sentence)
 
 
 def justifies(sentence: str) -> bool:
     """Whether an agent's sentence states a choice with its reason."""
-    known = marks(sentence[:LONGEST_SENTENCE].lower())
+    known = _known(sentence)
     return "reasons" in known and "polite" not in known
 
 
@@ -321,9 +335,12 @@ def only_decides(said: str) -> bool:
 
 def is_better_aim(said: str, before: str) -> bool:
     """Whether `said` states an aim better than `before`, which is only a phrase or only a decision."""
-    if not said or not before or is_phrase(said):
-        return False
-    return is_phrase(before) or only_decides(before)
+    return bool(said) and bool(before) and _states_no_aim(before) and not is_phrase(said)
+
+
+@lru_cache(64)
+def _states_no_aim(said: str) -> bool:
+    return is_phrase(said) or only_decides(said)
 
 
 def spoken_worth(sentence: str, names: list[str], by_caller: bool) -> float:
@@ -331,8 +348,13 @@ def spoken_worth(sentence: str, names: list[str], by_caller: bool) -> float:
 
     Wishes of the caller, conclusions and exact strings add to it; polite phrases and code reduce it.
     """
+    return _worth(sentence, min(_NAMES, _NAME * len(names)), by_caller)
+
+
+@lru_cache(1024)
+def _worth(sentence: str, names: float, by_caller: bool) -> float:
     words = safe_text.word_count(sentence)
-    known = marks(sentence[:LONGEST_SENTENCE].lower())
+    known = _known(sentence)
     worth = 0.3 if by_caller else 0.1
     if by_caller and wishes(sentence):
         worth += 0.3 + _ASKED * asks_for(sentence)
@@ -341,7 +363,7 @@ def spoken_worth(sentence: str, names: list[str], by_caller: bool) -> float:
     if "concludes" in known:
         worth += 0.4 if "summarises" in known else 0.15
     if by_caller:
-        worth += min(0.3, 0.1 * len(names))
+        worth += names
         is_filler = "polite" in known
     else:
         worth += _worth_of_agent(sentence, names, known)
@@ -351,7 +373,7 @@ def spoken_worth(sentence: str, names: list[str], by_caller: bool) -> float:
     return worth
 
 
-def _worth_of_agent(sentence: str, names: list[str], known: frozenset[str]) -> float:
+def _worth_of_agent(sentence: str, names: float, known: frozenset[str]) -> float:
     """What is added to the worth of a sentence because an agent says it. `known`: the sections of its phrases."""
     worth = _REFUSAL if not known.isdisjoint(("refuses", "reasons")) else 0.0
     worth -= _INTENTION if "intends" in known and "reasons" not in known else 0.0
@@ -360,4 +382,4 @@ def _worth_of_agent(sentence: str, names: list[str], known: frozenset[str]) -> f
         return worth + _ERROR
     if is_layout(sentence):
         return worth - _LAYOUT
-    return worth + (-0.2 if looks_like_code(sentence[:120]) or is_row(sentence) else min(0.3, 0.1 * len(names)))
+    return worth + (-0.2 if looks_like_code(sentence[:120]) or is_row(sentence) else names)
