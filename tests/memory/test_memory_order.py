@@ -158,3 +158,19 @@ def test_exact_strings_are_on_the_line_of_the_call_that_names_them() -> None:
     owner = next(line for line in lines if "get_guest" in line)
     assert "(naming " in owner
     assert not any("ID-" in line for line in lines if line.startswith("Also named:"))
+
+
+def test_a_failure_in_brief_is_told_as_one_and_a_sentence_is_whole() -> None:
+    s = Session()
+    s.asks("ann", "bot", "assist", {"text": "Please find out why the nodes of the cluster are slow."})
+    many_steps(s, 90)
+    plan = {"plan": "P-7", "nodes": [f"N-{n}" for n in range(40)]}
+    s.calls("bot", "desk", "update_plan", plan, error="not enough seats")
+    cause = "because their disks are almost full: one of the jobs of the cluster, "
+    reason = f"{cause}the one that removes old logs, has not run since the update in May."
+    s.says("ann", "bot", "What is the cause?", f"I have looked at all of them. The nodes are slow {reason}")
+    s.says("ann", "bot", "And how is node N-3 today?", "Node N-3 works as before.")
+    block = block_of(s.contracts)
+    assert faults(block, s.contracts) == []
+    assert block.failures[0].brief == "update_plan (desk) failed: «not enough seats»"
+    assert f"bot: «The nodes are slow {reason}»" in [claim.brief or claim.text for claim in block.results]

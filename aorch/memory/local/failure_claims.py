@@ -22,7 +22,7 @@ def failure_brief(asked: Request, lines: Sequence[Sequence[str]], ended: str, ti
     told = [said(cause_of(pieces), 110) for pieces in lines]
     brief = " then ".join(dict.fromkeys(words.text for words in told))
     quotes = [quote for words in told for quote in words.quotes]
-    return f"{head(asked)}{times}: {brief or f'{ended}, no reason given'}", quotes
+    return f"{head(asked)} {ended}{times}: {brief or 'no reason given'}", quotes
 
 
 def failures(g: Findings) -> Iterator[Claim]:
@@ -51,7 +51,7 @@ def _failure(g: Findings, failure: Failure, importance: float) -> Claim:
     later_ids = [later.contract_id] if later and the_same else []
     return claim_of(
         f"{what}{times}: {told or 'no reason given'}{after}",
-        f"{head(last.request)}{times}: {brief or f'{ended}, no reason given'}",
+        f"{head(last.request)} {ended}{times}: {brief or 'no reason given'}",
         [*arguments.quotes, *(quote for words in full for quote in words.quotes)],
         [first, *others[-1:], *later_ids, last.request.contract_id, *others],
         importance,

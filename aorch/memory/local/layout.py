@@ -8,14 +8,14 @@ _MARK_OF_CODE, _MARKS_OF_CODE = re.compile(r"[;{}\\(=]"), re.compile(r"[^\s\w][^
 _STARTS_CODE = re.compile(r"File |\"[@$]\w|\W?/?[\w./-]+:\d+:|(?:import|from|def|class|return|print)\b")
 _LINK, _MOST_LINKED = re.compile(r"\]\([^()\s]{1,400}(?: \"[^\"]{0,200}\")?\)"), 0.33
 """The target of a link in Markdown, and the share of a sentence that links may take: more is the menu of a page."""
-_GAP, _COLUMNS = re.compile(r"\S {2,}(?=\S)"), 3
-"""The space between columns, and how many of them a row of a table has."""
+_GAP, _COLUMNS, _WIDE = re.compile(r"[^\s.!?:] {2,}(?=\S)"), 2, "   "
+"""The space between columns, how many of them a row of a table has, and a space that is wider than any between words."""
 _FIGURE, _LETTERS = re.compile(r"[\d|]"), re.compile(r"[a-zA-Z]+")
 
 
 def is_layout(sentence: str) -> bool:
     """Whether a sentence is a row of a table with columns, or consists of links for a large part."""
-    if "  " in sentence and len(_GAP.findall(sentence)) >= _COLUMNS:
+    if "  " in sentence and (_WIDE in sentence or len(_GAP.findall(sentence)) >= _COLUMNS):
         return True
     return "](" in sentence and sum(map(len, _LINK.findall(sentence))) > _MOST_LINKED * len(sentence)
 

@@ -32,6 +32,8 @@ from aorch.memory.local.wording import OPEN_WIDTH, claim_of, said
 from aorch.memory.segments import words
 
 _MOST_SENTENCES, _MOST_OF_CONTRACT = 40, 4
+_BRIEF = 180
+"""Characters of the best sentence in a brief text: most sentences are whole in it."""
 _FIGURE = re.compile(r"\d[\d.,:]*(?<=\d)")
 _TELLING = 0.25
 _BESIDE = 40
@@ -385,7 +387,7 @@ def _claim(together: Sequence[SpokenSentence], importance: float) -> Claim:
     full = [said((one.sentence, *one.follows), 400 if one.follows else 300) for one in together]
     best = max(together, key=lambda one: one.worth)
     before = [one.sentence for one in together if one.order == best.order + 1 and len(best.sentence) < LEANING]
-    brief = said((*before, best.sentence, *best.follows), 140)
+    brief = said((*before, best.sentence, *best.follows), _BRIEF)
     return claim_of(
         f"{who}: {' '.join(wording.text for wording in full)}",
         f"{who}: {brief.text}",

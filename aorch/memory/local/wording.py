@@ -53,6 +53,7 @@ def said(pieces: Iterable[str], limit: int) -> Wording:
             more = True
             break
         part = safe_text.clip(piece, limit)
+        part = part if part == piece else part.rstrip("* ")  # half of a mark of bold text
         shown.append(safe_text.shown(part))
         exact.append(part)
         more = len(part) < len(piece)
