@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from aiohttp.client import _RequestContextManager
+    from aiohttp.connector import Connection
+    from aiohttp.tracing import Trace
 
 IN_PARTS = 2**20
 """aiohttp sends files of this size or more in parts."""
@@ -49,9 +51,7 @@ class HttpClient:
 
         def session(allowed: AddressPolicy) -> aiohttp.ClientSession:
             return aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    limit=0, force_close=not keep_connections, socket_factory=_sockets(allowed)
-                ),
+                connector=_Connector(limit=0, force_close=not keep_connections, socket_factory=_sockets(allowed)),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=self._timeout,
                 headers={"User-Agent": "aorch", **(headers or {})},
@@ -97,6 +97,23 @@ class HttpClient:
 
     def _limits(self, timeout_s: float) -> aiohttp.ClientTimeout:
         return aiohttp.ClientTimeout(total=timeout_s, sock_connect=self._connect_timeout_s)
+
+
+class _Connector(aiohttp.TCPConnector):
+    """A connector that uses no connection on which a server sent an answer without a request: the next one would get it."""
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: "list[Trace]",
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  aiohttp's signature
+    ) -> "Connection":
+        """A connection for `req`, which was used before if possible."""
+        connection = await super().connect(req, traces, timeout)
+        while connection.protocol is not None and len(connection.protocol):
+            connection.close()
+            connection = await super().connect(req, traces, timeout)
+        return connection
 
 
 def _sockets(addresses: AddressPolicy) -> "Callable[[aiohttp.AddrInfoType], socket.socket]":

@@ -125,6 +125,17 @@ async def test_the_answer_may_be_compressed_and_follow_a_hint(server: Endpoint, 
     assert (await executed(f"{server.url}/{path}"))["error"] == "too dark"
 
 
+@pytest.mark.parametrize("size", [1, 100_000])
+async def test_a_second_answer_is_not_taken_for_that_of_the_next_task(size: int) -> None:
+    task = {**TASK, "parameters": {"text": "x" * size}}
+    with endpoint() as server:
+        agent_ = agent(f"{server.url}/repeating")
+        first = await agent_.execute(task)
+        assert await asked(server, "/x/more")
+        assert (await agent_.execute(task))["data"]["task"] == first["data"]["task"] == task
+        await agent_.close()
+
+
 async def test_a_connection_is_kept_unless_an_answer_was_not_read_to_its_end(server: Endpoint) -> None:
     good, rambling = agent(f"{server.url}/good"), agent(f"{server.url}/rambling")
     first, second = [(await good.execute(TASK))["data"]["port"] for _ in range(2)]

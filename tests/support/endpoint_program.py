@@ -65,13 +65,14 @@ HEALTH: dict[str, tuple[int, str]] = {
 
 class Agents(BaseHTTPRequestHandler):
     """Answers requests. `asked` counts them; `gone` is set when a client of `hang` has closed its connection.
-    Every second answer of `rambling` is an error.
+    Every second answer of `rambling` is an error; at `/x/more`, `repeating` sends a second answer to its last request.
     `/x/flip` turns the health of `flapping` bad, and gives all agents the capability `rest`; or undoes both.
     """
 
     protocol_version = "HTTP/1.1"
     asked: ClassVar[Counter[str]] = Counter()
     gone = threading.Event()
+    more, has_sent_more = threading.Event(), threading.Event()
 
     def do_GET(self) -> None:
         _, mode, what = self.path.split("/")
@@ -79,6 +80,9 @@ class Agents(BaseHTTPRequestHandler):
             return self.send(200, json.dumps(self.asked))
         if what == "gone":
             return self.send(200, json.dumps(self.gone.wait(5)))
+        if what == "more":
+            self.more.set()
+            return self.send(200, json.dumps(self.has_sent_more.wait(5)))
         self.asked[self.path] += 1
         if what == "flip":
             return self.send(200, "null")
@@ -126,8 +130,15 @@ class Agents(BaseHTTPRequestHandler):
             self.gone.set()
             self.close_connection = True
         else:
-            data = {"task": task, "headers": dict(self.headers), "port": self.client_address[1]}
-            self.send(200, json.dumps({"success": True, "data": data}))
+            self.send_result(mode, task)
+
+    def send_result(self, mode: str, task: dict[str, Any]) -> None:
+        data = {"task": task, "headers": dict(self.headers), "port": self.client_address[1]}
+        self.send(200, json.dumps({"success": True, "data": data}))
+        if mode == "repeating":
+            self.more.wait(20)
+            self.send(200, '{"success": true, "data": "again"}')
+            self.has_sent_more.set()
 
     def send(self, status: int, body: str, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
