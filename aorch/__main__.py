@@ -17,10 +17,6 @@ whenever calls cross its beginning, which a server otherwise does for every requ
 
 def main() -> None:
     """The console script."""
-    _run()
-
-
-def _run() -> None:
     gc.set_threshold(COLLECT_AFTER)
     # During start-up, which only imports, Ctrl-C ends the process at once, without a traceback. Commands replace this
     # handler.
@@ -37,7 +33,7 @@ def _run() -> None:
             gc.freeze()  # the end of the process takes a tenth less time if it looks for no garbage
 
 
-_run.__code__ = _run.__code__.replace(co_stacksize=FRAME_SLOTS)
+main.__code__ = main.__code__.replace(co_stacksize=FRAME_SLOTS)
 
 if __name__ == "__main__":
     main()
