@@ -4,6 +4,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from heapq import heapify, heappop, heapreplace
 
 from aorch.memory import safe_text
 from aorch.memory.block import Claim
@@ -82,12 +83,13 @@ class PackedClaims:
             return False
         self.used += cost
         self.titles.add(title)
-        if self.items[place][0] == "literals":
-            self.labels.add(label_of(self.items[place][1]))
         if before is None and (line := line_of(self.items[place])):
             self.lines[line] += 1
+        if self.items[place][0] == "literals":
+            self.labels.add(label_of(self.items[place][1]))
+        else:
+            self._sentences = None
         self.wordings[place] = wording
-        self._sentences = None
         return True
 
     def drop(self, place: int) -> None:
@@ -95,7 +97,8 @@ class PackedClaims:
         if line := line_of(self.items[place]):
             self.lines[line] -= 1
         self.used -= self._cost(place, self.wordings.pop(place))
-        self._sentences = None
+        if self.items[place][0] != "literals":
+            self._sentences = None
 
     def shows(self, name: str) -> bool:
         """Whether a chosen sentence contains `name`."""
@@ -268,10 +271,18 @@ def _best(packed: PackedClaims, places: Sequence[int], names: Sequence[int]) -> 
         gain = packed.items[place][1].importance + sum(worth[name] for name in holds[place] if name in open_names)
         return gain / (len(wordings[place]) + _OVERHEAD)
 
-    while wordings:
-        place = max(wordings, key=density)
-        if packed.add(place, wordings.pop(place), packed.room - _reserve(packed, names)):
+    best = [(-density(place), n, place) for n, place in enumerate(wordings)]
+    heapify(best)
+    reserve = _reserve(packed, names)
+    while best:
+        known, n, place = best[0]
+        if (now := -density(place)) > known:  # names in it have been shown since: others may have more value
+            heapreplace(best, (now, n, place))
+            continue
+        heappop(best)
+        if packed.add(place, wordings[place], packed.room - reserve):
             open_names.difference_update(holds[place])
+            reserve = _reserve(packed, names)
 
 
 def _naming(packed: PackedClaims, places: Sequence[int], names: Sequence[int]) -> list[int]:

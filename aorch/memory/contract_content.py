@@ -50,6 +50,7 @@ _BEGINNING, _ENDING, _FIRST_LINES = 800, 400, 3
 """Characters of a long value whose lines are read, and the number of its first lines that are kept. The last one is kept too,
 because programs print their result last."""
 _DECORATION = re.compile(r"^(?:[=\-_*~#|]{3,}|\s{0,8}\d{1,6}[:|](?!\d))|[=\-_*~#|]{3,}$")
+_RULE = "=-_*~#|"
 _WORD = re.compile(r"\w")
 _DATA_START = re.compile(
     r"\s*(?:\d{1,6}[:|\t]|[-dl][rwxsS-]{8}|[|+@}\])#]|[\w./-]+:\d+:|[\w./-]+$|File \"[^\"]+\", line \d"
@@ -180,7 +181,9 @@ def _leaf(top: str, key: str, group: int, item: Any) -> Leaf | None:
             lines, is_all = told
             return Leaf(top, key, group, lines[0], True, not is_all, lines[1:])
         text = safe_text.clip(safe_text.first_line(item), WIDEST)
-        end = item.rstrip()[-WIDEST:] if len(item) > WIDEST + 3 else ""
+        if len(item) <= WIDEST + 3:
+            return Leaf(top, key, group, text, True, len(text) < len(item)) if text else None
+        end = item.rstrip()[-WIDEST:]
         one_line = end.isprintable() and len(text) >= WIDEST // 2
         return Leaf(top, key, group, text, True, len(text) < len(item), end=end if one_line else "") if text else None
     shown = jsonio.encode(item)[:40] if isinstance(item, bool | int | float) else f"{item}"[:40]
@@ -212,7 +215,9 @@ def telling_lines(text: str) -> tuple[tuple[str, ...], bool]:
 
 def _telling(text: str) -> Iterator[str]:
     for line in safe_text.lines(text):
-        if (bare := _DECORATION.sub("", line).strip()) and _WORD.search(bare) and not _DIFF_HEADER.match(bare):
+        if line[0].isalpha() and line[-1] not in _RULE and not line.startswith("index "):  # most of them
+            yield safe_text.clip(line, WIDEST)
+        elif (bare := _DECORATION.sub("", line).strip()) and _WORD.search(bare) and not _DIFF_HEADER.match(bare):
             yield safe_text.clip(bare, WIDEST)
 
 

@@ -107,7 +107,8 @@ def fitted(
     If all of them fit only without citations, they are shown without citations, unless some only fill space.
     """
     room = max_tokens * safe_text.CHARS_A_TOKEN - len(CLOSE) - len(END_TITLE) - 2 - taken
-    marked, bare = (room - len(_heading(newest_first, newer, has_marks=marks)) for marks in (True, False))
+    bare = room - len(_heading(newest_first, newer, has_marks=False))
+    marked = bare - len(MARK_RULE)
     if marked + taken + len(END_TITLE) + 2 < 0:
         return None
     mark = max(map(len, marks_of([claim for _, claim in items]).values()), default=0)
@@ -249,7 +250,11 @@ def marks_of(claims: Sequence[Claim]) -> dict[str, str]:
     ids = {identity for claim in claims for identity in claim.contract_ids}
     lengths = range(_SHORTEST_MARK, _LONGEST_MARK)
     length = next((n for n in lengths if len({identity[-n:] for identity in ids}) == len(ids)), _LONGEST_MARK)
-    return {identity: safe_text.shown(safe_text.first_line(identity[-length:])) for identity in ids}
+    return {identity: _shown_mark(identity[-length:]) for identity in ids}
+
+
+def _shown_mark(mark: str) -> str:
+    return mark if mark.isascii() and mark.isalnum() else safe_text.shown(safe_text.first_line(mark))
 
 
 def _owners(packed: PackedClaims) -> dict[int, int]:

@@ -111,6 +111,8 @@ def _pieces(text: str) -> tuple[str, ...]:
 
 def joined(pieces: Sequence[str]) -> str:
     """Consecutive sentences as one text: with spaces, except after a full stop of a script that has none."""
+    if (plain := " ".join(pieces)).isascii():
+        return plain
     return "".join(
         f"{piece}{'' if piece.endswith(_WIDE_ENDS) else ' '}" if n < len(pieces) - 1 else piece
         for n, piece in enumerate(pieces)

@@ -1,6 +1,7 @@
 """Collects the findings of a stream of contracts, in one pass and in bounded memory."""
 
 from collections.abc import Iterable
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
@@ -52,7 +53,7 @@ def _add_contract(g: Findings, contract: Contract) -> None:
     g.passed_over["literals"] += forget_least(g.named)
     g.count += 1
     g.chars += contract_content.length(contract)
-    agent = safe_text.first_line(_string(contract, "from_agent"))[:80]
+    agent = _name(contract, "from_agent")
     g.agents[agent] += 1
     g.last_act[agent] = g.count
     if contract.get("contract_type") == "RESPONSE":
@@ -63,16 +64,16 @@ def _add_contract(g: Findings, contract: Contract) -> None:
 
 def _add_request(g: Findings, contract: Contract) -> None:
     payload = contract.get("payload")
-    capability = safe_text.first_line(_string(contract, "capability"))[:80]
+    capability = _name(contract, "capability")
     g.capabilities[capability] += 1
     arguments = _with_short_reason(sorted(contract_content.leaves(payload), key=_rank))
     said = contract_content.speech(payload)
-    from_agent = safe_text.first_line(_string(contract, "from_agent"))[:80]
+    from_agent = _name(contract, "from_agent")
     asked = Request(
         contract_id=_string(contract, "contract_id"),
         number=g.count,
         from_agent=from_agent,
-        agent=safe_text.first_line(_string(contract, "to_agent"))[:80],
+        agent=_name(contract, "to_agent"),
         capability=capability,
         arguments=arguments,
         said="\n".join(safe_text.ends_of(said)),
@@ -144,7 +145,7 @@ def _add_response(g: Findings, contract: Contract) -> None:
     listens = _listens(asked, said)
     results = [] if listens and asked.said and not asked.changes else _results(contract, said)
     call = _call(g, contract, asked, results)
-    agent = safe_text.first_line(_string(contract, "from_agent"))[:80]
+    agent = _name(contract, "from_agent")
     g.keep_contract(contract, call)
     if contract_content.failed(contract):
         add_decisions(g, [contract.get("result"), contract.get("error")], identity, agent)
@@ -270,9 +271,7 @@ def _add_call(g: Findings, kinds: dict[str, CapabilityCalls], call: Call, sectio
 
 
 def _request_of_unknown(g: Findings, contract: Contract) -> Request:
-    from_agent, agent, capability = (
-        safe_text.first_line(_string(contract, name))[:80] for name in ("to_agent", "from_agent", "capability")
-    )
+    from_agent, agent, capability = (_name(contract, name) for name in ("to_agent", "from_agent", "capability"))
     return Request(
         contract_id=_string(contract, "contract_id"),
         number=g.count,
@@ -294,3 +293,13 @@ def _outline(contract: Contract) -> Contract:
 def _string(contract: Contract, name: str) -> str:
     value: Any = contract.get(name)
     return value if isinstance(value, str) else "" if value is None else str(value)[:200]
+
+
+def _name(contract: Contract, name: str) -> str:
+    """The name of an agent or of a capability."""
+    return _first_of_line(_string(contract, name)[: safe_text.HEAD])
+
+
+@lru_cache(512)
+def _first_of_line(text: str) -> str:
+    return safe_text.first_line(text)[:80]

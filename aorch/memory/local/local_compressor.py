@@ -39,11 +39,12 @@ _SOME = 5
 def compress_locally(contracts: Iterable[Contract], request: BlockRequest) -> MemoryBlock:
     """The memory block of `contracts`, which belong to one session and come oldest first. They are read once and not kept."""
     findings = collect_findings(contracts, request.asked_before, request.max_tokens * safe_text.CHARS_A_TOKEN)
-    if (block := _whole_record(findings, request)) is not None:
+    outline = _block(findings, request, [])
+    if (block := _whole_record(findings, request, outline)) is not None:
         return block
     items, counts = candidate_claims(findings, request.intent)
     passed_over = findings.passed_over + counts.unsaid
-    places = _fitting(_block(findings, request, []), items, request.max_tokens)
+    places = _fitting(outline, items, request.max_tokens)
     kept = [items[place] for place in places]
     block = _block(findings, request, kept)
     out = _out(items, places)
@@ -56,10 +57,10 @@ def compress_locally(contracts: Iterable[Contract], request: BlockRequest) -> Me
     )
 
 
-def _whole_record(findings: Findings, request: BlockRequest) -> MemoryBlock | None:
+def _whole_record(findings: Findings, request: BlockRequest, outline: MemoryBlock) -> MemoryBlock | None:
     """A block that contains every exchange in full; None if they do not fit."""
     items = record_items(findings)
-    packed = fitted([_block(findings, request, [])], items, request.max_tokens)
+    packed = fitted([outline], items, request.max_tokens)
     if not items or packed is None or not packed.is_whole:
         return None
     block = _block(findings, request, [*items, *_named(literal_claims(findings), items)])

@@ -17,14 +17,14 @@ def without_repetitions(by_age: Sequence[SpokenSentence], g: Findings) -> Iterat
     """The sentences, with less worth if they recur."""
     reports: Counter[tuple[str, int]] = Counter()
     newest: dict[tuple[str, int], SpokenSentence] = {}
-    for one in by_age:
-        if not one.by_caller:
-            start = _start(one)
+    starts = [None if one.by_caller else _start(one) for one in by_age]
+    for one, start in zip(by_age, starts, strict=True):
+        if start is not None:
             reports[start] += 1
             newest[start] = max(one, newest.get(start, one), key=_number)
     loops = {start: newest[start] for start, count in reports.items() if count >= _LOOP}
-    for one in by_age:
-        later = loops.get(_start(one)) if loops and not one.by_caller else None
+    for one, start in zip(by_age, starts, strict=True):
+        later = loops.get(start) if start is not None else None
         is_old = later is not None and one.number < later.number and set(later.names).issuperset(one.names)
         yield one._replace(worth=min(one.worth, _LITTLE)) if is_old or _recurs(one, g) else one
 
