@@ -16,17 +16,13 @@ from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache, lru_cache
 from importlib import resources
-from typing import NamedTuple
 
 _WORD = re.compile(r"\w+(?:['’]\w+)?")
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 
 
-class _Phrase(NamedTuple):
-    """A phrase: its words after the first one, and its section."""
-
-    rest: list[str]
-    section: str
+_Phrase = tuple[list[str], str]
+"""The words of a phrase after the first one, and its section."""
 
 
 @cache
@@ -34,36 +30,52 @@ def _phrases() -> dict[str, dict[str, list[_Phrase]]]:
     """The phrases of scripts with spaces, by their first word, and by the next one (empty if there is none)."""
     by_words: dict[str, dict[str, list[_Phrase]]] = {}
     for section, phrase in _lines():
-        if not _UNSPACED.search(phrase):
+        if phrase.isascii() or not _UNSPACED.search(phrase):
             first, *rest = _words(phrase)
-            by_words.setdefault(first, {"": []}).setdefault("".join(rest[:1]), []).append(_Phrase(rest, section))
+            by_words.setdefault(first, {"": []}).setdefault("".join(rest[:1]), []).append((rest, section))
     return by_words
 
 
 @cache
-def _unspaced_phrases() -> tuple[re.Pattern[str], dict[str, list[str]]]:
-    """A pattern of the phrases of scripts without spaces, and the sections of each. Compiling it takes some milliseconds."""
+def _unspaced_phrases() -> dict[str, list[tuple[str, list[str]]]]:
+    """The phrases of scripts without spaces by their first letter, the longest first, with the sections of each."""
     sections: dict[str, list[str]] = defaultdict(list)
     for section, phrase in _lines():
-        if _UNSPACED.search(phrase):
+        if not phrase.isascii() and _UNSPACED.search(phrase):
             sections[phrase].append(section)
-    longest_first = sorted(sections, key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, longest_first))), dict(sections)
+    by_letter: dict[str, list[tuple[str, list[str]]]] = defaultdict(list)
+    for phrase in sorted(sections, key=len, reverse=True):
+        by_letter[phrase[0]].append((phrase, sections[phrase]))
+    return dict(by_letter)
+
+
+def _unspaced_marks(folded: str) -> Iterator[str]:
+    """The sections of the phrases of scripts without spaces in a sentence. Phrases do not overlap."""
+    known = _unspaced_phrases()
+    end = 0
+    for n, letter in enumerate(folded):
+        if n >= end and letter in known:
+            phrase, sections = next((one for one in known[letter] if folded.startswith(one[0], n)), ("", []))
+            end = n + len(phrase)
+            yield from sections
 
 
 def _words(text: str) -> list[str]:
     return _WORD.findall(text.replace("’", "'"))
 
 
-def _lines() -> Iterator[tuple[str, str]]:
+@cache
+def _lines() -> list[tuple[str, str]]:
     """Each phrase of each file, in lower case, after its section."""
+    found: list[tuple[str, str]] = []
     for file in sorted(resources.files(__package__).joinpath("words").iterdir(), key=lambda file: file.name):
         section = ""
         for line in file.read_text(encoding="utf-8").splitlines():
             if line.startswith("["):
                 section = line.strip("[]")
             elif line.strip():
-                yield section, line.strip().lower()
+                found.append((section, line.strip().lower()))
+    return found
 
 
 @cache
@@ -98,16 +110,15 @@ def marks(folded: str) -> frozenset[str]:
         of_word = known[word]
         fitting = of_word[""]
         if words[n] in of_word:
-            fitting = fitting + [one for one in of_word[words[n]] if words[n : n + len(one.rest)] == one.rest]
+            fitting = fitting + [one for one in of_word[words[n]] if words[n : n + len(one[0])] == one[0]]
         if not fitting:
             continue
-        other = max((len(one.rest) + 1 for one in fitting if one.section == "other"), default=0)
+        other = max((len(rest) + 1 for rest, section in fitting if section == "other"), default=0)
         if other:
             end = n + other
-            fitting = [one for one in fitting if len(one.rest) + 1 == other and one.section != "other"]
+            fitting = [one for one in fitting if len(one[0]) + 1 == other and one[1] != "other"]
         if other or n >= end:
-            found.update(one.section for one in fitting)
+            found.update([section for _, section in fitting])
     if not folded.isascii() and _UNSPACED.search(folded):
-        pattern, sections = _unspaced_phrases()
-        found.update(section for phrase in pattern.findall(folded) for section in sections[phrase])
+        found.update(_unspaced_marks(folded))
     return frozenset(found)
