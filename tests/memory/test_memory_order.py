@@ -174,3 +174,20 @@ def test_a_failure_in_brief_is_told_as_one_and_a_sentence_is_whole() -> None:
     assert faults(block, s.contracts) == []
     assert block.failures[0].brief == "update_plan (desk) failed: «not enough seats»"
     assert f"bot: «The nodes are slow {reason}»" in [claim.brief or claim.text for claim in block.results]
+
+
+def test_a_list_before_the_end_is_shown_in_brief_with_its_items() -> None:
+    s = Session()
+    s.asks("ann", "bot", "assist", {"text": "Please find out which bookings of mine are for the fair."})
+    many_steps(s)
+    items = "1. Room A-17, with a desk\n2. Room A-23, with two beds\n3. Room A-31, with a view of the lake\n"
+    s.says(
+        "ann",
+        "bot",
+        "Which rooms are free?",
+        f"I have found the rooms. Here they are:\n\n{items}\nWhich one do you want?",
+    )
+    s.asks("ann", "bot", "assist", {"text": "I will tell you tomorrow, thank you."})
+    block = block_of(s.contracts)
+    assert faults(block, s.contracts) == []
+    assert any("Here they are: 1. Room A-17" in (claim.brief or claim.text) for claim in block.results)

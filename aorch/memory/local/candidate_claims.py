@@ -97,7 +97,8 @@ def _shorter(claim: Claim) -> Claim:
     shown = claim.brief or claim.text
     who, _, words = shown.partition(": «")
     best = next((quote for quote in claim.quotes if words.startswith(safe_text.shown(quote)[:20])), "")
-    brief = f"{who}: {said([best], _END_BRIEF).text}"
+    announced = claim.quotes[claim.quotes.index(best) + 1 :] if best.endswith((":", "：")) else ()
+    brief = f"{who}: {said([best, *announced], _END_BRIEF).text}"
     return replace(claim, brief=brief) if best and len(brief) < len(shown) else claim
 
 
