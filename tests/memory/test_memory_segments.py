@@ -1,9 +1,12 @@
 """Words, sentences and exact strings in the scripts of the world, and what a line of a shell changes."""
 
+import re
 import subprocess
 import sys
+from itertools import product
 
 import pytest
+import regex
 from local_blocks import block_of, faults
 from memory_sessions import Session
 
@@ -11,7 +14,7 @@ from aorch.memory import safe_text
 from aorch.memory.call_effects import changes
 from aorch.memory.literals import found, is_whole, proper_names
 from aorch.memory.prompt import prompt_text
-from aorch.memory.segments import split_sentences, words
+from aorch.memory.segments import CLOSE, COMMON, SPACE, TERMINAL, split_sentences, words
 
 
 @pytest.mark.parametrize(
@@ -45,10 +48,25 @@ def test_pairs_of_letters_are_words_in_scripts_without_spaces() -> None:
     assert words("Привет, мир") == {"привет", "мир"}
 
 
-def test_ascii_text_needs_no_library_of_scripts() -> None:
-    program = "from aorch.memory import segments; segments.split_sentences('A b. C'); segments.words('a')"
+def test_ascii_text_and_sentences_of_common_scripts_need_no_library_of_scripts() -> None:
+    program = (
+        "from aorch.memory import segments; segments.split_sentences('A b. C'); segments.words('a');"
+        "segments.split_sentences('他说“好。”然后走了。'); segments.split_sentences('Ёлка. Ça va ? Oui…')"
+    )
     command = [sys.executable, "-c", f"import sys; {program}; print('regex' in sys.modules)"]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_sentences_of_common_scripts_end_as_by_the_properties_of_unicode() -> None:
+    for name, letters in {"Close": CLOSE, "STerm": f"{TERMINAL}!?", "Sp": SPACE}.items():
+        ours, theirs = re.compile(f"[{letters}]"), regex.compile(rf"\p{{Sentence_Break={name}}}")
+        assert [c for c in map(chr, range(0x10000)) if re.match(f"[{COMMON}]", c) and theirs.match(c)] == [
+            c for c in map(chr, range(0x10000)) if ours.match(c)
+        ]
+    for pieces in product(("a", "。", ". ", "？", "”", "（", "\u3000", "Ж"), repeat=5):
+        common = "é" + "".join(pieces)
+        rare = "\u0250" + common  # a letter of no common script
+        assert split_sentences(rare) == ["\u0250" + split_sentences(common)[0], *split_sentences(common)[1:]]
 
 
 def test_a_phone_number_keeps_its_area_code_and_its_country_code() -> None:
