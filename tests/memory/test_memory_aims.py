@@ -156,3 +156,20 @@ def test_the_reason_of_a_choice_is_kept_in_a_long_answer(reasoned: str) -> None:
 
 def test_the_text_of_a_change_is_shown_once() -> None:
     assert text_of(worked_on("Fix the module."), 1024).count("Change number 8 of the work") == 1
+
+
+def test_a_request_that_the_start_of_the_aim_contains_is_quoted_once() -> None:
+    s = Session()
+    request = "Please find the longest word of the list that can be made of the letters on this board."
+    board = "ABRL\nEITE\nIONS\nFPEI"
+    s.asks(
+        "ann",
+        "bot",
+        "assist",
+        {"text": f"I would like to play.\n{board}\n{request}\n" + "The list is a long one. " * 30},
+    )
+    for n in range(60):
+        s.calls("bot", "store", "read_node", {"node": f"N-{n}"}, {"state": f"works as before, load {n} of 100"})
+    block = block_of(s.contracts)
+    assert faults(block, s.contracts) == []
+    assert prompt_text([block], 512)[0].count(request) == 1

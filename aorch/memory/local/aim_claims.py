@@ -61,7 +61,7 @@ def _spoken(text: str, start: int, asked: int) -> Wording:
     if not places:
         return whole
     first = said(pieces[: begun if begun in places and begun else None], start + lead)
-    quotations = [first, *(said([pieces[place]], asked) for place in places)]
+    quotations = [first, *(said([pieces[place]], asked) for place in places if pieces[place] not in first.quotes)]
     return Wording(" ".join(one.text for one in quotations), tuple(quote for one in quotations for quote in one.quotes))
 
 
