@@ -50,7 +50,7 @@ _LATER_TASK, _TASK, _REQUEST = 0.957, 120, 2
 characters that it has at least, and how clearly it asks."""
 _REFUSAL, _VITAL_REFUSALS = 0.843, 4
 """Importance of what an agent cannot or may not do, and how many of the newest such sentences have it."""
-_OFFER = 0.844
+_OFFER = 0.851
 """Importance of the options of an agent from which a person chooses next: without them, the choice cannot be understood."""
 _REPORTED, _VITAL_ERRORS, _EARLIER_ERROR = 0.895, 6, 0.6
 """Importance of an error in the text of an agent, how many of the newest are vital, and the importance of the others."""
