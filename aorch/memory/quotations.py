@@ -20,7 +20,7 @@ def merged(wordings: Iterable[tuple[Claim, str]]) -> str:
     """
     placed = sorted((part for claim, wording in wordings for part in _placed(claim, wording)), key=lambda pair: pair[0])
     text, before = "", 0
-    for place, part in placed:
+    for place, part in dict.fromkeys(placed):
         is_next = place <= before + 1 or text.endswith("…»")
         if text.endswith("»") and before and place and (not is_next or text.endswith(_ENDS)):
             text = f"{text[:-1]}{' ' if is_next else ' … '}{part[1:]}"

@@ -250,6 +250,8 @@ def test_menus_of_pages_metadata_and_headings_of_columns_are_no_findings() -> No
         'Please help [improve this article](/wiki/Special:Edit "Edit") by [adding citations](/wiki/Help:Referencing "Help").',
         '"@context": "http://schema.org/",',
         "Output:   % Total    % Received % Xferd  Average Speed   Time    Time",
+        'If the group chat manager wants to end the conversation, reply with "STOP-7" only, as agreed on 2025-03-04.',
+        "\n".join(f"2555{n} WVPoint Pleasant40{n} Main St" for n in range(24)),
     ]
     for n, line in enumerate(noise):
         s.calls(

@@ -136,6 +136,28 @@ def test_the_options_from_which_a_person_chooses_are_shown_with_their_items() ->
     assert in_order(shown(s), offer, "I'll go with option 2.")
 
 
+def test_a_sentence_that_points_at_another_one_and_a_yes_are_shown_with_what_they_mean() -> None:
+    s = Session()
+    s.says("ann", "bot", "Please check the area of every field on the map.", "I will measure them now.")
+    many_steps(s)
+    text = (
+        "I have read the map of the fields.\n\nWe take the northern field to be a regular hexagon.\n\n"
+        "@judge and @planner_2, please confirm that the final result K-77 holds under this assumption."
+    )
+    s.calls("lead", "surveyor", "speak", {}, {"text": text})
+    proposal = "I can remove the fence between both fields for you. Would you like me to do that?"
+    s.says("ann", "bot", "The southern field is divided in two.", proposal)
+    s.says("ann", "bot", "Yes, please go ahead.", "The work has begun.")
+    many_steps(s, 12)
+    s.says(
+        "ann", "bot", "Is there anything else?", "A second fence stands in the east. Would you like me to do that too?"
+    )
+    told = shown(s)
+    assert "We take the northern field to be a regular hexagon. @judge and @planner_2, please confirm" in told
+    assert in_order(told, "remove the fence between both fields", "Yes, please go ahead.")
+    assert "A second fence stands in the east. Would you like me to do that too?»" in told
+
+
 def test_the_exact_strings_of_several_results_have_their_keys() -> None:
     s = Session()
     s.asks("ann", "bot", "assist", {"text": "Please compare the bookings of our team for the fair."})

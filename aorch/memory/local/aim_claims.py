@@ -8,7 +8,8 @@ from aorch.memory.block import Claim
 from aorch.memory.contract_content import is_code
 from aorch.memory.local.calls import Request
 from aorch.memory.local.error_lines import names_error
-from aorch.memory.local.spoken_sentences import LEANING, asks_for, is_phrase
+from aorch.memory.local.sentence_kinds import LEANING, asks_for
+from aorch.memory.local.spoken_sentences import is_phrase
 from aorch.memory.local.wording import Wording, briefly, claim_of, fully, head, said
 
 _START, _ASKED = 320, 240

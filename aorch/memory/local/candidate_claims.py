@@ -16,6 +16,7 @@ from aorch.memory.local.conclusions import conclusion_claim, last_conclusion
 from aorch.memory.local.failure_claims import failures
 from aorch.memory.local.findings import Findings
 from aorch.memory.local.sentence_claims import ANSWER, alike, decided, reported_errors, sentences
+from aorch.memory.local.sentence_kinds import is_leaning
 from aorch.memory.local.spoken_sentences import is_phrase, section_of
 from aorch.memory.local.wording import (
     OPEN_WIDTH,
@@ -28,6 +29,8 @@ from aorch.memory.local.wording import (
 
 _MOST_NAMES, _MOST_OF_LABEL, _MOST_WAITING = 120, 12, 40
 """Number of exact strings, of those with one label, and of unanswered REQUESTs that are weighed. A series displaces wishes."""
+_ASKED = 320
+"""Characters of the last question of an agent, with the sentence before it."""
 _END_BRIEF, _OUTPUT = 60, 120
 """Characters of the end of the session in brief, and of one that is the output of a call, whose claim has more of it."""
 
@@ -170,9 +173,9 @@ def _open_points(g: Findings, counts: ClaimCounts) -> Iterator[Claim]:
         yield claim_of(text, "", words.quotes, [asked.contract_id], importance, asked.number)
     if g.answer and not any(asked.outermost for asked in g.open.values()):
         identity, agent, answer, number = g.answer
-        last = [*safe_text.sentences(answer)][-1:]
-        if last and last[0].endswith(("?", "？")):
-            words = said(last, 200)
+        last = [*safe_text.sentences(answer)][-2:]
+        if last and last[-1].endswith(("?", "？")):
+            words = said(last[0 if is_leaning(last[-1]) else -1 :], _ASKED)
             yield claim_of(f"{safe_text.shown(agent)} asked {words.text}", "", words.quotes, [identity], 0.55, number)
 
 

@@ -9,14 +9,8 @@ from aorch.memory.literals import weight
 from aorch.memory.local.calls import INSTRUCTION, Call, Copied, commands, is_prompt
 from aorch.memory.local.exact_strings import add_name
 from aorch.memory.local.findings import MOST_SEEN, Findings
-from aorch.memory.local.spoken_sentences import (
-    SpokenSentence,
-    decisions,
-    section_of,
-    select_sentences,
-    spoken_error,
-    states,
-)
+from aorch.memory.local.sentence_kinds import states
+from aorch.memory.local.spoken_sentences import SpokenSentence, decisions, section_of, select_sentences, spoken_error
 
 _MOST_SAID, _MOST_DECIDED = 800, 200
 _SHORT_ANSWER, _CHOICE = 120, 0.8
@@ -30,6 +24,8 @@ _PROMPTED = 0.1
 """What a sentence of a prompt is worth less than the same sentence of an answer."""
 _RESTATED, _TASK = 0.25, 60
 """What a sentence is worth less in a text that hands on the aim, and the characters that such an aim has at least."""
+_LABEL = -0.3
+"""What a label of a page is worth at most, which is no result."""
 _VERDICT = 60
 """Characters of the line at the end of a long answer that can be its verdict."""
 _OF_CODE = {"file": 0.3, "class": 0.1}
@@ -150,7 +146,7 @@ def _telling_places(said: str, spoken: Iterable[SpokenSentence]) -> set[int]:
     """The places of the first sentence of a long answer that states something, and of the last one if it is a short line: a
     verdict such as `LGTM`.
     """
-    stated = [one.order for one in spoken if states(one.sentence)]
+    stated = [one.order for one in spoken if one.worth > _LABEL and states(one.sentence)]
     last = safe_text.without_marking(said.rstrip().rpartition("\n")[2])
     verdict = {one.order for one in spoken if one.sentence == last and len(last) <= _VERDICT and not last.endswith(":")}
     return {max(stated, default=1), *verdict}

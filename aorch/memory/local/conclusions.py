@@ -4,7 +4,8 @@ from aorch.memory import safe_text
 from aorch.memory.block import CONCLUDED, Claim
 from aorch.memory.budget import END
 from aorch.memory.local.findings import Findings
-from aorch.memory.local.spoken_sentences import LONGEST_SENTENCE, SpokenSentence, concludes
+from aorch.memory.local.sentence_kinds import LONGEST_SENTENCE, concludes
+from aorch.memory.local.spoken_sentences import SpokenSentence
 from aorch.memory.local.wording import claim_of, said
 from aorch.memory.segments import words
 

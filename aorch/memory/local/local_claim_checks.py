@@ -25,7 +25,7 @@ from aorch.memory.contract_content import failed, speech
 from aorch.memory.covered_contracts import Contract, CoveredContracts, changes, line, shown_capability, strings_of
 from aorch.memory.literals import found
 from aorch.memory.local.error_lines import reported_error, reported_in
-from aorch.memory.local.spoken_sentences import concludes, decides
+from aorch.memory.local.sentence_kinds import concludes, decides
 
 _SAYS = re.compile(rf"^(?P<who>[^«»]{{0,200}}?)(?:: | said | asked | {REPORTED}: | {CONCLUDED}: )(?=«)")
 _COPIES = re.compile(

@@ -19,14 +19,8 @@ from aorch.memory.local.collecting import MOST_CITES
 from aorch.memory.local.failure_claims import failure_brief
 from aorch.memory.local.findings import Findings
 from aorch.memory.local.sentence_claims import NEXT_STEP, RECENT, decided
-from aorch.memory.local.spoken_sentences import (
-    LONGEST_SENTENCE,
-    is_phrase,
-    meaningful_words,
-    section_of,
-    spoken_worth,
-    waits,
-)
+from aorch.memory.local.sentence_kinds import LONGEST_SENTENCE, waits
+from aorch.memory.local.spoken_sentences import is_phrase, meaningful_words, section_of, spoken_worth
 from aorch.memory.local.wording import Wording, claim_of, head, said
 
 _ALL = 1_000_000

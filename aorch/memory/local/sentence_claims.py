@@ -11,22 +11,16 @@ from aorch.memory.block import REPORTED, Claim
 from aorch.memory.budget import FILLING, SPARE, Item
 from aorch.memory.local.conclusions import has_content
 from aorch.memory.local.findings import Findings
+from aorch.memory.local.proposals import proposals
 from aorch.memory.local.question_scores import question_scores
 from aorch.memory.local.repetitions import without_repetitions
+from aorch.memory.local.sentence_kinds import asks_for, is_leaning, justifies, refuses, states, waits, wishes
 from aorch.memory.local.spoken_sentences import (
-    LEANING,
     SpokenSentence,
-    asks_for,
-    chooses,
     is_phrase,
-    justifies,
     meaningful_words,
-    refuses,
     section_of,
     select_sentences,
-    states,
-    waits,
-    wishes,
 )
 from aorch.memory.local.wording import OPEN_WIDTH, claim_of, said
 from aorch.memory.segments import words
@@ -34,6 +28,8 @@ from aorch.memory.segments import words
 _MOST_SENTENCES, _MOST_OF_CONTRACT = 40, 4
 _BRIEF = 180
 """Characters of the best sentence in a brief text: most sentences are whole in it."""
+_BEFORE = 120
+"""Characters by which it is longer if its best sentence points at the one before it."""
 _FIGURE = re.compile(r"\d[\d.,:]*(?<=\d)")
 _TELLING = 0.25
 _BESIDE = 40
@@ -50,8 +46,6 @@ _LATER_TASK, _TASK, _REQUEST = 0.957, 120, 2
 characters that it has at least, and how clearly it asks."""
 _REFUSAL, _VITAL_REFUSALS = 0.843, 4
 """Importance of what an agent cannot or may not do, and how many of the newest such sentences have it."""
-_OFFER = 0.851
-"""Importance of the options of an agent from which a person chooses next: without them, the choice cannot be understood."""
 _REPORTED, _VITAL_ERRORS, _EARLIER_ERROR = 0.895, 6, 0.6
 """Importance of an error in the text of an agent, how many of the newest are vital, and the importance of the others."""
 CHOICE = 0.87
@@ -126,7 +120,7 @@ class _Ranks:
         self._g = g
         self._told = g.aim.contract_id if g.aim else ""
         self._task = _later_task(ordered, self._told)
-        self._offers = _offers(ordered)
+        self._offers = proposals([one.said for one in ordered])
         self._wished = self._refused = self._justified = self._turns = 0
 
     def importance(self, together: Sequence[WeightedSentence]) -> float:
@@ -141,7 +135,7 @@ class _Ranks:
             importance,
             self._of_caller(first, sentences) if first.said.by_caller else self._of_agent(sentences),
             CHOICE if first.said.is_choice else 0.0,
-            _OFFER if any((one.said.number, one.said.order) in self._offers for one in together) else 0.0,
+            *(self._offers.get((one.said.number, one.said.order), 0.0) for one in together),
         )
         if first.said.number > self._g.count - RECENT and any(map(waits, sentences)):
             importance = max(importance, NEXT_STEP)
@@ -183,19 +177,6 @@ def _later_task(chosen: Iterable[WeightedSentence], aim: str) -> str:
                 asking.add(one.said.contract_id)
     longest = max(asking, key=lambda identity: lengths[identity], default="")
     return longest if lengths[longest] >= _TASK else ""
-
-
-def _offers(ordered: Sequence[WeightedSentence]) -> set[tuple[int, int]]:
-    """The numbers and orders of the lists of agents from which a caller chooses in the next contract."""
-    replies = {one.said.number: one.said for one in ordered if one.said.by_caller and not one.spare}
-    return {
-        (one.said.number, one.said.order)
-        for one in ordered
-        if one.said.follows
-        and not one.said.by_caller
-        and (reply := replies.get(one.said.number + 1)) is not None
-        and (chooses(reply.sentence) or not set(reply.names).isdisjoint(one.said.names))
-    }
 
 
 def reported_errors(g: Findings) -> Iterator[Claim]:
@@ -384,10 +365,11 @@ def _replaces(one: SpokenSentence, other: SpokenSentence) -> bool:
 
 def _claim(together: Sequence[SpokenSentence], importance: float) -> Claim:
     who = safe_text.shown(together[0].agent)
-    full = [said((one.sentence, *one.follows), 400 if one.follows else 300) for one in together]
     best = max(together, key=lambda one: one.worth)
-    before = [one.sentence for one in together if one.order == best.order + 1 and len(best.sentence) < LEANING]
-    brief = said((*before, best.sentence, *best.follows), _BRIEF)
+    shown = _with_antecedents(together)
+    full = [said((one.sentence, *one.follows), 400 if one.follows else 300) for one in shown]
+    before = [one.sentence for one in shown if one.order == best.order + 1 and is_leaning(best.sentence)]
+    brief = said((*before, best.sentence, *best.follows), _BRIEF + min(_BEFORE, sum(map(len, before))))
     return claim_of(
         f"{who}: {' '.join(wording.text for wording in full)}",
         f"{who}: {brief.text}",
@@ -395,5 +377,16 @@ def _claim(together: Sequence[SpokenSentence], importance: float) -> Claim:
         [together[0].contract_id],
         importance,
         together[0].number,
-        [one.place for one in together],
+        [one.place for one in shown],
     )
+
+
+def _with_antecedents(together: Sequence[SpokenSentence]) -> list[SpokenSentence]:
+    """Sentences of one contract in their order, with those at which they point."""
+    orders = {one.order for one in together}
+    antecedents = [
+        one._replace(sentence=one.before, order=one.order + 1, follows=(), before="")
+        for one in together
+        if one.before and one.order + 1 not in orders
+    ]
+    return sorted([*together, *antecedents], key=lambda one: -one.order)
