@@ -21,6 +21,10 @@ _ENDS = ".:-?,=&+/"
 _DATE = re.compile(r"\d{4}-\d\d(?:-\d\d)?(?:T[\d:.]{4,15}Z?)?$|\d{1,2}[./]\d{1,2}[./]\d{2,4}$")
 _AMOUNT = re.compile(r"[$€£~+-]{0,2}\d[\d.,:]{0,20}(?:%|[a-zA-Zµ]{1,2}|[a-z]{1,5}|[KMGT]i?B)?(?:/[a-z]{1,4})?$")
 _PHONE_NUMBER = re.compile(rf"(?=[+(\d][^a-z]{{8,24}}$){_PHONE}$")
+_COMPOUND = re.compile(r"\d{1,4}-[a-z]{3,}$|(?:pre|post|mid|early|late)-\d{4}s?$|@[A-Za-z_]+$")
+"""`52-week`, `mid-2000s`, and whom a text addresses: `@reviewer`."""
+_LONGEST_ID, _ENCODED = 36, re.compile(r"(?=.{0,40}?[a-z])(?=.{0,40}?[A-Z])(?=.{0,40}?\d)[\w-]+$")
+"""Characters of an ID at most, and encoded data, which mixes small and capital letters with digits."""
 _OPTION = re.compile(r"[-&]\d{1,2}$")
 """`-5`, `&1`: options and descriptors of commands."""
 _NAME = re.compile(r"[^\W\d_]+(?:[-'’][^\W\d_]+)?$")
@@ -39,6 +43,8 @@ def weight(word: str) -> float:
         return 0.0
     if len(word) > 48 and not _ADDRESS.match(word):
         return 0.2  # this is encoded data rather than a name
+    if _COMPOUND.match(word) or (len(word) > _LONGEST_ID and _ENCODED.match(word)):
+        return 0.2
     if _OPTION.match(word):
         return 0.2
     if word.isdigit():
@@ -84,7 +90,9 @@ def found(text: str) -> list[str]:
     if not (_MARK.search(text) or _CAPITALS.search(text)):
         return []
     pattern = _FOUND if "," in text or "+" in text or "(" in text else _FOUND_WORD
-    words = [name for word in pattern.findall(text) if weight(name := word.rstrip(_ENDS)) > 0.3]
+    words = [name for word in pattern.findall(text) if weight(name := word.rstrip(_ENDS)) > 0.3 and word[-2:] != ".."]
+    if "…" in text:
+        words = [word for word in words if f"{word}…" not in text]
     if any(map(str.isupper, words)) and (shouted := " ".join(_SHOUTED.findall(text))):
         return [word for word in words if not word.isalpha() or word not in shouted.split()]
     return words

@@ -8,7 +8,7 @@ from itertools import groupby
 from msgspec.structs import replace
 
 from aorch.memory import safe_text
-from aorch.memory.block import BY_PEOPLE, CONCLUDED, NOT_ANSWERED, Claim, MemoryBlock, cites_end, is_given, quotes_after
+from aorch.memory.block import BY_PEOPLE, NOT_ANSWERED, Claim, MemoryBlock, cites_end, is_given
 from aorch.memory.budget import (
     END,
     FILLING,
@@ -283,7 +283,7 @@ def _body(
     for place in sorted(packed.wordings.keys() - owners.keys()):
         groups[title_of(packed.items[place][0])].append(place)
     groups[WORK_TITLE].sort(key=lambda place: _moment(packed.items[place], ages))
-    ends = [place for place in groups[WORK_TITLE] if _is_end(packed.items[place], ages, last_id)]
+    ends = [place for place in groups[WORK_TITLE] if cites_end(packed.items[place][1], last_id)]
     groups[WORK_TITLE] = [place for place in groups[WORK_TITLE] if place not in ends]
     groups[end_title] = ends
     parts = []
@@ -313,11 +313,6 @@ def _rows(
         names = [packed.items[name][1] for name in sorted(owners) if owners[name] in together]
         named = f" ({NAMING} {_listed(names)})" if names else ""
         yield f"{text}{named}{cited(shortest, marks)}\n"
-
-
-def _is_end(item: Item, ages: Mapping[Item, int], last_id: str) -> bool:
-    """Whether a claim tells how the work ended: its last contract, or the conclusion that the last answer does not have."""
-    return cites_end(item[1], last_id) or (quotes_after(item[1], CONCLUDED) and not ages[item])
 
 
 def _moment(item: Item, ages: Mapping[Item, int]) -> tuple[int, int, int]:

@@ -18,6 +18,8 @@ _CODE_BLOCK = re.compile(
 _FILE, _FILE_LINE = re.compile(r"(?:^|[\s`*'\"(])([\w./-]{1,100}\.[a-zA-Z]\w{0,5})\b"), 120
 """The name of a file on the line before its code, and the characters of such a line."""
 _CLASS = re.compile(r"^(?:export |public |abstract |final ){0,3}(?:class|struct|interface) (\w{3,60})\b", re.MULTILINE)
+_COMMENT, _FIRST_LINES = re.compile(r"\s*(?:#|//|--) ?[^\W\d_]+:?(?: +\S+)"), 12
+"""A comment of several words, and the lines of a block of code in which the first one is searched."""
 _MOST_CODE = 20_000
 """Characters of an answer in which names of files and classes are searched."""
 _EXAMPLE = re.compile(
@@ -71,14 +73,17 @@ def prose(said: str) -> tuple[str, int]:
     read = "\n".join(safe_text.ends_of(said))
     if not any(mark in read for mark in _CODE_MARKS):
         return said, 0
-    text, pieces = _CODE_BLOCK.subn(_single_line, read)
+    text, pieces = _CODE_BLOCK.subn(_told_by, read)
     return (text, pieces) if pieces and text.strip() else (said, 0)
 
 
-def _single_line(block: re.Match[str]) -> str:
-    """The line of a block of code that has only one: a command, a version or another value."""
+def _told_by(block: re.Match[str]) -> str:
+    """What a block of code is: its only line (a command, a version or another value), or the comment at its start."""
     lines = block[0].strip().split("\n")
-    return f"\n{lines[1].strip()}\n" if len(lines) == 3 and block[1] else "\n\n"
+    if block[1] and (len(lines) == 3 or any(map(_COMMENT.match, lines[1:2]))):
+        return f"\n{lines[1].strip()}\n"
+    comment = next((line.strip() for line in lines[1:_FIRST_LINES] if _COMMENT.match(line)), "") if block[1] else ""
+    return f"\n{comment}\n"
 
 
 def names_of_code(said: str) -> Iterator[tuple[str, str]]:

@@ -39,6 +39,8 @@ _BOLD = re.compile(r"\*\*(?![^\s.,:;!?()])|(?<![^\s(])\*\*(?=\S)")
 _LONGEST_WORD = 60
 _INSIDE_STRING = re.compile(r"[\w@./:%+#~=-]", re.ASCII)
 _STRING_START = re.compile(r"[\w@./:%+#~=-]{1,60}$|[+(]?\d[\d ().-]{0,24}$", re.ASCII)
+_SIGNAL = re.compile(r"\s*##+[A-Z_-]{2,40}##+$")
+"""A signal for a program at the end of a line: `###STOP###`."""
 _FENCES = str.maketrans({"«": "‹", "»": "›", "`": "'"})
 
 
@@ -106,7 +108,12 @@ def sentence_pieces(text: str) -> Sequence[str]:
 
 @lru_cache(64)
 def _pieces(text: str) -> tuple[str, ...]:
-    return tuple([sentence for line in lines(text) for sentence in split_sentences(line)])
+    return tuple([sentence for line in lines(text) for sentence in split_sentences(_without_signal(line))])
+
+
+def _without_signal(line: str) -> str:
+    """`line` without a signal for a program at its end: `Thank you! ###STOP###`."""
+    return _SIGNAL.sub("", line) if line.endswith("##") else line
 
 
 def joined(pieces: Sequence[str]) -> str:

@@ -36,7 +36,7 @@ _CAN_BE_LAST = "etc. Inc. Ltd. Co. Corp. Jr. Sr. al. a.m. p.m. U.S. U.K. E.U."
 _BEFORE_ANYTHING, _BEFORE_NUMBER, _BEFORE_LOWER_CASE = (
     frozenset(known.split()) for known in (_NEVER_LAST, _COUNTING, _CAN_BE_LAST)
 )
-"""Abbreviations after which no sentence ends: at all, before a number, or before a letter in lower case."""
+"""Abbreviations after which no sentence ends: at all, before a number, or before a letter in lower case or a bracket."""
 _OPENING = "([\"'*“«"
 
 
@@ -68,7 +68,7 @@ def _is_abbreviated(word: str, following: str) -> bool:
     return (
         word in _BEFORE_ANYTHING
         or (word in _BEFORE_NUMBER and following.isdigit())
-        or (word in _BEFORE_LOWER_CASE and following.islower())
+        or (word in _BEFORE_LOWER_CASE and (following.islower() or following == "("))
     )
 
 

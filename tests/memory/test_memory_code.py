@@ -184,3 +184,23 @@ def test_a_look_at_the_state_is_no_aim_if_a_person_says_one_later() -> None:
             "paul", "coder", f"move step {n} of the writer into its own module", f"Step {n} has its own module. " * 9
         )
     assert f"Aim: «{aim}»" in shown(s)
+
+
+def test_code_is_told_by_the_comment_at_its_start_before_its_failure() -> None:
+    s = Session()
+    s.says("ann", "bot", "Who painted the portrait in the museum?", "I will look it up.")
+    for n in range(20):
+        s.calls(
+            "lead",
+            f"member{n % 3}",
+            "speak",
+            {},
+            {"text": f"I have looked at room {n} of the museum, which is closed."},
+        )
+    code = "```python\nimport requests\n\n# Search the catalogue for portrait P-29.5\nprint(search('P-29.5'))\n```"
+    s.calls("lead", "expert", "speak", {}, {"text": f"Let me do that now.\n\n{code}\n"})
+    s.calls("lead", "shell", "speak", {}, error="NameError: name 'search' is not defined")
+    block = block_of(s.contracts)
+    assert faults(block, s.contracts) == []
+    told = prompt_text([block], 512)[0]
+    assert "expert: «Search the catalogue for portrait P-29.5" in told.partition("failed: «NameError")[0]

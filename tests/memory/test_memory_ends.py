@@ -203,11 +203,12 @@ def team(last: str) -> Session:
 
 
 @pytest.mark.parametrize("max_tokens", [200, 256, 512])
-def test_the_end_has_the_last_conclusion_if_the_answer_has_none(max_tokens: int) -> None:
-    _, end = shown(team("There is no code from the last message for me to execute."), max_tokens).split("\nEnd:\n")
-    conclusion, answer = end.splitlines()[:2]
-    assert conclusion.startswith("- expert concluded: «Therefore, the result is 70.0.»")
-    assert answer.startswith("- lead answered ann with the words of terminal: «There is no code")
+def test_the_last_conclusion_is_kept_in_its_place_if_the_answer_has_none(max_tokens: int) -> None:
+    text = shown(team("There is no code from the last message for me to execute."), max_tokens)
+    work, end = text.split("\nEnd: ")
+    assert "- expert concluded: «Therefore, the result is 70.0.»" in work
+    assert "table 19" not in work.partition("expert concluded")[0]
+    assert end.startswith("lead answered ann with the words of terminal: «There is no code")
 
 
 def test_the_end_has_the_words_of_an_answer_that_is_only_output() -> None:
@@ -244,6 +245,31 @@ def test_of_a_status_that_an_agent_reports_again_and_again_the_newest_one_is_sho
         assert "south of the town" in told[0]
 
 
+def test_of_many_sentences_about_what_is_still_to_be_done_the_newest_are_shown() -> None:
+    s = long_session()
+    for step in ("The map has to be drawn", "Seven roads are to be measured", "The river bank must be seen"):
+        s.calls("lead", "judge", "speak", {}, {"text": f"{step}, which is pending and was not yet begun by anybody."})
+    s.calls("lead", "judge", "speak", {}, {"text": "The bridge of stone still needs to be verified by the engineers."})
+    s.calls("lead", "judge", "speak", {}, {"text": "We have not yet seen the answer of the engineers to that letter."})
+    s.says("ann", "bot", "What did you find?", "The final answer is that node N-3 has failed.")
+    told = shown(s, 400)
+    assert "The bridge of stone still needs" in told
+    assert "The map has to be drawn" not in told
+
+
+def test_what_one_agent_tells_another_to_do_is_shown_as_the_thread_of_the_work() -> None:
+    s = long_session()
+    for town in ("Ulm", "Bonn"):
+        step = f"Please look for gyms in the city of {town} on the map of the county."
+        s.calls("lead", "planner", "speak", {}, {"text": f"The next speaker is the surfer. {step}"})
+        s.calls("lead", "surfer", "step", {"text": step}, {"text": "I clicked 'Maps'. Scale indicator: 100 mi"})
+    s.says("ann", "bot", "What did you find?", "The final answer is that node N-3 has failed.")
+    told = shown(s)
+    assert "lead: «Please look for gyms in the city of Ulm on the map of the county.»" in told
+    assert "I clicked" not in told
+    assert "next speaker" not in told
+
+
 def test_menus_of_pages_metadata_and_headings_of_columns_are_no_findings() -> None:
     s = long_session()
     noise = [
@@ -261,9 +287,16 @@ def test_menus_of_pages_metadata_and_headings_of_columns_are_no_findings() -> No
             {},
             {"text": f"The page of node N-{n} has this text for us to read.\n\n{line}\n"},
         )
-    s.says("ann", "bot", "What did you find?", "The final answer is that node N-3 has failed.")
+    s.calls(
+        "bot",
+        "reader",
+        "speak",
+        {},
+        {"text": "It is on www.store.org/articles/a... and in the 52-week range of mid-2000s."},
+    )
+    s.says("ann", "bot", "What did you find?", "The final answer is that node N-3 has failed. ###STOP###")
     for max_tokens in (256, 512):
-        for line in noise:
+        for line in (*noise, "###", "Also named: 52", "www.store.org/articles/a,", "store.org/articles/a\n"):
             assert line[:20] not in shown(s, max_tokens)
 
 

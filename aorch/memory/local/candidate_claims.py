@@ -106,7 +106,7 @@ def _shorter(claim: Claim) -> Claim:
 
 
 def _end(end: Ending) -> Claim:
-    who, lines = safe_text.shown(end.agent), list(safe_text.lines(end.text))[:12]
+    who, lines = safe_text.shown(end.agent), list(safe_text.sentence_pieces(end.text))[:12]
     words = said(lines, OPEN_WIDTH)
     brief = f"{who}: {said(lines, BRIEF).text}"
     return claim_of(f"{who}: {words.text}", brief, words.quotes, [end.contract_id], END, end.number)

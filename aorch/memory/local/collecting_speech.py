@@ -9,7 +9,7 @@ from aorch.memory.literals import weight
 from aorch.memory.local.calls import INSTRUCTION, Call, Copied, commands, is_prompt
 from aorch.memory.local.exact_strings import add_name
 from aorch.memory.local.findings import MOST_SEEN, Findings
-from aorch.memory.local.sentence_kinds import states
+from aorch.memory.local.sentence_kinds import asks_for, states
 from aorch.memory.local.spoken_sentences import SpokenSentence, decisions, section_of, select_sentences, spoken_error
 
 _MOST_SAID, _MOST_DECIDED = 800, 200
@@ -22,6 +22,8 @@ _PROSE = 60
 """Characters from which a value of a result is text."""
 _PROMPTED = 0.1
 """What a sentence of a prompt is worth less than the same sentence of an answer."""
+_INSTRUCTED = 0.2
+"""What a sentence gains by which one agent tells another what to do: the thread of the work."""
 _RESTATED, _TASK = 0.25, 60
 """What a sentence is worth less in a text that hands on the aim, and the characters that such an aim has at least."""
 _LABEL = -0.3
@@ -117,6 +119,8 @@ def add_speech(
     spoken, not_selected = select_sentences(said, g.count, contract_id, agent, by_caller, asks=asks)
     if in_prompt:
         spoken = [one._replace(worth=0.0 if _only_instructs(one.sentence) else one.worth - _PROMPTED) for one in spoken]
+    elif asks and not by_caller:
+        spoken = [one._replace(worth=one.worth + _INSTRUCTED) if _tells_to_do(one) else one for one in spoken]
     if less:
         spoken = [one._replace(worth=one.worth - less) for one in spoken]
     if least:
@@ -150,6 +154,11 @@ def _telling_places(said: str, spoken: Iterable[SpokenSentence]) -> set[int]:
     last = safe_text.without_marking(said.rstrip().rpartition("\n")[2])
     verdict = {one.order for one in spoken if one.sentence == last and len(last) <= _VERDICT and not last.endswith(":")}
     return {max(stated, default=1), *verdict}
+
+
+def _tells_to_do(one: SpokenSentence) -> bool:
+    """Whether a sentence of one agent for another says what is done next."""
+    return one.worth > 0 and asks_for(one.sentence) > 0
 
 
 def _only_instructs(sentence: str) -> bool:

@@ -27,7 +27,8 @@ def proposals(sentences: Iterable[SpokenSentence]) -> dict[Place, float]:
         offers = [one for one in told if one.follows and any(_is_about(other, one) for other in reply)]
         places.update(((one.number, one.order), _OPTIONS) for one in offers)
         if not offers and any(confirms(other.sentence) for other in reply):
-            best = max(told, key=lambda one: (one.worth, one.order))
+            named = {name for other in reply for name in other.names}
+            best = max(told, key=lambda one: (not named.isdisjoint(one.names), one.worth, one.order))
             places[best.number, best.order] = _AGREED
     return places
 

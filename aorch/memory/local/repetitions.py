@@ -1,16 +1,18 @@
 """Sentences that recur: the text of a prompt template, a phrase, or the status that an agent reports again and again."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
 from aorch.memory.local.findings import Findings
+from aorch.memory.local.sentence_kinds import waits
 from aorch.memory.local.spoken_sentences import SpokenSentence, ends_of_sentence
 
-_TEMPLATE, _PHRASE, _LITTLE = 1, 2, 0.0
+_TEMPLATE, _PHRASE, _LITTLE = 2, 2, 0.0
 """Number of times that a sentence of a REQUEST, and another one, can occur and still be news; the worth of one that occurs more
 often."""
-_LOOP = 3
-"""Sentences of an agent with the same first words that are reports of a status, of which the newest one is the news."""
+_LOOP, _WAITING = 3, 2
+"""Sentences of an agent with the same first words that are reports of a status, of which the newest one is the news; and how many
+of the newest sentences about what is still to be done are."""
 
 
 def without_repetitions(by_age: Sequence[SpokenSentence], g: Findings) -> Iterator[SpokenSentence]:
@@ -22,11 +24,22 @@ def without_repetitions(by_age: Sequence[SpokenSentence], g: Findings) -> Iterat
         if start is not None:
             reports[start] += 1
             newest[start] = max(one, newest.get(start, one), key=_number)
+    waiting = _old_waiting(by_age)
     loops = {start: newest[start] for start, count in reports.items() if count >= _LOOP}
     for one, start in zip(by_age, starts, strict=True):
         later = loops.get(start) if start is not None else None
         is_old = later is not None and one.number < later.number and set(later.names).issuperset(one.names)
+        is_old = is_old or (one.number, one.order) in waiting
         yield one._replace(worth=min(one.worth, _LITTLE)) if is_old or _recurs(one, g) else one
+
+
+def _old_waiting(by_age: Sequence[SpokenSentence]) -> set[tuple[int, int]]:
+    """The numbers and orders of the sentences in which an agent that often says what is still to be done said it long ago."""
+    said: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
+    for one in by_age:
+        if not (one.by_caller or one.decides) and waits(one.sentence):
+            said[one.agent].append((one.number, one.order))
+    return {place for places in said.values() if len(places) > _LOOP for place in sorted(places)[:-_WAITING]}
 
 
 def _start(one: SpokenSentence) -> tuple[str, int]:

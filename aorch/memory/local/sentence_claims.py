@@ -198,7 +198,7 @@ def _weighed(
     """
     shown = _read(quote for claim in aims for quote in claim.quotes)
     reported = {one.sentence[:_SAME_START] for one in g.reported.values()}
-    others = (one for one in [*g.said, *_answered(g)] if one is not conclusion)
+    others = (_apart(one, conclusion) for one in [*g.said, *_answered(g)] if one is not conclusion)
     by_age = [one for one in others if one.sentence[:_SAME_START] not in reported]
     by_age.sort(key=lambda one: (one.by_caller, one.number, one.worth))
     last = {meaningful_words(one.whole): one for one in without_repetitions(by_age, g)}
@@ -222,6 +222,12 @@ def _weighed(
     unsaid.update(section_of(one.asks) for one in light)
     unsaid.subtract(section_of(one.said.asks) for one in filling)
     return [*sorted(weighty, reverse=True), *filling], +unsaid
+
+
+def _apart(one: SpokenSentence, conclusion: SpokenSentence | None) -> SpokenSentence:
+    """A sentence without the one before it if that has a claim of its own."""
+    is_shown = conclusion is not None and (one.contract_id, one.before) == (conclusion.contract_id, conclusion.sentence)
+    return one._replace(before="") if is_shown else one
 
 
 def _filling(light: Sequence[SpokenSentence], room: int) -> Iterator[WeightedSentence]:

@@ -14,6 +14,7 @@ from aorch.memory.local.languages import can_have
 from aorch.memory.local.layout import ends_like_sentence, is_layout, is_list_of_labels, is_row, looks_like_code
 from aorch.memory.local.sentence_kinds import (
     DECISIVE,
+    FEWEST,
     LONGEST_SENTENCE,
     MARKS,
     acknowledges,
@@ -109,6 +110,8 @@ def select_sentences(
     is_page = not by_caller and is_list_of_labels(everything)
     only = len(everything) == 1
     announced = {} if by_caller else dict(announcements(pieces, concludes))
+    if is_page:
+        announced = {n: one for n, one in announced.items() if _announces(everything[n])}
     taken = {n + 1 + k for n, (_, count) in announced.items() for k in range(count)}
     last = len(everything) - 1
     sentences = [
@@ -127,7 +130,7 @@ def select_sentences(
         follows, _ = announced.get(order, ((), 0))
         told = " ".join((clipped, *follows))
         is_label = is_page and not follows and not ends_like_sentence(clipped)
-        names = found(told)[:20] + (proper_names(clipped)[:8] if by_caller else [])
+        names = _whole_names(told, sentence)[:20] + (proper_names(clipped)[:8] if by_caller else [])
         worth = -_LAYOUT if is_label and not concludes(clipped) else spoken_worth(told, names, by_caller)
         is_result = order == last and len(said) <= _WHOLE_ANSWER and " " in clipped and any(map(str.isdigit, clipped))
         if (only or is_result) and not by_caller and len(clipped) <= _WHOLE_ANSWER and not _is_empty(clipped):
@@ -148,6 +151,17 @@ def _with_antecedent(one: SpokenSentence, before: Sequence[str]) -> SpokenSenten
     if said and len(said) <= LONGEST_SENTENCE and is_long(said) and not said.endswith((":", "：")):
         return one if is_layout(said) or looks_like_code(said[:120]) else one._replace(before=said)
     return one if one.by_caller else one._replace(worth=one.worth - _POINTING)
+
+
+def _announces(line: str) -> bool:
+    """Whether a line of a page is more than the heading of a part of it (`Main content:`)."""
+    return safe_text.word_count(line) >= FEWEST or concludes(line.rstrip(":："))
+
+
+def _whole_names(told: str, sentence: str) -> list[str]:
+    """The exact strings in what is read of a sentence, without one that is cut at its end."""
+    names = found(told)
+    return names[:-1] if names and len(told) < len(sentence) and told.endswith(names[-1]) else names
 
 
 def spoken_error(line: str, number: int, contract_id: str, agent: str, before: int) -> SpokenSentence:
