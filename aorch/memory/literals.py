@@ -21,8 +21,8 @@ _ENDS = ".:-?,=&+/"
 _DATE = re.compile(r"\d{4}-\d\d(?:-\d\d)?(?:T[\d:.]{4,15}Z?)?$|\d{1,2}[./]\d{1,2}[./]\d{2,4}$")
 _AMOUNT = re.compile(r"[$€£~+-]{0,2}\d[\d.,:]{0,20}(?:%|[a-zA-Zµ]{1,2}|[a-z]{1,5}|[KMGT]i?B)?(?:/[a-z]{1,4})?$")
 _PHONE_NUMBER = re.compile(rf"(?=[+(\d][^a-z]{{8,24}}$){_PHONE}$")
-_COMPOUND = re.compile(r"\d{1,4}-[a-z]{3,}$|(?:pre|post|mid|early|late)-\d{4}s?$|@[A-Za-z_]+$")
-"""`52-week`, `mid-2000s`, and whom a text addresses: `@reviewer`."""
+_COMPOUND = re.compile(r"\d{1,4}-[a-z]{3,}$|(?:pre|post|mid|early|late)-\d{4}s?$|@[A-Za-z_]+$|\d{1,2}:[A-Z][a-z]+$")
+"""`52-week`, `mid-2000s`, whom a text addresses: `@reviewer`, and the start of a numbered line: `1:Open`."""
 _LONGEST_ID, _ENCODED = 36, re.compile(r"(?=.{0,40}?[a-z])(?=.{0,40}?[A-Z])(?=.{0,40}?\d)[\w-]+$")
 """Characters of an ID at most, and encoded data, which mixes small and capital letters with digits."""
 _OPTION = re.compile(r"[-&]\d{1,2}$")
@@ -91,6 +91,8 @@ def found(text: str) -> list[str]:
         return []
     pattern = _FOUND if "," in text or "+" in text or "(" in text else _FOUND_WORD
     words = [name for word in pattern.findall(text) if weight(name := word.rstrip(_ENDS)) > 0.3 and word[-2:] != ".."]
+    if "_(" in text:  # the address of a page, whose end is in brackets
+        words = [word for word in words if word[-1:] != "_" or f"{word}(" not in text]
     if "…" in text:
         words = [word for word in words if f"{word}…" not in text]
     if any(map(str.isupper, words)) and (shouted := " ".join(_SHOUTED.findall(text))):

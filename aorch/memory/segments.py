@@ -31,7 +31,7 @@ _CAN_END = re.compile(f"[.!?{TERMINAL}]")
 _NEVER_LAST = (
     "Mr. Mrs. Ms. Dr. Prof. St. Mme. Sra. vs. Vs. v. e.g. E.g. i.e. I.e. cf. Cf. approx. bzw. vgl. z.B. d.h. ca."
 )
-_COUNTING = "No. no. Nr. nr. Fig. fig. Eq. Vol. vol. p. pp."
+_COUNTING = "No. no. Nr. nr. Str. str. Fig. fig. Eq. Vol. vol. p. pp."
 _CAN_BE_LAST = "etc. Inc. Ltd. Co. Corp. Jr. Sr. al. a.m. p.m. U.S. U.K. E.U."
 _BEFORE_ANYTHING, _BEFORE_NUMBER, _BEFORE_LOWER_CASE = (
     frozenset(known.split()) for known in (_NEVER_LAST, _COUNTING, _CAN_BE_LAST)

@@ -204,11 +204,15 @@ def team(last: str) -> Session:
 
 @pytest.mark.parametrize("max_tokens", [200, 256, 512])
 def test_the_last_conclusion_is_kept_in_its_place_if_the_answer_has_none(max_tokens: int) -> None:
-    text = shown(team("There is no code from the last message for me to execute."), max_tokens)
+    protocol = (
+        "There is no code from the last message for me to execute. The group chat manager can end the conversation."
+    )
+    text = shown(team(protocol), max_tokens)
     work, end = text.split("\nEnd: ")
     assert "- expert concluded: «Therefore, the result is 70.0.»" in work
     assert "table 19" not in work.partition("expert concluded")[0]
     assert end.startswith("lead answered ann with the words of terminal: «There is no code")
+    assert "chat manager" not in end
 
 
 def test_the_end_has_the_words_of_an_answer_that_is_only_output() -> None:
@@ -226,7 +230,7 @@ def test_an_answer_that_is_only_the_output_of_a_call_names_the_call() -> None:
     for max_tokens in (256, 512):
         end = shown(s, max_tokens).partition("\nEnd: ")[2]
         assert end.startswith("bot: «[('GuestID', 'int'")
-        assert "(the result of execute_sql (base) «DESC table29»)" in end.splitlines()[0]
+        assert "(only the result of execute_sql (base) «DESC table29»)" in end.splitlines()[0]
 
 
 def test_an_answer_that_concludes_is_the_whole_end() -> None:

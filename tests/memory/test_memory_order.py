@@ -145,6 +145,10 @@ def test_a_sentence_that_points_at_another_one_and_a_yes_are_shown_with_what_the
         "@judge and @planner_2, please confirm that the final result K-77 holds under this assumption."
     )
     s.calls("lead", "surveyor", "speak", {}, {"text": text})
+    page = (
+        'The search has failed again.\n\nLet us use this page of the wiki:\n\n"Wiki:Fields/November 2016"\n\nTERMINATE'
+    )
+    s.calls("lead", "editor", "speak", {}, {"text": page})
     proposal = "I can remove the fence between both fields for you. Would you like me to do that?"
     s.says("ann", "bot", "The southern field is divided in two.", proposal)
     s.says("ann", "bot", "Yes, please go ahead.", "The work has begun.")
@@ -154,6 +158,8 @@ def test_a_sentence_that_points_at_another_one_and_a_yes_are_shown_with_what_the
     )
     told = shown(s)
     assert "We take the northern field to be a regular hexagon. @judge and @planner_2, please confirm" in told
+    assert 'Let us use this page of the wiki: "Wiki:Fields/November 2016"' in told
+    assert "TERMINATE" not in told
     assert in_order(told, "remove the fence between both fields", "Yes, please go ahead.")
     assert "A second fence stands in the east. Would you like me to do that too?»" in told
 

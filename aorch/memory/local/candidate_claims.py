@@ -13,10 +13,10 @@ from aorch.memory.local.aim_claims import aim_claims
 from aorch.memory.local.call_claims import BRIEF, ClaimCounts, brief_arguments, done, looked_up
 from aorch.memory.local.calls import Call, Copied, Ending, Request
 from aorch.memory.local.conclusions import conclusion_claim, last_conclusion
-from aorch.memory.local.failure_claims import failures
+from aorch.memory.local.failure_claims import failures, reported_errors
 from aorch.memory.local.findings import Findings
-from aorch.memory.local.sentence_claims import ANSWER, alike, decided, reported_errors, sentences
-from aorch.memory.local.sentence_kinds import is_leaning
+from aorch.memory.local.sentence_claims import ANSWER, alike, decided, sentences
+from aorch.memory.local.sentence_kinds import is_leaning, is_protocol
 from aorch.memory.local.spoken_sentences import is_phrase, section_of
 from aorch.memory.local.wording import (
     OPEN_WIDTH,
@@ -135,6 +135,9 @@ def _with_copy(g: Findings, copied: Copied, items: list[Item]) -> list[Item]:
 def _in_words(copy: Claim, end: Ending) -> Claim:
     """`copy` with the words of the answer, even if they are only the output of a program."""
     lines = list(safe_text.lines(end.text))[:12]
+    pieces = safe_text.sentence_pieces(end.text)
+    if all(map(is_protocol, pieces)):
+        lines = list(pieces[:1])
     words, short = said(lines, OPEN_WIDTH), said(lines, _END_BRIEF)
     if not words.quotes:
         return copy

@@ -1,16 +1,19 @@
-"""Makes claims of failed calls: what was tried, what happened, and whether it went well later."""
+"""Makes claims of failed calls (what was tried, what happened, whether it went well later) and of errors in texts of agents."""
 
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from aorch.memory.block import WENT_WELL, Claim
+from aorch.memory import safe_text
+from aorch.memory.block import REPORTED, WENT_WELL, Claim
 from aorch.memory.local.calls import Call, Failure, Request, is_command
 from aorch.memory.local.error_lines import cause_of
 from aorch.memory.local.findings import Findings
 from aorch.memory.local.wording import TELLING, Wording, briefly, claim_of, fully, head, said
 
 _VITAL_OF_A_KIND, _VITAL_FAILURES = 5, 14
+_REPORTED, _VITAL_ERRORS, _EARLIER_ERROR = 0.895, 6, 0.6
+"""Importance of an error in the text of an agent, how many of the newest are vital, and the importance of the others."""
 _NUMBER = re.compile(r"\d+")
 _COMMAND = 400
 """Characters of a failed command or query: what it contains is often the cause, so it is whole if possible."""
@@ -33,6 +36,16 @@ def failures(g: Findings) -> Iterator[Claim]:
         alike[pattern] += 1
         vital = place < _VITAL_FAILURES and alike[pattern] <= _VITAL_OF_A_KIND
         yield _failure(g, failure, 0.97 - 0.005 * place if vital else 0.75 - 0.3 * min(1.0, alike[pattern] / 20))
+
+
+def reported_errors(g: Findings) -> Iterator[Claim]:
+    """A claim for each distinct error in the texts of agents, the newest first."""
+    for place, one in enumerate(reversed(g.reported.values())):
+        who = f"{safe_text.shown(one.agent)} {REPORTED}"
+        text, brief = (f"{who}: {said([one.sentence], width).text}" for width in (300, 110))
+        importance = _REPORTED - 0.005 * place if place < _VITAL_ERRORS else _EARLIER_ERROR
+        quotes = said([one.sentence], 300).quotes
+        yield claim_of(text, brief, quotes, [one.contract_id], importance, one.number, [one.place])
 
 
 def _failure(g: Findings, failure: Failure, importance: float) -> Claim:

@@ -7,7 +7,9 @@ summarises: the last one. polite: a phrase without content. acknowledges: the ag
 is still to be done, and for whom the work waits. intends: what an agent is about to do, which its next calls show. refuses: what
 it cannot or may not do, often with the reason. reasons: why something is done, or what is not done instead.
 protocol: how agents take turns, or how a tool shows something, and nothing about the work. acts: a step whose result is told
-elsewhere. points: the sentence is about something that was said before it. confirms: a caller agrees to what an agent proposes.
+elsewhere. signals: words in capitals that end a chat.
+points: the sentence is about something that was said before it.
+confirms: a caller agrees to what an agent proposes.
 other: none of these, although it contains shorter phrases of other sections.
 
 Sentences in other languages are selected by what they contain: exact strings, names, and their place in the session.

@@ -9,7 +9,7 @@ from aorch.memory.local.spoken_sentences import SpokenSentence
 Place = tuple[int, int]
 """The number of a contract, and the order of a sentence in it."""
 
-_OPTIONS, _AGREED = 0.851, 0.845
+_OPTIONS, AGREED = 0.851, 0.845
 """Importance of a list of options, which is vital, and of another proposal, which comes before most sentences."""
 
 
@@ -26,10 +26,13 @@ def proposals(sentences: Iterable[SpokenSentence]) -> dict[Place, float]:
         reply = replies.get(number + 1, [])
         offers = [one for one in told if one.follows and any(_is_about(other, one) for other in reply)]
         places.update(((one.number, one.order), _OPTIONS) for one in offers)
+        places.update(
+            ((one.number, one.order), _OPTIONS) for one in reply if any(_is_about(one, other) for other in offers)
+        )
         if not offers and any(confirms(other.sentence) for other in reply):
             named = {name for other in reply for name in other.names}
             best = max(told, key=lambda one: (not named.isdisjoint(one.names), one.worth, one.order))
-            places[best.number, best.order] = _AGREED
+            places[best.number, best.order] = AGREED
     return places
 
 

@@ -7,11 +7,11 @@ from itertools import groupby
 from typing import NamedTuple
 
 from aorch.memory import safe_text
-from aorch.memory.block import REPORTED, Claim
+from aorch.memory.block import Claim
 from aorch.memory.budget import FILLING, SPARE, Item
 from aorch.memory.local.conclusions import has_content
 from aorch.memory.local.findings import Findings
-from aorch.memory.local.proposals import proposals
+from aorch.memory.local.proposals import AGREED, proposals
 from aorch.memory.local.question_scores import question_scores
 from aorch.memory.local.repetitions import without_repetitions
 from aorch.memory.local.sentence_kinds import asks_for, is_leaning, justifies, refuses, states, waits, wishes
@@ -28,8 +28,9 @@ from aorch.memory.segments import words
 _MOST_SENTENCES, _MOST_OF_CONTRACT = 40, 4
 _BRIEF = 180
 """Characters of the best sentence in a brief text: most sentences are whole in it."""
-_BEFORE = 120
-"""Characters by which it is longer if its best sentence points at the one before it."""
+_AGREED, _BEFORE = 100, 120
+"""Characters of a proposal in brief to which a caller agrees, and by which a brief text is longer
+if its best sentence points at the one before it."""
 _FIGURE = re.compile(r"\d[\d.,:]*(?<=\d)")
 _TELLING = 0.25
 _BESIDE = 40
@@ -46,8 +47,6 @@ _LATER_TASK, _TASK, _REQUEST = 0.957, 120, 2
 characters that it has at least, and how clearly it asks."""
 _REFUSAL, _VITAL_REFUSALS = 0.843, 4
 """Importance of what an agent cannot or may not do, and how many of the newest such sentences have it."""
-_REPORTED, _VITAL_ERRORS, _EARLIER_ERROR = 0.895, 6, 0.6
-"""Importance of an error in the text of an agent, how many of the newest are vital, and the importance of the others."""
 CHOICE = 0.87
 """Importance of a short answer to long instructions."""
 NEXT_STEP, RECENT = 0.88, 6
@@ -108,7 +107,8 @@ def sentences(
         key=lambda one: (one.said.contract_id, one.said.by_caller, one.spare, one.said.order if one.spare else None),
     ):
         together = list(group)
-        claim = _claim([one.said for one in together], ranks.importance(together))
+        width = _AGREED if ranks.are_agreed(together) else _BRIEF
+        claim = _claim([one.said for one in together], ranks.importance(together), width)
         items.append((section_of(together[0].said.asks), claim))
     return items, unsaid
 
@@ -140,6 +140,10 @@ class _Ranks:
         if first.said.number > self._g.count - RECENT and any(map(waits, sentences)):
             importance = max(importance, NEXT_STEP)
         return importance
+
+    def are_agreed(self, together: Sequence[WeightedSentence]) -> bool:
+        """Whether one of the sentences is a proposal to which a caller agrees."""
+        return any(self._offers.get((one.said.number, one.said.order)) == AGREED for one in together)
 
     def _concludes(self, together: Sequence[WeightedSentence]) -> bool:
         """Whether the sentences are of the newest answer to a caller, and one of them has a conclusion."""
@@ -177,16 +181,6 @@ def _later_task(chosen: Iterable[WeightedSentence], aim: str) -> str:
                 asking.add(one.said.contract_id)
     longest = max(asking, key=lambda identity: lengths[identity], default="")
     return longest if lengths[longest] >= _TASK else ""
-
-
-def reported_errors(g: Findings) -> Iterator[Claim]:
-    """A claim for each distinct error in the texts of agents, the newest first."""
-    for place, one in enumerate(reversed(g.reported.values())):
-        who = f"{safe_text.shown(one.agent)} {REPORTED}"
-        text, brief = (f"{who}: {said([one.sentence], width).text}" for width in (300, 110))
-        importance = _REPORTED - 0.005 * place if place < _VITAL_ERRORS else _EARLIER_ERROR
-        quotes = said([one.sentence], 300).quotes
-        yield claim_of(text, brief, quotes, [one.contract_id], importance, one.number, [one.place])
 
 
 def _weighed(
@@ -369,13 +363,13 @@ def _replaces(one: SpokenSentence, other: SpokenSentence) -> bool:
     return later and _same_thing(_words(one), _words(other))
 
 
-def _claim(together: Sequence[SpokenSentence], importance: float) -> Claim:
+def _claim(together: Sequence[SpokenSentence], importance: float, width: int = _BRIEF) -> Claim:
     who = safe_text.shown(together[0].agent)
     best = max(together, key=lambda one: one.worth)
     shown = _with_antecedents(together)
     full = [said((one.sentence, *one.follows), 400 if one.follows else 300) for one in shown]
     before = [one.sentence for one in shown if one.order == best.order + 1 and is_leaning(best.sentence)]
-    brief = said((*before, best.sentence, *best.follows), _BRIEF + min(_BEFORE, sum(map(len, before))))
+    brief = said((*before, best.sentence, *best.follows), width + min(_BEFORE, sum(map(len, before))))
     return claim_of(
         f"{who}: {' '.join(wording.text for wording in full)}",
         f"{who}: {brief.text}",

@@ -17,6 +17,11 @@ _SHORTEST, FEWEST = 12, 4
 _POINTS = re.compile(
     r"(?:If so|This|That|These|Those|Such|Both|Neither of (?:these|those|them)|Either of them)\b(?! session)"
 )
+_NEAR = 110
+_NAMES_EARLIER = re.compile(
+    r"\b[Tt](?:his|hese|hose) (?!(?:is|year|month|week|day|morning|afternoon|evening|time|way)\b)[a-z]{3}"
+)
+"""What a short sentence calls by `this` and a word, in less than so many characters: what that is was said before it."""
 _DECIDED = re.compile(
     r"\b(?:decided|agreed (?:to|on|that)|settled on|opted (?:to|for)|decision (?:is|was)\b|decision:)"
 )
@@ -51,14 +56,29 @@ def points(sentence: str) -> bool:
     return bool(_POINTS.match(sentence)) or "points" in known(sentence)
 
 
+def is_pointing(sentence: str) -> bool:
+    """Whether a sentence is clearer after the one before it: it points at something, or is short and names a thing by `this`."""
+    return points(sentence) or (len(sentence) < _NEAR and bool(_NAMES_EARLIER.search(sentence)))
+
+
 def is_leaning(sentence: str) -> bool:
     """Whether a sentence is understood only after the one before it: it is short, or points at something."""
-    return len(sentence) < LEANING or points(sentence)
+    return len(sentence) < LEANING or is_pointing(sentence)
 
 
 def confirms(sentence: str) -> bool:
     """Whether a caller's sentence agrees to what an agent proposes."""
     return "confirms" in known(sentence)
+
+
+def is_signal(sentence: str) -> bool:
+    """Whether a sentence is only a signal that ends a chat: `TERMINATE`."""
+    return sentence.isupper() and "signals" in known(sentence) and safe_text.word_count(sentence) < FEWEST
+
+
+def is_protocol(sentence: str) -> bool:
+    """Whether a sentence tells how agents take turns, and nothing about the work."""
+    return "protocol" in known(sentence)
 
 
 def is_long(sentence: str) -> bool:

@@ -22,7 +22,9 @@ from aorch.memory.local.sentence_kinds import (
     concludes,
     decides,
     is_long,
+    is_pointing,
     is_polite,
+    is_signal,
     known,
     points,
     wishes,
@@ -117,7 +119,7 @@ def select_sentences(
     sentences = [
         (n, one)
         for n, one in enumerate(everything)
-        if n not in taken and (by_caller or only or n == last or is_long(one))
+        if n not in taken and (by_caller or only or ((n == last or is_long(one)) and not is_signal(one)))
     ]
     half = _MOST_HEARD // 2
     if len(sentences) > _MOST_HEARD:
@@ -144,13 +146,15 @@ def select_sentences(
 
 
 def _with_antecedent(one: SpokenSentence, before: Sequence[str]) -> SpokenSentence:
-    """A sentence that points at something, with the sentence before it; with less worth if that does not say what it is."""
-    if not points(one.sentence):
+    """A sentence that points at something, or is only a name, with the sentence before it, or with less worth."""
+    is_name = not one.by_caller and one.sentence.startswith('"') and one.sentence.endswith('"')
+    if not (is_pointing(one.sentence) or is_name):
         return one
     said = before[0] if before and not points(before[0]) else ""
-    if said and len(said) <= LONGEST_SENTENCE and is_long(said) and not said.endswith((":", "：")):
+    announces = said.endswith((":", "："))
+    if len(said) <= LONGEST_SENTENCE and is_long(said) and ends_like_sentence(said) and (is_name or not announces):
         return one if is_layout(said) or looks_like_code(said[:120]) else one._replace(before=said)
-    return one if one.by_caller else one._replace(worth=one.worth - _POINTING)
+    return one if one.by_caller or not (points(one.sentence) or is_name) else one._replace(worth=one.worth - _POINTING)
 
 
 def _announces(line: str) -> bool:
