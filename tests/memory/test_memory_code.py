@@ -200,7 +200,11 @@ def test_code_is_told_by_the_comment_at_its_start_before_its_failure() -> None:
     code = "```python\nimport requests\n\n# Search the catalogue for portrait P-29.5\nprint(search('P-29.5'))\n```"
     s.calls("lead", "expert", "speak", {}, {"text": f"Let me do that now.\n\n{code}\n"})
     s.calls("lead", "shell", "speak", {}, error="NameError: name 'search' is not defined")
+    script = "The run has ended with exit code 1. Here is a script.\n\n```python\n# Try the import again\ntry:\n    import so\n"
+    script += "except ImportError as e:\n    print(f'Import Error: {e}')\n```"
+    s.calls("lead", "expert", "speak", {}, {"text": script})
     block = block_of(s.contracts)
     assert faults(block, s.contracts) == []
     told = prompt_text([block], 512)[0]
+    assert "reported an error" not in told
     assert "expert: «Search the catalogue for portrait P-29.5" in told.partition("failed: «NameError")[0]

@@ -9,7 +9,7 @@ from aorch.memory.literals import weight
 from aorch.memory.local.calls import INSTRUCTION, Call, Copied, commands, is_prompt
 from aorch.memory.local.exact_strings import add_name
 from aorch.memory.local.findings import MOST_SEEN, Findings
-from aorch.memory.local.sentence_kinds import asks_for, states
+from aorch.memory.local.sentence_kinds import asks_for, is_protocol, states
 from aorch.memory.local.spoken_sentences import SpokenSentence, decisions, section_of, select_sentences, spoken_error
 
 _MOST_SAID, _MOST_DECIDED = 800, 200
@@ -143,6 +143,8 @@ def _as_result(one: SpokenSentence, least: float, *, is_choice: bool, is_telling
     """A sentence that is the result of instructions: a choice, or a sentence that is long enough."""
     if is_choice:
         return one._replace(worth=max(one.worth, least), is_choice=one.worth > 0)
+    if is_protocol(one.sentence):
+        return one
     return one._replace(worth=max(one.worth, least)) if " " in one.sentence or is_telling else one
 
 

@@ -92,7 +92,8 @@ def reported_error(output: str) -> str:
         return of_system
     if "exit" in read[:200].lower() and _EXITED.search(read[:200]):
         lines = telling_lines(output)
-        return lines[-1][-1] if lines and _TROUBLE.search(" ".join(lines[-1])) else ""
+        trouble = lines[-1][-1] if lines and _TROUBLE.search(" ".join(lines[-1])) else ""
+        return "" if contract_content.is_code(trouble) else trouble
     return ""
 
 

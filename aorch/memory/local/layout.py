@@ -11,19 +11,19 @@ _LINK, _MOST_LINKED = re.compile(r"\]\([^()\s]{1,400}(?: \"[^\"]{0,200}\")?\)"),
 """The target of a link in Markdown, and the share of a sentence that links may take: more is the menu of a page."""
 _GAP, _COLUMNS, _WIDE = re.compile(r"[^\s.!?:] {2,}(?=\S)"), 2, "   "
 """The space between columns, how many of them a row of a table has, and a space that is wider than any between words."""
-_LONG_PAGE, _SENTENCE_ENDS = 20, frozenset(".!?:;…。！？：；")
-"""Pieces of a text that can be a page, and how a sentence ends."""
+_LONG_PAGE, _SENTENCES, _SENTENCE_ENDS = 20, 0.6, frozenset(".!?:;…。！？：；")
+"""Pieces of a text that can be a page, the share of them that are sentences in other texts, and how a sentence ends."""
 _FIGURE, _LETTERS = re.compile(r"[\d|]"), re.compile(r"[a-zA-Z]+")
 
 
 def is_list_of_labels(pieces: Sequence[str]) -> bool:
-    """Whether most pieces of a long text do not end like sentences: it is what a page or a window shows."""
-    return len(pieces) >= _LONG_PAGE and 2 * sum(map(ends_like_sentence, pieces)) < len(pieces)
+    """Whether many pieces of a long text do not end like sentences: it is what a page or a window shows."""
+    return len(pieces) >= _LONG_PAGE and sum(map(ends_like_sentence, pieces)) < _SENTENCES * len(pieces)
 
 
 def ends_like_sentence(piece: str) -> bool:
     """Whether a piece of a text ends with a mark that ends a sentence, or announces what follows."""
-    return piece.rstrip("\"'”’)»*")[-1:] in _SENTENCE_ENDS
+    return piece.rstrip("\"'”’»*")[-1:] in _SENTENCE_ENDS
 
 
 def is_layout(sentence: str) -> bool:

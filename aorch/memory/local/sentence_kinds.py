@@ -35,7 +35,7 @@ _UNDECIDED = re.compile(
     r"(?:\b(?:not|never|nothing|nobody|if|whether|once|until|unless|before|still|to be)|n['’]t)"
     r"(?: \w{1,20}){0,3} (?:decided|agreed)"
 )
-_STATELESS = frozenset(("polite", "protocol", "acts"))
+STATELESS = frozenset(("polite", "protocol", "acts"))
 """The sections of phrases of sentences that state nothing."""
 _BEFORE_IMPERATIVE = re.compile(
     r"^(?:(?:please|then|now|so|also|and|but|first|next|just|ok|okay|finally)[ ,]+|\W+){1,3}"
@@ -77,8 +77,8 @@ def is_signal(sentence: str) -> bool:
 
 
 def is_protocol(sentence: str) -> bool:
-    """Whether a sentence tells how agents take turns, and nothing about the work."""
-    return "protocol" in known(sentence)
+    """Whether a sentence tells how agents take turns, or a step without its result, and nothing about the work."""
+    return not known(sentence).isdisjoint(("protocol", "acts"))
 
 
 def is_long(sentence: str) -> bool:
@@ -155,7 +155,7 @@ def concludes(sentence: str) -> bool:
 def states(sentence: str) -> bool:
     """Whether a sentence states something: it neither announces the next one, nor asks, nor only acknowledges, nor is polite."""
     announces = sentence.endswith((":", "?", "：", "？"))
-    is_said = safe_text.word_count(sentence) >= FEWEST and known(sentence).isdisjoint(_STATELESS)
+    is_said = safe_text.word_count(sentence) >= FEWEST and known(sentence).isdisjoint(STATELESS)
     return is_said and not announces and not acknowledges(sentence)
 
 

@@ -17,6 +17,7 @@ from aorch.memory.local.sentence_kinds import (
     FEWEST,
     LONGEST_SENTENCE,
     MARKS,
+    STATELESS,
     acknowledges,
     asks_for,
     concludes,
@@ -226,9 +227,11 @@ def is_closing(contract: Contract) -> bool:
 
 
 def _is_empty(answer: str) -> bool:
-    """Whether an answer has no content: a polite phrase, or a single word in capitals, which is a signal (`TERMINATE`)."""
+    """Whether an answer has no content: a polite phrase, a step without its result, or a single word in capitals, which is a
+    signal (`TERMINATE`).
+    """
     return (
-        is_polite(answer.lower())
+        not known(answer).isdisjoint(STATELESS)
         or acknowledges(answer)
         or (answer.isascii() and answer.isupper() and " " not in answer)
     )
