@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable
 
-from aorch.memory.local.sentence_kinds import chooses, confirms
+from aorch.memory.local.sentence_kinds import chooses, confirms, is_leaning
 from aorch.memory.local.spoken_sentences import SpokenSentence
 
 Place = tuple[int, int]
@@ -31,9 +31,14 @@ def proposals(sentences: Iterable[SpokenSentence]) -> dict[Place, float]:
         )
         if not offers and any(confirms(other.sentence) for other in reply):
             named = {name for other in reply for name in other.names}
-            best = max(told, key=lambda one: (not named.isdisjoint(one.names), one.worth, one.order))
+            best = max(told, key=lambda one: (not named.isdisjoint(one.names), not _leans(one), one.worth, one.order))
             places[best.number, best.order] = AGREED
     return places
+
+
+def _leans(one: SpokenSentence) -> bool:
+    """Whether a sentence does not say what is proposed: `Please confirm if you would like to proceed with this upgrade.`"""
+    return not one.before and is_leaning(one.sentence)
 
 
 def _is_about(reply: SpokenSentence, offer: SpokenSentence) -> bool:
