@@ -164,6 +164,23 @@ def test_a_sentence_that_points_at_another_one_and_a_yes_are_shown_with_what_the
     assert "A second fence stands in the east. Would you like me to do that too?»" in told
 
 
+def test_a_finding_with_a_figure_comes_before_a_request_to_other_agents_to_confirm_it() -> None:
+    s = Session()
+    s.says("ann", "bot", "Please check the area of every field on the map.", "I will measure them now.")
+    many_steps(s)
+    formula = (
+        "Let us calculate with this formula:\n\na = 3 * s * s\n\nThus, based on this assumption, it is 259.81 square units."
+        "\n\nThe details are needed.\n\n@judge and @planner, please confirm if this approach is acceptable as a result."
+    )
+    s.calls("lead", "geometer", "speak", {}, {"text": formula})
+    s.says("ann", "bot", "Is there anything else?", "No, there is not.")
+    block = block_of(s.contracts)
+    [told] = [
+        claim for claim in block.results if claim.text.startswith("geometer: ") and "259.81" in claim.brief + claim.text
+    ]
+    assert "please confirm" not in (told.brief or told.text)
+
+
 def test_the_exact_strings_of_several_results_have_their_keys() -> None:
     s = Session()
     s.asks("ann", "bot", "assist", {"text": "Please compare the bookings of our team for the fair."})

@@ -29,8 +29,8 @@ from aorch.memory.local.wording import (
 
 _MOST_NAMES, _MOST_OF_LABEL, _MOST_WAITING = 120, 12, 40
 """Number of exact strings, of those with one label, and of unanswered REQUESTs that are weighed. A series displaces wishes."""
-_ASKED = 320
-"""Characters of the last question of an agent, with the sentence before it."""
+_ASKED, _QUESTION = 320, 0.846
+"""Characters of the last question of an agent, with the sentence before it, and its importance: the work waits for the answer."""
 _END_BRIEF, _OUTPUT = 60, 120
 """Characters of the end of the session in brief, and of one that is the output of a call, whose claim has more of it."""
 
@@ -179,7 +179,9 @@ def _open_points(g: Findings, counts: ClaimCounts) -> Iterator[Claim]:
         last = [*safe_text.sentences(answer)][-2:]
         if last and last[-1].endswith(("?", "？")):
             words = said(last[0 if is_leaning(last[-1]) else -1 :], _ASKED)
-            yield claim_of(f"{safe_text.shown(agent)} asked {words.text}", "", words.quotes, [identity], 0.55, number)
+            yield claim_of(
+                f"{safe_text.shown(agent)} asked {words.text}", "", words.quotes, [identity], _QUESTION, number
+            )
 
 
 def _latest(waiting: Sequence[Request]) -> list[Request]:

@@ -45,6 +45,8 @@ _REFUSAL = 0.1
 """What a sentence gains that states what an agent cannot or may not do, or a reason: why something was done or was not."""
 _INTENTION = 0.2
 """What the worth of a sentence loses that only announces a call."""
+_ADDRESS = 0.2
+"""What a sentence loses that only asks another agent by name to speak: `@reviewer, please confirm`."""
 _WHOLE_ANSWER, _ANSWERS = 120, 0.35
 """An answer of so many characters says what was asked for if it is one sentence, or has a figure in its last one; the least
 worth of that."""
@@ -155,7 +157,10 @@ def _with_antecedent(one: SpokenSentence, before: Sequence[str]) -> SpokenSenten
     announces = said.endswith((":", "："))
     if len(said) <= LONGEST_SENTENCE and is_long(said) and ends_like_sentence(said) and (is_name or not announces):
         return one if is_layout(said) or looks_like_code(said[:120]) else one._replace(before=said)
-    return one if one.by_caller or not (points(one.sentence) or is_name) else one._replace(worth=one.worth - _POINTING)
+    is_finding = concludes(one.sentence) and any(map(str.isdigit, one.sentence))
+    if one.by_caller or is_finding or not (points(one.sentence) or is_name):
+        return one
+    return one._replace(worth=one.worth - _POINTING)
 
 
 def _announces(line: str) -> bool:
@@ -288,6 +293,7 @@ def _worth_of_agent(sentence: str, names: float, kinds: frozenset[str]) -> float
         return -_PROTOCOL
     worth = _REFUSAL if not kinds.isdisjoint(("refuses", "reasons")) else 0.0
     worth -= _INTENTION if ("intends" in kinds and "reasons" not in kinds) or "acts" in kinds else 0.0
+    worth -= _ADDRESS if sentence.startswith("@") else 0.0
     worth -= 0.15 if sentence.endswith(("!", ":", "?", "！", "：", "？")) else 0.0
     if names_error(sentence):
         return worth + _ERROR
