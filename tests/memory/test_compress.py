@@ -1,6 +1,7 @@
 """`aorch compress` and `compress_session`: each contract is covered once; a warning names a fallback."""
 
 import asyncio
+import fcntl
 import signal
 import subprocess
 import sys
@@ -224,10 +225,13 @@ def covered(home: Home) -> int:
 
 @pytest.mark.torture
 def test_after_a_kill_and_a_restart_every_contract_is_covered_once(home: Home) -> None:
-    contracts = many_sessions(120)
+    contracts = many_sessions(1000)
     take_in(home, contracts)
     process = home.start("compress", "--all")
     assert process.stdout is not None
+    fcntl.fcntl(
+        process.stdout, fcntl.F_SETPIPE_SZ, 4096
+    )  # it waits with its lines, so it cannot finish before the kill
     for _ in range(3):
         assert process.stdout.readline()
     process.send_signal(signal.SIGKILL)
@@ -240,7 +244,7 @@ def test_after_a_kill_and_a_restart_every_contract_is_covered_once(home: Home) -
 
 @pytest.mark.torture
 def test_after_many_kills_every_contract_is_covered_once(home: Home) -> None:
-    contracts = many_sessions(150)
+    contracts = many_sessions(1000)
     take_in(home, contracts)
     for kills in range(30):
         process = home.start("compress", "--all")
