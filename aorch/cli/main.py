@@ -18,7 +18,7 @@ from aorch.cli.server_commands import server_options
 from aorch.cli.typer_classes import AorchCommand, CommandGroup, leaves
 from aorch.errors import AorchError, OutputFailed, UsageError
 from aorch.ledger import upgrade_notice
-from aorch.process.signals import Interrupted, set_handler
+from aorch.process.signals import Interrupted, is_interrupt, set_handler
 
 COMMANDS = {
     "run": "Run a task by capability",
@@ -126,8 +126,10 @@ class RootGroup(CommandGroup):
         upgrade_notice.watchers[:] = [_warn]
         try:
             return super().invoke(ctx)
-        except ERRORS as error:
-            raise _reported(error) from error
+        except BaseException as error:
+            if isinstance(error, ERRORS) or is_interrupt(error):
+                raise _reported(error) from error
+            raise
 
 
 def _warn(text: str) -> None:
@@ -158,7 +160,7 @@ def command_named(name: str) -> Any:
 
 def _reported(error: BaseException) -> typer.Exit:
     """Print one of ERRORS, with its hint. Returns the Exit with its exit code."""
-    if isinstance(error, KeyboardInterrupt):
+    if is_interrupt(error):
         from aorch.cli.streams import drop_buffered_output
 
         drop_buffered_output()

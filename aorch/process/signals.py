@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,14 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, number: int) -> None:
         super().__init__()
         self.number = number
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Whether a signal ended the command with `error`. `asyncio.Runner.run` forgets a Ctrl-C that comes just before it sets its
+    count of them to 0, and then raises CancelledError.
+    """
+    asyncio = sys.modules.get("asyncio")
+    return isinstance(error, KeyboardInterrupt) or (asyncio is not None and isinstance(error, asyncio.CancelledError))
 
 
 def set_handler(number: int, handler: Any) -> None:

@@ -5,6 +5,7 @@ import os
 import shlex
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -55,8 +56,31 @@ def test_new_contracts_are_printed_as_they_are_written(
     module_home.aorch("run", "uppercase", "text=first")
     new = json.loads(following.stdout.readline())
     following.send_signal(signal.SIGINT)
-    following.communicate(timeout=WAIT_S * 4)
-    assert (following.returncode, new.get("contract_type") or new["capability"]) == (130, printed)
+    _, err = following.communicate(timeout=WAIT_S * 4)
+    assert (following.returncode, new.get("contract_type") or new["capability"]) == (130, printed), err
+
+
+FORGOTTEN = """
+import os, signal, sys
+from aorch.__main__ import main
+
+def send(frame, event, _):
+    if event == "return" and frame.f_code is signal.signal.__code__ and frame.f_back.f_globals["__name__"] == "asyncio.runners":
+        sys.setprofile(None)
+        os.kill(os.getpid(), signal.SIGINT)
+
+sys.argv[1:] = ["contracts", "list"]
+sys.setprofile(send)
+main()
+"""
+"""`aorch contracts list` that gets a Ctrl-C just after asyncio has set its handler, and before it sets its count of them to 0."""
+
+
+def test_ctrl_c_ends_a_command_without_a_traceback_also_where_asyncio_forgets_it(client: Home) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FORGOTTEN], cwd=client.folder, env=client.environment, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (130, b"")
 
 
 def test_ctrl_c_cancels_the_task_on_the_server(client: Home, module_home: Home) -> None:
