@@ -161,8 +161,9 @@ def test_sixty_interrupts_leave_no_process_and_no_open_exchange(home: Home) -> N
     home.write("aorch.toml", CONFIG)
     home.aorch("run", "echo", "text=a")
     longest_s = longest_wait_s(home)
-    lost = 0
-    for _ in range(60):
+    lost, runs, recorded = 0, 0, 0
+    while runs < 60 or (recorded <= 10 and runs < 300):  # where other work slows the starts, few get as far as a task
+        runs += 1
         process = start(home, *home.command("run", "wait"))
         for number in random.choices((signal.SIGINT, signal.SIGTERM), k=random.choice((1, 1, 2, 3))):
             after(random.uniform(0, longest_s), process, number)
@@ -171,12 +172,15 @@ def test_sixty_interrupts_leave_no_process_and_no_open_exchange(home: Home) -> N
         assert process.returncode != 0
         assert wait_for(lambda: not still_running(home))
         assert not home.rows("SELECT * FROM contracts WHERE status IN ('pending', 'in_progress')")
+        ((recorded,),) = home.rows("SELECT count(*) FROM contracts WHERE capability = 'wait' AND request_id IS NULL")
     statuses = home.rows(
         "SELECT contract_type, status, count(*) FROM contracts WHERE capability = 'wait' GROUP BY 1, 2"
     )
     assert [row[:2] for row in statuses] == [("REQUEST", "cancelled"), ("RESPONSE", "cancelled")]
     assert statuses[0][2] == statuses[1][2] > 10
-    assert lost < 4, "CPython itself loses a SIGINT that meets the end of an import (1 in 200 of these), but no more"
+    assert lost < 4 * runs / 60, (
+        "CPython itself loses a SIGINT that meets the end of an import (1 in 200 of these), but no more"
+    )
 
 
 def test_thirty_kills_while_a_ledger_is_made_leave_one_that_the_next_start_makes_whole(home: Home) -> None:

@@ -124,6 +124,7 @@ def test_a_diagram_has_calls_and_ends_in_the_order_of_time(conversation: Home) -
 
 
 odd = [
+    " ",
     "end",
     "style x:#1;",
     "classDef a:#b;",

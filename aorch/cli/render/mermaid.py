@@ -58,4 +58,5 @@ def _end(node: "TreeNode") -> str:
 def _text(text: str) -> str:
     """`text` in one line that no parser takes for syntax: everything but letters, digits and a few signs is a character code."""
     shown = printable(text[:_LONGEST]) + ("…" if len(text) > _LONGEST else "")
-    return "".join(sign if sign.isalnum() or sign in " _.,/()" else f"#{ord(sign)};" for sign in shown)
+    plain = " _.,/()" if shown.strip() else ""  # Mermaid drops a text of spaces
+    return "".join(sign if sign.isalnum() or sign in plain else f"#{ord(sign)};" for sign in shown)
