@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from aorch.cli.hints import note_choice, note_reused, warn_of_undeclared
 from aorch.cli.ledger_source import warn_of_version
 from aorch.cli.render.answer_view import show_answer
-from aorch.cli.render.console import complain, note, print_json_line, print_text, warn
-from aorch.cli.task_run import print_plan
+from aorch.cli.render.console import complain, warn
+from aorch.cli.task_run import print_plan, print_queued
 from aorch.client.connection import ServerConnection
 from aorch.client.remote_tasks import RemoteTasks, new_key
 from aorch.engine.resume import may_repeat, repetition
@@ -64,11 +64,7 @@ class ServerTasks(NamedTuple):
     def submit(self, task: "Task", options: "QueueOptions", *, as_json: bool) -> None:
         """Queue `task` and print the id of its REQUEST. Raises the error if no agent can run it."""
         contract_id = asyncio.run(_submit(self.server, task, options))
-        if as_json:
-            print_json_line({"contract_id": contract_id, "session_id": task.session_id, "status": "pending"})
-        else:
-            print_text(contract_id)
-        note(f"Wait for the result with `aorch contracts wait {contract_id}`.")
+        print_queued(contract_id, task, as_json=as_json)
 
     def show_plan(self, task: "Task", *, as_json: bool) -> None:
         """Show the agent of the server that would run `task`, why, and what it would run or send."""

@@ -58,6 +58,15 @@ def read_task(capability: str, items: list[str], options: "TaskOptions") -> "Tas
     )
 
 
+def print_queued(contract_id: str, task: "Task", *, as_json: bool) -> None:
+    """Print the id of the REQUEST of `task`, which waits in the queue, and note how to wait for its result."""
+    if as_json:
+        print_json_line({"contract_id": contract_id, "session_id": task.session_id, "status": "pending"})
+    else:
+        print_text(contract_id)
+    note(f"Wait for the result with `aorch contracts wait {contract_id}`.")
+
+
 def read_labels(given: list[str] | None) -> dict[str, str]:
     """The labels that `--require LABEL=VALUE` requires. Raises UsageError."""
     labels = {}
@@ -118,11 +127,7 @@ class LocalTasks(NamedTuple):
         except TaskRejected as rejected:
             note(f"contract {rejected.answer.contract_id} · session {task.session_id}")
             raise rejected.answer.as_error() from None
-        if as_json:
-            print_json_line({"contract_id": contract_id, "session_id": task.session_id, "status": "pending"})
-        else:
-            print_text(contract_id)
-        note(f"Wait for the result with `aorch contracts wait {contract_id}`.")
+        print_queued(contract_id, task, as_json=as_json)
 
     def show_plan(self, task: "Task", *, as_json: bool) -> None:
         """Show the agent that would run `task`, why, and what it would run or send. Raises the error if there is none."""
@@ -145,50 +150,43 @@ class LocalTasks(NamedTuple):
 
     def rerun(self, contract_id: str, *, as_json: bool) -> int:
         """Run the task of a recorded exchange again and show its answer. Returns the exit code."""
-        from aorch.batch.batch_source import check_ledger_exists
+        from aorch.engine.resume import same_task
 
-        async def again(executor: "TaskExecutor", on_progress: "Callable[[Any], None] | None") -> "Answer":
-            from aorch.engine.resume import same_task
-
-            task = await asyncio.to_thread(same_task, self.config.ledger, contract_id, executor.registry)
-            return await executor.perform(task, on_progress=on_progress)
-
-        check_ledger_exists(self.config.ledger)
-        showing = run_and_show(
-            self.config,
-            again,
+        return self._run_recorded(
+            contract_id,
+            same_task,
             cancelled_hint=lambda: f"Run it again with `aorch rerun {contract_id}`.",
             as_json=as_json,
             after=lambda _, __: None,
         )
-        return asyncio.run(showing)
 
     def resume(self, contract_id: str, *, as_json: bool) -> int:
         """Run a task again that did not complete, and show its answer. Returns the exit code."""
-        from aorch.batch.batch_source import check_ledger_exists
         from aorch.cli.hints import note_reused
+        from aorch.engine.resume import resumable, task_again
 
         def cancelled_hint() -> str:
-            from aorch.engine.resume import resumable
-
             at = f" --ledger {shlex.quote(self.ledger)}" if self.ledger is not None else ""
             return f"Continue it with `aorch contracts resume {resumable(self.config.ledger, contract_id)}{at}`."
 
-        async def again(executor: "TaskExecutor", on_progress: "Callable[[Any], None] | None") -> "Answer":
-            from aorch.engine.resume import task_again
-
-            task = await asyncio.to_thread(task_again, self.config.ledger, contract_id, executor.registry)
-            return await executor.perform(task, on_progress=on_progress)
-
-        check_ledger_exists(self.config.ledger)
-        showing = run_and_show(
-            self.config,
-            again,
+        return self._run_recorded(
+            contract_id,
+            task_again,
             cancelled_hint=cancelled_hint,
             as_json=as_json,
             after=lambda _, answer: note_reused(answer),
         )
-        return asyncio.run(showing)
+
+    def _run_recorded(self, contract_id: str, read: "Callable[..., Task]", **shown: Any) -> int:
+        """Run the task that `read`, called in a thread, makes of a recorded exchange, and show its answer."""
+        from aorch.batch.batch_source import check_ledger_exists
+
+        async def again(executor: "TaskExecutor", on_progress: "Callable[[Any], None] | None") -> "Answer":
+            task = await asyncio.to_thread(read, self.config.ledger, contract_id, executor.registry)
+            return await executor.perform(task, on_progress=on_progress)
+
+        check_ledger_exists(self.config.ledger)
+        return asyncio.run(run_and_show(self.config, again, **shown))
 
     def wait_for_answers(self, parts: list[str], timeout_s: float | None) -> "list[Answer]":
         """The answers to these REQUESTs, in that order.
