@@ -1,7 +1,7 @@
 """What memory keeps of sessions in which agents write code: errors in outputs, the last run, reviews, names in code."""
 
 import pytest
-from local_blocks import block_of, faults
+from local_blocks import block_of, faults, shown
 from memory_sessions import Session
 
 from aorch.memory.local.error_lines import reported_in
@@ -12,12 +12,6 @@ DUTY = (
     "You are the {role} of a software company. You will make decisions that align with the goals of the organization, and you "
     "must write a response that solves the task. We have decided to complete the task as software with several files. "
 )
-
-
-def shown(session: Session, max_tokens: int = 512) -> str:
-    block = block_of(session.contracts, max_tokens=max_tokens)
-    assert faults(block, session.contracts) == []
-    return prompt_text([block], max_tokens)[0]
 
 
 def coding() -> Session:

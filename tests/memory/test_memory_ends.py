@@ -2,19 +2,11 @@
 
 import pytest
 from homes import Home
-from local_blocks import block_of, faults
+from local_blocks import shown
 from memory_homes import blocks, compressed, take_in
 from memory_sessions import Session
 
-from aorch.memory.prompt import prompt_text
-
 CONCLUSION = "The log shows 60 failures. Therefore the final answer is 60, because each retry was counted once."
-
-
-def shown(session: Session, max_tokens: int = 512) -> str:
-    block = block_of(session.contracts, max_tokens=max_tokens)
-    assert faults(block, session.contracts) == []
-    return prompt_text([block], max_tokens)[0]
 
 
 def long_session() -> Session:

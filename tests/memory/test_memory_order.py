@@ -3,22 +3,11 @@
 from itertools import pairwise
 
 import pytest
-from local_blocks import block_of, faults
+from local_blocks import block_of, faults, many_steps, shown
 from memory_sessions import Session
 from msgspec.structs import replace
 
 from aorch.memory.prompt import prompt_text
-
-
-def shown(session: Session, max_tokens: int = 512) -> str:
-    block = block_of(session.contracts, max_tokens=max_tokens)
-    assert faults(block, session.contracts) == []
-    return prompt_text([block], max_tokens)[0]
-
-
-def many_steps(s: Session, count: int = 30) -> None:
-    for n in range(count):
-        s.calls("bot", "store", "read_node", {"node": f"N-{n}"}, {"state": f"works as before, load {n} of 100"})
 
 
 def in_order(text: str, *parts: str) -> bool:

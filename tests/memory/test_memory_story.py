@@ -1,23 +1,10 @@
 """What a reader of a block needs to go on: errors inside results, the course of a dialogue, and long results."""
 
-from local_blocks import block_of, faults
+from local_blocks import block_of, faults, many_steps, shown
 from memory_sessions import Session
 from msgspec.structs import replace
 
-from aorch.memory.prompt import prompt_text
-
 TRACEBACK = 'Traceback (most recent call last):\n  File "/srv/job.py", line 7, in main\n    load(path)\n'
-
-
-def shown(session: Session, max_tokens: int = 512) -> str:
-    block = block_of(session.contracts, max_tokens=max_tokens)
-    assert faults(block, session.contracts) == []
-    return prompt_text([block], max_tokens)[0]
-
-
-def many_steps(s: Session, count: int = 30) -> None:
-    for n in range(count):
-        s.calls("bot", "store", "read_node", {"node": f"N-{n}"}, {"state": f"works as before, load {n} of 100"})
 
 
 def test_an_error_in_the_text_of_a_successful_step_is_reported_with_its_reason() -> None:

@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from memory_sessions import Contract
+from memory_sessions import Contract, Session
 
 from aorch.memory.block import BlockRequest, MemoryBlock
 from aorch.memory.local.local_compressor import compress_locally
+from aorch.memory.prompt import prompt_text
 from aorch.memory.verify import verify_block
 
 
@@ -23,3 +24,16 @@ def faults(block: MemoryBlock, contracts: list[Contract]) -> list[str]:
 def citation_faults(block: MemoryBlock, contracts: list[Contract]) -> list[str]:
     """The same for some of a block's contracts: only its citations and quotations are checked."""
     return verify_block(block, {contract["contract_id"]: contract for contract in contracts}.get)
+
+
+def shown(session: Session, max_tokens: int = 512) -> str:
+    """The prompt of the block of `session`, which must have no faults."""
+    block = block_of(session.contracts, max_tokens=max_tokens)
+    assert faults(block, session.contracts) == []
+    return prompt_text([block], max_tokens)[0]
+
+
+def many_steps(s: Session, count: int = 30) -> None:
+    """Steps that say nothing of note, so that the session is too long to be shown in full."""
+    for n in range(count):
+        s.calls("bot", "store", "read_node", {"node": f"N-{n}"}, {"state": f"works as before, load {n} of 100"})
