@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ends import wait_for_ends
 from homes import Home
 from ledger_state import stored_bytes
 from mcp_agents import TABLE, agent, known
@@ -190,7 +191,7 @@ def test_a_killed_process_leaves_no_server(home: Home) -> None:
     server = psutil.Process(int(wait_for(lambda: started.exists() and started.read_text().strip())))
     running.kill()
     running.communicate(timeout=WAIT_S)
-    assert psutil.wait_procs([server], timeout=WAIT_S)[1] == []
+    wait_for_ends([server])
 
 
 def test_without_the_package_the_error_names_the_command_that_installs_it(home: Home) -> None:

@@ -16,6 +16,7 @@ import httpx
 import psutil
 import pytest
 from api import ask, hold, problem
+from ends import has_ended, wait_for_ends
 from homes import Home
 from ledger_state import is_intact
 from ports import free_port
@@ -187,7 +188,7 @@ def test_a_stop_cancels_tasks_after_the_grace_period_and_their_contracts_are_can
     with at_work(home, "--grace", "0.1") as (server, running, _):
         (agent,) = (each for each in psutil.Process(server.process.pid).children() if each.name() == "cat")
         assert server.stop() == 0
-        assert not agent.is_running()
+        assert has_ended(agent)
         assert_cancelled(home, running)
 
 
@@ -236,7 +237,7 @@ def test_workers_share_a_port_and_a_killed_one_is_restarted(home: Home) -> None:
         assert ask(server).json()["success"] is True
         everyone = supervisor.children(recursive=True)
         assert server.stop() == 0
-    wait_for(lambda: not any(process.is_running() for process in everyone))  # init may reap one a moment later
+    wait_for_ends(everyone)
     assert len(home.rows("SELECT * FROM contracts")) == 82
 
 

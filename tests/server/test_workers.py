@@ -15,6 +15,7 @@ import httpx
 import psutil
 import pytest
 from api import ask, hold
+from ends import has_ended, wait_for_ends
 from homes import Home
 from queueing import detach
 from serving import START_S, Server, client_of, serving
@@ -129,7 +130,7 @@ def test_workers_that_exit_are_restarted_with_the_supervisor_s_configuration_and
         eventually(lambda: server.log.count("before it was ready; it restarts") >= 2)
         assert "restarts in 0.4 s" in server.log
         assert server.get("/openapi.json").status_code == 200
-        assert healthy.is_running()
+        assert not has_ended(healthy)
         home.ledger.rmdir()
         shutil.move(home.folder / "aside", home.ledger)
         eventually(lambda: len(workers_of(server)) == 2)
@@ -182,7 +183,7 @@ def test_term_ends_the_supervisor_and_all_workers_while_they_start(home: Home, a
         family = [supervisor, *supervisor.children()]
         process.terminate()
         assert process.wait(START_S) == 0
-        assert not [each for each in family if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+        assert all(has_ended(each) for each in family)
 
 
 def test_workers_free_the_port_when_their_supervisor_is_killed_and_finish_what_they_accepted(home: Home) -> None:
@@ -200,8 +201,7 @@ def test_workers_free_the_port_when_their_supervisor_is_killed_and_finish_what_t
                 released.write("done")
                 released.close()
                 assert running.result().json()["data"] == {"text": "done"}
-        psutil.wait_procs(workers, timeout=START_S)
-        assert not [worker for worker in workers if worker.is_running()]
+        wait_for_ends(workers)
 
 
 ECHO = {"capability": "echo", "session_id": "s", "parameters": {"text": "hi"}}
@@ -262,8 +262,7 @@ def test_an_agent_cannot_delay_a_stop(home: Home, command: tuple[str, ...], capa
         process.terminate()
         assert process.wait(START_S) == 0
         assert time.monotonic() - begun < 0.3 + STOP_S + SLACK_S
-        psutil.wait_procs(family, timeout=STOP_S)
-        assert not [each for each in family if each.is_running()]
+        wait_for_ends(family, STOP_S)
     home.aorch("contracts", "list")  # the next process that opens the ledger records what was cut off
     assert home.rows("SELECT status FROM contracts WHERE contract_type = 'RESPONSE'") == [("interrupted",)]
 

@@ -17,6 +17,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import psutil
+from ends import has_ended
 from ports import free_port
 from postgres_servers import programs
 from waiting import wait_for
@@ -246,6 +248,6 @@ def _kill(process_id: int) -> None:
 
 def _is_running(data: Path) -> bool:
     try:
-        return Path(f"/proc/{int((data / 'postmaster.pid').read_text().split()[0])}").exists()
-    except (OSError, ValueError):
+        return not has_ended(psutil.Process(int((data / "postmaster.pid").read_text().split()[0])))
+    except (OSError, ValueError, psutil.NoSuchProcess):
         return False

@@ -5,6 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import psutil
+from ends import has_ended
 from homes import Home
 from waiting import wait_for
 
@@ -43,7 +44,7 @@ def written_pids(file: Path) -> list[int]:
 
 
 def have_ended(file: Path) -> bool:
-    """Whether the processes whose ids are in that file have ended; a zombie has, and only waits for init to reap it.
+    """Whether the processes whose ids are in that file have ended.
 
     A process that was created after the file was written is another one with the same id.
     """
@@ -51,6 +52,6 @@ def have_ended(file: Path) -> bool:
     for pid in written_pids(file):
         with suppress(psutil.NoSuchProcess):
             process = psutil.Process(pid)
-            if process.create_time() < written + CREATION_S and process.status() != psutil.STATUS_ZOMBIE:
+            if process.create_time() < written + CREATION_S and not has_ended(process):
                 return False
     return True
