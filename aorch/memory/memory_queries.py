@@ -10,11 +10,12 @@ from aorch import jsonio
 from aorch.config.ledger_location import LedgerLocation
 from aorch.errors import InvalidJSON, LedgerError, NotFound
 from aorch.ledger.memory_blocks import BlockRow, Memory
+from aorch.ledger.reader import Reader
 from aorch.ledger.stored_corrections import NOTE, PIN, StoredCorrection
 from aorch.memory.block import Claim, MemoryBlock, claim_id, from_dict, from_json, is_given
 from aorch.memory.block_diff import Change, changes
 from aorch.memory.corrections import Corrections, applying
-from aorch.memory.prompt import prompt_text
+from aorch.memory.prompt import Newer, prompt_text
 
 MOST_REMEMBERED = 1000
 """Sessions whose corrections a reader of blocks keeps in memory."""
@@ -158,14 +159,27 @@ def memory_not_found(what: str, name: str) -> NotFound:
 def as_prompt(ledger: LedgerLocation, session_id: str, rows: list[BlockRow], max_tokens: int) -> dict[str, Any]:
     """The blocks of a session as `text` for a model, within `max_tokens`, and `cites`, the contract IDs in the text.
 
-    The text shows how many newer contracts of the session the blocks do not cover.
+    The text shows how many newer contracts of the session the blocks do not cover, and what the newest of them say unless
+    another block covers them.
     """
     with Memory(ledger) as memory:
-        newer = memory.newer(session_id, rows[-1].last_position) if rows else 0
         corrections = _corrections(memory, session_id)
+        newer = _newer(memory, ledger, rows[-1], corrections) if rows else Newer()
     blocks = corrections.for_prompt([decode_block(row) for row in rows])
     text, cites = prompt_text(blocks, max_tokens, newer)
     return {"session_id": session_id, "text": text, "cites": list(cites)}
+
+
+def _newer(memory: Memory, ledger: LedgerLocation, last: BlockRow, corrections: Corrections) -> Newer:
+    """The contracts of a session after that block."""
+    count = memory.newer(last.session_id, last.last_position)
+    if not count or memory.of(last.session_id, after=last.last_position, limit=1):
+        return Newer(count)
+    from aorch.memory.newer_contracts import newest_claims  # noqa: PLC0415  most sessions have no newer contracts
+
+    with Reader(ledger) as reader:
+        items, answered = newest_claims(memory, reader, last.session_id, last.last_position)
+    return Newer(count, [item for item in items if not corrections.forgets(*item)], answered)
 
 
 def newest_changes(ledger: LedgerLocation, rows: list[BlockRow], max_tokens: int) -> list[Change]:

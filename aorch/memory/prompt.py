@@ -48,12 +48,26 @@ KEPT_TITLES = {"pinned": "Pinned:", "notes": "Notes of the owner:"}
 _SHORTEST = 24
 """A pin or a note is shortened to this many characters at least."""
 _LEFT_OUT_WIDTH = len("(99 more pinned or noted)\n")
+NEWER_TITLE = "Not in a block yet:"
+_NEWER_SHARE = 8
+"""The part of a prompt that the newest contracts take at least, if they have so much to say: one of so many."""
 
 
-def prompt_text(blocks: Sequence[MemoryBlock], max_tokens: int, newer: int = 0) -> tuple[str, tuple[str, ...]]:
+@dataclass(frozen=True, slots=True)
+class Newer:
+    """The contracts of a session after its newest block: how many, claims of the newest, and the REQUESTs of earlier contracts
+    that these answer.
+    """
+
+    count: int = 0
+    items: Sequence[Item] = ()
+    answered: frozenset[str] = frozenset()
+
+
+def prompt_text(blocks: Sequence[MemoryBlock], max_tokens: int, newer: Newer = Newer()) -> tuple[str, tuple[str, ...]]:
     """The text of the blocks of one session within `max_tokens` (4 characters each), and the contract IDs that it cites.
 
-    `newer` is the number of contracts of the session after the newest block; the text shows it.
+    It shows how many contracts are `newer` than the blocks, and, as far as there is room, what the newest of them say.
 
     Text between « and » was written by agents. It is on one line, without control characters, and cannot close the `<memory>`
     element. Both results are empty if not even the heading fits.
@@ -74,28 +88,34 @@ class SessionPrompt:
     wordings: dict[Item, str]
 
 
-def session_prompt(newest_first: Sequence[MemoryBlock], max_tokens: int, newer: int = 0) -> SessionPrompt | None:
+def session_prompt(
+    newest_first: Sequence[MemoryBlock], max_tokens: int, newer: Newer = Newer()
+) -> SessionPrompt | None:
     """The prompt of the blocks of one session; None if not even the heading fits. Pins and notes come first and take KEPT of it
     at most.
     """
-    ages = dict(_weighed(newest_first))
+    chars = max_tokens * safe_text.CHARS_A_TOKEN
+    ages = dict(_weighed(newest_first, newer.answered))
     items, kept = list(ages), [(section, claim) for section in BY_PEOPLE for claim in getattr(newest_first[0], section)]
-    all_marks = marks_of([claim for _, claim in (*kept, *items)])
-    room = max_tokens * safe_text.CHARS_A_TOKEN - len(_heading(newest_first, newer, has_marks=True)) - len(CLOSE)
+    all_marks = marks_of([claim for _, claim in (*kept, *items, *newer.items)])
+    room = chars - len(_heading(newest_first, newer.count, has_marks=True)) - len(CLOSE)
     kept_text, wordings = _kept_lines(kept, all_marks, min(room, _room_for_kept(max_tokens)))
     taken = len(kept_text) + len(MARK_RULE) if kept_text else 0
-    packed = fitted(newest_first, items, max_tokens, newer, taken=taken)
+    last_text, _ = _newer_lines(newer.items, all_marks, min(room - taken, chars // _NEWER_SHARE))
+    packed = fitted(newest_first, items, max_tokens, newer.count, taken=taken + len(last_text))
     if packed is None:
         return None
     marks = all_marks if packed.mark else {}
     wordings |= {items[place]: packed.wordings[place] for place in sorted(packed.wordings)}
-    cites = dict.fromkeys(identity for _, claim in wordings for identity in claim.contract_ids)
-    heading = _heading(newest_first, newer, has_marks=bool(packed.mark or kept_text))
+    heading = _heading(newest_first, newer.count, has_marks=bool(packed.mark or kept_text))
     last_id = newest_first[0].covered.last_contract_id
-    body = _body(packed, marks, ages, last_id, newer, _owners(packed))
-    if len(heading) + len(kept_text) + len(body) + len(CLOSE) > max_tokens * safe_text.CHARS_A_TOKEN:
-        body = _body(packed, marks, ages, last_id, newer, {})
-    return SessionPrompt(f"{heading}{kept_text}{body}{CLOSE}", tuple(cites), wordings)
+    parts = [heading, kept_text, _body(packed, marks, ages, last_id, newer.count, _owners(packed)), last_text, CLOSE]
+    if sum(map(len, parts)) > chars:
+        parts[2] = _body(packed, marks, ages, last_id, newer.count, {})
+    last_text, shown = _newer_lines(newer.items, marks, chars - sum(map(len, parts)) + len(last_text))
+    wordings |= shown
+    cites = dict.fromkeys(identity for _, claim in wordings for identity in claim.contract_ids)
+    return SessionPrompt("".join((*parts[:3], last_text, CLOSE)), tuple(cites), wordings)
 
 
 def fitted(
@@ -153,6 +173,14 @@ def _kept_lines(items: Sequence[Item], marks: Mapping[str, str], room: int) -> t
     return "".join(lines) + (f"({missing} more pinned or noted)\n" if missing and lines else ""), shown
 
 
+def _newer_lines(items: Sequence[Item], marks: Mapping[str, str], room: int) -> tuple[str, dict[Item, str]]:
+    """Lines of at most `room` characters for claims of the newest contracts, oldest first, and their wordings."""
+    packed = pack(items, room - len(NEWER_TITLE) - 1, max(map(len, marks.values()), default=0))
+    in_order = sorted(packed.wordings, key=lambda place: _moment(items[place], dict.fromkeys(items, 0)))
+    rows = "".join(f"- {row}" for row in _rows(packed, in_order, marks, {}))
+    return f"{NEWER_TITLE}\n{rows}" if rows else "", {items[place]: packed.wordings[place] for place in in_order}
+
+
 def _shortened(claim: Claim, room: int) -> str:
     """The longest wording of `claim` that fits in `room` characters; empty if not even its beginning does."""
     for wording in (claim.text, claim.brief):
@@ -165,15 +193,16 @@ def _shortened(claim: Claim, room: int) -> str:
     )
 
 
-def _weighed(newest_first: Sequence[MemoryBlock]) -> list[tuple[Item, int]]:
+def _weighed(newest_first: Sequence[MemoryBlock], answered_later: Iterable[str]) -> list[tuple[Item, int]]:
     """All claims, each with the age of its block (0: the newest), aims first. Claims of older blocks are less important, except
     for the first aim. Aims of later blocks belong to the work.
 
-    Open points are left out if a later block answers them, or if an agent has acted on them since.
+    Open points are left out if a later contract answers them (`answered_later`: one that no block covers), or if an agent has
+    acted on them since.
     """
     items: list[tuple[Item, int]] = []
     aims: list[tuple[Item, int]] = []
-    answered: set[str] = set()
+    answered = set(answered_later)
     names: set[str] = set()
     later: set[str] = set()
     vital: Counter[str] = Counter()

@@ -62,7 +62,7 @@ def _with_end(g: Findings, items: list[Item]) -> list[Item]:
     """`items`, among which the end of the session is vital: the last exchange with a person, and the answer before it."""
     if g.copied is not None:
         items = _with_copy(g, g.copied, items)
-    elif g.end is not None and not any(g.end.contract_id in claim.contract_ids for _, claim in items):
+    elif g.end is not None and _is_missing(g.end, items):
         items.append((section_of(g.end.asks), _end(g.end)))
     vital = {g.answer[0]: ANSWER} if g.answer and g.end is not None and g.end.asks else {}
     if g.end is not None:
@@ -80,6 +80,12 @@ def _with_end(g: Findings, items: list[Item]) -> list[Item]:
     if g.end is not None and g.end.output_of is not None:
         items = [(section, _with_source(claim, g.end, g.end.output_of)) for section, claim in items]
     return items
+
+
+def _is_missing(end: Ending, items: Sequence[Item]) -> bool:
+    """Whether the end says something, and no claim cites it."""
+    cites_it = any(end.contract_id in claim.contract_ids for _, claim in items)
+    return not cites_it and bool(safe_text.sentence_pieces(end.text))
 
 
 def _with_source(claim: Claim, end: Ending, call: Call) -> Claim:
@@ -168,7 +174,7 @@ def _open_points(g: Findings, counts: ClaimCounts) -> Iterator[Claim]:
             if is_phrase(asked.said):
                 counts.unsaid["open_points"] += 1
                 continue
-            words = said(safe_text.lines(asked.said), OPEN_WIDTH)
+            words = said(safe_text.sentence_pieces(asked.said), OPEN_WIDTH)
             text, importance = f"{safe_text.shown(asked.from_agent)} said {words.text}, {NOT_ANSWERED}", 0.6
         else:
             words = fully(asked.arguments, OPEN_WIDTH)

@@ -253,7 +253,7 @@ def _is_shown_elsewhere(
     If a caller repeats the aim after saying something different about the same subject, the repetition is news.
     """
     waiting = g.waiting(one.contract_id)
-    if waiting is not None and told in _read(said(safe_text.lines(waiting.said), OPEN_WIDTH).quotes):
+    if waiting is not None and told in _read(said(safe_text.sentence_pieces(waiting.said), OPEN_WIDTH).quotes):
         return True
     if g.aim is None or told not in aims:
         return False

@@ -223,10 +223,12 @@ def is_phrase(said: str) -> bool:
 
 
 def is_closing(contract: Contract) -> bool:
-    """Whether a contract is a person's REQUEST with closing words: thanks, and no wish."""
+    """Whether a contract is a person's REQUEST with closing words: thanks, and no wish, or only a signal for a program."""
     said = speech(contract.get("payload")) if contract.get("contract_type") == "REQUEST" else ""
     if not said or contract.get("parent_id") or said.rstrip().endswith(("?", "？")):
         return False
+    if not safe_text.sentence_pieces(said):
+        return True
     folded = said[:400].lower()
     return is_phrase(said) and is_polite(folded)
 
