@@ -73,16 +73,18 @@ def test_an_open_point_is_closed_by_an_answer_that_no_block_covers_yet(home: Hom
 
 def test_many_contracts_that_no_block_covers_leave_most_of_a_prompt_to_the_blocks(home: Home) -> None:
     s = long_session()
-    s.says("ann", "bot", "Are they all well?", "All thirty nodes work, and node N-7 was restarted.")
+    for n in range(30):
+        s.says(
+            "ann", "bot", f"Check rack R-{n}.", f"Rack R-{n} failed because the fan F-{n} stopped at {n + 60} degrees."
+        )
     take_in(home, s.contracts)
     compressed(home, s.session_id)
     covered = len(s.contracts)
     for n in range(40):
         s.says("ann", "bot", f"What about disk D-{n}, please?", f"Disk D-{n} has {n} GB left. " * 9)
     take_in(home, s.contracts[covered:])
-    text = prompt(home, s.session_id, 256)
-    old, _, new = text.partition("Not in a block yet:\n")
+    old, title, new = prompt(home, s.session_id, 512).partition("Not in a block yet:\n")
     assert "(80 newer not covered)" in old
-    assert "All thirty nodes work" in old
+    assert "Rack R-29 failed because the fan F-29 stopped" in old
     assert "Disk D-39 has 39 GB left." in new
-    assert len(new) < len(old) / 2
+    assert len(title + new) < len(old) / 4
