@@ -240,7 +240,7 @@ class ProcessLock:
 
     owner_id: str
     others: list[str]
-    """The owners, alive or dead, that had not closed their lock before this one was taken; none if they cannot be read."""
+    """Other owners, alive or dead, that had not closed their lock when this one was taken; none if they cannot be read."""
     is_copied: bool
     """Whether a process copies the ledger that may not have seen this lock."""
     is_undisputed: bool

@@ -66,7 +66,6 @@ class ProcessLock:
 
     def __init__(self, ledger: Path) -> None:
         owners = files.beside(ledger, "owners")
-        self.others = _ids_in(owners)
         try:
             if not owners.is_dir():
                 files.make_folder(owners)
@@ -80,7 +79,11 @@ class ProcessLock:
                     self._lock.close()  # another process's sweep removed the file between its creation and its lock
         except OSError as error:
             raise cannot_write(error) from error
-        self.is_copied = is_held(owners / "copy")
+        names = ["copy"]
+        with contextlib.suppress(OSError):  # the directory may not be listed: only the lock of a copy can be looked at
+            names = os.listdir(owners)
+        self.others = [name for name in names if _OWNER_ID.fullmatch(name) and name != self.owner_id]
+        self.is_copied = "copy" in names and is_held(owners / "copy")
 
     def check(self) -> None:
         """Raise LedgerError if other processes cannot see now that this one is alive. They always see a lock on a file."""
@@ -215,12 +218,8 @@ def process_ids(ledger: Path) -> list[int]:
 
 def owner_ids(ledger: Path) -> list[str]:
     """The ids of all owners, alive or dead, that have not closed their lock; none if the directory cannot be read."""
-    return _ids_in(files.beside(ledger, "owners"))
-
-
-def _ids_in(owners: Path) -> list[str]:
     with contextlib.suppress(OSError):
-        return [name for name in os.listdir(owners) if _OWNER_ID.fullmatch(name)]
+        return [name for name in os.listdir(files.beside(ledger, "owners")) if _OWNER_ID.fullmatch(name)]
     return []
 
 
