@@ -1,6 +1,7 @@
 """A registered agent: its capabilities, state, slots, and task counts in this process."""
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from aorch.agents.agent_checks import capabilities_of
@@ -10,7 +11,7 @@ from aorch.agents.refreshable import RefreshableAgent
 from aorch.agents.shared_slots import Limits, SharedSlots
 from aorch.agents.slots import Slots
 from aorch.agents.watched_agent import WatchedAgent
-from aorch.clock import now
+from aorch.clock import rfc3339
 from aorch.errors import ConfigInvalid
 
 SMOOTHING = 5.0
@@ -49,7 +50,7 @@ class Registered(WatchedAgent):
         super().__init__(agent)
         self.lease: Lease | None = None
         self.capabilities, self.declared, self._on_change = capabilities, declared, on_change
-        self.registered_at, self.answered_at = self.state.since if self.state is not None else now(), ""
+        self.registered_at, self.answered_at = datetime.now(UTC), ""
         self.holders: set[str] = set()
         self.line: dict[str, None] = {}
         self.completed = self.failed = 0
@@ -174,7 +175,7 @@ class Registered(WatchedAgent):
         state = self.state or AgentState()
         busy = state.status == AgentStatus.AVAILABLE and self.is_full()
         blocked = not self.able and self.breaker is not None and self.breaker.blocks()
-        registered_at = self.registered_at if self.lease is None else self.lease.registered_at
+        registered_at = rfc3339(self.registered_at) if self.lease is None else self.lease.registered_at
         return {
             "agent_id": self.agent.agent_id,
             "name": self.agent.name,

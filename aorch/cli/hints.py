@@ -36,8 +36,9 @@ class Candidate(Protocol):
 class Candidates(Protocol):
     """Agents by their capabilities."""
 
-    def with_capability(self, capability: str) -> "Sequence[Candidate]":
-        """The agents that have `capability`."""
+    @property
+    def by_capability(self) -> "Mapping[str, Sequence[Candidate]]":
+        """The agents that have each capability."""
         ...
 
 
@@ -51,7 +52,7 @@ def warn_of_undeclared(registry: Candidates, task: "Task", warned: set[tuple[str
     from aorch.agents.parameters import undeclared_in
 
     candidates = [
-        each for each in registry.with_capability(task.capability) if task.agent_id in (None, each.agent.agent_id)
+        each for each in registry.by_capability.get(task.capability, ()) if task.agent_id in (None, each.agent.agent_id)
     ]
     missing = [undeclared_in(each.capabilities[task.capability].parameters, task.parameters) for each in candidates]
     names = [name for name in task.parameters if missing and all(name in each for each in missing)]
@@ -77,7 +78,7 @@ def note_choice(task: "Task", registry: Candidates, answer: "Answer") -> None:
     """Print which agent answered, if several have the capability and the caller named none."""
     others = [
         each.agent.agent_id
-        for each in registry.with_capability(task.capability)
+        for each in registry.by_capability.get(task.capability, ())
         if each.agent.agent_id != answer.agent_id
     ]
     if task.agent_id is None and answer.agent_id is not None and others:
@@ -105,5 +106,5 @@ def _accepts(registered: Candidate, task: "Task") -> bool:
 def _warning(registry: Candidates, task: "Task", name: str) -> str:
     from aorch.agents.parameters import json_schema
 
-    declared = json_schema(registry.with_capability(task.capability)[0].capabilities[task.capability].parameters)
+    declared = json_schema(registry.by_capability[task.capability][0].capabilities[task.capability].parameters)
     return f"{task.capability} does not declare the parameter {name!r} (it has: {', '.join(declared['properties'])})"

@@ -27,14 +27,15 @@ class RemoteAgents:
 
     def __init__(self, found: Iterable[dict[str, Any]]) -> None:
         self._agents = [_agent(form) for form in found]
-
-    def with_capability(self, capability: str) -> list[RemoteAgent]:
-        """The agents of the server that have `capability`; those of workers get only queued tasks."""
-        return [each for each in self._agents if capability in each.capabilities and each.kind != KIND]
+        self.by_capability: dict[str, list[RemoteAgent]] = {}
+        """The agents by their capabilities, without those of workers, which get only queued tasks."""
+        for each in self._agents:
+            for capability in each.capabilities if each.kind != KIND else ():
+                self.by_capability.setdefault(capability, []).append(each)
 
     def only_workers_have(self, capability: str) -> bool:
         """Whether only workers over HTTP have `capability`, so that a task must be queued."""
-        return any(capability in each.capabilities for each in self._agents) and not self.with_capability(capability)
+        return capability not in self.by_capability and any(capability in each.capabilities for each in self._agents)
 
     def is_pipeline(self, agent_id: str) -> bool:
         """Whether that agent is a pipeline."""
