@@ -55,9 +55,7 @@ class SavedThere:
     """The server saves RESPONSEs before it answers."""
 
     unsaved: tuple[()] = ()
-
-    def __init__(self) -> None:
-        self.on_refusal: Callable[[LedgerError], None] = lambda _: None
+    on_refusal: Callable[[LedgerError], None] | None = None
 
     async def saved(self) -> None:
         """Everything is saved already."""
