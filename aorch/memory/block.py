@@ -90,7 +90,7 @@ def cites_end(claim: Claim, last_id: str) -> bool:
 def claim_id(claim: Claim) -> str:
     """The ID of a claim: CLAIM_PREFIX and 10 letters or digits that follow from its text and its citations."""
     content = "\0".join((claim.text, *claim.contract_ids)).encode()
-    return f"{CLAIM_PREFIX}{b32encode(hashlib.sha256(content).digest())[:10].decode().lower()}"
+    return f"{CLAIM_PREFIX}{b32encode(hashlib.sha256(content).digest()[:10])[:10].decode().lower()}"
 
 
 class Covered(msgspec.Struct, frozen=True):

@@ -74,19 +74,21 @@ class PackedClaims:
 
     def add(self, place: int, wording: str, room: int) -> bool:
         """Choose `wording` for a claim, instead of an earlier one, if everything still fits in `room`. Return whether it does."""
+        section, claim = self.items[place]
         before = self.wordings.get(place)
-        cost = self._cost(place, wording) if before is None else len(wording) - len(before)
-        title = title_of(self.items[place][0])
+        line = line_of(self.items[place]) if before is None else None
+        cost = self._cost(place, wording, line) if before is None else len(wording) - len(before)
+        title = title_of(section)
         if title not in self.titles:
             cost += len(title) + 2
         if self.used + cost > room:
             return False
         self.used += cost
         self.titles.add(title)
-        if before is None and (line := line_of(self.items[place])):
+        if line:
             self.lines[line] += 1
-        if self.items[place][0] == "literals":
-            self.labels.add(label_of(self.items[place][1]))
+        if section == "literals":
+            self.labels.add(label_of(claim))
         else:
             self._sentences = None
         self.wordings[place] = wording
@@ -96,7 +98,7 @@ class PackedClaims:
         """Remove a claim. The space of its section title is not freed."""
         if line := line_of(self.items[place]):
             self.lines[line] -= 1
-        self.used -= self._cost(place, self.wordings.pop(place))
+        self.used -= self._cost(place, self.wordings.pop(place), line)
         if self.items[place][0] != "literals":
             self._sentences = None
 
@@ -107,11 +109,11 @@ class PackedClaims:
             self._sentences = "\n".join(shown)
         return name in self._sentences
 
-    def _cost(self, place: int, wording: str) -> int:
+    def _cost(self, place: int, wording: str, line: Line | None) -> int:
         section, claim = self.items[place]
         if section == "literals":
-            return len(wording) + 2 - (len(label_of(claim)) if label_of(claim) in self.labels else 0)
-        line = line_of(self.items[place])
+            label = label_of(claim)
+            return len(wording) + 2 - (len(label) if label in self.labels else 0)
         if line and self.lines[line] > 0:  # the line names the speaker and the contract once
             return len(wording) - len(line[0]) - 1
         return len(wording) + cites_length(claim, self.mark) + 3
@@ -145,14 +147,12 @@ def label_of(claim: Claim) -> str:
 
 
 def pack(items: Sequence[Item], room: int, mark: int) -> PackedClaims:
-    """Choose the claims of `items` that fit in `room` characters, including citations of `mark` characters.
+    """Choose the claims of `items` that fit in `room` characters, including citations of `mark` characters, if not all do.
 
     Vital claims come first, at least in brief. Then come the other claims by importance; up to a quarter of the space is
     reserved for important exact strings that no sentence contains. The rest of the space is for longer wordings, and then
     for spare sentences.
     """
-    if (whole := pack_all(items, room, mark)) is not None:
-        return whole
     packed = PackedClaims(items, room, mark)
     by_importance = sorted(range(len(items)), key=lambda place: -items[place][1].importance)
     sentences = [place for place in by_importance if items[place][0] != "literals"]

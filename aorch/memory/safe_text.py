@@ -30,11 +30,11 @@ _BREAK = re.compile(r"\n|[.!?] |[。！？]")
 _WIDE_ENDS = ("。", "！", "？", "；", "，")
 _ENDINGS = (". ", "! ", "? ", "\n", "。", "！", "？")
 _MARKING = re.compile(r"(?:[#>*•\-\s]|\d{1,2}[.)]\s|[=~_]{3,})*")
-_MARKING_AT_END = re.compile(r"(?:[\s*_]|[=~\-]{3,})+$")
+_MARKING_AT_END = re.compile(r"(?:[\s*_]|[=~\-]{3,}+)+$")
 _TRAILING = "*_=~- \t"
 _MARKS_AT_END = frozenset((*_TRAILING, '"', ","))
-_MEMBER, _MEMBER_END = re.compile(r'^"\w{1,40}": "(?=\S)'), re.compile(r'(?<=\S)",?$')
-"""What surrounds a text in JSON that is printed with one member on each line."""
+_MEMBER = re.compile(r'^"\w{1,40}": "(?=\S)')
+"""What precedes a text in JSON that is printed with one member on each line."""
 _BOLD = re.compile(r"\*\*(?![^\s.,:;!?()])|(?<![^\s(])\*\*(?=\S)")
 _LONGEST_WORD = 60
 _INSIDE_STRING = re.compile(r"[\w@./:%+#~=-]", re.ASCII)
@@ -98,7 +98,10 @@ def without_marking(sentence: str) -> str:
     if (bare := marked.rstrip(_TRAILING)) != marked:
         marked = bare + _MARKING_AT_END.sub("", marked[len(bare) :])
     bare = _MEMBER.sub("", marked) if marked[:1] == '"' else marked
-    return _MEMBER_END.sub("", bare) if bare != marked or bare.count('"') % 2 else bare
+    if bare[-2:].rstrip(",")[-1:] != '"' or (bare == marked and bare.count('"') % 2 == 0):
+        return bare
+    whole = bare.removesuffix(",")[:-1]
+    return bare if not whole or whole[-1].isspace() else whole
 
 
 def sentence_pieces(text: str) -> Sequence[str]:

@@ -202,3 +202,10 @@ def test_code_is_told_by_the_comment_at_its_start_before_its_failure() -> None:
     told = prompt_text([block], 512)[0]
     assert "reported an error" not in told
     assert "expert: «Search the catalogue for portrait P-29.5" in told.partition("failed: «NameError")[0]
+
+
+def test_a_long_rule_at_the_end_of_a_line_does_not_stop_the_compression() -> None:
+    s = coding()
+    s.asks("ann", "coder", "solve", {"text": f"The report is below. Totals {'-' * 80} - \nThe total is 42."})
+    s.says("coder", "ann", f"Sum {'=' * 80} ==", "The total of the report is 42.")
+    assert "The total of the report is 42." in shown(s)

@@ -103,7 +103,10 @@ def _of_system(output: str) -> str:
         return ""
     lines = output.split("\n")
     near = lines if len(lines) <= 2 * _SYSTEM_LINES else [*lines[:_SYSTEM_LINES], *lines[-_SYSTEM_LINES:]]
-    found = next((line for line in reversed(near) if line.rstrip().rpartition(": ")[2] in _OF_SYSTEM), "")
+    told = [line.rstrip().rpartition(": ")[2] for line in near]
+    if _OF_SYSTEM.isdisjoint(told):  # most of them
+        return ""
+    found = next(line for line, end in zip(reversed(near), reversed(told), strict=True) if end in _OF_SYSTEM)
     return safe_text.clip(safe_text.first_line(found), LONGEST_ERROR)
 
 

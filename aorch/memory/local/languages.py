@@ -22,6 +22,7 @@ from functools import cache, lru_cache
 from importlib import resources
 
 _WORD = re.compile(r"\w+(?:['’]\w+)?")
+_SPACED = str.maketrans({chr(n): " " for n in range(128) if not (chr(n).isalnum() or chr(n) == "_")})
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 
 
@@ -65,6 +66,8 @@ def _unspaced_marks(folded: str) -> Iterator[str]:
 
 
 def _words(text: str) -> list[str]:
+    if text.isascii() and "'" not in text:  # most of them
+        return text.translate(_SPACED).split()
     return _WORD.findall(text.replace("’", "'"))
 
 
@@ -108,17 +111,15 @@ def marks(folded: str) -> frozenset[str]:
     found: set[str] = set()
     words = [*_words(folded), ""]
     end = 0
-    for n, word in enumerate(words, 1):
-        if word not in known:  # most of them
-            continue
-        of_word = known[word]
+    for n, of_word in [(n, known[word]) for n, word in enumerate(words, 1) if word in known]:
         fitting = of_word[""]
         if words[n] in of_word:
             fitting = fitting + [one for one in of_word[words[n]] if words[n : n + len(one[0])] == one[0]]
         if not fitting:
             continue
-        other = max((len(rest) + 1 for rest, section in fitting if section == "other"), default=0)
-        if other:
+        other = 0
+        if others := [len(rest) + 1 for rest, section in fitting if section == "other"]:
+            other = max(others)
             end = n + other
             fitting = [one for one in fitting if len(one[0]) + 1 == other and one[1] != "other"]
         if other or n >= end:

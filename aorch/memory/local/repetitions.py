@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from aorch.memory.local.findings import Findings
 from aorch.memory.local.sentence_kinds import waits
-from aorch.memory.local.spoken_sentences import SpokenSentence, ends_of_sentence
+from aorch.memory.local.spoken_sentences import SpokenSentence, start_of_sentence
 
 _TEMPLATE, _PHRASE, _LITTLE = 2, 2, 0.0
 """Number of times that a sentence of a REQUEST, and another one, can occur and still be news; the worth of one that occurs more
@@ -44,7 +44,7 @@ def _old_waiting(by_age: Sequence[SpokenSentence]) -> set[tuple[int, int]]:
 
 def _start(one: SpokenSentence) -> tuple[str, int]:
     """The agent and the first words of a sentence."""
-    return one.agent, ends_of_sentence(one.sentence)[0]
+    return one.agent, start_of_sentence(one.sentence)
 
 
 def _number(one: SpokenSentence) -> int:

@@ -308,7 +308,8 @@ class _Choice:
     def take(self, one: WeightedSentence) -> None:
         """Add the next sentence."""
         own = _words(one.said)
-        place = next((n for n, others in enumerate(self._words) if alike(own, others)), None)
+        least = _ALIKE * len(own)
+        place = next((n for n, others in enumerate(self._words) if len(own & others) >= least), None)
         one = one._replace(importance=min(_HIGHEST, one.importance))
         if place is not None and _replaces(one.said, self._chosen[place].said):
             one = self._put(place, one)
@@ -320,13 +321,13 @@ class _Choice:
             new = new or (one.said.contract_id in self._answer and not self._figures.issuperset(_figures(one.said)))
         room = len(self._chosen) < _MOST_SENTENCES and self._of_contract[one.said.contract_id] < _MOST_OF_CONTRACT
         if new and room and one.importance >= _TELLING:
-            self._choose(one)
+            self._choose(one, own if place is None else _words(one.said))
         else:
             self._spare.append(one._replace(spare=True))
 
-    def _choose(self, one: WeightedSentence) -> None:
+    def _choose(self, one: WeightedSentence, own: set[str]) -> None:
         self._chosen.append(one)
-        self._words.append(_words(one.said))
+        self._words.append(own)
         self._names.update(one.said.names)
         self._figures.update(_figures(one.said))
         self._of_contract[one.said.contract_id] += 1

@@ -19,7 +19,7 @@ _POINTS = re.compile(
 )
 _NEAR = 110
 _NAMES_EARLIER = re.compile(
-    r"\b[Tt](?:his|hese|hose) (?!(?:is|year|month|week|day|morning|afternoon|evening|time|way)\b)[a-z]{3}"
+    r"[Tt](?<!\w.)(?:his|hese|hose) (?!(?:is|year|month|week|day|morning|afternoon|evening|time|way)\b)[a-z]{3}"
 )
 """What a short sentence calls by `this` and a word, in less than so many characters: what that is was said before it."""
 _DECIDED = re.compile(

@@ -56,7 +56,7 @@ _GREETING = re.compile(r"(?:hello|hi|hey|good (?:morning|afternoon|evening|day))
 
 _LAYOUT = 0.4
 """What the worth of a menu or of a row of columns loses, so that a word such as `Total` in it is no finding."""
-_FILLING = frozenset(("a", "an", "the", "please", "so", "also", "just", "well", "ok", "okay"))
+_FILLING = frozenset(("", "a", "an", "the", "please", "so", "also", "just", "well", "ok", "okay"))
 
 
 class SpokenSentence(NamedTuple):
@@ -74,7 +74,7 @@ class SpokenSentence(NamedTuple):
     contract_id: str
     agent: str
     by_caller: bool
-    names: list[str]
+    names: tuple[str, ...]
     decides: bool
     asks: bool = False
     is_choice: bool = False
@@ -90,7 +90,7 @@ class SpokenSentence(NamedTuple):
     @property
     def whole(self) -> str:
         """The sentence with what follows it."""
-        return " ".join((self.sentence, *self.follows))
+        return " ".join((self.sentence, *self.follows)) if self.follows else self.sentence
 
     @property
     def concluded(self) -> bool:
@@ -114,7 +114,8 @@ def select_sentences(
     everything = [bare for bare, _ in pieces]
     is_page = not by_caller and is_list_of_labels(everything)
     only = len(everything) == 1
-    announced = {} if by_caller else dict(announcements(pieces, concludes))
+    can_announce = not by_caller and (":" in said or "：" in said)
+    announced = dict(announcements(pieces, concludes)) if can_announce else {}
     if is_page:
         announced = {n: one for n, one in announced.items() if _announces(everything[n])}
     taken = {n + 1 + k for n, (_, count) in announced.items() for k in range(count)}
@@ -131,28 +132,54 @@ def select_sentences(
         sentences = sentences[:half] + between + sentences[-half:]
     spoken = []
     for order, sentence in sentences:
-        clipped = safe_text.clip(sentence, LONGEST_SENTENCE)
         follows, _ = announced.get(order, ((), 0))
-        told = " ".join((clipped, *follows))
-        is_label = is_page and not follows and not ends_like_sentence(clipped)
-        names = _whole_names(told, sentence)[:20] + (proper_names(clipped)[:8] if by_caller else [])
-        worth = -_LAYOUT if is_label and not concludes(clipped) else spoken_worth(told, names, by_caller)
+        clipped, worth, names, decision, is_leaning = _read(sentence, follows, by_caller, asks)
+        if is_page and not follows and not ends_like_sentence(clipped) and not concludes(clipped):
+            worth = -_LAYOUT
         is_result = order == last and len(said) <= _WHOLE_ANSWER and " " in clipped and any(map(str.isdigit, clipped))
         if (only or is_result) and not by_caller and len(clipped) <= _WHOLE_ANSWER and not _is_empty(clipped):
             worth = max(worth, _ANSWERS)
-        decision = decides(clipped, by_caller, asks=asks)
         one = SpokenSentence(
             worth, number, -order, clipped, contract_id, agent, by_caller, names, decision, asks, follows=follows
         )
-        spoken.append(_with_antecedent(one, everything[order - 1 : order] if order - 1 not in taken else []))
+        if is_leaning:
+            one = _with_antecedent(one, everything[order - 1 : order] if order - 1 not in taken else [])
+        spoken.append(one)
     return sorted(spoken, reverse=True), len(everything) - len(sentences) - len(taken)
+
+
+class _Reading(NamedTuple):
+    """What is read of a sentence by itself. `is_leaning`: it points at something, or is only a name."""
+
+    clipped: str
+    worth: float
+    names: tuple[str, ...]
+    decides: bool
+    is_leaning: bool
+
+
+@lru_cache(1024)
+def _read(sentence: str, follows: tuple[str, ...], by_caller: bool, asks: bool) -> _Reading:
+    """The reading of a sentence with what `follows` it; almost half of the sentences of agents are repetitions."""
+    clipped = safe_text.clip(sentence, LONGEST_SENTENCE)
+    told = " ".join((clipped, *follows)) if follows else clipped
+    names = (*_whole_names(told, sentence)[:20], *(proper_names(clipped)[:8] if by_caller else ()))
+    return _Reading(
+        clipped,
+        spoken_worth(told, names, by_caller),
+        names,
+        decides(clipped, by_caller, asks=asks),
+        is_pointing(clipped) or _is_name(clipped, by_caller),
+    )
+
+
+def _is_name(sentence: str, by_caller: bool) -> bool:
+    return not by_caller and sentence.startswith('"') and sentence.endswith('"')
 
 
 def _with_antecedent(one: SpokenSentence, before: Sequence[str]) -> SpokenSentence:
     """A sentence that points at something, or is only a name, with the sentence before it, or with less worth."""
-    is_name = not one.by_caller and one.sentence.startswith('"') and one.sentence.endswith('"')
-    if not (is_pointing(one.sentence) or is_name):
-        return one
+    is_name = _is_name(one.sentence, one.by_caller)
     said = before[0] if before and not points(before[0]) else ""
     announces = said.endswith((":", "："))
     if len(said) <= LONGEST_SENTENCE and is_long(said) and ends_like_sentence(said) and (is_name or not announces):
@@ -177,7 +204,7 @@ def _whole_names(told: str, sentence: str) -> list[str]:
 def spoken_error(line: str, number: int, contract_id: str, agent: str, before: int) -> SpokenSentence:
     """The line of an agent's text that names an error, as a sentence of its own. `before`: the sentences that precede it."""
     sentence = safe_text.clip(line, LONGEST_SENTENCE)
-    names = found(sentence)[:20]
+    names = (*found(sentence)[:20],)
     return SpokenSentence(1.0, number, -before, sentence, contract_id, agent, False, names, False, is_error=True)
 
 
@@ -194,7 +221,7 @@ def decisions(
     ]
     return [
         SpokenSentence(
-            spoken_worth(one, found(one)[:20], False), number, -n, one, contract_id, agent, False, [], True, asks
+            spoken_worth(one, found(one)[:20], False), number, -n, one, contract_id, agent, False, (), True, asks
         )
         for n, one in enumerate(stated)
     ]
@@ -202,14 +229,18 @@ def decisions(
 
 def meaningful_words(text: str) -> tuple[str, ...]:
     """The words of a text without filler words, in order. Texts with equal words count as repetitions."""
-    words = [word.strip(MARKS) for word in text.lower().replace("’", "'").split()]
-    return tuple([word for word in words if word and word not in _FILLING])
+    words = text.lower().replace("’", "'").split()
+    return tuple([bare for word in words if (bare := word.strip(MARKS)) not in _FILLING])
 
 
 def ends_of_sentence(sentence: str) -> tuple[int, int]:
     """Numbers for the first and the last words of a sentence, by which a template is recognised although it contains names."""
-    words = sentence.split()
-    return hash((*words[:_TEMPLATE_WORDS],)), hash((*words[-_TEMPLATE_WORDS:], 1))
+    return start_of_sentence(sentence), hash((*sentence.split()[-_TEMPLATE_WORDS:], 1))
+
+
+def start_of_sentence(sentence: str) -> int:
+    """A number for the first words of a sentence."""
+    return hash((*sentence.split(None, _TEMPLATE_WORDS)[:_TEMPLATE_WORDS],))
 
 
 def is_phrase(said: str) -> bool:
@@ -259,7 +290,7 @@ def _states_no_aim(said: str) -> bool:
     return is_phrase(said) or only_decides(said)
 
 
-def spoken_worth(sentence: str, names: list[str], by_caller: bool) -> float:
+def spoken_worth(sentence: str, names: Sequence[str], by_caller: bool) -> float:
     """How much a sentence is worth keeping.
 
     Wishes of the caller, conclusions and exact strings add to it; polite phrases and code reduce it.
