@@ -29,7 +29,6 @@ class Ids:
         self._ms, self._low, self._high, self._beginning = -1, 0, "", ""
         self._second, self._start = -1, ""
         self._random: list[tuple[str, int]] = []
-        """Random parts of ids: 8 characters, and the number in the last 8, with room to count up 549,755,813,888 times."""
 
     def next(self) -> str:
         """A new id, greater than every one before."""
@@ -39,13 +38,7 @@ class Ids:
                 if now_ms >> 10 != self._second:
                     self._second = top = now_ms >> 10
                     self._start = "".join([_PAIRS[top >> shift & 1023] for shift in (30, 20, 10, 0)])
-                if not self._random:
-                    letters, numbers = os.urandom(8 * _DRAWN).translate(_CHARACTERS).decode(), os.urandom(5 * _DRAWN)
-                    self._random = [
-                        (letters[8 * place :][:8], int.from_bytes(numbers[5 * place :][:5], "big") >> 1)
-                        for place in range(_DRAWN)
-                    ]
-                characters, low = self._random.pop()
+                characters, low = (self._random or self._draw()).pop()
                 self._ms, self._low = now_ms, low
                 self._high = self._start + _PAIRS[now_ms & 1023] + characters
                 self._beginning = self._high + _PAIRS[low >> 30] + _PAIRS[low >> 20 & 1023]
@@ -54,6 +47,15 @@ class Ids:
                 if not low & _LAST_FOUR:
                     self._beginning = self._high + _PAIRS[low >> 30] + _PAIRS[low >> 20 & 1023]
             return self._beginning + _PAIRS[low >> 10 & 1023] + _PAIRS[low & 1023]
+
+    def _draw(self) -> list[tuple[str, int]]:
+        """Random parts of ids: 8 characters, and the number in the last 8, with room to count up 549,755,813,888 times."""
+        high, low = os.urandom(8 * _DRAWN).translate(_CHARACTERS).decode(), os.urandom(5 * _DRAWN)
+        self._random = [
+            (high[8 * place : 8 * place + 8], int.from_bytes(low[5 * place : 5 * place + 5], "big") >> 1)
+            for place in range(_DRAWN)
+        ]
+        return self._random
 
     @staticmethod
     def earliest_at(moment_s: float) -> str:

@@ -5,15 +5,14 @@ import contextlib
 import threading
 from collections import deque
 
-from msgspec import Struct, field
 
-
-class Slots(Struct, eq=False):
+class Slots:
     """Like asyncio.Semaphore, but shared by all event loops of the process. Waiters are served in order."""
 
-    _available: int
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-    _waiting: deque[asyncio.Future[None]] = field(default_factory=deque)
+    def __init__(self, limit: int) -> None:
+        self._available = limit
+        self._lock = threading.Lock()
+        self._waiting: deque[asyncio.Future[None]] = deque()
 
     def locked(self) -> bool:
         """Whether `acquire` would wait."""

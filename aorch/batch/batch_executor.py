@@ -10,7 +10,7 @@ from aorch.errors import LedgerError
 class BatchSaver(Protocol):
     """Saves RESPONSEs. `on_refusal` is called with the reason when the ledger does not accept one now."""
 
-    on_refusal: Callable[[LedgerError], None] | None
+    on_refusal: Callable[[LedgerError], None]
 
     @property
     def unsaved(self) -> Sized:

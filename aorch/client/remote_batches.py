@@ -55,7 +55,9 @@ class SavedThere:
     """The server saves RESPONSEs before it answers."""
 
     unsaved: tuple[()] = ()
-    on_refusal: Callable[[LedgerError], None] | None = None
+
+    def __init__(self) -> None:
+        self.on_refusal: Callable[[LedgerError], None] = lambda _: None
 
     async def saved(self) -> None:
         """Everything is saved already."""

@@ -5,8 +5,6 @@ import contextlib
 import math
 from collections.abc import Iterable
 
-from msgspec import Struct
-
 from aorch.agents.registered import Registered
 from aorch.errors import AgentBusy, LedgerError
 from aorch.ledger.ledger import Ledger
@@ -16,7 +14,7 @@ LOOK_S = 0.05
 """How soon this process notices a cancellation."""
 
 
-class CancellationWatcher(Struct, eq=False):
+class CancellationWatcher:
     """Resolves the `done` future of each REQUEST that runs in one event loop when it times out or is cancelled.
 
     While tasks run, the ledger is checked for cancellations every LOOK_S, if any process has committed since. The
@@ -25,23 +23,22 @@ class CancellationWatcher(Struct, eq=False):
     cancelled by that name.
     """
 
-    _ledger: Ledger
-    _loop: asyncio.AbstractEventLoop
-    _closed_by: list[str]
-    watched: dict[str, tuple[asyncio.Future[None], float]] = {}
-    """The `done` future of each REQUEST that runs, and when it times out (on the loop's clock)."""
-    _timer: asyncio.TimerHandle | None = None
-    _cancelled: dict[str, str] = {}
-    _dropped: set[str] = set()
-    _looking: bool = False
+    def __init__(self, ledger: Ledger, loop: asyncio.AbstractEventLoop, closed_by: list[str]) -> None:
+        self._ledger = ledger
+        self._loop = loop
+        self._closed_by = closed_by
+        self.watched: dict[str, tuple[asyncio.Future[None], float]] = {}
+        """The `done` future of each REQUEST that runs, and when it times out (on the loop's clock)."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._cancelled: dict[str, str] = {}
+        self._dropped: set[str] = set()
+        self._looking = False
 
     def watch(self, request_id: str, done: "asyncio.Future[None]", ends_at: float) -> None:
         """Resolve `done` when that REQUEST is cancelled, and at `ends_at` (on the loop's clock); until `unwatch`."""
         self.watched[request_id] = done, ends_at
         if self._timer is None or ends_at < self._timer.when():
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer = None if ends_at == math.inf else self._loop.call_at(ends_at, self._end_late)
+            self._set_timer(ends_at)
         if (
             request_id in self._cancelled or self._closed_by
         ) and not done.done():  # cancelled while it waited for its agent
@@ -118,14 +115,17 @@ class CancellationWatcher(Struct, eq=False):
         for done, _ in self.watched.values():
             _resolve(done)
 
+    def _set_timer(self, ends_at: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None if ends_at == math.inf else self._loop.call_at(ends_at, self._end_late)
+
     def _end_late(self) -> None:
         moment, self._timer = self._loop.time(), None
         for done, ends_at in self.watched.values():
             if ends_at <= moment:
                 _resolve(done)
-        next_at = min((ends_at for _, ends_at in self.watched.values() if ends_at > moment), default=math.inf)
-        if next_at < math.inf:
-            self._timer = self._loop.call_at(next_at, self._end_late)
+        self._set_timer(min((ends_at for _, ends_at in self.watched.values() if ends_at > moment), default=math.inf))
 
     def _start_looking(self) -> None:
         if self._is_needed():

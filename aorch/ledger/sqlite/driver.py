@@ -6,8 +6,6 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Self
 
-from msgspec import Struct, field
-
 from aorch.errors import LedgerError
 from aorch.ledger.sqlite import files
 from aorch.ledger.sqlite.connection import Connection, translated
@@ -20,7 +18,7 @@ FORKED = (
 )
 
 
-class Database(Struct, eq=False):
+class Database:
     """The database of the ledger at `path`; open inside a `with` block or until `close`.
 
     Any thread may use it. One thread at a time reads, and one writes: each waits for the end of the other's block. Every
@@ -30,14 +28,14 @@ class Database(Struct, eq=False):
     notifies = False
     """Whether `wake` calls back after commits now. SQLite never does."""
 
-    path: Path
-    _reading: threading.Lock = field(default_factory=threading.Lock)
-    _writing: threading.Lock = field(default_factory=threading.Lock)
-    _reader: Connection | None = None
-    _writer: Connection | None = None
-    _refusal: tuple[str, str] | None = None
-    _commits: tuple[Connection, int] | None = None
-    _version: int = 0
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._reading, self._writing = threading.Lock(), threading.Lock()
+        self._reader: Connection | None = None
+        self._writer: Connection | None = None
+        self._refusal: tuple[str, str] | None = None
+        self._commits: tuple[Connection, int] | None = None
+        self._version = 0
 
     def __enter__(self) -> Self:
         return self
