@@ -56,10 +56,7 @@ Line = tuple[str, str]
 
 @dataclass
 class PackedClaims:
-    """The wording chosen for each claim, by its index in `items`, and the number of characters that they use.
-
-    `is_whole`: every sentence is chosen, in its full wording.
-    """
+    """The wording chosen for each claim, by its index in `items`, and the number of characters that they use."""
 
     items: Sequence[Item]
     room: int
@@ -69,7 +66,6 @@ class PackedClaims:
     labels: set[str] = field(default_factory=set)
     titles: set[str] = field(default_factory=set)
     lines: Counter[Line] = field(default_factory=Counter)
-    is_whole: bool = False
     _sentences: str | None = None
 
     def add(self, place: int, wording: str, room: int) -> bool:
@@ -189,7 +185,6 @@ def pack_all(items: Sequence[Item], room: int, mark: int) -> PackedClaims | None
             continue
         if not packed.add(place, claim.text, room):
             return None
-    packed.is_whole = True
     return packed
 
 

@@ -1,6 +1,7 @@
 """Decides whether a call changes something or only reads, by its name or its command."""
 
 import re
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
@@ -98,9 +99,10 @@ _SENDS = re.compile(
 )
 
 
-def verbs(capability: str) -> list[str]:
+@lru_cache(512)
+def verbs(capability: str) -> tuple[str, ...]:
     """The words of a capability name, in lower case."""
-    return [word.lower() for word in _WORDS.findall(capability[:80])]
+    return tuple([word.lower() for word in _WORDS.findall(capability[:80])])
 
 
 def command(payload: Any) -> tuple[str, str]:
@@ -127,7 +129,7 @@ def changes(capability: str, command: str = "", first: str = "") -> bool | None:
         return False
     words = verbs(capability)
     looks = bool(words) and (words[-1] in READING or words[-1] in FACTS)
-    if words[:1] == ["open"] and not PAGES.isdisjoint(words[1:]):
+    if words[:1] == ("open",) and not PAGES.isdisjoint(words[1:]):
         return False
     for word in words:
         if word in THINGS and looks and word != words[-1]:

@@ -18,7 +18,7 @@ WIDEST = 600
 _DEEPEST = 16
 
 _FLAT = frozenset((str, int, float, bool, type(None)))
-_CONTAINERS = (Mapping, list, tuple)
+_CONTAINERS = (dict, list, tuple, Mapping)
 
 Contract = Mapping[str, Any]
 
@@ -120,7 +120,7 @@ def all_strings(value: Any) -> Iterator[str]:
         item = stack.pop()
         if isinstance(item, str):
             yield item
-        elif isinstance(item, Mapping):
+        elif isinstance(item, dict | Mapping):
             stack += [*item, *item.values()]
         elif isinstance(item, list | tuple):
             stack += item
@@ -237,7 +237,7 @@ def speech(value: Any) -> str:
     if is_json(text) or (key.lower() not in _TALK and (is_data(text) or _CALLS.search(text[:WIDEST]))):
         return ""
     others = {str(name): item for name, item in value.items() if name != key and item not in (None, "", [], {})}
-    if any(isinstance(item, _CONTAINERS[:2]) for item in others.values()):
+    if any(isinstance(item, (dict, list, Mapping)) for item in others.values()):
         return ""
     return text if key.lower() in _TALK or (_is_sentence(text) and not _has_command(others)) else ""
 

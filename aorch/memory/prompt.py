@@ -123,18 +123,32 @@ def fitted(
 ) -> PackedClaims | None:
     """The claims of `items` that fit in a prompt of these blocks, of which `taken` characters are used; None if not even the
     heading fits.
-
-    If all of them fit only without citations, they are shown without citations, unless some only fill space.
     """
-    room = max_tokens * safe_text.CHARS_A_TOKEN - len(CLOSE) - len(END_TITLE) - 2 - taken
-    bare = room - len(_heading(newest_first, newer, has_marks=False))
-    marked = bare - len(MARK_RULE)
+    marked = _room(newest_first, max_tokens, newer) - taken
     if marked + taken + len(END_TITLE) + 2 < 0:
         return None
-    mark = max(map(len, marks_of([claim for _, claim in items]).values()), default=0)
-    if (whole := pack_all(items, marked, mark)) is not None or any(claim.importance <= FILLING for _, claim in items):
-        return whole or pack(items, marked, mark)
-    return pack_all(items, bare, 0) or pack(items, marked, mark)
+    mark = longest_mark(items)
+    return _all_of(items, marked, mark) or pack(items, marked, mark)
+
+
+def fits_whole(block: MemoryBlock, items: Sequence[Item], max_tokens: int) -> bool:
+    """Whether all claims of `items` fit in full in a prompt of `block`."""
+    return _all_of(items, _room([block], max_tokens, 0), longest_mark(items)) is not None
+
+
+def _room(newest_first: Sequence[MemoryBlock], max_tokens: int, newer: int) -> int:
+    """The characters for claims with citations in a prompt of these blocks."""
+    room = max_tokens * safe_text.CHARS_A_TOKEN - len(CLOSE) - len(END_TITLE) - 2
+    return room - len(_heading(newest_first, newer, has_marks=True))
+
+
+def _all_of(items: Sequence[Item], room: int, mark: int) -> PackedClaims | None:
+    """All claims in full; None if they do not fit. If they fit only without citations, they are shown without citations, unless
+    some only fill space.
+    """
+    if (whole := pack_all(items, room, mark)) is not None or any(claim.importance <= FILLING for _, claim in items):
+        return whole
+    return pack_all(items, room + len(MARK_RULE), 0)
 
 
 def kept_tokens(claims: Sequence[Claim], max_tokens: int) -> int:
@@ -272,6 +286,11 @@ def _wanted(block: MemoryBlock) -> str:
     if not is_given(block):
         return ""
     return f"Wanted for: {safe_text.quoted(safe_text.first_line(block.intent), 120)[0]}\n"
+
+
+def longest_mark(items: Sequence[Item]) -> int:
+    """The length of the longest mark in a prompt of these claims."""
+    return max(map(len, marks_of([claim for _, claim in items]).values()), default=0)
 
 
 def marks_of(claims: Sequence[Claim]) -> dict[str, str]:

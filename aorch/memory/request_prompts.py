@@ -138,7 +138,7 @@ def spoken(payload: Any, depth: int = 0) -> Any:
     """`payload` without values under keys of instructions and examples, and without system messages."""
     if depth > _DEEPEST:
         return None
-    if isinstance(payload, Mapping):
+    if isinstance(payload, dict | Mapping):
         if str(payload.get("role")).lower() in ("system", "developer"):
             return None
         return {key: spoken(value, depth + 1) for key, value in payload.items() if str(key).lower() not in _UNSPOKEN}

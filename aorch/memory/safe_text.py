@@ -66,17 +66,22 @@ def rows(text: str) -> Iterator[tuple[str, ...]]:
     """The lines of `text`, each as its non-empty pieces between control characters and escape sequences."""
     for part in ends_of(text):
         for row in part.split("\n"):
-            if row.isprintable():  # most of them
-                if bare := row.strip():
-                    yield (bare,)
-            elif pieces := tuple([bare for piece in _CUT.split(row) if (bare := piece.strip())]):
+            if pieces := tuple(_visible(row)):
                 yield pieces
+
+
+def _visible(row: str) -> list[str]:
+    """The non-empty pieces of a line."""
+    pieces = (row,) if row.isprintable() else _CUT.split(row)
+    return [bare for piece in pieces if (bare := piece.strip())]
 
 
 def lines(text: str) -> Iterator[str]:
     """All pieces of all lines."""
-    for pieces in rows(text):
-        yield from pieces
+    for part in ends_of(text):
+        for row in part.split("\n"):
+            if row:
+                yield from _visible(row)
 
 
 def first_line(text: str) -> str:

@@ -13,7 +13,7 @@ UNSPACED = re.compile(
     r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
 )
 """Letters of scripts without spaces between words: Thai, Lao, Burmese, Khmer, kana and Han."""
-_ASCII_END = re.compile(r"(?<=[.!?])[ \u00a0]+(?=\S)")
+_ASCII_END = re.compile(r"[.!?]( +)(?=\S)")
 COMMON = r"\x00-\u024f\u0400-\u04ff\u2010-\u2027\u20ac\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uff00-\uff65"
 """Letters and punctuation of the Latin, Cyrillic, Chinese and Japanese scripts, in ranges of a pattern."""
 CLOSE, TERMINAL, SPACE = (
@@ -45,7 +45,7 @@ def split_sentences(line: str) -> list[str]:
     if line.isascii():
         if ". " not in line and "! " not in line and "? " not in line:  # most of them
             return [line] if line else []
-        return _split(line, _ASCII_END)
+        return _split(line, _ASCII_END, 1)
     if not _COMMON.fullmatch(line):
         return _split(line, _any_end())
     return _split(line, _COMMON_END, 1) if _CAN_END.search(line, 0, len(line) - 1) else [line]

@@ -18,7 +18,7 @@ Sentences in other languages are selected by what they contain: exact strings, n
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from functools import cache, lru_cache
+from functools import cache
 from importlib import resources
 
 _WORD = re.compile(r"\w+(?:['’]\w+)?")
@@ -101,7 +101,6 @@ def can_have(text: str, sections: frozenset[str]) -> bool:
     )
 
 
-@lru_cache(1024)
 def marks(folded: str) -> frozenset[str]:
     """The sections that have a phrase in a sentence, which is in lower case.
 

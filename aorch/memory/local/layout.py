@@ -13,6 +13,8 @@ _GAP, _COLUMNS, _WIDE = re.compile(r"[^\s.!?:] {2,}(?=\S)"), 2, "   "
 """The space between columns, how many of them a row of a table has, and a space that is wider than any between words."""
 _LONG_PAGE, _SENTENCES, _SENTENCE_ENDS = 20, 0.6, frozenset(".!?:;…。！？：；")
 """Pieces of a text that can be a page, the share of them that are sentences in other texts, and how a sentence ends."""
+_PLAIN = re.compile(r"(?:[a-zA-Z ]++[,.!?'’-]{0,3}+)*+")
+"""Words and a few marks: of all patterns of code, only a keyword at the start can match."""
 _FIGURE, _LETTERS = re.compile(r"[\d|]"), re.compile(r"[a-zA-Z]+")
 
 
@@ -39,6 +41,13 @@ def is_row(sentence: str) -> bool:
         return False
     letters = len("".join(_LETTERS.findall(sentence))) if sentence.isascii() else sum(map(str.isalpha, sentence))
     return 2 * letters < len(sentence) - sentence.count(" ")
+
+
+def is_code_or_row(sentence: str) -> bool:
+    """Whether a sentence is code, output, or a row of a table or of figures."""
+    if _PLAIN.fullmatch(sentence):  # half of them
+        return bool(_STARTS_CODE.match(sentence))
+    return looks_like_code(sentence[:120]) or is_row(sentence)
 
 
 def looks_like_code(start: str) -> bool:

@@ -28,7 +28,7 @@ from aorch.memory.local.candidate_claims import candidate_claims, literal_claims
 from aorch.memory.local.collecting import collect_findings
 from aorch.memory.local.findings import Findings
 from aorch.memory.local.record_claims import record_items
-from aorch.memory.prompt import fitted, prompt_text
+from aorch.memory.prompt import fits_whole, fitted, prompt_text
 
 NAME, VERSION = LOCAL
 _IN_SUMMARY = ("aims", "decisions", "results")
@@ -60,8 +60,7 @@ def compress_locally(contracts: Iterable[Contract], request: BlockRequest) -> Me
 def _whole_record(findings: Findings, request: BlockRequest, outline: MemoryBlock) -> MemoryBlock | None:
     """A block that contains every exchange in full; None if they do not fit."""
     items = record_items(findings)
-    packed = fitted([outline], items, request.max_tokens)
-    if not items or packed is None or not packed.is_whole:
+    if not items or not fits_whole(outline, items, request.max_tokens):
         return None
     block = _block(findings, request, [*items, *_named(literal_claims(findings), items)])
     after = len(prompt_text([block], request.max_tokens)[0])

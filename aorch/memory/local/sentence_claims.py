@@ -308,8 +308,10 @@ class _Choice:
     def take(self, one: WeightedSentence) -> None:
         """Add the next sentence."""
         own = _words(one.said)
-        least = _ALIKE * len(own)
-        place = next((n for n, others in enumerate(self._words) if len(own & others) >= least), None)
+        some = sorted(own, key=len)[-1 - int((1 - _ALIKE) * len(own)) :]
+        # a set of words that lacks all of `some`, the longest ones, has too few of the others
+        near = [n for n, others in enumerate(self._words) if not some or not others.isdisjoint(some)]
+        place = next((n for n in near if alike(own, self._words[n])), None)
         one = one._replace(importance=min(_HIGHEST, one.importance))
         if place is not None and _replaces(one.said, self._chosen[place].said):
             one = self._put(place, one)

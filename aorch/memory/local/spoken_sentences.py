@@ -11,7 +11,7 @@ from aorch.memory.literals import found, proper_names
 from aorch.memory.local.announced_lists import announcements
 from aorch.memory.local.error_lines import names_error
 from aorch.memory.local.languages import can_have
-from aorch.memory.local.layout import ends_like_sentence, is_layout, is_list_of_labels, is_row, looks_like_code
+from aorch.memory.local.layout import ends_like_sentence, is_code_or_row, is_layout, is_list_of_labels, looks_like_code
 from aorch.memory.local.sentence_kinds import (
     DECISIVE,
     FEWEST,
@@ -110,12 +110,14 @@ def select_sentences(
 
     `number` is the number of the contract. Of a long text, the first and last sentences are selected, and all decisions.
     """
-    pieces = [(bare, one) for one in safe_text.sentence_pieces(said) if (bare := safe_text.without_marking(one))]
-    everything = [bare for bare, _ in pieces]
+    pieces = safe_text.sentence_pieces(said)
+    bare = [*map(safe_text.without_marking, pieces)]
+    everything = [one for one in bare if one]
     is_page = not by_caller and is_list_of_labels(everything)
     only = len(everything) == 1
     can_announce = not by_caller and (":" in said or "：" in said)
-    announced = dict(announcements(pieces, concludes)) if can_announce else {}
+    marked = [pair for pair in zip(bare, pieces, strict=True) if pair[0]] if can_announce else []
+    announced = dict(announcements(marked, concludes))
     if is_page:
         announced = {n: one for n, one in announced.items() if _announces(everything[n])}
     taken = {n + 1 + k for n, (_, count) in announced.items() for k in range(count)}
@@ -332,4 +334,4 @@ def _worth_of_agent(sentence: str, names: float, kinds: frozenset[str]) -> float
         return worth + _ERROR
     if is_layout(sentence):
         return worth - _LAYOUT
-    return worth + (-0.2 if looks_like_code(sentence[:120]) or is_row(sentence) else names)
+    return worth + (-0.2 if is_code_or_row(sentence) else names)
