@@ -13,6 +13,7 @@ from aorch.memory.local.aim_claims import aim_claims
 from aorch.memory.local.call_claims import BRIEF, ClaimCounts, brief_arguments, done, looked_up
 from aorch.memory.local.calls import Call, Copied, Ending, Request
 from aorch.memory.local.conclusions import conclusion_claim, last_conclusion
+from aorch.memory.local.error_lines import telling_lines
 from aorch.memory.local.failure_claims import failures, reported_errors
 from aorch.memory.local.findings import Findings
 from aorch.memory.local.sentence_claims import ANSWER, alike, decided, sentences
@@ -124,7 +125,8 @@ def _with_copy(g: Findings, copied: Copied, items: list[Item]) -> list[Item]:
     of_author = [item for item in items if item[1].contract_ids[0] == copied.first_id and item[1].text.startswith(who)]
     if not of_author:
         is_end = g.end is not None and g.end.contract_id == copied.contract_id
-        return [*items, ("results", _in_words(copy, g.end) if g.end and is_end else copy)]
+        is_error = any(copied.first_id in failure.contract_ids for failure in g.failures.values())
+        return [*items, ("results", _in_words(copy, g.end, is_error=is_error) if g.end and is_end else copy)]
     best = max(of_author, key=lambda item: item[1].importance)
     text, brief = (f"{copy.text}{shown[len(who) - 3 :]}" if shown else "" for shown in (best[1].text, best[1].brief))
     whole = replace(
@@ -138,11 +140,13 @@ def _with_copy(g: Findings, copied: Copied, items: list[Item]) -> list[Item]:
     return [*(item for item in items if item is not best), ("results", whole)]
 
 
-def _in_words(copy: Claim, end: Ending) -> Claim:
-    """`copy` with the words of the answer, even if they are only the output of a program."""
+def _in_words(copy: Claim, end: Ending, *, is_error: bool) -> Claim:
+    """`copy` with the words of the answer, even if they are only the output of a program, or its error."""
     lines = list(safe_text.lines(end.text))[:12]
     pieces = safe_text.sentence_pieces(end.text)
-    if all(map(is_protocol, pieces)):
+    if is_error:
+        lines = [piece for pieces in telling_lines(end.text) for piece in pieces]
+    elif all(map(is_protocol, pieces)):
         lines = list(pieces[:1])
     words, short = said(lines, OPEN_WIDTH), said(lines, _END_BRIEF)
     if not words.quotes:

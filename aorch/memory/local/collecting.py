@@ -20,7 +20,7 @@ from aorch.memory.local.calls import (
     is_command,
     is_prompt,
 )
-from aorch.memory.local.collecting_speech import add_answer, add_decisions, add_document, add_speech
+from aorch.memory.local.collecting_speech import add_answer, add_author, add_decisions, add_document, add_speech
 from aorch.memory.local.error_lines import reported_in
 from aorch.memory.local.exact_strings import forget_least, name_arguments, name_results
 from aorch.memory.local.findings import MOST_SEEN, Findings
@@ -240,6 +240,8 @@ def _add_failure(g: Findings, contract: Contract, call: Call) -> None:
     failure.last = call
     failure.contract_ids.append(call.contract_id)
     g.failures[key] = failure  # the newest one is last
+    if isinstance(error := contract.get("error"), str):
+        add_author(g, error, call, _name(contract, "from_agent"))
     if len(g.failures) > MOST_KINDS:
         del g.failures[next(iter(g.failures))]
         g.passed_over["failures"] += 1

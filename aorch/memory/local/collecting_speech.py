@@ -1,7 +1,7 @@
 """Adds to the findings what agents and callers say: sentences, decisions, and the exact strings in them."""
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from aorch.memory import contract_content, request_prompts, safe_text
@@ -9,6 +9,8 @@ from aorch.memory.literals import weight
 from aorch.memory.local.calls import INSTRUCTION, Call, Copied, commands, is_prompt
 from aorch.memory.local.exact_strings import add_name
 from aorch.memory.local.findings import MOST_SEEN, Findings
+from aorch.memory.local.layout import is_layout, is_row, looks_like_code
+from aorch.memory.local.question_scores import content_words
 from aorch.memory.local.sentence_kinds import asks_for, is_protocol, states
 from aorch.memory.local.spoken_sentences import SpokenSentence, decisions, section_of, select_sentences, spoken_error
 
@@ -26,6 +28,10 @@ _INSTRUCTED = 0.2
 """What a sentence gains by which one agent tells another what to do: the thread of the work."""
 _RESTATED, _TASK = 0.25, 60
 """What a sentence is worth less in a text that hands on the aim, and the characters that such an aim has at least."""
+_UNRELATED = 0.4
+"""What a sentence of a long result is worth less if it has nothing to do with what was asked."""
+_RESULT = 0.35
+"""The least worth of the last line of an output, which is its result."""
 _LABEL = -0.3
 """What a label of a page is worth at most, which is no result."""
 _VERDICT = 60
@@ -40,15 +46,15 @@ _MOST_NAMING = {True: 8, False: 5}
 def add_answer(g: Findings, call: Call, agent: str, said: str) -> None:
     """Add what an agent answers to a call."""
     own, pieces = request_prompts.prose(said)
-    text, outermost = hash(said), call.request.outermost
-    author_id, author, number = g.told.get(text, ("", agent, g.count))
+    outermost = call.request.outermost
+    author_id, author, number = g.told.get(hash(said.strip()), ("", agent, g.count))
     g.copied = None if outermost else g.copied
     if outermost and author != agent:
         g.copied = Copied(call.contract_id, g.count, agent, call.request.from_agent, author, author_id)
         g.answer = (author_id, author, "\n".join(safe_text.ends_of(own)), number)
         return
-    if not outermost and len(g.told) < MOST_SEEN:
-        g.told[text] = (call.contract_id, agent, g.count)
+    if not outermost:
+        add_author(g, said, call, agent)
     g.passed_over["results"] += pieces
     if call.error:
         before = safe_text.sentence_count(own[: max(0, own.find(call.error))])
@@ -68,10 +74,25 @@ def add_answer(g: Findings, call: Call, agent: str, said: str) -> None:
         only_first = len(own) > _REPLY
         less = _RESTATED if _restates(g, said) else 0.0
         add_speech(
-            g, own, call.contract_id, agent, False, least=least, only_first=only_first, is_choice=is_choice, less=less
+            g,
+            own,
+            call.contract_id,
+            agent,
+            False,
+            least=least,
+            only_first=only_first,
+            is_choice=is_choice,
+            less=less,
+            about=call.request.said,
         )
     if call.request.outermost:
         g.answer = (call.contract_id, call.request.agent, "\n".join(safe_text.ends_of(own)), g.count)
+
+
+def add_author(g: Findings, text: str, call: Call, agent: str) -> None:
+    """Keep who said a text, or failed with it, because the answer to a person may have the same words."""
+    if len(g.told) < MOST_SEEN:
+        g.told[hash(text.strip())] = (call.contract_id, agent, g.count)
 
 
 def _restates(g: Findings, said: str) -> bool:
@@ -111,6 +132,7 @@ def add_speech(
     is_choice: bool = False,
     in_prompt: bool = False,
     less: float = 0.0,
+    about: str = "",
 ) -> None:
     """Add what an agent or a caller says. `least`: the worth that its sentences have at least, as an answer to long
     instructions; `only_first`: only those that are most likely its result. `is_choice`: it is a choice. `in_prompt`: it is a
@@ -123,12 +145,16 @@ def add_speech(
         spoken = [one._replace(worth=one.worth + _INSTRUCTED) if _tells_to_do(one) else one for one in spoken]
     if less:
         spoken = [one._replace(worth=one.worth - less) for one in spoken]
+    if not asks and len(said) > safe_text.ALL:
+        spoken = list(_related(spoken, f"{about} {g.aim.said if g.aim else ''}"))
     if least:
         told = _telling_places(said, spoken) if only_first else {one.order for one in spoken}
         spoken = [
             _as_result(one, least, is_choice=is_choice, is_telling=only_first) if one.order in told else one
             for one in spoken
         ]
+    if not asks and (result := _last_of_output(said)):
+        spoken = [one._replace(worth=max(one.worth, _RESULT)) if one.sentence == result else one for one in spoken]
     g.heard.update(hash(one.whole) for one in spoken)
     g.passed_over[section_of(asks)] += not_selected + safe_text.unread_count(said)
     for one in spoken[: _MOST_NAMING[by_caller]]:
@@ -156,6 +182,26 @@ def _telling_places(said: str, spoken: Iterable[SpokenSentence]) -> set[int]:
     last = safe_text.without_marking(said.rstrip().rpartition("\n")[2])
     verdict = {one.order for one in spoken if one.sentence == last and len(last) <= _VERDICT and not last.endswith(":")}
     return {max(stated, default=1), *verdict}
+
+
+def _related(spoken: Iterable[SpokenSentence], question: str) -> Iterator[SpokenSentence]:
+    """Sentences of a text that is too long to be an agent's own words, such as a page: those that have no word in common with
+    what was asked are worth less.
+    """
+    asked = content_words(question)
+    for one in spoken:
+        is_other = one.worth > -_UNRELATED and asked.isdisjoint(content_words(one.whole))
+        yield one._replace(worth=one.worth - _UNRELATED) if is_other else one
+
+
+def _last_of_output(said: str) -> str:
+    """The last line of an output, if it states a figure: what a program prints last is its result. Empty for other texts."""
+    last = said.rstrip().rpartition("\n")[2].strip()
+    if not last[:1].isalnum() or " " not in last or not any(map(str.isdigit, last)):
+        return ""
+    if is_layout(last) or is_row(last) or looks_like_code(last) or not contract_content.is_data(said):
+        return ""
+    return safe_text.without_marking(last)
 
 
 def _tells_to_do(one: SpokenSentence) -> bool:

@@ -1,16 +1,42 @@
-"""The conclusion that is shown at the end of a session whose last answer has none."""
+"""The sentences of the newest answer to a person, and the conclusion that is shown at the end if that answer has none."""
 
 from aorch.memory import safe_text
 from aorch.memory.block import CONCLUDED, Claim
 from aorch.memory.budget import END
 from aorch.memory.local.findings import Findings
-from aorch.memory.local.sentence_kinds import LONGEST_SENTENCE, concludes
-from aorch.memory.local.spoken_sentences import SpokenSentence
+from aorch.memory.local.sentence_kinds import LONGEST_SENTENCE, announces_step, concludes, is_step, states
+from aorch.memory.local.spoken_sentences import SpokenSentence, select_sentences
 from aorch.memory.local.wording import claim_of, said
 from aorch.memory.segments import words
 
+_OPENING = 0.1
+"""The least worth of the sentence with which an answer of a team begins: often it says why the work ended."""
+_LONG_ANSWER, _CONCLUSION = 4, 0.05
+"""Sentences from which the last one of an answer that concludes comes first, and by how much."""
 _OF_QUESTION = 3
 """Words of the question that a sentence with content has if it has no exact string."""
+
+
+def answer_sentences(g: Findings) -> list[SpokenSentence]:
+    """The sentences of the newest answer to a caller, with increased worth, its conclusion with the highest."""
+    if g.answer is None:
+        return []
+    identity, agent, answer, number = g.answer
+    spoken, _ = select_sentences(answer, number, identity, agent, False)
+    if g.copied and any(one.worth > 0 for one in spoken):  # without a sentence of worth, the whole beginning is shown
+        spoken = [one._replace(worth=max(_OPENING, one.worth)) if _opens(one) else one for one in spoken]
+    weighed = [one._replace(worth=one.worth + 0.3) if one.worth > 0 else one for one in spoken]
+    asked = words(g.aim.said) if g.aim else set[str]()
+    telling = [one for one in weighed if one.concluded and has_content(one, asked)]
+    if len(weighed) < _LONG_ANSWER or not telling:
+        return weighed
+    conclusion, best = min(telling, key=lambda one: one.order), max(one.worth for one in weighed)
+    return [one._replace(worth=best + _CONCLUSION) if one is conclusion else one for one in weighed]
+
+
+def _opens(one: SpokenSentence) -> bool:
+    """Whether an answer begins with this sentence, and says by it what the answer is: a step, or why the work ended."""
+    return one.order == 0 and (is_step(one.sentence) or (states(one.sentence) and not announces_step(one.sentence)))
 
 
 def last_conclusion(g: Findings) -> SpokenSentence | None:

@@ -47,6 +47,11 @@ _CAUSE = re.compile(r"\bpanick?ed\b|^(?:E  |error\b|fatal\b)|assertion\b.{0,80}\
 """What a line begins with or contains if it names the cause, and not only that something failed."""
 
 
+_LONG_LINE = 160
+"""Characters from which the body of a response hides the message in it."""
+_MESSAGE = re.compile(r"[\"'](?:message|detail|error_description|reason|title)[\"']: ?([\"'])((?:(?!\1).){12,})")
+
+
 def telling_lines(error: str) -> list[tuple[str, ...]]:
     """One or two lines of `error` that describe what happened: the first and the last one of several.
 
@@ -70,6 +75,15 @@ def telling_lines(error: str) -> list[tuple[str, ...]]:
 def cause_of(line: Sequence[str]) -> Sequence[str]:
     """The pieces of a line from `telling_lines` that name the cause: those after `panicked at main.rs:3:`."""
     return line[next((n + 1 for n, piece in enumerate(line[:-1]) if piece.endswith(":")), 0) :]
+
+
+def without_body(line: str) -> tuple[str, ...]:
+    """An error that ends with the body of a response in JSON or the like, as its start and the message in the body; otherwise the
+    whole line.
+    """
+    start, brace, body = line.partition("{")
+    message = _MESSAGE.search(body) if brace and len(line) > _LONG_LINE else None
+    return (start.rstrip(), message[2]) if message and start.strip() else (line,)
 
 
 def _with_next(rows: list[tuple[str, ...]], n: int) -> tuple[str, ...]:

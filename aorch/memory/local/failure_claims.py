@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from aorch.memory import safe_text
 from aorch.memory.block import REPORTED, WENT_WELL, Claim
 from aorch.memory.local.calls import Call, Failure, Request, is_command
-from aorch.memory.local.error_lines import cause_of
+from aorch.memory.local.error_lines import cause_of, without_body
 from aorch.memory.local.findings import Findings
 from aorch.memory.local.wording import TELLING, Wording, briefly, claim_of, fully, head, said
 
@@ -42,10 +42,20 @@ def reported_errors(g: Findings) -> Iterator[Claim]:
     """A claim for each distinct error in the texts of agents, the newest first."""
     for place, one in enumerate(reversed(g.reported.values())):
         who = f"{safe_text.shown(one.agent)} {REPORTED}"
-        text, brief = (f"{who}: {said([one.sentence], width).text}" for width in (300, 110))
+        full, short = (_said_error(one.sentence, width) for width in (300, 110))
+        text, brief = f"{who}: {full.text}", f"{who}: {short.text}"
         importance = _REPORTED - 0.005 * place if place < _VITAL_ERRORS else _EARLIER_ERROR
-        quotes = said([one.sentence], 300).quotes
-        yield claim_of(text, brief, quotes, [one.contract_id], importance, one.number, [one.place])
+        yield claim_of(text, brief, full.quotes, [one.contract_id], importance, one.number, [one.place])
+
+
+def _said_error(line: str, width: int) -> Wording:
+    """The quotation of a line that names an error, without the body of a response except for its message."""
+    start, *message = without_body(line)
+    if not message or len(start) > width // 2:
+        return said([line], min(width, len(start)) if message else width)
+    end = safe_text.clip(message[0], width - len(start))
+    cut = "…" if len(end) < len(message[0]) else ""
+    return Wording(f"«{safe_text.shown(start)} … {safe_text.shown(end)}{cut}»", (start, end))
 
 
 def _failure(g: Findings, failure: Failure, importance: float) -> Claim:

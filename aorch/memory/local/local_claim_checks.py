@@ -133,8 +133,14 @@ def _copy(copies: re.Match[str], responses: list[Contract], claim: Claim) -> Ite
         yield f"names {copies['whom']}; the answer went to {responses[0]['to_agent']}"
     elif any(quote not in speech(responses[0]["result"]) for quote in claim.quotes):
         yield "quotes words that are not in the answer"
-    elif speech(responses[0]["result"]) != speech(responses[1]["result"]):
+    elif speech(responses[0]["result"]).strip() != _words_of(responses[1]):
         yield "says that two answers have the same words, but they differ"
+
+
+def _words_of(response: Contract) -> str:
+    """What an agent said, or the error with which its call failed."""
+    error = response["error"]
+    return (speech(response["result"]) or (error if isinstance(error, str) else "")).strip()
 
 
 def _same_text(responses: list[Contract]) -> bool:

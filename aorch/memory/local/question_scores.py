@@ -12,6 +12,8 @@ _MOST_QUESTION_WORDS = 40
 _TEXT_WORD = re.compile(r"[^\W_]+")
 _SPACED = str.maketrans({chr(n): " " for n in range(128) if not chr(n).isalnum()})
 """The same words of ASCII, in a third of the time."""
+_CONTENT = 4
+"""Letters of a word of the Latin script that says what a text is about; most others are `the`, `and`, `you`."""
 _K1, _B = 1.2, 0.75
 """The usual parameters of BM25."""
 
@@ -40,6 +42,11 @@ def question_scores(sentences: Sequence[str], question: str) -> list[float]:
 
 def _words(folded: str) -> list[str]:
     return folded.translate(_SPACED).split() if folded.isascii() else _TEXT_WORD.findall(folded)
+
+
+def content_words(text: str) -> set[str]:
+    """The words of a text that are long enough to say what it is about."""
+    return {word for word in _words(_folded(text)) if len(word) >= _CONTENT or not word.isascii()}
 
 
 def _folded(text: str) -> str:

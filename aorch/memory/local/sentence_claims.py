@@ -9,18 +9,25 @@ from typing import NamedTuple
 from aorch.memory import safe_text
 from aorch.memory.block import Claim
 from aorch.memory.budget import FILLING, SPARE, Item
-from aorch.memory.local.conclusions import has_content
+from aorch.memory.local.conclusions import answer_sentences
 from aorch.memory.local.findings import Findings
 from aorch.memory.local.proposals import AGREED, proposals
 from aorch.memory.local.question_scores import question_scores
 from aorch.memory.local.repetitions import without_repetitions
-from aorch.memory.local.sentence_kinds import asks_for, is_leaning, justifies, refuses, states, waits, wishes
+from aorch.memory.local.sentence_kinds import (
+    asks_for,
+    is_leaning,
+    justifies,
+    refuses,
+    states,
+    waits,
+    wishes,
+)
 from aorch.memory.local.spoken_sentences import (
     SpokenSentence,
     is_phrase,
     meaningful_words,
     section_of,
-    select_sentences,
 )
 from aorch.memory.local.wording import OPEN_WIDTH, claim_of, said
 from aorch.memory.segments import words
@@ -36,8 +43,6 @@ _TELLING = 0.25
 _BESIDE = 40
 """The characters of a claim beside its sentence."""
 ANSWER, _CONCLUSIVE = 0.9, 0.7
-_LONG_ANSWER, _CONCLUSION = 4, 0.05
-"""Sentences from which the last one of an answer that concludes comes first, and by how much."""
 _WISH, _VITAL_WISHES = 0.845, 4
 """Importance of what a person asks for in the course of the work, and how many of the newest wishes are vital."""
 _TURN, _LAST_TURNS = 0.846, 2
@@ -192,7 +197,7 @@ def _weighed(
     """
     shown = _read(quote for claim in aims for quote in claim.quotes)
     reported = {one.sentence[:_SAME_START] for one in g.reported.values()}
-    others = (_apart(one, conclusion) for one in [*g.said, *_answered(g)] if one is not conclusion)
+    others = (_apart(one, conclusion) for one in [*g.said, *answer_sentences(g)] if one is not conclusion)
     by_age = [one for one in others if one.sentence[:_SAME_START] not in reported]
     by_age.sort(key=lambda one: (one.by_caller, one.number, one.worth))
     last = {meaningful_words(one.whole): one for one in without_repetitions(by_age, g)}
@@ -262,21 +267,6 @@ def _is_shown_elsewhere(
     own = _words(one)
     between = (other for other in spoken if other.by_caller and g.aim.number < other.number < one.number)
     return not any(alike(own, _words(other)) for other in between)
-
-
-def _answered(g: Findings) -> list[SpokenSentence]:
-    """The sentences of the newest answer to a caller, with increased worth, its conclusion with the highest."""
-    if g.answer is None:
-        return []
-    identity, agent, answer, number = g.answer
-    spoken, _ = select_sentences(answer, number, identity, agent, False)
-    weighed = [one._replace(worth=one.worth + 0.3) if one.worth > 0 else one for one in spoken]
-    asked = words(g.aim.said) if g.aim else set[str]()
-    telling = [one for one in weighed if one.concluded and has_content(one, asked)]
-    if len(weighed) < _LONG_ANSWER or not telling:
-        return weighed
-    conclusion, best = min(telling, key=lambda one: one.order), max(one.worth for one in weighed)
-    return [one._replace(worth=best + _CONCLUSION) if one is conclusion else one for one in weighed]
 
 
 class _Choice:

@@ -81,6 +81,16 @@ def is_protocol(sentence: str) -> bool:
     return not known(sentence).isdisjoint(("protocol", "acts"))
 
 
+def is_step(sentence: str) -> bool:
+    """Whether a sentence tells a step without its result: `I clicked 'Prices'.`"""
+    return "acts" in known(sentence)
+
+
+def announces_step(sentence: str) -> bool:
+    """Whether an agent's sentence only says what the agent is about to do: `I will check the prices.`"""
+    return "intends" in known(sentence)
+
+
 def is_long(sentence: str) -> bool:
     """Whether a sentence of an agent is long enough to state something."""
     return len(sentence) >= _SHORTEST or safe_text.word_count(sentence) >= FEWEST

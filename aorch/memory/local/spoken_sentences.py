@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from aorch.memory import safe_text
+from aorch.memory import request_prompts, safe_text
 from aorch.memory.contract_content import Contract, speech
 from aorch.memory.literals import found, proper_names
 from aorch.memory.local.announced_lists import announcements
@@ -45,6 +45,8 @@ _REFUSAL = 0.1
 """What a sentence gains that states what an agent cannot or may not do, or a reason: why something was done or was not."""
 _INTENTION = 0.2
 """What the worth of a sentence loses that only announces a call."""
+_STEP = 0.09
+"""The same for a step that names what it was done with: `I clicked 'Membership prices'.`"""
 _ADDRESS = 0.2
 """What a sentence loses that only asks another agent by name to speak: `@reviewer, please confirm`."""
 _WHOLE_ANSWER, _ANSWERS = 120, 0.35
@@ -327,7 +329,9 @@ def _worth_of_agent(sentence: str, names: float, kinds: frozenset[str]) -> float
     if "protocol" in kinds:
         return -_PROTOCOL
     worth = _REFUSAL if not kinds.isdisjoint(("refuses", "reasons")) else 0.0
-    worth -= _INTENTION if ("intends" in kinds and "reasons" not in kinds) or "acts" in kinds else 0.0
+    worth -= _INTENTION if "intends" in kinds and "reasons" not in kinds else 0.0
+    if "acts" in kinds:
+        worth -= _INTENTION if request_prompts.unquoted(sentence) == sentence else _STEP
     worth -= _ADDRESS if sentence.startswith("@") else 0.0
     worth -= 0.15 if sentence.endswith(("!", ":", "?", "！", "：", "？")) else 0.0
     if names_error(sentence):
