@@ -189,6 +189,8 @@ def _kept_lines(items: Sequence[Item], marks: Mapping[str, str], room: int) -> t
 
 def _newer_lines(items: Sequence[Item], marks: Mapping[str, str], room: int) -> tuple[str, dict[Item, str]]:
     """Lines of at most `room` characters for claims of the newest contracts, oldest first, and their wordings."""
+    if not items:
+        return "", {}
     packed = pack(items, room - len(NEWER_TITLE) - 1, max(map(len, marks.values()), default=0))
     in_order = sorted(packed.wordings, key=lambda place: _moment(items[place], dict.fromkeys(items, 0)))
     rows = "".join(f"- {row}" for row in _rows(packed, in_order, marks, {}))

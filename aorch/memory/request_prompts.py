@@ -71,7 +71,7 @@ _DEEPEST = 16
 def prose(said: str) -> tuple[str, int]:
     """The part of what an agent says that is not code, and the number of pieces of code; all of it if it is only code."""
     read = "\n".join(safe_text.ends_of(said))
-    if not any(mark in read for mark in _CODE_MARKS):
+    if not any(map(read.__contains__, _CODE_MARKS)):
         return said, 0
     text, pieces = _CODE_BLOCK.subn(_told_by, read)
     return (text, pieces) if pieces and text.strip() else (said, 0)
@@ -99,7 +99,7 @@ def without_examples(said: str) -> str:
     """The part of `said` that is read, without code, examples, formats and sample dialogues."""
     read = "\n".join(safe_text.ends_of(said))
     folded = read.lower()
-    if not any(cue in folded for cue in _CUES) and _FOLDING.isdisjoint(read):
+    if not any(map(folded.__contains__, _CUES)) and _FOLDING.isdisjoint(read):
         return read
     return "\n".join(_lines(_FENCE.sub("\n\n", read).split("\n")))
 

@@ -116,12 +116,10 @@ def sentence_pieces(text: str) -> Sequence[str]:
 
 @lru_cache(64)
 def _pieces(text: str) -> tuple[str, ...]:
-    return tuple([sentence for line in lines(text) for sentence in split_sentences(_without_signal(line))])
-
-
-def _without_signal(line: str) -> str:
-    """`line` without a signal for a program at its end: `Thank you! ###STOP###`."""
-    return _SIGNAL.sub("", line) if line.endswith("##") else line
+    pieces: list[str] = []
+    for line in lines(text):
+        pieces += split_sentences(_SIGNAL.sub("", line) if line.endswith("##") else line)
+    return tuple(pieces)
 
 
 def joined(pieces: Sequence[str]) -> str:

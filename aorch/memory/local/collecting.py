@@ -48,8 +48,7 @@ def collect_findings(contracts: Iterable[Contract], asked_before: Iterable[str] 
 
 
 def _add_contract(g: Findings, contract: Contract) -> None:
-    g.first = g.first or _outline(contract)
-    g.last = _outline(contract)
+    g.first, g.last = g.first or contract, contract
     g.passed_over["literals"] += forget_least(g.named)
     g.count += 1
     g.chars += contract_content.length(contract)
@@ -286,10 +285,6 @@ def _request_of_unknown(g: Findings, contract: Contract) -> Request:
         changes=call_effects.changes(capability),
         digest=hash(_string(contract, "contract_id")),
     )
-
-
-def _outline(contract: Contract) -> Contract:
-    return {name: contract.get(name) for name in ("contract_id", "session_id", "created_at")}
 
 
 def _string(contract: Contract, name: str) -> str:

@@ -155,7 +155,7 @@ def add_speech(
         ]
     if not asks and (result := _last_of_output(said)):
         spoken = [one._replace(worth=max(one.worth, _RESULT)) if one.sentence == result else one for one in spoken]
-    g.heard.update(hash(one.whole) for one in spoken)
+    g.heard.update([hash(one.whole) for one in spoken])
     g.passed_over[section_of(asks)] += not_selected + safe_text.unread_count(said)
     for one in spoken[: _MOST_NAMING[by_caller]]:
         for name in one.names:

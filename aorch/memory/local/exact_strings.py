@@ -10,6 +10,8 @@ from aorch.memory.literals import found, is_whole, weight
 MOST_NAMED = 3000
 _NAMED = 0.5
 """Least worth of a value that is an exact string as a whole."""
+_TELLING = 0.6
+"""Least weight of a value of a result that is an exact string."""
 _UNTELLING = frozenset(("id", "key", "name", "value", "text"))
 """Keys that say nothing about their value: the key above them is its label."""
 _MARKS = "@$_"
@@ -41,10 +43,14 @@ def name_arguments(named: Named, arguments: Iterable[Leaf], contract_id: str, *,
 
 def name_results(named: Named, results: Iterable[Leaf], contract_id: str) -> None:
     """Add the exact strings of a result. The fewer there are, the more important is each of them."""
-    telling = [leaf for leaf in results if leaf.is_string and (leaf.worth >= 0.6 or is_whole(leaf.text))]
+    telling = [leaf for leaf in results if leaf.is_string and _is_exact(leaf.text)]
     for leaf in telling:
         factor = (0.12 if weight(leaf.text) == 1 else 0.05) * min(1.0, 8 / len(telling))
         add_name(named, leaf.text, factor, _label(leaf), contract_id)
+
+
+def _is_exact(text: str) -> bool:
+    return (" " not in text and weight(text) >= _TELLING) or is_whole(text)
 
 
 def _label(leaf: Leaf) -> str:

@@ -20,7 +20,7 @@ from aorch.memory.local.failure_claims import failure_brief
 from aorch.memory.local.findings import Findings
 from aorch.memory.local.sentence_claims import NEXT_STEP, RECENT, decided
 from aorch.memory.local.sentence_kinds import LONGEST_SENTENCE, waits
-from aorch.memory.local.spoken_sentences import is_phrase, meaningful_words, section_of, spoken_worth
+from aorch.memory.local.spoken_sentences import is_phrase, meaningful_words, read, section_of, spoken_worth
 from aorch.memory.local.wording import Wording, claim_of, head, said
 
 _ALL = 1_000_000
@@ -196,7 +196,7 @@ class _Record:
             if decision is False:  # a later claim contains the same decision
                 continue
             words = said(together, _ALL)
-            weighed = [(_worth(one, by_caller), -n, one) for n, one in enumerate(together[:40])]
+            weighed = [(_worth(one, by_caller, bool(asks)), -n, one) for n, one in enumerate(together[:40])]
             worth, _, best = max(weighed)
             importance = (
                 SPARE / 2 if polite else _LAST if answers or decision else min(0.84, 0.25 + 0.6 * max(0.0, worth))
@@ -233,6 +233,8 @@ class _Record:
 
     def _decides(self, piece: str, identity: str) -> bool | None:
         """Whether the sentence is the newest of equal decisions; None if it is no decision."""
+        if not self._stated:  # most sessions
+            return None
         key = identity, safe_text.clip(safe_text.without_marking(piece), LONGEST_SENTENCE)
         return self._stated.pop(key, None)
 
@@ -254,9 +256,11 @@ def _beside(payload: Any, text: str) -> Wording:
     return values(others, labelled=True)
 
 
-def _worth(piece: str, by_caller: bool) -> float:
+def _worth(piece: str, by_caller: bool, asks: bool) -> float:
     sentence = safe_text.without_marking(piece)
-    return spoken_worth(sentence, found(sentence), by_caller)
+    if by_caller or len(sentence) > LONGEST_SENTENCE:
+        return spoken_worth(sentence, found(sentence), by_caller)
+    return read(sentence, (), by_caller, asks).worth
 
 
 def values(value: Any, *, labelled: bool = False, quoted: bool = False) -> Wording:

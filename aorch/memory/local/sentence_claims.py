@@ -362,7 +362,9 @@ def _claim(together: Sequence[SpokenSentence], importance: float, width: int = _
     shown = _with_antecedents(together)
     full = [said((one.sentence, *one.follows), 400 if one.follows else 300) for one in shown]
     before = [one.sentence for one in shown if one.order == best.order + 1 and is_leaning(best.sentence)]
-    brief = said((*before, best.sentence, *best.follows), width + min(_BEFORE, sum(map(len, before))))
+    brief = full[0]
+    if len(shown) > 1 or best.follows or len(best.sentence) > width:
+        brief = said((*before, best.sentence, *best.follows), width + min(_BEFORE, sum(map(len, before))))
     return claim_of(
         f"{who}: {' '.join(wording.text for wording in full)}",
         f"{who}: {brief.text}",

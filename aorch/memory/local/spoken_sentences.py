@@ -137,7 +137,7 @@ def select_sentences(
     spoken = []
     for order, sentence in sentences:
         follows, _ = announced.get(order, ((), 0))
-        clipped, worth, names, decision, is_leaning = _read(sentence, follows, by_caller, asks)
+        clipped, worth, names, decision, is_leaning = read(sentence, follows, by_caller, asks)
         if is_page and not follows and not ends_like_sentence(clipped) and not concludes(clipped):
             worth = -_LAYOUT
         is_result = order == last and len(said) <= _WHOLE_ANSWER and " " in clipped and any(map(str.isdigit, clipped))
@@ -152,7 +152,7 @@ def select_sentences(
     return sorted(spoken, reverse=True), len(everything) - len(sentences) - len(taken)
 
 
-class _Reading(NamedTuple):
+class Reading(NamedTuple):
     """What is read of a sentence by itself. `is_leaning`: it points at something, or is only a name."""
 
     clipped: str
@@ -163,12 +163,12 @@ class _Reading(NamedTuple):
 
 
 @lru_cache(1024)
-def _read(sentence: str, follows: tuple[str, ...], by_caller: bool, asks: bool) -> _Reading:
+def read(sentence: str, follows: tuple[str, ...], by_caller: bool, asks: bool) -> Reading:
     """The reading of a sentence with what `follows` it; almost half of the sentences of agents are repetitions."""
     clipped = safe_text.clip(sentence, LONGEST_SENTENCE)
     told = " ".join((clipped, *follows)) if follows else clipped
     names = (*_whole_names(told, sentence)[:20], *(proper_names(clipped)[:8] if by_caller else ()))
-    return _Reading(
+    return Reading(
         clipped,
         spoken_worth(told, names, by_caller),
         names,
@@ -252,9 +252,13 @@ def is_phrase(said: str) -> bool:
     sentences = [*safe_text.sentences(said)][:_MOST_HEARD]
     if safe_text.word_count(said[: safe_text.HEAD]) < 2 and not found(said[: safe_text.HEAD]):
         return True
-    return any(is_polite(one[:400].lower()) or _GREETING.fullmatch(one.lower()) for one in sentences) and all(
+    return any(_thanks(one) or _GREETING.fullmatch(one.lower()) for one in sentences) and all(
         spoken_worth(one, found(one), True) <= 0.3 for one in sentences
     )
+
+
+def _thanks(sentence: str) -> bool:
+    return "polite" in known(sentence) if len(sentence) <= LONGEST_SENTENCE else is_polite(sentence[:400].lower())
 
 
 def is_closing(contract: Contract) -> bool:
@@ -294,16 +298,12 @@ def _states_no_aim(said: str) -> bool:
     return is_phrase(said) or only_decides(said)
 
 
-def spoken_worth(sentence: str, names: Sequence[str], by_caller: bool) -> float:
-    """How much a sentence is worth keeping.
+def spoken_worth(sentence: str, exact: Sequence[str], by_caller: bool) -> float:
+    """How much a sentence with these `exact` strings is worth keeping.
 
     Wishes of the caller, conclusions and exact strings add to it; polite phrases and code reduce it.
     """
-    return _worth(sentence, min(_NAMES, _NAME * len(names)), by_caller)
-
-
-@lru_cache(1024)
-def _worth(sentence: str, names: float, by_caller: bool) -> float:
+    names = min(_NAMES, _NAME * len(exact))
     words = safe_text.word_count(sentence)
     kinds = known(sentence)
     worth = 0.3 if by_caller else 0.1
