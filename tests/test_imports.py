@@ -165,3 +165,12 @@ def test_the_migrations_of_a_ledger_file_import_nothing_of_postgresql(tmp_path: 
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("\n", "")
     assert (tmp_path / "new.db").exists()
+
+
+def test_the_commands_that_read_memory_start_without_what_compresses_and_what_reads_contracts() -> None:
+    code = (
+        "import sys, aorch.cli.memory_source;"
+        "print(*(name for name in sys.modules if name.startswith(('aorch.memory.local', 'aorch.ledger.reader'))))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("\n", "")

@@ -10,7 +10,6 @@ from aorch import jsonio
 from aorch.config.ledger_location import LedgerLocation
 from aorch.errors import InvalidJSON, LedgerError, NotFound
 from aorch.ledger.memory_blocks import BlockRow, Memory
-from aorch.ledger.reader import Reader
 from aorch.ledger.stored_corrections import NOTE, PIN, StoredCorrection
 from aorch.memory.block import Claim, MemoryBlock, claim_id, from_dict, from_json, is_given
 from aorch.memory.block_diff import Change, changes
@@ -177,8 +176,7 @@ def _newer(memory: Memory, ledger: LedgerLocation, last: BlockRow, corrections: 
         return Newer(count)
     from aorch.memory.newer_contracts import newest_claims  # noqa: PLC0415  most sessions have no newer contracts
 
-    with Reader(ledger) as reader:
-        items, answered = newest_claims(memory, reader, last.session_id, last.last_position)
+    items, answered = newest_claims(memory, ledger, last.session_id, last.last_position)
     return Newer(count, [item for item in items if not corrections.forgets(*item)], answered)
 
 

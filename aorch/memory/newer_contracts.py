@@ -2,6 +2,7 @@
 
 from msgspec.structs import replace
 
+from aorch.config.ledger_location import LedgerLocation
 from aorch.ledger.memory_blocks import Memory
 from aorch.ledger.reader import Filter, Reader
 from aorch.memory.budget import END, Item
@@ -12,13 +13,16 @@ _MOST_READ = 12
 """Number of the newest contracts that are read: a prompt has room for a few of them."""
 
 
-def newest_claims(memory: Memory, reader: Reader, session_id: str, after: int) -> tuple[list[Item], frozenset[str]]:
+def newest_claims(
+    memory: Memory, ledger: LedgerLocation, session_id: str, after: int
+) -> tuple[list[Item], frozenset[str]]:
     """Claims of the newest contracts of a session after a position, and the REQUESTs (ids) of earlier ones that they answer.
 
     Unanswered REQUESTs are the most important.
     """
     corrections = frozenset(memory.correction_ids(session_id, after))
-    rows = reader.page(Filter(session_id=session_id), after=after, limit=_MOST_READ + len(corrections))
+    with Reader(ledger) as reader:
+        rows = reader.page(Filter(session_id=session_id), after=after, limit=_MOST_READ + len(corrections))
     contracts = [row.as_dict() for row in reversed(rows) if row.contract_id not in corrections][-_MOST_READ:]
     asked_before = memory.asked_before(session_id, contracts[0]["contract_id"]) if contracts else ()
     findings = collect_findings(contracts, asked_before)
