@@ -88,3 +88,15 @@ def test_many_contracts_that_no_block_covers_leave_most_of_a_prompt_to_the_block
     assert "Rack R-29 failed because the fan F-29 stopped" in old
     assert "Disk D-39 has 39 GB left." in new
     assert len(title + new) < len(old) / 4
+
+
+def test_contracts_that_were_erased_before_a_block_covers_them_are_not_shown(home: Home) -> None:
+    s = long_session()
+    take_in(home, s.contracts)
+    compressed(home, s.session_id)
+    s.says("ann", "bot", "My door code is 4711-XYZ, please check the lock.", "The lock works with 4711-XYZ.")
+    take_in(home, s.contracts[-2:])
+    assert "4711-XYZ" in prompt(home, s.session_id)
+    assert home.aorch("contracts", "erase", "--text-match", "4711-XYZ", "--yes").code == 0
+    assert "4711-XYZ" not in prompt(home, s.session_id)
+    verified(home)
