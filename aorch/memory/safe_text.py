@@ -72,16 +72,17 @@ def rows(text: str) -> Iterator[tuple[str, ...]]:
 
 def _visible(row: str) -> list[str]:
     """The non-empty pieces of a line."""
-    pieces = (row,) if row.isprintable() else _CUT.split(row)
-    return [bare for piece in pieces if (bare := piece.strip())]
+    return [bare for piece in _CUT.split(row) if (bare := piece.strip())]
 
 
 def lines(text: str) -> Iterator[str]:
     """All pieces of all lines."""
     for part in ends_of(text):
         for row in part.split("\n"):
-            if row:
+            if not row.isprintable():
                 yield from _visible(row)
+            elif bare := row.strip():  # most of them
+                yield bare
 
 
 def first_line(text: str) -> str:

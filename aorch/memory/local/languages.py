@@ -19,7 +19,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
-from importlib import resources
+from pathlib import Path
 
 _WORD = re.compile(r"\w+(?:['’]\w+)?")
 _SPACED = str.maketrans({chr(n): " " for n in range(128) if not (chr(n).isalnum() or chr(n) == "_")})
@@ -75,7 +75,7 @@ def _words(text: str) -> list[str]:
 def _lines() -> list[tuple[str, str]]:
     """Each phrase of each file, in lower case, after its section."""
     found: list[tuple[str, str]] = []
-    for file in sorted(resources.files(__package__).joinpath("words").iterdir(), key=lambda file: file.name):
+    for file in sorted(Path(__file__).with_name("words").iterdir()):
         section = ""
         for line in file.read_text(encoding="utf-8").splitlines():
             if line.startswith("["):

@@ -102,9 +102,10 @@ def _fitting(outline: MemoryBlock, items: list[Item], max_tokens: int) -> list[i
 
 
 def _block(g: Findings, request: BlockRequest, kept: list[Item]) -> MemoryBlock:
-    sections: dict[str, tuple[Claim, ...]] = {
-        section: tuple(claim for kind, claim in kept if kind == section) for section in SECTIONS
-    }
+    of_section: dict[str, list[Claim]] = {section: [] for section in SECTIONS}
+    for section, claim in kept:
+        of_section[section].append(claim)
+    sections = {section: tuple(claims) for section, claims in of_section.items()}
     return MemoryBlock(
         block_id=request.block_id,
         session_id=request.session_id or str(g.first.get("session_id") or ""),
