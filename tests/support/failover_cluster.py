@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 import tempfile
 import urllib.error
@@ -18,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from ends import has_ended
 from ports import free_port
 from postgres_servers import programs
 from waiting import wait_for
@@ -29,6 +27,20 @@ TTL_S = 20
 START_S = 120.0
 PRIORITY = -10
 """The cluster goes first, if the user may ask for that: a real one has its own machines, which aorch does not keep busy."""
+_REAPER = """
+import ctypes, os, subprocess, sys
+ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+sys.stdin.read()
+subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
+while True:
+    try:
+        os.wait()
+    except ChildProcessError:
+        break
+"""
+"""Runs a Patroni once its priority is set (then stdin ends), and reaps it and its servers, for which Patroni itself waits as
+long as they are zombies: the init of a container may never reap them. Ends when all of them have.
+"""
 _AS_POSTGRES: dict[str, Any] = (
     {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
 )
@@ -113,14 +125,7 @@ class FailoverCluster:
     def kill_primary(self) -> int:
         """Kill the primary server and its Patroni at once. Returns its number."""
         number: int = wait_for(lambda: (found := self.primary()) is not None and (found + 1), START_S) - 1
-        process = self._nodes[number]
-        assert process is not None
-        postmaster = int((self._data(number) / "postmaster.pid").read_text().split()[0])
-        process.kill()
-        for child in [*_children(postmaster), postmaster]:
-            _kill(child)
-        process.wait()
-        self._nodes[number] = None
+        self._kill_node(number)
         return number
 
     def wait_until_whole(self) -> None:
@@ -142,23 +147,22 @@ class FailoverCluster:
                 self._etcd[number] = self._start_etcd(number)
         for number, process in enumerate(self._nodes):
             if process is None:
-                program = self._patroni / "bin" / "patroni"
-                self._nodes[number] = self._start(f"node{number}", program, self._place(number) / "patroni.yml")
+                programs = self._patroni / "bin"
+                command = [
+                    programs / "python",
+                    "-c",
+                    _REAPER,
+                    programs / "patroni",
+                    self._place(number) / "patroni.yml",
+                ]
+                self._nodes[number] = self._start(f"node{number}", *command)
 
     def stop(self) -> None:
         """Kill everything and remove it."""
-        for process in [each for each in self._nodes if each is not None]:
-            process.kill()
-            process.wait()
         for number in range(NODES):
-            file = self._data(number) / "postmaster.pid"
-            if file.exists():
-                postmaster = int(file.read_text().split()[0])
-                for child in [*_children(postmaster), postmaster]:
-                    _kill(child)
+            self._kill_node(number)
         for number in range(3):
             self.kill_etcd(number)
-        wait_for(lambda: not any(_is_running(self._data(number)) for number in range(NODES)))
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def logs(self) -> str:
@@ -169,8 +173,11 @@ class FailoverCluster:
     def _place(self, number: int) -> Path:
         return self.folder / f"node{number}"
 
-    def _data(self, number: int) -> Path:
-        return self._place(number) / "data"
+    def _kill_node(self, number: int) -> None:
+        process = self._nodes[number]
+        if process is not None:
+            wait_for(lambda: _kill_below(process) or process.poll() is not None)
+            self._nodes[number] = None
 
     def _configure(self, number: int) -> None:
         place = self._place(number)
@@ -202,7 +209,7 @@ class FailoverCluster:
         with (self.folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
                 [str(part) for part in command],
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 cwd="/",
@@ -211,6 +218,8 @@ class FailoverCluster:
             )
         with contextlib.suppress(PermissionError):
             os.setpriority(os.PRIO_PROCESS, process.pid, PRIORITY)
+        assert process.stdin is not None
+        process.stdin.close()
         return process
 
     def _answer(self, number: int) -> dict[str, Any]:
@@ -234,20 +243,9 @@ def patroni(folder: Path) -> Path:
     return place
 
 
-def _children(process_id: int) -> list[int]:
-    try:
-        return [int(each) for each in Path(f"/proc/{process_id}/task/{process_id}/children").read_text().split()]
-    except OSError:
-        return []
-
-
-def _kill(process_id: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(process_id, signal.SIGKILL)
-
-
-def _is_running(data: Path) -> bool:
-    try:
-        return not has_ended(psutil.Process(int((data / "postmaster.pid").read_text().split()[0])))
-    except (OSError, ValueError, psutil.NoSuchProcess):
-        return False
+def _kill_below(process: subprocess.Popen[bytes]) -> None:
+    """Kill all processes below `process`, the topmost first."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for each in psutil.Process(process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
