@@ -26,6 +26,8 @@ MOST_COUNTED = 50
 """Maximum number of agents and of capabilities in the counts of a block: the most used ones."""
 NOT_ANSWERED, NO_RESPONSE, WENT_WELL = "not answered", "no response", "the same went well later"
 """Phrases about calls in the text of claims. verify.py compares each of them with the contracts."""
+LAST_ONE = "the last one with"
+"""What stands before the arguments of the last of several calls that failed in the same way with different ones."""
 ANSWERED, WITH_WORDS = "answered", "with the words of"
 """Phrases about an answer that has the words of another agent, which verify.py compares with the contracts."""
 TO = " → "

@@ -35,13 +35,16 @@ _TRAILING = "*_=~- \t"
 _MARKS_AT_END = frozenset((*_TRAILING, '"', ","))
 _MEMBER = re.compile(r'^"\w{1,40}": "(?=\S)')
 """What precedes a text in JSON that is printed with one member on each line."""
-_BOLD = re.compile(r"\*\*(?![^\s.,:;!?()])|(?<![^\s(])\*\*(?=\S)")
+_BOLD = re.compile(r"(?<=[^\s*])\*\*(?![^\s.,:;!?()])|(?<![^\s(])\*\*(?=[^\s*])(?![a-z_]\w{0,40}[,)\]}:=])", re.ASCII)
+"""Where bold text begins or ends in Markdown; not the operator in `2 ** 3` or `f(**options)`. Only the next word counts: a text
+has the same marks whether its sentences are read together or one by one.
+"""
 _LONGEST_WORD = 60
 _INSIDE_STRING = re.compile(r"[\w@./:%+#~=-]", re.ASCII)
 _STRING_START = re.compile(r"[\w@./:%+#~=-]{1,60}$|[+(]?\d[\d ().-]{0,24}$", re.ASCII)
 _SIGNAL = re.compile(r"\s*##+[A-Z_-]{2,40}##+$")
 """A signal for a program at the end of a line: `###STOP###`."""
-_FENCES = str.maketrans({"«": "‹", "»": "›", "`": "'"})
+_QUOTATION_MARKS = str.maketrans({"«": "‹", "»": "›"})
 
 
 def tokens(chars: int) -> int:
@@ -185,10 +188,12 @@ def ends_clipped(text: str, end: str, limit: int) -> tuple[str, ...]:
 def shown(text: str) -> str:
     """`text` without bold markup, and safe to show.
 
-    Characters that could end a quotation or start a role in a prompt are replaced by similar ones.
+    Characters that could end a quotation or a block of code, or start a role in a prompt, are replaced by similar ones.
     """
-    if "`" in text or not text.isascii():
-        text = text.translate(_FENCES)
+    if not text.isascii():
+        text = text.translate(_QUOTATION_MARKS)
+    if "```" in text:
+        text = text.replace("```", "'''")
     if "**" in text:
         text = _BOLD.sub("", text)
     if "<" in text:

@@ -55,6 +55,16 @@ def test_the_output_of_a_command_tells_what_went_wrong(output: str, error: str) 
     assert reported_in({"output": output}, of_command=True) == error
 
 
+def test_code_is_quoted_as_it_was_written() -> None:
+    s = Session()
+    s.says("ann", "coder", "Keep **all** files, please.", "I will call `pack(*files, **options)` for **each folder**.")
+    run(s, "echo `pwd` $((2**3))", "/src 8")
+    text = shown(s)
+    assert "«Keep all files, please.»" in text
+    assert "I will call `pack(*files, **options)` for each folder." in text
+    assert "echo `pwd` $((2**3))" in text
+
+
 def test_an_error_in_an_output_is_shown_even_if_there_is_little_room() -> None:
     s = coding()
     run(s, "edit 10:12\n    mark = bom\n    write(mark))\nend_of_edit", "ERRORS:\n- E999 SyntaxError: unmatched ')'")

@@ -32,6 +32,21 @@ def test_equal_failures_stand_where_the_first_of_them_led_to_the_next_step(steps
     assert line.endswith(f"[{first[-4:]} {last[-4:]}]")
 
 
+def test_failures_for_one_reason_with_different_commands_are_not_called_equal() -> None:
+    s = Session()
+    s.asks("ann", "bot", "assist", {"text": "Please decode the secret in crackme.py."})
+    many_steps(s)
+    for command in ("python3 crackme.py", "python3 -c 'import crackme'"):
+        s.calls("bot", "shell", "bash", {"command": command}, error="EOFError: EOF when reading a line")
+    text = shown(s)
+    assert "bash (shell) failed ×2 (the last one with «python3 -c 'import crackme'»): «EOFError" in text
+    block = block_of(s.contracts)
+    claim = next(claim for claim in block.failures if "×2" in claim.text)
+    wrong = claim.text.replace(" failed ×2 (the last one with ", " with ").replace("): ", " failed ×2: ")
+    (fault,) = faults(replace(block, failures=(replace(claim, text=wrong),)), s.contracts)
+    assert "says that 2 calls failed with the same arguments; 1 did" in fault
+
+
 def test_sentences_of_one_message_are_on_one_line_in_their_order() -> None:
     s = Session()
     s.says("ann", "bot", "Please check every node of the two clusters.", "I will check them now.")

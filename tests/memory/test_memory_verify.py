@@ -72,7 +72,16 @@ def test_verify_fails_on_each_wrong_wording() -> None:
 
 def test_verify_passes_if_contracts_contain_the_phrases_and_quotation_marks_of_claims() -> None:
     s = Session()
-    for odd in ("×2", "«x» y", "was cancelled ×3: «a»", "not answered", "wait …", "**bold** text", "ann: «hi»"):
+    for odd in (
+        "×2",
+        "«x» y",
+        "was cancelled ×3: «a»",
+        "not answered",
+        "wait …",
+        "**bold** text",
+        "`f(**a)`",
+        "ann: «hi»",
+    ):
         s.calls("tool: «x»", "bot", "a «b» ×2", {"name": odd, "size": 1e16}, {"id": odd, "note": f"{odd} or so"})
         ended(s, "failed: x", {"name": odd}, "failed", f"{odd} then")
         s.says("ann", "bot", odd, f"It is {odd}, that is. Is it {odd}?")

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from aorch.memory import safe_text
-from aorch.memory.block import REPORTED, WENT_WELL, Claim
+from aorch.memory.block import LAST_ONE, REPORTED, WENT_WELL, Claim
 from aorch.memory.local.calls import Call, Failure, Request, is_command
 from aorch.memory.local.error_lines import cause_of, without_body
 from aorch.memory.local.findings import Findings
@@ -66,14 +66,17 @@ def _failure(g: Findings, failure: Failure, importance: float) -> Claim:
     told = " then ".join(words.text for words in full)
     brief = " then ".join(dict.fromkeys(said(cause_of(pieces), 110).text for pieces in failure.lines))
     ended = "was cancelled" if failure.cancelled else "failed"
-    what = f"{head(last.request)}{' with ' if arguments.text else ''}{arguments.text} {ended}"
     times = f" ×{failure.count}" if failure.count > 1 else ""
+    if failure.alike or not arguments.text:
+        what = f"{head(last.request)}{' with ' if arguments.text else ''}{arguments.text} {ended}{times}"
+    else:
+        what = f"{head(last.request)} {ended}{times} ({LAST_ONE} {arguments.text})"
     the_same = later is not None and failure.alike and later.request.digest == last.request.digest
     after = f"; {WENT_WELL}" if the_same else ""
     first, *others = failure.contract_ids
     later_ids = [later.contract_id] if later and the_same else []
     return claim_of(
-        f"{what}{times}: {told or 'no reason given'}{after}",
+        f"{what}: {told or 'no reason given'}{after}",
         f"{head(last.request)} {ended}{times}: {brief or 'no reason given'}",
         [*arguments.quotes, *(quote for words in full for quote in words.quotes)],
         [first, *others[-1:], *later_ids, last.request.contract_id, *others],

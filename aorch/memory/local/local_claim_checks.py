@@ -11,6 +11,7 @@ from aorch.memory import contract_content, safe_text
 from aorch.memory.block import (
     ANSWERED,
     CONCLUDED,
+    LAST_ONE,
     NAMED_ERROR,
     NO_RESPONSE,
     NOT_ANSWERED,
@@ -161,9 +162,21 @@ def _failure(claim: Claim, covered: CoveredContracts, responses: list[Contract])
     told = _QUOTATION.sub("", claim.text)
     for there in counts:
         times = f" ×{there}" if there > 1 else ""
-        if f"{verb}{times}: " in told and (not claim.brief or f"{times}: " in claim.brief):
+        if claim.brief and f"{times}: " not in claim.brief:
+            continue
+        if f"{verb}{times} ({LAST_ONE} " in told:
+            return
+        if f"{verb}{times}: " in told:
+            if there > alike and _names_arguments(told, bad[0]):
+                yield f"says that {there} calls failed with the same arguments; {alike} did"
             return
     yield f"does not say that it{verb}{f' ×{in_all}' if in_all > 1 else ''} in its text and its brief text"
+
+
+def _names_arguments(told: str, response: Contract) -> bool:
+    """Whether the text of a failure, without quotations, begins with the call and its arguments."""
+    agent = safe_text.shown(line(response["from_agent"]))
+    return told.removeprefix(shown_capability(response)).removeprefix(f" ({agent})").startswith(" with ")
 
 
 def _misplaced(section: str, claim: Claim, requests: list[Contract], responses: list[Contract]) -> str:
