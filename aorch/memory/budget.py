@@ -36,7 +36,8 @@ WANTED = 0.22
 SPARE = 0.125
 """Minimum importance of a sentence; less important ones are used only if space is left."""
 BACKGROUND = 0.124
-"""Importance of what the work began with: it is shown if vital claims are in full, before others become longer."""
+"""Importance of what the work began with: it is shown if vital claims are in full, before others become longer. It takes
+no space from citations."""
 
 FILLING = 0.02
 """Importance of a sentence that states little and only fills space. It takes none from citations."""

@@ -105,3 +105,18 @@ def test_headings_in_a_text_about_something_else_are_no_plan() -> None:
     s, _ = team()
     says(s, "archivist", PLAN.replace(QUESTION, "Which inn is near?"))
     assert "Plan for the search" not in shown(s)
+
+
+def test_a_plan_takes_no_space_from_citations() -> None:
+    for count in range(12, 18):
+        s = Session()
+        aim = s.asks("ann", "lead", "solve", {"text": QUESTION})
+        says(s, "archivist", PLAN + "Nothing else is known of it. " * 60)
+        for n in range(count):
+            says(
+                s,
+                f"guide_{n}",
+                f"Room {n}{n} of the museum has {n + 3} paintings by Holbein because its owner gave them to it.",
+            )
+        s.answers(aim, {"text": "The Kunstmuseum has the most paintings by Holbein."})
+        assert "[x]: id ending in x" in shown(s)
