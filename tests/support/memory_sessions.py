@@ -8,12 +8,16 @@ Contract = dict[str, Any]
 
 
 class Session:
-    """Makes contracts as the ledger does: each with a new ID, a second after the previous one."""
+    """Makes contracts as the ledger does: each with a new ID, a second after the previous one.
+
+    The last four characters of the IDs differ, so that a prompt shows no more of them.
+    """
 
     def __init__(self, session_id: str = "a-session") -> None:
         self.session_id = session_id
         self.contracts: list[Contract] = []
         self._ids = Ids(lambda: 1_780_000_000 + len(self.contracts))
+        self._ends: set[str] = set()
 
     def asks(self, who: str, whom: str, capability: str, payload: Any, parent: str | None = None) -> str:
         """Add a REQUEST; return its ID."""
@@ -48,7 +52,7 @@ class Session:
     def _write(self, kind: str, from_agent: str, to_agent: str, capability: str, **fields: Any) -> str:
         number = len(self.contracts)
         contract = {
-            "contract_id": self._ids.next(),
+            "contract_id": self._next_id(),
             "session_id": self.session_id,
             "contract_type": kind,
             "from_agent": from_agent,
@@ -67,6 +71,12 @@ class Session:
         }
         self.contracts.append(contract)
         return str(contract["contract_id"])
+
+    def _next_id(self) -> str:
+        while (found := self._ids.next())[-4:] in self._ends:
+            pass
+        self._ends.add(found[-4:])
+        return found
 
 
 def operations() -> list[Contract]:
