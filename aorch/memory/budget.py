@@ -35,9 +35,6 @@ WANTED = 0.22
 """Minimum importance of an exact string for which space is reserved."""
 SPARE = 0.125
 """Minimum importance of a sentence; less important ones are used only if space is left."""
-BACKGROUND = 0.124
-"""Importance of what the work began with: it is shown if vital claims are in full, before others become longer. It takes
-no space from citations."""
 
 FILLING = 0.02
 """Importance of a sentence that states little and only fills space. It takes none from citations."""
@@ -170,9 +167,8 @@ def pack(items: Sequence[Item], room: int, mark: int) -> PackedClaims:
     _uncut(packed, vital, room)
     _brief(packed, [place for place in [*vital, *others] if place not in packed.wordings], room)
     _longer(packed, vital, room)
-    _brief(packed, [place for place in spare if items[place][1].importance >= BACKGROUND], room)
     _longer(packed, others, room)
-    _brief(packed, [place for place in spare if place not in packed.wordings], room)
+    _brief(packed, spare, room)
     _full(packed, spare, room)
     for place in [place for place in names if place in packed.wordings and packed.shows(_name_of(items[place]))]:
         packed.drop(place)

@@ -10,7 +10,6 @@ from msgspec.structs import replace
 from aorch.memory import safe_text
 from aorch.memory.block import BY_PEOPLE, NOT_ANSWERED, Claim, MemoryBlock, cites_end, is_given
 from aorch.memory.budget import (
-    BACKGROUND,
     END,
     FILLING,
     LAST_CALL,
@@ -145,10 +144,9 @@ def _room(newest_first: Sequence[MemoryBlock], max_tokens: int, newer: int) -> i
 
 def _all_of(items: Sequence[Item], room: int, mark: int) -> PackedClaims | None:
     """All claims in full; None if they do not fit. If they fit only without citations, they are shown without citations, unless
-    some only fill space, or tell what the work began with.
+    some only fill space.
     """
-    takes_less = any(claim.importance <= FILLING or claim.importance == BACKGROUND for _, claim in items)
-    if (whole := pack_all(items, room, mark)) is not None or takes_less:
+    if (whole := pack_all(items, room, mark)) is not None or any(claim.importance <= FILLING for _, claim in items):
         return whole
     return pack_all(items, room + len(MARK_RULE), 0)
 

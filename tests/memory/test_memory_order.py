@@ -39,10 +39,15 @@ def test_failures_for_one_reason_with_different_commands_are_not_called_equal() 
     for command in ("python3 crackme.py", "python3 -c 'import crackme'"):
         s.calls("bot", "shell", "bash", {"command": command}, error="EOFError: EOF when reading a line")
     text = shown(s)
-    assert "bash (shell) failed ×2 (the last one with «python3 -c 'import crackme'»): «EOFError" in text
+    assert (
+        "bash (shell) failed ×2 (with different arguments, the last time «python3 -c 'import crackme'»): «EOFError"
+        in text
+    )
     block = block_of(s.contracts)
     claim = next(claim for claim in block.failures if "×2" in claim.text)
-    wrong = claim.text.replace(" failed ×2 (the last one with ", " with ").replace("): ", " failed ×2: ")
+    wrong = claim.text.replace(" failed ×2 (with different arguments, the last time ", " with ").replace(
+        "): ", " failed ×2: "
+    )
     (fault,) = faults(replace(block, failures=(replace(claim, text=wrong),)), s.contracts)
     assert "says that 2 calls failed with the same arguments; 1 did" in fault
 

@@ -3,7 +3,7 @@
 from local_blocks import many_steps, shown
 from memory_sessions import Session
 
-QUESTION = "Which museum in Basel has the most paintings by Hans Holbein the Younger?"
+QUESTION = "Which museum in Basel has the most paintings by Holbein?"
 
 
 def team() -> tuple[Session, str]:
@@ -75,48 +75,3 @@ def test_the_last_line_of_an_output_is_shown_as_its_result() -> None:
     listing = "".join(f"-rw-r--r-- 1 home users {n * 977} May 19 16:07 table_{n}.csv\n" for n in range(30))
     says(s, "terminal", f"total 33386\n{listing}Holbein 2160\n")
     assert "terminal: «Holbein 2160»" in shown(s)
-
-
-PLAN = (
-    f"Hello team, this comes from the office.\n\n# Task\n{QUESTION} Please be thorough.\n\n# Advice of the office\n"
-    "## Plan for the search\n1. The archivist lists the museums of Basel.\n2. The curator counts the paintings.\n\n"
-    "## Format\n- The name of a museum\n\n## Results so far\nThe Historical Museum owns 3 paintings.\n"
-)
-
-
-def test_a_text_that_hands_on_the_aim_shows_its_plan_and_earlier_results() -> None:
-    s, _ = team()
-    says(s, "archivist", PLAN)
-    text = shown(s)
-    steps = "«1. The archivist lists the museums of Basel. 2. The curator counts the paintings.»"
-    assert f"archivist: «Advice of the office … Plan for the search» {steps}" in text
-    assert "archivist: «Results so far» «The Historical Museum owns 3 paintings.»" in text
-
-
-def test_a_plan_in_the_request_of_one_agent_to_another_is_shown_too() -> None:
-    s, aim = team()
-    s.answers(
-        s.asks("lead", "curator", "count_paintings", {"text": PLAN}, parent=aim), {"text": "I count 19 paintings."}
-    )
-    assert "lead: «Advice of the office … Plan for the search» «1. The archivist lists" in shown(s)
-
-
-def test_headings_in_a_text_about_something_else_are_no_plan() -> None:
-    s, _ = team()
-    says(s, "archivist", PLAN.replace(QUESTION, "Which inn is near?"))
-    assert "Plan for the search" not in shown(s)
-
-
-def test_a_plan_takes_no_space_from_citations() -> None:
-    for count in range(12, 18):
-        s = Session()
-        aim = s.asks("ann", "lead", "solve", {"text": QUESTION})
-        says(s, "archivist", PLAN + "Nothing else is known of it. " * 60)
-        for n in range(count):
-            says(
-                s,
-                f"guide_{n}",
-                f"Room {n}{n} of the museum has {n + 3} paintings by Holbein because its owner gave them to it.",
-            )
-        s.answers(aim, {"text": "The Kunstmuseum has the most paintings by Holbein."})
-        assert "[x]: id ending in x" in shown(s)

@@ -10,7 +10,6 @@ from aorch.memory import safe_text, segments
 from aorch.memory.block import ANSWERED, NO_RESPONSE, NOT_ANSWERED, REPORTED, RESULT_OF, WITH_WORDS, Claim
 from aorch.memory.budget import END, WORK, Item
 from aorch.memory.local.aim_claims import aim_claims
-from aorch.memory.local.briefs import brief_claims
 from aorch.memory.local.call_claims import BRIEF, ClaimCounts, brief_arguments, done, looked_up
 from aorch.memory.local.calls import Call, Copied, Ending, Request
 from aorch.memory.local.conclusions import conclusion_claim, last_conclusion
@@ -52,8 +51,6 @@ def candidate_claims(findings: Findings, intent: str | None) -> tuple[list[Item]
     items += spoken
     if conclusion is not None:
         items.append(("results", conclusion_claim(conclusion)))
-    if findings.brief is not None:
-        items += [(section_of(findings.brief.asks), claim) for claim in brief_claims(findings.brief)]
     counts.unsaid += unsaid
     items += [("results", claim) for claim in reported_errors(findings)]
     items += [("results", claim) for claim in looked_up(findings, counts)]

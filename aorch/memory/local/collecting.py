@@ -20,14 +20,7 @@ from aorch.memory.local.calls import (
     is_command,
     is_prompt,
 )
-from aorch.memory.local.collecting_speech import (
-    add_answer,
-    add_author,
-    add_brief,
-    add_decisions,
-    add_document,
-    add_speech,
-)
+from aorch.memory.local.collecting_speech import add_answer, add_author, add_decisions, add_document, add_speech
 from aorch.memory.local.error_lines import reported_in
 from aorch.memory.local.exact_strings import forget_least, name_arguments, name_results
 from aorch.memory.local.findings import MOST_SEEN, Findings
@@ -93,8 +86,6 @@ def _add_request(g: Findings, contract: Contract) -> None:
     if said and asked.outermost:
         g.end = Ending(asked.contract_id, g.count, from_agent, asked.said, asks=True)
     is_act = asked.changes is True and not asked.outermost and not is_prompt(asked)
-    if said and not asked.outermost:
-        add_brief(g, said, asked.contract_id, from_agent, asks=True)
     if said and not is_act:  # the claim of an act, such as a commit, shows its text
         if is_prompt(asked):
             own = request_prompts.prose(asked.said)[0]

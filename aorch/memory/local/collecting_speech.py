@@ -6,7 +6,6 @@ from typing import Any
 
 from aorch.memory import contract_content, request_prompts, safe_text
 from aorch.memory.literals import weight
-from aorch.memory.local.briefs import brief_in
 from aorch.memory.local.calls import INSTRUCTION, Call, Copied, commands, is_prompt
 from aorch.memory.local.exact_strings import add_name
 from aorch.memory.local.findings import MOST_SEEN, Findings
@@ -73,7 +72,6 @@ def add_answer(g: Findings, call: Call, agent: str, said: str) -> None:
     elif not pieces or safe_text.word_count(own) > _NAMES_OF_FILES:
         least = _CHOICE if is_choice else _REPLIES if replies else 0.0
         only_first = len(own) > _REPLY
-        add_brief(g, said, call.contract_id, agent, asks=False)
         less = _RESTATED if _restates(g, said) else 0.0
         add_speech(
             g,
@@ -95,12 +93,6 @@ def add_author(g: Findings, text: str, call: Call, agent: str) -> None:
     """Keep who said a text, or failed with it, because the answer to a person may have the same words."""
     if len(g.told) < MOST_SEEN:
         g.told[hash(text.strip())] = (call.contract_id, agent, g.count)
-
-
-def add_brief(g: Findings, said: str, contract_id: str, agent: str, *, asks: bool) -> None:
-    """Keep the plan and the earlier results in the first text that hands on the aim with them."""
-    if g.brief is None and _restates(g, said) and (brief := brief_in(request_prompts.prose(said)[0])):
-        g.brief = brief._replace(contract_id=contract_id, agent=agent, number=g.count, asks=asks)
 
 
 def _restates(g: Findings, said: str) -> bool:

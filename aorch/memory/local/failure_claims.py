@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from aorch.memory import safe_text
-from aorch.memory.block import LAST_ONE, REPORTED, WENT_WELL, Claim
+from aorch.memory.block import LAST_OF_DIFFERENT, REPORTED, WENT_WELL, Claim
 from aorch.memory.local.calls import Call, Failure, Request, is_command
 from aorch.memory.local.error_lines import cause_of, without_body
 from aorch.memory.local.findings import Findings
@@ -70,7 +70,7 @@ def _failure(g: Findings, failure: Failure, importance: float) -> Claim:
     if failure.alike or not arguments.text:
         what = f"{head(last.request)}{' with ' if arguments.text else ''}{arguments.text} {ended}{times}"
     else:
-        what = f"{head(last.request)} {ended}{times} ({LAST_ONE} {arguments.text})"
+        what = f"{head(last.request)} {ended}{times} ({LAST_OF_DIFFERENT} {arguments.text})"
     the_same = later is not None and failure.alike and later.request.digest == last.request.digest
     after = f"; {WENT_WELL}" if the_same else ""
     first, *others = failure.contract_ids

@@ -6,7 +6,6 @@ from typing import Any
 
 from aorch.memory import contract_content, safe_text
 from aorch.memory.contract_content import Contract
-from aorch.memory.local.briefs import Brief
 from aorch.memory.local.call_kinds import FailureKind
 from aorch.memory.local.calls import Call, CapabilityCalls, Copied, Ending, Failure, Recorded, Request
 from aorch.memory.local.exact_strings import ExactString
@@ -45,7 +44,6 @@ class Findings:
     reported: dict[str, SpokenSentence] = field(default_factory=dict)
     answer: tuple[str, str, str, int] | None = None
     end: Ending | None = None
-    brief: Brief | None = None
     told: dict[int, tuple[str, str, int]] = field(default_factory=dict)
     copied: Copied | None = None
     outputs: dict[int, Call] = field(default_factory=dict)

@@ -10,7 +10,6 @@ protocol: how agents take turns, or how a tool shows something, and nothing abou
 elsewhere. signals: words in capitals that end a chat.
 points: the sentence is about something that was said before it.
 confirms: a caller agrees to what an agent proposes.
-plans, reports: a heading announces the steps of a plan, or earlier results.
 other: none of these, although it contains shorter phrases of other sections.
 
 Sentences in other languages are selected by what they contain: exact strings, names, and their place in the session.
