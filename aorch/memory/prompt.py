@@ -50,7 +50,7 @@ _SHORTEST = 24
 _LEFT_OUT_WIDTH = len("(99 more pinned or noted)\n")
 NEWER_TITLE = "Not in a block yet:"
 _NEWER_SHARE = 8
-"""The part of a prompt that the newest contracts take at least, if they have so much to say: one of so many."""
+"""The newest contracts can take an eighth of a prompt, and more if the claims leave space."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,8 @@ def session_prompt(
     kept_text, wordings = _kept_lines(kept, all_marks, min(room, _room_for_kept(max_tokens)))
     taken = len(kept_text) + len(MARK_RULE) if kept_text else 0
     last_text, _ = _newer_lines(newer.items, all_marks, min(room - taken, chars // _NEWER_SHARE))
-    packed = fitted(newest_first, items, max_tokens, newer.count, taken=taken + len(last_text))
+    mark = _longest(all_marks)
+    packed = fitted(newest_first, items, max_tokens, newer.count, taken=taken + len(last_text), mark=mark)
     if packed is None:
         return None
     marks = all_marks if packed.mark else {}
@@ -119,21 +120,27 @@ def session_prompt(
 
 
 def fitted(
-    newest_first: Sequence[MemoryBlock], items: Sequence[Item], max_tokens: int, newer: int = 0, taken: int = 0
+    newest_first: Sequence[MemoryBlock],
+    items: Sequence[Item],
+    max_tokens: int,
+    newer: int = 0,
+    *,
+    taken: int = 0,
+    mark: int | None = None,
 ) -> PackedClaims | None:
     """The claims of `items` that fit in a prompt of these blocks, of which `taken` characters are used; None if not even the
-    heading fits.
+    heading fits. A citation has `mark` characters (default: as many as distinguish the contracts of `items`).
     """
     marked = _room(newest_first, max_tokens, newer) - taken
     if marked + taken + len(END_TITLE) + 2 < 0:
         return None
-    mark = longest_mark(items)
+    mark = _longest_of(items) if mark is None else mark
     return _all_of(items, marked, mark) or pack(items, marked, mark)
 
 
 def fits_whole(block: MemoryBlock, items: Sequence[Item], max_tokens: int) -> bool:
     """Whether all claims of `items` fit in full in a prompt of `block`."""
-    return _all_of(items, _room([block], max_tokens, 0), longest_mark(items)) is not None
+    return _all_of(items, _room([block], max_tokens, 0), _longest_of(items)) is not None
 
 
 def _room(newest_first: Sequence[MemoryBlock], max_tokens: int, newer: int) -> int:
@@ -191,8 +198,8 @@ def _newer_lines(items: Sequence[Item], marks: Mapping[str, str], room: int) -> 
     """Lines of at most `room` characters for claims of the newest contracts, oldest first, and their wordings."""
     if not items:
         return "", {}
-    packed = pack(items, room - len(NEWER_TITLE) - 1, max(map(len, marks.values()), default=0))
-    in_order = sorted(packed.wordings, key=lambda place: _moment(items[place], dict.fromkeys(items, 0)))
+    packed, ages = pack(items, room - len(NEWER_TITLE) - 1, _longest(marks)), dict.fromkeys(items, 0)
+    in_order = sorted(packed.wordings, key=lambda place: _moment(items[place], ages))
     rows = "".join(f"- {row}" for row in _rows(packed, in_order, marks, {}))
     return f"{NEWER_TITLE}\n{rows}" if rows else "", {items[place]: packed.wordings[place] for place in in_order}
 
@@ -290,9 +297,13 @@ def _wanted(block: MemoryBlock) -> str:
     return f"Wanted for: {safe_text.quoted(safe_text.first_line(block.intent), 120)[0]}\n"
 
 
-def longest_mark(items: Sequence[Item]) -> int:
-    """The length of the longest mark in a prompt of these claims."""
-    return max(map(len, marks_of([claim for _, claim in items]).values()), default=0)
+def _longest_of(items: Sequence[Item]) -> int:
+    """The length of the longest mark in a prompt of these claims alone."""
+    return _longest(marks_of([claim for _, claim in items]))
+
+
+def _longest(marks: Mapping[str, str]) -> int:
+    return max(map(len, marks.values()), default=0)
 
 
 def marks_of(claims: Sequence[Claim]) -> dict[str, str]:

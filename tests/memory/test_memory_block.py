@@ -156,3 +156,15 @@ def test_a_quotation_can_be_a_number_or_a_key() -> None:
     claim = Claim("", ("A",), quotes=("250", "limit_ms", '"nested":[{"k"'))
     block = msgspec.structs.replace(block_of([]), results=(claim,))
     assert verify_block(block, {"A": contract}.get) == []
+
+
+def test_a_prompt_keeps_its_limit_if_the_id_of_a_note_ends_like_that_of_another_contract() -> None:
+    s = Session()
+    for n in range(20):
+        s.says("ann", "bot", f"Please restart node N-{n}, since it was slow at 10:{n:02d}.", f"Node N-{n} is up again.")
+    block = block_of(s.contracts, max_tokens=2000)
+    twin = f"01ZZZZZZZZZZZZZZZZZZZZ{block.aims[0].contract_ids[0][-4:]}"
+    note = Claim("ann: «Thanks.»", (twin,), quotes=("Thanks.",))
+    noted = msgspec.structs.replace(block, notes=(note,))
+    for max_tokens in range(100, 600):
+        assert len(prompt_text([noted], max_tokens)[0]) <= 4 * max_tokens
