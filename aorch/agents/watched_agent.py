@@ -51,12 +51,12 @@ class WatchedAgent:
         self.held: AgentState | None = None
         self.on_state: Callable[[], None] | None = None
         self.breaker: CircuitBreaker | None = getattr(agent, "breaker", None)
-        self.state = AgentState() if self.constant else None
-        self.able, self._checked_at = self.constant, -math.inf
+        self.reset()
 
     def reset(self) -> None:
-        """Forget the state of an agent that is not constant: it is checked before its next task."""
-        self.state, self.able, self._checked_at = None, False, -math.inf
+        """Forget the state, as after the last task: the agent is checked before its next one, unless it is constant."""
+        self.state = AgentState() if self.constant else None
+        self.able, self._checked_at = self.constant, -math.inf
 
     def is_due(self, moment: float, max_age_s: float | None = None) -> bool:
         """Whether the state is older than `max_age_s` at that moment (of time.monotonic)."""

@@ -126,8 +126,6 @@ class RootGroup(CommandGroup):
         upgrade_notice.watchers[:] = [_warn]
         try:
             return super().invoke(ctx)
-        except typer.Exit:
-            raise
         except BaseException as error:
             if isinstance(error, ERRORS) or is_interrupt(error):
                 raise _reported(error) from error
