@@ -229,9 +229,7 @@ def test_after_a_kill_and_a_restart_every_contract_is_covered_once(home: Home) -
     take_in(home, contracts)
     process = home.start("compress", "--all")
     assert process.stdout is not None
-    fcntl.fcntl(
-        process.stdout, fcntl.F_SETPIPE_SZ, 4096
-    )  # it waits with its lines, so it cannot finish before the kill
+    fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 4096)  # it waits with its lines: it cannot end before the kill
     for _ in range(3):
         assert process.stdout.readline()
     process.send_signal(signal.SIGKILL)

@@ -10,6 +10,13 @@ from msgspec.structs import replace
 from aorch.memory.prompt import prompt_text
 
 
+def fields() -> Session:
+    s = Session()
+    s.says("ann", "bot", "Please check the area of every field on the map.", "I will measure them now.")
+    many_steps(s)
+    return s
+
+
 def in_order(text: str, *parts: str) -> bool:
     """Whether the parts occur in `text` one after the other."""
     places = [text.find(part) for part in parts]
@@ -146,9 +153,7 @@ def test_the_options_from_which_a_person_chooses_are_shown_with_their_items() ->
 
 
 def test_a_sentence_that_points_at_another_one_and_a_yes_are_shown_with_what_they_mean() -> None:
-    s = Session()
-    s.says("ann", "bot", "Please check the area of every field on the map.", "I will measure them now.")
-    many_steps(s)
+    s = fields()
     text = (
         "I have read the map of the fields.\n\nWe take the northern field to be a regular hexagon.\n\n"
         "@judge and @planner_2, please confirm that the final result K-77 holds under this assumption."
@@ -174,9 +179,7 @@ def test_a_sentence_that_points_at_another_one_and_a_yes_are_shown_with_what_the
 
 
 def test_a_finding_with_a_figure_comes_before_a_request_to_other_agents_to_confirm_it() -> None:
-    s = Session()
-    s.says("ann", "bot", "Please check the area of every field on the map.", "I will measure them now.")
-    many_steps(s)
+    s = fields()
     formula = (
         "Let us calculate with this formula:\n\na = 3 * s * s\n\nThus, based on this assumption, it is 259.81 square units."
         "\n\nThe details are needed.\n\n@judge and @planner, please confirm if this approach is acceptable as a result."

@@ -147,14 +147,8 @@ class FailoverCluster:
                 self._etcd[number] = self._start_etcd(number)
         for number, process in enumerate(self._nodes):
             if process is None:
-                programs = self._patroni / "bin"
-                command = [
-                    programs / "python",
-                    "-c",
-                    _REAPER,
-                    programs / "patroni",
-                    self._place(number) / "patroni.yml",
-                ]
+                folder, options = self._patroni / "bin", self._place(number) / "patroni.yml"
+                command = (folder / "python", "-c", _REAPER, folder / "patroni", options)
                 self._nodes[number] = self._start(f"node{number}", *command)
 
     def stop(self) -> None:

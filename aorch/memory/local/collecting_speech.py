@@ -9,7 +9,7 @@ from aorch.memory.literals import weight
 from aorch.memory.local.calls import INSTRUCTION, Call, Copied, commands, is_prompt
 from aorch.memory.local.exact_strings import add_name
 from aorch.memory.local.findings import MOST_SEEN, Findings
-from aorch.memory.local.layout import is_layout, is_row, looks_like_code
+from aorch.memory.local.layout import is_code_or_row, is_layout
 from aorch.memory.local.question_scores import content_words
 from aorch.memory.local.sentence_kinds import asks_for, is_protocol, states
 from aorch.memory.local.spoken_sentences import SpokenSentence, decisions, section_of, select_sentences, spoken_error
@@ -199,7 +199,7 @@ def _last_of_output(said: str) -> str:
     last = said.rstrip().rpartition("\n")[2].strip()
     if not last[:1].isalnum() or " " not in last or not any(map(str.isdigit, last)):
         return ""
-    if is_layout(last) or is_row(last) or looks_like_code(last) or not contract_content.is_data(said):
+    if is_layout(last) or is_code_or_row(last) or not contract_content.is_data(said):
         return ""
     return safe_text.without_marking(last)
 

@@ -45,8 +45,6 @@ _TROUBLE = re.compile(
 
 _CAUSE = re.compile(r"\bpanick?ed\b|^(?:E  |error\b|fatal\b)|assertion\b.{0,80}\bfailed", re.IGNORECASE)
 """What a line begins with or contains if it names the cause, and not only that something failed."""
-
-
 _LONG_LINE = 160
 """Characters from which the body of a response hides the message in it."""
 _MESSAGE = re.compile(r"[\"'](?:message|detail|error_description|reason|title)[\"']: ?([\"'])((?:(?!\1).){12,})")

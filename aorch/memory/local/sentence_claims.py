@@ -14,21 +14,8 @@ from aorch.memory.local.findings import Findings
 from aorch.memory.local.proposals import AGREED, proposals
 from aorch.memory.local.question_scores import question_scores
 from aorch.memory.local.repetitions import without_repetitions
-from aorch.memory.local.sentence_kinds import (
-    asks_for,
-    is_leaning,
-    justifies,
-    refuses,
-    states,
-    waits,
-    wishes,
-)
-from aorch.memory.local.spoken_sentences import (
-    SpokenSentence,
-    is_phrase,
-    meaningful_words,
-    section_of,
-)
+from aorch.memory.local.sentence_kinds import asks_for, is_leaning, justifies, refuses, states, waits, wishes
+from aorch.memory.local.spoken_sentences import SpokenSentence, is_phrase, meaningful_words, section_of
 from aorch.memory.local.wording import OPEN_WIDTH, claim_of, said
 from aorch.memory.segments import words
 
