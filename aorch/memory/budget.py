@@ -292,18 +292,18 @@ def _reserve(packed: PackedClaims, names: Sequence[int]) -> int:
     needed = 0
     for place in names:
         claim = packed.items[place][1]
-        if claim.importance < WANTED or needed > packed.room // 4:
+        if claim.importance < WANTED or needed > packed.room // 5:
             break
         if not packed.shows(_name_of(packed.items[place])):
             needed += len(claim.text) + 2
-    return min(needed + len(TITLES["literals"]) + 2, packed.room // 4)
+    return min(needed + len(TITLES["literals"]) + 2, packed.room // 5)
 
 
 def _name(packed: PackedClaims, names: Sequence[int]) -> None:
     listed = 0
     for place in names:
         text = packed.items[place][1].text
-        if listed + len(text) + 2 > packed.room // 4 or packed.shows(_name_of(packed.items[place])):
+        if listed + len(text) + 2 > packed.room // 5 or packed.shows(_name_of(packed.items[place])):
             continue
         before = packed.used
         if packed.add(place, text, packed.room):

@@ -1,7 +1,7 @@
 """Makes claims of calls: what was done, and what was looked up, the newest first."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from aorch.memory import call_effects, safe_text
@@ -11,6 +11,7 @@ from aorch.memory.contract_content import Leaf, is_code, is_json_start
 from aorch.memory.literals import weight
 from aorch.memory.local.calls import Call, RepeatedCall, Request, commands, is_command, is_prompt
 from aorch.memory.local.findings import Findings
+from aorch.memory.local.mentions import Mentions
 from aorch.memory.local.wording import (
     TELLING,
     Wording,
@@ -37,8 +38,12 @@ SHORT_VALUE = 40
 """Characters of a result without exact strings that also a brief text has."""
 _SHORT_CHANGE = 80
 """Characters of changed values that also a brief text has: what changed is what the calls were for."""
+_RESULT = 480
+"""Characters of the result of a single call."""
+_REASONS = 100
+"""Characters of the values on which a refusal rests, which also a brief text has."""
 _SEVERAL_RESULTS = 750
-"""Characters of the exact strings in the results of several calls, with their keys."""
+"""Characters of the values in the results of several calls, with their keys."""
 BRIEF = 224
 """Characters of arguments without important ones, in a brief text: most commands, up to their essential part."""
 _COMMAND, _LAST_COMMAND, _LAST_RUN = 0.55, 0.86, 0.9605
@@ -75,7 +80,7 @@ def done(g: Findings, counts: ClaimCounts) -> Iterator[Claim]:
             single.append((series, base - place * (0.002 if place < _VITAL_OF_A_KIND else 0.02)))
         if older := [one for one in newest_first if one not in alone]:
             count = calls.count - sum(series.count for series in alone)
-            claim, told = _together(older, count, 0.7)
+            claim, told = _together(older, count, 0.7, Mentions(()))
             counts.calls_in[claim] = told
             counts.unsaid["decisions"] += len(older) - told
             yield claim
@@ -154,7 +159,7 @@ def _shown_arguments(asked: Request) -> list[Leaf]:
 
 def looked_up(g: Findings, counts: ClaimCounts) -> Iterator[Claim]:
     """Claims about calls that only read: one for each of the newest commands, and one for the other calls of a capability."""
-    last = _last_calls(g)
+    last, mentions = _last_calls(g), Mentions(g.said)
     for calls in reversed(g.lookups.values()):
         newest_first = list(reversed(calls.series.values()))
         alone = [one for one in newest_first if one.last.number in last or is_command(one.last.request.arguments)]
@@ -166,7 +171,7 @@ def looked_up(g: Findings, counts: ClaimCounts) -> Iterator[Claim]:
         if together := [one for one in newest_first if one not in alone]:
             asked = [leaf.worth for one in together for leaf in one.last.request.arguments if leaf.worth >= TELLING]
             count = calls.count - sum(series.count for series in alone)
-            claim, told = _together(together, count, 0.5 + 0.2 * min(1.0, sum(asked) / 6))
+            claim, told = _together(together, count, 0.5 + 0.2 * min(1.0, sum(asked) / 6), mentions)
             counts.calls_in[claim] = told
             counts.unsaid["results"] += len(together) - told
             yield claim
@@ -195,7 +200,9 @@ def _runs(call: Call) -> bool:
     return any(call_effects.runs(leaf.text) for leaf in commands(call.request.arguments))
 
 
-def _together(newest_first: Sequence[RepeatedCall], count: int, importance: float) -> tuple[Claim, int]:
+def _together(
+    newest_first: Sequence[RepeatedCall], count: int, importance: float, mentions: Mentions
+) -> tuple[Claim, int]:
     """One claim for several calls of a capability: how many, with which arguments, and the newest result or the changes.
 
     Also returns the number of calls that the claim mentions.
@@ -219,32 +226,56 @@ def _together(newest_first: Sequence[RepeatedCall], count: int, importance: floa
         told += 1
         parts.append(part)
         quotes += arguments.quotes
-        cited.append(series.last.request.contract_id)
-    brief = f"{head(newest.last.request)}{times} {', '.join(reversed(parts))}".rstrip()
-    result, cites = _results(newest_first[: len(cited)]) if len(cited) > 1 else _result_or_changes(newest)
+        cited.append(series)
+    asked = f"{head(newest.last.request)}{times} {', '.join(reversed(parts))}".rstrip()
+    result, cites = _results(cited, mentions) if len(cited) > 1 else _result_or_changes(newest, mentions)
     is_change = bool(cites) and len(cited) == 1
-    text = f"{brief}{': ' if is_change else ' → '}{result.text}" if result.text else brief
+    text = f"{asked}{': ' if is_change else ' → '}{result.text}" if result.text else asked
+    reasons, reasoned = _reasons(cited, mentions)
+    brief = f"{asked} → {reasons.text}" if reasons.text else asked
     if is_change and len(result.text) <= _SHORT_CHANGE:
         brief = text
+    if len(brief) > len(text):
+        text = brief
     number, first = (
         newest_first[len(cited) - 1].begun if not is_change else (newest.last.number, newest.last.contract_id)
     )
-    cites = [first, newest.last.contract_id, *cites, *reversed(cited)]
-    return claim_of(text, brief, (*quotes, *result.quotes), cites, importance, number), told
+    requests = [series.last.request.contract_id for series in reversed(cited)]
+    cites = [first, newest.last.contract_id, *cites, *reasoned, *requests]
+    return claim_of(text, brief, (*quotes, *result.quotes, *reasons.quotes), cites, importance, number), told
 
 
-def _results(newest_first: Sequence[RepeatedCall]) -> tuple[Wording, list[str]]:
-    """The exact strings in the results of several calls, each after the arguments of its call, and the contracts to cite."""
+def _reasons(newest_first: Sequence[RepeatedCall], mentions: Mentions) -> tuple[Wording, list[str]]:
+    """The values in the results of calls on which a refusal or another decision rests, and the contracts to cite."""
+    return _by_call(
+        newest_first, lambda call: [leaf for leaf in call.news if mentions.explain(leaf, call.number)], _REASONS
+    )
+
+
+def _results(newest_first: Sequence[RepeatedCall], mentions: Mentions) -> tuple[Wording, list[str]]:
+    """What the results of several calls have that is spoken of later, or their exact strings, and the contracts to cite."""
+
+    def spoken_of(call: Call) -> list[Leaf]:
+        return [leaf for leaf in new_values(call) if mentions.has(leaf, call.number)]
+
+    def exact(call: Call) -> list[Leaf]:
+        return [leaf for leaf in new_values(call) if leaf.is_string and weight(leaf.text) >= 0.5]
+
+    told = _by_call(newest_first, spoken_of, _SEVERAL_RESULTS)
+    return told if told[0].text else _by_call(newest_first, exact, _SEVERAL_RESULTS)
+
+
+def _by_call(
+    newest_first: Sequence[RepeatedCall], select: Callable[[Call], list[Leaf]], room: int
+) -> tuple[Wording, list[str]]:
+    """Some values in the results of calls, each after the arguments of its call, and the contracts to cite."""
     cited: list[str] = []
-    room = _SEVERAL_RESULTS
     parts: list[str] = []
     quotes: list[str] = []
     for series in newest_first:
-        telling = {
-            leaf.text: leaf for leaf in new_values(series.last)[::-1] if leaf.is_string and weight(leaf.text) >= 0.5
-        }
+        telling = {(leaf.text, *(() if leaf.is_string else (leaf.key,))): leaf for leaf in select(series.last)[::-1]}
         made = fully(sorted(telling.values(), key=series.last.news.index), room, 60)
-        owner = briefly(series.last.request.arguments, 40)
+        owner = briefly(series.last.request.arguments, 40) if len(newest_first) > 1 else Wording("", ())
         part = f"{owner.text}: {made.text}" if owner.text else made.text
         if not made.text or len(part) > room:
             continue
@@ -255,8 +286,8 @@ def _results(newest_first: Sequence[RepeatedCall]) -> tuple[Wording, list[str]]:
     return Wording("; ".join(reversed(parts)), tuple(quotes)), cited
 
 
-def _result_or_changes(series: RepeatedCall) -> tuple[Wording, list[str]]:
+def _result_or_changes(series: RepeatedCall, mentions: Mentions) -> tuple[Wording, list[str]]:
     """The changes in the results of a repeated call, with the contracts to cite for them. Without changes, the last result."""
     if series.changed and (values := changed(series, 170)).text:
         return values, series.ends
-    return (outcome(series.last, 170) if series.last.news else Wording("", ())), []
+    return (outcome(series.last, _RESULT, mentions.has) if series.last.news else Wording("", ())), []

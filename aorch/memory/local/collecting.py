@@ -27,7 +27,7 @@ from aorch.memory.local.findings import MOST_SEEN, Findings
 from aorch.memory.local.spoken_sentences import ends_of_sentence, is_better_aim, is_phrase, meaningful_words
 
 MOST_OPEN, MOST_CALLS, MOST_KINDS, MOST_CITES = 1000, 24, 60, 6
-MOST_RESULTS = 24
+MOST_RESULTS = 40
 _SHORT_RESULT = 80
 """Characters of a result that is no more than that of an act (`Transfer successful`)."""
 _REASON = 120

@@ -27,7 +27,7 @@ def question_scores(sentences: Sequence[str], question: str) -> list[float]:
     asked = {word for word, _ in Counter(_QUESTION_WORD.findall(_folded(question))).most_common(_MOST_QUESTION_WORDS)}
     if not asked or not sentences:
         return [0.0] * len(sentences)
-    texts = [_words(_folded(sentence)) for sentence in sentences]
+    texts = [words_of(sentence) for sentence in sentences]
     mean = sum(map(len, texts)) / len(texts) or 1.0
     occurring = [Counter([word for word in text if word in asked]) for text in texts]
     in_texts = Counter(word for counts in occurring for word in counts)
@@ -40,13 +40,15 @@ def question_scores(sentences: Sequence[str], question: str) -> list[float]:
     return [score / best for score in scores] if best > 0 else scores
 
 
-def _words(folded: str) -> list[str]:
+def words_of(text: str) -> list[str]:
+    """The words of a text in lower case, in order, without marks."""
+    folded = _folded(text)
     return folded.translate(_SPACED).split() if folded.isascii() else _TEXT_WORD.findall(folded)
 
 
 def content_words(text: str) -> set[str]:
     """The words of a text that are long enough to say what it is about."""
-    return {word for word in _words(_folded(text)) if len(word) >= _CONTENT or not word.isascii()}
+    return {word for word in words_of(text) if len(word) >= _CONTENT or not word.isascii()}
 
 
 def _folded(text: str) -> str:

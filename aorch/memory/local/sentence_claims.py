@@ -37,6 +37,7 @@ _TURN, _LAST_TURNS = 0.846, 2
 _LATER_TASK, _TASK, _REQUEST = 0.957, 120, 2
 """Importance of a new task that a caller gives in the course of the work, between the newest changes and earlier ones; and the
 characters that it has at least, and how clearly it asks."""
+_VITAL_REFUSAL = 0.852
 _REFUSAL, _VITAL_REFUSALS = 0.843, 4
 """Importance of what an agent cannot or may not do, and how many of the newest such sentences have it."""
 CHOICE = 0.87
@@ -125,7 +126,11 @@ class _Ranks:
             importance = ANSWER
         importance = max(
             importance,
-            self._of_caller(first, sentences) if first.said.by_caller else self._of_agent(sentences),
+            self._of_caller(first, sentences)
+            if first.said.by_caller
+            else 0.0
+            if first.spare
+            else self._of_agent(sentences),
             CHOICE if first.said.is_choice else 0.0,
             *(self._offers.get((one.said.number, one.said.order), 0.0) for one in together),
         )
@@ -135,7 +140,9 @@ class _Ranks:
 
     def are_agreed(self, together: Sequence[WeightedSentence]) -> bool:
         """Whether one of the sentences is a proposal to which a caller agrees."""
-        return any(self._offers.get((one.said.number, one.said.order)) == AGREED for one in together)
+        return any(self._offers.get((one.said.number, one.said.order)) == AGREED for one in together) and not any(
+            refuses(one.said.sentence) for one in together
+        )
 
     def _concludes(self, together: Sequence[WeightedSentence]) -> bool:
         """Whether the sentences are of the newest answer to a caller, and one of them has a conclusion."""
@@ -155,7 +162,7 @@ class _Ranks:
     def _of_agent(self, sentences: Sequence[str]) -> float:
         if self._refused < _VITAL_REFUSALS and any(map(refuses, sentences)):
             self._refused += 1
-            return _REFUSAL - 0.002 * (self._refused - 1)
+            return _VITAL_REFUSAL if self._refused <= 4 else _REFUSAL - 0.002 * (self._refused - 1)
         if self._justified < _VITAL_REFUSALS and any(map(justifies, sentences)):
             self._justified += 1
             return _REFUSAL - 0.002 * self._justified

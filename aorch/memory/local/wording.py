@@ -2,7 +2,7 @@
 words.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from aorch.memory import safe_text
@@ -21,6 +21,8 @@ _MARKS = 4
 """Characters of the marks of a quotation, and of the space before it."""
 _FEW = 2
 """Number of values of a result that are also shown if an earlier call had the same result."""
+_MENTIONED = 8
+"""Number of values of a result that are shown because they are spoken of later."""
 _BRIEF_VALUE = 112
 """Characters of a value in a brief text: the first 76 of a command, and its end."""
 
@@ -126,8 +128,10 @@ def changed(series: RepeatedCall, room: int) -> Wording:
     return Wording(", ".join(parts), tuple(quotes))
 
 
-def outcome(call: Call, room: int) -> Wording:
-    """The values in a result that were not among the arguments: identifiers and other important strings first."""
+def outcome(call: Call, room: int, is_mentioned: Callable[[Leaf, int], bool] = lambda _, __: False) -> Wording:
+    """The values in a result that were not among the arguments: identifiers and other important strings first, and those that are
+    spoken of later.
+    """
     keys = {leaf.top for leaf in call.request.arguments}
     new = [leaf for leaf in new_values(call) if leaf.top not in keys]
     if not new and (is_command(call.request.arguments) or len(call.results) <= _FEW):
@@ -137,7 +141,8 @@ def outcome(call: Call, room: int) -> Wording:
     if len(new) == 1 and new[0].is_string:
         return fully([new[0]._replace(top="", key="")], room, room - _MARKS)
     telling = [leaf for leaf in new if leaf.is_string and leaf.worth >= TELLING][:6]
-    others = [leaf for leaf in new if leaf not in telling][: 10 - len(telling)]
+    telling += [leaf for leaf in new if leaf not in telling and is_mentioned(leaf, call.number)][:_MENTIONED]
+    others = [leaf for leaf in new if leaf not in telling][: max(0, 20 - len(telling))]
     return fully([leaf for leaf in new if leaf in telling or leaf in others], room, 60)
 
 

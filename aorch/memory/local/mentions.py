@@ -1,0 +1,57 @@
+"""Which values of a result are spoken of later: those on which an answer, or a refusal, rests."""
+
+import re
+from collections.abc import Iterable, Mapping
+
+from aorch.memory.contract_content import Leaf
+from aorch.memory.local.question_scores import words_of
+from aorch.memory.local.sentence_kinds import justifies, refuses
+from aorch.memory.local.spoken_sentences import SpokenSentence
+
+_LONGEST = 40
+"""Characters of a value that is a state or a name, and no text."""
+_BETWEEN = re.compile(r"(?<=[a-z])(?=[A-Z])")
+"""Where a word begins in a key such as `flightType`."""
+_SWITCHES = frozenset(("yes", "no", "true", "false", "on", "off", "none"))
+"""Values that say nothing without their key."""
+_CONTENT = 3
+"""Letters of a word that says what a key is about."""
+_EXACT = 0.5
+"""The worth of a value from which it is an identifier, a date or a name, which tells nothing by itself."""
+
+
+class Mentions:
+    """The words of spoken sentences, each with the last contract that has it."""
+
+    def __init__(self, said: Iterable[SpokenSentence]) -> None:
+        self._last: dict[str, int] = {}
+        self._reasons: dict[str, int] = {}
+        for one in sorted(said, key=lambda one: one.number):
+            words = dict.fromkeys(words_of(one.whole), one.number)
+            self._last.update(words)
+            if not one.by_caller and (refuses(one.sentence) or justifies(one.sentence)):
+                self._reasons.update(words)
+
+    def has(self, leaf: Leaf, number: int) -> bool:
+        """Whether a sentence after that contract speaks of the value: it has its words, or those of its key if the value is only
+        `yes` or a number.
+        """
+        return _is_said(leaf, number, self._last)
+
+    def explain(self, leaf: Leaf, number: int) -> bool:
+        """Whether it is a state of which an agent speaks when it refuses something, or gives a reason."""
+        return _is_state(leaf) and _is_said(leaf, number, self._reasons)
+
+
+def _is_state(leaf: Leaf) -> bool:
+    return not (leaf.is_string and leaf.worth >= _EXACT) and not leaf.text.isdigit()
+
+
+def _is_said(leaf: Leaf, number: int, last: Mapping[str, int]) -> bool:
+    if not last or len(leaf.text) > _LONGEST or leaf.more:
+        return False
+    if leaf.text.lower() in _SWITCHES or (not leaf.is_string and len(leaf.text) == 1):
+        words = [word for word in words_of(_BETWEEN.sub(" ", leaf.key)) if len(word) >= _CONTENT]
+    else:
+        words = words_of(leaf.text)
+    return bool(words) and all(last.get(word, 0) > number for word in words)

@@ -1,0 +1,64 @@
+"""A block shows on what a refusal or an answer rests: the values of look-ups of which an agent speaks afterwards."""
+
+from local_blocks import block_of, faults, many_steps, shown
+from memory_sessions import Session
+
+TICKET = {
+    "booking": "B-91",
+    "fare": "basic_economy",
+    "legs": [{"flight": f"HX-{n}", "date": "2026-06-01", "from": "MCO", "to": f"T{n}X"} for n in (1, 2, 3)],
+    "created_at": "2026-05-02T10:00:00",
+    "price": 118,
+    "insurance": "no",
+}
+
+
+def refused(refusal: str) -> Session:
+    s = Session()
+    s.asks("ann", "bot", "assist", {"text": "Please cancel the bookings of our team."})
+    many_steps(s, 60)
+    s.calls("bot", "desk", "get_booking", {"booking": "B-91"}, TICKET)
+    s.calls("bot", "desk", "get_booking", {"booking": "B-92"}, {**TICKET, "booking": "B-92", "fare": "business"})
+    s.calls("bot", "clock", "get_time", {"zone": "UTC"}, {"time": "2026-05-28T10:00:00"})
+    s.says("ann", "bot", "Cancel B-91 and B-92, please.", refusal)
+    return s
+
+
+def test_the_line_of_look_ups_has_the_values_on_which_a_refusal_rests() -> None:
+    s = refused("B-91 is a basic economy ticket without insurance, so it cannot be cancelled.")
+    text = shown(s, 300)
+    line = next(line for line in text.splitlines() if "get_booking" in line)
+    assert "get_booking (desk) ×2 B-91, B-92 → B-91: fare basic_economy, insurance no" in line
+    assert "price" not in line
+    assert not list(faults(block_of(s.contracts), s.contracts))
+
+
+def test_values_of_look_ups_of_which_nobody_speaks_are_not_shown_as_reasons() -> None:
+    assert "insurance" not in shown(refused("I am unable to do this."), 300)
+
+
+def test_the_refusal_is_whole_although_the_caller_agrees_to_what_is_proposed_with_it() -> None:
+    why = "B-91 is a basic economy ticket that was bought more than 24 hours ago without insurance, so it cannot be cancelled."
+    s = refused(f"{why} B-92 can be cancelled. Shall I go on with B-92?")
+    s.says("ann", "bot", "Yes, please go on with B-92.", "B-92 is cancelled.")
+    assert why in shown(s, 512)
+
+
+def test_a_refusal_that_an_agent_first_thinks_and_then_says_is_shown_once() -> None:
+    s = Session()
+    s.asks("ann", "bot", "assist", {"text": "Please cancel the bookings of our team."})
+    many_steps(s, 30)
+    why = "The booking B-91 is a basic economy ticket without insurance, so it cannot be cancelled by anybody."
+    s.calls("bot", "thinker", "think", {"thought": why}, {"text": ""})
+    s.says("ann", "bot", "Cancel B-91.", f"I am sorry. {why}")
+    assert shown(s, 512).count("cannot be cancelled by anybody") == 1
+
+
+def test_all_values_of_a_look_up_are_shown_if_there_is_space() -> None:
+    s = Session()
+    s.asks("ann", "bot", "assist", {"text": "Please tell me the price of booking B-91, and whom it is for."})
+    s.calls("bot", "desk", "get_booking", {"booking": "B-91"}, {**TICKET, "notes": "n" * 2000})
+    s.asks("ann", "bot", "assist", {"text": "Are you still there?"})
+    text = shown(s, 512)
+    for value in ("fare basic_economy", "HX-1 2026-06-01", "price 118", "insurance no"):
+        assert value in text
