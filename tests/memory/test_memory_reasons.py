@@ -1,5 +1,6 @@
 """A block shows on what a refusal or an answer rests: the values of look-ups of which an agent speaks afterwards."""
 
+import pytest
 from local_blocks import block_of, faults, many_steps, shown
 from memory_sessions import Session
 
@@ -62,3 +63,28 @@ def test_all_values_of_a_look_up_are_shown_if_there_is_space() -> None:
     text = shown(s, 512)
     for value in ("fare basic_economy", "HX-1 2026-06-01", "price 118", "insurance no"):
         assert value in text
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "Since you can pay up to 600 dollars, the upgrade of all seats exceeds your budget for this trip.",
+        "Da der Preis 600 Euro übersteigt, bleibt es bei den bisherigen Plätzen in der zweiten Klasse.",
+        "La mejora de todas las plazas supera los 600 euros que ustedes pueden pagar por este viaje.",
+        "Le prix des nouvelles places dépasse les 600 euros que vous pouvez payer pour ce voyage.",
+        "Цена новых мест превышает 600 евро, которые вы можете заплатить за эту поездку в мае.",
+        "升级全部座位的价格超过了您可以支付的六百元预算,我们保留原来的座位。",
+    ],
+)
+def test_the_reason_why_something_was_not_done_is_kept_in_every_language(reason: str) -> None:
+    s = Session()
+    s.asks("ann", "bot", "assist", {"text": "Please look for better seats on our train to Paris."})
+    s.says("ann", "bot", "Can all four seats be upgraded to the first class?", f"I have looked at the prices. {reason}")
+    for n in range(14):
+        s.says(
+            "ann",
+            "bot",
+            f"What is the price of seat {n} on the way back?",
+            f"Seat {n} of train TX-{n} costs {90 + n} euros.",
+        )
+    assert reason in shown(s, 400)

@@ -34,7 +34,7 @@ _SHORT_ERROR, _SHORT_COMMAND = 110, 44
 """Characters of an error in the result of a successful call, and of its command, in a brief text."""
 _ERROR, _SAME_ERROR = 0.965, 0.5
 """Importance of a call whose result names an error, which is what a failure is, and of one with the same error as a later one."""
-SHORT_VALUE = 40
+SHORT_VALUE = 52
 """Characters of a result without exact strings that also a brief text has."""
 _SHORT_CHANGE = 80
 """Characters of changed values that also a brief text has: what changed is what the calls were for."""
