@@ -3,7 +3,7 @@ failed.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -40,6 +40,8 @@ _TALK = frozenset(
 _NO_TALK = frozenset(
     ("command", "cmd", "code", "script", "sql", "query", "expression", "path", "file", "url", "pattern", "args")
 )
+_SETTING = frozenset(("system", "system_prompt", "developer"))
+"""Keys of what an agent is told to be, beside its task, in payloads of chat APIs."""
 _TITLES = frozenset(("message", "title", "subject", "summary", "name"))
 """Keys of what a thing is called by: a commit, a ticket, an e-mail."""
 _SENTENCE = 5
@@ -222,14 +224,21 @@ def _telling(text: str) -> Iterator[str]:
 
 
 def speech(value: Any) -> str:
-    """The natural-language text in `value`: its only string of several words, if the rest is short and not a command.
+    """The natural-language text in `value`: its only string of several words, if the rest is short and not a command, or the
+    last message of a chat. What a system prompt says beside it does not count.
 
     Otherwise empty.
     """
     if isinstance(value, str):
         return value
-    if not (type(value) is dict or isinstance(value, Mapping)) or len(value) > 3:
+    if not (type(value) is dict or isinstance(value, Mapping)):
         return ""
+    if isinstance(value.get("messages"), list | tuple):
+        return _last_message(value["messages"])
+    if len(value) > 3:
+        return ""
+    if not _SETTING.isdisjoint(value) and len(value) > 1:
+        value = {key: item for key, item in value.items() if key not in _SETTING}
     strings = [(str(key), item) for key, item in value.items() if isinstance(item, str) and _is_words(str(key), item)]
     if len(strings) != 1:
         return ""
@@ -240,6 +249,17 @@ def speech(value: Any) -> str:
     if any(isinstance(item, (dict, list, Mapping)) for item in others.values()):
         return ""
     return text if key.lower() in _TALK or (_is_sentence(text) and not _has_command(others)) else ""
+
+
+def _last_message(messages: Sequence[Any]) -> str:
+    """The text of the last message of a chat if an assistant wrote it, and otherwise of the last one of the user."""
+    turns = [one for one in messages if isinstance(one, dict | Mapping)]
+    roles = ("assistant",) if turns and turns[-1].get("role") == "assistant" else ("user",)
+    content = next((one.get("content") for one in reversed(turns) if one.get("role") in roles), "")
+    if isinstance(content, list | tuple):  # parts, of which some can be images
+        parts = [part.get("text") for part in content if isinstance(part, dict | Mapping)]
+        content = "\n".join(part for part in parts if isinstance(part, str))
+    return content if isinstance(content, str) and not is_json(content) else ""
 
 
 def is_data(text: str) -> bool:

@@ -173,3 +173,70 @@ def test_a_request_that_the_start_of_the_aim_contains_is_quoted_once() -> None:
     block = block_of(s.contracts)
     assert faults(block, s.contracts) == []
     assert prompt_text([block], 512)[0].count(request) == 1
+
+
+TITLE = "The export drops the last row of a report"
+STATED_WRONG = "A report of 120 rows arrives with 119 rows, and the sum at its end is missing."
+CODE = "```python\nfrom shop import report\n\nrows = report.export(120)\nprint(len(rows))\n```"
+HOW_TO_WORK = (
+    "You are in the root directory of the repository, and you can use all commands. Edit all the files you need to.\n"
+    "Remember that you must only enter one command at a time. Always wait for its output before the next one.\n" * 4
+)
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        "We are solving the following issue. Here's the issue text:\nISSUE:\n{task}\n\nINSTRUCTIONS:\n{how}",
+        "<issue>\nConsider this description:\n{task}\n</issue>\n\n<instructions>\n## Overview\n{how}</instructions>",
+        "# Task\n{task}\n\n# Response format\n{how}",
+    ],
+)
+def test_the_aim_of_a_task_text_is_its_title_and_what_is_wrong(layout: str) -> None:
+    task = f"{TITLE}\n**Describe the bug**\n{CODE}\nDescription\n{STATED_WRONG}"
+    text = text_of(worked_on(layout.format(task=task, how=HOW_TO_WORK)))
+    assert f"Aim: «{TITLE}» «{STATED_WRONG}" in text
+    for never in ("Describe the bug", "import report", "Description", "ISSUE", "Remember", "one command at a time"):
+        assert never not in text
+
+
+def test_a_long_heading_is_the_title_of_a_task_text() -> None:
+    text = text_of(worked_on(f"# {TITLE}\n{STATED_WRONG}\n## Steps\n{CODE}\n# Rules\n{HOW_TO_WORK}"))
+    assert f"Aim: «{TITLE}» «{STATED_WRONG}" in text
+
+
+def test_what_an_announcement_follows_is_in_the_aim_if_it_names_something() -> None:
+    start = 'This is a challenge. It is the problem named "Warmup", worth 50 points. The description is:\n'
+    text = text_of(worked_on(f"{start}{TITLE}\n\nINSTRUCTIONS:\n{HOW_TO_WORK}"))
+    assert f'Aim: «It is the problem named "Warmup", worth 50 points.» «{TITLE}' in text
+
+
+def test_rules_beside_a_task_of_their_length_are_wishes_of_a_person() -> None:
+    rule = "Never write to the cluster in Frankfurt, which belongs to another company."
+    text = text_of(worked_on(f"# Task\n{TITLE}\n{STATED_WRONG}\n{STORY['en'] * 4}\n# Rules\n{rule}"), 512)
+    assert rule in text
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"system": f"You are a programmer. {HOW_TO_WORK}", "text": f"{TITLE}. {STATED_WRONG}"},
+        {
+            "model": "small",
+            "temperature": 0,
+            "max_tokens": 1000,
+            "messages": [
+                {"role": "system", "content": f"You are a programmer. {HOW_TO_WORK}"},
+                {"role": "user", "content": "Good morning"},
+                {"role": "assistant", "content": "Good morning! What is wrong?"},
+                {"role": "user", "content": [{"type": "text", "text": f"{TITLE}. {STATED_WRONG}"}]},
+            ],
+        },
+    ],
+)
+def test_the_task_beside_a_system_prompt_is_the_aim(payload: dict[str, object]) -> None:
+    contracts = worked_on("…")
+    contracts[0]["payload"] = payload
+    text = text_of(contracts)
+    assert f"Aim: «{TITLE}. {STATED_WRONG}»" in text
+    assert "You are a programmer" not in text

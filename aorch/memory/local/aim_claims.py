@@ -1,15 +1,16 @@
 """Makes the claim of the aim: how the words of a person begin, and the sentences in them that ask for something."""
 
-from collections.abc import Iterator, Sequence, Set
-from itertools import accumulate, takewhile
+from collections.abc import Callable, Iterator, Sequence, Set
+from itertools import accumulate, groupby, takewhile
 
 from aorch.memory import safe_text
 from aorch.memory.block import Claim
 from aorch.memory.contract_content import is_code
 from aorch.memory.local.calls import Request
-from aorch.memory.local.error_lines import names_error
+from aorch.memory.local.error_lines import names_error, names_trouble
 from aorch.memory.local.sentence_kinds import LEANING, asks_for
 from aorch.memory.local.spoken_sentences import is_phrase
+from aorch.memory.local.task_texts import TaskText, task_text
 from aorch.memory.local.wording import Wording, briefly, claim_of, fully, head, said
 
 _START, _ASKED = 320, 240
@@ -51,6 +52,9 @@ def brief_aim(text: str) -> Wording:
 
 def _spoken(text: str, start: int, asked: int) -> Wording:
     """The start of a text, and the sentences after it that ask the most; all of a short text."""
+    task = task_text(text) if len(text) > AIM_WIDTH else None
+    if task is not None:
+        return _of_task(task, start, asked)
     pieces = _from_prose(list(safe_text.sentence_pieces(text)))
     lead = min(_LEAD, sum(len(piece) + 1 for piece in takewhile(_introduces, pieces[:-1])))
     whole = said(pieces, start + asked + lead)
@@ -66,16 +70,38 @@ def _spoken(text: str, start: int, asked: int) -> Wording:
     return Wording(" ".join(one.text for one in quotations), tuple(quote for one in quotations for quote in one.quotes))
 
 
+def _of_task(task: TaskText, start: int, asked: int) -> Wording:
+    """The title of a task text with what follows it, then the sentences that tell the most what is wrong or wanted, then the
+    others. Instructions how to work come last.
+    """
+    stated, instructed = ([one.text for one in part] for part in (task.statement, task.rest))
+    begun = max(1, sum(end <= start for end in accumulate(len(piece) + 1 for piece in stated)))
+    room = start + asked - sum(map(len, stated[:begun]))
+    places = [*range(begun), *_asking(stated, begun, max(asked, room), names_trouble)]
+    room = start + asked - sum(len(stated[place]) + 1 for place in places)
+    for place, piece in enumerate(stated):
+        if place not in places and len(piece) < room:
+            places.append(place)
+            room -= len(piece) + 1
+    chosen = [task.statement[place] for place in sorted(places)]
+    if len(chosen) == len(stated):
+        chosen += [task.rest[place] for place in _asking(instructed, 0, room) if len(instructed[place]) <= room]
+    runs = groupby(enumerate(chosen), lambda pair: pair[1].place - pair[0])
+    quotations = [said([one.text for _, one in run], start + asked) for _, run in runs]
+    return Wording(" ".join(one.text for one in quotations), tuple(quote for one in quotations for quote in one.quotes))
+
+
 def _introduces(line: str) -> bool:
     """Whether a line only announces the next one: `Here is the issue:`."""
     return line.endswith((":", "："))
 
 
-def _asking(pieces: Sequence[str], begun: int, room: int) -> list[int]:
+def _asking(pieces: Sequence[str], begun: int, room: int, tells: Callable[[str], bool] = lambda _: False) -> list[int]:
     """The places of the sentences from `begun` on that ask the most for something, as many as fit in `room` characters, and at
-    least one.
+    least one. A sentence that `tells` what the matter is counts more.
     """
-    asking = {place: worth for place in range(begun, len(pieces)) if (worth := asks_for(pieces[place])) > 0}
+    worths = {place: asks_for(pieces[place]) + tells(pieces[place]) for place in range(begun, len(pieces))}
+    asking = {place: worth for place, worth in worths.items() if worth > 0}
     chosen: list[int] = []
     for place in sorted(asking, key=lambda place: (-asking[place], place)):
         if place in chosen or (chosen and len(pieces[place]) > room):

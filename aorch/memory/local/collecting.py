@@ -25,6 +25,7 @@ from aorch.memory.local.error_lines import reported_in
 from aorch.memory.local.exact_strings import forget_least, name_arguments, name_results
 from aorch.memory.local.findings import MOST_SEEN, Findings
 from aorch.memory.local.spoken_sentences import ends_of_sentence, is_better_aim, is_phrase, meaningful_words
+from aorch.memory.local.task_texts import without_instructions
 
 MOST_OPEN, MOST_CALLS, MOST_KINDS, MOST_CITES = 1000, 24, 60, 6
 MOST_RESULTS = 40
@@ -91,6 +92,8 @@ def _add_request(g: Findings, contract: Contract) -> None:
             own = request_prompts.prose(asked.said)[0]
             g.prompted.update({end for one in safe_text.sentences(own) for end in ends_of_sentence(one)})
         own = request_prompts.without_examples(said)
+        if asked.outermost and len(said) > AIM_WIDTH:
+            own = without_instructions(own, said)
         add_speech(g, own, asked.contract_id, from_agent, asked.outermost, asks=True, in_prompt=is_prompt(asked))
         if g.aim is not None or len(said) > AIM_WIDTH or not asked.outermost:  # otherwise the aim shows the whole text
             not_selected = 0

@@ -138,6 +138,11 @@ def _trouble(output: str) -> str:
     return safe_text.first_line(bare)
 
 
+def names_trouble(sentence: str) -> bool:
+    """Whether a sentence has a word for trouble: `fails`, `cannot`, `missing`."""
+    return bool(_TROUBLE.search(sentence))
+
+
 def names_error(sentence: str) -> bool:
     """Whether a sentence contains an exception and what happened."""
     return (
