@@ -1,7 +1,8 @@
 """Which values of a result are spoken of later: those on which an answer, or a refusal, rests."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 
 from aorch.memory.contract_content import Leaf
 from aorch.memory.local.question_scores import words_of
@@ -23,14 +24,17 @@ _EXACT = 0.5
 class Mentions:
     """The words of spoken sentences, each with the last contract that has it."""
 
-    def __init__(self, said: Iterable[SpokenSentence]) -> None:
-        self._last: dict[str, int] = {}
-        self._reasons: dict[str, int] = {}
-        for one in sorted(said, key=lambda one: one.number):
-            words = dict.fromkeys(words_of(one.whole), one.number)
-            self._last.update(words)
-            if not one.by_caller and (refuses(one.sentence) or justifies(one.sentence)):
-                self._reasons.update(words)
+    def __init__(self, said: Sequence[SpokenSentence]) -> None:
+        self._said = said
+
+    @cached_property
+    def _last(self) -> dict[str, int]:
+        return _last_said(self._said)
+
+    @cached_property
+    def _reasons(self) -> dict[str, int]:
+        of_agents = (one for one in self._said if not one.by_caller)
+        return _last_said(one for one in of_agents if refuses(one.sentence) or justifies(one.sentence))
 
     def has(self, leaf: Leaf, number: int) -> bool:
         """Whether a sentence after that contract speaks of the value: it has its words, or those of its key if the value is only
@@ -41,6 +45,13 @@ class Mentions:
     def explain(self, leaf: Leaf, number: int) -> bool:
         """Whether it is a state of which an agent speaks when it refuses something, or gives a reason."""
         return _is_state(leaf) and _is_said(leaf, number, self._reasons)
+
+
+def _last_said(said: Iterable[SpokenSentence]) -> dict[str, int]:
+    words: dict[str, int] = {}
+    for one in sorted(said, key=lambda one: one.number):
+        words.update(dict.fromkeys(words_of(one.whole), one.number))
+    return words
 
 
 def _is_state(leaf: Leaf) -> bool:
