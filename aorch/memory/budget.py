@@ -47,6 +47,8 @@ a failure has twice as many, for the first line of the error and the last one.""
 _OVERHEAD = 120
 _SEVERAL = 5
 """Hidden exact strings from which a claim is shown in full before the list of them: fewer made recall of them worse."""
+_WIDE = 480
+"""Characters of a claim as long as space is left for other claims: a long result is shown further only after them."""
 _FIRST = 240
 """Characters of a vital claim as long as other claims are not shown in brief."""
 
@@ -162,17 +164,18 @@ def pack(items: Sequence[Item], room: int, mark: int) -> PackedClaims:
     _longer(packed, [place for place in vital if _quotes_input(items[place])], room // 2, _FIRST)
     _longer(packed, vital, room // 2, _FIRST)
     _best(packed, others, names)
-    _longer(packed, _naming(packed, others, names), room)
+    _longer(packed, _naming(packed, others, names), room, _WIDE)
     _name(packed, names)
     _uncut(packed, vital, room)
     _brief(packed, [place for place in [*vital, *others] if place not in packed.wordings], room)
-    _longer(packed, vital, room)
-    _longer(packed, others, room)
+    _longer(packed, vital, room, _WIDE)
+    _longer(packed, others, room, _WIDE)
     _brief(packed, spare, room)
     _full(packed, spare, room)
     for place in [place for place in names if place in packed.wordings and packed.shows(_name_of(items[place]))]:
         packed.drop(place)
     _name(packed, [place for place in names if place not in packed.wordings])
+    _longer(packed, [*vital, *others], room)
     return packed
 
 

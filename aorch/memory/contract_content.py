@@ -48,7 +48,7 @@ _SENTENCE = 5
 """Number of words from which text is a sentence, even without a full stop."""
 _OPTION = re.compile(r"\A[\w./=:-]+ (?:.{0,200} )?-{1,2}[a-zA-Z]", re.ASCII)
 """A command with an option."""
-_BEGINNING, _ENDING, _FIRST_LINES = 800, 400, 3
+_BEGINNING, _ENDING, _FIRST_LINES = 800, 400, 8
 """Characters of a long value whose lines are read, and the number of its first lines that are kept. The last one is kept too,
 because programs print their result last."""
 _DECORATION = re.compile(r"^(?:[=\-_*~#|]{3,}|\s{0,8}\d{1,6}[:|](?!\d))|[=\-_*~#|]{3,}$")

@@ -219,3 +219,15 @@ def test_a_long_rule_at_the_end_of_a_line_does_not_stop_the_compression() -> Non
     s.asks("ann", "coder", "solve", {"text": f"The report is below. Totals {'-' * 80} - \nThe total is 42."})
     s.says("coder", "ann", f"Sum {'=' * 80} ==", "The total of the report is 42.")
     assert "The total of the report is 42." in shown(s)
+
+
+def test_more_lines_of_a_file_that_was_read_are_shown_if_space_is_left() -> None:
+    lines = [f'key_{n} = "secret of the vault number {n}"' for n in range(40)]
+    s = Session()
+    s.asks("ann", "bot", "assist", {"text": "Please find out what the vault holds."})
+    s.calls("bot", "shell", "bash", {"command": "cat vault.py"}, {"output": "\n".join(lines)})
+    s.calls("bot", "shell", "bash", {"command": "python vault.py"}, error="EOFError: EOF when reading a line")
+    shown_lines = [line for line in lines if line in shown(s, 512)]
+    assert len(shown_lines) >= 8
+    assert lines[-1] in shown_lines
+    assert not list(faults(block_of(s.contracts), s.contracts))

@@ -28,7 +28,7 @@ from aorch.memory.local.wording import (
 from aorch.memory.request_prompts import prose
 
 _SINGLE, _VITAL_OF_A_KIND = 8, 5
-_VALUES, _VALUE, _SHORT_RESULT = 600, 400, 70
+_VALUES, _VALUE, _SHORT_RESULT = 900, 700, 70
 """Characters of several arguments or results, of one of them, and of a result in brief."""
 _SHORT_ERROR, _SHORT_COMMAND = 110, 44
 """Characters of an error in the result of a successful call, and of its command, in a brief text."""
