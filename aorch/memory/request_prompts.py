@@ -86,6 +86,20 @@ def _told_by(block: re.Match[str]) -> str:
     return f"\n{comment}\n"
 
 
+def fenced_code(said: str) -> tuple[str, list[tuple[str, str]], str]:
+    """The text before the fenced code in an answer, each block with what `prose` has instead of it, and the text after the last.
+
+    A block of a single line is text: a command, a version or another value.
+    """
+    read = said[:_MOST_CODE]
+    found = [block for block in _FENCE.finditer(read) if block[0].strip().count("\n") > 2] if "```" in read else []
+    if not found:
+        return read, [], ""
+    inner = [block[0].strip().partition("\n")[2].rpartition("\n")[0] for block in found]
+    told = [_told_by(block).strip() for block in found]
+    return read[: found[0].start()], list(zip(inner, told, strict=True)), read[found[-1].end() :]
+
+
 def names_of_code(said: str) -> Iterator[tuple[str, str]]:
     """The names of the files and classes of which an answer contains the code, each with what it is."""
     read = said[:_MOST_CODE]

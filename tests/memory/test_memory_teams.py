@@ -75,3 +75,76 @@ def test_the_last_line_of_an_output_is_shown_as_its_result() -> None:
     listing = "".join(f"-rw-r--r-- 1 home users {n * 977} May 19 16:07 table_{n}.csv\n" for n in range(30))
     says(s, "terminal", f"total 33386\n{listing}Holbein 2160\n")
     assert "terminal: «Holbein 2160»" in shown(s)
+
+
+PROGRAM = """Let's read the museum's list.
+
+```python
+import requests
+# Fetch the page
+url = "https://museum.example-basel.ch/holbein"
+page = requests.get(url, timeout=10)
+def count(rows):
+    return len(rows)
+table = page_table(page, header="Painter")
+print(table)
+```
+
+I will run this script now.
+"""
+
+
+def team_with_code() -> Session:
+    """A team of which one agent writes code that another one runs. Its question is answered by the last code."""
+    s, aim = team()
+    says(s, "coder", PROGRAM)
+    says(s, "terminal", "exitcode: 0 (execution succeeded)\nCode output: []\n")
+    second = PROGRAM.replace('header="Painter"', 'header="Artist", skip=2').replace("I will run this script now.", "")
+    last = f"{second}\nLet me verify the count of Holbein with this script."
+    says(s, "coder", last)
+    s.answers(aim, {"text": last})
+    return s
+
+
+def test_the_telling_lines_of_code_that_was_run_are_quoted_and_what_it_printed_even_if_that_is_an_empty_list() -> None:
+    text = shown(team_with_code())
+    lines = '«url = "https://museum.example-basel.ch/holbein"» «page = requests.get(url, timeout=10)»'
+    assert f'{lines} «table = page_table(page, header="Painter")»' in text
+    assert "- terminal: «exitcode: 0 (execution succeeded) Code output: []»" in text
+    assert "import requests" not in text
+    assert "I will run this script now" not in text
+
+
+def test_later_code_shows_what_it_changed_and_code_at_the_end_what_was_still_to_be_run() -> None:
+    end = shown(team_with_code()).partition("\nEnd: ")[2]
+    assert '«table = page_table(page, header="Artist", skip=2)»' in end
+    assert "Let me verify the count of Holbein with this script." in end
+    assert "url =" not in end
+
+
+def test_code_that_nobody_ran_is_not_quoted() -> None:
+    s, _ = team()
+    says(s, "coder", PROGRAM)
+    says(s, "reader", "The list of the museum has 19 paintings by Holbein, as I read on its page.")
+    assert "url =" not in shown(s)
+
+
+def test_an_agent_that_had_nothing_to_run_and_the_one_that_ended_the_work_are_shown() -> None:
+    s, aim = team()
+    says(s, "terminal", "There is no code from the last message for me to execute. Let other participants continue.")
+    answer = "The Kunstmuseum has the most paintings by Holbein, 19 of them."
+    says(s, "reader", answer)
+    says(s, "judge", "TERMINATE")
+    s.answers(aim, {"text": answer})
+    text = shown(s)
+    assert "- terminal: «There is no code from the last message for me to execute.»" in text
+    assert "- judge: «TERMINATE»" in text
+
+
+def test_that_data_are_hypothetical_or_a_source_cannot_be_read_is_kept_although_the_agent_announces_a_step() -> None:
+    s, _ = team()
+    for n in range(8):
+        says(s, "reader", f"Room {n} of the Kunstmuseum has {n + 3} paintings, of which {n} are by Holbein.")
+    reason = "Since we have no direct access to the catalogue, I will use hypothetical figures for the museums."
+    says(s, "reader", f"{reason} Room 40 has 12 paintings.")
+    assert reason in shown(s, 256)

@@ -7,18 +7,21 @@ from collections.abc import Iterator, Sequence
 from msgspec.structs import replace
 
 from aorch.memory import safe_text, segments
-from aorch.memory.block import ANSWERED, NO_RESPONSE, NOT_ANSWERED, REPORTED, RESULT_OF, WITH_WORDS, Claim
+from aorch.memory.block import NO_RESPONSE, NOT_ANSWERED, REPORTED, RESULT_OF, Claim
 from aorch.memory.budget import END, WORK, Item
 from aorch.memory.local.aim_claims import aim_claims
 from aorch.memory.local.call_claims import BRIEF, ClaimCounts, brief_arguments, done, looked_up
 from aorch.memory.local.calls import Call, Copied, Ending, Request
+from aorch.memory.local.code_claims import code_claims
 from aorch.memory.local.conclusions import conclusion_claim, last_conclusion
+from aorch.memory.local.copied_answers import copy_claim
 from aorch.memory.local.error_lines import telling_lines
 from aorch.memory.local.failure_claims import failures, reported_errors
 from aorch.memory.local.findings import Findings
 from aorch.memory.local.sentence_claims import ANSWER, alike, decided, sentences
 from aorch.memory.local.sentence_kinds import is_leaning, is_protocol
 from aorch.memory.local.spoken_sentences import is_phrase, section_of
+from aorch.memory.local.turn_claims import idle_claims, signal_claim
 from aorch.memory.local.wording import (
     OPEN_WIDTH,
     claim_of,
@@ -54,7 +57,8 @@ def candidate_claims(findings: Findings, intent: str | None) -> tuple[list[Item]
     counts.unsaid += unsaid
     items += [("results", claim) for claim in reported_errors(findings)]
     items += [("results", claim) for claim in looked_up(findings, counts)]
-    items = _with_end(findings, items)
+    runs = (*code_claims(findings), *idle_claims(findings), *signal_claim(findings))
+    items = _with_end(findings, [*items, *(("results", claim) for claim in runs)])
     items += [("literals", claim) for claim in literal_claims(findings)]
     return items, counts
 
@@ -123,6 +127,10 @@ def _with_copy(g: Findings, copied: Copied, items: list[Item]) -> list[Item]:
     """`items` with the answer to a person instead of the claim of the agent whose words it has."""
     copy, who = copy_claim(copied), f"{safe_text.shown(copied.author)}: «"
     of_author = [item for item in items if item[1].contract_ids[0] == copied.first_id and item[1].text.startswith(who)]
+    of_code = [n for n, (_, claim) in enumerate(items) if claim.text.startswith(f"{copy.text}: «")]
+    if of_code and not of_author:
+        section, code = items[of_code[0]]
+        return [*items[: of_code[0]], (section, replace(code, importance=END)), *items[of_code[0] + 1 :]]
     if not of_author:
         is_end = g.end is not None and g.end.contract_id == copied.contract_id
         is_error = any(copied.first_id in failure.contract_ids for failure in g.failures.values())
@@ -152,13 +160,6 @@ def _in_words(copy: Claim, end: Ending, *, is_error: bool) -> Claim:
     if not words.quotes:
         return copy
     return replace(copy, text=f"{copy.text}: {words.text}", brief=f"{copy.text}: {short.text}", quotes=words.quotes)
-
-
-def copy_claim(copied: Copied) -> Claim:
-    """An answer to a person that another agent wrote: its words are shown as that agent's."""
-    who, whom, author = map(safe_text.shown, (copied.agent, copied.whom, copied.author))
-    text = f"{who} {ANSWERED} {whom} {WITH_WORDS} {author}"
-    return claim_of(text, "", (), [copied.contract_id, copied.first_id], END, copied.number)
 
 
 def _aim_text(g: Findings) -> str:

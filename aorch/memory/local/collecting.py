@@ -151,6 +151,7 @@ def _add_response(g: Findings, contract: Contract) -> None:
     g.keep_contract(contract, call)
     if contract_content.failed(contract):
         add_decisions(g, [contract.get("result"), contract.get("error")], identity, agent)
+        g.runs.add_failure(agent)
         _add_failure(g, contract, call)
         return
     is_act = asked.changes is True and not asked.outermost

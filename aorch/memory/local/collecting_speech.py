@@ -7,11 +7,12 @@ from typing import Any
 from aorch.memory import contract_content, request_prompts, safe_text
 from aorch.memory.literals import weight
 from aorch.memory.local.calls import INSTRUCTION, Call, Copied, commands, is_prompt
+from aorch.memory.local.code_runs import code_in
 from aorch.memory.local.exact_strings import add_name
 from aorch.memory.local.findings import MOST_SEEN, Findings
 from aorch.memory.local.layout import is_code_or_row, is_layout
 from aorch.memory.local.question_scores import content_words
-from aorch.memory.local.sentence_kinds import asks_for, is_protocol, states
+from aorch.memory.local.sentence_kinds import asks_for, is_protocol, states, states_turns
 from aorch.memory.local.spoken_sentences import SpokenSentence, decisions, section_of, select_sentences, spoken_error
 
 _MOST_SAID, _MOST_DECIDED = 800, 200
@@ -55,6 +56,9 @@ def add_answer(g: Findings, call: Call, agent: str, said: str) -> None:
         return
     if not outermost:
         add_author(g, said, call, agent)
+        if _is_whole_output(g, call, agent, said, has_code=pieces > 0):
+            add_decisions(g, said, call.contract_id, agent)
+            return
     g.passed_over["results"] += pieces
     if call.error:
         before = safe_text.sentence_count(own[: max(0, own.find(call.error))])
@@ -66,10 +70,8 @@ def add_answer(g: Findings, call: Call, agent: str, said: str) -> None:
             add_name(g.named, name, _OF_CODE[label], label, call.contract_id)
     replies = is_prompt(call.request)
     is_choice = replies and len(said) <= _SHORT_ANSWER
-    is_signal = not replies and own.isascii() and own.isupper() and own.strip().isalpha()
-    if is_signal:
-        g.passed_over["results"] += 1  # such as `TERMINATE`
-    elif not pieces or safe_text.word_count(own) > _NAMES_OF_FILES:
+    is_signal = not replies and _add_turn(g, call, agent, own, has_code=pieces > 0)
+    if not is_signal and (not pieces or safe_text.word_count(own) > _NAMES_OF_FILES):
         least = _CHOICE if is_choice else _REPLIES if replies else 0.0
         only_first = len(own) > _REPLY
         less = _RESTATED if _restates(g, said) else 0.0
@@ -87,6 +89,35 @@ def add_answer(g: Findings, call: Call, agent: str, said: str) -> None:
         )
     if call.request.outermost:
         g.answer = (call.contract_id, call.request.agent, "\n".join(safe_text.ends_of(own)), g.count)
+
+
+def _add_turn(g: Findings, call: Call, agent: str, own: str, *, has_code: bool) -> bool:
+    """Add an answer that only ends the work with a signal, or tells how agents take turns, such as that there is no code to run.
+    Return whether it is a signal.
+    """
+    is_signal = own.isascii() and own.isupper() and own.strip().isalpha()
+    g.signal = (call.contract_id, g.count, agent, own.strip()) if is_signal else None
+    if is_signal:
+        g.passed_over["results"] += 1  # such as `TERMINATE`
+    elif not has_code and agent not in g.idle:
+        pieces = safe_text.sentence_pieces(own)
+        if pieces and states_turns(pieces[0]) and all(map(is_protocol, pieces)):
+            g.idle[agent] = call.contract_id, g.count, pieces[0]
+    return is_signal
+
+
+def _is_whole_output(g: Findings, call: Call, agent: str, said: str, *, has_code: bool) -> bool:
+    """Add an answer to the code that agents run. Return whether it is an output of which all is kept."""
+    aim = g.aim.said if g.aim else ""
+    if has_code and (code := code_in(said, call.contract_id, g.count, agent, aim)):
+        g.runs.add_code(code)
+        return False
+    if call.error:
+        g.runs.add_failure(agent)
+    elif g.runs.add_output(agent, call.contract_id, g.count, said):
+        return True
+    g.runs.pass_over()
+    return False
 
 
 def add_author(g: Findings, text: str, call: Call, agent: str) -> None:

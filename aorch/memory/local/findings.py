@@ -8,6 +8,7 @@ from aorch.memory import contract_content, safe_text
 from aorch.memory.contract_content import Contract
 from aorch.memory.local.call_kinds import FailureKind
 from aorch.memory.local.calls import Call, CapabilityCalls, Copied, Ending, Failure, Recorded, Request
+from aorch.memory.local.code_runs import CodeRuns
 from aorch.memory.local.exact_strings import ExactString
 from aorch.memory.local.spoken_sentences import SpokenSentence, ends_of_sentence
 
@@ -45,7 +46,10 @@ class Findings:
     answer: tuple[str, str, str, int] | None = None
     end: Ending | None = None
     told: dict[int, tuple[str, str, int]] = field(default_factory=dict)
+    signal: tuple[str, int, str, str] | None = None
+    idle: dict[str, tuple[str, int, str]] = field(default_factory=dict)
     copied: Copied | None = None
+    runs: CodeRuns = field(default_factory=CodeRuns)
     outputs: dict[int, Call] = field(default_factory=dict)
     record: list[Recorded] | None = None
     record_room: int = 0

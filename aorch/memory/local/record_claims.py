@@ -14,8 +14,8 @@ from aorch.memory.local.aim_claims import brief_aim
 from aorch.memory.local.call_claims import SHORT_VALUE, brief_arguments
 from aorch.memory.local.call_kinds import digest, failure_kind
 from aorch.memory.local.calls import Call, Request, is_command
-from aorch.memory.local.candidate_claims import copy_claim
 from aorch.memory.local.collecting import MOST_CITES
+from aorch.memory.local.copied_answers import copy_claim
 from aorch.memory.local.failure_claims import failure_brief
 from aorch.memory.local.findings import Findings
 from aorch.memory.local.sentence_claims import NEXT_STEP, RECENT, decided

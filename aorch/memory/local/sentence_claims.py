@@ -193,6 +193,9 @@ def _weighed(
     reported = {one.sentence[:_SAME_START] for one in g.reported.values()}
     others = (_apart(one, conclusion) for one in [*g.said, *answer_sentences(g)] if one is not conclusion)
     by_age = [one for one in others if one.sentence[:_SAME_START] not in reported]
+    if runs := g.runs.all():
+        beside_code = {(run.contract_id, one) for run in runs for one in (*run.comments, *run.after)}
+        by_age = [one for one in by_age if (one.contract_id, one.sentence) not in beside_code]
     by_age.sort(key=lambda one: (one.by_caller, one.number, one.worth))
     last = {meaningful_words(one.whole): one for one in without_repetitions(by_age, g)}
     worthy = {told: one for told, one in last.items() if _is_worth_a_claim(one)}

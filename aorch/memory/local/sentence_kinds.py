@@ -81,6 +81,11 @@ def is_protocol(sentence: str) -> bool:
     return not known(sentence).isdisjoint(("protocol", "acts"))
 
 
+def states_turns(sentence: str) -> bool:
+    """Whether a sentence states something about how agents take turns: `There is no code for me to execute.`"""
+    return "protocol" in known(sentence) and safe_text.word_count(sentence) >= FEWEST and not sentence.endswith(":")
+
+
 def is_step(sentence: str) -> bool:
     """Whether a sentence tells a step without its result: `I clicked 'Prices'.`"""
     return "acts" in known(sentence)

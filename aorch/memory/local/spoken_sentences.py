@@ -329,7 +329,7 @@ def _worth_of_agent(sentence: str, names: float, kinds: frozenset[str]) -> float
     if "protocol" in kinds:
         return -_PROTOCOL
     worth = _REFUSAL if not kinds.isdisjoint(("refuses", "reasons")) else 0.0
-    worth -= _INTENTION if "intends" in kinds and "reasons" not in kinds else 0.0
+    worth -= _INTENTION if "intends" in kinds and kinds.isdisjoint(("reasons", "refuses")) else 0.0
     if "acts" in kinds:
         worth -= _INTENTION if request_prompts.unquoted(sentence) == sentence else _STEP
     worth -= _ADDRESS if sentence.startswith("@") else 0.0
