@@ -158,7 +158,8 @@ def grown_memory(session: Session, budget: int) -> str:
         ):
             closed -= 1  # open REQUESTs at the end wait for the next block
         if closed > start:
-            asked = [each["to_agent"] for each in contracts[:start] if is_request(each)]
+            began = contracts[0]["from_agent"]
+            asked = [each["to_agent"] for each in contracts[:start] if is_request(each) and each["to_agent"] != began]
             request = BlockRequest(f"mem_{end}", f"{end:06}", session["session_id"], asked_before=asked)
             blocks.append(compress_locally(contracts[start:closed], request))
             start = closed

@@ -149,7 +149,7 @@ class Memory:
         count = self._all(statements.COUNT_BETWEEN_POSITIONS, session_id, after, last)[0][0] if closed else 0
         corrections = frozenset(self.correction_ids(session_id, after, last)) if count else frozenset[str]()
         count -= len(corrections)
-        asked_before = self._all(statements.AGENTS_UP_TO, session_id, after) if after and count else []
+        asked_before = self._all(statements.AGENTS_UP_TO, session_id, after, session_id) if after and count else []
         agents = tuple(agent for (agent,) in asked_before)
         with self._database.read() as connection:
             erased = _erased_between(connection, session_id, after, last)
@@ -223,7 +223,7 @@ class Memory:
 
     def asked_before(self, session_id: str, contract_id: str) -> list[str]:
         """The agents that received a REQUEST in the session before that contract."""
-        return [agent for (agent,) in self._all(statements.AGENTS_BEFORE_CONTRACT, session_id, contract_id)]
+        return [agent for (agent,) in self._all(statements.AGENTS_BEFORE_CONTRACT, session_id, contract_id, session_id)]
 
     def add(self, row: BlockRow, after: int, erased: int = 0, kept: Iterable[str] = ()) -> bool:
         """Commit `row`, which covers its session's contracts after the position `after`; durable when this returns.

@@ -129,6 +129,8 @@ def changes(capability: str, command: str = "", first: str = "") -> bool | None:
         return False
     words = verbs(capability)
     looks = bool(words) and (words[-1] in READING or words[-1] in FACTS)
+    if _finds_and_changes(words):
+        return True
     if words[:1] == ("open",) and not PAGES.isdisjoint(words[1:]):
         return False
     for word in words:
@@ -139,6 +141,16 @@ def changes(capability: str, command: str = "", first: str = "") -> bool | None:
     if (stated := _command_changes(command or first, is_command=bool(command))) is not None:
         return stated
     return False if looks else None
+
+
+def _finds_and_changes(words: tuple[str, ...]) -> bool:
+    """Whether a name consists of verbs and ends with one that changes something and is no noun: `search_replace`."""
+    return (
+        len(words) > 1
+        and words[-1] in CHANGING - THINGS - {"update"}
+        and words[0] in READING
+        and all(word in CHANGING or word in READING or word in ("and", "or") for word in words)
+    )
 
 
 def _command_changes(command: str, *, is_command: bool) -> bool | None:

@@ -34,6 +34,7 @@ class CoveredContracts:
         self.erased = 0
         self.first: Contract = {}
         self.last: Contract = {}
+        self._starter: str | None = None
         helpers = set(asked_before)
         for contract in covered:
             self._take(contract, helpers)
@@ -49,9 +50,13 @@ class CoveredContracts:
         if contract["contract_type"] == "REQUEST":
             self.capabilities[line(contract["capability"])] += 1
             self.requests[identity] = contract
-            if contract["parent_id"] or agent in helpers:
+            asks_back = self._starter is not None and contract["to_agent"] == self._starter
+            if contract["parent_id"] or agent in helpers or asks_back:
                 self.inner.add(identity)
-            helpers.add(str(contract["to_agent"] or ""))
+            elif self._starter is None:
+                self._starter = agent
+            if contract["to_agent"] != self._starter:
+                helpers.add(str(contract["to_agent"] or ""))
             self.parents.add(str(contract["parent_id"]))
         else:
             self.ends[str(contract["status"])] += 1

@@ -2093,11 +2093,15 @@ FROM session_contracts
 WHERE session_contracts.session_id = %s AND session_contracts.position <= %s::BIGINT ORDER BY
     session_contracts.position DESC
 LIMIT 20000) AS latest
-WHERE latest.contract_type = 'REQUEST' AND latest.to_agent IS NOT NULL AND NOT (latest.to_agent =
-    'orchestrator' AND latest.capability IN ('memory.pin', 'memory.note', 'memory.forget',
-    'memory.undo'))
+WHERE latest.contract_type = 'REQUEST' AND latest.to_agent IS NOT NULL AND latest.to_agent !=
+    (SELECT contracts.from_agent
+FROM contracts
+WHERE contracts.position = (SELECT min(session_positions.position) AS min_1
+FROM session_positions
+WHERE session_positions.session_id = %s)) AND NOT (latest.to_agent = 'orchestrator' AND
+    latest.capability IN ('memory.pin', 'memory.note', 'memory.forget', 'memory.undo'))
 """
-"""Parameters: session_id, last."""
+"""Parameters: session_id, last, session_id."""
 
 AGENTS_BEFORE_CONTRACT = """\
 SELECT DISTINCT latest.to_agent
@@ -2109,11 +2113,15 @@ WHERE session_contracts.session_id = %s AND session_contracts.position < (SELECT
 FROM contracts
 WHERE contracts.contract_id = %s) ORDER BY session_contracts.position DESC
 LIMIT 20000) AS latest
-WHERE latest.contract_type = 'REQUEST' AND latest.to_agent IS NOT NULL AND NOT (latest.to_agent =
-    'orchestrator' AND latest.capability IN ('memory.pin', 'memory.note', 'memory.forget',
-    'memory.undo'))
+WHERE latest.contract_type = 'REQUEST' AND latest.to_agent IS NOT NULL AND latest.to_agent !=
+    (SELECT contracts.from_agent
+FROM contracts
+WHERE contracts.position = (SELECT min(session_positions.position) AS min_1
+FROM session_positions
+WHERE session_positions.session_id = %s)) AND NOT (latest.to_agent = 'orchestrator' AND
+    latest.capability IN ('memory.pin', 'memory.note', 'memory.forget', 'memory.undo'))
 """
-"""Parameters: session_id, contract_id."""
+"""Parameters: session_id, contract_id, session_id."""
 
 COUNT_BETWEEN_POSITIONS = """\
 SELECT count(*) AS count

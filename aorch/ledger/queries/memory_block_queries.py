@@ -60,7 +60,12 @@ LAST_CLOSED_POSITION = (
 
 
 def _agents_in(is_before: ColumnElement[bool]) -> Select[Any]:
-    """The agents of a session's last 20,000 REQUESTs: a compression must not read the whole session."""
+    """The agents of a session's last 20,000 REQUESTs, without the one that began the session, which an agent may ask something.
+
+    A compression must not read the whole session.
+    """
+    first = select(func.min(positions.position)).where(positions.session_id == bindparam("session_id"))
+    began = select(contracts.c.from_agent).where(contracts.c.position == first.scalar_subquery())
     latest = (
         select(s.to_agent, s.contract_type, s.capability, s.position)
         .where(s.session_id == bindparam("session_id"), is_before)
@@ -70,7 +75,8 @@ def _agents_in(is_before: ColumnElement[bool]) -> Select[Any]:
     )
     its = latest.c
     corrects = (its.to_agent == ORCHESTRATOR) & its.capability.in_(CAPABILITIES)
-    return select(its.to_agent).distinct().where(its.contract_type == REQUEST, its.to_agent.is_not(None), ~corrects)
+    is_called = its.to_agent.is_not(None) & (its.to_agent != began.scalar_subquery())
+    return select(its.to_agent).distinct().where(its.contract_type == REQUEST, is_called, ~corrects)
 
 
 def _position_of(name: str) -> ScalarSelect[Any]:

@@ -48,12 +48,13 @@ class Excerpt:
 class Excerpts:
     """The excerpts of a session, in order, for at most `most_windows` of `window` tokens; `too_many` if they do not fit.
 
-    `called` are the agents that were called so far.
+    `called` are the agents that were called so far, without the one that began.
     """
 
     window: int
     most_windows: int
     called: set[str] = field(default_factory=set)
+    starter: str | None = None
     listed: list[Excerpt] = field(default_factory=list)
     tokens: int = 0
     too_many: bool = False
@@ -93,9 +94,14 @@ class Excerpts:
             self.listed.clear()
             return
         sender = str(contract.get("from_agent"))
-        outermost = excerpt.asks and not contract.get("parent_id") and sender not in self.called
-        if excerpt.asks:
-            self.called.add(str(contract.get("to_agent")))
+        agent = str(contract.get("to_agent"))
+        outermost = (
+            excerpt.asks and not contract.get("parent_id") and sender not in self.called and agent != self.starter
+        )
+        if outermost and self.starter is None:
+            self.starter = sender
+        if excerpt.asks and agent != self.starter:
+            self.called.add(agent)
         self.listed.append(replace(excerpt, outermost=outermost))
         self._labels[excerpt.contract_id] = excerpt.label
 

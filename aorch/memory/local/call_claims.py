@@ -8,7 +8,7 @@ from aorch.memory import call_effects, safe_text
 from aorch.memory.block import NAMED_ERROR, Claim
 from aorch.memory.budget import LAST_CALL
 from aorch.memory.contract_content import Leaf, is_code, is_json_start
-from aorch.memory.literals import weight
+from aorch.memory.literals import found, weight
 from aorch.memory.local.calls import Call, RepeatedCall, Request, commands, is_command, is_prompt
 from aorch.memory.local.findings import Findings
 from aorch.memory.local.mentions import Mentions
@@ -32,8 +32,12 @@ _VALUES, _VALUE, _SHORT_RESULT = 900, 700, 70
 """Characters of several arguments or results, of one of them, and of a result in brief."""
 _SHORT_ERROR, _SHORT_COMMAND = 110, 44
 """Characters of an error in the result of a successful call, and of its command, in a brief text."""
-_ERROR, _SAME_ERROR = 0.965, 0.5
-"""Importance of a call whose result names an error, which is what a failure is, and of one with the same error as a later one."""
+_ERROR, _SAME_ERROR, _MENDED = 0.965, 0.5, 0.955
+"""Importance of a call whose result names an error, which is what a failure is, of one with the same error as a later one, and of
+one that went well later.
+"""
+_REPEATED, _REPEATS = 8, 120
+"""Characters that a result repeats of an argument at least, and the start of the result before which it begins to."""
 SHORT_VALUE = 52
 """Characters of a result without exact strings that also a brief text has."""
 _SHORT_CHANGE = 80
@@ -51,6 +55,9 @@ _COMMAND, _LAST_COMMAND, _LAST_RUN = 0.55, 0.86, 0.9605
 stands, so it comes before changes."""
 _CHANGE, _DELEGATED = 0.96, 0.86
 """Importance of a call that changes something, and of one whose arguments are a prompt, so that another agent does the work."""
+_OLDER, _FORMAL, _SAME_QUESTION = 0.7, 0.4, 20
+"""Importance of the older calls of a capability, and of questions that a program asks a person again and again, and characters by
+which they are the same."""
 _OWN_WIDTH, _MOST_OWN, _SHORTEST_OWN = 140, 2, 24
 """Characters and number of the sentences that are quoted of a long prompt, and characters that one has at least."""
 
@@ -69,10 +76,12 @@ class ClaimCounts:
 def done(g: Findings, counts: ClaimCounts) -> Iterator[Claim]:
     """Claims about calls: one for each of the newest calls of a capability, and one for all older ones."""
     single: list[tuple[RepeatedCall, float]] = []
-    last = _last_calls(g)
+    last, formal = _last_calls(g), _formal_questions(g)
     for calls in g.done.values():
         newest_first = list(reversed(calls.series.values()))
-        alone = [one for place, one in enumerate(newest_first) if place < _SINGLE or one.last.error]
+        shared = [one for one in newest_first if one.last.number in formal and one.last.number not in last]
+        newest = [one for one in newest_first if one not in shared]
+        alone = [one for place, one in enumerate(newest) if place < _SINGLE or one.last.error]
         for place, series in enumerate(alone):
             base = _CHANGE if series.last.request.changes else 0.6
             base = max(base, last.get(series.last.number, 0.0))
@@ -80,16 +89,32 @@ def done(g: Findings, counts: ClaimCounts) -> Iterator[Claim]:
             single.append((series, base - place * (0.002 if place < _VITAL_OF_A_KIND else 0.02)))
         if older := [one for one in newest_first if one not in alone]:
             count = calls.count - sum(series.count for series in alone)
-            claim, told = _together(older, count, 0.7, Mentions(()))
+            claim, told = _together(older, count, _FORMAL if shared else _OLDER, Mentions(()))
             counts.calls_in[claim] = told
             counts.unsaid["decisions"] += len(older) - told
             yield claim
     errors: dict[str, float] = {}
+    went_well = {series.last.request.digest: series.last.number for series, _ in single if not series.last.error}
     for series, importance in sorted(single, key=lambda pair: -pair[0].last.number):
         if error := series.last.error:
             importance = min(importance, _SAME_ERROR) if error in errors else _ERROR - 0.005 * len(errors)
+            if went_well.get(series.last.request.digest, 0) > series.last.number:
+                importance = min(importance, _MENDED)
             errors[error] = importance
         yield _decision(g, series, importance, is_last=series.last.number in last)
+
+
+def _formal_questions(g: Findings) -> set[int]:
+    """The numbers of the calls that ask the person who began in the same words as another call: `Add the file? (y/n)`."""
+    last_lines = {
+        one.last.number: (leaf.more or (leaf.text,))[-1][:_SAME_QUESTION]
+        for calls in g.done.values()
+        for one in calls.series.values()
+        for leaf in one.last.request.arguments[-1:]
+        if one.last.request.agent == g.starter
+    }
+    times = Counter(last_lines.values())
+    return {number for number, line in last_lines.items() if times[line] > 1}
 
 
 def _decision(g: Findings, series: RepeatedCall, importance: float, *, is_last: bool) -> Claim:
@@ -107,6 +132,8 @@ def _decision(g: Findings, series: RepeatedCall, importance: float, *, is_last: 
         short_result = outcome(call, _SHORT_RESULT) if call.news else short_result
     elif not short_result.text and call.results and len(result.text) <= SHORT_VALUE:
         short_result = result
+    if (own_words := _before_repetition(call)) is not None:
+        short_result = own_words
     if call.error:
         short_result = said([call.error], _SHORT_ERROR)
         short_result = short_result._replace(text=f"{NAMED_ERROR}{short_result.text}")
@@ -121,6 +148,24 @@ def _decision(g: Findings, series: RepeatedCall, importance: float, *, is_last: 
     number, first = (call.number, call.contract_id) if is_last else series.begun
     cites = [first, call.contract_id, call.request.contract_id]
     return claim_of(wording, brief.rstrip(), quotes, cites, importance, number)
+
+
+def _before_repetition(call: Call) -> Wording | None:
+    """What a result says before its first line repeats an argument (`Commit 2063f23 fix: …`), if that has an exact string.
+
+    None if the line repeats nothing.
+    """
+    results = [leaf for leaf in call.results if leaf.is_string]
+    if len(results) != 1:
+        return None
+    line = results[0].text
+    given = [one for leaf in call.request.arguments if leaf.is_string for one in (leaf.text, *leaf.more)]
+    words = [n + 1 for n, char in enumerate(line[:_REPEATS]) if char == " "]
+    start = next((n for n in words if len(line) - n >= _REPEATED and any(line[n:] in one for one in given)), None)
+    if start is None:
+        return None
+    own = line[:start].rstrip()
+    return said([own], _SHORT_RESULT) if found(own) else Wording("", ())
 
 
 def _own_words(g: Findings, asked: Request) -> Wording | None:

@@ -16,8 +16,8 @@ INSTRUCTION = 200
 class Request(NamedTuple):
     """The parts of a REQUEST that are needed until it is answered.
 
-    `outermost`: it has no parent, and its sender was not called earlier in the session. `said` is its spoken text. `digest`
-    identifies the arguments as a whole.
+    `outermost`: it has no parent, is not to the agent that began the session, and its sender began it or was not called before.
+    `said` is its spoken text. `digest` identifies the arguments as a whole.
     """
 
     contract_id: str

@@ -68,22 +68,22 @@ def _add_request(g: Findings, contract: Contract) -> None:
     g.capabilities[capability] += 1
     arguments = _with_short_reason(sorted(contract_content.leaves(payload), key=_rank))
     said = contract_content.speech(payload)
-    from_agent = _name(contract, "from_agent")
+    from_agent, agent = _name(contract, "from_agent"), _name(contract, "to_agent")
     asked = Request(
         contract_id=_string(contract, "contract_id"),
         number=g.count,
         from_agent=from_agent,
-        agent=_name(contract, "to_agent"),
+        agent=agent,
         capability=capability,
         arguments=arguments,
         said="\n".join(safe_text.ends_of(said)),
-        outermost=not contract.get("parent_id") and from_agent not in g.helpers,
+        outermost=not contract.get("parent_id") and from_agent not in g.helpers and agent != g.starter,
         changes=call_effects.changes(capability, *(() if said else call_effects.command(payload))),
         digest=digest(payload),
     )
     if contract.get("parent_id") in g.open:
         g.acted_on.add(_string(contract, "parent_id"))
-    g.helpers.add(asked.agent)
+    g.add_parties(asked)
     if said and asked.outermost:
         g.end = Ending(asked.contract_id, g.count, from_agent, asked.said, asks=True)
     is_act = asked.changes is True and not asked.outermost and not is_prompt(asked)
@@ -103,7 +103,7 @@ def _add_request(g: Findings, contract: Contract) -> None:
     else:
         add_decisions(g, request_prompts.spoken(payload), asked.contract_id, from_agent, asks=True)
         name_arguments(g.named, asked.arguments, asked.contract_id, is_change=bool(asked.changes))
-    if asked.outermost and (g.aim is None or _is_better_aim(said, g.aim)):
+    if asked.outermost and (g.aim is None or _is_better_aim(asked, g.aim)):
         g.aim = asked
     g.keep_contract(contract, asked)
     g.open[asked.contract_id] = asked
@@ -112,10 +112,14 @@ def _add_request(g: Findings, contract: Contract) -> None:
         g.passed_over["open_points"] += 1
 
 
-def _is_better_aim(said: str, before: Request) -> bool:
-    """Whether a REQUEST of a person states an aim better than `before`, which only looks, or is only a phrase."""
+def _is_better_aim(asked: Request, before: Request) -> bool:
+    """Whether a REQUEST of a person states an aim better than `before`, which only looks, is only a phrase, or is a command with
+    which the same person prepares the work.
+    """
+    said = asked.said
     if not before.said:
         only_looks = before.changes is False or not before.arguments
+        only_looks = only_looks or (asked.from_agent == before.from_agent and is_command(before.arguments))
         return bool(said) and only_looks and not is_phrase(said)
     return is_better_aim(said, before.said)
 
@@ -266,7 +270,7 @@ def _made(contract: Contract, asked: Request) -> int:
 
 def _add_call(g: Findings, kinds: dict[str, CapabilityCalls], call: Call, section: str, made: int = 0) -> None:
     capability = call.request.capability
-    key = hash((call.request.digest, made))
+    key = hash((call.request.digest, made, call.error))  # a test that fails in another way is another event
     calls = kinds.setdefault(capability, CapabilityCalls())
     calls.count = max(calls.count, _times(g, section, capability) - 1)
     times = _times(g, section, capability, key)

@@ -3,7 +3,7 @@
 import errno
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from aorch.memory import contract_content, safe_text
@@ -25,6 +25,8 @@ _RAISED = re.compile(
 )
 _OF_SYSTEM = frozenset(map(os.strerror, errno.errorcode)) | {"command not found", "not found", "No such file"}
 """What the system says of a failed call (errno(3)), and a shell of a program: a line that reports it ends with it."""
+_OF_PROGRAM = re.compile(r"\W{0,4}stderr\W{1,4}\w")
+"""What a line begins with that quotes the errors of a program, after the one that only says that it failed."""
 _SYSTEM_LINES = 20
 """Lines at the start and at the end of an output that can report an error of the system."""
 _ONE_LINE = 200
@@ -45,6 +47,13 @@ _TROUBLE = re.compile(
 
 _CAUSE = re.compile(r"\bpanick?ed\b|^(?:E  |error\b|fatal\b)|assertion\b.{0,80}\bfailed", re.IGNORECASE)
 """What a line begins with or contains if it names the cause, and not only that something failed."""
+_NAMED_TWICE = re.compile(r"\A(?:\w{1,40}\.){0,8}(\w{3,60}): (?=\1: \S)")
+_PART = r"[\\/]{1,2}[\w.@~+-]{1,80}(?: [\w.@~+-]{1,40}(?=[\\/]))?"
+_LONG_PATH = re.compile(rf"(?:[A-Za-z]:)?(?:{_PART}){{2,30}}?((?:{_PART}){{2}})(?![\\/\w.@~+-])")
+_LONGEST_PATH = 40
+"""Characters of a path whose start is left out of a brief text."""
+_PLACE = re.compile(r"\d:$")
+"""How a line ends that names a place in code, and announces what happened there."""
 _LONG_LINE = 160
 """Characters from which the body of a response hides the message in it."""
 _MESSAGE = re.compile(r"[\"'](?:message|detail|error_description|reason|title)[\"']: ?([\"'])((?:(?!\1).){12,})")
@@ -66,13 +75,36 @@ def telling_lines(error: str) -> list[tuple[str, ...]]:
         n for n, line in enumerate(lines) if _TROUBLE.search(line)
     ]
     first = next((n for n in troubled if not _EXIT_CODE.match(lines[n])), troubled[0] if troubled else 0)
-    last = next((n for n in reversed(troubled) if not _EXIT_CODE.match(lines[n])), len(rows) - 1 if troubled else first)
+    last = next((n for n, line in enumerate(lines) if _OF_PROGRAM.match(line)), -1)
+    if last < 0:
+        last = next(
+            (n for n in reversed(troubled) if not _EXIT_CODE.match(lines[n])), len(rows) - 1 if troubled else first
+        )
+    if rows and lines[last] in lines[first]:
+        last = first
     return list(dict.fromkeys(_with_next(rows, n) for n in (first, last))) if rows else []
 
 
 def cause_of(line: Sequence[str]) -> Sequence[str]:
     """The pieces of a line from `telling_lines` that name the cause: those after `panicked at main.rs:3:`."""
-    return line[next((n + 1 for n, piece in enumerate(line[:-1]) if piece.endswith(":")), 0) :]
+    return line[next((n + 1 for n, piece in enumerate(line[:-1]) if _PLACE.search(piece)), 0) :]
+
+
+def without_known(line: Sequence[str]) -> list[str]:
+    """The pieces of a line without the repeated name of an exception (`db.Timeout: Timeout: no answer`) and the start of each
+    long path.
+    """
+    return [part for piece in line for part in _shorter_paths(_NAMED_TWICE.sub("", piece, count=1))]
+
+
+def _shorter_paths(piece: str) -> Iterator[str]:
+    start = 0
+    for path in _LONG_PATH.finditer(piece):
+        if path.end() - path.start() >= _LONGEST_PATH:
+            if before := piece[start : path.start()].strip():
+                yield before
+            start = path.start(1)
+    yield piece[start:]
 
 
 def without_body(line: str) -> tuple[str, ...]:

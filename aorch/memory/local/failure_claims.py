@@ -7,13 +7,15 @@ from collections.abc import Iterator, Sequence
 from aorch.memory import safe_text
 from aorch.memory.block import LAST_OF_DIFFERENT, REPORTED, WENT_WELL, Claim
 from aorch.memory.local.calls import Call, Failure, Request, is_command
-from aorch.memory.local.error_lines import cause_of, without_body
+from aorch.memory.local.error_lines import cause_of, without_body, without_known
 from aorch.memory.local.findings import Findings
 from aorch.memory.local.wording import TELLING, Wording, briefly, claim_of, fully, head, said
 
 _VITAL_OF_A_KIND, _VITAL_FAILURES = 5, 14
 _REPORTED, _VITAL_ERRORS, _EARLIER_ERROR = 0.895, 6, 0.6
 """Importance of an error in the text of an agent, how many of the newest are vital, and the importance of the others."""
+_BRIEF_ERROR, _SHORTEST_PART = 110, 12
+"""Characters of an error in brief, and of a part of it at least."""
 _NUMBER = re.compile(r"\d+")
 _COMMAND = 400
 """Characters of a failed command or query: what it contains is often the cause, so it is whole if possible."""
@@ -22,10 +24,24 @@ _ALIKE = 0.5  # share of equal arguments from which a later call is a repetition
 
 def failure_brief(asked: Request, lines: Sequence[Sequence[str]], ended: str, times: str = "") -> tuple[str, list[str]]:
     """The brief text of a failure, and its quotations."""
-    told = [said(cause_of(pieces), 110) for pieces in lines]
+    told = [brief_error(pieces) for pieces in lines]
     brief = " then ".join(dict.fromkeys(words.text for words in told))
     quotes = [quote for words in told for quote in words.quotes]
     return f"{head(asked)} {ended}{times}: {brief or 'no reason given'}", quotes
+
+
+def brief_error(line: Sequence[str]) -> Wording:
+    """The cause that a line of an error names; if it is long, without the start of long paths."""
+    pieces = cause_of(line)
+    if sum(map(len, pieces)) < _BRIEF_ERROR:
+        return said(pieces, _BRIEF_ERROR)
+    shown, room = [], _BRIEF_ERROR
+    for piece in without_known(pieces):
+        if room >= _SHORTEST_PART:
+            shown.append(safe_text.clip(piece, room))
+            room -= len(shown[-1]) + 3
+    cut = "…" if not pieces[-1].endswith(shown[-1]) else ""
+    return Wording(f"«{' … '.join(map(safe_text.shown, shown))}{cut}»", tuple(shown))
 
 
 def failures(g: Findings) -> Iterator[Claim]:
@@ -63,8 +79,9 @@ def _failure(g: Findings, failure: Failure, importance: float) -> Claim:
     later = _done_later(g, last)
     arguments = _tried(last, later)
     full = [said(pieces, 240) for pieces in failure.lines]
+    short = [brief_error(pieces) for pieces in failure.lines]
     told = " then ".join(words.text for words in full)
-    brief = " then ".join(dict.fromkeys(said(cause_of(pieces), 110).text for pieces in failure.lines))
+    brief = " then ".join(dict.fromkeys(one.text for one in short))
     ended = "was cancelled" if failure.cancelled else "failed"
     times = f" ×{failure.count}" if failure.count > 1 else ""
     if failure.alike or not arguments.text:
@@ -78,7 +95,7 @@ def _failure(g: Findings, failure: Failure, importance: float) -> Claim:
     return claim_of(
         f"{what}: {told or 'no reason given'}{after}",
         f"{head(last.request)} {ended}{times}: {brief or 'no reason given'}",
-        [*arguments.quotes, *(quote for words in full for quote in words.quotes)],
+        [*arguments.quotes, *(quote for words in (*full, *short) for quote in words.quotes)],
         [first, *others[-1:], *later_ids, last.request.contract_id, *others],
         importance,
         failure.begun,

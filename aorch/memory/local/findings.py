@@ -36,6 +36,8 @@ class Findings:
     last_act: dict[str, int] = field(default_factory=dict)
     acted_on: set[str] = field(default_factory=set)
     helpers: set[str] = field(default_factory=set)
+    starter: str | None = None
+    turns: int = 0
     seen: set[tuple[str, str]] = field(default_factory=set)
     said: list[SpokenSentence] = field(default_factory=list)
     decided: list[SpokenSentence] = field(default_factory=list)
@@ -55,6 +57,14 @@ class Findings:
     record_room: int = 0
     room: int = 0
     answered_before: list[str] = field(default_factory=list)
+
+    def add_parties(self, asked: Request) -> None:
+        """Note who asks and who is asked. Who began the session remains a person if an agent asks back."""
+        if asked.outermost:
+            self.starter = asked.from_agent if self.starter is None else self.starter
+            self.turns += bool(asked.said)
+        if asked.agent != self.starter:
+            self.helpers.add(asked.agent)
 
     def keep_contract(self, contract: Contract, made: Request | Call) -> None:
         """Keep a contract as part of the record, or drop the record if it is too long."""

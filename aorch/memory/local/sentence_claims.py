@@ -11,10 +11,11 @@ from aorch.memory.block import Claim
 from aorch.memory.budget import FILLING, SPARE, Item
 from aorch.memory.local.conclusions import answer_sentences
 from aorch.memory.local.findings import Findings
+from aorch.memory.local.later_tasks import later_tasks
 from aorch.memory.local.proposals import AGREED, proposals
 from aorch.memory.local.question_scores import question_scores
 from aorch.memory.local.repetitions import without_repetitions
-from aorch.memory.local.sentence_kinds import asks_for, is_leaning, justifies, refuses, states, waits, wishes
+from aorch.memory.local.sentence_kinds import is_leaning, justifies, refuses, states, waits, wishes
 from aorch.memory.local.spoken_sentences import SpokenSentence, is_phrase, meaningful_words, section_of
 from aorch.memory.local.wording import OPEN_WIDTH, claim_of, said
 from aorch.memory.segments import words
@@ -34,9 +35,6 @@ _WISH, _VITAL_WISHES = 0.845, 4
 """Importance of what a person asks for in the course of the work, and how many of the newest wishes are vital."""
 _TURN, _LAST_TURNS = 0.846, 2
 """Importance of what a person said in the last turns, and their number: the work stands there."""
-_LATER_TASK, _TASK, _REQUEST = 0.957, 120, 2
-"""Importance of a new task that a caller gives in the course of the work, between the newest changes and earlier ones; and the
-characters that it has at least, and how clearly it asks."""
 _VITAL_REFUSAL = 0.852
 _REFUSAL, _VITAL_REFUSALS = 0.843, 4
 """Importance of what an agent cannot or may not do, and how many of the newest such sentences have it."""
@@ -112,8 +110,8 @@ class _Ranks:
     def __init__(self, g: Findings, ordered: Sequence[WeightedSentence]) -> None:
         self._g = g
         self._told = g.aim.contract_id if g.aim else ""
-        self._task = _later_task(ordered, self._told)
-        self._offers = proposals([one.said for one in ordered])
+        sentences = [one.said for one in ordered]
+        self._offers, self._tasks = proposals(sentences), later_tasks(g, sentences)
         self._wished = self._refused = self._justified = self._turns = 0
 
     def importance(self, together: Sequence[WeightedSentence]) -> float:
@@ -157,7 +155,7 @@ class _Ranks:
         if self._wished < _VITAL_WISHES and any(map(wishes, sentences)):
             importance = max(importance, _WISH - 0.002 * self._wished)
             self._wished += 1
-        return _LATER_TASK if first.said.contract_id == self._task and not first.spare else importance
+        return importance if first.spare else max(importance, self._tasks.get(first.said.contract_id, 0.0))
 
     def _of_agent(self, sentences: Sequence[str]) -> float:
         if self._refused < _VITAL_REFUSALS and any(map(refuses, sentences)):
@@ -167,19 +165,6 @@ class _Ranks:
             self._justified += 1
             return _REFUSAL - 0.002 * self._justified
         return 0.0
-
-
-def _later_task(chosen: Iterable[WeightedSentence], aim: str) -> str:
-    """The contract in which a caller asks at the greatest length for something else than the aim; empty if there is none."""
-    lengths: Counter[str] = Counter()
-    asking: set[str] = set()
-    for one in chosen:
-        if one.said.by_caller and one.said.contract_id != aim:
-            lengths[one.said.contract_id] += len(one.said.sentence)
-            if asks_for(one.said.sentence) >= _REQUEST:
-                asking.add(one.said.contract_id)
-    longest = max(asking, key=lambda identity: lengths[identity], default="")
-    return longest if lengths[longest] >= _TASK else ""
 
 
 def _weighed(

@@ -295,7 +295,8 @@ def is_better_aim(said: str, before: str) -> bool:
 
 @lru_cache(64)
 def _states_no_aim(said: str) -> bool:
-    return is_phrase(said) or only_decides(said)
+    only_announces = said.rstrip().endswith((":", "：")) and safe_text.word_count(said) < FEWEST
+    return only_announces or is_phrase(said) or only_decides(said)
 
 
 def spoken_worth(sentence: str, exact: Sequence[str], by_caller: bool) -> float:

@@ -1,0 +1,135 @@
+"""What memory keeps of long chats of a person with an agent that works between the turns."""
+
+from local_blocks import block_of, faults, shown
+from memory_sessions import Session
+
+from aorch.memory.local.collecting import collect_findings
+
+TASKS = (
+    "Add a page with the list of all open invoices",
+    "Mueve el cálculo del impuesto a un módulo propio y actualiza los tests",
+    "請求書の一覧をCSVで書き出せるようにしてください",
+    "Теперь раздели файл настроек на два",
+)
+
+
+def pair_session(*, asks_back: bool = False) -> Session:
+    """Each turn is followed by several edits, and the editor asks the person in the same words each time."""
+    s = Session()
+    for turn, task in enumerate(TASKS):
+        s.says("ann", "coder", task, f"I change the files of step {turn} now, and will then run everything.")
+        for n in range(8):
+            edit = s.asks("coder", "editor", "apply_edit", {"path": f"src/part_{turn}/module_{n}.py"})
+            s.answers(edit, {"output": f"Applied edit to src/part_{turn}/module_{n}.py"})
+            if asks_back:
+                question = s.asks(
+                    "coder", "ann", "confirm", {"text": f"notes_{turn}_{n}.md\nAdd it to the chat? (y/n)"}
+                )
+                s.answers(question, {"text": "y"})
+    return s
+
+
+def test_each_request_of_a_person_is_shown_if_agents_work_between_the_turns() -> None:
+    text = shown(pair_session())
+    assert [task for task in TASKS if task[:20] in text] == list(TASKS)
+
+
+def test_the_first_and_the_two_newest_requests_are_shown_in_few_tokens() -> None:
+    text = shown(pair_session(), 256)
+    assert [task for task in (TASKS[0], *TASKS[-2:]) if task[:20] in text] == [TASKS[0], *TASKS[-2:]]
+
+
+def test_a_person_whom_an_agent_asks_back_remains_a_person() -> None:
+    s = pair_session(asks_back=True)
+    text = shown(s)
+    assert [task for task in TASKS if task[:20] in text] == list(TASKS)
+    later = s.contracts[len(s.contracts) // 2 :]
+    called = {c["to_agent"] for c in s.contracts if c["contract_type"] == "REQUEST"} - {"ann"}
+    assert block_of(later, asked_before=called).aims[0].quotes[0] == TASKS[2]
+
+
+def test_a_question_that_a_program_repeats_gives_way_to_the_work() -> None:
+    text = shown(pair_session(asks_back=True))
+    assert text.count("apply_edit") > 3 * text.count("Add it to the chat?")
+
+
+def test_a_command_that_prepares_the_work_is_not_the_aim() -> None:
+    s = Session()
+    s.answers(s.asks("ann", "editor", "add_file", {"command": "/add src/car.py"}), {"output": "Added."})
+    s.answers(s.asks("coder", "ann", "confirm", {"text": "Create the repository?"}), {"text": "y"})
+    s.says("ann", "coder", "Make the car turn faster on dirt roads", "Done.")
+    assert block_of(s.contracts).aims[0].quotes == ("Make the car turn faster on dirt roads",)
+
+
+def test_a_replacement_by_search_is_a_change() -> None:
+    s = pair_session()
+    s.calls(
+        "coder", "editor", "search_replace", {"path": "src/tax.py", "text": "+ RATE = 0.21"}, {"output": "1 line added"}
+    )
+    assert "search_replace" in collect_findings(s.contracts).done
+
+
+def failing(*errors: str, capability: str = "add") -> Session:
+    s = pair_session()
+    for n, error in enumerate(errors):
+        s.calls("coder", "git", capability, {"command": f"git add {n}"}, error=error)
+    return s
+
+
+def test_failures_with_another_path_show_what_the_program_said_once() -> None:
+    folder = r"C:\Users\Ann Miller\Desktop\projects\signals\signals\test"
+    text = shown(
+        failing(
+            *(
+                f"Unable to add {folder}\\{name}: Cmd('git') failed due to: exit code(1)\ncmdline: git add {name}\n"
+                "stderr: 'The following paths are ignored by one of your .gitignore files:\nsignals/test'"
+                for name in ("test_plot.py", "test_signals.py", "test_all.py")
+            )
+        )
+    )
+    assert text.count("The following paths are ignored by one of") == 1
+    assert "×3" in text
+
+
+def test_the_cause_of_an_error_is_shown_before_the_whole_of_a_long_path() -> None:
+    path = "/home/ann/projects/customers/northwind/warehouse/signals/test"
+    block = block_of(
+        failing(f"Unable to write file {path} after 5 attempts: [Errno 13] Permission denied: '{path}'").contracts
+    )
+    assert (
+        "«Unable to write file … /signals/test after 5 attempts: [Errno 13] Permission denied"
+        in block.failures[0].brief
+    )
+
+
+def test_the_repeated_name_of_an_exception_is_left_out() -> None:
+    told = "wrong API key: fake-key. You can find your key on the page of your account, below the list of the projects."
+    error = f"client.AuthenticationError: AuthenticationError: {told}"
+    assert "«AuthenticationError: wrong API key: fake-key" in block_of(failing(error).contracts).failures[0].brief
+
+
+def test_a_test_that_fails_in_another_way_each_time_is_shown_each_time() -> None:
+    s = pair_session()
+    for output in (
+        "ModuleNotFoundError: No module named 'respx'",
+        "ImportError: cannot import name 'Message'",
+        "5 passed in 1s",
+    ):
+        s.calls("coder", "shell", "run", {"command": "make test"}, {"output": f"collecting tests\n{output}"})
+    text = shown(s)
+    assert "No module named 'respx'" in text
+    assert "cannot import name 'Message'" in text
+    assert "5 passed" in text
+
+
+def test_a_result_that_repeats_its_argument_is_shown_by_what_it_adds() -> None:
+    s = pair_session()
+    message = "fix: the rate of the tax is read from the settings of the country"
+    commit = {"output": f"Commit 2063f23 {message}\nYou can undo each commit."}
+    s.calls("coder", "git", "commit", {"text": message}, commit)
+    block = block_of(s.contracts)
+    assert faults(block, s.contracts) == []
+    assert [claim.brief for claim in block.decisions if "2063f23" in claim.text] == [
+        f"commit (git) text «{message}» → «Commit 2063f23»"
+    ]
+    assert any(claim.brief == "apply_edit (editor) src/part_3/module_7.py" for claim in block.decisions)
