@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from aorch import jsonio
 from aorch.errors import InvalidJSON
 from aorch.memory import safe_text
+from aorch.memory.differences import changed_lines
 from aorch.memory.literals import is_name, is_whole, weight
 
 MOST_LEAVES = 50
@@ -78,7 +79,8 @@ class Leaf(NamedTuple):
 
     `top` and `key` are the outermost and the innermost key above it, and `group` is the index of its list element. `text` is an
     exact part of the value; `cut` if the value is longer. `more`: of a value with several lines, those that follow (if `cut`
-    only some), up to the last one. `end`: the end of a single line that is cut.
+    only some), up to the last one. `end`: the end of a single line that is cut. `is_new`: its lines are those that an edit or a
+    difference of files makes new.
     """
 
     top: str
@@ -89,6 +91,7 @@ class Leaf(NamedTuple):
     cut: bool
     more: tuple[str, ...] = ()
     end: str = ""
+    is_new: bool = False
 
     @property
     def worth(self) -> float:
@@ -179,6 +182,8 @@ def _leaf(top: str, key: str, group: int, item: Any) -> Leaf | None:
     if isinstance(item, str):
         if len(item) > _JSON_START and is_json(item):
             return Leaf(top, key, group, safe_text.clip(safe_text.first_line(item), _JSON_START), True, True)
+        if "\n" in item and (changes := changed_lines(item)):
+            return Leaf(top, key, group, changes[0], True, True, changes[1:], is_new=True)
         if "\n" in item and (told := telling_lines(item))[0]:
             lines, is_all = told
             return Leaf(top, key, group, lines[0], True, not is_all, lines[1:])
@@ -233,7 +238,7 @@ def speech(value: Any) -> str:
         return value
     if not (type(value) is dict or isinstance(value, Mapping)):
         return ""
-    if isinstance(value.get("messages"), list | tuple):
+    if "messages" in value and isinstance(value["messages"], list | tuple):
         return _last_message(value["messages"])
     if len(value) > 3:
         return ""
@@ -264,6 +269,8 @@ def _last_message(messages: Sequence[Any]) -> str:
 
 def is_data(text: str) -> bool:
     """Whether most lines of a text are code, a table, a listing or output, and so no speech."""
+    if changed_lines(text):
+        return True
     lines = [line for line in text[: safe_text.HEAD].split("\n") if line.strip()]
     return len(lines) >= _FEW_LINES and sum(map(_is_data_line, lines)) >= _DATA_SHARE * len(lines)
 

@@ -42,6 +42,8 @@ SHORT_VALUE = 52
 """Characters of a result without exact strings that also a brief text has."""
 _SHORT_CHANGE = 80
 """Characters of changed values that also a brief text has: what changed is what the calls were for."""
+_PLACE, _CHANGES = 100, 150
+"""Characters of the place of an edit and of its new lines, or of those of a difference of files, in a brief text."""
 _RESULT = 480
 """Characters of the result of a single call."""
 _REASONS = 100
@@ -84,9 +86,9 @@ def done(g: Findings, counts: ClaimCounts) -> Iterator[Claim]:
         alone = [one for place, one in enumerate(newest) if place < _SINGLE or one.last.error]
         for place, series in enumerate(alone):
             base = _CHANGE if series.last.request.changes else 0.6
+            base -= place * (0.002 if place < _VITAL_OF_A_KIND else 0.02)
             base = max(base, last.get(series.last.number, 0.0))
-            base = min(base, _DELEGATED) if is_prompt(series.last.request) else base
-            single.append((series, base - place * (0.002 if place < _VITAL_OF_A_KIND else 0.02)))
+            single.append((series, min(base, _DELEGATED) if is_prompt(series.last.request) else base))
         if older := [one for one in newest_first if one not in alone]:
             count = calls.count - sum(series.count for series in alone)
             claim, told = _together(older, count, _FORMAL if shared else _OLDER, Mentions(()))
@@ -122,13 +124,18 @@ def _decision(g: Findings, series: RepeatedCall, importance: float, *, is_last: 
     call = series.last
     own = _own_words(g, call.request)
     arguments, result = own or fully(_shown_arguments(call.request), _VALUES, _VALUE), outcome(call, _VALUE)
+    if not call.results and any(leaf.is_new for leaf in call.request.arguments):
+        result = Wording("", ())  # the editor only shows the edit again
     if call.error:
         result = _with_error(call, result)
     made = [
         leaf for leaf in new_values(call) if leaf.is_string and weight(leaf.text) >= 0.5 and not leaf.text.isdigit()
     ][:4]
     short, short_result = _short(own) if own else brief_arguments(call.request), briefly(made, 60)
-    if not short_result.text and (is_command(call.request.arguments) or not short.text):
+    if changes := [leaf for leaf in call.news if leaf.is_new]:
+        is_end = g.end is not None and g.end.output_of is call  # which shows them
+        short_result = Wording("", ()) if is_end else _new_lines(changes)
+    elif not short_result.text and (is_command(call.request.arguments) or not short.text):
         short_result = outcome(call, _SHORT_RESULT) if call.news else short_result
     elif not short_result.text and call.results and len(result.text) <= SHORT_VALUE:
         short_result = result
@@ -188,13 +195,32 @@ def _with_error(call: Call, result: Wording) -> Wording:
     if shown in result.text:
         return result._replace(text=f"{NAMED_ERROR}{result.text}") if result.text[1:].startswith(shown) else result
     error = said([call.error], _VALUE)
-    return Wording(f"{result.text}, {NAMED_ERROR}{error.text}", (*result.quotes, *error.quotes))
+    between = ", " if result.text else ""
+    return Wording(f"{result.text}{between}{NAMED_ERROR}{error.text}", (*result.quotes, *error.quotes))
 
 
 def brief_arguments(asked: Request) -> Wording:
-    """The important arguments of a call; if there are none, the first ones."""
+    """The important arguments of a call, and the new lines of an edit; if there are none, the first ones."""
+    if made := [leaf for leaf in asked.arguments if leaf.is_new]:
+        where, new = _place([leaf for leaf in asked.arguments if not leaf.is_new]), _new_lines(made)
+        return Wording(joined(where.text, new.text), (*where.quotes, *new.quotes))
     short, shown = briefly(asked.arguments, 220), _shown_arguments(asked)
     return short if short.text else fully(commands(shown) or shown, BRIEF + 20, BRIEF)
+
+
+def _place(arguments: Sequence[Leaf]) -> Wording:
+    """Where an edit changes something: its important arguments, or of a long path the name of the file."""
+    where = briefly(arguments, _PLACE)
+    path = next((leaf.text for leaf in arguments if not where.text and "/" in leaf.text), "")
+    name = path.rpartition("/")[2]
+    if name and name.isprintable() and " " not in name:
+        return Wording(safe_text.shown(name), (name,))
+    return where if where.text else fully([leaf for leaf in arguments if " " not in leaf.text], _PLACE)
+
+
+def _new_lines(made: Sequence[Leaf]) -> Wording:
+    """The lines that an edit or a difference of files makes new, in a brief text."""
+    return fully([leaf._replace(top="", key="") for leaf in made[:1]], _CHANGES, _CHANGES - 4)
 
 
 def _shown_arguments(asked: Request) -> list[Leaf]:

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from aorch.memory import safe_text, segments
 from aorch.memory.block import NO_RESPONSE, NOT_ANSWERED, REPORTED, RESULT_OF, Claim
 from aorch.memory.budget import END, WORK, Item
+from aorch.memory.differences import changed_lines
 from aorch.memory.local.aim_claims import aim_claims
 from aorch.memory.local.call_claims import BRIEF, ClaimCounts, brief_arguments, done, looked_up
 from aorch.memory.local.calls import Call, Copied, Ending, Request
@@ -35,6 +36,8 @@ _MOST_NAMES, _MOST_OF_LABEL, _MOST_WAITING = 120, 12, 40
 """Number of exact strings, of those with one label, and of unanswered REQUESTs that are weighed. A series displaces wishes."""
 _ASKED, _QUESTION = 320, 0.846
 """Characters of the last question of an agent, with the sentence before it, and its importance: the work waits for the answer."""
+_DIFFERENCE = 0.9602
+"""Importance of an end that is a difference of files, the outcome of all edits; the last program that was run comes before it."""
 _END_BRIEF, _OUTPUT = 60, 120
 """Characters of the end of the session in brief, and of one that is the output of a call, whose claim has more of it."""
 
@@ -78,7 +81,7 @@ def _with_end(g: Findings, items: list[Item]) -> list[Item]:
             for n, (section, one) in enumerate(items)
             if section in WORK and one.contract_ids[0] == identity and REPORTED not in one.text.partition("«")[0]
         ]
-        if said_there:
+        if said_there and not changed_lines(g.end.text if g.end else ""):
             place = max(said_there, key=lambda n: items[n][1].importance)
             section, claim = items[place]
             items[place] = section, replace(_shorter(claim), importance=max(claim.importance, importance))
@@ -99,8 +102,9 @@ def _with_source(claim: Claim, end: Ending, call: Call) -> Claim:
         return claim
     who, given = safe_text.shown(end.agent), brief_arguments(call.request)
     source = f" ({RESULT_OF} {joined(head(call.request), given.text)})"
-    lines = list(safe_text.lines(end.text))[:12]
-    words, short = said(lines, _OUTPUT), said(lines, _END_BRIEF)
+    lines = _words_of(end)
+    is_difference = bool(changed_lines(end.text))
+    words, short = (said(lines, room) for room in ((OPEN_WIDTH, BRIEF) if is_difference else (_OUTPUT, _END_BRIEF)))
     ids, quotes = (end.contract_id, call.contract_id, call.request.contract_id), (*words.quotes, *given.quotes)
     text, brief = f"{who}: {words.text}{source}", f"{who}: {short.text}"
     return claim_of(text, brief, quotes, ids, claim.importance, claim.number)
@@ -117,10 +121,16 @@ def _shorter(claim: Claim) -> Claim:
 
 
 def _end(end: Ending) -> Claim:
-    who, lines = safe_text.shown(end.agent), list(safe_text.sentence_pieces(end.text))[:12]
+    who, lines = safe_text.shown(end.agent), changed_lines(end.text) or list(safe_text.sentence_pieces(end.text))[:12]
     words = said(lines, OPEN_WIDTH)
     brief = f"{who}: {said(lines, BRIEF).text}"
-    return claim_of(f"{who}: {words.text}", brief, words.quotes, [end.contract_id], END, end.number)
+    importance = _DIFFERENCE if changed_lines(end.text) else END
+    return claim_of(f"{who}: {words.text}", brief, words.quotes, [end.contract_id], importance, end.number)
+
+
+def _words_of(end: Ending) -> Sequence[str]:
+    """The first lines of the end, or the lines that it changes if it is a difference of files."""
+    return changed_lines(end.text) or list(safe_text.lines(end.text))[:12]
 
 
 def _with_copy(g: Findings, copied: Copied, items: list[Item]) -> list[Item]:
@@ -150,7 +160,7 @@ def _with_copy(g: Findings, copied: Copied, items: list[Item]) -> list[Item]:
 
 def _in_words(copy: Claim, end: Ending, *, is_error: bool) -> Claim:
     """`copy` with the words of the answer, even if they are only the output of a program, or its error."""
-    lines = list(safe_text.lines(end.text))[:12]
+    lines = _words_of(end)
     pieces = safe_text.sentence_pieces(end.text)
     if is_error:
         lines = [piece for pieces in telling_lines(end.text) for piece in pieces]

@@ -21,6 +21,7 @@ from aorch.memory.local.calls import (
     is_prompt,
 )
 from aorch.memory.local.collecting_speech import add_answer, add_author, add_decisions, add_document, add_speech
+from aorch.memory.local.edits import repeats_edit
 from aorch.memory.local.error_lines import reported_in
 from aorch.memory.local.exact_strings import forget_least, name_arguments, name_results
 from aorch.memory.local.findings import MOST_SEEN, Findings
@@ -69,16 +70,18 @@ def _add_request(g: Findings, contract: Contract) -> None:
     arguments = _with_short_reason(sorted(contract_content.leaves(payload), key=_rank))
     said = contract_content.speech(payload)
     from_agent, agent = _name(contract, "from_agent"), _name(contract, "to_agent")
+    identity = _string(contract, "contract_id")
+    changes = call_effects.changes(capability, *(() if said else call_effects.command(payload)))
     asked = Request(
-        contract_id=_string(contract, "contract_id"),
+        contract_id=identity,
         number=g.count,
         from_agent=from_agent,
         agent=agent,
         capability=capability,
-        arguments=arguments,
+        arguments=g.edits.with_new_lines(arguments, payload, identity) if changes else arguments,
         said="\n".join(safe_text.ends_of(said)),
         outermost=not contract.get("parent_id") and from_agent not in g.helpers and agent != g.starter,
-        changes=call_effects.changes(capability, *(() if said else call_effects.command(payload))),
+        changes=changes,
         digest=digest(payload),
     )
     if contract.get("parent_id") in g.open:
@@ -149,7 +152,8 @@ def _add_response(g: Findings, contract: Contract) -> None:
     g.ends[_string(contract, "status")] += 1
     said = contract_content.speech(contract.get("result"))
     listens = _listens(asked, said)
-    results = [] if listens and asked.said and not asked.changes else _results(contract, said)
+    is_echo = repeats_edit(contract.get("result"), asked.arguments) if asked.changes else listens and asked.said
+    results = [] if is_echo else _results(contract, said)
     call = _call(g, contract, asked, results)
     agent = _name(contract, "from_agent")
     g.keep_contract(contract, call)
@@ -167,7 +171,7 @@ def _add_response(g: Findings, contract: Contract) -> None:
         output_of = g.outputs.get(hash(said.strip()))
         g.end = Ending(identity, g.count, agent, "\n".join(safe_text.ends_of(said)), asks=False, output_of=output_of)
         return
-    if not listens and asked.arguments:
+    if not listens:
         _keep_output(g, call, contract.get("result"))
     if asked.changes or (asked.changes is None and not asked.said and asked.arguments):
         _add_call(g, g.done, call, "decisions", _made(contract, asked))
@@ -207,6 +211,8 @@ def _call(g: Findings, contract: Contract, asked: Request, results: list[Leaf]) 
     news = _news(g, results)[:MOST_RESULTS]
     is_empty = not results and contract_content.is_empty(result)
     error = reported_in(result, of_command=bool(commands(asked.arguments)))
+    if asked.changes:
+        g.edits.end(asked.contract_id, failed=contract_content.failed(contract) or bool(error))
     return Call(asked, _string(contract, "contract_id"), g.count, results[:MOST_RESULTS], news, is_empty, error)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from aorch.memory import contract_content, request_prompts, safe_text
+from aorch.memory.differences import changed_lines
 from aorch.memory.literals import weight
 from aorch.memory.local.calls import INSTRUCTION, Call, Copied, commands, is_prompt
 from aorch.memory.local.code_runs import code_in
@@ -39,6 +40,8 @@ _VERDICT = 60
 """Characters of the line at the end of a long answer that can be its verdict."""
 _OF_CODE = {"file": 0.3, "class": 0.1}
 """Worth of the names of what the code in an answer is: its files and its classes."""
+_DIFFERENCES = ("diff ", "--- ", "Index: ")
+"""How an answer begins that is only a difference of files."""
 _NAMES_OF_FILES = 3
 """Words beside code that only name it."""
 _MOST_NAMING = {True: 8, False: 5}
@@ -71,7 +74,10 @@ def add_answer(g: Findings, call: Call, agent: str, said: str) -> None:
     replies = is_prompt(call.request)
     is_choice = replies and len(said) <= _SHORT_ANSWER
     is_signal = not replies and _add_turn(g, call, agent, own, has_code=pieces > 0)
-    if not is_signal and (not pieces or safe_text.word_count(own) > _NAMES_OF_FILES):
+    is_difference = said.lstrip().startswith(_DIFFERENCES) and bool(changed_lines(said))
+    if is_difference:
+        g.passed_over["results"] += 1  # its lines are no sentences
+    elif not is_signal and (not pieces or safe_text.word_count(own) > _NAMES_OF_FILES):
         least = _CHOICE if is_choice else _REPLIES if replies else 0.0
         only_first = len(own) > _REPLY
         less = _RESTATED if _restates(g, said) else 0.0
@@ -87,8 +93,12 @@ def add_answer(g: Findings, call: Call, agent: str, said: str) -> None:
             less=less,
             about=call.request.said,
         )
-    if call.request.outermost:
-        g.answer = (call.contract_id, call.request.agent, "\n".join(safe_text.ends_of(own)), g.count)
+    if outermost:
+        g.answer = (
+            None
+            if is_difference
+            else (call.contract_id, call.request.agent, "\n".join(safe_text.ends_of(own)), g.count)
+        )
 
 
 def _add_turn(g: Findings, call: Call, agent: str, own: str, *, has_code: bool) -> bool:

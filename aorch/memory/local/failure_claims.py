@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from aorch.memory import safe_text
 from aorch.memory.block import LAST_OF_DIFFERENT, REPORTED, WENT_WELL, Claim
 from aorch.memory.local.calls import Call, Failure, Request, is_command
+from aorch.memory.local.edits import apart_from
 from aorch.memory.local.error_lines import cause_of, without_body, without_known
 from aorch.memory.local.findings import Findings
 from aorch.memory.local.wording import TELLING, Wording, briefly, claim_of, fully, head, said
@@ -130,7 +131,9 @@ def _tried(failed: Call, later: Call | None) -> Wording:
         return fully(arguments, _COMMAND, _COMMAND)
     if later is not None:
         worked = {(leaf.key, leaf.text) for leaf in later.request.arguments}
-        differing = fully([leaf for leaf in arguments if (leaf.key, leaf.text) not in worked], 90, 60)
+        edits = {leaf.key: leaf for leaf in later.request.arguments if leaf.is_new}
+        own = [apart_from(leaf, edits[leaf.key]) if leaf.is_new and leaf.key in edits else leaf for leaf in arguments]
+        differing = fully([leaf for leaf in own if leaf and (leaf.key, leaf.text) not in worked], 90, 60)
         if differing.text:
             return differing
     return briefly(arguments, 90) if any(leaf.worth >= TELLING for leaf in arguments) else fully(arguments, 150, 120)

@@ -9,6 +9,7 @@ from aorch.memory.contract_content import Contract
 from aorch.memory.local.call_kinds import FailureKind
 from aorch.memory.local.calls import Call, CapabilityCalls, Copied, Ending, Failure, Recorded, Request
 from aorch.memory.local.code_runs import CodeRuns
+from aorch.memory.local.edits import Edits
 from aorch.memory.local.exact_strings import ExactString
 from aorch.memory.local.spoken_sentences import SpokenSentence, ends_of_sentence
 
@@ -46,6 +47,7 @@ class Findings:
     named: dict[str, ExactString] = field(default_factory=dict)
     reported: dict[str, SpokenSentence] = field(default_factory=dict)
     answer: tuple[str, str, str, int] | None = None
+    edits: Edits = field(default_factory=Edits)
     end: Ending | None = None
     told: dict[int, tuple[str, str, int]] = field(default_factory=dict)
     signal: tuple[str, int, str, str] | None = None

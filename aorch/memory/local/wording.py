@@ -175,6 +175,8 @@ def _value(leaf: Leaf, width: int) -> tuple[str, tuple[str, ...]]:
     """How a value is shown, and the exact strings in that."""
     if not leaf.is_string:
         return leaf.text, (leaf.text,)
+    if leaf.is_new:
+        return said((leaf.text, *leaf.more), width)
     if leaf.more:
         return _lines((leaf.text, *leaf.more), width, is_all=not leaf.cut)
     if " " in leaf.text or len(leaf.text) > width or leaf.cut or leaf.text.startswith("×"):
