@@ -122,6 +122,20 @@ def test_a_test_that_fails_in_another_way_each_time_is_shown_each_time() -> None
     assert "5 passed" in text
 
 
+def test_an_error_that_a_person_pastes_is_shown_and_the_lines_of_its_stack_are_not() -> None:
+    s = Session()
+    stack = "\n".join(f"    at step{n} (file:///srv/app/node_modules/lib/step-{n}.js:{n}:21)" for n in range(12))
+    pasted = (
+        f"Please find the cause and correct it.\n\nTypeError: Cannot read properties of null (reading 'user')\n{stack}"
+    )
+    s.says("ann", "coder", TASKS[0], "The page is there.")
+    s.says("ann", "coder", pasted, "I look at the page.")
+    s.contracts += pair_session().contracts[2:]
+    text = shown(s)
+    assert "TypeError: Cannot read properties of null (reading 'user')" in text
+    assert "step-3.js" not in text
+
+
 def test_a_result_that_repeats_its_argument_is_shown_by_what_it_adds() -> None:
     s = pair_session()
     message = "fix: the rate of the tax is read from the settings of the country"

@@ -236,7 +236,8 @@ def looked_up(g: Findings, counts: ClaimCounts) -> Iterator[Claim]:
         alone = [one for one in newest_first if one.last.number in last or is_command(one.last.request.arguments)]
         alone = alone[:_SINGLE]
         for place, series in enumerate(alone):
-            importance = _COMMAND - 0.01 * place
+            has_failed = bool(series.last.error) and _runs(series.last)
+            importance = _MENDED - 0.001 * place if has_failed else _COMMAND - 0.01 * place
             is_last = series.last.number in last
             yield _decision(g, series, last.get(series.last.number, importance), is_last=is_last)
         if together := [one for one in newest_first if one not in alone]:

@@ -19,7 +19,7 @@ _ANY_CLASS = re.compile(r"((?:\w{1,40}\.){0,8}[A-Z]\w{2,60}): \S")
 _EXIT_CODE = re.compile(r"\W{0,5}exit ?(?:code|status)", re.IGNORECASE)
 _EXITED = re.compile(r"exit ?(?:code|status)\W{1,3}[1-9]", re.IGNORECASE)
 _RAISED = re.compile(
-    r"^[ \t]{0,8}(?:[-*] )?(?:[A-Z]{1,3}\d{2,5}:? )?"  # the mark of a list, the code of a linter
+    r"^[ \t]{0,8}(?:[-*] )?(?:[A-Z]{1,3}\d{2,5}:? |E {2,8})?"  # the mark of a list, the code of a linter or of pytest
     r"((?:[\w.]{0,80}(?:Error|Exception|Failure|Panic)|error(?:\[\w{1,20}\])?|fatal|panic): \S[^\n]*)",
     re.ASCII | re.MULTILINE,
 )

@@ -10,6 +10,7 @@ from aorch.memory import safe_text
 from aorch.memory.block import Claim
 from aorch.memory.budget import FILLING, SPARE, Item
 from aorch.memory.local.conclusions import answer_sentences
+from aorch.memory.local.error_lines import names_error
 from aorch.memory.local.findings import Findings
 from aorch.memory.local.later_tasks import later_tasks
 from aorch.memory.local.proposals import AGREED, proposals
@@ -346,7 +347,9 @@ def _claim(together: Sequence[SpokenSentence], importance: float, width: int = _
     before = [one.sentence for one in shown if one.order == best.order + 1 and is_leaning(best.sentence)]
     brief = full[0]
     if len(shown) > 1 or best.follows or len(best.sentence) > width:
-        brief = said((*before, best.sentence, *best.follows), width + min(_BEFORE, sum(map(len, before))))
+        pasted = [one.sentence for one in shown if one.by_caller and one is not best and names_error(one.sentence)][:1]
+        room = width + min(_BEFORE, sum(map(len, (*before, *pasted))))
+        brief = said((*before, best.sentence, *best.follows, *pasted), room)
     return claim_of(
         f"{who}: {' '.join(wording.text for wording in full)}",
         f"{who}: {brief.text}",

@@ -315,7 +315,7 @@ def spoken_worth(sentence: str, exact: Sequence[str], by_caller: bool) -> float:
     if "concludes" in kinds:
         worth += 0.4 if "summarises" in kinds else 0.15
     if by_caller:
-        worth += names
+        worth += _ERROR if names_error(sentence) else -_LAYOUT if looks_like_code(sentence[:120]) else names
         is_filler = "polite" in kinds
     else:
         worth += _worth_of_agent(sentence, names, kinds)
