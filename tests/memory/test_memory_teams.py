@@ -148,3 +148,20 @@ def test_that_data_are_hypothetical_or_a_source_cannot_be_read_is_kept_although_
     reason = "Since we have no direct access to the catalogue, I will use hypothetical figures for the museums."
     says(s, "reader", f"{reason} Room 40 has 12 paintings.")
     assert reason in shown(s, 256)
+
+
+def test_values_that_a_team_was_given_as_known_are_shown_with_their_heading() -> None:
+    s = Session()
+    question = f"{QUESTION} Name it, and the number of its paintings by him in full."
+    s.asks("ann", "lead", "solve", {"text": question})
+    many_steps(s)
+    plan = "## Plan\n1. Read the list of the museum.\n2. Count the paintings.\n"
+    conditions = "## Conditions\n- The data must be accurate and come from a source that can be checked.\n"
+    says(
+        s,
+        "manager",
+        f"{question} Solve it with care.\n{plan}{conditions}## Results so far\n- Kunstmuseum: 19 paintings\n",
+    )
+    text = shown(s)
+    assert "manager: «Results so far - Kunstmuseum: 19 paintings»" in text
+    assert "must be accurate" not in text

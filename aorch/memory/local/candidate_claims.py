@@ -22,7 +22,7 @@ from aorch.memory.local.findings import Findings
 from aorch.memory.local.sentence_claims import ANSWER, alike, decided, sentences
 from aorch.memory.local.sentence_kinds import is_leaning, is_protocol
 from aorch.memory.local.spoken_sentences import is_phrase, section_of
-from aorch.memory.local.turn_claims import idle_claims, signal_claim
+from aorch.memory.local.turn_claims import given_claim, idle_claims, signal_claim
 from aorch.memory.local.wording import (
     OPEN_WIDTH,
     claim_of,
@@ -60,7 +60,7 @@ def candidate_claims(findings: Findings, intent: str | None) -> tuple[list[Item]
     counts.unsaid += unsaid
     items += [("results", claim) for claim in reported_errors(findings)]
     items += [("results", claim) for claim in looked_up(findings, counts)]
-    runs = (*code_claims(findings), *idle_claims(findings), *signal_claim(findings))
+    runs = (*code_claims(findings), *idle_claims(findings), *given_claim(findings), *signal_claim(findings))
     items = _with_end(findings, [*items, *(("results", claim) for claim in runs)])
     items += [("literals", claim) for claim in literal_claims(findings)]
     return items, counts

@@ -1,6 +1,7 @@
 """Adds to the findings what agents and callers say: sentences, decisions, and the exact strings in them."""
 
 import heapq
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -44,6 +45,8 @@ _DIFFERENCES = ("diff ", "--- ", "Index: ")
 """How an answer begins that is only a difference of files."""
 _NAMES_OF_FILES = 3
 """Words beside code that only name it."""
+_FIGURE, _MOST_GIVEN = re.compile(r"\d[\d.,]*\d"), 8
+"""A figure of several digits, and the most lines of values that are given as known."""
 _MOST_NAMING = {True: 8, False: 5}
 
 
@@ -80,7 +83,7 @@ def add_answer(g: Findings, call: Call, agent: str, said: str) -> None:
     elif not is_signal and (not pieces or safe_text.word_count(own) > _NAMES_OF_FILES):
         least = _CHOICE if is_choice else _REPLIES if replies else 0.0
         only_first = len(own) > _REPLY
-        less = _RESTATED if _restates(g, said) else 0.0
+        less = _restatement(g, call, agent, said)
         add_speech(
             g,
             own,
@@ -136,10 +139,31 @@ def add_author(g: Findings, text: str, call: Call, agent: str) -> None:
         g.told[hash(text.strip())] = (call.contract_id, agent, g.count)
 
 
+def _given_figures(said: str, aim: str) -> list[str]:
+    """The last section of a text that hands the aim on, with its heading, if most of its lines have figures that the aim does not
+    have: values that were found before and are given as known.
+    """
+    section = [*safe_text.lines(safe_text.ends_of(said)[-1].rstrip().rpartition("\n#")[2].lstrip("#"))]
+    lines = section[1:]
+    bare = map(safe_text.without_marking, lines)
+    known = [line for line in bare if any(figure not in aim for figure in _FIGURE.findall(line))]
+    return section if len(known) * 2 > len(lines) and len(lines) <= _MOST_GIVEN else []
+
+
 def _restates(g: Findings, said: str) -> bool:
     """Whether a text hands the aim on to other agents, with instructions for them."""
     aim = "" if g.aim is None else g.aim.said.strip()
     return len(aim) >= _TASK and len(said) > 2 * len(aim) and aim[:INSTRUCTION] in said
+
+
+def _restatement(g: Findings, call: Call, agent: str, said: str) -> float:
+    """What the sentences of an answer are worth less if it hands the aim on, of which the values that are given are kept."""
+    if g.aim is None or not _restates(g, said):
+        return 0.0
+    if g.given is None and (given := _given_figures(said, g.aim.said)):
+        place = safe_text.sentence_count(said[: said.rfind(given[0])]) + 1
+        g.given = call.contract_id, g.count, agent, place, given
+    return _RESTATED
 
 
 def add_document(g: Findings, call: Call, agent: str, result: Any) -> None:

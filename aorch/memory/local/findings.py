@@ -52,6 +52,7 @@ class Findings:
     told: dict[int, tuple[str, str, int]] = field(default_factory=dict)
     signal: tuple[str, int, str, str] | None = None
     idle: dict[str, tuple[str, int, str]] = field(default_factory=dict)
+    given: tuple[str, int, str, int, list[str]] | None = None
     copied: Copied | None = None
     runs: CodeRuns = field(default_factory=CodeRuns)
     outputs: dict[int, Call] = field(default_factory=dict)

@@ -9,8 +9,8 @@ from aorch.memory.local.wording import claim_of, said
 
 _IDLE, _SIGNAL = 0.35, 0.3
 """Importance of an answer of an agent that had nothing to do, and of the signal that ends the work."""
-_WIDTH = 110
-"""Characters of the answer of an agent that had nothing to do."""
+_WIDTH, _GIVEN = 110, 160
+"""Characters of the answer of an agent that had nothing to do, and of values that were given as known."""
 
 
 def signal_claim(g: Findings) -> Iterator[Claim]:
@@ -26,3 +26,11 @@ def idle_claims(g: Findings) -> Iterator[Claim]:
         if g.copied is None or g.copied.author != agent:
             words = said([sentence], _WIDTH)
             yield claim_of(f"{safe_text.shown(agent)}: {words.text}", "", words.quotes, [identity], _IDLE, number, [1])
+
+
+def given_claim(g: Findings) -> Iterator[Claim]:
+    """A claim of the values that were given to the team as known."""
+    if g.given is not None:
+        identity, number, agent, place, lines = g.given
+        who, words, brief = safe_text.shown(agent), said(lines, _GIVEN), said(lines, _WIDTH)
+        yield claim_of(f"{who}: {words.text}", f"{who}: {brief.text}", words.quotes, [identity], _IDLE, number, [place])
