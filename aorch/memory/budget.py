@@ -47,6 +47,8 @@ a failure has twice as many, for the first line of the error and the last one.""
 _OVERHEAD = 120
 _SEVERAL = 5
 """Hidden exact strings from which a claim is shown in full before the list of them: fewer made recall of them worse."""
+_MOST_NAMES = 300
+"""Characters of the list of exact strings."""
 _WIDE = 480
 """Characters of a claim as long as space is left for other claims: a long result is shown further only after them."""
 _FIRST = 240
@@ -290,23 +292,28 @@ def _naming(packed: PackedClaims, places: Sequence[int], names: Sequence[int]) -
     return [place for place in places if sum(name in packed.items[place][1].text for name in hidden) >= _SEVERAL]
 
 
+def _room_for_names(room: int) -> int:
+    """The space of a list of exact strings: a quarter, but more would take it from what was done and why."""
+    return min(room // 4, _MOST_NAMES)
+
+
 def _reserve(packed: PackedClaims, names: Sequence[int]) -> int:
     """The space that important exact strings still need."""
     needed = 0
     for place in names:
         claim = packed.items[place][1]
-        if claim.importance < WANTED or needed > packed.room // 5:
+        if claim.importance < WANTED or needed > _room_for_names(packed.room):
             break
         if not packed.shows(_name_of(packed.items[place])):
             needed += len(claim.text) + 2
-    return min(needed + len(TITLES["literals"]) + 2, packed.room // 5)
+    return min(needed + len(TITLES["literals"]) + 2, _room_for_names(packed.room))
 
 
 def _name(packed: PackedClaims, names: Sequence[int]) -> None:
     listed = 0
     for place in names:
         text = packed.items[place][1].text
-        if listed + len(text) + 2 > packed.room // 5 or packed.shows(_name_of(packed.items[place])):
+        if listed + len(text) + 2 > _room_for_names(packed.room) or packed.shows(_name_of(packed.items[place])):
             continue
         before = packed.used
         if packed.add(place, text, packed.room):
