@@ -42,7 +42,7 @@ def _without_end(text: str, limit: int) -> str:
 
 
 def _fewer(claim: Claim, limit: int) -> str:
-    """The sentence of the brief text, and of the others as many as fit, from the first one on."""
+    """The sentence of the brief text, the last one, which often says what follows, and of the others as many as fit."""
     who, _, words = claim.text.partition(_SPEECH)
     sentences = _QUOTATION.findall(words)
     best = (_QUOTATION.findall(claim.brief) or [""])[0].rstrip("…")
@@ -50,10 +50,11 @@ def _fewer(claim: Claim, limit: int) -> str:
     room = limit - len(who) - len(_SPEECH) - sum(len(sentences[n]) + 3 for n in kept)
     if kept and room < 0:
         return f"{who}{_SPEECH}«{safe_text.clip(sentences[kept[0]], len(sentences[kept[0]]) + room - 1)}…»"
-    for n, sentence in enumerate(sentences):
-        if n not in kept and len(sentence) + 3 <= room:
+    last = len(sentences) - 1
+    for n in (last, *range(last)):
+        if n not in kept and len(sentences[n]) + 3 <= room:
             kept.append(n)
-            room -= len(sentence) + 3
+            room -= len(sentences[n]) + 3
     return f"{who}{_SPEECH}{' '.join(f'«{sentences[n]}»' for n in sorted(kept))}" if kept else ""
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 from homes import Home
-from local_blocks import shown
+from local_blocks import block_of, faults, many_steps, shown
 from memory_homes import blocks, compressed, take_in
 from memory_sessions import Session
 
@@ -331,3 +331,20 @@ def test_a_result_that_a_line_announces_is_quoted_with_it() -> None:
     answer = "I compared all the tables of the season.\nTherefore the player with the most walks is:\nReggie Jackson"
     s.says("ann", "bot", "Who had the most walks?", answer)
     assert "Therefore the player with the most walks is: Reggie Jackson»" in shown(s, 256)
+
+
+def test_a_step_that_the_last_answer_announces_is_shown_as_its_last_sentence() -> None:
+    s = Session()
+    asked = s.asks("ann", "lead", "solve", {"text": "Who nominated the article about the dinosaur in November 2016?"})
+    many_steps(s, 40)
+    answer = (
+        "Upon reviewing the page of the nomination, it appears that the nominator was Cas Liber. The article was promoted after "
+        "long discussions of many editors. It met all criteria of the project for articles of this kind at that time. To ensure "
+        "accuracy, let me verify the nominator by comparing the history of the article with the page of the nomination."
+    )
+    s.calls("lead", "historian", "speak", {}, {"text": answer})
+    s.answers(asked, {"text": answer})
+    end = next(line for line in shown(s, 400).splitlines() if line.startswith("End:"))
+    assert "the nominator was Cas Liber." in end
+    assert "let me verify the nominator" in end
+    assert not list(faults(block_of(s.contracts), s.contracts))

@@ -4,13 +4,15 @@ from aorch.memory import safe_text
 from aorch.memory.block import CONCLUDED, Claim
 from aorch.memory.budget import END
 from aorch.memory.local.findings import Findings
-from aorch.memory.local.sentence_kinds import LONGEST_SENTENCE, announces_step, concludes, is_step, states
+from aorch.memory.local.sentence_kinds import LONGEST_SENTENCE, announces_step, concludes, is_polite, is_step, states
 from aorch.memory.local.spoken_sentences import SpokenSentence, select_sentences
 from aorch.memory.local.wording import claim_of, said
 from aorch.memory.segments import words
 
 _OPENING = 0.1
-"""The least worth of the sentence with which an answer of a team begins: often it says why the work ended."""
+"""The least worth of the sentence with which an answer of a team begins, since it often says why the work ended, and of the step
+that the last answer announces.
+"""
 _LONG_ANSWER, _CONCLUSION = 4, 0.05
 """Sentences from which the last one of an answer that concludes comes first, and by how much."""
 _OF_QUESTION = 3
@@ -25,6 +27,9 @@ def answer_sentences(g: Findings) -> list[SpokenSentence]:
     spoken, _ = select_sentences(answer, number, identity, agent, False)
     if g.copied and any(one.worth > 0 for one in spoken):  # without a sentence of worth, the whole beginning is shown
         spoken = [one._replace(worth=max(_OPENING, one.worth)) if _opens(one) else one for one in spoken]
+    if g.end is not None and not g.end.asks:
+        last = min((one.order for one in spoken), default=0)
+        spoken = [one._replace(worth=max(_OPENING, one.worth)) if _announces(one, last) else one for one in spoken]
     weighed = [one._replace(worth=one.worth + 0.3) if one.worth > 0 else one for one in spoken]
     asked = words(g.aim.said) if g.aim else set[str]()
     telling = [one for one in weighed if one.concluded and has_content(one, asked)]
@@ -37,6 +42,11 @@ def answer_sentences(g: Findings) -> list[SpokenSentence]:
 def _opens(one: SpokenSentence) -> bool:
     """Whether an answer begins with this sentence, and says by it what the answer is: a step, or why the work ended."""
     return one.order == 0 and (is_step(one.sentence) or (states(one.sentence) and not announces_step(one.sentence)))
+
+
+def _announces(one: SpokenSentence, last: int) -> bool:
+    """Whether the last sentence of an answer announces a step: one that was never done if nothing follows."""
+    return one.order == last and announces_step(one.sentence) and not is_polite(one.sentence.lower())
 
 
 def last_conclusion(g: Findings) -> SpokenSentence | None:
