@@ -69,6 +69,8 @@ CHANGING = frozenset(_CHANGING.split())
 READING = frozenset(_READING.split())
 THINGS = CHANGING & frozenset(_THINGS.split())
 """Changing verbs that are also nouns, so the last word of `order_status` decides."""
+_ONLY_CHANGING = CHANGING - THINGS - {"update"}
+"""Verbs that change something and are no nouns."""
 LOOKING = frozenset(_LOOKING.split())
 """Programs and statements that only read, as the first word of a command."""
 
@@ -147,7 +149,7 @@ def _finds_and_changes(words: tuple[str, ...]) -> bool:
     """Whether a name consists of verbs and ends with one that changes something and is no noun: `search_replace`."""
     return (
         len(words) > 1
-        and words[-1] in CHANGING - THINGS - {"update"}
+        and words[-1] in _ONLY_CHANGING
         and words[0] in READING
         and all(word in CHANGING or word in READING or word in ("and", "or") for word in words)
     )

@@ -47,6 +47,11 @@ _SIGNAL = re.compile(r"\s*##+[A-Z_-]{2,40}##+$")
 _QUOTATION_MARKS = str.maketrans({"«": "‹", "»": "›"})
 
 
+def ends_with_signal(text: str) -> bool:
+    """Whether a text ends with a signal for a program, which ends the conversation."""
+    return text.rstrip().endswith("##") and bool(_SIGNAL.search(text.rstrip()[-_LONGEST_WORD:]))
+
+
 def tokens(chars: int) -> int:
     """The number of tokens for a number of characters, rounded up."""
     return -(-chars // CHARS_A_TOKEN)

@@ -88,3 +88,48 @@ def test_the_reason_why_something_was_not_done_is_kept_in_every_language(reason:
             f"Seat {n} of train TX-{n} costs {90 + n} euros.",
         )
     assert reason in shown(s, 400)
+
+
+def test_a_look_up_that_found_nothing_says_so() -> None:
+    s = Session()
+    s.asks("ann", "bot", "assist", {"text": "Please find a flight from Boston to Orlando on May 22."})
+    s.calls("bot", "desk", "search_direct", {"date": "2026-05-22", "to": "MCO"}, {"found": []})
+    for day in (23, 24):
+        s.calls(
+            "bot", "desk", "search_train", {"date": f"2026-05-{day}"}, {"found": []} if day == 23 else {"train": "TX-9"}
+        )
+    many_steps(s, 60)
+    s.says("ann", "bot", "Is there one?", "The train TX-9 is the only way to go there on that day.")
+    text = shown(s, 512)
+    assert "search_direct (desk) 2026-05-22 → empty" in text
+    assert "search_train (desk) ×2 2026-05-23, 2026-05-24 → 2026-05-23: empty" in text
+    assert not list(faults(block_of(s.contracts), s.contracts))
+
+
+def test_what_a_person_names_by_a_figure_is_shown_with_its_id() -> None:
+    s = Session()
+    s.asks("ann", "bot", "assist", {"text": "Please change my booking B-91 to the first of June."})
+    many_steps(s, 60)
+    s.asks("ann", "bot", "assist", {"text": "Use the card that ends in 7334 for the difference, please."})
+    cards = [{"last_four": f"{n}34", "id": f"credit_card_{n}90748"} for n in (81, 73, 55)]
+    address = [f"{n} Willow Lane of a town by the sea" for n in range(9)]
+    s.calls("bot", "desk", "get_profile", {"person": "ann_lee_41"}, {"addresses": address, "cards": cards})
+    s.calls("bot", "clock", "get_time", {"zone": "UTC"}, {"time": "2026-05-28T10:00:00"})
+    line = next(line for line in shown(s, 220).splitlines() if "get_profile" in line)
+    assert "→ cards 7334 credit_card_7390748" in line
+
+
+def test_words_of_a_person_with_an_ending_signal_are_not_open() -> None:
+    s = Session()
+    s.says(
+        "ann", "bot", "Please cancel booking B-91 for me.", "It cannot be cancelled. Shall I transfer you to a human?"
+    )
+    many_steps(s, 40)
+    s.asks(
+        "ann", "bot", "assist", {"text": "No, I don't want to be transferred, there is nothing more to do. ###STOP###"}
+    )
+    block = block_of(s.contracts)
+    assert not block.open_points
+    text = shown(s, 512)
+    assert "End: ann: «No, I don't want to be transferred, there is nothing more to do.»" in text
+    assert "not answered" not in text

@@ -122,6 +122,19 @@ def test_later_code_shows_what_it_changed_and_code_at_the_end_what_was_still_to_
     assert "url =" not in end
 
 
+def test_of_code_the_address_that_it_reads_comes_first() -> None:
+    s, aim = team()
+    says(s, "coder", PROGRAM)
+    says(s, "terminal", "exitcode: 0 (execution succeeded)\nCode output: []\n")
+    parts = "\n".join(
+        f"{name} = soup.find('span', class_='card__{name}').get_text()" for name in ("title", "artist", "year")
+    )
+    last = f'Let us read the page.\n```python\n{parts}\nurl = f"https://museum.example-basel.ch/search/{{number}}"\n```'
+    says(s, "coder", last)
+    s.answers(aim, {"text": last})
+    assert "museum.example-basel.ch/search/" in shown(s, 300).partition("\nEnd: ")[2]
+
+
 def test_code_that_nobody_ran_is_not_quoted() -> None:
     s, _ = team()
     says(s, "coder", PROGRAM)

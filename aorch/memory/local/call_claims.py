@@ -119,42 +119,53 @@ def _formal_questions(g: Findings) -> set[int]:
     return {number for number, line in last_lines.items() if times[line] > 1}
 
 
-def _decision(g: Findings, series: RepeatedCall, importance: float, *, is_last: bool) -> Claim:
-    """The claim of a call, and of equal ones at the place of the first; if it `is_last` in the work, at that of the last."""
+def _decision(
+    g: Findings, series: RepeatedCall, importance: float, mentions: Mentions | None = None, *, is_last: bool
+) -> Claim:
+    """The claim of a call, and of equal ones at the place of the first; if it `is_last` in the work, at that of the last. With
+    `mentions`, it is a look-up.
+    """
     call = series.last
     own = _own_words(g, call.request)
-    arguments, result = own or fully(_shown_arguments(call.request), _VALUES, _VALUE), outcome(call, _VALUE)
+    arguments = own or fully(_shown_arguments(call.request), _VALUES, _VALUE)
+    result = outcome(call, _VALUE, mentions.has) if mentions else outcome(call, _VALUE)
     if not call.results and any(leaf.is_new for leaf in call.request.arguments):
         result = Wording("", ())  # the editor only shows the edit again
     if call.error:
         result = _with_error(call, result)
-    made = [
-        leaf for leaf in new_values(call) if leaf.is_string and weight(leaf.text) >= 0.5 and not leaf.text.isdigit()
-    ][:4]
-    short, short_result = _short(own) if own else brief_arguments(call.request), briefly(made, 60)
-    if changes := [leaf for leaf in call.news if leaf.is_new]:
-        is_end = g.end is not None and g.end.output_of is call  # which shows them
-        short_result = Wording("", ()) if is_end else _new_lines(changes)
-    elif not short_result.text and (is_command(call.request.arguments) or not short.text):
-        short_result = outcome(call, _SHORT_RESULT) if call.news else short_result
-    elif not short_result.text and call.results and len(result.text) <= SHORT_VALUE:
-        short_result = result
-    if (own_words := _before_repetition(call)) is not None:
-        short_result = own_words
-    if call.error:
-        short_result = said([call.error], _SHORT_ERROR)
-        short_result = short_result._replace(text=f"{NAMED_ERROR}{short_result.text}")
-        executed = commands(call.request.arguments)
-        short = fully(executed, 2 * _SHORT_COMMAND, _SHORT_COMMAND) if executed else short
-    times = f" ×{series.count}" if series.count > 1 else ""
-    wording = joined(f"{head(call.request)}{times}", arguments.text, f"→ {result.text}" if result.text else "")
-    brief = (
-        f"{joined(f'{head(call.request)}{times}', short.text)}{f' → {short_result.text}' if short_result.text else ''}"
-    )
+    short = _short(own) if own else brief_arguments(call.request)
+    short_result = _short_result(g, call, short, result)
+    if mentions and (reasons := _reasons([series], mentions)[0]).text:
+        told = ", ".join(filter(None, (short_result.text, reasons.text)))
+        short_result = Wording(told, (*short_result.quotes, *reasons.quotes))
+    if call.error and (executed := commands(call.request.arguments)):
+        short = fully(executed, 2 * _SHORT_COMMAND, _SHORT_COMMAND)
+    called = f"{head(call.request)}{f' ×{series.count}' if series.count > 1 else ''}"
+    wording = joined(called, arguments.text, f"→ {result.text}" if result.text else "")
+    brief = joined(called, short.text, f"→ {short_result.text}" if short_result.text else "")
     quotes = (*arguments.quotes, *result.quotes, *short.quotes, *short_result.quotes)
     number, first = (call.number, call.contract_id) if is_last else series.begun
     cites = [first, call.contract_id, call.request.contract_id]
-    return claim_of(wording, brief.rstrip(), quotes, cites, importance, number)
+    return claim_of(wording, brief, quotes, cites, importance, number)
+
+
+def _short_result(g: Findings, call: Call, short: Wording, result: Wording) -> Wording:
+    """The result of a call in brief. `short`: its arguments in brief; `result`: its result in full."""
+    if call.error:
+        error = said([call.error], _SHORT_ERROR)
+        return error._replace(text=f"{NAMED_ERROR}{error.text}")
+    if (own_words := _before_repetition(call)) is not None:
+        return own_words
+    if changes := [leaf for leaf in call.news if leaf.is_new]:
+        is_end = g.end is not None and g.end.output_of is call  # which shows them
+        return Wording("", ()) if is_end else _new_lines(changes)
+    exact = [leaf for leaf in new_values(call) if leaf.is_string and weight(leaf.text) >= 0.5]
+    made = briefly([leaf for leaf in exact if not leaf.text.isdigit()][:4], 60)
+    if made.text:
+        return made
+    if call.news and (is_command(call.request.arguments) or not short.text):
+        return outcome(call, _SHORT_RESULT)
+    return result if call.results and short.text and len(result.text) <= SHORT_VALUE else made
 
 
 def _before_repetition(call: Call) -> Wording | None:
@@ -239,7 +250,7 @@ def looked_up(g: Findings, counts: ClaimCounts) -> Iterator[Claim]:
             has_failed = bool(series.last.error) and _runs(series.last)
             importance = _MENDED - 0.001 * place if has_failed else _COMMAND - 0.01 * place
             is_last = series.last.number in last
-            yield _decision(g, series, last.get(series.last.number, importance), is_last=is_last)
+            yield _decision(g, series, last.get(series.last.number, importance), mentions, is_last=is_last)
         if together := [one for one in newest_first if one not in alone]:
             asked = [leaf.worth for one in together for leaf in one.last.request.arguments if leaf.worth >= TELLING]
             count = calls.count - sum(series.count for series in alone)
@@ -305,7 +316,7 @@ def _together(
     text = f"{asked}{': ' if is_change else ' → '}{result.text}" if result.text else asked
     reasons, reasoned = _reasons(cited, mentions)
     brief = f"{asked} → {reasons.text}" if reasons.text else asked
-    if is_change and len(result.text) <= _SHORT_CHANGE:
+    if (is_change and len(result.text) <= _SHORT_CHANGE) or (len(cited) == 1 and newest.last.is_empty):
         brief = text
     if len(brief) > len(text):
         text = brief
@@ -318,10 +329,15 @@ def _together(
 
 
 def _reasons(newest_first: Sequence[RepeatedCall], mentions: Mentions) -> tuple[Wording, list[str]]:
-    """The values in the results of calls on which a refusal or another decision rests, and the contracts to cite."""
-    return _by_call(
-        newest_first, lambda call: [leaf for leaf in call.news if mentions.explain(leaf, call.number)], _REASONS
-    )
+    """The values in the results of calls on which a refusal or another decision rests, and what a caller names by a figure, and
+    the contracts to cite.
+    """
+
+    def decisive(call: Call) -> list[Leaf]:
+        named = mentions.named(call.results)
+        return [*(leaf for leaf in call.news if mentions.explain(leaf, call.number) and leaf not in named), *named]
+
+    return _by_call(newest_first, decisive, _REASONS)
 
 
 def _results(newest_first: Sequence[RepeatedCall], mentions: Mentions) -> tuple[Wording, list[str]]:
@@ -340,16 +356,20 @@ def _results(newest_first: Sequence[RepeatedCall], mentions: Mentions) -> tuple[
 def _by_call(
     newest_first: Sequence[RepeatedCall], select: Callable[[Call], list[Leaf]], room: int
 ) -> tuple[Wording, list[str]]:
-    """Some values in the results of calls, each after the arguments of its call, and the contracts to cite."""
+    """Some values in the results of calls (`empty` if there is none), each after the arguments of its call, and the contracts to
+    cite.
+    """
     cited: list[str] = []
     parts: list[str] = []
     quotes: list[str] = []
     for series in newest_first:
-        telling = {(leaf.text, *(() if leaf.is_string else (leaf.key,))): leaf for leaf in select(series.last)[::-1]}
-        made = fully(sorted(telling.values(), key=series.last.news.index), room, 60)
+        selected = select(series.last)
+        telling = {(leaf.text, *(() if leaf.is_string else (leaf.key,))): leaf for leaf in selected[::-1]}
+        made = fully(sorted(telling.values(), key=selected.index), room, 60)
         owner = briefly(series.last.request.arguments, 40) if len(newest_first) > 1 else Wording("", ())
-        part = f"{owner.text}: {made.text}" if owner.text else made.text
-        if not made.text or len(part) > room:
+        told = made.text or ("empty" if owner.text and series.last.is_empty else "")
+        part = f"{owner.text}: {told}" if owner.text else told
+        if not told or len(part) > room:
             continue
         room -= len(part) + 2
         parts.append(part)
@@ -362,4 +382,5 @@ def _result_or_changes(series: RepeatedCall, mentions: Mentions) -> tuple[Wordin
     """The changes in the results of a repeated call, with the contracts to cite for them. Without changes, the last result."""
     if series.changed and (values := changed(series, 170)).text:
         return values, series.ends
-    return (outcome(series.last, _RESULT, mentions.has) if series.last.news else Wording("", ())), []
+    last = series.last
+    return (outcome(last, _RESULT, mentions.has) if last.news or last.is_empty else Wording("", ())), []

@@ -97,15 +97,15 @@ class Recorded(NamedTuple):
 
 @dataclass
 class Failure:
-    """An error of a capability that occurred `count` times. `last` is the newest call that failed with it, and `begun` the number
-    of the RESPONSE that had it first.
+    """An error of a capability that occurred `count` times. `first` and `last` are the oldest and the newest call that failed
+    with it.
 
     `alike`: all these calls had the same arguments. `cancelled`: they were cancelled.
     """
 
     lines: list[tuple[str, ...]]
+    first: Call
     last: Call
-    begun: int
     contract_ids: list[str] = field(default_factory=list)
     count: int = 0
     alike: bool = True

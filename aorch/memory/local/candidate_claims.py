@@ -21,7 +21,7 @@ from aorch.memory.local.failure_claims import failures, reported_errors
 from aorch.memory.local.findings import Findings
 from aorch.memory.local.sentence_claims import ANSWER, alike, decided, sentences
 from aorch.memory.local.sentence_kinds import is_leaning, is_protocol
-from aorch.memory.local.spoken_sentences import is_phrase, section_of
+from aorch.memory.local.spoken_sentences import needs_no_answer, section_of
 from aorch.memory.local.turn_claims import given_claim, idle_claims, signal_claim
 from aorch.memory.local.wording import (
     OPEN_WIDTH,
@@ -184,9 +184,9 @@ def _open_points(g: Findings, counts: ClaimCounts) -> Iterator[Claim]:
     counts.unsaid["open_points"] += len(all_waiting) - len(waiting)
     for asked in reversed(waiting):
         if asked.said:
-            if g.end is not None and g.end.contract_id == asked.contract_id and is_phrase(asked.said):
+            if g.end is not None and g.end.contract_id == asked.contract_id and needs_no_answer(asked.said):
                 continue  # the closing words of a person
-            if is_phrase(asked.said):
+            if needs_no_answer(asked.said):
                 counts.unsaid["open_points"] += 1
                 continue
             words = said(safe_text.sentence_pieces(asked.said), OPEN_WIDTH)

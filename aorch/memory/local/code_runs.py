@@ -8,7 +8,7 @@ from typing import NamedTuple
 from aorch.memory import request_prompts, safe_text
 from aorch.memory.contract_content import is_data
 
-_LINES, _LINES_WIDTH, LINE = 4, 200, 140
+_LINES, _LINES_WIDTH, LINE = 5, 320, 140
 """The most lines of code that are shown, their characters together, and those of one line."""
 _TELLING, _LEAST = 1.5, 0.5
 """The score from which a line of code tells something of the task, and the least one of the only line that is shown."""
@@ -27,16 +27,17 @@ _NO_NEWS = re.compile(
 )
 """How a line begins that is a comment, an import, a heading of a function, a message or a keyword."""
 _ADDRESS_OR_PLACEHOLDER = re.compile(r"\w://|(?i:\byour[_ -]\w|\bexample\.(?:com|org|net)\b|/path/to/|<[A-Z_]{4,}>)")
-_WORDS = re.compile(r"(?<!: )(?<!\{)[\"'][^\"'\n{]{2,}\w \w[^\"'\n]*(?<![.!])[\"'](?!:)")
+_WORDS = re.compile(r"(?<!: )(?<!\{)[\"'][^\"'\n{]+\w (?:\W )?\w[^\"'\n]*(?<![.!])[\"'](?!:)")
 """A text of several words, such as a query, but no message, which is a sentence."""
 _FILE = re.compile(r"[\"'][^\"'\s]{0,120}[\w)]\.[a-z]\w{1,4}[\"']|> ?\w[\w./-]*\.\w{2,4}$")
 _VALUES = re.compile(r"= \[+ ?[\d\"']")
+_CONSTANT = re.compile(r"\w+ = [\"'][^\"'\n]{2,60}[\"']$")
 _NAMED_ARGUMENT = re.compile(r"[(,] ?[a-z]\w*=[^=\s]")
 _CONDITION_OR_COLUMNS = re.compile(r"[\"'] (?:not )?in \w|(?:[=!]=|[<>]=?) ?[\"'\d]|\[\[?[\"']")
 _CALL_WITH_VALUE = re.compile(r"\w\([\"'\d](?!.*[.!][\"'])")
 _USED_CALL = re.compile(r" = [^\s(]{0,40}\w\(")
 _SCORES = (
-    (3.0, _ADDRESS_OR_PLACEHOLDER), (2.5, _WORDS), (2.0, _FILE), (2.0, _VALUES), (1.5, _NAMED_ARGUMENT),
+    (5.0, _ADDRESS_OR_PLACEHOLDER), (2.5, _WORDS), (2.0, _FILE), (2.0, _VALUES), (1.5, _CONSTANT), (1.5, _NAMED_ARGUMENT),
     (1.5, _CONDITION_OR_COLUMNS), (1.5, _CALL_WITH_VALUE), (0.5, _USED_CALL),
 )  # fmt: skip
 """What a line of code has that tells something of the task, the most telling first."""

@@ -245,7 +245,7 @@ def _add_failure(g: Findings, contract: Contract, call: Call) -> None:
     key, lines = failure_kind(call.request.capability, contract)
     failure = g.failures.pop(key, None)
     if failure is None:
-        failure = Failure(lines, call, call.number, cancelled=key[2])
+        failure = Failure(lines, call, call, cancelled=key[2])
     elif len(failure.contract_ids) >= MOST_CITES:
         del failure.contract_ids[1]
     failure.count = max(failure.count + 1, _times(g, key))

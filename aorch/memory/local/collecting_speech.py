@@ -43,6 +43,8 @@ _OF_CODE = {"file": 0.3, "class": 0.1}
 """Worth of the names of what the code in an answer is: its files and its classes."""
 _DIFFERENCES = ("diff ", "--- ", "Index: ")
 """How an answer begins that is only a difference of files."""
+_TURN = 400
+"""Characters of an answer at most that only tells how agents take turns."""
 _NAMES_OF_FILES = 3
 """Words beside code that only name it."""
 _FIGURE, _MOST_GIVEN = re.compile(r"\d[\d.,]*\d"), 8
@@ -112,7 +114,7 @@ def _add_turn(g: Findings, call: Call, agent: str, own: str, *, has_code: bool) 
     g.signal = (call.contract_id, g.count, agent, own.strip()) if is_signal else None
     if is_signal:
         g.passed_over["results"] += 1  # such as `TERMINATE`
-    elif not has_code and agent not in g.idle:
+    elif not has_code and len(own) <= _TURN and agent not in g.idle:
         pieces = safe_text.sentence_pieces(own)
         if pieces and states_turns(pieces[0]) and all(map(is_protocol, pieces)):
             g.idle[agent] = call.contract_id, g.count, pieces[0]

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from aorch.memory import safe_text
-from aorch.memory.block import LAST_OF_DIFFERENT, REPORTED, WENT_WELL, Claim
+from aorch.memory.block import DIFFERENT, FIRST_TIME, LAST_TIME, REPORTED, WENT_WELL, Claim
 from aorch.memory.local.calls import Call, Failure, Request, is_command
 from aorch.memory.local.edits import apart_from
 from aorch.memory.local.error_lines import cause_of, without_body, without_known
@@ -20,6 +20,8 @@ _BRIEF_ERROR, _SHORTEST_PART = 110, 12
 _NUMBER = re.compile(r"\d+")
 _COMMAND = 400
 """Characters of a failed command or query: what it contains is often the cause, so it is whole if possible."""
+_FIRST_COMMAND = 100
+"""Characters of the command that failed first, if later ones failed in the same way."""
 _ALIKE = 0.5  # share of equal arguments from which a later call is a repetition of the failed one
 
 
@@ -78,7 +80,7 @@ def _said_error(line: str, width: int) -> Wording:
 def _failure(g: Findings, failure: Failure, importance: float) -> Claim:
     last = failure.last
     later = _done_later(g, last)
-    arguments = _tried(last, later)
+    arguments, begun = _tried(last, later), _first_tried(failure)
     full = [said(pieces, 240) for pieces in failure.lines]
     short = [brief_error(pieces) for pieces in failure.lines]
     told = " then ".join(words.text for words in full)
@@ -88,7 +90,7 @@ def _failure(g: Findings, failure: Failure, importance: float) -> Claim:
     if failure.alike or not arguments.text:
         what = f"{head(last.request)}{' with ' if arguments.text else ''}{arguments.text} {ended}{times}"
     else:
-        what = f"{head(last.request)} {ended}{times} ({LAST_OF_DIFFERENT} {arguments.text})"
+        what = f"{head(last.request)} {ended}{times} ({DIFFERENT} {begun.text}{LAST_TIME} {arguments.text})"
     the_same = later is not None and failure.alike and later.request.digest == last.request.digest
     after = f"; {WENT_WELL}" if the_same else ""
     first, *others = failure.contract_ids
@@ -96,11 +98,20 @@ def _failure(g: Findings, failure: Failure, importance: float) -> Claim:
     return claim_of(
         f"{what}: {told or 'no reason given'}{after}",
         f"{head(last.request)} {ended}{times}: {brief or 'no reason given'}",
-        [*arguments.quotes, *(quote for words in (*full, *short) for quote in words.quotes)],
-        [first, *others[-1:], *later_ids, last.request.contract_id, *others],
+        [*begun.quotes, *arguments.quotes, *(quote for words in (*full, *short) for quote in words.quotes)],
+        [first, *others[-1:], *later_ids, last.request.contract_id, failure.first.request.contract_id, *others],
         importance,
-        failure.begun,
+        failure.first.number,
     )
+
+
+def _first_tried(failure: Failure) -> Wording:
+    """The short command that failed first, if another one failed later; otherwise empty."""
+    first = failure.first.request.arguments
+    tried = fully(first, _FIRST_COMMAND, _FIRST_COMMAND)
+    if failure.alike or not is_command(first) or "…" in tried.text:
+        return Wording("", ())
+    return tried._replace(text=f"{FIRST_TIME} {tried.text}, ")
 
 
 def _done_later(g: Findings, failed: Call) -> Call | None:

@@ -11,7 +11,7 @@ from aorch.memory import contract_content, safe_text
 from aorch.memory.block import (
     ANSWERED,
     CONCLUDED,
-    LAST_OF_DIFFERENT,
+    DIFFERENT,
     NAMED_ERROR,
     NO_RESPONSE,
     NOT_ANSWERED,
@@ -164,7 +164,7 @@ def _failure(claim: Claim, covered: CoveredContracts, responses: list[Contract])
         times = f" ×{there}" if there > 1 else ""
         if claim.brief and f"{times}: " not in claim.brief:
             continue
-        if f"{verb}{times} ({LAST_OF_DIFFERENT} " in told:
+        if f"{verb}{times} ({DIFFERENT} " in told:
             return
         if f"{verb}{times}: " in told:
             if there > alike and _names_arguments(told, bad[0]):

@@ -17,6 +17,8 @@ _SWITCHES = frozenset(("yes", "no", "true", "false", "on", "off", "none"))
 """Values that say nothing without their key."""
 _CONTENT = 3
 """Letters of a word that says what a key is about."""
+_FIGURE, _ID = 3, 0.9
+"""Digits of a figure by which a caller names something, and the worth of an identifier."""
 _EXACT = 0.5
 """The worth of a value from which it is an identifier, a date or a name, which tells nothing by itself."""
 
@@ -36,6 +38,10 @@ class Mentions:
         of_agents = (one for one in self._said if not one.by_caller)
         return _last_said(one for one in of_agents if refuses(one.sentence) or justifies(one.sentence))
 
+    @cached_property
+    def _choices(self) -> dict[str, int]:
+        return _last_said(one for one in self._said if one.by_caller)
+
     def has(self, leaf: Leaf, number: int) -> bool:
         """Whether a sentence after that contract speaks of the value: it has its words, or those of its key if the value is only
         `yes` or a number.
@@ -45,6 +51,33 @@ class Mentions:
     def explain(self, leaf: Leaf, number: int) -> bool:
         """Whether it is a state of which an agent speaks when it refuses something, or gives a reason."""
         return _is_state(leaf) and _is_said(leaf, number, self._reasons)
+
+    def named(self, results: Sequence[Leaf]) -> list[Leaf]:
+        """The figures by which a caller names something (`the card ending in 7334`), each with the IDs of the same object."""
+        if not any(_is_figure(leaf) and leaf.text in self._choices for leaf in results):
+            return []
+        with_ids = [one for one in _objects(results) if any(leaf.worth >= _ID for leaf in one)]
+        told = [one for one in with_ids if any(_is_figure(leaf) and leaf.text in self._choices for leaf in one)]
+        return [leaf for one in told for leaf in one if leaf.worth >= _ID or leaf.text in self._choices]
+
+
+def _is_figure(leaf: Leaf) -> bool:
+    return len(leaf.text) >= _FIGURE and leaf.text.isdigit()
+
+
+def _objects(results: Iterable[Leaf]) -> list[list[Leaf]]:
+    """The values of each object in a result. An object has each key once."""
+    objects: list[list[Leaf]] = []
+    for leaf in results:
+        before = objects[-1] if objects else []
+        if (
+            not before
+            or (leaf.top, leaf.group) != (before[0].top, before[0].group)
+            or leaf.key in {one.key for one in before}
+        ):
+            objects.append([])
+        objects[-1].append(leaf)
+    return objects
 
 
 def _last_said(said: Iterable[SpokenSentence]) -> dict[str, int]:

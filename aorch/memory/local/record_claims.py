@@ -20,7 +20,14 @@ from aorch.memory.local.failure_claims import failure_brief
 from aorch.memory.local.findings import Findings
 from aorch.memory.local.sentence_claims import NEXT_STEP, RECENT, decided
 from aorch.memory.local.sentence_kinds import LONGEST_SENTENCE, waits
-from aorch.memory.local.spoken_sentences import is_phrase, meaningful_words, read, section_of, spoken_worth
+from aorch.memory.local.spoken_sentences import (
+    is_phrase,
+    meaningful_words,
+    needs_no_answer,
+    read,
+    section_of,
+    spoken_worth,
+)
 from aorch.memory.local.wording import Wording, claim_of, head, said
 
 _ALL = 1_000_000
@@ -94,14 +101,14 @@ class _Record:
                 yield "open_points", claim_of(text, "", words.quotes, ids, _OPEN_CALL, asked.number)
             return  # otherwise the claim of the RESPONSE contains it
         words = _spoken(payload)
-        if asked.contract_id in g.open and g.waiting(asked.contract_id) and not is_phrase(asked.said):
+        if asked.contract_id in g.open and g.waiting(asked.contract_id) and not needs_no_answer(asked.said):
             text = f"{safe_text.shown(asked.from_agent)} said {words.text}, {NOT_ANSWERED}"
             yield "open_points", claim_of(text, "", words.quotes, ids, _OPEN_SPEECH, asked.number)
         if g.aim is not None and asked.contract_id == g.aim.contract_id:
             brief = brief_aim(asked.said)
             yield "aims", claim_of(words.text, brief.text, words.quotes, ids, 1.0, asked.number)
             yield from self._decisions_of(asked.contract_id)
-        elif not (asked.contract_id in g.open and g.waiting(asked.contract_id) and not is_phrase(asked.said)):
+        elif not (asked.contract_id in g.open and g.waiting(asked.contract_id) and not needs_no_answer(asked.said)):
             other = asked.outermost and g.aim is not None and asked.capability != g.aim.capability
             yield from self._speech(
                 asked.from_agent,

@@ -257,16 +257,21 @@ def is_phrase(said: str) -> bool:
     )
 
 
+def needs_no_answer(said: str) -> bool:
+    """Whether a caller's words are only thanks, or end the conversation with a signal."""
+    return safe_text.ends_with_signal(said) or is_phrase(said)
+
+
 def _thanks(sentence: str) -> bool:
     return "polite" in known(sentence) if len(sentence) <= LONGEST_SENTENCE else is_polite(sentence[:400].lower())
 
 
 def is_closing(contract: Contract) -> bool:
-    """Whether a contract is a person's REQUEST with closing words: thanks, and no wish, or only a signal for a program."""
+    """Whether a contract is a person's REQUEST with closing words: thanks, and no wish, or a signal for a program at the end."""
     said = speech(contract.get("payload")) if contract.get("contract_type") == "REQUEST" else ""
     if not said or contract.get("parent_id") or said.rstrip().endswith(("?", "？")):
         return False
-    if not safe_text.sentence_pieces(said):
+    if safe_text.ends_with_signal(said):
         return True
     folded = said[:400].lower()
     return is_phrase(said) and is_polite(folded)
