@@ -42,7 +42,9 @@ def _without_end(text: str, limit: int) -> str:
 
 
 def _fewer(claim: Claim, limit: int) -> str:
-    """The sentence of the brief text, the last one, which often says what follows, and of the others as many as fit."""
+    """The sentence of the brief text, the last one, which often says what follows, and of the others as many as fit, those with
+    figures first.
+    """
     who, _, words = claim.text.partition(_SPEECH)
     sentences = _QUOTATION.findall(words)
     best = (_QUOTATION.findall(claim.brief) or [""])[0].rstrip("…")
@@ -51,7 +53,8 @@ def _fewer(claim: Claim, limit: int) -> str:
     if kept and room < 0:
         return f"{who}{_SPEECH}«{safe_text.clip(sentences[kept[0]], len(sentences[kept[0]]) + room - 1)}…»"
     last = len(sentences) - 1
-    for n in (last, *range(last)):
+    figures = [n for n in range(last) if any(map(str.isdigit, sentences[n]))]
+    for n in dict.fromkeys((last, *figures, *range(last))):
         if n not in kept and len(sentences[n]) + 3 <= room:
             kept.append(n)
             room -= len(sentences[n]) + 3
