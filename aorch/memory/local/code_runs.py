@@ -56,7 +56,7 @@ class Output(NamedTuple):
 
 @dataclass
 class CodeRun:
-    """Code in an answer, as lines with their scores.
+    """Code in an answer, as its lines that can tell something.
 
     `place`: the place of the last sentence before the code. `after`: the sentences after it. `comments`: its comments that the
     prose has instead of it. `lines` are shown, of which `best` tells most. `closing`: what the code is for, if it was not run.
@@ -65,7 +65,7 @@ class CodeRun:
     contract_id: str
     number: int
     agent: str
-    scored: Sequence[tuple[float, str]]
+    written: Sequence[str]
     place: int
     after: Sequence[str]
     comments: Sequence[str]
@@ -128,15 +128,15 @@ class CodeRuns:
     def _end_run(self, code: CodeRun) -> None:
         self._choose_lines(code)
         if len(self._seen) < _MOST_SEEN:
-            self._seen.update(hash(line) for _, line in code.scored)
-        code.scored = ()
+            self._seen.update(map(hash, code.written))
+        code.written = ()
         self._run.append(code)
         del self._run[:-_MOST_RUNS]
         self._waiting = None
 
     def _choose_lines(self, code: CodeRun) -> None:
         """Choose the most telling lines that no code that was run earlier had."""
-        new = [(score, -n, line) for n, (score, line) in enumerate(code.scored) if hash(line) not in self._seen]
+        new = [(_score(line), -n, line) for n, line in enumerate(code.written) if hash(line) not in self._seen]
         room = _LINES_WIDTH
         kept: list[tuple[int, str]] = []
         for score, n, line in sorted(new, reverse=True)[:_LINES]:
@@ -160,16 +160,19 @@ def _is_output(text: str) -> bool:
 def code_in(said: str, contract_id: str, number: int, agent: str, aim: str) -> CodeRun | None:
     """The code in an answer; None if no line of it tells anything that the aim does not say."""
     before, blocks, after = request_prompts.fenced_code(said)
-    scored = [pair for block, _ in blocks for pair in _scored(block) if pair[1] not in aim]
-    if not any(score >= _LEAST for score, _ in scored):
+    written = [line for block, _ in blocks for line in _telling(block) if line not in aim]
+    if not any(_score(line) >= _LEAST for line in written):
         return None
     comments = [safe_text.without_marking(told) for _, told in blocks if told]
     place = safe_text.sentence_count(before)
-    return CodeRun(contract_id, number, agent, scored, place, safe_text.sentences(after), comments)
+    return CodeRun(contract_id, number, agent, written, place, safe_text.sentences(after), comments)
 
 
-def _scored(block: str) -> Iterator[tuple[float, str]]:
-    """The lines of a block of code, each with how much it tells of the task."""
-    for line in dict.fromkeys(safe_text.lines(block)):
-        if not _NO_NEWS.match(line):
-            yield sum(worth for worth, form in _SCORES if form.search(line)), line
+def _telling(block: str) -> Iterator[str]:
+    """The lines of a block of code that can tell something."""
+    return (line for line in dict.fromkeys(safe_text.lines(block)) if not _NO_NEWS.match(line))
+
+
+def _score(line: str) -> float:
+    """How much a line of code tells of the task."""
+    return sum(worth for worth, form in _SCORES if form.search(line))

@@ -22,7 +22,8 @@ from functools import cache
 from pathlib import Path
 
 _WORD = re.compile(r"\w+(?:['’]\w+)?")
-_SPACED = str.maketrans({chr(n): " " for n in range(128) if not (chr(n).isalnum() or chr(n) == "_")})
+_SPACED = bytes([n if chr(n).isalnum() or chr(n) == "_" else ord(" ") for n in range(128)]).ljust(256)
+"""A translation of bytes takes half the time of one of a string."""
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 
 
@@ -67,7 +68,7 @@ def _unspaced_marks(folded: str) -> Iterator[str]:
 
 def _words(text: str) -> list[str]:
     if text.isascii() and "'" not in text:  # most of them
-        return text.translate(_SPACED).split()
+        return text.encode().translate(_SPACED).decode().split()
     return _WORD.findall(text.replace("’", "'"))
 
 

@@ -15,7 +15,8 @@ _LONG_PAGE, _SENTENCES, _SENTENCE_ENDS = 20, 0.6, frozenset(".!?:;…。！？�
 """Pieces of a text that can be a page, the share of them that are sentences in other texts, and how a sentence ends."""
 _PLAIN = re.compile(r"(?:[a-zA-Z ]++[,.!?'’-]{0,3}+)*+")
 """Words and a few marks: of all patterns of code, only a keyword at the start can match."""
-_FIGURE, _LETTERS = re.compile(r"[\d|]"), re.compile(r"[a-zA-Z]+")
+_FIGURE = re.compile(r"[\d|]")
+_NO_LETTERS = bytes([n for n in range(128) if not chr(n).isalpha()])
 
 
 def is_list_of_labels(pieces: Sequence[str]) -> bool:
@@ -39,7 +40,8 @@ def is_row(sentence: str) -> bool:
     """Whether a sentence is a row of a table or of figures: fewer than half of its characters are letters."""
     if not _FIGURE.search(sentence):
         return False
-    letters = len("".join(_LETTERS.findall(sentence))) if sentence.isascii() else sum(map(str.isalpha, sentence))
+    is_ascii = sentence.isascii()
+    letters = len(sentence.encode().translate(None, _NO_LETTERS)) if is_ascii else sum(map(str.isalpha, sentence))
     return 2 * letters < len(sentence) - sentence.count(" ")
 
 

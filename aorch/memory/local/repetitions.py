@@ -23,7 +23,7 @@ def without_repetitions(by_age: Sequence[SpokenSentence], g: Findings) -> Iterat
     for one, start in zip(by_age, starts, strict=True):
         if start is not None:
             reports[start] += 1
-            newest[start] = max(one, newest.get(start, one), key=_number)
+            newest[start] = one
     waiting = _old_waiting(by_age)
     loops = {start: newest[start] for start, count in reports.items() if count >= _LOOP}
     for one, start in zip(by_age, starts, strict=True):
@@ -45,10 +45,6 @@ def _old_waiting(by_age: Sequence[SpokenSentence]) -> set[tuple[int, int]]:
 def _start(one: SpokenSentence) -> tuple[str, int]:
     """The agent and the first words of a sentence."""
     return one.agent, start_of_sentence(one.sentence)
-
-
-def _number(one: SpokenSentence) -> int:
-    return one.number
 
 
 def _recurs(one: SpokenSentence, g: Findings) -> bool:
