@@ -28,7 +28,7 @@ def test_the_lines_of_a_difference_at_the_end_are_shown(max_tokens: int) -> None
     s.calls("coder", "shell", "submit", {}, {"output": DIFFERENCE})
     s.answers(aim, {"text": DIFFERENCE})
     text = shown(s, max_tokens)
-    assert "End: coder: «shop/report.py # the last row belongs to the report return rows[:count]»" in text
+    assert "End: coder answered ann: «shop/report.py # the last row belongs to the report return rows[:count]»" in text
     for never in ("index 8e8d319", "@@", "count - 1"):
         assert never not in text
 

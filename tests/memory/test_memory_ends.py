@@ -5,6 +5,7 @@ from homes import Home
 from local_blocks import block_of, faults, many_steps, shown
 from memory_homes import blocks, compressed, take_in
 from memory_sessions import Session
+from msgspec.structs import replace
 
 CONCLUSION = "The log shows 60 failures. Therefore the final answer is 60, because each retry was counted once."
 
@@ -221,8 +222,16 @@ def test_an_answer_that_is_only_the_output_of_a_call_names_the_call() -> None:
     s.answers(task, {"text": table})
     for max_tokens in (256, 512):
         end = shown(s, max_tokens).partition("\nEnd: ")[2]
-        assert end.startswith("bot: «[('GuestID', 'int'")
+        assert end.startswith("bot answered ann: «[('GuestID', 'int'")
         assert "(only the result of execute_sql (base) «DESC table29»)" in end.splitlines()[0]
+    block = block_of(s.contracts)
+    assert not list(faults(block, s.contracts))
+    (claim,) = (claim for claim in block.results if "bot answered ann" in claim.text)
+    wrong = replace(claim, text=claim.text.replace("answered ann", "answered eve"))
+    results = tuple(wrong if one is claim else one for one in block.results)
+    assert any(
+        "names eve; the answer went to ann" in fault for fault in faults(replace(block, results=results), s.contracts)
+    )
 
 
 def test_an_answer_that_concludes_is_the_whole_end() -> None:

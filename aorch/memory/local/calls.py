@@ -34,7 +34,7 @@ class Request(NamedTuple):
 
 class Ending(NamedTuple):
     """The last exchange between a person and the agents: who said what. `asks`: the person said it, in a REQUEST. `output_of`:
-    the call whose output the text is.
+    the call whose output the text is, as an answer to `whom`.
     """
 
     contract_id: str
@@ -43,6 +43,7 @@ class Ending(NamedTuple):
     text: str
     asks: bool
     output_of: "Call | None" = None
+    whom: str = ""
 
 
 class Copied(NamedTuple):

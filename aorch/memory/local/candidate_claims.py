@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from msgspec.structs import replace
 
 from aorch.memory import safe_text, segments
-from aorch.memory.block import NO_RESPONSE, NOT_ANSWERED, REPORTED, RESULT_OF, Claim
+from aorch.memory.block import ANSWERED, NO_RESPONSE, NOT_ANSWERED, REPORTED, RESULT_OF, Claim
 from aorch.memory.budget import END, WORK, Item
 from aorch.memory.differences import changed_lines
 from aorch.memory.local.aim_claims import aim_claims
@@ -100,7 +100,7 @@ def _with_source(claim: Claim, end: Ending, call: Call) -> Claim:
     """The claim of the end with the call whose output it is; another claim as it is."""
     if claim.contract_ids[:1] != (end.contract_id,) or REPORTED in claim.text.partition("«")[0]:
         return claim
-    who, given = safe_text.shown(end.agent), brief_arguments(call.request)
+    who, given = f"{safe_text.shown(end.agent)} {ANSWERED} {safe_text.shown(end.whom)}", brief_arguments(call.request)
     source = f" ({RESULT_OF} {joined(head(call.request), given.text)})"
     lines = _words_of(end)
     is_difference = bool(changed_lines(end.text))

@@ -169,7 +169,8 @@ def _add_response(g: Findings, contract: Contract) -> None:
         add_answer(g, call, agent, said)
     if asked.outermost and asked.said and said:
         output_of = g.outputs.get(hash(said.strip()))
-        g.end = Ending(identity, g.count, agent, "\n".join(safe_text.ends_of(said)), asks=False, output_of=output_of)
+        text = "\n".join(safe_text.ends_of(said))
+        g.end = Ending(identity, g.count, agent, text, asks=False, output_of=output_of, whom=asked.from_agent)
         return
     if not listens:
         _keep_output(g, call, contract.get("result"))

@@ -28,7 +28,10 @@ from aorch.memory.literals import found
 from aorch.memory.local.error_lines import reported_error, reported_in
 from aorch.memory.local.sentence_kinds import concludes, decides
 
-_SAYS = re.compile(rf"^(?P<who>[^«»]{{0,200}}?)(?:: | said | asked | {REPORTED}: | {CONCLUDED}: )(?=«)")
+_SAYS = re.compile(
+    rf"^(?P<who>[^«»]{{0,200}}?)(?: {ANSWERED} (?P<whom>[^«»:]{{1,80}}))?"
+    rf"(?:: | said | asked | {REPORTED}: | {CONCLUDED}: )(?=«)"
+)
 _COPIES = re.compile(
     rf"^(?P<who>[^«»]+) {ANSWERED} (?P<whom>[^«»]+) {WITH_WORDS} (?P<author>[^«»]+?)(?:: (?P<words>«.*))?$"
 )
@@ -105,6 +108,8 @@ def _speaker(claim: Claim, covered: CoveredContracts) -> str:
         return ""
     first = claim.contract_ids[0]
     contract = covered.requests.get(first) or covered.responses.get(first)
+    if contract is not None and says["whom"] not in (None, heard := safe_text.shown(line(contract["to_agent"]))):
+        return f"names {says['whom']}; the answer went to {heard}"
     if contract is None or says["who"] == (speaker := safe_text.shown(line(contract["from_agent"]))):
         return ""
     who, _, capability = says["who"].rpartition(TO)
