@@ -238,8 +238,8 @@ def speech(value: Any) -> str:
         return value
     if not (type(value) is dict or isinstance(value, Mapping)):
         return ""
-    if "messages" in value and isinstance(value["messages"], list | tuple):
-        return _last_message(value["messages"])
+    if isinstance(chat := value.get("messages"), list | tuple) and (message := _last_message(chat)):
+        return message
     if len(value) > 3:
         return ""
     if not _SETTING.isdisjoint(value) and len(value) > 1:

@@ -7,6 +7,8 @@ from aorch.memory import safe_text
 _MOST_READ, _MOST_LINES, _WIDEST = 20_000, 24, 200
 """Characters of a text and lines of its differences that are read, and characters of such a line."""
 _HUNK = "\n@@ "
+_FILE = re.compile(r"^--- (.*)\n\+\+\+ (.*)\n(?=@@ )", re.MULTILINE)
+"""The names of a file before and after its change. A line that is gone can begin with `---` too, such as a comment in SQL."""
 _TELLING = re.compile(r"\w.*\w")
 
 
@@ -16,16 +18,22 @@ def changed_lines(text: str) -> tuple[str, ...]:
     """
     if _HUNK not in text:
         return ()
-    files: list[tuple[str, list[str], list[str]]] = []
-    for line in text[:_MOST_READ].split("\n"):
+    parts = _FILE.split(text[:_MOST_READ])
+    files = zip(parts[1::3], parts[2::3], parts[3::3], strict=True)
+    told = [part for before, after, hunks in files for part in (_name(after) or _name(before), *_told(hunks))]
+    return tuple([part for part in told if part][:_MOST_LINES])
+
+
+def _name(header: str) -> str:
+    name = safe_text.first_line(header.partition("\t")[0])
+    return "" if name == "/dev/null" else name[2:] if name.startswith(("a/", "b/")) else name
+
+
+def _told(hunks: str) -> list[str]:
+    """The new lines of a file, or those that are gone if none is new."""
+    lines: dict[str, list[str]] = {"+": [], "-": []}
+    for line in hunks.split("\n"):
         mark, told = line[:1], line[1:].strip()
-        if line.startswith(("+++ ", "--- ")):
-            if (name := safe_text.first_line(line[4:].partition("\t")[0])) == "/dev/null":
-                continue
-            name = name[2:] if name.startswith(("a/", "b/")) else name
-            if not files or files[-1][0] != name:
-                files.append((name, [], []))
-        elif files and mark in ("+", "-") and _TELLING.search(told) and told.isprintable():
-            _, new, gone = files[-1]
-            (new if mark == "+" else gone).append(safe_text.clip(told, _WIDEST))
-    return tuple([part for name, new, gone in files for part in (name, *(new or gone))][:_MOST_LINES])
+        if mark in lines and _TELLING.search(told) and told.isprintable():
+            lines[mark].append(safe_text.clip(told, _WIDEST))
+    return lines["+"] or lines["-"]

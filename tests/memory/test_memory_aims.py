@@ -1,7 +1,7 @@
 """The aim of a session is what a person asks for, also in 256 tokens; and polite openers give way to what is said after them."""
 
 import pytest
-from local_blocks import block_of, faults
+from local_blocks import block_of, faults, many_steps, shown
 from memory_sessions import Contract, Session
 
 from aorch.memory.prompt import prompt_text
@@ -240,3 +240,23 @@ def test_the_task_beside_a_system_prompt_is_the_aim(payload: dict[str, object]) 
     text = text_of(contracts)
     assert f"Aim: «{TITLE}. {STATED_WRONG}»" in text
     assert "You are a programmer" not in text
+
+
+def test_a_task_beside_the_empty_history_of_a_chat_is_what_a_person_says() -> None:
+    s = Session()
+    s.asks("ann", "coder", "assist", {"text": "Repair the export of the report.", "messages": []})
+    many_steps(s)
+    assert "Aim: «Repair the export of the report.»" in shown(s)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    ["# The title of a task", "cats\ncats and dogs\ndogs"],
+    ids=["a heading of which the brief text has the words", "lines that others contain"],
+)
+@pytest.mark.parametrize("steps", [0, 30])
+def test_an_aim_quotes_each_of_its_lines(lines: str, steps: int) -> None:
+    s = Session()
+    s.asks("ann", "coder", "assist", {"text": lines + "\nThe export of the shop drops a row of each table." * 12})
+    many_steps(s, steps)
+    assert lines.partition("\n")[0].lstrip("# ") in shown(s)

@@ -88,3 +88,33 @@ def test_the_last_program_that_was_run_is_kept_before_later_commands() -> None:
     for n in range(6):
         s.calls("coder", "shell", "run_command", {"command": f"rm part_{n}_of_the_old_report.txt"}, {"output": ""})
     assert "python check_rows.py» → «120 rows, sum 7140»" in shown(s, 256)
+
+
+def test_a_comment_that_is_gone_is_no_name_of_a_file() -> None:
+    header = "--- a/shop/orders.sql\n+++ b/shop/orders.sql\n@@ -1,2 +1,2 @@\n"
+    s = Session()
+    s.asks("ann", "coder", "assist", {"text": "Count the orders of a shop."})
+    s.calls("coder", "shell", "run", {"command": "git diff"}, {"text": f"{header}--- all orders\n+SELECT count(*);\n"})
+    many_steps(s)
+    assert "«shop/orders.sql SELECT count(*);»" in shown(s, 256)
+
+
+@pytest.mark.parametrize("key", ["content", "file_text"])
+def test_a_file_is_compared_with_itself_also_if_its_text_is_given_first(key: str) -> None:
+    s = Session()
+    s.asks("ann", "coder", "assist", {"text": "Write a program that prints the report of the shop."})
+    for last in ("return 0", "print(report.total())"):
+        text = f"def main():\n    print(report.export(120))\n    {last}\n"
+        s.calls("coder", "editor", "create_file", {key: text, "path": "shop/main.py"}, {"ok": True})
+    many_steps(s)
+    assert "«print(report.total())», path shop/main.py" in shown(s)
+
+
+def test_lines_that_an_edit_only_removes_are_shown_as_new_if_they_are_written_again() -> None:
+    lines = "total = prices.sum()\nreport.add(total)\n"
+    s = Session()
+    s.asks("ann", "coder", "assist", {"text": "Remove the total from the report of the shop."})
+    s.calls("coder", "editor", "str_replace", {"path": "shop.py", "old_str": lines, "new_str": ""}, {"ok": True})
+    s.calls("coder", "editor", "write_file", {"path": "shop.py", "content": f"{lines}print(report)\n"}, {"ok": True})
+    many_steps(s)
+    assert "content «total = prices.sum() report.add(total) print(report)»" in shown(s)

@@ -1,6 +1,6 @@
 """Makes the claim of the aim: how the words of a person begin, and the sentences in them that ask for something."""
 
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate, groupby, takewhile
 
 from aorch.memory import safe_text
@@ -30,7 +30,7 @@ def aim_claims(aim: Request | None) -> Iterator[Claim]:
     if aim.said:
         full, brief = _spoken(aim.said, _START, _ASKED), brief_aim(aim.said)
         importance = 0.5 if is_phrase(aim.said) else 1.0
-        quotes = _in_order(aim.said, dict.fromkeys((*full.quotes, *brief.quotes)).keys())
+        quotes = quotes_in_order(aim.said, full.quotes, brief.quotes)
     else:
         values, short = fully(aim.arguments, 240), briefly(aim.arguments, 100)
         full, brief = (Wording(f"{head(aim)} {one.text}".rstrip(), one.quotes) for one in (values, short))
@@ -39,10 +39,26 @@ def aim_claims(aim: Request | None) -> Iterator[Claim]:
     yield claim_of(full.text, brief.text, quotes, [aim.contract_id], importance, aim.number)
 
 
-def _in_order(text: str, quotes: Set[str]) -> list[str]:
-    """Quotations in the order of `text`, without those that others contain."""
-    whole = [one for one in quotes if not any(one != other and one in other for other in quotes)]
-    return sorted(whole, key=text.find)
+def quotes_in_order(text: str, full: Sequence[str], brief: Sequence[str]) -> list[str]:
+    """The quotations of a full wording and of a brief one in the order of `text`: of two from the same place the longer one, and
+    last those that are not in `text`.
+    """
+    placed: dict[int, str] = {}
+    beside: list[str] = []
+    last = -1
+    for quote in full:
+        place = text.find(quote, last + 1)
+        place = place if place >= 0 else text.find(quote, max(last, 0))
+        if place < 0:
+            beside.append(quote)
+            continue
+        placed[place] = max(placed.get(place, ""), quote, key=len)
+        last = place
+    for quote in brief:
+        if not any(one.startswith(quote) for one in full):
+            place = text.find(quote)
+            placed[place] = max(placed.get(place, ""), quote, key=len)
+    return [*(quote for _, quote in sorted(placed.items())), *beside]
 
 
 def brief_aim(text: str) -> Wording:

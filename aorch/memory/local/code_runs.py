@@ -12,6 +12,8 @@ _LINES, _LINES_WIDTH, LINE = 5, 320, 140
 """The most lines of code that are shown, their characters together, and those of one line."""
 _TELLING, _LEAST = 1.5, 0.5
 """The score from which a line of code tells something of the task, and the least one of the only line that is shown."""
+_READ = 400
+"""Characters of a line of code that are read: patterns take quadratic time for a very long one."""
 _NEAR = 3
 """Answers of other agents that can stand between code and its output, such as the plan of a manager."""
 _OUTPUT = 600
@@ -175,4 +177,4 @@ def _telling(block: str) -> Iterator[str]:
 
 def _score(line: str) -> float:
     """How much a line of code tells of the task."""
-    return sum(worth for worth, form in _SCORES if form.search(line))
+    return sum(worth for worth, form in _SCORES if form.search(line[:_READ]))

@@ -11,8 +11,8 @@ from aorch.memory.contract_content import Leaf, is_data
 
 _OLD, _NEW = ("old", "search", "find", "before"), ("new", "replace", "after")
 """How the keys of the replaced text and of the new one begin, in edits that have both."""
-_PLACES = ("path", "file")
-"""What the keys of the place of an edit contain."""
+_PLACES, _LONGEST_PLACE = ("path", "file"), 400
+"""What the keys of the place of an edit contain, and characters of a path: a longer value of `file_text` is what was written."""
 _IMPORT = re.compile(r"(?:import|from|use|using|package|require|include)\b|#!|#include\b|\"use strict\"")
 _TELLING = re.compile(r"\w.*\w")
 _MOST_LINES, _WIDEST = 24, 200
@@ -46,10 +46,10 @@ class Edits:
         if not isinstance(payload, dict | Mapping) or not any(_can_edit(leaf) for leaf in arguments):
             return arguments
         texts = {leaf.key: item for leaf in arguments if isinstance(item := payload.get(leaf.key), str)}
-        place = next((text for key, text in texts.items() if any(map(key.lower().__contains__, _PLACES))), "")
+        place = next((text for key, text in texts.items() if _is_place(key, text)), "")
         old = next((key for key in texts if key.lower().startswith(_OLD)), "")
         new = next((key for key in texts if key.lower().startswith(_NEW)), "") if old else ""
-        several = (leaf.key for leaf in arguments if leaf.more and leaf.key in texts)
+        several = (leaf.key for leaf in arguments if leaf.more and leaf.key in texts and leaf.key != old)
         made = new or next((key for key in several if place or is_data(texts[key])), "")
         if not made:
             return arguments
@@ -64,6 +64,10 @@ class Edits:
         is_cut = told != lines[start : start + len(told)]
         edited = [_edited(leaf, told, is_cut=is_cut) if leaf.key == made else leaf for leaf in arguments]
         return sorted(edited, key=lambda leaf: leaf.key == old) if new else edited
+
+
+def _is_place(key: str, text: str) -> bool:
+    return any(map(key.lower().__contains__, _PLACES)) and "\n" not in text and len(text) <= _LONGEST_PLACE
 
 
 def _can_edit(leaf: Leaf) -> bool:

@@ -10,7 +10,7 @@ from aorch.memory.block import NAMED_ERROR, NO_RESPONSE, NOT_ANSWERED, TO, WENT_
 from aorch.memory.budget import END, SPARE, Item
 from aorch.memory.contract_content import Contract
 from aorch.memory.literals import found
-from aorch.memory.local.aim_claims import brief_aim
+from aorch.memory.local.aim_claims import brief_aim, quotes_in_order
 from aorch.memory.local.call_claims import SHORT_VALUE, brief_arguments
 from aorch.memory.local.call_kinds import digest, failure_kind
 from aorch.memory.local.calls import Call, Request, is_command
@@ -88,12 +88,9 @@ class _Record:
         """A REQUEST: what somebody says, or a call without a RESPONSE."""
         g, ids, payload = self._g, [asked.contract_id], contract.get("payload")
         if g.aim is asked and not self._is_said(asked):
-            words = values(payload, labelled=True)
-            text = f"{head(asked)} {words.text}".rstrip()
-            yield (
-                "aims",
-                claim_of(text, f"{head(asked)} {brief_arguments(asked).text}", words.quotes, ids, 1.0, asked.number),
-            )
+            words, brief = values(payload, labelled=True), brief_arguments(asked)
+            texts = f"{head(asked)} {words.text}".rstrip(), f"{head(asked)} {brief.text}"
+            yield "aims", claim_of(*texts, (*words.quotes, *brief.quotes), ids, 1.0, asked.number)
         if not self._is_said(asked):
             if asked.contract_id in g.open:
                 words = values(payload, labelled=True)
@@ -106,7 +103,8 @@ class _Record:
             yield "open_points", claim_of(text, "", words.quotes, ids, _OPEN_SPEECH, asked.number)
         if g.aim is not None and asked.contract_id == g.aim.contract_id:
             brief = brief_aim(asked.said)
-            yield "aims", claim_of(words.text, brief.text, words.quotes, ids, 1.0, asked.number)
+            quotes = quotes_in_order(asked.said, words.quotes, brief.quotes)
+            yield "aims", claim_of(words.text, brief.text, quotes, ids, 1.0, asked.number)
             yield from self._decisions_of(asked.contract_id)
         elif not (asked.contract_id in g.open and g.waiting(asked.contract_id) and not needs_no_answer(asked.said)):
             other = asked.outermost and g.aim is not None and asked.capability != g.aim.capability

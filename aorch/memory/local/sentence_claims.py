@@ -36,9 +36,9 @@ _WISH, _VITAL_WISHES = 0.845, 4
 """Importance of what a person asks for in the course of the work, and how many of the newest wishes are vital."""
 _TURN, _LAST_TURNS = 0.846, 2
 """Importance of what a person said in the last turns, and their number: the work stands there."""
-_VITAL_REFUSAL = 0.852
-_REFUSAL, _VITAL_REFUSALS = 0.843, 4
-"""Importance of what an agent cannot or may not do, and how many of the newest such sentences have it."""
+_REFUSAL, _REASON, _VITAL_REFUSALS = 0.852, 0.843, 4
+"""Importance of what an agent cannot or may not do, of the reason that it gives for something else, and how many of the newest
+sentences of each kind have it."""
 CHOICE = 0.87
 """Importance of a short answer to long instructions."""
 NEXT_STEP, RECENT = 0.88, 6
@@ -161,10 +161,10 @@ class _Ranks:
     def _of_agent(self, sentences: Sequence[str]) -> float:
         if self._refused < _VITAL_REFUSALS and any(map(refuses, sentences)):
             self._refused += 1
-            return _VITAL_REFUSAL if self._refused <= 4 else _REFUSAL - 0.002 * (self._refused - 1)
+            return _REFUSAL
         if self._justified < _VITAL_REFUSALS and any(map(justifies, sentences)):
             self._justified += 1
-            return _REFUSAL - 0.002 * self._justified
+            return _REASON - 0.002 * self._justified
         return 0.0
 
 
