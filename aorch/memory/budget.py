@@ -273,7 +273,7 @@ def _best(packed: PackedClaims, places: Sequence[int], names: Sequence[int]) -> 
 
     best = [(-density(place), n, place) for n, place in enumerate(wordings)]
     heapify(best)
-    reserve = _reserve(packed, names)
+    reserve = _reserve(packed, names, open_names)
     while best:
         known, n, place = best[0]
         if (now := -density(place)) > known:  # names in it have been shown since: others may have more value
@@ -282,7 +282,7 @@ def _best(packed: PackedClaims, places: Sequence[int], names: Sequence[int]) -> 
         heappop(best)
         if packed.add(place, wordings[place], packed.room - reserve):
             open_names.difference_update(holds[place])
-            reserve = _reserve(packed, names)
+            reserve = _reserve(packed, names, open_names)
 
 
 def _naming(packed: PackedClaims, places: Sequence[int], names: Sequence[int]) -> list[int]:
@@ -297,16 +297,17 @@ def _room_for_names(room: int) -> int:
     return min(room // 4, _MOST_NAMES)
 
 
-def _reserve(packed: PackedClaims, names: Sequence[int]) -> int:
-    """The space that important exact strings still need."""
+def _reserve(packed: PackedClaims, names: Sequence[int], hidden: set[str]) -> int:
+    """The space that important exact strings still need, of which no sentence shows those that are `hidden`."""
     needed = 0
+    room = _room_for_names(packed.room)
     for place in names:
         claim = packed.items[place][1]
-        if claim.importance < WANTED or needed > _room_for_names(packed.room):
+        if claim.importance < WANTED or needed > room:
             break
-        if not packed.shows(_name_of(packed.items[place])):
+        if _name_of(packed.items[place]) in hidden:
             needed += len(claim.text) + 2
-    return min(needed + len(TITLES["literals"]) + 2, _room_for_names(packed.room))
+    return min(needed + len(TITLES["literals"]) + 2, room)
 
 
 def _name(packed: PackedClaims, names: Sequence[int]) -> None:

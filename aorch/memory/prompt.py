@@ -98,7 +98,8 @@ def session_prompt(
     ages = dict(_weighed(newest_first, newer.answered))
     items, kept = list(ages), [(section, claim) for section in BY_PEOPLE for claim in getattr(newest_first[0], section)]
     all_marks = marks_of([claim for _, claim in (*kept, *items, *newer.items)])
-    room = chars - len(_heading(newest_first, newer.count, has_marks=True)) - len(CLOSE)
+    marked_heading = _heading(newest_first, newer.count, has_marks=True)
+    room = chars - len(marked_heading) - len(CLOSE)
     kept_text, wordings = _kept_lines(kept, all_marks, min(room, _room_for_kept(max_tokens)))
     taken = len(kept_text) + len(MARK_RULE) if kept_text else 0
     last_text, _ = _newer_lines(newer.items, all_marks, min(room - taken, chars // _NEWER_SHARE))
@@ -108,7 +109,8 @@ def session_prompt(
         return None
     marks = all_marks if packed.mark else {}
     wordings |= {items[place]: packed.wordings[place] for place in sorted(packed.wordings)}
-    heading = _heading(newest_first, newer.count, has_marks=bool(packed.mark or kept_text))
+    has_marks = bool(packed.mark or kept_text)
+    heading = marked_heading if has_marks else _heading(newest_first, newer.count, has_marks=False)
     last_id = newest_first[0].covered.last_contract_id
     parts = [heading, kept_text, _body(packed, marks, ages, last_id, newer.count, _owners(packed)), last_text, CLOSE]
     if sum(map(len, parts)) > chars:
@@ -363,6 +365,7 @@ def _rows(
     packed: PackedClaims, places: Iterable[int], marks: Mapping[str, str], owners: Mapping[int, int]
 ) -> Iterator[str]:
     """A line for each claim, and one for all claims that quote what one agent said in one contract."""
+    owned = sorted(owners)
     lines: dict[object, list[int]] = {}
     for place in places:
         lines.setdefault(line_of(packed.items[place]) or place, []).append(place)
@@ -371,7 +374,7 @@ def _rows(
         if isinstance(line, tuple):
             text = f"{line[0]}: {merged((packed.items[place][1], packed.wordings[place]) for place in together)}"
         shortest = min((packed.items[place][1] for place in together), key=lambda claim: len(cites_of(claim)))
-        names = [packed.items[name][1] for name in sorted(owners) if owners[name] in together]
+        names = [packed.items[name][1] for name in owned if owners[name] in together]
         named = f" ({NAMING} {_listed(names)})" if names else ""
         yield f"{text}{named}{cited(shortest, marks)}\n"
 

@@ -37,6 +37,7 @@ _BEFORE_ANYTHING, _BEFORE_NUMBER, _BEFORE_LOWER_CASE = (
     frozenset(known.split()) for known in (_NEVER_LAST, _COUNTING, _CAN_BE_LAST)
 )
 """Abbreviations after which no sentence ends: at all, before a number, or before a letter in lower case or a bracket."""
+_ABBREVIATIONS = _BEFORE_ANYTHING | _BEFORE_NUMBER | _BEFORE_LOWER_CASE
 _OPENING = "([\"'*“«"
 
 
@@ -55,17 +56,17 @@ def _split(line: str, ends: Any, space: int = 0) -> list[str]:
     """The pieces between the matches of `ends`, or of its group `space`."""
     pieces, start = [], 0
     for end in ends.finditer(line):
-        if not _is_abbreviated(
-            line[start : end.start(space)].rpartition(" ")[2].lstrip(_OPENING), line[end.end(space)]
-        ):
-            pieces.append(line[start : end.start(space)])
-            start = end.end(space)
+        stop, after = end.span(space)
+        piece = line[start:stop]
+        if not _is_abbreviated(piece.rpartition(" ")[2].lstrip(_OPENING), line[after]):
+            pieces.append(piece)
+            start = after
     return [piece for piece in (*pieces, line[start:]) if piece]
 
 
 def _is_abbreviated(word: str, following: str) -> bool:
     """Whether the full stop of `word` belongs to an abbreviation, and does not end a sentence before the letter `following`."""
-    return (
+    return word in _ABBREVIATIONS and (
         word in _BEFORE_ANYTHING
         or (word in _BEFORE_NUMBER and following.isdigit())
         or (word in _BEFORE_LOWER_CASE and (following.islower() or following == "("))

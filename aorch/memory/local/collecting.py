@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from functools import lru_cache
-from itertools import islice
 from typing import Any
 
 from aorch.memory import call_effects, contract_content, request_prompts, safe_text
@@ -154,7 +153,8 @@ def _add_response(g: Findings, contract: Contract) -> None:
     listens = _listens(asked, said)
     is_echo = repeats_edit(contract.get("result"), asked.arguments) if asked.changes else listens and asked.said
     results = [] if is_echo else _results(contract, said)
-    call = _call(g, contract, asked, results)
+    texts = [*contract_content.whole_strings(contract.get("result"))]
+    call = _call(g, contract, asked, results, texts)
     agent = _name(contract, "from_agent")
     g.keep_contract(contract, call)
     if contract_content.failed(contract):
@@ -164,7 +164,7 @@ def _add_response(g: Findings, contract: Contract) -> None:
         return
     is_act = asked.changes is True and not asked.outermost
     if not listens or (is_act and len(said) <= _SHORT_RESULT):  # the claim of the act shows the result
-        add_document(g, call, agent, contract.get("result"))
+        add_document(g, call, agent, texts)
     elif not _is_echo(said, asked):
         add_answer(g, call, agent, said)
     if asked.outermost and asked.said and said:
@@ -173,7 +173,7 @@ def _add_response(g: Findings, contract: Contract) -> None:
         g.end = Ending(identity, g.count, agent, text, asks=False, output_of=output_of, whom=asked.from_agent)
         return
     if not listens:
-        _keep_output(g, call, contract.get("result"))
+        _keep_output(g, call, texts)
     if asked.changes or (asked.changes is None and not asked.said and asked.arguments):
         _add_call(g, g.done, call, "decisions", _made(contract, asked))
     elif asked.arguments and not asked.said:
@@ -184,9 +184,8 @@ def _add_response(g: Findings, contract: Contract) -> None:
         name_results(g.named, results, identity)
 
 
-def _keep_output(g: Findings, call: Call, result: Any) -> None:
+def _keep_output(g: Findings, call: Call, texts: list[str]) -> None:
     """Keep the call by the only text of its result, which an answer may repeat."""
-    texts = [*islice(contract_content.whole_strings(result), 2)]
     if len(texts) == 1 and len(g.outputs) < MOST_SEEN:
         g.outputs[hash(texts[0].strip())] = call
 
@@ -206,12 +205,12 @@ def _results(contract: Contract, said: str) -> list[Leaf]:
     return contract_content.leaves({"text": own} if pieces else contract.get("result"))
 
 
-def _call(g: Findings, contract: Contract, asked: Request, results: list[Leaf]) -> Call:
-    """The call that a RESPONSE ends."""
+def _call(g: Findings, contract: Contract, asked: Request, results: list[Leaf], texts: list[str]) -> Call:
+    """The call that a RESPONSE ends. `texts`: the strings in its result."""
     result = contract.get("result")
     news = _news(g, results)[:MOST_RESULTS]
     is_empty = not results and contract_content.is_empty(result)
-    error = reported_in(result, of_command=bool(commands(asked.arguments)))
+    error = reported_in(texts, of_command=bool(commands(asked.arguments)))
     if asked.changes:
         g.edits.end(asked.contract_id, failed=contract_content.failed(contract) or bool(error))
     return Call(asked, _string(contract, "contract_id"), g.count, results[:MOST_RESULTS], news, is_empty, error)

@@ -168,15 +168,17 @@ def _restatement(g: Findings, call: Call, agent: str, said: str) -> float:
     return _RESTATED
 
 
-def add_document(g: Findings, call: Call, agent: str, result: Any) -> None:
-    """Add the decisions that are stated in a result, and the sentences of its longer texts, such as those of a design."""
-    add_decisions(g, result, call.contract_id, agent)
+def add_document(g: Findings, call: Call, agent: str, texts: Iterable[str]) -> None:
+    """Add the decisions that are stated in the texts of a result, and the sentences of the longer ones, such as those of a
+    design.
+    """
+    _add_stated(g, texts, call.contract_id, agent)
     if commands(call.request.arguments):
         return
-    texts = [text for text in contract_content.whole_strings(result) if _is_prose(text)]
-    if texts:
+    prose = [text for text in texts if _is_prose(text)]
+    if prose:
         least = _REPLIES if call.request.changes else 0.0
-        add_speech(g, "\n".join(texts), call.contract_id, agent, False, least=least, only_first=True)
+        add_speech(g, "\n".join(prose), call.contract_id, agent, False, least=least, only_first=True)
 
 
 def _is_prose(text: str) -> bool:
@@ -283,7 +285,11 @@ def _only_instructs(sentence: str) -> bool:
 
 def add_decisions(g: Findings, value: Any, contract_id: str, agent: str, *, asks: bool = False) -> None:
     """Add the decisions that are stated in text that is not speech."""
-    _keep_sentences(g, decisions(contract_content.strings(value), g.count, contract_id, agent, asks=asks))
+    _add_stated(g, contract_content.whole_strings(value), contract_id, agent, asks=asks)
+
+
+def _add_stated(g: Findings, texts: Iterable[str], contract_id: str, agent: str, *, asks: bool = False) -> None:
+    _keep_sentences(g, decisions(texts, g.count, contract_id, agent, asks=asks))
 
 
 def _keep_sentences(g: Findings, spoken: Iterable[SpokenSentence]) -> None:

@@ -4,7 +4,6 @@ import errno
 import os
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from aorch.memory import contract_content, safe_text
 
@@ -154,9 +153,10 @@ def _of_system(output: str) -> str:
     return safe_text.clip(safe_text.first_line(found), LONGEST_ERROR)
 
 
-def reported_in(result: Any, *, of_command: bool = False) -> str:
-    """The line of a successful result that names an error. An output of a command may also be a single line of trouble."""
-    outputs = list(contract_content.whole_strings(result))
+def reported_in(outputs: Sequence[str], *, of_command: bool = False) -> str:
+    """The line of the texts in a successful result that names an error. An output of a command may also be a single line of
+    trouble.
+    """
     if error := next(filter(None, map(reported_error, outputs)), ""):
         return error
     return _trouble(outputs[0]) if of_command and len(outputs) == 1 else ""

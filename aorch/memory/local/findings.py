@@ -83,7 +83,7 @@ class Findings:
 
     def recurs(self, sentence: str) -> bool:
         """Whether several prompts of agents for others have a sentence that begins or ends like this one: a template."""
-        return max(map(self.prompted.__getitem__, ends_of_sentence(sentence))) > 1
+        return bool(self.prompted) and any(self.prompted.get(end, 0) > 1 for end in ends_of_sentence(sentence))
 
     def waiting(self, contract_id: str) -> Request | None:
         """The REQUEST with that ID if it is unanswered and the agent that got its text has not acted since."""

@@ -127,7 +127,7 @@ def _reported(claim: Claim, contracts: list[Contract]) -> str:
 
 
 def _names_error(response: Contract) -> bool:
-    return bool(reported_in(response["result"], of_command=True))
+    return bool(reported_in([*contract_content.whole_strings(response["result"])], of_command=True))
 
 
 def _copy(copies: re.Match[str], responses: list[Contract], claim: Claim) -> Iterator[str]:

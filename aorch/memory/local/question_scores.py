@@ -29,7 +29,7 @@ def question_scores(sentences: Sequence[str], question: str) -> list[float]:
         return [0.0] * len(sentences)
     texts = [words_of(sentence) for sentence in sentences]
     mean = sum(map(len, texts)) / len(texts) or 1.0
-    occurring = [Counter([word for word in text if word in asked]) for text in texts]
+    occurring = [{} if asked.isdisjoint(text) else Counter([one for one in text if one in asked]) for text in texts]
     in_texts = Counter(word for counts in occurring for word in counts)
     rarity = {word: max(1e-6, math.log((len(texts) - n + 0.5) / (n + 0.5))) for word, n in in_texts.items()}
     scores = [

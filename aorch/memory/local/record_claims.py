@@ -55,6 +55,7 @@ class _Record:
         }
         self._stated = {(one.contract_id, one.sentence): one in newest.values() for one in g.decided}
         self._payloads = {one.made.contract_id: one.contract.get("payload") for one in self._record}
+        self._speeches = {identity: contract_content.speech(payload) for identity, payload in self._payloads.items()}
         calls = [(one.contract, one.made) for one in self._record if isinstance(one.made, Call)]
         good = [call for contract, call in calls if not contract_content.failed(contract) and self._is_call(call)]
         self._well = {(call.request.capability, call.request.digest): call for call in good}
@@ -225,7 +226,7 @@ class _Record:
     def _is_said(self, asked: Request) -> bool:
         """Whether a REQUEST is what somebody says: text, unless it is the text of an act (`transfer_to_person`)."""
         is_act = asked.changes is True and not asked.outermost
-        return bool(contract_content.speech(self._payloads.get(asked.contract_id))) and not is_act
+        return bool(self._speeches.get(asked.contract_id)) and not is_act
 
     def _is_call(self, call: Call) -> bool:
         return bool(call.request.arguments) and not self._is_said(call.request)

@@ -1,7 +1,7 @@
 """Selects sentences from the texts of agents and callers: those worth keeping, and those that state a decision."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -213,14 +213,14 @@ def spoken_error(line: str, number: int, contract_id: str, agent: str, before: i
 
 
 def decisions(
-    strings: Sequence[str], number: int, contract_id: str, agent: str, *, asks: bool = False
+    texts: Iterable[str], number: int, contract_id: str, agent: str, *, asks: bool = False
 ) -> list[SpokenSentence]:
     """The sentences that state a decision in text that is not speech: arguments, results, errors."""
     stated = [
         safe_text.clip(one, LONGEST_SENTENCE)
-        for text in strings
-        if " " in text and can_have(text, DECISIVE)
-        for one in safe_text.sentences(text)
+        for text in texts
+        if " " in (ends := "\n".join(safe_text.ends_of(text))) and can_have(ends, DECISIVE)
+        for one in safe_text.sentences(ends)
         if decides(one, False, asks=asks)
     ]
     return [
