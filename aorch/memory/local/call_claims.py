@@ -1,7 +1,9 @@
-"""Makes claims of calls: what was done, and what was looked up, the newest first."""
+"""Makes claims of calls: what was done, and what was looked up, the newest first. Calls that share a claim are in
+claims_of_several_calls.py.
+"""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from aorch.memory import call_effects, safe_text
@@ -10,13 +12,13 @@ from aorch.memory.budget import LAST_CALL
 from aorch.memory.contract_content import Leaf, is_code, is_json_start
 from aorch.memory.literals import found, weight
 from aorch.memory.local.calls import Call, RepeatedCall, Request, commands, is_command, is_prompt
+from aorch.memory.local.claims_of_several_calls import claim_together, values_of_reasons
 from aorch.memory.local.findings import Findings
 from aorch.memory.local.mentions import Mentions
 from aorch.memory.local.wording import (
     TELLING,
     Wording,
     briefly,
-    changed,
     claim_of,
     fully,
     head,
@@ -40,16 +42,8 @@ _REPEATED, _REPEATS = 8, 120
 """Characters that a result repeats of an argument at least, and the start of the result before which it begins to."""
 SHORT_VALUE = 52
 """Characters of a result without exact strings that also a brief text has."""
-_SHORT_CHANGE = 80
-"""Characters of changed values that also a brief text has: what changed is what the calls were for."""
 _PLACE, _CHANGES = 100, 150
 """Characters of the place of an edit and of its new lines, or of those of a difference of files, in a brief text."""
-_RESULT = 480
-"""Characters of the result of a single call."""
-_REASONS = 100
-"""Characters of the values on which a refusal rests, which also a brief text has."""
-_SEVERAL_RESULTS = 750
-"""Characters of the values in the results of several calls, with their keys."""
 BRIEF = 224
 """Characters of arguments without important ones, in a brief text: most commands, up to their essential part."""
 _COMMAND, _LAST_COMMAND, _LAST_RUN = 0.55, 0.86, 0.9605
@@ -91,7 +85,7 @@ def done(g: Findings, counts: ClaimCounts) -> Iterator[Claim]:
             single.append((series, min(base, _DELEGATED) if is_prompt(series.last.request) else base))
         if older := [one for one in newest_first if one not in alone]:
             count = calls.count - sum(series.count for series in alone)
-            claim, told = _together(older, count, _FORMAL if shared else _OLDER, Mentions(()))
+            claim, told = claim_together(older, count, _FORMAL if shared else _OLDER, Mentions(()))
             counts.calls_in[claim] = told
             counts.unsaid["decisions"] += len(older) - told
             yield claim
@@ -135,7 +129,7 @@ def _decision(
         result = _with_error(call, result)
     short = _short(own) if own else brief_arguments(call.request)
     short_result = _short_result(g, call, short, result)
-    if mentions and (reasons := _reasons([series], mentions)[0]).text:
+    if mentions and (reasons := values_of_reasons([series], mentions)[0]).text:
         told = ", ".join(filter(None, (short_result.text, reasons.text)))
         short_result = Wording(told, (*short_result.quotes, *reasons.quotes))
     if call.error and (executed := commands(call.request.arguments)):
@@ -254,7 +248,7 @@ def looked_up(g: Findings, counts: ClaimCounts) -> Iterator[Claim]:
         if together := [one for one in newest_first if one not in alone]:
             asked = [leaf.worth for one in together for leaf in one.last.request.arguments if leaf.worth >= TELLING]
             count = calls.count - sum(series.count for series in alone)
-            claim, told = _together(together, count, 0.5 + 0.2 * min(1.0, sum(asked) / 6), mentions)
+            claim, told = claim_together(together, count, 0.5 + 0.2 * min(1.0, sum(asked) / 6), mentions)
             counts.calls_in[claim] = told
             counts.unsaid["results"] += len(together) - told
             yield claim
@@ -281,106 +275,3 @@ def _number(call: Call) -> int:
 
 def _runs(call: Call) -> bool:
     return any(call_effects.runs(leaf.text) for leaf in commands(call.request.arguments))
-
-
-def _together(
-    newest_first: Sequence[RepeatedCall], count: int, importance: float, mentions: Mentions
-) -> tuple[Claim, int]:
-    """One claim for several calls of a capability: how many, with which arguments, and the newest result or the changes.
-
-    Also returns the number of calls that the claim mentions.
-    """
-    newest = newest_first[0]
-    times = f" ×{count}" if count > 1 else ""
-    parts: list[str] = []
-    quotes: list[str] = []
-    cited, room, told = [], 240, 0
-    for series in newest_first:
-        arguments = briefly(series.last.request.arguments, 110, " ")
-        if not arguments.text:
-            arguments = fully(series.last.request.arguments, 80, 60)
-        part = arguments.text
-        if part in parts:
-            told += 1
-            continue
-        room -= len(part) + 2
-        if room < 0:
-            break
-        told += 1
-        parts.append(part)
-        quotes += arguments.quotes
-        cited.append(series)
-    asked = f"{head(newest.last.request)}{times} {', '.join(reversed(parts))}".rstrip()
-    result, cites = _results(cited, mentions) if len(cited) > 1 else _result_or_changes(newest, mentions)
-    is_change = bool(cites) and len(cited) == 1
-    text = f"{asked}{': ' if is_change else ' → '}{result.text}" if result.text else asked
-    reasons, reasoned = _reasons(cited, mentions)
-    brief = f"{asked} → {reasons.text}" if reasons.text else asked
-    if (is_change and len(result.text) <= _SHORT_CHANGE) or (len(cited) == 1 and newest.last.is_empty):
-        brief = text
-    if len(brief) > len(text):
-        text = brief
-    number, first = (
-        newest_first[len(cited) - 1].begun if not is_change else (newest.last.number, newest.last.contract_id)
-    )
-    requests = [series.last.request.contract_id for series in reversed(cited)]
-    cites = [first, newest.last.contract_id, *cites, *reasoned, *requests]
-    return claim_of(text, brief, (*quotes, *result.quotes, *reasons.quotes), cites, importance, number), told
-
-
-def _reasons(newest_first: Sequence[RepeatedCall], mentions: Mentions) -> tuple[Wording, list[str]]:
-    """The values in the results of calls on which a refusal or another decision rests, and what a caller names by a figure, and
-    the contracts to cite.
-    """
-
-    def decisive(call: Call) -> list[Leaf]:
-        named = mentions.named(call.results)
-        return [*(leaf for leaf in call.news if mentions.explain(leaf, call.number) and leaf not in named), *named]
-
-    return _by_call(newest_first, decisive, _REASONS)
-
-
-def _results(newest_first: Sequence[RepeatedCall], mentions: Mentions) -> tuple[Wording, list[str]]:
-    """What the results of several calls have that is spoken of later, or their exact strings, and the contracts to cite."""
-
-    def spoken_of(call: Call) -> list[Leaf]:
-        return [leaf for leaf in new_values(call) if mentions.has(leaf, call.number)]
-
-    def exact(call: Call) -> list[Leaf]:
-        return [leaf for leaf in new_values(call) if leaf.is_string and weight(leaf.text) >= 0.5]
-
-    told = _by_call(newest_first, spoken_of, _SEVERAL_RESULTS)
-    return told if told[0].text else _by_call(newest_first, exact, _SEVERAL_RESULTS)
-
-
-def _by_call(
-    newest_first: Sequence[RepeatedCall], select: Callable[[Call], list[Leaf]], room: int
-) -> tuple[Wording, list[str]]:
-    """Some values in the results of calls (`empty` if there is none), each after the arguments of its call, and the contracts to
-    cite.
-    """
-    cited: list[str] = []
-    parts: list[str] = []
-    quotes: list[str] = []
-    for series in newest_first:
-        selected = select(series.last)
-        telling = {(leaf.text, *(() if leaf.is_string else (leaf.key,))): leaf for leaf in selected[::-1]}
-        made = fully(sorted(telling.values(), key=selected.index), room, 60)
-        owner = briefly(series.last.request.arguments, 40) if len(newest_first) > 1 else Wording("", ())
-        told = made.text or ("empty" if owner.text and series.last.is_empty else "")
-        part = f"{owner.text}: {told}" if owner.text else told
-        if not told or len(part) > room:
-            continue
-        room -= len(part) + 2
-        parts.append(part)
-        quotes += (*owner.quotes, *made.quotes)
-        cited.append(series.last.contract_id)
-    return Wording("; ".join(reversed(parts)), tuple(quotes)), cited
-
-
-def _result_or_changes(series: RepeatedCall, mentions: Mentions) -> tuple[Wording, list[str]]:
-    """The changes in the results of a repeated call, with the contracts to cite for them. Without changes, the last result."""
-    if series.changed and (values := changed(series, 170)).text:
-        return values, series.ends
-    last = series.last
-    return (outcome(last, _RESULT, mentions.has) if last.news or last.is_empty else Wording("", ())), []

@@ -64,14 +64,37 @@ def _add_contract(g: Findings, contract: Contract) -> None:
 
 def _add_request(g: Findings, contract: Contract) -> None:
     payload = contract.get("payload")
-    capability = _name(contract, "capability")
-    g.capabilities[capability] += 1
-    arguments = _with_short_reason(sorted(contract_content.leaves(payload), key=_rank))
     said = contract_content.speech(payload)
+    asked = _request(g, contract, said)
+    g.capabilities[asked.capability] += 1
+    if contract.get("parent_id") in g.open:
+        g.acted_on.add(_string(contract, "parent_id"))
+    g.add_parties(asked)
+    if said and asked.outermost:
+        g.end = Ending(asked.contract_id, g.count, asked.from_agent, asked.said, asks=True)
+    is_act = asked.changes is True and not asked.outermost and not is_prompt(asked)
+    if said and not is_act:  # the claim of an act, such as a commit, shows its text
+        _add_spoken_request(g, asked, said)
+    else:
+        add_decisions(g, request_prompts.spoken(payload), asked.contract_id, asked.from_agent, asks=True)
+        name_arguments(g.named, asked.arguments, asked.contract_id, is_change=bool(asked.changes))
+    if asked.outermost and (g.aim is None or _is_better_aim(asked, g.aim)):
+        g.aim = asked
+    g.keep_contract(contract, asked)
+    g.open[asked.contract_id] = asked
+    if len(g.open) > MOST_OPEN:
+        del g.open[next(iter(g.open))]
+        g.passed_over["open_points"] += 1
+
+
+def _request(g: Findings, contract: Contract, said: str) -> Request:
+    """The parts of a REQUEST. `said` is its spoken text."""
+    payload, capability = contract.get("payload"), _name(contract, "capability")
     from_agent, agent = _name(contract, "from_agent"), _name(contract, "to_agent")
     identity = _string(contract, "contract_id")
+    arguments = _with_short_reason(sorted(contract_content.leaves(payload), key=_rank))
     changes = call_effects.changes(capability, *(() if said else call_effects.command(payload)))
-    asked = Request(
+    return Request(
         contract_id=identity,
         number=g.count,
         from_agent=from_agent,
@@ -83,35 +106,22 @@ def _add_request(g: Findings, contract: Contract) -> None:
         changes=changes,
         digest=digest(payload),
     )
-    if contract.get("parent_id") in g.open:
-        g.acted_on.add(_string(contract, "parent_id"))
-    g.add_parties(asked)
-    if said and asked.outermost:
-        g.end = Ending(asked.contract_id, g.count, from_agent, asked.said, asks=True)
-    is_act = asked.changes is True and not asked.outermost and not is_prompt(asked)
-    if said and not is_act:  # the claim of an act, such as a commit, shows its text
-        if is_prompt(asked):
-            own = request_prompts.prose(asked.said)[0]
-            g.prompted.update({end for one in safe_text.sentences(own) for end in ends_of_sentence(one)})
-        own = request_prompts.without_examples(said)
-        if asked.outermost and len(said) > AIM_WIDTH:
-            own = without_instructions(own, said)
-        add_speech(g, own, asked.contract_id, from_agent, asked.outermost, asks=True, in_prompt=is_prompt(asked))
-        if g.aim is not None or len(said) > AIM_WIDTH or not asked.outermost:  # otherwise the aim shows the whole text
-            not_selected = 0
-            if own != asked.said:
-                not_selected = max(0, safe_text.sentence_count(asked.said) - safe_text.sentence_count(own))
-            g.passed_over["preferences"] += not_selected + safe_text.unread_count(said)
-    else:
-        add_decisions(g, request_prompts.spoken(payload), asked.contract_id, from_agent, asks=True)
-        name_arguments(g.named, asked.arguments, asked.contract_id, is_change=bool(asked.changes))
-    if asked.outermost and (g.aim is None or _is_better_aim(asked, g.aim)):
-        g.aim = asked
-    g.keep_contract(contract, asked)
-    g.open[asked.contract_id] = asked
-    if len(g.open) > MOST_OPEN:
-        del g.open[next(iter(g.open))]
-        g.passed_over["open_points"] += 1
+
+
+def _add_spoken_request(g: Findings, asked: Request, said: str) -> None:
+    """Add what a REQUEST says, without examples and the instructions of a task text."""
+    if is_prompt(asked):
+        own = request_prompts.prose(asked.said)[0]
+        g.prompted.update({end for one in safe_text.sentences(own) for end in ends_of_sentence(one)})
+    own = request_prompts.without_examples(said)
+    if asked.outermost and len(said) > AIM_WIDTH:
+        own = without_instructions(own, said)
+    add_speech(g, own, asked.contract_id, asked.from_agent, asked.outermost, asks=True, in_prompt=is_prompt(asked))
+    if g.aim is not None or len(said) > AIM_WIDTH or not asked.outermost:  # otherwise the aim shows the whole text
+        not_selected = 0
+        if own != asked.said:
+            not_selected = max(0, safe_text.sentence_count(asked.said) - safe_text.sentence_count(own))
+        g.passed_over["preferences"] += not_selected + safe_text.unread_count(said)
 
 
 def _is_better_aim(asked: Request, before: Request) -> bool:

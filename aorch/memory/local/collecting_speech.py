@@ -55,55 +55,59 @@ _MOST_NAMING = {True: 8, False: 5}
 def add_answer(g: Findings, call: Call, agent: str, said: str) -> None:
     """Add what an agent answers to a call."""
     own, pieces = request_prompts.prose(said)
-    outermost = call.request.outermost
-    author_id, author, number = g.told.get(hash(said.strip()), ("", agent, g.count))
-    g.copied = None if outermost else g.copied
-    if outermost and author != agent:
-        g.copied = Copied(call.contract_id, g.count, agent, call.request.from_agent, author, author_id)
-        g.answer = (author_id, author, "\n".join(safe_text.ends_of(own)), number)
-        return
-    if not outermost:
+    if call.request.outermost:
+        g.copied = None
+        author_id, author, number = g.told.get(hash(said.strip()), ("", agent, g.count))
+        if author != agent:
+            g.copied = Copied(call.contract_id, g.count, agent, call.request.from_agent, author, author_id)
+            g.answer = (author_id, author, "\n".join(safe_text.ends_of(own)), number)
+            return
+    else:
         add_author(g, said, call, agent)
         if _is_whole_output(g, call, agent, said, has_code=pieces > 0):
             add_decisions(g, said, call.contract_id, agent)
             return
     g.passed_over["results"] += pieces
     if call.error:
-        before = safe_text.sentence_count(own[: max(0, own.find(call.error))])
-        words = spoken_error(call.error, g.count, call.contract_id, agent, before)
-        g.reported.pop(words.sentence, None)
-        g.reported[words.sentence] = words
+        _add_reported(g, call, agent, own)
     if pieces:
         for label, name in request_prompts.names_of_code(said):
             add_name(g.named, name, _OF_CODE[label], label, call.contract_id)
-    replies = is_prompt(call.request)
-    is_choice = replies and len(said) <= _SHORT_ANSWER
-    is_signal = not replies and _add_turn(g, call, agent, own, has_code=pieces > 0)
+    is_signal = not is_prompt(call.request) and _add_turn(g, call, agent, own, has_code=pieces > 0)
     is_difference = said.lstrip().startswith(_DIFFERENCES) and bool(changed_lines(said))
     if is_difference:
         g.passed_over["results"] += 1  # its lines are no sentences
     elif not is_signal and (not pieces or safe_text.word_count(own) > _NAMES_OF_FILES):
-        least = _CHOICE if is_choice else _REPLIES if replies else 0.0
-        only_first = len(own) > _REPLY
-        less = _restatement(g, call, agent, said)
-        add_speech(
-            g,
-            own,
-            call.contract_id,
-            agent,
-            False,
-            least=least,
-            only_first=only_first,
-            is_choice=is_choice,
-            less=less,
-            about=call.request.said,
-        )
-    if outermost:
-        g.answer = (
-            None
-            if is_difference
-            else (call.contract_id, call.request.agent, "\n".join(safe_text.ends_of(own)), g.count)
-        )
+        _add_sentences(g, call, agent, own, said)
+    if call.request.outermost:
+        ends = "\n".join(safe_text.ends_of(own))
+        g.answer = None if is_difference else (call.contract_id, call.request.agent, ends, g.count)
+
+
+def _add_reported(g: Findings, call: Call, agent: str, own: str) -> None:
+    """Add the error that an answer names."""
+    before = safe_text.sentence_count(own[: max(0, own.find(call.error))])
+    words = spoken_error(call.error, g.count, call.contract_id, agent, before)
+    g.reported.pop(words.sentence, None)
+    g.reported[words.sentence] = words
+
+
+def _add_sentences(g: Findings, call: Call, agent: str, own: str, said: str) -> None:
+    """Add the sentences of an answer `said`, of which `own` is the prose."""
+    replies = is_prompt(call.request)
+    is_choice = replies and len(said) <= _SHORT_ANSWER
+    add_speech(
+        g,
+        own,
+        call.contract_id,
+        agent,
+        False,
+        least=_CHOICE if is_choice else _REPLIES if replies else 0.0,
+        only_first=len(own) > _REPLY,
+        is_choice=is_choice,
+        less=_restatement(g, call, agent, said),
+        about=call.request.said,
+    )
 
 
 def _add_turn(g: Findings, call: Call, agent: str, own: str, *, has_code: bool) -> bool:
