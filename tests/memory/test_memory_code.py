@@ -52,7 +52,7 @@ def step(s: Session, role: str, task: str, answer: str) -> str:
     ],
 )
 def test_the_output_of_a_command_tells_what_went_wrong(output: str, error: str) -> None:
-    assert reported_in({"output": output}, of_command=True) == error
+    assert reported_in([output], of_command=True) == error
 
 
 def test_code_is_quoted_as_it_was_written() -> None:
