@@ -264,7 +264,9 @@ def _best(packed: PackedClaims, places: Sequence[int], names: Sequence[int]) -> 
     """Choose, one by one, the sentence with the most value for its length. Exact strings that are not shown yet add value."""
     worth = {_name_of(packed.items[place]): packed.items[place][1].importance for place in names}
     wordings = {place: packed.items[place][1].brief or packed.items[place][1].text for place in places}
-    holds = {place: [name for name in worth if name in wording] for place, wording in wordings.items()}
+    anywhere = "\n".join(wordings.values())
+    told = [name for name in worth if name in anywhere]
+    holds = {place: [name for name in told if name in wording] for place, wording in wordings.items()}
     open_names = {name for name in worth if not packed.shows(name)}
 
     def density(place: int) -> float:

@@ -23,7 +23,7 @@ _FOUND = re.compile(
 )
 _SPACED = re.compile(r"[,+(]\d")
 """What the exact strings of several parts that only `_FOUND` finds have: `+44 20 7946 0958`, `1,200.50`."""
-_MARK, _CAPITALS = re.compile(r"[\d_/@]"), re.compile(r"[A-Z][A-Z]{4}")
+_MARK, _ASCII_MARK, _CAPITALS = re.compile(r"[\d_/@]"), re.compile(r"[0-9_/@]"), re.compile(r"[A-Z][A-Z]{4}")
 """What each exact string has one of; most sentences have none. (A pattern that begins with a set of characters is fast.)"""
 _ENDS = ".:-?,=&+/"
 _DATE = re.compile(r"\d{4}-\d\d(?:-\d\d)?(?:T[\d:.]{4,15}Z?)?$|\d{1,2}[./]\d{1,2}[./]\d{2,4}$")
@@ -95,7 +95,7 @@ def is_full_name(text: str) -> bool:
 
 def found(text: str) -> list[str]:
     """The exact strings in `text`, in order."""
-    if not (_MARK.search(text) or _CAPITALS.search(text)):
+    if not ((_ASCII_MARK if text.isascii() else _MARK).search(text) or _CAPITALS.search(text)):
         return []
     all_words = _FOUND.findall(text) if _SPACED.search(text) else _words(f" {text}")
     words = [name for word in all_words if weight(name := word.rstrip(_ENDS)) > 0.3 and word[-2:] != ".."]

@@ -39,14 +39,14 @@ _SOME = 5
 def compress_locally(contracts: Iterable[Contract], request: BlockRequest) -> MemoryBlock:
     """The memory block of `contracts`, which belong to one session and come oldest first. They are read once and not kept."""
     findings = collect_findings(contracts, request.asked_before, request.max_tokens * safe_text.CHARS_A_TOKEN)
-    outline = _block(findings, request, [])
+    outline = _outline(findings, request)
     if (block := _whole_record(findings, request, outline)) is not None:
         return block
     items, counts = candidate_claims(findings, request.intent)
     passed_over = findings.passed_over + counts.unsaid
     places = _fitting(outline, items, request.max_tokens)
     kept = [items[place] for place in places]
-    block = _block(findings, request, kept)
+    block = _filled(outline, findings, request, kept)
     out = _out(items, places)
     passed_over["literals"] += _unnamed(findings, items, kept)
     return replace(
@@ -62,7 +62,7 @@ def _whole_record(findings: Findings, request: BlockRequest, outline: MemoryBloc
     items = record_items(findings)
     if not items or not fits_whole(outline, items, request.max_tokens):
         return None
-    block = _block(findings, request, [*items, *_named(literal_claims(findings), items)])
+    block = _filled(outline, findings, request, [*items, *_named(literal_claims(findings), items)])
     after = len(prompt_text([block], request.max_tokens)[0])
     return replace(block, size=_size(findings, after), quality=1.0)
 
@@ -101,19 +101,14 @@ def _fitting(outline: MemoryBlock, items: list[Item], max_tokens: int) -> list[i
         places = fitting
 
 
-def _block(g: Findings, request: BlockRequest, kept: list[Item]) -> MemoryBlock:
-    of_section: dict[str, list[Claim]] = {section: [] for section in SECTIONS}
-    for section, claim in kept:
-        of_section[section].append(claim)
-    sections = {section: tuple(claims) for section, claims in of_section.items()}
+def _outline(g: Findings, request: BlockRequest) -> MemoryBlock:
+    """The block without claims and without a summary."""
     return MemoryBlock(
         block_id=request.block_id,
         session_id=request.session_id or str(g.first.get("session_id") or ""),
         created_at=request.created_at,
-        intent=safe_text.clip(safe_text.first_line(request.intent), 400)
-        if request.intent
-        else intent_of(sections["aims"]),
-        summary=_summary(g, sections),
+        intent=safe_text.clip(safe_text.first_line(request.intent), 400) if request.intent else "",
+        summary="",
         agents=dict(g.agents.most_common(MOST_COUNTED)),
         capabilities=dict(g.capabilities.most_common(MOST_COUNTED)),
         covered=_covered(g),
@@ -124,8 +119,18 @@ def _block(g: Findings, request: BlockRequest, kept: list[Item]) -> MemoryBlock:
         answered_before=tuple(g.answered_before),
         ends=dict(g.ends),
         erased=None,
-        **sections,
+        **dict.fromkeys(SECTIONS, ()),
     )
+
+
+def _filled(outline: MemoryBlock, g: Findings, request: BlockRequest, kept: list[Item]) -> MemoryBlock:
+    """The block with these claims."""
+    of_section: dict[str, list[Claim]] = {section: [] for section in SECTIONS}
+    for section, claim in kept:
+        of_section[section].append(claim)
+    sections = {section: tuple(claims) for section, claims in of_section.items()}
+    intent = outline.intent if request.intent else intent_of(sections["aims"])
+    return replace(outline, intent=intent, summary=_summary(g, sections), **sections)
 
 
 def _covered(g: Findings) -> Covered:

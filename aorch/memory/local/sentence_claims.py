@@ -286,7 +286,7 @@ class _Choice:
         near = [n for n, others in enumerate(self._words) if not some or not others.isdisjoint(some)]
         place = next((n for n in near if alike(own, self._words[n])), None)
         one = one._replace(importance=min(_HIGHEST, one.importance))
-        if place is not None and _replaces(one.said, self._chosen[place].said):
+        if place is not None and _is_later(one.said, self._chosen[place].said) and _same_thing(own, self._words[place]):
             one = self._put(place, one)
             new = not set(self._chosen[place].said.names).issuperset(one.said.names)
         elif place is None and one.said.by_caller and any(_same_thing(own, others) for others in self._aims):
@@ -333,10 +333,9 @@ def _same_thing(one: set[str], others: set[str]) -> bool:
     return len(one & others) >= _SAME_THING * max(len(one), len(others))
 
 
-def _replaces(one: SpokenSentence, other: SpokenSentence) -> bool:
-    """Whether `one` is about the same subject as `other` and was said later by the same side."""
-    later = one.by_caller == other.by_caller and (one.number, -one.order) > (other.number, -other.order)
-    return later and _same_thing(_words(one), _words(other))
+def _is_later(one: SpokenSentence, other: SpokenSentence) -> bool:
+    """Whether `one` was said later than `other`, by the same side."""
+    return one.by_caller == other.by_caller and (one.number, -one.order) > (other.number, -other.order)
 
 
 def _claim(together: Sequence[SpokenSentence], importance: float, width: int = _BRIEF) -> Claim:
