@@ -123,13 +123,12 @@ class _Ranks:
             importance *= SPARE
         elif self._concludes(together):
             importance = ANSWER
+        if first.said.by_caller:
+            importance = max(importance, self._of_caller(first, sentences))
+        elif not first.spare:
+            importance = max(importance, self._of_agent(sentences))
         importance = max(
             importance,
-            self._of_caller(first, sentences)
-            if first.said.by_caller
-            else 0.0
-            if first.spare
-            else self._of_agent(sentences),
             CHOICE if first.said.is_choice else 0.0,
             *(self._offers.get((one.said.number, one.said.order), 0.0) for one in together),
         )
@@ -138,10 +137,9 @@ class _Ranks:
         return importance
 
     def are_agreed(self, together: Sequence[WeightedSentence]) -> bool:
-        """Whether one of the sentences is a proposal to which a caller agrees."""
-        return any(self._offers.get((one.said.number, one.said.order)) == AGREED for one in together) and not any(
-            refuses(one.said.sentence) for one in together
-        )
+        """Whether one of the sentences is a proposal to which a caller agrees, and none refuses something."""
+        is_agreed = any(self._offers.get((one.said.number, one.said.order)) == AGREED for one in together)
+        return is_agreed and not any(refuses(one.said.sentence) for one in together)
 
     def _concludes(self, together: Sequence[WeightedSentence]) -> bool:
         """Whether the sentences are of the newest answer to a caller, and one of them has a conclusion."""

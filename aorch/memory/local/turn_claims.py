@@ -1,4 +1,6 @@
-"""Makes claims about the turns of a team: an agent that had nothing to do, and the one that ended the work."""
+"""Makes claims about the turns of a team: an agent that had nothing to do, the one that ended the work, and values that were
+given to the team.
+"""
 
 from collections.abc import Iterator
 
