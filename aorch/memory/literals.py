@@ -6,12 +6,12 @@ Only the form of a word is considered. The weight is the certainty: 1 for a mix 
 import re
 from functools import lru_cache
 
-_INSIDE = r"\w./:@%+#~$€£=&?-"
+_INSIDE = r"\w./:@%+#~$€£=&?\-"
 _PHONE = r"(?:\+\d{1,3}[ .-]?)?(?:\(\d{1,5}\)[ .-]?)?\d{2,4}(?:[ .-]\d{2,4}){1,4}"
 _NAME_OR_NUMBER = rf"(?=[{_INSIDE}]{{0,119}}?[\d_/@]|[A-Z]{{5}})[{_INSIDE}]{{2,400}}+"
 _FOUND_WORD = re.compile(rf"[^{_INSIDE}\\]({_NAME_OR_NUMBER})")
 """In a text after a space: to search for what precedes a word is faster than to look behind each letter."""
-_UNMARKED = "A-Za-z.:%+#~$=&?-"
+_UNMARKED = r"A-Za-z.:%+#~$=&?\-"
 _FOUND_ASCII_WORD = re.compile(
     rf"[^0-9_/@{_UNMARKED}\\]((?=[{_UNMARKED}]{{0,119}}+[0-9_/@]|[A-Z]{{5}})[0-9_/@{_UNMARKED}]{{2,400}}+)"
 )

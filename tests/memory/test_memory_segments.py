@@ -96,6 +96,12 @@ def test_words_in_capitals_are_names_only_if_they_stand_alone() -> None:
     assert found("the variable DEBUG") == ["DEBUG"]
 
 
+def test_exact_strings_are_found_in_brackets_and_not_from_the_middle_of_a_word_with_a_dash() -> None:
+    for other in ("", "für "):
+        assert found(f"{other}see [src/app.py, lib/b7.py] and [AB12CD]") == ["src/app.py", "lib/b7.py", "AB12CD"]
+        assert found(f"{other}use --x-src/app.py") == ["--x-src/app.py"]
+
+
 @pytest.mark.parametrize(
     ("command", "changing"),
     [

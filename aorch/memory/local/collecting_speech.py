@@ -17,7 +17,8 @@ from aorch.memory.local.question_scores import content_words
 from aorch.memory.local.sentence_kinds import asks_for, is_protocol, states, states_turns
 from aorch.memory.local.spoken_sentences import SpokenSentence, decisions, section_of, select_sentences, spoken_error
 
-_MOST_SAID, _MOST_DECIDED = 800, 200
+_MOST_SAID, _MOST_DECIDED, _MOST_IDLE = 800, 200, 60
+"""Bounds of memory: sentences, decisions, and agents that had nothing to do."""
 _SHORT_ANSWER, _CHOICE = 120, 0.8
 """The longest answer to a prompt (characters) that counts as a choice, and the worth of a choice."""
 _REPLY, _REPLIES = 400, 0.5
@@ -120,7 +121,7 @@ def _add_turn(g: Findings, call: Call, agent: str, own: str, *, has_code: bool) 
         g.passed_over["results"] += 1  # such as `TERMINATE`
     elif not has_code and len(own) <= _TURN and agent not in g.idle:
         pieces = safe_text.sentence_pieces(own)
-        if pieces and states_turns(pieces[0]) and all(map(is_protocol, pieces)):
+        if len(g.idle) < _MOST_IDLE and pieces and states_turns(pieces[0]) and all(map(is_protocol, pieces)):
             g.idle[agent] = call.contract_id, g.count, pieces[0]
     return is_signal
 
