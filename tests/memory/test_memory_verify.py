@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from local_blocks import block_of, faults
 from memory_sessions import Session
 from msgspec.structs import replace
@@ -88,3 +89,17 @@ def test_verify_passes_if_contracts_contain_the_phrases_and_quotation_marks_of_c
     s.asks("ann", "tool: «x»", "deploy", {"name": "a… b", "note": "×2"})
     for size in (100, 500, 5000):
         assert faults(block_of(s.contracts, max_tokens=size), s.contracts) == []
+
+
+@pytest.mark.parametrize(
+    "piece", ["Traceback (most recent call last):\n", "</a>", "$(stderr: … ", "error: exit code 0\n", "http://<a>```\n"]
+)
+def test_verify_passes_if_a_text_only_repeats_itself(piece: str) -> None:
+    text = (piece * 4000)[:20_000]
+    s = Session()
+    asked = s.asks("ann", "bot", "solve", {"text": f"Please do it: {text}"})
+    s.calls("bot", "coder", "speak", {}, {"text": f"See:\n```python\n{text}\n```\n{text[:300]}"})
+    s.calls("bot", "shell", "edit_file", {"path": "x.py", "text": text, "old": text[::-1]}, {"output": text})
+    s.calls("bot", "shell", "bash", {"command": text}, error=text)
+    s.answers(asked, {"text": text})
+    assert not list(faults(block_of(s.contracts), s.contracts))

@@ -68,26 +68,34 @@ def faults(section: str, claim: Claim, covered: CoveredContracts) -> Iterator[st
 
 def _quotations(claim: Claim) -> Iterator[str]:
     """Every quotation in the text must be in `quotes`, and each of `quotes` must be in the text or the brief text."""
-    quotes = sorted(map(safe_text.shown, claim.quotes), key=len, reverse=True)
+    quotes = [_even(safe_text.shown(quote)) for quote in claim.quotes]
     for wording in filter(None, (claim.text, claim.brief)):
         for quotation in _QUOTATION.findall(wording):
-            if not _consists_of(quotation, quotes):
+            if not _consists_of(_even(quotation), quotes):
                 yield f"quotes {quotation[:60]!r}, which is not among its quotes"
-    wordings = f"{claim.text}\n{claim.brief}"
+    wordings = _even(f"{claim.text}\n{claim.brief}")
     for quote in quotes:
         if quote not in wordings:
             yield f"does not contain {quote[:60]!r}, which is among its quotes"
 
 
-def _consists_of(quotation: str, longest_first: list[str]) -> bool:
+def _even(text: str) -> str:
+    """`text` with each `<` and each backtick replaced. Only some are in a prompt, which depends on where a quotation is cut."""
+    return text.replace("<", "‹").replace("`", "'")
+
+
+def _consists_of(quotation: str, quotes: list[str]) -> bool:
     """Whether `quotation` consists of some of these quotes in sequence; the last one may be cut, and lines left out (`…`)."""
-    rest = quotation.strip()
-    while rest not in ("", "…"):
-        quote = next((one for one in longest_first if one and rest.startswith(one)), None)
-        if quote is None:
-            return rest.endswith("…") and any(one.startswith(rest[:-1]) for one in longest_first)
-        rest = rest[len(quote) :].strip().removeprefix("… ")
-    return True
+    waiting, seen = [quotation.strip()], set[str]()
+    while waiting:
+        rest = waiting.pop()
+        if rest in ("", "…") or (rest.endswith("…") and any(one.startswith(rest[:-1]) for one in quotes)):
+            return True
+        if rest not in seen:
+            seen.add(rest)
+            after = [rest[len(one) :].strip() for one in quotes if one and rest.startswith(one)]
+            waiting += [*after, *(one.removeprefix("… ") for one in after)]
+    return False
 
 
 def _names(claim: Claim, contracts: list[Contract]) -> Iterator[str]:
