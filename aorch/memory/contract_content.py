@@ -42,7 +42,7 @@ _NO_TALK = frozenset(
     ("command", "cmd", "code", "script", "sql", "query", "expression", "path", "file", "url", "pattern", "args")
 )
 _SETTING = frozenset(("system", "system_prompt", "developer"))
-"""Keys of what an agent is told to be, beside its task, in payloads of chat APIs."""
+"""Keys of system prompts in payloads of chat APIs."""
 _TITLES = frozenset(("message", "title", "subject", "summary", "name"))
 """Keys of what a thing is called by: a commit, a ticket, an e-mail."""
 _SENTENCE = 5

@@ -10,6 +10,7 @@ from aorch.ledger.contract_metadata import erasure_mark
 from aorch.memory import call_effects, contract_content, safe_text
 from aorch.memory.block import Claim
 from aorch.memory.local.call_kinds import FailureKind, digest, failure_kind
+from aorch.memory.parties import Parties
 
 Contract = Mapping[str, Any]
 
@@ -34,12 +35,11 @@ class CoveredContracts:
         self.erased = 0
         self.first: Contract = {}
         self.last: Contract = {}
-        self._starter: str | None = None
-        helpers = set(asked_before)
+        parties = Parties(asked_before)
         for contract in covered:
-            self._take(contract, helpers)
+            self._take(contract, parties)
 
-    def _take(self, contract: Contract, helpers: set[str]) -> None:
+    def _take(self, contract: Contract, parties: Parties) -> None:
         self.count += 1
         self.erased += erasure_mark(contract.get("metadata") or {}) is not None
         self.first = self.first or _outline(contract)
@@ -50,13 +50,8 @@ class CoveredContracts:
         if contract["contract_type"] == "REQUEST":
             self.capabilities[line(contract["capability"])] += 1
             self.requests[identity] = contract
-            asks_back = self._starter is not None and contract["to_agent"] == self._starter
-            if contract["parent_id"] or agent in helpers or asks_back:
+            if not parties.add_request(agent, str(contract["to_agent"] or ""), has_parent=bool(contract["parent_id"])):
                 self.inner.add(identity)
-            elif self._starter is None:
-                self._starter = agent
-            if contract["to_agent"] != self._starter:
-                helpers.add(str(contract["to_agent"] or ""))
             self.parents.add(str(contract["parent_id"]))
         else:
             self.ends[str(contract["status"])] += 1

@@ -4,12 +4,14 @@ import re
 
 from aorch.memory import safe_text
 
-_MOST_READ, _MOST_LINES, _WIDEST = 20_000, 24, 200
-"""Characters of a text and lines of its differences that are read, and characters of such a line."""
+_MOST_READ = 20_000
+"""Characters of a text that are read."""
+MOST_CHANGED, WIDEST_CHANGED = 24, 200
+"""Lines that are kept of a change of files, and characters of one."""
 _HUNK = "\n@@ "
 _FILE = re.compile(r"^--- (.*)\n\+\+\+ (.*)\n(?=@@ )", re.MULTILINE)
 """The names of a file before and after its change. A line that is gone can begin with `---` too, such as a comment in SQL."""
-_TELLING = re.compile(r"\w.*\w")
+TELLING = re.compile(r"\w.*\w")
 
 
 def changed_lines(text: str) -> tuple[str, ...]:
@@ -21,7 +23,7 @@ def changed_lines(text: str) -> tuple[str, ...]:
     parts = _FILE.split(text[:_MOST_READ])
     files = zip(parts[1::3], parts[2::3], parts[3::3], strict=True)
     told = [part for before, after, hunks in files for part in (_name(after) or _name(before), *_told(hunks))]
-    return tuple([part for part in told if part][:_MOST_LINES])
+    return tuple([part for part in told if part][:MOST_CHANGED])
 
 
 def _name(header: str) -> str:
@@ -34,6 +36,6 @@ def _told(hunks: str) -> list[str]:
     lines: dict[str, list[str]] = {"+": [], "-": []}
     for line in hunks.split("\n"):
         mark, told = line[:1], line[1:].strip()
-        if mark in lines and _TELLING.search(told) and told.isprintable():
-            lines[mark].append(safe_text.clip(told, _WIDEST))
+        if mark in lines and TELLING.search(told) and told.isprintable():
+            lines[mark].append(safe_text.clip(told, WIDEST_CHANGED))
     return lines["+"] or lines["-"]

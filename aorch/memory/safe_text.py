@@ -49,7 +49,8 @@ _QUOTATION_MARKS = str.maketrans({"«": "‹", "»": "›"})
 
 def ends_with_signal(text: str) -> bool:
     """Whether a text ends with a signal for a program, which ends the conversation."""
-    return text.rstrip().endswith("##") and bool(_SIGNAL.search(text.rstrip()[-_LONGEST_WORD:]))
+    end = text.rstrip()[-_LONGEST_WORD:]
+    return end.endswith("##") and bool(_SIGNAL.search(end))
 
 
 def tokens(chars: int) -> int:

@@ -49,10 +49,10 @@ def test_a_refusal_that_an_agent_first_thinks_and_then_says_is_shown_once() -> N
     s = Session()
     s.asks("ann", "bot", "assist", {"text": "Please cancel the bookings of our team."})
     many_steps(s, 30)
-    why = "The booking B-91 is a basic economy ticket without insurance, so it cannot be cancelled by anybody."
+    why = "The booking B-91 is a basic economy ticket without insurance, so it cannot be cancelled at any time."
     s.calls("bot", "thinker", "think", {"thought": why}, {"text": ""})
     s.says("ann", "bot", "Cancel B-91.", f"I am sorry. {why}")
-    assert shown(s, 512).count("cannot be cancelled by anybody") == 1
+    assert shown(s, 512).count("cannot be cancelled at any time") == 1
 
 
 def test_all_values_of_a_look_up_are_shown_if_there_is_space() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from aorch import jsonio
 from aorch.memory import safe_text
+from aorch.memory.parties import Parties
 
 LONGEST = 4000
 """Maximum characters of the content of a contract; fewer if the window is small."""
@@ -48,13 +49,12 @@ class Excerpt:
 class Excerpts:
     """The excerpts of a session, in order, for at most `most_windows` of `window` tokens; `too_many` if they do not fit.
 
-    `called` are the agents that were called so far, without the one that began.
+    `parties` are those of the contracts so far.
     """
 
     window: int
     most_windows: int
-    called: set[str] = field(default_factory=set)
-    starter: str | None = None
+    parties: Parties = field(default_factory=Parties)
     listed: list[Excerpt] = field(default_factory=list)
     tokens: int = 0
     too_many: bool = False
@@ -93,15 +93,8 @@ class Excerpts:
             self.too_many = True
             self.listed.clear()
             return
-        sender = str(contract.get("from_agent"))
-        agent = str(contract.get("to_agent"))
-        outermost = (
-            excerpt.asks and not contract.get("parent_id") and sender not in self.called and agent != self.starter
-        )
-        if outermost and self.starter is None:
-            self.starter = sender
-        if excerpt.asks and agent != self.starter:
-            self.called.add(agent)
+        sender, agent = str(contract.get("from_agent")), str(contract.get("to_agent"))
+        outermost = excerpt.asks and self.parties.add_request(sender, agent, has_parent=bool(contract.get("parent_id")))
         self.listed.append(replace(excerpt, outermost=outermost))
         self._labels[excerpt.contract_id] = excerpt.label
 

@@ -18,6 +18,7 @@ from aorch.memory.llm.llm_block import block_of_claims
 from aorch.memory.llm.llm_client import LlmClient
 from aorch.memory.llm.llm_prompt import MOST_OUTPUT_TOKENS, OVERHEAD_TOKENS, SCHEMA, SYSTEM, question
 from aorch.memory.local.local_compressor import compress_locally
+from aorch.memory.parties import Parties
 
 NAME, VERSION = "llm", "1"
 
@@ -34,7 +35,7 @@ async def compress_with_llm(
     compressor's findings that the block contains, times the share of the model's claims that passed the checks.
     """
     config = llm.config
-    excerpts = Excerpts(config.max_input_tokens - OVERHEAD_TOKENS, config.max_requests, set(request.asked_before))
+    excerpts = Excerpts(config.max_input_tokens - OVERHEAD_TOKENS, config.max_requests, Parties(request.asked_before))
     # in a thread: ten thousand contracts take a second
     local = await asyncio.to_thread(compress_locally, excerpts.recorded(contracts), request)
     windows = excerpts.windows()

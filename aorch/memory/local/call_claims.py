@@ -54,6 +54,8 @@ _CHANGE, _DELEGATED = 0.96, 0.86
 _OLDER, _FORMAL, _SAME_QUESTION = 0.7, 0.4, 20
 """Importance of the older calls of a capability, and of questions that a program asks a person again and again, and characters by
 which they are the same."""
+_UNMENTIONED = Mentions(())
+"""For calls that change something: of their results, what is spoken of later does not come first."""
 _OWN_WIDTH, _MOST_OWN, _SHORTEST_OWN = 140, 2, 24
 """Characters and number of the sentences that are quoted of a long prompt, and characters that one has at least."""
 
@@ -85,7 +87,7 @@ def done(g: Findings, counts: ClaimCounts) -> Iterator[Claim]:
             single.append((series, min(base, _DELEGATED) if is_prompt(series.last.request) else base))
         if older := [one for one in newest_first if one not in alone]:
             count = calls.count - sum(series.count for series in alone)
-            claim, told = claim_together(older, count, _FORMAL if shared else _OLDER, Mentions(()))
+            claim, told = claim_together(older, count, _FORMAL if shared else _OLDER, _UNMENTIONED)
             counts.calls_in[claim] = told
             counts.unsaid["decisions"] += len(older) - told
             yield claim
@@ -97,7 +99,7 @@ def done(g: Findings, counts: ClaimCounts) -> Iterator[Claim]:
             if went_well.get(series.last.request.digest, 0) > series.last.number:
                 importance = min(importance, _MENDED)
             errors[error] = importance
-        yield _decision(g, series, importance, is_last=series.last.number in last)
+        yield _decision(g, series, importance, _UNMENTIONED, is_last=series.last.number in last)
 
 
 def _formal_questions(g: Findings) -> set[int]:
@@ -107,29 +109,25 @@ def _formal_questions(g: Findings) -> set[int]:
         for calls in g.done.values()
         for one in calls.series.values()
         for leaf in one.last.request.arguments[-1:]
-        if one.last.request.agent == g.starter
+        if one.last.request.agent == g.parties.starter
     }
     times = Counter(last_lines.values())
     return {number for number, line in last_lines.items() if times[line] > 1}
 
 
-def _decision(
-    g: Findings, series: RepeatedCall, importance: float, mentions: Mentions | None = None, *, is_last: bool
-) -> Claim:
-    """The claim of a call, and of equal ones at the place of the first; if it `is_last` in the work, at that of the last. With
-    `mentions`, it is a look-up.
-    """
+def _decision(g: Findings, series: RepeatedCall, importance: float, mentions: Mentions, *, is_last: bool) -> Claim:
+    """The claim of a call, and of equal ones at the place of the first; if it `is_last` in the work, at that of the last."""
     call = series.last
     own = _own_words(g, call.request)
     arguments = own or fully(_shown_arguments(call.request), _VALUES, _VALUE)
-    result = outcome(call, _VALUE, mentions.has) if mentions else outcome(call, _VALUE)
+    result = outcome(call, _VALUE, mentions.has)
     if not call.results and any(leaf.is_new for leaf in call.request.arguments):
         result = Wording("", ())  # the editor only shows the edit again
     if call.error:
         result = _with_error(call, result)
     short = _short(own) if own else brief_arguments(call.request)
     short_result = _short_result(g, call, short, result)
-    if mentions and (reasons := values_of_reasons([series], mentions)[0]).text:
+    if (reasons := values_of_reasons([series], mentions)[0]).text:
         told = ", ".join(filter(None, (short_result.text, reasons.text)))
         short_result = Wording(told, (*short_result.quotes, *reasons.quotes))
     if call.error and (executed := commands(call.request.arguments)):

@@ -121,10 +121,11 @@ def _shorter(claim: Claim) -> Claim:
 
 
 def _end(end: Ending) -> Claim:
-    who, lines = safe_text.shown(end.agent), changed_lines(end.text) or list(safe_text.sentence_pieces(end.text))[:12]
+    changes = changed_lines(end.text)
+    who, lines = safe_text.shown(end.agent), changes or list(safe_text.sentence_pieces(end.text))[:12]
     words = said(lines, OPEN_WIDTH)
     brief = f"{who}: {said(lines, BRIEF).text}"
-    importance = _DIFFERENCE if changed_lines(end.text) else END
+    importance = _DIFFERENCE if changes else END
     return claim_of(f"{who}: {words.text}", brief, words.quotes, [end.contract_id], importance, end.number)
 
 

@@ -108,9 +108,7 @@ def _results(newest_first: Sequence[RepeatedCall], mentions: Mentions) -> tuple[
 def _by_call(
     newest_first: Sequence[RepeatedCall], select: Callable[[Call], list[Leaf]], room: int
 ) -> tuple[Wording, list[str]]:
-    """Some values in the results of calls (`empty` if there is none), each after the arguments of its call, and the contracts to
-    cite.
-    """
+    """Some values in the results of calls, or `empty`, each after the arguments of its call, and the contracts to cite."""
     cited: list[str] = []
     parts: list[str] = []
     quotes: list[str] = []

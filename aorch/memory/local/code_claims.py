@@ -22,7 +22,7 @@ _COLUMNS = re.compile(r"\s{2,}")
 def code_claims(g: Findings) -> Iterator[Claim]:
     """A claim for the code of each run, and one for its output, the newest first. The answer to a person has its own claim."""
     answer_id = g.copied.first_id if g.copied else ""
-    for run in reversed(g.runs.all()):
+    for run in reversed(g.runs.ended):
         if run.output and run.output.contract_id != answer_id:
             yield _output_claim(run.output)
         if run.lines or run.closing:

@@ -79,22 +79,13 @@ class CodeRun:
 
 @dataclass
 class CodeRuns:
-    """The code that agents ran, oldest first, and the code that was written last and not run yet."""
+    """The code that agents ran, oldest first (`ended`), and the code that was written last and not run yet."""
 
-    _run: list[CodeRun] = field(default_factory=list)
+    ended: list[CodeRun] = field(default_factory=list)
     _waiting: CodeRun | None = None
     _answers_since: int = 0
     _seen: set[int] = field(default_factory=set)
     _printed: set[int] = field(default_factory=set)
-
-    def all(self) -> list[CodeRun]:
-        """The code that was run, and, if the session ends with code and earlier code was run, that."""
-        last = self._waiting
-        if last is None or self._answers_since or not self._run:
-            return self._run
-        self._choose_lines(last)
-        last.closing = last.after[-1] if last.after else ""
-        return [*self._run, last]
 
     def add_code(self, code: CodeRun) -> None:
         """Add code that an agent wrote."""
@@ -127,13 +118,21 @@ class CodeRuns:
         code.output = Output(contract_id, number, agent, new if is_news else lines)
         return True
 
+    def end(self) -> None:
+        """End the session. If it ends with code, and earlier code was run, that is kept too."""
+        last = self._waiting
+        if last is not None and not self._answers_since and self.ended:
+            self._choose_lines(last)
+            last.closing = last.after[-1] if last.after else ""
+            self.ended.append(last)
+
     def _end_run(self, code: CodeRun) -> None:
         self._choose_lines(code)
         if len(self._seen) < _MOST_SEEN:
             self._seen.update(map(hash, code.written))
         code.written = ()
-        self._run.append(code)
-        del self._run[:-_MOST_RUNS]
+        self.ended.append(code)
+        del self.ended[:-_MOST_RUNS]
         self._waiting = None
 
     def _choose_lines(self, code: CodeRun) -> None:

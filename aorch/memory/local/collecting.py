@@ -26,6 +26,7 @@ from aorch.memory.local.exact_strings import forget_least, name_arguments, name_
 from aorch.memory.local.findings import MOST_SEEN, Findings
 from aorch.memory.local.spoken_sentences import ends_of_sentence, is_better_aim, is_phrase, meaningful_words
 from aorch.memory.local.task_texts import without_instructions
+from aorch.memory.parties import Parties
 
 MOST_OPEN, MOST_CALLS, MOST_KINDS, MOST_CITES = 1000, 24, 60, 6
 MOST_RESULTS = 40
@@ -40,11 +41,10 @@ def collect_findings(contracts: Iterable[Contract], asked_before: Iterable[str] 
 
     The contracts themselves are kept as long as their content has at most `room` characters.
     """
-    findings = Findings(
-        helpers={safe_text.first_line(agent)[:80] for agent in asked_before}, record=[], record_room=room, room=room
-    )
+    findings = Findings(parties=Parties(map(_first_of_line, asked_before)), record=[], record_room=room, room=room)
     for contract in contracts:
         _add_contract(findings, contract)
+    findings.runs.end()
     return findings
 
 
@@ -69,8 +69,8 @@ def _add_request(g: Findings, contract: Contract) -> None:
     g.capabilities[asked.capability] += 1
     if contract.get("parent_id") in g.open:
         g.acted_on.add(_string(contract, "parent_id"))
-    g.add_parties(asked)
     if said and asked.outermost:
+        g.turns += 1
         g.end = Ending(asked.contract_id, g.count, asked.from_agent, asked.said, asks=True)
     is_act = asked.changes is True and not asked.outermost and not is_prompt(asked)
     if said and not is_act:  # the claim of an act, such as a commit, shows its text
@@ -102,7 +102,7 @@ def _request(g: Findings, contract: Contract, said: str) -> Request:
         capability=capability,
         arguments=g.edits.with_new_lines(arguments, payload, identity) if changes else arguments,
         said="\n".join(safe_text.ends_of(said)),
-        outermost=not contract.get("parent_id") and from_agent not in g.helpers and agent != g.starter,
+        outermost=g.parties.add_request(from_agent, agent, has_parent=bool(contract.get("parent_id"))),
         changes=changes,
         digest=digest(payload),
     )

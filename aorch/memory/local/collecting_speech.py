@@ -65,7 +65,7 @@ def add_answer(g: Findings, call: Call, agent: str, said: str) -> None:
             return
     else:
         add_author(g, said, call, agent)
-        if _is_whole_output(g, call, agent, said, has_code=pieces > 0):
+        if _add_code_or_output(g, call, agent, said, has_code=pieces > 0):
             add_decisions(g, said, call.contract_id, agent)
             return
     g.passed_over["results"] += pieces
@@ -126,8 +126,8 @@ def _add_turn(g: Findings, call: Call, agent: str, own: str, *, has_code: bool) 
     return is_signal
 
 
-def _is_whole_output(g: Findings, call: Call, agent: str, said: str, *, has_code: bool) -> bool:
-    """Add an answer to the code that agents run. Return whether it is an output of which all is kept."""
+def _add_code_or_output(g: Findings, call: Call, agent: str, said: str, *, has_code: bool) -> bool:
+    """Add the code in an answer, or an answer that is the output of code. Return whether it is an output of which all is kept."""
     aim = g.aim.said if g.aim else ""
     if has_code and (code := code_in(said, call.contract_id, g.count, agent, aim)):
         g.runs.add_code(code)

@@ -8,15 +8,13 @@ from typing import Any
 
 from aorch.memory import safe_text
 from aorch.memory.contract_content import Leaf, is_data
+from aorch.memory.differences import MOST_CHANGED, TELLING, WIDEST_CHANGED
 
 _OLD, _NEW = ("old", "search", "find", "before"), ("new", "replace", "after")
 """How the keys of the replaced text and of the new one begin, in edits that have both."""
 _PLACES, _LONGEST_PLACE = ("path", "file"), 400
 """What the keys of the place of an edit contain, and characters of a path: a longer value of `file_text` is what was written."""
 _IMPORT = re.compile(r"(?:import|from|use|using|package|require|include)\b|#!|#include\b|\"use strict\"")
-_TELLING = re.compile(r"\w.*\w")
-_MOST_LINES, _WIDEST = 24, 200
-"""Lines of an edit that are kept, and characters of one."""
 _MOST_VERSIONS, _MOST_OF_VERSION = 100, 400
 """Files and unfinished edits whose lines are remembered, and their lines."""
 
@@ -75,10 +73,10 @@ def _can_edit(leaf: Leaf) -> bool:
 
 
 def _new_lines(lines: list[str], before: Set[str]) -> list[str]:
-    telling = [line for line in lines if _TELLING.search(line)]
+    telling = [line for line in lines if TELLING.search(line)]
     new = [line for line in telling if line not in before] or telling
     own = [line for line in new if not _IMPORT.match(line)] or new
-    return [safe_text.clip(line, _WIDEST) for line in own[:_MOST_LINES]]
+    return [safe_text.clip(line, WIDEST_CHANGED) for line in own[:MOST_CHANGED]]
 
 
 def _edited(leaf: Leaf, lines: list[str], *, is_cut: bool) -> Leaf:

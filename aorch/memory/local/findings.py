@@ -12,6 +12,7 @@ from aorch.memory.local.code_runs import CodeRuns
 from aorch.memory.local.edits import Edits
 from aorch.memory.local.exact_strings import ExactString
 from aorch.memory.local.spoken_sentences import SpokenSentence, ends_of_sentence
+from aorch.memory.parties import Parties
 
 MOST_SEEN = 50_000
 
@@ -36,8 +37,7 @@ class Findings:
     times: Counter[int] = field(default_factory=Counter)
     last_act: dict[str, int] = field(default_factory=dict)
     acted_on: set[str] = field(default_factory=set)
-    helpers: set[str] = field(default_factory=set)
-    starter: str | None = None
+    parties: Parties = field(default_factory=Parties)
     turns: int = 0
     seen: set[tuple[str, str]] = field(default_factory=set)
     said: list[SpokenSentence] = field(default_factory=list)
@@ -60,14 +60,6 @@ class Findings:
     record_room: int = 0
     room: int = 0
     answered_before: list[str] = field(default_factory=list)
-
-    def add_parties(self, asked: Request) -> None:
-        """Note who asks and who is asked. Who began the session remains a person if an agent asks back."""
-        if asked.outermost:
-            self.starter = asked.from_agent if self.starter is None else self.starter
-            self.turns += bool(asked.said)
-        if asked.agent != self.starter:
-            self.helpers.add(asked.agent)
 
     def keep_contract(self, contract: Contract, made: Request | Call) -> None:
         """Keep a contract as part of the record, or drop the record if it is too long."""

@@ -39,8 +39,8 @@ class Mentions:
         return _last_said(one for one in of_agents if refuses(one.sentence) or justifies(one.sentence))
 
     @cached_property
-    def _choices(self) -> dict[str, int]:
-        return _last_said(one for one in self._said if one.by_caller)
+    def _words_of_callers(self) -> set[str]:
+        return {word for one in self._said if one.by_caller for word in words_of(one.whole)}
 
     def has(self, leaf: Leaf, number: int) -> bool:
         """Whether a sentence after that contract speaks of the value: it has its words, or those of its key if the value is only
@@ -54,11 +54,12 @@ class Mentions:
 
     def named(self, results: Sequence[Leaf]) -> list[Leaf]:
         """The figures by which a caller names something (`the card ending in 7334`), each with the IDs of the same object."""
-        if not any(_is_figure(leaf) and leaf.text in self._choices for leaf in results):
-            return []
-        with_ids = [one for one in _objects(results) if any(leaf.worth >= _ID for leaf in one)]
-        told = [one for one in with_ids if any(_is_figure(leaf) and leaf.text in self._choices for leaf in one)]
-        return [leaf for one in told for leaf in one if leaf.worth >= _ID or leaf.text in self._choices]
+        told = {leaf.text for leaf in results if _is_figure(leaf) and leaf.text in self._words_of_callers}
+        objects = _objects(results) if told else ()
+        named = [
+            one for one in objects if any(leaf.text in told for leaf in one) and any(leaf.worth >= _ID for leaf in one)
+        ]
+        return [leaf for one in named for leaf in one if leaf.worth >= _ID or leaf.text in self._words_of_callers]
 
 
 def _is_figure(leaf: Leaf) -> bool:

@@ -177,7 +177,7 @@ def _weighed(
     reported = {one.sentence[:_SAME_START] for one in g.reported.values()}
     others = (_apart(one, conclusion) for one in [*g.said, *answer_sentences(g)] if one is not conclusion)
     by_age = [one for one in others if one.sentence[:_SAME_START] not in reported]
-    if runs := g.runs.all():
+    if runs := g.runs.ended:
         beside_code = {(run.contract_id, one) for run in runs for one in (*run.comments, *run.after)}
         by_age = [one for one in by_age if (one.contract_id, one.sentence) not in beside_code]
     by_age.sort(key=lambda one: (one.by_caller, one.number, one.worth))
