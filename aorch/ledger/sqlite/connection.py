@@ -69,12 +69,12 @@ class Connection(sqlite3.Connection):
 
     def check_file(self) -> None:
         """Raise LedgerGone if the file was removed or replaced since it was opened: writes to it would be lost."""
-        try:
-            found = os.stat(self.path)  # noqa: PTH116  each transaction does it, and Path.stat takes three times as long
-        except OSError:
-            raise ledger_gone(self.path) from None
-        if (found.st_dev, found.st_ino) != self.identity:
+        if (found := _identity(self.path)) is None or found != self.identity:
             raise ledger_gone(self.path)
+
+    def was_replaced(self) -> bool:
+        """Whether another file is at `path` now than when this was opened."""
+        return _identity(self.path) not in (None, self.identity)
 
     @property
     def location(self) -> Path:
@@ -146,11 +146,7 @@ def _is_busy(error: sqlite3.OperationalError) -> bool:
 
 def connection_to(path: Path, query: str) -> Connection:
     """A connection in autocommit mode that any thread may use. `query` is the query of SQLite's file URI (`mode=ro`)."""
-    try:
-        found = os.stat(path)  # noqa: PTH116  before it is opened, so that a file that is put in its place then is noticed
-        identity = found.st_dev, found.st_ino
-    except OSError:  # SQLite has a better error for that
-        identity = None
+    identity = _identity(path)  # before it is opened, so that a file that is put in its place then is noticed
     connection = sqlite3.connect(
         f"{path.as_uri()}?{query}",
         uri=True,
@@ -161,6 +157,15 @@ def connection_to(path: Path, query: str) -> Connection:
     )
     connection.path, connection.identity = path, identity
     return connection
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Device and inode of the file at `path`; None: there is none, about which SQLite has a better error."""
+    try:
+        found = os.stat(path)  # noqa: PTH116  each transaction does it, and Path.stat takes three times as long
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 _REVISION = (
@@ -233,6 +238,11 @@ _OF_THE_FILE = {
 def is_of_the_file(error: Exception) -> bool:
     """Whether `error` is about the ledger's file (locked, full, gone, damaged), not about the row to be written."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in _OF_THE_FILE
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether SQLite found that the file is damaged or no database."""
+    return getattr(error, "sqlite_errorname", "").startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT"))
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from aorch.errors import LedgerBusy, LedgerError, LedgerFull, LedgerInvalid, LedgerTooNew, NotFound, UsageError
 from aorch.ledger.sqlite import files, statements
-from aorch.ledger.sqlite.connection import Connection, connection_to, not_writable, revision, translated
+from aorch.ledger.sqlite.connection import Connection, connection_to, is_damage, not_writable, revision, translated
 from aorch.ledger.sqlite.locks import is_alive, owner_ids, process_ids
 from aorch.ledger.sqlite.new_file import PRIVATE, exists_already, is_partial, new_file, put_in_place
 from aorch.ledger.sqlite.opening import connect, is_outdated, open_without_upgrade
@@ -73,7 +73,7 @@ def restore(backup: Path, ledger: Path, progress: Progress | None = None) -> Res
         with _unused(ledger) as replaced:
             if replaced is not None:
                 _keep_erasures(replaced, partial)
-            kept_as = _keep_aside(target)
+            kept_as = _keep_aside(target, is_damaged=replaced is None)
             put_in_place(partial, target, replace=True)
     with closing(connect(ledger)) as connection, translated(ledger):
         copied = _described(connection)
@@ -224,23 +224,24 @@ class _Damaged(Exception):
 
 
 def _lock_out_others(ledger: Path, connection: Connection) -> None:
-    """Leave WAL mode, which SQLite does only if no other connection has the file open, and lock the file."""
+    """Lock the file, which SQLite does only if no other connection has it open, and empty the write-ahead log.
+
+    The file remains in WAL mode: to leave that, SQLite would need a rollback journal, and a process that still waits to open
+    an older file of this name would roll that file back with it.
+    """
     try:
         with closing(sqlite3.Cursor(connection)) as cursor:  # a failed statement that is not closed keeps its lock
-            cursor.execute("PRAGMA journal_mode = DELETE").fetchall()
+            cursor.execute("PRAGMA locking_mode = EXCLUSIVE").fetchall()
+            cursor.execute("SELECT 1 FROM sqlite_master").fetchone()  # in WAL mode, this takes the exclusive lock
+            ((is_busy, _, _),) = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             cursor.execute("BEGIN EXCLUSIVE")
-            ((mode,),) = cursor.execute(
-                "PRAGMA journal_mode"
-            ).fetchall()  # another process may have opened it in between
     except sqlite3.DatabaseError as error:
-        name = error.sqlite_errorname
-        if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-            mode = "wal"
-        elif name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
+        if is_damage(error):
             raise _Damaged from error
-        else:
+        if not error.sqlite_errorname.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
             raise LedgerError(f"cannot lock the ledger {ledger}: {error}") from error
-    if mode != "delete":
+        is_busy = True
+    if is_busy:
         raise LedgerBusy(
             f"cannot replace the ledger {ledger}: another process has it open",
             "Stop every process that reads or writes it, then try again.",
@@ -259,14 +260,20 @@ def kept_aside(ledger: Path) -> list[Path]:
     return [target.with_name(name) for name in older + unfinished]
 
 
-def _keep_aside(target: Path) -> Path | None:
-    """Give the present file, and what a damaged one has next to it, a name with the present time."""
+def _keep_aside(target: Path, *, is_damaged: bool) -> Path | None:
+    """Give the present file, and what a damaged one has next to it, a name with the present time. Next to a file that is
+    locked and not damaged, there is nothing but an empty log.
+    """
     if not target.exists():
         return None
     aside = target.with_name(f"{target.name}{_ASIDE}{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
     for suffix in ("-wal", "-shm", "-journal"):
+        beside = target.with_name(target.name + suffix)
         with contextlib.suppress(FileNotFoundError):
-            target.with_name(target.name + suffix).rename(aside.with_name(aside.name + suffix))
+            if is_damaged:
+                beside.rename(aside.with_name(aside.name + suffix))
+            else:
+                beside.unlink()
     try:
         os.link(target, aside)  # so that there is a ledger at every moment
     except OSError:

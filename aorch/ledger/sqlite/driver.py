@@ -84,8 +84,7 @@ class Database:
 
         Unless it `may_wait`, LedgerBusy is raised at once if another process locks the file.
         """
-        with translated(self.path), closing(open_without_upgrade(self.path)) as connection:
-            connection.may_wait = lambda: may_wait
+        with translated(self.path), closing(open_without_upgrade(self.path, may_wait=may_wait)) as connection:
             yield connection
 
     def open_for_writing(self) -> None:

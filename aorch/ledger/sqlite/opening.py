@@ -13,6 +13,7 @@ from aorch.ledger.sqlite.connection import (
     Connection,
     as_ledger_error,
     connection_to,
+    is_damage,
     not_writable,
     revision,
     translated,
@@ -50,11 +51,11 @@ def connect_reading(path: Path) -> Connection:
         return _open_read_only(path)
 
 
-def open_without_upgrade(path: Path) -> Connection:
+def open_without_upgrade(path: Path, *, may_wait: bool = True) -> Connection:
     """A connection for reading the ledger at `path` without upgrading it. Raises sqlite3.Error and LedgerReadOnly."""
-    if files.may_write(path):
-        return connection_to(path, "mode=rw")
-    return _connection_read_only(path)
+    connection = _opened(path, "mode=rw", may_wait=may_wait) if files.may_write(path) else _connection_read_only(path)
+    connection.may_wait = lambda: may_wait
+    return connection
 
 
 def is_outdated(connection: Connection, path: Path) -> bool:
@@ -62,10 +63,31 @@ def is_outdated(connection: Connection, path: Path) -> bool:
     return connection.read_at is not None and connection.read_at != files.state(path)
 
 
+def _opened(path: Path, query: str, *, may_wait: bool = True) -> Connection:
+    """A connection to the file that is at `path` once it is locked: from then on, no restore replaces it.
+
+    A restore may replace it between the opening and the first statement, which then reads the replaced file with the
+    write-ahead log of the new one (https://www.sqlite.org/howtocorrupt.html, "Unlinking or renaming a database file while in
+    use"). So what this statement finds or raises counts only if the file is still the same. A damaged file is opened: the next
+    statement tells what is damaged.
+    """
+    while True:
+        connection = connection_to(path, query)
+        connection.may_wait = lambda: may_wait
+        try:
+            connection.execute("PRAGMA synchronous = FULL")
+        except BaseException as error:
+            if not isinstance(error, sqlite3.DatabaseError) or not (is_damage(error) or connection.was_replaced()):
+                connection.close()
+                raise
+        if not connection.was_replaced():
+            return connection
+        connection.close()
+
+
 def _open(path: Path, *, for_writing: bool = False) -> Connection:
-    connection = connection_to(path, "mode=rw")
+    connection = _opened(path, "mode=rw")
     try:
-        connection.execute("PRAGMA synchronous = FULL")
         found = revision(connection)
         if found != REVISION:
             _upgrade(connection, found)
@@ -110,11 +132,9 @@ def _connection_read_only(path: Path) -> Connection:
         connection = connection_to(path, "mode=ro&immutable=1")
         connection.read_at = state
         return connection
-    connection = connection_to(path, "mode=ro&readonly_shm=1")
     try:
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
+        return _opened(path, "mode=ro&readonly_shm=1")
     except sqlite3.OperationalError as error:
-        connection.close()
         if not _lacks_permission(error):
             raise
         raise LedgerReadOnly(
@@ -122,7 +142,6 @@ def _connection_read_only(path: Path) -> Connection:
             "without writing to the directory",
             f"Copy {path.name} and {logs[0].name} together to a directory that you can write to, and name the copy.",
         ) from error
-    return connection
 
 
 def _upgrade(connection: Connection, found: str | None) -> None:
