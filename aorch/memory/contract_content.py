@@ -188,11 +188,12 @@ def _leaf(top: str, key: str, group: int, item: Any) -> Leaf | None:
             lines, is_all = told
             return Leaf(top, key, group, lines[0], True, not is_all, lines[1:])
         text = safe_text.clip(safe_text.first_line(item), WIDEST)
+        is_cut = len(text) < len(item) and not item.endswith(text)
         if len(item) <= WIDEST + 3:
-            return Leaf(top, key, group, text, True, len(text) < len(item)) if text else None
+            return Leaf(top, key, group, text, True, is_cut) if text else None
         end = item.rstrip()[-WIDEST:]
         one_line = end.isprintable() and len(text) >= WIDEST // 2
-        return Leaf(top, key, group, text, True, len(text) < len(item), end=end if one_line else "") if text else None
+        return Leaf(top, key, group, text, True, is_cut, end=end if one_line else "") if text else None
     shown = jsonio.encode(item)[:40] if isinstance(item, bool | int | float) else f"{item}"[:40]
     return Leaf(top, key, group, shown, False, False)
 

@@ -44,6 +44,11 @@ _INSIDE_STRING = re.compile(r"[\w@./:%+#~=-]", re.ASCII)
 _STRING_START = re.compile(r"[\w@./:%+#~=-]{1,60}$|[+(]?\d[\d ().-]{0,24}$", re.ASCII)
 _SIGNAL = re.compile(r"\s*##+[A-Z_-]{2,40}##+$")
 """A signal for a program at the end of a line: `###STOP###`."""
+_LOG_PREFIX = re.compile(
+    r"\[?\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d)?[\d.,]{0,10}Z?\]?[ |:-]{1,8}\[?INFO\]?"  # time and level
+    r"(?:[ |:-]{1,8}[\w.:]{3,80}(?: - |: ))?[ |:\]-]{0,8}(?=\w)"  # name of the logger
+)
+"""What precedes the message in a line of a log of the level INFO."""
 _QUOTATION_MARKS = str.maketrans({"«": "‹", "»": "›"})
 
 
@@ -91,13 +96,19 @@ def lines(text: str) -> Iterator[str]:
             if not row.isprintable():
                 yield from _visible(row)
             elif bare := row.strip():  # most of them
-                yield bare
+                yield _message(bare) if "INFO" in bare[:40] else bare
+
+
+def _message(line: str) -> str:
+    """The message of a line of a log of the level INFO, without its time, level and logger; another line as it is."""
+    prefix = _LOG_PREFIX.match(line)
+    return line[prefix.end() :] or line if prefix else line
 
 
 def first_line(text: str) -> str:
     """The first piece of the first line; empty if there is none."""
     beginning = text[:HEAD]
-    return beginning.strip() if beginning.isprintable() else next(lines(beginning), "")
+    return _message(beginning.strip()) if beginning.isprintable() else next(lines(beginning), "")
 
 
 def sentences(text: str) -> Sequence[str]:

@@ -1,7 +1,7 @@
 """What memory keeps of sessions in which agents write code: errors in outputs, the last run, reviews, names in code."""
 
 import pytest
-from local_blocks import block_of, faults, shown
+from local_blocks import block_of, faults, many_steps, shown
 from memory_sessions import Session
 
 from aorch.memory.local.error_lines import reported_in
@@ -231,3 +231,15 @@ def test_more_lines_of_a_file_that_was_read_are_shown_if_space_is_left() -> None
     assert len(shown_lines) >= 8
     assert lines[-1] in shown_lines
     assert not list(faults(block_of(s.contracts), s.contracts))
+
+
+def test_of_a_line_of_a_log_the_message_is_shown() -> None:
+    s = Session()
+    s.asks("ann", "company", "build", {"text": "Write a snake game for the terminal."})
+    many_steps(s)
+    for file in ("snake.py", "food.py"):
+        line = f"2026-05-28 17:22:31.685 | INFO     | company.actions.write_code:run:77 - Writing {file}.."
+        s.calls("company", "engineer", "write_code", {"text": line}, {"text": f"[2026-05-28 17:22 INFO] Saved {file}"})
+    text = shown(s)
+    assert "text «Writing snake.py..»" in text
+    assert "INFO" not in text

@@ -133,3 +133,31 @@ def test_words_of_a_person_with_an_ending_signal_are_not_open() -> None:
     text = shown(s, 512)
     assert "End: ann: «No, I don't want to be transferred, there is nothing more to do.»" in text
     assert "not answered" not in text
+
+
+def test_what_an_agent_promises_comes_before_what_its_call_shows() -> None:
+    s = Session()
+    order = "ORD-51 of two lamps"
+    reason = "you have found better ones in the shop around the corner"
+    ask = s.asks("ann", "bot", "assist", {"text": f"Please cancel my order {order}, since I have found better ones."})
+    s.calls("bot", "shop", "cancel_order", {"order": "ORD-51"}, {"state": "cancelled", "amount": -80})
+    promise = "The money will be refunded to your card within 5 to 7 business days."
+    done = (
+        f"Your order {order} has been successfully cancelled as you wished, because you told us in time that {reason}."
+    )
+    s.answers(ask, {"text": f"{done} {promise}"})
+    for n in range(12):
+        ask = s.asks("ann", "bot", "assist", {"text": f"Is plan P-{n} of the shop better for me than the one before?"})
+        s.calls("bot", "shop", "get_plan", {"plan": f"P-{n}"}, {"services": n, "price": n * 3})
+        s.answers(ask, {"text": f"I have compared the plans. Plan P-{n} has {n} more services for {3 * n} euros."})
+    assert promise in shown(s)
+
+
+def test_the_text_that_an_act_returns_is_shown_once() -> None:
+    s = Session()
+    many_steps(s)
+    ask = s.asks("ann", "bot", "assist", {"text": "My train was late. What can you offer?"})
+    done = "Voucher V-3221322 was added to the account of ann with an amount of 50."
+    s.calls("bot", "desk", "send_voucher", {"user": "ann", "amount": 50}, done)
+    s.answers(ask, {"text": "I can offer a voucher, which is in your account now."})
+    assert shown(s).count("V-3221322") == 1

@@ -110,7 +110,7 @@ def test_the_telling_lines_of_code_that_was_run_are_quoted_and_what_it_printed_e
     text = shown(team_with_code())
     lines = '«url = "https://museum.example-basel.ch/holbein"» «page = requests.get(url, timeout=10)»'
     assert f'{lines} «table = page_table(page, header="Painter")»' in text
-    assert "- terminal: «exitcode: 0 (execution succeeded) Code output: []»" in text
+    assert "- terminal: «Code output: []»" in text
     assert "import requests" not in text
     assert "I will run this script now" not in text
 
@@ -178,3 +178,27 @@ def test_values_that_a_team_was_given_as_known_are_shown_with_their_heading() ->
     text = shown(s)
     assert "manager: «Results so far - Kunstmuseum: 19 paintings»" in text
     assert "must be accurate" not in text
+
+
+def test_a_step_shows_the_page_to_which_it_led() -> None:
+    s, _ = team()
+    page = "The viewport shows 12% of the page.\n" + "Offer of the shop\nAdd to cart\n" * 150
+    address = "https://museum.example/holbein"
+    says(s, "surfer", f"I clicked 'Works'.\n\nHere is a screenshot of [Works]({address}?sort=year&ref=12). {page}")
+    long = f"{address}?query={'+'.join(['paintings'] * 12)}"
+    says(s, "surfer", f"I typed 'Holbein' into 'Search'.\n\nHere is a screenshot of [Search]({long}). {page}")
+    text = shown(s)
+    assert f"«I clicked 'Works'.» (at {address}?sort=year)" in text
+    assert f"«I typed 'Holbein' into 'Search'.» (at {address})" in text
+
+
+def test_what_a_review_says_is_shown_as_its_own_although_the_next_prompt_repeats_it() -> None:
+    s, _ = team()
+    finding = "With this change, the page of the museum is read although its table has no heading."
+    review = f"The script is well written. It lacks a check of its rows.\n```python\ncheck(rows)\n```\n{finding}"
+    s.calls(
+        "coder", "reviewer", "review", {"text": "You are a reviewer. " + "Follow the rules. " * 15}, {"text": review}
+    )
+    prompt = f"You are the coder of a team. {'Be careful with the names of files. ' * 10}The comments are: {review}"
+    s.calls("reviewer", "coder", "change", {"text": prompt}, {"text": "The script checks its rows now, as was wished."})
+    assert finding in shown(s).partition("reviewer: «")[2].partition("\n")[0]

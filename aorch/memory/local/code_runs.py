@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from aorch.memory import request_prompts, safe_text
 from aorch.memory.contract_content import is_data
+from aorch.memory.local.sentence_kinds import is_protocol
 
 _LINES, _LINES_WIDTH, LINE = 5, 320, 140
 """The most lines of code that are shown, their characters together, and those of one line."""
@@ -110,7 +111,7 @@ class CodeRuns:
         self._end_run(code)
         if len(text) > _OUTPUT:
             return False
-        lines = list(safe_text.lines(text))
+        lines = _without_headings(list(safe_text.lines(text)))
         new = [line for line in lines if hash(line) not in self._printed]
         if len(self._printed) < _MOST_SEEN:
             self._printed.update(map(hash, lines[:_HEADINGS]))
@@ -156,6 +157,14 @@ def _is_output(text: str) -> bool:
     if len(lines) > 1 and all(map(_LABELLED.match, lines[:_HEADINGS])):
         return True
     return is_data(text) and not any(map(_SENTENCE.search, lines))
+
+
+def _without_headings(lines: list[str]) -> list[str]:
+    """The lines of an output after headings such as `exitcode: 0 (execution succeeded)`, if there are any after them."""
+    headings = 0
+    for line in lines[:_HEADINGS]:
+        headings += is_protocol(line) or line.endswith((":", "："))
+    return lines[headings:] or lines
 
 
 def code_in(said: str, contract_id: str, number: int, agent: str, aim: str) -> CodeRun | None:

@@ -44,6 +44,8 @@ _OF_CODE = {"file": 0.3, "class": 0.1}
 """Worth of the names of what the code in an answer is: its files and its classes."""
 _DIFFERENCES = ("diff ", "--- ", "Index: ")
 """How an answer begins that is only a difference of files."""
+_SHOWN = 160
+"""Characters of the only value of the result of an act that its claim shows whole."""
 _TURN = 400
 """Characters of an answer at most that only tells how agents take turns."""
 _NAMES_OF_FILES = 3
@@ -181,7 +183,8 @@ def add_document(g: Findings, call: Call, agent: str, texts: Iterable[str]) -> N
     if commands(call.request.arguments):
         return
     prose = [text for text in texts if _is_prose(text)]
-    if prose:
+    is_shown = call.request.changes and len(prose) == len(call.results) == 1 and len(prose[0]) <= _SHOWN
+    if prose and not is_shown:
         least = _REPLIES if call.request.changes else 0.0
         add_speech(g, "\n".join(prose), call.contract_id, agent, False, least=least, only_first=True)
 
@@ -264,7 +267,7 @@ def _related(spoken: Iterable[SpokenSentence], question: str) -> Iterator[Spoken
     """
     asked = content_words(question)
     for one in spoken:
-        is_other = one.worth > -_UNRELATED and asked.isdisjoint(content_words(one.whole))
+        is_other = not one.page and one.worth > -_UNRELATED and asked.isdisjoint(content_words(one.whole))
         yield one._replace(worth=one.worth - _UNRELATED) if is_other else one
 
 

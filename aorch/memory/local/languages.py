@@ -5,7 +5,8 @@ decided: the sentence states a decision of its author; undecided: it only seems 
 somebody else. wants: a caller's wish, rule or reason. asks: a caller's request for something to be done. concludes: a finding;
 summarises: the last one. polite: a phrase without content. acknowledges: the agent only shows that it has understood. waits: what
 is still to be done, and for whom the work waits. intends: what an agent is about to do, which its next calls show. refuses: what
-it cannot or may not do, often with the reason. reasons: why something is done, or what is not done instead.
+it cannot or may not do, often with the reason. reasons: why something is done, or what is not done instead. promises: what a
+person will get later.
 protocol: how agents take turns, or how a tool shows something, and nothing about the work. acts: a step whose result is told
 elsewhere. signals: words in capitals that end a chat.
 points: the sentence is about something that was said before it.

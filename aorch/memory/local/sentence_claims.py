@@ -18,7 +18,7 @@ from aorch.memory.local.question_scores import question_scores
 from aorch.memory.local.repetitions import without_repetitions
 from aorch.memory.local.sentence_kinds import is_leaning, justifies, refuses, states, waits, wishes
 from aorch.memory.local.spoken_sentences import SpokenSentence, is_phrase, meaningful_words, section_of
-from aorch.memory.local.wording import OPEN_WIDTH, claim_of, said
+from aorch.memory.local.wording import OPEN_WIDTH, Wording, claim_of, said
 from aorch.memory.segments import words
 
 _MOST_SENTENCES, _MOST_OF_CONTRACT = 40, 4
@@ -181,7 +181,7 @@ def _weighed(
         beside_code = {(run.contract_id, one) for run in runs for one in (*run.comments, *run.after)}
         by_age = [one for one in by_age if (one.contract_id, one.sentence) not in beside_code]
     by_age.sort(key=lambda one: (one.by_caller, one.number, one.worth))
-    last = {meaningful_words(one.whole): one for one in without_repetitions(by_age, g)}
+    last = _by_words(without_repetitions(by_age, g))
     worthy = {told: one for told, one in last.items() if _is_worth_a_claim(one)}
     spoken_of = [*worthy.values()]
     new = {
@@ -202,6 +202,20 @@ def _weighed(
     unsaid.update(section_of(one.asks) for one in light)
     unsaid.subtract(section_of(one.said.asks) for one in filling)
     return [*sorted(weighty, reverse=True), *filling], +unsaid
+
+
+def _by_words(by_age: Iterable[SpokenSentence]) -> dict[tuple[str, ...], SpokenSentence]:
+    """The sentences by their words: the newest of those that have the same, but an answer rather than the prompt for another
+    agent that repeats it, unless that is worth more as the thread of the work.
+    """
+    last: dict[tuple[str, ...], SpokenSentence] = {}
+    for one in by_age:
+        told = meaningful_words(one.whole)
+        before = last.get(told)
+        is_prompt = before is not None and one.asks and not one.by_caller and not before.asks
+        if before is None or not is_prompt or one.worth > before.worth:
+            last[told] = one
+    return last
 
 
 def _apart(one: SpokenSentence, conclusion: SpokenSentence | None) -> SpokenSentence:
@@ -340,13 +354,13 @@ def _claim(together: Sequence[SpokenSentence], importance: float, width: int = _
     who = safe_text.shown(together[0].agent)
     best = max(together, key=lambda one: one.worth)
     shown = _with_antecedents(together)
-    full = [said((one.sentence, *one.follows), 400 if one.follows else 300) for one in shown]
+    full = [_at(said((one.sentence, *one.follows), 400 if one.follows else 300), one.page) for one in shown]
     before = [one.sentence for one in shown if one.order == best.order + 1 and is_leaning(best.sentence)]
     brief = full[0]
     if len(shown) > 1 or best.follows or len(best.sentence) > width:
         pasted = [one.sentence for one in shown if one.by_caller and one is not best and names_error(one.sentence)][:1]
         room = width + min(_BEFORE, sum(map(len, (*before, *pasted))))
-        brief = said((*before, best.sentence, *best.follows, *pasted), room)
+        brief = _at(said((*before, best.sentence, *best.follows, *pasted), room), best.page)
     return claim_of(
         f"{who}: {' '.join(wording.text for wording in full)}",
         f"{who}: {brief.text}",
@@ -356,6 +370,11 @@ def _claim(together: Sequence[SpokenSentence], importance: float, width: int = _
         together[0].number,
         [one.place for one in shown],
     )
+
+
+def _at(words: Wording, page: str) -> Wording:
+    """Words about a step, with the page to which it led."""
+    return Wording(f"{words.text} (at {safe_text.shown(page)})", (*words.quotes, page)) if page else words
 
 
 def _with_antecedents(together: Sequence[SpokenSentence]) -> list[SpokenSentence]:

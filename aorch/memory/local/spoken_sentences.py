@@ -26,6 +26,7 @@ from aorch.memory.local.sentence_kinds import (
     is_pointing,
     is_polite,
     is_signal,
+    is_step,
     known,
     points,
     wishes,
@@ -43,6 +44,8 @@ _NAME, _NAMES = 0.1, 0.3
 """What an exact string adds to the worth of a sentence, and what several add at most."""
 _REFUSAL = 0.1
 """What a sentence gains that states what an agent cannot or may not do, or a reason: why something was done or was not."""
+_PROMISE = 0.2
+"""What a sentence gains that promises something: the call that was made does not show it."""
 _INTENTION = 0.2
 """What the worth of a sentence loses that only announces a call."""
 _STEP = 0.09
@@ -58,6 +61,12 @@ _GREETING = re.compile(r"(?:hello|hi|hey|good (?:morning|afternoon|evening|day))
 
 _LAYOUT = 0.4
 """What the worth of a menu or of a row of columns loses, so that a word such as `Total` in it is no finding."""
+_LINK, _LONGEST_ADDRESS = re.compile(r"\]\((https?://[^\s()&]{4,200})"), 80
+"""A link in Markdown, up to the end of its first parameter, and the most characters that are shown of it."""
+_PAGE = 0.2
+"""The least worth of a step with the page that it led to: where the work was done."""
+_FILLER = 40
+"""Words of a sentence that says nothing because it is polite, or only acknowledges; a longer one also says something else."""
 _FILLING = frozenset(("", "a", "an", "the", "please", "so", "also", "just", "well", "ok", "okay"))
 
 
@@ -67,6 +76,7 @@ class SpokenSentence(NamedTuple):
     `decides`: it states a decision. `asks`: it is in a REQUEST, so it is not a result. `is_choice`: it is a
     short answer to long instructions. `is_error`: it names an error that the work came to, as a traceback does. `follows`: the
     next sentence, or the items of a list, if this one announces them. `before`: the sentence before it, if it points at that.
+    `page`: the address of the page to which a step led.
     """
 
     worth: float
@@ -83,6 +93,7 @@ class SpokenSentence(NamedTuple):
     is_error: bool = False
     follows: tuple[str, ...] = ()
     before: str = ""
+    page: str = ""
 
     @property
     def place(self) -> int:
@@ -146,10 +157,22 @@ def select_sentences(
         one = SpokenSentence(
             worth, number, -order, clipped, contract_id, agent, by_caller, names, decision, asks, follows=follows
         )
+        if not by_caller and order < last and (page := _page_of(clipped, everything[order + 1])):
+            one = one._replace(page=page, worth=max(one.worth, _PAGE), names=(page, *names))
         if is_leaning:
             one = _with_antecedent(one, everything[order - 1 : order] if order - 1 not in taken else [])
         spoken.append(one)
     return sorted(spoken, reverse=True), len(everything) - len(sentences) - len(taken)
+
+
+def _page_of(step: str, after: str) -> str:
+    """The address of the page to which the sentence after a step links: its start, without the parameters of a long one. Empty
+    if there is none.
+    """
+    if "](http" not in after or not is_step(step) or (link := _LINK.search(after)) is None:
+        return ""
+    address = link[1]
+    return address if len(address) <= _LONGEST_ADDRESS else address.partition("?")[0][:_LONGEST_ADDRESS]
 
 
 class Reading(NamedTuple):
@@ -325,7 +348,7 @@ def spoken_worth(sentence: str, exact: Sequence[str], by_caller: bool) -> float:
     else:
         worth += _worth_of_agent(sentence, names, kinds)
         is_filler = "polite" in kinds or acknowledges(sentence)
-    if (words < 7 and not names) or (words < 30 and is_filler):
+    if (words < 7 and not names) or (words < _FILLER and is_filler):
         worth -= 0.3
     return worth
 
@@ -335,6 +358,7 @@ def _worth_of_agent(sentence: str, names: float, kinds: frozenset[str]) -> float
     if "protocol" in kinds:
         return -_PROTOCOL
     worth = _REFUSAL if not kinds.isdisjoint(("refuses", "reasons")) else 0.0
+    worth += _PROMISE if "promises" in kinds else 0.0
     worth -= _INTENTION if "intends" in kinds and kinds.isdisjoint(("reasons", "refuses")) else 0.0
     if "acts" in kinds:
         worth -= _INTENTION if request_prompts.unquoted(sentence) == sentence else _STEP
