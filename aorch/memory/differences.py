@@ -18,11 +18,14 @@ def changed_lines(text: str) -> tuple[str, ...]:
     """The name of each file in the differences that `text` contains, and after it the lines that are new in the file. If none is
     new: those that are gone. Empty if `text` contains no differences.
     """
-    if _HUNK not in text:
+    if text.startswith(_HUNK[1:]):  # the path is told beside it
+        told = _told(text[:_MOST_READ])
+    elif _HUNK in text:
+        parts = _FILE.split(text[:_MOST_READ])
+        files = zip(parts[1::3], parts[2::3], parts[3::3], strict=True)
+        told = [part for before, after, hunks in files for part in (_name(after) or _name(before), *_told(hunks))]
+    else:
         return ()
-    parts = _FILE.split(text[:_MOST_READ])
-    files = zip(parts[1::3], parts[2::3], parts[3::3], strict=True)
-    told = [part for before, after, hunks in files for part in (_name(after) or _name(before), *_told(hunks))]
     return tuple([part for part in told if part][:MOST_CHANGED])
 
 

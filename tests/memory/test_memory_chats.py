@@ -1,6 +1,6 @@
 """What memory keeps of long chats of a person with an agent that works between the turns."""
 
-from local_blocks import block_of, faults, shown
+from local_blocks import block_of, faults, many_steps, shown
 from memory_sessions import Session
 
 from aorch.memory.local.collecting import collect_findings
@@ -147,3 +147,42 @@ def test_a_result_that_repeats_its_argument_is_shown_by_what_it_adds() -> None:
         f"commit (git) text «{message}» → «Commit 2063f23»"
     ]
     assert any(claim.brief == "apply_edit (editor) src/part_3/module_7.py" for claim in block.decisions)
+
+
+def test_what_the_other_side_of_git_says_is_the_cause() -> None:
+    s = Session()
+    s.asks("ann", "bot", "assist", {"text": "Please push the branch."})
+    many_steps(s)
+    error = (
+        "remote: error: GH013: Repository rule violations found for refs/heads/agent.\nremote: - PUSH PROTECTION\n"
+        "To https://example.org/a.git\n ! [remote rejected] HEAD -> agent\nerror: failed to push some refs to 'a.git'\n"
+    )
+    s.calls("bot", "git", "run", {"command": "git push -u origin HEAD"}, error=error)
+    assert "GH013: Repository rule violations found" in shown(s, 256)
+
+
+def test_an_error_in_capitals_is_shown_as_the_outcome_of_a_command() -> None:
+    s = Session()
+    s.asks("ann", "bot", "assist", {"text": "Please test the rule L060."})
+    many_steps(s)
+    plugins = "\n".join(
+        f"plugin-{n} of the test runner, version {n}.0, is loaded from its own place" for n in range(40)
+    )
+    error = "ERROR: file or directory not found: test/rules_test.py"
+    output = f"{plugins}\ncollecting ... {error}\n{plugins}\n"
+    s.calls("bot", "shell", "execute", {"command": "pytest test/rules_test.py"}, {"output": output})
+    assert f"error: «{error}»" in shown(s)
+
+
+def test_all_kinds_of_failures_come_before_older_changes_and_wishes() -> None:
+    s = Session()
+    s.asks("ann", "bot", "assist", {"text": "Please move the service to its own directory."})
+    for n in range(7):
+        error = f"ERROR: part-{n} of the service lacks the file F-{n}.toml, which the build needs"
+        s.calls("bot", "shell", f"step_{n}", {"command": f"make part-{n}"}, error=error)
+    for n in range(7):
+        command = f"git add services/part-{n} && git commit -m 'Move part {n} of the service'"
+        s.calls("bot", "git", "run", {"command": command}, {"output": f"[main 70550a{n}] Move part {n}"})
+        s.says("ann", "bot", f"Please make part {n} of the service as well.", f"I have made part {n} of it.")
+    text = shown(s, 400)
+    assert all(f"lacks the file F-{n}.toml" in text for n in range(7))

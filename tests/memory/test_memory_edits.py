@@ -118,3 +118,12 @@ def test_lines_that_an_edit_only_removes_are_shown_as_new_if_they_are_written_ag
     s.calls("coder", "editor", "write_file", {"path": "shop.py", "content": f"{lines}print(report)\n"}, {"ok": True})
     many_steps(s)
     assert "content «total = prices.sum() report.add(total) print(report)»" in shown(s)
+
+
+def test_a_change_whose_hunk_has_no_names_of_files_is_shown_by_its_new_lines() -> None:
+    s = Session()
+    s.asks("ann", "editor", "assist", {"text": "Please use version 18.3 of the types."})
+    many_steps(s)
+    hunk = '@@ -25,3 +25,3 @@\n     "@types/leaflet": "^1.9.8",\n-    "@types/react": "^19.0.0",\n+    "@types/react": "^18.3.3",'
+    s.calls("bot", "editor", "search_replace", {"path": "web/package.json", "text": hunk}, {"output": "1 line changed"})
+    assert 'web/package.json, text «"@types/react": "^18.3.3",»' in shown(s)

@@ -18,10 +18,13 @@ _ANY_CLASS = re.compile(r"((?:\w{1,40}\.){0,8}[A-Z]\w{2,60}): \S")
 _EXIT_CODE = re.compile(r"\W{0,5}exit ?(?:code|status)", re.IGNORECASE)
 _EXITED = re.compile(r"exit ?(?:code|status)\W{1,3}[1-9]", re.IGNORECASE)
 _RAISED = re.compile(
-    r"^[ \t]{0,8}(?:[-*] )?(?:[A-Z]{1,3}\d{2,5}:? |E {2,8})?"  # the mark of a list, the code of a linter or of pytest
-    r"((?:[\w.]{0,80}(?:Error|Exception|Failure|Panic)|error(?:\[\w{1,20}\])?|fatal|panic): \S[^\n]*)",
+    r"^[ \t]{0,8}(?:[-*] |collecting \.\.\. )?"  # the mark of a list, the progress of pytest
+    r"(?:[A-Z]{1,3}\d{2,5}:? |E {2,8})?"  # the code of a linter, the mark of pytest
+    r"((?:[\w.]{0,80}(?:Error|Exception|Failure|Panic)|error(?:\[\w{1,20}\])?|ERROR|fatal|panic): \S[^\n]*)",
     re.ASCII | re.MULTILINE,
 )
+_BEFORE_RAISED = ("rror: ", "ERROR: ", "rror[", "Exception: ", _TRACEBACK, "fatal: ")
+"""What a text contains in which _RAISED can find something: most texts have none of it."""
 _OF_SYSTEM = frozenset(map(os.strerror, errno.errorcode)) | {"command not found", "not found", "No such file"}
 """What the system says of a failed call (errno(3)), and a shell of a program: a line that reports it ends with it."""
 _OF_PROGRAM = re.compile(r"\W{0,4}stderr\W{1,4}\w")
@@ -44,8 +47,10 @@ _TROUBLE = re.compile(
 )
 
 
-_CAUSE = re.compile(r"\bpanick?ed\b|^(?:E  |error\b|fatal\b)|assertion\b.{0,80}\bfailed", re.IGNORECASE)
-"""What a line begins with or contains if it names the cause, and not only that something failed."""
+_CAUSE = re.compile(r"\bpanick?ed\b|^(?:E  |(?:remote: )?(?:error|fatal)\b)|assertion\b.{0,80}\bfailed", re.IGNORECASE)
+"""What a line begins with or contains if it names the cause, and not only that something failed. Git reports what the other
+side says after `remote:`.
+"""
 _NAMED_TWICE = re.compile(r"\A(?:\w{1,40}\.){0,8}(\w{3,60}): (?=\1: \S)")
 _PART = r"[\\/]{1,2}[\w.@~+-]{1,80}(?: [\w.@~+-]{1,40}(?=[\\/]))?"
 _LONG_PATH = re.compile(rf"(?:[A-Za-z]:)?(?:{_PART}){{2,30}}?((?:{_PART}){{2}})(?![\\/\w.@~+-])")
@@ -127,7 +132,7 @@ def reported_error(output: str) -> str:
     Without either, an output that states an exit code other than 0 gives its last line of trouble.
     """
     read = output[:_MOST_READ]
-    if "rror: " in read or "rror[" in read or "Exception: " in read or _TRACEBACK in read or "fatal: " in read:
+    if any(map(read.__contains__, _BEFORE_RAISED)):
         raised = _RAISED.findall(read)
         if raised and (exact := safe_text.first_line(raised[-1].rstrip())):
             return safe_text.clip(exact, LONGEST_ERROR)

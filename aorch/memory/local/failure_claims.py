@@ -54,7 +54,7 @@ def failures(g: Findings) -> Iterator[Claim]:
         pattern = f"{failure.last.request.capability} {_NUMBER.sub('0', ' '.join(failure.lines[-1]) if failure.lines else '')}"
         alike[pattern] += 1
         vital = place < _VITAL_FAILURES and alike[pattern] <= _VITAL_OF_A_KIND
-        yield _failure(g, failure, 0.97 - 0.005 * place if vital else 0.75 - 0.3 * min(1.0, alike[pattern] / 20))
+        yield _failure(g, failure, 0.97 - 0.002 * place if vital else 0.75 - 0.3 * min(1.0, alike[pattern] / 20))
 
 
 def reported_errors(g: Findings) -> Iterator[Claim]:
