@@ -69,6 +69,8 @@ _CALLS = re.compile(r"\w\([\w\"')]|\w = \S")
 """Code on a single line: a call or an assignment."""
 _FEW_LINES, _DATA_SHARE = 4, 0.5
 """Number of lines from which a text can be data, and the share of them that must look like it."""
+_TAG = re.compile(r"</?[\w-]{1,40}>$|<(\w{0,20}code)>0</\1>$")
+"""A line that only begins or ends a part of an output, or says that a command succeeded: `<returncode>0</returncode>`."""
 _DIFF_HEADER = re.compile(r"(?:index [0-9a-f]{6,}|@@ |--- a/|\+\+\+ b/)")
 OPEN = frozenset(("pending", "running", "in_progress", "queued", "accepted", "", "None"))
 FINE = OPEN | {"completed"}
@@ -188,6 +190,8 @@ def _leaf(top: str, key: str, group: int, item: Any) -> Leaf | None:
             lines, is_all = told
             return Leaf(top, key, group, lines[0], True, not is_all, lines[1:])
         text = safe_text.clip(safe_text.first_line(item), WIDEST)
+        if _TAG.match(text):
+            return None
         is_cut = len(text) < len(item) and not item.endswith(text)
         if len(item) <= WIDEST + 3:
             return Leaf(top, key, group, text, True, is_cut) if text else None
@@ -225,7 +229,7 @@ def _telling(text: str) -> Iterator[str]:
     for line in safe_text.lines(text):
         if line[0].isalpha() and line[-1] not in _RULE and not line.startswith("index "):  # most of them
             yield safe_text.clip(line, WIDEST)
-        elif (bare := _DECORATION.sub("", line).strip()) and _WORD.search(bare) and not _DIFF_HEADER.match(bare):
+        elif (bare := _DECORATION.sub("", line).strip()) and _WORD.search(bare) and not (_DIFF_HEADER.match(bare) or _TAG.match(bare)):
             yield safe_text.clip(bare, WIDEST)
 
 

@@ -243,3 +243,16 @@ def test_of_a_line_of_a_log_the_message_is_shown() -> None:
     text = shown(s)
     assert "text «Writing snake.py..»" in text
     assert "INFO" not in text
+
+
+def test_tags_around_the_output_of_a_command_are_not_shown() -> None:
+    s = Session()
+    s.asks("ann", "coder", "solve", {"text": "Please find out which rules the linter has."})
+    many_steps(s)
+    for command, output in {"rm -f old.txt": "", "ls rules": "L001.py\nL060.py", "ls scripts/make": "L060.sh missing"}.items():
+        told = f"<returncode>0</returncode>\n<output>\n{output}\n</output>"
+        s.calls("coder", "computer", "execute", {"command": command}, {"output": told})
+    text = shown(s)
+    assert "«L001.py L060.py»" in text
+    assert "returncode" not in text
+    assert "output" not in text

@@ -15,8 +15,8 @@ _EXCEPTION = re.compile(
 )
 _TRACEBACK = "Traceback (most recent call last):"
 _ANY_CLASS = re.compile(r"((?:\w{1,40}\.){0,8}[A-Z]\w{2,60}): \S")
-_EXIT_CODE = re.compile(r"\W{0,5}exit ?(?:code|status)", re.IGNORECASE)
-_EXITED = re.compile(r"exit ?(?:code|status)\W{1,3}[1-9]", re.IGNORECASE)
+_EXIT_CODE = re.compile(r"\W{0,5}(?:exit|return) ?(?:code|status)", re.IGNORECASE)
+_EXITED = re.compile(r"(?:exit|return) ?(?:code|status)\W{1,3}[1-9]", re.IGNORECASE)
 _RAISED = re.compile(
     r"^[ \t]{0,8}(?:[-*] |collecting \.\.\. )?"  # the mark of a list, the progress of pytest
     r"(?:[A-Z]{1,3}\d{2,5}:? |E {2,8})?"  # the code of a linter, the mark of pytest
@@ -138,7 +138,7 @@ def reported_error(output: str) -> str:
             return safe_text.clip(exact, LONGEST_ERROR)
     if of_system := _of_system(read):
         return of_system
-    if "exit" in read[:200].lower() and _EXITED.search(read[:200]):
+    if _EXITED.search(read[:200]):
         lines = telling_lines(output)
         trouble = lines[-1][-1] if lines and _TROUBLE.search(" ".join(lines[-1])) else ""
         return "" if contract_content.is_code(trouble) else trouble

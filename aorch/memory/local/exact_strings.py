@@ -50,7 +50,7 @@ def name_results(named: Named, results: Iterable[Leaf], contract_id: str) -> Non
 
 
 def _is_exact(text: str) -> bool:
-    return (" " not in text and weight(text) >= _TELLING) or is_whole(text)
+    return (" " not in text and not text.startswith("<") and weight(text) >= _TELLING) or is_whole(text)  # no tag
 
 
 def _label(leaf: Leaf) -> str:
