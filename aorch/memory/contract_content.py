@@ -71,7 +71,8 @@ _FEW_LINES, _DATA_SHARE = 4, 0.5
 """Number of lines from which a text can be data, and the share of them that must look like it."""
 _TAG = re.compile(r"</?[\w-]{1,40}>$|<(\w{0,20}code)>0</\1>$")
 """A line that only begins or ends a part of an output, or says that a command succeeded: `<returncode>0</returncode>`."""
-_DIFF_HEADER = re.compile(r"(?:index [0-9a-f]{6,}|@@ |--- a/|\+\+\+ b/)")
+_NO_CONTENT = re.compile(rf"(?:index [0-9a-f]{{6,}}|@@ |--- a/|\+\+\+ b/)|{_TAG.pattern}")
+"""Such a line, or the header of a difference."""
 OPEN = frozenset(("pending", "running", "in_progress", "queued", "accepted", "", "None"))
 FINE = OPEN | {"completed"}
 
@@ -229,7 +230,7 @@ def _telling(text: str) -> Iterator[str]:
     for line in safe_text.lines(text):
         if line[0].isalpha() and line[-1] not in _RULE and not line.startswith("index "):  # most of them
             yield safe_text.clip(line, WIDEST)
-        elif (bare := _DECORATION.sub("", line).strip()) and _WORD.search(bare) and not (_DIFF_HEADER.match(bare) or _TAG.match(bare)):
+        elif (bare := _DECORATION.sub("", line).strip()) and _WORD.search(bare) and not _NO_CONTENT.match(bare):
             yield safe_text.clip(bare, WIDEST)
 
 
