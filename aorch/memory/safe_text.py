@@ -92,11 +92,12 @@ def _visible(row: str) -> list[str]:
 def lines(text: str) -> Iterator[str]:
     """All pieces of all lines."""
     for part in ends_of(text):
+        is_log = "INFO" in part
         for row in part.split("\n"):
             if not row.isprintable():
                 yield from _visible(row)
             elif bare := row.strip():  # most of them
-                yield _message(bare) if "INFO" in bare[:40] else bare
+                yield _message(bare) if is_log else bare
 
 
 def _message(line: str) -> str:

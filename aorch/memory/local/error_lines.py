@@ -138,7 +138,8 @@ def reported_error(output: str) -> str:
             return safe_text.clip(exact, LONGEST_ERROR)
     if of_system := _of_system(read):
         return of_system
-    if _EXITED.search(read[:200]):
+    beginning = read[:200].lower()
+    if ("exit" in beginning or "return" in beginning) and _EXITED.search(beginning):
         lines = telling_lines(output)
         trouble = lines[-1][-1] if lines and _TROUBLE.search(" ".join(lines[-1])) else ""
         return "" if contract_content.is_code(trouble) else trouble

@@ -135,6 +135,7 @@ def select_sentences(
         announced = {n: one for n, one in announced.items() if _announces(everything[n])}
     taken = {n + 1 + k for n, (_, count) in announced.items() for k in range(count)}
     last = len(everything) - 1
+    has_link = not by_caller and "](http" in said
     sentences = [
         (n, one)
         for n, one in enumerate(everything)
@@ -157,7 +158,7 @@ def select_sentences(
         one = SpokenSentence(
             worth, number, -order, clipped, contract_id, agent, by_caller, names, decision, asks, follows=follows
         )
-        if not by_caller and order < last and (page := _page_of(clipped, everything[order + 1])):
+        if has_link and order < last and (page := _page_of(clipped, everything[order + 1])):
             one = one._replace(page=page, worth=max(one.worth, _PAGE), names=(page, *names))
         if is_leaning:
             one = _with_antecedent(one, everything[order - 1 : order] if order - 1 not in taken else [])
@@ -169,7 +170,8 @@ def _page_of(step: str, after: str) -> str:
     """The address of the page to which the sentence after a step links: its start, without the parameters of a long one. Empty
     if there is none.
     """
-    if "](http" not in after or not is_step(step) or (link := _LINK.search(after)) is None:
+    link = _LINK.search(after) if is_step(step) else None
+    if link is None:
         return ""
     address = link[1]
     return address if len(address) <= _LONGEST_ADDRESS else address.partition("?")[0][:_LONGEST_ADDRESS]
