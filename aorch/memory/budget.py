@@ -163,6 +163,7 @@ def pack(items: Sequence[Item], room: int, mark: int) -> PackedClaims:
     _brief_all(packed, vital, int(room * VITAL_SHARE))
     aims = [place for place in vital if items[place][0] == "aims" and len(items[place][1].text) <= room // 4]
     _full(packed, aims, room)
+    _full(packed, _last_failure(items, vital), room)
     _longer(packed, [place for place in vital if _quotes_input(items[place])], room // 2, _FIRST)
     _longer(packed, vital, room // 2, _FIRST)
     _best(packed, others, names)
@@ -191,6 +192,15 @@ def pack_all(items: Sequence[Item], room: int, mark: int) -> PackedClaims | None
         if not packed.add(place, claim.text, room):
             return None
     return packed
+
+
+def _last_failure(items: Sequence[Item], vital: Sequence[int]) -> list[int]:
+    """The newest vital claim about the work if it is a failure: the command that failed is where the work stands."""
+    newest = max(
+        (place for place in vital if items[place][0] in WORK), key=lambda place: items[place][1].number, default=-1
+    )
+    is_short = newest >= 0 and len(items[newest][1].text) <= _FIRST
+    return [newest] if is_short and items[newest][0] == "failures" else []
 
 
 def _quotes_input(item: Item) -> bool:

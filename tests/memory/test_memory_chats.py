@@ -186,3 +186,15 @@ def test_all_kinds_of_failures_come_before_older_changes_and_wishes() -> None:
         s.says("ann", "bot", f"Please make part {n} of the service as well.", f"I have made part {n} of it.")
     text = shown(s, 400)
     assert all(f"lacks the file F-{n}.toml" in text for n in range(7))
+
+
+def test_a_failure_at_the_end_is_shown_with_its_command_although_space_is_short() -> None:
+    s = Session()
+    s.asks("ann", "bot", "assist", {"text": "Please push the repository work-01 to the server."})
+    for n in range(8):
+        command = f"cd /mnt/c/work-01/services && make part-{n} && git add services/part-{n}"
+        s.calls("bot", "shell", f"step_{n}", {"command": command}, error=f"error: part {n} lacks the file F-{n}.toml")
+    command = "cd /mnt/c/work-01/services/main && git push -u origin main"
+    error = "fatal: could not read Username for 'https://example.org': No such device or address"
+    s.calls("bot", "shell", "run", {"command": command}, error=error)
+    assert f"End: run (shell) with «{command}» failed: «{error}»" in shown(s, 300)

@@ -249,7 +249,11 @@ def test_tags_around_the_output_of_a_command_are_not_shown() -> None:
     s = Session()
     s.asks("ann", "coder", "solve", {"text": "Please find out which rules the linter has."})
     many_steps(s)
-    for command, output in {"rm -f old.txt": "", "ls rules": "L001.py\nL060.py", "ls scripts/make": "L060.sh missing"}.items():
+    for command, output in {
+        "rm -f old.txt": "",
+        "ls rules": "L001.py\nL060.py",
+        "ls scripts/make": "L060.sh missing",
+    }.items():
         told = f"<returncode>0</returncode>\n<output>\n{output}\n</output>"
         s.calls("coder", "computer", "execute", {"command": command}, {"output": told})
     text = shown(s)
