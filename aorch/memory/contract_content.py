@@ -71,8 +71,8 @@ _FEW_LINES, _DATA_SHARE = 4, 0.5
 """Number of lines from which a text can be data, and the share of them that must look like it."""
 _TAG = re.compile(r"</?[\w-]{1,40}>$|<(\w{0,20}code)>0</\1>$")
 """A line that only begins or ends a part of an output, or says that a command succeeded: `<returncode>0</returncode>`."""
-_NO_CONTENT = re.compile(rf"(?:index [0-9a-f]{{6,}}|@@ |--- a/|\+\+\+ b/)|{_TAG.pattern}")
-"""Such a line, or the header of a difference."""
+_NO_CONTENT = re.compile(rf"(?:index [0-9a-f]{{6,}}|@@ |--- a/|\+\+\+ b/|##+ )|{_TAG.pattern}")
+"""Such a line, the header of a difference, or a heading."""
 OPEN = frozenset(("pending", "running", "in_progress", "queued", "accepted", "", "None"))
 FINE = OPEN | {"completed"}
 
