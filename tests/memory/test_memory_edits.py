@@ -127,3 +127,14 @@ def test_a_change_whose_hunk_has_no_names_of_files_is_shown_by_its_new_lines() -
     hunk = '@@ -25,3 +25,3 @@\n     "@types/leaflet": "^1.9.8",\n-    "@types/react": "^19.0.0",\n+    "@types/react": "^18.3.3",'
     s.calls("bot", "editor", "search_replace", {"path": "web/package.json", "text": hunk}, {"output": "1 line changed"})
     assert 'web/package.json, text «"@types/react": "^18.3.3",»' in shown(s)
+
+
+def test_of_a_document_what_it_says_is_shown_and_not_its_headings() -> None:
+    s = Session()
+    s.asks("ann", "company", "build", {"text": "Write a snake game for the terminal."})
+    many_steps(s)
+    design = "## Implementation approach\nThe game uses the module 'curses' of Python.\n## File list\n- snake.py\n- food.py\n"
+    s.calls("company", "architect", "write_design", {"path": "docs/design.md"}, {"document": design * 9})
+    text = shown(s)
+    assert "The game uses the module 'curses' of Python." in text
+    assert "##" not in text

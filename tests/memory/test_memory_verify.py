@@ -92,7 +92,11 @@ def test_verify_passes_if_contracts_contain_the_phrases_and_quotation_marks_of_c
 
 
 @pytest.mark.parametrize(
-    "piece", ["Traceback (most recent call last):\n", "</a>", "$(stderr: … ", "error: exit code 0\n", "http://<a>```\n"]
+    "piece",
+    [
+        *("Traceback (most recent call last):\n", "</a>", "$(stderr: … ", "error: exit code 0\n", "http://<a>```\n"),
+        'diff --git a/x b/x\n--- a/x\n+++ b/x\n@@ -1 +1 @@\n{"a": ""x y ? ',
+    ],
 )
 def test_verify_passes_if_a_text_only_repeats_itself(piece: str) -> None:
     text = (piece * 4000)[:20_000]

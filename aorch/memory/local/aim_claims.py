@@ -120,7 +120,8 @@ def _asking(pieces: Sequence[str], begun: int, room: int, tells: Callable[[str],
     asking = {place: worth for place, worth in worths.items() if worth > 0}
     chosen: list[int] = []
     for place in sorted(asking, key=lambda place: (-asking[place], place)):
-        if place in chosen or (chosen and len(pieces[place]) > room):
+        is_repeated = any(pieces[other].startswith(pieces[place]) for other in chosen)
+        if is_repeated or (chosen and len(pieces[place]) > room):
             continue
         chosen.append(place)
         room -= len(pieces[place]) + 4
