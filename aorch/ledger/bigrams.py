@@ -6,6 +6,7 @@ is for a phrase of such pairs.
 """
 
 import re
+from functools import cache
 from unicodedata import normalize
 
 _LETTERS = (
@@ -14,9 +15,6 @@ _LETTERS = (
     "\u0e01-\u0e3a\u0e40-\u0e4e\u0e81-\u0ecd\u0edc-\u0edf"  # Thai, Lao
     "\u1780-\u17d3\u17d7\u17dc\u17dd\u1000-\u103f\u1050-\u109f"  # Khmer, Burmese
 )
-_RUN = re.compile(f"([{_LETTERS}]+)")
-_END = re.compile(f"[^\\w{_LETTERS}]+$")
-"""Punctuation at the end of a word. `\\w` does not include the signs of Thai vowels."""
 
 CATEGORIES = "L* N* Co Mn Mc"
 """The Unicode categories of letters for FTS5's tokenizer: its own ones and signs of vowels (Mn, Mc), as Thai has them."""
@@ -24,17 +22,29 @@ CATEGORIES = "L* N* Co Mn Mc"
 
 def indexed(text: str) -> str:
     """`text` as it is indexed."""
-    return text if text.isascii() else _RUN.sub(lambda run: f" {_pairs(run[0])} ", normalize("NFC", text))
+    return text if text.isascii() else _run().sub(lambda run: f" {_pairs(run[0])} ", normalize("NFC", text))
 
 
 def searched(word: str) -> tuple[str, bool]:
     """The phrase that finds `word` within texts, and whether its last token is only a prefix."""
-    *inner, after = [word] if word.isascii() else _RUN.split(_END.sub("", normalize("NFC", word)))
+    *inner, after = [word] if word.isascii() else _run().split(_end().sub("", normalize("NFC", word)))
     if after:  # it ends with letters of another script
         return indexed(word), False
     last = inner.pop()
     pairs = _pairs(last) if len(last) == 1 else _pairs(last)[:-2]
     return f"{indexed(''.join(inner))} {pairs}".strip(), len(last) == 1
+
+
+@cache
+def _run() -> re.Pattern[str]:
+    """Letters in sequence. Compiling takes 1 ms, which most processes do not need."""
+    return re.compile(f"([{_LETTERS}]+)")
+
+
+@cache
+def _end() -> re.Pattern[str]:
+    """Punctuation at the end of a word. `\\w` does not include the signs of Thai vowels."""
+    return re.compile(f"[^\\w{_LETTERS}]+$")
 
 
 def _pairs(run: str) -> str:

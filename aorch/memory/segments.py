@@ -9,10 +9,6 @@ from functools import cache
 from itertools import groupby, pairwise
 from typing import Any
 
-UNSPACED = re.compile(
-    r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
-)
-"""Letters of scripts without spaces between words: Thai, Lao, Burmese, Khmer, kana and Han."""
 _ASCII_END = re.compile(r"[.!?]( +)(?=\S)")
 COMMON = r"\x00-\u024f\u0400-\u04ff\u2010-\u2027\u20ac\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uff00-\uff65"
 """Letters and punctuation of the Latin, Cyrillic, Chinese and Japanese scripts, in ranges of a pattern."""
@@ -22,11 +18,6 @@ CLOSE, TERMINAL, SPACE = (
     r"\x09\x0b\x0c\x20\xa0\u3000",
 )
 """Those among them with the properties Sentence_Break=Close, STerm (without `!` and `?`) and Sp."""
-_COMMON = re.compile(f"[{COMMON}]*")
-_COMMON_END = re.compile(
-    rf"(?:[.!?][{CLOSE}]{{0,3}}(?=[{SPACE}])|[{TERMINAL}][{CLOSE}]{{0,3}}(?![{SPACE}]*[{CLOSE}{TERMINAL}]))([{SPACE}]*)(?=\S)"
-)
-"""What `_any_end` finds in common text, without its library."""
 _CAN_END = re.compile(f"[.!?{TERMINAL}]")
 _NEVER_LAST = (
     "Mr. Mrs. Ms. Dr. Prof. St. Mme. Sra. vs. Vs. v. e.g. E.g. i.e. I.e. cf. Cf. approx. bzw. vgl. z.B. d.h. ca."
@@ -47,9 +38,10 @@ def split_sentences(line: str) -> list[str]:
         if ". " not in line and "! " not in line and "? " not in line:  # most of them
             return [line] if line else []
         return _split(line, _ASCII_END, 1)
-    if not _COMMON.fullmatch(line):
+    common, end = _common()
+    if not common.fullmatch(line):
         return _split(line, _any_end())
-    return _split(line, _COMMON_END, 1) if _CAN_END.search(line, 0, len(line) - 1) else [line]
+    return _split(line, end, 1) if _CAN_END.search(line, 0, len(line) - 1) else [line]
 
 
 def _split(line: str, ends: Any, space: int = 0) -> list[str]:
@@ -79,13 +71,31 @@ def words(text: str) -> set[str]:
         return set(text.lower().split())
     found: set[str] = set()
     segments = [word for word in _any_boundary().split(text.lower()) if any(map(str.isalnum, word))]
-    for unspaced, run in groupby(segments, lambda word: bool(UNSPACED.match(word))):
-        if not unspaced:
+    for is_unspaced, run in groupby(segments, lambda word: bool(unspaced_letter().match(word))):
+        if not is_unspaced:
             found.update(run)
             continue
         letters = "".join(run)
         found.update(map("".join, pairwise(letters)) if len(letters) > 1 else [letters])
     return found
+
+
+@cache
+def unspaced_letter() -> re.Pattern[str]:
+    """A letter of a script without spaces between words: Thai, Lao, Burmese, Khmer, kana and Han.
+
+    Patterns with many ranges are compiled for the first text that needs them: each takes 1 to 3 ms.
+    """
+    return re.compile(
+        r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+    )
+
+
+@cache
+def _common() -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Common text, and what `_any_end` finds in it, without its library."""
+    space = rf"(?=[{SPACE}])|[{TERMINAL}][{CLOSE}]{{0,3}}(?![{SPACE}]*[{CLOSE}{TERMINAL}])"
+    return re.compile(f"[{COMMON}]*"), re.compile(rf"(?:[.!?][{CLOSE}]{{0,3}}{space})([{SPACE}]*)(?=\S)")
 
 
 @cache

@@ -22,10 +22,13 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from aorch.memory.segments import unspaced_letter
+
 _WORD = re.compile(r"\w+(?:['’]\w+)?")
 _SPACED = bytes([n if chr(n).isalnum() or chr(n) == "_" else ord(" ") for n in range(128)]).ljust(256)
 """A translation of bytes takes half the time of one of a string."""
-_UNSPACED = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+_FIRST_UNSPACED = "\u0e00"
+"""The first letter of the scripts without spaces; those of the other scripts in `words/` come before it."""
 
 
 _Phrase = tuple[list[str], str]
@@ -37,7 +40,7 @@ def _phrases() -> dict[str, dict[str, list[_Phrase]]]:
     """The phrases of scripts with spaces, by their first word, and by the next one (empty if there is none)."""
     by_words: dict[str, dict[str, list[_Phrase]]] = {}
     for section, phrase in _lines():
-        if phrase.isascii() or not _UNSPACED.search(phrase):
+        if phrase[0] < _FIRST_UNSPACED:
             first, *rest = _words(phrase)
             by_words.setdefault(first, {"": []}).setdefault("".join(rest[:1]), []).append((rest, section))
     return by_words
@@ -48,7 +51,7 @@ def _unspaced_phrases() -> dict[str, list[tuple[str, list[str]]]]:
     """The phrases of scripts without spaces by their first letter, the longest first, with the sections of each."""
     sections: dict[str, list[str]] = defaultdict(list)
     for section, phrase in _lines():
-        if not phrase.isascii() and _UNSPACED.search(phrase):
+        if phrase[0] >= _FIRST_UNSPACED:
             sections[phrase].append(section)
     by_letter: dict[str, list[tuple[str, list[str]]]] = defaultdict(list)
     for phrase in sorted(sections, key=len, reverse=True):
@@ -123,6 +126,6 @@ def marks(folded: str) -> frozenset[str]:
             fitting = [one for one in fitting if len(one[0]) + 1 == other and one[1] != "other"]
         if other or n >= end:
             found.update([section for _, section in fitting])
-    if not folded.isascii() and _UNSPACED.search(folded):
+    if not folded.isascii() and unspaced_letter().search(folded):
         found.update(_unspaced_marks(folded))
     return frozenset(found)
