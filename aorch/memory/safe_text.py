@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
-from aorch.memory.segments import split_sentences, unspaced_letter
+from aorch.memory.segments import is_western, split_sentences, unspaced_letter
 
 CHARS_A_TOKEN = 4
 HOW_COUNTED = "4 characters a token"
@@ -169,7 +169,7 @@ def unread_count(text: str) -> int:
 
 def word_count(text: str) -> int:
     """The number of words. In scripts without spaces, two characters count as one word."""
-    unspaced = 0 if text.isascii() else len(unspaced_letter().findall(text))
+    unspaced = 0 if text.isascii() or is_western(text) else len(unspaced_letter().findall(text))
     return len(text.split()) + max(0, unspaced // 2 - 1) if unspaced else len(text.split())
 
 

@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from aorch.memory.segments import unspaced_letter
+from aorch.memory.segments import is_western, unspaced_letter
 
 _WORD = re.compile(r"\w+(?:['’]\w+)?")
 _SPACED = bytes([n if chr(n).isalnum() or chr(n) == "_" else ord(" ") for n in range(128)]).ljust(256)
@@ -126,6 +126,6 @@ def marks(folded: str) -> frozenset[str]:
             fitting = [one for one in fitting if len(one[0]) + 1 == other and one[1] != "other"]
         if other or n >= end:
             found.update([section for _, section in fitting])
-    if not folded.isascii() and unspaced_letter().search(folded):
+    if not (folded.isascii() or is_western(folded)) and unspaced_letter().search(folded):
         found.update(_unspaced_marks(folded))
     return frozenset(found)
