@@ -63,9 +63,9 @@ class Segment(NamedTuple):
     `last`.
 
     Open REQUESTs at its end are left for the next block. `newest_at` (RFC 3339) is when the session's newest contract was
-    written, open or not. `asked_before` are the agents that received a REQUEST before this part. `erased`: the number of its
-    contracts that were erased before they are read. `corrections`: the contracts (ids) in it that are corrections of memory,
-    which do not count as contracts of the session. `newest`: the position of the session's newest contract.
+    written, open or not. `asked_before`: who sends REQUESTs in this part and received one before it. `erased`: the number of
+    its contracts that were erased before they are read. `corrections`: the contracts (ids) in it that are corrections of
+    memory, which do not count as contracts of the session. `newest`: the position of the session's newest contract.
     """
 
     session_id: str
@@ -149,8 +149,7 @@ class Memory:
         count = self._all(statements.COUNT_BETWEEN_POSITIONS, session_id, after, last)[0][0] if closed else 0
         corrections = frozenset(self.correction_ids(session_id, after, last)) if count else frozenset[str]()
         count -= len(corrections)
-        asked_before = self._all(statements.AGENTS_UP_TO, session_id, after, session_id) if after and count else []
-        agents = tuple(agent for (agent,) in asked_before)
+        agents = self._asked_before(session_id, after, last) if after and count else ()
         with self._database.read() as connection:
             erased = _erased_between(connection, session_id, after, last)
         return Segment(session_id, after, last, count, newest[0][0], agents, erased, corrections, newest[0][1])
@@ -221,9 +220,21 @@ class Memory:
         found = self._all(statements.POSITION_OF_CONTRACT, contract_id)
         return int(found[0][0]) if found else None
 
-    def asked_before(self, session_id: str, contract_id: str) -> list[str]:
-        """The agents that received a REQUEST in the session before that contract."""
-        return [agent for (agent,) in self._all(statements.AGENTS_BEFORE_CONTRACT, session_id, contract_id, session_id)]
+    def asked_before(self, session_id: str, first_contract_id: str, last_contract_id: str) -> tuple[str, ...]:
+        """The agents that received a REQUEST in the session before the first of two contracts, of those that sent one between
+        them. None if one of these contracts is not in the ledger.
+        """
+        first, last = self.position(first_contract_id), self.position(last_contract_id)
+        return () if first is None or last is None else self._asked_before(session_id, first - 1, last)
+
+    def _asked_before(self, session_id: str, after: int, last: int) -> tuple[str, ...]:
+        """The same by positions. The one that began the session is none of them: an agent may ask it something."""
+        senders = [sender for (sender,) in self._all(statements.SENDERS_BETWEEN, session_id, after, last)]
+        began = self._all(statements.FIRST_SENDER, session_id)[0][0]
+        before = session_id, after
+        return tuple(
+            each for each in senders if each != began and self._all(statements.CALLED_BEFORE, *before, *before, each)
+        )
 
     def add(self, row: BlockRow, after: int, erased: int = 0, kept: Iterable[str] = ()) -> bool:
         """Commit `row`, which covers its session's contracts after the position `after`; durable when this returns.

@@ -308,10 +308,9 @@ def mismatches(ledger: LedgerLocation, row: BlockRow) -> list[str]:
         if pruned:  # statements about several contracts cannot be checked without some of them
             found, actual = verify_block(block, contract_of, pruned=pruned), _count_with_pruned(memory, block, pruned)
         else:
-            contracts = memory.between(row.session_id, covered.first_contract_id, covered.last_contract_id)
-            asked_before = memory.asked_before(row.session_id, covered.first_contract_id)
-            found = verify_block(block, contract_of, contracts, asked_before)
-            actual = memory.count(row.session_id, covered.first_contract_id, covered.last_contract_id)
+            part = row.session_id, covered.first_contract_id, covered.last_contract_id
+            found = verify_block(block, contract_of, memory.between(*part), memory.asked_before(*part))
+            actual = memory.count(*part)
         found += _uncorrected(block, memory.corrections(row.session_id))
     found += [f"cites {contract_id} of another session, {other!r}" for contract_id, other in other_sessions.items()]
     if actual != covered.count:

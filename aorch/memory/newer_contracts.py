@@ -24,7 +24,8 @@ def newest_claims(
     with Reader(ledger) as reader:
         rows = reader.page(Filter(session_id=session_id), after=after, limit=_MOST_READ + len(corrections))
     contracts = [row.as_dict() for row in reversed(rows) if row.contract_id not in corrections][-_MOST_READ:]
-    asked_before = memory.asked_before(session_id, contracts[0]["contract_id"]) if contracts else ()
+    ends = [contracts[place]["contract_id"] for place in (0, -1)] if contracts else []
+    asked_before = memory.asked_before(session_id, *ends) if ends else ()
     findings = collect_findings(contracts, asked_before)
     findings.aim = None  # that of the session is in its first block
     items, _ = candidate_claims(findings, None)

@@ -2084,44 +2084,37 @@ LIMIT 1
 """
 """Parameters: session_id, after."""
 
-AGENTS_UP_TO = """\
-SELECT DISTINCT latest.to_agent
-FROM (SELECT session_contracts.to_agent AS to_agent, session_contracts.contract_type AS
-    contract_type, session_contracts.capability AS capability, session_contracts.position AS
-    position
+SENDERS_BETWEEN = """\
+SELECT DISTINCT session_contracts.from_agent
 FROM session_contracts
-WHERE session_contracts.session_id = %s AND session_contracts.position <= %s::BIGINT ORDER BY
-    session_contracts.position DESC
-LIMIT 20000) AS latest
-WHERE latest.contract_type = 'REQUEST' AND latest.to_agent IS NOT NULL AND latest.to_agent !=
-    (SELECT contracts.from_agent
-FROM contracts
-WHERE contracts.position = (SELECT min(session_positions.position) AS min_1
-FROM session_positions
-WHERE session_positions.session_id = %s)) AND NOT (latest.to_agent = 'orchestrator' AND
-    latest.capability IN ('memory.pin', 'memory.note', 'memory.forget', 'memory.undo'))
+WHERE session_contracts.session_id = %s AND session_contracts.contract_type = 'REQUEST' AND
+    session_contracts.position > %s::BIGINT AND session_contracts.position <= %s::BIGINT
 """
-"""Parameters: session_id, last, session_id."""
+"""Parameters: session_id, after, last."""
 
-AGENTS_BEFORE_CONTRACT = """\
-SELECT DISTINCT latest.to_agent
-FROM (SELECT session_contracts.to_agent AS to_agent, session_contracts.contract_type AS
-    contract_type, session_contracts.capability AS capability, session_contracts.position AS
-    position
+FIRST_SENDER = """\
+SELECT session_contracts.from_agent, session_contracts.position
 FROM session_contracts
-WHERE session_contracts.session_id = %s AND session_contracts.position < (SELECT contracts.position
-FROM contracts
-WHERE contracts.contract_id = %s) ORDER BY session_contracts.position DESC
-LIMIT 20000) AS latest
-WHERE latest.contract_type = 'REQUEST' AND latest.to_agent IS NOT NULL AND latest.to_agent !=
-    (SELECT contracts.from_agent
-FROM contracts
-WHERE contracts.position = (SELECT min(session_positions.position) AS min_1
-FROM session_positions
-WHERE session_positions.session_id = %s)) AND NOT (latest.to_agent = 'orchestrator' AND
-    latest.capability IN ('memory.pin', 'memory.note', 'memory.forget', 'memory.undo'))
+WHERE session_contracts.session_id = %s ORDER BY session_contracts.position
+LIMIT 1
 """
-"""Parameters: session_id, contract_id, session_id."""
+"""Parameters: session_id."""
+
+CALLED_BEFORE = """\
+SELECT session_contracts.position
+FROM session_contracts
+WHERE session_contracts.session_id = %s AND session_contracts.position <= %s::BIGINT AND
+    session_contracts.position > coalesce((SELECT session_positions.position
+FROM session_positions
+WHERE session_positions.session_id = %s AND session_positions.position <= %s::BIGINT ORDER BY
+    session_positions.position DESC
+LIMIT 1 OFFSET 20000), 0) AND session_contracts.contract_type = 'REQUEST' AND
+    session_contracts.to_agent = %s AND NOT (session_contracts.to_agent = 'orchestrator' AND
+    session_contracts.capability IN ('memory.pin', 'memory.note', 'memory.forget', 'memory.undo'))
+    ORDER BY session_contracts.position DESC
+LIMIT 1
+"""
+"""Parameters: session_id, last, session_id, last, agent."""
 
 COUNT_BETWEEN_POSITIONS = """\
 SELECT count(*) AS count

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, ScalarSelect, Select, bindparam, func, insert, select
+from sqlalchemy import Select, bindparam, func, insert, select
 
 from aorch.ledger.queries.expressions import contracts, json_values
 from aorch.ledger.record import IN_PROGRESS, ORCHESTRATOR, PENDING, REQUEST
@@ -59,33 +59,37 @@ LAST_CLOSED_POSITION = (
 """The last contract of a session after a position that is neither an open REQUEST nor a correction of memory."""
 
 
-def _agents_in(is_before: ColumnElement[bool]) -> Select[Any]:
-    """The agents of a session's last 20,000 REQUESTs, without the one that began the session, which an agent may ask something.
+SENDERS_BETWEEN = (
+    select(s.from_agent)
+    .distinct()
+    .where(s.session_id == bindparam("session_id"), s.contract_type == REQUEST)
+    .where(s.position > bindparam("after"), s.position <= bindparam("last"))
+)
+"""Who sent a REQUEST in a part of a session."""
 
-    A compression must not read the whole session.
-    """
-    first = select(func.min(positions.position)).where(positions.session_id == bindparam("session_id"))
-    began = select(contracts.c.from_agent).where(contracts.c.position == first.scalar_subquery())
-    latest = (
-        select(s.to_agent, s.contract_type, s.capability, s.position)
-        .where(s.session_id == bindparam("session_id"), is_before)
-        .order_by(s.position.desc())
-        .limit(20_000)
-        .subquery("latest")
-    )
-    its = latest.c
-    corrects = (its.to_agent == ORCHESTRATOR) & its.capability.in_(CAPABILITIES)
-    is_called = its.to_agent.is_not(None) & (its.to_agent != began.scalar_subquery())
-    return select(its.to_agent).distinct().where(its.contract_type == REQUEST, is_called, ~corrects)
+FIRST_SENDER = (
+    select(s.from_agent, s.position).where(s.session_id == bindparam("session_id")).order_by(s.position).limit(1)
+)
 
+_oldest = (
+    select(positions.position)
+    .where(positions.session_id == bindparam("session_id"), positions.position <= bindparam("last"))
+    .order_by(positions.position.desc())
+    .limit(1)
+    .offset(20_000)
+)
+CALLED_BEFORE = (
+    select(s.position)
+    .where(s.session_id == bindparam("session_id"), s.position <= bindparam("last"))
+    .where(s.position > func.coalesce(_oldest.scalar_subquery(), 0), s.contract_type == REQUEST)
+    .where(s.to_agent == bindparam("agent"), ~((s.to_agent == ORCHESTRATOR) & s.capability.in_(CAPABILITIES)))
+    .order_by(s.position.desc())
+    .limit(1)
+)
+"""The last of a session's 20,000 contracts up to a position that is a REQUEST to an agent: a compression must not read the whole
+session.
+"""
 
-def _position_of(name: str) -> ScalarSelect[Any]:
-    return select(contracts.c.position).where(contracts.c.contract_id == bindparam(name)).scalar_subquery()
-
-
-AGENTS_UP_TO = _agents_in(s.position <= bindparam("last"))
-
-AGENTS_BEFORE_CONTRACT = _agents_in(s.position < _position_of("contract_id"))
 
 COUNT_BETWEEN_POSITIONS = (
     select(func.count().label("count"))
