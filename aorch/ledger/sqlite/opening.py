@@ -14,11 +14,15 @@ from aorch.ledger.sqlite.connection import (
     as_ledger_error,
     connection_to,
     is_damage,
+    ledger_gone,
     not_writable,
     revision,
     translated,
 )
 from aorch.ledger.sqlite.statements import REVISION
+
+MOST_OPENINGS = 100
+"""How often a file is opened that is replaced meanwhile. Some network file systems give a file another number each time."""
 
 
 def connect(path: Path) -> Connection:
@@ -69,9 +73,9 @@ def _opened(path: Path, query: str, *, may_wait: bool = True) -> Connection:
     A restore may replace it between the opening and the first statement, which then reads the replaced file with the
     write-ahead log of the new one (https://www.sqlite.org/howtocorrupt.html, "Unlinking or renaming a database file while in
     use"). So what this statement finds or raises counts only if the file is still the same. A damaged file is opened: the next
-    statement tells what is damaged.
+    statement tells what is damaged. Raises LedgerGone if there is another file each time.
     """
-    while True:
+    for _ in range(MOST_OPENINGS):
         connection = connection_to(path, query)
         connection.may_wait = lambda: may_wait
         try:
@@ -83,6 +87,7 @@ def _opened(path: Path, query: str, *, may_wait: bool = True) -> Connection:
         if not connection.was_replaced():
             return connection
         connection.close()
+    raise ledger_gone(path)
 
 
 def _open(path: Path, *, for_writing: bool = False) -> Connection:
