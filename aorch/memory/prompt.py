@@ -39,7 +39,8 @@ NAMING = "naming"
 _ONCE_LAST = 0.5
 """Importance of the end of a block when there is a newer block."""
 _FADING = 0.8
-_AGEING = 0.005
+_AGEING, _AGEING_OF_FAILURES = 0.005, 0.002
+"""What a vital claim loses with each newer block. Kinds of failures in a block differ by as little: they come before changes."""
 _MOST_VITAL, _FEW_VITAL = 14, 6
 _LATER_AIM = 0.5
 KEPT = 0.75
@@ -267,7 +268,8 @@ def _faded(section: str, claim: Claim, age: int, vital: Counter[str]) -> Claim:
     if claim.importance >= VITAL:
         vital[section] += 1
         if vital[section] <= (_MOST_VITAL if section in ("failures", "decisions") else _FEW_VITAL):
-            return replace(claim, importance=max(VITAL, claim.importance - _AGEING * age)) if age else claim
+            loss = age * (_AGEING_OF_FAILURES if section == "failures" else _AGEING)
+            return replace(claim, importance=max(VITAL, claim.importance - loss)) if age else claim
     return replace(claim, importance=claim.importance * (0.5 + 0.5 * _FADING**age)) if age else claim
 
 

@@ -2,8 +2,10 @@
 
 from local_blocks import block_of, faults, many_steps, shown
 from memory_sessions import Session
+from msgspec.structs import replace
 
 from aorch.memory.local.collecting import collect_findings
+from aorch.memory.prompt import prompt_text
 
 TASKS = (
     "Add a page with the list of all open invoices",
@@ -198,3 +200,19 @@ def test_a_failure_at_the_end_is_shown_with_its_command_although_space_is_short(
     error = "fatal: could not read Username for 'https://example.org': No such device or address"
     s.calls("bot", "shell", "run", {"command": command}, error=error)
     assert f"End: run (shell) with «{command}» failed: «{error}»" in shown(s, 300)
+
+
+def test_failures_of_older_blocks_come_before_older_changes() -> None:
+    s = Session()
+    s.asks("ann", "bot", "assist", {"text": "Please move the service to its own directory."})
+    blocks = []
+    for n in range(7):
+        start = len(s.contracts)
+        error = f"ERROR: part-{n} of the service lacks the file F-{n}.toml, which the build needs"
+        s.calls("bot", "shell", f"step_{n}", {"command": f"make part-{n}"}, error=error)
+        for k in range(4):
+            command = f"git add services/part-{n}-{k} && git commit -m 'Move part {n}-{k} of the service'"
+            s.calls("bot", "git", "run", {"command": command}, {"output": f"[main 7055{n}{k}] Move part {n}-{k}"})
+        blocks.append(replace(block_of(s.contracts[start:]), block_id=f"mem_{n}"))
+    text = prompt_text(blocks, 400)[0]
+    assert all(f"lacks the file F-{n}.toml" in text for n in range(7))
