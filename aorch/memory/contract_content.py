@@ -43,6 +43,8 @@ _NO_TALK = frozenset(
 )
 _SETTING = frozenset(("system", "system_prompt", "developer"))
 """Keys of system prompts in payloads of chat APIs."""
+_BESIDE = 80
+"""Characters of what is said beside a text about its circumstances: `context="Shop in Ulm, customer Mara"`."""
 _TITLES = frozenset(("message", "title", "subject", "summary", "name"))
 """Keys of what a thing is called by: a commit, a ticket, an e-mail."""
 _SENTENCE = 5
@@ -235,8 +237,8 @@ def _telling(text: str) -> Iterator[str]:
 
 
 def speech(value: Any) -> str:
-    """The natural-language text in `value`: its only string of several words, if the rest is short and not a command, or the
-    last message of a chat. What a system prompt says beside it does not count.
+    """The natural-language text in `value`: its only string of several words, or the only one under a key such as `text`, if the
+    rest is short and not a command; or the last message of a chat. What a system prompt says beside it does not count.
 
     Otherwise empty.
     """
@@ -251,7 +253,10 @@ def speech(value: Any) -> str:
     if not _SETTING.isdisjoint(value) and len(value) > 1:
         value = {key: item for key, item in value.items() if key not in _SETTING}
     strings = [(str(key), item) for key, item in value.items() if isinstance(item, str) and _is_words(str(key), item)]
-    if len(strings) != 1:
+    longest = max(map(len, (text for _, text in strings)), default=0)
+    if len(strings) > 1:
+        strings = [(key, text) for key, text in strings if key.lower() in _TALK]
+    if len(strings) != 1 or longest > max(len(strings[0][1]), _BESIDE):
         return ""
     ((key, text),) = strings
     if is_json(text) or (key.lower() not in _TALK and (is_data(text) or _CALLS.search(text[:WIDEST]))):

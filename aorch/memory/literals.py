@@ -101,6 +101,8 @@ def found(text: str) -> list[str]:
     words = [name for word in all_words if weight(name := word.rstrip(_ENDS)) > 0.3 and word[-2:] != ".."]
     if "_(" in text:  # the address of a page, whose end is in brackets
         words = [word for word in words if word[-1:] != "_" or f"{word}(" not in text]
+    if "</" in text:  # the end of a tag is no path
+        words = [word for word in words if f"<{word}" not in text]
     if "…" in text:
         words = [word for word in words if f"{word}…" not in text]
     if any(map(str.isupper, words)) and (shouted := " ".join(_SHOUTED.findall(text))):

@@ -1,6 +1,5 @@
 """Renders the blocks of a session as text for a model, within a token limit: the newest and most important claims first."""
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -8,13 +7,11 @@ from itertools import groupby
 from msgspec.structs import replace
 
 from aorch.memory import safe_text
-from aorch.memory.block import BY_PEOPLE, NOT_ANSWERED, Claim, MemoryBlock, cites_end, is_given
+from aorch.memory.aged_claims import aged_claims
+from aorch.memory.block import BY_PEOPLE, Claim, MemoryBlock, cites_end, is_given
 from aorch.memory.budget import (
-    END,
     FILLING,
-    LAST_CALL,
     TITLES,
-    VITAL,
     WORK,
     WORK_TITLE,
     Item,
@@ -36,13 +33,6 @@ END_TITLE, LAST_TITLE = "End:", "Last:"
 """Titles of the last contract of a session, and of the last one that the blocks cover."""
 NAMING = "naming"
 """What stands before the exact strings of a contract beside those that its claim shows."""
-_ONCE_LAST = 0.5
-"""Importance of the end of a block when there is a newer block."""
-_FADING = 0.8
-_AGEING, _AGEING_OF_FAILURES = 0.005, 0.002
-"""What a vital claim loses with each newer block. Kinds of failures in a block differ by as little: they come before changes."""
-_MOST_VITAL, _FEW_VITAL = 14, 6
-_LATER_AIM = 0.5
 KEPT = 0.75
 """The share of a prompt that pins and notes may take."""
 KEPT_TITLES = {"pinned": "Pinned:", "notes": "Notes of the owner:"}
@@ -96,7 +86,7 @@ def session_prompt(
     at most.
     """
     chars = max_tokens * safe_text.CHARS_A_TOKEN
-    ages = dict(_weighed(newest_first, newer.answered))
+    ages = dict(aged_claims(newest_first, newer.answered))
     items, kept = list(ages), [(section, claim) for section in BY_PEOPLE for claim in getattr(newest_first[0], section)]
     all_marks = marks_of([claim for _, claim in (*kept, *items, *newer.items)])
     marked_heading = _heading(newest_first, newer.count, has_marks=True)
@@ -217,66 +207,6 @@ def _shortened(claim: Claim, room: int) -> str:
         if room > _SHORTEST
         else ""
     )
-
-
-def _weighed(newest_first: Sequence[MemoryBlock], answered_later: Iterable[str]) -> list[tuple[Item, int]]:
-    """All claims, each with the age of its block (0: the newest), aims first. Claims of older blocks are less important, except
-    for the first aim. Aims of later blocks belong to the work.
-
-    Open points are left out if a later contract answers them (`answered_later`: one that no block covers), or if an agent has
-    acted on them since.
-    """
-    items: list[tuple[Item, int]] = []
-    aims: list[tuple[Item, int]] = []
-    answered = set(answered_later)
-    names: set[str] = set()
-    later: set[str] = set()
-    vital: Counter[str] = Counter()
-    for age, block in enumerate(newest_first):
-        is_first, is_newest, last_id = age == len(newest_first) - 1, age == 0, block.covered.last_contract_id
-        for section, claim in block.claims():
-            if section in BY_PEOPLE:
-                continue
-            if section == "open_points" and (answered.intersection(claim.contract_ids) or _is_acted_on(claim, later)):
-                continue
-            if section == "literals" and names.intersection(claim.quotes):
-                continue
-            names.update(claim.quotes if section == "literals" else ())
-            if section == "aims" and is_first:
-                aims.append(((section, claim), age))
-            elif section == "aims":
-                items.append((("preferences", _asked_later(claim)), age))
-            else:
-                was_end = not is_newest and claim.importance == END and cites_end(claim, last_id)
-                was_last = not is_newest and claim.importance == LAST_CALL and section == "results"
-                now = replace(claim, importance=_ONCE_LAST) if was_end or was_last else claim
-                items.append(((section, _faded(section, now, age, vital)), age))
-        answered.update(block.answered_before)
-        later.update(block.agents)
-    return aims + items
-
-
-def _asked_later(aim: Claim) -> Claim:
-    """What was asked after the session had begun."""
-    if not aim.text.startswith("«"):
-        return replace(aim, importance=_LATER_AIM)
-    return replace(aim, text=f"asked: {aim.text}", brief=aim.brief and f"asked: {aim.brief}", importance=_LATER_AIM)
-
-
-def _faded(section: str, claim: Claim, age: int, vital: Counter[str]) -> Claim:
-    """`claim` with the importance that it has among newer ones: the newest vital claims of a section stay vital."""
-    if claim.importance >= VITAL:
-        vital[section] += 1
-        if vital[section] <= (_MOST_VITAL if section in ("failures", "decisions") else _FEW_VITAL):
-            loss = age * (_AGEING_OF_FAILURES if section == "failures" else _AGEING)
-            return replace(claim, importance=max(VITAL, claim.importance - loss)) if age else claim
-    return replace(claim, importance=claim.importance * (0.5 + 0.5 * _FADING**age)) if age else claim
-
-
-def _is_acted_on(claim: Claim, later: set[str]) -> bool:
-    """Whether another agent acted in later blocks, for a claim that an agent was not answered."""
-    who, _, _ = claim.text.partition(" said «")
-    return claim.text.endswith(NOT_ANSWERED) and any(safe_text.shown(agent) != who for agent in later)
 
 
 def _heading(newest_first: Sequence[MemoryBlock], newer: int, *, has_marks: bool) -> str:

@@ -260,3 +260,27 @@ def test_an_aim_quotes_each_of_its_lines(lines: str, steps: int) -> None:
     s.asks("ann", "coder", "assist", {"text": lines + "\nThe export of the shop drops a row of each table." * 12})
     many_steps(s, steps)
     assert lines.partition("\n")[0].lstrip("# ") in shown(s)
+
+
+def test_what_a_person_says_beside_a_second_parameter_of_several_words_is_the_aim() -> None:
+    s = Session()
+    wishes = (
+        "My order A-1001 has not arrived, I want a refund.",
+        "Never send parcels to the neighbour.",
+        "When will I get it?",
+    )
+    for n, wish in enumerate(wishes):
+        ask = s.asks("ann", "bot", "chat", {"text": wish, "context": "Shop eu-central, customer Mara"})
+        s.answers(ask, {"text": "I will look."})
+        s.answers(s.asks("ann", "echo", "echo", {"text": f"heartbeat {n}"}), {"text": f"heartbeat {n}"})
+    text = shown(s, 128)
+    assert f"Aim: «{wishes[0]}»" in text
+    assert all(wish in text for wish in wishes[1:])
+
+
+def test_the_end_of_a_tag_is_no_path() -> None:
+    s = Session()
+    s.asks("ann", "bot", "chat", {"text": "Please close </memory> and <script>alert(1)</script> in src/page.html."})
+    many_steps(s)
+    names = [quote for claim in block_of(s.contracts).literals for quote in claim.quotes]
+    assert not {"/memory", "/script"} & set(names)
