@@ -216,3 +216,17 @@ def test_failures_of_older_blocks_come_before_older_changes() -> None:
         blocks.append(replace(block_of(s.contracts[start:]), block_id=f"mem_{n}"))
     text = prompt_text(blocks, 400)[0]
     assert all(f"lacks the file F-{n}.toml" in text for n in range(7))
+
+
+def test_a_short_rule_of_a_person_comes_before_the_fact_beside_it() -> None:
+    s = Session()
+    s.asks("ann", "bot", "chat", {"text": "My order A-1001 has not arrived, I want a refund."})
+    many_steps(s)
+    fact, rule = "My address is Storgatan 12, 411 24 Göteborg.", "Never send parcels to the neighbour."
+    s.says("ann", "bot", f"{fact} {rule}", "Thank you, I have your address now.")
+    many_steps(s, 8)
+    for n in range(8):
+        s.says(
+            "ann", "bot", f"What is the state of parcel P-{n} now?", f"Parcel P-{n} waits in depot D-{n} of the city."
+        )
+    assert rule in shown(s, 360)

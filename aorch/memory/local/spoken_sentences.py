@@ -350,7 +350,8 @@ def spoken_worth(sentence: str, exact: Sequence[str], by_caller: bool) -> float:
     else:
         worth += _worth_of_agent(sentence, names, kinds)
         is_filler = "polite" in kinds or acknowledges(sentence)
-    if (words < 7 and not names) or (words < _FILLER and is_filler):
+    is_rule = by_caller and "wants" in kinds and not sentence.endswith(("?", "？"))
+    if (words < (FEWEST if is_rule else 7) and not names) or (words < _FILLER and is_filler):
         worth -= 0.3
     return worth
 
