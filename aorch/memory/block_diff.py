@@ -59,6 +59,11 @@ def changes(before: Sequence[MemoryBlock], after: Sequence[MemoryBlock], max_tok
 
 
 def _by_id(blocks: Sequence[MemoryBlock], max_tokens: int) -> dict[str, tuple[Item, str]]:
-    """The claims in the prompt of these blocks, each with its wording, by their IDs (their importance changes with their age)."""
+    """The claims in the prompt of these blocks, each with its wording, by their IDs (their importance changes with their age).
+    An exact string is the same whichever contract it cites.
+    """
     shown = session_prompt(blocks[::-1], max_tokens) if blocks else None
-    return {claim_id(item[1]): (item, wording) for item, wording in shown.wordings.items()} if shown else {}
+    wordings = shown.wordings if shown else {}
+    return {
+        wording if item[0] == "literals" else claim_id(item[1]): (item, wording) for item, wording in wordings.items()
+    }

@@ -4,11 +4,14 @@ from pathlib import Path
 
 import pytest
 from homes import Home, with_copy
+from local_blocks import block_of, many_steps
 from markdown_it import MarkdownIt
 from memory_homes import blocks, compressed, incident_4711, many_sessions, take_in
 from memory_sessions import Session, review
+from msgspec.structs import replace
 
 from aorch import jsonio
+from aorch.memory.block_diff import changes
 from aorch.memory.memory_markdown import escaped
 from aorch.memory.relevance import ranked
 
@@ -79,6 +82,23 @@ def test_diff_of_the_first_block_adds_everything(home: Home) -> None:
     first = next(block for block in blocks(home) if block["session_id"] == SESSION)
     changes = home.aorch("memory", "show", first["block_id"], "--diff", "--json").json["changes"]
     assert {one["change"] for one in changes} == {"added"}
+
+
+def test_diff_does_not_add_and_drop_an_exact_string_that_cites_another_contract() -> None:
+    s = Session()
+    s.asks("ann", "bot", "chat", {"text": "Please check order A-1001 of 129.50 EUR."})
+    many_steps(s)
+    first, start = block_of(s.contracts), len(s.contracts)
+    s.says("ann", "bot", "Now look at A-1001 again.", "Order A-1001 of 129.50 EUR and N-5 are paid.")
+    many_steps(s, 20)
+    second = replace(block_of(s.contracts[start:]), block_id="mem_2")
+    found = changes([first], [first, second], 128)
+    kinds = {
+        kind: {one.after or one.before for one in found if (one.section, one.kind) == ("literals", kind)}
+        for kind in ("added", "dropped")
+    }
+    assert kinds["dropped"]
+    assert not kinds["added"] & kinds["dropped"]
 
 
 # markdown
