@@ -34,7 +34,7 @@ class CorrectionsTarget(Protocol):
         ...
 
     def corrections(self, session_id: str | None) -> list[Form]:
-        """The corrections that apply, of a session or of all."""
+        """The corrections that apply, of a session or of all. Raises NotFound for an unknown session."""
         ...
 
 
@@ -81,8 +81,13 @@ class _Local:
 
     def corrections(self, session_id: str | None) -> list[Form]:
         from aorch.memory.correcting import active_corrections
+        from aorch.memory.memory_queries import check_session
 
-        return [one.as_dict() for one in active_corrections(ledger_to_read(self._ledger), session_id)]
+        path = ledger_to_read(self._ledger)
+        found = [one.as_dict() for one in active_corrections(path, session_id)]
+        if not found and session_id is not None:
+            check_session(path, session_id)
+        return found
 
 
 class _OnServer:

@@ -15,6 +15,7 @@ from aorch.memory.memory_queries import (
     block_forms,
     blocks_by_session,
     blocks_of,
+    check_session,
     newest_changes_form,
     search_claims,
     verification,
@@ -36,7 +37,7 @@ class MemorySource(Protocol):
         ...
 
     def newest(self, session_id: str | None, before: str | None, limit: int) -> Forms:
-        """Blocks of a session (None: of all) before that block's ID, newest first."""
+        """Blocks of a session (None: of all) before that block's ID, newest first. Raises NotFound for an unknown session."""
         ...
 
     def blocks(self, reference: str) -> Forms:
@@ -44,7 +45,9 @@ class MemorySource(Protocol):
         ...
 
     def by_session(self, session_id: str | None) -> Iterator[tuple[str, Forms]]:
-        """Each session that has blocks (or only `session_id`), ordered by ID, with its blocks, oldest first."""
+        """Each session that has blocks (or only `session_id`), ordered by ID, with its blocks, oldest first. Raises NotFound
+        for an unknown session.
+        """
         ...
 
     def prompt(self, reference: str, max_tokens: int) -> dict[str, Any]:
@@ -52,7 +55,7 @@ class MemorySource(Protocol):
         ...
 
     def search(self, words: str, session_id: str | None, limit: int) -> list[ClaimMatch]:
-        """Claims that contain all of `words`, those of the newest blocks first."""
+        """Claims that contain all of `words`, those of the newest blocks first. Raises NotFound for an unknown session."""
         ...
 
     def verify(self, references: list[str] | None) -> dict[str, Any]:
@@ -88,7 +91,10 @@ class _LocalMemory:
     def newest(self, session_id: str | None, before: str | None, limit: int) -> Forms:
         with Memory(self.path) as memory:
             reader = BlockReader(memory)
-            return [reader.form(row) for row in memory.newest(session_id, before=before, limit=limit)]
+            found = [reader.form(row) for row in memory.newest(session_id, before=before, limit=limit)]
+        if not found and session_id is not None:
+            check_session(self.path, session_id)
+        return found
 
     def blocks(self, reference: str) -> Forms:
         return block_forms(self.path, blocks_of(self.path, reference))
@@ -102,7 +108,10 @@ class _LocalMemory:
         return as_prompt(self.path, rows[0].session_id if rows else reference, rows, max_tokens)
 
     def search(self, words: str, session_id: str | None, limit: int) -> list[ClaimMatch]:
-        return list(islice(search_claims(self.path, words, session_id), limit))
+        found = list(islice(search_claims(self.path, words, session_id), limit))
+        if not found and session_id is not None:
+            check_session(self.path, session_id)
+        return found
 
     def verify(self, references: list[str] | None) -> dict[str, Any]:
         return verification(self.path, references)

@@ -1,6 +1,7 @@
 """The memory of a server: its blocks, and compressions that it runs."""
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,21 @@ class RemoteMemory(ServerSession):
     def newest(self, session_id: str | None, before: str | None, limit: int) -> Forms:
         """Blocks of a session (None: of all) before that block's ID, newest first."""
         query = {"session_id": session_id, "cursor": before}
-        return list(self.pages("/v1/memory", "blocks", query, most=limit, page=PAGE))
+        found = list(self.pages("/v1/memory", "blocks", query, most=limit, page=PAGE))
+        return found or self._none_of(session_id)
+
+    def _none_of(self, session_id: str | None) -> list[Any]:
+        """An empty list. Raises NotFound for an unknown session, because the pages of a server are empty then, too."""
+        if session_id is not None:
+            self._blocks_of(session_id, most=1)
+        return []
+
+    def _blocks_of(self, session_id: str, *, most: int | None = None, what: str = "session") -> Forms:
+        path = f"/v1/sessions/{segment(session_id)}/memory"
+        try:
+            return list(self.pages(path, "blocks", {}, most=most, page=PAGE))
+        except NotFound:
+            raise memory_not_found(what, session_id) from None
 
     def blocks(self, reference: str) -> Forms:
         """The block with that ID, or all blocks of that session, oldest first. Raises NotFound if there is neither."""
@@ -42,19 +57,16 @@ class RemoteMemory(ServerSession):
                 return [self.get(f"/v1/memory/blocks/{segment(reference)}")["block"]]
         except NotFound:
             pass
-        try:
-            return list(self.pages(f"/v1/sessions/{segment(reference)}/memory", "blocks", {}, most=None, page=PAGE))
-        except NotFound:
-            raise memory_not_found("session or memory block", reference) from None
+        return self._blocks_of(reference, what="session or memory block")
 
     def by_session(self, session_id: str | None) -> Iterator[tuple[str, Forms]]:
         """Each session that has blocks (or only `session_id`), ordered by ID, with its blocks, oldest first."""
-        names = [session_id] if session_id is not None else self.get("/v1/memory/sessions")["sessions"]
-        for name in names:
-            try:
-                yield name, list(self.pages(f"/v1/sessions/{segment(name)}/memory", "blocks", {}, most=None, page=PAGE))
-            except NotFound:
-                yield name, []
+        if session_id is not None:
+            yield session_id, self._blocks_of(session_id)
+            return
+        for name in self.get("/v1/memory/sessions")["sessions"]:
+            with suppress(NotFound):  # removed since
+                yield name, self._blocks_of(name)
 
     def prompt(self, reference: str, max_tokens: int) -> dict[str, Any]:
         """The block with that ID, or all blocks of that session, as text for a model."""
@@ -69,9 +81,9 @@ class RemoteMemory(ServerSession):
     def search(self, words: str, session_id: str | None, limit: int) -> list[ClaimMatch]:
         """Claims that contain all of `words`, those of the newest blocks first."""
         if not words.strip():
-            return []
+            return self._none_of(session_id)
         query = {"text": words, "session_id": session_id}
-        found = islice(self.pages("/v1/memory/search", "claims", query, most=None, page=PAGE), limit)
+        found = list(islice(self.pages("/v1/memory/search", "claims", query, most=None, page=PAGE), limit))
         return [
             ClaimMatch(
                 each["block_id"],
@@ -80,7 +92,7 @@ class RemoteMemory(ServerSession):
                 Claim(each["text"], tuple(each["contract_ids"]), quotes=tuple(each["quotes"])),
             )
             for each in found
-        ]
+        ] or self._none_of(session_id)
 
     def verify(self, references: list[str] | None) -> dict[str, Any]:
         """How blocks differ from the ledger."""
@@ -117,7 +129,8 @@ class RemoteMemory(ServerSession):
     def corrections(self, session_id: str | None) -> Forms:
         """The corrections that apply, of a session or of all."""
         query = {"session_id": session_id}
-        return list(self.pages("/v1/memory/corrections", "corrections", query, most=None, page=PAGE))
+        found = list(self.pages("/v1/memory/corrections", "corrections", query, most=None, page=PAGE))
+        return found or self._none_of(session_id)
 
 
 async def compress(

@@ -146,6 +146,11 @@ def _blocks_of_session(memory: Memory, session_id: str, after: int, limit: int |
     return rows
 
 
+def check_session(ledger: LedgerLocation, session_id: str) -> None:
+    """Raise NotFound if the session has neither contracts nor blocks."""
+    blocks_of_session(ledger, session_id, limit=1)
+
+
 def memory_not_found(what: str, name: str) -> NotFound:
     """The error for a `what` (a session, or a memory block) that does not exist."""
     return NotFound(
@@ -355,7 +360,10 @@ def pruned_citations(ledger: LedgerLocation, row: BlockRow) -> list[str]:
 
 
 def blocks_by_session(ledger: LedgerLocation, session_id: str | None = None) -> Iterator[tuple[str, list[BlockRow]]]:
-    """Each session that has blocks (or only `session_id`), ordered by ID, with its blocks, oldest first."""
+    """Each session that has blocks (or only `session_id`), ordered by ID, with its blocks, oldest first. Raises NotFound."""
+    if session_id is not None:
+        yield session_id, blocks_of_session(ledger, session_id)
+        return
     with Memory(ledger) as memory:
-        for name in memory.sessions() if session_id is None else [session_id]:
+        for name in memory.sessions():
             yield name, memory.of(name)

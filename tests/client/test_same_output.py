@@ -79,6 +79,9 @@ agents show nobody
 memory list
 memory list --json
 memory list one -n 1
+memory list one --before BLOCK
+memory list two
+memory list nope
 memory show one
 memory show one --json
 memory show one --as prompt --max-tokens 64
@@ -89,13 +92,18 @@ memory show mem_nope
 memory search hi
 memory search hi --json
 memory search nothing at all
+memory search hi --session two
+memory search hi --session nope --json
 memory verify one
 memory verify --all --json
 memory verify nope
+memory verify two one
 memory export
 memory export --as prompt
 memory export --as markdown
 memory export --session nope
+memory export --session nope --as markdown
+memory export --session two
 memory show one --diff
 memory show one --diff --json
 memory show BLOCK --diff
@@ -111,6 +119,7 @@ memory show one --about hi
 memory corrections
 memory corrections one --json
 memory corrections nope
+memory corrections two
 memory pin clm_nope
 memory forget clm_nope
 memory undo nope
@@ -129,6 +138,7 @@ run --retry-failed none
 contracts resume nope
 contracts resume OK
 compress nope
+compress nope --json
 compress one --preview --json
 compress one nope
 compress --all --quiet
@@ -231,6 +241,14 @@ def test_a_correction_of_memory_prints_the_same_on_a_server(both: Both) -> None:
             elif command[0] == "undo" and there.code == 0:
                 both.file.aorch("memory", action, claims[0])
             assert seen(there) == seen(both.file.aorch("memory", *command))
+    both.file.aorch("memory", "pin", claims[0])
+    both.file.aorch("memory", "forget", claims[0])
+    there = both.server.aorch("memory", "undo", claims[0])
+    assert there.out.startswith("undone: forget of ")
+    assert f"\n{claims[0]} is pinned again (" in there.out
+    both.file.aorch("memory", "forget", claims[0])
+    assert seen(there) == seen(both.file.aorch("memory", "undo", claims[0]))
+    both.file.aorch("memory", "undo", claims[0])
     noted = [each.aorch("memory", "note", "one", "Ann agreed.", "--json") for each in (both.server, both.file)]
     assert seen(noted[0])[0] == seen(noted[1])[0] == 0
     assert noted[0].json["text"] == noted[1].json["text"]

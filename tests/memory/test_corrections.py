@@ -130,6 +130,24 @@ def test_a_forgotten_claim_is_gone_from_every_view_and_undo_brings_it_back(home:
     assert memory(home, "corrections") == {"corrections": []}
 
 
+def test_undo_names_what_was_undone_and_the_older_correction_that_applies_again(home: Home) -> None:
+    wrong = claim(home, REFUSED)
+    name, text = wrong["claim_id"], wrong["text"]
+    forgotten_by = memory(home, "forget", name)["contract_id"]
+    pinned_by = memory(home, "pin", name)["contract_id"]
+    assert home.aorch("memory", "undo", name).out.splitlines() == [
+        f"undone: pin of {name} ({pinned_by}): {text}",
+        f"{name} is forgotten again ({forgotten_by})",
+    ]
+    assert home.aorch("memory", "undo", name).out == f"undone: forget of {name} ({forgotten_by}): {text}\n"
+    pinned_by = memory(home, "pin", name)["contract_id"]
+    memory(home, "forget", name)
+    assert home.aorch("memory", "undo", name).out.endswith(f"\n{name} is pinned again ({pinned_by})\n")
+    note = memory(home, "note", SESSION, "Ann agreed.")
+    undone = home.aorch("memory", "undo", note["contract_id"]).out
+    assert undone == f"undone: note {note['claim_id']} ({note['contract_id']}): {note['text']}\n"
+
+
 @pytest.mark.parametrize("max_tokens", [64, 128, 512])
 def test_pins_and_notes_come_first_within_any_limit_and_undo_removes_them(home: Home, max_tokens: int) -> None:
     plain = prompt(home, max_tokens)

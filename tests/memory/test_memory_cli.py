@@ -70,7 +70,6 @@ def test_list_of_a_session_shows_only_its_blocks(home: Home) -> None:
         f"{len(incident_4711()) - 8}",
         "8",
     ]
-    assert home.aorch("memory", "list", "nobody").out == ""
 
 
 # show
@@ -110,6 +109,66 @@ def test_show_of_an_uncompressed_session_is_empty_and_an_unknown_session_exits_1
     assert "session or memory block 'nobody' not found" in done.err
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "export --session NAME",
+        "export --session NAME --as prompt",
+        "export --session NAME --as markdown",
+        "export --session NAME --output old.jsonl",
+        "list NAME",
+        "list NAME --json",
+        "corrections NAME",
+        "search postgres --session NAME",
+        "verify NAME",
+    ],
+)
+def test_an_unknown_session_exits_12_and_one_without_blocks_is_empty(home: Home, command: str) -> None:
+    home.aorch("run", "echo", "text=hi", "--session", "fresh")
+    home.write("old.jsonl", "old")
+    done = home.aorch("memory", *command.replace("NAME", "nobody").split())
+    assert (done.code, done.out) == (12, "")
+    assert "'nobody' not found" in done.err
+    assert (home.folder / "old.jsonl").read_text() == "old"
+    assert home.aorch("memory", *command.replace("NAME", "fresh").split()).code == 0
+
+
+OPTIONS = [
+    (f"{SESSION} --as prompt --json", "--as prompt cannot be combined with --json"),
+    (f"{SESSION} --as text --json", "--as text cannot be combined with --json"),
+    (f"--session {SESSION} --as text", "--as text cannot be combined with --session"),
+    ("--about postgres --as text", "--as text cannot be combined with --about"),
+    (f"{SESSION} --max-tokens 64", "--max-tokens cannot be combined with --as text"),
+    (f"{SESSION} --as text --max-tokens 64", "--max-tokens cannot be combined with --as text"),
+    (f"{SESSION} --session {OTHER}", f"the argument '{SESSION}' cannot be combined with --session"),
+    (f"{SESSION} --about postgres", f"the argument '{SESSION}' cannot be combined with --about"),
+    (f"{SESSION} --diff --as prompt", "--diff cannot be combined with --as prompt"),
+    (f"--session {SESSION} --diff", "--diff cannot be combined with --session"),
+    ("", "missing session"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), OPTIONS)
+def test_options_of_show_that_contradict_each_other_are_rejected_by_name(
+    home: Home, options: str, message: str
+) -> None:
+    done = home.aorch("memory", "show", *options.split())
+    assert (done.code, done.out) == (2, "")
+    assert message in done.err
+
+
+@pytest.mark.parametrize("form", ["json", "markdown"])
+def test_export_has_a_token_limit_for_prompts_only(home: Home, form: str) -> None:
+    done = home.aorch("memory", "export", "--as", form, "--max-tokens", "64")
+    assert (done.code, done.out) == (2, "")
+    assert f"--max-tokens cannot be combined with --as {form}" in done.err
+
+
+@pytest.mark.parametrize("command", ["compress", "memory show", "memory export"])
+def test_help_has_the_range_of_the_token_limit(home: Home, command: str) -> None:
+    assert "from 64 to 65536" in " ".join(home.aorch(*command.split(), "--help").out.split())
+
+
 # search
 
 
@@ -137,6 +196,23 @@ def test_verify_of_correct_blocks_exits_0(home: Home) -> None:
     assert home.aorch("memory", "verify", "--all").out == "3 memory blocks: every citation and quotation is correct\n"
     done = home.aorch("memory", "verify", SESSION, "--json")
     assert done.json == {"blocks": 2, "faults": [], "erased_claims": 0, "pruned": []}
+
+
+def test_verify_of_a_session_without_blocks_says_how_to_create_one(home: Home) -> None:
+    home.aorch("run", "echo", "text=hi", "--session", "raw")
+    missing = "session 'raw' has no memory blocks; create one with `aorch compress raw`\n"
+    done = home.aorch("memory", "verify", "raw")
+    assert (done.code, done.out, done.err) == (0, "", missing)
+    both = home.aorch("memory", "verify", SESSION, "raw", blocks(home)[0]["block_id"])
+    correct = "3 memory blocks: every citation and quotation is correct\n"
+    assert (both.code, both.out, both.err) == (0, correct, missing)
+
+
+def test_verify_of_a_ledger_without_blocks_says_so(bare_home: Home) -> None:
+    bare_home.aorch("run", "echo", "text=hi")
+    done = bare_home.aorch("memory", "verify", "--all")
+    assert (done.code, done.out) == (0, "")
+    assert done.err == "no memory blocks; create one with `aorch compress SESSION`\n"
 
 
 def faults_of(home: Home) -> list[dict[str, str]]:

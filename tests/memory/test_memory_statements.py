@@ -61,7 +61,7 @@ def test_a_small_block_leaves_out_the_oldest_decisions_and_counts_them(decided: 
     assert "Valkey" not in said
     assert answer["left_out"]["decisions"]["count"] >= 1
     assert answer["quality"] < 1
-    assert "Left out" in decided.aorch("memory", "show", "small").out
+    assert "\nLeft out\n  2 decisions and actions, 1 result\n" in decided.aorch("memory", "show", "small").out
 
 
 def session_of(*said: str) -> Session:

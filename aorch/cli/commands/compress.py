@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from aorch.cli.memory_options import MAX_TOKENS, MOST_TOKENS
 from aorch.cli.options import JsonOption, LedgerOption, OptionGroup
 from aorch.cli.shell_completion import complete_sessions
 from aorch.cli.time_options import past_time
@@ -23,16 +24,6 @@ _SHORTEST_NAME = 8
 """Minimum length to which the name of a session is cut."""
 
 Via = StrEnum("Via", ["auto", "local", "llm", "memagent"])
-MaxTokensOption = Annotated[
-    int,
-    typer.Option(
-        "--max-tokens",
-        min=64,
-        max=65_536,
-        metavar="N",
-        help="Maximum size in tokens of 4 characters (default: 512).",
-    ),
-]
 
 
 class HowOptions(OptionGroup):
@@ -51,7 +42,7 @@ class HowOptions(OptionGroup):
             help="Compressor: local, llm or memagent; auto uses the configured one, or local (default: auto).",
         ),
     ] = Via.auto
-    max_tokens: MaxTokensOption = 512
+    max_tokens: Annotated[int, MAX_TOKENS] = MOST_TOKENS
     idle: Annotated[
         str | None,
         typer.Option(
@@ -165,6 +156,7 @@ async def _each(
     from collections import Counter
 
     tally: Counter[str] = Counter()
+    counts = not (quiet or as_json)
     codes = []
     try:
         async for done in results:
@@ -172,9 +164,9 @@ async def _each(
             _show(done, how, as_json=as_json, quiet=quiet, alone=alone)
             codes += [done.error.exit_code] if done.error else []
     finally:
-        if tally and not quiet:
+        if tally and counts:
             _print_summary(tally, how)
-    if not tally and not quiet:
+    if not tally and counts:
         _print_summary(tally, how)
     return next(iter(codes), 0)
 

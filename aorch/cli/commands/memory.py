@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from aorch.cli.commands import memory_corrections
-from aorch.cli.commands.compress import MaxTokensOption
 from aorch.cli.listing import ListingOptions, print_listing
+from aorch.cli.memory_options import MOST_TOKENS, PromptTokensOption, check_export, check_show
 from aorch.cli.options import JsonOption, LedgerOption, LimitOption, SessionOption
 from aorch.cli.shell_completion import complete_sessions
 
@@ -126,18 +127,18 @@ def show(
         ),
     ] = None,
     form: Annotated[
-        ShowAs,
+        ShowAs | None,
         typer.Option(
             "--as",
             metavar="FORM",
             case_sensitive=False,
             help="Form: text for people, or prompt for a model (default: text).",
         ),
-    ] = ShowAs.text,
+    ] = None,
     sessions: SharingOption = None,
     about: AboutOption = None,
     diff: DiffOption = False,
-    max_tokens: MaxTokensOption = 512,
+    max_tokens: PromptTokensOption = None,
     json: JsonOption = False,
     ledger: LedgerOption = None,
 ) -> None:
@@ -155,20 +156,15 @@ def show(
       aorch memory show review --diff
     """
     from aorch.cli.memory_source import open_memory
-    from aorch.errors import UsageError
 
-    shared = bool(sessions) or about is not None
-    if (reference is None) != shared or (diff and (shared or form == ShowAs.prompt)):
-        raise UsageError(
-            "missing session" if reference is None and not shared else "these options cannot be combined",
-            "Name a session or a memory block, or pass --session or --about.",
-        )
+    check_show(reference, form, sessions=sessions, about=about, diff=diff, max_tokens=max_tokens, as_json=json)
+    limit = max_tokens or MOST_TOKENS
     with open_memory(ledger) as memory:
         if reference is None:
-            return _show_shared(memory, sessions, about, max_tokens, as_json=json)
+            return _show_shared(memory, sessions, about, limit, as_json=json)
         if diff:
-            return _show_diff(memory, reference, max_tokens, as_json=json)
-        return _show_blocks(memory, reference, form, max_tokens, as_json=json)
+            return _show_diff(memory, reference, limit, as_json=json)
+        return _show_blocks(memory, reference, form, limit, as_json=json)
 
 
 def _show_shared(
@@ -184,7 +180,9 @@ def _show_shared(
     return print_json(found) if as_json else print_text(found["text"])
 
 
-def _show_blocks(memory: "MemorySource", reference: str, form: ShowAs, max_tokens: int, *, as_json: bool) -> None:
+def _show_blocks(
+    memory: "MemorySource", reference: str, form: ShowAs | None, max_tokens: int, *, as_json: bool
+) -> None:
     from aorch.cli.render.console import note, print_json, print_text
     from aorch.cli.render.memory_views import block_text
     from aorch.memory.memory_queries import block_in
@@ -265,7 +263,7 @@ def verify(
       aorch memory verify --all --json
     """
     from aorch.cli.memory_source import open_memory
-    from aorch.cli.render.console import print_json
+    from aorch.cli.render.console import print_json, tell
     from aorch.cli.render.memory_views import show_mismatches
     from aorch.errors import Conflict, UsageError
 
@@ -276,17 +274,29 @@ def verify(
         )
     with open_memory(ledger) as memory:
         found = memory.verify(references or None)
-    blocks, faults = found["blocks"], found["faults"]
+        blocks, faults = found["blocks"], found["faults"]
+        unchecked = [] if json else _without_blocks(memory, list(dict.fromkeys(references or [])), blocks)
     if json:
         print_json(found)
-    else:
+    elif blocks:
         show_mismatches(blocks, faults, found["erased_claims"], found["pruned"])
+    for name in unchecked:
+        tell(f"session {name!r} has no memory blocks; create one with `aorch compress {quote(name)}`")
+    if all_ and not blocks and not json:
+        tell("no memory blocks; create one with `aorch compress SESSION`")
     if faults:
         wrong = len({fault["block_id"] for fault in faults})
         raise Conflict(
             f"{wrong} of {blocks} memory blocks do not match their contracts",
             "The mismatches are listed above; `aorch contracts show ID` shows a contract.",
         )
+
+
+def _without_blocks(memory: "MemorySource", references: list[str], blocks: int) -> list[str]:
+    """Those that are sessions without blocks. All of them together have `blocks`."""
+    if not blocks:
+        return references
+    return [each for each in references if not memory.blocks(each)] if len(references) > 1 else []
 
 
 @app.command()
@@ -301,7 +311,7 @@ def export(
             "for people (default: json).",
         ),
     ] = ExportAs.json,
-    max_tokens: MaxTokensOption = 512,
+    max_tokens: PromptTokensOption = None,
     session: SessionOption = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Output file (default: standard output).")
@@ -323,8 +333,9 @@ def export(
     from aorch.cli.render.console import note, print_text
     from aorch.ledger.transfer import open_output
 
+    check_export(form, max_tokens)
     with open_memory(ledger) as memory:
-        lines = _exported(memory, session, form, max_tokens)
+        lines = _exported(memory, session, form, max_tokens or MOST_TOKENS)
         if output is None:
             for line in lines:
                 print_text(line)
@@ -340,6 +351,8 @@ def _exported(memory: "MemorySource", session: str | None, form: ExportAs, max_t
     from aorch.memory.memory_queries import block_in
 
     found = memory.by_session(session)
+    if session is not None:
+        found = iter(list(found))  # an unknown session is an error before the first line
     if form == ExportAs.markdown:
         yield from markdown((session_id, list(map(block_in, blocks))) for session_id, blocks in found)
         return

@@ -10,6 +10,9 @@ from aorch.cli.shell_completion import complete_sessions
 
 app = typer.Typer(add_completion=False)
 
+UNDONE = {"pin": "pin of", "note": "note", "forget": "forget of"}
+"""How a correction that was undone is called, by its action."""
+
 ClaimArgument = Annotated[
     str, typer.Argument(metavar="CLAIM", help="ID of a claim: clm_…, as `aorch memory show` and `search` print it.")
 ]
@@ -88,15 +91,25 @@ def undo(
 ) -> None:
     """Undo a pin, a note or a forgotten claim.
 
+    If an older correction of the same claim applies again, it is printed too.
+
     \b
     Examples:
       aorch memory corrections
       aorch memory undo clm_ab2cd3ef4g
     """
     from aorch.cli.corrections_target import open_corrections
+    from aorch.cli.render.console import print_text
 
     with open_corrections(ledger) as target:
-        _tell("undone", target.undo(correction), as_json=json)
+        found = target.undo(correction)
+        _tell(f"undone: {UNDONE[found['action']]}", found, as_json=json)
+        if json or found["text"] is None:  # a token without the scope `read` cannot read what applies now
+            return
+        for older in target.corrections(found["session_id"]):
+            if older["claim_id"] == found["claim_id"]:
+                done = "forgotten" if older["action"] == "forget" else "pinned"
+                print_text(f"{older['claim_id']} is {done} again ({older['contract_id']})")
 
 
 @app.command()

@@ -28,6 +28,12 @@ TITLES = {
     "results": "Results",
     "literals": "Exact strings",
 }
+COUNTED = {
+    "decisions": ("decision or action", "decisions and actions"),
+    "open_points": ("open point", "open points"),
+    "literals": ("exact string", "exact strings"),
+}
+"""One and several claims of a section whose name is not the word for several of them."""
 _MARK = 8
 """How many characters of the end of an id are shown; `aorch contracts show` accepts them."""
 
@@ -169,9 +175,14 @@ def _erased(block: "MemoryBlock") -> Iterator[str]:
 
 def _left_out(block: "MemoryBlock") -> Iterator[str]:
     if block.left_out:
-        parts = (f"{left.count} {TITLES.get(name, name).lower()}" for name, left in block.left_out.items())
+        parts = (f"{left.count} {_kind(name, left.count)}" for name, left in block.left_out.items())
         yield "\nLeft out"
         yield printable(f"  {', '.join(parts)}")
+
+
+def _kind(section: str, count: int) -> str:
+    one, several = COUNTED.get(section, (section.removesuffix("s"), section))
+    return one if count == 1 else several
 
 
 def _beside(beside: dict[str, Any] | None) -> Iterator[str]:
