@@ -131,6 +131,22 @@ def absolute(name: str | Path, what: str, base: Path | None = None) -> Path:
     return path if path.is_absolute() else (base or working_folder()) / path
 
 
+def file_path(name: str, what: str) -> Path:
+    """The absolute path of the file that `what` (an argument or an option) names. Raises UsageError, also for an empty name and
+    for `-`, which is no file.
+    """
+    if not name:
+        raise UsageError(f"{what}: the file name is empty", "Name a file.")
+    reject_stream(name, what)
+    return absolute(name, what)
+
+
+def reject_stream(name: str, what: str) -> None:
+    """Raise UsageError, which begins with `what` (an argument, an option or a key), if `name` is `-`."""
+    if name == "-":
+        raise UsageError(f"{what}: '-' is a stream, not a file", "Name a file (./- if that is its name).")
+
+
 def user_folder(kind: str) -> Path | None:
     """The user's `config` or `data` directory of aorch, which may not exist; None without a home directory."""
     import platformdirs  # noqa: PLC0415  only if no option or variable names the path

@@ -172,12 +172,14 @@ def named_ledger(name: str, what: str, base: Path | None = None) -> LedgerLocati
     """The ledger that `what` (an option or a key) names: a URL, or a file, below `base` if its path is relative.
 
     Raises UsageError, also for an empty name, most likely of an unset shell variable: it must not name the default ledger.
+    `-`, which is a stream elsewhere, names no ledger either.
     """
     if not name:
         raise UsageError(f"{what}: the file name is empty", "Name a file, or the URL of a PostgreSQL database.")
     if is_postgres_url(name):
         return postgres_url(name, what)
     reject_other_url(name, what)
+    config_file.reject_stream(name, what)
     return config_file.absolute(name, what, base)
 
 

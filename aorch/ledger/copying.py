@@ -32,6 +32,7 @@ from aorch.ledger.database import (
 from aorch.ledger.lost_requests import recover
 from aorch.ledger.schema import metadata
 from aorch.ledger.upkeep import rebuild, require
+from aorch.ledger.upkeep_reports import STOP_PROCESSES
 
 BATCH = 1000
 """Number of rows to write at a time."""
@@ -81,16 +82,14 @@ def copy_ledger(source: LedgerLocation, target: LedgerLocation, progress: Progre
         _check_unused(source, reading)
         with _marked_target(target) as writing:
             _begin_reading(reading)
-            try:
-                with transaction(writing):
-                    _check_empty(writing, target)
-                    done = _copy_all(reading, writing, progress)
-                    _continue_positions(reading, writing)
-                    rebuild(writing)
-                    writing.execute(copy_mark.CLEAR)
-                    check_exclusive(source, COPY)
-            finally:
-                reading.execute("COMMIT")
+            with transaction(writing):
+                _check_empty(writing, target)
+                done = _copy_all(reading, writing, progress)
+                _continue_positions(reading, writing)
+                rebuild(writing)
+                writing.execute(copy_mark.CLEAR)
+                check_exclusive(source, COPY)
+            reading.execute("COMMIT")
     return done
 
 
@@ -119,7 +118,7 @@ def _check_unused(source: LedgerLocation, reading: Connection) -> None:
     if alive := len(owners) - len(dead_owners(source, owners)):
         raise LedgerBusy(
             f"{alive} process{' uses' if alive == 1 else 'es use'} the ledger {source}",
-            "Stop `aorch serve` and all workers, then copy it. Otherwise, what they write later would be missing in the copy.",
+            f"{STOP_PROCESSES} What it writes later would be missing in the copy.",
         )
     (moment,) = reading.execute(statements.LEDGER_TIME).fetchall()[0]
     ends = [ends_at for (ends_at,) in reading.execute("SELECT ends_at FROM work_leases") if ends_at > moment]
@@ -181,7 +180,11 @@ class _Checked:
         self.count = self.last_position = self.replaced = 0
 
     def __iter__(self) -> Iterator[Sequence[Any]]:
-        with closing(self._connection.stream(self._sql)) as rows:
+        connection = self._connection
+        with (
+            translated(connection.location),
+            closing(connection.stream(self._sql)) as rows,
+        ):  # each names its own ledger
             for found in rows:
                 row = self._storable(found)
                 self.count += 1

@@ -6,6 +6,11 @@ from typing import NamedTuple
 
 Progress = Callable[[int, int], None]
 """Called from time to time with the amount done and the total."""
+STOP_PROCESSES = (
+    "Stop every process that uses it (such as `aorch serve`, a worker, `aorch run` or `aorch log -f`) or wait for it, "
+    "then try again."
+)
+"""The hint of an error about a ledger that no process may use meanwhile."""
 
 
 class FileSizes(NamedTuple):

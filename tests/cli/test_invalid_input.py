@@ -70,6 +70,11 @@ CASES = [
     *each(12, "file not found", ("config", "trust", "nope"), ("config", "trust", LONG), ("config", "trust", LATIN)),
     *each(12, "file not found", ("contracts", "import", LATIN)),
     *each(2, "no home directory", ("config", "trust", "~nosuchuser/x")),
+    *each(2, "there is no directory", ("ledger", "backup", "nope/copy.db")),
+    *each(2, "hint: Name a file (./- if that is its name).", ("ledger", "backup", "-"), ("ledger", "restore", "-")),
+    *each(2, "'-' is a stream, not a file", ("ledger", "copy", "-", "new.db"), ("ledger", "copy", "old.db", "-")),
+    *each(2, "'-' is a stream, not a file", *((*command, "--ledger", "-") for command in (ECHO, *READING))),
+    *each(2, "FILE: the file name is empty", ("ledger", "backup", ""), ("ledger", "restore", "")),
     # options without a value before another option
     *each(2, "--retry-failed needs a value (SESSION), but the option --session", ("run", "--retry-failed", "--session", "s")),
     *each(2, "--retry-failed needs a value (SESSION), but the option -s follows", ("run", "--retry-failed", "-s", "s")),

@@ -243,6 +243,14 @@ def test_an_export_replaces_its_file_only_when_it_is_complete(home: Home) -> Non
     assert sorted(path.name for path in home.folder.glob("out*")) == ["out.jsonl"]
 
 
+def test_an_export_to_a_dash_goes_to_standard_output(home: Home) -> None:
+    put(home.ledger, *pairs(2))
+    assert home.aorch("contracts", "export", "--output", "-").out == exported(home.ledger).decode()
+    home.aorch("compress", "--all")
+    assert home.aorch("memory", "export", "-o", "-").out == home.aorch("memory", "export").out
+    assert not (home.folder / "-").exists()
+
+
 @pytest.mark.sqlite_only("it writes an export over the file of the ledger")
 def test_an_export_over_the_ledger_or_to_an_invalid_path_is_rejected(home: Home) -> None:
     put(home.ledger, *pairs(2))

@@ -18,6 +18,7 @@ from aorch.cli.options import (
     JsonOption,
     LedgerOption,
     LimitOption,
+    OutputOption,
     warn_of_missing,
 )
 from aorch.cli.shell_completion import complete_contracts
@@ -175,9 +176,7 @@ app.command()(erasures)
 def export(
     which: FilterOptions,
     columns: ContractFields,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Output file (default: standard output).")
-    ] = None,
+    output: OutputOption = None,
     ledger: LedgerOption = None,
 ) -> None:
     """Export contracts, oldest first; JSONL (the default) can be imported again.

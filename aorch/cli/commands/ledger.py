@@ -87,7 +87,7 @@ def backup(
     from aorch.config import config_file, settings
     from aorch.ledger import upkeep
 
-    path, target = settings.ledger_path(ledger), config_file.absolute(file, "FILE")
+    path, target = settings.ledger_path(ledger), config_file.file_path(file, "FILE")
     upkeep.require(path)
     with progress_callback("Copying the ledger", wanted=not json) as progress:
         copied = upkeep.back_up(path, target, replace=force, progress=progress)
@@ -115,7 +115,7 @@ def restore(file: FileArgument, json: JsonOption = False, ledger: LedgerOption =
     from aorch.config import config_file, settings
     from aorch.ledger import upkeep
 
-    path, source = settings.ledger_path(ledger), config_file.absolute(file, "FILE")
+    path, source = settings.ledger_path(ledger), config_file.file_path(file, "FILE")
     with progress_callback("Copying the backup", wanted=not json) as progress:
         done = upkeep.restore(source, path, progress)
     if not json:

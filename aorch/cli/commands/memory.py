@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from enum import StrEnum
-from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +10,7 @@ import typer
 from aorch.cli.commands import memory_corrections
 from aorch.cli.listing import ListingOptions, print_listing
 from aorch.cli.memory_options import MOST_TOKENS, PromptTokensOption, check_export, check_show
-from aorch.cli.options import JsonOption, LedgerOption, LimitOption, SessionOption
+from aorch.cli.options import JsonOption, LedgerOption, LimitOption, OutputOption, SessionOption
 from aorch.cli.shell_completion import complete_sessions
 
 if TYPE_CHECKING:
@@ -313,9 +312,7 @@ def export(
     ] = ExportAs.json,
     max_tokens: PromptTokensOption = None,
     session: SessionOption = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Output file (default: standard output).")
-    ] = None,
+    output: OutputOption = None,
     ledger: LedgerOption = None,
 ) -> None:
     """Export memory blocks as JSON Lines or Markdown.

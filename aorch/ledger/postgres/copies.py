@@ -42,6 +42,10 @@ def back_up(ledger: PostgresUrl, target: Path, *, replace: bool = False, progres
         raise Conflict(f"{target} exists already", "Choose another file, or replace it with --force.")
     if target.exists() and not target.is_file():
         raise UsageError(f"{target} is not a regular file", "Choose another file.")
+    if not target.parent.is_dir():
+        raise UsageError(
+            f"cannot write {target}: there is no directory {target.parent}", "Create it, or choose another file."
+        )
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE))

@@ -3,18 +3,37 @@
 import contextlib
 import os
 import sqlite3
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from aorch.errors import LedgerBusy, LedgerError, LedgerFull, LedgerInvalid, LedgerTooNew, NotFound, UsageError
+from aorch.config.config_file import reason_of
+from aorch.errors import (
+    LedgerBusy,
+    LedgerError,
+    LedgerFull,
+    LedgerInvalid,
+    LedgerReadOnly,
+    LedgerTooNew,
+    NotFound,
+    UsageError,
+)
 from aorch.ledger.sqlite import files, statements
-from aorch.ledger.sqlite.connection import Connection, connection_to, is_damage, not_writable, revision, translated
+from aorch.ledger.sqlite.connection import (
+    Connection,
+    as_ledger_error,
+    connection_to,
+    is_damage,
+    not_writable,
+    revision,
+    translated,
+)
 from aorch.ledger.sqlite.locks import is_alive, owner_ids, process_ids
 from aorch.ledger.sqlite.new_file import PRIVATE, exists_already, is_partial, new_file, put_in_place
 from aorch.ledger.sqlite.opening import connect, is_outdated, open_without_upgrade
-from aorch.ledger.upkeep_reports import Copied, Progress, Restored
+from aorch.ledger.upkeep_reports import STOP_PROCESSES, Copied, Progress, Restored
 
 PAGES = 256
 """Pages that are copied between two calls of the progress callback."""
@@ -25,6 +44,7 @@ _BESIDE_A_LEDGER = ("wal", "shm", "journal", "owners", "trace", "otel", "retenti
 """What the files next to a ledger are for (`files.beside`)."""
 _ASIDE = ".before-restore-"
 """The names of replaced ledgers have this and the time after the name of the ledger."""
+_ANOTHER_BACKUP = "Name another backup. The ledger is unchanged."
 
 
 def back_up(ledger: Path, target: Path, *, replace: bool = False, progress: Progress | None = None) -> Copied:
@@ -36,8 +56,9 @@ def back_up(ledger: Path, target: Path, *, replace: bool = False, progress: Prog
     """
     target = _checked_target(ledger, files.resolved(target), replace=replace)
     with new_file(target) as partial:
-        _copy(lambda: _opened_ledger(ledger), partial, target, progress)
-        copied = _verified(partial, f"the ledger {ledger} is damaged")
+        with translated(ledger):
+            _copy(lambda: open_without_upgrade(ledger), partial, target, progress)
+            copied = _verified(partial, f"the ledger {ledger} is damaged")
         put_in_place(partial, target, replace=replace)
     return copied
 
@@ -52,8 +73,7 @@ def restore(backup: Path, ledger: Path, progress: Progress | None = None) -> Res
     LedgerError.
     """
     target = files.resolved(ledger)
-    if not files.exists(backup):
-        raise NotFound(f"there is no file {backup}", "Name a file that `aorch ledger backup` wrote.")
+    _check_readable(backup)
     if files.is_same(ledger, backup):
         raise UsageError(f"{backup} is the ledger itself", "Name a backup of it.")
     files.make_folder(target.parent)
@@ -61,8 +81,9 @@ def restore(backup: Path, ledger: Path, progress: Progress | None = None) -> Res
     if files.exists(ledger) and not files.may_write(ledger):
         raise not_writable(ledger)
     with new_file(target, _mode_of(target)) as partial:
-        _copy(lambda: _opened_backup(backup), partial, ledger, progress)
-        before = _verified(partial, f"{backup} is damaged").revision
+        with _translated_backup(backup):
+            _copy(lambda: _opened_backup(backup), partial, ledger, progress)
+            before = _verified(partial, f"the backup {backup} is damaged").revision
         if before > statements.REVISION:
             raise LedgerTooNew(
                 f"{backup} has revision {before} of a newer aorch; this aorch supports {statements.REVISION}",
@@ -94,9 +115,12 @@ def _checked_target(ledger: Path, target: Path, *, replace: bool) -> Path:
 
 
 def _copy(open_source: Callable[[], Connection], partial: Path, target: Path, progress: Progress | None) -> None:
-    """Copy the pages of one moment. Other processes may write meanwhile; their write-ahead log grows until the end."""
+    """Copy the pages of one moment. Other processes may write meanwhile; their write-ahead log grows until the end.
+
+    Raises SQLite's errors as they are: the caller knows whether the source is a ledger or a backup.
+    """
     for _ in range(MOST_TRIES):
-        with closing(open_source()) as reading, translated(reading.path):
+        with closing(open_source()) as reading:
             if revision(reading) is None:
                 raise LedgerInvalid(f"{reading.path} is not a ledger: it is empty", "Choose another file.")
             _copy_pages(reading, partial, target, progress)
@@ -108,17 +132,11 @@ def _copy(open_source: Callable[[], Connection], partial: Path, target: Path, pr
     )
 
 
-def _opened_ledger(path: Path) -> Connection:
-    with translated(path):
-        return open_without_upgrade(path)
-
-
 def _opened_backup(path: Path) -> Connection:
     """A connection that changes neither the backup nor its directory, if the file alone is the whole backup."""
-    with translated(path):
-        if files.holds_something(files.beside(path, "wal")):
-            return open_without_upgrade(path)
-        return connection_to(path, "mode=ro&immutable=1")
+    if files.holds_something(files.beside(path, "wal")):
+        return open_without_upgrade(path)
+    return connection_to(path, "mode=ro&immutable=1")
 
 
 def _copy_pages(reading: Connection, partial: Path, target: Path, progress: Progress | None) -> None:
@@ -154,6 +172,36 @@ def _described(connection: Connection) -> Copied:
 
 
 # Restoring
+
+
+def _check_readable(backup: Path) -> None:
+    """Raise NotFound without a file, and LedgerError if it is none that this user can read."""
+    try:
+        is_file, is_folder = stat.S_ISREG(mode := backup.stat().st_mode), stat.S_ISDIR(mode)
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotFound(f"there is no file {backup}", "Name a file that `aorch ledger backup` wrote.") from None
+    except (OSError, ValueError) as error:
+        raise LedgerError(f"cannot read the backup {backup}: {reason_of(error)}", _ANOTHER_BACKUP) from error
+    if is_file and os.access(backup, os.R_OK):
+        return
+    reason = "permission denied" if is_file else "it is a directory" if is_folder else "it is not a regular file"
+    raise LedgerReadOnly(f"cannot read the backup {backup}: {reason}", _ANOTHER_BACKUP)
+
+
+@contextmanager
+def _translated_backup(backup: Path) -> Iterator[None]:
+    """Raise the errors of a damaged or foreign file as those of the backup: the ledger has none of them."""
+    try:
+        yield
+    except LedgerInvalid as error:
+        error.hint = _ANOTHER_BACKUP
+        raise
+    except sqlite3.Error as error:
+        if not is_damage(error):
+            raise as_ledger_error(backup, error) from error
+        is_database = error.sqlite_errorname != "SQLITE_NOTADB"
+        what = f"the backup {backup} is damaged" if is_database else f"{backup} is not a backup of a ledger"
+        raise LedgerInvalid(f"{what}: {error}", _ANOTHER_BACKUP) from error
 
 
 def _prepare(ledger: Path, partial: Path) -> tuple[int, int]:
@@ -192,9 +240,7 @@ def _check_unused(ledger: Path) -> None:
         processes = "a process uses it" if alive == 1 else f"{alive} processes use it"
         if ids := process_ids(ledger):
             processes += f" (process ID {', '.join(map(str, ids))})"
-        raise LedgerBusy(
-            f"cannot replace the ledger {ledger}: {processes}", "Stop `aorch serve` and all workers, then try again."
-        )
+        raise LedgerBusy(f"cannot replace the ledger {ledger}: {processes}", STOP_PROCESSES)
 
 
 @contextmanager
@@ -244,7 +290,7 @@ def _lock_out_others(ledger: Path, connection: Connection) -> None:
     if is_busy:
         raise LedgerBusy(
             f"cannot replace the ledger {ledger}: another process has it open",
-            "Stop every process that reads or writes it, then try again.",
+            STOP_PROCESSES,
         )
 
 

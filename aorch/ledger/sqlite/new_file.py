@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from aorch.errors import Conflict, LedgerBusy, LedgerError
+from aorch.errors import Conflict, LedgerBusy, UsageError
 from aorch.ledger.sqlite.connection import translated_os
 from aorch.ledger.sqlite.locks import FileLock
 
@@ -22,10 +22,11 @@ PRIVATE = 0o600
 def new_file(target: Path, mode: int = PRIVATE) -> Iterator[Path]:
     """The path `.NAME.partial` of an empty file that gets the name `target` with `put_in_place`; otherwise it is removed.
 
-    What a killed process left there is removed first. Raises LedgerBusy if another process is writing it, and LedgerError.
+    What a killed process left there is removed first. Raises UsageError without its directory, LedgerBusy if another
+    process is writing it, and LedgerError.
     """
     if not target.parent.is_dir():
-        raise LedgerError(
+        raise UsageError(
             f"cannot write {target}: there is no directory {target.parent}", "Create it, or choose another file."
         )
     partial = target.with_name(f".{target.name}{_PARTIAL}")
