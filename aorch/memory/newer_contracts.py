@@ -5,12 +5,17 @@ from msgspec.structs import replace
 from aorch.config.ledger_location import LedgerLocation
 from aorch.ledger.memory_blocks import Memory
 from aorch.ledger.reader import Filter, Reader
+from aorch.memory import safe_text
+from aorch.memory.block import Claim
 from aorch.memory.budget import END, Item
 from aorch.memory.local.candidate_claims import candidate_claims
 from aorch.memory.local.collecting import collect_findings
+from aorch.memory.quotations import SAID
 
 _MOST_READ = 12
 """Number of the newest contracts that are read: a prompt has room for a few of them."""
+_ASKED = 0.98
+"""Importance of what a person asked last, if it was answered: more than that of failures, which are about it."""
 
 
 def newest_claims(
@@ -18,7 +23,7 @@ def newest_claims(
 ) -> tuple[list[Item], frozenset[str]]:
     """Claims of the newest contracts of a session after a position, and the REQUESTs (ids) of earlier ones that they answer.
 
-    Unanswered REQUESTs are the most important.
+    What a person asked last, and unanswered REQUESTs, are the most important.
     """
     corrections = frozenset(memory.correction_ids(session_id, after))
     with Reader(ledger) as reader:
@@ -29,9 +34,15 @@ def newest_claims(
     findings = collect_findings(contracts, asked_before)
     findings.aim = None  # that of the session is in its first block
     items, _ = candidate_claims(findings, None)
-    telling = [
-        (section, replace(claim, importance=END) if section == "open_points" else claim)
-        for section, claim in items
-        if section != "literals"
-    ]
-    return telling, frozenset(findings.answered_before)
+    person = f"{safe_text.shown(findings.parties.starter or '')}{SAID}"
+    asked = next(
+        (claim for section, claim in items if section == "preferences" and claim.text.startswith(person)), None
+    )
+    told = [item for item in items if item[0] != "literals"]
+    return [(section, _weighed(section, claim, asked)) for section, claim in told], frozenset(findings.answered_before)
+
+
+def _weighed(section: str, claim: Claim, asked: Claim | None) -> Claim:
+    if claim is asked:
+        return replace(claim, importance=_ASKED)
+    return replace(claim, importance=END) if section == "open_points" else claim

@@ -100,3 +100,21 @@ def test_contracts_that_were_erased_before_a_block_covers_them_are_not_shown(hom
     assert home.aorch("contracts", "erase", "--text-match", "4711-XYZ", "--yes").code == 0
     assert "4711-XYZ" not in prompt(home, s.session_id)
     verified(home)
+
+
+def test_what_a_person_asked_last_comes_before_a_failure_after_it(home: Home) -> None:
+    s = long_session()
+    take_in(home, s.contracts)
+    compressed(home, s.session_id)
+    start = len(s.contracts)
+    wish = "Please also set the phone number of the owner of node N-7 to +46 31 555 01 02."
+    ask = s.asks("ann", "bot", "assist", {"text": wish})
+    error = (
+        "LookupError: the order of node N-7 is not in the store, which holds the orders of the last thirty days only"
+    )
+    s.calls("bot", "store", "get_order", {"order": "A-1001", "node": "N-7"}, error=error)
+    s.answers(ask, {"text": "I will check order A-1001 of node N-7 now, and tell you what its state in the store is."})
+    take_in(home, s.contracts[start:])
+    for limit in (192, 352):
+        newer = prompt(home, s.session_id, limit).partition("Not in a block yet:\n")[2]
+        assert f"ann: «{wish}»" in newer
