@@ -17,6 +17,8 @@ def test_an_administrator_erases_an_exchange_while_the_server_runs(own_home: Hom
         assert contains(own_home.ledger)
         assert server.client.delete(path, headers=runner).status_code == 403
         assert server.client.delete(f"/v1/contracts/{'0' * 26}/content", headers=admin).status_code == 404
+        rejected = server.client.delete(path, headers=admin, params={"reason": "a\0b"})
+        assert (rejected.status_code, "reason" in rejected.json()["detail"]) == (422, True)
         erased = server.client.delete(path, headers=admin, params={"reason": "leaked"})
         assert erased.status_code == 200
         assert (erased.json()["contracts"], erased.json()["cleaned"]) == (2, True)

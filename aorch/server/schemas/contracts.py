@@ -17,6 +17,7 @@ from aorch.server.schemas.fields import (
     Next,
     Query,
     QueryMoment,
+    Text,
 )
 
 
@@ -116,7 +117,7 @@ class ContractQuery(Query):
 class EraseQuery(Query):
     """Why the content is erased."""
 
-    reason: str = Field("", max_length=1000, description="Recorded with the erasure, and shown with the contracts.")
+    reason: Text = Field("", max_length=1000, description="Recorded with the erasure, and shown with the contracts.")
 
 
 class CopiesForm(Body):
