@@ -228,7 +228,7 @@ class Memory:
         return () if first is None or last is None else self._asked_before(session_id, first - 1, last)
 
     def _asked_before(self, session_id: str, after: int, last: int) -> tuple[str, ...]:
-        """The same by positions. The one that began the session is none of them: an agent may ask it something."""
+        """The same by positions, without the party that began the session, which an agent may ask something."""
         senders = [sender for (sender,) in self._all(statements.SENDERS_BETWEEN, session_id, after, last)]
         began = self._all(statements.FIRST_SENDER, session_id)[0][0]
         before = session_id, after

@@ -18,7 +18,7 @@ def changed_lines(text: str) -> tuple[str, ...]:
     """The name of each file in the differences that `text` contains, and after it the lines that are new in the file. If none is
     new: those that are gone. Empty if `text` contains no differences.
     """
-    if text.startswith(_HUNK[1:]):  # the path is told beside it
+    if text.startswith(_HUNK[1:]):  # an editor gives the path as another argument
         told = _told(text[:_MOST_READ])
     elif _HUNK in text:
         parts = _FILE.split(text[:_MOST_READ])

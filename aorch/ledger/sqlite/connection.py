@@ -160,7 +160,7 @@ def connection_to(path: Path, query: str) -> Connection:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Device and inode of the file at `path`; None: there is none, about which SQLite has a better error."""
+    """Device and inode of the file at `path`; None if there is none: SQLite has a better error for that."""
     try:
         found = os.stat(path)  # noqa: PTH116  each transaction does it, and Path.stat takes three times as long
     except OSError:

@@ -175,7 +175,7 @@ def _described(connection: Connection) -> Copied:
 
 
 def _check_readable(backup: Path) -> None:
-    """Raise NotFound without a file, and LedgerError if it is none that this user can read."""
+    """Raise NotFound without a file, and LedgerError if it is not a regular file or this user cannot read it."""
     try:
         is_file, is_folder = stat.S_ISREG(mode := backup.stat().st_mode), stat.S_ISDIR(mode)
     except (FileNotFoundError, NotADirectoryError):
