@@ -85,7 +85,7 @@ class _Local:
 
         path = ledger_to_read(self._ledger)
         found = [one.as_dict() for one in active_corrections(path, session_id)]
-        if not found and session_id is not None:
+        if not found:
             check_session(path, session_id)
         return found
 

@@ -92,7 +92,7 @@ class _LocalMemory:
         with Memory(self.path) as memory:
             reader = BlockReader(memory)
             found = [reader.form(row) for row in memory.newest(session_id, before=before, limit=limit)]
-        if not found and session_id is not None:
+        if not found:
             check_session(self.path, session_id)
         return found
 
@@ -109,7 +109,7 @@ class _LocalMemory:
 
     def search(self, words: str, session_id: str | None, limit: int) -> list[ClaimMatch]:
         found = list(islice(search_claims(self.path, words, session_id), limit))
-        if not found and session_id is not None:
+        if not found:
             check_session(self.path, session_id)
         return found
 

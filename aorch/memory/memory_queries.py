@@ -146,9 +146,10 @@ def _blocks_of_session(memory: Memory, session_id: str, after: int, limit: int |
     return rows
 
 
-def check_session(ledger: LedgerLocation, session_id: str) -> None:
-    """Raise NotFound if the session has neither contracts nor blocks."""
-    blocks_of_session(ledger, session_id, limit=1)
+def check_session(ledger: LedgerLocation, session_id: str | None) -> None:
+    """Raise NotFound if the session has neither contracts nor blocks. None, for all sessions, is always right."""
+    if session_id is not None:
+        blocks_of_session(ledger, session_id, limit=1)
 
 
 def memory_not_found(what: str, name: str) -> NotFound:
